@@ -1,0 +1,197 @@
+"""Parameters, modules and hooks: the whole framework.
+
+A differentiable function returns its value and its own backward pass:
+
+    y, backward = layer_norm(x, gamma, beta)
+    dx, dgamma, dbeta = backward(dy)
+
+A Module is such a function with its parameters attached. Calling one gives the same pair, except that the parameters'
+gradients are accumulated where they belong and only the inputs' gradients are returned:
+
+    norm = LayerNorm(64)
+    y, backward = norm(x)
+    dx = backward(dy)  # and norm.gamma.grad, norm.beta.grad are filled
+
+`apply` turns the first form into the second. There is no tape and no graph: the closures are the graph, and a module
+keeps nothing of a forward pass on itself, so it may be used twice before either backward runs.
+"""
+
+import difflib
+from contextlib import contextmanager
+
+import numpy as np
+
+
+class Parameter:
+    """An array that is learned.
+
+    `data` is the array; `grad`, of the same shape, is None until the first gradient arrives; a parameter with
+    `requires_grad = False` is frozen: it collects no gradient, while gradients still flow through it to its inputs.
+    """
+
+    def __init__(self, data):
+        self.data = data
+        self.grad = None
+        self.requires_grad = True
+
+    def accumulate(self, grad):
+        """Add `grad` to the gradient. The first is kept as it is and may be shared, so nobody writes into `.grad`."""
+        if self.requires_grad:
+            self.grad = grad if self.grad is None else self.grad + grad
+
+    def __repr__(self):
+        return f"Parameter{self.data.shape}"
+
+
+def is_differentiable(value):
+    """Whether a positional argument receives a gradient: real or complex arrays do; ids, masks and None do not."""
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fc"
+
+
+def apply(function, *inputs, **options):
+    """Call a differentiable function on arrays and Parameters.
+
+    Returns (y, backward). backward(dy) accumulates the Parameters' gradients and returns the arrays': one bare, several
+    as a tuple, none as None. The closure keeps the Parameters but not the input arrays: what must be saved,
+    `function` itself saves.
+    """
+    arrays = [value.data if isinstance(value, Parameter) else value for value in inputs]
+    y, function_backward = function(*arrays, **options)
+    # For each gradient that function_backward returns, in order: the Parameter it belongs to, or None for an input.
+    owners = [
+        value if isinstance(value, Parameter) else None
+        for value, array in zip(inputs, arrays, strict=True)
+        if is_differentiable(array)
+    ]
+    del arrays
+
+    def backward(dy):
+        gradients = function_backward(dy)
+        if not isinstance(gradients, tuple):
+            gradients = (gradients,)
+        if len(gradients) != len(owners):
+            name = getattr(function, "__name__", repr(function))
+            raise ValueError(f"the backward of {name} returned {len(gradients)} gradients, expected {len(owners)}")
+        input_gradients = []
+        for owner, gradient in zip(owners, gradients, strict=True):
+            if owner is None:
+                input_gradients.append(gradient)
+            else:
+                owner.accumulate(gradient)
+        if len(input_gradients) <= 1:
+            return input_gradients[0] if input_gradients else None
+        return tuple(input_gradients)
+
+    return y, backward
+
+
+class Module:
+    """A named tree of Parameters and Modules.
+
+    A subclass assigns them as attributes (a list of Modules is a level of the tree too) and defines
+    `forward(*inputs, **options) -> (y, backward)`, with y one array. Call the module itself, not `forward`: the
+    call is what applies the hooks.
+    """
+
+    _hooks = ()
+
+    def __call__(self, *inputs, **options):
+        """Run forward, then each hook on its result. Returns (y, backward)."""
+        y, backward = self.forward(*inputs, **options)
+        for hook in self._hooks:
+            y, backward = hook(y, backward)
+        return y, backward
+
+    def forward(self, *inputs, **options):
+        """Return (y, backward)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define forward")
+
+    @property
+    def is_hooked(self):
+        """Whether a hook is installed on this very module."""
+        return bool(self._hooks)
+
+    def children(self):
+        """Yield (name, Parameter or Module) for each direct child, in the order of assignment."""
+        for name, value in vars(self).items():
+            if isinstance(value, (Parameter, Module)):
+                yield name, value
+            elif isinstance(value, list):
+                for i, item in enumerate(value):
+                    if isinstance(item, (Parameter, Module)):
+                        yield f"{name}.{i}", item
+
+    def named_modules(self):
+        """Yield (dotted name, Module) for every module below this one, parents first."""
+        for name, child in self.children():
+            if isinstance(child, Module):
+                yield name, child
+                for inner, module in child.named_modules():
+                    yield f"{name}.{inner}", module
+
+    def named_parameters(self):
+        """Yield (dotted name, Parameter), each Parameter once: one that is tied appears under its first name."""
+        seen = set()
+        for name, parameter in self._all_parameters():
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield name, parameter
+
+    def _all_parameters(self):
+        for name, child in self.children():
+            if isinstance(child, Parameter):
+                yield name, child
+            else:
+                for inner, parameter in child._all_parameters():
+                    yield f"{name}.{inner}", parameter
+
+    def parameters(self):
+        """Return the Parameters as a list, each once."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    @contextmanager
+    def hooked(self, hooks):
+        """Install hooks for the duration of a `with` block.
+
+        `hooks` maps the dotted name of a module to a function `(y, backward) -> (y, backward)`, which sees what the
+        module computed and may record or replace it, its gradient, or both:
+
+            def record(y, backward):
+                seen.append(y)
+                return y, backward
+
+            def ablate(y, backward):
+                def ablated_backward(dy):
+                    return backward(np.zeros_like(dy))  # a constant passes no gradient on
+
+                return np.zeros_like(y), ablated_backward
+
+        Hooks stack on those already there, and are taken off again at the end, also after an exception.
+        Raises KeyError for a name that does not exist, naming the nearest that does.
+        """
+        modules = dict(self.named_modules())
+        for name in hooks:
+            if name not in modules:
+                near = difflib.get_close_matches(name, modules, n=1, cutoff=0.0)
+                hint = f"; the nearest is {near[0]!r}" if near else ""
+                raise KeyError(f"no activation is named {name!r}{hint}")
+        before = {name: modules[name]._hooks for name in hooks}
+        try:
+            for name, hook in hooks.items():
+                modules[name]._hooks = (*modules[name]._hooks, hook)
+            yield self
+        finally:
+            for name, installed in before.items():
+                modules[name]._hooks = installed
+
+
+class Identity(Module):
+    """A module that changes nothing: it gives a name, and so a place for hooks, to an activation no layer produces."""
+
+    def forward(self, x):
+        """Return (x, backward) with backward(dy) = dy."""
+
+        def backward(dy):
+            return dy
+
+        return x, backward
