@@ -1,0 +1,113 @@
+"""Scaled dot-product attention (Vaswani et al., 2017), with masks and grouped heads.
+
+Forward, for each head separately: queries q (Tq, D), keys k (Tk, D), values v (Tk, any width), scale s = 1/√D:
+
+    scores  = (s q) kᵀ                              (1)
+    scores  = −∞ where the mask is False            (2)
+    weights = softmax(scores) over the keys         (3)
+    y       = weights v                             (4)
+
+Each query takes an average of the values, weighted by how well its key fits. The scale keeps the scores of
+unit-variance queries and keys at unit variance, whatever D, so that the softmax does not begin saturated. A causal
+mask lets query i see the keys 0 … i. A query that may see nothing gets zeros (see softmax.py).
+
+Backward. From (4), a product of two matrices (see linear.py),
+
+    dv = weightsᵀ dy    dweights = dy vᵀ            (5)
+
+then back through the softmax, for each query by itself,
+
+    dscores = weights · (dweights − Σ weights · dweights)      (6)
+
+where a masked score has weight 0, hence gradient 0: (2) needs no line of its own. Last, from (1), another product,
+
+    dq = s · dscores k    dk = dscoresᵀ (s q)       (7)
+
+with dscores transposed for dk: each key collects from every query that saw it. For Tq = Tk the shapes also fit without
+the transpose, and that mistake has been published more than once. The softmax ignores a shift of all scores of a query,
+so Σ over keys of dscores is zero, and a bias added to every key (q · b for each score of a query) has gradient zero.
+
+**Grouped heads** (Ainslie et al., 2023): K key–value heads serve H = G·K query heads, those of a group being
+neighbours.
+The G query heads of a group see the same keys, so they are one head with G·Tq queries: a reshape, and the products (5)
+and (7) sum dk and dv over the group by themselves. G = 1 is ordinary attention, K = 1 multi-query attention.
+
+Saved for backward: q, k, v and the weights (..., H, Tq, Tk), which are the largest.
+"""
+
+import math
+
+import numpy as np
+
+from minitransformer.layers.softmax import softmax
+
+
+def causal_mask(Tq: int, Tk: int):
+    """Return a boolean mask (Tq, Tk), True where a query may attend: to the keys up to its own position.
+
+    The last query stands at the last key; with Tq < Tk the queries are the last Tq positions, as in cached decoding.
+    """
+    return np.tri(Tq, Tk, Tk - Tq, dtype=bool)
+
+
+def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
+    """Attend from q (..., H, Tq, D) to k (..., K, Tk, D) and v (..., K, Tk, Dv). Returns y (..., H, Tq, Dv).
+
+    H is a multiple of K: query head h reads key–value head h // (H/K). `mask` is boolean, True = may attend, and
+    broadcasts to (..., H, Tq, Tk). `scale` defaults to 1/√D. `on_weights` is a differentiable function applied to the
+    weights (..., H, Tq, Tk) between (3) and (4), for dropout or to observe them.
+    Raises ValueError where the shapes do not fit, TypeError for a mask that is not boolean.
+    """
+    check_shapes(q, k, v)
+    heads, Tq, D = q.shape[-3:]
+    kv_heads, Tk, _ = k.shape[-3:]
+    group_rows = heads // kv_heads * Tq
+    scale = 1 / math.sqrt(D) if scale is None else scale
+    q_scaled = (q * scale).reshape(*q.shape[:-3], kv_heads, group_rows, D)
+    scores = (q_scaled @ k.swapaxes(-1, -2)).reshape(*q.shape[:-1], Tk)  # (1)
+    if mask is not None:
+        check_mask(mask, scores.shape)
+        np.copyto(scores, -np.inf, where=~mask)  # (2)
+    weights, softmax_backward = softmax(scores)  # (3)
+    weights_backward = None
+    if on_weights is not None:
+        weights, weights_backward = on_weights(weights)
+    weights_grouped = weights.reshape(*q_scaled.shape[:-1], Tk)
+    y = (weights_grouped @ v).reshape(*q.shape[:-1], v.shape[-1])  # (4)
+
+    def backward(dy):
+        dy_grouped = dy.reshape(*q_scaled.shape[:-1], v.shape[-1])
+        dv = weights_grouped.swapaxes(-1, -2) @ dy_grouped  # (5)
+        dweights = (dy_grouped @ v.swapaxes(-1, -2)).reshape(weights.shape)  # (5)
+        if weights_backward is not None:
+            dweights = weights_backward(dweights)
+        dscores = softmax_backward(dweights).reshape(weights_grouped.shape)  # (6)
+        dq = (dscores @ k).reshape(q.shape)
+        dq *= scale  # (7)
+        dk = dscores.swapaxes(-1, -2) @ q_scaled  # (7)
+        return dq, dk, dv
+
+    return y, backward
+
+
+def check_shapes(q, k, v):
+    """Raise ValueError, naming the shapes, unless q, k and v fit together."""
+    if min(q.ndim, k.ndim, v.ndim) < 3:
+        raise ValueError(f"attention: q {q.shape}, k {k.shape}, v {v.shape} must be (..., heads, positions, channels)")
+    if q.shape[-1] != k.shape[-1] or k.shape[:-1] != v.shape[:-1] or q.shape[:-3] != k.shape[:-3]:
+        raise ValueError(
+            f"attention: q {q.shape}, k {k.shape}, v {v.shape} do not fit: q and k must share channels, "
+            "k and v heads and positions, and all three their leading axes"
+        )
+    if q.shape[-3] % k.shape[-3]:
+        raise ValueError(f"attention: {q.shape[-3]} query heads are not a multiple of {k.shape[-3]} key-value heads")
+
+
+def check_mask(mask, shape):
+    """Raise TypeError unless the mask is boolean, ValueError unless it broadcasts to `shape`."""
+    if mask.dtype != np.bool_:
+        raise TypeError(f"attention: the mask must be boolean (True = may attend), not {mask.dtype}")
+    try:
+        np.broadcast_to(mask, shape)
+    except ValueError:
+        raise ValueError(f"attention: mask {mask.shape} does not broadcast to the scores' {shape}") from None

@@ -1,0 +1,96 @@
+"""The pre-norm transformer block (Radford et al., 2019; Xiong et al., 2020).
+
+Forward: two residual steps, each reading a normalized copy of the stream and adding to it,
+
+    r = x + attention(norm1(x))                     (1)
+    y = r + feed_forward(norm2(r))                  (2)
+
+Backward. Each step is a sum of a direct path and a path through the layer, so the gradient is as well, in reverse
+order:
+
+    dr = dy + norm2ᵀ(feed_forwardᵀ(dy))             (3)
+    dx = dr + norm1ᵀ(attentionᵀ(dr))                (4)
+
+where fᵀ(dy) stands for f's backward. The direct path carries dy to the bottom of the model unchanged, however deep:
+this is why residual networks train, and why a block whose inner backward is zero still seems to learn.
+
+During training, dropout is applied to what each layer adds.
+
+Saved for backward: nothing of its own.
+"""
+
+import numpy as np
+
+from minitransformer.layers.dropout import Dropout
+from minitransformer.layers.feed_forward import ACTIVATIONS, FeedForward, GatedFeedForward
+from minitransformer.layers.layer_norm import LayerNorm
+from minitransformer.layers.multi_head_attention import MultiHeadAttention
+from minitransformer.layers.positions import Rotary
+from minitransformer.layers.rms_norm import RMSNorm
+from minitransformer.module import Identity, Module
+
+NORMS = {"layer_norm": LayerNorm, "rms_norm": RMSNorm}
+FEED_FORWARDS = (*ACTIVATIONS, "swiglu")
+
+
+class TransformerBlock(Module):
+    """One layer of a transformer. `norm` is a key of NORMS, `feed_forward` one of FEED_FORWARDS.
+
+    Hooks: `attention`, `residual_mid` (r), `feed_forward`, and those of MultiHeadAttention. What the first and third
+    show is before dropout.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        d_ff: int,
+        *,
+        n_kv_heads: int | None = None,
+        d_head: int | None = None,
+        norm: str = "layer_norm",
+        feed_forward: str = "gelu",
+        bias: bool = True,
+        dropout: float = 0.0,
+        eps: float = 1e-5,
+        rotary: Rotary | None = None,
+        std: float = 0.02,
+        residual_std: float | None = None,
+        rng=None,
+        dtype=np.float32,
+    ):
+        if norm not in NORMS:
+            raise ValueError(f"unknown norm {norm!r}; known are {', '.join(NORMS)}")
+        if feed_forward not in FEED_FORWARDS:
+            raise ValueError(f"unknown feed_forward {feed_forward!r}; known are {', '.join(FEED_FORWARDS)}")
+        rng = rng if rng is not None else np.random.default_rng(0)
+        options = {"bias": bias, "std": std, "residual_std": residual_std, "rng": rng, "dtype": dtype}
+        self.norm1 = NORMS[norm](d_model, eps, dtype)
+        self.attention = MultiHeadAttention(
+            d_model, n_heads, n_kv_heads, d_head, dropout=dropout, rotary=rotary, **options
+        )
+        self.residual_mid = Identity()
+        self.norm2 = NORMS[norm](d_model, eps, dtype)
+        if feed_forward == "swiglu":
+            self.feed_forward = GatedFeedForward(d_model, d_ff, **options)
+        else:
+            self.feed_forward = FeedForward(d_model, d_ff, feed_forward, **options)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x, *, mask=None, positions=None, rng=None, cache=None):
+        """Map x (..., T, C) to the same shape; the options are those of MultiHeadAttention."""
+        n1, norm1_backward = self.norm1(x)
+        a, attention_backward = self.attention(n1, mask=mask, positions=positions, rng=rng, cache=cache)
+        a, dropout1_backward = self.dropout(a, rng=rng)
+        r, residual_mid_backward = self.residual_mid(x + a)  # (1)
+        n2, norm2_backward = self.norm2(r)
+        f, feed_forward_backward = self.feed_forward(n2)
+        f, dropout2_backward = self.dropout(f, rng=rng)
+        y = r + f  # (2)
+
+        def backward(dy):
+            dr = dy + norm2_backward(feed_forward_backward(dropout2_backward(dy)))  # (3)
+            dr = residual_mid_backward(dr)
+            return dr + norm1_backward(attention_backward(dropout1_backward(dr)))  # (4)
+
+        return y, backward

@@ -1,0 +1,62 @@
+"""Dropout (Srivastava et al., 2014): during training, set each entry to zero with probability p.
+
+Forward, with `keep` True where an entry stays:
+
+    y = x · keep / (1 − p)                          (1)
+
+The division keeps the expectation of y equal to x, so that nothing has to change when dropout is off.
+
+Backward. Entry by entry the map is a multiplication by a constant, so the gradient is multiplied by the same one:
+
+    dx = dy · keep / (1 − p)                        (2)
+
+The mask is an argument, drawn outside: a function of x alone would be a different function at each call, and could
+not be checked. What a careless check misses: with p = 0 a backward that forgets the mask is right.
+
+Saved for backward: keep, one byte an entry.
+"""
+
+import numpy as np
+
+from minitransformer.module import Module
+
+
+def dropout(x, *, keep, p):
+    """Zero x where keep, boolean and of x's shape, is False; divide the rest by 1 − p. Returns y, of x's shape.
+
+    Raises ValueError unless 0 ≤ p < 1 and keep is a boolean array of x's shape.
+    """
+    check_probability(p)
+    if keep.shape != x.shape or keep.dtype != np.bool_:
+        raise ValueError(f"dropout: keep {keep.dtype} {keep.shape} must be boolean, of x's shape {x.shape}")
+    scale = 1 / (1 - p)
+    y = x * keep * scale  # (1)
+
+    def backward(dy):
+        return dy * keep * scale  # (2)
+
+    return y, backward
+
+
+def check_probability(p):
+    """Raise ValueError unless 0 ≤ p < 1."""
+    if not 0 <= p < 1:
+        raise ValueError(f"the dropout probability must be at least 0 and less than 1, not {p}")
+
+
+class Dropout(Module):
+    """Dropout that draws its mask from the generator passed to the call; without one it changes nothing."""
+
+    def __init__(self, p: float):
+        check_probability(p)
+        self.p = p
+
+    def forward(self, x, *, rng=None):
+        """Drop entries of x where rng, a numpy Generator, is given; return x itself where it is None."""
+        if self.p and rng is not None:
+            return dropout(x, keep=rng.random(x.shape, dtype=np.float32) >= self.p, p=self.p)
+
+        def backward(dy):
+            return dy
+
+        return x, backward

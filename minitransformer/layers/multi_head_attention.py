@@ -1,0 +1,145 @@
+"""Multi-head self-attention (Vaswani et al., 2017): several attentions side by side, each in a few channels of its own.
+
+Forward, for x (T, C), with H heads of D channels:
+
+    q = split(x W_q)    k = split(x W_k)    v = split(x W_v)          (1)
+    heads = attention(q, k, v)                      (2)
+    y = merge(heads) W_o                            (3)
+
+`split` makes H heads out of H·D features, (T, H·D) → (H, T, D), and `merge` is its inverse; both only renumber entries,
+so each is the other's backward. W_q and W_k decide where a head looks, W_v and W_o what it moves when it looks there
+(Elhage et al., 2021). Rotary positions, if any, turn q and k between (1) and (2).
+
+Backward. Each step in reverse; x reaches y along three paths, through q, k and v, whose gradients add:
+
+    dheads = split(dy W_oᵀ)                         (4)
+    dq, dk, dv = attention's backward of dheads     (5)
+    dx = merge(dq) W_qᵀ + merge(dk) W_kᵀ + merge(dv) W_vᵀ             (6)
+
+What the layer ignores: the bias of W_k shifts all scores of a query alike, so its gradient is zero up to rounding;
+a purely relative comparison would call that noise a mistake.
+
+Saved for backward: x, and what linear and attention save.
+"""
+
+import numpy as np
+
+from minitransformer.layers.attention import attention
+from minitransformer.layers.dropout import Dropout
+from minitransformer.layers.linear import Linear
+from minitransformer.layers.positions import Rotary
+from minitransformer.module import Identity, Module
+
+
+class MultiHeadAttention(Module):
+    """Self-attention with H query heads and K key–value heads (K = H unless given) of D = d_head channels each.
+
+    d_head is C / H unless given. `rotary` is a Rotary module, or None for a model that adds its positions to x.
+    `std` and `residual_std` are the deviations of the initial weights: of W_q, W_k and W_v, and of W_o.
+    Raises ValueError for heads that do not divide the width or key–value heads that do not divide the heads.
+
+    Hooks: `q`, `k`, `v` (..., heads, T, D) as they enter the scores; `weights` (..., H, T, Tk) after the softmax;
+    `heads` (..., H, T, D), each head's output before W_o.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        n_kv_heads: int | None = None,
+        d_head: int | None = None,
+        *,
+        bias: bool = True,
+        dropout: float = 0.0,
+        rotary: Rotary | None = None,
+        std: float = 0.02,
+        residual_std: float | None = None,
+        rng=None,
+        dtype=np.float32,
+    ):
+        n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
+        if d_head is None and d_model % n_heads:
+            raise ValueError(f"{n_heads} heads do not divide the width of {d_model}; give d_head, or another number")
+        if n_heads % n_kv_heads:
+            raise ValueError(f"{n_kv_heads} key-value heads do not divide the {n_heads} query heads")
+        rng = rng if rng is not None else np.random.default_rng(0)
+        residual_std = std if residual_std is None else residual_std
+        self.d_head = d_model // n_heads if d_head is None else d_head
+        options = {"bias": bias, "rng": rng, "dtype": dtype}
+        self.w_q = Linear(d_model, n_heads * self.d_head, std=std, **options)
+        self.w_k = Linear(d_model, n_kv_heads * self.d_head, std=std, **options)
+        self.w_v = Linear(d_model, n_kv_heads * self.d_head, std=std, **options)
+        self.w_o = Linear(n_heads * self.d_head, d_model, std=residual_std, **options)
+        self.rotary = rotary
+        self.q, self.k, self.v = Identity(), Identity(), Identity()
+        self.weights = Identity()
+        self.dropout = Dropout(dropout)
+        self.heads = Identity()
+
+    def forward(self, x, *, mask=None, positions=None, rng=None, cache=None):
+        """Let each position of x (..., T, C) attend to those the mask allows (all, without one).
+
+        `positions` (T,) are for rotary positions, 0 … T−1 unless given. `rng` turns dropout of the weights on.
+        `cache`, one layer's key–value cache, puts the keys and values of earlier positions before those of x; they are
+        constants to backward.
+        """
+        T = x.shape[-2]
+        q, q_backward = self.project(self.w_q, self.q, x, positions, self.rotary)  # (1)
+        k, k_backward = self.project(self.w_k, self.k, x, positions, self.rotary)  # (1)
+        v, v_backward = self.project(self.w_v, self.v, x, positions, None)  # (1)
+        if cache is not None:
+            k, v = cache.append(k, v)
+        y, attention_backward = attention(q, k, v, mask=mask, on_weights=self.on_weights(rng))  # (2)
+        y, heads_backward = self.heads(y)
+        y, w_o_backward = self.w_o(merge(y))  # (3)
+
+        def backward(dy):
+            dheads = split(w_o_backward(dy), self.d_head)  # (4)
+            dq, dk, dv = attention_backward(heads_backward(dheads))  # (5)
+            return q_backward(dq) + k_backward(dk[..., -T:, :]) + v_backward(dv[..., -T:, :])  # (6)
+
+        return y, backward
+
+    def project(self, linear, identity, x, positions, rotary):
+        """Project x (..., T, C) to heads (..., heads, T, D), turned by rotary positions if given, then named."""
+        y, linear_backward = linear(x)
+        y = split(y, self.d_head)
+        rotary_backward = None
+        if rotary is not None:
+            y, rotary_backward = rotary(y, positions=np.arange(x.shape[-2]) if positions is None else positions)
+        y, identity_backward = identity(y)
+
+        def backward(dy):
+            dy = identity_backward(dy)
+            if rotary_backward is not None:
+                dy = rotary_backward(dy)
+            return linear_backward(merge(dy))
+
+        return y, backward
+
+    def on_weights(self, rng):
+        """Return what attention applies to its weights, the hook and dropout; None where there is neither."""
+        if not self.weights.is_hooked and (rng is None or self.dropout.p == 0):
+            return None
+
+        def hook_and_drop(weights):
+            hooked, hook_backward = self.weights(weights)
+            dropped, dropout_backward = self.dropout(hooked, rng=rng)
+
+            def backward(dweights):
+                return hook_backward(dropout_backward(dweights))
+
+            return dropped, backward
+
+        return hook_and_drop
+
+
+def split(x, d_head):
+    """Renumber x (..., T, heads · D) as (..., heads, T, D); a view, not a copy."""
+    return x.reshape(*x.shape[:-1], -1, d_head).swapaxes(-2, -3)
+
+
+def merge(x):
+    """Renumber x (..., heads, T, D) as (..., T, heads · D): the inverse of split."""
+    x = x.swapaxes(-2, -3)
+    return x.reshape(*x.shape[:-2], -1)
