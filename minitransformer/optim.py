@@ -1,0 +1,147 @@
+"""AdamW, gradient clipping and the learning-rate schedule.
+
+**AdamW** (Kingma and Ba, 2015; Loshchilov and Hutter, 2019). For each parameter θ with gradient g, at step t = 1, 2, …
+
+    θ ← θ − lr · λ · θ                              (1)
+    m ← β₁ m + (1 − β₁) g                           (2)
+    v ← β₂ v + (1 − β₂) g²                          (3)
+    θ ← θ − lr · m̂ / (√v̂ + ε),   m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ)      (4)
+
+m follows the gradient and v its square, both averaged over about 1/(1 − β) steps; each entry moves about lr per
+step, whatever the scale of its gradient. Both start at 0 and are too small at first, which m̂ and v̂ correct: at t
+= 1 they are g and g². The decay (1) is decoupled: were λθ added to g instead, (4) would divide it by √v̂ as well,
+and entries with large gradients would decay least.
+
+**Clipping** (Pascanu et al., 2013) scales all gradients together, so that their direction stays:
+
+    g ← g · min(1, max_norm / ‖g‖),   ‖g‖² over all parameters        (5)
+
+**Schedule** (Loshchilov and Hutter, 2017): linear warm-up for w steps, while m and v are poor estimates, then half
+a cosine from lr down to min_lr at step S:
+
+    lr_t = lr · (t + 1) / (w + 1)                             for t < w           (6)
+    lr_t = min_lr + (lr − min_lr) · (1 + cos(π (t − w)/(S − w))) / 2              (7)
+"""
+
+import math
+
+import numpy as np
+
+from minitransformer.module import Module, Parameter
+
+
+class AdamW:
+    """Adam with decoupled weight decay.
+
+    `parameters` is a list of Parameters, or of groups as in PyTorch: dictionaries with "params" and, where they
+    differ from the defaults, "lr", "betas", "eps", "weight_decay". The groups, in `param_groups`, may be changed
+    between steps. Raises ValueError for no parameters, one given twice, or a setting out of range.
+    """
+
+    def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        entries = list(parameters)
+        groups = entries if entries and isinstance(entries[0], dict) else [{"params": entries}]
+        self.param_groups = [{**defaults, **group, "params": list(group["params"])} for group in groups]
+        for group in self.param_groups:
+            check_group(group, defaults)
+        every = [parameter for group in self.param_groups for parameter in group["params"]]
+        if not every:
+            raise ValueError("AdamW: there are no parameters to optimise")
+        if len({id(parameter) for parameter in every}) < len(every):
+            raise ValueError("AdamW: a parameter is given twice; a tied one belongs in one group, once")
+        self.state = [None] * len(every)  # for each parameter, in order: [t, m, v] once it has had a gradient
+
+    def step(self):
+        """Move every parameter that has a gradient, in place."""
+        index = 0
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    if self.state[index] is None:
+                        self.state[index] = [0, np.zeros_like(parameter.data), np.zeros_like(parameter.data)]
+                    self.update(parameter, self.state[index], group)
+                index += 1
+
+    @staticmethod
+    def update(parameter, state, group):
+        """One step for one parameter; t, m and v in `state` change with it."""
+        lr, (beta1, beta2), eps = group["lr"], group["betas"], group["eps"]
+        state[0] += 1
+        t, m, v = state
+        g = parameter.grad
+        parameter.data *= 1 - lr * group["weight_decay"]  # (1)
+        m *= beta1
+        m += (1 - beta1) * g  # (2)
+        v *= beta2
+        v += (1 - beta2) * (g * g)  # (3)
+        root = np.sqrt(v)
+        root *= 1 / math.sqrt(1 - beta2**t)
+        root += eps
+        np.divide(m, root, out=root)
+        root *= lr / (1 - beta1**t)
+        parameter.data -= root  # (4)
+
+    def zero_grad(self):
+        """Forget all gradients."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+
+def check_group(group, defaults):
+    """Raise ValueError for a parameter group with an unknown key or a setting out of range."""
+    unknown = set(group) - set(defaults) - {"params"}
+    if unknown:
+        raise ValueError(
+            f"AdamW: unknown setting {sorted(unknown)[0]!r} in a parameter group; known are {', '.join(defaults)}"
+        )
+    if not all(isinstance(parameter, Parameter) for parameter in group["params"]):
+        raise TypeError("AdamW: params must be Parameters, such as model.parameters()")
+    for name in ("lr", "eps", "weight_decay"):
+        if not group[name] >= 0:
+            raise ValueError(f"AdamW: {name} must not be negative, and is {group[name]}")
+    if not all(0 <= beta < 1 for beta in group["betas"]):
+        raise ValueError(f"AdamW: betas must be at least 0 and less than 1, and are {group['betas']}")
+
+
+def decay_groups(model: Module, weight_decay: float) -> list[dict]:
+    """Return two parameter groups: matrices with weight decay; gains, biases and embeddings without.
+
+    Decay limits how far an output can grow with its input. A gain or bias has no such product to limit, and a rare
+    token's row of the embedding gets a gradient seldom, but would decay at every step.
+    """
+    tables = {id(model.embedding.weight)}
+    if hasattr(model.positional_embedding, "weight"):
+        tables.add(id(model.positional_embedding.weight))
+    decayed, kept = [], []
+    for parameter in model.parameters():
+        is_matrix = parameter.data.ndim >= 2 and id(parameter) not in tables
+        (decayed if is_matrix else kept).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+
+
+def clip_grad_norm(parameters, max_norm: float) -> float:
+    """Scale all gradients so that their common Euclidean norm is at most max_norm. Returns the norm before.
+
+    Replaces each `.grad`, never writes into it. A norm that is not finite is returned and nothing is changed: the
+    caller decides. Raises ValueError unless max_norm is positive.
+    """
+    if not max_norm > 0:
+        raise ValueError(f"clip_grad_norm: max_norm must be positive, not {max_norm}")
+    with_grad = [parameter for parameter in parameters if parameter.grad is not None]
+    norm = math.sqrt(sum(float(np.vdot(parameter.grad, parameter.grad)) for parameter in with_grad))
+    if max_norm < norm < math.inf:
+        for parameter in with_grad:
+            parameter.grad = parameter.grad * (max_norm / norm)  # (5)
+    return norm
+
+
+def cosine_schedule(step: int, *, lr: float, min_lr: float, warmup: int, steps: int) -> float:
+    """Return the learning rate of step 0, 1, … `steps` − 1; min_lr from there on."""
+    if step < warmup:
+        return lr * (step + 1) / (warmup + 1)  # (6)
+    if step >= steps:
+        return min_lr
+    progress = (step - warmup) / (steps - warmup)
+    return min_lr + (lr - min_lr) * 0.5 * (1 + math.cos(math.pi * progress))  # (7)
