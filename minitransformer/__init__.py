@@ -1,0 +1,111 @@
+"""A decoder-only language model in NumPy, every backward pass written by hand and checked.
+
+In reading order:
+
+    module.py                       Parameter, Module, apply, hooks: the whole framework
+    layers/sums.py                  sums and means as products with ones
+    layers/linear.py                a product with a matrix, and the two products of its gradient
+    layers/embedding.py             a table of tokens, and its mirror image
+    layers/positions.py             learned, sinusoidal and rotary positions
+    layers/layer_norm.py            layer normalization
+    layers/rms_norm.py              its simpler relative
+    layers/softmax.py               softmax and its logarithm
+    layers/attention.py             scaled dot-product attention, masks, grouped heads
+    layers/multi_head_attention.py  several heads side by side
+    layers/activations.py           ReLU, SiLU, GELU
+    layers/dropout.py               noise that trains
+    layers/feed_forward.py          what happens at each position by itself
+    layers/block.py                 two residual steps
+    transformer.py                  Config, Transformer: the model
+    losses.py                       cross-entropy
+    optim.py                        AdamW, clipping, the learning-rate schedule
+    text/                           tokenizers, corpora, simple patterns
+    generation.py                   sampling, the key–value cache
+    language_model.py               text in, text out; saving and loading
+    archive.py                      files written whole or not at all
+    allocator.py                    what makes large arrays cheap to allocate
+    training/                       pretraining, checkpoints
+    cases.py                        what every check draws its inputs from
+    cli.py                          the command line
+
+The symbols, everywhere:
+
+    B  batch                                 H  query heads
+    T  positions (Tq of queries, Tk of keys)  K  key–value heads
+    C  channels, the model's width           D  channels per head
+    F  hidden width of the feed-forward      V  vocabulary
+    L  layers; in derivations, the loss
+
+`dx` is ∂L/∂x and has the shape of x. Weights are (in, out): a linear map reads x @ weight.
+"""
+
+from minitransformer.allocator import keep_freed_memory
+from minitransformer.generation import KeyValueCache, generate
+from minitransformer.language_model import LanguageModel
+from minitransformer.layers.activations import gelu, relu, silu
+from minitransformer.layers.attention import attention, causal_mask
+from minitransformer.layers.block import TransformerBlock
+from minitransformer.layers.dropout import Dropout, dropout
+from minitransformer.layers.embedding import Embedding, Unembedding, embedding, unembedding
+from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward
+from minitransformer.layers.layer_norm import LayerNorm, layer_norm
+from minitransformer.layers.linear import Linear, linear
+from minitransformer.layers.multi_head_attention import MultiHeadAttention
+from minitransformer.layers.positions import rotary, sinusoidal_positions
+from minitransformer.layers.rms_norm import RMSNorm, rms_norm
+from minitransformer.layers.softmax import Softmax, log_softmax, softmax
+from minitransformer.losses import cross_entropy
+from minitransformer.module import Module, Parameter, apply
+from minitransformer.optim import AdamW, clip_grad_norm, cosine_schedule, decay_groups
+from minitransformer.text import BPETokenizer, ByteTokenizer, CharTokenizer
+from minitransformer.transformer import Config, TinyTransformer, Transformer
+
+__version__ = "0.1.0"
+
+keep_freed_memory()
+
+__all__ = [
+    "Parameter",
+    "Module",
+    "apply",
+    "linear",
+    "Linear",
+    "embedding",
+    "unembedding",
+    "Embedding",
+    "Unembedding",
+    "sinusoidal_positions",
+    "rotary",
+    "layer_norm",
+    "LayerNorm",
+    "rms_norm",
+    "RMSNorm",
+    "softmax",
+    "log_softmax",
+    "Softmax",
+    "attention",
+    "causal_mask",
+    "MultiHeadAttention",
+    "relu",
+    "silu",
+    "gelu",
+    "dropout",
+    "Dropout",
+    "FeedForward",
+    "GatedFeedForward",
+    "TransformerBlock",
+    "Config",
+    "Transformer",
+    "TinyTransformer",
+    "cross_entropy",
+    "AdamW",
+    "decay_groups",
+    "clip_grad_norm",
+    "cosine_schedule",
+    "ByteTokenizer",
+    "CharTokenizer",
+    "BPETokenizer",
+    "generate",
+    "KeyValueCache",
+    "LanguageModel",
+]

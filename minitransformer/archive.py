@@ -1,0 +1,81 @@
+"""Archives: files of named arrays and a description, written whole or not at all, and read without running anything.
+
+An archive is a NumPy `.npz` file, so `numpy.load` opens it too. One member, `description`, holds JSON: a format
+name, a version, and whatever else describes the arrays. Writing goes to a temporary file in the same folder, which
+is flushed to the disk and then renamed over the old one: a crash or a full disk at any moment leaves the old file
+as it was. Reading never unpickles, and every array's checksum is verified.
+"""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+FORMAT = "minitransformer"
+VERSION = 1
+
+
+class ArchiveError(ValueError):
+    """A file that is not an archive of this kind, or is damaged."""
+
+
+def save_archive(path, arrays: dict, description: dict) -> None:
+    """Write arrays (name → ndarray) and a description that JSON can hold to `path`, atomically.
+
+    Raises OSError, naming the file, where it cannot be written; the previous file is then unchanged.
+    """
+    path = Path(path)
+    text = json.dumps({"format": FORMAT, "version": VERSION, **description})
+    members = {"description": np.frombuffer(text.encode(), np.uint8), **arrays}
+    write_atomically(path, lambda file: np.savez(file, **members))
+
+
+def write_atomically(path, write) -> None:
+    """Call write(file) on a temporary binary file beside `path`, flush it to the disk and rename it to `path`.
+
+    Raises OSError, naming the file, where that fails; the previous file is then unchanged and the temporary one
+    removed.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = f"{error.strerror or error}; nothing was changed"
+        raise type(error)(error.errno, f"cannot write: {reason}", str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_archive(path) -> tuple[dict, dict]:
+    """Return (arrays, description) of the archive at `path`.
+
+    Raises OSError for a file that cannot be read, ArchiveError for one that is truncated, damaged or of another kind.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise ArchiveError(f"{path}: not a model or checkpoint of minitransformer, or a truncated one")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as members:
+                if "description" not in members.files:
+                    raise ArchiveError(f"{path}: an archive, but not one of minitransformer (it has no description)")
+                description = json.loads(bytes(members["description"]))
+                arrays = {name: members[name] for name in members.files if name != "description"}
+    except ArchiveError:
+        raise
+    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, NotImplementedError) as error:
+        raise ArchiveError(f"{path}: damaged, or not an archive of minitransformer ({error})") from None
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise ArchiveError(f"{path}: an archive, but not one of minitransformer")
+    if description.get("version") != VERSION:
+        found = description.get("version")
+        raise ArchiveError(f"{path}: written in version {found} of the format; this program reads version {VERSION}")
+    return arrays, description

@@ -1,0 +1,219 @@
+"""One case for each differentiable function and module: what every check draws its inputs from.
+
+A case has a name and draws a call: the function or module, its inputs and its options. The sizes all differ from
+each other, so that an axis mistaken for another shows; B > 1, T ≥ 3; inputs and parameters are of order 1 and
+random, so that no γ is 1 and no bias 0; dropout is on; tied weights are tied.
+
+    python -m gradcheck        checks every case by central differences and prints a table
+
+A component added here is gradient-checked, property-tested and held against its peers without another line.
+"""
+
+import numpy as np
+
+from gradcheck import Call, Case
+from minitransformer.layers.activations import gelu, relu, silu
+from minitransformer.layers.attention import attention, causal_mask
+from minitransformer.layers.block import TransformerBlock
+from minitransformer.layers.dropout import Dropout, dropout
+from minitransformer.layers.embedding import Embedding, Unembedding, embedding, unembedding
+from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward
+from minitransformer.layers.layer_norm import LayerNorm, layer_norm
+from minitransformer.layers.linear import Linear, linear
+from minitransformer.layers.multi_head_attention import MultiHeadAttention
+from minitransformer.layers.positions import Rotary, rotary
+from minitransformer.layers.rms_norm import RMSNorm, rms_norm
+from minitransformer.layers.softmax import Softmax, log_softmax, softmax
+from minitransformer.losses import cross_entropy
+from minitransformer.module import Identity, Parameter
+from minitransformer.transformer import Config, Transformer
+
+B, T, C, F, V = 2, 5, 6, 7, 11
+H, K, D = 4, 2, 3  # query heads, key–value heads, channels per head
+TQ, TK = 3, 5
+
+
+def normal(rng, *shape):
+    """Independent standard normal numbers, float64."""
+    return rng.normal(size=shape)
+
+
+def ids(rng, *shape):
+    """Ids below V in which one occurs at least twice, so that a gradient has to be summed."""
+    drawn = rng.integers(0, V, size=shape)
+    drawn.flat[-1] = drawn.flat[0]
+    return drawn
+
+
+def targets(rng, *shape):
+    """Targets below V, the first of them ignored."""
+    drawn = rng.integers(0, V, size=shape)
+    drawn.flat[0] = -100
+    return drawn
+
+
+def mask_with_empty_row(rng):
+    """A random mask (B, H, TQ, TK) in which the last query of the first head may attend to nothing."""
+    mask = rng.random((B, H, TQ, TK)) < 0.6
+    mask[..., 0] = True
+    mask[:, 0, -1] = False
+    return mask
+
+
+def qkv(rng, heads, kv_heads):
+    """Queries, keys and values; the values are wider than the keys."""
+    return normal(rng, B, heads, TQ, D), normal(rng, B, kv_heads, TK, D), normal(rng, B, kv_heads, TK, D + 1)
+
+
+def dropout_on_weights(rng):
+    """A differentiable function for attention's on_weights: dropout with a fixed mask."""
+    keep = rng.random((B, H, TQ, TK)) < 0.7
+
+    def on_weights(weights):
+        return dropout(weights, keep=keep, p=0.3)
+
+    return on_weights
+
+
+def gpt2(**fields):
+    """A GPT-2-like model of two blocks: layer norm, learned positions, GELU, biases, tied head, dropout."""
+    settings = {"d_model": 8, "n_heads": 2, "n_layers": 2, "d_ff": 10, "dropout": 0.2, "dtype": "float64"}
+    return Transformer(Config(vocab_size=V, context=7, **settings | fields))
+
+
+def llama(**fields):
+    """A Llama-like model of two blocks: RMS norm, rotary, SwiGLU, grouped heads, no biases, head of its own."""
+    settings = {
+        "d_model": 8,
+        "n_heads": 4,
+        "n_kv_heads": 2,
+        "d_head": 6,
+        "n_layers": 2,
+        "d_ff": 10,
+        "norm": "rms_norm",
+        "feed_forward": "swiglu",
+        "positions": "rotary",
+        "bias": False,
+        "tie_embeddings": False,
+        "dtype": "float64",
+    }
+    return Transformer(Config(vocab_size=V, context=7, **settings | fields))
+
+
+CASES = [
+    Case("linear", lambda rng: Call(linear, normal(rng, B, T, C), normal(rng, C, F), normal(rng, F))),
+    Case("linear, no bias", lambda rng: Call(linear, normal(rng, B, T, C), normal(rng, C, F))),
+    Case("linear, square", lambda rng: Call(linear, normal(rng, B, T, C), normal(rng, C, C), normal(rng, C))),
+    Case("embedding", lambda rng: Call(embedding, ids(rng, B, T), normal(rng, V, C))),
+    Case("unembedding", lambda rng: Call(unembedding, normal(rng, B, T, C), normal(rng, V, C))),
+    Case("rotary, half", lambda rng: Call(rotary, normal(rng, B, H, T, C), positions=np.arange(3, 3 + T), base=100.0)),
+    Case(
+        "rotary, interleaved",
+        lambda rng: Call(rotary, normal(rng, B, H, T, C), positions=rng.permutation(9)[:T], layout="interleaved"),
+    ),
+    Case("layer_norm", lambda rng: Call(layer_norm, normal(rng, B, T, C), normal(rng, C), normal(rng, C))),
+    Case(
+        "layer_norm, ε = 0.5",
+        lambda rng: Call(layer_norm, normal(rng, B, T, C), normal(rng, C), normal(rng, C), eps=0.5),
+    ),
+    Case("rms_norm", lambda rng: Call(rms_norm, normal(rng, B, T, C), normal(rng, C))),
+    Case("rms_norm, ε = 0.5", lambda rng: Call(rms_norm, normal(rng, B, T, C), normal(rng, C), eps=0.5)),
+    Case("softmax", lambda rng: Call(softmax, normal(rng, B, T, C))),
+    Case("softmax, axis 1", lambda rng: Call(softmax, normal(rng, B, T, C), axis=1)),
+    Case("log_softmax", lambda rng: Call(log_softmax, normal(rng, B, T, C))),
+    Case("log_softmax, axis 1", lambda rng: Call(log_softmax, normal(rng, B, T, C), axis=1)),
+    Case("attention", lambda rng: Call(attention, *qkv(rng, H, H))),
+    Case("attention, square", lambda rng: Call(attention, *(normal(rng, B, H, T, T) for _ in range(3)))),
+    Case("attention, causal", lambda rng: Call(attention, *qkv(rng, H, H), mask=causal_mask(TQ, TK))),
+    Case("attention, masked row", lambda rng: Call(attention, *qkv(rng, H, H), mask=mask_with_empty_row(rng))),
+    Case("attention, grouped", lambda rng: Call(attention, *qkv(rng, H, K), mask=mask_with_empty_row(rng), scale=0.7)),
+    Case("attention, dropout", lambda rng: Call(attention, *qkv(rng, H, K), on_weights=dropout_on_weights(rng))),
+    Case("relu", lambda rng: Call(relu, normal(rng, B, T, C))),
+    Case("silu", lambda rng: Call(silu, normal(rng, B, T, C))),
+    Case("gelu", lambda rng: Call(gelu, normal(rng, B, T, C))),
+    Case("gelu, tanh", lambda rng: Call(gelu, normal(rng, B, T, C), approximate="tanh")),
+    Case("dropout", lambda rng: Call(dropout, normal(rng, B, T, C), keep=rng.random((B, T, C)) < 0.7, p=0.3)),
+    Case("cross_entropy", lambda rng: Call(cross_entropy, normal(rng, B, T, V), targets(rng, B, T))),
+    Case(
+        "cross_entropy, sum", lambda rng: Call(cross_entropy, normal(rng, B, T, V), targets(rng, B, T), reduction="sum")
+    ),
+    Case(
+        "cross_entropy, none",
+        lambda rng: Call(cross_entropy, normal(rng, B, T, V), targets(rng, B, T), reduction="none"),
+    ),
+    Case(
+        "cross_entropy, weighted, smoothed",
+        lambda rng: Call(
+            cross_entropy, normal(rng, B, T, V), targets(rng, B, T), weight=rng.random(V) + 0.5, label_smoothing=0.2
+        ),
+    ),
+    Case(
+        "cross_entropy, none, weighted, smoothed",
+        lambda rng: Call(
+            cross_entropy,
+            normal(rng, B, T, V),
+            targets(rng, B, T),
+            weight=rng.random(V) + 0.5,
+            label_smoothing=0.2,
+            reduction="none",
+        ),
+    ),
+    Case("Linear", lambda rng: Call(Linear(C, F), normal(rng, B, T, C))),
+    Case("Embedding", lambda rng: Call(Embedding(V, C), ids(rng, B, T))),
+    Case("Unembedding", lambda rng: Call(Unembedding(Parameter(normal(rng, V, C))), normal(rng, B, T, C))),
+    Case("Rotary", lambda rng: Call(Rotary(base=100.0), normal(rng, B, H, T, C), positions=np.arange(T))),
+    Case("LayerNorm", lambda rng: Call(LayerNorm(C), normal(rng, B, T, C))),
+    Case("RMSNorm", lambda rng: Call(RMSNorm(C), normal(rng, B, T, C))),
+    Case("Softmax", lambda rng: Call(Softmax(axis=1), normal(rng, B, T, C))),
+    Case("Dropout", lambda rng: Call(Dropout(0.3), normal(rng, B, T, C), rng=rng.spawn(1)[0])),
+    Case("Identity", lambda rng: Call(Identity(), normal(rng, B, T, C))),
+    Case(
+        "MultiHeadAttention, causal, dropout",
+        lambda rng: Call(
+            MultiHeadAttention(C, 2, dropout=0.3), normal(rng, B, T, C), mask=causal_mask(T, T), rng=rng.spawn(1)[0]
+        ),
+    ),
+    Case(
+        "MultiHeadAttention, grouped, rotary",
+        lambda rng: Call(
+            MultiHeadAttention(C, H, K, 8, bias=False, rotary=Rotary(100.0)),
+            normal(rng, B, T, C),
+            mask=causal_mask(T, T),
+        ),
+    ),
+    Case("FeedForward", lambda rng: Call(FeedForward(C, F), normal(rng, B, T, C))),
+    Case("FeedForward, tanh", lambda rng: Call(FeedForward(C, F, "gelu_tanh"), normal(rng, B, T, C))),
+    Case("FeedForward, ReLU", lambda rng: Call(FeedForward(C, F, "relu"), normal(rng, B, T, C))),
+    Case("GatedFeedForward", lambda rng: Call(GatedFeedForward(C, F, bias=True), normal(rng, B, T, C))),
+    Case(
+        "TransformerBlock, GPT-2-like",
+        lambda rng: Call(
+            TransformerBlock(C, 2, F, dropout=0.2), normal(rng, B, T, C), mask=causal_mask(T, T), rng=rng.spawn(1)[0]
+        ),
+    ),
+    Case(
+        "TransformerBlock, Llama-like",
+        lambda rng: Call(
+            TransformerBlock(
+                C,
+                H,
+                F,
+                n_kv_heads=K,
+                d_head=8,
+                norm="rms_norm",
+                feed_forward="swiglu",
+                bias=False,
+                rotary=Rotary(100.0),
+            ),
+            normal(rng, B, T, C),
+            mask=causal_mask(T, T),
+        ),
+    ),
+    Case("Transformer, GPT-2-like", lambda rng: Call(gpt2(), ids(rng, B, T), rng=rng.spawn(1)[0])),
+    Case(
+        "Transformer, GPT-2-like, sinusoidal",
+        lambda rng: Call(gpt2(positions="sinusoidal", n_layers=1), ids(rng, B, T)),
+    ),
+    Case("Transformer, Llama-like", lambda rng: Call(llama(), ids(rng, B, T))),
+    Case("Transformer, Llama-like, tied", lambda rng: Call(llama(tie_embeddings=True, n_layers=1), ids(rng, B, T))),
+]

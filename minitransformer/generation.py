@@ -1,0 +1,145 @@
+"""Generation: choose the next token from the logits, append it, repeat.
+
+**Choosing.** With logits z (V,), at temperature τ,
+
+    p = softmax(z / τ)                              (1)
+
+τ → 0 is greedy: always the likeliest. Top-k keeps the k likeliest tokens (Fan et al., 2018); top-p the smallest
+set of the likeliest whose probabilities, after top-k, reach p (nucleus sampling, Holtzman et al., 2020). One
+uniform number u per row then picks the first token whose cumulative probability exceeds u.
+
+**The key–value cache.** Causal attention never changes a key or value once computed: those of earlier positions do
+not depend on later ones. Keeping them, each new token costs one position's work instead of T.
+
+**Past the context.** When the context is full, the oldest half is dropped and the rest computed anew, since every
+remaining token now has another position. Where the window starts depends on the number of tokens alone, with or
+without a cache, so both see the same window at every step.
+"""
+
+import numpy as np
+
+from minitransformer.layers.embedding import check_ids
+from minitransformer.layers.softmax import softmax
+
+
+class LayerCache:
+    """The keys and values (B, K, positions, D) that one block has computed, in arrays as long as the context."""
+
+    def __init__(self, context: int):
+        self.context = context
+        self.length = 0
+        self.keys = self.values = None
+
+    def append(self, k, v):
+        """Add the keys and values (..., K, T, D) of new positions; return those of all positions so far, as views."""
+        if self.keys is None:
+            self.keys, self.values = (np.empty((*x.shape[:-2], self.context, x.shape[-1]), x.dtype) for x in (k, v))
+        start, self.length = self.length, self.length + k.shape[-2]
+        self.keys[..., start : self.length, :] = k
+        self.values[..., start : self.length, :] = v
+        return self.keys[..., : self.length, :], self.values[..., : self.length, :]
+
+
+class KeyValueCache:
+    """What model.predict(ids, cache=cache) remembers of earlier positions: one LayerCache for each block."""
+
+    def __init__(self, config):
+        self.layers = [LayerCache(config.context) for _ in range(config.n_layers)]
+
+    @property
+    def length(self) -> int:
+        """The number of positions it holds."""
+        return self.layers[0].length
+
+
+def generate(model, ids, max_new_tokens=50, temperature=1.0, top_k=None, top_p=None, rng=None, use_cache=True):
+    """Return ids (T,) or (B, T), integers, followed by max_new_tokens generated ones.
+
+    `temperature` 0 is greedy; `top_k` is None or the number of likeliest tokens to keep, `top_p` None or the
+    probability that those kept must reach. `rng` is a numpy Generator; without one, a new one seeded with 0.
+    `use_cache=False` recomputes every position at every step, and gives the same. Raises ValueError for settings
+    out of range, an empty prompt or ids out of range, TypeError for ids that are not integers.
+    """
+    ids = np.asarray(ids)
+    new = list(stream(model, ids, max_new_tokens, temperature, top_k, top_p, rng, use_cache))
+    return np.concatenate([ids, *(token[..., None] for token in new)], axis=-1)
+
+
+def stream(model, ids, max_new_tokens=50, temperature=1.0, top_k=None, top_p=None, rng=None, use_cache=True):
+    """Yield the tokens of `generate` one step at a time, each () or (B,). The settings are checked before the first."""
+    ids = np.asarray(ids)
+    check_ids(ids, model.config.vocab_size)
+    if ids.ndim not in (1, 2) or not ids.size:
+        raise ValueError(f"generate: the prompt must be ids (T,) or (B, T) with at least one token, not {ids.shape}")
+    if max_new_tokens < 0:
+        raise ValueError(f"generate: max_new_tokens must not be negative, and is {max_new_tokens}")
+    check_sampling(temperature, top_k, top_p)
+    rng = rng if rng is not None else np.random.default_rng(0)
+    return steps(model, ids, max_new_tokens, temperature, top_k, top_p, rng, use_cache)
+
+
+def steps(model, ids, max_new_tokens, temperature, top_k, top_p, rng, use_cache):
+    """The generator behind `stream`."""
+    context = model.config.context
+    cache, cached_start = None, None
+    for _ in range(max_new_tokens):
+        start = window_start(ids.shape[-1], context)
+        if not use_cache:
+            logits = model.predict(ids[..., start:], last_only=True)
+        else:
+            if start != cached_start:
+                cache, cached_start = KeyValueCache(model.config), start
+            logits = model.predict(ids[..., start + cache.length :], cache=cache, last_only=True)
+        token = sample(logits[..., -1, :], temperature=temperature, top_k=top_k, top_p=top_p, rng=rng)
+        ids = np.concatenate([ids, token[..., None].astype(ids.dtype)], axis=-1)
+        yield token
+
+
+def window_start(length: int, context: int) -> int:
+    """Return where the window over `length` tokens starts: 0 while they fit, then each time half a context later."""
+    if length <= context:
+        return 0
+    half = max(context // 2, 1)
+    return -(-(length - context) // half) * half
+
+
+def sample(logits, *, temperature, top_k, top_p, rng):
+    """Draw one token for each row of logits (..., V). Returns ids (...), int64. Raises ValueError for a NaN in them."""
+    if np.isnan(logits).any():
+        raise ValueError("generate: the logits are not finite; the model's weights may be")
+    if temperature == 0:
+        return logits.argmax(axis=-1)
+    p, _ = softmax(keep_top_k(logits.astype(np.float64) / temperature, top_k))  # (1)
+    if top_p is not None:
+        p = keep_top_p(p, top_p)
+    cumulative = p.cumsum(axis=-1)
+    u = rng.random(cumulative.shape[:-1])[..., None] * cumulative[..., -1:]
+    return (cumulative <= u).sum(axis=-1)
+
+
+def keep_top_k(z, top_k):
+    """Set all but the top_k largest of each row of z (..., V) to −∞; equal ones at the border stay. None keeps all."""
+    if top_k is None or top_k >= z.shape[-1]:
+        return z
+    border = np.partition(z, -top_k, axis=-1)[..., -top_k, None]
+    return np.where(z < border, -np.inf, z)
+
+
+def keep_top_p(p, top_p):
+    """Set to 0 those of each row of p (..., V) that are not needed to reach top_p, taking the likeliest first."""
+    order = np.argsort(-p, axis=-1, kind="stable")
+    ranked = np.take_along_axis(p, order, axis=-1)
+    before = ranked.cumsum(axis=-1) - ranked  # the probability of all that are likelier
+    kept = np.empty_like(p)
+    np.put_along_axis(kept, order, np.where(before < top_p, ranked, 0), axis=-1)
+    return kept
+
+
+def check_sampling(temperature, top_k, top_p):
+    """Raise ValueError, naming the setting, unless the sampling settings are in range."""
+    if not 0 <= temperature < np.inf:
+        raise ValueError(f"generate: temperature must be 0 (greedy) or positive, and is {temperature}")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"generate: top_k must be at least 1, and is {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"generate: top_p must be greater than 0 and at most 1, and is {top_p}")

@@ -1,0 +1,113 @@
+"""A language model: a transformer with the tokenizer it was trained with. Text in, logits and text out."""
+
+import math
+
+import numpy as np
+
+from minitransformer.archive import ArchiveError, load_archive, save_archive
+from minitransformer.generation import stream
+from minitransformer.losses import cross_entropy
+from minitransformer.text import sequential_blocks, tokenizer_from_dict
+from minitransformer.transformer import Config, Transformer
+
+KIND = "language model"
+
+
+class LanguageModel:
+    """`model` is a Transformer, `tokenizer` any of text/. Raises ValueError where their vocabularies do not fit."""
+
+    def __init__(self, model, tokenizer):
+        if tokenizer.vocab_size > model.config.vocab_size:
+            raise ValueError(
+                f"the tokenizer has {tokenizer.vocab_size} tokens and the model only {model.config.vocab_size}"
+            )
+        self.model = model
+        self.tokenizer = tokenizer
+
+    def logits(self, text: str):
+        """Return the logits (T, V) after each of the T tokens of the text. It must fit the model's context."""
+        return self.model.predict(self.encode(text))
+
+    def encode(self, text: str):
+        """Return the ids (T,) of a text. Raises ValueError for one without tokens."""
+        ids = self.tokenizer.encode(text)
+        if not len(ids):
+            raise ValueError("the text is empty: there is nothing to predict from")
+        return ids
+
+    def generate(self, prompt: str, max_new_tokens=50, **settings) -> str:
+        """Return the prompt and its continuation; the settings are those of generation.generate."""
+        return prompt + "".join(self.stream(prompt, max_new_tokens, **settings))
+
+    def stream(self, prompt: str, max_new_tokens=50, **settings):
+        """Yield the continuation piece by piece. A character of several tokens comes when its last token does."""
+        return self.tokenizer.decode_stream(stream(self.model, self.encode(prompt), max_new_tokens, **settings))
+
+    def perplexity(self, text: str) -> float:
+        """Return exp of the mean cross-entropy in nats of each token after the first, given those before it.
+
+        A text longer than the context is cut into blocks, each of which starts without a past. Raises ValueError for a
+        text of fewer than two tokens.
+        """
+        ids = self.encode(text)
+        if len(ids) < 2:
+            raise ValueError(f"perplexity needs at least 2 tokens, and the text has {len(ids)}")
+        return math.exp(mean_loss(self.model, ids))
+
+    def save(self, path, extra_arrays: dict | None = None, extra_description: dict | None = None) -> None:
+        """Write model, configuration and tokenizer to one file, atomically; training adds its own state to it."""
+        arrays = {f"parameters.{name}": p.data for name, p in self.model.named_parameters()}
+        description = {
+            "kind": KIND,
+            "config": self.model.config.to_dict(),
+            "tokenizer": self.tokenizer.to_dict(),
+            **(extra_description or {}),
+        }
+        save_archive(path, arrays | (extra_arrays or {}), description)
+
+    @classmethod
+    def load(cls, path) -> "LanguageModel":
+        """Read what `save` wrote; a training checkpoint is such a file too.
+
+        Raises OSError for a file that cannot be read, ArchiveError for one that is damaged or does not fit together.
+        """
+        return cls.from_archive(path, *load_archive(path))
+
+    @classmethod
+    def from_archive(cls, path, arrays: dict, description: dict) -> "LanguageModel":
+        """Build the model from the contents of the archive at `path`."""
+        if description.get("kind") != KIND:
+            raise ArchiveError(f"{path}: holds no language model")
+        try:
+            model = Transformer(Config(**description["config"]))
+            tokenizer = tokenizer_from_dict(description["tokenizer"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArchiveError(f"{path}: its description does not make a model ({error})") from None
+        prefix = "parameters."
+        stored = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        set_parameters(model, stored, path)
+        return cls(model, tokenizer)
+
+
+def mean_loss(model, ids, batch_size: int = 8) -> float:
+    """Return the mean cross-entropy in nats of ids (T,), all but the first, predicted in blocks of the context."""
+    total = 0.0
+    for inputs, targets in sequential_blocks(ids, model.config.context, batch_size):
+        total += float(cross_entropy(model.predict(inputs), targets, reduction="sum")[0])
+    return total / (len(ids) - 1)
+
+
+def set_parameters(model, arrays: dict, path) -> None:
+    """Give every parameter of the model the array of its name. Raises ArchiveError for any that does not fit."""
+    parameters = dict(model.named_parameters())
+    for name in parameters.keys() ^ arrays.keys():
+        problem = "lacks" if name in parameters else "has an unknown"
+        raise ArchiveError(f"{path}: the file {problem} parameter {name}")
+    for name, parameter in parameters.items():
+        array = arrays[name]
+        if array.shape != parameter.data.shape or array.dtype != parameter.data.dtype:
+            raise ArchiveError(
+                f"{path}: parameter {name} is {array.dtype} {array.shape}, the configuration says "
+                f"{parameter.data.dtype} {parameter.data.shape}"
+            )
+        parameter.data = np.ascontiguousarray(array)
