@@ -1,0 +1,159 @@
+"""`python -m gradcheck`: check every case that a module lists, and print a table as it goes."""
+
+import argparse
+import difflib
+import os
+import sys
+import time
+
+from gradcheck.cases import check_case, load_cases
+from gradcheck.report import GradientError
+
+DEFAULT_TARGET = "minitransformer"
+OK, WRONG, USAGE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141  # the last two as a shell reports SIGINT and SIGPIPE
+
+HELP = """\
+A module lists its cases as CASES, in itself or in a submodule `cases`. Save this as mine.py:
+
+  import numpy as np
+  from gradcheck import Call, Case
+
+  def square(x):
+      def backward(dy):
+          return 2 * x * dy
+
+      return x * x, backward
+
+  CASES = [Case("square", lambda rng: Call(square, rng.normal(size=(2, 3))))]
+
+and then
+
+  python -m gradcheck mine               check every case
+  python -m gradcheck mine:square        check one
+  python -m gradcheck path/to/mine.py    a file will do as well
+
+Each row is one gradient: how many of its entries were compared with central differences in float64, the worst error
+|a - n| / (|n| + 0.01), which may not exceed 1e-6, and the verdict. "at a kink" means that the two one-sided derivatives
+differ there (a ReLU at 0) and the gradient lies between them.
+
+Exit status: 0 all gradients are right, 1 some are wrong or could not be checked, 2 there was nothing to check.
+"""
+
+
+def main(argv=None):
+    """Run the command line and return its exit status."""
+    arguments = _parser().parse_args(argv)
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a console script, unlike `python -m`, does not look in the current folder
+    try:
+        status = _check(arguments.target, arguments.k, arguments.seed)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        print("gradcheck: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains as it exits
+        return PIPE_CLOSED
+
+
+def _check(target, substring, seed):
+    try:
+        cases = _select(target, substring)
+    except (ImportError, LookupError, TypeError, ValueError) as error:
+        print(f"gradcheck: {error.args[0]}", file=sys.stderr)
+        return USAGE
+    return _run(cases, seed)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m gradcheck",
+        description="Check hand-written gradients: every case that a module lists, against central differences.",
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "target",
+        metavar="TARGET",
+        nargs="?",
+        default=DEFAULT_TARGET,
+        help="MODULE or MODULE:NAME, the module by name or as a .py file (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="decides all that is random (default: 0)")
+    parser.add_argument("-k", metavar="SUBSTRING", help="only the cases whose name contains this, in any case")
+    return parser
+
+
+def _seed(text):
+    seed = int(text)
+    if seed < 0:
+        raise argparse.ArgumentTypeError(f"a seed is 0 or more, not {seed}")
+    return seed
+
+
+def _select(target, substring):
+    """Return the Cases that the command line asks for, never none."""
+    module, _, name = target.partition(":")
+    cases = load_cases(module)
+    if name:
+        names = [case.name for case in cases]
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+            raise LookupError(f"{module} has no case {name!r}; the nearest is {near!r}")
+        cases = [case for case in cases if case.name == name]
+    if substring is not None:
+        cases = [case for case in cases if substring.lower() in case.name.lower()]
+        if not cases:
+            raise LookupError(f"no case of {target} has {substring!r} in its name")
+    return cases
+
+
+def _run(cases, seed):
+    """Check the cases, print a row for each gradient and a summary, and return the exit status."""
+    row = _Table(cases).print_row
+    row("component", "argument", "entries", "worst error", "verdict")
+    start = time.perf_counter()
+    failures = []
+    gradients = entries = 0
+    for case in cases:
+        try:
+            report = check_case(case, seed=seed)
+        except GradientError as error:
+            report = error.report
+            failures += [f"{case.name}: {line}" for line in report.failures()]
+        except Exception as error:
+            row(case.name, "", "", "", "NOT CHECKED")
+            failures.append(f"{case.name}: {type(error).__name__}: {error}")
+            continue
+        for argument in report.arguments:
+            row(case.name, argument.name, argument.extent, f"{argument.worst_relative:.1e}", argument.verdict)
+        if report.problems:
+            row(case.name, "", "", "", "WRONG")
+        gradients += len(report.arguments)
+        entries += report.entries
+    seconds = time.perf_counter() - start
+    counts = f"{_count(len(cases), 'component')}, {_count(gradients, 'gradient')}, {entries:,} entries"
+    verdict = f"{len(failures)} wrong:" if failures else "all right"
+    print(f"\n{counts} checked in {seconds:.1f} s: {verdict}")
+    for failure in failures:
+        print(f"  {failure}")
+    return WRONG if failures else OK
+
+
+class _Table:
+    """Prints rows as they come, so that the widths of the columns are settled beforehand."""
+
+    def __init__(self, cases):
+        self.component = max(len("component"), *(len(case.name) for case in cases))
+
+    def print_row(self, component, argument, entries, error, verdict):
+        print(f"{component:<{self.component}}  {argument:<36}  {entries:>7}  {error:>11}  {verdict}", flush=True)
+
+
+def _count(n, noun):
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""One call to check: a function or module, its inputs and its options."""
+
+import copy
+import functools
+import inspect
+import itertools
+
+import numpy as np
+
+
+class Call:
+    """A differentiable function or module together with what it is called on.
+
+        Call(layer_norm, x, gamma, beta, eps=1e-5)
+        Call(LayerNorm(5), x)
+
+    The target returns (y, backward). `inputs` are its positional arguments: each floating-point array among them has a
+    gradient. `options` are its keyword arguments, which have none. A target with `named_parameters()`, or a method of
+    an object that has it, is a module: its parameters have gradients too.
+    """
+
+    def __init__(self, target, /, *inputs, **options):
+        if not callable(target):
+            raise TypeError(f"a {type(target).__name__} cannot be called, so there is no gradient to check")
+        self.target = target
+        self.inputs = inputs
+        self.options = options
+
+    def __repr__(self):
+        return f"Call({self.name})"
+
+    @property
+    def name(self):
+        """What reports call the target: the name of the function, or of the module's class."""
+        target = self.target
+        while isinstance(target, functools.partial):
+            target = target.func
+        return getattr(target, "__name__", type(target).__name__)
+
+    def input_names(self):
+        """Return one name for each input, from the signature of the target (of a module: of its `forward`)."""
+        try:
+            signature = inspect.signature(getattr(self.target, "forward", self.target))
+        except (TypeError, ValueError):  # some built-in functions have none
+            signature = inspect.Signature()
+        names = []
+        rest = "input"
+        for parameter in signature.parameters.values():
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+                names.append(parameter.name)
+            elif parameter.kind == parameter.VAR_POSITIONAL:
+                rest = parameter.name
+        numbered = (f"{rest}[{i}]" for i in itertools.count())
+        return list(itertools.islice(itertools.chain(names, numbered), len(self.inputs)))
+
+    def copy(self):
+        """Return a Call on copies of the arrays, so that they may be moved. An array given twice becomes two."""
+        inputs = [_copy_array(value) for value in self.inputs]
+        options = {name: _copy_array(value) for name, value in self.options.items()}
+        return Call(self.target, *inputs, **options)
+
+    def evaluate(self):
+        """Call the target and return what it returns. Generators are copied first, so that dropout repeats itself."""
+        inputs = [_copy_generator(value) for value in self.inputs]
+        options = {name: _copy_generator(value) for name, value in self.options.items()}
+        return self.target(*inputs, **options)
+
+
+def is_module(target):
+    """Whether the target has parameters of its own."""
+    return hasattr(_owner(target), "named_parameters")
+
+
+def parameters_of(target):
+    """Return {dotted name: parameter}, a parameter that is tied in several places under its first name only."""
+    if not is_module(target):
+        return {}
+    unique = {}
+    for name, parameter in _owner(target).named_parameters():
+        unique.setdefault(id(parameter), (name, parameter))
+    return dict(unique.values())
+
+
+def _owner(target):
+    """What holds the parameters: the target itself, or the object that it is a method of."""
+    return target if hasattr(target, "named_parameters") else getattr(target, "__self__", None)
+
+
+def _copy_array(value):
+    return value.copy(order="K") if isinstance(value, np.ndarray) else value
+
+
+def _copy_generator(value):
+    return copy.deepcopy(value) if isinstance(value, np.random.Generator) else value

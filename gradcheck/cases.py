@@ -1,0 +1,106 @@
+"""Tables of cases: what `python -m gradcheck MODULE` runs, and what a test can be parametrised over.
+
+A module lists its cases as an iterable `CASES`, or is a package whose submodule `cases` does:
+
+    CASES = [
+        Case("layer_norm", lambda rng: Call(layer_norm, rng.normal(size=(2, 3, 5)), rng.normal(size=5))),
+        Case("LayerNorm", lambda rng: Call(LayerNorm(5), rng.normal(size=(2, 3, 5)))),
+    ]
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gradcheck.call import Call
+from gradcheck.checking import check_call
+from gradcheck.parameters import randomize_parameters, to_float64
+
+
+@dataclass(frozen=True)
+class Case:
+    """A name, and a function `draw(rng)` that returns a Call on inputs drawn from a random generator.
+
+    `draw` makes its module anew each time, since `call` changes the parameters.
+    """
+
+    name: str
+    draw: Callable
+
+    def call(self, rng):
+        """Draw a Call, and give its module, if it is one, float64 parameters with random values from the same rng."""
+        call = self.draw(rng)
+        if not isinstance(call, Call):
+            raise TypeError(f"case {self.name!r}: draw(rng) returned a {type(call).__name__}, not a Call")
+        to_float64(call.target)
+        randomize_parameters(call.target, rng)
+        return call
+
+
+def check_case(case, seed=0):
+    """Draw a case and check every gradient of it. Returns a Report; raises what `check` raises."""
+    return check_call(case.call(np.random.default_rng(seed)), seed=seed)
+
+
+def load_cases(target):
+    """Return the list of Cases of a module, given by name (`package.module`) or as the path of a .py file.
+
+    Raises ImportError if there is no such module, it cannot be imported, or it lists no cases; ValueError or TypeError
+    if what it lists is not a table of Cases with unique names.
+    """
+    module = _import_file(Path(target)) if target.endswith(".py") else _import(target)
+    if not hasattr(module, "CASES") and hasattr(module, "__path__"):
+        name = f"{target}.cases"
+        if importlib.util.find_spec(name) is not None:
+            module = _import(name)
+    if not hasattr(module, "CASES"):
+        raise ImportError(f"{target} lists no cases: it has no CASES, and no submodule `cases` with one")
+    return validated(module.CASES, target)
+
+
+def validated(cases, source):
+    """Return a table of Cases as a list, once every entry is a Case and no two have the same name."""
+    try:
+        cases = list(cases)
+    except TypeError as error:
+        raise TypeError(f"the CASES of {source} is a {type(cases).__name__}, not a list of gradcheck.Case") from error
+    names = set()
+    for case in cases:
+        if not isinstance(case, Case):
+            raise TypeError(f"the CASES of {source} must be gradcheck.Case objects; one is a {type(case).__name__}")
+        if case.name in names:
+            raise ValueError(f"the CASES of {source} name {case.name!r} twice")
+        names.add(case.name)
+    if not cases:
+        raise ImportError(f"the CASES of {source} is empty")
+    return cases
+
+
+def _import(name):
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ImportError(f"there is no module named {name!r}") from error
+        raise ImportError(f"cannot import {name}: {error}") from error
+    except Exception as error:
+        raise ImportError(f"cannot import {name}: {type(error).__name__}: {error}") from error
+
+
+def _import_file(path):
+    if not path.is_file():
+        raise ImportError(f"there is no file {str(path)!r}")
+    sys.path.insert(0, str(path.parent.resolve()))  # as `python FILE` does, for what it imports from beside it
+    name = f"_cases_of_{path.stem}"  # never the name of another module
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ImportError(f"cannot import {path}: {type(error).__name__}: {error}") from error
+    return module

@@ -1,0 +1,839 @@
+"""gradcheck's interface: what check and check_module compare, report, refuse, and leave as it was."""
+
+import functools
+import pickle
+import re
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import gradcheck
+from gradcheck import Call, GradientError, check, check_module, randomize_parameters
+from gradcheck.checking import check_call
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def product(x, w, *, scale=1.0, wrong=False):
+    """y = scale · x * w, elementwise."""
+
+    def backward(dy):
+        return scale * dy * w, (2 if wrong else 1) * scale * dy * x
+
+    return scale * x * w, backward
+
+
+def square(x):
+    def backward(dy):
+        return 2 * x * dy
+
+    return x * x, backward
+
+
+def relu(x, *, at_zero=0.0):
+    def backward(dy):
+        return dy * np.where(x == 0, at_zero, x > 0)
+
+    return np.maximum(x, 0), backward
+
+
+def returning(gradients):
+    """A function of x and w whose backward returns `gradients(dy)` for the product of both."""
+
+    def function(x, w):
+        def backward(dy):
+            return gradients(dy, x, w)
+
+        return x * w, backward
+
+    return function
+
+
+class Parameter:
+    def __init__(self, data):
+        self.data = data
+        self.grad = None
+        self.requires_grad = True
+
+
+class Scale:
+    """y = γ x + β, a module of the plainest kind; `wrong` doubles γ's gradient."""
+
+    def __init__(self, size=3, dtype=np.float32, wrong=False):
+        self.gamma = Parameter(np.ones(size, dtype))
+        self.beta = Parameter(np.zeros(size, dtype))
+        self.wrong = wrong
+        self.seen = []
+
+    def named_parameters(self):
+        yield "gamma", self.gamma
+        yield "beta", self.beta
+
+    def forward(self, x):
+        self.seen.append((self.gamma.data.copy(), self.beta.data.copy()))
+        gamma = self.gamma.data
+
+        def backward(dy):
+            for parameter, grad in (
+                (self.gamma, (2 if self.wrong else 1) * (dy * x).sum(axis=0)),
+                (self.beta, dy.sum(axis=0)),
+            ):
+                if parameter.requires_grad:
+                    parameter.grad = grad if parameter.grad is None else parameter.grad + grad
+            return dy * gamma
+
+        return gamma * x + self.beta.data, backward
+
+    __call__ = forward
+
+
+# What is compared and reported
+
+
+def test_every_entry_of_every_floating_point_input_is_compared():
+    report = check(product, normal(2, 3), normal(2, 3, seed=1))
+    assert [(a.name, a.shape, a.entries, a.verdict) for a in report.arguments] == [
+        ("x", (2, 3), 6, "right"),
+        ("w", (2, 3), 6, "right"),
+    ]
+    assert report.entries == 12 and report.is_right and report.name == "product"
+
+
+def test_integer_and_boolean_inputs_none_and_options_have_no_gradient():
+    def gather(x, ids, mask, nothing, *, scale):
+        def backward(dy):
+            dx = np.zeros_like(x)
+            np.add.at(dx, ids, scale * mask * dy)
+            return dx
+
+        return scale * mask * x[ids], backward
+
+    report = check(gather, normal(4), np.array([0, 2, 2]), np.array([True, False, True]), None, scale=np.float32(3))
+    assert [a.name for a in report.arguments] == ["x"]
+
+
+def test_a_number_is_as_good_an_output_as_an_array():
+    for convert in (float, np.float64, np.array):
+
+        def norm(x, convert=convert):
+            def backward(dy):
+                return 2 * x * dy
+
+            return convert((x * x).sum()), backward
+
+        assert check(norm, normal(3)).is_right
+
+
+def test_an_input_without_dimensions_is_checked():
+    report = check(square, np.array(1.5))
+    assert report["x"].entries == 1 and report["x"].worst_index == ()
+
+
+def test_an_empty_input_beside_another_is_right():
+    def first(x, empty):
+        def backward(dy):
+            return dy, np.zeros_like(empty)
+
+        return x.copy(), backward
+
+    assert check(first, normal(3), np.zeros((0, 2)))["empty"].verdict == "right"
+
+
+def test_an_identity_that_returns_its_very_argument_is_checked():
+    def identity(x):
+        def backward(dy):
+            return dy
+
+        return x, backward
+
+    report = check(identity, normal(2, 3))
+    assert report["x"].numeric != 0 and report.is_right
+
+
+def test_an_array_given_twice_is_two_arguments():
+    x = normal(3)
+    assert check(product, x, x).is_right
+
+
+def test_a_tiny_entry_among_large_ones_is_moved_by_their_scale():
+    # Moved by a thousandth of itself it would change the output by less than its rounding.
+    def total(x):
+        def backward(dy):
+            return np.full(x.shape, dy)
+
+        return x.sum(), backward
+
+    assert check(total, np.array([1.0, 2.0, 1e-13, 1.5]))["x"].worst_relative < 1e-9
+
+
+def test_arrays_that_are_views_are_moved_entry_by_entry_too():
+    x = normal(6, 4)[::2, ::-1].T
+    assert check(square, x)["x"].entries == 12
+
+
+def test_a_wrong_gradient_raises_an_assertion_error_with_the_whole_report():
+    with pytest.raises(AssertionError) as caught:
+        check(product, normal(2, 3), normal(2, 3, seed=1), wrong=True)
+    assert isinstance(caught.value, GradientError)
+    report = caught.value.report
+    assert report["x"].is_right and not report["w"].is_right
+    assert report["w"].disagree == 6
+    assert report["w"].worst_relative > 0.1
+
+
+def test_the_message_names_argument_worst_entry_and_both_values():
+    x, w = np.array([[1.0, 2.0], [3.0, 0.5]]), normal(2, 2)
+
+    def off(x, w):
+        y, product_backward = product(x, w)
+
+        def backward(dy):
+            dx, dw = product_backward(dy)
+            dw[1, 0] += 0.25
+            return dx, dw
+
+        return y, backward
+
+    dy = np.array([[1.0, -1.0], [0.5, 2.0]])
+    with pytest.raises(GradientError) as caught:
+        check(off, x, w, dy=dy)
+    assert str(caught.value) == (
+        "off: dw: 1 of 4 entries disagree; worst at [1, 0]: backward gives 1.75, central differences give 1.5"
+    )
+
+
+def test_values_that_differ_late_are_shown_with_the_digits_that_differ():
+    with pytest.raises(GradientError, match=r"backward gives 1\.00001, central differences give 1(\.00000)?$"):
+        check(returning(lambda dy, x, w: (dy * w * (1 + 1e-5), dy * x)), np.ones(2), np.ones(2), dy=np.array([1.0, 0]))
+
+
+def test_the_report_is_an_aligned_table():
+    lines = str(check(product, normal(2, 3), normal(2, 3, seed=1))).splitlines()
+    assert lines[0] == "product"
+    assert lines[1].split() == ["argument", "entries", "absolute", "relative", "verdict"]
+    assert len({line.rindex(line.split()[-1]) for line in lines[1:]}) == 1
+    assert lines[2].split()[0] == "x" and lines[3].split()[0] == "w"
+
+
+def test_a_failing_report_ends_with_what_is_wrong():
+    with pytest.raises(GradientError) as caught:
+        check(product, normal(2), normal(2, seed=1), wrong=True)
+    table = str(caught.value.report)
+    assert "WRONG" in table and table.splitlines()[-1].startswith("dw: 2 of 2 entries disagree; worst at [")
+
+
+def test_a_report_and_its_error_survive_pickling():
+    with pytest.raises(GradientError) as caught:
+        check(product, normal(2), normal(2, seed=1), wrong=True)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert str(again) == str(caught.value) and again.report == caught.value.report
+
+
+def test_a_report_says_which_arguments_it_has():
+    with pytest.raises(KeyError, match="product has no argument 'z'; it has x, w"):
+        check(product, normal(2), normal(2))["z"]
+
+
+def test_arguments_without_a_name_are_numbered():
+    def total(*terms):
+        def backward(dy):
+            return tuple(dy.copy() for _ in terms)
+
+        return sum(terms), backward
+
+    assert [a.name for a in check(total, normal(2), normal(2, seed=1)).arguments] == ["terms[0]", "terms[1]"]
+
+
+def test_a_partial_is_named_after_its_function():
+    report = check(functools.partial(product, scale=3.0), normal(2), normal(2, seed=1))
+    assert report.name == "product" and report.is_right
+
+
+def test_the_relative_error_is_what_the_tolerance_limits():
+    def slightly_off(x, *, by):
+        def backward(dy):
+            return (1 + by) * dy
+
+        return 1.0 * x, backward
+
+    assert check(slightly_off, normal(3), by=0.9e-6, atol=0.0)["x"].worst_relative == pytest.approx(0.9e-6, rel=1e-3)
+    with pytest.raises(GradientError):
+        check(slightly_off, normal(3), by=1.1e-6, atol=0.0)
+    assert check(slightly_off, normal(3), by=1e-4, rtol=1e-3).is_right
+    assert check(slightly_off, normal(3), by=1e-4, rtol=0.0, atol=1e-2).is_right
+
+
+# dy, randomness
+
+
+def test_the_loss_is_weighted_by_the_dy_given():
+    seen = []
+
+    def watched(x):
+        y, square_backward = square(x)
+
+        def backward(dy):
+            seen.append(dy.copy())
+            return square_backward(dy)
+
+        return y, backward
+
+    dy = np.array([0.5, -2.0, 3.0])
+    x = normal(3)
+    report = check(watched, x, dy=dy)
+    assert_array_equal(seen[0], dy)
+    assert report["x"].numeric == pytest.approx((2 * x * dy)[report["x"].worst_index])
+
+
+def test_dy_does_not_repeat_inputs_drawn_from_the_same_seed():
+    # With dy = x a layer norm's dx would be zero.
+    seen = []
+
+    def watched(x):
+        y, square_backward = square(x)
+
+        def backward(dy):
+            seen.append(dy.copy())
+            return square_backward(dy)
+
+        return y, backward
+
+    x = np.random.default_rng(0).standard_normal(500)
+    check(watched, x, seed=0)
+    assert abs(np.corrcoef(x, seen[0])[0, 1]) < 0.2
+    assert abs(seen[0].mean()) < 0.2 and abs(seen[0].std() - 1) < 0.2
+
+
+def test_the_same_seed_gives_the_same_report_and_another_seed_another():
+    inputs = normal(2, 3), normal(2, 3, seed=1)
+    assert check(product, *inputs, seed=3) == check(product, *inputs, seed=3)
+    assert check(product, *inputs, seed=3) != check(product, *inputs, seed=4)
+
+
+@pytest.mark.parametrize("constant", [1.0, 0.0, -2.5])
+def test_a_constant_dy_is_refused_with_the_reason(constant):
+    message = f"dy is {constant:g} everywhere.*softmax or a layer norm.*zeros would pass"
+    with pytest.raises(ValueError, match=message):
+        check(square, normal(2, 3), dy=np.full((2, 3), constant))
+
+
+@pytest.mark.parametrize("dy, reason", [(1, "ignores dy"), (0.0, "returns zeros")])
+def test_a_single_dy_of_one_or_zero_is_refused_with_the_reason(dy, reason):
+    with pytest.raises(ValueError, match=f"a backward that {reason} would pass"):
+        check(square, np.array(1.5), dy=dy)
+    assert check(square, np.array(1.5), dy=0.7).is_right
+
+
+@pytest.mark.parametrize(
+    "dy, error, message",
+    [
+        (normal(3, 2), ValueError, r"dy has shape \(3, 2\), but y has \(2, 3\)"),
+        (normal(2, 3) * 1j, TypeError, "dy is complex128; it must be an array of real numbers"),
+        (np.full((2, 3), np.nan), ValueError, r"dy is not finite: nan at \[0, 0\] \(6 of 6 entries\)"),
+    ],
+)
+def test_a_dy_that_does_not_fit_is_refused(dy, error, message):
+    with pytest.raises(error, match=message):
+        check(square, normal(2, 3), dy=dy)
+
+
+def test_a_random_generator_is_copied_so_that_dropout_repeats():
+    def dropout(x, *, rng):
+        keep = rng.random(x.shape) < 0.5
+
+        def backward(dy):
+            return 2 * keep * dy
+
+        return 2 * keep * x, backward
+
+    rng = np.random.default_rng(7)
+    state = rng.bit_generator.state
+    assert check(dropout, normal(5, 6), rng=rng).is_right
+    assert rng.bit_generator.state == state
+
+
+def test_a_function_that_does_not_repeat_itself_is_refused_with_advice():
+    rng = np.random.default_rng(0)
+
+    def noisy(x):
+        return x + rng.standard_normal(x.shape), lambda dy: dy
+
+    with pytest.raises(
+        ValueError, match=r"noisy is not deterministic: .* Pass the random generator as an input or opt"
+    ):
+        check(noisy, normal(3))
+
+
+# Large arguments
+
+
+def big(x, *, wrong_entries=0, factor=1.0):
+    """y = sin x summed over rows."""
+
+    def backward(dy):
+        dx = np.cos(x) * dy * factor
+        dx.flat[:wrong_entries] += 1.0
+        return dx
+
+    return np.sin(x).sum(axis=0), backward
+
+
+def test_a_large_argument_is_sampled_and_the_rest_checked_along_a_random_direction():
+    report = check(big, normal(50, 60), max_entries=100)
+    assert report["x"].entries == 100 and report["x"].size == 3000 and report["x"].verdict == "right"
+    assert report["x"].extent == "100 of 3000 + direction"
+    analytic, numeric = report["x"].direction
+    assert analytic == pytest.approx(numeric, rel=1e-8) and analytic != 0
+
+
+def test_one_wrong_entry_that_no_sample_meets_is_found_by_the_direction():
+    with pytest.raises(GradientError) as caught:
+        check(big, normal(50, 60), max_entries=1, wrong_entries=1)
+    argument = caught.value.report["x"]
+    assert argument.disagree == 0 and argument.direction_disagrees
+    assert re.fullmatch(
+        r"big: dx: all 1 sampled entries agree, but a random direction through all 3000 does not: "
+        r"backward gives \S+, central differences give \S+",
+        str(caught.value),
+    )
+
+
+def test_a_wrong_large_gradient_says_that_it_was_sampled():
+    with pytest.raises(GradientError, match=r"dx: 100 of 100 sampled entries disagree; worst at \[\d+, \d+\]"):
+        check(big, normal(50, 60), max_entries=100, factor=1.5)
+
+
+# Kinks
+
+
+def test_entries_at_a_kink_are_reported_and_excused():
+    x = np.array([0.0, 1.0, -2.0, 0.0, 1e-6])
+    for at_zero in (0.0, 0.3, 1.0):
+        argument = check(relu, x, at_zero=at_zero)["x"]
+        assert argument.at_kink == 2 and argument.verdict == "right, 2 at a kink"
+        assert argument.worst_index not in [(0,), (3,)] and argument.worst_absolute < 1e-9
+
+
+def test_the_mean_of_both_slopes_is_simply_right():
+    assert check(relu, np.array([0.0, 1.0]), at_zero=0.5)["x"].verdict == "right"
+
+
+def test_a_wrong_gradient_at_a_kink_is_wrong():
+    for at_zero in (-0.1, 1.1, 7.0):
+        with pytest.raises(GradientError, match=r"dx: 1 of 3 entries disagree; worst at \[1\]"):
+            check(relu, np.array([1.0, 0.0, -1.0]), at_zero=at_zero)
+
+
+def test_a_maximum_may_choose_among_equals():
+    def maximum(x, *, winner):
+        def backward(dy):
+            dx = np.zeros_like(x)
+            dx[winner] = dy
+            return dx
+
+        return x.max(), backward
+
+    x = np.array([2.0, 1.0, 2.0])
+    assert check(maximum, x, winner=0)["x"].at_kink == 2
+    assert check(maximum, x, winner=2)["x"].at_kink == 2
+    with pytest.raises(GradientError, match=r"1 of 3 entries disagree; worst at \[1\]"):
+        check(maximum, x, winner=1)
+
+
+def test_an_argument_of_kinks_only_is_right():
+    assert check(relu, np.zeros(4))["x"].verdict == "right, 4 at a kink"
+
+
+# What cannot be checked
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_less_than_float64_is_refused_with_the_reason(dtype):
+    message = (
+        rf"central differences need float64: in {np.dtype(dtype)} rounding alone.*w is {np.dtype(dtype)}, shape \(3"
+    )
+    with pytest.raises(TypeError, match=message):
+        check(product, normal(3), normal(3).astype(dtype))
+
+
+def test_complex_inputs_are_refused_with_the_reason():
+    with pytest.raises(TypeError, match="central differences need float64: in complex128 a derivative along the real"):
+        check(square, normal(3) + 1j)
+
+
+@pytest.mark.parametrize("inputs, kinds", [((np.arange(3),), "int64"), ((), "there are none"), ((1.5,), "float")])
+def test_nothing_to_differentiate_is_refused(inputs, kinds):
+    with pytest.raises(ValueError, match=f"nothing to differentiate: .*{kinds}"):
+        check(lambda *inputs: (1.0, lambda dy: ()), *inputs)
+
+
+@pytest.mark.parametrize(
+    "function, message",
+    [
+        (lambda x: x * x, "returned a ndarray; a differentiable function returns a pair"),
+        (lambda x: (x, x, x), "returned a tuple of 3; a differentiable function returns a pair"),
+        (lambda x: (x * x, 2 * x), r"returned \(y, ndarray\); the second must be a function of dy"),
+        (lambda x: ([1.0], lambda dy: dy), "y is a list; it must be one float64 array or number"),
+        (lambda x: ((x, x), lambda dy: dy), "y is a tuple; it must be one float64 array or number"),
+        (lambda x: (x > 0, lambda dy: dy), "y is bool, although every floating-point input is float64"),
+        (lambda x: (x.astype(np.float32), lambda dy: dy), "y is float32, although every floating-point input is flo"),
+    ],
+)
+def test_a_function_that_does_not_return_a_floating_point_pair_is_refused(function, message):
+    with pytest.raises(TypeError, match=message):
+        check(function, normal(3))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_an_output_that_is_not_finite_is_refused():
+    with pytest.raises(ValueError, match=r"the output is not finite: -inf at \[1\] \(1 of 2 entries\)"):
+        check(lambda x: (np.log(x), lambda dy: dy / x), np.array([1.0, 0.0]))
+
+
+def test_an_input_that_is_not_finite_is_refused():
+    with pytest.raises(ValueError, match=r"square: x is not finite: nan at \[0, 1\] \(1 of 2 entries\)"):
+        check(square, np.array([[1.0, np.nan]]))
+
+
+def test_tolerances_and_limits_are_refused_where_they_mean_nothing():
+    with pytest.raises(ValueError, match=r"rtol and atol must not be negative: -1\.0, 1e-08"):
+        check(square, normal(3), rtol=-1.0)
+    with pytest.raises(ValueError, match="must not be negative"):
+        check(square, normal(3), atol=np.nan)
+    with pytest.raises(ValueError, match="max_entries must be at least 1, not 0"):
+        check(square, normal(3), max_entries=0)
+
+
+def test_what_cannot_be_called_is_refused():
+    with pytest.raises(TypeError, match="a ndarray cannot be called"):
+        check(normal(3), normal(3))
+
+
+def test_functions_and_modules_are_not_taken_for_each_other():
+    with pytest.raises(TypeError, match=r"Scale has parameters, .*use check_module\(\)"):
+        check(Scale(), normal(2, 3))
+    with pytest.raises(TypeError, match=r"square has no named_parameters\(\), .*use check\(\)"):
+        check_module(square, normal(2, 3))
+
+
+# Faults of the backward pass
+
+
+@pytest.mark.parametrize(
+    "gradients, message",
+    [
+        (lambda dy, x, w: dy * w, "backward returned 1 gradient, expected 2: one for x, w"),
+        (lambda dy, x, w: (dy * w, dy * x, dy), "backward returned 3 gradients, expected 2: one for x, w"),
+        (lambda dy, x, w: None, "backward returned 1 gradient, expected 2"),
+        (lambda dy, x, w: (dy * w, None), r"dw is a NoneType, not an array \(2, 3\)"),
+        (lambda dy, x, w: (dy * w, (dy * x).sum(axis=0)), r"dw has shape \(3,\), but w has \(2, 3\)"),
+        (lambda dy, x, w: (dy * w, (dy * x).astype(np.float32)), "dw is float32, but w is float64"),
+        (lambda dy, x, w: (dy * w, np.full((2, 3), np.nan)), "dw: 6 of 6 entries disagree.*: backward gives nan, cent"),
+    ],
+)
+def test_gradients_of_the_wrong_number_kind_shape_or_dtype_are_a_fault(gradients, message):
+    with pytest.raises(GradientError, match=message):
+        check(returning(gradients), normal(2, 3), normal(2, 3, seed=1))
+
+
+def test_a_forward_pass_that_is_not_finite_beside_the_input_is_named_as_the_side_at_fault():
+    def brittle(x):
+        return np.where(x == 0.5, 1.0, np.nan), lambda dy: dy
+
+    with pytest.raises(GradientError, match="give nan: the forward pass is not finite near this entry"):
+        check(brittle, np.full(2, 0.5))
+
+
+def test_an_input_changed_in_place_by_forward_is_a_fault():
+    def careless(x, w):
+        x += 1.0
+        return product(x, w)
+
+    with pytest.raises(GradientError, match="careless: forward changed x in place: 3 entries"):
+        check(careless, normal(3), normal(3))
+
+
+def test_an_option_changed_in_place_is_a_fault():
+    def careless(x, *, mask):
+        mask[0] = False
+        return square(x)
+
+    with pytest.raises(GradientError, match="forward changed mask in place: 1 entries"):
+        check(careless, normal(3), mask=np.ones(3, dtype=bool))
+
+
+@pytest.mark.parametrize("victim", ["dy", "x"])
+def test_dy_or_an_input_changed_in_place_by_backward_is_a_fault(victim):
+    def careless(x):
+        def backward(dy):
+            dx = 2 * x * dy
+            if victim == "dy":
+                dy *= 2
+            else:
+                x[0] = 9.0
+            return dx
+
+        return x * x, backward
+
+    with pytest.raises(GradientError, match=f"careless: backward changed {victim} in place"):
+        check(careless, normal(3))
+
+
+def test_a_second_backward_that_gives_something_else_is_a_fault():
+    def accumulating(x):
+        total = np.zeros_like(x)
+
+        def backward(dy):
+            nonlocal total
+            total = total + 2 * x * dy
+            return total
+
+        return x * x, backward
+
+    with pytest.raises(GradientError, match=r"dx: a second backward\(dy\) gives something else, different by up to"):
+        check(accumulating, normal(3))
+
+
+def test_a_second_backward_that_adds_to_the_array_it_returned_is_a_fault():
+    def accumulating(x):
+        total = np.zeros_like(x)
+
+        def backward(dy):
+            np.add(total, 2 * x * dy, out=total)
+            return total
+
+        return x * x, backward
+
+    with pytest.raises(GradientError, match=r"dx: a second backward\(dy\) gives something else"):
+        check(accumulating, normal(3))
+
+
+def test_dy_changed_in_place_by_the_second_backward_only_is_a_fault():
+    def careless(x):
+        calls = []
+
+        def backward(dy):
+            dx = 2 * x * dy
+            if calls:
+                dy *= 2
+            calls.append(1)
+            return dx
+
+        return x * x, backward
+
+    with pytest.raises(GradientError, match="careless: a second backward changed dy in place"):
+        check(careless, normal(3))
+
+
+def test_a_backward_that_refuses_a_second_call_is_right():
+    def once(x):
+        saved = [x]
+
+        def backward(dy):
+            if not saved:
+                raise RuntimeError("already called")
+            return 2 * saved.pop() * dy
+
+        return x * x, backward
+
+    assert check(once, normal(3)).is_right
+
+
+def test_the_callers_arrays_are_never_moved():
+    x, w = normal(3), normal(3, seed=1)
+    dy = np.array([1.0, 2.0, 3.0])
+    for array in (x, w, dy):
+        array.flags.writeable = False
+    assert check(product, x, w, dy=dy).is_right
+
+
+# Modules
+
+
+def test_every_parameter_and_every_input_of_a_module_is_checked():
+    report = check_module(Scale(), normal(4, 3))
+    assert report.name == "Scale"
+    assert [(a.name, a.entries) for a in report.arguments] == [("x", 12), ("gamma", 3), ("beta", 3)]
+
+
+def test_a_wrong_parameter_gradient_is_named_by_its_dotted_name():
+    with pytest.raises(GradientError, match=r"Scale: gamma\.grad: 3 of 3 entries disagree; worst at \[\d\]"):
+        check_module(Scale(wrong=True), normal(4, 3))
+
+
+def test_parameters_are_float64_and_random_during_the_check_unless_asked_otherwise():
+    module = Scale()
+    check_module(module, normal(4, 3))
+    gamma, beta = module.seen[0]
+    assert gamma.dtype == np.float64 and beta.dtype == np.float64
+    assert not np.any(gamma == 1) and not np.any(beta == 0)
+    module.seen.clear()
+    check_module(module, normal(4, 3), randomize=False)
+    assert_array_equal(module.seen[0], (np.ones(3), np.zeros(3)))
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+@pytest.mark.parametrize("grad", [None, np.array([1.0, 2.0, 3.0], np.float32)])
+def test_data_gradients_and_flags_are_given_back_also_after_an_error(wrong, grad):
+    module = Scale(wrong=wrong)
+    data = module.gamma.data
+    module.gamma.grad = grad
+    module.gamma.requires_grad = False
+    if wrong:
+        with pytest.raises(GradientError):
+            check_module(module, normal(4, 3))
+    else:
+        check_module(module, normal(4, 3))
+    assert module.gamma.data is data and module.gamma.grad is grad and module.gamma.requires_grad is False
+    assert_array_equal(data, np.ones(3, np.float32))
+    assert module.beta.grad is None and module.beta.requires_grad is True
+
+
+def test_data_gradients_and_flags_are_given_back_after_an_error_of_the_modules_own():
+    class Broken(Scale):
+        def __call__(self, x):
+            y, _ = self.forward(x)
+
+            def backward(dy):
+                self.gamma.grad = dy
+                raise ZeroDivisionError
+
+            return y, backward
+
+    module = Broken()
+    module.gamma.requires_grad = False
+    data = module.gamma.data
+    with pytest.raises(ZeroDivisionError):
+        check_module(module, normal(4, 3))
+    assert module.gamma.data is data and module.gamma.grad is None and module.gamma.requires_grad is False
+
+
+def test_a_frozen_parameter_is_checked():
+    module = Scale(wrong=True)
+    module.gamma.requires_grad = False
+    with pytest.raises(GradientError, match=r"gamma\.grad: 3 of 3"):
+        check_module(module, normal(4, 3))
+
+
+def test_a_module_that_adds_into_gradient_arrays_finds_them_zero():
+    class InPlace(Scale):
+        def __call__(self, x):
+            def backward(dy):
+                self.gamma.grad += (dy * x).sum(axis=0)
+                self.beta.grad += dy.sum(axis=0)
+                return dy * self.gamma.data
+
+            return self.gamma.data * x + self.beta.data, backward
+
+    module = InPlace()
+    module.gamma.grad, module.beta.grad = normal(3), normal(3)
+    before = module.gamma.grad.copy()
+    assert check_module(module, normal(4, 3)).is_right
+    assert_array_equal(module.gamma.grad, before)
+
+
+def test_a_parameter_without_a_gradient_counts_as_zeros_and_says_so():
+    class Forgetful(Scale):
+        def __call__(self, x):
+            y, scale_backward = self.forward(x)
+
+            def backward(dy):
+                dx = scale_backward(dy)
+                self.beta.grad = None
+                return dx
+
+            return y, backward
+
+    with pytest.raises(GradientError, match=r"beta\.grad: 3 of 3 entries disagree \(backward left no gradient, which"):
+        check_module(Forgetful(), normal(4, 3))
+
+
+def test_a_parameter_changed_in_place_is_a_fault():
+    class Careless(Scale):
+        def __call__(self, x):
+            self.gamma.data *= 2
+            return self.forward(x)
+
+    with pytest.raises(GradientError, match="forward changed gamma in place: 3 entries"):
+        check_module(Careless(), normal(4, 3))
+
+
+def test_a_tied_parameter_is_one_entry():
+    class Tied(Scale):
+        def named_parameters(self):
+            yield from super().named_parameters()
+            yield "again", self.gamma
+
+    assert [a.name for a in check_module(Tied(), normal(4, 3)).arguments] == ["x", "gamma", "beta"]
+
+
+def test_a_module_of_integer_inputs_returns_none_for_them():
+    class Table:
+        def __init__(self, returned=None):
+            self.weight = Parameter(normal(5, 2))
+            self.returned = returned
+
+        def named_parameters(self):
+            yield "weight", self.weight
+
+        def __call__(self, ids):
+            def backward(dy):
+                grad = np.zeros_like(self.weight.data)
+                np.add.at(grad, ids, dy)
+                self.weight.grad = grad
+                return self.returned
+
+            return self.weight.data[ids], backward
+
+    ids = np.array([1, 3, 1])
+    assert [a.name for a in check_module(Table(), ids).arguments] == ["weight"]
+    with pytest.raises(GradientError, match="backward returned 1 gradient, expected 0: one for no input"):
+        check_module(Table(returned=np.zeros(3)), ids)
+
+
+def test_a_method_of_a_module_is_a_module():
+    module = Scale(wrong=True)
+    with pytest.raises(GradientError, match=r"forward: gamma\.grad: 3 of 3"):
+        check_module(module.forward, normal(4, 3))
+
+
+def test_a_parameter_that_is_not_finite_is_refused():
+    module = Scale()
+    module.gamma.data[1] = np.inf
+    with pytest.raises(ValueError, match=r"gamma is not finite: inf at \[1\]"):
+        check_module(module, normal(4, 3), randomize=False)
+
+
+def test_random_parameters_are_of_order_one_whatever_the_width_and_keep_their_dtype():
+    class Wide:
+        weight = Parameter(np.zeros((400, 50), np.float32))
+        bias = Parameter(np.zeros(2000))
+        steps = Parameter(np.arange(3))
+
+        def named_parameters(self):
+            return [("weight", self.weight), ("bias", self.bias), ("steps", self.steps)]
+
+        def __call__(self):
+            raise NotImplementedError
+
+    module = Wide()
+    randomize_parameters(module, np.random.default_rng(0))
+    assert module.weight.data.dtype == np.float32 and module.bias.data.dtype == np.float64
+    assert module.weight.data.std() == pytest.approx(400**-0.5, rel=0.05)
+    assert module.bias.data.std() == pytest.approx(1, rel=0.05)
+    assert_array_equal(module.steps.data, np.arange(3))
+
+
+def test_options_that_share_a_name_with_the_checkers_own_go_through_a_partial_or_a_call():
+    def seeded(x, *, seed):
+        return product(x, np.full(3, float(seed)))[0], lambda dy: seed * dy
+
+    assert check(functools.partial(seeded, seed=3), normal(3)).is_right
+    assert check_call(Call(seeded, normal(3), seed=3)).is_right
+
+
+def test_every_public_name_is_there():
+    assert all(hasattr(gradcheck, name) for name in gradcheck.__all__)

@@ -1,0 +1,274 @@
+"""The checker checked: its numerical derivative against closed forms, and its verdicts at kinks and beside them."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradcheck import central_differences
+from gradcheck.central_differences import FIRST_STEP, Estimate, estimates
+from gradcheck.judgement import KINK, RIGHT, WRONG, judge
+
+CLOSED_FORMS = {
+    "sin": (np.sin, np.cos),
+    "exp": (np.exp, np.exp),
+    "log": (lambda x: np.log(x + 10), lambda x: 1 / (x + 10)),
+    "tanh": (np.tanh, lambda x: 1 - np.tanh(x) ** 2),
+    "x^7": (lambda x: x**7, lambda x: 7 * x**6),
+    "1 / (1 + x^2)": (lambda x: 1 / (1 + x * x), lambda x: -2 * x / (1 + x * x) ** 2),
+}
+
+
+def along(function, x, dy=1.0):
+    """The estimates of the derivative of dy · function at the number x."""
+    y = np.array(function(x))
+    return estimates(lambda t: np.array(function(x + t)), y, np.array(dy), 2.0 ** np.ceil(np.log2(max(abs(x), 1.0))))
+
+
+def derivative(function, x):
+    return next(along(function, x)).value
+
+
+def assert_derivatives_equal_the_closed_forms():
+    for function, slope in CLOSED_FORMS.values():
+        for x in (-1.9, -0.3, 0.0, 0.7, 2.4):
+            assert derivative(function, x) == pytest.approx(slope(x), rel=1e-9, abs=1e-10)
+
+
+def test_derivatives_equal_the_closed_forms():
+    assert_derivatives_equal_the_closed_forms()
+
+
+@pytest.mark.parametrize("factor", [1.5, 0.5, -1.0, 1 + 1e-6])
+def test_a_factor_planted_in_the_oracle_is_noticed(monkeypatch, factor):
+    inner = central_differences._inner
+    monkeypatch.setattr(central_differences, "_inner", lambda a, b: factor * inner(a, b))
+    with pytest.raises(AssertionError):
+        assert_derivatives_equal_the_closed_forms()
+
+
+@given(st.lists(st.floats(-3, 3), min_size=5, max_size=5), st.floats(-2, 2))
+def test_polynomials_of_degree_four_are_differentiated_to_rounding(coefficients, x):
+    polynomial = np.polynomial.Polynomial(coefficients)
+    assert derivative(polynomial, x) == pytest.approx(polynomial.deriv()(x), rel=1e-10, abs=1e-10)
+
+
+def test_the_error_falls_with_the_fourth_power_of_the_step():
+    def error(scale):
+        return next(estimates(lambda t: np.exp(1.0 + t), np.exp(np.array(1.0)), np.array(1.0), scale)).value - np.e
+
+    assert error(128.0) / error(64.0) == pytest.approx(16, rel=0.05)
+
+
+def test_the_difference_of_the_one_sided_derivatives_falls_with_the_third_power_of_the_step():
+    def jump(scale):
+        first = next(estimates(lambda t: np.exp(1.0 + t), np.exp(np.array(1.0)), np.array(1.0), scale))
+        return first.right - first.left
+
+    assert jump(128.0) / jump(64.0) == pytest.approx(8, rel=0.1)
+
+
+def test_the_spread_bounds_the_error():
+    for function, slope in CLOSED_FORMS.values():
+        for estimate in islice(along(function, 0.7), 3):
+            assert abs(estimate.value - slope(0.7)) <= estimate.spread + 1e-12
+
+
+def test_the_spread_bounds_the_error_where_two_kinks_hide_each_other_from_the_one_sided_derivatives():
+    limit = 0.7 * FIRST_STEP
+    first = next(along(lambda x: np.clip(x, -limit, limit), 0.0))
+    assert first.left == pytest.approx(first.right)
+    assert first.spread >= 1.0 - first.value > 0.1
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_the_spread_shows_a_bend_on_one_side_that_the_central_estimate_cannot_see(side):
+    # The outputs at -h and -2h are off by 0.1 h and 0.8 h. The central extrapolation cancels them.
+    h = FIRST_STEP
+
+    def bent(x):
+        return side * np.interp(side * x, [-2 * h, -h, 0, 2 * h], [-1.2 * h, -0.9 * h, 0, 2 * h])
+
+    first = next(along(bent, 0.0))
+    assert first.value == pytest.approx(1.0)
+    assert first.spread == pytest.approx(0.2)
+
+
+def test_a_large_common_part_of_the_output_leaves_no_rounding_error_behind():
+    # One of 1,001 outputs moves; the others are large. A difference of the sums would be off by about 1e-7.
+    rest = 1e4 * np.random.default_rng(0).standard_normal(1000)
+    dy = np.random.default_rng(1).standard_normal(1001)
+    first = next(estimates(lambda t: np.append(rest, np.sin(t)), np.append(rest, 0.0), dy, 1.0))
+    assert first.value == pytest.approx(dy[-1], abs=1e-12)
+
+
+def test_estimates_are_evaluated_only_when_asked_for():
+    moves = []
+
+    def line(t):
+        moves.append(t)
+        return np.array(t)
+
+    oracle = estimates(line, np.array(0.0), np.array(1.0), 1.0)
+    assert moves == []
+    next(oracle)
+    assert len(moves) == 4
+
+
+def test_a_wrong_slope_of_a_smooth_function_takes_no_more_than_two_estimates():
+    taken = []
+
+    def counted():
+        for estimate in along(np.sin, 0.3):
+            taken.append(estimate)
+            yield estimate
+
+    assert judge(2.0, counted(), 1e-6, 1e-8)[0] == WRONG
+    assert len(taken) == 2
+
+
+def test_a_fine_estimate_that_does_not_know_itself_agrees_only_by_chance():
+    coarse = Estimate(value=0.0, left=0.0, right=0.0, spread=5.0, noise=0.0)
+    by_chance = Estimate(value=1.0, left=-2.0, right=4.0, spread=3.0, noise=3.0)
+    assert judge(1.0, [coarse, by_chance], 1e-6, 1e-8)[0] == WRONG
+    assert judge(1.0, [by_chance], 1e-6, 1e-8)[0] == RIGHT
+
+
+@pytest.mark.parametrize(
+    "values, spreads",
+    [((0.0, 0.0), (0.5, 0.0)), ((0.0, 0.0), (0.0, 0.5)), ((-1.0, 0.0), (0.0, 0.0))],
+    ids=["the first is unsure", "the second is unsure", "they disagree"],
+)
+def test_no_gradient_is_wrong_before_two_sure_estimates_agree(values, spreads):
+    first, second = (
+        Estimate(value, left=value, right=value, spread=spread, noise=0.0)
+        for value, spread in zip(values, spreads, strict=True)
+    )
+    agreeing = Estimate(value=1.0, left=1.0, right=1.0, spread=0.0, noise=0.0)
+    assert judge(1.0, [first, second, agreeing], 1e-6, 1e-8)[0] == RIGHT
+
+
+@pytest.mark.parametrize("noise, expected", [(0.0, KINK), (1.0, WRONG)])
+def test_slopes_that_differ_by_no_more_than_rounding_are_no_kink(noise, expected):
+    kinked = Estimate(value=0.5, left=0.0, right=1.0, spread=0.5, noise=noise)
+    assert judge(0.9, [kinked] * 4, 1e-6, 1e-8)[0] == expected
+
+
+# Verdicts. Each function has slope `left` just below 0 and `right` just above it.
+
+
+def relu(x):
+    return x * (x > 0)
+
+
+KINKED = {
+    "relu": (relu, 0.0, 1.0),
+    "absolute value": (abs, -1.0, 1.0),
+    "leaky relu on a slope": (lambda x: 3 * x + 0.1 * relu(x) + x * x, 3.0, 3.1),
+    "concave": (lambda x: -abs(x) * np.exp(x), 1.0, -1.0),
+    "maximum": (lambda x: np.maximum(np.sin(x), 2 * x), 1.0, 2.0),
+    "offset": (lambda x: np.pi + 0.7 * relu(x), 0.0, 0.7),
+    "steep beside the kink": (lambda x: relu(x) * np.exp(300 * x), 0.0, 1.0),
+}
+
+
+def verdict(function, x, analytic):
+    return judge(analytic, along(function, x), 1e-6, 1e-8)[0]
+
+
+@pytest.mark.parametrize("name", KINKED)
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.9, 1.0])
+def test_a_slope_between_the_two_is_at_a_kink(name, share):
+    function, left, right = KINKED[name]
+    assert verdict(function, 0.0, left + share * (right - left)) == KINK
+
+
+@pytest.mark.parametrize("name", KINKED)
+@pytest.mark.parametrize("share", [-10.0, -0.5, -1e-3, 1.001, 1.5, 10.0])
+def test_a_slope_outside_the_two_is_wrong_at_a_kink_too(name, share):
+    function, left, right = KINKED[name]
+    assert verdict(function, 0.0, left + share * (right - left)) == WRONG
+
+
+@pytest.mark.parametrize("name", ["relu", "absolute value", "offset"])
+@pytest.mark.parametrize("distance", [1e-3, 1e-4, 1e-5, 1e-6])
+def test_beside_a_kink_the_slope_of_that_side_is_right_and_any_other_is_wrong(name, distance):
+    function, left, right = KINKED[name]
+    for x, here, there in ((distance, right, left), (-distance, left, right)):
+        assert verdict(function, x, here) == RIGHT
+        assert verdict(function, x, there) == WRONG
+        assert verdict(function, x, (here + there) / 2) == WRONG
+
+
+@pytest.mark.parametrize("distance", [1e-12, 1e-14, 1e-16])
+def test_closer_to_a_kink_than_any_step_either_slope_is_excused_and_no_other(distance):
+    assert verdict(relu, distance, 1.0) in (RIGHT, KINK)
+    assert verdict(relu, distance, 2.0) == WRONG
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+@pytest.mark.parametrize("x", [-1.9, 0.0, 0.7])
+@pytest.mark.parametrize("error", [1e-5, -1e-4, 1e-2, 1.0, -30.0])
+def test_a_wrong_slope_of_a_smooth_function_is_never_excused(name, x, error):
+    function, slope = CLOSED_FORMS[name]
+    assert verdict(function, x, slope(x)) == RIGHT
+    assert verdict(function, x, slope(x) + error * max(1.0, abs(slope(x)))) == WRONG
+
+
+@given(st.floats(1, 1e5), st.floats(0.01, 0.99), st.sampled_from([1.0, -1.0]))
+def test_a_bend_that_is_sharp_but_smooth_is_not_a_kink(sharpness, share, sign):
+    def softplus(x):  # slopes 0 and 1 far from 0, with the bend 1 / sharpness wide
+        return sign * np.logaddexp(0.0, sharpness * x) / sharpness
+
+    assert verdict(softplus, 0.0, sign / 2) == RIGHT
+    if abs(share - 0.5) > 1e-5:
+        assert verdict(softplus, 0.0, sign * share) == WRONG
+
+
+@given(st.floats(-1e3, 1e3), st.floats(-3, 3), st.floats(1e-4, 10), st.sampled_from([1.0, -1.0]))
+def test_rounding_noise_is_not_a_kink(offset, x, error, sign):
+    def noisy(t):  # the offset leaves rounding errors of its own size in each difference
+        return (offset + np.sin(t)) * 10.0
+
+    assert verdict(noisy, x, 10 * np.cos(x) + sign * error) == WRONG
+
+
+@pytest.mark.parametrize("analytic", [0.0, 0.5, 1.0, 1e9])
+def test_a_jump_of_the_output_is_not_a_kink(analytic):
+    assert verdict(lambda x: np.where(x >= 0, x + 1.0, x), 0.0, analytic) == WRONG
+    assert verdict(lambda x: np.where(x >= 0, 1.0, 0.0), 0.0, analytic) == WRONG
+
+
+def test_a_step_that_leaves_the_domain_is_shortened():
+    assert verdict(np.log, 1e-4, 1e4) == RIGHT
+    assert verdict(np.log, 1e-4, 1.001e4) == WRONG
+    assert verdict(np.sqrt, 1e-5, 0.5 / 1e-5**0.5) == RIGHT
+
+
+def test_a_function_much_steeper_than_its_argument_is_large_is_followed():
+    def steep(x):
+        return np.tanh(3 * (x - 1000.0))
+
+    assert verdict(steep, 1000.1, 3 * (1 - steep(1000.1) ** 2)) == RIGHT
+    assert verdict(steep, 1000.1, 2.0) == WRONG
+
+
+def test_a_narrow_step_between_two_kinks_is_not_mistaken_for_its_surroundings():
+    def clip(x):
+        return np.clip(x, -1e-5, 1e-5)
+
+    assert verdict(clip, 0.0, 1.0) == RIGHT
+    assert verdict(clip, 0.0, 0.0) == WRONG
+
+
+@pytest.mark.parametrize("analytic", [np.nan, np.inf, -np.inf])
+def test_a_gradient_that_is_not_finite_is_wrong(analytic):
+    assert verdict(np.sin, 0.3, analytic) == WRONG
+    assert verdict(relu, 0.0, analytic) == WRONG
+
+
+def test_a_forward_pass_that_is_nowhere_finite_gives_no_numeric_value():
+    found, numeric = judge(1.0, along(lambda x: np.nan if x != 0.3 else 0.0, 0.3), 1e-6, 1e-8)
+    assert found == WRONG and np.isnan(numeric)
