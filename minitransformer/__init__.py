@@ -4,6 +4,7 @@ In reading order:
 
     module.py                       Parameter, Module, apply, hooks: the whole framework
     layers/sums.py                  sums and means as products with ones
+    layers/parallel.py              elementwise work on every core
     layers/linear.py                a product with a matrix, and the two products of its gradient
     layers/embedding.py             a table of tokens, and its mirror image
     layers/positions.py             learned, sinusoidal and rotary positions
@@ -27,6 +28,8 @@ In reading order:
     training/                       pretraining, checkpoints
     cases.py                        what every check draws its inputs from
     cli.py                          the command line
+    commands/                       its commands, one a file
+    extras.py                       optional packages, asked for by name
 
 The symbols, everywhere:
 

@@ -12,6 +12,7 @@ A component added here is gradient-checked, property-tested and held against its
 import numpy as np
 
 from gradcheck import Call, Case
+from minitransformer.generation import LayerCache
 from minitransformer.layers.activations import gelu, relu, silu
 from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.layers.block import TransformerBlock
@@ -25,12 +26,19 @@ from minitransformer.layers.positions import Rotary, rotary
 from minitransformer.layers.rms_norm import RMSNorm, rms_norm
 from minitransformer.layers.softmax import Softmax, log_softmax, softmax
 from minitransformer.losses import cross_entropy
-from minitransformer.module import Identity, Parameter
+from minitransformer.module import Identity, Module, Parameter
 from minitransformer.transformer import Config, Transformer
 
 B, T, C, F, V = 2, 5, 6, 7, 11
 H, K, D = 4, 2, 3  # query heads, key–value heads, channels per head
 TQ, TK = 3, 5
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
 
 
 def normal(rng, *shape):
@@ -75,6 +83,19 @@ def dropout_on_weights(rng):
     return on_weights
 
 
+class AttentionAfterCachedPast(Module):
+    """Self-attention of new positions to themselves and to keys and values computed before, which are constants."""
+
+    def __init__(self, rng):
+        self.attention = MultiHeadAttention(C, H, K, D)
+        self.past = normal(rng, B, K, 4, D), normal(rng, B, K, 4, D)
+
+    def forward(self, x):
+        cache = LayerCache(context=4 + T)
+        cache.append(*(array.astype(x.dtype) for array in self.past))
+        return self.attention(x, mask=causal_mask(T, 4 + T), cache=cache)
+
+
 def gpt2(**fields):
     """A GPT-2-like model of two blocks: layer norm, learned positions, GELU, biases, tied head, dropout."""
     settings = {"d_model": 8, "n_heads": 2, "n_layers": 2, "d_ff": 10, "dropout": 0.2, "dtype": "float64"}
@@ -111,6 +132,7 @@ CASES = [
         "rotary, interleaved",
         lambda rng: Call(rotary, normal(rng, B, H, T, C), positions=rng.permutation(9)[:T], layout="interleaved"),
     ),
+    Case("rotary, scaled", lambda rng: Call(rotary, normal(rng, B, H, T, C), positions=np.arange(T), scaling=LLAMA3)),
     Case("layer_norm", lambda rng: Call(layer_norm, normal(rng, B, T, C), normal(rng, C), normal(rng, C))),
     Case(
         "layer_norm, ε = 0.5",
@@ -181,6 +203,10 @@ CASES = [
             mask=causal_mask(T, T),
         ),
     ),
+    Case(
+        "MultiHeadAttention, cached past",
+        lambda rng: Call(AttentionAfterCachedPast(rng), normal(rng, B, T, C)),
+    ),
     Case("FeedForward", lambda rng: Call(FeedForward(C, F), normal(rng, B, T, C))),
     Case("FeedForward, tanh", lambda rng: Call(FeedForward(C, F, "gelu_tanh"), normal(rng, B, T, C))),
     Case("FeedForward, ReLU", lambda rng: Call(FeedForward(C, F, "relu"), normal(rng, B, T, C))),
@@ -213,6 +239,10 @@ CASES = [
     Case(
         "Transformer, GPT-2-like, sinusoidal",
         lambda rng: Call(gpt2(positions="sinusoidal", n_layers=1), ids(rng, B, T)),
+    ),
+    Case(
+        "Transformer.loss, GPT-2-like",
+        lambda rng: Call(gpt2().loss, ids(rng, B, T), targets(rng, B, T), rng=rng.spawn(1)[0], label_smoothing=0.1),
     ),
     Case("Transformer, Llama-like", lambda rng: Call(llama(), ids(rng, B, T))),
     Case("Transformer, Llama-like, tied", lambda rng: Call(llama(tie_embeddings=True, n_layers=1), ids(rng, B, T))),

@@ -1,0 +1,429 @@
+"""What a differentiable function promises beside a right gradient, held against every case.
+
+It changes none of its arguments, nor dy, nor what it saved; its backward may be called twice; it is linear in dy; it
+follows the dtype of its input; it does not care how its input lies in memory; what is differentiable is positional,
+all else keyword-only.
+"""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from gradcheck import Call, Case
+from gradcheck.call import parameters_of
+from minitransformer.cases import CASES
+from minitransformer.layers.linear import linear
+from minitransformer.module import Module, Parameter, is_differentiable
+
+ONCE = "loss"  # the one method whose backward runs only once, and says so (rule 3)
+
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def draw(case, seed=0):
+    """Return a Call of a case, in float64 with random parameters, and the generator it was drawn from."""
+    rng = np.random.default_rng(seed)
+    return case.call(rng), rng
+
+
+def modules_of(target):
+    """The module that is called, and those within it; none for a function."""
+    owner = getattr(target, "__self__", target)
+    return [owner, *(module for _, module in owner.named_modules())] if isinstance(owner, Module) else []
+
+
+def run_backward(call, backward, dy):
+    """Return the gradients, by name: of the inputs as backward returns them, of the parameters as it leaves them."""
+    parameters = parameters_of(call.target)
+    for parameter in parameters.values():
+        parameter.grad = None
+    returned = backward(dy)
+    returned = returned if isinstance(returned, tuple) else (returned,)
+    gradients = {f"input {i}": gradient for i, gradient in enumerate(returned) if gradient is not None}
+    return gradients | {name: parameter.grad for name, parameter in parameters.items()}
+
+
+def evaluate(call, dy):
+    """Return y and the gradients by name."""
+    y, backward = call.evaluate()
+    return y, run_backward(call, backward, dy)
+
+
+def random_dy(call, rng):
+    return np.asarray(rng.normal(size=np.shape(call.evaluate()[0])))
+
+
+def arguments(call):
+    """Return every array that a call reads: inputs, options, and the parameters and constants of its module."""
+    arrays = [value for value in (*call.inputs, *call.options.values()) if isinstance(value, np.ndarray)]
+    arrays += [parameter.data for parameter in parameters_of(call.target).values()]
+    for module in modules_of(call.target):
+        arrays += [value for value in vars(module).values() if isinstance(value, np.ndarray)]
+    return arrays
+
+
+def saved_arrays(value, seen=None):
+    """Return every array that a backward closure holds, through closures within closures and lists of them."""
+    seen = set() if seen is None else seen
+    if id(value) in seen:
+        return []
+    seen.add(id(value))
+    if isinstance(value, np.ndarray):
+        return [value]
+    inner = []
+    if inspect.isfunction(value):
+        inner = [cell.cell_contents for cell in value.__closure__ or () if cell.cell_contents is not None]
+    elif isinstance(value, (list, tuple)):
+        inner = value
+    return [array for item in inner for array in saved_arrays(item, seen)]
+
+
+def assert_changes_nothing(case):
+    """Assert that forward and backward leave every array they were given or saved as it was, entry for entry."""
+    call, rng = draw(case)
+    given = arguments(call)
+    before = [array.copy() for array in given]
+    y, backward = call.evaluate()
+    dy = np.asarray(rng.normal(size=np.shape(y)))
+    watched = [*given, dy, np.asarray(y), *saved_arrays(backward)]
+    before += [array.copy() for array in watched[len(given) :]]
+    run_backward(call, backward, dy)
+    for array, copy in zip(watched, before, strict=True):
+        assert np.array_equal(array, copy)
+
+
+def assert_writes_nothing(case):
+    """Assert that forward and backward never write into what they were given or saved, not even what was there."""
+    call, rng = draw(case)
+    dy = random_dy(call, rng)
+    for array in [*arguments(call), dy]:
+        array.setflags(write=False)
+    y, backward = call.evaluate()
+    for array in [np.asarray(y), *saved_arrays(backward)]:
+        array.setflags(write=False)
+    run_backward(call, backward, dy)
+
+
+@every_case
+def test_forward_and_backward_change_no_argument_no_parameter_no_dy_and_nothing_saved(case):
+    assert_changes_nothing(case)
+
+
+@every_case
+def test_forward_and_backward_run_on_arrays_that_cannot_be_written_to(case):
+    assert_writes_nothing(case)
+
+
+def assert_can_be_called_twice(case):
+    """Assert that backward gives the same gradients again, also after it was given another dy in between."""
+    call, rng = draw(case)
+    y, backward = call.evaluate()
+    dy, other = (np.asarray(rng.normal(size=np.shape(y))) for _ in range(2))
+    first = {name: gradient.copy() for name, gradient in run_backward(call, backward, dy).items()}
+    run_backward(call, backward, other)
+    again = run_backward(call, backward, dy)
+    assert first.keys() == again.keys()
+    for name in first:
+        assert np.array_equal(first[name], again[name]), name
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if draw(c)[0].name != ONCE], ids=lambda case: case.name)
+def test_backward_called_twice_gives_identical_gradients(case):
+    assert_can_be_called_twice(case)
+
+
+def assert_linear(case):
+    """Assert that backward(a dy₁ + b dy₂) = a backward(dy₁) + b backward(dy₂), and that backward(0) = 0."""
+    call, rng = draw(case)
+    dy1, dy2 = random_dy(call, rng), random_dy(call, rng)
+    a, b = 0.7, -1.9
+    _, first = evaluate(call, dy1)
+    _, second = evaluate(call, dy2)
+    _, combined = evaluate(call, a * dy1 + b * dy2)
+    _, zero = evaluate(call, np.zeros_like(dy1))
+    for name in combined:
+        scale = np.abs(first[name]).max() + np.abs(second[name]).max()
+        assert np.abs(combined[name] - (a * first[name] + b * second[name])).max() <= 1e-12 * max(scale, 1), name
+        assert not zero[name].any(), name
+
+
+@every_case
+def test_backward_is_linear_in_dy(case):
+    assert_linear(case)
+
+
+def converted(call, dtype):
+    """Return the call with every floating-point input, parameter and constant of its module in another dtype."""
+    inputs = [value.astype(dtype) if is_differentiable(value) else value for value in call.inputs]
+    for parameter in parameters_of(call.target).values():
+        parameter.data = parameter.data.astype(dtype)
+    for module in modules_of(call.target):
+        for name, value in vars(module).items():
+            if is_differentiable(value):
+                setattr(module, name, value.astype(dtype))
+    return Call(call.target, *inputs, **call.options)
+
+
+def assert_follows_dtype(case, dtype):
+    """Assert that y and every gradient are of the input's dtype."""
+    call, rng = draw(case)
+    dy = random_dy(call, rng).astype(dtype)
+    y, gradients = evaluate(converted(call, dtype), dy)
+    assert y.dtype == dtype
+    assert {name: gradient.dtype for name, gradient in gradients.items()} == dict.fromkeys(gradients, np.dtype(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@every_case
+def test_the_output_and_every_gradient_have_the_dtype_of_the_input(case, dtype):
+    assert_follows_dtype(case, dtype)
+
+
+@every_case
+def test_float32_gradients_are_those_of_float64_to_single_precision(case):
+    # What takes another path in float32, for speed, is held against the path that central differences have checked.
+    call, rng = draw(case)
+    dy = random_dy(call, rng)
+    y, gradients = evaluate(call, dy)
+    y32, gradients32 = evaluate(converted(call, np.float32), dy.astype(np.float32))
+    assert np.abs(y32 - y).max() <= 1e-5 * np.abs(y).max()
+    for name, gradient in gradients.items():
+        scale = np.abs(gradient).max() if not name.endswith("w_k.bias") else 1
+        assert np.abs(gradients32[name] - gradient).max() <= 1e-4 * scale, name
+
+
+def strided(array):
+    """The same values, two apart in memory."""
+    roomy = np.full((*array.shape, 2), array.dtype.type(1), array.dtype)
+    roomy[..., 0] = array
+    return roomy[..., 0]
+
+
+def transposed(array):
+    """The same values, the last axis outermost in memory."""
+    return np.asfortranarray(array)
+
+
+def reversed_in_memory(array):
+    """The same values, the last of them first in memory."""
+    return np.flip(np.flip(array).copy())
+
+
+def assert_ignores_layout(case, layout):
+    """Assert that y and all gradients are the same whatever the memory layout of inputs, options, parameters and dy."""
+    call, rng = draw(case)
+    dy = random_dy(call, rng)
+    y, gradients = evaluate(call, dy)
+    inputs = [layout(value) if isinstance(value, np.ndarray) else value for value in call.inputs]
+    options = {key: layout(value) if isinstance(value, np.ndarray) else value for key, value in call.options.items()}
+    for parameter in parameters_of(call.target).values():
+        parameter.data = layout(parameter.data)
+    y_again, gradients_again = evaluate(Call(call.target, *inputs, **options), layout(dy))
+    assert np.allclose(y_again, y, rtol=1e-12, atol=1e-12)
+    assert gradients_again.keys() == gradients.keys()
+    for name in gradients:
+        assert np.allclose(gradients_again[name], gradients[name], rtol=1e-11, atol=1e-12), name
+
+
+@pytest.mark.parametrize("layout", [strided, transposed, reversed_in_memory])
+@every_case
+def test_the_layout_of_inputs_parameters_and_dy_in_memory_makes_no_difference(case, layout):
+    assert_ignores_layout(case, layout)
+
+
+def signature_faults(call):
+    """Return what breaks rule 1: a positional argument that is no array, or an option that could be positional."""
+    parameters = inspect.signature(getattr(call.target, "forward", call.target)).parameters
+    kinds = [p.kind for p in parameters.values()]
+    faults = [f"input {i} is no array" for i, value in enumerate(call.inputs) if not isinstance(value, np.ndarray)]
+    if inspect.Parameter.VAR_KEYWORD not in kinds:
+        faults += [
+            f"{name} is an option and not keyword-only"
+            for name in call.options
+            if parameters[name].kind is not inspect.Parameter.KEYWORD_ONLY
+        ]
+    return faults
+
+
+@every_case
+def test_what_is_differentiable_is_positional_and_all_else_is_keyword_only(case):
+    assert signature_faults(draw(case)[0]) == []
+
+
+# The tests of these tests: functions that break one promise each, and keep their gradients right.
+
+
+def writes_into_its_argument(x):
+    np.add(x, 0, out=x)  # leaves the values as they were
+
+    def backward(dy):
+        return dy
+
+    return x, backward
+
+
+def changes_its_argument(x):
+    y = x + 1
+    x += 1
+
+    def backward(dy):
+        return 1 * dy
+
+    return y, backward
+
+
+def writes_into_dy(x):
+    def backward(dy):
+        dy *= 2
+        return dy
+
+    return 2 * x, backward
+
+
+def uses_up_what_it_saved(x):
+    saved = 2 * x
+
+    def backward(dy):
+        dx = saved
+        dx *= dy
+        return dx
+
+    return x * x, backward
+
+
+def counts_its_calls(x):
+    calls = []
+
+    def backward(dy):
+        calls.append(1)
+        return dy * len(calls)
+
+    return 1 * x, backward
+
+
+def squares_dy(x):
+    def backward(dy):
+        return dy * dy
+
+    return 1 * x, backward
+
+
+def is_affine_in_dy(x):
+    def backward(dy):
+        return dy + 1
+
+    return 1 * x, backward
+
+
+def widens_its_output(x):
+    def backward(dy):
+        return dy / np.float32(2)
+
+    return x / np.sqrt(np.int64(4)), backward
+
+
+def widens_its_gradient(x):
+    def backward(dy):
+        return dy / np.sqrt(np.int64(4))
+
+    return x / 2, backward
+
+
+def reads_memory_in_order(x):
+    def backward(dy):
+        return dy * 2
+
+    return 2 * x.ravel(order="K").reshape(x.shape), backward
+
+
+def reads_the_memory_of_dy_in_order(x):
+    def backward(dy):
+        return 2 * dy.ravel(order="K").reshape(x.shape)
+
+    return 2 * x, backward
+
+
+class ReplacesItsParameter(Module):
+    """A module whose forward pass keeps the value of its parameter, and writes into it."""
+
+    def __init__(self):
+        self.weight = Parameter(np.ones(3))
+
+    def forward(self, x):
+        np.copyto(self.weight.data, self.weight.data * 1)
+
+        def backward(dy):
+            self.weight.accumulate((dy * x).sum(axis=0))
+            return dy * self.weight.data
+
+        return x * self.weight.data, backward
+
+
+def option_without_a_star(x, scale=2):
+    def backward(dy):
+        return dy * scale
+
+    return x * scale, backward
+
+
+def case_of(function, **options):
+    return Case(function.__name__, lambda rng: Call(function, rng.normal(size=(3, 4)), **options))
+
+
+@pytest.mark.parametrize("function", [changes_its_argument, writes_into_dy, uses_up_what_it_saved])
+def test_a_function_that_changes_what_it_was_given_is_found(function):
+    with pytest.raises(AssertionError):
+        assert_changes_nothing(case_of(function))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        *(
+            case_of(function)
+            for function in [
+                writes_into_its_argument,
+                changes_its_argument,
+                writes_into_dy,
+                uses_up_what_it_saved,
+            ]
+        ),
+        Case("ReplacesItsParameter", lambda rng: Call(ReplacesItsParameter(), rng.normal(size=(2, 3)))),
+    ],
+    ids=lambda case: case.name,
+)
+def test_a_function_that_writes_into_what_it_was_given_is_found(case):
+    with pytest.raises(ValueError, match="read-only"):
+        assert_writes_nothing(case)
+
+
+@pytest.mark.parametrize("function", [uses_up_what_it_saved, counts_its_calls])
+def test_a_backward_that_changes_with_its_use_is_found(function):
+    with pytest.raises(AssertionError):
+        assert_can_be_called_twice(case_of(function))
+
+
+@pytest.mark.parametrize("function", [squares_dy, is_affine_in_dy])
+def test_a_backward_that_is_not_linear_is_found(function):
+    with pytest.raises(AssertionError):
+        assert_linear(case_of(function))
+
+
+@pytest.mark.parametrize("function", [widens_its_output, widens_its_gradient])
+def test_a_function_that_turns_float32_into_float64_is_found(function):
+    with pytest.raises(AssertionError):
+        assert_follows_dtype(case_of(function), np.float32)
+
+
+@pytest.mark.parametrize("function", [reads_memory_in_order, reads_the_memory_of_dy_in_order])
+def test_a_function_that_depends_on_the_memory_layout_is_found(function):
+    with pytest.raises(AssertionError):
+        assert_ignores_layout(case_of(function), transposed)
+
+
+def test_an_option_that_is_not_keyword_only_is_found():
+    assert signature_faults(Call(option_without_a_star, np.ones(3), scale=3)) == [
+        "scale is an option and not keyword-only"
+    ]
+    assert signature_faults(Call(linear, np.ones((2, 3)), 2)) == ["input 1 is no array"]

@@ -1,0 +1,117 @@
+"""Every gradient of minitransformer against central differences, and a proof that none is left out."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minitransformer
+from gradcheck import check_case
+from minitransformer.cases import CASES
+
+PACKAGE = Path(minitransformer.__file__).parent
+MODELS = [case for case in CASES if case.name.startswith(("Transformer,", "Transformer."))]
+DRAWS = [(case, seed) for seed in range(3) for case in CASES if seed == 0 or case not in MODELS]
+
+
+@pytest.mark.parametrize("case, seed", DRAWS, ids=[f"{case.name}-{seed}" for case, seed in DRAWS])
+def test_every_entry_of_every_gradient_equals_its_central_difference(case, seed):
+    report = check_case(case, seed=seed)
+    assert report.arguments
+    for argument in report.arguments:
+        assert argument.entries == argument.size
+        assert argument.worst_relative <= 1e-6
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_no_gradient_is_zero_throughout_unless_the_function_ignores_the_argument(case):
+    # A zero is equal to a zero whatever backward forgot. The softmax ignores what a key's bias adds to all its scores.
+    rng = np.random.default_rng(0)
+    call = case.call(rng)
+    y, backward = call.evaluate()
+    returned = backward(rng.normal(size=np.shape(y)))
+    gradients = dict(enumerate(returned)) if isinstance(returned, tuple) else {0: returned}
+    if hasattr(call.target, "named_parameters"):
+        gradients |= {name: parameter.grad for name, parameter in call.target.named_parameters()}
+    for name, gradient in gradients.items():
+        if gradient is not None and not str(name).endswith("w_k.bias"):
+            assert np.abs(gradient).max() > 1e-4, name
+
+
+def nested_code(code):
+    """Yield the code of every function and class within `code`."""
+    for constant in code.co_consts:
+        if hasattr(constant, "co_code"):
+            yield constant
+            yield from nested_code(constant)
+
+
+def differentiable_code(path):
+    """Return {(line, qualified name)} of every backward closure and every module's forward in a source file."""
+    code = compile(path.read_text("utf-8"), path, "exec")
+    return {
+        (inner.co_firstlineno, inner.co_qualname)
+        for inner in nested_code(code)
+        if inner.co_name.endswith("backward") or inner.co_name == "forward"
+    }
+
+
+def executed_code(cases):
+    """Run every case forward and backward. Return {(file, line, qualified name)} of each function that was entered."""
+    entered = set()
+
+    def record(frame, event, _):
+        if event == "call":
+            entered.add(frame.f_code)
+
+    for case in cases:
+        rng = np.random.default_rng(0)
+        call = case.call(rng)
+        before = sys.getprofile()
+        sys.setprofile(record)
+        try:
+            y, backward = call.evaluate()
+            backward(rng.normal(size=np.shape(y)))
+        finally:
+            sys.setprofile(before)
+    return {(Path(code.co_filename), code.co_firstlineno, code.co_qualname) for code in entered}
+
+
+def unexecuted(path, executed):
+    """Return the names of the backward closures and forwards of a source file that are not among `executed`."""
+    return {name for line, name in differentiable_code(path) if (path, line, name) not in executed}
+
+
+@pytest.fixture(scope="module")
+def executed():
+    return executed_code(CASES)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_backward_and_every_forward_in_the_source_is_run_by_the_cases(path, executed):
+    assert unexecuted(path, executed) <= {"Module.forward"}  # which says only that a subclass must define it
+
+
+def test_a_backward_that_no_case_runs_is_found():
+    without = executed_code([case for case in CASES if "tanh" not in case.name])
+    assert unexecuted(PACKAGE / "layers" / "activations.py", without) == {"gelu_tanh.<locals>.backward"}
+    without = executed_code([case for case in CASES if case not in MODELS])
+    assert unexecuted(PACKAGE / "layers" / "positions.py", without) == {
+        "SinusoidalPositions.forward",
+        "SinusoidalPositions.forward.<locals>.backward",
+    }
+
+
+def test_every_public_differentiable_function_and_module_has_a_case_of_its_own():
+    targets = [case.draw(np.random.default_rng(0)).target for case in CASES]
+    missing = []
+    for name in minitransformer.__all__:
+        member = getattr(minitransformer, name)
+        if isinstance(member, type):
+            forward = getattr(member, "forward", None)
+            if forward is not None and forward not in [getattr(type(target), "forward", None) for target in targets]:
+                missing.append(name)
+        elif any(code.co_name == "backward" for code in nested_code(member.__code__)) and member not in targets:
+            missing.append(name)
+    assert missing == ["Module", "apply"]  # the framework: every case of a module runs them

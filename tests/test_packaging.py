@@ -1,0 +1,125 @@
+"""What is installed and imported: few packages, names that exist and are documented, a map that is true."""
+
+import ast
+import configparser
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+import sysconfig
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import gradcheck
+import minitransformer
+
+ROOT = Path(minitransformer.__file__).parent.parent
+PACKAGE = ROOT / "minitransformer"
+
+PRINT_FILES = """
+import sys
+before = set(sys.modules)
+import {name}
+for module in set(sys.modules) - before:
+    print(getattr(sys.modules[module], "__file__", None) or "built in")
+"""
+
+
+def imported_by(name):
+    """Return the packages outside the standard library that a fresh interpreter loads when it imports one.
+
+    By the folder that they lie in: a compiled module of a package may go by any name.
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", PRINT_FILES.format(name=name)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    files = {Path(line) for line in run.stdout.splitlines()}
+    folders = {ROOT, *(Path(sysconfig.get_path(scheme)) for scheme in ("purelib", "platlib"))}
+    return {file.relative_to(folder).parts[0] for file in files for folder in folders if file.is_relative_to(folder)}
+
+
+@pytest.mark.parametrize(
+    "name, allowed",
+    [
+        ("minitransformer", {"minitransformer", "numpy", "scipy"}),
+        ("minitransformer.cases", {"minitransformer", "gradcheck", "numpy", "scipy"}),
+        ("gradcheck", {"gradcheck", "numpy"}),
+    ],
+)
+def test_an_import_loads_numpy_and_scipy_and_nothing_else(name, allowed):
+    assert imported_by(name) == allowed
+
+
+def test_a_package_that_is_imported_is_seen():
+    assert "pytest" in imported_by("pytest")
+
+
+@pytest.mark.parametrize("package", [minitransformer, gradcheck], ids=lambda package: package.__name__)
+def test_every_public_name_exists_once_and_is_documented(package):
+    assert len(set(package.__all__)) == len(package.__all__)
+    for name in package.__all__:
+        member = getattr(package, name)
+        assert member.__doc__, f"{name} has no docstring"
+
+
+def test_public_functions_and_methods_are_documented():
+    for name in minitransformer.__all__:
+        member = getattr(minitransformer, name)
+        if inspect.isclass(member):
+            for key, value in vars(member).items():
+                if not key.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
+                    assert inspect.getdoc(value), f"{name}.{key} has no docstring"
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_file_begins_by_saying_what_it_is(path):
+    assert ast.get_docstring(ast.parse(path.read_text("utf-8")))
+
+
+def files_of_the_map():
+    """Return the paths that the docstring of minitransformer lists in reading order."""
+    reading_order = minitransformer.__doc__.partition("In reading order:")[2].partition("The symbols")[0]
+    return re.findall(r"^    (\S+)", reading_order, re.MULTILINE)
+
+
+def test_the_map_names_every_file_and_only_files_that_exist():
+    listed = files_of_the_map()
+    assert len(set(listed)) == len(listed)
+    assert [path for path in listed if not (PACKAGE / path).exists()] == []
+    folders = tuple(path for path in listed if path.endswith("/"))
+    files = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"}
+    unlisted = {path for path in files - set(listed) if not path.startswith(folders)}
+    assert unlisted - {"__main__.py"} == set()
+
+
+@pytest.fixture
+def setup_cfg():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    return config
+
+
+def test_the_version_of_the_package_is_that_of_its_metadata(setup_cfg):
+    assert setup_cfg["metadata"]["version"] == minitransformer.__version__
+
+
+def test_the_console_scripts_call_functions_that_exist(setup_cfg):
+    scripts = re.findall(r"^(\S+) = (\S+):(\S+)$", setup_cfg["options.entry_points"]["console_scripts"], re.MULTILINE)
+    assert {name for name, *_ in scripts} == {"minitransformer", "gradcheck"}
+    for _, module, function in scripts:
+        assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_both_packages_say_that_they_are_typed(setup_cfg):
+    for package in ("minitransformer", "gradcheck"):
+        assert (ROOT / package / "py.typed").is_file()
+        assert setup_cfg["options.package_data"][package].split() == ["py.typed"]
+
+
+def test_what_must_be_installed_is_numpy_and_scipy(setup_cfg):
+    required = re.findall(r"^[\w-]+", setup_cfg["options"]["install_requires"], re.MULTILINE)
+    assert required == ["numpy", "scipy"]
+    assert all(find_spec(name) for name in required)

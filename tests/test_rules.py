@@ -1,0 +1,597 @@
+"""The rules of a differentiable function that can be read off its source.
+
+Each rule is a function from source to a list of faults. It is held against the whole of minitransformer, and is itself
+tested on snippets: some that it must flag, some that it must not.
+
+What may share memory with what is followed through names, views and the results of layers. What a called helper does
+to its arguments is not: that part is seen by the tests of behaviour, in test_function_rules.py.
+"""
+
+import ast
+from pathlib import Path
+from textwrap import dedent
+
+import numpy as np
+import pytest
+
+import minitransformer
+
+PACKAGE = Path(minitransformer.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+SCOPE = (*FUNCTION, ast.ClassDef, ast.Lambda)
+
+VIEWS = {"reshape", "swapaxes", "transpose", "view", "ravel", "squeeze", "expand_dims", "asarray", "broadcast_to"}
+ARRAY_WRITERS = {"sort", "fill", "put", "partition", "resize", "setfield", "setflags", "byteswap"}
+FIRST_ARGUMENT_WRITERS = {"copyto", "put", "place", "putmask", "put_along_axis", "fill_diagonal", "shuffle"}
+CONTAINER_WRITERS = {
+    *("append", "extend", "insert", "pop", "remove", "clear", "reverse"),
+    *("update", "setdefault", "popitem", "add", "discard"),
+}
+
+
+# Reading a function.
+
+
+def within(node):
+    """Yield the nodes of one scope, parts before wholes, in the order of the source. A nested function is one node."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, SCOPE):
+            yield from within(child)
+        yield child
+
+
+def functions(tree, prefix=""):
+    """Yield (qualified name, function) for every function in a tree."""
+    for node in within(tree):
+        if isinstance(node, FUNCTION):
+            yield prefix + node.name, node
+        if isinstance(node, (*FUNCTION, ast.ClassDef)):
+            yield from functions(node, f"{prefix}{node.name}.")
+
+
+def is_backward(node):
+    return isinstance(node, FUNCTION) and node.name.endswith("backward")
+
+
+def differentiable(tree):
+    """Yield (qualified name, function, its backward) for every function that defines a backward."""
+    for name, function in functions(tree):
+        for node in within(function):
+            if is_backward(node):
+                yield name, function, node
+
+
+def parameters(function):
+    """The names of a function's parameters."""
+    arguments = function.args
+    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+    return {argument.arg for argument in named if argument is not None}
+
+
+def captured(backward):
+    """The names that backward takes from outside, globals among them."""
+    names = [node for node in ast.walk(backward) if isinstance(node, ast.Name)]
+    own = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
+    own |= {node.name for node in ast.walk(backward) if isinstance(node, FUNCTION) and node is not backward}
+    return {node.id for node in names} - own - parameters(backward)
+
+
+def root(expression):
+    """The name that an expression is a part or a view of: x for x[0].T.reshape(-1). None where it is something new."""
+    match expression:
+        case ast.Name(id=name):
+            return name
+        case ast.Subscript(value=inner) | ast.Attribute(value=inner) | ast.Starred(value=inner):
+            return root(inner)
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="np"), attr=attr), args=[first, *_]) if attr in VIEWS:
+            return root(first)
+        case ast.Call(func=ast.Attribute(value=inner, attr=attr)) if attr in VIEWS:
+            return root(inner)
+    return None
+
+
+def names_of(target):
+    """The names that an assignment to `target` binds."""
+    return [node.id for node in ast.walk(target) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+
+
+def rebound(node):
+    """The names that a node binds anew."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+            return [name]
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+            return [name]
+    return []
+
+
+def written(node):
+    """The names of the arrays that a node writes into."""
+    match node:
+        case ast.AugAssign(target=target):
+            return [root(target)]
+        case ast.Subscript(ctx=ast.Store() | ast.Del()) | ast.Attribute(ctx=ast.Store() | ast.Del()):
+            return [root(node)]
+        case ast.Call():
+            return [root(array) for array in outputs(node)]
+    return []
+
+
+def outputs(call):
+    """What a call writes into: its out=, z of np.add(x, y, z), x of x.sort() and of np.copyto(x, y)."""
+    found = [keyword.value for keyword in call.keywords if keyword.arg == "out"]
+    if isinstance(call.func, ast.Attribute):
+        owner, name = call.func.value, call.func.attr
+        ufunc = getattr(np, name, None) if root(owner) == "np" else None
+        if isinstance(ufunc, np.ufunc):
+            found += call.args[ufunc.nin :]
+        elif name in FIRST_ARGUMENT_WRITERS or (name == "at" and root(owner) == "np"):
+            found += call.args[:1]
+        if name in ARRAY_WRITERS:
+            found.append(owner)
+    return [array for value in found for array in getattr(value, "elts", [value])]
+
+
+def mutated(node):
+    """The name of the list, dictionary or set that a node changes."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=value, attr=attr)) if attr in CONTAINER_WRITERS:
+            return [root(value)]
+    return []
+
+
+def is_shared(value, protected):
+    """Whether an expression may share memory with a protected name, or with what a backward returned."""
+    match value:
+        case ast.IfExp(body=body, orelse=orelse):
+            return is_shared(body, protected) or is_shared(orelse, protected)
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name.endswith("backward"):
+            return True  # the backward of an identity returns dy itself
+    return root(value) in protected
+
+
+def follow(node, protected):
+    """Add to the protected names, or take from them, what an assignment makes of its targets."""
+    if not isinstance(node, ast.Assign):
+        return
+    for target in node.targets:
+        pairs = [(target, node.value)]
+        if isinstance(target, ast.Tuple):
+            last = target.elts[-1]
+            if isinstance(last, ast.Name) and last.id.endswith("backward"):
+                protected.update(names_of(target))  # y may be the layer's own x, or saved by it
+                continue
+            if isinstance(node.value, ast.Tuple):
+                pairs = list(zip(target.elts, node.value.elts, strict=True))
+        for part, value in pairs:
+            change = protected.update if is_shared(value, protected) else protected.difference_update
+            change(names_of(part))
+
+
+def writes_into(function, protected, changes=written):
+    """Yield (line, name) of each write in a function's own scope into what is protected, by whatever name it goes."""
+    protected = set(protected)
+    for node in within(function):
+        for name in changes(node):
+            if name in protected:
+                yield node.lineno, name
+        follow(node, protected)
+
+
+# The rules.
+
+
+def changes_after_backward(tree):
+    """A name that backward captures is neither rebound nor written to after `def backward`, or in a loop around it."""
+    for function_name, function, backward in differentiable(tree):
+        loops = [node for node in within(function) if isinstance(node, (ast.For, ast.While))]
+        around = [loop for loop in loops if loop.lineno < backward.lineno < loop.end_lineno]
+        first = min((loop.lineno for loop in around), default=backward.end_lineno + 1)
+        for node in within(function):
+            if getattr(node, "lineno", 0) >= first and node is not backward:
+                for name in {*rebound(node), *written(node), *mutated(node)} & captured(backward):
+                    yield f"{function_name}, line {node.lineno}: {name} changes after {backward.name} captured it"
+
+
+def changes_in_backward(tree):
+    """backward changes nothing that it captures or is given, nor what another backward returned to it."""
+    for function_name, _, backward in differentiable(tree):
+        own = captured(backward) | parameters(backward)
+        for scope in ast.walk(backward):
+            if isinstance(scope, FUNCTION):
+                protected = own if scope is backward else own - parameters(scope)
+                for line, name in writes_into(scope, protected, lambda node: [*written(node), *mutated(node)]):
+                    yield f"{function_name}, line {line}: {backward.name} writes into {name}"
+            elif isinstance(scope, (ast.Nonlocal, ast.Global)):
+                yield f"{function_name}, line {scope.lineno}: {backward.name} rebinds {', '.join(scope.names)}"
+
+
+def writes_into_arguments(tree):
+    """A differentiable function writes neither into its arguments nor into what a layer returned to it."""
+    for function_name, function, _ in differentiable(tree):
+        for line, name in writes_into(function, parameters(function)):
+            yield f"{function_name}, line {line}: writes into {name}"
+
+
+def backwards_without_def(tree):
+    """The second of a returned pair is a function defined by def and called backward, never a lambda."""
+    for name, function in functions(tree):
+        nested = {node.name for node in within(function) if isinstance(node, FUNCTION)}
+        for node in within(function):
+            match node:
+                case ast.Return(value=ast.Tuple(elts=[_, ast.Lambda()])):
+                    yield f"{name}, line {node.lineno}: returns a lambda as backward"
+                case ast.Return(value=ast.Tuple(elts=[_, ast.Name(id=second)])):
+                    if second in nested and not second.endswith("backward"):
+                        yield f"{name}, line {node.lineno}: backward is called {second}"
+                case ast.Assign(targets=[ast.Name(id=target)], value=ast.Lambda()) if target.endswith("backward"):
+                    yield f"{name}, line {node.lineno}: {target} is a lambda"
+
+
+def positional_options(tree):
+    """Arguments with a default are keyword-only, except an array that may be left out (bias=None)."""
+    for name, function, _ in differentiable(tree):
+        for default in function.args.defaults:
+            if not (isinstance(default, ast.Constant) and default.value is None):
+                yield f"{name}, line {function.lineno}: an option, with default {ast.unparse(default)}, is positional"
+
+
+UNSAFE = {
+    *("abs", "absolute", "conj", "conjugate", "vdot", "vecdot", "var", "std", "expit", "logaddexp", "log_expit"),
+    *("maximum", "minimum", "fmax", "fmin", "amax", "amin", "angle"),
+}
+
+
+def complex_unsafe(tree):
+    """No forward, nor a helper of one, takes moduli, conjugates, or orders complex numbers; `check_` functions may."""
+    for name, function in functions(tree):
+        if any("backward" in part or part.startswith("check_") for part in name.split(".")):
+            continue
+        for node in within(function):
+            match node:
+                case ast.Call(func=ast.Attribute(value=owner, attr="max" | "min" as attr)):
+                    if not (isinstance(owner, ast.Attribute) and owner.attr == "real"):
+                        yield f"{name}, line {node.lineno}: .{attr} not of .real"
+                case ast.Call(func=ast.Name(id=called)) if called in UNSAFE:
+                    yield f"{name}, line {node.lineno}: {called}"
+                case ast.Attribute(attr=called) if called in UNSAFE:
+                    yield f"{name}, line {node.lineno}: {called}"
+                case ast.Attribute(value=ast.Attribute(attr="linalg"), attr="norm"):
+                    yield f"{name}, line {node.lineno}: linalg.norm"
+
+
+def numpy_scalars(tree):
+    """No NumPy function is applied to Python sizes, and no Boolean mask is averaged or summed into an expression.
+
+    Either gives a NumPy float64 or int64, which is not weak, as a Python number is: it turns float32 into float64.
+    """
+    for name, function in functions(tree):
+        arguments = [*function.args.args, *function.args.kwonlyargs]
+        sizes = {a.arg for a in arguments if a.annotation is not None and ast.unparse(a.annotation) in ("int", "float")}
+        for node in within(function):
+            match node:
+                case ast.Assign(targets=[target], value=value) if is_size(value, sizes):
+                    sizes.update(names_of(target))
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="np"), attr=called), args=[*operands]) if (
+                    operands and (isinstance(getattr(np, called, None), np.ufunc) or called in ("prod", "float64"))
+                ):
+                    if all(is_size(operand, sizes) for operand in operands):
+                        yield f"{name}, line {node.lineno}: {ast.unparse(node)} is a NumPy scalar"
+                case ast.BinOp(left=left, right=right):
+                    for side in (left, right):
+                        if is_mask_total(side):
+                            yield f"{name}, line {node.lineno}: {ast.unparse(side)} is a NumPy scalar"
+
+
+def is_size(expression, sizes):
+    """Whether an expression is a Python number made of sizes and constants."""
+    match expression:
+        case ast.Constant(value=int() | float()):
+            return True
+        case ast.Name(id=name):
+            return name in sizes
+        case ast.Attribute(attr=attr):
+            return attr in ("size", "ndim", "shape", "d_head", "eps", "pi", "e", "inf")
+        case ast.Subscript(value=value):
+            return is_size(value, sizes)
+        case ast.BinOp(left=left, right=right):
+            return is_size(left, sizes) and is_size(right, sizes)
+        case ast.UnaryOp(operand=operand):
+            return is_size(operand, sizes)
+        case ast.Call(func=ast.Name(id="len" | "int" | "float")):
+            return True
+    return False
+
+
+def is_mask_total(expression):
+    """Whether an expression is the sum or mean of a mask over all its axes."""
+    match expression:
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="mask" | "keep" | "kept"), attr="sum" | "mean"), args=[]):
+            return all(keyword.arg != "axis" for keyword in expression.keywords)
+    return False
+
+
+RULES = [
+    changes_after_backward,
+    changes_in_backward,
+    writes_into_arguments,
+    backwards_without_def,
+    positional_options,
+    complex_unsafe,
+    numpy_scalars,
+]
+
+# Rule 3 of the design: the backward of model.loss drops each layer's closure as it goes, and so runs only once.
+EXCEPTIONS = {("transformer.py", changes_in_backward): ["Transformer.loss: backward writes into backwards"]}
+
+# What holds for forward passes has no business elsewhere: the optimiser and the sampler see real numbers only.
+FORWARD_RULES = [complex_unsafe, numpy_scalars]
+FORWARDS = {"losses.py", "transformer.py", "module.py"}
+
+
+def faults(source, rule):
+    """Return what a rule finds in a source text, in the order of its lines."""
+    return sorted(set(rule(ast.parse(dedent(source)))))
+
+
+def without_line(fault):
+    """A fault without the number of its line."""
+    place, _, what = fault.partition(":")
+    return f"{place.partition(',')[0]}:{what}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_source_keeps_the_rules(rule, path):
+    if rule in FORWARD_RULES and path.name not in FORWARDS and path.parent.name != "layers":
+        return
+    found = faults(path.read_text("utf-8"), rule)
+    excused = EXCEPTIONS.get((path.name, rule), [])
+    assert [fault for fault in found if without_line(fault) not in excused] == []
+    assert {without_line(fault) for fault in found} == set(excused)  # an excuse that is not needed any more goes
+
+
+FUNCTION_OF_X = """
+    def f(x, w, *, option=1):
+        saved = x * w
+        total = 0
+        names = []
+        {before}
+
+        def backward(dy):
+            {inside}
+
+        {after}
+"""
+
+
+def snippet(before="pass", inside="return dy * saved", after="return saved, backward"):
+    """A differentiable function, with one of its parts replaced. Parts of several lines are separated by `;`."""
+
+    def lines(part, indent):
+        return f"\n{' ' * indent}".join(line for line in part.split("; "))
+
+    return FUNCTION_OF_X.format(before=lines(before, 8), inside=lines(inside, 12), after=lines(after, 8))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_a_function_that_keeps_the_rules_has_no_faults(rule):
+    assert faults(snippet(), rule) == []
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "saved = saved + 1",
+        "saved += 1",
+        "saved[0] = 1",
+        "saved[0] += 1",
+        "saved.real[0] = 1",
+        "saved.sort()",
+        "saved.reshape(-1).fill(0)",
+        "np.exp(x, out=saved)",
+        "np.exp(x, saved)",
+        "np.add(x, x, saved[1:])",
+        "np.copyto(saved, x)",
+        "np.add.at(saved, 0, 1)",
+        "del saved",
+        "saved, other = x, x",
+        "[saved, *others] = x",
+        "for saved in x: pass",
+        "with x as saved: pass",
+        "y = (saved := x)",
+        "saved.append(1)",
+        "def saved(): pass",
+    ],
+)
+def test_a_change_after_backward_is_found(after):
+    assert len(faults(snippet(after=f"{after}; return x, backward"), changes_after_backward)) == 1
+
+
+@pytest.mark.parametrize("after", ["y = saved + 1", "total += 1", "y = saved; y = y + 1", "np.exp(saved, out=w)"])
+def test_a_use_after_backward_is_not(after):
+    assert faults(snippet(after=f"{after}; return y, backward"), changes_after_backward) == []
+
+
+def test_a_change_in_a_loop_around_backward_is_found():
+    source = """
+        def f(x):
+            backwards = []
+            for layer in x:
+                saved = layer * 2
+
+                def backward(dy):
+                    return dy * saved
+
+                backwards.append(backward)
+            return x, backward
+    """
+    assert faults(source, changes_after_backward) == ["f, line 5: saved changes after backward captured it"]
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "saved[0] = 1; return dy",
+        "saved.T[0] += dy; return dy",
+        "np.multiply(dy, saved, out=saved); return dy",
+        "np.multiply(dy, saved, saved); return dy",
+        "dx = dy * 2; np.divmod(dy, 2, out=(saved, dx)); return dx",
+        "dx = saved; dx *= dy; return dx",
+        "dx = saved.swapaxes(0, 1); dx[0] = 0; return dx",
+        "a, dx = dy, saved; dx -= 1; return dx",
+        "dx = saved if option else w; dx += dy; return dx",
+        "dy *= 2; return dy",
+        "dx = dy.reshape(-1); dx *= 2; return dx",
+        "dx = inner_backward(dy); dx += 1; return dx",
+        "dx = np.exp(saved, out=dy); return dx",
+        "nonlocal saved; saved = dy; return dy",
+        "names.append(dy); return dy",
+        "names.pop(); return dy",
+        "np.add.at(saved, 0, dy); return dy",
+        "saved.sort(); return dy",
+        "self.cache = dy; return dy",
+        "def fill(part): saved[part] = 0; return dy",
+    ],
+)
+def test_a_change_in_backward_is_found(inside):
+    assert len(faults(snippet(inside=inside), changes_in_backward)) == 1
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "dx = dy * saved; dx *= 2; return dx",
+        "dy = dy * 2; dy += saved; return dy",
+        "dx = np.empty_like(dy); dx[0] = saved; return dx",
+        "dx = saved; dx = dx + 1; dx += 1; return dx",
+        "dx = np.multiply(dy, saved); np.exp(dx, out=dx); return dx",
+        "dx = (dy @ saved).reshape(x.shape); dx *= 2; return dx",
+        "dx = dy.copy(); dx.fill(0); return dx",
+        "parts = []; parts.append(dy); return dy",
+        "w.accumulate(dy); return dy",
+    ],
+)
+def test_a_change_of_what_backward_has_made_itself_is_not(inside):
+    assert faults(snippet(inside=inside), changes_in_backward) == []
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "x += 1",
+        "x[0] = 1",
+        "rows = x.reshape(-1, 2); rows *= 2",
+        "a, b = x[0], w[0]; b -= 1",
+        "np.exp(x, out=x)",
+        "x = np.exp(x, out=x)",
+        "np.copyto(w, x)",
+        "y, layer_backward = layer(x); y *= 2",
+        "self.saved = x",
+        "w.sort()",
+    ],
+)
+def test_a_write_into_an_argument_is_found(before):
+    source = snippet(before=before).replace("f(x, w", "f(self, x, w")
+    assert len(faults(source, writes_into_arguments)) == 1
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "saved += 1",
+        "x = x * 1; x += 1",
+        "rows = x.reshape(-1, 2) * 2; rows *= 2",
+        "np.exp(x, out=saved)",
+        "y, layer_backward = layer(x); y = y + 1; y *= 2",
+        "y, total = helper(x); y /= total",
+    ],
+)
+def test_a_write_into_what_the_function_allocated_is_not(before):
+    assert faults(snippet(before=before), writes_into_arguments) == []
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "return saved, lambda dy: dy",
+        "my_backward = lambda dy: dy; return saved, my_backward",
+        "def gradient(dy): return dy; return saved, gradient",
+    ],
+)
+def test_a_backward_without_a_def_is_found(after):
+    source = snippet(after=after).replace("return dy; ", "return dy\n        ")
+    assert len(faults(source, backwards_without_def)) == 1
+
+
+@pytest.mark.parametrize("after", ["return saved, inner_backward", "key = lambda i: i; return saved, backward"])
+def test_a_backward_that_is_passed_on_and_a_lambda_for_something_else_are_not(after):
+    assert faults(snippet(after=after), backwards_without_def) == []
+
+
+def test_a_positional_option_is_found_and_an_optional_array_is_not():
+    assert len(faults(snippet().replace("*, option=1", "option=1"), positional_options)) == 1
+    assert faults(snippet().replace("*, option=1", "bias=None, *, option=1"), positional_options) == []
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "y = abs(x)",
+        "y = np.abs(x)",
+        "y = x.conj()",
+        "y = np.vecdot(x, w)",
+        "y = np.linalg.norm(x)",
+        "y = x.var(axis=-1)",
+        "y = np.std(x)",
+        "y = expit(x)",
+        "y = scipy.special.expit(x)",
+        "y = np.logaddexp(x, w)",
+        "y = x.max(axis=-1)",
+        "y = np.max(x)",
+        "y = np.maximum(x, 0)",
+        "y = map(np.abs, x)",
+    ],
+)
+def test_a_forward_that_is_not_complex_safe_is_found(before):
+    assert len(faults(snippet(before=before), complex_unsafe)) == 1
+
+
+def test_what_is_complex_safe_and_what_stands_in_backward_or_in_a_check_is_not():
+    assert faults(snippet(before="y = x.real.max(axis=-1); z = max(1, 2)"), complex_unsafe) == []
+    assert faults(snippet(inside="return np.vecdot(dy, saved.max())"), complex_unsafe) == []
+    assert faults("def check_ids(ids):\n    return ids.max()", complex_unsafe) == []
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "scale = 1 / np.sqrt(x.shape[-1])",
+        "T, D = x.shape; scale = np.sqrt(D)",
+        "H, T, D = x.shape[-3:]; scale = 1 / np.sqrt(2.0 * D)",
+        "scale = np.sqrt(2 / np.pi)",
+        "n = x.size; scale = np.log(n)",
+        "n = np.prod(x.shape)",
+        "scale = np.float64(0.5)",
+        "mean = x.sum() / mask.sum()",
+        "y = x * keep.mean()",
+    ],
+)
+def test_a_numpy_scalar_is_found(before):
+    assert len(faults(snippet(before=before), numpy_scalars)) == 1
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "scale = 1 / math.sqrt(x.shape[-1])",
+        "r = 1 / np.sqrt(variance + eps)",
+        "D = x.shape[-1]; y = np.sqrt(x + D)",
+        "mean = x.sum() / float(mask.sum())",
+        "y = x * mask.sum(axis=-1)",
+    ],
+)
+def test_a_python_number_and_an_array_are_not(before):
+    assert faults(snippet(before=before), numpy_scalars) == []
