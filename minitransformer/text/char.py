@@ -1,0 +1,72 @@
+"""Characters as tokens: the vocabulary is whatever characters the training text has, in order of code point.
+
+    CharTokenizer.train("hello").encode("hole")   is   [1, 3, 2, 0]:   the vocabulary is "ehlo"
+
+This is the easiest vocabulary to think about, and for a small model and a small text a good one. What it has not seen
+it cannot say: an unknown character is an error here, never a silent "unknown" token that would hide the problem.
+"""
+
+import numpy as np
+
+from minitransformer.text.byte import without_surrogates
+from minitransformer.text.chunks import chunks_of
+from minitransformer.text.tokenizer import Tokenizer, stored
+
+
+class CharTokenizer(Tokenizer):
+    """One id a character. `characters` is the vocabulary, a str in order of code point: id i is characters[i]."""
+
+    kind = "char"
+
+    def __init__(self, characters):
+        if not characters:
+            raise ValueError("a vocabulary needs at least one character: the text is empty")
+        self.characters = "".join(sorted(set(characters)))
+        self._code_points = code_points(self.characters)
+
+    @classmethod
+    def train(cls, text):
+        """Return a tokenizer that knows the characters of `text`, a str or an iterable of str."""
+        characters = set()
+        for chunk in without_surrogates(chunks_of(text)):
+            characters.update(chunk)
+        return cls(characters)
+
+    @property
+    def vocab_size(self):
+        """The number of different characters."""
+        return len(self.characters)
+
+    def _encode(self, text, start):
+        points = code_points(text)
+        ids = np.searchsorted(self._code_points, points)
+        known = self._code_points[np.minimum(ids, self.vocab_size - 1)] == points
+        if not known.all():
+            at = int(known.argmin())
+            raise ValueError(
+                f"unknown character {text[at]!r} (U+{points[at]:04X}) at position {start + at}: "
+                f"this vocabulary knows {self.vocab_size} characters, {abbreviated(self.characters)}"
+            )
+        return ids
+
+    def decode(self, ids):
+        """Return the text of `ids`, any sequence or 1-D array of integers below vocab_size."""
+        return self._code_points[self.check_ids(ids)].tobytes().decode("utf-32-le")
+
+    def to_dict(self):
+        return {"kind": self.kind, "characters": self.characters}
+
+    @classmethod
+    def from_dict(cls, content):
+        """Return the tokenizer that `to_dict` described."""
+        return cls(stored(content, "characters", str))
+
+
+def code_points(text):
+    """Return the code points of a str as a uint32 array; a lone surrogate is one like any other."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def abbreviated(characters):
+    """Show a vocabulary in at most about a line."""
+    return repr(characters) if len(characters) <= 80 else f"{characters[:60]!r} and {len(characters) - 60} more"

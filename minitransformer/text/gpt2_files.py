@@ -1,0 +1,90 @@
+"""GPT-2's two vocabulary files, and the alphabet in which they spell bytes.
+
+`encoder.json` maps tokens to ids, and `vocab.bpe` lists the merges, one a line, in order. Both are text files, and
+tokens are bytes, so each of the 256 bytes is written as a character that can be seen: the printable ones of Latin-1
+stand for themselves, and the other 68 are moved, in order, to U+0100 and up. A space is Ġ (U+0120), a newline Ċ
+(U+010A).
+
+    vocab.bpe     #version: 0.2        encoder.json     {"!": 0, …, "Ġ": 220, …, "Ġt": 256, …
+                  Ġ t                                    "<|endoftext|>": 50256}
+                  Ġ a
+"""
+
+import json
+
+PRINTABLE = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+_OTHERS = sorted(set(range(256)) - set(PRINTABLE))
+BYTE_TO_CHARACTER = {byte: chr(byte) for byte in PRINTABLE} | {byte: chr(256 + i) for i, byte in enumerate(_OTHERS)}
+CHARACTER_TO_BYTE = {character: byte for byte, character in BYTE_TO_CHARACTER.items()}
+
+
+def spell(token):
+    """Write bytes in GPT-2's alphabet."""
+    return "".join(map(BYTE_TO_CHARACTER.__getitem__, token))
+
+
+def unspell(spelled):
+    """Return the bytes that a str of GPT-2's alphabet spells. Raises ValueError for a character outside of it."""
+    try:
+        return bytes(map(CHARACTER_TO_BYTE.__getitem__, spelled))
+    except KeyError as error:
+        raise ValueError(f"{spelled!r} is no token: no byte is written as {error.args[0]!r}") from None
+
+
+def parse_merge(line):
+    """Return the pair of bytes that a line of a merges file spells. Raises ValueError for anything else."""
+    parts = line.split(" ")
+    if len(parts) != 2 or not all(parts):
+        raise ValueError(f"expected two tokens with one space between them, found {line!r}")
+    left, right = map(unspell, parts)
+    return left, right
+
+
+def read_encoder(path):
+    """Return the tokens of an encoder.json as a list of bytes, in order of id.
+
+    Raises ValueError, naming the file, if it is not a JSON object whose values are the ids 0 … V − 1.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            encoder = json.load(file)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid JSON, or truncated ({error})") from None
+    if not isinstance(encoder, dict):
+        raise ValueError(f"{path}: expected an object that maps tokens to ids, found a {type(encoder).__name__}")
+    if any(type(i) is not int for i in encoder.values()) or sorted(encoder.values()) != list(range(len(encoder))):
+        raise ValueError(f"{path}: expected the ids 0 to {len(encoder) - 1}, each an integer and each once")
+    return [token_bytes(spelled) for spelled in sorted(encoder, key=encoder.__getitem__)]
+
+
+def token_bytes(spelled):
+    """Return the bytes of a token; one that is not in the alphabet was added by hand, and stands for its own text."""
+    in_alphabet = all(character in CHARACTER_TO_BYTE for character in spelled)
+    return unspell(spelled) if in_alphabet else spelled.encode("utf-8")
+
+
+def read_merges(path, tokens):
+    """Return the merges of a vocab.bpe, a list of pairs of bytes.
+
+    Raises ValueError, naming the file and the line, for one that is not two tokens with a space between them, or whose
+    tokens, or the two joined, are not among `tokens`.
+    """
+    known = set(tokens)
+    merges = []
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a merges file: not UTF-8 text ({error})") from None
+    for number, line in enumerate(lines, start=1):
+        if number == 1 and line.startswith("#version"):
+            continue
+        try:
+            left, right = parse_merge(line)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from None
+        for token in (left, right, left + right):
+            if token not in known:
+                raise ValueError(f"{path}, line {number}: the merge {line!r} needs {spell(token)!r}, which has no id")
+        merges.append((left, right))
+    return merges

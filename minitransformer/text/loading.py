@@ -1,0 +1,28 @@
+"""A tokenizer of whatever kind, from its file or from the model file that holds it."""
+
+from minitransformer.text.bpe import BPETokenizer
+from minitransformer.text.byte import ByteTokenizer
+from minitransformer.text.char import CharTokenizer
+from minitransformer.text.tokenizer import read_json
+
+KINDS = {tokenizer.kind: tokenizer for tokenizer in (ByteTokenizer, CharTokenizer, BPETokenizer)}
+
+
+def tokenizer_from_dict(content):
+    """Return the tokenizer that `to_dict` described. Raises ValueError for a kind that does not exist."""
+    kind = content.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"unknown kind of tokenizer {kind!r}: expected one of {', '.join(KINDS)}")
+    return KINDS[kind].from_dict(content)
+
+
+def load_tokenizer(path):
+    """Read the tokenizer, of any kind, that `save` wrote to `path`.
+
+    Raises FileNotFoundError, or ValueError for a file that is damaged or holds something else.
+    """
+    content = read_json(path)
+    try:
+        return tokenizer_from_dict(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

@@ -1,0 +1,83 @@
+r"""Splitting a text into words, exactly as GPT-2 does.
+
+Byte-pair encoding merges frequent neighbours into tokens. Left alone it would merge across everything: "dog.", "dog!"
+and "dog?" would each take a place in the vocabulary (Radford et al., 2019, section 2.2). So the text is first cut into
+words, and nothing is ever merged across a cut. GPT-2's rule is a regular expression, tried from left to right:
+
+    's|'t|'re|'ve|'m|'ll|'d      English contractions
+    | ?\p{L}+                    letters, with the one space before them
+    | ?\p{N}+                    digits and other numbers, likewise
+    | ?[^\s\p{L}\p{N}]+          anything else that can be seen, likewise
+    |\s+(?!\S)                   white space, but for the last before a word: "\n   x" is "\n  " and " x"
+    |\s+                         white space
+
+    "Don't  stop at 42!"   is   "Don" "'t" " " " stop" " at" " 42" "!"
+
+Joined, the words are the text: some alternative matches any character. And since a word begins with its space, no
+token is needed for the spaces between words.
+
+Python's `re` knows neither \p{L} nor \p{N}, and its \s differs from Unicode's White_Space, which GPT-2's `regex` module
+means (the separators U+001C to U+001F are white space for `re` alone). The classes are therefore spelled out here from
+the standard library's `unicodedata`: a scan of all 1.1 million code points, done once, at the first text that is not
+ASCII. Letters are what the Unicode version of the running Python (`unicodedata.unidata_version`) says they are.
+"""
+
+import functools
+import re
+import sys
+import unicodedata
+
+WHITE_SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # Unicode's property White_Space
+
+# The last place in a chunk where white space follows something else.
+_LAST_CUT = re.compile(rf"(?s:.*)[^{WHITE_SPACE}](?=[{WHITE_SPACE}])")
+
+
+def split_words(text):
+    """Return the words of `text` as a list of str; joined, they are the text."""
+    return word_pattern(text.isascii()).findall(text)
+
+
+@functools.cache
+def word_pattern(ascii_only):
+    """Compile GPT-2's expression, with the classes of all of Unicode or of ASCII alone, which need no scan."""
+    letter, number = ("a-zA-Z", "0-9") if ascii_only else unicode_classes("L", "N")
+    space = WHITE_SPACE
+    return re.compile(
+        f"'s|'t|'re|'ve|'m|'ll|'d| ?[{letter}]+| ?[{number}]+| ?[^{space}{letter}{number}]+"
+        f"|[{space}]+(?![^{space}])|[{space}]+"
+    )
+
+
+def unicode_classes(*majors):
+    """Return, for each major general category ("L": letters), its ranges as they stand inside a regex's [...]."""
+    ranges = {major: [] for major in majors}
+    previous, first = None, 0
+    for point in range(sys.maxunicode + 2):
+        major = unicodedata.category(chr(point))[0] if point <= sys.maxunicode else None
+        if major != previous:
+            if previous in ranges:
+                ranges[previous].append(rf"\U{first:08x}-\U{point - 1:08x}")
+            previous, first = major, point
+    return ["".join(ranges[major]) for major in majors]
+
+
+def whole_words(chunks):
+    """Regroup the chunks of a text so that splitting each by itself gives the words of the whole text.
+
+    A cut is safe where white space follows something else. No word holds the two in this order; the words before the
+    cut are the same whether white space or nothing follows them; and the words after it do not look back.
+    """
+    held = []  # the text since the last cut, in pieces: a text without cuts must not be joined again and again
+    for chunk in chunks:
+        if not chunk:
+            continue
+        before = held[-1][-1] if held else ""
+        if found := _LAST_CUT.match(before + chunk):
+            cut = found.end() - len(before)
+            yield "".join(held) + chunk[:cut]
+            held = []
+            chunk = chunk[cut:]
+        held.append(chunk)
+    if held:
+        yield "".join(held)

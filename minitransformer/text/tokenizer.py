@@ -1,0 +1,135 @@
+"""What every tokenizer has in common: text to ids, ids to text, and a file.
+
+A language model knows nothing of letters. It sees a sequence of integers 0 … V − 1, and a tokenizer is the dictionary
+between the two. The choice is a trade between V, which costs parameters and time at the model's two ends, and the
+length of the sequence, which costs time in all of the model:
+
+    tokenizer        V              "hello, world" is   knows
+    ByteTokenizer    256            12 ids              any text
+    CharTokenizer    a few dozen    12 ids              the characters it was trained on
+    BPETokenizer     you choose     3 or so             any text
+"""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from minitransformer.text.chunks import chunks_of
+
+
+class Tokenizer:
+    """A dictionary between text and ids 0 … vocab_size − 1.
+
+    A subclass names its `kind`, has `vocab_size`, and defines `_encode`, `decode`, `to_dict` and `from_dict`.
+    """
+
+    kind = None
+
+    def encode(self, text):
+        """Return the ids of `text` (a str) as a 1-D int64 array."""
+        if not isinstance(text, str):
+            raise TypeError(f"text must be a str, not {type(text).__name__}")
+        return concatenate(self.encode_chunks(chunks_of(text)))
+
+    def encode_chunks(self, chunks):
+        """Yield arrays of ids for a text that comes as an iterable of str; joined, they are the whole text's ids."""
+        start = 0
+        for chunk in chunks:
+            yield self._encode(chunk, start)
+            start += len(chunk)
+
+    def _encode(self, text, start):
+        """Return the ids of `text`, which stands at character `start` of a longer one (for the words of errors)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define _encode")
+
+    def decode(self, ids):
+        """Return the text of `ids`, any sequence or 1-D array of integers."""
+        raise NotImplementedError(f"{type(self).__name__} does not define decode")
+
+    def decode_stream(self, ids):
+        """Yield text, as soon as it is certain, for an iterable of single ids; joined, it is decode's."""
+        for i in ids:
+            yield self.decode([i])
+
+    def to_dict(self):
+        """Return what JSON can hold of this tokenizer; `from_dict` and `tokenizer_from_dict` turn it back."""
+        raise NotImplementedError(f"{type(self).__name__} does not define to_dict")
+
+    def save(self, path):
+        """Write the tokenizer to one JSON file, atomically: a reader meets the old file or the new, never a part."""
+        write_json(path, self.to_dict())
+
+    @classmethod
+    def load(cls, path):
+        """Read a tokenizer of this kind from the file that `save` wrote.
+
+        Raises FileNotFoundError, or ValueError for a file that is damaged or holds something else.
+        """
+        content = read_json(path)
+        try:
+            if content.get("kind") != cls.kind:
+                raise ValueError(f"expected a tokenizer of kind {cls.kind!r}, found kind {content.get('kind')!r}")
+            return cls.from_dict(content)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    def check_ids(self, ids):
+        """Return `ids` as a 1-D integer array; raise for anything that is no sequence of ids of this vocabulary."""
+        array = np.asarray(ids)
+        if array.size == 0 and array.ndim == 1:
+            return np.empty(0, np.int64)
+        if array.dtype.kind not in "iu":
+            raise TypeError(f"ids must be integers, not {array.dtype}")
+        if array.ndim != 1:
+            raise ValueError(f"ids must be one sequence, not an array of shape {array.shape}")
+        wrong = (array < 0) | (array >= self.vocab_size)
+        if wrong.any():
+            at = int(wrong.argmax())
+            problem = "negative" if array[at] < 0 else "out of range"
+            raise ValueError(f"id {array[at]} at position {at} is {problem}: ids run from 0 to {self.vocab_size - 1}")
+        return array
+
+
+def concatenate(pieces):
+    """Join an iterable of id arrays, of which there may be none."""
+    return np.concatenate([np.empty(0, np.int64), *pieces])
+
+
+def stored(content, name, expected):
+    """Return field `name` of a stored tokenizer, insisting on its type."""
+    if not isinstance(content.get(name), expected):
+        raise ValueError(f"not a tokenizer of kind {content.get('kind')!r}: {name!r} is missing or of the wrong type")
+    return content[name]
+
+
+def write_json(path, content):
+    """Write `content` beside `path`, flush it to the disk, then rename it over `path` in one step.
+
+    Raises OSError, naming `path`, where that fails; the previous file is then unchanged.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise type(error)(error.errno, f"cannot write: {error.strerror}", str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_json(path):
+    """Return the JSON object that a tokenizer's file holds."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a tokenizer file, or a truncated one: it is not valid JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: not a tokenizer file: it holds a JSON {type(content).__name__}, not an object")
+    return content

@@ -1,0 +1,177 @@
+"""Each pattern's answers, checked by a rule that looks at the row alone, and never by drawing it again."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minitransformer.text import IGNORE_INDEX, PATTERNS, accuracy, pattern_batch, right_rows, spell
+from minitransformer.text import patterns as p
+
+seeds = st.integers(0, 2**32 - 1)
+names = st.sampled_from(list(PATTERNS))
+
+
+def parts(inputs, targets):
+    """Return (prompt, answer) of one row that has an ANSWER sign, as lists of ids, insisting on its form."""
+    sign = inputs.index(p.ANSWER)
+    assert all(t == IGNORE_INDEX for t in targets[:sign])
+    answer = targets[sign:]
+    assert inputs[sign + 1 :] == answer[:-1] and answer[-1] == p.END
+    return inputs[1:sign], answer[:-1]
+
+
+def check_copy(inputs, targets):
+    prompt, answer = parts(inputs, targets)
+    assert prompt == answer and set(prompt) <= set(p.SYMBOLS)
+
+
+def check_reverse(inputs, targets):
+    prompt, answer = parts(inputs, targets)
+    assert answer[::-1] == prompt and set(prompt) <= set(p.SYMBOLS)
+
+
+def check_add(inputs, targets):
+    prompt, answer = parts(inputs, targets)
+    assert len(answer) == 1
+    assert all(0 <= i - 100 < 97 for i in [*prompt, *answer])
+    assert (sum(i - 100 for i in prompt) - (answer[0] - 100)) % 97 == 0
+
+
+def check_count(inputs, targets):
+    assert targets[:1] == [IGNORE_INDEX] and set(inputs[1:]) <= set(p.NUMBERS)
+    assert all(t == x + 1 for x, t in zip(inputs[1:], targets[1:], strict=True))
+
+
+def check_what_followed_last_time(inputs, targets):
+    """A target is asked for just where the input has occurred before, and is what followed it then."""
+    assert set(inputs[1:]) <= set(p.SYMBOLS)
+    for t, (token, target) in enumerate(zip(inputs, targets, strict=True)):
+        if token in inputs[:t]:
+            last = max(i for i in range(t) if inputs[i] == token)
+            assert target == inputs[last + 1]
+        else:
+            assert target == IGNORE_INDEX
+
+
+RULES = {
+    "copy": (p.COPY, check_copy),
+    "repeat": (p.REPEAT, check_what_followed_last_time),
+    "reverse": (p.REVERSE, check_reverse),
+    "count": (p.COUNT, check_count),
+    "induction": (p.INDUCTION, check_what_followed_last_time),
+    "add": (p.ADD, check_add),
+}
+
+
+def test_every_pattern_has_a_rule_and_says_what_it_is():
+    assert list(PATTERNS) == list(RULES) and all(pattern.name == name for name, pattern in PATTERNS.items())
+    assert all(len(pattern.description) > 15 for pattern in PATTERNS.values())
+
+
+@pytest.mark.parametrize("name", RULES)
+@given(data=st.data(), seed=seeds, batch_size=st.integers(1, 5))
+def test_the_answers_of_a_pattern_follow_its_rule(name, data, seed, batch_size):
+    pattern, (task, check) = PATTERNS[name], RULES[name]
+    length = data.draw(st.integers(pattern.shortest, min(pattern.longest or 30, 30)))
+    inputs, targets = pattern.sample(np.random.default_rng(seed), batch_size, length)
+    assert inputs.shape == targets.shape == (batch_size, pattern.width(length))
+    assert inputs.dtype == targets.dtype == np.int64
+    assert inputs.min() >= 0 and inputs.max() < p.VOCAB_SIZE
+    for x, t in zip(inputs.tolist(), targets.tolist(), strict=True):
+        assert x[0] == task
+        assert any(i != IGNORE_INDEX for i in t)
+        check(x, t)
+        # A target that counts is the next input, so a model that reads on has read the answer it was asked for.
+        assert all(t[i] in (x[i + 1], IGNORE_INDEX) for i in range(len(x) - 1))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rows_are_random_but_the_same_seed_gives_the_same(name):
+    pattern = PATTERNS[name]
+    length = pattern.longest or 12
+    if name == "count":
+        length = 12
+    first, again, other = (pattern.sample(np.random.default_rng(seed), 50, length)[0] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert len(np.unique(first, axis=0)) > 20
+
+
+def test_the_second_half_of_an_induction_row_is_the_first():
+    inputs, targets = PATTERNS["induction"].sample(np.random.default_rng(0), 3, 9)
+    whole = np.concatenate([inputs, targets[:, -1:]], axis=1)[:, 1:]
+    np.testing.assert_array_equal(whole[:, :9], whole[:, 9:])
+    assert all(len(set(row[:9])) == 9 for row in whole)
+
+
+def test_repeated_units_have_every_length_from_one_to_four():
+    inputs, _ = PATTERNS["repeat"].sample(np.random.default_rng(0), 200, 12)
+    assert {len(set(row[1:])) for row in inputs.tolist()} == {1, 2, 3, 4}
+
+
+def test_addition_and_counting_reach_every_number():
+    rng = np.random.default_rng(0)
+    sums = PATTERNS["add"].sample(rng, 3000, 2)[1][:, -2]
+    assert set(sums) == set(range(100, 197))
+    assert set(PATTERNS["count"].sample(rng, 3000, 2)[0][:, 1]) == set(range(100, 199))
+    assert PATTERNS["count"].sample(rng, 1, 100)[1][0, -1] == 199
+
+
+@given(seed=seeds, chosen=st.lists(names, min_size=1, unique=True), context=st.integers(8, 70), batch=st.integers(1, 5))
+def test_a_mixed_batch_is_rows_of_its_patterns_filled_up_on_the_right(seed, chosen, context, batch):
+    inputs, targets = pattern_batch(np.random.default_rng(seed), batch, context, [PATTERNS[name] for name in chosen])
+    assert inputs.shape == targets.shape == (batch, context)
+    assert inputs.dtype == targets.dtype == np.int64
+    rules = {RULES[name][0]: RULES[name][1] for name in chosen}
+    for x, t in zip(inputs.tolist(), targets.tolist(), strict=True):
+        width = len(x) - x[::-1].index(next(i for i in x[::-1] if i != p.PAD))
+        assert all(i == IGNORE_INDEX for i in t[width:])
+        rules[x[0]](x[:width], t[:width])
+
+
+def test_a_mixed_batch_has_all_patterns_and_lengths_up_to_the_longest_that_fits():
+    inputs, _ = pattern_batch(np.random.default_rng(0), 2000, 32)
+    assert set(inputs[:, 0]) == {p.COPY, p.REPEAT, p.REVERSE, p.COUNT, p.INDUCTION, p.ADD}
+    copies = inputs[inputs[:, 0] == p.COPY]
+    assert set((copies != p.PAD).sum(axis=1)) == {2 * n + 2 for n in range(1, 16)}
+    inputs, _ = pattern_batch(np.random.default_rng(0), 500, 32, [PATTERNS["copy"]], longest=3)
+    assert set((inputs != p.PAD).sum(axis=1)) == {4, 6, 8}
+
+
+def test_the_longest_task_within_a_context_fits_and_the_next_does_not():
+    for pattern in PATTERNS.values():
+        for context in range(pattern.width(pattern.shortest), 80):
+            length = pattern.longest_within(context)
+            assert pattern.width(length) <= context
+            assert length == pattern.longest or pattern.width(length + 1) > context
+
+
+def test_lengths_and_contexts_that_cannot_be_are_refused():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="repeat: length must be at least 6, not 5"):
+        PATTERNS["repeat"].sample(rng, 2, 5)
+    with pytest.raises(ValueError, match="count: length must be at least 2 and at most 100, not 101"):
+        PATTERNS["count"].sample(rng, 2, 101)
+    with pytest.raises(ValueError, match="repeat: needs a context of at least 6, not 5"):
+        pattern_batch(rng, 2, 5)
+
+
+def test_accuracy_counts_answers_only():
+    _ = IGNORE_INDEX
+    targets = np.array([[_, _, 5, 6], [_, 7, 8, _]])
+    predicted = np.array([[1, 2, 5, 6], [3, 7, 9, _]])
+    assert accuracy(predicted, targets) == 3 / 4
+    assert right_rows(predicted, targets).tolist() == [True, False]
+    assert accuracy(targets, targets) == 1
+    assert accuracy(np.zeros_like(targets), targets) == 0
+    with pytest.raises(ValueError, match="no target is an answer"):
+        accuracy(predicted, np.full_like(targets, IGNORE_INDEX))
+
+
+def test_rows_are_spelled_for_people():
+    row = [p.REVERSE, 200, 206, 299, p.ANSWER, 299, 206, 200, p.END, p.PAD, p.PAD]
+    assert spell(row) == "REVERSE ba ce zu = zu ce ba END"
+    assert spell([p.ADD, 196, 101, p.ANSWER, 100, 999]) == "ADD 96 1 = 0 ?999"
+    spelled = {spell([i]) for i in [*range(9), *p.NUMBERS, *p.SYMBOLS]}
+    assert len(spelled) == 9 + 100 + 100

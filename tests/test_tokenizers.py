@@ -1,0 +1,260 @@
+"""What every tokenizer promises: text comes back whole, ids are checked, files are written whole and read with care."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from minitransformer.text import BPETokenizer, ByteTokenizer, CharTokenizer, load_tokenizer, tokenizer_from_dict
+from minitransformer.text import chunks as chunks_module
+
+TRAINING_TEXT = (
+    "the cat sat on the mat, the rat sat on the cat. Überall naïve façades: 日本語 日本 🙂🙂 don't we'll 12 1234\n\n  x"
+)
+BYTE = ByteTokenizer()
+CHAR = CharTokenizer.train(TRAINING_TEXT)
+BPE = BPETokenizer.train(TRAINING_TEXT, 320)
+
+each = pytest.mark.parametrize("tokenizer", [BYTE, CHAR, BPE], ids=lambda tokenizer: tokenizer.kind)
+each_byte_level = pytest.mark.parametrize("tokenizer", [BYTE, BPE], ids=lambda tokenizer: tokenizer.kind)
+
+any_text = st.text()  # without lone surrogates, as hypothesis generates text
+known_text = st.text(alphabet=sorted(set(TRAINING_TEXT)))
+
+
+# --- there and back -------------------------------------------------------------------------------------------------
+
+
+@each_byte_level
+@given(text=any_text)
+@example("")
+@example("\r\n\x00\x1c\x85\u2028 \ufeff\ufffd\U0010ffff e\u0301 👩‍👩‍👧 عربي")
+def test_encode_then_decode_is_the_identity_on_any_text(tokenizer, text):
+    ids = tokenizer.encode(text)
+    assert ids.ndim == 1 and ids.dtype == np.int64
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.decode(ids.tolist()) == text
+    assert tokenizer.decode(ids.astype(np.uint16)) == text
+
+
+@each_byte_level
+@given(data=st.binary())
+@example(b"\xff\xc3 \xa9\xed\xa0\x80\xf4\x90")
+def test_encode_then_decode_bytes_is_the_identity_on_any_bytes(tokenizer, data):
+    assert tokenizer.decode_bytes(tokenizer.encode(data)) == data
+
+
+@each_byte_level
+@given(text=any_text)
+def test_the_bytes_of_a_text_have_the_ids_of_the_text(tokenizer, text):
+    np.testing.assert_array_equal(tokenizer.encode(text.encode("utf-8")), tokenizer.encode(text))
+
+
+@given(text=known_text)
+def test_a_char_tokenizer_gives_back_any_text_of_its_characters(text):
+    ids = CHAR.encode(text)
+    assert ids.ndim == 1 and ids.dtype == np.int64 and len(ids) == len(text)
+    assert CHAR.decode(ids) == text
+
+
+@each
+@given(pieces=st.lists(known_text))
+def test_chunks_of_a_text_have_the_ids_of_the_whole(tokenizer, pieces):
+    whole = tokenizer.encode("".join(pieces))
+    joined = np.concatenate([np.empty(0, np.int64), *tokenizer.encode_chunks(pieces)])
+    np.testing.assert_array_equal(joined, whole)
+
+
+@each
+def test_a_text_longer_than_a_chunk_has_the_same_ids(tokenizer, monkeypatch):
+    text = TRAINING_TEXT * 3
+    whole = tokenizer.encode(text)
+    monkeypatch.setattr(chunks_module, "CHUNK", 7)
+    np.testing.assert_array_equal(tokenizer.encode(text), whole)
+
+
+@each
+@given(data=st.data())
+def test_any_ids_decode_and_a_stream_of_them_decodes_alike(tokenizer, data):
+    ids = data.draw(st.lists(st.integers(0, tokenizer.vocab_size - 1)))
+    assert "".join(tokenizer.decode_stream(iter(ids))) == tokenizer.decode(ids)
+
+
+def test_a_stream_waits_for_the_last_byte_of_a_character():
+    assert list(BYTE.decode_stream(b"a\xc3\xa9\xe2\x82")) == ["a", "é", "\ufffd"]
+
+
+# --- the vocabularies -----------------------------------------------------------------------------------------------
+
+
+def test_a_byte_tokenizer_gives_the_bytes_of_utf8():
+    assert BYTE.encode("aé€").tolist() == [97, 0xC3, 0xA9, 0xE2, 0x82, 0xAC]
+    assert BYTE.vocab_size == 256
+
+
+def test_a_char_tokenizer_numbers_its_characters_by_code_point():
+    tokenizer = CharTokenizer.train("hello")
+    assert tokenizer.characters == "ehlo" and tokenizer.vocab_size == 4
+    assert tokenizer.encode("hole").tolist() == [1, 3, 2, 0]
+
+
+def test_a_char_tokenizer_trained_on_chunks_is_the_one_trained_on_the_whole():
+    assert CharTokenizer.train(iter(["he", "", "llo"])).characters == CharTokenizer.train("hello").characters
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_character_is_named_with_its_position_and_what_is_known():
+    tokenizer = CharTokenizer.train("abc")
+    with pytest.raises(ValueError, match=r"unknown character '日' \(U\+65E5\) at position 2: .* 3 characters, 'abc'"):
+        tokenizer.encode("ab日c")
+    for below_and_between in ("A", "z"):
+        with pytest.raises(ValueError, match=f"unknown character '{below_and_between}'"):
+            tokenizer.encode(below_and_between)
+
+
+def test_positions_in_errors_count_from_the_start_of_the_whole_text():
+    with pytest.raises(ValueError, match=r"'Z'.* at position 5"):
+        list(CHAR.encode_chunks(["the", " cZt"]))
+    for tokenizer in (BYTE, BPE):
+        with pytest.raises(ValueError, match="at position 5"):
+            list(tokenizer.encode_chunks(["the", " c\udc80t"]))
+
+
+def test_the_known_characters_are_abbreviated_when_there_are_many():
+    tokenizer = CharTokenizer.train("".join(map(chr, range(0x4E00, 0x4E00 + 500))))
+    with pytest.raises(ValueError, match=r"500 characters, .* and 440 more") as caught:
+        tokenizer.encode("a")
+    assert len(str(caught.value)) < 200
+
+
+@each_byte_level
+def test_a_lone_surrogate_is_refused(tokenizer):
+    for surrogate in ("\ud800", "\udc80", "\udfff"):
+        with pytest.raises(ValueError, match=r"the character '\\ud.*' at position 2 is a lone surrogate"):
+            tokenizer.encode(f"ab{surrogate}c")
+
+
+@pytest.mark.parametrize("train", [CharTokenizer.train, lambda text: BPETokenizer.train(text, 300)])
+def test_training_refuses_a_lone_surrogate_and_what_is_not_text(train):
+    with pytest.raises(ValueError, match="at position 3 is a lone surrogate"):
+        train(["ab", "c\ud800"])
+    with pytest.raises(TypeError, match="text must be a str or an iterable of str, not bytes"):
+        train(b"abc")
+    with pytest.raises(TypeError, match="text must be a str or an iterable of str, not int"):
+        train(3)
+    with pytest.raises(TypeError, match="text must be a str or an iterable of str, not of bytes"):
+        train([b"abc"])
+
+
+def test_a_char_tokenizer_needs_a_character():
+    with pytest.raises(ValueError, match="at least one character: the text is empty"):
+        CharTokenizer.train("")
+
+
+@each
+def test_encode_refuses_what_is_not_text(tokenizer):
+    with pytest.raises(TypeError, match="text must be a str, not list"):
+        tokenizer.encode(["a"])
+
+
+@each
+def test_decode_refuses_ids_that_are_none(tokenizer):
+    size = tokenizer.vocab_size
+    with pytest.raises(ValueError, match=f"id {size} at position 2 is out of range: ids run from 0 to {size - 1}"):
+        tokenizer.decode([0, 1, size])
+    with pytest.raises(ValueError, match="id -1 at position 1 is negative: ids run from 0 to"):
+        tokenizer.decode([0, -1])
+    with pytest.raises(TypeError, match="ids must be integers, not float64"):
+        tokenizer.decode([0.0, 1.0])
+    with pytest.raises(TypeError, match="ids must be integers, not bool"):
+        tokenizer.decode([True])
+    with pytest.raises(ValueError, match=r"ids must be one sequence, not an array of shape \(1, 2\)"):
+        tokenizer.decode([[0, 1]])
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+@each
+def test_a_saved_tokenizer_comes_back_the_same(tokenizer, tmp_path):
+    path = tmp_path / "tokenizer.json"
+    tokenizer.save(path)
+    for again in (
+        load_tokenizer(path),
+        type(tokenizer).load(path),
+        tokenizer_from_dict(json.loads(json.dumps(tokenizer.to_dict()))),
+    ):
+        assert type(again) is type(tokenizer) and again.vocab_size == tokenizer.vocab_size
+        np.testing.assert_array_equal(again.encode(TRAINING_TEXT), tokenizer.encode(TRAINING_TEXT))
+        assert again.to_dict() == tokenizer.to_dict()
+    assert os.listdir(tmp_path) == ["tokenizer.json"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs files that can be replaced while open")
+def test_a_reader_of_the_old_file_is_not_disturbed_by_a_save(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    CHAR.save(path)
+    with open(path, encoding="utf-8") as old:
+        BPE.save(path)
+        assert json.load(old) == CHAR.to_dict()
+
+
+def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "tokenizer.json"
+    CHAR.save(path)
+
+    def full_disk(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match=r"cannot write: No space left on device: '.*tokenizer\.json'"):
+        BPE.save(path)
+    assert load_tokenizer(path).characters == CHAR.characters
+    assert os.listdir(tmp_path) == ["tokenizer.json"]
+
+
+@pytest.mark.parametrize("load", [load_tokenizer, BPETokenizer.load])
+def test_files_that_hold_no_tokenizer_are_refused_in_one_line(load, tmp_path):
+    path = tmp_path / "tokenizer.json"
+
+    def words_for(content):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"tokenizer\.json: ") as caught:
+            load(path)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    whole = json.dumps(BPE.to_dict()).encode()
+    for length in (0, 1, len(whole) // 2, len(whole) - 1):
+        assert "not a tokenizer file, or a truncated one: it is not valid JSON" in words_for(whole[:length])
+    assert "not a tokenizer file, or a truncated one" in words_for(b"\x93NUMPY\xff")
+    assert "it holds a JSON list, not an object" in words_for(b"[1]")
+    foreign = "unknown kind of tokenizer" if load is load_tokenizer else "expected a tokenizer of kind 'bpe', found"
+    for content in (b"{}", b'{"kind": "word"}', b'{"kind": ["bpe"]}'):
+        assert foreign in words_for(content)
+    assert "not a tokenizer of kind 'bpe': 'merges' is missing" in words_for(b'{"kind": "bpe", "tokens": []}')
+    assert "its tokens and merges must be strings" in words_for(b'{"kind": "bpe", "tokens": [1], "merges": []}')
+    assert "expected two tokens with one space" in words_for(b'{"kind": "bpe", "tokens": [], "merges": ["a"]}')
+    assert "the token '\u0100' has no id" in words_for(b'{"kind": "bpe", "tokens": [], "merges": []}')
+    with pytest.raises(FileNotFoundError, match="No such file"):
+        load(tmp_path / "nothing.json")
+
+
+def test_an_unknown_kind_is_answered_with_the_kinds_there_are():
+    with pytest.raises(ValueError, match="unknown kind of tokenizer 'word': expected one of byte, char, bpe"):
+        tokenizer_from_dict({"kind": "word"})
+    with pytest.raises(ValueError, match="unknown kind of tokenizer None"):
+        tokenizer_from_dict({})
+    with pytest.raises(ValueError, match="not a tokenizer of kind 'char': 'characters' is missing"):
+        tokenizer_from_dict({"kind": "char"})
+
+
+def test_loading_the_wrong_kind_names_both(tmp_path):
+    CHAR.save(tmp_path / "t.json")
+    with pytest.raises(ValueError, match="expected a tokenizer of kind 'bpe', found kind 'char'"):
+        BPETokenizer.load(tmp_path / "t.json")
