@@ -17,7 +17,8 @@ In reading order:
     layers/dropout.py               noise that trains
     layers/feed_forward.py          what happens at each position by itself
     layers/block.py                 two residual steps
-    transformer.py                  Config, Transformer: the model
+    config.py                       its sizes and choices
+    transformer.py                  the model
     losses.py                       cross-entropy
     optim.py                        AdamW, clipping, the learning-rate schedule
     text/                           tokenizers, corpora, simple patterns
@@ -43,6 +44,7 @@ The symbols, everywhere:
 """
 
 from minitransformer.allocator import keep_freed_memory
+from minitransformer.config import Config
 from minitransformer.generation import KeyValueCache, generate
 from minitransformer.language_model import LanguageModel
 from minitransformer.layers.activations import gelu, relu, silu
@@ -61,7 +63,7 @@ from minitransformer.losses import cross_entropy
 from minitransformer.module import Module, Parameter, apply
 from minitransformer.optim import AdamW, clip_grad_norm, cosine_schedule, decay_groups
 from minitransformer.text import BPETokenizer, ByteTokenizer, CharTokenizer
-from minitransformer.transformer import Config, TinyTransformer, Transformer
+from minitransformer.transformer import TinyTransformer, Transformer
 
 __version__ = "0.1.0"
 

@@ -6,15 +6,21 @@ is flushed to the disk and then renamed over the old one: a crash or a full disk
 as it was. Reading never unpickles, and every array's checksum is verified.
 """
 
+import contextlib
+import io
 import json
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 FORMAT = "minitransformer"
 VERSION = 1
+
+# What reading a damaged zip file raises: OSError where it seeks to no place, RuntimeError where it seems encrypted.
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, OSError, RuntimeError, ValueError)
 
 
 class ArchiveError(ValueError):
@@ -50,7 +56,8 @@ def write_atomically(path, write) -> None:
         reason = f"{error.strerror or error}; nothing was changed"
         raise type(error)(error.errno, f"cannot write: {reason}", str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it has been renamed, or could not be made
+            temporary.unlink()
 
 
 def load_archive(path) -> tuple[dict, dict]:
@@ -58,24 +65,33 @@ def load_archive(path) -> tuple[dict, dict]:
 
     Raises OSError for a file that cannot be read, ArchiveError for one that is truncated, damaged or of another kind.
     """
-    path = Path(path)
-    try:
-        with open(path, "rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise ArchiveError(f"{path}: not a model or checkpoint of minitransformer, or a truncated one")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as members:
-                if "description" not in members.files:
-                    raise ArchiveError(f"{path}: an archive, but not one of minitransformer (it has no description)")
-                description = json.loads(bytes(members["description"]))
-                arrays = {name: members[name] for name in members.files if name != "description"}
-    except ArchiveError:
-        raise
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, NotImplementedError) as error:
-        raise ArchiveError(f"{path}: damaged, or not an archive of minitransformer ({error})") from None
+    with open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ArchiveError(f"{path}: not a model or checkpoint of minitransformer, or a truncated one")
+        try:
+            arrays = read_members(file)
+            description = json.loads(arrays.pop("description").tobytes()) if arrays else None
+        except DAMAGE as error:
+            raise ArchiveError(f"{path}: damaged, or not an archive of minitransformer ({error})") from None
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise ArchiveError(f"{path}: an archive, but not one of minitransformer")
     if description.get("version") != VERSION:
         found = description.get("version")
         raise ArchiveError(f"{path}: written in version {found} of the format; this program reads version {VERSION}")
     return arrays, description
+
+
+def read_members(file) -> dict:
+    """Return the arrays of an open `.npz` file by name; none of one without a description, which is foreign.
+
+    Unlike numpy.load, this reads each member to its end before looking into it, so that its checksum covers the header
+    too: there, one wrong bit can make a smaller array that looks right.
+    """
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+        if "description.npy" not in names:
+            return {}
+        return {
+            name.removesuffix(".npy"): np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)
+            for name in names
+        }

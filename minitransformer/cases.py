@@ -12,6 +12,7 @@ A component added here is gradient-checked, property-tested and held against its
 import numpy as np
 
 from gradcheck import Call, Case
+from minitransformer.config import Config
 from minitransformer.generation import LayerCache
 from minitransformer.layers.activations import gelu, relu, silu
 from minitransformer.layers.attention import attention, causal_mask
@@ -27,7 +28,7 @@ from minitransformer.layers.rms_norm import RMSNorm, rms_norm
 from minitransformer.layers.softmax import Softmax, log_softmax, softmax
 from minitransformer.losses import cross_entropy
 from minitransformer.module import Identity, Module, Parameter
-from minitransformer.transformer import Config, Transformer
+from minitransformer.transformer import Transformer
 
 B, T, C, F, V = 2, 5, 6, 7, 11
 H, K, D = 4, 2, 3  # query heads, key–value heads, channels per head

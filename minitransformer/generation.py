@@ -53,7 +53,7 @@ class KeyValueCache:
 
 
 def generate(model, ids, max_new_tokens=50, temperature=1.0, top_k=None, top_p=None, rng=None, use_cache=True):
-    """Return ids (T,) or (B, T), integers, followed by max_new_tokens generated ones.
+    """Return ids (T,) or (B, T), integers, followed by max_new_tokens generated ones, as int64.
 
     `temperature` 0 is greedy; `top_k` is None or the number of likeliest tokens to keep, `top_p` None or the
     probability that those kept must reach. `rng` is a numpy Generator; without one, a new one seeded with 0.
@@ -62,11 +62,16 @@ def generate(model, ids, max_new_tokens=50, temperature=1.0, top_k=None, top_p=N
     """
     ids = np.asarray(ids)
     new = list(stream(model, ids, max_new_tokens, temperature, top_k, top_p, rng, use_cache))
-    return np.concatenate([ids, *(token[..., None] for token in new)], axis=-1)
+    return np.concatenate([ids.astype(np.int64), *(token[..., None] for token in new)], axis=-1)
 
 
-def stream(model, ids, max_new_tokens=50, temperature=1.0, top_k=None, top_p=None, rng=None, use_cache=True):
-    """Yield the tokens of `generate` one step at a time, each () or (B,). The settings are checked before the first."""
+def stream(
+    model, ids, max_new_tokens=50, temperature=1.0, top_k=None, top_p=None, rng=None, use_cache=True, vocab_size=None
+):
+    """Yield the tokens of `generate` one step at a time, each () or (B,). The settings are checked before the first.
+
+    Only ids below `vocab_size` are chosen, all unless given: a model may have room for more than its tokenizer knows.
+    """
     ids = np.asarray(ids)
     check_ids(ids, model.config.vocab_size)
     if ids.ndim not in (1, 2) or not ids.size:
@@ -75,10 +80,10 @@ def stream(model, ids, max_new_tokens=50, temperature=1.0, top_k=None, top_p=Non
         raise ValueError(f"generate: max_new_tokens must not be negative, and is {max_new_tokens}")
     check_sampling(temperature, top_k, top_p)
     rng = rng if rng is not None else np.random.default_rng(0)
-    return steps(model, ids, max_new_tokens, temperature, top_k, top_p, rng, use_cache)
+    return steps(model, ids.astype(np.int64), max_new_tokens, temperature, top_k, top_p, rng, use_cache, vocab_size)
 
 
-def steps(model, ids, max_new_tokens, temperature, top_k, top_p, rng, use_cache):
+def steps(model, ids, max_new_tokens, temperature, top_k, top_p, rng, use_cache, vocab_size):
     """The generator behind `stream`."""
     context = model.config.context
     cache, cached_start = None, None
@@ -90,8 +95,8 @@ def steps(model, ids, max_new_tokens, temperature, top_k, top_p, rng, use_cache)
             if start != cached_start:
                 cache, cached_start = KeyValueCache(model.config), start
             logits = model.predict(ids[..., start + cache.length :], cache=cache, last_only=True)
-        token = sample(logits[..., -1, :], temperature=temperature, top_k=top_k, top_p=top_p, rng=rng)
-        ids = np.concatenate([ids, token[..., None].astype(ids.dtype)], axis=-1)
+        token = sample(logits[..., -1, :vocab_size], temperature=temperature, top_k=top_k, top_p=top_p, rng=rng)
+        ids = np.concatenate([ids, token[..., None]], axis=-1)
         yield token
 
 
@@ -104,12 +109,19 @@ def window_start(length: int, context: int) -> int:
 
 
 def sample(logits, *, temperature, top_k, top_p, rng):
-    """Draw one token for each row of logits (..., V). Returns ids (...), int64. Raises ValueError for a NaN in them."""
-    if np.isnan(logits).any():
+    """Draw one token for each row of logits (..., V). Returns ids (...), int64.
+
+    Raises ValueError for logits that are not finite.
+    """
+    if not np.isfinite(logits).all():
         raise ValueError("generate: the logits are not finite; the model's weights may be")
     if temperature == 0:
         return logits.argmax(axis=-1)
-    p, _ = softmax(keep_top_k(logits.astype(np.float64) / temperature, top_k))  # (1)
+    z = logits.astype(np.float64)
+    z -= z.max(axis=-1, keepdims=True)  # changes no p, and lets a tiny temperature give −∞, which has p = 0, not +∞
+    with np.errstate(over="ignore"):
+        z /= temperature
+    p, _ = softmax(keep_top_k(z, top_k))  # (1)
     if top_p is not None:
         p = keep_top_p(p, top_p)
     cumulative = p.cumsum(axis=-1)

@@ -5,10 +5,11 @@ import math
 import numpy as np
 
 from minitransformer.archive import ArchiveError, load_archive, save_archive
+from minitransformer.config import Config
 from minitransformer.generation import stream
 from minitransformer.losses import cross_entropy
 from minitransformer.text import sequential_blocks, tokenizer_from_dict
-from minitransformer.transformer import Config, Transformer
+from minitransformer.transformer import Transformer
 
 KIND = "language model"
 
@@ -41,7 +42,9 @@ class LanguageModel:
 
     def stream(self, prompt: str, max_new_tokens=50, **settings):
         """Yield the continuation piece by piece. A character of several tokens comes when its last token does."""
-        return self.tokenizer.decode_stream(stream(self.model, self.encode(prompt), max_new_tokens, **settings))
+        ids = self.encode(prompt)
+        vocab_size = self.tokenizer.vocab_size
+        return self.tokenizer.decode_stream(stream(self.model, ids, max_new_tokens, vocab_size=vocab_size, **settings))
 
     def perplexity(self, text: str) -> float:
         """Return exp of the mean cross-entropy in nats of each token after the first, given those before it.
@@ -80,13 +83,13 @@ class LanguageModel:
             raise ArchiveError(f"{path}: holds no language model")
         try:
             model = Transformer(Config(**description["config"]))
-            tokenizer = tokenizer_from_dict(description["tokenizer"])
-        except (KeyError, TypeError, ValueError) as error:
+            lm = cls(model, tokenizer_from_dict(description["tokenizer"]))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ArchiveError(f"{path}: its description does not make a model ({error})") from None
         prefix = "parameters."
         stored = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
         set_parameters(model, stored, path)
-        return cls(model, tokenizer)
+        return lm
 
 
 def mean_loss(model, ids, batch_size: int = 8) -> float:

@@ -7,8 +7,8 @@ elsewhere:
     a_c = (1 − ε) w_t [c = t] + ε w_c / V           (2)
     ℓ = −Σ_c a_c z_c                                (3)
 
-z is the log-softmax (see softmax.py), w the class weights and ε the label smoothing. Over the positions that are not
-ignored, N of them, the losses are reduced as PyTorch does:
+z is the log-softmax (see softmax.py), w the class weights and ε the label smoothing; at an ignored position every a_c
+is 0. Over the positions that are not ignored the losses are reduced as PyTorch does:
 
     L = Σ ℓ / Σ w_t  (mean)    L = Σ ℓ  (sum)    L = ℓ  (none)          (4)
 
@@ -45,11 +45,12 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
 
     The loss is a scalar, or (...) for reduction "none", where ignored positions have 0 and dloss is (...).
     `weight` (V,) holds one weight for each class.
-    Raises TypeError for targets that are not integers, ValueError for shapes that do not fit, targets out of range, an
-    unknown reduction, or a label smoothing outside 0 … 1.
+    Raises TypeError for logits that are not floating-point or targets that are not integers, ValueError for shapes that
+    do not fit, targets out of range, an unknown reduction, or a label smoothing outside 0 … 1.
     """
     check_arguments(logits, targets, weight, ignore_index, label_smoothing, reduction)
     V = logits.shape[-1]
+    label_smoothing = float(label_smoothing)
     real = logits.real.dtype
     rows = logits.reshape(-1, V)
     flat = targets.reshape(-1)
@@ -97,6 +98,8 @@ def check_arguments(logits, targets, weight, ignore_index, label_smoothing, redu
     if not isinstance(targets, np.ndarray) or targets.dtype.kind not in "iu":
         kind = f"dtype {targets.dtype}" if isinstance(targets, np.ndarray) else type(targets).__name__
         raise TypeError(f"cross_entropy: targets must be an array of integers, not {kind}")
+    if logits.dtype.kind not in "fc":
+        raise TypeError(f"cross_entropy: logits must be floating-point, not {logits.dtype}")
     if logits.ndim == 0 or logits.shape[:-1] != targets.shape:
         raise ValueError(f"cross_entropy: targets {targets.shape} must be logits {logits.shape} without the last axis")
     V = logits.shape[-1]

@@ -48,6 +48,12 @@ def is_differentiable(value):
     return isinstance(value, np.ndarray) and value.dtype.kind in "fc"
 
 
+def require_floating(x, name):
+    """Raise TypeError unless x holds real or complex floating-point numbers; `name` is the function that needs them."""
+    if x.dtype.kind not in "fc":
+        raise TypeError(f"{name}: x must be floating-point, not {x.dtype}")
+
+
 def apply(function, *inputs, **options):
     """Call a differentiable function on arrays and Parameters.
 

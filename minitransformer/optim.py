@@ -24,6 +24,7 @@ a cosine from lr down to min_lr at step S:
 """
 
 import math
+import numbers
 
 import numpy as np
 
@@ -40,8 +41,12 @@ class AdamW:
 
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        if isinstance(parameters, (Module, Parameter)):
+            raise TypeError("AdamW: give a list of Parameters, such as model.parameters()")
         entries = list(parameters)
         groups = entries if entries and isinstance(entries[0], dict) else [{"params": entries}]
+        if not all(isinstance(group, dict) and "params" in group for group in groups):
+            raise ValueError("AdamW: each parameter group must be a dictionary with 'params'")
         self.param_groups = [{**defaults, **group, "params": list(group["params"])} for group in groups]
         for group in self.param_groups:
             check_group(group, defaults)
@@ -99,10 +104,17 @@ def check_group(group, defaults):
     if not all(isinstance(parameter, Parameter) for parameter in group["params"]):
         raise TypeError("AdamW: params must be Parameters, such as model.parameters()")
     for name in ("lr", "eps", "weight_decay"):
+        if not isinstance(group[name], numbers.Real):
+            raise TypeError(f"AdamW: {name} must be a number, not {group[name]!r}")
         if not group[name] >= 0:
             raise ValueError(f"AdamW: {name} must not be negative, and is {group[name]}")
-    if not all(0 <= beta < 1 for beta in group["betas"]):
-        raise ValueError(f"AdamW: betas must be at least 0 and less than 1, and are {group['betas']}")
+        group[name] = float(group[name])
+    betas = group["betas"]
+    if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+        raise ValueError(f"AdamW: betas must be two numbers, not {betas!r}")
+    if not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(f"AdamW: betas must be at least 0 and less than 1, and are {betas}")
+    group["betas"] = tuple(float(beta) for beta in betas)
 
 
 def decay_groups(model: Module, weight_decay: float) -> list[dict]:
@@ -130,11 +142,18 @@ def clip_grad_norm(parameters, max_norm: float) -> float:
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm must be positive, not {max_norm}")
     with_grad = [parameter for parameter in parameters if parameter.grad is not None]
-    norm = math.sqrt(sum(float(np.vdot(parameter.grad, parameter.grad)) for parameter in with_grad))
+    norm = math.sqrt(sum(squared_norm(parameter.grad) for parameter in with_grad))
+    max_norm = float(max_norm)
     if max_norm < norm < math.inf:
         for parameter in with_grad:
             parameter.grad = parameter.grad * (max_norm / norm)  # (5)
     return norm
+
+
+def squared_norm(x) -> float:
+    """Return the sum of the squares of x; in float64 where float32 cannot hold it."""
+    total = float(np.vdot(x, x))
+    return total if math.isfinite(total) else float(np.vdot(x.astype(np.float64), x.astype(np.float64)))
 
 
 def cosine_schedule(step: int, *, lr: float, min_lr: float, warmup: int, steps: int) -> float:

@@ -22,127 +22,20 @@ With these choices GPT-2 and Llama are both just a `Config`:
                    norm="rms_norm", feed_forward="swiglu", positions="rotary", bias=False, tie_embeddings=False)
 """
 
-import dataclasses
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
+from minitransformer.config import Config
 from minitransformer.layers.attention import causal_mask
-from minitransformer.layers.block import FEED_FORWARDS, NORMS, TransformerBlock
-from minitransformer.layers.dropout import Dropout, check_probability
+from minitransformer.layers.block import NORMS, TransformerBlock
+from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.embedding import Embedding, Unembedding
-from minitransformer.layers.positions import Rotary, SinusoidalPositions, frequencies
+from minitransformer.layers.positions import Rotary, SinusoidalPositions
 from minitransformer.losses import cross_entropy
 from minitransformer.module import Module, Parameter
 
-POSITIONS = ("learned", "sinusoidal", "rotary")
-DTYPES = ("float32", "float64")
 INITIAL_STD = 0.02
-
-
-@dataclass(frozen=True)
-class Config:
-    """The sizes and choices that make a Transformer. Raises ValueError for one that cannot be.
-
-    vocab_size      V, the number of different tokens
-    context         the longest sequence, in tokens
-    d_model         C, the width of the residual stream
-    n_heads         H, query heads per block
-    n_layers        L, blocks
-    d_ff            F, hidden width of the feed-forward layers; None: 4 C, or for swiglu 8 ⌈C/3⌉
-    n_kv_heads      K, key–value heads per block, a divisor of H; None: H
-    d_head          D, channels per head; None: C / H
-    norm            "layer_norm" or "rms_norm"
-    feed_forward    "gelu", "gelu_tanh", "relu" or "swiglu"
-    positions       "learned", "sinusoidal" or "rotary"
-    bias            whether the linear maps have biases
-    tie_embeddings  whether the unembedding is the embedding's own table
-    dropout         probability of dropping an entry in training
-    eps             ε of the norms
-    rope_base       base of the rotary frequencies
-    rope_scaling    None, or a dictionary for longer contexts: see layers/positions.py
-    dtype           "float32" or "float64"
-    """
-
-    vocab_size: int
-    context: int
-    d_model: int = 64
-    n_heads: int = 4
-    n_layers: int = 2
-    d_ff: int | None = None
-    n_kv_heads: int | None = None
-    d_head: int | None = None
-    norm: str = "layer_norm"
-    feed_forward: str = "gelu"
-    positions: str = "learned"
-    bias: bool = True
-    tie_embeddings: bool = True
-    dropout: float = 0.0
-    eps: float = 1e-5
-    rope_base: float = 10000.0
-    rope_scaling: dict | None = None
-    dtype: str = "float32"
-
-    def __post_init__(self):
-        for name in ("vocab_size", "context", "d_model", "n_heads", "n_layers", "d_ff", "n_kv_heads", "d_head"):
-            value = getattr(self, name)
-            optional = name in ("d_ff", "n_kv_heads", "d_head")
-            if optional and value is None:
-                continue
-            if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
-                raise TypeError(f"Config: {name} must be an integer, not {value!r}")
-            if value < 1:
-                raise ValueError(f"Config: {name} must be at least 1, not {value}")
-        for name, known in (
-            ("norm", tuple(NORMS)),
-            ("feed_forward", FEED_FORWARDS),
-            ("positions", POSITIONS),
-            ("dtype", DTYPES),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"Config: unknown {name} {getattr(self, name)!r}; known are {', '.join(known)}")
-        if self.d_head is None and self.d_model % self.n_heads:
-            raise ValueError(
-                f"Config: n_heads {self.n_heads} does not divide d_model {self.d_model}; give d_head as well"
-            )
-        if self.n_heads % self.kv_heads:
-            raise ValueError(f"Config: n_kv_heads {self.n_kv_heads} does not divide n_heads {self.n_heads}")
-        if self.positions == "rotary" and self.head_width % 2:
-            raise ValueError(
-                f"Config: rotary positions need an even number of channels per head, not {self.head_width}"
-            )
-        if self.positions == "sinusoidal" and self.d_model % 2:
-            raise ValueError(f"Config: sinusoidal positions need an even d_model, not {self.d_model}")
-        if not self.eps > 0:
-            raise ValueError(f"Config: eps must be positive, not {self.eps}")
-        if not self.rope_base > 0:
-            raise ValueError(f"Config: rope_base must be positive, not {self.rope_base}")
-        check_probability(self.dropout)
-        frequencies(2, self.rope_base, self.rope_scaling)  # raises ValueError for a scaling that is not known
-
-    @property
-    def hidden_width(self) -> int:
-        """F: d_ff, or its default."""
-        if self.d_ff is not None:
-            return self.d_ff
-        if self.feed_forward == "swiglu":
-            return math.ceil(self.d_model / 3) * 8
-        return 4 * self.d_model
-
-    @property
-    def kv_heads(self) -> int:
-        """K: n_kv_heads, or its default."""
-        return self.n_heads if self.n_kv_heads is None else self.n_kv_heads
-
-    @property
-    def head_width(self) -> int:
-        """D: d_head, or its default."""
-        return self.d_model // self.n_heads if self.d_head is None else self.d_head
-
-    def to_dict(self) -> dict:
-        """Return the fields as a dictionary that JSON can hold; Config(**dictionary) restores them."""
-        return dataclasses.asdict(self)
 
 
 class Transformer(Module):
@@ -162,14 +55,12 @@ class Transformer(Module):
         C = config.d_model
         self.config = config
         self.embedding = Embedding(config.vocab_size, C, std=INITIAL_STD, rng=rng, dtype=dtype)
-        rotary = None
         if config.positions == "learned":
             self.positional_embedding = Embedding(config.context, C, std=INITIAL_STD, rng=rng, dtype=dtype)
         elif config.positions == "sinusoidal":
             self.positional_embedding = SinusoidalPositions(config.context, C, dtype)
         else:
             self.positional_embedding = None
-            rotary = Rotary(config.rope_base, scaling=config.rope_scaling)
         self.dropout = Dropout(config.dropout)
         self.blocks = [
             TransformerBlock(
@@ -183,7 +74,7 @@ class Transformer(Module):
                 bias=config.bias,
                 dropout=config.dropout,
                 eps=config.eps,
-                rotary=rotary,
+                rotary=Rotary(config.rope_base, scaling=config.rope_scaling) if config.positions == "rotary" else None,
                 std=INITIAL_STD,
                 residual_std=INITIAL_STD / math.sqrt(2 * config.n_layers),
                 rng=rng,
@@ -283,10 +174,12 @@ class Transformer(Module):
         return x, backward
 
     def check_length(self, ids, start):
-        """Raise ValueError for a sequence that is empty or does not fit the context, which is where positions end."""
-        shape = np.shape(ids)
-        if not shape or not shape[-1]:
-            raise ValueError(f"ids must be (batch, positions) with at least one position, not {shape}")
+        """Raise unless ids is an array of sequences that are not empty and fit the context, where positions end."""
+        if not isinstance(ids, np.ndarray):
+            raise TypeError(f"ids must be an array of integers, not {type(ids).__name__}")
+        shape = ids.shape
+        if not shape or not ids.size:
+            raise ValueError(f"ids must be (batch, positions) with at least one of each, not {shape}")
         if start + shape[-1] > self.config.context:
             before = f" after {start} cached" if start else ""
             raise ValueError(f"a sequence of {shape[-1]} tokens{before} is past the context of {self.config.context}")

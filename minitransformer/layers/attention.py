@@ -62,7 +62,7 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     heads, Tq, D = q.shape[-3:]
     kv_heads, Tk, _ = k.shape[-3:]
     group_rows = heads // kv_heads * Tq
-    scale = 1 / math.sqrt(D) if scale is None else scale
+    scale = 1 / math.sqrt(D) if scale is None else float(scale)
     q_scaled = (q * scale).reshape(*q.shape[:-3], kv_heads, group_rows, D)
     scores = (q_scaled @ k.swapaxes(-1, -2)).reshape(*q.shape[:-1], Tk)  # (1)
     if mask is not None:
@@ -99,14 +99,17 @@ def check_shapes(q, k, v):
             f"attention: q {q.shape}, k {k.shape}, v {v.shape} do not fit: q and k must share channels, "
             "k and v heads and positions, and all three their leading axes"
         )
-    if q.shape[-3] % k.shape[-3]:
+    if not k.shape[-2]:
+        raise ValueError(f"attention: there are no keys to attend to, k is {k.shape}")
+    if not k.shape[-3] or q.shape[-3] % k.shape[-3]:
         raise ValueError(f"attention: {q.shape[-3]} query heads are not a multiple of {k.shape[-3]} key-value heads")
 
 
 def check_mask(mask, shape):
     """Raise TypeError unless the mask is boolean, ValueError unless it broadcasts to `shape`."""
-    if mask.dtype != np.bool_:
-        raise TypeError(f"attention: the mask must be boolean (True = may attend), not {mask.dtype}")
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+        kind = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise TypeError(f"attention: the mask must be boolean (True = may attend), not {kind}")
     try:
         np.broadcast_to(mask, shape)
     except ValueError:

@@ -29,7 +29,7 @@ def dropout(x, *, keep, p):
     check_probability(p)
     if keep.shape != x.shape or keep.dtype != np.bool_:
         raise ValueError(f"dropout: keep {keep.dtype} {keep.shape} must be boolean, of x's shape {x.shape}")
-    scale = 1 / (1 - p)
+    scale = 1 / (1 - float(p))
     y = x * keep * scale  # (1)
 
     def backward(dy):
@@ -53,6 +53,8 @@ class Dropout(Module):
 
     def forward(self, x, *, rng=None):
         """Drop entries of x where rng, a numpy Generator, is given; return x itself where it is None."""
+        if rng is not None and not isinstance(rng, np.random.Generator):
+            raise TypeError(f"rng must be a numpy Generator, such as np.random.default_rng(0), not {rng!r}")
         if self.p and rng is not None:
             return dropout(x, keep=rng.random(x.shape, dtype=np.float32) >= self.p, p=self.p)
 

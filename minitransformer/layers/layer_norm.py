@@ -26,21 +26,23 @@ Saved for backward: x̂ (..., C), r (..., 1), γ (C,).
 import numpy as np
 
 from minitransformer.layers.sums import feature_mean, position_sum
-from minitransformer.module import Module, Parameter, apply
+from minitransformer.module import Module, Parameter, apply, require_floating
 
 
 def layer_norm(x, gamma, beta, *, eps=1e-5):
     """Normalize x (..., C) over its last axis, then scale by gamma (C,) and shift by beta (C,). Returns y (..., C).
 
-    Raises ValueError where gamma or beta is not one number for each feature.
+    Raises TypeError for an x that is not floating-point, ValueError where gamma or beta is not one number for each
+    feature.
     """
+    require_floating(x, "layer_norm")
     if x.ndim == 0 or gamma.shape != x.shape[-1:] or beta.shape != x.shape[-1:]:
         raise ValueError(
             f"layer_norm: gamma {gamma.shape} and beta {beta.shape} must be one number for each feature of x {x.shape}"
         )
     centred = x - feature_mean(x)  # (1)
     variance = feature_mean(centred * centred)  # (2)
-    r = 1 / np.sqrt(variance + eps)  # (3)
+    r = 1 / np.sqrt(variance + float(eps))  # (3)
     x_hat = centred
     x_hat *= r  # (4)
     y = gamma * x_hat  # (5)

@@ -16,8 +16,9 @@ Backward. Each step in reverse; x reaches y along three paths, through q, k and 
     dq, dk, dv = attention's backward of dheads     (5)
     dx = merge(dq) W_qᵀ + merge(dk) W_kᵀ + merge(dv) W_vᵀ             (6)
 
-What the layer ignores: the bias of W_k shifts all scores of a query alike, so its gradient is zero up to rounding;
-a purely relative comparison would call that noise a mistake.
+What the layer ignores: without rotary positions, which turn it by each key's own angle, the bias of W_k shifts all
+scores of a query alike, so its gradient is zero up to rounding; a purely relative comparison would call that noise a
+mistake.
 
 Saved for backward: x, and what linear and attention save.
 """
@@ -58,6 +59,8 @@ class MultiHeadAttention(Module):
         dtype=np.float32,
     ):
         n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
+        if min(n_heads, n_kv_heads) < 1:
+            raise ValueError(f"there must be at least 1 head, not {min(n_heads, n_kv_heads)}")
         if d_head is None and d_model % n_heads:
             raise ValueError(f"{n_heads} heads do not divide the width of {d_model}; give d_head, or another number")
         if n_heads % n_kv_heads:
@@ -79,11 +82,15 @@ class MultiHeadAttention(Module):
     def forward(self, x, *, mask=None, positions=None, rng=None, cache=None):
         """Let each position of x (..., T, C) attend to those the mask allows (all, without one).
 
-        `positions` (T,) are for rotary positions, 0 … T−1 unless given. `rng` turns dropout of the weights on.
+        `positions` (T,) are for rotary positions; unless given they count from 0, or from where the cache ends. `rng`
+        turns dropout of the weights on.
         `cache`, one layer's key–value cache, puts the keys and values of earlier positions before those of x; they are
         constants to backward.
         """
         T = x.shape[-2]
+        if positions is None:
+            start = 0 if cache is None else cache.length
+            positions = np.arange(start, start + T)
         q, q_backward = self.project(self.w_q, self.q, x, positions, self.rotary)  # (1)
         k, k_backward = self.project(self.w_k, self.k, x, positions, self.rotary)  # (1)
         v, v_backward = self.project(self.w_v, self.v, x, positions, None)  # (1)
@@ -101,12 +108,12 @@ class MultiHeadAttention(Module):
         return y, backward
 
     def project(self, linear, identity, x, positions, rotary):
-        """Project x (..., T, C) to heads (..., heads, T, D), turned by rotary positions if given, then named."""
+        """Project x (..., T, C) to heads (..., heads, T, D), turned by `rotary` if given, then named."""
         y, linear_backward = linear(x)
         y = split(y, self.d_head)
         rotary_backward = None
         if rotary is not None:
-            y, rotary_backward = rotary(y, positions=np.arange(x.shape[-2]) if positions is None else positions)
+            y, rotary_backward = rotary(y, positions=positions)
         y, identity_backward = identity(y)
 
         def backward(dy):

@@ -26,7 +26,7 @@ Backward. A rotation is orthogonal: its transpose is the rotation by the opposit
     db = db′ cos − da′ sin                          (6)
 
 Rotation keeps every length, so ‖dx‖ = ‖dy‖: a useful test. What a careless check misses: at position 0 the angle
-is zero and a backward that turns the wrong way looks right; with one position only, it is.
+is zero and a backward that turns the wrong way looks right; a check with that position alone sees nothing else.
 
 **Which channels form a pair** is a convention, and weights trained with one are useless with the other:
 `interleaved` pairs neighbours (0, 1), (2, 3), … as in the paper; `half` pairs channel i with i + D/2, as Llama's
@@ -37,12 +37,17 @@ Saved for backward: cos and sin, each (T, D/2).
 """
 
 import math
+import numbers
 
 import numpy as np
 
-from minitransformer.module import Module
+from minitransformer.module import Module, require_floating
 
 LAYOUTS = ("half", "interleaved")
+SCALINGS = {
+    "linear": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
 
 
 def sinusoidal_positions(T: int, C: int):
@@ -65,20 +70,33 @@ def frequencies(channels: int, base: float = 10000.0, scaling: dict | None = Non
     (Llama 3.1).
     """
     omega = base ** (-np.arange(0, channels, 2) / channels)  # (1)
+    check_scaling(scaling)
     if scaling is None:
         return omega
+    if scaling["rope_type"] == "linear":
+        return omega / scaling["factor"]
+    turns = scaling["original_max_position_embeddings"] * omega / (2 * math.pi)
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    keep = np.clip((turns - low) / (high - low), 0, 1)
+    return omega * (keep + (1 - keep) / scaling["factor"])
+
+
+def check_scaling(scaling):
+    """Raise TypeError or ValueError unless scaling is None or one that `frequencies` knows."""
+    if scaling is None:
+        return
+    if not isinstance(scaling, dict):
+        raise TypeError(f"rope_scaling must be a dictionary, not {scaling!r}")
     kind = scaling.get("rope_type")
-    try:
-        if kind == "linear":
-            return omega / scaling["factor"]
-        if kind == "llama3":
-            turns = scaling["original_max_position_embeddings"] * omega / (2 * math.pi)
-            low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-            keep = np.clip((turns - low) / (high - low), 0, 1)
-            return omega * (keep + (1 - keep) / scaling["factor"])
-    except KeyError as error:
-        raise ValueError(f"rope_scaling of type {kind!r} lacks {error}") from None
-    raise ValueError(f"rope_scaling has rope_type {kind!r}; known are 'linear' and 'llama3'")
+    if kind not in SCALINGS:
+        raise ValueError(f"rope_scaling has rope_type {kind!r}; known are {', '.join(SCALINGS)}")
+    for name in SCALINGS[kind]:
+        if name not in scaling:
+            raise ValueError(f"rope_scaling of type {kind!r} lacks {name!r}")
+        if not isinstance(scaling[name], numbers.Real) or not scaling[name] > 0:
+            raise ValueError(f"rope_scaling: {name} must be a positive number, not {scaling[name]!r}")
+    if kind == "llama3" and scaling["low_freq_factor"] >= scaling["high_freq_factor"]:
+        raise ValueError("rope_scaling: low_freq_factor must be less than high_freq_factor")
 
 
 def rotary(x, *, positions, base=10000.0, layout="half", scaling=None):
@@ -87,6 +105,9 @@ def rotary(x, *, positions, base=10000.0, layout="half", scaling=None):
     `positions` (T,) holds the position of each row, any integers; `scaling` is described at `frequencies`.
     Raises ValueError for an odd D, an unknown layout, or positions that are not one for each row.
     """
+    require_floating(x, "rotary")
+    if x.ndim < 2:
+        raise ValueError(f"rotary: x {x.shape} must be (..., positions, channels)")
     T, D = x.shape[-2:]
     if D % 2:
         raise ValueError(f"rotary positions need an even number of channels per head, not {D}")

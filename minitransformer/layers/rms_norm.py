@@ -27,14 +27,18 @@ Saved for backward: x̂ (..., C), r (..., 1), γ (C,).
 import numpy as np
 
 from minitransformer.layers.sums import feature_mean, position_sum
-from minitransformer.module import Module, Parameter, apply
+from minitransformer.module import Module, Parameter, apply, require_floating
 
 
 def rms_norm(x, gamma, *, eps=1e-5):
-    """Divide x (..., C) by its root mean square over the last axis, then scale by gamma (C,). Returns y (..., C)."""
+    """Divide x (..., C) by its root mean square over the last axis, then scale by gamma (C,). Returns y (..., C).
+
+    Raises TypeError for an x that is not floating-point, ValueError where gamma is not one number for each feature.
+    """
+    require_floating(x, "rms_norm")
     if x.ndim == 0 or gamma.shape != x.shape[-1:]:
         raise ValueError(f"rms_norm: gamma {gamma.shape} must be one number for each feature of x {x.shape}")
-    r = 1 / np.sqrt(feature_mean(x * x) + eps)  # (1)
+    r = 1 / np.sqrt(feature_mean(x * x) + float(eps))  # (1)
     x_hat = x * r  # (2)
     y = gamma * x_hat  # (3)
 

@@ -27,7 +27,7 @@ Saved for backward: y.
 
 x_j reaches z_j directly and every z_i through the logarithm, whose derivative is softmax(x)_j = exp(z_j). So
 
-    dz → dx = dz − exp(z) · Σ dz                    (5)
+    dx = dz − exp(z) · Σ dz                         (5)
 
 Again dx sums to zero. Saved for backward: z.
 """
@@ -35,11 +35,15 @@ Again dx sums to zero. Saved for backward: z.
 import numpy as np
 
 from minitransformer.layers.sums import feature_sum
-from minitransformer.module import Module, apply
+from minitransformer.module import Module, apply, require_floating
 
 
 def softmax(x, *, axis=-1):
-    """Turn x into non-negative weights that sum to 1 along `axis`; a row of −∞ gives zeros. Returns y, of x's shape."""
+    """Turn x into non-negative weights that sum to 1 along `axis`; a row of −∞ gives zeros. Returns y, of x's shape.
+
+    Raises TypeError for an x that is not floating-point.
+    """
+    require_floating(x, "softmax")
     y, total = exponentials(x, axis)  # (1)
     y /= total  # (2)
 
@@ -56,7 +60,8 @@ def exponentials(x, axis):
 
     Over short rows the largest entry takes longer to find than all the rest, so first the cheap guess m = 0 is tried,
     which is as good as any while no exponential overflows and no row vanishes: attention's softmax over 64 keys is then
-    1.6 times as fast.
+    1.6 times as fast. The guess is judged for the array as a whole, so a row with huge entries changes how the others
+    are rounded.
     """
     if x.size and x.real.max() < 60:
         e = np.exp(x)
@@ -76,7 +81,11 @@ def axis_sum(x, axis):
 
 
 def log_softmax(x, *, axis=-1):
-    """Return the logarithm of softmax(x) along `axis`, of x's shape; a row of −∞ gives −∞."""
+    """Return the logarithm of softmax(x) along `axis`, of x's shape; a row of −∞ gives −∞.
+
+    Raises TypeError for an x that is not floating-point.
+    """
+    require_floating(x, "log_softmax")
     shifted = x - finite_max(x, axis)
     total = np.exp(shifted).sum(axis=axis, keepdims=True)
     total[total == 0] = 1

@@ -8,15 +8,14 @@ only.
 import numpy as np
 
 
-def feature_mean(x):
-    """Return the mean of x (..., C) over its last axis, (..., 1): x.mean(axis=-1, keepdims=True)."""
-    C = x.shape[-1]
-    return x @ np.full((C, 1), 1 / C, x.dtype)
-
-
 def feature_sum(x):
     """Return the sum of x (..., C) over its last axis, (..., 1): x.sum(axis=-1, keepdims=True)."""
     return x @ np.ones((x.shape[-1], 1), x.dtype)
+
+
+def feature_mean(x):
+    """Return the mean of x (..., C) over its last axis, (..., 1): x.mean(axis=-1, keepdims=True)."""
+    return feature_sum(x) / x.shape[-1]
 
 
 def position_sum(x):

@@ -1,6 +1,6 @@
 """Text in and out of a model: tokenizers, corpora, and simple patterns.
 
-Nothing here knows of transformers: it takes NumPy and the standard library. In reading order:
+Nothing here knows of transformers. In reading order:
 
     chunks.py         a text as a stream, so that it may be of any size
     tokenizer.py      what all tokenizers share: encode, decode, save, load

@@ -11,11 +11,10 @@ length of the sequence, which costs time in all of the model:
 """
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 
+from minitransformer.archive import write_atomically
 from minitransformer.text.chunks import chunks_of
 
 
@@ -105,22 +104,8 @@ def stored(content, name, expected):
 
 
 def write_json(path, content):
-    """Write `content` beside `path`, flush it to the disk, then rename it over `path` in one step.
-
-    Raises OSError, naming `path`, where that fails; the previous file is then unchanged.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise type(error)(error.errno, f"cannot write: {error.strerror}", str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write `content`, what JSON can hold, to `path`, whole or not at all. Raises OSError where that fails."""
+    write_atomically(path, lambda file: file.write(json.dumps(content).encode()))
 
 
 def read_json(path):

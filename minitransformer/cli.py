@@ -1,0 +1,109 @@
+"""The command line: `minitransformer COMMAND`, or `python -m minitransformer COMMAND`.
+
+Whatever goes wrong becomes one line on standard error and an exit status: 2 for wrong usage, 130 for Ctrl-C, 141 when
+whoever reads the output stops reading, 1 for everything else. `--traceback` shows where it came from instead.
+"""
+
+import argparse
+import importlib
+import sys
+import warnings
+
+from minitransformer import __version__, commands
+from minitransformer.extras import MissingExtra
+from minitransformer.training import TrainingDiverged
+
+PROGRAM = "minitransformer"
+FAILURE, USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
+# What a user can cause. Anything else is a mistake of ours, and says so.
+EXPECTED = (ValueError, TypeError, OSError, MissingExtra, MemoryError, TrainingDiverged)
+
+DESCRIPTION = "A small transformer language model in NumPy, every backward pass written by hand and checked."
+EPILOG = """\
+Begin with:
+  minitransformer demo                               a minute and a half: it trains, and shows what it learned
+
+Then, with a text of your own:
+  minitransformer train --text book.txt --out runs/book
+  minitransformer generate --model runs/book --prompt "Once upon"
+  minitransformer info runs/book
+
+minitransformer COMMAND --help tells all about a command. The source is meant to be read: begin with
+the docstring of minitransformer/__init__.py, which lists the files in reading order.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message):
+        self.exit(USAGE, f"{PROGRAM}: error: {one_line(message)} (see {self.prog} --help)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    options = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+    parser = Parser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG, **options)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    for name in commands.NAMES:
+        command = importlib.import_module(f"minitransformer.commands.{name}")
+        subparser = subparsers.add_parser(name, help=command.HELP, description=command.HELP, **options)
+        command.add_arguments(subparser)
+        subparser.add_argument("--traceback", action="store_true", help="show where an error came from")
+        subparser.set_defaults(run=command.run)
+    return parser
+
+
+def main(argv=None) -> int:
+    """Run the command that `argv` (sys.argv without the program's name) asks for. Returns the exit status."""
+    parser = build_parser()
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit as stop:  # argparse has said why
+        return stop.code
+    if arguments.command is None:
+        parser.print_help()
+        return 0
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            status = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        return BROKEN_PIPE
+    except KeyboardInterrupt as interrupt:
+        if arguments.traceback:
+            raise
+        say(one_line(interrupt) or "interrupted")
+        return INTERRUPTED
+    except Exception as error:
+        if arguments.traceback:
+            raise
+        say(f"error: {describe(error)}")
+        return FAILURE
+
+
+def describe(error: Exception) -> str:
+    """Return an exception's message in one line; of an OSError, the file and what is wrong with it."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return one_line(f"{error.filename}: {error.strerror}")
+    if isinstance(error, EXPECTED):
+        return one_line(error) or type(error).__name__
+    return one_line(f"internal error, please report it: {type(error).__name__}: {error} (--traceback shows where)")
+
+
+def one_line(message) -> str:
+    """Return the words of a message without its line breaks."""
+    return " ".join(str(message).split())
+
+
+def say(message: str) -> None:
+    """Write one line to standard error, under the program's name."""
+    print(f"{PROGRAM}: {message}", file=sys.stderr)
+
+
+def show_warning(message, category, filename, lineno, file=None, line=None):
+    """Show a warning as one line; takes the place of warnings.showwarning."""
+    say(f"warning: {one_line(message)}")

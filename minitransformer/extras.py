@@ -1,0 +1,23 @@
+"""Optional packages: asked for by name, and missed in one clear line.
+
+Everything here runs on NumPy and SciPy, except pictures (matplotlib) and progress bars (tqdm), which come with an
+extra.
+"""
+
+import importlib
+
+
+class MissingExtra(ImportError):  # noqa: N818
+    """A package of an optional extra is not installed. The message names the command that installs it."""
+
+
+def require(package: str, *, otherwise: str = "", extra: str = "app") -> None:
+    """Import `package`, or raise MissingExtra. `otherwise` says what would do without it, such as an option."""
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        alternative = f", or {otherwise}" if otherwise else ""
+        raise MissingExtra(
+            f'{package} is not installed: install it with pip install "minitransformer[{extra}]"{alternative}',
+            name=package,
+        ) from error

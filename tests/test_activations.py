@@ -1,0 +1,113 @@
+"""ReLU, SiLU and both GELUs."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from minitransformer import gelu, relu, silu
+
+gelu_tanh = partial(gelu, approximate="tanh")
+ACTIVATIONS = {"relu": relu, "silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh}
+each = pytest.mark.parametrize("name", ACTIVATIONS)
+numbers = hnp.arrays(np.float64, 7, elements=st.floats(-40, 40))
+
+
+def slope(function, x):
+    return function(x)[1](np.ones_like(x))
+
+
+@given(numbers)
+def test_values_equal_their_definitions(x):
+    assert np.array_equal(relu(x)[0], np.maximum(x, 0))
+    assert np.allclose(silu(x)[0], x * scipy.special.expit(x), rtol=1e-12, atol=1e-14)
+    assert np.allclose(gelu(x)[0], x * scipy.stats.norm.cdf(x), rtol=1e-12, atol=1e-14)
+    inner = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
+    assert np.allclose(gelu_tanh(x)[0], 0.5 * x * (1 + np.tanh(inner)), rtol=1e-12, atol=1e-14)
+
+
+@given(numbers)
+def test_slopes_equal_their_closed_forms(x):
+    sigma = scipy.special.expit(x)
+    assert np.array_equal(slope(relu, x), x > 0)
+    assert np.allclose(slope(silu, x), sigma + x * sigma * scipy.special.expit(-x), atol=1e-13)
+    assert np.allclose(slope(gelu, x), scipy.stats.norm.cdf(x) + x * scipy.stats.norm.pdf(x), atol=1e-13)
+
+
+@each
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_they_equal_pytorch(rng, torch, name, dtype):
+    x, dy = (3 * rng.normal(size=500)).astype(dtype), rng.normal(size=500).astype(dtype)
+    tensor = torch.tensor(x, requires_grad=True)
+    functional = torch.nn.functional
+    gelu_form = {"approximate": "tanh"} if name == "gelu_tanh" else {}
+    expected = getattr(functional, name.removesuffix("_tanh"))(tensor, **gelu_form)
+    expected.backward(torch.tensor(dy))
+    y, backward = ACTIVATIONS[name](x)
+    tolerance = {np.float64: 1e-12, np.float32: 1e-5}[
+        dtype
+    ]  # in float32 either's slope of the tanh form is off by 2e-6
+    assert y.dtype == dtype
+    assert np.allclose(y, expected.detach().numpy(), rtol=tolerance, atol=tolerance)
+    assert np.allclose(backward(dy), tensor.grad.numpy(), rtol=tolerance, atol=tolerance)
+
+
+@each
+@given(x=numbers, dy=numbers)
+def test_an_activation_less_its_mirror_image_is_x_and_their_slopes_sum_to_one(name, x, dy):
+    activation = ACTIVATIONS[name]
+    assert np.allclose(activation(x)[0] - activation(-x)[0], x)
+    away_from_the_kink = x != 0
+    slopes = slope(activation, x) + slope(activation, -x)
+    assert np.allclose(slopes[away_from_the_kink], 1)
+    assert np.allclose(activation(x)[1](dy), dy * slope(activation, x))
+
+
+@each
+def test_the_slope_at_zero_is_what_everyone_takes(name):
+    assert slope(ACTIVATIONS[name], np.zeros(1))[0] == (0 if name == "relu" else 0.5)
+
+
+@each
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_extreme_numbers_stay_finite(name, dtype):
+    x = np.array([-1e4, -200, -90, 90, 200, 1e4], dtype)
+    y, backward = ACTIVATIONS[name](x)
+    assert np.allclose(y, np.maximum(x, 0), atol=1e-6)
+    assert np.allclose(backward(np.full_like(x, 3)), np.where(x > 0, 3, 0), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (32767,), (3, 21847), (2, 32768)])
+def test_gelu_in_float32_keeps_float32s_digits_in_arrays_of_any_size(rng, shape):
+    x = rng.normal(0, 3, size=shape).astype(np.float32)
+    dy = rng.normal(size=shape).astype(np.float32)
+    y, backward = gelu(x)
+    exact, exact_backward = gelu(x.astype(np.float64))
+    assert y.shape == shape and y.dtype == backward(dy).dtype == np.float32
+    assert np.allclose(y, exact, rtol=3e-7, atol=1e-6)
+    assert np.allclose(backward(dy), exact_backward(dy.astype(np.float64)), rtol=1e-6, atol=1e-6)
+
+
+def test_gelu_in_float32_takes_views_in_any_order_of_memory(rng):
+    x = rng.normal(size=(40, 50)).astype(np.float32)
+    view = x[::2, ::3].T
+    y, backward = gelu(view)
+    copied, copied_backward = gelu(view.copy())
+    assert np.array_equal(y, copied)
+    assert np.array_equal(backward(view), copied_backward(view))
+
+
+def test_the_two_gelus_differ_by_at_most_half_a_thousandth():
+    x = np.linspace(-10, 10, 20001)
+    difference = abs(gelu(x)[0] - gelu_tanh(x)[0]).max()
+    assert 4e-4 < difference < 5e-4
+
+
+def test_an_unknown_form_of_gelu_is_named():
+    with pytest.raises(ValueError, match="gelu: approximate must be 'none' or 'tanh', not 'erf'"):
+        gelu(np.ones(3), approximate="erf")

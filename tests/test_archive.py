@@ -1,0 +1,408 @@
+"""Archives: whole or not at all, and read without running anything."""
+
+import contextlib
+import errno
+import io
+import json
+import os
+import pickle
+import re
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from minitransformer import archive
+from minitransformer.archive import ArchiveError, load_archive, save_archive
+
+ARRAYS = {
+    "parameters.w": np.arange(12, dtype=np.float32).reshape(3, 4) / 7,
+    "parameters.b": np.array([1.5, -0.0, np.inf, 5e-324]),
+    "ids": np.array([[3, 1], [4, 1]], np.uint16),
+    "scalar": np.array(2.5),
+    "none": np.zeros((0, 3)),
+}
+DESCRIPTION = {"kind": "test", "words": "naïve ☃\n", "numbers": [1, 2.5, None], "nested": {"a": {"b": True}}}
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A saved archive, the only file of its folder."""
+    path = tmp_path / "model.npz"
+    save_archive(path, ARRAYS, DESCRIPTION)
+    return path
+
+
+def assert_is_the_saved_one(path):
+    arrays, description = load_archive(path)
+    assert_equal(arrays, ARRAYS)
+    assert description == {"format": "minitransformer", "version": 1, **DESCRIPTION}
+
+
+def assert_equal(arrays, expected):
+    assert list(arrays) == list(expected)
+    for name, array in expected.items():
+        assert arrays[name].dtype == array.dtype and arrays[name].shape == array.shape
+        assert arrays[name].tobytes() == array.tobytes()
+
+
+def assert_refused(path, words="not a model|damaged"):
+    """Loading says what is wrong in one line that begins with the path."""
+    with pytest.raises(ArchiveError, match=words) as caught:
+        load_archive(path)
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def written(path, content):
+    path.write_bytes(content)
+    return path
+
+
+# What was saved comes back
+
+
+def test_arrays_and_description_come_back_to_the_bit(path):
+    assert_is_the_saved_one(path)
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z]{1,8}(\.[a-z0-9_]{1,8}){1,3}", fullmatch=True),
+        npst.arrays(
+            st.sampled_from([np.float32, np.float64, np.uint8, np.int64, np.bool_, np.complex64]),
+            npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+        ),
+        max_size=4,
+    ),
+    st.dictionaries(st.sampled_from("abc"), st.integers() | st.text(st.characters(codec="utf-8"))),
+)
+def test_any_arrays_and_descriptions_come_back(tmp_path_factory, arrays, description):
+    path = tmp_path_factory.mktemp("archive") / "any.npz"
+    save_archive(path, arrays, description)
+    loaded, fields = load_archive(path)
+    assert_equal(loaded, arrays)
+    assert {name: fields[name] for name in description} == description
+
+
+def test_views_that_are_not_contiguous_come_back_as_they_look(tmp_path):
+    array = np.arange(24.0).reshape(4, 6)
+    views = {"t": array.T, "stride": array[::2, ::-3], "broadcast": np.broadcast_to(array[0], (3, 6))}
+    save_archive(tmp_path / "views.npz", views, {})
+    for name, view in load_archive(tmp_path / "views.npz")[0].items():
+        assert np.array_equal(view, views[name])
+
+
+def test_numpy_alone_opens_it(path):
+    with np.load(path, allow_pickle=False) as members:
+        assert np.array_equal(members["parameters.w"], ARRAYS["parameters.w"])
+        assert json.loads(bytes(members["description"]))["kind"] == "test"
+
+
+def test_a_name_without_the_suffix_stays_as_it_is(tmp_path):
+    save_archive(tmp_path / "model", ARRAYS, DESCRIPTION)
+    assert os.listdir(tmp_path) == ["model"]
+    assert_is_the_saved_one(tmp_path / "model")
+
+
+# Whole or not at all
+
+
+class Crash(BaseException):
+    """What no `except Exception` catches, like Ctrl-C."""
+
+
+def failing(error, after):
+    """Return a file class whose write raises `error` once `after` bytes are written."""
+
+    class Failing(io.FileIO):
+        left = after
+
+        def write(self, data):
+            size = memoryview(data).nbytes
+            if size > self.left:
+                super().write(memoryview(data).cast("B")[: self.left])
+                raise error
+            self.left -= size
+            return super().write(data)
+
+    return Failing
+
+
+@pytest.mark.parametrize("after", [0, 1, 100, 700, 1400])
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "cannot write: No space left on device; nothing was changed",
+        ),
+        (OSError(errno.EIO, "Input/output error"), "cannot write: Input/output error; nothing was changed"),
+        (Crash("power"), "power"),
+        (KeyboardInterrupt("stop"), "stop"),
+    ],
+)
+def test_a_failure_at_any_byte_leaves_the_old_file_and_nothing_else(path, monkeypatch, after, error, words):
+    monkeypatch.setattr(archive, "open", failing(error, after), raising=False)
+    with pytest.raises(type(error), match=words) as caught:
+        save_archive(path, {"parameters.w": np.zeros((20, 20))}, {"kind": "new"})
+    monkeypatch.undo()
+    if isinstance(error, OSError):
+        assert caught.value.errno == error.errno and caught.value.filename == str(path)
+    assert os.listdir(path.parent) == ["model.npz"]
+    assert_is_the_saved_one(path)
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(errno.EDQUOT, "Disk quota exceeded"), Crash("power")])
+def test_a_failure_to_flush_or_to_rename_leaves_the_old_file_and_nothing_else(path, monkeypatch, step, error):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(type(error), match=r"Disk quota exceeded; nothing was changed|power"):
+        save_archive(path, {"parameters.w": np.zeros(5)}, {"kind": "new"})
+    monkeypatch.undo()
+    assert os.listdir(path.parent) == ["model.npz"]
+    assert_is_the_saved_one(path)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_a_disk_that_is_really_full_is_named(tmp_path, monkeypatch):
+    real = open
+
+    def full(name, mode):
+        return real("/dev/full", mode)
+
+    monkeypatch.setattr(archive, "open", full, raising=False)
+    with pytest.raises(OSError, match="No space left on device; nothing was changed") as caught:
+        save_archive(tmp_path / "model.npz", ARRAYS, DESCRIPTION)
+    assert caught.value.errno == errno.ENOSPC and os.listdir(tmp_path) == []
+
+
+def test_the_file_is_flushed_to_the_disk_before_it_takes_the_old_ones_place(path, monkeypatch):
+    calls, real = [], {name: getattr(os, name) for name in ("fsync", "replace")}
+    for name in real:
+        monkeypatch.setattr(os, name, lambda *arguments, name=name: (calls.append(name), real[name](*arguments)))
+    save_archive(path, ARRAYS, DESCRIPTION)
+    assert calls == ["fsync", "replace"]
+
+
+def test_until_the_rename_the_old_file_is_there_to_be_read(path, monkeypatch):
+    real = os.replace
+
+    def look_first(*arguments):
+        assert_is_the_saved_one(path)
+        real(*arguments)
+
+    monkeypatch.setattr(os, "replace", look_first)
+    save_archive(path, {"x.y": np.zeros(2)}, {"kind": "new"})
+    assert load_archive(path)[1]["kind"] == "new"
+
+
+def test_a_description_that_json_cannot_hold_changes_nothing(path):
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        save_archive(path, ARRAYS, {"bad": {1, 2}})
+    assert os.listdir(path.parent) == ["model.npz"]
+    assert_is_the_saved_one(path)
+
+
+@pytest.mark.parametrize(
+    "name, error, words",
+    [
+        ("missing/model.npz", FileNotFoundError, "cannot write: No such file or directory; nothing was changed"),
+        ("file/model.npz", NotADirectoryError, "cannot write: Not a directory"),
+        ("folder", IsADirectoryError, "cannot write: Is a directory"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_named(tmp_path, name, error, words):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(error, match=words) as caught:
+        save_archive(tmp_path / name, ARRAYS, DESCRIPTION)
+    assert caught.value.filename == str(tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"] and os.listdir(tmp_path / "folder") == []
+
+
+# Read without running anything, and never wrongly
+
+
+def test_a_file_cut_short_at_any_byte_is_refused(path):
+    whole = path.read_bytes()
+    for length in [*range(0, len(whole), 5), *range(len(whole) - 120, len(whole))]:
+        assert_refused(written(path, whole[:length]), "truncated|damaged|not an archive")
+    assert_is_the_saved_one(written(path, whole))
+
+
+def test_a_flipped_bit_is_refused_or_changes_nothing(path):
+    """Some bits of a zip file carry no meaning, such as dates; any other must be noticed."""
+    whole = path.read_bytes()
+    noticed = 0
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        written(path, damaged)
+        try:
+            arrays, description = load_archive(path)
+        except ArchiveError:
+            noticed += 1
+        else:
+            # Names and their number are outside the checksums; whoever asks for an array by its name will miss it.
+            assert len(arrays) <= len(ARRAYS) and description["kind"] == "test"
+            for name in arrays.keys() & ARRAYS.keys():
+                assert arrays[name].tobytes() == ARRAYS[name].tobytes()
+                assert arrays[name].dtype == ARRAYS[name].dtype and arrays[name].shape == ARRAYS[name].shape
+    assert noticed > 0.75 * len(whole)
+
+
+def test_a_header_that_claims_less_than_there_is_fails_its_checksum(path):
+    content = path.read_bytes().replace(b"(3, 4)", b"(3, 2)")
+    assert_refused(written(path, content), "damaged, or not an archive of minitransformer .*CRC")
+
+
+@given(st.data())
+def test_damage_of_any_kind_raises_nothing_but_archive_errors(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("archive") / "model.npz"
+    save_archive(path, ARRAYS, DESCRIPTION)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(content)))
+        stop = data.draw(st.integers(start, min(start + 40, len(content))))
+        content[start:stop] = data.draw(st.binary(max_size=40))
+    written(path, content)
+    with contextlib.suppress(ArchiveError):
+        load_archive(path)
+
+
+def zipped(members, **options):
+    """The bytes of a zip file with these members."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", **options) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def npz(**arrays):
+    """The bytes of a .npz file with these arrays."""
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def npy(array):
+    """The bytes of a .npy file."""
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def described(**fields):
+    """A description as an archive holds it."""
+    return np.frombuffer(json.dumps(fields).encode(), np.uint8)
+
+
+FOREIGN = {
+    "empty": (b"", "not a model or checkpoint of minitransformer, or a truncated one"),
+    "text": (b"Once upon a time\n" * 50, "not a model or checkpoint of minitransformer"),
+    "npy": (npy(np.zeros(3)), "not a model or checkpoint of minitransformer"),
+    "pickle": (pickle.dumps({"weights": [1.0, 2.0]}), "not a model or checkpoint of minitransformer"),
+    "torch": (
+        zipped({"archive/data.pkl": pickle.dumps([1]), "archive/version": b"3"}),
+        "an archive, but not one of minitransformer",
+    ),
+    "zip": (zipped({"readme.txt": b"hello"}), "an archive, but not one of minitransformer"),
+    "empty zip": (zipped({}), "an archive, but not one of minitransformer"),
+    "npz": (npz(x=np.zeros(3)), "an archive, but not one of minitransformer"),
+    "description is text": (zipped({"description": b"{}"}), "an archive, but not one of minitransformer"),
+    "description is no JSON": (npz(description=np.arange(7, dtype=np.uint8)), "damaged, or not an archive"),
+    "description is not text": (npz(description=np.array([255, 254], np.uint8)), "damaged, or not an archive"),
+    "description is floats": (npz(description=np.array([0.1, 0.2])), "damaged, or not an archive"),
+    "description is a list": (npz(description=np.frombuffer(b"[1, 2]", np.uint8)), "not one of minitransformer"),
+    "other format": (npz(description=described(format="other", version=1)), "not one of minitransformer"),
+    "no format": (npz(description=described(version=1)), "not one of minitransformer"),
+    "newer": (
+        npz(description=described(format="minitransformer", version=2)),
+        "written in version 2 of the format; this program reads version 1",
+    ),
+    "no version": (npz(description=described(format="minitransformer")), "written in version None of the format"),
+    "compressed junk": (
+        zipped({"description.npy": npy(described())}, compression=zipfile.ZIP_DEFLATED)[:-90] + b"\0" * 90,
+        "truncated|damaged",
+    ),
+    "another member": (
+        zipped({"description.npy": npy(described(format="minitransformer", version=1)), "note.txt": b"hello"}),
+        "damaged, or not an archive",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_foreign_file_is_refused_in_words(kind, tmp_path):
+    content, words = FOREIGN[kind]
+    assert_refused(written(tmp_path / "foreign.npz", content), words)
+
+
+def test_compressed_members_that_are_damaged_are_refused(tmp_path):
+    file = io.BytesIO()
+    np.savez_compressed(file, description=described(format="minitransformer", version=1), x=np.arange(500.0))
+    whole = file.getvalue()
+    assert len(load_archive(written(tmp_path / "small.npz", whole))[0]["x"]) == 500
+    for position in range(30, len(whole) - 200, 7):
+        damaged = bytearray(whole)
+        damaged[position] ^= 0xFF
+        try:
+            arrays, _ = load_archive(written(tmp_path / "small.npz", damaged))
+        except ArchiveError:
+            continue
+        assert np.array_equal(arrays.get("x", np.arange(500.0)), np.arange(500.0))
+
+
+def test_an_encrypted_archive_is_refused(path):
+    content = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # bit 0 of the flags says: encrypted
+        for match in re.finditer(re.escape(signature), bytes(content)):
+            content[match.start() + offset] |= 1
+    assert_refused(written(path, content), "damaged, or not an archive")
+
+
+class Bomb:
+    """Unpickled, it makes a file: what a pickle can do, and worse."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_nothing_is_ever_unpickled(tmp_path):
+    exploded = tmp_path / "exploded"
+    bomb = np.empty(1, object)
+    bomb[0] = Bomb(exploded)
+    description = described(format="minitransformer", version=1)
+    files = {
+        "array": npz(description=description, x=bomb),
+        "description": npz(description=bomb),
+        "whole": pickle.dumps(bomb),
+        "npy": npy(bomb),
+        "member": zipped({"description.npy": npy(description), "x.npy": npy(bomb), "data.pkl": pickle.dumps(bomb)}),
+    }
+    for name, content in files.items():
+        assert_refused(written(tmp_path / name, content))
+        assert not exploded.exists()
+    pickle.loads(files["whole"])
+    assert exploded.exists(), "the bomb itself must work, or this test shows nothing"
+
+
+@pytest.mark.parametrize(
+    "name, error", [("missing.npz", FileNotFoundError), ("folder", IsADirectoryError), ("file/x", NotADirectoryError)]
+)
+def test_a_path_without_a_file_is_named(tmp_path, name, error):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(error) as caught:
+        load_archive(tmp_path / name)
+    assert str(caught.value.filename) == str(tmp_path / name)

@@ -1,0 +1,51 @@
+"""The feed-forward layers."""
+
+import numpy as np
+import pytest
+import scipy.special
+from strategies import randomized
+
+from minitransformer import FeedForward, GatedFeedForward, gelu, relu
+
+ACTIVATIONS = {"gelu": gelu, "gelu_tanh": lambda x: gelu(x, approximate="tanh"), "relu": relu}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_plain_layer_equals_einsum(rng, activation, bias):
+    layer = randomized(FeedForward(4, 7, activation, bias=bias), rng)
+    x = rng.normal(size=(2, 3, 4))
+    h = np.einsum("btc,cf->btf", x, layer.up.weight.data) + (layer.up.bias.data if bias else 0)
+    y = np.einsum("btf,fc->btc", ACTIVATIONS[activation](h)[0], layer.down.weight.data)
+    assert np.allclose(layer(x)[0], y + (layer.down.bias.data if bias else 0))
+    assert len(layer.parameters()) == (4 if bias else 2)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_gated_layer_equals_einsum_and_the_order_of_gate_and_up_matters(rng, bias):
+    layer = randomized(GatedFeedForward(4, 7, bias=bias), rng)
+    x = rng.normal(size=(2, 3, 4))
+    g = np.einsum("btc,cf->btf", x, layer.gate.weight.data) + (layer.gate.bias.data if bias else 0)
+    u = np.einsum("btc,cf->btf", x, layer.up.weight.data) + (layer.up.bias.data if bias else 0)
+    y = np.einsum("btf,fc->btc", g * scipy.special.expit(g) * u, layer.down.weight.data)
+    assert np.allclose(layer(x)[0], y + (layer.down.bias.data if bias else 0))
+    layer.gate, layer.up = layer.up, layer.gate
+    assert not np.allclose(layer(x)[0], y, atol=1e-3)
+
+
+def test_the_gated_layer_has_no_biases_unless_asked():
+    assert len(GatedFeedForward(4, 7).parameters()) == 3
+    assert len(GatedFeedForward(4, 7, bias=True).parameters()) == 6
+
+
+@pytest.mark.parametrize("kind", [FeedForward, GatedFeedForward])
+def test_the_projection_to_the_residual_stream_has_a_deviation_of_its_own(kind, rng):
+    layer = kind(100, 120, std=0.5, residual_std=0.1, rng=rng)
+    assert layer.up.weight.data.std() == pytest.approx(0.5, rel=0.03)
+    assert layer.down.weight.data.std() == pytest.approx(0.1, rel=0.03)
+    assert kind(100, 120, std=0.5, rng=rng).down.weight.data.std() == pytest.approx(0.5, rel=0.03)
+
+
+def test_an_unknown_activation_is_named():
+    with pytest.raises(ValueError, match="unknown activation 'tanh'; known are gelu, gelu_tanh, relu"):
+        FeedForward(4, 7, "tanh")

@@ -1,0 +1,295 @@
+"""LanguageModel: text in, logits and text out, and its file."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import random_model, rngs
+
+from minitransformer import (
+    BPETokenizer,
+    ByteTokenizer,
+    CharTokenizer,
+    Config,
+    LanguageModel,
+    Transformer,
+    generate,
+)
+from minitransformer.archive import ArchiveError, load_archive, save_archive
+
+TEXT = "the cat sat on the mat, the rat sat on the cat: naïve ☃ — and the mat sat still.\n" * 3
+TOKENIZERS = {
+    "byte": ByteTokenizer(),
+    "char": CharTokenizer.train(TEXT),
+    "bpe": BPETokenizer.train(TEXT, 280),
+}
+LLAMA = {
+    "n_kv_heads": 1,
+    "norm": "rms_norm",
+    "feed_forward": "swiglu",
+    "positions": "rotary",
+    "bias": False,
+    "tie_embeddings": False,
+}
+
+
+def language_model(tokenizer, seed=0, **fields):
+    """A LanguageModel with random parameters of order 1."""
+    sizes = {"vocab_size": tokenizer.vocab_size, "context": 16, "d_model": 8, "n_heads": 2, "dtype": "float64"}
+    return LanguageModel(random_model(Config(**(sizes | fields)), np.random.default_rng(seed)), tokenizer)
+
+
+@pytest.fixture(params=TOKENIZERS)
+def lm(request):
+    """A LanguageModel with each tokenizer."""
+    return language_model(TOKENIZERS[request.param])
+
+
+# Text in, logits and text out
+
+
+def test_logits_are_those_of_the_encoded_text(lm):
+    text = "the rat sat"
+    ids = lm.tokenizer.encode(text)
+    logits = lm.logits(text)
+    assert logits.shape == (len(ids), lm.tokenizer.vocab_size)
+    assert np.allclose(logits, lm.model(ids[None])[0][0], rtol=1e-12)
+
+
+def test_generate_continues_the_prompt_with_the_tokens_of_generation(lm):
+    settings = {"temperature": 0.9, "top_k": 5, "top_p": 0.95}
+    text = lm.generate("the mat", 30, rng=np.random.default_rng(3), **settings)
+    ids = lm.tokenizer.encode("the mat")
+    expected = generate(lm.model, ids, 30, rng=np.random.default_rng(3), **settings)
+    assert text == "the mat" + lm.tokenizer.decode(expected[len(ids) :])
+
+
+@given(st.sampled_from(sorted(TOKENIZERS)), st.integers(0, 2**32 - 1), st.integers(0, 40))
+def test_the_pieces_of_the_stream_join_to_the_whole(kind, seed, new):
+    lm = language_model(TOKENIZERS[kind])
+    pieces = list(lm.stream("the ☃", new, temperature=2.0, rng=np.random.default_rng(seed)))
+    assert all(pieces) and "the ☃" + "".join(pieces) == lm.generate(
+        "the ☃", new, temperature=2.0, rng=np.random.default_rng(seed)
+    )
+
+
+def test_the_stream_gives_a_character_as_soon_as_its_last_byte_is_there():
+    class Spelling:
+        """Says the bytes of a text, whatever the prompt."""
+
+        def __init__(self, data):
+            self.data, self.step = data, 0
+            self.config = Config(vocab_size=256, context=64)
+
+        def predict(self, ids, *, cache=None, last_only=False):
+            logits = np.zeros((*ids.shape[:-1], 1, 256))
+            logits[..., self.data[self.step]] = 1
+            self.step += 1
+            cache.layers[0].length += ids.shape[-1]
+            return logits
+
+    model = Spelling("é☃.".encode())
+    pieces = LanguageModel(model, ByteTokenizer()).stream("a", 6, temperature=0)
+    steps = [(piece, model.step) for piece in pieces]
+    assert steps == [("é", 2), ("☃", 5), (".", 6)]
+
+
+def test_perplexity_of_a_text_within_the_context_is_worked_out_from_the_logits(lm):
+    text = "the ☃ cat"
+    ids = lm.tokenizer.encode(text)
+    total = 0.0
+    for row, target in zip(lm.logits(text), ids[1:], strict=False):
+        total -= row[target] - math.log(sum(math.exp(entry) for entry in row))
+    assert lm.perplexity(text) == pytest.approx(math.exp(total / (len(ids) - 1)), rel=1e-10)
+
+
+@pytest.mark.parametrize("length", [2, 16, 17, 18, 33, 150, 245])
+def test_perplexity_of_a_long_text_is_that_of_its_blocks(length):
+    lm = language_model(TOKENIZERS["char"])
+    text = (TEXT * 2)[:length]
+    ids = lm.tokenizer.encode(text)
+    losses = []
+    for start in range(0, len(ids) - 1, 16):
+        inputs, targets = ids[start : start + 16], ids[start + 1 : start + 17]
+        logits = lm.model.predict(inputs)
+        for row, target in zip(logits, targets, strict=False):
+            losses.append(np.log(np.exp(row).sum()) - row[target])
+    assert len(losses) == len(ids) - 1
+    assert lm.perplexity(text) == pytest.approx(np.exp(np.mean(losses)), rel=1e-10)
+
+
+def test_perplexity_of_a_model_that_knows_nothing_is_the_size_of_the_vocabulary():
+    lm = language_model(TOKENIZERS["char"])
+    lm.model.embedding.weight.data[:] = 0  # tied: all logits are zero
+    assert lm.perplexity(TEXT) == pytest.approx(lm.tokenizer.vocab_size)
+
+
+@given(rngs, st.integers(1, 60))
+def test_a_vocabulary_with_room_to_spare_says_only_tokens_that_there_are(rng, new):
+    """Vocabularies are padded, to a multiple of 64 for example; the ids beyond the tokenizer's mean nothing."""
+    tokenizer = TOKENIZERS["char"]
+    lm = language_model(tokenizer, vocab_size=tokenizer.vocab_size + 30)
+    text = lm.generate("the", new, temperature=3.0, rng=rng)
+    assert len(text) == 3 + new and set(text) <= set(tokenizer.characters)
+
+
+# What is refused
+
+
+def test_a_model_with_too_small_a_vocabulary_is_refused():
+    model = Transformer(Config(vocab_size=255, context=4))
+    with pytest.raises(ValueError, match="the tokenizer has 256 tokens and the model only 255"):
+        LanguageModel(model, ByteTokenizer())
+
+
+@pytest.mark.parametrize("method", ["logits", "generate", "stream", "perplexity"])
+def test_an_empty_text_is_refused(lm, method):
+    with pytest.raises(ValueError, match="the text is empty: there is nothing to predict from"):
+        getattr(lm, method)("")
+
+
+def test_a_text_of_one_token_has_no_perplexity(lm):
+    with pytest.raises(ValueError, match="perplexity needs at least 2 tokens, and the text has 1"):
+        lm.perplexity("t")
+
+
+def test_a_text_past_the_context_has_no_logits_but_a_continuation():
+    lm = language_model(TOKENIZERS["char"])
+    with pytest.raises(ValueError, match="a sequence of 17 tokens is past the context of 16"):
+        lm.logits(TEXT[:17])
+    assert lm.generate(TEXT[:17], 3).startswith(TEXT[:17])
+
+
+def test_a_character_that_the_vocabulary_lacks_is_named():
+    with pytest.raises(ValueError, match=r"unknown character 'é' \(U\+00E9\) at position 2: this vocabulary knows"):
+        language_model(TOKENIZERS["char"]).generate("thé")
+
+
+# The file
+
+
+@pytest.mark.parametrize("fields", [{}, LLAMA, {"positions": "sinusoidal", "feed_forward": "relu", "dropout": 0.25}])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_save_and_load_give_back_every_bit(lm, fields, dtype, tmp_path):
+    config = Config(lm.tokenizer.vocab_size, context=12, d_model=8, n_heads=2, dtype=dtype, **fields)
+    saved = LanguageModel(Transformer(config, seed=4), lm.tokenizer)
+    saved.save(tmp_path / "model.npz")
+    loaded = LanguageModel.load(tmp_path / "model.npz")
+    assert loaded.model.config == config
+    before, after = dict(saved.model.named_parameters()), dict(loaded.model.named_parameters())
+    assert list(before) == list(after)
+    for name, parameter in before.items():
+        assert parameter.data.dtype == after[name].data.dtype == dtype
+        assert parameter.data.tobytes() == after[name].data.tobytes()
+    assert loaded.tokenizer.to_dict() == lm.tokenizer.to_dict()
+    assert np.array_equal(loaded.tokenizer.encode(TEXT), lm.tokenizer.encode(TEXT))
+    text = TEXT[:8]
+    assert saved.logits(text).tobytes() == loaded.logits(text).tobytes()
+    assert saved.generate(text, 20) == loaded.generate(text, 20)
+
+
+def test_a_loaded_model_is_tied_where_the_saved_one_was(tmp_path):
+    for tied in (True, False):
+        language_model(ByteTokenizer(), tie_embeddings=tied).save(tmp_path / "model.npz")
+        model = LanguageModel.load(tmp_path / "model.npz").model
+        assert (model.lm_head.weight is model.embedding.weight) == tied
+
+
+def test_a_model_with_scaled_rotary_positions_survives_its_file(tmp_path):
+    scaling = {"rope_type": "linear", "factor": 2.0}
+    saved = language_model(ByteTokenizer(), positions="rotary", rope_scaling=scaling)
+    saved.save(tmp_path / "model.npz")
+    loaded = LanguageModel.load(tmp_path / "model.npz")
+    assert loaded.model.config.rope_scaling == scaling
+    assert np.array_equal(saved.logits("a b c"), loaded.logits("a b c"))
+
+
+def test_weights_that_are_views_of_other_arrays_are_saved_as_they_look(tmp_path):
+    lm = language_model(ByteTokenizer())
+    weight = lm.model.blocks[0].attention.w_q.weight
+    weight.data = np.asfortranarray(weight.data)[::-1]
+    lm.save(tmp_path / "model.npz")
+    loaded = LanguageModel.load(tmp_path / "model.npz").model.blocks[0].attention.w_q.weight.data
+    assert np.array_equal(loaded, weight.data) and loaded.flags.c_contiguous
+
+
+def changed(tmp_path, change):
+    """Save a model, let `change(arrays, description)` meddle with the contents, and return the new file's path."""
+    path = tmp_path / "model.npz"
+    language_model(ByteTokenizer()).save(path)
+    arrays, description = load_archive(path)
+    change(arrays, description)
+    save_archive(path, arrays, {k: v for k, v in description.items() if k not in ("format", "version")})
+    return path
+
+
+def drop(name):
+    return lambda arrays, description: arrays.pop(name)
+
+
+def put(name, array):
+    return lambda arrays, description: arrays.update({name: array})
+
+
+def describe(**fields):
+    return lambda arrays, description: description.update(fields)
+
+
+def configure(**fields):
+    return lambda arrays, description: description["config"].update(fields)
+
+
+def forget(name):
+    return lambda arrays, description: description.pop(name)
+
+
+W_Q = "parameters.blocks.0.attention.w_q.weight"
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (drop(W_Q), "the file lacks parameter blocks.0.attention.w_q.weight"),
+        (put("parameters.blocks.7.extra", np.zeros(3)), "the file has an unknown parameter blocks.7.extra"),
+        (put(W_Q, np.zeros((8, 7))), r"w_q.weight is float64 \(8, 7\), the configuration says float64 \(8, 8\)"),
+        (put(W_Q, np.zeros((8, 8), np.float32)), r"w_q.weight is float32 \(8, 8\), the configuration says float64"),
+        (put(W_Q, np.zeros((8, 8), complex)), r"w_q.weight is complex128 \(8, 8\), the configuration says float64"),
+        (configure(d_model=10), r"is float64 .* the configuration says"),
+        (configure(dtype="float32"), "is float64 .* the configuration says float32"),
+        (configure(n_layers=3), "the file lacks parameter blocks.2"),
+        (configure(tie_embeddings=False), "the file lacks parameter lm_head.weight"),
+        (configure(n_heads=3), r"its description does not make a model \(.*n_heads 3 does not divide d_model 8"),
+        (configure(norm="batch_norm"), "does not make a model .*unknown norm 'batch_norm'"),
+        (configure(colour="red"), "its description does not make a model .*colour"),
+        (configure(vocab_size="many"), "does not make a model .*vocab_size must be an integer, not 'many'"),
+        (configure(vocab_size=200), r"the tokenizer has 256 tokens and the model only 200|configuration says"),
+        (describe(config=None), "its description does not make a model"),
+        (describe(config=[1, 2]), "its description does not make a model"),
+        (describe(tokenizer=None), "its description does not make a model"),
+        (describe(tokenizer={"kind": "word"}), "does not make a model .*unknown kind of tokenizer 'word'"),
+        (describe(tokenizer={"kind": "char"}), "does not make a model .*'characters' is missing"),
+        (describe(kind="picture"), "holds no language model"),
+        (forget("kind"), "holds no language model"),
+        (forget("config"), "its description does not make a model"),
+        (forget("tokenizer"), "its description does not make a model"),
+    ],
+)
+def test_a_file_whose_contents_do_not_fit_together_is_refused_in_words(change, words, tmp_path):
+    path = changed(tmp_path, change)
+    with pytest.raises(ArchiveError, match=words) as caught:
+        LanguageModel.load(path)
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_a_vocabulary_that_the_model_cannot_hold_names_the_file(tmp_path):
+    path = tmp_path / "model.npz"
+    tokenizer = CharTokenizer.train("abc")
+    language_model(tokenizer).save(path)
+    arrays, description = load_archive(path)
+    description["tokenizer"] = CharTokenizer.train("abcdef").to_dict()
+    save_archive(path, arrays, {k: v for k, v in description.items() if k not in ("format", "version")})
+    with pytest.raises(ArchiveError, match="the tokenizer has 6 tokens and the model only 3") as caught:
+        LanguageModel.load(path)
+    assert str(caught.value).startswith(f"{path}: ")

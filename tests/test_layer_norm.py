@@ -1,0 +1,88 @@
+"""Layer normalization."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import batch_shapes, rngs
+
+from minitransformer import LayerNorm, layer_norm
+
+widths = st.integers(2, 9)
+
+
+def test_it_equals_a_loop_over_positions(rng):
+    x, gamma, beta = rng.normal(size=(3, 4, 6)), rng.normal(size=6), rng.normal(size=6)
+    y = layer_norm(x, gamma, beta, eps=0.01)[0]
+    for i in range(3):
+        for j in range(4):
+            row = x[i, j]
+            mean = sum(row) / 6
+            variance = sum((entry - mean) ** 2 for entry in row) / 6
+            expected = [(entry - mean) / (variance + 0.01) ** 0.5 for entry in row] * gamma + beta
+            assert np.allclose(y[i, j], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("eps", [1e-5, 0.3])
+def test_it_equals_pytorch(rng, torch, eps):
+    arrays = rng.normal(size=(2, 3, 6)), rng.normal(size=6), rng.normal(size=6)
+    x, gamma, beta = (torch.tensor(array, requires_grad=True) for array in arrays)
+    expected = torch.nn.functional.layer_norm(x, (6,), gamma, beta, eps)
+    y, backward = layer_norm(*arrays, eps=eps)
+    dy = rng.normal(size=y.shape)
+    expected.backward(torch.tensor(dy))
+    assert np.allclose(y, expected.detach().numpy(), rtol=1e-12)
+    for ours, theirs in zip(backward(dy), (x, gamma, beta), strict=True):
+        assert np.allclose(ours, theirs.grad.numpy(), rtol=1e-11, atol=1e-13)
+
+
+@given(rngs, batch_shapes, widths)
+def test_without_gain_and_bias_the_mean_is_zero_and_the_variance_one_but_for_eps(rng, batch, C):
+    x = rng.normal(3, 5, size=(*batch, C))
+    y = layer_norm(x, np.ones(C), np.zeros(C), eps=0.01)[0]
+    assert np.allclose(y.mean(axis=-1), 0, atol=1e-10)
+    assert np.allclose(y.var(axis=-1), x.var(axis=-1) / (x.var(axis=-1) + 0.01))
+
+
+@given(rngs, widths, st.floats(-1e3, 1e3))
+def test_it_ignores_a_shift_and_its_gradient_is_orthogonal_to_one(rng, C, shift):
+    x, dy, gamma, beta = rng.normal(size=(4, C))
+    y, backward = layer_norm(x, gamma, beta)
+    assert np.allclose(layer_norm(x + shift, gamma, beta)[0], y, atol=1e-6)
+    assert backward(dy)[0].sum() == pytest.approx(0, abs=1e-11 * abs(dy).max() / x.std())
+
+
+@given(rngs, widths, st.floats(0.01, 100))
+def test_it_ignores_scale_as_eps_vanishes_and_its_gradient_is_orthogonal_to_x_hat(rng, C, scale):
+    x, dy, gamma, beta = rng.normal(size=(4, C))
+    y, backward = layer_norm(x, gamma, beta, eps=0)
+    assert np.allclose(layer_norm(x * scale, gamma, beta, eps=0)[0], y)
+    x_hat = (x - x.mean()) / x.std()
+    assert backward(dy)[0] @ x_hat == pytest.approx(0, abs=1e-11 * abs(dy).max() / x.std())
+
+
+def test_scale_shows_where_eps_does_not_vanish(rng):
+    x, gamma, beta = rng.normal(size=(3, 6))
+    assert not np.allclose(layer_norm(x, gamma, beta, eps=0.5)[0], layer_norm(2 * x, gamma, beta, eps=0.5)[0])
+
+
+@pytest.mark.parametrize("x", [np.zeros(8), np.full(8, 1e4), np.tile([1e4, -1e4], 4), np.full(8, 1e-30)])
+def test_extreme_and_constant_rows_stay_finite_in_float32(x):
+    ones, zeros = np.ones(8, np.float32), np.zeros(8, np.float32)
+    y, backward = layer_norm(x.astype(np.float32), ones, zeros)
+    assert np.isfinite(y).all() and abs(y).max() < 1.01
+    assert all(np.isfinite(gradient).all() for gradient in backward(np.arange(8, dtype=np.float32)))
+
+
+def test_the_module_begins_with_gain_one_and_bias_zero_and_uses_its_eps(rng):
+    layer = LayerNorm(6, eps=0.5, dtype=np.float64)
+    x = rng.normal(size=(2, 6))
+    assert layer.gamma.data.tolist() == [1] * 6 and layer.beta.data.tolist() == [0] * 6
+    assert np.array_equal(layer(x)[0], layer_norm(x, np.ones(6), np.zeros(6), eps=0.5)[0])
+
+
+@pytest.mark.parametrize("x, gamma, beta", [((2, 5), 3, 3), ((2, 3), 3, 1), ((2, 3), 1, 3), ((), 3, 3)])
+def test_shapes_that_do_not_fit_are_named(x, gamma, beta):
+    words = rf"layer_norm: gamma \({gamma},\) and beta \({beta},\) must be one number for each feature of x"
+    with pytest.raises(ValueError, match=words):
+        layer_norm(np.ones(x), np.ones(gamma), np.ones(beta))

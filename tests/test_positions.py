@@ -1,0 +1,143 @@
+"""Sinusoidal and rotary positions."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import batch_shapes, rngs
+
+from minitransformer import rotary, sinusoidal_positions
+from minitransformer.layers.positions import Rotary, SinusoidalPositions, frequencies
+
+layouts = st.sampled_from(["half", "interleaved"])
+positions_of_four = st.lists(st.integers(-50, 5000), min_size=4, max_size=4).map(np.array)
+
+
+def as_complex(x, layout):
+    """The pairs (a, b) of x as the complex numbers a + ib."""
+    half = x.shape[-1] // 2
+    if layout == "half":
+        return x[..., :half] + 1j * x[..., half:]
+    return x[..., 0::2] + 1j * x[..., 1::2]
+
+
+@pytest.mark.parametrize("T, C", [(1, 2), (5, 6), (40, 8)])
+def test_sinusoidal_positions_follow_the_formula_entry_by_entry(T, C):
+    table = sinusoidal_positions(T, C)
+    for t in range(T):
+        for i in range(C // 2):
+            assert table[t, 2 * i] == pytest.approx(np.sin(t / 10000 ** (2 * i / C)), abs=1e-12)
+            assert table[t, 2 * i + 1] == pytest.approx(np.cos(t / 10000 ** (2 * i / C)), abs=1e-12)
+
+
+def test_a_step_of_one_position_is_the_same_rotation_of_every_pair_wherever_it_is_taken():
+    table = as_complex(sinusoidal_positions(9, 6), "interleaved")
+    assert np.allclose(table[1:] / table[:-1], table[1] / table[0])
+    assert np.allclose(abs(table[1] / table[0]), 1)
+
+
+def test_sinusoidal_positions_have_no_parameters_and_no_gradient():
+    layer = SinusoidalPositions(7, 4)
+    y, backward = layer(np.array([2, 5]))
+    assert np.array_equal(y, sinusoidal_positions(7, 4)[[2, 5]].astype(np.float32))
+    assert layer.parameters() == [] and backward(y) is None
+
+
+@given(rngs, batch_shapes, st.sampled_from([2, 4, 6]), positions_of_four, layouts, st.sampled_from([100.0, 10000.0]))
+def test_rotary_is_multiplication_by_a_complex_number_of_length_one(rng, batch, D, positions, layout, base):
+    x, dy = rng.normal(size=(2, *batch, 4, D))
+    y, backward = rotary(x, positions=positions, base=base, layout=layout)
+    omega = np.array([base ** (-2 * i / D) for i in range(D // 2)])
+    turn = np.exp(1j * np.multiply.outer(positions, omega))
+    assert np.allclose(as_complex(y, layout), as_complex(x, layout) * turn)
+    assert np.allclose(as_complex(backward(dy), layout), as_complex(dy, layout) * turn.conj())
+
+
+def test_rotary_is_a_block_diagonal_rotation_matrix(rng):
+    x = rng.normal(size=(3, 4))
+    y = rotary(x, positions=np.array([0, 1, 7]), base=100.0, layout="interleaved")[0]
+    for row, turned, t in zip(x, y, [0, 1, 7], strict=True):
+        matrix = np.zeros((4, 4))
+        for i, omega in enumerate([1.0, 0.1]):
+            cos, sin = np.cos(t * omega), np.sin(t * omega)
+            matrix[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [[cos, -sin], [sin, cos]]
+        assert np.allclose(turned, matrix @ row)
+
+
+@given(rngs, positions_of_four, layouts)
+def test_rotary_keeps_the_length_of_values_and_gradients(rng, positions, layout):
+    x, dy = rng.normal(size=(2, 2, 4, 6))
+    y, backward = rotary(x, positions=positions, layout=layout)
+    assert np.allclose(np.linalg.norm(y, axis=-1), np.linalg.norm(x, axis=-1))
+    assert np.allclose(np.linalg.norm(backward(dy), axis=-1), np.linalg.norm(dy, axis=-1))
+
+
+@given(rngs, positions_of_four, st.integers(-300, 300), layouts)
+def test_rotary_scores_depend_on_the_relative_position_only(rng, positions, shift, layout):
+    q, k = rng.normal(size=(2, 4, 6))
+
+    def scores(positions):
+        turned_q = rotary(q, positions=positions, layout=layout)[0]
+        turned_k = rotary(k, positions=positions, layout=layout)[0]
+        return turned_q @ turned_k.T
+
+    assert np.allclose(scores(positions), scores(positions + shift))
+    assert not np.allclose(scores(np.arange(4)), scores(2 * np.arange(4)), atol=1e-3)
+
+
+@given(rngs, positions_of_four)
+def test_the_two_layouts_are_one_after_a_permutation_of_the_channels(rng, positions):
+    x = rng.normal(size=(4, 6))
+    interleaved_of_half = [0, 3, 1, 4, 2, 5]
+    half = rotary(x, positions=positions, layout="half")[0]
+    interleaved = rotary(x[:, interleaved_of_half], positions=positions, layout="interleaved")[0]
+    assert np.allclose(half[:, interleaved_of_half], interleaved)
+
+
+def test_linear_scaling_divides_every_frequency():
+    scaled = frequencies(8, 500.0, {"rope_type": "linear", "factor": 4.0})
+    assert np.allclose(scaled, frequencies(8, 500.0) / 4)
+
+
+def test_llama3_scaling_divides_only_the_frequencies_that_turn_slowly():
+    scaling = {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    }
+    for before, after in zip(frequencies(64, 500000.0), frequencies(64, 500000.0, scaling), strict=True):
+        wavelength = 2 * np.pi / before
+        if wavelength < 8192 / 4:
+            expected = before
+        elif wavelength > 8192 / 1:
+            expected = before / 8
+        else:
+            smooth = (8192 / wavelength - 1) / (4 - 1)
+            expected = (1 - smooth) * before / 8 + smooth * before
+        assert after == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_module_passes_its_settings_on(rng):
+    x, scaling = rng.normal(size=(3, 4)), {"rope_type": "linear", "factor": 2.0}
+    options = {"base": 50.0, "layout": "interleaved", "scaling": scaling}
+    expected = rotary(x, positions=np.arange(3), **options)[0]
+    assert np.array_equal(Rotary(**options)(x, positions=np.arange(3))[0], expected)
+    assert not np.allclose(expected, rotary(x, positions=np.arange(3))[0])
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: sinusoidal_positions(4, 5), "sinusoidal positions need an even number of channels, not 5"),
+        (lambda: rotary(np.ones((3, 5)), positions=np.arange(3)), "even number of channels per head, not 5"),
+        (lambda: rotary(np.ones((3, 4)), positions=np.arange(2)), r"positions \(2,\) must be one for each of the 3"),
+        (lambda: rotary(np.ones((3, 4)), positions=np.arange(3), layout="llama"), "unknown rotary layout 'llama'"),
+        (lambda: frequencies(4, scaling={"rope_type": "yarn"}), "rope_type 'yarn'; known are linear, llama3"),
+        (lambda: frequencies(4, scaling={"rope_type": "linear"}), "rope_scaling of type 'linear' lacks 'factor'"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()

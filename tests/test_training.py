@@ -1,0 +1,469 @@
+"""Training: the step, the run, its settings, metrics and picture."""
+
+import io
+import math
+import re
+import struct
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, weights, without_seconds
+
+from minitransformer import AdamW, cross_entropy, decay_groups
+from minitransformer.extras import MissingExtra
+from minitransformer.text import Corpus, random_batch
+from minitransformer.training import (
+    Observer,
+    ProgressBar,
+    Settings,
+    TrainingDiverged,
+    draw_loss_curve,
+    pretrain,
+    read_metrics,
+    training_step,
+)
+from minitransformer.training.loss_curve import draw_validation, running_mean
+
+# The step.
+
+
+def batch_of(rng, lm, size, ignored=0):
+    """Draw (inputs, targets) of the model's vocabulary and context, the first targets of each row ignored."""
+    inputs, targets = rng.integers(0, lm.model.config.vocab_size, (2, size, lm.model.config.context))
+    targets[:, :ignored] = -100
+    return inputs, targets
+
+
+def moved_by(batches, clip=None, **fields):
+    """Return (weights, loss, norm) of a fresh float64 model after one step on `batches`."""
+    lm = small_lm(dtype="float64", dropout=0.0, **fields)
+    optimizer = AdamW(decay_groups(lm.model, 0.1), lr=0.1, eps=1e-3)
+    loss, norm = training_step(lm.model, optimizer, batches, clip=clip)
+    return weights(lm), loss, norm
+
+
+@pytest.mark.parametrize("ignored", [(0, 0), (0, 5)], ids=["equal", "unequal"])
+def test_two_half_batches_accumulate_to_one(rng, ignored):
+    lm = small_lm()
+    halves = [batch_of(rng, lm, 3, n) for n in ignored]
+    whole = tuple(np.concatenate(parts) for parts in zip(*halves, strict=True))
+    one, loss_one, norm_one = moved_by([whole])
+    two, loss_two, norm_two = moved_by(halves)
+    assert loss_two == pytest.approx(loss_one, rel=1e-13)
+    assert norm_two == pytest.approx(norm_one, rel=1e-12)
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], rtol=0, atol=1e-12, err_msg=name)
+
+
+def test_a_step_returns_the_loss_before_it_and_the_norm_before_clipping(rng):
+    lm = small_lm(dtype="float64", dropout=0.0)
+    inputs, targets = batch_of(rng, lm, 4)
+    loss, backward = lm.model.loss(inputs, targets)
+    backward()
+    norm = math.sqrt(sum((parameter.grad**2).sum() for parameter in lm.model.parameters()))
+    _, step_loss, step_norm = moved_by([(inputs, targets)], clip=norm / 7)
+    assert step_loss == pytest.approx(float(loss), rel=1e-13)
+    assert step_norm == pytest.approx(norm, rel=1e-12)
+
+
+def test_a_step_on_nothing_but_ignored_targets_has_no_loss(rng):
+    lm = small_lm()
+    _, loss, norm = moved_by([batch_of(rng, lm, 2, ignored=8)])
+    assert (loss, norm) == (0.0, 0.0)
+
+
+# The run.
+
+
+def test_pretraining_takes_the_steps_of_a_plain_loop():
+    settings = replace(SETTINGS, accumulate=2, clip=0.5, weight_decay=0.3, warmup=3, min_lr=1e-3)
+    trained, looped = small_lm(), small_lm()
+    corpus = small_corpus()
+    records = pretrain(trained, corpus, settings)
+
+    batch_seed, dropout_seed = np.random.SeedSequence(settings.seed).spawn(2)
+    batch_rng, dropout_rng = np.random.default_rng(batch_seed), np.random.default_rng(dropout_seed)
+    optimizer = AdamW(decay_groups(looped.model, 0.3), betas=settings.betas)
+    for step in range(settings.steps):
+        lr = 1e-2 * (step + 1) / 4 if step < 3 else 1e-3 + 9e-3 * (1 + math.cos(math.pi * (step - 3) / 9)) / 2
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        losses = []
+        for _ in range(2):
+            inputs, targets = random_batch(corpus.train_ids, 3, 8, batch_rng)
+            loss, backward = looped.model.loss(inputs, targets, rng=dropout_rng)
+            backward(0.5)
+            losses.append(float(loss))
+        norm = math.sqrt(sum(float(np.vdot(p.grad, p.grad)) for p in looped.model.parameters()))
+        for parameter in looped.model.parameters():
+            parameter.grad = parameter.grad * min(1.0, 0.5 / norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        record = records[step + 1]
+        assert record["step"] == step + 1
+        assert record["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
+        assert record["lr"] == pytest.approx(lr, rel=1e-12)
+        assert record["grad_norm"] == pytest.approx(norm, rel=1e-5)
+        assert record["tokens"] == (step + 1) * 2 * 3 * 8
+    for name, array in weights(trained).items():
+        np.testing.assert_allclose(array, weights(looped)[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_evaluating_sampling_and_saving_do_not_change_the_numbers(tmp_path):
+    busy, idle = small_lm(), small_lm()
+    often = replace(SETTINGS, eval_every=1, sample_every=1, checkpoint_every=1)
+    pretrain(busy, small_corpus(), often, out=tmp_path / "busy")
+    pretrain(idle, small_corpus(), replace(SETTINGS, eval_every=0, sample_every=0, checkpoint_every=0))
+    assert_same_weights(busy, idle)
+
+
+def test_the_seed_decides_the_run():
+    runs = [small_lm() for _ in range(3)]
+    for lm, seed in zip(runs, (0, 0, 1), strict=True):
+        pretrain(lm, small_corpus(), replace(SETTINGS, seed=seed))
+    assert_same_weights(runs[0], runs[1])
+    assert weights(runs[0])["embedding.weight"].tobytes() != weights(runs[2])["embedding.weight"].tobytes()
+
+
+def test_training_learns_the_text():
+    records = pretrain(small_lm(), small_corpus(), replace(SETTINGS, steps=200, eval_every=0))
+    first, last = records[0]["val_loss"], records[-1]["val_loss"]
+    assert first == pytest.approx(math.log(len(set(TEXT))), abs=0.1)
+    assert last < 0.8 * first
+
+
+def test_dropout_is_on_in_training_and_off_in_evaluation():
+    dropped, kept = small_lm(dropout=0.5), small_lm(dropout=0.0)
+    with_dropout, without = (pretrain(lm, small_corpus(), SETTINGS) for lm in (dropped, kept))
+    assert with_dropout[1]["loss"] != without[1]["loss"]
+    assert with_dropout[0]["val_loss"] == without[0]["val_loss"]
+
+
+def validation_loss(lm, ids):
+    """The mean loss of ids, all but the first, position by position, in blocks of the context."""
+    total, context = 0.0, lm.model.config.context
+    for start in range(0, len(ids) - 1, context):
+        block = ids[start : start + context + 1].astype(int)
+        logits = lm.model.predict(block[None, :-1])[0].astype(np.float64)
+        total += sum(np.log(np.exp(z).sum()) - z[target] for z, target in zip(logits, block[1:], strict=True))
+    return total / (len(ids) - 1)
+
+
+@pytest.mark.parametrize("eval_tokens", [None, 100])
+def test_the_validation_loss_is_that_of_the_whole_split_or_its_first_tokens(eval_tokens):
+    lm, corpus = small_lm(), small_corpus()
+    records = pretrain(lm, corpus, replace(SETTINGS, eval_tokens=eval_tokens))
+    ids = corpus.val_ids if eval_tokens is None else corpus.val_ids[: eval_tokens + 1]
+    assert records[-1]["val_loss"] == pytest.approx(validation_loss(lm, ids), rel=1e-5)
+
+
+def test_evaluations_happen_when_they_are_due_and_at_both_ends():
+    records = pretrain(small_lm(), small_corpus(), replace(SETTINGS, steps=10, eval_every=4))
+    assert [record["step"] for record in records if "val_loss" in record] == [0, 4, 8, 10]
+    assert [record["step"] for record in records] == list(range(11))
+
+
+def test_a_corpus_without_a_validation_split_is_trained_on_all_the_same():
+    corpus = small_corpus()
+    corpus = Corpus(corpus.train_ids, corpus.val_ids[:0], corpus.name, corpus.characters)
+    assert not any("val_loss" in record for record in pretrain(small_lm(), corpus, SETTINGS))
+
+
+def test_embeddings_gains_and_biases_do_not_decay():
+    """The rows of characters that never come have no gradient, so that only decay could move them."""
+    lm = small_lm(text=TEXT + "XYZ", tie_embeddings=False)
+    corpus = small_corpus(TEXT + "XYZ")  # the three are at the end, in the validation split
+    before = weights(lm)
+    pretrain(lm, corpus, replace(SETTINGS, weight_decay=0.9))
+    absent = [lm.tokenizer.encode(c)[0] for c in "XYZ"]
+    assert np.array_equal(weights(lm)["embedding.weight"][absent], before["embedding.weight"][absent])
+
+
+def test_an_observer_hears_of_everything_in_order():
+    heard = []
+
+    class Listener(Observer):
+        def start(self, step, steps):
+            heard.append(("start", step, steps))
+
+        def record(self, record):
+            heard.append(("record", record["step"]))
+
+        def sample(self, step, text):
+            heard.append(("sample", step))
+            assert text.startswith("cat ") and len(text) == len("cat ") + 5
+
+        def stop(self):
+            heard.append(("stop",))
+
+    settings = replace(SETTINGS, steps=3, sample_every=2, sample_prompt="cat ")
+    pretrain(small_lm(), small_corpus(), settings, observer=Listener())
+    records = [("record", step) for step in range(4)]
+    expected = [("start", 0, 3), records[0], ("sample", 0), *records[1:3], ("sample", 2), records[3], ("sample", 3)]
+    assert heard == [*expected, ("stop",)]
+
+
+def test_an_observer_is_stopped_when_the_run_fails():
+    class Failing(Observer):
+        stopped = False
+
+        def record(self, record):
+            raise ZeroDivisionError
+
+        def stop(self):
+            self.stopped = True
+
+    observer = Failing()
+    with pytest.raises(ZeroDivisionError):
+        pretrain(small_lm(), small_corpus(), SETTINGS, observer=observer)
+    assert observer.stopped
+
+
+# Divergence.
+
+
+def break_weight(lm, name, value):
+    """Return a function that puts `value` into the first entry of the named parameter."""
+
+    def act():
+        dict(lm.model.named_parameters())[name].data.flat[0] = value
+
+    return act
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_batch_and_gradient(tmp_path):
+    lm, corpus = small_lm(), small_corpus()
+    observer = At(7, break_weight(lm, "ln_final.gamma", math.nan))
+    with pytest.raises(TrainingDiverged) as raised:
+        pretrain(lm, corpus, SETTINGS, out=tmp_path, observer=observer)
+    message = str(raised.value)
+    assert re.match(r"step 8: the loss is nan and the largest gradient nan, in [\w.]+; its batch is", message)
+    assert f"the last good checkpoint, of step 5, is {tmp_path / 'model.npz'}" in message
+    assert isinstance(raised.value, ArithmeticError)
+
+    batch_rng = np.random.default_rng(np.random.SeedSequence(SETTINGS.seed).spawn(2)[0])
+    for _ in range(8):
+        starts = batch_rng.integers(0, len(corpus.train_ids) - 8, size=(3, 1))
+    assert f"windows at tokens {', '.join(map(str, starts.ravel()))};" in message
+
+    resumed, whole = small_lm(), small_lm()
+    pretrain(resumed, corpus, SETTINGS, out=tmp_path, resume=True)
+    pretrain(whole, corpus, SETTINGS)
+    assert_same_weights(resumed, whole)
+
+
+def test_divergence_leaves_the_weights_as_they_were(rng):
+    lm = small_lm()
+    optimizer = AdamW(lm.model.parameters())
+    parameter = dict(lm.model.named_parameters())["blocks.0.attention.w_v.weight"]
+    parameter.data[0, 0] = np.inf
+    before = weights(lm)
+    with pytest.raises(TrainingDiverged):
+        training_step(lm.model, optimizer, [batch_of(rng, lm, 2)])
+    assert_same_weights(lm, before)
+
+
+def test_a_loss_that_is_not_finite_is_enough(rng, monkeypatch):
+    lm = small_lm()
+    loss = lm.model.loss
+    monkeypatch.setattr(lm.model, "loss", lambda *inputs, **options: (np.float32("inf"), loss(*inputs, **options)[1]))
+    with pytest.raises(TrainingDiverged, match=r"the loss is inf and the largest gradient -?\d"):
+        training_step(lm.model, AdamW(lm.model.parameters()), [batch_of(rng, lm, 2)])
+
+
+def spike(parameter, value):
+    """Return a hook that adds a huge entry to a parameter's gradient on the way back."""
+
+    def hook(y, backward):
+        def spiked(dy):
+            gradient = np.ones_like(parameter.data)
+            gradient[2, 3] = value
+            parameter.accumulate(gradient)
+            return backward(dy)
+
+        return y, spiked
+
+    return hook
+
+
+def test_the_parameter_with_the_largest_gradient_is_named(rng):
+    """A finite gradient whose square AdamW cannot hold: the one that is named must be the largest by magnitude."""
+    lm = small_lm()
+    hook = spike(lm.model.blocks[0].feed_forward.down.weight, -1e30)
+    with lm.model.hooked({"lm_head": hook}), pytest.raises(TrainingDiverged) as raised:
+        training_step(lm.model, AdamW(lm.model.parameters()), [batch_of(rng, lm, 2)])
+    assert raised.value.parameter == "blocks.0.feed_forward.down.weight"
+    assert raised.value.gradient == pytest.approx(-1e30)
+    assert "the largest gradient -1e+30, in blocks.0.feed_forward.down.weight" in str(raised.value)
+
+
+def test_a_huge_gradient_that_is_clipped_is_no_divergence(rng):
+    lm = small_lm()
+    hook = spike(lm.model.blocks[0].feed_forward.down.weight, -1e30)
+    with lm.model.hooked({"lm_head": hook}):
+        _, norm = training_step(lm.model, AdamW(lm.model.parameters()), [batch_of(rng, lm, 2)], clip=1.0)
+    assert norm == pytest.approx(1e30)
+    assert all(np.isfinite(array).all() for array in weights(lm).values())
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_learning_rate_that_is_too_high_is_divergence_and_nothing_else():
+    settings = replace(SETTINGS, steps=200, lr=1e18, min_lr=0, warmup=0, clip=None, weight_decay=0)
+    with pytest.raises(TrainingDiverged, match="nothing was saved"):
+        pretrain(small_lm(), small_corpus(), settings)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_validation_loss_that_is_not_finite_is_divergence_and_is_not_saved(tmp_path):
+    settings = replace(SETTINGS, eval_every=1, checkpoint_every=1, sample_every=1, lr=1e30, warmup=0, clip=None)
+    with pytest.raises(TrainingDiverged, match=r"step 1: the validation loss after it is (nan|inf); .*, of step 0, is"):
+        pretrain(small_lm(), small_corpus(), settings, out=tmp_path)
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize(
+    "fields, error, words",
+    [
+        ({"steps": 0}, ValueError, "steps must be at least 1, not 0"),
+        ({"steps": 2.5}, TypeError, "steps must be an integer, not 2.5"),
+        ({"batch_size": -1}, ValueError, "batch_size must be at least 1, not -1"),
+        ({"accumulate": 0}, ValueError, "accumulate must be at least 1, not 0"),
+        ({"eval_every": -1}, ValueError, "eval_every must be at least 0, not -1"),
+        ({"seed": True}, TypeError, "seed must be an integer, not True"),
+        ({"lr": 0.0}, ValueError, "lr must be positive, not 0.0"),
+        ({"lr": math.nan}, ValueError, "lr must be positive, not nan"),
+        ({"min_lr": 1.0}, ValueError, "min_lr must be between 0 and lr, 0.001, not 1.0"),
+        ({"steps": 50, "warmup": 50}, ValueError, "warmup must be less than steps, 50, not 50"),
+        ({"betas": (0.9, 1.0)}, ValueError, r"betas must be two numbers .*, not \(0.9, 1.0\)"),
+        ({"betas": 0.9}, TypeError, "betas must be two numbers"),
+        ({"weight_decay": -0.1}, ValueError, "weight_decay must not be negative, and is -0.1"),
+        ({"clip": 0.0}, ValueError, "clip must be positive, or None for no limit, not 0.0"),
+        ({"clip": "1"}, TypeError, "clip must be a number, not '1'"),
+    ],
+)
+def test_settings_out_of_range_are_refused(fields, error, words):
+    with pytest.raises(error, match=words):
+        Settings(**fields)
+
+
+def test_defaults_follow_from_steps_and_lr():
+    settings = Settings(steps=2000, lr=1e-3)
+    assert (settings.warmup_steps, settings.final_lr) == (100, 1e-4)
+    assert Settings(**settings.to_dict()) == settings
+
+
+def test_a_text_that_is_too_short_is_refused():
+    corpus = small_corpus("a cat sat on the mat")
+    with pytest.raises(ValueError, match="small text: the training split has 18 tokens, but a context of 32 needs at"):
+        pretrain(small_lm("a cat sat on the mat", context=32), corpus, SETTINGS)
+
+
+def test_a_prompt_that_the_tokenizer_does_not_know_is_refused_before_training():
+    with pytest.raises(ValueError, match="the sample prompt: unknown character 'Q'"):
+        pretrain(small_lm(), small_corpus(), replace(SETTINGS, sample_prompt="Q"), observer=At(0, pytest.fail))
+
+
+def test_resume_and_plot_need_a_folder():
+    with pytest.raises(ValueError, match="resume and plot need a folder"):
+        pretrain(small_lm(), small_corpus(), SETTINGS, resume=True)
+
+
+# Metrics.
+
+
+def test_the_metrics_file_holds_what_pretrain_returns(tmp_path):
+    records = pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path)
+    assert read_metrics(tmp_path / "metrics.jsonl") == records
+    assert list(records[4]) == ["step", "loss", "lr", "grad_norm", "val_loss", "tokens", "seconds"]
+    seconds = [record["seconds"] for record in records]
+    assert seconds == sorted(seconds)
+    assert without_seconds(records) == without_seconds(tmp_path / "metrics.jsonl")
+
+
+def test_a_last_line_without_an_end_is_no_record(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 0}\n{"step": 1}\n{"step": 2')
+    assert read_metrics(path) == [{"step": 0}, {"step": 1}]
+
+
+def test_a_line_that_is_no_record_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 0}\nwhat is this\n{"step": 2}\n')
+    with pytest.raises(ValueError, match=r"metrics.jsonl: line 2 is not a record"):
+        read_metrics(path)
+
+
+# The picture and the bar.
+
+
+def test_the_loss_curve_is_a_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    records = pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, plot=True)
+    drawn = (tmp_path / "loss.png").read_bytes()
+    assert drawn[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", drawn[16:24]) == (960, 540)
+    records[6]["val_loss"] = records[8]["val_loss"] / 2
+    draw_loss_curve(records, tmp_path / "other.png", "training on small text")
+    assert (tmp_path / "other.png").read_bytes() != drawn
+
+
+@pytest.mark.parametrize("title", ["$x^{$", "本を読む", "a" * 300, ""])
+def test_any_title_can_be_drawn(tmp_path, title):
+    pytest.importorskip("matplotlib")
+    draw_loss_curve([{"step": 0, "val_loss": 2.0}, {"step": 1, "loss": 2.0}], tmp_path / "loss.png", title)
+
+
+def test_the_lowest_validation_loss_is_written_at_its_place():
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    axes = figure.add_subplot()
+    draw_validation(axes, [(0, 3.0), (10, 2.125), (20, 2.5)])
+    (note,) = axes.texts
+    assert (note.get_text(), note.xy) == ("2.125", (10, 2.125))
+    assert axes.lines[0].get_xydata().tolist() == [[0, 3.0], [10, 2.125], [20, 2.5]]
+
+
+def test_the_running_mean_is_a_convolution(rng):
+    values = rng.normal(size=40).tolist()
+    np.testing.assert_allclose(running_mean(values, 7), np.convolve(values, np.ones(7) / 7, "valid"), atol=1e-13)
+
+
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    installs = r'pip install "minitransformer\[app\]"'
+    with pytest.raises(MissingExtra, match=f"matplotlib is not installed: install it with {installs}"):
+        pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, plot=True, observer=At(0, pytest.fail))
+    with pytest.raises(MissingExtra, match=f"tqdm is not installed: install it with {installs}"):
+        ProgressBar()
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        """Say so."""
+        return True
+
+
+def test_the_bar_shows_rate_loss_and_time_left_and_keeps_what_was_said(monkeypatch):
+    pytest.importorskip("tqdm")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    pretrain(small_lm(), small_corpus(), replace(SETTINGS, steps=60), observer=ProgressBar())
+    shown = sys.stderr.getvalue()
+    assert re.search(r"loss 2\.\d{3}", shown)
+    assert re.search(r"\d+/60 \[\d+:\d+, .* left, .*steps/s\]|\d+/60 \[\d+:\d+, .* left, .*\?", shown)
+    assert "step    60: training loss" in shown and "step     6, a sample:" in shown
+
+
+def test_cross_entropy_is_what_training_minimises(rng):
+    """The loss of a record is cross_entropy's mean over the batch, dropout off."""
+    lm, corpus = small_lm(dropout=0.0), small_corpus()
+    inputs, targets = random_batch(
+        corpus.train_ids, 3, 8, np.random.default_rng(np.random.SeedSequence(SETTINGS.seed).spawn(2)[0])
+    )
+    expected, _ = cross_entropy(lm.model.predict(inputs), targets)
+    assert pretrain(lm, corpus, SETTINGS)[1]["loss"] == pytest.approx(float(expected), rel=1e-6)

@@ -1,0 +1,685 @@
+"""The whole model, in every configuration."""
+
+import json
+import math
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import configs, random_ids, random_model, rngs
+
+from minitransformer import AdamW, Config, TinyTransformer, Transformer, clip_grad_norm, cross_entropy, softmax
+
+GPT2 = {"feed_forward": "gelu_tanh", "dropout": 0.2}
+LLAMA = {
+    "n_kv_heads": 2,
+    "norm": "rms_norm",
+    "feed_forward": "swiglu",
+    "positions": "rotary",
+    "bias": False,
+    "tie_embeddings": False,
+}
+FAMILIES = {"GPT-2-like": GPT2, "Llama-like": LLAMA, "sinusoidal": {"positions": "sinusoidal", "feed_forward": "relu"}}
+each_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+def family_config(family, **fields):
+    """A small Config of the family, B = 2, T = 5 and every size different."""
+    sizes = {"vocab_size": 11, "context": 7, "d_model": 8, "n_heads": 4, "n_layers": 2, "d_ff": 10, "d_head": 6}
+    return Config(**sizes | FAMILIES[family] | fields)
+
+
+def gradients(model):
+    """The gradients so far by name, which are then forgotten."""
+    result = {name: parameter.grad for name, parameter in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = None
+    return result
+
+
+def nothing(y, backward):
+    """A hook that changes nothing."""
+    return y, backward
+
+
+# What it computes
+
+
+def by_pytorch(torch, config, values, ids):
+    """Logits of the model with these parameters, a dictionary of tensors, from PyTorch's own functions."""
+    functional = torch.nn.functional
+    H, K, D = config.n_heads, config.kv_heads, config.head_width
+    T, pairs = ids.shape[-1], D // 2
+
+    def linear(x, name):
+        return functional.linear(x, values[f"{name}.weight"].T, values.get(f"{name}.bias"))
+
+    def norm(x, name):
+        gamma = values[f"{name}.gamma"]
+        if config.norm == "rms_norm":
+            return x / torch.sqrt((x * x).mean(dim=-1, keepdim=True) + config.eps) * gamma
+        return functional.layer_norm(x, (config.d_model,), gamma, values[f"{name}.beta"], config.eps)
+
+    def turn(x):
+        if config.positions != "rotary":
+            return x
+        omega = config.rope_base ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
+        if config.rope_scaling:
+            omega = omega / config.rope_scaling["factor"]
+        angles = torch.arange(T)[:, None] * omega
+        turned = torch.complex(x[..., :pairs], x[..., pairs:]) * torch.polar(torch.ones_like(angles), angles)
+        return torch.cat([turned.real, turned.imag], dim=-1)
+
+    def attention(x, name):
+        q, k, v = (
+            linear(x, f"{name}.w_{letter}").unflatten(-1, (heads, D)).transpose(1, 2)
+            for letter, heads in [("q", H), ("k", K), ("v", K)]
+        )
+        k, v = (each.repeat_interleave(H // K, dim=1) for each in (turn(k), v))
+        heads = functional.scaled_dot_product_attention(turn(q), k, v, is_causal=True)
+        return linear(heads.transpose(1, 2).flatten(-2), f"{name}.w_o")
+
+    def feed_forward(x, name):
+        if config.feed_forward == "swiglu":
+            return linear(functional.silu(linear(x, f"{name}.gate")) * linear(x, f"{name}.up"), f"{name}.down")
+        h = linear(x, f"{name}.up")
+        if config.feed_forward == "relu":
+            return linear(functional.relu(h), f"{name}.down")
+        form = "tanh" if config.feed_forward == "gelu_tanh" else "none"
+        return linear(functional.gelu(h, approximate=form), f"{name}.down")
+
+    x = values["embedding.weight"][ids]
+    if config.positions == "learned":
+        x = x + values["positional_embedding.weight"][:T]
+    elif config.positions == "sinusoidal":
+        C = config.d_model
+        angles = torch.arange(T)[:, None] / 10000 ** (torch.arange(0, C, 2, dtype=torch.float64) / C)
+        x = x + torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
+    for i in range(config.n_layers):
+        x = x + attention(norm(x, f"blocks.{i}.norm1"), f"blocks.{i}.attention")
+        x = x + feed_forward(norm(x, f"blocks.{i}.norm2"), f"blocks.{i}.feed_forward")
+    head = values["embedding.weight" if config.tie_embeddings else "lm_head.weight"]
+    return functional.linear(norm(x, "ln_final"), head)
+
+
+@given(config=configs(), rng=rngs)
+def test_logits_loss_and_every_gradient_equal_pytorch_in_every_configuration(torch, config, rng):
+    model = random_model(config, rng)
+    ids, targets = random_ids(config, rng, 2, 2, config.context)
+    values = {name: torch.tensor(p.data, requires_grad=True) for name, p in model.named_parameters()}
+    expected = by_pytorch(torch, config, values, torch.tensor(ids))
+    expected_loss = torch.nn.functional.cross_entropy(expected.flatten(0, 1), torch.tensor(targets.ravel()))
+    expected_loss.backward()
+    loss, backward = model.loss(ids, targets)
+    backward()
+    assert np.allclose(model(ids)[0], expected.detach().numpy())
+    assert loss == pytest.approx(expected_loss.item())
+    for name, gradient in gradients(model).items():
+        assert np.allclose(gradient, values[name].grad.numpy(), rtol=1e-7, atol=1e-10), name
+
+
+@given(configs(), rngs, st.data())
+def test_future_tokens_do_not_change_past_logits_and_past_tokens_do_change_future_ones(config, rng, data):
+    model = random_model(config, rng)
+    ids = random_ids(config, rng, 2, config.context)
+    at = data.draw(st.integers(0, config.context - 1))
+    changed = ids.copy()
+    changed[:, at] = (ids[:, at] + 1) % config.vocab_size
+    logits, other = model(ids)[0], model(changed)[0]
+    assert np.allclose(logits[:, :at], other[:, :at], rtol=1e-12, atol=1e-12)
+    assert (logits[:, at:] != other[:, at:]).any(axis=(0, 2)).all()
+
+
+@given(configs(), rngs)
+def test_the_logits_of_a_prefix_are_a_prefix_of_the_logits(config, rng):
+    model = random_model(config, rng)
+    ids = random_ids(config, rng, 1, config.context)
+    logits = model(ids)[0]
+    for T in range(1, config.context):
+        assert np.allclose(model(ids[:, :T])[0], logits[:, :T])
+
+
+@given(configs(), rngs)
+def test_predict_equals_forward(config, rng):
+    model = random_model(config, rng)
+    ids = random_ids(config, rng, 2, config.context)
+    logits = model(ids)[0]
+    assert np.array_equal(model.predict(ids), logits)
+    last = model.predict(ids, last_only=True)
+    assert last.shape == (2, 1, config.vocab_size) and np.allclose(last, logits[:, -1:])
+
+
+@given(configs(), rngs, st.sampled_from(["mean", "sum"]), st.sampled_from([0.0, 0.1]))
+def test_model_loss_equals_the_model_and_cross_entropy(config, rng, reduction, label_smoothing):
+    model = random_model(config, rng)
+    ids, targets = random_ids(config, rng, 2, 2, config.context)
+    targets[0, 0] = -7
+    options = {"ignore_index": -7, "reduction": reduction, "label_smoothing": label_smoothing}
+    logits, backward = model(ids, rng=np.random.default_rng(3))
+    expected, loss_backward = cross_entropy(logits, targets, **options)
+    backward(loss_backward(2.0))
+    expected_gradients = gradients(model)
+    loss, backward = model.loss(ids, targets, rng=np.random.default_rng(3), **options)
+    assert loss == expected
+    assert backward(2.0) is None
+    for name, gradient in gradients(model).items():
+        assert np.allclose(gradient, expected_gradients[name], rtol=1e-12, atol=1e-14), name
+
+
+@given(configs(), rngs)
+def test_two_half_batches_accumulate_to_one(config, rng):
+    model = random_model(config, rng)
+    ids, targets = random_ids(config, rng, 2, 4, config.context)
+    model.loss(ids, targets)[1]()
+    whole = gradients(model)
+    for half in (slice(0, 2), slice(2, 4)):
+        model.loss(ids[half], targets[half])[1](0.5)
+    for name, gradient in gradients(model).items():
+        assert np.allclose(gradient, whole[name], atol=1e-11), name
+
+
+def test_a_tied_table_gets_the_sum_of_the_gradients_of_the_untied_two(rng):
+    tied = random_model(family_config("Llama-like", tie_embeddings=True, dtype="float64"), rng)
+    untied = Transformer(family_config("Llama-like", tie_embeddings=False, dtype="float64"))
+    values = {name: p.data for name, p in tied.named_parameters()}
+    for name, p in untied.named_parameters():
+        p.data = values["embedding.weight" if name == "lm_head.weight" else name]
+    ids, targets = rng.integers(0, 11, size=(2, 2, 5))
+    tied.loss(ids, targets)[1]()
+    untied.loss(ids, targets)[1]()
+    tied_gradients, untied_gradients = gradients(tied), gradients(untied)
+    head = untied_gradients.pop("lm_head.weight")
+    assert "lm_head.weight" not in tied_gradients
+    assert abs(head).max() > 1e-3 and abs(untied_gradients["embedding.weight"]).max() > 1e-3
+    untied_gradients["embedding.weight"] = untied_gradients["embedding.weight"] + head
+    for name, gradient in untied_gradients.items():
+        assert np.allclose(tied_gradients[name], gradient), name
+
+
+@pytest.mark.parametrize("positions, is_learned", [("learned", True), ("sinusoidal", False), ("rotary", False)])
+def test_only_learned_positions_are_parameters(positions, is_learned):
+    model = Transformer(family_config("GPT-2-like", positions=positions))
+    assert any("positional_embedding" in name for name, _ in model.named_parameters()) == is_learned
+
+
+@each_family
+def test_dropout_needs_a_generator_and_the_same_one_gives_the_same(family, rng):
+    model = random_model(family_config(family, dropout=0.3), rng)
+    ids = rng.integers(0, 11, size=(2, 5))
+    off = model(ids)[0]
+    first, again, other = (model(ids, rng=np.random.default_rng(seed))[0] for seed in (1, 1, 2))
+    assert np.array_equal(off, model(ids)[0]) and np.array_equal(off, model.predict(ids))
+    assert np.array_equal(first, again)
+    assert not np.allclose(first, other) and not np.allclose(first, off)
+
+
+# What its backward does
+
+
+@each_family
+def test_the_backward_of_the_logits_may_be_called_twice(family, rng):
+    model = random_model(family_config(family), rng)
+    logits, backward = model(rng.integers(0, 11, size=(2, 5)), rng=rng)
+    dlogits = rng.normal(size=logits.shape)
+    kept = dlogits.copy()
+    assert backward(dlogits) is None
+    first = gradients(model)
+    backward(dlogits)
+    assert all(np.array_equal(gradient, first[name]) for name, gradient in gradients(model).items())
+    assert np.array_equal(dlogits, kept)
+
+
+def test_the_backward_of_the_loss_runs_only_once_and_says_why(rng):
+    model = random_model(family_config("GPT-2-like"), rng)
+    ids = rng.integers(0, 11, size=(2, 5))
+    _, backward = model.loss(ids, ids)
+    backward()
+    with pytest.raises(RuntimeError, match=r"backward of model.loss runs only once: its activations are freed"):
+        backward()
+
+
+def test_frozen_parameters_collect_nothing_and_the_others_what_they_would(rng):
+    model = random_model(family_config("GPT-2-like"), rng)
+    ids = rng.integers(0, 11, size=(2, 5))
+    model.loss(ids, ids)[1]()
+    everything = gradients(model)
+    frozen = {name for name, _ in model.named_parameters() if name.startswith("blocks.1") or "norm" in name}
+    for name, p in model.named_parameters():
+        p.requires_grad = name not in frozen
+    model.loss(ids, ids)[1]()
+    for name, gradient in gradients(model).items():
+        assert (gradient is None) if name in frozen else np.array_equal(gradient, everything[name]), name
+
+
+def peak_of(run):
+    """The most memory, in bytes, that was held at once while it ran."""
+    tracemalloc.start()
+    try:
+        run()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_predict_peaks_at_a_layers_memory(rng):
+    model = Transformer(Config(vocab_size=20, context=64, d_model=32, n_heads=4, n_layers=8))
+    ids = rng.integers(0, 20, size=(2, 64))
+    assert peak_of(lambda: model.predict(ids)) < 0.3 * peak_of(lambda: model(ids))
+
+
+def test_the_training_pass_frees_activations_while_gradients_arrive(rng):
+    model = Transformer(Config(vocab_size=20, context=16, d_model=96, n_heads=4, n_layers=6))
+    ids, targets = rng.integers(0, 20, size=(2, 4, 16))
+
+    def keep_everything():
+        gradients(model)
+        logits, backward = model(ids)
+        loss_backward = cross_entropy(logits, targets)[1]
+        backward(loss_backward())
+
+    def train():
+        gradients(model)
+        model.loss(ids, targets)[1]()
+
+    assert peak_of(train) < 0.75 * peak_of(keep_everything)
+
+
+def test_after_its_backward_the_training_pass_holds_no_activations(rng):
+    model = Transformer(Config(vocab_size=20, context=64, d_model=32, n_heads=4, n_layers=2))
+    ids, targets = rng.integers(0, 20, size=(2, 8, 64))
+    model.loss(ids, targets)[1]()
+    tracemalloc.start()
+    try:
+        _, backward = model.loss(ids, targets)
+        held = tracemalloc.get_traced_memory()[0]
+        gradients(model)
+        backward()
+        gradients(model)
+        left = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held > 1e6 and left < 0.02 * held
+
+
+# Hooks
+
+
+def shapes_of_activations(config, B, T):
+    """The documented names, and the shape of each."""
+    C, H, K, D = config.d_model, config.n_heads, config.kv_heads, config.head_width
+    shapes = {"embedding": (B, T, C), "ln_final": (B, T, C), "lm_head": (B, T, config.vocab_size)}
+    if config.positions != "rotary":
+        shapes["positional_embedding"] = (T, C)
+    for i in range(config.n_layers):
+        shapes |= {
+            f"blocks.{i}.attention.q": (B, H, T, D),
+            f"blocks.{i}.attention.k": (B, K, T, D),
+            f"blocks.{i}.attention.v": (B, K, T, D),
+            f"blocks.{i}.attention.weights": (B, H, T, T),
+            f"blocks.{i}.attention.heads": (B, H, T, D),
+            f"blocks.{i}.attention": (B, T, C),
+            f"blocks.{i}.residual_mid": (B, T, C),
+            f"blocks.{i}.feed_forward": (B, T, C),
+            f"blocks.{i}": (B, T, C),
+        }
+    return shapes
+
+
+def record_all(model, names, run):
+    """Run with every name recorded: activations by name, and their gradients once the returned backward has run."""
+    values, dvalues = {}, {}
+
+    def recording(name):
+        def hook(y, backward):
+            assert name not in values, f"{name} was computed twice"
+            values[name] = y
+
+            def recording_backward(dy):
+                dvalues[name] = dy
+                return backward(dy)
+
+            return y, recording_backward
+
+        return hook
+
+    with model.hooked({name: recording(name) for name in names}):
+        result = run()
+    return result, values, dvalues
+
+
+@given(configs(), rngs)
+def test_every_documented_activation_has_its_name_its_shape_and_a_gradient_of_that_shape(config, rng):
+    model, T = random_model(config, rng), config.context
+    ids = random_ids(config, rng, 3, T)
+    shapes = shapes_of_activations(config, 3, T)
+    (logits, backward), values, dvalues = record_all(model, shapes, lambda: model(ids))
+    plain, _ = model(ids)
+    backward(rng.normal(size=logits.shape))
+    assert np.allclose(logits, plain)
+    assert {name: y.shape for name, y in values.items()} == shapes
+    assert {name: dy.shape for name, dy in dvalues.items()} == shapes
+
+
+@given(configs(), rngs)
+def test_recorded_activations_are_related_as_the_equations_say(config, rng):
+    model, T = random_model(config, rng), config.context
+    ids = random_ids(config, rng, 2, T)
+    (logits, _), y, _ = record_all(model, shapes_of_activations(config, 2, T), lambda: model(ids))
+    assert np.array_equal(y["embedding"], model.embedding.weight.data[ids])
+    x = y["embedding"] + y.get("positional_embedding", 0)
+    group = config.n_heads // config.kv_heads
+    for i in range(config.n_layers):
+        block, attention = f"blocks.{i}", f"blocks.{i}.attention"
+        assert np.allclose(y[f"{block}.residual_mid"], x + y[attention])
+        x = y[block]
+        assert np.allclose(x, y[f"{block}.residual_mid"] + y[f"{block}.feed_forward"])
+        keys, values = (y[f"{attention}.{name}"].repeat(group, axis=1) for name in "kv")
+        scores = np.einsum("bhqd,bhkd->bhqk", y[f"{attention}.q"], keys) / math.sqrt(config.head_width)
+        scores[..., np.triu(np.ones((T, T), bool), 1)] = -np.inf
+        assert np.allclose(y[f"{attention}.weights"], softmax(scores)[0])
+        assert np.allclose(y[f"{attention}.heads"], np.einsum("bhqk,bhkd->bhqd", y[f"{attention}.weights"], values))
+    assert np.allclose(y["ln_final"], model.ln_final(x)[0])
+    assert np.array_equal(y["lm_head"], logits)
+
+
+@settings(max_examples=20)
+@given(configs(), rngs)
+def test_putting_a_recorded_value_back_changes_nothing(config, rng):
+    model = random_model(config, rng)
+    ids = random_ids(config, rng, 2, config.context)
+    names = shapes_of_activations(config, 2, config.context)
+    (logits, backward), values, _ = record_all(model, names, lambda: model(ids))
+    dlogits = rng.normal(size=logits.shape)
+    backward(dlogits)
+    plain_gradients = gradients(model)
+    for name, value in values.items():
+        with model.hooked({name: lambda y, backward, value=value: (value, backward)}):
+            patched, backward = model(ids)
+            assert np.allclose(model.predict(ids), logits)
+        assert np.allclose(patched, logits)
+        backward(dlogits)
+        for parameter, gradient in gradients(model).items():
+            assert np.allclose(gradient, plain_gradients[parameter], atol=1e-9), (name, parameter)
+
+
+@settings(max_examples=20)
+@given(configs().filter(lambda config: config.feed_forward != "relu"), rngs)  # a step may cross a kink
+def test_a_change_of_an_activation_changes_the_logits_as_its_gradient_says(config, rng):
+    model, h = random_model(config, rng), 1e-5
+    ids = random_ids(config, rng, 2, config.context)
+    names = shapes_of_activations(config, 2, config.context)
+    (logits, backward), values, dvalues = record_all(model, names, lambda: model(ids))
+    dlogits = rng.normal(size=logits.shape)
+    backward(dlogits)
+    for name, value in values.items():
+        direction = rng.normal(size=value.shape)
+
+        def steered(step, name=name, direction=direction):
+            with model.hooked({name: lambda y, backward: (y + step * direction, backward)}):
+                return model.predict(ids)
+
+        slope = (dlogits * (steered(h) - steered(-h))).sum() / (2 * h)
+        assert slope == pytest.approx((dvalues[name] * direction).sum(), rel=1e-5, abs=1e-5), name
+
+
+def test_a_constant_activation_cuts_the_gradient_of_everything_before_it(rng):
+    model = random_model(family_config("GPT-2-like", tie_embeddings=False), rng)
+    ids = rng.integers(0, 11, size=(2, 5))
+
+    def zero(y, backward):
+        def zero_backward(dy):
+            return backward(np.zeros_like(dy))
+
+        return np.zeros_like(y), zero_backward
+
+    with model.hooked({"blocks.0": zero}):
+        logits, backward = model(ids)
+    assert np.allclose(logits, logits[0, 0])
+    backward(rng.normal(size=logits.shape))
+    for name, gradient in gradients(model).items():
+        is_before = name.startswith(("embedding", "positional_embedding", "blocks.0"))
+        assert gradient is not None and (not gradient.any() if is_before else True), name
+
+
+@pytest.mark.parametrize(
+    "name, nearest",
+    [
+        ("blocks.0.attention.weight", "blocks.0.attention.weights"),
+        ("blocks.2.attention", "blocks.[01].attention"),
+        ("ln_f", "ln_final"),
+        ("blocks.0.mlp", "blocks.0"),
+        ("resid", "blocks"),
+    ],
+)
+def test_an_unknown_name_raises_with_the_nearest(name, nearest):
+    model = Transformer(family_config("GPT-2-like"))
+    words = f"no activation is named '{name}'; the nearest is '.*{nearest}"
+    with pytest.raises(KeyError, match=words), model.hooked({name: nothing}):
+        pass
+
+
+def test_a_rotary_model_has_no_positional_embedding_to_hook():
+    hooked = Transformer(family_config("Llama-like")).hooked({"positional_embedding": nothing})
+    with pytest.raises(KeyError, match="no activation is named 'positional_embedding'"), hooked:
+        pass
+
+
+# Sizes and initial values
+
+
+def count_by_hand(config):
+    """The number of parameters, from the sizes alone."""
+    V, C, F = config.vocab_size, config.d_model, config.hidden_width
+    queries, keys = config.n_heads * config.head_width, config.kv_heads * config.head_width
+    norm = 2 * C if config.norm == "layer_norm" else C
+    matrices = C * queries + 2 * C * keys + queries * C + (3 if config.feed_forward == "swiglu" else 2) * C * F
+    biases = queries + 2 * keys + C + (2 * F if config.feed_forward == "swiglu" else F) + C
+    tables = V * C * (1 if config.tie_embeddings else 2) + (config.context * C if config.positions == "learned" else 0)
+    return tables + config.n_layers * (matrices + (biases if config.bias else 0) + 2 * norm) + norm
+
+
+@given(configs())
+def test_the_number_of_parameters_follows_from_the_sizes(config):
+    model = Transformer(config)
+    assert model.n_parameters() == count_by_hand(config) == sum(p.data.size for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "layers, heads, width, count",
+    [
+        (12, 12, 768, 124_439_808),
+        (24, 16, 1024, 354_823_168),
+        (36, 20, 1280, 774_030_080),
+        (48, 25, 1600, 1_557_611_200),
+    ],
+)
+def test_by_the_same_formula_the_four_gpt2_models_have_their_published_sizes(layers, heads, width, count):
+    assert count_by_hand(Config(50257, 1024, width, heads, layers)) == count
+
+
+@given(configs(), st.sampled_from([None, 1, 3]))
+def test_the_flops_per_token_are_those_of_its_products(config, T):
+    C, F, H, D = config.d_model, config.hidden_width, config.n_heads, config.head_width
+    length = config.context if T is None else T
+    queries, keys = H * D, config.kv_heads * D
+    projections = C * queries + 2 * C * keys + queries * C
+    feed_forward = (3 if config.feed_forward == "swiglu" else 2) * C * F
+    scores_and_averages = 2 * length * H * D
+    multiplications = config.n_layers * (projections + feed_forward + scores_and_averages) + C * config.vocab_size
+    forward = 2 * multiplications
+    assert Transformer(config).flops_per_token(T) == forward + 2 * forward
+
+
+@each_family
+def test_initial_weights_are_those_of_gpt2(family):
+    config = family_config(family, vocab_size=300, context=200, d_model=96, d_ff=200, d_head=24, n_layers=3)
+    for name, p in Transformer(config).named_parameters():
+        if name.endswith("gamma"):
+            assert (p.data == 1).all(), name
+        elif name.endswith(("beta", "bias")):
+            assert (p.data == 0).all(), name
+        else:
+            is_residual = name.endswith(("w_o.weight", "down.weight"))
+            assert p.data.std() == pytest.approx(0.02 / math.sqrt(6) if is_residual else 0.02, rel=0.05), name
+            assert p.data.mean() == pytest.approx(0, abs=0.001), name
+
+
+@each_family
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(family):
+    single, again, other = (Transformer(family_config(family), seed) for seed in (5, 5, 6))
+    double = Transformer(family_config(family, dtype="float64"), 5)
+    for a, b, c, d in zip(*(model.parameters() for model in (single, again, other, double)), strict=True):
+        assert np.array_equal(a.data, b.data)
+        assert a.data.dtype == np.float32 and np.array_equal(a.data, d.data.astype(np.float32))
+        if a.data.std() > 0:
+            assert not np.allclose(a.data, c.data)
+    values = [p.data.ravel()[:6] for p in single.parameters() if p.data.std() > 0]
+    assert len(np.unique(np.concatenate(values))) == sum(map(len, values)), "no two matrices begin alike"
+
+
+# Training
+
+
+@each_family
+def test_the_initial_loss_is_that_of_a_uniform_guess(family, rng):
+    model = Transformer(family_config(family, vocab_size=500, d_model=32))
+    ids, targets = rng.integers(0, 500, size=(2, 16, 7))
+    assert model.loss(ids, targets)[0] == pytest.approx(math.log(500), abs=0.05)
+
+
+@each_family
+def test_one_small_batch_is_learned_by_heart(family, rng):
+    model = Transformer(family_config(family, d_model=16, dropout=0.0), seed=1)
+    order = rng.permutation(11)
+    # No sequence begins like another, or with a repeated token, which rotary positions cannot tell from a single one.
+    ids = np.stack([np.roll(order, i)[:6] for i in range(4)])
+    targets = rng.integers(0, 11, size=(4, 6))
+    optimizer = AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss, backward = model.loss(ids, targets)
+        backward()
+        optimizer.step()
+    assert loss < 0.02
+    assert np.array_equal(model.predict(ids).argmax(axis=-1), targets)
+
+
+@each_family
+def test_float32_stays_float32_through_the_whole_model_and_its_training(family, rng):
+    model = Transformer(family_config(family, dropout=0.1))
+    ids = rng.integers(0, 11, size=(2, 5))
+    optimizer = AdamW(model.parameters())
+    names = shapes_of_activations(model.config, 2, 5)
+    for options in ({}, {"label_smoothing": 0.1, "weight": np.ones(11), "ignore_index": 3}, {"reduction": "sum"}):
+        for call in (lambda: model(ids, rng=rng), lambda: model.loss(ids, ids, rng=rng, **options)):  # noqa: B023
+            (y, backward), values, dvalues = record_all(model, names, call)
+            backward(*([y] if y.ndim else []))
+            assert y.dtype == np.float32
+            for name in names:
+                assert values[name].dtype == dvalues[name].dtype == np.float32, name
+            clip_grad_norm(model.parameters(), 0.5)
+            for name, p in model.named_parameters():
+                assert p.grad.dtype == np.float32, name
+            optimizer.step()
+            assert all(p.data.dtype == np.float32 for p in model.parameters())
+    assert model.predict(ids).dtype == np.float32
+
+
+@each_family
+def test_large_weights_give_large_logits_and_no_overflow_in_float32(family, rng):
+    model = Transformer(family_config(family))
+    for p in model.parameters():
+        p.data = (100 * rng.normal(size=p.data.shape)).astype(np.float32)
+    ids = rng.integers(0, 11, size=(2, 5))
+    loss, backward = model.loss(ids, ids)
+    backward()
+    assert np.isfinite(loss) and abs(model.predict(ids)).max() > 1e3
+    assert all(np.isfinite(gradient).all() for gradient in gradients(model).values())
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    "ids, error, words",
+    [
+        ([[0, 1]], TypeError, "ids must be an array of integers, not list"),
+        (np.zeros((1, 2)), TypeError, "ids must be an array of integers, not dtype float64"),
+        (np.array([[0, 11]]), ValueError, r"id 11 at position \(0, 1\) is out of range: the vocabulary has 0 … 10"),
+        (np.array([[0], [-1]]), ValueError, r"id -1 at position \(1, 0\) is out of range"),
+        (np.zeros((2, 8), int), ValueError, "a sequence of 8 tokens is past the context of 7"),
+        (np.zeros((2, 0), int), ValueError, r"with at least one of each, not \(2, 0\)"),
+        (np.array(3), ValueError, r"ids must be \(batch, positions\) with at least one of each, not \(\)"),
+    ],
+)
+@pytest.mark.parametrize("method", ["__call__", "predict", "loss"])
+@each_family
+def test_bad_ids_are_named(family, method, ids, error, words):
+    model = Transformer(family_config(family))
+    arguments = (ids, ids) if method == "loss" else (ids,)
+    with pytest.raises(error, match=words):
+        getattr(model, method)(*arguments)
+
+
+def test_targets_that_do_not_fit_are_named():
+    model = Transformer(family_config("GPT-2-like"))
+    ids = np.zeros((2, 5), int)
+    with pytest.raises(ValueError, match=r"targets \(5, 2\) must be logits \(2, 5, 11\) without the last axis"):
+        model.loss(ids, ids.T)
+    with pytest.raises(ValueError, match=r"target 11 at position \(0, 0\) is out of range: the classes are 0 … 10"):
+        model.loss(ids, ids + 11)
+
+
+@pytest.mark.parametrize(
+    "fields, error, words",
+    [
+        *(
+            ({name: value}, error, f"Config: {name} must be {words} {value}$")
+            for name in ("vocab_size", "context", "d_model", "n_heads", "n_layers", "d_ff", "n_kv_heads", "d_head")
+            for value, error, words in [
+                (0, ValueError, "at least 1, not"),
+                (-4, ValueError, "at least 1, not"),
+                (8.0, TypeError, "an integer, not"),
+                (True, TypeError, "an integer, not"),
+            ]
+        ),
+        ({"n_heads": 3}, ValueError, "n_heads 3 does not divide d_model 8; give d_head as well"),
+        ({"n_kv_heads": 3}, ValueError, "n_kv_heads 3 does not divide n_heads 4"),
+        ({"n_kv_heads": 8}, ValueError, "n_kv_heads 8 does not divide n_heads 4"),
+        ({"norm": "batch_norm"}, ValueError, "unknown norm 'batch_norm'; known are layer_norm, rms_norm"),
+        ({"feed_forward": "silu"}, ValueError, "feed_forward 'silu'; known are gelu, gelu_tanh, relu, swiglu"),
+        ({"positions": "alibi"}, ValueError, "unknown positions 'alibi'; known are learned, sinusoidal, rotary"),
+        ({"dtype": "float16"}, ValueError, "unknown dtype 'float16'; known are float32, float64"),
+        ({"positions": "rotary", "d_head": 3}, ValueError, "rotary positions need an even number .*, not 3"),
+        ({"positions": "sinusoidal", "d_model": 9, "n_heads": 3}, ValueError, "need an even d_model, not 9"),
+        ({"dropout": 1.0}, ValueError, "dropout must be at least 0 and less than 1, not 1.0"),
+        ({"dropout": -0.1}, ValueError, "dropout must be at least 0 and less than 1, not -0.1"),
+        ({"eps": 0.0}, ValueError, "eps must be positive and finite, not 0.0"),
+        ({"rope_base": -1.0}, ValueError, "rope_base must be positive and finite, not -1.0"),
+        ({"rope_scaling": {"rope_type": "yarn"}}, ValueError, "rope_type 'yarn'; known are linear, llama3"),
+        ({"rope_scaling": {"rope_type": "linear"}}, ValueError, "rope_scaling of type 'linear' lacks 'factor'"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_named(fields, error, words):
+    with pytest.raises(error, match=words):
+        Config(**{"vocab_size": 11, "context": 7, "d_model": 8, "n_heads": 4} | fields)
+
+
+@given(configs())
+def test_a_configuration_survives_json(config):
+    assert Config(**json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("d_model, d_ff", [(64, 176), (768, 2048), (100, 272)])
+def test_the_default_hidden_width_is_four_times_the_width_or_eight_thirds_of_it_for_swiglu(d_model, d_ff):
+    assert Config(5, 5, d_model, feed_forward="swiglu").hidden_width == d_ff
+    assert Config(5, 5, d_model).hidden_width == 4 * d_model
+    assert Config(5, 5, d_model, d_ff=7).hidden_width == 7
+
+
+def test_the_tiny_transformer_has_the_documented_sizes_and_any_other_that_is_asked_for():
+    config = TinyTransformer(seed=0).config
+    assert (config.d_model, config.n_heads, config.n_layers, config.vocab_size) == (64, 4, 2, 1000)
+    assert TinyTransformer(vocab_size=12, positions="rotary").config == Config(12, config.context, positions="rotary")
