@@ -27,6 +27,7 @@ In reading order:
     archive.py                      files written whole or not at all
     allocator.py                    what makes large arrays cheap to allocate
     training/                       pretraining, checkpoints
+    analysis/                       what a trained model does, seen from inside
     cases.py                        what every check draws its inputs from
     cli.py                          the command line
     commands/                       its commands, one a file

@@ -1,6 +1,7 @@
 """A language model: a transformer with the tokenizer it was trained with. Text in, logits and text out."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from minitransformer.text import sequential_blocks, tokenizer_from_dict
 from minitransformer.transformer import Transformer
 
 KIND = "language model"
+MODEL_FILE = "model.npz"  # in a folder that training writes to
 
 
 class LanguageModel:
@@ -70,10 +72,11 @@ class LanguageModel:
 
     @classmethod
     def load(cls, path) -> "LanguageModel":
-        """Read what `save` wrote; a training checkpoint is such a file too.
+        """Read what `save` wrote, or the folder of a training run, whose checkpoint is such a file too.
 
         Raises OSError for a file that cannot be read, ArchiveError for one that is damaged or does not fit together.
         """
+        path = model_file(path)
         return cls.from_archive(path, *load_archive(path))
 
     @classmethod
@@ -114,3 +117,18 @@ def set_parameters(model, arrays: dict, path) -> None:
                 f"{parameter.data.dtype} {parameter.data.shape}"
             )
         parameter.data = np.ascontiguousarray(array)
+
+
+def model_file(path) -> Path:
+    """Return the path of a model's file, given the file itself or the folder that training wrote it to.
+
+    Raises FileNotFoundError for a folder that holds no model, or a path that does not exist.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if not (path / MODEL_FILE).exists():
+            raise FileNotFoundError(f"{path}: the folder holds no {MODEL_FILE}, which is what train writes")
+        return path / MODEL_FILE
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file or folder; minitransformer train makes a model")
+    return path

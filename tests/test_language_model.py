@@ -190,6 +190,15 @@ def test_save_and_load_give_back_every_bit(lm, fields, dtype, tmp_path):
     assert saved.generate(text, 20) == loaded.generate(text, 20)
 
 
+def test_a_folder_stands_for_the_model_in_it(tmp_path):
+    lm = language_model(TOKENIZERS["byte"])
+    lm.save(tmp_path / "model.npz")
+    np.testing.assert_array_equal(LanguageModel.load(tmp_path).logits("the cat"), lm.logits("the cat"))
+    (tmp_path / "model.npz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"the folder holds no model\.npz"):
+        LanguageModel.load(tmp_path)
+
+
 def test_a_loaded_model_is_tied_where_the_saved_one_was(tmp_path):
     for tied in (True, False):
         language_model(ByteTokenizer(), tie_embeddings=tied).save(tmp_path / "model.npz")

@@ -212,7 +212,7 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(OSError, match=r"cannot write: No space left on device; nothing was changed: '.*tokenizer\.json'"):
+    with pytest.raises(OSError, match=r"cannot write: No space left on device; nothing was changed: '.*tok.*\.json'"):
         BPE.save(path)
     assert load_tokenizer(path).characters == CHAR.characters
     assert os.listdir(tmp_path) == ["tokenizer.json"]

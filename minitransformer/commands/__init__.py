@@ -1,0 +1,14 @@
+"""The commands of the command line, one module each.
+
+A command is a module with
+
+    HELP                     what it does, in one line
+    add_arguments(parser)    adds its options; may set parser.description and parser.epilog
+    run(arguments) -> int    does it, and returns the exit status
+
+and raises an exception for whatever goes wrong: cli.py makes it one line. What a command produces goes to standard
+output, what it says meanwhile to standard error. All four modules are imported to build the help, so what is slow to
+import, or an extra, is imported inside `run`.
+"""
+
+NAMES = ("demo", "train", "generate", "info")

@@ -1,0 +1,121 @@
+"""`minitransformer generate`: a prompt in, its continuation out."""
+
+import sys
+import time
+import warnings
+
+import numpy as np
+
+from minitransformer.language_model import LanguageModel
+
+HELP = "write text with a model"
+
+DESCRIPTION = """\
+Write text with a model. The prompt and its continuation go to standard output, piece by piece as they
+come; the same seed writes the same text.
+"""
+
+EPILOG = """\
+examples:
+  minitransformer generate --model runs/book --prompt "Once upon a time"
+  echo "Once upon a time" | minitransformer generate --model runs/book --prompt - | head -n 3
+  minitransformer generate --model runs/book --prompt "The " --samples 5 --temperature 1.2 --top-p 0.9
+  minitransformer generate --model runs/book --prompt "The " --greedy
+
+What the settings do, and the key-value cache, is told in minitransformer/generation.py.
+"""
+
+BETWEEN_SAMPLES = "---"
+
+
+def add_arguments(parser) -> None:
+    """Add the options."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    parser.add_argument(
+        "--model", required=True, metavar="MODEL", help="a model's file, or the folder that train or demo wrote"
+    )
+    parser.add_argument(
+        "--prompt",
+        default="\n",
+        metavar="TEXT",
+        help="what to continue, or - for standard input without its last line break (default: a line break)",
+    )
+    parser.add_argument("--max-new-tokens", type=int, default=200, metavar="N", help="how many (default: 200)")
+    parser.add_argument("--samples", type=int, default=1, metavar="N", help="texts to write (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random choices (default: 0)")
+    how = parser.add_argument_group("how the next token is chosen")
+    temperature = how.add_mutually_exclusive_group()
+    temperature.add_argument(
+        "--temperature",
+        type=float,
+        default=0.8,
+        metavar="X",
+        help="below 1 bets on what is likely, above 1 dares more (default: 0.8)",
+    )
+    temperature.add_argument("--greedy", action="store_true", help="always the likeliest, as temperature 0")
+    how.add_argument("--top-k", type=int, metavar="K", help="only among the K likeliest")
+    how.add_argument("--top-p", type=float, metavar="P", help="only among the likeliest that together reach P")
+    how.add_argument("--no-cache", action="store_true", help="compute every position anew: slower, and the same text")
+
+
+def run(arguments) -> int:
+    """Write the samples."""
+    if arguments.samples < 1:
+        raise ValueError(f"--samples must be at least 1, and is {arguments.samples}")
+    if arguments.seed < 0:
+        raise ValueError(f"--seed must not be negative, and is {arguments.seed}")
+    lm = LanguageModel.load(arguments.model)
+    prompt = read_prompt() if arguments.prompt == "-" else arguments.prompt
+    warn_if_too_long(lm, prompt)
+    settings = {
+        "temperature": 0 if arguments.greedy else arguments.temperature,
+        "top_k": arguments.top_k,
+        "top_p": arguments.top_p,
+        "rng": np.random.default_rng(arguments.seed),
+        "use_cache": not arguments.no_cache,
+    }
+    start = time.perf_counter()
+    for i in range(arguments.samples):
+        pieces = lm.stream(prompt, arguments.max_new_tokens, **settings)
+        if i > 0:
+            print(BETWEEN_SAMPLES)
+        write(prompt, pieces)
+    if sys.stderr.isatty():
+        say_rate(arguments.samples * arguments.max_new_tokens, time.perf_counter() - start)
+    return 0
+
+
+def write(prompt, pieces) -> None:
+    """Write a prompt and the pieces that follow, each as it comes; end the line also when interrupted."""
+    try:
+        print(prompt, end="", flush=True)
+        for piece in pieces:
+            print(piece, end="", flush=True)
+    except KeyboardInterrupt:
+        print(flush=True)
+        raise
+    print(flush=True)
+
+
+def read_prompt() -> str:
+    """Return standard input without the line break that ends it, which `echo` adds. Raises ValueError if not UTF-8."""
+    data = sys.stdin.buffer.read()
+    try:
+        return data.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        byte = data[error.start]
+        raise ValueError(f"standard input: not UTF-8 text: byte 0x{byte:02x} at position {error.start}") from None
+
+
+def warn_if_too_long(lm: LanguageModel, prompt: str) -> None:
+    """Warn of a prompt whose beginning the model never sees."""
+    tokens, context = len(lm.encode(prompt)), lm.model.config.context
+    if tokens > context:
+        warnings.warn(
+            f"the prompt has {tokens} tokens, and the model sees the last {context} at most: its context", stacklevel=2
+        )
+
+
+def say_rate(tokens: int, seconds: float) -> None:
+    """Say on standard error how fast it went."""
+    print(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / max(seconds, 1e-9):,.0f} a second", file=sys.stderr)

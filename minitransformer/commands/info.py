@@ -1,0 +1,117 @@
+"""`minitransformer info`: what a model's file holds."""
+
+import json
+import re
+
+from minitransformer.archive import load_archive
+from minitransformer.language_model import LanguageModel, model_file
+from minitransformer.training.checkpoints import Checkpoint
+
+HELP = "say what a model is: configuration, parameters, tokenizer, training"
+
+DESCRIPTION = """\
+Say what a model is: its configuration, its parameters by component, what a token costs, its tokenizer,
+and how far its training is.
+"""
+
+EPILOG = """\
+examples:
+  minitransformer info runs/book
+  minitransformer info runs/book/model.npz --json | python -m json.tool
+"""
+
+
+def add_arguments(parser) -> None:
+    """Add the options."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    parser.add_argument("model", metavar="MODEL", help="a model's file, or the folder that train wrote")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, for machines")
+
+
+def run(arguments) -> int:
+    """Print what the file holds."""
+    path = model_file(arguments.model)
+    arrays, description = load_archive(path)
+    lm = LanguageModel.from_archive(path, arrays, description)
+    checkpoint = Checkpoint.from_archive(path, arrays, description) if "training" in description else None
+    facts = collect(path, lm, checkpoint)
+    print(json.dumps(facts) if arguments.json else "\n".join(lines(facts)))
+    return 0
+
+
+def collect(path, lm: LanguageModel, checkpoint: Checkpoint | None) -> dict:
+    """Return the facts as JSON can hold them."""
+    model, tokenizer = lm.model, lm.tokenizer
+    return {
+        "file": str(path),
+        "config": model.config.to_dict(),
+        "parameters": model.n_parameters(),
+        "bytes": sum(parameter.data.nbytes for parameter in model.parameters()),
+        "flops_per_token": model.flops_per_token(),
+        "components": components(model),
+        "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size},
+        "training": None if checkpoint is None else training(checkpoint),
+    }
+
+
+def components(model) -> list[dict]:
+    """Return the name, shape, times and numbers of each parameter, those of all blocks taken together."""
+    entries = {}
+    for name, parameter in model.named_parameters():
+        component = re.sub(r"^blocks\.\d+\.", "blocks.*.", name)
+        entry = entries.setdefault(component, {"name": component, "shape": list(parameter.data.shape), "times": 0})
+        entry["times"] += 1
+        entry["parameters"] = entry["times"] * parameter.data.size
+    return list(entries.values())
+
+
+def training(checkpoint: Checkpoint) -> dict:
+    """Return how far the training is, and how well it went."""
+    state = checkpoint.training
+    return {
+        "step": state["step"],
+        "steps": checkpoint.settings.steps,
+        "seconds": state["seconds"],
+        "last": state["last"],
+        "best": state["best"],
+        "corpus": state["corpus"],
+        "settings": checkpoint.settings.to_dict(),
+    }
+
+
+def lines(facts: dict):
+    """Yield the facts as lines for people."""
+    total = facts["parameters"]
+    yield f"{facts['file']}: a language model of {total:,} parameters"
+    yield ""
+    yield "configuration"
+    for name, value in facts["config"].items():
+        if value is not None:
+            yield f"  {name:<16} {value}"
+    yield ""
+    yield f"  {'parameters':<36} {'shape':>14} {'blocks':>7} {'numbers':>14} {'share':>7}"
+    for entry in facts["components"]:
+        shape = " × ".join(map(str, entry["shape"]))
+        times = entry["times"] if "*" in entry["name"] else ""
+        share = entry["parameters"] / total
+        yield f"  {entry['name']:<36} {shape:>14} {times:>7} {entry['parameters']:>14,} {share:>7.1%}"
+    if facts["config"]["tie_embeddings"]:
+        yield f"  {'lm_head':<36} {'the embedding':>14} {'':>7} {0:>14,} {0:>7.1%}"
+    yield ""
+    yield f"memory      {facts['bytes'] / 2**20:,.2f} MiB of weights"
+    yield f"work        {facts['flops_per_token'] / 1e6:,.2f} MFLOP to train on a token, a third of it to predict one"
+    yield f"tokenizer   {facts['tokenizer']['kind']}, {facts['tokenizer']['vocab_size']:,} tokens"
+    yield from training_lines(facts["training"])
+
+
+def training_lines(facts: dict | None):
+    """Yield how far the training is."""
+    if facts is None:
+        yield "training    the file says nothing of it"
+        return
+    corpus, last, best = facts["corpus"], facts["last"], facts["best"]
+    yield f"training    step {facts['step']:,} of {facts['steps']:,}, {facts['seconds']:,.1f} s, on {corpus['name']}"
+    if "loss" in last:
+        yield f"            training loss {last['loss']:.4f} at step {last['step']:,}"
+    if "val_loss" in best:
+        yield f"            lowest validation loss {best['val_loss']:.4f} at step {best['step']:,}"

@@ -1,0 +1,376 @@
+"""`minitransformer train`: a text in, a model out."""
+
+import argparse
+import dataclasses
+import shlex
+import statistics
+import sys
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+from minitransformer.config import DTYPES, POSITIONS, Config
+from minitransformer.extras import require
+from minitransformer.language_model import LanguageModel
+from minitransformer.layers.block import FEED_FORWARDS, NORMS
+from minitransformer.text import (
+    DEFAULT_CORPUS,
+    BPETokenizer,
+    ByteTokenizer,
+    CharTokenizer,
+    TextFiles,
+    chunks_of,
+    default_corpus,
+    reported,
+    tokenize_corpus,
+)
+from minitransformer.training import MODEL_FILE, Observer, ProgressBar, Settings, pretrain
+from minitransformer.training.checkpoints import Checkpoint
+from minitransformer.training.loss_curve import require_matplotlib
+from minitransformer.training.pretraining import make_folder
+from minitransformer.transformer import Transformer
+
+HELP = "train a model on a text"
+
+DESCRIPTION = """\
+Train a model on a text, and write to a folder
+
+  model.npz       the model with its tokenizer; also the checkpoint to resume from
+  metrics.jsonl   the loss of every step, and what else happened, one JSON object a line
+  loss.png        a picture of it
+
+Ctrl-C finishes the step, saves, and stops; --resume goes on from there, or from the last checkpoint if
+the process was killed, and ends with the same weights, to the bit, as a run that was never stopped.
+"""
+
+EPILOG = """\
+examples:
+  minitransformer train                                    on the text that comes with Python
+  minitransformer train --text book.txt --out runs/book
+  cat *.txt | minitransformer train --text - --tokenizer bpe --vocab-size 2000
+  minitransformer train --out runs/book --resume           the other options are remembered
+
+nanoGPT's recipe for a CPU, on its tinyshakespeare.txt, every option spelled out; the validation loss is 1.90
+(nanoGPT leaves the biases out: with --no-bias it is 1.91; both are medians of three seeds):
+  minitransformer train --text tinyshakespeare.txt --out runs/shakespeare --tokenizer char \\
+      --layers 4 --heads 4 --width 128 --context 64 --dropout 0 \\
+      --steps 2000 --batch-size 12 --lr 1e-3 --min-lr 1e-4 --warmup 100 \\
+      --beta1 0.9 --beta2 0.99 --weight-decay 0.1 --clip 1 --seed 0
+
+a small Llama:
+  minitransformer train --text book.txt --norm rms_norm --positions rotary --feed-forward swiglu \\
+      --kv-heads 2 --no-bias --untied
+"""
+
+DEFAULT_OUT = "runs/train"
+DEFAULT_TOKENIZER, DEFAULT_VOCAB_SIZE = "char", 1000
+MODEL_DEFAULTS = {"context": 64, "d_model": 128, "n_heads": 4, "n_layers": 4}
+TRAINING_DEFAULTS = {"sample_every": 500}
+
+
+def add_arguments(parser) -> None:
+    """Add the options. Those of the model and the training carry the names of Config's and Settings' fields."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    files = parser.add_argument_group("text and folder")
+    files.add_argument(
+        "--text", nargs="+", metavar="FILE", help=f"UTF-8 files, or - for standard input (default: {DEFAULT_CORPUS})"
+    )
+    files.add_argument(
+        "--out", type=Path, default=Path(DEFAULT_OUT), metavar="FOLDER", help=f"where to write (default: {DEFAULT_OUT})"
+    )
+    existing = files.add_mutually_exclusive_group()
+    existing.add_argument("--resume", action="store_true", help="go on with the run in that folder")
+    existing.add_argument("--force", action="store_true", help="overwrite the run in that folder")
+    files.add_argument("--no-plot", action="store_true", help="draw no loss.png: does without matplotlib")
+    files.add_argument("--quiet", action="store_true", help="say nothing but errors: does without tqdm")
+
+    tokens = parser.add_argument_group("tokenizer")
+    tokens.add_argument("--tokenizer", choices=("char", "byte", "bpe"), help=f"(default: {DEFAULT_TOKENIZER})")
+    tokens.add_argument(
+        "--vocab-size",
+        type=int,
+        metavar="N",
+        help=f"tokens that bpe learns, at least 256 (default: {DEFAULT_VOCAB_SIZE})",
+    )
+
+    add = option_adder(parser.add_argument_group("model"), model_defaults())
+    add("--layers", "n_layers", "transformer blocks", type=int)
+    add("--heads", "n_heads", "attention heads per block", type=int)
+    add("--width", "d_model", "channels", type=int)
+    add("--context", "context", "the longest sequence, in tokens", type=int)
+    add("--ff", "d_ff", "hidden width of the feed-forward layers", type=int, default="4 × width; swiglu: 8/3 × width")
+    add("--kv-heads", "n_kv_heads", "key-value heads, shared by groups of heads", type=int, default="as many as heads")
+    add("--head-width", "d_head", "channels per head", type=int, default="width / heads")
+    add("--norm", "norm", "kind of normalization", choices=tuple(NORMS))
+    add("--feed-forward", "feed_forward", "kind of feed-forward layer; gelu is the exact one", choices=FEED_FORWARDS)
+    add("--positions", "positions", "how positions enter", choices=POSITIONS)
+    add("--no-bias", "bias", "linear maps without biases", action="store_false", default=None)
+    add("--untied", "tie_embeddings", "an unembedding of its own", action="store_false", default=None)
+    add("--dropout", "dropout", "probability of dropping an entry", type=float)
+    add("--dtype", "dtype", "precision", choices=DTYPES)
+
+    add = option_adder(parser.add_argument_group("training"), training_defaults())
+    add("--steps", "steps", "updates of the weights", type=int)
+    add("--batch-size", "batch_size", "windows of the text per batch", type=int)
+    add("--accumulate", "accumulate", "batches per step, whose gradients are averaged", type=int)
+    add("--lr", "lr", "the highest learning rate", type=float)
+    add("--min-lr", "min_lr", "the last learning rate", type=float, default="lr / 10")
+    add("--warmup", "warmup", "steps of linear warm-up, before half a cosine", type=int, default="steps / 20")
+    add("--beta1", "beta1", "AdamW's averaging rate of the gradient", type=float, default=Settings.betas[0])
+    add("--beta2", "beta2", "AdamW's averaging rate of its square", type=float, default=Settings.betas[1])
+    add("--weight-decay", "weight_decay", "decay of the matrices; embeddings, gains and biases have none", type=float)
+    add("--clip", "clip", "largest norm of the gradient; 0: no limit", type=float)
+    add("--eval-every", "eval_every", "steps between evaluations on the last tenth of the text", type=int)
+    add("--eval-tokens", "eval_tokens", "how many of its tokens to evaluate on; 0: all", type=int)
+    add("--checkpoint-every", "checkpoint_every", "steps between checkpoints", type=int)
+    add("--sample-every", "sample_every", "steps between samples; 0: none", type=int)
+    add("--prompt", "sample_prompt", "what samples begin with", default="the text's first token")
+    add("--seed", "seed", "of the weights, batches, dropout and samples", type=int)
+
+
+def option_adder(group, defaults):
+    """Return a function that adds an option which is absent unless given, its default named in its help."""
+
+    def add(flag, field, help, *, default=argparse.SUPPRESS, **how):
+        default = defaults.get(field) if default is argparse.SUPPRESS else default
+        if "action" not in how and "choices" not in how:
+            how["metavar"] = "N" if how.get("type") is int else "X" if how.get("type") is float else "TEXT"
+        shown = "" if default is None else f" (default: {default})"
+        group.add_argument(flag, dest=field, default=argparse.SUPPRESS, help=help + shown, **how)
+
+    return add
+
+
+def model_defaults() -> dict:
+    """Return the fields of Config that make the model unless options say otherwise."""
+    return {field.name: field.default for field in dataclasses.fields(Config)} | MODEL_DEFAULTS
+
+
+def training_defaults() -> dict:
+    """Return the fields of Settings unless options say otherwise."""
+    return Settings().to_dict() | TRAINING_DEFAULTS
+
+
+def run(arguments) -> int:
+    """Train. Whatever can be found wrong before the long work is."""
+    narrator = Narrator(arguments.quiet)
+    if not arguments.quiet:
+        require("tqdm", otherwise="go without progress: --quiet")
+    if not arguments.no_plot:
+        require_matplotlib()
+    checkpoint = existing_run(arguments)
+    config = given_config(arguments, checkpoint)
+    settings = given_settings(arguments, checkpoint)
+    about = given_text(arguments, checkpoint)
+    text = TextFiles(about["text"]) if about["text"] else default_corpus()
+    name = getattr(text, "name", DEFAULT_CORPUS)
+    make_folder(arguments.out)
+    try:
+        if checkpoint is None:
+            tokenizer = make_tokenizer(about, text, name, narrator)
+            config = dataclasses.replace(config, vocab_size=tokenizer.vocab_size)
+        else:
+            tokenizer = checkpoint.tokenizer
+            narrator.say(f"resuming after step {checkpoint.training['step']} of {settings.steps}, in {arguments.out}")
+        narrator.say(f"tokenizing {name}")
+        with narrator.progress("tokenizing", "char") as progress:
+            corpus = tokenize_corpus(text, tokenizer, name=name, progress=progress)
+        lm = LanguageModel(Transformer(config, settings.seed), tokenizer)
+        describe(narrator, lm, corpus, settings, arguments.out)
+        records = pretrain(
+            lm,
+            corpus,
+            settings,
+            out=arguments.out,
+            resume=arguments.resume,
+            plot=not arguments.no_plot,
+            observer=Observer() if arguments.quiet else ProgressBar(),
+            about=about,
+        )
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(how_to_resume(interrupt, arguments.out, about)) from None
+    summarise(narrator, records, arguments.out)
+    print(arguments.out / MODEL_FILE)
+    return 0
+
+
+def existing_run(arguments) -> Checkpoint | None:
+    """Return the checkpoint to resume from, or None for a new run.
+
+    Raises FileNotFoundError where there is none to resume, FileExistsError where there is one that nobody mentioned.
+    """
+    path = arguments.out / MODEL_FILE
+    if arguments.resume:
+        if not path.exists():
+            raise FileNotFoundError(f"{arguments.out}: there is no {MODEL_FILE} to resume from; begin without --resume")
+        return Checkpoint.read(path)
+    if path.exists() and not arguments.force:
+        raise FileExistsError(
+            f"{arguments.out}: holds a run already; --resume goes on with it, --force overwrites it, or choose another "
+            "--out"
+        )
+    return None
+
+
+def given_config(arguments, checkpoint) -> Config:
+    """Return the configuration that the options ask for, on top of the defaults or the checkpoint's.
+
+    The vocabulary's size is the checkpoint's, or 1 as long as there is no tokenizer. Raises ValueError for one that
+    cannot be, or is not the checkpoint's.
+    """
+    given = given_fields(arguments, Config)
+    with in_terms_of_options():
+        if checkpoint is None:
+            return Config(**(model_defaults() | {"vocab_size": 1} | given))
+        checkpoint.check_fields(checkpoint.config, dataclasses.replace(checkpoint.config, **given))
+        return checkpoint.config
+
+
+def given_settings(arguments, checkpoint) -> Settings:
+    """Return the settings that the options ask for, on top of the defaults or the checkpoint's, which must agree."""
+    given = given_fields(arguments, Settings)
+    before = Settings(**training_defaults()) if checkpoint is None else checkpoint.settings
+    beta1, beta2 = before.betas
+    given["betas"] = getattr(arguments, "beta1", beta1), getattr(arguments, "beta2", beta2)
+    for field in ("clip", "eval_tokens"):
+        if given.get(field) == 0:
+            given[field] = None
+    with in_terms_of_options():
+        settings = dataclasses.replace(before, **given)
+        if checkpoint is not None:
+            checkpoint.check_fields(before, settings)
+        return settings
+
+
+def given_fields(arguments, dataclass) -> dict:
+    """Return the fields of a dataclass that options have given."""
+    names = {field.name for field in dataclasses.fields(dataclass)} - {"vocab_size"}
+    return {name: value for name, value in vars(arguments).items() if name in names}
+
+
+FLAGS = {
+    "n_layers": "--layers",
+    "n_heads": "--heads",
+    "d_model": "--width",
+    "d_ff": "--ff",
+    "n_kv_heads": "--kv-heads",
+    "d_head": "--head-width",
+    "feed_forward": "--feed-forward",
+    "batch_size": "--batch-size",
+    "min_lr": "--min-lr",
+    "betas": "--beta1 and --beta2",
+    "weight_decay": "--weight-decay",
+    "eval_every": "--eval-every",
+    "eval_tokens": "--eval-tokens",
+    "checkpoint_every": "--checkpoint-every",
+    "sample_every": "--sample-every",
+    "sample_prompt": "--prompt",
+}
+
+
+@contextmanager
+def in_terms_of_options():
+    """Within the block, errors that name fields of Config or Settings name the options instead."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        words = str(error).removeprefix("Config: ").removeprefix("Settings: ").split(" ")
+        raise type(error)(" ".join(FLAGS.get(word, word) for word in words)) from None
+
+
+def given_text(arguments, checkpoint) -> dict:
+    """Return what the checkpoint shall remember of the options that are neither model nor training.
+
+    Raises ValueError for a tokenizer that is not the checkpoint's, or a vocabulary's size where none is learned.
+    """
+    if checkpoint is None:
+        kind = arguments.tokenizer or DEFAULT_TOKENIZER
+        if arguments.vocab_size is not None and kind != "bpe":
+            raise ValueError(f"--vocab-size is for --tokenizer bpe; that of {kind} follows from the text")
+        vocab_size = (arguments.vocab_size or DEFAULT_VOCAB_SIZE) if kind == "bpe" else None
+        return {"text": arguments.text, "tokenizer": kind, "vocab_size": vocab_size}
+    about = checkpoint.training["about"]
+    for field in ("tokenizer", "vocab_size"):
+        now = getattr(arguments, field)
+        if now is not None and now != about.get(field):
+            option = f"--{field.replace('_', '-')}"
+            raise ValueError(f"{checkpoint.path}: cannot resume: {option} was {about.get(field)}, and now is {now}")
+    return about | {"text": arguments.text or about.get("text")}
+
+
+def make_tokenizer(about, text, name, narrator):
+    """Return the tokenizer, trained on the text if it has anything to learn."""
+    if about["tokenizer"] == "byte":
+        return ByteTokenizer()
+    narrator.say(f"training a tokenizer ({about['tokenizer']}) on {name}")
+    with narrator.progress("reading", "char") as progress:
+        chunks = reported(chunks_of(text), 0, None, progress)
+        if about["tokenizer"] == "char":
+            return CharTokenizer.train(chunks)
+        with narrator.progress("learning", "token") as learning:
+            return BPETokenizer.train(chunks, about["vocab_size"], learning)
+
+
+def describe(narrator, lm, corpus, settings, out) -> None:
+    """Say what is about to be trained on what."""
+    config, tokenizer = lm.model.config, lm.tokenizer
+    narrator.say(
+        f"text: {corpus.characters:,} characters, as {len(corpus.train_ids):,} tokens to train on and "
+        f"{len(corpus.val_ids):,} to validate, of a vocabulary of {tokenizer.vocab_size:,} ({tokenizer.kind})"
+    )
+    narrator.say(
+        f"model: {config.n_layers} layers, {config.n_heads} heads, width {config.d_model}, context {config.context}; "
+        f"{lm.model.n_parameters():,} parameters, {lm.model.flops_per_token() / 1e6:,.1f} MFLOP a token"
+    )
+    if settings.eval_tokens is not None and settings.eval_tokens + 1 < len(corpus.val_ids):
+        narrator.say(f"validation: the first {settings.eval_tokens:,} of its tokens (--eval-tokens 0: all)")
+    narrator.say(
+        f"training: {settings.steps:,} steps of {settings.accumulate * settings.batch_size} × {config.context} tokens, "
+        f"into {out}"
+    )
+
+
+def summarise(narrator, records, out) -> None:
+    """Say how it went."""
+    last = records[-1] if records else {}
+    between = [b["seconds"] - a["seconds"] for a, b in pairwise(records)]
+    loss = f", validation loss {last['val_loss']:.4f}" if "val_loss" in last else ""
+    pace = f", {1000 * statistics.median(between):.1f} ms a step" if between else ""
+    narrator.say(f"finished after {last.get('step', 0):,} steps{loss}{pace}; generate --model {out} writes text")
+
+
+def how_to_resume(interrupt, out, about) -> str:
+    """Return what Ctrl-C did, and how to go on, in one line."""
+    what = str(interrupt) or "interrupted"
+    if not (out / MODEL_FILE).exists():
+        return f"{what}; nothing was saved"
+    text = " --text -" if about["text"] and "-" in about["text"] else ""
+    return f"{what}; go on with: minitransformer train --out {shlex.quote(str(out))} --resume{text}"
+
+
+class Narrator:
+    """Says on standard error what the command is doing, with bars for what takes long; or, quiet, nothing."""
+
+    def __init__(self, quiet: bool):
+        self.quiet = quiet
+
+    def say(self, line: str) -> None:
+        """Write a line."""
+        if not self.quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def progress(self, description: str, unit: str):
+        """Yield a function progress(done, total) that draws a bar while the block lasts; None when quiet."""
+        if self.quiet:
+            yield None
+            return
+        from tqdm import tqdm
+
+        with tqdm(desc=description, unit=unit, unit_scale=True, leave=False, disable=None, file=sys.stderr) as bar:
+
+            def progress(done, total):
+                bar.total = total
+                bar.update(done - bar.n)
+
+            yield progress

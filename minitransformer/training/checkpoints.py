@@ -1,0 +1,177 @@
+"""Checkpoints: a run on disk, complete enough to go on as if it had never stopped.
+
+A checkpoint is a LanguageModel's own file, so whatever loads models loads it, with two things more. Its arrays hold
+AdamW's averages m and v of every parameter; its description, under "training", everything else that a step depends on:
+
+    step, seconds, last, best     how far the run is
+    settings                      what it was asked to do; the schedule follows from these and the step
+    optimizer_steps               AdamW's t for each parameter
+    random                        the states of the generators, from which the coming batches follow
+    corpus                        a fingerprint of the text's ids
+    environment                   what the last bits of the result depend on
+    about                         what the caller wants to remember, such as the text's path
+
+It is written atomically (see archive.py): a process killed at any moment leaves the checkpoint before or the one after.
+"""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from minitransformer.archive import ArchiveError, load_archive
+from minitransformer.config import Config
+from minitransformer.language_model import set_parameters
+from minitransformer.text import Tokenizer, tokenizer_from_dict
+from minitransformer.training.environment import environment
+from minitransformer.training.run import Run
+from minitransformer.training.settings import Settings
+
+PARAMETERS, FIRST_MOMENTS, SECOND_MOMENTS = "parameters.", "optimizer.m.", "optimizer.v."
+
+
+def save_checkpoint(path, run: Run, about: dict) -> None:
+    """Write the run to `path`, atomically. Raises OSError where that fails; the file before is then unchanged."""
+    arrays, steps = {}, {}
+    for name, state in optimizer_states(run).items():
+        if state is not None:
+            steps[name], arrays[FIRST_MOMENTS + name], arrays[SECOND_MOMENTS + name] = state
+    training = {
+        "step": run.step,
+        "seconds": run.seconds,
+        "last": run.last,
+        "best": run.best,
+        "settings": run.settings.to_dict(),
+        "optimizer_steps": steps,
+        "random": {"batches": run.batch_rng.bit_generator.state, "dropout": run.dropout_rng.bit_generator.state},
+        "corpus": describe_corpus(run),
+        "environment": environment(),
+        "about": about,
+    }
+    run.lm.save(path, arrays, {"training": training})
+
+
+def describe_corpus(run: Run) -> dict:
+    """Return what tells one text from another."""
+    corpus = run.corpus
+    return {
+        "name": corpus.name,
+        "training_tokens": len(corpus.train_ids),
+        "validation_tokens": len(corpus.val_ids),
+        "sha256": run.fingerprint,
+    }
+
+
+def optimizer_states(run: Run) -> dict:
+    """Return AdamW's state, [t, m, v] or None, by the parameter's name."""
+    names = {id(parameter): name for name, parameter in run.lm.model.named_parameters()}
+    every = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
+    return {names[id(parameter)]: state for parameter, state in zip(every, run.optimizer.state, strict=True)}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint's file holds, read and taken apart."""
+
+    path: Path
+    config: Config
+    tokenizer: Tokenizer
+    settings: Settings
+    training: dict
+    arrays: dict
+
+    @classmethod
+    def read(cls, path) -> "Checkpoint":
+        """Read the file. Raises OSError, or ArchiveError for one that is damaged or holds no training state."""
+        return cls.from_archive(path, *load_archive(path))
+
+    @classmethod
+    def from_archive(cls, path, arrays: dict, description: dict) -> "Checkpoint":
+        """Take apart the contents of the archive at `path`."""
+        if "training" not in description:
+            raise ArchiveError(f"{path}: holds no state of a training run to resume")
+        try:
+            training = description["training"]
+            config = Config(**description["config"])
+            tokenizer = tokenizer_from_dict(description["tokenizer"])
+            settings = Settings(**training["settings"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArchiveError(f"{path}: its description does not make a training run ({error!r})") from None
+        return cls(Path(path), config, tokenizer, settings, training, arrays)
+
+    def check_same(self, config: Config, tokenizer: Tokenizer, settings: Settings) -> None:
+        """Raise ValueError, naming what differs, unless a run of these would be the one that was interrupted."""
+        self.check_fields(self.config, config)
+        if self.tokenizer.to_dict() != tokenizer.to_dict():
+            before, now = (f"{t.kind} ({t.vocab_size} tokens)" for t in (self.tokenizer, tokenizer))
+            now = now if now != before else f"another {now}"
+            raise ValueError(f"{self.path}: cannot resume: the tokenizer was {before}, and now is {now}")
+        self.check_fields(self.settings, settings)
+
+    def check_fields(self, before, now) -> None:
+        """Raise ValueError for the first field in which two Configs or Settings differ."""
+        now = now.to_dict()
+        for name, value in before.to_dict().items():
+            if now[name] != value:
+                raise ValueError(f"{self.path}: cannot resume: {name} was {value}, and now is {now[name]}")
+
+    def check_corpus(self, run: Run) -> None:
+        """Raise ValueError unless the run's text has the same ids."""
+        before, now = self.training["corpus"], describe_corpus(run)
+        if before["sha256"] != now["sha256"]:
+            was, is_now = (
+                f"{c['name']} ({c['training_tokens']} + {c['validation_tokens']} tokens)" for c in (before, now)
+            )
+            raise ValueError(f"{self.path}: cannot resume: the text was {was}, and now is another, {is_now}")
+
+    def restore(self, run: Run) -> None:
+        """Bring the run to where this checkpoint was saved.
+
+        Raises ValueError, naming what differs, for another configuration, tokenizer, text or settings; ArchiveError
+        for a file whose contents do not fit together. Warns where the environment differs, and the last bits may too.
+        """
+        self.check_same(run.lm.model.config, run.lm.tokenizer, run.settings)
+        try:
+            self.check_corpus(run)
+            self.restore_arrays(run)
+            self.restore_generators(run)
+            run.step, run.seconds = self.training["step"], self.training["seconds"]
+            run.last, run.best = self.training["last"], self.training["best"]
+            before = dict(self.training["environment"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ArchiveError(f"{self.path}: its training state is damaged ({error!r})") from None
+        differing = [
+            f"{name} was {before.get(name)}, and now is {now}"
+            for name, now in environment().items()
+            if before.get(name) != now
+        ]
+        if differing:
+            what = "the last bits of the result may differ from those of a run that was not interrupted"
+            warnings.warn(f"{self.path}: {what}: {'; '.join(differing)}", stacklevel=2)
+
+    def restore_generators(self, run: Run) -> None:
+        """Give the random generators their states."""
+        states = self.training["random"]
+        try:
+            run.batch_rng.bit_generator.state = states["batches"]
+            run.dropout_rng.bit_generator.state = states["dropout"]
+        except ValueError as error:  # of another kind of generator
+            raise ArchiveError(f"{self.path}: its random state does not fit ({error})") from None
+
+    def restore_arrays(self, run: Run) -> None:
+        """Give the parameters and the optimiser the arrays of this checkpoint."""
+        set_parameters(run.lm.model, self.arrays_under(PARAMETERS), self.path)
+        m, v = self.arrays_under(FIRST_MOMENTS), self.arrays_under(SECOND_MOMENTS)
+        steps = self.training["optimizer_steps"]
+        parameters = dict(run.lm.model.named_parameters())
+        states = []
+        for name in optimizer_states(run):
+            state = [steps[name], m[name], v[name]] if name in steps else None
+            like = parameters[name].data
+            if state and any(a.shape != like.shape or a.dtype != like.dtype for a in state[1:]):
+                raise ArchiveError(f"{self.path}: the optimiser's averages of {name} are not like it")
+            states.append(state)
+        run.optimizer.state = states
+
+    def arrays_under(self, prefix: str) -> dict:
+        """Return the arrays whose names begin with `prefix`, without it."""
+        return {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}

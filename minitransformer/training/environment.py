@@ -1,0 +1,30 @@
+"""What the last bits of a result depend on, beside the program and its input.
+
+A sum of floating-point numbers depends on the order of its terms, and that on the matrix library, the processor's
+vector width, and how many threads share the work. With all of these the same, so is every bit.
+"""
+
+import os
+import platform
+
+import numpy as np
+import scipy
+
+from minitransformer.layers.parallel import available_cores
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+def environment() -> dict:
+    """Return versions, processor and threads, as a dictionary of strings."""
+    build = np.show_config(mode="dicts")
+    blas = build.get("Build Dependencies", {}).get("blas", {})
+    limits = [f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ]
+    return {
+        "Python": platform.python_version(),
+        "NumPy": np.__version__,
+        "SciPy": scipy.__version__,
+        "BLAS": f"{blas.get('name')} {blas.get('version')}",
+        "processor": " ".join([platform.machine(), *build.get("SIMD Extensions", {}).get("found", [])]),
+        "threads": " ".join([f"{available_cores()} cores", *limits]),
+    }

@@ -1,0 +1,85 @@
+"""The picture of a run: the losses of its training batches and of the validation split, step by step."""
+
+import warnings
+
+from minitransformer.archive import write_atomically
+from minitransformer.extras import require
+
+LOSS_FILE = "loss.png"
+SMOOTHING_SPAN = 50  # a fiftieth of the run's steps are averaged for the line through the noise
+LONGEST_TITLE = 90
+
+INK, GRID = "#333333", "#dddddd"
+TRAINING, VALIDATION = "#4c78a8", "#e45756"
+
+
+def require_matplotlib() -> None:
+    """Raise MissingExtra, with the command that installs it, unless matplotlib is there."""
+    require("matplotlib", otherwise="go without the picture: --no-plot")
+
+
+def draw_loss_curve(records, path, title="") -> None:
+    """Draw the metrics' records (see metrics.py) as a PNG at `path`, written atomically.
+
+    Raises MissingExtra without matplotlib, OSError where the file cannot be written.
+    """
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    draw_training(axes, [(record["step"], record["loss"]) for record in records if "loss" in record])
+    draw_validation(axes, [(record["step"], record["val_loss"]) for record in records if "val_loss" in record])
+    shortened = title if len(title) <= LONGEST_TITLE else f"{title[: LONGEST_TITLE - 1]}…"
+    axes.set_title(shortened, loc="left", color=INK, fontsize=11, parse_math=False)
+    axes.set_xlabel("steps", color=INK)
+    axes.set_ylabel("loss in nats per token", color=INK)
+    axes.grid(color=GRID, linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=INK)
+    axes.margins(x=0.02)
+    axes.legend(frameon=False, labelcolor=INK)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a title in a script that the font does not have
+        write_atomically(path, canvas.print_png)
+
+
+def draw_training(axes, points) -> None:
+    """Draw the loss of every step, faintly, and a running mean through it."""
+    if not points:
+        return
+    steps, losses = zip(*points, strict=True)
+    span = max(len(losses) // SMOOTHING_SPAN, 1)
+    if span > 1:
+        axes.plot(steps, losses, color=TRAINING, alpha=0.25, linewidth=0.8)
+    axes.plot(steps[span - 1 :], running_mean(losses, span), color=TRAINING, linewidth=1.6, label="training")
+
+
+def draw_validation(axes, points) -> None:
+    """Draw the validation loss, and write its lowest value beside its place."""
+    if not points:
+        return
+    steps, losses = zip(*points, strict=True)
+    axes.plot(steps, losses, color=VALIDATION, linewidth=1.6, marker="o", markersize=4, label="validation")
+    best = losses.index(min(losses))
+    axes.annotate(
+        f"{losses[best]:.3f}",
+        (steps[best], losses[best]),
+        xytext=(0, 14),
+        textcoords="offset points",
+        ha="right" if best else "left",
+        color=VALIDATION,
+        fontweight="bold",
+    )
+
+
+def running_mean(values, span: int) -> list[float]:
+    """Return the mean of each run of `span` neighbours; span − 1 fewer than there are values."""
+    total = sum(values[:span])
+    means = [total / span]
+    for leaving, entering in zip(values, values[span:], strict=False):
+        total += entering - leaving
+        means.append(total / span)
+    return means

@@ -1,0 +1,92 @@
+"""What happened in a run, as JSON lines: one object for each step, written as it goes.
+
+    {"step": 250, "loss": 2.31, "lr": 0.00099, "grad_norm": 0.81, "val_loss": 2.35, "tokens": 192000, "seconds": 11.2}
+
+step        steps done; the first record, 0, comes before any
+loss        the mean cross-entropy in nats of the step's batches, before the weights moved
+lr          the learning rate of the step
+grad_norm   the norm of the gradient, before clipping
+val_loss    the loss of the validation split, after the weights moved; only where it was evaluated
+tokens      tokens trained on so far
+seconds     time spent so far, without interruptions
+
+Step 0 has no loss, lr or grad_norm. A process that is killed can leave a last line without an end, or records of steps
+that no checkpoint remembers: a reader ignores the first, and a run that is resumed cuts both off.
+"""
+
+import json
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+METRICS_FILE = "metrics.jsonl"
+
+
+def read_metrics(path, last_step=None) -> list[dict]:
+    """Return the records in the file at `path`, or those up to `last_step`. A line without an end is no record yet.
+
+    Raises OSError for a file that cannot be read, ValueError for a line that is no record, naming it.
+    """
+    return read_records(path, last_step)[0]
+
+
+def read_records(path, last_step=None):
+    """Return (records, size): the records as read_metrics does, and the bytes that they take up in the file."""
+    records, size = [], 0
+    for number, line in enumerate(Path(path).read_bytes().splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n"):
+            break
+        try:
+            record = json.loads(line)
+            step = record["step"]
+        except (ValueError, TypeError, KeyError):
+            raise ValueError(f"{path}: line {number} is not a record of training metrics") from None
+        if last_step is not None and step > last_step:
+            break
+        records.append(record)
+        size += len(line)
+    return records, size
+
+
+class MetricsFile:
+    """The metrics of a run that is going on; with path None they are only kept in `records`.
+
+    `last_step` is the step to resume after: later records are cut off. With None the file begins anew.
+    """
+
+    def __init__(self, path=None, last_step=None):
+        self.path, self.records, self.file = path, [], None
+        if path is None:
+            return
+        size = 0
+        if last_step is not None and Path(path).exists():
+            self.records, size = read_records(path, last_step)
+        self.file = open(path, "ab", buffering=0)  # noqa: SIM115
+        self.file.truncate(size)
+
+    def append(self, record: dict) -> None:
+        """Add a record. It is the operating system's at once, so that even a killed process leaves it."""
+        self.records.append(record)
+        if self.file is not None:
+            with naming(self.path):
+                self.file.write(json.dumps(record).encode() + b"\n")
+
+    def sync(self) -> None:
+        """Force the records to the disk, before a checkpoint says that they are there."""
+        if self.file is not None:
+            with naming(self.path):
+                os.fsync(self.file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.file is not None:
+            self.file.close()
+
+
+@contextmanager
+def naming(path):
+    """Give an OSError of a write, which does not know its file, the file's name."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(error.errno, f"cannot write: {error.strerror}", str(path)) from error

@@ -1,0 +1,185 @@
+"""Pretraining: predict the next token of random stretches of a text, again and again.
+
+    for each step:
+        draw windows of the text at random places
+        move the weights by the gradient of their loss
+        now and then: evaluate on text held out, write a sample, save a checkpoint
+
+A run that writes to a folder leaves there the model (model.npz, which is also the checkpoint), its metrics
+(metrics.jsonl) and the picture of its losses (loss.png). It can be stopped at any moment, by Ctrl-C or worse, and
+resumed: it ends with the weights, to the bit, of one that was not stopped, and the same metrics but for the seconds.
+"""
+
+import errno
+import math
+import tempfile
+import time
+from pathlib import Path
+
+from minitransformer.language_model import MODEL_FILE, LanguageModel
+from minitransformer.text import Corpus
+from minitransformer.training.checkpoints import Checkpoint, save_checkpoint
+from minitransformer.training.interruption import Interrupt, first_interrupt_waits
+from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve, require_matplotlib
+from minitransformer.training.metrics import METRICS_FILE, MetricsFile
+from minitransformer.training.observer import Observer
+from minitransformer.training.run import Run
+from minitransformer.training.settings import Settings
+from minitransformer.training.step import TrainingDiverged
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C stopped a run after `step` of its steps; `folder` holds its checkpoint, or is None."""
+
+    def __init__(self, step: int, steps: int, folder: Path | None):
+        kept = f"saved in {folder}" if folder else "nothing was saved"
+        super().__init__(f"interrupted after step {step} of {steps}, {kept}")
+        self.step, self.folder = step, folder
+
+
+def pretrain(
+    lm: LanguageModel,
+    corpus: Corpus,
+    settings: Settings | None = None,
+    *,
+    out=None,
+    resume: bool = False,
+    plot: bool = False,
+    observer: Observer | None = None,
+    about: dict | None = None,
+) -> list[dict]:
+    """Train the model of `lm`, in place, on the text of `corpus`. Returns the metrics' records (see metrics.py).
+
+    out        the folder to write to, made where it does not exist; None: nothing is written. A run that is there
+               already is overwritten unless `resume`
+    resume     go on from the checkpoint in `out`, which must be of the same model, text and settings
+    plot       also draw loss.png there, when the run ends or is interrupted
+    observer   is told what happens; None: nobody
+    about      anything that JSON can hold, to be kept in the checkpoint
+
+    Raises ValueError for a text that is too short, or a checkpoint of another run or damaged (ArchiveError); OSError
+    where `out` cannot be written; MissingExtra for `plot` without matplotlib; TrainingDiverged, with the last good
+    checkpoint kept; TrainingInterrupted (a KeyboardInterrupt) at Ctrl-C, when the step is finished and saved. A second
+    Ctrl-C stops at once.
+    """
+    if out is None and (resume or plot):
+        raise ValueError("pretrain: resume and plot need a folder, out")
+    if plot:
+        require_matplotlib()
+    run = Run(lm, corpus, settings or Settings())
+    folder = None if out is None else Path(out)
+    if resume:
+        Checkpoint.read(folder / MODEL_FILE).restore(run)
+    journal = Journal(run, folder, resume=resume, plot=plot, observer=observer or Observer(), about=about or {})
+    with journal, first_interrupt_waits() as interrupt:
+        try:
+            train(run, journal, interrupt, begun=resume)
+        except TrainingDiverged as error:
+            raise error.with_message(f"{error}; {journal.kept()}") from None
+    return journal.metrics.records
+
+
+def train(run: Run, journal: "Journal", interrupt: Interrupt, *, begun: bool) -> None:
+    """Take the steps that are left. Raises TrainingInterrupted if asked to stop before the last."""
+    settings = run.settings
+    clock = time.perf_counter() - run.seconds
+
+    def due(every):
+        return run.step == settings.steps or (every > 0 and run.step % every == 0)
+
+    def write_down(metrics):
+        val_loss = run.evaluate() if run.step == 0 or due(settings.eval_every) else None
+        if val_loss is not None and not math.isfinite(val_loss):
+            raise TrainingDiverged(f"step {run.step}: the validation loss after it is {val_loss}", val_loss)
+        run.seconds = time.perf_counter() - clock
+        journal.record(metrics, val_loss)
+        if settings.sample_every and due(settings.sample_every):
+            journal.sample()
+        if run.step == 0 or due(settings.checkpoint_every):
+            journal.save()
+
+    if not begun:
+        write_down({})
+    while run.step < settings.steps:
+        if interrupt.requested:
+            journal.save()
+            journal.draw()
+            raise TrainingInterrupted(run.step, settings.steps, journal.folder)
+        write_down(run.advance())
+    journal.draw()
+
+
+class Journal:
+    """What a run leaves behind: its metrics, checkpoints and picture, and word to whoever watches.
+
+    `folder` None: the metrics are only remembered.
+    """
+
+    def __init__(self, run, folder, *, resume, plot, observer, about):
+        self.run, self.folder, self.plot, self.observer, self.about = run, folder, plot, observer, about
+        self.saved_step = run.step if resume else None
+        if folder is None:
+            self.metrics = MetricsFile()
+            return
+        make_folder(folder)
+        if not resume:  # an old model beside new metrics would be resumed as what it is not
+            for name in (MODEL_FILE, LOSS_FILE):
+                (folder / name).unlink(missing_ok=True)
+        self.metrics = MetricsFile(folder / METRICS_FILE, run.step if resume else None)
+
+    def __enter__(self):
+        self.observer.start(self.run.step, self.run.settings.steps)
+        return self
+
+    def __exit__(self, *exception):
+        self.observer.stop()
+        self.metrics.close()
+
+    def record(self, metrics: dict, val_loss: float | None) -> None:
+        """Write down the metrics of the step that was just taken."""
+        run = self.run
+        evaluation = {} if val_loss is None else {"val_loss": val_loss}
+        progress = {"tokens": run.step * run.tokens_per_step, "seconds": round(run.seconds, 6)}
+        record = {"step": run.step, **metrics, **evaluation, **progress}
+        run.note(record)
+        self.metrics.append(record)
+        self.observer.record(record)
+
+    def sample(self) -> None:
+        """Show what the model writes now."""
+        self.observer.sample(self.run.step, self.run.sample())
+
+    def save(self) -> None:
+        """Save a checkpoint, after the metrics that belong to it."""
+        if self.folder is not None:
+            self.metrics.sync()
+            save_checkpoint(self.folder / MODEL_FILE, self.run, self.about)
+            self.saved_step = self.run.step
+
+    def draw(self) -> None:
+        """Draw the losses."""
+        if self.plot:
+            draw_loss_curve(self.metrics.records, self.folder / LOSS_FILE, f"training on {self.run.corpus.name}")
+
+    def kept(self) -> str:
+        """Say where the last checkpoint is."""
+        if self.saved_step is None:
+            return "nothing was saved"
+        return f"the last good checkpoint, of step {self.saved_step}, is {self.folder / MODEL_FILE}"
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a run, and remove what a process that was killed left there half written.
+
+    Raises OSError, naming the folder, unless files can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", str(folder)) from None
+    except OSError as error:
+        raise type(error)(error.errno, f"cannot write there: {error.strerror}", str(folder)) from None
+    for leftover in folder.glob(f".{MODEL_FILE}.*.tmp"):
+        leftover.unlink(missing_ok=True)

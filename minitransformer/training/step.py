@@ -1,0 +1,79 @@
+"""One training step: the mean gradient of some batches, clipped, and one move of the optimiser.
+
+**Accumulation.** The loss of a step is the mean over all predicted tokens of all its batches i, n_i of them in batch i:
+
+    L = Σ_i (n_i / n) L_i,   n = Σ_i n_i            (1)
+
+and so is its gradient. Each batch's backward begins with its share n_i/n, and the Parameters add up. Weighting all
+batches alike, 1/A each, is right only when all n_i are equal: with padding they are not, and a token of a short batch
+would count for more.
+
+**Divergence.** A loss or gradient that is NaN or infinite never comes right again, and one step with it makes every
+weight NaN; a gradient too large to be squared leaves AdamW's v infinite, and stops all learning. So they are looked for
+before the step is taken: when TrainingDiverged is raised, the weights are still good.
+"""
+
+import math
+
+import numpy as np
+
+from minitransformer.optim import clip_grad_norm
+from minitransformer.text import IGNORE_INDEX
+
+
+class TrainingDiverged(ArithmeticError):  # noqa: N818
+    """The loss or the gradient is not finite. The weights are those before the step; the gradients are kept.
+
+    loss        the loss of the step, or on the validation split
+    parameter   the name of the parameter with the largest gradient, one that is not finite first; None for the latter
+    gradient    that gradient's largest entry by magnitude
+    """
+
+    def __init__(self, message, loss, parameter=None, gradient=None):
+        super().__init__(message)
+        self.loss, self.parameter, self.gradient = loss, parameter, gradient
+
+    def with_message(self, message):
+        """Return the same with another message: who catches it knows more."""
+        return TrainingDiverged(message, self.loss, self.parameter, self.gradient)
+
+
+def training_step(model, optimizer, batches, *, clip=None, rng=None):
+    """Move the model's parameters once, by the mean gradient of `batches`. Returns (loss, norm of the gradient).
+
+    batches: a list of (inputs, targets), each (B, T) integers. clip: the largest norm of the gradient, or None for no
+    limit; the norm returned is the one before. rng: a numpy Generator turns dropout on.
+    Raises TrainingDiverged, before any parameter is moved, if the loss or the norm is not finite.
+    """
+    counts = [int(np.count_nonzero(targets != IGNORE_INDEX)) for _, targets in batches]
+    total = max(sum(counts), 1)
+    loss = 0.0
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # looked for below, and named
+        for (inputs, targets), count in zip(batches, counts, strict=True):
+            batch_loss, backward = model.loss(inputs, targets, rng=rng)
+            backward(count / total)  # (1)
+            loss += float(batch_loss) * (count / total)  # (1)
+        norm = clip_grad_norm(model.parameters(), math.inf if clip is None else clip)
+    if not (math.isfinite(loss) and math.isfinite(norm) and can_be_squared(model, norm, clip)):
+        parameter, gradient = largest_gradient(model)
+        message = f"the loss is {loss:.4g} and the largest gradient {gradient:.4g}, in {parameter}"
+        raise TrainingDiverged(message, loss, parameter, gradient)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss, norm
+
+
+def can_be_squared(model, norm, clip) -> bool:
+    """Whether AdamW's v can hold the squares of a gradient of this norm, once clipped: an infinite v moves nothing."""
+    clipped = norm if clip is None else min(norm, clip)
+    return clipped * clipped <= float(np.finfo(model.parameters()[0].data.dtype).max)
+
+
+def largest_gradient(model):
+    """Return (name, entry) of the parameter whose gradient has the largest entry; a NaN is larger than anything."""
+    entries = {}
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            flat = parameter.grad.ravel()
+            entries[name] = float(flat[np.argmax(np.abs(flat))])  # argmax takes the first NaN, if there is one
+    return max(entries.items(), key=lambda item: math.inf if math.isnan(item[1]) else abs(item[1]))

@@ -1,0 +1,310 @@
+"""Checkpoints: what they hold, what they refuse, and what a crash leaves of them."""
+
+import errno
+import json
+import os
+import warnings
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, weights, without_seconds
+
+from minitransformer import CharTokenizer, LanguageModel
+from minitransformer.archive import ArchiveError, load_archive, save_archive
+from minitransformer.text import Corpus
+from minitransformer.training import pretrain
+from minitransformer.training.checkpoints import Checkpoint, save_checkpoint
+from minitransformer.training.run import Run
+
+FINISHED = replace(SETTINGS, steps=5)
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A folder with a finished run of FINISHED."""
+    pretrain(small_lm(), small_corpus(), FINISHED, out=tmp_path)
+    return tmp_path
+
+
+def resume(folder, lm=None, corpus=None, settings=FINISHED):
+    """Resume the run in `folder`, with another model, text or settings."""
+    return pretrain(lm or small_lm(), corpus or small_corpus(), settings, out=folder, resume=True)
+
+
+# What a checkpoint holds.
+
+
+def test_a_checkpoint_is_a_language_models_file(tmp_path):
+    lm = small_lm()
+    pretrain(lm, small_corpus(), FINISHED, out=tmp_path)
+    loaded = LanguageModel.load(tmp_path / "model.npz")
+    assert_same_weights(loaded, lm)
+    assert loaded.model.config == lm.model.config
+    assert loaded.tokenizer.to_dict() == lm.tokenizer.to_dict()
+
+
+def test_a_checkpoint_holds_all_that_a_step_changes(tmp_path):
+    run = Run(small_lm(), small_corpus(), SETTINGS)
+    for _ in range(4):
+        run.advance()
+    save_checkpoint(tmp_path / "model.npz", run, {"text": None})
+    restored = Run(small_lm(seed=1), small_corpus(), SETTINGS)
+    Checkpoint.read(tmp_path / "model.npz").restore(restored)
+    assert_same_weights(restored.lm, run.lm)
+    assert restored.step == 4
+    for name in ("batch_rng", "dropout_rng"):
+        assert getattr(restored, name).bit_generator.state == getattr(run, name).bit_generator.state
+    for (t, m, v), (t_now, m_now, v_now) in zip(run.optimizer.state, restored.optimizer.state, strict=True):
+        assert t == t_now == 4
+        assert m.any() and np.array_equal(m, m_now) and np.array_equal(v, v_now)
+    for run_now in (run, restored):
+        assert [run_now.advance()["loss"] for _ in range(3)]
+    assert_same_weights(restored.lm, run.lm)
+
+
+def test_a_frozen_parameter_has_no_averages_and_stays_frozen_in_time(tmp_path):
+    lms = [small_lm(), small_lm(), small_lm(seed=1)]
+    for lm in lms:
+        lm.model.blocks[0].attention.w_q.weight.requires_grad = False
+    before = weights(lms[0])["blocks.0.attention.w_q.weight"]
+    pretrain(lms[0], small_corpus(), SETTINGS)
+    with pytest.raises(ZeroDivisionError):
+        pretrain(lms[1], small_corpus(), SETTINGS, out=tmp_path, observer=At(7, lambda: 1 / 0))
+    pretrain(lms[2], small_corpus(), SETTINGS, out=tmp_path, resume=True)
+    assert_same_weights(lms[0], lms[2])
+    assert np.array_equal(weights(lms[2])["blocks.0.attention.w_q.weight"], before)
+
+
+def test_a_checkpoint_holds_no_pickles(finished):
+    with zipfile.ZipFile(finished / "model.npz") as archive:
+        for name in archive.namelist():
+            assert b"'descr': '|O'" not in archive.read(name)[:200]
+    with np.load(finished / "model.npz", allow_pickle=False) as members:
+        assert all(members[name].dtype.kind in "fu" for name in members.files)
+
+
+def test_a_finished_run_has_nothing_left_to_resume(finished):
+    before = (finished / "model.npz").read_bytes()
+    lm = small_lm(seed=1)
+    records = resume(finished, lm)
+    assert_same_weights(lm, LanguageModel.load(finished / "model.npz"))
+    assert [record["step"] for record in records] == list(range(6))
+    assert (finished / "model.npz").read_bytes() == before
+
+
+# What it refuses.
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ({"d_model": 16}, "d_model was 8, and now is 16"),
+        ({"n_heads": 4}, "n_heads was 2, and now is 4"),
+        ({"dropout": 0.2}, "dropout was 0.1, and now is 0.2"),
+        ({"dtype": "float64"}, "dtype was float32, and now is float64"),
+    ],
+)
+def test_another_configuration_is_refused(finished, fields, words):
+    with pytest.raises(ValueError, match=f"model.npz: cannot resume: {words}"):
+        resume(finished, small_lm(**fields))
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ({"lr": 0.02}, "lr was 0.01, and now is 0.02"),
+        ({"steps": 6}, "steps was 5, and now is 6"),
+        ({"seed": 1}, "seed was 0, and now is 1"),
+        ({"betas": (0.9, 0.999)}, r"betas was \(0.9, 0.99\), and now is \(0.9, 0.999\)"),
+        ({"clip": None}, "clip was 1.0, and now is None"),
+    ],
+)
+def test_other_settings_are_refused(finished, fields, words):
+    with pytest.raises(ValueError, match=f"model.npz: cannot resume: {words}"):
+        resume(finished, settings=replace(FINISHED, **fields))
+
+
+def test_another_text_is_refused_though_only_one_letter_differs(finished):
+    ids = small_corpus().train_ids.copy()
+    ids[700] = (ids[700] + 1) % 5
+    corpus = Corpus(ids, small_corpus().val_ids, "other text", len(TEXT))
+    with pytest.raises(
+        ValueError, match=r"cannot resume: the text was small text \(\d+ \+ \d+ tokens\), and now is an"
+    ):
+        resume(finished, corpus=corpus)
+
+
+@pytest.mark.parametrize("what", ["a letter", "the cut"])
+def test_another_validation_split_is_refused(finished, what):
+    corpus = small_corpus()
+    ids, cut = np.concatenate([corpus.train_ids, corpus.val_ids]), len(corpus.train_ids)
+    if what == "a letter":
+        ids[-1] = (ids[-1] + 1) % 5
+    else:
+        cut -= 9
+    other = Corpus(ids[:cut], ids[cut:], "other", len(TEXT))
+    with pytest.raises(ValueError, match="now is another, other"):
+        resume(finished, corpus=other)
+
+
+def test_another_tokenizer_is_refused(finished):
+    lm = small_lm()
+    lm.tokenizer = CharTokenizer("".join(sorted(set(TEXT)))[:-1] + "Z")
+    with pytest.raises(
+        ValueError, match=r"the tokenizer was char \(14 tokens\), and now is another char \(14 tokens\)"
+    ):
+        resume(finished, lm)
+
+
+def test_a_model_without_training_state_cannot_be_resumed(tmp_path):
+    small_lm().save(tmp_path / "model.npz")
+    with pytest.raises(ArchiveError, match=r"model.npz: holds no state of a training run to resume"):
+        resume(tmp_path)
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"model\.npz"):
+        resume(tmp_path)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.9, 0.999])
+def test_a_truncated_checkpoint_is_refused(finished, part):
+    path = finished / "model.npz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * part)])
+    with pytest.raises(ArchiveError, match=r"model\.npz: .*(truncated|damaged)"):
+        resume(finished)
+
+
+@pytest.mark.parametrize("content", [b"not an archive", b"PK\x03\x04 but no more", b"\x80\x04K\x01."])
+def test_a_foreign_file_is_refused(finished, content):
+    (finished / "model.npz").write_bytes(content)
+    with pytest.raises(ArchiveError, match=r"model\.npz: not a model or checkpoint of minitransformer"):
+        resume(finished)
+
+
+def rewrite(path, change):
+    """Save the archive at `path` again after change(arrays, description)."""
+    arrays, description = load_archive(path)
+    change(arrays, description)
+    save_archive(path, arrays, description)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda arrays, d: d["training"].pop("random"), "its training state is damaged .*random"),
+        (lambda arrays, d: d["training"].pop("settings"), "does not make a training run .*settings"),
+        (lambda arrays, d: d["training"]["settings"].update(steps=-1), "does not make a training run .*steps must be"),
+        (
+            lambda arrays, d: d["training"]["random"]["batches"].update(bit_generator="MT19937"),
+            "its random state does not fit",
+        ),
+        (lambda arrays, d: d.update(training=3), "does not make a training run"),
+        (lambda arrays, d: arrays.pop("optimizer.m.ln_final.beta"), "its training state is damaged .*ln_final.beta"),
+        (
+            lambda arrays, d: arrays.update({"optimizer.v.ln_final.beta": np.zeros(3, np.float32)}),
+            "the optimiser's averages of ln_final.beta are not like it",
+        ),
+        (
+            lambda arrays, d: arrays.update({"optimizer.m.ln_final.beta": np.zeros(8)}),
+            "the optimiser's averages of ln_final.beta are not like it",
+        ),
+        (lambda arrays, d: arrays.pop("parameters.ln_final.beta"), "lacks parameter ln_final.beta"),
+    ],
+)
+def test_a_checkpoint_whose_parts_do_not_fit_is_refused(finished, change, words):
+    rewrite(finished / "model.npz", change)
+    with pytest.raises(ArchiveError, match=f"model.npz: .*({words})"):
+        resume(finished)
+
+
+def test_another_environment_is_warned_of_in_one_line(finished):
+    def change(arrays, description):
+        description["training"]["environment"].update(NumPy="1.0", threads="64 cores")
+
+    rewrite(finished / "model.npz", change)
+    with pytest.warns(UserWarning, match=r"last bits .* may differ .*NumPy was 1\.0, and now is .*; threads was 64 c"):
+        resume(finished)
+
+
+def test_the_same_environment_is_not_warned_of(finished):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        resume(finished)
+
+
+# What a failure leaves.
+
+
+def test_a_new_run_never_leaves_the_old_model_beside_its_own_metrics(finished):
+    (finished / "loss.png").write_text("the old picture")
+    with pytest.raises(ZeroDivisionError):
+        pretrain(small_lm(), small_corpus(), SETTINGS, out=finished, observer=At(0, lambda: 1 / 0))
+    assert [path.name for path in finished.iterdir()] == ["metrics.jsonl"]
+
+
+def fail_at_step(monkeypatch, function, step):
+    """Return an observer from whose `step` on os.`function` fails as on a full disk."""
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return At(step, lambda: monkeypatch.setattr(os, function, full))
+
+
+@pytest.mark.parametrize("function, file", [("fsync", "metrics.jsonl"), ("replace", "model.npz")])
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch, function, file):
+    with pytest.raises(OSError, match=f"cannot write: No space left on device.*{file}"):
+        observer = fail_at_step(monkeypatch, function, 8)
+        pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, observer=observer)
+    monkeypatch.undo()
+    assert Checkpoint.read(tmp_path / "model.npz").training["step"] == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "model.npz"]
+    resumed, whole = small_lm(), small_lm()
+    records = pretrain(resumed, small_corpus(), SETTINGS, out=tmp_path, resume=True)
+    assert without_seconds(records) == without_seconds(pretrain(whole, small_corpus(), SETTINGS))
+    assert_same_weights(resumed, whole)
+
+
+def test_a_full_disk_while_the_arrays_are_written_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    def savez(file, **members):
+        file.write(b"PK half of it")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match=r"cannot write: No space left on device.*model\.npz"):
+        observer = At(8, lambda: monkeypatch.setattr(np, "savez", savez))
+        pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, observer=observer)
+    assert Checkpoint.read(tmp_path / "model.npz").training["step"] == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "model.npz"]
+
+
+def test_what_a_killed_process_left_half_written_is_removed(finished):
+    leftover = finished / ".model.npz.4711.tmp"
+    leftover.write_bytes(b"half")
+    resume(finished)
+    assert not leftover.exists()
+
+
+def test_a_file_in_the_folders_place_is_named(tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(NotADirectoryError, match=r"is a file, not a folder.*out"):
+        pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path / "out")
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def read_only(*arguments, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "something inside")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    with pytest.raises(PermissionError, match=r"cannot write there: Permission denied.*out"):
+        pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path / "out", observer=At(0, pytest.fail))
+
+
+def test_the_description_is_json_with_the_settings_and_the_fingerprint(finished):
+    training = load_archive(finished / "model.npz")[1]["training"]
+    assert training["settings"] == json.loads(json.dumps(FINISHED.to_dict()))
+    assert training["corpus"]["training_tokens"] == len(small_corpus().train_ids)
+    assert training["last"]["step"] == 5 and training["best"]["val_loss"] <= training["last"]["val_loss"]

@@ -1,0 +1,448 @@
+"""The command line: what `train` and `info` do, and that whatever goes wrong is one line."""
+
+import errno
+import io
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from small_runs import TEXT, At, assert_same_weights, small_lm, without_seconds
+
+from minitransformer import LanguageModel, commands
+from minitransformer.archive import load_archive
+from minitransformer.cli import build_parser, describe, main
+from minitransformer.commands import train
+from minitransformer.training import Settings, read_metrics
+from minitransformer.training.checkpoints import Checkpoint
+
+SMALL = shlex.split(
+    "--layers 1 --heads 2 --width 8 --context 8 --steps 12 --batch-size 3 --sample-every 0 --eval-every 4"
+)
+PLAIN = ["--quiet", "--no-plot"]
+
+
+@pytest.fixture
+def text(tmp_path):
+    """The path of a small text."""
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture
+def out(tmp_path):
+    """The path of a folder that is not there yet."""
+    return tmp_path / "run"
+
+
+def begin(text, out, *more):
+    """Return the arguments of a small run."""
+    return ["train", "--text", str(text), "--out", str(out), *SMALL, *PLAIN, *more]
+
+
+def assert_one_line(capsys, status, expected, words):
+    """Assert on the exit status, and on a single line on standard error, which matches `words`."""
+    said = capsys.readouterr()
+    assert status == expected
+    assert said.out == ""
+    assert re.fullmatch(rf"minitransformer: [^\n]*{words}[^\n]*\n", said.err), said.err
+
+
+# Help.
+
+
+def test_without_a_command_the_help_teaches(capsys):
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    for name in commands.NAMES:
+        assert re.search(rf"^    {name} +\w+", shown, re.MULTILINE)
+    assert "minitransformer train --text book.txt" in shown
+
+
+@pytest.mark.parametrize("name", commands.NAMES)
+def test_every_command_has_help_with_examples(capsys, name):
+    assert main([name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert f"minitransformer {name}" in shown and "--traceback" in shown
+
+
+def test_the_version_is_printed(capsys):
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"minitransformer \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_the_command_line_loads_no_extra():
+    code = "import sys, minitransformer.cli as c; c.build_parser(); print(*{'matplotlib', 'tqdm'} & set(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "\n"
+
+
+# Training.
+
+
+def test_train_writes_a_model_its_metrics_and_a_picture(capsys, text, out):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("tqdm")
+    assert main([argument for argument in begin(text, out) if argument not in PLAIN]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{out / 'model.npz'}\n"
+    for words in ("training a tokenizer (char)", f"tokenizing {text}", "14 (char)", "MFLOP a token", "step    12: "):
+        assert words in said.err
+    assert re.search(r"finished after 12 steps, validation loss 2\.\d{4}, \d+\.\d ms a step", said.err)
+    assert sorted(path.name for path in out.iterdir()) == ["loss.png", "metrics.jsonl", "model.npz"]
+    assert len(without_seconds(out / "metrics.jsonl")) == 13
+    lm = LanguageModel.load(out / "model.npz")
+    assert lm.generate("cat", 5).startswith("cat")
+
+
+def test_several_files_and_standard_input_are_one_text(monkeypatch, tmp_path, text, out):
+    half = len(TEXT) // 2
+    (tmp_path / "first.txt").write_text(TEXT[:half])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT[half:].encode())))
+    assert main(begin(text, out)) == 0
+    assert (
+        main(["train", "--text", str(tmp_path / "first.txt"), "-", "--out", str(tmp_path / "b"), *SMALL, *PLAIN]) == 0
+    )
+    assert_same_weights(LanguageModel.load(out / "model.npz"), LanguageModel.load(tmp_path / "b" / "model.npz"))
+
+
+@pytest.mark.parametrize("kind, vocab_size", [("byte", 256), ("bpe", 270)])
+def test_other_tokenizers_can_be_chosen(text, out, kind, vocab_size):
+    more = ["--vocab-size", "270"] if kind == "bpe" else []
+    assert main(begin(text, out, "--tokenizer", kind, *more)) == 0
+    lm = LanguageModel.load(out / "model.npz")
+    assert (lm.tokenizer.kind, lm.model.config.vocab_size) == (kind, vocab_size)
+
+
+def test_every_option_reaches_the_model_or_the_settings(text, out):
+    options = """--kv-heads 1 --head-width 6 --ff 20 --norm rms_norm --feed-forward swiglu --positions rotary --no-bias
+        --untied --dropout 0.25 --dtype float64 --accumulate 2 --lr 0.01 --min-lr 0.002 --warmup 3 --beta1 0.8
+        --beta2 0.95 --weight-decay 0.2 --clip 0 --eval-tokens 0 --checkpoint-every 3 --prompt cat --seed 5"""
+    assert main(begin(text, out, *shlex.split(options))) == 0
+    description = load_archive(out / "model.npz")[1]
+    config = {
+        "vocab_size": 14, "context": 8, "d_model": 8, "n_heads": 2, "n_layers": 1, "d_ff": 20, "n_kv_heads": 1,
+        "d_head": 6, "norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary", "bias": False,
+        "tie_embeddings": False, "dropout": 0.25, "dtype": "float64",
+    }  # fmt: skip
+    assert description["config"] == description["config"] | config
+    assert Settings(**description["training"]["settings"]) == Settings(
+        steps=12, batch_size=3, accumulate=2, lr=0.01, min_lr=0.002, warmup=3, betas=(0.8, 0.95), weight_decay=0.2,
+        clip=None, eval_every=4, eval_tokens=None, checkpoint_every=3, sample_every=0, sample_prompt="cat", seed=5,
+    )  # fmt: skip
+
+
+def test_the_seed_decides_the_weights_that_training_begins_with(text, tmp_path):
+    for seed in ("0", "1"):
+        assert main(begin(text, tmp_path / seed, "--seed", seed)) == 0
+    first, second = (read_metrics(tmp_path / seed / "metrics.jsonl")[0]["val_loss"] for seed in ("0", "1"))
+    assert first != second
+
+
+def test_the_help_spells_out_nanogpts_recipe():
+    command = train.EPILOG.split("medians of three seeds):\n")[1].split("\n\n")[0].replace("\\\n", " ")
+    arguments = build_parser().parse_args(shlex.split(command)[1:])
+    config, settings = train.given_config(arguments, None), train.given_settings(arguments, None)
+    model = (config.n_layers, config.n_heads, config.d_model, config.context, config.hidden_width, config.bias)
+    assert model == (4, 4, 128, 64, 512, True)
+    assert (config.feed_forward, config.tie_embeddings, config.dropout) == ("gelu", True, 0.0)
+    assert (settings.steps, settings.batch_size, settings.accumulate, settings.seed) == (2000, 12, 1, 0)
+    assert (settings.lr, settings.final_lr, settings.warmup_steps, settings.clip) == (1e-3, 1e-4, 100, 1.0)
+    assert (settings.betas, settings.weight_decay) == ((0.9, 0.99), 0.1)
+    assert arguments.tokenizer == "char"
+
+
+# Existing runs, and resuming.
+
+
+def test_a_run_is_not_overwritten_unless_told_to(capsys, text, out):
+    assert main(begin(text, out)) == 0
+    before = (out / "model.npz").read_bytes()
+    capsys.readouterr()
+    words = (
+        "error: .*run: holds a run already; --resume goes on with it, --force overwrites it, or choose another --out"
+    )
+    assert_one_line(capsys, main(begin(text, out, "--seed", "1")), 1, words)
+    assert (out / "model.npz").read_bytes() == before
+    assert main(begin(text, out, "--seed", "1", "--force")) == 0
+    assert load_archive(out / "model.npz")[1]["training"]["settings"]["seed"] == 1
+
+
+def test_resume_needs_a_run(capsys, text, out):
+    words = "error: .*run: there is no model.npz to resume from; begin without --resume"
+    assert_one_line(capsys, main(begin(text, out, "--resume")), 1, words)
+
+
+@pytest.fixture
+def interrupted(monkeypatch, capsys, text, out):
+    """Train until Ctrl-C at step 7, and return the line on standard error."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(train, "Observer", lambda: At(7, lambda: signal.raise_signal(signal.SIGINT)))
+    assert main(begin(text, out, "--dropout", "0.1")) == 130
+    signal.signal(signal.SIGINT, before)
+    monkeypatch.undo()
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    return said.err
+
+
+def test_ctrl_c_is_one_line_that_says_how_to_go_on(interrupted, tmp_path, text, out):
+    assert interrupted == (
+        f"minitransformer: interrupted after step 7 of 12, saved in {out}; "
+        f"go on with: minitransformer train --out {out} --resume\n"
+    )
+    command = interrupted.split("go on with: ")[1]
+    assert main([*shlex.split(command)[1:], *PLAIN]) == 0
+    assert main(begin(text, tmp_path / "whole", "--dropout", "0.1")) == 0
+    assert_same_weights(LanguageModel.load(out / "model.npz"), LanguageModel.load(tmp_path / "whole" / "model.npz"))
+    assert without_seconds(out / "metrics.jsonl") == without_seconds(tmp_path / "whole" / "metrics.jsonl")
+
+
+def test_the_whole_command_may_be_repeated_to_resume(monkeypatch, interrupted, text, out):
+    monkeypatch.setattr(train, "make_tokenizer", pytest.fail)  # the checkpoint has it
+    assert main(begin(text, out, "--dropout", "0.1", "--resume")) == 0
+    assert Checkpoint.read(out / "model.npz").training["step"] == 12
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ("--lr 0.5", "lr was 0.001, and now is 0.5"),
+        ("--layers 2", "--layers was 1, and now is 2"),
+        ("--untied", "tie_embeddings was True, and now is False"),
+        ("--beta2 0.5", r"--beta1 and --beta2 was \(0.9, 0.99\), and now is \(0.9, 0.5\)"),
+        ("--tokenizer byte", "--tokenizer was char, and now is byte"),
+        ("--vocab-size 300", "--vocab-size was None, and now is 300"),
+    ],
+)
+def test_resuming_with_other_options_is_refused(capsys, interrupted, out, options, words):
+    status = main(["train", "--out", str(out), "--resume", *PLAIN, *shlex.split(options)])
+    assert_one_line(capsys, status, 1, f"error: .*model.npz: cannot resume: ({words})")
+
+
+def test_resuming_with_another_text_is_refused(capsys, interrupted, text, out):
+    text.write_text(TEXT.replace("cat", "tac", 1))
+    status = main(["train", "--out", str(out), "--resume", *PLAIN])
+    assert_one_line(capsys, status, 1, "error: .*model.npz: cannot resume: the text was .*, and now is another, .*")
+
+
+def test_resuming_standard_input_asks_for_it_again(monkeypatch, capsys, out):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
+    monkeypatch.setattr(train, "Observer", lambda: At(7, lambda: signal.raise_signal(signal.SIGINT)))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert main(begin("-", out)) == 130
+    signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err.endswith(f"go on with: minitransformer train --out {out} --resume --text -\n")
+
+
+# What goes wrong.
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (None, "text.txt: No such file or directory"),
+        (b"", "text.txt: is empty"),
+        (b"a cat", r"text.txt: the training split has 4 tokens, but a context of 8 needs at least 9"),
+        (b"a cat sat on the mat " * 3 + b"\xff!", "text.txt: not UTF-8 text: byte 0xff at position 63"),
+    ],
+)
+def test_a_text_that_cannot_be_trained_on_is_one_line(capsys, text, out, content, words):
+    text.unlink()
+    if content is not None:
+        text.write_bytes(content)
+    assert_one_line(capsys, main(begin(text, out)), 1, f"error: .*{words}")
+    assert not (out / "model.npz").exists()
+
+
+@pytest.mark.parametrize(
+    "options, status, words",
+    [
+        ("--heads 3", 1, "--heads 3 does not divide --width 8; give --head-width as well"),
+        ("--heads 2 --kv-heads 4", 1, "--kv-heads 4 does not divide --heads 2"),
+        ("--width -8", 1, "--width must be at least 1, not -8"),
+        ("--dropout 1.5", 1, "dropout .*must be at least 0 and less than 1, not 1.5"),
+        ("--norm batch_norm", 2, "argument --norm: invalid choice: 'batch_norm'"),
+        ("--steps 0", 1, "steps must be at least 1, not 0"),
+        ("--steps many", 2, "argument --steps: invalid int value: 'many'"),
+        ("--batch-size 0", 1, "--batch-size must be at least 1, not 0"),
+        ("--warmup 12", 1, "warmup must be less than steps, 12, not 12"),
+        ("--lr nan", 1, "lr must be positive, not nan"),
+        ("--vocab-size 300", 1, "--vocab-size is for --tokenizer bpe; that of char follows from the text"),
+        ("--tokenizer bpe --vocab-size 100", 1, "vocab_size must be at least 256"),
+        ("--prompt Q", 1, "the sample prompt: unknown character 'Q'"),
+        ("--bogus", 2, r"unrecognized arguments: --bogus \(see minitransformer --help\)"),
+        ("--resume --force", 2, "argument --force: not allowed with argument --resume"),
+    ],
+)
+def test_options_that_cannot_be_are_one_line(capsys, text, out, options, status, words):
+    assert_one_line(capsys, main(begin(text, out, *shlex.split(options))), status, f"error: .*({words})")
+    assert not (out / "model.npz").exists()
+
+
+def test_an_unknown_command_is_one_line(capsys):
+    assert_one_line(capsys, main(["tarin"]), 2, "error: argument COMMAND: invalid choice: 'tarin'")
+
+
+def test_a_file_in_the_folders_place_is_one_line_before_any_work(monkeypatch, capsys, text, out):
+    monkeypatch.setattr(train, "make_tokenizer", pytest.fail)
+    out.write_text("a file")
+    assert_one_line(capsys, main(begin(text, out)), 1, "error: .*run: is a file, not a folder")
+    assert_one_line(capsys, main(begin(text, out / "below")), 1, "error: .*below: cannot write there: Not a directory")
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(monkeypatch, capsys, text, out):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(train, "Observer", lambda: At(8, lambda: monkeypatch.setattr(os, "replace", full)))
+    status = main(begin(text, out, "--checkpoint-every", "5"))
+    assert_one_line(capsys, status, 1, "error: .*model.npz: cannot write: No space left on device; nothing was changed")
+    assert Checkpoint.read(out / "model.npz").training["step"] == 5
+
+
+def test_a_run_that_diverges_is_one_line(monkeypatch, capsys, text, out):
+    options = "--lr 1e18 --min-lr 0 --warmup 0 --clip 0 --weight-decay 0 --steps 200"
+    status = main(begin(text, out, *shlex.split(options)))
+    words = r"error: step \d+: the loss is .* and the largest gradient .* in .*; its batch is the windows at tokens"
+    assert_one_line(capsys, status, 1, words)
+
+
+@pytest.mark.parametrize(
+    "package, options, instead", [("tqdm", ["--no-plot"], "--quiet"), ("matplotlib", ["--quiet"], "--no-plot")]
+)
+def test_a_missing_extra_is_one_line(monkeypatch, capsys, text, out, package, options, instead):
+    monkeypatch.setitem(sys.modules, package, None)
+    arguments = [argument for argument in begin(text, out) if argument not in PLAIN] + options
+    words = rf'error: {package} is not installed: install it with pip install "minitransformer\[app\]", or .*{instead}'
+    assert_one_line(capsys, main(arguments), 1, words)
+    assert not out.exists()
+
+
+def test_without_extras_plain_training_works(monkeypatch, text, out):
+    for package in ("tqdm", "matplotlib"):
+        monkeypatch.setitem(sys.modules, package, None)
+    assert main(begin(text, out)) == 0
+
+
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (MemoryError("Unable to allocate 3 TiB"), "error: Unable to allocate 3 TiB"),
+        (MemoryError(), "error: MemoryError"),
+        (ValueError("two\nlines"), "error: two lines"),
+        (KeyError("oops"), r"error: internal error, please report it: KeyError: 'oops' \(--traceback shows where\)"),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), "error: x: Permission denied"),
+    ],
+)
+def test_whatever_goes_wrong_is_one_line(monkeypatch, capsys, error, words):
+    def run(arguments):
+        raise error
+
+    monkeypatch.setattr(train, "run", run)
+    assert_one_line(capsys, main(["train"]), 1, words)
+    assert "\n" not in describe(error)
+    with pytest.raises(type(error)):
+        main(["train", "--traceback"])
+
+
+def test_ctrl_c_before_training_is_one_line(monkeypatch, capsys, text, out):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "tokenize_corpus", interrupt)
+    assert_one_line(capsys, main(begin(text, out)), 130, "interrupted; nothing was saved")
+
+
+def test_a_warning_is_one_line(monkeypatch, capsys):
+    def run(arguments):
+        warnings.warn("something\nis odd", stacklevel=1)
+        return 0
+
+    monkeypatch.setattr(train, "run", run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert main(["train"]) == 0
+    assert capsys.readouterr().err == "minitransformer: warning: something is odd\n"
+
+
+# In a process of its own.
+
+
+@contextmanager
+def started(*arguments):
+    """Run `python -m minitransformer` with these arguments while the block lasts."""
+    command = [sys.executable, "-m", "minitransformer", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_sigint_ends_the_process_with_130_and_one_line(text, out):
+    with started(*begin(text, out, *shlex.split("--steps 100000 --checkpoint-every 0 --eval-every 0"))) as process:
+        while not (out / "model.npz").exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        shown, said = process.communicate(timeout=60)
+    assert (process.returncode, shown) == (130, "")
+    assert re.fullmatch(r"minitransformer: interrupted after step \d+ of 100000, saved in .* --resume\n", said)
+
+
+def test_a_reader_that_stops_reading_is_no_error(tmp_path):
+    small_lm().save(tmp_path / "model.npz")
+    with started("info", tmp_path) as process:
+        process.stdout.close()
+        assert process.wait(timeout=60) == 141
+        assert process.stderr.read() == ""
+
+
+# What a model is.
+
+
+def test_info_says_what_a_model_is(capsys, text, out):
+    assert main(begin(text, out)) == 0
+    capsys.readouterr()
+    assert main(["info", str(out)]) == 0
+    shown = capsys.readouterr().out
+    lm = LanguageModel.load(out / "model.npz")
+    assert f"{lm.model.n_parameters():,} parameters" in shown
+    assert re.search(r"blocks\.\*\.attention\.w_q\.weight +8 × 8 +1 +64 +\d\.\d%", shown)
+    assert re.search(r"training +step 12 of 12, .* on .*text\.txt", shown)
+    assert "tokenizer   char, 14 tokens" in shown
+
+
+def test_infos_numbers_add_up(capsys, tmp_path):
+    lm = small_lm(n_layers=3, tie_embeddings=False, norm="rms_norm", n_kv_heads=1)
+    lm.save(tmp_path / "some.npz")
+    assert main(["info", str(tmp_path / "some.npz"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["parameters"] == sum(np.prod(e["shape"], dtype=int) * e["times"] for e in facts["components"])
+    assert facts["parameters"] == lm.model.n_parameters() == facts["bytes"] // 4
+    assert facts["flops_per_token"] == lm.model.flops_per_token()
+    assert facts["config"] == lm.model.config.to_dict()
+    assert facts["training"] is None
+
+
+def test_info_of_what_is_no_model_is_one_line(capsys, tmp_path):
+    assert_one_line(capsys, main(["info", str(tmp_path / "none")]), 1, "error: .*none: there is no such file or folder")
+    assert_one_line(capsys, main(["info", str(tmp_path)]), 1, "error: .*: the folder holds no model.npz")
+    path = tmp_path / "model.npz"
+    path.write_text("not a model")
+    assert_one_line(
+        capsys, main(["info", str(path)]), 1, "error: .*model.npz: not a model or checkpoint of minitransformer"
+    )
+    small_lm().save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    assert_one_line(capsys, main(["info", str(path)]), 1, "error: .*model.npz: .*truncated")

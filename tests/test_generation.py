@@ -1,0 +1,361 @@
+"""Generation: the cache against the full forward pass, and sampling against distributions worked out by hand."""
+
+import itertools
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from strategies import configs, random_ids, random_model, rngs
+
+from minitransformer import Config, KeyValueCache, Transformer, generate
+from minitransformer.generation import sample, stream, window_start
+
+FAMILIES = {
+    "gpt2": Config(vocab_size=11, context=8, d_model=12, n_heads=3, feed_forward="gelu_tanh", dtype="float64"),
+    "llama": Config(
+        vocab_size=11,
+        context=8,
+        d_model=12,
+        n_heads=4,
+        n_kv_heads=2,
+        d_head=4,
+        norm="rms_norm",
+        feed_forward="swiglu",
+        positions="rotary",
+        bias=False,
+        tie_embeddings=False,
+        dtype="float64",
+    ),
+    "sinusoidal": Config(vocab_size=11, context=7, d_model=8, n_heads=2, positions="sinusoidal", dtype="float64"),
+}
+
+
+@pytest.fixture(params=FAMILIES)
+def model(request, rng):
+    """A model of each family with random parameters of order 1, in float64."""
+    return random_model(FAMILIES[request.param], rng)
+
+
+class Fixed:
+    """Stands in for a model: whatever the ids, its logits are the same row (V,)."""
+
+    def __init__(self, logits):
+        self.logits = np.asarray(logits, float)
+        self.config = Config(vocab_size=len(logits), context=4)
+
+    def predict(self, ids, *, cache=None, last_only=False):
+        if cache is not None:
+            cache.layers[0].length += ids.shape[-1]
+        return np.broadcast_to(self.logits, (*ids.shape, len(self.logits)))
+
+
+class Recorded:
+    """A model that remembers the logits of each call's last position."""
+
+    def __init__(self, model):
+        self.model, self.config, self.seen = model, model.config, []
+
+    def predict(self, ids, **options):
+        logits = self.model.predict(ids, **options)
+        self.seen.append(logits[..., -1, :])
+        return logits
+
+
+def windows(length, context):
+    """Where the window over `length` tokens starts, by the rule as it is told: a full context drops its oldest half."""
+    start = 0
+    for seen in range(1, length + 1):
+        if seen - start > context:
+            start += max(context // 2, 1)
+    return start
+
+
+# The key-value cache
+
+
+@given(configs(), rngs, st.data())
+def test_cached_logits_equal_the_full_forward_pass_at_every_position(config, rng, data):
+    model, T = random_model(config, rng), config.context
+    ids = random_ids(config, rng, 2, T)
+    cuts = sorted(data.draw(st.sets(st.integers(1, T - 1), max_size=T - 1)))
+    cache, pieces = KeyValueCache(config), []
+    for start, stop in itertools.pairwise([0, *cuts, T]):
+        assert cache.length == start
+        pieces.append(model.predict(ids[:, start:stop], cache=cache))
+    full = model(ids)[0]
+    assert np.allclose(np.concatenate(pieces, axis=1), full, rtol=1e-9, atol=1e-9 * abs(full).max())
+
+
+@given(configs(), rngs, st.integers(1, 12), st.integers(1, 12))
+def test_every_step_sees_the_logits_of_a_full_forward_pass_over_its_window(config, rng, prompt, new):
+    model = Recorded(random_model(config, rng))
+    ids = random_ids(config, rng, 2, prompt)
+    row = generate(model, ids, new, rng=rng)
+    assert row.shape == (2, prompt + new) and np.array_equal(row[:, :prompt], ids)
+    for step, logits in enumerate(model.seen):
+        length = prompt + step
+        window = row[:, windows(length, config.context) : length]
+        expected = model.model(window)[0][:, -1]
+        assert np.allclose(logits, expected, rtol=1e-9, atol=1e-9 * abs(expected).max())
+
+
+@given(configs(), rngs, st.integers(1, 12), st.integers(0, 12), st.sampled_from([0, 0.5, 1, 3.0]), st.booleans())
+def test_the_cache_changes_no_token(config, rng, prompt, new, temperature, batched):
+    model = random_model(config, rng)
+    ids = random_ids(config, rng, *([2] if batched else []), prompt)
+    cached, uncached = (
+        generate(model, ids, new, temperature, rng=np.random.default_rng(7), use_cache=use_cache)
+        for use_cache in (True, False)
+    )
+    assert np.array_equal(cached, uncached)
+
+
+@given(st.integers(1, 40), st.integers(1, 9))
+def test_a_full_context_drops_its_oldest_half(length, context):
+    assert window_start(length, context) == windows(length, context)
+
+
+def test_the_cache_spares_the_work_of_earlier_positions(model):
+    widths = []
+
+    class Counted(Recorded):
+        def predict(self, ids, **options):
+            widths.append(ids.shape[-1])
+            return super().predict(ids, **options)
+
+    context = model.config.context
+    generate(Counted(model), np.arange(3), context)
+    kept = context - context // 2 + 1  # what is left, with the token that no longer fitted
+    assert widths == [3, *[1] * (context - 3), kept, 1]
+
+
+def test_a_cache_that_is_full_says_so(model):
+    cache, context = KeyValueCache(model.config), model.config.context
+    model.predict(np.zeros((1, context - 1), int), cache=cache)
+    with pytest.raises(ValueError, match=f"2 tokens after {context - 1} cached is past the context of {context}"):
+        model.predict(np.zeros((1, 2), int), cache=cache)
+
+
+# Choosing a token
+
+
+def test_greedy_takes_the_likeliest_token(model, rng):
+    ids = generate(model, random_ids(model.config, rng, 2, 3), 12, temperature=0)
+    for length in range(3, 15):
+        window = ids[:, windows(length, model.config.context) : length]
+        assert np.array_equal(ids[:, length], model(window)[0][:, -1].argmax(axis=-1))
+
+
+def expected_distribution(logits, temperature, top_k, top_p):
+    """The probabilities of tokens with different logits in plain Python: sort, keep k, then the first that reach p."""
+    ranked = sorted(range(len(logits)), key=lambda i: -logits[i])[:top_k]
+    powers = {i: math.exp((logits[i] - logits[ranked[0]]) / temperature) for i in ranked}
+    p = {i: power / sum(powers.values()) for i, power in powers.items()}
+    kept, reached = [], 0.0
+    for i in ranked:
+        kept.append(i)
+        reached += p[i]
+        if top_p is not None and reached >= top_p:
+            break
+    return {i: p[i] / sum(p[j] for j in kept) for i in kept}
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
+@pytest.mark.parametrize("top_k", [None, 1, 3, 100])
+@pytest.mark.parametrize("top_p", [None, 0.05, 0.6, 0.97, 1.0])
+def test_frequencies_and_support_are_those_worked_out_by_hand(temperature, top_k, top_p):
+    logits = [0.3, -1.2, 2.0, 1.1, -0.4, 1.7, -3.0]
+    expected = expected_distribution(logits, temperature, top_k, top_p)
+    draws = 20000
+    rows = np.tile(logits, (draws, 1))
+    tokens = sample(rows, temperature=temperature, top_k=top_k, top_p=top_p, rng=np.random.default_rng(3))
+    counts = Counter(tokens.tolist())
+    assert set(counts) <= set(expected)
+    chi_squared = sum((counts[i] - draws * p) ** 2 / (draws * p) for i, p in expected.items())
+    freedom = len(expected) - 1
+    assert chi_squared <= freedom + 5 * math.sqrt(2 * freedom) + 1e-9
+    for i, p in expected.items():
+        assert counts[i] or draws * p < 20
+
+
+@given(rngs, st.integers(1, 12), st.floats(0.05, 20), st.integers(1, 14) | st.none(), st.floats(0.01, 1) | st.none())
+def test_each_token_owns_its_share_of_the_uniform_numbers(rng, V, temperature, top_k, top_p):
+    """With u on a fine grid instead of random, each token comes as often as its probability says."""
+    logits = rng.permutation(np.arange(V) * rng.uniform(0.1, 2)) + rng.normal()
+    expected = expected_distribution(logits.tolist(), temperature, top_k, top_p)
+    grid = 4000
+
+    class Grid:
+        def random(self, shape):
+            return (np.arange(grid) + 0.5) / grid
+
+    rows = np.tile(logits, (grid, 1))
+    counts = Counter(sample(rows, temperature=temperature, top_k=top_k, top_p=top_p, rng=Grid()).tolist())
+    for i in range(V):
+        assert counts[i] == pytest.approx(grid * expected.get(i, 0), abs=1.01)
+
+
+def test_equal_logits_at_the_border_of_top_k_are_all_kept():
+    rows = np.tile([1.0, 3.0, 2.0, 2.0, 0.0], (500, 1))
+    tokens = sample(rows, temperature=1, top_k=2, top_p=None, rng=np.random.default_rng(0))
+    assert set(tokens.tolist()) == {1, 2, 3}
+
+
+def test_top_p_is_applied_to_what_top_k_left():
+    logits = np.log([0.4, 0.3, 0.2, 0.1])
+    tokens = sample(np.tile(logits, (2000, 1)), temperature=1, top_k=2, top_p=0.55, rng=np.random.default_rng(0))
+    assert set(tokens.tolist()) == {0}  # of the two that are left, the first has 4/7
+    tokens = sample(np.tile(logits, (2000, 1)), temperature=1, top_k=2, top_p=0.6, rng=np.random.default_rng(0))
+    assert set(tokens.tolist()) == {0, 1}
+
+
+def test_top_k_of_one_and_a_vanishing_temperature_are_greedy(model, rng):
+    ids = random_ids(model.config, rng, 2, 3)
+    greedy = generate(model, ids, 12, temperature=0)
+    assert np.array_equal(generate(model, ids, 12, top_k=1, rng=rng), greedy)
+    assert np.array_equal(generate(model, ids, 12, top_p=1e-9, rng=rng), greedy)
+    assert np.array_equal(generate(model, ids, 12, temperature=1e-6, rng=rng), greedy)
+
+
+def test_a_temperature_too_small_to_divide_by_is_greedy():
+    rows = np.array([[-2.0, 1.0, 3.0, 2.0], [5.0, -1.0, 3.0, 0.0]])
+    tokens = sample(rows, temperature=5e-324, top_k=None, top_p=None, rng=np.random.default_rng(0))
+    assert tokens.tolist() == [2, 0]
+
+
+@given(rngs, st.floats(-1e4, 1e4))
+def test_a_shift_of_all_logits_changes_no_choice(rng, shift):
+    rows = rng.normal(size=(50, 6))
+    settings = {"temperature": 0.9, "top_k": 4, "top_p": 0.9}
+    first, second = (sample(x, **settings, rng=np.random.default_rng(1)) for x in (rows, rows + shift))
+    assert (first != second).sum() <= 1  # rounding of the shift may move a border past a number
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_logits_that_are_not_finite_are_an_error_and_not_a_token(bad, temperature):
+    with pytest.raises(ValueError, match="the logits are not finite; the model's weights may be"):
+        generate(Fixed([0.0, bad, 1.0]), np.array([0]), 1, temperature)
+
+
+# Seeds and batches
+
+
+def test_the_same_seed_gives_the_same_tokens_and_another_seed_others(model):
+    prompt = np.array([1, 2])
+    first, again, other = (generate(model, prompt, 40, rng=np.random.default_rng(seed)) for seed in (5, 5, 6))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert np.array_equal(generate(model, prompt, 40), generate(model, prompt, 40, rng=np.random.default_rng(0)))
+
+
+def test_more_tokens_begin_with_the_fewer(model):
+    prompt = np.array([3])
+    long = generate(model, prompt, 30, rng=np.random.default_rng(2))
+    assert np.array_equal(generate(model, prompt, 11, rng=np.random.default_rng(2)), long[:12])
+
+
+@given(configs(), rngs, st.integers(1, 8), st.integers(0, 8))
+def test_a_batch_equals_a_loop_when_greedy(config, rng, prompt, new):
+    model = random_model(config, rng)
+    ids = random_ids(config, rng, 3, prompt)
+    batch = generate(model, ids, new, temperature=0)
+    assert np.array_equal(batch, [generate(model, row, new, temperature=0) for row in ids])
+
+
+def test_a_row_of_a_batch_draws_its_own_numbers():
+    tokens = generate(Fixed(np.zeros(50)), np.zeros((2, 1), int), 20, rng=np.random.default_rng(0))
+    assert not np.array_equal(tokens[0], tokens[1])
+
+
+def test_the_stream_yields_the_tokens_of_generate_one_by_one(model, rng):
+    ids = random_ids(model.config, rng, 2, 3)
+    tokens = list(stream(model, ids, 10, rng=np.random.default_rng(4)))
+    assert [token.shape for token in tokens] == [(2,)] * 10
+    whole = generate(model, ids, 10, rng=np.random.default_rng(4))
+    assert np.array_equal(np.stack(tokens, axis=1), whole[:, 3:])
+
+
+def test_the_stream_does_no_step_before_it_is_asked(model):
+    recorded = Recorded(model)
+    tokens = stream(recorded, np.array([1, 2]), 10)
+    assert len(recorded.seen) == 0
+    next(tokens)
+    assert len(recorded.seen) == 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64, np.uint64])
+def test_ids_of_any_integer_dtype_come_back_as_int64_and_none_wraps_around(dtype, rng):
+    """A corpus keeps its ids in the smallest dtype; its own vocabulary fits, the model's may not."""
+    model = random_model(Config(vocab_size=700, context=6, d_model=8, n_heads=2, n_layers=1, dtype="float64"), rng)
+    ids = np.array([1, 2, 3], dtype)
+    result = generate(model, ids, 20)
+    assert ids.tolist() == [1, 2, 3] and result.dtype == np.int64
+    assert np.array_equal(result, generate(model, [1, 2, 3], 20)) and result.max() > 255
+
+
+@example(prompt=40)
+@given(prompt=st.integers(9, 30))
+def test_a_prompt_longer_than_the_context_counts_from_its_window_on(prompt):
+    rng = np.random.default_rng(prompt)
+    model = random_model(FAMILIES["gpt2"], rng)
+    ids = random_ids(model.config, rng, prompt)
+    other = ids.copy()
+    other[: windows(prompt, 8)] = 0
+    assert np.array_equal(generate(model, ids, 9)[prompt:], generate(model, other, 9)[prompt:])
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"temperature": -0.1}, r"temperature must be 0 \(greedy\) or positive, and is -0\.1"),
+        ({"temperature": math.nan}, "temperature must be .* and is nan"),
+        ({"temperature": math.inf}, "temperature must be .* and is inf"),
+        ({"top_k": 0}, "top_k must be at least 1, and is 0"),
+        ({"top_k": -3}, "top_k must be at least 1, and is -3"),
+        ({"top_p": 0}, "top_p must be greater than 0 and at most 1, and is 0"),
+        ({"top_p": 1.01}, r"top_p must be greater than 0 and at most 1, and is 1\.01"),
+        ({"top_p": math.nan}, "top_p must be .* and is nan"),
+        ({"max_new_tokens": -1}, "max_new_tokens must not be negative, and is -1"),
+    ],
+)
+@pytest.mark.parametrize("begin", [generate, stream])
+def test_settings_out_of_range_are_named_before_the_first_token(begin, settings, words):
+    with pytest.raises(ValueError, match=words):
+        begin(Fixed([0.0, 1.0]), np.array([0]), **settings)
+
+
+@pytest.mark.parametrize(
+    "ids, error, words",
+    [
+        (np.array([0, 2]), ValueError, r"id 2 at position \(1,\) is out of range: the vocabulary has 0 … 1"),
+        (np.array([[0, 1], [-1, 1]]), ValueError, r"id -1 at position \(1, 0\) is out of range"),
+        (np.array([0.0, 1.0]), TypeError, "ids must be an array of integers, not dtype float64"),
+        (
+            np.array([], int),
+            ValueError,
+            r"the prompt must be ids \(T,\) or \(B, T\) with at least one token, not \(0,\)",
+        ),
+        (np.zeros((2, 0), int), ValueError, r"at least one token, not \(2, 0\)"),
+        (np.zeros((1, 1, 1), int), ValueError, r"the prompt must be ids \(T,\) or \(B, T\) .* not \(1, 1, 1\)"),
+        (np.array(1), ValueError, r"the prompt must be ids .* not \(\)"),
+    ],
+)
+@pytest.mark.parametrize("begin", [generate, stream])
+def test_ids_that_are_wrong_are_named_before_the_first_token(begin, ids, error, words):
+    with pytest.raises(error, match=words):
+        begin(Fixed([0.0, 1.0]), ids)
+
+
+def test_a_list_of_ids_will_do():
+    assert generate(Fixed([0.0, 1.0]), [0, 1], 2, temperature=0).tolist() == [0, 1, 1, 1]
+
+
+def test_float32_models_generate_too():
+    model = Transformer(Config(vocab_size=9, context=6, d_model=8, n_heads=2), seed=1)
+    assert np.array_equal(generate(model, [1, 2], 12), generate(model, [1, 2], 12, use_cache=False))

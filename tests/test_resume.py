@@ -1,0 +1,295 @@
+"""A run that was interrupted at any moment and resumed ends as one that was not, in every bit."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from small_runs import SETTINGS, At, assert_same_weights, small_corpus, small_lm, without_seconds
+
+from minitransformer import LanguageModel
+from minitransformer.archive import load_archive, save_archive
+from minitransformer.training import TrainingInterrupted, pretrain
+from minitransformer.training.checkpoints import Checkpoint
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """(model, metrics without seconds) of the run of SETTINGS that was not interrupted."""
+    lm = small_lm()
+    return lm, without_seconds(pretrain(lm, small_corpus(), SETTINGS))
+
+
+def fail():
+    """Raise what no training run expects."""
+    raise ZeroDivisionError
+
+
+def assert_ends_alike(folder, whole):
+    """Resume the run in `folder` with a model of other initial weights, and compare its end with the whole run's."""
+    lm = small_lm(seed=1)
+    pretrain(lm, small_corpus(), SETTINGS, out=folder, resume=True)
+    assert_same_weights(lm, whole[0])
+    assert_same_weights(LanguageModel.load(folder / "model.npz"), whole[0])
+    assert without_seconds(folder / "metrics.jsonl") == whole[1]
+
+
+@pytest.mark.parametrize("step", range(SETTINGS.steps + 1))
+def test_a_run_that_failed_at_any_step_resumes_to_the_same_end(tmp_path, whole, step):
+    with pytest.raises(ZeroDivisionError):
+        pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path / "a", observer=At(step, fail))
+    if not step:  # the first record comes before the first checkpoint
+        assert not (tmp_path / "a" / "model.npz").exists()
+        return
+    assert Checkpoint.read(tmp_path / "a" / "model.npz").training["step"] == (step - 1) // 5 * 5
+    assert_ends_alike(tmp_path / "a", whole)
+
+
+def test_a_run_may_be_resumed_many_times(tmp_path, whole):
+    for attempt, step in enumerate((3, 6, 7, 11, 12)):
+        with pytest.raises(ZeroDivisionError):
+            observer = At(step, fail)
+            pretrain(
+                small_lm(seed=attempt), small_corpus(), SETTINGS, out=tmp_path, resume=attempt > 0, observer=observer
+            )
+    assert_ends_alike(tmp_path, whole)
+
+
+def test_metrics_past_the_checkpoint_and_a_torn_line_are_dropped(tmp_path, whole):
+    with pytest.raises(ZeroDivisionError):
+        pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, observer=At(9, fail))
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 10, "loss": 2.')
+    assert_ends_alike(tmp_path, whole)
+
+
+def test_the_seconds_before_an_interruption_count(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, observer=At(8, fail))
+    arrays, description = load_archive(tmp_path / "model.npz")
+    description["training"]["seconds"] = 1000.0
+    save_archive(tmp_path / "model.npz", arrays, description)
+    records = pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, resume=True)
+    assert [record["seconds"] > 1000 for record in records] == [False] * 6 + [True] * 7
+
+
+def test_an_accumulating_llama_like_run_in_double_precision_resumes_alike(tmp_path):
+    fields = {"norm": "rms_norm", "positions": "rotary", "feed_forward": "swiglu", "tie_embeddings": False}
+    settings = replace(SETTINGS, accumulate=3)
+    lms = [small_lm(dtype="float64", seed=seed, n_kv_heads=1, **fields) for seed in (0, 0, 1)]
+    pretrain(lms[0], small_corpus(), settings)
+    with pytest.raises(ZeroDivisionError):
+        pretrain(lms[1], small_corpus(), settings, out=tmp_path, observer=At(8, fail))
+    pretrain(lms[2], small_corpus(), settings, out=tmp_path, resume=True)
+    assert_same_weights(lms[0], lms[2])
+
+
+# Ctrl-C.
+
+
+@contextmanager
+def default_sigint():
+    """Within the block, SIGINT raises KeyboardInterrupt, even if whoever started the tests ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def press_ctrl_c():
+    """Send this process SIGINT."""
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_finishes_the_step_and_saves(tmp_path, whole):
+    with default_sigint(), pytest.raises(TrainingInterrupted) as raised:
+        pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, observer=At(7, press_ctrl_c))
+    assert str(raised.value) == f"interrupted after step 7 of 12, saved in {tmp_path}"
+    assert isinstance(raised.value, KeyboardInterrupt)
+    assert Checkpoint.read(tmp_path / "model.npz").training["step"] == 7
+    assert len(without_seconds(tmp_path / "metrics.jsonl")) == 8
+    assert_ends_alike(tmp_path, whole)
+
+
+def test_ctrl_c_draws_the_picture_too(tmp_path):
+    pytest.importorskip("matplotlib")
+    with default_sigint(), pytest.raises(TrainingInterrupted):
+        pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, plot=True, observer=At(2, press_ctrl_c))
+    assert (tmp_path / "loss.png").exists()
+
+
+def test_ctrl_c_without_a_folder_leaves_the_model_as_the_step_left_it():
+    stopped, shorter = small_lm(), small_lm()
+    with default_sigint(), pytest.raises(TrainingInterrupted, match="after step 7 of 12, nothing was saved"):
+        pretrain(stopped, small_corpus(), SETTINGS, observer=At(7, press_ctrl_c))
+    with pytest.raises(ZeroDivisionError):
+        pretrain(shorter, small_corpus(), SETTINGS, observer=At(7, fail))
+    assert_same_weights(stopped, shorter)
+
+
+def test_ctrl_c_at_the_last_step_changes_nothing(whole):
+    lm = small_lm()
+    with default_sigint():
+        pretrain(lm, small_corpus(), SETTINGS, observer=At(12, press_ctrl_c))
+    assert_same_weights(lm, whole[0])
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path, whole):
+    def press_twice():
+        press_ctrl_c()
+        press_ctrl_c()
+        pytest.fail("the second one must not come back")
+
+    with default_sigint(), pytest.raises(KeyboardInterrupt) as raised:
+        pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, observer=At(7, press_twice))
+    assert not isinstance(raised.value, TrainingInterrupted)
+    assert Checkpoint.read(tmp_path / "model.npz").training["step"] == 5
+    assert_ends_alike(tmp_path, whole)
+
+
+def test_a_run_leaves_the_handler_of_signals_as_it_was():
+    with default_sigint():
+        pretrain(small_lm(), small_corpus(), SETTINGS)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_run_in_another_thread_leaves_signals_alone(whole):
+    lm = small_lm()
+    thread = threading.Thread(target=pretrain, args=(lm, small_corpus(), SETTINGS))
+    thread.start()
+    thread.join()
+    assert_same_weights(lm, whole[0])
+
+
+# Real processes and real signals. Each process runs SETTINGS with a checkpoint at every step, and can be told to kill
+# itself when it calls a function for the nth time: before, half way through, or after.
+
+PROGRAM = """
+import os, signal, sys, time
+from dataclasses import replace
+sys.path.insert(0, sys.argv[1])
+from small_runs import SETTINGS, small_corpus, small_lm
+import numpy as np
+from minitransformer.training import Observer, pretrain
+
+out, resume, place = sys.argv[2], sys.argv[3] == "resume", sys.argv[4]
+count, slow = int(sys.argv[5]), float(sys.argv[6])
+calls = 0
+
+def deadly(function, when):
+    def replacement(*arguments, **options):
+        global calls
+        calls += 1
+        if calls == count and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if calls == count and when == "within":
+            arguments[0].write(b"PK and half of the arrays")
+            arguments[0].flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = function(*arguments, **options)
+        if calls == count and when == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    return replacement
+
+if place != "nowhere":
+    name, when = place.split(":")
+    module = np if name == "savez" else os
+    setattr(module, name, deadly(getattr(module, name), when))
+
+class Slow(Observer):
+    def record(self, record):
+        time.sleep(slow)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal, whoever started the tests
+settings = replace(SETTINGS, checkpoint_every=1)
+pretrain(small_lm(), small_corpus(), settings, out=out, resume=resume, observer=Slow())
+"""
+
+
+def start(folder, *, resume, place="nowhere", count=0, slow=0.0):
+    """Start a process that trains in `folder`."""
+    here = os.path.dirname(__file__)
+    arguments = [here, folder, "resume" if resume else "begin", place, count, slow]
+    command = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    """Wait for a process; return its exit status and what it said on standard error."""
+    _, stderr = process.communicate(timeout=60)
+    return process.returncode, stderr
+
+
+@pytest.mark.parametrize("place, count", [("savez:within", 6), ("fsync:before", 11), ("replace:before", 6)])
+def test_a_process_killed_while_it_writes_a_checkpoint_resumes_to_the_same_end(tmp_path, whole, place, count):
+    status, _ = finish(start(tmp_path, resume=False, place=place, count=count))
+    assert status == -signal.SIGKILL
+    assert Checkpoint.read(tmp_path / "model.npz").training["step"] in (4, 5)
+    assert_ends_alike_saving_often(tmp_path, whole)
+
+
+def test_a_process_killed_right_after_it_wrote_a_checkpoint_resumes_to_the_same_end(tmp_path, whole):
+    status, _ = finish(start(tmp_path, resume=False, place="replace:after", count=6))
+    assert status == -signal.SIGKILL
+    assert Checkpoint.read(tmp_path / "model.npz").training["step"] == 5
+    assert_ends_alike_saving_often(tmp_path, whole)
+
+
+def assert_ends_alike_saving_often(folder, whole):
+    """As assert_ends_alike, of a run with a checkpoint at every step; the folder is left without temporary files."""
+    lm = small_lm(seed=1)
+    pretrain(lm, small_corpus(), replace(SETTINGS, checkpoint_every=1), out=folder, resume=True)
+    assert_same_weights(lm, whole[0])
+    assert without_seconds(folder / "metrics.jsonl") == whole[1]
+    assert sorted(path.name for path in folder.iterdir()) == ["metrics.jsonl", "model.npz"]
+
+
+def test_a_process_killed_at_random_moments_resumes_to_the_same_end(tmp_path, whole):
+    moments = random.Random(time.time_ns())
+    metrics = tmp_path / "metrics.jsonl"
+    for attempt in range(3):
+        process = start(tmp_path, resume=attempt > 0, slow=0.02)
+        wait_for(
+            process, lambda target=2 + 3 * attempt: metrics.exists() and metrics.read_bytes().count(b"\n") > target
+        )
+        time.sleep(moments.uniform(0, 0.04))
+        process.kill()
+        assert finish(process)[0] == -signal.SIGKILL
+    assert_ends_alike_saving_often(tmp_path, whole)
+
+
+def test_a_process_that_gets_sigint_saves_and_resumes_to_the_same_end(tmp_path, whole):
+    process = start(tmp_path, resume=False, slow=0.05)
+    wait_for(process, lambda: (tmp_path / "model.npz").exists())
+    process.send_signal(signal.SIGINT)
+    stderr = finish(process)[1]
+    assert "TrainingInterrupted: interrupted after step" in stderr
+    step = Checkpoint.read(tmp_path / "model.npz").training["step"]
+    assert len(without_seconds(tmp_path / "metrics.jsonl")) == step + 1
+    assert_ends_alike_saving_often(tmp_path, whole)
+
+
+def wait_for(process, condition):
+    """Wait until a condition holds while a process runs, for at most a minute."""
+    for _ in range(6000):
+        if condition():
+            return
+        assert process.poll() is None, f"the process ended too early: {process.communicate()}"
+        time.sleep(0.01)
+    pytest.fail("nothing happened for a minute")
+
+
+def test_the_text_is_long_enough_to_make_runs_differ(whole):
+    """The comparisons above would prove little if every batch were the same."""
+    lm = small_lm()
+    pretrain(lm, small_corpus(), replace(SETTINGS, seed=3))
+    with pytest.raises(AssertionError, match="differs"):
+        assert_same_weights(lm, whole[0])
