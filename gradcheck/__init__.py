@@ -21,13 +21,23 @@ It checks functions that return their value and their own backward pass:
 them is wrong, `check` raises a GradientError. That is an AssertionError, so the call is a test as it stands. Without
 the subtraction in `backward` it says:
 
-    softmax: dx: 10 of 10 entries disagree; worst at [0, 0]: backward gives -0.004101, central differences give 0.001461
+    softmax: dx: 10 of 10 entries disagree; worst at [0, 0]: backward gives -0.004101, central differences give
+    0.001461. dx is off by a multiple of y along axis 1: a term y · Σ over it is missing or wrong
 
 `check_module(module, *inputs)` does so for every parameter of an object too. For a whole table of functions, list
 them as `CASES` and run `python -m gradcheck MODULE` (see gradcheck/cases.py and `python -m gradcheck --help`).
 
-How it is done. L = ⟨dy, y⟩ is the loss, so that ∂L/∂y is dy. Each entry of each argument is moved a little, forth and
-back, and the change of L is divided by the move: that is the derivative, by its definition, without any derivation.
+How it is done. L = ⟨dy, y⟩ is the loss, so that ∂L/∂y is dy. Three oracles, which know nothing of any derivation, say
+what its derivatives are (gradcheck/comparison.py):
+
+- central differences move each entry of each argument a little, forth and back, and divide the change of L by the
+  move: that is the derivative, by its definition (gradcheck/central_differences.py);
+- the complex step moves it by 1e-30 i instead, and looks at the imaginary part: exact to machine precision, for a
+  forward pass that computes with complex numbers as with real ones (gradcheck/complex_step.py);
+- the adjoint identity ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ compares all entries of all arguments in one complex forward pass:
+  `adjoint(model, ids)` checks ten million parameters in seconds (gradcheck/adjoint.py).
+
+All are used where they apply; `oracles="central"` and the like choose. `jacobian(function, *inputs)` shows the matrix.
 
 How a finite difference fails. With a step h its error is truncation, which grows with h (the function is not straight),
 plus rounding, which grows with 1/h (the difference of two nearly equal numbers has lost its leading digits). In
@@ -44,25 +54,37 @@ place. So dy is always random here, parameters are too, and a constant dy is ref
 
 How to read the report. There is a row for each argument:
 
-      argument  entries  absolute  relative  verdict
-      x              10   1.1e-13   1.7e-12  right
+      argument  entries  absolute  relative  oracle ±  verdict
+      x              10   1.1e-13   1.7e-12   2.4e-10  right
 
 `entries` is how many were compared (a large argument is sampled, and the rest checked together by one random
-direction); `absolute` the largest |a − n|, backward's entry a against the difference n; `relative` the largest
-|a − n| / (|n| + atol/rtol), which must not exceed rtol. Up to 1e-8 or so is a right gradient with its rounding errors;
-a forgotten term shows as 1e-2 to 1. There is little between, and no tolerance to tune. A failure of all entries points
-at a formula; of a few, at an index, a mask or an edge; of one argument only, at the line that computes it.
+direction); `absolute` the largest |a − n|, backward's entry a against the oracle's n; `relative` the largest
+|a − n| / (|n| + atol/rtol), which must not exceed rtol; `oracle ±` how far n itself may be from the truth. Up to 1e-8
+or so is a right gradient with its rounding errors; a forgotten term shows as 1e-2 to 1. There is little between, and no
+tolerance to tune. The verdict is `right`, with the number of entries at a kink, if any; `WRONG`; or `CANNOT TELL`
+where no oracle is surer than the difference, since the output jumps, is not finite, or drowns in rounding errors.
+
+What is wrong. The difference between a wrong gradient and the true one has the shape of the mistake. Where it is simple
+the report says so, in a sentence that holds to ten digits or so at every entry compared (gradcheck/diagnosis):
+`dw is transposed`, `dx equals 5 × the truth: 5 is the length of axis 1 of x`, `dx differs only where mask is False`,
+`dx does not depend on dy`. Otherwise it says nothing, and where the entries disagree is the clue: all of them point at
+a formula; a few at an index, a mask or an edge; one argument alone at the line that computes it.
 """
 
+from gradcheck.adjoint import adjoint
 from gradcheck.call import Call
 from gradcheck.cases import Case, check_case, load_cases
 from gradcheck.checking import check, check_module
+from gradcheck.jacobian import Jacobian, jacobian
 from gradcheck.parameters import randomize_parameters
 from gradcheck.report import ArgumentReport, GradientError, Report
 
 __all__ = [
     "check",
     "check_module",
+    "adjoint",
+    "jacobian",
+    "Jacobian",
     "Call",
     "Case",
     "check_case",

@@ -41,8 +41,19 @@ bound on R's own error:
     spread = max(|S₊ − R|, |S₋ − R|)                                (5)
 
 It covers the distance of D from R too: the mean of S₊ and S₋ is 2 D(h) − D(2h), twice as far from R as D(h) is.
+
+The spread is of second order, R of fourth, so a sharper measure is wanted where R is to be trusted to all its digits.
+If the derivatives grow as a geometric series, L⁽⁵⁾ / L‴ ≈ L‴ / L′, the error of R is to the spread as the spread is
+to L′. A kink within reach of the step follows no series, but shows in S₊ − S₋, at no less than six times its effect
+on R. Hence, with rounding,
+
+    uncertainty = |S₊ − S₋| + spread² / (spread + |R|) + 3/2 · noise     (6)
+
+That is an estimate, not a bound. Measured against the complex step on 8,041 entries of 58 layers and models, the true
+error was 2 % of it in the median, 27 % at the 99th percentile, and exceeded it in one entry, by nine times.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +78,15 @@ class Estimate:
     spread: float
     noise: float
 
+    @property
+    def uncertainty(self):
+        """How far `value` may lie from the truth; infinite where the output is not finite."""
+        slope = abs(self.value)
+        if not math.isfinite(self.spread):
+            return math.inf
+        bend = self.spread * self.spread / (self.spread + slope) if self.spread else 0.0
+        return abs(self.right - self.left) + bend + 1.5 * self.noise  # (6)
+
 
 def estimates(line, y, dy, scale):
     """Yield ever finer Estimates of the derivative of ⟨dy, line(t)⟩ at t = 0.
@@ -74,15 +94,25 @@ def estimates(line, y, dy, scale):
     `line(t)` is the output (..., ) after a move by t, `y` = line(0), `scale` the length s over which it changes.
     An estimate is NaN where the output is not finite. Nothing is evaluated before it is asked for.
     """
-    rounding = EPSILON * float(np.sum(np.abs(dy * y)))
+    rounding = EPSILON * np.abs(dy * y)
+    moved = np.zeros(y.shape, dtype=bool)  # the outputs that have moved by now: no others have rounding errors
     for k in range(ESTIMATES):
         h = scale * FIRST_STEP * REFINEMENT**k  # (3)
         with np.errstate(all="ignore"):
-            yield _estimate(line, y, dy, h, rounding / h)
+            yield _estimate(line, y, dy, h, rounding, moved)
 
 
-def _estimate(line, y, dy, h, noise):
+def column(line, scale):
+    """Return the derivative of the whole output line(t) at t = 0, by (2) at the first step: a Jacobian's column."""
+    h = scale * FIRST_STEP
+    with np.errstate(all="ignore"):
+        return (8 * (line(h) - line(-h)) - (line(2 * h) - line(-2 * h))) / (12 * h)
+
+
+def _estimate(line, y, dy, h, rounding, moved):
     forth, back, forth2, back2 = line(h), line(-h), line(2 * h), line(-2 * h)
+    moved |= forth2 != back2
+    noise = float(np.sum(rounding, where=moved if moved.any() else True)) / h  # nothing has moved: all may be drowned
     d1 = _inner(dy, forth - back) / (2 * h)  # (1)
     d2 = _inner(dy, forth2 - back2) / (4 * h)  # (1)
     value = (4 * d1 - d2) / 3  # (2)

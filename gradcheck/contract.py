@@ -3,6 +3,7 @@
 It returns a pair (y, backward). Given float64 it answers in float64, finite, and the same each time. backward(dy)
 returns one gradient for each argument, of its shape. Neither changes an argument, a parameter or dy, and a second
 backward(dy) gives what the first gave; one that cannot (it has let go of its activations) says so with a RuntimeError.
+What forward saved is its own: a forward pass on other inputs in between changes nothing.
 
 Where the function cannot be checked at all, TypeError or ValueError is raised; where its backward pass is at fault,
 or something is overwritten, GradientError.
@@ -82,7 +83,16 @@ def run(call, arguments, dy, rng):
     watch.verify("backward")
     _verify_repetition(call, backward, dy, arguments, gradients)
     watch.verify("a second backward")
+    _verify_independence(call, dy, arguments, gradients)
     return y, dy, gradients
+
+
+def gradients_of(call, arguments, dy):
+    """Run forward and backward once more and return the gradients in the order of `arguments`."""
+    _, backward = call.evaluate()
+    gradients = _backward(call, backward, dy.copy(), arguments)
+    pairs = zip(arguments, gradients, strict=True)
+    return [np.zeros(argument.array.shape) if gradient is None else gradient for argument, gradient in pairs]
 
 
 def _forward(call):
@@ -116,13 +126,14 @@ def _backward(call, backward, dy, arguments):
         raise _fault(call, f"backward returned {_count(len(returned))}, expected {len(inputs)}: one for {names}")
     gradients = []
     supply = iter(returned)
-    for argument in arguments:
-        gradient = next(supply) if argument.parameter is None else argument.parameter.grad
-        gradients.append(_fit_gradient(call, argument, gradient))
+    pairs = [(a, next(supply) if a.parameter is None else a.parameter.grad) for a in arguments]
+    for argument, gradient in pairs:
+        gradients.append(_fit_gradient(call, argument, gradient, pairs))
     return gradients
 
 
-def _fit_gradient(call, argument, gradient):
+def _fit_gradient(call, argument, gradient, others):
+    """Return a copy of a gradient, of its argument's shape. `others` are all (argument, gradient) of this backward."""
     if gradient is None and argument.parameter is not None:
         return None
     if not isinstance(gradient, (np.ndarray, np.generic, float)):
@@ -130,11 +141,35 @@ def _fit_gradient(call, argument, gradient):
     gradient = np.array(gradient)
     if gradient.shape != argument.array.shape:
         raise _fault(
-            call, f"{argument.label} has shape {gradient.shape}, but {argument.name} has {argument.array.shape}"
+            call,
+            f"{argument.label} has shape {gradient.shape}, but {argument.name} has {argument.array.shape}"
+            f"{_shape_hint(argument, gradient.shape, others)}",
         )
     if gradient.dtype != np.float64:
         raise _fault(call, f"{argument.label} is {gradient.dtype}, but {argument.name} is float64")
     return gradient
+
+
+def _shape_hint(argument, shape, others):
+    """Say what a wrong shape gives away: a broadcast axis, an exchange, a transpose. `others` as in _fit_gradient."""
+    wanted = argument.array.shape
+    for other, gradient in others:
+        if other is not argument and np.shape(gradient) == wanted and other.array.shape == shape:
+            return f": {argument.label} and {other.label} are returned in each other's place"
+    if sorted(shape) == sorted(wanted):
+        return f": the shape of {argument.name} transposed"
+    lengthened = (1,) * (len(shape) - len(wanted)) + wanted
+    if len(lengthened) == len(shape) and all(n in (1, m) for n, m in zip(lengthened, shape, strict=True)):
+        axes = [
+            i for i, (n, m) in enumerate(zip(lengthened, shape, strict=True)) if n != m or i < len(shape) - len(wanted)
+        ]
+        broadcast = [i for i in axes if shape[i] != 1]
+        if broadcast:
+            listed = f"{'axis' if len(broadcast) == 1 else 'axes'} {', '.join(map(str, broadcast))}"
+            return f": not summed over {listed}, along which {argument.name} is broadcast"
+    if tuple(n for n in shape if n != 1) == tuple(n for n in wanted if n != 1):
+        return ": an axis of length 1 is kept or lost (keepdims)"
+    return ""
 
 
 def _verify_repetition(call, backward, dy, arguments, gradients):
@@ -149,6 +184,32 @@ def _verify_repetition(call, backward, dy, arguments, gradients):
                 f"{argument.label}: a second backward(dy) gives something else, different by up to "
                 f"{_difference(first, second)}: backward changes what forward saved for it",
             )
+
+
+def _verify_independence(call, dy, arguments, gradients):
+    """Run forward on other inputs between a forward and its backward: what was saved must be that of the former."""
+    _, backward = call.evaluate()
+    moved = type(call)(call.target, *(_elsewhere(value) for value in call.inputs), **call.options)
+    try:
+        with np.errstate(all="ignore"):
+            moved.evaluate()
+    except Exception:  # the function may refuse these inputs, and nothing is said about it
+        return
+    try:
+        after = _backward(call, backward, dy, arguments)
+    except RuntimeError:
+        return
+    for argument, first, second in zip(arguments, gradients, after, strict=True):
+        if (first is None) != (second is None) or not (first is None or _same(first, second)):
+            raise _fault(
+                call,
+                f"{argument.label}: another forward pass before backward(dy) changes it, by up to "
+                f"{_difference(first, second)}: backward reads what the later forward pass has saved",
+            )
+
+
+def _elsewhere(value):
+    return 0.75 * value if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
 
 
 def _fit_dy(name, dy, y):

@@ -9,9 +9,12 @@ class ArgumentReport:
     """What was found about the gradient of one argument or parameter.
 
     `entries` of its `size` entries were compared one by one. When that is not all of them, `direction` holds the pair
-    (backward's, central differences') of derivatives along one random direction through the whole argument. Entries
-    `at_kink` are excused and count neither as right nor as wrong; the worst entry is the one that takes up the most of
-    its tolerance among the others.
+    (backward's, the oracle's) of derivatives along one random direction through the whole argument. Entries `at_kink`
+    are excused and count neither as right nor as wrong; of those that the oracle `cannot_tell`, neither is claimed, but
+    the gradient is not called right. The worst entry is the one that takes up the most of its tolerance.
+
+    `oracle` says where `numeric` comes from, `worst_uncertainty` how far it may be from the truth, `uncertainty` how
+    far any of the oracle's values may be. `diagnosis` is what is known about the mistake, as a sentence, or empty.
     """
 
     name: str
@@ -28,6 +31,12 @@ class ArgumentReport:
     direction: tuple | None = None
     direction_disagrees: bool = False
     missing: bool = False
+    cannot_tell: int = 0
+    uncertainty: float = 0.0
+    worst_uncertainty: float = 0.0
+    oracle: str = "central differences"
+    direction_oracle: str = "central differences"
+    diagnosis: str = ""
 
     @property
     def size(self):
@@ -37,32 +46,52 @@ class ArgumentReport:
     @property
     def is_right(self):
         """Whether everything that was compared agrees, or is at a kink."""
-        return not self.disagree and not self.direction_disagrees
+        return not (self.disagree or self.cannot_tell or self.direction_disagrees)
 
     @property
     def verdict(self):
-        """`right`, `right, N at a kink`, or `WRONG`."""
+        """`right`, `right, N at a kink`, `WRONG`, or `CANNOT TELL`."""
         if not self.is_right:
-            return "WRONG"
+            return "WRONG" if self.disagree or self.direction_disagrees else "CANNOT TELL"
         return f"right, {self.at_kink} at a kink" if self.at_kink else "right"
 
     @property
     def extent(self):
         """How many entries were checked: `24`, or `2000 of 65536 + direction`."""
+        if not self.entries and self.size:
+            return "direction"
         return str(self.entries) if self.entries == self.size else f"{self.entries} of {self.size} + direction"
 
     def explain(self):
         """Say in one line what is wrong."""
+        return f"{self._finding()}. {self.diagnosis}" if self.diagnosis else self._finding()
+
+    def _finding(self):
         sampled = "" if self.entries == self.size else "sampled "
         note = " (backward left no gradient, which counts as zeros)" if self.missing else ""
         if self.disagree:
             return (
                 f"{self.label}: {self.disagree} of {self.entries} {sampled}entries disagree{note}; "
-                f"worst at {list(self.worst_index)}: {_both(self.analytic, self.numeric)}"
+                f"worst at {list(self.worst_index)}: {_both(self.analytic, self.numeric, self.oracle)}"
             )
+        if self.cannot_tell and not self.direction_disagrees:
+            return (
+                f"{self.label}: cannot tell at {self.cannot_tell} of {self.entries} {sampled}entries; "
+                f"for one at {list(self.worst_index)}: {_both(self.analytic, self.numeric, self.oracle)}"
+                f"{self._obstacle()}"
+            )
+        agreeing = f"all {self.entries} sampled entries agree, but " if self.entries else ""
         return (
-            f"{self.label}: all {self.entries} sampled entries agree, but a random direction through all {self.size} "
-            f"does not{note}: {_both(*self.direction)}"
+            f"{self.label}: {agreeing}a random direction through all {self.size} "
+            f"does not{'' if self.entries else ' agree'}{note}: {_both(*self.direction, self.direction_oracle)}"
+        )
+
+    def _obstacle(self):
+        if not math.isfinite(self.numeric):
+            return ""  # which the values say already
+        return (
+            f", but may be off by {self.worst_uncertainty:.1g}: the output jumps here, or its rounding errors drown "
+            "the change"
         )
 
 
@@ -71,11 +100,13 @@ class Report:
     """What was found about one function or module. `str(report)` is a table.
 
     `problems` are the faults that come before any comparison: a gradient of the wrong shape, an input changed in place.
+    `notes` are not faults: what a reader should know of how the gradients were checked.
     """
 
     name: str
     arguments: tuple = ()
     problems: tuple = ()
+    notes: tuple = ()
 
     @property
     def is_right(self):
@@ -98,14 +129,26 @@ class Report:
                 return argument
         raise KeyError(f"{self.name} has no argument {name!r}; it has {', '.join(a.name for a in self.arguments)}")
 
+    def _repr_html_(self):
+        """Show the report as a table where a notebook would."""
+        from gradcheck.html import report_html
+
+        return report_html(self)
+
     def __str__(self):
-        header = ("argument", "entries", "absolute", "relative", "verdict")
+        header = ("argument", "entries", "absolute", "relative", "oracle ±", "verdict")
         rows = [
-            (a.name, a.extent, f"{a.worst_absolute:.1e}", f"{a.worst_relative:.1e}", a.verdict) for a in self.arguments
+            (
+                a.name,
+                a.extent,
+                *(_number(a, value) for value in (a.worst_absolute, a.worst_relative, a.uncertainty)),
+                a.verdict,
+            )
+            for a in self.arguments
         ]
         widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
         table = [_align(row, widths) for row in (header, *rows)] if rows else []
-        return "\n".join([self.name, *table, *self.failures()])
+        return "\n".join([self.name, *table, *(f"note: {note}" for note in self.notes), *self.failures()])
 
 
 class GradientError(AssertionError):
@@ -120,17 +163,22 @@ class GradientError(AssertionError):
         return f"{self.report.name}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{self.report.name}:", *lines])
 
 
+def _number(argument, value):
+    return f"{value:.1e}" if argument.entries or not argument.size else "-"
+
+
 def _align(row, widths):
     name, *numbers, verdict = row
     cells = [f"{cell:>{width}}" for cell, width in zip(numbers, widths[1:-1], strict=True)]
     return "  ".join([f"  {name:<{widths[0]}}", *cells, verdict])
 
 
-def _both(analytic, numeric):
+def _both(analytic, numeric, oracle):
     """Show both values with as many digits as it takes to tell them apart."""
     for digits in range(4, 18):
         texts = f"{analytic:.{digits}g}", f"{numeric:.{digits}g}"
         if texts[0] != texts[1]:
             break
     note = ": the forward pass is not finite near this entry" if not math.isfinite(numeric) else ""
-    return f"backward gives {texts[0]}, central differences give {texts[1]}{note}"
+    gives = "give" if oracle.endswith("s") else "gives"
+    return f"backward gives {texts[0]}, {oracle} {gives} {texts[1]}{note}"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gradcheck import central_differences
 from gradcheck.central_differences import FIRST_STEP, Estimate, estimates
-from gradcheck.judgement import KINK, RIGHT, WRONG, judge
+from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG, judge
 
 CLOSED_FORMS = {
     "sin": (np.sin, np.cos),
@@ -132,8 +132,25 @@ def test_a_wrong_slope_of_a_smooth_function_takes_no_more_than_two_estimates():
 def test_a_fine_estimate_that_does_not_know_itself_agrees_only_by_chance():
     coarse = Estimate(value=0.0, left=0.0, right=0.0, spread=5.0, noise=0.0)
     by_chance = Estimate(value=1.0, left=-2.0, right=4.0, spread=3.0, noise=3.0)
-    assert judge(1.0, [coarse, by_chance], 1e-6, 1e-8)[0] == WRONG
-    assert judge(1.0, [by_chance], 1e-6, 1e-8)[0] == RIGHT
+    assert judge(1.0, [coarse, by_chance], 1e-6, 1e-8)[0] == CANNOT_TELL
+    assert judge(1.0, [by_chance], 1e-6, 1e-8)[0] == CANNOT_TELL
+    assert judge(30.0, [coarse, by_chance], 1e-6, 1e-8)[0] == WRONG
+
+
+def test_a_first_estimate_that_agrees_but_is_unsure_is_refined_before_it_is_believed():
+    # Twice the first step grazes the kink, which moves the first estimate by half of the tolerance.
+    x = 2 * FIRST_STEP * (1 - 3e-6)
+    taken = []
+
+    def counted():
+        for estimate in along(relu, x):
+            taken.append(estimate)
+            yield estimate
+
+    judgement = judge(1.0, counted(), 1e-6, 1e-8)
+    assert 1e-7 < abs(taken[0].value - 1.0) < 1e-6
+    assert len(taken) == 2 and judgement.verdict == RIGHT
+    assert abs(judgement.numeric - 1.0) < 1e-12 and judgement.uncertainty < 1e-11
 
 
 @pytest.mark.parametrize(
@@ -150,7 +167,7 @@ def test_no_gradient_is_wrong_before_two_sure_estimates_agree(values, spreads):
     assert judge(1.0, [first, second, agreeing], 1e-6, 1e-8)[0] == RIGHT
 
 
-@pytest.mark.parametrize("noise, expected", [(0.0, KINK), (1.0, WRONG)])
+@pytest.mark.parametrize("noise, expected", [(0.0, KINK), (1.0, CANNOT_TELL)])
 def test_slopes_that_differ_by_no_more_than_rounding_are_no_kink(noise, expected):
     kinked = Estimate(value=0.5, left=0.0, right=1.0, spread=0.5, noise=noise)
     assert judge(0.9, [kinked] * 4, 1e-6, 1e-8)[0] == expected
@@ -235,10 +252,12 @@ def test_rounding_noise_is_not_a_kink(offset, x, error, sign):
     assert verdict(noisy, x, 10 * np.cos(x) + sign * error) == WRONG
 
 
-@pytest.mark.parametrize("analytic", [0.0, 0.5, 1.0, 1e9])
-def test_a_jump_of_the_output_is_not_a_kink(analytic):
-    assert verdict(lambda x: np.where(x >= 0, x + 1.0, x), 0.0, analytic) == WRONG
-    assert verdict(lambda x: np.where(x >= 0, 1.0, 0.0), 0.0, analytic) == WRONG
+@pytest.mark.parametrize(
+    "analytic, expected", [(0.0, CANNOT_TELL), (0.5, CANNOT_TELL), (1.0, CANNOT_TELL), (1e9, WRONG)]
+)
+def test_a_jump_of_the_output_is_neither_a_kink_nor_right(analytic, expected):
+    assert verdict(lambda x: np.where(x >= 0, x + 1.0, x), 0.0, analytic) == expected
+    assert verdict(lambda x: np.where(x >= 0, 1.0, 0.0), 0.0, analytic) == expected
 
 
 def test_a_step_that_leaves_the_domain_is_shortened():
@@ -270,5 +289,14 @@ def test_a_gradient_that_is_not_finite_is_wrong(analytic):
 
 
 def test_a_forward_pass_that_is_nowhere_finite_gives_no_numeric_value():
-    found, numeric = judge(1.0, along(lambda x: np.nan if x != 0.3 else 0.0, 0.3), 1e-6, 1e-8)
-    assert found == WRONG and np.isnan(numeric)
+    found, numeric, uncertainty = judge(1.0, along(lambda x: np.nan if x != 0.3 else 0.0, 0.3), 1e-6, 1e-8)
+    assert found == CANNOT_TELL and np.isnan(numeric) and uncertainty == np.inf
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_the_uncertainty_covers_the_error_and_is_far_below_the_tolerance(name):
+    function, slope = CLOSED_FORMS[name]
+    for x in np.random.default_rng(0).uniform(-2, 2, size=50):
+        first = next(along(function, x))
+        assert abs(first.value - slope(x)) <= first.uncertainty
+        assert first.uncertainty <= 1e-6 * abs(first.value) + 1e-8

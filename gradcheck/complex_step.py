@@ -1,0 +1,101 @@
+"""The derivative of a function along a line, by the complex step (Squire and Trapp, 1998): exact to machine precision.
+
+Let y(z) be analytic, and move its arguments by ihv, with i² = −1. Taylor's series gives
+
+    y(x + ihv) = y(x) + ih · J v − h²/2 · vᵀ H v − …                (1)
+
+whose imaginary part, since y and its derivatives are real on the real line, is h · J v up to O(h³):
+
+    J v = Im y(x + ihv) / h + O(h²)                                 (2)
+
+Nothing is subtracted, so nothing cancels, and h may be as small as one likes: with
+
+    h = 1e-30                                                       (3)
+
+the square is lost in rounding, and (2) has no error but the rounding of the evaluation itself. That is the whole
+advantage over a finite difference, whose best step still loses a quarter to a half of the digits.
+
+What it asks for is a forward pass that computes with complex numbers as with real ones: complex-safe. `abs`, `conj`,
+`linalg.norm` are not (they are not analytic), a cast to float drops the imaginary part, some functions have no
+complex form. A comparison must look at the real part: ReLU as `where(x.real > 0, x, 0)`. A forward pass that is not
+complex-safe is not wrong, only out of this oracle's reach: NotComplexSafe says why.
+"""
+
+import warnings
+
+import numpy as np
+
+STEP = 1e-30  # (3)
+
+
+class NotComplexSafe(Exception):  # noqa: N818 (nothing has gone wrong: it is the answer to a question)
+    """The complex step does not apply to this forward pass; the message says why."""
+
+
+class ComplexStep:
+    """The oracle for one call. All arguments become complex together, since `y += bias` fails if only one of them is.
+
+    `arguments` is a list of contract.Argument, whose arrays are inputs of the call or the data of parameters; `y` is
+    the output for real arguments.
+    """
+
+    def __init__(self, call, arguments, y):
+        self.call = call
+        self.arguments = arguments
+        self.y = y
+        self.moved = [argument.array.astype(np.complex128) for argument in arguments]
+
+    def along(self, directions):
+        """Return J v, of y's shape, for v = {position of an argument: array of its shape}. Raises NotComplexSafe."""
+        for i, v in directions.items():
+            self.moved[i].imag = STEP * v  # (1)
+        try:
+            return self._evaluate()
+        finally:
+            for i in directions:
+                self.moved[i].imag = 0.0
+
+    def along_entry(self, i, index, scale):
+        """Return the derivative of y, of y's shape, by the entry `index` of argument i. Raises NotComplexSafe."""
+        moved = self.moved[i]
+        here = moved[index]
+        moved[index] = here + 1j * STEP * scale
+        try:
+            return self._evaluate() / scale
+        finally:
+            moved[index] = here
+
+    def _evaluate(self):
+        y = self._complex_output()
+        if y.dtype.kind != "c":
+            raise NotComplexSafe(f"for complex arguments y is {y.dtype}: the imaginary part is dropped on the way")
+        if y.shape != self.y.shape:
+            raise NotComplexSafe(f"for complex arguments the shape of y is {y.shape}, not {self.y.shape}")
+        if not np.all(np.isfinite(y)):
+            raise NotComplexSafe("for complex arguments y is not finite")
+        if not np.allclose(y.real, self.y, rtol=1e-9, atol=1e-9 * np.max(np.abs(self.y), initial=0.0)):
+            difference = np.max(np.abs(y.real - self.y))
+            raise NotComplexSafe(f"for complex arguments the real part of y is another, by up to {difference:.1e}")
+        return y.imag / STEP  # (2)
+
+    def _complex_output(self):
+        by_identity = {id(argument.array): z for argument, z in zip(self.arguments, self.moved, strict=True)}
+        inputs = [by_identity.get(id(value), value) for value in self.call.inputs]
+        parameters = [argument.parameter for argument in self.arguments]
+        for parameter, z in zip(parameters, self.moved, strict=True):
+            if parameter is not None:
+                parameter.data = z
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("error", np.exceptions.ComplexWarning)
+                return np.array(type(self.call)(self.call.target, *inputs, **self.call.options).evaluate()[0])
+        except np.exceptions.ComplexWarning:
+            raise NotComplexSafe("it casts to real, which drops the imaginary part") from None
+        except Exception as error:
+            reason = str(error).strip().split("\n")[0]
+            raise NotComplexSafe(f"on complex arguments it raises {type(error).__name__}: {reason}") from error
+        finally:
+            for argument in self.arguments:
+                if argument.parameter is not None:
+                    argument.parameter.data = argument.array

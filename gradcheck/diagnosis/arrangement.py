@@ -1,0 +1,90 @@
+"""Mistakes of arrangement: the right numbers in the wrong place, or made with a matrix that should be transposed."""
+
+import itertools
+
+import numpy as np
+
+
+def exchanged(evidence):
+    """This gradient is that of another argument: two were returned in each other's place."""
+    for other in evidence.others:
+        if other is evidence or other.given.shape != evidence.given.shape or not other.is_complete:
+            continue
+        if evidence.same(evidence.given, other.truth):
+            if other.same(other.given, evidence.truth):
+                return f"{evidence.label} and {other.label} are returned in each other's place"
+            return f"{evidence.label} equals the true {other.label}"
+    return None
+
+
+def rearranged(evidence):
+    """The entries are right, but two axes are exchanged, one runs backwards, or all are shifted along one."""
+    given, label = evidence.given, evidence.label
+    for axes in itertools.permutations(range(given.ndim)):
+        if axes != tuple(range(given.ndim)) and given.ndim <= 5:
+            turned = given.transpose(axes)
+            if turned.shape == given.shape and evidence.same(turned, evidence.truth):
+                moved = [axis for axis, source in enumerate(axes) if axis != source]
+                if given.ndim == 2:
+                    return f"{label} is transposed: the truth equals your value transposed"
+                return f"{label} has axes {_listed(moved)} exchanged: the truth equals your value transposed there"
+    for axes in itertools.combinations(range(given.ndim), 2):
+        flat = np.swapaxes(given, *axes)
+        shape = tuple(np.array(given.shape)[list(_swapped(given.ndim, *axes))])
+        for turned in (flat.reshape(given.shape), np.swapaxes(given.reshape(shape), *axes)):
+            if given.shape != shape and evidence.same(turned, evidence.truth):
+                return f"{label} is transposed: it has the truth's entries, axes {_listed(axes)} in the other order"
+    for axis, n in enumerate(given.shape):
+        if n > 1 and evidence.same(np.flip(given, axis), evidence.truth):
+            return f"{label} is reversed along axis {axis}"
+        for shift in range(1, min(n, 64)):
+            if evidence.same(np.roll(given, -shift, axis), evidence.truth):
+                return f"{label} is shifted by {shift} along axis {axis}"
+    return None
+
+
+def operand_not_transposed(evidence):
+    """With a square operand W transposed, what backward returns is right: it reads W where Wᵀ belongs, or the reverse.
+
+    If the function reads W, and its backward pass Wᵀ, both rightly, then both follow a change of W, and backward at Wᵀ
+    has nothing to do with the truth at W.
+    """
+    for name, array in evidence.arrays():
+        for i, j in itertools.combinations(range(array.ndim), 2):
+            if array.shape[i] == array.shape[j] > 1 and name != evidence.name:
+                again = evidence.again_with(array, np.swapaxes(array, i, j).copy())
+                if again is not None and evidence.same(again, evidence.truth):
+                    return (
+                        f"{evidence.label} uses {name} where it should be transposed, or transposed where it should not"
+                    )
+    return None
+
+
+def matrix_not_transposed(evidence):
+    """given = M A while truth = Mᵀ A, with A an argument and M a matrix between: `dscores @ q` for `dscores.T @ q`.
+
+    M is found from A, of at least as many columns as rows. That then Mᵀ A is the truth cannot be by chance.
+    """
+    given = evidence.given
+    if not evidence.is_complete or given.ndim < 2:
+        return None
+    for name, a in evidence.arrays():
+        if a.shape != given.shape or not 1 < a.shape[-2] <= a.shape[-1] or name == evidence.name:
+            continue
+        m = given @ np.linalg.pinv(a)
+        if evidence.same(m @ a, given) and evidence.same(np.swapaxes(m, -1, -2) @ a, evidence.truth):
+            return (
+                f"{evidence.label} equals M @ {name}, and the truth Mᵀ @ {name}: "
+                "a matrix is not transposed that should be, or the reverse"
+            )
+    return None
+
+
+def _swapped(ndim, i, j):
+    axes = list(range(ndim))
+    axes[i], axes[j] = axes[j], axes[i]
+    return axes
+
+
+def _listed(axes):
+    return " and ".join(map(str, axes)) if len(axes) == 2 else ", ".join(map(str, axes))

@@ -1,0 +1,101 @@
+"""What a hypothesis may look at: the gradient given, the true one, and whatever the function was called on."""
+
+import numpy as np
+
+from gradcheck.contract import gradients_of
+from gradcheck.judgement import CANNOT_TELL, KINK
+
+EXACT = 1e-9  # relative to the largest entry: far above the complex step's rounding, far below any mistake
+APPROXIMATE = 1e-7  # likewise, of central differences
+
+
+class Evidence:
+    """One argument's gradient, `given`, beside the `truth`, which is NaN where it was not compared or is not known."""
+
+    def __init__(self, comparison, findings, position):
+        finding = findings[position]
+        self.comparison = comparison
+        self.position = position
+        self.name = finding.argument.name
+        self.label = finding.argument.label
+        self.array = finding.argument.array
+        self.is_parameter = finding.argument.parameter is not None
+        self.is_wrong = not finding.is_right
+        self.given = finding.gradient
+        self.dy = comparison.dy
+        self.y = comparison.y
+        truth = np.full(self.given.size, np.nan)
+        known = (finding.verdicts != KINK) & (finding.verdicts != CANNOT_TELL)
+        truth[finding.entries[known]] = finding.truth[known]
+        self.truth = truth.reshape(self.given.shape)
+        self.known = np.isfinite(self.truth)
+        self.is_complete = bool(self.known.all())
+        uncertainty = finding.uncertainty[known]
+        if finding.exact is not None or not len(uncertainty):
+            self.resolution = EXACT
+        else:
+            size = np.max(np.abs(self.truth[self.known]), initial=0.0)
+            self.resolution = max(APPROXIMATE, 10 * float(np.max(uncertainty)) / max(size, 1e-300))
+        self.others = []
+
+    @property
+    def error(self):
+        """given − truth."""
+        return self.given - self.truth
+
+    def same(self, a, b, where=None):
+        """Whether two arrays are equal at the known entries (of `where`), to what the oracle resolves."""
+        mask = self.known if where is None else self.known & where
+        if not mask.any():
+            return False
+        a, b = np.broadcast_to(a, self.given.shape)[mask], np.broadcast_to(b, self.given.shape)[mask]
+        gap = np.max(np.abs(a - b))
+        size = max(np.max(np.abs(a)), np.max(np.abs(b)))
+        return bool(gap <= self.resolution * size and gap <= 1e-2 * np.max(np.abs(self.error[mask])))
+
+    def wrong(self):
+        """Return where the gradient is known to be wrong: at more than the resolution."""
+        size = np.max(np.abs(self.truth[self.known]), initial=0.0)
+        return self.known & ~(np.abs(self.error) <= 100 * self.resolution * size)
+
+    def arrays(self, kinds="f"):
+        """Yield (name, array) for each array among inputs, options and parameters whose dtype is of these kinds."""
+        call = self.comparison.call
+        for name, value in [*zip(call.input_names(), call.inputs, strict=True), *call.options.items()]:
+            if isinstance(value, np.ndarray) and value.dtype.kind in kinds:
+                yield name, value
+        for argument in self.comparison.arguments:
+            if argument.parameter is not None and argument.array.dtype.kind in kinds:
+                yield argument.name, argument.array
+
+    def numbers(self):
+        """Yield (name, number) for each number among the options."""
+        for name, value in self.comparison.call.options.items():
+            if isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_)):
+                yield name, float(value)
+
+    def again(self, dy=None):
+        """Return this argument's gradient from a new forward and backward pass, or None if these raise."""
+        comparison = self.comparison
+        try:
+            return gradients_of(comparison.call, comparison.arguments, self.dy if dy is None else dy)[self.position]
+        except Exception:  # the user's code under a probe that it was never written for: no evidence, then
+            return None
+
+    def again_with(self, array, values):
+        """Return `again()` while `array` (an argument's, or an option) holds other values."""
+        before = array.copy()
+        try:
+            array[...] = values
+            return self.again()
+        except ValueError:  # read-only, or another shape
+            return None
+        finally:
+            if array.flags.writeable:
+                array[...] = before
+
+
+def joined(words):
+    """Return `a`, `a and b`, `a, b and c`."""
+    words = list(words)
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

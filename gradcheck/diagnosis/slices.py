@@ -1,0 +1,142 @@
+"""Mistakes of some places only: the gradient is right except where a mask is False, at the last position, in one row.
+
+The wrong entries W are held against each set S that a reader has a name for. S fits if it holds all of W, is not
+everything, and W is at least half of it (entries may be right by being zero). The smallest that fits is named. Where
+every entry outside W is right only by being zero, as with a ReLU's, nothing sets W apart, and nothing is named.
+"""
+
+import itertools
+
+import numpy as np
+
+
+def wrong_on_a_slice(evidence):
+    """Say where alone the gradient is wrong, and what it is there if that is simple."""
+    wrong = evidence.wrong()
+    right = evidence.known & ~wrong
+    if not wrong.any() or not evidence.truth[right].any():
+        return None
+    best = None
+    for text, place in itertools.chain(
+        _masks(evidence), _indices(evidence), _box(evidence, wrong), _signs(evidence), _triangles(evidence)
+    ):
+        place = place & evidence.known
+        size = int(place.sum())
+        fits = size < evidence.known.sum() and not np.any(wrong & ~place) and 2 * wrong.sum() >= size
+        if fits and (best is None or size < best[0]):
+            best = size, text
+    if best is None:
+        return None
+    return f"{evidence.label} differs only {best[1]}{_what_it_is_there(evidence, wrong)}"
+
+
+def _masks(evidence):
+    for name, mask in evidence.arrays("b"):
+        aligned = _aligned(mask, evidence.given.shape)
+        if aligned is not None:
+            yield f"where {name} is False", ~aligned
+            yield f"where {name} is True", aligned
+
+
+def _indices(evidence):
+    """Integer arrays: ids that name rows of this argument, or labels of its positions."""
+    shape = evidence.given.shape
+    for name, ids in evidence.arrays("iu"):
+        if ids.shape == shape[: ids.ndim] and ids.ndim < len(shape):
+            lengthened = ids.reshape(ids.shape + (1,) * (len(shape) - ids.ndim))
+            aligned = np.broadcast_to(lengthened, shape)
+            yield f"where {name} is negative", aligned < 0
+            for value in np.unique(ids)[:64]:
+                yield f"where {name} is {value}", aligned == value
+            if ids.ndim == len(shape) - 1:
+                yield f"at the entries that {name} picks", np.arange(shape[-1]) == lengthened
+                yield f"at the entries that {name} does not pick", np.arange(shape[-1]) != lengthened
+        if shape and ids.size and ids.min() >= 0 and ids.max() < shape[0]:
+            rows, counts = np.unique(ids, return_counts=True)
+            repeated = rows[counts > 1]
+            for value in rows[:64]:
+                alone = ", the only one that occurs more than once" if list(repeated) == [value] else ""
+                yield f"in row {value}, that of the {name} equal to {value}{alone}", _rows([value], shape)
+            yield f"in the rows of {name} that occur more than once", _rows(repeated, shape)
+            yield f"in the rows that {name} names", _rows(rows, shape)
+            yield f"in the rows that {name} does not name", ~_rows(rows, shape)
+
+
+def _box(evidence, wrong):
+    """The smallest range of indices that holds all wrong entries. One entry alone is named by the report already."""
+    shape = wrong.shape
+    if wrong.sum() == 1 and len(shape) > 1:
+        return
+    place = np.ones(shape, dtype=bool)
+    texts = []
+    for axis, n in enumerate(shape):
+        others = tuple(k for k in range(len(shape)) if k != axis)
+        touched = np.flatnonzero(wrong.any(axis=others))
+        if len(touched) < n and n > 1:
+            selected = np.zeros(n, dtype=bool)
+            selected[touched] = True
+            place &= selected.reshape([-1 if k == axis else 1 for k in range(len(shape))])
+            texts.append(f"at {_listed(touched, n)} of axis {axis}")
+    if texts:
+        yield " and ".join(texts), place
+
+
+def _signs(evidence):
+    for name, array in [*evidence.arrays(), ("y", evidence.y)]:
+        if array.shape == evidence.given.shape:
+            yield f"where {name} is negative", array < 0
+            yield f"where {name} is positive", array > 0
+            yield f"where {name} is zero", array == 0
+
+
+def _triangles(evidence):
+    shape = evidence.given.shape
+    if len(shape) >= 2 and min(shape[-2:]) > 1 and evidence.wrong().sum() > 1:
+        below = np.broadcast_to(np.tri(*shape[-2:], dtype=bool), shape)
+        strictly = np.broadcast_to(np.tri(*shape[-2:], k=-1, dtype=bool), shape)
+        yield "on the diagonal of the last two axes", below & ~strictly
+        yield "above the diagonal of the last two axes", ~below
+        yield "below the diagonal of the last two axes", strictly
+
+
+def _what_it_is_there(evidence, wrong):
+    given, truth = evidence.given[wrong], evidence.truth[wrong]
+    scale = np.max(np.abs(evidence.given[evidence.known]))
+    if not given.any():
+        return ", where it is zero and the truth is not"
+    if np.max(np.abs(truth)) <= 10 * evidence.resolution * scale:
+        return ", where the truth is zero"
+    if not np.isfinite(given).all():
+        return ", where it is not finite"
+    c = float(np.dot(given, truth) / np.dot(truth, truth))
+    if len(given) > 1 and evidence.same(evidence.given, c * evidence.truth, where=wrong):
+        return f", where it equals {c:.6g} × the truth"
+    return ""
+
+
+def _aligned(mask, shape):
+    """Return the mask broadcast to `shape`, its axes aligned with the last axes or else with the first; or None."""
+    lengthened = mask.shape + (1,) * (len(shape) - mask.ndim)
+    for candidate in (mask.shape, lengthened):
+        try:
+            aligned = np.broadcast_to(mask.reshape(candidate), shape)
+        except ValueError:
+            continue
+        if candidate and any(n > 1 for n in candidate):
+            return aligned
+    return None
+
+
+def _rows(rows, shape):
+    selected = np.zeros(shape[0], dtype=bool)
+    selected[rows] = True
+    return np.broadcast_to(selected.reshape((-1,) + (1,) * (len(shape) - 1)), shape)
+
+
+def _listed(indices, n):
+    first, last = int(indices[0]), int(indices[-1])
+    if len(indices) == 1:
+        return f"index {first}" + (" (the last)" if first == n - 1 else " (the first)" if first == 0 else "")
+    if last - first + 1 == len(indices):
+        return f"indices {first} to {last}"
+    return f"indices {', '.join(map(str, indices))}"

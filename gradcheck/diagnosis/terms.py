@@ -1,0 +1,208 @@
+"""Mistakes of a term or a factor: one is missing, or was taken over the wrong axis.
+
+A normalisation or a softmax feeds a sum over an axis back into each of its entries. Leave that path out and the error,
+given − truth, is the term that is missing: constant along the axis, or a multiple of some array in play.
+"""
+
+import itertools
+
+import numpy as np
+
+from gradcheck.complex_step import ComplexStep, NotComplexSafe
+from gradcheck.diagnosis.evidence import joined
+
+
+def equals_dy(evidence):
+    """dy is handed through: the function's own derivative was skipped."""
+    if evidence.given.shape == evidence.dy.shape and np.array_equal(evidence.given, evidence.dy):
+        return f"{evidence.label} equals dy: the derivative of the function itself is skipped"
+    return None
+
+
+def summed_over_the_wrong_axis(evidence):
+    """given = Σ s over some axes of y, truth = Σ s over others, with s = dy or dy times an array in play."""
+    dy, shape = evidence.dy, evidence.given.shape
+    same_shape = [(name, array) for name, array in evidence.arrays() if array.shape == dy.shape]
+    products = [("dy", dy), *((f"dy · {name}", dy * array) for name, array in [*same_shape, ("y", evidence.y)])]
+    for text, summand in products:
+        sums = [
+            (axes, summand.sum(axis=axes))
+            for n in range(1, dy.ndim + 1)
+            for axes in itertools.combinations(range(dy.ndim), n)
+        ]
+        sums = [(axes, total) for axes, total in sums if total.shape == shape]
+        for axes, total in sums:
+            if evidence.known.sum() > 1 and evidence.same(evidence.given, total):
+                for right, true_total in sums:
+                    if right != axes and evidence.same(evidence.truth, true_total):
+                        return f"{evidence.label} sums {text} over {_axes(axes)}, and the truth over {_axes(right)}"
+                if text == "dy":
+                    return f"{evidence.label} equals Σ dy over {_axes(axes)}: the derivative on the way to y is skipped"
+    return None
+
+
+def factor_missing(evidence):
+    """truth = c · given · w, or given = c · truth · w, with w an array in play."""
+    shape = evidence.given.shape
+    for name, array in evidence.arrays("fb"):
+        try:
+            w = np.broadcast_to(array.astype(np.float64), shape)
+        except ValueError:
+            continue
+        if np.ptp(w) == 0:
+            continue
+        for a, b, text in (
+            (evidence.given, evidence.truth, f"a factor {name} is missing: the truth equals {evidence.label}"),
+            (evidence.truth, evidence.given, f"there is a factor {name} too many: {evidence.label} equals the truth"),
+        ):
+            for power, sign in ((w, "×"), (w * w, "× the square of")):
+                c = _ratio(b, a * power, evidence)
+                if c is not None:
+                    return f"{text} {sign} {name}" + ("" if abs(c - 1) < 1e-6 else f" × {c:.6g}")
+    return None
+
+
+def mean_not_removed(evidence):
+    """truth = given − mean(given) along an axis, or the error is constant along it."""
+    given, label = evidence.given, evidence.label
+    if not evidence.is_complete:
+        return None
+    for axes in _axis_sets(given.shape):
+        mean = given.mean(axis=axes, keepdims=True)
+        if evidence.same(given - mean, evidence.truth):
+            return f"the mean over {_axes(axes)} is not removed: the truth equals {label} − mean({label})"
+    error = evidence.error
+    for axes in _axis_sets(given.shape):
+        if evidence.same(error, error.mean(axis=axes, keepdims=True)):
+            return f"{label} is off by a constant along {_axes(axes)}: a sum or mean over it is missing or wrong"
+    return None
+
+
+def multiple_missing(evidence):
+    """Along an axis, the error is a multiple of an array in play, or of it and a constant."""
+    given, label = evidence.given, evidence.label
+    if not evidence.is_complete:
+        return None
+    for axes in _axis_sets(given.shape):
+        if len(axes) > 1:
+            continue
+        (axis,) = axes
+        for name, p in _profiles(evidence, axis):
+            if _fits(evidence, [p], axis) and given.shape[axis] > 1:
+                return (
+                    f"{label} is off by a multiple of {name} along {_axes(axes)}: a term {name} · Σ over it is missing "
+                    "or wrong"
+                )
+        for name, p in _profiles(evidence, axis):
+            if given.shape[axis] > 3 and _fits(evidence, [np.ones_like(p), p], axis):
+                return (
+                    f"{label} is off by a constant and a multiple of {name} along {_axes(axes)}: the terms with means "
+                    "over it are missing or wrong"
+                )
+    return None
+
+
+def right_once_all_ones(evidence):
+    """With another argument or a mask set to ones, the gradient is right: a factor stands in the wrong place.
+
+    The usual test at initialisation, where a gain is 1, cannot see it.
+    """
+    comparison = evidence.comparison
+    if comparison.step is None:
+        return None
+    for name, array in evidence.arrays("fb"):
+        if array is evidence.array or array.ndim == 0 or np.ptp(array.astype(np.float64)) == 0:
+            continue
+        before = array.copy()
+        try:
+            array[...] = 1
+            if _is_right(evidence):
+                one = "True" if array.dtype.kind == "b" else "1"
+                return (
+                    f"{evidence.label} is right once {name} is {one} everywhere: {name} is ignored, or stands in the "
+                    "wrong place"
+                )
+        except (ValueError, NotComplexSafe):
+            continue
+        finally:
+            if array.flags.writeable:
+                array[...] = before
+    return None
+
+
+def only_the_diagonal(evidence):
+    """dx_i = ∂y_i/∂x_i · dy_i, as if x_i reached y_i alone: `y * (1 - y) * dy` of a softmax."""
+    comparison = evidence.comparison
+    if comparison.step is None or evidence.y.shape != evidence.given.shape or not 1 < evidence.given.size <= 256:
+        return None
+    try:
+        diagonal = [comparison.step.along_entry(evidence.position, i, 1.0)[i] for i in np.ndindex(evidence.given.shape)]
+    except NotComplexSafe:
+        return None
+    if evidence.same(evidence.given, np.reshape(diagonal, evidence.given.shape) * evidence.dy):
+        return (
+            f"{evidence.label} is dy times the diagonal of the Jacobian alone: each entry of {evidence.name} reaches "
+            "other entries of y too"
+        )
+    return None
+
+
+def _is_right(evidence):
+    """Whether, for what the arrays hold now, the adjoint identity holds for this argument."""
+    comparison = evidence.comparison
+    given = evidence.again()
+    if given is None or not given.any():
+        return False
+    v = np.random.default_rng(0).standard_normal(given.shape)
+    y = np.array(comparison.call.evaluate()[0])
+    step = ComplexStep(comparison.call, comparison.arguments, y)
+    exact = float(np.sum(comparison.dy * step.along({evidence.position: v})))
+    return abs(np.vdot(given, v) - exact) <= 1e-10 * np.sum(np.abs(given * v))
+
+
+def _profiles(evidence, axis):
+    """Yield (name, array) that an error may be a multiple of: y, exp y, each input, and each input centred."""
+    shape = evidence.given.shape
+    if evidence.y.shape == shape:
+        yield "y", evidence.y
+        yield "exp(y)", np.exp(evidence.y)
+    for name, array in evidence.arrays():
+        try:
+            p = np.broadcast_to(array, shape)
+        except ValueError:
+            continue
+        yield name, p
+        yield f"{name} − mean({name})", p - p.mean(axis=axis, keepdims=True)
+
+
+def _fits(evidence, columns, axis):
+    """Whether the error, line by line along the axis, is a linear combination of the columns."""
+    error = np.moveaxis(evidence.error, axis, -1)
+    basis = np.stack([np.moveaxis(np.broadcast_to(c, evidence.given.shape), axis, -1) for c in columns], axis=-1)
+    if not np.all(np.isfinite(basis)) or not basis.any():
+        return False
+    fitted = (basis @ (np.linalg.pinv(basis) @ error[..., None]))[..., 0]
+    return evidence.same(np.moveaxis(fitted, -1, axis), evidence.error)
+
+
+def _ratio(b, a, evidence):
+    """Return c if b = c · a at the known entries, at least two of which count; else None."""
+    mask = evidence.known
+    square = float(np.dot(a[mask], a[mask]))
+    c = float(np.dot(a[mask], b[mask])) / square if square else 0.0
+    informative = np.sum(np.abs(a[mask]) > 1e-6 * np.max(np.abs(a[mask]), initial=0.0))
+    if c and informative > 2 and np.isfinite(c) and evidence.same(b, c * a):
+        return c
+    return None
+
+
+def _axis_sets(shape):
+    """Every single axis from the last to the first, then the sets of several; none of one entry."""
+    axes = [axis for axis in reversed(range(len(shape))) if shape[axis] > 1]
+    for n in range(1, len(axes) + 1):
+        yield from itertools.combinations(axes, n)
+
+
+def _axes(axes):
+    axes = sorted(axes)
+    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {joined(map(str, axes))}"

@@ -1,0 +1,61 @@
+"""A report as HTML, for a notebook: the table of `str(report)`, readable on a light and on a dark page.
+
+In a notebook a Report shows itself this way. Elsewhere, `report_html(report)` is a fragment to put into a page of your
+own: it brings its few styles along, loads nothing, and escapes every name.
+"""
+
+from html import escape
+
+RIGHT, DOUBTFUL, WRONG = "#2e7d32", "#8a6100", "#b3261e"  # white text is readable on each of them
+
+TABLE = "border-collapse:collapse;font-variant-numeric:tabular-nums;margin:0.3em 0"
+CELL = "padding:0.15em 0.7em;border-bottom:1px solid rgba(128,128,128,0.35);text-align:"
+BADGE = "display:inline-block;padding:0 0.5em;border-radius:0.6em;color:#fff;background:"
+
+COLUMNS = (
+    ("argument", "left", lambda argument: argument.name),
+    ("shape", "left", lambda argument: str(argument.shape)),
+    ("entries", "right", lambda argument: argument.extent),
+    ("absolute", "right", lambda argument: f"{argument.worst_absolute:.1e}"),
+    ("relative", "right", lambda argument: f"{argument.worst_relative:.1e}"),
+    ("oracle ±", "right", lambda argument: f"{argument.uncertainty:.1e}"),
+)
+
+
+def report_html(report):
+    """Return a Report as a fragment of HTML: its name and verdict, a row for each argument, and what is wrong."""
+    heading = f"<strong>{escape(report.name)}</strong> {_badge(_overall(report))}"
+    parts = [f"<div>{heading}</div>"]
+    if report.arguments:
+        rows = "".join(map(_row, report.arguments))
+        parts.append(f'<table style="{TABLE}"><thead>{_header()}</thead><tbody>{rows}</tbody></table>')
+    lines = [*report.failures(), *(f"note: {note}" for note in report.notes)]
+    if lines:
+        items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+        parts.append(f'<ul style="margin:0.3em 0;padding-left:1.2em">{items}</ul>')
+    return f'<div class="gradcheck-report">{"".join(parts)}</div>'
+
+
+def _overall(report):
+    if report.is_right:
+        return "right"
+    doubts = [argument.verdict for argument in report.arguments if not argument.is_right]
+    return "WRONG" if report.problems or "WRONG" in doubts else doubts[0]
+
+
+def _header():
+    cells = [(name, align) for name, align, _ in COLUMNS] + [("verdict", "left")]
+    return "<tr>" + "".join(f'<th style="{CELL}{align}">{name}</th>' for name, align in cells) + "</tr>"
+
+
+def _row(argument):
+    cells = "".join(f'<td style="{CELL}{align}">{escape(show(argument))}</td>' for _, align, show in COLUMNS)
+    return f'<tr>{cells}<td style="{CELL}left">{_badge(argument.verdict)}</td></tr>'
+
+
+def _badge(verdict):
+    if verdict == "WRONG":
+        colour = WRONG
+    else:
+        colour = RIGHT if verdict == "right" else DOUBTFUL
+    return f'<span style="{BADGE}{colour}">{escape(verdict)}</span>'

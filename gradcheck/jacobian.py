@@ -1,0 +1,108 @@
+"""The Jacobian itself, for those who want to look.
+
+J has the shape of y followed by that of x: J[i, j] = ∂y_i / ∂x_j for indices i into y and j into x. It takes one
+evaluation for each entry of x by the complex step, and four by central differences, so it is for small arrays.
+backward never forms it: dx = Jᵀ dy costs about one forward pass, however large J is.
+"""
+
+import numpy as np
+
+from gradcheck.call import Call
+from gradcheck.central_differences import column
+from gradcheck.comparison import scales_of
+from gradcheck.complex_step import ComplexStep, NotComplexSafe
+from gradcheck.contract import arguments_of
+
+AGREEMENT = 1e-4  # of the largest entry: central differences of a kinked or very curved function are no better
+
+
+class Jacobian(np.ndarray):
+    """An array of shape y.shape + x.shape that also says how it was found.
+
+    `oracle` is "the complex step" or "central differences", `reason` why it is the latter, `name` that of x.
+    """
+
+    def __new__(cls, values, name, oracle, reason=""):
+        jacobian = np.asarray(values).view(cls)
+        jacobian.name, jacobian.oracle, jacobian.reason = name, oracle, reason
+        return jacobian
+
+    def __array_finalize__(self, source):
+        for attribute in ("name", "oracle", "reason"):
+            setattr(self, attribute, getattr(source, attribute, ""))
+
+
+def jacobian(function, /, *inputs, **options):
+    """Return the numeric Jacobian of a function by its input, or a tuple of one for each floating-point input.
+
+    `function(*inputs, **options)` returns y, or (y, backward) of which backward is left alone. Each Jacobian is a
+    float64 array of shape y.shape + x.shape that says which oracle found it (see Jacobian): the complex step where the
+    forward pass is complex-safe, or else central differences. At a kink central differences give the mean of both
+    slopes, the complex step the slope of one side.
+
+    Raises TypeError or ValueError as `check` does.
+    """
+    call = _ValueOnly(function, *inputs, **options).copy()
+    arguments = arguments_of(call)
+    y = call.evaluate()[0]
+    if not isinstance(y, (np.ndarray, np.generic, float)):
+        raise TypeError(f"{call.name}: y is a {type(y).__name__}; a Jacobian is of one float64 array or number")
+    y = np.array(y)
+    if y.dtype != np.float64:
+        raise TypeError(f"{call.name}: y is {y.dtype}; a Jacobian is of one float64 array or number")
+    step = ComplexStep(call, arguments, y)
+    found = tuple(_jacobian(call, step, arguments, i, y) for i in range(len(arguments)))
+    return found[0] if len(found) == 1 else found
+
+
+class _ValueOnly(Call):
+    """A Call whose function may return y alone."""
+
+    def copy(self):
+        copied = super().copy()
+        return _ValueOnly(copied.target, *copied.inputs, **copied.options)
+
+    def evaluate(self):
+        result = super().evaluate()
+        return result if isinstance(result, tuple) and len(result) == 2 and callable(result[1]) else (result, None)
+
+
+def _jacobian(call, step, arguments, i, y):
+    argument = arguments[i]
+    array, shape = argument.array, argument.array.shape
+    scales = scales_of(array)
+    try:
+        columns = [step.along_entry(i, index, scales[index]) for index in np.ndindex(shape)]
+        oracle, reason = "the complex step", ""
+        _verify(call, argument, columns, scales)
+    except NotComplexSafe as error:
+        columns = [_by_central_differences(call, array, index, scales[index]) for index in np.ndindex(shape)]
+        oracle, reason = "central differences", f"the forward pass is not complex-safe: {error}"
+    values = np.stack(columns, axis=-1) if columns else np.zeros((*y.shape, 0))
+    return Jacobian(values.reshape(y.shape + shape), argument.name, oracle, reason)
+
+
+def _verify(call, argument, columns, scales):
+    """Raise NotComplexSafe if some column of the Jacobian is not what central differences say."""
+    for index, exact in zip(np.ndindex(scales.shape), columns, strict=True):
+        numeric = _by_central_differences(call, argument.array, index, scales[index])
+        gap = np.max(np.abs(exact - numeric), initial=0.0)
+        if gap > AGREEMENT * max(np.max(np.abs(numeric), initial=0.0), np.max(np.abs(exact), initial=0.0), 1e-8):
+            finer = _by_central_differences(call, argument.array, index, scales[index] / 1024)
+            if np.max(np.abs(exact - finer)) > gap / 32:
+                raise NotComplexSafe(
+                    f"in {argument.name} at {list(index)} it is off from central differences by {gap:.1g}"
+                )
+
+
+def _by_central_differences(call, array, index, scale):
+    here = float(array[index])
+
+    def line(t):
+        array[index] = here + t
+        try:
+            return np.array(call.evaluate()[0], dtype=np.float64)
+        finally:
+            array[index] = here
+
+    return column(line, scale)
