@@ -1,7 +1,11 @@
-"""`python -m gradcheck`: check every case that a module lists, and print a table as it goes."""
+"""`python -m gradcheck`: check every case that a module lists, and print a table as it goes.
+
+Its other commands are modules of this package with a `main(argv)` of their own: see COMMANDS.
+"""
 
 import argparse
 import difflib
+import importlib
 import os
 import sys
 import time
@@ -10,6 +14,7 @@ from gradcheck.cases import check_case, load_cases
 from gradcheck.report import GradientError
 
 DEFAULT_TARGET = "minitransformer"
+COMMANDS = ("curve", "audit", "museum")  # `python -m gradcheck audit ...` runs gradcheck/audit.py
 OK, WRONG, USAGE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141  # the last two as a shell reports SIGINT and SIGPIPE
 
 HELP = """\
@@ -32,9 +37,10 @@ and then
   python -m gradcheck mine:square        check one
   python -m gradcheck path/to/mine.py    a file will do as well
 
-Each row is one gradient: how many of its entries were compared with central differences in float64, the worst error
-|a - n| / (|n| + 0.01), which may not exceed 1e-6, and the verdict. "at a kink" means that the two one-sided derivatives
-differ there (a ReLU at 0) and the gradient lies between them.
+Each row is one gradient: how many of its entries were compared with central differences in float64 (and, where the
+forward pass allows it, all together with the complex step), the worst error |a - n| / (|n| + 0.01), which may not
+exceed 1e-6, and the verdict. "at a kink" means that the two one-sided derivatives differ there (a ReLU at 0) and the
+gradient lies between them. What is wrong with a wrong gradient is said at the end, if it has a simple name.
 
 Exit status: 0 all gradients are right, 1 some are wrong or could not be checked, 2 there was nothing to check.
 """
@@ -42,11 +48,15 @@ Exit status: 0 all gradients are right, 1 some are wrong or could not be checked
 
 def main(argv=None):
     """Run the command line and return its exit status."""
-    arguments = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a console script, unlike `python -m`, does not look in the current folder
     try:
-        status = _check(arguments.target, arguments.k, arguments.seed)
+        if argv and argv[0] in COMMANDS:
+            status = importlib.import_module(f"gradcheck.{argv[0]}").main(argv[1:])
+        else:
+            arguments = _parser().parse_args(argv)
+            status = _check(arguments.target, arguments.k, arguments.seed)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:

@@ -27,7 +27,7 @@ from minitransformer.layers.positions import Rotary, rotary
 from minitransformer.layers.rms_norm import RMSNorm, rms_norm
 from minitransformer.layers.softmax import Softmax, log_softmax, softmax
 from minitransformer.losses import cross_entropy
-from minitransformer.module import Identity, Module, Parameter
+from minitransformer.module import Identity, Module, Parameter, apply
 from minitransformer.transformer import Transformer
 
 B, T, C, F, V = 2, 5, 6, 7, 11
@@ -95,6 +95,36 @@ class AttentionAfterCachedPast(Module):
         cache = LayerCache(context=4 + T)
         cache.append(*(array.astype(x.dtype) for array in self.past))
         return self.attention(x, mask=causal_mask(T, 4 + T), cache=cache)
+
+
+class LearnedQueries(Module):
+    """Attention from queries that are learned: `apply` keeps the Parameter's gradient and returns the inputs' two."""
+
+    def __init__(self, rng):
+        self.q = Parameter(normal(rng, B, H, TQ, D))
+
+    def forward(self, k, v):
+        return apply(attention, self.q, k, v)
+
+
+class EveryHookInstalled(Module):
+    """A module with a hook on each of its activations, which shrinks it: what a hook does, backward must pass on."""
+
+    def __init__(self, module):
+        self.module = module
+
+    def forward(self, *inputs, **options):
+        with self.module.hooked({name: shrink for name, _ in self.module.named_modules()}):
+            return self.module(*inputs, **options)
+
+
+def shrink(y, backward):
+    """The hook of EveryHookInstalled: y and its gradient times 0.8. Times 2, the softmax would saturate."""
+
+    def shrunk_backward(dy):
+        return backward(0.8 * dy)
+
+    return 0.8 * y, shrunk_backward
 
 
 def gpt2(**fields):
@@ -208,6 +238,7 @@ CASES = [
         "MultiHeadAttention, cached past",
         lambda rng: Call(AttentionAfterCachedPast(rng), normal(rng, B, T, C)),
     ),
+    Case("apply, learned queries", lambda rng: Call(LearnedQueries(rng), *qkv(rng, H, H)[1:])),
     Case("FeedForward", lambda rng: Call(FeedForward(C, F), normal(rng, B, T, C))),
     Case("FeedForward, tanh", lambda rng: Call(FeedForward(C, F, "gelu_tanh"), normal(rng, B, T, C))),
     Case("FeedForward, ReLU", lambda rng: Call(FeedForward(C, F, "relu"), normal(rng, B, T, C))),
@@ -236,6 +267,10 @@ CASES = [
             mask=causal_mask(T, T),
         ),
     ),
+    Case(
+        "TransformerBlock, hooked",
+        lambda rng: Call(EveryHookInstalled(TransformerBlock(C, 2, F)), normal(rng, B, T, C), mask=causal_mask(T, T)),
+    ),
     Case("Transformer, GPT-2-like", lambda rng: Call(gpt2(), ids(rng, B, T), rng=rng.spawn(1)[0])),
     Case(
         "Transformer, GPT-2-like, sinusoidal",
@@ -245,6 +280,7 @@ CASES = [
         "Transformer.loss, GPT-2-like",
         lambda rng: Call(gpt2().loss, ids(rng, B, T), targets(rng, B, T), rng=rng.spawn(1)[0], label_smoothing=0.1),
     ),
+    Case("Transformer, two leading axes", lambda rng: Call(gpt2(n_layers=1), ids(rng, B, 3, T))),
     Case("Transformer, Llama-like", lambda rng: Call(llama(), ids(rng, B, T))),
     Case("Transformer, Llama-like, tied", lambda rng: Call(llama(tie_embeddings=True, n_layers=1), ids(rng, B, T))),
 ]

@@ -1,0 +1,214 @@
+"""Trying mutants on a test command: each is written into a copy of the project, where the command is run.
+
+The copies lie in a temporary folder, one for each command that runs at a time. What the command imports must be the
+copy, although the original may be installed: so the copy, and the copies of those folders of sys.path that lie within
+the project, come first in PYTHONPATH. That it is so is tested: with the audited files unimportable, the command must
+fail.
+"""
+
+import contextlib
+import os
+import queue
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from gradcheck.audit.sources import read_source
+from gradcheck.audit.trials import BY_COMMAND, BY_TIME, KILLED, SURVIVING, Outcome
+
+SHORTEST_LIMIT = 60.0  # seconds; and PATIENCE times what the command takes without a mutant
+PATIENCE = 10
+BROKEN = "raise ImportError('the audit asks whether this file is imported')\n"
+
+
+class CommandError(ValueError):
+    """The command says nothing about the code: it fails without a mutant, or does not import what is audited."""
+
+
+class TestCommand:
+    """A test command, and copies of the project to run it in. Use it in a `with` block: the copies are removed after.
+
+    `root` is the folder to copy, and where the command runs; `files` are the audited ones in it.
+    """
+
+    __test__ = False  # no test, whatever pytest makes of the name
+
+    def __init__(self, command, root, files, jobs):
+        self.command = command
+        self.arguments = shlex.split(command)
+        if not self.arguments:
+            raise CommandError("the command is empty")
+        self.root = Path(root)
+        self.files = files
+        self.jobs = jobs
+        self.limit = None
+        self.running = set()
+        self.stopped = False
+
+    def __enter__(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="gradcheck-audit-")
+        try:
+            self.copies = [Path(self.folder.name, str(i), self.root.name or "root") for i in range(self.jobs)]
+            for copy in self.copies:
+                shutil.copytree(self.root, copy, ignore=self._not_copied, symlinks=True)
+        except BaseException:
+            self.folder.cleanup()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.folder.cleanup()
+
+    def _not_copied(self, folder, names):
+        """Return those of the names in a folder that no test needs: hidden ones, caches, virtual environments."""
+        paths = [Path(folder, name) for name in names]
+        return [
+            path.name
+            for path in paths
+            if path.name.startswith(".")
+            or path.name in ("__pycache__", "node_modules")
+            or (path / "pyvenv.cfg").exists()
+            or path == Path(self.folder.name).resolve()
+        ]
+
+    def verify(self):
+        """Run the command without a mutant, where it must pass, and with the audited files broken, where it must not.
+
+        Raises CommandError. Returns the seconds that the first took.
+        """
+        copy = self.copies[0]
+        start = time.monotonic()
+        status, output = self._run(copy)
+        seconds = time.monotonic() - start
+        if status != 0:
+            raise CommandError(
+                f"the command fails without any mutant, with exit status {status}, so its failures say nothing:\n"
+                f"  {self.command}\n{_tail(output)}"
+            )
+        self.limit = max(SHORTEST_LIMIT, PATIENCE * seconds)
+        for path in self.files:
+            self._write(copy, path, BROKEN)
+        try:
+            status, _ = self._run(copy)
+        finally:
+            for path in self.files:
+                self._write(copy, path, read_source(path))
+        if status == 0:
+            names = ", ".join(str(path.relative_to(self.root)) for path in self.files)
+            raise CommandError(
+                f"the command passes even where {names} cannot be imported: it does not test the copy of the project "
+                f"that mutants are written into\n  {self.command}"
+            )
+        return seconds
+
+    def run(self, mutants):
+        """Yield (index of the mutant, Outcome) for each mutant, as they end."""
+        free = queue.SimpleQueue()
+        for copy in self.copies:
+            free.put(copy)
+
+        def attempt(index):
+            copy = free.get()
+            try:
+                return index, self._try(copy, mutants[index])
+            finally:
+                free.put(copy)
+
+        executor = ThreadPoolExecutor(self.jobs)
+        pending = {executor.submit(attempt, index) for index in range(len(mutants))}
+        try:
+            while pending:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        finally:
+            self.stopped = True
+            executor.shutdown(wait=False, cancel_futures=True)
+            for process in list(self.running):
+                _end(process)
+            executor.shutdown()
+
+    def _try(self, copy, mutant):
+        self._write(copy, mutant.path, mutant.mutated_source)
+        try:
+            status, output = self._run(copy)
+        finally:
+            self._write(copy, mutant.path, mutant.source)
+        if status is None:
+            return Outcome(KILLED, BY_TIME)
+        if status != 0:
+            return Outcome(KILLED, BY_COMMAND, message=f"exit status {status}: {_tail(output, 1).strip()}")
+        return Outcome(SURVIVING)
+
+    def _write(self, copy, path, source):
+        """Write a file of a copy, and forget its compiled form, which is known by size and second only."""
+        path = copy / path.relative_to(self.root)
+        path.write_text(source, "utf-8")
+        for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+            compiled.unlink()
+
+    def _run(self, copy):
+        """Run the command in a copy. Returns (exit status, None if it took too long; what it printed)."""
+        try:
+            process = subprocess.Popen(
+                self.arguments,
+                cwd=copy,
+                env=self._environment(copy),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise CommandError(f"cannot run {self.arguments[0]!r}: {error.strerror}") from error
+        self.running.add(process)
+        if self.stopped:
+            _end(process)
+        try:
+            output, _ = process.communicate(timeout=self.limit)
+        except subprocess.TimeoutExpired:
+            return None, ""
+        finally:
+            _end(process)
+            self.running.discard(process)
+        return process.returncode, output.decode("utf-8", "replace")
+
+    def _environment(self, copy):
+        folders = [copy]
+        for entry in sys.path:
+            entry = Path(os.path.realpath(entry))
+            if entry.is_relative_to(self.root) and (copy / entry.relative_to(self.root)).is_dir():
+                folders.append(copy / entry.relative_to(self.root))
+        before = os.environ.get("PYTHONPATH")
+        python_path = [*dict.fromkeys(map(str, folders)), *([before] if before else [])]
+        # `python` and `pytest` are those that run this audit, also where its environment is not activated.
+        programs = [os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]
+        return {
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(python_path),
+            "PATH": os.pathsep.join(programs),
+        }
+
+
+def _end(process):
+    """End a process that this audit started, with all that it started in turn."""
+    if process.poll() is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):  # it ended this very moment
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)  # it leads a group of its own
+        else:
+            process.kill()
+    process.wait()
+
+
+def _tail(output, lines=15):
+    return "\n".join(f"  {line}" for line in output.strip().splitlines()[-lines:])

@@ -1,0 +1,149 @@
+"""What an audit says: its progress while it runs, and the score and the survivors at its end."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections import Counter
+
+from gradcheck.audit.trials import EQUIVALENT, KILLED, SURVIVING
+
+EVERY = 10.0  # seconds between lines of progress where there is no terminal
+
+
+class Progress:
+    """A line on stderr that says how far it is, how fast and how long still; on a terminal, always the same line."""
+
+    def __init__(self):
+        self.terminal = sys.stderr.isatty()
+        self.last = -EVERY if self.terminal else time.monotonic()
+        self.width = 0
+
+    def say(self, text):
+        """Show a text, unless the last one was shown only just now."""
+        now = time.monotonic()
+        if now - self.last < (0.1 if self.terminal else EVERY):
+            return
+        self.last = now
+        if self.terminal:
+            text = text[: shutil.get_terminal_size().columns - 1]
+            sys.stderr.write(f"\r{text:<{self.width}}")
+            self.width = len(text)
+        else:
+            sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    def clear(self):
+        """Take the line away from the terminal."""
+        if self.terminal and self.width:
+            sys.stderr.write(f"\r{'':<{self.width}}\r")
+            sys.stderr.flush()
+            self.width = 0
+
+    def follow(self, what, results, total, hunting=True):
+        """Pass on what `results` yields, (index, Outcome) pairs, and say how far it is."""
+        start = time.monotonic()
+        counts = Counter()
+        for done, (index, outcome) in enumerate(results, 1):
+            counts[outcome.status] += 1
+            rate = done / max(time.monotonic() - start, 1e-9)
+            left = (total - done) / rate
+            survivors = f", {counts[SURVIVING]} surviving" if hunting and counts[SURVIVING] else ""
+            bar = "#" * (20 * done // total)
+            self.say(
+                f"{what} [{bar:<20}] {done:,} of {total:,}, {rate:.1f} a second, "
+                f"{int(left) // 60}:{int(left) % 60:02d} left{survivors}"
+            )
+            yield index, outcome
+
+
+def summary(mutants, outcomes, footer):
+    """Return the report as text: a table by file, what killed the mutants, and every survivor."""
+    lines = [*table(mutants, outcomes), ""]
+    by = Counter(outcome.by for outcome in outcomes if outcome.status == KILLED)
+    if by:
+        lines.append("Killed by " + ", ".join(f"{cause}: {n:,}" for cause, n in by.most_common()) + ".")
+    survivors = [pair for pair in zip(mutants, outcomes, strict=True) if pair[1].status == SURVIVING]
+    for mutant, outcome in survivors:
+        lines += ["", *describe(mutant), f"  {outcome.message}"]
+    if survivors:
+        lines.append("")
+    lines.append(footer)
+    return "\n".join(lines)
+
+
+def table(mutants, outcomes):
+    """Return the lines of a table with a row for each file, and one for all."""
+    counts = {}
+    for mutant, outcome in zip(mutants, outcomes, strict=True):
+        counts.setdefault(shown(mutant.path), Counter())[outcome.status] += 1
+    names = list(counts)
+    if len(names) > 1:
+        counts["all"] = sum(counts.values(), Counter())
+    width = max(len("file"), *map(len, counts))
+    lines = [f"{'file':<{width}}  mutants  killed  equivalent  surviving    score"]
+    for name, count in counts.items():
+        lines.append(
+            f"{name:<{width}}  {count.total():>7,}  {count[KILLED]:>6,}  {count[EQUIVALENT]:>10,}  "
+            f"{count[SURVIVING]:>9,}  {score(count):>7}"
+        )
+    return lines
+
+
+def score(count):
+    """Return the share of the mutants that were killed, of those that could be; never 100 % with a survivor."""
+    possible = count[KILLED] + count[SURVIVING]
+    if not possible:
+        return "-"
+    return f"{1000 * count[KILLED] // possible / 10:.1f} %"
+
+
+def describe(mutant):
+    """Return the lines that say where a mutant is, and what it changes."""
+    removed, added = mutant.difference()
+    return [
+        f"{shown(mutant.path)}:{mutant.line}: {mutant.function}: {mutant.kind}",
+        *(f"  - {line}" for line in removed),
+        *(f"  + {line}" for line in added),
+    ]
+
+
+def shown(path):
+    """Return a path as it is shown: from the current folder, if it is in it."""
+    here = os.path.realpath(os.getcwd())
+    return os.path.relpath(path, here) if os.path.realpath(path).startswith(here + os.sep) else str(path)
+
+
+def write_json(file, target, command, mutants, outcomes):
+    """Write everything that was found to a JSON file."""
+    count = Counter(outcome.status for outcome in outcomes)
+    results = []
+    for mutant, outcome in zip(mutants, outcomes, strict=True):
+        removed, added = mutant.difference()
+        results.append(
+            {
+                "file": shown(mutant.path),
+                "line": mutant.line,
+                "function": mutant.function,
+                "kind": mutant.kind,
+                "removed": removed,
+                "added": added,
+                "status": outcome.status,
+                "by": outcome.by,
+                "case": outcome.case,
+                "seed": outcome.seed,
+                "message": outcome.message,
+                "differs_in": list(outcome.differs_in),
+            }
+        )
+    data = {
+        "target": target,
+        "command": command,
+        "mutants": len(mutants),
+        **{status: count[status] for status in (KILLED, EQUIVALENT, SURVIVING)},
+        "results": results,
+    }
+    with open(file, "w", encoding="utf-8") as opened:
+        json.dump(data, opened, indent=1, ensure_ascii=False)
+        opened.write("\n")

@@ -1,0 +1,113 @@
+"""Finding what to mutate: every function of a given name in a source file, and the names it can see."""
+
+import ast
+import fnmatch
+import tokenize
+from dataclasses import dataclass
+from pathlib import Path
+
+FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+OWN_SCOPE = (*FUNCTION, ast.Lambda, ast.ClassDef)
+
+
+@dataclass(frozen=True)
+class Closure:
+    """A function to mutate, with the functions around it, outermost first; all are syntax trees of one file."""
+
+    path: Path
+    qualname: str
+    node: ast.FunctionDef
+    around: tuple
+    module: ast.Module
+
+    @property
+    def line(self):
+        """Where it begins."""
+        return self.node.lineno
+
+    @property
+    def codes(self):
+        """(first line, name) of its code object and of those that hold it, outermost first."""
+        return [(first_line(node), node.name) for node in (*self.around, self.node)]
+
+
+def read_source(path):
+    """Return the text of a source file, in the encoding that it declares."""
+    with tokenize.open(path) as file:
+        return file.read()
+
+
+def find_closures(path, patterns):
+    """Return the Closures of a file whose name, or qualified name, fits one of the patterns (of fnmatch).
+
+    One inside another is its own Closure, and no part of the outer. Raises SyntaxError if the file has a wrong one.
+    """
+    module = ast.parse(read_source(path), str(path))
+    found = []
+
+    def visit(node, qualname, around):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, FUNCTION):
+                name = qualname + child.name
+                if any(fnmatch.fnmatchcase(child.name, p) or fnmatch.fnmatchcase(name, p) for p in patterns):
+                    found.append(Closure(path, name, child, around, module))
+                visit(child, f"{name}.<locals>.", (*around, child))
+            elif isinstance(child, ast.ClassDef):
+                visit(child, f"{qualname}{child.name}.", around)
+            else:
+                visit(child, qualname, around)
+
+    visit(module, "", ())
+    return sorted(found, key=lambda closure: closure.line)
+
+
+def first_line(function):
+    """The line at which a function's code begins, as its code object has it: that of the first decorator."""
+    return min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
+
+
+def within(node):
+    """Yield what is inside a function or module, without what functions and classes in it have inside."""
+    for child in ast.iter_child_nodes(node):
+        yield child
+        if not isinstance(child, OWN_SCOPE):
+            yield from within(child)
+
+
+def bound_names(function):
+    """Return {name: line of its first binding} of a function's own names, arguments included."""
+    names = dict.fromkeys(argument_names(function), function.lineno)
+    for node in within(function):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.setdefault(node.id, node.lineno)
+        elif isinstance(node, (*FUNCTION, ast.ClassDef)):
+            names.setdefault(node.name, node.lineno)
+    return names
+
+
+def argument_names(function):
+    """Return the names of all arguments of a function, in order."""
+    a = function.args
+    rest = [argument for argument in (a.vararg, a.kwarg) if argument is not None]
+    return [argument.arg for argument in (*a.posonlyargs, *a.args, *a.kwonlyargs, *rest)]
+
+
+def called_names(node):
+    """Return the names that are called somewhere in a tree, or are functions defined in it."""
+    called = {n.func.id for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    return called | {n.name for n in ast.walk(node) if isinstance(n, FUNCTION)}
+
+
+def module_names(module):
+    """Return (names bound at the top level of a module, those of them that are modules it imports)."""
+    names, modules = set(), set()
+    for node in within(module):
+        if isinstance(node, ast.Import):
+            modules |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, (*FUNCTION, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names | modules, modules

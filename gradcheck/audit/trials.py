@@ -1,0 +1,297 @@
+"""Trying a mutant on the cases: are its gradients other than the original's, and if so, does the check notice?
+
+For every case that runs the mutated statement, and every seed, the gradients of the original and of the mutant are
+computed on the same random inputs. If they are the same, no check could tell the two apart there, and none is run. If
+they differ, `check_case` is asked; by raising it kills the mutant. Where nothing has differed, the inputs may have been
+special, γ = 1 or p = 0, so the case is *varied*: its arrays, parameters and numbers get other random values, of the
+same shapes. So a mutant is
+
+- **killed** when a check raises, which without the mutant passes;
+- **surviving** when its gradients differ somewhere, if only on varied inputs, and every check passes all the same; or
+  when no case runs it;
+- **equivalent** when they are the same for every case and seed, as drawn and varied.
+
+"The same" covers all that a check could observe: the gradients of a first and of a second call of backward (to 1e-12 of
+the largest entry), their shapes and dtypes, and what both do to dy, the arguments and the parameters (to the bit).
+"""
+
+import contextlib
+import dataclasses
+import functools
+import io
+import itertools
+import os
+import signal
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradcheck import checking
+from gradcheck.audit.planting import PlantingError, plant_at_import, planted
+from gradcheck.call import Call, parameters_of
+from gradcheck.cases import check_case, load_cases
+from gradcheck.parameters import clear_gradients
+from gradcheck.report import GradientError
+
+SAME = 1e-12
+FEW, FEW_ATOL = 2, 1e-8
+VARIATIONS = ("scaled", "shifted")
+KILLED, EQUIVALENT, SURVIVING, UNPLANTABLE = "killed", "equivalent", "surviving", "unplantable"
+BY_GRADIENT, BY_EXCEPTION, BY_TIME, BY_CRASH, BY_COMMAND = (
+    "a wrong gradient",
+    "an exception",
+    "the time limit",
+    "a crash",
+    "the command",
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a mutant: its status; what killed it, with which case and seed; or where its gradients differ.
+
+    `only_varied` says that they differ only on inputs that no case draws.
+    `seconds` is the CPU time that it took.
+    """
+
+    status: str
+    by: str = ""
+    case: str = ""
+    seed: int = 0
+    message: str = ""
+    differs_in: tuple = ()
+    only_varied: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How to try one mutant, and on what.
+
+    `draws` holds (name of the case, seed, seconds of CPU that looking may take, and checking).
+    `mutant` None tries the original itself, which must pass. `ask` False leaves the checks out: only equivalence is
+    wanted. `expected` holds what `observe` gave of the original for each (name, seed, variation); None asks the checks
+    without comparing.
+    """
+
+    mutant: object
+    draws: tuple
+    ask: bool = True
+    expected: dict | None = None
+
+
+def observe(case, seed, variation=None):
+    """Return what a check may see of a case's backward: (gradients, arrays that backward had better not change).
+
+    The gradients are those of a first call and then of a second; None stands for one that is missing.
+    """
+    call = case.call(np.random.default_rng(seed))
+    if variation is not None:
+        call = varied(call, variation, np.random.default_rng([seed, *variation.encode()]))
+    y, backward = call.evaluate()
+    dy = np.random.default_rng([seed, *b"audit"]).standard_normal(np.shape(y))
+    parameters = parameters_of(call.target).values()
+    gradients = []
+    for is_second in (False, True):
+        clear_gradients(call.target)
+        try:
+            returned = backward(dy)
+        except RuntimeError:
+            if not is_second:
+                raise
+            break  # refused, as the rules allow
+        found = [*(returned if isinstance(returned, tuple) else [returned]), *(p.grad for p in parameters)]
+        gradients += [None if gradient is None else np.array(gradient) for gradient in found]
+    others = [value for value in (*call.inputs, *call.options.values()) if isinstance(value, np.ndarray)]
+    return gradients, [dy, *others, *(parameter.data for parameter in parameters)]
+
+
+def varied(call, variation, rng):
+    """Return a Call on other values: of arrays, parameters and numbers that are not integers, and of masks.
+
+    "scaled" keeps signs and zeros, which some functions need; "shifted" does not.
+    """
+
+    def vary(value):
+        if isinstance(value, np.ndarray) and value.dtype == np.bool_:
+            return value ^ (rng.random(value.shape) < 0.3)
+        is_array = isinstance(value, np.ndarray) and value.dtype.kind == "f"
+        if not is_array and not isinstance(value, float):
+            return value
+        move = rng.uniform(0.1, 0.9, np.shape(value))
+        new = value * (0.5 + move) if variation == "scaled" else value + move
+        return new.astype(value.dtype) if is_array else float(new)
+
+    for parameter in parameters_of(call.target).values():
+        parameter.data = vary(parameter.data)
+    inputs = [vary(value) for value in call.inputs]
+    return Call(call.target, *inputs, **{name: vary(value) for name, value in call.options.items()})
+
+
+def is_same(a, b):
+    """Whether two observations are the same: gradients to 1e-12 of the largest entry of any in b, the rest exactly."""
+    (gradients_a, others_a), (gradients_b, others_b) = a, b
+    if [_kind(x) for x in gradients_a] != [_kind(y) for y in gradients_b]:
+        return False
+    pairs = [(x, y) for x, y in zip(gradients_a, gradients_b, strict=True) if y is not None]
+    tolerance = SAME * max((np.max(np.abs(y)) for _, y in pairs if y.size), default=0.0)
+    close = all(np.allclose(x, y, rtol=0, atol=tolerance, equal_nan=True) for x, y in pairs)
+    return close and all(x.tobytes() == y.tobytes() for x, y in zip(others_a, others_b, strict=True))
+
+
+def _kind(array):
+    return None if array is None else (array.shape, array.dtype)
+
+
+def originals(cases, seeds, files, say):
+    """Observe the original. Returns ({(case, seed, variation): observation}, {case: lines run}, {case: seconds}).
+
+    Lines are (file, line), of the given files only, and what varied inputs run does not count. Where the original does
+    not take them, because it raises or is not finite, there is no observation. `say` is told how far it is.
+    """
+    observations, lines, seconds = {}, {}, {}
+    for i, case in enumerate(cases):
+        say(f"running the cases without a mutant: {i + 1} of {len(cases)}")
+        start = time.process_time()
+        with lines_run(files) as lines[case.name]:
+            for seed in seeds:
+                observations[case.name, seed, None] = observe(case, seed)
+        for seed, variation in itertools.product(seeds, VARIATIONS):
+            with np.errstate(all="ignore"), warnings.catch_warnings(), contextlib.suppress(Exception):
+                warnings.simplefilter("ignore")
+                observation = observe(case, seed, variation)
+                if all(gradient is None or np.isfinite(gradient).all() for gradient in observation[0]):
+                    observations[case.name, seed, variation] = observation
+        seconds[case.name] = (time.process_time() - start) / len(seeds)
+    return observations, lines, seconds
+
+
+@contextlib.contextmanager
+def lines_run(files):
+    """Collect {(file, line)} of all lines of the given files that are run in the `with` block, by this thread."""
+    wanted = {str(path) for path in files}
+    run = set()
+
+    def trace_lines(frame, event, _):
+        if event == "line":
+            run.add((real_path(frame.f_code.co_filename), frame.f_lineno))
+        return trace_lines
+
+    def trace_calls(frame, event, _):
+        return trace_lines if real_path(frame.f_code.co_filename) in wanted else None
+
+    before = sys.gettrace()
+    sys.settrace(trace_calls)
+    try:
+        yield run
+    finally:
+        sys.settrace(before)
+
+
+real_path = functools.lru_cache(os.path.realpath)
+
+
+def try_mutant(trial, cases, functions, alive):
+    """Return the Outcome of a Trial, in a process made for it. `alive(seconds)` is called when a step may take that."""
+    by_name = {case.name: case for case in cases}
+    plant = contextlib.nullcontext() if functions is None else planted(trial.mutant, functions)
+    differs_in = {}
+    try:
+        with plant:
+            for name, seed, to_look, to_check in trial.draws:
+                if trial.expected is not None:
+                    alive(to_look)
+                    if not _differs(by_name[name], seed, None, trial.expected[name, seed, None]):
+                        continue
+                    differs_in[name] = None
+                if not trial.ask:
+                    return Outcome(SURVIVING, differs_in=(name,))
+                alive(to_check)
+                outcome = ask(by_name[name], seed)
+                if outcome is not None:
+                    return outcome
+            if not differs_in and trial.expected is not None:
+                to_look = {name: seconds for name, _, seconds, _ in trial.draws}
+                for (name, seed, variation), expected in trial.expected.items():
+                    alive(to_look[name])
+                    if variation is not None and _differs(by_name[name], seed, variation, expected):
+                        return Outcome(SURVIVING, differs_in=(name,), only_varied=True)
+    except PlantingError as error:
+        return Outcome(UNPLANTABLE, message=str(error))
+    return Outcome(SURVIVING if differs_in or trial.expected is None else EQUIVALENT, differs_in=tuple(differs_in))
+
+
+def _differs(case, seed, variation, expected):
+    try:
+        return not is_same(observe(case, seed, variation), expected)
+    except Exception:
+        return True
+
+
+def ask(case, seed):
+    """Run a check. Returns the Outcome that kills, or None if it passes.
+
+    A wrong gradient is most often wrong everywhere. So the check is first run on a few entries of each argument, the
+    same check with less to compare and no stricter (on a whole model ten times as fast), and in full only when those
+    are right.
+    """
+    try:
+        checking.check_call(case.call(np.random.default_rng(seed)), seed=seed, max_entries=FEW, atol=FEW_ATOL)
+        check_case(case, seed=seed)
+    except GradientError as error:
+        return Outcome(KILLED, BY_GRADIENT, case.name, seed, " ".join(str(error).split()))
+    except Exception as error:
+        return Outcome(KILLED, BY_EXCEPTION, case.name, seed, f"{type(error).__name__}: {error}")
+    return None
+
+
+def without_diagnosis(comparison, findings):
+    """Stand in for the diagnosis of a wrong gradient, which takes longer than to find that it is wrong."""
+    return [""] * len(findings)
+
+
+def allow(seconds):
+    """End this process once it has used that many more seconds of CPU time, where the system can see to it."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
+def run_here(connection, trial, cases, functions):
+    """Try a mutant in a forked process, where everything is in memory."""
+    functions = None if trial.mutant is None else functions
+    _run(connection, lambda alive: try_mutant(trial, cases, functions, alive))
+
+
+def run_afresh(connection, trial, target):
+    """Try a mutant in a new process that imports everything, with the mutant in it, for the first time."""
+
+    def attempt(alive):
+        if trial.mutant is not None:
+            plant_at_import(trial.mutant)
+        return try_mutant(trial, load_cases(target), None, alive)
+
+    _run(connection, attempt)
+
+
+def _run(connection, attempt):
+    """Send the Outcome of an attempt through a connection, and before each step the seconds it may take."""
+    checking.diagnose = without_diagnosis  # in this process only, which ends with the trial
+    warnings.simplefilter("ignore")  # a mutant may divide by zero; whether that is wrong, its gradient tells
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
+    if hasattr(signal, "SIGPROF"):
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+
+    def alive(seconds):
+        connection.send(seconds)
+        allow(seconds)
+
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            outcome = attempt(alive)
+        except BaseException as error:  # SystemExit, MemoryError: a mutant may do anything
+            outcome = Outcome(KILLED, BY_EXCEPTION, message=f"{type(error).__name__}: {error}")
+    connection.send(dataclasses.replace(outcome, seconds=time.process_time()))
+    connection.close()

@@ -1,0 +1,169 @@
+"""A museum of wrong gradients: each was shipped by a real project, or asked about by a real person.
+
+    python -m gradcheck museum              the list
+    python -m gradcheck museum 3            one exhibit, by number or by name
+    python -m gradcheck museum --all        all of them, as one long page
+
+An exhibit shows the mistake in a few lines written for it here, beside the lines that are right; where it was found;
+the check that missed it, in the style of those who made it, and why it could not see it; and what gradcheck says. The
+check and gradcheck are both run, each time: the first passes, the second fails, and the right version passes.
+
+Walk through it and count the reasons. A dy of ones. A γ of one. A mask that masks nothing. Sizes that happen to be
+equal. A tolerance as large as the mistake. A loss that falls: half of a gradient, or one of the right sign, makes
+it fall too. A layer checked together with the one loss that hides its mistake. A test that compares shapes. None of
+their authors was careless, and the tests were green. The rules of gradcheck are this list, turned round: inputs and
+parameters random and of order 1, a random dy, sizes that all differ, masks and dropout on, every input and every
+parameter compared entry by entry, in float64, at a tolerance between rounding error and any mistake.
+
+The rooms: softmax.py, normalization.py, attention.py, accumulation.py, elementwise.py. To add an exhibit, write the
+function with `if wrong: ... else: ...` around the lines that differ, and the check that passes; the listing, the
+run and the tests follow from that (exhibit.py).
+"""
+
+import argparse
+import ast
+import difflib
+import inspect
+import re
+import shutil
+import sys
+import textwrap
+
+from gradcheck.museum import accumulation, attention, elementwise, normalization, softmax
+
+ROOMS = (softmax, normalization, attention, accumulation, elementwise)
+EXHIBITS = tuple(exhibit for room in ROOMS for exhibit in room.EXHIBITS)
+
+OK, USAGE = 0, 2
+
+
+def main(argv=None):
+    """Run `python -m gradcheck museum` and return its exit status."""
+    arguments = _parser().parse_args(argv)
+    width = min(shutil.get_terminal_size((88, 24)).columns, 100)
+    if arguments.all:
+        print("\n\n".join(page(exhibit, width) for exhibit in EXHIBITS))
+    elif arguments.exhibit is None:
+        print(catalogue(width))
+    else:
+        try:
+            print(page(find(arguments.exhibit), width))
+        except LookupError as error:
+            print(f"gradcheck museum: {error.args[0]}", file=sys.stderr)
+            return USAGE
+    return OK
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m gradcheck museum",
+        description="Wrong gradients that real projects shipped, the checks that missed them, and the one that does "
+        "not. Each check is run as it is shown.",
+    )
+    parser.add_argument("exhibit", metavar="EXHIBIT", nargs="?", help="its number or name; left out: the list")
+    parser.add_argument("--all", action="store_true", help="show every exhibit")
+    return parser
+
+
+def find(key):
+    """Return the exhibit of that number (from 1) or name. Raises LookupError."""
+    if key.isdecimal():
+        if 1 <= int(key) <= len(EXHIBITS):
+            return EXHIBITS[int(key) - 1]
+        raise LookupError(f"there is no exhibit {key}: they are numbered from 1 to {len(EXHIBITS)}")
+    names = [exhibit.name for exhibit in EXHIBITS]
+    if key not in names:
+        near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)[0]
+        raise LookupError(f"there is no exhibit {key!r}; the nearest is {near!r}")
+    return EXHIBITS[names.index(key)]
+
+
+def catalogue(width=88):
+    """Return the list of exhibits, room by room."""
+    number = 0
+    lines = ["A museum of wrong gradients, each from a real project.", ""]
+    for room in ROOMS:
+        lines += [*_wrap(inspect.getdoc(room), width), ""]
+        for exhibit in room.EXHIBITS:
+            number += 1
+            lines.append(f"  {number:>2}  {exhibit.name:<22} {exhibit.title}")
+        lines.append("")
+    return "\n".join([*lines, "python -m gradcheck museum 1     shows the first; --all shows everything"])
+
+
+def page(exhibit, width=88):
+    """Return everything about one exhibit. Both its check and gradcheck are run for it."""
+    number = EXHIBITS.index(exhibit) + 1
+    heading = f"{number}. {exhibit.title}"
+    lines = [heading, "═" * min(len(heading), width), ""]
+    for source in exhibit.sources:
+        lines += [f"  {source}", f"  {source.url}"]
+    lines += ["", *_paragraphs(exhibit.function, width), ""]
+    lines += ["The code: − as it was, + as it should be", ""]
+    lines += [f"  {mark} {line}".rstrip() for mark, line in listing(exhibit.function)]
+    lines += ["", f"The check that missed it: {exhibit.check.__name__.replace('_', ' ')}", ""]
+    lines += [f"    {line}".rstrip() for _, line in listing(exhibit.check)]
+    lines += ["", f"  → {outcome(exhibit)}", "", *_paragraphs(exhibit.check, width), ""]
+    lines += ["What gradcheck says", ""]
+    lines += _indented(exhibit.examine(wrong=True), width)
+    lines += ["", "and of the right version", ""]
+    lines += _indented(exhibit.examine(wrong=False), width)
+    return "\n".join(lines)
+
+
+def listing(function):
+    """Return the source of a function as (mark, line), without its docstring and without `wrong`.
+
+    Of each `if wrong: ... else: ...` the lines of the first part are marked −, and those of the other, if any, +.
+    """
+    source = textwrap.dedent(inspect.getsource(function))
+    lines = source.splitlines()
+    tree = ast.parse(source).body[0]
+    marks = dict.fromkeys(range(1, len(lines) + 1), " ")
+    shift = {}
+    docstring = tree.body[0]
+    for number in range(docstring.lineno, docstring.end_lineno + 1):
+        del marks[number]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "wrong":
+            for mark, block in (("−", node.body), ("+", node.orelse)):
+                for statement in block:
+                    for number in range(statement.lineno, statement.end_lineno + 1):
+                        marks[number], shift[number] = mark, 4
+            del marks[node.lineno]
+            if node.orelse:
+                del marks[node.orelse[0].lineno - 1]
+    listed = [(mark, lines[number - 1][shift.get(number, 0) :]) for number, mark in marks.items()]
+    if not listed[1][1]:
+        del listed[1]
+    return [(listed[0][0], re.sub(r"(, \*)?, wrong\)", ")", listed[0][1])), *listed[1:]]
+
+
+def outcome(exhibit):
+    """Run an exhibit's own check on the wrong version, and say what came of it."""
+    try:
+        exhibit.check(exhibit.version(wrong=True))
+    except AssertionError as error:
+        return f"it fails: {error}"
+    return "it passes on the wrong version"
+
+
+def _paragraphs(function, width):
+    return "\n\n".join(
+        "\n".join(_wrap(paragraph, width)) for paragraph in inspect.getdoc(function).split("\n\n")
+    ).splitlines()
+
+
+def _wrap(text, width):
+    return textwrap.wrap(" ".join(text.split()), width)
+
+
+def _indented(report, width):
+    lines = []
+    for line in str(report).splitlines():
+        indent = " " * (4 + len(line) - len(line.lstrip()))
+        if len(indent) + len(line) <= width:
+            lines.append(f"    {line}")
+        else:
+            lines += textwrap.wrap(line.strip(), width, initial_indent=indent, subsequent_indent=indent + "  ")
+    return lines

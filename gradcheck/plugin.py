@@ -1,0 +1,113 @@
+"""A plugin for pytest: the fixture `gradcheck`, and a table of the worst errors.
+
+It is there once the package is installed. A test asks for the fixture and calls it as it would call `gradcheck.check`
+(a module goes to `gradcheck.module`, which is `check_module`):
+
+    def test_softmax(gradcheck):
+        gradcheck(softmax, np.random.default_rng(0).normal(size=(2, 5)))
+
+    def test_layer_norm(gradcheck):
+        gradcheck.module(LayerNorm(5), np.random.default_rng(0).normal(size=(2, 3, 5)))
+
+A wrong gradient fails the test, and the test's report says what is wrong. Both calls return the Report.
+
+    pytest --gradcheck-report
+
+prints, after the tests, one line for each gradient that was compared through the fixture, the largest error first. Read
+it from time to time, even when all is green: a right gradient lies at 1e-9 or below, and one at 1e-7 is telling you
+something.
+
+The fixture hides a module that was imported as `gradcheck`. It does no harm: every other name, as in `gradcheck.Call`
+or `gradcheck.GradientError`, is looked up in the package. The lines travel with the reports of the tests, so they
+arrive from the workers of pytest-xdist too. Switch the plugin off with `-p no:gradcheck`.
+"""
+
+import math
+
+import pytest
+
+import gradcheck
+
+PROPERTY = "gradcheck"
+
+
+def pytest_addoption(parser):
+    """Add --gradcheck-report."""
+    group = parser.getgroup("gradcheck", "gradients derived by hand")
+    group.addoption(
+        "--gradcheck-report",
+        action="store_true",
+        help="list every gradient that was compared through the fixture `gradcheck`, the largest error first",
+    )
+
+
+class Checker:
+    """What the fixture gives: `check` and `check_module` that also take notes for the table."""
+
+    def __init__(self, note):
+        self._note = note
+
+    def __call__(self, function, /, *inputs, **options):
+        """Check a differentiable function: `gradcheck.check`."""
+        __tracebackhide__ = True  # the line to look at is the test's
+        return self._noted(gradcheck.check, function, inputs, options)
+
+    def module(self, module, /, *inputs, **options):
+        """Check a module with its parameters: `gradcheck.check_module`."""
+        __tracebackhide__ = True
+        return self._noted(gradcheck.check_module, module, inputs, options)
+
+    def _noted(self, check, target, inputs, options):
+        __tracebackhide__ = True
+        try:
+            report = check(target, *inputs, **options)
+        except gradcheck.GradientError as error:
+            self._note(error.report)
+            raise error.with_traceback(None) from None
+        self._note(report)
+        return report
+
+    def __getattr__(self, name):
+        return getattr(gradcheck, name)
+
+
+@pytest.fixture(name="gradcheck")
+def gradcheck_fixture(request):
+    """Check gradients derived by hand: `gradcheck(function, *inputs)`, `gradcheck.module(module, *inputs)`."""
+    notes = request.node.user_properties if request.config.getoption("gradcheck_report") else []
+    return Checker(lambda report: notes.extend((PROPERTY, row) for row in rows(report)))
+
+
+def rows(report):
+    """Return (function, argument, worst relative error, verdict) for each gradient of a Report."""
+    compared = [[report.name, a.name, float(a.worst_relative), a.verdict] for a in report.arguments]
+    return compared or [[report.name, "", math.inf, "WRONG"]]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Print the table."""
+    if not config.getoption("gradcheck_report"):
+        return
+    noted = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            notes = [value for name, value in getattr(report, "user_properties", ()) if name == PROPERTY]
+            if len(notes) > len(noted.get(report.nodeid, ())):  # those of a later phase begin with those of the earlier
+                noted[report.nodeid] = notes
+    table = [(nodeid, *row) for nodeid, notes in noted.items() for row in notes]
+    terminalreporter.section("gradients")
+    if not table:
+        terminalreporter.write_line("No gradient was compared through the fixture `gradcheck`.")
+        return
+    table.sort(key=lambda row: -row[3] if not math.isnan(row[3]) else -math.inf)
+    cells = [("worst error", "verdict", "function", "argument", "test")]
+    cells += [(f"{error:.1e}", verdict, name, argument, nodeid) for nodeid, name, argument, error, verdict in table]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for error, *rest in cells:
+        line = [f"{error:>{widths[0]}}", *(f"{cell:<{width}}" for cell, width in zip(rest, widths[1:], strict=True))]
+        terminalreporter.write_line("  ".join(line).rstrip())
+    failures = sum(not row[4].startswith("right") for row in table)
+    tests = f"{len(noted)} test" if len(noted) == 1 else f"{len(noted)} tests"
+    terminalreporter.write_line(
+        f"{len(table)} compared in {tests}: {f'{failures} not right' if failures else 'all right'}"
+    )

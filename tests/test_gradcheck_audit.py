@@ -1,0 +1,489 @@
+"""The audit: mutants that a good check kills and a weak one does not, and every kind of mistake that it must make."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from gradcheck.audit import main
+from gradcheck.audit.mutations import mutate
+from gradcheck.audit.reporting import Progress
+from gradcheck.audit.trials import SURVIVING, Outcome
+
+ROOT = Path(__file__).parents[1]
+
+NORM = """
+import numpy as np
+from gradcheck import Call, Case
+
+def scale(x, gamma):
+    x_hat = x / 2
+    y = gamma * x_hat
+
+    def backward(dy):
+        dgamma = (dy * x_hat).sum(axis=0)
+        dx_hat = dy * gamma
+        return dx_hat / 2, dgamma
+
+    return y, backward
+"""
+GOOD = """
+CASES = [Case("scale", lambda rng: Call(scale, rng.normal(size=(4, 3)), rng.normal(size=3)))]
+"""
+GAMMA_OF_ONE = """
+CASES = [Case("scale, no gain", lambda rng: Call(scale, rng.normal(size=(4, 3)), np.ones(3)))]
+"""
+
+MASKED = """
+import numpy as np
+from gradcheck import Call, Case
+
+def dropout(x, *, keep, p):
+    scale = 1 / (1 - p)
+
+    def backward(dy):
+        return dy * keep * scale
+
+    return x * keep * scale, backward
+"""
+NOTHING_DROPPED = """
+CASES = [Case("dropout", lambda rng: Call(dropout, rng.normal(size=(2, 3)), keep=np.ones((2, 3), bool), p=0.0))]
+"""
+SOME_DROPPED = """
+CASES = [Case("dropout", lambda rng: Call(dropout, rng.normal(size=(2, 9)), keep=rng.random((2, 9)) < 0.6, p=0.3))]
+"""
+
+EQUIVALENT = """
+import numpy as np
+from gradcheck import Call, Case
+
+def product(x, w):
+    c = 3.0
+
+    def backward(dy):
+        one = 1.0
+        return (dy + 0) * one * w, x * dy * (c / 3)
+
+    return x * w, backward
+
+CASES = [Case("product", lambda rng: Call(product, rng.normal(size=(2, 3)), rng.normal(size=(2, 3))))]
+"""
+
+HANGS = """
+import numpy as np
+from gradcheck import Call, Case
+
+def halved(x):
+    def backward(dy):
+        n = 1
+        while n < 2:
+            n += 1
+        return dy / n
+
+    return x / 2, backward
+
+CASES = [Case("halved", lambda rng: Call(halved, rng.normal(size=3)))]
+"""
+
+MADE_BY_ANOTHER = """
+import numpy as np
+from gradcheck import Call, Case
+
+def times(c):
+    def function(x):
+        def backward(dy):
+            return dy * c
+
+        return x * c, backward
+
+    return function
+
+triple = times(3.0)
+
+class Layer:
+    def __call__(self, x):
+        def backward(dy):
+            return dy * 2
+
+        return x * 2, backward
+
+CASES = [
+    Case("triple", lambda rng: Call(triple, rng.normal(size=3))),
+    Case("Layer", lambda rng: Call(Layer(), rng.normal(size=3))),
+]
+"""
+
+BRANCH_NOT_RUN = """
+import numpy as np
+from gradcheck import Call, Case
+
+def scaled(x, *, by=None):
+    def backward(dy):
+        if by is not None:
+            return dy * by
+        return dy * 2
+
+    return x * (2 if by is None else by), backward
+
+CASES = [Case("scaled", lambda rng: Call(scaled, rng.normal(size=3)))]
+"""
+
+WITH_ONES = """
+import numpy as np
+from mine import scale
+
+x, gamma = np.arange(6.0).reshape(2, 3), np.ones(3)
+y, backward = scale(x, gamma)
+dx, dgamma = backward(np.ones_like(y))
+assert dx.shape == x.shape
+assert np.allclose(dgamma, (x / 2).sum(axis=0))
+"""
+WITH_RANDOM_NUMBERS = """
+import gradcheck
+import numpy as np
+from mine import scale
+
+rng = np.random.default_rng(0)
+gradcheck.check(scale, rng.normal(size=(4, 3)), rng.normal(size=3))
+"""
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Write files into the current folder, and forget the modules imported from there afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+
+    def write_file(text, name="mine.py"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text), "utf-8")
+        return path
+
+    yield write_file
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def audit(capfd, *arguments):
+    """Run an audit. Returns (exit status, stdout, stderr)."""
+    status = main(list(arguments))
+    out, err = capfd.readouterr()
+    return status, out, err
+
+
+def results(tmp_path, *arguments):
+    """Run an audit. Returns the results that it writes as JSON, without what differs from run to run."""
+    file = tmp_path / "results.json"
+    main([*arguments, "--json", str(file)])
+    return json.loads(file.read_text("utf-8"))
+
+
+def made_from(write, source):
+    """Return {(kind, removed, added)} of all mutants of a function body, which may use a, b, x and dy."""
+    body = textwrap.indent(textwrap.dedent(source).strip(), "        ")
+    path = write(f"import numpy as np\ndef f(a, b, x):\n    def backward(dy):\n{body}\n    return x, backward\n")
+    made = set()
+    for mutant in mutate(path):
+        compile(mutant.mutated_source, "mutant", "exec")
+        removed, added = mutant.difference()
+        made.add((mutant.kind, "\n".join(removed), "\n".join(added)))
+    return made
+
+
+EXAMPLES = [
+    ("term dropped", "return a + dy", "return a"),
+    ("term dropped", "return a + b * dy", "return b * dy"),
+    ("term dropped", "return a - dy * b", "return -(dy * b)"),
+    ("term dropped", "dy -= a\nreturn dy", "pass"),
+    ("factor dropped", "return a * dy", "return dy"),
+    ("factor dropped", "return dy / a", "return dy"),
+    ("factor dropped", "dy *= a\nreturn dy", "pass"),
+    ("sign flipped", "return -dy * a", "return dy * a"),
+    ("sign flipped", "return dy * a", "return -(dy * a)"),
+    ("sign flipped", "dy += a\nreturn dy", "dy -= a"),
+    ("operator exchanged", "return a - b * dy", "return a - (b + dy)"),
+    ("operator exchanged", "return (a + b) * dy", "return (a - b) * dy"),
+    ("operator exchanged", "return a * dy", "return a / dy"),
+    ("operator exchanged", "return a / dy", "return a * dy"),
+    ("operands exchanged", "return a @ dy", "return dy @ a"),
+    ("operands exchanged", "return np.dot(a, dy)", "return np.dot(dy, a)"),
+    ("operands exchanged", "return a.dot(dy)", "return dy.dot(a)"),
+    ("sum and mean exchanged", "return dy.sum(axis=0)", "return dy.mean(axis=0)"),
+    ("sum and mean exchanged", "return np.mean(dy, axis=0)", "return np.sum(dy, axis=0)"),
+    ("sum and mean exchanged", "return row_sum(dy)", "return row_sum(dy) / len(dy)"),
+    ("axis changed", "return dy.sum(axis=-1)", "return dy.sum(axis=0)"),
+    ("axis changed", "return dy.sum(axis=-1)", "return dy.sum()"),
+    ("axis changed", "return dy.sum(axis=(0, 1))", "return dy.sum(axis=1)"),
+    ("keepdims lost", "return dy.sum(axis=1, keepdims=True)", "return dy.sum(axis=1)"),
+    ("transpose lost", "return a.T @ dy", "return a @ dy"),
+    ("transpose lost", "return a.swapaxes(-1, -2) @ dy", "return a @ dy"),
+    ("transpose lost", "return np.transpose(a, (1, 0)) @ dy", "return a @ dy"),
+    ("transpose added", "return dy @ a", "return dy @ a.swapaxes(-1, -2)"),
+    ("transpose added", "return dy @ a", "return dy.swapaxes(-1, -2) @ a"),
+    ("transpose added", "return dy @ a", "return (dy @ a).swapaxes(-1, -2)"),
+    ("transpose added", "return np.einsum('ij,jk->ik', dy, a)", "return np.einsum('ij,kj->ik', dy, a)"),
+    ("name replaced", "return dy * a", "return dy * b"),
+    ("name replaced", "da = dy * a\ndb = dy * b\nreturn da, db", "return da, da"),
+    ("constant changed", "return 2 * dy", "return 3 * dy"),
+    ("constant changed", "return dy[-1]", "return dy[-2]"),
+    ("constant changed", "return 0.5 * dy", "return 1.0 * dy"),
+    ("gradient replaced by zeros", "return dy * a, dy * b", "return dy * a, 0 * (dy * b)"),
+    ("gradient replaced by dy", "return a @ b", "return dy"),
+    ("dy ignored", "return dy * a", "return (0 * dy + 1) * a"),
+    ("gradients exchanged", "return dy * a, dy * b", "return (dy * b, dy * a)"),
+    ("gradients exchanged", "da, db = x(dy)\nreturn da, db", "db, da = x(dy)"),
+    ("mask forgotten", "return np.where(x > 0, dy, 0)", "return dy"),
+    ("mask forgotten", "return dy[x]", "return dy"),
+    ("mask forgotten", "np.copyto(a, 0, where=x)\nreturn a", "np.copyto(a, 0)"),
+    ("mask forgotten", "return dy * ~x", "return dy * x"),
+    ("factor dropped", "return dy * x", "return dy"),
+    ("condition changed", "return np.where(x > 0, dy, 0)", "return np.where(x < 0, dy, 0)"),
+    ("condition changed", "if a is None:\n    return b\nreturn dy", "if False:"),
+    ("condition changed", "return dy * (a if x else b)", "return dy * b"),
+    ("accumulation lost", "dx = a\ndx += dy\nreturn dx", "dx = dy"),
+    ("accumulation lost", "a[x] += dy\nreturn a", "a[x] = dy"),
+    ("accumulation lost", "np.add.at(a, x, dy)\nreturn a", "a[x] += dy"),
+    ("statement dropped", "a[x] = 0\nreturn a * dy", "pass"),
+    ("statement dropped", "dy = dy * a\nreturn dy", "pass"),
+    ("statement dropped", "np.add.at(a, x, dy)\nreturn a", "pass"),
+    ("backward call dropped", "return norm_backward(b.backward(dy))", "return b.backward(dy)"),
+    ("backward call dropped", "return norm_backward(b.backward(dy))", "return norm_backward(dy)"),
+    ("call dropped", "return np.exp(x) * dy", "return x * dy"),
+    ("call dropped", "return dy.reshape(a.shape)", "return dy"),
+    ("order reversed", "for f in reversed(a):\n    dy = f(dy)\nreturn dy", "for f in a:"),
+]
+
+
+@pytest.mark.parametrize("kind, source, added", EXAMPLES, ids=[f"{kind}: {added}" for kind, _, added in EXAMPLES])
+def test_each_kind_of_mistake_is_made(kind, source, added, write):
+    made = made_from(write, source)
+    assert (kind, added) in {(k, new) for k, _, new in made}, "\n".join(map(str, sorted(made)))
+
+
+def test_the_table_of_kinds_names_every_kind_and_each_has_an_example():
+    import gradcheck.audit.mutations as mutations
+
+    documented = set(re.findall(r"^\| ([a-zA-Z ]+?) +\| `?[^w]", mutations.__doc__, re.MULTILINE)) - {"kind"}
+    assert documented == {kind for kind, *_ in EXAMPLES}
+
+
+def test_two_ways_to_the_same_mistake_count_once(write):
+    added = [mutant.mutated_source for mutant in mutate(write("def backward(dy):\n    return dy + dy\n"))]
+    assert len(added) == len(set(added))
+    assert added.count("def backward(dy):\n    return dy\n") == 1
+
+
+def test_messages_docstrings_and_signatures_are_left_alone(write):
+    made = made_from(write, '"""Return 2 * dy."""\nif a:\n    raise ValueError(f"{2 * a} is too much")\nreturn dy')
+    assert {removed for _, removed, _ in made} == {
+        'if a:\n    raise ValueError(f"{2 * a} is too much")',
+        "if a:",
+        "return dy",
+    }
+
+
+def test_an_edit_leaves_comments_and_letters_of_several_bytes_as_they_are(write):
+    path = write("def backward(dy, β=1):\n    δ = '→'; dx = β * dy  # (7) β · dy\n    return dx\n")
+    assert ["δ = '→'; dx = dy  # (7) β · dy"] in [mutant.difference()[1] for mutant in mutate(path)]
+
+
+def test_cases_with_random_gains_kill_every_mutant(write, capfd):
+    write(NORM + GOOD)
+    status, out, _ = audit(capfd, "mine")
+    assert status == 0, out
+    assert re.search(r"mine\.py +\d+ +\d+ +\d+ +0 +100\.0 %", out), out
+    assert re.search(r"Killed by a wrong gradient: \d+\.", out), out
+    assert re.search(
+        r"\d+ mutants of 1 function, judged by the cases of mine: \d+ killed, \d+ equivalent, 0 surviving; "
+        r"score 100\.0 %, in \d+ s \(\d+ s of CPU\)",
+        out,
+    ), out
+
+
+def test_cases_with_a_gain_of_one_leave_survivors_named_with_file_line_and_difference(write, capfd):
+    write(NORM + GAMMA_OF_ONE)
+    status, out, _ = audit(capfd, "mine", "-k", "factor dropped")
+    assert status == 1
+    assert (
+        "mine.py:11: scale.<locals>.backward: factor dropped\n"
+        "  - dx_hat = dy * gamma\n"
+        "  + dx_hat = dy\n"
+        "  every check passes, although the gradients differ in 'scale, no gain' "
+        "once its inputs have other values than the case draws\n"
+    ) in out, out
+    assert re.search(r"mine\.py +\d+ +\d+ +\d+ +1 +\d\d\.\d %", out), out
+
+
+def test_a_dropout_that_drops_nothing_leaves_survivors_and_one_that_drops_leaves_none(write, capfd):
+    write(MASKED + NOTHING_DROPPED)
+    status, out, _ = audit(capfd, "mine", "-k", "factor dropped")
+    assert status == 1
+    assert "  - return dy * keep * scale\n  + return dy * keep\n" in out
+    assert "  - return dy * keep * scale\n  + return dy * scale\n" in out
+    write(MASKED + SOME_DROPPED, "other.py")
+    assert audit(capfd, "other", "-k", "factor dropped")[0] == 0
+
+
+def test_mutants_that_compute_the_same_are_equivalent_and_reported_apart(write, capfd):
+    write(EQUIVALENT)
+    status, out, _ = audit(capfd, "mine", "--equivalent")
+    assert status == 0, out
+    equivalent = re.findall(r"equivalent: mine\.py:\d+: .*\n  - .*\n  \+ (.*)", out)
+    assert "return dy * one * w, x * dy * (c / 3)" in equivalent
+    assert "return (dy + 0) * w, x * dy * (c / 3)" in equivalent
+    assert "return (dy + 0) / one * w, x * dy * (c / 3)" in {
+        text.replace("((dy + 0) / one)", "(dy + 0) / one") for text in equivalent
+    }
+    assert "return (dy + 0) * one * w, x * dy" in equivalent
+    assert not any("x + dy" in text or "one * x," in text for text in equivalent)
+
+
+def test_a_loose_check_is_found_out_by_a_survivor_that_differs_in_the_cases_own_draws(write, capfd):
+    # What is wrong by less than the tolerance is what the check cannot see.
+    write(NORM.replace("dx_hat / 2, dgamma", "dx_hat / 2 + 1e-10 * dy, dgamma") + GOOD)
+    status, out, _ = audit(capfd, "mine", "-k", "constant changed")
+    assert status == 1
+    assert "  + return dx_hat / 2 + 0.0 * dy, dgamma\n  every check passes, although the gradients differ in" in out, (
+        out
+    )
+
+
+def test_what_no_case_runs_survives(write, capfd):
+    write(BRANCH_NOT_RUN)
+    status, out, _ = audit(capfd, "mine")
+    assert status == 1
+    assert "  - return dy * by\n  + return dy\n  no case runs this statement\n" in out
+    assert "+ return dy\n  every check" not in out
+
+
+def test_a_mutant_that_never_ends_is_killed_by_the_time_limit(write, tmp_path, monkeypatch):
+    monkeypatch.setattr("gradcheck.audit.command_line.LEAST", 0.5)
+    write(HANGS)
+    found = results(tmp_path, "mine", "-k", "term dropped")
+    assert [(result["added"], result["by"]) for result in found["results"]] == [(["pass"], "the time limit")]
+    assert found["killed"] == 1
+
+
+def test_functions_made_by_functions_and_methods_are_mutated_too(write, capfd):
+    write(MADE_BY_ANOTHER)
+    status, out, _ = audit(capfd, "mine")
+    assert status == 0, out
+    assert "mutants of 2 functions" in out
+
+
+def test_a_captured_name_of_a_scope_further_out_is_tried_in_a_new_process(write, tmp_path):
+    # `function` does not hold n, so that the code of the one in memory cannot be replaced by one that does.
+    write(MADE_BY_ANOTHER.replace("def times(c):\n", "def times(c):\n    n = 2 * c\n"))
+    found = results(tmp_path, "mine", "-k", "name replaced")
+    assert ["return dy * n"] in [result["added"] for result in found["results"] if result["status"] == "killed"]
+
+
+def test_survivors_and_kills_are_the_same_however_many_run_at_a_time(write, tmp_path):
+    write(NORM + GAMMA_OF_ONE)
+    chosen = ("mine", "-k", "dropped")
+    found = results(tmp_path, *chosen, "--jobs", "1")
+    assert found == results(tmp_path, *chosen, "--jobs", "3")
+    assert found["surviving"] and found["killed"]
+
+
+def test_a_sample_is_the_same_each_time_and_another_for_another_seed(write, capfd):
+    write(NORM + GOOD)
+    listed = [audit(capfd, "mine", "--list", "--sample", "9", "--seed", seed)[1] for seed in ("1", "1", "2")]
+    assert listed[0] == listed[1] != listed[2]
+    assert listed[0].endswith("9 mutants\n")
+    whole = audit(capfd, "mine", "--list")[1]
+    assert all(block in whole for block in re.split(r"^(?=mine\.py)", listed[0], flags=re.MULTILINE)[1:-1])
+
+
+def test_a_test_command_is_scored_by_what_it_notices(write, capfd):
+    write(NORM + GOOD)
+    write(WITH_ONES, "tests/ones.py")
+    write(WITH_RANDOM_NUMBERS, "tests/random_numbers.py")
+    before = Path("mine.py").read_text()
+    picked = ("-k", "factor dropped")
+    status, out, _ = audit(capfd, "mine", *picked, "--command", "python tests/ones.py")
+    assert status == 1
+    assert (
+        "  - dx_hat = dy * gamma\n  + dx_hat = dy\n  the command passes, although the gradients differ in 'scale'\n"
+    ) in out, out
+    assert "Killed by the command: " in out
+    status, out, _ = audit(capfd, "mine", *picked, "--command", "python tests/random_numbers.py")
+    assert status == 0, out
+    assert Path("mine.py").read_text() == before
+
+
+def test_a_test_command_needs_no_cases_and_then_nothing_is_equivalent(write, capfd):
+    write("def f(x):\n    def backward(dy):\n        return 2 * dy * 1\n    return 2 * x, backward\n")
+    write("from mine import f\nassert f(1.0)[1](3.0) == 6.0\n", "check.py")
+    status, out, _ = audit(capfd, "mine", "--command", "python check.py", "-k", "factor dropped")
+    assert status == 1
+    assert "  + return 2 * dy\n  the command passes; without cases, none is equivalent\n" in out, out
+    assert "1 equivalent" not in out
+
+
+MISUSE = [
+    (["nowhere"], "there is no module named 'nowhere'"),
+    (["mine", "-k", "no such"], "no mutant of mine has 'no such' in its file, function or kind"),
+    (["mine", "--functions", "grad_*"], "mine: there is no function 'grad_*' in the files that its cases run"),
+    (["mine", "--command", "python -c 'exit(3)'"], "the command fails without any mutant, with exit status 3"),
+    (["mine", "--command", "python -c pass"], "the command passes even where mine.py cannot be imported"),
+    (["mine", "--command", "no-such-program"], "cannot run 'no-such-program': No such file or directory"),
+    (["mine", "--command", ""], "the command is empty"),
+    (["wrong"], "the check of 'scale' fails without any mutant (seed 0), so its failures say nothing: scale: "),
+    (["no_backward"], "no_backward: there is no function 'backward' in the files that its cases run"),
+]
+
+
+@pytest.mark.parametrize("arguments, message", MISUSE, ids=[message for _, message in MISUSE])
+def test_what_cannot_be_audited_is_said_in_one_line(arguments, message, write, capfd):
+    write(NORM + GOOD)
+    write(NORM.replace("dx_hat / 2", "dx_hat / 3") + GOOD, "wrong.py")
+    write(NORM.replace("backward", "pullback") + GOOD, "no_backward.py")
+    status, out, err = audit(capfd, *arguments)
+    assert status == 2
+    assert out == ""
+    assert f"gradcheck audit: {message}" in err
+    assert "Traceback" not in err
+
+
+def test_progress_tells_rate_and_time_left(capfd):
+    progress = Progress()
+    progress.last = -100.0
+    list(progress.follow("trying mutants", iter([(0, Outcome(SURVIVING))]), 4))
+    assert re.fullmatch(
+        r"trying mutants \[##### +\] 1 of 4, [\d,.]+ a second, \d+:\d\d left, 1 surviving\n", capfd.readouterr().err
+    )
+
+
+def test_an_interrupt_ends_every_process_and_leaves_no_folder(write, tmp_path):
+    write(HANGS)
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    write("import mine, pathlib, time\npathlib.Path(r'%s').touch()\ntime.sleep(60)\n" % (tmp_path / "begun"), "slow.py")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gradcheck", "audit", "mine", "--command", "python slow.py"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(copies)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "begun").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130
+    assert out == ""
+    assert err.endswith("gradcheck: interrupted\n")
+    assert "Traceback" not in err
+    assert not list(copies.iterdir())

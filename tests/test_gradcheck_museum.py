@@ -1,0 +1,187 @@
+"""The museum: on each exhibit its authors' check passes, gradcheck fails, and the right version passes."""
+
+import dataclasses
+import inspect
+import re
+
+import numpy as np
+import pytest
+
+from gradcheck.__main__ import main
+from gradcheck.museum import EXHIBITS, ROOMS, catalogue, find, listing, outcome, page
+from gradcheck.museum.exhibit import Source, numeric_gradient
+
+every_exhibit = pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda exhibit: exhibit.name)
+
+# What is wrong with each of these shows before any gradient is compared.
+FAULTS = {
+    "softmax-in-place": "backward changed dy in place",
+    "backward-twice": "a second backward(dy) gives something else",
+    "bias-broadcast": "dbias has shape (4, 2), but bias has (2,)",
+}
+
+# The arguments whose gradient is wrong, where it is not every one of them.
+WRONG = {
+    "batch-norm-ones": {"x"},
+    "batch-norm-first": {"x"},
+    "rms-norm-weight": {"x"},
+    "attention-dropout": {"q", "k"},
+    "attention-grouped": {"k"},
+    "attention-transposed": {"q"},
+    "attention-ring": {"q"},
+    "input-twice": {"x"},
+    "bias-past-tanh": {"bias"},
+}
+
+# What gradcheck says of some of them, beyond the numbers.
+DIAGNOSES = {
+    "batch-norm-ones": "dx is zero everywhere",
+    "dy-ignored": "does not depend on dy",
+    "squared-error": "equals 1/2 × the truth",
+    "relu-zero": "differs only where x is negative",
+    "embedding-repeated": "the ids equal to 2",
+}
+
+
+def test_there_are_at_least_fifteen_exhibits_and_no_name_or_function_is_used_twice():
+    assert len(EXHIBITS) >= 15
+    for field in ("name", "title", "function"):
+        assert len({getattr(exhibit, field) for exhibit in EXHIBITS}) == len(EXHIBITS)
+
+
+@every_exhibit
+def test_the_check_of_its_authors_passes_on_the_wrong_version(exhibit):
+    exhibit.check(exhibit.version(wrong=True))
+
+
+@every_exhibit
+@pytest.mark.parametrize("seed", range(3))
+def test_gradcheck_fails_the_wrong_version_in_the_arguments_that_are_wrong(exhibit, seed):
+    report = exhibit.examine(wrong=True, seed=seed)
+    assert not report.is_right
+    if exhibit.name in FAULTS:
+        assert FAULTS[exhibit.name] in report.problems[0]
+    else:
+        names = {argument.name for argument in report.arguments}
+        wrong = {argument.name for argument in report.arguments if not argument.is_right}
+        assert wrong == WRONG.get(exhibit.name, names)
+
+
+@pytest.mark.parametrize("name", DIAGNOSES)
+def test_a_page_shows_the_diagnosis(name):
+    assert DIAGNOSES[name] in " ".join(page(find(name)).split())
+
+
+@every_exhibit
+@pytest.mark.parametrize("seed", range(3))
+def test_gradcheck_passes_the_right_version(exhibit, seed):
+    report = exhibit.examine(wrong=False, seed=seed)
+    assert report.is_right, report
+
+
+@every_exhibit
+def test_both_versions_have_the_same_forward_pass(exhibit):
+    # A mistake that changed the output as well would be another function, with a gradient of its own.
+    inputs, options = exhibit.draw(np.random.default_rng(5))
+    wrong, right = (exhibit.version(wrong)(*inputs, **options)[0] for wrong in (True, False))
+    np.testing.assert_array_equal(wrong, right)
+
+
+@every_exhibit
+def test_a_check_is_able_to_fail(exhibit):
+    # Several of them pass zeros, or any gradient of the right sign. NaN passes none.
+    def spoilt(*inputs, **options):
+        y, backward = exhibit.version(wrong=True)(*inputs, **options)
+
+        def spoilt_backward(dy):
+            gradients = backward(dy)
+            if isinstance(gradients, tuple):
+                return tuple(gradient * np.nan for gradient in gradients)
+            return gradients * np.nan
+
+        return y, spoilt_backward
+
+    with pytest.raises(AssertionError):
+        exhibit.check(spoilt)
+
+
+@every_exhibit
+def test_every_exhibit_says_where_it_was_found_what_happened_and_why_it_was_missed(exhibit):
+    assert exhibit.sources
+    for source in exhibit.sources:
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+", source.repository)
+        assert source.kind == "file" or isinstance(source.item, int)
+    assert len(inspect.getdoc(exhibit.function)) > 30 and len(inspect.getdoc(exhibit.check)) > 30
+
+
+@every_exhibit
+def test_a_page_shows_both_lines_both_outcomes_and_fits_into_a_hundred_columns(exhibit):
+    text = page(exhibit, width=90)
+    for source in exhibit.sources:
+        assert source.url in text
+    assert re.search(r"^  − ", text, re.M)
+    assert "→ it passes on the wrong version" in text
+    assert FAULTS.get(exhibit.name, "WRONG") in text
+    right = text.split("and of the right version")[1]
+    assert "right" in right and "WRONG" not in right
+    assert max(map(len, text.splitlines())) <= 100
+    assert "wrong)" not in text.split("What gradcheck says")[0]
+
+
+def test_a_check_that_fails_is_not_reported_as_passing():
+    def check(function):
+        raise AssertionError("0.5 is not 0.7")
+
+    assert outcome(dataclasses.replace(EXHIBITS[0], check=check)) == "it fails: 0.5 is not 0.7"
+
+
+def test_a_listing_marks_the_lines_that_differ_and_hides_the_switch():
+    lines = listing(find("softmax-identity").function)
+    assert lines[0] == (" ", "def softmax_identity(x):")
+    assert ("−", "        dx = dy.copy()") in lines
+    assert ("+", "        dx = y * (dy - (dy * y).sum(axis=-1, keepdims=True))") in lines
+    assert not any("wrong" in line or '"""' in line for _, line in lines)
+
+
+def test_the_catalogue_numbers_every_exhibit_in_order():
+    numbered = re.findall(r"^ +(\d+)  ([\w-]+)", catalogue(), re.M)
+    assert numbered == [(str(i), exhibit.name) for i, exhibit in enumerate(EXHIBITS, 1)]
+    assert sum(len(room.EXHIBITS) for room in ROOMS) == len(numbered)
+
+
+def test_the_command_lists_shows_one_and_shows_all(capsys):
+    assert main(["museum"]) == 0
+    assert capsys.readouterr().out.startswith("A museum of wrong gradients")
+    assert main(["museum", "2"]) == 0
+    by_number = capsys.readouterr().out
+    assert main(["museum", EXHIBITS[1].name]) == 0
+    assert capsys.readouterr().out == by_number
+    assert by_number.startswith(f"2. {EXHIBITS[1].title}\n")
+    assert main(["museum", "--all"]) == 0
+    everything = capsys.readouterr().out
+    assert all(f"{i}. {exhibit.title}\n" in everything for i, exhibit in enumerate(EXHIBITS, 1))
+
+
+@pytest.mark.parametrize(
+    "key, message",
+    [
+        ("0", f"there is no exhibit 0: they are numbered from 1 to {len(EXHIBITS)}"),
+        (str(len(EXHIBITS) + 1), f"there is no exhibit {len(EXHIBITS) + 1}: they are numbered from 1"),
+        ("rotory", "there is no exhibit 'rotory'; the nearest is 'rotary'"),
+    ],
+)
+def test_an_exhibit_that_does_not_exist_is_answered_in_one_line(key, message, capsys):
+    assert main(["museum", key]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith(f"gradcheck museum: {message}") and err.count("\n") == 1
+
+
+def test_a_source_has_the_address_of_its_kind():
+    assert Source("a/b", "issue", 1).url == "https://github.com/a/b/issues/1"
+    assert Source("a/b", "pull request", 2).url == "https://github.com/a/b/pull/2"
+    assert Source("a/b", "file", "c.py", "0123abc").url == "https://github.com/a/b/blob/0123abc/c.py"
+
+
+def test_the_classroom_gradient_is_right():
+    x = np.random.default_rng(0).normal(size=(2, 3))
+    np.testing.assert_allclose(numeric_gradient(lambda x: (x**3).sum(), x), 3 * x**2, rtol=1e-8)

@@ -1,0 +1,203 @@
+"""The plugin for pytest: its fixture, its table, and that it is in nobody's way."""
+
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+
+from gradcheck import plugin
+
+pytest_plugins = ["pytester"]
+
+MINE = """
+import gradcheck
+import numpy as np
+
+x = np.random.default_rng(0).normal(size=(2, 3))
+
+def product(x, w, *, scale=1.0, wrong=False):
+    def backward(dy):
+        return scale * dy * w, (2 if wrong else 1) * scale * dy * x
+    return scale * x * w, backward
+
+class Parameter:
+    def __init__(self, data):
+        self.data, self.grad = data, None
+
+class Scale:
+    def __init__(self):
+        self.gamma = Parameter(np.ones(3, np.float32))
+
+    def named_parameters(self):
+        yield "gamma", self.gamma
+
+    def __call__(self, x):
+        gamma = self.gamma.data
+        def backward(dy):
+            grad = (dy * x).sum(axis=0)
+            self.gamma.grad = grad if self.gamma.grad is None else self.gamma.grad + grad
+            return dy * gamma
+        return gamma * x, backward
+"""
+
+
+@pytest.fixture
+def run(pytester, monkeypatch):
+    """Run pytest on a file of tests, with this plugin and no other that happens to be installed."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+    def run_tests(tests, *arguments, plugins=(plugin,)):
+        pytester.makepyfile(test_mine=MINE + tests)
+        return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-W", "error", *arguments, plugins=plugins)
+
+    return run_tests
+
+
+RIGHT_AND_WRONG = """
+def test_right(gradcheck):
+    gradcheck(product, x, x + 1)
+
+def test_wrong(gradcheck):
+    gradcheck(product, x, x + 1, wrong=True)
+"""
+
+
+def test_a_right_gradient_passes_and_a_wrong_one_fails_with_gradchecks_words(run):
+    result = run(RIGHT_AND_WRONG)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["E*GradientError: product: dw: 6 of 6 entries disagree*"])
+
+
+def test_a_failure_shows_the_line_of_the_test_and_not_the_plugins(run):
+    result = run(RIGHT_AND_WRONG)
+    result.stdout.fnmatch_lines([">       gradcheck(product, x, x + 1, wrong=True)"])
+    assert "plugin.py" not in result.stdout.str()
+
+
+def test_the_fixture_returns_the_report_and_takes_the_options_of_check(run):
+    result = run(
+        """
+def test_report(gradcheck):
+    report = gradcheck(product, x, x, scale=3.0, seed=5, rtol=1e-5)
+    assert report.is_right and [a.name for a in report.arguments] == ["x", "w"]
+
+def test_bad_use(gradcheck):
+    import pytest
+    with pytest.raises(TypeError, match="float64"):
+        gradcheck(product, x.astype("float32"), x)
+"""
+    )
+    result.assert_outcomes(passed=2)
+
+
+def test_a_module_is_checked_with_its_parameters(run):
+    result = run(
+        """
+def test_module(gradcheck):
+    report = gradcheck.module(Scale(), x)
+    assert [a.name for a in report.arguments] == ["x", "gamma"]
+"""
+    )
+    result.assert_outcomes(passed=1)
+
+
+def test_a_module_imported_under_the_same_name_is_still_there(run):
+    result = run(
+        """
+def test_names(gradcheck):
+    import pytest
+    assert gradcheck.Call(product, x, x).name == "product"
+    with pytest.raises(gradcheck.GradientError):
+        gradcheck.check(product, x, x, wrong=True)
+    with pytest.raises(AttributeError, match="no attribute 'chekc'"):
+        gradcheck.chekc
+
+def test_the_module_itself():
+    assert gradcheck.check(product, x, x).is_right
+"""
+    )
+    result.assert_outcomes(passed=2)
+
+
+def test_the_table_lists_every_gradient_with_the_worst_first(run):
+    result = run(RIGHT_AND_WRONG, "--gradcheck-report")
+    lines = result.stdout.lines
+    start = next(i for i, line in enumerate(lines) if re.match("=+ gradients =+", line))
+    header, first, *rest = lines[start + 1 : start + 7]
+    assert header.split() == ["worst", "error", "verdict", "function", "argument", "test"]
+    assert re.fullmatch(r" *\d\.\de[+-]\d\d  WRONG +product +w +test_mine\.py::test_wrong", first)
+    assert sorted(line.split()[1:] for line in rest[:3]) == [
+        ["right", "product", "w", "test_mine.py::test_right"],
+        ["right", "product", "x", "test_mine.py::test_right"],
+        ["right", "product", "x", "test_mine.py::test_wrong"],
+    ]
+    errors = [float(line.split()[0]) for line in (first, *rest[:3])]
+    assert errors == sorted(errors, reverse=True) and errors[0] > 0.1 and errors[1] < 1e-8
+    assert rest[3] == "4 compared in 2 tests: 1 not right"
+
+
+def test_a_gradient_that_breaks_the_contract_stands_in_the_table_too(run):
+    result = run(
+        """
+def test_shape(gradcheck):
+    def summed(x):
+        def backward(dy):
+            return dy.sum(axis=0)
+        return x * 1.0, backward
+    gradcheck(summed, x)
+""",
+        "--gradcheck-report",
+    )
+    result.stdout.re_match_lines([r" *inf  WRONG +summed +test_mine.py::test_shape"])
+
+
+def test_checks_in_a_fixture_before_and_after_the_test_count_once(run):
+    result = run(
+        """
+import pytest
+
+@pytest.fixture
+def checked(gradcheck):
+    yield gradcheck(product, x, x)
+    gradcheck.module(Scale(), x)
+
+def test_uses_it(checked):
+    assert checked.is_right
+""",
+        "--gradcheck-report",
+    )
+    result.stdout.fnmatch_lines(["4 compared in 1 test: all right"])
+
+
+def test_without_the_option_there_is_no_table_and_nothing_is_noted(run):
+    result = run(
+        """
+def test_notes(gradcheck, request):
+    gradcheck(product, x, x)
+    assert not request.node.user_properties
+"""
+    )
+    result.assert_outcomes(passed=1)
+    assert not any(re.match("=+ gradients =+", line) for line in result.stdout.lines)
+
+
+def test_an_empty_table_says_so(run):
+    result = run("def test_nothing():\n    pass\n", "--gradcheck-report")
+    result.stdout.fnmatch_lines(["No gradient was compared through the fixture `gradcheck`."])
+
+
+def test_tests_that_do_not_ask_for_it_run_without_the_plugin(run):
+    result = run("def test_plain():\n    assert gradcheck.check(product, x, x)\n", plugins=())
+    result.assert_outcomes(passed=1)
+
+
+def test_the_option_and_the_fixture_are_documented(run):
+    assert "--gradcheck-report" in run("", "--help").stdout.str()
+    run("", "--fixtures").stdout.fnmatch_lines(["gradcheck -- *", "*Check gradients derived by hand*"])
+
+
+def test_the_package_declares_the_plugin():
+    config = configparser.ConfigParser()
+    config.read(Path(__file__).parents[1] / "setup.cfg")
+    assert "gradcheck = gradcheck.plugin" in config["options.entry_points"].get("pytest11", "").split("\n")

@@ -1,0 +1,148 @@
+"""The strategies: what they promise of every draw, and that gradients can be checked on them."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import find, given, settings
+from hypothesis import strategies as st
+
+import gradcheck
+from gradcheck import GradientError, check, strategies
+from minitransformer import attention, layer_norm, relu, softmax
+
+
+@given(strategies.shapes())
+def test_shapes_have_one_to_three_sides_that_all_differ(shape):
+    assert 1 <= len(shape) <= 3
+    assert len(set(shape)) == len(shape) and all(2 <= side <= 6 for side in shape)
+
+
+@given(st.data())
+def test_shapes_keep_to_the_bounds_that_are_given(data):
+    shape = data.draw(strategies.shapes(min_dims=2, max_dims=2, min_side=1, max_side=2))
+    assert sorted(shape) == [1, 2]
+
+
+def test_sides_that_cannot_all_differ_are_refused():
+    with pytest.raises(ValueError, match="4 sides that all differ do not fit between 2 and 4: at most 3 do"):
+        strategies.shapes(max_dims=4, max_side=4)
+
+
+@given(strategies.well_conditioned(strategies.shapes()))
+def test_well_conditioned_arrays_are_of_order_one_and_no_two_entries_are_near(x):
+    assert x.dtype == np.float64
+    assert np.all((np.abs(x) >= 0.25) & (np.abs(x) <= 2))
+    gaps = np.diff(np.sort(x, axis=None))
+    assert x.size == 1 or gaps.min() >= 2 / (x.size + 1)
+    assert x.size == 1 or (x.min() < 0 < x.max())
+
+
+@given(strategies.well_conditioned((3, 5), positive=True))
+def test_positive_ones_are_positive(x):
+    assert x.shape == (3, 5) and x.min() >= 0.25 and np.diff(np.sort(x, axis=None)).min() >= 1 / x.size
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (0, 3)])
+def test_arrays_without_entries_or_dimensions_can_be_drawn(shape):
+    found = find(strategies.well_conditioned(shape), lambda x: True)
+    assert found.shape == shape
+
+
+def test_a_single_entry_has_either_sign():
+    for sign in (1, -1):
+        find(strategies.well_conditioned(()), lambda x, sign=sign: x * sign > 0)
+
+
+@given(st.data())
+def test_a_cotangent_is_accepted_by_check(data):
+    x = data.draw(strategies.well_conditioned(strategies.shapes(max_dims=2)))
+    dy = data.draw(strategies.cotangents(x.shape))
+    assert dy.shape == x.shape
+    assert check(softmax, x, dy=dy).is_right
+
+
+@settings(max_examples=300)
+@given(strategies.cotangents(()))
+def test_a_cotangent_of_a_number_is_not_one(dy):
+    assert abs(dy - 1) >= 0.05 and dy != 0
+
+
+def test_a_cotangent_shows_a_backward_that_ignores_it():
+    def ignoring(x):
+        def backward(dy):
+            return np.ones_like(dy)
+
+        return x * 1.0, backward
+
+    @settings(max_examples=20, database=None)
+    @given(strategies.cotangents((2, 3)))
+    def every_cotangent(dy):
+        with pytest.raises(GradientError):
+            check(ignoring, np.ones((2, 3)), dy=dy)
+
+    every_cotangent()
+
+
+@given(strategies.masks(strategies.shapes()))
+def test_every_row_of_a_mask_has_a_true_and_some_entry_is_false(mask):
+    assert mask.dtype == bool
+    assert mask.any(axis=-1).all() and not mask.all()
+
+
+@given(strategies.masks((4, 1)))
+def test_a_mask_with_rows_of_one_is_all_true(mask):
+    assert mask.all()
+
+
+def test_empty_rows_are_drawn_when_asked_for():
+    mask = find(strategies.masks((3, 4), empty_rows=True), lambda mask: not mask.any(axis=-1).all())
+    assert mask.shape == (3, 4)
+    find(strategies.masks((3, 4), empty_rows=True), lambda mask: mask.any(axis=-1).all())
+
+
+@given(st.data())
+def test_the_layers_are_right_on_them(data):
+    shape = data.draw(strategies.shapes(min_dims=2))
+    x = data.draw(strategies.well_conditioned(shape))
+    gamma, beta = (data.draw(strategies.well_conditioned(shape[-1:])) for _ in range(2))
+    assert check(layer_norm, x, gamma, beta).is_right
+    q, k, v = (data.draw(strategies.well_conditioned((1, n, c))) for n, c in ((3, 2), (4, 2), (4, 5)))
+    assert check(attention, q, k, v, mask=data.draw(strategies.masks((3, 4), empty_rows=True))).is_right
+
+
+@given(strategies.well_conditioned(strategies.shapes()))
+def test_no_kink_lies_within_reach(x):
+    def row_maximum(x):
+        best = x.argmax(axis=-1)[..., None]
+
+        def backward(dy):
+            dx = np.zeros_like(x)
+            np.put_along_axis(dx, best, dy[..., None], axis=-1)
+            return dx
+
+        return np.max(x, axis=-1), backward
+
+    for function in (relu, row_maximum):
+        assert check(function, x)["x"].verdict == "right"
+
+
+def test_a_failing_shape_shrinks_to_the_smallest():
+    found = find(strategies.well_conditioned(strategies.shapes()), lambda x: x.ndim >= 2)
+    assert sorted(found.shape) == [2, 3]
+
+
+def test_the_core_does_not_import_hypothesis_and_its_absence_is_named_in_one_line():
+    code = """
+import sys
+sys.modules["hypothesis"] = None
+import gradcheck
+try:
+    import gradcheck.strategies
+except ImportError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "gradcheck.strategies needs hypothesis: pip install hypothesis\n"
+    assert not hasattr(gradcheck, "hypothesis")
