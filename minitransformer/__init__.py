@@ -4,7 +4,6 @@ In reading order:
 
     module.py                       Parameter, Module, apply, hooks: the whole framework
     layers/sums.py                  sums and means as products with ones
-    layers/parallel.py              elementwise work on every core
     layers/linear.py                a product with a matrix, and the two products of its gradient
     layers/embedding.py             a table of tokens, and its mirror image
     layers/positions.py             learned, sinusoidal and rotary positions

@@ -46,7 +46,7 @@ import math
 import numpy as np
 from scipy.special import erf
 
-from minitransformer.layers.parallel import for_each_block
+BLOCK = 32768  # elements
 
 
 def relu(x):
@@ -107,7 +107,8 @@ def fast_normal(x):
     """Return Φ and φ at x, float32, to 2e-7. Five times as fast as `normal`, whose erf takes nearly all of its time.
 
     Φ = (1 + tanh u) / 2 as in (10), with u a polynomial of seven terms in place of the two of (9), fitted to the exact
-    (6) with the least worst error. Where it overflows, beyond |x| = 1000, tanh is ±1 as it should be.
+    (6) with the least worst error. Where it overflows, beyond |x| = 1000, tanh is ±1 as it should be. Worked out in
+    blocks that stay in the processor's cache.
     """
     c0, *middle, c6 = (
         0.797884941,
@@ -120,8 +121,8 @@ def fast_normal(x):
     )
     flat = x.reshape(-1)
     distribution, density = np.empty_like(flat), np.empty_like(flat)
-
-    def fill(part):
+    for start in range(0, flat.size, BLOCK):
+        part = slice(start, start + BLOCK)
         z, phi, u = flat[part], density[part], distribution[part]
         square = z * z
         with np.errstate(over="ignore"):
@@ -137,8 +138,6 @@ def fast_normal(x):
         np.multiply(square, -0.5, out=phi)
         np.exp(phi, out=phi)
         phi *= 1 / math.sqrt(2 * math.pi)
-
-    for_each_block(fill, flat.size)
     return distribution.reshape(x.shape), density.reshape(x.shape)
 
 

@@ -10,8 +10,6 @@ import platform
 import numpy as np
 import scipy
 
-from minitransformer.layers.parallel import available_cores
-
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -19,6 +17,7 @@ def environment() -> dict:
     """Return versions, processor and threads, as a dictionary of strings."""
     build = np.show_config(mode="dicts")
     blas = build.get("Build Dependencies", {}).get("blas", {})
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limits = [f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ]
     return {
         "Python": platform.python_version(),
@@ -26,5 +25,5 @@ def environment() -> dict:
         "SciPy": scipy.__version__,
         "BLAS": f"{blas.get('name')} {blas.get('version')}",
         "processor": " ".join([platform.machine(), *build.get("SIMD Extensions", {}).get("found", [])]),
-        "threads": " ".join([f"{available_cores()} cores", *limits]),
+        "threads": " ".join([f"{cores} cores", *limits]),
     }
