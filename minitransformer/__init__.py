@@ -30,6 +30,7 @@ In reading order:
     cases.py                        what every check draws its inputs from
     cli.py                          the command line
     commands/                       its commands, one a file
+    demonstration/                  what `demo` shows
     extras.py                       optional packages, asked for by name
 
 The symbols, everywhere:

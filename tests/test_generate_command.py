@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from small_runs import small_lm
 
-from minitransformer import BPETokenizer, ByteTokenizer, Config, LanguageModel, Transformer, cli
+from minitransformer import BPETokenizer, ByteTokenizer, Config, LanguageModel, Transformer, cli, generation
 from minitransformer.cli import main
 from minitransformer.training import MODEL_FILE
 
@@ -62,6 +62,15 @@ def test_it_writes_what_the_model_generates(lm, folder, capsys, options, setting
     assert written.err == ""  # the rate is for terminals
 
 
+def test_without_the_cache_there_is_none(folder, monkeypatch):
+    def refuse(config):
+        raise AssertionError("a cache was made")
+
+    monkeypatch.setattr(generation, "KeyValueCache", refuse)
+    assert generate(folder, "--no-cache --max-new-tokens 5") == 0
+    assert generate(folder, "--max-new-tokens 5") == cli.FAILURE
+
+
 def test_samples_differ_are_separated_and_begin_like_fewer(lm, folder, capsys):
     assert generate(folder, "--max-new-tokens 20 --samples 3 --temperature 2") == 0
     rng = np.random.default_rng(0)
@@ -106,6 +115,20 @@ def test_on_a_terminal_the_rate_is_said(folder, capsys, monkeypatch):
 
 
 # How it pipes
+
+
+def test_each_piece_is_flushed_as_it_comes(lm, folder, monkeypatch):
+    class Output(io.StringIO):
+        seen = ()
+
+        def flush(self):
+            self.seen = (*self.seen, self.getvalue())
+
+    output = Output()
+    monkeypatch.setattr(sys, "stdout", output)
+    assert generate(folder, "--max-new-tokens 6 --greedy") == 0
+    text = lm.generate(PROMPT, 6, temperature=0)
+    assert {text[:length] for length in range(len(PROMPT), len(text))} < set(output.seen)
 
 
 def program(folder, *options):

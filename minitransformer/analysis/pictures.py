@@ -1,0 +1,66 @@
+"""Pictures of what attention heads attend to. They need matplotlib, of the extra `app`."""
+
+import numpy as np
+
+from minitransformer.archive import write_atomically
+from minitransformer.extras import require
+
+INK, FUTURE, STRIPE = "#333333", "#f0f0f0", "#e45756"
+COLOURS = "Blues"
+PANEL = 3.1  # inches
+
+
+def draw_attention(weights, labels, path, *, title="", notes=None, marked=None) -> None:
+    """Draw every head's attention as a PNG at `path`, written atomically: a row of panels for each block.
+
+    weights   (L, H, T, T), as from `attention_weights`: rows are queries, columns the keys that they attend to
+    labels    the T tokens, as text
+    notes     (L, H) nested lists of text to stand above each panel, after its name; "" for none
+    marked    boolean (T, T): entries to outline, where a certain kind of head would attend
+
+    Keys in a query's future are grey. Raises MissingExtra without matplotlib, OSError where the file cannot be written.
+    """
+    require("matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    blocks, heads, T, _ = weights.shape
+    figure = Figure(figsize=(PANEL * heads + 0.9, PANEL * blocks + 1.2), dpi=110, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    panels = figure.subplots(blocks, heads, sharex=True, sharey=True, squeeze=False)
+    for (block, head), axes in np.ndenumerate(panels):
+        image = draw_head(axes, weights[block, head], marked)
+        note = notes[block][head] if notes else ""
+        axes.set_title(f"blocks.{block}, head {head}", loc="left", color=INK, fontsize=9)
+        axes.set_title(note, loc="right", color=STRIPE, fontsize=9, fontweight="bold")
+    size = min(8, 150 / T)
+    for axes in panels[:, 0]:
+        axes.set_yticks(range(T), labels, fontsize=size, color=INK, parse_math=False)
+    for axes in panels[-1]:
+        axes.set_xticks(range(T), labels, fontsize=size, color=INK, rotation=90, parse_math=False)
+    figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=12)
+    figure.supxlabel("key: the token attended to", color=INK, fontsize=9)
+    figure.supylabel("query: the token that attends", color=INK, fontsize=9)
+    bar = figure.colorbar(image, ax=panels, shrink=0.5, aspect=30, pad=0.01)
+    bar.set_label("weight", color=INK, fontsize=9)
+    bar.ax.tick_params(colors=INK, labelsize=8)
+    bar.outline.set_visible(False)
+    write_atomically(path, canvas.print_png)
+
+
+def draw_head(axes, weights, marked):
+    """Draw one head's weights (T, T), the future in grey, and outline the entries `marked`. Returns the image."""
+    from matplotlib import colormaps
+    from matplotlib.patches import Rectangle
+
+    T = len(weights)
+    colours = colormaps[COLOURS].with_extremes(bad=FUTURE)
+    past = np.ma.masked_where(~np.tri(T, dtype=bool), weights)
+    image = axes.imshow(past, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
+    if marked is not None:
+        for query, key in np.argwhere(marked):
+            axes.add_patch(Rectangle((key - 0.5, query - 0.5), 1, 1, fill=False, edgecolor=STRIPE, linewidth=0.6))
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return image

@@ -1,0 +1,72 @@
+"""How the demonstration speaks: paragraphs, quotations, bars, and which file to read for what was shown."""
+
+import textwrap
+from pathlib import Path
+
+from minitransformer.training import ProgressBar
+
+WIDTH, BAR = 96, 40  # characters of a line, and of the longest bar
+
+
+def say(text: str = "") -> None:
+    """Write lines to standard output."""
+    print(text, flush=True)
+
+
+def paragraph(text: str) -> None:
+    """Write a paragraph, and an empty line."""
+    say(textwrap.fill(text, WIDTH, break_on_hyphens=False) + "\n")
+
+
+def heading(text: str) -> None:
+    """Write a heading."""
+    say(f"\n{text}\n{'=' * len(text)}\n")
+
+
+def see(picture: Path, what: str, *sources: tuple[str, str]) -> None:
+    """Write which picture to look at, and for each of the sources (file, what is in it) which file to read."""
+    say(f"  Look at {picture}: {what}.\n  Read")
+    for file, content in sources:
+        say(f"    minitransformer/{file:<32} {content}")
+
+
+def quoted(text: str, most_lines: int = 8) -> str:
+    """Return the beginning of a text as an indented quotation, safe for any terminal."""
+    safe = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    width = WIDTH - 6
+    lines = [line[i : i + width] for line in safe.split("\n") for i in range(0, max(len(line), 1), width)]
+    return "\n".join(f"    │ {line}".rstrip() for line in lines[:most_lines])
+
+
+def bar(fraction: float) -> str:
+    """Return a bar of at most BAR characters."""
+    return "█" * round(BAR * min(max(fraction, 0), 1))
+
+
+class Watcher(ProgressBar):
+    """A progress bar, with a line for each evaluation above it, and the samples as quotations."""
+
+    def __init__(self):
+        super().__init__()
+        self.first_loss = None
+
+    def record(self, record):
+        """Move the bar; write a line for an evaluation."""
+        super().record({name: value for name, value in record.items() if name != "val_loss"})
+        if "val_loss" in record:
+            loss = record["val_loss"]
+            self.first_loss = self.first_loss or loss
+            self.write(f"  step {record['step']:>4}   loss {loss:.2f}  {bar(loss / self.first_loss)}")
+        if "accuracy" in record:
+            right = record["accuracy"]
+            self.write(f"  step {record['step']:>4}   loss {record['loss']:.2f}   right {right:>4.0%}  {bar(right)}")
+
+    def sample(self, step, text):
+        """Write a sample."""
+        self.write(f"\n  It writes, after {step} steps:\n{quoted(text)}\n")
+
+    def write(self, text):
+        """Write to standard output, above the bar on standard error."""
+        self.bar.clear()
+        say(text)
+        self.bar.refresh()

@@ -1,0 +1,172 @@
+"""A tiny model learns to repeat what it never saw: it grows induction heads (see analysis/heads.py) in 20 seconds."""
+
+from pathlib import Path
+
+import numpy as np
+
+from minitransformer.analysis import (
+    attention_weights,
+    draw_attention,
+    induction_score,
+    induction_targets,
+    previous_token_score,
+)
+from minitransformer.demonstration.narration import Watcher, heading, paragraph, say, see
+from minitransformer.optim import AdamW, cosine_schedule, decay_groups
+from minitransformer.text import IGNORE_INDEX, PATTERNS, accuracy, spell
+from minitransformer.text.patterns import INDUCTION, SYMBOLS
+from minitransformer.training import draw_loss_curve, training_step
+from minitransformer.transformer import TinyTransformer
+
+INDUCTION_FILE, INDUCTION_LOSS_FILE = "induction.png", "induction-loss.png"
+FULL_STEPS, QUICK_STEPS = 700, 20
+LONGEST = 16  # of the sequences that it is trained on
+SHORTEST, FIRST_LONGEST = 3, 8
+TOKENS = 1024  # in each batch
+LR = 1.5e-3  # the highest learning rate
+NEARBY = 2.0  # the bias with which queries and keys begin
+NOTABLE = 0.5  # a head is named after what gets at least half of its attention
+
+
+def learn_to_repeat(out: Path, seed: int, steps: int) -> TinyTransformer:
+    """Train the tiny model on random sequences that repeat."""
+    heading("3  A tiny transformer learns to repeat what it never saw")
+    model = TinyTransformer(seed, positions="rotary")
+    look_nearby(model)
+    example = PATTERNS["induction"].sample(np.random.default_rng(seed), 1, FIRST_LONGEST)
+    paragraph(
+        f"Another model, of 2 blocks and width 64, sees some of {len(SYMBOLS)} meaningless symbols in random order, "
+        "again and again. No two rows are alike, so there is nothing to remember; only a procedure helps: where did "
+        "this symbol stand before, and what came next? Untrained, it does not know:"
+    )
+    say(answers(model, *example) + "\n")
+    records = train_to_repeat(model, steps, seed)
+    draw_loss_curve(records, out / INDUCTION_LOSS_FILE, "training on repeated random sequences")
+    say(f"\n{answers(model, *example)}\n")
+    longer = LONGEST + LONGEST // 2
+    paragraph(
+        f"Of sequences of {LONGEST}, the longest in training, {repeats(model, LONGEST):.0%} of the symbols are right "
+        f"the second time; of sequences of {longer}, longer than any it saw, {repeats(model, longer):.0%}. Chance is "
+        f"{1 / len(SYMBOLS):.0%}."
+    )
+    see(
+        out / INDUCTION_LOSS_FILE,
+        "the loss, and where it suddenly falls",
+        ("text/patterns.py", "this and five other little languages"),
+        ("layers/block.py", "what a block adds to the stream"),
+    )
+    return model
+
+
+def look_nearby(model) -> None:
+    """Let the heads of the first block begin by looking at near positions, not everywhere.
+
+    To find the previous token, whatever it is, a query and a key need a part that all tokens share: their product is
+    then a matter of distance (see layers/positions.py). That part is their biases, which begin at zero, and where one
+    is zero the other has next to no gradient. So it can take long until a head finds the previous token, and without
+    one no other can learn induction: see analysis/heads.py.
+    """
+    attention = model.blocks[0].attention
+    attention.w_q.bias.data[:] = attention.w_k.bias.data[:] = NEARBY
+
+
+def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
+    """Train, and return the records of metrics: of each step its loss, and ten times the accuracy."""
+    optimizer = AdamW(decay_groups(model, 0.1), betas=(0.9, 0.98))
+    rng = np.random.default_rng(seed)
+    watcher, records = Watcher(), []
+    watcher.start(0, steps)
+    try:
+        for step in range(steps):
+            for group in optimizer.param_groups:
+                group["lr"] = cosine_schedule(step, lr=LR, min_lr=LR / 10, warmup=steps // 14, steps=steps)
+            loss, _ = training_step(model, optimizer, [repeated_sequences(rng, step / steps)], clip=1.0)
+            record = {"step": step + 1, "loss": loss}
+            if (step + 1) % (steps // 10) == 0:
+                record["accuracy"] = repeats(model, LONGEST)
+            records.append(record)
+            watcher.record(record)
+    finally:
+        watcher.stop()
+    return records
+
+
+def repeated_sequences(rng, progress: float):
+    """Return (inputs, targets), TOKENS in all, of random sequences that repeat until the row is full.
+
+    `progress`, from 0 to 1, is how far training is: the longest sequences grow from FIRST_LONGEST to LONGEST in its
+    first half. Short ones, which come again sooner and more often, are much easier to learn from.
+    """
+    longest = int(min(LONGEST, FIRST_LONGEST + (LONGEST - FIRST_LONGEST) * 2 * progress))
+    T = 2 * longest
+    rows = TOKENS // T
+    length = rng.integers(SHORTEST, longest + 1, (rows, 1))
+    symbols = rng.permuted(np.tile(SYMBOLS, (rows, 1)), axis=1)
+    row = np.take_along_axis(symbols, np.arange(T) % length, axis=1)
+    tokens = np.concatenate([np.full((rows, 1), INDUCTION), row], axis=1)
+    targets = np.where(np.arange(T + 1) >= length + 2, tokens, IGNORE_INDEX)
+    return tokens[:, :-1], targets[:, 1:]
+
+
+def repeats(model, length: int) -> float:
+    """Return how many symbols of random sequences the model predicts when they come a second time."""
+    inputs, targets = PATTERNS["induction"].sample(np.random.default_rng(1), 64, length)
+    return accuracy(model.predict(inputs).argmax(axis=-1), targets)
+
+
+def answers(model, inputs, targets) -> str:
+    """Return a row of symbols, and beneath it what the model predicts where it can know."""
+    predicted = np.where(targets[0] == IGNORE_INDEX, IGNORE_INDEX, model.predict(inputs[:1])[0].argmax(axis=-1))
+    shown = [*inputs[0, 1:], targets[0, -1]]
+    said = ["" if i == IGNORE_INDEX else spell([i]) for i in predicted]
+    row = "".join(f"{spell([i]):>5}" for i in shown)
+    return f"    sequence  {row}\n    predicted {''.join(f'{word:>5}' for word in said)}"
+
+
+def show_induction(model: TinyTransformer, out: Path, seed: int) -> None:
+    """Draw the heads that do it."""
+    heading("4  The heads that do it")
+    inputs, _ = PATTERNS["induction"].sample(np.random.default_rng(seed), 1, 12)
+    ids = inputs[0]
+    weights = attention_weights(model, ids)
+    previous, induction = previous_token_score(weights), induction_score(weights, ids)
+    notes = named({"previous token": previous, "induction": induction})
+    title = "A random sequence, twice. Outlined: what followed the same symbol before, where an induction head attends"
+    draw_attention(
+        weights,
+        [spell([i]) for i in ids],
+        out / INDUCTION_FILE,
+        title=title,
+        notes=notes,
+        marked=induction_targets(ids),
+    )
+    say("    head    previous token    induction")
+    for block, head in np.ndindex(previous.shape):
+        say(f"     {block}.{head}   {previous[block, head]:>14.2f} {induction[block, head]:>12.2f}")
+    first, second = (np.unravel_index(score.argmax(), score.shape) for score in (previous, induction))
+    say()
+    if induction[second] < NOTABLE:
+        paragraph("No head does it yet: training was too short.")
+    else:
+        paragraph(
+            f"Head {first[0]}.{first[1]} gives {previous[first]:.0%} of its attention to the token just before, so "
+            f"that each position knows what preceded it. Head {second[0]}.{second[1]} gives {induction[second]:.0%} to "
+            "what followed the same symbol before: it looks for a position that was preceded by the symbol where it is."
+        )
+    see(
+        out / INDUCTION_FILE,
+        "every head, on a sequence that comes twice",
+        ("analysis/heads.py", "induction heads, and what the scores mean"),
+        ("layers/positions.py", "how a head can tell which token was the one before"),
+    )
+
+
+def named(scores: dict) -> list:
+    """Return, for each head of scores (L, H) by name, the name and value of its highest score, if NOTABLE."""
+    blocks, heads = next(iter(scores.values())).shape
+    notes = [[""] * heads for _ in range(blocks)]
+    for block, head in np.ndindex(blocks, heads):
+        score, name = max((score[block, head], name) for name, score in scores.items())
+        if score >= NOTABLE:
+            notes[block][head] = f"{name} {score:.2f}"
+    return notes

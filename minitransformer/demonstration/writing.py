@@ -1,0 +1,109 @@
+"""A model learns to write: from the text that comes with every Python, in about 40 seconds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minitransformer.analysis import attention_weights, draw_attention
+from minitransformer.config import Config
+from minitransformer.demonstration.narration import Watcher, heading, paragraph, quoted, say, see
+from minitransformer.language_model import LanguageModel
+from minitransformer.text import DEFAULT_CORPUS, BPETokenizer, default_corpus, tokenize_corpus
+from minitransformer.training import LOSS_FILE, Settings, pretrain
+from minitransformer.transformer import Transformer
+
+ATTENTION_FILE = "attention.png"
+PROMPT = "The"
+SENTENCE = "A class definition defines a class object, and a function definition defines a function object."
+ABOUT = {"command": "demo"}  # what the model's file remembers of where it came from
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much there is to learn."""
+
+    characters: int | None  # of the corpus; None: all
+    vocab_size: int
+    steps: int
+    reports: int  # how often the loss is shown
+
+
+FULL = Size(characters=None, vocab_size=1000, steps=1000, reports=10)
+QUICK = Size(characters=40_000, vocab_size=400, steps=20, reports=2)
+
+
+def learn_to_write(out: Path, seed: int, size: Size) -> LanguageModel:
+    """Train a model on the default corpus."""
+    heading("1  A transformer learns to write")
+    text = default_corpus()[: size.characters]
+    tokenizer = BPETokenizer.train(text, size.vocab_size)
+    corpus = tokenize_corpus(text, tokenizer, name=DEFAULT_CORPUS)
+    config = Config(tokenizer.vocab_size, context=64, d_model=128, n_heads=4, n_layers=3, positions="rotary")
+    lm = LanguageModel(Transformer(config, seed), tokenizer)
+    tokens = f"{tokenizer.vocab_size:,}"
+    paragraph(
+        f"The text is {DEFAULT_CORPUS}: {len(text):,} characters of English and code. A model sees tokens, not "
+        f"letters, and {tokens} of them were just learned from the text:"
+    )
+    say(quoted("|".join(tokenizer.decode([i]) for i in tokenizer.encode(SENTENCE))) + "\n")
+    paragraph(
+        f"The model has {config.n_layers} blocks of {config.n_heads} heads, {lm.model.n_parameters():,} numbers, all "
+        "random as yet. It is asked one thing only, again and again: which token comes next? The loss is its surprise "
+        f"at the answer, on text kept from it; to guess blindly among {tokens} tokens costs ln {tokens} = "
+        f"{np.log(tokenizer.vocab_size):.2f}."
+    )
+    settings = Settings(
+        steps=size.steps,
+        batch_size=12,
+        lr=3e-3,
+        eval_every=size.steps // size.reports,
+        eval_tokens=4000,
+        checkpoint_every=0,
+        sample_every=size.steps // 2,
+        sample_prompt=PROMPT,
+        sample_tokens=100,
+        seed=seed,
+    )
+    records = pretrain(lm, corpus, settings, out=out, plot=True, observer=Watcher(), about=ABOUT)
+    loss = records[-1]["val_loss"]
+    paragraph(f"It is now as unsure as if it chose among {np.exp(loss):.0f} tokens instead of {tokens}.")
+    see(
+        out / LOSS_FILE,
+        "the loss, falling",
+        ("transformer.py", "the model"),
+        ("losses.py", "the loss and its gradient"),
+        ("optim.py", "how a gradient moves the weights"),
+        ("training/pretraining.py", "the loop"),
+    )
+    return lm
+
+
+def show_attention(lm: LanguageModel, out: Path) -> None:
+    """Draw what the heads of the trained model attend to."""
+    heading("2  What its heads look at")
+    ids = lm.encode(SENTENCE)
+    labels = [label(lm.tokenizer.decode([i])) for i in ids]
+    weights = attention_weights(lm.model, ids)
+    title = "Each row is a token, and its blue cells are the earlier tokens that it takes information from"
+    draw_attention(weights, labels, out / ATTENTION_FILE, title=title)
+    # Links to a token before, other than the first, where heads look for want of anything better.
+    links = np.tril(weights, k=-1)[..., 1:]
+    block, head, query, key = np.unravel_index(links.argmax(), links.shape)
+    paragraph(
+        f"{weights[..., 0, 0].size} heads decide, for every token, which earlier tokens matter to it, and nobody told "
+        f"them how. The strongest link here: head {head} of block {block} lets “{labels[query]}” give "
+        f"{links[block, head, query, key]:.0%} of its attention to “{labels[key + 1]}”."
+    )
+    see(
+        out / ATTENTION_FILE,
+        "every head, on one sentence",
+        ("layers/attention.py", "what attention is, and the derivation of its gradient"),
+        ("layers/multi_head_attention.py", "several of them side by side"),
+        ("module.py", "the hooks that recorded them"),
+    )
+
+
+def label(token: str) -> str:
+    """Return a token as a label: spaces and line breaks made visible."""
+    return token.replace(" ", "·").replace("\n", "↵")

@@ -1,0 +1,169 @@
+"""The demonstration: its short form does everything that the long one does, on less."""
+
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from small_runs import small_corpus, small_lm
+
+from minitransformer import cli
+from minitransformer.analysis import draw_attention
+from minitransformer.cli import main
+from minitransformer.commands import demo
+from minitransformer.demonstration import narration, repeating, writing
+from minitransformer.text import IGNORE_INDEX
+from minitransformer.text.patterns import INDUCTION, SYMBOLS
+from minitransformer.training import MODEL_FILE, Settings, pretrain
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("tqdm")
+
+PICTURES = ["attention.png", "induction-loss.png", "induction.png", "loss.png"]
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """Run the short form once. Returns (the folder, what it wrote to standard output)."""
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    command = [sys.executable, "-m", "minitransformer", "demo", "--quick", "--out", str(folder)]
+    return folder, subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def png_size(path):
+    """Return (width, height) of a PNG file."""
+    header = path.read_bytes()[:24]
+    assert header.startswith(b"\x89PNG\r\n\x1a\n")
+    return int.from_bytes(header[16:20]), int.from_bytes(header[20:24])
+
+
+def test_it_leaves_the_model_the_metrics_and_the_pictures(shown):
+    folder, text = shown
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*PICTURES, "metrics.jsonl", "model.npz"])
+    for picture in PICTURES:
+        width, height = png_size(folder / picture)
+        assert width > 800 and height > 500
+        assert f"Look at {folder / picture}: " in text
+
+
+def test_it_shows_samples_of_the_same_prompt_and_the_loss_falling(shown):
+    text = shown[1]
+    samples = re.findall(r"It writes, after (\d+) steps?:\n    │ (.*)", text)
+    assert [int(step) for step, _ in samples] == [0, 10, 20]
+    assert all(sample.startswith(writing.PROMPT) for _, sample in samples) and len(set(samples)) == 3
+    losses = [float(loss) for loss in re.findall(r"step +\d+   loss (\d+\.\d+)  █", text)]
+    assert len(losses) == 3 and losses[0] > losses[-1]
+    assert abs(losses[0] - np.log(writing.QUICK.vocab_size)) < 0.1  # as the text says of guessing
+
+
+def test_it_shows_what_the_tiny_model_predicts_before_and_after(shown):
+    rows = re.findall(r"sequence (.*)\n +predicted (.*)", shown[1])
+    assert len(rows) == 2 and rows[0][0] == rows[1][0] and rows[0][1] != rows[1][1]
+    sequence = rows[0][0].split()
+    assert sequence[:8] == sequence[8:] and len(set(sequence)) == 8
+    assert len(rows[0][1].split()) == 7  # the first to come again cannot be known
+
+
+def test_the_files_that_it_says_to_read_are_there(shown):
+    files = re.findall(r"^    minitransformer/(\S+\.py) ", shown[1], re.MULTILINE)
+    assert len(files) >= 8
+    package = demo.Path(demo.__file__).parent.parent
+    assert all((package / file).is_file() for file in files)
+
+
+def test_its_lines_fit_a_terminal(shown):
+    assert max(map(len, shown[1].splitlines())) <= 120
+
+
+def test_generate_goes_on_with_its_model(shown, capsys):
+    assert main(["generate", "--model", str(shown[0]), "--prompt", "The import", "--max-new-tokens", "5"]) == 0
+    assert capsys.readouterr().out.startswith("The import")
+
+
+def test_the_same_seed_shows_the_same(shown, tmp_path):
+    folder, text = shown
+    again = tmp_path / "out"
+    command = [sys.executable, "-m", "minitransformer", "demo", "--quick", "--out", str(again)]
+    second = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def timeless(text, folder):
+        return re.sub(r"Done, in \d+ seconds\n=+", "", text.replace(str(folder), "OUT"))
+
+    assert timeless(text, folder) == timeless(second, again)
+
+
+def test_ctrl_c_is_one_line_and_what_was_written_stays(tmp_path):
+    command = [sys.executable, "-m", "minitransformer", "demo", "--out", str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if "after 0 steps" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == cli.INTERRUPTED
+    assert re.fullmatch(r"minitransformer: interrupted after step \d+ of \d+, saved in \S+\n", err)
+    assert (tmp_path / "out" / MODEL_FILE).exists()
+
+
+def test_it_overwrites_its_own_model_but_nobody_elses(tmp_path, capsys):
+    pretrain(small_lm(), small_corpus(), Settings(steps=2), out=tmp_path)
+    before = (tmp_path / MODEL_FILE).read_bytes()
+    assert main(["demo", "--quick", "--out", str(tmp_path)]) == cli.FAILURE
+    words = "holds a model that the demo did not make; choose another folder with --out"
+    assert capsys.readouterr().err == f"minitransformer: error: {tmp_path / MODEL_FILE}: {words}\n"
+    assert (tmp_path / MODEL_FILE).read_bytes() == before
+    pretrain(small_lm(), small_corpus(), Settings(steps=2), out=tmp_path, about=writing.ABOUT)
+    demo.refuse_to_overwrite(tmp_path / MODEL_FILE)
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "tqdm"])
+def test_a_missing_extra_is_one_line_before_anything_is_done(package, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["demo", "--out", str(tmp_path / "out")]) == cli.FAILURE
+    words = f'{package} is not installed: install it with pip install "minitransformer[app]"'
+    written = capsys.readouterr()
+    assert written.err == f"minitransformer: error: {words}\n" and written.out == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_and_a_negative_seed_are_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["demo", "--out", str(tmp_path / "file")]) == cli.FAILURE
+    assert capsys.readouterr().err == f"minitransformer: error: {tmp_path / 'file'}: is a file, not a folder\n"
+    assert main(["demo", "--out", str(tmp_path / "out"), "--seed", "-1"]) == cli.FAILURE
+    assert capsys.readouterr().err == "minitransformer: error: --seed must not be negative, and is -1\n"
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.25, 0.5, 0.99])
+def test_the_tiny_model_is_asked_for_what_repeats_and_for_nothing_else(progress, rng):
+    inputs, targets = repeating.repeated_sequences(rng, progress)
+    longest = min(16, int(8 + 16 * progress))
+    assert inputs.shape == targets.shape == (1024 // (2 * longest), 2 * longest)
+    lengths = set()
+    for row, answers in zip(inputs.tolist(), targets.tolist(), strict=True):
+        assert row[0] == INDUCTION and set(row[1:]) <= set(SYMBOLS.tolist())
+        known = [i for i, token in enumerate(row[1:], start=1) if token in row[1:i]]  # symbols that came before
+        first = known[0] if known else len(row)
+        length = first - 1
+        lengths.add(length)
+        assert len(set(row[1:first])) == length
+        for t, answer in enumerate(answers):
+            expected = row[t - length + 1] if t >= first else IGNORE_INDEX
+            assert answer == expected
+    assert min(lengths) >= 3 and max(lengths) <= longest and len(lengths) > 3
+
+
+def test_what_a_terminal_could_obey_is_never_shown():
+    assert narration.quoted("a\x1b[2Jb\x07\n\u202ec") == "    │ a\ufffd[2Jb\ufffd\n    │ \ufffdc"
+
+
+def test_attention_is_drawn_with_any_labels_and_for_any_number_of_heads(tmp_path, rng):
+    for blocks, heads, T in ((1, 1, 3), (2, 3, 9)):
+        weights = rng.dirichlet(np.ones(T), (blocks, heads, T))
+        labels = ["$x_1$", "\\frac", "", *["a_b^c"] * (T - 3)]
+        draw_attention(
+            weights, labels, tmp_path / "heads.png", title="$ is no mathematics", marked=np.eye(T, dtype=bool)
+        )
+        assert png_size(tmp_path / "heads.png")[0] > 300
