@@ -37,8 +37,14 @@ def imported_by(name):
         [sys.executable, "-c", PRINT_FILES.format(name=name)], cwd=ROOT, capture_output=True, text=True, check=True
     )
     files = {Path(line) for line in run.stdout.splitlines()}
-    folders = {ROOT, *(Path(sysconfig.get_path(scheme)) for scheme in ("purelib", "platlib"))}
-    return {file.relative_to(folder).parts[0] for file in files for folder in folders if file.is_relative_to(folder)}
+    # The repository comes last: a virtual environment, and so the packages in it, may lie within.
+    folders = [*(Path(sysconfig.get_path(scheme)) for scheme in ("purelib", "platlib")), ROOT]
+    packages = set()
+    for file in files:
+        inside = [folder for folder in folders if file.is_relative_to(folder)]
+        if inside:
+            packages.add(file.relative_to(inside[0]).parts[0])
+    return packages
 
 
 @pytest.mark.parametrize(
