@@ -16,6 +16,8 @@ remaining token now has another position. Where the window starts depends on the
 without a cache, so both see the same window at every step.
 """
 
+import numbers
+
 import numpy as np
 
 from minitransformer.layers.embedding import check_ids
@@ -151,6 +153,8 @@ def check_sampling(temperature, top_k, top_p):
     """Raise ValueError, naming the setting, unless the sampling settings are in range."""
     if not 0 <= temperature < np.inf:
         raise ValueError(f"generate: temperature must be 0 (greedy) or positive, and is {temperature}")
+    if top_k is not None and not isinstance(top_k, numbers.Integral):
+        raise TypeError(f"generate: top_k must be an integer, and is {top_k!r}")
     if top_k is not None and top_k < 1:
         raise ValueError(f"generate: top_k must be at least 1, and is {top_k}")
     if top_p is not None and not 0 < top_p <= 1:

@@ -11,6 +11,7 @@ from minitransformer import (
     TinyTransformer,
     attention,
     cross_entropy,
+    generate,
     layer_norm,
     log_softmax,
     rms_norm,
@@ -124,6 +125,11 @@ def test_attention_names_a_mask_that_is_no_array_and_keys_that_are_not_there(rng
         attention(x, x[:, :0], x[:, :0])
     with pytest.raises(ValueError, match="there must be at least 1 head, not 0"):
         MultiHeadAttention(6, 0)
+
+
+def test_a_top_k_that_is_no_integer_is_refused():
+    with pytest.raises(TypeError, match=r"generate: top_k must be an integer, and is 2\.5"):
+        generate(TinyTransformer(d_model=8, context=4), np.array([1]), top_k=2.5)
 
 
 def test_rotary_wants_positions_and_channels(rng):

@@ -64,7 +64,8 @@ def look_nearby(model) -> None:
     To find the previous token, whatever it is, a query and a key need a part that all tokens share: their product is
     then a matter of distance (see layers/positions.py). That part is their biases, which begin at zero, and where one
     is zero the other has next to no gradient. So it can take long until a head finds the previous token, and without
-    one no other can learn induction: see analysis/heads.py.
+    one no other can learn induction: see analysis/heads.py. From here, ten seeds of ten had learned it after 500 steps;
+    from zero, two of eight had not after 1,000 or more.
     """
     attention = model.blocks[0].attention
     attention.w_q.bias.data[:] = attention.w_k.bias.data[:] = NEARBY
