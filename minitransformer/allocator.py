@@ -2,7 +2,7 @@
 
 A training step allocates and frees the same large arrays over and over. By default glibc maps every array above a
 threshold anew and unmaps it when freed, and the kernel then faults its pages in again, zeroed, at the next use: on two
-cores that took a quarter of a training step's time. Where the C library is not glibc, nothing is done.
+cores that took a fifth of the tiny model's training step. Where the C library is not glibc, nothing is done.
 """
 
 import ctypes

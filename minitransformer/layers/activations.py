@@ -124,8 +124,8 @@ def fast_normal(x):
     for start in range(0, flat.size, BLOCK):
         part = slice(start, start + BLOCK)
         z, phi, u = flat[part], density[part], distribution[part]
-        square = z * z
         with np.errstate(over="ignore"):
+            square = z * z
             np.multiply(square, c6, out=u)
             for c in reversed(middle):  # Horner's rule
                 u += c

@@ -1,0 +1,41 @@
+"""What is done in a clever way for speed gives what the plain way gives."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes
+from strategies import rngs
+
+from minitransformer.layers.activations import BLOCK, fast_normal, normal
+from minitransformer.layers.softmax import exponentials, finite_max
+from minitransformer.layers.sums import feature_mean, feature_sum, position_sum
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 3.0, 100.0, 1e10, 1e30])
+@pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, 2 * BLOCK + 5])
+def test_the_fast_normal_distribution_is_the_exact_one_to_float32(rng, scale, size):
+    x = (scale * rng.normal(size=size)).astype(np.float32)
+    for fast, plain in zip(fast_normal(x), normal(x.astype(np.float64)), strict=True):
+        assert fast.dtype == np.float32 and fast.shape == x.shape
+        np.testing.assert_allclose(fast, plain, rtol=0, atol=2e-7)
+
+
+@given(rngs, array_shapes(min_dims=1, max_dims=4, max_side=6))
+def test_sums_as_products_are_the_sums(rng, shape):
+    x = rng.normal(size=shape)
+    np.testing.assert_allclose(feature_sum(x), x.sum(axis=-1, keepdims=True), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(feature_mean(x), x.mean(axis=-1, keepdims=True), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(position_sum(x), x.reshape(-1, shape[-1]).sum(axis=0), rtol=1e-12, atol=1e-12)
+
+
+@given(rngs, st.sampled_from([1.0, 40.0, 59.0, 61.0, 1000.0, -59.0, -80.0, -1e4]), st.booleans())
+def test_exponentials_without_the_row_maximum_have_the_same_ratios_as_with_it(rng, offset, empty_row):
+    x = rng.normal(size=(3, 4)) + offset * rng.integers(0, 2, size=(3, 1))  # rows far apart
+    if empty_row:
+        x[1] = -np.inf
+    e, total = exponentials(x, -1)
+    plain = np.exp(x - finite_max(x, -1))
+    plain_total = plain.sum(axis=-1, keepdims=True)
+    plain_total[plain_total == 0] = 1
+    np.testing.assert_allclose(e / total, plain / plain_total, rtol=1e-12, atol=0)
