@@ -13,6 +13,8 @@ once trained, can repeat a sequence of random tokens that they have never seen.
 
 import numpy as np
 
+from minitransformer.analysis.hooks import record
+
 
 def attention_weights(model, ids):
     """Return the weights (L, H, T, T) with which each head of each block attends, from ids (T,) as they stand.
@@ -20,19 +22,9 @@ def attention_weights(model, ids):
     weights[l, h, t] are those of query t over the keys 0 … t; they sum to 1. Recorded through the hooks
     `blocks.i.attention.weights`.
     """
-    recorded = {}
-
-    def recorder(block):
-        def record(weights, backward):
-            recorded[block] = weights
-            return weights, backward
-
-        return record
-
-    blocks = range(model.config.n_layers)
-    with model.hooked({f"blocks.{block}.attention.weights": recorder(block) for block in blocks}):
-        model.predict(ids)
-    return np.stack([recorded[block] for block in blocks])
+    names = [f"blocks.{block}.attention.weights" for block in range(model.config.n_layers)]
+    seen = record(model, ids, names)
+    return np.stack([seen[name] for name in names])
 
 
 def previous_token_score(weights):
