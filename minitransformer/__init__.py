@@ -11,6 +11,7 @@ In reading order:
     layers/rms_norm.py              its simpler relative
     layers/softmax.py               softmax and its logarithm
     layers/attention.py             scaled dot-product attention, masks, grouped heads
+    layers/blocked_attention.py     the same in blocks, for long sequences
     layers/multi_head_attention.py  several heads side by side
     layers/activations.py           ReLU, SiLU, GELU
     layers/dropout.py               noise that trains

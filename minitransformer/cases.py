@@ -12,22 +12,34 @@ A component added here is gradient-checked, property-tested and held against its
 import numpy as np
 
 from gradcheck import Call, Case
+from minitransformer.analysis.hooks import gradient_recorder, replaced_by
 from minitransformer.config import Config
 from minitransformer.generation import LayerCache
 from minitransformer.layers.activations import gelu, relu, silu
 from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.layers.block import TransformerBlock
+from minitransformer.layers.blocked_attention import blocked_attention
 from minitransformer.layers.dropout import Dropout, dropout
 from minitransformer.layers.embedding import Embedding, Unembedding, embedding, unembedding
 from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward
 from minitransformer.layers.layer_norm import LayerNorm, layer_norm
 from minitransformer.layers.linear import Linear, linear
+from minitransformer.layers.lora import LowRankLinear, low_rank
 from minitransformer.layers.multi_head_attention import MultiHeadAttention
 from minitransformer.layers.positions import Rotary, rotary
 from minitransformer.layers.rms_norm import RMSNorm, rms_norm
 from minitransformer.layers.softmax import Softmax, log_softmax, softmax
 from minitransformer.losses import cross_entropy
 from minitransformer.module import Identity, Module, Parameter, apply
+from minitransformer.training.finetuning.objectives import (
+    PairedLoss,
+    direct_preference,
+    sequence_log_likelihood,
+    sequence_unlikelihood,
+    softplus,
+    unbounded_difference,
+    unlikelihood,
+)
 from minitransformer.transformer import Transformer
 
 B, T, C, F, V = 2, 5, 6, 7, 11
@@ -69,6 +81,16 @@ def mask_with_empty_row(rng):
     return mask
 
 
+def pairs(rng):
+    """Logits and targets of a batch of safe responses, and of the unsafe ones, which are longer."""
+    return normal(rng, B, 3, V), targets(rng, B, 3), normal(rng, B, T, V), targets(rng, B, T)
+
+
+def references(rng, size):
+    """Log-likelihoods of both responses of `size` pairs under a reference: the options of direct_preference."""
+    return {"reference_safe": normal(rng, size), "reference_unsafe": normal(rng, size)}
+
+
 def qkv(rng, heads, kv_heads):
     """Queries, keys and values; the values are wider than the keys."""
     return normal(rng, B, heads, TQ, D), normal(rng, B, kv_heads, TK, D), normal(rng, B, kv_heads, TK, D + 1)
@@ -108,18 +130,19 @@ class LearnedQueries(Module):
 
 
 class EveryHookInstalled(Module):
-    """A module with a hook on each of its activations, which shrinks it: what a hook does, backward must pass on."""
+    """A module with the same hook on each of its activations: what a hook does, backward must pass on."""
 
-    def __init__(self, module):
+    def __init__(self, module, hook):
         self.module = module
+        self.hook = hook
 
     def forward(self, *inputs, **options):
-        with self.module.hooked({name: shrink for name, _ in self.module.named_modules()}):
+        with self.module.hooked({name: self.hook for name, _ in self.module.named_modules()}):
             return self.module(*inputs, **options)
 
 
 def shrink(y, backward):
-    """The hook of EveryHookInstalled: y and its gradient times 0.8. Times 2, the softmax would saturate."""
+    """A hook: y and its gradient times 0.8. Times 2, the softmax would saturate."""
 
     def shrunk_backward(dy):
         return backward(0.8 * dy)
@@ -156,6 +179,10 @@ CASES = [
     Case("linear", lambda rng: Call(linear, normal(rng, B, T, C), normal(rng, C, F), normal(rng, F))),
     Case("linear, no bias", lambda rng: Call(linear, normal(rng, B, T, C), normal(rng, C, F))),
     Case("linear, square", lambda rng: Call(linear, normal(rng, B, T, C), normal(rng, C, C), normal(rng, C))),
+    Case("low_rank", lambda rng: Call(low_rank, normal(rng, B, T, C), normal(rng, C, 3), normal(rng, 3, F), scale=0.7)),
+    Case(
+        "low_rank, square", lambda rng: Call(low_rank, normal(rng, B, T, C), normal(rng, C, C), normal(rng, C, C))
+    ),
     Case("embedding", lambda rng: Call(embedding, ids(rng, B, T), normal(rng, V, C))),
     Case("unembedding", lambda rng: Call(unembedding, normal(rng, B, T, C), normal(rng, V, C))),
     Case("rotary, half", lambda rng: Call(rotary, normal(rng, B, H, T, C), positions=np.arange(3, 3 + T), base=100.0)),
@@ -181,6 +208,17 @@ CASES = [
     Case("attention, masked row", lambda rng: Call(attention, *qkv(rng, H, H), mask=mask_with_empty_row(rng))),
     Case("attention, grouped", lambda rng: Call(attention, *qkv(rng, H, K), mask=mask_with_empty_row(rng), scale=0.7)),
     Case("attention, dropout", lambda rng: Call(attention, *qkv(rng, H, K), on_weights=dropout_on_weights(rng))),
+    Case(
+        "blocked_attention",
+        lambda rng: Call(
+            blocked_attention, *qkv(rng, H, K), mask=mask_with_empty_row(rng), scale=0.7, queries=2, keys=2
+        ),
+    ),
+    Case(
+        "blocked_attention, causal",
+        lambda rng: Call(blocked_attention, *qkv(rng, H, H), mask=causal_mask(TQ, TK), scale=0.6, queries=2, keys=2),
+    ),
+    Case("blocked_attention, unmasked", lambda rng: Call(blocked_attention, *qkv(rng, H, H), scale=0.6, keys=2)),
     Case("relu", lambda rng: Call(relu, normal(rng, B, T, C))),
     Case("silu", lambda rng: Call(silu, normal(rng, B, T, C))),
     Case("gelu", lambda rng: Call(gelu, normal(rng, B, T, C))),
@@ -211,7 +249,17 @@ CASES = [
             reduction="none",
         ),
     ),
+    Case(
+        "sequence_log_likelihood",
+        lambda rng: Call(sequence_log_likelihood, normal(rng, B, T, V), targets(rng, B, T)),
+    ),
+    Case("sequence_unlikelihood", lambda rng: Call(sequence_unlikelihood, normal(rng, B, T, V), targets(rng, B, T))),
+    Case("softplus", lambda rng: Call(softplus, normal(rng, B, T, C))),
+    Case("unbounded_difference", lambda rng: Call(unbounded_difference, *pairs(rng))),
+    Case("unlikelihood", lambda rng: Call(unlikelihood, *pairs(rng))),
+    Case("direct_preference", lambda rng: Call(direct_preference, *pairs(rng), **references(rng, B), beta=0.6)),
     Case("Linear", lambda rng: Call(Linear(C, F), normal(rng, B, T, C))),
+    Case("LowRankLinear", lambda rng: Call(LowRankLinear(Linear(C, F), 3, 2.0), normal(rng, B, T, C))),
     Case("Embedding", lambda rng: Call(Embedding(V, C), ids(rng, B, T))),
     Case("Unembedding", lambda rng: Call(Unembedding(Parameter(normal(rng, V, C))), normal(rng, B, T, C))),
     Case("Rotary", lambda rng: Call(Rotary(base=100.0), normal(rng, B, H, T, C), positions=np.arange(T))),
@@ -269,7 +317,25 @@ CASES = [
     ),
     Case(
         "TransformerBlock, hooked",
-        lambda rng: Call(EveryHookInstalled(TransformerBlock(C, 2, F)), normal(rng, B, T, C), mask=causal_mask(T, T)),
+        lambda rng: Call(
+            EveryHookInstalled(TransformerBlock(C, 2, F), shrink), normal(rng, B, T, C), mask=causal_mask(T, T)
+        ),
+    ),
+    Case(
+        "TransformerBlock, recorded",
+        lambda rng: Call(
+            EveryHookInstalled(TransformerBlock(C, 2, F), gradient_recorder({}, {}, "any")),
+            normal(rng, B, T, C),
+            mask=causal_mask(T, T),
+        ),
+    ),
+    Case(
+        "TransformerBlock, partly replaced",
+        lambda rng: Call(
+            EveryHookInstalled(TransformerBlock(C, 2, F), replaced_by(0.3, (..., 1))),
+            normal(rng, B, T, C),
+            mask=causal_mask(T, T),
+        ),
     ),
     Case("Transformer, GPT-2-like", lambda rng: Call(gpt2(), ids(rng, B, T), rng=rng.spawn(1)[0])),
     Case(
@@ -283,4 +349,14 @@ CASES = [
     Case("Transformer, two leading axes", lambda rng: Call(gpt2(n_layers=1), ids(rng, B, 3, T))),
     Case("Transformer, Llama-like", lambda rng: Call(llama(), ids(rng, B, T))),
     Case("Transformer, Llama-like, tied", lambda rng: Call(llama(tie_embeddings=True, n_layers=1), ids(rng, B, T))),
+    Case(
+        "PairedLoss, direct preference",
+        lambda rng: Call(
+            PairedLoss(gpt2(n_layers=1), direct_preference),
+            ids(rng, 2 * B, T),
+            targets(rng, 2 * B, T),
+            rng=rng.spawn(1)[0],
+            **references(rng, B),
+        ),
+    ),
 ]

@@ -27,7 +27,7 @@ import math
 import numpy as np
 
 from minitransformer.config import Config
-from minitransformer.layers.attention import causal_mask
+from minitransformer.layers.attention import causal_mask_view
 from minitransformer.layers.block import NORMS, TransformerBlock
 from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.embedding import Embedding, Unembedding
@@ -43,14 +43,15 @@ class Transformer(Module):
 
     Initialised as GPT-2: weights from N(0, 0.02²), biases 0, gains 1, and the two projections of each block that add to
     the residual stream scaled by 1/√(2L), so that the stream's variance does not grow with the number of blocks.
-    The same seed gives the same weights, in float32 the rounded ones of float64.
+    The same seed gives the same weights, in float32 the rounded ones of float64. They are drawn from `rng` instead where
+    one is given: Unset() leaves them to be given by whoever has them.
 
     Hooks: `embedding` (B, T, C), `positional_embedding` (T, C), `blocks.i` and those of TransformerBlock, `ln_final`,
     `lm_head`.
     """
 
-    def __init__(self, config: Config, seed: int = 0):
-        rng = np.random.default_rng(seed)
+    def __init__(self, config: Config, seed: int = 0, *, rng=None):
+        rng = np.random.default_rng(seed) if rng is None else rng
         dtype = np.dtype(config.dtype)
         C = config.d_model
         self.config = config
@@ -187,7 +188,7 @@ class Transformer(Module):
     def mask_and_positions(self, ids, start):
         """Return the causal mask and the positions of ids that begin at position `start`."""
         T = ids.shape[-1]
-        return causal_mask(T, start + T), np.arange(start, start + T)
+        return causal_mask_view(T, start + T), np.arange(start, start + T)
 
     def n_parameters(self) -> int:
         """Return the number of learned numbers, tied ones counted once."""
@@ -209,6 +210,29 @@ class Transformer(Module):
         )
         attention = self.config.n_layers * 2 * T * self.config.n_heads * self.config.head_width
         return 6 * (weights + attention)
+
+
+class Unset:
+    """In the place of a random generator: weights of the right shape and dtype that take no memory and cannot be written.
+
+    For a model that gets its weights from a file, one after the other: drawing them first would take as long as reading
+    them, and keep each of them twice for a while.
+    """
+
+    def normal(self, mean, std, shape):
+        """Return what stands for a draw of this shape."""
+        return UnsetDraw(shape)
+
+
+class UnsetDraw:
+    """One number in the place of all of an array."""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def astype(self, dtype):
+        """Return an array of that dtype, every entry of which is the same zero in memory."""
+        return np.broadcast_to(np.zeros((), dtype), self.shape)
 
 
 class TinyTransformer(Transformer):

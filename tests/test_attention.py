@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from strategies import batch_shapes, rngs, sizes
 
 from minitransformer import attention, causal_mask, softmax
+from minitransformer.layers.attention import causal_mask_view
 
 
 @st.composite
@@ -136,6 +137,12 @@ def test_extreme_inputs_stay_finite_in_float32(rng, size):
     if size > 1:  # each query then follows one key alone
         scores = np.where(causal_mask(4, 4), q @ k.swapaxes(-1, -2), -np.inf)
         assert np.array_equal(y, np.take_along_axis(v, scores.argmax(axis=-1)[..., None], axis=-2))
+
+
+@given(sizes, sizes)
+def test_the_view_of_the_causal_mask_is_the_causal_mask(Tq, Tk):
+    np.testing.assert_array_equal(causal_mask_view(Tq, Tk), causal_mask(Tq, Tk))
+    assert not causal_mask_view(Tq, Tk).flags.writeable
 
 
 def test_the_causal_mask_lets_the_last_queries_see_the_keys_up_to_their_own():

@@ -32,14 +32,18 @@ neighbours.
 The G query heads of a group see the same keys, so they are one head with G·Tq queries: a reshape, and the products (5)
 and (7) sum dk and dv over the group by themselves. G = 1 is ordinary attention, K = 1 multi-query attention.
 
-Saved for backward: q, k, v and the weights (..., H, Tq, Tk), which are the largest.
+Saved for backward: q, k, v and the weights (..., H, Tq, Tk), which are the largest. Where they grow too large, attention
+is computed in blocks that never hold all of them: see blocked_attention.py.
 """
 
 import math
 
 import numpy as np
 
+from minitransformer.layers.blocked_attention import blocked_attention
 from minitransformer.layers.softmax import softmax
+
+LONG = 512 * 512  # pairs of a query and a key; from here on, attention in blocks is faster
 
 
 def causal_mask(Tq: int, Tk: int):
@@ -50,12 +54,22 @@ def causal_mask(Tq: int, Tk: int):
     return np.tri(Tq, Tk, Tk - Tq, dtype=bool)
 
 
+def causal_mask_view(Tq: int, Tk: int):
+    """Return the causal mask as a read-only view of Tq + Tk − 1 booleans: each row is the one above, moved right by one.
+
+    What a long sequence needs, for which Tq · Tk booleans are too many.
+    """
+    allowed_then_not = np.arange(Tq + Tk - 1) < Tk
+    return np.lib.stride_tricks.sliding_window_view(allowed_then_not, Tk)[::-1]
+
+
 def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     """Attend from q (..., H, Tq, D) to k (..., K, Tk, D) and v (..., K, Tk, Dv). Returns y (..., H, Tq, Dv).
 
     H is a multiple of K: query head h reads key–value head h // (H/K). `mask` is boolean, True = may attend, and
     broadcasts to (..., H, Tq, Tk). `scale` defaults to 1/√D. `on_weights` is a differentiable function applied to the
-    weights (..., H, Tq, Tk) between (3) and (4), for dropout or to observe them.
+    weights (..., H, Tq, Tk) between (3) and (4), for dropout or to observe them; without one, long sequences are
+    attended to in blocks, which never form the weights.
     Raises ValueError where the shapes do not fit, TypeError for a mask that is not boolean.
     """
     check_shapes(q, k, v)
@@ -63,10 +77,13 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     kv_heads, Tk, _ = k.shape[-3:]
     group_rows = heads // kv_heads * Tq
     scale = 1 / math.sqrt(D) if scale is None else float(scale)
+    if mask is not None:
+        check_mask(mask, (*q.shape[:-1], Tk))
+    if on_weights is None and Tq * Tk >= LONG:
+        return blocked_attention(q, k, v, mask=mask, scale=scale)
     q_scaled = (q * scale).reshape(*q.shape[:-3], kv_heads, group_rows, D)
     scores = (q_scaled @ k.swapaxes(-1, -2)).reshape(*q.shape[:-1], Tk)  # (1)
     if mask is not None:
-        check_mask(mask, scores.shape)
         np.copyto(scores, -np.inf, where=~mask)  # (2)
     weights, softmax_backward = softmax(scores)  # (3)
     weights_backward = None

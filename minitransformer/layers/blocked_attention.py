@@ -1,0 +1,123 @@
+"""Attention in blocks, for long sequences: what attention.py computes, without ever holding all T² weights.
+
+An average of values weighted by a softmax can be taken piece by piece, if one keeps for each query the largest score so
+far, m, the sum of the exponentials so far, l, and the weighted sum of the values so far, o, the last two measured from m
+(Milakov and Gimelshein, 2018; Dao et al., 2022).
+
+Forward, for a block of queries q, over the blocks of keys k and values v in turn; at first m = −∞, l = 0, o = 0:
+
+    s  = (scale · q) kᵀ, −∞ where the mask is False             (1)
+    m′ = max(m, largest s)                                      (2)
+    p  = exp(s − m′)    c = exp(m − m′)                         (3)
+    l ← c l + Σ p       o ← c o + p v                           (4)
+
+c turns what was measured from the old maximum into what is measured from the new one. After the last block,
+
+    y = o / l    λ = m + log l                                  (5)
+
+A query that may see nothing ends with m = −∞ and l = 0; 0 and 1 in their place give it y = 0, as in softmax.py.
+
+Backward. The weights are gone, but λ, the logarithm of the softmax's denominator, is enough to have them back, with s
+from (1) computed again, block by block:
+
+    weights = exp(s − λ)                                        (6)
+
+What the softmax's backward subtracts in each row (see softmax.py) is a sum over all keys, yet none of them is needed for
+it: with dweights = dy vᵀ,
+
+    δ = Σ weights · dweights = (Σ weights v) · dy = y · dy      (7)
+
+So each block can be finished by itself, and adds its share to what attention.py computes at once:
+
+    dv += weightsᵀ dy    dscores = weights · (dy vᵀ − δ)        (8)
+    dq += scale · dscores k    dk += dscoresᵀ (scale · q)       (9)
+
+The price is one product more, (1) a second time. The gain is memory that grows with T instead of T², and blocks that
+stay in the processor's cache. A block that the mask forbids as a whole is skipped: under a causal mask, nearly half of
+them.
+
+Saved for backward: q, k, v, y, and λ (..., H, Tq, 1).
+"""
+
+import numpy as np
+
+from minitransformer.layers.sums import feature_sum
+
+QUERIES = KEYS = 128  # in a block
+
+
+def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
+    """Attend from q (..., H, Tq, D) to k (..., K, Tk, D) and v (..., K, Tk, Dv). Returns y (..., H, Tq, Dv).
+
+    The arguments are those of attention(), which checks them, and comes here where sequences are long: with 12 causal
+    heads this is 1.2 times as fast over 512 positions, 1.6 times over 1024. `queries` and `keys` are the sizes of a block.
+    """
+    heads, Tq, _ = q.shape[-3:]
+    kv_heads, Tk, _ = k.shape[-3:]
+    group = heads // kv_heads  # query heads for each key–value head: one head with group · Tq queries (see attention.py)
+    grouped = (*q.shape[:-3], kv_heads, -1)
+    if mask is not None:
+        mask = np.broadcast_to(mask, (*mask.shape[:-2], Tq, Tk))
+    row_blocks = [slice(start, min(start + queries, Tq)) for start in range(0, Tq, queries)]
+    key_blocks = [slice(start, min(start + keys, Tk)) for start in range(0, Tk, keys)]
+
+    def rows_of(x, rows):
+        """Return the block `rows` of x (..., H, Tq, n) as (..., K, group · rows, n)."""
+        return x[..., rows, :].reshape(*grouped, x.shape[-1])
+
+    def blocks_seen_by(q_rows, rows):
+        """Yield (columns, scores), scores (..., K, group · rows, columns), for each block of keys that is not masked."""
+        for columns in key_blocks:
+            seen = None if mask is None else mask[..., rows, columns]
+            if seen is not None and not seen.any():
+                continue
+            scores = q_rows @ k[..., columns, :].swapaxes(-1, -2)  # (1)
+            if seen is not None and not seen.all():
+                by_head = scores.reshape(*q.shape[:-2], *seen.shape[-2:])
+                np.copyto(by_head, -np.inf, where=~seen)  # (1)
+                scores = by_head.reshape(scores.shape)
+            yield columns, scores
+
+    y = np.empty((*q.shape[:-1], v.shape[-1]), np.result_type(q, k, v))
+    log_total = np.empty((*q.shape[:-1], 1), np.result_type(q, k))
+    for rows in row_blocks:
+        q_rows = rows_of(q, rows) * scale
+        largest = np.full((*q_rows.shape[:-1], 1), -np.inf, q.real.dtype)
+        base = np.zeros_like(largest)  # `largest`, but 0 while it is −∞
+        total = np.zeros(largest.shape, log_total.dtype)
+        o = np.zeros((*q_rows.shape[:-1], v.shape[-1]), y.dtype)
+        for columns, scores in blocks_seen_by(q_rows, rows):
+            newest = np.maximum(largest, scores.real.max(axis=-1, keepdims=True))  # (2)
+            base = np.where(newest == -np.inf, 0, newest).astype(newest.dtype, copy=False)
+            scores -= base
+            p = np.exp(scores, out=scores)  # (3)
+            c = np.exp(largest - base)  # (3)
+            total = c * total + feature_sum(p)  # (4)
+            o = c * o + p @ v[..., columns, :]  # (4)
+            largest = newest
+        total[total == 0] = 1
+        by_head = (*q.shape[:-2], rows.stop - rows.start, -1)
+        y[..., rows, :] = (o / total).reshape(by_head)  # (5)
+        log_total[..., rows, :] = (base + np.log(total)).reshape(by_head)  # (5)
+
+    def backward(dy):
+        dq = np.empty_like(q)
+        dk, dv = np.zeros_like(k), np.zeros_like(v)
+        for rows in row_blocks:
+            q_rows, dy_rows = rows_of(q, rows) * scale, rows_of(dy, rows)
+            delta = feature_sum(rows_of(y, rows) * dy_rows)  # (7)
+            lam = rows_of(log_total, rows)
+            dq_rows = np.zeros_like(q_rows)
+            for columns, scores in blocks_seen_by(q_rows, rows):
+                scores -= lam
+                weights = np.exp(scores, out=scores)  # (6)
+                dv[..., columns, :] += weights.swapaxes(-1, -2) @ dy_rows  # (8)
+                dscores = dy_rows @ v[..., columns, :].swapaxes(-1, -2)  # (8)
+                dscores -= delta  # (8)
+                dscores *= weights  # (8)
+                dq_rows += dscores @ k[..., columns, :]  # (9)
+                dk[..., columns, :] += dscores.swapaxes(-1, -2) @ q_rows  # (9)
+            dq[..., rows, :] = (dq_rows * scale).reshape(*q.shape[:-2], rows.stop - rows.start, q.shape[-1])  # (9)
+        return dq, dk, dv
+
+    return y, backward

@@ -1,0 +1,164 @@
+"""Low-rank adapters: a linear map that stays as it is, and beside it a learned correction of low rank (LoRA; Hu et al.,
+2021).
+
+Forward, for each position separately; A is (I, R) and B (R, O), with R far smaller than I and O:
+
+    h = x A                                         (1)
+    y = s · h B                                     (2)
+
+An adapted layer gives x W + b + y, in which W and b are frozen: R (I + O) numbers are learned in place of I · O. The
+scale is s = α / R, so that another R does not ask for another learning rate.
+
+Backward. x reaches y through h alone, and h is all that the narrow middle lets through:
+
+    dh = s · dy Bᵀ                                  (3)
+    dx = dh Aᵀ                                      (4)
+    dA = xᵀ dh      (summed over positions)         (5)
+    dB = s · hᵀ dy  (summed over positions)         (6)
+
+Merging. Both maps are linear in x, so one matrix does the work of three, and a model that has been fine-tuned costs no
+more than it did before:
+
+    W ← W + s · A B                                 (7)
+
+Only the product A B counts: A M and M⁻¹ B, for any invertible M (R, R), are the same layer. Hence the two gradients
+are tied, Aᵀ dA = dB Bᵀ, both being s · hᵀ dy Bᵀ.
+
+B begins at zero and A does not: then y = 0, and training starts from exactly the model that was given. A check at these
+values would compare zeros, for there dA = 0 and dx = 0 whatever (4) and (5) say. Were A zero as well, dB would be too,
+and nothing would ever move.
+
+Saved for backward: x (..., I), h (..., R), A, B.
+"""
+
+import difflib
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from minitransformer.layers.linear import Linear, linear
+from minitransformer.module import Module, Parameter, apply
+
+
+def low_rank(x, a, b, *, scale=1.0):
+    """Map x (..., I) to scale · x @ a @ b, with a (I, R) and b (R, O). Returns y (..., O).
+
+    Raises ValueError where the last axis of x is not I, or the two matrices do not share R.
+    """
+    (features_in, rank), features_out = a.shape, b.shape[-1]
+    if x.ndim == 0 or x.shape[-1] != features_in:
+        raise ValueError(f"low_rank: x {x.shape} must end in {features_in}, the rows of a {a.shape}")
+    if b.shape[0] != rank:
+        raise ValueError(f"low_rank: the rows of b {b.shape} must be {rank}, the columns of a {a.shape}")
+    scale = float(scale)
+    rows = x.reshape(-1, features_in)
+    h = rows @ a  # (1)
+    y = scale * (h @ b)  # (2)
+
+    def backward(dy):
+        scaled = scale * dy.reshape(-1, features_out)
+        dh = scaled @ b.T  # (3)
+        dx = (dh @ a.T).reshape(x.shape)  # (4)
+        da = rows.T @ dh  # (5)
+        db = h.T @ scaled  # (6)
+        return dx, da, db
+
+    return y.reshape(*x.shape[:-1], features_out), backward
+
+
+class LowRankLinear(Module):
+    """A Linear, whose weight (I, O) and bias it shares, with adapters a (I, R), from N(0, 1/I), and b (R, O), zero.
+
+    `alpha` / `rank` scales what the adapters add. Raises ValueError for a rank that is not from 1 to min(I, O).
+    """
+
+    def __init__(self, layer: Linear, rank: int, alpha: float, *, rng=None):
+        d_in, d_out = layer.weight.data.shape
+        if not 1 <= rank <= min(d_in, d_out):
+            raise ValueError(f"LoRA: the rank must be from 1 to {min(d_in, d_out)} for a {d_in} × {d_out} map, not {rank}")
+        rng = rng if rng is not None else np.random.default_rng(0)
+        dtype = layer.weight.data.dtype
+        self.weight, self.bias = layer.weight, layer.bias
+        self.a = Parameter(rng.normal(0, d_in**-0.5, (d_in, rank)).astype(dtype))
+        self.b = Parameter(np.zeros((rank, d_out), dtype))
+        self.scale = alpha / rank
+
+    def forward(self, x):
+        """Map x (..., I) to (..., O)."""
+        y, linear_backward = apply(linear, x, self.weight, self.bias)
+        correction, low_rank_backward = apply(low_rank, x, self.a, self.b, scale=self.scale)
+
+        def backward(dy):
+            return linear_backward(dy) + low_rank_backward(dy)
+
+        return y + correction, backward
+
+    def merged_weight(self):
+        """Return the one matrix (I, O) that does the same."""
+        return self.weight.data + self.scale * (self.a.data @ self.b.data)  # (7)
+
+
+def add_adapters(model: Module, patterns, rank: int, alpha: float, *, rng=None) -> list[str]:
+    """Put a LowRankLinear in the place of every Linear of the model whose dotted name matches a pattern.
+
+    A pattern is a name in which * stands for anything: "*.attention.w_q". Returns the names of the adapted layers.
+    Raises ValueError for a pattern that no Linear matches, or a rank that does not fit; the model is then unchanged.
+    """
+    rng = rng if rng is not None else np.random.default_rng(0)
+    found = {name: (parent, attribute) for name, parent, attribute in places(model, Linear)}
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in found):
+            near = difflib.get_close_matches(pattern, found, n=1, cutoff=0.0)
+            hint = f"; the nearest is {near[0]!r}" if near else ""
+            raise ValueError(f"LoRA: no linear map is named {pattern!r}{hint}")
+    adapted = [name for name in found if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    layers = [LowRankLinear(getattr(*found[name]), rank, alpha, rng=rng) for name in adapted]
+    for name, layer in zip(adapted, layers, strict=True):
+        setattr(*found[name], layer)
+    return adapted
+
+
+def merge_adapters(model: Module) -> None:
+    """Make every LowRankLinear of the model the Linear that it was, with the adapters merged into its weight."""
+    for _, parent, attribute in places(model, LowRankLinear):
+        layer = getattr(parent, attribute)
+        layer.weight.data = layer.merged_weight()
+        setattr(parent, attribute, plain(layer, layer.weight))
+
+
+@contextmanager
+def merged(model: Module):
+    """Let the model be, during a `with` block, the one that merge_adapters would make of it."""
+    adapted = [(parent, attribute, getattr(parent, attribute)) for _, parent, attribute in places(model, LowRankLinear)]
+    try:
+        for parent, attribute, layer in adapted:
+            setattr(parent, attribute, plain(layer, Parameter(layer.merged_weight())))
+        yield model
+    finally:
+        for parent, attribute, layer in adapted:
+            setattr(parent, attribute, layer)
+
+
+def unmerged_parameters(model: Module) -> dict:
+    """Return the arrays that merging would change or remove, by the parameter's name: those of every LowRankLinear."""
+    prefixes = tuple(f"{name}." for name, *_ in places(model, LowRankLinear))
+    return {name: parameter.data for name, parameter in model.named_parameters() if name.startswith(prefixes)}
+
+
+def places(model: Module, kind: type):
+    """Return (dotted name, parent, attribute) of every module of exactly this kind that is an attribute of another."""
+    parents = [("", model), *((f"{name}.", module) for name, module in model.named_modules())]
+    return [
+        (prefix + attribute, parent, attribute)
+        for prefix, parent in parents
+        for attribute, child in parent.children()
+        if type(child) is kind
+    ]
+
+
+def plain(layer: LowRankLinear, weight: Parameter) -> Linear:
+    """Return a Linear of this weight, and of the layer's bias."""
+    linear_layer = Linear(*weight.data.shape, bias=False)
+    linear_layer.weight, linear_layer.bias = weight, layer.bias
+    return linear_layer
