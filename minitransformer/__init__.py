@@ -17,6 +17,7 @@ In reading order:
     layers/dropout.py               noise that trains
     layers/feed_forward.py          what happens at each position by itself
     layers/block.py                 two residual steps
+    layers/recomputation.py         memory for time
     config.py                       its sizes and choices
     transformer.py                  the model
     losses.py                       cross-entropy

@@ -180,9 +180,7 @@ CASES = [
     Case("linear, no bias", lambda rng: Call(linear, normal(rng, B, T, C), normal(rng, C, F))),
     Case("linear, square", lambda rng: Call(linear, normal(rng, B, T, C), normal(rng, C, C), normal(rng, C))),
     Case("low_rank", lambda rng: Call(low_rank, normal(rng, B, T, C), normal(rng, C, 3), normal(rng, 3, F), scale=0.7)),
-    Case(
-        "low_rank, square", lambda rng: Call(low_rank, normal(rng, B, T, C), normal(rng, C, C), normal(rng, C, C))
-    ),
+    Case("low_rank, square", lambda rng: Call(low_rank, normal(rng, B, T, C), normal(rng, C, C), normal(rng, C, C))),
     Case("embedding", lambda rng: Call(embedding, ids(rng, B, T), normal(rng, V, C))),
     Case("unembedding", lambda rng: Call(unembedding, normal(rng, B, T, C), normal(rng, V, C))),
     Case("rotary, half", lambda rng: Call(rotary, normal(rng, B, H, T, C), positions=np.arange(3, 3 + T), base=100.0)),
@@ -345,6 +343,10 @@ CASES = [
     Case(
         "Transformer.loss, GPT-2-like",
         lambda rng: Call(gpt2().loss, ids(rng, B, T), targets(rng, B, T), rng=rng.spawn(1)[0], label_smoothing=0.1),
+    ),
+    Case(
+        "Transformer.loss, recomputed",
+        lambda rng: Call(gpt2().loss, ids(rng, B, T), targets(rng, B, T), rng=rng.spawn(1)[0], recompute=True),
     ),
     Case("Transformer, two leading axes", lambda rng: Call(gpt2(n_layers=1), ids(rng, B, 3, T))),
     Case("Transformer, Llama-like", lambda rng: Call(llama(), ids(rng, B, T))),

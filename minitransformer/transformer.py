@@ -23,6 +23,7 @@ With these choices GPT-2 and Llama are both just a `Config`:
 """
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from minitransformer.layers.block import NORMS, TransformerBlock
 from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.embedding import Embedding, Unembedding
 from minitransformer.layers.positions import Rotary, SinusoidalPositions
+from minitransformer.layers.recomputation import recomputed
 from minitransformer.losses import cross_entropy
 from minitransformer.module import Module, Parameter
 
@@ -105,14 +107,15 @@ class Transformer(Module):
 
         return logits, backward
 
-    def loss(self, ids, targets, *, rng=None, **options):
+    def loss(self, ids, targets, *, rng=None, recompute=False, **options):
         """Return the mean cross-entropy in nats of predicting targets (B, T) from ids (B, T), and its backward.
 
         `options` are those of cross_entropy. Made for training: backward(dloss=1.0) drops each layer's saved
         activations as soon as they are used, which lowers the peak of memory by a third, and so can run only once;
-        a second call raises RuntimeError. Raises what forward and cross_entropy raise.
+        a second call raises RuntimeError. `recompute` lowers the peak further, for a third more time, by running each
+        block's forward again in backward (see layers/recomputation.py). Raises what forward and cross_entropy raise.
         """
-        logits, backwards = self.run(ids, rng)
+        logits, backwards = self.run(ids, rng, recompute)
         loss, loss_backward = cross_entropy(logits, targets, **options)
         backwards.append(loss_backward)
 
@@ -143,13 +146,14 @@ class Transformer(Module):
         x = self.ln_final(x)[0]
         return self.lm_head(x)[0]
 
-    def run(self, ids, rng):
+    def run(self, ids, rng, recompute=False):
         """Return logits and the backward functions of the steps, in forward order."""
         x, embed_backward = self.embed(ids, 0, rng)
         mask, positions = self.mask_and_positions(ids, 0)
         backwards = [embed_backward]
         for block in self.blocks:
-            x, block_backward = block(x, mask=mask, positions=positions, rng=rng)  # (2)
+            step = partial(recomputed, block) if recompute else block
+            x, block_backward = step(x, mask=mask, positions=positions, rng=rng)  # (2)
             backwards.append(block_backward)
         x, ln_final_backward = self.ln_final(x)
         logits, lm_head_backward = self.lm_head(x)  # (3)

@@ -76,7 +76,9 @@ class LowRankLinear(Module):
     def __init__(self, layer: Linear, rank: int, alpha: float, *, rng=None):
         d_in, d_out = layer.weight.data.shape
         if not 1 <= rank <= min(d_in, d_out):
-            raise ValueError(f"LoRA: the rank must be from 1 to {min(d_in, d_out)} for a {d_in} × {d_out} map, not {rank}")
+            raise ValueError(
+                f"LoRA: the rank must be from 1 to {min(d_in, d_out)} for a {d_in} × {d_out} map, not {rank}"
+            )
         rng = rng if rng is not None else np.random.default_rng(0)
         dtype = layer.weight.data.dtype
         self.weight, self.bias = layer.weight, layer.bias
