@@ -41,7 +41,7 @@ def test_scores_that_grow_from_block_to_block_neither_overflow_nor_lose_what_cam
 
 @given(calls())
 def test_float32_stays_float32(call):
-    rng, q, k, v, mask = call
+    _, q, k, v, mask = call
     y, backward = blocked_attention(*(x.astype(np.float32) for x in (q, k, v)), mask=mask, scale=0.5, queries=2, keys=3)
     assert {x.dtype for x in (y, *backward(np.ones_like(y)))} == {np.dtype(np.float32)}
 
@@ -95,8 +95,7 @@ def test_memory_grows_with_the_length_and_not_with_its_square():
         model = Transformer(Config(vocab_size=5, context=T, d_model=4, n_heads=2, n_layers=1, d_ff=4))
         ids = np.zeros((1, T), np.int64)
         tracemalloc.start()
-        loss, backward = model.loss(ids, ids)
-        backward()
+        model.loss(ids, ids)[1]()
         highest = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return highest

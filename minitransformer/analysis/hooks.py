@@ -11,8 +11,6 @@ and running the rest again; so whatever an analysis reads off recorded numbers i
 
 from contextlib import contextmanager
 
-import numpy as np
-
 
 def record(model, ids, names) -> dict:
     """Return the named activations, as they are when the model predicts from ids (..., T); see Module.hooked for names.

@@ -32,8 +32,8 @@ neighbours.
 The G query heads of a group see the same keys, so they are one head with G·Tq queries: a reshape, and the products (5)
 and (7) sum dk and dv over the group by themselves. G = 1 is ordinary attention, K = 1 multi-query attention.
 
-Saved for backward: q, k, v and the weights (..., H, Tq, Tk), which are the largest. Where they grow too large, attention
-is computed in blocks that never hold all of them: see blocked_attention.py.
+Saved for backward: q, k, v and the weights (..., H, Tq, Tk), which are the largest. Where sequences are long, attention
+is computed in blocks that never hold all weights at once: see blocked_attention.py.
 """
 
 import math
@@ -55,9 +55,9 @@ def causal_mask(Tq: int, Tk: int):
 
 
 def causal_mask_view(Tq: int, Tk: int):
-    """Return the causal mask as a read-only view of Tq + Tk − 1 booleans: each row is the one above, moved right by one.
+    """Return the causal mask as a read-only view of Tq + Tk − 1 booleans.
 
-    What a long sequence needs, for which Tq · Tk booleans are too many.
+    Each row is the one above it, moved right by one. A long sequence needs this: Tq · Tk booleans are too many.
     """
     allowed_then_not = np.arange(Tq + Tk - 1) < Tk
     return np.lib.stride_tricks.sliding_window_view(allowed_then_not, Tk)[::-1]

@@ -1,8 +1,8 @@
 """Attention in blocks, for long sequences: what attention.py computes, without ever holding all T² weights.
 
-An average of values weighted by a softmax can be taken piece by piece, if one keeps for each query the largest score so
-far, m, the sum of the exponentials so far, l, and the weighted sum of the values so far, o, the last two measured from m
-(Milakov and Gimelshein, 2018; Dao et al., 2022).
+An average of values weighted by a softmax can be taken piece by piece, if one keeps for each query the largest score
+so far, m, the sum of the exponentials so far, l, and the weighted sum of the values so far, o, the last two measured
+from m (Milakov and Gimelshein, 2018; Dao et al., 2022).
 
 Forward, for a block of queries q, over the blocks of keys k and values v in turn; at first m = −∞, l = 0, o = 0:
 
@@ -22,8 +22,8 @@ from (1) computed again, block by block:
 
     weights = exp(s − λ)                                        (6)
 
-What the softmax's backward subtracts in each row (see softmax.py) is a sum over all keys, yet none of them is needed for
-it: with dweights = dy vᵀ,
+What the softmax's backward subtracts in each row (see softmax.py) is a sum over all keys, yet none of them is needed
+for it: with dweights = dy vᵀ,
 
     δ = Σ weights · dweights = (Σ weights v) · dy = y · dy      (7)
 
@@ -50,11 +50,10 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
     """Attend from q (..., H, Tq, D) to k (..., K, Tk, D) and v (..., K, Tk, Dv). Returns y (..., H, Tq, Dv).
 
     The arguments are those of attention(), which checks them, and comes here where sequences are long: with 12 causal
-    heads this is 1.2 times as fast over 512 positions, 1.6 times over 1024. `queries` and `keys` are the sizes of a block.
+    heads this is 1.2 times as fast over 512 positions, 1.6 times over 1,024. `queries` and `keys` are the sizes of a
+    block. The query heads that share a key–value head are treated as one head with more queries, as in attention.py.
     """
-    heads, Tq, _ = q.shape[-3:]
-    kv_heads, Tk, _ = k.shape[-3:]
-    group = heads // kv_heads  # query heads for each key–value head: one head with group · Tq queries (see attention.py)
+    Tq, (kv_heads, Tk) = q.shape[-2], k.shape[-3:-1]
     grouped = (*q.shape[:-3], kv_heads, -1)
     if mask is not None:
         mask = np.broadcast_to(mask, (*mask.shape[:-2], Tq, Tk))
@@ -62,11 +61,11 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
     key_blocks = [slice(start, min(start + keys, Tk)) for start in range(0, Tk, keys)]
 
     def rows_of(x, rows):
-        """Return the block `rows` of x (..., H, Tq, n) as (..., K, group · rows, n)."""
+        """Return the rows of a block of x (..., H, Tq, n), those of heads in a group together: (..., K, rows, n)."""
         return x[..., rows, :].reshape(*grouped, x.shape[-1])
 
     def blocks_seen_by(q_rows, rows):
-        """Yield (columns, scores), scores (..., K, group · rows, columns), for each block of keys that is not masked."""
+        """Yield (columns, scores (..., K, rows, columns)) for each block of keys of which the queries may see any."""
         for columns in key_blocks:
             seen = None if mask is None else mask[..., rows, columns]
             if seen is not None and not seen.any():
