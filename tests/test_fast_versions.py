@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 from strategies import rngs
 
+from minitransformer import optim
 from minitransformer.layers.activations import BLOCK, fast_normal, normal
 from minitransformer.layers.softmax import exponentials, finite_max
 from minitransformer.layers.sums import feature_mean, feature_sum, position_sum
+from minitransformer.optim import blocks_of_rows, update_part
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 3.0, 100.0, 1e10, 1e30])
@@ -39,3 +41,19 @@ def test_exponentials_without_the_row_maximum_have_the_same_ratios_as_with_it(rn
     plain_total = plain.sum(axis=-1, keepdims=True)
     plain_total[plain_total == 0] = 1
     np.testing.assert_allclose(e / total, plain / plain_total, rtol=1e-12, atol=0)
+
+
+@given(rngs, array_shapes(min_dims=0, max_dims=3, max_side=9), st.sampled_from([1, 5, 16, 1000]), st.booleans())
+def test_a_step_of_adamw_in_blocks_is_the_step_of_the_whole_to_the_bit(rng, shape, block, transposed):
+    theta, g, m, v = (np.asarray(rng.random(shape)).astype(np.float32) for _ in range(4))
+    if transposed:
+        theta, g = (np.asarray(array.T.copy()).T for array in (theta, g))
+    group = {"lr": 0.1, "betas": (0.9, 0.98), "eps": 1e-8, "weight_decay": 0.3}
+    whole = [array.copy() for array in (theta, m, v)]
+    update_part(whole[0][np.newaxis], g[np.newaxis], whole[1][np.newaxis], whole[2][np.newaxis], 3, group)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optim, "BLOCK", block)
+        for part in blocks_of_rows(shape):
+            update_part(theta[part], g[part], m[part], v[part], 3, group)
+    for in_blocks, expected in zip((theta, m, v), whole, strict=True):
+        np.testing.assert_array_equal(in_blocks, expected)
