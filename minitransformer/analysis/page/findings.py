@@ -1,0 +1,143 @@
+"""What the page shows, as numbers and strings that JSON can hold.
+
+For each of the last positions of a text: what the model predicts after it, where each head looks from it, what its
+prediction owes to each token (see contributions.py) and to each component (see residual.py); and the logit lens of the
+whole text. Everything is computed for the token that does follow, and after the last one for the likeliest.
+"""
+
+import numpy as np
+
+from minitransformer.analysis.contributions import MEASURES, position_contributions
+from minitransformer.analysis.flow import known_strings, likeliest_next
+from minitransformer.analysis.heads import attention_weights
+from minitransformer.analysis.patching import PatchingMaps
+from minitransformer.analysis.residual import direct_contributions, logit_lens
+from minitransformer.analysis.tokens import shown
+from minitransformer.language_model import LanguageModel
+
+PREDICTIONS = 8  # of the likeliest next tokens, after each position
+COMPONENTS = 12  # by name, of those that write to a logit; the rest as one sum
+PER_MILLE = 1000  # attention is written in thousandths, which a picture cannot tell from exact numbers
+
+
+def page_findings(
+    lm: LanguageModel,
+    text: str,
+    *,
+    last: int = 32,
+    ablation: str = "hide",
+    patching: PatchingMaps | None = None,
+    progress=None,
+) -> dict:
+    """Return what the page shows of a text.
+
+    last       how many positions to explain, counted from the end; each costs a forward pass for each token before it
+    ablation   what it is to ablate a position: "hide" or "blank", see contributions.py
+    patching   maps of another comparison to show beside it, see patching.py
+    progress   called as progress(done, total) after each position
+
+    Raises ValueError for an empty text, one longer than the context, `last` below 1, or an unknown ablation.
+    """
+    if last < 1:
+        raise ValueError(f"last must be at least 1, not {last}")
+    model, ids = lm.model, lm.encode(text)
+    if len(ids) > model.config.context:
+        raise ValueError(f"the text has {len(ids)} tokens, and the model sees at most {model.config.context}")
+    targets = np.append(ids[1:], likeliest_next(lm, ids))
+    weights = attention_weights(model, ids)
+    lens = logit_lens(model, ids, answers=targets, k=PREDICTIONS)
+    explained = range(max(len(ids) - last, 0), len(ids))
+    positions = []
+    for i in explained:
+        positions.append(explain(lm, ids[: i + 1], int(targets[i]), weights[:, :, i, : i + 1], ablation))
+        positions[-1] |= {
+            "in_text": i + 1 < len(ids),
+            "rank": int(lens.answer_ranks[-1, i]),
+            "predictions": pairs(lm, lens.top_ids[-1, i], lens.top_probabilities[-1, i]),
+        }
+        if progress is not None:
+            progress(len(positions), len(explained))
+    return {
+        "model": {"parameters": model.n_parameters(), "layers": len(weights), "heads": weights.shape[1]},
+        "tokens": names(lm, ids),
+        "positions": positions,
+        "ablation": ablation,
+        "lens": {
+            "layers": list(lens.layers),
+            "cells": [
+                [pairs(lm, lens.top_ids[row, i], lens.top_probabilities[row, i])[:3] for i in range(len(ids))]
+                for row in range(len(lens.layers))
+            ],
+        },
+        "patching": None if patching is None else maps(patching),
+    }
+
+
+def explain(lm, ids, target: int, weights, ablation: str) -> dict:
+    """Return what the prediction of `target` after ids (n,) owes to what. weights (L, H, n): of the last position."""
+    found = position_contributions(lm.model, ids, target, ablation=ablation)
+    direct = direct_contributions(lm.model, ids, target)
+    order = np.argsort(-np.abs(direct.values), kind="stable")
+    written = [[direct.components[i].name, rounded(direct.values[i])] for i in order[:COMPONENTS]]
+    if len(order) > COMPONENTS:
+        rest = order[COMPONENTS:]
+        written.append([f"{len(rest)} others together", rounded(direct.values[rest].sum())])
+    return {
+        "index": len(ids) - 1,
+        "target": names(lm, [target])[0],
+        "probability": rounded(np.exp(found.log_probability)),
+        "attention": np.rint(weights * PER_MILLE).astype(int).tolist(),
+        "measures": {name: rounded(getattr(found, name)) for name in (*MEASURES, "ablation")},
+        "correlations": {
+            name: None if np.isnan(pair["spearman"]) else rounded(pair["spearman"])
+            for name, pair in found.correlations.items()
+        },
+        "direct": {"total": rounded(direct.total), "components": written},
+    }
+
+
+def maps(patching: PatchingMaps) -> dict:
+    """Return the maps of activation patching: effects and their estimates, rows by columns.
+
+    Those by position begin with the first token in which the prompts differ: before it, nothing does.
+    """
+    both = list(zip(patching.clean_tokens, patching.corrupted_tokens, strict=True))
+    start = next(i for i, (clean, corrupted) in enumerate(both) if clean != corrupted)
+    tokens = [shown(a) if a == b else f"{shown(a)} / {shown(b)}" for a, b in both[start:]]
+    layers = [f"blocks.{i}" for i in range(len(patching.stages) - 1)]
+    heads = [f"head {i}" for i in range(patching.effects["heads"].shape[1])]
+    axes = {
+        "residual": (list(patching.stages), tokens, start),
+        "attention": (layers, tokens, start),
+        "feed_forward": (layers, tokens, start),
+        "heads": (layers, heads, 0),
+    }
+    return {
+        "answer": shown(patching.answer),
+        "other": shown(patching.other),
+        "maps": [
+            {
+                "name": name.replace("_", "-"),
+                "rows": rows,
+                "columns": columns,
+                "effects": rounded(patching.effects[name][:, begin:]),
+                "estimates": rounded(patching.attributions[name][:, begin:]),
+            }
+            for name, (rows, columns, begin) in axes.items()
+        ],
+    }
+
+
+def pairs(lm, ids, probabilities):
+    """Return [token, probability] of each of the ids."""
+    return [[token, rounded(p)] for token, p in zip(names(lm, ids), probabilities, strict=True)]
+
+
+def names(lm, ids) -> list[str]:
+    """Return the tokens as one line shows them."""
+    return [shown(token) for token in known_strings(lm.tokenizer, ids)]
+
+
+def rounded(values):
+    """Return a number or an array, as floats of five digits."""
+    return np.round(np.asarray(values, np.float64), 5).tolist()

@@ -1,0 +1,106 @@
+"""`minitransformer analyze`: one page that shows what a model does with a text, and why."""
+
+import json
+import sys
+from pathlib import Path
+
+from minitransformer.commands.generate import read_prompt
+from minitransformer.language_model import LanguageModel
+
+HELP = "a page that shows what a model does with a text: heads, logit lens, contributions"
+
+DESCRIPTION = """\
+Write one HTML page, without anything from the network, that shows what a model does with a text: point at
+a token to see what comes next, where each head looks, what the model would say if it stopped after a layer,
+which components write its prediction, and what the prediction loses without each token before it.
+
+Attention is not influence, so each shading says how well it agrees with the ablation of tokens.
+"""
+
+EPILOG = """\
+examples:
+  minitransformer analyze runs/book --text "It was the best of times"
+  minitransformer analyze runs/book --text "The king said that he" --against "The queen said that she"
+  minitransformer analyze runs/book --text - --out page.html < passage.txt
+  minitransformer analyze runs/book --text "To be, or not to be" --json | python -m json.tool
+
+Each explained token costs a pass over the text for every token before it: --last explains fewer.
+With --against, activation patching shows which activations carry the difference between the two texts.
+"""
+
+
+def add_arguments(parser) -> None:
+    """Add the options."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    parser.add_argument("model", metavar="MODEL", help="a model's file, or the folder that train wrote")
+    parser.add_argument("--text", required=True, metavar="TEXT", help="the text, or - for standard input")
+    parser.add_argument("--against", metavar="TEXT", help="another of as many tokens, answered otherwise: patch it")
+    parser.add_argument(
+        "--answers", nargs=2, metavar=("A", "B"), help="the two next tokens to compare (default: the model's own)"
+    )
+    parser.add_argument("--last", type=int, default=32, metavar="N", help="explain the last N tokens (default: 32)")
+    parser.add_argument(
+        "--ablation",
+        choices=("hide", "blank"),
+        default="hide",
+        help="how a token is taken away: hidden from all later ones, or blanked where it stands (default: hide)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("analysis.html"), metavar="FILE", help="the page (default: analysis.html)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON, and write no page")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(arguments) -> int:
+    """Analyse the text and write the page."""
+    from minitransformer.analysis import patch_prompts
+    from minitransformer.analysis.page import page_findings, write_page
+
+    if arguments.answers is not None and arguments.against is None:
+        raise ValueError("--answers compares two texts: give the other one with --against")
+    lm = LanguageModel.load(arguments.model)
+    text = read_prompt() if arguments.text == "-" else arguments.text
+    patching = None
+    if arguments.against is not None:
+        answers = None if arguments.answers is None else tuple(arguments.answers)
+        patching = patch_prompts(lm, text, arguments.against, answers)
+    options = {"last": arguments.last, "ablation": arguments.ablation, "patching": patching}
+    with Bar(arguments.quiet) as bar:
+        if arguments.json:
+            findings = page_findings(lm, text, progress=bar.show, **options)
+        else:
+            write_page(lm, text, arguments.out, progress=bar.show, **options)
+    if arguments.json:
+        print(json.dumps(findings))
+    else:
+        print(f"{arguments.out}: open it in a browser", file=sys.stderr)
+    return 0
+
+
+class Bar:
+    """A progress bar over the positions that are explained, where standard error is a terminal and tqdm is there."""
+
+    def __init__(self, quiet: bool):
+        self.bar = None
+        self.wanted = not quiet and sys.stderr.isatty()
+
+    def __enter__(self):
+        if self.wanted:
+            from minitransformer.extras import require
+
+            require("tqdm", otherwise="go without progress: --quiet")
+            from tqdm import tqdm
+
+            self.bar = tqdm(desc="explaining", unit=" tokens", leave=False, file=sys.stderr)
+        return self
+
+    def __exit__(self, *exception):
+        if self.bar is not None:
+            self.bar.close()
+
+    def show(self, done: int, total: int) -> None:
+        """Move the bar."""
+        if self.bar is not None:
+            self.bar.total = total
+            self.bar.update(done - self.bar.n)
