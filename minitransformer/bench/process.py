@@ -1,0 +1,97 @@
+"""The other end of the pipe: an engine in a process of its own, which is asked one question at a time."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+from minitransformer.bench.worker import OURS, TORCH
+from minitransformer.extras import MissingExtra
+from minitransformer.training.environment import THREAD_VARIABLES
+
+PACKAGE = Path(__file__).resolve().parent.parent
+OWN = "from minitransformer.bench.worker import main; main({engine!r})"
+# Importing minitransformer tunes malloc, which nobody's PyTorch has the benefit of. So a rival's process takes single
+# files of the package without running its __init__.py: an empty package of that name stands in for it.
+RIVAL = """
+import sys, types
+package = types.ModuleType("minitransformer")
+package.__path__ = [{folder!r}]
+sys.modules["minitransformer"] = package
+from minitransformer.bench.worker import main
+main({engine!r})
+"""
+
+
+class EngineError(ChildProcessError):
+    """An engine's process failed: the message says at what."""
+
+
+class EngineProcess:
+    """`with EngineProcess("torch", threads=2) as engine: engine.ask("steps", seconds=1.0)`.
+
+    The process ends with the block, and by itself when this one is gone. Raises EngineError where it fails.
+    """
+
+    def __init__(self, engine: str, threads: int):
+        self.engine, self.threads = engine, threads
+
+    def __enter__(self):
+        code = OWN if self.engine == OURS else RIVAL
+        limits = dict.fromkeys(THREAD_VARIABLES, str(self.threads))
+        path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+        self.errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code.format(engine=self.engine, folder=str(PACKAGE))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            env=os.environ | limits | {"PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C is for the parent, which then ends this one
+        )
+        return self
+
+    def __exit__(self, *error):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.errors.close()
+
+    def ask(self, question: str, **arguments):
+        """Return the answer to a question: a method of worker.Worker."""
+        try:
+            print(json.dumps({"ask": question, "arguments": arguments}), file=self.process.stdin, flush=True)
+        except BrokenPipeError:
+            raise self.failure(question) from None
+        line = self.process.stdout.readline()
+        if not line:
+            raise self.failure(question)
+        answer = json.loads(line)
+        if "error" in answer:
+            raise EngineError(f"the engine {self.engine} failed at {question!r}: {answer['error']}")
+        return answer["answer"]
+
+    def failure(self, question: str) -> EngineError:
+        """Return an error that says how the process ended."""
+        status = self.process.wait()
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        if status == -signal.SIGKILL:
+            how += " (for want of memory?)"
+        self.errors.seek(0)
+        said = self.errors.read().strip().splitlines()
+        last = f": {said[-1]}" if said else ""
+        return EngineError(f"the process of the engine {self.engine} {how} at {question!r}{last}")
+
+
+def require_engines(engines) -> None:
+    """Raise MissingExtra, with the command that installs it, if an engine needs PyTorch and it is not installed."""
+    if any(engine in TORCH for engine in engines) and find_spec("torch") is None:
+        raise MissingExtra(
+            'torch is not installed: install it with pip install "minitransformer[parity]"', name="torch"
+        )

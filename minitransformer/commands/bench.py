@@ -1,0 +1,227 @@
+"""`minitransformer bench`: how fast training and decoding are, beside PyTorch and beside what the machine can do.
+
+What is measured, and how, is in bench/: begin with the docstring of bench/__init__.py.
+"""
+
+import json
+import math
+import os
+import platform
+import sys
+from functools import partial
+from pathlib import Path
+
+from minitransformer.archive import write_atomically
+from minitransformer.bench import report
+from minitransformer.bench.growth import FEWEST, fit_exponent
+from minitransformer.bench.process import EngineProcess, require_engines
+from minitransformer.bench.results import collect, summed_load
+from minitransformer.bench.rounds import measure_size
+from minitransformer.bench.scaling import SERIES, verdict
+from minitransformer.bench.sizes import SIZES
+from minitransformer.bench.worker import ABOUT, OURS
+from minitransformer.extras import require
+from minitransformer.training.pretraining import make_folder
+
+HELP = "measure speed and memory, beside PyTorch and beside what the machine can do"
+
+DESCRIPTION = f"""\
+Measure training steps (forward, loss, backward, clipping, AdamW) and decoding at named sizes: time, memory,
+the share spent in matrix products, and how near that comes to what the machine can do. Each engine runs in a process of
+its own, in turns; ratios are taken in pairs of turns, over rounds of new processes.
+
+sizes: {", ".join(f"{name} ({size.batch} x {size.length} tokens)" for name, size in SIZES.items())}
+"""
+
+EPILOG = f"""\
+examples:
+  minitransformer bench                                 all sizes, this package alone
+  minitransformer bench --against torch --out bench     beside PyTorch, with a picture; about a quarter of an hour
+  minitransformer bench --quick --against torch         a minute: shows that all works, and rough numbers
+  minitransformer bench --sizes baby --profile          where the time of a step goes, file by file
+  minitransformer bench --scaling --out bench           how time and memory grow with T, batch, width, depth and text
+
+engines to compare with, of the extra "parity":
+{chr(10).join(f"  {name:<15} {about}" for name, about in ABOUT.items())}
+
+Measure on a machine that does nothing else. If it does, the last lines say so.
+"""
+
+FULL = {"rounds": 5, "seconds": 2.0}
+QUICK = {"rounds": 2, "seconds": 0.3, "sizes": ("tiny", "nano")}
+RESULTS_FILE, SCALING_FILE, PROFILE_FILE = "bench.json", "scaling.json", "profile.json"
+RATIOS_PICTURE, SCALING_PICTURE = "ratios.png", "scaling.png"
+
+
+def add_arguments(parser) -> None:
+    """Add the options."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--against", nargs="+", choices=ABOUT, default=[], metavar="ENGINE", help="torch, torch-fused …")
+    what.add_argument("--profile", action="store_true", help="where the time of a training step goes, file by file")
+    what.add_argument("--scaling", action="store_true", help="how cost grows, with the exponents that theory expects")
+    parser.add_argument(
+        "--sizes", nargs="+", choices=SIZES, metavar="SIZE", help=f"of {', '.join(SIZES)} (default: all)"
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="of every engine (default: the cores there are)")
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"of new processes (default: {FULL['rounds']})")
+    parser.add_argument(
+        "--seconds", type=float, metavar="S", help=f"of steps in each turn (default: {FULL['seconds']:g})"
+    )
+    parser.add_argument("--quick", action="store_true", help="rough numbers in a minute: tiny and nano, short turns")
+    parser.add_argument("--text", type=Path, metavar="FILE", help="for --scaling of the tokenizer (default: as demo)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write results and picture into this folder")
+
+
+def run(arguments) -> int:
+    """Measure, print, and write what was asked for."""
+    settings = settle(arguments)
+    if arguments.out is not None:
+        if not arguments.profile:
+            require("matplotlib", otherwise="write numbers alone with --json")
+        make_folder(arguments.out)
+    measure = profile if arguments.profile else scaling if arguments.scaling else compare
+    results, lines, filename, draw = measure(settings)
+    print("\n".join(lines))
+    text = json.dumps(results, indent=1) + "\n"
+    for path in filter(None, (arguments.json, arguments.out and arguments.out / filename)):
+        write_atomically(path, lambda file: file.write(text.encode()))
+    if arguments.out is not None and draw is not None:
+        draw(results, arguments.out, report.machine_line(results))
+    return 0
+
+
+def settle(arguments) -> dict:
+    """Return what to measure, with the defaults filled in. Raises ValueError for what cannot be."""
+    if arguments.text is not None and not arguments.scaling:
+        raise ValueError("--text is for --scaling: the other measurements need no text")
+    if arguments.text is not None:
+        require_enough(arguments.text)
+    if arguments.scaling and arguments.sizes:
+        raise ValueError("--sizes is not for --scaling, which has sizes of its own")
+    defaults = FULL | (QUICK if arguments.quick else {})
+    settings = {
+        "engines": [OURS, *dict.fromkeys(arguments.against)],
+        "sizes": arguments.sizes or list(defaults.get("sizes", SIZES)),
+        "threads": default_threads() if arguments.threads is None else arguments.threads,
+        "rounds": defaults["rounds"] if arguments.rounds is None else arguments.rounds,
+        "seconds": defaults["seconds"] if arguments.seconds is None else arguments.seconds,
+        "quick": arguments.quick,
+        "text": None if arguments.text is None else str(arguments.text),
+    }
+    for name in ("threads", "rounds"):
+        if settings[name] < 1:
+            raise ValueError(f"--{name} must be at least 1, not {settings[name]}")
+    if not 0 < settings["seconds"] < math.inf:
+        raise ValueError(f"--seconds must be positive and finite, not {settings['seconds']}")
+    if arguments.json is not None and not arguments.json.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{arguments.json}: there is no such folder to write to")
+    require_engines(settings["engines"])
+    return settings
+
+
+def require_enough(text: Path) -> None:
+    """Raise FileNotFoundError unless there is such a file, ValueError if it is too short to see a cost grow."""
+    if not text.is_file():
+        raise FileNotFoundError(f"{text}: there is no such file")
+    needed = max(series.sizes[FEWEST - 1] for series in SERIES.values() if series.reads_text)
+    if text.stat().st_size < needed:
+        raise ValueError(f"{text}: has {text.stat().st_size:,} bytes, and a cost is seen to grow from {needed:,} on")
+
+
+def compare(settings: dict):
+    """Measure the engines at the sizes. Returns (results, lines, name of the file, function that draws)."""
+    sizes = {name: SIZES[name] for name in settings["sizes"]}
+    options = {key: settings[key] for key in ("engines", "threads", "rounds", "seconds")}
+    raw = {}
+    for name, size in sizes.items():
+        raw[name] = measure_size(size, **options, progress=partial(say, name))
+        say(name, report.summary(collect({name: raw[name]}, sizes)["sizes"][name]))  # in case the next one fails
+    results = machine(settings) | collect(raw, sizes)
+    lines = [
+        report.machine_line(results),
+        "",
+        *report.training_lines(results),
+        "",
+        *report.decoding_lines(results),
+        "",
+        *report.load_lines(results["load"]),
+    ]
+    return results, lines, RESULTS_FILE, draw_ratios if len(settings["engines"]) > 1 else None
+
+
+def profile(settings: dict):
+    """Measure where the time of a step goes at each size."""
+    results = machine(settings) | {"profiles": {}, "versions": {}}
+    lines = []
+    for name in settings["sizes"]:
+        say(name, "profile")
+        with EngineProcess(OURS, settings["threads"]) as engine:
+            results["versions"] |= engine.ask("prepare", size=SIZES[name].to_dict())["versions"]
+            results["profiles"][name] = engine.ask("profile", seconds=settings["seconds"])
+        lines += [*report.profile_lines(name, results["profiles"][name]), ""]
+    load = summed_load([found["load"] for found in results["profiles"].values()])
+    lines = [report.machine_line(results), "", *lines, *report.load_lines(load)]
+    return results | {"load": load}, lines, PROFILE_FILE, None
+
+
+def scaling(settings: dict):
+    """Measure how costs grow."""
+    results = machine(settings) | {"series": {}, "versions": {}}
+    loads = []
+    for name, series in SERIES.items():
+        say("scaling", f"{series.title} against {series.variable}")
+        with EngineProcess(OURS, settings["threads"]) as engine:
+            answer = engine.ask("growth", name=name, quick=settings["quick"], text=settings["text"])
+        fit = fit_exponent(answer["points"])
+        results["series"][name] = {
+            "points": answer["points"],
+            "fit": fit.to_dict(),
+            "expected": [series.low, series.high],
+            "verdict": verdict(series, fit),
+        }
+        results["versions"] |= answer["versions"]
+        loads.append(answer["load"])
+    load = summed_load(loads)
+    lines = [report.machine_line(results), "", *report.scaling_lines(results), "", *report.load_lines(load)]
+    return results | {"load": load}, lines, SCALING_FILE, draw_scaling
+
+
+def draw_ratios(results, folder, subtitle):
+    """Draw the ratios into the folder."""
+    from minitransformer.bench import pictures
+
+    pictures.draw_ratios(results, folder / RATIOS_PICTURE, subtitle)
+
+
+def draw_scaling(results, folder, subtitle):
+    """Draw the growth into the folder."""
+    from minitransformer.bench import pictures
+
+    pictures.draw_scaling(results, folder / SCALING_PICTURE, subtitle)
+
+
+def machine(settings: dict) -> dict:
+    """Return what was asked for, and of which machine."""
+    return settings | {"processor": processor(), "system": platform.platform(), "python": platform.python_version()}
+
+
+def processor() -> str:
+    """Return the processor's name, as far as the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def default_threads() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def say(what: str, words: str) -> None:
+    """Say how far it is, on standard error."""
+    print(f"{what}: {words}", file=sys.stderr, flush=True)

@@ -1,0 +1,405 @@
+"""The arithmetic of the measurements: medians, ratios, exponents, FLOP, peaks, profiles. No test looks at a clock."""
+
+import math
+import sys
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import rngs
+
+from minitransformer import Config, Transformer
+from minitransformer.bench import components, growth, load, memory, results
+from minitransformer.bench.components import ComponentClock, by_component
+from minitransformer.bench.growth import Exponent, fit_exponent
+from minitransformer.bench.numpy_engine import NumPyEngine
+from minitransformer.bench.pairing import Ratio, Summary, paired_ratio
+from minitransformer.bench.peak import best_seconds, product_peak, read_bandwidth
+from minitransformer.bench.process import EngineError
+from minitransformer.bench.products import Counted, Products, counted_in_model
+from minitransformer.bench.rounds import require_equal_losses, rotated
+from minitransformer.bench.scaling import SERIES, doubling, verdict
+from minitransformer.bench.sizes import SIZES, Size
+from minitransformer.bench.worker import OURS
+from minitransformer.layers.attention import attention, causal_mask
+from minitransformer.training import training_step
+
+GPT = Config(11, context=7, d_model=12, n_heads=3, n_layers=2, d_ff=20)
+LLAMA = Config(
+    13,
+    context=7,
+    d_model=12,
+    n_heads=4,
+    n_kv_heads=2,
+    d_head=4,
+    n_layers=2,
+    d_ff=20,
+    norm="rms_norm",
+    feed_forward="swiglu",
+    positions="rotary",
+    bias=False,
+    tie_embeddings=False,
+)
+B, T = 3, 5
+
+
+# Medians and ratios.
+
+
+@given(values=st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=20))
+def test_a_summary_holds_the_quartiles_of_numpy(values):
+    summary = Summary.of(values)
+    expected = np.quantile(values, [0.25, 0.5, 0.75])
+    np.testing.assert_allclose([summary.lower, summary.median, summary.upper], expected, rtol=1e-12)
+    assert summary.count == len(values)
+
+
+def test_a_ratio_in_pairs_is_blind_to_what_slows_both(rng):
+    ours = rng.uniform(1, 2, size=(4, 3))
+    found = paired_ratio(ours.tolist(), (1.25 * ours).tolist())
+    assert found.rounds == 4
+    np.testing.assert_allclose([found.ratio, found.low, found.high], 1.25, rtol=1e-12)
+
+
+def test_the_interval_of_a_ratio_is_students_over_the_rounds_not_over_the_turns():
+    stats = pytest.importorskip("scipy.stats")
+    ours = [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
+    theirs = [[1.0, 1.21], [1.2, 1.2], [1.5, 1.5]]
+    logs = np.log([1.1, 1.2, 1.5])
+    low, high = stats.t.interval(0.95, 2, loc=logs.mean(), scale=stats.sem(logs))
+    found = paired_ratio(ours, theirs)
+    np.testing.assert_allclose([found.ratio, found.low, found.high], np.exp([logs.mean(), low, high]), rtol=1e-9)
+
+
+@given(rng=rngs)
+def test_swapping_the_engines_inverts_ratio_and_interval(rng):
+    a, b = rng.uniform(1, 9, size=(2, 3, 2)).tolist()
+    one, other = paired_ratio(a, b), paired_ratio(b, a)
+    np.testing.assert_allclose([one.ratio, one.low, one.high], [1 / other.ratio, 1 / other.high, 1 / other.low])
+
+
+def test_one_round_has_a_ratio_and_no_interval():
+    assert paired_ratio([[2.0, 2.0]], [[4.0, 9.0]]) == Ratio(pytest.approx(3.0), None, None, 1)
+
+
+@pytest.mark.parametrize("ours, theirs", [([], []), ([[1.0]], [[1.0, 2.0]]), ([[1.0]], [[1.0], [1.0]])])
+def test_turns_without_a_partner_are_refused(ours, theirs):
+    with pytest.raises(ValueError, match="as many turns of the one as of the other"):
+        paired_ratio(ours, theirs)
+
+
+def test_each_engine_is_first_as_often_as_the_others():
+    assert [rotated(["a", "b", "c"], turn) for turn in range(4)] == [
+        ["a", "b", "c"],
+        ["b", "c", "a"],
+        ["c", "a", "b"],
+        ["a", "b", "c"],
+    ]
+
+
+def test_an_engine_that_computes_another_loss_is_found_before_anything_is_timed():
+    require_equal_losses({OURS: [4.0, 3.0], "torch": [4.0001, 3.0001]})
+    with pytest.raises(EngineError, match=r"torch computes a loss of 4\.1 and minitransformer 4: not the same model"):
+        require_equal_losses({OURS: [5.0, 4.0], "torch": [5.0, 4.1]})
+
+
+# From answers to results.
+
+
+def answers(*steps, memory=100, products=0.5, flops=1e9, bandwidth=1e9, others=0.0):
+    """What one engine answered in a round, its turns having these times."""
+    turns = [{"times": turn, "load": {"seconds": 1.0, "cores": 1.5, "others": others}} for turn in steps]
+    return {
+        "steps": turns,
+        "decode": turns,
+        "memory": memory,
+        "products": products and {"share": products, "flops": 7},
+        "limits": {"flops": flops, "bandwidth": bandwidth},
+    }
+
+
+FACTS = {"parameters": 1, "flops": 3e8, "bytes_per_token": 2e8}
+SIZE = Size(GPT, batch=4, length=5)
+
+
+def test_results_are_the_quotients_that_they_are_said_to_be():
+    rounds = [
+        {OURS: answers([0.5, 0.5], [0.5]), "torch": answers([1.0], [1.0], memory=150, flops=2e9)},
+        {OURS: answers([0.5], [0.5, 0.5]), "torch": answers([1.0], [1.0], memory=250)},
+    ]
+    found = results.collect({"some": {"rounds": rounds, "facts": FACTS, "versions": {"NumPy": "2"}}}, {"some": SIZE})
+    assert found["limits"] == {"flops": 2e9, "bandwidth": 1e9}
+    ours, theirs = (found["sizes"]["some"]["engines"][name] for name in (OURS, "torch"))
+    assert (ours["step"]["median"], ours["step"]["count"], ours["turns"]) == (0.5, 6, [[0.5, 0.5], [0.5, 0.5]])
+    assert (ours["tokens_per_second"], ours["products"], ours["of_peak"]) == (40.0, 0.5, 0.3)
+    assert (ours["decode"]["tokens_per_second"], ours["decode"]["of_bandwidth"]) == (2.0, 0.4)
+    assert (theirs["of_peak"], theirs["memory"]) == (0.15, 200)
+    assert (ours["cores"], ours["product_flops"]) == (1.5, 7)
+    ratios = found["sizes"]["some"]["ratios"]["torch"]
+    assert ratios["step"]["ratio"] == pytest.approx(2.0) and ratios["decode"]["ratio"] == pytest.approx(2.0)
+    assert ratios["memory"] == 2.0
+    assert found["load"] == {"mean": 0.0, "greatest": 0.0, "disturbed": 0, "turns": 16}
+
+
+def test_what_was_not_measured_is_none_and_not_zero():
+    rounds = [{OURS: answers([1.0], memory=None), "torch-compile": answers([1.0], products=None)}]
+    del rounds[0]["torch-compile"]["decode"]
+    found = results.collect({"some": {"rounds": rounds, "facts": FACTS, "versions": {}}}, {"some": SIZE})
+    engines = found["sizes"]["some"]["engines"]
+    assert engines[OURS]["memory"] is None and engines["torch-compile"]["products"] is None
+    assert "decode" not in engines["torch-compile"]
+    assert found["sizes"]["some"]["ratios"]["torch-compile"]["memory"] is None
+    assert "decode" not in found["sizes"]["some"]["ratios"]["torch-compile"]
+
+
+def test_a_disturbed_turn_is_counted_and_the_mean_weighs_turns_by_their_length():
+    loads = [{"seconds": seconds, "others": others} for seconds, others in [(3.0, 0.0), (1.0, 0.8), (0.01, 9.0)]]
+    expected = {"mean": pytest.approx(0.2), "greatest": 0.8, "disturbed": 1, "turns": 2}
+    assert results.summed_load(loads) == expected
+    unknown = {"mean": None, "greatest": None, "disturbed": None, "turns": 1}
+    assert results.summed_load([{"seconds": 1.0, "others": None}]) == unknown
+
+
+def test_the_load_of_others_leaves_out_our_own(monkeypatch):
+    wall, own, busy = iter([10.0, 14.0]), iter([1.0, 4.0]), iter([100.0, 105.0])
+    monkeypatch.setattr(load.time, "perf_counter", lambda: next(wall))
+    monkeypatch.setattr(load, "own_time", lambda: next(own))
+    monkeypatch.setattr(load, "busy_time", lambda: next(busy))
+    with load.watched() as found:
+        pass
+    assert (found.seconds, found.cores, found.others) == (4.0, 0.75, 0.5)
+
+
+def test_where_the_system_does_not_tell_the_load_is_unknown(monkeypatch):
+    monkeypatch.setattr(load, "busy_time", lambda: None)
+    with load.watched() as found:
+        pass
+    assert found.others is None
+
+
+# Exponents.
+
+
+@given(exponent=st.floats(-1, 3), constant=st.floats(1e-9, 1e9), count=st.integers(4, 9))
+def test_a_power_law_has_its_exponent_and_no_margin(exponent, constant, count):
+    fit = fit_exponent([(2**i, constant * 2 ** (i * exponent)) for i in range(count)])
+    assert fit.exponent == pytest.approx(exponent, abs=1e-9)
+    assert fit.margin < 1e-6
+    assert fit.at(3) == pytest.approx(constant * 3**exponent)
+
+
+def test_an_exponent_and_its_margin_are_those_of_linear_regression(rng):
+    stats = pytest.importorskip("scipy.stats")
+    sizes = 2.0 ** np.arange(5)
+    costs = sizes**1.5 * np.exp(rng.normal(scale=0.1, size=5))
+    expected = stats.linregress(np.log(sizes[1:]), np.log(costs[1:]))
+    fit = fit_exponent(list(zip(sizes.tolist(), costs.tolist(), strict=True)))
+    assert fit.points == 4
+    assert fit.exponent == pytest.approx(expected.slope)
+    assert fit.margin == pytest.approx(stats.t.ppf(0.975, 2) * expected.stderr)
+
+
+def test_the_constant_part_of_a_cost_is_left_behind_by_the_fit():
+    def cost(n):
+        return 100 + n**2
+
+    points = [(2**i, cost(2**i)) for i in range(12)]
+    assert fit_exponent(points).exponent == pytest.approx(2, abs=0.03)
+    assert fit_exponent(points[:8]).exponent < 1.9
+    assert fit_exponent(points) == fit_exponent(points[::-1])
+
+
+@pytest.mark.parametrize(
+    "points, words", [([(1, 1)] * 3, "4 points or more, not 3"), ([(1, 1), (2, 0), (4, 1), (8, 1)], "positive")]
+)
+def test_too_few_points_and_costs_of_nothing_are_refused(points, words):
+    with pytest.raises(ValueError, match=words):
+        fit_exponent(points)
+
+
+def test_a_verdict_compares_with_the_range_that_theory_gives():
+    series = SERIES["step-width"]
+
+    def first_word(exponent, margin):
+        return verdict(series, Exponent(exponent, margin, 1.0, 4)).split()[0].strip(":")
+
+    assert [first_word(p, 0.1) for p in (0.5, 0.9, 1.5, 2.1, 2.5)] == ["slower", "as", "as", "as", "faster"]
+    assert [first_word(p, 0.5) for p in (0.2, 0.9, 2.5, 2.7)] == ["slower", "not", "not", "faster"]
+
+
+def test_every_series_has_sizes_enough_for_a_fit_in_ascending_order():
+    assert doubling(3, 13) == (3, 6, 12)
+    for series in SERIES.values():
+        for sizes in (series.sizes, series.quick):
+            assert len(sizes) >= growth.FEWEST and list(sizes) == sorted(set(sizes))
+        assert series.low <= series.high
+
+
+# Products, FLOP and peaks.
+
+
+@pytest.mark.parametrize("config", [GPT, LLAMA], ids=["GPT", "Llama"])
+def test_the_flop_that_a_step_really_does_are_those_counted_by_hand(config, rng):
+    model = Transformer(config)
+    ids, targets = rng.integers(0, config.vocab_size, (2, B, T))
+    with counted_in_model(model) as products:
+        model.loss(ids, targets)[1]()
+    C, F, V, L = config.d_model, config.hidden_width, config.vocab_size, config.n_layers
+    H, K, D = config.n_heads, config.kv_heads, config.head_width
+    maps = C * H * D + 2 * C * K * D + H * D * C + (3 if config.feed_forward == "swiglu" else 2) * C * F
+    by_hand = 3 * 2 * B * T * (L * (maps + 2 * H * D * T) + C * V)
+    assert products.flops == by_hand
+    assert model.flops_per_token(T) * B * T == by_hand
+    assert products.seconds > 0
+
+
+@pytest.mark.parametrize("config", [GPT, LLAMA], ids=["GPT", "Llama"])
+@pytest.mark.parametrize("in_blocks", [False, True])
+def test_counting_products_changes_nothing_and_leaves_plain_arrays(monkeypatch, config, in_blocks, rng):
+    if in_blocks:
+        monkeypatch.setattr("minitransformer.layers.attention.LONG", 1)
+    ids, targets = rng.integers(0, config.vocab_size, (2, B, T))
+    counted, plain = NumPyEngine(config), NumPyEngine(config)
+    for _ in range(2):
+        with counted.counting_products() as products:
+            loss = counted.training_step(ids, targets)
+        assert loss == plain.training_step(ids, targets)
+    assert products.flops > 0
+    for one, other in zip(counted.model.parameters(), plain.model.parameters(), strict=True):
+        assert type(one.data) is np.ndarray
+        assert one.data.tobytes() == other.data.tobytes()
+
+
+def test_products_are_counted_through_views_out_and_dot_and_vectors_are_not(rng):
+    a, b = rng.normal(size=(2, 3, 4)), rng.normal(size=(4, 5))
+    counted = a.view(Counted)
+    counted.products = products = Products()
+    np.testing.assert_array_equal((counted * 2)[:, :2] @ b, (a * 2)[:, :2] @ b)
+    out = np.empty((3, 5))
+    np.matmul(counted[0], b, out=out)
+    np.testing.assert_array_equal(out, a[0] @ b)
+    np.testing.assert_array_equal(np.dot(counted[1], b), a[1] @ b)
+    np.testing.assert_array_equal(b.T @ counted.swapaxes(-1, -2), b.T @ a.swapaxes(-1, -2))
+    matrices = 2 * 4 * 5 * (4 + 3 + 3 + 6)
+    assert products.flops == matrices
+    counted @ np.ones(4)
+    counted @ np.ones((4, 1))
+    np.ones((1, 3)) @ counted[0]
+    assert products.flops == matrices
+    assert type(np.asarray(counted.sum())) is np.ndarray
+
+
+class CountingEngine:
+    """An engine whose products take a time that is known."""
+
+    def random(self, *shape):
+        return np.zeros(shape, np.float32)
+
+    def multiply(self, a, b, out):
+        pass
+
+
+def test_peaks_are_work_over_the_shortest_time(monkeypatch):
+    monkeypatch.setattr("minitransformer.bench.peak.best_seconds", lambda call: 0.5)
+    assert product_peak(CountingEngine(), squares=(10, 20)) == 2 * 20**3 / 0.5
+    assert read_bandwidth(CountingEngine(), shape=(3, 5)) == 4 * 15 / 0.5
+
+
+def test_the_best_of_some_calls_is_the_shortest_after_one_to_warm_up(monkeypatch):
+    marks = iter([0.0, 5.0, 10.0, 12.0, 20.0, 23.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(marks))
+    calls = []
+    assert best_seconds(lambda: calls.append(1), repeats=3) == 2.0
+    assert len(calls) == 4
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory is measured on Linux")
+def test_the_peak_of_a_call_is_what_it_held_at_once_also_when_done_before():
+    def hold(mebibytes):
+        np.ones(mebibytes * 2**17)  # float64: every page is written
+
+    for _ in range(2):
+        hold(64)
+        found = memory.peak_above(lambda: hold(64))
+        assert 60 * 2**20 < found < 80 * 2**20
+    assert memory.peak_above(lambda: hold(8)) < 30 * 2**20
+
+
+def test_without_proc_the_peak_is_unknown_and_the_call_is_still_made(monkeypatch):
+    monkeypatch.setattr(memory, "resident", lambda kind="VmRSS": None)
+    calls = []
+    assert memory.peak_above(lambda: calls.append(1)) is None
+    assert calls == [1]
+
+
+# Sizes.
+
+
+def test_the_sizes_are_those_they_are_named_after():
+    parameters = {name: Transformer(size.config).n_parameters() for name, size in SIZES.items() if name != "gpt2"}
+    assert 9e6 < parameters["llama"] < 11e6
+    assert parameters["baby"] == pytest.approx(10.7e6, rel=0.02)
+    gpt2 = SIZES["gpt2"].config
+    assert (gpt2.vocab_size, gpt2.d_model, gpt2.n_heads, gpt2.n_layers, gpt2.context) == (50257, 768, 12, 12, 1024)
+    for size in SIZES.values():
+        assert size.length <= size.config.context
+        assert 0 < size.decoded <= size.config.context
+        assert (size.prompt or 0) < size.config.context
+        assert Size.from_dict(size.to_dict()) == size
+
+
+# The profile by component.
+
+
+def profile_of(call):
+    with ComponentClock() as clock:
+        call()
+    return clock
+
+
+def test_a_profile_books_each_file_forward_and_backward_under_where_it_was_called(rng):
+    engine = NumPyEngine(GPT)
+    ids, targets = rng.integers(0, GPT.vocab_size, (2, B, T))
+    clock = profile_of(lambda: engine.training_step(ids, targets))
+    rows = {(row["component"], row["inside"]): row for row in by_component(clock.seconds)}
+    for key in [("linear", "multi_head_attention"), ("linear", "feed_forward"), ("layer_norm", "block")]:
+        assert rows[key]["forward"] > 0 and rows[key]["backward"] > 0 and rows[key]["update"] == 0
+    assert rows["attention", "multi_head_attention"]["backward"] > 0
+    assert rows["optim", "step"]["update"] > 0 and rows["optim", "step"]["backward"] == 0
+    assert ("linear", "linear") not in rows and ("linear", "module") not in rows
+    assert rows["module", ""]["backward"] > 0
+    shares = [row["forward"] + row["backward"] + row["update"] for row in rows.values()]
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_the_times_of_a_profile_are_exclusive_and_add_up_to_the_whole(monkeypatch, rng):
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(components.time, "perf_counter", lambda: float(next(ticks)))
+    q = rng.normal(size=(1, 2, 4, 3))
+    clock = profile_of(lambda: attention(q, q, q, mask=causal_mask(4, 4))[1](q))
+    assert sum(clock.seconds.values()) == next(ticks) - 1
+    assert all(seconds > 0 for seconds in clock.seconds.values())
+
+
+def test_a_profile_ends_with_its_block_also_after_an_error():
+    with pytest.raises(RuntimeError), ComponentClock():
+        raise RuntimeError
+    assert sys.getprofile() is None
+
+
+def test_a_step_that_is_watched_moves_the_weights_as_any_other(rng):
+    ids, targets = rng.integers(0, GPT.vocab_size, (2, B, T))
+    watched, plain = NumPyEngine(GPT), NumPyEngine(GPT)
+    with ComponentClock():
+        watched.training_step(ids, targets)
+    training_step(plain.model, plain.optimizer, [(ids, targets)], clip=1.0)
+    for one, other in zip(watched.model.parameters(), plain.model.parameters(), strict=True):
+        assert one.data.tobytes() == other.data.tobytes()
+
+
+def test_an_exponent_survives_its_dictionary():
+    fit = fit_exponent([(1, 1), (2, 3), (4, 5), (8, 20)])
+    assert Exponent(**fit.to_dict()) == fit
+    assert math.isfinite(fit.margin)

@@ -1,0 +1,312 @@
+"""`minitransformer bench`: what it prints and writes, and that whatever goes wrong is one line.
+
+Most tests let the engines answer in this very process, at a size that takes milliseconds, with stretches of time that
+say nothing of any machine; a few start the real ones.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_cli import assert_one_line
+
+import minitransformer.bench
+from minitransformer import Config
+from minitransformer.bench import load, peak, process, rounds, worker
+from minitransformer.bench.process import EngineError, EngineProcess
+from minitransformer.bench.scaling import SERIES, Series, doubling
+from minitransformer.bench.sizes import SIZES, Size
+from minitransformer.bench.worker import OURS, Worker
+from minitransformer.cli import main
+from minitransformer.commands import bench
+
+SMALL = Size(Config(11, context=24, d_model=8, n_heads=2, n_layers=2), batch=2, length=5, prompt=12)
+PLAIN = ["bench", "--sizes", "small", "--seconds", "0.001"]
+
+
+class Here:
+    """An EngineProcess without a process: the worker answers here. Every engine is ours, the others by another name."""
+
+    def __init__(self, engine, threads):
+        self.worker = Worker(engine)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def ask(self, question, **arguments):
+        return json.loads(json.dumps(getattr(self.worker, question)(**arguments)))
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Let the engines answer in this process, at the size "small", on a machine that is quiet."""
+    monkeypatch.setitem(SIZES, "small", SMALL)
+    monkeypatch.setattr(rounds, "EngineProcess", Here)
+    monkeypatch.setattr(bench, "EngineProcess", Here)
+    monkeypatch.setattr(bench, "require_engines", lambda engines: None)
+    monkeypatch.setattr(rounds, "SETTLE", 0)
+    monkeypatch.setattr(load, "busy_time", lambda: 0.0)
+    monkeypatch.setattr(worker, "build", lambda name, config, seed: worker.NumPyEngine(config, seed))
+    monkeypatch.setattr(peak, "best_seconds", lambda call: 1e-3)
+    monkeypatch.setattr(peak, "MATRIX", (64, 64))
+
+
+def numbers(line):
+    """The numbers of a line of a table."""
+    return [float(number.replace(",", "")) for number in re.findall(r"[\d,]+\.?\d*", line)]
+
+
+# What it measures.
+
+
+def test_bench_prints_tables_and_writes_what_they_show(here, capsys, tmp_path):
+    assert main([*PLAIN, "--rounds", "2", "--json", str(tmp_path / "some.json"), "--threads", "1"]) == 0
+    shown = capsys.readouterr().out
+    results = json.loads((tmp_path / "some.json").read_text())
+    found = results["sizes"]["small"]["engines"][OURS]
+    assert "; 1 thread;" in shown and "The machine was quiet" in shown and "ratio" not in shown
+    assert set(results) >= {"processor", "threads", "rounds", "seconds", "versions", "limits", "load", "sizes"}
+    assert set(found) == {
+        *("step", "turns", "tokens_per_second", "memory", "cores", "products", "product_flops", "of_peak"),
+        *("decode", "prompt"),
+    }
+    assert found["step"]["lower"] <= found["step"]["median"] <= found["step"]["upper"]
+    assert [len(turns) for turns in found["turns"]] == [rounds.TURNS] * 2
+    assert found["tokens_per_second"] == pytest.approx(10 / found["step"]["median"])
+    assert found["prompt"]["count"] == 2 * rounds.TURNS
+    assert found["decode"]["count"] >= 2 * rounds.TURNS * (SMALL.decoded - 1)
+    assert found["decode"]["count"] % (SMALL.decoded - 1) == 0
+    assert re.search(r"^small +minitransformer +\d", shown, re.MULTILINE)
+    assert re.search(r"^small +minitransformer +12 +\d", shown, re.MULTILINE)
+
+
+def test_against_an_engine_there_is_a_ratio_with_an_interval_and_a_picture(here, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "out"
+    options = ["--against", "torch", "torch-compile", "--rounds", "2", "--out", str(out)]
+    assert main([*PLAIN, *options]) == 0
+    shown, said = capsys.readouterr()
+    assert re.search(r"small: minitransformer \S+ ms a step; torch \S+ ms a step, ratio \d+\.\d\d; torch-compile", said)
+    assert sorted(path.name for path in out.iterdir()) == ["bench.json", "ratios.png"]
+    assert (out / "ratios.png").read_bytes().startswith(b"\x89PNG")
+    ratios = json.loads((out / "bench.json").read_text())["sizes"]["small"]["ratios"]
+    assert set(ratios["torch"]) == {"step", "decode", "prompt", "memory"}
+    assert set(ratios["torch-compile"]) == {"step", "memory"}
+    step = ratios["torch"]["step"]
+    assert step["low"] < step["ratio"] < step["high"] and step["rounds"] == 2
+    training, decoding = shown.split("Decoding")
+    assert re.search(rf" {step['ratio']:.2f} +{step['low']:.2f} – {step['high']:.2f}$", training, re.MULTILINE)
+    assert re.search(r"^ +torch-compile +\d", training, re.MULTILINE)
+    assert "torch-compile" not in decoding
+    assert "PyTorch, the model compiled" in training
+    memory = "Memory of a step, torch's / minitransformer's: small "
+    assert (memory in training) == (ratios["torch"]["memory"] is not None)
+
+
+def test_one_round_has_no_interval(here, capsys):
+    assert main([*PLAIN, "--against", "torch", "--rounds", "1"]) == 0
+    assert re.search(r"^ +torch .* \d\.\d\d +–$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_a_machine_that_is_not_quiet_is_named_as_such(here, capsys, monkeypatch):
+    seconds = iter(range(10**6))
+    monkeypatch.setattr(load, "busy_time", lambda: float(next(seconds)))
+    assert main([*PLAIN, "--rounds", "1"]) == 0
+    assert "THE MACHINE WAS NOT QUIET: other processes used" in capsys.readouterr().out
+
+
+def test_a_profile_shows_every_file_of_the_step(here, capsys, tmp_path):
+    assert main([*PLAIN, "--profile", "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    for words in (
+        "linear +in feed_forward",
+        "linear +in multi_head_attention",
+        "attention +in multi",
+        "optim +in step",
+    ):
+        assert re.search(rf"^{words}", shown, re.MULTILINE), words
+    assert re.search(r"^all .* 100 %$", shown, re.MULTILINE)
+    found = json.loads((tmp_path / "profile.json").read_text())["profiles"]["small"]
+    assert set(found) == {"rows", "with_profiler", "without", "load"}
+
+
+def test_scaling_prints_each_exponent_beside_the_expected_one_and_draws_them(here, capsys, monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    texts = {"measure": lambda text: len(text) * 1e-6, "reads_text": True, "sizes": doubling(8, 64), "quick": ()}
+    series = {
+        "square": Series("a square", "n", 1, 2, lambda n: 1e-3 * n**2, doubling(1, 32), doubling(1, 8)),
+        "cube": Series("a cube", "n", 1, 2, lambda n: 2**20 * n**3, doubling(1, 32), doubling(1, 8), unit="bytes"),
+        "text": Series("a text", "bytes", 1, 1, **texts),
+    }
+    for name in list(SERIES):
+        monkeypatch.delitem(SERIES, name)
+    for name, one in series.items():
+        monkeypatch.setitem(SERIES, name, one)
+    (tmp_path / "text.txt").write_text("letters " * 5)
+    options = ["--scaling", "--out", str(tmp_path / "out"), "--text", str(tmp_path / "text.txt")]
+    words = r"error: .*text.txt: has 40 bytes, and a cost is seen to grow from 64 on"
+    assert_one_line(capsys, main(["bench", *options]), 1, words)
+    (tmp_path / "text.txt").write_text("letters " * 8)
+    assert main(["bench", *options]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^a square +n +1 – 32 +1,024 ms +1 to 2 +2\.00 ± 0\.00 +as it should$", shown, re.MULTILINE)
+    assert re.search(
+        r"^a cube +n +1 – 32 +32,768 MiB +1 to 2 +3\.00 ± 0\.00 +faster than it should$", shown, re.MULTILINE
+    )
+    assert re.search(r"^a text +bytes +8 – 64 +0\.064 ms +1 +1\.00 ± 0\.00 +as it should$", shown, re.MULTILINE)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scaling.json", "scaling.png"]
+    found = json.loads((tmp_path / "out" / "scaling.json").read_text())["series"]["square"]
+    assert found["points"][1] == [2, 0.004] and found["expected"] == [1, 2]
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_every_series_measures_something_at_its_smallest_size(monkeypatch, name):
+    monkeypatch.setattr("minitransformer.bench.scaling.ENOUGH", 0.0)
+    series = SERIES[name]
+    smallest = "word " * 200 if series.reads_text else series.quick[0]
+    if series.unit == "bytes" and not sys.platform.startswith("linux"):
+        with pytest.raises(OSError, match="needs Linux's /proc"):
+            series.measure(smallest)
+    else:
+        assert series.measure(smallest) > 0
+
+
+@pytest.mark.parametrize("is_tied", [False, True])
+def test_a_token_reads_every_weight_but_of_tables_a_row_and_half_of_the_decoded_positions(here, is_tied):
+    config = Config(11, context=24, d_model=8, n_heads=2, n_kv_heads=1, n_layers=3, bias=False, tie_embeddings=is_tied)
+    ours = Worker(OURS)
+    ours.prepare(Size(config, batch=2, length=5).to_dict())
+    weights = 3 * (2 * 8 * 8 + 2 * 8 * 4 + 2 * 8 * 32 + 4 * 8) + 2 * 8 + 11 * 8
+    cached = 3 * 2 * 4 * (8 + 8)  # after a prompt of 8, 16 tokens are decoded: 8 on average
+    facts = ours.facts()
+    assert facts["bytes_per_token"] == 4 * (weights + cached)
+    assert facts["parameters"] == weights + 24 * 8 + (0 if is_tied else 11 * 8)
+
+
+def test_the_map_of_the_instrument_names_every_file():
+    listed = re.findall(r"^    (\w+\.py) ", minitransformer.bench.__doc__, re.MULTILINE)
+    folder = Path(minitransformer.bench.__file__).parent
+    assert sorted(listed) == sorted(path.name for path in folder.glob("*.py") if path.name != "__init__.py")
+
+
+def test_the_command_loads_neither_pytorch_nor_matplotlib():
+    code = "import sys, minitransformer.commands.bench; print(*{'torch', 'matplotlib'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+# What goes wrong.
+
+
+@pytest.mark.parametrize(
+    "options, status, words",
+    [
+        (["--sizes", "huge"], 2, r"argument --sizes: invalid choice: 'huge' \(choose from .*gpt2"),
+        (["--against", "jax"], 2, r"argument --against: invalid choice: 'jax' \(choose from .*torch-compile"),
+        (["--against", "torch", "--profile"], 2, "not allowed with argument"),
+        (["--rounds", "0"], 1, "--rounds must be at least 1, not 0"),
+        (["--threads", "-2"], 1, "--threads must be at least 1, not -2"),
+        (["--seconds", "0"], 1, "--seconds must be positive and finite, not 0"),
+        (["--seconds", "nan"], 1, "--seconds must be positive and finite, not nan"),
+        (["--seconds", "inf"], 1, "--seconds must be positive and finite, not inf"),
+        (["--json", "none/some.json"], 1, "none/some.json: there is no such folder to write to"),
+        (["--scaling", "--sizes", "tiny"], 1, "--sizes is not for --scaling"),
+        (["--text", "some.txt"], 1, "--text is for --scaling"),
+        (["--scaling", "--text", "none.txt"], 1, "none.txt: there is no such file"),
+    ],
+)
+def test_options_that_cannot_be_are_one_line(monkeypatch, capsys, options, status, words):
+    monkeypatch.setattr(bench, "measure_size", pytest.fail)
+    assert_one_line(capsys, main(["bench", *options]), status, f"error: .*{words}")
+
+
+def test_without_pytorch_it_is_one_line_with_the_command_that_installs_it(monkeypatch, capsys):
+    monkeypatch.setattr(process, "find_spec", lambda name: None)
+    monkeypatch.setattr(bench, "measure_size", pytest.fail)
+    words = r'torch is not installed: install it with pip install "minitransformer\[parity\]"'
+    assert_one_line(capsys, main(["bench", "--against", "torch"]), 1, f"error: {words}")
+
+
+def test_without_matplotlib_it_is_one_line_before_any_work(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(bench, "measure_size", pytest.fail)
+    words = "matplotlib is not installed: .*, or write numbers alone with --json"
+    assert_one_line(capsys, main(["bench", "--out", str(tmp_path / "out")]), 1, f"error: {words}")
+    assert not (tmp_path / "out").exists()
+
+
+# The real processes.
+
+
+def test_an_engine_in_a_process_of_its_own_has_the_threads_asked_for_and_answers():
+    with EngineProcess(OURS, threads=1) as engine:
+        answer = engine.ask("prepare", size=SMALL.to_dict())
+        assert answer["losses"] == pytest.approx(Worker(OURS).prepare(SMALL.to_dict())["losses"], rel=1e-5)
+        turn = engine.ask("steps", seconds=0.0)
+        assert len(turn["times"]) == worker.FEWEST and turn["load"]["seconds"] >= sum(turn["times"])
+        assert engine.ask("facts")["parameters"] > 0
+        with pytest.raises(EngineError, match=r"the engine minitransformer failed at 'steps': TypeError: .*seconds"):
+            engine.ask("steps")
+        engine.process.kill()
+        with pytest.raises(EngineError, match=r"was ended by SIGKILL \(for want of memory\?\) at 'steps'"):
+            engine.ask("steps", seconds=0.0)
+    assert engine.process.poll() is not None
+
+
+def test_a_process_that_cannot_start_says_why(monkeypatch):
+    monkeypatch.setattr(process, "OWN", "raise SystemExit('no such thing: {engine}')")
+    words = "ended with status 1 at 'facts': no such thing: minitransformer"
+    with EngineProcess(OURS, threads=1) as engine, pytest.raises(EngineError, match=words):
+        engine.ask("facts")
+
+
+def test_ctrl_c_ends_the_measurement_with_one_line():
+    command = [
+        sys.executable,
+        "-m",
+        "minitransformer",
+        "bench",
+        "--sizes",
+        "tiny",
+        "--seconds",
+        "600",
+        "--threads",
+        "1",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
+        try:
+            assert running.stderr.readline().startswith("tiny: round 1")
+            assert running.stderr.readline() == "tiny:   training steps\n"
+            os.killpg(running.pid, signal.SIGINT)  # as a terminal does, to all that belong together
+            assert running.stderr.read() == "minitransformer: interrupted\n"
+            assert running.wait(timeout=60) == 130
+        finally:
+            running.kill()
+
+
+def test_pytorchs_process_has_its_own_malloc(torch, monkeypatch):
+    tuned = "; import json; print(json.dumps({{'answer': 'minitransformer.allocator' in sys.modules}}))"
+    own = process.OWN.replace("; main({engine!r})", "; import sys" + tuned)
+    rival = process.RIVAL.replace("main({engine!r})", "main.__name__" + tuned)
+    monkeypatch.setattr(process, "OWN", own)
+    monkeypatch.setattr(process, "RIVAL", rival)
+    for name, is_tuned in [(OURS, True), ("torch", False)]:
+        with EngineProcess(name, threads=1) as engine:
+            assert json.loads(engine.process.stdout.readline())["answer"] is is_tuned
+
+
+def test_pytorch_answers_in_its_own_process_too(torch):
+    with EngineProcess(OURS, threads=1) as ours, EngineProcess("torch", threads=1) as theirs:
+        losses = [engine.ask("prepare", size=SMALL.to_dict())["losses"] for engine in (ours, theirs)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+        assert len(theirs.ask("decode", seconds=0.0)["times"]) == SMALL.decoded - 1
+        assert len(theirs.ask("prompt")["times"]) == 1
+        assert theirs.ask("products", steps=1)["flops"] > 0
+        assert theirs.ask("memory") is None or theirs.ask("memory") >= 0

@@ -1,0 +1,139 @@
+"""The model in PyTorch that `bench --against torch` times: the same loss, gradients, steps and tokens as ours."""
+
+import numpy as np
+import pytest
+from strategies import random_model
+from test_transformer import gradients
+
+from minitransformer import Config, Transformer
+from minitransformer.bench.numpy_engine import NumPyEngine
+
+GPT = {"feed_forward": "gelu"}
+GPT2 = {"feed_forward": "gelu_tanh", "bias": False}
+LLAMA = {
+    "n_kv_heads": 2,
+    "norm": "rms_norm",
+    "feed_forward": "swiglu",
+    "positions": "rotary",
+    "bias": False,
+    "tie_embeddings": False,
+}
+FAMILIES = {"GPT": GPT, "GPT-2": GPT2, "Llama": LLAMA}
+each_family = pytest.mark.parametrize("family", FAMILIES)
+B, T = 2, 5
+
+
+def family_config(family, **fields):
+    """A small Config in which every size is another."""
+    sizes = {"vocab_size": 11, "context": 9, "d_model": 8, "n_heads": 4, "n_layers": 2, "d_ff": 10, "d_head": 6}
+    return Config(**sizes | FAMILIES[family] | fields)
+
+
+def weight_gradient(linear):
+    """A linear map's gradient as ours has it, (in, out), and its bias's."""
+    return linear.weight.grad.T.numpy(), None if linear.bias is None else linear.bias.grad.numpy()
+
+
+def gradients_by_our_names(twin):
+    """Return every gradient of the model in PyTorch, under the names and in the shapes of ours."""
+    found = {"embedding.weight": twin.embedding.weight.grad.numpy(), "lm_head.weight": twin.head.weight.grad.numpy()}
+    if twin.positions is not None:
+        found["positional_embedding.weight"] = twin.positions.weight.grad.numpy()
+    norms, linears = {"ln_final": twin.ln_final}, {}
+    for i, block in enumerate(twin.blocks):
+        norms |= {f"blocks.{i}.norm1": block.norm1, f"blocks.{i}.norm2": block.norm2}
+        linears |= {f"blocks.{i}.attention.w_o": block.out}
+        linears |= {f"blocks.{i}.feed_forward.{name}": getattr(block, name) for name in ("up", "down", "gate")}
+        D, widths = block.head_width, (block.heads, block.kv_heads, block.kv_heads)
+        edges = np.cumsum(widths)[:-1] * D
+        weight, bias = weight_gradient(block.qkv)
+        weights = np.split(weight, edges, axis=1)
+        biases = [None] * 3 if bias is None else np.split(bias, edges)
+        for letter, dweight, dbias in zip("qkv", weights, biases, strict=True):
+            found[f"blocks.{i}.attention.w_{letter}.weight"] = dweight
+            found[f"blocks.{i}.attention.w_{letter}.bias"] = dbias
+    for name, module in norms.items():
+        found[f"{name}.gamma"] = module.weight.grad.numpy()
+        found[f"{name}.beta"] = module.bias.grad.numpy() if getattr(module, "bias", None) is not None else None
+    for name, module in linears.items():
+        if module is not None:
+            found[f"{name}.weight"], found[f"{name}.bias"] = weight_gradient(module)
+    return {name: gradient for name, gradient in found.items() if gradient is not None}
+
+
+@each_family
+def test_the_model_in_pytorch_has_our_loss_and_every_gradient(torch, family, rng):
+    from minitransformer.bench.torch_model import TorchTransformer
+
+    config = family_config(family, dtype="float64")
+    model = random_model(config, rng)
+    twin = TorchTransformer(config).double().load(model)
+    ids, targets = rng.integers(0, config.vocab_size, (2, B, T))
+    loss, backward = model.loss(ids, targets)
+    backward()
+    twin_loss = twin(torch.from_numpy(ids), torch.from_numpy(targets))
+    twin_loss.backward()
+    tolerance = 1e-6 if config.positions == "rotary" else 1e-10  # its table of angles is float32
+    np.testing.assert_allclose(loss, twin_loss.item(), rtol=tolerance)
+    theirs = gradients_by_our_names(twin)
+    for name, gradient in gradients(model).items():
+        np.testing.assert_allclose(gradient, theirs[name], rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+@each_family
+@pytest.mark.parametrize("fused", [False, True])
+def test_training_steps_of_both_engines_stay_together(torch, family, fused, rng):
+    from minitransformer.bench.torch_engine import TorchEngine
+
+    config = family_config(family)
+    ours, theirs = NumPyEngine(config), TorchEngine(config, fused=fused)
+    for _ in range(5):
+        ids, targets = rng.integers(0, config.vocab_size, (2, B, T))
+        assert ours.training_step(ids, targets) == pytest.approx(theirs.training_step(ids, targets), rel=1e-5)
+    moved = np.abs(ours.model.embedding.weight.data - Transformer(config).embedding.weight.data).max()
+    apart = np.abs(ours.model.embedding.weight.data - theirs.model.embedding.weight.detach().numpy()).max()
+    assert apart < 1e-2 * moved
+
+
+@each_family
+def test_both_engines_decode_the_same_tokens(torch, family, rng):
+    from minitransformer.bench.torch_engine import TorchEngine
+
+    config = family_config(family, tie_embeddings=False)  # a tied model tends to say one token over and over
+    ours, theirs = NumPyEngine(config), TorchEngine(config)
+    for parameter in ours.model.parameters():
+        if parameter.data.ndim == 2:  # a bias would favour one token as well
+            parameter.data = rng.normal(size=parameter.data.shape).astype(np.float32)
+    theirs.model.load(ours.model)
+    ids = rng.integers(0, config.vocab_size, 3)
+    tokens = [int(token) for token in ours.stream(ids, 6)]
+    assert tokens == list(theirs.stream(ids, 6))
+    assert len(set(tokens)) > 1
+
+
+def test_pytorchs_products_are_counted_with_their_flop(torch, rng):
+    from minitransformer.bench.torch_engine import TorchEngine
+
+    config = family_config("Llama")
+    ids, targets = rng.integers(0, config.vocab_size, (2, B, T))
+    engine = TorchEngine(config)
+    with engine.counting_products() as products:
+        engine.training_step(ids, targets)
+    attention = config.n_layers * 2 * T * config.n_heads * config.head_width
+    assert products.flops == (Transformer(config).flops_per_token(T) - 6 * attention) * B * T
+    assert products.seconds > 0
+
+
+def test_a_compiled_model_hides_its_products(torch, monkeypatch):
+    from minitransformer.bench.torch_engine import TorchEngine
+
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    assert TorchEngine(family_config("GPT"), compiled=True).counting_products() is None
+
+
+@pytest.mark.parametrize("fields", [{"dropout": 0.1}, {"positions": "sinusoidal"}, {"feed_forward": "relu"}])
+def test_what_the_model_in_pytorch_leaves_out_is_refused(torch, fields):
+    from minitransformer.bench.torch_model import TorchTransformer
+
+    with pytest.raises(ValueError, match="no dropout, sinusoidal positions, relu"):
+        TorchTransformer(family_config("GPT", **fields))
