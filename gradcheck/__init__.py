@@ -27,6 +27,9 @@ the subtraction in `backward` it says:
 `check_module(module, *inputs)` does so for every parameter of an object too. For a whole table of functions, list
 them as `CASES` and run `python -m gradcheck MODULE` (see gradcheck/cases.py and `python -m gradcheck --help`).
 
+Code of another shape needs no rewriting: `from_pair(forward, backward)` of gradcheck.adapters takes two functions with
+a cache between them, `from_layer(layer)` an object with a forward, a backward and a cache of its own.
+
 How it is done. L = ⟨dy, y⟩ is the loss, so that ∂L/∂y is dy. Three oracles, which know nothing of any derivation, say
 what its derivatives are (gradcheck/comparison.py):
 
@@ -62,13 +65,28 @@ direction); `absolute` the largest |a − n|, backward's entry a against the ora
 |a − n| / (|n| + atol/rtol), which must not exceed rtol; `oracle ±` how far n itself may be from the truth. Up to 1e-8
 or so is a right gradient with its rounding errors; a forgotten term shows as 1e-2 to 1. There is little between, and no
 tolerance to tune. The verdict is `right`, with the number of entries at a kink, if any; `WRONG`; or `CANNOT TELL`
-where no oracle is surer than the difference, since the output jumps, is not finite, or drowns in rounding errors.
+where no oracle is surer than the difference, since the output jumps, is not finite, or drowns in rounding errors. A
+gradient must also be right to rtol of its norm, however small it is beside the output. Where the complex step applies,
+that is found out; where only central differences do, a gradient below their reach is one that they cannot tell, and
+`atol=1e-8` says that errors below that do not matter.
 
 What is wrong. The difference between a wrong gradient and the true one has the shape of the mistake. Where it is simple
 the report says so, in a sentence that holds to ten digits or so at every entry compared (gradcheck/diagnosis):
 `dw is transposed`, `dx equals 5 × the truth: 5 is the length of axis 1 of x`, `dx differs only where mask is False`,
 `dx does not depend on dy`. Otherwise it says nothing, and where the entries disagree is the clue: all of them point at
 a formula; a few at an index, a mask or an edge; one argument alone at the line that computes it.
+
+What else is here:
+
+- `python -m gradcheck curve` draws the error of a difference against its step: the picture of all this, for the board
+  (gradcheck/curve).
+- `python -m gradcheck museum` walks through wrong gradients that real projects shipped, the checks that missed them,
+  and why (gradcheck/museum).
+- `python -m gradcheck audit MODULE` tests the checks: it makes mistakes in backward passes on purpose, and shows which
+  go unnoticed, by the module's cases or by any test command (gradcheck/audit).
+- in pytest, the fixture `gradcheck` and a table of the worst errors, `--gradcheck-report` (gradcheck/plugin.py); with
+  Hypothesis, strategies for shapes, masks, cotangents and well-conditioned arrays (gradcheck/strategies.py); in a
+  notebook, a report shows itself as a table.
 """
 
 from gradcheck.adjoint import adjoint

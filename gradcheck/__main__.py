@@ -40,7 +40,8 @@ and then
 Each row is one gradient: how many of its entries were compared with central differences in float64 (and, where the
 forward pass allows it, all together with the complex step), the worst error |a - n| / (|n| + 0.01), which may not
 exceed 1e-6, and the verdict. "at a kink" means that the two one-sided derivatives differ there (a ReLU at 0) and the
-gradient lies between them. What is wrong with a wrong gradient is said at the end, if it has a simple name.
+gradient lies between them. What is wrong with a wrong gradient is said at the end, if it has a simple name, and so is
+what else there is to know, such as a forward pass that the complex step does not apply to.
 
 Exit status: 0 all gradients are right, 1 some are wrong or could not be checked, 2 there was nothing to check.
 """
@@ -124,7 +125,7 @@ def _run(cases, seed):
     row = _Table(cases).print_row
     row("component", "argument", "entries", "worst error", "verdict")
     start = time.perf_counter()
-    failures = []
+    failures, notes = [], {}
     gradients = entries = 0
     for case in cases:
         try:
@@ -138,6 +139,8 @@ def _run(cases, seed):
             continue
         for argument in report.arguments:
             row(case.name, argument.name, argument.extent, f"{argument.worst_relative:.1e}", argument.verdict)
+        for note in report.notes:
+            notes.setdefault(note, []).append(case.name)
         if report.problems:
             row(case.name, "", "", "", "WRONG")
         gradients += len(report.arguments)
@@ -148,6 +151,8 @@ def _run(cases, seed):
     print(f"\n{counts} checked in {seconds:.1f} s: {verdict}")
     for failure in failures:
         print(f"  {failure}")
+    for note, names in notes.items():
+        print(f"note: {_few(names)}: {note}")
     return WRONG if failures else OK
 
 
@@ -158,7 +163,12 @@ class _Table:
         self.component = max(len("component"), *(len(case.name) for case in cases))
 
     def print_row(self, component, argument, entries, error, verdict):
+        """Print one row at once, also into a pipe."""
         print(f"{component:<{self.component}}  {argument:<36}  {entries:>7}  {error:>11}  {verdict}", flush=True)
+
+
+def _few(names, most=3):
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _count(n, noun):

@@ -108,6 +108,7 @@ class _Layer:
         self.parameters = {name: _Parameter(layer, value) for name, (value, _) in places.items()}
 
     def named_parameters(self):
+        """Yield (name, parameter), by the names that the layer has for their values."""
         yield from self.parameters.items()
 
     def __call__(self, *inputs, **options):
@@ -136,6 +137,7 @@ class _Parameter:
 
     @property
     def data(self):
+        """The array in the layer."""
         return self.place.get(self.layer)
 
     @data.setter
@@ -155,9 +157,11 @@ class _Attribute:
         self.name = name
 
     def get(self, layer):
+        """Return what is there, None for nothing."""
         return getattr(layer, self.name, None)
 
     def set(self, layer, value):
+        """Put a value there."""
         setattr(layer, self.name, value)
 
 
@@ -169,11 +173,13 @@ class _Entry:
         self.keys = keys
 
     def get(self, layer):
+        """Return what is there under the first key that there is, None for nothing."""
         entries = getattr(layer, self.container, {})
         present = entries if isinstance(entries, dict) else range(len(entries))
         return next((entries[key] for key in self.keys if key in present), None)
 
     def set(self, layer, value):
+        """Put a value under the first key that there is, the first of all if there is none."""
         entries = getattr(layer, self.container)
         key = next((key for key in self.keys if not isinstance(entries, dict) or key in entries), self.keys[0])
         entries[key] = value

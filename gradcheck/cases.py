@@ -42,9 +42,12 @@ class Case:
         return call
 
 
-def check_case(case, seed=0):
-    """Draw a case and check every gradient of it. Returns a Report; raises what `check` raises."""
-    return check_call(case.call(np.random.default_rng(seed)), seed=seed)
+def check_case(case, seed=0, *, diagnose=True):
+    """Draw a case and check every gradient of it. Returns a Report; raises what `check` raises.
+
+    With `diagnose` False it is not said what is wrong with a wrong gradient, which takes a moment to find out.
+    """
+    return check_call(case.call(np.random.default_rng(seed)), seed=seed, diagnose=diagnose)
 
 
 def load_cases(target):

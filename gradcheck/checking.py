@@ -7,10 +7,10 @@ TypeError or ValueError; a wrong gradient, or a backward pass that is at fault i
 
 import numpy as np
 
+from gradcheck import diagnosis
 from gradcheck.call import Call, is_module
 from gradcheck.comparison import ORACLES, Comparison
 from gradcheck.contract import arguments_of, run
-from gradcheck.diagnosis import diagnose
 from gradcheck.parameters import borrowed, randomize_parameters, to_float64
 from gradcheck.report import GradientError, Report
 
@@ -80,8 +80,23 @@ def check_module(
     )
 
 
-def check_call(call, *, dy=None, rtol=1e-6, atol=None, seed=0, max_entries=MAX_ENTRIES, oracles=None, randomize=False):
-    """Check a Call, of a function or of a module alike: what `check` and `check_module` share."""
+def check_call(
+    call,
+    *,
+    dy=None,
+    rtol=1e-6,
+    atol=None,
+    seed=0,
+    max_entries=MAX_ENTRIES,
+    oracles=None,
+    randomize=False,
+    diagnose=True,
+):
+    """Check a Call, of a function or of a module alike: what `check` and `check_module` share.
+
+    With `diagnose` False a wrong gradient is not asked what is wrong with it, which takes longer than to find that it
+    is wrong.
+    """
     strict = atol is None
     atol = 1e-8 if atol is None else atol
     if not (rtol >= 0 and atol >= 0):
@@ -110,8 +125,9 @@ def check_call(call, *, dy=None, rtol=1e-6, atol=None, seed=0, max_entries=MAX_E
             rng=_stream(seed, "entries"),
         )
         findings = comparison.findings()
-        diagnoses = diagnose(comparison, findings)
-        reports = tuple(map(comparison.report, findings, diagnoses))
+        diagnoses = diagnosis.diagnose(comparison, findings) if diagnose else [""] * len(findings)
+        pairs = zip(findings, diagnoses, strict=True)
+        reports = tuple(finding.report(comparison, sentence) for finding, sentence in pairs)
         report = Report(call.name, reports, notes=tuple(comparison.notes))
     if not report.is_right:
         raise GradientError(report)

@@ -249,9 +249,11 @@ class _Watch:
                 self.add(argument.name, argument.array)
 
     def add(self, name, array):
+        """Remember an array as it is now."""
         self.before.append((name, array, array.copy()))
 
     def verify(self, culprit):
+        """Raise GradientError, with `culprit` named, if one of the arrays is not as it was."""
         for name, array, before in self.before:
             if not np.array_equal(array, before, equal_nan=array.dtype.kind in "fc"):
                 raise _fault(self.call, f"{culprit} changed {name} in place: {np.sum(array != before)} entries")

@@ -9,9 +9,9 @@ import numpy as np
 
 from gradcheck.call import Call
 from gradcheck.central_differences import column
-from gradcheck.comparison import scales_of
 from gradcheck.complex_step import ComplexStep, NotComplexSafe
 from gradcheck.contract import arguments_of
+from gradcheck.lines import scales_of
 
 AGREEMENT = 1e-4  # of the largest entry: central differences of a kinked or very curved function are no better
 
@@ -59,10 +59,12 @@ class _ValueOnly(Call):
     """A Call whose function may return y alone."""
 
     def copy(self):
+        """Return one like it on copies of the arrays."""
         copied = super().copy()
         return _ValueOnly(copied.target, *copied.inputs, **copied.options)
 
     def evaluate(self):
+        """Return (y, backward), backward None where the function returns y alone."""
         result = super().evaluate()
         return result if isinstance(result, tuple) and len(result) == 2 and callable(result[1]) else (result, None)
 

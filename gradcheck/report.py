@@ -14,7 +14,8 @@ class ArgumentReport:
     the gradient is not called right. The worst entry is the one that takes up the most of its tolerance.
 
     `oracle` says where `numeric` comes from, `worst_uncertainty` how far it may be from the truth, `uncertainty` how
-    far any of the oracle's values may be. `diagnosis` is what is known about the mistake, as a sentence, or empty.
+    far any of the oracle's values may be. `doubt` says why the gradient as a whole cannot be called right although no
+    entry disagrees, or is empty. `diagnosis` is what is known about the mistake, as a sentence, or empty.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ArgumentReport:
     worst_uncertainty: float = 0.0
     oracle: str = "central differences"
     direction_oracle: str = "central differences"
+    doubt: str = ""
     diagnosis: str = ""
 
     @property
@@ -46,7 +48,7 @@ class ArgumentReport:
     @property
     def is_right(self):
         """Whether everything that was compared agrees, or is at a kink."""
-        return not (self.disagree or self.cannot_tell or self.direction_disagrees)
+        return not (self.disagree or self.cannot_tell or self.direction_disagrees or self.doubt)
 
     @property
     def verdict(self):
@@ -80,6 +82,8 @@ class ArgumentReport:
                 f"for one at {list(self.worst_index)}: {_both(self.analytic, self.numeric, self.oracle)}"
                 f"{self._obstacle()}"
             )
+        if not self.direction_disagrees:
+            return f"{self.label}: cannot tell: {self.doubt}"
         agreeing = f"all {self.entries} sampled entries agree, but " if self.entries else ""
         return (
             f"{self.label}: {agreeing}a random direction through all {self.size} "

@@ -9,13 +9,17 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from gradcheck.audit import main
+from gradcheck.audit import course, main
+from gradcheck.audit.command import TestCommand
 from gradcheck.audit.mutations import mutate
+from gradcheck.audit.outcome import SURVIVING, Outcome
+from gradcheck.audit.pytest_command import CannotServeError, pytest_arguments
+from gradcheck.audit.pytest_server import _order
 from gradcheck.audit.reporting import Progress
-from gradcheck.audit.trials import SURVIVING, Outcome
 
 ROOT = Path(__file__).parents[1]
 
@@ -152,6 +156,30 @@ from mine import scale
 
 rng = np.random.default_rng(0)
 gradcheck.check(scale, rng.normal(size=(4, 3)), rng.normal(size=3))
+"""
+
+
+PYTEST = """
+import numpy as np
+import pytest
+from mine import scale
+
+@pytest.fixture(scope="module")
+def inputs():
+    return np.arange(6.0).reshape(2, 3), np.array([2.0, 3.0, 1.0])
+
+def test_shapes(inputs):
+    y, backward = scale(*inputs)
+    assert [g.shape for g in backward(y)] == [(2, 3), (3,)]
+
+@pytest.mark.parametrize("dy", [1.0, 2.0])
+def test_gamma(inputs, dy):
+    x, gamma = inputs
+    y, backward = scale(x, gamma)
+    np.testing.assert_allclose(backward(dy * np.ones_like(y))[1], dy * (x / 2).sum(axis=0))
+
+def test_that_has_nothing_to_do_with_it(tmp_path):
+    assert not list(tmp_path.iterdir())
 """
 
 
@@ -367,7 +395,7 @@ def test_what_no_case_runs_survives(write, capfd):
 
 
 def test_a_mutant_that_never_ends_is_killed_by_the_time_limit(write, tmp_path, monkeypatch):
-    monkeypatch.setattr("gradcheck.audit.command_line.LEAST", 0.5)
+    monkeypatch.setattr("gradcheck.audit.course.LEAST", 0.5)
     write(HANGS)
     found = results(tmp_path, "mine", "-k", "term dropped")
     assert [(result["added"], result["by"]) for result in found["results"]] == [(["pass"], "the time limit")]
@@ -420,6 +448,93 @@ def test_a_test_command_is_scored_by_what_it_notices(write, capfd):
     status, out, _ = audit(capfd, "mine", *picked, "--command", "python tests/random_numbers.py")
     assert status == 0, out
     assert Path("mine.py").read_text() == before
+
+
+def test_one_session_of_pytest_kills_what_the_command_kills_when_it_is_run_for_each_mutant(
+    write, tmp_path, monkeypatch, capfd
+):
+    write(NORM + GOOD)
+    write(PYTEST, "tests/test_mine.py")
+    write("[tool:pytest]\nfilterwarnings = error\n", "setup.cfg")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # which take their time to import
+    chosen = ("mine", "--sample", "6", "--seed", "4", "--draws", "2", "--command", "pytest -q tests")
+    asked = []
+    run = TestCommand.run
+
+    def counted(command, mutants):
+        asked.append([mutant.replacement for mutant in mutants])
+        return run(command, mutants)
+
+    monkeypatch.setattr(TestCommand, "run", counted)
+    in_one = results(tmp_path, *chosen)
+    assert "note:" not in capfd.readouterr().err
+
+    def refused(*_):
+        raise CannotServeError("it is told not to")
+
+    monkeypatch.setattr(course, "tried_in_one_session", refused)
+    anew = results(tmp_path, *chosen)
+    assert "note: the command is run anew for each mutant, which takes longer: it is told not to" in (
+        capfd.readouterr().err
+    )
+    status = [[result["status"] for result in found["results"]] for found in (in_one, anew)]
+    assert status[0] == status[1]
+    assert {"killed", "surviving"} <= set(status[0])
+    # Only what survives the session, and what is not equivalent, is given to the command itself.
+    assert len(asked[0]) == in_one["surviving"] and len(asked[1]) == in_one["surviving"] + in_one["killed"]
+    killers = {result["case"] for result in in_one["results"] if result["status"] == "killed"}
+    assert killers <= {f"tests/test_mine.py::test_{name}" for name in ("shapes", "gamma[1.0]", "gamma[2.0]")}
+
+
+def test_why_there_is_no_single_session_is_said(write, monkeypatch, capfd):
+    write(NORM + GOOD)
+    write(PYTEST, "tests/test_mine.py")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    write(
+        "def pytest_configure(config):\n    config.pluginmanager.register(object(), 'dsession')\n", "tests/conftest.py"
+    )
+    _, _, err = audit(capfd, "mine", "--sample", "1", "--command", "python -m pytest -q tests")
+    assert "note: the command is run anew for each mutant, which takes longer: pytest-xdist runs the tests in" in err
+
+
+def test_tests_that_killed_mutants_of_the_function_come_first_then_the_quickest_that_enter_it():
+    path = Path("mine.py")
+    entered, other = {("mine.py", 3, "backward")}, {("mine.py", 9, "backward")}
+    profile = [(0.5, entered), (0.1, other), (0.3, entered | other), (0.2, entered), (0.1, set())]
+    mutant = SimpleNamespace(path=path, codes=((1, "f"), (3, "backward")))
+    assert _order(profile, mutant, ()) == [3, 2, 0]
+    assert _order(profile, mutant, {2: None, 1: None, 0: None}) == [0, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "command, start, arguments",
+    [
+        ("pytest -x tests", ["pytest"], ["-x", "tests"]),
+        ("/somewhere/bin/py.test", ["/somewhere/bin/py.test"], []),
+        ("python3 -m pytest tests", ["python3", "-m", "pytest"], ["tests"]),
+        ("python -m unittest", None, None),
+        ("make test", None, None),
+    ],
+)
+def test_a_command_that_starts_pytest_is_known_as_one(command, start, arguments):
+    assert pytest_arguments(command.split()) == (start, arguments)
+
+
+def test_what_is_below_a_mutant_stays_at_its_line(write):
+    path = write(
+        "def f(a, b):\n    def backward(dy):\n        c = a * (\n            b\n            + dy\n        )\n"
+        "        if (\n            a\n            or b\n        ):\n            return c\n"
+        "        return (\n            c)\n\n    def last():\n        return 1\n\n    return backward, last\n"
+    )
+    source = path.read_text()
+    made = mutate(path)
+    assert any(mutant.mutated_source.count("\n\n\n") for mutant in made)
+    for mutant in made:
+        below = mutant.mutated_source.splitlines()[mutant.lines[1] :]
+        if mutant.kind != "statement dropped":
+            assert below == source.splitlines()[mutant.lines[1] :], mutant.mutated_source
+        assert mutant.mutated_source.splitlines()[14] == "    def last():"
+        compile(mutant.mutated_source, "mutant", "exec")
 
 
 def test_a_test_command_needs_no_cases_and_then_nothing_is_equivalent(write, capfd):

@@ -179,6 +179,27 @@ def test_what_is_wrong_is_explained_at_the_end_with_status_1(write, capsys):
     assert lines[-1] == "  broken: KeyError: 'no such weights'"
 
 
+UNSAFE = """
+def modulus(x):
+    def backward(dy):
+        return np.sign(x) * dy
+    return np.abs(x), backward
+
+"""
+
+
+def test_what_there_is_to_know_of_how_it_was_checked_is_said_once_for_all_cases_it_holds_for(write, capsys):
+    cases = "".join(f"Case('{name}', lambda rng: Call(modulus, rng.normal(size=3)))," for name in "abcde")
+    write("mine.py", f"{UNSAFE}CASES = [Case('safe', draw), {cases}]")
+    assert main(["mine"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("note: ") == 1
+    assert out.splitlines()[-1] == (
+        "note: a, b, c and 2 more: the complex step does not apply, since the forward pass is not complex-safe: "
+        "for complex arguments y is float64: the imaginary part is dropped on the way"
+    )
+
+
 def test_a_faulty_backward_is_a_row_too(write, capsys):
     write(
         "mine.py", 'CASES = [Case("short", lambda rng: Call(lambda x: (x * 1.0, lambda dy: dy[:1]), np.arange(3.0)))]'

@@ -40,6 +40,15 @@ DIAGNOSES = {
     "squared-error": "equals 1/2 × the truth",
     "relu-zero": "differs only where x is negative",
     "embedding-repeated": "the ids equal to 2",
+    "softmax-diagonal": "dx is dy times the diagonal of the Jacobian alone",
+    "batch-norm-std": "dx has the right terms along axis 0, dy, a constant and a multiple of y, but not the right",
+    "layer-norm-rank": "dx is right for x[0], of 2 dimensions, and wrong for 3",
+    "pre-norm-residual": "dx is right for the dy at index 0 (the first) of axis 0 of y, and wrong for that at index 1",
+    "attention-grouped": "The sum of dk over axis 0 is right: its parts are added at the wrong indices of it",
+    "attention-ring": "dq is right for the dy at indices 0 to 2 of axis 1 of y, and wrong for that at indices 3 to 5",
+    "used-twice": "dx is right once i and j differ",
+    "bugged-sigmoid": "dx equals dy · x (1 − x), and the truth dy · y (1 − y)",
+    "bias-past-tanh": "dbias equals Σ dy over axis 0",
 }
 
 
@@ -70,6 +79,13 @@ def test_gradcheck_fails_the_wrong_version_in_the_arguments_that_are_wrong(exhib
 @pytest.mark.parametrize("name", DIAGNOSES)
 def test_a_page_shows_the_diagnosis(name):
     assert DIAGNOSES[name] in " ".join(page(find(name)).split())
+
+
+@every_exhibit
+def test_what_is_wrong_is_named_on_every_exhibit(exhibit):
+    report = exhibit.examine(wrong=True)
+    named = report.problems or any(argument.diagnosis for argument in report.arguments)
+    assert named or "gradcheck names none" in " ".join(inspect.getdoc(exhibit.function).split())
 
 
 @every_exhibit

@@ -20,8 +20,7 @@ they pass, it *survives*, and shows what they cannot see:
 
 Here the mistakes are those that hand-derived gradients suffer from (the table in gradcheck/audit/mutations.py), made in
 every function named `backward`, and the checks are the module's own cases. `--command "pytest -x -q tests"` scores a
-test command instead, whatever it checks with: mutants are written into copies of the project, never into the project
-itself.
+test command instead, whatever it checks with. The project's own files are never touched: the command runs in copies.
 
 **How to read the score.** It is killed / (killed + surviving). The number of mutants means little; each survivor means
 something, and is worth reading:
@@ -45,6 +44,12 @@ it can spoil, crash or hang nothing else. It is tried on the cases that run the 
 until the first check that fails. A survivor is confirmed in a new Python that imports the mutant as if it were the
 source. A mutant that runs for 20 times as long as the original is killed by the time limit, counted in CPU time where
 the system can, since the machine may be busy.
+
+With `--command` the mutants are compared with the original first, in the module's cases if it has any, and what is
+equivalent is left out. If the command is pytest, it is started once, up to its first test, and every mutant has a
+copy of that process, in which the tests that enter its function are run until one fails: a fraction of a second, where
+the command takes many (gradcheck/audit/pytest_server.py). What survives there, and every mutant if the command is
+another, is given to the command itself, in a copy of the project with the mutant written into it.
 """
 
 from gradcheck.audit.command_line import main

@@ -19,8 +19,9 @@ import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from gradcheck.audit.outcome import BY_COMMAND, BY_TIME, KILLED, SURVIVING, Outcome
+from gradcheck.audit.pytest_command import pytest_arguments
 from gradcheck.audit.sources import read_source
-from gradcheck.audit.trials import BY_COMMAND, BY_TIME, KILLED, SURVIVING, Outcome
 
 SHORTEST_LIMIT = 60.0  # seconds; and PATIENCE times what the command takes without a mutant
 PATIENCE = 10
@@ -44,6 +45,10 @@ class TestCommand:
         self.arguments = shlex.split(command)
         if not self.arguments:
             raise CommandError("the command is empty")
+        start, rest = pytest_arguments(self.arguments)
+        self.is_pytest = start is not None
+        # The first test that fails has said it all.
+        self.until_it_fails = [*start, "-x", *rest] if self.is_pytest else self.arguments
         self.root = Path(root)
         self.files = files
         self.jobs = jobs
@@ -54,7 +59,8 @@ class TestCommand:
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="gradcheck-audit-")
         try:
-            self.copies = [Path(self.folder.name, str(i), self.root.name or "root") for i in range(self.jobs)]
+            folder = os.path.realpath(self.folder.name)
+            self.copies = [Path(folder, str(i), self.root.name or "root") for i in range(self.jobs)]
             for copy in self.copies:
                 shutil.copytree(self.root, copy, ignore=self._not_copied, symlinks=True)
         except BaseException:
@@ -155,31 +161,42 @@ class TestCommand:
 
     def _run(self, copy):
         """Run the command in a copy. Returns (exit status, None if it took too long; what it printed)."""
-        try:
-            process = subprocess.Popen(
-                self.arguments,
-                cwd=copy,
-                env=self._environment(copy),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise CommandError(f"cannot run {self.arguments[0]!r}: {error.strerror}") from error
-        self.running.add(process)
-        if self.stopped:
-            _end(process)
+        process = self.started(
+            self.until_it_fails, copy, self.environment(copy), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         try:
             output, _ = process.communicate(timeout=self.limit)
         except subprocess.TimeoutExpired:
             return None, ""
         finally:
-            _end(process)
-            self.running.discard(process)
+            self.end(process)
         return process.returncode, output.decode("utf-8", "replace")
 
-    def _environment(self, copy):
+    def started(self, arguments, copy, environment, **options):
+        """Start a process in a copy, which `end` will end, or an interruption of the audit."""
+        try:
+            process = subprocess.Popen(
+                arguments,
+                cwd=copy,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                **options,
+            )
+        except OSError as error:
+            raise CommandError(f"cannot run {arguments[0]!r}: {error.strerror}") from error
+        self.running.add(process)
+        if self.stopped:
+            _end(process)
+        return process
+
+    def end(self, process):
+        """End a process that was started, if it still runs, with all that it started in turn."""
+        _end(process)
+        self.running.discard(process)
+
+    def environment(self, copy):
+        """Return the environment variables of a process that is to import a copy of the project."""
         folders = [copy]
         for entry in sys.path:
             entry = Path(os.path.realpath(entry))
@@ -199,7 +216,6 @@ class TestCommand:
 
 
 def _end(process):
-    """End a process that this audit started, with all that it started in turn."""
     if process.poll() is not None:
         return
     with contextlib.suppress(ProcessLookupError):  # it ended this very moment

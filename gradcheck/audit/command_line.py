@@ -7,27 +7,16 @@ import shlex
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
 
 from gradcheck.audit.command import CommandError, TestCommand
+from gradcheck.audit.course import Audit, AuditError, Original
 from gradcheck.audit.mutations import mutate
-from gradcheck.audit.planting import live_functions
-from gradcheck.audit.pool import Pool
+from gradcheck.audit.outcome import EQUIVALENT, KILLED, SURVIVING
 from gradcheck.audit.projects import files_in_memory, package_files
 from gradcheck.audit.reporting import Progress, describe, score, summary, write_json
-from gradcheck.audit.trials import (
-    EQUIVALENT,
-    KILLED,
-    SURVIVING,
-    UNPLANTABLE,
-    Trial,
-    originals,
-)
 from gradcheck.cases import load_cases
 
 ALL_KILLED, SOME_SURVIVE, USAGE = 0, 1, 2
-LEAST = 5.0  # seconds of CPU that a mutant is always allowed, before the time limit kills it
-PATIENCE = 20  # and how many times what the original takes
 
 EPILOG = """\
 Each mutant is one mistake in one place of a function named `backward`: a term dropped, a sign flipped, a transpose
@@ -42,10 +31,6 @@ and counted apart.
 
 Exit status: 0 no mutant survives, 1 some do, 2 nothing could be audited.
 """
-
-
-class AuditError(Exception):
-    """What was asked for cannot be audited; the message says why."""
 
 
 def main(argv=None):
@@ -109,24 +94,18 @@ def _not_negative(text):
 
 def _audit(options, progress, start):
     cases = _load(options)
-    seeds = range(options.draws)
     loaded = files_in_memory(options.target)
-    observed, lines, seconds = originals(cases, seeds, loaded, progress.say)
-    run_lines = set().union(*lines.values())
-    run_files = {path for path, _ in run_lines}
-    in_use = [path for path in loaded if str(path) in run_files]
-    files = package_files(options.target) if options.all or not cases else in_use
-    mutants = _select(options, files)
+    original = Original(options.target, cases, range(options.draws), loaded, progress.say)
+    in_use = [path for path in loaded if str(path) in original.files_run()]
+    mutants = _select(options, package_files(options.target) if options.all or not cases else in_use)
     if options.list:
         progress.clear()
         for mutant in mutants:
             print("\n".join(describe(mutant)))
         print(_count(len(mutants), "mutant"))
         return ALL_KILLED
-    runs_in = [_cases_that_run(mutant, cases, lines) for mutant in mutants]
     jobs = options.jobs or _cores()
-    pool = Pool(jobs, options.target, cases, live_functions(mutants) if cases else {})
-    audit = _Audit(pool, progress, mutants, runs_in, observed, seconds, seeds)
+    audit = Audit(original, mutants, jobs, progress)
     if options.command is None:
         outcomes = audit.by_checks()
     else:
@@ -170,102 +149,6 @@ def _select(options, files):
     return mutants
 
 
-def _cases_that_run(mutant, cases, lines):
-    first, last = mutant.lines
-    wanted = {(str(mutant.path), line) for line in range(first, last + 1)}
-    return [case.name for case in cases if wanted & lines[case.name]]
-
-
-class _Audit:
-    """The course of an audit.
-
-    For each mutant, `runs_in` has the names of the cases that run it; for each case, `seconds` has the CPU time of one
-    forward and two backward passes; `observed` is what the original gave, for each case and seed.
-    """
-
-    def __init__(self, pool, progress, mutants, runs_in, observed, seconds, seeds):
-        self.pool = pool
-        self.progress = progress
-        self.mutants = mutants
-        self.runs_in = runs_in
-        self.observed = observed
-        self.seeds = seeds
-        self.to_look = {name: LEAST + PATIENCE * spent for name, spent in seconds.items()}
-        self.to_check = {}
-
-    def by_checks(self):
-        """Return the Outcome of every mutant, tried on the module's cases."""
-        self._verify({(name, self.seeds[0]) for names in self.runs_in for name in names})
-        outcomes = self._try("trying mutants", range(len(self.mutants)), ask=True)
-        credited = {(outcome.case, outcome.seed) for outcome in outcomes.values() if outcome.case}
-        self._verify({(name, seed) for name, seed in credited if seed != self.seeds[0]})
-        self._confirm(outcomes)
-        return [self._explained(outcomes[i], i, "every check passes") for i in range(len(self.mutants))]
-
-    def _confirm(self, outcomes):
-        """Try survivors again, in a new Python that has never seen the original. A kill there counts."""
-        suspects = [i for i, outcome in outcomes.items() if outcome.status == SURVIVING and self.runs_in[i]]
-        for i, confirmed in self._try("confirming survivors", suspects, ask=True, afresh=True).items():
-            if confirmed.status == KILLED:
-                outcomes[i] = confirmed
-
-    def by_command(self, command):
-        """Return the Outcome of every mutant, tried on a test command; survivors may turn out to be equivalent."""
-        self.progress.say("running the command without a mutant")
-        command.verify()
-        total = len(self.mutants)
-        outcomes = dict(self.progress.follow("trying mutants", command.run(self.mutants), total))
-        survivors = [i for i, outcome in outcomes.items() if outcome.status == SURVIVING and self.runs_in[i]]
-        self.to_check = self.to_look
-        outcomes |= self._try("comparing survivors", survivors, ask=False)
-        return [self._explained(outcomes[i], i, "the command passes") for i in range(total)]
-
-    def _verify(self, draws):
-        """Run checks without a mutant: they must pass, or it would mean nothing that they fail."""
-        draws = sorted(draws)
-        trials = [Trial(None, ((name, seed, 0.0, 3600.0),)) for name, seed in draws]
-        for i, outcome in self.progress.follow("checking without a mutant", self.pool.run(trials), len(trials), False):
-            name, seed = draws[i]
-            self.to_check[name] = max(self.to_check.get(name, 0.0), LEAST + PATIENCE * outcome.seconds)
-            if outcome.status == KILLED:
-                raise AuditError(
-                    f"the check of {name!r} fails without any mutant (seed {seed}), so its failures say nothing: "
-                    f"{outcome.message or outcome.by}"
-                )
-
-    def _try(self, what, indices, ask, afresh=False):
-        """Return {index: Outcome} of mutants tried on all the cases that run them."""
-        indices = list(indices)
-        trials = [self._trial(i, ask, compare=not afresh) for i in indices]
-        outcomes = {}
-        for j, outcome in self.progress.follow(what, self.pool.run(trials, afresh), len(trials)):
-            outcomes[indices[j]] = outcome
-        stubborn = [i for i, outcome in outcomes.items() if outcome.status == UNPLANTABLE]
-        if stubborn:
-            trials = [self._trial(i, ask, compare=True) for i in stubborn]
-            for j, outcome in self.progress.follow(what, self.pool.run(trials, afresh=True), len(trials)):
-                outcomes[stubborn[j]] = outcome
-        return outcomes
-
-    def _trial(self, i, ask, compare):
-        names = sorted(self.runs_in[i], key=lambda name: self.to_check[name])
-        draws = tuple((name, seed, self.to_look[name], self.to_check[name]) for seed in self.seeds for name in names)
-        expected = {key: seen for key, seen in self.observed.items() if key[0] in names} if compare else None
-        return Trial(self.mutants[i], draws, ask, expected)
-
-    def _explained(self, outcome, i, what):
-        """Return an Outcome with a message, if it is a survivor's. What no case runs is not equivalent to anything."""
-        if not self.runs_in[i] and outcome.status in (EQUIVALENT, SURVIVING):
-            reason = "no case runs this statement" if self.observed else f"{what}; without cases, none is equivalent"
-            return replace(outcome, status=SURVIVING, message=reason)
-        if outcome.status != SURVIVING:
-            return outcome
-        where = _list(outcome.differs_in)
-        if outcome.only_varied:
-            where = f"{where} once its inputs have other values than the case draws"
-        return replace(outcome, message=f"{what}, although the gradients differ in {where}")
-
-
 def _report(options, mutants, outcomes, seconds):
     count = Counter(outcome.status for outcome in outcomes)
     judge = shlex.quote(options.command) if options.command else f"the cases of {options.target}"
@@ -291,10 +174,6 @@ def _cpu_seconds():
 
 def _count(n, noun):
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
-def _list(names, most=3):
-    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _cores():

@@ -4,14 +4,17 @@ Where the system can fork, a process begins as a copy of this one, with everythi
 Elsewhere each imports everything anew, which is slow, and otherwise the same.
 """
 
+import contextlib
+import io
 import multiprocessing
 import signal
 import sys
 import time
 import warnings
+from dataclasses import replace
 from multiprocessing.connection import wait
 
-from gradcheck.audit.trials import BY_CRASH, BY_TIME, KILLED, Outcome, run_afresh, run_here
+from gradcheck.audit.outcome import BY_CRASH, BY_EXCEPTION, BY_TIME, KILLED, Outcome
 
 FORKS = sys.platform.startswith("linux")  # macOS has fork too, but its own libraries do not survive it
 TO_START = 120.0  # seconds until a new process must have given a sign of life
@@ -19,22 +22,27 @@ PATIENCE = 20  # a step may take this many times its CPU time by the clock, sinc
 
 
 class Pool:
-    """Runs Trials, `jobs` at a time. `target` is what load_cases takes, `functions` what planted takes."""
+    """Runs tasks in processes of their own, `jobs` at a time.
 
-    def __init__(self, jobs, target, cases, functions):
+    A task is a function and its arguments. It is called as `function(connection, *arguments)`, and hands all that it
+    does to `answer`.
+    """
+
+    def __init__(self, jobs):
         self.jobs = jobs
-        self.target = target
-        self.cases = cases
-        self.functions = functions
 
-    def run(self, trials, afresh=False):
-        """Yield (index of the trial, Outcome) for each trial, as they end."""
+    def run(self, tasks, afresh=False):
+        """Yield (index of the task, its answer) for each task, as they end. A task is taken only when it can start.
+
+        `afresh`: in a new Python, not in a copy of this one. A process that is killed by its time limit, or crashes,
+        has the Outcome of a mutant that does so for an answer.
+        """
         running = {}
-        waiting = enumerate(trials)
+        waiting = enumerate(tasks)
         try:
             while True:
                 while len(running) < self.jobs and (job := next(waiting, None)) is not None:
-                    connection, process = self._start(job[1], afresh or not FORKS)
+                    connection, process = _start(*job[1], afresh)
                     running[connection] = [job[0], process, time.monotonic() + TO_START]
                 if not running:
                     return
@@ -42,47 +50,71 @@ class Pool:
                 ready = wait(list(running), timeout)
                 for connection in list(running):
                     index, process, deadline = running[connection]
-                    outcome = None
+                    answered = None
                     if connection in ready:
-                        outcome = self._receive(connection, process, running[connection])
+                        answered = _receive(connection, process, running[connection])
                     elif time.monotonic() > deadline:
                         process.kill()
-                        outcome = Outcome(KILLED, BY_TIME)
-                    if outcome is not None:
+                        answered = Outcome(KILLED, BY_TIME)
+                    if answered is not None:
                         del running[connection]
                         connection.close()
                         process.join()
-                        yield index, outcome
+                        yield index, answered
         finally:
             for connection, (_, process, _) in running.items():
                 process.kill()
                 process.join()
                 connection.close()
 
-    def _start(self, trial, afresh):
-        context = multiprocessing.get_context("spawn" if afresh else "fork")
-        ours, theirs = context.Pipe(duplex=False)
-        if afresh:
-            process = context.Process(target=run_afresh, args=(theirs, trial, self.target))
-        else:
-            process = context.Process(target=run_here, args=(theirs, trial, self.cases, self.functions))
-        with warnings.catch_warnings():
-            # Python warns of forking with threads. Those of a BLAS, the usual ones, stop before it and start after it.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            process.start()
-        theirs.close()
-        return ours, process
 
-    def _receive(self, connection, process, entry):
-        """Return the Outcome if there is one now, or None after a sign of life."""
+def answer(connection, attempt):
+    """Send what `attempt(alive)` returns through a connection. To be run in a process of the Pool's.
+
+    `alive(seconds)` is called before each step with the CPU time that it may take. It tells the Pool, and ends this
+    process once it has used more, where the system can see to it.
+    """
+    if hasattr(signal, "SIGPROF"):
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+
+    def alive(seconds):
+        connection.send(float(seconds))
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_PROF, seconds)
+
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
-            message = connection.recv()
-        except EOFError:
-            process.join()
-            if hasattr(signal, "SIGPROF") and process.exitcode == -signal.SIGPROF:
-                return Outcome(KILLED, BY_TIME)
-            return Outcome(KILLED, BY_CRASH, message=f"exit status {process.exitcode}")
-        if isinstance(message, Outcome):
-            return message
-        entry[2] = time.monotonic() + PATIENCE * message + TO_START
-        return None
+            answered = attempt(alive)
+        except BaseException as error:  # SystemExit, MemoryError: a mutant may do anything
+            answered = Outcome(KILLED, BY_EXCEPTION, message=f"{type(error).__name__}: {error}")
+    if isinstance(answered, Outcome):
+        answered = replace(answered, seconds=time.process_time())
+    connection.send(answered)
+    connection.close()
+
+
+def _start(function, arguments, afresh):
+    context = multiprocessing.get_context("spawn" if afresh else "fork")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=function, args=(theirs, *arguments))
+    with warnings.catch_warnings():
+        # Python warns of forking with threads. Those of a BLAS, the usual ones, stop before it and start after it.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
+    theirs.close()
+    return ours, process
+
+
+def _receive(connection, process, entry):
+    """Return the answer if there is one now, or None after a sign of life."""
+    try:
+        message = connection.recv()
+    except EOFError:
+        process.join()
+        if hasattr(signal, "SIGPROF") and process.exitcode == -signal.SIGPROF:
+            return Outcome(KILLED, BY_TIME)
+        return Outcome(KILLED, BY_CRASH, message=f"exit status {process.exitcode}")
+    if not isinstance(message, float):
+        return message
+    entry[2] = time.monotonic() + PATIENCE * message + TO_START
+    return None

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 
-from gradcheck.audit.trials import EQUIVALENT, KILLED, SURVIVING
+from gradcheck.audit.outcome import EQUIVALENT, KILLED, SURVIVING
 
 EVERY = 10.0  # seconds between lines of progress where there is no terminal
 
@@ -33,6 +33,11 @@ class Progress:
         else:
             sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+
+    def note(self, text):
+        """Say something that stays."""
+        self.clear()
+        print(f"note: {text}", file=sys.stderr, flush=True)
 
     def clear(self):
         """Take the line away from the terminal."""

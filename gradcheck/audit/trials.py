@@ -16,9 +16,7 @@ the largest entry), their shapes and dtypes, and what both do to dy, the argumen
 """
 
 import contextlib
-import dataclasses
 import functools
-import io
 import itertools
 import os
 import signal
@@ -29,42 +27,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradcheck import checking
+from gradcheck.audit.outcome import (
+    BY_EXCEPTION,
+    BY_GRADIENT,
+    EQUIVALENT,
+    KILLED,
+    SURVIVING,
+    UNPLANTABLE,
+    Outcome,
+)
 from gradcheck.audit.planting import PlantingError, plant_at_import, planted
+from gradcheck.audit.pool import answer
 from gradcheck.call import Call, parameters_of
 from gradcheck.cases import check_case, load_cases
+from gradcheck.checking import check_call
 from gradcheck.parameters import clear_gradients
 from gradcheck.report import GradientError
 
 SAME = 1e-12
 FEW, FEW_ATOL = 2, 1e-8
 VARIATIONS = ("scaled", "shifted")
-KILLED, EQUIVALENT, SURVIVING, UNPLANTABLE = "killed", "equivalent", "surviving", "unplantable"
-BY_GRADIENT, BY_EXCEPTION, BY_TIME, BY_CRASH, BY_COMMAND = (
-    "a wrong gradient",
-    "an exception",
-    "the time limit",
-    "a crash",
-    "the command",
-)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a mutant: its status; what killed it, with which case and seed; or where its gradients differ.
-
-    `only_varied` says that they differ only on inputs that no case draws.
-    `seconds` is the CPU time that it took.
-    """
-
-    status: str
-    by: str = ""
-    case: str = ""
-    seed: int = 0
-    message: str = ""
-    differs_in: tuple = ()
-    only_varied: bool = False
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -236,11 +218,12 @@ def ask(case, seed):
 
     A wrong gradient is most often wrong everywhere. So the check is first run on a few entries of each argument, the
     same check with less to compare and no stricter (on a whole model ten times as fast), and in full only when those
-    are right.
+    are right. What is wrong with a gradient takes longer to say than that it is wrong, and is not asked.
     """
     try:
-        checking.check_call(case.call(np.random.default_rng(seed)), seed=seed, max_entries=FEW, atol=FEW_ATOL)
-        check_case(case, seed=seed)
+        few = case.call(np.random.default_rng(seed))
+        check_call(few, seed=seed, max_entries=FEW, atol=FEW_ATOL, diagnose=False)
+        check_case(case, seed=seed, diagnose=False)
     except GradientError as error:
         return Outcome(KILLED, BY_GRADIENT, case.name, seed, " ".join(str(error).split()))
     except Exception as error:
@@ -248,21 +231,11 @@ def ask(case, seed):
     return None
 
 
-def without_diagnosis(comparison, findings):
-    """Stand in for the diagnosis of a wrong gradient, which takes longer than to find that it is wrong."""
-    return [""] * len(findings)
-
-
-def allow(seconds):
-    """End this process once it has used that many more seconds of CPU time, where the system can see to it."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_PROF, seconds)
-
-
 def run_here(connection, trial, cases, functions):
     """Try a mutant in a forked process, where everything is in memory."""
     functions = None if trial.mutant is None else functions
-    _run(connection, lambda alive: try_mutant(trial, cases, functions, alive))
+    _settle()
+    answer(connection, lambda alive: try_mutant(trial, cases, functions, alive))
 
 
 def run_afresh(connection, trial, target):
@@ -273,25 +246,11 @@ def run_afresh(connection, trial, target):
             plant_at_import(trial.mutant)
         return try_mutant(trial, load_cases(target), None, alive)
 
-    _run(connection, attempt)
+    _settle()
+    answer(connection, attempt)
 
 
-def _run(connection, attempt):
-    """Send the Outcome of an attempt through a connection, and before each step the seconds it may take."""
-    checking.diagnose = without_diagnosis  # in this process only, which ends with the trial
+def _settle():
+    """Make this process, which is a mutant's, quiet."""
     warnings.simplefilter("ignore")  # a mutant may divide by zero; whether that is wrong, its gradient tells
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
-    if hasattr(signal, "SIGPROF"):
-        signal.signal(signal.SIGPROF, signal.SIG_DFL)
-
-    def alive(seconds):
-        connection.send(seconds)
-        allow(seconds)
-
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        try:
-            outcome = attempt(alive)
-        except BaseException as error:  # SystemExit, MemoryError: a mutant may do anything
-            outcome = Outcome(KILLED, BY_EXCEPTION, message=f"{type(error).__name__}: {error}")
-    connection.send(dataclasses.replace(outcome, seconds=time.process_time()))
-    connection.close()

@@ -13,6 +13,13 @@ import numpy as np
 
 from gradcheck.diagnosis.arrangement import exchanged, matrix_not_transposed, operand_not_transposed, rearranged
 from gradcheck.diagnosis.evidence import Evidence
+from gradcheck.diagnosis.formulas import derivative_at_the_wrong_place, factors_wrong
+from gradcheck.diagnosis.places import (
+    right_once_indices_differ,
+    right_when_summed,
+    right_with_an_axis_less,
+    wrong_through_a_part_of_y,
+)
 from gradcheck.diagnosis.rebinding import captured_name_rebound
 from gradcheck.diagnosis.slices import wrong_on_a_slice
 from gradcheck.diagnosis.terms import (
@@ -42,6 +49,7 @@ HYPOTHESES = (
     rearranged,
     wrong_on_a_slice,
     equals_dy,
+    derivative_at_the_wrong_place,
     only_the_diagonal,
     summed_over_the_wrong_axis,
     factor_missing,
@@ -51,6 +59,11 @@ HYPOTHESES = (
     multiple_missing,
     right_once_all_ones,
     not_linear_in_dy,
+    right_once_indices_differ,
+    right_when_summed,
+    wrong_through_a_part_of_y,
+    right_with_an_axis_less,
+    factors_wrong,
 )
 
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 
-from gradcheck.contract import gradients_of
+from gradcheck.complex_step import ComplexStep
+from gradcheck.contract import arguments_of, gradients_of
 from gradcheck.judgement import CANNOT_TELL, KINK
 
+HOLDS = 1e-10  # to which the adjoint identity holds, of Σ|dx v|
 EXACT = 1e-9  # relative to the largest entry: far above the complex step's rounding, far below any mistake
 APPROXIMATE = 1e-7  # likewise, of central differences
 
@@ -20,7 +22,7 @@ class Evidence:
         self.label = finding.argument.label
         self.array = finding.argument.array
         self.is_parameter = finding.argument.parameter is not None
-        self.is_wrong = not finding.is_right
+        self.is_wrong = finding.is_wrong
         self.given = finding.gradient
         self.dy = comparison.dy
         self.y = comparison.y
@@ -94,8 +96,65 @@ class Evidence:
             if array.flags.writeable:
                 array[...] = before
 
+    def is_right_for(self, call):
+        """Whether this argument's gradient is right on a Call like the original, on other inputs or options.
+
+        Told by the adjoint identity, for a new dy. False too where the function will not have them, or it is all zero.
+        """
+        try:
+            arguments = arguments_of(call)
+            y = np.array(call.evaluate()[0])
+            dy = np.random.default_rng(1).standard_normal(y.shape)
+            given = gradients_of(call, arguments, dy)[self.position]
+            v = np.random.default_rng(0).standard_normal(given.shape)
+            exact = float(np.sum(dy * ComplexStep(call, arguments, y).along({self.position: v})))
+        except Exception:  # as in `again`; NotComplexSafe is one of them
+            return False
+        return bool(given.any() and abs(np.vdot(given, v) - exact) <= HOLDS * np.sum(np.abs(given * v)))
+
 
 def joined(words):
     """Return `a`, `a and b`, `a, b and c`."""
     words = list(words)
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def listed(indices, n):
+    """Return `index 2 (the last)`, `indices 0 to 3` or `indices 0, 2` for some indices of an axis of length n."""
+    first, last = int(indices[0]), int(indices[-1])
+    if len(indices) == 1:
+        return f"index {first}" + (" (the last)" if first == n - 1 else " (the first)" if first == 0 else "")
+    if last - first + 1 == len(indices):
+        return f"indices {first} to {last}"
+    return f"indices {', '.join(map(str, indices))}"
+
+
+def profiles(evidence, axis):
+    """Yield (name, array) that an error may be a multiple of: y, exp y, each input, and each input centred."""
+    shape = evidence.given.shape
+    if evidence.y.shape == shape:
+        yield "y", evidence.y
+        yield "exp(y)", np.exp(evidence.y)
+    for name, array in evidence.arrays():
+        try:
+            p = np.broadcast_to(array, shape)
+        except ValueError:
+            continue
+        yield name, p
+        yield f"{name} − mean({name})", p - p.mean(axis=axis, keepdims=True)
+
+
+def fits(evidence, array, columns, axis):
+    """Whether an array of the gradient's shape is, line by line along the axis, a linear combination of the columns."""
+    lines = np.moveaxis(array, axis, -1)
+    basis = np.stack([np.moveaxis(np.broadcast_to(c, evidence.given.shape), axis, -1) for c in columns], axis=-1)
+    if not np.all(np.isfinite(basis)) or not basis.any():
+        return False
+    fitted = (basis @ (np.linalg.pinv(basis) @ lines[..., None]))[..., 0]
+    return evidence.same(np.moveaxis(fitted, -1, axis), array)
+
+
+def axes_of(axes):
+    """Return `axis 1` or `axes 0 and 2`."""
+    axes = sorted(axes)
+    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {joined(map(str, axes))}"

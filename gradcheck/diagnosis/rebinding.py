@@ -7,6 +7,7 @@ around it?
 """
 
 import ast
+import functools
 import linecache
 import types
 
@@ -42,9 +43,7 @@ def _closures(function, seen):
 
 def _rebinding(code):
     """Return (name, line) of the first assignment to a free variable of this code after its definition, or None."""
-    tree = _parsed(code.co_filename)
-    if tree is None:
-        return None
+    tree = _parsed("".join(linecache.getlines(code.co_filename)))
     for outer in ast.walk(tree):
         if isinstance(outer, (ast.FunctionDef, ast.AsyncFunctionDef)):
             for inner in _own_nodes(outer):
@@ -76,9 +75,10 @@ def _starts_at(node, code):
     return node.lineno == code.co_firstlineno and name == code.co_name
 
 
-def _parsed(filename):
-    source = "".join(linecache.getlines(filename))
+@functools.lru_cache(maxsize=32)
+def _parsed(source):
+    """Return the syntax tree of a source text, of nothing where it is none. A check asks for one file many times."""
     try:
-        return ast.parse(source) if source else None
+        return ast.parse(source)
     except SyntaxError:
-        return None
+        return ast.parse("")

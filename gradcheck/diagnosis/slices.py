@@ -9,6 +9,8 @@ import itertools
 
 import numpy as np
 
+from gradcheck.diagnosis.evidence import listed
+
 
 def wrong_on_a_slice(evidence):
     """Say where alone the gradient is wrong, and what it is there if that is simple."""
@@ -76,7 +78,7 @@ def _box(evidence, wrong):
             selected = np.zeros(n, dtype=bool)
             selected[touched] = True
             place &= selected.reshape([-1 if k == axis else 1 for k in range(len(shape))])
-            texts.append(f"at {_listed(touched, n)} of axis {axis}")
+            texts.append(f"at {listed(touched, n)} of axis {axis}")
     if texts:
         yield " and ".join(texts), place
 
@@ -131,12 +133,3 @@ def _rows(rows, shape):
     selected = np.zeros(shape[0], dtype=bool)
     selected[rows] = True
     return np.broadcast_to(selected.reshape((-1,) + (1,) * (len(shape) - 1)), shape)
-
-
-def _listed(indices, n):
-    first, last = int(indices[0]), int(indices[-1])
-    if len(indices) == 1:
-        return f"index {first}" + (" (the last)" if first == n - 1 else " (the first)" if first == 0 else "")
-    if last - first + 1 == len(indices):
-        return f"indices {first} to {last}"
-    return f"indices {', '.join(map(str, indices))}"

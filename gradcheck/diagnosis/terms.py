@@ -8,8 +8,8 @@ import itertools
 
 import numpy as np
 
-from gradcheck.complex_step import ComplexStep, NotComplexSafe
-from gradcheck.diagnosis.evidence import joined
+from gradcheck.complex_step import NotComplexSafe
+from gradcheck.diagnosis.evidence import axes_of, fits, profiles
 
 
 def equals_dy(evidence):
@@ -35,9 +35,11 @@ def summed_over_the_wrong_axis(evidence):
             if evidence.known.sum() > 1 and evidence.same(evidence.given, total):
                 for right, true_total in sums:
                     if right != axes and evidence.same(evidence.truth, true_total):
-                        return f"{evidence.label} sums {text} over {_axes(axes)}, and the truth over {_axes(right)}"
+                        return f"{evidence.label} sums {text} over {axes_of(axes)}, and the truth over {axes_of(right)}"
                 if text == "dy":
-                    return f"{evidence.label} equals Σ dy over {_axes(axes)}: the derivative on the way to y is skipped"
+                    return (
+                        f"{evidence.label} equals Σ dy over {axes_of(axes)}: the derivative on the way to y is skipped"
+                    )
     return None
 
 
@@ -70,11 +72,11 @@ def mean_not_removed(evidence):
     for axes in _axis_sets(given.shape):
         mean = given.mean(axis=axes, keepdims=True)
         if evidence.same(given - mean, evidence.truth):
-            return f"the mean over {_axes(axes)} is not removed: the truth equals {label} − mean({label})"
+            return f"the mean over {axes_of(axes)} is not removed: the truth equals {label} − mean({label})"
     error = evidence.error
     for axes in _axis_sets(given.shape):
         if evidence.same(error, error.mean(axis=axes, keepdims=True)):
-            return f"{label} is off by a constant along {_axes(axes)}: a sum or mean over it is missing or wrong"
+            return f"{label} is off by a constant along {axes_of(axes)}: a sum or mean over it is missing or wrong"
     return None
 
 
@@ -87,17 +89,17 @@ def multiple_missing(evidence):
         if len(axes) > 1:
             continue
         (axis,) = axes
-        for name, p in _profiles(evidence, axis):
-            if _fits(evidence, [p], axis) and given.shape[axis] > 1:
+        for name, p in profiles(evidence, axis):
+            if fits(evidence, evidence.error, [p], axis) and given.shape[axis] > 1:
                 return (
-                    f"{label} is off by a multiple of {name} along {_axes(axes)}: a term {name} · Σ over it is missing "
-                    "or wrong"
+                    f"{label} is off by a multiple of {name} along {axes_of(axes)}: a term {name} · Σ over it is "
+                    "missing or wrong"
                 )
-        for name, p in _profiles(evidence, axis):
-            if given.shape[axis] > 3 and _fits(evidence, [np.ones_like(p), p], axis):
+        for name, p in profiles(evidence, axis):
+            if given.shape[axis] > 3 and fits(evidence, evidence.error, [np.ones_like(p), p], axis):
                 return (
-                    f"{label} is off by a constant and a multiple of {name} along {_axes(axes)}: the terms with means "
-                    "over it are missing or wrong"
+                    f"{label} is off by a constant and a multiple of {name} along {axes_of(axes)}: the terms with "
+                    "means over it are missing or wrong"
                 )
     return None
 
@@ -116,13 +118,13 @@ def right_once_all_ones(evidence):
         before = array.copy()
         try:
             array[...] = 1
-            if _is_right(evidence):
+            if evidence.is_right_for(comparison.call):
                 one = "True" if array.dtype.kind == "b" else "1"
                 return (
                     f"{evidence.label} is right once {name} is {one} everywhere: {name} is ignored, or stands in the "
                     "wrong place"
                 )
-        except (ValueError, NotComplexSafe):
+        except ValueError:  # read-only
             continue
         finally:
             if array.flags.writeable:
@@ -147,44 +149,6 @@ def only_the_diagonal(evidence):
     return None
 
 
-def _is_right(evidence):
-    """Whether, for what the arrays hold now, the adjoint identity holds for this argument."""
-    comparison = evidence.comparison
-    given = evidence.again()
-    if given is None or not given.any():
-        return False
-    v = np.random.default_rng(0).standard_normal(given.shape)
-    y = np.array(comparison.call.evaluate()[0])
-    step = ComplexStep(comparison.call, comparison.arguments, y)
-    exact = float(np.sum(comparison.dy * step.along({evidence.position: v})))
-    return abs(np.vdot(given, v) - exact) <= 1e-10 * np.sum(np.abs(given * v))
-
-
-def _profiles(evidence, axis):
-    """Yield (name, array) that an error may be a multiple of: y, exp y, each input, and each input centred."""
-    shape = evidence.given.shape
-    if evidence.y.shape == shape:
-        yield "y", evidence.y
-        yield "exp(y)", np.exp(evidence.y)
-    for name, array in evidence.arrays():
-        try:
-            p = np.broadcast_to(array, shape)
-        except ValueError:
-            continue
-        yield name, p
-        yield f"{name} − mean({name})", p - p.mean(axis=axis, keepdims=True)
-
-
-def _fits(evidence, columns, axis):
-    """Whether the error, line by line along the axis, is a linear combination of the columns."""
-    error = np.moveaxis(evidence.error, axis, -1)
-    basis = np.stack([np.moveaxis(np.broadcast_to(c, evidence.given.shape), axis, -1) for c in columns], axis=-1)
-    if not np.all(np.isfinite(basis)) or not basis.any():
-        return False
-    fitted = (basis @ (np.linalg.pinv(basis) @ error[..., None]))[..., 0]
-    return evidence.same(np.moveaxis(fitted, -1, axis), evidence.error)
-
-
 def _ratio(b, a, evidence):
     """Return c if b = c · a at the known entries, at least two of which count; else None."""
     mask = evidence.known
@@ -201,8 +165,3 @@ def _axis_sets(shape):
     axes = [axis for axis in reversed(range(len(shape))) if shape[axis] > 1]
     for n in range(1, len(axes) + 1):
         yield from itertools.combinations(axes, n)
-
-
-def _axes(axes):
-    axes = sorted(axes)
-    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {joined(map(str, axes))}"

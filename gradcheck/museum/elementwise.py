@@ -60,6 +60,37 @@ def it_learns_something(sigmoid):
     assert losses[-1] < losses[0]
 
 
+def gelu_mixed(x, *, wrong):
+    """Forward is the tanh approximation of a GELU. Backward takes one term from it and the other from the exact GELU.
+
+    Each term is right where it comes from. Their sum is the derivative of neither, wrong in the fourth digit. No simple
+    hypothesis fits such an error, and gradcheck names none: it shows that nearly every entry is off, by thousands of
+    times what the oracle may be.
+    """
+    scale = np.sqrt(2 / np.pi)
+    t = np.tanh(scale * (x + 0.044715 * x**3))
+
+    def backward(dy):
+        if wrong:
+            steepness = scale * np.exp(-x * x / 2)
+        else:
+            steepness = scale * (1 + 3 * 0.044715 * x * x) * (1 - t * t)
+        return dy * 0.5 * (1 + t + x * steepness)
+
+    return 0.5 * x * (1 + t), backward
+
+
+def to_three_decimals(gelu):
+    """The gradient of the project's test is compared to three decimals, and the mistake is in the fourth.
+
+    The tolerance was chosen for the approximation, which is no better than that. But its own derivative is exact.
+    """
+    x = np.random.default_rng(0).normal(size=50)
+    dx = gelu(x)[1](np.ones_like(x))
+    numeric = numeric_gradient(lambda x: gelu(x)[0].sum(), x)
+    np.testing.assert_almost_equal(dx, numeric, decimal=3)
+
+
 def relu_of_output(x, *, wrong):
     """The derivative is taken from the output, with ≥. Where the unit is off, its output is exactly 0, and 0 ≥ 0.
 
@@ -307,6 +338,14 @@ EXHIBITS = [
         (Source("uptake/numpynet", "file", "numpynet_common.py", "22236ba"),),
         sigmoid_at_input,
         it_learns_something,
+        lambda rng: ((rng.normal(size=(3, 4)),), {}),
+    ),
+    Exhibit(
+        "gelu-mixed",
+        "A GELU that is differentiated as two functions",
+        (Source("ddbourgin/numpy-ml", "file", "numpy_ml/neural_nets/activations/activations.py", "0f5b1ce"),),
+        gelu_mixed,
+        to_three_decimals,
         lambda rng: ((rng.normal(size=(3, 4)),), {}),
     ),
     Exhibit(

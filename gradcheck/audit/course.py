@@ -1,0 +1,168 @@
+"""The course of an audit: mutants are tried on the cases, or on a test command, and what survives is looked into."""
+
+from dataclasses import replace
+
+from gradcheck.audit.outcome import EQUIVALENT, KILLED, SURVIVING, UNPLANTABLE, Outcome
+from gradcheck.audit.planting import live_functions
+from gradcheck.audit.pool import FORKS, Pool
+from gradcheck.audit.pytest_command import CannotServeError, tried_in_one_session
+from gradcheck.audit.trials import Trial, originals, run_afresh, run_here
+
+LEAST = 5.0  # seconds of CPU that a mutant is always allowed, before the time limit kills it
+PATIENCE = 20  # and how many times what the original takes
+
+
+class AuditError(Exception):
+    """What was asked for cannot be audited; the message says why."""
+
+
+class Original:
+    """What is known of the module without any mutant, for each of its `cases` and each seed of `seeds`.
+
+    `observed` is what its backward passes gave, `lines` the lines of `files` that each case runs, `seconds` the CPU
+    time of one forward and two backward passes.
+    """
+
+    def __init__(self, target, cases, seeds, files, say):
+        self.target = target
+        self.cases = cases
+        self.seeds = seeds
+        self.observed, self.lines, self.seconds = originals(cases, seeds, files, say)
+
+    def files_run(self):
+        """Return the names of all files of which some case runs a line."""
+        return {path for lines in self.lines.values() for path, _ in lines}
+
+    def cases_that_run(self, mutant):
+        """Return the names of the cases that run the statement in which the mutant is."""
+        first, last = mutant.lines
+        wanted = {(str(mutant.path), line) for line in range(first, last + 1)}
+        return [case.name for case in self.cases if wanted & self.lines[case.name]]
+
+
+class Audit:
+    """An audit of some mutants of an Original, `jobs` at a time."""
+
+    def __init__(self, original, mutants, jobs, progress):
+        self.original = original
+        self.mutants = mutants
+        self.pool = Pool(jobs)
+        self.jobs = jobs
+        self.progress = progress
+        self.runs_in = [original.cases_that_run(mutant) for mutant in mutants]
+        self.functions = live_functions(mutants) if original.cases else {}
+        self.to_look = {name: LEAST + PATIENCE * spent for name, spent in original.seconds.items()}
+        self.to_check = {}
+
+    def by_checks(self):
+        """Return the Outcome of every mutant, tried on the module's cases."""
+        first = self.original.seeds[0]
+        self._verify({(name, first) for names in self.runs_in for name in names})
+        outcomes = self._try("trying mutants", range(len(self.mutants)), ask=True)
+        credited = {(outcome.case, outcome.seed) for outcome in outcomes.values() if outcome.case}
+        self._verify({(name, seed) for name, seed in credited if seed != first})
+        self._confirm(outcomes)
+        return [self._explained(outcomes[i], i, "every check passes") for i in range(len(self.mutants))]
+
+    def _confirm(self, outcomes):
+        """Try survivors again, in a new Python that has never seen the original. A kill there counts."""
+        suspects = [i for i, outcome in outcomes.items() if outcome.status == SURVIVING and self.runs_in[i]]
+        for i, confirmed in self._try("confirming survivors", suspects, ask=True, afresh=True).items():
+            if confirmed.status == KILLED:
+                outcomes[i] = confirmed
+
+    def by_command(self, command):
+        """Return the Outcome of every mutant, tried on a TestCommand.
+
+        What the cases show to be equivalent is left out: no test can tell it from the original. The rest is given to
+        one session of pytest, if that is the command, and what passes there to the command itself.
+        """
+        self.progress.say("running the command without a mutant")
+        command.verify()
+        self.to_check = self.to_look  # no check is asked
+        everything = range(len(self.mutants))
+        compared = self._try("comparing with the original", [i for i in everything if self.runs_in[i]], ask=False)
+        left = [i for i in everything if i not in compared or compared[i].status != EQUIVALENT]
+        killed = self._killed_in_one_session(command, left) if command.is_pytest and left else {}
+        left = [i for i in left if i not in killed]
+        killed |= self._killed("running the command", left, command.run(self._chosen(left)))
+        outcomes = {i: Outcome(SURVIVING) for i in left}
+        for i, seen in compared.items():
+            outcomes[i] = seen if seen.status == EQUIVALENT else replace(seen, status=SURVIVING)
+        outcomes |= killed
+        return [self._explained(outcomes[i], i, "the command passes") for i in everything]
+
+    def _killed_in_one_session(self, command, indices):
+        """Return {index: Outcome} of the mutants that a test of a pytest session kills."""
+        try:
+            return self._killed("trying mutants", indices, tried_in_one_session(command, self._chosen(indices)))
+        except CannotServeError as reason:
+            self.progress.note(f"the command is run anew for each mutant, which takes longer: {reason}")
+            return {}
+
+    def _killed(self, what, indices, results):
+        """Return {index: Outcome} of those that `results` call killed; they count within `indices`."""
+        found = self.progress.follow(what, results, len(indices))
+        return {indices[j]: outcome for j, outcome in found if outcome.status == KILLED}
+
+    def _chosen(self, indices):
+        return [self.mutants[i] for i in indices]
+
+    def _verify(self, draws):
+        """Run checks without a mutant: they must pass, or it would mean nothing that they fail."""
+        draws = sorted(draws)
+        trials = [Trial(None, ((name, seed, 0.0, 3600.0),)) for name, seed in draws]
+        for i, outcome in self.progress.follow("checking without a mutant", self._run(trials), len(trials), False):
+            name, seed = draws[i]
+            self.to_check[name] = max(self.to_check.get(name, 0.0), LEAST + PATIENCE * outcome.seconds)
+            if outcome.status == KILLED:
+                raise AuditError(
+                    f"the check of {name!r} fails without any mutant (seed {seed}), so its failures say nothing: "
+                    f"{outcome.message or outcome.by}"
+                )
+
+    def _run(self, trials, afresh=False):
+        """Yield (index of the Trial, Outcome) of each."""
+        if afresh or not FORKS:
+            return self.pool.run([(run_afresh, (trial, self.original.target)) for trial in trials], afresh=True)
+        return self.pool.run([(run_here, (trial, self.original.cases, self.functions)) for trial in trials])
+
+    def _try(self, what, indices, ask, afresh=False):
+        """Return {index: Outcome} of mutants tried on all the cases that run them."""
+        indices = list(indices)
+        trials = [self._trial(i, ask, compare=not afresh) for i in indices]
+        outcomes = {}
+        for j, outcome in self.progress.follow(what, self._run(trials, afresh), len(trials)):
+            outcomes[indices[j]] = outcome
+        stubborn = [i for i, outcome in outcomes.items() if outcome.status == UNPLANTABLE]
+        if stubborn:
+            trials = [self._trial(i, ask, compare=True) for i in stubborn]
+            for j, outcome in self.progress.follow(what, self._run(trials, afresh=True), len(trials)):
+                outcomes[stubborn[j]] = outcome
+        return outcomes
+
+    def _trial(self, i, ask, compare):
+        names = sorted(self.runs_in[i], key=lambda name: self.to_check[name])
+        seeds, observed = self.original.seeds, self.original.observed
+        draws = tuple((name, seed, self.to_look[name], self.to_check[name]) for seed in seeds for name in names)
+        expected = {key: seen for key, seen in observed.items() if key[0] in names} if compare else None
+        return Trial(self.mutants[i], draws, ask, expected)
+
+    def _explained(self, outcome, i, what):
+        """Return an Outcome with a message, if it is a survivor's. What no case runs is not equivalent to anything."""
+        if not self.runs_in[i] and outcome.status in (EQUIVALENT, SURVIVING):
+            without = f"{what}; without cases, none is equivalent"
+            reason = "no case runs this statement" if self.original.cases else without
+            return replace(outcome, status=SURVIVING, message=reason)
+        if outcome.status != SURVIVING:
+            return outcome
+        if not outcome.differs_in:
+            return replace(outcome, message=f"{what}, although it is {outcome.by} that ends the cases")
+        where = _listed(outcome.differs_in)
+        if outcome.only_varied:
+            where = f"{where} once its inputs have other values than the case draws"
+        return replace(outcome, message=f"{what}, although the gradients differ in {where}")
+
+
+def _listed(names, most=3):
+    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,46 @@
+"""One mistake in one place of a source file, kept as an edit of its text."""
+
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One mistake in one place: the characters `start` to `end` of the file at `path` become `replacement`.
+
+    `source` is the whole text of the file, as it was read before anything ran: it may be edited meanwhile.
+    `codes` are (first line, name) of the code objects that it changes, outermost first; `lines` the first and last line
+    of the statement it is in: unless one of them is run, it cannot matter.
+    """
+
+    path: Path
+    source: str = field(repr=False)
+    function: str
+    codes: tuple
+    kind: str
+    line: int
+    lines: tuple
+    start: int
+    end: int
+    replacement: str
+
+    @property
+    def mutated_source(self):
+        """The text of the file with the mistake in it. Every statement below begins at the line where it did."""
+        lost = self.source.count("\n", self.start, self.end) - self.replacement.count("\n")
+        last = max(self.lines[1], self.source.count("\n", 0, self.end) + 1)  # of the statement
+        below = sum(map(len, self.source.splitlines(keepends=True)[:last]))
+        rest = self.source[self.end : below]
+        return self.source[: self.start] + self.replacement + rest + "\n" * lost + self.source[below:]
+
+    def difference(self):
+        """Return the lines (removed, added) that differ, without their common indentation."""
+        source = self.source
+        first = source.rfind("\n", 0, self.start) + 1
+        last = source.find("\n", self.end)
+        last = len(source) if last < 0 else last
+        before, after = source[first:last], source[first : self.start] + self.replacement + source[self.end : last]
+        both = textwrap.dedent(f"{before}\n{after}").splitlines()
+        n = len(before.splitlines())
+        return both[:n], both[n:]

@@ -1,0 +1,111 @@
+"""`python -m gradcheck curve`: its arguments, and the lesson that it gives without any."""
+
+import argparse
+import difflib
+import sys
+from dataclasses import replace
+
+import numpy as np
+
+from gradcheck.call import Call
+from gradcheck.cases import Case, load_cases
+from gradcheck.curve.drawing import draw
+from gradcheck.curve.measurement import measure
+from gradcheck.curve.picture import save
+from gradcheck.report import GradientError
+
+OK, WRONG, USAGE = 0, 1, 2
+
+
+def softmax(x, *, wrong=False):
+    """Softmax over the last axis; `wrong`: differentiated as if it worked on each entry by itself."""
+    e = np.exp(x - x.real.max(axis=-1, keepdims=True))
+    y = e / e.sum(axis=-1, keepdims=True)
+
+    def backward(dy):
+        if wrong:
+            return dy * y * (1 - y)
+        return y * (dy - (dy * y).sum(axis=-1, keepdims=True))
+
+    return y, backward
+
+
+LESSON = [
+    Case("softmax, right", lambda rng: Call(softmax, 2 * rng.normal(size=(3, 5)))),
+    Case("softmax without its sum, wrong", lambda rng: Call(softmax, 2 * rng.normal(size=(3, 5)), wrong=True)),
+]
+
+
+def main(argv=None):
+    """Run `python -m gradcheck curve` and return its exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        cases = LESSON if arguments.target is None else [_select(arguments.target)]
+        curves = [
+            replace(
+                measure(case.call(np.random.default_rng(arguments.seed)), arguments.argument, arguments.seed),
+                name=case.name,
+            )
+            for case in cases
+        ]
+        if arguments.out is not None:
+            _save(curves, arguments.out)
+    except (ImportError, LookupError, TypeError, ValueError, OSError, GradientError) as error:
+        print(f"gradcheck curve: {error}", file=sys.stderr)
+        return USAGE
+    print("\n\n\n".join(draw(curve) for curve in curves))
+    if arguments.out is not None:
+        print(f"\n  The picture is in {arguments.out}.")
+    if arguments.target is None:
+        return OK
+    return WRONG if curves[0].verdict == "wrong" else OK
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m gradcheck curve",
+        description="Draw the error of numerical derivatives against their step: truncation on one side, rounding on "
+        "the other, and the flat line of a wrong gradient.",
+        epilog="Exit status: 0, or 1 if the curve of TARGET is the flat line of a wrong gradient, or 2 if there was "
+        "nothing to draw.",
+    )
+    parser.add_argument(
+        "target",
+        metavar="TARGET",
+        nargs="?",
+        help="MODULE:CASE, as for `python -m gradcheck`, or a MODULE with one case; left out: softmax, right and wrong",
+    )
+    parser.add_argument("--argument", metavar="NAME", help="move this argument or parameter alone (default: all)")
+    parser.add_argument("--out", metavar="FILE", help="save a picture as well, a PNG (needs matplotlib)")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="decides all that is random (default: 0)")
+    return parser
+
+
+def _seed(text):
+    seed = int(text)
+    if seed < 0:
+        raise argparse.ArgumentTypeError(f"a seed is 0 or more, not {seed}")
+    return seed
+
+
+def _select(target):
+    module, _, name = target.partition(":")
+    cases = {case.name: case for case in load_cases(module)}
+    if not name and len(cases) == 1:
+        return next(iter(cases.values()))
+    if not name:
+        raise LookupError(f"{module} has {len(cases)} cases; name one, as in '{module}:{next(iter(cases))}'")
+    if name not in cases:
+        near = difflib.get_close_matches(name, cases, n=1, cutoff=0.0)[0]
+        raise LookupError(f"{module} has no case {name!r}; the nearest is {near!r}")
+    return cases[name]
+
+
+def _save(curves, path):
+    try:
+        save(curves, path)
+    except ImportError as error:
+        raise ImportError(
+            "a picture needs matplotlib, which is not installed: install it with pip install matplotlib, "
+            "or leave out --out to have the curve in the terminal"
+        ) from error

@@ -1,0 +1,219 @@
+"""The derivative along one direction by three methods and many steps, beside what the backward pass says of it.
+
+Move all inputs (and parameters) of a function by t along a random direction v, and let L(t) = ⟨dy, y(x + t v)⟩. The
+backward pass says that L′(0) = ⟨dx, v⟩. So do, each with its own error,
+
+    forward differences    (L(h) − L(0)) / h           = L′ + h/2 · L″ + …           (1)
+    central differences    (L(h) − L(−h)) / 2h         = L′ + h²/6 · L‴ + …          (2)
+    the complex step       Im L(x + i h v) / h         = L′ − h²/6 · L‴ + …          (3)
+"""
+
+import difflib
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradcheck.call import Call, parameters_of
+from gradcheck.contract import arguments_of, run
+from gradcheck.parameters import borrowed, to_float64
+
+STEPS = np.logspace(-1, -16, 61)
+AGREES = 1e-6  # the relative error that the best step must reach, as in gradcheck.check
+FORWARD, CENTRAL, COMPLEX = "forward differences", "central differences", "complex step"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Numerical derivatives along one direction, for each method and each of STEPS, beside what backward gives.
+
+    `derivatives` maps a method to an array like STEPS; `analytic` is ⟨dx, v⟩; `obstacle` says why there is no complex
+    step, if there is none.
+    """
+
+    name: str
+    argument: str
+    derivatives: dict
+    analytic: float
+    obstacle: str | None = None
+
+    @property
+    def numeric(self):
+        """The best that central differences give: where neighbouring steps agree best."""
+        return _settle(self.derivatives[CENTRAL])[0]
+
+    @property
+    def size(self):
+        """What errors are relative to."""
+        values = (abs(value) for value in (self.analytic, self.numeric) if math.isfinite(value))
+        return max(np.finfo(np.float64).tiny, *values)
+
+    def error(self, method):
+        """Return |numeric − analytic| / size for each step."""
+        return np.abs(self.derivatives[method] - self.analytic) / self.size
+
+    def best(self, method):
+        """Return the smallest error and the step that has it."""
+        error = self.error(method)
+        i = int(np.argmin(np.where(np.isfinite(error), error, np.inf)))
+        return float(error[i]), float(STEPS[i])
+
+    @property
+    def height(self):
+        """The error of the best numerical derivative: the bottom of the valley, or the height of the flat line."""
+        return abs(self.numeric - self.analytic) / self.size
+
+    @property
+    def one_sided(self):
+        """The derivatives to the left and to the right, or None where they are the same."""
+        right, uncertainty = _settle(self.derivatives[FORWARD])
+        jump = 2 * abs(right - self.numeric)
+        if jump <= max(1e-4 * self.size, 100 * uncertainty):
+            return None
+        return 2 * self.numeric - right, right
+
+    @property
+    def verdict(self):
+        """`right`, `wrong`, `at a kink`, or `cannot tell`.
+
+        Wrong is a flat line: neighbouring steps agree with each other a hundred times better than with backward. At a
+        kink forward and central differences have flat lines of different heights.
+        """
+        if not math.isfinite(self.analytic):
+            return "wrong"
+        if self.one_sided is not None:
+            return "at a kink"
+        if self.height <= AGREES:
+            return "right"
+        spread = _settle(self.derivatives[CENTRAL])[1] / self.size
+        return "wrong" if spread <= self.height / 100 else "cannot tell"
+
+    @property
+    def caption(self):
+        """One sentence on what the picture shows."""
+        both = f"backward gives {self.analytic:.6g}, central differences {self.numeric:.6g}"
+        if self.verdict == "right":
+            lowest, step = self.best(CENTRAL)
+            return f"Right along this direction: central differences come as close as {lowest:.0e}, at h = {step:.0e}."
+        if not math.isfinite(self.analytic):
+            return f"Wrong: {both}."
+        if self.verdict == "wrong":
+            return f"Wrong: a flat line at {self.height:.1e}, whatever the method and the step: {both}."
+        if self.verdict == "at a kink":
+            left, right = (f"{slope:.6g}" for slope in self.one_sided)
+            return (
+                f"At a kink: the slope is {left} to the left, {right} to the right, and backward gives "
+                f"{self.analytic:.6g}. One direction cannot tell; gradcheck.check looks at each entry."
+            )
+        return f"Cannot tell: neither a valley nor a flat line, too much rounding: {both}."
+
+    def slope(self, method):
+        """Return the measured exponent p of a truncation error hᵖ, or None if no stretch of the curve shows one.
+
+        It is fitted to the distance from the best numerical value, so that a wrong backward pass does not hide it.
+        """
+        best = self.derivatives[COMPLEX][-1] if COMPLEX in self.derivatives else self.numeric
+        distance = np.abs(self.derivatives[method] - best)
+        doubt = 1e-13 * self.size
+        if method != COMPLEX:
+            rounding = (STEPS >= 1e-12) & (STEPS <= 1e-9)
+            doubt = 30 * np.median(distance[rounding] * STEPS[rounding]) / STEPS + doubt
+        clear = (STEPS <= 0.03) & (STEPS >= 1e-6) & (distance > doubt)
+        if self.one_sided is not None or clear.sum() < 4:
+            return None
+        x, y = np.log10(STEPS[clear]), np.log10(distance[clear])
+        power, height = np.polyfit(x, y, 1)
+        is_straight = np.max(np.abs(y - power * x - height)) < 0.2  # no kink within reach
+        return float(power) if is_straight else None
+
+
+def measure(call, argument=None, seed=0):
+    """Return the Curve of a Call, along a random direction through all its arguments, or through the one named.
+
+    Raises ValueError for an argument that there is not, and what `gradcheck.check` raises.
+    """
+    call = call.copy()
+    rng = np.random.default_rng([seed, 1])
+    with borrowed(call.target), np.errstate(all="ignore"):
+        to_float64(call.target)
+        arguments = arguments_of(call)
+        names = [a.name for a in arguments]
+        if argument is not None and argument not in names:
+            near = difflib.get_close_matches(argument, names, n=1, cutoff=0.0)[0]
+            raise ValueError(f"{call.name} has no argument {argument!r}; the nearest is {near!r}")
+        y, dy, gradients = run(call, arguments, None, rng)
+        chosen = [(a, g) for a, g in zip(arguments, gradients, strict=True) if argument in (None, a.name)]
+        direction = [rng.standard_normal(a.array.shape) for a, _ in chosen]
+        length = math.sqrt(sum(np.vdot(v, v) for v in direction))
+        moves = [(a, v / length) for (a, _), v in zip(chosen, direction, strict=True)]
+        claims = [np.vdot(g, v) for (_, g), (_, v) in zip(chosen, moves, strict=True) if g is not None]
+        derivatives, obstacle = _derivatives(_Line(call, dy, moves), float(np.vdot(dy, y)))
+    return Curve(call.name, argument or "all arguments", derivatives, float(sum(claims)), obstacle)
+
+
+class _Line:
+    """L(t) = ⟨dy, y(x + t v)⟩, for real and for imaginary moves t."""
+
+    def __init__(self, call, dy, moves):
+        self.call = call
+        self.dy = dy
+        self.moves = moves
+
+    def real(self, t):
+        """Return L(t)."""
+        here = [argument.array.copy() for argument, _ in self.moves]
+        try:
+            for argument, v in self.moves:
+                argument.array[...] += t * v
+            return float(np.sum(self.dy * self.call.evaluate()[0]))
+        finally:
+            for (argument, _), array in zip(self.moves, here, strict=True):
+                argument.array[...] = array
+
+    def imaginary(self, h):
+        """Return Im L(i h)."""
+        directions = {id(argument.array): v for argument, v in self.moves}
+
+        def moved(value):
+            is_real = isinstance(value, np.ndarray) and value.dtype.kind == "f"
+            return value + 1j * h * directions.get(id(value), 0.0) if is_real else value
+
+        with borrowed(self.call.target):
+            for parameter in parameters_of(self.call.target).values():
+                parameter.data = moved(parameter.data)
+            y, _ = Call(self.call.target, *map(moved, self.call.inputs), **self.call.options).evaluate()
+        return float(np.sum(self.dy * np.imag(y)))
+
+
+def _derivatives(line, here):
+    """Return {method: derivative for each step}, and why the complex step is missing, if it is."""
+    ahead = np.array([line.real(h) for h in STEPS])
+    behind = np.array([line.real(-h) for h in STEPS])
+    forward = (ahead - here) / STEPS  # (1)
+    central = (ahead - behind) / (2 * STEPS)  # (2)
+    derivatives = {FORWARD: forward, CENTRAL: central}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            complex_step = np.array([line.imaginary(h) for h in STEPS]) / STEPS  # (3)
+    except Exception as error:
+        return derivatives, f"complex numbers make it raise {type(error).__name__}: {error}"
+    (right, _), (numeric, spread) = _settle(derivatives[FORWARD]), _settle(derivatives[CENTRAL])
+    exact = complex_step[-1]
+    jump = abs(right - numeric)  # at a kink the complex step gives one of its sides
+    if not abs(exact - numeric) <= jump + 1e-5 * max(abs(exact), abs(numeric)) + 10 * spread:
+        return derivatives, f"complex numbers give {exact:.6g}, central differences {numeric:.6g}"
+    return derivatives | {COMPLEX: complex_step}, None
+
+
+def _settle(derivatives):
+    """Return the derivative where neighbouring steps agree best, and how well: three in a row, as two may by chance.
+
+    Very short steps are left out. There x + h is x, and all agree on zero.
+    """
+    gaps = np.abs(np.diff(derivatives))
+    spreads = np.maximum(gaps[:-1], gaps[1:])
+    spreads = np.where(np.isfinite(spreads) & (STEPS[1:-1] >= 1e-9), spreads, np.inf)
+    i = int(np.argmin(spreads))
+    return float(derivatives[i + 1]), float(spreads[i])

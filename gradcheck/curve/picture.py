@@ -1,0 +1,89 @@
+"""The step curve as a picture, with the law of each branch written along it. Needs matplotlib."""
+
+import math
+import textwrap
+
+import numpy as np
+
+from gradcheck.curve.drawing import FLOOR
+from gradcheck.curve.measurement import CENTRAL, COMPLEX, FORWARD, STEPS
+
+COLOURS = {FORWARD: "#c2571a", CENTRAL: "#1f5fa8", COMPLEX: "#2e7d32"}
+
+
+def save(curves, path):
+    """Draw curves side by side into a PNG (or whatever the ending of the path asks for). Needs matplotlib."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4 * len(curves) + 0.6, 5.6), layout="constrained")
+    axes = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
+    for axis, curve in zip(axes, curves, strict=True):
+        _plot(axis, curve)
+    axes[0].set_ylabel("relative error |numeric − backward|")
+    figure.savefig(path, dpi=150)
+
+
+def _plot(axis, curve):
+    for method in curve.derivatives:
+        error = np.maximum(curve.error(method), FLOOR)
+        broad = method == COMPLEX  # it lies beneath central differences where both are truncation
+        style = {"ms": 5, "lw": 3, "alpha": 0.55, "zorder": 1} if broad else {"ms": 3, "lw": 1.2}
+        axis.loglog(STEPS, error, "o-", color=COLOURS[method], label=method, **style)
+    if curve.verdict == "right":
+        _annotate_branches(axis, curve)
+    elif curve.verdict == "wrong" and math.isfinite(curve.height):
+        _annotate_flat_line(axis, curve)
+    axis.set(xlim=(6e-17, 0.2), ylim=(FLOOR / 5, 1e5), xlabel="step h", title=curve.name)
+    axis.grid(color="#e4e4e4", lw=0.5)
+    axis.set_axisbelow(True)
+    axis.legend(loc="upper center", fontsize=9, ncols=len(curve.derivatives), columnspacing=1.0, handlelength=1.2)
+    notes = [curve.caption]
+    if curve.obstacle:
+        notes.append(f"No complex step: the forward pass is not complex-safe ({curve.obstacle}).")
+    text = "\n".join(line for note in notes for line in textwrap.wrap(note, 88))
+    axis.text(0.5, -0.13, text, transform=axis.transAxes, ha="center", va="top", fontsize=9)
+
+
+def _annotate_branches(axis, curve):
+    """Lay a thin line of exactly the slope that theory gives beside each branch, with its law written along it."""
+    for method, laws in (
+        (FORWARD, (("∝ h", 1, 1e-3, 1e-1), ("∝ 1/h", -1, 1e-13, 1e-10))),
+        (CENTRAL, (("∝ h²", 2, 1e-3, 1e-1),)),
+    ):
+        error = curve.error(method)
+        for law, power, low, high in laws:
+            if power > 0 and curve.slope(method) is None:
+                continue
+            branch = (low <= STEPS) & (high >= STEPS) & (error > 0)
+            height = np.exp(np.median(np.log(error[branch]) - power * np.log(STEPS[branch])))
+            above = 12 if power != 2 else 1 / 12
+            ends = np.array([low, high])
+            line = above * height * ends**power
+            axis.loglog(ends, line, "--", color=COLOURS[method], lw=0.9)
+            axis.annotate(
+                law,
+                (math.sqrt(low * high), math.sqrt(line[0] * line[1])),
+                xytext=(-4, 4) if power != 2 else (6, -10),
+                textcoords="offset points",
+                ha="right" if power == 1 else "left",
+                color=COLOURS[method],
+                fontsize=12,
+            )
+    axis.text(1e-16, 100, "← rounding", color="#555555", ha="left", fontsize=10)
+    axis.text(0.1, 100, "truncation →", color="#555555", ha="right", fontsize=10)
+    if COMPLEX in curve.derivatives:
+        axis.text(1e-12, 4e-16, "nothing subtracted, nothing lost", color=COLOURS[COMPLEX], ha="center", va="bottom")
+
+
+def _annotate_flat_line(axis, curve):
+    axis.axhline(curve.height, color="#b00020", lw=7, alpha=0.15)
+    size = f"{curve.height:.0%}" if curve.height >= 0.01 else f"{curve.height:.0e}"
+    axis.annotate(
+        f"a flat line: off by {size}, whatever the step",
+        (1e-7, curve.height),
+        xytext=(0, -18),
+        textcoords="offset points",
+        ha="center",
+        color="#b00020",
+        fontsize=11,
+    )

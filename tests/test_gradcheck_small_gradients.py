@@ -1,0 +1,247 @@
+"""Gradients far smaller than what they are beside: judged as sharply as large ones, or said to be beyond reach."""
+
+import numpy as np
+import pytest
+
+from gradcheck import Call, GradientError
+from gradcheck.call import parameters_of
+from gradcheck.checking import check_call
+from gradcheck.complex_step import ComplexStep
+from gradcheck.contract import arguments_of, gradients_of
+from gradcheck.rounding import Rounding
+from minitransformer import attention, gelu, layer_norm, linear, log_softmax, rms_norm, silu, softmax, unembedding
+from minitransformer.cases import CASES
+
+B, T, C, F, V = 2, 3, 4, 5, 7
+PLANTED = 2e-6  # of the norm
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng([seed, *shape]).standard_normal(shape)
+
+
+COMPONENTS = {
+    "softmax": (softmax, (normal(B, T, C),)),
+    "log_softmax": (log_softmax, (normal(B, T, C),)),
+    "layer_norm": (layer_norm, (normal(B, T, C), normal(C), normal(C, seed=1))),
+    "rms_norm": (rms_norm, (normal(B, T, C), normal(C))),
+    "gelu": (gelu, (normal(B, T, C),)),
+    "silu": (silu, (normal(B, T, C),)),
+    "linear": (linear, (normal(B, T, C), normal(C, F), normal(F))),
+    "unembedding": (unembedding, (normal(B, T, C), normal(V, C))),
+    "attention": (attention, (normal(B, 2, T, C), normal(B, 2, T, C, seed=1), normal(B, 2, T, F))),
+}
+
+
+def moved(gradient, size, seed=0):
+    """The gradient with an error of `size` of its norm."""
+    noise = np.random.default_rng(seed).standard_normal(gradient.shape)
+    return gradient + size * np.linalg.norm(gradient) / np.linalg.norm(noise) * noise
+
+
+def beside_a_constant(function, scale, *, error=0.0, position=0, safe=True):
+    """Return y = 1000 + scale · function(...), with an error planted in one of its gradients.
+
+    Where not `safe`, by way of the absolute value, which is not analytic.
+    """
+
+    def small(*inputs):
+        y, function_backward = function(*inputs)
+        value = scale * y if safe else scale * np.where(y.real > 0, np.abs(y), -np.abs(y))
+
+        def backward(dy):
+            gradients = function_backward(scale * dy)
+            gradients = list(gradients) if isinstance(gradients, tuple) else [gradients]
+            gradients[position] = moved(gradients[position], error)
+            return tuple(gradients)
+
+        return 1000.0 + value, backward
+
+    return small
+
+
+def verdicts(function, *inputs, seed=0, **options):
+    try:
+        report = check_call(Call(function, *inputs), seed=seed, diagnose=False, **options)
+    except GradientError as error:
+        report = error.report
+    return [argument.verdict for argument in report.arguments]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-9, 1e-11])
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_a_small_gradient_is_right_if_it_is_and_wrong_by_two_millionths_if_it_is_not(name, scale):
+    function, inputs = COMPONENTS[name]
+    assert verdicts(beside_a_constant(function, scale), *inputs) == ["right"] * len(inputs)
+    for position in range(len(inputs)):
+        wrong = beside_a_constant(function, scale, error=PLANTED, position=position)
+        expected = ["WRONG" if i == position else "right" for i in range(len(inputs))]
+        assert verdicts(wrong, *inputs) == expected
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-4, 1e-9])
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_where_only_central_differences_apply_a_gradient_they_do_not_resolve_is_never_called_right(name, scale):
+    function, inputs = COMPONENTS[name]
+    right = verdicts(beside_a_constant(function, scale, safe=False), *inputs)
+    assert set(right) == {1.0: {"right"}, 1e-4: set(right) - {"WRONG"}, 1e-9: {"CANNOT TELL"}}[scale]
+    for position in range(len(inputs)):
+        wrong = beside_a_constant(function, scale, error=PLANTED, position=position, safe=False)
+        assert verdicts(wrong, *inputs)[position] in ("WRONG", "CANNOT TELL")
+
+
+def test_what_cannot_be_told_says_why_and_what_to_do():
+    function, inputs = COMPONENTS["gelu"]
+    small = beside_a_constant(function, 1e-9, safe=False)
+    with pytest.raises(
+        GradientError,
+        match=r"dinputs\[0\]: cannot tell: the norm of the gradient is \S+e-09, and central differences, the only "
+        r"oracle that applies, know it to ±\S+; a gradient that small may be quite wrong. With an atol, errors below",
+    ):
+        check_call(Call(small, *inputs))
+    assert verdicts(small, *inputs, atol=1e-8) == ["right"]
+
+
+def test_an_argument_that_nothing_depends_on_needs_no_resolution():
+    def ignoring(x, unused):
+        def backward(dy):
+            return dy * np.sign(x), np.zeros_like(unused)
+
+        return np.abs(x), backward
+
+    assert verdicts(ignoring, normal(T), normal(F)) == ["right", "right"]
+
+
+@pytest.mark.parametrize("entries", [2000, 5])
+def test_a_large_argument_that_is_sampled_is_judged_as_sharply(entries):
+    x = normal(20, 30)
+    for scale in (1.0, 1e-9):
+        assert verdicts(beside_a_constant(gelu, scale), x, max_entries=entries) == ["right"]
+        assert verdicts(beside_a_constant(gelu, scale, error=PLANTED), x, max_entries=entries) == ["WRONG"]
+        unsafe = beside_a_constant(gelu, scale, error=PLANTED, safe=False)
+        assert verdicts(unsafe, x, max_entries=entries)[0] in ("WRONG", "CANNOT TELL")
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_an_error_of_one_entry_that_no_sample_meets_is_not_taken_for_a_smaller_one_by_chance(safe):
+    x = normal(20, 30)
+    for seed in range(10):  # one random direction alone would pass four of them
+
+        def spoilt(x, seed=seed):
+            y, gelu_backward = gelu(x)
+
+            def backward(dy):
+                dx = gelu_backward(dy)
+                dx.flat[17 * seed] += PLANTED * np.linalg.norm(dx)
+                return dx
+
+            return y if safe else np.where(y.real > 0, np.abs(y), -np.abs(y)), backward
+
+        assert verdicts(spoilt, x, seed=seed, max_entries=3)[0] in ("WRONG", "CANNOT TELL")
+
+
+def shift_of_a_softmax(x, shift):
+    """A gradient that is truly zero, beside one that is not: the softmax ignores a shift of its row."""
+    y, softmax_backward = softmax(x + shift)
+
+    def backward(dy):
+        dx = softmax_backward(dy)
+        return dx, dx.sum(axis=-1, keepdims=True)
+
+    return y, backward
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_rounding_leaves_of_a_zero_is_not_taken_for_a_small_gradient(seed):
+    x, shift = 10 * normal(T, C, seed=seed), normal(T, 1, seed=seed)
+    assert verdicts(shift_of_a_softmax, x, shift, seed=seed) == ["right", "right"]
+
+
+def measured(function, *inputs):
+    """Return (the size of each gradient, the rounding error measured in it), for the adjoint identity."""
+    call = Call(function, *inputs)
+    arguments = arguments_of(call)
+    y, _ = call.evaluate()
+    dy = normal(*y.shape, seed=9)
+    gradients = gradients_of(call, arguments, dy)
+    rounding = Rounding(call, arguments, gradients, y, dy)
+    step = ComplexStep(call, arguments, y)
+    found = []
+    for i, argument in enumerate(arguments):
+        v = normal(*argument.array.shape, seed=8)
+        exact = float(np.sum(dy * step.along({i: v})))
+        found.append((float(np.linalg.norm(gradients[i])), rounding.of_direction(i, v, exact)))
+    return found
+
+
+def test_the_rounding_measured_of_a_small_gradient_is_small_and_of_a_zero_as_large_as_what_is_left_of_it():
+    for scale in (1.0, 1e-9):
+        ((size, rounding),) = measured(beside_a_constant(gelu, scale), normal(B, T, C))
+        assert rounding < 1e-11 * size
+    (_, (size, rounding)) = measured(shift_of_a_softmax, 10 * normal(T, C), normal(T, 1))
+    assert size < rounding < 1e-12
+
+
+def test_measuring_leaves_every_argument_as_it_was():
+    inputs = normal(B, C), normal(C), normal(C, seed=1)
+    before = [array.copy() for array in inputs]
+    measured(layer_norm, *inputs)
+    for array, copy in zip(inputs, before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+# Whole models: every gradient of a random case right, and one of them with a planted error never
+
+
+class Planted:
+    """A module, or a method of one, of which one gradient has an error of `size` of its norm."""
+
+    def __init__(self, call, name, size):
+        self.call = call
+        self.name = name
+        self.size = size
+        self.__name__ = call.name
+
+    def named_parameters(self):
+        return parameters_of(self.call.target).items()
+
+    def __call__(self, *inputs, **options):
+        y, right_backward = self.call.target(*inputs, **options)
+
+        def backward(dy):
+            dx = right_backward(dy)
+            for name, parameter in self.named_parameters():
+                if name == self.name:
+                    parameter.grad = moved(parameter.grad, self.size)
+            return moved(dx, self.size) if self.name is None else dx
+
+        return y, backward
+
+
+MODELS = [case for case in CASES if case.name.startswith(("Transformer", "MultiHead"))]
+
+
+def gradients_that_are_not_zero(call):
+    """Return the names of the parameters whose gradient is, None for that of the only input."""
+    y, backward = call.evaluate()
+    dx = backward(normal(*np.shape(y), seed=5))
+    gradients = {name: parameter.grad for name, parameter in parameters_of(call.target).items()}
+    if isinstance(dx, np.ndarray):
+        gradients[None] = dx
+    for parameter in parameters_of(call.target).values():
+        parameter.grad = None
+    return [name for name, gradient in gradients.items() if gradient is not None and np.linalg.norm(gradient) > 1e-9]
+
+
+@pytest.mark.parametrize("case", MODELS, ids=lambda case: case.name)
+def test_a_model_is_right_and_with_one_gradient_off_by_two_millionths_it_is_not(case):
+    call = case.call(np.random.default_rng(3))
+    names = gradients_that_are_not_zero(call)
+    assert check_call(call, seed=3, max_entries=3).is_right
+    name = names[np.random.default_rng(len(names)).integers(len(names))]
+    with pytest.raises(GradientError) as caught:
+        check_call(
+            Call(Planted(call, name, PLANTED), *call.inputs, **call.options), seed=3, max_entries=3, diagnose=False
+        )
+    wrong = [argument.name for argument in caught.value.report.arguments if not argument.is_right]
+    assert wrong == [name] if name is not None else len(wrong) == 1
