@@ -1,6 +1,7 @@
 """Fixtures that every test may use, and the settings of Hypothesis."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,11 +22,30 @@ def rng():
 
 
 @pytest.fixture(scope="session")
+def repeating_model():
+    """A LanguageModel over the letters a … z, trained to repeat: "qwertyqwe" goes on with "r". Leave it as it is."""
+    from repeated_letters import trained_to_repeat
+
+    return trained_to_repeat()
+
+
+@pytest.fixture(scope="session")
 def torch():
     """PyTorch, an independent oracle; tests that ask for it are skipped where it is not installed."""
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)  # its threads and those of NumPy would fight for the same cores
     return torch
+
+
+@pytest.fixture(scope="session")
+def smollm2_path():
+    """The file of SmolLM2: $MINITRANSFORMER_SMOLLM2, or what `minitransformer fetch smollm2` fetched; else a skip."""
+    from minitransformer.interop.fetching import MODELS, cache_folder
+
+    path = Path(os.environ.get("MINITRANSFORMER_SMOLLM2") or cache_folder() / MODELS["smollm2"].file_name)
+    if not path.is_file():
+        pytest.skip("SmolLM2 is not here: minitransformer fetch smollm2, or set MINITRANSFORMER_SMOLLM2 to its path")
+    return path
 
 
 def pytest_collection_modifyitems(items):

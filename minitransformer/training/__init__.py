@@ -1,4 +1,4 @@
-"""Training: from random weights to a model of a text.
+"""Training: from random weights to a model of a text, and from there, fine-tuned, to one of another.
 
     from minitransformer.training import Settings, pretrain
 
@@ -8,21 +8,35 @@ In reading order:
 
     settings.py       what a run is asked to do                   Settings
     step.py           one update of the weights                   training_step, TrainingDiverged
-    pretraining.py    the run: batches, validation, samples       pretrain, TrainingInterrupted
+    state.py          what every run has in common
+    run.py            the run of pretraining
+    pretraining.py    a run from beginning to end                 pretrain, TrainingInterrupted
     checkpoints.py    a run on disk, to go on from exactly there
     metrics.py        what happened, as JSON lines                read_metrics
     interruption.py   the first Ctrl-C waits for the step
     environment.py    what the bits of a result depend on
     observer.py       who watches: nobody, or a progress bar      Observer, ProgressBar
     loss_curve.py     the picture                                 draw_loss_curve
+    nearby.py         where attention begins
+    simple_patterns.py  exercises in the place of a text          train_on_simple_patterns
+    finetuning/       a trained model, changed a little           fine_tune_for_safety, fine_tune
 """
 
 from minitransformer.language_model import MODEL_FILE
+from minitransformer.training.finetuning import (
+    FineTuningReport,
+    FineTuningSettings,
+    LowRank,
+    PreferenceSettings,
+    fine_tune,
+    fine_tune_for_safety,
+)
 from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
 from minitransformer.training.metrics import METRICS_FILE, read_metrics
 from minitransformer.training.observer import Observer, ProgressBar
 from minitransformer.training.pretraining import TrainingInterrupted, pretrain
 from minitransformer.training.settings import Settings
+from minitransformer.training.simple_patterns import PatternSettings, train_on_simple_patterns
 from minitransformer.training.step import TrainingDiverged, training_step
 
 __all__ = [
@@ -38,4 +52,12 @@ __all__ = [
     "ProgressBar",
     "LOSS_FILE",
     "draw_loss_curve",
+    "train_on_simple_patterns",
+    "PatternSettings",
+    "fine_tune_for_safety",
+    "fine_tune",
+    "PreferenceSettings",
+    "FineTuningSettings",
+    "LowRank",
+    "FineTuningReport",
 ]

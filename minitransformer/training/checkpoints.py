@@ -1,15 +1,20 @@
 """Checkpoints: a run on disk, complete enough to go on as if it had never stopped.
 
 A checkpoint is a LanguageModel's own file, so whatever loads models loads it, with two things more. Its arrays hold
-AdamW's averages m and v of every parameter; its description, under "training", everything else that a step depends on:
+AdamW's averages m and v of every parameter that is trained; its description, under "training", everything else that a
+step depends on:
 
     step, seconds, last, best     how far the run is
-    settings                      what it was asked to do; the schedule follows from these and the step
+    kind, settings                what it was asked to do; the schedule follows from these and the step
+    trained                       the names of the parameters that are not frozen
     optimizer_steps               AdamW's t for each parameter
     random                        the states of the generators, from which the coming batches follow
-    corpus                        a fingerprint of the text's ids
+    corpus                        a fingerprint of the data's ids
+    own                           what else the kind of run must remember
     environment                   what the last bits of the result depend on
     about                         what the caller wants to remember, such as the text's path
+
+Low-rank adapters are saved twice: merged, for whoever loads the model, and as they are, for the run to go on.
 
 It is written atomically (see archive.py): a process killed at any moment leaves the checkpoint before or the one after.
 """
@@ -21,17 +26,22 @@ from pathlib import Path
 from minitransformer.archive import ArchiveError, load_archive
 from minitransformer.config import Config
 from minitransformer.language_model import set_parameters
+from minitransformer.layers.lora import merged, unmerged_parameters
 from minitransformer.text import Tokenizer, tokenizer_from_dict
 from minitransformer.training.environment import environment
-from minitransformer.training.run import Run
-from minitransformer.training.settings import Settings
+from minitransformer.training.settings import Settings, settings_of_kind
+from minitransformer.training.state import TrainingState
 
 PARAMETERS, FIRST_MOMENTS, SECOND_MOMENTS = "parameters.", "optimizer.m.", "optimizer.v."
+UNMERGED, OWN = "unmerged.", "own."
 
 
-def save_checkpoint(path, run: Run, about: dict) -> None:
+def save_checkpoint(path, run: TrainingState, about: dict) -> None:
     """Write the run to `path`, atomically. Raises OSError where that fails; the file before is then unchanged."""
-    arrays, steps = {}, {}
+    own_arrays, own = run.own_state()
+    arrays = {OWN + name: array for name, array in own_arrays.items()}
+    arrays |= {UNMERGED + name: array for name, array in unmerged_parameters(run.lm.model).items()}
+    steps = {}
     for name, state in optimizer_states(run).items():
         if state is not None:
             steps[name], arrays[FIRST_MOMENTS + name], arrays[SECOND_MOMENTS + name] = state
@@ -40,28 +50,26 @@ def save_checkpoint(path, run: Run, about: dict) -> None:
         "seconds": run.seconds,
         "last": run.last,
         "best": run.best,
+        "kind": run.settings.kind,
         "settings": run.settings.to_dict(),
+        "trained": trained_parameters(run),
         "optimizer_steps": steps,
         "random": {"batches": run.batch_rng.bit_generator.state, "dropout": run.dropout_rng.bit_generator.state},
-        "corpus": describe_corpus(run),
+        "corpus": run.describe_data(),
+        "own": own,
         "environment": environment(),
         "about": about,
     }
-    run.lm.save(path, arrays, {"training": training})
+    with merged(run.lm.model):
+        run.lm.save(path, arrays, {"training": training})
 
 
-def describe_corpus(run: Run) -> dict:
-    """Return what tells one text from another."""
-    corpus = run.corpus
-    return {
-        "name": corpus.name,
-        "training_tokens": len(corpus.train_ids),
-        "validation_tokens": len(corpus.val_ids),
-        "sha256": run.fingerprint,
-    }
+def trained_parameters(run: TrainingState) -> list[str]:
+    """Return the names of the parameters that are not frozen."""
+    return [name for name, parameter in run.lm.model.named_parameters() if parameter.requires_grad]
 
 
-def optimizer_states(run: Run) -> dict:
+def optimizer_states(run: TrainingState) -> dict:
     """Return AdamW's state, [t, m, v] or None, by the parameter's name."""
     names = {id(parameter): name for name, parameter in run.lm.model.named_parameters()}
     every = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
@@ -93,7 +101,7 @@ class Checkpoint:
             training = description["training"]
             config = Config(**description["config"])
             tokenizer = tokenizer_from_dict(description["tokenizer"])
-            settings = Settings(**training["settings"])
+            settings = settings_of_kind(training["kind"], training["settings"])
         except (KeyError, TypeError, ValueError) as error:
             raise ArchiveError(f"{path}: its description does not make a training run ({error!r})") from None
         return cls(Path(path), config, tokenizer, settings, training, arrays)
@@ -105,6 +113,8 @@ class Checkpoint:
             before, now = (f"{t.kind} ({t.vocab_size} tokens)" for t in (self.tokenizer, tokenizer))
             now = now if now != before else f"another {now}"
             raise ValueError(f"{self.path}: cannot resume: the tokenizer was {before}, and now is {now}")
+        if self.settings.kind != settings.kind:
+            raise ValueError(f"{self.path}: cannot resume: it holds a run of {self.settings.kind}, not {settings.kind}")
         self.check_fields(self.settings, settings)
 
     def check_fields(self, before, now) -> None:
@@ -114,16 +124,21 @@ class Checkpoint:
             if now[name] != value:
                 raise ValueError(f"{self.path}: cannot resume: {name} was {value}, and now is {now[name]}")
 
-    def check_corpus(self, run: Run) -> None:
+    def check_corpus(self, run: TrainingState) -> None:
         """Raise ValueError unless the run's text has the same ids."""
-        before, now = self.training["corpus"], describe_corpus(run)
+        before, now = self.training["corpus"], run.describe_data()
         if before["sha256"] != now["sha256"]:
-            was, is_now = (
-                f"{c['name']} ({c['training_tokens']} + {c['validation_tokens']} tokens)" for c in (before, now)
-            )
+            was, is_now = map(run.data_in_words, (before, now))
             raise ValueError(f"{self.path}: cannot resume: the text was {was}, and now is another, {is_now}")
 
-    def restore(self, run: Run) -> None:
+    def check_trained(self, run: TrainingState) -> None:
+        """Raise ValueError unless the run trains the same parameters."""
+        before, now = self.training["trained"], trained_parameters(run)
+        for name in sorted(set(before) ^ set(now)):
+            was, is_now = ("trained", "frozen") if name in before else ("frozen", "trained")
+            raise ValueError(f"{self.path}: cannot resume: parameter {name} was {was}, and now is {is_now}")
+
+    def restore(self, run: TrainingState) -> None:
         """Bring the run to where this checkpoint was saved.
 
         Raises ValueError, naming what differs, for another configuration, tokenizer, text or settings; ArchiveError
@@ -132,8 +147,10 @@ class Checkpoint:
         self.check_same(run.lm.model.config, run.lm.tokenizer, run.settings)
         try:
             self.check_corpus(run)
+            self.check_trained(run)
             self.restore_arrays(run)
             self.restore_generators(run)
+            run.restore_own_state(self.arrays_under(OWN), self.training["own"])
             run.step, run.seconds = self.training["step"], self.training["seconds"]
             run.last, run.best = self.training["last"], self.training["best"]
             before = dict(self.training["environment"])
@@ -148,7 +165,7 @@ class Checkpoint:
             what = "the last bits of the result may differ from those of a run that was not interrupted"
             warnings.warn(f"{self.path}: {what}: {'; '.join(differing)}", stacklevel=2)
 
-    def restore_generators(self, run: Run) -> None:
+    def restore_generators(self, run: TrainingState) -> None:
         """Give the random generators their states."""
         states = self.training["random"]
         try:
@@ -157,9 +174,9 @@ class Checkpoint:
         except ValueError as error:  # of another kind of generator
             raise ArchiveError(f"{self.path}: its random state does not fit ({error})") from None
 
-    def restore_arrays(self, run: Run) -> None:
+    def restore_arrays(self, run: TrainingState) -> None:
         """Give the parameters and the optimiser the arrays of this checkpoint."""
-        set_parameters(run.lm.model, self.arrays_under(PARAMETERS), self.path)
+        set_parameters(run.lm.model, self.arrays_under(PARAMETERS) | self.arrays_under(UNMERGED), self.path)
         m, v = self.arrays_under(FIRST_MOMENTS), self.arrays_under(SECOND_MOMENTS)
         steps = self.training["optimizer_steps"]
         parameters = dict(run.lm.model.named_parameters())

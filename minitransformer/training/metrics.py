@@ -10,6 +10,14 @@ val_loss    the loss of the validation split, after the weights moved; only wher
 tokens      tokens trained on so far
 seconds     time spent so far, without interruptions
 
+Fine-tuning on pairs of responses has, in place of val_loss,
+
+safe, unsafe   the mean log-likelihood in nats of the held-out responses of each kind
+margin         the difference of the two
+preferred      the fraction of prompts whose safe response is the likelier one
+general_loss   the mean cross-entropy in nats of a general text
+tokens         counts those of responses
+
 Step 0 has no loss, lr or grad_norm. A process that is killed can leave a last line without an end, or records of steps
 that no checkpoint remembers: a reader ignores the first, and a run that is resumed cuts both off.
 """

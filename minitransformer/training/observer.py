@@ -4,6 +4,7 @@
 defined here says nothing; ProgressBar draws.
 """
 
+import math
 import sys
 
 from minitransformer.extras import require
@@ -16,7 +17,7 @@ class Observer:
         """The run of `steps` steps begins, or goes on after `step` of them."""
 
     def record(self, record: dict) -> None:
-        """A step is done: its metrics (see metrics.py). Evaluations have a "val_loss"."""
+        """A step is done: its metrics (see metrics.py). Evaluations have a "val_loss", or a "margin"."""
 
     def sample(self, step: int, text: str) -> None:
         """The model, after `step` steps, wrote `text`."""
@@ -59,11 +60,26 @@ class ProgressBar(Observer):
         if "loss" in record:
             before = self.loss if self.loss is not None else record["loss"]
             self.loss = self.SMOOTHING * before + (1 - self.SMOOTHING) * record["loss"]
-            self.bar.set_description_str(f"loss {self.loss:.3f} ", refresh=False)
+            self.bar.set_description_str(self.description(), refresh=False)
             self.bar.update()
-        if "val_loss" in record:
+        measured = self.in_words(record)
+        if measured:
             training = f"training loss {self.loss:.4f}, " if self.loss is not None else ""
-            self.write(f"step {record['step']:>5}: {training}validation loss {record['val_loss']:.4f}")
+            self.write(f"step {record['step']:>5}: {training}{measured}")
+
+    @staticmethod
+    def in_words(record):
+        """Return what an evaluation measured, of a run on a text or on pairs; "" where there was none."""
+        if "val_loss" in record:
+            return f"validation loss {record['val_loss']:.4f}"
+        if None not in (record.get("margin"), record.get("general_loss")):
+            perplexity = math.exp(min(record["general_loss"], 700))
+            return f"margin {record['margin']:.3f}, perplexity on general text {perplexity:.4g}"
+        return ""
+
+    def description(self):
+        """Return what stands before the bar."""
+        return f"loss {self.loss:.3f} "
 
     def sample(self, step, text):
         """Write the sample above the bar, indented."""

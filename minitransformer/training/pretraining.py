@@ -11,7 +11,6 @@ resumed: it ends with the weights, to the bit, of one that was not stopped, and 
 """
 
 import errno
-import math
 import tempfile
 import time
 from pathlib import Path
@@ -20,11 +19,12 @@ from minitransformer.language_model import MODEL_FILE, LanguageModel
 from minitransformer.text import Corpus
 from minitransformer.training.checkpoints import Checkpoint, save_checkpoint
 from minitransformer.training.interruption import Interrupt, first_interrupt_waits
-from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve, require_matplotlib
+from minitransformer.training.loss_curve import require_matplotlib
 from minitransformer.training.metrics import METRICS_FILE, MetricsFile
 from minitransformer.training.observer import Observer
 from minitransformer.training.run import Run
 from minitransformer.training.settings import Settings
+from minitransformer.training.state import TrainingState
 from minitransformer.training.step import TrainingDiverged
 
 
@@ -62,11 +62,24 @@ def pretrain(
     checkpoint kept; TrainingInterrupted (a KeyboardInterrupt) at Ctrl-C, when the step is finished and saved. A second
     Ctrl-C stops at once.
     """
+    run = Run(lm, corpus, settings or Settings())
+    return carry_out(run, out=out, resume=resume, plot=plot, observer=observer, about=about)
+
+
+def carry_out(
+    run: TrainingState,
+    *,
+    out=None,
+    resume: bool = False,
+    plot: bool = False,
+    observer: Observer | None = None,
+    about: dict | None = None,
+) -> list[dict]:
+    """Do what a run of any kind was made for, from its beginning; the options, and what it raises, are pretrain's."""
     if out is None and (resume or plot):
-        raise ValueError("pretrain: resume and plot need a folder, out")
+        raise ValueError("resume and plot need a folder, out")
     if plot:
         require_matplotlib()
-    run = Run(lm, corpus, settings or Settings())
     folder = None if out is None else Path(out)
     if resume:
         Checkpoint.read(folder / MODEL_FILE).restore(run)
@@ -79,20 +92,18 @@ def pretrain(
     return journal.metrics.records
 
 
-def train(run: Run, journal: "Journal", interrupt: Interrupt, *, begun: bool) -> None:
+def train(run: TrainingState, journal: "Journal", interrupt: Interrupt, *, begun: bool) -> None:
     """Take the steps that are left. Raises TrainingInterrupted if asked to stop before the last."""
     settings = run.settings
     clock = time.perf_counter() - run.seconds
 
     def due(every):
-        return run.step == settings.steps or (every > 0 and run.step % every == 0)
+        return run.finished or (every > 0 and run.step % every == 0)
 
     def write_down(metrics):
-        val_loss = run.evaluate() if run.step == 0 or due(settings.eval_every) else None
-        if val_loss is not None and not math.isfinite(val_loss):
-            raise TrainingDiverged(f"step {run.step}: the validation loss after it is {val_loss}", val_loss)
+        evaluation = run.evaluate() if run.step == 0 or due(settings.eval_every) else {}
         run.seconds = time.perf_counter() - clock
-        journal.record(metrics, val_loss)
+        journal.record(metrics | evaluation)
         if settings.sample_every and due(settings.sample_every):
             journal.sample()
         if run.step == 0 or due(settings.checkpoint_every):
@@ -100,7 +111,7 @@ def train(run: Run, journal: "Journal", interrupt: Interrupt, *, begun: bool) ->
 
     if not begun:
         write_down({})
-    while run.step < settings.steps:
+    while not run.finished:
         if interrupt.requested:
             journal.save()
             journal.draw()
@@ -123,7 +134,7 @@ class Journal:
             return
         make_folder(folder)
         if not resume:  # an old model beside new metrics would be resumed as what it is not
-            for name in (MODEL_FILE, LOSS_FILE):
+            for name in filter(None, (MODEL_FILE, run.picture, run.report)):
                 (folder / name).unlink(missing_ok=True)
         self.metrics = MetricsFile(folder / METRICS_FILE, run.step if resume else None)
 
@@ -135,12 +146,10 @@ class Journal:
         self.observer.stop()
         self.metrics.close()
 
-    def record(self, metrics: dict, val_loss: float | None) -> None:
-        """Write down the metrics of the step that was just taken."""
+    def record(self, metrics: dict) -> None:
+        """Write down the metrics of the step that was just taken, and of the evaluation after it."""
         run = self.run
-        evaluation = {} if val_loss is None else {"val_loss": val_loss}
-        progress = {"tokens": run.step * run.tokens_per_step, "seconds": round(run.seconds, 6)}
-        record = {"step": run.step, **metrics, **evaluation, **progress}
+        record = {"step": run.step, **metrics, "tokens": run.tokens, "seconds": round(run.seconds, 6)}
         run.note(record)
         self.metrics.append(record)
         self.observer.record(record)
@@ -157,9 +166,9 @@ class Journal:
             self.saved_step = self.run.step
 
     def draw(self) -> None:
-        """Draw the losses."""
+        """Draw the picture."""
         if self.plot:
-            draw_loss_curve(self.metrics.records, self.folder / LOSS_FILE, f"training on {self.run.corpus.name}")
+            self.run.draw_picture(self.metrics.records, self.folder / self.run.picture)
 
     def kept(self) -> str:
         """Say where the last checkpoint is."""

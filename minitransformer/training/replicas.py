@@ -17,6 +17,9 @@ for 10 million parameters (two cores). A batch of one sequence cannot be shared.
 """
 
 import contextvars
+import importlib.util
+import itertools
+import os
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 
@@ -30,8 +33,9 @@ from minitransformer.text import IGNORE_INDEX
 class Replicas:
     """A model and `count` − 1 replicas of it, to be given to training_step in the model's place.
 
-    Later changes of the model's arrays show in the replicas; hooks, and whether a parameter is frozen, are those of the
-    time when the replicas were made. Raises ValueError for a count below 1, MissingExtra without threadpoolctl.
+    The replicas follow the model where its Parameters change or get other arrays; hooks, and whether a parameter is
+    frozen, are those of the time when the replicas were made. Raises ValueError for a count below 1, MissingExtra
+    without threadpoolctl.
     """
 
     def __init__(self, model, count: int):
@@ -42,6 +46,7 @@ class Replicas:
 
         self.model = model
         self.models = [model, *(replica(model) for _ in range(count - 1))]
+        self.pairs = [list(zip(model.parameters(), twin.parameters(), strict=True)) for twin in self.models[1:]]
         self.matrix_library = ThreadpoolController()
         self.threads = ThreadPoolExecutor(count)
 
@@ -59,6 +64,8 @@ class Replicas:
         As Transformer.loss, whose single call of backward(dloss=1.0) fills the gradients of the model. `rng` turns
         dropout on: each share has its own random numbers, which follow from it. Raises what Transformer.loss raises.
         """
+        for parameter, own in itertools.chain.from_iterable(self.pairs):
+            own.data = parameter.data  # a checkpoint that is loaded brings arrays of its own
         n_shares = min(len(self.models), len(ids))
         shares = zip(np.array_split(ids, n_shares), np.array_split(targets, n_shares), strict=True)
         seeds = [None] * n_shares if rng is None else rng.integers(2**63, size=n_shares).tolist()
@@ -76,11 +83,10 @@ class Replicas:
 
         def backward(dloss=1.0):
             self.side_by_side(lambda pair: pair[0](dloss * pair[1]), list(zip(backwards, weights, strict=True)))
-            for model in self.models[1:n_shares]:
-                for parameter, own in zip(self.parameters(), model.parameters(), strict=True):
-                    if own.grad is not None:
-                        parameter.accumulate(own.grad)  # (1)
-                        own.grad = None
+            for parameter, own in itertools.chain.from_iterable(self.pairs):
+                if own.grad is not None:
+                    parameter.accumulate(own.grad)  # (1)
+                    own.grad = None
 
         return loss, backward
 
@@ -110,3 +116,23 @@ def replica(model):
         return value
 
     return of(model)
+
+
+def with_replicas(model, count: int):
+    """Return Replicas of the model, or for a count of 1 the model itself: the matrix library then has all the cores."""
+    return model if count == 1 else Replicas(model, count)
+
+
+def replicas_that_pay(batch_size: int, cores: int | None = None) -> int:
+    """Return how many replicas to use: one a core, but no more than sequences; 1 where threadpoolctl is missing.
+
+    cores: how many to use; None: all that this process may.
+    """
+    if importlib.util.find_spec("threadpoolctl") is None:
+        return 1
+    return max(1, min(available_cores() if cores is None else cores, batch_size))
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

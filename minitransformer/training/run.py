@@ -1,58 +1,43 @@
-"""A run in memory: a model, its text and its optimiser, and all that a step changes.
-
-The random numbers of the batches and of dropout come from two generators of their own, and those of the samples from a
-new one each time. So neither evaluating nor sampling nor saving changes what the model learns.
-"""
+"""The run of pretraining: windows of a text, drawn at random, and the loss of the next token."""
 
 import hashlib
 import math
 
 import numpy as np
 
-from minitransformer.generation import stream
 from minitransformer.language_model import LanguageModel, mean_loss
-from minitransformer.optim import AdamW, cosine_schedule, decay_groups
 from minitransformer.text import Corpus, random_batch
+from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
 from minitransformer.training.settings import Settings
+from minitransformer.training.state import TrainingState
 from minitransformer.training.step import TrainingDiverged, training_step
 
-SAMPLE_TEMPERATURE = 0.8
 POSITIONS_NAMED = 16
 
 
-class Run:
-    """The training of the LanguageModel `lm` on `corpus`, at `step` steps of `settings.steps`.
+class Run(TrainingState):
+    """The training of the LanguageModel `lm` on `corpus`.
 
     Raises ValueError for a corpus that is too short for the model's context, or a sample prompt that has no ids.
     """
 
+    picture = LOSS_FILE
+
     def __init__(self, lm: LanguageModel, corpus: Corpus, settings: Settings):
         corpus.require_context(lm.model.config.context)
-        self.lm, self.corpus, self.settings = lm, corpus, settings
-        groups = decay_groups(lm.model, settings.weight_decay)
-        self.optimizer = AdamW(groups, lr=settings.lr, betas=settings.betas)
-        batch_seed, dropout_seed = np.random.SeedSequence(settings.seed).spawn(2)
-        self.batch_rng, self.dropout_rng = np.random.default_rng(batch_seed), np.random.default_rng(dropout_seed)
-        self.sample_prompt = self.prompt_ids()
+        self.corpus = corpus
+        super().__init__(lm, settings)
         self.fingerprint = fingerprint(corpus)
-        self.step = 0
-        self.seconds = 0.0
-        self.last = {}  # the last record (see metrics.py)
-        self.best = {}  # the one with the lowest val_loss
 
     @property
-    def tokens_per_step(self) -> int:
-        """How many tokens each step trains on."""
-        return self.settings.accumulate * self.settings.batch_size * self.lm.model.config.context
+    def tokens(self) -> int:
+        """How many tokens it has trained on."""
+        return self.step * self.settings.accumulate * self.settings.batch_size * self.lm.model.config.context
 
     def advance(self) -> dict:
         """Take one step. Returns its loss, learning rate and gradient's norm; raises TrainingDiverged."""
         settings = self.settings
-        lr = cosine_schedule(
-            self.step, lr=settings.lr, min_lr=settings.final_lr, warmup=settings.warmup_steps, steps=settings.steps
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        lr = self.set_learning_rate()
         before = self.batch_rng.bit_generator.state
         try:
             batches = self.draw(self.corpus.train_ids)
@@ -78,39 +63,43 @@ class Run:
         more = f" and {len(starts) - POSITIONS_NAMED} more" if len(starts) > POSITIONS_NAMED else ""
         return ", ".join(map(str, starts[:POSITIONS_NAMED])) + more
 
-    def evaluate(self) -> float | None:
-        """Return the mean loss on the validation split, or its first `eval_tokens`; None if there is no such split."""
+    def evaluate(self) -> dict:
+        """Return the mean loss on the validation split, or its first `eval_tokens`; nothing if there is no such split.
+
+        Raises TrainingDiverged if it is not finite.
+        """
         ids = self.corpus.val_ids
         if not len(ids):
-            return None
+            return {}
         if self.settings.eval_tokens is not None:
             ids = ids[: self.settings.eval_tokens + 1]
-        with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite says so itself
-            return mean_loss(self.lm.model, ids, self.settings.batch_size)
+        with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is looked for
+            val_loss = mean_loss(self.lm.model, ids, self.settings.batch_size)
+        if not math.isfinite(val_loss):
+            raise TrainingDiverged(f"step {self.step}: the validation loss after it is {val_loss}", val_loss)
+        return {"val_loss": val_loss}
 
-    def sample(self) -> str:
-        """Return the prompt and text that the model goes on with, the same whenever this step is reached."""
-        rng = np.random.default_rng([self.settings.seed, self.step])
-        new = stream(
-            self.lm.model, self.sample_prompt, self.settings.sample_tokens, temperature=SAMPLE_TEMPERATURE, rng=rng
-        )
-        return self.lm.tokenizer.decode([*self.sample_prompt, *map(int, new)])
+    def first_ids(self):
+        """Return the ids that samples begin with where no prompt is given."""
+        return self.corpus.train_ids[:1].astype(np.int64)
 
-    def prompt_ids(self):
-        """Return the ids that samples begin with."""
-        prompt = self.settings.sample_prompt
-        if prompt is None:
-            return self.corpus.train_ids[:1].astype(np.int64)
-        try:
-            return self.lm.encode(prompt)
-        except ValueError as error:
-            raise ValueError(f"the sample prompt: {error}") from None
+    def describe_data(self) -> dict:
+        """Return what tells one text from another."""
+        return {
+            "name": self.corpus.name,
+            "training_tokens": len(self.corpus.train_ids),
+            "validation_tokens": len(self.corpus.val_ids),
+            "sha256": self.fingerprint,
+        }
 
-    def note(self, record: dict) -> None:
-        """Remember a record as the last, and as the best if it is."""
-        self.last = record
-        if record.get("val_loss", math.inf) < self.best.get("val_loss", math.inf):
-            self.best = record
+    @staticmethod
+    def data_in_words(described: dict) -> str:
+        """Return what describe_data returned, in words."""
+        return f"{described['name']} ({described['training_tokens']} + {described['validation_tokens']} tokens)"
+
+    def draw_picture(self, records, path) -> None:
+        """Draw the losses."""
+        draw_loss_curve(records, path, f"training on {self.corpus.name}")
 
 
 class Positions:

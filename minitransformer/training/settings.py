@@ -33,6 +33,8 @@ class Settings:
     seed              of the batches, dropout and the samples
     """
 
+    kind = "pretraining"  # what a checkpoint calls a run with such settings
+
     steps: int = 2000
     batch_size: int = 12
     accumulate: int = 1
@@ -93,3 +95,11 @@ class Settings:
     def to_dict(self) -> dict:
         """Return the fields as a dictionary that JSON can hold; Settings(**dictionary) restores them."""
         return dataclasses.asdict(self)
+
+
+def settings_of_kind(kind: str, fields: dict) -> Settings:
+    """Return the Settings, or those of a subclass, that `kind` and to_dict describe. Raises KeyError for another."""
+    classes = [Settings]
+    for cls in classes:  # the list grows by what it finds
+        classes += cls.__subclasses__()
+    return {cls.kind: cls for cls in classes}[kind](**fields)

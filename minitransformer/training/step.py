@@ -1,4 +1,4 @@
-"""One training step: the mean gradient of some batches, clipped, and one move of the optimiser.
+"""One training step: the mean gradient of some losses, clipped, and one move of the optimiser.
 
 **Accumulation.** The loss of a step is the mean over all predicted tokens of all its batches i, n_i of them in batch i:
 
@@ -47,12 +47,25 @@ def training_step(model, optimizer, batches, *, clip=None, rng=None):
     """
     counts = [int(np.count_nonzero(targets != IGNORE_INDEX)) for _, targets in batches]
     total = max(sum(counts), 1)
+
+    def losses():
+        for (inputs, targets), count in zip(batches, counts, strict=True):
+            yield count / total, model.loss(inputs, targets, rng=rng)  # (1)
+
+    return descend(model, optimizer, losses(), clip=clip)
+
+
+def descend(model, optimizer, losses, *, clip=None):
+    """Move the model's parameters once, by the gradient of Σ share · loss. Returns (that sum, norm of the gradient).
+
+    losses: pairs (share, (loss, backward)). Each is asked for when the one before is done with, so that a generator
+    keeps the activations of one alone. clip, the norm and what is raised are those of training_step.
+    """
     loss = 0.0
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # looked for below, and named
-        for (inputs, targets), count in zip(batches, counts, strict=True):
-            batch_loss, backward = model.loss(inputs, targets, rng=rng)
-            backward(count / total)  # (1)
-            loss += float(batch_loss) * (count / total)  # (1)
+        for share, (part, backward) in losses:
+            backward(share)  # (1)
+            loss += float(part) * share  # (1)
         norm = clip_grad_norm(model.parameters(), math.inf if clip is None else clip)
     if not (math.isfinite(loss) and math.isfinite(norm) and can_be_squared(model, norm, clip)):
         parameter, gradient = largest_gradient(model)

@@ -10,8 +10,9 @@ import numpy as np
 from minitransformer.analysis.contributions import MEASURES, position_contributions
 from minitransformer.analysis.flow import known_strings, likeliest_next
 from minitransformer.analysis.heads import attention_weights
-from minitransformer.analysis.patching import PatchingMaps
-from minitransformer.analysis.residual import direct_contributions, logit_lens
+from minitransformer.analysis.lens import logit_lens
+from minitransformer.analysis.patching_maps import PatchingMaps
+from minitransformer.analysis.residual import direct_contributions
 from minitransformer.analysis.tokens import shown
 from minitransformer.language_model import LanguageModel
 

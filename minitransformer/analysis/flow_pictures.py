@@ -1,0 +1,243 @@
+"""Pictures of information flow, of patching, and of context influence. They need matplotlib, of the extra `app`."""
+
+import warnings
+
+import numpy as np
+
+from minitransformer.analysis.contributions import MEASURES
+from minitransformer.analysis.shading import SHADES, mixed, readable_on, strengths
+from minitransformer.analysis.tokens import shown
+from minitransformer.archive import write_atomically
+from minitransformer.extras import require
+
+INK, GRID, PAPER = "#333333", "#dddddd", "#ffffff"
+ESTIMATE, TRUTH, NEGATIVE = "#4c78a8", "#e66101", "#5e3c99"
+SEQUENTIAL, DIVERGING = "Blues", "PuOr_r"
+TITLES = {
+    "attention": "attention",
+    "rollout": "attention rollout",
+    "value_weighted": "value-weighted\nattention",
+    "gradient_times_input": "gradient × input,\nnats",
+    "ablation": "ablation,\nnats lost",
+}
+COMPONENTS, MOST_TOKENS = 14, 60  # that a picture shows
+FEWEST_COLUMNS, WIDEST = 9, 28  # of a map of patching: columns, and inches of them all
+COLUMNS = 90  # characters in a line of a shaded text
+CENTRED = {"ha": "center", "va": "center", "parse_math": False}
+DPI = 150
+
+
+def draw_flow(flow, path) -> None:
+    """Draw an InformationFlow as a PNG at `path`, atomically: contributions, components, and the logit lens.
+
+    Of more than MOST_TOKENS positions, the last are drawn. Raises MissingExtra without matplotlib, OSError where the
+    file cannot be written.
+    """
+    heights = [
+        1.5 + max(0.22 * min(len(flow.tokens), MOST_TOKENS), 2.0),
+        1.1 + max(0.22 * COMPONENTS, 0.25 * len(flow.lens.layers)),
+    ]
+    figure, canvas = new_figure(12, sum(heights) + 0.4)
+    top, bottom = figure.subfigures(2, 1, height_ratios=heights)
+    draw_contributions(top, flow)
+    left, right = bottom.subfigures(1, 2, width_ratios=[2, 3])
+    draw_components(left, flow.direct)
+    draw_lens(right, flow)
+    where = f"token {flow.target_position} of the text" if flow.in_text else "the model's choice"
+    title = f"How {shown(flow.target)!r} is predicted ({where}, probability {flow.probability:.1%})"
+    head(figure, title, 13)
+    save(canvas, path)
+
+
+def draw_contributions(figure, flow) -> None:
+    """Draw a column of bars for each measure, of each of the last positions, the ablation last."""
+    found = flow.contributions
+    tokens = numbered(flow.tokens)[-MOST_TOKENS:]
+    columns = figure.subplots(1, len(TITLES), sharey=True)
+    for axes, (name, title) in zip(columns, TITLES.items(), strict=True):
+        values = getattr(found, name)[-len(tokens) :]
+        colour = TRUTH if name == "ablation" else ESTIMATE
+        axes.barh(range(len(tokens)), values, color=np.where(values >= 0, colour, NEGATIVE))
+        axes.axvline(0, color=INK, linewidth=0.6)
+        axes.set_title(title, loc="left", color=INK, fontsize=10)
+        agree = "correlation with ablation\nPearson {pearson:.2f}, Spearman {spearman:.2f}"
+        note = agree.format(**found.correlations[name]) if name in MEASURES else "the intervention"
+        axes.set_xlabel(note, color=INK, fontsize=8)
+        axes.locator_params(axis="x", nbins=3)
+        axes.ticklabel_format(axis="x", style="plain")
+        axes.margins(y=0.01)
+        plain(axes)
+        axes.tick_params(axis="y", length=0)
+    columns[0].set_yticks(range(len(tokens)), tokens, fontsize=8, parse_math=False)
+    columns[0].invert_yaxis()
+    columns[0].set_ylabel("position and token", color=INK, fontsize=9)
+    head(figure, "What the prediction owes to each position: four estimates, and the ablation to judge them by")
+
+
+def draw_components(figure, direct) -> None:
+    """Draw the components that write most to the target's logit as bars, and the sum of all others."""
+    order = np.argsort(-np.abs(direct.values), kind="stable")
+    names = [direct.components[i].name for i in order[:COMPONENTS]]
+    values = list(direct.values[order[:COMPONENTS]])
+    if len(order) > COMPONENTS:
+        names.append(f"{len(order) - COMPONENTS} others")
+        values.append(direct.values[order[COMPONENTS:]].sum())
+    axes = figure.subplots()
+    axes.barh(range(len(names)), values, color=np.where(np.array(values) >= 0, ESTIMATE, NEGATIVE))
+    axes.axvline(0, color=INK, linewidth=0.6)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("written to the logit directly, not through later layers", color=INK, fontsize=9)
+    axes.set_title(f"sum {direct.total:+.2f}", loc="right", color=INK, fontsize=9)
+    plain(axes)
+    axes.tick_params(axis="y", length=0)
+    head(figure, f"Who writes {direct.explained}")
+
+
+def draw_lens(figure, flow) -> None:
+    """Draw the logit lens at the last position: a row for each layer, the likeliest tokens on shades of probability."""
+    lens = flow.lens
+    probabilities = lens.top_probabilities[:, -1]
+    axes = figure.subplots()
+    axes.imshow(probabilities, cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto", origin="lower")
+    for (row, column), probability in np.ndenumerate(probabilities):
+        token = flow.lens_tokens[row][-1][column]
+        is_target = lens.top_ids[row, -1, column] == flow.target_id
+        weight, colour = "bold" if is_target else "normal", PAPER if probability > 0.6 else INK
+        axes.text(column, row, f"{shown(token)}  {probability:.0%}", color=colour, weight=weight, size=8, **CENTRED)
+    ranks = zip(lens.layers, lens.answer_ranks[:, -1], strict=True)
+    axes.set_yticks(range(len(lens.layers)), [f"{layer}: rank {rank}" for layer, rank in ranks], fontsize=8)
+    axes.set_xticks(range(probabilities.shape[1]), range(1, probabilities.shape[1] + 1), fontsize=8)
+    axes.set_xlabel("likeliest tokens, the target in bold: what is written, not what is known", color=INK, fontsize=9)
+    plain(axes)
+    axes.tick_params(length=0)
+    head(figure, f"What each layer would say (logit lens), and the rank of {shown(flow.target)!r} there")
+
+
+def draw_patching(maps, path) -> None:
+    """Draw PatchingMaps as a PNG at `path`, atomically: effects above, their estimates by attribution below.
+
+    Raises MissingExtra without matplotlib, OSError where the file cannot be written.
+    """
+    columns = [max(effects.shape[1], FEWEST_COLUMNS) for effects in maps.effects.values()]
+    width = min(3.2 + 0.24 * sum(columns), WIDEST)
+    figure, canvas = new_figure(width, 2 * max(0.28 * len(maps.stages), 1.6) + 3)
+    panels = figure.subplots(2, len(columns), squeeze=False, width_ratios=columns)
+    for (above, below), name in zip(panels.T, maps.effects, strict=True):
+        words = name.replace("_", "-")
+        draw_map(above, maps, name, maps.effects[name], f"{words}: patching")
+        agreement = f"{words}: attribution ({maps.agreement[name]:.2f})"
+        image = draw_map(below, maps, name, maps.attributions[name], agreement)
+        label = "head" if name == "heads" else "position (clean / corrupted token)"
+        below.set_xlabel(label, color=INK, fontsize=9)
+    bar = figure.colorbar(image, ax=panels, shrink=0.6, aspect=30, pad=0.01, extend="both")
+    bar.set_label("share of the difference restored", color=INK, fontsize=9)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(colors=INK, labelsize=8)
+    answers = ((maps.answer, maps.clean_metric), (maps.other, maps.corrupted_metric))
+    title = " and ".join(f"{shown(token)!r} ({metric:+.2f})" for token, metric in answers)
+    notes = "in brackets, the correlation of attribution with patching. Not shown: what both prompts share"
+    head(figure, f"What carries the difference between {title}; {notes}")
+    save(canvas, path)
+
+
+def draw_map(axes, maps, name, values, title):
+    """Draw one map, layers upwards and positions or heads to the right. Returns the image."""
+    image = axes.imshow(values, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto", origin="lower")
+    stages = maps.stages if name == "residual" else maps.stages[1:]
+    labels = range(values.shape[1]) if name == "heads" else pairs(maps)
+    size = min(8, 170 / len(labels))
+    axes.set_title(title, loc="left", color=INK, fontsize=9)
+    axes.set_yticks(range(len(stages)), stages, fontsize=8)
+    axes.set_xticks(range(len(labels)), labels, fontsize=size, rotation=0 if name == "heads" else 90, parse_math=False)
+    plain(axes)
+    axes.tick_params(length=0)
+    return image
+
+
+def pairs(maps) -> list[str]:
+    """Return the token at each position, both where the prompts differ."""
+    both = zip(maps.clean_tokens, maps.corrupted_tokens, strict=True)
+    return [" / ".join(dict.fromkeys(map(shown, pair))) for pair in both]
+
+
+def draw_context(found, path) -> None:
+    """Draw a ContextInfluence as a PNG at `path`, atomically: the text twice, its tokens shaded, line by line.
+
+    Raises MissingExtra without matplotlib, OSError where the file cannot be written.
+    """
+    lines = wrapped([shown(token) for token in found.tokens])
+    figure, canvas = new_figure(COLUMNS / 10, 0.6 * len(lines) + 1.8)
+    upper, lower = figure.subplots(2, 1)
+    attention = f"attention, the mean over heads and layers: at most {found.attention.max():.3f}"
+    draw_shaded(upper, lines, strengths(found.attention), attention, ("attention", "attention"))
+    ablation = f"ablation, nats lost (orange) or gained (violet): at most {np.abs(found.ablation).max():.3f}"
+    draw_shaded(lower, lines, strengths(found.ablation), ablation, ("lost", "gained"))
+    end = f"after token {found.position}: {shown(found.target)!r}, probability {found.probability:.1%}"
+    head(figure, f"What the model looks at and what it needs, {end}")
+    agree = f"Attention is not influence: here its correlation with ablation is {found.pearson:.2f} (Pearson), "
+    figure.supxlabel(f"{agree}{found.spearman:.2f} (Spearman)", x=0.01, ha="left", color=INK, fontsize=9)
+    save(canvas, path)
+
+
+def wrapped(tokens):
+    """Return lines of (index, column, token), broken after COLUMNS characters and after a line break in the text."""
+    lines, column = [[]], 0
+    for i, token in enumerate(tokens):
+        if column and column + len(token) > COLUMNS:
+            lines.append([])
+            column = 0
+        lines[-1].append((i, column, token))
+        column = COLUMNS if token.endswith("\\n") else column + len(token)
+    return lines
+
+
+def draw_shaded(axes, lines, strength, title, shades) -> None:
+    """Draw lines of tokens, each on the first of two SHADES, or the second where its strength is negative."""
+    from matplotlib.patches import Rectangle
+
+    for row, line in enumerate(lines):
+        for i, column, token in line:
+            background = mixed(SHADES[shades[0] if strength[i] >= 0 else shades[1]], abs(strength[i]))
+            colour, letters = (np.array(c) / 255 for c in (background, readable_on(background)))
+            axes.add_patch(Rectangle((column, row), len(token), 0.85, facecolor=colour, edgecolor=GRID, linewidth=0.4))
+            centre = column + len(token) / 2, row + 0.45
+            axes.text(*centre, token, color=letters, fontsize=9, family="monospace", **CENTRED)
+    axes.set_xlim(0, COLUMNS)
+    axes.set_ylim(len(lines), 0)
+    axes.set_axis_off()
+    axes.set_title(title, loc="left", color=INK, fontsize=10)
+
+
+def numbered(tokens) -> list[str]:
+    """Return each token as it is shown, after its position."""
+    return [f"{t}  {shown(token)}" for t, token in enumerate(tokens)]
+
+
+def new_figure(width, height):
+    """Return a figure of so many inches and its canvas. Raises MissingExtra without matplotlib."""
+    require("matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    return figure, FigureCanvasAgg(figure)
+
+
+def head(figure, title: str, size: int = 11) -> None:
+    """Put a title above a figure or a part of one, on the left."""
+    figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=size, parse_math=False)
+
+
+def plain(axes) -> None:
+    """Take the frame off, and give the labels the colour of the text."""
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.tick_params(colors=INK)
+
+
+def save(canvas, path) -> None:
+    """Write a figure to `path`, whole or not at all, and say nothing of letters that the font does not have."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        write_atomically(path, canvas.print_png)

@@ -1,0 +1,173 @@
+"""Where the difference between two prompts is carried: patching at every place, with its estimate by attribution.
+
+    maps = patch_prompts(lm, "When Mary and John met, John gave", "When Mary and John met, Mary gave")
+    print(maps)
+    maps.draw("patching.png")
+
+The stream after each layer shows where the difference is, position by position; what each attention and each
+feed-forward layer writes, which of them brought it there; the heads, which of them did so. What an effect means, and
+what it does not, is said in patching.py.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from minitransformer.analysis.contributions import number, pearson
+from minitransformer.analysis.patching import (
+    attribution_effects,
+    check_lengths,
+    logit_difference,
+    metric_range,
+    patch_effects,
+    place,
+)
+from minitransformer.analysis.tokens import shown, token_strings
+
+SHOWN = 4  # of each map, in a report
+
+
+@dataclass(frozen=True)
+class PatchingMaps:
+    """Where the difference between two prompts is carried: effects of patching, and their estimates by attribution.
+
+    clean_tokens, corrupted_tokens    T strings each
+    answer, other                     the tokens whose logits are compared: of the clean prompt, and the corrupted one
+    clean_metric, corrupted_metric    logit[answer] − logit[other]
+    stages                            L + 1 names: "embedding", "blocks.0", …
+    effects, attributions             by what is patched:
+        "residual"       (L + 1, T) the stream after each stage, at each position
+        "attention"      (L, T) what each attention layer writes there
+        "feed_forward"   (L, T) what each feed-forward layer writes there
+        "heads"          (L, H) the output of each head, at all positions
+    """
+
+    clean_tokens: list[str]
+    corrupted_tokens: list[str]
+    answer: str
+    other: str
+    clean_metric: float
+    corrupted_metric: float
+    stages: tuple[str, ...]
+    effects: dict[str, np.ndarray]
+    attributions: dict[str, np.ndarray]
+
+    @property
+    def agreement(self) -> dict:
+        """Pearson's correlation of attribution with patching, over the entries of each map; NaN where there is none."""
+        return {name: pearson(effect.ravel(), self.attributions[name].ravel()) for name, effect in self.effects.items()}
+
+    def to_dict(self) -> dict:
+        """Return the same as JSON can hold it; a correlation that does not exist is None."""
+        return asdict(self) | {
+            "stages": list(self.stages),
+            "effects": {name: effect.tolist() for name, effect in self.effects.items()},
+            "attributions": {name: effect.tolist() for name, effect in self.attributions.items()},
+            "agreement": {name: number(value) for name, value in self.agreement.items()},
+        }
+
+    def __str__(self):
+        return "\n".join(lines(self))
+
+    def draw(self, path) -> None:
+        """Draw the maps as a PNG at `path`. Raises MissingExtra without matplotlib."""
+        from minitransformer.analysis.flow_pictures import draw_patching
+
+        draw_patching(self, path)
+
+
+def patch_prompts(lm, clean: str, corrupted: str, answers: tuple[str, str] | None = None) -> PatchingMaps:
+    """Trace the difference between two prompts of equally many tokens, which the model answers differently.
+
+    answers: the two next tokens whose logits are compared, the clean prompt's first; what the model itself thinks
+    likeliest, unless given. Costs about 3 L T + L H forward passes of T tokens.
+    Raises ValueError for prompts of different length, that are too long, or that are answered alike, and for an answer
+    that is not one token.
+    """
+    ids, other_ids = lm.encode(clean), lm.encode(corrupted)
+    check_lengths(ids, other_ids)
+    answer, other = answer_ids(lm, ids, other_ids, answers)
+    metric = logit_difference(answer, other)
+    low, high = metric_range(lm.model, ids, other_ids, metric)
+    patches = map_patches(lm.model, len(ids))
+    flat = [patch for rows in patches.values() for row in rows for patch in row]
+
+    def mapped(effects):
+        found = iter(effects.tolist())
+        return {name: np.array([[next(found) for _ in row] for row in rows]) for name, rows in patches.items()}
+
+    return PatchingMaps(
+        clean_tokens=token_strings(lm.tokenizer, ids),
+        corrupted_tokens=token_strings(lm.tokenizer, other_ids),
+        answer=token_strings(lm.tokenizer, [answer])[0],
+        other=token_strings(lm.tokenizer, [other])[0],
+        clean_metric=high,
+        corrupted_metric=low,
+        stages=("embedding", *(f"blocks.{i}" for i in range(lm.model.config.n_layers))),
+        effects=mapped(patch_effects(lm.model, ids, other_ids, flat, metric)),
+        attributions=mapped(attribution_effects(lm.model, ids, other_ids, flat, metric)),
+    )
+
+
+def map_patches(model, T: int) -> dict:
+    """Return the patches of each map of PatchingMaps, as rows of single patches."""
+    layers, heads = range(model.config.n_layers), range(model.config.n_heads)
+    names = {
+        "residual": ["embedding", *(f"blocks.{i}" for i in layers)],
+        "attention": [f"blocks.{i}.attention" for i in layers],
+        "feed_forward": [f"blocks.{i}.feed_forward" for i in layers],
+    }
+    patches = {kind: [[{name: place(name, t)} for t in range(T)] for name in rows] for kind, rows in names.items()}
+    outputs = [f"blocks.{i}.attention.heads" for i in layers]
+    return patches | {"heads": [[{name: place(name, head=head)} for head in heads] for name in outputs]}
+
+
+def answer_ids(lm, clean, corrupted, answers):
+    """Return the ids of the two answers; see patch_prompts."""
+    if answers is None:
+        known = lm.tokenizer.vocab_size
+        answer, other = (
+            int(lm.model.predict(ids[None], last_only=True)[0, 0, :known].argmax()) for ids in (clean, corrupted)
+        )
+        if answer == other:
+            text = shown(token_strings(lm.tokenizer, [answer])[0])
+            raise ValueError(f"both prompts are answered with {text!r}: give `answers`, the two tokens to compare")
+        return answer, other
+    if isinstance(answers, str) or len(answers) != 2:
+        raise ValueError(f"answers must be two tokens, the clean prompt's and the corrupted one's, not {answers!r}")
+    found = []
+    for answer in answers:
+        ids = lm.encode(answer)
+        if len(ids) != 1:
+            raise ValueError(f"an answer must be one token, and {answer!r} is {len(ids)}")
+        found.append(int(ids[0]))
+    if found[0] == found[1]:
+        raise ValueError(f"the two answers are the same token, {answers[0]!r}")
+    return tuple(found)
+
+
+def lines(maps: PatchingMaps):
+    """Yield the largest effects of each map as text."""
+    yield f"logit of {shown(maps.answer)!r} minus logit of {shown(maps.other)!r}"
+    yield f"  clean      {maps.clean_metric:+8.3f}  {' '.join(map(shown, maps.clean_tokens))}"
+    yield f"  corrupted  {maps.corrupted_metric:+8.3f}  {' '.join(map(shown, maps.corrupted_tokens))}"
+    yield ""
+    yield f"{'how much comes back when one activation is made clean: 1 is all':<66} {'effect':>9} {'estimate':>9}"
+    for name, effects in maps.effects.items():
+        order = np.argsort(-np.abs(effects), axis=None, kind="stable")[:SHOWN]
+        for row, column in zip(*np.unravel_index(order, effects.shape), strict=True):
+            entry = entry_name(maps, name, row, column)
+            yield f"  {entry:<64} {effects[row, column]:>z9.2f} {maps.attributions[name][row, column]:>z9.2f}"
+    yield ""
+    agreement = ", ".join(f"{name} {value:.2f}" for name, value in maps.agreement.items())
+    yield f"Correlation of the estimates with the effects: {agreement}."
+    yield "Not shown: what both prompts share, and whether anything here is needed rather than enough."
+
+
+def entry_name(maps: PatchingMaps, name: str, row: int, column: int) -> str:
+    """Return what stands at one place of a map, in words."""
+    if name == "heads":
+        return f"head {row}.{column}"
+    tokens = dict.fromkeys(shown(tokens[column]) for tokens in (maps.clean_tokens, maps.corrupted_tokens))
+    layer = maps.stages[row] if name == "residual" else f"blocks.{row}"
+    return f"{name.replace('_', '-')}, {layer}, at {column} {' / '.join(tokens)}"

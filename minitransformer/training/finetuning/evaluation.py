@@ -1,0 +1,93 @@
+"""What fine-tuning changed, measured on prompts that it did not see and on text that it was not about.
+
+The margin says whether the model now prefers the safe responses; the log-likelihoods by themselves, whether because it
+finds them likelier or only the others less likely; the perplexity on general text, what was forgotten on the way; and
+completions, how it sounds. None of it says what the model does with prompts unlike these.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from minitransformer.language_model import LanguageModel, mean_loss
+from minitransformer.training.finetuning.objectives import sequence_log_likelihood
+from minitransformer.training.finetuning.preferences import Pair, batch_of
+
+COMPLETION_TEMPERATURE = 0.7
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model on held-out pairs and on general text. Log-likelihoods, the margin and the loss are in nats.
+
+    safe, unsafe                        mean log-likelihood of a response
+    safe_per_token, unsafe_per_token    the same of a token: long and short responses side by side
+    margin                              safe − unsafe
+    preferred                           the fraction of prompts whose safe response is the likelier one
+    general_loss                        mean cross-entropy of a token of the general text
+    completions                         (prompt, what the model goes on with), empty where none were asked for
+    """
+
+    safe: float
+    unsafe: float
+    safe_per_token: float
+    unsafe_per_token: float
+    margin: float
+    preferred: float
+    general_loss: float
+    completions: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def perplexity(self) -> float:
+        """exp of general_loss; infinite where that is beyond floating point."""
+        return math.exp(self.general_loss) if self.general_loss < 700 else math.inf
+
+    def to_dict(self) -> dict:
+        """Return the fields, and the perplexity, as JSON can hold them: None for a number that is not finite."""
+        fields = asdict(self) | {"perplexity": self.perplexity}
+        return {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in fields.items()
+        }
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> "Evaluation":
+        """Return the Evaluation that to_dict described."""
+        numbers = {key: math.nan if value is None else value for key, value in fields.items() if key != "perplexity"}
+        completions = tuple((prompt, text) for prompt, text in fields["completions"])
+        return cls(**(numbers | {"completions": completions}))
+
+
+def log_likelihoods(model, pairs: list[Pair], batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the log-likelihoods in nats (N,), float64, of the safe and of the unsafe responses of N pairs."""
+    both = []
+    for responses in ([(pair.prompt, pair.safe) for pair in pairs], [(pair.prompt, pair.unsafe) for pair in pairs]):
+        batches = [batch_of(responses[i : i + batch_size]) for i in range(0, len(responses), batch_size)]
+        values = [sequence_log_likelihood(model.predict(inputs), targets)[0] for inputs, targets in batches]
+        both.append(np.concatenate(values).astype(np.float64))
+    return tuple(both)
+
+
+def evaluate(lm: LanguageModel, held_out: list[Pair], general_ids, batch_size: int) -> Evaluation:
+    """Return an Evaluation without completions. A model that has been wrecked gives numbers that are not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        safe, unsafe = log_likelihoods(lm.model, held_out, batch_size)
+        return Evaluation(
+            safe=float(safe.mean()),
+            unsafe=float(unsafe.mean()),
+            safe_per_token=float(safe.sum() / sum(len(pair.safe) for pair in held_out)),
+            unsafe_per_token=float(unsafe.sum() / sum(len(pair.unsafe) for pair in held_out)),
+            margin=float((safe - unsafe).mean()),
+            preferred=float((safe > unsafe).mean()),
+            general_loss=float(mean_loss(lm.model, general_ids, batch_size)),
+        )
+
+
+def complete(lm: LanguageModel, prompts, tokens: int, seed: int) -> tuple[tuple[str, str], ...]:
+    """Return (prompt, continuation of so many tokens) for each prompt; the same seed draws the same."""
+    streams = (
+        lm.stream(prompt, tokens, temperature=COMPLETION_TEMPERATURE, rng=np.random.default_rng(seed))
+        for prompt in prompts
+    )
+    return tuple((prompt, "".join(pieces)) for prompt, pieces in zip(prompts, streams, strict=True))

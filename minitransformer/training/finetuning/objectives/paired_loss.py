@@ -1,0 +1,27 @@
+"""An objective on a model: both responses of every pair go through it in one batch."""
+
+import numpy as np
+
+from minitransformer.module import Module
+
+
+class PairedLoss(Module):
+    """The objective, a function of this folder, of what `model` makes of pairs of sequences."""
+
+    def __init__(self, model: Module, objective):
+        self.model = model
+        self.objective = objective
+
+    def forward(self, inputs, targets, *, rng=None, **options):
+        """Return the loss of inputs and targets (2B, T), the safe half first, and its backward(dloss=1.0).
+
+        `rng` turns dropout on; `options` are the objective's.
+        """
+        B = len(inputs) // 2
+        logits, model_backward = self.model(inputs, rng=rng)
+        loss, objective_backward = self.objective(logits[:B], targets[:B], logits[B:], targets[B:], **options)
+
+        def backward(dloss=1.0):
+            model_backward(np.concatenate(objective_backward(dloss)))
+
+        return loss, backward

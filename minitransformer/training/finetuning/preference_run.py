@@ -1,0 +1,161 @@
+"""The run of fine-tuning on pairs: at each step some pairs, drawn at random, and an objective of their likelihoods.
+
+The starting model is needed throughout, as the reference of direct preference optimisation and to compare with. Frozen,
+it gives each response the same log-likelihood every time, so it is asked once, before the first step; a checkpoint
+keeps the numbers, and no second model is held in memory.
+
+A run that wrecks its model is stopped when an evaluation sees it: general perplexity has grown beyond the limit, or a
+loss or gradient is not finite. `diverged` then says so in words.
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from minitransformer.language_model import LanguageModel
+from minitransformer.training.finetuning.evaluation import Evaluation, complete, evaluate, log_likelihoods
+from minitransformer.training.finetuning.objectives import OBJECTIVES, PairedLoss, direct_preference
+from minitransformer.training.finetuning.picture import FINE_TUNING_FILE, draw_fine_tuning
+from minitransformer.training.finetuning.preferences import Pair, batch_of
+from minitransformer.training.finetuning.report import REPORT_FILE
+from minitransformer.training.finetuning.settings import PreferenceSettings
+from minitransformer.training.state import TrainingState
+from minitransformer.training.step import TrainingDiverged, descend
+
+COMPLETION_TOKENS = 40
+
+
+@dataclass(frozen=True)
+class PreferenceData:
+    """Pairs to train on and pairs held out, the ids of a general text, and prompts to complete."""
+
+    name: str
+    pairs: list[Pair]
+    held_out: list[Pair]
+    general_ids: np.ndarray
+    prompts: tuple[str, ...]
+
+
+class PreferenceRun(TrainingState):
+    """The fine-tuning of the LanguageModel `lm` on pairs of responses. Call `remember_start` before the first step."""
+
+    picture, report = FINE_TUNING_FILE, REPORT_FILE
+
+    def __init__(self, lm: LanguageModel, data: PreferenceData, settings: PreferenceSettings):
+        self.data = data
+        super().__init__(lm, settings)
+        self.loss = PairedLoss(lm.model, OBJECTIVES[settings.objective])
+        self.before = None  # the Evaluation of the starting model
+        self.reference = None  # its log-likelihoods (N,) of the safe and of the unsafe responses to train on
+        self.diverged = None  # or what happened, in words
+        self.tokens_trained = 0
+
+    def remember_start(self) -> None:
+        """Measure the starting model."""
+        self.before = self.evaluation_with_completions()
+        self.reference = log_likelihoods(self.lm.model, self.data.pairs, self.settings.batch_size)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is no step left to take, or no sense in taking it."""
+        return super().finished or self.diverged is not None
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens of responses it has trained on."""
+        return self.tokens_trained
+
+    def advance(self) -> dict:
+        """Take one step, on pairs of which none comes twice. Returns loss, learning rate and gradient's norm.
+
+        Where they are not finite, no step is taken, and `diverged` says why.
+        """
+        lr = self.set_learning_rate()
+        count, size = self.settings.accumulate, min(self.settings.batch_size, len(self.data.pairs))
+        batches = [self.batch_rng.choice(len(self.data.pairs), size, replace=False) for _ in range(count)]
+        losses = ((1 / count, self.loss_of(chosen)) for chosen in batches)
+        try:
+            loss, norm = descend(self.lm.model, self.optimizer, losses, clip=self.settings.clip)
+        except TrainingDiverged as error:
+            self.optimizer.zero_grad()
+            self.diverged = f"at step {self.step + 1} {error}"
+            return {}
+        self.step += 1
+        return {"loss": loss, "lr": lr, "grad_norm": norm}
+
+    def loss_of(self, chosen):
+        """Return (loss, backward) of the pairs of these numbers."""
+        pairs = [self.data.pairs[i] for i in chosen]
+        self.tokens_trained += sum(len(pair.safe) + len(pair.unsafe) for pair in pairs)
+        inputs, targets = batch_of(
+            [(pair.prompt, pair.safe) for pair in pairs] + [(pair.prompt, pair.unsafe) for pair in pairs]
+        )
+        options = {}
+        if self.loss.objective is direct_preference:
+            safe, unsafe = (values[chosen] for values in self.reference)
+            options = {"reference_safe": safe, "reference_unsafe": unsafe, "beta": self.settings.beta}
+        return self.loss(inputs, targets, rng=self.dropout_rng, **options)
+
+    def evaluation(self) -> Evaluation:
+        """Return the Evaluation of the model as it is, without completions."""
+        return evaluate(self.lm, self.data.held_out, self.data.general_ids, self.settings.batch_size)
+
+    def evaluation_with_completions(self) -> Evaluation:
+        """Return the Evaluation of the model as it is."""
+        measured = self.evaluation()
+        if not math.isfinite(measured.general_loss):
+            return measured
+        completions = complete(self.lm, self.data.prompts, COMPLETION_TOKENS, self.settings.seed)
+        return Evaluation(**(vars(measured) | {"completions": completions}))
+
+    def evaluate(self) -> dict:
+        """Return the numbers of an Evaluation as metrics, and see whether the run has diverged."""
+        now = self.evaluation()
+        growth = math.exp(min(now.general_loss - self.before.general_loss, 700))
+        if self.diverged is None and not growth <= self.settings.perplexity_limit:  # a NaN is beyond any limit
+            self.diverged = (
+                f"after step {self.step} the perplexity on general text is {now.perplexity:.4g}, {growth:.3g} times "
+                f"the {self.before.perplexity:.4g} before, beyond the limit of {self.settings.perplexity_limit:g} times"
+            )
+        kept = ("safe", "unsafe", "margin", "preferred", "general_loss")
+        return {key: value for key, value in now.to_dict().items() if key in kept}
+
+    def first_ids(self):
+        """Return the ids that samples begin with where no prompt is given: the first prompt to complete."""
+        return self.lm.encode(self.data.prompts[0])
+
+    def describe_data(self) -> dict:
+        """Return what tells this data from other."""
+        digest = hashlib.sha256()
+        for pairs in (self.data.pairs, self.data.held_out):
+            digest.update(f"{len(pairs)} ".encode())
+            for pair in pairs:
+                for ids in vars(pair).values():
+                    digest.update(f"{len(ids)} ".encode() + ids.tobytes())
+        digest.update(self.data.general_ids.tobytes())
+        counts = {"rows": len(self.data.pairs), "held_out": len(self.data.held_out)}
+        return {"name": self.data.name, **counts, "sha256": digest.hexdigest()}
+
+    @staticmethod
+    def data_in_words(described: dict) -> str:
+        """Return what describe_data returned, in words."""
+        return f"{described['name']} ({described['rows']} + {described['held_out']} rows)"
+
+    def own_state(self) -> tuple[dict, dict]:
+        """Return what else a checkpoint must keep: what was measured of the starting model, and how it went."""
+        safe, unsafe = self.reference
+        state = {"before": self.before.to_dict(), "diverged": self.diverged, "tokens": self.tokens_trained}
+        return {"reference_safe": safe, "reference_unsafe": unsafe}, state
+
+    def restore_own_state(self, arrays: dict, state: dict) -> None:
+        """Take back what own_state returned."""
+        self.reference = arrays["reference_safe"], arrays["reference_unsafe"]
+        self.before = Evaluation.from_dict(state["before"])
+        self.diverged, self.tokens_trained = state["diverged"], state["tokens"]
+
+    def draw_picture(self, records, path) -> None:
+        """Draw how likelihoods, margin and perplexity went."""
+        title = f"fine-tuning on {self.data.name}, {self.settings.objective}"
+        draw_fine_tuning(records, path, title, limit=self.settings.perplexity_limit)

@@ -1,0 +1,243 @@
+"""More than one machine: processes that train one model together, each with a share of every batch.
+
+MPI starts N processes, called ranks 0 … N − 1, and passes messages between them:
+
+    mpirun -n 2 python -m minitransformer train ...
+
+Every rank holds the whole model, and draws the same batch, as all have the same seed. The loss is the mean over the
+batch's n tokens. Rank r works on some of the sequences, with n_r of the tokens; of its own mean L_r the backward pass
+begins with dL/dL_r = n_r / n, and the ranks add up what each has found:
+
+    L = Σ_r (n_r / n) L_r              (1)
+    dθ = Σ_r (n_r / n) ∂L_r/∂θ         (2)
+
+To weigh all ranks alike, 1/N each, would be right only where all n_r are equal: 5 sequences among 2 ranks are not, nor
+are sequences with padding. And to add up L_r's own gradients would be N times too much, which AdamW, that ignores a
+gradient's scale, would hide.
+
+Σ_r is MPI's Allreduce: every rank receives the same sum, so all take the same step, and weights that were equal stay
+equal in every bit, without ever being sent. Two numbers of ranks add in two orders, so their last bits differ; one
+number gives the same bits each time. Only the first rank writes files, prints and draws.
+
+The gradients go in one message when the backward pass is over. Parts of it could go while the rest is computed, but
+where embedding and unembedding are one matrix, its gradient, often the largest, is complete only at the very end; and
+on one machine all messages of a step took a tenth of it at most (nanoGPT's CPU size). So that is left out.
+"""
+
+import atexit
+import importlib
+import os
+import time
+import zlib
+from contextlib import contextmanager
+
+import numpy as np
+
+from minitransformer.extras import require
+from minitransformer.language_model import mean_loss
+from minitransformer.text import IGNORE_INDEX
+from minitransformer.training.replicas import available_cores
+
+# How MPI tells a process of how many it is one: Open MPI; MPICH and those that descend from it.
+SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+PATIENCE = 2.0  # seconds that a rank which fails waits for others to fail likewise
+
+
+class RanksDiffer(ValueError):  # noqa: N818
+    """The weights of the ranks are no longer equal: some machine computes otherwise than the rest."""
+
+
+class Ranks:
+    """A model, or its Replicas, on one of the ranks of an MPI communicator: for training_step, in the model's place.
+
+    All ranks must make one, of models with equal weights, and take the same steps.
+    """
+
+    def __init__(self, model, communicator):
+        self.model, self.communicator = model, communicator
+
+    def parameters(self):
+        """Return those of the model."""
+        return self.model.parameters()
+
+    def named_parameters(self):
+        """Yield those of the model."""
+        return self.model.named_parameters()
+
+    def loss(self, ids, targets, *, rng=None):
+        """Return the mean cross-entropy in nats of predicting targets (B, T) from ids (B, T), and its backward.
+
+        As Transformer.loss, and with the same arguments on every rank; backward(dloss=1.0), to be called once, adds
+        the gradients of the whole batch to those of the model, to each that is not frozen. `rng` turns dropout on: each
+        rank has its own random numbers, which follow from it. Raises what Transformer.loss raises.
+        """
+        rank, size = self.communicator.rank, self.communicator.size
+        own = slice(len(ids) * rank // size, len(ids) * (rank + 1) // size)
+        own_rng = None if rng is None else np.random.default_rng(int(rng.integers(2**63, size=size)[rank]))
+        weight = counted(targets[own]) / max(counted(targets), 1)
+        part, part_backward = 0.0, None
+        if own.start < own.stop:  # fewer sequences than ranks leave some without
+            part, part_backward = self.model.loss(ids[own], targets[own], rng=own_rng)
+        loss = float(summed(self.communicator, np.array([weight * float(part)]))[0])  # (1)
+
+        def backward(dloss=1.0):
+            trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+            earlier = [parameter.grad for parameter in trained]
+            for parameter in trained:
+                parameter.grad = None
+            if part_backward is not None:
+                part_backward(dloss * weight)
+            own_gradients = [gradient_or_zeros(parameter) for parameter in trained]
+            total = summed(self.communicator, np.concatenate(own_gradients, axis=None))  # (2)
+            ends = np.cumsum([gradient.size for gradient in own_gradients])
+            for parameter, before, gradient in zip(trained, earlier, np.split(total, ends[:-1]), strict=True):
+                parameter.grad = before
+                gradient = gradient.reshape(parameter.data.shape).astype(parameter.data.dtype, copy=False)
+                parameter.accumulate(gradient)
+
+        return loss, backward
+
+
+def counted(targets) -> int:
+    """Return how many targets (B, T) are to be predicted."""
+    return int(np.count_nonzero(targets != IGNORE_INDEX))
+
+
+def gradient_or_zeros(parameter):
+    """Return the gradient of a parameter; that of a rank without a share is zero."""
+    return np.zeros_like(parameter.data) if parameter.grad is None else parameter.grad
+
+
+# What the ranks say to each other. A communicator of None is a process alone.
+
+
+def summed(communicator, array):
+    """Return the sum of the ranks' arrays, to every rank the same bits.
+
+    Waits here and not in MPI: Python acts on signals, such as the one that ends a run which has lost a rank, only
+    between steps of its own.
+    """
+    total = np.empty_like(array)
+    request = communicator.Iallreduce(array, total)
+    while not request.Test():
+        time.sleep(0)
+    return total
+
+
+def is_first(communicator) -> bool:
+    """Whether this rank is the one that writes, prints and draws."""
+    return communicator is None or communicator.rank == 0
+
+
+def any_rank(communicator, flag: bool) -> bool:
+    """Return, to every rank, whether `flag` is true on one."""
+    return flag if communicator is None else bool(summed(communicator, np.array([float(flag)]))[0])
+
+
+def from_first(communicator, make):
+    """Return, to every rank, what make() returned on the first, which alone calls it.
+
+    Raises what make() raised there, and SystemExit on the others.
+    """
+    if communicator is None:
+        return make()
+    if communicator.rank:
+        succeeded, made = communicator.bcast(None)
+        if not succeeded:
+            raise SystemExit(1)
+        return made
+    try:
+        made = make()
+    except BaseException:
+        communicator.bcast((False, None))
+        raise
+    communicator.bcast((True, made))
+    return made
+
+
+def mean_loss_of(communicator, model, ids, batch_size: int) -> float:
+    """Return mean_loss(model, ids, batch_size), to every rank. Each evaluates a stretch of whole contexts."""
+    if communicator is None:
+        return mean_loss(model, ids, batch_size)
+    predicted, context, size = len(ids) - 1, model.config.context, communicator.size
+    contexts = -(-predicted // context)
+    start, stop = (min(contexts * rank // size * context, predicted) for rank in range(communicator.rank, communicator.rank + 2))
+    own = mean_loss(model, ids[start : stop + 1], batch_size) * (stop - start) if start < stop else 0.0
+    return float(summed(communicator, np.array([own]))[0]) / predicted
+
+
+def check_equal_weights(communicator, model) -> None:
+    """Raise RanksDiffer, on every rank, unless all have the same weights in every bit."""
+    if communicator is None:
+        return
+    checksum = 0
+    for parameter in model.parameters():
+        checksum = zlib.crc32(np.ascontiguousarray(parameter.data), checksum)
+    checksums = communicator.allgather(checksum)
+    differing = [rank for rank, other in enumerate(checksums) if other != checksums[0]]
+    if differing:
+        raise RanksDiffer(
+            f"the weights of rank {differing[0]} are no longer those of rank 0: their machines compute differently; "
+            "use machines with the same processor and the same packages"
+        )
+
+
+# The processes.
+
+
+def world():
+    """Return the communicator of all processes that mpirun started with this one; None if it started none, or one.
+
+    Shares the cores of a machine among its ranks. Raises MissingExtra without mpi4py and threadpoolctl.
+    """
+    if world_size() == 1:
+        return None
+    for package in ("mpi4py", "threadpoolctl"):
+        require(package, extra="mpi", otherwise="do without mpirun")
+    from threadpoolctl import threadpool_limits
+
+    communicator = importlib.import_module("mpi4py.MPI").COMM_WORLD
+    threadpool_limits(cores_of_a_rank())
+    return communicator
+
+
+def world_size() -> int:
+    """Return of how many processes that mpirun started this is one."""
+    return max(int(os.environ.get(name, 1)) for name in SIZE_VARIABLES)
+
+
+def cores_of_a_rank() -> int:
+    """Return how many cores this process should use: those it is bound to, or its share of the machine's."""
+    neighbours = int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", os.environ.get("MPI_LOCALNRANKS", 1)))
+    return max(1, min(available_cores(), os.cpu_count() // neighbours))
+
+
+@contextmanager
+def failing_together(communicator):
+    """Let an exception within the block end all ranks, in the words of one.
+
+    One that all ranks raise, the first raises alone, and the others leave by SystemExit. After one that the others do
+    not share, they would wait for this rank for ever: MPI ends them when this process is over.
+    """
+    if communicator is None:
+        yield
+        return
+    apart = communicator.Dup()  # so that no message here is taken for one of those
+    try:
+        yield
+    except BaseException:
+        if not all_arrive(apart):
+            atexit.register(communicator.Abort, 1)
+        elif communicator.rank:
+            raise SystemExit(1) from None
+        raise
+
+
+def all_arrive(communicator) -> bool:
+    """Whether all ranks call this within PATIENCE."""
+    request, start = communicator.Ibarrier(), time.monotonic()
+    while not request.Test():
+        if time.monotonic() - start > PATIENCE:
+            return False
+        time.sleep(0.01)
+    return True

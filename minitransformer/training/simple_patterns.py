@@ -1,0 +1,252 @@
+"""Training on the simple patterns: no text, but exercises that never come twice, and whose answers are known.
+
+    model = TinyTransformer(seed=0)
+    records = train_on_simple_patterns(model)
+
+Every step draws new rows of each pattern, all rows of a pattern of one length, so that none needs filling up. There is
+nothing to remember, as no exercise comes again; what helps is a procedure. How well the model does on rows that are
+kept apart, and what its heads attend to there, is measured again and again: so the records show when it finds one.
+
+Short tasks come again sooner and teach more, so there are more rows of them: each pattern has about as many tokens in a
+step, whatever its length. And a model that has not been trained first gets somewhere to begin: see nearby.py.
+"""
+
+import hashlib
+import math
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+
+from minitransformer.extras import MissingExtra
+from minitransformer.language_model import LanguageModel
+from minitransformer.losses import cross_entropy
+from minitransformer.text import PATTERNS, PatternTokenizer, accuracy
+from minitransformer.text.patterns import VOCAB_SIZE
+from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
+from minitransformer.training.nearby import look_nearby
+from minitransformer.training.observer import Observer, ProgressBar
+from minitransformer.training.pretraining import carry_out
+from minitransformer.training.settings import Settings
+from minitransformer.training.state import TrainingState
+from minitransformer.training.step import TrainingDiverged, training_step
+
+EVALUATION_ROWS = 32  # of each pattern
+ROWS_OF_A_LENGTH = 4  # to score heads on
+KEPT_APART = 1  # beside the seed: the generator of the rows to evaluate on is none that training draws from
+
+
+@dataclass(frozen=True)
+class PatternSettings(Settings):
+    """The settings of a run on simple patterns: those of Settings, with defaults of its own, and two more.
+
+    patterns     the names of those to learn, keys of PATTERNS
+    longest      the greatest length to train on; a pattern whose tasks are never as long has its own limit
+    batch_size   how many of the widest tasks a step has room for, of each pattern: of shorter ones it has more
+
+    Raises TypeError or ValueError for one that cannot be.
+    """
+
+    kind = "training on simple patterns"
+
+    steps: int = 1500
+    batch_size: int = 6
+    lr: float = 2e-3
+    betas: tuple[float, float] = (0.9, 0.98)
+    eval_every: int = 25
+    checkpoint_every: int = 100
+    patterns: tuple[str, ...] = tuple(PATTERNS)
+    longest: int = 16
+
+    def __post_init__(self):
+        super().__post_init__()
+        if isinstance(self.patterns, str):
+            raise TypeError(f"patterns must be a list of names, such as ['copy', 'induction'], not {self.patterns!r}")
+        object.__setattr__(self, "patterns", tuple(self.patterns))  # JSON, which stores them, has only lists
+        if not isinstance(self.longest, (int, np.integer)) or isinstance(self.longest, bool):
+            raise TypeError(f"longest must be an integer, not {self.longest!r}")
+        if not self.patterns:
+            raise ValueError(f"there are no patterns to learn; known are {', '.join(PATTERNS)}")
+        for name in self.patterns:
+            if name not in PATTERNS:
+                raise ValueError(f"unknown pattern {name!r}; known are {', '.join(PATTERNS)}")
+            if self.longest < PATTERNS[name].shortest:
+                shortest = PATTERNS[name].shortest
+                raise ValueError(f"{name}: longest must be at least {shortest}, its shortest, not {self.longest}")
+
+    @property
+    def widest(self) -> int:
+        """The number of positions of the widest task."""
+        return max(PATTERNS[name].width(self.greatest_length(name)) for name in self.patterns)
+
+    def greatest_length(self, name: str) -> int:
+        """Return the greatest length that is trained of a pattern."""
+        limit = PATTERNS[name].longest
+        return self.longest if limit is None else min(self.longest, limit)
+
+
+def train_on_simple_patterns(
+    model,
+    patterns=None,
+    *,
+    out=None,
+    resume: bool = False,
+    plot: bool = False,
+    observer: Observer | None = None,
+    about: dict | None = None,
+    **settings,
+) -> list[dict]:
+    """Train a Transformer, in place, on the patterns of text/patterns.py. Returns the records of metrics.
+
+    model      of a vocabulary of at least 1000 and a context that holds the longest task, such as TinyTransformer(seed)
+    patterns   the names of those to learn; None: all of PATTERNS
+    out, resume, plot, about   a folder for the model and its metrics, as in `pretrain`
+    observer   is told what happens; None: a progress bar, where standard error is a terminal and tqdm installed
+    settings   any field of PatternSettings by name: steps, longest, seed, lr, …
+
+    A model that has not been trained gets its first block prepared before it begins: see nearby.py.
+    The records are those of metrics.py; an evaluation adds, on rows that are kept apart and the longest trained on,
+
+        val_loss   the mean cross-entropy in nats of an answer's token
+        accuracy   by the pattern's name, the fraction of the answers' tokens that are right
+        heads      the HeadScores of analysis/heads.py, as lists (L, H), on random sequences that come twice
+
+    Raises TypeError or ValueError for settings or a model that cannot be, and what `pretrain` raises.
+    """
+    if patterns is not None:
+        settings["patterns"] = patterns
+    run = PatternRun(model, PatternSettings(**settings))
+    observer = progress_on_a_terminal() if observer is None else observer
+    if not resume and is_untrained(model):
+        look_nearby(model)
+    return carry_out(run, out=out, resume=resume, plot=plot, observer=observer, about=about)
+
+
+class PatternRun(TrainingState):
+    """The training of a Transformer on simple patterns."""
+
+    picture = LOSS_FILE
+
+    def __init__(self, model, settings: PatternSettings):
+        from minitransformer.analysis.heads import random_sequences_twice  # for the reason, see `evaluate`
+
+        check_model(model, settings)
+        rng = np.random.default_rng([settings.seed, KEPT_APART])
+        self.exercises = {
+            name: PATTERNS[name].sample(rng, EVALUATION_ROWS, settings.greatest_length(name))
+            for name in settings.patterns
+        }
+        self.repeated = random_sequences_twice(rng, settings.longest, ROWS_OF_A_LENGTH)
+        self.trained_tokens = 0
+        super().__init__(LanguageModel(model, PatternTokenizer()), settings)
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens it has trained on."""
+        return self.trained_tokens
+
+    def advance(self) -> dict:
+        """Take one step. Returns its loss, learning rate and gradient's norm; raises TrainingDiverged."""
+        lr = self.set_learning_rate()
+        batches = [self.draw(name) for name in self.settings.patterns]
+        model, clip = self.lm.model, self.settings.clip
+        try:
+            loss, norm = training_step(model, self.optimizer, batches, clip=clip, rng=self.dropout_rng)
+        except TrainingDiverged as error:
+            raise error.with_message(f"step {self.step + 1}: {error}") from None
+        self.step += 1
+        self.trained_tokens += sum(inputs.size for inputs, _ in batches)
+        return {"loss": loss, "lr": lr, "grad_norm": norm}
+
+    def draw(self, name: str):
+        """Return new rows (inputs, targets) of a pattern, of a random length."""
+        pattern, settings = PATTERNS[name], self.settings
+        length = int(self.batch_rng.integers(pattern.shortest, settings.greatest_length(name) + 1))
+        rows = settings.batch_size * settings.widest // pattern.width(length)
+        return pattern.sample(self.batch_rng, rows, length)
+
+    def evaluate(self) -> dict:
+        """Return loss, accuracy and the heads' scores on the rows that are kept apart; raises TrainingDiverged."""
+        from minitransformer.analysis.heads import head_scores  # some analyses train models, and import this package
+
+        total, answers, right = 0.0, 0, {}
+        for name in self.settings.patterns:
+            inputs, targets = self.exercises[name]
+            logits = self.lm.model.predict(inputs)
+            right[name] = accuracy(logits.argmax(axis=-1), targets)
+            total += float(cross_entropy(logits, targets, reduction="sum")[0])
+            answers += int(np.count_nonzero(targets >= 0))
+        if not math.isfinite(total):
+            raise TrainingDiverged(f"step {self.step}: the loss of the rows kept apart is {total}", total)
+        scores = head_scores(self.lm.model, self.repeated)
+        return {"val_loss": total / answers, "accuracy": right, "heads": scores.to_dict()}
+
+    def first_ids(self):
+        """Return the token that begins a task of the first pattern."""
+        return self.exercises[self.settings.patterns[0]][0][0, :1]
+
+    def describe_data(self) -> dict:
+        """Return the patterns, and a fingerprint of rows of them."""
+        digest = hashlib.sha256()
+        for name in self.settings.patterns:
+            for array in self.exercises[name]:
+                digest.update(np.ascontiguousarray(array))
+        names = ", ".join(self.settings.patterns)
+        return {"name": f"simple patterns ({names}), up to {self.settings.longest} long", "sha256": digest.hexdigest()}
+
+    def own_state(self):
+        """Return how many tokens there were: their number depends on the lengths that were drawn."""
+        return {}, {"tokens": self.trained_tokens}
+
+    def restore_own_state(self, arrays, state):
+        """Take back what own_state returned."""
+        self.trained_tokens = state["tokens"]
+
+    def draw_picture(self, records, path) -> None:
+        """Draw the losses."""
+        draw_loss_curve(records, path, "training on simple patterns")
+
+
+def check_model(model, settings: PatternSettings) -> None:
+    """Raise ValueError for a model whose vocabulary or context is too small for the patterns."""
+    config = model.config
+    if config.vocab_size < VOCAB_SIZE:
+        raise ValueError(f"the patterns need a vocabulary of at least {VOCAB_SIZE}, not {config.vocab_size}")
+    for name in (*settings.patterns, "induction"):  # the last to score heads on
+        length = settings.greatest_length(name)
+        width = PATTERNS[name].width(length)
+        if width > config.context:
+            what = f"a context of at least {width} for a length of {length}, not {config.context}"
+            raise ValueError(f"{name}: needs {what}; choose a smaller `longest`")
+
+
+def is_untrained(model) -> bool:
+    """Whether the final norm's gains are all 1, as they begin; the first step of training moves each of them."""
+    return bool((model.ln_final.gamma.data == 1).all())
+
+
+def progress_on_a_terminal() -> Observer:
+    """Return a progress bar if somebody would see it, else an observer that says nothing."""
+    if not sys.stderr.isatty():
+        return Observer()
+    try:
+        return AccuracyBar()
+    except MissingExtra:  # nobody asked for it
+        return Observer()
+
+
+class AccuracyBar(ProgressBar):
+    """A progress bar that shows, beside the loss, how much is right: the mean over the patterns."""
+
+    right = None  # as yet; a run that is resumed begins so too
+
+    def record(self, record):
+        """Move the bar."""
+        if "accuracy" in record:
+            self.right = float(np.mean(list(record["accuracy"].values())))
+        super().record({name: value for name, value in record.items() if name != "val_loss"})
+
+    def description(self):
+        """Return what stands before the bar."""
+        loss = super().description()
+        return loss if self.right is None else f"{loss}right {self.right:.0%} "

@@ -1,0 +1,37 @@
+"""A small language model that learns, in two seconds, to repeat any sequence of letters: something to look into."""
+
+import numpy as np
+
+from minitransformer import AdamW, CharTokenizer, Config, LanguageModel, Transformer, cosine_schedule, decay_groups
+from minitransformer.demonstration.repeating import look_nearby
+from minitransformer.text import IGNORE_INDEX
+from minitransformer.training import training_step
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+STEPS, ROWS, LR = 400, 32, 5e-3
+SHORTEST, FIRST_LONGEST, LONGEST = 3, 6, 12
+
+
+def trained_to_repeat(seed=0):
+    """Return a LanguageModel over letters, 2 blocks of 2 heads, that goes on with a sequence it has seen once."""
+    config = Config(vocab_size=len(LETTERS), context=32, d_model=32, n_heads=2, n_layers=2, positions="rotary")
+    model = Transformer(config, seed)
+    look_nearby(model)
+    optimizer = AdamW(decay_groups(model, 0.1), betas=(0.9, 0.98))
+    rng = np.random.default_rng(seed)
+    for step in range(STEPS):
+        for group in optimizer.param_groups:
+            group["lr"] = cosine_schedule(step, lr=LR, min_lr=LR / 10, warmup=STEPS // 14, steps=STEPS)
+        longest = int(min(LONGEST, FIRST_LONGEST + (LONGEST - FIRST_LONGEST) * 2 * step / STEPS))
+        training_step(model, optimizer, [repeated_rows(rng, longest)], clip=1.0)
+    return LanguageModel(model, CharTokenizer.train(LETTERS))
+
+
+def repeated_rows(rng, longest):
+    """Return (inputs, targets), each (ROWS, 2 longest): different letters in random order, again and again."""
+    length = rng.integers(SHORTEST, longest + 1, (ROWS, 1))
+    letters = rng.permuted(np.tile(np.arange(len(LETTERS)), (ROWS, 1)), axis=1)
+    places = np.arange(2 * longest + 1)
+    row = np.take_along_axis(letters, places % length, axis=1)
+    targets = np.where(places >= length + 1, row, IGNORE_INDEX)  # the first letter that comes back tells the length
+    return row[:, :-1], targets[:, 1:]

@@ -1,0 +1,216 @@
+"""What each position contributes: estimates against their definitions, ablation against a mask, and all against it."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from repeated_letters import LETTERS
+from strategies import configs, random_ids, random_model, rngs
+
+import gradcheck
+from minitransformer import Config
+from minitransformer.analysis import attention_rollout, attention_weights, position_contributions
+from minitransformer.analysis.contributions import (
+    ablated_log_probabilities,
+    correlations,
+    gradient_times_input,
+    hide,
+    value_weighted_attention,
+)
+from minitransformer.analysis.hooks import record, replaced_by
+from minitransformer.layers.softmax import log_softmax
+
+
+def log_p(model, ids, target):
+    return log_softmax(model.predict(ids)[-1])[0][target]
+
+
+@given(configs(), rngs)
+def test_to_hide_a_position_is_to_run_the_model_under_a_mask_without_it(config, rng):
+    model, ids, target = random_model(config, rng), random_ids(config, rng, config.context), 1
+    T = config.context
+    found = ablated_log_probabilities(model, ids, target)
+    for position in range(T - 1):
+        mask = np.tri(T, dtype=bool)
+        mask[position + 1 :, position] = False
+        model.mask_and_positions = lambda ids, start, mask=mask: (mask, np.arange(T))
+        assert found[position] == pytest.approx(log_p(model, ids, target), abs=1e-9)
+        del model.mask_and_positions
+    with model.hooked({"embedding": replaced_by(model.embedding.weight.data.mean(axis=0), T - 1)}):
+        assert found[-1] == pytest.approx(log_p(model, ids, target), abs=1e-9)
+
+
+@given(configs(positions="rotary"), rngs)
+def test_with_rotary_positions_to_hide_the_first_token_is_to_leave_it_away(config, rng):
+    model, ids = random_model(config, rng), random_ids(config, rng, config.context)
+    assert ablated_log_probabilities(model, ids, 1)[0] == pytest.approx(log_p(model, ids[1:], 1), abs=1e-9)
+
+
+@given(configs(), rngs)
+def test_to_blank_a_position_is_to_give_its_token_the_mean_of_all_embeddings(config, rng):
+    model, ids = random_model(config, rng), random_ids(config, rng, config.context)
+    found = ablated_log_probabilities(model, ids, 1, "blank")
+    for position in range(config.context):
+        with model.hooked({"embedding": replaced_by(model.embedding.weight.data.mean(axis=0), position)}):
+            assert found[position] == pytest.approx(log_p(model, ids, 1), abs=1e-9)
+
+
+@given(rngs)
+def test_the_derivative_of_hiding_is_right(rng):
+    weights = rng.dirichlet(np.ones(4), size=(2, 3, 4))
+    positions = np.array([0, 2])
+
+    def hidden(weights):
+        return hide(positions)(weights, lambda dy: dy)
+
+    gradcheck.check(hidden, weights)
+
+
+def test_a_query_whose_every_weight_is_hidden_gets_zeros():
+    weights = np.array([[[[1.0, 0.0], [1.0, 0.0]]]])
+    hidden, backward = hide(np.array([0]))(weights, lambda dy: dy)
+    assert hidden.tolist() == [[[[1.0, 0.0], [0.0, 0.0]]]]
+    assert backward(np.ones_like(weights))[0, 0, 1].tolist() == [0, 0]
+
+
+def test_positions_ablated_a_few_at_a_time_are_those_ablated_at_once(monkeypatch, rng):
+    config = Config(vocab_size=9, context=7, d_model=8, n_heads=2, dtype="float64")
+    model, ids = random_model(config, rng), random_ids(config, rng, 7)
+    at_once = ablated_log_probabilities(model, ids, 3)
+    monkeypatch.setattr("minitransformer.analysis.contributions.TOKENS_AT_ONCE", 20)  # two rows, and one that is left
+    np.testing.assert_allclose(ablated_log_probabilities(model, ids, 3), at_once, atol=1e-12)
+
+
+@given(configs(), rngs)
+def test_what_is_moved_from_each_position_adds_up_to_what_attention_writes(config, rng):
+    """By a loop over slices of W_o; the vectors, whose lengths are reported, sum to the layer's output at the end."""
+    model, ids = random_model(config, rng), random_ids(config, rng, config.context)
+    found = value_weighted_attention(model, ids, attention_weights(model, ids))
+    assert found.shape == (config.n_layers, config.n_heads, config.context)
+    D, group = config.head_width, config.n_heads // config.kv_heads
+    for i, block in enumerate(model.blocks):
+        names = [f"blocks.{i}.attention{name}" for name in ("", ".weights", ".v")]
+        seen = record(model, ids, names)
+        attention, weights, v = (seen[name] for name in names)
+        total = np.zeros(config.d_model) if block.attention.w_o.bias is None else block.attention.w_o.bias.data.copy()
+        for head in range(config.n_heads):
+            rows = block.attention.w_o.weight.data[head * D : (head + 1) * D]
+            for key in range(config.context):
+                moved = weights[head, -1, key] * v[head // group, key] @ rows
+                total += moved
+                assert found[i, head, key] == pytest.approx(np.sqrt((moved**2).sum()), abs=1e-10)
+        np.testing.assert_allclose(total, attention[-1], atol=1e-10)
+
+
+@given(configs(feed_forward="gelu"), rngs)
+def test_gradient_times_input_is_the_slope_as_an_embedding_is_scaled(config, rng):
+    model, ids = random_model(config, rng), random_ids(config, rng, config.context)
+    found, h = gradient_times_input(model, ids, 1), 1e-5
+    embedded = record(model, ids, ["embedding"])["embedding"]
+    for position in range(config.context):
+
+        def scaled(factor, position=position):
+            with model.hooked({"embedding": replaced_by(factor * embedded[position], position)}):
+                return log_p(model, ids, 1)
+
+        assert found[position] == pytest.approx((scaled(1 + h) - scaled(1 - h)) / (2 * h), rel=1e-4, abs=1e-5)
+
+
+@given(rngs)
+def test_rollout_is_a_walk_down_the_layers_that_stays_with_probability_one_half(rng):
+    layers, heads, T = rng.integers(1, 4, 3)
+    weights = np.tril(rng.random((layers, heads, T, T)))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    share = np.eye(T)[-1]  # of a walker that begins at the last position, above the last layer
+    for layer in reversed(range(layers)):
+        below = np.zeros(T)
+        for i in range(T):
+            below[i] += share[i] / 2
+            for j in range(T):
+                below[j] += share[i] / 2 * sum(weights[layer, h, i, j] for h in range(heads)) / heads
+        share = below
+    found = attention_rollout(weights)
+    np.testing.assert_allclose(found[-1], share, atol=1e-12)
+    np.testing.assert_allclose(found.sum(axis=-1), 1)
+    assert (found[np.triu_indices(T, 1)] == 0).all()
+
+
+def test_correlations_are_those_of_scipy_and_nan_where_there_are_none(rng):
+    from scipy import stats
+
+    x = rng.integers(0, 5, 20).astype(float)
+    y = x + rng.normal(size=20)
+    assert correlations(x, y)["pearson"] == pytest.approx(stats.pearsonr(x, y)[0])
+    assert correlations(x, y)["spearman"] == pytest.approx(stats.spearmanr(x, y)[0])
+    for nothing in (correlations(np.ones(5), np.arange(5.0)), correlations(np.arange(2.0), np.arange(2.0))):
+        assert np.isnan(list(nothing.values())).all()
+
+
+@given(configs(), rngs)
+@settings(max_examples=20)
+def test_contributions_gather_all_of_it_in_the_dtype_of_the_model(config, rng):
+    model, ids = random_model(config, rng), random_ids(config, rng, config.context)
+    for dtype in ("float64", "float32"):
+        for parameter in model.parameters():
+            parameter.data = parameter.data.astype(dtype)
+        if config.positions == "sinusoidal":
+            model.positional_embedding.table = model.positional_embedding.table.astype(dtype)
+        found = position_contributions(model, ids, 1)
+        for name in ("attention", "rollout", "value_weighted", "gradient_times_input", "ablation"):
+            assert getattr(found, name).shape == (config.context,), name
+            assert getattr(found, name).dtype == dtype, name
+    assert found.attention.sum() == pytest.approx(1, abs=1e-5)
+    weights = attention_weights(model, ids)
+    assert found.attention[0] == pytest.approx(weights[:, :, -1, 0].mean(), abs=1e-6)
+    assert found.rollout[0] == pytest.approx(attention_rollout(weights)[-1, 0], abs=1e-6)
+    assert found.log_probability == pytest.approx(log_p(model, ids, 1), abs=1e-5)
+    moved = value_weighted_attention(model, ids, weights).mean(axis=(0, 1))
+    lost = found.log_probability - ablated_log_probabilities(model, ids, 1)
+    np.testing.assert_allclose(found.value_weighted, moved, atol=1e-6)
+    np.testing.assert_allclose(found.gradient_times_input, gradient_times_input(model, ids, 1), atol=1e-6)
+    np.testing.assert_allclose(found.ablation, lost, atol=1e-6)
+    json.loads(json.dumps(found.to_dict(), allow_nan=False))
+
+
+def test_what_cannot_be_ablated_or_predicted_is_refused(rng):
+    model = random_model(Config(vocab_size=9, context=6, d_model=8, n_heads=2, dtype="float64"), rng)
+    with pytest.raises(ValueError, match="unknown ablation 'remove'; known are hide, blank"):
+        position_contributions(model, np.array([1, 2]), 3, ablation="remove")
+    with pytest.raises(ValueError, match="token 9 is out of range: the vocabulary has 0 … 8"):
+        position_contributions(model, np.array([1, 2]), 9)
+
+
+def repeated(rng, length=8, more=4):
+    """Return a row of different letters and the first `more` of them again, and the letter that has to follow."""
+    letters = rng.permutation(len(LETTERS))[:length]
+    return np.concatenate([letters, letters[:more]]), letters[more]
+
+
+@pytest.mark.parametrize("measure", ["attention", "value_weighted", "rollout", "ablation"])
+def test_on_a_trained_model_to_ablate_what_is_called_important_hurts_more_than_what_is_not(
+    repeating_model, rng, measure
+):
+    """Over 20 sequences, the loss when a measure's favourite is ablated against that when its least is, both ways."""
+    differences = {"hide": [], "blank": []}
+    for _ in range(20):
+        ids, target = repeated(rng)
+        for ablation, found in differences.items():
+            traced = position_contributions(repeating_model.model, ids, target)
+            assert traced.log_probability > np.log(0.9)
+            credit = getattr(traced, measure)
+            lost = traced.log_probability - ablated_log_probabilities(repeating_model.model, ids, target, ablation)
+            found.append(lost[credit.argmax()] - lost[credit.argmin()])
+    assert all(np.mean(found) > 3 and np.min(found) > 0 for found in differences.values())
+
+
+def test_on_a_trained_model_the_place_that_is_copied_from_matters_most(repeating_model, rng):
+    """In A B … A, what follows is copied from B, which was found by the A before it; hiding either destroys it."""
+    lost = []
+    for _ in range(20):
+        ids, target = repeated(rng)
+        found = position_contributions(repeating_model.model, ids, target)
+        source = int(np.flatnonzero(ids == target)[0])
+        assert found.ablation[:-1].argmax() in (source, source - 1)
+        lost.append(found.ablation[[source - 1, source]])
+    assert (np.mean(lost, axis=0) > 3).all()

@@ -1,0 +1,299 @@
+"""The command `finetune`: what it writes and prints, how it resumes, and that whatever goes wrong is one line."""
+
+import json
+import re
+import shlex
+import signal
+
+import numpy as np
+import pytest
+from small_pairs import GENERAL, ROWS, trained_lm
+from small_runs import TEXT, At, assert_same_weights, weights, without_seconds
+
+from minitransformer import LanguageModel
+from minitransformer.cli import main
+from minitransformer.commands import finetune
+from minitransformer.training import FineTuningSettings, LowRank, PreferenceSettings, fine_tune, fine_tune_for_safety
+from minitransformer.training.checkpoints import Checkpoint
+
+SMALL = shlex.split("--steps 6 --batch-size 4 --lr 1e-3 --eval-every 3 --checkpoint-every 2 --last-blocks 1")
+SETTINGS = {"steps": 6, "batch_size": 4, "lr": 1e-3, "eval_every": 3, "checkpoint_every": 2, "trainable": 1}
+PLAIN = ["--quiet", "--no-plot"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a model in base/, and pairs.jsonl, general.txt and text.txt."""
+    (tmp_path / "base").mkdir()
+    trained_lm().save(tmp_path / "base" / "model.npz")
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    (tmp_path / "general.txt").write_text(GENERAL)
+    (tmp_path / "text.txt").write_text(TEXT)
+    return tmp_path
+
+
+def on_pairs(folder, *more):
+    """Return the arguments of a small run on pairs."""
+    data = ["--data", str(folder / "pairs.jsonl"), "--general", str(folder / "general.txt")]
+    return ["finetune", str(folder / "base"), *data, "--out", str(folder / "out"), *SMALL, *PLAIN, *more]
+
+
+def on_text(folder, *more):
+    """Return the arguments of a small run on a text."""
+    paths = ["--text", str(folder / "text.txt"), "--out", str(folder / "out")]
+    return ["finetune", str(folder / "base"), *paths, *SMALL, *PLAIN, *more]
+
+
+def without(arguments, *options):
+    """Return the arguments without some options and their values."""
+    kept = list(arguments)
+    for option in options:
+        at = kept.index(option)
+        del kept[at : at + 2]
+    return kept
+
+
+def assert_one_line(capsys, status, expected, words):
+    """Assert on the exit status, and on a single line on standard error, which matches `words`."""
+    said = capsys.readouterr()
+    assert status == expected
+    assert said.out == ""
+    assert re.fullmatch(rf"minitransformer: [^\n]*({words})[^\n]*\n", said.err), said.err
+
+
+def test_on_pairs_it_does_what_the_library_does_and_prints_the_report(capsys, folder):
+    assert main(on_pairs(folder)) == 0
+    shown = capsys.readouterr()
+    lm = trained_lm()
+    report = fine_tune_for_safety(lm, folder / "pairs.jsonl", general_text=GENERAL, **SETTINGS)
+    assert shown.out == f"{report}\n" and shown.err == ""
+    assert_same_weights(LanguageModel.load(folder / "out"), lm)
+    written = json.loads((folder / "out" / "report.json").read_text())
+    assert written["after"] == json.loads(json.dumps(report.to_dict()["after"]))
+    assert without_seconds(written["records"]) == without_seconds(folder / "out" / "metrics.jsonl")
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["metrics.jsonl", "model.npz", "report.json"]
+
+
+def test_on_a_text_it_does_what_the_library_does_and_prints_the_losses(capsys, folder):
+    assert main(on_text(folder)) == 0
+    shown = capsys.readouterr()
+    lm = trained_lm()
+    records = fine_tune(lm, TEXT, FineTuningSettings(**SETTINGS))
+    first, last = records[0]["val_loss"], records[-1]["val_loss"]
+    assert f"validation loss {first:.4f} before, {last:.4f} after" in shown.out
+    assert f"perplexity {np.exp(first):.4g}, then {np.exp(last):.4g}" in shown.out
+    assert_same_weights(LanguageModel.load(folder / "out"), lm)
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["metrics.jsonl", "model.npz"]
+
+
+def test_with_progress_and_a_picture(capsys, folder):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("tqdm")
+    assert main([argument for argument in on_pairs(folder) if argument not in PLAIN]) == 0
+    said = capsys.readouterr().err
+    for words in ("fine-tuning ", "pairs.jsonl, into", "step     6: training loss", "margin", "generate --model"):
+        assert words in said
+    assert (folder / "out" / "finetuning.png").read_bytes()[:4] == b"\x89PNG"
+    assert main([argument for argument in on_text(folder, "--force") if argument not in PLAIN]) == 0
+    assert (folder / "out" / "loss.png").exists() and "validation loss" in capsys.readouterr().err
+
+
+def test_the_dataset_that_comes_with_the_program_needs_no_file(capsys, folder, monkeypatch):
+    monkeypatch.setattr("minitransformer.training.finetuning.preferences.POLITENESS", folder / "pairs.jsonl")
+    arguments = on_pairs(folder)
+    arguments[arguments.index("--data") + 1] = "politeness"
+    assert main(arguments) == 0
+    assert "on 24 pairs" in capsys.readouterr().out
+
+
+def test_every_option_reaches_the_settings(folder):
+    options = """--objective unlikelihood --beta 0.3 --perplexity-limit 9 --lora 3 --alpha 2 --adapt *.w_o *.w_k
+        --steps 5 --batch-size 2 --lr 0.01 --min-lr 0.002 --warmup 1 --weight-decay 0.1 --clip 0
+        --eval-every 2 --eval-tokens 0
+        --checkpoint-every 1 --seed 5"""
+    assert main([*without(on_pairs(folder), "--last-blocks"), *shlex.split(options)]) == 0
+    assert Checkpoint.read(folder / "out" / "model.npz").settings == PreferenceSettings(
+        objective="unlikelihood", beta=0.3, perplexity_limit=9.0, trainable=LowRank(3, 2.0, ("*.w_o", "*.w_k")),
+        steps=5, batch_size=2, lr=0.01, min_lr=0.002, warmup=1, weight_decay=0.1, clip=None,
+        eval_every=2, eval_tokens=None,
+        checkpoint_every=1, seed=5,
+    )  # fmt: skip
+
+
+def test_parameters_by_name_and_the_other_options_of_pairs(capsys, folder):
+    arguments = without(on_pairs(folder), "--last-blocks")
+    more = [
+        "--parameters",
+        "ln_final.*",
+        "blocks.1.norm1.*",
+        "--held-out",
+        "0.5",
+        "--prompt",
+        "the cat",
+        "--prompt",
+        "a",
+    ]
+    assert main([*arguments, *more]) == 0
+    shown = capsys.readouterr().out
+    assert "trained: ln_final.*, blocks.1.norm1.*, 64 numbers" in shown and "on 15 held-out prompts" in shown
+    assert "'the cat'\n  before" in shown and "'a'\n  before" in shown
+    before, after = weights(trained_lm()), weights(LanguageModel.load(folder / "out"))
+    moved = {name for name in before if before[name].tobytes() != after[name].tobytes()}
+    assert moved == {"ln_final.gamma", "ln_final.beta", "blocks.1.norm1.gamma", "blocks.1.norm1.beta"}
+    other = ["--held-out", str(folder / "pairs.jsonl"), "--force"]
+    assert main(on_pairs(folder, *other)) == 0
+    assert "on 30 held-out prompts" in capsys.readouterr().out
+
+
+def test_a_wrecked_model_is_said_in_words_and_by_the_exit_status(capsys, folder):
+    options = shlex.split("--objective difference --steps 60 --lr 1e-2 --eval-every 1")
+    assert main(on_pairs(folder, *options)) == 1
+    shown = capsys.readouterr()
+    assert re.search(r"DIVERGED: after step \d+ the perplexity on general text is .*the model is wrecked", shown.out)
+    assert json.loads((folder / "out" / "report.json").read_text())["diverged"] is True
+
+
+def test_info_and_generate_understand_the_folder(capsys, folder):
+    assert main(on_pairs(folder)) == 0
+    capsys.readouterr()
+    assert main(["info", str(folder / "out")]) == 0
+    assert "step 6 of 6" in capsys.readouterr().out
+    assert main(["generate", "--model", str(folder / "out"), "--prompt", "the cat"]) == 0
+    assert capsys.readouterr().out.startswith("the cat")
+
+
+# Existing runs, and resuming.
+
+
+def interrupt(monkeypatch, capsys, arguments):
+    """Run until Ctrl-C at step 3, and return the line on standard error."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(finetune, "Observer", lambda: At(3, lambda: signal.raise_signal(signal.SIGINT)))
+    try:
+        assert main(arguments) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+        monkeypatch.undo()
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    return said.err
+
+
+@pytest.mark.parametrize("start", [on_pairs, on_text])
+@pytest.mark.parametrize("more", [[], ["--lora", "2"]], ids=["a block", "adapters"])
+def test_ctrl_c_is_one_line_that_says_how_to_go_on(monkeypatch, capsys, folder, start, more):
+    arguments = without(start(folder), "--last-blocks") + more if more else start(folder)
+    out = folder / "out"
+    said = interrupt(monkeypatch, capsys, arguments)
+    assert said == (
+        f"minitransformer: interrupted after step 3 of 6, saved in {out}; "
+        f"go on with: minitransformer finetune --out {out} --resume\n"
+    )
+    assert main([*shlex.split(said.split("go on with: ")[1])[1:], *PLAIN]) == 0
+    resumed = capsys.readouterr().out
+    whole = [folder / "whole" if argument == str(out) else argument for argument in arguments]
+    assert main(list(map(str, whole))) == 0
+    assert capsys.readouterr().out == resumed
+    assert_same_weights(LanguageModel.load(out), LanguageModel.load(folder / "whole"))
+    assert without_seconds(out / "metrics.jsonl") == without_seconds(folder / "whole" / "metrics.jsonl")
+
+
+def test_the_whole_command_may_be_repeated_to_resume(monkeypatch, capsys, folder):
+    interrupt(monkeypatch, capsys, on_pairs(folder))
+    assert main(on_pairs(folder, "--resume")) == 0
+    assert Checkpoint.read(folder / "out" / "model.npz").training["step"] == 6
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--lr", "0.5"], "lr was 0.001, and now is 0.5"),
+        (["--beta", "0.2"], "beta was 0.1, and now is 0.2"),
+        (["--last-blocks", "2"], "trainable was 1, and now is 2"),
+        (["--data", "politeness"], "--data was .*pairs.jsonl, and now is politeness"),
+        (["--text", "other.txt"], r"--text was None, and now is \['other.txt'\]"),
+        (["other/model"], "MODEL was .*base, and now is other/model"),
+    ],
+)
+def test_resuming_with_other_options_is_refused(capsys, folder, options, words):
+    assert main(on_pairs(folder)) == 0
+    capsys.readouterr()
+    status = main(["finetune", "--out", str(folder / "out"), "--resume", *PLAIN, *options])
+    assert_one_line(capsys, status, 1, f"error: .*model.npz: cannot resume: ({words})")
+
+
+def test_a_run_is_not_overwritten_unless_told_to_and_the_model_itself_never(capsys, folder):
+    assert main(on_pairs(folder)) == 0
+    capsys.readouterr()
+    assert_one_line(capsys, main(on_pairs(folder)), 1, "error: .*out: holds a run already; --resume goes on with it")
+    arguments = on_pairs(folder, "--force")
+    arguments[arguments.index("--out") + 1] = str(folder / "base")
+    assert_one_line(capsys, main(arguments), 1, "--out .*base is where the model itself is: choose another folder")
+    assert main(on_pairs(folder, "--force", "--seed", "1")) == 0
+
+
+def test_what_pretraining_wrote_is_not_resumed_as_fine_tuning(capsys, folder):
+    command = ["train", "--text", str(folder / "text.txt"), "--out", str(folder / "out"), *PLAIN]
+    sizes = shlex.split("--layers 1 --heads 2 --width 8 --context 8 --steps 2 --sample-every 0 --eval-every 2")
+    assert main([*command, *sizes]) == 0
+    capsys.readouterr()
+    status = main(["finetune", "--out", str(folder / "out"), "--resume", *PLAIN])
+    assert_one_line(capsys, status, 1, "cannot resume: it holds a run of pretraining; fine-tune it into another --out")
+
+
+def test_a_run_that_a_program_began_is_not_resumed_by_the_command(capsys, folder):
+    fine_tune_for_safety(trained_lm(), ROWS, general_text=GENERAL, out=folder / "out", **SETTINGS)
+    status = main(["finetune", "--out", str(folder / "out"), "--resume", *PLAIN])
+    assert_one_line(capsys, status, 1, "cannot resume: the run was not begun by this command, but by a program")
+
+
+# What goes wrong.
+
+
+@pytest.mark.parametrize(
+    "options, status, words",
+    [
+        (["--objective", "ppo"], 2, "argument --objective: invalid choice: 'ppo'"),
+        (["--beta", "0"], 1, r"beta must be positive, not 0\.0"),
+        (["--steps", "0"], 1, "steps must be at least 1, not 0"),
+        (["--batch-size", "0"], 1, "--batch-size must be at least 1, not 0"),
+        (["--last-blocks", "7"], 1, "trainable: the model has 2 blocks, not 7"),
+        (["--alpha", "3"], 1, "--alpha is for --lora"),
+        (["--adapt", "*.w_q"], 1, "--adapt is for --lora"),
+        (["--lora", "2"], 2, "argument --lora: not allowed with argument --last-blocks"),
+        (["--text", "other.txt"], 2, "argument --text: not allowed with argument --data"),
+        (["--held-out", "1.5"], 1, r"held_out must be a fraction between 0 and 1, or rows, not 1\.5"),
+        (["--held-out", "nowhere.jsonl"], 1, "nowhere.jsonl: No such file or directory"),
+        (["--general", "nowhere.txt"], 1, "nowhere.txt: No such file or directory"),
+        (["--data", "nowhere.jsonl"], 1, "nowhere.jsonl: No such file or directory"),
+        (["--prompt", "Q"], 1, "unknown character 'Q'"),
+    ],
+)
+def test_options_that_cannot_be_are_one_line(capsys, folder, options, status, words):
+    assert_one_line(capsys, main(on_pairs(folder, *options)), status, f"error: .*({words})")
+    assert not (folder / "out" / "model.npz").exists()
+
+
+@pytest.mark.parametrize("option", [["--objective", "dpo"], ["--beta", "1"], ["--held-out", "0.3"], ["--prompt", "a"]])
+def test_options_of_pairs_are_refused_with_a_text(capsys, folder, option):
+    assert_one_line(capsys, main(on_text(folder, *option)), 1, f"error: {option[0]} is for --data, not for --text")
+
+
+def test_a_bad_row_is_one_line_that_names_it(capsys, folder):
+    with open(folder / "pairs.jsonl", "a") as file:
+        file.write('{"prompt": "a cat"}\n')
+    assert_one_line(capsys, main(on_pairs(folder)), 1, r'error: .*pairs\.jsonl: line 31: has no "safe"')
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["finetune"], "which MODEL"),
+        (["finetune", "base"], "on what"),
+        (["finetune", "--resume"], "there is no model.npz to resume from; begin without --resume"),
+        (["finetune", "nowhere", "--data", "politeness"], "nowhere: there is no such file or folder"),
+    ],
+)
+def test_what_is_missing_is_one_line(capsys, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert_one_line(capsys, main([*arguments, *PLAIN]), 1, f"error: .*{words}")

@@ -1,0 +1,517 @@
+"""Fine-tuning: what moves, what is measured, and that the unbounded objective is seen to wreck a model."""
+
+import copy
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_pairs import GENERAL, ROWS, trained_lm
+from small_runs import TEXT, assert_same_weights, small_corpus, small_lm, weights, without_seconds
+
+from minitransformer import CharTokenizer, LanguageModel, cross_entropy
+from minitransformer.layers.lora import LowRankLinear, merge_adapters
+from minitransformer.text import tokenize_corpus
+from minitransformer.training import (
+    FineTuningSettings,
+    LowRank,
+    PreferenceSettings,
+    Settings,
+    fine_tune,
+    fine_tune_for_safety,
+    pretrain,
+)
+from minitransformer.training.finetuning.evaluation import evaluate, log_likelihoods
+from minitransformer.training.finetuning.objectives import PairedLoss, unbounded_difference
+from minitransformer.training.finetuning.preferences import (
+    POLITENESS,
+    batch_of,
+    encode,
+    read_preferences,
+    split,
+)
+from minitransformer.training.finetuning.trainable import below, chosen, training_only
+
+# At these settings the objectives differ in being bounded alone.
+SAME = {"trainable": 1, "steps": 150, "lr": 5e-4, "min_lr": 5e-4, "eval_every": 10, "perplexity_limit": 3.0}
+QUICK = {"trainable": 1, "steps": 6, "lr": 1e-3, "batch_size": 4, "eval_every": 3, "checkpoint_every": 2}
+
+
+def tuned(lm=None, rows=ROWS, **options):
+    """Fine-tune a model, the trained one unless given; return (model, report)."""
+    lm = lm if lm is not None else trained_lm()
+    return lm, fine_tune_for_safety(lm, rows, **({"general_text": GENERAL} | options))
+
+
+# What it shows.
+
+
+@pytest.mark.parametrize("objective", ["dpo", "unlikelihood"])
+def test_with_a_bounded_objective_the_held_out_margin_rises_and_perplexity_stays_within_the_limit(objective):
+    _, report = tuned(objective=objective, **SAME)
+    assert not report.diverged and report.steps == 150
+    assert report.after.margin > report.before.margin + 10
+    assert report.after.preferred == 1 and report.before.preferred < 0.5
+    assert report.perplexity_growth < SAME["perplexity_limit"]
+    assert "The held-out margin rose" in report.verdict and "within the limit of 3 times" in report.verdict
+
+
+def test_with_the_plain_difference_the_model_is_wrecked_and_the_report_says_so():
+    _, report = tuned(objective="difference", **SAME)
+    assert report.diverged and report.steps < 150
+    assert report.perplexity_growth > SAME["perplexity_limit"]
+    assert report.after.margin > report.before.margin + 10  # it does what it is asked to, and that is the trouble
+    assert f"DIVERGED: after step {report.steps} the perplexity on general text is" in str(report)
+    assert "beyond the limit of 3 times" in report.verdict and "the model is wrecked" in report.verdict
+
+
+def test_the_loss_of_the_plain_difference_falls_without_end_and_the_others_do_not():
+    endless = SAME | {"steps": 250, "perplexity_limit": math.inf, "eval_every": 0}
+    losses = {}
+    for objective in ("dpo", "unlikelihood", "difference"):
+        _, report = tuned(objective=objective, **endless)
+        losses[objective] = [record["loss"] for record in report.records[1:]]
+    assert min(losses["dpo"]) > 0 and min(losses["unlikelihood"]) > 0
+    fifths = np.reshape(losses["difference"], (5, 50)).mean(axis=1)
+    assert np.diff(fifths).max() < -3 and fifths[-1] < -30
+
+
+def test_adapters_alone_are_enough():
+    _, report = tuned(trainable=LowRank(2, 4.0, ("*.attention.w_?",)), steps=150, lr=3e-3)
+    assert report.after.margin > report.before.margin + 10
+    assert report.trained_numbers == 2 * 4 * 2 * (16 + 16) < 0.2 * report.model_numbers
+
+
+def test_a_loss_that_is_not_finite_is_reported_and_leaves_the_model_as_it_was():
+    lm = trained_lm()
+    lm.model.blocks[1].feed_forward.down.weight.data[0, 0] = np.nan
+    before = weights(lm)
+    _, report = tuned(lm, **QUICK)
+    assert report.diverged and report.steps == 0
+    assert_same_weights(lm, before)
+    assert report.to_dict()["after"]["perplexity"] is None
+
+
+def test_a_step_that_is_not_taken_is_said_to_leave_the_model_as_it_was(monkeypatch):
+    lm = trained_lm()
+    monkeypatch.setattr("minitransformer.training.step.can_be_squared", lambda *arguments: False)
+    _, report = tuned(lm, **QUICK)
+    assert report.diverged and report.steps == 0 and report.perplexity_growth == 1
+    assert "DIVERGED: at step 1 the loss is" in report.verdict and "as it was before that step" in report.verdict
+    assert_same_weights(lm, trained_lm())
+
+
+def test_an_overflowing_step_is_divergence_and_no_error():
+    _, report = tuned(**(QUICK | {"lr": 1e30, "min_lr": 1e30, "warmup": 0, "clip": None, "eval_every": 1}))
+    assert report.diverged and "DIVERGED" in report.verdict
+
+
+# What moves.
+
+SPECS = [1, 2, "blocks.1.attention.*", ["ln_final.*", "*.w_o.bias"], LowRank(2), LowRank(3, 2.0, ("blocks.1.*",))]
+
+
+def allowed(trainable):
+    """Whether a parameter of that name may change."""
+    if isinstance(trainable, LowRank):
+        tails = ("w_q.weight", "w_v.weight") if trainable.rank == 2 else ("weight",)
+        return lambda name: name.startswith(("blocks.0", "blocks.1")[trainable.rank - 2 :]) and name.endswith(tails)
+    if isinstance(trainable, int):
+        return lambda name: name.startswith(("blocks.0.", "blocks.1.")[2 - trainable :])
+    if isinstance(trainable, str):
+        return lambda name: name.startswith("blocks.1.attention.")
+    return lambda name: name.startswith("ln_final.") or name.endswith("w_o.bias")
+
+
+@pytest.mark.parametrize("trainable", SPECS, ids=str)
+@pytest.mark.parametrize("how", ["pairs", "text"])
+def test_what_is_not_trained_stays_to_the_bit_and_what_is_trained_moves(trainable, how):
+    lm = trained_lm()
+    before = weights(lm)
+    if how == "pairs":
+        tuned(lm, **(QUICK | {"trainable": trainable}))
+    else:
+        fine_tune(lm, TEXT, FineTuningSettings(steps=3, batch_size=2, trainable=trainable))
+    moved = {name for name, array in weights(lm).items() if array.tobytes() != before[name].tobytes()}
+    may_move = {name for name in before if allowed(trainable)(name)}
+    assert moved <= may_move
+    assert all(name.endswith("w_k.bias") for name in may_move - moved)  # the softmax ignores it
+
+
+@pytest.mark.parametrize("trainable", SPECS, ids=str)
+def test_afterwards_every_parameter_is_frozen_or_not_as_it_was_found(trainable):
+    lm = trained_lm()
+    parameters = dict(lm.model.named_parameters())
+    for name in ("embedding.weight", "blocks.1.attention.w_q.weight"):
+        parameters[name].requires_grad = False
+    found = {name: parameter.requires_grad for name, parameter in parameters.items()}
+    tuned(lm, **(QUICK | {"trainable": trainable}))
+    with pytest.raises(ZeroDivisionError), training_only(lm.model, trainable if isinstance(trainable, int) else ("*",)):
+        raise ZeroDivisionError
+    now = dict(lm.model.named_parameters())
+    assert {name: parameter.requires_grad for name, parameter in now.items()} == found
+    assert all(now[name] is parameter for name, parameter in parameters.items())
+    assert all(parameter.grad is None for parameter in now.values())
+
+
+def test_gradients_left_over_from_before_move_nothing():
+    lms = trained_lm(), trained_lm()
+    for parameter in lms[0].model.parameters():
+        parameter.accumulate(np.ones_like(parameter.data))
+    for lm in lms:
+        tuned(lm, **QUICK)
+    assert_same_weights(*lms)
+
+
+def test_adapters_may_be_kept_and_merged_later(rng):
+    kept, merged = trained_lm(), trained_lm()
+    options = QUICK | {"trainable": LowRank(2)}
+    tuned(kept, merge=False, **options)
+    tuned(merged, **options)
+    before = weights(trained_lm())
+    now = weights(kept)
+    assert isinstance(kept.model.blocks[0].attention.w_q, LowRankLinear)
+    assert all(now[name].tobytes() == array.tobytes() for name, array in before.items())
+    merge_adapters(kept.model)
+    assert_same_weights(kept, merged)
+
+
+@pytest.mark.parametrize(
+    "names, expected",
+    [
+        (["blocks.2.norm1.gamma"], ["embedding", "positional_embedding", "blocks.0", "blocks.1"]),
+        (["ln_final.beta"], ["embedding", "positional_embedding", "blocks.0", "blocks.1", "blocks.2"]),
+        (["blocks.0.norm1.gamma", "blocks.2.norm1.gamma"], ["embedding", "positional_embedding"]),
+        (["positional_embedding.weight"], []),
+        (["embedding.weight", "blocks.2.norm1.gamma"], []),
+    ],
+)
+def test_below_the_lowest_trained_parameter_everything_is_constant(names, expected):
+    assert below(small_lm(n_layers=3).model, names) == expected
+
+
+@pytest.mark.parametrize("trainable", [1, 2, ("ln_final.*",)])
+def test_gradients_do_not_depend_on_whether_the_backward_below_is_left_out(rng, trainable):
+    lm = trained_lm(dtype="float64")
+    ids, targets = rng.integers(0, lm.model.config.vocab_size, (2, 3, 9))
+    names = chosen(lm.model, trainable)
+    lm.model.loss(ids, targets)[1]()
+    expected = {name: parameter.grad for name, parameter in lm.model.named_parameters() if name in names}
+    entered = []
+
+    def seen(y, backward):
+        def counted(dy):
+            entered.append(1)
+            return backward(dy)
+
+        return y, counted
+
+    with lm.model.hooked({"blocks.0.attention": seen}), training_only(lm.model, trainable):
+        lm.model.loss(ids, targets)[1]()
+        grads = {name: parameter.grad for name, parameter in lm.model.named_parameters()}
+    assert {name for name, grad in grads.items() if grad is not None} == set(names)
+    for name in names:
+        np.testing.assert_array_equal(grads[name], expected[name])
+    assert bool(entered) == (trainable == 2)
+
+
+# What is measured.
+
+
+def test_log_likelihoods_are_those_of_each_response_by_itself_whatever_the_batch():
+    lm = trained_lm()
+    pairs = encode(read_preferences(ROWS[:5]), lm.tokenizer, 24)
+    for size in (2, 5):
+        safe, unsafe = log_likelihoods(lm.model, pairs, size)
+        for pair, s, u in zip(pairs, safe, unsafe, strict=True):
+            for response, value in ((pair.safe, s), (pair.unsafe, u)):
+                ids = np.concatenate([pair.prompt, response])
+                losses, _ = cross_entropy(lm.model.predict(ids[:-1]), ids[1:], reduction="none")
+                assert value == pytest.approx(-float(losses[len(pair.prompt) - 1 :].sum()), rel=1e-5)
+
+
+def test_an_evaluation_is_the_mean_over_responses_and_tokens():
+    lm = trained_lm()
+    pairs = encode(read_preferences(ROWS), lm.tokenizer, 24)
+    general = lm.tokenizer.encode(GENERAL)
+    measured = evaluate(lm, pairs, general, 4)
+    safe, unsafe = log_likelihoods(lm.model, pairs, 30)
+    assert measured.safe == pytest.approx(safe.mean(), rel=1e-6)
+    assert measured.unsafe_per_token == pytest.approx(unsafe.sum() / sum(len(p.unsafe) for p in pairs), rel=1e-6)
+    assert measured.margin == pytest.approx(measured.safe - measured.unsafe, rel=1e-6)
+    assert measured.preferred == np.mean([s > u for s, u in zip(safe, unsafe, strict=True)])
+    assert measured.perplexity == pytest.approx(lm.perplexity(GENERAL), rel=1e-6)
+
+
+def test_the_report_is_of_the_model_before_and_after_on_the_rows_held_out():
+    before = trained_lm()
+    after, report = tuned(held_out=ROWS[:7], rows=ROWS[7:], prompts=["the cat", "a rat"], **QUICK)
+    pairs = encode(read_preferences(ROWS[:7]), before.tokenizer, 24)
+    for lm, measured in ((before, report.before), (after, report.after)):
+        safe, unsafe = log_likelihoods(lm.model, pairs, 8)
+        assert measured.margin == pytest.approx((safe - unsafe).mean(), rel=1e-6)
+        assert measured.perplexity == pytest.approx(lm.perplexity(GENERAL), rel=1e-6)
+        assert [prompt for prompt, _ in measured.completions] == ["the cat", "a rat"]
+        assert all(len(text) == 40 for _, text in measured.completions)
+    assert (report.rows, report.held_out_rows, report.steps) == (23, 7, 6)
+    assert report.model_numbers == before.model.n_parameters()
+    shown = str(report)
+    assert f"{report.after.margin:10.3f}" in shown and "'the cat'" in shown and "Not shown:" in shown
+
+
+def test_the_report_is_json(tmp_path):
+    _, report = tuned(out=tmp_path, **QUICK)
+    assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(report.to_dict()))
+    assert [record["step"] for record in report.records if "margin" in record] == [0, 3, 6]
+
+
+def test_general_text_is_the_end_of_the_default_corpus_unless_given(monkeypatch):
+    text = TEXT * 2
+    monkeypatch.setattr("minitransformer.training.finetuning.safety.default_corpus", lambda: text)
+    _, report = tuned(general_text=None, **QUICK)
+    assert report.before.perplexity == pytest.approx(trained_lm().perplexity(text[int(len(text) * 0.9) :]), rel=1e-6)
+
+
+def test_the_first_loss_is_that_of_the_starting_model_on_the_rows_drawn():
+    rows = ROWS[:4]
+    lm, start = trained_lm(), trained_lm()
+    _, report = tuned(lm, rows, held_out=ROWS[4:], objective="difference", **(QUICK | {"steps": 1, "warmup": 0}))
+    safe, unsafe = log_likelihoods(start.model, encode(read_preferences(rows), lm.tokenizer, 24), 4)
+    assert report.records[1]["loss"] == pytest.approx((unsafe - safe).mean(), rel=1e-4)
+    _, report = tuned(trained_lm(), rows, held_out=ROWS[4:], **(QUICK | {"steps": 1}))
+    assert report.records[1]["loss"] == pytest.approx(math.log(2), rel=1e-4)
+
+
+def test_the_gradient_of_the_first_step_is_proportional_to_beta():
+    norms = [tuned(beta=beta, **(QUICK | {"steps": 1}))[1].records[1]["grad_norm"] for beta in (0.1, 0.3)]
+    assert norms[1] == pytest.approx(3 * norms[0], rel=1e-3)  # where σ(−z) is 1/2, whatever beta
+
+
+def test_dropout_is_on_in_training_and_off_in_evaluation():
+    lm, same = trained_lm(dropout=0.1), trained_lm(dropout=0.1)
+    _, report = tuned(lm, held_out=ROWS, **QUICK)
+    safe, unsafe = log_likelihoods(same.model, encode(read_preferences(ROWS), same.tokenizer, 24), 8)
+    assert report.records[0]["margin"] == pytest.approx((safe - unsafe).mean(), rel=1e-6)
+    assert report.records[1]["loss"] != pytest.approx(math.log(2), rel=1e-3)  # which it is without dropout
+
+
+def test_a_batch_asks_for_the_response_alone():
+    inputs, targets = batch_of([(np.array([1, 2]), np.array([3])), (np.array([4]), np.array([5, 6, 7]))])
+    assert inputs.tolist() == [[1, 2, 0], [4, 5, 6]]
+    assert targets.tolist() == [[-100, 3, -100], [5, 6, 7]]
+
+
+def test_accumulated_batches_are_averaged():
+    lm = trained_lm(dtype="float64")
+    pairs = encode(read_preferences(ROWS[:4]), lm.tokenizer, 24)
+
+    def gradient_of(chosen_pairs):
+        responses = [(p.prompt, p.safe) for p in chosen_pairs] + [(p.prompt, p.unsafe) for p in chosen_pairs]
+        for parameter in lm.model.parameters():
+            parameter.grad = None
+        PairedLoss(lm.model, unbounded_difference)(*batch_of(responses))[1]()
+        return lm.model.blocks[0].attention.w_v.weight.grad
+
+    halves = 0.5 * (gradient_of(pairs[:2]) + gradient_of(pairs[2:]))
+    np.testing.assert_allclose(gradient_of(pairs), halves, rtol=1e-9, atol=1e-12)
+    records = [
+        tuned(rows=ROWS[:4], held_out=ROWS[4:], **(QUICK | {"accumulate": n}))[1].records[1] for n in (1, 3)
+    ]  # four rows are a whole batch, so three of them have the mean of one
+    assert records[1]["grad_norm"] == pytest.approx(records[0]["grad_norm"], rel=1e-4)
+    assert records[1]["tokens"] == 3 * records[0]["tokens"]
+
+
+# Rows.
+
+
+def test_the_politeness_dataset_fits_the_default_model_and_says_what_is_held_out():
+    rows = read_preferences("politeness")
+    assert rows == read_preferences(POLITENESS) and len(rows) >= 80
+    assert len({row.prompt for row in rows}) == len(rows)
+    train, held_out = split(rows, None, 0)
+    assert 15 <= len(held_out) <= len(train) / 2
+    assert all(row.safe != row.unsafe and row.safe[0] == row.unsafe[0] == " " for row in rows)
+    encode(rows, CharTokenizer("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ,.!?"), context=64)
+    lengths = [
+        np.mean([len(text) for text in texts]) for texts in zip(*((r.safe, r.unsafe) for r in rows), strict=True)
+    ]
+    assert lengths[0] == pytest.approx(lengths[1], rel=0.05)  # so that neither is preferred for being short
+
+
+GOOD = '{"prompt": "a cat", "safe": " sat", "unsafe": " ate"}'
+
+
+@pytest.mark.parametrize(
+    "line, error, words",
+    [
+        ("{'prompt': 3}", ValueError, "not JSON: Expecting property name enclosed in double quotes at column 2"),
+        ('["a cat", "sat", "ate"]', TypeError, 'must be an object with "prompt", "safe" and "unsafe", not a list'),
+        ('{"prompt": "a cat", "safe": " sat"}', ValueError, 'has no "unsafe"'),
+        ('{"prompt": "a cat", "safe": 7, "unsafe": " ate"}', TypeError, '"safe" must be a text, not 7'),
+        ('{"prompt": "", "safe": " sat", "unsafe": " ate"}', ValueError, '"prompt" is empty'),
+        (GOOD[:-1] + ', "held_out": "yes"}', TypeError, "\"held_out\" must be true or false, not 'yes'"),
+        ('{"prompt": "a cat", "safe": " Sat", "unsafe": " ate"}', ValueError, "\"safe\": unknown character 'S'"),
+        (
+            '{"prompt": "a cat sat on the", "safe": " mat and ate", "unsafe": " ate"}',
+            ValueError,
+            '"prompt" and "safe" have 28 tokens together, and a context of 24 holds 25',
+        ),
+        ('{"prompt": "a cat", "safe": " s\xe4t", "unsafe": " ate"}', ValueError, "not UTF-8 text: byte 0xe4"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named_by_file_and_line(tmp_path, line, error, words):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes("\n".join([GOOD, "", line, GOOD]).encode("latin-1"))
+    lm = trained_lm()
+    before = weights(lm)
+    with pytest.raises(error) as caught:
+        tuned(lm, path, held_out=ROWS, **QUICK)
+    assert str(caught.value).startswith(f"{path}: line 3: ") and words in str(caught.value)
+    assert_same_weights(lm, before)
+
+
+def test_a_row_of_a_list_is_named_by_its_number():
+    with pytest.raises(ValueError, match='row 2: has no "safe"'):
+        tuned(rows=[ROWS[0], {"prompt": "a"}], **QUICK)
+    with pytest.raises(ValueError, match="the dataset: holds no rows"):
+        tuned(rows=[], **QUICK)
+
+
+def test_a_row_fits_whose_last_token_is_only_predicted_and_one_more_does_not():
+    row = {"prompt": "a cat sat on the", "safe": " mat and ", "unsafe": " ate"}
+    assert len(row["prompt"] + row["safe"]) == 25
+    assert len(encode(read_preferences([row]), trained_lm().tokenizer, 24)) == 1
+    with pytest.raises(ValueError, match='"prompt" and "safe" have 26 tokens together'):
+        encode(read_preferences([row | {"safe": " mat and a"}]), trained_lm().tokenizer, 24)
+
+
+def test_held_out_rows_are_those_marked_or_a_fraction_of_the_prompts_or_another_dataset(tmp_path):
+    rows = read_preferences(ROWS)
+    marked = read_preferences([row | {"held_out": i < 4} for i, row in enumerate(ROWS)])
+    assert [row.prompt for row in split(marked, None, 0)[1]] == [row["prompt"] for row in ROWS[:4]]
+    train, held_out = split(rows, None, 0)
+    assert len(held_out) == 6 and len(train) == 24 and not set(train) & set(held_out)
+    assert split(rows, 0.5, 1) == split(rows, 0.5, 1) != split(rows, 0.5, 2)
+    train, held_out = split(rows + rows, 0.3, 0)  # two rows of each prompt stay together
+    assert len(held_out) == 18 and not {row.prompt for row in train} & {row.prompt for row in held_out}
+    (tmp_path / "other.jsonl").write_text(GOOD)
+    assert len(split(rows, tmp_path / "other.jsonl", 0)[1]) == 1 and split(rows, ROWS[:3], 0)[0] == rows
+
+
+@pytest.mark.parametrize("held_out, words", [(0.0, "a fraction between 0 and 1"), (1.5, "a fraction between 0 and 1")])
+def test_a_fraction_out_of_range_is_refused(held_out, words):
+    with pytest.raises(ValueError, match=f"held_out must be {words}, or rows, not {held_out}"):
+        split(read_preferences(ROWS), held_out, 0)
+
+
+def test_one_prompt_alone_leaves_nothing_to_evaluate():
+    with pytest.raises(
+        ValueError, match="2 rows with 1 different prompts, of which 1 are held out: there must be some"
+    ):
+        split(read_preferences(ROWS[:1] * 2), None, 0)
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize(
+    "options, error, words",
+    [
+        ({"objective": "ppo"}, ValueError, "unknown objective 'ppo'; known are dpo, unlikelihood, difference"),
+        ({"beta": 0}, ValueError, "beta must be positive, not 0"),
+        ({"perplexity_limit": 1.0}, ValueError, "perplexity_limit must be more than 1, not 1.0"),
+        ({"perplexity_limit": "2"}, TypeError, "perplexity_limit must be a number, not '2'"),
+        ({"steps": 0}, ValueError, "steps must be at least 1, not 0"),
+        ({"trainable": 0}, ValueError, "trainable: at least the last 1 block must be trained, not 0"),
+        ({"trainable": 3}, ValueError, "trainable: the model has 2 blocks, not 3"),
+        ({"trainable": []}, ValueError, "trainable: no parameter is named"),
+        ({"trainable": 1.5}, TypeError, "trainable must be a number of blocks, names of parameters, or a LowRank"),
+        ({"trainable": "blocks.7.*"}, ValueError, "no parameter is named 'blocks.7.*'; the nearest is 'blocks.1."),
+        ({"trainable": LowRank(99)}, ValueError, "LoRA: the rank must be from 1 to 16 for a 16 × 16 map, not 99"),
+        ({"general_text": "Q"}, ValueError, "the general text: unknown character 'Q'"),
+        ({"general_text": None}, ValueError, "the general text, the Python .* as no other was given: unknown char"),
+        ({"general_text": "a"}, ValueError, "the general text: perplexity needs at least 2 tokens, and it has 1"),
+        ({"prompts": ["a", ""]}, ValueError, "the text is empty"),
+        ({"resume": True}, ValueError, "resume and plot need a folder"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_the_model_is_left_alone(options, error, words):
+    lm = trained_lm()
+    before = weights(lm)
+    with pytest.raises(error, match=words.replace("*'", r"\*'")):
+        tuned(lm, **(QUICK | options))
+    assert_same_weights(lm, before)
+    assert all(parameter.requires_grad for parameter in lm.model.parameters())
+
+
+def test_adapters_out_of_range_are_refused():
+    with pytest.raises(ValueError, match="rank must be at least 1, not 0"):
+        LowRank(0)
+    with pytest.raises(TypeError, match=r"rank must be an integer, not 1\.5"):
+        LowRank(1.5)
+    with pytest.raises(ValueError, match="alpha must be positive, not 0"):
+        LowRank(1, 0)
+
+
+def test_adapters_learn_faster_unless_told_how_fast():
+    assert (PreferenceSettings().lr, PreferenceSettings(trainable=LowRank()).lr) == (2e-4, 1e-3)
+    assert PreferenceSettings(trainable=LowRank(), lr=0.5).lr == 0.5
+
+
+@pytest.mark.parametrize("trainable", SPECS, ids=str)
+@pytest.mark.parametrize("kind", [FineTuningSettings, PreferenceSettings])
+def test_settings_survive_json(kind, trainable):
+    settings = kind(trainable=trainable, seed=3)
+    assert kind(**json.loads(json.dumps(settings.to_dict()))) == settings
+
+
+# On a text.
+
+
+@pytest.mark.parametrize("trainable", [1, LowRank(2, 8.0, ("*.attention.w_?", "*.feed_forward.*"))], ids=str)
+def test_fine_tuning_on_a_text_learns_it(trainable):
+    text = "the oat cake sat on the oat cake and " * 40
+    lm = trained_lm()
+    records = fine_tune(lm, text, FineTuningSettings(steps=60, batch_size=8, lr=1e-2, trainable=trainable))
+    assert records[-1]["val_loss"] < 0.8 * records[0]["val_loss"]
+
+
+def test_fine_tuning_all_of_a_model_on_a_text_is_pretraining_gone_on_with():
+    one, other = trained_lm(), trained_lm()
+    settings = FineTuningSettings(steps=5, batch_size=3, trainable="*")
+    records = fine_tune(one, TEXT, settings)
+    corpus = tokenize_corpus(TEXT, other.tokenizer)
+    fields = {name: value for name, value in settings.to_dict().items() if name != "trainable"}
+    assert without_seconds(pretrain(other, corpus, Settings(**fields))) == without_seconds(records)
+    assert_same_weights(one, other)
+
+
+def test_a_corpus_or_a_text_is_the_same():
+    one, other = trained_lm(), trained_lm()
+    settings = FineTuningSettings(steps=2, trainable=1)
+    fine_tune(one, TEXT, settings)
+    fine_tune(other, small_corpus(), replace(settings))
+    assert_same_weights(one, other)
+
+
+def test_the_same_seed_gives_the_same_and_another_does_not():
+    runs = [tuned(seed=seed, **(QUICK | {"trainable": LowRank(2)}))[0] for seed in (0, 0, 1)]
+    assert_same_weights(runs[0], runs[1])
+    with pytest.raises(AssertionError, match="differs"):
+        assert_same_weights(runs[0], runs[2])
+
+
+def test_the_model_in_the_folder_is_the_one_in_memory(tmp_path):
+    for trainable in (1, LowRank(2)):
+        lm, _ = tuned(out=tmp_path, **(QUICK | {"trainable": trainable}))
+        assert_same_weights(LanguageModel.load(tmp_path), lm)
+    lm = copy.deepcopy(lm)
+    lm.save(tmp_path / "again.npz")
+    assert_same_weights(LanguageModel.load(tmp_path / "again.npz"), lm)
+
+
+def test_the_picture_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    tuned(out=tmp_path, plot=True, **QUICK)
+    assert (tmp_path / "finetuning.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

@@ -1,0 +1,223 @@
+"""The objectives of fine-tuning on pairs: against loops over probabilities, PyTorch, and closed forms at the ends."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minitransformer.training.finetuning.objectives import (
+    OBJECTIVES,
+    PairedLoss,
+    direct_preference,
+    sequence_log_likelihood,
+    sequence_unlikelihood,
+    softplus,
+    unbounded_difference,
+    unlikelihood,
+)
+
+B, T, V = 3, 5, 7
+seeds = st.integers(0, 2**32 - 1)
+
+
+def batch(rng):
+    """Draw logits (B, T, V) and targets (B, T): a prompt that is ignored, a response, and padding."""
+    targets = rng.integers(0, V, (B, T))
+    targets[:, 0] = -100
+    targets[1, 3:] = -100
+    return rng.normal(size=(B, T, V)) * 2, targets
+
+
+def probabilities(logits, targets):
+    """Return for each row the list of the probabilities of its targets that are not ignored, by loops."""
+    rows = []
+    for row, wanted in zip(logits, targets, strict=True):
+        chances = [math.exp(z[t]) / sum(map(math.exp, z)) for z, t in zip(row, wanted, strict=True) if t != -100]
+        rows.append(chances)
+    return rows
+
+
+def pairs(rng):
+    """Draw what every objective takes."""
+    return *batch(rng), *batch(rng)
+
+
+def reference(rng):
+    """Draw the log-likelihoods of a reference."""
+    return {"reference_safe": rng.normal(size=B) - 9, "reference_unsafe": rng.normal(size=B) - 9}
+
+
+@given(seeds)
+def test_the_log_likelihood_is_the_logarithm_of_the_product_of_probabilities(seed):
+    logits, targets = batch(np.random.default_rng(seed))
+    expected = [math.log(math.prod(chances)) for chances in probabilities(logits, targets)]
+    np.testing.assert_allclose(sequence_log_likelihood(logits, targets)[0], expected, rtol=1e-10)
+
+
+@given(seeds)
+def test_unlikelihood_is_the_logarithm_of_the_product_of_other_probabilities(seed):
+    logits, targets = batch(np.random.default_rng(seed))
+    expected = [-math.log(math.prod(1 - p for p in chances)) for chances in probabilities(logits, targets)]
+    np.testing.assert_allclose(sequence_unlikelihood(logits, targets)[0], expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("function", [sequence_log_likelihood, sequence_unlikelihood])
+def test_padding_on_the_right_changes_nothing(rng, function):
+    logits, targets = batch(rng)
+    longer = np.concatenate([logits, rng.normal(size=(B, 2, V))], axis=1)
+    y, backward = function(logits, targets)
+    y_longer, backward_longer = function(longer, np.pad(targets, ((0, 0), (0, 2)), constant_values=-100))
+    np.testing.assert_allclose(y_longer, y, rtol=1e-12)
+    dy = rng.normal(size=B)
+    dlogits = backward_longer(dy)
+    np.testing.assert_allclose(dlogits[:, :T], backward(dy), rtol=1e-12)
+    assert not dlogits[:, T:].any()
+
+
+@pytest.mark.parametrize("function", [sequence_log_likelihood, sequence_unlikelihood])
+def test_the_prompts_own_tokens_get_no_gradient(rng, function):
+    logits, targets = batch(rng)
+    dlogits = function(logits, targets)[1](rng.normal(size=B))
+    assert not dlogits[targets == -100].any()
+    assert (np.abs(dlogits[targets != -100]).max(axis=-1) > 0).all()
+    np.testing.assert_allclose(dlogits.sum(axis=-1), 0, atol=1e-12)  # a shift of the logits changes nothing
+
+
+def test_each_objective_is_what_its_name_says(rng):
+    arguments, options = pairs(rng), reference(rng)
+    safe, unsafe = probabilities(*arguments[:2]), probabilities(*arguments[2:])
+    log = [math.log(math.prod(s)) for s in safe], [math.log(math.prod(u)) for u in unsafe]
+    others = [sum(math.log(1 - p) for p in u) for u in unsafe]
+    assert unbounded_difference(*arguments)[0] == pytest.approx(np.mean(log[1]) - np.mean(log[0]), rel=1e-10)
+    assert unlikelihood(*arguments)[0] == pytest.approx(-np.mean(log[0]) - np.mean(others), rel=1e-10)
+    z = [
+        0.3 * ((s - rs) - (u - ru))
+        for s, u, rs, ru in zip(*log, options["reference_safe"], options["reference_unsafe"], strict=True)
+    ]
+    expected = -np.mean([math.log(1 / (1 + math.exp(-x))) for x in z])
+    assert direct_preference(*arguments, **options, beta=0.3)[0] == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_loss_and_gradients_are_those_of_pytorch(rng, torch, name):
+    arguments = pairs(rng)
+    options = reference(rng) | {"beta": 0.4} if name == "dpo" else {}
+    loss, backward = OBJECTIVES[name](*arguments, **options)
+    safe_logits, unsafe_logits = (torch.tensor(arguments[i], requires_grad=True) for i in (0, 2))
+
+    def tokens(logits, targets):
+        kept = torch.tensor(targets) != -100
+        log_p = torch.log_softmax(logits, -1).gather(-1, torch.tensor(targets).clamp(min=0)[..., None])[..., 0]
+        return torch.where(kept, log_p, 0), kept
+
+    safe, _ = tokens(safe_logits, arguments[1])
+    unsafe, kept = tokens(unsafe_logits, arguments[3])
+    if name == "dpo":
+        margins = safe.sum(-1) - unsafe.sum(-1) - torch.tensor(options["reference_safe"] - options["reference_unsafe"])
+        expected = -torch.nn.functional.logsigmoid(0.4 * margins).mean()
+    elif name == "unlikelihood":
+        expected = (-safe.sum(-1) - torch.where(kept, torch.log1p(-unsafe.exp()), 0).sum(-1)).mean()
+    else:
+        expected = (unsafe.sum(-1) - safe.sum(-1)).mean()
+    expected.backward()
+    assert loss == pytest.approx(expected.item(), rel=1e-12)
+    for mine, theirs in zip(backward(), (safe_logits.grad, unsafe_logits.grad), strict=True):
+        np.testing.assert_allclose(mine, theirs.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_direct_preference_begins_at_log_2_where_model_and_reference_agree(rng):
+    arguments = pairs(rng)
+    agreed = {
+        "reference_safe": sequence_log_likelihood(*arguments[:2])[0],
+        "reference_unsafe": sequence_log_likelihood(*arguments[2:])[0],
+    }
+    loss, backward = direct_preference(*arguments, **agreed, beta=0.5)
+    assert loss == pytest.approx(math.log(2), rel=1e-12)
+    # There σ(−z) = 1/2, so the gradient is β/2 times that of the plain difference.
+    for mine, plain in zip(backward(), unbounded_difference(*arguments)[1](), strict=True):
+        np.testing.assert_allclose(mine, 0.25 * plain, rtol=1e-10, atol=1e-14)
+
+
+def test_a_constant_added_to_both_references_changes_nothing(rng):
+    arguments, options = pairs(rng), reference(rng)
+    shifted = {key: value + 5 for key, value in options.items()}
+    assert direct_preference(*arguments, **shifted)[0] == pytest.approx(direct_preference(*arguments, **options)[0])
+
+
+def test_exchanging_safe_and_unsafe_turns_the_plain_difference_around(rng):
+    arguments = pairs(rng)
+    assert unbounded_difference(*arguments[2:], *arguments[:2])[0] == pytest.approx(
+        -unbounded_difference(*arguments)[0]
+    )
+
+
+def push(objective, logit, **options):
+    """Return the loss, and the gradient of the logit of the unsafe token, where that is all there is to learn.
+
+    One pair of one token each, of a vocabulary of two, in float32; the safe token is certain.
+    """
+    safe, unsafe = (np.array([[[x, 0.0]]], np.float32) for x in (50.0, logit))
+    target = np.zeros((1, 1), int)
+    loss, backward = objective(safe, target, unsafe, target, **options)
+    return float(loss), float(backward()[1][0, 0, 0])
+
+
+def test_the_plain_difference_falls_for_ever_and_pushes_hardest_when_nothing_is_left_to_do():
+    loss, gradient = push(unbounded_difference, -1000.0)
+    assert loss == pytest.approx(-1000, rel=1e-6) and gradient == pytest.approx(1, rel=1e-6)
+    assert push(unbounded_difference, -10000.0)[0] == pytest.approx(-10000, rel=1e-6)
+
+
+def test_the_bounded_objectives_stop_at_zero_and_their_push_dies_away():
+    at_zero = {"reference_safe": np.zeros(1), "reference_unsafe": np.zeros(1), "beta": 0.1}
+    for objective, options in ((unlikelihood, {}), (direct_preference, at_zero)):
+        losses, gradients = zip(*(push(objective, -x, **options) for x in (0.0, 10.0, 100.0, 10000.0)), strict=True)
+        assert sorted(losses, reverse=True) == list(losses) and losses[-1] == pytest.approx(0, abs=1e-6)
+        assert all(gradient >= 0 for gradient in gradients) and gradients[-1] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_token_that_the_model_is_sure_of_is_unlearned_without_an_infinity():
+    loss, gradient = push(unlikelihood, 200.0)  # p rounds to 1, and log(1 − p) would be −∞
+    assert loss == pytest.approx(200, rel=1e-6) and gradient == pytest.approx(1, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "x, y, slope", [(1e4, 1e4, 1.0), (-1e4, 0.0, 0.0), (0.0, math.log(2), 0.5), (-30.0, math.exp(-30), math.exp(-30))]
+)
+def test_softplus_is_exact_at_both_ends(x, y, slope):
+    value, backward = softplus(np.array([x]))
+    assert value[0] == pytest.approx(y, rel=1e-12)
+    assert backward(np.ones(1))[0] == pytest.approx(slope, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_float32_stays_float32(rng, name):
+    safe, safe_targets, unsafe, unsafe_targets = pairs(rng)
+    options = reference(rng) if name == "dpo" else {}
+    arguments = safe.astype(np.float32), safe_targets, unsafe.astype(np.float32), unsafe_targets
+    loss, backward = OBJECTIVES[name](*arguments, **options)
+    assert {np.asarray(array).dtype for array in (loss, *backward())} == {np.dtype(np.float32)}
+
+
+def test_a_paired_loss_is_the_objective_of_both_halves(rng):
+    class Table:
+        def __call__(self, ids, rng=None):
+            return logits[ids], seen.append
+
+    logits, seen = rng.normal(size=(9, V)), []
+    ids, targets = rng.integers(0, 9, (2 * B, T)), rng.integers(0, V, (2 * B, T))
+    loss, backward = PairedLoss(Table(), unlikelihood)(ids, targets)
+    expected, expected_backward = unlikelihood(logits[ids[:B]], targets[:B], logits[ids[B:]], targets[B:])
+    assert loss == expected
+    backward(2.0)
+    np.testing.assert_array_equal(seen[0], np.concatenate(expected_backward(2.0)))
+
+
+def test_targets_that_do_not_fit_are_refused(rng):
+    logits, targets = batch(rng)
+    with pytest.raises(ValueError, match="target 7 at position"):
+        sequence_unlikelihood(logits, np.full_like(targets, V))
+    with pytest.raises(TypeError, match="softplus: x must be floating-point"):
+        softplus(np.arange(3))

@@ -1,0 +1,215 @@
+"""Fine-tuning that was interrupted at any moment and resumed ends as if it had not been, in every bit."""
+
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+
+import pytest
+from small_pairs import GENERAL, ROWS, trained_lm
+from small_runs import TEXT, At, assert_same_weights, small_lm, weights, without_seconds
+
+from minitransformer import LanguageModel
+from minitransformer.archive import ArchiveError, load_archive, save_archive
+from minitransformer.text import tokenize_corpus
+from minitransformer.training import FineTuningSettings, LowRank, fine_tune, fine_tune_for_safety, pretrain
+from minitransformer.training.checkpoints import Checkpoint
+from minitransformer.training.pretraining import TrainingInterrupted
+
+STEPS = 7
+OPTIONS = {"steps": STEPS, "batch_size": 4, "lr": 1e-3, "eval_every": 3, "checkpoint_every": 2}
+TRAINABLE = [1, LowRank(2), ("ln_final.*", "blocks.0.*")]
+
+
+def start_lm():
+    """Return the model that fine-tuning starts from, dropout on."""
+    return trained_lm(dropout=0.1)
+
+
+def blank_lm():
+    """Return a model of the same kind with other weights."""
+    return small_lm(context=24, d_model=16, n_layers=2, dropout=0.1, seed=5)
+
+
+def on_pairs(lm, trainable, **options):
+    """Fine-tune on pairs; return the metrics' records and the report."""
+    merge = options.pop("merge", True)
+    fields = OPTIONS | {"trainable": trainable} | options
+    report = fine_tune_for_safety(lm, ROWS, general_text=GENERAL, merge=merge, **fields)
+    return report.records, report
+
+
+def on_text(lm, trainable, **options):
+    """Fine-tune on a text; return the metrics' records and None."""
+    settings = FineTuningSettings(**OPTIONS, trainable=trainable)
+    return fine_tune(lm, TEXT, settings, **options), None
+
+
+def fail():
+    """Raise what no run expects."""
+    raise ZeroDivisionError
+
+
+@pytest.fixture(scope="module", params=[on_pairs, on_text], ids=["pairs", "text"])
+def tune(request):
+    return request.param
+
+
+@pytest.fixture(scope="module", params=TRAINABLE, ids=["last block", "adapters", "names"])
+def trainable(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def whole(tune, trainable):
+    """(model, records, report) of a run that was not interrupted."""
+    lm = start_lm()
+    return lm, *tune(lm, trainable)
+
+
+def assert_ends_alike(folder, whole, tune, trainable):
+    """Resume the run in `folder` with a model of other weights, and compare its end with the whole run's."""
+    expected, records, report = whole
+    lm = blank_lm()
+    records_now, report_now = tune(lm, trainable, out=folder, resume=True)
+    assert_same_weights(lm, expected)
+    assert_same_weights(LanguageModel.load(folder), expected)
+    assert without_seconds(records_now) == without_seconds(folder / "metrics.jsonl") == without_seconds(records)
+    if report is not None:
+        assert without_seconds(report_now.to_dict()["records"]) == without_seconds(report.records)
+        assert replace(report_now, records=[]) == replace(report, records=[])
+
+
+@pytest.mark.parametrize("step", range(1, STEPS + 1))
+def test_a_run_that_failed_at_any_step_resumes_to_the_same_end(tmp_path, whole, tune, trainable, step):
+    lm = start_lm()
+    with pytest.raises(ZeroDivisionError):
+        tune(lm, trainable, out=tmp_path, observer=At(step, fail))
+    assert weights(lm).keys() == weights(start_lm()).keys()  # a model as ever, its adapters merged
+    assert Checkpoint.read(tmp_path / "model.npz").training["step"] == (step - 1) // 2 * 2
+    assert_ends_alike(tmp_path, whole, tune, trainable)
+
+
+def test_ctrl_c_finishes_the_step_and_saves(tmp_path, whole, tune, trainable):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(TrainingInterrupted) as raised:
+            tune(start_lm(), trainable, out=tmp_path, observer=At(5, lambda: signal.raise_signal(signal.SIGINT)))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert str(raised.value) == f"interrupted after step 5 of 7, saved in {tmp_path}"
+    assert not (tmp_path / "report.json").exists()
+    assert_ends_alike(tmp_path, whole, tune, trainable)
+
+
+PROGRAM = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from small_runs import At
+from test_finetuning_resume import TRAINABLE, on_pairs, start_lm
+
+real, calls = os.replace, 0
+
+def deadly(*arguments):
+    global calls
+    calls += 1
+    if calls == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments)
+
+os.replace = deadly
+on_pairs(start_lm(), TRAINABLE[1], out=sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("count, step", [(3, 2), (5, 6)])
+def test_a_process_killed_while_it_writes_a_checkpoint_resumes_to_the_same_end(tmp_path, count, step):
+    command = [sys.executable, "-c", PROGRAM, os.path.dirname(__file__), str(tmp_path), str(count)]
+    assert subprocess.run(command, capture_output=True, timeout=120).returncode == -signal.SIGKILL
+    assert Checkpoint.read(tmp_path / "model.npz").training["step"] == step
+    lm = start_lm()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the two processes may differ in threads
+        assert_ends_alike(tmp_path, (lm, *on_pairs(lm, TRAINABLE[1])), on_pairs, TRAINABLE[1])
+
+
+def test_a_run_that_diverged_is_over_and_stays_so(tmp_path):
+    options = {"objective": "difference", "lr": 1e-2, "min_lr": 1e-2, "eval_every": 1, "perplexity_limit": 1.05}
+    report = on_pairs(start_lm(), 1, out=tmp_path, **options)[1]
+    assert report.diverged and 0 < report.steps < STEPS
+    again = on_pairs(blank_lm(), 1, out=tmp_path, resume=True, **options)[1]
+    assert replace(again, records=[]) == replace(report, records=[])
+    assert without_seconds(again.records) == without_seconds(report.records)
+
+
+def test_adapters_that_are_kept_resume_too(tmp_path):
+    lm, resumed = start_lm(), blank_lm()
+    on_pairs(lm, LowRank(2), merge=False)
+    with pytest.raises(ZeroDivisionError):
+        on_pairs(start_lm(), LowRank(2), merge=False, out=tmp_path, observer=At(4, fail))
+    on_pairs(resumed, LowRank(2), merge=False, out=tmp_path, resume=True)
+    assert_same_weights(resumed, lm)
+    assert any(name.endswith(".a") for name in weights(resumed))
+
+
+# What is refused.
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A folder with a finished run on pairs."""
+    on_pairs(start_lm(), 1, out=tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"beta": 0.2}, "beta was 0.1, and now is 0.2"),
+        ({"objective": "difference"}, "objective was dpo, and now is difference"),
+        ({"trainable": 2}, "trainable was 1, and now is 2"),
+        ({"trainable": LowRank(2)}, "trainable was 1, and now is {'rank': 2"),
+        ({"general_text": GENERAL[:-1]}, r"the text was the given rows \(24 \+ 6 rows\), and now is another"),
+        ({"rows": ROWS[:-1]}, r"now is another, the given rows \(23 \+ 6 rows\)"),
+        ({"rows": [*ROWS[:-1], ROWS[-1] | {"safe": " and mat"}]}, "now is another, the given rows"),
+    ],
+)
+def test_another_run_is_refused(finished, options, words):
+    fields = OPTIONS | {"trainable": 1, "general_text": GENERAL, "rows": ROWS} | options
+    rows = fields.pop("rows")
+    lm = start_lm()
+    with pytest.raises(ValueError, match=f"model.npz: cannot resume: .*{words}"):
+        fine_tune_for_safety(lm, rows, out=finished, resume=True, **fields)
+    assert_same_weights(lm, start_lm())
+
+
+def test_a_run_of_another_kind_is_refused(finished):
+    kinds = "fine-tuning on pairs of responses, not fine-tuning on a text"
+    with pytest.raises(ValueError, match=f"model.npz: cannot resume: it holds a run of {kinds}"):
+        on_text(start_lm(), 1, out=finished, resume=True)
+
+
+def test_pretraining_does_not_go_on_where_parameters_were_frozen(tmp_path):
+    on_text(start_lm(), 1, out=tmp_path)
+    lm, settings = start_lm(), FineTuningSettings(**OPTIONS, trainable=1)
+    corpus = tokenize_corpus(TEXT, lm.tokenizer)
+    with pytest.raises(ValueError, match=r"parameter blocks\.0\.\S+ was frozen, and now is trained"):
+        pretrain(lm, corpus, settings, out=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda arrays, d: d["training"]["own"].pop("before"), "its training state is damaged .*before"),
+        (lambda arrays, d: arrays.pop("own.reference_safe"), "its training state is damaged .*reference_safe"),
+        (lambda arrays, d: d["training"].update(kind="cooking"), "does not make a training run .*cooking"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(finished, change, words):
+    arrays, description = load_archive(finished / "model.npz")
+    change(arrays, description)
+    save_archive(finished / "model.npz", arrays, description)
+    with pytest.raises(ArchiveError, match=f"model.npz: .*{words}"):
+        on_pairs(start_lm(), 1, out=finished, resume=True)

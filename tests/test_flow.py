@@ -1,0 +1,162 @@
+"""Information flow: all of it about one token of a text, in words, as JSON and as pictures."""
+
+import json
+
+import numpy as np
+import pytest
+from strategies import random_model
+
+from minitransformer import BPETokenizer, ByteTokenizer, CharTokenizer, Config, LanguageModel, trace_information_flow
+from minitransformer.analysis import attention_rollout, attention_weights, position_contributions
+from minitransformer.layers.softmax import softmax
+
+TEXT = "qwertyqwer"
+
+
+@pytest.fixture(scope="module")
+def flow():
+    """Of a model that was not trained: every value matters."""
+    return trace_information_flow(untrained(), TEXT, 7)
+
+
+def untrained(**fields):
+    rng = np.random.default_rng(5)
+    config = Config(**{"vocab_size": 26, "context": 12, "d_model": 8, "n_heads": 2, "dtype": "float64"} | fields)
+    return LanguageModel(random_model(config, rng), CharTokenizer("abcdefghijklmnopqrstuvwxyz"))
+
+
+def test_the_target_is_a_token_of_the_text_explained_from_those_before_it_alone(flow):
+    lm = untrained()
+    ids = lm.encode(TEXT)
+    assert (flow.tokens, flow.target, flow.target_position, flow.in_text) == (list("qwertyq"), "w", 7, True)
+    probabilities = softmax(lm.logits(TEXT)[6])[0]
+    assert flow.probability == pytest.approx(probabilities[ids[7]])
+    assert flow.rank == 1 + (probabilities > probabilities[ids[7]]).sum()
+    changed = trace_information_flow(lm, "qwertyqwzz", 7)
+    assert changed.to_dict() | {"text": TEXT} == flow.to_dict()
+
+
+def test_its_parts_are_those_of_the_functions_that_make_them(flow):
+    lm = untrained()
+    before = lm.encode(TEXT)[:7]
+    weights = attention_weights(lm.model, before)
+    np.testing.assert_array_equal(flow.attention, weights)
+    np.testing.assert_array_equal(flow.rollout, attention_rollout(weights))
+    expected = position_contributions(lm.model, before, flow.target_id)
+    assert flow.contributions.to_dict() == expected.to_dict()
+    logits = lm.model.predict(before)[-1]
+    assert flow.direct.values.sum() == pytest.approx(logits[flow.target_id] - logits.mean(), abs=1e-9)
+    assert flow.lens.answers.tolist() == [*before[1:], flow.target_id]
+    letters = lm.tokenizer.characters
+    assert flow.lens_tokens == [[[letters[i] for i in row] for row in layer] for layer in flow.lens.top_ids]
+
+
+@pytest.mark.parametrize("index, position", [(1, 1), (9, 9), (-1, 9), (-9, 1), (np.int64(3), 3)])
+def test_an_index_counts_from_either_end(index, position):
+    flow = trace_information_flow(untrained(), TEXT, index)
+    assert (flow.target_position, flow.target, flow.in_text) == (position, TEXT[position], True)
+    assert len(flow.tokens) == position
+
+
+def test_the_number_of_tokens_stands_for_what_the_model_would_say_next(repeating_model):
+    flow = trace_information_flow(repeating_model, "qwertyqwe", 9)
+    assert (flow.target, flow.in_text, flow.rank, len(flow.tokens)) == ("r", False, 1, 9)
+    assert flow.probability > 0.9
+    assert "what the model itself would say next" in str(flow)
+
+
+def test_a_target_that_the_tokenizer_does_not_have_is_never_chosen_and_its_number_shown():
+    lm = untrained(vocab_size=40)
+    lm.model.embedding.weight.data[26:] *= 100
+    flow = trace_information_flow(lm, TEXT, 10)
+    assert flow.target in lm.tokenizer.characters
+    assert any("<" in token for layer in flow.lens_tokens for row in layer for token in row)
+
+
+def test_ablation_can_be_chosen(flow):
+    blanked = trace_information_flow(untrained(), TEXT, 7, ablation="blank")
+    assert blanked.contributions.ablated_by == "blank"
+    assert not np.allclose(blanked.contributions.ablation, flow.contributions.ablation)
+    assert "mean of all embeddings" in str(blanked) and "no later position sees it" in str(flow)
+
+
+@pytest.mark.parametrize(
+    "tokenizer, text, tokens",
+    [
+        (ByteTokenizer(), "é\n x", [r"\xc3", r"\xa9", "\n", " ", "x"]),
+        (BPETokenizer.train("the theme of the thing", 260), "the ox", ["th", "e", " o", "x"]),
+    ],
+)
+def test_tokens_of_any_tokenizer_are_strings(tokenizer, text, tokens):
+    config = Config(vocab_size=tokenizer.vocab_size, context=8, d_model=8, n_heads=2, norm="rms_norm", bias=False)
+    flow = trace_information_flow(LanguageModel(random_model(config, np.random.default_rng(0)), tokenizer), text, -1)
+    assert [*flow.tokens, flow.target] == tokens
+
+
+def test_it_is_told_in_words_with_what_it_does_not_show(flow):
+    told = str(flow)
+    assert told.startswith("qwertyq -> w\n")
+    assert f"token 7 of the text: probability {flow.probability:.1%}, rank {flow.rank}" in told
+    rows = [line.split() for line in told.splitlines()]
+    row = next(row for row in rows if row[:2] == ["3", "r"])
+    assert [float(cell) for cell in row[2:]] == [
+        round(float(getattr(flow.contributions, name)[3]), 3) + 0.0
+        for name in ("attention", "rollout", "value_weighted", "gradient_times_input", "ablation")
+    ]
+    listed = [float(line.split()[-1]) for line in told.split("the sum of\n")[1].split("Not shown")[0].splitlines()]
+    assert sum(listed) == pytest.approx(flow.direct.total, abs=0.01)
+    assert f"{flow.direct.total:+.3f}, the sum of" in told
+    assert told.count("Not shown") == 2 and "The others do not intervene" in told
+    assert max(map(len, told.splitlines())) <= 120
+
+
+def test_a_long_text_is_told_by_its_most_important_positions():
+    flow = trace_information_flow(untrained(context=80), "abcdefghijklm" * 6, -1)
+    told = str(flow)
+    assert told.startswith("…") and max(map(len, told.splitlines())) <= 120
+    assert "the 24 of 77 positions whose ablation changes most" in told
+    rows = (line.split() for line in told.split("who writes")[0].splitlines())
+    listed = [int(row[0]) for row in rows if row and row[0].isdigit()]
+    smallest = np.abs(flow.contributions.ablation)[listed].min()
+    assert listed == sorted(listed) and len(listed) == 24
+    assert (np.abs(np.delete(flow.contributions.ablation, listed)) <= smallest).all()
+
+
+def test_json_holds_all_of_it(flow):
+    stored = json.loads(json.dumps(flow.to_dict(), allow_nan=False))
+    assert stored["tokens"] == list("qwertyq") and stored["target"] == "w"
+    np.testing.assert_array_equal(stored["attention"], flow.attention)
+    assert stored["contributions"]["ablation"] == flow.contributions.ablation.tolist()
+    assert stored["lens"]["top_tokens"] == flow.lens_tokens
+    assert [row["name"] for row in stored["direct"]["components"][:4]] == ["token", "position", "head 0.0", "head 0.1"]
+    shortest = trace_information_flow(untrained(), "ab", 1)  # a correlation over one position does not exist
+    stored = json.loads(json.dumps(shortest.to_dict(), allow_nan=False))
+    assert stored["contributions"]["correlations"]["attention"] == {"pearson": None, "spearman": None}
+    assert "nan" in str(shortest)
+
+
+def test_mistakes_are_told_in_one_line():
+    lm = untrained()
+    for text, index, kind, message in [
+        ("", 1, ValueError, "the text is empty"),
+        (TEXT, 0, ValueError, "is the text's first token: there is nothing before it to predict it from"),
+        (TEXT, -10, ValueError, "is the text's first token"),
+        (TEXT, 11, IndexError, "11 is out of range: the text has 10 tokens, 0 … 9, and 10 stands for the one that"),
+        (TEXT, -11, IndexError, "-11 is out of range"),
+        (TEXT, 1.0, TypeError, "target_token_idx must be an integer, not 1.0"),
+        (TEXT, True, TypeError, "target_token_idx must be an integer, not True"),
+        (TEXT, "3", TypeError, "target_token_idx must be an integer, not '3'"),
+        (
+            "a" * 14,
+            13,
+            ValueError,
+            "the prediction has 13 tokens before it; the model sees at most 12, its context",
+        ),
+        ("a?", 1, ValueError, "unknown character"),
+    ]:
+        with pytest.raises(kind, match=message) as raised:
+            trace_information_flow(lm, text, index)
+        assert "\n" not in str(raised.value)
+    assert len(trace_information_flow(lm, "a" * 14, 12).tokens) == 12
+    with pytest.raises(ValueError, match="unknown ablation 'drop'; known are hide, blank"):
+        trace_information_flow(lm, TEXT, 3, ablation="drop")

@@ -1,0 +1,97 @@
+"""The pictures of information flow, patching and context influence, by what can be read off their pixels."""
+
+import sys
+
+import numpy as np
+import pytest
+from strategies import random_model
+
+from minitransformer import ByteTokenizer, Config, LanguageModel, trace_information_flow, visualize_context_influence
+from minitransformer.analysis import patch_prompts
+from minitransformer.analysis.flow_pictures import COLUMNS, wrapped
+from minitransformer.analysis.shading import SHADES
+from minitransformer.extras import MissingExtra
+
+TEXT = "To be\nor $x$ é"
+
+
+@pytest.fixture(scope="module")
+def lm():
+    config = Config(vocab_size=256, context=80, d_model=8, n_heads=2, n_layers=2, norm="rms_norm", positions="rotary")
+    return LanguageModel(random_model(config, np.random.default_rng(5)), ByteTokenizer())
+
+
+def pixels(path):
+    image = pytest.importorskip("matplotlib.image").imread(path)
+    return np.rint(image[..., :3] * 255).astype(int)
+
+
+def count(picture, colour):
+    """How many pixels have exactly this colour."""
+    return int((picture == colour).all(axis=-1).sum())
+
+
+@pytest.mark.parametrize("text", [TEXT, "a$b" * 25], ids=["short", "long"])
+def test_a_flow_is_drawn_with_bars_of_both_signs(lm, tmp_path, text):
+    pytest.importorskip("matplotlib")
+    flow = trace_information_flow(lm, text, -1)
+    flow.draw(tmp_path / "flow.png")
+    picture = pixels(tmp_path / "flow.png")
+    assert picture.shape[1] == 1800
+    lost = flow.contributions.ablation[-60:].max() > 0
+    assert (count(picture, (230, 97, 1)) > 0) == lost
+    assert count(picture, (94, 60, 153)) > 0 and count(picture, (76, 120, 168)) > 0
+
+
+def test_attention_is_drawn_too(lm, tmp_path):
+    pytest.importorskip("matplotlib")
+    trace_information_flow(lm, TEXT, 4).draw_attention(tmp_path / "attention.png")
+    assert pixels(tmp_path / "attention.png").size
+
+
+def test_patching_is_drawn_above_its_estimate(lm, tmp_path):
+    pytest.importorskip("matplotlib")
+    maps = patch_prompts(lm, "To be", "To go", answers=("a", "b"))
+    maps.draw(tmp_path / "patching.png")
+    picture = pixels(tmp_path / "patching.png")
+    whole = picture[: len(picture) // 2]  # what stands at 1: the last position of the last layer, in the maps above
+    from matplotlib import colormaps
+
+    one = np.rint(np.array(colormaps["PuOr_r"](1.0)[:3]) * 255)
+    assert count(whole, one) > 1000
+
+
+def test_context_is_drawn_in_the_shades_of_the_terminal(lm, tmp_path):
+    pytest.importorskip("matplotlib")
+    found = visualize_context_influence(lm, TEXT, 10, out=tmp_path / "context.png")
+    picture = pixels(tmp_path / "context.png")
+    assert count(picture, SHADES["attention"]) > 100
+    largest = found.ablation[np.abs(found.ablation).argmax()]
+    assert count(picture, SHADES["lost" if largest > 0 else "gained"]) > 100
+    assert count(picture, SHADES["gained" if largest > 0 else "lost"]) == 0
+
+
+def test_a_text_is_broken_where_it_breaks_and_where_the_picture_ends():
+    tokens = ["ab", r"\n", *["wxyz"] * 50, "x" * 200, "end"]
+    lines = wrapped(tokens)
+    assert [token for line in lines for *_, token in line] == tokens
+    assert [i for line in lines for i, *_ in line] == list(range(len(tokens)))
+    assert [token for *_, token in lines[0]] == ["ab", r"\n"]
+    for line in lines:
+        widths = [len(token) for *_, token in line]
+        assert [column for _, column, _ in line] == [0, *np.cumsum(widths)[:-1]]
+        assert sum(widths) <= COLUMNS or len(line) == 1
+
+
+def test_without_matplotlib_it_is_said_how_to_get_it(lm, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtra, match="matplotlib is not installed"):
+        visualize_context_influence(lm, TEXT, 3, out=tmp_path / "context.png")
+    with pytest.raises(MissingExtra, match="matplotlib is not installed"):
+        trace_information_flow(lm, TEXT, 3).draw(tmp_path / "flow.png")
+
+
+def test_a_picture_that_cannot_be_written_is_named(lm, tmp_path):
+    pytest.importorskip("matplotlib")
+    with pytest.raises(OSError, match="cannot write"):
+        visualize_context_influence(lm, TEXT, 3, out=tmp_path / "missing" / "context.png")

@@ -1,0 +1,219 @@
+"""Activation patching, and attribution patching beside it."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import configs, random_ids, random_model, rngs
+
+from minitransformer import ByteTokenizer, Config, LanguageModel, Transformer
+from minitransformer.analysis import patch_prompts
+from minitransformer.analysis.hooks import record, replaced_by
+from minitransformer.analysis.patching import (
+    attribution_effects,
+    attributions,
+    logit_difference,
+    patch_effects,
+    patched_metric,
+    place,
+)
+from minitransformer.analysis.patching_maps import map_patches
+
+NAMES = ["embedding", "ln_final"] + [
+    f"blocks.0{name}"
+    for name in (
+        *("", ".norm1", ".attention", ".residual_mid", ".feed_forward"),
+        *(f".attention.{name}" for name in ("q", "k", "v", "weights", "heads")),
+    )
+]
+METRIC = logit_difference(0, 1)
+
+
+def metric_of(model, ids):
+    return float(METRIC(model.predict(ids)[-1])[0])
+
+
+def two_prompts(config, rng):
+    return random_model(config, rng), *random_ids(config, rng, 2, config.context)
+
+
+@given(configs(), rngs, st.sampled_from(NAMES))
+def test_a_recorded_value_put_back_changes_nothing(config, rng, name):
+    model, ids, _ = two_prompts(config, rng)
+    values = record(model, ids, [name])
+    patches = [{}, {name: ...}, {name: place(name, 1)}]
+    before, *after = (patched_metric(model, ids, values, [patch], METRIC).item() for patch in patches)
+    assert after == [before, before]
+    assert before == pytest.approx(metric_of(model, ids), abs=1e-9)
+    assert attributions(model, ids, values, patches, METRIC).tolist() == [0, 0, 0]
+
+
+@given(configs(vocab_size=9), rngs)
+def test_to_patch_everything_is_the_clean_run(config, rng):
+    model, clean, corrupted = two_prompts(config, rng)
+    values = record(model, clean, ["embedding"])
+    found = patched_metric(model, corrupted, values, [{"embedding": ...}], METRIC)
+    assert found[0] == patched_metric(model, clean, values, [{}], METRIC)[0]
+
+
+@given(configs(vocab_size=9), rngs)
+def test_the_last_position_of_the_last_layer_carries_all_and_every_other_nothing(config, rng):
+    model, clean, corrupted = two_prompts(config, rng)
+    clean[-1] = (corrupted[-1] + 1) % 9
+    patches = map_patches(model, config.context)["residual"][-1]
+    effects = patch_effects(model, clean, corrupted, patches, METRIC)
+    np.testing.assert_allclose(effects, np.eye(config.context)[-1], atol=1e-7)
+    slopes = attribution_effects(model, clean, corrupted, patches, METRIC)
+    assert (slopes[:-1] == 0).all()
+
+
+@given(configs(vocab_size=9), rngs)
+def test_each_effect_is_what_one_hook_at_that_place_does(config, rng):
+    """Against a loop over single runs, for every kind of activation, whole, at a position, and at a head."""
+    model, clean, corrupted = two_prompts(config, rng)
+    clean[-1] = (corrupted[-1] + 1) % 9
+    t, head = int(rng.integers(config.context)), int(rng.integers(config.kv_heads))
+    values = record(model, clean, NAMES)
+    patches, wheres = [], []
+    for name in NAMES:
+        patches += [{name: ...}, {name: place(name, t)}]
+        wheres += [(name, ...), (name, (..., t, slice(None)))]
+        if name.rpartition(".")[2] in ("q", "k", "v", "weights", "heads"):
+            patches += [{name: place(name, head=head)}, {name: place(name, t, head)}]
+            wheres += [(name, head), (name, (head, t))]
+    low, high = metric_of(model, corrupted), metric_of(model, clean)
+    expected = []
+    for name, where in wheres:
+        with model.hooked({name: replaced_by(values[name][where], where)}):
+            expected.append((metric_of(model, corrupted) - low) / (high - low))
+    found = patch_effects(model, clean, corrupted, patches, METRIC)
+    scale = 1 + np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, atol=1e-7 * scale)
+
+
+@given(configs(vocab_size=9), rngs)
+def test_patches_together_are_not_patches_apart_and_are_as_hooks_together_say(config, rng):
+    model, clean, corrupted = two_prompts(config, rng)
+    values = record(model, clean, NAMES)
+    names = ["blocks.0.attention.heads", "blocks.0.feed_forward"]
+    patch = {names[0]: place(names[0], head=0), names[1]: place(names[1], -1)}
+    wheres = {names[0]: (0,), names[1]: (-1,)}
+    with model.hooked({name: replaced_by(values[name][where], where) for name, where in wheres.items()}):
+        expected = metric_of(model, corrupted)
+    found = patched_metric(model, corrupted, values, [{}, patch, {names[0]: ...}], METRIC)
+    assert found[1] == pytest.approx(expected, abs=1e-9)
+
+
+@given(configs(vocab_size=9), rngs)
+def test_attribution_is_exact_where_the_metric_is_linear(config, rng):
+    model, clean, corrupted = two_prompts(config, rng)
+    clean[-1] = (corrupted[-1] + 1) % 9
+    patches = [{"ln_final": ...}]
+    slope = attribution_effects(model, clean, corrupted, patches, METRIC)[0]
+    assert slope == pytest.approx(1, abs=1e-7)
+    assert slope == pytest.approx(patch_effects(model, clean, corrupted, patches, METRIC)[0], abs=1e-7)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "ln_final"])
+def test_attribution_agrees_with_patching_to_first_order_as_the_patch_shrinks(name, rng):
+    """Its error falls with the square of the patch: by 100 when the patch is a tenth."""
+    config = Config(vocab_size=9, context=5, d_model=8, n_heads=4, n_kv_heads=2, n_layers=2, dtype="float64")
+    model = random_model(config, rng)
+    clean, corrupted = random_ids(config, rng, 2, 5)
+    far, near = record(model, clean, [name]), record(model, corrupted, [name])
+    patches = [{name: place(name, t)} for t in range(5)]
+    errors, sizes = [], np.array([1e-2, 1e-3, 1e-4])
+    for size in sizes:
+        values = {name: near[name] + size * (far[name] - near[name])}
+        change = patched_metric(model, corrupted, values, patches, METRIC) - metric_of(model, corrupted)
+        errors.append(np.abs(change - attributions(model, corrupted, values, patches, METRIC)).max())
+    slopes = np.diff(np.log(errors)) / np.diff(np.log(sizes))
+    np.testing.assert_allclose(slopes, 2, atol=0.1)
+
+
+def test_patches_made_a_few_at_a_time_are_those_made_at_once(monkeypatch, rng):
+    config = Config(vocab_size=9, context=5, d_model=8, n_heads=2, dtype="float64")
+    model, clean, corrupted = two_prompts(config, rng)
+    patches = [patch for rows in map_patches(model, 5).values() for row in rows for patch in row]
+    at_once = patch_effects(model, clean, corrupted, patches, METRIC)
+    monkeypatch.setattr("minitransformer.analysis.patching.TOKENS_AT_ONCE", 17)  # three rows, and some that are left
+    np.testing.assert_allclose(patch_effects(model, clean, corrupted, patches, METRIC), at_once, atol=1e-9)
+
+
+def test_patching_keeps_float32_and_leaves_neither_gradients_nor_hooks(rng):
+    model = Transformer(Config(vocab_size=9, context=5, d_model=8, n_heads=2), seed=1)
+    clean, corrupted = rng.integers(0, 9, (2, 5))
+    values = record(model, clean, ["blocks.0"])
+    patches = [{"blocks.0": place("blocks.0", 2)}]
+    assert patched_metric(model, corrupted, values, patches, METRIC).dtype == np.float32
+    assert attributions(model, corrupted, values, patches, METRIC).dtype == np.float32
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+    assert not any(module.is_hooked for _, module in model.named_modules())
+
+
+def test_what_cannot_be_patched_is_refused(rng):
+    config = Config(vocab_size=9, context=5, d_model=8, n_heads=2, dtype="float64")
+    model, ids = random_model(config, rng), np.array([1, 2, 3])
+    for effects in (patch_effects, attribution_effects):
+        with pytest.raises(ValueError, match="there are no patches: give at least one"):
+            effects(model, ids, ids[::-1], [], METRIC)
+    with pytest.raises(ValueError, match="the clean one has 3, the corrupted one 2"):
+        patch_effects(model, ids, ids[:2], [], METRIC)
+    with pytest.raises(ValueError, match="on both prompts: there is no difference to trace"):
+        patch_effects(model, ids, ids, [], METRIC)
+    with pytest.raises(ValueError, match="positional_embedding is the same for any prompt"):
+        patch_effects(model, ids, ids[::-1], [{"positional_embedding": ...}], METRIC)
+    with pytest.raises(KeyError, match=r"no activation is named 'blocks.0.mlp'; the nearest is"):
+        patch_effects(model, ids, ids[::-1], [{"blocks.0.mlp": ...}], METRIC)
+    with pytest.raises(ValueError, match=r"blocks.0.feed_forward has no heads; of an attention, q, k, v"):
+        place("blocks.0.feed_forward", head=1)
+
+
+def test_on_a_trained_model_the_copied_place_is_found_by_its_layers(repeating_model):
+    """Only one letter differs, and it is copied: first it is at its own place, at the end where it is predicted."""
+    maps = patch_prompts(repeating_model, "abcdefghabc", "abcxefghabc")
+    assert (maps.answer, maps.other) == ("d", "x")
+    assert maps.clean_metric > 2 and maps.corrupted_metric < -2
+    residual = maps.effects["residual"]
+    assert residual.shape == (3, 11)
+    assert residual[0, 3] == pytest.approx(1, abs=1e-5) and residual[-1, -1] == pytest.approx(1, abs=1e-5)
+    assert np.abs(np.delete(residual, 3, axis=1)[0]).max() < 1e-5
+    assert maps.effects["heads"][1].max() > 0.5 > maps.effects["heads"][0].max()
+    for name, effects in maps.effects.items():
+        assert maps.attributions[name].shape == effects.shape
+
+
+def test_the_maps_are_told_in_words_and_as_json(repeating_model, tmp_path):
+    maps = patch_prompts(repeating_model, "abcdefghabc", "abcxefghabc", answers=("d", "e"))
+    assert "logit of 'd' minus logit of 'e'" in str(maps)
+    assert "residual, embedding, at 3 d / x" in str(maps) and "Not shown" in str(maps)
+    stored = json.loads(json.dumps(maps.to_dict(), allow_nan=False))
+    assert stored["effects"]["heads"] == maps.effects["heads"].tolist()
+    assert stored["stages"] == ["embedding", "blocks.0", "blocks.1"]
+
+
+def test_mistakes_with_prompts_are_told_in_one_line(repeating_model):
+    for clean, corrupted, answers, message in [
+        ("abc", "abcd", None, "the clean one has 3, the corrupted one 4"),
+        ("", "", None, "the text is empty"),
+        ("abcdabc", "abcdabc", None, "both prompts are answered with 'd': give `answers`"),
+        ("abc", "abd", ("d", "ee"), "an answer must be one token, and 'ee' is 2"),
+        ("abc", "abd", ("d", "d"), "the two answers are the same token, 'd'"),
+        ("abc", "abd", "de", "answers must be two tokens, .* not 'de'"),
+        ("abc", "abd", ("d",), "answers must be two tokens"),
+        ("abc", "abc", ("d", "e"), "on both prompts: there is no difference to trace"),
+        ("a" * 33, "b" * 33, ("d", "e"), "a sequence of 33 tokens is past the context of 32"),
+    ]:
+        with pytest.raises(ValueError, match=message) as raised:
+            patch_prompts(repeating_model, clean, corrupted, answers)
+        assert "\n" not in str(raised.value)
+
+
+def test_a_token_of_a_few_bytes_is_shown_as_such(rng):
+    config = Config(vocab_size=256, context=6, d_model=8, n_heads=2, dtype="float64")
+    lm = LanguageModel(random_model(config, rng), ByteTokenizer())
+    maps = patch_prompts(lm, "é a", "è a", answers=("x", "y"))
+    assert maps.clean_tokens == ["\\xc3", "\\xa9", " ", "a"]
+    assert r"\xc3 \xa9 · a" in str(maps)

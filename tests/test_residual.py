@@ -1,0 +1,128 @@
+"""The residual stream taken apart: contributions that add up exactly."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import configs, random_ids, random_model, randomized, rngs
+
+from minitransformer import Config, Transformer
+from minitransformer.analysis import direct_contributions
+from minitransformer.analysis.hooks import frozen, record
+from minitransformer.analysis.residual import frozen_norm, residual_parts
+from minitransformer.layers.lora import add_adapters
+
+
+@given(configs(), rngs, st.sampled_from([None, "mean", 1]))
+def test_direct_contributions_sum_to_the_logit_that_the_model_computes(config, rng, against):
+    model, ids = random_model(config, rng), random_ids(config, rng, config.context)
+    position = int(rng.integers(-config.context, config.context))
+    logits = model.predict(ids)[position]
+    found = direct_contributions(model, ids, 0, against=against, position=position)
+    subtracted = {None: 0, "mean": logits.mean(), 1: logits[1]}[against]
+    assert found.total == pytest.approx(logits[0] - subtracted, abs=1e-9)
+    assert found.values.sum() == pytest.approx(found.total, abs=1e-9)
+
+
+@given(configs(), rngs)
+@settings(max_examples=20)
+def test_they_do_too_where_low_rank_adapters_are_part_of_the_maps(config, rng):
+    model, ids = Transformer(config), random_ids(config, rng, config.context)
+    add_adapters(model, ["*.w_o", "*.w_v"], rank=1, alpha=2.0)
+    randomized(model, rng)
+    found = direct_contributions(model, ids, 0, against=None)
+    assert found.total == pytest.approx(model.predict(ids)[-1, 0], abs=1e-9)
+    assert found.values.sum() == pytest.approx(found.total, abs=1e-9)
+
+
+@given(configs(), rngs)
+def test_each_part_is_what_a_loop_over_heads_and_the_recorded_activations_say(config, rng):
+    model, ids = random_model(config, rng), random_ids(config, rng, config.context)
+    components, parts = residual_parts(model, ids, 1)
+    found = dict(zip((c.name for c in components), parts, strict=True))
+    expected = {"token": model.embedding.weight.data[ids[1]]}
+    if config.positions != "rotary":
+        expected["position"] = model.positional_embedding(np.arange(2))[0][1]
+    names = ["heads", "weights", "v"]
+    for i, block in enumerate(model.blocks):
+        seen = record(model, ids, [f"blocks.{i}.attention.{name}" for name in names] + [f"blocks.{i}.feed_forward"])
+        weights, v = seen[f"blocks.{i}.attention.weights"], seen[f"blocks.{i}.attention.v"]
+        D, group = config.head_width, config.n_heads // config.kv_heads
+        for head in range(config.n_heads):
+            mixed = sum(weights[head, 1, key] * v[head // group, key] for key in range(2))
+            expected[f"head {i}.{head}"] = mixed @ block.attention.w_o.weight.data[head * D : (head + 1) * D]
+        bias = block.attention.w_o.bias
+        expected[f"attention bias {i}"] = np.zeros(config.d_model) if bias is None else bias.data
+        expected[f"feed-forward {i}"] = seen[f"blocks.{i}.feed_forward"][1]
+    assert list(found) == list(expected)
+    for name, part in expected.items():
+        np.testing.assert_allclose(found[name], part, atol=1e-12, err_msg=name)
+    last = f"blocks.{config.n_layers - 1}"
+    np.testing.assert_allclose(parts.sum(axis=0), record(model, ids, [last])[last][1], atol=1e-10)
+
+
+@given(configs(), rngs)
+def test_the_frozen_norm_is_the_formula_with_its_statistics_held(config, rng):
+    """Against the plain form: γ · r · (d centred, for layer normalization), with r from x and ε by hand."""
+    norm = random_model(config, rng).ln_final
+    x, d = rng.normal(size=(2, config.d_model)) * 10 ** rng.uniform(-3, 2)
+    is_layer_norm = config.norm == "layer_norm"
+    centred = x - x.mean() if is_layer_norm else x
+    r = 1 / np.sqrt((centred**2).mean() + config.eps)
+    scaled = norm.gamma.data * d
+    expected = r * (scaled - scaled.mean() if is_layer_norm else scaled)
+    with frozen(norm):
+        transposed, bias = frozen_norm(norm, x)
+        np.testing.assert_allclose(transposed(d), expected, rtol=1e-9, atol=1e-12 * np.abs(expected).max())
+    np.testing.assert_array_equal(bias, norm.beta.data if is_layer_norm else np.zeros(config.d_model))
+
+
+@pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
+def test_a_stream_that_is_constant_or_zero_has_contributions_too(norm, rng):
+    config = Config(vocab_size=5, context=4, d_model=8, n_heads=2, norm=norm, dtype="float64")
+    model = random_model(config, rng)
+    for parameter in model.blocks[0].parameters() + model.blocks[1].parameters():
+        parameter.data = np.zeros_like(parameter.data)
+    for table in (model.embedding, model.positional_embedding):
+        table.weight.data = np.full_like(table.weight.data, 0.5 if norm == "layer_norm" else 0)
+    found = direct_contributions(model, np.array([1, 2]), 3, against=None)
+    assert np.isfinite(found.values).all()
+    assert found.values.sum() == pytest.approx(found.total, abs=1e-9)
+
+
+def test_float32_stays_float32_and_no_gradient_or_hook_stays(rng):
+    model = Transformer(Config(vocab_size=9, context=6, d_model=8, n_heads=2), seed=1)
+    ids = np.array([1, 2, 3])
+    found = direct_contributions(model, ids, 4)
+    assert found.values.dtype == np.float32
+    assert found.values.sum() == pytest.approx(found.total, abs=1e-6)
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+    assert not any(module.is_hooked for _, module in model.named_modules())
+
+
+def test_contributions_are_told_in_words_and_as_json(rng):
+    model = random_model(Config(vocab_size=9, context=6, d_model=8, n_heads=2, n_layers=1, dtype="float64"), rng)
+    found = direct_contributions(model, np.array([1, 2, 3]), 4, against=5)
+    assert "the logit of token 4 above that of token 5" in str(found) and "Not shown" in str(found)
+    largest = found.components[np.abs(found.values).argmax()].name
+    assert str(found).splitlines()[1].startswith(f"  {largest} ")
+    stored = json.loads(json.dumps(found.to_dict()))
+    assert [row["value"] for row in stored["components"]] == found.values.tolist()
+    assert stored["components"][2] == {"kind": "head", "layer": 0, "head": 0, "name": "head 0.0"} | {
+        "value": found.values[2]
+    }
+
+
+def test_a_position_or_token_that_is_not_there_is_refused(rng):
+    model = random_model(Config(vocab_size=9, context=6, d_model=8, n_heads=2, dtype="float64"), rng)
+    ids = np.array([1, 2, 3])
+    with pytest.raises(IndexError, match="position 3 is out of range: there are 3 tokens"):
+        direct_contributions(model, ids, 4, position=3)
+    with pytest.raises(ValueError, match="token 9 is out of range: the vocabulary has 0 … 8"):
+        direct_contributions(model, ids, 9)
+    with pytest.raises(ValueError, match="token -1 is out of range"):
+        direct_contributions(model, ids, 4, against=-1)
+    with pytest.raises(ValueError, match="against must be a token, 'mean' or None, not 'max'"):
+        direct_contributions(model, ids, 4, against="max")
