@@ -5,6 +5,7 @@ In reading order:
     module.py                       Parameter, Module, apply, hooks: the whole framework
     layers/sums.py                  sums and means as products with ones
     layers/linear.py                a product with a matrix, and the two products of its gradient
+    layers/lora.py                  a matrix that stays, and a small correction that is learned
     layers/embedding.py             a table of tokens, and its mirror image
     layers/positions.py             learned, sinusoidal and rotary positions
     layers/layer_norm.py            layer normalization
@@ -27,12 +28,15 @@ In reading order:
     language_model.py               text in, text out; saving and loading
     archive.py                      files written whole or not at all
     allocator.py                    what makes large arrays cheap to allocate
-    training/                       pretraining, checkpoints
+    training/                       pretraining, fine-tuning, checkpoints
     analysis/                       what a trained model does, seen from inside
     cases.py                        what every check draws its inputs from
+    verification.py                 the gradient of a whole trained model, verified
     cli.py                          the command line
     commands/                       its commands, one a file
     demonstration/                  what `demo` shows
+    bench/                          how fast, how large, and how cost grows: what `bench` measures
+    interop/                        real models: weights, tokenizers and chat of GPT-2, Llama and SmolLM2
     extras.py                       optional packages, asked for by name
 
 The symbols, everywhere:
@@ -47,6 +51,13 @@ The symbols, everywhere:
 """
 
 from minitransformer.allocator import keep_freed_memory
+from minitransformer.analysis import (
+    analyze_emergent_capabilities,
+    analyze_learned_patterns,
+    analyze_training_influence,
+    trace_information_flow,
+    visualize_context_influence,
+)
 from minitransformer.config import Config
 from minitransformer.generation import KeyValueCache, generate
 from minitransformer.language_model import LanguageModel
@@ -58,6 +69,7 @@ from minitransformer.layers.embedding import Embedding, Unembedding, embedding, 
 from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward
 from minitransformer.layers.layer_norm import LayerNorm, layer_norm
 from minitransformer.layers.linear import Linear, linear
+from minitransformer.layers.lora import LowRankLinear, low_rank
 from minitransformer.layers.multi_head_attention import MultiHeadAttention
 from minitransformer.layers.positions import rotary, sinusoidal_positions
 from minitransformer.layers.rms_norm import RMSNorm, rms_norm
@@ -66,6 +78,14 @@ from minitransformer.losses import cross_entropy
 from minitransformer.module import Module, Parameter, apply
 from minitransformer.optim import AdamW, clip_grad_norm, cosine_schedule, decay_groups
 from minitransformer.text import BPETokenizer, ByteTokenizer, CharTokenizer
+from minitransformer.training import LowRank, fine_tune, fine_tune_for_safety, train_on_simple_patterns
+from minitransformer.training.finetuning.objectives import (
+    direct_preference,
+    sequence_log_likelihood,
+    softplus,
+    unbounded_difference,
+    unlikelihood,
+)
 from minitransformer.transformer import TinyTransformer, Transformer
 
 __version__ = "0.1.0"
@@ -78,6 +98,8 @@ __all__ = [
     "apply",
     "linear",
     "Linear",
+    "low_rank",
+    "LowRankLinear",
     "embedding",
     "unembedding",
     "Embedding",
@@ -116,4 +138,18 @@ __all__ = [
     "generate",
     "KeyValueCache",
     "LanguageModel",
+    "fine_tune",
+    "fine_tune_for_safety",
+    "LowRank",
+    "sequence_log_likelihood",
+    "unbounded_difference",
+    "softplus",
+    "unlikelihood",
+    "direct_preference",
+    "train_on_simple_patterns",
+    "analyze_learned_patterns",
+    "trace_information_flow",
+    "visualize_context_influence",
+    "analyze_training_influence",
+    "analyze_emergent_capabilities",
 ]

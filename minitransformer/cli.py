@@ -22,11 +22,20 @@ DESCRIPTION = "A small transformer language model in NumPy, every backward pass 
 EPILOG = """\
 Begin with:
   minitransformer demo                               a minute and a half: it trains, and shows what it learned
+  minitransformer patterns                           two tiny models; in one, a head learns to look things up
+  minitransformer scale                              a family of models: what comes with size, and how suddenly
 
 Then, with a text of your own:
   minitransformer train --text book.txt --out runs/book
   minitransformer generate --model runs/book --prompt "Once upon"
   minitransformer info runs/book
+  minitransformer finetune runs/book --text letters.txt
+  minitransformer bench                              how fast all this is on this machine, and where the time goes
+
+Or with a model that others trained:
+  minitransformer fetch smollm2                      93 MB, and then
+  minitransformer chat --model "$(minitransformer fetch smollm2)"
+  minitransformer verify "$(minitransformer fetch smollm2)"
 
 minitransformer COMMAND --help tells all about a command. The source is meant to be read: begin with
 the docstring of minitransformer/__init__.py, which lists the files in reading order.

@@ -14,6 +14,9 @@ not depend on later ones. Keeping them, each new token costs one position's work
 **Past the context.** When the context is full, the oldest half is dropped and the rest computed anew, since every
 remaining token now has another position. Where the window starts depends on the number of tokens alone, with or
 without a cache, so both see the same window at every step.
+
+**The end.** A model that was trained on separate texts, or on turns of a conversation, ends each with a token of its
+own: to go on after that is to begin another text.
 """
 
 import numbers
@@ -53,26 +56,44 @@ class KeyValueCache:
         """The number of positions it holds."""
         return self.layers[0].length
 
+    def truncate(self, length: int) -> None:
+        """Forget all positions from `length` on: another continuation may follow the ones before."""
+        for layer in self.layers:
+            layer.length = length
 
-def generate(model, ids, max_new_tokens=50, temperature=1.0, top_k=None, top_p=None, rng=None, use_cache=True):
-    """Return ids (T,) or (B, T), integers, followed by max_new_tokens generated ones, as int64.
+
+def generate(model, ids, max_new_tokens=50, temperature=1.0, top_k=None, top_p=None, rng=None, use_cache=True, stop=()):
+    """Return ids (T,) or (B, T), integers, followed by max_new_tokens generated ones or fewer, as int64.
 
     `temperature` 0 is greedy; `top_k` is None or the number of likeliest tokens to keep, `top_p` None or the
     probability that those kept must reach. `rng` is a numpy Generator; without one, a new one seeded with 0.
-    `use_cache=False` recomputes every position at every step, and gives the same. Raises ValueError for settings
-    out of range, an empty prompt or ids out of range, TypeError for ids that are not integers.
+    `use_cache=False` recomputes every position at every step, and gives the same. `stop` holds ids: after one of them
+    nothing follows; in a batch, the row repeats it until all rows have come to one. Raises ValueError for settings out
+    of range, an empty prompt or ids out of range, TypeError for ids that are not integers.
     """
     ids = np.asarray(ids)
-    new = list(stream(model, ids, max_new_tokens, temperature, top_k, top_p, rng, use_cache))
+    new = list(stream(model, ids, max_new_tokens, temperature, top_k, top_p, rng, use_cache, stop))
     return np.concatenate([ids.astype(np.int64), *(token[..., None] for token in new)], axis=-1)
 
 
 def stream(
-    model, ids, max_new_tokens=50, temperature=1.0, top_k=None, top_p=None, rng=None, use_cache=True, vocab_size=None
+    model,
+    ids,
+    max_new_tokens=50,
+    temperature=1.0,
+    top_k=None,
+    top_p=None,
+    rng=None,
+    use_cache=True,
+    stop=(),
+    vocab_size=None,
+    cache=None,
 ):
     """Yield the tokens of `generate` one step at a time, each () or (B,). The settings are checked before the first.
 
     Only ids below `vocab_size` are chosen, all unless given: a model may have room for more than its tokenizer knows.
+    `cache` is None or a KeyValueCache that already holds the first positions of `ids`, not all of them. It is extended
+    by the others and by all tokens but the last, as long as the context is not full.
     """
     ids = np.asarray(ids)
     check_ids(ids, model.config.vocab_size)
@@ -82,13 +103,15 @@ def stream(
         raise ValueError(f"generate: max_new_tokens must not be negative, and is {max_new_tokens}")
     check_sampling(temperature, top_k, top_p)
     rng = rng if rng is not None else np.random.default_rng(0)
-    return steps(model, ids.astype(np.int64), max_new_tokens, temperature, top_k, top_p, rng, use_cache, vocab_size)
+    how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "rng": rng}
+    return steps(model, ids.astype(np.int64), max_new_tokens, how, use_cache, list(stop), vocab_size, cache)
 
 
-def steps(model, ids, max_new_tokens, temperature, top_k, top_p, rng, use_cache, vocab_size):
-    """The generator behind `stream`."""
+def steps(model, ids, max_new_tokens, how, use_cache, stop, vocab_size, cache):
+    """The generator behind `stream`; `how` holds the settings of `sample`."""
     context = model.config.context
-    cache, cached_start = None, None
+    cached_start = None if cache is None else 0
+    stopped = np.zeros(ids.shape[:-1], bool)
     for _ in range(max_new_tokens):
         start = window_start(ids.shape[-1], context)
         if not use_cache:
@@ -97,9 +120,12 @@ def steps(model, ids, max_new_tokens, temperature, top_k, top_p, rng, use_cache,
             if start != cached_start:
                 cache, cached_start = KeyValueCache(model.config), start
             logits = model.predict(ids[..., start + cache.length :], cache=cache, last_only=True)
-        token = sample(logits[..., -1, :vocab_size], temperature=temperature, top_k=top_k, top_p=top_p, rng=rng)
+        token = np.where(stopped, ids[..., -1], sample(logits[..., -1, :vocab_size], **how))
         ids = np.concatenate([ids, token[..., None]], axis=-1)
         yield token
+        stopped = np.isin(token, stop)  # a row that has stopped repeats its stop, and so remains stopped
+        if stopped.all():
+            return
 
 
 def window_start(length: int, context: int) -> int:

@@ -10,7 +10,7 @@ from minitransformer.config import Config
 from minitransformer.generation import stream
 from minitransformer.losses import cross_entropy
 from minitransformer.text import sequential_blocks, tokenizer_from_dict
-from minitransformer.transformer import Transformer
+from minitransformer.transformer import Transformer, Unset
 
 KIND = "language model"
 MODEL_FILE = "model.npz"  # in a folder that training writes to
@@ -32,8 +32,13 @@ class LanguageModel:
         return self.model.predict(self.encode(text))
 
     def encode(self, text: str):
-        """Return the ids (T,) of a text. Raises ValueError for one without tokens."""
+        """Return the ids (T,) of a text, after the token that begins every text where the model was trained with one.
+
+        Raises ValueError for a text without tokens.
+        """
         ids = self.tokenizer.encode(text)
+        if self.tokenizer.bos_id is not None:
+            ids = np.concatenate([[self.tokenizer.bos_id], ids])
         if not len(ids):
             raise ValueError("the text is empty: there is nothing to predict from")
         return ids
@@ -44,9 +49,14 @@ class LanguageModel:
 
     def stream(self, prompt: str, max_new_tokens=50, **settings):
         """Yield the continuation piece by piece. A character of several tokens comes when its last token does."""
-        ids = self.encode(prompt)
-        vocab_size = self.tokenizer.vocab_size
-        return self.tokenizer.decode_stream(stream(self.model, ids, max_new_tokens, vocab_size=vocab_size, **settings))
+        return self.tokenizer.decode_stream(self.stream_ids(prompt, max_new_tokens, **settings))
+
+    def stream_ids(self, prompt: str, max_new_tokens=50, **settings):
+        """Yield the ids of the continuation one by one, up to the token that ends a text, which is left out."""
+        end_ids = self.tokenizer.end_ids
+        settings = {"vocab_size": self.tokenizer.vocab_size, "stop": end_ids} | settings
+        ids = stream(self.model, self.encode(prompt), max_new_tokens, **settings)
+        return (i for i in ids if i not in end_ids)
 
     def perplexity(self, text: str) -> float:
         """Return exp of the mean cross-entropy in nats of each token after the first, given those before it.
@@ -74,8 +84,13 @@ class LanguageModel:
     def load(cls, path) -> "LanguageModel":
         """Read what `save` wrote, or the folder of a training run, whose checkpoint is such a file too.
 
+        A GGUF file, or a folder of the Hugging Face layout, is read by interop.load_pretrained, in float32.
         Raises OSError for a file that cannot be read, ArchiveError for one that is damaged or does not fit together.
         """
+        if is_pretrained(path):
+            from minitransformer.interop import load_pretrained  # which this module must not need
+
+            return load_pretrained(path)
         path = model_file(path)
         return cls.from_archive(path, *load_archive(path))
 
@@ -85,7 +100,7 @@ class LanguageModel:
         if description.get("kind") != KIND:
             raise ArchiveError(f"{path}: holds no language model")
         try:
-            model = Transformer(Config(**description["config"]))
+            model = Transformer(Config(**description["config"]), rng=Unset())
             lm = cls(model, tokenizer_from_dict(description["tokenizer"]))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ArchiveError(f"{path}: its description does not make a model ({error})") from None
@@ -117,6 +132,14 @@ def set_parameters(model, arrays: dict, path) -> None:
                 f"{parameter.data.dtype} {parameter.data.shape}"
             )
         parameter.data = np.ascontiguousarray(array)
+
+
+def is_pretrained(path) -> bool:
+    """Whether `path` is a model that others wrote: a GGUF file, or a folder with a config.json and no model of ours."""
+    path = Path(path)
+    if path.is_dir():
+        return (path / "config.json").exists() and not (path / MODEL_FILE).exists()
+    return path.suffix.lower() in (".gguf", ".safetensors") and path.exists()
 
 
 def model_file(path) -> Path:

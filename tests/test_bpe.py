@@ -1,4 +1,4 @@
-"""Byte-pair encoding against a splitter and a BPE as plain as can be, and against `regex` and `tokenizers`."""
+"""Byte-pair encoding against a splitter and a BPE as plain as can be, and against other libraries."""
 
 import json
 import random
@@ -14,10 +14,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minitransformer.text import BPETokenizer, bpe_training, default_corpus
-from minitransformer.text.bpe import WordCache, apply_merges
 from minitransformer.text.bpe_training import learn_merges
 from minitransformer.text.gpt2_files import BYTE_TO_CHARACTER, spell
-from minitransformer.text.splitting import split_words, whole_words
+from minitransformer.text.merging import WordCache, apply_merges
+from minitransformer.text.splitting import EXPRESSIONS, split_words, whole_words
 
 HARD_TEXTS = [
     "",
@@ -34,6 +34,9 @@ HARD_TEXTS = [
     "<|endoftext|> <|endoftext|>text",
     "_under_score__ $100.00 50% a+b==c //--** ... !?",
     "ſ ŉ ǅ ß İ ı ﬁ ª º ʰ ¼",
+    "it'ſ it'ſe IT'ſ 'ſt K'ſ 'RE'Ve'lL",  # the long s is an s to whoever looks past capitals
+    "1234567 12345 ١٢٣٤٥ 1½2 v1.25  7   8\n9\t0",
+    "f(x) (x $x \tx !\n\n!\r\nx ...\n x  \n\n  x \n \n",
     "a" * 10_000,
     "=" * 3_000 + " " * 3_000 + "\n" * 3_000 + "1" * 3_000,
 ]
@@ -116,6 +119,16 @@ def naive_train(text, vocab_size):
 
 
 def naive_merge(word, ranks):
+    """Find the pair of lowest rank, of several the leftmost, merge it, begin again."""
+    while True:
+        known = [(ranks[pair], i) for i, pair in enumerate(pairwise(word)) if pair in ranks]
+        if not known:
+            return word
+        _, i = min(known)
+        word = (*word[:i], word[i] + word[i + 1], *word[i + 2 :])
+
+
+def gpt2_merge(word, ranks):
     """GPT-2's own loop: find the pair of lowest rank, merge it everywhere, begin again."""
     while True:
         known = [pair for pair in pairwise(word) if pair in ranks]
@@ -178,52 +191,80 @@ def test_hard_texts_split_like_the_naive_splitter(text):
     assert split_words(text) == naive_split(text)
 
 
-def gpt2_expression():
+# The models' own expressions: SmolLM2's files give it in two steps, digits first.
+DIGITS = r"\p{N}"
+ORIGINALS = {
+    "gpt2": r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+""",
+    "llama3": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
+}
+
+each_splitting = pytest.mark.parametrize("splitting", EXPRESSIONS)
+
+
+def original_splitter(splitting):
+    """Return the function that splits a text by a model's own expression and the `regex` module."""
     regex = pytest.importorskip("regex")
-    return regex.compile(r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+""")
+    if splitting == "smollm2":
+        gpt2, digits = regex.compile(ORIGINALS["gpt2"]), regex.compile(f"({DIGITS})")
+        return lambda text: [word for piece in digits.split(text) for word in gpt2.findall(piece)]
+    return regex.compile(ORIGINALS[splitting]).findall
 
 
-def test_splitting_agrees_with_gpt2s_own_expression():
-    expression = gpt2_expression()
+@each_splitting
+def test_splitting_agrees_with_the_models_own_expression(splitting):
+    original = original_splitter(splitting)
 
     @given(text=tricky_text)
     def agrees(text):
-        assert split_words(text) == expression.findall(text)
+        assert split_words(text, splitting) == original(text)
 
     agrees()
     for text in [*HARD_TEXTS, default_corpus()]:
-        assert split_words(text) == expression.findall(text)
+        assert split_words(text, splitting) == original(text)
 
 
-def test_every_assigned_character_has_the_class_it_has_for_gpt2():
-    expression = gpt2_expression()
+@each_splitting
+def test_every_assigned_character_has_the_class_it_has_for_the_model(splitting):
+    original = original_splitter(splitting)
     assigned = [chr(i) for i in range(sys.maxunicode + 1) if unicodedata.category(chr(i)) not in ("Cn", "Cs")]
     text = "".join(f"a{character}1{character}!{character}" for character in assigned)
-    assert split_words(text) == expression.findall(text)
+    assert split_words(text, splitting) == original(text)
+
+
+def test_the_example_of_the_page_splits_as_it_says():
+    text = "I'M f(x) at 1024!\n"
+    assert split_words(text) == ["I", "'", "M", " f", "(", "x", ")", " at", " 1024", "!", "\n"]
+    assert split_words(text, "llama3") == ["I", "'M", " f", "(x", ")", " at", " ", "102", "4", "!\n"]
+    digits = [" ", "1", "0", "2", "4"]
+    assert split_words(text, "smollm2") == ["I", "'", "M", " f", "(", "x", ")", " at", *digits, "!", "\n"]
 
 
 def test_ascii_text_does_not_wait_for_a_scan_of_unicode():
     code = (
         "import unicodedata\n"
+        "from minitransformer.text import BPETokenizer\n"
         "def refuse(c): raise AssertionError('scanned')\n"
         "unicodedata.category = refuse\n"
-        "from minitransformer.text import BPETokenizer\n"
         "assert BPETokenizer.train('low lower lowest', 258).vocab_size == 258\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@each_splitting
 @given(text=tricky_text, data=st.data())
-def test_a_text_splits_the_same_however_it_is_cut_into_chunks(text, data):
+def test_a_text_splits_the_same_however_it_is_cut_into_chunks(splitting, text, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     chunks = [text[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    pieces = list(whole_words(chunks))
+    pieces = list(whole_words(chunks, splitting))
     assert "".join(pieces) == text
-    assert [word for piece in pieces for word in split_words(piece)] == split_words(text)
+    assert [word for piece in pieces for word in split_words(piece, splitting)] == split_words(text, splitting)
 
 
 def test_chunks_are_passed_on_as_soon_as_a_cut_is_safe():
     assert list(whole_words(["ab c", "d e", "f", "\n", "\ng h"])) == ["ab", " cd", " ef", "\n\ng", " h"]
+    # By Llama 3's rule, line breaks stay with the sign that they follow.
+    assert list(whole_words(["ab! ", "c!", "\n", "\n! \nd"], "llama3")) == ["ab!", " c!\n\n!", " \nd"]
 
 
 # --- training -------------------------------------------------------------------------------------------------------
@@ -330,8 +371,11 @@ def test_encoding_agrees_with_the_naive_bpe(tokenizer, text):
 
 
 @given(data=st.data())
-def test_merging_agrees_with_gpt2s_loop_for_any_list_of_merges(data):
-    """Also for lists that no training gives, where a pair that arises is of a lower rank than the one just merged."""
+def test_merging_agrees_with_the_plain_loop_for_any_list_of_merges(data):
+    """Also for lists that no training gives, where a pair that arises is of a lower rank than the one just merged.
+
+    Llama 3's list is one: it was made from its tokens, and names every pair that spells one of them.
+    """
     tokens = data.draw(st.lists(st.text("ab", min_size=2, max_size=5), max_size=12, unique=True))
     pairs = [(t[:i].encode(), t[i:].encode()) for t in tokens for i in range(1, len(t))]
     known = {b"a", b"b", *(t.encode() for t in tokens)}
@@ -345,11 +389,28 @@ def test_merging_agrees_with_gpt2s_loop_for_any_list_of_merges(data):
     assert [names[i] for i in merged] == list(naive_merge(tuple(bytes([b]) for b in word), ranks))
 
 
-def test_a_pair_that_arises_waits_until_its_elders_are_done():
-    """(a, bc) spells x = abc, and (x, a) is of a lower rank: GPT-2 still merges both (a, bc) first."""
+@given(text=st.text(alphabet="aab", max_size=60), word=st.text(alphabet="ab", max_size=40))
+def test_for_merges_that_were_learned_gpt2s_loop_gives_the_same(text, word):
+    """GPT-2 merges a pair everywhere before it looks for the next. A learned merge comes after those of its parts, so
+    nothing that arises meanwhile is of a lower rank, and the order among equals makes no difference."""
+    tokenizer = BPETokenizer.train(text, 300)
+    ranks = {pair: rank for rank, pair in enumerate(tokenizer.merges)}
+    merged = gpt2_merge(tuple(bytes([b]) for b in word.encode()), ranks)
+    assert tuple(tokenizer.tokens[i] for i in tokenizer.encode(word)) == merged
+
+
+def test_a_pair_that_arises_goes_first_if_its_rank_is_lower():
+    """(a, bc) spells x = abc, and (x, a) is of a lower rank: it takes the a that a second (a, bc) would have needed."""
     a, bc, abc, abca = range(4)
     merges = {(abc, a): (0, abca), (a, bc): (1, abc)}
-    assert apply_merges([a, bc, a, bc], merges) == [abc, abc]
+    assert apply_merges([a, bc, a, bc], merges) == [abca, bc]
+
+
+def test_a_pair_whose_right_half_has_grown_waits_for_its_new_rank():
+    """In "dabc", (a, b) would be next after (b, c); but it is (a, bc) now, which comes after (d, a)."""
+    a, b, c, d, bc, ab, da, abc = range(8)
+    merges = {(b, c): (0, bc), (a, b): (1, ab), (d, a): (2, da), (a, bc): (3, abc)}
+    assert apply_merges([d, a, b, c], merges) == [da, bc]
 
 
 def test_a_long_word_is_merged_without_looking_through_it_again_and_again():
@@ -477,7 +538,7 @@ def test_a_comment_sign_is_a_merge_like_any_other_after_the_first_line(tmp_path)
     "content, words",
     [
         ('{"a": 0', "not valid JSON, or truncated"),
-        ("[]", "expected an object that maps tokens to ids, found a list"),
+        ("[]", "expected a JSON object, found a list"),
         ('{"a": 0, "b": 2}', "expected the ids 0 to 1, each an integer and each once"),
         ('{"a": 0, "b": 1.0}', "expected the ids 0 to 1, each an integer and each once"),
         ('{"a": 0, "b": "1"}', "expected the ids 0 to 1, each an integer and each once"),
@@ -491,15 +552,24 @@ def test_a_damaged_encoder_is_named(gpt2_files, content, words):
     assert str(caught.value).startswith(f"{encoder}: ")
 
 
-def test_an_encoder_without_a_byte_is_refused(gpt2_files):
+def test_a_vocabulary_without_a_byte_refuses_the_texts_that_need_it(gpt2_files):
     encoder, merges = gpt2_files
-    vocabulary = [token for token in json.loads(encoder.read_text()) if token != "Ã"]
+    vocabulary = [token for token in json.loads(encoder.read_text()) if token not in ("Ą", "é")]
     encoder.write_text(json.dumps({token: i for i, token in enumerate(vocabulary)}))
     merges.write_text("#version: 0.2\n")
-    with pytest.raises(
-        ValueError, match=r"encoder\.json: the token 'Ã' has no id, but every byte and every merge needs"
-    ):
-        BPETokenizer.from_gpt2(encoder, merges)
+    tokenizer = BPETokenizer.from_gpt2(encoder, merges)
+    assert tokenizer.decode(tokenizer.encode("é ok")) == "é ok"  # which is C3 A9, and no E9
+    with pytest.raises(ValueError, match=r"no token for the byte 0x04, which ' \\x04' needs"):
+        tokenizer.encode("end \x04")
+    with pytest.raises(ValueError, match=r"no token for the byte 0xe9, which '\\udce9' needs"):
+        tokenizer.encode(b"\xe9")
+
+
+def test_a_merge_without_an_id_is_refused():
+    with pytest.raises(ValueError, match="the token 'ab' has no id, but every merge and its parts need one"):
+        BPETokenizer([b"a", b"b"], [(b"a", b"b")])
+    with pytest.raises(ValueError, match="the token 'b' has no id"):
+        BPETokenizer([b"a", b"ab"], [(b"a", b"b")])
 
 
 def test_missing_and_foreign_merges_files_are_refused(gpt2_files, tmp_path):
@@ -516,24 +586,171 @@ def test_two_ids_for_one_token_are_refused():
         BPETokenizer([*(bytes([b]) for b in range(256)), b"a"], [])
 
 
-# --- another library ------------------------------------------------------------------------------------------------
+# --- special tokens -------------------------------------------------------------------------------------------------
 
 
-def test_the_tokenizers_library_agrees_exactly(gpt2_files, training_text):
+@pytest.fixture(scope="module")
+def special(tokenizer):
+    """The tokenizer with special tokens, of which one begins another, and one is spelled like a word."""
+    texts = ["<|end|>", "<|end|>s", " the", "日本"]
+    ids = {text: tokenizer.vocab_size + i for i, text in enumerate(texts)}
+    tokens = [*tokenizer.tokens, *(text.encode() for text in texts)]
+    return BPETokenizer(tokens, tokenizer.merges, special_tokens=ids)
+
+
+def test_special_tokens_never_arise_from_text_unless_asked(special, tokenizer):
+    first = tokenizer.vocab_size
+    text = "a<|end|>s the <|end|>日本<|end|"
+    assert special.encode(text).tolist() == tokenizer.encode(text).tolist()
+    assert special.encode(text.encode()).tolist() == tokenizer.encode(text).tolist()
+    expected = [tokenizer.encode("a"), [first + 1, first + 2], tokenizer.encode(" "), [first, first + 3]]
+    expected.append(tokenizer.encode("<|end|"))
+    assert special.encode(text, allow_special=True).tolist() == [int(i) for ids in expected for i in ids]
+
+
+@given(pieces=st.lists(st.sampled_from(["<|end|>", "<|end|>s", " the", "日本", "<|", "s", " ", "thé", "1"])))
+def test_special_tokens_decode_to_their_text_or_to_nothing(special, pieces):
+    text = "".join(pieces)
+    for allow_special in (False, True):
+        ids = special.encode(text, allow_special=allow_special)
+        assert special.decode(ids) == text and "".join(special.decode_stream(ids)) == text
+    without = "".join(special.split_at_special_tokens(text)[::2])
+    assert special.decode(special.encode(text, allow_special=True), skip_special=True) == without
+
+
+def test_a_tokenizer_without_special_tokens_finds_none(tokenizer):
+    assert tokenizer.special_tokens == {}
+    assert tokenizer.encode("a<|end|>", allow_special=True).tolist() == tokenizer.encode("a<|end|>").tolist()
+    assert tokenizer.split_at_special_tokens("a<|end|>") == ["a<|end|>"]
+
+
+def test_only_a_text_may_have_special_tokens(special):
+    with pytest.raises(TypeError, match="text must be a str, not bytes"):
+        special.encode(b"a", allow_special=True)
+    with pytest.raises(ValueError, match="at position 9 is a lone surrogate"):
+        special.encode("ab<|end|>\ud800", allow_special=True)
+
+
+def test_all_that_a_tokenizer_knows_survives_a_save(tokenizer, tmp_path):
+    tokens = [*tokenizer.tokens, b"<s>", b"</s>"]
+    options = {
+        "splitting": "llama3",
+        "special_tokens": {"<s>": tokenizer.vocab_size, "</s>": tokenizer.vocab_size + 1},
+        "ignore_merges": True,
+        "bos_id": tokenizer.vocab_size,
+        "end_ids": (tokenizer.vocab_size + 1, 5),
+        "chat_template": "{{ messages }}",
+    }
+    BPETokenizer(tokens, tokenizer.merges, **options).save(tmp_path / "t.json")
+    again = BPETokenizer.load(tmp_path / "t.json")
+    assert again.tokens == tokens and again.merges == tokenizer.merges
+    assert {name: getattr(again, name) for name in options} == options
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"splitting": "gpt3"}, "unknown splitting 'gpt3': expected one of gpt2, smollm2, llama3"),
+        ({"bos_id": 256}, "a special token has the id 256: ids run from 0 to 255"),
+        ({"end_ids": [-1]}, "a special token has the id -1: ids run from 0 to 255"),
+        ({"special_tokens": {"a": "b"}}, "a special token has the id 'b': ids run from 0 to 255"),
+        ({"special_tokens": {"": 3}}, "a special token needs a text and an id of its own"),
+        ({"special_tokens": {"a": 3, "b": 3}}, "a special token needs a text and an id of its own"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        BPETokenizer([bytes([b]) for b in range(256)], [], **options)
+
+
+def test_a_word_that_is_a_token_is_that_token_where_merges_are_ignored():
+    """ "abc" is a token, but no merge leads to it, since (b, c) is merged first."""
+    tokens = [b"a", b"b", b"c", b" ", b"ab", b"bc", b"abc"]
+    merges = [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")]
+    parts = {"tokens": tokens, "merges": merges, "special_tokens": {}}
+    assert BPETokenizer(**parts).encode("abc").tolist() == [0, 5]
+    assert BPETokenizer(**parts, ignore_merges=True).encode("abc abc").tolist() == [6, 3, 0, 5]
+
+
+# --- other libraries ------------------------------------------------------------------------------------------------
+
+
+def splitter_of_tokenizers(splitting):
+    """Return the pre-tokenizer that a model's files ask the library for."""
     tokenizers = pytest.importorskip("tokenizers")
-    gpt2 = BPETokenizer.from_gpt2(*gpt2_files)
-    model = tokenizers.models.BPE.from_file(*map(str, gpt2_files))
+    pre = tokenizers.pre_tokenizers
+    if splitting == "gpt2":
+        return pre.ByteLevel(add_prefix_space=False)
+    if splitting == "smollm2":
+        return pre.Sequence([pre.Digits(individual_digits=True), pre.ByteLevel(add_prefix_space=False)])
+    split = pre.Split(tokenizers.Regex(ORIGINALS[splitting]), "isolated")
+    return pre.Sequence([split, pre.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+@pytest.fixture(scope="module", params=EXPRESSIONS)
+def trained(request, training_text):
+    """A tokenizer that was trained on the words of each model's rule."""
+    return BPETokenizer.train(training_text, 1200, splitting=request.param)
+
+
+@pytest.mark.parametrize("ignore_merges", [False, True])
+def test_the_tokenizers_library_agrees_exactly(tmp_path, training_text, trained, ignore_merges):
+    tokenizers = pytest.importorskip("tokenizers")
+    splitting = trained.splitting
+    files = write_gpt2_files(tmp_path, trained.tokens, trained.merges)
+    read = BPETokenizer.from_gpt2(*files)
+    ours = BPETokenizer(read.tokens, read.merges, splitting=splitting, ignore_merges=ignore_merges)
+    model = tokenizers.models.BPE.from_file(*map(str, files), ignore_merges=ignore_merges)
     other = tokenizers.Tokenizer(model)
-    other.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    other.pre_tokenizer = splitter_of_tokenizers(splitting)
     other.decoder = tokenizers.decoders.ByteLevel()
+    other.add_special_tokens(["<|endoftext|>"])
+    plain = tokenizers.Tokenizer(model)
+    plain.pre_tokenizer = other.pre_tokenizer
     for text in [*HARD_TEXTS, training_text, default_corpus()]:
-        assert gpt2.encode(text).tolist() == other.encode(text).ids
+        assert ours.encode(text).tolist() == plain.encode(text).ids
+        assert ours.encode(text, allow_special=True).tolist() == other.encode(text).ids
 
     @given(text=tricky_text)
     def agrees(text):
-        assert gpt2.encode(text).tolist() == other.encode(text).ids
+        assert ours.encode(text).tolist() == plain.encode(text).ids
+
+    @given(ids=st.lists(st.integers(0, ours.vocab_size - 1)))
+    def decodes(ids):
+        for skip in (False, True):
+            assert ours.decode(ids, skip_special=skip) == other.decode(ids, skip_special_tokens=skip)
 
     agrees()
+    decodes()
+
+
+@pytest.mark.parametrize("trained", ORIGINALS, indirect=True)
+def test_tiktoken_agrees_exactly(training_text, trained):
+    """It has no list of merges: two neighbours are merged if they spell a token, the one of lowest rank first."""
+    tiktoken = pytest.importorskip("tiktoken")
+    ranks = {token: i for i, token in enumerate(trained.tokens)}
+    merges = [(token[:i], token[i:]) for token in trained.tokens for i in range(1, len(token))]
+    merges = [(left, right) for left, right in merges if left in ranks and right in ranks]
+    end = len(ranks)
+    tokens = [*trained.tokens, b"<|endoftext|>"]
+    special = {"<|endoftext|>": end}
+    ours = BPETokenizer(tokens, merges, splitting=trained.splitting, special_tokens=special, ignore_merges=True)
+    pattern = ORIGINALS[trained.splitting]
+    other = tiktoken.Encoding("ours", pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)
+    for text in [*HARD_TEXTS, training_text, default_corpus()]:
+        assert ours.encode(text).tolist() == other.encode_ordinary(text)
+        assert ours.encode(text, allow_special=True).tolist() == other.encode(text, allowed_special="all")
+
+    @given(text=tricky_text)
+    def agrees(text):
+        assert ours.encode(text).tolist() == other.encode_ordinary(text)
+
+    @given(ids=st.lists(st.integers(0, end)))
+    def decodes(ids):
+        assert ours.decode_bytes(ids) == other.decode_bytes(ids) and ours.decode(ids) == other.decode(ids)
+
+    agrees()
+    decodes()
 
 
 @given(ids=st.lists(st.integers(0, 1499), max_size=20))

@@ -359,3 +359,81 @@ def test_a_list_of_ids_will_do():
 def test_float32_models_generate_too():
     model = Transformer(Config(vocab_size=9, context=6, d_model=8, n_heads=2), seed=1)
     assert np.array_equal(generate(model, [1, 2], 12), generate(model, [1, 2], 12, use_cache=False))
+
+
+# Where it stops
+
+
+@given(configs(), rngs, st.integers(1, 12), st.integers(0, 12), st.booleans(), st.booleans(), st.data())
+def test_after_a_stop_nothing_follows_and_nothing_before_it_changes(config, rng, prompt, new, batched, use_cache, data):
+    model = random_model(config, rng)
+    ids = random_ids(config, rng, *([3] if batched else []), prompt)
+    stop = data.draw(st.sets(st.integers(0, config.vocab_size - 1), max_size=3))
+    endless = generate(model, ids, new, 1.0, rng=np.random.default_rng(7), use_cache=use_cache)
+    stopped = generate(model, ids, new, 1.0, rng=np.random.default_rng(7), use_cache=use_cache, stop=stop)
+    if not batched:
+        hits = [i for i, token in enumerate(endless[prompt:].tolist()) if token in stop]
+        assert np.array_equal(stopped, endless[: prompt + hits[0] + 1] if hits else endless)
+        return
+    lengths = []
+    for row, whole in zip(stopped[:, prompt:].tolist(), endless[:, prompt:].tolist(), strict=True):
+        hits = [i for i, token in enumerate(row) if token in stop]
+        length = hits[0] + 1 if hits else len(row)
+        # Its own tokens up to the stop; what comes after is the stop again.
+        assert row[length:] == row[length - 1 : length] * (len(row) - length)
+        assert row[:length] == whole[:length]
+        lengths.append(length if hits else new)
+    assert stopped.shape[1] - prompt == max(lengths, default=0)
+
+
+def test_rows_that_stop_at_different_steps_wait_for_the_last():
+    class Counting:
+        """Each row goes on counting up from its last token."""
+
+        config = Config(vocab_size=10, context=16)
+
+        def predict(self, ids, *, cache=None, last_only=False):
+            if cache is not None:
+                cache.layers[0].length += ids.shape[-1]
+            return np.eye(10)[(ids + 1) % 10]
+
+    ids = generate(Counting(), np.array([[5], [3], [6]]), 9, temperature=0, stop=[7, 9])
+    assert ids.tolist() == [[5, 6, 7, 7, 7], [3, 4, 5, 6, 7], [6, 7, 7, 7, 7]]
+
+
+def test_a_prompt_that_ends_with_a_stop_is_continued_and_no_stop_means_none():
+    model = Fixed([0.0, 3.0, 1.0])
+    assert generate(model, np.array([0, 1]), 3, temperature=0, stop=[1]).tolist() == [0, 1, 1]
+    assert generate(model, np.array([0, 1]), 3, temperature=0, stop=[0, 2]).tolist() == [0, 1, 1, 1, 1]
+
+
+# A cache that goes on
+
+
+@given(configs(), rngs, st.data())
+def test_a_cache_of_the_first_positions_changes_no_token(config, rng, data):
+    model = random_model(config, rng)
+    ids = random_ids(config, rng, config.context)
+    held = data.draw(st.integers(0, config.context - 2))
+    prompt = data.draw(st.integers(held + 1, config.context - 1))
+    cache = KeyValueCache(config)
+    model.predict(ids[:-1], cache=cache)
+    cache.truncate(held)
+    assert cache.length == held
+    new = config.context - prompt + 3  # three tokens past the context
+    expected = generate(model, ids[:prompt], new, 1.0, rng=np.random.default_rng(3))
+    seen = [int(i) for i in stream(model, ids[:prompt], new, 1.0, rng=np.random.default_rng(3), cache=cache)]
+    assert seen == expected[prompt:].tolist()
+
+
+def test_a_given_cache_holds_all_but_the_last_token_afterwards(model, rng):
+    ids = random_ids(model.config, rng, 4)
+    cache = KeyValueCache(model.config)
+    looked_at = Recorded(model)
+    first = [int(i) for i in stream(looked_at, ids, 2, temperature=0, cache=cache)]
+    assert cache.length == 5  # four of the prompt, and the first of two tokens
+    longer = np.array([*ids, *first, 3])
+    list(stream(looked_at, longer, 1, temperature=0, cache=cache))
+    assert cache.length == 7
+    full = model(longer[None])[0][0, -1]
+    assert np.allclose(looked_at.seen[-1], full, rtol=1e-9, atol=1e-9 * abs(full).max())

@@ -302,3 +302,48 @@ def test_a_vocabulary_that_the_model_cannot_hold_names_the_file(tmp_path):
     with pytest.raises(ArchiveError, match="the tokenizer has 6 tokens and the model only 3") as caught:
         LanguageModel.load(path)
     assert str(caught.value).startswith(f"{path}: ")
+
+
+# What a tokenizer of a real model knows besides
+
+
+def with_special_tokens(**options):
+    """A tokenizer with two special tokens, 280 and 281."""
+    plain = TOKENIZERS["bpe"]
+    special = {"<s>": plain.vocab_size, "</s>": plain.vocab_size + 1}
+    tokens = [*plain.tokens, *(text.encode() for text in special)]
+    return BPETokenizer(tokens, plain.merges, special_tokens=special, **options)
+
+
+def test_the_token_that_begins_every_text_begins_every_text():
+    lm = language_model(with_special_tokens(bos_id=280))
+    text = "the cat sat"
+    ids = np.array([280, *lm.tokenizer.encode(text)])
+    assert lm.encode(text).tolist() == ids.tolist() and lm.encode(text).dtype == np.int64
+    assert np.allclose(lm.logits(text), lm.model(ids[None])[0][0], rtol=1e-12)
+    assert lm.encode("").tolist() == [280]
+    continued = generate(lm.model, ids, 6, temperature=0)
+    assert lm.generate(text, 6, temperature=0) == text + lm.tokenizer.decode(continued[len(ids) :])
+
+
+def test_a_text_ends_where_the_model_ends_it_and_the_end_is_not_written():
+    endless = language_model(with_special_tokens())
+    ids = endless.encode("the cat sat")
+    new = generate(endless.model, ids, 12, 1.0, rng=np.random.default_rng(1))[len(ids) :].tolist()
+    end = new[7]
+    lm = LanguageModel(endless.model, with_special_tokens(end_ids=[281, end]))
+    settings = {"temperature": 1.0, "rng": np.random.default_rng(1)}
+    expected = new[: new.index(end)]
+    assert [int(i) for i in lm.stream_ids("the cat sat", 12, **settings)] == expected
+    settings["rng"] = np.random.default_rng(1)
+    assert lm.generate("the cat sat", 12, **settings) == "the cat sat" + lm.tokenizer.decode(expected)
+    settings["rng"] = np.random.default_rng(1)
+    assert "".join(endless.stream("the cat sat", 12, **settings)) == endless.tokenizer.decode(new)
+
+
+def test_all_that_the_tokenizer_knows_is_in_the_models_file(tmp_path):
+    known = {"bos_id": 280, "end_ids": (281,), "chat_template": "{{ messages }}", "token_names": {"eos_token": "</s>"}}
+    language_model(with_special_tokens(**known, splitting="llama3")).save(tmp_path / "model.npz")
+    tokenizer = LanguageModel.load(tmp_path / "model.npz").tokenizer
+    assert {name: getattr(tokenizer, name) for name in known} == known and tokenizer.splitting == "llama3"
+    assert tokenizer.special_tokens == {"<s>": 280, "</s>": 281}

@@ -192,7 +192,16 @@ def test_a_saved_tokenizer_comes_back_the_same(tokenizer, tmp_path):
         assert type(again) is type(tokenizer) and again.vocab_size == tokenizer.vocab_size
         np.testing.assert_array_equal(again.encode(TRAINING_TEXT), tokenizer.encode(TRAINING_TEXT))
         assert again.to_dict() == tokenizer.to_dict()
+        assert (again.bos_id, again.end_ids, again.chat_template) == (None, (), None)
     assert os.listdir(tmp_path) == ["tokenizer.json"]
+
+
+def test_a_file_from_before_there_were_special_tokens_is_read(tmp_path):
+    content = BPE.to_dict()
+    older = {name: content[name] for name in ("kind", "tokens", "merges")}
+    assert tokenizer_from_dict(older).to_dict() == content
+    older["tokens"].append("<|endoftext|>")
+    assert tokenizer_from_dict(older).special_tokens == {"<|endoftext|>": BPE.vocab_size}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs files that can be replaced while open")
@@ -231,16 +240,21 @@ def test_files_that_hold_no_tokenizer_are_refused_in_one_line(load, tmp_path):
 
     whole = json.dumps(BPE.to_dict()).encode()
     for length in (0, 1, len(whole) // 2, len(whole) - 1):
-        assert "not a tokenizer file, or a truncated one: it is not valid JSON" in words_for(whole[:length])
-    assert "not a tokenizer file, or a truncated one" in words_for(b"\x93NUMPY\xff")
-    assert "it holds a JSON list, not an object" in words_for(b"[1]")
+        assert "not valid JSON, or truncated" in words_for(whole[:length])
+    for content in (b"\x93NUMPY\xff", b"[" * 100_000, b'{"a": ' + b"1" * 5000 + b"}"):
+        assert "not valid JSON, or truncated" in words_for(content)
+    assert "expected a JSON object, found a list" in words_for(b"[1]")
     foreign = "unknown kind of tokenizer" if load is load_tokenizer else "expected a tokenizer of kind 'bpe', found"
     for content in (b"{}", b'{"kind": "word"}', b'{"kind": ["bpe"]}'):
         assert foreign in words_for(content)
     assert "not a tokenizer of kind 'bpe': 'merges' is missing" in words_for(b'{"kind": "bpe", "tokens": []}')
     assert "its tokens and merges must be strings" in words_for(b'{"kind": "bpe", "tokens": [1], "merges": []}')
     assert "expected two tokens with one space" in words_for(b'{"kind": "bpe", "tokens": [], "merges": ["a"]}')
-    assert "the token '\u0100' has no id" in words_for(b'{"kind": "bpe", "tokens": [], "merges": []}')
+    assert "at least one token" in words_for(b'{"kind": "bpe", "tokens": [], "merges": []}')
+    assert "the token 'b' has no id" in words_for(b'{"kind": "bpe", "tokens": ["a"], "merges": ["a b"]}')
+    for option in ("splitting", "special_tokens", "ignore_merges", "bos_id", "end_ids", "chat_template"):
+        content = {"kind": "bpe", "tokens": ["a"], "merges": [], option: 0.5}
+        assert f"{option!r} is missing or of the wrong type" in words_for(json.dumps(content).encode())
     with pytest.raises(FileNotFoundError, match="No such file"):
         load(tmp_path / "nothing.json")
 

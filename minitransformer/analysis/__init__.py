@@ -19,6 +19,7 @@ In reading order:
     shading.py        shades of a colour, in a terminal and in pictures
     tokens.py         tokens as people read them                         token_strings, shown
     page/             all of it on one page, for a browser               write_page
+    training_influence/  whether it has seen a text, and what taught it  analyze_training_influence
     emergence/        what comes with size, and how suddenly             analyze_emergent_capabilities
 """
 
@@ -59,6 +60,13 @@ from minitransformer.analysis.pictures import draw_attention
 from minitransformer.analysis.residual import DirectContributions, direct_contributions
 from minitransformer.analysis.rollout import attention_rollout
 from minitransformer.analysis.tokens import shown, token_strings
+from minitransformer.analysis.training_influence import (
+    PassageTraining,
+    TrainingInfluence,
+    analyze_training_influence,
+    as_passages,
+    retrain_without,
+)
 
 __all__ = [
     "attention_weights",
@@ -99,6 +107,11 @@ __all__ = [
     "ContextInfluence",
     "token_strings",
     "shown",
+    "analyze_training_influence",
+    "TrainingInfluence",
+    "PassageTraining",
+    "as_passages",
+    "retrain_without",
     "analyze_emergent_capabilities",
     "EmergenceReport",
     "Capability",

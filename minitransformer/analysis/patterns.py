@@ -4,8 +4,8 @@
     print(learned)
 
 **How well.** The accuracy on new rows of each pattern, at the greatest length that was trained and at half as much
-again, which no training has shown. Whole answers and single tokens are counted. Intervals are Wilson's of 1927, at 95 %.
-The tokens of one row stand and fall together, so those of n rows count as n and no more: a little too wide, never too
+again, which no training has shown. Whole answers and single tokens are counted. Intervals are Wilson's of 1927, at
+95 %. The tokens of one row stand and fall together, so those of n rows count as n and no more: too wide rather than too
 narrow.
 
 **Which heads.** For every head its scores (heads.py), and for every head and pattern the accuracy without it

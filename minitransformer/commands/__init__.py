@@ -7,8 +7,8 @@ A command is a module with
     run(arguments) -> int    does it, and returns the exit status
 
 and raises an exception for whatever goes wrong: cli.py makes it one line. What a command produces goes to standard
-output, what it says meanwhile to standard error. All four modules are imported to build the help, so what is slow to
+output, what it says meanwhile to standard error. All modules are imported to build the help, so what is slow to
 import, or an extra, is imported inside `run`.
 """
 
-NAMES = ("demo", "train", "generate", "info")
+NAMES = ("demo", "train", "generate", "info", "finetune", "patterns", "scale", "bench", "fetch", "chat", "verify", "analyze")

@@ -75,14 +75,22 @@ def run(arguments) -> int:
         "use_cache": not arguments.no_cache,
     }
     start = time.perf_counter()
+    written = []  # the ids, of which a text may need fewer than --max-new-tokens
     for i in range(arguments.samples):
-        pieces = lm.stream(prompt, arguments.max_new_tokens, **settings)
+        ids = lm.stream_ids(prompt, arguments.max_new_tokens, **settings)
         if i > 0:
             print(BETWEEN_SAMPLES)
-        write(prompt, pieces)
+        write(prompt, lm.tokenizer.decode_stream(kept(ids, written)))
     if sys.stderr.isatty():
-        say_rate(arguments.samples * arguments.max_new_tokens, time.perf_counter() - start)
+        say_rate(len(written), time.perf_counter() - start)
     return 0
+
+
+def kept(ids, written: list):
+    """Yield the ids, and append them to `written`."""
+    for i in ids:
+        written.append(i)
+        yield i
 
 
 def write(prompt, pieces) -> None:

@@ -4,7 +4,7 @@ import json
 import re
 
 from minitransformer.archive import load_archive
-from minitransformer.language_model import LanguageModel, model_file
+from minitransformer.language_model import LanguageModel, is_pretrained, model_file
 from minitransformer.training.checkpoints import Checkpoint
 
 HELP = "say what a model is: configuration, parameters, tokenizer, training"
@@ -24,17 +24,20 @@ examples:
 def add_arguments(parser) -> None:
     """Add the options."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument("model", metavar="MODEL", help="a model's file, or the folder that train wrote")
+    parser.add_argument("model", metavar="MODEL", help="a model's file, a folder that train wrote, a GGUF file")
     parser.add_argument("--json", action="store_true", help="print one JSON object, for machines")
 
 
 def run(arguments) -> int:
     """Print what the file holds."""
-    path = model_file(arguments.model)
-    arrays, description = load_archive(path)
-    lm = LanguageModel.from_archive(path, arrays, description)
-    checkpoint = Checkpoint.from_archive(path, arrays, description) if "training" in description else None
-    facts = collect(path, lm, checkpoint)
+    if is_pretrained(arguments.model):
+        facts = collect(arguments.model, LanguageModel.load(arguments.model), None)
+    else:
+        path = model_file(arguments.model)
+        arrays, description = load_archive(path)
+        lm = LanguageModel.from_archive(path, arrays, description)
+        checkpoint = Checkpoint.from_archive(path, arrays, description) if "training" in description else None
+        facts = collect(path, lm, checkpoint)
     print(json.dumps(facts) if arguments.json else "\n".join(lines(facts)))
     return 0
 

@@ -3,8 +3,10 @@
 import argparse
 import dataclasses
 import shlex
+import signal
 import statistics
 import sys
+import warnings
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +30,8 @@ from minitransformer.training import MODEL_FILE, Observer, ProgressBar, Settings
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.loss_curve import require_matplotlib
 from minitransformer.training.pretraining import make_folder
+from minitransformer.training.ranks import cores_of_a_rank, failing_together, from_first, is_first, world, world_size
+from minitransformer.training.replicas import replicas_that_pay
 from minitransformer.transformer import Transformer
 
 HELP = "train a model on a text"
@@ -41,6 +45,9 @@ Train a model on a text, and write to a folder
 
 Ctrl-C finishes the step, saves, and stops; --resume goes on from there, or from the last checkpoint if
 the process was killed, and ends with the same weights, to the bit, as a run that was never stopped.
+
+All cores work on a step: each batch is shared by --replicas threads. Started by mpirun, as many processes
+do, on one machine or several. How many threads and processes there are changes the last bits of a result.
 """
 
 EPILOG = """\
@@ -60,6 +67,11 @@ nanoGPT's recipe for a CPU, on its tinyshakespeare.txt, every option spelled out
 a small Llama:
   minitransformer train --text book.txt --norm rms_norm --positions rotary --feed-forward swiglu \\
       --kv-heads 2 --no-bias --untied
+
+on several machines (extra mpi; the first process alone reads the text, writes and prints; mpirun binds a process to
+one core unless told otherwise, and after Ctrl-C leaves it a fraction of a second, enough for a small model's step and
+checkpoint; --resume works with any number of processes, and with the same number ends in the same bits):
+  mpirun -n 2 --host one,two --bind-to none python -m minitransformer train --text book.txt --batch-size 24
 """
 
 DEFAULT_OUT = "runs/train"
@@ -113,6 +125,8 @@ def add_arguments(parser) -> None:
     add("--steps", "steps", "updates of the weights", type=int)
     add("--batch-size", "batch_size", "windows of the text per batch", type=int)
     add("--accumulate", "accumulate", "batches per step, whose gradients are averaged", type=int)
+    pays = "one a core, but at most one a window; 1 without threadpoolctl"
+    add("--replicas", "replicas", "threads that share each batch, with a model each", type=int, default=pays)
     add("--lr", "lr", "the highest learning rate", type=float)
     add("--min-lr", "min_lr", "the last learning rate", type=float, default="lr / 10")
     add("--warmup", "warmup", "steps of linear warm-up, before half a cosine", type=int, default="steps / 20")
@@ -152,8 +166,44 @@ def training_defaults() -> dict:
 
 
 def run(arguments) -> int:
-    """Train. Whatever can be found wrong before the long work is."""
+    """Train, alone or with the other processes that mpirun started."""
+    communicator = world()
+    if not is_first(communicator):
+        arguments.quiet = arguments.no_plot = True
+        warnings.simplefilter("ignore")
+    with failing_together(communicator):
+        train(arguments, communicator)
+    return 0
+
+
+def train(arguments, communicator) -> None:
+    """Train. The first process alone reads, writes and prints."""
     narrator = Narrator(arguments.quiet)
+    config, tokenizer, corpus, settings, about = from_first(communicator, lambda: prepare(arguments, narrator))
+    try:
+        lm = LanguageModel(Transformer(config, settings.seed), tokenizer)
+        describe(narrator, lm, corpus, settings, arguments.out)
+        with ends_like_ctrl_c(communicator, arguments.out, about):
+            records = pretrain(
+                lm,
+                corpus,
+                settings,
+                out=arguments.out,
+                resume=arguments.resume,
+                plot=not arguments.no_plot,
+                observer=Observer() if arguments.quiet else ProgressBar(),
+                about=about,
+                communicator=communicator,
+            )
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(how_to_resume(interrupt, arguments.out, about)) from None
+    if is_first(communicator):
+        summarise(narrator, records, arguments.out)
+        print(arguments.out / MODEL_FILE)
+
+
+def prepare(arguments, narrator):
+    """Return (Config, tokenizer, Corpus, Settings, about). Whatever can be found wrong before the long work is."""
     if not arguments.quiet:
         require("tqdm", otherwise="go without progress: --quiet")
     if not arguments.no_plot:
@@ -174,24 +224,9 @@ def run(arguments) -> int:
             narrator.say(f"resuming after step {checkpoint.training['step']} of {settings.steps}, in {arguments.out}")
         narrator.say(f"tokenizing {name}")
         with narrator.progress("tokenizing", "char") as progress:
-            corpus = tokenize_corpus(text, tokenizer, name=name, progress=progress)
-        lm = LanguageModel(Transformer(config, settings.seed), tokenizer)
-        describe(narrator, lm, corpus, settings, arguments.out)
-        records = pretrain(
-            lm,
-            corpus,
-            settings,
-            out=arguments.out,
-            resume=arguments.resume,
-            plot=not arguments.no_plot,
-            observer=Observer() if arguments.quiet else ProgressBar(),
-            about=about,
-        )
+            return config, tokenizer, tokenize_corpus(text, tokenizer, name=name, progress=progress), settings, about
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(how_to_resume(interrupt, arguments.out, about)) from None
-    summarise(narrator, records, arguments.out)
-    print(arguments.out / MODEL_FILE)
-    return 0
 
 
 def existing_run(arguments) -> Checkpoint | None:
@@ -235,6 +270,9 @@ def given_settings(arguments, checkpoint) -> Settings:
     for field in ("clip", "eval_tokens"):
         if given.get(field) == 0:
             given[field] = None
+    if checkpoint is None:
+        share = -(-given.get("batch_size", before.batch_size) // world_size())
+        given.setdefault("replicas", replicas_that_pay(share, cores_of_a_rank()))
     with in_terms_of_options():
         settings = dataclasses.replace(before, **given)
         if checkpoint is not None:
@@ -324,9 +362,10 @@ def describe(narrator, lm, corpus, settings, out) -> None:
     )
     if settings.eval_tokens is not None and settings.eval_tokens + 1 < len(corpus.val_ids):
         narrator.say(f"validation: the first {settings.eval_tokens:,} of its tokens (--eval-tokens 0: all)")
+    workers = [f"{n} {what}" for n, what in ((world_size(), "processes"), (settings.replicas, "threads")) if n > 1]
     narrator.say(
         f"training: {settings.steps:,} steps of {settings.accumulate * settings.batch_size} × {config.context} tokens, "
-        f"into {out}"
+        f"{'shared by ' + ' of '.join(workers) + ', ' if workers else ''}into {out}"
     )
 
 
@@ -346,6 +385,30 @@ def how_to_resume(interrupt, out, about) -> str:
         return f"{what}; nothing was saved"
     text = " --text -" if about["text"] and "-" in about["text"] else ""
     return f"{what}; go on with: minitransformer train --out {shlex.quote(str(out))} --resume{text}"
+
+
+@contextmanager
+def ends_like_ctrl_c(communicator, out, about):
+    """Within the block, SIGTERM does what Ctrl-C does: mpirun sends it to all when it is stopped, or has lost one.
+
+    What that is for and how to go on is said at once. Where one is lost the others cannot finish the step, and mpirun
+    ends them a moment later.
+    """
+
+    def stop(signum, frame):
+        if is_first(communicator):
+            what = "a process of this run was lost, or mpirun was stopped"
+            warnings.warn(how_to_resume(what, out, about), stacklevel=1)
+        signal.raise_signal(signal.SIGINT)
+
+    if communicator is None:
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Narrator:

@@ -16,6 +16,7 @@ from minitransformer.optim import AdamW, cosine_schedule, decay_groups
 from minitransformer.text import IGNORE_INDEX, PATTERNS, accuracy, spell
 from minitransformer.text.patterns import INDUCTION, SYMBOLS
 from minitransformer.training import draw_loss_curve, training_step
+from minitransformer.training.nearby import look_nearby
 from minitransformer.transformer import TinyTransformer
 
 INDUCTION_FILE, INDUCTION_LOSS_FILE = "induction.png", "induction-loss.png"
@@ -24,7 +25,6 @@ LONGEST = 16  # of the sequences that it is trained on
 SHORTEST, FIRST_LONGEST = 3, 8
 TOKENS = 1024  # in each batch
 LR = 1.5e-3  # the highest learning rate
-NEARBY = 2.0  # the bias with which queries and keys begin
 NOTABLE = 0.5  # a head is named after what gets at least half of its attention
 
 
@@ -56,19 +56,6 @@ def learn_to_repeat(out: Path, seed: int, steps: int) -> TinyTransformer:
         ("layers/block.py", "what a block adds to the stream"),
     )
     return model
-
-
-def look_nearby(model) -> None:
-    """Let the heads of the first block begin by looking at near positions, not everywhere.
-
-    To find the previous token, whatever it is, a query and a key need a part that all tokens share: their product is
-    then a matter of distance (see layers/positions.py). That part is their biases, which begin at zero, and where one
-    is zero the other has next to no gradient. So it can take long until a head finds the previous token, and without
-    one no other can learn induction: see analysis/heads.py. From here, ten seeds of ten had learned it after 500 steps;
-    from zero, two of eight had not after 1,000 or more.
-    """
-    attention = model.blocks[0].attention
-    attention.w_q.bias.data[:] = attention.w_k.bias.data[:] = NEARBY
 
 
 def train_to_repeat(model, steps: int, seed: int) -> list[dict]:

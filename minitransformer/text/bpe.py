@@ -4,8 +4,8 @@ The vocabulary is the 256 bytes (so any text can be written, see byte.py) and to
 frequent neighbours (see bpe_training.py). To encode a text:
 
 1. Split it into words (see splitting.py), and each word into its bytes.
-2. In each word, find the neighbours whose merge was learned first, and merge them, everywhere in the word.
-3. Repeat, until no neighbours have a merge.
+2. In each word, find the neighbours whose merge was learned first, and merge them.
+3. Repeat, until no neighbours have a merge (see merging.py).
 
 With the merges  1: e s   2: es t   3: l o   4: lo w  learned from "low lower newest widest",
 
@@ -14,9 +14,10 @@ With the merges  1: e s   2: es t   3: l o   4: lo w  learned from "low lower ne
 a word that was not there is written with two tokens that were. Decoding is only a table: ids to bytes, joined.
 """
 
-import heapq
+import re
 from collections import Counter
-from itertools import chain, pairwise
+from itertools import chain
+from types import NoneType
 
 import numpy as np
 
@@ -24,39 +25,87 @@ from minitransformer.text.bpe_training import count_words, learn_merges
 from minitransformer.text.byte import ByteLevelTokenizer, without_surrogates
 from minitransformer.text.chunks import chunks_of
 from minitransformer.text.gpt2_files import parse_merge, read_encoder, read_merges, spell, unspell
-from minitransformer.text.splitting import split_words, whole_words
-from minitransformer.text.tokenizer import stored
+from minitransformer.text.merging import WordCache
+from minitransformer.text.splitting import EXPRESSIONS, split_words, whole_words
+from minitransformer.text.tokenizer import concatenate, stored
+
+# What a tokenizer's file may say besides its tokens and merges; older files say none of it.
+OPTIONS = {
+    "splitting": str,
+    "special_tokens": dict,
+    "ignore_merges": bool,
+    "bos_id": (int, NoneType),
+    "end_ids": list,
+    "chat_template": (str, NoneType),
+    "token_names": dict,
+}
 
 
 class BPETokenizer(ByteLevelTokenizer):
-    """Byte-level BPE with GPT-2's words.
+    """Byte-level BPE that splits and merges exactly as GPT-2, Llama 3 or SmolLM2 does.
 
     tokens: a list of bytes, id i being tokens[i]. merges: pairs of bytes, the first learned first.
-    A token that is neither a byte nor the result of a merge is *special*: `special_tokens` maps its text to its id. No
-    text encodes to it, not even its own, but it decodes to its text. GPT-2 has one, "<|endoftext|>".
+    splitting: by whose rule a text becomes words, "gpt2", "llama3" or "smollm2" (see splitting.py).
+    special_tokens: maps the text of each special token to its id. They are signs between texts, such as GPT-2's
+    "<|endoftext|>": no text encodes to one, not even its own, unless `encode` is asked for that, but they decode to
+    their text. By default they are the tokens that are neither a byte nor the result of a merge.
+    ignore_merges: whether a word that is a token is that token, whatever its merges would give, as in Llama 3.
+    bos_id, end_ids, chat_template, token_names: see Tokenizer.
+
+    A vocabulary may lack bytes, as SmolLM2's lacks those that its training text never had: a text with one is refused.
+    Raises ValueError for parts that do not fit together.
     """
 
     kind = "bpe"
 
-    def __init__(self, tokens, merges):
+    def __init__(
+        self,
+        tokens,
+        merges,
+        *,
+        splitting="gpt2",
+        special_tokens=None,
+        ignore_merges=False,
+        bos_id=None,
+        end_ids=(),
+        chat_template=None,
+        token_names=None,
+    ):
         self.tokens = list(tokens)
         self.merges = list(merges)
-        ids = {token: i for i, token in enumerate(self.tokens)}
-        if len(ids) != len(self.tokens):
-            twice = Counter(self.tokens).most_common(1)[0][0]
-            raise ValueError(f"the token {spell(twice)!r} has two ids")
-        single = [bytes([byte]) for byte in range(256)]
-        merged = [left + right for left, right in self.merges]
-        for token in (*single, *chain.from_iterable(self.merges), *merged):
+        self.splitting = splitting
+        if special_tokens is None:
+            special_tokens = without_merge(self.tokens, self.merges)
+        self.special_tokens = dict(special_tokens)
+        self.ignore_merges = ignore_merges
+        self.bos_id = bos_id
+        self.end_ids = tuple(end_ids)
+        self.chat_template = chat_template
+        self.token_names = dict(token_names or {})
+        self._check_options()
+        ids = ids_of_text(self.tokens, self.special_tokens)
+        for token in chain.from_iterable((left, right, left + right) for left, right in self.merges):
             if token not in ids:
-                raise ValueError(f"the token {spell(token)!r} has no id, but every byte and every merge needs one")
-        special = ids.keys() - {*single, *merged}
-        self.special_tokens = {token.decode("utf-8", "replace"): ids[token] for token in sorted(special, key=ids.get)}
+                raise ValueError(f"the token {spell(token)!r} has no id, but every merge and its parts need one")
         ranks = {(ids[a], ids[b]): (rank, ids[a + b]) for rank, (a, b) in enumerate(self.merges)}
-        self._word_ids = WordCache([ids[byte] for byte in single], ranks)
+        self._word_ids = WordCache(ids, ranks, ignore_merges)
+        longest_first = sorted(self.special_tokens, key=len, reverse=True)
+        self._special_pattern = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
+
+    def _check_options(self):
+        """Raise ValueError for a splitting that is unknown, and for ids out of range."""
+        if not self.tokens:
+            raise ValueError("a vocabulary needs at least one token")
+        if self.splitting not in EXPRESSIONS:
+            raise ValueError(f"unknown splitting {self.splitting!r}: expected one of {', '.join(EXPRESSIONS)}")
+        for i in (*self.special_tokens.values(), *self.end_ids, *(() if self.bos_id is None else (self.bos_id,))):
+            if type(i) is not int or not 0 <= i < self.vocab_size:
+                raise ValueError(f"a special token has the id {i!r}: ids run from 0 to {self.vocab_size - 1}")
+        if "" in self.special_tokens or len(set(self.special_tokens.values())) != len(self.special_tokens):
+            raise ValueError("a special token needs a text and an id of its own")
 
     @classmethod
-    def train(cls, text, vocab_size, progress=None):
+    def train(cls, text, vocab_size, progress=None, *, splitting="gpt2"):
         """Learn a vocabulary of `vocab_size` tokens from `text`, a str or an iterable of str.
 
         The first 256 ids are the bytes, and the rest in the order in which they were learned. If the text runs out of
@@ -67,20 +116,21 @@ class BPETokenizer(ByteLevelTokenizer):
         """
         if vocab_size < 256:
             raise ValueError(f"vocab_size must be at least 256, the number of bytes, not {vocab_size}")
-        counts = count_words(whole_words(without_surrogates(chunks_of(text))))
+        counts = count_words(whole_words(without_surrogates(chunks_of(text)), splitting), splitting)
         words = ((word.encode("utf-8"), count) for word, count in counts.items())
-        return cls(*learn_merges(words, vocab_size, progress))
+        return cls(*learn_merges(words, vocab_size, progress), splitting=splitting)
 
     @classmethod
     def from_gpt2(cls, encoder_json, vocab_bpe):
         """Read GPT-2's vocabulary from the paths of its two files; it then splits and merges exactly as GPT-2 does.
 
+        Its "<|endoftext|>", where it has one, is the end of a text.
         Raises ValueError, naming the file and where it can the line, for files that are damaged or do not fit together.
         """
         tokens = read_encoder(encoder_json)
         merges = read_merges(vocab_bpe, tokens)
         try:
-            return cls(tokens, merges)
+            return cls(tokens, merges, end_ids=[i for i, token in enumerate(tokens) if token == b"<|endoftext|>"])
         except ValueError as error:
             raise ValueError(f"{encoder_json}: {error}") from None
 
@@ -89,12 +139,40 @@ class BPETokenizer(ByteLevelTokenizer):
         """The number of tokens."""
         return len(self.tokens)
 
+    def encode(self, text, allow_special=False):
+        """Return the ids of `text`, a str or bytes of any kind, as a 1-D int64 array.
+
+        allow_special: read the texts of special tokens in a str as those tokens. This is for text that is trusted: who
+        may write "<|im_end|>" can end a message, and begin another in someone else's name.
+        Raises ValueError for a str with a lone surrogate, naming its position, or for a byte without a token.
+        """
+        if not allow_special:
+            return super().encode(text)
+        if not isinstance(text, str):
+            raise TypeError(f"text must be a str, not {type(text).__name__}")
+        pieces = self.split_at_special_tokens("".join(without_surrogates([text])))
+        return concatenate(
+            np.array([self.special_tokens[piece]]) if i % 2 else self.encode(piece) for i, piece in enumerate(pieces)
+        )
+
+    def split_at_special_tokens(self, text):
+        """Return a list of str: the text up to the first special token, that token, the text up to the next one, …
+
+        Of special tokens that begin at the same place, it is the longest.
+        """
+        return self._special_pattern.split(text)
+
     def _encode_escaped(self, chunks):
-        return super()._encode_escaped(whole_words(chunks))
+        return super()._encode_escaped(whole_words(chunks, self.splitting))
 
     def _encode(self, text, start):
-        ids = chain.from_iterable(map(self._word_ids.__getitem__, split_words(text)))
+        ids = chain.from_iterable(map(self._word_ids.__getitem__, split_words(text, self.splitting)))
         return np.fromiter(ids, np.int64)
+
+    def decode(self, ids, skip_special=False):
+        """Return the text of `ids`, special tokens as their text or not at all; what is no UTF-8 becomes U+FFFD."""
+        ids = self.check_ids(ids)
+        return super().decode(ids[~np.isin(ids, [*self.special_tokens.values()])] if skip_special else ids)
 
     def _bytes_of(self, ids):
         return b"".join(map(self.tokens.__getitem__, ids.tolist()))
@@ -105,6 +183,13 @@ class BPETokenizer(ByteLevelTokenizer):
             "kind": self.kind,
             "tokens": [spell(token) for token in self.tokens],
             "merges": [f"{spell(left)} {spell(right)}" for left, right in self.merges],
+            "splitting": self.splitting,
+            "special_tokens": self.special_tokens,
+            "ignore_merges": self.ignore_merges,
+            "bos_id": self.bos_id,
+            "end_ids": list(self.end_ids),
+            "chat_template": self.chat_template,
+            "token_names": self.token_names,
         }
 
     @classmethod
@@ -113,69 +198,23 @@ class BPETokenizer(ByteLevelTokenizer):
         tokens, merges = stored(content, "tokens", list), stored(content, "merges", list)
         if not all(isinstance(spelled, str) for spelled in (*tokens, *merges)):
             raise ValueError("not a tokenizer of kind 'bpe': its tokens and merges must be strings")
-        return cls(map(unspell, tokens), map(parse_merge, merges))
+        options = {name: stored(content, name, expected) for name, expected in OPTIONS.items() if name in content}
+        return cls(map(unspell, tokens), map(parse_merge, merges), **options)
 
 
-class WordCache(dict):
-    """Maps a word to its ids, working them out when the word is first asked for.
-
-    Texts repeat their words, so this makes encoding 14 times as fast as merging every word anew (16 MB/s and 1.1 MB/s:
-    Shakespeare, a vocabulary of 1,000). Long words are rarely met twice and are not kept, and when MOST words are
-    known, all are forgotten, so that memory stays bounded.
-    """
-
-    MOST = 2**17
-    LONGEST = 64
-
-    def __init__(self, byte_ids, merges):
-        super().__init__()
-        self.byte_ids = byte_ids
-        self.merges = merges
-
-    def __missing__(self, word):
-        symbols = [self.byte_ids[byte] for byte in word.encode("utf-8", "surrogateescape")]
-        ids = tuple(apply_merges(symbols, self.merges))
-        if len(word) <= self.LONGEST:
-            if len(self) >= self.MOST:
-                self.clear()
-            self[word] = ids
-        return ids
+def without_merge(tokens, merges):
+    """Return what maps the text of each token that is neither a byte nor the result of a merge to its id."""
+    made = {left + right for left, right in merges}
+    rest = {token: i for i, token in enumerate(tokens) if len(token) != 1 and token not in made}
+    return {token.decode("utf-8", "replace"): i for token, i in rest.items()}
 
 
-def apply_merges(symbols, merges):
-    """Return the ids that are left when no two neighbours in `symbols`, a list of ids, can be merged.
-
-    merges: maps a pair of ids to (rank, merged id); the lowest rank goes first, at every place, from left to right.
-
-    The plain way looks through the word for the lowest rank once for every merge: the square of its length, ten billion
-    steps for a word of a hundred thousand letters. Here a heap holds (rank, place) for every pair that can be merged,
-    and a linked list the symbols that are left, which makes n log n of it. An entry whose pair has meanwhile lost a
-    partner is passed over.
-    """
-    end = len(symbols)
-    symbols = [*symbols, None]  # None: nothing here, or nothing here any more; it is in no pair
-    following = list(range(1, end + 1))
-    preceding = list(range(-1, end))
-    heap = [(merges[pair][0], i) for i, pair in enumerate(pairwise(symbols)) if pair in merges]
-    heapq.heapify(heap)
-    while heap:
-        current = heap[0][0]
-        arisen = []  # places of new pairs: they wait until this rank is done everywhere, even if theirs is lower
-        while heap and heap[0][0] == current:
-            _, i = heapq.heappop(heap)
-            if symbols[i] is None:
-                continue
-            j = following[i]
-            rank, merged = merges.get((symbols[i], symbols[j]), (None, None))
-            if rank != current:
-                continue
-            symbols[i], symbols[j] = merged, None
-            following[i] = following[j]
-            preceding[following[j]] = i
-            arisen.append(i)
-            if preceding[i] >= 0:
-                arisen.append(preceding[i])
-        for i in arisen:
-            if symbols[i] is not None and (pair := (symbols[i], symbols[following[i]])) in merges:
-                heapq.heappush(heap, (merges[pair][0], i))
-    return [symbol for symbol in symbols if symbol is not None]
+def ids_of_text(tokens, special_tokens):
+    """Return what maps each token that is not special, as bytes, to its id. Raises ValueError for one with two ids."""
+    special = set(special_tokens.values())
+    text = [(token, i) for i, token in enumerate(tokens) if i not in special]
+    ids = dict(text)
+    if len(ids) != len(text):
+        twice = Counter(token for token, _ in text).most_common(1)[0][0]
+        raise ValueError(f"the token {spell(twice)!r} has two ids")
+    return ids

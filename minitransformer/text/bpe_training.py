@@ -36,8 +36,8 @@ GAP = -1
 ENOUGH = 2**23  # bytes of different words, which take about 50 bytes of memory each
 
 
-def count_words(pieces):
-    """Count the words of a text that comes in pieces of whole words. Returns a Counter of str.
+def count_words(pieces, splitting="gpt2"):
+    """Count the words of a text that comes in pieces of whole words (see splitting.py). Returns a Counter of str.
 
     Once the different words add up to ENOUGH bytes it stops, after the same word however the text was cut. Ordinary
     text of 100 MB stays below. Text that hardly repeats a word does not, but then more of it would not change the
@@ -45,7 +45,7 @@ def count_words(pieces):
     """
     counts, size = Counter(), 0
     for piece in pieces:
-        words = split_words(piece)
+        words = split_words(piece, splitting)
         new = sum(len(word.encode("utf-8")) for word in set(words) - counts.keys())
         if size + new < ENOUGH:
             counts.update(words)

@@ -10,7 +10,7 @@ stand for themselves, and the other 68 are moved, in order, to U+0100 and up. A 
                   Ġ a
 """
 
-import json
+from minitransformer.text.tokenizer import read_json
 
 PRINTABLE = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
 _OTHERS = sorted(set(range(256)) - set(PRINTABLE))
@@ -45,16 +45,19 @@ def read_encoder(path):
 
     Raises ValueError, naming the file, if it is not a JSON object whose values are the ids 0 … V − 1.
     """
+    encoder = read_json(path)
     try:
-        with open(path, encoding="utf-8") as file:
-            encoder = json.load(file)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid JSON, or truncated ({error})") from None
-    if not isinstance(encoder, dict):
-        raise ValueError(f"{path}: expected an object that maps tokens to ids, found a {type(encoder).__name__}")
-    if any(type(i) is not int for i in encoder.values()) or sorted(encoder.values()) != list(range(len(encoder))):
-        raise ValueError(f"{path}: expected the ids 0 to {len(encoder) - 1}, each an integer and each once")
-    return [token_bytes(spelled) for spelled in sorted(encoder, key=encoder.__getitem__)]
+        return [token_bytes(spelled) for spelled in in_order_of_id(encoder)]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def in_order_of_id(vocabulary):
+    """Return the keys of a dict from tokens to ids, id i at place i. Raises ValueError unless the ids are 0 … V − 1."""
+    ids = vocabulary.values()
+    if any(type(i) is not int for i in ids) or sorted(ids) != list(range(len(ids))):
+        raise ValueError(f"expected the ids 0 to {len(ids) - 1}, each an integer and each once")
+    return sorted(vocabulary, key=vocabulary.__getitem__)
 
 
 def token_bytes(spelled):

@@ -3,9 +3,12 @@
 from minitransformer.text.bpe import BPETokenizer
 from minitransformer.text.byte import ByteTokenizer
 from minitransformer.text.char import CharTokenizer
+from minitransformer.text.no_tokenizer import NoTokenizer
+from minitransformer.text.pattern_words import PatternTokenizer
 from minitransformer.text.tokenizer import read_json
 
-KINDS = {tokenizer.kind: tokenizer for tokenizer in (ByteTokenizer, CharTokenizer, BPETokenizer)}
+TOKENIZERS = ByteTokenizer, CharTokenizer, BPETokenizer, PatternTokenizer, NoTokenizer
+KINDS = {tokenizer.kind: tokenizer for tokenizer in TOKENIZERS}
 
 
 def tokenizer_from_dict(content):

@@ -14,7 +14,7 @@ import json
 
 import numpy as np
 
-from minitransformer.archive import write_atomically
+from minitransformer.archive import ArchiveError, write_atomically
 from minitransformer.text.chunks import chunks_of
 
 
@@ -22,9 +22,18 @@ class Tokenizer:
     """A dictionary between text and ids 0 … vocab_size − 1.
 
     A subclass names its `kind`, has `vocab_size`, and defines `_encode`, `decode`, `to_dict` and `from_dict`.
+
+    The tokenizer of a model from elsewhere may also have `bos_id`, the id that stands before every text (encode gives
+    the text's own ids, LanguageModel.encode puts it there); `end_ids`, with which a text or a turn of a conversation
+    ends, and generation stops; `chat_template`, how a conversation is written (see interop/chat.py), and `token_names`,
+    the texts of special tokens by the names that the template knows, such as "bos_token".
     """
 
     kind = None
+    bos_id = None
+    end_ids = ()
+    chat_template = None
+    token_names = {}  # noqa: RUF012
 
     def encode(self, text):
         """Return the ids of `text` (a str) as a 1-D int64 array."""
@@ -109,12 +118,12 @@ def write_json(path, content):
 
 
 def read_json(path):
-    """Return the JSON object that a tokenizer's file holds."""
+    """Return the JSON object that a file holds. Raises OSError, or ArchiveError, a ValueError, for anything else."""
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a tokenizer file, or a truncated one: it is not valid JSON ({error})") from None
+    except (ValueError, RecursionError) as error:  # ValueError also where it is no UTF-8
+        raise ArchiveError(f"{path}: not valid JSON, or truncated ({error})") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: not a tokenizer file: it holds a JSON {type(content).__name__}, not an object")
+        raise ArchiveError(f"{path}: expected a JSON object, found a {type(content).__name__}")
     return content

@@ -1,7 +1,7 @@
 """What the last bits of a result depend on, beside the program and its input.
 
 A sum of floating-point numbers depends on the order of its terms, and that on the matrix library, the processor's
-vector width, and how many threads share the work. With all of these the same, so is every bit.
+vector width, and how many threads and processes share the work. With all of these the same, so is every bit.
 """
 
 import os
@@ -10,6 +10,9 @@ import platform
 import numpy as np
 import scipy
 
+from minitransformer.training.ranks import world_size
+from minitransformer.training.replicas import available_cores
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -17,7 +20,7 @@ def environment() -> dict:
     """Return versions, processor and threads, as a dictionary of strings."""
     build = np.show_config(mode="dicts")
     blas = build.get("Build Dependencies", {}).get("blas", {})
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    ranks = [f"{world_size()} ranks"] if world_size() > 1 else []
     limits = [f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ]
     return {
         "Python": platform.python_version(),
@@ -25,5 +28,5 @@ def environment() -> dict:
         "SciPy": scipy.__version__,
         "BLAS": f"{blas.get('name')} {blas.get('version')}",
         "processor": " ".join([platform.machine(), *build.get("SIMD Extensions", {}).get("found", [])]),
-        "threads": " ".join([f"{cores} cores", *limits]),
+        "threads": " ".join([f"{available_cores()} cores", *ranks, *limits]),
     }

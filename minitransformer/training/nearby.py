@@ -22,8 +22,10 @@ random sequences of 16 that come twice; chance is 0.01:
     learned, from GPT-2's weights           0.05      0.06
     learned, keys as queries                0.44      0.65
 
-After 1,500 steps the second and the fourth are at 1.00. Sinusoidal positions are 35 times as large as the tokens'
-embeddings are to begin with, and drown them: after 500 steps such a model cannot even count.
+After 1,500 steps the second and the fourth are at 1.00. Trained on such sequences alone, as in `demo`, ten seeds of ten
+had learned it after 500 steps from near by; from GPT-2's weights, two of eight had not after 1,000 or more. Sinusoidal
+positions are 35 times as large as the tokens' embeddings are to begin with, and drown them: after 500 steps such a
+model cannot even count.
 """
 
 import math

@@ -22,6 +22,7 @@ from minitransformer.training.interruption import Interrupt, first_interrupt_wai
 from minitransformer.training.loss_curve import require_matplotlib
 from minitransformer.training.metrics import METRICS_FILE, MetricsFile
 from minitransformer.training.observer import Observer
+from minitransformer.training.ranks import any_rank, check_equal_weights, from_first, is_first
 from minitransformer.training.run import Run
 from minitransformer.training.settings import Settings
 from minitransformer.training.state import TrainingState
@@ -47,6 +48,7 @@ def pretrain(
     plot: bool = False,
     observer: Observer | None = None,
     about: dict | None = None,
+    communicator=None,
 ) -> list[dict]:
     """Train the model of `lm`, in place, on the text of `corpus`. Returns the metrics' records (see metrics.py).
 
@@ -56,13 +58,15 @@ def pretrain(
     plot       also draw loss.png there, when the run ends or is interrupted
     observer   is told what happens; None: nobody
     about      anything that JSON can hold, to be kept in the checkpoint
+    communicator   one of MPI (mpi4py), whose ranks all call this with equal models, texts and settings: they train
+               together (see ranks.py), and the first alone reads and writes in `out`, draws, and has its observer told
 
     Raises ValueError for a text that is too short, or a checkpoint of another run or damaged (ArchiveError); OSError
     where `out` cannot be written; MissingExtra for `plot` without matplotlib; TrainingDiverged, with the last good
     checkpoint kept; TrainingInterrupted (a KeyboardInterrupt) at Ctrl-C, when the step is finished and saved. A second
     Ctrl-C stops at once.
     """
-    run = Run(lm, corpus, settings or Settings())
+    run = Run(lm, corpus, settings or Settings(), communicator)
     return carry_out(run, out=out, resume=resume, plot=plot, observer=observer, about=about)
 
 
@@ -78,11 +82,13 @@ def carry_out(
     """Do what a run of any kind was made for, from its beginning; the options, and what it raises, are pretrain's."""
     if out is None and (resume or plot):
         raise ValueError("resume and plot need a folder, out")
+    folder = None if out is None else Path(out)
+    if not is_first(run.communicator):
+        folder, plot, observer = None, False, None
     if plot:
         require_matplotlib()
-    folder = None if out is None else Path(out)
     if resume:
-        Checkpoint.read(folder / MODEL_FILE).restore(run)
+        from_first(run.communicator, lambda: Checkpoint.read(folder / MODEL_FILE)).restore(run)
     journal = Journal(run, folder, resume=resume, plot=plot, observer=observer or Observer(), about=about or {})
     with journal, first_interrupt_waits() as interrupt:
         try:
@@ -107,12 +113,13 @@ def train(run: TrainingState, journal: "Journal", interrupt: Interrupt, *, begun
         if settings.sample_every and due(settings.sample_every):
             journal.sample()
         if run.step == 0 or due(settings.checkpoint_every):
+            check_equal_weights(run.communicator, run.lm.model)
             journal.save()
 
     if not begun:
         write_down({})
     while not run.finished:
-        if interrupt.requested:
+        if any_rank(run.communicator, interrupt.requested):
             journal.save()
             journal.draw()
             raise TrainingInterrupted(run.step, settings.steps, journal.folder)

@@ -33,13 +33,15 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from minitransformer.extras import require
+from minitransformer.extras import MissingExtra, require
 from minitransformer.language_model import mean_loss
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.training.replicas import available_cores
 
-# How MPI tells a process of how many it is one: Open MPI; MPICH and those that descend from it.
-SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+# What MPI tells a process before it joins: Open MPI; MPICH and those that descend from it.
+RANK_VARIABLES = "OMPI_COMM_WORLD_RANK", "PMI_RANK"
+SIZE_VARIABLES = "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"
+NEIGHBOURS_VARIABLES = "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"
 PATIENCE = 2.0  # seconds that a rank which fails waits for others to fail likewise
 
 
@@ -159,9 +161,10 @@ def mean_loss_of(communicator, model, ids, batch_size: int) -> float:
     """Return mean_loss(model, ids, batch_size), to every rank. Each evaluates a stretch of whole contexts."""
     if communicator is None:
         return mean_loss(model, ids, batch_size)
-    predicted, context, size = len(ids) - 1, model.config.context, communicator.size
+    rank, size, context = communicator.rank, communicator.size, model.config.context
+    predicted = len(ids) - 1
     contexts = -(-predicted // context)
-    start, stop = (min(contexts * rank // size * context, predicted) for rank in range(communicator.rank, communicator.rank + 2))
+    start, stop = (min(contexts * r // size * context, predicted) for r in (rank, rank + 1))
     own = mean_loss(model, ids[start : stop + 1], batch_size) * (stop - start) if start < stop else 0.0
     return float(summed(communicator, np.array([own]))[0]) / predicted
 
@@ -192,8 +195,13 @@ def world():
     """
     if world_size() == 1:
         return None
-    for package in ("mpi4py", "threadpoolctl"):
-        require(package, extra="mpi", otherwise="do without mpirun")
+    try:
+        for package in ("mpi4py", "threadpoolctl"):
+            require(package, extra="mpi", otherwise="do without mpirun")
+    except MissingExtra:
+        if environment_number(RANK_VARIABLES, 0):  # one of them says it
+            raise SystemExit(1) from None
+        raise
     from threadpoolctl import threadpool_limits
 
     communicator = importlib.import_module("mpi4py.MPI").COMM_WORLD
@@ -203,13 +211,17 @@ def world():
 
 def world_size() -> int:
     """Return of how many processes that mpirun started this is one."""
-    return max(int(os.environ.get(name, 1)) for name in SIZE_VARIABLES)
+    return environment_number(SIZE_VARIABLES, 1)
 
 
 def cores_of_a_rank() -> int:
     """Return how many cores this process should use: those it is bound to, or its share of the machine's."""
-    neighbours = int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", os.environ.get("MPI_LOCALNRANKS", 1)))
-    return max(1, min(available_cores(), os.cpu_count() // neighbours))
+    return max(1, min(available_cores(), os.cpu_count() // environment_number(NEIGHBOURS_VARIABLES, 1)))
+
+
+def environment_number(names, otherwise: int) -> int:
+    """Return the value of the first of these variables of the environment that is set."""
+    return next((int(os.environ[name]) for name in names if name in os.environ), otherwise)
 
 
 @contextmanager

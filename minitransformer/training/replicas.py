@@ -18,7 +18,6 @@ for 10 million parameters (two cores). A batch of one sequence cannot be shared.
 
 import contextvars
 import importlib.util
-import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
@@ -46,7 +45,8 @@ class Replicas:
 
         self.model = model
         self.models = [model, *(replica(model) for _ in range(count - 1))]
-        self.pairs = [list(zip(model.parameters(), twin.parameters(), strict=True)) for twin in self.models[1:]]
+        twins = [twin.parameters() for twin in self.models[1:]]
+        self.pairs = [pair for twin in twins for pair in zip(model.parameters(), twin, strict=True)]
         self.matrix_library = ThreadpoolController()
         self.threads = ThreadPoolExecutor(count)
 
@@ -64,7 +64,7 @@ class Replicas:
         As Transformer.loss, whose single call of backward(dloss=1.0) fills the gradients of the model. `rng` turns
         dropout on: each share has its own random numbers, which follow from it. Raises what Transformer.loss raises.
         """
-        for parameter, own in itertools.chain.from_iterable(self.pairs):
+        for parameter, own in self.pairs:
             own.data = parameter.data  # a checkpoint that is loaded brings arrays of its own
         n_shares = min(len(self.models), len(ids))
         shares = zip(np.array_split(ids, n_shares), np.array_split(targets, n_shares), strict=True)
@@ -83,7 +83,7 @@ class Replicas:
 
         def backward(dloss=1.0):
             self.side_by_side(lambda pair: pair[0](dloss * pair[1]), list(zip(backwards, weights, strict=True)))
-            for parameter, own in itertools.chain.from_iterable(self.pairs):
+            for parameter, own in self.pairs:
                 if own.grad is not None:
                     parameter.accumulate(own.grad)  # (1)
                     own.grad = None

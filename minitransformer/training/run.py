@@ -5,9 +5,11 @@ import math
 
 import numpy as np
 
-from minitransformer.language_model import LanguageModel, mean_loss
+from minitransformer.language_model import LanguageModel
 from minitransformer.text import Corpus, random_batch
 from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
+from minitransformer.training.ranks import Ranks, mean_loss_of
+from minitransformer.training.replicas import with_replicas
 from minitransformer.training.settings import Settings
 from minitransformer.training.state import TrainingState
 from minitransformer.training.step import TrainingDiverged, training_step
@@ -18,16 +20,23 @@ POSITIONS_NAMED = 16
 class Run(TrainingState):
     """The training of the LanguageModel `lm` on `corpus`.
 
-    Raises ValueError for a corpus that is too short for the model's context, or a sample prompt that has no ids.
+    communicator: an MPI communicator, whose ranks train together (see ranks.py); None: this process alone.
+    Raises ValueError for a corpus that is too short for the model's context, or a sample prompt that has no ids;
+    MissingExtra for replicas without threadpoolctl.
     """
 
     picture = LOSS_FILE
+    shares_batches = True
 
-    def __init__(self, lm: LanguageModel, corpus: Corpus, settings: Settings):
+    def __init__(self, lm: LanguageModel, corpus: Corpus, settings: Settings, communicator=None):
         corpus.require_context(lm.model.config.context)
         self.corpus = corpus
         super().__init__(lm, settings)
         self.fingerprint = fingerprint(corpus)
+        self.communicator = communicator
+        self.trained = with_replicas(lm.model, settings.replicas)
+        if communicator is not None:
+            self.trained = Ranks(self.trained, communicator)
 
     @property
     def tokens(self) -> int:
@@ -41,7 +50,7 @@ class Run(TrainingState):
         before = self.batch_rng.bit_generator.state
         try:
             batches = self.draw(self.corpus.train_ids)
-            loss, norm = training_step(self.lm.model, self.optimizer, batches, clip=settings.clip, rng=self.dropout_rng)
+            loss, norm = training_step(self.trained, self.optimizer, batches, clip=settings.clip, rng=self.dropout_rng)
         except TrainingDiverged as error:
             self.batch_rng.bit_generator.state = before
             where = self.named_positions(self.draw(Positions(len(self.corpus.train_ids))))
@@ -74,7 +83,7 @@ class Run(TrainingState):
         if self.settings.eval_tokens is not None:
             ids = ids[: self.settings.eval_tokens + 1]
         with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is looked for
-            val_loss = mean_loss(self.lm.model, ids, self.settings.batch_size)
+            val_loss = mean_loss_of(self.communicator, self.lm.model, ids, self.settings.batch_size)
         if not math.isfinite(val_loss):
             raise TrainingDiverged(f"step {self.step}: the validation loss after it is {val_loss}", val_loss)
         return {"val_loss": val_loss}

@@ -18,6 +18,8 @@ class Settings:
     batch_size        windows of the text per batch
     accumulate        batches per step, whose gradients are averaged: two of 6 windows do what one of 12 does, in half
                       the memory
+    replicas          threads that share each batch, every one with a replica of the model (see replicas.py); the last
+                      bits of the result depend on their number
     lr                the highest learning rate
     min_lr            the last one; None: lr / 10
     warmup            steps of linear warm-up; None: a twentieth of `steps`
@@ -38,6 +40,7 @@ class Settings:
     steps: int = 2000
     batch_size: int = 12
     accumulate: int = 1
+    replicas: int = 1
     lr: float = 1e-3
     min_lr: float | None = None
     warmup: int | None = None
@@ -56,7 +59,7 @@ class Settings:
         if not isinstance(self.betas, (tuple, list)):
             raise TypeError(f"Settings: betas must be two numbers, not {self.betas!r}")
         object.__setattr__(self, "betas", tuple(self.betas))  # JSON, which stores them, has only lists
-        at_least_one = ("steps", "batch_size", "accumulate", "eval_tokens", "sample_tokens")
+        at_least_one = ("steps", "batch_size", "accumulate", "replicas", "eval_tokens", "sample_tokens")
         for name in (*at_least_one, "warmup", "eval_every", "checkpoint_every", "sample_every", "seed"):
             value, least = getattr(self, name), int(name in at_least_one)
             if value is None and name in ("warmup", "eval_tokens"):

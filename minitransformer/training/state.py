@@ -23,13 +23,17 @@ SAMPLE_TEMPERATURE = 0.8
 class TrainingState:
     """The training of the LanguageModel `lm`, at `step` steps of `settings.steps`.
 
-    Raises ValueError for a sample prompt that has no ids.
+    Raises ValueError for a sample prompt that has no ids, or settings that this kind of run cannot follow.
     """
 
     picture = ""  # the file name of what `draw_picture` draws
     report = None  # that of a report, if one is written when the run is over
+    shares_batches = False  # whether `settings.replicas` may be more than 1
+    communicator = None  # that of the ranks which train together (see ranks.py)
 
     def __init__(self, lm: LanguageModel, settings: Settings):
+        if settings.replicas > 1 and not self.shares_batches:
+            raise ValueError(f"Settings: replicas must be 1 for {settings.kind}, not {settings.replicas}")
         self.lm, self.settings = lm, settings
         groups = decay_groups(lm.model, settings.weight_decay)
         self.optimizer = AdamW(groups, lr=settings.lr, betas=settings.betas)

@@ -1,0 +1,203 @@
+"""The whole of it: train a family, and see what comes with size, and whether it comes suddenly.
+
+    report = analyze_emergent_capabilities([1_000, 10_000, 100_000], ["copy", "reverse"], out="runs/scale")
+    print(report)
+
+Each model reads the same text and does the same exercises, of all capabilities at once, for the same number of steps;
+so a larger one has had more computation, but no more to learn from.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from pathlib import Path
+
+import numpy as np
+
+from minitransformer.analysis.emergence.alphabet import CONTEXT, VOCAB_SIZE
+from minitransformer.analysis.emergence.bootstrap import interval, resampled_means
+from minitransformer.analysis.emergence.capabilities import CAPABILITIES, Capability
+from minitransformer.analysis.emergence.family import configuration, distance, n_parameters
+from minitransformer.analysis.emergence.forecast import forecast
+from minitransformer.analysis.emergence.jumps import find_jumps
+from minitransformer.analysis.emergence.one_run import Plan
+from minitransformer.analysis.emergence.report import Curve, EmergenceReport, Shape
+from minitransformer.analysis.emergence.sweep import sweep
+from minitransformer.text import IGNORE_INDEX
+
+STEPS = 600
+SEEDS = (0, 1, 2)
+FEWEST_STEPS = 8
+EQUAL = 1.15  # shapes whose numbers of parameters differ by less than this factor are compared
+
+
+def analyze_emergent_capabilities(
+    model_sizes: Iterable,
+    capability_tests: Iterable[str | Capability] = tuple(CAPABILITIES),
+    *,
+    shapes: Iterable = (),
+    seeds: Iterable[int] = SEEDS,
+    steps: int = STEPS,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    out=None,
+    progress: Callable | None = None,
+) -> EmergenceReport:
+    """Train a family of models on little tasks and a text, and report what comes with size.
+
+    model_sizes        integers ("about so many parameters"), dictionaries of Config's fields, or Configs: see family.py
+    capability_tests   names of CAPABILITIES, or Capability objects
+    shapes             sizes, in the same forms, to compare at equal parameters: deeper against wider
+    seeds              one run of each model for each of them; intervals need at least 2
+    steps              of each run; at least 8
+    executor, workers, progress   see sweep.py: processes of its own unless an executor is given
+    out                a folder that keeps each finished run, so that a sweep that was interrupted goes on; and where
+                       emergence.json, the report as data, is written. None: nothing is kept
+
+    The same arguments give the same numbers, in processes, on a cluster, at once or resumed; but for the last bits,
+    where a worker has another processor, NumPy, or number of threads for a matrix product.
+
+    Raises TypeError or ValueError for a size, test or setting that cannot be, before anything is trained; ValueError
+    if not one model could be trained; and what `sweep` raises.
+    """
+    sizes, shapes = (unique(map(configuration, given)) for given in (model_sizes, shapes))
+    capabilities, seeds = checked_capabilities(capability_tests), checked_seeds(seeds)
+    if not sizes:
+        raise ValueError("model_sizes: at least one size is needed")
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)):
+        raise TypeError(f"steps must be an integer, not {steps!r}")
+    if steps < FEWEST_STEPS:
+        raise ValueError(f"steps must be at least {FEWEST_STEPS}, not {steps}")
+    check_equal(shapes)
+    by_size, by_shape = (
+        [[Plan(config, seed, int(steps), capabilities) for seed in seeds] for config in configs]
+        for configs in (sizes, shapes)
+    )
+    plans = [plan for several in by_size + by_shape for plan in several]
+    runs, failures = sweep(plans, executor=executor, workers=workers, folder=out, progress=progress)
+    names = {plan.key(): plan.name for plan in plans}
+    report = make_report(
+        *([[runs[p.key()] for p in several if p.key() in runs] for several in group] for group in (by_size, by_shape)),
+        capabilities,
+        {f"{names[key]} ({key})": why for key, why in failures.items()},
+    )
+    if out is not None:
+        report.save(Path(out))
+    return report
+
+
+def unique(items) -> list:
+    """Return the items in order, each once. (They need not be hashable: a Config may hold a dictionary.)"""
+    found = []
+    for item in items:
+        if item not in found:
+            found.append(item)
+    return found
+
+
+def checked_capabilities(capability_tests) -> tuple[Capability, ...]:
+    """Return the capabilities that are named or given, after looking at their exercises.
+
+    Raises TypeError for what is neither, ValueError for an unknown name, two of one name, or exercises that do not fit.
+    """
+    if isinstance(capability_tests, (str, Capability)):
+        raise TypeError(f"capability_tests must be a list, such as [{capability_tests!r}]")
+    chosen = []
+    for test in capability_tests:
+        if not isinstance(test, (str, Capability)):
+            raise TypeError(f"capability_tests: a test is a name or a Capability, not {test!r}")
+        if isinstance(test, str) and test not in CAPABILITIES:
+            raise ValueError(f"capability_tests: unknown test {test!r}; known are {', '.join(CAPABILITIES)}")
+        chosen.append(CAPABILITIES[test] if isinstance(test, str) else test)
+    names = [capability.name for capability in chosen]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"capability_tests: at least one test is needed, and each once, not {names}")
+    for capability in chosen:
+        check_exercises(capability)
+    return tuple(chosen)
+
+
+def check_exercises(capability: Capability) -> None:
+    """Raise ValueError unless the exercises are of the alphabet, fit the context, and each asks for something."""
+    tokens, is_answer = capability.rows(np.asarray(capability.questions(np.random.default_rng(0), 100)))
+    if tokens.shape[1] > CONTEXT + 1:
+        raise ValueError(
+            f"capability {capability.name}: a row may have {CONTEXT + 1} tokens, and this has {tokens.shape[1]}"
+        )
+    if tokens.min() < 0 or tokens.max() >= VOCAB_SIZE:
+        raise ValueError(f"capability {capability.name}: tokens must be from 0 to {VOCAB_SIZE - 1}: see alphabet.py")
+    if not (capability.test()[1] != IGNORE_INDEX).any(axis=1).all() or not np.any(is_answer):
+        raise ValueError(f"capability {capability.name}: a row asks for nothing")
+
+
+def check_equal(shapes) -> None:
+    """Raise ValueError if the shapes differ too much in size to be compared."""
+    parameters = [n_parameters(config) for config in shapes]
+    if parameters and distance(min(parameters), max(parameters)) > EQUAL:
+        raise ValueError(f"shapes: the numbers of parameters differ by more than a factor of {EQUAL}: {parameters}")
+
+
+def checked_seeds(seeds) -> list[int]:
+    """Return the seeds. Raises TypeError for one that is no integer, ValueError for none, or one twice or negative."""
+    seeds = list(seeds)
+    if not all(isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) for seed in seeds):
+        raise TypeError(f"seeds must be integers, not {seeds}")
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ValueError(f"seeds: at least one is needed, each once and none negative, not {seeds}")
+    return [int(seed) for seed in seeds]
+
+
+def make_report(by_size, by_shape, capabilities, failures) -> EmergenceReport:
+    """Return the report of the runs of each size and of each shape, and of what failed, by name."""
+    by_size = sorted((runs for runs in by_size if runs), key=lambda runs: runs[0]["parameters"])
+    if not by_size:
+        raise ValueError(f"no model could be trained; of the first, {next(iter(failures.items()))}")
+    law, reason = forecast(by_size)
+    return EmergenceReport(
+        names=tuple(runs[0]["name"].partition(",")[0] for runs in by_size),
+        parameters=tuple(runs[0]["parameters"] for runs in by_size),
+        curves=tuple(curve(capability, by_size) for capability in capabilities),
+        law=law,
+        no_law=reason,
+        shapes=compared([runs for runs in by_shape if runs], capabilities),
+        runs=tuple(run for runs in unique(by_size + [runs for runs in by_shape if runs]) for run in runs),
+        failures=failures,
+    )
+
+
+def curve(capability: Capability, by_size) -> Curve:
+    """Return the scores of a capability against the size, with the jumps among them."""
+    rng = np.random.default_rng(0)
+    parameters = [runs[0]["parameters"] for runs in by_size]
+    scores = [np.array([final_scores(run, capability) for run in runs]) for runs in by_size]
+    means, resamples = resampled_means(scores, rng)
+    exact, loglik = ((means[:, i], resamples[:, :, i]) for i in (0, 1))
+    jumps = find_jumps(parameters, exact, loglik, [len(runs) for runs in by_size], capability.chance)
+    ends = interval(resamples)
+    return Curve(capability.name, *means.T, ends[:, 0], ends[:, 1], jumps)
+
+
+def final_scores(run: dict, capability: Capability) -> list[float]:
+    """Return the exact score, the smooth one, and that on questions of the training, at the end of a run."""
+    scores = run["lengths"][-1]["scores"][capability.name]
+    return [scores["exact"], scores["loglik"], scores["seen"]]
+
+
+def compared(by_shape, capabilities) -> tuple[Shape, ...]:
+    """Return the shapes, shallowest first, with their last losses and exact scores."""
+    if not by_shape:
+        return ()
+    rng = np.random.default_rng(0)
+    columns = [
+        np.array([[run["lengths"][-1]["loss"], *(final_scores(run, c)[0] for c in capabilities)] for run in runs])
+        for runs in by_shape
+    ]
+    means, resamples = resampled_means(columns, rng)
+    shapes = []
+    for runs, values, ends in zip(by_shape, means, interval(resamples), strict=True):
+        config = runs[0]["plan"]["config"]
+        scores = {c.name: (values[1 + i], *ends[1 + i]) for i, c in enumerate(capabilities)}
+        seconds = float(np.mean([run["seconds"] for run in runs]))
+        shapes.append(
+            Shape(config["n_layers"], config["d_model"], runs[0]["parameters"], (values[0], *ends[0]), scores, seconds)
+        )
+    return tuple(sorted(shapes, key=lambda shape: shape.n_layers))

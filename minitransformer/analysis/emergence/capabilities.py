@@ -1,0 +1,270 @@
+"""Capabilities: little tasks whose every answer is known, and whose test questions no model has trained on.
+
+A capability is a distribution of questions, and the row of tokens that a question and its answer make:
+
+    COPY d b e a c f  =  d b e a c f              say it again
+    REVERSE d b e a c f  =  f c a e b d           say it backward
+    INDUCTION d b e a c d b e a c d b …           go on with what repeats; only from the second time on is it asked for
+    ADD 3 16  =  2                                modulo 17
+    BRACKETS ( [ ) ] { …  =  } ) ]                close what is open, the last one first
+
+Training draws random questions anew for every step, so that hardly any comes twice; but of the few pairs of numbers
+that there are to add all would be seen. Hence one rule for all: **a fifth of all questions, chosen by a hash of the
+question itself, is held out.** Training never draws one of them, and the test asks no other. Questions that are the
+same for whoever has understood the task have one canonical form, so that 16 + 3 is held out where 3 + 16 is.
+
+Every test has a sharp score and a smooth one (Schaeffer et al., 2023):
+
+    exact     the fraction of questions whose whole answer is right: each token the most probable one, given those
+              before it. It is the same as writing the answer down greedily and comparing the whole
+    loglik    the mean log-likelihood of an answer token in nats, given those before it; at most 0
+
+and, to tell learning from remembering, `seen`: what `exact` is on questions of the training.
+
+An answer of m tokens, each right with probability p, is right as a whole with pᵐ: a smooth rise of p can look like a
+leap of `exact`. What a test does not show: that the same holds for longer questions than those of its size, which no
+model here has seen.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from minitransformer.analysis.emergence import alphabet as a
+from minitransformer.layers.softmax import log_softmax
+from minitransformer.text import IGNORE_INDEX, right_rows
+
+HELD_OUT = 5  # one question in so many
+TEST_QUESTIONS = 200
+MODULUS = 17
+LENGTH = 6  # of what is copied and reversed
+PERIODS = range(4, 9)  # of what repeats
+OPEN = 4  # brackets that are left open, of twice as many
+
+
+def unchanged(questions):
+    """The canonical form of questions of which no two are alike."""
+    return questions
+
+
+@dataclass(frozen=True)
+class Capability:
+    """One task.
+
+    name, description   for people
+    questions           questions(rng, n) draws n of them: an integer array (n, m)
+    rows                rows(questions) returns (tokens, is_answer), both (n, T + 1): ids of alphabet.py, and booleans
+                        that mark the tokens to be predicted
+    canonical           canonical(questions) gives questions that are the same for this task the same row, (n, k)
+    chance              what guessing among the answers that have the right form would get exactly right
+
+    The functions must be those of a module, so that another process can import them.
+    """
+
+    name: str
+    description: str
+    questions: Callable
+    rows: Callable
+    canonical: Callable = unchanged
+    chance: float = 0.0
+
+    def is_held_out(self, questions):
+        """Return (n,) booleans: whether a question belongs to the test, which training never draws."""
+        mixed = np.zeros(len(questions), np.uint64)
+        for column in self.canonical(questions).T:  # the mixing step of SplitMix64 (Steele et al., 2014)
+            mixed += column.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+            mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            mixed ^= mixed >> np.uint64(31)
+        return mixed % np.uint64(HELD_OUT) == 0
+
+    def training_batch(self, rng, n: int):
+        """Draw (inputs, targets), each (n, CONTEXT), of n questions that are not held out."""
+        return as_exercise(*self.rows(self.draw(rng, n, held_out=False)))
+
+    def test(self):
+        """Return (inputs, targets), each (n, CONTEXT): TEST_QUESTIONS held-out ones, or all that there are."""
+        return test_of(self)
+
+    def draw(self, rng, n: int, *, held_out: bool):
+        """Draw n questions of the test, or n that are not. Raises ValueError if next to none is of that sort."""
+        found, count = [], 0
+        for _ in range(100):
+            questions = np.asarray(self.questions(rng, 2 * n))
+            questions = questions[self.is_held_out(questions) == held_out]
+            found.append(questions)
+            count += len(questions)
+            if count >= n:
+                return np.concatenate(found)[:n]
+        sort = "a test" if held_out else "training"
+        raise ValueError(f"capability {self.name}: of {200 * n} questions drawn, only {count} are for {sort}")
+
+    def fingerprint(self) -> str:
+        """Return a hash of the test and of a training batch: what they hold, wherever the functions came from."""
+        return fingerprint_of(self)
+
+    def scores(self, model) -> dict:
+        """Return the scores of a model: {"exact": …, "loglik": …, "seen": …}."""
+        inputs, targets = self.test()
+        log_p = log_softmax(model.predict(inputs))[0]
+        asked = targets != IGNORE_INDEX
+        return {
+            "exact": exact_match(log_p, targets),
+            "loglik": float(log_p[asked, targets[asked]].mean(dtype=np.float64)),
+            "seen": exact_match(model.predict(seen_by(self)[0]), seen_by(self)[1]),
+        }
+
+
+def exact_match(logits, targets) -> float:
+    """Return the fraction of rows whose answer is right from its first token to its last."""
+    return float(right_rows(logits.argmax(axis=-1), targets).mean())
+
+
+@cache
+def test_of(capability: Capability):
+    """Return (inputs, targets) of a capability's test; always the same."""
+    questions = capability.draw(np.random.default_rng(0), 20 * TEST_QUESTIONS, held_out=True)
+    first = np.sort(np.unique(questions, axis=0, return_index=True)[1])[:TEST_QUESTIONS]
+    return as_exercise(*capability.rows(questions[first]))
+
+
+@cache
+def seen_by(capability: Capability):
+    """Return (inputs, targets) of questions that training draws from; always the same."""
+    return capability.training_batch(np.random.default_rng(0), TEST_QUESTIONS)
+
+
+@cache
+def fingerprint_of(capability: Capability) -> str:
+    """Return a hash of the exercises of a capability."""
+    batches = *capability.test(), *seen_by(capability)
+    return hashlib.sha256(np.concatenate(batches).astype("<i8").tobytes()).hexdigest()[:16]
+
+
+def as_exercise(tokens, is_answer):
+    """Return (inputs, targets), each (n, CONTEXT), of rows of tokens, filled up with PAD and IGNORE_INDEX."""
+    n, width = tokens.shape
+    inputs = np.full((n, a.CONTEXT), a.PAD)
+    targets = np.full((n, a.CONTEXT), IGNORE_INDEX)
+    inputs[:, : width - 1] = tokens[:, :-1]
+    targets[:, : width - 1] = np.where(is_answer, tokens, IGNORE_INDEX)[:, 1:]
+    return inputs, targets
+
+
+def question_and_answer(task, prompt, answer):
+    """Return (tokens, is_answer) of rows that read: task, prompt (n, p), ANSWER, answer (n, m)."""
+    n = len(prompt)
+    tokens = np.concatenate([np.full((n, 1), task), prompt, np.full((n, 1), a.ANSWER), answer], axis=1)
+    is_answer = np.broadcast_to(np.arange(tokens.shape[1]) >= 2 + prompt.shape[1], tokens.shape)
+    return tokens, is_answer
+
+
+def letters(rng, n):
+    """Draw n sequences of letters, (n, LENGTH)."""
+    return rng.choice(a.LETTERS, (n, LENGTH))
+
+
+def copy_rows(questions):
+    """COPY x1 … xn = x1 … xn."""
+    return question_and_answer(a.COPY, questions, questions)
+
+
+def reverse_rows(questions):
+    """REVERSE x1 … xn = xn … x1."""
+    return question_and_answer(a.REVERSE, questions, questions[:, ::-1])
+
+
+def units(rng, n):
+    """Draw n sequences of different letters, as long as one of PERIODS says, and filled up with PAD: (n, longest)."""
+    symbols = rng.permuted(np.tile(a.LETTERS, (n, 1)), axis=1)[:, : PERIODS[-1]]
+    period = rng.integers(PERIODS[0], PERIODS[-1] + 1, (n, 1))
+    return np.where(np.arange(PERIODS[-1]) < period, symbols, a.PAD)
+
+
+def induction_rows(questions):
+    """INDUCTION x1 … xn x1 … xn x1 …, as far as the longest unit twice; asked for from the second x2 on.
+
+    Nothing says how long the unit is: only that x1 has come again.
+    """
+    period = (questions != a.PAD).sum(axis=1, keepdims=True)
+    places = np.arange(2 * PERIODS[-1])
+    symbols = np.take_along_axis(questions, places % period, axis=1)
+    tokens = np.concatenate([np.full((len(symbols), 1), a.INDUCTION), symbols], axis=1)
+    return tokens, np.arange(tokens.shape[1]) >= period + 2
+
+
+def pairs(rng, n):
+    """Draw n pairs of numbers, (n, 2)."""
+    return rng.integers(0, MODULUS, (n, 2))
+
+
+def in_order(questions):
+    """The smaller addend first: a + b and b + a are one question."""
+    return np.sort(questions, axis=1)
+
+
+def add_rows(questions):
+    """ADD x y = (x + y) modulo MODULUS."""
+    return question_and_answer(a.ADD, a.NUMBERS[questions], a.NUMBERS[questions.sum(axis=1, keepdims=True) % MODULUS])
+
+
+def orders(opens: int, closes: int, depth: int) -> int:
+    """Return in how many orders so many brackets can open and close, from a depth, without closing one too many.
+
+    Those that do reach depth −1 are, reflected up to there, all the orders from depth −2 − depth to the same end.
+    """
+    too_many = math.comb(opens + closes, closes - depth - 1) if closes > depth else 0
+    return math.comb(opens + closes, closes) - too_many
+
+
+ORDERS = np.array(
+    [[[orders(o, c, d) for d in range(2 * OPEN + 2)] for c in range(OPEN + 1)] for o in range(2 * OPEN + 1)]
+)
+
+
+def brackets(rng, n):
+    """Draw n beginnings of balanced words, (n, 3 OPEN): 2 OPEN brackets open, of random kinds, and OPEN close.
+
+    Every order in which they can open and close is equally likely.
+    """
+    words = np.empty((n, 3 * OPEN), int)
+    stack = np.empty((n, 2 * OPEN), int)
+    everyone, depth, opens = np.arange(n), np.zeros(n, int), np.full(n, 2 * OPEN)
+    for place in range(3 * OPEN):
+        closes = 3 * OPEN - place - opens
+        after_opening = np.where(opens > 0, ORDERS[opens - 1, closes, depth + 1], 0)
+        is_opening = rng.random(n) * ORDERS[opens, closes, depth] < after_opening
+        kind = np.where(is_opening, rng.integers(len(a.OPENING), size=n), stack[everyone, depth - 1])
+        words[:, place] = np.where(is_opening, a.OPENING[kind], a.CLOSING[kind])
+        stack[everyone[is_opening], depth[is_opening]] = kind[is_opening]
+        depth += np.where(is_opening, 1, -1)
+        opens -= is_opening
+    return words
+
+
+def brackets_rows(questions):
+    """BRACKETS and a beginning = the brackets that close what it left open, the last one first."""
+    answers = np.empty((len(questions), OPEN), int)
+    for row, answer in zip(questions, answers, strict=True):
+        stack = []
+        for bracket in row:
+            if bracket in a.OPENING:
+                stack.append(a.CLOSING[bracket - a.OPENING[0]])
+            else:
+                stack.pop()
+        answer[:] = stack[::-1]
+    return question_and_answer(a.BRACKETS, questions, answers)
+
+
+_ALL = [
+    Capability("copy", f"say {LENGTH} letters again", letters, copy_rows),
+    Capability("reverse", f"say {LENGTH} letters backward", letters, reverse_rows),
+    Capability("induction", "go on with a sequence that repeats", units, induction_rows),
+    Capability("addition", f"add two numbers modulo {MODULUS}", pairs, add_rows, in_order, 1 / MODULUS),
+    Capability("brackets", f"close {OPEN} open brackets of 3 kinds", brackets, brackets_rows, chance=3**-OPEN),
+]
+CAPABILITIES = {capability.name: capability for capability in _ALL}

@@ -1,0 +1,205 @@
+"""A sweep as four pictures. They need matplotlib, of the extra `app`.
+
+    capabilities.png      each capability against the size: the sharp score above, the smooth one below, jumps shaded
+    scaling-law.png       the loss against parameters, and against characters of text, with the law through it
+    compute-optimal.png   the law as a landscape, with the way through it that costs least
+    shapes.png            deeper against wider, at equal parameters
+
+Colours are of viridis and the set of Okabe and Ito, which people with any colour vision can tell apart.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from minitransformer.analysis.emergence.report import EmergenceReport
+from minitransformer.archive import write_atomically
+from minitransformer.extras import require
+
+INK, GRID = "#333333", "#dddddd"
+BLUE, ORANGE, GREEN, VERMILION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
+MARKERS = "osD^vP*X"
+DPI = 150
+
+
+def draw_emergence(report: EmergenceReport, folder) -> list[Path]:
+    """Draw a report's pictures in the folder, atomically, and return their paths: those of what the report has.
+
+    Raises MissingExtra without matplotlib, OSError where they cannot be written.
+    """
+    require("matplotlib")
+    folder = Path(folder)
+    pictures = {"capabilities.png": capabilities_figure(report)}
+    if report.law is not None:
+        pictures["scaling-law.png"] = law_figure(report)
+        pictures["compute-optimal.png"] = optimal_figure(report)
+    if report.shapes:
+        pictures["shapes.png"] = shapes_figure(report)
+    for name, figure in pictures.items():
+        write_atomically(folder / name, figure.canvas.print_png)
+    return [folder / name for name in pictures]
+
+
+def new_figure(rows: int, columns: int, width: float, height: float, **options):
+    """Return a figure and its panels (rows, columns), `width` × `height` inches each."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns, height * rows), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, squeeze=False, **options)
+    for axes in panels.flat:
+        axes.grid(color=GRID, linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(which="both", colors=INK, labelsize=8)
+    return figure, panels
+
+
+def label(axes, title="", x="", y="") -> None:
+    """Write a panel's title and the names of its axes."""
+    axes.set_title(title, loc="left", color=INK, fontsize=10)
+    axes.set_xlabel(x, color=INK, fontsize=9)
+    axes.set_ylabel(y, color=INK, fontsize=9)
+
+
+def capabilities_figure(report):
+    """Draw each capability's scores against the size: exact above, log-likelihood below."""
+    figure, panels = new_figure(2, len(report.curves), 2.9, 2.7, sharex=True, sharey="row")
+    for (above, below), curve in zip(panels.T, report.curves, strict=True):
+        for jump in curve.jumps:
+            for axes in (above, below):
+                axes.axvspan(jump.parameters / 10, jump.parameters, color=ORANGE, alpha=0.18, linewidth=0)
+            whose = "smooth: jumps too" if jump.smooth_jumps else "smooth: does not jump"
+            below.annotate(
+                whose, (0.97, 0.03), xycoords="axes fraction", ha="right", va="bottom", fontsize=8, color=INK
+            )
+        draw_score(above, report.parameters, curve.exact, curve.exact_ends, BLUE)
+        draw_score(below, report.parameters, curve.loglik, curve.loglik_ends, GREEN)
+        above.plot(
+            report.parameters, curve.seen, color=VERMILION, linewidth=1, linestyle=":", label="on trained questions"
+        )
+        above.set_ylim(-0.04, 1.04)
+        above.set_xscale("log")
+        label(above, curve.capability)
+        label(below, x="parameters")
+    label(panels[0, 0], report.curves[0].capability, y="answered exactly (fraction)")
+    label(panels[1, 0], x="parameters", y="log-likelihood of an\nanswer token (nats)")
+    panels[0, 0].legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left")
+    figure.suptitle(
+        "What comes with size, on questions held out: means and 95 % intervals over the seeds. "
+        "Shaded: the decade of a jump",
+        x=0.01, ha="left", color=INK, fontsize=11,
+    )  # fmt: skip
+    return figure
+
+
+def draw_score(axes, parameters, means, ends, colour) -> None:
+    """Draw a score against the size, with its intervals."""
+    axes.fill_between(parameters, ends[:, 0], ends[:, 1], color=colour, alpha=0.2, linewidth=0)
+    axes.plot(parameters, means, color=colour, linewidth=1.6, marker="o", markersize=3.5, label="held out")
+
+
+def law_figure(report):
+    """Draw the losses against N, a line for each D, and against D, a line for each N, with the law."""
+    figure, panels = new_figure(1, 2, 5.2, 4.0, sharey=True)
+    against_n, against_d = panels[0]
+    points, law = report.law.points, report.law.law
+    for axes, x, other, unit in ((against_n, 0, 1, "characters"), (against_d, 1, 0, "parameters")):
+        values = np.unique(points[:, other])
+        for value, colour in zip(values, viridis(len(values)), strict=True):
+            chosen = points[points[:, other] == value]
+            xs = np.geomspace(points[:, x].min(), points[:, x].max(), 100)
+            axes.plot(xs, law.loss(*((xs, value) if x == 0 else (value, xs))), color=colour, linewidth=1)
+            axes.plot(chosen[:, x], chosen[:, 2], "o", color=colour, markersize=3.5, label=f"{value:,.0f} {unit}")
+        axes.set_xscale("log")
+        axes.legend(frameon=False, labelcolor=INK, fontsize=7)
+    prediction = report.law.prediction
+    low, high = prediction.ends
+    against_n.errorbar(
+        [prediction.parameters],
+        [prediction.predicted],
+        [[max(prediction.predicted - low, 0)], [max(high - prediction.predicted, 0)]],
+        fmt="D", color=VERMILION, markersize=5, capsize=3, markerfacecolor="none", label="predicted without it",
+    )  # fmt: skip
+    against_n.legend(frameon=False, labelcolor=INK, fontsize=7)
+    label(against_n, "Loss and size", "parameters, N", "loss of the text (nats per character)")
+    label(against_d, "Loss and text", "characters of text, D")
+    formula = f"L = {law.E:.3g} + {law.A:.3g} / N^{law.alpha:.2f} + {law.B:.3g} / D^{law.beta:.2f}"
+    figure.suptitle(f"{formula}: points are measured, lines are the law", x=0.01, ha="left", color=INK, fontsize=11)
+    return figure
+
+
+def optimal_figure(report):
+    """Draw the law over N and D, with the compute-optimal choices, and their N against the budget."""
+    figure, panels = new_figure(1, 2, 5.2, 4.0)
+    landscape, sizes = panels[0]
+    law, points = report.law.law, report.law.points
+    choices = report.law.choices
+    best = np.array([law.optimal(choice.budget) for choice in choices])
+    shown = np.concatenate([points[:, :2], best])
+    N, D = (
+        np.geomspace(low, high, 80) for low, high in zip(shown.min(axis=0) / 1.3, shown.max(axis=0) * 1.3, strict=True)
+    )
+    image = landscape.contourf(N, D, law.loss(N[None, :], D[:, None]), levels=14, cmap="viridis_r")
+    figure.colorbar(image, ax=landscape, label="loss by the law (nats per character)")
+    landscape.plot(points[:, 0], points[:, 1], "o", color="white", markeredgecolor=INK, markersize=4, label="trained")
+    landscape.plot(best[:, 0], best[:, 1], color=VERMILION, marker="D", markersize=4, label="compute-optimal")
+    landscape.set_xscale("log")
+    landscape.set_yscale("log")
+    landscape.legend(fontsize=8, labelcolor=INK, loc="upper left")
+    label(landscape, "Where computation is best spent", "parameters, N", "characters of text, D")
+    budgets = [choice.budget for choice in choices]
+    ends = np.array([choice.parameters_ends for choice in choices])
+    draw_score(sizes, budgets, best[:, 0], ends, VERMILION)
+    largest = 6 * points[:, 0].max() * points[:, 1].max()
+    sizes.axvspan(largest, budgets[-1], color=GRID, alpha=0.6, linewidth=0)
+    sizes.annotate("more than any run had", (0.97, 0.03), xycoords="axes fraction", ha="right", fontsize=8, color=INK)
+    sizes.set_xscale("log")
+    sizes.set_yscale("log")
+    label(sizes, "The best size, with its interval", "budget, C = 6 N D (operations)", "parameters, N*")
+    return figure
+
+
+def shapes_figure(report):
+    """Draw the loss and the exact scores of each shape."""
+    figure, panels = new_figure(1, 2, 5.2, 3.8)
+    losses, scores = panels[0]
+    places = np.arange(len(report.shapes))
+    names = [f"{shape.n_layers} × {shape.d_model}" for shape in report.shapes]
+    draw_values(losses, places, [shape.loss for shape in report.shapes], BLUE, "o", "")
+    capabilities = list(report.shapes[0].exact)
+    for i, name in enumerate(capabilities):
+        offset = (i - (len(capabilities) - 1) / 2) * 0.1
+        values = [shape.exact[name] for shape in report.shapes]
+        colour = viridis(len(capabilities))[i]
+        draw_values(scores, places + offset, values, colour, MARKERS[i % len(MARKERS)], name)
+    for axes in (losses, scores):
+        axes.set_xticks(places, names)
+        axes.set_xlim(-0.5, len(places) - 0.5)
+    scores.set_ylim(-0.04, 1.04)
+    scores.legend(frameon=False, labelcolor=INK, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    label(losses, "Loss of the text", "layers × width", "nats per character")
+    label(scores, "Answered exactly", "layers × width", "fraction, of questions held out")
+    smallest, largest = (f(shape.parameters for shape in report.shapes) for f in (min, max))
+    figure.suptitle(
+        f"Deeper against wider, {smallest:,} to {largest:,} parameters: means and 95 % intervals over the seeds",
+        x=0.01, ha="left", color=INK, fontsize=11,
+    )  # fmt: skip
+    return figure
+
+
+def draw_values(axes, places, values, colour, marker, name) -> None:
+    """Draw (mean, low, high) at each place."""
+    means, low, high = np.array(values).T
+    axes.errorbar(
+        places, means, [np.maximum(means - low, 0), np.maximum(high - means, 0)],
+        fmt=marker, color=colour, markersize=5, capsize=3, linewidth=1.2, label=name,
+    )  # fmt: skip
+
+
+def viridis(count: int):
+    """Return so many colours that can be told apart, dark to light."""
+    from matplotlib import colormaps
+
+    return [colormaps["viridis"](x) for x in np.linspace(0, 0.88, count)]

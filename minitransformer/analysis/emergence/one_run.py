@@ -1,0 +1,194 @@
+"""One run: one model of the family, one seed, trained, and measured after an eighth, a quarter, half and all of it.
+
+Each step reads 14 windows of text and 50 exercises, as many of each capability, in one batch. A loss against the
+number of tokens needs runs of several lengths, and the loss on the way of one long run is not that of a shorter one:
+its learning rate has not come down yet. That bent the exponents of Kaplan et al., 2020, as Hoffmann et al. found in
+2022. So the rate stays constant after the warm-up, and wherever a run of the length m is to be measured, a copy of the
+model branches off at 0.8 m and takes the last 0.2 m steps with the rate falling linearly to 0, while the original goes
+on (Hägele et al., 2024):
+
+    rate   ┌────────────────────────┐     the run of length S
+          /        ╲       ╲         ╲
+         /          ╲       ╲         ╲   its branches end as runs of length S/4, S/2, …
+         └──────────┴───────┴─────────┴── steps
+
+Four lengths cost 1.175 runs instead of 1.875. They share their beginning, so they are not independent of one another:
+intervals resample whole runs.
+
+Two things must change with the width, or a part of the family does not train at all. Where GPT-2 draws all weights
+with a standard deviation of 0.02, here a matrix has 1/√(its inputs), and a table 1/√C. At 0.02 a block of width 8 adds
+next to nothing: after 400 steps such a model knew no more than how frequent the letters are, 2.84 nats, and with these
+2.5. And the learning rate falls as 0.25/C, from at most 0.02: what is best for one width is too much for a wider one
+(Yang et al., 2021). Both were chosen by a few runs of the widths 8, 24 and 64; what a family shows depends on them.
+"""
+
+import copy
+import hashlib
+import json
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+import minitransformer
+from minitransformer.analysis.emergence.alphabet import CONTEXT
+from minitransformer.analysis.emergence.capabilities import Capability
+from minitransformer.analysis.emergence.family import n_parameters, shape_name
+from minitransformer.analysis.emergence.reading import text_batch, text_fingerprint, text_loss
+from minitransformer.config import Config
+from minitransformer.optim import AdamW, decay_groups
+from minitransformer.training import training_step
+from minitransformer.training.environment import environment
+from minitransformer.transformer import INITIAL_STD, Transformer
+
+RECIPE = {
+    "text_rows": 14,  # of each batch
+    "exercise_rows": 50,  # shared equally by the capabilities
+    "lengths": [1 / 8, 1 / 4, 1 / 2, 1],  # of the run, at which it is measured
+    "cooldown": 0.2,  # of a length
+    "warmup": 0.04,  # of the longest length
+    "lr_times_width": 0.25,
+    "highest_lr": 0.02,
+    "betas": [0.9, 0.98],
+    "weight_decay": 0.1,
+    "clip": 1.0,
+}
+
+# Of one core whose matrix products run at 100 GFLOP/s. Only the order in which models begin depends on them.
+SECONDS_PER_STEP, SECONDS_PER_LAYER, FLOPS_PER_SECOND = 2e-3, 1.5e-3, 50e9
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that determines the numbers of a run, up to the last bits, which environment() determines.
+
+    config         the model's
+    seed           of its weights and its batches
+    steps          of the longest length; at least 8
+    capabilities   what it exercises, and is tested on
+    """
+
+    config: Config
+    seed: int
+    steps: int
+    capabilities: tuple[Capability, ...]
+
+    @property
+    def name(self) -> str:
+        """What the run is called: "2x64, seed 0"."""
+        return f"{shape_name(self.config)}, seed {self.seed}"
+
+    def description(self) -> dict:
+        """Return the plan as a dictionary that JSON can hold."""
+        return {
+            "version": minitransformer.__version__,
+            "config": self.config.to_dict(),
+            "seed": self.seed,
+            "steps": self.steps,
+            "recipe": RECIPE,
+            "text": text_fingerprint(),
+            "capabilities": [[capability.name, capability.fingerprint()] for capability in self.capabilities],
+        }
+
+    def key(self) -> str:
+        """Return a hash of the description: the same for the same numbers."""
+        return hashlib.sha256(json.dumps(self.description(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def lengths(self) -> list[int]:
+        """Return the numbers of steps at which the run is measured."""
+        return [round(fraction * self.steps) for fraction in RECIPE["lengths"]]
+
+    def seconds(self) -> float:
+        """Return about how long the run takes on one core."""
+        rows = RECIPE["text_rows"] + RECIPE["exercise_rows"]
+        flops = 6 * n_parameters(self.config) * rows * CONTEXT
+        per_step = self.config.n_layers * SECONDS_PER_LAYER + SECONDS_PER_STEP + flops / FLOPS_PER_SECOND
+        return per_step * self.steps * (1 + RECIPE["cooldown"] * sum(RECIPE["lengths"][:-1]))
+
+
+class Trainee:
+    """A model in training: with its optimiser and its random numbers, so that a copy goes on by itself."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.model = widened(Transformer(plan.config, plan.seed))
+        self.optimizer = AdamW(decay_groups(self.model, RECIPE["weight_decay"]), betas=tuple(RECIPE["betas"]))
+        self.rng = np.random.default_rng((plan.seed, 1))  # not the numbers that the weights were drawn with
+        self.step = 0
+        self.lr = min(RECIPE["highest_lr"], RECIPE["lr_times_width"] / plan.config.d_model)
+
+    def advance(self, step: int) -> None:
+        """Train up to a step, at the constant rate but for the warm-up."""
+        warmup = int(RECIPE["warmup"] * self.plan.steps)
+        while self.step < step:
+            self.train(min(1.0, (self.step + 1) / (warmup + 1)))
+
+    def cooled(self, length: int):
+        """Return a copy of the model that ends as a run of this length: its last steps with a falling rate."""
+        trainee = copy.deepcopy(self)
+        steps = length - trainee.step
+        for left in range(steps, 0, -1):
+            trainee.train(left / steps)
+        return trainee.model
+
+    def train(self, fraction: float) -> None:
+        """Take one step at this fraction of the learning rate."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * fraction
+        training_step(self.model, self.optimizer, [batch(self.rng, self.plan.capabilities)], clip=RECIPE["clip"])
+        self.step += 1
+
+
+def widened(model):
+    """Scale a new model's weights, so that each layer's output begins with a size that does not depend on the width."""
+    for name, parameter in model.named_parameters():
+        if parameter.data.ndim == 2:
+            inputs = parameter.data.shape[0] if name.startswith("blocks.") else model.config.d_model
+            parameter.data *= 1 / (INITIAL_STD * math.sqrt(inputs))
+    return model
+
+
+def batch(rng, capabilities):
+    """Draw the (inputs, targets) of a step: text, and exercises of every capability."""
+    each = max(RECIPE["exercise_rows"] // len(capabilities), 1)
+    parts = [text_batch(rng, RECIPE["text_rows"])]
+    parts += [capability.training_batch(rng, each) for capability in capabilities]
+    inputs, targets = zip(*parts, strict=True)
+    return np.concatenate(inputs), np.concatenate(targets)
+
+
+def train_one(plan: Plan) -> dict:
+    """Train and measure one model. Returns what is kept of it, as a dictionary that JSON can hold.
+
+        key, name, plan      what it was
+        parameters           N
+        lengths              for each: steps; characters, D, the tokens of text; loss, of text, in nats per character;
+                             scores, {capability: {"exact": …, "loglik": …}}
+        seconds, environment how long it took, and where: all that another machine may change
+
+    Raises TrainingDiverged where a loss is not finite.
+    """
+    start = time.perf_counter()
+    trainee, measured = Trainee(plan), []
+    for length in plan.lengths():
+        trainee.advance(length - max(round(RECIPE["cooldown"] * length), 1))
+        measured.append({"steps": length, **measure(trainee.cooled(length), length, plan.capabilities)})
+    return {
+        "key": plan.key(),
+        "name": plan.name,
+        "plan": plan.description(),
+        "parameters": trainee.model.n_parameters(),
+        "lengths": measured,
+        "seconds": round(time.perf_counter() - start, 3),
+        "environment": environment(),
+    }
+
+
+def measure(model, steps: int, capabilities) -> dict:
+    """Return the loss and the scores of a model that was trained for so many steps."""
+    return {
+        "characters": steps * RECIPE["text_rows"] * CONTEXT,
+        "loss": text_loss(model),
+        "scores": {capability.name: capability.scores(model) for capability in capabilities},
+    }

@@ -1,0 +1,44 @@
+"""The text that every model of a family reads beside its exercises: its loss is what scaling laws are about.
+
+It is the Python language reference, which every Python carries, in 27 characters: lower-case letters, and one space for
+whatever stands between them. Windows of CONTEXT characters are drawn at random from the first nine tenths; the loss is
+measured on windows of the last tenth, always the same.
+"""
+
+import hashlib
+import re
+from functools import cache
+
+import numpy as np
+
+from minitransformer.analysis.emergence.alphabet import CONTEXT, LETTERS, SPACE
+from minitransformer.losses import cross_entropy
+from minitransformer.text import default_corpus, random_batch
+
+TEST_WINDOWS = 600
+
+
+@cache
+def text_ids():
+    """Return (training, test), the ids of the two parts of the text."""
+    letters = re.sub("[^a-z]+", " ", default_corpus().lower()).encode()
+    codes = np.frombuffer(letters, np.uint8).astype(np.int64)
+    ids = np.where(codes == ord(" "), SPACE, codes - ord("a") + LETTERS[0])
+    cut = len(ids) * 9 // 10
+    return ids[:cut], ids[cut:]
+
+
+def text_fingerprint() -> str:
+    """Return a hash of the text, which differs a little from one version of Python to the next."""
+    return hashlib.sha256(np.concatenate(text_ids()).astype(np.uint8).tobytes()).hexdigest()[:16]
+
+
+def text_batch(rng, n: int):
+    """Draw (inputs, targets), each (n, CONTEXT), of n windows of the training part."""
+    return random_batch(text_ids()[0], n, CONTEXT, rng)
+
+
+def text_loss(model) -> float:
+    """Return the mean cross-entropy of the model in nats per character of the test windows."""
+    inputs, targets = random_batch(text_ids()[1], TEST_WINDOWS, CONTEXT, np.random.default_rng(0))
+    return float(cross_entropy(model.predict(inputs), targets)[0])

@@ -1,0 +1,201 @@
+"""What a sweep found: as numbers, as tables for people, and with what it does not show."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minitransformer.analysis.emergence.forecast import Forecast
+from minitransformer.analysis.emergence.jumps import Jump
+from minitransformer.archive import write_atomically
+
+REPORT_FILE = "emergence.json"
+
+NOT_SHOWN = """\
+What this does not show
+  Sizes are compared at the same number of steps: with more, or another learning rate, a jump can come at another
+  size. Intervals know of the seeds alone, and are narrow where there are few. A model that fails a test may still have
+  learned what the test cannot see; one that passes has shown it for questions of this length. The law is a
+  description of these sizes on this text, and an extrapolation beyond them."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The scores of one capability against the size, means over the runs, after the last step.
+
+    exact, loglik, seen    (S,): see capabilities.py; all but `seen` are of questions that were held out
+    exact_ends, loglik_ends   (S, 2): bootstrap intervals over the seeds
+    jumps                  where exact more than doubles from a tenth of the size: see jumps.py
+    """
+
+    capability: str
+    exact: np.ndarray
+    loglik: np.ndarray
+    seen: np.ndarray
+    exact_ends: np.ndarray
+    loglik_ends: np.ndarray
+    jumps: tuple[Jump, ...]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A model among others of as many parameters. loss, and the exact score of each capability: (mean, low, high)."""
+
+    n_layers: int
+    d_model: int
+    parameters: int
+    loss: tuple[float, float, float]
+    exact: dict
+    seconds: float
+
+
+@dataclass(frozen=True)
+class EmergenceReport:
+    """All that a sweep found. print(report) shows it in tables.
+
+    names, parameters   of each size, smallest first
+    curves              one Curve for each capability
+    law, no_law         a Forecast (see forecast.py), or None and the reason
+    shapes              deeper against wider, shallowest first
+    runs                what train_one returned, of every run
+    failures            {name of a run: why it failed}
+    """
+
+    names: tuple[str, ...]
+    parameters: tuple[int, ...]
+    curves: tuple[Curve, ...]
+    law: Forecast | None
+    no_law: str
+    shapes: tuple[Shape, ...]
+    runs: tuple[dict, ...]
+    failures: dict
+
+    def to_dict(self) -> dict:
+        """Return everything but the runs, which have files of their own, as a dictionary that JSON can hold."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del fields["runs"]
+        return as_plain(fields) | {"environments": self.environments()}
+
+    def environments(self) -> list[dict]:
+        """Return the different environments in which the runs were trained; within one, a run repeats to the bit."""
+        found = []
+        for run in self.runs:
+            if run["environment"] not in found:
+                found.append(run["environment"])
+        return found
+
+    def save(self, folder: Path) -> None:
+        """Write the report as JSON to the folder, atomically."""
+        text = json.dumps(self.to_dict(), indent=1)
+        write_atomically(folder / REPORT_FILE, lambda file: file.write(text.encode() + b"\n"))
+
+    def __str__(self):
+        parts = [self.scores_table(), self.jumps_table(), self.law_table(), self.shapes_table(), NOT_SHOWN]
+        if len(self.environments()) > 1:
+            parts.append(
+                f"The runs come from {len(self.environments())} different environments, and the last bits of a number\n"
+                f"may depend on which: {REPORT_FILE} lists them."
+            )
+        if self.failures:
+            lines = [f"  {name}: {why}" for name, why in self.failures.items()]
+            several = "runs" if len(lines) > 1 else "run"
+            parts.append("\n".join([f"{len(lines)} {several} failed", *lines]))
+        return "\n\n".join(part for part in parts if part)
+
+    def scores_table(self) -> str:
+        """Return the scores of every capability, in a row for each size."""
+        lines = [
+            "What comes with size: of questions held out, the fraction answered exactly, with its interval over the",
+            "seeds; then the log-likelihood of an answer token, in nats; and what is exact of questions trained on",
+        ]
+        for curve in self.curves:
+            lines += ["", f"  {curve.capability:<12}{'parameters':>12}    exact                  loglik    seen"]
+            rows = zip(
+                self.names, self.parameters, curve.exact, curve.exact_ends, curve.loglik, curve.seen, strict=True
+            )
+            for name, n, exact, ends, loglik, seen in rows:
+                flagged = "   jump" if any(n in jump.flagged for jump in curve.jumps) else ""
+                shown = f"{exact:>9.3f}  {ends[0]:.3f} … {ends[1]:.3f} {loglik:>9.3f} {seen:>7.3f}"
+                lines.append(f"  {name:<12}{n:>12,}{shown}{flagged}")
+        return "\n".join(lines)
+
+    def jumps_table(self) -> str:
+        """Return, in words, where a capability jumped, and whether the smooth score did too."""
+        lines = ["Jumps: exact more than doubles from a tenth of the size, beyond what the seeds explain"]
+        for curve in self.curves:
+            if not curve.jumps:
+                lines.append(f"  {curve.capability:<12}none")
+            for jump in curve.jumps:
+                whose = "which jumps too" if jump.smooth_jumps else "which does not: the jump may be the metric's alone"
+                lines.append(
+                    f"  {curve.capability:<12}at {jump.parameters:,}, from {jump.before:.2f} to {jump.after:.2f}; the "
+                    f"probability of a token from {jump.smooth_before:.2f} to {jump.smooth_after:.2f},\n{'':14}{whose}"
+                )
+        return "\n".join(lines)
+
+    def law_table(self) -> str:
+        """Return the scaling law, its prediction and the compute-optimal choices."""
+        if self.law is None:
+            return f"Scaling law: none; {self.no_law}"
+        found, prediction = self.law, self.law.prediction
+        lines = ["Scaling law of the text's loss in nats per character, L = E + A/N^alpha + B/D^beta"]
+        for name, (low, high) in found.ends.items():
+            lines.append(f"  {name:<6}{getattr(found.law, name):>12.4g}   {low:.4g} … {high:.4g}")
+        if found.points[:, 2].min() > 100 * found.law.E:
+            lines.append("  E cannot be told from 0: these runs are too short, or too small, to see what remains")
+        lines += [
+            f"  typical error of the fit {found.error:.1%}",
+            "",
+            f"The largest size, {prediction.parameters:,}, predicted from the smaller ones",
+            f"  predicted  {prediction.predicted:.4f}   {prediction.ends[0]:.4f} … {prediction.ends[1]:.4f}",
+            f"  measured   {prediction.measured:.4f}   off by {prediction.predicted - prediction.measured:+.4f}",
+            f"  as before  {prediction.no_better:.4f}   off by {prediction.no_better - prediction.measured:+.4f}, "
+            "had it been no better than the size before",
+            "  so it was nearer than no law at all" if prediction.is_nearer else "  so the law predicted nothing here",
+            "",
+            "Compute-optimal: the best N and D for C = 6 N D operations",
+            "           C          N*   interval                    D*   interval                 loss",
+        ]
+        for c in found.choices:
+            note = "" if c.measured_range else "   beyond what was trained"
+            lines.append(
+                f"  {c.budget:>10.1e}{c.parameters:>12.3g}   {brief(c.parameters_ends)}{c.characters:>12.3g}   "
+                f"{brief(c.characters_ends)}{c.loss:>8.3f}{note}"
+            )
+        return "\n".join(lines)
+
+    def shapes_table(self) -> str:
+        """Return the comparison of shapes."""
+        if not self.shapes:
+            return ""
+        names = list(self.shapes[0].exact)
+        lines = [
+            "Deeper against wider, at equal parameters: the loss of the text, and the fraction answered exactly",
+            f"  {'shape':<10}{'parameters':>12}   {'loss':<24}" + "".join(f"{name:<18}" for name in names),
+        ]
+        for shape in self.shapes:
+            loss = f"{shape.loss[0]:.3f} {shape.loss[1]:.3f} … {shape.loss[2]:.3f}"
+            scores = "".join(f"{m:.2f} {low:.2f} … {high:.2f}  " for m, low, high in shape.exact.values())
+            name = f"{shape.n_layers}x{shape.d_model}"
+            lines.append(f"  {name:<10}{shape.parameters:>12,}   {loss:<24}{scores}")
+        return "\n".join(lines)
+
+
+def brief(ends) -> str:
+    """Return an interval in a column of its own."""
+    return f"{f'{ends[0]:.2g} … {ends[1]:.2g}':<19}"
+
+
+def as_plain(value):
+    """Return a value with dataclasses as dictionaries, and arrays and tuples as lists, of plain numbers."""
+    if dataclasses.is_dataclass(value):
+        return as_plain({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+    if isinstance(value, dict):
+        return {key: as_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_plain(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    return value

@@ -1,0 +1,220 @@
+"""Training influence: what a model makes of prompts, whether it has likely seen their like, and what taught it that.
+
+    found = analyze_training_influence(lm, "To be, or ", training=seen, held_out=unseen)
+    print(found)
+
+Three questions, from the cheap to the dear: how familiar is the prompt, against passages that were seen in training and
+others that were not (calibration.py); which of the passages seen pushed the model most towards its answer, by their
+gradients (influence.py); and is that so, by training again without them (retraining.py).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from os import PathLike
+
+import numpy as np
+
+from minitransformer.analysis.flow import integer
+from minitransformer.analysis.tokens import token_strings
+from minitransformer.analysis.training_influence.calibration import ScoredPassages, calibrate, p_value
+from minitransformer.analysis.training_influence.familiarity import answer_loss, own_answer, token_log_probabilities
+from minitransformer.analysis.training_influence.influence import influences
+from minitransformer.analysis.training_influence.passages import Example, answer_after, as_passages, next_tokens
+from minitransformer.analysis.training_influence.report import RANKINGS, PromptInfluence, TrainingInfluence
+from minitransformer.analysis.training_influence.retraining import check_retraining, retrain_without
+from minitransformer.language_model import LanguageModel
+
+
+def analyze_training_influence(
+    lm: LanguageModel,
+    prompts: str | Sequence[str],
+    *,
+    training=None,
+    held_out=None,
+    checkpoints=None,
+    answer_tokens: int = 8,
+    rank_by: str = "influence",
+    false_alarm_rate: float = 0.05,
+    train: Callable | None = None,
+    remove: int = 5,
+    seeds: Sequence[int] = (0, 1, 2),
+    progress: Callable | None = None,
+) -> TrainingInfluence:
+    """Say of each prompt how familiar it is, whether its like was likely seen, and which passages made the answer.
+
+    training          passages that the model was trained on: a list of str, or one text, which is cut (passages.py)
+    held_out          passages of the same kind that it was not; both are needed for likely_seen_similar
+    checkpoints       pairs (LanguageModel or the path of one, its learning rate), whose influences are added up; by
+                      default the model itself, at a learning rate of 1
+    answer_tokens     of the model's own answer: its likeliest continuation, token by token, or less if that ends
+    rank_by           "influence", the inner product of gradients, or "cosine", without their lengths (influence.py)
+    false_alarm_rate  the probability, at most, that a text is flagged which was not seen
+    train             train(passages, seed) trains again and returns a LanguageModel, such as PassageTraining: then the
+                      ranking is tested, by training without the `remove` strongest proponents, for each of `seeds`
+    progress          called as progress(done, total), in passages, while gradients are compared
+
+    Costs a forward pass for each passage of either kind, a forward and a backward pass for each training passage and
+    checkpoint, and three trainings for each prompt and seed where `train` is given; memory, a copy of the parameters
+    for each prompt. Leaves the parameters of the model and their gradients as they were.
+
+    Raises ValueError for no prompts, one of fewer than two tokens or too long for an answer, passages that are missing,
+    too short, too long or too few to calibrate with, settings out of range, and checkpoints of another tokenizer;
+    TypeError for prompts that are no text; OSError for a checkpoint that cannot be read.
+    """
+    check_settings(answer_tokens, rank_by, false_alarm_rate, remove)
+    if training is None and (checkpoints is not None or train is not None):
+        option = "checkpoints is" if train is None else "train is"
+        raise ValueError(f"{option} for the influence of training passages, and training is None")
+    seen = [] if training is None else as_passages(lm, training, "training")
+    unseen = [] if held_out is None else as_passages(lm, held_out, "held_out")
+    if train is not None:
+        check_retraining(len(seen), remove, seeds)
+    questions = [question(lm, i, prompt, answer_tokens) for i, prompt in enumerate(listed(prompts))]
+    flags = familiarity_flags(lm, questions, seen, unseen, false_alarm_rate)
+    pairs = [] if not seen else [(lm, 1.0)] if checkpoints is None else checked_pairs(checkpoints)
+    rows = passage_influences(lm, questions, seen, pairs, progress)
+    found = [
+        PromptInfluence(**described(lm, asked), **flag, **row, ranked_by=rank_by, retraining=None)
+        for asked, flag, row in zip(questions, flags, rows, strict=True)
+    ]
+    if train is not None:
+        found = [
+            replace(one, retraining=retrain_without(train, seen, one.ranking[:remove], asked.exercise, seeds))
+            for one, asked in zip(found, questions, strict=True)
+        ]
+    return TrainingInfluence(
+        prompts=tuple(found),
+        passages=[passage.text for passage in seen],
+        held_out=len(unseen),
+        learning_rates=[rate for _, rate in pairs],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A prompt, its ids (n,), those of the model's answer, and the exercise of giving it."""
+
+    prompt: str
+    ids: np.ndarray
+    answer_ids: np.ndarray
+    exercise: Example
+
+
+def check_settings(answer_tokens, rank_by, false_alarm_rate, remove) -> None:
+    """Raise ValueError or TypeError, naming the setting, for one out of range."""
+    for name, value in (("answer_tokens", answer_tokens), ("remove", remove)):
+        if integer(value, name) < 1:
+            raise ValueError(f"{name} must be at least 1, and is {value}")
+    if rank_by not in RANKINGS:
+        raise ValueError(f"unknown rank_by {rank_by!r}; known are {', '.join(RANKINGS)}")
+    if not 0 < false_alarm_rate < 1:
+        raise ValueError(f"false_alarm_rate must be between 0 and 1, and is {false_alarm_rate}")
+
+
+def listed(prompts) -> list[str]:
+    """Return one prompt or several as a list. Raises ValueError for none, TypeError for one that is not a str."""
+    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+    if not prompts:
+        raise ValueError("there are no prompts")
+    for i, prompt in enumerate(prompts):
+        if not isinstance(prompt, str):
+            raise TypeError(f"prompt {i} must be a str, not {type(prompt).__name__}")
+    return prompts
+
+
+def question(lm, i: int, prompt: str, answer_tokens: int) -> Question:
+    """Return prompt number i with the model's answer. Raises ValueError for one too short, or too long to answer."""
+    try:
+        ids = lm.encode(prompt)
+    except ValueError as error:
+        raise ValueError(f"prompt {i}: {error}") from None
+    if len(ids) < 2:
+        raise ValueError(f"prompt {i} has {len(ids)} token, and perplexity needs at least 2")
+    context = lm.model.config.context
+    most = context + 1 - answer_tokens
+    if len(ids) > most:
+        raise ValueError(
+            f"prompt {i} has {len(ids)} tokens, and with an answer of {answer_tokens} it may have {most} at most: "
+            f"the model's context is {context}"
+        )
+    answer_ids = own_answer(lm, ids, answer_tokens)
+    return Question(prompt, ids, answer_ids, answer_after(ids, answer_ids))
+
+
+def described(lm, asked: Question) -> dict:
+    """Return what can be said of a prompt without any passages."""
+    return {
+        "prompt": asked.prompt,
+        "tokens": len(asked.ids),
+        "perplexity": math.exp(-token_log_probabilities(lm.model, asked.ids).mean()),
+        "answer": "".join(token_strings(lm.tokenizer, asked.answer_ids)),
+        "answer_ids": asked.answer_ids.tolist(),
+        "confidence": math.exp(-answer_loss(lm.model, asked.exercise)),
+    }
+
+
+def familiarity_flags(lm, questions, seen, unseen, alpha: float) -> list[dict]:
+    """Return for each question whether its prompt was likely seen, with the p-value and the calibration."""
+    if not seen or not unseen:
+        return [{"likely_seen_similar": None, "p_value": None, "calibration": None} for _ in questions]
+    scored = [
+        ScoredPassages(lm.tokenizer, group, [token_log_probabilities(lm.model, passage.ids) for passage in group])
+        for group in (seen, unseen)
+    ]
+    flags = []
+    for asked in questions:
+        calibration, held_out = calibrate(*scored, len(asked.ids), alpha)
+        score = float(token_log_probabilities(lm.model, asked.ids).mean())
+        flags.append(
+            {
+                "likely_seen_similar": score > calibration.threshold,
+                "p_value": p_value(score, held_out),
+                "calibration": calibration,
+            }
+        )
+    return flags
+
+
+def checked_pairs(checkpoints) -> list:
+    """Return the pairs (model or path, learning rate) as a list. Raises ValueError for none, or a rate out of range."""
+    pairs = [(checkpoint, float(rate)) for checkpoint, rate in checkpoints]
+    if not pairs:
+        raise ValueError("checkpoints: there are none; None stands for the model itself")
+    for i, (_, rate) in enumerate(pairs):
+        if not 0 < rate < math.inf:
+            raise ValueError(f"checkpoints: the learning rate of checkpoint {i} must be positive, and is {rate}")
+    return pairs
+
+
+def passage_influences(lm, questions, seen, pairs, progress) -> list[dict]:
+    """Return for each question the influence and cosine (N,) of the passages seen, by checkpoints; None without any."""
+    if not seen:
+        return [{"influence": None, "cosine": None} for _ in questions]
+    done, total = count(1), len(pairs) * len(seen)
+
+    def passage_done():
+        if progress is not None:
+            progress(next(done), total)
+
+    examples = [next_tokens(passage) for passage in seen]
+    found = influences(models(lm, pairs), [asked.exercise for asked in questions], examples, passage_done)
+    return [{"influence": influence, "cosine": cosine} for influence, cosine in zip(*found, strict=True)]
+
+
+def models(lm, pairs):
+    """Yield (model, learning rate) for each checkpoint, loaded when it is needed.
+
+    Raises ValueError for one that reads other ids, or fewer of them at once, than `lm`.
+    """
+    for i, (checkpoint, rate) in enumerate(pairs):
+        loaded = LanguageModel.load(checkpoint) if isinstance(checkpoint, (str, PathLike)) else checkpoint
+        if loaded.tokenizer.to_dict() != lm.tokenizer.to_dict():
+            raise ValueError(f"checkpoints: the tokenizer of checkpoint {i} is not the model's")
+        if loaded.model.config.context < lm.model.config.context:
+            raise ValueError(
+                f"checkpoints: the context of checkpoint {i} is {loaded.model.config.context}, less than the model's, "
+                f"{lm.model.config.context}"
+            )
+        yield loaded.model, rate

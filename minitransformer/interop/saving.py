@@ -1,0 +1,85 @@
+"""save_pretrained: a model of ours as a folder that Transformers' from_pretrained loads and agrees with."""
+
+import dataclasses
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from minitransformer.config import Config
+from minitransformer.extras import require
+from minitransformer.interop.architectures import LAYOUTS, StoredTensor, tensors
+from minitransformer.interop.configurations import CONFIG_FILE, write_config
+from minitransformer.interop.huggingface import PREFIXES, WEIGHTS_FILE
+from minitransformer.interop.tokenizers import save_tokenizer
+from minitransformer.language_model import LanguageModel
+
+
+def save_pretrained(lm: LanguageModel, folder) -> None:
+    """Write a model, and its tokenizer where Transformers has such a one, to a folder in the Hugging Face layout.
+
+    With learned positions the model becomes a GPT-2, with rotary positions a Llama; what these cannot express raises
+    ValueError, naming the field of Config. Everything is written beside its place first: where that fails, which raises
+    OSError, what the folder held is unchanged. Raises MissingExtra where the extra `interop` is not installed.
+    """
+    require("safetensors", extra="interop")
+    folder = Path(folder)
+    content = write_config(lm.model.config) | special_ids(lm.tokenizer)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
+        temporary = Path(temporary)
+        write_weights(lm.model, content["model_type"], temporary / WEIGHTS_FILE)
+        save_tokenizer(lm.tokenizer, temporary)
+        (temporary / CONFIG_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        for path in sorted(temporary.iterdir()):
+            flush(path)
+            os.replace(path, folder / path.name)
+
+
+def special_ids(tokenizer) -> dict:
+    """Return what config.json says of the tokens that begin and end a text; null where there are none."""
+    end_ids = list(tokenizer.end_ids)
+    return {
+        "bos_token_id": tokenizer.bos_id,
+        "eos_token_id": end_ids if len(end_ids) > 1 else next(iter(end_ids), None),
+    }
+
+
+def write_weights(model, architecture: str, path: Path) -> None:
+    """Write the Parameters to a safetensors file under their names in Transformers. Raises OSError."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    config, parameters = model.config, dict(model.named_parameters())
+    written_config = (
+        dataclasses.replace(config, bias=True) if architecture == "gpt2" else config
+    )  # which always has them
+    arrays = {
+        stored_name(tensor, architecture): stored_array(tensor, parameters, config)
+        for tensor in tensors(written_config, LAYOUTS[architecture, "huggingface"])
+    }
+    try:
+        save_file(arrays, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(f"{path}: cannot write: {error}") from None
+
+
+def stored_name(tensor: StoredTensor, architecture: str) -> str:
+    """Return the full name: that of all but the unembedding has a prefix."""
+    return tensor.name if tensor.name.startswith("lm_head") else PREFIXES[architecture] + tensor.name
+
+
+def stored_array(tensor: StoredTensor, parameters: dict, config: Config):
+    """Return the array of a tensor as the file has it; zeros for a bias that the model does not have."""
+    if not all(name in parameters for name in tensor.parameters):
+        return np.zeros(tensor.shape, config.dtype)
+    outputs_last = np.concatenate([parameters[name].data for name in tensor.parameters], axis=-1)
+    return np.ascontiguousarray(outputs_last.T) if tensor.transposed else outputs_last
+
+
+def flush(path: Path) -> None:
+    """Make sure that a file is on the disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,197 @@
+"""tokenizer.json, in which the hub keeps a tokenizer: as a tokenizer of ours, and back.
+
+The file is a pipeline of named steps, each with its own options, and our tokenizers are one such pipeline each:
+
+    normalizer        what is done to the text first               nothing
+    added_tokens      special tokens: they stand between texts     special_tokens
+    pre_tokenizer     the text into words                          the splitting of GPT-2, SmolLM2 or Llama 3
+    model             a word into tokens                           BPE: vocab and merges
+    post_processor    what is put before and after                 at most a token before the text, bos_id
+    decoder           ids into text                                the bytes of the tokens, joined
+
+Whatever is in a step is either understood or refused by name. An added token that is not marked as special is one here
+too: it never arises from text unless encode is asked for special tokens, and then exactly as in the library.
+
+A vocabulary of characters has a pipeline of its own, so that a small model may go there and back.
+"""
+
+from minitransformer.text import BPETokenizer, CharTokenizer
+from minitransformer.text.gpt2_files import in_order_of_id, parse_merge, spell, token_bytes
+
+GPT2_EXPRESSION = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+LLAMA3_EXPRESSION = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def byte_level(use_regex):
+    """Return the step that spells bytes in GPT-2's alphabet, and with use_regex splits by its expression before."""
+    return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": use_regex}
+
+
+def split(expression):
+    """Return the step that makes a word of every match."""
+    return {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
+
+
+DIGITS = {"type": "Digits", "individual_digits": True}
+# The steps that each splitting is; the first is the one that is written.
+SPLITTINGS = {
+    "gpt2": [[byte_level(True)], [split(GPT2_EXPRESSION), byte_level(False)]],
+    "smollm2": [[DIGITS, byte_level(True)]],
+    "llama3": [[split(LLAMA3_EXPRESSION), byte_level(False)]],
+}
+CHARACTERS = split(r"[\s\S]")
+# Options of the model step that change its tokens, all of which mean no when they are null, false or "".
+UNSUPPORTED = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
+
+
+def from_tokenizer_json(content):
+    """Return the tokenizer in a tokenizer.json. Raises ValueError for a damaged one, and for what is not supported."""
+    try:
+        if content.get("normalizer") is not None:
+            raise ValueError(f"the normalizer {content['normalizer']['type']} is not supported")
+        if content["model"].get("type") == "WordLevel" and content["pre_tokenizer"] == CHARACTERS:
+            return char_tokenizer(content)
+        return bpe_tokenizer(content)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"not a tokenizer.json, or a damaged one ({type(error).__name__}: {error})") from None
+
+
+def bpe_tokenizer(content):
+    """Return the BPETokenizer in a tokenizer.json."""
+    model = content["model"]
+    if model.get("type", "BPE") != "BPE":
+        raise ValueError(f"the model {model['type']} is not supported, only BPE")
+    for option in UNSUPPORTED:
+        if model.get(option):
+            raise ValueError(f"the model's {option} {model[option]!r} is not supported")
+    if content.get("decoder") is not None and content["decoder"].get("type") != "ByteLevel":
+        raise ValueError(f"the decoder {content['decoder']['type']} is not supported, only ByteLevel")
+    special = special_tokens(content.get("added_tokens") or [])
+    spelled = in_order_of_id(model["vocab"] | special)
+    return BPETokenizer(
+        [token.encode() if token in special else token_bytes(token) for token in spelled],
+        [parse_merge(merge if isinstance(merge, str) else " ".join(merge)) for merge in model["merges"]],
+        splitting=splitting_of(content.get("pre_tokenizer")),
+        special_tokens=special,
+        ignore_merges=bool(model.get("ignore_merges", False)),
+        bos_id=first_of_template(content.get("post_processor")),
+    )
+
+
+def special_tokens(added):
+    """Return what maps the text of each added token to its id."""
+    for token in added:
+        for option in ("single_word", "lstrip", "rstrip"):
+            if token.get(option):
+                raise ValueError(f"the added token {token['content']!r} has {option}, which is not supported")
+    return {token["content"]: token["id"] for token in added}
+
+
+def splitting_of(step):
+    """Return the splitting that a pre_tokenizer is."""
+    steps = step["pretokenizers"] if step and step["type"] == "Sequence" else [step] if step else []
+    # In older files ByteLevel has no use_regex, which then is true; trim_offsets and the rest do not change the words.
+    found = [byte_level(s.get("use_regex", True)) if is_plain_byte_level(s) else s for s in steps]
+    for name, known in SPLITTINGS.items():
+        if found in known:
+            return name
+    raise ValueError(f"the pre_tokenizer {shown(steps)} is not supported, only those of GPT-2, SmolLM2 and Llama 3")
+
+
+def is_plain_byte_level(step):
+    """Whether a step is ByteLevel, and puts no space before the text."""
+    return step.get("type") == "ByteLevel" and step.get("add_prefix_space") is False
+
+
+def shown(steps):
+    """Return steps in words, each its type and its options; long ones not to their end."""
+    options = [[f"{name}={value!r}" for name, value in step.items() if name != "type"] for step in steps]
+    words = ", ".join(f"{step.get('type')}({', '.join(o)})" for step, o in zip(steps, options, strict=True))
+    return f"{words[:300]} …" if len(words) > 300 else words or "none"
+
+
+def first_of_template(step):
+    """Return the id that a post_processor puts before the text, or None; it may put none anywhere else."""
+    steps = step["processors"] if step and step["type"] == "Sequence" else [step] if step else []
+    templates = [s for s in steps if s["type"] != "ByteLevel"]  # ByteLevel moves offsets, and no token
+    if not templates:
+        return None
+    first, text = templates[0], {"Sequence": {"id": "A", "type_id": 0}}
+    if len(templates) == 1 and first["type"] == "TemplateProcessing" and first["single"][-1:] == [text]:
+        names = [piece["SpecialToken"]["id"] for piece in first["single"][:-1]]
+        ids = [i for name in names for i in first["special_tokens"][name]["ids"]]
+        if len(ids) <= 1:
+            return ids[0] if ids else None
+    raise ValueError(f"the post_processor {shown(templates)} is not supported, only one token before the text")
+
+
+def char_tokenizer(content):
+    """Return the CharTokenizer in a tokenizer.json."""
+    characters = in_order_of_id(content["model"]["vocab"])
+    if any(len(character) != 1 for character in characters) or characters != sorted(characters):
+        raise ValueError("the model WordLevel is not supported, except for a vocabulary of characters in their order")
+    if content.get("added_tokens") or content.get("post_processor"):
+        raise ValueError("a vocabulary of characters with added tokens or a post_processor is not supported")
+    return CharTokenizer("".join(characters))
+
+
+def to_tokenizer_json(tokenizer):
+    """Return the content of a tokenizer.json for a BPETokenizer or a CharTokenizer."""
+    parts = char_parts(tokenizer) if isinstance(tokenizer, CharTokenizer) else bpe_parts(tokenizer)
+    first = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None}
+    return first | parts
+
+
+def char_parts(tokenizer):
+    """Return the steps for a CharTokenizer. An unknown character is an error there too: its token does not exist."""
+    vocab = {character: i for i, character in enumerate(tokenizer.characters)}
+    return {
+        "pre_tokenizer": CHARACTERS,
+        "post_processor": None,
+        "decoder": {"type": "Fuse"},
+        "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unknown>"},
+    }
+
+
+def bpe_parts(tokenizer):
+    """Return the steps for a BPETokenizer. Raises ValueError where a special token is spelled like another token."""
+    special = {i: text for text, i in tokenizer.special_tokens.items()}
+    spelled = [special.get(i, spell(token)) for i, token in enumerate(tokenizer.tokens)]
+    vocab = {token: i for i, token in enumerate(spelled)}
+    if len(vocab) != len(spelled):
+        raise ValueError("a special token is spelled like another token, which tokenizer.json cannot express")
+    options = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    steps = SPLITTINGS[tokenizer.splitting][0]
+    return {
+        "added_tokens": [{"id": i, "content": text, **options} for i, text in sorted(special.items())],
+        "pre_tokenizer": steps[0] if len(steps) == 1 else {"type": "Sequence", "pretokenizers": steps},
+        "post_processor": None if tokenizer.bos_id is None else template(spelled[tokenizer.bos_id], tokenizer.bos_id),
+        "decoder": byte_level(True),
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": tokenizer.ignore_merges,
+            "vocab": vocab,
+            "merges": [f"{spell(left)} {spell(right)}" for left, right in tokenizer.merges],
+        },
+    }
+
+
+def template(token, i):
+    """Return the step that puts a token, whose id is i, before a text."""
+
+    def piece(kind, name, type_id):
+        return {kind: {"id": name, "type_id": type_id}}
+
+    single = [piece("SpecialToken", token, 0), piece("Sequence", "A", 0)]
+    pair = [*single, piece("SpecialToken", token, 1), piece("Sequence", "B", 1)]
+    special = {token: {"id": token, "ids": [i], "tokens": [token]}}
+    return {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special}

@@ -1,0 +1,184 @@
+"""The QK and OV circuits are what the running model computes once its attention and its norms are frozen."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from strategies import configs, random_model, rngs
+
+from minitransformer import Config
+from minitransformer.analysis import head_scores
+from minitransformer.analysis.ablation import mean_head_outputs, without_heads
+from minitransformer.analysis.circuits import Circuit, ov_circuit, pointer_circuit, qk_circuit
+from minitransformer.analysis.hooks import record, replaced_by
+
+BIG = {"context": 6, "n_layers": 2, "dropout": 0.0}
+
+
+def frozen(norm, x):
+    """Return what a norm does to x but for its bias and the division by the deviation."""
+    centred = x - x.mean(axis=-1, keepdims=True) if hasattr(norm, "beta") else x
+    return centred * norm.gamma.data
+
+
+def head_writes(model, block, head, x):
+    """Run the model, each position attending to itself alone, and return what a head adds to the stream x (T, C)."""
+
+    def attention_output(normalized):
+        seen = {}
+        hooks = {
+            f"blocks.{block}.norm1": replaced_by(normalized),
+            f"blocks.{block}.attention.weights": replaced_by(np.eye(len(x))),
+            f"blocks.{block}.attention.heads": only(head),
+            f"blocks.{block}.attention": keep(seen),
+        }
+        with model.hooked(hooks):
+            model.predict(np.zeros(len(x), int))
+        return seen["y"]
+
+    return attention_output(frozen(model.blocks[block].norm1, x)) - attention_output(0)  # without the biases
+
+
+def keep(seen):
+    """Return a hook that keeps what it sees."""
+    return lambda y, backward: (seen.setdefault("y", y), backward)
+
+
+def only(head):
+    """Return a hook that silences every other head."""
+
+    def silence(y, backward):
+        chosen = np.zeros_like(y)
+        chosen[..., head, :, :] = y[..., head, :, :]
+        return chosen, backward
+
+    return silence
+
+
+@given(configs(**BIG), rngs)
+def test_ov_is_what_a_head_does_to_the_logits_of_the_model_when_it_attends_to_one_token(config, rng):
+    model = random_model(config, rng)
+    block, head = int(rng.integers(config.n_layers)), int(rng.integers(config.n_heads))
+    tokens = rng.choice(config.vocab_size, min(config.vocab_size, config.context), replace=False)
+    written = head_writes(model, block, head, model.embedding.weight.data[tokens])
+    with model.hooked({"ln_final": replaced_by(frozen(model.ln_final, written))}):
+        logits = model.predict(np.zeros(len(tokens), int))
+    assert np.allclose(ov_circuit(model, block, head, tokens).matrix, logits[:, tokens], atol=1e-10)
+
+
+@given(configs(**BIG), rngs)
+def test_qk_is_the_score_of_the_model_for_a_key_that_an_earlier_head_wrote(config, rng):
+    model = random_model(config, rng)
+    head, previous = (1, int(rng.integers(config.n_heads))), (0, int(rng.integers(config.n_heads)))
+    tokens = rng.choice(config.vocab_size, 2, replace=False)
+    distance = int(rng.integers(1, config.context))
+    x = model.embedding.weight.data[tokens]
+    written = head_writes(model, *previous, x)
+    matrix = qk_circuit(model, head, previous, tokens, [distance]).matrix
+    for a in range(2):
+        for b in range(2):
+            pair = np.zeros((distance + 1, config.d_model))
+            norm = model.blocks[1].norm1
+            pair[distance], pair[0] = frozen(norm, x[a]), frozen(norm, written[b])
+            q, k = (with_normalized(model, pair, name) - with_normalized(model, 0 * pair, name) for name in "qk")
+            kv_head = head[1] // (config.n_heads // config.kv_heads)
+            score = q[head[1], distance] @ k[kv_head, 0] / np.sqrt(config.head_width)
+            assert np.isclose(matrix[a, b], score, atol=1e-10)
+
+
+def with_normalized(model, normalized, name):
+    """Return the queries or keys of the second block where its first norm puts out `normalized` (T, C)."""
+    name = f"blocks.1.attention.{name}"
+    with model.hooked({"blocks.1.norm1": replaced_by(normalized)}):
+        return record(model, np.zeros(len(normalized), int), [name])[name]
+
+
+@given(configs(**BIG), rngs)
+def test_over_several_distances_qk_is_the_mean(config, rng):
+    model, tokens = random_model(config, rng), np.arange(2)
+    apart = [qk_circuit(model, (1, 0), (0, 0), tokens, [distance]).matrix for distance in (1, 2, 5)]
+    together = qk_circuit(model, (1, 0), (0, 0), tokens, (1, 2, 5)).matrix
+    assert np.allclose(together, np.mean(apart, axis=0))
+    assert (config.positions == "rotary") or np.allclose(apart[0], apart[2])
+
+
+@given(configs(**BIG, positions="learned"), rngs)
+def test_a_pointer_is_the_score_of_the_model_for_a_query_that_an_earlier_head_wrote(config, rng):
+    model = random_model(config, rng)
+    head, duplicate = (1, int(rng.integers(config.n_heads))), (0, int(rng.integers(config.n_heads)))
+    P, norm = model.positional_embedding.weight.data, model.blocks[1].norm1
+    written, n = frozen(norm, head_writes(model, *duplicate, P)), config.context
+    q = with_normalized(model, written, "q") - with_normalized(model, 0 * written, "q")
+    k = with_normalized(model, frozen(norm, P), "k") - with_normalized(model, 0 * P, "k")
+    scores = q[head[1]] @ k[head[1] // (config.n_heads // config.kv_heads)].T / np.sqrt(config.head_width)
+    matrix = pointer_circuit(model, head, duplicate, n).matrix
+    assert matrix.shape == (n - 1, n - 1)
+    for s in range(n - 1):
+        for position in range(1, n):
+            assert np.isclose(matrix[s, position - 1], scores[s, position], atol=1e-10)
+
+
+def test_without_positions_in_the_stream_there_is_no_pointer(rng):
+    model = random_model(Config(vocab_size=5, context=4, d_model=8, n_heads=2, positions="rotary"), rng)
+    with pytest.raises(ValueError, match="a pointer needs positions in the stream"):
+        pointer_circuit(model, (1, 0), (0, 0), 4)
+
+
+def test_a_head_reads_only_what_earlier_blocks_wrote(rng):
+    model = random_model(Config(vocab_size=5, context=4, d_model=8, n_heads=2), rng)
+    with pytest.raises(ValueError, match=r"head 1\.0 reads what earlier blocks wrote, and 1\.1 is in none of them"):
+        qk_circuit(model, (1, 0), (1, 1), np.arange(5))
+
+
+def circuit(matrix):
+    """Return a Circuit of any tokens."""
+    return Circuit(np.asarray(matrix, float))
+
+
+def test_the_scores_of_matrices_whose_scores_are_known(rng):
+    identity, n = np.eye(50), 50
+    assert (circuit(3 * identity).on_diagonal, circuit(3 * identity).eigenvalue_score) == (1, 1)
+    assert circuit(-identity).eigenvalue_score == -1
+    shifted = circuit(np.roll(identity, 1, axis=1))  # eigenvalues: all roots of one, which sum to zero
+    assert shifted.on_diagonal == 0 and abs(shifted.eigenvalue_score) < 1e-12
+    assert circuit(np.zeros((n, n))).eigenvalue_score == 0
+    random = [circuit(rng.normal(size=(n, n))) for _ in range(20)]
+    assert abs(np.mean([c.eigenvalue_score for c in random])) < 0.05
+    assert np.mean([c.on_diagonal for c in random]) < 3 / n
+    half = np.diag([2.0] * 10 + [-1.0] * 10)
+    assert np.isclose(circuit(half).eigenvalue_score, (20 - 10) / (20 + 10))
+    assert np.isclose(circuit([[3.0, 1.0], [0.0, 5.0]]).contrast, 4 - 0.5)
+
+
+def test_rows_that_are_raised_alike_and_columns_that_are_scaled_change_the_two_scores_as_they_should(rng):
+    matrix = np.eye(6) + 0.1 * rng.normal(size=(6, 6))
+    scaled = matrix * rng.uniform(0.5, 2, size=(6, 1))
+    assert circuit(scaled).on_diagonal == circuit(matrix).on_diagonal == 1
+
+
+def letters_twice(rng, rows, length=10):
+    """Return rows of `length` different letters, twice."""
+    letters = rng.permuted(np.tile(np.arange(26), (rows, 1)), axis=1)[:, :length]
+    return np.concatenate([letters, letters], axis=1)
+
+
+def test_in_a_model_that_repeats_the_weights_alone_name_the_heads_that_looking_and_ablating_name(repeating_model, rng):
+    model, ids = repeating_model.model, letters_twice(rng, 16)
+    scores = head_scores(model, [ids])
+    induction, previous = int(scores.induction[1].argmax()), int(scores.previous_token[0].argmax())
+    assert scores.induction[1, induction] > 0.5 > scores.induction[0].max()
+    letters = np.arange(26)
+    assert ov_circuit(model, 1, induction, letters).on_diagonal > 0.9
+    assert ov_circuit(model, 1, induction, letters).eigenvalue_score > 0.8
+    through = [qk_circuit(model, (1, induction), (0, head), letters, range(1, 10)) for head in range(2)]
+    assert through[previous].on_diagonal > 0.9
+    assert through[previous].contrast > 1.5 * through[1 - previous].contrast
+
+    def right():
+        predicted = model.predict(ids).argmax(axis=-1)
+        return np.mean(predicted[:, 10:-1] == ids[:, 11:])
+
+    outputs = mean_head_outputs(model, ids)
+    assert right() > 0.9
+    for heads in ([(1, 0), (1, 1)], [(0, previous)]):  # both heads of the second block have become induction heads
+        with without_heads(model, heads, outputs):
+            assert right() < 0.5

@@ -1,0 +1,520 @@
+"""Emergence: the tasks and what is held out, the family, a run and its branches, jumps, and the report."""
+
+import dataclasses
+import itertools
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minitransformer import Config, Transformer, analyze_emergent_capabilities, generate
+from minitransformer.analysis import CAPABILITIES, Capability, draw_emergence
+from minitransformer.analysis.emergence import alphabet as a
+from minitransformer.analysis.emergence import bootstrap, capabilities, family, jumps, one_run, reading, report
+from minitransformer.analysis.emergence.analysis import make_report
+from minitransformer.analysis.emergence.one_run import Plan, train_one
+from minitransformer.text import IGNORE_INDEX
+
+names = st.sampled_from(list(CAPABILITIES))
+seeds = st.integers(0, 2**32 - 1)
+PAIRS = dict(zip(a.OPENING, a.CLOSING, strict=True))
+
+
+# The tasks: each answer by a rule that looks at the row alone.
+
+
+def parts(x, t):
+    """Return (prompt, answer) of a row with an ANSWER sign, insisting on its form."""
+    sign = x.index(a.ANSWER)
+    answer = [i for i in t[sign:] if i != IGNORE_INDEX]
+    assert all(i == IGNORE_INDEX for i in t[:sign])
+    assert x[sign + 1 : sign + len(answer)] == answer[:-1]
+    assert set(x[sign + len(answer) :]) <= {a.PAD} or len(answer) == 1
+    return x[1:sign], answer
+
+
+def check_copy(x, t):
+    prompt, answer = parts(x, t)
+    assert prompt == answer and len(prompt) == 6 and set(prompt) <= set(a.LETTERS)
+
+
+def check_reverse(x, t):
+    prompt, answer = parts(x, t)
+    assert prompt == answer[::-1] and set(prompt) <= set(a.LETTERS)
+
+
+def check_addition(x, t):
+    (one, other), (total,) = parts(x, t)
+    assert all(0 <= i - 38 < 17 for i in (one, other, total))
+    assert (one - 38 + other - 38 - (total - 38)) % 17 == 0
+
+
+def check_brackets(x, t):
+    prompt, answer = parts(x, t)
+    stack = []
+    for bracket in prompt + answer:
+        if bracket in PAIRS:
+            stack.append(PAIRS[bracket])
+        else:
+            assert stack.pop() == bracket
+    assert stack == [] and len(answer) == 4 and len(prompt) == 12
+
+
+def check_induction(x, t):
+    width = x.index(a.PAD)
+    for i, (token, target) in enumerate(zip(x[:width], t[:width], strict=True)):
+        if token in x[:i]:
+            last = max(j for j in range(i) if x[j] == token)
+            assert target == x[last + 1]
+        else:
+            assert target == IGNORE_INDEX
+    assert all(target == IGNORE_INDEX for target in t[width:])
+
+
+RULES = {
+    "copy": (a.COPY, check_copy),
+    "reverse": (a.REVERSE, check_reverse),
+    "induction": (a.INDUCTION, check_induction),
+    "addition": (a.ADD, check_addition),
+    "brackets": (a.BRACKETS, check_brackets),
+}
+
+
+@given(name=names, seed=seeds)
+def test_the_answers_of_a_capability_follow_its_rule(name, seed):
+    task, check = RULES[name]
+    capability = CAPABILITIES[name]
+    batches = [capability.training_batch(np.random.default_rng(seed), 5), [rows[:40] for rows in capability.test()]]
+    for inputs, targets in batches:
+        assert inputs.shape == targets.shape and inputs.shape[1] == a.CONTEXT
+        assert inputs.min() >= 0 and inputs.max() < a.VOCAB_SIZE
+        for x, t in zip(inputs.tolist(), targets.tolist(), strict=True):
+            assert x[0] == task
+            check(x, t)
+
+
+@pytest.mark.parametrize("name", CAPABILITIES)
+def test_no_question_of_the_test_is_ever_trained_on(name):
+    """By the rows themselves: not one that was drawn for training is one of the test."""
+    capability = CAPABILITIES[name]
+    asked = {tuple(row) for row in capability.test()[0].tolist()}
+    inputs, _ = capability.training_batch(np.random.default_rng(1), 20_000)
+    assert asked.isdisjoint({tuple(row) for row in inputs.tolist()})
+    assert len(asked) == len(capability.test()[0]) == (200 if name != "addition" else 45)
+
+
+def test_of_two_numbers_to_add_neither_order_is_trained_on_if_one_is_held_out():
+    def pairs(inputs):
+        return {frozenset(row[1:3]) for row in inputs.tolist()}
+
+    capability = CAPABILITIES["addition"]
+    trained = pairs(capability.training_batch(np.random.default_rng(0), 20_000)[0])
+    tested = pairs(capability.test()[0])
+    assert trained.isdisjoint(tested)
+    assert len(trained | tested) == 17 * 18 // 2
+
+
+@pytest.mark.parametrize("name", ["copy", "reverse", "induction", "brackets"])
+def test_about_a_fifth_of_all_questions_is_held_out(name):
+    capability = CAPABILITIES[name]
+    questions = capability.questions(np.random.default_rng(0), 20_000)
+    assert capability.is_held_out(questions).mean() == pytest.approx(0.2, abs=0.02)
+
+
+def test_a_question_of_induction_is_the_same_whatever_fills_it_up():
+    rows = CAPABILITIES["induction"].test()[0]
+    periods = [len(set(row[row != a.PAD][1:].tolist())) for row in rows]
+    assert set(periods) == {4, 5, 6, 7, 8}
+
+
+@pytest.mark.parametrize("opens, closes, depth", [(3, 2, 0), (2, 3, 1), (4, 4, 0), (0, 2, 3), (1, 3, 1)])
+def test_the_orders_of_brackets_are_as_many_as_there_are(opens, closes, depth):
+    words = set(itertools.permutations([1] * opens + [-1] * closes))
+    possible = [word for word in words if min(itertools.accumulate(word, initial=depth)) >= 0]
+    assert capabilities.orders(opens, closes, depth) == len(possible)
+
+
+def test_every_order_of_brackets_is_equally_likely():
+    words = capabilities.brackets(np.random.default_rng(0), 27_500) >= a.CLOSING[0]
+    counts = np.unique(words, axis=0, return_counts=True)[1]
+    assert len(counts) == 275
+    chi_squared = ((counts - 100) ** 2 / 100).sum()  # 274 degrees of freedom: 274 ± 23
+    assert 180 < chi_squared < 370
+
+
+# The scores.
+
+
+class Rigged:
+    """A model that gives a probability of p to each right token, and is wrong outright where told."""
+
+    def __init__(self, capability, p, wrong=()):
+        self.answers = {}
+        for k, (inputs, targets) in enumerate([capability.test(), capabilities.seen_by(capability)]):
+            for i, (x, t) in enumerate(zip(inputs, targets, strict=True)):
+                self.answers[x.tobytes()] = np.maximum(t, 0), k == 0 and i in wrong
+        self.p = p
+
+    def predict(self, ids):
+        rest = np.log((1 - self.p) / (a.VOCAB_SIZE - 1))
+        logits = np.full((*ids.shape, a.VOCAB_SIZE), rest)
+        for row, x in zip(logits, ids, strict=True):
+            answer, is_wrong = self.answers[x.tobytes()]
+            row[np.arange(len(answer)), answer] = np.log(self.p)
+            if is_wrong:
+                row[:, 50] = 10.0
+        return logits
+
+
+def test_the_sharp_score_counts_whole_answers_and_the_smooth_one_each_token():
+    capability = CAPABILITIES["reverse"]
+    scores = capability.scores(Rigged(capability, 0.7))
+    assert scores == {"exact": 1.0, "loglik": pytest.approx(np.log(0.7)), "seen": 1.0}
+    scores = capability.scores(Rigged(capability, 0.7, wrong={3, 5}))
+    assert scores["exact"] == 198 / 200 and scores["seen"] == 1.0
+    log_p_of_wrong = np.log(0.7) - np.log(1 - 0.3 / 63 + np.exp(10))  # of the six right tokens in such a row
+    assert scores["loglik"] == pytest.approx(0.99 * np.log(0.7) + 0.01 * log_p_of_wrong)
+
+
+def test_exact_is_what_greedy_writing_gets_right():
+    """Half of the answers are what a random model itself writes greedily, each token after its own; half are not."""
+    model = Transformer(Config(a.VOCAB_SIZE, a.CONTEXT, d_model=16, n_layers=1), seed=0)
+    for parameter in model.parameters():
+        parameter.data = 10 * parameter.data
+    questions = capabilities.letters(np.random.default_rng(0), 20)
+    tokens, is_answer = capabilities.copy_rows(questions)
+    written = np.stack([generate(model, row[:8], 6, temperature=0)[-6:] for row in tokens])
+    tokens[::2, 8:] = written[::2]
+    inputs, targets = capabilities.as_exercise(tokens, is_answer)
+    right = (written == tokens[:, 8:]).all(axis=1)
+    assert right[::2].all() and not right.all()
+    assert capabilities.exact_match(model.predict(inputs), targets) == right.mean()
+
+
+# The family.
+
+
+@pytest.mark.parametrize("width, layers", [(2, 1), (10, 3), (16, 2), (60, 5)])
+def test_the_number_of_parameters_is_that_of_the_model(width, layers):
+    config = family.of_width(width, layers)
+    assert family.count(width, layers) == Transformer(config).n_parameters()
+    assert config.n_layers == layers and config.n_heads == (2 if width < 16 else 4)
+
+
+@given(parameters=st.integers(400, 5_000_000), layers=st.integers(1, 3))
+def test_an_integer_makes_the_nearest_width(parameters, layers):
+    found = family.of_size(parameters, layers)
+    widths = [*range(2, 16, 2), *range(16, 1000, 4)]
+    best = min(widths, key=lambda width: abs(np.log(family.count(width, layers) / parameters)))
+    assert found.d_model == best and found.n_layers == layers
+
+
+def test_a_size_is_an_integer_a_dictionary_or_a_config():
+    config = Config(64, 18, d_model=32, n_layers=3)
+    assert family.configuration(config) is config
+    assert family.configuration({"d_model": 32, "n_layers": 3}) == config
+    assert family.configuration(np.int64(10_000)) == family.of_size(10_000)
+    with pytest.raises(TypeError, match="a size is an integer, a dictionary or a Config, not '1000'"):
+        family.configuration("1000")
+    with pytest.raises(TypeError, match="not True"):
+        family.configuration(True)
+    with pytest.raises(ValueError, match="2 layers have at least 316 parameters, not 10"):
+        family.configuration(10)
+    with pytest.raises(ValueError, match="vocab_size must be at least 64, not 9"):
+        family.configuration(Config(9, 18))
+    with pytest.raises(ValueError, match="context must be at least 18, not 4"):
+        family.configuration({"context": 4})
+
+
+# A run.
+
+TINY = family.of_width(4, 1)
+ALL = tuple(CAPABILITIES.values())
+
+
+def numbers(run):
+    """Return what of a run another machine must not change."""
+    return {key: value for key, value in run.items() if key not in ("seconds", "environment")}
+
+
+def test_the_same_plan_gives_the_same_numbers_and_another_seed_others():
+    one, again, other = (train_one(Plan(TINY, seed, 8, ALL)) for seed in (0, 0, 1))
+    assert numbers(one) == numbers(again) and one["key"] == again["key"]
+    assert one["lengths"][-1]["loss"] != other["lengths"][-1]["loss"]
+    assert json.loads(json.dumps(one)) == one
+
+
+def test_a_branch_of_a_long_run_is_the_end_of_a_short_one():
+    long, short = (train_one(Plan(TINY, 0, steps, ALL)) for steps in (16, 8))
+    assert [length["steps"] for length in long["lengths"]] == [2, 4, 8, 16]
+    assert [length["steps"] for length in short["lengths"]] == [1, 2, 4, 8]
+    assert long["lengths"][:3] == short["lengths"][1:]
+
+
+def test_the_learning_rate_stays_and_then_falls_to_nothing_in_each_branch(monkeypatch):
+    rates = []
+
+    def look(model, optimizer, batches, clip):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+
+    monkeypatch.setattr(one_run, "training_step", look)
+    plan = Plan(family.of_width(20, 1), 0, 80, ALL)
+    train_one(plan)
+    assert all(len(set(groups)) == 1 for groups in rates)
+    rates = np.array(rates)[:, 0] / 0.0125
+    warmup = [1 / 4, 2 / 4, 3 / 4]
+    branches = [np.arange(n, 0, -1) / n for n in (2, 4, 8, 16)]
+    trunk = [*warmup, *np.ones(61)]
+    places = [0, 8, 16, 32, 64]
+    expected = [[*trunk[i:j], *branch] for i, j, branch in zip(places, places[1:], branches, strict=False)]
+    np.testing.assert_allclose(rates, np.concatenate(expected))
+
+
+def test_a_new_model_has_outputs_of_a_size_that_does_not_depend_on_the_width():
+    for width in (16, 128):
+        model = one_run.Trainee(Plan(family.of_width(width, 2), 0, 8, ALL)).model
+        assert model.embedding.weight.data.std() == pytest.approx(width**-0.5, rel=0.1)
+        assert model.blocks[1].attention.w_q.weight.data.std() == pytest.approx(width**-0.5, rel=0.1)
+        down = model.blocks[0].feed_forward.down.weight.data  # GPT-2 makes what adds to the stream smaller by 1/√(2L)
+        assert down.std() == pytest.approx((4 * width) ** -0.5 / 2, rel=0.1)
+        assert all(parameter.data.dtype == np.float32 for parameter in model.parameters())
+        logits = model.predict(CAPABILITIES["copy"].test()[0])
+        assert logits.std() == pytest.approx(1, rel=0.2)
+
+
+def test_a_batch_is_text_and_as_many_exercises_of_each_capability():
+    inputs, targets = one_run.batch(np.random.default_rng(0), ALL)
+    assert inputs.shape == targets.shape == (64, a.CONTEXT)
+    letters = {a.SPACE, *a.LETTERS}
+    assert all(set(row) <= letters for row in inputs[:14].tolist())
+    assert [sum(inputs[:, 0] == task) for task, _ in RULES.values()] == [10] * 5
+
+
+def test_the_key_depends_on_all_that_determines_the_numbers(monkeypatch):
+    base = Plan(TINY, 0, 8, ALL)
+    other_rows = dataclasses.replace(CAPABILITIES["copy"], rows=capabilities.reverse_rows)
+    plans = [
+        base,
+        dataclasses.replace(base, seed=1),
+        dataclasses.replace(base, steps=9),
+        dataclasses.replace(base, config=dataclasses.replace(TINY, norm="rms_norm")),
+        dataclasses.replace(base, capabilities=ALL[:4]),
+        dataclasses.replace(base, capabilities=ALL[::-1]),  # random numbers are drawn for one after the other
+        dataclasses.replace(base, capabilities=(other_rows, *ALL[1:])),
+    ]
+    keys = [plan.key() for plan in plans]
+    monkeypatch.setitem(one_run.RECIPE, "clip", 2.0)
+    keys.append(base.key())
+    assert len(set(keys)) == len(plans) + 1
+    monkeypatch.undo()
+    assert base.key() == keys[0]
+
+
+def test_the_text_is_letters_and_its_test_part_is_not_read():
+    train, test = reading.text_ids()
+    assert set(np.unique(train)) <= {a.SPACE, *a.LETTERS} and len(test) == pytest.approx(len(train) / 9, abs=2)
+    assert len(reading.text_fingerprint()) == 16
+
+
+# Jumps.
+
+SIZES = np.array([1_000, 3_000, 10_000, 30_000, 100_000, 1_000_000])
+
+
+def jumps_of(exact, loglik, noise=0.0, runs=3, chance=0.0):
+    """Return the jumps of scores with the same noise on each size's runs."""
+    rng = np.random.default_rng(0)
+    shift = noise * np.linspace(-1, 1, runs) if runs > 1 else np.zeros(1)
+    groups = [np.array([[e + d, value + d] for d in shift]) for e, value in zip(exact, loglik, strict=True)]
+    means, resamples = bootstrap.resampled_means(groups, rng)
+    exact, loglik = ((means[:, i], resamples[:, :, i]) for i in (0, 1))
+    return jumps.find_jumps(SIZES, exact, loglik, [runs] * len(SIZES), chance)
+
+
+def test_a_leap_that_the_tokens_make_too_is_a_jump_of_both():
+    exact = [0, 0, 0, 0.02, 0.9, 1.0]
+    (jump,) = jumps_of(exact, np.log([0.05, 0.05, 0.06, 0.1, 0.9, 1.0]))
+    assert (jump.parameters, jump.flagged) == (100_000, (100_000, 1_000_000)) or jump.flagged == (100_000,)
+    assert (jump.before, jump.after) == (0, pytest.approx(0.9)) and jump.excess[0] > 0
+    assert jump.smooth_jumps
+
+
+def test_a_leap_of_the_power_of_a_smooth_rise_is_the_metrics_alone():
+    p = np.array([0.5, 0.55, 0.6, 0.75, 0.9, 0.97])
+    found = jumps_of(p**6, np.log(p))
+    assert found and not any(jump.smooth_jumps for jump in found)
+
+
+def test_noise_is_no_jump():
+    assert jumps_of([0, 0, 0.0, 0.01, 0.03, 0.09], np.log([0.1] * 6)) == ()
+    exact = [0.2, 0.2, 0.2, 0.2, 0.45, 0.45]
+    assert jumps_of(exact, np.log([0.5] * 6), noise=0.01)
+    assert jumps_of(exact, np.log([0.5] * 6), noise=0.2) == ()
+
+
+def test_what_guessing_gets_right_is_no_jump():
+    exact = [0, 0, 0, 0, 0.3, 0.3]
+    assert jumps_of(exact, np.log([0.1] * 6))
+    assert jumps_of(exact, np.log([0.1] * 6), chance=1 / 12) == ()
+
+
+def test_one_run_shows_no_jump():
+    assert jumps_of([0, 0, 0, 0, 1, 1], np.log([0.1] * 6), runs=1) == ()
+
+
+def test_a_rise_of_less_than_double_in_a_decade_is_no_jump():
+    assert jumps_of([0.2, 0.25, 0.38, 0.48, 0.7, 1.0], np.log([0.5] * 6)) == ()
+
+
+@given(seed=seeds)
+def test_the_rule_is_the_one_that_is_written_down(seed):
+    """By a loop: interpolate every resample in log N, and look at each size by itself."""
+    rng = np.random.default_rng(seed)
+    values = np.sort(rng.uniform(0, 1, (3, 6)), axis=1).T  # sizes, runs
+    means, resamples = bootstrap.resampled_means(list(values), rng)
+    found = jumps.find_jumps(SIZES, (means, resamples), (np.log(means), np.log(resamples)), [3] * 6)
+    expected = []
+    for i, N in enumerate(SIZES):
+        if SIZES[0] > N / 10:
+            continue
+        excess = []
+        for sample in [means, *resamples]:
+            j = max(k for k in range(6) if SIZES[k] <= N / 10)
+            weight = np.log(N / 10 / SIZES[j]) / np.log(SIZES[j + 1] / SIZES[j])
+            tenth = (1 - weight) * sample[j] + weight * sample[j + 1]
+            excess.append(sample[i] - 2 * max(tenth, 0.05))
+        if excess[0] > 0 and np.quantile(excess[1:], 0.025) > 0:
+            expected.append(N)
+    assert [N for jump in found for N in jump.flagged] == expected
+
+
+@given(seed=seeds)
+def test_an_interval_is_the_middle_of_the_resamples(seed):
+    rng = np.random.default_rng(seed)
+    groups = [rng.normal(size=(n, 2)) for n in (3, 1, 4)]
+    means, resamples = bootstrap.resampled_means(groups, rng)
+    assert means.shape == (3, 2) and resamples.shape == (bootstrap.RESAMPLES, 3, 2)
+    np.testing.assert_allclose(means, [group.mean(axis=0) for group in groups])
+    assert (resamples[:, 1] == groups[1][0]).all()
+    for s, group in enumerate(groups):
+        assert (resamples[:, s] >= group.min(axis=0) - 1e-12).all()
+        assert (resamples[:, s] <= group.max(axis=0) + 1e-12).all()
+        # As many as there are, each as likely as another: the variance is that of a mean of n draws from n values.
+        error = group.std(axis=0) / np.sqrt(len(group))
+        assert (abs(resamples[:, s].mean(axis=0) - means[s]) <= 6 * error / np.sqrt(bootstrap.RESAMPLES) + 1e-12).all()
+        np.testing.assert_allclose(resamples[:, s].std(axis=0), error, rtol=0.2, atol=1e-12)
+    ends = bootstrap.interval(resamples)
+    inside = (ends[..., 0] <= resamples) & (resamples <= ends[..., 1])
+    assert (inside.mean(axis=0) >= 0.95).all()
+
+
+# The report.
+
+
+def made_up_run(config, seed, p):
+    """Return a run whose models answer each token with probability p."""
+    n = family.n_parameters(config)
+    rng = np.random.default_rng((n, seed))
+    lengths = []
+    for steps in (1, 2, 4, 8):
+        D = steps * 252
+        loss = 1.5 + 20 / n**0.4 + 30 / D**0.5 + 0.002 * rng.normal()
+        scores = {name: {"exact": p**6, "loglik": float(np.log(p)), "seen": p**5} for name in CAPABILITIES}
+        lengths.append({"steps": steps, "characters": D, "loss": loss, "scores": scores})
+    plan = Plan(config, seed, 8, ALL)
+    return {
+        "key": plan.key(), "name": plan.name, "plan": plan.description(), "parameters": n, "lengths": lengths,
+        "seconds": 1.0, "environment": {"processor": "made up"},
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def found():
+    """The report of a made-up sweep in which tokens are right ever more often."""
+    sizes = [family.of_size(n) for n in (1_000, 4_000, 16_000, 64_000, 256_000)]
+    shapes = [family.of_size(16_000, layers) for layers in (4, 1)]
+    by_size = [[made_up_run(c, s, p) for s in (0, 1)] for c, p in zip(sizes, (0.5, 0.6, 0.7, 0.8, 0.9), strict=True)]
+    by_shape = [[made_up_run(c, s, 0.7) for s in (0, 1)] for c in shapes]
+    return make_report(by_size, by_shape, ALL, {"2x4, seed 7": "it diverged"})
+
+
+def test_a_report_says_whose_jump_it_is_what_failed_and_what_it_does_not_show(found):
+    text = str(found)
+    assert "the jump may be the metric's alone" in text
+    assert "What this does not show" in text
+    assert "1 run failed\n  2x4, seed 7: it diverged" in text
+    assert "had it been no better than the size before" in text
+    assert [shape.n_layers for shape in found.shapes] == [1, 4]
+    assert max(len(line) for line in text.splitlines()) < 150
+
+
+def test_a_report_is_data_too(found, tmp_path):
+    found.save(tmp_path)
+    data = json.loads((tmp_path / report.REPORT_FILE).read_text())
+    assert data == found.to_dict()
+    assert data["parameters"] == list(found.parameters) and "runs" not in data
+    assert [curve["capability"] for curve in data["curves"]] == list(CAPABILITIES)
+    assert data["law"]["law"]["alpha"] == found.law.law.alpha
+    assert data["environments"] == [{"processor": "made up"}]
+
+
+def test_a_report_has_its_pictures(found, tmp_path):
+    pytest.importorskip("matplotlib")
+    paths = draw_emergence(found, tmp_path)
+    assert {path.name for path in paths} == {
+        "capabilities.png", "scaling-law.png", "compute-optimal.png", "shapes.png",
+    }  # fmt: skip
+    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in paths)
+    without = dataclasses.replace(found, law=None, no_law="too few", shapes=())
+    assert [path.name for path in draw_emergence(without, tmp_path)] == ["capabilities.png"]
+    assert "Scaling law: none; too few" in str(without)
+
+
+# What is refused, before anything is trained.
+
+
+def far(rng, n):
+    """Draw rows of which none is like another, too long for the context."""
+    return rng.integers(0, 9, (n, 20))
+
+
+def far_rows(questions):
+    """Rows of 20 tokens."""
+    return questions, np.ones(questions.shape, bool)
+
+
+@pytest.mark.parametrize(
+    "error, words, arguments",
+    [
+        (ValueError, "at least one size is needed", {"model_sizes": []}),
+        (TypeError, "a size is an integer, a dictionary or a Config, not 'small'", {"model_sizes": ["small"]}),
+        (ValueError, "unknown test 'chess'; known are copy, reverse", {"capability_tests": ["chess"]}),
+        (TypeError, r"must be a list, such as \['copy'\]", {"capability_tests": "copy"}),
+        (TypeError, "a test is a name or a Capability, not 3", {"capability_tests": [3]}),
+        (ValueError, "each once", {"capability_tests": ["copy", "copy"]}),
+        (ValueError, "at least one test is needed", {"capability_tests": []}),
+        (ValueError, "steps must be at least 8, not 7", {"steps": 7}),
+        (TypeError, "steps must be an integer, not 8.0", {"steps": 8.0}),
+        (ValueError, "seeds: at least one is needed", {"seeds": []}),
+        (ValueError, "none negative", {"seeds": [-1]}),
+        (TypeError, "seeds must be integers", {"seeds": [0.5]}),
+        (ValueError, "differ by more than a factor of 1.15", {"shapes": [1_000, 2_000]}),
+        (
+            ValueError,
+            "capability far: a row may have 19 tokens, and this has 20",
+            {"capability_tests": [Capability("far", "too long", far, far_rows)]},
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_trained(error, words, arguments, monkeypatch):
+    monkeypatch.setattr(one_run, "train_one", lambda plan: pytest.fail("trained"))
+    with pytest.raises(error, match=words):
+        analyze_emergent_capabilities(**({"model_sizes": [1_000]} | arguments))
+
+
+def test_rows_are_spelled_for_people():
+    assert a.spell(CAPABILITIES["addition"].test()[0][0]) == "ADD 1 0 ="
+    assert a.spell([a.BRACKETS, *a.OPENING, a.ANSWER, *a.CLOSING, a.PAD]) == "BRACKETS ( [ { = ) ] }"
+    assert len({a.spell([i]) for i in range(a.VOCAB_SIZE)}) == a.VOCAB_SIZE

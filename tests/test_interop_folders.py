@@ -1,0 +1,443 @@
+"""Folders of the Hugging Face layout: what is saved comes back, whatever its dtype there, or is refused by name."""
+
+import json
+import os
+import pickle
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("safetensors")
+
+from gguf_models import random_model
+from safetensors_files import (
+    CONFIGS,
+    byte_lm,
+    edit_config,
+    edit_tensors,
+    header_and_data,
+    save_random,
+    shard,
+    tensors_of,
+    write_raw,
+    write_tensors,
+)
+
+from minitransformer import ByteTokenizer, LanguageModel
+from minitransformer.archive import ArchiveError
+from minitransformer.interop import load_pretrained, save_pretrained
+from minitransformer.text import NoTokenizer
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+def assert_same(model, other, rtol=0.0):
+    """Assert that every Parameter of two models has the same values and layout in memory."""
+    theirs = dict(other.named_parameters())
+    for name, parameter in model.named_parameters():
+        np.testing.assert_allclose(theirs.pop(name).data, parameter.data, rtol=rtol, atol=0, err_msg=name)
+        assert parameter.data.flags.c_contiguous and parameter.data.flags.writeable
+    assert not theirs
+
+
+def refused(folder, words, file=""):
+    """Assert that loading a folder raises one line that begins with the name of the folder or of a file in it."""
+    with pytest.raises(ArchiveError, match=words) as caught:
+        load_pretrained(folder)
+    assert str(caught.value).startswith(f"{folder / file}: ") and "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def llama(tmp_path):
+    """A folder with a small Llama."""
+    save_random("llama", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def gpt2(tmp_path):
+    """A folder with a small GPT-2."""
+    save_random("gpt2", tmp_path)
+    return tmp_path
+
+
+# What is saved comes back.
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.filterwarnings("ignore:written without the dropout")
+def test_a_model_comes_back_to_the_bit(tmp_path, name):
+    model = save_random(name, tmp_path)
+    loaded = load_pretrained(tmp_path, model.config.dtype).model
+    filled_in = {field: getattr(loaded.config, field) for field in ("d_ff", "d_head", "n_kv_heads")}
+    assert loaded.config == replace(model.config, **filled_in)
+    assert_same(model, loaded)
+    ids = np.arange(12)[None]
+    np.testing.assert_array_equal(loaded.predict(ids), model.predict(ids))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", WEIGHTS]
+
+
+def test_the_tokenizer_is_saved_beside_the_model_and_comes_back(tmp_path):
+    lm = byte_lm()
+    save_pretrained(lm, tmp_path / "new" / "folder")
+    loaded = load_pretrained(tmp_path / "new" / "folder")
+    assert loaded.generate("cat", 5, temperature=0) == lm.generate("cat", 5, temperature=0)
+    assert LanguageModel.load(tmp_path / "new" / "folder").perplexity("a cat") == loaded.perplexity("a cat")
+
+
+def test_a_gpt2_without_biases_is_saved_with_biases_of_zero(tmp_path):
+    model = random_model(replace(CONFIGS["gpt2"], bias=False))
+    save_pretrained(LanguageModel(model, NoTokenizer(29)), tmp_path)
+    loaded = load_pretrained(tmp_path).model
+    ids = np.arange(12)[None]
+    assert loaded.config.bias and not loaded.blocks[0].attention.w_q.bias.data.any()
+    np.testing.assert_allclose(loaded.predict(ids), model.predict(ids), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype, rtol", [("F64", 0), ("F32", 0), ("F16", 2**-10), ("BF16", 2**-7)])
+@pytest.mark.parametrize("name", ["gpt2", "llama grouped, biased, untied"])
+def test_every_floating_point_dtype_is_read(tmp_path, name, dtype, rtol):
+    model = save_random(name, tmp_path)
+    edit_tensors(tmp_path, lambda tensors: None, dtype)
+    loaded = load_pretrained(tmp_path).model
+    assert loaded.embedding.weight.data.dtype == np.float32
+    if dtype == "F16":  # below its normal numbers, an absolute step
+        for parameter in model.parameters():
+            parameter.data = parameter.data.astype(np.float16).astype(np.float32)
+    assert_same(model, loaded, rtol)
+
+
+def test_bfloat16_is_the_upper_half_of_float32(tmp_path):
+    model = save_random("llama", tmp_path)
+    edit_tensors(tmp_path, lambda tensors: None, "BF16")
+    for parameter in model.parameters():
+        parameter.data = (parameter.data.view(np.uint32) & 0xFFFF0000).view(np.float32)
+    assert_same(model, load_pretrained(tmp_path).model)
+
+
+@pytest.mark.parametrize("name, prefix", [("gpt2", "transformer."), ("llama", "model.")])
+def test_names_may_lack_their_prefix(tmp_path, name, prefix):
+    model = save_random(name, tmp_path)
+    assert all(tensor.startswith(prefix) for tensor in tensors_of(tmp_path / WEIGHTS))
+    edit_tensors(tmp_path, lambda t: [t.update({tensor.removeprefix(prefix): t.pop(tensor)}) for tensor in list(t)])
+    assert_same(model, load_pretrained(tmp_path).model)
+
+
+def test_masks_and_rotary_frequencies_are_ignored(tmp_path):
+    for name, buffers in {
+        "gpt2": ["transformer.h.0.attn.bias", "transformer.h.1.attn.masked_bias", "h.1.attn.bias"],
+        "llama": ["model.layers.1.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"],
+    }.items():
+        model = save_random(name, tmp_path)
+        edit_tensors(tmp_path, lambda t, buffers=buffers: t.update({buffer: np.ones((2, 2)) for buffer in buffers}))
+        assert_same(model, load_pretrained(tmp_path).model)
+
+
+def test_masks_may_be_of_any_dtype(gpt2):
+    header, data = header_and_data(gpt2 / WEIGHTS)
+    header["h.0.attn.bias"] = {"dtype": "BOOL", "shape": [4], "data_offsets": [len(data), len(data) + 4]}
+    write_raw(gpt2 / WEIGHTS, header, data + bytes(4))
+    load_pretrained(gpt2)
+
+
+def test_an_unembedding_that_repeats_the_tied_embedding_is_accepted_and_another_is_not(llama):
+    edit_tensors(llama, lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"]}))
+    load_pretrained(llama)
+    edit_tensors(llama, lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"] + 1}))
+    refused(llama, "ties lm_head.weight to embed_tokens.weight, and they differ")
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_shards_are_read_by_their_index(tmp_path, count):
+    model = save_random("llama grouped, biased, untied", tmp_path)
+    shard(tmp_path, count)
+    assert_same(model, load_pretrained(tmp_path).model)
+
+
+@pytest.mark.parametrize(
+    "fields, expected",
+    [
+        ({"rope_theta": 500.0, "rope_scaling": None}, (500.0, None)),
+        ({"rope_theta": ...}, (10000.0, None)),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, (10000.0, {"rope_type": "linear", "factor": 2.0})),
+        ({"rope_theta": ..., "rope_parameters": {"rope_type": "default", "rope_theta": 5.0}}, (5.0, None)),
+        (
+            {"rope_parameters": {"rope_type": "linear", "rope_theta": 5.0, "factor": 3.0}},
+            (5.0, {"rope_type": "linear", "factor": 3.0}),
+        ),
+    ],
+)
+def test_rotary_fields_of_old_style_and_new_are_understood(llama, fields, expected):
+    edit_config(llama, **fields)
+    config = load_pretrained(llama).model.config
+    assert (config.rope_base, config.rope_scaling) == expected
+
+
+def test_missing_fields_mean_what_they_mean_to_transformers(llama):
+    edit_config(llama, **dict.fromkeys(["num_key_value_heads", "rms_norm_eps", "hidden_act", "attention_bias"], ...))
+    edit_config(llama, **dict.fromkeys(["rope_scaling", "rope_theta", "mlp_bias", "torch_dtype"], ...))
+    config = load_pretrained(llama).model.config
+    assert (config.kv_heads, config.eps, config.rope_base, config.bias) == (4, 1e-6, 10000.0, False)
+
+
+def test_dropout_that_a_config_cannot_express_is_left_out_and_said(gpt2):
+    edit_config(gpt2, attn_pdrop=0.2)
+    with pytest.warns(UserWarning, match="read without dropout.*attn_pdrop 0.2"):
+        assert load_pretrained(gpt2).model.config.dropout == 0
+
+
+# What is not supported is refused by name.
+
+
+@pytest.mark.parametrize(
+    "name, fields, words",
+    [
+        ("llama", {"model_type": "mistral"}, "the architecture 'mistral' is not supported; known are gpt2, llama"),
+        ("llama", {"model_type": ["llama"]}, "the architecture .* is not supported"),
+        ("llama", {"hidden_act": "gelu"}, "hidden_act 'gelu' is not supported; known are silu, swish"),
+        ("gpt2", {"activation_function": "tanh"}, "activation_function 'tanh' is not supported"),
+        ("gpt2", {"scale_attn_weights": False}, "scale_attn_weights False is not supported, only True"),
+        ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx True is not supported"),
+        ("gpt2", {"add_cross_attention": True}, "add_cross_attention True is not supported"),
+        ("llama", {"attention_bias": True}, "attention_bias True with mlp_bias False is not supported"),
+        (
+            "llama",
+            {"rope_scaling": {"type": "yarn", "factor": 2}},
+            "rope_type 'yarn' is not supported; known are linear",
+        ),
+        ("llama", {"rope_parameters": {"rope_type": "dynamic"}}, "rope_type 'dynamic' is not supported"),
+        ("llama", {"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor 0.5 is not supported"),
+        ("llama", {"rope_scaling": {"type": "linear"}}, "rope_scaling of type 'linear' lacks 'factor'"),
+        ("llama", {"rope_scaling": 7}, "rope_parameters 7 is not an object"),
+        ("llama", {"quantization_config": {"quant_method": "gptq"}}, "quantization_config: quantised weights"),
+        ("llama", {"hidden_size": ...}, "lacks 'hidden_size'"),
+        ("llama", {"hidden_size": "12"}, "d_model must be an integer, not '12'"),
+        ("llama", {"num_hidden_layers": -1}, "n_layers must be at least 1, not -1"),
+        ("gpt2", {"n_head": 5}, "n_heads 5 does not divide d_model 12"),
+        ("gpt2", {"layer_norm_epsilon": None}, "eps must be a number"),
+        ("gpt2", {"tie_word_embeddings": "yes"}, "tie_embeddings must be True or False"),
+    ],
+)
+def test_a_configuration_that_is_not_supported_is_refused_by_the_name_of_the_field(tmp_path, name, fields, words):
+    save_random(name, tmp_path)
+    edit_config(tmp_path, **fields)
+    refused(tmp_path, words, "config.json")
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda t: t.pop("model.norm.weight"), "the tensor norm.weight is missing"),
+        (lambda t: t.update(extra=np.ones(2)), "the configuration has no place for the tensor extra"),
+        (
+            lambda t: t.update({"model.layers.0.self_attn.q_proj.bias": np.ones(16)}),
+            "no place for the tensor layers.0.self_attn.q_proj.bias",
+        ),
+        (
+            lambda t: t.update({"model.layers.1.mlp.up_proj.weight": np.ones((12, 10))}),
+            r"the tensor layers.1.mlp.up_proj.weight is \(12, 10\), the configuration says \(10, 12\)",
+        ),
+        (lambda t: t.update({"model.layers.2.mlp.up_proj.weight": np.ones(1)}), "no place for the tensor layers.2"),
+    ],
+)
+def test_a_tensor_that_is_missing_unexpected_or_of_another_shape_is_named(llama, change, words):
+    edit_tensors(llama, change)
+    refused(llama, words)
+
+
+def test_a_tensor_with_and_without_prefix_is_ambiguous(llama):
+    edit_tensors(llama, lambda t: t.update({"norm.weight": np.ones(12)}))
+    refused(llama, "is there twice, or in two files", WEIGHTS)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e300])
+def test_weights_that_are_no_finite_numbers_are_refused(llama, number):
+    edit_tensors(llama, lambda t: t["model.norm.weight"].__setitem__(3, number), "F64")
+    refused(llama, "the tensor norm.weight holds what is no finite float32 number")
+
+
+def test_integers_for_weights_are_refused(llama):
+    edit_tensors(llama, lambda t: None, "I32")
+    refused(llama, "the tensor .* is I32; supported are F64, F32, F16, BF16", WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    "field, value", [("num_hidden_layers", 10**9), ("vocab_size", 10**15), ("hidden_size", 4 * 10**12)]
+)
+def test_a_configuration_that_claims_to_be_huge_allocates_nothing(llama, field, value):
+    edit_config(llama, **{field: value})
+    refused(llama, "is missing|the configuration says")
+
+
+# Files that are damaged or something else.
+
+
+def test_a_missing_folder_configuration_or_weights_is_an_error_of_the_system(tmp_path, llama):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_pretrained(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"the folder holds no config\.json"):
+        load_pretrained(tmp_path / "empty")
+    (llama / WEIGHTS).unlink()
+    with pytest.raises(FileNotFoundError, match=r"neither model\.safetensors nor model\.safetensors\.index\.json"):
+        load_pretrained(llama)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"a": ' * 100_000, b"null"])
+def test_a_configuration_that_is_no_json_object_is_refused(llama, content):
+    (llama / "config.json").write_bytes(content)
+    refused(llama, "not JSON, or truncated|holds a JSON", "config.json")
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda header: header["model.norm.weight"].update(data_offsets=[0, 10**12]),
+        lambda header: header["model.norm.weight"].update(data_offsets=[-4, 44]),
+        lambda header: header["model.norm.weight"].update(shape=[13]),
+        lambda header: header["model.norm.weight"].update(shape=[2**62, 4]),
+        lambda header: header["model.norm.weight"].update(dtype="F64"),
+        lambda header: header["model.norm.weight"].update(dtype="float32"),
+        lambda header: header.pop("model.norm.weight"),
+        lambda header: header.update(another=header["model.norm.weight"]),
+    ],
+)
+def test_a_header_that_lies_is_refused(llama, lie):
+    header, data = header_and_data(llama / WEIGHTS)
+    lie(header)
+    write_raw(llama / WEIGHTS, header, data)
+    refused(llama, "not a safetensors file, or a damaged one", WEIGHTS)
+
+
+@pytest.mark.parametrize("size", [0, 4, 8, 100, -100, -1])
+def test_a_truncated_file_is_refused(llama, size):
+    content = (llama / WEIGHTS).read_bytes()
+    (llama / WEIGHTS).write_bytes(content[:size])
+    refused(llama, "not a safetensors file, or a damaged one", WEIGHTS)
+
+
+class Booby:
+    """Unpickled, it makes the folder `path`."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "pytorch_model.bin", "model.gguf"])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_pickle_or_zip_file_given_by_mistake_is_refused_and_not_run(llama, tmp_path, name, zipped):
+    content = pickle.dumps(Booby(tmp_path / "sprung"))
+    (llama / WEIGHTS).unlink()
+    if zipped:
+        with zipfile.ZipFile(llama / name, "w") as archive:
+            archive.writestr("archive/data.pkl", content)
+    else:
+        (llama / name).write_bytes(content)
+    with pytest.raises(ArchiveError) as caught:
+        load_pretrained(llama / name if name.endswith("gguf") else llama)
+    assert "\n" not in str(caught.value) and name in str(caught.value)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../secret.safetensors", "/etc/passwd", "a/b.safetensors", "a\\b.safetensors", "C:x.safetensors", "x.bin", "", 7],
+)
+def test_shards_lie_in_the_folder_whatever_the_index_says(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    save_random("llama", tmp_path / "folder")
+    write_tensors(tmp_path / "secret.safetensors", tensors_of(tmp_path / "folder" / WEIGHTS))
+    shard(tmp_path / "folder", 1, weight_map={"model.norm.weight": name})
+    refused(tmp_path / "folder", "is not the name of a safetensors file in the folder", INDEX)
+
+
+def test_an_index_that_does_not_fit_its_shards_is_refused(llama):
+    weight_map = shard(llama, 2)
+    first, second = sorted(set(weight_map.values()))
+    moved = weight_map | {"model.norm.weight": first if weight_map["model.norm.weight"] == second else second}
+    (llama / INDEX).write_text(json.dumps({"weight_map": moved}))
+    refused(llama, "model.norm.weight should be in model-0000. of 00002|model.norm.weight should be in", INDEX)
+    for content in ({}, {"weight_map": []}, {"weight_map": {}}):
+        (llama / INDEX).write_text(json.dumps(content))
+        refused(llama, "its weight_map is missing or no object", INDEX)
+    (llama / INDEX).write_text(json.dumps({"weight_map": weight_map}))
+    (llama / first).unlink()
+    with pytest.raises(FileNotFoundError, match=first):
+        load_pretrained(llama)
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path):
+    lm = byte_lm()
+    save_pretrained(lm, tmp_path)
+    lm.model = random_model(replace(lm.model.config, vocab_size=100))
+    lm.tokenizer = NoTokenizer(100)
+    save_pretrained(lm, tmp_path)
+    refused(tmp_path, "the tokenizer has 256 tokens and the model only 100")
+
+
+# What cannot be saved.
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ({"positions": "sinusoidal"}, "positions 'sinusoidal' cannot be written"),
+        ({"norm": "rms_norm"}, "norm 'rms_norm' cannot be written: with learned positions the model is a GPT-2"),
+        ({"feed_forward": "swiglu"}, "feed_forward 'swiglu' cannot be written: with learned positions"),
+        ({"n_kv_heads": 1}, "n_kv_heads 1 cannot be written: GPT-2 has as many as its 2 heads"),
+        ({"d_head": 6}, "d_head 6 cannot be written: GPT-2's heads share d_model 8"),
+        ({"positions": "rotary"}, "norm 'layer_norm' cannot be written: with rotary positions the model is a Llama"),
+        ({"positions": "rotary", "norm": "rms_norm"}, "feed_forward 'gelu' cannot be written: with rotary positions"),
+    ],
+)
+def test_what_transformers_cannot_express_is_refused_by_name_and_nothing_is_written(tmp_path, fields, words):
+    lm = byte_lm(**fields)
+    with pytest.raises(ValueError, match=words):
+        save_pretrained(lm, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_heads_that_do_not_divide_the_width_are_no_llama(tmp_path):
+    model = random_model(replace(CONFIGS["llama"], n_heads=5, d_head=4))
+    with pytest.raises(ValueError, match="n_heads 5 cannot be written: in a Llama it divides d_model 12"):
+        save_pretrained(LanguageModel(model, NoTokenizer(29)), tmp_path)
+
+
+def test_the_dropout_of_a_llama_is_left_out_and_said(tmp_path):
+    model = random_model(replace(CONFIGS["llama"], dropout=0.1))
+    with pytest.warns(UserWarning, match=r"written without the dropout of 0\.1"):
+        save_pretrained(LanguageModel(model, NoTokenizer(29)), tmp_path)
+    assert load_pretrained(tmp_path).model.config.dropout == 0
+
+
+def test_saving_replaces_what_was_there_or_where_it_fails_leaves_it(tmp_path, monkeypatch):
+    save_random("llama", tmp_path, seed=0)
+    second = save_random("llama", tmp_path, seed=1)
+    assert_same(second, load_pretrained(tmp_path).model)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("minitransformer.interop.saving.save_tokenizer", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_random("llama", tmp_path, seed=2)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_tokenizer_of_a_model_without_one_stays_that_through_our_own_files(tmp_path, llama):
+    lm = load_pretrained(llama)
+    lm.save(tmp_path / "model.npz")
+    loaded = LanguageModel.load(tmp_path / "model.npz")
+    assert_same(lm.model, loaded.model)
+    assert isinstance(loaded.tokenizer, NoTokenizer) and loaded.tokenizer.vocab_size == 29
+    for use in (lambda: loaded.logits("text"), lambda: loaded.tokenizer.decode([1])):
+        with pytest.raises(ValueError, match="came without a tokenizer, so it reads and writes ids alone"):
+            use()
+    assert LanguageModel(random_model(replace(CONFIGS["gpt2"], vocab_size=256)), ByteTokenizer()).logits("a").shape

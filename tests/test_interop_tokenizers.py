@@ -1,0 +1,555 @@
+"""Tokenizers of real models: read from the files of others, written for others, and held against the libraries' own."""
+
+import copy
+import json
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_bpe import HARD_TEXTS, splitter_of_tokenizers, tricky_text, write_gpt2_files
+from transformers_models import import_transformers
+
+from minitransformer import BPETokenizer, ByteTokenizer, CharTokenizer
+from minitransformer.archive import ArchiveError
+from minitransformer.interop.tokenizer_json import from_tokenizer_json, to_tokenizer_json
+from minitransformer.interop.tokenizers import save_tokenizer, tokenizer_from_folder, tokenizer_from_gguf
+from minitransformer.text import NoTokenizer, default_corpus
+
+TEXT = default_corpus()[:30_000] + "\n".join(text[:200] for text in HARD_TEXTS) * 3
+CHAT_TEXT = "<|start|>user\nHi there, don't  go<|end|>\n<|start|>日本"
+TEMPLATE = "{% for m in messages %}{{ '<|start|>' + m['role'] + m['content'] + '<|end|>' }}{% endfor %}"
+SPLITTINGS = ("gpt2", "smollm2", "llama3")
+
+
+@pytest.fixture(scope="module", params=SPLITTINGS)
+def tokenizer(request):
+    """A tokenizer with all that one may have: special tokens, a first, two that end, a template, ignored merges."""
+    trained = BPETokenizer.train(TEXT, 800, splitting=request.param)
+    texts = ["<|start|>", "<|end|>", "<|stop|>", "日本"]
+    special = {text: trained.vocab_size + i for i, text in enumerate(texts)}
+    return BPETokenizer(
+        [*trained.tokens, *(text.encode() for text in texts)],
+        trained.merges,
+        splitting=request.param,
+        special_tokens=special,
+        ignore_merges=request.param == "llama3",
+        bos_id=special["<|start|>"] if request.param == "llama3" else None,
+        end_ids=(special["<|end|>"], special["<|stop|>"]),
+        chat_template=TEMPLATE,
+        token_names={"bos_token": "<|start|>", "eos_token": "<|end|>", "pad_token": "<|stop|>"},
+    )
+
+
+def write_json(path, content):
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+# --- there and back -------------------------------------------------------------------------------------------------
+
+
+def test_a_saved_tokenizer_comes_back_the_same(tokenizer, tmp_path):
+    save_tokenizer(tokenizer, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tokenizer.json", "tokenizer_config.json"]
+    write_json(tmp_path / "generation_config.json", {"eos_token_id": list(tokenizer.end_ids)})
+    assert tokenizer_from_folder(tmp_path).to_dict() == tokenizer.to_dict()
+
+
+def test_bytes_and_characters_come_back(tmp_path):
+    for name, original in {"bytes": ByteTokenizer(), "characters": CharTokenizer.train("hello 日本\n\r")}.items():
+        (tmp_path / name).mkdir()
+        save_tokenizer(original, tmp_path / name)
+        again = tokenizer_from_folder(tmp_path / name)
+        assert again.vocab_size == original.vocab_size
+        assert again.encode("hello 日\n").tolist() == original.encode("hello 日\n").tolist()
+    assert isinstance(again, CharTokenizer)
+
+
+def test_where_there_is_no_tokenizer_none_is_read_and_none_written(tmp_path):
+    save_tokenizer(NoTokenizer(5), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert tokenizer_from_folder(tmp_path) is None
+
+
+def test_gpt2s_two_files_are_read_where_there_is_no_tokenizer_json(tokenizer, tmp_path):
+    encoder, merges = write_gpt2_files(tmp_path, tokenizer.tokens[:-4], tokenizer.merges)
+    encoder.rename(tmp_path / "vocab.json")
+    merges.rename(tmp_path / "merges.txt")
+    read = tokenizer_from_folder(tmp_path)
+    end = read.special_tokens["<|endoftext|>"]
+    assert read.merges == tokenizer.merges and read.splitting == "gpt2" and read.end_ids == (end,) == (800,)
+    whole = (tmp_path / "merges.txt").read_text(encoding="utf-8")
+    (tmp_path / "merges.txt").write_text(whole + "a\n", encoding="utf-8")
+    with pytest.raises(ArchiveError, match=r"merges\.txt, line \d+: expected two tokens with one space between them"):
+        tokenizer_from_folder(tmp_path)
+    write_json(tmp_path / "tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer"})
+    with pytest.raises(ValueError, match=r"without tokenizer\.json, a 'LlamaTokenizer' is not supported"):
+        tokenizer_from_folder(tmp_path)
+    write_json(tmp_path / "tokenizer_config.json", {"tokenizer_class": "GPT2Tokenizer"})
+    write_json(tmp_path / "added_tokens.json", {"<pad>": 801})
+    with pytest.raises(
+        ValueError, match=r"added_tokens\.json: added tokens without a tokenizer\.json are not supported"
+    ):
+        tokenizer_from_folder(tmp_path)
+
+
+# --- what the other files of a folder say ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tokenizer, tmp_path):
+    """A folder with the tokenizer's file alone."""
+    write_json(tmp_path / "tokenizer.json", to_tokenizer_json(tokenizer))
+    return tmp_path
+
+
+def test_the_ends_of_all_files_are_ends(folder):
+    write_json(folder / "tokenizer_config.json", {"eos_token": {"content": "<|end|>"}})
+    write_json(folder / "config.json", {"eos_token_id": 5})
+    write_json(folder / "generation_config.json", {"eos_token_id": [802, 801]})
+    assert tokenizer_from_folder(folder).end_ids == (5, 801, 802)
+    write_json(folder / "config.json", {"eos_token_id": 50256})  # which this vocabulary lacks
+    write_json(folder / "generation_config.json", {"eos_token_id": None})
+    write_json(folder / "tokenizer_config.json", {"eos_token": "</s>"})
+    assert tokenizer_from_folder(folder).end_ids == ()
+
+
+def test_a_template_in_a_file_of_its_own_goes_before(folder):
+    write_json(folder / "tokenizer_config.json", {"chat_template": "one"})
+    assert tokenizer_from_folder(folder).chat_template == "one"
+    named = [{"name": "tool_use", "template": "two"}, {"name": "default", "template": "three"}]
+    write_json(folder / "tokenizer_config.json", {"chat_template": named})
+    assert tokenizer_from_folder(folder).chat_template == "three"
+    (folder / "chat_template.jinja").write_text("日本", encoding="utf-8")
+    assert tokenizer_from_folder(folder).chat_template == "日本"
+
+
+def test_whether_a_token_begins_every_text_is_what_the_configuration_says_last(folder, tokenizer):
+    for added, expected in ((True, 801), (False, None), (None, tokenizer.bos_id)):
+        write_json(folder / "tokenizer_config.json", {"add_bos_token": added, "bos_token": "<|end|>"})
+        assert tokenizer_from_folder(folder).bos_id == expected
+    write_json(folder / "tokenizer_config.json", {"add_bos_token": True, "bos_token": "</s>"})
+    with pytest.raises(ValueError, match=r"config\.json: add_bos_token is true, but the bos_token '</s>' has no id"):
+        tokenizer_from_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        ({"add_eos_token": True}, "add_eos_token True is not supported"),
+        ({"add_prefix_space": True}, "add_prefix_space True is not supported"),
+        ({"chat_template": 5}, "the chat_template is a int, not a str"),
+        ({"eos_token": 5}, "expected the text of a token, found 5"),
+        ({"bos_token": {"text": "a"}}, "not what it should be, or damaged .*content"),
+    ],
+)
+def test_a_configuration_that_is_not_supported_is_named(folder, config, words):
+    write_json(folder / "tokenizer_config.json", config)
+    with pytest.raises(ValueError, match=rf"tokenizer_config\.json: {words}"):
+        tokenizer_from_folder(folder)
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+def changed(content, path, value):
+    """Return a copy of a JSON content with one value, at a path of keys, changed or, if value is ..., taken out."""
+    content = copy.deepcopy(content)
+    inside = content
+    for key in path[:-1]:
+        inside = inside[key]
+    if value is ...:
+        del inside[path[-1]]
+    else:
+        inside[path[-1]] = value
+    return content
+
+
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+METASPACE = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+QWEN = {"type": "Split", "pattern": {"Regex": r"\p{L}+|\p{N}"}, "behavior": "Isolated", "invert": False}
+A, END = {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "<|end|>", "type_id": 0}}
+TEMPLATES = [
+    {"type": "TemplateProcessing", "single": single, "special_tokens": {"<|end|>": {"ids": ids}}}
+    for single, ids in (([END, A, END], [801]), ([END, END, A], [801]), ([END, A], [801, 802]), ([A, A], [801]))
+]
+
+
+@pytest.mark.parametrize(
+    "path, value, words",
+    [
+        (["normalizer"], {"type": "NFC"}, "the normalizer NFC is not supported"),
+        (["model", "type"], "Unigram", "the model Unigram is not supported, only BPE"),
+        (["model", "type"], "WordPiece", "the model WordPiece is not supported, only BPE"),
+        (["model", "type"], "WordLevel", "the model WordLevel is not supported, only BPE"),
+        (["model", "dropout"], 0.1, r"the model's dropout 0\.1 is not supported"),
+        (["model", "byte_fallback"], True, "the model's byte_fallback True is not supported"),
+        (["model", "continuing_subword_prefix"], "##", "the model's continuing_subword_prefix '##' is not supported"),
+        (["model", "end_of_word_suffix"], "</w>", "the model's end_of_word_suffix '</w>' is not supported"),
+        (["pre_tokenizer"], None, "the pre_tokenizer none is not supported, only those of GPT-2"),
+        (["pre_tokenizer"], METASPACE, r"the pre_tokenizer Metaspace\(replacement='▁', .*\) is not supported"),
+        (["pre_tokenizer"], BYTE_LEVEL, r"the pre_tokenizer ByteLevel\(add_prefix_space=True, .*\) is not supported"),
+        (["pre_tokenizer"], QWEN, r"the pre_tokenizer Split\(pattern=.*\) is not supported, only those of GPT-2"),
+        (["decoder"], {"type": "WordPiece"}, "the decoder WordPiece is not supported, only ByteLevel"),
+        (["post_processor"], {"type": "BertProcessing"}, r"the post_processor BertProcessing\(\) is not supported"),
+        *(
+            (["post_processor"], value, r"the post_processor TemplateProcessing\(single=.* is not")
+            for value in TEMPLATES[:3]
+        ),
+        (["post_processor"], TEMPLATES[3], r"not a tokenizer\.json, or a damaged one \(KeyError: 'SpecialToken'\)"),
+        (["added_tokens", 0, "lstrip"], True, r"the added token '<\|start\|>' has lstrip, which is not supported"),
+        (["added_tokens", 0, "id"], 900, "expected the ids 0 to 803, each an integer and each once"),
+        (["added_tokens", 0, "id"], "800", "expected the ids 0 to 803, each an integer and each once"),
+        (["model", "vocab", "a"], ..., "expected the ids 0 to 802, each an integer and each once"),
+        (["model", "merges", 3], "a", "expected two tokens with one space between them, found 'a'"),
+        (["model", "merges", 3], ["a b", "c"], "expected two tokens with one space between them, found 'a b c'"),
+        (["model", "merges", 3], "q zzz", "the token 'zzz' has no id, but every merge and its parts need one"),
+        (["model"], ..., r"not a tokenizer\.json, or a damaged one \(KeyError: 'model'\)"),
+        (["model", "vocab"], ["a"], r"not a tokenizer\.json, or a damaged one \(TypeError"),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_name(folder, tokenizer, path, value, words):
+    content = changed(to_tokenizer_json(tokenizer), path, value)
+    write_json(folder / "tokenizer.json", content)
+    with pytest.raises(ValueError, match=f"{words}") as caught:
+        tokenizer_from_folder(folder)
+    assert str(caught.value).startswith(f"{folder / 'tokenizer.json'}: ") and "\n" not in str(caught.value)
+
+
+def test_a_tokenizer_of_sentencepiece_is_refused(tmp_path):
+    (tmp_path / "tokenizer.model").write_bytes(b"\n\x0b")
+    with pytest.raises(ValueError, match=r"tokenizer\.model: a tokenizer of SentencePiece, which is not supported"):
+        tokenizer_from_folder(tmp_path)
+
+
+def test_a_special_token_whose_text_might_also_spell_bytes_is_its_text():
+    """In the alphabet of the file, ï stands for the byte EF."""
+    tokens = [*(bytes([b]) for b in range(256)), "naïve".encode()]
+    again = from_tokenizer_json(to_tokenizer_json(BPETokenizer(tokens, [], special_tokens={"naïve": 256})))
+    assert again.tokens == tokens and again.decode([256]) == "naïve"
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"model": {"type": "WordLevel", "vocab": {"b": 0, "a": 1}}}, "except for a vocabulary of characters in"),
+        ({"model": {"type": "WordLevel", "vocab": {"a": 0, "bc": 1}}}, "except for a vocabulary of characters in"),
+        (
+            {"model": {"type": "WordLevel", "vocab": {"a": 0, "b": 2}}},
+            "expected the ids 0 to 1, each an integer and each",
+        ),
+        ({"post_processor": BYTE_LEVEL}, "a vocabulary of characters with added tokens or a post_processor is not"),
+        ({"added_tokens": [{"id": 2}]}, "a vocabulary of characters with added tokens or a post_processor is not"),
+    ],
+)
+def test_a_vocabulary_of_characters_that_is_not_ours_is_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        from_tokenizer_json(to_tokenizer_json(CharTokenizer.train("ab")) | changes)
+
+
+def test_what_tokenizer_json_cannot_express_is_refused():
+    """The byte E9 is spelled é there."""
+    clash = BPETokenizer([*(bytes([b]) for b in range(256)), "é".encode()], [], special_tokens={"é": 256})
+    assert clash.encode("é", allow_special=True).tolist() == [256]
+    with pytest.raises(
+        ValueError, match=r"a special token is spelled like another token, which tokenizer\.json cannot"
+    ):
+        to_tokenizer_json(clash)
+
+
+def places(content, path=()):
+    """Yield the path of every value in a JSON content, of long lists and objects a few."""
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in list(items)[:6]:
+        yield (*path, key)
+        yield from places(value, (*path, key))
+
+
+def error_of(call):
+    """Return the words of the ValueError that a call raises, or None."""
+    try:
+        call()
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_files_raise_an_error_that_names_the_file_or_give_a_tokenizer(tmp_path, seed):
+    """Any value replaced by any other: nothing but ValueError ever comes out."""
+    rng = random.Random(seed)
+    trained = BPETokenizer.train("low lower lowest", 260, splitting=SPLITTINGS[seed])
+    trained = BPETokenizer([*trained.tokens, b"<e>"], trained.merges, splitting=trained.splitting, bos_id=260)
+    save_tokenizer(trained, tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        whole = json.loads((tmp_path / name).read_text())
+        for path in list(places(whole)):
+            for value in (None, ..., *rng.sample([0, -1, 1e99, "", "a", [], {}, [1], {"type": 3}, True, [[]]], 5)):
+                write_json(tmp_path / name, changed(whole, path, value))
+                error = error_of(lambda: tokenizer_from_folder(tmp_path).encode("lowest"))
+                assert error is None or error.startswith(str(tmp_path)) or "no token for the byte" in error
+        text = json.dumps(whole)
+        for _ in range(30):
+            cut = rng.randrange(len(text))
+            (tmp_path / name).write_text(text[:cut])
+            with pytest.raises(ArchiveError, match="not valid JSON, or truncated"):
+                tokenizer_from_folder(tmp_path)
+        write_json(tmp_path / name, whole)
+
+
+# --- GGUF -----------------------------------------------------------------------------------------------------------
+
+GGUF_NAMES = {"gpt2": "gpt-2", "smollm2": "smollm", "llama3": "llama-bpe"}
+
+
+def gguf_fields(tokenizer):
+    """Return the fields of metadata that a GGUF file has for a tokenizer."""
+    content = to_tokenizer_json(tokenizer)["model"]
+    special = tokenizer.special_tokens
+    return {
+        "model": "gpt2",
+        "pre": GGUF_NAMES[tokenizer.splitting],
+        "tokens": list(content["vocab"]),
+        "token_type": [3 if i in special.values() else 1 for i in content["vocab"].values()],
+        "merges": content["merges"],
+        "bos_token_id": special["<|start|>"],
+        "eos_token_id": special["<|end|>"],
+        "eot_token_id": special["<|stop|>"],
+        "padding_token_id": special["<|stop|>"],
+    }
+
+
+def read_gguf(fields, path, template=TEMPLATE):
+    """Write a GGUF file of those fields that are not None, and return the tokenizer that is read from it."""
+    gguf = pytest.importorskip("gguf")
+    writer = gguf.GGUFWriter(path, "llama")
+    for name, value in fields.items():
+        name = f"tokenizer.ggml.{name}"
+        if isinstance(value, bool):
+            writer.add_bool(name, value)
+        elif isinstance(value, int):
+            writer.add_uint32(name, value)
+        elif isinstance(value, str):
+            writer.add_string(name, value)
+        elif value is not None:
+            writer.add_array(name, value)
+    if template is not None:
+        writer.add_chat_template(template)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return tokenizer_from_gguf(gguf.GGUFReader(path))
+
+
+def test_the_metadata_of_a_gguf_file_hold_the_same_tokenizer(tokenizer, tmp_path):
+    """Llama 3's says neither that a token begins every text, nor that merges are ignored: so it is for llama.cpp."""
+    assert read_gguf(gguf_fields(tokenizer), tmp_path / "t.gguf").to_dict() == tokenizer.to_dict()
+
+
+@pytest.mark.parametrize("added", [True, False])
+def test_whether_a_token_begins_every_text_is_what_the_metadata_say(tokenizer, tmp_path, added):
+    read = read_gguf(gguf_fields(tokenizer) | {"add_bos_token": added}, tmp_path / "t.gguf")
+    assert read.bos_id == (tokenizer.special_tokens["<|start|>"] if added else None)
+
+
+def test_control_tokens_that_end_a_text_by_their_name_do(tmp_path):
+    tokens = [*(bytes([b]) for b in range(256)), *(f"<|{name}|>".encode() for name in ("eot_id", "start", "endoftext"))]
+    special = {f"<|{name}|>": 256 + i for i, name in enumerate(("eot_id", "start", "endoftext"))}
+    content = to_tokenizer_json(BPETokenizer(tokens, [(b"a", b"b")][:0], special_tokens=special))["model"]
+    fields = {"model": "gpt2", "pre": "gpt-2", "tokens": list(content["vocab"]), "merges": ["a b"], "eos_token_id": 7}
+    fields["tokens"].append("ab")
+    fields["token_type"] = [1] * 256 + [3, 3, 4, 1]
+    read = read_gguf(fields, tmp_path / "t.gguf", template=None)
+    assert read.end_ids == (7, 256, 258) and read.chat_template is None and read.bos_id is None
+    assert read.special_tokens == special
+
+
+@pytest.mark.parametrize(
+    "field, value, words",
+    [
+        ("model", "llama", "the tokenizer 'llama' is not supported, only 'gpt2', byte-level BPE"),
+        ("pre", "qwen2", "the pre-tokenizer 'qwen2' is not supported; known are gpt-2, smollm, llama-bpe"),
+        ("pre", None, "the pre-tokenizer None is not supported"),
+        ("add_eos_token", True, r"tokenizer\.ggml\.add_eos_token is not supported"),
+        ("token_type", [1, 3], r"tokenizer\.ggml\.token_type is not one known type for each token"),
+        ("token_type", None, "not what it should be, or damaged"),
+        ("tokens", None, "not what it should be, or damaged"),
+        ("merges", None, "not what it should be, or damaged"),
+        ("merges", ["a"], "expected two tokens with one space between them, found 'a'"),
+        ("eos_token_id", 99_999, "the eos_token has the id 99999: ids run from 0 to 803"),
+        ("eot_token_id", 99_999, "a special token has the id 99999: ids run from 0 to 803"),
+        ("padding_token_id", 99_999, "the pad_token has the id 99999: ids run from 0 to 803"),
+        ("tokens", "one", "token_type is not one known type"),
+    ],
+)
+def test_metadata_that_are_not_supported_are_refused_by_name(tokenizer, tmp_path, field, value, words):
+    with pytest.raises(ValueError, match=rf"t\.gguf: .*{words}"):
+        read_gguf(gguf_fields(tokenizer) | {field: value}, tmp_path / "t.gguf")
+
+
+def test_bytes_of_sentencepiece_and_a_first_token_without_an_id_are_refused(tokenizer, tmp_path):
+    fields = gguf_fields(tokenizer)
+    types = [6, *fields["token_type"][1:]]
+    with pytest.raises(ValueError, match="token_type is not one known type"):
+        read_gguf(fields | {"token_type": types}, tmp_path / "t.gguf")
+    with pytest.raises(ValueError, match=r"tokenizer\.ggml\.bos_token_id does not say which"):
+        read_gguf(fields | {"add_bos_token": True, "bos_token_id": None}, tmp_path / "t.gguf")
+
+
+@pytest.mark.parametrize("kind", [None, "none", "no_vocab"])
+def test_a_gguf_file_without_a_tokenizer_has_none(tmp_path, kind):
+    assert read_gguf({"model": kind}, tmp_path / "t.gguf", template=None) is None
+
+
+# --- other libraries ------------------------------------------------------------------------------------------------
+
+
+def test_what_is_saved_is_what_the_tokenizers_library_reads(tokenizer, tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    save_tokenizer(tokenizer, tmp_path)
+    other = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert other.get_vocab_size() == tokenizer.vocab_size
+    first = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    for text in [*HARD_TEXTS, CHAT_TEXT]:
+        ids = tokenizer.encode(text, allow_special=True).tolist()
+        assert other.encode(text).ids == first + ids
+        assert other.decode(ids, skip_special_tokens=False) == tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize("splitting", SPLITTINGS)
+def test_what_the_tokenizers_library_trains_and_saves_is_read(splitting, tmp_path):
+    """A tokenizer that was made as the models' makers made theirs."""
+    tokenizers = pytest.importorskip("tokenizers")
+    pre, decoders, processors = tokenizers.pre_tokenizers, tokenizers.decoders, tokenizers.processors
+    other = tokenizers.Tokenizer(tokenizers.models.BPE(ignore_merges=splitting == "llama3"))
+    other.pre_tokenizer = splitter_of_tokenizers(splitting)
+    other.decoder = decoders.ByteLevel()
+    special = ["<|begin|>", "<|end|>"]
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=900, special_tokens=special, initial_alphabet=pre.ByteLevel.alphabet(), show_progress=False
+    )
+    other.train_from_iterator([TEXT], trainer)
+    if splitting == "llama3":
+        special = [("<|begin|>", 0)]
+        template = processors.TemplateProcessing("<|begin|> $A", "<|begin|> $A $B", special_tokens=special)
+        other.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), template])
+    other.add_tokens(
+        ["<think>"]
+    )  # which the library finds in every text, and so do we where special tokens are asked for
+    other.save(str(tmp_path / "tokenizer.json"))
+    ours = tokenizer_from_folder(tmp_path)
+    assert ours.vocab_size == 901 and ours.splitting == splitting and ours.ignore_merges == (splitting == "llama3")
+    assert ours.bos_id == (0 if splitting == "llama3" else None)
+    assert ours.special_tokens == {"<|begin|>": 0, "<|end|>": 1, "<think>": 900}
+    first = [] if ours.bos_id is None else [0]
+
+    def agree(text):
+        ids = ours.encode(text, allow_special=True).tolist()
+        assert other.encode(text).ids == first + ids
+        assert other.decode(ids, skip_special_tokens=False) == ours.decode(ids)
+
+    for text in [*HARD_TEXTS, default_corpus(), "<|begin|>a<think>b</think><|end|>"]:
+        agree(text)
+    given(text=tricky_text)(agree)()
+
+
+def test_transformers_loads_what_is_saved_and_agrees(tokenizer, tmp_path):
+    transformers = import_transformers()
+    save_tokenizer(tokenizer, tmp_path)
+    other = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert len(other) == tokenizer.vocab_size
+    assert (other.eos_token, other.pad_token) == ("<|end|>", "<|stop|>") and other.chat_template == TEMPLATE
+    first = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    for text in [*HARD_TEXTS, CHAT_TEXT]:
+        ids = tokenizer.encode(text, allow_special=True).tolist()
+        assert other(text)["input_ids"] == first + ids
+        for skip in (False, True):
+            assert other.decode(ids, skip_special_tokens=skip) == tokenizer.decode(ids, skip_special=skip)
+
+
+def test_transformers_loads_bytes_and_characters_and_agrees(tmp_path):
+    transformers = import_transformers()
+    for name, ours in {"bytes": ByteTokenizer(), "characters": CharTokenizer.train(TEXT)}.items():
+        (tmp_path / name).mkdir()
+        save_tokenizer(ours, tmp_path / name)
+        other = transformers.AutoTokenizer.from_pretrained(tmp_path / name)
+        assert len(other) == ours.vocab_size
+        for text in (TEXT[:2000], TEXT[-2000:], "\n\n \r\n  a . , b 's"):
+            ids = ours.encode(text).tolist()
+            assert other(text)["input_ids"] == ids and other.decode(ids) == text
+    with pytest.raises(Exception, match=r"WordLevel error: Missing \[UNK\] token"):
+        other("\U0001f9ff")
+
+
+def test_what_transformers_saves_is_read(tokenizer, tmp_path):
+    """There and back again through the library, whose files differ from ours in many details."""
+    transformers = import_transformers()
+    save_tokenizer(tokenizer, tmp_path)
+    transformers.AutoTokenizer.from_pretrained(tmp_path).save_pretrained(tmp_path / "theirs")
+    again = tokenizer_from_folder(tmp_path / "theirs")
+    expected = tokenizer.to_dict() | {"end_ids": list(tokenizer.end_ids[:1])}
+    assert again.to_dict() == expected
+
+
+@pytest.mark.parametrize("tokenizer", ["gpt2"], indirect=True)
+def test_transformers_gpt2_tokenizer_is_read(tokenizer, tmp_path):
+    transformers = import_transformers()
+    encoder, merges = write_gpt2_files(tmp_path, tokenizer.tokens[:-4], tokenizer.merges)
+    encoder.rename(tmp_path / "vocab.json")
+    merges.rename(tmp_path / "merges.txt")
+    theirs = transformers.GPT2TokenizerFast.from_pretrained(tmp_path)
+    theirs.save_pretrained(tmp_path / "theirs")
+    for ours in (tokenizer_from_folder(tmp_path), tokenizer_from_folder(tmp_path / "theirs")):
+        assert ours.end_ids == (800,) and ours.bos_id is None
+        for text in HARD_TEXTS:
+            assert ours.encode(text, allow_special=True).tolist() == theirs(text)["input_ids"]
+
+
+# --- SmolLM2 --------------------------------------------------------------------------------------------------------
+
+
+def test_smollm2_splits_and_merges_as_the_tokenizers_library(smollm2_path):
+    """On all that has tokens: its vocabulary lacks some control characters, which the library passes over in silence.
+
+    Transformers' own reading of the GGUF file is no oracle: it takes GPT-2's words, in which a number is one.
+    """
+    tokenizers, gguf = pytest.importorskip("tokenizers"), pytest.importorskip("gguf")
+    reader = gguf.GGUFReader(smollm2_path)
+    ours = tokenizer_from_gguf(reader)
+    assert (ours.vocab_size, ours.bos_id, ours.end_ids) == (49_152, None, (0, 2))
+    tokens, merges = (reader.get_field(f"tokenizer.ggml.{name}").contents() for name in ("tokens", "merges"))
+    vocab = {token: i for i, token in enumerate(tokens)}
+    other = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, [tuple(merge.split(" ")) for merge in merges]))
+    other.pre_tokenizer = splitter_of_tokenizers("smollm2")
+    other.decoder = tokenizers.decoders.ByteLevel()
+    other.add_special_tokens(tokens[:17])
+    lacking = "".join(chr(byte) for byte in range(128) if bytes([byte]) not in set(ours.tokens))
+    assert lacking == "\x04\x06\x13\x14\x16\x1d"
+    drop = str.maketrans("", "", lacking)
+
+    def agree(text):
+        ids = ours.encode(text.translate(drop), allow_special=True)
+        assert ids.tolist() == other.encode(text.translate(drop)).ids
+        assert ours.decode(ids) == text.translate(drop) == other.decode(ids.tolist(), skip_special_tokens=False)
+
+    for text in [*HARD_TEXTS, default_corpus(), "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"]:
+        agree(text)
+    given(text=tricky_text)(agree)()
+    with pytest.raises(ValueError, match="no token for the byte 0x04"):
+        ours.encode("end of transmission \x04")
+
+
+def test_smollm2s_tokenizer_comes_back_from_what_is_saved(smollm2_path, tmp_path):
+    gguf = pytest.importorskip("gguf")
+    ours = tokenizer_from_gguf(gguf.GGUFReader(smollm2_path))
+    save_tokenizer(ours, tmp_path)
+    write_json(tmp_path / "generation_config.json", {"eos_token_id": list(ours.end_ids)})
+    assert tokenizer_from_folder(tmp_path).to_dict() == ours.to_dict()
+    assert from_tokenizer_json(to_tokenizer_json(ours)).tokens == ours.tokens
+
+
+@given(data=st.binary(max_size=40))
+def test_any_bytes_go_there_and_back_through_tokenizer_json(data):
+    content = to_tokenizer_json(BPETokenizer([bytes([b]) for b in range(256)], []))
+    tokenizer = from_tokenizer_json(content)
+    assert tokenizer.decode_bytes(tokenizer.encode(data)) == data

@@ -1,0 +1,108 @@
+"""The command `patterns`: what it leaves behind, that it goes on where it stopped, and its errors in one line."""
+
+import json
+import re
+import sys
+
+import pytest
+from small_runs import assert_same_weights, small_corpus, small_lm, without_seconds
+
+from minitransformer import LanguageModel
+from minitransformer.cli import FAILURE, INTERRUPTED, USAGE, main
+from minitransformer.commands import patterns
+from minitransformer.training import MODEL_FILE, Settings, TrainingInterrupted, pretrain
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("tqdm")
+
+SHORT = ["patterns", "--steps", "6"]
+PICTURES = ["attention.png", "heads.png", "moment.png"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run of a few steps that was not interrupted."""
+    folder = tmp_path_factory.mktemp("patterns") / "out"
+    assert main([*SHORT, "--out", str(folder)]) == 0
+    return folder
+
+
+def test_it_leaves_models_pictures_and_numbers(whole):
+    assert sorted(path.name for path in whole.iterdir()) == sorted([*PICTURES, *patterns.BLOCKS, "patterns.json"])
+    for name in PICTURES:
+        assert (whole / name).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    data = json.loads((whole / "patterns.json").read_text())
+    assert data["settings"]["steps"] == 6 and data["positions"] == "rotary"
+    for name, blocks in patterns.BLOCKS.items():
+        assert LanguageModel.load(whole / name).model.config.n_layers == blocks
+        assert len(data["models"][name]["scores"]["induction"]) == blocks
+        assert len(without_seconds(whole / name / "metrics.jsonl")) == 7
+        assert data["models"][name]["moment_of_induction"] is None
+
+
+def test_a_run_that_was_stopped_goes_on_and_ends_alike(whole, tmp_path, monkeypatch, capsys):
+    begun, train = [], patterns.train_on_simple_patterns
+
+    def stop_in_the_second_model(model, *, resume, **options):
+        begun.append(resume)
+        if len(begun) == 2:
+            raise TrainingInterrupted(3, 6, options["out"])
+        return train(model, resume=resume, **options)
+
+    monkeypatch.setattr(patterns, "train_on_simple_patterns", stop_in_the_second_model)
+    monkeypatch.setattr(patterns, "draw", lambda *_: [])
+    assert main([*SHORT, "--out", str(tmp_path)]) == INTERRUPTED
+    said = capsys.readouterr().err
+    assert re.search(
+        r"^minitransformer: interrupted after step 3 of 6, saved in .*; the same command goes on$", said, re.M
+    )
+    assert not (tmp_path / "patterns.json").exists()
+    assert main([*SHORT, "--out", str(tmp_path)]) == 0
+    assert begun == [False, False, True, False]  # the first model is trained already, the second never was saved
+    for name in patterns.BLOCKS:
+        assert_same_weights(LanguageModel.load(tmp_path / name), LanguageModel.load(whole / name))
+    assert (tmp_path / "patterns.json").read_bytes() == (whole / "patterns.json").read_bytes()
+
+
+def test_another_seed_gives_other_numbers_and_other_settings_are_not_resumed(whole, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(patterns, "draw", lambda *_: [])
+    assert main(["patterns", "--steps", "1", "--seed", "1", "--positions", "learned", "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "two-blocks: no head came to do induction" in shown and "one-block: 114,112 parameters" not in shown
+    assert json.loads((tmp_path / "patterns.json").read_text())["positions"] == "learned"
+    assert main([*SHORT, "--seed", "1", "--out", str(tmp_path)]) == FAILURE
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"minitransformer: error: .*model.npz: cannot resume: positions was learned, .*\n", said)
+    assert main([*SHORT, "--steps", "7", "--out", str(whole)]) == FAILURE
+    assert "cannot resume: steps was 6, and now is 7" in capsys.readouterr().err
+
+
+def test_nobody_elses_model_is_overwritten(tmp_path, capsys):
+    pretrain(small_lm(), small_corpus(), Settings(steps=2), out=tmp_path / "two-blocks")
+    before = (tmp_path / "two-blocks" / MODEL_FILE).read_bytes()
+    assert main([*SHORT, "--out", str(tmp_path)]) == FAILURE
+    words = "holds a model that this command did not make; choose another folder with --out"
+    assert capsys.readouterr().err.endswith(f"two-blocks/{MODEL_FILE}: {words}\n")
+    assert (tmp_path / "two-blocks" / MODEL_FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "tqdm"])
+def test_a_missing_extra_is_one_line_before_anything_is_done(package, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main([*SHORT, "--out", str(tmp_path / "out")]) == FAILURE
+    words = f'{package} is not installed: install it with pip install "minitransformer[app]"'
+    said = capsys.readouterr()
+    assert said.err == f"minitransformer: error: {words}\n" and said.out == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main([*SHORT, "--out", str(tmp_path / "file")]) == FAILURE
+    assert capsys.readouterr().err == f"minitransformer: error: {tmp_path / 'file'}: is a file, not a folder\n"
+    assert main(["patterns", "--seed", "-1", "--out", str(tmp_path / "out")]) == FAILURE
+    assert "seed must be at least 0, not -1" in capsys.readouterr().err
+    assert main(["patterns", "--steps", "0", "--out", str(tmp_path / "out")]) == FAILURE
+    assert "steps must be at least 1, not 0" in capsys.readouterr().err
+    assert main(["patterns", "--steps", "3", "--quick"]) == USAGE
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,144 @@
+"""SmolLM2-135M-Instruct, a real model: it answers, it is what Transformers says it is, and our tools work on it.
+
+Its file is the one that the environment variable MINITRANSFORMER_SMOLLM2 names, or the one that `minitransformer fetch
+smollm2` has put into the cache; where there is neither, these tests are skipped.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers_models import import_transformers
+
+pytest.importorskip("gguf")
+
+from minitransformer import generate
+from minitransformer.analysis.hooks import record, replaced_by
+from minitransformer.interop import load_pretrained, save_pretrained
+from minitransformer.interop.fetching import MODELS, cache_folder
+
+PROMPTS = [
+    "The capital of France is",
+    "Once upon a time",
+    "def fibonacci(n):",
+    "The three laws of thermodynamics are",
+    "Dear Sir or Madam,",
+    "Q: What is 12 times 12?\nA:",
+    "In 1969, humans first",
+    "The recipe for pancakes begins with",
+    "My favourite animal is the",
+    "import numpy as np\n",
+    "To be, or not to be",
+    "Water boils at",
+]
+NEW_TOKENS = 32
+CLOSE = 1e-4  # where their two best logits are closer than this, rounding may decide
+PAGE = """\
+It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in want of a wife.
+
+However little known the feelings or views of such a man may be on his first entering a neighbourhood, this truth is so
+well fixed in the minds of the surrounding families, that he is considered as the rightful property of some one or other
+of their daughters.
+
+"My dear Mr. Bennet," said his lady to him one day, "have you heard that Netherfield Park is let at last?"
+
+Mr. Bennet replied that he had not.
+
+"But it is," returned she; "for Mrs. Long has just been here, and she told me all about it."
+
+Mr. Bennet made no answer.
+
+"Do not you want to know who has taken it?" cried his wife, impatiently.
+
+"You want to tell me, and I have no objection to hearing it."
+
+This was invitation enough.
+
+"Why, my dear, you must know, Mrs. Long says that Netherfield is taken by a young man of large fortune from the north of
+England; that he came down on Monday in a chaise and four to see the place, and was so much delighted with it that he
+agreed with Mr. Morris immediately; that he is to take possession before Michaelmas, and some of his servants are to be
+in the house by the end of next week."
+"""  # Jane Austen, Pride and Prejudice, 1813
+
+
+@pytest.fixture(scope="module")
+def path():
+    """The model's file."""
+    named = os.environ.get("MINITRANSFORMER_SMOLLM2")
+    path = Path(named) if named else cache_folder() / MODELS["smollm2"].file_name
+    if not path.exists():
+        pytest.skip("SmolLM2 is not here: minitransformer fetch smollm2, or MINITRANSFORMER_SMOLLM2, names its file")
+    return path
+
+
+@pytest.fixture(scope="module")
+def lm(path):
+    """The model, in float32."""
+    return load_pretrained(path)
+
+
+@pytest.fixture(scope="module")
+def theirs(torch, path):
+    """The model as Transformers reads the same file."""
+    pytest.importorskip("accelerate")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        transformers = import_transformers()
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True
+        ).eval()
+
+
+def test_it_knows_the_capital_of_france(lm):
+    assert lm.generate(PROMPTS[0], 1, temperature=0) == "The capital of France is Paris"
+
+
+def test_hooks_read_and_replace_its_activations(lm):
+    ids = lm.encode(PROMPTS[0])[None]
+    seen = record(lm.model, ids, ["blocks.12.attention.weights", "blocks.29"])
+    weights = seen["blocks.12.attention.weights"]
+    assert weights.shape == (1, 9, ids.shape[1], ids.shape[1])
+    np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-5)
+    logits = lm.model.predict(ids)
+    lens = lm.model.lm_head(lm.model.ln_final(seen["blocks.29"])[0])[0]
+    np.testing.assert_array_equal(lens, logits)  # the logit lens at the last block is the model's answer
+    with lm.model.hooked({"blocks.12.attention.weights": replaced_by(0.0)}):
+        assert np.abs(lm.model.predict(ids) - logits).max() > 0.1
+
+
+def test_it_continues_greedily_as_in_transformers(torch, lm, theirs):
+    """If each new token is the best by their logits after all before it, their greedy continuation is the same."""
+    steps = close = parted = 0
+    for prompt in PROMPTS:
+        start = len(lm.encode(prompt))
+        ids = generate(lm.model, lm.encode(prompt), NEW_TOKENS, temperature=0)
+        with torch.no_grad():
+            logits = theirs(torch.from_numpy(ids[None, :-1])).logits[0, start - 1 :]
+        best = logits.topk(2)
+        for new, token, (first, second) in zip(ids[start:], best.indices[:, 0], best.values, strict=True):
+            is_close = float(first - second) < CLOSE
+            steps, close = steps + 1, close + is_close
+            if new != token:
+                assert is_close, f"{prompt!r} parts where Transformers is sure"
+                parted += 1
+                break
+    print(f"{len(PROMPTS)} prompts, {steps} steps, {close} where the two best are within {CLOSE}, {parted} parted")
+    assert steps >= 10 * NEW_TOKENS
+
+
+def test_its_logits_and_perplexity_are_those_of_transformers(torch, lm, theirs):
+    ids = lm.encode(PAGE)
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(ids)[None], labels=torch.from_numpy(ids)[None])
+    logits = expected.logits.numpy()
+    assert np.abs(lm.model.predict(ids[None]) - logits).max() < 1e-4 * np.abs(logits).max()
+    assert lm.perplexity(PAGE) == pytest.approx(float(expected.loss.exp()), rel=1e-4)
+
+
+def test_it_comes_back_from_a_folder_to_the_bit(lm, tmp_path):
+    save_pretrained(lm, tmp_path)
+    loaded = load_pretrained(tmp_path)
+    for (name, parameter), other in zip(lm.model.named_parameters(), loaded.model.parameters(), strict=True):
+        assert parameter.data.tobytes() == other.data.tobytes(), name
+    assert loaded.encode(PAGE).tolist() == lm.encode(PAGE).tolist()

@@ -1,0 +1,332 @@
+"""Training on the simple patterns: what is drawn, what is measured, how it begins and how it goes on."""
+
+import dataclasses
+import json
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from small_runs import At, assert_same_weights, weights, without_seconds
+from strategies import configs, random_model, rngs
+
+from minitransformer import LanguageModel, TinyTransformer, Transformer, train_on_simple_patterns
+from minitransformer.analysis import attention_weights, duplicate_token_score, induction_score, previous_token_score
+from minitransformer.cli import main
+from minitransformer.text import PATTERNS, PatternTokenizer, accuracy, load_tokenizer
+from minitransformer.training import Observer, PatternSettings, ProgressBar, TrainingDiverged, simple_patterns
+from minitransformer.training.nearby import NEARBY, OWN_SCORE, look_nearby
+from minitransformer.training.simple_patterns import AccuracyBar, PatternRun, is_untrained, progress_on_a_terminal
+
+SMALL = {"d_model": 8, "n_heads": 2, "context": 40}
+FEW = {"steps": 6, "batch_size": 1, "longest": 8, "eval_every": 2, "checkpoint_every": 2}
+
+
+def small_model(seed=0, **fields):
+    """Return a tiny TinyTransformer."""
+    return TinyTransformer(seed, **(SMALL | fields))
+
+
+def lm(model):
+    """Return what small_runs compares."""
+    return LanguageModel(model, PatternTokenizer())
+
+
+# What is drawn.
+
+
+@pytest.mark.parametrize("longest", [6, 9, 16])
+def test_each_pattern_gets_about_as_many_tokens_in_a_step_whatever_its_length(longest):
+    settings = PatternSettings(batch_size=3, longest=longest)
+    run = PatternRun(TinyTransformer(d_model=8), settings)
+    assert settings.widest == 2 * longest + 2
+    for name, pattern in PATTERNS.items():
+        widths = set()
+        for _ in range(200):
+            inputs, targets = run.draw(name)
+            assert inputs.shape == targets.shape
+            widths.add(inputs.shape[1])
+            assert 3 * settings.widest - inputs.shape[1] < inputs.size <= 3 * settings.widest
+        lengths = range(pattern.shortest, min(longest, pattern.longest or longest) + 1)
+        assert widths == {pattern.width(length) for length in lengths}
+
+
+def test_the_rows_to_evaluate_on_are_none_of_those_it_trains_on():
+    run = PatternRun(small_model(), PatternSettings(**FEW))
+    kept = {tuple(row) for row in run.exercises["induction"][0].tolist()}
+    drawn = [run.draw("induction")[0] for _ in range(500)]
+    assert len(kept) == 32
+    assert not kept & {tuple(row) for batch in drawn for row in batch.tolist()}
+    same_way = PATTERNS["copy"].sample(PatternRun(small_model(), PatternSettings(**FEW)).batch_rng, 32, 8)[0]
+    assert not np.array_equal(run.exercises["copy"][0], same_way)
+
+
+def test_evaluating_changes_nothing_of_what_is_learned():
+    one, other = small_model(), small_model()
+    train_on_simple_patterns(one, **FEW | {"eval_every": 1})
+    train_on_simple_patterns(other, **FEW | {"eval_every": 0})
+    assert_same_weights(lm(one), lm(other))
+
+
+# What is measured.
+
+
+def test_the_records_hold_what_loops_over_rows_and_heads_find():
+    model = small_model()
+    last = train_on_simple_patterns(model, **FEW)[-1]
+    run = PatternRun(small_model(), PatternSettings(**FEW))
+    total, count = 0.0, 0
+    for name in PATTERNS:
+        inputs, targets = run.exercises[name]
+        logits = model.predict(inputs).astype(np.float64)
+        assert last["accuracy"][name] == accuracy(logits.argmax(axis=-1), targets)
+        for row, column in np.argwhere(targets >= 0):
+            z = logits[row, column]
+            total += np.log(np.exp(z).sum()) - z[targets[row, column]]
+            count += 1
+    assert np.isclose(last["val_loss"], total / count, rtol=1e-5)
+    assert [batch.shape for batch in run.repeated] == [(4, 2 * length) for length in range(4, 9)]
+    rows = [row for batch in run.repeated for row in batch]
+    each = [attention_weights(model, row) for row in rows]
+    expected = {
+        "previous_token": np.mean([previous_token_score(w) for w in each], axis=0),
+        "duplicate_token": np.mean([duplicate_token_score(w, row) for w, row in zip(each, rows, strict=True)], axis=0),
+        "induction": np.mean([induction_score(w, row) for w, row in zip(each, rows, strict=True)], axis=0),
+    }
+    for name, score in expected.items():
+        assert np.allclose(last["heads"][name], score, atol=1e-6)
+
+
+def test_the_records_are_of_every_step_and_evaluations_of_those_asked_for():
+    records = train_on_simple_patterns(small_model(), **FEW)
+    assert [record["step"] for record in records] == list(range(7))
+    assert [record["step"] for record in records if "accuracy" in record] == [0, 2, 4, 6]
+    assert json.loads(json.dumps(records)) == records
+    tokens = [record["tokens"] for record in records]
+    assert tokens[0] == 0 and all(0 < after - before <= 6 * 18 for before, after in pairwise(tokens))
+
+
+def test_a_small_model_learns_to_count_and_says_when():
+    model = small_model(d_model=32)
+    records = train_on_simple_patterns(model, ["count"], steps=80, lr=1e-2, batch_size=8, eval_every=20)
+    right = [record["accuracy"]["count"] for record in records if "accuracy" in record]
+    assert right[0] < 0.1 and right[-1] > 0.9
+    assert list(records[-1]["accuracy"]) == ["count"]
+
+
+# Seeds, folders, resuming.
+
+
+def test_the_same_seed_gives_the_same_model_and_another_seed_another():
+    models = [small_model() for _ in range(3)]
+    for model, seed in zip(models, (1, 1, 2), strict=True):
+        train_on_simple_patterns(model, **FEW, seed=seed)
+    assert_same_weights(lm(models[0]), lm(models[1]))
+    with pytest.raises(AssertionError, match="differs"):
+        assert_same_weights(lm(models[0]), lm(models[2]))
+
+
+@pytest.mark.parametrize("step", [1, 2, 5, 6])
+def test_a_run_that_failed_at_any_step_resumes_to_the_same_bits(tmp_path, step):
+    whole = small_model(dropout=0.1)
+    records = without_seconds(train_on_simple_patterns(whole, **FEW))
+
+    def fail():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train_on_simple_patterns(small_model(dropout=0.1), out=tmp_path, observer=At(step, fail), **FEW)
+    again = small_model(seed=1, dropout=0.1)
+    resumed = train_on_simple_patterns(again, out=tmp_path, resume=True, **FEW)
+    assert_same_weights(lm(again), lm(whole))
+    assert without_seconds(resumed) == without_seconds(tmp_path / "metrics.jsonl") == records
+
+
+def test_the_folder_holds_a_model_that_writes_what_people_can_read(tmp_path, capsys):
+    model = small_model()
+    train_on_simple_patterns(model, out=tmp_path, **FEW)
+    loaded = LanguageModel.load(tmp_path)
+    assert_same_weights(loaded, lm(model))
+    assert loaded.generate("COPY ba de =", 3, temperature=0).startswith("COPY ba de =")
+    assert main(["info", str(tmp_path)]) == 0
+    assert "step 6 of 6" in (shown := capsys.readouterr().out) and "on simple patterns (copy, repeat" in shown
+
+
+def test_another_run_is_not_resumed(tmp_path):
+    train_on_simple_patterns(small_model(), out=tmp_path, **FEW)
+    with pytest.raises(ValueError, match="cannot resume: longest was 8, and now is 9"):
+        train_on_simple_patterns(small_model(), out=tmp_path, resume=True, **FEW | {"longest": 9})
+    with pytest.raises(ValueError, match=r"cannot resume: patterns was .*, and now is \('copy',\)"):
+        train_on_simple_patterns(small_model(), ["copy"], out=tmp_path, resume=True, **FEW)
+
+
+def test_a_run_that_diverges_says_at_which_step():
+    with np.errstate(all="ignore"), pytest.raises(TrainingDiverged, match=r"^step \d+: .*; nothing was saved"):
+        train_on_simple_patterns(small_model(), **FEW | {"lr": 1e30, "eval_every": 0, "warmup": 0})
+
+
+# Who watches.
+
+
+class Terminal:
+    """What people look at."""
+
+    def __init__(self, is_terminal):
+        self.is_terminal = is_terminal
+
+    def isatty(self):
+        """Whether it is one."""
+        return self.is_terminal
+
+
+def test_without_a_terminal_it_is_silent(capsys):
+    train_on_simple_patterns(small_model(), **FEW)
+    said = capsys.readouterr()
+    assert said.out == "" and said.err == ""
+
+
+def test_on_a_terminal_there_is_a_bar_where_tqdm_is_installed(monkeypatch):
+    pytest.importorskip("tqdm")
+    monkeypatch.setattr(sys, "stderr", Terminal(True))
+    assert type(progress_on_a_terminal()) is AccuracyBar
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert type(progress_on_a_terminal()) is Observer
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "stderr", Terminal(False))
+    assert type(progress_on_a_terminal()) is Observer
+
+
+def test_the_bar_shows_what_is_right_and_moves_by_steps(monkeypatch):
+    pytest.importorskip("tqdm")
+    shown = []
+
+    class Bar:
+        def __init__(self):
+            self.steps = 0
+
+        def update(self):
+            self.steps += 1
+
+        def set_description_str(self, text, refresh):
+            shown.append(text)
+
+    watcher = AccuracyBar()
+    assert isinstance(watcher, ProgressBar)
+    watcher.bar = Bar()
+    watcher.record({"step": 1, "loss": 2.0})
+    watcher.record({"step": 2, "loss": 2.0, "val_loss": 3.0, "accuracy": {"copy": 0.251, "add": 1.0}})
+    watcher.record({"step": 3, "loss": 2.0})
+    assert watcher.bar.steps == 3
+    assert shown == ["loss 2.000 ", *["loss 2.000 right 63% "] * 2]
+
+
+# What cannot be.
+
+
+@pytest.mark.parametrize(
+    "error, words, settings",
+    [
+        (TypeError, r"must be a list of names, such as \['copy', 'induction'\], not 'copy'", {"patterns": "copy"}),
+        (ValueError, "there are no patterns to learn; known are copy, repeat", {"patterns": []}),
+        (ValueError, "unknown pattern 'sort'; known are copy, repeat", {"patterns": ["sort"]}),
+        (ValueError, "repeat: longest must be at least 6, its shortest, not 5", {"longest": 5}),
+        (TypeError, "longest must be an integer, not 7.5", {"longest": 7.5}),
+        (ValueError, "steps must be at least 1, not 0", {"steps": 0}),
+        (TypeError, "unexpected keyword argument 'stepz'", {"stepz": 3}),
+        (ValueError, "copy: needs a context of at least 42 for a length of 20, not 40", {"longest": 20}),
+    ],
+)
+def test_settings_that_cannot_be_are_named(error, words, settings):
+    with pytest.raises(error, match=words):
+        train_on_simple_patterns(small_model(), **settings)
+
+
+def test_a_vocabulary_that_is_too_small_is_refused():
+    with pytest.raises(ValueError, match="the patterns need a vocabulary of at least 1000, not 999"):
+        train_on_simple_patterns(small_model(vocab_size=999))
+
+
+# Where attention begins.
+
+
+@given(configs(positions="learned", d_model=64, n_layers=2), rngs)
+def test_with_positions_in_the_stream_keys_begin_as_queries_of_a_certain_size(config, rng):
+    config = dataclasses.replace(config, d_head=16, dtype="float32")
+    model = Transformer(config, seed=int(rng.integers(100)))
+    later = model.blocks[1].attention
+    before = later.w_q.weight.data.copy(), later.w_k.weight.data.copy()
+    look_nearby(model)
+    attention = model.blocks[0].attention
+    x = rng.normal(size=(4000, 64))
+    q = (x @ attention.w_q.weight.data).reshape(4000, config.kv_heads, -1, 16)
+    k = (x @ attention.w_k.weight.data).reshape(4000, config.kv_heads, 16)
+    assert np.allclose(q[:, :, 0], k)
+    assert np.isclose((k * k).sum(axis=-1).mean() / 4, OWN_SCORE, rtol=0.25)
+    assert attention.w_q.weight.data.dtype == attention.w_k.weight.data.dtype == np.float32
+    assert not np.shares_memory(attention.w_q.weight.data, attention.w_k.weight.data)
+    assert np.array_equal(later.w_q.weight.data, before[0]) and np.array_equal(later.w_k.weight.data, before[1])
+
+
+def test_with_rotary_positions_queries_and_keys_share_a_part_that_favours_what_is_near():
+    model = TinyTransformer(positions="rotary")
+    look_nearby(model)
+    attention = model.blocks[0].attention
+    assert (attention.w_q.bias.data == NEARBY).all() and (attention.w_k.bias.data == NEARBY).all()
+    assert (model.blocks[1].attention.w_k.bias.data == 0).all()
+    weights = attention_weights(model, np.arange(200, 232))
+    assert weights[0, :, -1, -3:].sum(axis=-1).min() > 0.4 > 3 / 32
+    plain = TinyTransformer(positions="rotary", bias=False)
+    before = weights_of(plain)
+    look_nearby(plain)
+    assert_same_weights(before, weights_of(plain))
+
+
+def weights_of(model):
+    """Return a copy of a model's weights, by name."""
+    return weights(lm(model))
+
+
+@given(configs(), rngs)
+def test_only_what_was_not_trained_is_untrained(config, rng):
+    assert is_untrained(Transformer(config))
+    assert not is_untrained(random_model(config, rng))
+
+
+def test_a_trained_model_keeps_what_it_has_learned_when_it_is_trained_further(monkeypatch):
+    prepared = []
+    monkeypatch.setattr(simple_patterns, "look_nearby", prepared.append)
+    model = small_model()
+    train_on_simple_patterns(model, **FEW)
+    assert prepared == [model]
+    train_on_simple_patterns(model, **FEW)
+    assert prepared == [model]
+
+
+# Words.
+
+
+@given(rngs)
+def test_the_words_of_the_patterns_come_back_as_the_same_ids_wherever_the_text_is_cut(rng):
+    tokenizer, ids = PatternTokenizer(), rng.integers(0, 1000, rng.integers(0, 12))
+    text = tokenizer.decode(ids)
+    assert tokenizer.encode(text).tolist() == ids.tolist()
+    assert "".join(tokenizer.decode_stream(ids)) == text
+    cuts = np.sort(rng.integers(0, len(text) + 1, 3))
+    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    assert np.concatenate(list(tokenizer.encode_chunks(pieces))).tolist() == ids.tolist()
+    assert len({*tokenizer.words}) == tokenizer.vocab_size == 1000
+
+
+def test_words_that_no_pattern_has_are_named_with_their_place():
+    with pytest.raises(
+        ValueError, match="unknown word 'cat' at position 5: the simple patterns have tasks such as COPY"
+    ):
+        PatternTokenizer().encode("COPY cat =")
+    with pytest.raises(ValueError, match="unknown word 'cat' at position 5"):
+        list(PatternTokenizer().encode_chunks(["COPY c", "at ="]))
+
+
+def test_the_tokenizer_is_kept_in_a_file(tmp_path):
+    PatternTokenizer().save(tmp_path / "words.json")
+    assert type(load_tokenizer(tmp_path / "words.json")) is PatternTokenizer

@@ -1,0 +1,415 @@
+"""Sweeps: on any executor, killed and resumed, with workers lost and models that fail, the numbers are the same."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from minitransformer import analyze_emergent_capabilities
+from minitransformer.analysis import CAPABILITIES, Capability
+from minitransformer.analysis.emergence import capabilities, family
+from minitransformer.analysis.emergence.one_run import Plan
+from minitransformer.analysis.emergence.sweep import RETRIES, attempt, sweep
+from minitransformer.analysis.emergence.workers import WorkerProcesses, one_thread_each
+from minitransformer.cli import build_parser, main
+from minitransformer.commands.scale import chosen
+from minitransformer.training.environment import THREAD_VARIABLES
+
+COPY = CAPABILITIES["copy"]
+FLAG = "MINITRANSFORMER_TEST_FLAG"
+SIZES = [900, 1_500]
+ONE_THREAD = os.environ | dict.fromkeys(THREAD_VARIABLES, "1")
+
+# A sweep by itself, in this one process, one model after another: what all others are compared with.
+SERIAL = """
+import json, sys
+from concurrent.futures import ThreadPoolExecutor
+from minitransformer import analyze_emergent_capabilities
+report = analyze_emergent_capabilities([900, 1_500], ["copy", "brackets"], seeds=[0, 1], steps=8,
+                                       executor=ThreadPoolExecutor(1))
+json.dump(report.runs, sys.stdout)
+"""
+
+
+def numbers(runs):
+    """Return, by key, what of the runs another machine must not change."""
+    return {run["key"]: {k: v for k, v in run.items() if k not in ("seconds", "environment")} for run in runs}
+
+
+def plan(seed=0, capability=COPY, size=900, steps=8):
+    """Return the plan of a small run."""
+    return Plan(family.of_size(size), seed, steps, (capability,))
+
+
+def small_sweep(**how):
+    """Return the runs of the sweep that SERIAL makes."""
+    how = {"seeds": [0, 1], "steps": 8} | how
+    return numbers(analyze_emergent_capabilities(SIZES, ["copy", "brackets"], **how).runs)
+
+
+@pytest.fixture(scope="module")
+def serial():
+    """The numbers of a sweep in one process of its own, one model after another."""
+    run = subprocess.run([sys.executable, "-c", SERIAL], capture_output=True, text=True, check=True, env=ONE_THREAD)
+    return numbers(json.loads(run.stdout))
+
+
+# The same numbers everywhere.
+
+
+def test_processes_give_the_numbers_of_one_process_and_so_does_what_is_on_disk(serial, tmp_path):
+    outcomes = []
+    first = small_sweep(workers=2, out=tmp_path, progress=lambda plan, outcome: outcomes.append(outcome))
+    assert first == serial and outcomes == ["trained"] * 4
+    files = sorted((tmp_path / "runs").iterdir())
+    assert len(files) == 4 and files[0].name.startswith("2x4-seed0-")
+    files[1].unlink()  # as if the sweep had been killed before this one was finished
+    before = {file: file.stat().st_mtime_ns for file in files if file.exists()}
+    outcomes.clear()
+    assert small_sweep(workers=1, out=tmp_path, progress=lambda plan, outcome: outcomes.append(outcome)) == serial
+    assert sorted(outcomes) == ["found"] * 3 + ["trained"]
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+
+
+@pytest.mark.filterwarnings("ignore")  # those of distributed are not ours
+def test_a_dask_cluster_gives_the_same_numbers_also_when_a_worker_is_lost(serial, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setenv(FLAG, str(tmp_path / "flag"))
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+    with (
+        distributed.LocalCluster(**options) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        assert small_sweep(executor=client.get_executor(), out=tmp_path) == serial
+        (tmp_path / "flag").touch()
+        runs, failures = sweep([plan(0, KILLED_ONCE), plan(1)], executor=client.get_executor())
+        assert len(runs) == 2 and failures == {}
+        assert not (tmp_path / "flag").exists()  # so it did happen
+        for extra in ("matplotlib", "tqdm"):
+            pytest.importorskip(extra)
+        address = ["--dask", cluster.scheduler_address, "--out", str(tmp_path / "command")]
+        assert main(["scale", "--sizes", "900", "--seeds", "1", "--steps", "8", *address]) == 0
+        assert len(list((tmp_path / "command" / "runs").iterdir())) == 1
+
+
+def test_a_worker_has_one_thread_for_its_products_and_the_parent_keeps_its_own(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    with one_thread_each():
+        assert all(os.environ[name] == "1" for name in THREAD_VARIABLES)
+    assert os.environ["OMP_NUM_THREADS"] == "7" and "MKL_NUM_THREADS" not in os.environ
+
+
+# Killed.
+
+
+def wait_until(condition, seconds=120):
+    """Return once condition() is true; fail after so many seconds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def workers_of(pid):
+    """Return the process ids that were spawned by a process, as far as the system tells."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, fields = status.read_text().rpartition(")")
+        except OSError:
+            continue
+        if int(fields.split()[1]) == pid:
+            found.append(int(name.split()[0]))
+    return found
+
+
+def is_alive(pid):
+    """Whether a process runs, and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+LARGE = 20_000
+KILLED_SWEEP = """
+import sys
+from minitransformer import analyze_emergent_capabilities
+analyze_emergent_capabilities([20_000, 900, 1_500], ["copy", "brackets"], seeds=[0, 1], steps=8, workers=2,
+                              out=sys.argv[1])
+"""
+COMMAND = """
+import sys
+from minitransformer.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+
+
+def began(program, *arguments):
+    """Return a running program."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", program, *arguments], **pipes)
+
+
+@needs_proc
+def test_a_sweep_that_is_killed_leaves_no_process_and_goes_on_to_the_same_numbers(serial, tmp_path):
+    with began(KILLED_SWEEP, str(tmp_path)) as process:
+        wait_until(lambda: len(list(tmp_path.glob("runs/*.json"))) >= 1)
+        workers = workers_of(process.pid)
+        process.kill()
+    assert len(workers) >= 2
+    wait_until(lambda: not any(is_alive(pid) for pid in workers))
+    left = len(list(tmp_path.glob("runs/*.json")))
+    outcomes = []
+    report = analyze_emergent_capabilities(
+        [LARGE, *SIZES],
+        ["copy", "brackets"],
+        seeds=[0, 1],
+        steps=8,
+        workers=2,
+        out=tmp_path,
+        progress=lambda plan, outcome: outcomes.append(outcome),
+    )
+    assert outcomes == ["found"] * left + ["trained"] * (6 - left)
+    runs = numbers(report.runs)
+    assert len(runs) == 6 and {key: runs[key] for key in serial} == serial
+
+
+@needs_proc
+def test_ctrl_c_ends_all_processes_and_says_in_one_line_how_to_go_on(tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("tqdm")
+    options = ["--sizes", "900,1500", "--seeds", "1", "--steps", "100000", "--workers", "2", "--out", str(tmp_path)]
+    with began(COMMAND, "scale", *options) as process:
+        wait_until(lambda: len(workers_of(process.pid)) >= 3)  # one more looks after what they share
+        workers = workers_of(process.pid)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    kept = f"0 of 2 runs are in {tmp_path}; the same command goes on from there"
+    assert said == f"minitransformer: interrupted: {kept}\n"
+    wait_until(lambda: not any(is_alive(pid) for pid in workers))
+
+
+# Workers that are lost, models that fail.
+
+
+def in_a_worker():
+    """Whether this is a process that was spawned to work."""
+    return multiprocessing.parent_process() is not None
+
+
+def dying_once(rng, n):
+    """Draw as copy does; the first time on a worker, while there is a flag, die."""
+    flag = os.environ.get(FLAG)
+    if in_a_worker() and flag and os.path.exists(flag):
+        os.unlink(flag)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return capabilities.letters(rng, n)
+
+
+def dying(rng, n):
+    """Draw as copy does; on a worker, die."""
+    if in_a_worker():
+        time.sleep(0.3)  # so that others have begun
+        os.kill(os.getpid(), signal.SIGKILL)
+    return capabilities.letters(rng, n)
+
+
+def failing(rng, n):
+    """Draw as copy does; on a worker, fail."""
+    if in_a_worker():
+        raise ArithmeticError("out of\nnumbers")
+    return capabilities.letters(rng, n)
+
+
+KILLED_ONCE = Capability("killed once", "its worker dies", dying_once, capabilities.copy_rows)
+KILLED = Capability("killed", "its worker dies every time", dying, capabilities.copy_rows)
+FAILING = Capability("failing", "it raises", failing, capabilities.copy_rows)
+
+
+def test_a_lost_workers_model_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setenv(FLAG, str(tmp_path / "flag"))
+    (tmp_path / "flag").touch()
+    outcomes = []
+    runs, failures = sweep([plan(0, KILLED_ONCE)], workers=1, progress=lambda plan, outcome: outcomes.append(outcome))
+    assert len(runs) == 1 and failures == {}
+    assert outcomes == ["retried", "trained"]
+
+
+def test_a_model_that_kills_every_worker_is_given_up_and_no_other_is_blamed():
+    outcomes = []
+    plans = [plan(0, KILLED, size=3_000), plan(0, FAILING), *(plan(seed, steps=200) for seed in (1, 2))]
+    runs, failures = sweep(plans, workers=2, progress=lambda plan, outcome: outcomes.append((plan.seed, outcome)))
+    assert set(runs) == {plans[2].key(), plans[3].key()}
+    assert set(failures) == {plans[0].key(), plans[1].key()}
+    assert failures[plans[0].key()].startswith(f"its worker was lost {RETRIES + 1} times")
+    assert failures[plans[1].key()] == "ArithmeticError: out of numbers"
+    assert [outcome for seed, outcome in outcomes if seed == 0].count("retried") == RETRIES
+    assert {(1, "trained"), (2, "trained")} < set(outcomes)
+
+
+def test_a_failure_is_reported_by_name_and_the_others_go_on(monkeypatch, tmp_path):
+    def diverging(plan):
+        if plan.seed == 1:
+            raise FloatingPointError("it diverged")
+        return real(plan)
+
+    from minitransformer.analysis.emergence import sweep as module
+
+    real = module.train_one
+    monkeypatch.setattr(module, "train_one", diverging)
+    with ThreadPoolExecutor(2) as executor:
+        options = {"seeds": [0, 1], "steps": 8, "executor": executor, "out": tmp_path}
+        report = analyze_emergent_capabilities([900], ["copy"], **options)
+        (name,) = report.failures
+        assert name.startswith("2x4, seed 1 (")
+        assert f"1 run failed\n  {name}: FloatingPointError: it diverged" in str(report)
+        assert len(report.runs) == 1 and len(list((tmp_path / "runs").iterdir())) == 1
+        monkeypatch.setattr(module, "train_one", real)
+        assert analyze_emergent_capabilities([900], ["copy"], **options).failures == {}
+        monkeypatch.setattr(module, "train_one", diverging)
+        with pytest.raises(ValueError, match=r"no model could be trained.*it diverged"):
+            analyze_emergent_capabilities([900], ["copy"], **options | {"seeds": [1], "out": None})
+
+
+class Broken:
+    """An executor whose futures, or whose submit, say that it is broken."""
+
+    def __init__(self, at_once):
+        self.at_once = at_once
+
+    def submit(self, *call):
+        if self.at_once:
+            raise BrokenExecutor("no workers")
+        future = Future()
+        future.set_exception(BrokenExecutor("gone"))
+        return future
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_executor_of_the_callers_that_breaks_fails_what_is_left(at_once):
+    plans = [plan(0), plan(1)]
+    runs, failures = sweep(plans, executor=Broken(at_once))
+    assert runs == {}
+    assert set(failures) == {plan.key() for plan in plans}
+    assert all(why.startswith("the executor broke: ") for why in failures.values())
+
+
+class Flaky:
+    """An executor that loses every model `losses` times, as Dask does with its workers, and then calls."""
+
+    def __init__(self, losses):
+        self.losses, self.seen = losses, {}
+
+    def submit(self, function, plan, key):
+        future = Future()
+        self.seen[key] = self.seen.get(key, 0) + 1
+        if self.seen[key] <= self.losses:
+            future.set_exception(RuntimeError("worker killed"))
+        else:
+            future.set_result(function(plan, key))
+        return future
+
+
+def test_other_losses_are_bounded_too():
+    assert sweep([plan()], executor=Flaky(RETRIES))[1] == {}
+    assert sweep([plan()], executor=Flaky(RETRIES + 1))[1] == {
+        plan().key(): f"its worker was lost {RETRIES + 1} times (worker killed)"
+    }
+
+
+def test_a_worker_with_another_version_says_so_instead_of_training():
+    assert attempt(plan(), "another key") == {
+        "failure": "the worker has another version of the program, or of the text"
+    }
+
+
+def test_the_largest_models_begin_first():
+    begun = []
+
+    class Watching(Flaky):
+        def submit(self, function, plan, key):
+            begun.append(plan.config.d_model)
+            return super().submit(lambda plan, key: {"failure": "not tried"}, plan, key)
+
+    sweep([plan(size=size) for size in (900, 20_000, 3_000)], executor=Watching(0))
+    assert begun == sorted(begun, reverse=True) and len(set(begun)) == 3
+
+
+def test_plans_that_agree_are_one_run():
+    flaky = Flaky(0)
+    runs, _ = sweep([plan(), plan()], executor=flaky)
+    assert len(runs) == 1 and list(flaky.seen.values()) == [1]
+
+
+def test_a_file_that_is_no_run_is_named(tmp_path):
+    sweep([plan()], executor=Flaky(0), folder=tmp_path)
+    (path,) = (tmp_path / "runs").iterdir()
+    for text in ('{"key": "other", "lengths": []}', '{"key"', "[]"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f"{path.name}: is not a run of this sweep; delete it"):
+            sweep([plan()], executor=Flaky(0), folder=tmp_path)
+
+
+def test_stopping_ends_processes_that_are_at_work():
+    workers = WorkerProcesses(1)
+    future = workers.submit(time.sleep, 600)
+    wait_until(future.running)
+    workers.stop()
+    assert all(not process.is_alive() for process in workers.processes)
+    assert not future.done() or future.cancelled() or isinstance(future.exception(), BrokenExecutor)
+
+
+# The command.
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--seeds", "0"], "--seeds must be at least 1, not 0"),
+        (["--workers", "-1"], "--workers must be at least 1, not -1"),
+        (["--seed", "-1"], "--seed must not be negative"),
+        (["--steps", "3"], "steps must be at least 8, not 3"),
+        (["--dask", "tcp://127.0.0.1:1", "--workers", "2"], "--workers is for processes on this machine"),
+    ],
+)
+def test_options_that_cannot_be_are_one_line(capsys, tmp_path, options, words):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("tqdm")
+    assert main(["scale", "--out", str(tmp_path), *options]) == 1
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1
+
+
+def test_the_default_is_nine_sizes_and_four_shapes_of_which_one_is_among_the_sizes():
+    sizes, shapes, seeds, steps = chosen(build_parser().parse_args(["scale"]))
+    parameters = [family.n_parameters(config) for config in sizes]
+    assert len(sizes) == 9 and parameters == sorted(parameters)
+    assert parameters[0] < 1_000 and parameters[-1] > 1_900_000
+    assert [config.n_layers for config in shapes] == [1, 2, 4, 8] and shapes[1] in sizes
+    assert (seeds, steps) == (3, 600)
+
+
+def test_sizes_that_are_no_integers_are_wrong_usage(capsys):
+    assert main(["scale", "--sizes", "1000,big"]) == 2
+    assert "sizes are integers with commas between them, not '1000,big'" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_scheduler_that_does_not_answer_is_one_line(capsys, tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    from minitransformer.commands import scale
+
+    monkeypatch.setattr(scale, "DASK_PATIENCE", 0.2)
+    assert main(["scale", "--out", str(tmp_path), "--dask", "tcp://127.0.0.1:1"]) == 1
+    assert "--dask tcp://127.0.0.1:1: no scheduler answers there" in capsys.readouterr().err

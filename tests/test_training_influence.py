@@ -1,0 +1,535 @@
+"""Training influence: familiarity and its threshold, the inner products of gradients, and training again without."""
+
+import json
+import math
+from dataclasses import replace
+from statistics import NormalDist
+
+import little_facts
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from little_facts import PLANTED, RARE, TOKENIZER, TRAINING, seen_and_held_out, untrained
+from strategies import random_ids, random_model
+
+from minitransformer import ByteTokenizer, CharTokenizer, Config, LanguageModel, analyze_training_influence
+from minitransformer.analysis.training_influence import (
+    answer_after,
+    as_passages,
+    retrain_without,
+    separation,
+)
+from minitransformer.analysis.training_influence.calibration import ScoredPassages, p_value, threshold
+from minitransformer.analysis.training_influence.familiarity import own_answer, token_log_probabilities
+from minitransformer.analysis.training_influence.influence import influences, inner_product, loss_gradient
+from minitransformer.analysis.training_influence.passages import Example, next_tokens
+from minitransformer.analysis.training_influence.retraining import rows
+from minitransformer.text import IGNORE_INDEX
+
+SEEN, HELD_OUT = seen_and_held_out()
+
+
+@pytest.fixture(scope="module")
+def checkpoints():
+    """Ten moments of a model that learns the facts by heart, each with its learning rate; the last is the end."""
+    return TRAINING.checkpoints(as_passages(untrained(), SEEN, "seen"), 0, 10)
+
+
+@pytest.fixture(scope="module")
+def lm(checkpoints):
+    return checkpoints[-1][0]
+
+
+@pytest.fixture
+def small(rng):
+    """A float64 model with random parameters, all of which matter, and three examples of unequal length for it."""
+    config = Config(vocab_size=7, context=6, d_model=8, n_heads=2, n_layers=2, dtype="float64")
+    model = random_model(config, rng)
+    examples = [Example(random_ids(config, rng, n), random_ids(config, rng, n)) for n in (4, 6, 3)]
+    examples[0].targets[:2] = IGNORE_INDEX
+    return model, examples
+
+
+def loss_of(model, example):
+    return model.loss(example.inputs[None], example.targets[None])[0]
+
+
+# Gradients
+
+
+def flat_gradient(model, example):
+    """The oracle: one long row of all gradients, collected by hand."""
+    for parameter in model.parameters():
+        parameter.grad = None
+    model.loss(example.inputs[None], example.targets[None])[1]()
+    return np.concatenate([parameter.grad.ravel() for parameter in model.parameters()])
+
+
+def test_influence_and_cosine_are_products_of_the_flattened_gradients(small):
+    model, (answer, *examples) = small
+    influence, cosine = influences([(model, 0.3)], [answer, examples[0]], examples, lambda: None)
+    for a, of in enumerate([answer, examples[0]]):
+        g = flat_gradient(model, of)
+        for z, example in enumerate(examples):
+            h = flat_gradient(model, example)
+            assert influence[a, z] == pytest.approx(0.3 * (g * h).sum(), rel=1e-12)
+            assert cosine[a, z] == pytest.approx((g * h).sum() / np.sqrt((g * g).sum() * (h * h).sum()), rel=1e-12)
+
+
+def test_the_inner_product_is_the_derivative_of_one_loss_along_the_gradient_of_the_other(small):
+    model, (answer, example, _) = small
+    direction = loss_gradient(model, example)
+    product = inner_product(loss_gradient(model, answer), direction)
+    for parameter, d in zip(model.parameters(), direction, strict=True):
+        parameter.data = parameter.data + 1e-30j * d
+    assert loss_of(model, answer).imag / 1e-30 == pytest.approx(product, rel=1e-11)
+
+
+def test_a_passage_influences_itself_by_the_square_of_its_gradient(small):
+    model, examples = small
+    influence, cosine = influences([(model, 1.0)], examples, examples, lambda: None)
+    for i, example in enumerate(examples):
+        g = flat_gradient(model, example)
+        assert influence[i, i] == pytest.approx((g**2).sum(), rel=1e-12) and influence[i, i] > 0
+    np.testing.assert_allclose(np.diag(cosine), 1)
+    np.testing.assert_allclose(influence, influence.T, rtol=1e-10)
+    assert (np.abs(cosine) <= 1 + 1e-12).all()
+
+
+def test_a_step_on_a_passage_changes_the_answers_loss_by_its_influence_and_the_error_falls_quadratically(small):
+    model, (answer, example, _) = small
+    influence, _ = influences([(model, 1.0)], [answer], [example], lambda: None)
+    gradient, before = loss_gradient(model, example), loss_of(model, answer)
+    start = [parameter.data for parameter in model.parameters()]
+
+    def error(eta):
+        for parameter, data, g in zip(model.parameters(), start, gradient, strict=True):
+            parameter.data = data - eta * g
+        return abs(loss_of(model, answer) - before + eta * influence[0, 0])
+
+    etas = np.array([1e-4, 1e-5])
+    errors = np.array([error(eta) for eta in etas])
+    assert errors[0] < 0.1 * etas[0] * abs(influence[0, 0])
+    assert np.log10(errors[0] / errors[1]) == pytest.approx(2, abs=0.05)
+
+
+def test_checkpoints_add_up_by_their_learning_rates_and_cosines_are_averaged_by_them(small, rng):
+    model, (answer, *examples) = small
+    other = random_model(model.config, rng)
+    (i1, c1), (i2, c2) = (influences([(m, 1.0)], [answer], examples, lambda: None) for m in (model, other))
+    influence, cosine = influences([(model, 0.3), (other, 0.1)], [answer], examples, lambda: None)
+    np.testing.assert_allclose(influence, 0.3 * i1 + 0.1 * i2, rtol=1e-12)
+    np.testing.assert_allclose(cosine, 0.75 * c1 + 0.25 * c2, rtol=1e-12)
+
+
+def test_a_frozen_parameter_has_no_part(small):
+    model, (answer, example, _) = small
+    whole = inner_product(loss_gradient(model, answer), loss_gradient(model, example))
+    products = [(a * b).sum() for a, b in zip(loss_gradient(model, answer), loss_gradient(model, example), strict=True)]
+    model.parameters()[0].requires_grad = False
+    influence, _ = influences([(model, 1.0)], [answer], [example], lambda: None)
+    assert influence[0, 0] == pytest.approx(whole - products[0], rel=1e-10)
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    with pytest.raises(ValueError, match="every parameter of the model is frozen, so no passage can move it"):
+        influences([(model, 1.0)], [answer], [example], lambda: None)
+
+
+def test_parameters_gradients_and_freezing_are_left_as_they_were(lm):
+    parameters = lm.model.parameters()
+    for i, parameter in enumerate(parameters):
+        parameter.grad = None if i % 2 else np.full_like(parameter.data, i)
+    parameters[3].requires_grad = False
+    before = [(p.data, p.data.copy(), p.grad, p.requires_grad) for p in parameters]
+    try:
+        analyze_training_influence(lm, "balu eats ", training=SEEN[:4], answer_tokens=4)
+        with pytest.raises(ValueError):  # halfway through
+            loss_gradient(lm.model, Example(np.array([0, 99]), np.array([0, 0])))
+        for parameter, (data, copy, grad, requires_grad) in zip(parameters, before, strict=True):
+            assert parameter.data is data and parameter.grad is grad and parameter.requires_grad == requires_grad
+            np.testing.assert_array_equal(data, copy)
+    finally:
+        for parameter in parameters:
+            parameter.grad, parameter.requires_grad = None, True
+
+
+# Familiarity, separation, calibration
+
+
+def test_perplexity_answer_and_confidence_are_what_the_model_says_token_by_token(lm):
+    found = analyze_training_influence(lm, [f"{PLANTED} eats "], answer_tokens=4).prompts[0]
+    assert found.perplexity == pytest.approx(lm.perplexity(found.prompt), rel=1e-5)
+    assert found.answer == RARE
+    assert found.prompt + found.answer == lm.generate(found.prompt, 4, temperature=0)
+    text, product = found.prompt, 1.0
+    for letter, i in zip(found.answer, found.answer_ids, strict=True):
+        z = lm.logits(text)[-1].astype(float)
+        product *= np.exp(z - z.max())[i] / np.exp(z - z.max()).sum()
+        text += letter
+    assert found.confidence == pytest.approx(product ** (1 / 4), rel=1e-4)
+    assert found.tokens == 10 and found.influence is None and found.calibration is None
+
+
+def test_an_answer_ends_with_the_token_that_ends_a_text(lm):
+    class Ending(CharTokenizer):
+        end_ids = (TOKENIZER.encode(".")[0],)
+
+    ending = LanguageModel(lm.model, Ending(TOKENIZER.characters))
+    ids = ending.encode(f"{PLANTED} eats ")
+    assert TOKENIZER.decode(own_answer(ending, ids, 12)) == f"{RARE}."
+
+
+def test_the_exercise_of_an_answer_counts_its_tokens_alone():
+    example = answer_after(np.array([1, 2, 3]), np.array([4, 5]))
+    assert example.inputs.tolist() == [1, 2, 3, 4]
+    assert example.targets.tolist() == [IGNORE_INDEX, IGNORE_INDEX, 4, 5]
+
+
+def test_the_beginnings_of_passages_score_as_if_they_ended_there(lm):
+    passages = as_passages(lm, SEEN[:6], "seen")
+    log_p = [token_log_probabilities(lm.model, passage.ids) for passage in passages]
+    means, lengths = ScoredPassages(TOKENIZER, passages, log_p).beginnings(18)
+    long = [passage for passage in passages if len(passage.ids) >= 18]
+    assert 0 < len(long) < 6 and len(means) == len(lengths) == len(long)
+    for mean, passage in zip(means, long, strict=True):
+        assert mean == pytest.approx(-math.log(lm.perplexity(passage.text[:18])), rel=1e-4)
+
+
+scores = st.lists(st.integers(0, 6), min_size=1, max_size=12)
+
+
+@given(scores, scores)
+def test_the_area_is_the_share_of_pairs_in_order_equal_ones_counting_half(first, second):
+    found = separation(np.array(first), np.array(second))
+    pairs = [(a > b) + 0.5 * (a == b) for a in first for b in second]
+    assert found.area == pytest.approx(np.mean(pairs))
+    assert -1e-8 <= found.low <= found.area + 1e-8 and found.area - 1e-8 <= found.high <= 1 + 1e-8
+    mirrored = separation(np.array(second), np.array(first))
+    np.testing.assert_allclose([mirrored.low, mirrored.high], [1 - found.high, 1 - found.low], atol=1e-8)
+
+
+@given(st.integers(2, 40), st.integers(2, 40), st.floats(-1.5, 1.5), st.integers(0, 10**6))
+def test_the_interval_excludes_half_exactly_where_mann_and_whitneys_test_rejects(m, n, shift, seed):
+    from scipy.stats import mannwhitneyu
+
+    rng = np.random.default_rng(seed)
+    first, second = rng.normal(shift, size=m), rng.normal(size=n)
+    test = mannwhitneyu(first, second, method="asymptotic", use_continuity=False)
+    found = separation(first, second)
+    assert found.area == pytest.approx(test.statistic / (m * n))
+    assert found.is_chance == (test.pvalue >= 0.05)
+    assert found.better_than_chance == (test.pvalue < 0.05 and found.area > 0.5)
+
+
+@pytest.mark.parametrize("area", [0.5, 0.7, 0.9, 0.97])
+def test_the_interval_holds_the_true_area_about_95_times_in_100(rng, area):
+    shift = NormalDist().inv_cdf(area) * 2**0.5
+    found = [separation(rng.normal(shift, size=25), rng.normal(size=40)) for _ in range(1000)]
+    covered = np.mean([s.low <= area <= s.high for s in found])
+    assert 0.93 <= covered <= 0.99  # near 1 it is on the wide side
+
+
+def test_the_interval_is_like_delongs_in_the_middle_and_does_not_shrink_to_a_point_at_the_end(rng):
+    first, second = rng.normal(0.8, size=120), rng.normal(size=150)
+    in_order = (first[:, None] > second) * 1.0
+    variance = in_order.mean(axis=1).var(ddof=1) / 120 + in_order.mean(axis=0).var(ddof=1) / 150
+    delong = in_order.mean() + np.array([-1.96, 1.96]) * variance**0.5
+    found = separation(first, second)
+    np.testing.assert_allclose([found.low, found.high], delong, atol=0.015)
+    apart = separation(first + 100, second)
+    assert apart.area == apart.high == 1 and 0.95 < apart.low < 0.99
+    few = separation(np.array([1.0, 2.0]), np.array([0.0, 0.5]))
+    assert few.area == 1 and few.low < 0.5
+
+
+@pytest.mark.parametrize("alpha, n", [(0.05, 19), (0.05, 47), (0.1, 29), (0.25, 3)])
+def test_a_text_that_was_not_seen_is_flagged_with_the_probability_asked_for(rng, alpha, n):
+    flagged = 0
+    for _ in range(4000):
+        held_out, score = rng.normal(size=n), rng.normal()
+        is_above = score > threshold(held_out, alpha)
+        assert is_above == (p_value(score, held_out) <= alpha + 1e-12)
+        flagged += is_above
+    expected = math.floor(alpha * (n + 1) + 1e-9) / (n + 1)
+    assert expected <= alpha + 1e-12
+    assert flagged / 4000 == pytest.approx(expected, abs=4 * (expected / 4000) ** 0.5)
+
+
+def test_equal_scores_are_no_reason_to_flag():
+    held_out = np.array([1.0] * 30)
+    assert threshold(held_out, 0.1) == 1.0 and p_value(1.0, held_out) == 1.0
+
+
+def test_a_model_that_knows_its_training_by_heart_tells_it_from_what_was_held_out(lm):
+    found = analyze_training_influence(lm, [SEEN[10], HELD_OUT[3]], training=SEEN, held_out=HELD_OUT, answer_tokens=2)
+    known, unknown = found.prompts
+    assert (known.likely_seen_similar, unknown.likely_seen_similar) == (True, False)
+    assert known.p_value <= 0.05 < unknown.p_value
+    for prompt in found.prompts:
+        calibration = prompt.calibration
+        assert calibration.tokens == prompt.tokens and calibration.is_trustworthy
+        assert calibration.separation.low > 0.9 and calibration.found > 0.9
+        assert calibration.false_alarms <= 0.05
+        assert calibration.n_seen == sum(len(text) >= prompt.tokens for text in SEEN)
+    assert "likely seen similar: yes (p = " in str(found) and "likely seen similar: no (p = " in str(found)
+    assert "not to be trusted" not in str(found)
+
+
+def test_a_model_that_has_not_learned_says_that_its_flag_is_not_to_be_trusted():
+    found = analyze_training_influence(untrained(), "balu eats ", training=SEEN, held_out=HELD_OUT)
+    calibration = found.prompts[0].calibration
+    assert calibration.separation.is_chance and not calibration.is_trustworthy
+    assert isinstance(found.prompts[0].likely_seen_similar, bool)
+    assert "not to be trusted: familiarity tells the passages seen from those held out no better than chance" in str(
+        found
+    )
+
+
+def test_passages_of_another_kind_are_noticed_without_the_model(lm):
+    other = ["".join(np.random.default_rng(i).choice(list("abcdefghij"), 20)) for i in range(40)]
+    found = analyze_training_influence(lm, "aa aa aa aa aa aa", training=["aa aa aa aa aa aa aa"] * 20, held_out=other)
+    assert found.prompts[0].calibration.blind.better_than_chance
+    assert "the compressed length alone tells the two apart (area 1.00" in str(found)
+
+
+def test_held_out_passages_that_are_more_familiar_are_noticed(lm):
+    found = analyze_training_influence(lm, "balu eats ", training=HELD_OUT, held_out=SEEN)
+    assert "the passages held out are more familiar than those seen: they are not of the same kind" in str(found)
+    assert not found.prompts[0].calibration.is_trustworthy
+
+
+@pytest.mark.parametrize(
+    "given_passages, missing",
+    [
+        ({}, "training and held-out"),
+        ({"training": SEEN[:3]}, "held-out"),
+        ({"held_out": HELD_OUT[:3]}, "training"),
+    ],
+)
+def test_without_passages_of_both_kinds_nothing_is_said_of_having_been_seen(lm, given_passages, missing):
+    found = analyze_training_influence(lm, "balu eats ", **given_passages)
+    assert found.prompts[0].likely_seen_similar is None and found.prompts[0].p_value is None
+    assert f"not said, as a threshold needs {missing} passages to calibrate it" in str(found)
+
+
+# Who taught it
+
+
+def test_the_passages_that_taught_a_rare_fact_are_the_strongest_proponents_of_its_answer(lm, checkpoints):
+    for rank_by in ("influence", "cosine"):
+        found = analyze_training_influence(
+            lm, f"{PLANTED} eats ", training=SEEN, checkpoints=checkpoints, answer_tokens=4, rank_by=rank_by
+        ).prompts[0]
+        assert found.answer == RARE and found.confidence > 0.9
+        assert set(found.ranking[:2]) <= {0, 1, 2}
+        assert (np.diff(getattr(found, rank_by)[found.ranking]) <= 0).all()
+    assert set(found.ranking[:1]) == {0}
+
+
+def test_training_again_without_the_proponents_forgets_the_answer_and_without_others_does_not(lm, checkpoints):
+    found = analyze_training_influence(
+        lm,
+        f"{PLANTED} eats ",
+        training=SEEN,
+        checkpoints=checkpoints,
+        answer_tokens=4,
+        train=replace(TRAINING, steps=250),
+        remove=3,
+        seeds=(0, 1),
+    )
+    retrained = found.prompts[0].retraining
+    assert sorted(retrained.removed) == [0, 1, 2] == sorted(found.prompts[0].ranking[:3])
+    assert retrained.all_passages.max() < 1
+    assert (retrained.without > retrained.without_random + 3).all() and retrained.difference > 5
+    assert retrained.standard_error < retrained.difference / 3
+    assert "without the 3 of most influence" in str(
+        found
+    ) and "those of most influence are missed more in 2 of 2" in str(found)
+
+
+def test_what_is_removed_is_not_trained_on_and_as_many_others_are_not(lm):
+    passages = as_passages(lm, SEEN[:10], "seen")
+    seen = []
+
+    def train(kept, seed):
+        seen.append((seed, [passages.index(passage) for passage in kept]))
+        return lm
+
+    answer = next_tokens(passages[0])
+    found = retrain_without(train, passages, [1, 4], answer, seeds=(5, 6))
+    assert [seed for seed, _ in seen] == [5] * 3 + [6] * 3
+    for everything, without, at_random in (seen[:3], seen[3:]):
+        assert everything[1] == list(range(10)) and without[1] == [0, 2, 3, 5, 6, 7, 8, 9]
+        assert len(at_random[1]) == 8 and {1, 4} <= set(at_random[1])
+    assert seen[2][1] != seen[5][1]
+    loss = float(loss_of(lm.model, answer))
+    np.testing.assert_allclose([found.all_passages, found.without, found.without_random], loss, rtol=1e-5)
+    assert found.difference == 0 and json.loads(json.dumps(found.to_dict()))["removed"] == [1, 4]
+
+
+def test_the_same_seed_trains_the_same_model_and_checkpoints_are_moments_of_it(lm):
+    quick = replace(TRAINING, steps=6)
+    passages = as_passages(lm, SEEN[:10], "seen")
+    whole, again, other = (quick(passages, seed).model.embedding.weight.data for seed in (1, 1, 2))
+    np.testing.assert_array_equal(whole, again)
+    assert not np.array_equal(whole, other)
+    moments = quick.checkpoints(passages, 1, 3)
+    np.testing.assert_array_equal(moments[-1][0].model.embedding.weight.data, whole)
+    assert len(moments) == 3 and not np.array_equal(moments[0][0].model.embedding.weight.data, whole)
+    assert [rate for _, rate in moments] == sorted((rate for _, rate in moments), reverse=True)
+    with pytest.raises(ValueError, match="7 checkpoints cannot be spread over 6 steps"):
+        quick.checkpoints(passages, 1, 7)
+
+
+def test_rows_of_unequal_length_are_filled_up_with_targets_that_do_not_count(lm):
+    passages = as_passages(lm, ["abc", "ab"], "seen")
+    inputs, targets = rows(passages)
+    assert inputs.tolist() == [TOKENIZER.encode("ab").tolist(), [TOKENIZER.encode("a")[0], 0]]
+    assert targets.tolist() == [TOKENIZER.encode("bc").tolist(), [TOKENIZER.encode("b")[0], IGNORE_INDEX]]
+
+
+def test_a_checkpoint_may_be_a_file_and_progress_is_told(lm, tmp_path):
+    lm.save(tmp_path / "model.npz")
+    told = []
+    how = {"training": SEEN[:4], "answer_tokens": 4}
+    found = analyze_training_influence(
+        lm, "balu eats ", **how, checkpoints=[(tmp_path, 0.5), (lm, 1.5)], progress=lambda *counts: told.append(counts)
+    )
+    once = analyze_training_influence(lm, "balu eats ", **how)
+    np.testing.assert_allclose(found.prompts[0].influence, 2 * once.prompts[0].influence, rtol=1e-5)
+    assert told == [(i, 8) for i in range(1, 9)]
+    assert found.learning_rates == [0.5, 1.5] and once.learning_rates == [1.0]
+
+
+# Passages, reports, mistakes
+
+
+def test_a_text_is_cut_into_passages_that_the_model_can_be_asked_for_at_once():
+    lm, text = untrained(), "".join(SEEN)[:101]
+    passages = as_passages(lm, text, "training")
+    assert [len(passage.ids) for passage in passages] == [25] * 4  # and one letter, which leaves nothing to predict
+    assert "".join(passage.text for passage in passages) == text[:100]
+    assert all(lm.encode(passage.text).tolist() == passage.ids.tolist() for passage in passages)
+    assert len(as_passages(lm, text + "a", "training")) == 5
+
+    class Beginning(ByteTokenizer):
+        bos_id = 7
+
+    beginning = LanguageModel(untrained_bytes(), Beginning())
+    pieces = as_passages(beginning, "aé" * 20, "training")
+    assert {int(piece.ids[0]) for piece in pieces} == {7} and {len(piece.ids) for piece in pieces[:-1]} == {13}
+    assert as_passages(lm, passages[:2], "training") == passages[:2]
+
+
+def untrained_bytes():
+    config = Config(vocab_size=256, context=12, d_model=8, n_heads=2, n_layers=1)
+    return random_model(config, np.random.default_rng(0))
+
+
+def test_the_report_is_json_and_tells_what_is_not_shown(lm):
+    found = analyze_training_influence(lm, ["balu eats ", "we saw "], training=SEEN, held_out=HELD_OUT)
+    data = json.loads(json.dumps(found.to_dict()))
+    assert data["passages"] == SEEN and data["held_out"] == len(HELD_OUT)
+    for prompt, written in zip(found.prompts, data["prompts"], strict=True):
+        np.testing.assert_array_equal(written["influence"], prompt.influence)
+        assert written["calibration"]["separation"]["area"] == prompt.calibration.separation.area
+        assert written["likely_seen_similar"] == prompt.likely_seen_similar and written["retraining"] is None
+    text = str(found)
+    assert "A ranking is a hypothesis" in text and "not tested by training again" in text
+    best = int(found.prompts[0].ranking[0])
+    assert f"{best} {found.prompts[0].influence[best]:>+10.3g}" in text
+    alone = json.loads(json.dumps(analyze_training_influence(lm, "balu eats ").to_dict()))
+    assert alone["prompts"][0]["influence"] is None and alone["passages"] == []
+
+
+@pytest.mark.parametrize(
+    "prompts, options, message",
+    [
+        ([], {}, "there are no prompts"),
+        (["balu eats ", ""], {}, "prompt 1: the text is empty"),
+        ("b", {}, "prompt 0 has 1 token, and perplexity needs at least 2"),
+        (
+            "b" * 20,
+            {},
+            "prompt 0 has 20 tokens, and with an answer of 8 it may have 17 at most: the model's context is 24",
+        ),
+        ("BALU", {}, "prompt 0: unknown character 'B'"),
+        ("balu", {"answer_tokens": 0}, "answer_tokens must be at least 1, and is 0"),
+        ("balu", {"remove": 0}, "remove must be at least 1, and is 0"),
+        ("balu", {"rank_by": "size"}, "unknown rank_by 'size'; known are influence, cosine"),
+        ("balu", {"false_alarm_rate": 0}, "false_alarm_rate must be between 0 and 1, and is 0"),
+        ("balu", {"training": []}, "training: there are no passages"),
+        ("balu", {"held_out": ""}, "held_out: there are no passages"),
+        ("balu", {"training": ["ab", "a"]}, "training: passage 1 has 1 tokens, and at least 2 are needed"),
+        ("balu", {"training": ["ab", ""]}, "training: passage 1: the text is empty"),
+        (
+            "balu",
+            {"held_out": ["a" * 26]},
+            "held_out: passage 0 has 26 tokens, and the model, with its context, can be",
+        ),
+        ("balu", {"training": ["AB"]}, "training: passage 0: unknown character 'A'"),
+        ("balu", {"checkpoints": []}, "checkpoints is for the influence of training passages, and training is None"),
+        ("balu", {"train": TRAINING}, "train is for the influence of training passages, and training is None"),
+        (
+            "balu",
+            {"training": SEEN, "checkpoints": []},
+            "checkpoints: there are none; None stands for the model itself",
+        ),
+        (
+            "balu",
+            {"training": SEEN, "checkpoints": [(untrained(), 0)]},
+            "the learning rate of checkpoint 0 must be positive, and is 0",
+        ),
+        (
+            "balu",
+            {"training": SEEN, "checkpoints": [(LanguageModel(untrained_bytes(), ByteTokenizer()), 1)]},
+            "checkpoints: the tokenizer of checkpoint 0 is not the model's",
+        ),
+        (
+            "balu",
+            {"training": SEEN, "held_out": HELD_OUT[:18]},
+            "to calibrate at a false-alarm rate of 0.05 takes at least 19 passages of either kind with 4 tokens or "
+            "more, and there are 63 in training and 18 in held_out",
+        ),
+        (
+            "balu",
+            {"training": SEEN[:4], "train": TRAINING},
+            "4 passages without 5 leave too few to remove as many others",
+        ),
+        ("balu", {"training": SEEN[:4], "train": TRAINING, "remove": 2}, "4 passages without 2 leave too few"),
+        ("balu", {"training": SEEN, "train": TRAINING, "seeds": ()}, "there is no seed to train with"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(prompts, options, message):
+    with pytest.raises(ValueError) as error:
+        analyze_training_influence(untrained(), prompts, **options)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "prompts, options, message",
+    [
+        ([3], {}, "prompt 0 must be a str, not int"),
+        ("balu", {"training": ["ab", 3]}, "training: passage 1 must be a str, not int"),
+        ("balu", {"answer_tokens": 2.5}, "answer_tokens must be an integer, not 2.5"),
+    ],
+)
+def test_what_is_of_the_wrong_type_is_told(prompts, options, message):
+    with pytest.raises(TypeError, match=message):
+        analyze_training_influence(untrained(), prompts, **options)
+
+
+def test_a_checkpoint_that_sees_less_than_the_model_is_refused():
+    from minitransformer import Transformer
+
+    short = LanguageModel(Transformer(replace(little_facts.CONFIG, context=12)), TOKENIZER)
+    with pytest.raises(ValueError, match="the context of checkpoint 0 is 12, less than the model's, 24"):
+        analyze_training_influence(untrained(), "balu", training=SEEN, checkpoints=[(short, 1.0)])
+
+
+@pytest.mark.parametrize("removed", [[], [1, 1], [10], [-1]])
+def test_what_cannot_be_removed_is_refused(lm, removed):
+    passages = as_passages(lm, SEEN[:10], "seen")
+    with pytest.raises(ValueError, match="removed must be different indices of the 10 passages"):
+        retrain_without(TRAINING, passages, removed, next_tokens(passages[0]))
