@@ -12,7 +12,9 @@ A component added here is gradient-checked, property-tested and held against its
 import numpy as np
 
 from gradcheck import Call, Case
+from minitransformer.analysis.contributions import hide
 from minitransformer.analysis.hooks import gradient_recorder, replaced_by
+from minitransformer.analysis.patching import logit_difference
 from minitransformer.config import Config
 from minitransformer.generation import LayerCache
 from minitransformer.layers.activations import gelu, relu, silu
@@ -129,15 +131,15 @@ class LearnedQueries(Module):
         return apply(attention, self.q, k, v)
 
 
-class EveryHookInstalled(Module):
-    """A module with the same hook on each of its activations: what a hook does, backward must pass on."""
+class Hooked(Module):
+    """A module with a hook on some of its activations, or on each: what a hook does, backward must pass on."""
 
-    def __init__(self, module, hook):
+    def __init__(self, module, hook, names=None):
         self.module = module
-        self.hook = hook
+        self.hooks = dict.fromkeys([name for name, _ in module.named_modules()] if names is None else names, hook)
 
     def forward(self, *inputs, **options):
-        with self.module.hooked({name: self.hook for name, _ in self.module.named_modules()}):
+        with self.module.hooked(self.hooks):
             return self.module(*inputs, **options)
 
 
@@ -315,14 +317,12 @@ CASES = [
     ),
     Case(
         "TransformerBlock, hooked",
-        lambda rng: Call(
-            EveryHookInstalled(TransformerBlock(C, 2, F), shrink), normal(rng, B, T, C), mask=causal_mask(T, T)
-        ),
+        lambda rng: Call(Hooked(TransformerBlock(C, 2, F), shrink), normal(rng, B, T, C), mask=causal_mask(T, T)),
     ),
     Case(
         "TransformerBlock, recorded",
         lambda rng: Call(
-            EveryHookInstalled(TransformerBlock(C, 2, F), gradient_recorder({}, {}, "any")),
+            Hooked(TransformerBlock(C, 2, F), gradient_recorder({}, {}, "any")),
             normal(rng, B, T, C),
             mask=causal_mask(T, T),
         ),
@@ -330,11 +330,22 @@ CASES = [
     Case(
         "TransformerBlock, partly replaced",
         lambda rng: Call(
-            EveryHookInstalled(TransformerBlock(C, 2, F), replaced_by(0.3, (..., 1))),
+            Hooked(TransformerBlock(C, 2, F), replaced_by(0.3, (..., 1))),
             normal(rng, B, T, C),
             mask=causal_mask(T, T),
         ),
     ),
+    Case(
+        "MultiHeadAttention, hidden keys",
+        lambda rng: Call(Hooked(MultiHeadAttention(C, 2), hide([0, 2]), ["weights"]), normal(rng, B, T, C)),
+    ),
+    Case(
+        "MultiHeadAttention, hidden keys, causal",
+        lambda rng: Call(
+            Hooked(MultiHeadAttention(C, 2), hide([1, 3]), ["weights"]), normal(rng, B, T, C), mask=causal_mask(T, T)
+        ),
+    ),
+    Case("logit_difference", lambda rng: Call(logit_difference(2, 4), normal(rng, B, V))),
     Case("Transformer, GPT-2-like", lambda rng: Call(gpt2(), ids(rng, B, T), rng=rng.spawn(1)[0])),
     Case(
         "Transformer, GPT-2-like, sinusoidal",

@@ -28,14 +28,17 @@ Begin with:
 Then, with a text of your own:
   minitransformer train --text book.txt --out runs/book
   minitransformer generate --model runs/book --prompt "Once upon"
-  minitransformer info runs/book
-  minitransformer finetune runs/book --text letters.txt
-  minitransformer bench                              how fast all this is on this machine, and where the time goes
+  minitransformer analyze runs/book --text "Once upon a time"
+  minitransformer influence runs/book --prompt "Once upon"
+  minitransformer finetune runs/book --data politeness
 
 Or with a model that others trained:
   minitransformer fetch smollm2                      93 MB, and then
   minitransformer chat --model "$(minitransformer fetch smollm2)"
   minitransformer verify "$(minitransformer fetch smollm2)"
+
+And how fast all this is on this machine, and where the time goes:
+  minitransformer bench
 
 minitransformer COMMAND --help tells all about a command. The source is meant to be read: begin with
 the docstring of minitransformer/__init__.py, which lists the files in reading order.
@@ -53,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     options = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
     parser = Parser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG, **options)
-    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"{PROGRAM} {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     for name in commands.NAMES:
         command = importlib.import_module(f"minitransformer.commands.{name}")

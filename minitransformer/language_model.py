@@ -112,8 +112,9 @@ class LanguageModel:
 
 def mean_loss(model, ids, batch_size: int = 8) -> float:
     """Return the mean cross-entropy in nats of ids (T,), all but the first, predicted in blocks of the context."""
+    context = min(model.config.context, len(ids) - 1)  # a block of 8,192 for a text of 100 would be mostly filling
     total = 0.0
-    for inputs, targets in sequential_blocks(ids, model.config.context, batch_size):
+    for inputs, targets in sequential_blocks(ids, context, batch_size):
         total += float(cross_entropy(model.predict(inputs), targets, reduction="sum")[0])
     return total / (len(ids) - 1)
 

@@ -45,8 +45,8 @@ class Transformer(Module):
 
     Initialised as GPT-2: weights from N(0, 0.02²), biases 0, gains 1, and the two projections of each block that add to
     the residual stream scaled by 1/√(2L), so that the stream's variance does not grow with the number of blocks.
-    The same seed gives the same weights, in float32 the rounded ones of float64. They are drawn from `rng` instead where
-    one is given: Unset() leaves them to be given by whoever has them.
+    The same seed gives the same weights, in float32 the rounded ones of float64. They come from `rng` instead if one
+    is given: Unset() leaves them to be given by whoever has them.
 
     Hooks: `embedding` (B, T, C), `positional_embedding` (T, C), `blocks.i` and those of TransformerBlock, `ln_final`,
     `lm_head`.
@@ -217,7 +217,7 @@ class Transformer(Module):
 
 
 class Unset:
-    """In the place of a random generator: weights of the right shape and dtype that take no memory and cannot be written.
+    """In the place of a random generator: weights of the right shape and dtype that take no memory, and are read-only.
 
     For a model that gets its weights from a file, one after the other: drawing them first would take as long as reading
     them, and keep each of them twice for a while.

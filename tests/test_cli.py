@@ -126,7 +126,8 @@ def test_other_tokenizers_can_be_chosen(text, out, kind, vocab_size):
 def test_every_option_reaches_the_model_or_the_settings(text, out):
     options = """--kv-heads 1 --head-width 6 --ff 20 --norm rms_norm --feed-forward swiglu --positions rotary --no-bias
         --untied --dropout 0.25 --dtype float64 --accumulate 2 --replicas 1 --lr 0.01 --min-lr 0.002 --warmup 3
-        --beta1 0.8 --beta2 0.95 --weight-decay 0.2 --clip 0 --eval-tokens 0 --checkpoint-every 3 --prompt cat --seed 5"""
+        --beta1 0.8 --beta2 0.95 --weight-decay 0.2 --clip 0 --eval-tokens 0 --checkpoint-every 3 --prompt cat
+        --seed 5"""
     assert main(begin(text, out, *shlex.split(options))) == 0
     description = load_archive(out / "model.npz")[1]
     config = {

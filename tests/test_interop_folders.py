@@ -183,6 +183,13 @@ def test_missing_fields_mean_what_they_mean_to_transformers(llama):
     assert (config.kv_heads, config.eps, config.rope_base, config.bias) == (4, 1e-6, 10000.0, False)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama grouped, biased, untied"])
+def test_without_a_word_on_it_a_gpt2_is_tied_and_a_llama_is_not(tmp_path, name):
+    model = save_random(name, tmp_path)
+    edit_config(tmp_path, tie_word_embeddings=...)
+    assert_same(model, load_pretrained(tmp_path).model)
+
+
 def test_dropout_that_a_config_cannot_express_is_left_out_and_said(gpt2):
     edit_config(gpt2, attn_pdrop=0.2)
     with pytest.warns(UserWarning, match="read without dropout.*attn_pdrop 0.2"):

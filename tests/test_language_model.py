@@ -14,6 +14,7 @@ from minitransformer import (
     CharTokenizer,
     Config,
     LanguageModel,
+    TinyTransformer,
     Transformer,
     generate,
 )
@@ -347,3 +348,12 @@ def test_all_that_the_tokenizer_knows_is_in_the_models_file(tmp_path):
     tokenizer = LanguageModel.load(tmp_path / "model.npz").tokenizer
     assert {name: getattr(tokenizer, name) for name in known} == known and tokenizer.splitting == "llama3"
     assert tokenizer.special_tokens == {"<s>": 280, "</s>": 281}
+
+
+def test_a_text_shorter_than_the_context_is_not_filled_up_to_it(monkeypatch):
+    model = TinyTransformer(vocab_size=256, context=100, d_model=8)
+    shapes = []
+    predict = model.predict
+    monkeypatch.setattr(model, "predict", lambda ids: shapes.append(ids.shape) or predict(ids))
+    LanguageModel(model, ByteTokenizer()).perplexity("a short text")
+    assert shapes == [(1, 11)]

@@ -1,14 +1,25 @@
 """Replicas of a model in threads give what the model alone gives."""
 
+import shlex
+import sys
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, without_seconds
 from strategies import configs, random_ids, random_model, rngs
 
 from minitransformer import AdamW, Config, Transformer
-from minitransformer.training import training_step
-from minitransformer.training.replicas import Replicas, replica
+from minitransformer.archive import load_archive, save_archive
+from minitransformer.bench.numpy_engine import NumPyEngine
+from minitransformer.cli import main
+from minitransformer.training import PatternSettings, PreferenceSettings, pretrain, training_step
+from minitransformer.training import replicas as replicas_module
+from minitransformer.training.checkpoints import Checkpoint
+from minitransformer.training.replicas import Replicas, replica, replicas_that_pay, with_replicas
+from minitransformer.training.simple_patterns import PatternRun
 
 pytest.importorskip("threadpoolctl")
 
@@ -88,3 +99,139 @@ def test_what_is_wrong_with_a_batch_is_raised_as_the_model_raises_it(model, rng)
 def test_less_than_one_replica_is_refused(model):
     with pytest.raises(ValueError, match="at least 1 replica, not 0"):
         Replicas(model, 0)
+
+
+def test_replicas_follow_a_model_that_gets_other_arrays(model, rng):
+    ids, targets = batch(rng)
+    replicas = Replicas(model, 2)
+    before = float(replicas.loss(ids, targets)[0])
+    for parameter in model.parameters():
+        parameter.data = parameter.data + rng.normal(size=parameter.data.shape).astype(np.float32)
+    after = float(replicas.loss(ids, targets)[0])
+    assert after == pytest.approx(float(model.loss(ids, targets)[0]), rel=1e-5) != before
+
+
+def test_one_replica_is_the_model_itself(model):
+    assert with_replicas(model, 1) is model
+    assert with_replicas(model, 3).model is model
+
+
+# In a run.
+
+
+def small_run(settings, **options):
+    """Return (model, metrics) of a run with dropout."""
+    lm = small_lm(dropout=0.2, seed=options.pop("seed", 0))
+    return lm, without_seconds(pretrain(lm, small_corpus(), settings, **options))
+
+
+def fail():
+    """Raise what no training run expects."""
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("step", [3, 8])
+def test_a_run_with_replicas_that_was_interrupted_ends_alike_in_every_bit(tmp_path, step):
+    settings = replace(SETTINGS, replicas=2, accumulate=2)
+    lm, records = small_run(settings)
+    with pytest.raises(ZeroDivisionError):
+        small_run(settings, out=tmp_path, observer=At(step, fail))
+    resumed, _ = small_run(settings, out=tmp_path, resume=True, seed=1)
+    assert_same_weights(lm, resumed)
+    assert without_seconds(tmp_path / "metrics.jsonl") == records
+
+
+def test_a_run_uses_as_many_replicas_as_it_is_told(monkeypatch):
+    counts = []
+
+    def counted(model, count):
+        counts.append(count)
+        return Replicas(model, count)
+
+    monkeypatch.setattr(replicas_module, "Replicas", counted)
+    records = {count: small_run(replace(SETTINGS, replicas=count))[1] for count in (1, 3)}
+    assert counts == [3]
+    assert records[1] != records[3]  # other random numbers for dropout
+
+
+def test_a_run_goes_on_with_as_many_replicas_as_it_began(tmp_path):
+    small_run(replace(SETTINGS, replicas=2), out=tmp_path)
+    with pytest.raises(ValueError, match="cannot resume: replicas was 2, and now is 1"):
+        small_run(SETTINGS, out=tmp_path, resume=True)
+
+
+def test_a_checkpoint_from_before_there_were_replicas_had_one(tmp_path):
+    small_run(SETTINGS, out=tmp_path)
+    arrays, description = load_archive(tmp_path / "model.npz")
+    del description["training"]["settings"]["replicas"]
+    save_archive(tmp_path / "model.npz", arrays, description)
+    assert Checkpoint.read(tmp_path / "model.npz").settings == SETTINGS
+
+
+def test_runs_that_do_not_share_their_batches_refuse_replicas():
+    model = Transformer(Config(vocab_size=1000, context=40, d_model=8, n_heads=2, n_layers=1))
+    with pytest.raises(ValueError, match="replicas must be 1 for training on simple patterns, not 2"):
+        PatternRun(model, PatternSettings(replicas=2))
+    assert PreferenceSettings().replicas == 1
+
+
+@pytest.mark.parametrize("count, error", [(0, ValueError), (True, TypeError), (1.5, TypeError)])
+def test_numbers_of_replicas_that_cannot_be_are_refused(count, error):
+    with pytest.raises(error, match="Settings: replicas must be"):
+        replace(SETTINGS, replicas=count)
+
+
+def test_the_default_is_one_a_core_but_at_most_one_a_sequence_where_threadpoolctl_is(monkeypatch):
+    monkeypatch.setattr(replicas_module, "available_cores", lambda: 4)
+    assert [replicas_that_pay(batch_size) for batch_size in (1, 3, 4, 12)] == [1, 3, 4, 4]
+    assert replicas_that_pay(12, 2) == 2
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    assert replicas_that_pay(12) == 1
+
+
+SMALL = shlex.split(
+    "--layers 1 --heads 2 --width 8 --context 8 --steps 2 --batch-size 3 --sample-every 0 --quiet --no-plot"
+)
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    """The arguments of a small run."""
+    (tmp_path / "text.txt").write_text(TEXT)
+    return ["train", "--text", str(tmp_path / "text.txt"), "--out", str(tmp_path / "run"), *SMALL]
+
+
+@pytest.mark.parametrize("options, expected", [([], 3), (["--replicas", "2"], 2)])
+def test_train_uses_the_cores_unless_told_otherwise_and_remembers(monkeypatch, tmp_path, arguments, options, expected):
+    monkeypatch.setattr("minitransformer.commands.train.cores_of_a_rank", lambda: 4)
+    assert main([*arguments, *options]) == 0
+    assert Checkpoint.read(tmp_path / "run" / "model.npz").settings.replicas == expected
+    monkeypatch.setattr("minitransformer.commands.train.cores_of_a_rank", lambda: 1)
+    assert main([*arguments, "--resume"]) == 0
+
+
+def test_replicas_without_threadpoolctl_are_one_line(monkeypatch, capsys, arguments):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    assert main([*arguments, "--replicas", "2"]) == 1
+    words = 'threadpoolctl is not installed: install it with pip install "minitransformer[app]", or train without'
+    assert capsys.readouterr().err == f"minitransformer: error: {words} replicas\n"
+
+
+# In the instrument.
+
+
+def test_the_bench_shares_a_batch_as_train_does_and_still_counts_every_product(rng):
+    config = Config(vocab_size=11, context=6, d_model=8, n_heads=2, n_layers=2)
+    engines = [NumPyEngine(config, threads=threads) for threads in (1, 3)]
+    ids, targets = batch(rng)
+    for _ in range(2):
+        found = []
+        for engine in engines:
+            with engine.counting_products() as products:
+                found.append((engine.training_step(ids, targets), products.flops))
+            assert products.seconds > 0
+        assert found[0] == (pytest.approx(found[1][0], rel=1e-5), found[1][1])
+    assert list(engines[1].trained) == [1, 3]
+    assert all(type(parameter.data) is np.ndarray for parameter in engines[1].model.parameters())
+    engines[1].training_step(ids[:1], targets[:1])
+    assert engines[1].side_by_side == 1

@@ -25,6 +25,7 @@ from minitransformer.analysis.training_influence.familiarity import own_answer, 
 from minitransformer.analysis.training_influence.influence import influences, inner_product, loss_gradient
 from minitransformer.analysis.training_influence.passages import Example, next_tokens
 from minitransformer.analysis.training_influence.retraining import rows
+from minitransformer.analysis.training_influence.separation import variance
 from minitransformer.text import IGNORE_INDEX
 
 SEEN, HELD_OUT = seen_and_held_out()
@@ -68,6 +69,8 @@ def flat_gradient(model, example):
 
 def test_influence_and_cosine_are_products_of_the_flattened_gradients(small):
     model, (answer, *examples) = small
+    for parameter in model.parameters():
+        parameter.grad = np.ones_like(parameter.data)  # of whoever was here before
     influence, cosine = influences([(model, 0.3)], [answer, examples[0]], examples, lambda: None)
     for a, of in enumerate([answer, examples[0]]):
         g = flat_gradient(model, of)
@@ -222,6 +225,16 @@ def test_the_interval_excludes_half_exactly_where_mann_and_whitneys_test_rejects
     assert found.better_than_chance == (test.pvalue < 0.05 and found.area > 0.5)
 
 
+def test_the_variance_of_the_area_is_that_of_exponential_scores_and_by_chance_that_of_u(rng):
+    size, scale = 8, 4.0
+    first, second = rng.exponential(scale, (20000, size)), rng.exponential(1, (20000, size))
+    areas = (first[:, :, None] > second[:, None]).mean(axis=(1, 2))
+    assert areas.mean() == pytest.approx(scale / (1 + scale), abs=0.005)
+    assert variance(scale / (1 + scale), size, size) == pytest.approx(areas.var(), rel=0.04)
+    m, n = 6, 9
+    assert variance(0.5, m, n) == pytest.approx((m + n + 1) / (12 * m * n), rel=1e-12)
+
+
 @pytest.mark.parametrize("area", [0.5, 0.7, 0.9, 0.97])
 def test_the_interval_holds_the_true_area_about_95_times_in_100(rng, area):
     shift = NormalDist().inv_cdf(area) * 2**0.5
@@ -289,7 +302,9 @@ def test_a_model_that_has_not_learned_says_that_its_flag_is_not_to_be_trusted():
 def test_passages_of_another_kind_are_noticed_without_the_model(lm):
     other = ["".join(np.random.default_rng(i).choice(list("abcdefghij"), 20)) for i in range(40)]
     found = analyze_training_influence(lm, "aa aa aa aa aa aa", training=["aa aa aa aa aa aa aa"] * 20, held_out=other)
-    assert found.prompts[0].calibration.blind.better_than_chance
+    calibration = found.prompts[0].calibration
+    assert calibration.blind.better_than_chance
+    assert calibration.separation.better_than_chance and not calibration.is_trustworthy
     assert "the compressed length alone tells the two apart (area 1.00" in str(found)
 
 

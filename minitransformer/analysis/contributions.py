@@ -185,7 +185,7 @@ def hide(positions):
     dw = m (dw′ − Σ w′ dw′) / s. A query with nothing left gets zeros, as elsewhere (see layers/attention.py).
     """
 
-    def hide_keys(weights, backward):
+    def hide_keys(weights, weights_backward):
         n = weights.shape[-1]
         seen = np.ones((len(positions), 1, n, n), weights.dtype)
         for row, position in enumerate(positions):
@@ -195,10 +195,10 @@ def hide(positions):
         scale = np.where(total > 0, 1 / np.where(total > 0, total, 1), 0)
         renormalised = kept * scale
 
-        def hidden_backward(dy):
-            return backward(seen * (dy - (renormalised * dy).sum(axis=-1, keepdims=True)) * scale)
+        def backward(dy):
+            return weights_backward(seen * (dy - (renormalised * dy).sum(axis=-1, keepdims=True)) * scale)
 
-        return renormalised, hidden_backward
+        return renormalised, backward
 
     return hide_keys
 

@@ -69,16 +69,16 @@ def replaced_by(value, where=...):
     gradient passes on through what was replaced.
     """
 
-    def replace(y, backward):
+    def replace(y, y_backward):
         replaced = y.copy()
         replaced[where] = value
 
-        def replaced_backward(dy):
+        def backward(dy):
             dy = dy.copy()
             dy[where] = 0
-            return backward(dy)
+            return y_backward(dy)
 
-        return replaced, replaced_backward
+        return replaced, backward
 
     return replace
 

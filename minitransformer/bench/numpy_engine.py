@@ -1,5 +1,8 @@
 """This package as an engine: what `train` and `generate` do, and nothing besides.
 
+As in `train`, the threads share a batch, where it has sequences enough and threadpoolctl is installed: each has a
+replica of the model. Otherwise, and in decoding, the matrix library has them all.
+
 An engine has
 
     training_step(ids, targets) -> loss     forward, loss, backward, clip, AdamW
@@ -8,11 +11,14 @@ An engine has
     counting_products()                     a `with` block that counts and times matrix products, or None (products.py)
 """
 
+from contextlib import contextmanager
+
 import numpy as np
 
 from minitransformer.bench.products import counted_in_model
 from minitransformer.generation import stream
 from minitransformer.optim import AdamW
+from minitransformer.training.replicas import replicas_that_pay, with_replicas
 from minitransformer.training.step import training_step
 from minitransformer.transformer import Transformer
 
@@ -21,15 +27,21 @@ CLIP = 1.0
 
 
 class NumPyEngine:
-    """A model of this package and its optimiser."""
+    """A model of this package and its optimiser. `threads` may share a batch."""
 
-    def __init__(self, config, seed: int = 0):
+    def __init__(self, config, seed: int = 0, threads: int = 1):
+        self.threads = threads
         self.model = Transformer(config, seed)
+        self.trained = {1: self.model}  # by the number of replicas
         self.optimizer = AdamW(self.model.parameters(), lr=LEARNING_RATE)
 
     def training_step(self, ids, targets) -> float:
         """Move the weights once; return the loss before."""
-        loss, _ = training_step(self.model, self.optimizer, [(ids, targets)], clip=CLIP)
+        count = replicas_that_pay(len(ids), self.threads)
+        if count not in self.trained:
+            self.trained[count] = with_replicas(self.model, count)
+        self.side_by_side = count
+        loss, _ = training_step(self.trained[count], self.optimizer, [(ids, targets)], clip=CLIP)
         return loss
 
     def stream(self, ids, n: int):
@@ -44,6 +56,9 @@ class NumPyEngine:
         """Write a @ b into out."""
         np.matmul(a, b, out=out)
 
+    @contextmanager
     def counting_products(self):
-        """Count and time the matrix products of a `with` block."""
-        return counted_in_model(self.model)
+        """Count the matrix products of a `with` block around a step, and time them: side by side, the threads' mean."""
+        with counted_in_model(self.model) as products:
+            yield products
+        products.seconds /= self.side_by_side

@@ -18,7 +18,7 @@ from minitransformer.bench import components, memory, peak, scaling
 from minitransformer.bench.load import watched
 from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.bench.sizes import SHORT_PROMPT, Size
-from minitransformer.training.environment import environment
+from minitransformer.training.environment import THREAD_VARIABLES, environment
 
 WARM_UP = 3  # steps: memory is there, the optimiser has its state, compilers have compiled
 FEWEST = 2  # steps of a turn, however long they take
@@ -116,7 +116,11 @@ class Worker:
         }
 
     def profile(self, seconds: float) -> dict:
-        """Return the time in each file in a training step, and the step's with and without the profiler."""
+        """Return the time in each file in a training step, and the step's with and without the profiler.
+
+        The profiler follows one thread, so this is a step without replicas.
+        """
+        self.engine.threads = 1
         without = timed(self.engine.training_step, self.batch, seconds)
         clocks = []
 
@@ -145,7 +149,7 @@ class Worker:
 def build(name: str, config, seed: int):
     """Return the engine of this name."""
     if name == OURS:
-        return NumPyEngine(config, seed)
+        return NumPyEngine(config, seed, threads=int(os.environ.get(THREAD_VARIABLES[0], 1)))
     from minitransformer.bench.torch_engine import TorchEngine
 
     return TorchEngine(config, seed, **TORCH[name])

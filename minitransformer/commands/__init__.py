@@ -11,4 +11,9 @@ output, what it says meanwhile to standard error. All modules are imported to bu
 import, or an extra, is imported inside `run`.
 """
 
-NAMES = ("demo", "train", "generate", "info", "finetune", "patterns", "scale", "bench", "fetch", "chat", "verify", "analyze")
+NAMES = (
+    *("demo", "train", "generate", "finetune", "info"),  # make a model
+    *("analyze", "influence", "patterns", "scale"),  # see what it does, and why
+    *("fetch", "chat", "verify"),  # the same with a model that others trained
+    "bench",
+)

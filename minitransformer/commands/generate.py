@@ -32,7 +32,7 @@ def add_arguments(parser) -> None:
     """Add the options."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.add_argument(
-        "--model", required=True, metavar="MODEL", help="a model's file, or the folder that train or demo wrote"
+        "--model", required=True, metavar="MODEL", help="a model's file, a folder that train or demo wrote, a GGUF file"
     )
     parser.add_argument(
         "--prompt",

@@ -17,6 +17,7 @@ from minitransformer.text import IGNORE_INDEX, PATTERNS, accuracy, spell
 from minitransformer.text.patterns import INDUCTION, SYMBOLS
 from minitransformer.training import draw_loss_curve, training_step
 from minitransformer.training.nearby import look_nearby
+from minitransformer.training.replicas import replicas_that_pay, with_replicas
 from minitransformer.transformer import TinyTransformer
 
 INDUCTION_FILE, INDUCTION_LOSS_FILE = "induction.png", "induction-loss.png"
@@ -61,6 +62,7 @@ def learn_to_repeat(out: Path, seed: int, steps: int) -> TinyTransformer:
 def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
     """Train, and return the records of metrics: of each step its loss, and ten times the accuracy."""
     optimizer = AdamW(decay_groups(model, 0.1), betas=(0.9, 0.98))
+    trained = with_replicas(model, replicas_that_pay(TOKENS // (2 * LONGEST)))
     rng = np.random.default_rng(seed)
     watcher, records = Watcher(), []
     watcher.start(0, steps)
@@ -68,7 +70,7 @@ def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
         for step in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = cosine_schedule(step, lr=LR, min_lr=LR / 10, warmup=steps // 14, steps=steps)
-            loss, _ = training_step(model, optimizer, [repeated_sequences(rng, step / steps)], clip=1.0)
+            loss, _ = training_step(trained, optimizer, [repeated_sequences(rng, step / steps)], clip=1.0)
             record = {"step": step + 1, "loss": loss}
             if (step + 1) % (steps // 10) == 0:
                 record["accuracy"] = repeats(model, LONGEST)

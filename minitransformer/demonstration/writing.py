@@ -11,9 +11,11 @@ from minitransformer.demonstration.narration import Watcher, heading, paragraph,
 from minitransformer.language_model import LanguageModel
 from minitransformer.text import DEFAULT_CORPUS, BPETokenizer, default_corpus, tokenize_corpus
 from minitransformer.training import LOSS_FILE, Settings, pretrain
+from minitransformer.training.replicas import replicas_that_pay
 from minitransformer.transformer import Transformer
 
 ATTENTION_FILE = "attention.png"
+BATCH_SIZE = 12
 PROMPT = "The"
 SENTENCE = "A class definition defines a class object, and a function definition defines a function object."
 ABOUT = {"command": "demo"}  # what the model's file remembers of where it came from
@@ -55,7 +57,8 @@ def learn_to_write(out: Path, seed: int, size: Size) -> LanguageModel:
     )
     settings = Settings(
         steps=size.steps,
-        batch_size=12,
+        batch_size=BATCH_SIZE,
+        replicas=replicas_that_pay(BATCH_SIZE),
         lr=3e-3,
         eval_every=size.steps // size.reports,
         eval_tokens=4000,

@@ -146,7 +146,7 @@ def from_first(communicator, make):
     if communicator.rank:
         succeeded, made = communicator.bcast(None)
         if not succeeded:
-            raise SystemExit(1)
+            raise SystemExit(0)
         return made
     try:
         made = make()
@@ -176,9 +176,10 @@ def check_equal_weights(communicator, model) -> None:
     checksum = 0
     for parameter in model.parameters():
         checksum = zlib.crc32(np.ascontiguousarray(parameter.data), checksum)
-    checksums = communicator.allgather(checksum)
-    differing = [rank for rank, other in enumerate(checksums) if other != checksums[0]]
-    if differing:
+    checksums = np.zeros(communicator.size, np.uint64)
+    checksums[communicator.rank] = checksum
+    differing = np.flatnonzero(np.diff(summed(communicator, checksums))) + 1
+    if len(differing):
         raise RanksDiffer(
             f"the weights of rank {differing[0]} are no longer those of rank 0: their machines compute differently; "
             "use machines with the same processor and the same packages"
@@ -199,8 +200,8 @@ def world():
         for package in ("mpi4py", "threadpoolctl"):
             require(package, extra="mpi", otherwise="do without mpirun")
     except MissingExtra:
-        if environment_number(RANK_VARIABLES, 0):  # one of them says it
-            raise SystemExit(1) from None
+        if environment_number(RANK_VARIABLES, 0):  # the first says it
+            raise SystemExit(0) from None
         raise
     from threadpoolctl import threadpool_limits
 
@@ -228,8 +229,9 @@ def environment_number(names, otherwise: int) -> int:
 def failing_together(communicator):
     """Let an exception within the block end all ranks, in the words of one.
 
-    One that all ranks raise, the first raises alone, and the others leave by SystemExit. After one that the others do
-    not share, they would wait for this rank for ever: MPI ends them when this process is over.
+    One that all ranks raise, the first raises alone. The others leave by SystemExit, in silence and with status 0: at
+    another, mpirun might end the first before it has spoken. After one that the others do not share, they would wait
+    for this rank for ever: MPI ends them when this process is over.
     """
     if communicator is None:
         yield
@@ -241,7 +243,7 @@ def failing_together(communicator):
         if not all_arrive(apart):
             atexit.register(communicator.Abort, 1)
         elif communicator.rank:
-            raise SystemExit(1) from None
+            raise SystemExit(0) from None
         raise
 
 

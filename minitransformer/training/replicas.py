@@ -73,12 +73,12 @@ class Replicas:
         counts = [np.count_nonzero(share != IGNORE_INDEX) for _, _, share, _ in jobs]
         weights = [float(count / max(sum(counts), 1)) for count in counts]
 
-        def forward(job):
+        def own_loss(job):
             model, share_ids, share_targets, seed = job
             share_rng = None if seed is None else np.random.default_rng(seed)
             return model.loss(share_ids, share_targets, rng=share_rng)
 
-        losses, backwards = zip(*self.side_by_side(forward, jobs), strict=True)
+        losses, backwards = zip(*self.side_by_side(own_loss, jobs), strict=True)
         loss = sum(weight * share for weight, share in zip(weights, losses, strict=True))  # (1)
 
         def backward(dloss=1.0):

@@ -7,7 +7,8 @@ the lowest of all m + n,
     A = (Σ ranks of the first − m (m + 1)/2) / (m n)                                        (1)
 
 which is Mann and Whitney's U divided by all pairs. An estimate from few has an interval. Were the true area θ, and the
-scores spread exponentially, the variance of A would be (Hanley and McNeil)
+scores spread exponentially, the variance of A would be (Hanley and McNeil; with m and n, where they differ, each
+replaced by their mean, so that it does not matter which group is called first)
 
     V(θ) = θ (1 − θ)/(m n) · [1 + N ((1 − θ)/(2 − θ) + θ/(1 + θ))],   N = (m + n)/2 − 1     (2)
 

@@ -1,0 +1,489 @@
+"""Ranks that share a batch, as threads or as real processes of MPI, do what one process does alone."""
+
+import atexit
+import copy
+import functools
+import importlib.util
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, without_seconds
+from strategies import configs, random_ids, random_model, rngs
+
+from minitransformer import AdamW, LanguageModel
+from minitransformer.cli import main
+from minitransformer.language_model import mean_loss
+from minitransformer.training import pretrain, read_metrics, training_step
+from minitransformer.training import ranks as ranks_module
+from minitransformer.training.checkpoints import Checkpoint
+from minitransformer.training.environment import environment
+from minitransformer.training.ranks import (
+    Ranks,
+    RanksDiffer,
+    any_rank,
+    check_equal_weights,
+    cores_of_a_rank,
+    failing_together,
+    from_first,
+    mean_loss_of,
+    world,
+)
+from minitransformer.training.replicas import Replicas
+
+# Ranks that are threads.
+
+
+class ThreadRank:
+    """What this package needs of an mpi4py communicator, for ranks that are threads.
+
+    notes: what each rank has said so far, a list of lists. All say as much; who waits for one that is lost is told.
+    """
+
+    def __init__(self, rank, notes, lost):
+        self.rank, self.size, self.notes, self.lost = rank, len(notes), notes, lost
+        self.apart = None
+
+    def say(self, note):
+        """Say something. Returns a request whose `said` then holds what all ranks said."""
+        self.notes[self.rank].append(copy.deepcopy(note))
+        return Request(self, len(self.notes[self.rank]) - 1)
+
+    def bcast(self, note):
+        """Return what the first one says."""
+        request = self.say(note)
+        while not request.Test():
+            time.sleep(0)
+        return copy.deepcopy(request.said[0])
+
+    def Iallreduce(self, array, total):  # noqa: N802
+        """Begin to write the sum of everybody's arrays to `total`."""
+        return self.say(array).then(lambda arrays: np.sum(arrays, axis=0, out=total))
+
+    def Ibarrier(self):  # noqa: N802
+        """Begin to wait for everybody."""
+        return self.say(None)
+
+    def Dup(self):  # noqa: N802
+        """Return the same ranks, for other notes."""
+        return ThreadRank(self.rank, self.apart, self.lost)
+
+    def Abort(self, status):  # noqa: N802
+        """End all."""
+
+
+class Request:
+    """Something that all ranks say, and what is done when they have."""
+
+    def __init__(self, communicator, number):
+        self.communicator, self.number = communicator, number
+        self.act = list
+
+    def then(self, act):
+        """Call act(what they said) at the end."""
+        self.act = act
+        return self
+
+    def Test(self):  # noqa: N802
+        """Whether all have said it."""
+        notes, number = self.communicator.notes, self.number
+        lost = bool(self.communicator.lost)  # before, and so after its last words
+        if all(len(said) > number for said in notes):
+            self.said = [said[number] for said in notes]
+            self.act(self.said)
+            return True
+        if lost:
+            raise RankLostError
+        return False
+
+
+class RankLostError(Exception):
+    """A rank has failed, and the others wait for it."""
+
+
+def on_ranks(size, function):
+    """Return what function(communicator) returns, or the exception that it raises, on each of `size` ranks."""
+    notes, apart = ([[] for _ in range(size)] for _ in range(2))
+    results, lost = [None] * size, []
+
+    def run(rank):
+        communicator = ThreadRank(rank, notes, lost)
+        communicator.apart = apart
+        try:
+            results[rank] = function(communicator)
+        except BaseException as error:
+            results[rank] = error
+            lost.append(True)  # nobody waits for this one
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def together(size, function):
+    """Return the results of ranks that must all succeed."""
+    results = on_ranks(size, function)
+    errors = [result for result in results if isinstance(result, BaseException)]
+    for error in sorted(errors, key=lambda error: isinstance(error, RankLostError)):
+        raise error
+    return results
+
+
+def gradients(model, source, batches, **options):
+    """Return losses, and the gradients of `model` after the backward passes of `source`, it or its Ranks."""
+    losses = []
+    for ids, targets in batches:
+        loss, backward = source.loss(ids, targets, **options)
+        backward(0.7)
+        losses.append(float(loss))
+    return losses, {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+@given(configs(), rngs, st.integers(1, 3), st.integers(1, 5), st.integers(1, 2))
+def test_any_number_of_ranks_has_the_loss_and_gradients_of_one_process(config, rng, size, batch, accumulate):
+    model = random_model(config, rng)
+    batches = [[random_ids(config, rng, batch, config.context) for _ in range(2)] for _ in range(accumulate)]
+    for _, targets in batches:
+        targets[rng.random(targets.shape) < 0.3] = -100  # so that the shares weigh differently
+    frozen = rng.choice(len(model.parameters()))
+    model.parameters()[frozen].requires_grad = False
+
+    def on_rank(communicator):
+        own = copy.deepcopy(model)
+        return gradients(own, Ranks(own, communicator), batches)
+
+    alone = copy.deepcopy(model)
+    losses, expected = gradients(alone, alone, batches)
+    results = together(size, on_rank)
+    for shared_losses, shared in results:
+        assert shared_losses == pytest.approx(losses, rel=1e-10)
+        for name, gradient in expected.items():
+            assert (shared[name] is None) == (gradient is None), name
+            if gradient is not None:
+                np.testing.assert_allclose(shared[name], gradient, rtol=1e-8, atol=1e-10, err_msg=name)
+                assert shared[name].dtype == gradient.dtype
+                assert shared[name].tobytes() == results[0][1][name].tobytes()
+
+
+def test_a_rank_may_have_replicas(rng):
+    pytest.importorskip("threadpoolctl")
+    model = small_lm(dtype="float64").model
+    batches = [rng.integers(0, 14, (2, 5, 8))]
+    alone = copy.deepcopy(model)
+    losses, expected = gradients(alone, alone, batches)
+
+    def on_rank(communicator):
+        own = copy.deepcopy(model)
+        return gradients(own, Ranks(Replicas(own, 2), communicator), batches)
+
+    for shared_losses, shared in together(2, on_rank):
+        assert shared_losses == pytest.approx(losses, rel=1e-12)
+        for name, gradient in expected.items():
+            np.testing.assert_allclose(shared[name], gradient, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_each_rank_drops_other_entries_and_the_same_ones_again(rng):
+    ids, targets = rng.integers(0, 14, (2, 4, 8))
+
+    def on_rank(communicator, seed):
+        spy, generator = Spy(), np.random.default_rng(seed)
+        loss, _ = Ranks(spy, communicator).loss(ids, targets, rng=generator)
+        return spy.drawn, loss, generator.random()
+
+    one, two = together(2, functools.partial(on_rank, seed=1))
+    assert one[0] != two[0]
+    assert one[1:] == two[1:]  # one loss, and generators that are still alike
+    assert together(2, functools.partial(on_rank, seed=1)) == [one, two]
+    assert together(2, functools.partial(on_rank, seed=2))[0] != one
+
+
+class Spy:
+    """In a model's place: remembers the random number that dropout would begin with, and has it for a loss."""
+
+    def loss(self, ids, targets, *, rng):
+        """Remember it."""
+        self.drawn = rng.random()
+        return self.drawn, None
+
+
+def test_ranks_that_train_keep_equal_weights_in_every_bit_and_learn_what_one_process_learns(rng):
+    ids, targets = rng.integers(0, 14, (2, 5, 8))
+
+    def learn(communicator=None):
+        model = small_lm(dtype="float64").model
+        optimizer = AdamW(model.parameters(), lr=1e-2)
+        trained = model if communicator is None else Ranks(model, communicator)
+        losses = [training_step(trained, optimizer, [(ids, targets)] * 2, clip=1.0) for _ in range(20)]
+        check_equal_weights(communicator, model)
+        return losses
+
+    alone = learn()
+    assert alone[-1][0] < 0.8 * alone[0][0]
+    for losses in together(3, learn):
+        np.testing.assert_allclose(losses, alone, rtol=1e-7)
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 8, 9, 100])
+def test_an_evaluation_in_shares_is_the_whole(rng, tokens):
+    model = small_lm(dtype="float64").model
+    ids = rng.integers(0, 14, tokens + 1)
+    expected = mean_loss(model, ids, 3)
+    assert mean_loss_of(None, model, ids, 3) == expected
+    assert together(3, lambda c: mean_loss_of(c, model, ids, 3)) == [pytest.approx(expected, rel=1e-12)] * 3
+
+
+# Whole runs.
+
+
+def run_on(size, out, *, resume=False, dropout=0.0, act=None, settings=SETTINGS, seed=0):
+    """Pretrain on `size` ranks. Each has a folder of its own in `out`; act is (step, what the first does there)."""
+
+    def on_rank(communicator):
+        lm = small_lm(dtype="float64", dropout=dropout, seed=seed)
+        observer = At(*act) if act and communicator.rank == 0 else None
+        folder = out / str(communicator.rank)
+        options = {"out": folder, "resume": resume, "observer": observer, "communicator": communicator}
+        return lm, without_seconds(pretrain(lm, small_corpus(), settings, **options))
+
+    return together(size, on_rank)
+
+
+def fail():
+    """Raise what no training run expects."""
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_run_on_ranks_is_that_of_one_process_and_the_first_alone_writes(tmp_path, size):
+    lm = small_lm(dtype="float64", dropout=0.0)
+    alone = without_seconds(pretrain(lm, small_corpus(), SETTINGS))
+    results = run_on(size, tmp_path)
+    for other, records in results:
+        assert_same_weights(other, results[0][0])
+        assert records == results[0][1]
+        for record, expected in zip(records, alone, strict=True):
+            assert record == pytest.approx(expected, rel=1e-6)
+    assert [path.name for path in tmp_path.iterdir()] == ["0"]
+    assert_same_weights(LanguageModel.load(tmp_path / "0" / "model.npz"), results[0][0])
+
+
+def test_a_run_that_was_interrupted_ends_alike_on_as_many_ranks_and_nearly_so_on_others(tmp_path):
+    whole = run_on(2, tmp_path / "whole", dropout=0.2)
+    with pytest.raises(ZeroDivisionError):
+        run_on(2, tmp_path / "a", dropout=0.2, act=(8, fail))
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert_same_weights(run_on(2, tmp_path / "a", dropout=0.2, resume=True, seed=1)[1][0], whole[0][0])
+    assert without_seconds(tmp_path / "a" / "0" / "metrics.jsonl") == whole[0][1]
+
+    without_dropout = run_on(2, tmp_path / "whole2")
+    with pytest.raises(ZeroDivisionError):
+        run_on(3, tmp_path / "c", act=(8, fail))
+    for name, array in run_on(2, tmp_path / "c", resume=True, seed=1)[1][0].model.named_parameters():
+        expected = dict(without_dropout[0][0].model.named_parameters())[name].data
+        np.testing.assert_allclose(array.data, expected, rtol=1e-5, atol=1e-8, err_msg=name)
+
+
+def test_weights_that_differ_in_a_bit_are_noticed_by_all():
+    def on_rank(communicator):
+        model = small_lm().model
+        check_equal_weights(communicator, model)
+        if communicator.rank == 2:
+            bias = model.blocks[0].attention.w_q.bias.data
+            bias[3] = np.nextafter(bias[3], np.float32(1))
+        with pytest.raises(RanksDiffer, match="the weights of rank 2 are no longer those of rank 0"):
+            check_equal_weights(communicator, model)
+
+    together(3, on_rank)
+
+
+def test_a_run_whose_ranks_begin_with_different_weights_is_stopped_before_its_first_checkpoint(tmp_path):
+    def on_rank(communicator):
+        with pytest.raises(RanksDiffer, match="rank 1"):
+            pretrain(
+                small_lm(seed=communicator.rank), small_corpus(), SETTINGS, out=tmp_path, communicator=communicator
+            )
+
+    together(2, on_rank)
+    assert not (tmp_path / "model.npz").exists()
+
+
+def test_what_one_rank_is_asked_all_know():
+    assert together(3, lambda c: any_rank(c, c.rank == 1)) == [True] * 3
+    assert together(3, lambda c: any_rank(c, False)) == [False] * 3
+    assert any_rank(None, True) and not any_rank(None, False)
+
+
+def test_the_first_rank_makes_what_all_get_and_its_failure_ends_the_others_in_silence():
+    assert together(3, lambda c: from_first(c, lambda: c.rank + 10)) == [10] * 3
+    first, *others = on_ranks(3, lambda c: from_first(c, fail))
+    assert isinstance(first, ZeroDivisionError)
+    assert [type(other) for other in others] == [SystemExit] * 2
+
+
+def failing(communicator, who):
+    """Fail on the ranks in `who`, and wait on the others for longer than failures are waited for."""
+    with failing_together(communicator):
+        if communicator.rank in who:
+            fail()
+        time.sleep(0.2)
+
+
+def test_a_failure_that_all_share_is_raised_by_the_first(monkeypatch):
+    ended = []
+    monkeypatch.setattr(atexit, "register", lambda *call: ended.append(call))
+    first, *others = on_ranks(3, lambda c: failing(c, {0, 1, 2}))
+    assert isinstance(first, ZeroDivisionError)
+    assert [(type(other), other.code) for other in others] == [(SystemExit, 0)] * 2
+    assert ended == []
+
+
+def test_a_failure_that_the_others_do_not_share_ends_them(monkeypatch):
+    ended = []
+    monkeypatch.setattr(atexit, "register", lambda *call: ended.append(call))
+    monkeypatch.setattr(ranks_module, "PATIENCE", 0.05)
+    results = on_ranks(3, lambda c: failing(c, {1}))
+    assert isinstance(results[1], ZeroDivisionError)
+    assert [(abort.__name__, status) for abort, status in ended] == [("Abort", 1)]
+
+
+# What mpirun tells a process.
+
+
+def test_without_mpirun_a_process_is_alone(monkeypatch):
+    for name in (*ranks_module.SIZE_VARIABLES, *ranks_module.RANK_VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+    assert world() is None
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "1")
+    assert world() is None
+    assert "ranks" not in environment()["threads"]
+
+
+@pytest.mark.parametrize("variables", [("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"), ("PMI_SIZE", "PMI_RANK")])
+def test_without_mpi4py_mpirun_is_refused_in_one_line(monkeypatch, capsys, tmp_path, variables):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    monkeypatch.setenv(variables[0], "2")
+    monkeypatch.setenv(variables[1], "0")
+    assert main(["train", "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == (
+        'minitransformer: error: mpi4py is not installed: install it with pip install "minitransformer[mpi]", or do '
+        "without mpirun\n"
+    )
+    monkeypatch.setenv(variables[1], "1")
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "--out", str(tmp_path / "out")])
+    assert capsys.readouterr().err == ""
+
+
+def test_the_ranks_of_a_machine_share_its_cores(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(ranks_module, "available_cores", lambda: 8)
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    found = []
+    for neighbours in ("1", "2", "3", "16"):
+        monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_SIZE", neighbours)
+        found.append(cores_of_a_rank())
+    assert found == [8, 4, 2, 1]
+    monkeypatch.setattr(ranks_module, "available_cores", lambda: 1)  # mpirun has bound the process to one core
+    monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_SIZE", "2")
+    assert cores_of_a_rank() == 1
+    assert " 4 ranks" in environment()["threads"]
+
+
+# Real processes.
+
+mpi = pytest.mark.skipif(
+    shutil.which("mpirun") is None or not all(map(importlib.util.find_spec, ("mpi4py", "threadpoolctl"))),
+    reason="needs mpirun, mpi4py and threadpoolctl",
+)
+
+
+def begin(folder, size, *options):
+    """Start `train` on `size` ranks, which write their process's number to `folder`."""
+    (folder / "text.txt").write_text(TEXT)
+    environment = os.environ | {
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "OMPI_MCA_btl": "^tcp",  # a machine without a network has no other complaint
+        "OMPI_MCA_rmaps_base_oversubscribe": "1",
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    note = 'echo $$ > "$0.$OMPI_COMM_WORLD_RANK"; exec "$@"'
+    train = [sys.executable, "-m", "minitransformer", "train", "--text", "text.txt", "--out", "out", *SMALL, *options]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = ["mpirun", "-n", str(size), "sh", "-c", note, "pid", *train]
+    return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+
+
+SMALL = shlex.split(
+    "--layers 1 --heads 2 --width 8 --context 8 --batch-size 5 --dtype float64 --sample-every 0 --eval-every 4 "
+    "--checkpoint-every 3 --quiet --no-plot"
+)
+
+
+@mpi
+def test_mpirun_trains_what_one_process_trains(tmp_path):
+    process = begin(tmp_path, 2, "--steps", "12")
+    said, errors = process.communicate(timeout=100)
+    assert (process.returncode, said) == (0, "out/model.npz\n"), errors
+    arguments = ["train", "--text", str(tmp_path / "text.txt"), "--out", str(tmp_path / "alone"), *SMALL]
+    assert main([*arguments, "--steps", "12"]) == 0
+    together, alone = (without_seconds(tmp_path / name / "metrics.jsonl") for name in ("out", "alone"))
+    for record, expected in zip(together, alone, strict=True):
+        assert record == pytest.approx(expected, rel=1e-7)
+    assert "2 ranks" in Checkpoint.read(tmp_path / "out" / "model.npz").training["environment"]["threads"]
+
+
+def killed(folder, rank, how):
+    """Begin an endless run on two ranks, send one of them a signal when it is under way. Returns (status, errors)."""
+    process = begin(folder, 2, "--steps", "1000000", "--eval-every", "0")
+    try:
+        metrics, deadline = folder / "out" / "metrics.jsonl", time.monotonic() + 60
+        while not (metrics.exists() and len(read_metrics(metrics)) > 20):
+            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+            time.sleep(0.05)
+        os.kill(int((folder / f"pid.{rank}").read_text()), how)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return process.returncode, errors
+
+
+@mpi
+def test_a_lost_rank_ends_the_run_in_words_and_leaves_the_last_checkpoint(tmp_path):
+    status, errors = killed(tmp_path, 1, signal.SIGKILL)
+    assert status != 0
+    words = "minitransformer: warning: a process of this run was lost, or mpirun was stopped; go on with: "
+    assert words + "minitransformer train --out out --resume\n" in errors
+    assert "Traceback" not in errors
+    step = Checkpoint.read(tmp_path / "out" / "model.npz").training["step"]
+    assert step >= 15 and step % 3 == 0
+
+
+@mpi
+def test_ctrl_c_on_any_rank_ends_all_after_the_same_step(tmp_path):
+    status, errors = killed(tmp_path, 1, signal.SIGINT)
+    assert status == 130
+    step = Checkpoint.read(tmp_path / "out" / "model.npz").training["step"]
+    assert read_metrics(tmp_path / "out" / "metrics.jsonl")[-1]["step"] == step
+    assert errors.count("minitransformer: ") == 1
+    assert f"minitransformer: interrupted after step {step} of 1000000, saved in out; go on with: " in errors
+
+
+def test_a_setting_of_the_run_is_the_whole_batch(tmp_path):
+    """Tokens are counted once, however many ranks share them."""
+    settings = replace(SETTINGS, accumulate=2)
+    assert [records[-1]["tokens"] for _, records in run_on(3, tmp_path, settings=settings)] == [12 * 2 * 3 * 8] * 3
