@@ -29,6 +29,7 @@ from minitransformer.layers.linear import Linear, linear
 from minitransformer.layers.lora import LowRankLinear, low_rank
 from minitransformer.layers.multi_head_attention import MultiHeadAttention
 from minitransformer.layers.positions import Rotary, rotary
+from minitransformer.layers.recomputation import recomputed
 from minitransformer.layers.rms_norm import RMSNorm, rms_norm
 from minitransformer.layers.softmax import Softmax, log_softmax, softmax
 from minitransformer.losses import cross_entropy
@@ -129,6 +130,16 @@ class LearnedQueries(Module):
 
     def forward(self, k, v):
         return apply(attention, self.q, k, v)
+
+
+class Recomputed(Module):
+    """A module that keeps its input alone, and finds the rest again in backward."""
+
+    def __init__(self, module):
+        self.module = module
+
+    def forward(self, x, **options):
+        return recomputed(self.module, x, **options)
 
 
 class Hooked(Module):
@@ -267,6 +278,7 @@ CASES = [
     Case("RMSNorm", lambda rng: Call(RMSNorm(C), normal(rng, B, T, C))),
     Case("Softmax", lambda rng: Call(Softmax(axis=1), normal(rng, B, T, C))),
     Case("Dropout", lambda rng: Call(Dropout(0.3), normal(rng, B, T, C), rng=rng.spawn(1)[0])),
+    Case("Dropout, recomputed", lambda rng: Call(Recomputed(Dropout(0.3)), normal(rng, B, T, C), rng=rng.spawn(1)[0])),
     Case("Identity", lambda rng: Call(Identity(), normal(rng, B, T, C))),
     Case(
         "MultiHeadAttention, causal, dropout",

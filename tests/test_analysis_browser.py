@@ -8,6 +8,8 @@ import pytest
 from minitransformer import CharTokenizer, Config, LanguageModel, Transformer
 from minitransformer.analysis.page import page_findings, render_page
 
+pytestmark = pytest.mark.slow  # a browser
+
 TEXT = "abba cab"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")

@@ -25,6 +25,8 @@ from minitransformer.bench.worker import OURS, Worker
 from minitransformer.cli import main
 from minitransformer.commands import bench
 
+pytestmark = pytest.mark.slow  # measures
+
 SMALL = Size(Config(11, context=24, d_model=8, n_heads=2, n_layers=2), batch=2, length=5, prompt=12)
 PLAIN = ["bench", "--sizes", "small", "--seconds", "0.001"]
 

@@ -224,6 +224,7 @@ def test_splitting_agrees_with_the_models_own_expression(splitting):
         assert split_words(text, splitting) == original(text)
 
 
+@pytest.mark.slow
 @each_splitting
 def test_every_assigned_character_has_the_class_it_has_for_the_model(splitting):
     original = original_splitter(splitting)

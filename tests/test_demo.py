@@ -18,6 +18,8 @@ from minitransformer.text import IGNORE_INDEX
 from minitransformer.text.patterns import INDUCTION, SYMBOLS
 from minitransformer.training import MODEL_FILE, Settings, pretrain
 
+pytestmark = pytest.mark.slow  # shows the demonstration again and again
+
 pytest.importorskip("matplotlib")
 pytest.importorskip("tqdm")
 

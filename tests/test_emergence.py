@@ -460,6 +460,7 @@ def test_a_report_is_data_too(found, tmp_path):
     assert data["environments"] == [{"processor": "made up"}]
 
 
+@pytest.mark.slow
 def test_a_report_has_its_pictures(found, tmp_path):
     pytest.importorskip("matplotlib")
     paths = draw_emergence(found, tmp_path)

@@ -18,6 +18,8 @@ from minitransformer.training import FineTuningSettings, LowRank, fine_tune, fin
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.pretraining import TrainingInterrupted
 
+pytestmark = pytest.mark.slow  # trains, is interrupted at every step, and trains again
+
 STEPS = 7
 OPTIONS = {"steps": STEPS, "batch_size": 4, "lr": 1e-3, "eval_every": 3, "checkpoint_every": 2}
 TRAINABLE = [1, LowRank(2), ("ln_final.*", "blocks.0.*")]

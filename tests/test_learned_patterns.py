@@ -19,6 +19,8 @@ from minitransformer.analysis.hooks import record
 from minitransformer.analysis.patterns import NOTABLE, wilson_interval
 from minitransformer.text import IGNORE_INDEX, PATTERNS
 
+pytestmark = pytest.mark.slow  # trains models until they have induction heads
+
 TRAINING = {"steps": 300, "batch_size": 8, "eval_every": 20}
 LONGEST = 16  # which training takes as well
 

@@ -12,6 +12,8 @@ from minitransformer.cli import FAILURE, INTERRUPTED, USAGE, main
 from minitransformer.commands import patterns
 from minitransformer.training import MODEL_FILE, Settings, TrainingInterrupted, pretrain
 
+pytestmark = pytest.mark.slow  # trains models again and again
+
 pytest.importorskip("matplotlib")
 pytest.importorskip("tqdm")
 

@@ -434,6 +434,7 @@ SMALL = shlex.split(
 )
 
 
+@pytest.mark.slow
 @mpi
 def test_mpirun_trains_what_one_process_trains(tmp_path):
     process = begin(tmp_path, 2, "--steps", "12")
@@ -462,6 +463,7 @@ def killed(folder, rank, how):
     return process.returncode, errors
 
 
+@pytest.mark.slow
 @mpi
 def test_a_lost_rank_ends_the_run_in_words_and_leaves_the_last_checkpoint(tmp_path):
     status, errors = killed(tmp_path, 1, signal.SIGKILL)
@@ -473,6 +475,7 @@ def test_a_lost_rank_ends_the_run_in_words_and_leaves_the_last_checkpoint(tmp_pa
     assert step >= 15 and step % 3 == 0
 
 
+@pytest.mark.slow
 @mpi
 def test_ctrl_c_on_any_rank_ends_all_after_the_same_step(tmp_path):
     status, errors = killed(tmp_path, 1, signal.SIGINT)

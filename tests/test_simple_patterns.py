@@ -107,6 +107,7 @@ def test_the_records_are_of_every_step_and_evaluations_of_those_asked_for():
     assert tokens[0] == 0 and all(0 < after - before <= 6 * 18 for before, after in pairwise(tokens))
 
 
+@pytest.mark.slow
 def test_a_small_model_learns_to_count_and_says_when():
     model = small_model(d_model=32)
     records = train_on_simple_patterns(model, ["count"], steps=80, lr=1e-2, batch_size=8, eval_every=20)

@@ -22,6 +22,8 @@ from minitransformer.cli import build_parser, main
 from minitransformer.commands.scale import chosen
 from minitransformer.training.environment import THREAD_VARIABLES
 
+pytestmark = pytest.mark.slow  # many processes, and models that they train
+
 COPY = CAPABILITIES["copy"]
 FLAG = "MINITRANSFORMER_TEST_FLAG"
 SIZES = [900, 1_500]

@@ -342,6 +342,7 @@ def test_the_passages_that_taught_a_rare_fact_are_the_strongest_proponents_of_it
     assert set(found.ranking[:1]) == {0}
 
 
+@pytest.mark.slow
 def test_training_again_without_the_proponents_forgets_the_answer_and_without_others_does_not(lm, checkpoints):
     found = analyze_training_influence(
         lm,

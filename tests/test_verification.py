@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from gguf_models import random_model
+import strategies
 from small_runs import assert_same_weights, small_lm, weights
 
 from minitransformer import Config, LanguageModel
@@ -24,6 +24,14 @@ LLAMA = Config(
     tie_embeddings=False,
 )
 IDS = np.array([3, 1, 4, 1, 5, 9, 2, 6])
+
+
+def random_model(config):
+    """A model with random parameters in float32, as models that were trained have them."""
+    model = strategies.random_model(config, np.random.default_rng(0))
+    for parameter in model.parameters():
+        parameter.data = parameter.data.astype(np.float32)
+    return model
 
 
 @pytest.mark.parametrize("config", [GPT2, LLAMA], ids=["gpt2", "llama"])
