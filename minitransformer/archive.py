@@ -7,6 +7,7 @@ as it was. Reading never unpickles, and every array's checksum is verified.
 """
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -18,6 +19,7 @@ import numpy as np
 
 FORMAT = "minitransformer"
 VERSION = 1
+NO_PLACE = "is a device or a pipe, whose place a file would take"
 
 # What reading a damaged zip file raises: OSError where it seeks to no place, RuntimeError where it seems encrypted.
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, OSError, RuntimeError, ValueError)
@@ -41,10 +43,12 @@ def save_archive(path, arrays: dict, description: dict) -> None:
 def write_atomically(path, write) -> None:
     """Call write(file) on a temporary binary file beside `path`, flush it to the disk and rename it to `path`.
 
-    Raises OSError, naming the file, where that fails; the previous file is then unchanged and the temporary one
-    removed.
+    Where `path` is a link, the file that it leads to is written. Raises OSError, naming the file, where that fails, or
+    would put a file in the place of a device; what was there is then unchanged, and the temporary file removed.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, f"cannot write: {NO_PLACE}; nothing was changed", str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -58,6 +62,17 @@ def write_atomically(path, write) -> None:
     finally:
         with contextlib.suppress(OSError):  # it has been renamed, or could not be made
             temporary.unlink()
+
+
+def require_place(path) -> None:
+    """Raise OSError, naming the path, where no file can be: before the work, of which nothing could then be kept."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder, not a file to write")
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path}: {NO_PLACE}")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no such folder to write to")
 
 
 def load_archive(path) -> tuple[dict, dict]:

@@ -99,8 +99,8 @@ def main(argv=None) -> int:
 
 def describe(error: Exception) -> str:
     """Return an exception's message in one line; of an OSError, the file and what is wrong with it."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return one_line(f"{error.filename}: {error.strerror}")
+    if isinstance(error, OSError) and error.strerror:
+        return one_line(f"{error.filename or 'the output'}: {error.strerror}")
     if isinstance(error, EXPECTED):
         return one_line(error) or type(error).__name__
     return one_line(f"internal error, please report it: {type(error).__name__}: {error} (--traceback shows where)")

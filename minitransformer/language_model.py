@@ -136,11 +136,19 @@ def set_parameters(model, arrays: dict, path) -> None:
 
 
 def is_pretrained(path) -> bool:
-    """Whether `path` is a model that others wrote: a GGUF file, or a folder with a config.json and no model of ours."""
+    """Whether `path` is a model that others wrote: a GGUF file, or a folder with a config.json and no model of ours.
+
+    A GGUF file is known by its first four bytes, whatever its name.
+    """
     path = Path(path)
     if path.is_dir():
         return (path / "config.json").exists() and not (path / MODEL_FILE).exists()
-    return path.suffix.lower() in (".gguf", ".safetensors") and path.exists()
+    if path.suffix.lower() in (".gguf", ".safetensors"):
+        return path.exists()
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(4) == b"GGUF"
 
 
 def model_file(path) -> Path:

@@ -99,8 +99,10 @@ class Verification:
                 f"{len(self.parts)} parts, none further apart than {worst:.1e} (allowed: {TOLERANCE:.0e})"
             )
         count = sum(not part.is_right for part in self.parts)
-        lines = [f"the gradient is wrong in {count} of {len(self.parts)} parts; tensor by tensor:", HEADER]
-        return "\n".join([*lines, *map(str, self.wrong)])
+        what = f"the gradient is wrong in {count} of {len(self.parts)} parts"
+        if not self.wrong:
+            return f"{what}, though no tensor by itself is further off than is allowed"
+        return "\n".join([f"{what}; tensor by tensor:", HEADER, *map(str, self.wrong)])
 
     def __str__(self):
         return "\n".join([HEADER, *map(str, self.parts), "", self.summary()])

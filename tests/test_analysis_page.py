@@ -1,6 +1,7 @@
 """The page of `analyze`: what it holds, and that it needs nothing from outside."""
 
 import json
+import os
 import re
 
 import numpy as np
@@ -117,13 +118,34 @@ def test_the_command_prints_the_numbers_as_json(model_file, lm, capsys, tmp_path
         (["--text", "abz"], "'z' (U+007A) at position 2"),
         (["--text", "ab", "--answers", "a", "b"], "--answers compares two texts: give the other one with --against"),
         (["--text", "ab", "--against", "abc"], "tokens"),
-        (["--text", "ab", "--out", "/nowhere/page.html"], "/nowhere/page.html: cannot write"),
     ],
 )
 def test_the_command_says_what_is_wrong_in_one_line(model_file, arguments, message, capsys):
     assert main(["analyze", model_file, *arguments]) == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("nowhere/page.html", "nowhere/page.html: there is no such folder to write to"),
+        (".", ".: is a folder, not a file to write"),
+    ],
+)
+def test_the_command_says_before_the_work_that_it_cannot_write_there(model_file, out, message, capsys, monkeypatch):
+    monkeypatch.setattr(LanguageModel, "load", pytest.fail)
+    assert main(["analyze", model_file, "--text", "ab", "--out", out]) == 1
+    assert capsys.readouterr().err == f"minitransformer: error: {message}\n"
+
+
+def test_the_command_does_not_put_a_file_in_the_place_of_a_device(model_file, tmp_path, capsys):
+    pipe = tmp_path / "pipe"  # stands for /dev/null, which root would lose
+    os.mkfifo(pipe)
+    assert main(["analyze", model_file, "--text", "ab", "--out", str(pipe)]) == 1
+    error = f"{pipe}: is a device or a pipe, whose place a file would take"
+    assert capsys.readouterr().err == f"minitransformer: error: {error}\n"
+    assert pipe.is_fifo()
 
 
 def test_a_page_that_cannot_be_written_leaves_the_old_one(lm, tmp_path):

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import re
+import stat
 import zipfile
 
 import numpy as np
@@ -224,6 +225,23 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, name, error, words):
         save_archive(tmp_path / name, ARRAYS, DESCRIPTION)
     assert caught.value.filename == str(tmp_path / name)
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"] and os.listdir(tmp_path / "folder") == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match=r"cannot write: is a device or a pipe.*; nothing was changed"):
+        save_archive(tmp_path / "pipe", ARRAYS, DESCRIPTION)
+    assert os.listdir(tmp_path) == ["pipe"] and stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+
+
+def test_through_a_link_the_file_is_written_that_it_leads_to(path, tmp_path):
+    link = tmp_path / "elsewhere" / "link.npz"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    save_archive(link, {"x": np.ones(3)}, {})
+    assert link.is_symlink() and load_archive(path)[0]["x"].tolist() == [1, 1, 1]
+    assert os.listdir(link.parent) == ["link.npz"]
 
 
 # Read without running anything, and never wrongly

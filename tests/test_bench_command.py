@@ -219,6 +219,8 @@ def test_the_command_loads_neither_pytorch_nor_matplotlib():
         (["--seconds", "nan"], 1, "--seconds must be positive and finite, not nan"),
         (["--seconds", "inf"], 1, "--seconds must be positive and finite, not inf"),
         (["--json", "none/some.json"], 1, "none/some.json: there is no such folder to write to"),
+        (["--json", "."], 1, ".: is a folder, not a file to write"),
+        (["--scaling", "--text", "."], 1, ".: is a folder, not a file"),
         (["--scaling", "--sizes", "tiny"], 1, "--sizes is not for --scaling"),
         (["--text", "some.txt"], 1, "--text is for --scaling"),
         (["--scaling", "--text", "none.txt"], 1, "none.txt: there is no such file"),
@@ -227,6 +229,14 @@ def test_the_command_loads_neither_pytorch_nor_matplotlib():
 def test_options_that_cannot_be_are_one_line(monkeypatch, capsys, options, status, words):
     monkeypatch.setattr(bench, "measure_size", pytest.fail)
     assert_one_line(capsys, main(["bench", *options]), status, f"error: .*{words}")
+
+
+def test_a_text_that_is_none_is_told_before_any_work(monkeypatch, capsys, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_bytes(b"a" * 200_000 + b"\xff")
+    monkeypatch.setattr(bench, "EngineProcess", pytest.fail)
+    words = "not UTF-8 text: byte 0xff at position 200000"
+    assert_one_line(capsys, main(["bench", "--scaling", "--text", str(text)]), 1, f"error: .*{words}")
 
 
 def test_without_pytorch_it_is_one_line_with_the_command_that_installs_it(monkeypatch, capsys):

@@ -280,6 +280,8 @@ def test_a_text_that_cannot_be_trained_on_is_one_line(capsys, text, out, content
         ("--lr nan", 1, "lr must be positive, not nan"),
         ("--vocab-size 300", 1, "--vocab-size is for --tokenizer bpe; that of char follows from the text"),
         ("--tokenizer bpe --vocab-size 100", 1, "vocab_size must be at least 256"),
+        ("--tokenizer bpe --vocab-size 0", 1, "vocab_size must be at least 256"),
+        ("--batch-size 4 --replicas 5", 1, r"replicas must not exceed --batch-size \(4\) and is 5"),
         ("--prompt Q", 1, "the sample prompt: unknown character 'Q'"),
         ("--bogus", 2, r"unrecognized arguments: --bogus \(see minitransformer --help\)"),
         ("--resume --force", 2, "argument --force: not allowed with argument --resume"),

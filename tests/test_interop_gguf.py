@@ -72,6 +72,13 @@ def test_a_file_may_be_read_into_float64_and_nothing_else(path):
         load_pretrained(path, "float16")
 
 
+def test_a_file_of_any_name_is_known_by_how_it_begins(path):
+    model = random_model(CONFIGS["llama"])
+    write_gguf(path, model)
+    lm = LanguageModel.load(path.rename(path.with_suffix(".bin")))
+    assert lm.model.n_parameters() == model.n_parameters()
+
+
 def test_a_language_model_loads_it_and_without_a_tokenizer_ids_work_and_text_does_not(path):
     write_gguf(path, random_model(CONFIGS["llama"]))
     lm = LanguageModel.load(path)

@@ -1,5 +1,6 @@
 """Replicas of a model in threads give what the model alone gives."""
 
+import re
 import shlex
 import sys
 from dataclasses import replace
@@ -93,6 +94,14 @@ def test_what_is_wrong_with_a_batch_is_raised_as_the_model_raises_it(model, rng)
     ids, targets = batch(rng)
     ids[4, 2] = 11
     with pytest.raises(ValueError, match="id 11 at position"):
+        Replicas(model, 2).loss(ids, targets)
+
+
+def test_a_batch_of_nothing_is_refused_as_the_model_refuses_it(model, rng):
+    ids, targets = (array[:0] for array in batch(rng))
+    with pytest.raises(ValueError) as expected:
+        model.loss(ids, targets)
+    with pytest.raises(ValueError, match=re.escape(str(expected.value))):
         Replicas(model, 2).loss(ids, targets)
 
 

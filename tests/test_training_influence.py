@@ -15,6 +15,7 @@ from strategies import random_ids, random_model
 
 from minitransformer import ByteTokenizer, CharTokenizer, Config, LanguageModel, analyze_training_influence
 from minitransformer.analysis.training_influence import (
+    analysis,
     answer_after,
     as_passages,
     retrain_without,
@@ -438,8 +439,14 @@ def test_a_text_is_cut_into_passages_that_the_model_can_be_asked_for_at_once():
     assert as_passages(lm, passages[:2], "training") == passages[:2]
 
 
-def untrained_bytes():
-    config = Config(vocab_size=256, context=12, d_model=8, n_heads=2, n_layers=1)
+def test_passages_of_a_model_with_a_long_context_are_no_longer_than_people_can_use():
+    model = untrained_bytes(context=2000)
+    passages = as_passages(LanguageModel(model, ByteTokenizer()), "ab" * 300, "training")
+    assert [len(passage.ids) for passage in passages] == [257, 257, 86]
+
+
+def untrained_bytes(context=12):
+    config = Config(vocab_size=256, context=context, d_model=8, n_heads=2, n_layers=1)
     return random_model(config, np.random.default_rng(0))
 
 
@@ -515,6 +522,11 @@ def test_the_report_is_json_and_tells_what_is_not_shown(lm):
         ),
         ("balu", {"training": SEEN[:4], "train": TRAINING, "remove": 2}, "4 passages without 2 leave too few"),
         ("balu", {"training": SEEN, "train": TRAINING, "seeds": ()}, "there is no seed to train with"),
+        (
+            "balu",
+            {"answer_tokens": 30},
+            "prompt 0 has 4 tokens, and with an answer of 30 the model's context of 24 is too short for any prompt",
+        ),
     ],
 )
 def test_a_mistake_is_told_in_one_line(prompts, options, message):
@@ -542,6 +554,12 @@ def test_a_checkpoint_that_sees_less_than_the_model_is_refused():
     short = LanguageModel(Transformer(replace(little_facts.CONFIG, context=12)), TOKENIZER)
     with pytest.raises(ValueError, match="the context of checkpoint 0 is 12, less than the model's, 24"):
         analyze_training_influence(untrained(), "balu", training=SEEN, checkpoints=[(short, 1.0)])
+
+
+def test_too_few_passages_to_calibrate_with_are_told_before_any_is_read(monkeypatch):
+    monkeypatch.setattr(analysis, "token_log_probabilities", pytest.fail)
+    with pytest.raises(ValueError, match="and there are 63 in training and 18 in held_out"):
+        analyze_training_influence(untrained(), "balu", training=SEEN, held_out=HELD_OUT[:18])
 
 
 @pytest.mark.parametrize("removed", [[], [1, 1], [10], [-1]])

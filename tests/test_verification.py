@@ -188,12 +188,23 @@ def test_the_command_says_what_is_wrong_and_its_exit_status_does_too(tmp_path, c
 
 @pytest.mark.parametrize(
     "arguments, words",
-    [(["--text", "a"], "at least 2 tokens"), (["--text", ""], "the text is empty"), (["--seed", "-1"], "--seed must")],
+    [
+        (["--text", "a"], "the text has 1 token, and this model can be verified on 2 to 9: choose another with --text"),
+        (["--text", "the cat sat"], "the text has 11 tokens, and this model can be verified on 2 to 9: choose another"),
+        (["--text", ""], "the text is empty"),
+        (["--seed", "-1"], "--seed must"),
+    ],
 )
 def test_the_command_refuses_what_cannot_be_verified(tmp_path, capsys, arguments, words):
     small_lm().save(tmp_path / "model.npz")
     assert main(["verify", str(tmp_path), *arguments]) == 1
-    assert words in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert printed.out == "" and words in printed.err and printed.err.count("\n") == 1
+
+
+def test_a_text_as_long_as_the_context_and_one_more_can_be_verified(tmp_path):
+    small_lm().save(tmp_path / "model.npz")
+    assert main(["verify", str(tmp_path), "--text", "the cat s"]) == 0
 
 
 def test_a_model_without_a_tokenizer_says_so(tmp_path, capsys):

@@ -52,7 +52,7 @@ def training_lines(results: dict) -> list[str]:
         "  memory     peak of resident memory during a step, above the level before it",
         "  cores      kept busy, threads that wait in a loop for work included",
         "  products   share of the step spent in matrix products",
-        f"  of peak    speed of the model's products, as a share of the fastest product here: {peak}",
+        f"  of peak    FLOP of products in each second of the step, as a share of the fastest product here: {peak}",
         *ratio_lines(results),
     ]
 

@@ -4,7 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-from minitransformer.commands.generate import read_prompt
+from minitransformer.archive import require_place
+from minitransformer.commands.generate import MODEL_HELP, read_prompt
 from minitransformer.language_model import LanguageModel
 
 HELP = "a page that shows what a model does with a text: heads, logit lens, contributions"
@@ -23,6 +24,7 @@ examples:
   minitransformer analyze runs/book --text "The king said that he" --against "The queen said that she"
   minitransformer analyze runs/book --text - --out page.html < passage.txt
   minitransformer analyze runs/book --text "To be, or not to be" --json | python -m json.tool
+  minitransformer analyze SmolLM2-135M-Instruct.Q4_1.gguf --text "The capital of France is"
 
 Each explained token costs a pass over the text for every token before it: --last explains fewer.
 With --against, activation patching shows which activations carry the difference between the two texts.
@@ -32,7 +34,7 @@ With --against, activation patching shows which activations carry the difference
 def add_arguments(parser) -> None:
     """Add the options."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument("model", metavar="MODEL", help="a model's file, or the folder that train wrote")
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("--text", required=True, metavar="TEXT", help="the text, or - for standard input")
     parser.add_argument("--against", metavar="TEXT", help="another of as many tokens, answered otherwise: patch it")
     parser.add_argument(
@@ -59,6 +61,8 @@ def run(arguments) -> int:
 
     if arguments.answers is not None and arguments.against is None:
         raise ValueError("--answers compares two texts: give the other one with --against")
+    if not arguments.json:
+        require_place(arguments.out)
     lm = LanguageModel.load(arguments.model)
     text = read_prompt() if arguments.text == "-" else arguments.text
     patching = None

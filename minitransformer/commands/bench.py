@@ -11,7 +11,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from minitransformer.archive import write_atomically
+from minitransformer.archive import require_place, write_atomically
 from minitransformer.bench import report
 from minitransformer.bench.growth import FEWEST, fit_exponent
 from minitransformer.bench.process import EngineProcess, require_engines
@@ -21,6 +21,7 @@ from minitransformer.bench.scaling import SERIES, verdict
 from minitransformer.bench.sizes import SIZES
 from minitransformer.bench.worker import ABOUT, OURS
 from minitransformer.extras import require
+from minitransformer.text import TextFiles
 from minitransformer.training.pretraining import make_folder
 
 HELP = "measure speed and memory, beside PyTorch and beside what the machine can do"
@@ -115,19 +116,23 @@ def settle(arguments) -> dict:
             raise ValueError(f"--{name} must be at least 1, not {settings[name]}")
     if not 0 < settings["seconds"] < math.inf:
         raise ValueError(f"--seconds must be positive and finite, not {settings['seconds']}")
-    if arguments.json is not None and not arguments.json.absolute().parent.is_dir():
-        raise FileNotFoundError(f"{arguments.json}: there is no such folder to write to")
+    if arguments.json is not None:
+        require_place(arguments.json)
     require_engines(settings["engines"])
     return settings
 
 
 def require_enough(text: Path) -> None:
-    """Raise FileNotFoundError unless there is such a file, ValueError if it is too short to see a cost grow."""
+    """Raise OSError unless there is such a file, ValueError if it is no text, or too short to see a cost grow."""
+    if text.is_dir():
+        raise IsADirectoryError(f"{text}: is a folder, not a file")
     if not text.is_file():
         raise FileNotFoundError(f"{text}: there is no such file")
     needed = max(series.sizes[FEWEST - 1] for series in SERIES.values() if series.reads_text)
     if text.stat().st_size < needed:
         raise ValueError(f"{text}: has {text.stat().st_size:,} bytes, and a cost is seen to grow from {needed:,} on")
+    for _ in TextFiles([text]):  # which says so now if it is not UTF-8, and not when the other series are measured
+        pass
 
 
 def compare(settings: dict):

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from minitransformer.commands.generate import say_rate
+from minitransformer.commands.generate import MODEL_HELP, say_rate
 from minitransformer.generation import check_sampling
 from minitransformer.interop.chat import Conversation
 from minitransformer.language_model import LanguageModel
@@ -37,9 +37,7 @@ BETWEEN_ANSWERS = "---"
 def add_arguments(parser) -> None:
     """Add the options."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument(
-        "--model", required=True, metavar="MODEL", help="a GGUF file, or a folder of the Hugging Face layout"
-    )
+    parser.add_argument("--model", required=True, metavar="MODEL", help=f"{MODEL_HELP}, with a chat template")
     parser.add_argument("--system", metavar="TEXT", help="tell it who it is (default: what its makers did)")
     parser.add_argument(
         "--max-new-tokens", type=int, default=512, metavar="N", help="of an answer, at most (default: 512)"

@@ -20,20 +20,19 @@ examples:
   minitransformer generate --model runs/book --prompt "Once upon a time"
   echo "Once upon a time" | minitransformer generate --model runs/book --prompt - | head -n 3
   minitransformer generate --model runs/book --prompt "The " --samples 5 --temperature 1.2 --top-p 0.9
-  minitransformer generate --model runs/book --prompt "The " --greedy
+  minitransformer generate --model SmolLM2-135M-Instruct.Q4_1.gguf --prompt "The capital of France is" --greedy
 
 What the settings do, and the key-value cache, is told in minitransformer/generation.py.
 """
 
+MODEL_HELP = "a model's file, a folder that train or demo wrote, a GGUF file, or a folder of the Hugging Face layout"
 BETWEEN_SAMPLES = "---"
 
 
 def add_arguments(parser) -> None:
     """Add the options."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument(
-        "--model", required=True, metavar="MODEL", help="a model's file, a folder that train or demo wrote, a GGUF file"
-    )
+    parser.add_argument("--model", required=True, metavar="MODEL", help=MODEL_HELP)
     parser.add_argument(
         "--prompt",
         default="\n",

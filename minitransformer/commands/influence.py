@@ -6,6 +6,7 @@ import sys
 import numpy as np
 
 from minitransformer.archive import load_archive
+from minitransformer.commands.generate import MODEL_HELP
 from minitransformer.commands.train import Narrator
 from minitransformer.extras import require
 from minitransformer.language_model import LanguageModel, is_pretrained, model_file
@@ -18,8 +19,9 @@ Say of each prompt how familiar it is to the model, whether it has likely seen s
 can be told, and which passages of its training text pushed it most towards its own answer: those whose gradients
 point the same way as the answer's (TracIn).
 
-The text is that of the training, its last tenth held out, as train does. Passages as long as the model's context
-are drawn from both parts. Where they differ in more than having been seen, the report says so if it can notice.
+The text is that of the training, its last tenth held out, as train does. Passages as long as the model's context,
+256 tokens at most, are drawn from both parts. Where they differ in more than having been seen, the report says
+so if it can notice.
 """
 
 EPILOG = """\
@@ -36,7 +38,7 @@ minitransformer/analysis/training_influence/retraining.py.
 def add_arguments(parser) -> None:
     """Add the options."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument("model", metavar="MODEL", help="a model's file, or the folder that train wrote")
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("--prompt", nargs="+", required=True, metavar="TEXT", help="one prompt or several")
     parser.add_argument(
         "--text", nargs="+", metavar="FILE", help="the text it was trained on (default: what its file remembers)"
@@ -65,6 +67,8 @@ def run(arguments) -> int:
         require("tqdm", otherwise="go without progress: --quiet")
     if arguments.passages < 1:
         raise ValueError(f"--passages must be at least 1, not {arguments.passages}")
+    if arguments.seed < 0:
+        raise ValueError(f"--seed must not be negative, and is {arguments.seed}")
     lm, training = load(arguments.model)
     corpus = tokenize_corpus(training_text(arguments, training), lm.tokenizer)
     warn_of_another_text(corpus, training)

@@ -325,7 +325,9 @@ def given_text(arguments, checkpoint) -> dict:
         kind = arguments.tokenizer or DEFAULT_TOKENIZER
         if arguments.vocab_size is not None and kind != "bpe":
             raise ValueError(f"--vocab-size is for --tokenizer bpe; that of {kind} follows from the text")
-        vocab_size = (arguments.vocab_size or DEFAULT_VOCAB_SIZE) if kind == "bpe" else None
+        vocab_size = arguments.vocab_size
+        if kind == "bpe" and vocab_size is None:
+            vocab_size = DEFAULT_VOCAB_SIZE
         return {"text": arguments.text, "tokenizer": kind, "vocab_size": vocab_size}
     about = checkpoint.training["about"]
     for field in ("tokenizer", "vocab_size"):

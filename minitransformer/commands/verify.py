@@ -2,6 +2,7 @@
 
 import time
 
+from minitransformer.commands.generate import MODEL_HELP
 from minitransformer.language_model import LanguageModel
 
 HELP = "verify the gradient of every parameter of a model, at its own weights"
@@ -27,9 +28,7 @@ TEXT = "The capital of France is Paris, and the capital of Italy is Rome."
 def add_arguments(parser) -> None:
     """Add the options."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument(
-        "model", metavar="MODEL", help="a model's file or folder, a GGUF file, a folder of the Hugging Face layout"
-    )
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("--text", default=TEXT, metavar="TEXT", help=f"the text whose loss it is (default: {TEXT})")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random directions (default: 0)")
 
@@ -41,9 +40,20 @@ def run(arguments) -> int:
     if arguments.seed < 0:
         raise ValueError(f"--seed must not be negative, and is {arguments.seed}")
     lm = LanguageModel.load(arguments.model)
-    ids = lm.encode(arguments.text)
+    ids = encoded(lm, arguments.text)
     start = time.perf_counter()
     print(HEADER, flush=True)
     found = verify_gradient(lm.model, ids, arguments.seed, on_part=lambda part: print(part, flush=True))
     print(f"\n{found.summary()}\n{time.perf_counter() - start:.0f} s")
     return 0 if found.is_right else 1
+
+
+def encoded(lm: LanguageModel, text: str):
+    """Return the ids of a text. Raises ValueError for one with nothing to predict, or more than the context allows."""
+    ids, most = lm.encode(text), lm.model.config.context + 1
+    if not 2 <= len(ids) <= most:
+        tokens = f"{len(ids):,} token{'s' * (len(ids) != 1)}"
+        raise ValueError(
+            f"the text has {tokens}, and this model can be verified on 2 to {most:,}: choose another with --text"
+        )
+    return ids

@@ -82,6 +82,7 @@ def bounded_reader():
             return found.view(found.dtype.newbyteorder(override_order or self.byte_order))
 
         def _get_field_parts(self, orig_offs, raw_type):
+            raw_type = int(raw_type)  # comparing a NumPy number with an enumeration is slow, and can lose a Ctrl-C
             if raw_type == GGUFValueType.ARRAY and self._get(orig_offs + 4, np.uint64)[0] > MOST_ITEMS:
                 raise ValueError(f"a list of metadata has more than {MOST_ITEMS:,} items")
             return super()._get_field_parts(orig_offs, raw_type)

@@ -66,7 +66,7 @@ class Replicas:
         """
         for parameter, own in self.pairs:
             own.data = parameter.data  # a checkpoint that is loaded brings arrays of its own
-        n_shares = min(len(self.models), len(ids))
+        n_shares = max(1, min(len(self.models), len(ids)))  # an empty batch is the model's to refuse
         shares = zip(np.array_split(ids, n_shares), np.array_split(targets, n_shares), strict=True)
         seeds = [None] * n_shares if rng is None else rng.integers(2**63, size=n_shares).tolist()
         jobs = [(model, *share, seed) for model, share, seed in zip(self.models[:n_shares], shares, seeds, strict=True)]

@@ -68,6 +68,9 @@ class Settings:
                 raise TypeError(f"Settings: {name} must be an integer, not {value!r}")
             if value < least:
                 raise ValueError(f"Settings: {name} must be at least {least}, not {value}")
+        if self.replicas > self.batch_size:
+            most = self.batch_size
+            raise ValueError(f"Settings: replicas must not exceed batch_size ({most}) and is {self.replicas}")
         for name in ("lr", "min_lr", "weight_decay", "clip"):
             value = getattr(self, name)
             if not isinstance(value, numbers.Real) and not (value is None and name in ("min_lr", "clip")):

@@ -18,7 +18,12 @@ import numpy as np
 
 from minitransformer.analysis.flow import integer
 from minitransformer.analysis.tokens import token_strings
-from minitransformer.analysis.training_influence.calibration import ScoredPassages, calibrate, p_value
+from minitransformer.analysis.training_influence.calibration import (
+    ScoredPassages,
+    calibrate,
+    p_value,
+    require_enough,
+)
 from minitransformer.analysis.training_influence.familiarity import answer_loss, own_answer, token_log_probabilities
 from minitransformer.analysis.training_influence.influence import influences
 from minitransformer.analysis.training_influence.passages import Example, answer_after, as_passages, next_tokens
@@ -134,6 +139,11 @@ def question(lm, i: int, prompt: str, answer_tokens: int) -> Question:
         raise ValueError(f"prompt {i} has {len(ids)} token, and perplexity needs at least 2")
     context = lm.model.config.context
     most = context + 1 - answer_tokens
+    if most < 2:
+        raise ValueError(
+            f"prompt {i} has {len(ids)} tokens, and with an answer of {answer_tokens} the model's context of {context} "
+            "is too short for any prompt"
+        )
     if len(ids) > most:
         raise ValueError(
             f"prompt {i} has {len(ids)} tokens, and with an answer of {answer_tokens} it may have {most} at most: "
@@ -159,6 +169,8 @@ def familiarity_flags(lm, questions, seen, unseen, alpha: float) -> list[dict]:
     """Return for each question whether its prompt was likely seen, with the p-value and the calibration."""
     if not seen or not unseen:
         return [{"likely_seen_similar": None, "p_value": None, "calibration": None} for _ in questions]
+    for asked in questions:  # before the passages are read, which may take long
+        require_enough(seen, unseen, len(asked.ids), alpha)
     scored = [
         ScoredPassages(lm.tokenizer, group, [token_log_probabilities(lm.model, passage.ids) for passage in group])
         for group in (seen, unseen)

@@ -86,21 +86,26 @@ class ScoredPassages:
         return means, np.array([compressed_bytes(self.tokenizer.decode(p.ids[:n])) for p, _ in long])
 
 
+def require_enough(seen: list[Passage], held_out: list[Passage], tokens: int, alpha: float) -> None:
+    """Raise ValueError for fewer than 1/α − 1 passages, of either kind, that have so many tokens."""
+    least = fewest(alpha)
+    counts = [sum(len(passage.ids) >= tokens for passage in group) for group in (seen, held_out)]
+    if min(counts) < least:
+        raise ValueError(
+            f"to calibrate at a false-alarm rate of {alpha:.3g} takes at least {least} passages of either kind "
+            f"with {tokens} tokens or more, and there are {counts[0]} in training and {counts[1]} in held_out"
+        )
+
+
 def calibrate(
     seen: ScoredPassages, held_out: ScoredPassages, tokens: int, alpha: float
 ) -> tuple[Calibration, np.ndarray]:
     """Return the Calibration for texts of so many tokens, and the scores (n,) of those held out.
 
-    Raises ValueError for fewer than 1/α − 1 passages, of either kind, that are as long.
+    There must be enough passages of either kind: see require_enough.
     """
     seen_scores, seen_bytes = seen.beginnings(tokens)
     scores, held_out_bytes = held_out.beginnings(tokens)
-    least = fewest(alpha)
-    if min(len(seen_scores), len(scores)) < least:
-        raise ValueError(
-            f"to calibrate at a false-alarm rate of {alpha:.3g} takes at least {least} passages of either kind "
-            f"with {tokens} tokens or more, and there are {len(seen_scores)} in training and {len(scores)} in held_out"
-        )
     t = threshold(scores, alpha)
     found = Calibration(
         tokens=tokens,

@@ -6,6 +6,8 @@ import numpy as np
 
 from minitransformer.text import IGNORE_INDEX, chunks_of
 
+LONGEST = 256  # tokens of a piece that are predicted; more would say less of where in it an influence lies
+
 
 @dataclass(frozen=True, eq=False)
 class Passage:
@@ -27,7 +29,7 @@ def as_passages(lm, given, name: str) -> list[Passage]:
     """Return what is given as a list of Passages that the model can see each at once; `name` is for messages.
 
     given   a list of passages, each a str or a Passage; or one text, a str or a TextFiles, which is cut one after
-            another into pieces of as many tokens as the model can be asked for at once, its context and one more
+            another into pieces that the model can be asked for at once, of up to LONGEST tokens and one more
 
     Raises ValueError for none, for one that is too short or too long, or that the tokenizer cannot encode; TypeError
     for what is neither.
@@ -68,12 +70,12 @@ def each_passage(lm, given, name: str):
 def cut(lm, ids) -> list[Passage]:
     """Return the ids (N,) of a text in pieces, one after another; what remains at the end is one more, if it has two.
 
-    Each has as many tokens as the model can be asked for at once: its context and one more, the token that begins every
-    text among them where there is one.
+    Each has as many tokens as the model can be asked for at once, its context and one more, but at most LONGEST and one
+    more; the token that begins every text is among them where there is one.
     """
     tokenizer = lm.tokenizer
     begin = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-    length = lm.model.config.context + 1 - len(begin)
+    length = min(lm.model.config.context, LONGEST) + 1 - len(begin)
     pieces = [ids[start : start + length] for start in range(0, len(ids), length)]
     if pieces and len(begin) + len(pieces[-1]) < 2:
         pieces.pop()
