@@ -58,17 +58,17 @@ place. So dy is always random here, parameters are too, and a constant dy is ref
 How to read the report. There is a row for each argument:
 
       argument  entries  absolute  relative  oracle ±  verdict
-      x              10   1.1e-13   1.7e-12   2.4e-10  right
+      x              10   4.4e-14   2.3e-12   1.6e-10  right
 
 `entries` is how many were compared (a large argument is sampled, and the rest checked together by one random
 direction); `absolute` the largest |a − n|, backward's entry a against the oracle's n; `relative` the largest
 |a − n| / (|n| + atol/rtol), which must not exceed rtol; `oracle ±` how far n itself may be from the truth. Up to 1e-8
 or so is a right gradient with its rounding errors; a forgotten term shows as 1e-2 to 1. There is little between, and no
 tolerance to tune. The verdict is `right`, with the number of entries at a kink, if any; `WRONG`; or `CANNOT TELL`
-where no oracle is surer than the difference, since the output jumps, is not finite, or drowns in rounding errors. A
-gradient must also be right to rtol of its norm, however small it is beside the output. Where the complex step applies,
-that is found out; where only central differences do, a gradient below their reach is one that they cannot tell, and
-`atol=1e-8` says that errors below that do not matter.
+where no oracle is surer than the difference, since the output jumps, is not finite, drowns in rounding errors, or has
+detail finer than any step. A gradient must also be right to rtol of its norm, however small it is beside the output.
+Where the complex step applies, that is found out; where only central differences do, a gradient below their reach is
+one that they cannot tell, and `atol=1e-8` says that errors below that do not matter.
 
 What is wrong. The difference between a wrong gradient and the true one has the shape of the mistake. Where it is simple
 the report says so, in a sentence that holds to ten digits or so at every entry compared (gradcheck/diagnosis):

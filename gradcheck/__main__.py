@@ -11,10 +11,11 @@ import sys
 import time
 
 from gradcheck.cases import check_case, load_cases
+from gradcheck.command_line import counted, whole_number
 from gradcheck.report import GradientError
 
 DEFAULT_TARGET = "minitransformer"
-COMMANDS = ("curve", "audit", "museum")  # `python -m gradcheck audit ...` runs gradcheck/audit.py
+COMMANDS = ("curve", "audit", "museum")  # `python -m gradcheck audit ...` runs gradcheck/audit
 OK, WRONG, USAGE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141  # the last two as a shell reports SIGINT and SIGPIPE
 
 HELP = """\
@@ -91,16 +92,10 @@ def _parser():
         default=DEFAULT_TARGET,
         help="MODULE or MODULE:NAME, the module by name or as a .py file (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="decides all that is random (default: 0)")
+    seed = whole_number(0, "a seed")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="decides all that is random (default: 0)")
     parser.add_argument("-k", metavar="SUBSTRING", help="only the cases whose name contains this, in any case")
     return parser
-
-
-def _seed(text):
-    seed = int(text)
-    if seed < 0:
-        raise argparse.ArgumentTypeError(f"a seed is 0 or more, not {seed}")
-    return seed
 
 
 def _select(target, substring):
@@ -146,8 +141,8 @@ def _run(cases, seed):
         gradients += len(report.arguments)
         entries += report.entries
     seconds = time.perf_counter() - start
-    counts = f"{_count(len(cases), 'component')}, {_count(gradients, 'gradient')}, {entries:,} entries"
-    verdict = f"{len(failures)} wrong:" if failures else "all right"
+    counts = f"{counted(len(cases), 'component')}, {counted(gradients, 'gradient')}, {entries:,} entries"
+    verdict = f"{len(failures)} not right:" if failures else "all right"
     print(f"\n{counts} checked in {seconds:.1f} s: {verdict}")
     for failure in failures:
         print(f"  {failure}")
@@ -169,10 +164,6 @@ class _Table:
 
 def _few(names, most=3):
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _count(n, noun):
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 if __name__ == "__main__":

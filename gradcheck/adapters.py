@@ -53,6 +53,8 @@ import functools
 
 import numpy as np
 
+from gradcheck.call import describe
+
 __all__ = ["from_layer", "from_pair"]
 
 DICTIONARIES = (("params", "grads"), ("parameters", "gradients"))
@@ -62,14 +64,18 @@ PATTERNS = ("d{}", "{}_grad", "grad_{}")
 def from_pair(forward, backward):
     """Return the differentiable function of `forward(*inputs, **options) -> (y, cache)` and `backward(dy, cache)`.
 
-    Give it to `gradcheck.check`, or to a Call. Raises TypeError when called if forward does not return a pair.
+    Give it to `gradcheck.check`, or to a Call. Raises TypeError if one of the two is no function, and, when called, if
+    forward does not return a pair.
     """
+    for role, given, signature in (("forward", forward, "the inputs"), ("backward", backward, "(dy, cache)")):
+        if not callable(given):
+            raise TypeError(f"from_pair: {role} is {describe(given)}; it must be a function of {signature}")
 
     @functools.wraps(forward)
     def function(*inputs, **options):
         returned = forward(*inputs, **options)
         if not (isinstance(returned, tuple) and len(returned) == 2):
-            what = f"a tuple of {len(returned)}" if isinstance(returned, tuple) else f"a {type(returned).__name__}"
+            what = f"a tuple of {len(returned)}" if isinstance(returned, tuple) else describe(returned)
             raise TypeError(f"{function.__name__} returned {what}; expected a pair (y, cache)")
         y, cache = returned
 
@@ -225,8 +231,8 @@ def _entries(layer, values, gradients):
         label = f"{values}[{key!r}]"
         if not _is_real_array(entries[key]):
             raise ValueError(
-                f"{type(layer).__name__}: {label} is {_what(entries[key])}, not a floating-point array; a layer that "
-                "makes its parameters in its first forward pass must have run it"
+                f"{type(layer).__name__}: {label} is {describe(entries[key])}, not a floating-point array; "
+                "a layer that makes its parameters in its first forward pass must have run it"
             )
         keys = (key, f"d{key}") if keyed else (key,)
         if keyed and known and not any(k in known for k in keys):
@@ -243,18 +249,12 @@ def _named(layer, parameters):
         is_entry = isinstance(entries, dict) and name in entries
         array = entries[name] if is_entry else getattr(layer, name, None)
         if not _is_real_array(array):
-            raise ValueError(f"{type(layer).__name__}: {name} is {_what(array)}, not a floating-point array")
+            raise ValueError(f"{type(layer).__name__}: {name} is {describe(array)}, not a floating-point array")
         if is_entry:
             pairs[name] = (_Entry(values, name), _Entry(gradients, gradient))
         else:
             pairs[name] = (_Attribute(name), _Attribute(gradient))
     return pairs
-
-
-def _what(value):
-    if isinstance(value, np.ndarray):
-        return f"an array of {value.dtype}"
-    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def _is_real_array(value):

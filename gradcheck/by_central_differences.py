@@ -38,14 +38,18 @@ def _judge_direction(comparison, i, finding):
     finding.direction = analytic, judgement.numeric
     finding.direction_uncertainty = judgement.uncertainty
     finding.direction_limit = comparison.rtol * float(np.linalg.norm(finding.gradient * v))
-    finding.direction_disagrees = judgement.verdict in (WRONG, CANNOT_TELL)
+    finding.direction_verdict = judgement.verdict
 
 
 def doubt(comparison, i, finding):
     """Return why central differences alone cannot call a gradient right to rtol of its norm, or an empty text.
 
-    They can if both its distance from them and their own uncertainty are no more than that.
+    They can if both its distance from them and their own uncertainty are no more than that, along a random direction
+    too where the entries are a sample.
     """
+    if finding.direction_verdict == CANNOT_TELL:
+        what = f"the derivative along a random direction through all {finding.gradient.size} entries"
+        return f"{what} is beyond central differences: the output jumps, or has detail finer than their steps"
     counted = finding.verdicts == RIGHT
     if not np.any(finding.gradient) and not np.any(finding.numeric[counted]):
         return ""  # nothing has moved, and backward says that nothing does
@@ -56,7 +60,7 @@ def doubt(comparison, i, finding):
     known_to = float(np.linalg.norm(finding.uncertainty[counted]))
     if counted.any() and not max(gap, known_to) <= limit:
         return _too_small("the norm of the gradient", size, max(gap, known_to))
-    if finding.is_complete or finding.direction_disagrees:
+    if finding.is_complete or finding.direction_verdict == WRONG:
         return ""
     gap = abs(finding.direction[0] - finding.direction[1])
     if not finding.direction_uncertainty <= max(finding.direction_limit, limit):
@@ -75,9 +79,10 @@ def _off_along_directions(comparison, i, finding):
     gaps, products = [], []
     for _ in range(DIRECTIONS):
         v = np.min(finding.scales) * comparison.rng.standard_normal(finding.gradient.shape)
-        estimate = next(comparison.lines.along_direction(i, v))
-        gaps.append(abs(float(np.vdot(finding.gradient, v)) - estimate.value) - estimate.uncertainty)
-        products.append(float(np.linalg.norm(finding.gradient * v)))
+        analytic, norm = float(np.vdot(finding.gradient, v)), float(np.linalg.norm(finding.gradient * v))
+        judgement = judge(analytic, comparison.lines.along_direction(i, v), 0.0, comparison.rtol * norm)
+        gaps.append(abs(analytic - judgement.numeric) - judgement.uncertainty)
+        products.append(norm)
     return float(np.linalg.norm(np.maximum(gaps, 0.0)) / np.linalg.norm(products))
 
 

@@ -12,6 +12,8 @@ IDENTITY = 1e-12  # to which the adjoint identity holds, of Σ|dx v|
 def judge_gradient(comparison, i, finding):
     """Overrule what central differences cannot tell, or tell less well. Raises NotComplexSafe if that shows."""
     holds = "adjoint" in comparison.oracles and _identity_holds(comparison, i, finding)
+    if holds:
+        _tell_direction(finding)
     if holds and CANNOT_TELL not in finding.verdicts:
         return
     if "complex" not in comparison.oracles:
@@ -92,13 +94,20 @@ def _judge_direction(comparison, i, finding, side, rounding):
                 side = max(sides, key=lambda s: s.gap / s.norm)
                 tolerance = rounding
     if side.gap <= tolerance:
+        _tell_direction(finding)
         return
     judgement = judge(side.exact, comparison.lines.along_direction(i, side.v), comparison.rtol, comparison.atol)
     if judgement.verdict == WRONG:
         raise NotComplexSafe(_contradiction(finding, "along a random direction", side.exact, judgement))
-    if judgement.verdict != KINK and not finding.direction_disagrees:
+    if judgement.verdict != KINK and finding.direction_verdict != WRONG:
         finding.direction, finding.direction_oracle = (side.analytic, side.exact), "the complex step"
-        finding.direction_disagrees = True
+        finding.direction_verdict = WRONG
+
+
+def _tell_direction(finding):
+    """What central differences cannot tell of a random direction is right by the identity."""
+    if finding.direction_verdict == CANNOT_TELL:
+        finding.direction_verdict = RIGHT
 
 
 def _entries(comparison, i, finding):

@@ -21,7 +21,11 @@ class Call:
 
     def __init__(self, target, /, *inputs, **options):
         if not callable(target):
-            raise TypeError(f"a {type(target).__name__} cannot be called, so there is no gradient to check")
+            hint = ": for an object with forward() and backward() see from_layer of gradcheck.adapters"
+            raise TypeError(
+                f"{describe(target)} cannot be called, so there is no gradient to check"
+                f"{hint if hasattr(target, 'backward') else ''}"
+            )
         self.target = target
         self.inputs = inputs
         self.options = options
@@ -84,6 +88,16 @@ def parameters_of(target):
 def _owner(target):
     """What holds the parameters: the target itself, or the object that it is a method of."""
     return target if hasattr(target, "named_parameters") else getattr(target, "__self__", None)
+
+
+def describe(value):
+    """Return what messages call a value that something else belongs in the place of: `a list`, `an array of int64`."""
+    if value is None:
+        return "None"
+    if type(value) is np.ndarray:
+        return f"an array of {value.dtype}"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 def _copy_array(value):

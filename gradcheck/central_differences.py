@@ -24,11 +24,20 @@ are least where E′ = 0, at h = s · (45 ε / 4)^(1/5) ≈ 1.2e-3 s, with E ≈
 with E(h) = Y (h² / 6 s³ + ε / h), get no lower than 4e-11 Y/s: in a whole model, where some L⁽ⁿ⁾ are hundreds of times
 larger than this estimate of them, that is the difference between a check at 1e-6 and none. Hence the first step,
 
-    h = 2⁻¹⁰ · s                                                    (3)
+    h = √3 · 2⁻¹¹ · s ≈ 0.85e-3 s                                   (3)
 
 with s the scale of the entry: its own size, or the mean size of its argument if that is larger, rounded up to a power
-of two so that x ± h is exact. But s is a guess: near a kink, beside a pole, or where logits are in the thousands, the
-length is shorter. So the estimates go on, each with a step 32 times shorter, for as long as the caller asks.
+of two, and h to a multiple of 2⁻⁵¹ s, so that x ± h is exact. But s is a guess: near a kink, beside a pole, or where
+logits are in the thousands, the length is shorter. So the estimates go on, each with a step 45 / √2 ≈ 32 times shorter,
+for as long as the caller asks.
+
+A step may also span many periods: that of sin(x) at a million spans 140. Were it a whole number of them, as for
+x mod 1 and a step of 512, the outputs would be equal, and (2) sure of a slope of 0. Hence the roots in (3) and in the
+ratio of the steps, which no function has for its period. What is left of a wave of amplitude A is then ±A / h, which
+grows from step to step, as rounding errors do, but from far above them; by that judgement.py knows it. Two limits
+remain where no complex step is there to contradict. A wave of less than 1e-11 of y passes for rounding errors, and a
+gradient that knows it for a wrong one. And a gradient that ignores a wave is called right if A / h at the first step is
+within its tolerance, however large the slope of the wave itself.
 
 One-sided derivatives come from the same evaluations, extrapolated likewise:
 
@@ -49,8 +58,8 @@ on R. Hence, with rounding,
 
     uncertainty = |S₊ − S₋| + spread² / (spread + |R|) + 3/2 · noise     (6)
 
-That is an estimate, not a bound. Measured against the complex step on 8,041 entries of 58 layers and models, the true
-error was 2 % of it in the median, 27 % at the 99th percentile, and exceeded it in one entry, by nine times.
+That is an estimate, not a bound. Measured against the complex step on 20,702 entries of 78 layers and models, the true
+error was 2 % of it in the median, 32 % at the 99th percentile, and exceeded it in one entry, by two times.
 """
 
 import math
@@ -58,9 +67,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FIRST_STEP = 2.0**-10
-REFINEMENT = 2.0**-5
-ESTIMATES = 6  # the last step, 2⁻³⁵ s ≈ 3e-11 s, still leaves a jump of the slope five digits above rounding
+FIRST_STEP = 3**0.5 * 2.0**-11
+REFINEMENT = 2**0.5 / 45
+ESTIMATES = 6  # the last step, 3e-11 s, still leaves a jump of the slope five digits above rounding
 EPSILON = np.finfo(np.float64).eps
 
 
@@ -97,16 +106,31 @@ def estimates(line, y, dy, scale):
     rounding = EPSILON * np.abs(dy * y)
     moved = np.zeros(y.shape, dtype=bool)  # the outputs that have moved by now: no others have rounding errors
     for k in range(ESTIMATES):
-        h = scale * FIRST_STEP * REFINEMENT**k  # (3)
+        h = _step(scale, k)
         with np.errstate(all="ignore"):
             yield _estimate(line, y, dy, h, rounding, moved)
 
 
-def column(line, scale):
-    """Return the derivative of the whole output line(t) at t = 0, by (2) at the first step: a Jacobian's column."""
-    h = scale * FIRST_STEP
-    with np.errstate(all="ignore"):
-        return (8 * (line(h) - line(-h)) - (line(2 * h) - line(-2 * h))) / (12 * h)
+def column(line, y, scale):
+    """Return the derivative of the whole output line(t) at t = 0, by (2): a Jacobian's column.
+
+    The step is the first whose derivative that of the next one confirms, to 1e-6 of the largest entry and to rounding
+    (64 ε of each output, for what is rounded within). The column is NaN where none does.
+    """
+    before = unknown = np.full(y.shape, np.nan)
+    for k in range(ESTIMATES):
+        h = _step(scale, k)
+        with np.errstate(all="ignore"):
+            now = (8 * (line(h) - line(-h)) - (line(2 * h) - line(-2 * h))) / (12 * h)
+            allowed = 1e-6 * np.max(np.abs(now), initial=0.0) + 64 * EPSILON * np.abs(y) / h
+            if np.all(np.abs(now - before) <= allowed):
+                return before
+        before = now
+    return unknown
+
+
+def _step(scale, k):
+    return scale * round(2**51 * FIRST_STEP * REFINEMENT**k) / 2**51  # (3)
 
 
 def _estimate(line, y, dy, h, rounding, moved):

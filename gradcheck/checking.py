@@ -5,6 +5,8 @@ oracles find (comparison.py), and judge (judgement.py); say what is wrong with w
 TypeError or ValueError; a wrong gradient, or a backward pass that is at fault in another way, raises GradientError.
 """
 
+import numbers
+
 import numpy as np
 
 from gradcheck import diagnosis
@@ -99,10 +101,7 @@ def check_call(
     """
     strict = atol is None
     atol = 1e-8 if atol is None else atol
-    if not (rtol >= 0 and atol >= 0):
-        raise ValueError(f"rtol and atol must not be negative: {rtol}, {atol}")
-    if max_entries < 1:
-        raise ValueError(f"max_entries must be at least 1, not {max_entries}")
+    _refuse_settings(rtol, atol, max_entries, seed)
     oracles = _named(oracles)
     call = call.copy()
     with borrowed(call.target):
@@ -132,6 +131,22 @@ def check_call(
     if not report.is_right:
         raise GradientError(report)
     return report
+
+
+def _refuse_settings(rtol, atol, max_entries, seed):
+    """Raise TypeError or ValueError, in one line, for a setting that means nothing."""
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not isinstance(value, numbers.Real):
+            raise TypeError(f"{name} must be a number, not {value!r}")
+    if not (rtol >= 0 and atol >= 0):
+        raise ValueError(f"rtol and atol must not be negative: {rtol}, {atol}")
+    if not isinstance(max_entries, numbers.Integral):
+        raise TypeError(f"max_entries must be a whole number, not {max_entries!r}")
+    if max_entries < 1:
+        raise ValueError(f"max_entries must be at least 1, not {max_entries}")
+    if not isinstance(seed, numbers.Integral) or seed < 0:
+        kind = ValueError if isinstance(seed, numbers.Integral) else TypeError
+        raise kind(f"seed must be a whole number of at least 0, not {seed!r}")
 
 
 def _named(oracles):

@@ -29,7 +29,7 @@ import numpy as np
 from gradcheck import by_central_differences, by_complex_step
 from gradcheck.complex_step import ComplexStep, NotComplexSafe
 from gradcheck.finding import Finding
-from gradcheck.judgement import RIGHT, WRONG
+from gradcheck.judgement import CANNOT_TELL, RIGHT, WRONG
 from gradcheck.lines import Lines, scales_of
 from gradcheck.rounding import Rounding
 
@@ -98,7 +98,7 @@ class Comparison:
                 by_complex_step.judge_gradient(self, i, finding)
             except NotComplexSafe as reason:
                 self._put_complex_step_aside(str(reason))
-        if self.step is None and self.strict:
+        if finding.direction_verdict == CANNOT_TELL or (self.step is None and self.strict):
             finding.doubt = by_central_differences.doubt(self, i, finding)
         return finding
 

@@ -1,9 +1,9 @@
 """What a differentiable function owes its caller before any gradient is compared.
 
 It returns a pair (y, backward). Given float64 it answers in float64, finite, and the same each time. backward(dy)
-returns one gradient for each argument, of its shape. Neither changes an argument, a parameter or dy, and a second
+returns one gradient for each argument (gradients.py). Neither changes an argument, a parameter, y or dy, and a second
 backward(dy) gives what the first gave; one that cannot (it has let go of its activations) says so with a RuntimeError.
-What forward saved is its own: a forward pass on other inputs in between changes nothing.
+What forward returned and saved is its own: a forward pass on other inputs in between changes nothing.
 
 Where the function cannot be checked at all, TypeError or ValueError is raised; where its backward pass is at fault,
 or something is overwritten, GradientError.
@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradcheck.call import parameters_of
-from gradcheck.parameters import clear_gradients
-from gradcheck.report import GradientError, Report
+from gradcheck.call import describe, parameters_of
+from gradcheck.gradients import fault, run_backward
 
 REPEATS = 1e-12  # relative; two runs may differ by rounding where memory is aligned differently
 
@@ -41,20 +40,26 @@ def arguments_of(call):
         if parameter.data.dtype.kind in "fc":
             arguments.append(Argument(name, f"{name}.grad", parameter.data, parameter))
     for argument in arguments:
-        dtype = argument.array.dtype
-        if dtype != np.float64:
-            raise TypeError(
-                f"{call.name}: central differences need float64: in {dtype} {_obstacle(dtype)}; "
-                f"{argument.name} is {dtype}, shape {argument.array.shape}"
-            )
-        _refuse_infinite(call.name, argument.name, argument.array)
+        _require_float64(call.name, argument)
+        refuse_infinite(call.name, argument.name, argument.array)
     if not any(argument.array.size for argument in arguments):
         kinds = [value.dtype.name if isinstance(value, np.ndarray) else type(value).__name__ for value in call.inputs]
         raise ValueError(
             f"{call.name}: nothing to differentiate: no positional input is a floating-point array with entries "
-            f"({', '.join(kinds) or 'there are none'})"
+            f"({', '.join(kinds) or 'there are none'}); give float64 arrays, as np.array(1.5) is"
         )
     return arguments
+
+
+def _require_float64(name, argument):
+    array, dtype = argument.array, argument.array.dtype
+    if isinstance(array, (np.ma.MaskedArray, np.matrix)):
+        raise TypeError(f"{name}: {argument.name} is {describe(array)}; it must be a plain array, as np.asarray makes")
+    if dtype != np.float64:
+        raise TypeError(
+            f"{name}: central differences need float64: in {dtype} {_obstacle(dtype)}; "
+            f"{argument.name} is {dtype}, shape {array.shape}"
+        )
 
 
 def _obstacle(dtype):
@@ -68,9 +73,10 @@ def _obstacle(dtype):
 def run(call, arguments, dy, rng):
     """Run forward and backward under watch. Returns (y, dy, gradients), a gradient None where a parameter got none."""
     watch = _Watch(call, arguments)
-    y, backward = _forward(call)
+    returned, backward = _forward(call)
+    y = returned.copy()
     watch.verify("forward")
-    _refuse_infinite(call.name, "the output", y)
+    refuse_infinite(call.name, "the output", y)
     again, _ = _forward(call)
     if not _same(y, again):
         raise ValueError(
@@ -79,7 +85,8 @@ def run(call, arguments, dy, rng):
         )
     dy = rng.standard_normal(y.shape) if dy is None else _fit_dy(call.name, dy, y)
     watch.add("dy", dy)
-    gradients = _backward(call, backward, dy, arguments)
+    watch.add("y", returned)
+    gradients = run_backward(call, backward, dy, arguments)
     watch.verify("backward")
     _verify_repetition(call, backward, dy, arguments, gradients)
     watch.verify("a second backward")
@@ -87,125 +94,75 @@ def run(call, arguments, dy, rng):
     return y, dy, gradients
 
 
-def gradients_of(call, arguments, dy):
-    """Run forward and backward once more and return the gradients in the order of `arguments`."""
-    _, backward = call.evaluate()
-    gradients = _backward(call, backward, dy.copy(), arguments)
-    pairs = zip(arguments, gradients, strict=True)
-    return [np.zeros(argument.array.shape) if gradient is None else gradient for argument, gradient in pairs]
-
-
 def _forward(call):
-    """Evaluate a call. Returns (copy of y, backward) once they are what they should be."""
+    """Evaluate a call. Returns (y, backward) once they are what they should be."""
     result = call.evaluate()
     if not (isinstance(result, tuple) and len(result) == 2):
-        what = f"a tuple of {len(result)}" if isinstance(result, tuple) else f"a {type(result).__name__}"
+        what = f"a tuple of {len(result)}" if isinstance(result, tuple) else describe(result)
         raise TypeError(f"{call.name} returned {what}; a differentiable function returns a pair (y, backward)")
     y, backward = result
     if not callable(backward):
-        raise TypeError(f"{call.name} returned (y, {type(backward).__name__}); the second must be a function of dy")
+        raise TypeError(
+            f"{call.name} returned (y, {type(backward).__name__}); the second must be a function of dy; "
+            "for a cache see from_pair of gradcheck.adapters"
+        )
     if not isinstance(y, (np.ndarray, np.generic, float)):
-        raise TypeError(f"{call.name}: y is a {type(y).__name__}; it must be one float64 array or number")
-    y = np.array(y)
+        raise TypeError(
+            f"{call.name}: y is {describe(y)}; it must be one float64 array or number: "
+            "check several outputs one at a time, or concatenated"
+        )
+    y = np.asarray(y)
     if y.dtype != np.float64:
         raise TypeError(f"{call.name}: y is {y.dtype}, although every floating-point input is float64; it must be too")
     return y, backward
 
 
-def _backward(call, backward, dy, arguments):
-    """Run backward once, and return copies of the gradients in the order of `arguments`."""
-    clear_gradients(call.target)
-    returned = backward(dy)
-    inputs = [argument for argument in arguments if argument.parameter is None]
-    if returned is None and not inputs:
-        returned = ()
-    elif not isinstance(returned, tuple):
-        returned = (returned,)
-    if len(returned) != len(inputs):
-        names = ", ".join(argument.name for argument in inputs) or "no input"
-        raise _fault(call, f"backward returned {_count(len(returned))}, expected {len(inputs)}: one for {names}")
-    gradients = []
-    supply = iter(returned)
-    pairs = [(a, next(supply) if a.parameter is None else a.parameter.grad) for a in arguments]
-    for argument, gradient in pairs:
-        gradients.append(_fit_gradient(call, argument, gradient, pairs))
-    return gradients
-
-
-def _fit_gradient(call, argument, gradient, others):
-    """Return a copy of a gradient, of its argument's shape. `others` are all (argument, gradient) of this backward."""
-    if gradient is None and argument.parameter is not None:
-        return None
-    if not isinstance(gradient, (np.ndarray, np.generic, float)):
-        raise _fault(call, f"{argument.label} is a {type(gradient).__name__}, not an array {argument.array.shape}")
-    gradient = np.array(gradient)
-    if gradient.shape != argument.array.shape:
-        raise _fault(
-            call,
-            f"{argument.label} has shape {gradient.shape}, but {argument.name} has {argument.array.shape}"
-            f"{_shape_hint(argument, gradient.shape, others)}",
-        )
-    if gradient.dtype != np.float64:
-        raise _fault(call, f"{argument.label} is {gradient.dtype}, but {argument.name} is float64")
-    return gradient
-
-
-def _shape_hint(argument, shape, others):
-    """Say what a wrong shape gives away: a broadcast axis, an exchange, a transpose. `others` as in _fit_gradient."""
-    wanted = argument.array.shape
-    for other, gradient in others:
-        if other is not argument and np.shape(gradient) == wanted and other.array.shape == shape:
-            return f": {argument.label} and {other.label} are returned in each other's place"
-    if sorted(shape) == sorted(wanted):
-        return f": the shape of {argument.name} transposed"
-    lengthened = (1,) * (len(shape) - len(wanted)) + wanted
-    if len(lengthened) == len(shape) and all(n in (1, m) for n, m in zip(lengthened, shape, strict=True)):
-        axes = [
-            i for i, (n, m) in enumerate(zip(lengthened, shape, strict=True)) if n != m or i < len(shape) - len(wanted)
-        ]
-        broadcast = [i for i in axes if shape[i] != 1]
-        if broadcast:
-            listed = f"{'axis' if len(broadcast) == 1 else 'axes'} {', '.join(map(str, broadcast))}"
-            return f": not summed over {listed}, along which {argument.name} is broadcast"
-    if tuple(n for n in shape if n != 1) == tuple(n for n in wanted if n != 1):
-        return ": an axis of length 1 is kept or lost (keepdims)"
-    return ""
-
-
 def _verify_repetition(call, backward, dy, arguments, gradients):
     try:
-        again = _backward(call, backward, dy, arguments)
+        again = run_backward(call, backward, dy, arguments)
     except RuntimeError:
         return  # refused, rather than answered differently
     for argument, first, second in zip(arguments, gradients, again, strict=True):
-        if (first is None) != (second is None) or not (first is None or _same(first, second)):
-            raise _fault(
+        if _differ(first, second):
+            raise fault(
                 call,
                 f"{argument.label}: a second backward(dy) gives something else, different by up to "
-                f"{_difference(first, second)}: backward changes what forward saved for it",
+                f"{_difference(first, second)}: backward changes what forward saved for it, "
+                "or draws random numbers",
             )
 
 
 def _verify_independence(call, dy, arguments, gradients):
     """Run forward on other inputs between a forward and its backward: what was saved must be that of the former."""
-    _, backward = call.evaluate()
+    y, backward = _forward(call)
+    before = y.copy()
     moved = type(call)(call.target, *(_elsewhere(value) for value in call.inputs), **call.options)
     try:
         with np.errstate(all="ignore"):
             moved.evaluate()
     except Exception:  # the function may refuse these inputs, and nothing is said about it
         return
+    if not np.array_equal(y, before, equal_nan=True):
+        raise fault(call, f"another forward pass overwrites y: {np.sum(y != before)} entries")
     try:
-        after = _backward(call, backward, dy, arguments)
+        after = run_backward(call, backward, dy, arguments)
     except RuntimeError:
         return
     for argument, first, second in zip(arguments, gradients, after, strict=True):
-        if (first is None) != (second is None) or not (first is None or _same(first, second)):
-            raise _fault(
-                call,
-                f"{argument.label}: another forward pass before backward(dy) changes it, by up to "
-                f"{_difference(first, second)}: backward reads what the later forward pass has saved",
-            )
+        if _differ(first, second):
+            raise fault(call, f"{argument.label}: {_what_changed_it(call, dy, arguments, argument, first, second)}")
+
+
+def _what_changed_it(call, dy, arguments, argument, first, second):
+    """Say what made a gradient another one: the forward pass in between, or merely that it is not the first run."""
+    anew = run_backward(call, call.evaluate()[1], dy, arguments)
+    third = next(gradient for other, gradient in zip(arguments, anew, strict=True) if other is argument)
+    if _differ(first, third):
+        return f"another run of forward and backward changes it, by up to {_difference(first, third)}"
+    return (
+        f"another forward pass before backward(dy) changes it, by up to {_difference(first, second)}: "
+        "backward reads what the later forward pass has saved"
+    )
 
 
 def _elsewhere(value):
@@ -220,7 +177,7 @@ def _fit_dy(name, dy, y):
     if dy.shape != y.shape:
         raise ValueError(f"{name}: dy has shape {dy.shape}, but y has {y.shape}")
     dy = dy.astype(np.float64)
-    _refuse_infinite(name, "dy", dy)
+    refuse_infinite(name, "dy", dy)
     if dy.size > 1 and np.all(dy == dy.flat[0]):
         raise ValueError(
             f"{name}: dy is {dy.flat[0]:g} everywhere, and checks too little: the outputs of a softmax or a layer norm "
@@ -256,15 +213,12 @@ class _Watch:
         """Raise GradientError, with `culprit` named, if one of the arrays is not as it was."""
         for name, array, before in self.before:
             if not np.array_equal(array, before, equal_nan=array.dtype.kind in "fc"):
-                raise _fault(self.call, f"{culprit} changed {name} in place: {np.sum(array != before)} entries")
+                raise fault(self.call, f"{culprit} changed {name} in place: {np.sum(array != before)} entries")
 
 
-def _fault(call, problem):
-    return GradientError(Report(call.name, problems=(problem,)))
-
-
-def _count(n):
-    return "1 gradient" if n == 1 else f"{n} gradients"
+def _differ(a, b):
+    """Whether two gradients, either of which may be missing, are not the same."""
+    return (a is None) != (b is None) or not (a is None or _same(a, b))
 
 
 def _same(a, b):
@@ -279,7 +233,8 @@ def _difference(a, b):
     return f"{np.nanmax(np.abs(a - b)):.2g}"
 
 
-def _refuse_infinite(name, what, array):
+def refuse_infinite(name, what, array):
+    """Raise ValueError, with the place, if an array is not finite; `name` is that of the function."""
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
         index = tuple(int(i) for i in bad[0])

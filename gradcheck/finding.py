@@ -31,7 +31,7 @@ class Finding:
     direction_oracle: str = "central differences"
     direction_uncertainty: float = 0.0
     direction_limit: float = 0.0  # rtol ‖dx v‖
-    direction_disagrees: bool = False
+    direction_verdict: str = RIGHT
     doubt: str = ""
 
     @classmethod
@@ -72,13 +72,7 @@ class Finding:
     @property
     def is_wrong(self):
         """Whether something that was compared disagrees; what cannot be told does not."""
-        return self.direction_disagrees or WRONG in self.verdicts
-
-    @property
-    def is_right(self):
-        """Whether nothing that was compared is wrong or unknown."""
-        agree = bool(np.all((self.verdicts == RIGHT) | (self.verdicts == KINK)))
-        return agree and not self.direction_disagrees and not self.doubt
+        return WRONG in (self.direction_verdict, *self.verdicts)
 
     def report(self, comparison, diagnosis=""):
         """Sum this up as an ArgumentReport."""
@@ -93,7 +87,7 @@ class Finding:
             at_kink=int(np.sum(verdicts == KINK)),
             direction=self.direction,
             direction_oracle=self.direction_oracle,
-            direction_disagrees=self.direction_disagrees,
+            direction_disagrees=self.direction_verdict == WRONG,
             missing=self.missing,
             doubt=self.doubt,
             diagnosis=diagnosis,
@@ -144,5 +138,5 @@ class Finding:
             return False
         wrong = self.verdicts == WRONG
         tolerance = comparison.atol + comparison.rtol * np.abs(self.numeric)
-        agrees = np.abs(self.analytic - self.numeric) <= tolerance
+        agrees = (np.abs(self.analytic - self.numeric) <= tolerance) | np.isinf(self.uncertainty)
         return "central" not in comparison.oracles or bool(np.all(agrees[wrong]))

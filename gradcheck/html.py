@@ -16,9 +16,9 @@ COLUMNS = (
     ("argument", "left", lambda argument: argument.name),
     ("shape", "left", lambda argument: str(argument.shape)),
     ("entries", "right", lambda argument: argument.extent),
-    ("absolute", "right", lambda argument: f"{argument.worst_absolute:.1e}"),
-    ("relative", "right", lambda argument: f"{argument.worst_relative:.1e}"),
-    ("oracle ±", "right", lambda argument: f"{argument.uncertainty:.1e}"),
+    ("absolute", "right", lambda argument: argument.numbers[0]),
+    ("relative", "right", lambda argument: argument.numbers[1]),
+    ("oracle ±", "right", lambda argument: argument.numbers[2]),
 )
 
 

@@ -8,21 +8,27 @@ function. Finer estimates tell which.
 - **Right**: an estimate agrees, |a − n| ≤ atol + rtol |n|, and its own uncertainty is no larger than that. Should
   none be so sure, the surest has to agree, and its uncertainty to be at most a hundred times larger.
 - **Wrong**: two estimates in a row agree with each other, each knows itself well (its spread is small against the gap
-  to a), and neither agrees with a. The function is smooth here and its derivative is not a.
+  to a), and neither agrees with a. They are such as a smooth function gives: their values and one-sided derivatives
+  differ by far less than the spread, or by rounding alone. The function is smooth here and its derivative is not a.
 - **At a kink**: the two one-sided derivatives keep differing, by the same amount, down to the shortest step that
   rounding allows, and a lies between them, the ends included. Any such a is a subgradient of a convex kink:
   frameworks differ in which they return at ReLU's 0, and none is wrong. If a lies outside, it is wrong.
 - **Cannot tell**: no estimate is surer than the gap between it and a. The output jumps here, is not finite beside the
-  input, or its rounding errors drown the change. Nothing is said against the gradient then, nor for it.
+  input, or its rounding errors drown the change. Or finer estimates deny the surest one: the output has detail finer
+  than the steps, of which a coarse one sees the mean. Nothing is said against the gradient then, nor for it.
 
 A smooth function is never taken for a kink: the difference of its one-sided derivatives falls as h³, a factor of
-32,768 from one estimate to the next, until it is rounding noise, which grows instead.
+32,000 from one estimate to the next, until it is rounding noise, which grows instead.
 """
 
 import math
 from typing import NamedTuple
 
+from gradcheck.central_differences import EPSILON
+
 RIGHT, WRONG, KINK, CANNOT_TELL = "right", "wrong", "at a kink", "cannot tell"
+
+HIDDEN = 2.0**16  # a function's own rounding errors may be so many times that of y, which is all that noise counts
 
 
 class Judgement(NamedTuple):
@@ -47,6 +53,8 @@ def judge(analytic, estimates, rtol, atol):
     slopes = _slopes(seen)
     if slopes is not None:
         return _judgement(KINK if _between(analytic, slopes, rtol, atol) else WRONG, best)
+    if _is_denied(best, seen):
+        return Judgement(CANNOT_TELL, best.value, math.inf)
     gap = abs(analytic - best.value)
     tolerance = atol + rtol * abs(best.value)
     if gap <= tolerance and best.uncertainty <= 100 * tolerance:
@@ -70,7 +78,34 @@ def _settled(analytic, seen, rtol, atol):
         return False
     before = seen[-2]
     noise = max(before.noise, last.noise)
-    return max(before.spread, last.spread, noise, abs(before.value - last.value)) <= gap / 4
+    if not max(before.spread, last.spread, noise, abs(before.value - last.value)) <= gap / 4:
+        return False
+    return _are_smooth(before, last)
+
+
+def _are_smooth(before, last):
+    """Whether two estimates in a row are such as a smooth function gives, but for rounding.
+
+    Its spread is of second order in the step, what its one-sided derivatives differ by of third, its values of fourth.
+    """
+    hidden = _hidden(last)
+    differences = [(abs(e.right - e.left), e.spread) for e in (before, last)]
+    differences.append((abs(before.value - last.value), before.spread))
+    return all(difference <= max(spread / 4, hidden) for difference, spread in differences)
+
+
+def _is_denied(best, seen):
+    """Whether both one-sided derivatives of a finer estimate are others than the best's, and not for rounding."""
+    for finer in seen[seen.index(best) + 1 :]:
+        change = min(abs(finer.left - best.left), abs(finer.right - best.right))  # a jump nearby moves one of them
+        if change > max(4 * best.spread, _hidden(finer)):
+            return True
+    return False
+
+
+def _hidden(estimate):
+    """Return what may be rounding in the changes of an estimate: that of y, and as much as HIDDEN times that within."""
+    return HIDDEN * (estimate.noise + EPSILON * abs(estimate.value))
 
 
 def _slopes(seen):

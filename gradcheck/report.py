@@ -64,6 +64,13 @@ class ArgumentReport:
             return "direction"
         return str(self.entries) if self.entries == self.size else f"{self.entries} of {self.size} + direction"
 
+    @property
+    def numbers(self):
+        """The worst absolute and relative error and the oracle's uncertainty, as text: `-` if no entry was compared."""
+        compared = self.entries or not self.size
+        values = (self.worst_absolute, self.worst_relative, self.uncertainty)
+        return tuple(f"{value:.1e}" if compared else "-" for value in values)
+
     def explain(self):
         """Say in one line what is wrong."""
         return f"{self._finding()}. {self.diagnosis}" if self.diagnosis else self._finding()
@@ -93,6 +100,8 @@ class ArgumentReport:
     def _obstacle(self):
         if not math.isfinite(self.numeric):
             return ""  # which the values say already
+        if math.isinf(self.worst_uncertainty):
+            return ", but finer steps give something else each time: the output has detail finer than they are"
         return (
             f", but may be off by {self.worst_uncertainty:.1g}: the output jumps here, or its rounding errors drown "
             "the change"
@@ -145,7 +154,7 @@ class Report:
             (
                 a.name,
                 a.extent,
-                *(_number(a, value) for value in (a.worst_absolute, a.worst_relative, a.uncertainty)),
+                *a.numbers,
                 a.verdict,
             )
             for a in self.arguments
@@ -165,10 +174,6 @@ class GradientError(AssertionError):
     def __str__(self):
         lines = self.report.failures()
         return f"{self.report.name}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{self.report.name}:", *lines])
-
-
-def _number(argument, value):
-    return f"{value:.1e}" if argument.entries or not argument.size else "-"
 
 
 def _align(row, widths):

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from gradcheck.complex_step import ComplexStep
-from gradcheck.contract import gradients_of
+from gradcheck.gradients import gradients_of
 
 NUDGE = 2.0**-50  # relative: four units of the last place
 PLACES = 3

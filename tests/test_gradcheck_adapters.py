@@ -92,7 +92,7 @@ def test_each_call_keeps_its_own_cache():
 @pytest.mark.parametrize(
     "forward, message",
     [
-        (lambda x: x, r"<lambda> returned a ndarray; expected a pair \(y, cache\)"),
+        (lambda x: x, r"<lambda> returned an array of float64; expected a pair \(y, cache\)"),
         (lambda x: (x, 1, 2), r"<lambda> returned a tuple of 3; expected a pair \(y, cache\)"),
     ],
 )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -325,6 +326,7 @@ def test_an_edit_leaves_comments_and_letters_of_several_bytes_as_they_are(write)
     assert ["δ = '→'; dx = dy  # (7) β · dy"] in [mutant.difference()[1] for mutant in mutate(path)]
 
 
+@pytest.mark.slow
 def test_cases_with_random_gains_kill_every_mutant(write, capfd):
     write(NORM + GOOD)
     status, out, _ = audit(capfd, "mine")
@@ -352,6 +354,7 @@ def test_cases_with_a_gain_of_one_leave_survivors_named_with_file_line_and_diffe
     assert re.search(r"mine\.py +\d+ +\d+ +\d+ +1 +\d\d\.\d %", out), out
 
 
+@pytest.mark.slow
 def test_a_dropout_that_drops_nothing_leaves_survivors_and_one_that_drops_leaves_none(write, capfd):
     write(MASKED + NOTHING_DROPPED)
     status, out, _ = audit(capfd, "mine", "-k", "factor dropped")
@@ -376,6 +379,7 @@ def test_mutants_that_compute_the_same_are_equivalent_and_reported_apart(write, 
     assert not any("x + dy" in text or "one * x," in text for text in equivalent)
 
 
+@pytest.mark.slow
 def test_a_loose_check_is_found_out_by_a_survivor_that_differs_in_the_cases_own_draws(write, capfd):
     # What is wrong by less than the tolerance is what the check cannot see.
     write(NORM.replace("dx_hat / 2, dgamma", "dx_hat / 2 + 1e-10 * dy, dgamma") + GOOD)
@@ -386,6 +390,7 @@ def test_a_loose_check_is_found_out_by_a_survivor_that_differs_in_the_cases_own_
     )
 
 
+@pytest.mark.slow
 def test_what_no_case_runs_survives(write, capfd):
     write(BRANCH_NOT_RUN)
     status, out, _ = audit(capfd, "mine")
@@ -394,6 +399,7 @@ def test_what_no_case_runs_survives(write, capfd):
     assert "+ return dy\n  every check" not in out
 
 
+@pytest.mark.slow
 def test_a_mutant_that_never_ends_is_killed_by_the_time_limit(write, tmp_path, monkeypatch):
     monkeypatch.setattr("gradcheck.audit.course.LEAST", 0.5)
     write(HANGS)
@@ -402,6 +408,7 @@ def test_a_mutant_that_never_ends_is_killed_by_the_time_limit(write, tmp_path, m
     assert found["killed"] == 1
 
 
+@pytest.mark.slow
 def test_functions_made_by_functions_and_methods_are_mutated_too(write, capfd):
     write(MADE_BY_ANOTHER)
     status, out, _ = audit(capfd, "mine")
@@ -409,6 +416,24 @@ def test_functions_made_by_functions_and_methods_are_mutated_too(write, capfd):
     assert "mutants of 2 functions" in out
 
 
+class Touchy:
+    """An object, as torch has some, whose `__class__` warns."""
+
+    @property
+    def __class__(self):
+        warnings.warn("deprecated", FutureWarning, stacklevel=2)
+        return Touchy
+
+
+def test_an_object_in_memory_that_must_not_be_asked_for_its_class_is_not_asked(write, capfd):
+    write(NORM + GOOD)
+    touchy = Touchy()
+    status, out, _ = audit(capfd, "mine")
+    assert status == 0, out
+    del touchy
+
+
+@pytest.mark.slow
 def test_a_captured_name_of_a_scope_further_out_is_tried_in_a_new_process(write, tmp_path):
     # `function` does not hold n, so that the code of the one in memory cannot be replaced by one that does.
     write(MADE_BY_ANOTHER.replace("def times(c):\n", "def times(c):\n    n = 2 * c\n"))
@@ -416,6 +441,7 @@ def test_a_captured_name_of_a_scope_further_out_is_tried_in_a_new_process(write,
     assert ["return dy * n"] in [result["added"] for result in found["results"] if result["status"] == "killed"]
 
 
+@pytest.mark.slow
 def test_survivors_and_kills_are_the_same_however_many_run_at_a_time(write, tmp_path):
     write(NORM + GAMMA_OF_ONE)
     chosen = ("mine", "-k", "dropped")
@@ -450,6 +476,7 @@ def test_a_test_command_is_scored_by_what_it_notices(write, capfd):
     assert Path("mine.py").read_text() == before
 
 
+@pytest.mark.slow
 def test_one_session_of_pytest_kills_what_the_command_kills_when_it_is_run_for_each_mutant(
     write, tmp_path, monkeypatch, capfd
 ):
@@ -486,6 +513,7 @@ def test_one_session_of_pytest_kills_what_the_command_kills_when_it_is_run_for_e
     assert killers <= {f"tests/test_mine.py::test_{name}" for name in ("shapes", "gamma[1.0]", "gamma[2.0]")}
 
 
+@pytest.mark.slow
 def test_why_there_is_no_single_session_is_said(write, monkeypatch, capfd):
     write(NORM + GOOD)
     write(PYTEST, "tests/test_mine.py")
@@ -559,6 +587,7 @@ MISUSE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments, message", MISUSE, ids=[message for _, message in MISUSE])
 def test_what_cannot_be_audited_is_said_in_one_line(arguments, message, write, capfd):
     write(NORM + GOOD)

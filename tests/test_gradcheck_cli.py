@@ -174,7 +174,7 @@ def test_what_is_wrong_is_explained_at_the_end_with_status_1(write, capsys):
     lines = capsys.readouterr().out.splitlines()
     verdicts = [(re.split(r"\s{2,}", line)[0], line.split()[-1]) for line in lines[1:6]]
     assert verdicts == [("good", "right"), ("good", "right"), ("bad", "right"), ("bad", "WRONG"), ("broken", "CHECKED")]
-    assert lines[-3].endswith("s: 2 wrong:")
+    assert lines[-3].endswith("s: 2 not right:")
     assert lines[-2].startswith("  bad: dw: 3 of 3 entries disagree; worst at [")
     assert lines[-1] == "  broken: KeyError: 'no such weights'"
 
@@ -262,7 +262,14 @@ def test_a_negative_seed_is_bad_usage(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["--seed", "-1"])
     assert caught.value.code == 2
-    assert "a seed is 0 or more, not -1" in capsys.readouterr().err
+    assert "a seed is a whole number, 0 or more, not -1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["curve"], ["audit", "mine"]], ids=["check", "curve", "audit"])
+def test_a_seed_that_is_no_number_is_answered_without_the_names_of_our_functions(command, capsys):
+    with pytest.raises(SystemExit):
+        main([*command, "--seed", "x"])
+    assert "argument --seed: a seed is a whole number, 0 or more, not x" in capsys.readouterr().err
 
 
 def test_help_shows_a_module_that_works_as_it_is_printed(write, capsys):

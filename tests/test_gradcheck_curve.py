@@ -318,6 +318,14 @@ def test_bad_use_is_answered_in_one_line(mine, arguments, message, capsys):
     assert out == "" and message in err and err.startswith("gradcheck curve: ") and err.count("\n") == 1
 
 
+def test_what_a_case_raises_is_answered_in_one_line(mine, tmp_path, capsys):
+    failing = "def fails(x):\n    raise ZeroDivisionError('no way')\n\n"
+    cases = "CASES = [Case('fails', lambda rng: Call(fails, np.ones(2)))]\n"
+    (tmp_path / "mine.py").write_text(f"{MINE}\n{failing}{cases}")
+    assert main(["curve", f"{mine}:fails"]) == 2
+    assert capsys.readouterr().err == "gradcheck curve: fails raises ZeroDivisionError: no way\n"
+
+
 def test_without_matplotlib_the_terminal_still_works_and_a_picture_is_refused_in_one_line(tmp_path):
     code = """
 import sys

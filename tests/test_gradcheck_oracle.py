@@ -167,6 +167,14 @@ def test_no_gradient_is_wrong_before_two_sure_estimates_agree(values, spreads):
     assert judge(1.0, [first, second, agreeing], 1e-6, 1e-8)[0] == RIGHT
 
 
+def test_the_surest_estimate_is_not_denied_by_one_that_differs_by_its_own_spread():
+    surest = Estimate(value=1.0, left=1.1, right=1.1, spread=0.1, noise=0.0)
+    finer = Estimate(value=1.0, left=0.95, right=1.0, spread=0.05, noise=0.0)
+    far = Estimate(value=1.0, left=0.5, right=0.45, spread=0.55, noise=0.0)
+    assert judge(1.0, [surest, finer], 1e-4, 0.0) == (RIGHT, 1.0, surest.uncertainty)
+    assert judge(1.0, [surest, far], 1e-4, 0.0) == (CANNOT_TELL, 1.0, np.inf)
+
+
 @pytest.mark.parametrize("noise, expected", [(0.0, KINK), (1.0, CANNOT_TELL)])
 def test_slopes_that_differ_by_no_more_than_rounding_are_no_kink(noise, expected):
     kinked = Estimate(value=0.5, left=0.0, right=1.0, spread=0.5, noise=noise)
@@ -258,6 +266,35 @@ def test_rounding_noise_is_not_a_kink(offset, x, error, sign):
 def test_a_jump_of_the_output_is_neither_a_kink_nor_right(analytic, expected):
     assert verdict(lambda x: np.where(x >= 0, x + 1.0, x), 0.0, analytic) == expected
     assert verdict(lambda x: np.where(x >= 0, 1.0, 0.0), 0.0, analytic) == expected
+
+
+WAVES = {
+    "sine": (np.sin, np.cos),
+    "sawtooth": (lambda x: x - np.floor(x), np.ones_like),
+    "triangle": (lambda x: np.abs(x % 1 - 0.5), lambda x: np.sign(x % 1 - 0.5)),
+}
+
+
+@pytest.mark.parametrize("line", [0.0, 1.0], ids=["alone", "beside a straight line"])
+@pytest.mark.parametrize("name", WAVES)
+def test_the_right_slope_of_a_wave_of_any_period_is_never_wrong(name, line):
+    wave, slope = WAVES[name]
+    rng = np.random.default_rng(0)
+    found = []
+    for period in 10 ** rng.uniform(-6, 0, size=2000):
+        x = rng.uniform(1, 2)
+        found.append(verdict(lambda x, p=period: line * x + p * wave(x / p), x, line + slope(x / period)))
+    assert WRONG not in found and found.count(RIGHT) > 1900
+
+
+def test_where_the_output_is_zero_and_so_is_its_rounding_error_a_wrong_slope_is_wrong():
+    for slope in np.random.default_rng(0).standard_normal(100):
+
+        def line(x, slope=slope):  # whose outputs beside 0 are rounded all the same
+            return slope * x + 0.3 * slope * x - 0.1 * x
+
+        assert verdict(line, 0.0, 1.3 * slope - 0.1) == RIGHT
+        assert verdict(line, 0.0, 2 * slope) == WRONG
 
 
 def test_a_step_that_leaves_the_domain_is_shortened():

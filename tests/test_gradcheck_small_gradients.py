@@ -7,7 +7,8 @@ from gradcheck import Call, GradientError
 from gradcheck.call import parameters_of
 from gradcheck.checking import check_call
 from gradcheck.complex_step import ComplexStep
-from gradcheck.contract import arguments_of, gradients_of
+from gradcheck.contract import arguments_of
+from gradcheck.gradients import gradients_of
 from gradcheck.rounding import Rounding
 from minitransformer import attention, gelu, layer_norm, linear, log_softmax, rms_norm, silu, softmax, unembedding
 from minitransformer.cases import CASES

@@ -15,6 +15,7 @@ from gradcheck.audit.outcome import EQUIVALENT, KILLED, SURVIVING
 from gradcheck.audit.projects import files_in_memory, package_files
 from gradcheck.audit.reporting import Progress, describe, score, summary, write_json
 from gradcheck.cases import load_cases
+from gradcheck.command_line import counted, whole_number
 
 ALL_KILLED, SOME_SURVIVE, USAGE = 0, 1, 2
 
@@ -57,13 +58,15 @@ def _parser():
     )
     parser.add_argument("target", metavar="MODULE", help="a module that lists cases, by name or as a .py file")
     parser.add_argument("--command", metavar="CMD", help="a test command to score in place of the module's own cases")
+    positive = whole_number(1, "the number")
     parser.add_argument("-k", metavar="TEXT", help="only mutants whose file, function or kind contains this")
-    parser.add_argument("--sample", type=_positive, metavar="N", help="only N of the mutants, drawn at random")
-    parser.add_argument("--seed", type=_not_negative, default=0, metavar="S", help="decides the sample (default: 0)")
+    parser.add_argument("--sample", type=positive, metavar="N", help="only N of the mutants, drawn at random")
+    seed = whole_number(0, "a seed")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="decides the sample (default: 0)")
     parser.add_argument(
-        "--draws", type=_positive, default=5, metavar="N", help="random draws of each case (default: %(default)s)"
+        "--draws", type=positive, default=5, metavar="N", help="random draws of each case (default: %(default)s)"
     )
-    parser.add_argument("--jobs", type=_positive, metavar="N", help="mutants tried at a time (default: one a core)")
+    parser.add_argument("--jobs", type=positive, metavar="N", help="mutants tried at a time (default: one a core)")
     parser.add_argument(
         "--functions",
         nargs="+",
@@ -80,18 +83,6 @@ def _parser():
     return parser
 
 
-def _positive(text):
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
-    return int(text)
-
-
-def _not_negative(text):
-    if int(text) < 0:
-        raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
-    return int(text)
-
-
 def _audit(options, progress, start):
     cases = _load(options)
     loaded = files_in_memory(options.target)
@@ -102,7 +93,7 @@ def _audit(options, progress, start):
         progress.clear()
         for mutant in mutants:
             print("\n".join(describe(mutant)))
-        print(_count(len(mutants), "mutant"))
+        print(counted(len(mutants), "mutant"))
         return ALL_KILLED
     jobs = options.jobs or _cores()
     audit = Audit(original, mutants, jobs, progress)
@@ -154,7 +145,7 @@ def _report(options, mutants, outcomes, seconds):
     judge = shlex.quote(options.command) if options.command else f"the cases of {options.target}"
     functions = len({(mutant.path, mutant.function, mutant.codes) for mutant in mutants})
     footer = (
-        f"{_count(len(mutants), 'mutant')} of {_count(functions, 'function')}, judged by {judge}: "
+        f"{counted(len(mutants), 'mutant')} of {counted(functions, 'function')}, judged by {judge}: "
         f"{count[KILLED]:,} killed, {count[EQUIVALENT]:,} equivalent, {count[SURVIVING]:,} surviving; "
         f"score {score(count)}, in {seconds:.0f} s ({_cpu_seconds():.0f} s of CPU)"
     )
@@ -170,10 +161,6 @@ def _report(options, mutants, outcomes, seconds):
 def _cpu_seconds():
     """Return the CPU time of this process and of all that it has started and seen end."""
     return sum(os.times()[:4])
-
-
-def _count(n, noun):
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def _cores():

@@ -9,6 +9,7 @@ import numpy as np
 
 from gradcheck.call import Call
 from gradcheck.cases import Case, load_cases
+from gradcheck.command_line import whole_number
 from gradcheck.curve.drawing import draw
 from gradcheck.curve.measurement import measure
 from gradcheck.curve.picture import save
@@ -41,13 +42,7 @@ def main(argv=None):
     arguments = _parser().parse_args(argv)
     try:
         cases = LESSON if arguments.target is None else [_select(arguments.target)]
-        curves = [
-            replace(
-                measure(case.call(np.random.default_rng(arguments.seed)), arguments.argument, arguments.seed),
-                name=case.name,
-            )
-            for case in cases
-        ]
+        curves = [_measure(case, arguments.argument, arguments.seed) for case in cases]
         if arguments.out is not None:
             _save(curves, arguments.out)
     except (ImportError, LookupError, TypeError, ValueError, OSError, GradientError) as error:
@@ -77,15 +72,9 @@ def _parser():
     )
     parser.add_argument("--argument", metavar="NAME", help="move this argument or parameter alone (default: all)")
     parser.add_argument("--out", metavar="FILE", help="save a picture as well, a PNG (needs matplotlib)")
-    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="decides all that is random (default: 0)")
+    seed = whole_number(0, "a seed")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="decides all that is random (default: 0)")
     return parser
-
-
-def _seed(text):
-    seed = int(text)
-    if seed < 0:
-        raise argparse.ArgumentTypeError(f"a seed is 0 or more, not {seed}")
-    return seed
 
 
 def _select(target):
@@ -99,6 +88,16 @@ def _select(target):
         near = difflib.get_close_matches(name, cases, n=1, cutoff=0.0)[0]
         raise LookupError(f"{module} has no case {name!r}; the nearest is {near!r}")
     return cases[name]
+
+
+def _measure(case, argument, seed):
+    """Return the Curve of a case. Whatever the case itself raises becomes a ValueError that names it."""
+    try:
+        return replace(measure(case.call(np.random.default_rng(seed)), argument, seed), name=case.name)
+    except (TypeError, ValueError, GradientError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{case.name} raises {type(error).__name__}: {error}") from error
 
 
 def _save(curves, path):

@@ -11,7 +11,13 @@ axis 1 of x` may be a mean where a sum belongs, and in a check whose sizes all d
 
 import numpy as np
 
-from gradcheck.diagnosis.arrangement import exchanged, matrix_not_transposed, operand_not_transposed, rearranged
+from gradcheck.diagnosis.arrangement import (
+    exchanged,
+    matrix_not_transposed,
+    operand_not_transposed,
+    operand_reversed,
+    rearranged,
+)
 from gradcheck.diagnosis.evidence import Evidence
 from gradcheck.diagnosis.formulas import derivative_at_the_wrong_place, factors_wrong
 from gradcheck.diagnosis.places import (
@@ -55,6 +61,7 @@ HYPOTHESES = (
     factor_missing,
     mean_not_removed,
     operand_not_transposed,
+    operand_reversed,
     matrix_not_transposed,
     multiple_missing,
     right_once_all_ones,

@@ -4,6 +4,8 @@ import itertools
 
 import numpy as np
 
+from gradcheck.diagnosis.evidence import axes_of
+
 
 def exchanged(evidence):
     """This gradient is that of another argument: two were returned in each other's place."""
@@ -57,6 +59,20 @@ def operand_not_transposed(evidence):
                     return (
                         f"{evidence.label} uses {name} where it should be transposed, or transposed where it should not"
                     )
+    return None
+
+
+def operand_reversed(evidence):
+    """With a kernel reversed, what backward returns is right: a convolution in the place of a correlation."""
+    for name, array in evidence.arrays():
+        long = [axis for axis, n in enumerate(array.shape) if n > 1]
+        for axes in [*itertools.combinations(long, 1), *itertools.combinations(long, 2)]:
+            again = None if name == evidence.name else evidence.again_with(array, np.flip(array, axes).copy())
+            if again is not None and evidence.same(again, evidence.truth):
+                return (
+                    f"{evidence.label} uses {name} reversed along {axes_of(axes)}, or should: a correlation is undone "
+                    "by a convolution"
+                )
     return None
 
 

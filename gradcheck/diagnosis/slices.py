@@ -2,7 +2,8 @@
 
 The wrong entries W are held against each set S that a reader has a name for. S fits if it holds all of W, is not
 everything, and W is at least half of it (entries may be right by being zero). The smallest that fits is named. Where
-every entry outside W is right only by being zero, as with a ReLU's, nothing sets W apart, and nothing is named.
+every entry outside W is right only by being zero, as with a ReLU's, nothing sets W apart, and nothing is named. Nor is
+it where the errors outside W are merely smaller, as when an ε was forgotten and some entries feel it less.
 """
 
 import itertools
@@ -16,7 +17,7 @@ def wrong_on_a_slice(evidence):
     """Say where alone the gradient is wrong, and what it is there if that is simple."""
     wrong = evidence.wrong()
     right = evidence.known & ~wrong
-    if not wrong.any() or not evidence.truth[right].any():
+    if not wrong.any() or not evidence.truth[right].any() or not _stands_out(evidence, wrong, right):
         return None
     best = None
     for text, place in itertools.chain(
@@ -30,6 +31,12 @@ def wrong_on_a_slice(evidence):
     if best is None:
         return None
     return f"{evidence.label} differs only {best[1]}{_what_it_is_there(evidence, wrong)}"
+
+
+def _stands_out(evidence, wrong, right):
+    """Whether the errors of the wrong entries are all larger than those of the right ones, by far."""
+    error = np.abs(evidence.error)
+    return np.max(error[right]) <= 1e-2 * np.min(np.where(np.isfinite(error[wrong]), error[wrong], np.inf))
 
 
 def _masks(evidence):

@@ -121,8 +121,8 @@ def right_once_all_ones(evidence):
             if evidence.is_right_for(comparison.call):
                 one = "True" if array.dtype.kind == "b" else "1"
                 return (
-                    f"{evidence.label} is right once {name} is {one} everywhere: {name} is ignored, or stands in the "
-                    "wrong place"
+                    f"{evidence.label} is right once {name} is {one} everywhere: {name} is ignored, stands in the "
+                    "wrong place, or has its entries in the wrong order"
                 )
         except ValueError:  # read-only
             continue

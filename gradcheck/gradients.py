@@ -1,0 +1,107 @@
+"""What a backward pass hands back: one gradient for each argument, a float64 array of its shape.
+
+Whatever else it is, is a fault of backward and raises GradientError. The message says what the shape or the number
+gives away, as long as it is only one thing.
+"""
+
+import numpy as np
+
+from gradcheck.call import describe
+from gradcheck.parameters import clear_gradients
+from gradcheck.report import GradientError, Report
+
+
+def gradients_of(call, arguments, dy):
+    """Run forward and backward once more and return the gradients in the order of `arguments`."""
+    _, backward = call.evaluate()
+    gradients = run_backward(call, backward, dy.copy(), arguments)
+    pairs = zip(arguments, gradients, strict=True)
+    return [np.zeros(argument.array.shape) if gradient is None else gradient for argument, gradient in pairs]
+
+
+def run_backward(call, backward, dy, arguments):
+    """Run backward once, and return copies of the gradients in the order of `arguments`."""
+    clear_gradients(call.target)
+    returned = backward(dy)
+    inputs = [argument for argument in arguments if argument.parameter is None]
+    if returned is None and not inputs:
+        returned = ()
+    elif returned is None or isinstance(returned, (list, dict)):
+        what = "nothing" if returned is None else describe(returned)
+        raise _wrong_number(call, what, "an array" if len(inputs) == 1 else f"a tuple of {len(inputs)}", inputs)
+    elif not isinstance(returned, tuple):
+        returned = (returned,)
+    if len(returned) != len(inputs):
+        what = "1 gradient" if len(returned) == 1 else f"{len(returned)} gradients"
+        raise _wrong_number(call, what, len(inputs), inputs, _without_gradient(call, inputs, len(returned)))
+    gradients = []
+    supply = iter(returned)
+    pairs = [(a, next(supply) if a.parameter is None else a.parameter.grad) for a in arguments]
+    for argument, gradient in pairs:
+        gradients.append(_fit(call, argument, gradient, pairs))
+    return gradients
+
+
+def fault(call, problem):
+    """Return the error of a function whose backward pass is at fault before any gradient is compared."""
+    return GradientError(Report(call.name, problems=(problem,)))
+
+
+def _wrong_number(call, what, expected, inputs, hint=""):
+    names = ", ".join(argument.name for argument in inputs) or "no input"
+    return fault(call, f"backward returned {what}, expected {expected}: one for {names}{hint}")
+
+
+def _without_gradient(call, inputs, count):
+    """Name the inputs that have no gradient, if backward returned so many that it must have taken them to have one."""
+    if count <= len(inputs):
+        return ""
+    others = [
+        f"{name} ({describe(value)})"
+        for name, value in zip(call.input_names(), call.inputs, strict=True)
+        if not (isinstance(value, np.ndarray) and value.dtype.kind == "f")
+    ]
+    return f", and none for {', '.join(others)}" if others else ""
+
+
+def _fit(call, argument, gradient, others):
+    """Return a copy of a gradient, of its argument's shape. `others` are all (argument, gradient) of this backward."""
+    if gradient is None and argument.parameter is not None:
+        return None
+    if not isinstance(gradient, (np.ndarray, np.generic, float)):
+        raise fault(call, f"{argument.label} is {describe(gradient)}, not an array {argument.array.shape}")
+    gradient = np.array(gradient)
+    if gradient.shape != argument.array.shape:
+        raise fault(
+            call,
+            f"{argument.label} has shape {gradient.shape}, but {argument.name} has {argument.array.shape}"
+            f"{_shape_hint(argument, gradient.shape, others)}",
+        )
+    if gradient.dtype != np.float64:
+        raise fault(call, f"{argument.label} is {gradient.dtype}, but {argument.name} is float64")
+    return gradient
+
+
+def _shape_hint(argument, shape, others):
+    """Say what a wrong shape gives away: a broadcast axis, an exchange, a transpose. `others` as in _fit."""
+    wanted = argument.array.shape
+    for other, gradient in others:
+        if other is not argument and np.shape(gradient) == wanted and other.array.shape == shape:
+            return f": {argument.label} and {other.label} are returned in each other's place"
+    if sorted(shape) == sorted(wanted):
+        return f": the shape of {argument.name} transposed"
+    broadcast = _broadcast_axes(wanted, shape)
+    if broadcast:
+        listed = f"{'axis' if len(broadcast) == 1 else 'axes'} {', '.join(map(str, broadcast))}"
+        return f": not summed over {listed}, along which {argument.name} is broadcast"
+    if tuple(n for n in shape if n != 1) == tuple(n for n in wanted if n != 1):
+        return ": an axis of length 1 is kept or lost (keepdims)"
+    return ""
+
+
+def _broadcast_axes(wanted, shape):
+    """Return the axes of `shape` along which an array of shape `wanted` is broadcast to it; none if it cannot be."""
+    lengthened = (1,) * (len(shape) - len(wanted)) + wanted
+    if len(lengthened) != len(shape) or any(n not in (1, m) for n, m in zip(lengthened, shape, strict=True)):
+        return []
+    return [axis for axis, (n, m) in enumerate(zip(lengthened, shape, strict=True)) if n != m]

@@ -1,0 +1,436 @@
+"""gradcheck on code that has nothing to do with transformers: other mathematics, other habits, other slips."""
+
+import re
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import gradcheck
+from gradcheck import Call, GradientError, check, check_module
+from gradcheck.adapters import from_pair
+from gradcheck.html import report_html
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def convolution(x, w, *, reverse=None):
+    """Correlate x (B, C, N) with w (O, C, K). `reverse`: dx reads w as a convolution would."""
+    windows = np.lib.stride_tricks.sliding_window_view(x, w.shape[-1], axis=-1)
+    y = np.einsum("bcnk,ock->bon", windows, w)
+
+    def backward(dy):
+        kernel = w if reverse is None else np.flip(w, reverse)
+        dx = np.zeros_like(x)
+        for k in range(w.shape[-1]):
+            dx[..., k : k + y.shape[-1]] += np.einsum("bon,oc->bcn", dy, kernel[..., k])
+        return dx, np.einsum("bon,bcnk->ock", dy, windows)
+
+    return y, backward
+
+
+def image_convolution(x, w, *, reverse=None):
+    """Correlate x (N, M) with w (K, L)."""
+    windows = np.lib.stride_tricks.sliding_window_view(x, w.shape)
+    y = np.einsum("nmkl,kl->nm", windows, w)
+
+    def backward(dy):
+        kernel = w if reverse is None else np.flip(w, reverse)
+        dx = np.zeros_like(x)
+        for k, j in np.ndindex(w.shape):
+            dx[k : k + y.shape[0], j : j + y.shape[1]] += dy * kernel[k, j]
+        return dx, np.einsum("nm,nmkl->kl", dy, windows)
+
+    return y, backward
+
+
+def batch_norm(x, gamma, *, eps=1e-5, forget_eps=False):
+    mean, variance = x.mean(axis=0), x.var(axis=0)  # of complex numbers, the mean of |x − mean|²: not complex-safe
+    x_hat = (x - mean) / np.sqrt(variance + eps)
+
+    def backward(dy):
+        d = dy * gamma
+        sigma = np.sqrt(variance + (0 if forget_eps else eps))
+        return (d - d.mean(axis=0) - x_hat * (d * x_hat).mean(axis=0)) / sigma, (dy * x_hat).sum(axis=0)
+
+    return gamma * x_hat, backward
+
+
+def cumulative_product(x):
+    y = np.cumprod(x, axis=-1)
+
+    def backward(dy):
+        return np.flip(np.cumsum(np.flip(dy * y, -1), axis=-1), -1) / x
+
+    return y, backward
+
+
+def sort(x):
+    order = np.argsort(x, axis=-1)
+
+    def backward(dy):
+        dx = np.zeros_like(x)
+        np.put_along_axis(dx, order, dy, axis=-1)
+        return dx
+
+    return np.take_along_axis(x, order, axis=-1), backward
+
+
+def recurrent(x, w, u):
+    h = [np.zeros((x.shape[1], u.shape[0]))]
+    for step in x:
+        h.append(np.tanh(step @ w + h[-1] @ u))
+
+    def backward(dy):
+        dx, dw, du, dh = np.zeros_like(x), np.zeros_like(w), np.zeros_like(u), np.zeros_like(h[0])
+        for t in reversed(range(len(x))):
+            da = (dh + dy[t]) * (1 - h[t + 1] ** 2)
+            dx[t], dh = da @ w.T, da @ u.T
+            dw += x[t].T @ da
+            du += h[t].T @ da
+        return dx, dw, du
+
+    return np.stack(h[1:]), backward
+
+
+def length(x):
+    y = np.linalg.norm(x, axis=-1)
+
+    def backward(dy):
+        return (dy / y)[..., None] * x
+
+    return y, backward
+
+
+RIGHT = {
+    "convolution": Call(convolution, normal(2, 3, 7), normal(4, 3, 3)),
+    "convolution of an image": Call(image_convolution, normal(5, 6), normal(2, 3)),
+    "batch norm": Call(batch_norm, normal(6, 4), normal(4)),
+    "cumulative product": Call(cumulative_product, normal(2, 5)),
+    "sort": Call(sort, normal(2, 6)),
+    "a recurrent network": Call(recurrent, normal(4, 2, 3), normal(3, 5), normal(5, 5)),
+    "norm": Call(length, normal(4, 3)),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_gradients_are_right(name):
+    call = RIGHT[name]
+    for seed in range(3):
+        assert check(call.target, *call.inputs, seed=seed).is_right
+
+
+def with_error(function, slope, error=lambda x: 0.0):
+    """y = function(x), whose derivative backward takes to be slope(x) + error(x)."""
+
+    def elementwise(x):
+        def backward(dy):
+            return dy * (slope(x) + error(x))
+
+        return function(x), backward
+
+    return elementwise
+
+
+PERIODIC = {
+    "sine": (np.sin, np.cos),
+    "sawtooth": (lambda x: x - np.floor(x), np.ones_like),  # every whole step leaves it where it was
+    "sine of a large multiple": (lambda x: np.sin(1e5 * x), lambda x: 1e5 * np.cos(1e5 * x)),
+}
+
+
+@pytest.mark.parametrize("name", PERIODIC)
+@pytest.mark.parametrize("size", [1e2, 3e4, 1e6])
+def test_a_period_far_shorter_than_the_first_step_deceives_nobody(name, size):
+    # Whole periods apart, coarse steps agree with each other on a slope of about 0.
+    function, slope = PERIODIC[name]
+    x = size * (1 + 0.1 * np.abs(normal(3, 4)))
+    report = check(with_error(function, slope), x, rtol=1e-5)
+    assert report.is_right and bool(report.notes) == (name == "sawtooth")
+    with pytest.raises(GradientError) as caught:
+        check(with_error(function, slope, slope), x, rtol=1e-5)
+    wrong = caught.value.report["x"]
+    assert wrong.verdict == "WRONG" and wrong.analytic == pytest.approx(2 * wrong.numeric)
+
+
+@pytest.mark.parametrize("name", PERIODIC)
+@pytest.mark.parametrize("size", [1e2, 3e4, 1e6])
+def test_where_only_a_sample_is_compared_it_deceives_nobody_either(name, size):
+    function, slope = PERIODIC[name]
+    x = size * (1 + 0.1 * np.abs(normal(3, 4)))
+    for error in (0.0, 1e-8):  # beyond the identity's reach, or within it and allowed
+        right = with_error(function, slope, lambda x, error=error: error * slope(x))
+        assert check(right, x, rtol=1e-5, max_entries=5).is_right
+    with pytest.raises(GradientError) as caught:
+        check(with_error(function, slope, lambda x: 1e-3 * slope(x)), x, rtol=1e-5, max_entries=5)
+    assert caught.value.report["x"].verdict == "WRONG"
+
+
+@pytest.mark.parametrize("name", PERIODIC)
+@pytest.mark.parametrize("size", [1e2, 3e4, 1e6])
+def test_a_jacobian_is_not_deceived_either(name, size):
+    function, slope = PERIODIC[name]
+    x = size * (1 + 0.1 * np.abs(normal(3)))
+    found = gradcheck.jacobian(function, x)
+    assert_allclose(found, np.diag(slope(x)), rtol=1e-6, atol=1e-9)
+    assert found.oracle == ("central differences" if name == "sawtooth" else "the complex step")
+
+
+def test_the_jacobian_of_a_small_slope_beside_a_large_constant_is_there():
+    x = normal(3)
+    assert_allclose(gradcheck.jacobian(lambda x: 1e4 + 1e-3 * np.abs(x), x), 1e-3 * np.diag(np.sign(x)), atol=1e-8)
+
+
+PERIODS = 10.0 ** np.random.default_rng(0).uniform(-6, 0, size=50)
+
+
+@pytest.mark.parametrize("line", [0.0, 1.0], ids=["alone", "beside a straight line"])
+@pytest.mark.parametrize("name", ["sine", "sawtooth"])
+def test_central_differences_alone_call_no_right_gradient_wrong_and_no_wrong_one_right(name, line):
+    function, slope = PERIODIC[name]
+    x = 1 + np.abs(normal(3))
+    known = 0
+    for period in PERIODS:
+        wave = with_error(lambda x, p=period: line * x + p * function(x / p), lambda x, p=period: line + slope(x / p))
+        flat = with_error(lambda x, p=period: line * x + p * function(x / p), lambda x: line + 0 * x)
+        for backward, impossible in ((wave, "WRONG"), (flat, "right")):
+            try:
+                verdict = check(backward, x, rtol=1e-5, oracles="central")["x"].verdict
+            except GradientError as error:
+                verdict = error.report["x"].verdict
+            assert verdict != impossible, period
+            known += verdict != "CANNOT TELL"
+    assert known > len(PERIODS)
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_what_no_step_resolves_cannot_be_told_and_the_message_says_why(sampled):
+    function, slope = PERIODIC["sine of a large multiple"]
+    with pytest.raises(GradientError, match=r"dx: cannot tell.*: the output has detail finer than they are$") as caught:
+        check(with_error(function, slope), 1e6 + np.arange(6.0), oracles="central", max_entries=2 if sampled else 6)
+    assert caught.value.report["x"].verdict == "CANNOT TELL"
+
+
+def test_a_jump_that_no_sample_meets_is_no_evidence_against_the_gradient():
+    x = normal(200)
+    x[7] = 0
+
+    def step(x):
+        return x + (x.real >= 0), lambda dy: dy
+
+    for atol in (None, 1e-8):
+        with pytest.raises(
+            GradientError, match=r"cannot tell: the derivative along a random direction .* all 200"
+        ) as e:
+            check(step, x, oracles="central", max_entries=3, atol=atol)
+        assert e.value.report["x"].verdict == "CANNOT TELL"
+    assert check(step, x, max_entries=3).is_right  # by the complex step, which never crosses it
+
+
+def test_where_one_entry_of_many_is_wrong_the_others_are_not_called_so_for_a_coarse_step():
+    x = 1e6 * (1 + 0.1 * np.abs(normal(3, 4)))
+    with pytest.raises(GradientError, match=r"dx: 1 of 12 entries disagree; worst at \[1, 2\]"):
+        check(with_error(np.sin, np.cos, lambda x: 0.01 * (x == x[1, 2])), x, rtol=1e-5)
+
+
+# What is wrong
+
+
+@pytest.mark.parametrize(
+    "function, x, w, reverse, words",
+    [
+        (convolution, normal(2, 3, 7), normal(4, 3, 3), 2, "dx uses w reversed along axis 2"),
+        (convolution, normal(1, 1, 9), normal(1, 1, 4), 2, "dx uses w reversed along axis 2"),
+        (image_convolution, normal(5, 6), normal(2, 3), (0, 1), "dx uses w reversed along axes 0 and 1"),
+        (image_convolution, normal(5, 6), normal(2, 3), 0, "dx uses w reversed along axis 0"),
+    ],
+)
+def test_a_kernel_that_is_reversed_on_the_way_back_is_named(function, x, w, reverse, words):
+    with pytest.raises(GradientError) as caught:
+        check(function, x, w, reverse=reverse)
+    assert caught.value.report["x"].diagnosis.startswith(words)
+    assert caught.value.report["w"].is_right
+
+
+@pytest.mark.parametrize("size", [3e-5, 1e-4])
+def test_errors_of_all_sizes_are_not_taken_for_a_slice_because_some_are_small(size):
+    # Everywhere a little wrong, and nowhere right: no place sets itself apart.
+    for seed in range(5):
+        noise = size * normal(4, 3, seed=seed + 9) ** 3
+        wrong = with_error(lambda x: np.abs(x) ** 3, lambda x: 3 * x * np.abs(x), lambda x, noise=noise: noise)
+        with pytest.raises(GradientError) as caught:
+            check(wrong, normal(4, 3, seed=seed))
+        assert "differs only" not in caught.value.report["x"].diagnosis
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_forgotten_epsilon_is_a_wrong_factor_and_not_a_wrong_place(seed):
+    with pytest.raises(GradientError, match=r"dx has the right terms along axis 0, .* not the right factors before"):
+        check(batch_norm, normal(6, 4, seed=seed), normal(4, seed=seed + 1), eps=3e-5, forget_eps=True)
+
+
+def test_a_slice_is_still_named_where_only_central_differences_apply():
+    def last_forgotten(x):
+        y, right = length(x)
+
+        def backward(dy):
+            dx = right(dy)
+            dx[-1] = 0
+            return dx
+
+        return y, backward
+
+    with pytest.raises(GradientError, match=r"differs only at index 3 \(the last\) of axis 0, where it is zero"):
+        check(last_forgotten, normal(4, 3))
+
+
+def test_a_slope_outside_those_of_a_kink_is_wrong_and_no_evidence_of_anything_else():
+    x = normal(3, 4)
+    x[0, 0] = 0  # the slope of |x| there is nothing in particular, and the other gradients are right
+    wrong = with_error(np.abs, np.sign, lambda x: 2.0 * (x == 0))
+    with pytest.raises(GradientError) as caught:
+        check(wrong, x)
+    assert caught.value.report["x"].disagree == 1 and caught.value.report["x"].diagnosis == ""
+
+
+# What backward does besides
+
+
+def test_an_output_overwritten_by_backward_is_a_fault():
+    def thrifty(x):
+        y = np.maximum(x, 0)
+        mask = x > 0
+
+        def backward(dy):
+            return np.multiply(dy, mask, out=y)
+
+        return y, backward
+
+    with pytest.raises(GradientError, match="thrifty: backward changed y in place: 4 entries"):
+        check(thrifty, normal(2, 3))
+
+
+def test_an_output_that_the_next_forward_pass_overwrites_is_a_fault():
+    buffer = np.empty((2, 3))
+
+    def thrifty(x):
+        np.multiply(x, x, out=buffer)
+        return buffer, lambda dy: 2 * dy * x
+
+    with pytest.raises(GradientError, match="thrifty: another forward pass overwrites y: 6 entries"):
+        check(thrifty, normal(2, 3))
+
+
+def test_random_numbers_in_backward_are_thought_of():
+    rng = np.random.default_rng(0)
+    with pytest.raises(GradientError, match=r"a second backward.* forward saved for it, or draws random numbers"):
+        check(lambda x: (x, lambda dy: dy * rng.random(dy.shape)), normal(3))
+
+
+def test_a_gradient_that_depends_on_how_often_the_function_was_called_is_a_fault():
+    calls = []
+
+    def counting(x):
+        calls.append(None)
+        n = len(calls)
+        return x * x, lambda dy: 2 * n * x * dy
+
+    with pytest.raises(GradientError, match="dx: another run of forward and backward changes it, by up to"):
+        check(counting, normal(3))
+
+
+# Bad use
+
+
+@pytest.mark.parametrize(
+    "returned, message",
+    [
+        (lambda dy: [dy, dy], r"backward returned a list, expected a tuple of 2: one for x, w"),
+        (lambda dy: {"x": dy, "w": dy}, r"backward returned a dict, expected a tuple of 2: one for x, w"),
+        (lambda dy: None, r"backward returned nothing, expected a tuple of 2: one for x, w"),
+    ],
+)
+def test_what_backward_returned_in_place_of_a_tuple_is_named(returned, message):
+    with pytest.raises(GradientError, match=message):
+        check(lambda x, w: (x + w, returned), normal(3), normal(3))
+
+
+def test_what_backward_returned_in_place_of_one_array_is_named():
+    with pytest.raises(GradientError, match="backward returned a list, expected an array: one for x"):
+        check(lambda x: (x, lambda dy: [dy]), normal(3))
+
+
+def test_a_gradient_of_what_has_none_is_traced_to_it():
+    def scaled(x, s, ids):
+        return x * s, lambda dy: (dy * s, np.sum(dy * x))
+
+    message = r"expected 1: one for x, and none for s \(a float\), ids \(an array of int64\)"
+    with pytest.raises(GradientError, match=f"backward returned 2 gradients, {message}"):
+        check(scaled, normal(3), 2.5, np.arange(3))
+
+
+@pytest.mark.parametrize("x", [1.5, np.float64(1.5), [1.0, 2.0], np.arange(3)])
+def test_what_to_give_in_place_of_numbers_lists_and_integers_is_said(x):
+    with pytest.raises(ValueError, match=r"nothing to differentiate.*\); give float64 arrays, as np\.array\(1\.5\) is"):
+        check(lambda x: (np.sin(x), lambda dy: dy * np.cos(x)), x)
+
+
+@pytest.mark.parametrize("kind", [np.ma.MaskedArray, np.matrix])
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_arrays_that_follow_other_rules_are_refused(kind):
+    with pytest.raises(TypeError, match=f"x is a {kind.__name__}; it must be a plain array"):
+        check(lambda x: (x, lambda dy: dy), kind(normal(2, 2)))
+
+
+def test_several_outputs_are_refused_with_what_to_do():
+    with pytest.raises(TypeError, match=r"y is a tuple; .* check several outputs one at a time, or concatenated"):
+        check(lambda x: ((x, x), lambda dy: dy), normal(3))
+
+
+class Layer:
+    def forward(self, x):
+        return x
+
+    def backward(self, dy):
+        return dy
+
+
+def test_code_of_another_shape_is_pointed_to_the_adapters():
+    for wrong in (check, check_module):
+        with pytest.raises(TypeError, match=r"a Layer cannot be called.*: for an object with forward\(\).* from_layer"):
+            wrong(Layer(), normal(3))
+    with pytest.raises(TypeError, match=r"\(y, tuple\).* a function of dy; for a cache see from_pair"):
+        check(lambda x: (x, (x,)), normal(3))
+    with pytest.raises(TypeError, match=r"from_pair: backward is None; it must be a function of \(dy, cache\)"):
+        from_pair(lambda x: (x, None), None)
+
+
+@pytest.mark.parametrize(
+    "options, error, message",
+    [
+        ({"rtol": "small"}, TypeError, "rtol must be a number, not 'small'"),
+        ({"atol": [1e-8]}, TypeError, r"atol must be a number, not \[1e-08\]"),
+        ({"max_entries": 2.5}, TypeError, "max_entries must be a whole number, not 2.5"),
+        ({"seed": -1}, ValueError, "seed must be a whole number of at least 0, not -1"),
+        ({"seed": 1.5}, TypeError, "seed must be a whole number of at least 0, not 1.5"),
+        ({"seed": None}, TypeError, "seed must be a whole number of at least 0, not None"),
+    ],
+)
+def test_settings_of_the_wrong_kind_are_refused_in_one_line(options, error, message):
+    with pytest.raises(error, match=f"^{message}$"):
+        check(lambda x: (x, lambda dy: dy), normal(3), **options)
+    assert check(lambda x: (x, lambda dy: dy), normal(3), seed=np.int64(3), max_entries=np.int64(2)).is_right
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_a_jacobian_where_the_output_is_not_finite_is_refused():
+    with pytest.raises(ValueError, match=r"log: the output is not finite: nan at \[1\] \(1 of 3 entries\)"):
+        gradcheck.jacobian(np.log, np.array([1.0, -1.0, 2.0]))
+
+
+def test_what_was_not_compared_entry_by_entry_has_no_errors_in_a_notebook_either():
+    report = gradcheck.adjoint(lambda x: (np.sin(x), lambda dy: dy * np.cos(x)), normal(3))
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", report_html(report))
+    assert_array_equal(cells[:6], ["x", "(3,)", "direction", "-", "-", "-"])
