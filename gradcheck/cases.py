@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gradcheck.call import Call
+from gradcheck.call import Call, describe
 from gradcheck.checking import check_call
 from gradcheck.parameters import randomize_parameters, to_float64
 
@@ -36,7 +36,7 @@ class Case:
         """Draw a Call, and give its module, if it is one, float64 parameters with random values from the same rng."""
         call = self.draw(rng)
         if not isinstance(call, Call):
-            raise TypeError(f"case {self.name!r}: draw(rng) returned a {type(call).__name__}, not a Call")
+            raise TypeError(f"case {self.name!r}: draw(rng) returned {describe(call)}, not a Call")
         to_float64(call.target)
         randomize_parameters(call.target, rng)
         return call

@@ -70,10 +70,10 @@ def test_the_difference_of_the_one_sided_derivatives_falls_with_the_third_power_
     assert jump(128.0) / jump(64.0) == pytest.approx(8, rel=0.1)
 
 
-def test_the_spread_bounds_the_error():
+def test_the_spread_and_the_noise_bound_the_error():
     for function, slope in CLOSED_FORMS.values():
         for estimate in islice(along(function, 0.7), 3):
-            assert abs(estimate.value - slope(0.7)) <= estimate.spread + 1e-12
+            assert abs(estimate.value - slope(0.7)) <= estimate.spread + 1.5 * estimate.noise
 
 
 def test_the_spread_bounds_the_error_where_two_kinks_hide_each_other_from_the_one_sided_derivatives():

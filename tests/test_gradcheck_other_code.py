@@ -160,7 +160,7 @@ def test_a_period_far_shorter_than_the_first_step_deceives_nobody(name, size):
 def test_where_only_a_sample_is_compared_it_deceives_nobody_either(name, size):
     function, slope = PERIODIC[name]
     x = size * (1 + 0.1 * np.abs(normal(3, 4)))
-    for error in (0.0, 1e-8):  # beyond the identity's reach, or within it and allowed
+    for error in (0.0, 1e-8):  # the adjoint identity holds to all its digits, or to what is allowed
         right = with_error(function, slope, lambda x, error=error: error * slope(x))
         assert check(right, x, rtol=1e-5, max_entries=5).is_right
     with pytest.raises(GradientError) as caught:
