@@ -368,6 +368,7 @@ def test_a_rise_of_less_than_double_in_a_decade_is_no_jump():
     assert jumps_of([0.2, 0.25, 0.38, 0.48, 0.7, 1.0], np.log([0.5] * 6)) == ()
 
 
+@pytest.mark.slow
 @given(seed=seeds)
 def test_the_rule_is_the_one_that_is_written_down(seed):
     """By a loop: interpolate every resample in log N, and look at each size by itself."""

@@ -1111,7 +1111,7 @@ def perturbed(call, position, size):
 SMALL = [case for case in CASES if not case.name.startswith(("Transformer", "MultiHead"))]
 
 
-@pytest.mark.parametrize("seed", [100, 101])
+@pytest.mark.parametrize("seed", [100, pytest.param(101, marks=pytest.mark.slow)])
 def test_no_right_gradient_of_the_catalogue_is_called_wrong(seed):
     for case in SMALL:
         assert check_case(case, seed=seed).is_right, case.name
@@ -1139,7 +1139,14 @@ def test_a_gradient_that_is_truly_zero_is_not_called_wrong_for_its_rounding_erro
         assert check_call(call, seed=seed, oracles=oracles, atol=1e-8 if oracles == "central" else None).is_right
 
 
-@pytest.mark.parametrize("oracles, scale", [(None, 1e-5), ("central", 1.0), ("complex", 1e-5)])
+@pytest.mark.parametrize(
+    "oracles, scale",
+    [
+        (None, 1e-5),
+        pytest.param("central", 1.0, marks=pytest.mark.slow),
+        pytest.param("complex", 1e-5, marks=pytest.mark.slow),
+    ],
+)
 def test_a_gradient_wrong_by_more_than_a_millionth_of_its_norm_is_called_wrong(oracles, scale):
     rng = np.random.default_rng(0)
     for case in SMALL:

@@ -535,9 +535,9 @@ def runs(request, pristine):
 
 
 def marks_of(bug):
-    """All published bugs and one of each file are planted in a plain run, the others where slow tests are run too."""
-    first = next(other for other in PLANTED if other.file == bug.file) if bug in PLANTED else bug
-    return [] if bug is first else [pytest.mark.slow]
+    """A plain run plants all published bugs and one of each of KINDS, a slow one all."""
+    first = next(other for other in PLANTED if other.kind == bug.kind) if bug.kind in KINDS else None
+    return [] if bug in PUBLISHED or bug is first else [pytest.mark.slow]
 
 
 def test_without_a_bug_the_copy_passes(pristine):

@@ -236,6 +236,7 @@ def test_a_process_killed_while_it_writes_a_checkpoint_resumes_to_the_same_end(t
     assert_ends_alike_saving_often(tmp_path, whole)
 
 
+@pytest.mark.slow
 def test_a_process_killed_right_after_it_wrote_a_checkpoint_resumes_to_the_same_end(tmp_path, whole):
     status, _ = finish(start(tmp_path, resume=False, place="replace:after", count=6))
     assert status == -signal.SIGKILL
@@ -252,6 +253,7 @@ def assert_ends_alike_saving_often(folder, whole):
     assert sorted(path.name for path in folder.iterdir()) == ["metrics.jsonl", "model.npz"]
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_random_moments_resumes_to_the_same_end(tmp_path, whole):
     moments = random.Random(time.time_ns())
     metrics = tmp_path / "metrics.jsonl"

@@ -62,6 +62,7 @@ def test_the_rows_to_evaluate_on_are_none_of_those_it_trains_on():
     assert not np.array_equal(run.exercises["copy"][0], same_way)
 
 
+@pytest.mark.slow
 def test_evaluating_changes_nothing_of_what_is_learned():
     one, other = small_model(), small_model()
     train_on_simple_patterns(one, **FEW | {"eval_every": 1})
