@@ -113,6 +113,7 @@ def test_an_argument_that_nothing_depends_on_needs_no_resolution():
     assert verdicts(ignoring, normal(T), normal(F)) == ["right", "right"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entries", [2000, 5])
 def test_a_large_argument_that_is_sampled_is_judged_as_sharply(entries):
     x = normal(20, 30)
@@ -234,6 +235,7 @@ def gradients_that_are_not_zero(call):
     return [name for name, gradient in gradients.items() if gradient is not None and np.linalg.norm(gradient) > 1e-9]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", MODELS, ids=lambda case: case.name)
 def test_a_model_is_right_and_with_one_gradient_off_by_two_millionths_it_is_not(case):
     call = case.call(np.random.default_rng(3))

@@ -102,6 +102,7 @@ def test_empty_rows_are_drawn_when_asked_for():
     find(strategies.masks((3, 4), empty_rows=True), lambda mask: mask.any(axis=-1).all())
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_the_layers_are_right_on_them(data):
     shape = data.draw(strategies.shapes(min_dims=2))

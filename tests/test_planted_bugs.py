@@ -540,6 +540,7 @@ def marks_of(bug):
     return [] if bug in PUBLISHED or bug is first else [pytest.mark.slow]
 
 
+@pytest.mark.slow
 def test_without_a_bug_the_copy_passes(pristine):
     status, output = check_gradients(pristine, "-0] and not Transformer")
     assert status == pytest.ExitCode.OK, output

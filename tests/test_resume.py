@@ -228,6 +228,7 @@ def finish(process):
     return process.returncode, stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place, count", [("savez:within", 6), ("fsync:before", 11), ("replace:before", 6)])
 def test_a_process_killed_while_it_writes_a_checkpoint_resumes_to_the_same_end(tmp_path, whole, place, count):
     status, _ = finish(start(tmp_path, resume=False, place=place, count=count))
