@@ -1,6 +1,7 @@
 """Fixtures that every test may use, and the settings of Hypothesis."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,12 @@ def smollm2_path():
     if not path.is_file():
         pytest.skip("SmolLM2 is not here: minitransformer fetch smollm2, or set MINITRANSFORMER_SMOLLM2 to its path")
     return path
+
+
+def pytest_configure(config):
+    """Heed Ctrl-C, which tests send: a shell lets what it starts in the background ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
