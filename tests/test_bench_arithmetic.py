@@ -328,7 +328,7 @@ def test_the_peak_of_a_call_is_what_it_held_at_once_also_when_done_before():
 
 
 def test_without_proc_the_peak_is_unknown_and_the_call_is_still_made(monkeypatch):
-    monkeypatch.setattr(memory, "resident", lambda kind="VmRSS": None)
+    monkeypatch.setattr(memory, "resident", lambda pid, kind="VmRSS": None)
     calls = []
     assert memory.peak_above(lambda: calls.append(1)) is None
     assert calls == [1]

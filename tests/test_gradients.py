@@ -15,6 +15,7 @@ MODELS = [case for case in CASES if case.name.startswith(("Transformer,", "Trans
 ELSEWHERE = {
     "bench/torch_model.py": {"TorchBlock.forward", "TorchTransformer.forward"},  # not ours: PyTorch's
     "training/replicas.py": {"Replicas.loss.<locals>.backward"},  # needs an extra: test_replicas.py
+    "training/replica_process.py": {"Worker.backward"},  # runs in another process: test_replicas.py
     "training/ranks.py": {"Ranks.loss.<locals>.backward"},  # needs MPI: test_ranks.py
     "module.py": {"Module.forward"},  # says only that a subclass must define it
 }

@@ -1,25 +1,31 @@
-"""Replicas of a model in threads give what the model alone gives."""
+"""Replicas of a model in processes give what the model alone gives."""
 
+import gc
+import os
 import re
 import shlex
+import signal
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, without_seconds
 from strategies import configs, random_ids, random_model, rngs
 
 from minitransformer import AdamW, Config, Transformer
 from minitransformer.archive import load_archive, save_archive
+from minitransformer.bench import load, memory
 from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.cli import main
 from minitransformer.training import PatternSettings, PreferenceSettings, pretrain, training_step
 from minitransformer.training import replicas as replicas_module
 from minitransformer.training.checkpoints import Checkpoint
-from minitransformer.training.replicas import Replicas, replica, replicas_that_pay, with_replicas
+from minitransformer.training.replica_process import ReplicaLost, replica
+from minitransformer.training.replicas import Replicas, replicas_that_pay, with_replicas
 from minitransformer.training.simple_patterns import PatternRun
 
 pytest.importorskip("threadpoolctl")
@@ -35,6 +41,7 @@ def gradients(model, source, ids, targets, **options):
     return float(loss), found
 
 
+@settings(max_examples=12)  # each starts processes
 @given(configs(), rngs, st.integers(1, 4), st.integers(1, 5))
 def test_any_number_of_replicas_gives_the_loss_and_gradients_of_the_model(config, rng, count, batch):
     model = random_model(config, rng)
@@ -78,16 +85,113 @@ def test_training_with_replicas_is_training_without(rng):
     assert losses[0][-1][0] < 0.6 * losses[0][0][0]
 
 
-def test_a_replica_shares_arrays_ties_and_freezing_but_no_gradient_and_no_module(model):
+def test_a_replica_shares_ties_and_freezing_but_no_array_and_no_module(model):
     model.blocks[0].attention.w_q.weight.requires_grad = False
     model.embedding.weight.grad = np.ones(1)
     twin = replica(model)
     pairs = list(zip(model.named_parameters(), twin.named_parameters(), strict=True))
-    assert all(name == twin_name and p.data is q.data and p is not q for (name, p), (twin_name, q) in pairs)
-    assert all(q.grad is None and p.requires_grad == q.requires_grad for (_, p), (_, q) in pairs)
+    assert all(name == twin_name and p is not q for (name, p), (twin_name, q) in pairs)
+    assert all(q.data is q.grad is None and p.requires_grad == q.requires_grad for (_, p), (_, q) in pairs)
     assert twin.lm_head.weight is twin.embedding.weight
     modules = [dict(m.named_modules()).values() for m in (model, twin)]
     assert all(a is not b for a, b in zip(*modules, strict=True))
+
+
+def test_a_frozen_parameter_has_no_gradient_and_one_that_has_some_gets_more(model, rng):
+    ids, targets = batch(rng)
+    frozen, added = model.blocks[0].attention.w_q.weight, model.embedding.weight
+    frozen.requires_grad = False
+    _, expected = gradients(model, model, ids, targets)
+    replicas = Replicas(model, 2)
+    added.grad = np.full(added.data.shape, 5, np.float32)
+    replicas.loss(ids, targets)[1](0.7)
+    assert frozen.grad is None
+    np.testing.assert_allclose(added.grad - 5, expected[model.parameters().index(added)], rtol=1e-3, atol=1e-5)
+
+
+def test_gradients_stay_as_they_are_when_the_next_are_computed(model, rng):
+    replicas = Replicas(model, 2)
+    _, first = gradients(model, replicas, *batch(rng))
+    copies = [gradient.copy() for gradient in first]
+    gradients(model, replicas, *batch(rng))
+    assert all(np.array_equal(a, b) for a, b in zip(first, copies, strict=True))
+
+
+def test_a_backward_after_another_loss_is_refused(model, rng):
+    replicas = Replicas(model, 2)
+    _, backward = replicas.loss(*batch(rng))
+    _, other_backward = replicas.loss(*batch(rng))
+    with pytest.raises(RuntimeError, match="its activations are gone"):
+        backward()
+    replicas.stop()
+    with pytest.raises(RuntimeError, match="its activations are gone"):
+        other_backward()
+
+
+def test_a_second_backward_is_refused_as_the_model_refuses_it(model, rng):
+    _, backward = Replicas(model, 2).loss(*batch(rng))
+    backward()
+    with pytest.raises(RuntimeError, match="runs only once"):
+        backward()
+
+
+def test_a_model_with_hooks_is_refused(model):
+    message = r"a model with hooks cannot have replicas; there is one on blocks\.1\.attention\.q"
+    hooks = {"blocks.1.attention.q": lambda y, backward: (y, backward)}
+    with model.hooked(hooks), pytest.raises(ValueError, match=message):
+        Replicas(model, 2)
+
+
+def test_what_a_process_raises_leaves_the_replicas_in_order(model, rng):
+    replicas, (ids, targets) = Replicas(model, 3), batch(rng)
+    for row in (0, 2, 4):  # one in each share
+        wrong = ids.copy()
+        wrong[row, 1] = -7
+        with pytest.raises(ValueError, match="id -7"):
+            replicas.loss(wrong, targets)
+    assert float(replicas.loss(ids, targets)[0]) == pytest.approx(float(model.loss(ids, targets)[0]), rel=1e-5)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals")
+def test_a_process_that_is_killed_is_one_clear_error_and_then_there_are_new_ones(model, rng):
+    replicas, (ids, targets) = Replicas(model, 3), batch(rng)
+    before = replicas.loss(ids, targets)[0]
+    processes = [replica.process for replica in replicas.processes]
+    processes[1].kill()
+    with pytest.raises(ReplicaLost, match=r"the process of a replica was ended by SIGKILL \(for want of memory\?\)"):
+        replicas.loss(ids, targets)
+    assert not any(process.is_alive() for process in processes)
+    assert replicas.loss(ids, targets)[0] == before
+
+
+def test_the_processes_end_with_the_replicas(model, rng):
+    replicas = Replicas(model, 3)
+    processes = [replica.process for replica in replicas.processes]
+    replicas.loss(*batch(rng))
+    del replicas
+    gc.collect()
+    for process in processes:
+        process.join(timeout=60)
+        assert process.exitcode == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux tells which signals a process blocks")
+def test_ctrl_c_which_a_terminal_sends_to_all_never_reaches_a_process_not_even_one_that_begins(model):
+    (one,) = Replicas(model, 2).processes
+    status = Path(f"/proc/{one.process.pid}/status").read_text()
+    (blocked,) = re.findall(r"SigBlk:\s*([0-9a-f]+)", status)
+    assert int(blocked, 16) & (1 << (signal.SIGINT - 1))
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_the_processes_heed_the_error_state_of_this_one(model, rng):
+    replicas, (ids, targets) = Replicas(model, 2), batch(rng)
+    for parameter in model.parameters():
+        parameter.data = np.full_like(parameter.data, 1e30)
+    with np.errstate(all="ignore"):
+        replicas.loss(ids, targets)
+    with np.errstate(over="raise", invalid="raise"), pytest.raises(FloatingPointError):
+        replicas.loss(ids, targets)
 
 
 def test_what_is_wrong_with_a_batch_is_raised_as_the_model_raises_it(model, rng):
@@ -233,14 +337,37 @@ def test_the_bench_shares_a_batch_as_train_does_and_still_counts_every_product(r
     config = Config(vocab_size=11, context=6, d_model=8, n_heads=2, n_layers=2)
     engines = [NumPyEngine(config, threads=threads) for threads in (1, 3)]
     ids, targets = batch(rng)
+    for engine in engines:
+        engine.training_step(ids, targets)  # now there are processes
     for _ in range(2):
         found = []
         for engine in engines:
             with engine.counting_products() as products:
-                found.append((engine.training_step(ids, targets), products.flops))
+                loss = engine.training_step(ids, targets)
+            found.append((loss, products.flops))
             assert products.seconds > 0
         assert found[0] == (pytest.approx(found[1][0], rel=1e-5), found[1][1])
     assert list(engines[1].trained) == [1, 3]
     assert all(type(parameter.data) is np.ndarray for parameter in engines[1].model.parameters())
+    processes = [replica.process for replica in engines[1].trained[3].processes]
+    engines[1].begin_anew()
+    assert not any(process.is_alive() for process in processes)
     engines[1].training_step(ids[:1], targets[:1])
-    assert engines[1].side_by_side == 1
+    assert engines[1].sequences == [1, 1]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory and load are measured on Linux")
+def test_the_bench_counts_the_memory_and_the_time_of_the_processes(rng):
+    engine = NumPyEngine(Config(vocab_size=500, context=64, d_model=256, n_heads=4, n_layers=2), threads=2)
+    alone = NumPyEngine(Config(vocab_size=500, context=64, d_model=256, n_heads=4, n_layers=2), threads=1)
+    ids, targets = rng.integers(0, 500, (2, 8, 64))
+    peaks = []
+    for measured in (engine, alone):
+        measured.training_step(ids, targets)
+        measured.begin_anew()
+        peaks.append(memory.peak_above(lambda measured=measured: measured.training_step(ids, targets)))
+    weights = sum(parameter.data.nbytes for parameter in engine.model.parameters())
+    assert peaks[0] > peaks[1] + 0.5 * weights  # the gradients of two replicas are in memory together
+    in_child = load.time_of_child(engine.trained[2].processes[0].process.pid)
+    in_this = os.times()
+    assert load.own_time() >= in_this.user + in_this.system + in_child > in_this.user + in_this.system

@@ -17,10 +17,10 @@ from minitransformer.analysis import CAPABILITIES, Capability
 from minitransformer.analysis.emergence import capabilities, family
 from minitransformer.analysis.emergence.one_run import Plan
 from minitransformer.analysis.emergence.sweep import RETRIES, attempt, sweep
-from minitransformer.analysis.emergence.workers import WorkerProcesses, one_thread_each
+from minitransformer.analysis.emergence.workers import WorkerProcesses
 from minitransformer.cli import build_parser, main
 from minitransformer.commands.scale import chosen
-from minitransformer.training.environment import THREAD_VARIABLES
+from minitransformer.training.cores import THREAD_VARIABLES, one_thread_each
 
 pytestmark = pytest.mark.slow  # many processes, and models that they train
 

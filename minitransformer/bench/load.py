@@ -2,13 +2,14 @@
 
 On Linux, /proc/stat counts the time that all cores were busy. Over a stretch of time that a process measures,
 
-    others = (busy time of all cores − processor time of this process) / elapsed time
+    others = (busy time of all cores − processor time of this process and its children) / elapsed time
 
 is the number of cores that other processes kept busy on average, or that the hypervisor took away. Both are counted in
 hundredths of a second, so a stretch should last a second. The load average would do without /proc, but it remembers a
 minute, and counts this very process.
 """
 
+import multiprocessing
 import os
 import time
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ class Load:
     """What `watched` found.
 
     seconds   elapsed
-    cores     that this process kept busy, on average
+    cores     that this process and its children kept busy, on average
     others    cores that other processes did; None where the system does not say
     """
 
@@ -48,9 +49,21 @@ def watched():
 
 
 def own_time() -> float:
-    """Return the processor time of this process, all its threads and its finished children, in seconds."""
+    """Return the processor time of this process, all its threads and its children, in seconds."""
     times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    living = sum(time_of_child(child.pid) for child in multiprocessing.active_children())
+    return times.user + times.system + times.children_user + times.children_system + living
+
+
+def time_of_child(pid: int) -> float:
+    """Return the processor time of a process, in seconds; 0 where the system does not say."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            after_name = file.read().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    user, system = after_name[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def busy_time() -> float | None:

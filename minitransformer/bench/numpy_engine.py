@@ -1,7 +1,7 @@
 """This package as an engine: what `train` and `generate` do, and nothing besides.
 
-As in `train`, the threads share a batch, where it has sequences enough and threadpoolctl is installed: each has a
-replica of the model. Otherwise, and in decoding, the matrix library has them all.
+As in `train`, the cores share a batch, where it has sequences enough and threadpoolctl is installed: each has a replica
+of the model, in a process. Otherwise, and in decoding, the matrix library has them all.
 
 An engine has
 
@@ -9,6 +9,7 @@ An engine has
     stream(ids, n)                          yields n new tokens, the likeliest each time, with a key–value cache
     random(*shape), multiply(a, b, out)     arrays of its own kind and their product, for peak.py
     counting_products()                     a `with` block that counts and times matrix products, or None (products.py)
+    begin_anew()                            gives back what it keeps between steps
 """
 
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ CLIP = 1.0
 
 
 class NumPyEngine:
-    """A model of this package and its optimiser. `threads` may share a batch."""
+    """A model of this package and its optimiser. As many as `threads` processes may share a batch."""
 
     def __init__(self, config, seed: int = 0, threads: int = 1):
         self.threads = threads
@@ -40,7 +41,7 @@ class NumPyEngine:
         count = replicas_that_pay(len(ids), self.threads)
         if count not in self.trained:
             self.trained[count] = with_replicas(self.model, count)
-        self.side_by_side = count
+        self.sequences = [len(ids), -(-len(ids) // count)]  # of all processes together, of this one
         loss, _ = training_step(self.trained[count], self.optimizer, [(ids, targets)], clip=CLIP)
         return loss
 
@@ -58,7 +59,18 @@ class NumPyEngine:
 
     @contextmanager
     def counting_products(self):
-        """Count the matrix products of a `with` block around a step, and time them: side by side, the threads' mean."""
+        """Count the matrix products of a `with` block around a step, and time them.
+
+        Of processes that share the batch, the time is this one's.
+        """
         with counted_in_model(self.model) as products:
             yield products
-        products.seconds /= self.side_by_side
+        every, own = self.sequences
+        products.flops = products.flops * every // own
+
+    def begin_anew(self):
+        """Start new processes, without what those before have kept; they read the weights."""
+        for count in self.trained.keys() - {1}:
+            self.trained[count].stop()
+            one_token_each = np.zeros((count, 1), int)
+            self.trained[count].loss(one_token_each, one_token_each)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from minitransformer.bench.worker import OURS, TORCH
 from minitransformer.extras import MissingExtra
-from minitransformer.training.environment import THREAD_VARIABLES
+from minitransformer.training.cores import THREAD_VARIABLES
 
 PACKAGE = Path(__file__).resolve().parent.parent
 OWN = "from minitransformer.bench.worker import main; main({engine!r})"

@@ -12,31 +12,26 @@ a matrix for one row. A product that a sum over an axis hides in (`einsum`, `ten
 """
 
 import math
-import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 
 @dataclass
 class Products:
-    """What the products of some work came to. seconds: their time, of several threads together; flops: multiplications
-    and additions.
-    """
+    """What the products of some work came to. seconds: their time; flops: multiplications and additions."""
 
     seconds: float = 0.0
     flops: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, seconds: float, left: tuple, right: tuple, result: tuple) -> None:
         """Count one product, unless a factor or the result is a vector."""
         if min(len(left), len(right)) < 2 or min(left[-2:] + right[-2:]) == 1:
             return
-        with self.lock:
-            self.seconds += seconds
-            self.flops += 2 * math.prod(result) * left[-1]
+        self.seconds += seconds
+        self.flops += 2 * math.prod(result) * left[-1]
 
 
 class Counted(np.ndarray):

@@ -65,6 +65,9 @@ class TorchEngine:
         """Write a @ b into out."""
         torch.mm(a, b, out=out)
 
+    def begin_anew(self):
+        """Do nothing: this engine has no processes that keep anything."""
+
     def counting_products(self):
         """Count and time the matrix products of a `with` block; None for a compiled model, which hides them.
 

@@ -18,7 +18,8 @@ from minitransformer.bench import components, memory, peak, scaling
 from minitransformer.bench.load import watched
 from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.bench.sizes import SHORT_PROMPT, Size
-from minitransformer.training.environment import THREAD_VARIABLES, environment
+from minitransformer.training.cores import THREAD_VARIABLES
+from minitransformer.training.environment import environment
 
 WARM_UP = 3  # steps: memory is there, the optimiser has its state, compilers have compiled
 FEWEST = 2  # steps of a turn, however long they take
@@ -78,6 +79,7 @@ class Worker:
     def memory(self) -> int | None:
         """Return the peak of a training step above the level before it."""
         batch = self.batch()
+        self.engine.begin_anew()
         return memory.peak_above(lambda: self.engine.training_step(*batch))
 
     def products(self, steps: int = 3) -> dict | None:

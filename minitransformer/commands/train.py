@@ -46,8 +46,8 @@ Train a model on a text, and write to a folder
 Ctrl-C finishes the step, saves, and stops; --resume goes on from there, or from the last checkpoint if
 the process was killed, and ends with the same weights, to the bit, as a run that was never stopped.
 
-All cores work on a step: each batch is shared by --replicas threads. Started by mpirun, as many processes
-do, on one machine or several. How many threads and processes there are changes the last bits of a result.
+All cores work on a step: each batch is shared by --replicas of the model, in a process each. Started by
+mpirun, so do its ranks, on one machine or several. How many of both there are changes the last bits of a result.
 """
 
 EPILOG = """\
@@ -126,7 +126,13 @@ def add_arguments(parser) -> None:
     add("--batch-size", "batch_size", "windows of the text per batch", type=int)
     add("--accumulate", "accumulate", "batches per step, whose gradients are averaged", type=int)
     pays = "one a core, but at most one a window; 1 without threadpoolctl"
-    add("--replicas", "replicas", "threads that share each batch, with a model each", type=int, default=pays)
+    add(
+        "--replicas",
+        "replicas",
+        "processes that share each batch, with a model each",
+        type=int,
+        default=pays,
+    )
     add("--lr", "lr", "the highest learning rate", type=float)
     add("--min-lr", "min_lr", "the last learning rate", type=float, default="lr / 10")
     add("--warmup", "warmup", "steps of linear warm-up, before half a cosine", type=int, default="steps / 20")
@@ -364,7 +370,7 @@ def describe(narrator, lm, corpus, settings, out) -> None:
     )
     if settings.eval_tokens is not None and settings.eval_tokens + 1 < len(corpus.val_ids):
         narrator.say(f"validation: the first {settings.eval_tokens:,} of its tokens (--eval-tokens 0: all)")
-    workers = [f"{n} {what}" for n, what in ((world_size(), "processes"), (settings.replicas, "threads")) if n > 1]
+    workers = [f"{n} {what}" for n, what in ((world_size(), "ranks"), (settings.replicas, "replicas")) if n > 1]
     narrator.say(
         f"training: {settings.steps:,} steps of {settings.accumulate * settings.batch_size} × {config.context} tokens, "
         f"{'shared by ' + ' of '.join(workers) + ', ' if workers else ''}into {out}"

@@ -1,7 +1,7 @@
 """What the last bits of a result depend on, beside the program and its input.
 
 A sum of floating-point numbers depends on the order of its terms, and that on the matrix library, the processor's
-vector width, and how many threads and processes share the work. With all of these the same, so is every bit.
+vector width, and how many threads, replicas and ranks share the work. With all of these the same, so is every bit.
 """
 
 import os
@@ -10,10 +10,8 @@ import platform
 import numpy as np
 import scipy
 
+from minitransformer.training.cores import THREAD_VARIABLES, available_cores
 from minitransformer.training.ranks import world_size
-from minitransformer.training.replicas import available_cores
-
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def environment() -> dict:

@@ -1,40 +1,42 @@
-"""Every core for one training step: replicas of a model, each with a share of the batch, side by side in threads.
+"""Every core for one training step: replicas of a model, each with a share of the batch, side by side in processes.
 
 The loss of a batch is the mean over its tokens, so loss and gradient are weighted sums over its shares r, of n_r tokens
 each (see step.py):
 
     L = Σ_r (n_r / n) L_r    dθ = Σ_r (n_r / n) dθ_r            (1)
 
-The shares can be worked on at once if no two of them write to the same gradient. So each thread has a replica of the
-model: modules of its own, whose Parameters hold the very arrays of the model, but gradients of their own. These are
-added up in the order of the replicas, never in that of arrival: the result has the same bits however the threads ran.
+The shares can be worked on at once if no two of them write to the same gradient. So each process has a replica of the
+model: modules of its own, whose Parameters hold the very arrays of the model, but gradients of their own (see
+replica_process.py). The model itself is the first of the replicas, and this process works with it. The gradients are
+added up in the order of the replicas, never in that of arrival: the result has the same bits however the processes ran.
 
-NumPy lets go of the interpreter's lock while it computes, which is nearly always. Meanwhile the matrix library has to
-keep to one thread for each of ours (threadpoolctl sees to that). What this gains over leaving the cores to the matrix
-library: it spreads only products, and those of a small model are too small to be shared well, while the elementwise
-work leaves a core idle; a step is 1.25 times as fast for the tiny model, 1.15 times at nanoGPT's CPU size, 1.1 times
-for 10 million parameters (two cores). A batch of one sequence cannot be shared.
+What this gains over leaving the cores to the matrix library: it spreads only products, and those of a small model are
+too small to be shared well, while the elementwise work leaves a core idle. Threads share arrays without any of this,
+but a thread needs the interpreter's lock between any two computations, of 20 µs each in a small model, and waits for it
+too often. A step takes, on two cores, as a share of the time that the matrix library takes with both:
+
+                     tiny    nano    llama   baby
+    two threads      0.90    0.92    0.95    0.95
+    two processes    0.77    0.82    0.93    0.91
 """
 
-import contextvars
 import importlib.util
-import os
-from concurrent.futures import ThreadPoolExecutor
-from copy import copy
 
 import numpy as np
 
 from minitransformer.extras import require
-from minitransformer.module import Module, Parameter
 from minitransformer.text import IGNORE_INDEX
+from minitransformer.training.cores import available_cores
+from minitransformer.training.replica_process import ReplicaProcess, SharedMemory
 
 
 class Replicas:
     """A model and `count` − 1 replicas of it, to be given to training_step in the model's place.
 
-    The replicas follow the model where its Parameters change or get other arrays; hooks, and whether a parameter is
-    frozen, are those of the time when the replicas were made. Raises ValueError for a count below 1, MissingExtra
-    without threadpoolctl.
+    The replicas follow the model where its Parameters change or get other arrays; whether a parameter is frozen is that
+    of the time when the replicas were made, and a hook that is installed later sees the first share alone. The
+    processes end with this object, and a program that makes one needs the guard `if __name__ == "__main__":`.
+    Raises ValueError for a count below 1 or a model with hooks, MissingExtra without threadpoolctl.
     """
 
     def __init__(self, model, count: int):
@@ -43,12 +45,23 @@ class Replicas:
         require("threadpoolctl", otherwise="train without replicas")
         from threadpoolctl import ThreadpoolController
 
-        self.model = model
-        self.models = [model, *(replica(model) for _ in range(count - 1))]
-        twins = [twin.parameters() for twin in self.models[1:]]
-        self.pairs = [pair for twin in twins for pair in zip(model.parameters(), twin, strict=True)]
+        self.model, self.count = model, count
         self.matrix_library = ThreadpoolController()
-        self.threads = ThreadPoolExecutor(count)
+        self.memory = SharedMemory(model.parameters(), parts=count)
+        self.weights = self.memory.arrays(0)
+        self.gradients = [self.memory.arrays(part) for part in range(1, count)]
+        self.losses = 0  # asked for so far
+        self.start()
+
+    def start(self) -> None:
+        """Begin with new processes."""
+        self.processes = [ReplicaProcess(self.model, self.memory, part) for part in range(1, self.count)]
+
+    def stop(self) -> None:
+        """End the processes, whatever they are doing; the next loss begins with new ones."""
+        self.losses += 1  # the backward of the one before cannot run any more
+        while self.processes:
+            self.processes.pop().stop()
 
     def parameters(self):
         """Return those of the model."""
@@ -61,61 +74,85 @@ class Replicas:
     def loss(self, ids, targets, *, rng=None):
         """Return the mean cross-entropy in nats of predicting targets (B, T) from ids (B, T), and its backward.
 
-        As Transformer.loss, whose single call of backward(dloss=1.0) fills the gradients of the model. `rng` turns
-        dropout on: each share has its own random numbers, which follow from it. Raises what Transformer.loss raises.
+        As Transformer.loss, whose single call of backward(dloss=1.0) fills the gradients of the model, before the
+        next loss is asked for. `rng` turns dropout on: each share has its own random numbers, which follow from it.
+        Raises what Transformer.loss raises, and ReplicaLost where a process has ended.
         """
-        for parameter, own in self.pairs:
-            own.data = parameter.data  # a checkpoint that is loaded brings arrays of its own
-        n_shares = max(1, min(len(self.models), len(ids)))  # an empty batch is the model's to refuse
-        shares = zip(np.array_split(ids, n_shares), np.array_split(targets, n_shares), strict=True)
+        number = self.begin_loss()
+        n_shares = max(1, min(self.count, len(ids)))  # an empty batch is the model's to refuse
+        id_shares, target_shares = np.array_split(ids, n_shares), np.array_split(targets, n_shares)
         seeds = [None] * n_shares if rng is None else rng.integers(2**63, size=n_shares).tolist()
-        jobs = [(model, *share, seed) for model, share, seed in zip(self.models[:n_shares], shares, seeds, strict=True)]
-        counts = [np.count_nonzero(share != IGNORE_INDEX) for _, _, share, _ in jobs]
+        counts = [np.count_nonzero(share != IGNORE_INDEX) for share in target_shares]
         weights = [float(count / max(sum(counts), 1)) for count in counts]
 
-        def own_loss(job):
-            model, share_ids, share_targets, seed = job
-            share_rng = None if seed is None else np.random.default_rng(seed)
-            return model.loss(share_ids, share_targets, rng=share_rng)
+        def own_loss(own_ids, own_targets, seed):
+            own_rng = None if seed is None else np.random.default_rng(seed)
+            return self.model.loss(own_ids, own_targets, rng=own_rng)
 
-        losses, backwards = zip(*self.side_by_side(own_loss, jobs), strict=True)
-        loss = sum(weight * share for weight, share in zip(weights, losses, strict=True))  # (1)
+        jobs = zip(id_shares, target_shares, seeds, strict=True)
+        (own, own_backward), *others = self.side_by_side(own_loss, "loss", jobs)
+        loss = sum(weight * share for weight, share in zip(weights, [own, *others], strict=True))  # (1)
 
         def backward(dloss=1.0):
-            self.side_by_side(lambda pair: pair[0](dloss * pair[1]), list(zip(backwards, weights, strict=True)))
-            for parameter, own in self.pairs:
-                if own.grad is not None:
-                    parameter.accumulate(own.grad)  # (1)
-                    own.grad = None
+            if number != self.losses:
+                raise RuntimeError("its activations are gone: the replicas were stopped, or asked for another loss")
+            jobs = [(dloss * weight,) for weight in weights]
+            _, *has_gradient = self.side_by_side(own_backward, "backward", jobs)
+            for has, gradients in zip(has_gradient, self.gradients[: len(has_gradient)], strict=True):
+                for parameter, is_there, gradient in zip(self.parameters(), has, gradients, strict=True):
+                    if is_there:
+                        parameter.accumulate(gradient if parameter.grad is not None else gradient.copy())  # (1)
 
         return loss, backward
 
-    def side_by_side(self, function, jobs):
-        """Return [function(job) for job in jobs], each computed in a thread, under the caller's np.errstate."""
-        with self.matrix_library.limit(limits=1):
-            running = [self.threads.submit(contextvars.copy_context().run, function, job) for job in jobs]
-            return [future.result() for future in running]
+    def begin_loss(self) -> int:
+        """Prepare the processes for another loss, and return its number."""
+        if len(self.processes) < self.count - 1:
+            self.start()
+        self.share_weights()
+        self.losses += 1
+        return self.losses
+
+    def share_weights(self) -> None:
+        """Have each Parameter hold the array that all processes see, with the numbers that it has."""
+        for parameter, shared in zip(self.parameters(), self.weights, strict=True):
+            if address(parameter.data) != address(shared):  # a checkpoint that is loaded brings arrays of its own
+                shared[...] = parameter.data
+                parameter.data = shared
+
+    def side_by_side(self, own, request: str, jobs) -> list:
+        """Return [own(*first job), *answers to `request` of the others], each job worked on in a process.
+
+        Raises the first of their exceptions, and ReplicaLost.
+        """
+        first, *rest = jobs
+        processes = self.processes[: len(rest)]  # a small batch has shares for some of them
+        try:
+            for process, job in zip(processes, rest, strict=True):
+                process.send(request, *job)
+            with self.matrix_library.limit(limits=1):
+                answers = [answer_or_exception(own, first)]
+            answers += [process.receive() for process in processes]
+        except BaseException:  # Ctrl-C, a process that is lost: what the others answer is not waited for
+            self.stop()
+            raise
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
 
 
-def replica(model):
-    """Return a module like `model`, whose Parameters hold the same arrays and have gradients of their own."""
-    made = {}
+def answer_or_exception(function, arguments):
+    """Return function(*arguments), or the exception that it raises."""
+    try:
+        return function(*arguments)
+    except Exception as error:
+        return error
 
-    def of(value):
-        if isinstance(value, Parameter):
-            if id(value) not in made:  # a tied one is one here as well
-                made[id(value)] = copy(value)
-                made[id(value)].grad = None
-            return made[id(value)]
-        if isinstance(value, Module):
-            twin = copy(value)
-            vars(twin).update({name: of(child) for name, child in vars(value).items()})
-            return twin
-        if isinstance(value, list):
-            return [of(item) for item in value]
-        return value
 
-    return of(model)
+def address(array) -> int:
+    """Return where the numbers of an array lie."""
+    return array.__array_interface__["data"][0]
 
 
 def with_replicas(model, count: int):
@@ -131,8 +168,3 @@ def replicas_that_pay(batch_size: int, cores: int | None = None) -> int:
     if importlib.util.find_spec("threadpoolctl") is None:
         return 1
     return max(1, min(available_cores() if cores is None else cores, batch_size))
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -18,8 +18,8 @@ class Settings:
     batch_size        windows of the text per batch
     accumulate        batches per step, whose gradients are averaged: two of 6 windows do what one of 12 does, in half
                       the memory
-    replicas          threads that share each batch, every one with a replica of the model (see replicas.py); the last
-                      bits of the result depend on their number
+    replicas          processes that share each batch, every one with a replica of the model (see replicas.py); the
+                      last bits of the result depend on their number
     lr                the highest learning rate
     min_lr            the last one; None: lr / 10
     warmup            steps of linear warm-up; None: a twentieth of `steps`
