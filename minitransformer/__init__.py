@@ -13,6 +13,7 @@ In reading order:
     layers/softmax.py               softmax and its logarithm
     layers/attention.py             scaled dot-product attention, masks, grouped heads
     layers/blocked_attention.py     the same in blocks, for long sequences
+    layers/head_groups.py           its heads side by side, in threads
     layers/multi_head_attention.py  several heads side by side
     layers/activations.py           ReLU, SiLU, GELU
     layers/dropout.py               noise that trains
@@ -27,6 +28,7 @@ In reading order:
     generation.py                   sampling, the key–value cache
     language_model.py               text in, text out; saving and loading
     archive.py                      files written whole or not at all
+    cores.py                        how many there are, and how work is spread over them
     allocator.py                    what makes large arrays cheap to allocate
     training/                       pretraining, fine-tuning, checkpoints
     analysis/                       what a trained model does, seen from inside

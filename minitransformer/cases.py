@@ -24,6 +24,7 @@ from minitransformer.layers.blocked_attention import blocked_attention
 from minitransformer.layers.dropout import Dropout, dropout
 from minitransformer.layers.embedding import Embedding, Unembedding, embedding, unembedding
 from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward
+from minitransformer.layers.head_groups import in_head_groups
 from minitransformer.layers.layer_norm import LayerNorm, layer_norm
 from minitransformer.layers.linear import Linear, linear
 from minitransformer.layers.lora import LowRankLinear, low_rank
@@ -230,6 +231,12 @@ CASES = [
         lambda rng: Call(blocked_attention, *qkv(rng, H, H), mask=causal_mask(TQ, TK), scale=0.6, queries=2, keys=2),
     ),
     Case("blocked_attention, unmasked", lambda rng: Call(blocked_attention, *qkv(rng, H, H), scale=0.6, keys=2)),
+    Case(
+        "in_head_groups",
+        lambda rng: Call(
+            in_head_groups, *qkv(rng, H, K), attention=attention, mask=mask_with_empty_row(rng), scale=0.7, groups=2
+        ),
+    ),
     Case("relu", lambda rng: Call(relu, normal(rng, B, T, C))),
     Case("silu", lambda rng: Call(silu, normal(rng, B, T, C))),
     Case("gelu", lambda rng: Call(gelu, normal(rng, B, T, C))),

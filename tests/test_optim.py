@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import rngs
 
-from minitransformer import AdamW, Config, Parameter, Transformer, clip_grad_norm, cosine_schedule, decay_groups
+from minitransformer import AdamW, Config, Parameter, Transformer, clip_grad_norm, cosine_schedule, decay_groups, optim
 
 
 def parameter(data, grad=None):
@@ -106,6 +106,26 @@ def test_a_step_writes_into_the_data_and_never_into_the_gradient():
     assert theta.grad is gradient and gradient.tolist() == [1, 2, 3]
     optimizer.zero_grad()
     assert theta.grad is None
+
+
+def test_blocks_and_threads_change_no_bit(monkeypatch, rng):
+    pytest.importorskip("threadpoolctl")
+    shapes = (), (3,), (7, 5), (40, 4), (2, 3, 4)
+    starts = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+    gradients = [[rng.normal(size=shape).astype(np.float32) for shape in shapes] for _ in range(3)]
+    ends = []
+    for block, large in (10**9, 10**9), (8, 10**9), (8, 0):
+        monkeypatch.setattr(optim, "BLOCK", block)
+        monkeypatch.setattr(optim, "LARGE", large)
+        parameters = [Parameter(start.copy()) for start in starts]
+        optimizer = AdamW(parameters, lr=0.1, weight_decay=0.1)
+        for step in gradients:
+            for theta, gradient in zip(parameters, step, strict=True):
+                theta.grad = gradient
+            optimizer.step()
+        ends.append(np.concatenate([theta.data for theta in parameters], axis=None))
+    assert np.array_equal(ends[0], ends[1]) and np.array_equal(ends[0], ends[2])
+    assert not np.isclose(ends[0], np.concatenate(starts, axis=None)).any()
 
 
 def test_it_finds_the_minimum_of_a_badly_scaled_bowl():

@@ -20,7 +20,7 @@ from minitransformer.analysis.emergence.sweep import RETRIES, attempt, sweep
 from minitransformer.analysis.emergence.workers import WorkerProcesses
 from minitransformer.cli import build_parser, main
 from minitransformer.commands.scale import chosen
-from minitransformer.training.cores import THREAD_VARIABLES, one_thread_each
+from minitransformer.cores import THREAD_VARIABLES, one_thread_each
 
 pytestmark = pytest.mark.slow  # many processes, and models that they train
 

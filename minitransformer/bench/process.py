@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from minitransformer.bench.worker import OURS, TORCH
+from minitransformer.cores import THREAD_VARIABLES
 from minitransformer.extras import MissingExtra
-from minitransformer.training.cores import THREAD_VARIABLES
 
 PACKAGE = Path(__file__).resolve().parent.parent
 OWN = "from minitransformer.bench.worker import main; main({engine!r})"

@@ -18,7 +18,7 @@ from minitransformer.bench import components, memory, peak, scaling
 from minitransformer.bench.load import watched
 from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.bench.sizes import SHORT_PROMPT, Size
-from minitransformer.training.cores import THREAD_VARIABLES
+from minitransformer.cores import THREAD_VARIABLES
 from minitransformer.training.environment import environment
 
 WARM_UP = 3  # steps: memory is there, the optimiser has its state, compilers have compiled

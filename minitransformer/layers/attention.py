@@ -33,7 +33,8 @@ The G query heads of a group see the same keys, so they are one head with G·Tq 
 and (7) sum dk and dv over the group by themselves. G = 1 is ordinary attention, K = 1 multi-query attention.
 
 Saved for backward: q, k, v and the weights (..., H, Tq, Tk), which are the largest. Where sequences are long, attention
-is computed in blocks that never hold all weights at once: see blocked_attention.py.
+is computed in blocks that never hold all weights at once (see blocked_attention.py), its heads side by side (see
+head_groups.py).
 """
 
 import math
@@ -41,6 +42,7 @@ import math
 import numpy as np
 
 from minitransformer.layers.blocked_attention import blocked_attention
+from minitransformer.layers.head_groups import in_head_groups
 from minitransformer.layers.softmax import softmax
 
 LONG = 512 * 512  # pairs of a query and a key; from here on, attention in blocks is faster
@@ -80,7 +82,7 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     if mask is not None:
         check_mask(mask, (*q.shape[:-1], Tk))
     if on_weights is None and Tq * Tk >= LONG:
-        return blocked_attention(q, k, v, mask=mask, scale=scale)
+        return in_head_groups(q, k, v, attention=blocked_attention, mask=mask, scale=scale)
     q_scaled = (q * scale).reshape(*q.shape[:-3], kv_heads, group_rows, D)
     scores = (q_scaled @ k.swapaxes(-1, -2)).reshape(*q.shape[:-1], Tk)  # (1)
     if mask is not None:

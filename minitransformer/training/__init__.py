@@ -15,7 +15,6 @@ In reading order:
     metrics.py        what happened, as JSON lines                read_metrics
     interruption.py   the first Ctrl-C waits for the step
     environment.py    what the bits of a result depend on
-    cores.py          how many there are, and processes with one each
     replicas.py       every core for one step: replicas of the model that share a batch
     replica_process.py  one of them at work
     ranks.py          more than one machine: MPI

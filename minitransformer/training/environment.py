@@ -10,7 +10,7 @@ import platform
 import numpy as np
 import scipy
 
-from minitransformer.training.cores import THREAD_VARIABLES, available_cores
+from minitransformer.cores import THREAD_VARIABLES, available_cores
 from minitransformer.training.ranks import world_size
 
 

@@ -33,10 +33,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from minitransformer.cores import available_cores
 from minitransformer.extras import MissingExtra, require
 from minitransformer.language_model import mean_loss
 from minitransformer.text import IGNORE_INDEX
-from minitransformer.training.cores import available_cores
 
 # What MPI tells a process before it joins: Open MPI; MPICH and those that descend from it.
 RANK_VARIABLES = "OMPI_COMM_WORLD_RANK", "PMI_RANK"

@@ -13,8 +13,8 @@ from copy import copy
 
 import numpy as np
 
+from minitransformer.cores import begin, deaf_to_ctrl_c, one_thread_each
 from minitransformer.module import Module, Parameter
-from minitransformer.training.cores import begin, deaf_to_ctrl_c, one_thread_each
 
 ALIGNMENT = 64  # bytes
 

@@ -24,9 +24,9 @@ import importlib.util
 
 import numpy as np
 
+from minitransformer.cores import available_cores, matrix_library
 from minitransformer.extras import require
 from minitransformer.text import IGNORE_INDEX
-from minitransformer.training.cores import available_cores
 from minitransformer.training.replica_process import ReplicaProcess, SharedMemory
 
 
@@ -43,10 +43,7 @@ class Replicas:
         if count < 1:
             raise ValueError(f"there must be at least 1 replica, not {count}")
         require("threadpoolctl", otherwise="train without replicas")
-        from threadpoolctl import ThreadpoolController
-
         self.model, self.count = model, count
-        self.matrix_library = ThreadpoolController()
         self.memory = SharedMemory(model.parameters(), parts=count)
         self.weights = self.memory.arrays(0)
         self.gradients = [self.memory.arrays(part) for part in range(1, count)]
@@ -130,7 +127,7 @@ class Replicas:
         try:
             for process, job in zip(processes, rest, strict=True):
                 process.send(request, *job)
-            with self.matrix_library.limit(limits=1):
+            with matrix_library().limit(limits=1):
                 answers = [answer_or_exception(own, first)]
             answers += [process.receive() for process in processes]
         except BaseException:  # Ctrl-C, a process that is lost: what the others answer is not waited for

@@ -27,7 +27,7 @@ from pathlib import Path
 from minitransformer.analysis.emergence.one_run import Plan, train_one
 from minitransformer.analysis.emergence.workers import WorkerProcesses
 from minitransformer.archive import write_atomically
-from minitransformer.training.cores import available_cores
+from minitransformer.cores import available_cores
 from minitransformer.training.pretraining import make_folder
 
 RETRIES = 2

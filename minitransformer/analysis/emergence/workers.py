@@ -1,7 +1,7 @@
 """Processes to train in: one model in each at a time, and one thread of the matrix library in each.
 
 A matrix product of these sizes gains little from a second thread, while two models gain all of a second core; so each
-process has one thread, and there are as many processes as cores (see training/cores.py, also for the guard that a
+process has one thread, and there are as many processes as cores (see cores.py, also for the guard that a
 program with processes needs). One thread is also why a result has the same bits everywhere: see
 training/environment.py.
 
@@ -12,7 +12,7 @@ parent, and ends with it.
 import multiprocessing
 from concurrent.futures import Future, ProcessPoolExecutor
 
-from minitransformer.training.cores import begin, deaf_to_ctrl_c, one_thread_each
+from minitransformer.cores import begin, deaf_to_ctrl_c, one_thread_each
 
 
 class WorkerProcesses:

@@ -1,0 +1,130 @@
+"""How many cores there are, and how work is spread over them: in threads, or in processes that have one each.
+
+**Threads** share all arrays, and NumPy lets go of the interpreter's lock while it computes. But between two
+computations a thread needs the lock, and to be woken costs it some 50 µs: threads pay only where single computations
+take long. Meanwhile the matrix library keeps to one thread for each of ours, which threadpoolctl sees to; without it
+there is one thread.
+
+**Processes** have a lock each. The matrix library reads how many threads it may have when NumPy is imported, so that no
+function called later changes it for a process to come: the variables must be in the environment that the process is
+born with. It inherits its parent's, which is therefore changed for as long as that takes. A process is born by `spawn`,
+not `fork`: a fork would inherit locks that the parent's threads hold, and its thread count. Hence a program that has
+such processes needs the usual guard, `if __name__ == "__main__":`.
+"""
+
+import contextvars
+import importlib.util
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from multiprocessing import resource_tracker
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# Threads.
+
+
+@cache
+def matrix_library():
+    """Return what tells and limits the threads of the matrix library; None without threadpoolctl."""
+    if importlib.util.find_spec("threadpoolctl") is None:
+        return None
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
+
+
+@cache
+def pool() -> ThreadPoolExecutor:
+    """Return the threads that wait for work."""
+    return ThreadPoolExecutor(available_cores(), thread_name_prefix="minitransformer")
+
+
+def threads() -> int:
+    """Return how many threads may compute side by side: as many as the matrix library may have at this moment.
+
+    So OPENBLAS_NUM_THREADS holds for all that is computed, and within `side_by_side` there is one.
+    """
+    if matrix_library() is None:
+        return 1
+    return min([available_cores(), *(library.num_threads for library in matrix_library().lib_controllers)])
+
+
+def side_by_side(function, jobs) -> list:
+    """Return [function(job) for job in jobs], computed in `threads()` under the caller's np.errstate.
+
+    Each thread takes the next job when it is done with one. Raises the exception of the first job that has one.
+    """
+    jobs = list(jobs)
+    count = min(threads(), len(jobs))
+    if count <= 1:
+        return [function(job) for job in jobs]
+    waiting, results = iter(range(len(jobs))), [None] * len(jobs)
+
+    def work():
+        for i in waiting:
+            results[i] = function(jobs[i])
+
+    with matrix_library().limit(limits=1):
+        running = [pool().submit(contextvars.copy_context().run, work) for _ in range(count)]
+        for future in running:
+            future.result()
+    return results
+
+
+# Processes.
+
+
+@contextmanager
+def one_thread_each():
+    """Within the block, a process that is born gets one thread of whichever matrix library NumPy was built with."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def deaf_to_ctrl_c():
+    """Within the block, a process that is born does not hear Ctrl-C, which a terminal sends to it as well.
+
+    It would end in the middle of its imports, with a traceback. This process hears it when the block ends. Windows has
+    no such mask.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # Python's own helper, whose start would lift the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def begin() -> None:
+    """Prepare a process: it leaves Ctrl-C to its parent, and ends with that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def end_with_parent() -> None:
+    """Wait for the end of the process that this one was spawned by."""
+    multiprocessing.parent_process().join()
+    os._exit(1)

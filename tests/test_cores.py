@@ -1,0 +1,89 @@
+"""Work that is spread over threads is done once, in order, as the caller would have done it."""
+
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minitransformer import cores
+from minitransformer.cores import side_by_side, threads
+
+
+@pytest.fixture
+def three_threads(monkeypatch):
+    pytest.importorskip("threadpoolctl")
+    monkeypatch.setattr(cores, "threads", lambda: 3)
+    cores.pool.cache_clear()
+    monkeypatch.setattr(cores, "available_cores", lambda: 3)
+    yield
+    cores.pool().shutdown()
+    cores.pool.cache_clear()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 50])
+def test_each_job_is_done_once_and_the_results_stand_in_the_order_of_the_jobs(three_threads, count):
+    done = []
+
+    def work(job):
+        time.sleep(0.001 * (job % 3))
+        done.append(job)
+        return -job
+
+    assert side_by_side(work, iter(range(count))) == [-job for job in range(count)]
+    assert sorted(done) == list(range(count))
+
+
+def test_jobs_run_at_the_same_time(three_threads):
+    together = threading.Barrier(3, timeout=60)  # whoever waits here alone waits in vain
+    assert sorted(side_by_side(lambda job: together.wait(), range(3))) == [0, 1, 2]
+
+
+def test_an_exception_is_raised_here(three_threads):
+    def work(job):
+        if job == 5:
+            raise KeyError("the fifth")
+        return job
+
+    with pytest.raises(KeyError, match="the fifth"):
+        side_by_side(work, range(20))
+
+
+def test_the_error_state_is_the_callers(three_threads):
+    def overflow(job):
+        return np.exp(np.float32(1000 + job))
+
+    with np.errstate(over="ignore"):
+        assert side_by_side(overflow, range(6)) == [np.inf] * 6
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        side_by_side(overflow, range(6))
+
+
+def test_there_are_as_many_threads_as_the_matrix_library_may_have_and_one_within():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    with threadpoolctl.threadpool_limits(1):
+        assert threads() == 1
+        assert (
+            side_by_side(lambda job: threading.current_thread().name, [1, 2]) == [threading.current_thread().name] * 2
+        )
+    if threads() > 1:
+        before = threads()
+        assert side_by_side(lambda job: threads(), [1, 2]) == [1, 1]
+        assert threads() == before
+
+
+def test_without_threadpoolctl_there_is_one(monkeypatch):
+    cores.matrix_library.cache_clear()
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    monkeypatch.setattr(cores.importlib.util, "find_spec", lambda name: None)
+    assert threads() == 1
+    monkeypatch.undo()
+    cores.matrix_library.cache_clear()
+
+
+@given(st.lists(st.integers(), max_size=20))
+def test_any_jobs_give_what_a_loop_gives(jobs):
+    assert side_by_side(lambda job: job * 2, jobs) == [job * 2 for job in jobs]
