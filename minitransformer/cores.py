@@ -50,6 +50,10 @@ def pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(available_cores(), thread_name_prefix="minitransformer")
 
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=pool.cache_clear)  # a fork has none of its parent's threads
+
+
 def threads() -> int:
     """Return how many threads may compute side by side: as many as the matrix library may have at this moment.
 

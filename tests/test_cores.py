@@ -1,5 +1,7 @@
 """Work that is spread over threads is done once, in order, as the caller would have done it."""
 
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -73,6 +75,27 @@ def test_there_are_as_many_threads_as_the_matrix_library_may_have_and_one_within
         before = threads()
         assert side_by_side(lambda job: threads(), [1, 2]) == [1, 1]
         assert threads() == before
+
+
+FORK = """
+import os, signal, time, warnings
+from minitransformer import cores
+warnings.simplefilter("ignore")  # Python's, of a fork beside threads
+cores.threads = lambda: 2
+double = lambda job: 2 * job
+assert cores.side_by_side(double, [1, 2, 3]) == [2, 4, 6]
+time.sleep(0.3)  # now the threads wait for work
+if not os.fork():
+    signal.alarm(20)  # for waiting in vain
+    os._exit(cores.side_by_side(double, [1, 2, 3]) != [2, 4, 6])
+raise SystemExit(os.wait()[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_has_threads_of_its_own():
+    pytest.importorskip("threadpoolctl")
+    assert subprocess.run([sys.executable, "-c", FORK], timeout=60).returncode == 0
 
 
 def test_without_threadpoolctl_there_is_one(monkeypatch):
