@@ -52,6 +52,7 @@ The symbols, everywhere:
 `dx` is ∂L/∂x and has the shape of x. Weights are (in, out): a linear map reads x @ weight.
 """
 
+from minitransformer import cores  # isort: skip  # noqa: F401 — before anything imports NumPy: see there
 from minitransformer.allocator import keep_freed_memory
 from minitransformer.analysis import (
     analyze_emergent_capabilities,

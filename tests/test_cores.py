@@ -77,13 +77,31 @@ def test_there_are_as_many_threads_as_the_matrix_library_may_have_and_one_within
         assert threads() == before
 
 
+@pytest.mark.parametrize("set_before, expected", [({}, "20"), ({"OPENBLAS_THREAD_TIMEOUT": "24"}, "24")])
+def test_openblas_learns_how_long_to_wait_before_numpy_is_imported_unless_told_before(set_before, expected):
+    script = """
+import os, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "numpy":
+            print(os.environ.get("OPENBLAS_THREAD_TIMEOUT"))
+sys.meta_path.insert(0, Watch())
+import minitransformer
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_THREAD_TIMEOUT"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment | set_before, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{expected}\n")
+
+
 FORK = """
-import os, signal, time, warnings
+import os, signal, threading, time, warnings
 from minitransformer import cores
 warnings.simplefilter("ignore")  # Python's, of a fork beside threads
 cores.threads = lambda: 2
+cores.available_cores = lambda: 2
 double = lambda job: 2 * job
-assert cores.side_by_side(double, [1, 2, 3]) == [2, 4, 6]
+together = threading.Barrier(2)
+cores.side_by_side(lambda job: together.wait(), [1, 2])  # in two threads
 time.sleep(0.3)  # now the threads wait for work
 if not os.fork():
     signal.alarm(20)  # for waiting in vain
