@@ -425,6 +425,7 @@ class Touchy:
         return Touchy
 
 
+@pytest.mark.slow
 def test_an_object_in_memory_that_must_not_be_asked_for_its_class_is_not_asked(write, capfd):
     write(NORM + GOOD)
     touchy = Touchy()
@@ -459,6 +460,7 @@ def test_a_sample_is_the_same_each_time_and_another_for_another_seed(write, capf
     assert all(block in whole for block in re.split(r"^(?=mine\.py)", listed[0], flags=re.MULTILINE)[1:-1])
 
 
+@pytest.mark.slow
 def test_a_test_command_is_scored_by_what_it_notices(write, capfd):
     write(NORM + GOOD)
     write(WITH_ONES, "tests/ones.py")
