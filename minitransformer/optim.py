@@ -73,9 +73,9 @@ class AdamW:
                 index += 1
         if sum(part[0].size for part in parts) < LARGE:
             for part in parts:
-                update_part(part)
+                update_part(*part)
         else:
-            side_by_side(update_part, parts)
+            side_by_side(lambda part: update_part(*part), parts)
 
     @staticmethod
     def parts(parameter, state, group):
@@ -92,9 +92,8 @@ class AdamW:
                 parameter.grad = None
 
 
-def update_part(part):
-    """Take step t for some of a parameter's entries: changes θ, m and v in place."""
-    theta, g, m, v, t, group = part
+def update_part(theta, g, m, v, t, group):
+    """Step t for some of a parameter's entries: changes θ, m and v in place."""
     lr, (beta1, beta2), eps = group["lr"], group["betas"], group["eps"]
     theta *= 1 - lr * group["weight_decay"]  # (1)
     m *= beta1

@@ -244,6 +244,14 @@ PLANTED = [
         "dk",
     ),
     Bug(
+        "the gradients of the groups in reverse",
+        "layers/head_groups.py",
+        "np.concatenate(groups, axis=-3)",
+        "np.concatenate(groups[::-1], axis=-3)",
+        "in_head_groups",
+        "dq",
+    ),
+    Bug(
         "recomputed with other dropout",
         "layers/recomputation.py",
         "before = copy.deepcopy(rng)\n    y = module(x, rng=rng, **options)[0]",
