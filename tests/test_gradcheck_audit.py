@@ -340,6 +340,7 @@ def test_cases_with_random_gains_kill_every_mutant(write, capfd):
     ), out
 
 
+@pytest.mark.slow
 def test_cases_with_a_gain_of_one_leave_survivors_named_with_file_line_and_difference(write, capfd):
     write(NORM + GAMMA_OF_ONE)
     status, out, _ = audit(capfd, "mine", "-k", "factor dropped")
@@ -365,6 +366,7 @@ def test_a_dropout_that_drops_nothing_leaves_survivors_and_one_that_drops_leaves
     assert audit(capfd, "other", "-k", "factor dropped")[0] == 0
 
 
+@pytest.mark.slow
 def test_mutants_that_compute_the_same_are_equivalent_and_reported_apart(write, capfd):
     write(EQUIVALENT)
     status, out, _ = audit(capfd, "mine", "--equivalent")

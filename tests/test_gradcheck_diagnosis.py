@@ -1002,6 +1002,7 @@ def test_a_planted_mistake_is_named(call, words):
     assert any(re.search(words, sentence) for sentence in said), said or "nothing was said"
 
 
+@pytest.mark.slow
 def test_the_rate_of_right_diagnoses_over_the_table_is_one(record_property):
     right = defaultdict(list)
     for kind, _, call, words in TABLE:

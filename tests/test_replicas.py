@@ -41,6 +41,7 @@ def gradients(model, source, ids, targets, **options):
     return float(loss), found
 
 
+@pytest.mark.slow
 @settings(max_examples=12)  # each starts processes
 @given(configs(), rngs, st.integers(1, 4), st.integers(1, 5))
 def test_any_number_of_replicas_gives_the_loss_and_gradients_of_the_model(config, rng, count, batch):
@@ -244,6 +245,7 @@ def fail():
     raise ZeroDivisionError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [3, 8])
 def test_a_run_with_replicas_that_was_interrupted_ends_alike_in_every_bit(tmp_path, step):
     settings = replace(SETTINGS, replicas=2, accumulate=2)
@@ -358,6 +360,7 @@ def test_the_bench_shares_a_batch_as_train_does_and_still_counts_every_product(r
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory and load are measured on Linux")
+@pytest.mark.slow
 def test_the_bench_counts_the_memory_and_the_time_of_the_processes(rng):
     engine = NumPyEngine(Config(vocab_size=500, context=64, d_model=256, n_heads=4, n_layers=2), threads=2)
     alone = NumPyEngine(Config(vocab_size=500, context=64, d_model=256, n_heads=4, n_layers=2), threads=1)
