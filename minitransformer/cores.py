@@ -21,7 +21,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 from multiprocessing import resource_tracker
@@ -72,7 +72,8 @@ def threads() -> int:
 def side_by_side(function, jobs) -> list:
     """Return [function(job) for job in jobs], computed in `threads()` under the caller's np.errstate.
 
-    Each thread takes the next job when it is done with one. Raises the exception of the first job that has one.
+    Each thread takes the next job when it is done with one, and no more after an exception. One of these is raised when
+    all threads have stopped.
     """
     jobs = list(jobs)
     count = min(threads(), len(jobs))
@@ -86,8 +87,9 @@ def side_by_side(function, jobs) -> list:
 
     with matrix_library().limit(limits=1):
         running = [pool().submit(contextvars.copy_context().run, work) for _ in range(count)]
-        for future in running:
-            future.result()
+        wait(running)
+    for thread in running:
+        thread.result()
     return results
 
 

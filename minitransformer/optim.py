@@ -32,7 +32,7 @@ from minitransformer.cores import side_by_side
 from minitransformer.module import Module, Parameter
 
 BLOCK = 131072  # elements
-LARGE = 1 << 20
+LARGE = 1 << 20  # elements of all parameters together; from here on, threads share the step
 
 
 class AdamW:
@@ -113,7 +113,7 @@ def blocks_of_rows(shape):
 
     What one entry becomes depends on no other, so the step can be taken block by block, each in the processor's cache
     from its first line to its last: for a large matrix that takes half the time, and 0.6 of that on two cores, which
-    share the blocks of all parameters. Where these have fewer than LARGE entries, to wake a thread takes longer.
+    share the blocks of all parameters. Where these have fewer than LARGE entries, it takes longer to wake a thread.
     """
     if not shape:
         yield np.newaxis

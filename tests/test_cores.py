@@ -54,6 +54,20 @@ def test_an_exception_is_raised_here(three_threads):
         side_by_side(work, range(20))
 
 
+def test_an_exception_waits_until_all_threads_have_stopped(three_threads):
+    done = []
+
+    def work(job):
+        if job == 0:
+            raise KeyError("the first")
+        time.sleep(0.05)
+        done.append(job)
+
+    with pytest.raises(KeyError, match="the first"):
+        side_by_side(work, range(4))
+    assert sorted(done) == [1, 2, 3]
+
+
 def test_the_error_state_is_the_callers(three_threads):
     def overflow(job):
         return np.exp(np.float32(1000 + job))
@@ -68,9 +82,7 @@ def test_there_are_as_many_threads_as_the_matrix_library_may_have_and_one_within
     threadpoolctl = pytest.importorskip("threadpoolctl")
     with threadpoolctl.threadpool_limits(1):
         assert threads() == 1
-        assert (
-            side_by_side(lambda job: threading.current_thread().name, [1, 2]) == [threading.current_thread().name] * 2
-        )
+        assert side_by_side(lambda job: threading.current_thread(), [1, 2]) == [threading.current_thread()] * 2
     if threads() > 1:
         before = threads()
         assert side_by_side(lambda job: threads(), [1, 2]) == [1, 1]

@@ -24,7 +24,7 @@ from minitransformer.cli import main
 from minitransformer.training import PatternSettings, PreferenceSettings, pretrain, training_step
 from minitransformer.training import replicas as replicas_module
 from minitransformer.training.checkpoints import Checkpoint
-from minitransformer.training.replica_process import ReplicaLost, replica
+from minitransformer.training.replica_process import ReplicaLost, ReplicaProcess, replica
 from minitransformer.training.replicas import Replicas, replicas_that_pay, with_replicas
 from minitransformer.training.simple_patterns import PatternRun
 
@@ -153,13 +153,16 @@ def test_what_a_process_raises_leaves_the_replicas_in_order(model, rng):
     assert float(replicas.loss(ids, targets)[0]) == pytest.approx(float(model.loss(ids, targets)[0]), rel=1e-5)
 
 
+KILLED = "the process of a replica was ended by SIGKILL (for want of memory? fewer replicas need less)"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no signals")
 def test_a_process_that_is_killed_is_one_clear_error_and_then_there_are_new_ones(model, rng):
     replicas, (ids, targets) = Replicas(model, 3), batch(rng)
     before = replicas.loss(ids, targets)[0]
     processes = [replica.process for replica in replicas.processes]
     processes[1].kill()
-    with pytest.raises(ReplicaLost, match=r"the process of a replica was ended by SIGKILL \(for want of memory\?\)"):
+    with pytest.raises(ReplicaLost, match=re.escape(KILLED)):
         replicas.loss(ids, targets)
     assert not any(process.is_alive() for process in processes)
     assert replicas.loss(ids, targets)[0] == before
@@ -331,6 +334,24 @@ def test_replicas_without_threadpoolctl_are_one_line(monkeypatch, capsys, argume
     assert main([*arguments, "--replicas", "2"]) == 1
     words = 'threadpoolctl is not installed: install it with pip install "minitransformer[app]", or train without'
     assert capsys.readouterr().err == f"minitransformer: error: {words} replicas\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals")
+def test_a_run_that_loses_a_replica_is_one_line_and_can_go_on(monkeypatch, tmp_path, capsys, arguments):
+    send, requests = ReplicaProcess.send, []
+
+    def send_or_lose(self, *request):
+        requests.append(request)
+        if len(requests) == 3:  # the loss of the second step
+            self.process.kill()
+            self.process.join()
+        send(self, *request)
+
+    monkeypatch.setattr(ReplicaProcess, "send", send_or_lose)
+    assert main([*arguments, "--replicas", "2"]) == 1
+    assert capsys.readouterr().err == f"minitransformer: error: {KILLED}\n"
+    assert main(["train", "--out", str(tmp_path / "run"), "--resume", "--quiet", "--no-plot"]) == 0
+    assert Checkpoint.read(tmp_path / "run" / "model.npz").training["step"] == 2
 
 
 # In the instrument.

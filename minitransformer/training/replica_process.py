@@ -125,7 +125,7 @@ class ReplicaProcess:
         status = self.process.exitcode
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         if status == -signal.SIGKILL:
-            how += " (for want of memory?)"
+            how += " (for want of memory? fewer replicas need less)"
         return ReplicaLost(f"the process of a replica {how}")
 
     def stop(self) -> None:
