@@ -12,7 +12,8 @@ In reading order:
     layers/rms_norm.py              its simpler relative
     layers/softmax.py               softmax and its logarithm
     layers/attention.py             scaled dot-product attention, masks, grouped heads
-    layers/blocked_attention.py     the same in blocks, for long sequences
+    layers/query_blocks.py          the same for a few queries at a time, with the keys that they may see
+    layers/blocked_attention.py     the same in blocks, for very long sequences
     layers/head_groups.py           its heads side by side, in threads
     layers/multi_head_attention.py  several heads side by side
     layers/activations.py           ReLU, SiLU, GELU

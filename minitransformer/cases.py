@@ -30,6 +30,7 @@ from minitransformer.layers.linear import Linear, linear
 from minitransformer.layers.lora import LowRankLinear, low_rank
 from minitransformer.layers.multi_head_attention import MultiHeadAttention
 from minitransformer.layers.positions import Rotary, rotary
+from minitransformer.layers.query_blocks import in_query_blocks
 from minitransformer.layers.recomputation import recomputed
 from minitransformer.layers.rms_norm import RMSNorm, rms_norm
 from minitransformer.layers.softmax import Softmax, log_softmax, softmax
@@ -235,6 +236,12 @@ CASES = [
         "in_head_groups",
         lambda rng: Call(
             in_head_groups, *qkv(rng, H, K), attention=attention, mask=mask_with_empty_row(rng), scale=0.7, groups=2
+        ),
+    ),
+    Case(
+        "in_query_blocks",
+        lambda rng: Call(
+            in_query_blocks, *qkv(rng, H, K), attention=attention, mask=causal_mask(TQ, TK), scale=0.7, queries=2
         ),
     ),
     Case("relu", lambda rng: Call(relu, normal(rng, B, T, C))),

@@ -256,10 +256,10 @@ def test_the_flop_that_a_step_really_does_are_those_counted_by_hand(config, rng)
 
 
 @pytest.mark.parametrize("config", [GPT, LLAMA], ids=["GPT", "Llama"])
-@pytest.mark.parametrize("in_blocks", [False, True])
-def test_counting_products_changes_nothing_and_leaves_plain_arrays(monkeypatch, config, in_blocks, rng):
-    if in_blocks:
-        monkeypatch.setattr("minitransformer.layers.attention.LONG", 1)
+@pytest.mark.parametrize("shorter", [(), ("MEDIUM",), ("MEDIUM", "LONG"), ("MEDIUM", "LONG", "VERY_LONG")])
+def test_counting_products_changes_nothing_and_leaves_plain_arrays(monkeypatch, config, shorter, rng):
+    for name in shorter:
+        monkeypatch.setattr(f"minitransformer.layers.attention.{name}", 1)
     ids, targets = rng.integers(0, config.vocab_size, (2, B, T))
     counted, plain = NumPyEngine(config), NumPyEngine(config)
     for _ in range(2):

@@ -252,6 +252,14 @@ PLANTED = [
         "dq",
     ),
     Bug(
+        "a key's gradient from the last block of queries alone",
+        "layers/query_blocks.py",
+        "dk[..., keys, :] += dk_keys",
+        "dk[..., keys, :] = dk_keys",
+        "in_query_blocks",
+        "dk",
+    ),
+    Bug(
         "recomputed with other dropout",
         "layers/recomputation.py",
         "before = copy.deepcopy(rng)\n    y = module(x, rng=rng, **options)[0]",

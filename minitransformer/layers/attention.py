@@ -32,20 +32,27 @@ neighbours.
 The G query heads of a group see the same keys, so they are one head with G·Tq queries: a reshape, and the products (5)
 and (7) sum dk and dv over the group by themselves. G = 1 is ordinary attention, K = 1 multi-query attention.
 
-Saved for backward: q, k, v and the weights (..., H, Tq, Tk), which are the largest. Where sequences are long, attention
-is computed in blocks that never hold all weights at once (see blocked_attention.py), its heads side by side (see
-head_groups.py).
+Saved for backward: q, k, v and the weights (..., H, Tq, Tk), which are the largest.
+
+**Longer sequences** take other ways to the same result: a few queries at a time, which need not look at keys that the
+mask forbids (see query_blocks.py), some heads in one thread and the others in another (see head_groups.py), and at last
+blocks of queries and keys that never hold all weights at once (see blocked_attention.py).
 """
 
 import math
+from functools import partial
 
 import numpy as np
 
 from minitransformer.layers.blocked_attention import blocked_attention
 from minitransformer.layers.head_groups import in_head_groups
+from minitransformer.layers.query_blocks import in_query_blocks
 from minitransformer.layers.softmax import softmax
 
-LONG = 512 * 512  # pairs of a query and a key; from here on, attention in blocks is faster
+# Pairs of a query and a key from which on
+MEDIUM = 192 * 192  # it is faster to take a few queries at a time,
+LONG = 512 * 512  # it is faster to take the heads side by side, and
+VERY_LONG = 1024 * 1024  # the weights would take about as much memory as all else that a layer saves.
 
 
 def causal_mask(Tq: int, Tk: int):
@@ -70,19 +77,29 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
 
     H is a multiple of K: query head h reads key–value head h // (H/K). `mask` is boolean, True = may attend, and
     broadcasts to (..., H, Tq, Tk). `scale` defaults to 1/√D. `on_weights` is a differentiable function applied to the
-    weights (..., H, Tq, Tk) between (3) and (4), for dropout or to observe them; without one, long sequences are
-    attended to in blocks, which never form the weights.
+    weights (..., H, Tq, Tk) between (3) and (4), for dropout or to observe them; without one, the weights of long
+    sequences are never all there.
     Raises ValueError where the shapes do not fit, TypeError for a mask that is not boolean.
     """
     check_shapes(q, k, v)
-    heads, Tq, D = q.shape[-3:]
-    kv_heads, Tk, _ = k.shape[-3:]
-    group_rows = heads // kv_heads * Tq
-    scale = 1 / math.sqrt(D) if scale is None else float(scale)
+    Tq, D = q.shape[-2:]
+    Tk = k.shape[-2]
+    options = {"mask": mask, "scale": 1 / math.sqrt(D) if scale is None else float(scale)}
     if mask is not None:
         check_mask(mask, (*q.shape[:-1], Tk))
-    if on_weights is None and Tq * Tk >= LONG:
-        return in_head_groups(q, k, v, attention=blocked_attention, mask=mask, scale=scale)
+    if on_weights is not None or Tq * Tk < MEDIUM:
+        return plain_attention(q, k, v, on_weights=on_weights, **options)
+    if Tq * Tk >= VERY_LONG:
+        return in_head_groups(q, k, v, attention=blocked_attention, **options)
+    way = plain_attention if mask is None else partial(in_query_blocks, attention=plain_attention)
+    return in_head_groups(q, k, v, attention=way, **options) if Tq * Tk >= LONG else way(q, k, v, **options)
+
+
+def plain_attention(q, k, v, *, mask, scale, on_weights=None):
+    """Do what attention() does, which checks the arguments, with all pairs of a query and a key at once."""
+    Tq, D = q.shape[-2:]
+    kv_heads, Tk = k.shape[-3:-1]
+    group_rows = q.shape[-3] // kv_heads * Tq
     q_scaled = (q * scale).reshape(*q.shape[:-3], kv_heads, group_rows, D)
     scores = (q_scaled @ k.swapaxes(-1, -2)).reshape(*q.shape[:-1], Tk)  # (1)
     if mask is not None:
