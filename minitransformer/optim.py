@@ -10,17 +10,21 @@
 m follows the gradient and v its square, both averaged over about 1/(1 − β) steps; each entry moves about lr per
 step, whatever the scale of its gradient. Both start at 0 and are too small at first, which m̂ and v̂ correct: at t
 = 1 they are g and g². The decay (1) is decoupled: were λθ added to g instead, (4) would divide it by √v̂ as well,
-and entries with large gradients would decay least.
+and entries with large gradients would decay least. (4) is worked out as
+
+    θ ← θ − lr √c₂ / c₁ · m / (√v + ε √c₂),   c₁ = 1 − β₁ᵗ,  c₂ = 1 − β₂ᵗ      (5)
+
+which is the same with fewer operations for each entry (Kingma and Ba, end of section 2).
 
 **Clipping** (Pascanu et al., 2013) scales all gradients together, so that their direction stays:
 
-    g ← g · min(1, max_norm / ‖g‖),   ‖g‖² over all parameters        (5)
+    g ← g · min(1, max_norm / ‖g‖),   ‖g‖² over all parameters        (6)
 
 **Schedule** (Loshchilov and Hutter, 2017): linear warm-up for w steps, while m and v are poor estimates, then half
 a cosine from lr down to min_lr at step S:
 
-    lr_t = lr · (t + 1) / (w + 1)                             for t < w           (6)
-    lr_t = min_lr + (lr − min_lr) · (1 + cos(π (t − w)/(S − w))) / 2              (7)
+    lr_t = lr · (t + 1) / (w + 1)                             for t < w           (7)
+    lr_t = min_lr + (lr − min_lr) · (1 + cos(π (t − w)/(S − w))) / 2              (8)
 """
 
 import math
@@ -28,11 +32,10 @@ import numbers
 
 import numpy as np
 
-from minitransformer.cores import side_by_side
+from minitransformer.cores import ENOUGH_FOR_THREADS, side_by_side
 from minitransformer.module import Module, Parameter
 
-BLOCK = 131072  # elements
-LARGE = 1 << 20  # elements of all parameters together; from here on, threads share the step
+BLOCK = 262144  # elements
 
 
 class AdamW:
@@ -61,8 +64,11 @@ class AdamW:
             raise ValueError("AdamW: a parameter is given twice; a tied one belongs in one group, once")
         self.state = [None] * len(every)  # for each parameter, in order: [t, m, v] once it has had a gradient
 
-    def step(self):
-        """Move every parameter that has a gradient, in place."""
+    def step(self, gradient_scale: float = 1.0):
+        """Move every parameter that has a gradient, in place, as if all gradients were gradient_scale times as large.
+
+        So gradients are clipped on the way: a pass over all of them by clip_grad_norm takes a third of the step's time.
+        """
         index, parts = 0, []
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -71,11 +77,15 @@ class AdamW:
                         self.state[index] = [0, np.zeros_like(parameter.data), np.zeros_like(parameter.data)]
                     parts += self.parts(parameter, self.state[index], group)
                 index += 1
-        if sum(part[0].size for part in parts) < LARGE:
+
+        def update(part):
+            update_part(*part, gradient_scale)
+
+        if sum(part[0].size for part in parts) < ENOUGH_FOR_THREADS:
             for part in parts:
-                update_part(*part)
+                update(part)
         else:
-            side_by_side(lambda part: update_part(*part), parts)
+            side_by_side(update, parts)
 
     @staticmethod
     def parts(parameter, state, group):
@@ -92,20 +102,23 @@ class AdamW:
                 parameter.grad = None
 
 
-def update_part(theta, g, m, v, t, group):
-    """Step t for some of a parameter's entries: changes θ, m and v in place."""
+def update_part(theta, g, m, v, t, group, gradient_scale=1.0):
+    """Step t for some of a parameter's entries: changes θ, m and v in place. `g` counts gradient_scale times."""
     lr, (beta1, beta2), eps = group["lr"], group["betas"], group["eps"]
+    root_c2 = math.sqrt(1 - beta2**t)
     theta *= 1 - lr * group["weight_decay"]  # (1)
+    new = g * ((1 - beta1) * gradient_scale)
     m *= beta1
-    m += (1 - beta1) * g  # (2)
+    m += new  # (2)
+    new *= new
+    new *= (1 - beta2) / (1 - beta1) ** 2
     v *= beta2
-    v += (1 - beta2) * (g * g)  # (3)
-    root = np.sqrt(v)
-    root *= 1 / math.sqrt(1 - beta2**t)
-    root += eps
-    np.divide(m, root, out=root)
-    root *= lr / (1 - beta1**t)
-    theta -= root  # (4)
+    v += new  # (3)
+    move = np.sqrt(v, out=new)
+    move += eps * root_c2
+    np.divide(m, move, out=move)
+    move *= lr * root_c2 / (1 - beta1**t)
+    theta -= move  # (5)
 
 
 def blocks_of_rows(shape):
@@ -113,7 +126,7 @@ def blocks_of_rows(shape):
 
     What one entry becomes depends on no other, so the step can be taken block by block, each in the processor's cache
     from its first line to its last: for a large matrix that takes half the time, and 0.6 of that on two cores, which
-    share the blocks of all parameters. Where these have fewer than LARGE entries, it takes longer to wake a thread.
+    share the blocks of all parameters, unless these are too few to wake a thread for.
     """
     if not shape:
         yield np.newaxis
@@ -170,13 +183,25 @@ def clip_grad_norm(parameters, max_norm: float) -> float:
     """
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm must be positive, not {max_norm}")
-    with_grad = [parameter for parameter in parameters if parameter.grad is not None]
-    norm = math.sqrt(sum(squared_norm(parameter.grad) for parameter in with_grad))
-    max_norm = float(max_norm)
-    if max_norm < norm < math.inf:
-        for parameter in with_grad:
-            parameter.grad = parameter.grad * (max_norm / norm)  # (5)
+    parameters = list(parameters)
+    norm = grad_norm(parameters)
+    scale = clipping_scale(norm, max_norm)
+    if scale < 1:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad * scale  # (6)
     return norm
+
+
+def grad_norm(parameters) -> float:
+    """Return the common Euclidean norm of all gradients."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return math.sqrt(sum(map(squared_norm, gradients)))
+
+
+def clipping_scale(norm: float, max_norm: float) -> float:
+    """Return what brings a gradient of this norm down to max_norm; 1 for a smaller one, or one that is not finite."""
+    return float(max_norm) / norm if max_norm < norm < math.inf else 1.0  # (6)
 
 
 def squared_norm(x) -> float:
@@ -188,8 +213,8 @@ def squared_norm(x) -> float:
 def cosine_schedule(step: int, *, lr: float, min_lr: float, warmup: int, steps: int) -> float:
     """Return the learning rate of step 0, 1, … `steps` − 1; min_lr from there on."""
     if step < warmup:
-        return lr * (step + 1) / (warmup + 1)  # (6)
+        return lr * (step + 1) / (warmup + 1)  # (7)
     if step >= steps:
         return min_lr
     progress = (step - warmup) / (steps - warmup)
-    return min_lr + (lr - min_lr) * 0.5 * (1 + math.cos(math.pi * progress))  # (7)
+    return min_lr + (lr - min_lr) * 0.5 * (1 + math.cos(math.pi * progress))  # (8)

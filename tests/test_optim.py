@@ -116,7 +116,7 @@ def test_blocks_and_threads_change_no_bit(monkeypatch, rng):
     ends = []
     for block, large in (10**9, 10**9), (8, 10**9), (8, 0):
         monkeypatch.setattr(optim, "BLOCK", block)
-        monkeypatch.setattr(optim, "LARGE", large)
+        monkeypatch.setattr(optim, "ENOUGH_FOR_THREADS", large)
         parameters = [Parameter(start.copy()) for start in starts]
         optimizer = AdamW(parameters, lr=0.1, weight_decay=0.1)
         for step in gradients:
@@ -126,6 +126,19 @@ def test_blocks_and_threads_change_no_bit(monkeypatch, rng):
         ends.append(np.concatenate([theta.data for theta in parameters], axis=None))
     assert np.array_equal(ends[0], ends[1]) and np.array_equal(ends[0], ends[2])
     assert not np.isclose(ends[0], np.concatenate(starts, axis=None)).any()
+
+
+@given(rngs, st.floats(1e-3, 10))
+def test_a_step_with_scaled_gradients_is_a_step_after_the_gradients_were_scaled(rng, scale):
+    start, *gradients = rng.normal(size=(4, 4, 3))
+    on_the_way, before = Parameter(start.copy()), Parameter(start.copy())
+    ours, plain = (AdamW([theta], lr=0.1, eps=0.01) for theta in (on_the_way, before))
+    for gradient in gradients:
+        on_the_way.grad, before.grad = gradient, gradient * scale
+        ours.step(gradient_scale=scale)
+        plain.step()
+    np.testing.assert_allclose(on_the_way.data, before.data, rtol=1e-12, atol=1e-14)
+    assert on_the_way.grad is gradients[-1]
 
 
 def test_it_finds_the_minimum_of_a_badly_scaled_bowl():

@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,10 +22,12 @@ from minitransformer.archive import load_archive, save_archive
 from minitransformer.bench import load, memory
 from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.cli import main
-from minitransformer.training import PatternSettings, PreferenceSettings, pretrain, training_step
+from minitransformer.cores import threads
+from minitransformer.module import Module
+from minitransformer.training import PatternSettings, PreferenceSettings, pretrain, replica_process, training_step
 from minitransformer.training import replicas as replicas_module
 from minitransformer.training.checkpoints import Checkpoint
-from minitransformer.training.replica_process import ReplicaLost, ReplicaProcess, replica
+from minitransformer.training.replica_process import ReplicaLost, ReplicaProcess, SharedMemory, replica
 from minitransformer.training.replicas import Replicas, replicas_that_pay, with_replicas
 from minitransformer.training.simple_patterns import PatternRun
 
@@ -72,6 +75,14 @@ def test_the_same_bits_come_out_every_time_dropout_included(model, rng):
     for loss, found in runs[1:]:
         assert loss == runs[0][0] != other[0]
         assert all(np.array_equal(a, b) for a, b in zip(found, runs[0][1], strict=True))
+
+
+def test_gradients_added_up_in_threads_have_the_same_bits(model, rng, monkeypatch):
+    replicas, (ids, targets) = Replicas(model, 3), batch(rng)
+    _, expected = gradients(model, replicas, ids, targets)
+    monkeypatch.setattr(replicas_module, "ENOUGH_FOR_THREADS", 0)
+    _, found = gradients(model, replicas, ids, targets)
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_training_with_replicas_is_training_without(rng):
@@ -151,6 +162,20 @@ def test_what_a_process_raises_leaves_the_replicas_in_order(model, rng):
         with pytest.raises(ValueError, match="id -7"):
             replicas.loss(wrong, targets)
     assert float(replicas.loss(ids, targets)[0]) == pytest.approx(float(model.loss(ids, targets)[0]), rel=1e-5)
+
+
+class ThreadCount(Module):
+    """A module whose loss is how many threads it may compute with."""
+
+    def loss(self, ids, targets, *, rng=None):
+        return threads(), None
+
+
+def test_a_process_has_one_thread_even_if_it_was_born_with_more(monkeypatch):
+    monkeypatch.setattr(replica_process, "one_thread_each", nullcontext)  # as if the program's first lines undid it
+    process = ReplicaProcess(ThreadCount(), SharedMemory([], parts=2), 1)
+    process.send("loss", None, None, None)
+    assert process.receive() == 1
 
 
 KILLED = "the process of a replica was ended by SIGKILL (for want of memory? fewer replicas need less)"

@@ -13,7 +13,7 @@ from copy import copy
 
 import numpy as np
 
-from minitransformer.cores import begin, deaf_to_ctrl_c, one_thread_each
+from minitransformer.cores import begin, deaf_to_ctrl_c, matrix_library, one_thread_each
 from minitransformer.module import Module, Parameter
 
 ALIGNMENT = 64  # bytes
@@ -162,6 +162,7 @@ class Worker:
 def work(pipe, model, memory, part) -> None:
     """Answer requests until the other end of the pipe is closed."""
     begin()
+    matrix_library().limit(limits=1)  # the program's own first lines, which run here as well, may have asked for more
     worker = Worker(model, memory, part)
     while True:
         try:

@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-from minitransformer.optim import clip_grad_norm
+from minitransformer.optim import clipping_scale, grad_norm
 from minitransformer.text import IGNORE_INDEX
 
 
@@ -66,20 +66,20 @@ def descend(model, optimizer, losses, *, clip=None):
         for share, (part, backward) in losses:
             backward(share)  # (1)
             loss += float(part) * share  # (1)
-        norm = clip_grad_norm(model.parameters(), math.inf if clip is None else clip)
-    if not (math.isfinite(loss) and math.isfinite(norm) and can_be_squared(model, norm, clip)):
+        norm = grad_norm(model.parameters())
+    scale = 1.0 if clip is None else clipping_scale(norm, clip)
+    if not (math.isfinite(loss) and math.isfinite(norm) and can_be_squared(model, norm * scale)):
         parameter, gradient = largest_gradient(model)
         message = f"the loss is {loss:.4g} and the largest gradient {gradient:.4g}, in {parameter}"
         raise TrainingDiverged(message, loss, parameter, gradient)
-    optimizer.step()
+    optimizer.step(gradient_scale=scale)
     optimizer.zero_grad()
     return loss, norm
 
 
-def can_be_squared(model, norm, clip) -> bool:
-    """Whether AdamW's v can hold the squares of a gradient of this norm, once clipped: an infinite v moves nothing."""
-    clipped = norm if clip is None else min(norm, clip)
-    return clipped * clipped <= float(np.finfo(model.parameters()[0].data.dtype).max)
+def can_be_squared(model, norm) -> bool:
+    """Whether AdamW's v can hold the squares of a gradient of this norm: an infinite v moves nothing."""
+    return norm * norm <= float(np.finfo(model.parameters()[0].data.dtype).max)
 
 
 def largest_gradient(model):
