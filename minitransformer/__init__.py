@@ -16,6 +16,7 @@ In reading order:
     layers/blocked_attention.py     the same in blocks, for very long sequences
     layers/head_groups.py           its heads side by side, in threads
     layers/multi_head_attention.py  several heads side by side
+    layers/elementwise.py           large arrays in blocks, shared by threads
     layers/activations.py           ReLU, SiLU, GELU
     layers/dropout.py               noise that trains
     layers/feed_forward.py          what happens at each position by itself

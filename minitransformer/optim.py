@@ -118,7 +118,7 @@ def update_part(theta, g, m, v, t, group, gradient_scale=1.0):
     move += eps * root_c2
     np.divide(m, move, out=move)
     move *= lr * root_c2 / (1 - beta1**t)
-    theta -= move  # (5)
+    theta -= move  # (4) (5)
 
 
 def blocks_of_rows(shape):

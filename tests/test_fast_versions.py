@@ -1,26 +1,63 @@
 """What is done in a clever way for speed gives what the plain way gives."""
 
+from functools import partial
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 from strategies import rngs
 
 from minitransformer import optim
-from minitransformer.layers.activations import BLOCK, fast_normal, normal
+from minitransformer.layers import elementwise as elementwise_module
+from minitransformer.layers.activations import fast_normal, gelu, normal, silu
+from minitransformer.layers.elementwise import elementwise
 from minitransformer.layers.softmax import exponentials, finite_max
 from minitransformer.layers.sums import feature_mean, feature_sum, position_sum
 from minitransformer.optim import blocks_of_rows, update_part
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 3.0, 100.0, 1e10, 1e30])
-@pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, 2 * BLOCK + 5])
+@pytest.mark.parametrize("size", [1, 70_000])
 def test_the_fast_normal_distribution_is_the_exact_one_to_float32(rng, scale, size):
     x = (scale * rng.normal(size=size)).astype(np.float32)
     for fast, plain in zip(fast_normal(x), normal(x.astype(np.float64)), strict=True):
         assert fast.dtype == np.float32 and fast.shape == x.shape
         np.testing.assert_allclose(fast, plain, rtol=0, atol=2e-7)
+
+
+@pytest.fixture(params=[1, 5, 16, 1000])
+def in_small_blocks(monkeypatch, request):
+    monkeypatch.setattr(elementwise_module, "ENOUGH_FOR_THREADS", 0)
+    monkeypatch.setattr(elementwise_module, "BLOCK", request.param)
+
+
+@given(rngs, array_shapes(min_dims=1, max_dims=3, max_side=6), st.sampled_from([np.float32, np.float64, np.complex128]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_entries_in_blocks_are_those_of_the_whole_to_the_bit(in_small_blocks, rng, shape, dtype):
+    x, other = rng.normal(size=(2, *shape)).astype(dtype)
+    other = np.asfortranarray(other)
+
+    def several(x, other):
+        return x * other, (x.real > 0)
+
+    for found, expected in zip(elementwise(several, x, other), several(x, other), strict=True):
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(elementwise(np.square, x), x * x)
+
+
+@given(rngs, st.sampled_from([silu, gelu, partial(gelu, approximate="tanh")]), st.sampled_from([np.float32, float]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_activations_in_blocks_are_those_of_the_whole(in_small_blocks, rng, function, dtype):
+    x, dy = rng.normal(size=(2, 3, 9)).astype(dtype)
+    y, backward = function(x)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(elementwise_module, "ENOUGH_FOR_THREADS", x.size + 1)
+        plain, plain_backward = function(x)
+    np.testing.assert_allclose(y, plain, rtol=1e-6 if dtype == np.float32 else 1e-14)
+    np.testing.assert_allclose(backward(dy), plain_backward(dy), rtol=1e-5 if dtype == np.float32 else 1e-13)
 
 
 @given(rngs, array_shapes(min_dims=1, max_dims=4, max_side=6))
