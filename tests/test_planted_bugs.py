@@ -42,8 +42,8 @@ PUBLISHED = [
     Bug(
         "dK not transposed",
         "layers/attention.py",
-        "dk = dscores.swapaxes(-1, -2) @ q_scaled",
-        "dk = dscores @ q_scaled",
+        "dk = dscores.swapaxes(-1, -2) @ q_grouped",
+        "dk = dscores @ q_grouped",
         "attention and square",
         "dk",
     ),

@@ -77,14 +77,6 @@ def test_the_same_bits_come_out_every_time_dropout_included(model, rng):
         assert all(np.array_equal(a, b) for a, b in zip(found, runs[0][1], strict=True))
 
 
-def test_gradients_added_up_in_threads_have_the_same_bits(model, rng, monkeypatch):
-    replicas, (ids, targets) = Replicas(model, 3), batch(rng)
-    _, expected = gradients(model, replicas, ids, targets)
-    monkeypatch.setattr(replicas_module, "ENOUGH_FOR_THREADS", 0)
-    _, found = gradients(model, replicas, ids, targets)
-    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
-
-
 def test_training_with_replicas_is_training_without(rng):
     ids, targets = batch(rng)
     losses = []

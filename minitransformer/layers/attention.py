@@ -21,7 +21,7 @@ then back through the softmax, for each query by itself,
 
 where a masked score has weight 0, hence gradient 0: (2) needs no line of its own. Last, from (1), another product,
 
-    dq = s · dscores k    dk = dscoresᵀ (s q)       (7)
+    dq = s · dscores k    dk = s · dscoresᵀ q       (7)
 
 with dscores transposed for dk: each key collects from every query that saw it. For Tq = Tk the shapes also fit without
 the transpose, and that mistake has been published more than once. The softmax ignores a shift of all scores of a query,
@@ -100,27 +100,29 @@ def plain_attention(q, k, v, *, mask, scale, on_weights=None):
     Tq, D = q.shape[-2:]
     kv_heads, Tk = k.shape[-3:-1]
     group_rows = q.shape[-3] // kv_heads * Tq
-    q_scaled = (q * scale).reshape(*q.shape[:-3], kv_heads, group_rows, D)
-    scores = (q_scaled @ k.swapaxes(-1, -2)).reshape(*q.shape[:-1], Tk)  # (1)
+    q_shape, grouped = q.shape, (*q.shape[:-3], kv_heads, group_rows)
+    q_grouped = q.reshape(*grouped, D)
+    scores = ((q_grouped * scale) @ k.swapaxes(-1, -2)).reshape(*q_shape[:-1], Tk)  # (1)
     if mask is not None:
         np.copyto(scores, -np.inf, where=~mask)  # (2)
     weights, softmax_backward = softmax(scores)  # (3)
     weights_backward = None
     if on_weights is not None:
         weights, weights_backward = on_weights(weights)
-    weights_grouped = weights.reshape(*q_scaled.shape[:-1], Tk)
-    y = (weights_grouped @ v).reshape(*q.shape[:-1], v.shape[-1])  # (4)
+    weights_grouped = weights.reshape(*grouped, Tk)
+    y = (weights_grouped @ v).reshape(*q_shape[:-1], v.shape[-1])  # (4)
 
     def backward(dy):
-        dy_grouped = dy.reshape(*q_scaled.shape[:-1], v.shape[-1])
+        dy_grouped = dy.reshape(*grouped, v.shape[-1])
         dv = weights_grouped.swapaxes(-1, -2) @ dy_grouped  # (5)
         dweights = (dy_grouped @ v.swapaxes(-1, -2)).reshape(weights.shape)  # (5)
         if weights_backward is not None:
             dweights = weights_backward(dweights)
         dscores = softmax_backward(dweights).reshape(weights_grouped.shape)  # (6)
-        dq = (dscores @ k).reshape(q.shape)
+        dq = (dscores @ k).reshape(q_shape)
         dq *= scale  # (7)
-        dk = dscores.swapaxes(-1, -2) @ q_scaled  # (7)
+        dk = dscores.swapaxes(-1, -2) @ q_grouped
+        dk *= scale  # (7)
         return dq, dk, dv
 
     return y, backward

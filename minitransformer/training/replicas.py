@@ -24,7 +24,7 @@ import importlib.util
 
 import numpy as np
 
-from minitransformer.cores import ENOUGH_FOR_THREADS, available_cores, matrix_library, side_by_side
+from minitransformer.cores import available_cores, matrix_library
 from minitransformer.extras import require
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.training.replica_process import ReplicaProcess, SharedMemory
@@ -95,25 +95,12 @@ class Replicas:
                 raise RuntimeError("its activations are gone: the replicas were stopped, or asked for another loss")
             jobs = [(dloss * weight,) for weight in weights]
             _, *has_gradient = self.side_by_side(own_backward, "backward", jobs)
-            self.add_up(has_gradient)
+            for has, gradients in zip(has_gradient, self.gradients[: len(has_gradient)], strict=True):
+                for parameter, is_there, gradient in zip(self.parameters(), has, gradients, strict=True):
+                    if is_there:
+                        parameter.accumulate(gradient if parameter.grad is not None else gradient.copy())  # (1)
 
         return loss, backward
-
-    def add_up(self, has_gradient) -> None:
-        """Add the replicas' gradients to those of the model. `has_gradient` says of each parameter who has one."""
-        parameters = self.parameters()
-
-        def add(i):
-            for has, gradients in zip(has_gradient, self.gradients[: len(has_gradient)], strict=True):
-                if has[i]:
-                    parameter, gradient = parameters[i], gradients[i]
-                    parameter.accumulate(gradient if parameter.grad is not None else gradient.copy())  # (1)
-
-        if sum(parameter.data.size for parameter in parameters) < ENOUGH_FOR_THREADS:
-            for i in range(len(parameters)):
-                add(i)
-        else:
-            side_by_side(add, range(len(parameters)))
 
     def begin_loss(self) -> int:
         """Prepare the processes for another loss, and return its number."""
