@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from strategies import batch_shapes, rngs
 
 from minitransformer import rotary, sinusoidal_positions
-from minitransformer.layers.positions import Rotary, SinusoidalPositions, frequencies
+from minitransformer.layers.positions import Rotary, SinusoidalPositions, cos_and_sin, frequencies
 
 layouts = st.sampled_from(["half", "interleaved"])
 positions_of_four = st.lists(st.integers(-50, 5000), min_size=4, max_size=4).map(np.array)
@@ -141,3 +141,23 @@ def test_the_module_passes_its_settings_on(rng):
 def test_settings_that_cannot_be_are_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_angles_that_are_kept_are_those_of_these_positions_this_base_scaling_and_dtype(rng):
+    x = rng.normal(size=(5, 8))
+    linear = {"rope_type": "linear", "factor": 2.0}
+    calls = [
+        {"positions": positions, "base": base, "scaling": scaling}
+        for positions in (np.arange(5), np.arange(5, dtype=np.uint8), np.arange(1, 6))
+        for base in (10.0, 100.0)
+        for scaling in (None, linear, linear | {"factor": 3.0, "unknown": [1]})
+    ]
+    expected = []
+    for options in calls:
+        cos_and_sin.cache_clear()
+        expected.append(rotary(x, **options)[0])
+    for _ in range(2):
+        for options, y in zip(calls, expected, strict=True):
+            np.testing.assert_array_equal(rotary(x, **options)[0], y)
+            np.testing.assert_allclose(rotary(x.astype(np.float32), **options)[0], y, rtol=1e-4, atol=1e-6)
+    assert not np.allclose(expected[0], expected[1]) and not np.allclose(expected[1], expected[2])

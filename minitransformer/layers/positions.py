@@ -38,6 +38,7 @@ Saved for backward: cos and sin, each (T, D/2).
 
 import math
 import numbers
+from functools import lru_cache
 
 import numpy as np
 
@@ -119,9 +120,10 @@ def rotary(x, *, positions, base=10000.0, layout="half", scaling=None):
         first, second = slice(0, D, 2), slice(1, D, 2)
     else:
         raise ValueError(f"unknown rotary layout {layout!r}; known are {', '.join(LAYOUTS)}")
-    angles = np.asarray(positions)[:, None] * frequencies(D, base, scaling)
-    cos = np.cos(angles).astype(x.real.dtype)
-    sin = np.sin(angles).astype(x.real.dtype)
+    check_scaling(scaling)
+    known = scaling and tuple((name, scaling[name]) for name in ("rope_type", *SCALINGS[scaling["rope_type"]]))
+    at = np.asarray(positions)
+    cos, sin = cos_and_sin(at.tobytes(), at.dtype, D, base, known, x.real.dtype)
     a, b = x[..., first], x[..., second]
     y = np.empty_like(x)
     y[..., first] = a * cos - b * sin  # (3)
@@ -135,6 +137,19 @@ def rotary(x, *, positions, base=10000.0, layout="half", scaling=None):
         return dx
 
     return y, backward
+
+
+@lru_cache(maxsize=4)
+def cos_and_sin(positions: bytes, kind, D: int, base: float, scaling: tuple | None, dtype):
+    """Return cos ω p and sin ω p (T, D/2) for positions p of dtype `kind`, in `dtype`.
+
+    They are worked out in float64, for 256 positions as long as it takes to turn the queries of four heads. But they
+    are the same for the queries and the keys of every block, and so they are kept.
+    """
+    angles = np.frombuffer(positions, kind)[:, None] * frequencies(D, base, scaling and dict(scaling))
+    cos, sin = np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
+    cos.flags.writeable = sin.flags.writeable = False
+    return cos, sin
 
 
 class SinusoidalPositions(Module):
