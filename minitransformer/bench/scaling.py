@@ -151,7 +151,7 @@ SERIES = {
         low=2,
         high=2,
         measure=attention_seconds,
-        sizes=doubling(64, 4096),
+        sizes=doubling(64, 8192),
         quick=doubling(32, 256),
     ),
     "step-length": Series(
@@ -160,7 +160,7 @@ SERIES = {
         low=1,
         high=2,
         measure=lambda n: step_seconds(batch=1, length=n),
-        sizes=doubling(64, 4096),
+        sizes=doubling(64, 8192),
         quick=doubling(32, 256),
     ),
     "step-batch": Series(
