@@ -67,7 +67,8 @@ class AdamW:
     def step(self, gradient_scale: float = 1.0):
         """Move every parameter that has a gradient, in place, as if all gradients were gradient_scale times as large.
 
-        So gradients are clipped on the way: a pass over all of them by clip_grad_norm takes a third of the step's time.
+        With clipping_scale, gradients are clipped on the way. To multiply them beforehand, as clip_grad_norm does,
+        takes a third of the time of this step.
         """
         index, parts = 0, []
         for group in self.param_groups:
@@ -181,8 +182,6 @@ def clip_grad_norm(parameters, max_norm: float) -> float:
     Replaces each `.grad`, never writes into it. A norm that is not finite is returned and nothing is changed: the
     caller decides. Raises ValueError unless max_norm is positive.
     """
-    if not max_norm > 0:
-        raise ValueError(f"clip_grad_norm: max_norm must be positive, not {max_norm}")
     parameters = list(parameters)
     norm = grad_norm(parameters)
     scale = clipping_scale(norm, max_norm)
@@ -200,7 +199,12 @@ def grad_norm(parameters) -> float:
 
 
 def clipping_scale(norm: float, max_norm: float) -> float:
-    """Return what brings a gradient of this norm down to max_norm; 1 for a smaller one, or one that is not finite."""
+    """Return what brings a gradient of this norm down to max_norm; 1 for a smaller one, or one that is not finite.
+
+    Raises ValueError unless max_norm is positive.
+    """
+    if not max_norm > 0:
+        raise ValueError(f"the norm to clip at must be positive, not {max_norm}")
     return float(max_norm) / norm if max_norm < norm < math.inf else 1.0  # (6)
 
 

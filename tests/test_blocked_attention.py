@@ -1,4 +1,4 @@
-"""Attention in blocks equals plain attention, and takes its place for long sequences only."""
+"""Attention in blocks equals plain attention, and takes its place for very long sequences only."""
 
 import tracemalloc
 

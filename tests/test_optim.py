@@ -249,7 +249,7 @@ def test_clipping_follows_the_dtype_and_takes_gradients_in_any_order_of_memory()
 
 @pytest.mark.parametrize("max_norm", [0, -1.0, math.nan])
 def test_a_norm_to_clip_at_that_cannot_be_is_named(max_norm):
-    with pytest.raises(ValueError, match=f"clip_grad_norm: max_norm must be positive, not {max_norm}"):
+    with pytest.raises(ValueError, match=f"the norm to clip at must be positive, not {max_norm}"):
         clip_grad_norm([], max_norm)
 
 

@@ -1,5 +1,7 @@
 """Queries that are taken a few at a time, with the keys that they may see, give what all at once give."""
 
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from test_attention import calls
 
 from minitransformer import attention, causal_mask
 from minitransformer.layers import attention as attention_module
+from minitransformer.layers import head_groups
 from minitransformer.layers.query_blocks import in_query_blocks, keys_seen
 
 
@@ -63,6 +66,48 @@ def test_there_are_at_most_eight_blocks(asked, monkeypatch, rng):
     q, k, v = (rng.normal(size=(1, 1000, 2)) for _ in range(3))
     attention(q, k, v, mask=causal_mask(1000, 1000))
     assert asked == [(125, 125 * n) for n in range(1, 9)]
+
+
+def test_from_long_on_the_heads_are_taken_apart_as_well(asked, monkeypatch, rng):
+    q, k, v, dy = (rng.normal(size=(2, heads, 200, 3)) for heads in (8, 4, 4, 8))
+    y, backward = attention(q, k, v, mask=causal_mask(200, 200))
+    heads, plain = [], attention_module.plain_attention
+
+    def noted(q, k, v, **options):
+        heads.append(q.shape[-3])
+        return plain(q, k, v, **options)
+
+    monkeypatch.setattr(attention_module, "plain_attention", noted)
+    monkeypatch.setattr(attention_module, "LONG", 200 * 200)
+    monkeypatch.setattr(head_groups, "threads", lambda: 2)
+    apart, apart_backward = attention(q, k, v, mask=causal_mask(200, 200))
+    assert heads == [4] * 8  # two groups, of four blocks each
+    np.testing.assert_allclose(apart, y, rtol=1e-12, atol=1e-14)
+    for one, other in zip(apart_backward(dy), backward(dy), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "kinds", [(complex, float, float), (float, np.float32, np.float32), (np.float32, float, float)]
+)
+def test_gradients_of_mixed_dtypes_lose_no_digits(rng, kinds):
+    q, k, v = (rng.normal(size=(2, 9, 3)).astype(kind) for kind in kinds)
+    mask = causal_mask(9, 9)
+    y, backward = attention(q, k, v, mask=mask)
+    in_blocks, blocks_backward = in_query_blocks(q, k, v, attention=attention, mask=mask, queries=4)
+    assert in_blocks.dtype == y.dtype
+    for one, other in zip(blocks_backward(y), backward(y), strict=True):
+        np.testing.assert_allclose(
+            one, other, rtol=1e-5 if np.float32 in (one.dtype, other.dtype) else 1e-11, atol=1e-6
+        )
+
+
+def test_the_queries_of_grouped_heads_are_saved_once(rng):
+    q, k, v = (rng.normal(size=(2, 200, heads, 3)).swapaxes(1, 2) for heads in (4, 2, 2))
+    gone = weakref.ref(q)
+    _, backward = attention(q, k, v, mask=causal_mask(200, 200))
+    del q
+    assert gone() is None and backward is not None  # each block has a copy of its own
 
 
 def test_short_sequences_and_those_without_a_mask_are_attended_to_at_once(asked, rng):

@@ -77,6 +77,16 @@ def test_a_step_on_nothing_but_ignored_targets_has_no_loss(rng):
 # The run.
 
 
+@pytest.mark.parametrize("clip", [0, -1.0, math.nan])
+def test_a_clip_that_is_not_positive_is_refused_and_nothing_moves(clip):
+    lm = small_lm()
+    before = {name: array.copy() for name, array in weights(lm).items()}
+    batch = random_batch(small_corpus().train_ids, 3, 8, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=f"the norm to clip at must be positive, not {clip}"):
+        training_step(lm.model, AdamW(lm.model.parameters()), [batch], clip=clip)
+    assert_same_weights(lm, before)
+
+
 def test_pretraining_takes_the_steps_of_a_plain_loop():
     settings = replace(SETTINGS, accumulate=2, clip=0.5, weight_decay=0.3, warmup=3, min_lr=1e-3)
     trained, looped = small_lm(), small_lm()

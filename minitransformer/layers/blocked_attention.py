@@ -1,4 +1,4 @@
-"""Attention in blocks, for long sequences: what attention.py computes, without ever holding all T² weights.
+"""Attention in blocks, for very long sequences: what attention.py computes, without ever holding all T² weights.
 
 An average of values weighted by a softmax can be taken piece by piece, if one keeps for each query the largest score
 so far, m, the sum of the exponentials so far, l, and the weighted sum of the values so far, o, the last two measured

@@ -9,7 +9,7 @@ Backward. An entry of q, k or v reaches y within its own group alone, so the gra
 
     dq_g, dk_g, dv_g = attention's backward of dy_g             (3)
 
-On two cores, causal attention of 12 heads over 1,000 positions takes two thirds of the time that it takes undivided.
+On two cores, causal attention of 12 heads over 1,000 positions takes 0.8 of the time that it takes undivided.
 
 Saved for backward: nothing of its own.
 """

@@ -123,7 +123,7 @@ def rotary(x, *, positions, base=10000.0, layout="half", scaling=None):
     check_scaling(scaling)
     known = scaling and tuple((name, scaling[name]) for name in ("rope_type", *SCALINGS[scaling["rope_type"]]))
     at = np.asarray(positions)
-    cos, sin = cos_and_sin(at.tobytes(), at.dtype, D, base, known, x.real.dtype)
+    cos, sin = cos_and_sin(at.tobytes(), at.dtype, D, float(base), known, x.real.dtype)
     a, b = x[..., first], x[..., second]
     y = np.empty_like(x)
     y[..., first] = a * cos - b * sin  # (3)

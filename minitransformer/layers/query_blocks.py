@@ -34,7 +34,8 @@ def in_query_blocks(q, k, v, *, attention, mask, queries=None, **options):
     Tq, Tk = q.shape[-2], k.shape[-2]
     queries = max(FEWEST, -(-Tq // 8)) if queries is None else queries
     mask = np.broadcast_to(mask, (*mask.shape[:-2], Tq, Tk))
-    y = np.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]), dtype=np.result_type(q, k, v))
+    q_shape, dtype = q.shape, np.result_type(q, k, v)
+    y = np.empty_like(q, shape=(*q_shape[:-1], v.shape[-1]), dtype=dtype)
     blocks = []
     for start in range(0, Tq, queries):
         rows = slice(start, min(start + queries, Tq))
@@ -46,7 +47,8 @@ def in_query_blocks(q, k, v, *, attention, mask, queries=None, **options):
         blocks.append((rows, keys, block_backward))
 
     def backward(dy):
-        dq, dk, dv = np.empty_like(q), np.zeros_like(k), np.zeros_like(v)
+        dq = np.empty_like(dy, shape=q_shape, dtype=dtype)
+        dk, dv = np.zeros_like(k, dtype=dtype), np.zeros_like(v, dtype=dtype)
         for rows, keys, block_backward in blocks:
             dq[..., rows, :], dk_keys, dv_keys = block_backward(dy[..., rows, :])  # (3)
             dk[..., keys, :] += dk_keys  # (4)

@@ -43,7 +43,8 @@ def training_step(model, optimizer, batches, *, clip=None, rng=None):
 
     batches: a list of (inputs, targets), each (B, T) integers. clip: the largest norm of the gradient, or None for no
     limit; the norm returned is the one before. rng: a numpy Generator turns dropout on.
-    Raises TrainingDiverged, before any parameter is moved, if the loss or the norm is not finite.
+    Raises TrainingDiverged, before any parameter is moved, if the loss or the norm is not finite, and ValueError for a
+    clip that is not positive.
     """
     counts = [int(np.count_nonzero(targets != IGNORE_INDEX)) for _, targets in batches]
     total = max(sum(counts), 1)
