@@ -77,8 +77,8 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
 
     H is a multiple of K: query head h reads key–value head h // (H/K). `mask` is boolean, True = may attend, and
     broadcasts to (..., H, Tq, Tk). `scale` defaults to 1/√D. `on_weights` is a differentiable function applied to the
-    weights (..., H, Tq, Tk) between (3) and (4), for dropout or to observe them; without one, longer
-    sequences are attended to in other ways, and the weights of very long ones are never all there.
+    weights (..., H, Tq, Tk) between (3) and (4), for dropout or to observe them; without one, longer sequences are
+    attended to in other ways, and the weights of very long ones are never all there.
     Raises ValueError where the shapes do not fit, TypeError for a mask that is not boolean.
     """
     check_shapes(q, k, v)
