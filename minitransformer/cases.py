@@ -23,7 +23,7 @@ from minitransformer.layers.block import TransformerBlock
 from minitransformer.layers.blocked_attention import blocked_attention
 from minitransformer.layers.dropout import Dropout, dropout
 from minitransformer.layers.embedding import Embedding, Unembedding, embedding, unembedding
-from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward
+from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward, swiglu
 from minitransformer.layers.head_groups import in_head_groups
 from minitransformer.layers.layer_norm import LayerNorm, layer_norm
 from minitransformer.layers.linear import Linear, linear
@@ -246,6 +246,7 @@ CASES = [
     ),
     Case("relu", lambda rng: Call(relu, normal(rng, B, T, C))),
     Case("silu", lambda rng: Call(silu, normal(rng, B, T, C))),
+    Case("swiglu", lambda rng: Call(swiglu, normal(rng, B, T, F), normal(rng, B, T, F))),
     Case("gelu", lambda rng: Call(gelu, normal(rng, B, T, C))),
     Case("gelu, tanh", lambda rng: Call(gelu, normal(rng, B, T, C), approximate="tanh")),
     Case("dropout", lambda rng: Call(dropout, normal(rng, B, T, C), keep=rng.random((B, T, C)) < 0.7, p=0.3)),
@@ -379,11 +380,15 @@ CASES = [
     ),
     Case(
         "Transformer.loss, GPT-2-like",
-        lambda rng: Call(gpt2().loss, ids(rng, B, T), targets(rng, B, T), rng=rng.spawn(1)[0], label_smoothing=0.1),
+        lambda rng: Call(
+            gpt2(d_model=4).loss, ids(rng, B, T), targets(rng, B, T), rng=rng.spawn(1)[0], label_smoothing=0.1
+        ),
     ),
     Case(
         "Transformer.loss, recomputed",
-        lambda rng: Call(gpt2().loss, ids(rng, B, T), targets(rng, B, T), rng=rng.spawn(1)[0], recompute=True),
+        lambda rng: Call(
+            gpt2(d_model=4).loss, ids(rng, B, T), targets(rng, B, T), rng=rng.spawn(1)[0], recompute=True
+        ),
     ),
     Case("Transformer, two leading axes", lambda rng: Call(gpt2(n_layers=1), ids(rng, B, 3, T))),
     Case("Transformer, Llama-like", lambda rng: Call(llama(), ids(rng, B, T))),

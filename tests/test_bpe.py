@@ -694,7 +694,7 @@ def trained(request, training_text):
     return BPETokenizer.train(training_text, 1200, splitting=request.param)
 
 
-@pytest.mark.parametrize("ignore_merges", [False, True])
+@pytest.mark.parametrize("ignore_merges", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_tokenizers_library_agrees_exactly(tmp_path, training_text, trained, ignore_merges):
     tokenizers = pytest.importorskip("tokenizers")
     splitting = trained.splitting

@@ -214,7 +214,7 @@ def test_a_split_too_short_for_one_block_is_named_with_both_numbers():
     tokenize_corpus("a" * 100, ByteTokenizer(), validation=0).require_context(99)
 
 
-@pytest.mark.parametrize("kind", ["byte", "char", "bpe"])
+@pytest.mark.parametrize("kind", ["byte", "char", pytest.param("bpe", marks=pytest.mark.slow)])
 def test_a_file_is_never_held_as_a_whole(kind, write, monkeypatch):
     """The text's str and its list of words would be many times the file: all that is kept is the ids, a byte each."""
     monkeypatch.setattr(chunks_module, "CHUNK", 2**14)

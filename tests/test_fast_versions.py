@@ -13,6 +13,7 @@ from minitransformer import optim
 from minitransformer.layers import elementwise as elementwise_module
 from minitransformer.layers.activations import fast_normal, gelu, normal, silu
 from minitransformer.layers.elementwise import elementwise
+from minitransformer.layers.feed_forward import swiglu
 from minitransformer.layers.softmax import exponentials, finite_max
 from minitransformer.layers.sums import feature_mean, feature_sum, position_sum
 from minitransformer.optim import blocks_of_rows, update_part
@@ -27,10 +28,14 @@ def test_the_fast_normal_distribution_is_the_exact_one_to_float32(rng, scale, si
         np.testing.assert_allclose(fast, plain, rtol=0, atol=2e-7)
 
 
-@pytest.fixture(params=[1, 5, 16, 1000])
+@pytest.fixture(
+    params=[(1, 0), (5, 0), (5, 1000), (16, 0), (1000, 0)], ids="blocks of {0[0]}, threads from {0[1]}".format
+)
 def in_small_blocks(monkeypatch, request):
-    monkeypatch.setattr(elementwise_module, "ENOUGH_FOR_THREADS", 0)
-    monkeypatch.setattr(elementwise_module, "BLOCK", request.param)
+    block, enough_for_threads = request.param
+    monkeypatch.setattr(elementwise_module, "ENOUGH_FOR_BLOCKS", 0)
+    monkeypatch.setattr(elementwise_module, "ENOUGH_FOR_THREADS", enough_for_threads)
+    monkeypatch.setattr(elementwise_module, "BLOCK", block)
 
 
 @given(rngs, array_shapes(min_dims=1, max_dims=3, max_side=6), st.sampled_from([np.float32, np.float64, np.complex128]))
@@ -48,13 +53,22 @@ def test_entries_in_blocks_are_those_of_the_whole_to_the_bit(in_small_blocks, rn
     np.testing.assert_array_equal(elementwise(np.square, x), x * x)
 
 
-@given(rngs, st.sampled_from([silu, gelu, partial(gelu, approximate="tanh")]), st.sampled_from([np.float32, float]))
+def with_swiglu(x):
+    """Return swiglu of x and its reverse, and a backward that gives both gradients in one array."""
+    y, backward = swiglu(x, x[::-1])
+    return y, lambda dy: np.stack(backward(dy))
+
+
+POINTWISE = [silu, gelu, partial(gelu, approximate="tanh"), with_swiglu]
+
+
+@given(rngs, st.sampled_from(POINTWISE), st.sampled_from([np.float32, float]))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_activations_in_blocks_are_those_of_the_whole(in_small_blocks, rng, function, dtype):
     x, dy = rng.normal(size=(2, 3, 9)).astype(dtype)
     y, backward = function(x)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(elementwise_module, "ENOUGH_FOR_THREADS", x.size + 1)
+        patch.setattr(elementwise_module, "ENOUGH_FOR_BLOCKS", x.size + 1)
         plain, plain_backward = function(x)
         plain_dx = plain_backward(dy)
     np.testing.assert_allclose(y, plain, rtol=1e-6 if dtype == np.float32 else 1e-14)

@@ -5,7 +5,8 @@ import pytest
 import scipy.special
 from strategies import randomized
 
-from minitransformer import FeedForward, GatedFeedForward, gelu, relu
+from minitransformer import FeedForward, GatedFeedForward, gelu, relu, silu
+from minitransformer.layers.feed_forward import swiglu
 
 ACTIVATIONS = {"gelu": gelu, "gelu_tanh": lambda x: gelu(x, approximate="tanh"), "relu": relu}
 
@@ -31,6 +32,16 @@ def test_the_gated_layer_equals_einsum_and_the_order_of_gate_and_up_matters(rng,
     assert np.allclose(layer(x)[0], y + (layer.down.bias.data if bias else 0))
     layer.gate, layer.up = layer.up, layer.gate
     assert not np.allclose(layer(x)[0], y, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-6), (np.float64, 1e-13)])
+def test_the_gate_times_the_rest_has_the_gradients_of_a_product(rng, dtype, tolerance):
+    g, u, dp = (3 * rng.normal(size=(3, 40, 7))).astype(dtype)
+    s, silu_backward = silu(g)
+    p, backward = swiglu(g, u)
+    for found, expected in zip((p, *backward(dp)), (s * u, silu_backward(dp * u), dp * s), strict=True):
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
 
 
 def test_the_gated_layer_has_no_biases_unless_asked():

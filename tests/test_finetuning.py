@@ -66,6 +66,7 @@ def test_with_the_plain_difference_the_model_is_wrecked_and_the_report_says_so()
     assert "beyond the limit of 3 times" in report.verdict and "the model is wrecked" in report.verdict
 
 
+@pytest.mark.slow
 def test_the_loss_of_the_plain_difference_falls_without_end_and_the_others_do_not():
     endless = SAME | {"steps": 250, "perplexity_limit": math.inf, "eval_every": 0}
     losses = {}
@@ -191,7 +192,7 @@ def test_below_the_lowest_trained_parameter_everything_is_constant(names, expect
     assert below(small_lm(n_layers=3).model, names) == expected
 
 
-@pytest.mark.parametrize("trainable", [1, 2, ("ln_final.*",)])
+@pytest.mark.parametrize("trainable", [pytest.param(1, marks=pytest.mark.slow), 2, ("ln_final.*",)])
 def test_gradients_do_not_depend_on_whether_the_backward_below_is_left_out(rng, trainable):
     lm = trained_lm(dtype="float64")
     ids, targets = rng.integers(0, lm.model.config.vocab_size, (2, 3, 9))
@@ -288,6 +289,7 @@ def test_the_gradient_of_the_first_step_is_proportional_to_beta():
     assert norms[1] == pytest.approx(3 * norms[0], rel=1e-3)  # where σ(−z) is 1/2, whatever beta
 
 
+@pytest.mark.slow
 def test_dropout_is_on_in_training_and_off_in_evaluation():
     lm, same = trained_lm(dropout=0.1), trained_lm(dropout=0.1)
     _, report = tuned(lm, held_out=ROWS, **QUICK)

@@ -31,7 +31,9 @@ def count(picture, colour):
     return int((picture == colour).all(axis=-1).sum())
 
 
-@pytest.mark.parametrize("text", [TEXT, "a$b" * 25], ids=["short", "long"])
+@pytest.mark.parametrize(
+    "text", [pytest.param(TEXT, id="short"), pytest.param("a$b" * 25, id="long", marks=pytest.mark.slow)]
+)
 def test_a_flow_is_drawn_with_bars_of_both_signs(lm, tmp_path, text):
     pytest.importorskip("matplotlib")
     flow = trace_information_flow(lm, text, -1)

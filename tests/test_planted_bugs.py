@@ -296,8 +296,8 @@ PLANTED = [
     Bug(
         "missing term",
         "layers/activations.py",
-        "dy * sigma * (1 + x * (1 - sigma))",
-        "dy * sigma",
+        "slope *= x",
+        "slope *= 0",
         "silu",
         "dx",
     ),
@@ -322,10 +322,10 @@ PLANTED = [
     Bug(
         "wrong factor",
         "layers/feed_forward.py",
-        "up_backward(dp * s)",
-        "up_backward(dp * u)",
-        "GatedFeedForward",
-        "up.weight.grad",
+        "dp * (g * sigma)",
+        "dp * u",
+        "swiglu or GatedFeedForward",
+        "du",
     ),
     Bug(
         "missing term",

@@ -121,12 +121,8 @@ def test_a_gradient_that_never_arrives_is_found():
 
 
 def test_a_mistake_in_a_backward_pass_shows_in_all_that_its_gradient_reaches(monkeypatch):
-    def half(x):
-        y, backward = silu(x)
-        return y, lambda dy: backward(dy) / 2
-
-    silu = feed_forward.silu
-    monkeypatch.setattr(feed_forward, "silu", half)
+    silu_slope = feed_forward.silu_slope
+    monkeypatch.setattr(feed_forward, "silu_slope", lambda g, sigma: silu_slope(g, sigma) / 2)
     found = verify_gradient(random_model(LLAMA), IDS)
     assert [part.is_right for part in found.parts] == [False, False, False, False, True, True]
     named = {tensor.name for tensor in found.wrong}
@@ -179,8 +175,7 @@ def test_the_command_prints_each_part_and_the_sum(tmp_path, capsys):
 
 def test_the_command_says_what_is_wrong_and_its_exit_status_does_too(tmp_path, capsys, monkeypatch):
     small_lm(feed_forward="swiglu").save(tmp_path / "model.npz")
-    silu = feed_forward.silu
-    monkeypatch.setattr(feed_forward, "silu", lambda x: (silu(x)[0], np.zeros_like))
+    monkeypatch.setattr(feed_forward, "silu_slope", lambda g, sigma: np.zeros_like(g))
     assert main(["verify", str(tmp_path), "--text", "the cat"]) == 1
     shown = capsys.readouterr().out
     assert "WRONG" in shown and "blocks.0.feed_forward.gate.weight" in shown.partition("the gradient is wrong in")[2]

@@ -63,18 +63,35 @@ def silu(x):
     """Return x times its logistic function."""
 
     def y_and_sigma(x):
-        sigma = 0.5 * (1 + np.tanh(0.5 * x))  # (3)
+        sigma = logistic(x)
         return x * sigma, sigma  # (4)
 
     y, sigma = elementwise(y_and_sigma, x)
 
     def backward(dy):
         def dx(dy, x, sigma):
-            return dy * sigma * (1 + x * (1 - sigma))  # (5)
+            return dy * silu_slope(x, sigma)  # (5)
 
         return elementwise(dx, dy, x, sigma)
 
     return y, backward
+
+
+def logistic(x):
+    """Return σ at x."""
+    sigma = np.tanh(0.5 * x)
+    sigma += 1
+    sigma *= 0.5  # (3)
+    return sigma
+
+
+def silu_slope(x, sigma):
+    """Return the slope of SiLU at x, where the logistic function is sigma."""
+    slope = 1 - sigma
+    slope *= x
+    slope += 1
+    slope *= sigma  # (5)
+    return slope
 
 
 def gelu(x, *, approximate="none"):

@@ -13,23 +13,28 @@ Backward, each step in reverse, with linear.py and activations.py:
 **Gated**, SwiGLU (Shazeer, 2020), which Llama uses: a second projection decides how much of the first passes,
 
     g = x W_gate    u = x W_up                      (5)
-    y = (silu(g) · u) W_down                        (6)
+    p = silu(g) · u                                 (6)
+    y = p W_down                                    (7)
 
-Backward. The product sends its gradient to both factors, each times the other, and x is reached along both:
+Backward. The product (6) sends its gradient to both factors, each times the other, and x is reached along both:
 
-    dp = dy W_downᵀ                                 (7)
-    dx = (dp · u · silu′(g)) W_gateᵀ + (dp · silu(g)) W_upᵀ           (8)
+    dp = dy W_downᵀ                                 (8)
+    dg = dp · u · silu′(g)    du = dp · silu(g)     (9)
+    dx = dg W_gateᵀ + du W_upᵀ                      (10)
 
 With three matrices in place of two, F = 8/3 C has the parameters of the plain layer at 4 C.
 
-Saved for backward: what linear and the activations save; the gated layer also silu(g) and u, each (..., F).
+Saved for backward: what linear and the activations save; the gated layer g and u, each (..., F), from which silu(g)
+and its slope are worked out again. To keep these as well would take a quarter more memory for a whole training step of
+a Llama, and no less time: what is not written need not be read.
 """
 
 from functools import partial
 
 import numpy as np
 
-from minitransformer.layers.activations import gelu, relu, silu
+from minitransformer.layers.activations import gelu, logistic, relu, silu_slope
+from minitransformer.layers.elementwise import elementwise
 from minitransformer.layers.linear import Linear
 from minitransformer.module import Module, apply
 
@@ -71,6 +76,22 @@ class FeedForward(Module):
         return y, backward
 
 
+def swiglu(g, u):
+    """Return silu(g) · u, for g and u of one shape."""
+
+    def product(g, u):
+        return g * logistic(g) * u  # (6)
+
+    def backward(dp):
+        def factors(dp, g, u):
+            sigma = logistic(g)
+            return dp * u * silu_slope(g, sigma), dp * (g * sigma)  # (9)
+
+        return elementwise(factors, dp, g, u)
+
+    return elementwise(product, g, u), backward
+
+
 class GatedFeedForward(Module):
     """SwiGLU: three linear maps, without biases unless asked for."""
 
@@ -94,11 +115,12 @@ class GatedFeedForward(Module):
         """Map x (..., C) to (..., C)."""
         g, gate_backward = self.gate(x)  # (5)
         u, up_backward = self.up(x)  # (5)
-        s, silu_backward = apply(silu, g)
-        y, down_backward = self.down(s * u)  # (6)
+        p, swiglu_backward = apply(swiglu, g, u)  # (6)
+        y, down_backward = self.down(p)  # (7)
 
         def backward(dy):
-            dp = down_backward(dy)  # (7)
-            return gate_backward(silu_backward(dp * u)) + up_backward(dp * s)  # (8)
+            dp = down_backward(dy)  # (8)
+            dg, du = swiglu_backward(dp)  # (9)
+            return gate_backward(dg) + up_backward(du)  # (10)
 
         return y, backward
