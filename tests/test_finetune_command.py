@@ -86,6 +86,7 @@ def test_on_a_text_it_does_what_the_library_does_and_prints_the_losses(capsys, f
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["metrics.jsonl", "model.npz"]
 
 
+@pytest.mark.slow
 def test_with_progress_and_a_picture(capsys, folder):
     pytest.importorskip("matplotlib")
     pytest.importorskip("tqdm")

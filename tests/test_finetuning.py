@@ -513,6 +513,7 @@ def test_the_model_in_the_folder_is_the_one_in_memory(tmp_path):
     assert_same_weights(LanguageModel.load(tmp_path / "again.npz"), lm)
 
 
+@pytest.mark.slow
 def test_the_picture_is_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     tuned(out=tmp_path, plot=True, **QUICK)

@@ -1144,10 +1144,11 @@ def test_a_gradient_that_is_truly_zero_is_not_called_wrong_for_its_rounding_erro
     "oracles, scale",
     [
         (None, 1e-5),
-        pytest.param("central", 1.0, marks=pytest.mark.slow),
-        pytest.param("complex", 1e-5, marks=pytest.mark.slow),
+        ("central", 1.0),
+        ("complex", 1e-5),
     ],
 )
+@pytest.mark.slow
 def test_a_gradient_wrong_by_more_than_a_millionth_of_its_norm_is_called_wrong(oracles, scale):
     rng = np.random.default_rng(0)
     for case in SMALL:

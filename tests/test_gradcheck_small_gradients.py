@@ -80,7 +80,7 @@ def test_a_small_gradient_is_right_if_it_is_and_wrong_by_two_millionths_if_it_is
         assert verdicts(wrong, *inputs) == expected
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e-4, 1e-9])
+@pytest.mark.parametrize("scale", [1.0, pytest.param(1e-4, marks=pytest.mark.slow), 1e-9])
 @pytest.mark.parametrize("name", COMPONENTS)
 def test_where_only_central_differences_apply_a_gradient_they_do_not_resolve_is_never_called_right(name, scale):
     function, inputs = COMPONENTS[name]

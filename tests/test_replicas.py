@@ -277,6 +277,7 @@ def test_a_run_with_replicas_that_was_interrupted_ends_alike_in_every_bit(tmp_pa
     assert without_seconds(tmp_path / "metrics.jsonl") == records
 
 
+@pytest.mark.slow
 def test_a_run_uses_as_many_replicas_as_it_is_told(monkeypatch):
     counts = []
 
@@ -374,6 +375,7 @@ def test_a_run_that_loses_a_replica_is_one_line_and_can_go_on(monkeypatch, tmp_p
 # In the instrument.
 
 
+@pytest.mark.slow
 def test_the_bench_shares_a_batch_as_train_does_and_still_counts_every_product(rng):
     config = Config(vocab_size=11, context=6, d_model=8, n_heads=2, n_layers=2)
     engines = [NumPyEngine(config, threads=threads) for threads in (1, 3)]

@@ -57,6 +57,7 @@ def test_known_constants_are_found_again(truth):
         assert getattr(found, name) == pytest.approx(getattr(truth, name), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_intervals_mostly_hold_the_truth_and_shrink_with_the_noise(monkeypatch):
     monkeypatch.setattr(s, "REFITS", 40)
     widths = {0.01: [], 0.001: []}
