@@ -167,7 +167,7 @@ def shrink(y, backward):
 
 def gpt2(**fields):
     """A GPT-2-like model of two blocks: layer norm, learned positions, GELU, biases, tied head, dropout."""
-    settings = {"d_model": 4, "n_heads": 2, "n_layers": 2, "d_ff": 6, "dropout": 0.2, "dtype": "float64"}
+    settings = {"d_model": 6, "n_heads": 2, "n_layers": 2, "d_ff": 8, "dropout": 0.2, "dtype": "float64"}
     return Transformer(Config(vocab_size=V, context=7, **settings | fields))
 
 
@@ -177,9 +177,9 @@ def llama(**fields):
         "d_model": 6,
         "n_heads": 4,
         "n_kv_heads": 2,
-        "d_head": 2,
+        "d_head": 8,
         "n_layers": 2,
-        "d_ff": 5,
+        "d_ff": 9,
         "norm": "rms_norm",
         "feed_forward": "swiglu",
         "positions": "rotary",

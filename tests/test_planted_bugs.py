@@ -296,8 +296,8 @@ PLANTED = [
     Bug(
         "missing term",
         "layers/activations.py",
-        "slope *= x",
-        "slope *= 0",
+        "slope += 1",
+        "pass",
         "silu",
         "dx",
     ),
@@ -324,8 +324,16 @@ PLANTED = [
         "layers/feed_forward.py",
         "dp * (g * sigma)",
         "dp * u",
-        "swiglu or GatedFeedForward",
+        "swiglu",
         "du",
+    ),
+    Bug(
+        "missing term",
+        "layers/feed_forward.py",
+        "gate_backward(dg) + up_backward(du)",
+        "up_backward(du) + 0 * gate_backward(dg)",
+        "GatedFeedForward",
+        "dx",
     ),
     Bug(
         "missing term",

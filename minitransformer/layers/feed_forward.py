@@ -24,9 +24,9 @@ Backward. The product (6) sends its gradient to both factors, each times the oth
 
 With three matrices in place of two, F = 8/3 C has the parameters of the plain layer at 4 C.
 
-Saved for backward: what linear and the activations save; the gated layer g and u, each (..., F), from which silu(g)
-and its slope are worked out again. To keep these as well would take a quarter more memory for a whole training step of
-a Llama, and no less time: what is not written need not be read.
+Saved for backward: what linear and the activations save, for W_down that is p; the gated layer also g and u, each
+(..., F). silu(g) and its slope are worked out again from g: to keep silu(g) and σ took a quarter more memory for a
+Llama's whole training step, and no less time, since what is not written need not be read.
 """
 
 from functools import partial
@@ -77,7 +77,9 @@ class FeedForward(Module):
 
 
 def swiglu(g, u):
-    """Return silu(g) · u, for g and u of one shape."""
+    """Return silu(g) · u, for g and u of one shape. Raises ValueError for two."""
+    if g.shape != u.shape:
+        raise ValueError(f"swiglu: g {g.shape} and u {u.shape} must have the same shape")
 
     def product(g, u):
         return g * logistic(g) * u  # (6)
