@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -59,7 +60,8 @@ class EngineProcess:
     def __exit__(self, *error):
         self.process.kill()
         self.process.wait()
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):  # a question that was never read
+            self.process.stdin.close()
         self.process.stdout.close()
         self.errors.close()
 
