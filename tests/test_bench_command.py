@@ -257,6 +257,12 @@ def test_without_matplotlib_it_is_one_line_before_any_work(monkeypatch, capsys, 
 # The real processes.
 
 
+def test_a_process_that_ends_with_a_question_unread_is_no_error():
+    with EngineProcess(OURS, threads=1) as engine:
+        engine.process.stdin.write("a question that waits in the buffer")
+    assert engine.process.stdin.closed and engine.process.stdout.closed
+
+
 def test_an_engine_in_a_process_of_its_own_has_the_threads_asked_for_and_answers():
     with EngineProcess(OURS, threads=1) as engine:
         answer = engine.ask("prepare", size=SMALL.to_dict())
