@@ -4,6 +4,7 @@ Its other commands are modules of this package with a `main(argv)` of their own:
 """
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import os
@@ -11,7 +12,7 @@ import sys
 import time
 
 from gradcheck.cases import check_case, load_cases
-from gradcheck.command_line import counted, whole_number
+from gradcheck.command_line import Parser, counted, described, say, whole_number, written_out
 from gradcheck.report import GradientError
 
 DEFAULT_TARGET = "minitransformer"
@@ -44,42 +45,52 @@ exceed 1e-6, and the verdict. "at a kink" means that the two one-sided derivativ
 gradient lies between them. What is wrong with a wrong gradient is said at the end, if it has a simple name, and so is
 what else there is to know, such as a forward pass that the complex step does not apply to.
 
-Exit status: 0 all gradients are right, 1 some are wrong or could not be checked, 2 there was nothing to check.
+Exit status: 0 all gradients are right, 1 some are wrong or could not be checked, 2 there was nothing to check,
+or what was found could not be written.
 """
 
 
 def main(argv=None):
     """Run the command line and return its exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a console script, unlike `python -m`, does not look in the current folder
+    return written_out(lambda: _answer(sys.argv[1:] if argv is None else argv), _say_failure)
+
+
+def _answer(argv):
+    """Do what the command line asks for, and return the exit status."""
+    with contextlib.suppress(FileNotFoundError):  # a current folder that is gone holds no module
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())  # a console script, unlike `python -m`, does not look in it
     try:
         if argv and argv[0] in COMMANDS:
-            status = importlib.import_module(f"gradcheck.{argv[0]}").main(argv[1:])
-        else:
-            arguments = _parser().parse_args(argv)
-            status = _check(arguments.target, arguments.k, arguments.seed)
-        sys.stdout.flush()
-        return status
-    except KeyboardInterrupt:
-        print("gradcheck: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains as it exits
+            return importlib.import_module(f"gradcheck.{argv[0]}").main(argv[1:])
+        arguments = _parser().parse_args(argv)
+    except SystemExit as stop:  # argparse has said why
+        return stop.code
+    return _check(arguments.target, arguments.k, arguments.seed)
+
+
+def _say_failure(error):
+    """Say in one line why a command ends early, unless it is for want of a reader; return the exit status."""
+    if isinstance(error, BrokenPipeError):
         return PIPE_CLOSED
+    if not isinstance(error, (OSError, KeyboardInterrupt)):
+        raise error
+    interrupted = isinstance(error, KeyboardInterrupt)
+    say(f"gradcheck: {'interrupted' if interrupted else described(error)}")
+    return INTERRUPTED if interrupted else USAGE
 
 
 def _check(target, substring, seed):
     try:
         cases = _select(target, substring)
     except (ImportError, LookupError, TypeError, ValueError) as error:
-        print(f"gradcheck: {error.args[0]}", file=sys.stderr)
+        say(f"gradcheck: {error.args[0]}")
         return USAGE
     return _run(cases, seed)
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m gradcheck",
         description="Check hand-written gradients: every case that a module lists, against central differences.",
         epilog=HELP,

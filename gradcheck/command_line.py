@@ -1,6 +1,88 @@
-"""What the lines of several commands have in common: whole numbers, read and written."""
+"""What several commands have in common: whole numbers, read and written; and their end, with all output written."""
 
 import argparse
+import codecs
+import contextlib
+import os
+import sys
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that fails where what it prints cannot be written; argparse itself would say nothing."""
+
+    def _print_message(self, message, file=None):
+        if file is sys.stdout:
+            print(message, end="", file=file)
+        else:
+            super()._print_message(message, file)
+
+
+def written_out(answer, say_failure):
+    """Return the exit status of a command, answer(), once all that it printed is written.
+
+    What answer() raises, and what comes of an output that cannot be written because the disk is full or nobody reads
+    on, is passed to say_failure(error), which returns the status then. Left to the interpreter's own exit, an output
+    that cannot be written adds a status of 120 and words of the interpreter's.
+    """
+    make_streams_usable()
+    try:
+        status = answer()
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        status = say_failure(error)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, KeyboardInterrupt):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # drops what could not be written
+    return status
+
+
+def say(message):
+    """Write a line to standard error; if that cannot be written either, the exit status has to do."""
+    with contextlib.suppress(OSError):
+        print(message, file=sys.stderr)
+
+
+def described(error):
+    """Return the message of an exception in one line; of an OSError, the file and what is wrong with it."""
+    if isinstance(error, OSError) and error.strerror:
+        return one_line(f"{error.filename or 'the output'}: {error.strerror}")
+    return one_line(error)
+
+
+def one_line(message):
+    """Return the words of a message without its line breaks."""
+    return " ".join(str(message).split())
+
+
+def make_streams_usable():
+    """Open the standard streams that were closed before the program began, and let them write any character.
+
+    Nothing comes from a stream that was closed (>&-), nor does anybody want what goes there; to Python it is None.
+    """
+    for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(nowhere, mode, encoding="utf-8", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) in ("strict", "surrogateescape"):
+            stream.reconfigure(errors=QUESTION_MARK)
+
+
+QUESTION_MARK = "gradcheck.question_mark"
+
+
+def question_mark(error):
+    """For a codec: write "?" for a character that the encoding lacks, but the bytes of a file's name as they are."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    codes = map(ord, error.object[error.start : error.end])
+    return b"".join(bytes([code - 0xDC00]) if 0xDC80 <= code <= 0xDCFF else b"?" for code in codes), error.end
+
+
+codecs.register_error(QUESTION_MARK, question_mark)
 
 
 def whole_number(least, what):

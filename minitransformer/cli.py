@@ -1,7 +1,8 @@
 """The command line: `minitransformer COMMAND`, or `python -m minitransformer COMMAND`.
 
 Whatever goes wrong becomes one line on standard error and an exit status: 2 for wrong usage, 130 for Ctrl-C, 141 when
-whoever reads the output stops reading, 1 for everything else. `--traceback` shows where it came from instead.
+whoever reads the output stops reading, where there is no line, and 1 for everything else, such as a disk that is full.
+`--traceback` shows where it came from instead.
 """
 
 import argparse
@@ -9,12 +10,14 @@ import importlib
 import sys
 import warnings
 
+from gradcheck.command_line import Parser, described, one_line, say, written_out
 from minitransformer import __version__, commands
 from minitransformer.extras import MissingExtra
 from minitransformer.training import TrainingDiverged
 
 PROGRAM = "minitransformer"
 FAILURE, USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
+TRACEBACK = "--traceback"
 # What a user can cause. Anything else is a mistake of ours, and says so.
 EXPECTED = (ValueError, TypeError, OSError, MissingExtra, MemoryError, TrainingDiverged)
 
@@ -45,7 +48,7 @@ the docstring of minitransformer/__init__.py, which lists the files in reading o
 """
 
 
-class Parser(argparse.ArgumentParser):
+class OneLineParser(Parser):
     """A parser whose errors are one line."""
 
     def error(self, message):
@@ -55,20 +58,32 @@ class Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     options = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
-    parser = Parser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG, **options)
+    parser = OneLineParser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG, **options)
     parser.add_argument("-V", "--version", action="version", version=f"{PROGRAM} {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     for name in commands.NAMES:
         command = importlib.import_module(f"minitransformer.commands.{name}")
         subparser = subparsers.add_parser(name, help=command.HELP, description=command.HELP, **options)
         command.add_arguments(subparser)
-        subparser.add_argument("--traceback", action="store_true", help="show where an error came from")
+        subparser.add_argument(TRACEBACK, action="store_true", help="show where an error came from")
         subparser.set_defaults(run=command.run)
     return parser
 
 
 def main(argv=None) -> int:
     """Run the command that `argv` (sys.argv without the program's name) asks for. Returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+
+    def failed(error):
+        if TRACEBACK in argv and not isinstance(error, BrokenPipeError):
+            raise error
+        return say_failure(error)
+
+    return written_out(lambda: answer(argv), failed)
+
+
+def answer(argv) -> int:
+    """Do what `argv` asks for. Returns the exit status."""
     parser = build_parser()
     try:
         arguments = parser.parse_args(argv)
@@ -77,45 +92,29 @@ def main(argv=None) -> int:
     if arguments.command is None:
         parser.print_help()
         return 0
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = show_warning
-            status = arguments.run(arguments)
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:
+    with warnings.catch_warnings():
+        warnings.showwarning = show_warning
+        return arguments.run(arguments)
+
+
+def say_failure(error: BaseException) -> int:
+    """Say in one line why a command ends early, unless it is for want of a reader. Returns the exit status."""
+    if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE
-    except KeyboardInterrupt as interrupt:
-        if arguments.traceback:
-            raise
-        say(one_line(interrupt) or "interrupted")
+    if isinstance(error, KeyboardInterrupt):
+        say(f"{PROGRAM}: {one_line(error) or 'interrupted'}")
         return INTERRUPTED
-    except Exception as error:
-        if arguments.traceback:
-            raise
-        say(f"error: {describe(error)}")
-        return FAILURE
+    say(f"{PROGRAM}: error: {describe(error)}")
+    return FAILURE
 
 
 def describe(error: Exception) -> str:
     """Return an exception's message in one line; of an OSError, the file and what is wrong with it."""
-    if isinstance(error, OSError) and error.strerror:
-        return one_line(f"{error.filename or 'the output'}: {error.strerror}")
     if isinstance(error, EXPECTED):
-        return one_line(error) or type(error).__name__
+        return described(error) or type(error).__name__
     return one_line(f"internal error, please report it: {type(error).__name__}: {error} (--traceback shows where)")
-
-
-def one_line(message) -> str:
-    """Return the words of a message without its line breaks."""
-    return " ".join(str(message).split())
-
-
-def say(message: str) -> None:
-    """Write one line to standard error, under the program's name."""
-    print(f"{PROGRAM}: {message}", file=sys.stderr)
 
 
 def show_warning(message, category, filename, lineno, file=None, line=None):
     """Show a warning as one line; takes the place of warnings.showwarning."""
-    say(f"warning: {one_line(message)}")
+    say(f"{PROGRAM}: warning: {one_line(message)}")

@@ -308,14 +308,14 @@ def test_an_argument_is_chosen_by_name(mine, capsys):
         (["{mine}:sqare"], "mine.py has no case 'sqare'; the nearest is 'square'"),
         (["nowhere:x"], "there is no module named 'nowhere'"),
         (["{mine}:square", "--argument", "y"], "square has no argument 'y'; the nearest is 'x'"),
-        (["{mine}:square", "--out", "no/such/folder.png"], "No such file or directory"),
+        (["{mine}:square", "--out", "no/such/folder.png"], "gradcheck: no/such/folder.png: No such file or directory"),
         (["{mine}:square", "--out", "curve.docx"], "docx"),
     ],
 )
 def test_bad_use_is_answered_in_one_line(mine, arguments, message, capsys):
     assert main(["curve", *(argument.format(mine=mine) for argument in arguments)]) == 2
     out, err = capsys.readouterr()
-    assert out == "" and message in err and err.startswith("gradcheck curve: ") and err.count("\n") == 1
+    assert out == "" and message in err and re.match("gradcheck(?: curve)?: ", err) and err.count("\n") == 1
 
 
 def test_what_a_case_raises_is_answered_in_one_line(mine, tmp_path, capsys):

@@ -4,7 +4,6 @@ import argparse
 import os
 import random
 import shlex
-import sys
 import time
 from collections import Counter
 
@@ -15,7 +14,7 @@ from gradcheck.audit.outcome import EQUIVALENT, KILLED, SURVIVING
 from gradcheck.audit.projects import files_in_memory, package_files
 from gradcheck.audit.reporting import Progress, describe, score, summary, write_json
 from gradcheck.cases import load_cases
-from gradcheck.command_line import counted, whole_number
+from gradcheck.command_line import Parser, counted, say, whole_number
 
 ALL_KILLED, SOME_SURVIVE, USAGE = 0, 1, 2
 
@@ -30,7 +29,7 @@ and counted apart.
   python -m gradcheck audit mine --sample 200 --seed 3             a part of it, the same one each time
   python -m gradcheck audit mine --command "pytest -x -q tests"    does pytest notice?
 
-Exit status: 0 no mutant survives, 1 some do, 2 nothing could be audited.
+Exit status: 0 no mutant survives, 1 some do, 2 nothing could be audited, or what was found could not be written.
 """
 
 
@@ -41,16 +40,16 @@ def main(argv=None):
     start = time.monotonic()
     try:
         return _audit(options, progress, start)
-    except (AuditError, CommandError, ImportError, TypeError, ValueError, OSError) as error:
+    except (AuditError, CommandError, ImportError, TypeError, ValueError) as error:
         progress.clear()
-        print(f"gradcheck audit: {error}", file=sys.stderr)
+        say(f"gradcheck audit: {error}")
         return USAGE
     finally:
         progress.clear()
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m gradcheck audit",
         description="Test the checks: make mistakes in backward passes on purpose, and see which go unnoticed.",
         epilog=EPILOG,
@@ -84,6 +83,8 @@ def _parser():
 
 
 def _audit(options, progress, start):
+    if options.json and not os.path.isdir(os.path.dirname(os.path.abspath(options.json))):
+        raise AuditError(f"{options.json}: there is no such folder to write it in")
     cases = _load(options)
     loaded = files_in_memory(options.target)
     original = Original(options.target, cases, range(options.draws), loaded, progress.say)
@@ -108,9 +109,11 @@ def _audit(options, progress, start):
         with TestCommand(options.command, root, audited, min(jobs, len(mutants))) as command:
             outcomes = audit.by_command(command)
     progress.clear()
-    if options.json:
-        write_json(options.json, options.target, options.command, mutants, outcomes)
-    return _report(options, mutants, outcomes, time.monotonic() - start)
+    try:
+        return _report(options, mutants, outcomes, time.monotonic() - start)
+    finally:  # also when nobody reads the report
+        if options.json:
+            write_json(options.json, options.target, options.command, mutants, outcomes)
 
 
 def _load(options):

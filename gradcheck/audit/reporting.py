@@ -149,6 +149,10 @@ def write_json(file, target, command, mutants, outcomes):
         **{status: count[status] for status in (KILLED, EQUIVALENT, SURVIVING)},
         "results": results,
     }
-    with open(file, "w", encoding="utf-8") as opened:
-        json.dump(data, opened, indent=1, ensure_ascii=False)
-        opened.write("\n")
+    try:
+        with open(file, "w", encoding="utf-8") as opened:
+            json.dump(data, opened, indent=1, ensure_ascii=False)
+            opened.write("\n")
+    except OSError as error:
+        error.filename = file  # a disk that is full does not say which file it was
+        raise

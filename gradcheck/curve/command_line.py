@@ -1,15 +1,13 @@
 """`python -m gradcheck curve`: its arguments, and the lesson that it gives without any."""
 
-import argparse
 import difflib
-import sys
 from dataclasses import replace
 
 import numpy as np
 
 from gradcheck.call import Call
 from gradcheck.cases import Case, load_cases
-from gradcheck.command_line import whole_number
+from gradcheck.command_line import Parser, say, whole_number
 from gradcheck.curve.drawing import draw
 from gradcheck.curve.measurement import measure
 from gradcheck.curve.picture import save
@@ -45,8 +43,8 @@ def main(argv=None):
         curves = [_measure(case, arguments.argument, arguments.seed) for case in cases]
         if arguments.out is not None:
             _save(curves, arguments.out)
-    except (ImportError, LookupError, TypeError, ValueError, OSError, GradientError) as error:
-        print(f"gradcheck curve: {error}", file=sys.stderr)
+    except (ImportError, LookupError, TypeError, ValueError, GradientError) as error:
+        say(f"gradcheck curve: {error}")
         return USAGE
     print("\n\n\n".join(draw(curve) for curve in curves))
     if arguments.out is not None:
@@ -57,12 +55,12 @@ def main(argv=None):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m gradcheck curve",
         description="Draw the error of numerical derivatives against their step: truncation on one side, rounding on "
         "the other, and the flat line of a wrong gradient.",
         epilog="Exit status: 0, or 1 if the curve of TARGET is the flat line of a wrong gradient, or 2 if there was "
-        "nothing to draw.",
+        "nothing to draw, or it could not be written.",
     )
     parser.add_argument(
         "target",

@@ -20,15 +20,14 @@ function with `if wrong: ... else: ...` around the lines that differ, and the ch
 run and the tests follow from that (exhibit.py).
 """
 
-import argparse
 import ast
 import difflib
 import inspect
 import re
 import shutil
-import sys
 import textwrap
 
+from gradcheck.command_line import Parser, say
 from gradcheck.museum import accumulation, attention, elementwise, normalization, softmax
 
 ROOMS = (softmax, normalization, attention, accumulation, elementwise)
@@ -49,13 +48,13 @@ def main(argv=None):
         try:
             print(page(find(arguments.exhibit), width))
         except LookupError as error:
-            print(f"gradcheck museum: {error.args[0]}", file=sys.stderr)
+            say(f"gradcheck museum: {error.args[0]}")
             return USAGE
     return OK
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m gradcheck museum",
         description="Wrong gradients that real projects shipped, the checks that missed them, and the one that does "
         "not. Each check is run as it is shown.",

@@ -84,12 +84,14 @@ def run(arguments) -> int:
         make_folder(arguments.out)
     measure = profile if arguments.profile else scaling if arguments.scaling else compare
     results, lines, filename, draw = measure(settings)
-    print("\n".join(lines))
-    text = json.dumps(results, indent=1) + "\n"
-    for path in filter(None, (arguments.json, arguments.out and arguments.out / filename)):
-        write_atomically(path, lambda file: file.write(text.encode()))
-    if arguments.out is not None and draw is not None:
-        draw(results, arguments.out, report.machine_line(results))
+    try:
+        print("\n".join(lines))
+    finally:  # also when nobody reads what is printed
+        text = json.dumps(results, indent=1) + "\n"
+        for path in filter(None, (arguments.json, arguments.out and arguments.out / filename)):
+            write_atomically(path, lambda file: file.write(text.encode()))
+        if arguments.out is not None and draw is not None:
+            draw(results, arguments.out, report.machine_line(results))
     return 0
 
 

@@ -35,7 +35,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Print each part as it is found, and what was found in all."""
-    from minitransformer.verification import HEADER, verify_gradient  # needs gradcheck, which no other command does
+    from minitransformer.verification import HEADER, verify_gradient  # no other command needs it
 
     if arguments.seed < 0:
         raise ValueError(f"--seed must not be negative, and is {arguments.seed}")

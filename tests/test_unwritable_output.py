@@ -1,0 +1,270 @@
+"""Output that cannot be written: the reader has gone (`| head`), or the disk is full (`> /dev/full`).
+
+Each command that prints answers with its exit status and at most one line, whether it fails while it prints or in the
+very last flush. What the interpreter would add as it exits, a status of 120 and a traceback, comes from that flush.
+"""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+import pytest
+from small_chats import chat_lm
+from small_runs import TEXT, small_corpus, small_lm
+
+import gradcheck.__main__
+from minitransformer import cli, commands
+from minitransformer.commands import bench, fetch, info
+from minitransformer.training import Settings, pretrain
+
+pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device of a disk that is full")
+
+FULL = {
+    "minitransformer": "error: the output: No space left on device\n",
+    "gradcheck": "the output: No space left on device\n",
+}
+FAILURE = {"minitransformer": cli.FAILURE, "gradcheck": gradcheck.__main__.USAGE}
+RUN, TEXT_FILE, CHAT, MINE_FILE = "run", "text.txt", "chat.npz", "mine.py"  # what `folder` holds
+SMALL = "--layers 1 --heads 2 --width 8 --context 8 --steps 2 --batch-size 3 --sample-every 0 --quiet --no-plot"
+PRINTING = {
+    "demo": "--quick --out demo",
+    "train": f"--text {TEXT_FILE} --out trained {SMALL}",
+    "finetune": f"{RUN} --text {TEXT_FILE} --out tuned --steps 2 --last-blocks 1 --batch-size 2 --quiet --no-plot",
+    "generate": f"--model {RUN} --prompt cat --max-new-tokens 3",
+    "chat": f"--model {CHAT} --max-new-tokens 3",
+    "fetch": "smollm2",
+    "info": RUN,
+    "analyze": f"{RUN} --text cat --json",
+    "patterns": "--steps 2 --out patterns",
+    "influence": f"{RUN} --prompt cat --answer-tokens 2 --quiet",
+    "scale": "--sizes 900 --seeds 1 --steps 8 --workers 1 --out scaled",
+    "bench": "--sizes tiny --seconds 0.001 --rounds 1",
+    "verify": f"{RUN} --text cat",
+}
+SLOW = ("demo", "patterns", "scale", "bench")
+HELP = ["", "--version", "--help", "train --help"]
+MINE = """
+import numpy as np
+from gradcheck import Call, Case
+
+def square(x):
+    def backward(dy):
+        return 3 * x * dy
+
+    return x * x, backward
+
+CASES = [Case("square", lambda rng: Call(square, rng.normal(size=3)))]
+"""
+GRADCHECK = [
+    *(MINE_FILE, f"curve {MINE_FILE}:square"),  # which end with 1, as the gradient is wrong
+    *(
+        "-k relu",
+        pytest.param("audit minitransformer --list --draws 1", marks=pytest.mark.slow),
+        "curve minitransformer:relu",
+        "museum",
+        "museum 1",
+    ),
+    *("--help", "audit --help", "curve --help", "museum --help"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a run of a few steps, its text, a model for conversations, and a gradient that is wrong."""
+    folder = tmp_path_factory.mktemp("unwritable")
+    text = folder / TEXT_FILE
+    text.write_text(TEXT)
+    pretrain(small_lm(), small_corpus(), Settings(steps=5), out=folder / RUN, about={"text": [str(text)]})
+    chat_lm().save(folder / CHAT)
+    (folder / MINE_FILE).write_text(MINE)
+    return folder
+
+
+@contextmanager
+def unwritable(output):
+    """Open a file as a process's standard output may be: "gone" is a pipe that nobody reads, "full" a disk."""
+    if output == "full":
+        stream = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115
+    else:
+        reader, writer = os.pipe()
+        os.close(reader)
+        stream = os.fdopen(writer, "w")
+    with stream:  # closing raises if anything is left to be written, as the interpreter's exit would
+        yield stream
+
+
+@pytest.fixture(params=["gone", "full"])
+def output(request):
+    """What is the matter with standard output."""
+    return request.param
+
+
+def run(main, arguments, output):
+    """Return what main(arguments) returns, where that is the matter with the standard output of this process."""
+    with unwritable(output) as stream, redirect_stdout(stream):
+        return main(arguments)
+
+
+def assert_ended(output, program, status, said):
+    """Assert on the exit status, and on all that is said: one line of a full disk, nothing of a reader who has gone."""
+    assert (status, said) == {"gone": (141, ""), "full": (FAILURE[program], f"{program}: {FULL[program]}")}[output]
+
+
+def test_every_command_is_tried():
+    assert set(PRINTING) == set(commands.NAMES)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in PRINTING])
+def test_a_command_ends_with_a_status_and_at_most_one_line(name, output, folder, tmp_path, monkeypatch, capsys):
+    for extra in ("matplotlib", "tqdm") if name in SLOW else ("jinja2",) if name == "chat" else ():
+        pytest.importorskip(extra)
+    for entry in folder.iterdir():
+        (tmp_path / entry.name).symlink_to(entry)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"what is it\n"), "utf-8"))
+    monkeypatch.setattr(fetch, "fetch", lambda *_: Path("model.gguf"))
+    status = run(cli.main, [name, *PRINTING[name].split()], output)
+    said = capsys.readouterr().err.splitlines(keepends=True)
+    if name in ("fetch", "bench"):  # these say on standard error how far they are
+        said = [line for line in said if line.startswith("minitransformer: ")]
+    assert_ended(output, "minitransformer", status, "".join(said))
+
+
+@pytest.mark.parametrize("arguments", HELP)
+def test_so_does_help(arguments, output, capsys):
+    status = run(cli.main, arguments.split(), output)
+    assert_ended(output, "minitransformer", status, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("arguments", GRADCHECK)
+def test_so_does_gradcheck(arguments, output, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    status = run(gradcheck.__main__.main, arguments.split(), output)
+    assert_ended(output, "gradcheck", status, capsys.readouterr().err)
+
+
+def test_what_bench_was_asked_to_write_is_written_though_nobody_reads(output, tmp_path, monkeypatch):
+    found = {"sizes": {}}, ["a line"] * 9999, "bench.json", None
+    monkeypatch.setattr(bench, "compare", lambda settings: found)
+    run(cli.main, ["bench", "--json", str(tmp_path / "found.json")], output)
+    assert json.loads((tmp_path / "found.json").read_text()) == found[0]
+
+
+def test_a_verdict_that_nobody_could_read_is_a_failure_of_its_own(output, monkeypatch, capsys):
+    monkeypatch.setattr(info, "run", lambda arguments: print("all that was found") or 3)
+    assert_ended(output, "minitransformer", run(cli.main, ["info", RUN], output), capsys.readouterr().err)
+
+
+def test_a_mistake_is_said_also_where_the_output_cannot_be_written(output, monkeypatch, capsys):
+    def fail(arguments):
+        print("half of it")
+        raise ValueError("something is wrong")
+
+    monkeypatch.setattr(info, "run", fail)
+    assert run(cli.main, ["info", RUN], output) == cli.FAILURE
+    assert capsys.readouterr().err == "minitransformer: error: something is wrong\n"
+
+
+@pytest.mark.parametrize(
+    "program, line",
+    [(cli, "minitransformer: interrupted\n"), (gradcheck.__main__, "gradcheck: interrupted\n")],
+)
+def test_ctrl_c_while_the_last_of_it_is_written_is_one_line(program, line, monkeypatch, capsys):
+    class Slow(io.StringIO):
+        flushed = 0
+
+        def flush(self):
+            self.flushed += 1
+            if self.flushed == 1:
+                raise KeyboardInterrupt
+
+    with redirect_stdout(Slow()):
+        assert program.main(["--help"]) == program.INTERRUPTED
+    assert capsys.readouterr().err == line
+
+
+# In a process of its own, which also writes what is left as it exits.
+
+
+def ended(command, folder, unbuffered=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE):
+    """Let the shell run `python -m COMMAND` in a folder. Returns (exit status, standard error)."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environment |= {"PYTHONUNBUFFERED": "1"} if unbuffered else {}
+    line = f"exec '{sys.executable}' -m {command}"
+    done = subprocess.run(["sh", "-c", line], cwd=folder, env=environment, stdout=stdout, stderr=stderr, text=True)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", [False, True])
+@pytest.mark.parametrize("command", [f"minitransformer info {RUN}", "gradcheck museum", "minitransformer --version"])
+def test_nothing_is_added_as_the_interpreter_exits(command, unbuffered, output, folder):
+    with unwritable(output) as stream:
+        status, said = ended(command, folder, unbuffered, stdout=stream)
+    assert_ended(output, command.split()[0], status, said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command", [f"minitransformer info {RUN} --traceback", "minitransformer info none --traceback"]
+)
+def test_nothing_is_added_to_a_traceback_that_was_asked_for(command, output, folder):
+    with unwritable(output) as stream:
+        status, said = ended(command, folder, stdout=stream)
+    assert status == (141 if "none" not in command and output == "gone" else 1)
+    assert "Exception ignored" not in said and said.count("Traceback") == (status == 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command, expected",
+    [
+        (f"minitransformer generate --model {RUN} --prompt 'a cat sat on the mat' --max-new-tokens 3", 0),  # warns
+        ("minitransformer info none", cli.FAILURE),
+        ("minitransformer info", cli.USAGE),
+        ("gradcheck none", gradcheck.__main__.USAGE),
+    ],
+)
+def test_a_line_that_cannot_be_said_leaves_the_status(command, expected, output, folder):
+    with unwritable(output) as stream:
+        assert ended(command, folder, stderr=stream)[0] == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("command", [f"minitransformer generate --model {RUN} --prompt cat", "gradcheck -k relu"])
+def test_streams_that_were_closed_before_the_program_began_are_no_error(command, closed, folder):
+    assert ended(f"{command} {closed}", folder) == (0, "")
+
+
+@pytest.mark.slow
+def test_without_standard_input_a_prompt_from_it_is_empty(folder):
+    status, said = ended(f"minitransformer generate --model {RUN} --prompt - <&-", folder)
+    assert status == cli.FAILURE and said.startswith("minitransformer: error: the text is empty")
+
+
+# Characters that the output cannot hold.
+
+
+@pytest.mark.parametrize(
+    "main, arguments", [(cli.main, ["demo", "--help"]), (gradcheck.__main__.main, ["museum", "1"])]
+)
+def test_a_character_that_the_output_cannot_hold_is_a_question_mark(main, arguments):
+    written = []
+    for encoding, errors in (("utf-8", "strict"), ("latin-1", "strict"), ("ascii", "surrogateescape")):
+        with redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding, errors)) as stream:
+            assert main(arguments) == 0
+        written.append(stream.buffer.getvalue())
+    assert written[1] == written[0].decode().encode("latin-1", "replace")
+    assert written[2] == written[0].decode().encode("ascii", "replace")
+
+
+@pytest.mark.parametrize("encoding, errors", [("utf-8", "strict"), ("latin-1", "strict"), ("ascii", "surrogateescape")])
+def test_a_files_name_is_written_as_its_bytes_are(encoding, errors, monkeypatch):
+    monkeypatch.setattr(info, "run", lambda arguments: print("a\udcff\udc80b☃c") or 0)
+    with redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding, errors)) as stream:
+        assert cli.main(["info", RUN]) == 0
+    assert stream.buffer.getvalue() == b"a\xff\x80b" + ("☃" if encoding == "utf-8" else "?").encode() + b"c\n"
