@@ -3,6 +3,8 @@
 import json
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 
@@ -362,6 +364,15 @@ def test_shards_lie_in_the_folder_whatever_the_index_says(tmp_path, name):
     write_tensors(tmp_path / "secret.safetensors", tensors_of(tmp_path / "folder" / WEIGHTS))
     shard(tmp_path / "folder", 1, weight_map={"model.norm.weight": name})
     refused(tmp_path / "folder", "is not the name of a safetensors file in the folder", INDEX)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the names of files do not follow the locale")
+def test_a_shard_whose_name_this_system_cannot_have_is_refused(llama):
+    shard(llama, 1, weight_map={"model.norm.weight": "Ā.safetensors"})
+    code = f"from minitransformer.interop import load_pretrained; load_pretrained({str(llama)!r})"
+    ascii_names = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ascii_names)
+    assert "is not the name of a safetensors file in the folder" in run.stderr.splitlines()[-1]
 
 
 def test_an_index_that_does_not_fit_its_shards_is_refused(llama):

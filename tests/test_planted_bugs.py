@@ -529,6 +529,7 @@ def run_pytest(folder, *arguments):
         capture_output=True,
         text=True,
         encoding="utf-8",
+        errors="replace",  # pytest writes in the encoding of the locale
     )
     return run.returncode, run.stdout + run.stderr
 

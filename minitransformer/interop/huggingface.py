@@ -9,6 +9,7 @@ files in the same folder, and anything else, such as a way out of the folder, is
 """
 
 import json
+import os
 import re
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -103,10 +104,13 @@ def shards(folder: Path) -> dict:
 
 
 def is_file_name(name) -> bool:
-    """Whether `name` is that of a safetensors file, and no path, neither here nor on another system."""
+    """Whether `name` is that of a safetensors file that this system can have; no path, neither here nor on another."""
+    try:
+        os.fsencode(name)
+    except (TypeError, UnicodeEncodeError):
+        return False
     return (
-        isinstance(name, str)
-        and name.endswith(".safetensors")
+        name.endswith(".safetensors")
         and name == PurePosixPath(name).name == PureWindowsPath(name).name
         and name.isprintable()
     )
