@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gradcheck.audit import course, main
+from gradcheck.audit import command_line, course, main
 from gradcheck.audit.command import TestCommand
 from gradcheck.audit.mutations import mutate
 from gradcheck.audit.outcome import SURVIVING, Outcome
@@ -588,7 +588,27 @@ MISUSE = [
     (["mine", "--command", ""], "the command is empty"),
     (["wrong"], "the check of 'scale' fails without any mutant (seed 0), so its failures say nothing: scale: "),
     (["no_backward"], "no_backward: there is no function 'backward' in the files that its cases run"),
+    (["mine", "--json", "no/such.json"], "no/such.json: there is no such folder to write it in"),
 ]
+
+
+def test_results_are_written_also_when_nobody_reads_the_report_and_a_disk_that_is_full_is_named(
+    write, tmp_path, monkeypatch
+):
+    def unread(*arguments):
+        raise BrokenPipeError
+
+    write(NORM + GOOD)
+    chosen = ["mine", "-k", "factor dropped", "--json"]
+    with monkeypatch.context() as patched:
+        patched.setattr(command_line, "_report", unread)
+        with pytest.raises(BrokenPipeError):
+            main([*chosen, str(tmp_path / "results.json")])
+    assert json.loads((tmp_path / "results.json").read_text("utf-8"))["killed"] == 5
+    if Path("/dev/full").exists():
+        with pytest.raises(OSError) as caught:
+            main([*chosen, "/dev/full"])
+        assert caught.value.filename == "/dev/full"
 
 
 @pytest.mark.slow
