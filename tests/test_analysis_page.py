@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from minitransformer import CharTokenizer, Config, LanguageModel, Transformer
 from minitransformer.analysis import attention_weights, logit_lens, patch_prompts, trace_information_flow
 from minitransformer.analysis.page import page_findings, render_page, write_page
 from minitransformer.cli import main
+from minitransformer.commands import analyze
 
 TEXT = "abba cab </script>"
 
@@ -103,6 +105,20 @@ def test_the_command_writes_the_page_and_says_where(model_file, tmp_path, capsys
     )
     assert capsys.readouterr() == ("", f"{out}: open it in a browser\n")
     assert "What carries the difference" in out.read_text("utf-8")
+
+
+def test_the_examples_of_its_help_work_on_a_model_of_letters(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    examples = [
+        shlex.split(line)[1:] for line in analyze.EPILOG.splitlines() if " runs/book " in line and "|" not in line
+    ]
+    letters = CharTokenizer.train("".join(text for example in examples for text in example))
+    config = Config(letters.vocab_size, context=64, d_model=8, n_heads=2)
+    LanguageModel(Transformer(config, seed=0), letters).save(tmp_path / "book.npz")
+    for example in (example for example in examples if "<" not in example):
+        assert main(["book.npz" if word == "runs/book" else word for word in example]) == 0
+        assert capsys.readouterr().err == "analysis.html: open it in a browser\n"
+    assert any("--against" in example for example in examples)
 
 
 def test_the_command_prints_the_numbers_as_json(model_file, lm, capsys, tmp_path, monkeypatch):

@@ -21,13 +21,16 @@ Attention is not influence, so each shading says how well it agrees with the abl
 EPILOG = """\
 examples:
   minitransformer analyze runs/book --text "It was the best of times"
-  minitransformer analyze runs/book --text "The king said that he" --against "The queen said that she"
+  minitransformer analyze runs/book --text "He was" --against "We wer" --answers " " "e"
   minitransformer analyze runs/book --text - --out page.html < passage.txt
   minitransformer analyze runs/book --text "To be, or not to be" --json | python -m json.tool
   minitransformer analyze SmolLM2-135M-Instruct.Q4_1.gguf --text "The capital of France is"
+  minitransformer analyze SmolLM2-135M-Instruct.Q4_1.gguf --text "The capital of France is" \\
+      --against "The capital of Italy is"
 
 Each explained token costs a pass over the text for every token before it: --last explains fewer.
-With --against, activation patching shows which activations carry the difference between the two texts.
+With --against, activation patching shows which activations carry the difference between the two texts, which have as
+many tokens: to a model of letters, as many letters.
 """
 
 
