@@ -3,6 +3,7 @@
 import argparse
 import codecs
 import contextlib
+import io
 import os
 import sys
 
@@ -67,7 +68,7 @@ def make_streams_usable():
             nowhere = os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, os.fdopen(nowhere, mode, encoding="utf-8", closefd=False))
     for stream in (sys.stdout, sys.stderr):
-        if getattr(stream, "errors", None) in ("strict", "surrogateescape"):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors=QUESTION_MARK)
 
 

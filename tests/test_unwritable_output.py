@@ -170,6 +170,7 @@ def test_a_mistake_is_said_also_where_the_output_cannot_be_written(output, monke
 )
 def test_ctrl_c_while_the_last_of_it_is_written_is_one_line(program, line, monkeypatch, capsys):
     class Slow(io.StringIO):
+        errors = "strict"  # as IDLE's output says of itself; neither has an encoding that could be changed
         flushed = 0
 
         def flush(self):
