@@ -28,17 +28,7 @@ from minitransformer.training import pretrain, read_metrics, training_step
 from minitransformer.training import ranks as ranks_module
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.environment import environment
-from minitransformer.training.ranks import (
-    Ranks,
-    RanksDiffer,
-    any_rank,
-    check_equal_weights,
-    cores_of_a_rank,
-    failing_together,
-    from_first,
-    mean_loss_of,
-    world,
-)
+from minitransformer.training.ranks import Alone, ModelOnRanks, RanksDiffer, Together, cores_of_a_rank, world
 from minitransformer.training.replicas import Replicas
 
 # Ranks that are threads.
@@ -143,7 +133,7 @@ def together(size, function):
 
 
 def gradients(model, source, batches, **options):
-    """Return losses, and the gradients of `model` after the backward passes of `source`, it or its Ranks."""
+    """Return losses, and the gradients of `model` after the backward passes of `source`, it or what shares it."""
     losses = []
     for ids, targets in batches:
         loss, backward = source.loss(ids, targets, **options)
@@ -163,7 +153,7 @@ def test_any_number_of_ranks_has_the_loss_and_gradients_of_one_process(config, r
 
     def on_rank(communicator):
         own = copy.deepcopy(model)
-        return gradients(own, Ranks(own, communicator), batches)
+        return gradients(own, ModelOnRanks(own, Together(communicator)), batches)
 
     alone = copy.deepcopy(model)
     losses, expected = gradients(alone, alone, batches)
@@ -187,7 +177,7 @@ def test_a_rank_may_have_replicas(rng):
 
     def on_rank(communicator):
         own = copy.deepcopy(model)
-        return gradients(own, Ranks(Replicas(own, 2), communicator), batches)
+        return gradients(own, ModelOnRanks(Replicas(own, 2), Together(communicator)), batches)
 
     for shared_losses, shared in together(2, on_rank):
         assert shared_losses == pytest.approx(losses, rel=1e-12)
@@ -200,7 +190,7 @@ def test_each_rank_drops_other_entries_and_the_same_ones_again(rng):
 
     def on_rank(communicator, seed):
         spy, generator = Spy(), np.random.default_rng(seed)
-        loss, _ = Ranks(spy, communicator).loss(ids, targets, rng=generator)
+        loss, _ = ModelOnRanks(spy, Together(communicator)).loss(ids, targets, rng=generator)
         return spy.drawn, loss, generator.random()
 
     one, two = together(2, functools.partial(on_rank, seed=1))
@@ -225,9 +215,10 @@ def test_ranks_that_train_keep_equal_weights_in_every_bit_and_learn_what_one_pro
     def learn(communicator=None):
         model = small_lm(dtype="float64").model
         optimizer = AdamW(model.parameters(), lr=1e-2)
-        trained = model if communicator is None else Ranks(model, communicator)
+        ranks = Alone() if communicator is None else Together(communicator)
+        trained = model if communicator is None else ModelOnRanks(model, ranks)
         losses = [training_step(trained, optimizer, [(ids, targets)] * 2, clip=1.0) for _ in range(20)]
-        check_equal_weights(communicator, model)
+        ranks.check_equal_weights(model)
         return losses
 
     alone = learn()
@@ -241,8 +232,8 @@ def test_an_evaluation_in_shares_is_the_whole(rng, tokens):
     model = small_lm(dtype="float64").model
     ids = rng.integers(0, 14, tokens + 1)
     expected = mean_loss(model, ids, 3)
-    assert mean_loss_of(None, model, ids, 3) == expected
-    assert together(3, lambda c: mean_loss_of(c, model, ids, 3)) == [pytest.approx(expected, rel=1e-12)] * 3
+    assert Alone().mean_loss(model, ids, 3) == expected
+    assert together(3, lambda c: Together(c).mean_loss(model, ids, 3)) == [pytest.approx(expected, rel=1e-12)] * 3
 
 
 # Whole runs.
@@ -298,13 +289,13 @@ def test_a_run_that_was_interrupted_ends_alike_on_as_many_ranks_and_nearly_so_on
 
 def test_weights_that_differ_in_a_bit_are_noticed_by_all():
     def on_rank(communicator):
-        model = small_lm().model
-        check_equal_weights(communicator, model)
+        model, ranks = small_lm().model, Together(communicator)
+        ranks.check_equal_weights(model)
         if communicator.rank == 2:
             bias = model.blocks[0].attention.w_q.bias.data
             bias[3] = np.nextafter(bias[3], np.float32(1))
         with pytest.raises(RanksDiffer, match="the weights of rank 2 are no longer those of rank 0"):
-            check_equal_weights(communicator, model)
+            ranks.check_equal_weights(model)
 
     together(3, on_rank)
 
@@ -321,21 +312,21 @@ def test_a_run_whose_ranks_begin_with_different_weights_is_stopped_before_its_fi
 
 
 def test_what_one_rank_is_asked_all_know():
-    assert together(3, lambda c: any_rank(c, c.rank == 1)) == [True] * 3
-    assert together(3, lambda c: any_rank(c, False)) == [False] * 3
-    assert any_rank(None, True) and not any_rank(None, False)
+    assert together(3, lambda c: Together(c).any(c.rank == 1)) == [True] * 3
+    assert together(3, lambda c: Together(c).any(False)) == [False] * 3
+    assert Alone().any(True) and not Alone().any(False)
 
 
 def test_the_first_rank_makes_what_all_get_and_its_failure_ends_the_others_in_silence():
-    assert together(3, lambda c: from_first(c, lambda: c.rank + 10)) == [10] * 3
-    first, *others = on_ranks(3, lambda c: from_first(c, fail))
+    assert together(3, lambda c: Together(c).from_first(lambda: c.rank + 10)) == [10] * 3
+    first, *others = on_ranks(3, lambda c: Together(c).from_first(fail))
     assert isinstance(first, ZeroDivisionError)
     assert [type(other) for other in others] == [SystemExit] * 2
 
 
 def failing(communicator, who):
     """Fail on the ranks in `who`, and wait on the others for longer than failures are waited for."""
-    with failing_together(communicator):
+    with Together(communicator).failing_together():
         if communicator.rank in who:
             fail()
         time.sleep(0.2)
@@ -365,9 +356,9 @@ def test_a_failure_that_the_others_do_not_share_ends_them(monkeypatch):
 def test_without_mpirun_a_process_is_alone(monkeypatch):
     for name in (*ranks_module.SIZE_VARIABLES, *ranks_module.RANK_VARIABLES):
         monkeypatch.delenv(name, raising=False)
-    assert world() is None
+    assert type(world()) is Alone
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "1")
-    assert world() is None
+    assert type(world()) is Alone
     assert "ranks" not in environment()["threads"]
 
 

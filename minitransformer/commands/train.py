@@ -30,7 +30,7 @@ from minitransformer.training import MODEL_FILE, Observer, ProgressBar, Settings
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.loss_curve import require_matplotlib
 from minitransformer.training.pretraining import make_folder
-from minitransformer.training.ranks import cores_of_a_rank, failing_together, from_first, is_first, world, world_size
+from minitransformer.training.ranks import cores_of_a_rank, world, world_size
 from minitransformer.training.replicas import replicas_that_pay
 from minitransformer.transformer import Transformer
 
@@ -173,23 +173,23 @@ def training_defaults() -> dict:
 
 def run(arguments) -> int:
     """Train, alone or with the other processes that mpirun started."""
-    communicator = world()
-    if not is_first(communicator):
+    ranks = world()
+    if not ranks.first:
         arguments.quiet = arguments.no_plot = True
         warnings.simplefilter("ignore")
-    with failing_together(communicator):
-        train(arguments, communicator)
+    with ranks.failing_together():
+        train(arguments, ranks)
     return 0
 
 
-def train(arguments, communicator) -> None:
+def train(arguments, ranks) -> None:
     """Train. The first process alone reads, writes and prints."""
     narrator = Narrator(arguments.quiet)
-    config, tokenizer, corpus, settings, about = from_first(communicator, lambda: prepare(arguments, narrator))
+    config, tokenizer, corpus, settings, about = ranks.from_first(lambda: prepare(arguments, narrator))
     try:
         lm = LanguageModel(Transformer(config, settings.seed), tokenizer)
         describe(narrator, lm, corpus, settings, arguments.out)
-        with ends_like_ctrl_c(communicator, arguments.out, about):
+        with ends_like_ctrl_c(ranks, arguments.out, about):
             records = pretrain(
                 lm,
                 corpus,
@@ -199,11 +199,11 @@ def train(arguments, communicator) -> None:
                 plot=not arguments.no_plot,
                 observer=Observer() if arguments.quiet else ProgressBar(),
                 about=about,
-                communicator=communicator,
+                communicator=ranks.communicator,
             )
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(how_to_resume(interrupt, arguments.out, about)) from None
-    if is_first(communicator):
+    if ranks.first:
         summarise(narrator, records, arguments.out)
         print(arguments.out / MODEL_FILE)
 
@@ -396,7 +396,7 @@ def how_to_resume(interrupt, out, about) -> str:
 
 
 @contextmanager
-def ends_like_ctrl_c(communicator, out, about):
+def ends_like_ctrl_c(ranks, out, about):
     """Within the block, SIGTERM does what Ctrl-C does: mpirun sends it to all when it is stopped, or has lost one.
 
     What that is for and how to go on is said at once. Where one is lost the others cannot finish the step, and mpirun
@@ -404,12 +404,12 @@ def ends_like_ctrl_c(communicator, out, about):
     """
 
     def stop(signum, frame):
-        if is_first(communicator):
+        if ranks.first:
             what = "a process of this run was lost, or mpirun was stopped"
             warnings.warn(how_to_resume(what, out, about), stacklevel=1)
         signal.raise_signal(signal.SIGINT)
 
-    if communicator is None:
+    if ranks.communicator is None:
         yield
         return
     before = signal.signal(signal.SIGTERM, stop)

@@ -22,7 +22,6 @@ from minitransformer.training.interruption import Interrupt, first_interrupt_wai
 from minitransformer.training.loss_curve import require_matplotlib
 from minitransformer.training.metrics import METRICS_FILE, MetricsFile
 from minitransformer.training.observer import Observer
-from minitransformer.training.ranks import any_rank, check_equal_weights, from_first, is_first
 from minitransformer.training.run import Run
 from minitransformer.training.settings import Settings
 from minitransformer.training.state import TrainingState
@@ -83,12 +82,12 @@ def carry_out(
     if out is None and (resume or plot):
         raise ValueError("resume and plot need a folder, out")
     folder = None if out is None else Path(out)
-    if not is_first(run.communicator):
+    if not run.ranks.first:  # of processes that train together (see ranks.py), one alone writes
         folder, plot, observer = None, False, None
     if plot:
         require_matplotlib()
     if resume:
-        from_first(run.communicator, lambda: Checkpoint.read(folder / MODEL_FILE)).restore(run)
+        run.ranks.from_first(lambda: Checkpoint.read(folder / MODEL_FILE)).restore(run)
     journal = Journal(run, folder, resume=resume, plot=plot, observer=observer or Observer(), about=about or {})
     with journal, first_interrupt_waits() as interrupt:
         try:
@@ -113,13 +112,13 @@ def train(run: TrainingState, journal: "Journal", interrupt: Interrupt, *, begun
         if settings.sample_every and due(settings.sample_every):
             journal.sample()
         if run.step == 0 or due(settings.checkpoint_every):
-            check_equal_weights(run.communicator, run.lm.model)
+            run.ranks.check_equal_weights(run.lm.model)
             journal.save()
 
     if not begun:
         write_down({})
     while not run.finished:
-        if any_rank(run.communicator, interrupt.requested):
+        if run.ranks.any(interrupt.requested):
             journal.save()
             journal.draw()
             raise TrainingInterrupted(run.step, settings.steps, journal.folder)

@@ -19,6 +19,8 @@ gradient's scale, would hide.
 equal in every bit, without ever being sent. Two numbers of ranks add in two orders, so their last bits differ; one
 number gives the same bits each time. Only the first rank writes files, prints and draws.
 
+What may depend on the ranks, a run asks of its `ranks`: Alone, with the answers of one process, or Together.
+
 The gradients go in one message when the backward pass is over. Parts of it could go while the rest is computed, but
 where embedding and unembedding are one matrix, its gradient, often the largest, is complete only at the very end; and
 on one machine all messages of a step took a tenth of it at most (nanoGPT's CPU size). So that is left out.
@@ -29,7 +31,7 @@ import importlib
 import os
 import time
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 
@@ -49,14 +51,126 @@ class RanksDiffer(ValueError):  # noqa: N818
     """The weights of the ranks are no longer equal: some machine computes otherwise than the rest."""
 
 
-class Ranks:
-    """A model, or its Replicas, on one of the ranks of an MPI communicator: for training_step, in the model's place.
+class Alone:
+    """The ranks of a run where this process is the only one: what it asks, it answers."""
+
+    communicator = None
+    first = True  # whether this rank is the one that writes, prints and draws
+
+    def any(self, flag: bool) -> bool:
+        """Return, to every rank, whether `flag` is true on one."""
+        return flag
+
+    def from_first(self, make):
+        """Return, to every rank, what make() returned on the first, which alone calls it.
+
+        Raises what make() raised there, and SystemExit on the others.
+        """
+        return make()
+
+    def mean_loss(self, model, ids, batch_size: int) -> float:
+        """Return mean_loss(model, ids, batch_size), to every rank."""
+        return mean_loss(model, ids, batch_size)
+
+    def check_equal_weights(self, model) -> None:
+        """Raise RanksDiffer, on every rank, unless all have the same weights in every bit."""
+
+    def failing_together(self):
+        """Return a context: an exception within it ends all ranks, in the words of one."""
+        return nullcontext()
+
+
+class Together(Alone):
+    """The ranks of an MPI communicator, this process one of them. All must call the same methods in the same order."""
+
+    def __init__(self, communicator):
+        self.communicator, self.first = communicator, communicator.rank == 0
+
+    def summed(self, array):
+        """Return the sum of the ranks' arrays, to every rank the same bits.
+
+        Waits here and not in MPI: Python acts on signals, such as the one that ends a run which has lost a rank, only
+        between steps of its own.
+        """
+        total = np.empty_like(array)
+        request = self.communicator.Iallreduce(array, total)
+        while not request.Test():
+            time.sleep(0)
+        return total
+
+    def any(self, flag):
+        return bool(self.summed(np.array([float(flag)]))[0])
+
+    def from_first(self, make):
+        made = []
+        try:
+            if self.first:
+                made.append(make())
+        finally:  # that there is none the others are told too
+            received = self.communicator.bcast(made)
+        if not received:
+            raise SystemExit(0)
+        return (made or received)[0]
+
+    def mean_loss(self, model, ids, batch_size):
+        """As Alone's. Each rank evaluates a stretch of whole contexts."""
+        rank, size, context = self.communicator.rank, self.communicator.size, model.config.context
+        predicted = len(ids) - 1
+        contexts = -(-predicted // context)
+        start, stop = (min(contexts * r // size * context, predicted) for r in (rank, rank + 1))
+        own = mean_loss(model, ids[start : stop + 1], batch_size) * (stop - start) if start < stop else 0.0
+        return float(self.summed(np.array([own]))[0]) / predicted
+
+    def check_equal_weights(self, model):
+        checksum = 0
+        for parameter in model.parameters():
+            checksum = zlib.crc32(np.ascontiguousarray(parameter.data), checksum)
+        checksums = np.zeros(self.communicator.size, np.uint64)
+        checksums[self.communicator.rank] = checksum
+        differing = np.flatnonzero(np.diff(self.summed(checksums))) + 1
+        if len(differing):
+            raise RanksDiffer(
+                f"the weights of rank {differing[0]} are no longer those of rank 0: their machines compute "
+                "differently; use machines with the same processor and the same packages"
+            )
+
+    @contextmanager
+    def failing_together(self):
+        """As Alone's. An exception that all ranks raise, the first raises alone.
+
+        The others leave by SystemExit, in silence and with status 0: at another, mpirun might end the first before it
+        has spoken. After one that the others do not share, they would wait for this rank for ever: MPI ends them when
+        this process is over.
+        """
+        apart = self.communicator.Dup()  # so that no message here is taken for one of those
+        try:
+            yield
+        except BaseException:
+            if not all_arrive(apart):
+                atexit.register(self.communicator.Abort, 1)
+            elif not self.first:
+                raise SystemExit(0) from None
+            raise
+
+
+def all_arrive(communicator) -> bool:
+    """Whether all ranks call this within PATIENCE."""
+    request, start = communicator.Ibarrier(), time.monotonic()
+    while not request.Test():
+        if time.monotonic() - start > PATIENCE:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+class ModelOnRanks:
+    """A model, or its Replicas, on one of the ranks that are Together: for training_step, in the model's place.
 
     All ranks must make one, of models with equal weights, and take the same steps.
     """
 
-    def __init__(self, model, communicator):
-        self.model, self.communicator = model, communicator
+    def __init__(self, model, ranks: Together):
+        self.model, self.ranks = model, ranks
 
     def parameters(self):
         """Return those of the model."""
@@ -73,14 +187,14 @@ class Ranks:
         the gradients of the whole batch to those of the model, to each that is not frozen. `rng` turns dropout on: each
         rank has its own random numbers, which follow from it. Raises what Transformer.loss raises.
         """
-        rank, size = self.communicator.rank, self.communicator.size
+        rank, size = self.ranks.communicator.rank, self.ranks.communicator.size
         own = slice(len(ids) * rank // size, len(ids) * (rank + 1) // size)
         own_rng = None if rng is None else np.random.default_rng(int(rng.integers(2**63, size=size)[rank]))
         weight = counted(targets[own]) / max(counted(targets), 1)
         part, part_backward = 0.0, None
         if own.start < own.stop:  # fewer sequences than ranks leave some without
             part, part_backward = self.model.loss(ids[own], targets[own], rng=own_rng)
-        loss = float(summed(self.communicator, np.array([weight * float(part)]))[0])  # (1)
+        loss = float(self.ranks.summed(np.array([weight * float(part)]))[0])  # (1)
 
         def backward(dloss=1.0):
             trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -89,8 +203,8 @@ class Ranks:
                 parameter.grad = None
             if part_backward is not None:
                 part_backward(dloss * weight)
-            own_gradients = [gradient_or_zeros(parameter) for parameter in trained]
-            total = summed(self.communicator, np.concatenate(own_gradients, axis=None))  # (2)
+            own_gradients = [np.zeros_like(p.data) if p.grad is None else p.grad for p in trained]  # None: no share
+            total = self.ranks.summed(np.concatenate(own_gradients, axis=None))  # (2)
             ends = np.cumsum([gradient.size for gradient in own_gradients])
             for parameter, before, gradient in zip(trained, earlier, np.split(total, ends[:-1]), strict=True):
                 parameter.grad = before
@@ -105,97 +219,16 @@ def counted(targets) -> int:
     return int(np.count_nonzero(targets != IGNORE_INDEX))
 
 
-def gradient_or_zeros(parameter):
-    """Return the gradient of a parameter; that of a rank without a share is zero."""
-    return np.zeros_like(parameter.data) if parameter.grad is None else parameter.grad
+# The processes that mpirun started.
 
 
-# What the ranks say to each other. A communicator of None is a process alone.
-
-
-def summed(communicator, array):
-    """Return the sum of the ranks' arrays, to every rank the same bits.
-
-    Waits here and not in MPI: Python acts on signals, such as the one that ends a run which has lost a rank, only
-    between steps of its own.
-    """
-    total = np.empty_like(array)
-    request = communicator.Iallreduce(array, total)
-    while not request.Test():
-        time.sleep(0)
-    return total
-
-
-def is_first(communicator) -> bool:
-    """Whether this rank is the one that writes, prints and draws."""
-    return communicator is None or communicator.rank == 0
-
-
-def any_rank(communicator, flag: bool) -> bool:
-    """Return, to every rank, whether `flag` is true on one."""
-    return flag if communicator is None else bool(summed(communicator, np.array([float(flag)]))[0])
-
-
-def from_first(communicator, make):
-    """Return, to every rank, what make() returned on the first, which alone calls it.
-
-    Raises what make() raised there, and SystemExit on the others.
-    """
-    if communicator is None:
-        return make()
-    if communicator.rank:
-        succeeded, made = communicator.bcast(None)
-        if not succeeded:
-            raise SystemExit(0)
-        return made
-    try:
-        made = make()
-    except BaseException:
-        communicator.bcast((False, None))
-        raise
-    communicator.bcast((True, made))
-    return made
-
-
-def mean_loss_of(communicator, model, ids, batch_size: int) -> float:
-    """Return mean_loss(model, ids, batch_size), to every rank. Each evaluates a stretch of whole contexts."""
-    if communicator is None:
-        return mean_loss(model, ids, batch_size)
-    rank, size, context = communicator.rank, communicator.size, model.config.context
-    predicted = len(ids) - 1
-    contexts = -(-predicted // context)
-    start, stop = (min(contexts * r // size * context, predicted) for r in (rank, rank + 1))
-    own = mean_loss(model, ids[start : stop + 1], batch_size) * (stop - start) if start < stop else 0.0
-    return float(summed(communicator, np.array([own]))[0]) / predicted
-
-
-def check_equal_weights(communicator, model) -> None:
-    """Raise RanksDiffer, on every rank, unless all have the same weights in every bit."""
-    if communicator is None:
-        return
-    checksum = 0
-    for parameter in model.parameters():
-        checksum = zlib.crc32(np.ascontiguousarray(parameter.data), checksum)
-    checksums = np.zeros(communicator.size, np.uint64)
-    checksums[communicator.rank] = checksum
-    differing = np.flatnonzero(np.diff(summed(communicator, checksums))) + 1
-    if len(differing):
-        raise RanksDiffer(
-            f"the weights of rank {differing[0]} are no longer those of rank 0: their machines compute differently; "
-            "use machines with the same processor and the same packages"
-        )
-
-
-# The processes.
-
-
-def world():
-    """Return the communicator of all processes that mpirun started with this one; None if it started none, or one.
+def world() -> Alone:
+    """Return the ranks that mpirun started, this process among them: Together, or Alone where there is no other.
 
     Shares the cores of a machine among its ranks. Raises MissingExtra without mpi4py and threadpoolctl.
     """
     if world_size() == 1:
-        return None
+        return Alone()
     try:
         for package in ("mpi4py", "threadpoolctl"):
             require(package, extra="mpi", otherwise="do without mpirun")
@@ -205,9 +238,9 @@ def world():
         raise
     from threadpoolctl import threadpool_limits
 
-    communicator = importlib.import_module("mpi4py.MPI").COMM_WORLD
+    ranks = Together(importlib.import_module("mpi4py.MPI").COMM_WORLD)
     threadpool_limits(cores_of_a_rank())
-    return communicator
+    return ranks
 
 
 def world_size() -> int:
@@ -223,35 +256,3 @@ def cores_of_a_rank() -> int:
 def environment_number(names, otherwise: int) -> int:
     """Return the value of the first of these variables of the environment that is set."""
     return next((int(os.environ[name]) for name in names if name in os.environ), otherwise)
-
-
-@contextmanager
-def failing_together(communicator):
-    """Let an exception within the block end all ranks, in the words of one.
-
-    One that all ranks raise, the first raises alone. The others leave by SystemExit, in silence and with status 0: at
-    another, mpirun might end the first before it has spoken. After one that the others do not share, they would wait
-    for this rank for ever: MPI ends them when this process is over.
-    """
-    if communicator is None:
-        yield
-        return
-    apart = communicator.Dup()  # so that no message here is taken for one of those
-    try:
-        yield
-    except BaseException:
-        if not all_arrive(apart):
-            atexit.register(communicator.Abort, 1)
-        elif communicator.rank:
-            raise SystemExit(0) from None
-        raise
-
-
-def all_arrive(communicator) -> bool:
-    """Whether all ranks call this within PATIENCE."""
-    request, start = communicator.Ibarrier(), time.monotonic()
-    while not request.Test():
-        if time.monotonic() - start > PATIENCE:
-            return False
-        time.sleep(0.01)
-    return True

@@ -8,7 +8,7 @@ import numpy as np
 from minitransformer.language_model import LanguageModel
 from minitransformer.text import Corpus, random_batch
 from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
-from minitransformer.training.ranks import Ranks, mean_loss_of
+from minitransformer.training.ranks import ModelOnRanks, Together
 from minitransformer.training.replicas import with_replicas
 from minitransformer.training.settings import Settings
 from minitransformer.training.state import TrainingState
@@ -33,10 +33,10 @@ class Run(TrainingState):
         self.corpus = corpus
         super().__init__(lm, settings)
         self.fingerprint = fingerprint(corpus)
-        self.communicator = communicator
         self.trained = with_replicas(lm.model, settings.replicas)
         if communicator is not None:
-            self.trained = Ranks(self.trained, communicator)
+            self.ranks = Together(communicator)
+            self.trained = ModelOnRanks(self.trained, self.ranks)
 
     @property
     def tokens(self) -> int:
@@ -83,7 +83,7 @@ class Run(TrainingState):
         if self.settings.eval_tokens is not None:
             ids = ids[: self.settings.eval_tokens + 1]
         with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is looked for
-            val_loss = mean_loss_of(self.communicator, self.lm.model, ids, self.settings.batch_size)
+            val_loss = self.ranks.mean_loss(self.lm.model, ids, self.settings.batch_size)
         if not math.isfinite(val_loss):
             raise TrainingDiverged(f"step {self.step}: the validation loss after it is {val_loss}", val_loss)
         return {"val_loss": val_loss}

@@ -15,6 +15,7 @@ import numpy as np
 from minitransformer.generation import stream
 from minitransformer.language_model import LanguageModel
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
+from minitransformer.training.ranks import Alone
 from minitransformer.training.settings import Settings
 
 SAMPLE_TEMPERATURE = 0.8
@@ -29,7 +30,7 @@ class TrainingState:
     picture = ""  # the file name of what `draw_picture` draws
     report = None  # that of a report, if one is written when the run is over
     shares_batches = False  # whether `settings.replicas` may be more than 1
-    communicator = None  # that of the ranks which train together (see ranks.py)
+    ranks = Alone()  # the processes that train together (see ranks.py)
 
     def __init__(self, lm: LanguageModel, settings: Settings):
         if settings.replicas > 1 and not self.shares_batches:
