@@ -1,37 +1,31 @@
 """A decoder-only language model in NumPy, every backward pass written by hand and checked.
 
-In reading order:
+**Read: the textbook.** Each formula in its plain form, each gradient with its derivation beside it, in reading order:
 
     module.py                       Parameter, Module, apply, hooks: the whole framework
-    layers/sums.py                  sums and means as products with ones
     layers/linear.py                a product with a matrix, and the two products of its gradient
-    layers/lora.py                  a matrix that stays, and a small correction that is learned
     layers/embedding.py             a table of tokens, and its mirror image
     layers/positions.py             learned, sinusoidal and rotary positions
     layers/layer_norm.py            layer normalization
     layers/rms_norm.py              its simpler relative
     layers/softmax.py               softmax and its logarithm
     layers/attention.py             scaled dot-product attention, masks, grouped heads
-    layers/query_blocks.py          the same for a few queries at a time, with the keys that they may see
-    layers/blocked_attention.py     the same in blocks, for very long sequences
-    layers/head_groups.py           its heads side by side, in threads
     layers/multi_head_attention.py  several heads side by side
-    layers/elementwise.py           large arrays in blocks, shared by threads
     layers/activations.py           ReLU, SiLU, GELU
     layers/dropout.py               noise that trains
     layers/feed_forward.py          what happens at each position by itself
     layers/block.py                 two residual steps
-    layers/recomputation.py         memory for time
     config.py                       its sizes and choices
     transformer.py                  the model
     losses.py                       cross-entropy
     optim.py                        AdamW, clipping, the learning-rate schedule
-    text/                           tokenizers, corpora, simple patterns
     generation.py                   sampling, the key–value cache
+    layers/lora.py                  fine-tuning: a matrix that stays, and a small correction that is learned
+
+**Use: the program.** What makes of a model something that is trained, kept, asked and looked into:
+
+    text/                           tokenizers, corpora, simple patterns
     language_model.py               text in, text out; saving and loading
-    archive.py                      files written whole or not at all
-    cores.py                        how many there are, and how work is spread over them
-    allocator.py                    what makes large arrays cheap to allocate
     training/                       pretraining, fine-tuning, checkpoints
     analysis/                       what a trained model does, seen from inside
     cases.py                        what every check draws its inputs from
@@ -42,6 +36,15 @@ In reading order:
     bench/                          how fast, how large, and how cost grows: what `bench` measures
     interop/                        real models: weights, tokenizers and chat of GPT-2, Llama and SmolLM2
     extras.py                       optional packages, asked for by name
+
+**Skip: the engine**, and what else is there for speed, memory and files alone:
+
+    fast/                           the same functions in less time (`minitransformer.plain()` does without)
+    layers/recomputation.py         memory for time
+    cores.py                        how many there are, and how work is spread over them
+    allocator.py                    what makes large arrays cheap to allocate
+    archive.py                      files written whole or not at all
+    unset.py                        weights that are still to come
 
 The symbols, everywhere:
 
@@ -55,6 +58,8 @@ The symbols, everywhere:
 """
 
 from minitransformer import cores  # isort: skip  # noqa: F401 — before anything imports NumPy: see there
+from importlib.util import find_spec
+
 from minitransformer.allocator import keep_freed_memory
 from minitransformer.analysis import (
     analyze_emergent_capabilities,
@@ -80,7 +85,7 @@ from minitransformer.layers.positions import rotary, sinusoidal_positions
 from minitransformer.layers.rms_norm import RMSNorm, rms_norm
 from minitransformer.layers.softmax import Softmax, log_softmax, softmax
 from minitransformer.losses import cross_entropy
-from minitransformer.module import Module, Parameter, apply
+from minitransformer.module import Module, Parameter, apply, plain
 from minitransformer.optim import AdamW, clip_grad_norm, cosine_schedule, decay_groups
 from minitransformer.text import BPETokenizer, ByteTokenizer, CharTokenizer
 from minitransformer.training import LowRank, fine_tune, fine_tune_for_safety, train_on_simple_patterns
@@ -93,6 +98,9 @@ from minitransformer.training.finetuning.objectives import (
 )
 from minitransformer.transformer import TinyTransformer, Transformer
 
+if find_spec("minitransformer.fast"):
+    from minitransformer import fast  # noqa: F401 — its twins are in use from here on
+
 __version__ = "0.1.0"
 
 keep_freed_memory()
@@ -101,6 +109,7 @@ __all__ = [
     "Parameter",
     "Module",
     "apply",
+    "plain",
     "linear",
     "Linear",
     "low_rank",

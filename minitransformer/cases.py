@@ -6,8 +6,11 @@ random, so that no γ is 1 and no bias 0; dropout is on; tied weights are tied.
 
     python -m gradcheck        checks every case by central differences and prints a table
 
-A component added here is gradient-checked, property-tested and held against its peers without another line.
+A component added here is gradient-checked, property-tested and held against its peers without another line; and if it
+has a twin in the engine, so is that.
 """
+
+from functools import wraps
 
 import numpy as np
 
@@ -20,22 +23,19 @@ from minitransformer.generation import LayerCache
 from minitransformer.layers.activations import gelu, relu, silu
 from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.layers.block import TransformerBlock
-from minitransformer.layers.blocked_attention import blocked_attention
 from minitransformer.layers.dropout import Dropout, dropout
 from minitransformer.layers.embedding import Embedding, Unembedding, embedding, unembedding
 from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward, swiglu
-from minitransformer.layers.head_groups import in_head_groups
 from minitransformer.layers.layer_norm import LayerNorm, layer_norm
 from minitransformer.layers.linear import Linear, linear
 from minitransformer.layers.lora import LowRankLinear, low_rank
 from minitransformer.layers.multi_head_attention import MultiHeadAttention
 from minitransformer.layers.positions import Rotary, rotary
-from minitransformer.layers.query_blocks import in_query_blocks
 from minitransformer.layers.recomputation import recomputed
 from minitransformer.layers.rms_norm import RMSNorm, rms_norm
 from minitransformer.layers.softmax import Softmax, log_softmax, softmax
 from minitransformer.losses import cross_entropy
-from minitransformer.module import Identity, Module, Parameter, apply
+from minitransformer.module import TWINS, Identity, Module, Parameter, apply
 from minitransformer.training.finetuning.objectives import (
     PairedLoss,
     direct_preference,
@@ -190,7 +190,7 @@ def llama(**fields):
     return Transformer(Config(vocab_size=V, context=7, **settings | fields))
 
 
-CASES = [
+FUNCTIONS = [
     Case("linear", lambda rng: Call(linear, normal(rng, B, T, C), normal(rng, C, F), normal(rng, F))),
     Case("linear, no bias", lambda rng: Call(linear, normal(rng, B, T, C), normal(rng, C, F))),
     Case("linear, square", lambda rng: Call(linear, normal(rng, B, T, C), normal(rng, C, C), normal(rng, C))),
@@ -221,29 +221,6 @@ CASES = [
     Case("attention, masked row", lambda rng: Call(attention, *qkv(rng, H, H), mask=mask_with_empty_row(rng))),
     Case("attention, grouped", lambda rng: Call(attention, *qkv(rng, H, K), mask=mask_with_empty_row(rng), scale=0.7)),
     Case("attention, dropout", lambda rng: Call(attention, *qkv(rng, H, K), on_weights=dropout_on_weights(rng))),
-    Case(
-        "blocked_attention",
-        lambda rng: Call(
-            blocked_attention, *qkv(rng, H, K), mask=mask_with_empty_row(rng), scale=0.7, queries=2, keys=2
-        ),
-    ),
-    Case(
-        "blocked_attention, causal",
-        lambda rng: Call(blocked_attention, *qkv(rng, H, H), mask=causal_mask(TQ, TK), scale=0.6, queries=2, keys=2),
-    ),
-    Case("blocked_attention, unmasked", lambda rng: Call(blocked_attention, *qkv(rng, H, H), scale=0.6, keys=2)),
-    Case(
-        "in_head_groups",
-        lambda rng: Call(
-            in_head_groups, *qkv(rng, H, K), attention=attention, mask=mask_with_empty_row(rng), scale=0.7, groups=2
-        ),
-    ),
-    Case(
-        "in_query_blocks",
-        lambda rng: Call(
-            in_query_blocks, *qkv(rng, H, K), attention=attention, mask=causal_mask(TQ, TK), scale=0.7, queries=2
-        ),
-    ),
     Case("relu", lambda rng: Call(relu, normal(rng, B, T, C))),
     Case("silu", lambda rng: Call(silu, normal(rng, B, T, C))),
     Case("swiglu", lambda rng: Call(swiglu, normal(rng, B, T, F), normal(rng, B, T, F))),
@@ -284,6 +261,10 @@ CASES = [
     Case("unbounded_difference", lambda rng: Call(unbounded_difference, *pairs(rng))),
     Case("unlikelihood", lambda rng: Call(unlikelihood, *pairs(rng))),
     Case("direct_preference", lambda rng: Call(direct_preference, *pairs(rng), **references(rng, B), beta=0.6)),
+    Case("logit_difference", lambda rng: Call(logit_difference(2, 4), normal(rng, B, V))),
+]
+
+MODULES = [
     Case("Linear", lambda rng: Call(Linear(C, F), normal(rng, B, T, C))),
     Case("LowRankLinear", lambda rng: Call(LowRankLinear(Linear(C, F), 3, 2.0), normal(rng, B, T, C))),
     Case("Embedding", lambda rng: Call(Embedding(V, C), ids(rng, B, T))),
@@ -372,7 +353,6 @@ CASES = [
             Hooked(MultiHeadAttention(C, 2), hide([1, 3]), ["weights"]), normal(rng, B, T, C), mask=causal_mask(T, T)
         ),
     ),
-    Case("logit_difference", lambda rng: Call(logit_difference(2, 4), normal(rng, B, V))),
     Case("Transformer, GPT-2-like", lambda rng: Call(gpt2(), ids(rng, B, T), rng=rng.spawn(1)[0])),
     Case(
         "Transformer, GPT-2-like, sinusoidal",
@@ -400,3 +380,63 @@ CASES = [
         ),
     ),
 ]
+
+
+def twin_of_case(case):
+    """The case of a textbook function for its twin in the engine. Complex arrays get the textbook's function, as in
+    `apply`: the complex step judges the engine's backward by the textbook's forward.
+    """
+
+    def draw(rng):
+        call = case.draw(rng)
+        function, twin = call.target, TWINS[call.target]
+
+        @wraps(twin)
+        def judged(*inputs, **options):
+            return (function if any(map(np.iscomplexobj, inputs)) else twin)(*inputs, **options)
+
+        return Call(judged, *call.inputs, **call.options)
+
+    return Case(f"fast.{case.name}", draw)
+
+
+def engine_cases():
+    """Each twin on the inputs of its textbook function, and the engine's ways of attention; none if fast/ is gone."""
+    if not TWINS:
+        return []
+    from minitransformer.fast.blocked_attention import blocked_attention
+    from minitransformer.fast.head_groups import in_head_groups
+    from minitransformer.fast.query_blocks import in_query_blocks
+
+    rng = np.random.default_rng(0)
+    return [
+        *(twin_of_case(case) for case in FUNCTIONS if case.draw(rng).target in TWINS),
+        Case(
+            "blocked_attention",
+            lambda rng: Call(
+                blocked_attention, *qkv(rng, H, K), mask=mask_with_empty_row(rng), scale=0.7, queries=2, keys=2
+            ),
+        ),
+        Case(
+            "blocked_attention, causal",
+            lambda rng: Call(
+                blocked_attention, *qkv(rng, H, H), mask=causal_mask(TQ, TK), scale=0.6, queries=2, keys=2
+            ),
+        ),
+        Case("blocked_attention, unmasked", lambda rng: Call(blocked_attention, *qkv(rng, H, H), scale=0.6, keys=2)),
+        Case(
+            "in_head_groups",
+            lambda rng: Call(
+                in_head_groups, *qkv(rng, H, K), attention=attention, mask=mask_with_empty_row(rng), scale=0.7, groups=2
+            ),
+        ),
+        Case(
+            "in_query_blocks",
+            lambda rng: Call(
+                in_query_blocks, *qkv(rng, H, K), attention=attention, mask=causal_mask(TQ, TK), scale=0.7, queries=2
+            ),
+        ),
+    ]
+
+
+CASES = [*FUNCTIONS, *MODULES, *engine_cases()]

@@ -25,6 +25,7 @@ import numpy as np
 
 from minitransformer.layers.embedding import check_ids
 from minitransformer.layers.softmax import softmax
+from minitransformer.module import apply
 
 
 class LayerCache:
@@ -149,7 +150,7 @@ def sample(logits, *, temperature, top_k, top_p, rng):
     z -= z.max(axis=-1, keepdims=True)  # changes no p, and lets a tiny temperature give −∞, which has p = 0, not +∞
     with np.errstate(over="ignore"):
         z /= temperature
-    p, _ = softmax(keep_top_k(z, top_k))  # (1)
+    p, _ = apply(softmax, keep_top_k(z, top_k))  # (1)
     if top_p is not None:
         p = keep_top_p(p, top_p)
     cumulative = p.cumsum(axis=-1)

@@ -9,8 +9,10 @@ from minitransformer.archive import ArchiveError, load_archive, save_archive
 from minitransformer.config import Config
 from minitransformer.generation import stream
 from minitransformer.losses import cross_entropy
+from minitransformer.module import apply
 from minitransformer.text import sequential_blocks, tokenizer_from_dict
-from minitransformer.transformer import Transformer, Unset
+from minitransformer.transformer import Transformer
+from minitransformer.unset import Unset
 
 KIND = "language model"
 MODEL_FILE = "model.npz"  # in a folder that training writes to
@@ -115,7 +117,7 @@ def mean_loss(model, ids, batch_size: int = 8) -> float:
     context = min(model.config.context, len(ids) - 1)  # a block of 8,192 for a text of 100 would be mostly filling
     total = 0.0
     for inputs, targets in sequential_blocks(ids, context, batch_size):
-        total += float(cross_entropy(model.predict(inputs), targets, reduction="sum")[0])
+        total += float(apply(cross_entropy, model.predict(inputs), targets, reduction="sum")[0])
     return total / (len(ids) - 1)
 
 

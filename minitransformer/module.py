@@ -14,10 +14,23 @@ gradients are accumulated where they belong and only the inputs' gradients are r
 
 `apply` turns the first form into the second. There is no tape and no graph: the closures are the graph, and a module
 keeps nothing of a forward pass on itself, so it may be used twice before either backward runs.
+
+**Complex numbers.** A forward pass here also takes complex arrays, though no model has any. A check wants them: with
+an h as small as 1e-200, f(x + ih) = f(x) + i h f′(x), so Im f(x + ih) / h is the derivative to the last digit, where a
+difference of two values loses half of them. It asks one thing of a forward: to be a formula in x, that goes for x + ih
+as for x. Complex numbers have no order, so what compares asks the real part, which is x itself: `x.real > 0`,
+`x.real.max()`; and abs(x), which is no such formula, is not used. That is all that `.real` means in these files.
+
+**The textbook and the engine.** The functions of layers/, losses.py and optim.py have the form of their derivations.
+Where that is slow there is a twin in fast/, of the same name and contract, which `faster` knows and `apply` uses. With
+`with minitransformer.plain():`, or MINITRANSFORMER_PLAIN=1 in the environment, everything runs on the textbook alone.
 """
 
 import difflib
+import os
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 
 import numpy as np
 
@@ -54,15 +67,70 @@ def require_floating(x, name):
         raise TypeError(f"{name}: x must be floating-point, not {x.dtype}")
 
 
+def identity(x):
+    """Return (x, backward) with backward(dy) = dy: for the place of a function that is not there."""
+
+    def backward(dy):
+        return dy
+
+    return x, backward
+
+
+TWINS = {}  # the engine's twin of each textbook function that has one, filled when fast/ is imported
+_plain = ContextVar("plain", default=os.environ.get("MINITRANSFORMER_PLAIN", "0") not in ("", "0"))
+
+
+def faster(function):
+    """Return the engine's twin of a textbook function; the function itself if it has none, or the engine is off.
+
+    Of a partial(function, ...) the function is exchanged. A twin takes real arrays only.
+    """
+    if _plain.get():
+        return function
+    if isinstance(function, partial):
+        return partial(faster(function.func), *function.args, **function.keywords)
+    return TWINS.get(function, function)
+
+
+def twin_of(function):
+    """Return a decorator: what it decorates is the engine's twin of a textbook function from now on."""
+
+    def register(twin):
+        TWINS[function] = twin
+        return twin
+
+    return register
+
+
+def is_plain() -> bool:
+    """Whether the engine is off."""
+    return _plain.get()
+
+
+@contextmanager
+def plain(on: bool = True):
+    """Run everything within the block on the textbook, without the engine; with it again for `on` False.
+
+    Holds for one thread, and for what it starts through this package, as np.errstate does.
+    """
+    token = _plain.set(on)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
 def apply(function, *inputs, **options):
-    """Call a differentiable function on arrays and Parameters.
+    """Call a differentiable function, or its faster twin, on arrays and Parameters.
 
     Returns (y, backward). backward(dy) accumulates the Parameters' gradients and returns the arrays': one bare, several
     as a tuple, none as None. The closure keeps the Parameters but not the input arrays: what must be saved,
-    `function` itself saves.
+    `function` itself saves. Complex arrays get the textbook's function: a check by the complex step then judges the
+    engine's backward by the textbook's forward.
     """
     arrays = [value.data if isinstance(value, Parameter) else value for value in inputs]
-    y, function_backward = function(*arrays, **options)
+    run = function if any(map(np.iscomplexobj, arrays)) else faster(function)
+    y, function_backward = run(*arrays, **options)
     # For each gradient that function_backward returns, in order: the Parameter it belongs to, or None for an input.
     owners = [
         value if isinstance(value, Parameter) else None
@@ -71,8 +139,8 @@ def apply(function, *inputs, **options):
     ]
     del arrays
 
-    def backward(dy):
-        gradients = function_backward(dy)
+    def backward(*dy):  # none for a loss, whose dloss is 1 unless given
+        gradients = function_backward(*dy)
         if not isinstance(gradients, tuple):
             gradients = (gradients,)
         if len(gradients) != len(owners):
@@ -196,8 +264,4 @@ class Identity(Module):
 
     def forward(self, x):
         """Return (x, backward) with backward(dy) = dy."""
-
-        def backward(dy):
-            return dy
-
-        return x, backward
+        return identity(x)

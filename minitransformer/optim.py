@@ -1,30 +1,7 @@
 """AdamW, gradient clipping and the learning-rate schedule.
 
-**AdamW** (Kingma and Ba, 2015; Loshchilov and Hutter, 2019). For each parameter θ with gradient g, at step t = 1, 2, …
-
-    θ ← θ − lr · λ · θ                              (1)
-    m ← β₁ m + (1 − β₁) g                           (2)
-    v ← β₂ v + (1 − β₂) g²                          (3)
-    θ ← θ − lr · m̂ / (√v̂ + ε),   m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ)      (4)
-
-m follows the gradient and v its square, both averaged over about 1/(1 − β) steps; each entry moves about lr per
-step, whatever the scale of its gradient. Both start at 0 and are too small at first, which m̂ and v̂ correct: at t
-= 1 they are g and g². The decay (1) is decoupled: were λθ added to g instead, (4) would divide it by √v̂ as well,
-and entries with large gradients would decay least. (4) is worked out as
-
-    θ ← θ − lr √c₂ / c₁ · m / (√v + ε √c₂),   c₁ = 1 − β₁ᵗ,  c₂ = 1 − β₂ᵗ      (5)
-
-which is the same with fewer operations for each entry (Kingma and Ba, end of section 2).
-
-**Clipping** (Pascanu et al., 2013) scales all gradients together, so that their direction stays:
-
-    g ← g · min(1, max_norm / ‖g‖),   ‖g‖² over all parameters        (6)
-
-**Schedule** (Loshchilov and Hutter, 2017): linear warm-up for w steps, while m and v are poor estimates, then half
-a cosine from lr down to min_lr at step S:
-
-    lr_t = lr · (t + 1) / (w + 1)                             for t < w           (7)
-    lr_t = min_lr + (lr − min_lr) · (1 + cos(π (t − w)/(S − w))) / 2              (8)
+A model learns by moving every parameter against its gradient. AdamW does so at a pace that does not depend on the
+gradient's scale; clipping limits what a single bad batch can do; the schedule begins and ends gently.
 """
 
 import math
@@ -32,10 +9,42 @@ import numbers
 
 import numpy as np
 
-from minitransformer.cores import ENOUGH_FOR_THREADS, side_by_side
-from minitransformer.module import Module, Parameter
+from minitransformer.module import Module, Parameter, faster
 
-BLOCK = 262144  # elements
+
+def adamw(theta, g, m, v, *, t, lr, betas, eps, weight_decay):
+    """Return θ′, m′ and v′ after step t = 1, 2, … of AdamW (Kingma and Ba, 2015; Loshchilov and Hutter, 2019).
+
+    For a parameter θ with gradient g, and m and v as the step before left them, all of one shape; both begin at 0.
+
+        θ₁ = θ − lr · λ · θ                             (1)
+        m′ = β₁ m + (1 − β₁) g                          (2)
+        v′ = β₂ v + (1 − β₂) g²                         (3)
+        m̂ = m′ / (1 − β₁ᵗ)                              (4)
+        v̂ = v′ / (1 − β₂ᵗ)                              (5)
+        θ′ = θ₁ − lr · m̂ / (√v̂ + ε)                     (6)
+
+    m follows the gradient and v its square, both averaged over about 1/(1 − β) steps; each entry moves about lr per
+    step, whatever the scale of its gradient. As both start at 0 they are too small at first, which m̂ and v̂ correct: at
+    t = 1 they are g and g². The decay (1) is decoupled: were λθ added to g instead, (6) would divide it by √v̂ as well,
+    and entries with large gradients would decay least.
+    """
+    beta1, beta2 = betas
+    decayed = theta - lr * weight_decay * theta  # (1)
+    m_new = beta1 * m + (1 - beta1) * g  # (2)
+    v_new = beta2 * v + (1 - beta2) * g**2  # (3)
+    m_hat = m_new / (1 - beta1**t)  # (4)
+    v_hat = v_new / (1 - beta2**t)  # (5)
+    theta_new = decayed - lr * m_hat / (np.sqrt(v_hat) + eps)  # (6)
+    return theta_new, m_new, v_new
+
+
+def adamw_in_place(moves, gradient_scale=1.0):
+    """Take a step of AdamW for every (theta, g, m, v, settings) of `moves`: changes θ, m and v, which stay the arrays
+    that they are. `settings` are the options of adamw; each g counts gradient_scale times.
+    """
+    for theta, g, m, v, settings in moves:
+        theta[...], m[...], v[...] = adamw(theta, gradient_scale * g, m, v, **settings)
 
 
 class AdamW:
@@ -70,71 +79,24 @@ class AdamW:
         With clipping_scale, gradients are clipped on the way. To multiply them beforehand, as clip_grad_norm does,
         takes a third of the time of this step.
         """
-        index, parts = 0, []
+        index, moves = 0, []
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     if self.state[index] is None:
                         self.state[index] = [0, np.zeros_like(parameter.data), np.zeros_like(parameter.data)]
-                    parts += self.parts(parameter, self.state[index], group)
+                    self.state[index][0] += 1
+                    t, m, v = self.state[index]
+                    settings = {name: group[name] for name in ("lr", "betas", "eps", "weight_decay")} | {"t": t}
+                    moves.append((parameter.data, parameter.grad, m, v, settings))
                 index += 1
-
-        def update(part):
-            update_part(*part, gradient_scale)
-
-        if sum(part[0].size for part in parts) < ENOUGH_FOR_THREADS:
-            for part in parts:
-                update(part)
-        else:
-            side_by_side(update, parts)
-
-    @staticmethod
-    def parts(parameter, state, group):
-        """Yield what update_part needs for each block of a parameter; t in `state` is one more from now on."""
-        state[0] += 1
-        t, m, v = state
-        for part in blocks_of_rows(parameter.data.shape):
-            yield parameter.data[part], parameter.grad[part], m[part], v[part], t, group
+        faster(adamw_in_place)(moves, gradient_scale)
 
     def zero_grad(self):
         """Forget all gradients."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
-
-
-def update_part(theta, g, m, v, t, group, gradient_scale=1.0):
-    """Step t for some of a parameter's entries: changes θ, m and v in place. `g` counts gradient_scale times."""
-    lr, (beta1, beta2), eps = group["lr"], group["betas"], group["eps"]
-    root_c2 = math.sqrt(1 - beta2**t)
-    theta *= 1 - lr * group["weight_decay"]  # (1)
-    new = g * ((1 - beta1) * gradient_scale)
-    m *= beta1
-    m += new  # (2)
-    new *= new
-    new *= (1 - beta2) / (1 - beta1) ** 2
-    v *= beta2
-    v += new  # (3)
-    move = np.sqrt(v, out=new)
-    move += eps * root_c2
-    np.divide(m, move, out=move)
-    move *= lr * root_c2 / (1 - beta1**t)
-    theta -= move  # (4) (5)
-
-
-def blocks_of_rows(shape):
-    """Yield indexes that cut an array of this shape into blocks along its first axis, of BLOCK elements if rows allow.
-
-    What one entry becomes depends on no other, so the step can be taken block by block, each in the processor's cache
-    from its first line to its last: for a large matrix that takes half the time, and 0.6 of that on two cores, which
-    share the blocks of all parameters, unless these are too few to wake a thread for.
-    """
-    if not shape:
-        yield np.newaxis
-        return
-    rows = max(1, BLOCK // max(1, math.prod(shape[1:])))
-    for start in range(0, shape[0], rows):
-        yield slice(start, start + rows)
 
 
 def check_group(group, defaults):
@@ -177,7 +139,9 @@ def decay_groups(model: Module, weight_decay: float) -> list[dict]:
 
 
 def clip_grad_norm(parameters, max_norm: float) -> float:
-    """Scale all gradients so that their common Euclidean norm is at most max_norm. Returns the norm before.
+    """Scale all gradients together, so that their direction stays (Pascanu et al., 2013). Returns the norm before.
+
+        g ← g · min(1, max_norm / ‖g‖),   ‖g‖² over all parameters        (7)
 
     Replaces each `.grad`, never writes into it. A norm that is not finite is returned and nothing is changed: the
     caller decides. Raises ValueError unless max_norm is positive.
@@ -188,7 +152,7 @@ def clip_grad_norm(parameters, max_norm: float) -> float:
     if scale < 1:
         for parameter in parameters:
             if parameter.grad is not None:
-                parameter.grad = parameter.grad * scale  # (6)
+                parameter.grad = parameter.grad * scale  # (7)
     return norm
 
 
@@ -205,7 +169,7 @@ def clipping_scale(norm: float, max_norm: float) -> float:
     """
     if not max_norm > 0:
         raise ValueError(f"the norm to clip at must be positive, not {max_norm}")
-    return float(max_norm) / norm if max_norm < norm < math.inf else 1.0  # (6)
+    return float(max_norm) / norm if max_norm < norm < math.inf else 1.0  # (7)
 
 
 def squared_norm(x) -> float:
@@ -215,10 +179,16 @@ def squared_norm(x) -> float:
 
 
 def cosine_schedule(step: int, *, lr: float, min_lr: float, warmup: int, steps: int) -> float:
-    """Return the learning rate of step 0, 1, … `steps` − 1; min_lr from there on."""
+    """Return the learning rate of step 0, 1, … `steps` − 1; min_lr from there on (Loshchilov and Hutter, 2017).
+
+    Linear warm-up for w steps, while m and v are poor estimates, then half a cosine from lr down to min_lr at step S:
+
+        lr_t = lr · (t + 1) / (w + 1)                             for t < w           (8)
+        lr_t = min_lr + (lr − min_lr) · (1 + cos(π (t − w)/(S − w))) / 2              (9)
+    """
     if step < warmup:
-        return lr * (step + 1) / (warmup + 1)  # (7)
+        return lr * (step + 1) / (warmup + 1)  # (8)
     if step >= steps:
         return min_lr
     progress = (step - warmup) / (steps - warmup)
-    return min_lr + (lr - min_lr) * 0.5 * (1 + math.cos(math.pi * progress))  # (8)
+    return min_lr + (lr - min_lr) * 0.5 * (1 + math.cos(math.pi * progress))  # (9)

@@ -1,21 +1,9 @@
 """The decoder-only transformer: ids in, logits out.
 
-Forward, for ids (B, T):
-
-    x = embedding(ids) + positional_embedding(0 … T−1)        (1)
-    x = block(x), L times, under the causal mask              (2)
-    logits = lm_head(ln_final(x))                             (3)
-
 A position sees itself and what came before, so each of the T rows of logits predicts its next token, and one pass
-trains on all of them. Rotary models leave the second term of (1) out and turn queries and keys instead.
+trains on all of them.
 
-Backward: the same steps in reverse. The positions' rows are shared by the batch, so their gradient is summed over it,
-
-    dembedding = dx    dpositional = Σ_batch dx               (4)
-
-and the ids have none. With tied embeddings, (1) and (3) read one Parameter, which accumulates both gradients.
-
-With these choices GPT-2 and Llama are both just a `Config`:
+GPT-2 and Llama are both just a `Config`:
 
     gpt2 = Config(vocab_size=50257, context=1024, d_model=768, n_heads=12, n_layers=12, feed_forward="gelu_tanh")
     llama = Config(vocab_size=32000, context=2048, d_model=2048, n_heads=32, n_kv_heads=4, n_layers=22, d_ff=5632,
@@ -28,14 +16,14 @@ from functools import partial
 import numpy as np
 
 from minitransformer.config import Config
-from minitransformer.layers.attention import causal_mask_view
+from minitransformer.layers.attention import causal_mask
 from minitransformer.layers.block import NORMS, TransformerBlock
 from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.embedding import Embedding, Unembedding
 from minitransformer.layers.positions import Rotary, SinusoidalPositions
 from minitransformer.layers.recomputation import recomputed
 from minitransformer.losses import cross_entropy
-from minitransformer.module import Module, Parameter
+from minitransformer.module import Module, Parameter, apply, faster
 
 INITIAL_STD = 0.02
 
@@ -46,7 +34,7 @@ class Transformer(Module):
     Initialised as GPT-2: weights from N(0, 0.02²), biases 0, gains 1, and the two projections of each block that add to
     the residual stream scaled by 1/√(2L), so that the stream's variance does not grow with the number of blocks.
     The same seed gives the same weights, in float32 the rounded ones of float64. They come from `rng` instead if one
-    is given: Unset() leaves them to be given by whoever has them.
+    is given.
 
     Hooks: `embedding` (B, T, C), `positional_embedding` (T, C), `blocks.i` and those of TransformerBlock, `ln_final`,
     `lm_head`.
@@ -95,13 +83,22 @@ class Transformer(Module):
     def forward(self, ids, *, rng=None):
         """Map ids (B, T) to logits (B, T, V); `rng` turns dropout on. backward(dlogits) returns None.
 
+            x = embedding(ids) + positional_embedding(0 … T−1)        (1)
+            x = block(x), L times, under the causal mask              (2)
+            logits = lm_head(ln_final(x))                             (3)
+
+        Rotary models leave the second term of (1) out and turn queries and keys instead. With tied embeddings, (1) and
+        (3) read one Parameter, which accumulates both gradients.
+
         Raises TypeError for ids that are not integers, ValueError for ids out of range, an empty sequence, or one
         longer than the context.
         """
-        logits, backwards = self.run(ids, rng)
+        x, backwards = self.run(ids, rng)
+        logits, lm_head_backward = self.lm_head(x)  # (3)
 
         def backward(dlogits):
-            dy = dlogits
+            """The same steps in reverse order."""
+            dy = lm_head_backward(dlogits)
             for layer_backward in reversed(backwards):
                 dy = layer_backward(dy)
 
@@ -115,9 +112,9 @@ class Transformer(Module):
         a second call raises RuntimeError. `recompute` lowers the peak further, for a third more time, by running each
         block's forward again in backward (see layers/recomputation.py). Raises what forward and cross_entropy raise.
         """
-        logits, backwards = self.run(ids, rng, recompute)
-        loss, loss_backward = cross_entropy(logits, targets, **options)
-        backwards.append(loss_backward)
+        x, backwards = self.run(ids, rng, recompute)
+        loss, head_backwards = faster(head_and_loss)(x, self.lm_head, targets, **options)
+        backwards += head_backwards
 
         def backward(dloss=1.0):
             if not backwards:
@@ -147,7 +144,7 @@ class Transformer(Module):
         return self.lm_head(x)[0]
 
     def run(self, ids, rng, recompute=False):
-        """Return logits and the backward functions of the steps, in forward order."""
+        """Return what lm_head reads (B, T, C), and the backward functions of the steps to there, in forward order."""
         x, embed_backward = self.embed(ids, 0, rng)
         mask, positions = self.mask_and_positions(ids, 0)
         backwards = [embed_backward]
@@ -155,26 +152,30 @@ class Transformer(Module):
             step = partial(recomputed, block) if recompute else block
             x, block_backward = step(x, mask=mask, positions=positions, rng=rng)  # (2)
             backwards.append(block_backward)
-        x, ln_final_backward = self.ln_final(x)
-        logits, lm_head_backward = self.lm_head(x)  # (3)
-        backwards += [ln_final_backward, lm_head_backward]
-        return logits, backwards
+        x, ln_final_backward = self.ln_final(x)  # (3)
+        backwards.append(ln_final_backward)
+        return x, backwards
 
     def embed(self, ids, start, rng):
         """Return the input x (B, T, C) of the first block and its backward, for ids whose first position is `start`."""
         self.check_length(ids, start)
-        x, embedding_backward = self.embedding(ids)
-        positional_backward = None
+        e, embedding_backward = self.embedding(ids)
+        p, positional_backward = None, None
         if self.positional_embedding is not None:
             p, positional_backward = self.positional_embedding(np.arange(start, start + ids.shape[-1]))
-            x = x + p  # (1)
-        x, dropout_backward = self.dropout(x, rng=rng)
+        x, dropout_backward = self.dropout(e if p is None else e + p, rng=rng)  # (1)
 
         def backward(dx):
-            dx = dropout_backward(dx)
+            """The ids have no gradient. The positions' rows are shared by the batch, so their gradient is summed over
+            it,
+
+                de = dx    dp = Σ_batch dx                                (4)
+            """
+            de = dropout_backward(dx)  # (4)
+            embedding_backward(de)
             if positional_backward is not None:
-                positional_backward(dx.sum(axis=tuple(range(dx.ndim - 2))))  # (4)
-            embedding_backward(dx)  # (4)
+                dp = de.sum(axis=tuple(range(de.ndim - 2)))  # (4)
+                positional_backward(dp)
 
         return x, backward
 
@@ -192,7 +193,7 @@ class Transformer(Module):
     def mask_and_positions(self, ids, start):
         """Return the causal mask and the positions of ids that begin at position `start`."""
         T = ids.shape[-1]
-        return causal_mask_view(T, start + T), np.arange(start, start + T)
+        return faster(causal_mask)(T, start + T), np.arange(start, start + T)
 
     def n_parameters(self) -> int:
         """Return the number of learned numbers, tied ones counted once."""
@@ -216,27 +217,11 @@ class Transformer(Module):
         return 6 * (weights + attention)
 
 
-class Unset:
-    """In the place of a random generator: weights of the right shape and dtype that take no memory, and are read-only.
-
-    For a model that gets its weights from a file, one after the other: drawing them first would take as long as reading
-    them, and keep each of them twice for a while.
-    """
-
-    def normal(self, mean, std, shape):
-        """Return what stands for a draw of this shape."""
-        return UnsetDraw(shape)
-
-
-class UnsetDraw:
-    """One number in the place of all of an array."""
-
-    def __init__(self, shape):
-        self.shape = shape
-
-    def astype(self, dtype):
-        """Return an array of that dtype, every entry of which is the same zero in memory."""
-        return np.broadcast_to(np.zeros((), dtype), self.shape)
+def head_and_loss(x, lm_head, targets, **options):
+    """Return the loss of the logits lm_head(x), for x (B, T, C), and the two backward functions in forward order."""
+    logits, lm_head_backward = lm_head(x)
+    loss, loss_backward = apply(cross_entropy, logits, targets, **options)
+    return loss, [lm_head_backward, loss_backward]
 
 
 class TinyTransformer(Transformer):

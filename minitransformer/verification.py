@@ -35,6 +35,7 @@ import numpy as np
 from gradcheck.complex_step import STEP
 from gradcheck.parameters import borrowed, to_float64
 from minitransformer.losses import cross_entropy
+from minitransformer.module import apply
 
 FLOOR = 1e-4  # f
 TOLERANCE = 1e-9
@@ -163,7 +164,7 @@ def examine(name, moved: dict, part: dict, model, inputs, targets, rng) -> Part:
                 v /= max(norms[n], floor) or 1.0  # (3)
                 claimed += float((gradients[n] * v).sum())  # (1)
                 parameter.data.imag = STEP * v
-        loss = cross_entropy(model.predict(inputs), targets)[0]
+        loss = apply(cross_entropy, model.predict(inputs), targets)[0]
         measured = float(loss.imag / STEP)  # (2)
     finally:
         for n, parameter in part.items():

@@ -1,6 +1,7 @@
 """Attention in blocks equals plain attention, and takes its place for very long sequences only."""
 
 import tracemalloc
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from hypothesis import strategies as st
 from strategies import rngs
 from test_attention import assert_same_passes, calls
 
-from minitransformer import Config, Transformer, attention, causal_mask
-from minitransformer.layers import attention as module
-from minitransformer.layers.blocked_attention import blocked_attention
+from minitransformer import Config, Transformer, attention, causal_mask, fast
+from minitransformer.fast.blocked_attention import blocked_attention
+
+module = import_module("minitransformer.fast.attention")
 
 blocks = st.integers(1, 6)
 
@@ -31,8 +33,8 @@ def test_scores_that_grow_from_block_to_block_neither_overflow_nor_lose_what_cam
     plain, plain_backward = attention(q, k, v, scale=scale)
     np.testing.assert_allclose(y, plain, rtol=1e-9, atol=1e-12)
     dy = rng.normal(size=y.shape)
-    for fast, slow in zip(backward(dy), plain_backward(dy), strict=True):
-        np.testing.assert_allclose(fast, slow, rtol=1e-6, atol=1e-9 * scale)
+    for in_blocks, at_once in zip(backward(dy), plain_backward(dy), strict=True):
+        np.testing.assert_allclose(in_blocks, at_once, rtol=1e-6, atol=1e-9 * scale)
 
 
 @given(calls())
@@ -53,15 +55,12 @@ def test_longer_sequences_take_another_way_and_give_what_the_plain_one_gives(rng
     q, k, v = (rng.normal(size=(2, T, 4)).astype(np.float32) for _ in range(3))
     mask = causal_mask(T, T)
 
-    def identity(weights):
-        return weights, lambda dweights: dweights
-
-    y, backward = attention(q, k, v, mask=mask)
-    plain, plain_backward = attention(q, k, v, mask=mask, on_weights=identity)
+    y, backward = fast.attention(q, k, v, mask=mask)
+    plain, plain_backward = attention(q, k, v, mask=mask)
     np.testing.assert_allclose(y, plain, rtol=0, atol=1e-5)
     dy = rng.normal(size=y.shape).astype(np.float32)
-    for fast, slow in zip(backward(dy), plain_backward(dy), strict=True):
-        np.testing.assert_allclose(fast, slow, rtol=0, atol=1e-4)
+    for in_blocks, at_once in zip(backward(dy), plain_backward(dy), strict=True):
+        np.testing.assert_allclose(in_blocks, at_once, rtol=0, atol=1e-4)
 
 
 def test_a_hook_on_the_weights_still_sees_them(rng, always_in_blocks):

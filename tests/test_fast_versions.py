@@ -1,6 +1,8 @@
-"""What is done in a clever way for speed gives what the plain way gives."""
+"""What the engine does in a clever way gives what the textbook's plain way gives."""
 
+import inspect
 from functools import partial
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -9,23 +11,86 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 from strategies import rngs
 
-from minitransformer import optim
-from minitransformer.layers import elementwise as elementwise_module
-from minitransformer.layers.activations import fast_normal, gelu, normal, silu
-from minitransformer.layers.elementwise import elementwise
-from minitransformer.layers.feed_forward import swiglu
-from minitransformer.layers.softmax import exponentials, finite_max
-from minitransformer.layers.sums import feature_mean, feature_sum, position_sum
-from minitransformer.optim import blocks_of_rows, update_part
+from minitransformer import fast, layers
+from minitransformer.cases import FUNCTIONS
+from minitransformer.fast import elementwise as elementwise_module
+from minitransformer.fast.activations import fast_normal, gelu, normal, silu
+from minitransformer.fast.adamw import adamw_in_place, blocks_of_rows, update_part
+from minitransformer.fast.elementwise import elementwise
+from minitransformer.fast.softmax import exponentials
+from minitransformer.fast.sums import feature_mean, feature_sum, position_sum
+from minitransformer.fast.swiglu import swiglu
+from minitransformer.layers.softmax import finite_max
+from minitransformer.module import TWINS, is_differentiable
+from minitransformer.optim import adamw
+from minitransformer.optim import adamw_in_place as plain_adamw_in_place
+
+adamw_module = import_module("minitransformer.fast.adamw")
+rng_of_cases = np.random.default_rng(0)
+WITH_TWIN = [case for case in FUNCTIONS if case.draw(rng_of_cases).target in TWINS]
+PRECISION = {np.float32: 2e-5, np.float64: 1e-12}
+
+
+@pytest.mark.parametrize("function", TWINS, ids=lambda function: function.__name__)
+def test_a_twin_has_the_name_and_the_arguments_of_its_textbook_function(function):
+    twin = TWINS[function]
+    assert twin.__name__ == function.__name__
+    assert inspect.signature(twin) == inspect.signature(function)
+    assert getattr(fast, twin.__name__) is twin and twin.__name__ in fast.__all__
+
+
+def resized(call, rng, dtype):
+    """Return the inputs and options of a call in another dtype, the inputs small, as they were, or large."""
+    size = float(rng.choice([1e-2, 1.0, 3.0]))
+    inputs = [(size * value).astype(dtype) if is_differentiable(value) else value for value in call.inputs]
+    options = {name: value.astype(dtype) if is_differentiable(value) else value for name, value in call.options.items()}
+    return inputs, options
+
+
+def assert_same(one, other, dtype):
+    """Assert that two arrays are of that dtype, and equal to its precision, measured by the largest entry."""
+    one, other = np.asarray(one), np.asarray(other)
+    assert one.dtype == other.dtype == dtype and one.shape == other.shape
+    assert np.isfinite(one).all() == np.isfinite(other).all()
+    largest = max(float(np.abs(other).max(initial=0)), 1e-3)
+    assert float(np.abs(one.astype(float) - other.astype(float)).max(initial=0)) <= PRECISION[dtype] * largest
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", WITH_TWIN, ids=lambda case: case.name)
+@given(rng=rngs)
+@settings(max_examples=10)
+def test_a_twin_gives_what_its_textbook_function_gives(case, dtype, rng):
+    call = case.draw(rng)
+    inputs, options = resized(call, rng, dtype)
+    (y, backward), (plain_y, plain_backward) = (f(*inputs, **options) for f in (TWINS[call.target], call.target))
+    assert_same(y, plain_y, dtype)
+    dy = rng.normal(size=np.shape(y)).astype(dtype)
+    gradients, plain_gradients = backward(dy), plain_backward(dy)
+    if not isinstance(gradients, tuple):
+        gradients, plain_gradients = (gradients,), (plain_gradients,)
+    for gradient, plain_gradient in zip(gradients, plain_gradients, strict=True):
+        assert_same(gradient, plain_gradient, dtype)
+
+
+@given(rngs, st.sampled_from([np.float16, np.float32, np.float64]), st.sampled_from([1.0, 12.0, 50.0, 80.0]))
+def test_softmax_of_large_scores_is_finite_in_every_dtype(rng, dtype, size):
+    x = (size * rng.uniform(-1, 1, (3, 40))).astype(dtype)
+    x[0] = size  # the exponentials' sum overflows before any of them does
+    for function in (fast.softmax, layers.softmax.softmax):
+        y, backward = function(x)
+        expected, _ = layers.softmax.softmax(x.astype(float))
+        np.testing.assert_allclose(y.astype(float), expected, rtol=20 * float(np.finfo(dtype).eps), atol=1e-7)
+        assert np.isfinite(backward(x)).all() and y.dtype == dtype
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 3.0, 100.0, 1e10, 1e30])
 @pytest.mark.parametrize("size", [1, 70_000])
 def test_the_fast_normal_distribution_is_the_exact_one_to_float32(rng, scale, size):
     x = (scale * rng.normal(size=size)).astype(np.float32)
-    for fast, plain in zip(fast_normal(x), normal(x.astype(np.float64)), strict=True):
-        assert fast.dtype == np.float32 and fast.shape == x.shape
-        np.testing.assert_allclose(fast, plain, rtol=0, atol=2e-7)
+    for quick, exact in zip(fast_normal(x), normal(x.astype(np.float64)), strict=True):
+        assert quick.dtype == np.float32 and quick.shape == x.shape
+        np.testing.assert_allclose(quick, exact, rtol=0, atol=2e-7)
 
 
 @pytest.fixture(
@@ -95,17 +160,47 @@ def test_exponentials_without_the_row_maximum_have_the_same_ratios_as_with_it(rn
     np.testing.assert_allclose(e / total, plain / plain_total, rtol=1e-12, atol=0)
 
 
-@given(rngs, array_shapes(min_dims=0, max_dims=3, max_side=9), st.sampled_from([1, 5, 16, 1000]), st.booleans())
-def test_a_step_of_adamw_in_blocks_is_the_step_of_the_whole_to_the_bit(rng, shape, block, transposed):
-    theta, g, m, v = (np.asarray(rng.random(shape)).astype(np.float32) for _ in range(4))
+SETTINGS = {"t": 3, "lr": 0.1, "betas": (0.9, 0.98), "eps": 1e-8, "weight_decay": 0.3}
+any_shape = array_shapes(min_dims=0, max_dims=3, max_side=9)
+
+
+def arrays_of_a_step(rng, shape, dtype, transposed=False):
+    """Return θ, g, m and v of a parameter."""
+    theta, g, m, v = (np.asarray(rng.random(shape)).astype(dtype) for _ in range(4))
     if transposed:
         theta, g = (np.asarray(array.T.copy()).T for array in (theta, g))
-    group = {"lr": 0.1, "betas": (0.9, 0.98), "eps": 1e-8, "weight_decay": 0.3}
+    return theta, g, m, v
+
+
+@given(rngs, any_shape, st.sampled_from([1, 5, 16, 1000]), st.booleans())
+def test_a_step_of_adamw_in_blocks_is_the_step_of_the_whole_to_the_bit(rng, shape, block, transposed):
+    theta, g, m, v = arrays_of_a_step(rng, shape, np.float32, transposed)
     whole = [array.copy() for array in (theta, m, v)]
-    update_part(whole[0][np.newaxis], g[np.newaxis], whole[1][np.newaxis], whole[2][np.newaxis], 3, group)
+    update_part(whole[0][np.newaxis], g[np.newaxis], whole[1][np.newaxis], whole[2][np.newaxis], SETTINGS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(optim, "BLOCK", block)
+        patch.setattr(adamw_module, "BLOCK", block)
         for part in blocks_of_rows(shape):
-            update_part(theta[part], g[part], m[part], v[part], 3, group)
+            update_part(theta[part], g[part], m[part], v[part], SETTINGS)
     for in_blocks, expected in zip((theta, m, v), whole, strict=True):
         np.testing.assert_array_equal(in_blocks, expected)
+
+
+@pytest.mark.parametrize("step", [adamw_in_place, plain_adamw_in_place], ids=["engine", "textbook"])
+@given(
+    rng=rngs,
+    shapes=st.lists(any_shape, min_size=1, max_size=3),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    t=st.integers(1, 1000),
+    scale=st.sampled_from([1.0, 0.3]),
+    enough_for_threads=st.sampled_from([0, 10**6]),
+)
+def test_a_step_in_place_moves_each_array_to_where_adamw_says(step, rng, shapes, dtype, t, scale, enough_for_threads):
+    options = SETTINGS | {"t": t}
+    parameters = [arrays_of_a_step(rng, shape, dtype) for shape in shapes]
+    expected = [adamw(theta.copy(), scale * g, m.copy(), v.copy(), **options) for theta, g, m, v in parameters]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adamw_module, "ENOUGH_FOR_THREADS", enough_for_threads)
+        step([(*arrays, options) for arrays in parameters], scale)
+    for (theta, _, m, v), moved in zip(parameters, expected, strict=True):
+        for found, where in zip((theta, m, v), moved, strict=True):
+            np.testing.assert_allclose(found, where, rtol=1e-5 if dtype == np.float32 else 1e-13, atol=1e-7)

@@ -1,32 +1,36 @@
 """Heads that are computed in groups, side by side, give what all heads together give."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_attention import assert_same_passes, calls
 
-from minitransformer import attention, causal_mask
-from minitransformer.layers import attention as attention_module
-from minitransformer.layers import head_groups
-from minitransformer.layers.blocked_attention import blocked_attention
-from minitransformer.layers.head_groups import in_head_groups
+from minitransformer import attention as plain_attention
+from minitransformer import causal_mask
+from minitransformer.fast import attention, head_groups
+from minitransformer.fast.blocked_attention import blocked_attention
+from minitransformer.fast.head_groups import in_head_groups
+
+attention_module = import_module("minitransformer.fast.attention")
 
 
 @given(calls(), st.integers(1, 5), st.sampled_from([0.3, 1.0]))
 def test_any_number_of_groups_gives_what_all_heads_together_give(call, groups, scale):
     rng, q, k, v, mask = call
     options = {"mask": mask, "scale": scale}
-    grouped = in_head_groups(q, k, v, attention=attention, groups=groups, **options)
-    assert_same_passes(grouped, attention(q, k, v, **options), rng)
+    grouped = in_head_groups(q, k, v, attention=plain_attention, groups=groups, **options)
+    assert_same_passes(grouped, plain_attention(q, k, v, **options), rng)
 
 
 @pytest.mark.parametrize("mask_shape", [(6, 6), (1, 6, 6), (4, 6, 6), (3, 1, 6, 6), (3, 4, 6, 6)])
 def test_a_mask_of_any_shape_goes_with_its_heads(rng, mask_shape):
     q, k, v = (rng.normal(size=(3, heads, 6, 5)) for heads in (4, 2, 2))
     mask = rng.random(mask_shape) < 0.6
-    expected, _ = attention(q, k, v, mask=mask)
-    found, _ = in_head_groups(q, k, v, attention=attention, mask=mask, groups=2)
+    expected, _ = plain_attention(q, k, v, mask=mask)
+    found, _ = in_head_groups(q, k, v, attention=plain_attention, mask=mask, groups=2)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
@@ -38,7 +42,7 @@ def test_a_long_sequence_has_a_group_for_each_thread(monkeypatch, rng):
         return blocked_attention(q, k, v, **options)
 
     q, k, v = (rng.normal(size=(2, heads, 6, 3)) for heads in (8, 4, 4))
-    expected, _ = attention(q, k, v, mask=causal_mask(6, 6))
+    expected, _ = plain_attention(q, k, v, mask=causal_mask(6, 6))
     monkeypatch.setattr(head_groups, "threads", lambda: 3)
     monkeypatch.setattr(attention_module, "blocked_attention", counted)
     for name in ("MEDIUM", "LONG", "VERY_LONG"):

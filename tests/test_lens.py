@@ -10,6 +10,7 @@ from strategies import configs, random_ids, random_model, rngs
 from minitransformer import Config
 from minitransformer.analysis import logit_lens
 from minitransformer.layers.softmax import softmax
+from minitransformer.module import apply
 
 
 @given(configs(), rngs)
@@ -22,7 +23,7 @@ def test_the_lens_at_the_last_layer_is_the_model_exactly_and_before_it_a_model_o
     for depth in range(config.n_layers + 1):
         model.blocks = blocks[:depth]
         logits = model.predict(ids)
-        probabilities = softmax(logits)[0]
+        probabilities = apply(softmax, logits)[0]
         if depth == config.n_layers:
             np.testing.assert_array_equal(found.answers, logits.argmax(axis=-1))
         for t in range(config.context):

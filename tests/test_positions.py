@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import batch_shapes, rngs
 
-from minitransformer import rotary, sinusoidal_positions
-from minitransformer.layers.positions import Rotary, SinusoidalPositions, cos_and_sin, frequencies
+from minitransformer import fast, rotary, sinusoidal_positions
+from minitransformer.fast.positions import cos_and_sin
+from minitransformer.layers.positions import Rotary, SinusoidalPositions, frequencies
 
 layouts = st.sampled_from(["half", "interleaved"])
 positions_of_four = st.lists(st.integers(-50, 5000), min_size=4, max_size=4).map(np.array)
@@ -155,12 +156,12 @@ def test_angles_that_are_kept_are_those_of_these_positions_this_base_scaling_and
     expected = []
     for options in calls:
         cos_and_sin.cache_clear()
-        expected.append(rotary(x, **options)[0])
+        expected.append(fast.rotary(x, **options)[0])
     for options, y in zip(calls, expected, strict=True):
         hits = cos_and_sin.cache_info().hits
         for _ in range(2):  # the second time they are kept ones
-            np.testing.assert_array_equal(rotary(x, **options)[0], y)
-            in_float32 = rotary(x.astype(np.float32), **options)[0]
+            np.testing.assert_array_equal(fast.rotary(x, **options)[0], y)
+            in_float32 = fast.rotary(x.astype(np.float32), **options)[0]
             np.testing.assert_allclose(in_float32, y, rtol=1e-4, atol=1e-6)
         assert cos_and_sin.cache_info().hits == hits + 2
     assert not np.allclose(expected[0], expected[1]) and not np.allclose(expected[1], expected[2])

@@ -1,6 +1,7 @@
 """Queries that are taken a few at a time, with the keys that they may see, give what all at once give."""
 
 import weakref
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ from hypothesis import strategies as st
 from strategies import rngs
 from test_attention import assert_same_passes, calls
 
-from minitransformer import attention, causal_mask
-from minitransformer.layers import attention as attention_module
-from minitransformer.layers import head_groups
-from minitransformer.layers.query_blocks import in_query_blocks, keys_seen
+from minitransformer import attention as plain_attention
+from minitransformer import causal_mask
+from minitransformer.fast import attention, head_groups
+from minitransformer.fast.query_blocks import in_query_blocks, keys_seen
+
+attention_module = import_module("minitransformer.fast.attention")
 
 
 @given(calls(), st.integers(1, 6), st.sampled_from([0.3, 1.0]))
@@ -20,8 +23,8 @@ def test_blocks_of_any_size_give_what_all_queries_at_once_give(call, queries, sc
     rng, q, k, v, mask = call
     mask = rng.random((q.shape[-2], k.shape[-2])) < 0.4 if mask is None else mask
     options = {"mask": mask, "scale": scale}
-    in_blocks = in_query_blocks(q, k, v, attention=attention, queries=queries, **options)
-    assert_same_passes(in_blocks, attention(q, k, v, **options), rng)
+    in_blocks = in_query_blocks(q, k, v, attention=plain_attention, queries=queries, **options)
+    assert_same_passes(in_blocks, plain_attention(q, k, v, **options), rng)
 
 
 @given(rngs, st.integers(0, 3), st.integers(1, 9))
@@ -34,14 +37,14 @@ def test_the_keys_seen_are_all_that_the_mask_allows_and_no_more_at_either_end(rn
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The numbers of heads, queries and keys that plain attention is asked for."""
-    numbers, plain = [], attention_module.plain_attention
+    """The numbers of heads, queries and keys that are attended to all at once."""
+    numbers, all_at_once = [], attention_module.all_at_once
 
     def noted(q, k, v, **options):
         numbers.append((*q.shape[-3:-1], k.shape[-2]))
-        return plain(q, k, v, **options)
+        return all_at_once(q, k, v, **options)
 
-    monkeypatch.setattr(attention_module, "plain_attention", noted)
+    monkeypatch.setattr(attention_module, "all_at_once", noted)
     return numbers
 
 
@@ -81,8 +84,8 @@ def test_from_long_on_the_heads_are_taken_apart_as_well(asked, monkeypatch, rng)
 def test_gradients_of_mixed_dtypes_lose_no_digits(rng, kinds):
     q, k, v = (rng.normal(size=(2, 9, 3)).astype(kind) for kind in kinds)
     mask = causal_mask(9, 9)
-    y, backward = attention(q, k, v, mask=mask)
-    in_blocks, blocks_backward = in_query_blocks(q, k, v, attention=attention, mask=mask, queries=4)
+    y, backward = plain_attention(q, k, v, mask=mask)
+    in_blocks, blocks_backward = in_query_blocks(q, k, v, attention=plain_attention, mask=mask, queries=4)
     assert in_blocks.dtype == y.dtype
     for one, other in zip(blocks_backward(y), backward(y), strict=True):
         np.testing.assert_allclose(

@@ -285,6 +285,42 @@ def numpy_scalars(tree):
                             yield f"{name}, line {node.lineno}: {ast.unparse(side)} is a NumPy scalar"
 
 
+SCATTERS = {"at", "put_along_axis"}  # np.add.at, np.put_along_axis
+
+
+def not_plain(tree):
+    """The textbook's form: a name is bound once, in a function and its backward together; no array is written to, but
+    by a scatter into a fresh one; and in backward a name dX is the gradient of the forward's X.
+    """
+    pairs = [(name, function, backward) for name, function, backward in differentiable(tree)]
+    pairs += [(name, function, None) for name, function in functions(tree) if name == "adamw"]
+    for function_name, function, backward in pairs:
+        bound = sorted(parameters(function))
+        for scope in filter(None, (function, backward)):
+            bound += sorted(parameters(scope)) if scope is backward else []
+            for node in within(scope):
+                match node:
+                    case ast.AugAssign():
+                        yield f"{function_name}, line {node.lineno}: {ast.unparse(node.target)} is changed in place"
+                    case ast.Subscript(ctx=ast.Store()) | ast.Attribute(ctx=ast.Store()):
+                        yield f"{function_name}, line {node.lineno}: {ast.unparse(node)} is written to"
+                    case ast.Call(func=func) if outputs(node) and getattr(func, "attr", None) not in SCATTERS:
+                        yield f"{function_name}, line {node.lineno}: {ast.unparse(node)} writes into an array"
+                    case ast.Name(id="_"):
+                        continue
+                for name in rebound(node):
+                    if name in bound and name != "backward":
+                        yield f"{function_name}, line {node.lineno}: {name} is bound again"
+                    if scope is backward and name.startswith("d") and name[1:] not in forward_names(function):
+                        yield f"{function_name}, line {node.lineno}: {name} is the gradient of nothing"
+                    bound.append(name)
+
+
+def forward_names(function):
+    """The names that a function has before its backward: arguments and those that it binds."""
+    return parameters(function) | {name for node in within(function) for name in rebound(node)}
+
+
 def is_size(expression, sizes):
     """Whether an expression is a Python number made of sizes and constants."""
     match expression:
@@ -321,18 +357,23 @@ RULES = [
     positional_options,
     complex_unsafe,
     numpy_scalars,
+    not_plain,
 ]
 
 # Rule 3 of the design: the backward of model.loss drops each layer's closure as it goes, and so runs only once.
 EXCEPTIONS = {
     ("transformer.py", changes_in_backward): ["Transformer.loss: backward writes into backwards"],
     ("hooks.py", changes_in_backward): ["gradient_recorder.record_both: recording_backward writes into gradients"],
-    ("blocked_attention.py", complex_unsafe): ["blocked_attention: maximum"],  # of real parts
 }
 
-# What holds for forward passes has no business elsewhere: the optimiser and the sampler see real numbers only.
-FORWARD_RULES = [complex_unsafe, numpy_scalars]
-FORWARDS = {"losses.py", "transformer.py", "module.py"}
+# What holds for forward passes has no business elsewhere: the optimiser and the sampler see real numbers only, and so
+# does the engine.
+TEXTBOOK = {"layers", "losses.py", "optim.py", "transformer.py", "module.py", "objectives"}
+WHERE = {
+    complex_unsafe: TEXTBOOK - {"optim.py"},
+    numpy_scalars: TEXTBOOK - {"optim.py"} | {"fast"},
+    not_plain: TEXTBOOK - {"transformer.py", "module.py"},
+}
 
 
 def faults(source, rule):
@@ -349,7 +390,7 @@ def without_line(fault):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_source_keeps_the_rules(rule, path):
-    if rule in FORWARD_RULES and path.name not in FORWARDS and path.parent.name != "layers":
+    if not {path.name, path.parent.name} & WHERE.get(rule, {path.name}):
         return
     found = faults(path.read_text("utf-8"), rule)
     excused = EXCEPTIONS.get((path.name, rule), [])
@@ -599,3 +640,34 @@ def test_a_numpy_scalar_is_found(before):
 )
 def test_a_python_number_and_an_array_are_not(before):
     assert faults(snippet(before=before), numpy_scalars) == []
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"before": "saved = saved + 1"},
+        {"before": "x = x.reshape(-1)"},
+        {"before": "saved *= 2"},
+        {"before": "saved[0] = 2"},
+        {"before": "np.exp(x, out=saved)"},
+        {"inside": "dx = dy * saved; dx *= 2; return dx"},
+        {"inside": "dx = dy * saved; dx = dx + 1; return dx"},
+        {"inside": "total = dy.sum(); return total"},
+        {"inside": "dz = dy * saved; return dz"},
+    ],
+)
+def test_what_is_not_plain_is_found(parts):
+    assert faults(snippet(**parts), not_plain)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"inside": "dx = dy * saved; return dx"},
+        {"inside": "dsaved = dy * 2; dx, dw = dsaved * w, dsaved * x; return dx, dw"},
+        {"inside": "dw = np.zeros(w.shape); np.add.at(dw, total, dy); return dw"},
+        {"before": "y, _ = layer(x); z, _ = layer(y)"},
+    ],
+)
+def test_what_is_plain_is_not(parts):
+    assert faults(snippet(**parts), not_plain) == []

@@ -8,6 +8,7 @@ from small_runs import assert_same_weights, small_lm, weights
 from minitransformer import Config, LanguageModel
 from minitransformer.cli import main
 from minitransformer.layers import feed_forward, multi_head_attention
+from minitransformer.layers.feed_forward import swiglu
 from minitransformer.text import NoTokenizer
 from minitransformer.verification import TOLERANCE, parts_of, verify_gradient
 
@@ -120,9 +121,19 @@ def test_a_gradient_that_never_arrives_is_found():
     assert [tensor.name for tensor in found.wrong] == ["lm_head.weight"]
 
 
+def with_half_of_dg(g, u):
+    """SwiGLU with a mistake."""
+    p, backward = swiglu(g, u)
+
+    def half_backward(dp):
+        dg, du = backward(dp)
+        return dg / 2, du
+
+    return p, half_backward
+
+
 def test_a_mistake_in_a_backward_pass_shows_in_all_that_its_gradient_reaches(monkeypatch):
-    silu_slope = feed_forward.silu_slope
-    monkeypatch.setattr(feed_forward, "silu_slope", lambda g, sigma: silu_slope(g, sigma) / 2)
+    monkeypatch.setattr(feed_forward, "swiglu", with_half_of_dg)
     found = verify_gradient(random_model(LLAMA), IDS)
     assert [part.is_right for part in found.parts] == [False, False, False, False, True, True]
     named = {tensor.name for tensor in found.wrong}
@@ -175,7 +186,7 @@ def test_the_command_prints_each_part_and_the_sum(tmp_path, capsys):
 
 def test_the_command_says_what_is_wrong_and_its_exit_status_does_too(tmp_path, capsys, monkeypatch):
     small_lm(feed_forward="swiglu").save(tmp_path / "model.npz")
-    monkeypatch.setattr(feed_forward, "silu_slope", lambda g, sigma: np.zeros_like(g))
+    monkeypatch.setattr(feed_forward, "swiglu", with_half_of_dg)
     assert main(["verify", str(tmp_path), "--text", "the cat"]) == 1
     shown = capsys.readouterr().out
     assert "WRONG" in shown and "blocks.0.feed_forward.gate.weight" in shown.partition("the gradient is wrong in")[2]

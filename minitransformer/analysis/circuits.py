@@ -68,6 +68,7 @@ import numpy as np
 
 from minitransformer.layers.layer_norm import LayerNorm
 from minitransformer.layers.positions import rotary
+from minitransformer.module import apply
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def columns(linear, d_head: int, head: int):
 def turned(turn, x, distance: int):
     """Return x (S, D), each row turned as a query `distance` positions after the key."""
     positions = np.full(len(x), distance)
-    return rotary(x, positions=positions, base=turn.base, layout=turn.layout, scaling=turn.scaling)[0]
+    return apply(rotary, x, positions=positions, base=turn.base, layout=turn.layout, scaling=turn.scaling)[0]
 
 
 def group_size(model) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 
 from minitransformer.analysis.hooks import record
 from minitransformer.layers.softmax import softmax
+from minitransformer.module import apply
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def logit_lens(model, ids, answers=None, k: int = 5) -> LogitLens:
     columns = {"top_ids": [], "top_probabilities": [], "answer_probabilities": [], "answer_ranks": []}
     for x in stream:
         logits = lens(model, x)
-        probabilities = softmax(logits)[0]
+        probabilities = apply(softmax, logits)[0]
         top = likeliest(logits, k)
         own = np.take_along_axis(logits, answers[:, None], axis=-1)
         columns["top_ids"].append(top)

@@ -16,7 +16,8 @@ import numpy as np
 from minitransformer.archive import ArchiveError
 from minitransformer.config import Config
 from minitransformer.interop.architectures import Layout, StoredTensor, interleaved_rows, tensors
-from minitransformer.transformer import Transformer, Unset
+from minitransformer.transformer import Transformer
+from minitransformer.unset import Unset
 
 NUMBERS_AT_ONCE = 1 << 18  # read and converted: large enough to be quick, small beside the smallest of real models
 

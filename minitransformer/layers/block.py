@@ -1,22 +1,7 @@
 """The pre-norm transformer block (Radford et al., 2019; Xiong et al., 2020).
 
-Forward: two residual steps, each reading a normalized copy of the stream and adding to it,
-
-    r = x + attention(norm1(x))                     (1)
-    y = r + feed_forward(norm2(r))                  (2)
-
-Backward. Each step is a sum of a direct path and a path through the layer, so the gradient is as well, in reverse
-order:
-
-    dr = dy + norm2ᵀ(feed_forwardᵀ(dy))             (3)
-    dx = dr + norm1ᵀ(attentionᵀ(dr))                (4)
-
-where fᵀ(dy) stands for f's backward. The direct path carries dy to the bottom of the model unchanged, however deep:
-this is why residual networks train, and why a block whose inner backward is zero still seems to learn.
-
-During training, dropout is applied to what each layer adds.
-
-Saved for backward: nothing of its own.
+The direct path carries dy to the bottom of the model unchanged, however deep: this is why residual networks train, and
+why a block whose inner backward is zero still seems to learn.
 """
 
 import numpy as np
@@ -78,19 +63,33 @@ class TransformerBlock(Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x, *, mask=None, positions=None, rng=None, cache=None):
-        """Map x (..., T, C) to the same shape; the options are those of MultiHeadAttention."""
+        """Map x (..., T, C) to the same shape; the options are those of MultiHeadAttention.
+
+        Two residual steps, each reading a normalized copy of the stream and adding to it,
+
+            r = x + attention(norm1(x))                     (1)
+            y = r + feed_forward(norm2(r))                  (2)
+
+        During training, dropout is applied to what each layer adds.
+        """
         n1, norm1_backward = self.norm1(x)
         a, attention_backward = self.attention(n1, mask=mask, positions=positions, rng=rng, cache=cache)
-        a, dropout1_backward = self.dropout(a, rng=rng)
-        r, residual_mid_backward = self.residual_mid(x + a)  # (1)
+        a_kept, dropout1_backward = self.dropout(a, rng=rng)
+        r, residual_mid_backward = self.residual_mid(x + a_kept)  # (1)
         n2, norm2_backward = self.norm2(r)
         f, feed_forward_backward = self.feed_forward(n2)
-        f, dropout2_backward = self.dropout(f, rng=rng)
-        y = r + f  # (2)
+        f_kept, dropout2_backward = self.dropout(f, rng=rng)
+        y = r + f_kept  # (2)
 
         def backward(dy):
-            dr = dy + norm2_backward(feed_forward_backward(dropout2_backward(dy)))  # (3)
-            dr = residual_mid_backward(dr)
-            return dr + norm1_backward(attention_backward(dropout1_backward(dr)))  # (4)
+            """Each step is a sum of a direct path and a path through the layer, so the gradient is as well, in reverse
+            order, where fᵀ(dy) stands for f's backward:
+
+                dr = dy + norm2ᵀ(feed_forwardᵀ(dy))             (3)
+                dx = dr + norm1ᵀ(attentionᵀ(dr))                (4)
+            """
+            dr = residual_mid_backward(dy + norm2_backward(feed_forward_backward(dropout2_backward(dy))))  # (3)
+            dx = dr + norm1_backward(attention_backward(dropout1_backward(dr)))  # (4)
+            return dx
 
         return y, backward

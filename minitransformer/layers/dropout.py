@@ -1,41 +1,46 @@
 """Dropout (Srivastava et al., 2014): during training, set each entry to zero with probability p.
 
-Forward, with `keep` True where an entry stays:
-
-    y = x · keep / (1 − p)                          (1)
-
-The division keeps the expectation of y equal to x, so that nothing has to change when dropout is off.
-
-Backward. Entry by entry the map is a multiplication by a constant, so the gradient is multiplied by the same one:
-
-    dx = dy · keep / (1 − p)                        (2)
-
 The mask is an argument, drawn outside: a function of x alone would be a different function at each call, and could
 not be checked. What a careless check misses: with p = 0 a backward that forgets the mask is right.
-
-Saved for backward: keep, one byte an entry.
 """
 
 import numpy as np
 
-from minitransformer.module import Module
+from minitransformer.module import Module, identity
 
 
 def dropout(x, *, keep, p):
     """Zero x where keep, boolean and of x's shape, is False; divide the rest by 1 − p. Returns y, of x's shape.
 
-    Raises ValueError unless 0 ≤ p < 1 and keep is a boolean array of x's shape.
+        y = x · keep / (1 − p)                          (1)
+
+    The division keeps the expectation of y equal to x, so that nothing has to change when dropout is off.
+
+    Raises ValueError unless 0 ≤ p < 1 and keep is a boolean array of x's shape. Saved for backward: keep (...), one
+    byte an entry.
     """
-    check_probability(p)
-    if keep.shape != x.shape or keep.dtype != np.bool_:
-        raise ValueError(f"dropout: keep {keep.dtype} {keep.shape} must be boolean, of x's shape {x.shape}")
+    check_arguments(x, keep, p)
     scale = 1 / (1 - float(p))
     y = x * keep * scale  # (1)
 
     def backward(dy):
-        return dy * keep * scale  # (2)
+        """Entry by entry the map is a multiplication by a constant.
+
+        So the gradient is multiplied by the same one:
+
+            dx = dy · keep / (1 − p)                        (2)
+        """
+        dx = dy * keep * scale  # (2)
+        return dx
 
     return y, backward
+
+
+def check_arguments(x, keep, p):
+    """Raise ValueError unless 0 ≤ p < 1 and keep is a boolean array of x's shape."""
+    check_probability(p)
+    if keep.shape != x.shape or keep.dtype != np.bool_:
+        raise ValueError(f"dropout: keep {keep.dtype} {keep.shape} must be boolean, of x's shape {x.shape}")
 
 
 def check_probability(p):
@@ -55,10 +60,6 @@ class Dropout(Module):
         """Drop entries of x where rng, a numpy Generator, is given; return x itself where it is None."""
         if rng is not None and not isinstance(rng, np.random.Generator):
             raise TypeError(f"rng must be a numpy Generator, such as np.random.default_rng(0), not {rng!r}")
-        if self.p and rng is not None:
-            return dropout(x, keep=rng.random(x.shape, dtype=np.float32) >= self.p, p=self.p)
-
-        def backward(dy):
-            return dy
-
-        return x, backward
+        if not self.p or rng is None:
+            return identity(x)
+        return dropout(x, keep=rng.random(x.shape, dtype=np.float32) >= self.p, p=self.p)

@@ -1,58 +1,42 @@
 """Embedding: a table with one row for each token; and its mirror image, the unembedding.
 
-**Embedding.** Forward, for an id at each position p:
-
-    y_p = W[id_p]                                   (1)
-
-This is the linear map of a one-hot vector, y = onehot(id) W, without the multiplication by zeros. Its gradient is
-therefore dW = onehot(id)ᵀ dy: every position adds its dy to the row that it read,
-
-    dW[v] = Σ dy_p over the positions p with id_p = v          (2)
-
-Rows that no position read get zero. An id that occurs twice gets both: `dW[ids] = dy` keeps only the last, and
-`dW[ids] += dy` as well, because NumPy reads all rows before it writes any. Ids are integers and have no gradient.
-
-A sum over equal ids is a sum over runs once the positions are sorted by id; this takes two passes over dy, whatever V.
-
-Saved for backward: the ids, and the shape of W.
-
-**Unembedding.** Forward: one logit for each row of W (V, C), its inner product with x (C,),
-
-    y = x Wᵀ                                        (3)
-
-and, as for any product (see linear.py),
-
-    dx = dy W                                       (4)
-    dW = dyᵀ x      (summed over positions)         (5)
-
-With tied embeddings (Press and Wolf, 2017) W is the same Parameter in (1) and (3). It then reaches the loss along
-two paths, and its gradient is the sum of (2) and (5): the first is zero outside the rows that were read, the second
-is dense. Dropping either still trains, which is why it goes unnoticed.
-
-Saved for backward: x (..., C), W (V, C).
+With tied embeddings (Press and Wolf, 2017) both have the same Parameter. It then reaches the loss along two paths, and
+its gradient is the sum of (2) and (5): the first is zero outside the rows that were read, the second is dense. Dropping
+either still trains, which is why it goes unnoticed.
 """
 
 import numpy as np
 
+from minitransformer.layers.linear import rows
 from minitransformer.module import Module, Parameter, apply
 
 
 def embedding(ids, weight):
     """Look up ids (...), integers, in weight (V, C). Returns y (..., C).
 
-    Raises TypeError for ids that are not integers, ValueError for ids outside 0 … V−1.
+    For an id at each position p:
+
+        y_p = W[id_p]                                   (1)
+
+    This is the linear map of a one-hot vector, y = onehot(id) W, without the multiplication by zeros.
+
+    Raises TypeError for ids that are not integers, ValueError for ids outside 0 … V−1. Saved for backward: ids (...).
     """
-    vocab_size, width = weight.shape
+    vocab_size, C = weight.shape
     check_ids(ids, vocab_size)
     y = weight[ids]  # (1)
 
     def backward(dy):
-        flat = ids.reshape(-1)
-        dweight = np.zeros((vocab_size, width), dy.dtype)
-        if flat.size:
-            order = np.argsort(flat, kind="stable")
-            rows, starts = np.unique(flat[order], return_index=True)
-            dweight[rows] = np.add.reduceat(dy.reshape(-1, width)[order], starts)  # (2)
+        """As for any linear map, dW = onehot(id)ᵀ dy: every position adds its dy to the row that it read,
+
+            dW[v] = Σ dy_p over the positions p with id_p = v          (2)
+
+        Rows that no position read get zero. An id that occurs twice gets both: `dW[ids] = dy` keeps only the last, and
+        `dW[ids] += dy` as well, because NumPy reads all rows before it writes any. Ids are integers and have no
+        gradient.
+        """
+        dweight = np.zeros((vocab_size, C), dy.dtype)
+        np.add.at(dweight, ids, dy)  # (2)
         return dweight
 
     return y, backward
@@ -71,23 +55,37 @@ def check_ids(ids, vocab_size):
 
 
 def unembedding(x, weight):
-    """Compare x (..., C) with each row of weight (V, C). Returns logits (..., V).
+    """Compare x (..., C) with each row of weight (V, C). Returns logits y (..., V).
 
-    Raises ValueError where the last axis of x is not C.
+    A logit is the inner product of x with the token's row:
+
+        y = x Wᵀ                                        (3)
+
+    Raises ValueError where the last axis of x is not C. Saved for backward: x (..., C), weight (V, C).
     """
-    vocab_size, width = weight.shape
-    if x.ndim == 0 or x.shape[-1] != width:
-        raise ValueError(f"unembedding: x {x.shape} must end in {width}, the columns of weight {weight.shape}")
-    rows = x.reshape(-1, width)
-    y = rows @ weight.T  # (3)
+    check_width(x, weight)
+    y = x @ weight.T  # (3)
 
     def backward(dy):
-        dy_rows = dy.reshape(-1, vocab_size)
-        dx = (dy_rows @ weight).reshape(x.shape)  # (4)
-        dweight = dy_rows.T @ rows  # (5)
+        """A product of two matrices, as in linear.py.
+
+        With W in the place of Wᵀ,
+
+            dx = dy W                                       (4)
+            dW = dyᵀ x      (summed over positions)         (5)
+        """
+        dx = dy @ weight  # (4)
+        dweight = rows(dy).T @ rows(x)  # (5)
         return dx, dweight
 
-    return y.reshape(*x.shape[:-1], vocab_size), backward
+    return y, backward
+
+
+def check_width(x, weight):
+    """Raise ValueError where the last axis of x is not C, of weight (V, C)."""
+    width = weight.shape[1]
+    if x.ndim == 0 or x.shape[-1] != width:
+        raise ValueError(f"unembedding: x {x.shape} must end in {width}, the columns of weight {weight.shape}")
 
 
 class Embedding(Module):

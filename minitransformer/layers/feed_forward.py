@@ -1,40 +1,13 @@
 """Feed-forward layers: what a transformer does at each position by itself.
 
-**Plain** (Vaswani et al., 2017), with an activation f and a hidden width F, usually 4 C:
-
-    h = x W_up + b_up                               (1)
-    y = f(h) W_down + b_down                        (2)
-
-Backward, each step in reverse, with linear.py and activations.py:
-
-    da = dy W_downᵀ                                 (3)
-    dx = (da · f′(h)) W_upᵀ                         (4)
-
-**Gated**, SwiGLU (Shazeer, 2020), which Llama uses: a second projection decides how much of the first passes,
-
-    g = x W_gate    u = x W_up                      (5)
-    p = silu(g) · u                                 (6)
-    y = p W_down                                    (7)
-
-Backward. The product (6) sends its gradient to both factors, each times the other, and x is reached along both:
-
-    dp = dy W_downᵀ                                 (8)
-    dg = dp · u · silu′(g)    du = dp · silu(g)     (9)
-    dx = dg W_gateᵀ + du W_upᵀ                      (10)
-
-With three matrices in place of two, F = 8/3 C has the parameters of the plain layer at 4 C.
-
-Saved for backward: what linear and the activations save, for W_down that is p; the gated layer also g and u, each
-(..., F). silu(g) and its slope are worked out again from g: to keep silu(g) and σ took a quarter more memory for a
-Llama's whole training step, and no less time, since what is not written need not be read.
+The gated layer has three matrices in place of two: with F = 8/3 C it has the parameters of the plain one at F = 4 C.
 """
 
 from functools import partial
 
 import numpy as np
 
-from minitransformer.layers.activations import gelu, logistic, relu, silu_slope
-from minitransformer.layers.elementwise import elementwise
+from minitransformer.layers.activations import gelu, relu, silu
 from minitransformer.layers.linear import Linear
 from minitransformer.module import Module, apply
 
@@ -64,38 +37,68 @@ class FeedForward(Module):
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x):
-        """Map x (..., C) to (..., C)."""
+        """Map x (..., C) to (..., C) (Vaswani et al., 2017).
+
+        With an activation f and a hidden width F, usually 4 C:
+
+            h = x W_up + b_up                               (1)
+            y = f(h) W_down + b_down                        (2)
+        """
         h, up_backward = self.up(x)  # (1)
         a, activation_backward = apply(self.activation, h)
         y, down_backward = self.down(a)  # (2)
 
         def backward(dy):
+            """Each step in reverse.
+
+            By linear.py and activations.py, with a = f(h),
+
+                da = dy W_downᵀ                                 (3)
+                dx = (da · f′(h)) W_upᵀ                         (4)
+            """
             da = down_backward(dy)  # (3)
-            return up_backward(activation_backward(da))  # (4)
+            dx = up_backward(activation_backward(da))  # (4)
+            return dx
 
         return y, backward
 
 
 def swiglu(g, u):
-    """Return silu(g) · u, for g and u of one shape. Raises ValueError for two."""
+    """Return silu(g) · u, for g and u of one shape. Raises ValueError for two.
+
+        a = silu(g)                                     (5)
+        p = a · u                                       (6)
+
+    Saved for backward: a (...), u (...), and what silu saves.
+    """
+    check_shapes(g, u)
+    a, silu_backward = silu(g)  # (5)
+    p = a * u  # (6)
+
+    def backward(dp):
+        """A product sends its gradient to both factors.
+
+        Each gets it times the other:
+
+            da = dp · u    du = dp · a                      (7)
+            dg = da · silu′(g)                              (8)
+        """
+        da = dp * u  # (7)
+        du = dp * a  # (7)
+        dg = silu_backward(da)  # (8)
+        return dg, du
+
+    return p, backward
+
+
+def check_shapes(g, u):
+    """Raise ValueError unless g and u have one shape."""
     if g.shape != u.shape:
         raise ValueError(f"swiglu: g {g.shape} and u {u.shape} must have the same shape")
 
-    def product(g, u):
-        return g * logistic(g) * u  # (6)
-
-    def backward(dp):
-        def factors(dp, g, u):
-            sigma = logistic(g)
-            return dp * u * silu_slope(g, sigma), dp * (g * sigma)  # (9)
-
-        return elementwise(factors, dp, g, u)
-
-    return elementwise(product, g, u), backward
-
 
 class GatedFeedForward(Module):
-    """SwiGLU: three linear maps, without biases unless asked for."""
+    """SwiGLU, which Llama uses: three linear maps, without biases unless asked for."""
 
     def __init__(
         self,
@@ -114,15 +117,31 @@ class GatedFeedForward(Module):
         self.down = Linear(d_ff, d_model, bias, std=std if residual_std is None else residual_std, rng=rng, dtype=dtype)
 
     def forward(self, x):
-        """Map x (..., C) to (..., C)."""
-        g, gate_backward = self.gate(x)  # (5)
-        u, up_backward = self.up(x)  # (5)
-        p, swiglu_backward = apply(swiglu, g, u)  # (6)
-        y, down_backward = self.down(p)  # (7)
+        """Map x (..., C) to (..., C) (Shazeer, 2020).
+
+        One projection decides how much of the other passes:
+
+            g = x W_gate    u = x W_up                      (9)
+            p = silu(g) · u                                 (10)
+            y = p W_down                                    (11)
+        """
+        g, gate_backward = self.gate(x)  # (9)
+        u, up_backward = self.up(x)  # (9)
+        p, swiglu_backward = apply(swiglu, g, u)  # (10)
+        y, down_backward = self.down(p)  # (11)
 
         def backward(dy):
-            dp = down_backward(dy)  # (8)
-            dg, du = swiglu_backward(dp)  # (9)
-            return gate_backward(dg) + up_backward(du)  # (10)
+            """Each step in reverse.
+
+            x is reached along both projections, and paths add:
+
+                dp = dy W_downᵀ                                 (12)
+                dg, du = swiglu's backward of dp                (13)
+                dx = dg W_gateᵀ + du W_upᵀ                      (14)
+            """
+            dp = down_backward(dy)  # (12)
+            dg, du = swiglu_backward(dp)  # (13)
+            dx = gate_backward(dg) + up_backward(du)  # (14)
+            return dx
 
         return y, backward

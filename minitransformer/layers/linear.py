@@ -1,57 +1,63 @@
 """Linear map over the last axis.
 
-Forward, for each position separately: x has I features, y has O, and the weight is stored (in, out), so that it reads
-from left to right:
+A layer that is applied at many positions collects the sum of their gradients, never the mean.
 
-    y = x W + b                                     (1)
-
-Backward. Write y_po = Σ_i x_pi W_io + b_o, where p numbers the positions (every axis of x but the last). An entry of x
-reaches all outputs of its own position; an entry of W or b reaches one output feature of every position. Hence one sum
-runs over features and two over positions:
-
-    dx = dy Wᵀ                                      (2)
-    dW = xᵀ dy      (summed over p)                 (3)
-    db = Σ_p dy                                     (4)
-
-The shapes alone almost determine these: dy is (p, O), W is (I, O), and only dy Wᵀ has the shape of x. Where I = O they
-do not: then W in place of Wᵀ fits as well, and only a check with values tells them apart. A layer that is applied at
-many positions collects the sum of their gradients, never the mean.
-
-Saved for backward: x (..., I), W (I, O).
+Saved for backward: x (..., I), weight (I, O).
 """
 
 import numpy as np
 
-from minitransformer.layers.sums import position_sum
 from minitransformer.module import Module, Parameter, apply
 
 
 def linear(x, weight, bias=None):
-    """Map x (..., I) to x @ weight + bias, with weight (I, O) and bias (O,) or None. Returns y (..., O).
+    """Map x (..., I) to y (..., O), with weight (I, O) and bias (O,) or None.
+
+    For each position separately. The weight is stored (in, out), so that the map reads from left to right:
+
+        y = x W + b                                     (1)
 
     Raises ValueError where the last axis of x is not I, or the bias not (O,).
     """
+    check_arguments(x, weight, bias)
+    has_bias = bias is not None
+    y = x @ weight + bias if has_bias else x @ weight  # (1)
+
+    def backward(dy):
+        """Write y_po = Σ_i x_pi W_io + b_o, where p numbers the positions (every axis of x but the last).
+
+        An entry of x reaches all outputs of its own position; an entry of W or b reaches one output feature of every
+        position. Hence one sum runs over features and two over positions:
+
+            dx = dy Wᵀ                                      (2)
+            dW = xᵀ dy      (summed over p)                 (3)
+            db = Σ_p dy                                     (4)
+
+        The shapes alone almost determine these: dy is (p, O), W is (I, O), and only dy Wᵀ has the shape of x. Where
+        I = O they do not: then W in place of Wᵀ fits as well, and only a check with values tells them apart.
+        """
+        dx = dy @ weight.T  # (2)
+        dweight = rows(x).T @ rows(dy)  # (3)
+        if not has_bias:
+            return dx, dweight
+        dbias = rows(dy).sum(axis=0)  # (4)
+        return dx, dweight, dbias
+
+    return y, backward
+
+
+def rows(x):
+    """Return x (..., C) as a matrix (positions, C)."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def check_arguments(x, weight, bias):
+    """Raise ValueError where the last axis of x is not I, or the bias not (O,), of weight (I, O)."""
     features_in, features_out = weight.shape
     if x.ndim == 0 or x.shape[-1] != features_in:
         raise ValueError(f"linear: x {x.shape} must end in {features_in}, the rows of weight {weight.shape}")
     if bias is not None and bias.shape != (features_out,):
         raise ValueError(f"linear: bias {bias.shape} must be ({features_out},), the columns of weight {weight.shape}")
-    # One product over all positions: with three axes, NumPy would make a small product for each batch entry.
-    rows = x.reshape(-1, features_in)
-    y = rows @ weight  # (1)
-    if bias is not None:
-        y += bias  # (1)
-
-    def backward(dy):
-        dy_rows = dy.reshape(-1, features_out)
-        dx = (dy_rows @ weight.T).reshape(x.shape)  # (2)
-        dweight = rows.T @ dy_rows  # (3)
-        if bias is None:
-            return dx, dweight
-        dbias = position_sum(dy_rows)  # (4)
-        return dx, dweight, dbias
-
-    return y.reshape(*x.shape[:-1], features_out), backward
 
 
 class Linear(Module):

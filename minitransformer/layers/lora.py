@@ -1,25 +1,8 @@
 """Low-rank adapters: a linear map that stays as it is, and beside it a learned correction of low rank (LoRA; Hu et al.,
 2021).
 
-Forward, for each position separately; A is (I, R) and B (R, O), with R far smaller than I and O:
-
-    h = x A                                         (1)
-    y = s · h B                                     (2)
-
-An adapted layer gives x W + b + y, in which W and b are frozen: R (I + O) numbers are learned in place of I · O. The
-scale is s = α / R, so that another R does not ask for another learning rate.
-
-Backward. x reaches y through h alone, and h is all that the narrow middle lets through:
-
-    dh = s · dy Bᵀ                                  (3)
-    dx = dh Aᵀ                                      (4)
-    dA = xᵀ dh      (summed over positions)         (5)
-    dB = s · hᵀ dy  (summed over positions)         (6)
-
-Merging. Both maps are linear in x, so one matrix does the work of three, and a model that has been fine-tuned costs no
-more than it did before:
-
-    W ← W + s · A B                                 (7)
+An adapted layer gives x W + b + y, in which W and b are frozen, and y is the correction: R (I + O) numbers are learned
+in place of I · O. The scale of y is s = α / R, so that another R does not ask for another learning rate.
 
 Only the product A B counts: A M and M⁻¹ B, for any invertible M (R, R), are the same layer. Hence the two gradients
 are tied, Aᵀ dA = dB Bᵀ, both being s · hᵀ dy Bᵀ.
@@ -27,8 +10,6 @@ are tied, Aᵀ dA = dB Bᵀ, both being s · hᵀ dy Bᵀ.
 B begins at zero and A does not: then y = 0, and training starts from exactly the model that was given. A check at these
 values would compare zeros, for there dA = 0 and dx = 0 whatever (4) and (5) say. Were A zero as well, dB would be too,
 and nothing would ever move.
-
-Saved for backward: x (..., I), h (..., R), A, B.
 """
 
 import difflib
@@ -37,34 +18,52 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from minitransformer.layers.linear import Linear, linear
+from minitransformer.layers.linear import Linear, linear, rows
 from minitransformer.module import Module, Parameter, apply
 
 
 def low_rank(x, a, b, *, scale=1.0):
-    """Map x (..., I) to scale · x @ a @ b, with a (I, R) and b (R, O). Returns y (..., O).
+    """Map x (..., I) to scale · x @ a @ b, with a (I, R) and b (R, O), R far smaller than both. Returns y (..., O).
+
+    For each position separately, with s the scale:
+
+        h = x A                                         (1)
+        y = s · h B                                     (2)
 
     Raises ValueError where the last axis of x is not I, or the two matrices do not share R.
+    Saved for backward: x (..., I), h (..., R), a (I, R), b (R, O).
     """
-    (features_in, rank), features_out = a.shape, b.shape[-1]
+    check_arguments(x, a, b)
+    s = float(scale)
+    h = x @ a  # (1)
+    y = s * (h @ b)  # (2)
+
+    def backward(dy):
+        """x reaches y through h alone.
+
+        Of x, h is all that the narrow middle lets through:
+
+            dh = s · dy Bᵀ                                  (3)
+            dx = dh Aᵀ                                      (4)
+            dA = xᵀ dh      (summed over positions)         (5)
+            dB = hᵀ (s · dy)      (summed over positions)   (6)
+        """
+        dh = s * dy @ b.T  # (3)
+        dx = dh @ a.T  # (4)
+        da = rows(x).T @ rows(dh)  # (5)
+        db = rows(h).T @ rows(s * dy)  # (6)
+        return dx, da, db
+
+    return y, backward
+
+
+def check_arguments(x, a, b):
+    """Raise ValueError where the last axis of x is not I, or a (I, R) and b (R, O) do not share R."""
+    features_in, rank = a.shape
     if x.ndim == 0 or x.shape[-1] != features_in:
         raise ValueError(f"low_rank: x {x.shape} must end in {features_in}, the rows of a {a.shape}")
     if b.shape[0] != rank:
         raise ValueError(f"low_rank: the rows of b {b.shape} must be {rank}, the columns of a {a.shape}")
-    scale = float(scale)
-    rows = x.reshape(-1, features_in)
-    h = rows @ a  # (1)
-    y = scale * (h @ b)  # (2)
-
-    def backward(dy):
-        scaled = scale * dy.reshape(-1, features_out)
-        dh = scaled @ b.T  # (3)
-        dx = (dh @ a.T).reshape(x.shape)  # (4)
-        da = rows.T @ dh  # (5)
-        db = h.T @ scaled  # (6)
-        return dx, da, db
-
-    return y.reshape(*x.shape[:-1], features_out), backward
 
 
 class LowRankLinear(Module):
@@ -97,7 +96,12 @@ class LowRankLinear(Module):
         return y + correction, backward
 
     def merged_weight(self):
-        """Return the one matrix (I, O) that does the same."""
+        """Return the one matrix (I, O) that does the same.
+
+        With it a fine-tuned model costs no more than it did before:
+
+            W′ = W + s · A B                                (7)
+        """
         return self.weight.data + self.scale * (self.a.data @ self.b.data)  # (7)
 
 
@@ -126,7 +130,7 @@ def merge_adapters(model: Module) -> None:
     for _, parent, attribute in places(model, LowRankLinear):
         layer = getattr(parent, attribute)
         layer.weight.data = layer.merged_weight()
-        setattr(parent, attribute, plain(layer, layer.weight))
+        setattr(parent, attribute, unadapted(layer, layer.weight))
 
 
 @contextmanager
@@ -135,7 +139,7 @@ def merged(model: Module):
     adapted = [(parent, attribute, getattr(parent, attribute)) for _, parent, attribute in places(model, LowRankLinear)]
     try:
         for parent, attribute, layer in adapted:
-            setattr(parent, attribute, plain(layer, Parameter(layer.merged_weight())))
+            setattr(parent, attribute, unadapted(layer, Parameter(layer.merged_weight())))
         yield model
     finally:
         for parent, attribute, layer in adapted:
@@ -159,7 +163,7 @@ def places(model: Module, kind: type):
     ]
 
 
-def plain(layer: LowRankLinear, weight: Parameter) -> Linear:
+def unadapted(layer: LowRankLinear, weight: Parameter) -> Linear:
     """Return a Linear of this weight, and of the layer's bias."""
     linear_layer = Linear(*weight.data.shape, bias=False)
     linear_layer.weight, linear_layer.bias = weight, layer.bias

@@ -1,26 +1,10 @@
 """Multi-head self-attention (Vaswani et al., 2017): several attentions side by side, each in a few channels of its own.
 
-Forward, for x (T, C), with H heads of D channels:
-
-    q = split(x W_q)    k = split(x W_k)    v = split(x W_v)          (1)
-    heads = attention(q, k, v)                      (2)
-    y = merge(heads) W_o                            (3)
-
-`split` makes H heads out of H·D features, (T, H·D) → (H, T, D), and `merge` is its inverse; both only renumber entries,
-so each is the other's backward. W_q and W_k decide where a head looks, W_v and W_o what it moves when it looks there
-(Elhage et al., 2021). Rotary positions, if any, turn q and k between (1) and (2).
-
-Backward. Each step in reverse; x reaches y along three paths, through q, k and v, whose gradients add:
-
-    dheads = split(dy W_oᵀ)                         (4)
-    dq, dk, dv = attention's backward of dheads     (5)
-    dx = merge(dq) W_qᵀ + merge(dk) W_kᵀ + merge(dv) W_vᵀ             (6)
+W_q and W_k decide where a head looks, W_v and W_o what it moves when it looks there (Elhage et al., 2021).
 
 What the layer ignores: without rotary positions, which turn it by each key's own angle, the bias of W_k shifts all
 scores of a query alike, so its gradient is zero up to rounding; a purely relative comparison would call that noise a
 mistake.
-
-Saved for backward: x, and what linear and attention save.
 """
 
 import numpy as np
@@ -29,7 +13,7 @@ from minitransformer.layers.attention import attention
 from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.linear import Linear
 from minitransformer.layers.positions import Rotary
-from minitransformer.module import Identity, Module
+from minitransformer.module import Identity, Module, apply, faster
 
 
 class MultiHeadAttention(Module):
@@ -82,45 +66,55 @@ class MultiHeadAttention(Module):
     def forward(self, x, *, mask=None, positions=None, rng=None, cache=None):
         """Let each position of x (..., T, C) attend to those the mask allows (all, without one).
 
-        `positions` (T,) are for rotary positions; unless given they count from 0, or from where the cache ends. `rng`
-        turns dropout of the weights on.
-        `cache`, one layer's key–value cache, puts the keys and values of earlier positions before those of x; they are
-        constants to backward.
+        With H heads of D channels:
+
+            q, k, v = the heads of x W_q, x W_k, x W_v      (1)
+            heads = attention(q, k, v)                      (2)
+            y = merge(heads) W_o                            (3)
+
+        Rotary positions, if any, turn q and k between (1) and (2). `positions` (T,) are for them; unless given they
+        count from 0, or from where the cache ends. `rng` turns dropout of the weights on. `cache`, one layer's
+        key–value cache, puts the keys and values of earlier positions before those of x; they are constants to
+        backward.
         """
         T = x.shape[-2]
-        if positions is None:
-            start = 0 if cache is None else cache.length
-            positions = np.arange(start, start + T)
-        q, q_backward = self.project(self.w_q, self.q, x, positions, self.rotary)  # (1)
-        k, k_backward = self.project(self.w_k, self.k, x, positions, self.rotary)  # (1)
-        v, v_backward = self.project(self.w_v, self.v, x, positions, None)  # (1)
-        if cache is not None:
-            k, v = cache.append(k, v)
-        y, attention_backward = attention(q, k, v, mask=mask, on_weights=self.on_weights(rng))  # (2)
-        y, heads_backward = self.heads(y)
-        y, w_o_backward = self.w_o(merge(y))  # (3)
+        start = 0 if cache is None else cache.length
+        at = np.arange(start, start + T) if positions is None else positions
+        (xq, xk, xv), projections_backward = faster(projections)(x, self.w_q, self.w_k, self.w_v)  # (1)
+        q, q_backward = self.as_heads(xq, self.q, at, self.rotary)  # (1)
+        k, k_backward = self.as_heads(xk, self.k, at, self.rotary)  # (1)
+        v, v_backward = self.as_heads(xv, self.v, at, None)  # (1)
+        keys, values = (k, v) if cache is None else cache.append(k, v)
+        attended, attention_backward = apply(attention, q, keys, values, mask=mask, on_weights=self.on_weights(rng))
+        heads, heads_backward = self.heads(attended)  # (2)
+        y, w_o_backward = self.w_o(merge(heads))  # (3)
 
         def backward(dy):
+            """Each step in reverse:
+
+                dheads = split(dy W_oᵀ)                         (4)
+                dq, dk, dv = attention's backward of dheads     (5)
+
+            and x is reached along three paths, through q, k and v (see projections).
+            """
             dheads = split(w_o_backward(dy), self.d_head)  # (4)
-            dq, dk, dv = attention_backward(heads_backward(dheads))  # (5)
-            return q_backward(dq) + k_backward(dk[..., -T:, :]) + v_backward(dv[..., -T:, :])  # (6)
+            dattended = heads_backward(dheads)
+            dq, dkeys, dvalues = attention_backward(dattended)  # (5)
+            dxq, dxk, dxv = q_backward(dq), k_backward(dkeys[..., -T:, :]), v_backward(dvalues[..., -T:, :])
+            return projections_backward(dxq, dxk, dxv)
 
         return y, backward
 
-    def project(self, linear, identity, x, positions, rotary):
-        """Project x (..., T, C) to heads (..., heads, T, D), turned by `rotary` if given, then named."""
-        y, linear_backward = linear(x)
-        y = split(y, self.d_head)
-        rotary_backward = None
-        if rotary is not None:
-            y, rotary_backward = rotary(y, positions=positions)
-        y, identity_backward = identity(y)
+    def as_heads(self, xw, named, positions, rotary):
+        """Make heads (..., heads, T, D) of xw (..., T, heads · D), turned by `rotary` if given, then named."""
+        by_head = split(xw, self.d_head)
+        turned, rotary_backward = (by_head, None) if rotary is None else rotary(by_head, positions=positions)
+        y, named_backward = named(turned)
 
         def backward(dy):
-            dy = identity_backward(dy)
-            if rotary_backward is not None:
-                dy = rotary_backward(dy)
-            return linear_backward(merge(dy))
+            dturned = named_backward(dy)
+            dby_head = dturned if rotary_backward is None else rotary_backward(dturned)
+            return merge(dby_head)
 
         return y, backward
 
@@ -141,12 +135,34 @@ class MultiHeadAttention(Module):
         return hook_and_drop
 
 
+def projections(x, w_q, w_k, w_v):
+    """Return (x W_q, x W_k, x W_v), for three Linear modules and x (..., C), and their backward(dxq, dxk, dxv).
+
+    Saved for backward: what the three save.
+    """
+    xq, q_backward = w_q(x)
+    xk, k_backward = w_k(x)
+    xv, v_backward = w_v(x)
+
+    def backward(dxq, dxk, dxv):
+        """x reaches y along three paths.
+
+        Their gradients add:
+
+            dx = dxq W_qᵀ + dxk W_kᵀ + dxv W_vᵀ             (6)
+        """
+        dx = q_backward(dxq) + k_backward(dxk) + v_backward(dxv)  # (6)
+        return dx
+
+    return (xq, xk, xv), backward
+
+
 def split(x, d_head):
-    """Renumber x (..., T, heads · D) as (..., heads, T, D); a view, not a copy."""
+    """Renumber x (..., T, heads · D) as (..., heads, T, D); a view, not a copy. Its backward is merge."""
     return x.reshape(*x.shape[:-1], -1, d_head).swapaxes(-2, -3)
 
 
 def merge(x):
-    """Renumber x (..., heads, T, D) as (..., T, heads · D): the inverse of split."""
+    """Renumber x (..., heads, T, D) as (..., T, heads · D): the inverse of split, and its backward is split."""
     x = x.swapaxes(-2, -3)
     return x.reshape(*x.shape[:-2], -1)

@@ -1,55 +1,60 @@
 """Root-mean-square normalization over the feature axis (Zhang and Sennrich, 2019).
 
-Forward, for each position separately; the mean runs over the C features:
-
-    r = 1 / √(mean(x²) + ε)                         (1)
-    x̂ = x · r                                       (2)
-    y = γ · x̂                                       (3)
-
-It is layer normalization without the centring and without a shift: Llama uses it because it costs less and trains
-as well.
-
-Backward. From (3), where Σ runs over every position,
-
-    dγ = Σ dy · x̂    dx̂ = dy · γ                    (4)
-
-x reaches x̂ along two paths: directly, and through r, with ∂r/∂x_i = −r³ x_i / C = −r² x̂_i / C. So
-
-    dx = r · (dx̂ − x̂ · mean(dx̂ · x̂))                (5)
-
-The subtracted mean removes what the layer ignores: as ε → 0, a change of the scale of x, so that dx is orthogonal to
-x. Unlike layer normalization it does not ignore a shift, so dx does not sum to zero; a backward copied from there, with
-its first mean, is wrong here.
+It is layer normalization without the centring and without a shift: Llama uses it because it costs less and trains as
+well. What it ignores: as ε → 0, a change of the scale of x.
 
 Saved for backward: x̂ (..., C), r (..., 1), γ (C,).
 """
 
 import numpy as np
 
-from minitransformer.layers.sums import feature_mean, position_sum
 from minitransformer.module import Module, Parameter, apply, require_floating
 
 
 def rms_norm(x, gamma, *, eps=1e-5):
     """Divide x (..., C) by its root mean square over the last axis, then scale by gamma (C,). Returns y (..., C).
 
+    For each position separately; the mean runs over the C features:
+
+        r = 1 / √(mean(x²) + ε)                         (1)
+        x̂ = x · r                                       (2)
+        y = γ · x̂                                       (3)
+
     Raises TypeError for an x that is not floating-point, ValueError where gamma is not one number for each feature.
     """
-    require_floating(x, "rms_norm")
-    if x.ndim == 0 or gamma.shape != x.shape[-1:]:
-        raise ValueError(f"rms_norm: gamma {gamma.shape} must be one number for each feature of x {x.shape}")
-    r = 1 / np.sqrt(feature_mean(x * x) + float(eps))  # (1)
+    check_arguments(x, gamma)
+    mean_square = (x**2).mean(axis=-1, keepdims=True)
+    r = 1 / np.sqrt(mean_square + float(eps))  # (1)
     x_hat = x * r  # (2)
     y = gamma * x_hat  # (3)
 
     def backward(dy):
-        dgamma = position_sum(dy * x_hat)  # (4)
+        """From (3), where Σ runs over every position,
+
+            dγ = Σ dy · x̂    dx̂ = dy · γ                    (4)
+
+        x reaches x̂ along two paths: directly, and through r, with ∂r/∂x_i = −r³ x_i / C = −r² x̂_i / C. So
+
+            dx = r · (dx̂ − x̂ · mean(dx̂ · x̂))                (5)
+
+        The subtracted mean removes what the layer ignores, so that, as ε → 0, dx is orthogonal to x. Unlike layer
+        normalization it does not ignore a shift, so dx does not sum to zero; a backward copied from there, with its
+        first mean, is wrong here.
+        """
+        dgamma = (dy * x_hat).sum(axis=tuple(range(dy.ndim - 1)))  # (4)
         dx_hat = dy * gamma  # (4)
-        dx = dx_hat - x_hat * feature_mean(dx_hat * x_hat)  # (5)
-        dx *= r  # (5)
+        scale = (dx_hat * x_hat).mean(axis=-1, keepdims=True)
+        dx = r * (dx_hat - x_hat * scale)  # (5)
         return dx, dgamma
 
     return y, backward
+
+
+def check_arguments(x, gamma):
+    """Raise TypeError unless x is floating-point, ValueError unless gamma fits its last axis."""
+    require_floating(x, "rms_norm")
+    if x.ndim == 0 or gamma.shape != x.shape[-1:]:
+        raise ValueError(f"rms_norm: gamma {gamma.shape} must be one number for each feature of x {x.shape}")
 
 
 class RMSNorm(Module):

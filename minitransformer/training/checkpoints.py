@@ -153,7 +153,7 @@ class Checkpoint:
             run.restore_own_state(self.arrays_under(OWN), self.training["own"])
             run.step, run.seconds = self.training["step"], self.training["seconds"]
             run.last, run.best = self.training["last"], self.training["best"]
-            before = dict(self.training["environment"])
+            before = {"engine": "on"} | self.training["environment"]  # before it could be off, none was written
         except (KeyError, TypeError, AttributeError) as error:
             raise ArchiveError(f"{self.path}: its training state is damaged ({error!r})") from None
         differing = [

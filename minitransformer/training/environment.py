@@ -1,7 +1,8 @@
 """What the last bits of a result depend on, beside the program and its input.
 
 A sum of floating-point numbers depends on the order of its terms, and that on the matrix library, the processor's
-vector width, and how many threads, replicas and ranks share the work. With all of these the same, so is every bit.
+vector width, how many threads, replicas and ranks share the work, and whether the engine is on. With all of these the
+same, so is every bit.
 """
 
 import os
@@ -11,6 +12,7 @@ import numpy as np
 import scipy
 
 from minitransformer.cores import THREAD_VARIABLES, available_cores
+from minitransformer.module import is_plain
 from minitransformer.training.ranks import world_size
 
 
@@ -26,5 +28,6 @@ def environment() -> dict:
         "SciPy": scipy.__version__,
         "BLAS": f"{blas.get('name')} {blas.get('version')}",
         "processor": " ".join([platform.machine(), *build.get("SIMD Extensions", {}).get("found", [])]),
+        "engine": "off" if is_plain() else "on",
         "threads": " ".join([f"{available_cores()} cores", *ranks, *limits]),
     }

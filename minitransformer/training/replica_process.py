@@ -14,7 +14,7 @@ from copy import copy
 import numpy as np
 
 from minitransformer.cores import begin, deaf_to_ctrl_c, matrix_library, one_thread_each
-from minitransformer.module import Module, Parameter
+from minitransformer.module import Module, Parameter, is_plain, plain
 
 ALIGNMENT = 64  # bytes
 
@@ -103,9 +103,12 @@ class ReplicaProcess:
         other_end.close()
 
     def send(self, *request) -> None:
-        """Ask for the method of Worker that is named first, with the other arguments. Raises ReplicaLost."""
+        """Ask for the method of Worker that is named first, with the other arguments. Raises ReplicaLost.
+
+        It runs under this process's np.errstate, and with the engine on or off as here.
+        """
         try:
-            self.pipe.send((np.geterr(), *request))
+            self.pipe.send((np.geterr(), is_plain(), *request))
         except OSError:
             raise self.lost() from None
 
@@ -166,11 +169,11 @@ def work(pipe, model, memory, part) -> None:
     worker = Worker(model, memory, part)
     while True:
         try:
-            errors, request, *arguments = pipe.recv()
+            errors, without_engine, request, *arguments = pipe.recv()
         except EOFError:
             return
         try:
-            with np.errstate(**errors):
+            with np.errstate(**errors), plain(without_engine):
                 answer = getattr(worker, request)(*arguments)
         except Exception as error:
             answer = error

@@ -21,6 +21,7 @@ import numpy as np
 from minitransformer.extras import MissingExtra
 from minitransformer.language_model import LanguageModel
 from minitransformer.losses import cross_entropy
+from minitransformer.module import apply
 from minitransformer.text import PATTERNS, PatternTokenizer, accuracy
 from minitransformer.text.patterns import VOCAB_SIZE
 from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
@@ -174,7 +175,7 @@ class PatternRun(TrainingState):
             inputs, targets = self.exercises[name]
             logits = self.lm.model.predict(inputs)
             right[name] = accuracy(logits.argmax(axis=-1), targets)
-            total += float(cross_entropy(logits, targets, reduction="sum")[0])
+            total += float(apply(cross_entropy, logits, targets, reduction="sum")[0])
             answers += int(np.count_nonzero(targets >= 0))
         if not math.isfinite(total):
             raise TrainingDiverged(f"step {self.step}: the loss of the rows kept apart is {total}", total)

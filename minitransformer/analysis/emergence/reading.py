@@ -13,6 +13,7 @@ import numpy as np
 
 from minitransformer.analysis.emergence.alphabet import CONTEXT, LETTERS, SPACE
 from minitransformer.losses import cross_entropy
+from minitransformer.module import apply
 from minitransformer.text import default_corpus, random_batch
 
 TEST_WINDOWS = 600
@@ -41,4 +42,4 @@ def text_batch(rng, n: int):
 def text_loss(model) -> float:
     """Return the mean cross-entropy of the model in nats per character of the test windows."""
     inputs, targets = random_batch(text_ids()[1], TEST_WINDOWS, CONTEXT, np.random.default_rng(0))
-    return float(cross_entropy(model.predict(inputs), targets)[0])
+    return float(apply(cross_entropy, model.predict(inputs), targets)[0])

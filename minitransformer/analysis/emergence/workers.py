@@ -12,6 +12,7 @@ import multiprocessing
 from concurrent.futures import Future, ProcessPoolExecutor
 
 from minitransformer.cores import begin, deaf_to_ctrl_c, one_thread_each
+from minitransformer.module import is_plain, plain
 
 
 class WorkerProcesses:
@@ -28,10 +29,10 @@ class WorkerProcesses:
         self.executor = ProcessPoolExecutor(self.count, mp_context=spawn, initializer=begin)
 
     def submit(self, function, *arguments) -> Future:
-        """Let a process call the function."""
+        """Let a process call the function, with the engine on or off as here."""
         before = set(multiprocessing.active_children())
         with one_thread_each(), deaf_to_ctrl_c():
-            future = self.executor.submit(function, *arguments)
+            future = self.executor.submit(call, is_plain(), function, *arguments)
         self.processes |= set(multiprocessing.active_children()) - before
         return future
 
@@ -45,3 +46,9 @@ class WorkerProcesses:
         for process in self.processes:
             process.kill()
         self.executor.shutdown(cancel_futures=True)
+
+
+def call(without_engine: bool, function, *arguments):
+    """Return function(*arguments), with the engine off or on."""
+    with plain(without_engine):
+        return function(*arguments)

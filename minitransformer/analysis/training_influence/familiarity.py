@@ -29,17 +29,18 @@ import numpy as np
 
 from minitransformer.generation import stream
 from minitransformer.losses import cross_entropy
+from minitransformer.module import apply
 
 
 def token_log_probabilities(model, ids):
     """Return log p (n − 1,), float64, of each of ids (n,) but the first, given those before it; n − 1 ≤ context."""
-    losses, _ = cross_entropy(model.predict(ids[None, :-1]), ids[None, 1:], reduction="none")
+    losses, _ = apply(cross_entropy, model.predict(ids[None, :-1]), ids[None, 1:], reduction="none")
     return -losses[0].astype(np.float64)
 
 
 def answer_loss(model, example) -> float:
     """Return the mean cross-entropy in nats of those targets of an Example that count."""
-    return float(cross_entropy(model.predict(example.inputs[None]), example.targets[None])[0])
+    return float(apply(cross_entropy, model.predict(example.inputs[None]), example.targets[None])[0])
 
 
 def own_answer(lm, ids, n_tokens: int):

@@ -39,16 +39,17 @@ def direct_preference(
     Logits (B, T, V) with integer targets (B, T), IGNORE_INDEX outside the response; `reference_safe` and
     `reference_unsafe` (B,) are the reference's log-likelihoods in nats. Raises what cross_entropy raises.
     """
-    beta = float(beta)
+    price = float(beta)
     safe, safe_backward = sequence_log_likelihood(safe_logits, safe_targets)
     unsafe, unsafe_backward = sequence_log_likelihood(unsafe_logits, unsafe_targets)
     reference = np.asarray(reference_safe - reference_unsafe, safe.real.dtype)
-    z = beta * ((safe - unsafe) - reference)  # (1)
+    z = price * ((safe - unsafe) - reference)  # (1)
     losses, softplus_backward = softplus(-z)  # (2)
     loss = losses.mean()  # (2)
+    shape, pairs = z.shape, z.size
 
     def backward(dloss=1.0):
-        dz = -softplus_backward(np.full(z.shape, dloss / z.size))  # (3)
-        return safe_backward(beta * dz), unsafe_backward(-beta * dz)  # (4)
+        dz = -softplus_backward(np.full(shape, dloss / pairs))  # (3)
+        return safe_backward(price * dz), unsafe_backward(-price * dz)  # (4)
 
     return loss, backward

@@ -22,6 +22,7 @@ Saved for backward: what cross_entropy saves.
 import numpy as np
 
 from minitransformer.losses import cross_entropy
+from minitransformer.module import apply
 from minitransformer.text import IGNORE_INDEX
 
 
@@ -30,11 +31,12 @@ def sequence_log_likelihood(logits, targets, *, ignore_index=IGNORE_INDEX):
 
     Positions whose target is `ignore_index` count for nothing. Raises what cross_entropy raises.
     """
-    losses, losses_backward = cross_entropy(logits, targets, ignore_index=ignore_index, reduction="none")  # (1)
+    losses, losses_backward = apply(cross_entropy, logits, targets, ignore_index=ignore_index, reduction="none")  # (1)
     y = -losses.sum(axis=-1)  # (2)
+    shape = targets.shape
 
     def backward(dy):
-        dlosses = np.broadcast_to(-np.asarray(dy)[..., None], targets.shape)  # (3)
+        dlosses = np.broadcast_to(-np.asarray(dy)[..., None], shape)  # (3)
         return losses_backward(dlosses)
 
     return y, backward

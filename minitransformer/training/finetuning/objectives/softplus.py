@@ -12,7 +12,7 @@ Backward. The derivative of log(1 + exp(x)) is the logistic function, whichever 
 y is never negative. For large x it grows like x, with slope 1; for very negative x both y and its slope vanish, so
 what has been achieved pulls no more.
 
-Saved for backward: x.
+Saved for backward: x (...).
 """
 
 import numpy as np

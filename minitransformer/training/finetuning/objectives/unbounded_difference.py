@@ -30,9 +30,10 @@ def unbounded_difference(safe_logits, safe_targets, unsafe_logits, unsafe_target
     safe, safe_backward = sequence_log_likelihood(safe_logits, safe_targets)
     unsafe, unsafe_backward = sequence_log_likelihood(unsafe_logits, unsafe_targets)
     loss = (unsafe - safe).mean()  # (1)
+    shape, pairs = unsafe.shape, unsafe.size
 
     def backward(dloss=1.0):
-        dunsafe = np.full(unsafe.shape, dloss / unsafe.size)  # (2)
+        dunsafe = np.full(shape, dloss / pairs)  # (2)
         return safe_backward(-dunsafe), unsafe_backward(dunsafe)  # (2)
 
     return loss, backward

@@ -1,28 +1,5 @@
 """Unlikelihood: raise the probability of each safe token, and of something other than each unsafe one (Welleck et al.,
 2019).
-
-Forward, for one position of the unsafe response with logits x (V,) and token t, whose probability is p:
-
-    o = log Σ_{c ≠ t} exp(x_c)                      (1)
-    u = −log(1 − p) = softplus(x_t − o)             (2)
-
-and for B pairs of responses, ℓ being the log-likelihood (see log_likelihood.py) and Σ running over positions:
-
-    L = mean(−ℓ_safe + Σ u)                         (3)
-
-Neither term can fall below 0, where p = 1 for every safe and p = 0 for every unsafe token.
-
-Computed as log(1 − p), a token that the model is sure of would be log 0: the very one that most needs to be unlearned.
-x_t − o = log p/(1 − p) is the token's own logit against all others together, and softplus of it is exact at both ends.
-
-Backward. u sees x_t directly, and every other logit through o, whose gradient is the softmax q over the others alone:
-
-    dx_t = dz,   dx_c = −q_c dz  for c ≠ t,   dz = σ(x_t − o) · du = p du       (4)
-
-Σ_c dx_c = 0, as must be for what ignores a shift. The push is p itself: none on a token that has become impossible,
-where the plain difference pushes hardest.
-
-Saved for backward: exp(x) of the others and its sum, and what softplus and sequence_log_likelihood save.
 """
 
 import numpy as np
@@ -37,15 +14,28 @@ from minitransformer.training.finetuning.objectives.softplus import softplus
 def unlikelihood(safe_logits, safe_targets, unsafe_logits, unsafe_targets):
     """Return the mean over B pairs of −log p(safe) − Σ log(1 − p(unsafe token)), and its backward(dloss=1.0).
 
+    With the log-likelihood ℓ of log_likelihood.py, u of (4), and Σ running over positions:
+
+        L = mean(−ℓ_safe + Σ u)                         (1)
+
+    Neither term can fall below 0, where p = 1 for every safe and p = 0 for every unsafe token.
+
     Logits (B, T, V) with integer targets (B, T), IGNORE_INDEX outside the response. Raises what cross_entropy raises.
     """
     safe, safe_backward = sequence_log_likelihood(safe_logits, safe_targets)
     unsafe, unsafe_backward = sequence_unlikelihood(unsafe_logits, unsafe_targets)
-    loss = (unsafe - safe).mean()  # (3)
+    loss = (unsafe - safe).mean()  # (1)
+    shape, pairs = unsafe.shape, unsafe.size
 
     def backward(dloss=1.0):
-        dunsafe = np.full(unsafe.shape, dloss / unsafe.size)  # (3)
-        return safe_backward(-dunsafe), unsafe_backward(dunsafe)  # (3)
+        """The mean sends each of B pairs its share.
+
+        It has opposite signs for the two responses:
+
+            dℓ_safe = −dL / B    du = dL / B                (2)
+        """
+        dunsafe = np.full(shape, dloss / pairs)  # (2)
+        return safe_backward(-dunsafe), unsafe_backward(dunsafe)  # (2)
 
     return loss, backward
 
@@ -53,26 +43,48 @@ def unlikelihood(safe_logits, safe_targets, unsafe_logits, unsafe_targets):
 def sequence_unlikelihood(logits, targets, *, ignore_index=IGNORE_INDEX):
     """Return −Σ log(1 − p) in nats (...) of the tokens targets (..., T) under logits (..., T, V), summed over T.
 
+    For one position with logits x (V,) and token t, whose probability is p:
+
+        o = log Σ_{c ≠ t} exp(x_c)                      (3)
+        u = −log(1 − p) = softplus(z),   z = x_t − o    (4)
+
+    Computed as log(1 − p), a token that the model is sure of would be log 0: the very one that most needs to be
+    unlearned. z = log p/(1 − p) is the token's own logit against all others together, and softplus of it is exact
+    at both ends.
+
     Positions whose target is `ignore_index` count for nothing. Raises what cross_entropy raises.
+    Saved for backward: e (..., T, V), exp(x) of the others, total (..., T, 1) its sum, token (..., T, 1), kept
+    (..., T), and what softplus saves.
     """
     check_arguments(logits, targets, None, ignore_index, 0.0, "none")
-    kept = targets.reshape(-1) != ignore_index
-    rows = logits.reshape(-1, logits.shape[-1])
-    at_target = (np.arange(len(rows)), np.where(kept, targets.reshape(-1), 0))
-    others = rows.copy()
-    others[at_target] = -np.inf
-    largest = finite_max(others, -1)
-    e = np.exp(others - largest)
-    total = e.sum(axis=-1)
-    o = largest[:, 0] + np.log(total)  # (1)
-    u, softplus_backward = softplus(rows[at_target] - o)  # (2)
-    y = np.where(kept, u, 0).reshape(targets.shape).sum(axis=-1)  # (3)
+    shape, dtype = targets.shape, logits.real.dtype
+    kept = targets != ignore_index
+    token = np.where(kept, targets, 0)[..., None]
+    own = np.take_along_axis(logits, token, axis=-1)
+    others = logits.copy()
+    np.put_along_axis(others, token, -np.inf, axis=-1)
+    m = finite_max(others, -1)
+    e = np.exp(others - m)
+    total = e.sum(axis=-1, keepdims=True)
+    o = m + np.log(total)  # (3)
+    z = (own - o)[..., 0]
+    u, softplus_backward = softplus(z)  # (4)
+    y = np.where(kept, u, 0).sum(axis=-1)
 
     def backward(dy):
-        du = np.broadcast_to(np.asarray(dy)[..., None], targets.shape).reshape(-1) * kept
-        dz = softplus_backward(du).astype(e.dtype, copy=False)  # (4)
-        dlogits = e * (-dz / total)[:, None]  # (4)
-        dlogits[at_target] = dz  # (4)
-        return dlogits.reshape(logits.shape)
+        """u sees x_t directly, and every other logit through o, whose gradient is q = e / Σ e, the softmax over the
+        others alone:
+
+            dz = σ(z) · du = p du                           (5)
+            dx_t = dz,   dx_c = −q_c dz  for c ≠ t          (6)
+
+        Σ_c dx_c = 0, as must be for what ignores a shift. The push is p itself: none on a token that has become
+        impossible, where the plain difference pushes hardest.
+        """
+        du = np.broadcast_to(np.asarray(dy)[..., None], shape) * kept
+        dz = softplus_backward(du).astype(dtype, copy=False)  # (5)
+        dlogits = e * (-dz[..., None] / total)  # (6)
+        np.put_along_axis(dlogits, token, dz[..., None], axis=-1)  # (6)
+        return dlogits
 
     return y, backward

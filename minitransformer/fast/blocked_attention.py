@@ -35,13 +35,11 @@ So each block can be finished by itself, and adds its share to what attention.py
 The price is one product more, (1) a second time. The gain is memory that grows with T instead of T². A block that the
 mask forbids as a whole is skipped: under a causal mask, nearly half of them. So this takes 0.6 of the time of plain
 attention over 2,048 positions, and 1.1 times that of query_blocks.py, which keeps all weights of the other half.
-
-Saved for backward: q, k, v, y, and λ (..., H, Tq, 1).
 """
 
 import numpy as np
 
-from minitransformer.layers.sums import feature_sum
+from minitransformer.fast.sums import feature_sum
 
 QUERIES = KEYS = 256  # in a block
 
@@ -52,6 +50,9 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
     The arguments are those of attention(), which checks them, and comes here where sequences are very long. `queries`
     and `keys` are the sizes of a block. The query heads that share a key–value head are treated as one head with more
     queries, as in attention.py.
+
+    Saved for backward: q (..., H, Tq, D), k (..., K, Tk, D), v (..., K, Tk, Dv), mask (..., Tq, Tk) where there is one,
+    y (..., H, Tq, Dv), and λ (..., H, Tq, 1).
     """
     Tq, (kv_heads, Tk) = q.shape[-2], k.shape[-3:-1]
     grouped = (*q.shape[:-3], kv_heads, -1)

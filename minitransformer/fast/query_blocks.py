@@ -17,7 +17,7 @@ scores are left to compute and to keep. Over 256 positions this takes 0.75 of th
 query at hand, and so needs no running softmax, and no second look in backward: as long as the weights are not too large
 it is the faster one.
 
-Saved for backward: nothing of its own.
+Saved for backward: k (..., K, Tk, D), v (..., K, Tk, Dv), of which the blocks keep parts as well.
 """
 
 import numpy as np

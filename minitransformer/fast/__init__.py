@@ -1,0 +1,55 @@
+"""The engine: what the textbook computes, in less time and memory. Nothing here is needed to understand the model.
+
+For each function of the textbook (layers/, losses.py, optim.py) whose plain form is slow there is a twin: of the same
+name, the same arguments, the same promises. Importing this package puts the twins into the table that `faster` of
+module.py looks them up in. The number beside a line is that of the equation in the textbook that it works out. A twin
+takes real arrays only: complex ones, which only checks use, get the textbook's function.
+
+    sums.py               sums and means as products with ones
+    elementwise.py        large arrays in blocks, shared by threads
+    linear.py             all positions in one product
+    embedding.py          a gradient by sorted ids
+    positions.py          remembered angles
+    layer_norm.py         in place
+    rms_norm.py           its means as products
+    softmax.py            without the largest entry, where it is not needed
+    attention.py          in the way that suits its length:
+    query_blocks.py         a few queries at a time, with the keys that they may see
+    head_groups.py          its heads side by side, in threads
+    blocked_attention.py    blocks of queries and keys, for very long sequences
+    activations.py        in blocks; GELU by a fitted polynomial
+    swiglu.py             in blocks, saving less
+    cross_entropy.py      without an array of coefficients
+    adamw.py              in blocks, on every core
+
+Without this folder the program is as right, and slower.
+"""
+
+from minitransformer.fast.activations import gelu, silu
+from minitransformer.fast.adamw import adamw_in_place
+from minitransformer.fast.attention import attention, causal_mask
+from minitransformer.fast.cross_entropy import cross_entropy
+from minitransformer.fast.embedding import embedding, unembedding
+from minitransformer.fast.layer_norm import layer_norm
+from minitransformer.fast.linear import linear
+from minitransformer.fast.positions import rotary
+from minitransformer.fast.rms_norm import rms_norm
+from minitransformer.fast.softmax import softmax
+from minitransformer.fast.swiglu import swiglu
+
+__all__ = [
+    "linear",
+    "embedding",
+    "unembedding",
+    "rotary",
+    "layer_norm",
+    "rms_norm",
+    "softmax",
+    "attention",
+    "causal_mask",
+    "silu",
+    "gelu",
+    "swiglu",
+    "cross_entropy",
+    "adamw_in_place",
+]

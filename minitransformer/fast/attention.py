@@ -1,0 +1,90 @@
+"""Attention in the way that suits its length.
+
+Longer sequences take other ways to the same result: a few queries at a time, which need not look at keys that the mask
+forbids (see query_blocks.py), some heads in one thread and the others in another (see head_groups.py), and at last
+blocks of queries and keys that never hold all weights at once (see blocked_attention.py). `on_weights` asks for all
+weights, and so for the first way.
+"""
+
+import math
+from functools import partial
+
+import numpy as np
+
+from minitransformer.fast.blocked_attention import blocked_attention
+from minitransformer.fast.head_groups import in_head_groups
+from minitransformer.fast.query_blocks import in_query_blocks
+from minitransformer.fast.softmax import softmax
+from minitransformer.layers import attention as textbook
+from minitransformer.module import twin_of
+
+# Pairs of a query and a key from which on
+MEDIUM = 192 * 192  # it is faster to take a few queries at a time, if there is a mask,
+LONG = 512 * 512  # it is faster to take the heads side by side, and
+VERY_LONG = 1024 * 1024  # the weights would take about as much memory as all else that a layer saves.
+
+
+@twin_of(textbook.causal_mask)
+def causal_mask(Tq: int, Tk: int):
+    """Return the causal mask (Tq, Tk) as a read-only view of Tq + Tk − 1 booleans.
+
+    Each row is the one above it, moved right by one. A long sequence needs this: Tq · Tk booleans are too many.
+    """
+    allowed_then_not = np.arange(Tq + Tk - 1) < Tk
+    return np.lib.stride_tricks.sliding_window_view(allowed_then_not, Tk)[::-1]
+
+
+@twin_of(textbook.attention)
+def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
+    """Attend from q (..., H, Tq, D) to k (..., K, Tk, D) and v (..., K, Tk, Dv). Returns y (..., H, Tq, Dv).
+
+    Saved for backward: what the way that is taken saves.
+    """
+    textbook.check_arguments(q, k, v, mask)
+    Tq, D = q.shape[-2:]
+    Tk = k.shape[-2]
+    options = {"mask": mask, "scale": 1 / math.sqrt(D) if scale is None else float(scale)}
+    if on_weights is not None or Tq * Tk < MEDIUM:
+        return all_at_once(q, k, v, on_weights=on_weights, **options)
+    if Tq * Tk >= VERY_LONG:
+        return in_head_groups(q, k, v, attention=blocked_attention, **options)
+    way = all_at_once if mask is None else partial(in_query_blocks, attention=all_at_once)
+    return in_head_groups(q, k, v, attention=way, **options) if Tq * Tk >= LONG else way(q, k, v, **options)
+
+
+def all_at_once(q, k, v, *, mask, scale, on_weights=None):
+    """Do what attention() does, which checks the arguments, with all pairs of a query and a key at once, in place.
+
+    Saved for backward, with R = H/K · Tq rows for each key–value head: q_grouped (..., K, R, D), k (..., K, Tk, D),
+    v (..., K, Tk, Dv), weights_grouped (..., K, R, Tk), and what softmax and on_weights save.
+    """
+    Tq, D = q.shape[-2:]
+    kv_heads, Tk = k.shape[-3:-1]
+    group_rows = q.shape[-3] // kv_heads * Tq
+    q_shape, grouped = q.shape, (*q.shape[:-3], kv_heads, group_rows)
+    weights_shape = *q_shape[:-1], Tk
+    q_grouped = q.reshape(*grouped, D)
+    scores = ((q_grouped * scale) @ k.swapaxes(-1, -2)).reshape(weights_shape)  # (1)
+    if mask is not None:
+        np.copyto(scores, -np.inf, where=~mask)  # (2)
+    weights, softmax_backward = softmax(scores)  # (3)
+    weights_backward = None
+    if on_weights is not None:
+        weights, weights_backward = on_weights(weights)
+    weights_grouped = weights.reshape(*grouped, Tk)
+    y = (weights_grouped @ v).reshape(*q_shape[:-1], v.shape[-1])  # (4)
+
+    def backward(dy):
+        dy_grouped = dy.reshape(*grouped, v.shape[-1])
+        dv = weights_grouped.swapaxes(-1, -2) @ dy_grouped  # (5)
+        dweights = (dy_grouped @ v.swapaxes(-1, -2)).reshape(weights_shape)  # (5)
+        if weights_backward is not None:
+            dweights = weights_backward(dweights)
+        dscores = softmax_backward(dweights).reshape(weights_grouped.shape)  # (6)
+        dq = (dscores @ k).reshape(q_shape)
+        dq *= scale  # (7)
+        dk = dscores.swapaxes(-1, -2) @ q_grouped
+        dk *= scale  # (7)
+        return dq, dk, dv
+
+    return y, backward

@@ -1,0 +1,34 @@
+"""A product of a matrix with all positions at once.
+
+With three axes, NumPy makes a small product for each sequence of a batch. As one matrix of all positions, x takes one
+large product, which the matrix library shares among the cores; the bias is added in place, and its gradient is a
+product with ones (see sums.py).
+"""
+
+from minitransformer.fast.sums import position_sum
+from minitransformer.layers import linear as textbook
+from minitransformer.layers.linear import rows
+from minitransformer.module import twin_of
+
+
+@twin_of(textbook.linear)
+def linear(x, weight, bias=None):
+    """Map x (..., I) to y (..., O), with weight (I, O) and bias (O,) or None.
+
+    Saved for backward, of P positions: x_rows (P, I), weight (I, O).
+    """
+    textbook.check_arguments(x, weight, bias)
+    x_shape, x_rows, has_bias = x.shape, rows(x), bias is not None
+    y = x_rows @ weight  # (1)
+    if has_bias:
+        y += bias  # (1)
+
+    def backward(dy):
+        dy_rows = rows(dy)
+        dx = (dy_rows @ weight.T).reshape(x_shape)  # (2)
+        dweight = x_rows.T @ dy_rows  # (3)
+        if not has_bias:
+            return dx, dweight
+        return dx, dweight, position_sum(dy_rows)  # (4)
+
+    return y.reshape(*x_shape[:-1], weight.shape[1]), backward

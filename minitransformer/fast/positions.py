@@ -1,0 +1,35 @@
+"""Rotary positions with remembered angles.
+
+Their cosines and sines are worked out in float64, for 256 positions as long as it takes to turn the queries of four
+heads. But they are the same for the queries and the keys of every block, and so they are kept.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from minitransformer.layers import positions as textbook
+from minitransformer.layers.positions import SCALINGS, frequencies, turned
+from minitransformer.module import twin_of
+
+
+@twin_of(textbook.rotary)
+def rotary(x, *, positions, base=10000.0, layout="half", scaling=None):
+    """Turn each pair of channels of x (..., T, D) by the angle of its position. Returns y, of x's shape.
+
+    Saved for backward: what turned saves.
+    """
+    textbook.check_arguments(x, positions, layout, scaling)
+    known = scaling and tuple((name, scaling[name]) for name in ("rope_type", *SCALINGS[scaling["rope_type"]]))
+    at = np.asarray(positions)
+    cos, sin = cos_and_sin(at.tobytes(), at.dtype, x.shape[-1], float(base), known, x.dtype)
+    return turned(x, cos=cos, sin=sin, layout=layout)
+
+
+@lru_cache(maxsize=4)
+def cos_and_sin(positions: bytes, kind, D: int, base: float, scaling: tuple | None, dtype):
+    """Return cos ω p and sin ω p (T, D/2) for positions p of dtype `kind`, in `dtype`, read-only."""
+    angles = np.frombuffer(positions, kind)[:, None] * frequencies(D, base, scaling and dict(scaling))
+    cos, sin = np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
+    cos.flags.writeable = sin.flags.writeable = False
+    return cos, sin

@@ -1,0 +1,28 @@
+"""Root-mean-square normalization, its sums and means as products with ones (see sums.py)."""
+
+import numpy as np
+
+from minitransformer.fast.sums import feature_mean, position_sum
+from minitransformer.layers import rms_norm as textbook
+from minitransformer.module import twin_of
+
+
+@twin_of(textbook.rms_norm)
+def rms_norm(x, gamma, *, eps=1e-5):
+    """Divide x (..., C) by its root mean square over the last axis, then scale by gamma (C,). Returns y (..., C).
+
+    Saved for backward: x̂ (..., C), r (..., 1), γ (C,).
+    """
+    textbook.check_arguments(x, gamma)
+    r = 1 / np.sqrt(feature_mean(x * x) + float(eps))  # (1)
+    x_hat = x * r  # (2)
+    y = gamma * x_hat  # (3)
+
+    def backward(dy):
+        dgamma = position_sum(dy * x_hat)  # (4)
+        dx_hat = dy * gamma  # (4)
+        dx = dx_hat - x_hat * feature_mean(dx_hat * x_hat)  # (5)
+        dx *= r  # (5)
+        return dx, dgamma
+
+    return y, backward

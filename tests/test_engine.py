@@ -1,0 +1,319 @@
+"""The seam between textbook and engine: what has a twin runs as its twin, and without the engine nothing of it runs."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minitransformer
+from minitransformer import (
+    AdamW,
+    Config,
+    Parameter,
+    Transformer,
+    TransformerBlock,
+    apply,
+    attention,
+    cross_entropy,
+    fast,
+    gelu,
+    generate,
+    layer_norm,
+    plain,
+)
+from minitransformer.bench import scaling
+from minitransformer.language_model import mean_loss
+from minitransformer.layers.recomputation import recomputed
+from minitransformer.module import TWINS, faster, is_plain
+from minitransformer.training.environment import environment
+from minitransformer.training.finetuning.objectives import OBJECTIVES, PairedLoss
+from minitransformer.training.step import training_step
+
+PACKAGE = Path(minitransformer.__file__).parent
+CONFIG = {"vocab_size": 11, "context": 12, "d_model": 8, "n_heads": 2, "n_layers": 2}
+LLAMA = {"norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary", "bias": False, "tie_embeddings": False}
+
+
+@pytest.fixture(autouse=True)
+def with_the_engine():
+    """These tests say themselves where the engine is off; the environment does not."""
+    with plain(False):
+        yield
+
+
+def test_faster_is_the_twin_while_the_engine_is_on_and_the_function_itself_while_it_is_off():
+    assert faster(layer_norm) is fast.layer_norm is not layer_norm
+    with plain():
+        assert is_plain() and faster(layer_norm) is layer_norm
+        with plain(False):
+            assert faster(layer_norm) is fast.layer_norm
+        assert is_plain()
+    assert not is_plain()
+    assert faster(np.exp) is np.exp  # which has none
+
+
+def test_the_engine_is_on_again_after_an_exception():
+    with pytest.raises(ZeroDivisionError), plain():
+        1 / 0  # noqa: B018
+    assert not is_plain()
+
+
+def test_another_thread_keeps_its_engine():
+    seen = []
+    with plain():
+        thread = threading.Thread(target=lambda: seen.append(faster(layer_norm)))
+        thread.start()
+        thread.join()
+    assert seen == [layer_norm if os.environ.get("MINITRANSFORMER_PLAIN", "0") not in ("", "0") else fast.layer_norm]
+
+
+def test_a_partial_of_a_function_gets_the_twin_too(rng):
+    x = rng.normal(size=5).astype(np.float32)
+    found = faster(partial(gelu, approximate="tanh"))
+    assert found.func is fast.gelu and found.keywords == {"approximate": "tanh"}
+    np.testing.assert_array_equal(found(x)[0], fast.gelu(x, approximate="tanh")[0])
+
+
+def test_complex_arrays_get_the_function_of_the_textbook(rng):
+    called = []
+
+    def function(x, w):
+        called.append("textbook")
+        return x * w, None
+
+    def twin(x, w):
+        called.append("engine")
+        return x * w, None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TWINS, function, twin)
+        x = rng.normal(size=3)
+        apply(function, x, x)
+        apply(function, x, x + 1j)
+        apply(function, x + 1j, Parameter(x))
+        apply(function, x, Parameter(x + 1j))
+        apply(function, x.astype(np.float32), Parameter(x))
+    assert called == ["engine", "textbook", "textbook", "textbook", "engine"]
+
+
+def test_the_backward_of_a_loss_needs_no_argument_through_apply_either(rng):
+    logits, targets = rng.normal(size=(3, 5)), rng.integers(0, 5, 3)
+    for off in (True, False):
+        with plain(off):
+            _, backward = apply(cross_entropy, logits, targets)
+        np.testing.assert_array_equal(backward(), backward(1.0))
+        np.testing.assert_allclose(backward(2.0), 2 * backward(), rtol=1e-12)
+
+
+# What runs: by the functions that are entered.
+
+
+def entered(call):
+    """Return the code of every function that is entered while call() runs, in this thread."""
+    codes, before = set(), sys.getprofile()
+
+    def record(frame, event, _):
+        if event == "call":
+            codes.add(frame.f_code)
+
+    sys.setprofile(record)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+    return codes
+
+
+def model_of(**fields):
+    return Transformer(Config(**CONFIG | fields))
+
+
+def train(model):
+    """Take a training step."""
+    ids, targets = np.random.default_rng(0).integers(0, 11, (2, 3, 12))
+    optimizer = AdamW(model.parameters(), lr=0.1)
+    training_step(model, optimizer, [(ids, targets)], clip=1.0, rng=np.random.default_rng(0))
+
+
+def objective(name):
+    """Fine-tune on pairs, forward and backward."""
+    rng = np.random.default_rng(0)
+    ids, targets = rng.integers(0, 11, (2, 4, 6))
+    reference = {"reference_safe": rng.normal(size=2), "reference_unsafe": rng.normal(size=2)}
+    PairedLoss(model_of(), OBJECTIVES[name])(ids, targets, **(reference if name == "dpo" else {}))[1](1.0)
+
+
+WORK = {
+    "a step of a GPT-2": lambda: train(model_of(dropout=0.1)),
+    "a step of a GPT-2 with GELU's tanh": lambda: train(model_of(feed_forward="gelu_tanh")),
+    "a step of a Llama": lambda: train(model_of(**LLAMA)),
+    "a step with recomputation": lambda: model_of().loss(*np.zeros((2, 2, 5), int), recompute=True)[1](),
+    "preferences": lambda: objective("dpo"),
+    "unlikelihood": lambda: objective("unlikelihood"),
+    "the difference": lambda: objective("difference"),
+    "generation": lambda: generate(model_of(**LLAMA), np.arange(3), 3, top_k=5),
+    "evaluation": lambda: mean_loss(model_of(), np.arange(9)),
+    "bench --scaling": lambda: scaling.attention_seconds(8),
+}
+ENGINE_OF_A_STEP = {
+    "a step of a GPT-2": {"linear", "embedding", "layer_norm", "attention", "gelu", "cross_entropy", "adamw_in_place"},
+    "a step of a GPT-2 with GELU's tanh": {"gelu"},
+    "a step of a Llama": {"rms_norm", "swiglu", "rotary", "unembedding", "causal_mask"},
+    "preferences": {"cross_entropy"},
+    "unlikelihood": {"cross_entropy"},
+    "the difference": {"cross_entropy"},
+    "generation": {"softmax", "rotary"},
+    "evaluation": {"cross_entropy"},
+    "bench --scaling": {"attention"},
+}
+
+
+@pytest.mark.parametrize("what", WORK)
+def test_with_the_engine_nothing_that_has_a_twin_runs_in_its_plain_form(what):
+    codes = entered(WORK[what])
+    assert {function.__name__ for function in TWINS if function.__code__ in codes} == set()
+    assert {twin.__name__ for twin in TWINS.values() if twin.__code__ in codes} >= ENGINE_OF_A_STEP.get(what, set())
+
+
+@pytest.mark.parametrize("what", WORK)
+def test_without_the_engine_none_of_its_files_is_entered(what):
+    with plain():
+        codes = entered(WORK[what])
+    assert [code for code in codes if Path(code.co_filename).is_relative_to(PACKAGE / "fast")] == []
+
+
+READ = {"module.py", "optim.py", "losses.py", "transformer.py", "training/step.py"}
+
+
+@pytest.mark.parametrize("fields", [{"dropout": 0.1}, LLAMA], ids=["GPT-2", "Llama"])
+def test_a_plain_training_step_runs_through_what_the_map_gives_to_read_and_nothing_else(fields):
+    model = model_of(**fields)
+    optimizer = AdamW(model.parameters(), lr=0.1)
+    ids, targets = np.random.default_rng(0).integers(0, 11, (2, 3, 12))
+
+    def step():
+        training_step(model, optimizer, [(ids, targets)], clip=1.0, rng=np.random.default_rng(0))
+
+    with plain():
+        codes = entered(step)
+    ours = {Path(code.co_filename) for code in codes if Path(code.co_filename).is_relative_to(PACKAGE)}
+    names = {path.relative_to(PACKAGE).as_posix() for path in ours}
+    assert {name for name in names if not name.startswith("layers/")} == READ
+
+
+# Where the setting has to be carried to.
+
+
+@pytest.mark.parametrize("off", [True, False], ids=["textbook", "engine"])
+def test_a_block_that_is_recomputed_runs_as_it_did(rng, off):
+    block, x, dy = TransformerBlock(8, 2, 12), *rng.normal(size=(2, 3, 8)).astype(np.float32)
+    with plain(off):
+        _, backward = recomputed(block, x)
+        expected = block(x)[1](dy)
+    found = []
+    with plain(not off):
+        codes = entered(lambda: found.append(backward(dy)))
+    np.testing.assert_array_equal(found[0], expected)
+    assert (fast.gelu.__code__ in codes) is not off
+    assert (gelu.__code__ in codes) is off
+
+
+@pytest.mark.skipif(find_spec("threadpoolctl") is None, reason="replicas need threadpoolctl")
+def test_the_processes_of_replicas_run_as_this_one_does():
+    from minitransformer.cores import matrix_library
+    from minitransformer.training.replicas import Replicas
+
+    model = Transformer(Config(**CONFIG | {"d_model": 48}))
+    ids, targets = np.random.default_rng(0).integers(0, 11, (2, 4, 12))
+    replicas, gradients = Replicas(model, 2), {}
+
+    def gradient_of(loss, *batch):
+        loss(*batch)[1]()
+        found = model.embedding.weight.grad
+        for parameter in model.parameters():
+            parameter.grad = None
+        return found
+
+    try:
+        for off in (True, False, True):
+            with plain(off), matrix_library().limit(limits=1):
+                shared = gradient_of(replicas.loss, ids, targets)
+                halves = [gradient_of(model.loss, ids[rows], targets[rows]) for rows in (slice(2), slice(2, 4))]
+            np.testing.assert_array_equal(shared, np.float32(0.5) * halves[0] + np.float32(0.5) * halves[1])
+            gradients[off] = shared
+    finally:
+        replicas.stop()
+    assert not np.array_equal(gradients[True], gradients[False])  # else this test would see nothing
+
+
+def test_the_environment_of_a_run_says_whether_the_engine_was_on():
+    assert environment()["engine"] == "on"
+    with plain():
+        assert environment()["engine"] == "off"
+
+
+@pytest.mark.parametrize("value, expected", [("1", "True"), ("0", "False"), ("", "False"), (None, "False")])
+def test_the_variable_of_the_environment_switches_the_engine_off(value, expected):
+    variables = {name: given for name, given in os.environ.items() if name != "MINITRANSFORMER_PLAIN"}
+    if value is not None:
+        variables["MINITRANSFORMER_PLAIN"] = value
+    code = "from minitransformer import module; print(module.is_plain())"
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=variables, cwd=PACKAGE.parent, capture_output=True, text=True
+    )
+    assert run.stdout.strip() == expected, run.stderr
+
+
+@pytest.mark.parametrize("off", [True, False], ids=["textbook", "engine"])
+def test_adamw_moves_the_very_arrays_that_the_parameters_have(off):
+    model = model_of()
+    before = [(parameter.data, parameter.data.copy()) for parameter in model.parameters()]
+    with plain(off):
+        train(model)
+    for parameter, (array, values) in zip(model.parameters(), before, strict=True):
+        assert parameter.data is array
+        assert not np.array_equal(array, values)
+
+
+def test_the_public_names_are_those_of_the_textbook():
+    assert attention.__module__ == "minitransformer.layers.attention"
+    assert {function.__module__.split(".")[1] for function in TWINS} == {"layers", "losses", "optim"}
+    assert {twin.__module__.split(".")[1] for twin in TWINS.values()} == {"fast"}
+
+
+TRAINS = """
+import sys
+# That of an editable installation would find the original's fast/.
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+import numpy as np
+import minitransformer
+from minitransformer.cases import CASES
+from minitransformer.module import TWINS
+from minitransformer.training.step import training_step
+from gradcheck import check_case
+
+assert minitransformer.__file__.startswith(sys.argv[1]), minitransformer.__file__
+assert not TWINS and not hasattr(minitransformer, "fast")
+model = minitransformer.TinyTransformer(seed=0, context=8)
+optimizer = minitransformer.AdamW(model.parameters(), lr=3e-3)
+ids = np.arange(16).reshape(2, 8)
+losses = [training_step(model, optimizer, [(ids, (ids + 1) % 16)])[0] for _ in range(20)]
+assert losses[-1] < 0.7 * losses[0], losses
+assert all(check_case(case).is_right for case in CASES[:5])
+minitransformer.generate(model, ids[0, :3], 4, top_k=3)
+print("trained")
+"""
+
+
+def test_without_its_folder_the_program_is_as_right(tmp_path):
+    for name in ("minitransformer", "gradcheck"):
+        shutil.copytree(PACKAGE.parent / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "fast"))
+    run = subprocess.run([sys.executable, "-c", TRAINS, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True)
+    assert run.stdout.strip() == "trained", run.stderr
