@@ -1,8 +1,10 @@
 """The arithmetic of the measurements: medians, ratios, exponents, FLOP, peaks, profiles. No test looks at a clock."""
 
 import math
+import re
 import sys
 import time
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -10,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import rngs
 
-from minitransformer import Config, Transformer
-from minitransformer.bench import components, growth, load, memory, results
+from minitransformer import Config, Transformer, module
+from minitransformer.bench import components, growth, load, memory, report, results
 from minitransformer.bench.components import ComponentClock, by_component
 from minitransformer.bench.growth import Exponent, fit_exponent
 from minitransformer.bench.numpy_engine import NumPyEngine
@@ -103,6 +105,8 @@ def test_an_engine_that_computes_another_loss_is_found_before_anything_is_timed(
     require_equal_losses({OURS: [4.0, 3.0], "torch": [4.0001, 3.0001]})
     with pytest.raises(EngineError, match=r"torch computes a loss of 4\.1 and minitransformer 4: not the same model"):
         require_equal_losses({OURS: [5.0, 4.0], "torch": [5.0, 4.1]})
+    with pytest.raises(EngineError, match=r"textbook computes a loss of 4\.1 and engine 4: not the same model"):
+        require_equal_losses({"engine": [5.0, 4.0], "torch": [5.0, 4.0], "textbook": [5.0, 4.1]})
 
 
 # From answers to results.
@@ -141,6 +145,28 @@ def test_results_are_the_quotients_that_they_are_said_to_be():
     assert ratios["step"]["ratio"] == pytest.approx(2.0) and ratios["decode"]["ratio"] == pytest.approx(2.0)
     assert ratios["memory"] == 2.0
     assert found["load"] == {"mean": 0.0, "greatest": 0.0, "disturbed": 0, "turns": 16}
+
+
+def test_the_table_of_plain_says_how_many_times_the_engines_time_and_memory_the_textbook_takes():
+    rounds = [
+        {
+            "engine": answers([1.0], [2.0], memory=20 * 2**20),
+            "textbook": answers([ratio], [2 * ratio], memory=25 * 2**20),
+            "torch": answers([0.5], [1.0], memory=10 * 2**20),
+        }
+        for ratio in (1.5, 1.6)
+    ]
+    raw = {"some": {"rounds": rounds, "facts": FACTS, "versions": {}}}
+    found = results.collect(raw, {"some": SIZE}) | {"engines": list(rounds[0])}
+    low, high = (found["sizes"]["some"]["ratios"]["textbook"]["step"][end] for end in ("low", "high"))
+    lines = report.training_lines(found)
+    rows = [re.split(" {2,}", line.strip()) for line in lines]
+    assert ["some", "engine", "1,500", "1,000 – 2,000", "13", "20 MiB", "1.50", "50 %", "20 %"] in rows
+    expected = ["textbook", "2,300", "1,575 – 3,050", "9", "25 MiB", "1.50", "50 %", "13 %"]
+    assert [*expected, "1.55", f"{low:.2f} – {high:.2f}"] in rows
+    assert "Memory of a step, textbook's / engine's: some 1.25" in lines
+    assert "Memory of a step, torch's / engine's: some 0.50" in lines
+    assert ["torch", "0.50", "0.50 – 0.50"] in [[row[0], *row[-2:]] for row in rows]
 
 
 def test_what_was_not_measured_is_none_and_not_zero():
@@ -241,10 +267,11 @@ def test_every_series_has_sizes_enough_for_a_fit_in_ascending_order():
 
 
 @pytest.mark.parametrize("config", [GPT, LLAMA], ids=["GPT", "Llama"])
-def test_the_flop_that_a_step_really_does_are_those_counted_by_hand(config, rng):
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_the_flop_that_a_step_really_does_are_those_counted_by_hand(config, is_plain, rng):
     model = Transformer(config)
     ids, targets = rng.integers(0, config.vocab_size, (2, B, T))
-    with counted_in_model(model) as products:
+    with module.plain(is_plain), counted_in_model(model) as products:
         model.loss(ids, targets)[1]()
     C, F, V, L = config.d_model, config.hidden_width, config.vocab_size, config.n_layers
     H, K, D = config.n_heads, config.kv_heads, config.head_width
@@ -259,7 +286,7 @@ def test_the_flop_that_a_step_really_does_are_those_counted_by_hand(config, rng)
 @pytest.mark.parametrize("shorter", [(), ("MEDIUM",), ("MEDIUM", "LONG"), ("MEDIUM", "LONG", "VERY_LONG")])
 def test_counting_products_changes_nothing_and_leaves_plain_arrays(monkeypatch, config, shorter, rng):
     for name in shorter:
-        monkeypatch.setattr(f"minitransformer.layers.attention.{name}", 1)
+        monkeypatch.setattr(import_module("minitransformer.fast.attention"), name, 1)
     ids, targets = rng.integers(0, config.vocab_size, (2, B, T))
     counted, plain = NumPyEngine(config), NumPyEngine(config)
     for _ in range(2):
@@ -282,7 +309,8 @@ def test_products_are_counted_through_views_out_and_dot_and_vectors_are_not(rng)
     np.testing.assert_array_equal(out, a[0] @ b)
     np.testing.assert_array_equal(np.dot(counted[1], b), a[1] @ b)
     np.testing.assert_array_equal(b.T @ counted.swapaxes(-1, -2), b.T @ a.swapaxes(-1, -2))
-    matrices = 2 * 4 * 5 * (4 + 3 + 3 + 6)
+    np.testing.assert_array_equal(np.concatenate([counted[0], counted[1]]) @ b, a.reshape(6, 4) @ b)
+    matrices = 2 * 4 * 5 * (4 + 3 + 3 + 6 + 6)
     assert products.flops == matrices
     counted @ np.ones(4)
     counted @ np.ones((4, 1))

@@ -28,7 +28,7 @@ from minitransformer.commands import bench
 pytestmark = pytest.mark.slow  # measures
 
 SMALL = Size(Config(11, context=24, d_model=8, n_heads=2, n_layers=2), batch=2, length=5, prompt=12)
-PLAIN = ["bench", "--sizes", "small", "--seconds", "0.001"]
+BENCH = ["bench", "--sizes", "small", "--seconds", "0.001"]
 
 
 class Here:
@@ -70,7 +70,7 @@ def numbers(line):
 
 
 def test_bench_prints_tables_and_writes_what_they_show(here, capsys, tmp_path):
-    assert main([*PLAIN, "--rounds", "2", "--json", str(tmp_path / "some.json"), "--threads", "1"]) == 0
+    assert main([*BENCH, "--rounds", "2", "--json", str(tmp_path / "some.json"), "--threads", "1"]) == 0
     shown = capsys.readouterr().out
     results = json.loads((tmp_path / "some.json").read_text())
     found = results["sizes"]["small"]["engines"][OURS]
@@ -94,7 +94,7 @@ def test_against_an_engine_there_is_a_ratio_with_an_interval_and_a_picture(here,
     pytest.importorskip("matplotlib")
     out = tmp_path / "out"
     options = ["--against", "torch", "torch-compile", "--rounds", "2", "--out", str(out)]
-    assert main([*PLAIN, *options]) == 0
+    assert main([*BENCH, *options]) == 0
     shown, said = capsys.readouterr()
     assert re.search(r"small: minitransformer \S+ ms a step; torch \S+ ms a step, ratio \d+\.\d\d; torch-compile", said)
     assert sorted(path.name for path in out.iterdir()) == ["bench.json", "ratios.png"]
@@ -113,20 +113,36 @@ def test_against_an_engine_there_is_a_ratio_with_an_interval_and_a_picture(here,
     assert (memory in training) == (ratios["torch"]["memory"] is not None)
 
 
+def test_plain_puts_the_textbook_beside_the_engine_and_pytorch_beside_both(here, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    assert main([*BENCH, "--plain", "--against", "torch", "--rounds", "2", "--out", str(tmp_path)]) == 0
+    shown, said = capsys.readouterr()
+    assert "small: round 1 of 2: starting engine, textbook, torch\n" in said
+    assert re.search(r"small: engine \S+ ms a step; textbook \S+ ms a step, ratio \d+\.\d\d; torch \S+ ms", said)
+    found = json.loads((tmp_path / "bench.json").read_text())
+    assert found["engines"] == ["engine", "textbook", "torch"] == list(found["sizes"]["small"]["engines"])
+    assert set(found["sizes"]["small"]["ratios"]) == {"textbook", "torch"}
+    assert (tmp_path / "ratios.png").read_bytes().startswith(b"\x89PNG")
+    for table in shown.split("Decoding"):
+        for row in ("small +engine", " +textbook", " +torch"):
+            assert re.search(rf"^{row} +\d", table, re.MULTILINE), row
+    assert "above 1, engine is faster" in shown and "without its engine" in shown and "minitransformer" not in shown
+
+
 def test_one_round_has_no_interval(here, capsys):
-    assert main([*PLAIN, "--against", "torch", "--rounds", "1"]) == 0
+    assert main([*BENCH, "--against", "torch", "--rounds", "1"]) == 0
     assert re.search(r"^ +torch .* \d\.\d\d +–$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_machine_that_is_not_quiet_is_named_as_such(here, capsys, monkeypatch):
     seconds = iter(range(10**6))
     monkeypatch.setattr(load, "busy_time", lambda: float(next(seconds)))
-    assert main([*PLAIN, "--rounds", "1"]) == 0
+    assert main([*BENCH, "--rounds", "1"]) == 0
     assert "THE MACHINE WAS NOT QUIET: other processes used" in capsys.readouterr().out
 
 
 def test_a_profile_shows_every_file_of_the_step(here, capsys, tmp_path):
-    assert main([*PLAIN, "--profile", "--out", str(tmp_path)]) == 0
+    assert main([*BENCH, "--profile", "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     for words in (
         "linear +in feed_forward",
@@ -212,7 +228,10 @@ def test_the_command_loads_neither_pytorch_nor_matplotlib():
     [
         (["--sizes", "huge"], 2, r"argument --sizes: invalid choice: 'huge' \(choose from .*gpt2"),
         (["--against", "jax"], 2, r"argument --against: invalid choice: 'jax' \(choose from .*torch-compile"),
+        (["--against", "textbook"], 2, r"argument --against: invalid choice: 'textbook'"),
         (["--against", "torch", "--profile"], 2, "not allowed with argument"),
+        (["--plain", "--profile"], 1, "--plain is not for --profile and --scaling"),
+        (["--plain", "--scaling"], 1, "--plain is not for --profile and --scaling"),
         (["--rounds", "0"], 1, "--rounds must be at least 1, not 0"),
         (["--threads", "-2"], 1, "--threads must be at least 1, not -2"),
         (["--seconds", "0"], 1, "--seconds must be positive and finite, not 0"),
@@ -318,6 +337,32 @@ def test_pytorchs_process_has_its_own_malloc(torch, monkeypatch):
     for name, is_tuned in [(OURS, True), ("torch", False)]:
         with EngineProcess(name, threads=1) as engine:
             assert json.loads(engine.process.stdout.readline())["answer"] is is_tuned
+
+
+# Of a process that has been asked to prepare: whether a step has called the engine, and how many replicas help.
+PLANTED = """
+import multiprocessing
+from minitransformer.bench import worker
+from minitransformer.layers.linear import linear
+from minitransformer.module import TWINS
+
+twin, called = TWINS[linear], []
+TWINS[linear] = lambda *inputs: called.append(1) or twin(*inputs)
+worker.Worker.facts = lambda self: (len(called) > 0, len(multiprocessing.active_children()))
+worker.main({engine!r})
+"""
+
+
+def test_engine_and_textbook_train_alike_each_in_one_process(monkeypatch):
+    pytest.importorskip("threadpoolctl")
+    monkeypatch.setattr(process, "OWN", PLANTED)
+    monkeypatch.setenv("MINITRANSFORMER_PLAIN", "1")  # "engine" has its engine all the same
+    losses = {}
+    for name, uses_engine, replicas in [("engine", True, 0), ("textbook", False, 0), (OURS, False, 1)]:
+        with EngineProcess(name, threads=2) as engine:
+            losses[name] = engine.ask("prepare", size=SMALL.to_dict())["losses"]
+            assert engine.ask("facts") == [uses_engine, replicas], name
+    rounds.require_equal_losses(losses)
 
 
 def test_pytorch_answers_in_its_own_process_too(torch):

@@ -11,6 +11,8 @@ A number of milliseconds means little without knowing what was timed, beside wha
   over rounds (rounds.py, pairing.py).
 - **The same work.** The rivals' models are given the same weights and the same batches, and their first steps must
   have the same losses before anything is timed.
+- **Bare, where one thing is compared.** `--plain` tells what it costs that the textbook is written to be read: it and
+  the engine (module.py) each train in one process, without replicas, so that nothing else differs.
 - **Beside what the machine can do.** The best matrix product and the fastest read of memory that any of the processes
   reaches, in the same run, are the yardstick (peak.py).
 - **On a quiet machine, or it says so.** During every turn, the time that other processes took from the cores is

@@ -5,7 +5,6 @@ import math
 from minitransformer.archive import write_atomically
 from minitransformer.bench.growth import Exponent
 from minitransformer.bench.scaling import SERIES
-from minitransformer.bench.worker import OURS
 from minitransformer.extras import require
 
 INK, GRID = "#333333", "#dddddd"
@@ -27,9 +26,9 @@ def new_figure(width: float, height: float):
 
 
 def draw_ratios(results: dict, path, subtitle: str = "") -> None:
-    """Draw how many times faster than each rival we are at each size, with intervals, as a PNG at `path`."""
+    """Draw how many times faster than each other engine the first is, by size, with intervals, as a PNG at `path`."""
     sizes = results["sizes"]
-    rivals = list(next(iter(sizes.values()))["ratios"])
+    first, *rivals = results["engines"]
     figure, canvas = new_figure(max(1.6 * len(sizes), 7), 4.2)
     axes = figure.add_subplot()
     for index, rival in enumerate(rivals):
@@ -51,8 +50,8 @@ def draw_ratios(results: dict, path, subtitle: str = "") -> None:
     axes.set_xticks(range(len(sizes)), sizes)
     axes.set_xlim(-0.5, len(sizes) - 0.5)
     axes.margins(y=0.1)
-    axes.set_ylabel(f"time of a training step / {OURS}'s", color=INK)
-    axes.set_title(f"Above 1, {OURS} is faster", loc="left", color=INK, fontsize=11)
+    axes.set_ylabel(f"time of a training step / {first}'s", color=INK)
+    axes.set_title(f"Above 1, {first} is faster", loc="left", color=INK, fontsize=11)
     figure.supxlabel(subtitle, color=INK, fontsize=7)
     finish(axes)
     axes.legend(frameon=False, labelcolor=INK)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from minitransformer.bench.worker import OURS, TORCH
+from minitransformer.bench.worker import BARE, TORCH
 from minitransformer.cores import THREAD_VARIABLES
 from minitransformer.extras import MissingExtra
 
@@ -42,7 +42,7 @@ class EngineProcess:
         self.engine, self.threads = engine, threads
 
     def __enter__(self):
-        code = OWN if self.engine == OURS else RIVAL
+        code = RIVAL if self.engine in TORCH else OWN
         limits = dict.fromkeys(THREAD_VARIABLES, str(self.threads))
         path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
         self.errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
@@ -52,7 +52,7 @@ class EngineProcess:
             stdout=subprocess.PIPE,
             stderr=self.errors,
             text=True,
-            env=os.environ | limits | {"PYTHONPATH": path},
+            env=os.environ | limits | {"PYTHONPATH": path} | BARE.get(self.engine, {}),
             start_new_session=True,  # Ctrl-C is for the parent, which then ends this one
         )
         return self

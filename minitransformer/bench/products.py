@@ -59,7 +59,7 @@ class Counted(np.ndarray):
 
     def __array_function__(self, function, types, arguments, options):
         if function is not np.dot:
-            return super().__array_function__(function, types, arguments, options)
+            return self.like(super().__array_function__(function, types, arguments, options))
         factors = plain(arguments)
         start = time.perf_counter()
         result = np.dot(*factors, **{name: plain(value) for name, value in options.items()})

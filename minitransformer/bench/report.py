@@ -2,7 +2,7 @@
 
 from minitransformer.bench.load import QUIET
 from minitransformer.bench.scaling import SERIES
-from minitransformer.bench.worker import ABOUT, OURS
+from minitransformer.bench.worker import ABOUT
 
 
 def table(header: list[str], rows: list[list[str]]) -> list[str]:
@@ -22,7 +22,7 @@ def table(header: list[str], rows: list[list[str]]) -> list[str]:
 
 def training_lines(results: dict) -> list[str]:
     """Return the table of training steps."""
-    header = ["size", "engine", "ms a step", "quartiles", "tokens/s", "memory", "cores"]
+    header = ["size", "runs on", "ms a step", "quartiles", "tokens/s", "memory", "cores"]
     header += ["products", "of peak", "ratio", "95 %"]
     rows = []
     for name, size in results["sizes"].items():
@@ -30,7 +30,7 @@ def training_lines(results: dict) -> list[str]:
             step = found["step"]
             rows.append(
                 [
-                    name if engine == OURS else "",
+                    "" if engine in size["ratios"] else name,
                     engine,
                     milliseconds(step["median"]),
                     f"{milliseconds(step['lower'])} – {milliseconds(step['upper'])}",
@@ -61,39 +61,41 @@ def summary(size: dict) -> str:
     """Return the times of a training step at one size in a line."""
     return "; ".join(
         f"{engine} {milliseconds(found['step']['median'])} ms a step"
-        + (f", ratio {size['ratios'][engine]['step']['ratio']:.2f}" if engine != OURS else "")
+        + (f", ratio {size['ratios'][engine]['step']['ratio']:.2f}" if engine in size["ratios"] else "")
         for engine, found in size["engines"].items()
     )
 
 
 def ratio_lines(results: dict) -> list[str]:
-    """Return what the ratios are, and a line on how the peaks of memory compare, where there is a rival."""
-    rivals = dict.fromkeys(name for size in results["sizes"].values() for name in size["ratios"])
-    if not rivals:
+    """Return what the ratios are, and a line on how the peaks of memory compare, where there are several engines."""
+    first, *others = results["engines"]
+    if not others:
         return []
     lines = [
-        f"  ratio      the engine's time / {OURS}'s, in pairs of turns: above 1, {OURS} is faster;",
+        f"  ratio      time / {first}'s, in pairs of turns: above 1, {first} is faster;",
         "             95 %: where it lies when everything is started anew, in 19 of 20 cases",
-        *(f"  {name:<14} {ABOUT[name]}" for name in rivals),
+        "",
+        *(f"  {name:<15}  {ABOUT[name]}" for name in results["engines"]),
+        "",
     ]
-    for rival in rivals:
-        found = {name: size["ratios"][rival]["memory"] for name, size in results["sizes"].items()}
+    for other in others:
+        found = {name: size["ratios"][other]["memory"] for name, size in results["sizes"].items()}
         pairs = [f"{name} {ratio:.2f}" for name, ratio in found.items() if ratio is not None]
         if pairs:
-            lines += ["", f"Memory of a step, {rival}'s / {OURS}'s: {', '.join(pairs)}"]
+            lines.append(f"Memory of a step, {other}'s / {first}'s: {', '.join(pairs)}")
     return lines
 
 
 def decoding_lines(results: dict) -> list[str]:
     """Return the tables of decoding, and of long prompts where there are any."""
-    header = ["size", "engine", "tokens/s", "ms a token", "quartiles", "of bandwidth", "ratio", "95 %"]
+    header = ["size", "runs on", "tokens/s", "ms a token", "quartiles", "of bandwidth", "ratio", "95 %"]
     rows, prompts = [], []
     for name, size in results["sizes"].items():
         for engine, found in size["engines"].items():
             if "decode" not in found:
                 continue
             token = found["decode"]
-            label = name if engine == OURS else ""
+            label = "" if engine in size["ratios"] else name
             spread = f"{milliseconds(token['lower'])} – {milliseconds(token['upper'])}"
             rows.append(
                 [
@@ -116,14 +118,14 @@ def decoding_lines(results: dict) -> list[str]:
         "                (above 100 %: the weights fit into the processor's caches, and memory does not limit)",
     ]
     if prompts:
-        header = ["size", "engine", "prompt", "s to the first new token", "quartiles", "ratio", "95 %"]
+        header = ["size", "runs on", "prompt", "s to the first new token", "quartiles", "ratio", "95 %"]
         lines += ["", "A long prompt, read before the first new token", "", *table(header, prompts)]
     return lines
 
 
 def ratio_cells(size: dict, engine: str, what: str) -> list[str]:
     """Return the cells of a ratio and its interval."""
-    if engine == OURS:
+    if engine not in size["ratios"]:
         return ["", ""]
     found = size["ratios"][engine][what]
     interval = "–" if found["low"] is None else f"{found['low']:.2f} – {found['high']:.2f}"

@@ -18,7 +18,6 @@ from statistics import median
 
 from minitransformer.bench.load import QUIET
 from minitransformer.bench.pairing import Summary, paired_ratio
-from minitransformer.bench.worker import OURS
 
 
 def collect(raw: dict, sizes: dict) -> dict:
@@ -34,12 +33,12 @@ def collect(raw: dict, sizes: dict) -> dict:
 
 def of_size(raw: dict, size, limits: dict) -> dict:
     """Return the results of one size."""
-    engines = list(raw["rounds"][0])
+    first, *others = engines = list(raw["rounds"][0])
     return {
         **size.to_dict(),
         **raw["facts"],
         "engines": {name: of_engine(raw, name, size, limits) for name in engines},
-        "ratios": {name: ratios(raw, name) for name in engines if name != OURS},
+        "ratios": {name: ratios(raw, first, name) for name in others},
     }
 
 
@@ -66,9 +65,9 @@ def of_engine(raw: dict, name: str, size, limits: dict) -> dict:
     return result
 
 
-def ratios(raw: dict, name: str) -> dict:
-    """Return the rival's over ours: of times in pairs, of memory by the medians."""
-    ours, theirs = ([of_round[engine] for of_round in raw["rounds"]] for engine in (OURS, name))
+def ratios(raw: dict, first: str, name: str) -> dict:
+    """Return an engine's over those of the first: of times in pairs, of memory by the medians."""
+    ours, theirs = ([of_round[engine] for of_round in raw["rounds"]] for engine in (first, name))
     found = {
         question if question != "steps" else "step": paired_ratio(
             turn_medians(ours, question), turn_medians(theirs, question)

@@ -14,21 +14,22 @@ import math
 import time
 
 from minitransformer.bench.process import EngineError, EngineProcess
-from minitransformer.bench.worker import OURS
+from minitransformer.bench.worker import BARE, OURS
 
 TURNS = 3
 SETTLE = 0.25  # seconds between turns, for the threads of the engine before to fall asleep
 DECODING_SHARE = 0.25  # of the seconds of a turn of training steps
 TOLERANCE = 1e-4  # of the first losses, in float32
-DECODING = (OURS, "torch")  # the others decode as torch does
+DECODING = (OURS, *BARE, "torch")  # the others decode as torch does
 
 
 def measure_size(size, engines, *, threads: int, rounds: int, seconds: float, progress) -> dict:
-    """Measure the engines, the first of which is OURS, at one size.
+    """Measure the engines, the first of which is of this package, at one size.
 
     seconds: of training steps in each turn of each engine. progress: called as progress(words) now and then. Returns
     {"rounds": [{engine: answers}, …], "facts", "versions"}, with the answers of worker.Worker by question; those
-    given in turns are lists. Raises EngineError where a process fails or an engine computes another loss than ours.
+    given in turns are lists. Raises EngineError where a process fails or an engine computes another loss than the
+    first.
     """
     raw = {"rounds": [], "facts": None, "versions": {}}
     for number in range(rounds):
@@ -39,7 +40,7 @@ def measure_size(size, engines, *, threads: int, rounds: int, seconds: float, pr
             require_equal_losses({name: answer["losses"] for name, answer in prepared.items()})
             for answer in prepared.values():
                 raw["versions"].update(answer["versions"])
-            raw["facts"] = running[OURS].ask("facts")
+            raw["facts"] = running[engines[0]].ask("facts")
             raw["rounds"].append(measure_round(running, size, number, seconds, progress))
     return raw
 
@@ -80,8 +81,9 @@ def rotated(names: list, by: int) -> list:
 
 
 def require_equal_losses(losses: dict) -> None:
-    """Raise EngineError unless all engines agree with ours on the losses: else they do not train the same model."""
-    for name, found in losses.items():
-        for theirs, ours in zip(found, losses[OURS], strict=True):
+    """Raise EngineError unless all engines agree with the first on the losses: else they train different models."""
+    first, *others = losses
+    for name in others:
+        for theirs, ours in zip(losses[name], losses[first], strict=True):
             if not math.isclose(theirs, ours, rel_tol=TOLERANCE):
-                raise EngineError(f"{name} computes a loss of {theirs:.6g} and {OURS} {ours:.6g}: not the same model")
+                raise EngineError(f"{name} computes a loss of {theirs:.6g} and {first} {ours:.6g}: not the same model")

@@ -19,7 +19,7 @@ from minitransformer.bench.results import collect, summed_load
 from minitransformer.bench.rounds import measure_size
 from minitransformer.bench.scaling import SERIES, verdict
 from minitransformer.bench.sizes import SIZES
-from minitransformer.bench.worker import ABOUT, OURS
+from minitransformer.bench.worker import ABOUT, BARE, OURS, TORCH
 from minitransformer.extras import require
 from minitransformer.text import TextFiles
 from minitransformer.training.pretraining import make_folder
@@ -39,11 +39,12 @@ examples:
   minitransformer bench                                 all sizes, this package alone
   minitransformer bench --against torch --out bench     beside PyTorch, with a picture; about a quarter of an hour
   minitransformer bench --quick --against torch         a minute: shows that all works, and rough numbers
+  minitransformer bench --plain --against torch         what plain formulas cost: textbook, engine and PyTorch
   minitransformer bench --sizes baby --profile          where the time of a step goes, file by file
   minitransformer bench --scaling --out bench           how time and memory grow with T, batch, width, depth and text
 
 engines to compare with, of the extra "parity":
-{chr(10).join(f"  {name:<15} {about}" for name, about in ABOUT.items())}
+{chr(10).join(f"  {name:<15} {about}" for name, about in ABOUT.items() if name in TORCH)}
 
 Measure on a machine that does nothing else. If it does, the last lines say so.
 """
@@ -58,9 +59,12 @@ def add_arguments(parser) -> None:
     """Add the options."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--against", nargs="+", choices=ABOUT, default=[], metavar="ENGINE", help="torch, torch-fused …")
+    what.add_argument("--against", nargs="+", choices=TORCH, default=[], metavar="ENGINE", help="torch, torch-fused …")
     what.add_argument("--profile", action="store_true", help="where the time of a training step goes, file by file")
     what.add_argument("--scaling", action="store_true", help="how cost grows, with the exponents that theory expects")
+    parser.add_argument(
+        "--plain", action="store_true", help="the textbook beside the engine, without replicas of the model"
+    )
     parser.add_argument(
         "--sizes", nargs="+", choices=SIZES, metavar="SIZE", help=f"of {', '.join(SIZES)} (default: all)"
     )
@@ -103,9 +107,11 @@ def settle(arguments) -> dict:
         require_enough(arguments.text)
     if arguments.scaling and arguments.sizes:
         raise ValueError("--sizes is not for --scaling, which has sizes of its own")
+    if arguments.plain and (arguments.profile or arguments.scaling):
+        raise ValueError("--plain is not for --profile and --scaling: for the textbook's, set MINITRANSFORMER_PLAIN=1")
     defaults = FULL | (QUICK if arguments.quick else {})
     settings = {
-        "engines": [OURS, *dict.fromkeys(arguments.against)],
+        "engines": [*(BARE if arguments.plain else (OURS,)), *dict.fromkeys(arguments.against)],
         "sizes": arguments.sizes or list(defaults.get("sizes", SIZES)),
         "threads": default_threads() if arguments.threads is None else arguments.threads,
         "rounds": defaults["rounds"] if arguments.rounds is None else arguments.rounds,
