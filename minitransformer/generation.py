@@ -1,13 +1,5 @@
 """Generation: choose the next token from the logits, append it, repeat.
 
-**Choosing.** With logits z (V,), at temperature τ,
-
-    p = softmax(z / τ)                              (1)
-
-τ → 0 is greedy: always the likeliest. Top-k keeps the k likeliest tokens (Fan et al., 2018); top-p the smallest
-set of the likeliest whose probabilities, after top-k, reach p (nucleus sampling, Holtzman et al., 2020). One
-uniform number u per row then picks the first token whose cumulative probability exceeds u.
-
 **The key–value cache.** Causal attention never changes a key or value once computed: those of earlier positions do
 not depend on later ones. Keeping them, each new token costs one position's work instead of T.
 
@@ -140,6 +132,14 @@ def window_start(length: int, context: int) -> int:
 def sample(logits, *, temperature, top_k, top_p, rng):
     """Draw one token for each row of logits (..., V). Returns ids (...), int64.
 
+    With logits z, at temperature τ,
+
+        p = softmax(z / τ)                              (1)
+
+    τ → 0 is greedy: always the likeliest. Top-k keeps the k likeliest tokens (Fan et al., 2018); top-p the smallest
+    set of the likeliest whose probabilities, after top-k, reach p (nucleus sampling, Holtzman et al., 2020). One
+    uniform number u per row then picks the first token whose cumulative probability exceeds u.
+
     Raises ValueError for logits that are not finite.
     """
     if not np.isfinite(logits).all():
@@ -147,10 +147,9 @@ def sample(logits, *, temperature, top_k, top_p, rng):
     if temperature == 0:
         return logits.argmax(axis=-1)
     z = logits.astype(np.float64)
-    z -= z.max(axis=-1, keepdims=True)  # changes no p, and lets a tiny temperature give −∞, which has p = 0, not +∞
+    shifted = z - z.max(axis=-1, keepdims=True)  # changes no p, and lets a tiny temperature give −∞, and p = 0, not +∞
     with np.errstate(over="ignore"):
-        z /= temperature
-    p, _ = apply(softmax, keep_top_k(z, top_k))  # (1)
+        p, _ = apply(softmax, keep_top_k(shifted / temperature, top_k))  # (1)
     if top_p is not None:
         p = keep_top_p(p, top_p)
     cumulative = p.cumsum(axis=-1)

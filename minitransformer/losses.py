@@ -17,19 +17,19 @@ REDUCTIONS = ("mean", "sum", "none")
 def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
     """Return the cross-entropy in nats of logits (..., V) with integer targets (...), and its backward(dloss=1.0).
 
-    For one position with target t, class weights w and label smoothing ε; without options the coefficients a are 1 at t
-    and 0 elsewhere, and at an ignored position all are 0:
+    For one position with logits x (V,), target t, class weights w and label smoothing ε; [c = t] is 1 for the target
+    and 0 for other classes, so that without options the coefficients a are just that:
 
-        z = log_softmax(logits)                         (1)
-        a_c = w_c ((1 − ε) [c = t] + ε / V)             (2)
-        ℓ = −Σ_c a_c z_c                                (3)
+        a_c = w_c ((1 − ε) [c = t] + ε / V)             (1)
+        z = log_softmax(x)                              (2)
+        ℓ = −Σ_c a_c z_c,  0 where t is ignored         (3)
 
     Over the positions that are not ignored the losses are reduced as PyTorch does:
 
         L = Σ ℓ / Σ w_t  (mean)    L = Σ ℓ  (sum)    L = ℓ  (none)          (4)
 
-    The mean divides by the weights of the *targets*, not by Σ w, and label smoothing changes nothing in that. Backward
-    needs the probabilities:
+    The mean divides by the weights of the *targets*, not by the number of positions nor by the sum of all class
+    weights, and label smoothing changes nothing in that. Backward needs the probabilities:
 
         p = exp(z)                                      (5)
 
@@ -37,46 +37,43 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
     `weight` (V,) holds one weight for each class.
     Raises TypeError for logits that are not floating-point or targets that are not integers, ValueError for shapes that
     do not fit, targets out of range, an unknown reduction, or a label smoothing outside 0 … 1.
-    Saved for backward: p (..., V), a (..., V).
+    Saved for backward: p (..., V), a (..., V), kept (...).
     """
     check_arguments(logits, targets, weight, ignore_index, label_smoothing, reduction)
     V, dtype = logits.shape[-1], logits.real.dtype
-    smooth, positions = float(label_smoothing), targets.shape
-    kept = (targets != ignore_index).astype(dtype)[..., None]
+    smooth, kept = float(label_smoothing), targets != ignore_index
     w = np.ones(V, dtype) if weight is None else np.asarray(weight, dtype)
 
-    z, _ = log_softmax(logits)  # (1)
-    a = w * ((1 - smooth) * onehot(targets, V, dtype) + smooth / V) * kept  # (2)
-    losses = -(a * np.where(a == 0, 0, z)).sum(axis=-1)  # (3), where 0 · ∞ is 0
-    weight_sum = float((w.take(targets, mode="clip") * kept[..., 0]).sum())
+    a = np.where(targets[..., None] == np.arange(V), w * (1 - smooth + smooth / V), w * (smooth / V))  # (1)
+    z, _ = log_softmax(logits)  # (2)
+    losses = np.where(kept, -(a * np.where(a == 0, 0, z)).sum(axis=-1), 0)  # (3), where 0 · ∞ is 0
+    weight_sum = float((w.take(targets, mode="clip") * kept).sum())
     share = (1 / weight_sum if weight_sum else 0.0) if reduction == "mean" else 1.0
     loss = losses if reduction == "none" else losses.sum() * share  # (4)
     p = np.exp(z)  # (5)
 
     def backward(dloss=1.0):
-        """Each logit x_j is reached through its own z_j and through the common logarithm.
+        """By (4) each position that is not ignored gets its share of dL,
 
-        With ∂z_c/∂x_j = δ_cj − p_j,
+            dℓ = dL / Σ w_t  (mean)    dℓ = dL  (sum, none)             (6)
 
-            A = Σ_c a_c    dx_j = (A p_j − a_j) · dℓ        (6)
+        and a logit x_j is reached through its own z_j and through the common logarithm: with ∂z_c/∂x_j = δ_cj − p_j,
+        where δ_cj is 1 for c = j and 0 otherwise,
+
+            A = Σ_c a_c    dx_j = (A p_j − a_j) · dℓ        (7)
 
         Without options this is p − onehot(t): what the model said minus what was true. Fusing the two functions gives
         this cancellation exactly; through log and softmax apart, it is a difference of two large numbers or 0/0.
 
-        The gradient of an ignored position is zero, but it must not count in the mean either: dividing by all positions
-        scales the gradient by a factor that a check without ignored positions never sees.
+        The gradient of an ignored position is zero, if its logits are finite, but it must not count in the mean either:
+        dividing by all positions scales the gradient by a factor that a check without ignored positions never sees.
         """
-        dlosses = np.broadcast_to(np.asarray(dloss, dtype) * share, positions)
-        A = a.sum(axis=-1, keepdims=True)  # (6)
-        dlogits = (A * p - a) * dlosses[..., None]  # (6)
+        dlosses = np.where(kept, np.asarray(dloss, dtype) * share, 0)  # (6)
+        A = a.sum(axis=-1, keepdims=True)  # (7)
+        dlogits = (A * p - a) * dlosses[..., None]  # (7)
         return dlogits
 
     return loss, backward
-
-
-def onehot(targets, V, dtype):
-    """Return an array (..., V) with 1 in the place of each target (...) and 0 elsewhere."""
-    return (targets[..., None] == np.arange(V)).astype(dtype)
 
 
 def check_arguments(logits, targets, weight, ignore_index, label_smoothing, reduction):

@@ -15,15 +15,17 @@ gradients are accumulated where they belong and only the inputs' gradients are r
 `apply` turns the first form into the second. There is no tape and no graph: the closures are the graph, and a module
 keeps nothing of a forward pass on itself, so it may be used twice before either backward runs.
 
-**Complex numbers.** A forward pass here also takes complex arrays, though no model has any. A check wants them: with
-an h as small as 1e-200, f(x + ih) = f(x) + i h f′(x), so Im f(x + ih) / h is the derivative to the last digit, where a
-difference of two values loses half of them. It asks one thing of a forward: to be a formula in x, that goes for x + ih
-as for x. Complex numbers have no order, so what compares asks the real part, which is x itself: `x.real > 0`,
-`x.real.max()`; and abs(x), which is no such formula, is not used. That is all that `.real` means in these files.
+**Complex numbers.** A forward pass here also takes complex arrays, though no model has any. A check wants them: with an
+h as small as 1e-200, f(x + ih) = f(x) + i h f′(x), so Im f(x + ih) / h is the derivative to the last digit, where a
+difference of two values loses half of them. It asks one thing of a forward: to be a formula in x that holds for x + ih
+as it does for x. Complex numbers have no order, so what compares asks the real part, which is x itself: `x.real > 0`,
+`x.real.max()`; and abs(x), which is no such formula, is not used. Hence `.real` in these files, and `x.real.dtype`, the
+dtype of the real numbers.
 
 **The textbook and the engine.** The functions of layers/, losses.py and optim.py have the form of their derivations.
-Where that is slow there is a twin in fast/, of the same name and contract, which `faster` knows and `apply` uses. With
-`with minitransformer.plain():`, or MINITRANSFORMER_PLAIN=1 in the environment, everything runs on the textbook alone.
+Where that is slow there is a twin in fast/, of the same name and contract, which `faster` knows and `apply` uses.
+Within `with minitransformer.plain():`, or with MINITRANSFORMER_PLAIN=1 in the environment, everything runs on the
+textbook.
 """
 
 import difflib
@@ -31,6 +33,7 @@ import os
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from types import FunctionType
 
 import numpy as np
 
@@ -77,19 +80,20 @@ def identity(x):
 
 
 TWINS = {}  # the engine's twin of each textbook function that has one, filled when fast/ is imported
+ENGINE_DTYPES = [{np.dtype(np.float32)}, {np.dtype(np.float64)}]  # what a twin takes: all its arrays of one of these
 _plain = ContextVar("plain", default=os.environ.get("MINITRANSFORMER_PLAIN", "0") not in ("", "0"))
 
 
 def faster(function):
     """Return the engine's twin of a textbook function; the function itself if it has none, or the engine is off.
 
-    Of a partial(function, ...) the function is exchanged. A twin takes real arrays only.
+    Of a partial(function, ...) the function is exchanged. A twin takes arrays of ENGINE_DTYPES.
     """
     if _plain.get():
         return function
     if isinstance(function, partial):
         return partial(faster(function.func), *function.args, **function.keywords)
-    return TWINS.get(function, function)
+    return TWINS.get(function, function) if isinstance(function, FunctionType) else function
 
 
 def twin_of(function):
@@ -111,7 +115,8 @@ def is_plain() -> bool:
 def plain(on: bool = True):
     """Run everything within the block on the textbook, without the engine; with it again for `on` False.
 
-    Holds for one thread, and for what it starts through this package, as np.errstate does.
+    Holds for one thread, and for the threads and processes that this package starts from it, as np.errstate does. A
+    generator, such as generation's `stream`, has the setting of whoever asks it for the next token.
     """
     token = _plain.set(on)
     try:
@@ -126,10 +131,11 @@ def apply(function, *inputs, **options):
     Returns (y, backward). backward(dy) accumulates the Parameters' gradients and returns the arrays': one bare, several
     as a tuple, none as None. The closure keeps the Parameters but not the input arrays: what must be saved,
     `function` itself saves. Complex arrays get the textbook's function: a check by the complex step then judges the
-    engine's backward by the textbook's forward.
+    engine's backward by the textbook's forward. So do half precision and mixed dtypes, which are nobody's hot path.
     """
     arrays = [value.data if isinstance(value, Parameter) else value for value in inputs]
-    run = function if any(map(np.iscomplexobj, arrays)) else faster(function)
+    dtypes = {array.dtype for array in arrays if is_differentiable(array)}
+    run = faster(function) if dtypes in ENGINE_DTYPES else function
     y, function_backward = run(*arrays, **options)
     # For each gradient that function_backward returns, in order: the Parameter it belongs to, or None for an input.
     owners = [

@@ -11,18 +11,21 @@ import numpy as np
 
 from minitransformer.module import Module, Parameter, faster
 
+PART = 262144  # entries
+
 
 def adamw(theta, g, m, v, *, t, lr, betas, eps, weight_decay):
     """Return θ′, m′ and v′ after step t = 1, 2, … of AdamW (Kingma and Ba, 2015; Loshchilov and Hutter, 2019).
 
     For a parameter θ with gradient g, and m and v as the step before left them, all of one shape; both begin at 0.
+    `betas` are β₁ and β₂, `eps` is ε and `weight_decay` λ.
 
-        θ₁ = θ − lr · λ · θ                             (1)
+        decayed = θ − lr · λ · θ                        (1)
         m′ = β₁ m + (1 − β₁) g                          (2)
         v′ = β₂ v + (1 − β₂) g²                         (3)
         m̂ = m′ / (1 − β₁ᵗ)                              (4)
         v̂ = v′ / (1 − β₂ᵗ)                              (5)
-        θ′ = θ₁ − lr · m̂ / (√v̂ + ε)                     (6)
+        θ′ = decayed − lr · m̂ / (√v̂ + ε)                (6)
 
     m follows the gradient and v its square, both averaged over about 1/(1 − β) steps; each entry moves about lr per
     step, whatever the scale of its gradient. As both start at 0 they are too small at first, which m̂ and v̂ correct: at
@@ -41,10 +44,24 @@ def adamw(theta, g, m, v, *, t, lr, betas, eps, weight_decay):
 
 def adamw_in_place(moves, gradient_scale=1.0):
     """Take a step of AdamW for every (theta, g, m, v, settings) of `moves`: changes θ, m and v, which stay the arrays
-    that they are. `settings` are the options of adamw; each g counts gradient_scale times.
+    that they are, with one axis or more. `settings` are the options of adamw; each g counts gradient_scale times.
     """
     for theta, g, m, v, settings in moves:
         theta[...], m[...], v[...] = adamw(theta, gradient_scale * g, m, v, **settings)
+
+
+def some_rows_at_a_time(shape):
+    """Yield indexes that cut an array of this shape along its first axis, into parts of about PART entries.
+
+    What one entry becomes depends on no other. So no step needs new arrays as large as the largest table, of which a
+    formula makes several.
+    """
+    if not shape:
+        yield np.newaxis
+        return
+    rows = max(1, PART // max(1, math.prod(shape[1:])))
+    for start in range(0, shape[0], rows):
+        yield slice(start, start + rows)
 
 
 class AdamW:
@@ -76,8 +93,7 @@ class AdamW:
     def step(self, gradient_scale: float = 1.0):
         """Move every parameter that has a gradient, in place, as if all gradients were gradient_scale times as large.
 
-        With clipping_scale, gradients are clipped on the way. To multiply them beforehand, as clip_grad_norm does,
-        takes a third of the time of this step.
+        With clipping_scale, gradients are clipped on the way.
         """
         index, moves = 0, []
         for group in self.param_groups:
@@ -88,7 +104,9 @@ class AdamW:
                     self.state[index][0] += 1
                     t, m, v = self.state[index]
                     settings = {name: group[name] for name in ("lr", "betas", "eps", "weight_decay")} | {"t": t}
-                    moves.append((parameter.data, parameter.grad, m, v, settings))
+                    arrays = parameter.data, parameter.grad, m, v
+                    for part in some_rows_at_a_time(parameter.data.shape):
+                        moves.append((*(array[part] for array in arrays), settings))
                 index += 1
         faster(adamw_in_place)(moves, gradient_scale)
 
@@ -141,7 +159,7 @@ def decay_groups(model: Module, weight_decay: float) -> list[dict]:
 def clip_grad_norm(parameters, max_norm: float) -> float:
     """Scale all gradients together, so that their direction stays (Pascanu et al., 2013). Returns the norm before.
 
-        g ← g · min(1, max_norm / ‖g‖),   ‖g‖² over all parameters        (7)
+        g′ = g · min(1, max_norm / ‖g‖),   ‖g‖² over all parameters        (7)
 
     Replaces each `.grad`, never writes into it. A norm that is not finite is returned and nothing is changed: the
     caller decides. Raises ValueError unless max_norm is positive.

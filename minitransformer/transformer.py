@@ -113,7 +113,7 @@ class Transformer(Module):
         block's forward again in backward (see layers/recomputation.py). Raises what forward and cross_entropy raise.
         """
         x, backwards = self.run(ids, rng, recompute)
-        loss, head_backwards = faster(head_and_loss)(x, self.lm_head, targets, **options)
+        loss, head_backwards = head_and_loss(x, self.lm_head, targets, **options)
         backwards += head_backwards
 
         def backward(dloss=1.0):
@@ -166,10 +166,12 @@ class Transformer(Module):
         x, dropout_backward = self.dropout(e if p is None else e + p, rng=rng)  # (1)
 
         def backward(dx):
-            """The ids have no gradient. The positions' rows are shared by the batch, so their gradient is summed over
-            it,
+            """With e the tokens' rows and p the positions', x = dropout(e + p). The positions' rows are shared by the
+            batch, so their gradient is summed over it:
 
-                de = dx    dp = Σ_batch dx                                (4)
+                de = dropoutᵀ(dx)    dp = Σ_batch de                      (4)
+
+            where fᵀ(dy) stands for f's backward. The ids have no gradient.
             """
             de = dropout_backward(dx)  # (4)
             embedding_backward(de)

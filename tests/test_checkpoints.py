@@ -13,6 +13,7 @@ from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, sm
 
 from minitransformer import CharTokenizer, LanguageModel
 from minitransformer.archive import ArchiveError, load_archive, save_archive
+from minitransformer.module import is_plain, plain
 from minitransformer.text import Corpus
 from minitransformer.training import pretrain
 from minitransformer.training.checkpoints import Checkpoint, save_checkpoint
@@ -230,8 +231,21 @@ def test_another_environment_is_warned_of_in_one_line(finished):
         resume(finished)
 
 
-def test_the_same_environment_is_not_warned_of(finished):
-    with warnings.catch_warnings():
+def test_going_on_without_the_engine_is_warned_of(finished):
+    here, other = ("off", "on") if is_plain() else ("on", "off")
+    with plain(not is_plain()), pytest.warns(UserWarning, match=f"engine was {here}, and now is {other}"):
+        resume(finished)
+
+
+def without_a_word_of_the_engine(arrays, description):
+    del description["training"]["environment"]["engine"]  # as before it could be off
+
+
+@pytest.mark.parametrize("change", [None, without_a_word_of_the_engine], ids=["written now", "written before"])
+def test_the_same_environment_is_not_warned_of(finished, change):
+    if change is not None:
+        rewrite(finished / "model.npz", change)
+    with warnings.catch_warnings(), plain(is_plain() and change is None):
         warnings.simplefilter("error")
         resume(finished)
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -81,7 +82,7 @@ def test_a_partial_of_a_function_gets_the_twin_too(rng):
     np.testing.assert_array_equal(found(x)[0], fast.gelu(x, approximate="tanh")[0])
 
 
-def test_complex_arrays_get_the_function_of_the_textbook(rng):
+def test_complex_arrays_half_precision_and_mixed_dtypes_get_the_function_of_the_textbook(rng):
     called = []
 
     def function(x, w):
@@ -100,7 +101,25 @@ def test_complex_arrays_get_the_function_of_the_textbook(rng):
         apply(function, x + 1j, Parameter(x))
         apply(function, x, Parameter(x + 1j))
         apply(function, x.astype(np.float32), Parameter(x))
-    assert called == ["engine", "textbook", "textbook", "textbook", "engine"]
+        apply(function, x.astype(np.float16), x.astype(np.float16))
+        apply(function, x.astype(np.float32), Parameter(x.astype(np.float32)))
+        apply(function, np.arange(3), Parameter(x))
+    assert called == ["engine", *["textbook"] * 5, "engine", "engine"]
+
+
+def test_a_callable_that_cannot_be_hashed_is_called_as_it_is(rng):
+    @dataclass
+    class Scale:
+        factor: float
+
+        def __call__(self, x):
+            def backward(dy):
+                return self.factor * dy
+
+            return self.factor * x, backward
+
+    y, backward = apply(Scale(3.0), np.ones(2))
+    assert y.tolist() == backward(np.ones(2)).tolist() == [3, 3]
 
 
 def test_the_backward_of_a_loss_needs_no_argument_through_apply_either(rng):

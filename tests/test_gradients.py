@@ -8,7 +8,8 @@ import pytest
 
 import minitransformer
 from gradcheck import check_case
-from minitransformer.cases import CASES
+from minitransformer.cases import CASES, FUNCTIONS, MODULES
+from minitransformer.module import is_plain, plain
 
 PACKAGE = Path(minitransformer.__file__).parent
 MODELS = [case for case in CASES if case.name.startswith(("Transformer,", "Transformer."))]
@@ -20,6 +21,8 @@ ELSEWHERE = {
     "training/ranks.py": {"ModelOnRanks.loss.<locals>.backward"},  # needs MPI: test_ranks.py
     "module.py": {"Module.forward"},  # says only that a subclass must define it
 }
+OBJECTIVES = ("sequence", "unbounded", "unlikelihood", "direct")
+APPLYING = [case for case in (*FUNCTIONS, *MODULES) if case in MODULES or case.name.startswith(OBJECTIVES)]
 DRAWS = [(case, seed) for seed in range(3) for case in CASES if seed == 0 or case not in LARGE]
 
 
@@ -30,6 +33,12 @@ def test_every_entry_of_every_gradient_equals_its_central_difference(case, seed)
     for argument in report.arguments:
         assert argument.entries == argument.size
         assert argument.worst_relative <= 1e-6
+
+
+@pytest.mark.parametrize("case", APPLYING, ids=lambda case: case.name)
+def test_what_calls_functions_by_apply_is_right_with_the_engine_and_without(case):
+    with plain(not is_plain()):  # the test above has the other
+        assert all(argument.worst_relative <= 1e-6 for argument in check_case(case).arguments)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

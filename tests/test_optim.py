@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import rngs
 
-from minitransformer import AdamW, Config, Parameter, Transformer, clip_grad_norm, cosine_schedule, decay_groups
+from minitransformer import AdamW, Config, Parameter, Transformer, clip_grad_norm, cosine_schedule, decay_groups, optim
 from minitransformer.fast import adamw as fast_adamw
 
 
@@ -116,7 +116,7 @@ def test_blocks_and_threads_change_no_bit(monkeypatch, rng):
     gradients = [[rng.normal(size=shape).astype(np.float32) for shape in shapes] for _ in range(3)]
     ends = []
     for block, large in (10**9, 10**9), (8, 10**9), (8, 0):
-        monkeypatch.setattr(fast_adamw, "BLOCK", block)
+        monkeypatch.setattr(optim, "PART", block)
         monkeypatch.setattr(fast_adamw, "ENOUGH_FOR_THREADS", large)
         parameters = [Parameter(start.copy()) for start in starts]
         optimizer = AdamW(parameters, lr=0.1, weight_decay=0.1)

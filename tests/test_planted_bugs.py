@@ -470,7 +470,7 @@ PLANTED = [
     Bug(
         "wrong factor",
         "training/finetuning/objectives/direct_preference.py",
-        "safe_backward(price * dz), unsafe_backward(-price * dz)",
+        "safe_backward(b * dz), unsafe_backward(-b * dz)",
         "safe_backward(dz), unsafe_backward(-dz)",
         "direct_preference",
         "dsafe_logits",
@@ -596,9 +596,9 @@ ENGINE = [
     Bug(
         "mask forgotten",
         "fast/attention.py",
-        "dscores = softmax_backward(dweights)",
-        "unmasked = ((q_grouped * scale) @ k.swapaxes(-1, -2)).reshape(weights.shape)\n"
-        "        dscores = softmax(unmasked)[1](dweights)",
+        "dscores = together(softmax_backward(dweights), K)",
+        "unmasked = apart((q_grouped * scale) @ k.swapaxes(-1, -2), H)\n"
+        "        dscores = together(softmax(unmasked)[1](dweights), K)",
         "fast.attention and causal",
         "dq",
     ),
@@ -650,9 +650,9 @@ ENGINE = [
         "in_query_blocks",
         "dk",
     ),
-    Bug("missing term", "fast/activations.py", "slope += 1", "pass", "fast.silu", "dx"),
-    Bug("missing term", "fast/activations.py", "slope += distribution", "pass", "fast.gelu and not tanh", "dx"),
-    Bug("wrong constant", "fast/activations.py", "1 + 3 * 0.044715", "1 + 0.044715", "fast.gelu and tanh", "dx"),
+    Bug("missing term", "fast/swiglu.py", "slope += 1", "pass", "fast.swiglu", "dg"),
+    Bug("missing term", "fast/gelu.py", "slope += distribution", "pass", "fast.gelu and not tanh", "dx"),
+    Bug("wrong constant", "fast/gelu.py", "1 + 3 * 0.044715", "1 + 0.044715", "fast.gelu and tanh", "dx"),
     Bug("wrong factor", "fast/swiglu.py", "dp * (g * sigma)", "dp * u", "fast.swiglu", "du"),
     Bug(
         "averaged over ignored positions",

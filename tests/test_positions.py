@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from strategies import batch_shapes, rngs
 
 from minitransformer import fast, rotary, sinusoidal_positions
-from minitransformer.fast.positions import cos_and_sin
+from minitransformer.fast.positions import remembered
 from minitransformer.layers.positions import Rotary, SinusoidalPositions, frequencies
 
 layouts = st.sampled_from(["half", "interleaved"])
@@ -155,19 +155,19 @@ def test_angles_that_are_kept_are_those_of_these_positions_this_base_scaling_and
     ]
     expected = []
     for options in calls:
-        cos_and_sin.cache_clear()
+        remembered.cache_clear()
         expected.append(fast.rotary(x, **options)[0])
     for options, y in zip(calls, expected, strict=True):
-        hits = cos_and_sin.cache_info().hits
+        hits = remembered.cache_info().hits
         for _ in range(2):  # the second time they are kept ones
             np.testing.assert_array_equal(fast.rotary(x, **options)[0], y)
             in_float32 = fast.rotary(x.astype(np.float32), **options)[0]
             np.testing.assert_allclose(in_float32, y, rtol=1e-4, atol=1e-6)
-        assert cos_and_sin.cache_info().hits == hits + 2
+        assert remembered.cache_info().hits == hits + 2
     assert not np.allclose(expected[0], expected[1]) and not np.allclose(expected[1], expected[2])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_what_is_kept_has_the_dtype_asked_for_and_cannot_be_written_to(dtype):
-    for table in cos_and_sin(np.arange(3).tobytes(), np.arange(3).dtype, 4, 10.0, None, np.dtype(dtype)):
+    for table in remembered(np.arange(3).tobytes(), np.arange(3).dtype, 4, 10.0, None, np.dtype(dtype)):
         assert table.dtype == dtype and table.shape == (3, 2) and not table.flags.writeable

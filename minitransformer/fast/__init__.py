@@ -2,8 +2,11 @@
 
 For each function of the textbook (layers/, losses.py, optim.py) whose plain form is slow there is a twin: of the same
 name, the same arguments, the same promises. Importing this package puts the twins into the table that `faster` of
-module.py looks them up in. The number beside a line is that of the equation in the textbook that it works out. A twin
-takes real arrays only: complex ones, which only checks use, get the textbook's function.
+module.py looks them up in. The number beside a line is that of the equation in the textbook that it works out; the ways
+of attention have equations of their own. A twin takes arrays of float32 or of float64: complex ones, which only checks
+use, get the textbook's function.
+
+A name such as fast.attention is the function; its file is import_module("minitransformer.fast.attention").
 
     sums.py               sums and means as products with ones
     elementwise.py        large arrays in blocks, shared by threads
@@ -17,7 +20,7 @@ takes real arrays only: complex ones, which only checks use, get the textbook's 
     query_blocks.py         a few queries at a time, with the keys that they may see
     head_groups.py          its heads side by side, in threads
     blocked_attention.py    blocks of queries and keys, for very long sequences
-    activations.py        in blocks; GELU by a fitted polynomial
+    gelu.py               in blocks, by a fitted polynomial
     swiglu.py             in blocks, saving less
     cross_entropy.py      without an array of coefficients
     adamw.py              in blocks, on every core
@@ -25,11 +28,11 @@ takes real arrays only: complex ones, which only checks use, get the textbook's 
 Without this folder the program is as right, and slower.
 """
 
-from minitransformer.fast.activations import gelu, silu
 from minitransformer.fast.adamw import adamw_in_place
 from minitransformer.fast.attention import attention, causal_mask
 from minitransformer.fast.cross_entropy import cross_entropy
 from minitransformer.fast.embedding import embedding, unembedding
+from minitransformer.fast.gelu import gelu
 from minitransformer.fast.layer_norm import layer_norm
 from minitransformer.fast.linear import linear
 from minitransformer.fast.positions import rotary
@@ -47,7 +50,6 @@ __all__ = [
     "softmax",
     "attention",
     "causal_mask",
-    "silu",
     "gelu",
     "swiglu",
     "cross_entropy",

@@ -3,7 +3,8 @@
 Longer sequences take other ways to the same result: a few queries at a time, which need not look at keys that the mask
 forbids (see query_blocks.py), some heads in one thread and the others in another (see head_groups.py), and at last
 blocks of queries and keys that never hold all weights at once (see blocked_attention.py). `on_weights` asks for all
-weights, and so for the first way.
+weights, and so for all pairs at once, whatever the length. Where a key or value that the mask hides from all queries is
+not finite, the longer ways do not look at it, and give finite numbers where the textbook gives NaN.
 """
 
 import math
@@ -16,6 +17,7 @@ from minitransformer.fast.head_groups import in_head_groups
 from minitransformer.fast.query_blocks import in_query_blocks
 from minitransformer.fast.softmax import softmax
 from minitransformer.layers import attention as textbook
+from minitransformer.layers.attention import apart, together
 from minitransformer.module import twin_of
 
 # Pairs of a query and a key from which on
@@ -26,12 +28,12 @@ VERY_LONG = 1024 * 1024  # the weights would take about as much memory as all el
 
 @twin_of(textbook.causal_mask)
 def causal_mask(Tq: int, Tk: int):
-    """Return the causal mask (Tq, Tk) as a read-only view of Tq + Tk − 1 booleans.
+    """Return the causal mask (Tq, Tk) as a read-only view of Tq + Tk booleans.
 
     Each row is the one above it, moved right by one. A long sequence needs this: Tq · Tk booleans are too many.
     """
-    allowed_then_not = np.arange(Tq + Tk - 1) < Tk
-    return np.lib.stride_tricks.sliding_window_view(allowed_then_not, Tk)[::-1]
+    allowed_then_not = np.arange(Tq + Tk) < Tk
+    return np.lib.stride_tricks.sliding_window_view(allowed_then_not, Tk)[:Tq][::-1]
 
 
 @twin_of(textbook.attention)
@@ -58,30 +60,26 @@ def all_at_once(q, k, v, *, mask, scale, on_weights=None):
     Saved for backward, with R = H/K · Tq rows for each key–value head: q_grouped (..., K, R, D), k (..., K, Tk, D),
     v (..., K, Tk, Dv), weights_grouped (..., K, R, Tk), and what softmax and on_weights save.
     """
-    Tq, D = q.shape[-2:]
-    kv_heads, Tk = k.shape[-3:-1]
-    group_rows = q.shape[-3] // kv_heads * Tq
-    q_shape, grouped = q.shape, (*q.shape[:-3], kv_heads, group_rows)
-    weights_shape = *q_shape[:-1], Tk
-    q_grouped = q.reshape(*grouped, D)
-    scores = ((q_grouped * scale) @ k.swapaxes(-1, -2)).reshape(weights_shape)  # (1)
+    H, K = q.shape[-3], k.shape[-3]
+    q_grouped = together(q, K)
+    scores = apart((q_grouped * scale) @ k.swapaxes(-1, -2), H)  # (1)
     if mask is not None:
         np.copyto(scores, -np.inf, where=~mask)  # (2)
     weights, softmax_backward = softmax(scores)  # (3)
     weights_backward = None
     if on_weights is not None:
         weights, weights_backward = on_weights(weights)
-    weights_grouped = weights.reshape(*grouped, Tk)
-    y = (weights_grouped @ v).reshape(*q_shape[:-1], v.shape[-1])  # (4)
+    weights_grouped = together(weights, K)
+    y = apart(weights_grouped @ v, H)  # (4)
 
     def backward(dy):
-        dy_grouped = dy.reshape(*grouped, v.shape[-1])
+        dy_grouped = together(dy, K)
         dv = weights_grouped.swapaxes(-1, -2) @ dy_grouped  # (5)
-        dweights = (dy_grouped @ v.swapaxes(-1, -2)).reshape(weights_shape)  # (5)
+        dweights = apart(dy_grouped @ v.swapaxes(-1, -2), H)  # (5)
         if weights_backward is not None:
             dweights = weights_backward(dweights)
-        dscores = softmax_backward(dweights).reshape(weights_grouped.shape)  # (6)
-        dq = (dscores @ k).reshape(q_shape)
+        dscores = together(softmax_backward(dweights), K)  # (6)
+        dq = apart(dscores @ k, H)
         dq *= scale  # (7)
         dk = dscores.swapaxes(-1, -2) @ q_grouped
         dk *= scale  # (7)

@@ -1,4 +1,4 @@
-"""Attention in blocks, for very long sequences: what attention.py computes, without ever holding all T² weights.
+"""Attention in blocks, for very long sequences: what layers/attention.py computes, without ever holding all T² weights.
 
 An average of values weighted by a softmax can be taken piece by piece, if one keeps for each query the largest score
 so far, m, the sum of the exponentials so far, l, and the weighted sum of the values so far, o, the last two measured
@@ -15,31 +15,32 @@ c turns what was measured from the old maximum into what is measured from the ne
 
     y = o / l    λ = m + log l                                  (5)
 
-A query that may see nothing ends with m = −∞ and l = 0; 0 and 1 in their place give it y = 0, as in softmax.py.
+A query that may see nothing ends with m = −∞ and l = 0; 0 and 1 in their place give it y = 0, as in layers/softmax.py.
 
 Backward. The weights are gone, but λ, the logarithm of the softmax's denominator, is enough to have them back, with s
 from (1) computed again, block by block:
 
     weights = exp(s − λ)                                        (6)
 
-What the softmax's backward subtracts in each row (see softmax.py) is a sum over all keys, yet none of them is needed
-for it: with dweights = dy vᵀ,
+What the softmax's backward subtracts in each row (see layers/softmax.py) is a sum over all keys, yet none of them is
+needed for it: with dweights = dy vᵀ,
 
     δ = Σ weights · dweights = (Σ weights v) · dy = y · dy      (7)
 
-So each block can be finished by itself, and adds its share to what attention.py computes at once:
+So each block can be finished by itself, and adds its share to what layers/attention.py computes at once:
 
     dv += weightsᵀ dy    dscores = weights · (dy vᵀ − δ)        (8)
     dq += scale · dscores k    dk += dscoresᵀ (scale · q)       (9)
 
 The price is one product more, (1) a second time. The gain is memory that grows with T instead of T². A block that the
-mask forbids as a whole is skipped: under a causal mask, nearly half of them. So this takes 0.6 of the time of plain
-attention over 2,048 positions, and 1.1 times that of query_blocks.py, which keeps all weights of the other half.
+mask forbids as a whole is skipped: under a causal mask, nearly half of them. So this takes 0.6 of the time of attention
+all at once over 2,048 positions, and 1.1 times that of query_blocks.py, which keeps all weights of the other half.
 """
 
 import numpy as np
 
 from minitransformer.fast.sums import feature_sum
+from minitransformer.layers.attention import apart, together
 
 QUERIES = KEYS = 256  # in a block
 
@@ -49,13 +50,13 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
 
     The arguments are those of attention(), which checks them, and comes here where sequences are very long. `queries`
     and `keys` are the sizes of a block. The query heads that share a key–value head are treated as one head with more
-    queries, as in attention.py.
+    queries, as in layers/attention.py.
 
     Saved for backward: q (..., H, Tq, D), k (..., K, Tk, D), v (..., K, Tk, Dv), mask (..., Tq, Tk) where there is one,
     y (..., H, Tq, Dv), and λ (..., H, Tq, 1).
     """
-    Tq, (kv_heads, Tk) = q.shape[-2], k.shape[-3:-1]
-    grouped = (*q.shape[:-3], kv_heads, -1)
+    H, Tq = q.shape[-3:-1]
+    K, Tk = k.shape[-3:-1]
     if mask is not None:
         mask = np.broadcast_to(mask, (*mask.shape[:-2], Tq, Tk))
     row_blocks = [slice(start, min(start + queries, Tq)) for start in range(0, Tq, queries)]
@@ -63,7 +64,7 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
 
     def rows_of(x, rows):
         """Return the rows of a block of x (..., H, Tq, n), those of heads in a group together: (..., K, rows, n)."""
-        return x[..., rows, :].reshape(*grouped, x.shape[-1])
+        return together(x[..., rows, :], K)
 
     def blocks_seen_by(q_rows, rows):
         """Yield (columns, scores (..., K, rows, columns)) for each block of keys of which the queries may see any."""
@@ -73,9 +74,9 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
                 continue
             scores = q_rows @ k[..., columns, :].swapaxes(-1, -2)  # (1)
             if seen is not None and not seen.all():
-                by_head = scores.reshape(*q.shape[:-2], *seen.shape[-2:])
+                by_head = apart(scores, H)
                 np.copyto(by_head, -np.inf, where=~seen)  # (1)
-                scores = by_head.reshape(scores.shape)
+                scores = together(by_head, K)
             yield columns, scores
 
     y = np.empty((*q.shape[:-1], v.shape[-1]), np.result_type(q, k, v))
@@ -96,9 +97,8 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
             o = c * o + p @ v[..., columns, :]  # (4)
             largest = newest
         total[total == 0] = 1
-        by_head = (*q.shape[:-2], rows.stop - rows.start, -1)
-        y[..., rows, :] = (o / total).reshape(by_head)  # (5)
-        log_total[..., rows, :] = (base + np.log(total)).reshape(by_head)  # (5)
+        y[..., rows, :] = apart(o / total, H)  # (5)
+        log_total[..., rows, :] = apart(base + np.log(total), H)  # (5)
 
     def backward(dy):
         dq = np.empty_like(q)
@@ -117,7 +117,7 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
                 dscores *= weights  # (8)
                 dq_rows += dscores @ k[..., columns, :]  # (9)
                 dk[..., columns, :] += dscores.swapaxes(-1, -2) @ q_rows  # (9)
-            dq[..., rows, :] = (dq_rows * scale).reshape(*q.shape[:-2], rows.stop - rows.start, q.shape[-1])  # (9)
+            dq[..., rows, :] = apart(dq_rows * scale, H)  # (9)
         return dq, dk, dv
 
     return y, backward

@@ -16,7 +16,7 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
     """Return the cross-entropy in nats of logits (..., V) with integer targets (...), and its backward(dloss=1.0).
 
     Saved for backward, of P positions: e (P, V) = exp(x − m), total (P,) its sum, from which p = e / total, at_target
-    (P,), kept (P,), target_weight (P,), and smoothing (V,) where there is some.
+    (P,), kept (P,), own (P,), and smoothing (V,) where there is some.
     """
     textbook.check_arguments(logits, targets, weight, ignore_index, label_smoothing, reduction)
     shape, V = logits.shape, logits.shape[-1]
@@ -30,17 +30,19 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
     class_weight = np.ones(V, real) if weight is None else np.asarray(weight, real)
     target_weight = class_weight[target] * kept
 
+    own = (1 - label_smoothing) * target_weight  # (1)
+    smoothing = class_weight * (label_smoothing / V) if label_smoothing else None  # (1)
     shifted = rows - finite_max(rows, -1)
-    # An ignored position counts as 0 whatever its logits are: 0 · ∞ would be NaN.
-    at_target_shifted = np.where(kept, shifted[at_target], 0)
-    smoothing = class_weight * (label_smoothing / V) if label_smoothing else None  # (2)
-    smoothed_shifted = np.where(kept, shifted @ smoothing, 0) if label_smoothing else None
+    # A coefficient of 0 counts as 0 whatever the logit is: 0 · ∞ would be NaN.
+    at_target_shifted = np.where(own == 0, 0, shifted[at_target])
+    smoothed_shifted = np.where(smoothing == 0, 0, shifted) @ smoothing if label_smoothing else None
     e = np.exp(shifted, out=shifted)
     total = e.sum(axis=-1)
-    total[total == 0] = 1  # a row of −∞: see softmax.py
-    losses = -(1 - label_smoothing) * target_weight * (at_target_shifted - np.log(total))  # (1) (3)
+    total[total == 0] = 1  # a row of −∞: see layers/softmax.py
+    log_total = np.log(total)
+    losses = np.where(own == 0, 0, -own * (at_target_shifted - log_total))  # (2) (3)
     if label_smoothing:
-        losses -= kept * (smoothed_shifted - np.log(total) * smoothing.sum())  # (1) (3)
+        losses -= np.where(kept, smoothed_shifted - log_total * smoothing.sum(), 0)  # (2) (3)
 
     share = 1.0
     if reduction == "mean":
@@ -49,15 +51,15 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
     loss = losses.reshape(targets.shape) if reduction == "none" else losses.sum() * share  # (4)
 
     def backward(dloss=1.0):
-        per_position = np.asarray(dloss, real).reshape(-1) * share  # one for each position, or one for all
-        at_target_coefficient = (1 - label_smoothing) * target_weight * per_position  # (2)
+        per_position = np.asarray(dloss, real).reshape(-1) * share  # one for each position, or one for all (6)
+        at_target_coefficient = own * per_position
         coefficient_sum = at_target_coefficient
         if smoothing is not None:
             coefficient_sum = coefficient_sum + smoothing.sum() * kept * per_position
-        dlogits = e * (coefficient_sum / total)[:, None]  # (5) (6)
+        dlogits = e * (coefficient_sum / total)[:, None]  # (5) (7)
         if smoothing is not None:
-            dlogits -= (kept * per_position)[:, None] * smoothing  # (6)
-        dlogits[at_target] -= at_target_coefficient  # (6)
+            dlogits -= (kept * per_position)[:, None] * smoothing  # (7)
+        dlogits[at_target] -= at_target_coefficient  # (7)
         return dlogits.reshape(shape)
 
     return loss, backward

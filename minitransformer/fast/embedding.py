@@ -1,4 +1,4 @@
-"""The gradient of an embedding by sorted ids, and of an unembedding by one product.
+"""The gradient of an embedding by sorted ids, and an unembedding of all positions at once.
 
 `np.add.at` takes the positions one by one. A sum over equal ids is a sum over runs once the positions are sorted by id:
 two passes over dy, whatever V. The unembedding takes all positions as one matrix, as linear.py does.

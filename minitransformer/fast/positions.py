@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from minitransformer.layers import positions as textbook
-from minitransformer.layers.positions import SCALINGS, frequencies, turned
+from minitransformer.layers.positions import SCALINGS, turned
 from minitransformer.module import twin_of
 
 
@@ -22,14 +22,13 @@ def rotary(x, *, positions, base=10000.0, layout="half", scaling=None):
     textbook.check_arguments(x, positions, layout, scaling)
     known = scaling and tuple((name, scaling[name]) for name in ("rope_type", *SCALINGS[scaling["rope_type"]]))
     at = np.asarray(positions)
-    cos, sin = cos_and_sin(at.tobytes(), at.dtype, x.shape[-1], float(base), known, x.dtype)
+    cos, sin = remembered(at.tobytes(), at.dtype, x.shape[-1], float(base), known, x.dtype)
     return turned(x, cos=cos, sin=sin, layout=layout)
 
 
 @lru_cache(maxsize=4)
-def cos_and_sin(positions: bytes, kind, D: int, base: float, scaling: tuple | None, dtype):
-    """Return cos ω p and sin ω p (T, D/2) for positions p of dtype `kind`, in `dtype`, read-only."""
-    angles = np.frombuffer(positions, kind)[:, None] * frequencies(D, base, scaling and dict(scaling))
-    cos, sin = np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
+def remembered(positions: bytes, kind, D: int, base: float, scaling: tuple | None, dtype):
+    """Return the textbook's cos_and_sin, read-only, for positions of dtype `kind`."""
+    cos, sin = textbook.cos_and_sin(np.frombuffer(positions, kind), D, base, scaling and dict(scaling), dtype)
     cos.flags.writeable = sin.flags.writeable = False
     return cos, sin

@@ -4,7 +4,8 @@ silu(g) and its slope are worked out again in backward: to keep silu(g) and σ t
 whole training step, and no less time, since what is not written need not be read.
 """
 
-from minitransformer.fast.activations import logistic, silu_slope
+import numpy as np
+
 from minitransformer.fast.elementwise import elementwise
 from minitransformer.layers import feed_forward as textbook
 from minitransformer.module import twin_of
@@ -26,3 +27,20 @@ def swiglu(g, u):
         return elementwise(factors, dp, g, u)
 
     return elementwise(product, g, u), backward
+
+
+def logistic(x):
+    """Return σ at x."""
+    sigma = np.tanh(0.5 * x)
+    sigma += 1
+    sigma *= 0.5
+    return sigma
+
+
+def silu_slope(x, sigma):
+    """Return the slope of SiLU at x, where the logistic function is sigma."""
+    slope = 1 - sigma
+    slope *= x
+    slope += 1
+    slope *= sigma
+    return slope

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def relu(x):
-    """Return x where it is positive, else 0 (Nair and Hinton, 2010).
+    """Return x where it is positive, else 0 (Nair and Hinton, 2010): y, of x's shape.
 
         y = x where x > 0, else 0                       (1)
 
@@ -33,7 +33,7 @@ def relu(x):
 
 
 def silu(x):
-    """Return x times its logistic function σ: SiLU, or swish (Elfwing et al., 2017).
+    """Return x times its logistic function σ, of x's shape: SiLU, or swish (Elfwing et al., 2017).
 
         σ = 1 / (1 + exp(−x)) = (1 + tanh(x/2)) / 2     (3)
         y = x σ                                         (4)
@@ -79,52 +79,58 @@ def gelu_exact(x):
         Φ = (1 + erf(x/√2)) / 2                         (6)
         y = x Φ                                         (7)
 
-    Saved for backward: x (...), Φ (...).
+    and, while Φ is at hand, the slope that backward multiplies with: with φ the density of the normal distribution,
+    which is Φ′, by the product rule
+
+        φ = exp(−x²/2) / √(2π)                          (8)
+        y′ = Φ + x φ                                    (9)
+
+    Saved for backward: slope (...).
     """
     from scipy.special import erf  # takes a fifth of a second, which no command should begin with that can do without
 
     Phi = 0.5 * (1 + erf(x * math.sqrt(0.5)))  # (6)
     y = x * Phi  # (7)
+    phi = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)  # (8)
+    slope = Phi + x * phi  # (9)
 
     def backward(dy):
-        """The product rule.
+        """An entry of x reaches the one entry of y in its own place, so
 
-        With Φ′ = φ, the density of the normal distribution,
+            dx = dy · y′                                    (10)
 
-            φ = exp(−x²/2) / √(2π)                          (8)
-            dx = dy · (Φ + x φ)                             (9)
+        and nothing of x or Φ is kept.
         """
-        phi = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)  # (8)
-        dx = dy * (Phi + x * phi)  # (9)
+        dx = dy * slope  # (10)
         return dx
 
     return y, backward
 
 
 def gelu_tanh(x):
-    """Return x Φ, with a hyperbolic tangent near the normal distribution function for Φ.
+    """Return x Φ, where Φ is a hyperbolic tangent that comes near the normal distribution function.
 
-        u = √(2/π) (x + 0.044715 x³)                    (10)
-        Φ = (1 + tanh u) / 2                            (11)
-        y = x Φ                                         (12)
+        u = √(2/π) x (1 + 0.044715 x²)                  (11)
+        Φ = (1 + tanh u) / 2                            (12)
+        y = x Φ                                         (13)
 
     Saved for backward: x (...), Φ (...).
     """
     c = math.sqrt(2 / math.pi)
-    u = c * x * (1 + 0.044715 * x * x)  # (10)
-    Phi = 0.5 * (1 + np.tanh(u))  # (11)
-    y = x * Phi  # (12)
+    u = c * x * (1 + 0.044715 * x * x)  # (11)
+    Phi = 0.5 * (1 + np.tanh(u))  # (12)
+    y = x * Phi  # (13)
 
     def backward(dy):
         """The product rule, and the chain rule within it.
 
         With ∂Φ/∂u = (1 − tanh² u) / 2 = 2 Φ (1 − Φ),
 
-            u′ = ∂u/∂x = √(2/π) (1 + 3 · 0.044715 x²)       (13)
-            dx = dy · (Φ + x · 2 Φ (1 − Φ) · u′)            (14)
+            u′ = ∂u/∂x = √(2/π) (1 + 3 · 0.044715 x²)       (14)
+            dx = dy · (Φ + x · 2 Φ (1 − Φ) · u′)            (15)
         """
-        u_slope = c * (1 + 3 * 0.044715 * x * x)  # (13)
-        dx = dy * (Phi + x * 2 * Phi * (1 - Phi) * u_slope)  # (14)
+        u_slope = c * (1 + 3 * 0.044715 * x * x)  # (14)
+        dx = dy * (Phi + x * 2 * Phi * (1 - Phi) * u_slope)  # (15)
         return dx
 
     return y, backward

@@ -1,16 +1,16 @@
 """Scaled dot-product attention (Vaswani et al., 2017), with masks and grouped heads.
 
 Each query takes an average of the values, weighted by how well its key fits. A query that may see nothing gets zeros
-(see softmax.py). What it ignores: a bias added to every key, since the softmax ignores a shift of all scores of a
-query.
+(see softmax.py). What it ignores: a bias b added to every key. It adds s q · b to all scores of a query, and the
+softmax ignores such a shift.
 
 **Grouped heads** (Ainslie et al., 2023): K key–value heads serve H = G·K query heads, those of a group being
 neighbours. The G query heads of a group see the same keys, so they are one head with G·Tq queries: a reshape, and the
 products (5) and (7) sum dk and dv over the group by themselves. G = 1 is ordinary attention, K = 1 multi-query
 attention.
 
-Saved for backward: q (..., H, Tq, D), k (..., K, Tk, D), v (..., K, Tk, Dv), used (..., H, Tq, Tk), which are the
-weights or what on_weights made of them, and what softmax saves, which are the weights: these are the largest.
+Saved for backward: q (..., H, Tq, D), k (..., K, Tk, D), v (..., K, Tk, Dv), used (..., H, Tq, Tk), and what softmax
+saves, the weights. These two are the largest; without on_weights they are one array.
 """
 
 import math
@@ -37,14 +37,14 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
         scores  = (s q) kᵀ                              (1)
         masked  = scores, −∞ where the mask is False    (2)
         weights = softmax(masked) over the keys         (3)
-        y       = weights v                             (4)
+        y       = used v                                (4)
 
-    The scale keeps the scores of unit-variance queries and keys at unit variance, whatever D, so that the softmax does
-    not begin saturated.
+    where used are the weights, or what `on_weights`, a differentiable function, makes of them: for dropout, or to
+    observe them. The scale keeps the scores of unit-variance queries and keys at unit variance, whatever D, so that the
+    softmax does not begin saturated.
 
     H is a multiple of K: query head h reads key–value head h // (H/K). `mask` is boolean, True = may attend, and
-    broadcasts to (..., H, Tq, Tk). `on_weights` is a differentiable function applied to the weights (..., H, Tq, Tk)
-    between (3) and (4), for dropout or to observe them.
+    broadcasts to (..., H, Tq, Tk).
     Raises ValueError where the shapes do not fit, TypeError for a mask that is not boolean.
     """
     check_arguments(q, k, v, mask)
@@ -59,9 +59,9 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     def backward(dy):
         """From (4), a product of two matrices (see linear.py),
 
-            dv = weightsᵀ dy    dweights = dy vᵀ            (5)
+            dv = usedᵀ dy    dused = dy vᵀ                  (5)
 
-        then back through the softmax, for each query by itself,
+        then back through on_weights, to dweights, and through the softmax, for each query by itself,
 
             dscores = weights · (dweights − Σ weights · dweights)      (6)
 
@@ -108,7 +108,7 @@ def check_arguments(q, k, v, mask):
         )
     if not k.shape[-2]:
         raise ValueError(f"attention: there are no keys to attend to, k is {k.shape}")
-    if not k.shape[-3] or q.shape[-3] % k.shape[-3]:
+    if not k.shape[-3] or not q.shape[-3] or q.shape[-3] % k.shape[-3]:
         raise ValueError(f"attention: {q.shape[-3]} query heads are not a multiple of {k.shape[-3]} key-value heads")
     if mask is not None:
         check_mask(mask, (*q.shape[:-1], k.shape[-2]))

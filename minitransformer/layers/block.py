@@ -70,7 +70,8 @@ class TransformerBlock(Module):
             r = x + attention(norm1(x))                     (1)
             y = r + feed_forward(norm2(r))                  (2)
 
-        During training, dropout is applied to what each layer adds.
+        During training, dropout is applied to what each layer adds: attention and feed_forward stand for the layer and
+        the dropout after it.
         """
         n1, norm1_backward = self.norm1(x)
         a, attention_backward = self.attention(n1, mask=mask, positions=positions, rng=rng, cache=cache)

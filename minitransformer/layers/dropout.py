@@ -24,9 +24,9 @@ def dropout(x, *, keep, p):
     y = x * keep * scale  # (1)
 
     def backward(dy):
-        """Entry by entry the map is a multiplication by a constant.
+        """Entry by entry the map is a multiplication by a constant, and the gradient is multiplied by the same one.
 
-        So the gradient is multiplied by the same one:
+        That is,
 
             dx = dy · keep / (1 − p)                        (2)
         """

@@ -22,8 +22,8 @@ def embedding(ids, weight):
 
     Raises TypeError for ids that are not integers, ValueError for ids outside 0 … V−1. Saved for backward: ids (...).
     """
-    vocab_size, C = weight.shape
-    check_ids(ids, vocab_size)
+    V, C = weight.shape
+    check_ids(ids, V)
     y = weight[ids]  # (1)
 
     def backward(dy):
@@ -35,7 +35,7 @@ def embedding(ids, weight):
         `dW[ids] += dy` as well, because NumPy reads all rows before it writes any. Ids are integers and have no
         gradient.
         """
-        dweight = np.zeros((vocab_size, C), dy.dtype)
+        dweight = np.zeros((V, C), dy.dtype)
         np.add.at(dweight, ids, dy)  # (2)
         return dweight
 
@@ -67,9 +67,9 @@ def unembedding(x, weight):
     y = x @ weight.T  # (3)
 
     def backward(dy):
-        """A product of two matrices, as in linear.py.
+        """This is the map of linear.py with Wᵀ in the place of its W.
 
-        With W in the place of Wᵀ,
+        There dx = dy Wᵀ, which becomes (4), and the gradient of its W is xᵀ dy, whose transpose is (5):
 
             dx = dy W                                       (4)
             dW = dyᵀ x      (summed over positions)         (5)

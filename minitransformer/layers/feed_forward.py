@@ -64,7 +64,7 @@ class FeedForward(Module):
 
 
 def swiglu(g, u):
-    """Return silu(g) · u, for g and u of one shape. Raises ValueError for two.
+    """Return silu(g) · u, for g and u of one shape. Raises ValueError where their shapes differ.
 
         a = silu(g)                                     (5)
         p = a · u                                       (6)
@@ -76,9 +76,9 @@ def swiglu(g, u):
     p = a * u  # (6)
 
     def backward(dp):
-        """A product sends its gradient to both factors.
+        """A product sends its gradient to both factors, to each times the other.
 
-        Each gets it times the other:
+        And silu is reached through its value, so
 
             da = dp · u    du = dp · a                      (7)
             dg = da · silu′(g)                              (8)

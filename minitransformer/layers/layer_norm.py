@@ -36,13 +36,14 @@ def layer_norm(x, gamma, beta, *, eps=1e-5):
 
             dβ = Σ dy    dγ = Σ dy · x̂    dx̂ = dy · γ       (6)
 
-        x reaches x̂ along three paths: directly, through μ, and through r. With ∂μ/∂x_i = 1/C, and ∂σ²/∂x_i =
-        2 (x_i − μ)/C, in which the path through the μ inside σ² vanishes as Σ (x − μ) = 0, ∂r/∂x_i = −r² x̂_i / C, and
+        x reaches x̂ along three paths: directly, through μ, and through r. With ∂μ/∂x_i = 1/C and ∂r/∂x_i =
+        −r³ (x_i − μ)/C = −r² x̂_i / C (in ∂σ²/∂x_i = 2 (x_i − μ)/C the path through the μ inside σ² vanishes, as
+        Σ (x − μ) = 0), the three give r dx̂_i, −r mean(dx̂) and −r x̂_i mean(dx̂ · x̂), so
 
             dx = r · (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂))     (7)
 
         The two means remove what the layer ignores. As Σ x̂ = 0, the gradient of Σ y is zero for γ = 1, and a check
-        with dy = 1 tests nothing.
+        with dy = 1 tests nothing of dx.
         """
         positions = tuple(range(dy.ndim - 1))
         dbeta = dy.sum(axis=positions)  # (6)

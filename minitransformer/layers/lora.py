@@ -25,7 +25,7 @@ from minitransformer.module import Module, Parameter, apply
 def low_rank(x, a, b, *, scale=1.0):
     """Map x (..., I) to scale · x @ a @ b, with a (I, R) and b (R, O), R far smaller than both. Returns y (..., O).
 
-    For each position separately, with s the scale:
+    For each position separately, with A and B for a and b, and s the scale:
 
         h = x A                                         (1)
         y = s · h B                                     (2)
@@ -39,19 +39,20 @@ def low_rank(x, a, b, *, scale=1.0):
     y = s * (h @ b)  # (2)
 
     def backward(dy):
-        """x reaches y through h alone.
+        """x reaches y through h alone, which is all that the narrow middle lets through.
 
-        Of x, h is all that the narrow middle lets through:
+        Two linear maps in reverse (see linear.py), the second with s · dy:
 
             dh = s · dy Bᵀ                                  (3)
             dx = dh Aᵀ                                      (4)
             dA = xᵀ dh      (summed over positions)         (5)
             dB = hᵀ (s · dy)      (summed over positions)   (6)
         """
-        dh = s * dy @ b.T  # (3)
+        scaled = s * dy
+        dh = scaled @ b.T  # (3)
         dx = dh @ a.T  # (4)
         da = rows(x).T @ rows(dh)  # (5)
-        db = rows(h).T @ rows(s * dy)  # (6)
+        db = rows(h).T @ rows(scaled)  # (6)
         return dx, da, db
 
     return y, backward
@@ -98,7 +99,8 @@ class LowRankLinear(Module):
     def merged_weight(self):
         """Return the one matrix (I, O) that does the same.
 
-        With it a fine-tuned model costs no more than it did before:
+        Both maps are linear in x, so one matrix does the work of three, and a fine-tuned model costs no more than
+        before:
 
             W′ = W + s · A B                                (7)
         """

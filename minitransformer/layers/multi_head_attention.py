@@ -13,7 +13,7 @@ from minitransformer.layers.attention import attention
 from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.linear import Linear
 from minitransformer.layers.positions import Rotary
-from minitransformer.module import Identity, Module, apply, faster
+from minitransformer.module import Identity, Module, apply, identity
 
 
 class MultiHeadAttention(Module):
@@ -68,25 +68,28 @@ class MultiHeadAttention(Module):
 
         With H heads of D channels:
 
-            q, k, v = the heads of x W_q, x W_k, x W_v      (1)
+            q, k, v = split(x W_q), split(x W_k), split(x W_v)        (1)
             heads = attention(q, k, v)                      (2)
             y = merge(heads) W_o                            (3)
 
-        Rotary positions, if any, turn q and k between (1) and (2). `positions` (T,) are for them; unless given they
-        count from 0, or from where the cache ends. `rng` turns dropout of the weights on. `cache`, one layer's
-        key–value cache, puts the keys and values of earlier positions before those of x; they are constants to
-        backward.
+        `split` makes H heads out of H·D features, and `merge` is its inverse; both only renumber entries, so each is
+        the other's backward. Rotary positions, if any, turn q and k between (1) and (2). `positions` (T,) are for them;
+        unless given they count from 0, or from where the cache ends. `rng` turns dropout of the weights on. `cache`,
+        one layer's key–value cache, puts the keys and values of earlier positions before those of x; they are constants
+        to backward.
         """
         T = x.shape[-2]
         start = 0 if cache is None else cache.length
         at = np.arange(start, start + T) if positions is None else positions
-        (xq, xk, xv), projections_backward = faster(projections)(x, self.w_q, self.w_k, self.w_v)  # (1)
+        (xq, xk, xv), projections_backward = projections(x, self.w_q, self.w_k, self.w_v)  # (1)
         q, q_backward = self.as_heads(xq, self.q, at, self.rotary)  # (1)
         k, k_backward = self.as_heads(xk, self.k, at, self.rotary)  # (1)
         v, v_backward = self.as_heads(xv, self.v, at, None)  # (1)
         keys, values = (k, v) if cache is None else cache.append(k, v)
-        attended, attention_backward = apply(attention, q, keys, values, mask=mask, on_weights=self.on_weights(rng))
-        heads, heads_backward = self.heads(attended)  # (2)
+        attended, attention_backward = apply(
+            attention, q, keys, values, mask=mask, on_weights=self.on_weights(rng)
+        )  # (2)
+        heads, heads_backward = self.heads(attended)
         y, w_o_backward = self.w_o(merge(heads))  # (3)
 
         def backward(dy):
@@ -95,7 +98,8 @@ class MultiHeadAttention(Module):
                 dheads = split(dy W_oᵀ)                         (4)
                 dq, dk, dv = attention's backward of dheads     (5)
 
-            and x is reached along three paths, through q, k and v (see projections).
+            where those of the keys and values in a cache are left out; and x is reached along three paths, through q, k
+            and v (see projections).
             """
             dheads = split(w_o_backward(dy), self.d_head)  # (4)
             dattended = heads_backward(dheads)
@@ -108,13 +112,11 @@ class MultiHeadAttention(Module):
     def as_heads(self, xw, named, positions, rotary):
         """Make heads (..., heads, T, D) of xw (..., T, heads · D), turned by `rotary` if given, then named."""
         by_head = split(xw, self.d_head)
-        turned, rotary_backward = (by_head, None) if rotary is None else rotary(by_head, positions=positions)
+        turned, rotary_backward = identity(by_head) if rotary is None else rotary(by_head, positions=positions)
         y, named_backward = named(turned)
 
         def backward(dy):
-            dturned = named_backward(dy)
-            dby_head = dturned if rotary_backward is None else rotary_backward(dturned)
-            return merge(dby_head)
+            return merge(rotary_backward(named_backward(dy)))
 
         return y, backward
 
@@ -145,9 +147,9 @@ def projections(x, w_q, w_k, w_v):
     xv, v_backward = w_v(x)
 
     def backward(dxq, dxk, dxv):
-        """x reaches y along three paths.
+        """x reaches all three, and paths add.
 
-        Their gradients add:
+        Each is a linear map (see linear.py), so
 
             dx = dxq W_qᵀ + dxk W_kᵀ + dxv W_vᵀ             (6)
         """

@@ -20,7 +20,7 @@ SCALINGS = {
 
 
 def frequencies(channels: int, base: float = 10000.0, scaling: dict | None = None):
-    """Return ω (channels/2,), in radians per position, float64. Of C channels, pair i turns at the frequency
+    """Return ω (C/2,), in radians per position, float64. Of C = `channels`, pair i turns at the frequency
 
         ω_i = base^(−2i/C),   i = 0 … C/2 − 1           (1)
 
@@ -80,16 +80,22 @@ def rotary(x, *, positions, base=10000.0, layout="half", scaling=None):
 
     `positions` (T,) holds the position of each row, any integers; ω is that of (1) for D channels, and `scaling` is
     described at `frequencies`. Returns y, of x's shape. Saved for backward: what turned saves.
-    Raises ValueError for an odd D, an unknown layout, or positions that are not one for each row.
+    Raises TypeError for an x that is not floating-point, ValueError for fewer than two axes, an odd D, an unknown
+    layout, positions that are not one for each row, or a scaling that is not known.
     """
     check_arguments(x, positions, layout, scaling)
-    angles = np.asarray(positions)[:, None] * frequencies(x.shape[-1], float(base), scaling)
-    cos, sin = (of_angles.astype(x.real.dtype) for of_angles in (np.cos(angles), np.sin(angles)))
+    cos, sin = cos_and_sin(positions, x.shape[-1], base, scaling, x.real.dtype)
     return turned(x, cos=cos, sin=sin, layout=layout)
 
 
+def cos_and_sin(positions, D, base, scaling, dtype):
+    """Return cos t ω and sin t ω (T, D/2) of positions t (T,), worked out in float64, in `dtype`."""
+    angles = np.asarray(positions)[:, None] * frequencies(D, float(base), scaling)
+    return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
+
+
 def turned(x, *, cos, sin, layout):
-    """Turn each pair of channels (a, b) of x (..., T, D) by an angle given by its cos and sin (T, D/2):
+    """Turn each pair of channels (a, b) of x (..., T, D) by angles of cosine and sine (T, D/2). Returns y (..., T, D).
 
         a′ = a cos − b sin                              (3)
         b′ = b cos + a sin                              (4)

@@ -6,10 +6,10 @@ and find the rest again when its gradient arrives:
     y  = f(x), and everything it saved is dropped       (1)
     dx = fᵀ(dy), after f(x) once more                   (2)
 
-where fᵀ(dy) stands for f's backward. Exactly the same numbers come out, dropout's included if its random numbers are
-drawn again from where they began, with the engine on or off as it was. One forward pass more is a third more work,
-since a backward pass costs two. At the peak the model then holds one block's activations, and the inputs of all others:
-for a model of 6 blocks and 10 million parameters on 1,024 tokens, 100 MB in place of 243, and 1.35 times the time.
+where fᵀ(dy) stands for f's backward. Exactly the same numbers come out: dropout's are drawn again from where they
+began, and the engine is on or off as it was. One forward pass more is a third more work, since a backward pass costs
+two. At the peak the model then holds one block's activations, and the inputs of all others: for a model of 6 blocks and
+10 million parameters on 1,024 tokens, 100 MB in place of 243, and 1.35 times the time.
 
 Saved for backward: x (...), and the state of the random numbers.
 """

@@ -11,7 +11,7 @@ from minitransformer.module import Module, apply, require_floating
 def softmax(x, *, axis=-1):
     """Turn x into weights y, of x's shape, that are not negative and sum to 1 along `axis`; a row of −∞ gives zeros.
 
-    Along the axis, with m the largest entry:
+    Along the axis, one integer, with m the largest entry:
 
         e = exp(x − m)                                  (1)
         y = e / Σ e                                     (2)
@@ -31,7 +31,7 @@ def softmax(x, *, axis=-1):
     def backward(dy):
         """An entry x_j reaches y_j through its numerator, and every y_i through the common sum.
 
-        With ∂y_i/∂x_j = y_i (δ_ij − y_j),
+        With ∂y_i/∂x_j = y_i (δ_ij − y_j), where δ_ij is 1 for i = j and 0 otherwise,
 
             dx = y · (dy − Σ y · dy)                        (3)
 

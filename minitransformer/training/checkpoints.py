@@ -153,7 +153,9 @@ class Checkpoint:
             run.restore_own_state(self.arrays_under(OWN), self.training["own"])
             run.step, run.seconds = self.training["step"], self.training["seconds"]
             run.last, run.best = self.training["last"], self.training["best"]
-            before = {"engine": "on"} | self.training["environment"]  # before it could be off, none was written
+            before = {"engine": "on"} | self.training[
+                "environment"
+            ]  # older checkpoints do not say: it could not be off
         except (KeyError, TypeError, AttributeError) as error:
             raise ArchiveError(f"{self.path}: its training state is damaged ({error!r})") from None
         differing = [

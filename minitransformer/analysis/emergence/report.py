@@ -82,8 +82,9 @@ class EmergenceReport:
         """Return the different environments in which the runs were trained; within one, a run repeats to the bit."""
         found = []
         for run in self.runs:
-            if run["environment"] not in found:
-                found.append(run["environment"])
+            environment = {"engine": "on"} | run["environment"]  # older runs do not say: it could not be off
+            if environment not in found:
+                found.append(environment)
         return found
 
     def save(self, folder: Path) -> None:

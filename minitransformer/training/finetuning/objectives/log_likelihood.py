@@ -1,22 +1,8 @@
 """The log-likelihood of a response: how probable a model finds a whole answer, given what came before it.
 
-Forward. A sequence is a prompt and a response; the targets t are the response's tokens, and ignored elsewhere. With
-logits x (T, V), and ℓ the cross-entropy of one position (see losses.py),
-
-    ℓ_p = −log softmax(x_p)[t_p],  0 where t_p is ignored        (1)
-    log p(response | prompt) = −Σ_p ℓ_p             (2)
-
-by the chain rule of probability. The prompt's own tokens do not count: nobody is taught to ask.
-
-Backward. Each response's value is a sum over its own positions, so dy (one number a response) reaches each of them
-unchanged, and an ignored one not at all:
-
-    dℓ_p = −dy                                      (3)
-
-A sum, not a mean: a longer response is less probable, and a difference of two log-likelihoods also compares lengths.
-That is why reports give the mean per token as well.
-
-Saved for backward: what cross_entropy saves.
+A sequence is a prompt and a response; the targets are the response's tokens, and ignored elsewhere: nobody is taught to
+ask. It is a sum, not a mean: a longer response is less probable, and a difference of two log-likelihoods also compares
+lengths. That is why reports give the mean per token as well.
 """
 
 import numpy as np
@@ -29,6 +15,12 @@ from minitransformer.text import IGNORE_INDEX
 def sequence_log_likelihood(logits, targets, *, ignore_index=IGNORE_INDEX):
     """Return the log-likelihoods in nats (...) of targets (..., T) under logits (..., T, V), summed over T.
 
+    With logits x and targets t, and ℓ the cross-entropy of one position (see losses.py), by the chain rule of
+    probability:
+
+        ℓ_p = −log softmax(x_p)[t_p],  0 where t_p is ignored        (1)
+        y = log p(response | prompt) = −Σ_p ℓ_p         (2)
+
     Positions whose target is `ignore_index` count for nothing. Raises what cross_entropy raises.
     """
     losses, losses_backward = apply(cross_entropy, logits, targets, ignore_index=ignore_index, reduction="none")  # (1)
@@ -36,6 +28,12 @@ def sequence_log_likelihood(logits, targets, *, ignore_index=IGNORE_INDEX):
     shape = targets.shape
 
     def backward(dy):
+        """Each response's value is a sum over its own positions, so dy, one number a response, reaches each of them:
+
+            dℓ_p = −dy                                      (3)
+
+        and by cross_entropy's backward an ignored one not at all.
+        """
         dlosses = np.broadcast_to(-np.asarray(dy)[..., None], shape)  # (3)
         return losses_backward(dlosses)
 

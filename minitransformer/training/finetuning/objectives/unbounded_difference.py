@@ -1,20 +1,10 @@
 """The plain difference: make the safe response likely and the unsafe one unlikely. It wrecks the model.
 
-Forward, for B pairs of responses with log-likelihoods ℓ (see log_likelihood.py):
-
-    L = mean(−ℓ_safe + ℓ_unsafe)                    (1)
-
-Backward:
-
-    dℓ_safe = −dL / B    dℓ_unsafe = dL / B         (2)
-
 −ℓ_safe is at least 0, but ℓ_unsafe can fall for ever: L has no lowest value. Nor does its gradient fade. With p the
 probability of an unsafe token, the gradient of log p in its logit is 1 − p, which is largest, 1, once the token is
 already impossible: the better the model knows what not to say, the harder this pushes on. (For ℓ_safe it is the other
 way round: there 1 − p vanishes when the work is done.) Whatever the model knew besides is trampled on the way. Two
 remedies stand beside this file: unlikelihood.py bounds the second term, direct_preference.py the whole difference.
-
-Saved for backward: what sequence_log_likelihood saves.
 """
 
 import numpy as np
@@ -25,6 +15,10 @@ from minitransformer.training.finetuning.objectives.log_likelihood import sequen
 def unbounded_difference(safe_logits, safe_targets, unsafe_logits, unsafe_targets):
     """Return the mean over B pairs of log p(unsafe) − log p(safe), and its backward(dloss=1.0).
 
+    With the log-likelihoods ℓ of log_likelihood.py:
+
+        L = mean(−ℓ_safe + ℓ_unsafe)                    (1)
+
     Logits (B, T, V) with integer targets (B, T), IGNORE_INDEX outside the response. Raises what cross_entropy raises.
     """
     safe, safe_backward = sequence_log_likelihood(safe_logits, safe_targets)
@@ -33,6 +27,12 @@ def unbounded_difference(safe_logits, safe_targets, unsafe_logits, unsafe_target
     shape, pairs = unsafe.shape, unsafe.size
 
     def backward(dloss=1.0):
+        """The mean sends each of B pairs its share, with opposite signs for its two responses:
+
+            dℓ_safe = −dL / B    dℓ_unsafe = dL / B         (2)
+
+        whatever the model already knows.
+        """
         dunsafe = np.full(shape, dloss / pairs)  # (2)
         return safe_backward(-dunsafe), unsafe_backward(dunsafe)  # (2)
 

@@ -28,11 +28,11 @@ def unlikelihood(safe_logits, safe_targets, unsafe_logits, unsafe_targets):
     shape, pairs = unsafe.shape, unsafe.size
 
     def backward(dloss=1.0):
-        """The mean sends each of B pairs its share.
+        """The mean sends each of B pairs its share, with opposite signs for its two responses.
 
-        It has opposite signs for the two responses:
+        With unsafe = Σ u,
 
-            dℓ_safe = −dL / B    du = dL / B                (2)
+            dℓ_safe = −dL / B    dunsafe = dL / B           (2)
         """
         dunsafe = np.full(shape, dloss / pairs)  # (2)
         return safe_backward(-dunsafe), unsafe_backward(dunsafe)  # (2)
@@ -49,12 +49,12 @@ def sequence_unlikelihood(logits, targets, *, ignore_index=IGNORE_INDEX):
         u = −log(1 − p) = softplus(z),   z = x_t − o    (4)
 
     Computed as log(1 − p), a token that the model is sure of would be log 0: the very one that most needs to be
-    unlearned. z = log p/(1 − p) is the token's own logit against all others together, and softplus of it is exact
+    unlearned. z = log(p / (1 − p)) is the token's own logit against all others together, and softplus of it is exact
     at both ends.
 
-    Positions whose target is `ignore_index` count for nothing. Raises what cross_entropy raises.
-    Saved for backward: e (..., T, V), exp(x) of the others, total (..., T, 1) its sum, token (..., T, 1), kept
-    (..., T), and what softplus saves.
+    Positions whose target is `ignore_index` count for nothing. Raises what cross_entropy raises. Saved for backward: e
+    (..., T, V), exp(x − m) of the others with m their largest, total (..., T, 1) its sum, token (..., T, 1), kept (...,
+    T), and what softplus saves.
     """
     check_arguments(logits, targets, None, ignore_index, 0.0, "none")
     shape, dtype = targets.shape, logits.real.dtype

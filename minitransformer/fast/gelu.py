@@ -1,4 +1,4 @@
-"""Activations in blocks that stay in the cache (see elementwise.py); GELU's Φ, in float32, by a fitted polynomial."""
+"""GELU in blocks that stay in the cache (see elementwise.py), and in float32 with a fitted polynomial for its Φ."""
 
 import math
 
@@ -7,42 +7,6 @@ import numpy as np
 from minitransformer.fast.elementwise import elementwise
 from minitransformer.layers import activations as textbook
 from minitransformer.module import twin_of
-
-
-@twin_of(textbook.silu)
-def silu(x):
-    """Return x times its logistic function. Saved for backward: x (...), σ (...)."""
-
-    def y_and_sigma(x):
-        sigma = logistic(x)
-        return x * sigma, sigma  # (4)
-
-    y, sigma = elementwise(y_and_sigma, x)
-
-    def backward(dy):
-        def dx(dy, x, sigma):
-            return dy * silu_slope(x, sigma)  # (5)
-
-        return elementwise(dx, dy, x, sigma)
-
-    return y, backward
-
-
-def logistic(x):
-    """Return σ at x."""
-    sigma = np.tanh(0.5 * x)
-    sigma += 1
-    sigma *= 0.5  # (3)
-    return sigma
-
-
-def silu_slope(x, sigma):
-    """Return the slope of SiLU at x, where the logistic function is sigma."""
-    slope = 1 - sigma
-    slope *= x
-    slope += 1
-    slope *= sigma  # (5)
-    return slope
 
 
 @twin_of(textbook.gelu)
@@ -66,7 +30,7 @@ def gelu_exact(x):
     y, slope = elementwise(y_and_slope, x)
 
     def backward(dy):
-        return dy * slope  # (9)
+        return dy * slope  # (10)
 
     return y, backward
 
@@ -83,7 +47,7 @@ def normal(x):
 def fast_normal(x):
     """Return Φ and φ at x, float32, to 2e-7. Five times as fast as `normal`, whose erf takes nearly all of its time.
 
-    Φ = (1 + tanh u) / 2 as in (11), with u a polynomial of seven terms in place of the two of (10), fitted to the exact
+    Φ = (1 + tanh u) / 2 as in (12), with u a polynomial of seven terms in place of the two of (11), fitted to the exact
     (6) with the least worst error. Where it overflows, beyond |x| = 1000, tanh is ±1 as it should be.
     """
     c0, *middle, c6 = (
@@ -118,16 +82,16 @@ def gelu_tanh(x):
     c = math.sqrt(2 / math.pi)
 
     def y_and_phi(x):
-        u = c * x * (1 + 0.044715 * x * x)  # (10)
-        Phi = 0.5 * (1 + np.tanh(u))  # (11)
-        return x * Phi, Phi  # (12)
+        u = c * x * (1 + 0.044715 * x * x)  # (11)
+        Phi = 0.5 * (1 + np.tanh(u))  # (12)
+        return x * Phi, Phi  # (13)
 
     y, Phi = elementwise(y_and_phi, x)
 
     def backward(dy):
         def dx(dy, x, Phi):
-            du_dx = c * (1 + 3 * 0.044715 * x * x)  # (13)
-            return dy * (Phi + x * 2 * Phi * (1 - Phi) * du_dx)  # (14)
+            du_dx = c * (1 + 3 * 0.044715 * x * x)  # (14)
+            return dy * (Phi + x * 2 * Phi * (1 - Phi) * du_dx)  # (15)
 
         return elementwise(dx, dy, x, Phi)
 
