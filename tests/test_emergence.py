@@ -458,7 +458,7 @@ def test_a_report_is_data_too(found, tmp_path):
     assert data["parameters"] == list(found.parameters) and "runs" not in data
     assert [curve["capability"] for curve in data["curves"]] == list(CAPABILITIES)
     assert data["law"]["law"]["alpha"] == found.law.law.alpha
-    assert data["environments"] == [{"processor": "made up"}]
+    assert data["environments"] == [{"engine": "on", "processor": "made up"}]
 
 
 @pytest.mark.slow
