@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import rngs
 from test_attention import assert_same_passes, calls
 
-from minitransformer import Config, Transformer, attention, causal_mask, fast
+from minitransformer import Config, Transformer, attention, causal_mask, fast, plain
 from minitransformer.fast.blocked_attention import blocked_attention
 
 module = import_module("minitransformer.fast.attention")
@@ -30,10 +30,10 @@ def test_scores_that_grow_from_block_to_block_neither_overflow_nor_lose_what_cam
     q, k, v = (rng.normal(size=(2, 9, 3)) for _ in range(3))
     k[:, :, 0] += np.arange(9)  # the largest score comes last, or first, as the query's sign has it
     y, backward = blocked_attention(q, k, v, scale=scale, queries=4, keys=2)
-    plain, plain_backward = attention(q, k, v, scale=scale)
-    np.testing.assert_allclose(y, plain, rtol=1e-9, atol=1e-12)
+    whole, whole_backward = attention(q, k, v, scale=scale)
+    np.testing.assert_allclose(y, whole, rtol=1e-9, atol=1e-12)
     dy = rng.normal(size=y.shape)
-    for in_blocks, at_once in zip(backward(dy), plain_backward(dy), strict=True):
+    for in_blocks, at_once in zip(backward(dy), whole_backward(dy), strict=True):
         np.testing.assert_allclose(in_blocks, at_once, rtol=1e-6, atol=1e-9 * scale)
 
 
@@ -56,10 +56,10 @@ def test_longer_sequences_take_another_way_and_give_what_the_plain_one_gives(rng
     mask = causal_mask(T, T)
 
     y, backward = fast.attention(q, k, v, mask=mask)
-    plain, plain_backward = attention(q, k, v, mask=mask)
-    np.testing.assert_allclose(y, plain, rtol=0, atol=1e-5)
+    whole, whole_backward = attention(q, k, v, mask=mask)
+    np.testing.assert_allclose(y, whole, rtol=0, atol=1e-5)
     dy = rng.normal(size=y.shape).astype(np.float32)
-    for in_blocks, at_once in zip(backward(dy), plain_backward(dy), strict=True):
+    for in_blocks, at_once in zip(backward(dy), whole_backward(dy), strict=True):
         np.testing.assert_allclose(in_blocks, at_once, rtol=0, atol=1e-4)
 
 
@@ -91,7 +91,8 @@ def test_memory_grows_with_the_length_and_not_with_its_square():
         model = Transformer(Config(vocab_size=5, context=T, d_model=4, n_heads=2, n_layers=1, d_ff=4))
         ids = np.zeros((1, T), np.int64)
         tracemalloc.start()
-        model.loss(ids, ids)[1]()
+        with plain(False):
+            model.loss(ids, ids)[1]()
         highest = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return highest
