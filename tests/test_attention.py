@@ -212,6 +212,8 @@ def test_its_inputs_may_be_views_in_any_order_of_memory(rng):
         ((2, 3, 4), (2, 5, 4), (1, 5, 4), "k and v heads and positions"),
         ((7, 2, 3, 4), (6, 2, 5, 4), (6, 2, 5, 4), "all three their leading axes"),
         ((3, 3, 4), (2, 5, 4), (2, 5, 4), "3 query heads are not a multiple of 2 key-value heads"),
+        ((0, 3, 4), (2, 5, 4), (2, 5, 4), r"at least one query head and one key-value head, .* \(0, 3, 4\)"),
+        ((2, 3, 4), (0, 5, 4), (0, 5, 4), r"at least one query head and one key-value head, .* \(0, 5, 4\)"),
     ],
 )
 def test_shapes_that_do_not_fit_are_named(q, k, v, words):

@@ -23,7 +23,7 @@ A name such as fast.attention is the function; its file is import_module("minitr
     gelu.py               in blocks, by a fitted polynomial
     swiglu.py             in blocks, saving less
     cross_entropy.py      without an array of coefficients
-    adamw.py              in blocks, on every core
+    adamw.py              in place, on every core
 
 Without this folder the program is as right, and slower.
 """

@@ -1,6 +1,6 @@
 """AdamW in place, on every core.
 
-A part of a parameter's rows stays in the processor's cache from the first line to the last, and but one line makes a
+A part of a parameter's rows stays in the processor's cache from the first line to the last, and only one line makes a
 new array. Two cores, which share the parts of all parameters, take 0.6 of the time of one, unless there are too few to
 wake a thread for. Nothing is multiplied beforehand: to scale all gradients takes a third of the time of this step. And
 (4) to (6) are worked out as

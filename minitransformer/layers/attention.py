@@ -108,7 +108,11 @@ def check_arguments(q, k, v, mask):
         )
     if not k.shape[-2]:
         raise ValueError(f"attention: there are no keys to attend to, k is {k.shape}")
-    if not k.shape[-3] or not q.shape[-3] or q.shape[-3] % k.shape[-3]:
+    if not q.shape[-3] or not k.shape[-3]:
+        raise ValueError(
+            f"attention: there must be at least one query head and one key-value head, and q is {q.shape}, k {k.shape}"
+        )
+    if q.shape[-3] % k.shape[-3]:
         raise ValueError(f"attention: {q.shape[-3]} query heads are not a multiple of {k.shape[-3]} key-value heads")
     if mask is not None:
         check_mask(mask, (*q.shape[:-1], k.shape[-2]))
