@@ -10,6 +10,7 @@ the vocabulary.
 import numpy as np
 
 from minitransformer.layers.softmax import log_softmax
+from minitransformer.module import require_floating
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -81,8 +82,7 @@ def check_arguments(logits, targets, weight, ignore_index, label_smoothing, redu
     if not isinstance(targets, np.ndarray) or targets.dtype.kind not in "iu":
         kind = f"dtype {targets.dtype}" if isinstance(targets, np.ndarray) else type(targets).__name__
         raise TypeError(f"cross_entropy: targets must be an array of integers, not {kind}")
-    if logits.dtype.kind not in "fc":
-        raise TypeError(f"cross_entropy: logits must be floating-point, not {logits.dtype}")
+    require_floating("cross_entropy", logits=logits)
     if logits.ndim == 0 or logits.shape[:-1] != targets.shape:
         raise ValueError(f"cross_entropy: targets {targets.shape} must be logits {logits.shape} without the last axis")
     V = logits.shape[-1]

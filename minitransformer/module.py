@@ -64,10 +64,15 @@ def is_differentiable(value):
     return isinstance(value, np.ndarray) and value.dtype.kind in "fc"
 
 
-def require_floating(x, name):
-    """Raise TypeError unless x holds real or complex floating-point numbers; `name` is the function that needs them."""
-    if x.dtype.kind not in "fc":
-        raise TypeError(f"{name}: x must be floating-point, not {x.dtype}")
+def require_floating(function, **arrays):
+    """Raise TypeError unless each array holds real or complex floating-point numbers, or is None.
+
+    `function` is the name of what needs them, and each array goes by the name of its argument.
+    """
+    for name, array in arrays.items():
+        dtype = getattr(array, "dtype", type(array).__name__)
+        if array is not None and (isinstance(dtype, str) or dtype.kind not in "fc"):
+            raise TypeError(f"{function}: {name} must be floating-point, not {dtype}")
 
 
 def identity(x):
@@ -132,6 +137,9 @@ def apply(function, *inputs, **options):
     as a tuple, none as None. The closure keeps the Parameters but not the input arrays: what must be saved,
     `function` itself saves. Complex arrays get the textbook's function: a check by the complex step then judges the
     engine's backward by the textbook's forward. So do half precision and mixed dtypes, which are nobody's hot path.
+
+    backward raises ValueError for a dy that does not have the shape of y: one that merely broadcasts to it would give
+    gradients, and wrong ones.
     """
     arrays = [value.data if isinstance(value, Parameter) else value for value in inputs]
     dtypes = {array.dtype for array in arrays if is_differentiable(array)}
@@ -144,13 +152,15 @@ def apply(function, *inputs, **options):
         if is_differentiable(array)
     ]
     del arrays
+    y_shape, name = np.shape(y), getattr(function, "__name__", repr(function))
 
     def backward(*dy):  # none for a loss, whose dloss is 1 unless given
+        if dy and np.shape(dy[0]) != y_shape:
+            raise ValueError(f"the backward of {name}: dy {np.shape(dy[0])} must have the shape of y, {y_shape}")
         gradients = function_backward(*dy)
         if not isinstance(gradients, tuple):
             gradients = (gradients,)
         if len(gradients) != len(owners):
-            name = getattr(function, "__name__", repr(function))
             raise ValueError(f"the backward of {name} returned {len(gradients)} gradients, expected {len(owners)}")
         input_gradients = []
         for owner, gradient in zip(owners, gradients, strict=True):
@@ -270,4 +280,4 @@ class Identity(Module):
 
     def forward(self, x):
         """Return (x, backward) with backward(dy) = dy."""
-        return identity(x)
+        return apply(identity, x)

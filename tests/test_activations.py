@@ -111,3 +111,9 @@ def test_the_two_gelus_differ_by_at_most_half_a_thousandth():
 def test_an_unknown_form_of_gelu_is_named():
     with pytest.raises(ValueError, match="gelu: approximate must be 'none' or 'tanh', not 'erf'"):
         gelu(np.ones(3), approximate="erf")
+
+
+def test_relu_of_nan_is_nan_and_its_gradient_passes_there_as_it_does_in_pytorch():
+    y, backward = relu(np.array([-1.0, np.nan, 2.0, 0.0, -0.0]))
+    assert np.array_equal(y, [0.0, np.nan, 2.0, 0.0, 0.0], equal_nan=True)
+    assert np.array_equal(backward(np.array([3.0, 4.0, 5.0, 6.0, 7.0])), [0.0, 4.0, 5.0, 0.0, 0.0])

@@ -202,7 +202,7 @@ def strided(array):
 
 def transposed(array):
     """The same values, the last axis outermost in memory."""
-    return np.asfortranarray(array)
+    return np.array(array, order="F")
 
 
 def reversed_in_memory(array):

@@ -1,47 +1,104 @@
 """What a mistake in calling the library is told: each in one line that says what was wrong and what would be right."""
 
+import re
+from functools import partial
+
 import numpy as np
 import pytest
 
+import gradcheck
 from minitransformer import (
     AdamW,
     Config,
     MultiHeadAttention,
     Parameter,
     TinyTransformer,
+    apply,
     attention,
     cross_entropy,
     generate,
     layer_norm,
-    log_softmax,
+    relu,
     rms_norm,
     rotary,
-    softmax,
 )
+from minitransformer.cases import FUNCTIONS, MODULES
+from minitransformer.layers.positions import SinusoidalPositions
+from minitransformer.module import faster, is_differentiable
 
-INTEGERS = np.arange(12).reshape(3, 4)
+# Objectives of fine-tuning, which leave it to cross_entropy to refuse their logits.
+OBJECTIVES = (
+    "sequence_log_likelihood",
+    "sequence_unlikelihood",
+    "unbounded_difference",
+    "unlikelihood",
+    "direct_preference",
+)
 SMALL = {"vocab_size": 5, "context": 4}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 
 
+@pytest.mark.parametrize("engine", [False, True], ids=["textbook", "engine"])
+@pytest.mark.parametrize("case", FUNCTIONS, ids=lambda case: case.name)
+def test_integers_where_real_numbers_belong_are_refused_by_the_names_of_function_and_argument(case, engine):
+    call = case.draw(np.random.default_rng(0))
+    function = faster(call.target) if engine else call.target
+    for i, (name, value) in enumerate(zip(call.input_names(), call.inputs, strict=True)):
+        if is_differentiable(value):
+            inputs = list(call.inputs)
+            inputs[i] = value.astype(int)
+            with pytest.raises(TypeError) as failure:
+                function(*inputs, **call.options)
+            who = "cross_entropy: logits" if case.name in OBJECTIVES else f"{case.name.partition(',')[0]}: {name}"
+            assert str(failure.value) == f"{who} must be floating-point, not int64"
+
+
+def test_a_list_where_an_array_belongs_is_refused():
+    with pytest.raises(TypeError, match=r"^relu: x must be floating-point, not list$"):
+        relu([1.0, 2.0])
+
+
+# A hook on the last step of a block gets dy before the block does.
+HOOKED_AT_THE_END = "TransformerBlock, partly replaced"
+
+
 @pytest.mark.parametrize(
-    "name, call",
-    [
-        ("layer_norm", lambda: layer_norm(INTEGERS, np.ones(4), np.ones(4))),
-        ("rms_norm", lambda: rms_norm(INTEGERS, np.ones(4))),
-        ("softmax", lambda: softmax(INTEGERS)),
-        ("log_softmax", lambda: log_softmax(INTEGERS)),
-        ("rotary", lambda: rotary(INTEGERS, positions=np.arange(3))),
-    ],
+    "case", [case for case in [*FUNCTIONS, *MODULES] if case.name != HOOKED_AT_THE_END], ids=lambda case: case.name
 )
-def test_integers_where_real_numbers_belong_are_refused_by_the_name_of_the_function(name, call):
-    with pytest.raises(TypeError, match=f"^{name}: x must be floating-point, not int64$"):
-        call()
+def test_a_dy_of_another_shape_than_y_is_refused_although_it_broadcasts(case):
+    call = case.call(np.random.default_rng(0))
+    target = call.target if case in MODULES else partial(apply, call.target)
+    y, backward = target(*call.inputs, **call.options)
+    shape = np.shape(y)
+    for wrong in {(), shape[1:], (1, *shape), (1,) * len(shape)} - {shape}:
+        with pytest.raises(ValueError) as failure:
+            backward(np.ones(wrong))
+        assert re.fullmatch(
+            rf"the backward of \w+: dy {re.escape(str(wrong))} must have the shape of y, {re.escape(str(shape))}",
+            str(failure.value),
+        )
 
 
-def test_integer_logits_are_refused():
-    with pytest.raises(TypeError, match="cross_entropy: logits must be floating-point, not int64"):
-        cross_entropy(INTEGERS, np.zeros(3, int))
+def test_positions_that_are_not_learned_refuse_a_dy_of_another_shape_as_well():
+    _, backward = SinusoidalPositions(5, 4)(np.arange(3))
+    assert backward(np.ones((3, 4))) is None
+    with pytest.raises(ValueError, match=r"^the backward of fixed_rows: dy \(4,\) must have the shape of y, \(3, 4\)$"):
+        backward(np.ones(4))
+
+
+@pytest.mark.parametrize("check", [gradcheck.check, gradcheck.adjoint])
+def test_a_check_refuses_a_dy_of_another_shape_than_y(check):
+    with pytest.raises(ValueError, match=r"^relu: dy has shape \(4,\), but y has \(3, 4\)$"):
+        check(relu, np.ones((3, 4)), dy=np.arange(4.0))
+
+
+@pytest.mark.parametrize("engine", [False, True], ids=["textbook", "engine"])
+def test_a_norm_of_no_features_is_refused(engine):
+    nothing, x = np.ones(0), np.ones((2, 0))
+    with pytest.raises(ValueError, match=r"^layer_norm: x \(2, 0\) has no features to normalize over$"):
+        (faster(layer_norm) if engine else layer_norm)(x, nothing, nothing)
+    with pytest.raises(ValueError, match=r"^rms_norm: x \(2, 0\) has no features to normalize over$"):
+        (faster(rms_norm) if engine else rms_norm)(x, nothing)
 
 
 @pytest.mark.parametrize(

@@ -301,8 +301,8 @@ PLANTED = [
     Bug(
         "dy ignored",
         "layers/activations.py",
-        "np.where(positive, dy, 0)",
-        "np.where(positive, 1.0, 0)",
+        "np.where(off, 0, dy)",
+        "np.where(off, 0, 1.0)",
         "relu and not fast",
         "dx",
     ),

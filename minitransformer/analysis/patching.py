@@ -29,6 +29,7 @@ invisible: nothing differs there.
 import numpy as np
 
 from minitransformer.analysis.hooks import record, record_gradients, replaced_by
+from minitransformer.module import require_floating
 
 PER_HEAD = ("q", "k", "v", "heads", "weights")  # activations (heads, T, ·); all others are (T, ·)
 TOKENS_AT_ONCE = 1024  # of the rows of one forward pass, each with another patch
@@ -41,6 +42,7 @@ def logit_difference(answer: int, other: int):
     """
 
     def metric(logits):
+        require_floating("logit_difference", logits=logits)
         value = logits[..., answer] - logits[..., other]
 
         def backward(dvalue):

@@ -16,7 +16,7 @@ from minitransformer.module import twin_of
 def embedding(ids, weight):
     """Look up ids (...), integers, in weight (V, C). Returns y (..., C). Saved for backward: ids (...)."""
     vocab_size, C = weight.shape
-    textbook.check_ids(ids, vocab_size)
+    textbook.check_arguments(ids, weight)
     y = weight[ids]  # (1)
 
     def backward(dy):

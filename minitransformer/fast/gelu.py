@@ -15,7 +15,7 @@ from minitransformer.module import twin_of
 @twin_of(textbook.gelu)
 def gelu(x, *, approximate="none"):
     """Return x times the normal distribution function at x: exact for "none", GPT-2's approximation for "tanh"."""
-    textbook.check_approximate(approximate)
+    textbook.check_arguments(x, approximate)
     return gelu_exact(x) if approximate == "none" else gelu_tanh(x)
 
 

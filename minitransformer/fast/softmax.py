@@ -19,7 +19,7 @@ def softmax(x, *, axis=-1):
 
     Saved for backward: y (...).
     """
-    require_floating(x, "softmax")
+    require_floating("softmax", x=x)
     y, total = exponentials(x, axis)  # (1)
     y /= total  # (2)
 

@@ -14,7 +14,7 @@ from minitransformer.module import twin_of
 @twin_of(textbook.swiglu)
 def swiglu(g, u):
     """Return silu(g) · u, for g and u of one shape. Saved for backward: g (...), u (...)."""
-    textbook.check_shapes(g, u)
+    textbook.check_arguments(g, u)
 
     def product(g, u):
         return g * logistic(g) * u  # (5) (6)

@@ -7,26 +7,30 @@ import math
 
 import numpy as np
 
+from minitransformer.module import require_floating
+
 
 def relu(x):
     """Return x where it is positive, else 0 (Nair and Hinton, 2010): y, of x's shape.
 
-        y = x where x > 0, else 0                       (1)
+        y = 0 where x ≤ 0, else x                       (1)
 
-    Saved for backward: positive (...), one byte an entry.
+    Put this way round, NaN stays NaN: a model that is broken must not look well. Raises TypeError for an x that is not
+    floating-point. Saved for backward: off (...), one byte an entry.
     """
-    positive = x.real > 0
-    y = np.where(positive, x, 0)  # (1)
+    require_floating("relu", x=x)
+    off = x.real <= 0
+    y = np.where(off, 0, x)  # (1)
 
     def backward(dy):
         """The slope is 1 or 0:
 
-            dx = dy where x > 0, else 0                     (2)
+            dx = 0 where x ≤ 0, else dy                     (2)
 
         At x = 0 the two one-sided derivatives differ, 0 and 1: it is a kink, where (2) chooses 0, as everyone does. A
         finite difference that steps across it sees neither, and a check must know that.
         """
-        dx = np.where(positive, dy, 0)  # (2)
+        dx = np.where(off, 0, dy)  # (2)
         return dx
 
     return y, backward
@@ -38,8 +42,10 @@ def silu(x):
         σ = 1 / (1 + exp(−x)) = (1 + tanh(x/2)) / 2     (3)
         y = x σ                                         (4)
 
-    The form with tanh cannot overflow. Saved for backward: x (...), σ (...).
+    The form with tanh cannot overflow. Raises TypeError for an x that is not floating-point. Saved for backward:
+    x (...), σ (...).
     """
+    require_floating("silu", x=x)
     sigma = 0.5 * (1 + np.tanh(0.5 * x))  # (3)
     y = x * sigma  # (4)
 
@@ -61,14 +67,15 @@ def gelu(x, *, approximate="none"):
 
     Exact for "none"; for "tanh" the approximation that GPT-2 was trained with. The two differ by at most 5e-4, so
     weights survive being moved between them, and a check at a loose tolerance cannot tell one backward from the other.
-    Raises ValueError for another name.
+    Raises TypeError for an x that is not floating-point, ValueError for another name.
     """
-    check_approximate(approximate)
+    check_arguments(x, approximate)
     return gelu_exact(x) if approximate == "none" else gelu_tanh(x)
 
 
-def check_approximate(approximate):
-    """Raise ValueError unless this names a form of GELU."""
+def check_arguments(x, approximate):
+    """Raise TypeError unless x is floating-point, ValueError unless `approximate` names a form of GELU."""
+    require_floating("gelu", x=x)
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate must be 'none' or 'tanh', not {approximate!r}")
 

@@ -18,7 +18,7 @@ import math
 import numpy as np
 
 from minitransformer.layers.softmax import softmax
-from minitransformer.module import identity
+from minitransformer.module import identity, require_floating
 
 
 def causal_mask(Tq: int, Tk: int):
@@ -45,7 +45,8 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
 
     H is a multiple of K: query head h reads key–value head h // (H/K). `mask` is boolean, True = may attend, and
     broadcasts to (..., H, Tq, Tk).
-    Raises ValueError where the shapes do not fit, TypeError for a mask that is not boolean.
+    Raises ValueError where the shapes do not fit, TypeError for q, k or v that are not floating-point or a mask that is
+    not boolean.
     """
     check_arguments(q, k, v, mask)
     H, K = q.shape[-3], k.shape[-3]
@@ -98,7 +99,8 @@ def apart(x, H):
 
 
 def check_arguments(q, k, v, mask):
-    """Raise ValueError, naming the shapes, unless q, k, v and the mask fit; TypeError for a mask not boolean."""
+    """Raise ValueError, naming the shapes, unless q, k, v and the mask fit; TypeError for a dtype that does not."""
+    require_floating("attention", q=q, k=k, v=v)
     if min(q.ndim, k.ndim, v.ndim) < 3:
         raise ValueError(f"attention: q {q.shape}, k {k.shape}, v {v.shape} must be (..., heads, positions, channels)")
     if q.shape[-1] != k.shape[-1] or k.shape[:-1] != v.shape[:-1] or q.shape[:-3] != k.shape[:-3]:

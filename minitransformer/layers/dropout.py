@@ -6,7 +6,7 @@ not be checked. What a careless check misses: with p = 0 a backward that forgets
 
 import numpy as np
 
-from minitransformer.module import Module, identity
+from minitransformer.module import Module, apply, identity, require_floating
 
 
 def dropout(x, *, keep, p):
@@ -16,8 +16,8 @@ def dropout(x, *, keep, p):
 
     The division keeps the expectation of y equal to x, so that nothing has to change when dropout is off.
 
-    Raises ValueError unless 0 ≤ p < 1 and keep is a boolean array of x's shape. Saved for backward: keep (...), one
-    byte an entry.
+    Raises TypeError for an x that is not floating-point, ValueError unless 0 ≤ p < 1 and keep is a boolean array of x's
+    shape. Saved for backward: keep (...), one byte an entry.
     """
     check_arguments(x, keep, p)
     scale = 1 / (1 - float(p))
@@ -37,7 +37,8 @@ def dropout(x, *, keep, p):
 
 
 def check_arguments(x, keep, p):
-    """Raise ValueError unless 0 ≤ p < 1 and keep is a boolean array of x's shape."""
+    """Raise TypeError unless x is floating-point, ValueError unless 0 ≤ p < 1 and keep is boolean, of x's shape."""
+    require_floating("dropout", x=x)
     check_probability(p)
     if keep.shape != x.shape or keep.dtype != np.bool_:
         raise ValueError(f"dropout: keep {keep.dtype} {keep.shape} must be boolean, of x's shape {x.shape}")
@@ -61,5 +62,5 @@ class Dropout(Module):
         if rng is not None and not isinstance(rng, np.random.Generator):
             raise TypeError(f"rng must be a numpy Generator, such as np.random.default_rng(0), not {rng!r}")
         if not self.p or rng is None:
-            return identity(x)
-        return dropout(x, keep=rng.random(x.shape, dtype=np.float32) >= self.p, p=self.p)
+            return apply(identity, x)
+        return apply(dropout, x, keep=rng.random(x.shape, dtype=np.float32) >= self.p, p=self.p)

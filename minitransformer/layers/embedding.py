@@ -8,7 +8,7 @@ either still trains, which is why it goes unnoticed.
 import numpy as np
 
 from minitransformer.layers.linear import rows
-from minitransformer.module import Module, Parameter, apply
+from minitransformer.module import Module, Parameter, apply, require_floating
 
 
 def embedding(ids, weight):
@@ -20,10 +20,11 @@ def embedding(ids, weight):
 
     This is the linear map of a one-hot vector, y = onehot(id) W, without the multiplication by zeros.
 
-    Raises TypeError for ids that are not integers, ValueError for ids outside 0 … V−1. Saved for backward: ids (...).
+    Raises TypeError for ids that are not integers or a weight that is not floating-point, ValueError for ids outside
+    0 … V−1. Saved for backward: ids (...).
     """
+    check_arguments(ids, weight)
     V, C = weight.shape
-    check_ids(ids, V)
     y = weight[ids]  # (1)
 
     def backward(dy):
@@ -40,6 +41,12 @@ def embedding(ids, weight):
         return dweight
 
     return y, backward
+
+
+def check_arguments(ids, weight):
+    """Raise TypeError unless weight (V, C) is floating-point; and what check_ids raises."""
+    require_floating("embedding", weight=weight)
+    check_ids(ids, len(weight))
 
 
 def check_ids(ids, vocab_size):
@@ -61,7 +68,8 @@ def unembedding(x, weight):
 
         y = x Wᵀ                                        (3)
 
-    Raises ValueError where the last axis of x is not C. Saved for backward: x (..., C), weight (V, C).
+    Raises TypeError for an array that is not floating-point, ValueError where the last axis of x is not C.
+    Saved for backward: x (..., C), weight (V, C).
     """
     check_width(x, weight)
     y = x @ weight.T  # (3)
@@ -82,7 +90,8 @@ def unembedding(x, weight):
 
 
 def check_width(x, weight):
-    """Raise ValueError where the last axis of x is not C, of weight (V, C)."""
+    """Raise TypeError for arrays that are not floating-point, ValueError where x does not fit weight (V, C)."""
+    require_floating("unembedding", x=x, weight=weight)
     width = weight.shape[1]
     if x.ndim == 0 or x.shape[-1] != width:
         raise ValueError(f"unembedding: x {x.shape} must end in {width}, the columns of weight {weight.shape}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from minitransformer.layers.activations import gelu, relu, silu
 from minitransformer.layers.linear import Linear
-from minitransformer.module import Module, apply
+from minitransformer.module import Module, apply, require_floating
 
 ACTIVATIONS = {"gelu": gelu, "gelu_tanh": partial(gelu, approximate="tanh"), "relu": relu}
 
@@ -64,14 +64,15 @@ class FeedForward(Module):
 
 
 def swiglu(g, u):
-    """Return silu(g) · u, for g and u of one shape. Raises ValueError where their shapes differ.
+    """Return silu(g) · u, for g and u of one shape.
 
         a = silu(g)                                     (5)
         p = a · u                                       (6)
 
-    Saved for backward: a (...), u (...), and what silu saves.
+    Raises TypeError for an array that is not floating-point, ValueError where the shapes differ. Saved for backward:
+    a (...), u (...), and what silu saves.
     """
-    check_shapes(g, u)
+    check_arguments(g, u)
     a, silu_backward = silu(g)  # (5)
     p = a * u  # (6)
 
@@ -91,8 +92,9 @@ def swiglu(g, u):
     return p, backward
 
 
-def check_shapes(g, u):
-    """Raise ValueError unless g and u have one shape."""
+def check_arguments(g, u):
+    """Raise TypeError unless g and u are floating-point, ValueError unless they have one shape."""
+    require_floating("swiglu", g=g, u=u)
     if g.shape != u.shape:
         raise ValueError(f"swiglu: g {g.shape} and u {u.shape} must have the same shape")
 

@@ -21,8 +21,8 @@ def layer_norm(x, gamma, beta, *, eps=1e-5):
         x̂  = (x − μ) · r                                (4)
         y  = γ · x̂ + β                                  (5)
 
-    Raises TypeError for an x that is not floating-point, ValueError where gamma or beta is not one number for each
-    feature.
+    Raises TypeError for an array that is not floating-point, ValueError where there is no feature, or gamma or beta is
+    not one number for each.
     """
     check_arguments(x, gamma, beta)
     mu = x.mean(axis=-1, keepdims=True)  # (1)
@@ -58,12 +58,14 @@ def layer_norm(x, gamma, beta, *, eps=1e-5):
 
 
 def check_arguments(x, gamma, beta):
-    """Raise TypeError unless x is floating-point, ValueError unless gamma and beta fit its last axis."""
-    require_floating(x, "layer_norm")
+    """Raise TypeError unless all are floating-point, ValueError unless x has features that gamma and beta fit."""
+    require_floating("layer_norm", x=x, gamma=gamma, beta=beta)
     if x.ndim == 0 or gamma.shape != x.shape[-1:] or beta.shape != x.shape[-1:]:
         raise ValueError(
             f"layer_norm: gamma {gamma.shape} and beta {beta.shape} must be one number for each feature of x {x.shape}"
         )
+    if not x.shape[-1]:
+        raise ValueError(f"layer_norm: x {x.shape} has no features to normalize over")
 
 
 class LayerNorm(Module):

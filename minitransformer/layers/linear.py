@@ -7,7 +7,7 @@ Saved for backward: x (..., I), weight (I, O).
 
 import numpy as np
 
-from minitransformer.module import Module, Parameter, apply
+from minitransformer.module import Module, Parameter, apply, require_floating
 
 
 def linear(x, weight, bias=None):
@@ -17,7 +17,8 @@ def linear(x, weight, bias=None):
 
         y = x W + b                                     (1)
 
-    Raises ValueError where the last axis of x is not I, or the bias not (O,).
+    Raises TypeError for an array that is not floating-point, ValueError where the last axis of x is not I, or the bias
+    not (O,).
     """
     check_arguments(x, weight, bias)
     has_bias = bias is not None
@@ -52,7 +53,8 @@ def rows(x):
 
 
 def check_arguments(x, weight, bias):
-    """Raise ValueError where the last axis of x is not I, or the bias not (O,), of weight (I, O)."""
+    """Raise TypeError for arrays that are not floating-point, ValueError where they do not fit weight (I, O)."""
+    require_floating("linear", x=x, weight=weight, bias=bias)
     features_in, features_out = weight.shape
     if x.ndim == 0 or x.shape[-1] != features_in:
         raise ValueError(f"linear: x {x.shape} must end in {features_in}, the rows of weight {weight.shape}")

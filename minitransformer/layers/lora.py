@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from minitransformer.layers.linear import Linear, linear, rows
-from minitransformer.module import Module, Parameter, apply
+from minitransformer.module import Module, Parameter, apply, require_floating
 
 
 def low_rank(x, a, b, *, scale=1.0):
@@ -30,7 +30,8 @@ def low_rank(x, a, b, *, scale=1.0):
         h = x A                                         (1)
         y = s · h B                                     (2)
 
-    Raises ValueError where the last axis of x is not I, or the two matrices do not share R.
+    Raises TypeError for an array that is not floating-point, ValueError where the last axis of x is not I, or the two
+    matrices do not share R.
     Saved for backward: x (..., I), h (..., R), a (I, R), b (R, O).
     """
     check_arguments(x, a, b)
@@ -59,7 +60,8 @@ def low_rank(x, a, b, *, scale=1.0):
 
 
 def check_arguments(x, a, b):
-    """Raise ValueError where the last axis of x is not I, or a (I, R) and b (R, O) do not share R."""
+    """Raise TypeError for arrays that are not floating-point, ValueError where x, a (I, R) and b (R, O) do not fit."""
+    require_floating("low_rank", x=x, a=a, b=b)
     features_in, rank = a.shape
     if x.ndim == 0 or x.shape[-1] != features_in:
         raise ValueError(f"low_rank: x {x.shape} must end in {features_in}, the rows of a {a.shape}")

@@ -149,7 +149,7 @@ def joined(a, b, layout):
 
 def check_arguments(x, positions, layout, scaling):
     """Raise TypeError or ValueError unless the arguments of rotary fit together."""
-    require_floating(x, "rotary")
+    require_floating("rotary", x=x)
     if x.ndim < 2:
         raise ValueError(f"rotary: x {x.shape} must be (..., positions, channels)")
     T, D = x.shape[-2:]
@@ -162,6 +162,18 @@ def check_arguments(x, positions, layout, scaling):
     check_scaling(scaling)
 
 
+def fixed_rows(positions, *, table):
+    """Return the rows y (T, C) of positions (T,) in a table that is not learned, and a backward that gives no gradient.
+
+    Saved for backward: nothing.
+    """
+
+    def backward(dy):
+        return ()
+
+    return table[positions], backward
+
+
 class SinusoidalPositions(Module):
     """The fixed table of (2), looked up like learned positions; it has no parameters."""
 
@@ -170,11 +182,7 @@ class SinusoidalPositions(Module):
 
     def forward(self, positions):
         """Return the rows (T, C) of positions (T,)."""
-
-        def backward(dy):
-            return None
-
-        return self.table[positions], backward
+        return apply(fixed_rows, positions, table=self.table)
 
 
 class Rotary(Module):

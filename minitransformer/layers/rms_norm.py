@@ -20,7 +20,8 @@ def rms_norm(x, gamma, *, eps=1e-5):
         x̂ = x · r                                       (2)
         y = γ · x̂                                       (3)
 
-    Raises TypeError for an x that is not floating-point, ValueError where gamma is not one number for each feature.
+    Raises TypeError for an array that is not floating-point, ValueError where there is no feature, or gamma is not one
+    number for each.
     """
     check_arguments(x, gamma)
     mean_square = (x**2).mean(axis=-1, keepdims=True)
@@ -51,10 +52,12 @@ def rms_norm(x, gamma, *, eps=1e-5):
 
 
 def check_arguments(x, gamma):
-    """Raise TypeError unless x is floating-point, ValueError unless gamma fits its last axis."""
-    require_floating(x, "rms_norm")
+    """Raise TypeError unless both are floating-point, ValueError unless x has features that gamma fits."""
+    require_floating("rms_norm", x=x, gamma=gamma)
     if x.ndim == 0 or gamma.shape != x.shape[-1:]:
         raise ValueError(f"rms_norm: gamma {gamma.shape} must be one number for each feature of x {x.shape}")
+    if not x.shape[-1]:
+        raise ValueError(f"rms_norm: x {x.shape} has no features to normalize over")
 
 
 class RMSNorm(Module):

@@ -24,7 +24,7 @@ def softmax(x, *, axis=-1):
 
     Raises TypeError for an x that is not floating-point. Saved for backward: y (...).
     """
-    require_floating(x, "softmax")
+    require_floating("softmax", x=x)
     e = np.exp(x - finite_max(x, axis))  # (1)
     y = e / sum_or_one(e, axis)  # (2)
 
@@ -54,7 +54,7 @@ def log_softmax(x, *, axis=-1):
 
     Raises TypeError for an x that is not floating-point. Saved for backward: z (...).
     """
-    require_floating(x, "log_softmax")
+    require_floating("log_softmax", x=x)
     shifted = x - finite_max(x, axis)
     z = shifted - np.log(sum_or_one(np.exp(shifted), axis))  # (4)
 

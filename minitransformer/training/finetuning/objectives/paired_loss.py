@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minitransformer.module import Module
+from minitransformer.module import Module, apply
 
 
 class PairedLoss(Module):
@@ -19,7 +19,7 @@ class PairedLoss(Module):
         """
         B = len(inputs) // 2
         logits, model_backward = self.model(inputs, rng=rng)
-        loss, objective_backward = self.objective(logits[:B], targets[:B], logits[B:], targets[B:], **options)
+        loss, objective_backward = apply(self.objective, logits[:B], targets[:B], logits[B:], targets[B:], **options)
 
         def backward(dloss=1.0):
             model_backward(np.concatenate(objective_backward(dloss)))

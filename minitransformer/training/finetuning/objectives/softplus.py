@@ -19,7 +19,7 @@ def softplus(x):
 
     Saved for backward: x (...).
     """
-    require_floating(x, "softplus")
+    require_floating("softplus", x=x)
     positive = x.real > 0
     y = np.where(positive, x, 0) + np.log1p(np.exp(np.where(positive, -x, x)))  # (1)
 
