@@ -46,15 +46,75 @@
     archive.py                      files written whole or not at all
     unset.py                        weights that are still to come
 
-The symbols, everywhere:
+**Notation.** Sizes are the same everywhere:
 
-    B  batch                                 H  query heads
+    B  batch                                  H  query heads
     T  positions (Tq of queries, Tk of keys)  K  key–value heads
-    C  channels, the model's width           D  channels per head
-    F  hidden width of the feed-forward      V  vocabulary
-    L  layers; in derivations, the loss
+    C  channels, the model's width            D  channels per head
+    F  hidden width of the feed-forward       V  vocabulary
+    L  layers; in derivations, the loss       I, O  features in and out of a linear map
 
-`dx` is ∂L/∂x and has the shape of x. Weights are (in, out): a linear map reads x @ weight.
+and so are these:
+
+    x, y      what a function takes and what it gives
+    dX        ∂L/∂X, the gradient by X, of X's shape
+    W, b      a weight (in, out) and a bias: a linear map is x W + b, in code x @ weight + bias
+    X Y       a product of matrices; X · Y is entry by entry, and so is a number times an array
+    Xᵀ        X transposed; fᵀ(dy) is what f's backward makes of dy
+    x_i, x_pi an entry of x; i, j, c, d, o, v number features, classes or keys, and p positions
+    Σ, Σ_i    the sum, over i, or over what the text says; mean likewise
+    δ_ij      1 for i = j, 0 otherwise; so [condition] is 1 where it holds
+    X′        X after a step; of a function, its derivative
+    X ← Y     X becomes Y
+    (..., C)  a shape: any number of axes, then one of C entries
+    `# (6) ← γ · x̂ (5)`  after a line of code: it works out the first equation, and mirrors this part of the second
+
+Other letters mean in each file what its text says. In the equations of the textbook and the engine these are
+
+    A  the sum of the coefficients a (losses); the first adapter (lora)
+    B  the second adapter (lora)
+    N  positions in the original context (positions)
+    P  the table of sinusoids (positions)
+    S  steps of the schedule (optim)
+    a  an activation's value (feed_forward); coefficient of a class (losses); a pair's first channel (positions)
+    b  a pair's second channel (positions)
+    c  a class (losses); what corrects an old maximum (blocked_attention)
+    e  exponentials (softmax, blocked_attention); the tokens' rows (transformer)
+    f  an activation (feed_forward); a module (recomputation); a block's first key (query_blocks)
+    g  the gate (feed_forward); a gradient (optim)
+    h  hidden features (feed_forward, lora)
+    i  a pair (positions)
+    k  keys (attention, multi_head_attention, blocked_attention, head_groups, query_blocks)
+    l  sum of exponentials (blocked_attention); after a block's last key (query_blocks)
+    m  the largest entry (softmax, blocked_attention); average of the gradient (optim)
+    m̂  m, corrected (optim)
+    o  sum of values (blocked_attention)
+    p  a position (embedding, linear); probabilities (losses, generation); probability of dropping (dropout); gate times
+       u (feed_forward); the positions' rows (transformer)
+    q  queries (attention, multi_head_attention, blocked_attention, head_groups, query_blocks)
+    r  one over the root (layer_norm, rms_norm); the stream between two steps (block)
+    s  a scale (attention, blocked_attention, lora, positions)
+    t  a target (losses); a step (optim); a position (positions)
+    u  what the gate lets through (feed_forward); argument of tanh (activations)
+    v  values (attention, multi_head_attention, blocked_attention, head_groups, query_blocks); a row of the vocabulary
+       (embedding); average of the squared gradient (optim)
+    v̂  v, corrected (optim)
+    w  weight of a class (losses); steps of warm-up (optim)
+    x̂  x, normalized (layer_norm, rms_norm)
+    z  logarithms of probabilities (softmax, losses); logits (generation)
+    Φ  the normal distribution function (activations)
+    β  a norm's shift (layer_norm); β₁ and β₂, the memory of two averages (optim)
+    γ  a norm's gain (layer_norm, rms_norm)
+    δ  what softmax subtracts in a row (blocked_attention)
+    ε  what keeps a divisor from zero (layer_norm, rms_norm, optim); label smoothing (losses)
+    θ  a parameter (optim)
+    λ  weight decay (optim); logarithm of the sum of exponentials (blocked_attention)
+    μ  the mean (layer_norm)
+    σ  logistic function (activations); σ² the variance (layer_norm)
+    τ  temperature (generation)
+    φ  density of that distribution (activations)
+    ω  frequency of a pair (positions)
+    ℓ  loss of a position (losses)
 """
 
 from minitransformer import cores  # isort: skip  # noqa: F401 — before anything imports NumPy: see there

@@ -58,8 +58,12 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
 
             dℓ = dL / Σ w_t  (mean)    dℓ = dL  (sum, none)             (6)
 
-        and a logit x_j is reached through its own z_j and through the common logarithm: with ∂z_c/∂x_j = δ_cj − p_j,
-        where δ_cj is 1 for c = j and 0 otherwise,
+        and a logit x_j reaches its own z_j directly and every z_c through the common logarithm: ∂z_c/∂x_j = δ_cj − p_j
+        (see softmax.py), where δ_cj is 1 for c = j and 0 otherwise. By (3) dz_c = −a_c dℓ, so
+
+            dx_j = Σ_c dz_c ∂z_c/∂x_j = −dℓ Σ_c a_c (δ_cj − p_j) = dℓ (p_j Σ_c a_c − a_j)
+
+        which is
 
             A = Σ_c a_c    dx_j = (A p_j − a_j) · dℓ        (7)
 
@@ -69,9 +73,9 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
         The gradient of an ignored position is zero, if its logits are finite, but it must not count in the mean either:
         dividing by all positions scales the gradient by a factor that a check without ignored positions never sees.
         """
-        dlosses = np.where(kept, np.asarray(dloss, dtype) * share, 0)  # (6)
+        dlosses = np.where(kept, np.asarray(dloss, dtype) * share, 0)  # (6) ← Σ ℓ (4)
         A = a.sum(axis=-1, keepdims=True)  # (7)
-        dlogits = (A * p - a) * dlosses[..., None]  # (7)
+        dlogits = (A * p - a) * dlosses[..., None]  # (7) ← −Σ_c a_c z_c (3), log_softmax(x) (2)
         return dlogits
 
     return loss, backward

@@ -1,19 +1,81 @@
-"""Parameters, modules and hooks: the whole framework.
+"""Chapter zero, the chain rule; then parameters, modules and hooks: the whole framework.
 
-A differentiable function returns its value and its own backward pass:
+**One function.** Let y = f(x), and let L be a number, the loss, that depends on x through y alone. Every derivation
+here writes dy for ∂L/∂y, which has the shape of y: dy_i says by how much L grows for each unit that y_i grows. Now move
+one entry x_j by a small h. Every y_i moves by h ∂y_i/∂x_j, each of these moves L by dy_i times as much, and to first
+order the effects add:
+
+    dx_j = Σ_i dy_i ∂y_i/∂x_j
+
+where i runs over all entries of y, whatever its shape. With the Jacobian, the matrix J_ij = ∂y_i/∂x_j, that is
+
+    dx = Jᵀ dy
+
+and there is no more to it: this is what `backward(dy)` returns, for every function in this package.
+
+**Nobody forms J.** One linear map of GPT-2 takes 1,024 positions of 768 channels to 1,024 of 3,072. Its J has
+3,145,728 × 786,432 entries, 9.9 TB in float32, nearly all of them zero, and the others repeat one small matrix W. But
+Jᵀ dy turns out to be dy Wᵀ, which costs what the forward pass costs. This is the work of a derivation: write down the
+entries ∂y_i/∂x_j, put them into the sum, and find the short form of what is left. Where a function works entry by entry
+J is diagonal, and dx = dy · f′(x). `gradcheck.jacobian(function, x)` shows J for a small x.
+
+**One after another.** With y = f(x) and z = g(y), the Jacobian of the whole is J_g J_f, and its transpose has the
+factors in reverse order: dx = J_fᵀ (J_gᵀ dz). So backward runs the steps from the last to the first.
+
+**Paths add.** Let x be read twice, by f and by g. The sum over i then runs over the entries of both outputs, so it
+falls into two sums, one for each path by which x reaches the loss:
+
+    dx = J_fᵀ dy_f + J_gᵀ dy_g
+
+So it is for x + f(x), where dx = dy + J_fᵀ dy; for a weight that is read at every position; for a table that is both
+embedding and unembedding; for a parameter that two batches share. Wherever a gradient is added up, this is why.
+
+**What was broadcast is summed.** In y_pc = x_pc + b_c the one number b_c is read at every position p. These are paths,
+and they add: db_c = Σ_p dy_pc. And what was summed is broadcast: y_c = Σ_p x_pc gives dx_pc = dy_c, the same at every
+p; of a mean over n entries each gets dy_c / n.
+
+**Why from the last to the first.** The loss of K steps has the derivative J_K ⋯ J_2 J_1, in which J_K is a single row,
+as L is one number. Multiplied from the left, every product is a row times a matrix, and one pass gives the derivatives
+by all parameters, at about twice the cost of the forward pass. Multiplied from the right, or by moving one parameter
+at a time, it takes a pass for each parameter: for GPT-2, 124,439,808 of them. The price is memory, for what backward
+needs of the forward pass is kept until then: each docstring says it, after "Saved for backward".
+
+**Why `y, backward` is all that it takes.** A differentiable function returns its value and its own backward pass:
 
     y, backward = layer_norm(x, gamma, beta)
     dx, dgamma, dbeta = backward(dy)
 
-A Module is such a function with its parameters attached. Calling one gives the same pair, except that the parameters'
-gradients are accumulated where they belong and only the inputs' gradients are returned:
+`backward` is Jᵀ with all that it needs, a closure over the variables of its forward pass. Of two functions in a row it
+is one call within the other, of two paths a sum; so whoever composes functions writes the mirror image below, and gets
+a function of the same kind. A block of a transformer, and what its backward does, which is the same drawing read from
+below, with every fork turned into a sum and every sum into a fork:
+
+        x                               dx
+        │                               │
+        ├─────────┐                     +─────────┐
+        │       norm1                   │       norm1ᵀ
+        │     attention                 │     attentionᵀ
+        +─────────┘                     ├─────────┘
+        │ r                             │ dr
+        ├─────────┐                     +─────────┐
+        │       norm2                   │       norm2ᵀ
+        │    feed_forward               │    feed_forwardᵀ
+        +─────────┘                     ├─────────┘
+        │                               │
+        y  (read down)                  dy  (read up)
+
+There is no tape and no graph: the closures are the graph. Beside a line of code stands the number of its equation; in a
+backward pass, `# (6) ← γ · x̂ (5)` names the part of the forward pass that the line mirrors.
+
+**Modules.** A Module is such a function with its parameters attached. Calling one gives the same pair, except that the
+parameters' gradients are accumulated where they belong and only the inputs' gradients are returned:
 
     norm = LayerNorm(64)
     y, backward = norm(x)
     dx = backward(dy)  # and norm.gamma.grad, norm.beta.grad are filled
 
-`apply` turns the first form into the second. There is no tape and no graph: the closures are the graph, and a module
-keeps nothing of a forward pass on itself, so it may be used twice before either backward runs.
+`apply` turns the first form into the second. A module keeps nothing of a forward pass on itself, so it may be used
+twice before either backward runs.
 
 **Complex numbers.** A forward pass here also takes complex arrays, though no model has any. A check wants them: with an
 h as small as 1e-200, f(x + ih) = f(x) + i h f′(x), so Im f(x + ih) / h is the derivative to the last digit, where a

@@ -27,10 +27,26 @@ def adamw(theta, g, m, v, *, t, lr, betas, eps, weight_decay):
         v̂ = v′ / (1 − β₂ᵗ)                              (5)
         θ′ = decayed − lr · m̂ / (√v̂ + ε)                (6)
 
-    m follows the gradient and v its square, both averaged over about 1/(1 − β) steps; each entry moves about lr per
-    step, whatever the scale of its gradient. As both start at 0 they are too small at first, which m̂ and v̂ correct: at
-    t = 1 they are g and g². The decay (1) is decoupled: were λθ added to g instead, (6) would divide it by √v̂ as well,
-    and entries with large gradients would decay least.
+    m follows the gradient and v its square, both averaged over about 1/(1 − β) steps.
+
+    Why (4) and (5). With g_k the gradient of step k, (2) unrolled from m = 0 is
+
+        m′ = (1 − β₁) Σ_k β₁^(t−k) g_k,   k = 1 … t
+
+    whose weights add up to (1 − β₁)(1 + β₁ + … + β₁^(t−1)) = 1 − β₁ᵗ: less than 1, and least at first. Divided by that
+    sum they are those of a true average, m̂ = Σ_k a_k g_k with a_k = (1 − β₁) β₁^(t−k) / (1 − β₁ᵗ), whose expectation is
+    the gradient's if that stays the same; likewise v̂ = Σ_k b_k g_k², with β₂. At t = 1 they are g and g².
+
+    How far an entry moves. Not by the gradient's scale, which cancels in m̂ / √v̂: about lr in a step while g keeps its
+    sign, less where it changes. And never far more: by the inequality of Cauchy and Schwarz
+
+        m̂² = (Σ_k (a_k/√b_k) · √b_k g_k)² ≤ Σ_k a_k²/b_k · Σ_k b_k g_k² = Σ_k a_k²/b_k · v̂
+
+    and the first sum is 1 at t = 1 and, as t grows, tends to (1 − β₁)² / ((1 − β₂)(1 − β₁²/β₂)) where β₁² < β₂. With
+    the β of AdamW's defaults its root rises to 7.27: no step moves an entry by more than 7.27 lr, and the decay.
+
+    The decay (1) is decoupled: were λθ added to g instead, (6) would divide it by √v̂ as well, and entries with large
+    gradients would decay least.
     """
     beta1, beta2 = betas
     decayed = theta - lr * weight_decay * theta  # (1)

@@ -31,8 +31,14 @@ INITIAL_STD = 0.02
 class Transformer(Module):
     """A decoder-only transformer.
 
-    Initialised as GPT-2: weights from N(0, 0.02²), biases 0, gains 1, and the two projections of each block that add to
-    the residual stream scaled by 1/√(2L), so that the stream's variance does not grow with the number of blocks.
+    Initialised as nanoGPT does and Transformers' GPT-2: weights from N(0, 0.02²), biases 0, gains 1, and the two
+    projections of each block that add to the residual stream drawn with 1/√(2L) of that deviation. (OpenAI's own code
+    draws the positions with 0.01, and scales nothing, though the paper says so.)
+
+    Why 1/√(2L). After L blocks the stream is the embedding plus 2L outputs. Let these be independent at the start, each
+    of variance v: variances of independent terms add, to 2L v. Weights c times as large make an output's variance c² v,
+    so with c = 1/√(2L) the sum has variance v, however many blocks there are.
+
     The same seed gives the same weights, in float32 the rounded ones of float64. They come from `rng` instead if one
     is given.
 
@@ -173,10 +179,10 @@ class Transformer(Module):
 
             where fᵀ(dy) stands for f's backward. The ids have no gradient.
             """
-            de = dropout_backward(dx)  # (4)
+            de = dropout_backward(dx)  # (4) ← (1)
             embedding_backward(de)
             if positional_backward is not None:
-                dp = de.sum(axis=tuple(range(de.ndim - 2)))  # (4)
+                dp = de.sum(axis=tuple(range(de.ndim - 2)))  # (4) ← (1)
                 positional_backward(dp)
 
         return x, backward

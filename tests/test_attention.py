@@ -227,3 +227,17 @@ def test_a_mask_that_does_not_fit_or_is_not_boolean_is_named(rng):
         attention(q, k, v, mask=np.ones((3, 4), bool))
     with pytest.raises(TypeError, match=r"the mask must be boolean \(True = may attend\), not float64"):
         attention(q, k, v, mask=np.zeros((3, 3)))
+
+
+@pytest.mark.parametrize("D", [4, 64, 256])
+def test_the_scale_keeps_scores_of_unit_variance_at_unit_variance_whatever_the_width(D):
+    q, k = np.random.default_rng(0).normal(size=(2, 400, D))
+    assert np.var(q @ k.T / math.sqrt(D)) == pytest.approx(1, rel=0.05)
+    seen = []
+
+    def record(weights):
+        seen.append(weights)
+        return weights, lambda dweights: dweights
+
+    attention(q[None], k[None], k[None], on_weights=record)
+    assert np.allclose(seen[0][0], softmax(q @ k.T / math.sqrt(D))[0], rtol=1e-12, atol=0)

@@ -10,6 +10,7 @@ import inspect
 import io
 import re
 import tokenize
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -19,12 +20,18 @@ import minitransformer
 from minitransformer.module import TWINS
 
 PACKAGES = [Path(package.__file__).parent for package in (minitransformer, gradcheck)]
+TEXTBOOK = [
+    *sorted((PACKAGES[0] / "layers").glob("*.py")),
+    *(PACKAGES[0] / name for name in ("module.py", "losses.py", "optim.py", "transformer.py", "generation.py")),
+]
+ENGINE = sorted((PACKAGES[0] / "fast").glob("*.py"))
 FILES = [path for package in PACKAGES for path in sorted(package.rglob("*.py"))]
 LAYERS = sorted((PACKAGES[0] / "layers").glob("*.py"))
 
 EQUATION = re.compile(r"^    .*\S {2,}\((\d+)\)$")
 MISPLACED = re.compile(r"^\S.*\S {2,}\(\d+\)$")
 TAG = re.compile(r"#((?: \(\d+\))+)(?: |,|;|:|$)")
+QUOTED = re.compile(r"`[^`\n]*`")
 REFERENCE = re.compile(r"(?<!\S)\((\d+)\)")
 
 
@@ -54,7 +61,7 @@ def references(source):
     """Return the set of the numbers that docstrings and comments mention, in running text too."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     texts = docstrings(source) + [token.string for token in tokens if token.type == tokenize.COMMENT]
-    return {int(number) for text in texts for number in REFERENCE.findall(text)}
+    return {int(number) for text in texts for number in REFERENCE.findall(QUOTED.sub("", text))}
 
 
 def defines_a_backward(source):
@@ -161,3 +168,117 @@ def test_a_file_whose_numbers_agree_has_no_faults():
 def test_numbers_that_disagree_are_found(old, new, fault):
     assert old in GOOD
     assert fault in faults(GOOD.replace(old, new))
+
+
+# Echoes: `# (6) ← γ · x̂ (5)`, the part of the forward pass that a line of a backward pass mirrors.
+
+ECHO = re.compile(r"#(?: \(\d+\))+ ← (.*)$")
+PART = re.compile(r"(?:^|, )(.*?) ?\((\d+)\)")
+
+
+def numbered(docstring):
+    """Return {number: equation} of a docstring, blanks made single."""
+    return {
+        int(match[1]): " ".join(line.rpartition("(")[0].split())
+        for line in (docstring or "").splitlines()
+        if (match := EQUATION.match(line))
+    }
+
+
+def backward_docstrings(source):
+    tree = ast.parse(source)
+    return [ast.get_docstring(node) for node in ast.walk(tree) if getattr(node, "name", "") == "backward"]
+
+
+def echo_faults(source):
+    """Return what is wrong with the echoes of a file: a part that is no equation's, or a backward equation without."""
+    forward = {n: text for docstring in docstrings(source) for n, text in numbered(docstring).items()}
+    backward = {n for docstring in backward_docstrings(source) for n in numbered(docstring)}
+    found, echoed = [], set()
+    for line in source.splitlines():
+        if match := ECHO.search(QUOTED.sub("", line)):
+            echoed |= {int(n) for n in re.findall(r"\((\d+)\)", match[0].partition("←")[0])}
+            for part, n in PART.findall(match[1]):
+                if int(n) in backward or part not in forward.get(int(n), ""):
+                    found.append(f"{part!r} is no part of a forward equation ({n})")
+    return found + [f"equation ({n}) does not say what it mirrors" for n in sorted(backward - echoed)]
+
+
+@pytest.mark.parametrize("path", TEXTBOOK, ids=lambda path: path.name)
+def test_every_equation_of_a_backward_pass_says_which_part_of_the_forward_pass_it_mirrors(path):
+    assert echo_faults(path.read_text("utf-8")) == []
+
+
+MIRRORED = GOOD.replace("# (2) (3), both", "# (2) (3) ← x² (1)")
+
+
+def test_echoes_that_are_right_have_no_faults():
+    assert echo_faults(MIRRORED) == []
+
+
+@pytest.mark.parametrize(
+    "old, new, fault",
+    [
+        (" ← x² (1)", "", "equation (2) does not say what it mirrors"),
+        ("← x² (1)", "← x³ (1)", "'x³' is no part of a forward equation (1)"),
+        ("← x² (1)", "← 2 x dy (2)", "'2 x dy' is no part of a forward equation (2)"),
+        ("← x² (1)", "← y (1), x³ (1)", "'x³' is no part of a forward equation (1)"),
+    ],
+)
+def test_echoes_that_are_wrong_are_found(old, new, fault):
+    assert old in MIRRORED
+    assert fault in echo_faults(MIRRORED.replace(old, new))
+
+
+# Notation: the table at the end of the package's docstring.
+
+COMMON = set("BTCFLHKDVIOxyWb") | {"Σ", "π"}
+
+
+def letters(equation):
+    """Return the single letters of an equation, without the d of a gradient and without subscripts."""
+    plain = "".join(c for c in re.sub(r"_\w+|'s", "", equation) if unicodedata.category(c) not in ("Lm", "No"))
+    words = re.findall(r"(?:[^\W\d_]\u0302?)+", plain)
+    return {match[1] for word in words if (match := re.fullmatch(r"[d∂]?([^\W\d_]\u0302?)", word))}
+
+
+def letters_of(path):
+    return {
+        letter
+        for docstring in docstrings(path.read_text("utf-8"))
+        for equation in numbered(docstring).values()
+        for letter in letters(equation)
+    }
+
+
+def table_of_notation(text):
+    """Return {letter: names of files} as the table of letters says it."""
+    rows = re.findall(r"^    (\S\u0302?)  (\S.*(?:\n {7}\S.*)*)$", text.partition("Other letters")[2], re.MULTILINE)
+    return {
+        letter: {name for files in re.findall(r"\(([^()]*)\)", meaning) for name in re.split(r",\s+", files)}
+        for letter, meaning in rows
+    }
+
+
+def notation_faults(table, used):
+    """Return what the table lacks, and what it says and no equation has. `used` is {name of a file: its letters}."""
+    found = [
+        f"{letter} of {name} is not in the table"
+        for name, its_letters in used.items()
+        for letter in its_letters - COMMON
+        if name not in table.get(letter, ())
+    ]
+    found += [f"{name} has no {letter}" for letter in table for name in table[letter] if letter not in used[name]]
+    return sorted(found)
+
+
+def test_the_table_of_notation_has_every_letter_of_every_equation_and_no_other():
+    used = {}
+    for path in [*TEXTBOOK, *ENGINE]:
+        used.setdefault(path.stem, set()).update(letters_of(path))
+    table = table_of_notation(minitransformer.__doc__)
+    assert len(table) > 40
+    assert notation_faults(table, used) == []
+    without = {letter: files - {"optim"} for letter, files in table.items()}
+    assert "θ of optim is not in the table" in notation_faults(without, used)
+    assert "losses has no θ" in notation_faults(table | {"θ": {"optim", "losses"}}, used)

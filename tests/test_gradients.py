@@ -127,7 +127,7 @@ def test_a_backward_that_no_case_runs_is_found():
     without = executed_code([case for case in CASES if case not in MODELS])
     assert unexecuted(PACKAGE / "layers" / "positions.py", without) == {
         "SinusoidalPositions.forward",
-        "SinusoidalPositions.forward.<locals>.backward",
+        "fixed_rows.<locals>.backward",
     }
 
 

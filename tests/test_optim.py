@@ -41,6 +41,41 @@ def test_the_first_two_steps_follow_the_equations():
     assert theta.data[0] == pytest.approx(expected, rel=1e-12)
 
 
+def unrolled(beta, t):
+    """The weights of the gradients of steps 1 … t in a corrected average."""
+    return (1 - beta) * beta ** (t - np.arange(1, t + 1)) / (1 - beta**t)
+
+
+def step_of(gradients, betas):
+    """The last move of AdamW over lr, for one parameter with these gradients, one a step."""
+    theta, m, v = np.zeros(1), np.zeros(1), np.zeros(1)
+    options = {"lr": 1.0, "betas": betas, "eps": 0.0, "weight_decay": 0.0}
+    for t, g in enumerate(gradients, start=1):
+        before = theta
+        theta, m, v = optim.adamw(theta, np.array([g]), m, v, t=t, **options)
+    return (before - theta).item()
+
+
+@given(rngs, st.integers(1, 30))
+def test_corrected_averages_are_averages_and_no_step_is_longer_than_their_bound(rng, t):
+    gradients = rng.normal(size=t) * 10.0 ** rng.integers(-3, 3, size=t)
+    a, b = unrolled(0.9, t), unrolled(0.999, t)
+    assert a.sum() == pytest.approx(1, rel=1e-12) and b.sum() == pytest.approx(1, rel=1e-11)
+    move = step_of(gradients, (0.9, 0.999))
+    assert move == pytest.approx(a @ gradients / math.sqrt(b @ gradients**2), rel=1e-9)
+    assert abs(move) <= math.sqrt((a**2 / b).sum()) * (1 + 1e-9) <= 7.271
+
+
+def test_the_bound_on_a_step_is_reached_and_tends_to_the_number_in_the_docstring():
+    a, b = unrolled(0.9, 60), unrolled(0.999, 60)
+    assert step_of(a / b, (0.9, 0.999)) == pytest.approx(math.sqrt((a**2 / b).sum()), rel=1e-9)
+    limit = math.sqrt((1 - 0.9) ** 2 / ((1 - 0.999) * (1 - 0.9**2 / 0.999)))
+    bounds = [math.sqrt((unrolled(0.9, t) ** 2 / unrolled(0.999, t)).sum()) for t in (1, 2, 10, 100, 1000, 6000)]
+    assert bounds[0] == pytest.approx(1) and bounds == sorted(bounds)
+    assert bounds[-1] == pytest.approx(limit, rel=0.01)
+    assert f"root rises to {limit:.2f}: no step moves an entry by more than {limit:.2f} lr" in optim.adamw.__doc__
+
+
 def test_forty_steps_with_groups_and_missing_gradients_equal_pytorch(rng, torch):
     shapes = [(3, 4), (5,), (2, 2), (4,)]
     ours = [Parameter(rng.normal(size=shape)) for shape in shapes]

@@ -17,7 +17,7 @@ import minitransformer
 from minitransformer.cases import CASES
 
 PACKAGE = Path(minitransformer.__file__).parent
-LETTERS = {"x̂": "x_hat", "γ": "gamma", "σ": "sigma", "Φ": "Phi", "λ": "log_total"}
+LETTERS = {"x̂": "x_hat", "γ": "gamma", "σ": "sigma", "Φ": "Phi", "λ": "lam"}
 SAVED = re.compile(r"Saved for backward(?:,[^:]*)?:(.*?)(?:\.\s|\.$|\n\n|\Z)", re.DOTALL)
 ARRAY = re.compile(r"([^\s(),]+)\s+\(([^()]*)\)")
 FILES = tuple(f"minitransformer.{name}" for name in ("layers", "fast", "losses", "module", "transformer", "training"))

@@ -526,6 +526,22 @@ def test_initial_weights_are_those_of_gpt2(family):
             assert p.data.mean() == pytest.approx(0, abs=0.001), name
 
 
+def variance_added_by_the_blocks(n_layers):
+    model = Transformer(Config(vocab_size=50, context=8, d_model=64, n_layers=n_layers, dtype="float64"))
+    ids = np.random.default_rng(0).integers(0, 50, size=(16, 8))
+    mask, _ = model.mask_and_positions(ids, 0)
+    start = x = model.embed(ids, 0, None)[0]
+    for block in model.blocks:
+        x = block(x, mask=mask)[0]
+    return np.var(x - start)
+
+
+def test_what_the_blocks_add_to_the_stream_has_the_same_variance_however_many_there_are():
+    one = variance_added_by_the_blocks(1)
+    for n_layers in (4, 16):
+        assert variance_added_by_the_blocks(n_layers) == pytest.approx(one, rel=0.2)
+
+
 @each_family
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(family):
     single, again, other = (Transformer(family_config(family), seed) for seed in (5, 5, 6))

@@ -4,12 +4,13 @@ An average of values weighted by a softmax can be taken piece by piece, if one k
 so far, m, the sum of the exponentials so far, l, and the weighted sum of the values so far, o, the last two measured
 from m (Milakov and Gimelshein, 2018; Dao et al., 2022).
 
-Forward, for a block of queries q, over the blocks of keys k and values v in turn; at first m = −∞, l = 0, o = 0:
+Forward, for a block of queries q, over the blocks of keys k and values v in turn, with the scale s; at first m = −∞,
+l = 0, o = 0:
 
-    s  = (scale · q) kᵀ, −∞ where the mask is False             (1)
-    m′ = max(m, largest s)                                      (2)
-    p  = exp(s − m′)    c = exp(m − m′)                         (3)
-    l ← c l + Σ p       o ← c o + p v                           (4)
+    scores = (s q) kᵀ, −∞ where the mask is False               (1)
+    m′ = max(m, largest of the scores)                          (2)
+    e  = exp(scores − m′)    c = exp(m − m′)                    (3)
+    l ← c l + Σ e            o ← c o + e v                      (4)
 
 c turns what was measured from the old maximum into what is measured from the new one. After the last block,
 
@@ -17,10 +18,10 @@ c turns what was measured from the old maximum into what is measured from the ne
 
 A query that may see nothing ends with m = −∞ and l = 0; 0 and 1 in their place give it y = 0, as in layers/softmax.py.
 
-Backward. The weights are gone, but λ, the logarithm of the softmax's denominator, is enough to have them back, with s
-from (1) computed again, block by block:
+Backward. The weights are gone, but λ, the logarithm of the softmax's denominator, is enough to have them back, with
+the scores of (1) computed again, block by block:
 
-    weights = exp(s − λ)                                        (6)
+    weights = exp(scores − λ)                                   (6)
 
 What the softmax's backward subtracts in each row (see layers/softmax.py) is a sum over all keys, yet none of them is
 needed for it: with dweights = dy vᵀ,
@@ -30,7 +31,7 @@ needed for it: with dweights = dy vᵀ,
 So each block can be finished by itself, and adds its share to what layers/attention.py computes at once:
 
     dv += weightsᵀ dy    dscores = weights · (dy vᵀ − δ)        (8)
-    dq += scale · dscores k    dk += dscoresᵀ (scale · q)       (9)
+    dq += s · dscores k    dk += dscoresᵀ (s q)                 (9)
 
 The price is one product more, (1) a second time. The gain is memory that grows with T instead of T². A block that the
 mask forbids as a whole is skipped: under a causal mask, nearly half of them. So this takes 0.6 of the time of attention
@@ -80,25 +81,25 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
             yield columns, scores
 
     y = np.empty((*q.shape[:-1], v.shape[-1]), np.result_type(q, k, v))
-    log_total = np.empty((*q.shape[:-1], 1), np.result_type(q, k))
+    lam = np.empty((*q.shape[:-1], 1), np.result_type(q, k))
     for rows in row_blocks:
         q_rows = rows_of(q, rows) * scale
         largest = np.full((*q_rows.shape[:-1], 1), -np.inf, q.real.dtype)
         base = np.zeros_like(largest)  # `largest`, but 0 while it is −∞
-        total = np.zeros(largest.shape, log_total.dtype)
+        total = np.zeros(largest.shape, lam.dtype)
         o = np.zeros((*q_rows.shape[:-1], v.shape[-1]), y.dtype)
         for columns, scores in blocks_seen_by(q_rows, rows):
             newest = np.maximum(largest, scores.real.max(axis=-1, keepdims=True))  # (2)
             base = np.where(newest == -np.inf, 0, newest).astype(newest.dtype, copy=False)
             scores -= base
-            p = np.exp(scores, out=scores)  # (3)
+            e = np.exp(scores, out=scores)  # (3)
             c = np.exp(largest - base)  # (3)
-            total = c * total + feature_sum(p)  # (4)
-            o = c * o + p @ v[..., columns, :]  # (4)
+            total = c * total + feature_sum(e)  # (4)
+            o = c * o + e @ v[..., columns, :]  # (4)
             largest = newest
         total[total == 0] = 1
         y[..., rows, :] = apart(o / total, H)  # (5)
-        log_total[..., rows, :] = apart(base + np.log(total), H)  # (5)
+        lam[..., rows, :] = apart(base + np.log(total), H)  # (5)
 
     def backward(dy):
         dq = np.empty_like(q)
@@ -106,10 +107,10 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
         for rows in row_blocks:
             q_rows, dy_rows = rows_of(q, rows) * scale, rows_of(dy, rows)
             delta = feature_sum(rows_of(y, rows) * dy_rows)  # (7)
-            lam = rows_of(log_total, rows)
+            lam_rows = rows_of(lam, rows)
             dq_rows = np.zeros_like(q_rows)
             for columns, scores in blocks_seen_by(q_rows, rows):
-                scores -= lam
+                scores -= lam_rows
                 weights = np.exp(scores, out=scores)  # (6)
                 dv[..., columns, :] += weights.swapaxes(-1, -2) @ dy_rows  # (8)
                 dscores = dy_rows @ v[..., columns, :].swapaxes(-1, -2)  # (8)

@@ -17,12 +17,12 @@ def swiglu(g, u):
     textbook.check_arguments(g, u)
 
     def product(g, u):
-        return g * logistic(g) * u  # (5) (6)
+        return g * logistic(g) * u  # (7) (8)
 
     def backward(dp):
         def factors(dp, g, u):
             sigma = logistic(g)
-            return dp * u * silu_slope(g, sigma), dp * (g * sigma)  # (7) (8)
+            return dp * u * silu_slope(g, sigma), dp * (g * sigma)  # (9) (10)
 
         return elementwise(factors, dp, g, u)
 

@@ -1,6 +1,7 @@
 """Activations: functions of one number, applied entry by entry.
 
-An entry of x reaches the one entry of y in its own place, so every backward here is dx = dy · f′(x), with no sum.
+An entry of x reaches the one entry of y in its own place: ∂y_i/∂x_j = f′(x_i) for i = j, else 0. So the Jacobian is
+diagonal, and every backward here is dx = dy · f′(x), with no sum.
 """
 
 import math
@@ -30,7 +31,7 @@ def relu(x):
         At x = 0 the two one-sided derivatives differ, 0 and 1: it is a kink, where (2) chooses 0, as everyone does. A
         finite difference that steps across it sees neither, and a check must know that.
         """
-        dx = np.where(off, 0, dy)  # (2)
+        dx = np.where(off, 0, dy)  # (2) ← 0 where x ≤ 0, else x (1)
         return dx
 
     return y, backward
@@ -50,13 +51,13 @@ def silu(x):
     y = x * sigma  # (4)
 
     def backward(dy):
-        """The product rule.
+        """The product rule, y′ = σ + x σ′.
 
-        With σ′ = σ (1 − σ),
+        With σ′ = exp(−x) / (1 + exp(−x))² = σ (1 − σ),
 
             dx = dy · σ (1 + x (1 − σ))                     (5)
         """
-        dx = dy * sigma * (1 + x * (1 - sigma))  # (5)
+        dx = dy * sigma * (1 + x * (1 - sigma))  # (5) ← x σ (4)
         return dx
 
     return y, backward
@@ -108,7 +109,7 @@ def gelu_exact(x):
 
         and nothing of x or Φ is kept.
         """
-        dx = dy * slope  # (10)
+        dx = dy * slope  # (10) ← x Φ (7)
         return dx
 
     return y, backward
@@ -131,13 +132,13 @@ def gelu_tanh(x):
     def backward(dy):
         """The product rule, and the chain rule within it.
 
-        With ∂Φ/∂u = (1 − tanh² u) / 2 = 2 Φ (1 − Φ),
+        With ∂Φ/∂u = (1 − tanh² u) / 2 = 2 Φ (1 − Φ), as tanh u = 2 Φ − 1,
 
             u′ = ∂u/∂x = √(2/π) (1 + 3 · 0.044715 x²)       (14)
             dx = dy · (Φ + x · 2 Φ (1 − Φ) · u′)            (15)
         """
-        u_slope = c * (1 + 3 * 0.044715 * x * x)  # (14)
-        dx = dy * (Phi + x * 2 * Phi * (1 - Phi) * u_slope)  # (15)
+        u_slope = c * (1 + 3 * 0.044715 * x * x)  # (14) ← √(2/π) x (1 + 0.044715 x²) (11)
+        dx = dy * (Phi + x * 2 * Phi * (1 - Phi) * u_slope)  # (15) ← x Φ (13)
         return dx
 
     return y, backward

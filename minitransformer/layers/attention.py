@@ -40,8 +40,12 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
         y       = used v                                (4)
 
     where used are the weights, or what `on_weights`, a differentiable function, makes of them: for dropout, or to
-    observe them. The scale keeps the scores of unit-variance queries and keys at unit variance, whatever D, so that the
-    softmax does not begin saturated.
+    observe them.
+
+    Why 1/√D. Let the entries of a query and a key be independent, of mean 0 and variance 1. Then each product q_d k_d
+    has mean 0 and variance E q_d² · E k_d² = 1, and variances of independent terms add: q · k = Σ_d q_d k_d has
+    variance D, and s q · k has variance s² D = 1, whatever D. Without the scale, scores of size √D would let the
+    largest weight take nearly everything, where by (6) hardly a gradient passes.
 
     H is a multiple of K: query head h reads key–value head h // (H/K). `mask` is boolean, True = may attend, and
     broadcasts to (..., H, Tq, Tk).
@@ -51,36 +55,40 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     check_arguments(q, k, v, mask)
     H, K = q.shape[-3], k.shape[-3]
     s = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
-    scores = apart(together(s * q, K) @ k.swapaxes(-1, -2), H)  # (1)
+    scores = apart(together(s * q, K) @ k.swapaxes(-1, -2), H)  # (1) (..., H, Tq, Tk)
     masked = scores if mask is None else np.where(mask, scores, -np.inf)  # (2)
     weights, softmax_backward = softmax(masked)  # (3)
     used, on_weights_backward = (on_weights or identity)(weights)
-    y = apart(together(used, K) @ v, H)  # (4)
+    y = apart(together(used, K) @ v, H)  # (4) (..., H, Tq, Dv)
 
     def backward(dy):
-        """From (4), a product of two matrices (see linear.py),
+        """For query i, key j and channel d of a head, (4) is y_id = Σ_j used_ij v_jd, a product of two matrices.
+
+        So ∂y_id/∂used_ij = v_jd and ∂y_id/∂v_jd = used_ij. A value is reached by every query that used it, and a weight
+        reaches all channels: dv_jd = Σ_i used_ij dy_id and dused_ij = Σ_d dy_id v_jd, that is
 
             dv = usedᵀ dy    dused = dy vᵀ                  (5)
 
-        then back through on_weights, to dweights, and through the softmax, for each query by itself,
+        then back through on_weights, to dweights, and through the softmax, for each query by itself (see softmax.py),
 
             dscores = weights · (dweights − Σ weights · dweights)      (6)
 
-        where a masked score has weight 0, hence gradient 0: (2) needs no line of its own. Last, from (1), another
-        product,
+        where a masked score has weight 0, hence gradient 0: (2) needs no line of its own. Last, (1) is another product,
+        scores_ij = s Σ_d q_id k_jd, with ∂scores_ij/∂q_id = s k_jd and ∂scores_ij/∂k_jd = s q_id. A query is reached by
+        the scores of all keys and a key by those of all queries,
 
             dq = s · dscores k    dk = s · dscoresᵀ q       (7)
 
-        with dscores transposed for dk: each key collects from every query that saw it. For Tq = Tk the shapes also fit
+        with dscores transposed for dk, as its sum runs over the queries. For Tq = Tk the shapes also fit
         without the transpose, and that mistake has been published more than once. By (6) Σ over keys of dscores is
         zero, so a bias added to every key has gradient zero.
         """
-        dv = together(used, K).swapaxes(-1, -2) @ together(dy, K)  # (5)
-        dused = apart(together(dy, K) @ v.swapaxes(-1, -2), H)  # (5)
+        dv = together(used, K).swapaxes(-1, -2) @ together(dy, K)  # (5) ← used v (4)
+        dused = apart(together(dy, K) @ v.swapaxes(-1, -2), H)  # (5) ← used v (4)
         dweights = on_weights_backward(dused)
-        dscores = softmax_backward(dweights)  # (6)
-        dq = s * apart(together(dscores, K) @ k, H)  # (7)
-        dk = s * together(dscores, K).swapaxes(-1, -2) @ together(q, K)  # (7)
+        dscores = softmax_backward(dweights)  # (6) ← softmax(masked) (3)
+        dq = s * apart(together(dscores, K) @ k, H)  # (7) ← (s q) kᵀ (1)
+        dk = s * together(dscores, K).swapaxes(-1, -2) @ together(q, K)  # (7) ← (s q) kᵀ (1)
         return dq, dk, dv
 
     return y, backward

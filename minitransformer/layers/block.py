@@ -89,8 +89,8 @@ class TransformerBlock(Module):
                 dr = dy + norm2ᵀ(feed_forwardᵀ(dy))             (3)
                 dx = dr + norm1ᵀ(attentionᵀ(dr))                (4)
             """
-            dr = residual_mid_backward(dy + norm2_backward(feed_forward_backward(dropout2_backward(dy))))  # (3)
-            dx = dr + norm1_backward(attention_backward(dropout1_backward(dr)))  # (4)
+            dr = residual_mid_backward(dy + norm2_backward(feed_forward_backward(dropout2_backward(dy))))  # (3) ← (2)
+            dx = dr + norm1_backward(attention_backward(dropout1_backward(dr)))  # (4) ← (1)
             return dx
 
         return y, backward

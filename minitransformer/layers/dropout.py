@@ -30,7 +30,7 @@ def dropout(x, *, keep, p):
 
             dx = dy · keep / (1 − p)                        (2)
         """
-        dx = dy * keep * scale  # (2)
+        dx = dy * keep * scale  # (2) ← x · keep / (1 − p) (1)
         return dx
 
     return y, backward

@@ -28,16 +28,22 @@ def embedding(ids, weight):
     y = weight[ids]  # (1)
 
     def backward(dy):
-        """As for any linear map, dW = onehot(id)ᵀ dy: every position adds its dy to the row that it read,
+        """By entries, y_pc is the entry W_vc of the row v = id_p, and of no other row:
+
+            ∂y_pc/∂W_vc = [id_p = v]
+
+        which is 1 where position p reads row v, else 0. A row is reached by all positions that read it, and paths add,
 
             dW[v] = Σ dy_p over the positions p with id_p = v          (2)
+
+        This is dW = onehot(id)ᵀ dy, as for any linear map.
 
         Rows that no position read get zero. An id that occurs twice gets both: `dW[ids] = dy` keeps only the last, and
         `dW[ids] += dy` as well, because NumPy reads all rows before it writes any. Ids are integers and have no
         gradient.
         """
         dweight = np.zeros((V, C), dy.dtype)
-        np.add.at(dweight, ids, dy)  # (2)
+        np.add.at(dweight, ids, dy)  # (2) ← W[id_p] (1)
         return dweight
 
     return y, backward
@@ -64,7 +70,7 @@ def check_ids(ids, vocab_size):
 def unembedding(x, weight):
     """Compare x (..., C) with each row of weight (V, C). Returns logits y (..., V).
 
-    A logit is the inner product of x with the token's row:
+    A logit is the inner product of x with the token's row, y_pv = Σ_c x_pc W_vc:
 
         y = x Wᵀ                                        (3)
 
@@ -82,8 +88,8 @@ def unembedding(x, weight):
             dx = dy W                                       (4)
             dW = dyᵀ x      (summed over positions)         (5)
         """
-        dx = dy @ weight  # (4)
-        dweight = rows(dy).T @ rows(x)  # (5)
+        dx = dy @ weight  # (4) ← x Wᵀ (3)
+        dweight = rows(dy).T @ rows(x)  # (5) ← x Wᵀ (3)
         return dx, dweight
 
     return y, backward

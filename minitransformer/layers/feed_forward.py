@@ -42,22 +42,25 @@ class FeedForward(Module):
         With an activation f and a hidden width F, usually 4 C:
 
             h = x W_up + b_up                               (1)
-            y = f(h) W_down + b_down                        (2)
+            a = f(h)                                        (2)
+            y = a W_down + b_down                           (3)
         """
-        h, up_backward = self.up(x)  # (1)
-        a, activation_backward = apply(self.activation, h)
-        y, down_backward = self.down(a)  # (2)
+        h, up_backward = self.up(x)  # (1) (..., F)
+        a, activation_backward = apply(self.activation, h)  # (2)
+        y, down_backward = self.down(a)  # (3) (..., C)
 
         def backward(dy):
             """Each step in reverse.
 
-            By linear.py and activations.py, with a = f(h),
+            By linear.py and activations.py,
 
-                da = dy W_downᵀ                                 (3)
-                dx = (da · f′(h)) W_upᵀ                         (4)
+                da = dy W_downᵀ                                 (4)
+                dh = da · f′(h)                                 (5)
+                dx = dh W_upᵀ                                   (6)
             """
-            da = down_backward(dy)  # (3)
-            dx = up_backward(activation_backward(da))  # (4)
+            da = down_backward(dy)  # (4) ← a W_down (3)
+            dh = activation_backward(da)  # (5) ← f(h) (2)
+            dx = up_backward(dh)  # (6) ← x W_up (1)
             return dx
 
         return y, backward
@@ -66,27 +69,27 @@ class FeedForward(Module):
 def swiglu(g, u):
     """Return silu(g) · u, for g and u of one shape.
 
-        a = silu(g)                                     (5)
-        p = a · u                                       (6)
+        a = silu(g)                                     (7)
+        p = a · u                                       (8)
 
     Raises TypeError for an array that is not floating-point, ValueError where the shapes differ. Saved for backward:
     a (...), u (...), and what silu saves.
     """
     check_arguments(g, u)
-    a, silu_backward = silu(g)  # (5)
-    p = a * u  # (6)
+    a, silu_backward = silu(g)  # (7)
+    p = a * u  # (8)
 
     def backward(dp):
         """A product sends its gradient to both factors, to each times the other.
 
-        And silu is reached through its value, so
+        Entry by entry ∂p/∂a = u and ∂p/∂u = a, and g is reached through a, so
 
-            da = dp · u    du = dp · a                      (7)
-            dg = da · silu′(g)                              (8)
+            da = dp · u    du = dp · a                      (9)
+            dg = da · silu′(g)                              (10)
         """
-        da = dp * u  # (7)
-        du = dp * a  # (7)
-        dg = silu_backward(da)  # (8)
+        da = dp * u  # (9) ← a · u (8)
+        du = dp * a  # (9) ← a · u (8)
+        dg = silu_backward(da)  # (10) ← silu(g) (7)
         return dg, du
 
     return p, backward
@@ -123,27 +126,29 @@ class GatedFeedForward(Module):
 
         One projection decides how much of the other passes:
 
-            g = x W_gate    u = x W_up                      (9)
-            p = silu(g) · u                                 (10)
-            y = p W_down                                    (11)
+            g = x W_gate    u = x W_up                      (11)
+            p = silu(g) · u                                 (12)
+            y = p W_down                                    (13)
+
+        to each product of which a bias is added where there are biases.
         """
-        g, gate_backward = self.gate(x)  # (9)
-        u, up_backward = self.up(x)  # (9)
-        p, swiglu_backward = apply(swiglu, g, u)  # (10)
-        y, down_backward = self.down(p)  # (11)
+        g, gate_backward = self.gate(x)  # (11) (..., F)
+        u, up_backward = self.up(x)  # (11) (..., F)
+        p, swiglu_backward = apply(swiglu, g, u)  # (12)
+        y, down_backward = self.down(p)  # (13) (..., C)
 
         def backward(dy):
             """Each step in reverse.
 
             x is reached along both projections, and paths add:
 
-                dp = dy W_downᵀ                                 (12)
-                dg, du = swiglu's backward of dp                (13)
-                dx = dg W_gateᵀ + du W_upᵀ                      (14)
+                dp = dy W_downᵀ                                 (14)
+                dg, du = swiglu's backward of dp                (15)
+                dx = dg W_gateᵀ + du W_upᵀ                      (16)
             """
-            dp = down_backward(dy)  # (12)
-            dg, du = swiglu_backward(dp)  # (13)
-            dx = gate_backward(dg) + up_backward(du)  # (14)
+            dp = down_backward(dy)  # (14) ← p W_down (13)
+            dg, du = swiglu_backward(dp)  # (15) ← silu(g) · u (12)
+            dx = gate_backward(dg) + up_backward(du)  # (16) ← x W_gate (11), x W_up (11)
             return dx
 
         return y, backward

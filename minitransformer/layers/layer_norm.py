@@ -25,10 +25,10 @@ def layer_norm(x, gamma, beta, *, eps=1e-5):
     not one number for each.
     """
     check_arguments(x, gamma, beta)
-    mu = x.mean(axis=-1, keepdims=True)  # (1)
+    mu = x.mean(axis=-1, keepdims=True)  # (1) (..., 1)
     variance = ((x - mu) ** 2).mean(axis=-1, keepdims=True)  # (2)
     r = 1 / np.sqrt(variance + float(eps))  # (3)
-    x_hat = (x - mu) * r  # (4)
+    x_hat = (x - mu) * r  # (4) (..., C)
     y = gamma * x_hat + beta  # (5)
 
     def backward(dy):
@@ -36,9 +36,19 @@ def layer_norm(x, gamma, beta, *, eps=1e-5):
 
             dβ = Σ dy    dγ = Σ dy · x̂    dx̂ = dy · γ       (6)
 
-        x reaches x̂ along three paths: directly, through μ, and through r. With ∂μ/∂x_i = 1/C and ∂r/∂x_i =
-        −r³ (x_i − μ)/C = −r² x̂_i / C (in ∂σ²/∂x_i = 2 (x_i − μ)/C the path through the μ inside σ² vanishes, as
-        Σ (x − μ) = 0), the three give r dx̂_i, −r mean(dx̂) and −r x̂_i mean(dx̂ · x̂), so
+        as each entry of γ and β is read at every position. x_i reaches x̂ along three paths: directly, through μ, and
+        through r. For the second ∂μ/∂x_i = 1/C. The third begins with σ² = Σ_j (x_j − μ)² / C, where x_i stands in one
+        term by itself, and in all of them through μ:
+
+            ∂σ²/∂x_i = 2 (x_i − μ)/C − 2/C · Σ_j (x_j − μ) · 1/C = 2 (x_i − μ)/C
+
+        because deviations from the mean sum to zero: the path through the μ inside σ² vanishes. By (3) and (4) then
+
+            ∂r/∂x_i = −½ (σ² + ε)^(−3/2) · ∂σ²/∂x_i = −r³ (x_i − μ)/C = −r² x̂_i/C
+            ∂x̂_j/∂x_i = r δ_ij − r/C + (x_j − μ) · ∂r/∂x_i = r (δ_ij − 1/C − x̂_j x̂_i/C)
+
+        with δ_ij being 1 for i = j and 0 otherwise. That is the Jacobian J = r (I − 11ᵀ/C − x̂x̂ᵀ/C), one term for each
+        path, and Jᵀ dx̂ is
 
             dx = r · (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂))     (7)
 
@@ -46,12 +56,12 @@ def layer_norm(x, gamma, beta, *, eps=1e-5):
         with dy = 1 tests nothing of dx.
         """
         positions = tuple(range(dy.ndim - 1))
-        dbeta = dy.sum(axis=positions)  # (6)
-        dgamma = (dy * x_hat).sum(axis=positions)  # (6)
-        dx_hat = dy * gamma  # (6)
+        dbeta = dy.sum(axis=positions)  # (6) ← + β (5)
+        dgamma = (dy * x_hat).sum(axis=positions)  # (6) ← γ · x̂ (5)
+        dx_hat = dy * gamma  # (6) ← γ · x̂ (5)
         shift = dx_hat.mean(axis=-1, keepdims=True)
         scale = (dx_hat * x_hat).mean(axis=-1, keepdims=True)
-        dx = r * (dx_hat - shift - x_hat * scale)  # (7)
+        dx = r * (dx_hat - shift - x_hat * scale)  # (7) ← (x − μ) · r (4)
         return dx, dgamma, dbeta
 
     return y, backward

@@ -25,10 +25,18 @@ def linear(x, weight, bias=None):
     y = x @ weight + bias if has_bias else x @ weight  # (1)
 
     def backward(dy):
-        """Write y_po = Σ_i x_pi W_io + b_o, where p numbers the positions (every axis of x but the last).
+        """By entries, (1) is y_po = Σ_i x_pi W_io + b_o, where p numbers the positions (every axis of x but the last).
 
-        An entry of x reaches all outputs of its own position; an entry of W or b reaches one output feature of every
-        position. Hence one sum runs over features and two over positions:
+        So an entry of x reaches all outputs of its own position, an entry of W or b one output feature of every
+        position, and the derivatives that are not zero are
+
+            ∂y_po/∂x_pi = W_io    ∂y_po/∂W_io = x_pi    ∂y_po/∂b_o = 1
+
+        The chain rule adds the paths, over features for x and over positions for W and b:
+
+            dx_pi = Σ_o dy_po W_io    dW_io = Σ_p x_pi dy_po    db_o = Σ_p dy_po
+
+        As products of matrices these are
 
             dx = dy Wᵀ                                      (2)
             dW = xᵀ dy      (summed over p)                 (3)
@@ -37,11 +45,11 @@ def linear(x, weight, bias=None):
         The shapes alone almost determine these: dy is (p, O), W is (I, O), and only dy Wᵀ has the shape of x. Where
         I = O they do not: then W in place of Wᵀ fits as well, and only a check with values tells them apart.
         """
-        dx = dy @ weight.T  # (2)
-        dweight = rows(x).T @ rows(dy)  # (3)
+        dx = dy @ weight.T  # (2) ← x W (1)
+        dweight = rows(x).T @ rows(dy)  # (3) ← x W (1)
         if not has_bias:
             return dx, dweight
-        dbias = rows(dy).sum(axis=0)  # (4)
+        dbias = rows(dy).sum(axis=0)  # (4) ← + b (1)
         return dx, dweight, dbias
 
     return y, backward

@@ -36,8 +36,8 @@ def low_rank(x, a, b, *, scale=1.0):
     """
     check_arguments(x, a, b)
     s = float(scale)
-    h = x @ a  # (1)
-    y = s * (h @ b)  # (2)
+    h = x @ a  # (1) (..., R)
+    y = s * (h @ b)  # (2) (..., O)
 
     def backward(dy):
         """x reaches y through h alone, which is all that the narrow middle lets through.
@@ -50,10 +50,10 @@ def low_rank(x, a, b, *, scale=1.0):
             dB = hᵀ (s · dy)      (summed over positions)   (6)
         """
         scaled = s * dy
-        dh = scaled @ b.T  # (3)
-        dx = dh @ a.T  # (4)
-        da = rows(x).T @ rows(dh)  # (5)
-        db = rows(h).T @ rows(scaled)  # (6)
+        dh = scaled @ b.T  # (3) ← s · h B (2)
+        dx = dh @ a.T  # (4) ← x A (1)
+        da = rows(x).T @ rows(dh)  # (5) ← x A (1)
+        db = rows(h).T @ rows(scaled)  # (6) ← s · h B (2)
         return dx, da, db
 
     return y, backward

@@ -101,9 +101,9 @@ class MultiHeadAttention(Module):
             where those of the keys and values in a cache are left out; and x is reached along three paths, through q, k
             and v (see projections).
             """
-            dheads = split(w_o_backward(dy), self.d_head)  # (4)
+            dheads = split(w_o_backward(dy), self.d_head)  # (4) ← merge(heads) W_o (3)
             dattended = heads_backward(dheads)
-            dq, dkeys, dvalues = attention_backward(dattended)  # (5)
+            dq, dkeys, dvalues = attention_backward(dattended)  # (5) ← attention(q, k, v) (2)
             dxq, dxk, dxv = q_backward(dq), k_backward(dkeys[..., -T:, :]), v_backward(dvalues[..., -T:, :])
             return projections_backward(dxq, dxk, dxv)
 
@@ -153,7 +153,7 @@ def projections(x, w_q, w_k, w_v):
 
             dx = dxq W_qᵀ + dxk W_kᵀ + dxv W_vᵀ             (6)
         """
-        dx = q_backward(dxq) + k_backward(dxk) + v_backward(dxv)  # (6)
+        dx = q_backward(dxq) + k_backward(dxk) + v_backward(dxv)  # (6) ← x W_q (1), x W_k (1), x W_v (1)
         return dx
 
     return (xq, xk, xv), backward

@@ -24,21 +24,33 @@ def frequencies(channels: int, base: float = 10000.0, scaling: dict | None = Non
 
         ω_i = base^(−2i/C),   i = 0 … C/2 − 1           (1)
 
-    `scaling` stretches a trained model to longer texts: {"rope_type": "linear", "factor": s} divides every frequency
-    by s; {"rope_type": "llama3", "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}
-    divides only those that turn too slowly to complete a circle in the original context, with a smooth step between
-    (Llama 3.1).
+    `scaling` stretches a trained model to longer texts. {"rope_type": "linear", "factor": s} makes every pair turn s
+    times as slowly, as if positions were s times as close:
+
+        ω′ = ω / s                                      (2)
+
+    {"rope_type": "llama3"} (Llama 3.1) does so only with pairs that the model cannot have learned to read as circles,
+    since in its original context of N positions they made too few of them:
+
+        circles = N ω / 2π                              (3)
+        keep = (circles − low) / (high − low), cut to 0 … 1       (4)
+        ω′ = keep · ω + (1 − keep) · ω / s              (5)
+
+    Pairs of `high` circles and more stay as they are, keep = 1; pairs of `low` and fewer turn s times as slowly,
+    keep = 0; between them (5) passes from one to the other. Here s is "factor", N "original_max_position_embeddings",
+    low "low_freq_factor" and high "high_freq_factor".
     """
-    omega = base ** (-np.arange(0, channels, 2) / channels)  # (1)
+    omega = base ** (-np.arange(0, channels, 2) / channels)  # (1) (C/2,)
     check_scaling(scaling)
     if scaling is None:
         return omega
+    s = scaling["factor"]
     if scaling["rope_type"] == "linear":
-        return omega / scaling["factor"]
-    turns = scaling["original_max_position_embeddings"] * omega / (2 * math.pi)
+        return omega / s  # (2)
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-    keep = np.clip((turns - low) / (high - low), 0, 1)
-    return omega * (keep + (1 - keep) / scaling["factor"])
+    circles = scaling["original_max_position_embeddings"] * omega / (2 * math.pi)  # (3)
+    keep = np.clip((circles - low) / (high - low), 0, 1)  # (4)
+    return keep * omega + (1 - keep) * omega / s  # (5)
 
 
 def sinusoidal_positions(T: int, C: int):
@@ -46,7 +58,7 @@ def sinusoidal_positions(T: int, C: int):
 
     With the C channels in pairs, and ω_i of (1):
 
-        P[t, 2i] = sin(t ω_i)    P[t, 2i+1] = cos(t ω_i)          (2)
+        P[t, 2i] = sin(t ω_i)    P[t, 2i+1] = cos(t ω_i)          (6)
 
     A step of one position turns pair i by the angle ω_i, wherever it is taken; nothing is learned and no gradient is
     needed.
@@ -54,7 +66,7 @@ def sinusoidal_positions(T: int, C: int):
     if C % 2:
         raise ValueError(f"sinusoidal positions need an even number of channels, not {C}")
     angles = np.arange(T)[:, None] * frequencies(C)
-    return joined(np.sin(angles), np.cos(angles), "interleaved")  # (2)
+    return joined(np.sin(angles), np.cos(angles), "interleaved")  # (6) (T, C)
 
 
 def check_scaling(scaling):
@@ -97,31 +109,40 @@ def cos_and_sin(positions, D, base, scaling, dtype):
 def turned(x, *, cos, sin, layout):
     """Turn each pair of channels (a, b) of x (..., T, D) by angles of cosine and sine (T, D/2). Returns y (..., T, D).
 
-        a′ = a cos − b sin                              (3)
-        b′ = b cos + a sin                              (4)
+    Each pair has an angle of its own, t ω_i for pair i at position t:
 
-    An inner product of two vectors turned by s ω and t ω depends on the difference s − t alone: the scores see relative
-    positions. Saved for backward: cos (T, D/2), sin (T, D/2).
+        a′ = a cos − b sin                              (7)
+        b′ = b cos + a sin                              (8)
+
+    For one pair this is a product with the rotation R_t by the angle t ω. What a query at t and a key at s share of a
+    score through that pair is (R_s k)ᵀ (R_t q) = kᵀ R_sᵀ R_t q, and by the addition theorems
+
+        R_sᵀ R_t = │ cos sω   sin sω│ │cos tω  −sin tω│ = │cos (t−s)ω  −sin (t−s)ω│ = R_{t−s}
+                   │−sin sω   cos sω│ │sin tω   cos tω│   │sin (t−s)ω   cos (t−s)ω│
+
+    so the scores see the difference of the positions alone. Saved for backward: cos (T, D/2), sin (T, D/2).
     """
     a, b = pairs(x, layout)
-    a_turned = a * cos - b * sin  # (3)
-    b_turned = b * cos + a * sin  # (4)
-    y = joined(a_turned, b_turned, layout)
+    a_turned = a * cos - b * sin  # (7) (..., T, D/2)
+    b_turned = b * cos + a * sin  # (8)
+    y = joined(a_turned, b_turned, layout)  # (..., T, D)
 
     def backward(dy):
-        """A rotation is orthogonal: its transpose is the rotation by the opposite angle. So the gradient is turned
-        back,
+        """The Jacobian of a pair is R_t itself, and dx = R_tᵀ dy.
 
-            da = da′ cos + db′ sin                          (5)
-            db = db′ cos − da′ sin                          (6)
+        Its rows are ∂a′/∂(a, b) = (cos, −sin) and ∂b′/∂(a, b) = (sin, cos). So a reaches a′ by cos and b′ by sin, b
+        reaches b′ by cos and a′ by −sin:
 
-        Rotation keeps every length, so ‖dx‖ = ‖dy‖: a useful test. What a careless check misses: at position 0 the
-        angle is zero and a backward that turns the wrong way looks right; a check with that position alone sees nothing
-        else.
+            da = da′ cos + db′ sin                          (9)
+            db = db′ cos − da′ sin                          (10)
+
+        The transpose of a rotation is the rotation by the opposite angle: the gradient is turned back. Rotation keeps
+        every length, so ‖dx‖ = ‖dy‖: a useful test. What a careless check misses: at position 0 the angle is zero and a
+        backward that turns the wrong way looks right; a check with that position alone sees nothing else.
         """
         da_turned, db_turned = pairs(dy, layout)
-        da = da_turned * cos + db_turned * sin  # (5)
-        db = db_turned * cos - da_turned * sin  # (6)
+        da = da_turned * cos + db_turned * sin  # (9) ← a cos (7), a sin (8)
+        db = db_turned * cos - da_turned * sin  # (10) ← b cos (8), − b sin (7)
         dx = joined(da, db, layout)
         return dx
 
@@ -175,7 +196,7 @@ def fixed_rows(positions, *, table):
 
 
 class SinusoidalPositions(Module):
-    """The fixed table of (2), looked up like learned positions; it has no parameters."""
+    """The fixed table of (6), looked up like learned positions; it has no parameters."""
 
     def __init__(self, context: int, d_model: int, dtype=np.float32):
         self.table = sinusoidal_positions(context, d_model).astype(dtype)

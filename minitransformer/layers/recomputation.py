@@ -30,6 +30,6 @@ def recomputed(module, x, *, rng=None, **options):
     def backward(dy):
         with plain(was_plain):
             _, module_backward = module(x, rng=copy.deepcopy(before), **options)
-        return module_backward(dy)  # (2)
+        return module_backward(dy)  # (2) ← f(x) (1)
 
     return y, backward

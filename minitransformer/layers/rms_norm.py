@@ -25,8 +25,8 @@ def rms_norm(x, gamma, *, eps=1e-5):
     """
     check_arguments(x, gamma)
     mean_square = (x**2).mean(axis=-1, keepdims=True)
-    r = 1 / np.sqrt(mean_square + float(eps))  # (1)
-    x_hat = x * r  # (2)
+    r = 1 / np.sqrt(mean_square + float(eps))  # (1) (..., 1)
+    x_hat = x * r  # (2) (..., C)
     y = gamma * x_hat  # (3)
 
     def backward(dy):
@@ -34,7 +34,12 @@ def rms_norm(x, gamma, *, eps=1e-5):
 
             dγ = Σ dy · x̂    dx̂ = dy · γ                    (4)
 
-        x reaches x̂ along two paths: directly, and through r, with ∂r/∂x_i = −r³ x_i / C = −r² x̂_i / C. So
+        as each entry of γ is read at every position. x_i reaches x̂ along two paths, directly and through r:
+
+            ∂r/∂x_i = −½ (mean(x²) + ε)^(−3/2) · 2 x_i/C = −r³ x_i/C = −r² x̂_i/C
+            ∂x̂_j/∂x_i = r δ_ij + x_j · ∂r/∂x_i = r (δ_ij − x̂_j x̂_i/C)
+
+        with δ_ij being 1 for i = j and 0 otherwise. That is the Jacobian J = r (I − x̂x̂ᵀ/C), and Jᵀ dx̂ is
 
             dx = r · (dx̂ − x̂ · mean(dx̂ · x̂))                (5)
 
@@ -42,10 +47,10 @@ def rms_norm(x, gamma, *, eps=1e-5):
         normalization it does not ignore a shift, so dx does not sum to zero; a backward copied from there, with its
         first mean, is wrong here.
         """
-        dgamma = (dy * x_hat).sum(axis=tuple(range(dy.ndim - 1)))  # (4)
-        dx_hat = dy * gamma  # (4)
+        dgamma = (dy * x_hat).sum(axis=tuple(range(dy.ndim - 1)))  # (4) ← γ · x̂ (3)
+        dx_hat = dy * gamma  # (4) ← γ · x̂ (3)
         scale = (dx_hat * x_hat).mean(axis=-1, keepdims=True)
-        dx = r * (dx_hat - x_hat * scale)  # (5)
+        dx = r * (dx_hat - x_hat * scale)  # (5) ← x · r (2)
         return dx, dgamma
 
     return y, backward

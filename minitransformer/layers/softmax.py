@@ -31,7 +31,11 @@ def softmax(x, *, axis=-1):
     def backward(dy):
         """An entry x_j reaches y_j through its numerator, and every y_i through the common sum.
 
-        With ∂y_i/∂x_j = y_i (δ_ij − y_j), where δ_ij is 1 for i = j and 0 otherwise,
+        By the quotient rule, with ∂e_i/∂x_j = e_i δ_ij, where δ_ij is 1 for i = j and 0 otherwise,
+
+            ∂y_i/∂x_j = e_i δ_ij / Σ e − e_i e_j / (Σ e)² = y_i (δ_ij − y_j)
+
+        so that Σ_i dy_i ∂y_i/∂x_j = y_j dy_j − y_j Σ_i y_i dy_i, or
 
             dx = y · (dy − Σ y · dy)                        (3)
 
@@ -39,7 +43,7 @@ def softmax(x, *, axis=-1):
         under it, a backward that returns zeros passes.
         """
         mean_dy = (y * dy).sum(axis=axis, keepdims=True)
-        dx = y * (dy - mean_dy)  # (3)
+        dx = y * (dy - mean_dy)  # (3) ← e / Σ e (2)
         return dx
 
     return y, backward
@@ -61,11 +65,11 @@ def log_softmax(x, *, axis=-1):
     def backward(dz):
         """An entry x_j reaches z_j directly, and every z_i through the logarithm.
 
-        The derivative of the logarithm in x_j is softmax(x)_j = exp(z_j), so
+        The derivative of log Σ exp(x) in x_j is exp(x_j) / Σ exp(x) = exp(z_j), so ∂z_i/∂x_j = δ_ij − exp(z_j) and
 
             dx = dz − exp(z) · Σ dz                         (5)
         """
-        dx = dz - np.exp(z) * dz.sum(axis=axis, keepdims=True)  # (5)
+        dx = dz - np.exp(z) * dz.sum(axis=axis, keepdims=True)  # (5) ← x − m − log Σ exp(x − m) (4)
         return dx
 
     return z, backward

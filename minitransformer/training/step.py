@@ -5,8 +5,8 @@
     L = Σ_i (n_i / n) L_i,   n = Σ_i n_i            (1)
 
 and so is its gradient. Each batch's backward begins with its share n_i/n, and the Parameters add up. Weighting all
-batches alike, 1/A each, is right only when all n_i are equal: with padding they are not, and a token of a short batch
-would count for more.
+batches alike is right only when all n_i are equal: with padding they are not, and a token of a short batch would count
+for more.
 
 **Divergence.** A loss or gradient that is NaN or infinite never comes right again, and one step with it makes every
 weight NaN; a gradient too large to be squared leaves AdamW's v infinite, and stops all learning. So they are looked for
