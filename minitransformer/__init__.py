@@ -19,6 +19,7 @@
     transformer.py                  the model
     losses.py                       cross-entropy
     optim.py                        AdamW, clipping, the learning-rate schedule
+    one_page.py                     a whole training step, forward and backward, straight down one page
     generation.py                   sampling, the key–value cache
     layers/lora.py                  fine-tuning: a matrix that stays, and a small correction that is learned
 

@@ -36,6 +36,7 @@ from minitransformer.layers.rms_norm import RMSNorm, rms_norm
 from minitransformer.layers.softmax import Softmax, log_softmax, softmax
 from minitransformer.losses import cross_entropy
 from minitransformer.module import TWINS, Identity, Module, Parameter, apply
+from minitransformer.one_page import gpt as one_page
 from minitransformer.training.finetuning.objectives import (
     PairedLoss,
     direct_preference,
@@ -163,6 +164,24 @@ def shrink(y, backward):
         return backward(0.8 * dy)
 
     return 0.8 * y, shrunk_backward
+
+
+@wraps(one_page)
+def one_page_loss(*weights, **options):
+    """The one page as a function of its weights: (loss, backward), without the logits."""
+    loss, _, backward = one_page(*weights, **options)
+    return loss, backward
+
+
+def one_page_weights(rng):
+    """Weights for the one page, of width 8 and with a feed-forward layer of 7."""
+
+    def norm():
+        return [normal(rng, 8), normal(rng, 8)]
+
+    square = [normal(rng, 8, 8) for _ in range(4)]
+    tables, feed_forward = [normal(rng, V, 8), normal(rng, T, 8)], [normal(rng, 8, 7), normal(rng, 7, 8)]
+    return [*tables, *norm(), *square, *norm(), *feed_forward, *norm()]
 
 
 def gpt2(**fields):
@@ -381,6 +400,13 @@ MODULES = [
     ),
 ]
 
+ONE_PAGE = Case(
+    "one_page",
+    lambda rng: Call(
+        one_page_loss, *one_page_weights(rng), ids=ids(rng, B, T), targets=rng.integers(0, V, (B, T)), H=H
+    ),
+)
+
 
 def twin_of_case(case):
     """The case of a textbook function for its twin in the engine. Complex arrays get the textbook's function, as in
@@ -439,4 +465,4 @@ def engine_cases():
     ]
 
 
-CASES = [*FUNCTIONS, *MODULES, *engine_cases()]
+CASES = [*FUNCTIONS, *MODULES, ONE_PAGE, *engine_cases()]

@@ -341,8 +341,8 @@ PLANTED = [
     Bug(
         "activation forgotten",
         "layers/feed_forward.py",
-        "up_backward(activation_backward(da))",
-        "up_backward(da)",
+        "dh = activation_backward(da)",
+        "dh = da",
         "FeedForward and not Gated",
         "up.weight.grad",
     ),

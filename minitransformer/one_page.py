@@ -1,0 +1,175 @@
+"""A training step of a GPT of one block on one page: forward straight down, backward straight up, then AdamW.
+
+    python -m minitransformer.one_page
+
+It is Transformer with n_layers=1, bias=False and feed_forward="gelu_tanh". Why each line is as it is stands in
+layers/, losses.py and optim.py. The N = B·T positions are rows, so each weight's gradient is one product. After
+each line: its number and the shape of what it makes; in backward, after ←, the lines that it mirrors.
+"""
+
+import argparse
+import math
+from functools import partial
+
+import numpy as np
+
+from minitransformer.text import default_corpus
+
+EPS, ROOT, CUBE = 1e-5, math.sqrt(2 / math.pi), 0.044715
+
+
+def mean(x):
+    """Return the mean of each row, kept as an axis of length 1."""
+    return x.mean(axis=1, keepdims=True)
+
+
+def split(x, B, H):
+    """Make heads (B, H, T, D) of rows (B·T, H·D)."""
+    return x.reshape(B, -1, H, x.shape[1] // H).swapaxes(1, 2)
+
+
+def merge(x):
+    """Make rows (B·T, H·D) of heads (B, H, T, D)."""
+    return x.swapaxes(1, 2).reshape(x.shape[0] * x.shape[2], -1)
+
+
+# fmt: off
+def gpt(E, P, g1, b1, Wq, Wk, Wv, Wo, g2, b2, W1, W2, g3, b3, *, ids, targets, H):
+    """Return the loss of ids and targets (B, T), the logits z (N, V), and backward(dloss=1.0).
+
+    E (V, C), P (T, C), g and b (C,), Wq, Wk, Wv and Wo (C, C), W1 (C, F), W2 (F, C); H heads of D = C/H.
+    """
+    (B, T), (V, C), N, D = ids.shape, E.shape, ids.size, E.shape[1] // H
+    one = np.eye(V, dtype=E.real.dtype)
+    X, Y = one[ids.ravel()], one[targets.ravel()]                           #  1  (N, V) each
+    x = X @ E + np.tile(P, (B, 1))                                          #  2  (N, C)
+
+    m1 = mean(x)                                                            #  3  (N, 1)
+    r1 = 1 / np.sqrt(mean((x - m1) ** 2) + EPS)                             #  4  (N, 1)
+    h1 = (x - m1) * r1                                                      #  5  (N, C)
+    n1 = g1 * h1 + b1                                                       #  6  (N, C)
+    q, k, v = n1 @ Wq, n1 @ Wk, n1 @ Wv                                     #  7  (N, C) each
+    qh, kh, vh = split(q, B, H), split(k, B, H), split(v, B, H)             #  8  (B, H, T, D) each
+    c = qh @ kh.swapaxes(2, 3)                                              #  9  (B, H, T, T)
+    s = np.where(np.tri(T, dtype=bool), c / math.sqrt(D), -np.inf)          # 10  (B, H, T, T)
+    e = np.exp(s - s.real.max(axis=3, keepdims=True))                       # 11  (B, H, T, T)
+    w = e / e.sum(axis=3, keepdims=True)                                    # 12  (B, H, T, T)
+    ah = w @ vh                                                             # 13  (B, H, T, D)
+    a = merge(ah)                                                           # 14  (N, C)
+    r = x + a @ Wo                                                          # 15  (N, C)
+
+    m2 = mean(r)                                                            # 16  (N, 1)
+    r2 = 1 / np.sqrt(mean((r - m2) ** 2) + EPS)                             # 17  (N, 1)
+    h2 = (r - m2) * r2                                                      # 18  (N, C)
+    n2 = g2 * h2 + b2                                                       # 19  (N, C)
+    u = n2 @ W1                                                             # 20  (N, F)
+    p = 0.5 + 0.5 * np.tanh(ROOT * u * (1 + CUBE * u**2))                   # 21  (N, F)
+    f = u * p                                                               # 22  (N, F)
+    y = r + f @ W2                                                          # 23  (N, C)
+
+    m3 = mean(y)                                                            # 24  (N, 1)
+    r3 = 1 / np.sqrt(mean((y - m3) ** 2) + EPS)                             # 25  (N, 1)
+    h3 = (y - m3) * r3                                                      # 26  (N, C)
+    n3 = g3 * h3 + b3                                                       # 27  (N, C)
+    z = n3 @ E.T                                                            # 28  (N, V)
+    o = z - z.real.max(axis=1, keepdims=True)                               # 29  (N, V)
+    logp = o - np.log(np.exp(o).sum(axis=1, keepdims=True))                 # 30  (N, V)
+    loss = -(Y * logp).sum() / N                                            # 31  ()
+
+    def backward(dloss=1.0):
+        """Return the gradients of all weights, in the order of gpt."""
+        dz = (np.exp(logp) - Y) * (dloss / N)                               # ← 31, 30, 29  (N, V)
+        dn3 = dz @ E                                                        # ← 28  (N, C)
+        dg3, db3 = (dn3 * h3).sum(axis=0), dn3.sum(axis=0)                  # ← 27  (C,) each
+        dh3 = dn3 * g3                                                      # ← 27  (N, C)
+        dy = r3 * (dh3 - mean(dh3) - h3 * mean(dh3 * h3))                   # ← 26, 25, 24  (N, C)
+
+        df = dy @ W2.T                                                      # ← 23  (N, F)
+        dW2 = f.T @ dy                                                      # ← 23  (F, C)
+        dp = df * u                                                         # ← 22  (N, F)
+        du = df * p + dp * 2 * p * (1 - p) * ROOT * (1 + 3 * CUBE * u**2)   # ← 22, 21  (N, F)
+        dn2 = du @ W1.T                                                     # ← 20  (N, C)
+        dW1 = n2.T @ du                                                     # ← 20  (C, F)
+        dg2, db2 = (dn2 * h2).sum(axis=0), dn2.sum(axis=0)                  # ← 19  (C,) each
+        dh2 = dn2 * g2                                                      # ← 19  (N, C)
+        dr = dy + r2 * (dh2 - mean(dh2) - h2 * mean(dh2 * h2))              # ← 23, 18, 17, 16  (N, C)
+
+        da = dr @ Wo.T                                                      # ← 15  (N, C)
+        dWo = a.T @ dr                                                      # ← 15  (C, C)
+        dah = split(da, B, H)                                               # ← 14  (B, H, T, D)
+        dw = dah @ vh.swapaxes(2, 3)                                        # ← 13  (B, H, T, T)
+        dvh = w.swapaxes(2, 3) @ dah                                        # ← 13  (B, H, T, D)
+        ds = w * (dw - (w * dw).sum(axis=3, keepdims=True))                 # ← 12, 11  (B, H, T, T)
+        dc = ds / math.sqrt(D)                                              # ← 10  (B, H, T, T)
+        dqh, dkh = dc @ kh, dc.swapaxes(2, 3) @ qh                          # ← 9  (B, H, T, D) each
+        dq, dk, dv = merge(dqh), merge(dkh), merge(dvh)                     # ← 8  (N, C) each
+        dWq, dWk, dWv = n1.T @ dq, n1.T @ dk, n1.T @ dv                     # ← 7  (C, C) each
+        dn1 = dq @ Wq.T + dk @ Wk.T + dv @ Wv.T                             # ← 7  (N, C)
+        dg1, db1 = (dn1 * h1).sum(axis=0), dn1.sum(axis=0)                  # ← 6  (C,) each
+        dh1 = dn1 * g1                                                      # ← 6  (N, C)
+        dx = dr + r1 * (dh1 - mean(dh1) - h1 * mean(dh1 * h1))              # ← 15, 5, 4, 3  (N, C)
+
+        dE = X.T @ dx + dz.T @ n3                                           # ← 2, 28  (V, C)
+        dP = dx.reshape(B, T, C).sum(axis=0)                                # ← 2  (T, C)
+        return dE, dP, dg1, db1, dWq, dWk, dWv, dWo, dg2, db2, dW1, dW2, dg3, db3
+
+    return loss, z, backward
+# fmt: on
+
+
+def adamw(theta, g, m, v, *, t, lr=2e-3, beta1=0.9, beta2=0.99, eps=1e-8, decay=0.1):
+    """Return a weight and its averages m and v after step t = 1, 2, … with gradient g; only matrices decay."""
+    decayed = theta - lr * decay * theta if theta.ndim > 1 else theta
+    m_new = beta1 * m + (1 - beta1) * g
+    v_new = beta2 * v + (1 - beta2) * g**2
+    m_hat = m_new / (1 - beta1**t)
+    v_hat = v_new / (1 - beta2**t)
+    return decayed - lr * m_hat / (np.sqrt(v_hat) + eps), m_new, v_new
+
+
+def initial(V, rng, *, T=64, C=64, F=256):
+    """Return weights for gpt, float32: matrices from N(0, 0.02²), Wo and W2 of half that variance; g = 1, b = 0."""
+    E, P, Wq, Wk, Wv, W1 = (rng.normal(0, 0.02, shape) for shape in [(V, C), (T, C), *[(C, C)] * 3, (C, F)])
+    Wo, W2 = (rng.normal(0, 0.02 / math.sqrt(2), shape) for shape in [(C, C), (F, C)])
+    g, b = np.ones(C), np.zeros(C)
+    return [w.astype(np.float32) for w in (E, P, g, b, Wq, Wk, Wv, Wo, g, b, W1, W2, g, b)]
+
+
+def sample(weights, ids, n, rng, *, H, temperature=0.8):
+    """Return ids followed by n more, each drawn from what the model expects after the last T."""
+    E, P, *others = weights
+    for _ in range(n):
+        seen = np.array([ids[-len(P) :]])
+        z = gpt(E, P[: seen.size], *others, ids=seen, targets=seen, H=H)[1][-1].astype(float)
+        p = np.exp((z - z.max()) / temperature)
+        ids = [*ids, rng.choice(z.size, p=p / p.sum())]
+    return ids
+
+
+def main(argv=None):
+    """Train on the Python manual, letter by letter, in about a minute; then print what the model writes."""
+    parser = argparse.ArgumentParser(prog="python -m minitransformer.one_page", description=main.__doc__)
+    parser.add_argument("--steps", type=int, default=5000, help="of 12 windows of 64 letters; default %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, windows, sample; default %(default)s")
+    options = parser.parse_args(argv)
+    if min(options.steps, options.seed) < 0:
+        parser.error("--steps and --seed must not be negative")
+    text, rng = default_corpus(), np.random.default_rng(options.seed)
+    letters = sorted(set(text))
+    ids = np.searchsorted(letters, list(text))
+    weights = initial(len(letters), rng)
+    m = v = [np.zeros_like(theta) for theta in weights]
+    try:
+        for t in range(1, options.steps + 1):
+            at = rng.integers(ids.size - 64, size=(12, 1)) + np.arange(64)
+            loss, _, backward = gpt(*weights, ids=ids[at], targets=ids[at + 1], H=4)
+            weights, m, v = zip(*map(partial(adamw, t=t), weights, backward(), m, v), strict=True)
+            if t in (1, options.steps) or t % 500 == 0:
+                print(f"step {t} of {options.steps}: loss {loss:.3f}", flush=True)
+    except KeyboardInterrupt:
+        print("stopped; it writes by now:")
+    print("".join(letters[i] for i in sample(weights, list(ids[:1]), 400, rng, H=4)))
+
+
+if __name__ == "__main__":
+    main()
