@@ -59,12 +59,14 @@ and so are these:
 
     x, y      what a function takes and what it gives
     dX        ∂L/∂X, the gradient by X, of X's shape
-    W, b      a weight (in, out) and a bias: a linear map is x W + b, in code x @ weight + bias
+    W, b      a weight (in, out) and a bias: a linear map is x W + b, in code x @ weight + bias; the unembedding alone
+              has the embedding's (V, C), and is x Wᵀ
     X Y       a product of matrices; X · Y is entry by entry, and so is a number times an array
     Xᵀ        X transposed; fᵀ(dy) is what f's backward makes of dy
     x_i, x_pi an entry of x; i, j, c, d, o, v number features, classes or keys, and p positions
     Σ, Σ_i    the sum, over i, or over what the text says; mean likewise
     δ_ij      1 for i = j, 0 otherwise; so [condition] is 1 where it holds
+    N(m, s²)  the normal distribution of mean m and deviation s
     X′        X after a step; of a function, its derivative
     X ← Y     X becomes Y
     (..., C)  a shape: any number of axes, then one of C entries

@@ -65,7 +65,7 @@ def write_atomically(path, write) -> None:
 
 
 def require_place(path) -> None:
-    """Raise OSError, naming the path, where no file can be: before the work, of which nothing could then be kept."""
+    """Raise OSError for a path that is a folder or a device, or in no folder: before the work, to lose none."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a folder, not a file to write")

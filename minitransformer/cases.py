@@ -1,8 +1,8 @@
 """One case for each differentiable function and module: what every check draws its inputs from.
 
-A case has a name and draws a call: the function or module, its inputs and its options. The sizes all differ from
-each other, so that an axis mistaken for another shows; B > 1, T ≥ 3; inputs and parameters are of order 1 and
-random, so that no γ is 1 and no bias 0; dropout is on; tied weights are tied.
+A case has a name and draws a call: the function or module, its inputs and its options. The sizes mostly differ
+from each other, so that an axis mistaken for another shows; B > 1, T ≥ 3; inputs and parameters are of order 1 and
+random, so that no γ is 1 and no bias 0; dropout is on in some, and tied weights are tied.
 
     python -m gradcheck        checks every case by central differences and prints a table
 

@@ -1,8 +1,8 @@
 """The command line: `minitransformer COMMAND`, or `python -m minitransformer COMMAND`.
 
-Whatever goes wrong becomes one line on standard error and an exit status: 2 for wrong usage, 130 for Ctrl-C, 141 when
-whoever reads the output stops reading, where there is no line, and 1 for everything else, such as a disk that is full.
-`--traceback` shows where it came from instead.
+Whatever goes wrong becomes one line on standard error and an exit status: 2 for options that cannot be parsed, 130 for
+Ctrl-C, 141 when whoever reads the output stops reading, where there is no line, and 1 for everything else, such as a
+disk that is full. `--traceback` shows where it came from instead.
 """
 
 import argparse

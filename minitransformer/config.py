@@ -5,6 +5,8 @@ import math
 import numbers
 from dataclasses import dataclass
 
+import numpy as np
+
 from minitransformer.layers.block import FEED_FORWARDS, NORMS
 from minitransformer.layers.positions import check_scaling
 
@@ -15,8 +17,9 @@ CHOICES = {"norm": tuple(NORMS), "feed_forward": FEED_FORWARDS, "positions": POS
 
 @dataclass(frozen=True)
 class Config:
-    """The sizes and choices that make a Transformer. Raises ValueError for one that cannot
-    be, TypeError for a field of the wrong type.
+    """The sizes and choices that make a Transformer.
+
+    Raises ValueError for one that cannot be, TypeError for a number, a flag or a dictionary of the wrong type.
 
     vocab_size      V, the number of different tokens
     context         the longest sequence, in tokens
@@ -89,6 +92,9 @@ class Config:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"Config: dropout must be at least 0 and less than 1, not {self.dropout}")
         check_scaling(self.rope_scaling)
+        if self.rope_scaling is not None:
+            plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in self.rope_scaling.items()}
+            object.__setattr__(self, "rope_scaling", plain)
 
     def coerce(self, name, kind, convert, words):
         """Make a field a plain Python number: NumPy's scalars would turn float32 into float64, and JSON has none."""

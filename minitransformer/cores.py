@@ -28,7 +28,7 @@ from multiprocessing import resource_tracker
 
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")  # 2²⁰ ticks of the processor's clock
 
-ENOUGH_FOR_THREADS = 1 << 20  # entries of arrays; with fewer, it takes longer to wake a thread than to work on them
+ENOUGH_FOR_THREADS = 1 << 20  # entries of arrays; with fewer, threads gain too little to be woken for
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 

@@ -1,7 +1,7 @@
 """Optional packages: asked for by name, and missed in one clear line.
 
-Everything here runs on NumPy and SciPy, except pictures (matplotlib) and progress bars (tqdm), which come with an
-extra.
+The model and its training run on NumPy and SciPy. Pictures, progress bars, replicas, ranks, a cluster and other
+people's models need an extra.
 """
 
 import importlib

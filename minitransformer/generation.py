@@ -1,11 +1,13 @@
 """Generation: choose the next token from the logits, append it, repeat.
 
 **The key–value cache.** Causal attention never changes a key or value once computed: those of earlier positions do
-not depend on later ones. Keeping them, each new token costs one position's work instead of T.
+not depend on later ones. Keeping them, each new token costs the work of one position instead of T, though its query
+still reads all keys.
 
-**Past the context.** When the context is full, the oldest half is dropped and the rest computed anew, since every
-remaining token now has another position. Where the window starts depends on the number of tokens alone, with or
-without a cache, so both see the same window at every step.
+**Past the context.** When the context is full, the oldest half is dropped and the rest computed anew: every remaining
+token has another position, and above the first block its key and value hold what it saw of the tokens dropped. Where
+the window starts depends on the number of tokens alone, with or without a cache, so both see the same window at every
+step.
 
 **The end.** A model that was trained on separate texts, or on turns of a conversation, ends each with a token of its
 own: to go on after that is to begin another text.
@@ -60,9 +62,10 @@ def generate(model, ids, max_new_tokens=50, temperature=1.0, top_k=None, top_p=N
 
     `temperature` 0 is greedy; `top_k` is None or the number of likeliest tokens to keep, `top_p` None or the
     probability that those kept must reach. `rng` is a numpy Generator; without one, a new one seeded with 0.
-    `use_cache=False` recomputes every position at every step, and gives the same. `stop` holds ids: after one of them
-    nothing follows; in a batch, the row repeats it until all rows have come to one. Raises ValueError for settings out
-    of range, an empty prompt or ids out of range, TypeError for ids that are not integers.
+    `use_cache=False` recomputes every position at every step, and gives the same but for rounding. `stop` holds ids:
+    after one of them is generated nothing follows; in a batch, the row repeats it until all rows have come to one.
+    Raises ValueError for settings out of range, an empty prompt or ids out of range, TypeError for ids or a top_k that
+    are not integers, as those of an empty list are not.
     """
     ids = np.asarray(ids)
     new = list(stream(model, ids, max_new_tokens, temperature, top_k, top_p, rng, use_cache, stop))
@@ -137,7 +140,7 @@ def sample(logits, *, temperature, top_k, top_p, rng):
         p = softmax(z / τ)                              (1)
 
     τ → 0 is greedy: always the likeliest. Top-k keeps the k likeliest tokens (Fan et al., 2018); top-p the smallest
-    set of the likeliest whose probabilities, after top-k, reach p (nucleus sampling, Holtzman et al., 2020). One
+    set of the likeliest whose probabilities, after top-k, reach top_p (nucleus sampling, Holtzman et al., 2020). One
     uniform number u per row then picks the first token whose cumulative probability exceeds u.
 
     Raises ValueError for logits that are not finite.

@@ -140,7 +140,7 @@ def set_parameters(model, arrays: dict, path) -> None:
 def is_pretrained(path) -> bool:
     """Whether `path` is a model that others wrote: a GGUF file, or a folder with a config.json and no model of ours.
 
-    A GGUF file is known by its first four bytes, whatever its name.
+    A file is taken for one by its first four bytes, those of a GGUF file, or by the names .gguf and .safetensors.
     """
     path = Path(path)
     if path.is_dir():

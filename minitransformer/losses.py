@@ -68,7 +68,8 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
             A = Σ_c a_c    dx_j = (A p_j − a_j) · dℓ        (7)
 
         Without options this is p − onehot(t): what the model said minus what was true. Fusing the two functions gives
-        this cancellation exactly; through log and softmax apart, it is a difference of two large numbers or 0/0.
+        this without a division. Through log and softmax apart it would begin with −a/p, which is 0/0 or ∞ where p
+        underflows: just where the model is most wrong.
 
         The gradient of an ignored position is zero, if its logits are finite, but it must not count in the mean either:
         dividing by all positions scales the gradient by a factor that a check without ignored positions never sees.

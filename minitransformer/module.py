@@ -79,10 +79,10 @@ twice before either backward runs.
 
 **Complex numbers.** A forward pass here also takes complex arrays, though no model has any. A check wants them: with an
 h as small as 1e-200, f(x + ih) = f(x) + i h f′(x), so Im f(x + ih) / h is the derivative to the last digit, where a
-difference of two values loses half of them. It asks one thing of a forward: to be a formula in x that holds for x + ih
-as it does for x. Complex numbers have no order, so what compares asks the real part, which is x itself: `x.real > 0`,
-`x.real.max()`; and abs(x), which is no such formula, is not used. Hence `.real` in these files, and `x.real.dtype`, the
-dtype of the real numbers.
+difference of two values loses a third to half of them. It asks one thing of a forward: to be a formula in x that holds
+for x + ih as it does for x. Complex numbers have no order, so what compares asks the real part, which is x itself:
+`x.real > 0`, `x.real.max()`; and abs(x), which is no such formula, is not used. Hence `.real` in these files, and
+`x.real.dtype`, the dtype of the real numbers.
 
 **The textbook and the engine.** The functions of layers/, losses.py and optim.py have the form of their derivations.
 Where that is slow there is a twin in fast/, of the same name and contract, which `faster` knows and `apply` uses.
@@ -182,7 +182,7 @@ def is_plain() -> bool:
 def plain(on: bool = True):
     """Run everything within the block on the textbook, without the engine; with it again for `on` False.
 
-    Holds for one thread, and for the threads and processes that this package starts from it, as np.errstate does. A
+    Holds for one thread, and for the threads and processes that train or analyse for it. A
     generator, such as generation's `stream`, has the setting of whoever asks it for the next token.
     """
     token = _plain.set(on)

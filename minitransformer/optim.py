@@ -15,7 +15,8 @@ PART = 262144  # entries
 
 
 def adamw(theta, g, m, v, *, t, lr, betas, eps, weight_decay):
-    """Return θ′, m′ and v′ after step t = 1, 2, … of AdamW (Kingma and Ba, 2015; Loshchilov and Hutter, 2019).
+    """Return θ′, m′ and v′ after step t = 1, 2, … of AdamW (Kingma and Ba, 2015; Loshchilov and Hutter, 2019, with the
+    decay multiplied by lr, as in PyTorch).
 
     For a parameter θ with gradient g, and m and v as the step before left them, all of one shape; both begin at 0.
     `betas` are β₁ and β₂, `eps` is ε and `weight_decay` λ.
@@ -37,8 +38,9 @@ def adamw(theta, g, m, v, *, t, lr, betas, eps, weight_decay):
     sum they are those of a true average, m̂ = Σ_k a_k g_k with a_k = (1 − β₁) β₁^(t−k) / (1 − β₁ᵗ), whose expectation is
     the gradient's if that stays the same; likewise v̂ = Σ_k b_k g_k², with β₂. At t = 1 they are g and g².
 
-    How far an entry moves. Not by the gradient's scale, which cancels in m̂ / √v̂: about lr in a step while g keeps its
-    sign, less where it changes. And never far more: by the inequality of Cauchy and Schwarz
+    How far an entry moves. Not by the gradient's scale, which cancels in m̂ / √v̂, unless it is as small as ε: by about
+    lr in a step while g keeps its sign and size, by less where it changes its sign. And never far more: by the
+    inequality of Cauchy and Schwarz
 
         m̂² = (Σ_k (a_k/√b_k) · √b_k g_k)² ≤ Σ_k a_k²/b_k · Σ_k b_k g_k² = Σ_k a_k²/b_k · v̂
 
@@ -156,19 +158,21 @@ def check_group(group, defaults):
     group["betas"] = tuple(float(beta) for beta in betas)
 
 
-def decay_groups(model: Module, weight_decay: float) -> list[dict]:
-    """Return two parameter groups: matrices with weight decay; gains, biases and embeddings without.
+def decay_groups(model: Module, weight_decay: float, *, embeddings: bool = False) -> list[dict]:
+    """Return two parameter groups: matrices with weight decay; gains, biases and, unless asked for, embeddings without.
 
-    Decay limits how far an output can grow with its input. A gain or bias has no such product to limit, and a rare
-    token's row of the embedding gets a gradient seldom, but would decay at every step.
+    Decay limits how far an output can grow with its input. A bias multiplies nothing; a gain multiplies what is
+    normalized already, and would be drawn to 0, not to 1. A rare token's row of the embedding gets a gradient seldom,
+    but would decay at every step. A tied table, which as the unembedding gets one at every step, is left alone as well.
+    nanoGPT decays all that has two axes, positions too: `embeddings=True`.
     """
     tables = {id(model.embedding.weight)}
     if hasattr(model.positional_embedding, "weight"):
         tables.add(id(model.positional_embedding.weight))
     decayed, kept = [], []
     for parameter in model.parameters():
-        is_matrix = parameter.data.ndim >= 2 and id(parameter) not in tables
-        (decayed if is_matrix else kept).append(parameter)
+        decays = parameter.data.ndim >= 2 and (embeddings or id(parameter) not in tables)
+        (decayed if decays else kept).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
 
 
@@ -207,15 +211,16 @@ def clipping_scale(norm: float, max_norm: float) -> float:
 
 
 def squared_norm(x) -> float:
-    """Return the sum of the squares of x; in float64 where float32 cannot hold it."""
+    """Return the sum of the squares of x; in float64 where it overflows."""
     total = float(np.vdot(x, x))
     return total if math.isfinite(total) else float(np.vdot(x.astype(np.float64), x.astype(np.float64)))
 
 
 def cosine_schedule(step: int, *, lr: float, min_lr: float, warmup: int, steps: int) -> float:
-    """Return the learning rate of step 0, 1, … `steps` − 1; min_lr from there on (Loshchilov and Hutter, 2017).
+    """Return the learning rate of step t = 0, 1, … `steps` − 1; min_lr from there on. warmup must not exceed steps.
 
-    Linear warm-up for w steps, while m and v are poor estimates, then half a cosine from lr down to min_lr at step S:
+    Linear warm-up for w = `warmup` steps, while m and v are poor estimates, then half a cosine from lr down to min_lr
+    at step S = `steps` (Loshchilov and Hutter, 2017):
 
         lr_t = lr · (t + 1) / (w + 1)                             for t < w           (8)
         lr_t = min_lr + (lr − min_lr) · (1 + cos(π (t − w)/(S − w))) / 2              (9)

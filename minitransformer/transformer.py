@@ -3,10 +3,10 @@
 A position sees itself and what came before, so each of the T rows of logits predicts its next token, and one pass
 trains on all of them.
 
-GPT-2 and Llama are both just a `Config`:
+GPT-2 and Llama, here of TinyLlama's sizes, are both just a `Config`:
 
     gpt2 = Config(vocab_size=50257, context=1024, d_model=768, n_heads=12, n_layers=12, feed_forward="gelu_tanh")
-    llama = Config(vocab_size=32000, context=2048, d_model=2048, n_heads=32, n_kv_heads=4, n_layers=22, d_ff=5632,
+    tiny_llama = Config(vocab_size=32000, context=2048, d_model=2048, n_heads=32, n_kv_heads=4, n_layers=22, d_ff=5632,
                    norm="rms_norm", feed_forward="swiglu", positions="rotary", bias=False, tie_embeddings=False)
 """
 
@@ -114,9 +114,10 @@ class Transformer(Module):
         """Return the mean cross-entropy in nats of predicting targets (B, T) from ids (B, T), and its backward.
 
         `options` are those of cross_entropy. Made for training: backward(dloss=1.0) drops each layer's saved
-        activations as soon as they are used, which lowers the peak of memory by a third, and so can run only once;
-        a second call raises RuntimeError. `recompute` lowers the peak further, for a third more time, by running each
-        block's forward again in backward (see layers/recomputation.py). Raises what forward and cross_entropy raise.
+        activations as soon as they are used, which lowers the peak of memory by a fifth to a third, and so can run only
+        once; a second call raises RuntimeError. `recompute` lowers the peak further, for up to a third more time, by
+        running each block's forward again in backward (see layers/recomputation.py). Raises what forward and
+        cross_entropy raise.
         """
         x, backwards = self.run(ids, rng, recompute)
         loss, head_backwards = head_and_loss(x, self.lm_head, targets, **options)
@@ -210,10 +211,10 @@ class Transformer(Module):
     def flops_per_token(self, T: int | None = None) -> int:
         """Return the floating-point operations of one training step, forward and backward, per token.
 
-        `T` is the length of the sequences; the context unless given. Counts the matrix products, a multiplication
-        and an addition each: 2 for each weight forward and twice that backward (the gradients of the input and of
-        the weight); and for attention, whose scores and averages take 2·T·D each per head, all T² scores, masked or
-        not (Kaplan et al., 2020; Chowdhery et al., 2022).
+        `T` is the length of the sequences; the context unless given. Counts the matrix products, a multiplication and
+        an addition each (of adapters none): 2 for each weight forward and twice that backward (the gradients of the
+        input and of the weight); and for attention, whose scores and averages take 2·T·D each per head, all T² scores,
+        masked or not (Kaplan et al., 2020; Chowdhery et al., 2022).
         """
         T = self.config.context if T is None else T
         weights = sum(

@@ -125,8 +125,9 @@ def test_other_tokenizers_can_be_chosen(text, out, kind, vocab_size):
 
 def test_every_option_reaches_the_model_or_the_settings(text, out):
     options = """--kv-heads 1 --head-width 6 --ff 20 --norm rms_norm --feed-forward swiglu --positions rotary --no-bias
-        --untied --dropout 0.25 --dtype float64 --accumulate 2 --replicas 1 --lr 0.01 --min-lr 0.002 --warmup 3
-        --beta1 0.8 --beta2 0.95 --weight-decay 0.2 --clip 0 --eval-tokens 0 --checkpoint-every 3 --prompt cat
+        --untied --dropout 0.25 --dtype float64 --accumulate 2 --replicas 1 --lr 0.01 --min-lr 0.002 --warmup 3 --beta1
+        0.8 --beta2 0.95 --weight-decay 0.2 --decay-embeddings --clip 0 --eval-tokens 0 --checkpoint-every 3 --prompt
+        cat
         --seed 5"""
     assert main(begin(text, out, *shlex.split(options))) == 0
     description = load_archive(out / "model.npz")[1]
@@ -138,7 +139,8 @@ def test_every_option_reaches_the_model_or_the_settings(text, out):
     assert description["config"] == description["config"] | config
     assert Settings(**description["training"]["settings"]) == Settings(
         steps=12, batch_size=3, accumulate=2, lr=0.01, min_lr=0.002, warmup=3, betas=(0.8, 0.95), weight_decay=0.2,
-        clip=None, eval_every=4, eval_tokens=None, checkpoint_every=3, sample_every=0, sample_prompt="cat", seed=5,
+        decay_embeddings=True, clip=None, eval_every=4, eval_tokens=None, checkpoint_every=3, sample_every=0,
+        sample_prompt="cat", seed=5,
     )  # fmt: skip
 
 
@@ -158,7 +160,7 @@ def test_the_help_spells_out_nanogpts_recipe():
     assert (config.feed_forward, config.tie_embeddings, config.dropout) == ("gelu", True, 0.0)
     assert (settings.steps, settings.batch_size, settings.accumulate, settings.seed) == (2000, 12, 1, 0)
     assert (settings.lr, settings.final_lr, settings.warmup_steps, settings.clip) == (1e-3, 1e-4, 100, 1.0)
-    assert (settings.betas, settings.weight_decay) == ((0.9, 0.99), 0.1)
+    assert (settings.betas, settings.weight_decay, settings.decay_embeddings) == ((0.9, 0.99), 0.1, False)
     assert arguments.tokenizer == "char"
 
 

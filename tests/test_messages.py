@@ -1,5 +1,6 @@
 """What a mistake in calling the library is told: each in one line that says what was wrong and what would be right."""
 
+import json
 import re
 from functools import partial
 
@@ -128,6 +129,8 @@ def test_a_configuration_that_cannot_be_names_its_field(error, words, fields):
 
 
 def test_numpy_numbers_in_a_configuration_become_plain_ones_so_that_float32_stays():
+    scaling = {"rope_type": "linear", "factor": np.float32(2)}
+    assert json.dumps(Config(**SMALL, rope_scaling=scaling).to_dict()["rope_scaling"])
     config = Config(vocab_size=np.int64(5), context=4, eps=np.float64(1e-5), dropout=np.float64(0.1), norm="rms_norm")
     assert [type(value) for value in (config.vocab_size, config.eps, config.dropout)] == [int, float, float]
 

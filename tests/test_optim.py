@@ -229,6 +229,9 @@ def test_gains_biases_and_embeddings_do_not_decay_and_every_other_matrix_does(ti
     head = [] if tie_embeddings else ["lm_head.weight"]
     assert [names[id(p)] for p in decayed["params"]] == attention + feed_forward + head
     assert {names[id(p)] for p in kept["params"]} == set(names.values()) - set(attention + feed_forward + head)
+    all_decayed, all_kept = decay_groups(model, 0.1, embeddings=True)
+    assert [names[id(p)] for p in all_decayed["params"]] == [n for n, p in model.named_parameters() if p.data.ndim == 2]
+    assert {p.data.ndim for p in all_kept["params"]} == {1} and all_kept["weight_decay"] == 0.0
     optimizer = AdamW(decay_groups(model, 0.1), lr=0.5)
     before = {name: p.data.copy() for name, p in model.named_parameters()}
     for p in model.parameters():

@@ -341,6 +341,7 @@ def test_a_validation_loss_that_is_not_finite_is_divergence_and_is_not_saved(tmp
     [
         ({"steps": 0}, ValueError, "steps must be at least 1, not 0"),
         ({"steps": 2.5}, TypeError, "steps must be an integer, not 2.5"),
+        ({"decay_embeddings": 1}, TypeError, "decay_embeddings must be True or False, not 1"),
         ({"batch_size": -1}, ValueError, "batch_size must be at least 1, not -1"),
         ({"accumulate": 0}, ValueError, "accumulate must be at least 1, not 0"),
         ({"batch_size": 3, "replicas": 4}, ValueError, r"replicas must not exceed batch_size \(3\) and is 4"),

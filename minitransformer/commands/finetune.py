@@ -18,7 +18,7 @@ from minitransformer.training.loss_curve import require_matplotlib
 HELP = "fine-tune a model, on pairs of responses or on a text"
 
 DESCRIPTION = """\
-Fine-tune a trained model while most of it stays as it is.
+Fine-tune a trained model while a part of it stays as it is.
 
 --data trains it to prefer one response to another. The file has one JSON object a line:
 
@@ -126,7 +126,7 @@ def add_arguments(parser) -> None:
         default="250000; pairs: 10000",
     )
     add("--checkpoint-every", "checkpoint_every", "steps between checkpoints", type=int)
-    add("--seed", "seed", "of the batches, dropout, adapters and completions", type=int)
+    add("--seed", "seed", "of the batches, dropout, adapters, completions and which pairs are held out", type=int)
 
 
 def run(arguments) -> int:

@@ -19,8 +19,8 @@ Say of each prompt how familiar it is to the model, whether it has likely seen s
 can be told, and which passages of its training text pushed it most towards its own answer: those whose gradients
 point the same way as the answer's (TracIn).
 
-The text is that of the training, its last tenth held out, as train does. Passages as long as the model's context,
-256 tokens at most, are drawn from both parts. Where they differ in more than having been seen, the report says
+The text is that of the training, its last tenth held out, as train does. Passages one token longer than the model's
+context, 257 at most, are drawn from both parts. Where they differ in more than having been seen, the report says
 so if it can notice.
 """
 

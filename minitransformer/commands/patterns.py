@@ -27,7 +27,7 @@ looks at, and what is lost without it; and the circuits of the induction head. W
   moment.png                when a head begins to do induction, and what that does to the accuracy
   heads.png                 each head's scores, and what is lost without it
   attention.png             where every head of the two blocks looks, on one sequence
-  circuits.png              what the weights of the induction head say by themselves
+  circuits.png              what the weights of the induction head, if there is one, say by themselves
   patterns.json             all the numbers
 
 A run that was stopped, by Ctrl-C or worse, goes on when the same command is given again, and ends with the

@@ -20,8 +20,8 @@ little tasks whose test questions they never trained on: copying, reversing, goi
                             smaller ones, and the best size and amount of text for a budget
   deeper or wider?          1, 2, 4 and 8 layers with as many parameters
 
-The folder then holds emergence.json, four pictures, and runs/, with one small file for each finished run. Ctrl-C, or
-anything else, stops it at any time: the same command goes on from there, to the same numbers.
+The folder then holds emergence.json, up to four pictures, and runs/, with one small file for each finished run. Ctrl-C,
+or anything else, stops it at any time: the same command goes on from there, to the same numbers.
 """
 
 EPILOG = """\

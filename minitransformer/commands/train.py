@@ -57,8 +57,8 @@ examples:
   cat *.txt | minitransformer train --text - --tokenizer bpe --vocab-size 2000
   minitransformer train --out runs/book --resume           the other options are remembered
 
-nanoGPT's recipe for a CPU, on its tinyshakespeare.txt, every option spelled out; the validation loss is 1.90
-(nanoGPT leaves the biases out: with --no-bias it is 1.91; both are medians of three seeds):
+nanoGPT's recipe for a CPU on tiny Shakespeare, its numbers spelled out; the validation loss is 1.90. (nanoGPT leaves
+the biases out and lets embeddings decay: with --no-bias --decay-embeddings it is @@; medians of three seeds):
   minitransformer train --text tinyshakespeare.txt --out runs/shakespeare --tokenizer char \\
       --layers 4 --heads 4 --width 128 --context 64 --dropout 0 \\
       --steps 2000 --batch-size 12 --lr 1e-3 --min-lr 1e-4 --warmup 100 \\
@@ -68,9 +68,10 @@ a small Llama:
   minitransformer train --text book.txt --norm rms_norm --positions rotary --feed-forward swiglu \\
       --kv-heads 2 --no-bias --untied
 
-on several machines (extra mpi; the first process alone reads the text, writes and prints; mpirun binds a process to
-one core unless told otherwise, and after Ctrl-C leaves it a fraction of a second, enough for a small model's step and
-checkpoint; --resume works with any number of processes, and with the same number ends in the same bits):
+on several machines (extra mpi; the first process alone reads the text, writes and prints; Open MPI's mpirun binds
+each of two processes to one core unless told otherwise, and after Ctrl-C leaves it a fraction of a second, enough
+for a small model's step and checkpoint; --resume works with any number of processes, and with the same number ends
+in the same bits):
   mpirun -n 2 --host one,two --bind-to none python -m minitransformer train --text book.txt --batch-size 24
 """
 
@@ -94,7 +95,9 @@ def add_arguments(parser) -> None:
     existing.add_argument("--resume", action="store_true", help="go on with the run in that folder")
     existing.add_argument("--force", action="store_true", help="overwrite the run in that folder")
     files.add_argument("--no-plot", action="store_true", help="draw no loss.png: does without matplotlib")
-    files.add_argument("--quiet", action="store_true", help="say nothing but errors: does without tqdm")
+    files.add_argument(
+        "--quiet", action="store_true", help="print the model's path alone, and errors: does without tqdm"
+    )
 
     tokens = parser.add_argument_group("tokenizer")
     tokens.add_argument("--tokenizer", choices=("char", "byte", "bpe"), help=f"(default: {DEFAULT_TOKENIZER})")
@@ -138,7 +141,14 @@ def add_arguments(parser) -> None:
     add("--warmup", "warmup", "steps of linear warm-up, before half a cosine", type=int, default="steps / 20")
     add("--beta1", "beta1", "AdamW's averaging rate of the gradient", type=float, default=Settings.betas[0])
     add("--beta2", "beta2", "AdamW's averaging rate of its square", type=float, default=Settings.betas[1])
-    add("--weight-decay", "weight_decay", "decay of the matrices; embeddings, gains and biases have none", type=float)
+    add("--weight-decay", "weight_decay", "decay of the matrices; gains and biases have none", type=float)
+    add(
+        "--decay-embeddings",
+        "decay_embeddings",
+        "let the embeddings decay as well, as nanoGPT does",
+        action="store_true",
+        default=None,
+    )
     add("--clip", "clip", "largest norm of the gradient; 0: no limit", type=float)
     add("--eval-every", "eval_every", "steps between evaluations on the last tenth of the text", type=int)
     add("--eval-tokens", "eval_tokens", "how many of its tokens to evaluate on; 0: all", type=int)
@@ -304,6 +314,7 @@ FLAGS = {
     "min_lr": "--min-lr",
     "betas": "--beta1 and --beta2",
     "weight_decay": "--weight-decay",
+    "decay_embeddings": "--decay-embeddings",
     "eval_every": "--eval-every",
     "eval_tokens": "--eval-tokens",
     "checkpoint_every": "--checkpoint-every",

@@ -18,7 +18,7 @@ examples:
   minitransformer verify runs/book --text "Once upon a time"
   minitransformer verify SmolLM2-135M-Instruct.Q4_1.gguf
 
-It takes a forward pass for each block, and in memory about six times what the model takes in float32.
+It takes a forward pass for each block, and in memory about seven times what the model takes in float32.
 How it works, and what it does not show, is told in minitransformer/verification.py.
 """
 

@@ -82,7 +82,7 @@ def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
 
 
 def repeated_sequences(rng, progress: float):
-    """Return (inputs, targets), TOKENS in all, of random sequences that repeat until the row is full.
+    """Return (inputs, targets), about TOKENS in all, of random sequences that repeat until the row is full.
 
     `progress`, from 0 to 1, is how far training is: the longest sequences grow from FIRST_LONGEST to LONGEST in its
     first half. Short ones, which come again sooner and more often, are much easier to learn from.

@@ -28,7 +28,7 @@ class Size:
     characters: int | None  # of the corpus; None: all
     vocab_size: int
     steps: int
-    reports: int  # how often the loss is shown
+    reports: int  # how often the loss is shown after the beginning
 
 
 FULL = Size(characters=None, vocab_size=1000, steps=1000, reports=10)

@@ -7,7 +7,7 @@ wake a thread for. Nothing is multiplied beforehand: to scale all gradients take
 
     θ′ = decayed − lr √c₂ / c₁ · m′ / (√v′ + ε √c₂),   c₁ = 1 − β₁ᵗ,  c₂ = 1 − β₂ᵗ
 
-which is the same with fewer operations for each entry (Kingma and Ba, end of section 2).
+which is the same with fewer operations for each entry (Kingma and Ba, section 2).
 """
 
 import math

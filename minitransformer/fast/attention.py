@@ -4,7 +4,8 @@ Longer sequences take other ways to the same result: a few queries at a time, wh
 forbids (see query_blocks.py), some heads in one thread and the others in another (see head_groups.py), and at last
 blocks of queries and keys that never hold all weights at once (see blocked_attention.py). `on_weights` asks for all
 weights, and so for all pairs at once, whatever the length. Where a key or value that the mask hides from all queries is
-not finite, the longer ways do not look at it, and give finite numbers where the textbook gives NaN.
+not finite, the longer ways skip it if it lies beyond the keys that they take, and may then give finite numbers where
+the textbook gives NaN.
 """
 
 import math

@@ -33,9 +33,10 @@ So each block can be finished by itself, and adds its share to what layers/atten
     dv += weightsᵀ dy    dscores = weights · (dy vᵀ − δ)        (8)
     dq += s · dscores k    dk += dscoresᵀ (s q)                 (9)
 
-The price is one product more, (1) a second time. The gain is memory that grows with T instead of T². A block that the
-mask forbids as a whole is skipped: under a causal mask, nearly half of them. So this takes 0.6 of the time of attention
-all at once over 2,048 positions, and 1.1 times that of query_blocks.py, which keeps all weights of the other half.
+The price is one product more, (1) a second time. The gain is memory that grows with T instead of T², but for a mask
+that is not causal. A block that the mask forbids as a whole is skipped: under a causal mask, nearly half of them. So
+this takes 0.6 of the time of attention all at once over 2,048 positions, and 1.1 times that of query_blocks.py, which
+keeps all weights of the other half.
 """
 
 import numpy as np

@@ -1,7 +1,8 @@
 """Attention of a few queries at a time, to no more keys than they may see.
 
-Queries do not see each other. Let them be cut into blocks b, and let [f_b, l_b) be the keys from the first to the last
-that any query of the block may see. All other keys would get the weight 0, so
+Queries do not see each other. Let them be cut into blocks b, and let f_b be the first key that any query of the block
+may see, and l_b the first after the last of them. All keys but f_b … l_b − 1 would get the weight 0, so, with the part
+of the mask that belongs to these queries and keys,
 
     y_b = attention(q_b, k[f_b : l_b], v[f_b : l_b])            (1)
     y = y_1 above y_2 above …                       (2)
@@ -26,7 +27,7 @@ FEWEST = 64  # queries in a block, for products that are large enough
 
 
 def in_query_blocks(q, k, v, *, attention, mask, queries=None, **options):
-    """Return attention(q, k, v, mask=mask, **options), computed for `queries` at a time; None: for an eighth of them.
+    """Return attention(q, k, v, mask=mask, **options), computed for `queries` at a time; None: an eighth, at least 64.
 
     The shapes are those of attention(), in whose place there may be any function of q, k and v that keeps queries
     apart.

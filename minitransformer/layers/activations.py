@@ -38,13 +38,13 @@ def relu(x):
 
 
 def silu(x):
-    """Return x times its logistic function σ, of x's shape: SiLU, or swish (Elfwing et al., 2017).
+    """Return x times its logistic function σ, of x's shape: SiLU (Hendrycks and Gimpel, 2016), or swish.
 
         σ = 1 / (1 + exp(−x)) = (1 + tanh(x/2)) / 2     (3)
         y = x σ                                         (4)
 
-    The form with tanh cannot overflow. Raises TypeError for an x that is not floating-point. Saved for backward:
-    x (...), σ (...).
+    The form with tanh cannot overflow; it loses the digits of a σ that is tiny beside 1. Raises TypeError for an x that
+    is not floating-point. Saved for backward: x (...), σ (...).
     """
     require_floating("silu", x=x)
     sigma = 0.5 * (1 + np.tanh(0.5 * x))  # (3)

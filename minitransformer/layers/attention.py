@@ -10,7 +10,7 @@ products (5) and (7) sum dk and dv over the group by themselves. G = 1 is ordina
 attention.
 
 Saved for backward: q (..., H, Tq, D), k (..., K, Tk, D), v (..., K, Tk, Dv), used (..., H, Tq, Tk), and what softmax
-saves, the weights. These two are the largest; without on_weights they are one array.
+saves, the weights. These two are the largest where Tk > D; without on_weights they are one array.
 """
 
 import math
@@ -80,7 +80,7 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
             dq = s · dscores k    dk = s · dscoresᵀ q       (7)
 
         with dscores transposed for dk, as its sum runs over the queries. For Tq = Tk the shapes also fit
-        without the transpose, and that mistake has been published more than once. By (6) Σ over keys of dscores is
+        without the transpose, and that mistake has been published (see README). By (6) Σ over keys of dscores is
         zero, so a bias added to every key has gradient zero.
         """
         dv = together(used, K).swapaxes(-1, -2) @ together(dy, K)  # (5) ← used v (4)

@@ -1,4 +1,4 @@
-"""Dropout (Srivastava et al., 2014): during training, set each entry to zero with probability p.
+"""Dropout (Srivastava et al., 2014): during training, set each entry to zero with probability p and enlarge the rest.
 
 The mask is an argument, drawn outside: a function of x alone would be a different function at each call, and could
 not be checked. What a careless check misses: with p = 0 a backward that forgets the mask is right.

@@ -1,6 +1,7 @@
 """Feed-forward layers: what a transformer does at each position by itself.
 
-The gated layer has three matrices in place of two: with F = 8/3 C it has the parameters of the plain one at F = 4 C.
+The gated layer has three matrices in place of two: with F = 8/3 C they are as large as those of the plain one at F = 4
+C.
 """
 
 from functools import partial

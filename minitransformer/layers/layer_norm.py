@@ -1,6 +1,6 @@
 """Layer normalization over the feature axis (Ba, Kiros and Hinton, 2016).
 
-What it ignores: a shift of x and, as ε → 0, a change of its scale.
+What it ignores: a shift of x and, as ε → 0, a change of its scale by a positive factor.
 
 Saved for backward: x̂ (..., C), r (..., 1), γ (C,).
 """
@@ -45,15 +45,15 @@ def layer_norm(x, gamma, beta, *, eps=1e-5):
         because deviations from the mean sum to zero: the path through the μ inside σ² vanishes. By (3) and (4) then
 
             ∂r/∂x_i = −½ (σ² + ε)^(−3/2) · ∂σ²/∂x_i = −r³ (x_i − μ)/C = −r² x̂_i/C
-            ∂x̂_j/∂x_i = r δ_ij − r/C + (x_j − μ) · ∂r/∂x_i = r (δ_ij − 1/C − x̂_j x̂_i/C)
+            ∂x̂_j/∂x_i = r δ_ij − r/C + x̂_j/r · ∂r/∂x_i = r (δ_ij − 1/C − x̂_j x̂_i/C)
 
         with δ_ij being 1 for i = j and 0 otherwise. That is the Jacobian J = r (I − 11ᵀ/C − x̂x̂ᵀ/C), one term for each
         path, and Jᵀ dx̂ is
 
             dx = r · (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂))     (7)
 
-        The two means remove what the layer ignores. As Σ x̂ = 0, the gradient of Σ y is zero for γ = 1, and a check
-        with dy = 1 tests nothing of dx.
+        The two means remove what the layer ignores. As Σ x̂ = 0, the gradient of Σ y is zero for γ = 1, and under
+        dy = 1 a backward that returns zeros, or forgets the second mean, passes.
         """
         positions = tuple(range(dy.ndim - 1))
         dbeta = dy.sum(axis=positions)  # (6) ← + β (5)

@@ -1,8 +1,9 @@
 """Low-rank adapters: a linear map that stays as it is, and beside it a learned correction of low rank (LoRA; Hu et al.,
 2021).
 
-An adapted layer gives x W + b + y, in which W and b are frozen, and y is the correction: R (I + O) numbers are learned
-in place of I · O. The scale of y is s = α / R, so that another R does not ask for another learning rate.
+An adapted layer gives x W + b + y, in which W and b stay as they are (fine-tuning freezes them), and y is the
+correction: R (I + O) numbers are learned in place of I · O. The scale of y is s = α / R, meant to spare another R
+another learning rate.
 
 Only the product A B counts: A M and M⁻¹ B, for any invertible M (R, R), are the same layer. Hence the two gradients
 are tied, Aᵀ dA = dB Bᵀ, both being s · hᵀ dy Bᵀ.
@@ -151,7 +152,7 @@ def merged(model: Module):
 
 
 def unmerged_parameters(model: Module) -> dict:
-    """Return the arrays that merging would change or remove, by the parameter's name: those of every LowRankLinear."""
+    """Return the arrays of every LowRankLinear, by the parameter's name: merging leaves only the biases as they are."""
     prefixes = tuple(f"{name}." for name, *_ in places(model, LowRankLinear))
     return {name: parameter.data for name, parameter in model.named_parameters() if name.startswith(prefixes)}
 

@@ -23,8 +23,8 @@ class MultiHeadAttention(Module):
     `std` and `residual_std` are the deviations of the initial weights: of W_q, W_k and W_v, and of W_o.
     Raises ValueError for heads that do not divide the width or key–value heads that do not divide the heads.
 
-    Hooks: `q`, `k`, `v` (..., heads, T, D) as they enter the scores; `weights` (..., H, T, Tk) after the softmax;
-    `heads` (..., H, T, D), each head's output before W_o.
+    Hooks: `q` and `k` (..., heads, T, D) as they are compared, turned if they are, and `v`; `weights` (..., H, T, Tk)
+    after the softmax; `heads` (..., H, T, D), each head's output before W_o.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class MultiHeadAttention(Module):
             heads = attention(q, k, v)                      (2)
             y = merge(heads) W_o                            (3)
 
-        `split` makes H heads out of H·D features, and `merge` is its inverse; both only renumber entries, so each is
-        the other's backward. Rotary positions, if any, turn q and k between (1) and (2). `positions` (T,) are for them;
-        unless given they count from 0, or from where the cache ends. `rng` turns dropout of the weights on. `cache`,
-        one layer's key–value cache, puts the keys and values of earlier positions before those of x; they are constants
-        to backward.
+        to each product of which a bias is added where there are biases. `split` makes H heads out of H·D features, and
+        `merge` is its inverse; both only renumber entries, so each is the other's backward. Rotary positions, if any,
+        turn q and k between (1) and (2). `positions` (T,) are for them; unless given they count from 0, or from where
+        the cache ends. `rng` turns dropout of the weights on. `cache`, one layer's key–value cache, puts the keys and
+        values of earlier positions before those of x; they are constants to backward.
         """
         T = x.shape[-2]
         start = 0 if cache is None else cache.length

@@ -1,4 +1,5 @@
-"""Positions: attention treats its keys as a set, so where each token stands has to be told.
+"""Positions: attention takes its keys in no order, and only the causal mask hints at one: where each token stands has
+to be told.
 
 **Learned** positions (GPT-2) are an embedding of the numbers 0, 1, 2, …, added to that of the tokens: see embedding.py.
 **Sinusoidal** positions are a fixed table, added in the same place. **Rotary** positions turn queries and keys instead,
@@ -137,8 +138,9 @@ def turned(x, *, cos, sin, layout):
             db = db′ cos − da′ sin                          (10)
 
         The transpose of a rotation is the rotation by the opposite angle: the gradient is turned back. Rotation keeps
-        every length, so ‖dx‖ = ‖dy‖: a useful test. What a careless check misses: at position 0 the angle is zero and a
-        backward that turns the wrong way looks right; a check with that position alone sees nothing else.
+        every length, so ‖dx‖ = ‖dy‖, though also if it is turned the wrong way. What a careless check misses: at
+        position 0 the angle is zero and a backward that turns the wrong way looks right; a check with that position
+        alone sees nothing else.
         """
         da_turned, db_turned = pairs(dy, layout)
         da = da_turned * cos + db_turned * sin  # (9) ← a cos (7), a sin (8)

@@ -1,7 +1,7 @@
 """Root-mean-square normalization over the feature axis (Zhang and Sennrich, 2019).
 
-It is layer normalization without the centring and without a shift: Llama uses it because it costs less and trains as
-well. What it ignores: as ε → 0, a change of the scale of x.
+It is layer normalization without the centring and without a shift: it costs less and, its authors found, trains as
+well; Llama uses it. What it ignores: as ε → 0, a change of the scale of x by a positive factor.
 
 Saved for backward: x̂ (..., C), r (..., 1), γ (C,).
 """
@@ -37,7 +37,7 @@ def rms_norm(x, gamma, *, eps=1e-5):
         as each entry of γ is read at every position. x_i reaches x̂ along two paths, directly and through r:
 
             ∂r/∂x_i = −½ (mean(x²) + ε)^(−3/2) · 2 x_i/C = −r³ x_i/C = −r² x̂_i/C
-            ∂x̂_j/∂x_i = r δ_ij + x_j · ∂r/∂x_i = r (δ_ij − x̂_j x̂_i/C)
+            ∂x̂_j/∂x_i = r δ_ij + x̂_j/r · ∂r/∂x_i = r (δ_ij − x̂_j x̂_i/C)
 
         with δ_ij being 1 for i = j and 0 otherwise. That is the Jacobian J = r (I − x̂x̂ᵀ/C), and Jᵀ dx̂ is
 

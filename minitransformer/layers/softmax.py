@@ -1,6 +1,7 @@
 """Softmax and its logarithm.
 
-What both ignore: a shift of all entries along the axis. So their gradients sum to zero along it.
+What both ignore: a shift of all entries along the axis. So their gradients sum to zero along it. (A row of −∞, which a
+shift leaves as it is, is the exception: there log_softmax passes dz on.)
 """
 
 import numpy as np
@@ -19,8 +20,8 @@ def softmax(x, *, axis=-1):
     Subtracting m changes nothing, since it cancels in (2), and keeps every exponent at most 0: without it, exp
     overflows at x = 89 in float32. As it cancels, m is a constant in the derivative as well.
 
-    A row of −∞ alone, which attention makes of a query that may attend to nothing, has no largest entry and a sum of
-    zero. It is given m = 0 and a divisor of 1, so that y = 0, and by (3) dx = 0.
+    A row of −∞ alone, which attention makes of a query that may attend to nothing, has no finite m and, with any other,
+    a sum of zero. It is given m = 0 and a divisor of 1, so that y = 0, and by (3) dx = 0.
 
     Raises TypeError for an x that is not floating-point. Saved for backward: y (...).
     """

@@ -7,9 +7,9 @@ frequent neighbours (see bpe_training.py). To encode a text:
 2. In each word, find the neighbours whose merge was learned first, and merge them.
 3. Repeat, until no neighbours have a merge (see merging.py).
 
-With the merges  1: e s   2: es t   3: l o   4: lo w  learned from "low lower newest widest",
+With the merges  1: e s   2: l o   3: es t   4: lo w  learned from "low lower newest widest",
 
-    lowest   →   l o w e s t   →   l o w es t   →   l o w est   →   lo w est   →   low est
+    lowest   →   l o w e s t   →   l o w es t   →   lo w es t   →   lo w est   →   low est
 
 a word that was not there is written with two tokens that were. Decoding is only a table: ids to bytes, joined.
 """
@@ -111,7 +111,8 @@ class BPETokenizer(ByteLevelTokenizer):
         The first 256 ids are the bytes, and the rest in the order in which they were learned. If the text runs out of
         pairs to merge, the vocabulary stays smaller: read the result's `vocab_size`.
         progress: called as progress(tokens so far, vocab_size) as the merges are learned.
-        Memory grows with the different words, not with the text, and is bounded (see count_words).
+        Memory grows with the different words and the longest stretch without white space, not with the text; for
+        ordinary text it is bounded (see count_words).
         Raises ValueError for a vocab_size below 256 and for lone surrogates.
         """
         if vocab_size < 256:
@@ -140,7 +141,7 @@ class BPETokenizer(ByteLevelTokenizer):
         return len(self.tokens)
 
     def encode(self, text, allow_special=False):
-        """Return the ids of `text`, a str or bytes of any kind, as a 1-D int64 array.
+        """Return the ids of `text`, a str or, without allow_special, bytes of any kind, as a 1-D int64 array.
 
         allow_special: read the texts of special tokens in a str as those tokens. This is for text that is trusted: who
         may write "<|im_end|>" can end a message, and begin another in someone else's name.

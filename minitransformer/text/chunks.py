@@ -1,7 +1,7 @@
 """A text as a stream of chunks, so that a text of any size can be read without holding all of it.
 
-Wherever this package takes a text it takes a str or any iterable of str, and the answer never depends on where the
-chunks were cut.
+Where a tokenizer is trained or a corpus made, a text is a str or an iterable of str (for a corpus, one that can be read
+again), and the answer never depends on where the chunks were cut.
 """
 
 CHUNK = 2**20  # characters of a str, or bytes of a file, handled at a time

@@ -2,12 +2,13 @@
 
     text = TextFiles(["book.txt"])                    # or default_corpus(), or any str
     tokenizer = BPETokenizer.train(text, 1000)        # reads the text once
-    corpus = tokenize_corpus(text, tokenizer)         # and again
+    corpus = tokenize_corpus(text, tokenizer)         # and again, three times
     corpus.require_context(64)
     inputs, targets = random_batch(corpus.train_ids, 16, 64, rng)
 
-The text itself is never held as a whole. It is read in chunks, as often as needed, and only its ids are kept, in the
-smallest unsigned dtype that fits the vocabulary: 100 MB of text are 100 MB of byte ids.
+The text of files is not held as a whole, so long as it has white space. It is read in chunks, as often
+as needed, and only its ids are kept, in the smallest unsigned dtype that fits the vocabulary: 100 MB of text are 100 MB
+of byte ids.
 """
 
 import codecs
@@ -27,14 +28,15 @@ import numpy as np
 from minitransformer.text.batches import check_length
 from minitransformer.text.chunks import CHUNK, chunks_of, slice_characters
 
-DEFAULT_CORPUS = f"the Python {platform.python_version()} language reference (pydoc_data.topics)"
+DEFAULT_CORPUS = f"the Python {platform.python_version()} manual (pydoc_data.topics)"
 
 
 def default_corpus():
-    """Return the Python language reference as one str: real English and code that every CPython carries.
+    """Return Python's help topics as one str: real English and code that nearly every CPython carries.
 
-    About 460,000 characters: the topics that `help()` shows in an interpreter, in alphabetical order. The text differs
-    a little from one Python version to the next; DEFAULT_CORPUS names it.
+    About 460,000 characters, in alphabetical order of the topics: sections of the language reference and some of the
+    library's, several of them more than once, so that a twelfth of the last tenth stands before it as well. The text
+    differs a little from one Python version to the next; DEFAULT_CORPUS names it.
     Raises FileNotFoundError where a Python was built without it.
     """
     try:
@@ -136,7 +138,9 @@ def tokenize_corpus(text, tokenizer, *, name=None, validation=0.1, progress=None
     if not 0 <= validation < 1:
         raise ValueError(f"validation must be a fraction from 0 up to but not including 1, not {validation}")
     if isinstance(text, Iterator):
-        raise TypeError("text can be read only once, but is needed twice: pass a str, a list of str, or a TextFiles")
+        raise TypeError(
+            "text can be read only once, but is needed several times: pass a str, a list of str, or TextFiles"
+        )
     total = sum(map(len, chunks_of(text)))
     cut = int(total * (1 - validation))
     dtype = np.min_scalar_type(tokenizer.vocab_size - 1)

@@ -4,7 +4,7 @@ from minitransformer.text.tokenizer import Tokenizer, stored
 
 
 class NoTokenizer(Tokenizer):
-    """A vocabulary of `vocab_size` ids whose text nobody knows. To encode or decode raises ValueError."""
+    """A vocabulary of `vocab_size` ids whose text nobody knows. To encode anything, or to decode, raises ValueError."""
 
     kind = "none"
 

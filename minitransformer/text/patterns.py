@@ -159,7 +159,8 @@ def pattern_batch(rng, batch_size, context, patterns: Iterable[Pattern] = tuple(
 
     Each row is one task, of a pattern drawn from `patterns` and a length that fits `context`, filled up on the right
     with PAD and IGNORE_INDEX. longest: the greatest length to draw, to train on short tasks and ask for longer ones
-    later. Raises ValueError, naming the pattern, if one cannot fit.
+    later; a pattern that is never as short is drawn at its shortest. Raises ValueError, naming the pattern, if one
+    cannot fit.
     """
     patterns = list(patterns)
     limits = [pattern.longest_within(context) for pattern in patterns]

@@ -1,4 +1,4 @@
-"""What happened in a run, as JSON lines: one object for each step, written as it goes.
+"""What happened in a run, as JSON lines: one object for each step, written as it goes, and one where a run diverges.
 
     {"step": 250, "loss": 2.31, "lr": 0.00099, "grad_norm": 0.81, "val_loss": 2.35, "tokens": 192000, "seconds": 11.2}
 
@@ -10,7 +10,7 @@ val_loss    the loss of the validation split, after the weights moved; only wher
 tokens      tokens trained on so far
 seconds     time spent so far, without interruptions
 
-Fine-tuning on pairs of responses has, in place of val_loss,
+Fine-tuning on pairs of responses has the objective's loss, and in place of val_loss
 
 safe, unsafe   the mean log-likelihood in nats of the held-out responses of each kind
 margin         the difference of the two
@@ -18,8 +18,9 @@ preferred      the fraction of prompts whose safe response is the likelier one
 general_loss   the mean cross-entropy in nats of a general text
 tokens         counts those of responses
 
-Step 0 has no loss, lr or grad_norm. A process that is killed can leave a last line without an end, or records of steps
-that no checkpoint remembers: a reader ignores the first, and a run that is resumed cuts both off.
+Step 0, and the step at which a run diverges, has no loss, lr or grad_norm. A process that is killed can leave a last
+line without an end, or records of steps that no checkpoint remembers: a reader ignores the first, and a run that is
+resumed cuts both off.
 """
 
 import json

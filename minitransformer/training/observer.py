@@ -1,7 +1,7 @@
 """Who watches a training run.
 
-`pretrain` tells an Observer what happens, as it happens, and writes nothing to the screen itself. The one that is
-defined here says nothing; ProgressBar draws.
+`pretrain` tells an Observer what happens, as it happens, and writes nothing to the screen itself. Observer
+itself says nothing; ProgressBar draws.
 """
 
 import math

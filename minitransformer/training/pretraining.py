@@ -6,8 +6,9 @@
         now and then: evaluate on text held out, write a sample, save a checkpoint
 
 A run that writes to a folder leaves there the model (model.npz, which is also the checkpoint), its metrics
-(metrics.jsonl) and the picture of its losses (loss.png). It can be stopped at any moment, by Ctrl-C or worse, and
-resumed: it ends with the weights, to the bit, of one that was not stopped, and the same metrics but for the seconds.
+(metrics.jsonl) and, if asked to, the picture of its losses (loss.png). It can be stopped at any moment, by Ctrl-C or
+worse, and resumed: it ends with the weights, to the bit, of one that was not stopped, and the same metrics but for the
+seconds.
 """
 
 import errno
@@ -184,7 +185,7 @@ class Journal:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder of a run, and remove what a process that was killed left there half written.
+    """Make the folder of a run, and remove the model that a process that was killed left half written.
 
     Raises OSError, naming the folder, unless files can be written there.
     """

@@ -185,7 +185,8 @@ class ModelOnRanks:
 
         As Transformer.loss, and with the same arguments on every rank; backward(dloss=1.0), to be called once, adds
         the gradients of the whole batch to those of the model, to each that is not frozen. `rng` turns dropout on: each
-        rank has its own random numbers, which follow from it. Raises what Transformer.loss raises.
+        rank has its own random numbers, which follow from it. Raises what Transformer.loss
+        raises, but for an empty batch, whose loss is 0.
         """
         rank, size = self.ranks.communicator.rank, self.ranks.communicator.size
         own = slice(len(ids) * rank // size, len(ids) * (rank + 1) // size)

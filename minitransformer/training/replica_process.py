@@ -1,8 +1,8 @@
 """A replica of a model, at work in a process of its own, and the memory that it shares with the model.
 
 Weights and gradients are too large to be sent at every step. They lie in memory that all processes see: one part with
-the weights, which only the first process changes, and one part for the gradients of each replica. What is sent through
-a pipe is small: a share of a batch, and its loss.
+the weights, which only the first process changes, and one part for the gradients of each replica but the first, the
+model itself. What is sent through a pipe is small: a share of a batch, and its loss.
 """
 
 import ctypes

@@ -36,7 +36,7 @@ class Replicas:
     The replicas follow the model where its Parameters change or get other arrays; whether a parameter is frozen is that
     of the time when the replicas were made, and a hook that is installed later sees the first share alone. The
     processes end with this object, and a program that makes one needs the guard `if __name__ == "__main__":`.
-    Raises ValueError for a count below 1 or a model with hooks, MissingExtra without threadpoolctl.
+    Raises ValueError for a count below 1, or above 1 for a model with hooks, MissingExtra without threadpoolctl.
     """
 
     def __init__(self, model, count: int):

@@ -10,14 +10,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of a run. The defaults are those of nanoGPT for a small model on a CPU.
+    """The settings of a run. The defaults are nanoGPT's numbers for a small model on a CPU.
 
-    Raises TypeError for a setting of the wrong type, ValueError for a setting out of range.
+    Unlike nanoGPT's, embeddings do not decay unless asked to, and validation is on a fixed stretch of text.
+    Raises TypeError for a number or a flag of the wrong type, ValueError for a setting out of range.
 
     steps             updates of the weights
     batch_size        windows of the text per batch
-    accumulate        batches per step, whose gradients are averaged: two of 6 windows do what one of 12 does, in half
-                      the memory
+    accumulate        batches per step, whose gradients are averaged: two of 6 windows do what one of 12 does, with
+                      half the memory for activations
     replicas          processes that share each batch, every one with a replica of the model (see replicas.py); the
                       last bits of the result depend on their number
     lr                the highest learning rate
@@ -25,6 +26,7 @@ class Settings:
     warmup            steps of linear warm-up; None: a twentieth of `steps`
     betas             AdamW's two averaging rates
     weight_decay      AdamW's decay of the matrices
+    decay_embeddings  whether the embeddings, of positions too, decay with them
     clip              the largest norm of the whole gradient; None: no limit
     eval_every        steps between evaluations on the validation split; 0: only before the first and after the last
     eval_tokens       how many of its tokens, from its beginning, to evaluate on; None: all
@@ -46,6 +48,7 @@ class Settings:
     warmup: int | None = None
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.1
+    decay_embeddings: bool = False
     clip: float | None = 1.0
     eval_every: int = 250
     eval_tokens: int | None = 250_000
@@ -75,6 +78,8 @@ class Settings:
             value = getattr(self, name)
             if not isinstance(value, numbers.Real) and not (value is None and name in ("min_lr", "clip")):
                 raise TypeError(f"Settings: {name} must be a number, not {value!r}")
+        if not isinstance(self.decay_embeddings, bool):
+            raise TypeError(f"Settings: decay_embeddings must be True or False, not {self.decay_embeddings!r}")
         if self.warmup_steps >= self.steps:
             raise ValueError(f"Settings: warmup must be less than steps, {self.steps}, not {self.warmup}")
         if not 0 < self.lr < math.inf:

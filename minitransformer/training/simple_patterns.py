@@ -1,11 +1,13 @@
-"""Training on the simple patterns: no text, but exercises that never come twice, and whose answers are known.
+"""Training on the simple patterns: no text, but exercises drawn anew for every step, and whose answers are known.
 
     model = TinyTransformer(seed=0)
     records = train_on_simple_patterns(model)
 
-Every step draws new rows of each pattern, all rows of a pattern of one length, so that none needs filling up. There is
-nothing to remember, as no exercise comes again; what helps is a procedure. How well the model does on rows that are
-kept apart, and what its heads attend to there, is measured again and again: so the records show when it finds one.
+Every step draws new rows of each pattern, all rows of a pattern of one length, so that none needs filling up. Of the
+long ones hardly any comes twice, so that remembering does not help; what helps is a procedure. (Of `count` there are
+only 1,380 rows, and training sees all of them, those it is evaluated on too.) How well the model does on rows of
+another generator, and what its heads attend to there, is measured again and again: so the records show when it finds
+one.
 
 Short tasks come again sooner and teach more, so there are more rows of them: each pattern has about as many tokens in a
 step, whatever its length. And a model that has not been trained first gets somewhere to begin: see nearby.py.
@@ -34,12 +36,14 @@ from minitransformer.training.step import TrainingDiverged, training_step
 
 EVALUATION_ROWS = 32  # of each pattern
 ROWS_OF_A_LENGTH = 4  # to score heads on
-KEPT_APART = 1  # beside the seed: the generator of the rows to evaluate on is none that training draws from
+KEPT_APART = 1  # beside the seed: the generator of the rows to evaluate on is another than that of training
 
 
 @dataclass(frozen=True)
 class PatternSettings(Settings):
     """The settings of a run on simple patterns: those of Settings, with defaults of its own, and two more.
+
+    Of the former, accumulate and eval_tokens have no effect.
 
     patterns     the names of those to learn, keys of PATTERNS
     longest      the greatest length to train on; a pattern whose tasks are never as long has its own limit
@@ -106,7 +110,7 @@ def train_on_simple_patterns(
     settings   any field of PatternSettings by name: steps, longest, seed, lr, …
 
     A model that has not been trained gets its first block prepared before it begins: see nearby.py.
-    The records are those of metrics.py; an evaluation adds, on rows that are kept apart and the longest trained on,
+    The records are those of metrics.py; an evaluation adds, on rows of another generator and the longest trained on,
 
         val_loss   the mean cross-entropy in nats of an answer's token
         accuracy   by the pattern's name, the fraction of the answers' tokens that are right
@@ -167,7 +171,7 @@ class PatternRun(TrainingState):
         return pattern.sample(self.batch_rng, rows, length)
 
     def evaluate(self) -> dict:
-        """Return loss, accuracy and the heads' scores on the rows that are kept apart; raises TrainingDiverged."""
+        """Return loss, accuracy and the heads' scores on the rows of another generator; raises TrainingDiverged."""
         from minitransformer.analysis.heads import head_scores  # some analyses train models, and import this package
 
         total, answers, right = 0.0, 0, {}

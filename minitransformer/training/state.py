@@ -36,7 +36,7 @@ class TrainingState:
         if settings.replicas > 1 and not self.shares_batches:
             raise ValueError(f"Settings: replicas must be 1 for {settings.kind}, not {settings.replicas}")
         self.lm, self.settings = lm, settings
-        groups = decay_groups(lm.model, settings.weight_decay)
+        groups = decay_groups(lm.model, settings.weight_decay, embeddings=settings.decay_embeddings)
         self.optimizer = AdamW(groups, lr=settings.lr, betas=settings.betas)
         batch_seed, dropout_seed = np.random.SeedSequence(settings.seed).spawn(2)
         self.batch_rng, self.dropout_rng = np.random.default_rng(batch_seed), np.random.default_rng(dropout_seed)

@@ -9,8 +9,8 @@ batches alike is right only when all n_i are equal: with padding they are not, a
 for more.
 
 **Divergence.** A loss or gradient that is NaN or infinite never comes right again, and one step with it makes every
-weight NaN; a gradient too large to be squared leaves AdamW's v infinite, and stops all learning. So they are looked for
-before the step is taken: when TrainingDiverged is raised, the weights are still good.
+weight that it reaches NaN; one too large to be squared leaves AdamW's v infinite, and that weight learns no more. So
+they are looked for before the step is taken: when TrainingDiverged is raised, the weights are still good.
 """
 
 import math
@@ -22,7 +22,10 @@ from minitransformer.text import IGNORE_INDEX
 
 
 class TrainingDiverged(ArithmeticError):  # noqa: N818
-    """The loss or the gradient is not finite. The weights are those before the step; the gradients are kept.
+    """The loss or the gradient is not finite, or the gradient too large to be squared.
+
+    Raised by a step, it leaves the weights as they were before, and keeps the gradients; raised for the validation
+    loss, the step has been taken.
 
     loss        the loss of the step, or on the validation split
     parameter   the name of the parameter with the largest gradient, one that is not finite first; None for the latter
@@ -43,8 +46,8 @@ def training_step(model, optimizer, batches, *, clip=None, rng=None):
 
     batches: a list of (inputs, targets), each (B, T) integers. clip: the largest norm of the gradient, or None for no
     limit; the norm returned is the one before. rng: a numpy Generator turns dropout on.
-    Raises TrainingDiverged, before any parameter is moved, if the loss or the norm is not finite, and ValueError for a
-    clip that is not positive.
+    Raises TrainingDiverged, before any parameter is moved, if the loss or the norm is not finite or the gradient too
+    large to be squared, and ValueError for a clip that is not positive.
     """
     counts = [int(np.count_nonzero(targets != IGNORE_INDEX)) for _, targets in batches]
     total = max(sum(counts), 1)
@@ -60,7 +63,8 @@ def descend(model, optimizer, losses, *, clip=None):
     """Move the model's parameters once, by the gradient of Σ share · loss. Returns (that sum, norm of the gradient).
 
     losses: pairs (share, (loss, backward)). Each is asked for when the one before is done with, so that a generator
-    keeps the activations of one alone. clip, the norm and what is raised are those of training_step.
+    keeps the activations of one alone, if its backward frees them as it goes, as that of Transformer.loss does. clip,
+    the norm and what is raised are those of training_step.
     """
     loss = 0.0
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # looked for below, and named
@@ -84,7 +88,7 @@ def can_be_squared(model, norm) -> bool:
 
 
 def largest_gradient(model):
-    """Return (name, entry) of the parameter whose gradient has the largest entry; a NaN is larger than anything."""
+    """Return (name, entry) of the parameter whose gradient has the largest entry; a NaN counts as infinite."""
     entries = {}
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:

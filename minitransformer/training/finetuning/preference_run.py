@@ -4,8 +4,8 @@ The starting model is needed throughout, as the reference of direct preference o
 it gives each response the same log-likelihood every time, so it is asked once, before the first step; a checkpoint
 keeps the numbers, and no second model is held in memory.
 
-A run that wrecks its model is stopped when an evaluation sees it: general perplexity has grown beyond the limit, or a
-loss or gradient is not finite. `diverged` then says so in words.
+A run that wrecks its model is stopped: when an evaluation finds that general perplexity has grown beyond the limit, or
+a step a loss or gradient that is not finite. `diverged` then says so in words.
 """
 
 import hashlib
@@ -68,9 +68,10 @@ class PreferenceRun(TrainingState):
         return self.tokens_trained
 
     def advance(self) -> dict:
-        """Take one step, on pairs of which none comes twice. Returns loss, learning rate and gradient's norm.
+        """Take one step, on batches in each of which no pair comes twice.
 
-        Where they are not finite, no step is taken, and `diverged` says why.
+        Returns loss, learning rate and gradient's norm. Where they are not finite, no step is taken, and `diverged`
+        says why.
         """
         lr = self.set_learning_rate()
         count, size = self.settings.accumulate, min(self.settings.batch_size, len(self.data.pairs))

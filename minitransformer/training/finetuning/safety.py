@@ -53,8 +53,9 @@ def fine_tune_for_safety(
     What is not trained stays as it is to the bit, and afterwards every parameter is frozen, or not, as it was found. A
     run that wrecks the model is stopped and reported: `diverged`, with words in `verdict`.
 
-    Raises ValueError for a row that cannot be used, naming it, settings out of range, or texts that the tokenizer does
-    not know; OSError where a file cannot be read or written; TrainingInterrupted at Ctrl-C, when the step is saved.
+    Raises ValueError or TypeError for a row that cannot be used, naming it, ValueError for settings out of range, or
+    texts that the tokenizer does not know; OSError where a file cannot be read or written; TrainingInterrupted at
+    Ctrl-C, when the step is saved.
     """
     asked = PreferenceSettings(**settings)
     data = prepare(lm, dataset, held_out, general_text, prompts, asked)

@@ -13,10 +13,10 @@ DEFAULT_LR, ADAPTERS_LR = 2e-4, 1e-3
 
 @dataclass(frozen=True)
 class FineTuningSettings(Settings):
-    """Settings of fine-tuning on a text: fewer and smaller steps than pretraining takes, and no decay.
+    """Settings of fine-tuning on a text: fewer steps than pretraining takes, smaller but for adapters, and no decay.
 
     trainable         what may move: the last n blocks, names of parameters, or a LowRank (see trainable.py)
-    lr                None: 2e-4, or for adapters, which are few and begin at zero, 1e-3
+    lr                None: 2e-4, or for adapters, which begin by adding nothing, 1e-3
 
     Weight decay pulls towards zero, which is not where a trained model came from.
     """

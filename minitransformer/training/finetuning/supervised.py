@@ -1,4 +1,4 @@
-"""Plain fine-tuning: pretraining gone on with, on another text, while most of the model stays as it is."""
+"""Plain fine-tuning: pretraining gone on with, on another text, while a part of the model stays as it is."""
 
 from minitransformer.language_model import LanguageModel
 from minitransformer.text import Corpus, tokenize_corpus
