@@ -192,7 +192,9 @@ def test_reported_passes_chunks_on_and_counts_them():
 
 
 def test_a_text_that_can_be_read_only_once_is_refused():
-    with pytest.raises(TypeError, match="text can be read only once, but is needed twice: pass a str, a list of str"):
+    with pytest.raises(
+        TypeError, match="text can be read only once, but is needed several times: pass a str, a list of str"
+    ):
         tokenize_corpus(iter(["ab", "c"]), ByteTokenizer())
 
 
