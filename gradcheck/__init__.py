@@ -44,7 +44,8 @@ All are used where they apply; `oracles="central"` and the like choose. `jacobia
 
 How a finite difference fails. With a step h its error is truncation, which grows with h (the function is not straight),
 plus rounding, which grows with 1/h (the difference of two nearly equal numbers has lost its leading digits). In
-float32, with its 7 digits, no step leaves more than about 3 digits standing: too few to see a forgotten term. Hence
+float32, with its 7 digits, no step leaves more than about 3 digits to a forward difference and 5 to a central one: too
+few to tell a mistake from rounding. Hence
 float64, a formula of fourth order, and a step for each entry from its scale: nine digits or more for a single layer,
 eight for a whole model, whose derivation is in gradcheck/central_differences.py. And a function may have a kink: at
 its 0, ReLU has one slope to the left and another to the right. There a difference gives their mean, and neither 0 nor 1
@@ -53,25 +54,27 @@ is wrong (gradcheck/judgement.py).
 Why dy = ones tests nothing. Each row of a softmax sums to 1 whatever x is, and a layer norm's to Σβ when its γ is
 constant. So with dy = 1 the loss is constant, the true gradient is zero, and a backward that returns zeros passes.
 Likewise a random dy notices a backward that ignores it, and a γ that is random notices one that stands in the wrong
-place. So dy is always random here, parameters are too, and a constant dy is refused.
+place. So dy and parameters are random here unless you give them, and a constant dy is refused.
 
 How to read the report. There is a row for each argument:
 
       argument  entries  absolute  relative  oracle ±  verdict
       x              10   4.4e-14   2.3e-12   1.6e-10  right
 
-`entries` is how many were compared (a large argument is sampled, and the rest checked together by one random
-direction); `absolute` the largest |a − n|, backward's entry a against the oracle's n; `relative` the largest
-|a − n| / (|n| + atol/rtol), which must not exceed rtol; `oracle ±` how far n itself may be from the truth. Up to 1e-8
-or so is a right gradient with its rounding errors; a forgotten term shows as 1e-2 to 1. There is little between, and no
-tolerance to tune. The verdict is `right`, with the number of entries at a kink, if any; `WRONG`; or `CANNOT TELL`
-where no oracle is surer than the difference, since the output jumps, is not finite, drowns in rounding errors, or has
-detail finer than any step. A gradient must also be right to rtol of its norm, however small it is beside the output.
-Where the complex step applies, that is found out; where only central differences do, a gradient below their reach is
-one that they cannot tell, and `atol=1e-8` says that errors below that do not matter.
+`entries` is how many were compared (a large argument is sampled, and the rest checked together by one random direction;
+where the adjoint identity alone was asked for, none is, and the numbers are inf); `absolute` the largest |a − n|,
+backward's entry a against the oracle's n; `relative` the largest |a − n| / (|n| + atol/rtol), which must not exceed
+rtol; `oracle ±` how far n itself may be from the truth. Up to 1e-8 or so is a right gradient with its rounding errors;
+a forgotten term shows as 1e-2 to 1. There is little between, and no tolerance to tune. The verdict is `right`, with the
+number of entries at a kink, if any; `WRONG`; or `CANNOT TELL` where no oracle is surer than the difference, since the
+output jumps, is not finite, drowns in rounding errors, or has detail finer than any step. A gradient must also be right
+to rtol of its norm, however small it is beside the output. Where the complex step applies, that is found out; where
+only central differences do, a gradient below their reach is one that they cannot tell, and `atol=1e-8` says that errors
+below that do not matter.
 
 What is wrong. The difference between a wrong gradient and the true one has the shape of the mistake. Where it is simple
-the report says so, in a sentence that holds to ten digits or so at every entry compared (gradcheck/diagnosis):
+the report says so, in a sentence that holds to nine digits of the largest entry at every entry compared, to seven by
+central differences (gradcheck/diagnosis):
 `dw is transposed`, `dx equals 5 × the truth: 5 is the length of axis 1 of x`, `dx differs only where mask is False`,
 `dx does not depend on dy`. Otherwise it says nothing, and where the entries disagree is the clue: all of them point at
 a formula; a few at an index, a mask or an edge; one argument alone at the line that computes it.

@@ -40,7 +40,8 @@ Parameters are found where layers of this kind have them:
     layer.W, layer.dW                                       attributes; also W_grad, grad_W
 
 Anything that looks like a parameter but has no gradient beside it (a running mean, or a dW that backward makes) is
-refused rather than passed over, since an unchecked parameter looks like a right one. Then name those that are:
+refused rather than passed over, since an unchecked parameter looks like a right one. But of a layer that has such a
+dictionary or list, only what is in it is looked at. Where parameters are elsewhere, name them:
 `from_layer(layer, {"W": "dW"})`.
 
 Each call works on a copy of the layer, so that the layer is left as it was, its random state included, and the closure
@@ -94,8 +95,8 @@ def from_layer(layer, parameters=None):
     gradients, as attributes or entries of the layer's dictionaries; left out, they are found as described above. A
     layer without any has `parameters={}`.
 
-    Raises TypeError if there is no forward or no backward, and ValueError if an array of the layer may be a parameter
-    and has no gradient beside it, or if what was named is no floating-point array.
+    Raises TypeError if there is no forward or no backward, and ValueError if an array where parameters are looked for
+    has no gradient beside it, or if what was named is no floating-point array.
     """
     for method in ("forward", "backward"):
         if not callable(getattr(layer, method, None)):

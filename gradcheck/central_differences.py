@@ -27,9 +27,9 @@ larger than this estimate of them, that is the difference between a check at 1e-
     h = √3 · 2⁻¹¹ · s ≈ 0.85e-3 s                                   (3)
 
 with s the scale of the entry: its own size, or the mean size of its argument if that is larger, rounded up to a power
-of two, and h to a multiple of 2⁻⁵¹ s, so that x ± h is exact. But s is a guess: near a kink, beside a pole, or where
-logits are in the thousands, the length is shorter. So the estimates go on, each with a step 45 / √2 ≈ 32 times shorter,
-for as long as the caller asks.
+of two, and h to a multiple of 2⁻⁵¹ s, so that x ± h is nearly always exact. But s is a guess: near a kink, beside a
+pole, or where logits are in the thousands, the length is shorter. So the estimates go on, each with a step 45 / √2 ≈ 32
+times shorter, for as long as the caller asks.
 
 A step may also span many periods: that of sin(x) at a million spans 140. Were it a whole number of them, as for
 x mod 1 and a step of 512, the outputs would be equal, and (2) sure of a slope of 0. Hence the roots in (3) and in the
@@ -53,13 +53,13 @@ It covers the distance of D from R too: the mean of S₊ and S₋ is 2 D(h) − 
 
 The spread is of second order, R of fourth, so a sharper measure is wanted where R is to be trusted to all its digits.
 If the derivatives grow as a geometric series, L⁽⁵⁾ / L‴ ≈ L‴ / L′, the error of R is to the spread as the spread is
-to L′. A kink within reach of the step follows no series, but shows in S₊ − S₋, at no less than six times its effect
-on R. Hence, with rounding,
+to L′. A kink within reach of the step follows no series, but shows in S₊ − S₋: at six times its effect on R if it lies
+between h and 2h, at less if it is nearer, and at 2h/3 not at all. Hence, with rounding,
 
     uncertainty = |S₊ − S₋| + spread² / (spread + |R|) + 3/2 · noise     (6)
 
-That is an estimate, not a bound. Measured against the complex step on 20,702 entries of 78 layers and models, the true
-error was 2 % of it in the median, 32 % at the 99th percentile, and exceeded it in one entry, by two times.
+That is an estimate, not a bound. Measured against the complex step on 21,071 entries of 109 layers and models, the true
+error was 2 % of it in the median, 28 % at the 99th percentile, and exceeded it in four entries, by 1.74 times at most.
 """
 
 import math

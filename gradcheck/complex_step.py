@@ -13,11 +13,12 @@ Nothing is subtracted, so nothing cancels, and h may be as small as one likes: w
     h = 1e-30                                                       (3)
 
 the square is lost in rounding, and (2) has no error but the rounding of the evaluation itself. That is the whole
-advantage over a finite difference, whose best step still loses a quarter to a half of the digits.
+advantage over a finite difference, whose best step still loses a fifth to a half of the digits.
 
 What it asks for is a forward pass that computes with complex numbers as with real ones: complex-safe. `abs`, `conj`,
 `linalg.norm` are not (they are not analytic), a cast to float drops the imaginary part, some functions have no
-complex form. A comparison must look at the real part: ReLU as `where(x.real > 0, x, 0)`. A forward pass that is not
+complex form. A comparison should look at the real part, ReLU as `where(x.real > 0, x, 0)`; NumPy's own does, but
+among equal real parts. A forward pass that is not
 complex-safe is not wrong, only out of this oracle's reach: NotComplexSafe says why.
 """
 

@@ -12,7 +12,8 @@ from gradcheck.report import ArgumentReport
 
 @dataclass
 class Finding:
-    """What the oracles found about one gradient. Arrays run over the compared `entries`, indices into the flat array.
+    """What the oracles found about one gradient. All arrays but `gradient` and `scales` run over
+    the compared `entries`, indices into the flat array.
 
     `numeric` and `uncertainty` are central differences', `exact` is the complex step's or None. `doubt` says why the
     gradient as a whole cannot be called right although no entry is wrong, if that is so.

@@ -1,6 +1,7 @@
 """What a backward pass hands back: one gradient for each argument, a float64 array of its shape.
 
-Whatever else it is, is a fault of backward and raises GradientError. The message says what the shape or the number
+Whatever else it is, is a fault of backward and raises GradientError; but a parameter may have no gradient, which counts
+as zeros. The message says what the shape or the number
 gives away, as long as it is only one thing.
 """
 

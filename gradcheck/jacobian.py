@@ -1,8 +1,8 @@
 """The Jacobian itself, for those who want to look.
 
-J has the shape of y followed by that of x: J[i, j] = ∂y_i / ∂x_j for indices i into y and j into x. It takes one
-evaluation for each entry of x by the complex step, and four by central differences, so it is for small arrays.
-backward never forms it: dx = Jᵀ dy costs about one forward pass, however large J is.
+J has the shape of y followed by that of x: J[i, j] = ∂y_i / ∂x_j for indices i into y and j into x. For each
+entry of x it takes eight evaluations or more by central differences, and one more by the complex step, so it is for
+small arrays. backward never forms it: dx = Jᵀ dy costs about one forward pass, however large J is.
 """
 
 import numpy as np
@@ -37,8 +37,8 @@ def jacobian(function, /, *inputs, **options):
 
     `function(*inputs, **options)` returns y, or (y, backward) of which backward is left alone. Each Jacobian is a
     float64 array of shape y.shape + x.shape that says which oracle found it (see Jacobian): the complex step where the
-    forward pass is complex-safe, or else central differences. At a kink central differences give the mean of both
-    slopes, the complex step the slope of one side. Where the output jumps, central differences give NaN.
+    forward pass is complex-safe, or else central differences. At a kink the two disagree,
+    and central differences' is returned, the mean of both slopes. Where the output jumps, central differences give NaN.
 
     Raises TypeError or ValueError as `check` does.
     """

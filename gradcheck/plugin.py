@@ -14,7 +14,7 @@ A wrong gradient fails the test, and the test's report says what is wrong. Both 
     pytest --gradcheck-report
 
 prints, after the tests, one line for each gradient that was compared through the fixture, the largest error first. Read
-it from time to time, even when all is green: a right gradient lies at 1e-9 or below, and one at 1e-7 is telling you
+it from time to time, even when all is green: a right gradient lies at 1e-8 or below, and one at 1e-7 is telling you
 something.
 
 The fixture hides a module that was imported as `gradcheck`. It does no harm: every other name, as in `gradcheck.Call`

@@ -9,7 +9,8 @@ class ArgumentReport:
     """What was found about the gradient of one argument or parameter.
 
     `entries` of its `size` entries were compared one by one. When that is not all of them, `direction` holds the pair
-    (backward's, the oracle's) of derivatives along one random direction through the whole argument. Entries `at_kink`
+    (backward's, the oracle's) of derivatives along one random direction through the whole argument, or None where none
+    was tried. Entries `at_kink`
     are excused and count neither as right nor as wrong; of those that the oracle `cannot_tell`, neither is claimed, but
     the gradient is not called right. The worst entry is the one that takes up the most of its tolerance.
 

@@ -86,7 +86,8 @@ def _spread(n, rng):
 
 @st.composite
 def cotangents(draw, shape):
-    """Values of dy, ∂L/∂y, for an output of that shape: of order 1, never constant, never 0 or 1, of both signs.
+    """Values of dy, ∂L/∂y, for an output of that shape: of order 1, never 0 or 1; of several
+    entries never constant, and of both signs.
 
     Under dy = ones the gradients of softmax and layer norm are zero, and one that is proportional to dy looks right
     even if dy is ignored.

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from gradcheck import Call, GradientError, check_case
+from gradcheck import Call, GradientError, check, check_case
 from gradcheck.checking import check_call
 from gradcheck.museum.normalization import layer_norm_two_dimensions
 from minitransformer import (
@@ -1162,3 +1162,17 @@ def test_a_gradient_wrong_by_more_than_a_millionth_of_its_norm_is_called_wrong(o
         assert check_call(call, dy=dy, oracles=oracles).is_right
         with pytest.raises(GradientError):
             check_call(perturbed(call, 0, 1.1e-6 if oracles != "central" else 3e-6), dy=dy, oracles=oracles)
+
+
+def test_where_only_the_direction_disagrees_nothing_is_said_to_be_a_multiple_of_the_truth():
+    def square(x):
+        def backward(dy):
+            dx = 2 * x * dy
+            dx[100:200] = 0  # among 5,000 entries, of which three are looked at
+            return dx
+
+        return x * x, backward
+
+    with pytest.raises(GradientError) as failure:
+        check(square, np.random.default_rng(0).normal(size=5000), max_entries=3)
+    assert "× the truth" not in str(failure.value)

@@ -42,14 +42,15 @@ runs is no such excuse: its mutants survive. `--equivalent` lists them all; read
 **How it runs.** Every mutant has a process of its own, in which the code of the mutated function is exchanged, so that
 it can spoil, crash or hang nothing else. It is tried on the cases that run the mutated statement, the quickest first,
 until the first check that fails. A survivor is confirmed in a new Python that imports the mutant as if it were the
-source. A mutant that runs for 20 times as long as the original is killed by the time limit, counted in CPU time where
-the system can, since the machine may be busy.
+source. A mutant that runs for 20 times as long as the original, and five seconds more, is killed by the time limit,
+counted in CPU time where the system can, since the machine may be busy.
 
-With `--command` the mutants are compared with the original first, in the module's cases if it has any, and what is
-equivalent is left out. If the command is pytest, it is started once, up to its first test, and every mutant has a
-copy of that process, in which the tests that enter its function are run until one fails: a fraction of a second, where
-the command takes many (gradcheck/audit/pytest_server.py). What survives there, and every mutant if the command is
-another, is given to the command itself, in a copy of the project with the mutant written into it.
+The command of `--command` is first run twice, without a mutant and with the files broken. Then the mutants are compared
+with the original first, in the module's cases if it has any, and what is equivalent is left out. If the command is
+pytest, it is started once more, up to its first test, and every mutant has a copy of that process, in which the tests
+that enter its function are run until one fails: a fraction of a second, where the command takes many
+(gradcheck/audit/pytest_server.py). What survives there, and every mutant if the command is another, is given to the
+command itself, in a copy of the project with the mutant written into it.
 """
 
 from gradcheck.audit.command_line import main

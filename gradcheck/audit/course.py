@@ -20,7 +20,7 @@ class Original:
     """What is known of the module without any mutant, for each of its `cases` and each seed of `seeds`.
 
     `observed` is what its backward passes gave, `lines` the lines of `files` that each case runs, `seconds` the CPU
-    time of one forward and two backward passes.
+    time of looking at it for a seed: three draws, each with one forward and two backward passes, one of them traced.
     """
 
     def __init__(self, target, cases, seeds, files, say):

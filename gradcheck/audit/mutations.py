@@ -29,7 +29,7 @@ so that every other line stays as it is, comments included, and its difference c
 | call dropped | `np.exp(x)` → `x`; `x.reshape(n)` → `x` |
 | order reversed | `reversed(x)` → `x` |
 
-The signature of the function stays as it is, and so does what serves only to raise an error.
+The signature of the function stays as it is, and so do `raise` and `assert`.
 """
 
 import ast

@@ -3,9 +3,10 @@
 A checker that has both the gradient given and the true one holds more than a verdict. Their difference has the shape of
 the mistake: a sign, a size that was divided by twice, the positions of a mask, a term that is constant along an axis.
 Each hypothesis here predicts something exact (`dx equals 5 × the truth`) and is stated only if that holds at every
-compared entry, to within what the oracle knows, and would not hold by chance. If none does, nothing is said.
+compared entry, to within what the oracle knows, and would not hold by chance. (One, captured_name_rebound, reads the
+source instead, and may name a rebinding that is not the mistake.) If none does, nothing is said.
 
-A sentence is about the numbers, and what it means is up to the reader: `equals 1/5 × the truth; 5 is the length of
+A sentence is about the numbers, and what it means is up to the reader: `equals 1/5 × the truth: 5 is the length of
 axis 1 of x` may be a mean where a sum belongs, and in a check whose sizes all differ it most often is.
 """
 

@@ -150,7 +150,7 @@ def only_the_diagonal(evidence):
 
 
 def _ratio(b, a, evidence):
-    """Return c if b = c · a at the known entries, at least two of which count; else None."""
+    """Return c if b = c · a at the known entries, at least three of which count; else None."""
     mask = evidence.known
     square = float(np.dot(a[mask], a[mask]))
     c = float(np.dot(a[mask], b[mask])) / square if square else 0.0

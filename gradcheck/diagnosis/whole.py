@@ -52,7 +52,12 @@ def off_by_a_factor(evidence):
     if not square:
         return None
     c = float(np.dot(given, truth)) / square
-    if not math.isfinite(c) or c == 0 or not evidence.same(evidence.given, c * evidence.truth):
+    if (
+        not math.isfinite(c)
+        or c == 0
+        or _close(c, 1.0, evidence)
+        or not evidence.same(evidence.given, c * evidence.truth)
+    ):
         return None
     if _close(c, -1.0, evidence):
         return f"{evidence.label} has its sign flipped: it is minus the truth"
@@ -63,7 +68,7 @@ def off_by_a_factor(evidence):
 
 
 def _names(c, evidence):
-    """Return `5 × the truth; 5 is ...` for a factor, perhaps negative, that is a number in play; or None."""
+    """Return `5 × the truth: 5 is ...` for a factor, perhaps negative, that is a number in play; or None."""
     sign = "−" if c < 0 else ""
     found = {}
     for value, symbol, reason in _candidates(evidence):

@@ -9,11 +9,11 @@ the check that missed it, in the style of those who made it, and why it could no
 check and gradcheck are both run, each time: the first passes, the second fails, and the right version passes.
 
 Walk through it and count the reasons. A dy of ones. A γ of one. A mask that masks nothing. Sizes that happen to be
-equal. A tolerance as large as the mistake. A loss that falls: half of a gradient, or one of the right sign, makes
-it fall too. A layer checked together with the one loss that hides its mistake. A test that compares shapes. None of
-their authors was careless, and the tests were green. The rules of gradcheck are this list, turned round: inputs and
-parameters random and of order 1, a random dy, sizes that all differ, masks and dropout on, every input and every
-parameter compared entry by entry, in float64, at a tolerance between rounding error and any mistake.
+equal. A tolerance as large as the mistake. A loss that falls: half of a gradient, or one of the right sign, makes it
+fall too. A layer checked together with the one loss that hides its mistake. A test that compares shapes. None of their
+authors was careless, and such tests as there were, were green. The rules of gradcheck are this list, turned round:
+inputs and parameters random and of order 1, a random dy, sizes that all differ, masks and dropout on, every input and
+every parameter compared entry by entry, in float64, at a tolerance between rounding error and any mistake.
 
 The rooms: softmax.py, normalization.py, attention.py, accumulation.py, elementwise.py. To add an exhibit, write the
 function with `if wrong: ... else: ...` around the lines that differ, and the check that passes; the listing, the
@@ -56,8 +56,8 @@ def main(argv=None):
 def _parser():
     parser = Parser(
         prog="python -m gradcheck museum",
-        description="Wrong gradients that real projects shipped, the checks that missed them, and the one that does "
-        "not. Each check is run as it is shown.",
+        description="Wrong gradients that real projects shipped or asked about, the checks that missed them, and the "
+        "one that does not. Each check is run as it is shown.",
     )
     parser.add_argument("exhibit", metavar="EXHIBIT", nargs="?", help="its number or name; left out: the list")
     parser.add_argument("--all", action="store_true", help="show every exhibit")
@@ -80,7 +80,7 @@ def find(key):
 def catalogue(width=88):
     """Return the list of exhibits, room by room."""
     number = 0
-    lines = ["A museum of wrong gradients, each from a real project.", ""]
+    lines = ["A museum of wrong gradients, each from a real project or a real question.", ""]
     for room in ROOMS:
         lines += [*_wrap(inspect.getdoc(room), width), ""]
         for exhibit in room.EXHIBITS:

@@ -159,9 +159,9 @@ def returned_too_early(x, *, wrong):
 
 
 def the_model_converges(max_pool):
-    """The report says it: "the model as-is still converges". The other channels are simply never trained.
+    """The report says it: "the model as-is still converges". There all patches but the first are never trained.
 
-    Here the sum of the squared maxima is to fall, and it does.
+    Here it is all channels but the first. The sum of the squared maxima is to fall, and it does.
     """
     x = np.random.default_rng(0).normal(size=(3, 4))
     losses = []

@@ -313,7 +313,7 @@ def bias_past_tanh(x, weight, bias, *, wrong):
 def at_small_weights(layer):
     """At weights of 0.01, as a layer starts with, tanh is a straight line and tanh′ is 1.
 
-    The correction is smaller than any tolerance in use. The exercise mentions no test.
+    The correction is smaller than a tolerance of 1e-3. The exercise mentions no test.
     """
     rng = np.random.default_rng(0)
     x, dy = rng.normal(size=(4, 3)), rng.normal(size=(4, 2))

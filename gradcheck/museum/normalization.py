@@ -92,7 +92,8 @@ def batch_norm_inverse_std(x, gamma, *, wrong):
 
 
 def on_standard_normal_inputs(batch_norm):
-    """The report names no test. Test inputs are standard normal nearly everywhere, so σ is nearly 1.
+    """The project's test applied the same transform in its reference. This one, on standard normal inputs, where σ is
+    nearly 1, would have passed as well.
 
     At a tolerance of 5 %, as it suits half precision, no difference is left.
     """

@@ -199,5 +199,5 @@ def group_size(model) -> int:
 
 
 def named(head: tuple[int, int]) -> str:
-    """Return what people call a head: 1.3 is the third of 0, 1, 2, 3 in blocks.1."""
+    """Return what people call a head: 1.3 is head 3, of 0, 1, 2, 3 …, in blocks.1."""
     return f"{head[0]}.{head[1]}"

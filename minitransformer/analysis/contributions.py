@@ -92,8 +92,8 @@ class PositionContributions:
 def position_contributions(model, ids, target: int, *, ablation: str = "hide") -> PositionContributions:
     """Credit each position of ids (n,) with its part in predicting `target` next. `ablation` is one of ABLATIONS.
 
-    Costs n forward passes over n tokens. Raises ValueError for an unknown ablation or a target outside the vocabulary,
-    and what `predict` raises.
+    Costs n forward passes over n tokens and a few more. Raises ValueError for an unknown ablation or a target outside
+    the vocabulary, and what `predict` raises.
     """
     check_target(model, target)
     ablated = ablated_log_probabilities(model, ids, target, ablation)

@@ -15,7 +15,7 @@ in the logits and blind to what shifts all of them.
 
     m_* − m_corrupted ≈ ∂m/∂a · (a_clean − a_corrupted)               (2)
 
-with the gradient taken at the corrupted prompt: two forward passes and one backward, however many the activations,
+with the gradient taken at the corrupted prompt: four forward passes and one backward, however many the activations,
 where patching takes one forward pass for each. The error of (2) falls with the square of the patch's size, so it is
 good where patches are small, and may be far off where they are not: the embedding of another word, an attention that
 has saturated, a normalization whose scale the patch changes. Hence both are shown, one beside the other.
@@ -78,8 +78,8 @@ def patch_effects(model, clean, corrupted, patches, metric):
                        or ... for all of it
     metric             of the logits after the last token; see logit_difference
 
-    Costs P forward passes. Raises ValueError for prompts that differ in length or that the metric does not tell apart,
-    and KeyError for a name that does not exist.
+    Costs P + 3 forward passes. Raises ValueError for prompts that differ in length or that the metric does not tell
+    apart, and KeyError for a name that does not exist.
     """
     check_lengths(clean, corrupted)
     low, high = metric_range(model, clean, corrupted, metric)
@@ -90,7 +90,7 @@ def patch_effects(model, clean, corrupted, patches, metric):
 def attribution_effects(model, clean, corrupted, patches, metric):
     """Return the estimate (2) of each patch's effect (P,), normalised as (1). Takes and raises what patch_effects does.
 
-    Costs two forward passes and a backward. Where a patch names several activations, their estimates are added, which
+    Costs four forward passes and a backward. Where a patch names several activations, their estimates are added, which
     counts twice what one of them passes on to another.
     """
     check_lengths(clean, corrupted)

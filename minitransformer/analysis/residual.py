@@ -42,7 +42,7 @@ class Component:
 
     @property
     def name(self) -> str:
-        """What people call it, such as "head 1.3", the third of the heads 0, 1, 2, 3 … of blocks.1."""
+        """What people call it, such as "head 1.3", head 3 (of 0, 1, 2, 3 …) of blocks.1."""
         if self.layer is None:
             return self.kind
         return f"{self.kind} {self.layer}" if self.head is None else f"{self.kind} {self.layer}.{self.head}"

@@ -3,8 +3,8 @@
 Timing the same products alone would need a list of them, which goes out of date when the code changes, and would find
 them faster than they are, with warm caches. Instead, the model's weights become arrays of a class that times every
 product that they, or what was computed from them, take part in: NumPy lets such a class stand before each of its
-functions (NEP 13). The arithmetic stays the same. What surrounds a product becomes a little slower, so the step's own
-time is measured without it.
+functions (NEP 13 and 18). The arithmetic stays the same. What surrounds a product becomes a little slower, so the
+step's own time is measured without it.
 
 Sums and means that are products with a vector are no matrix products here: they multiply nothing that is not 1, or read
 a matrix for one row. A product that a sum over an axis hides in (`einsum`, `tensordot`) is counted where NumPy uses

@@ -1,4 +1,4 @@
-"""Tables of what was measured, for people, with a line for each column that says what it is."""
+"""Tables of what was measured, for people, with a line for each column that needs it."""
 
 from minitransformer.bench.load import QUIET
 from minitransformer.bench.scaling import SERIES

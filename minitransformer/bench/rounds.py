@@ -75,7 +75,7 @@ def in_turns(running: dict, number: int, question: str, **arguments) -> dict:
 
 
 def rotated(names: list, by: int) -> list:
-    """Return the names beginning with another one, so that each is first as often as the others."""
+    """Return the names beginning with another one, so that each is first as often as the others, but for one."""
     by %= len(names)
     return names[by:] + names[:by]
 

@@ -38,7 +38,7 @@ ABOUT = {
 
 
 class Worker:
-    """Answers the questions: each public method is one. All but `prepare` and `growth` need a `prepare` before."""
+    """Answers the questions: each public method but `batch` is one. All but `prepare` and `growth` need a `prepare`."""
 
     def __init__(self, engine: str):
         self.name = engine

@@ -20,7 +20,7 @@ LETTERS = np.arange(12, 38)
 NUMBERS = np.arange(38, 58)
 OPENING, CLOSING = np.arange(58, 61), np.arange(61, 64)
 VOCAB_SIZE = 64
-CONTEXT = 18  # positions, of the text's windows and the longest task
+CONTEXT = 18  # positions, of the text's windows; the longest task takes 17
 
 _NAMES = ["", "=", "COPY", "REVERSE", "INDUCTION", "ADD", "BRACKETS", *(f"TASK{i}" for i in range(7, 11))]
 _NAMES += ["_", *"abcdefghijklmnopqrstuvwxyz", *map(str, range(len(NUMBERS))), *"([{)]}"]

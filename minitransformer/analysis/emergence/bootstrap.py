@@ -4,8 +4,8 @@ Of each size there are a few runs, alike but for their seeds. A resample draws a
 each size by itself; whatever is computed from the runs is computed from 1,000 resamples as well, and the middle 95 % of
 the results are its interval.
 
-What it does not show: with three runs there are ten different resamples, and an interval is then hardly wider than
-the three values lie apart. It is on the narrow side, and one run has none at all. Nor does it know of what all the runs
+What it does not show: with three runs there are ten different resamples, and an interval is then no wider than the
+three values lie apart. It is on the narrow side, and one run has none at all. Nor does it know of what all the runs
 share: the text, the tests, the recipe.
 """
 

@@ -6,7 +6,7 @@ A capability is a distribution of questions, and the row of tokens that a questi
     REVERSE d b e a c f  =  f c a e b d           say it backward
     INDUCTION d b e a c d b e a c d b …           go on with what repeats; only from the second time on is it asked for
     ADD 3 16  =  2                                modulo 17
-    BRACKETS ( [ ) ] { …  =  } ) ]                close what is open, the last one first
+    BRACKETS { } { [ ( ) …  =  ] }                close what is open, the last one first
 
 Training draws random questions anew for every step, so that hardly any comes twice; but of the few pairs of numbers
 that there are to add all would be seen. Hence one rule for all: **a fifth of all questions, chosen by a hash of the

@@ -16,7 +16,8 @@ Four lengths cost 1.175 runs instead of 1.875. They share their beginning, so th
 intervals resample whole runs.
 
 Two things must change with the width, or a part of the family does not train at all. Where GPT-2 draws all weights
-with a standard deviation of 0.02, here a matrix has 1/√(its inputs), and a table 1/√C. At 0.02 a block of width 8 adds
+with a standard deviation of 0.02, here a matrix has 1/√(its inputs), those that write to the stream over √(2L)
+as in GPT-2, and a table 1/√C. At 0.02 a block of width 8 adds
 next to nothing: after 400 steps such a model knew no more than how frequent the letters are, 2.84 nats, and with these
 2.5. And the learning rate falls as 0.25/C, from at most 0.02: what is best for one width is too much for a wider one
 (Yang et al., 2021). Both were chosen by a few runs of the widths 8, 24 and 64; what a family shows depends on them.

@@ -2,7 +2,8 @@
 
 A matrix product of these sizes gains little from a second thread, while two models gain all of a second core; so each
 process has one thread, and there are as many processes as cores (see cores.py, also for the guard that a program with
-processes needs). One thread is also why a result has the same bits everywhere: see training/environment.py.
+processes needs). One thread is also why a result has the same bits however many cores there are, with the
+same processor and libraries: see training/environment.py.
 
 When the parent is killed, its workers would go on and then wait for ever for their next model; each of them watches its
 parent, and ends with it.

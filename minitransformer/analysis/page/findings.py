@@ -140,5 +140,5 @@ def names(lm, ids) -> list[str]:
 
 
 def rounded(values):
-    """Return a number or an array, as floats of five digits."""
+    """Return a number or an array, as floats of five decimals."""
     return np.round(np.asarray(values, np.float64), 5).tolist()
