@@ -2,7 +2,7 @@
 
 **Read: the textbook.** Each formula in its plain form, each gradient with its derivation beside it, in reading order:
 
-    module.py                       Parameter, Module, apply, hooks: the whole framework
+    module.py                       chapter zero, the chain rule; Parameter, Module, apply, hooks: the whole framework
     layers/linear.py                a product with a matrix, and the two products of its gradient
     layers/embedding.py             a table of tokens, and its mirror image
     layers/positions.py             learned, sinusoidal and rotary positions
@@ -31,14 +31,14 @@
     analysis/                       what a trained model does, seen from inside
     cases.py                        what every check draws its inputs from
     verification.py                 the gradient of a whole trained model, verified
+    interop/                        real models: weights, tokenizers and chat of GPT-2, Llama and SmolLM2
     cli.py                          the command line
     commands/                       its commands, one a file
     demonstration/                  what `demo` shows
     bench/                          how fast, how large, and how cost grows: what `bench` measures
-    interop/                        real models: weights, tokenizers and chat of GPT-2, Llama and SmolLM2
     extras.py                       optional packages, asked for by name
 
-**Skip: the engine**, and what else is there for speed, memory and files alone:
+**Skip at first: the engine**, and what else is there for speed, memory and files alone:
 
     fast/                           the same functions in less time (`minitransformer.plain()` does without)
     layers/recomputation.py         memory for time
