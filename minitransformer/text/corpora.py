@@ -34,10 +34,10 @@ DEFAULT_CORPUS = f"the Python {platform.python_version()} manual (pydoc_data.top
 def default_corpus():
     """Return Python's help topics as one str: real English and code that nearly every CPython carries.
 
-    About half a million characters, in alphabetical order of the topics: sections of the language reference and some of the
-    library's, several of them more than once, so that a twelfth of the last tenth stands before it as well. The text
-    differs a little from one Python version to the next; DEFAULT_CORPUS names it.
-    Raises FileNotFoundError where a Python was built without it.
+    About half a million characters, in alphabetical order of the topics: sections of the language reference and some of
+    the library's, several of them more than once, so that a twelfth of the last tenth stands before it as well. The
+    text differs a little from one Python version to the next; DEFAULT_CORPUS names it. Raises FileNotFoundError where a
+    Python was built without it.
     """
     try:
         from pydoc_data.topics import topics
