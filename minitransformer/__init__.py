@@ -15,7 +15,7 @@
     layers/dropout.py               noise that trains
     layers/feed_forward.py          what happens at each position by itself
     layers/block.py                 two residual steps
-    config.py                       its sizes and choices
+    config.py                       the sizes and choices of a model
     transformer.py                  the model
     losses.py                       cross-entropy
     optim.py                        AdamW, clipping, the learning-rate schedule
@@ -23,7 +23,7 @@
     generation.py                   sampling, the key–value cache
     layers/lora.py                  fine-tuning: a matrix that stays, and a small correction that is learned
 
-**Use: the program.** What makes of a model something that is trained, kept, asked and looked into:
+**Use: the program.** What it takes to train a model, keep it, ask it and look into it:
 
     text/                           tokenizers, corpora, simple patterns
     language_model.py               text in, text out; saving and loading
@@ -63,7 +63,7 @@ and so are these:
               has the embedding's (V, C), and is x Wᵀ
     X Y       a product of matrices; X · Y is entry by entry, and so is a number times an array
     Xᵀ        X transposed; fᵀ(dy) is what f's backward makes of dy
-    x_i, x_pi an entry of x; i, j, c, d, o, v number features, classes or keys, and p positions
+    x_i, x_pi an entry of x; i, j, c, d, o, v number features, classes, queries or keys, and p positions
     Σ, Σ_i    the sum, over i, or over what the text says; mean likewise
     δ_ij      1 for i = j, 0 otherwise; so [condition] is 1 where it holds
     N(m, s²)  the normal distribution of mean m and deviation s
@@ -72,7 +72,8 @@ and so are these:
     (..., C)  a shape: any number of axes, then one of C entries
     `# (6) ← γ · x̂ (5)`  after a line of code: it works out the first equation, and mirrors this part of the second
 
-Other letters mean in each file what its text says. In the equations of the textbook and the engine these are
+Other letters mean in each file what its text says. In the numbered equations of the textbook and the engine
+these are
 
     A  the sum of the coefficients a (losses); the first adapter (lora)
     B  the second adapter (lora)

@@ -64,8 +64,8 @@ def generate(model, ids, max_new_tokens=50, temperature=1.0, top_k=None, top_p=N
     probability that those kept must reach. `rng` is a numpy Generator; without one, a new one seeded with 0.
     `use_cache=False` recomputes every position at every step, and gives the same but for rounding. `stop` holds ids:
     after one of them is generated nothing follows; in a batch, the row repeats it until all rows have come to one.
-    Raises ValueError for settings out of range, an empty prompt or ids out of range, TypeError for ids or a top_k that
-    are not integers, as those of an empty list are not.
+    Raises ValueError for settings out of range, an empty prompt or ids out of range, TypeError for a top_k or ids that
+    are not integers (an empty list's are floats).
     """
     ids = np.asarray(ids)
     new = list(stream(model, ids, max_new_tokens, temperature, top_k, top_p, rng, use_cache, stop))
@@ -141,7 +141,8 @@ def sample(logits, *, temperature, top_k, top_p, rng):
 
     τ → 0 is greedy: always the likeliest. Top-k keeps the k likeliest tokens (Fan et al., 2018); top-p the smallest
     set of the likeliest whose probabilities, after top-k, reach top_p (nucleus sampling, Holtzman et al., 2020). One
-    uniform number u per row then picks the first token whose cumulative probability exceeds u.
+    uniform number u per row, from 0 to the sum of what is kept, then picks the first token whose cumulative probability
+    exceeds u.
 
     Raises ValueError for logits that are not finite.
     """

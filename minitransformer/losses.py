@@ -34,11 +34,10 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
 
         p = exp(z)                                      (5)
 
-    The loss is a scalar, or (...) for reduction "none", where ignored positions have 0 and dloss is (...).
-    `weight` (V,) holds one weight for each class.
-    Raises TypeError for logits that are not floating-point or targets that are not integers, ValueError for shapes that
-    do not fit, targets out of range, an unknown reduction, or a label smoothing outside 0 … 1.
-    Saved for backward: p (..., V), a (..., V), kept (...).
+    Nats are what natural logarithms give. The loss is a scalar, or (...) for reduction "none", where ignored positions
+    have 0 and dloss is (...). `weight` (V,) holds one weight for each class. Raises TypeError for logits that are not
+    floating-point or targets that are not integers, ValueError for shapes that do not fit, targets out of range, an
+    unknown reduction, or a label smoothing outside 0 … 1. Saved for backward: p (..., V), a (..., V), kept (...).
     """
     check_arguments(logits, targets, weight, ignore_index, label_smoothing, reduction)
     V, dtype = logits.shape[-1], logits.real.dtype
@@ -54,7 +53,7 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
     p = np.exp(z)  # (5)
 
     def backward(dloss=1.0):
-        """By (4) each position that is not ignored gets its share of dL,
+        """By (4) each position that is not ignored gets its share of dL, which stands for the argument dloss:
 
             dℓ = dL / Σ w_t  (mean)    dℓ = dL  (sum, none)             (6)
 
@@ -67,9 +66,9 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
 
             A = Σ_c a_c    dx_j = (A p_j − a_j) · dℓ        (7)
 
-        Without options this is p − onehot(t): what the model said minus what was true. Fusing the two functions gives
-        this without a division. Through log and softmax apart it would begin with −a/p, which is 0/0 or ∞ where p
-        underflows: just where the model is most wrong.
+        Without options A p − a is p − onehot(t): what the model said minus what was true. Fusing the two functions
+        gives this without a division. Through log and softmax apart it would begin with −a/p: 0/0 where another class's
+        p underflows, and −∞ where the target's does, just where the model is most wrong.
 
         The gradient of an ignored position is zero, if its logits are finite, but it must not count in the mean either:
         dividing by all positions scales the gradient by a factor that a check without ignored positions never sees.

@@ -1,9 +1,9 @@
 """Chapter zero, the chain rule; then parameters, modules and hooks: the whole framework.
 
 **One function.** Let y = f(x), and let L be a number, the loss, that depends on x through y alone. Every derivation
-here writes dy for ∂L/∂y, which has the shape of y: dy_i says by how much L grows for each unit that y_i grows. Now move
-one entry x_j by a small h. Every y_i moves by h ∂y_i/∂x_j, each of these moves L by dy_i times as much, and to first
-order the effects add:
+here writes dy for ∂L/∂y, of y's shape, and dx for ∂L/∂x, of x's: dy_i says by how much L grows for each unit that y_i
+grows. Now move one entry x_j by a small h. Every y_i moves by h ∂y_i/∂x_j, each of these moves L by dy_i times as much,
+and to first order the effects add. By h, that is
 
     dx_j = Σ_i dy_i ∂y_i/∂x_j
 
@@ -22,8 +22,8 @@ J is diagonal, and dx = dy · f′(x). `gradcheck.jacobian(function, x)` shows J
 **One after another.** With y = f(x) and z = g(y), the Jacobian of the whole is J_g J_f, and its transpose has the
 factors in reverse order: dx = J_fᵀ (J_gᵀ dz). So backward runs the steps from the last to the first.
 
-**Paths add.** Let x be read twice, by f and by g. The sum over i then runs over the entries of both outputs, so it
-falls into two sums, one for each path by which x reaches the loss:
+**Paths add.** Let x be read twice, as y_f = f(x) and y_g = g(x). The sum over i then runs over the entries of both, so
+it falls into two sums, one for each path by which x reaches the loss, with dy_f and dy_g the gradients by the two:
 
     dx = J_fᵀ dy_f + J_gᵀ dy_g
 
@@ -34,11 +34,11 @@ embedding and unembedding; for a parameter that two batches share. Wherever a gr
 and they add: db_c = Σ_p dy_pc. And what was summed is broadcast: y_c = Σ_p x_pc gives dx_pc = dy_c, the same at every
 p; of a mean over n entries each gets dy_c / n.
 
-**Why from the last to the first.** The loss of K steps has the derivative J_K ⋯ J_2 J_1, in which J_K is a single row,
+**Why from the last to the first.** The loss of n steps has the derivative J_n ⋯ J_2 J_1, in which J_n is a single row,
 as L is one number. Multiplied from the left, every product is a row times a matrix, and one pass gives the derivatives
 by all parameters, at about twice the cost of the forward pass. Multiplied from the right, or by moving one parameter
 at a time, it takes a pass for each parameter: for GPT-2, 124,439,808 of them. The price is memory, for what backward
-needs of the forward pass is kept until then: each docstring says it, after "Saved for backward".
+needs of the forward pass is kept until then: each function's docstring says what, after "Saved for backward".
 
 **Why `y, backward` is all that it takes.** A differentiable function returns its value and its own backward pass:
 
@@ -78,11 +78,11 @@ parameters' gradients are accumulated where they belong and only the inputs' gra
 twice before either backward runs.
 
 **Complex numbers.** A forward pass here also takes complex arrays, though no model has any. A check wants them: with an
-h as small as 1e-200, f(x + ih) = f(x) + i h f′(x), so Im f(x + ih) / h is the derivative to the last digit, where a
-difference of two values loses a third to half of them. It asks one thing of a forward: to be a formula in x that holds
-for x + ih as it does for x. Complex numbers have no order, so what compares asks the real part, which is x itself:
-`x.real > 0`, `x.real.max()`; and abs(x), which is no such formula, is not used. Hence `.real` in these files, and
-`x.real.dtype`, the dtype of the real numbers.
+h as small as 1e-200 and i² = −1, f(x + ih) = f(x) + i h f′(x), as h² is nothing, so Im f(x + ih) / h is the derivative
+to the last digit, where a difference of two values loses a third to half of them. It asks one thing of a forward: to be
+a formula in x that holds for x + ih as it does for x. Complex numbers have no order, so what compares asks the real
+part, which is x itself: `x.real > 0`, `x.real.max()`; and abs(x), which is no such formula, is not used. Hence `.real`
+in these files, and `x.real.dtype`, the dtype of the real numbers.
 
 **The textbook and the engine.** The functions of layers/, losses.py and optim.py have the form of their derivations.
 Where that is slow there is a twin in fast/, of the same name and contract, which `faster` knows and `apply` uses.
@@ -104,7 +104,7 @@ class Parameter:
     """An array that is learned.
 
     `data` is the array; `grad`, of the same shape, is None until the first gradient arrives; a parameter with
-    `requires_grad = False` is frozen: it collects no gradient, while gradients still flow through it to its inputs.
+    `requires_grad = False` is frozen: it collects no gradient, while its layer still passes gradients on to the inputs.
     """
 
     def __init__(self, data):

@@ -1,10 +1,11 @@
-"""A training step of a GPT of one block on one page: forward straight down, backward straight up, then AdamW.
+"""A training step of a GPT of one block on one page: forward, line 1 to 31; backward, 31 to 1; then AdamW.
 
     python -m minitransformer.one_page
 
 It is Transformer with n_layers=1, bias=False and feed_forward="gelu_tanh". Why each line is as it is stands in
-layers/, losses.py and optim.py. The N = B·T positions are rows, so each weight's gradient is one product. After
-each line: its number and the shape of what it makes; in backward, after ←, the lines that it mirrors.
+layers/, losses.py and optim.py: h1, h2, h3 are their x̂; c, s, w their scores, masked, weights; u, p, f their h,
+Φ, a. The N = B·T positions are rows, so that all products are of two matrices. After each line: its number and
+the shape of what it makes; in backward, after ←, the lines that it mirrors.
 """
 
 import argparse

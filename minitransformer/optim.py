@@ -35,8 +35,9 @@ def adamw(theta, g, m, v, *, t, lr, betas, eps, weight_decay):
         m′ = (1 − β₁) Σ_k β₁^(t−k) g_k,   k = 1 … t
 
     whose weights add up to (1 − β₁)(1 + β₁ + … + β₁^(t−1)) = 1 − β₁ᵗ: less than 1, and least at first. Divided by that
-    sum they are those of a true average, m̂ = Σ_k a_k g_k with a_k = (1 − β₁) β₁^(t−k) / (1 − β₁ᵗ), whose expectation is
-    the gradient's if that stays the same; likewise v̂ = Σ_k b_k g_k², with β₂. At t = 1 they are g and g².
+    sum they are those of a true average, m̂ = Σ_k a_k g_k with a_k = (1 − β₁) β₁^(t−k) / (1 − β₁ᵗ), which on average is
+    the mean gradient, if that does not change from step to step; likewise v̂ = Σ_k b_k g_k², with β₂. At t = 1 they are
+    g and g².
 
     How far an entry moves. Not by the gradient's scale, which cancels in m̂ / √v̂, unless it is as small as ε: by about
     lr in a step while g keeps its sign and size, by less where it changes its sign. And never far more: by the
@@ -45,7 +46,7 @@ def adamw(theta, g, m, v, *, t, lr, betas, eps, weight_decay):
         m̂² = (Σ_k (a_k/√b_k) · √b_k g_k)² ≤ Σ_k a_k²/b_k · Σ_k b_k g_k² = Σ_k a_k²/b_k · v̂
 
     and the first sum is 1 at t = 1 and, as t grows, tends to (1 − β₁)² / ((1 − β₂)(1 − β₁²/β₂)) where β₁² < β₂. With
-    the β of AdamW's defaults its root rises to 7.27: no step moves an entry by more than 7.27 lr, and the decay.
+    the β of AdamW's defaults its root rises to 7.27: no step moves an entry by more than 7.28 lr, and the decay.
 
     The decay (1) is decoupled: were λθ added to g instead, (6) would divide it by √v̂ as well, and entries with large
     gradients would decay least.
@@ -61,8 +62,8 @@ def adamw(theta, g, m, v, *, t, lr, betas, eps, weight_decay):
 
 
 def adamw_in_place(moves, gradient_scale=1.0):
-    """Take a step of AdamW for every (theta, g, m, v, settings) of `moves`: changes θ, m and v, which stay the arrays
-    that they are, with one axis or more. `settings` are the options of adamw; each g counts gradient_scale times.
+    """Take a step of AdamW for every (theta, g, m, v, settings) of `moves`: changes θ, m and v in place;
+    each has one axis or more. `settings` are the options of adamw; each g counts gradient_scale times.
     """
     for theta, g, m, v, settings in moves:
         theta[...], m[...], v[...] = adamw(theta, gradient_scale * g, m, v, **settings)
@@ -71,8 +72,8 @@ def adamw_in_place(moves, gradient_scale=1.0):
 def some_rows_at_a_time(shape):
     """Yield indexes that cut an array of this shape along its first axis, into parts of about PART entries.
 
-    What one entry becomes depends on no other. So no step needs new arrays as large as the largest table, of which a
-    formula makes several.
+    What one entry becomes depends on no other. So the several arrays that a formula makes need never be as large as
+    the largest table.
     """
     if not shape:
         yield np.newaxis

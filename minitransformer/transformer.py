@@ -1,6 +1,6 @@
 """The decoder-only transformer: ids in, logits out.
 
-A position sees itself and what came before, so each of the T rows of logits predicts its next token, and one pass
+A position sees itself and what came before, so each of the T rows of logits predicts the token after it, and one pass
 trains on all of them.
 
 GPT-2 and Llama, here of TinyLlama's sizes, are both just a `Config`:
@@ -33,7 +33,7 @@ class Transformer(Module):
 
     Initialised as nanoGPT does and Transformers' GPT-2: weights from N(0, 0.02²), biases 0, gains 1, and the two
     projections of each block that add to the residual stream drawn with 1/√(2L) of that deviation. (OpenAI's own code
-    draws the positions with 0.01, and scales nothing, though the paper says so.)
+    draws the positions with 0.01 and does not scale, though the paper says that it does.)
 
     Why 1/√(2L). After L blocks the stream is the embedding plus 2L outputs. Let these be independent at the start, each
     of variance v: variances of independent terms add, to 2L v. Weights c times as large make an output's variance c² v,
@@ -115,7 +115,7 @@ class Transformer(Module):
 
         `options` are those of cross_entropy. Made for training: backward(dloss=1.0) drops each layer's saved
         activations as soon as they are used, which lowers the peak of memory by a fifth to a third, and so can run only
-        once; a second call raises RuntimeError. `recompute` lowers the peak further, for up to a third more time, by
+        once; a second call raises RuntimeError. `recompute` lowers the peak further, for about a third more time, by
         running each block's forward again in backward (see layers/recomputation.py). Raises what forward and
         cross_entropy raise.
         """

@@ -12,7 +12,8 @@ l = 0, o = 0:
     e  = exp(scores − m′)    c = exp(m − m′)                    (3)
     l ← c l + Σ e            o ← c o + e v                      (4)
 
-c turns what was measured from the old maximum into what is measured from the new one. After the last block,
+c turns what was measured from the old maximum into what is measured from the new one, and then m ← m′. While a query
+has seen nothing, m′ = −∞, and 0 stands for it in (3), c being 0. After the last block,
 
     y = o / l    λ = m + log l                                  (5)
 
@@ -23,20 +24,20 @@ the scores of (1) computed again, block by block:
 
     weights = exp(scores − λ)                                   (6)
 
-What the softmax's backward subtracts in each row (see layers/softmax.py) is a sum over all keys, yet none of them is
-needed for it: with dweights = dy vᵀ,
+What the softmax's backward subtracts in each row (see layers/softmax.py) is a sum over all keys j, yet y is enough for
+it: with dweights = dy vᵀ, for query i and channels d,
 
-    δ = Σ weights · dweights = (Σ weights v) · dy = y · dy      (7)
+    δ_i = Σ_j weights_ij Σ_d dy_id v_jd = Σ_d dy_id Σ_j weights_ij v_jd = Σ_d dy_id y_id        (7)
 
 So each block can be finished by itself, and adds its share to what layers/attention.py computes at once:
 
     dv += weightsᵀ dy    dscores = weights · (dy vᵀ − δ)        (8)
     dq += s · dscores k    dk += dscoresᵀ (s q)                 (9)
 
-The price is one product more, (1) a second time. The gain is memory that grows with T instead of T², but for a mask
-that is not causal. A block that the mask forbids as a whole is skipped: under a causal mask, nearly half of them. So
-this takes 0.6 of the time of attention all at once over 2,048 positions, and 1.1 times that of query_blocks.py, which
-keeps all weights of the other half.
+The price is one product more, (1) a second time. The gain is memory that grows with T instead of T² (a mask takes T²
+booleans, except a causal one, a view of 2 T). A block that the mask forbids as a whole is skipped: under a causal mask,
+nearly half of them. So this takes 0.6 of the time of attention all at once over 2,048 positions, and 1.1 times that of
+query_blocks.py, which keeps all weights of the other half.
 """
 
 import numpy as np
@@ -65,11 +66,11 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
     key_blocks = [slice(start, min(start + keys, Tk)) for start in range(0, Tk, keys)]
 
     def rows_of(x, rows):
-        """Return the rows of a block of x (..., H, Tq, n), those of heads in a group together: (..., K, rows, n)."""
+        """Return the rows of a block of x (..., H, Tq, n), those of heads in a group together: (..., K, G·rows, n)."""
         return together(x[..., rows, :], K)
 
     def blocks_seen_by(q_rows, rows):
-        """Yield (columns, scores (..., K, rows, columns)) for each block of keys of which the queries may see any."""
+        """Yield (columns, scores (..., K, G·rows, columns)) for each block of keys of which the queries may see any."""
         for columns in key_blocks:
             seen = None if mask is None else mask[..., rows, columns]
             if seen is not None and not seen.any():

@@ -17,7 +17,7 @@ def relu(x):
         y = 0 where x ≤ 0, else x                       (1)
 
     Put this way round, NaN stays NaN: a model that is broken must not look well. Raises TypeError for an x that is not
-    floating-point. Saved for backward: off (...), one byte an entry.
+    floating-point. Saved for backward: off (...), True where x ≤ 0, one byte an entry.
     """
     require_floating("relu", x=x)
     off = x.real <= 0
@@ -57,7 +57,7 @@ def silu(x):
 
             dx = dy · σ (1 + x (1 − σ))                     (5)
         """
-        dx = dy * sigma * (1 + x * (1 - sigma))  # (5) ← x σ (4)
+        dx = dy * sigma * (1 + x * (1 - sigma))  # (5) ← x σ (4), σ (3)
         return dx
 
     return y, backward
@@ -87,8 +87,8 @@ def gelu_exact(x):
         Φ = (1 + erf(x/√2)) / 2                         (6)
         y = x Φ                                         (7)
 
-    and, while Φ is at hand, the slope that backward multiplies with: with φ the density of the normal distribution,
-    which is Φ′, by the product rule
+    and, while Φ is at hand, the slope that backward needs. φ = Φ′ is the density of the normal distribution, so by the
+    product rule
 
         φ = exp(−x²/2) / √(2π)                          (8)
         y′ = Φ + x φ                                    (9)
@@ -109,7 +109,7 @@ def gelu_exact(x):
 
         and nothing of x or Φ is kept.
         """
-        dx = dy * slope  # (10) ← x Φ (7)
+        dx = dy * slope  # (10) ← x Φ (7), Φ (6)
         return dx
 
     return y, backward
@@ -138,7 +138,7 @@ def gelu_tanh(x):
             dx = dy · (Φ + x · 2 Φ (1 − Φ) · u′)            (15)
         """
         u_slope = c * (1 + 3 * 0.044715 * x * x)  # (14) ← √(2/π) x (1 + 0.044715 x²) (11)
-        dx = dy * (Phi + x * 2 * Phi * (1 - Phi) * u_slope)  # (15) ← x Φ (13)
+        dx = dy * (Phi + x * 2 * Phi * (1 - Phi) * u_slope)  # (15) ← x Φ (13), Φ (12)
         return dx
 
     return y, backward

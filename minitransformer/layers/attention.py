@@ -1,8 +1,8 @@
 """Scaled dot-product attention (Vaswani et al., 2017), with masks and grouped heads.
 
-Each query takes an average of the values, weighted by how well its key fits. A query that may see nothing gets zeros
-(see softmax.py). What it ignores: a bias b added to every key. It adds s q · b to all scores of a query, and the
-softmax ignores such a shift.
+Each query takes an average of the values, each weighted by how well that value's key fits the query. A query that may
+see nothing gets zeros (see softmax.py). What attention ignores: a bias b added to every key, which adds s q bᵀ to all
+scores of a query, as the softmax ignores such a shift.
 
 **Grouped heads** (Ainslie et al., 2023): K key–value heads serve H = G·K query heads, those of a group being
 neighbours. The G query heads of a group see the same keys, so they are one head with G·Tq queries: a reshape, and the
@@ -10,7 +10,7 @@ products (5) and (7) sum dk and dv over the group by themselves. G = 1 is ordina
 attention.
 
 Saved for backward: q (..., H, Tq, D), k (..., K, Tk, D), v (..., K, Tk, Dv), used (..., H, Tq, Tk), and what softmax
-saves, the weights. These two are the largest where Tk > D; without on_weights they are one array.
+saves, the weights. These two are the largest where Tq and Tk exceed D; without on_weights they are one array.
 """
 
 import math
@@ -43,9 +43,9 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     observe them.
 
     Why 1/√D. Let the entries of a query and a key be independent, of mean 0 and variance 1. Then each product q_d k_d
-    has mean 0 and variance E q_d² · E k_d² = 1, and variances of independent terms add: q · k = Σ_d q_d k_d has
-    variance D, and s q · k has variance s² D = 1, whatever D. Without the scale, scores of size √D would let the
-    largest weight take nearly everything, where by (6) hardly a gradient passes.
+    has mean 0 and, with E for the mean, variance E q_d² · E k_d² = 1, and variances of independent terms add: q kᵀ =
+    Σ_d q_d k_d has variance D, and s q kᵀ has variance s² D = 1, whatever D. Without the scale, scores of size √D would
+    let the largest weight take nearly everything, where by (6) hardly a gradient passes.
 
     H is a multiple of K: query head h reads key–value head h // (H/K). `mask` is boolean, True = may attend, and
     broadcasts to (..., H, Tq, Tk).
@@ -64,8 +64,8 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     def backward(dy):
         """For query i, key j and channel d of a head, (4) is y_id = Σ_j used_ij v_jd, a product of two matrices.
 
-        So ∂y_id/∂used_ij = v_jd and ∂y_id/∂v_jd = used_ij. A value is reached by every query that used it, and a weight
-        reaches all channels: dv_jd = Σ_i used_ij dy_id and dused_ij = Σ_d dy_id v_jd, that is
+        So ∂y_id/∂used_ij = v_jd and ∂y_id/∂v_jd = used_ij. A value reaches the outputs of all queries that used it, a
+        weight all channels of its query's output: dv_jd = Σ_i used_ij dy_id and dused_ij = Σ_d dy_id v_jd, that is
 
             dv = usedᵀ dy    dused = dy vᵀ                  (5)
 
@@ -74,8 +74,8 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
             dscores = weights · (dweights − Σ weights · dweights)      (6)
 
         where a masked score has weight 0, hence gradient 0: (2) needs no line of its own. Last, (1) is another product,
-        scores_ij = s Σ_d q_id k_jd, with ∂scores_ij/∂q_id = s k_jd and ∂scores_ij/∂k_jd = s q_id. A query is reached by
-        the scores of all keys and a key by those of all queries,
+        scores_ij = s Σ_d q_id k_jd, with ∂scores_ij/∂q_id = s k_jd and ∂scores_ij/∂k_jd = s q_id. A query reaches its
+        scores with all keys, and a key its scores with all queries,
 
             dq = s · dscores k    dk = s · dscoresᵀ q       (7)
 

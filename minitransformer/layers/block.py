@@ -65,7 +65,8 @@ class TransformerBlock(Module):
     def forward(self, x, *, mask=None, positions=None, rng=None, cache=None):
         """Map x (..., T, C) to the same shape; the options are those of MultiHeadAttention.
 
-        Two residual steps, each reading a normalized copy of the stream and adding to it,
+        Two residual steps, each reading a normalized copy of the stream (x, and what was added to it so far) and adding
+        to it,
 
             r = x + attention(norm1(x))                     (1)
             y = r + feed_forward(norm2(r))                  (2)

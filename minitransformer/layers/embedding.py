@@ -18,7 +18,7 @@ def embedding(ids, weight):
 
         y_p = W[id_p]                                   (1)
 
-    This is the linear map of a one-hot vector, y = onehot(id) W, without the multiplication by zeros.
+    This is the linear map of a one-hot vector, 1 at the id and 0 elsewhere: y = onehot(id) W, without its zeros.
 
     Raises TypeError for ids that are not integers or a weight that is not floating-point, ValueError for ids outside
     0 … V−1. Saved for backward: ids (...).

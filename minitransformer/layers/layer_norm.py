@@ -47,13 +47,13 @@ def layer_norm(x, gamma, beta, *, eps=1e-5):
             ∂r/∂x_i = −½ (σ² + ε)^(−3/2) · ∂σ²/∂x_i = −r³ (x_i − μ)/C = −r² x̂_i/C
             ∂x̂_j/∂x_i = r δ_ij − r/C + x̂_j/r · ∂r/∂x_i = r (δ_ij − 1/C − x̂_j x̂_i/C)
 
-        with δ_ij being 1 for i = j and 0 otherwise. That is the Jacobian J = r (I − 11ᵀ/C − x̂x̂ᵀ/C), one term for each
-        path, and Jᵀ dx̂ is
+        with δ_ij being 1 for i = j and 0 otherwise. That is the Jacobian J = r (I − 1 1ᵀ/C − x̂ x̂ᵀ/C), one term for each
+        path, with I the identity matrix and 1 a column of C ones. As J = Jᵀ and 1ᵀ dx̂/C = mean(dx̂), Jᵀ dx̂ is
 
             dx = r · (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂))     (7)
 
-        The two means remove what the layer ignores. As Σ x̂ = 0, the gradient of Σ y is zero for γ = 1, and under
-        dy = 1 a backward that returns zeros, or forgets the second mean, passes.
+        The two means remove what the layer ignores. As mean(x̂) = 0, the sum of y over the features is constant
+        for γ = 1: under dy = 1 dx is zero, and a backward that returns zeros, or forgets the second mean, passes.
         """
         positions = tuple(range(dy.ndim - 1))
         dbeta = dy.sum(axis=positions)  # (6) ← + β (5)
@@ -61,7 +61,7 @@ def layer_norm(x, gamma, beta, *, eps=1e-5):
         dx_hat = dy * gamma  # (6) ← γ · x̂ (5)
         shift = dx_hat.mean(axis=-1, keepdims=True)
         scale = (dx_hat * x_hat).mean(axis=-1, keepdims=True)
-        dx = r * (dx_hat - shift - x_hat * scale)  # (7) ← (x − μ) · r (4)
+        dx = r * (dx_hat - shift - x_hat * scale)  # (7) ← (x − μ) · r (4), r (3), σ² (2), μ (1)
         return dx, dgamma, dbeta
 
     return y, backward

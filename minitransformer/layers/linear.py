@@ -39,11 +39,11 @@ def linear(x, weight, bias=None):
         As products of matrices these are
 
             dx = dy Wᵀ                                      (2)
-            dW = xᵀ dy      (summed over p)                 (3)
+            dW = xᵀ dy      (which sums over p)              (3)
             db = Σ_p dy                                     (4)
 
-        The shapes alone almost determine these: dy is (p, O), W is (I, O), and only dy Wᵀ has the shape of x. Where
-        I = O they do not: then W in place of Wᵀ fits as well, and only a check with values tells them apart.
+        The shapes alone almost determine these: dy is (positions, O), W is (I, O), and only dy Wᵀ has the shape of x.
+        Where I = O they do not: then W in place of Wᵀ fits as well, and only a check with values tells them apart.
         """
         dx = dy @ weight.T  # (2) ← x W (1)
         dweight = rows(x).T @ rows(dy)  # (3) ← x W (1)

@@ -1,12 +1,12 @@
 """Low-rank adapters: a linear map that stays as it is, and beside it a learned correction of low rank (LoRA; Hu et al.,
 2021).
 
-An adapted layer gives x W + b + y, in which W and b stay as they are (fine-tuning freezes them), and y is the
-correction: R (I + O) numbers are learned in place of I · O. The scale of y is s = α / R, meant to spare another R
-another learning rate.
+An adapted layer gives x W + b + y, in which W and b stay as they are (fine-tuning freezes them), and y = s · x A B is
+the correction: A (I, R) and B (R, O) hold R (I + O) numbers, learned in place of I · O. R is the rank; α, a setting,
+gives the scale s = α / R, so that the learning rate found for one R is meant to suit another.
 
 Only the product A B counts: A M and M⁻¹ B, for any invertible M (R, R), are the same layer. Hence the two gradients
-are tied, Aᵀ dA = dB Bᵀ, both being s · hᵀ dy Bᵀ.
+are tied, Aᵀ dA = dB Bᵀ, both being s · hᵀ dy Bᵀ with h = x A.
 
 B begins at zero and A does not: then y = 0, and training starts from exactly the model that was given. A check at these
 values would compare zeros, for there dA = 0 and dx = 0 whatever (4) and (5) say. Were A zero as well, dB would be too,
@@ -26,7 +26,7 @@ from minitransformer.module import Module, Parameter, apply, require_floating
 def low_rank(x, a, b, *, scale=1.0):
     """Map x (..., I) to scale · x @ a @ b, with a (I, R) and b (R, O), R far smaller than both. Returns y (..., O).
 
-    For each position separately, with A and B for a and b, and s the scale:
+    For each position separately, with A and B for a and b (here no bias), and s the scale:
 
         h = x A                                         (1)
         y = s · h B                                     (2)

@@ -2,9 +2,8 @@
 
 W_q and W_k decide where a head looks, W_v and W_o what it moves when it looks there (Elhage et al., 2021).
 
-What the layer ignores: without rotary positions, which turn it by each key's own angle, the bias of W_k shifts all
-scores of a query alike, so its gradient is zero up to rounding; a purely relative comparison would call that noise a
-mistake.
+What the layer ignores: the bias of W_k, which shifts all scores of a query alike, unless rotary positions turn it by
+each key's own angle. Its gradient is zero up to rounding; a purely relative comparison would call that noise a mistake.
 """
 
 import numpy as np
@@ -72,11 +71,12 @@ class MultiHeadAttention(Module):
             heads = attention(q, k, v)                      (2)
             y = merge(heads) W_o                            (3)
 
-        to each product of which a bias is added where there are biases. `split` makes H heads out of H·D features, and
-        `merge` is its inverse; both only renumber entries, so each is the other's backward. Rotary positions, if any,
-        turn q and k between (1) and (2). `positions` (T,) are for them; unless given they count from 0, or from where
-        the cache ends. `rng` turns dropout of the weights on. `cache`, one layer's key–value cache, puts the keys and
-        values of earlier positions before those of x; they are constants to backward.
+        to each product of which a bias is added where there are biases. `split` makes heads of D features each, H for q
+        and K for k and v, and `merge` is its inverse; both only renumber entries, so each is the other's backward.
+        Rotary positions, if any, turn q and k between (1) and (2). `positions` (T,) are for them; unless given they
+        count from 0, or from where the cache ends. `rng` turns dropout of the weights on. `cache`, one layer's
+        key–value cache, puts the keys and values of earlier positions before those of x; they are constants to
+        backward.
         """
         T = x.shape[-2]
         start = 0 if cache is None else cache.length
@@ -98,8 +98,9 @@ class MultiHeadAttention(Module):
                 dheads = split(dy W_oᵀ)                         (4)
                 dq, dk, dv = attention's backward of dheads     (5)
 
-            where those of the keys and values in a cache are left out; and x is reached along three paths, through q, k
-            and v (see projections).
+            where those of the keys and values in a cache are left out. Rotary positions, if any, turn dq and dk back
+            (see positions.py). With xq = x W_q and so on, dxq = merge(dq), dxk = merge(dk), dxv = merge(dv), and x
+            reaches y along three paths, through q, k and v (see projections).
             """
             dheads = split(w_o_backward(dy), self.d_head)  # (4) ← merge(heads) W_o (3)
             dattended = heads_backward(dheads)
@@ -110,7 +111,7 @@ class MultiHeadAttention(Module):
         return y, backward
 
     def as_heads(self, xw, named, positions, rotary):
-        """Make heads (..., heads, T, D) of xw (..., T, heads · D), turned by `rotary` if given, then named."""
+        """Make heads (..., heads, T, D) of xw (..., T, heads · D), turned by `rotary` if given; `named` is their hook."""
         by_head = split(xw, self.d_head)
         turned, rotary_backward = identity(by_head) if rotary is None else rotary(by_head, positions=positions)
         y, named_backward = named(turned)

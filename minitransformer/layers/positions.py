@@ -3,7 +3,8 @@ to be told.
 
 **Learned** positions (GPT-2) are an embedding of the numbers 0, 1, 2, …, added to that of the tokens: see embedding.py.
 **Sinusoidal** positions are a fixed table, added in the same place. **Rotary** positions turn queries and keys instead,
-by angles whose difference is all that a score sees: nothing is added to the values.
+by angles whose difference is all that a score sees (queries, keys and scores: see attention.py, which may be read
+first): nothing is added to the values.
 """
 
 import math
@@ -115,11 +116,11 @@ def turned(x, *, cos, sin, layout):
         a′ = a cos − b sin                              (7)
         b′ = b cos + a sin                              (8)
 
-    For one pair this is a product with the rotation R_t by the angle t ω. What a query at t and a key at s share of a
-    score through that pair is (R_s k)ᵀ (R_t q) = kᵀ R_sᵀ R_t q, and by the addition theorems
+    For one pair this is a product with the rotation R_t by the angle t ω. Through that pair a query at t and
+    a key at u add to their score (R_u k)ᵀ (R_t q) = kᵀ R_uᵀ R_t q, and by the addition theorems
 
-        R_sᵀ R_t = │ cos sω   sin sω│ │cos tω  −sin tω│ = │cos (t−s)ω  −sin (t−s)ω│ = R_{t−s}
-                   │−sin sω   cos sω│ │sin tω   cos tω│   │sin (t−s)ω   cos (t−s)ω│
+        R_uᵀ R_t = │ cos uω   sin uω│ │cos tω  −sin tω│ = │cos (t−u)ω  −sin (t−u)ω│ = R_{t−u}
+                   │−sin uω   cos uω│ │sin tω   cos tω│   │sin (t−u)ω   cos (t−u)ω│
 
     so the scores see the difference of the positions alone. Saved for backward: cos (T, D/2), sin (T, D/2).
     """

@@ -1,4 +1,4 @@
-"""Recomputation, or activation checkpointing (Chen et al., 2016): less memory, for up to a third more time.
+"""Recomputation, or activation checkpointing (Chen et al., 2016): less memory, for about a third more time.
 
 What a training step holds at its peak is mostly what the layers saved for backward. A block can save its input alone
 and find the rest again when its gradient arrives:

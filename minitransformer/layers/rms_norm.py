@@ -39,7 +39,8 @@ def rms_norm(x, gamma, *, eps=1e-5):
             ∂r/∂x_i = −½ (mean(x²) + ε)^(−3/2) · 2 x_i/C = −r³ x_i/C = −r² x̂_i/C
             ∂x̂_j/∂x_i = r δ_ij + x̂_j/r · ∂r/∂x_i = r (δ_ij − x̂_j x̂_i/C)
 
-        with δ_ij being 1 for i = j and 0 otherwise. That is the Jacobian J = r (I − x̂x̂ᵀ/C), and Jᵀ dx̂ is
+        with δ_ij being 1 for i = j and 0 otherwise. That is the Jacobian J = r (I − x̂ x̂ᵀ/C), with I
+        the identity matrix, and as J = Jᵀ, Jᵀ dx̂ is
 
             dx = r · (dx̂ − x̂ · mean(dx̂ · x̂))                (5)
 
@@ -50,7 +51,7 @@ def rms_norm(x, gamma, *, eps=1e-5):
         dgamma = (dy * x_hat).sum(axis=tuple(range(dy.ndim - 1)))  # (4) ← γ · x̂ (3)
         dx_hat = dy * gamma  # (4) ← γ · x̂ (3)
         scale = (dx_hat * x_hat).mean(axis=-1, keepdims=True)
-        dx = r * (dx_hat - x_hat * scale)  # (5) ← x · r (2)
+        dx = r * (dx_hat - x_hat * scale)  # (5) ← x · r (2), r (1)
         return dx, dgamma
 
     return y, backward

@@ -1,7 +1,8 @@
 """Softmax and its logarithm.
 
-What both ignore: a shift of all entries along the axis. So their gradients sum to zero along it. (A row of −∞, which a
-shift leaves as it is, is the exception: there log_softmax passes dz on.)
+What both ignore: a shift of all entries along the axis, from x to x + h. The derivative by h is Σ dx, and so it is
+zero: their gradients sum to zero along the axis. (A row of −∞, which a shift leaves as it is, is the exception: there
+log_softmax passes dz on.)
 """
 
 import numpy as np
@@ -44,7 +45,7 @@ def softmax(x, *, axis=-1):
         under it, a backward that returns zeros passes.
         """
         mean_dy = (y * dy).sum(axis=axis, keepdims=True)
-        dx = y * (dy - mean_dy)  # (3) ← e / Σ e (2)
+        dx = y * (dy - mean_dy)  # (3) ← e / Σ e (2), e (1)
         return dx
 
     return y, backward

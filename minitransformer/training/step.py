@@ -1,6 +1,7 @@
 """One training step: the mean gradient of some losses, clipped, and one move of the optimiser.
 
-**Accumulation.** The loss of a step is the mean over all predicted tokens of all its batches i, n_i of them in batch i:
+**Accumulation.** The loss of a step is the mean over all predicted tokens of all its batches i, n_i of them in batch i,
+where L_i is the mean over those:
 
     L = Σ_i (n_i / n) L_i,   n = Σ_i n_i            (1)
 
@@ -8,9 +9,9 @@ and so is its gradient. Each batch's backward begins with its share n_i/n, and t
 batches alike is right only when all n_i are equal: with padding they are not, and a token of a short batch would count
 for more.
 
-**Divergence.** A loss or gradient that is NaN or infinite never comes right again, and one step with it makes every
-weight that it reaches NaN; one too large to be squared leaves AdamW's v infinite, and that weight learns no more. So
-they are looked for before the step is taken: when TrainingDiverged is raised, the weights are still good.
+**Divergence.** One step with a loss or gradient that is NaN or infinite makes every weight that it reaches NaN, which
+never comes right again; one too large to be squared leaves AdamW's v infinite, and that weight learns no more. So they
+are looked for before the step is taken: when TrainingDiverged is raised, the weights are still good.
 """
 
 import math

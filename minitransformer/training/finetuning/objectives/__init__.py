@@ -9,7 +9,8 @@ In reading order:
     direct_preference.py     against the model as it was                     direct_preference
     paired_loss.py           any of them on a model                          PairedLoss
 
-Each objective takes (safe_logits, safe_targets, unsafe_logits, unsafe_targets) and returns (loss, backward), loss the
+Each of OBJECTIVES takes (safe_logits, safe_targets, unsafe_logits, unsafe_targets), direct_preference the reference's
+log-likelihoods too, and returns (loss, backward), loss the
 mean over the pairs, in nats.
 """
 

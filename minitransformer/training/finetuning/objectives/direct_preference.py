@@ -1,9 +1,10 @@
 """Direct preference optimisation: prefer the safe response more than the model did before (Rafailov et al., 2023).
 
-It is what is left of reinforcement learning from human feedback when the reward is solved for: of all models, the one
-that maximises reward − β · KL(model ‖ reference) has the reward β · log(p / pʳ) + constant, and σ(z) of (1) is then the
-probability that the safe response is the preferred one (Bradley and Terry, 1952). β is the price of leaving the
-reference.
+It is what is left of reinforcement learning from human feedback when the reward is solved for. There a model p is to
+have a high reward, but to stay near the reference pʳ: Σ p · (reward − β log(p/pʳ)), over all responses, is to be
+largest. With Σ p = 1 fixed, its derivative by p, reward − β log(p/pʳ) − β, is the same number for every response, so
+that reward = β log(p/pʳ) + constant, and σ(z) of (1) is then the probability that the safe response is the preferred
+one (Bradley and Terry, 1952). β is the price of leaving the reference.
 
 Only the difference of differences counts: whatever moves both responses alike, and any constant added to both
 references, changes nothing. So L may fall while *both* responses become less likely; reports give each by itself.
@@ -45,7 +46,8 @@ def direct_preference(
             dℓ_safe = β dz    dℓ_unsafe = −β dz             (4)
 
         σ(−z) is how wrong the model is about the pair: 1/2 at the start, where z = 0 and L = log 2, and 0 once the
-        margin has grown well beyond 1/β. L is at least 0 and the pushing ends, which the plain difference never does.
+        margin z/β has grown well beyond 1/β. L is at least 0 and the pushing ends, which the plain difference never
+        does.
         """
         dz = -softplus_backward(np.full(shape, dloss / pairs))  # (3)
         return safe_backward(b * dz), unsafe_backward(-b * dz)  # (4)

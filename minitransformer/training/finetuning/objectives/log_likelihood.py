@@ -1,7 +1,7 @@
 """The log-likelihood of a response: how probable a model finds a whole answer, given what came before it.
 
 A sequence is a prompt and a response; the targets are the response's tokens, and ignored elsewhere: nobody is taught to
-ask. It is a sum, not a mean: a longer response is less probable, and a difference of two log-likelihoods also compares
+ask. The log-likelihood is a sum, not a mean: a longer response is less probable, and a difference of two also compares
 lengths. That is why reports give the mean per token as well.
 """
 
@@ -15,11 +15,11 @@ from minitransformer.text import IGNORE_INDEX
 def sequence_log_likelihood(logits, targets, *, ignore_index=IGNORE_INDEX):
     """Return the log-likelihoods in nats (...) of targets (..., T) under logits (..., T, V), summed over T.
 
-    With logits x and targets t, and ℓ the cross-entropy of one position (see losses.py), by the chain rule of
-    probability:
+    With logits x and targets t, and ℓ_i the cross-entropy of position i (see losses.py), as a response's probability is
+    the product of its tokens', each given those before it:
 
-        ℓ_p = −log softmax(x_p)[t_p],  0 where t_p is ignored        (1)
-        y = log p(response | prompt) = −Σ_p ℓ_p         (2)
+        ℓ_i = −log softmax(x_i)[t_i],  0 where t_i is ignored        (1)
+        y = log p(response | prompt) = −Σ_i ℓ_i         (2)
 
     Positions whose target is `ignore_index` count for nothing. Raises what cross_entropy raises.
     """
@@ -30,7 +30,7 @@ def sequence_log_likelihood(logits, targets, *, ignore_index=IGNORE_INDEX):
     def backward(dy):
         """Each response's value is a sum over its own positions, so dy, one number a response, reaches each of them:
 
-            dℓ_p = −dy                                      (3)
+            dℓ_i = −dy                                      (3)
 
         and by cross_entropy's backward an ignored one not at all.
         """

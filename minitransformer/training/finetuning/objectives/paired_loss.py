@@ -6,7 +6,7 @@ from minitransformer.module import Module, apply
 
 
 class PairedLoss(Module):
-    """The objective, a function of this folder, of what `model` makes of pairs of sequences."""
+    """An objective of this folder, applied to the logits that `model` gives for pairs of sequences."""
 
     def __init__(self, model: Module, objective):
         self.model = model

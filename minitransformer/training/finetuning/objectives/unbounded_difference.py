@@ -15,7 +15,7 @@ from minitransformer.training.finetuning.objectives.log_likelihood import sequen
 def unbounded_difference(safe_logits, safe_targets, unsafe_logits, unsafe_targets):
     """Return the mean over B pairs of log p(unsafe) − log p(safe), and its backward(dloss=1.0).
 
-    With the log-likelihoods ℓ of log_likelihood.py:
+    With ℓ the log-likelihood of a response, the y of log_likelihood.py:
 
         L = mean(−ℓ_safe + ℓ_unsafe)                    (1)
 

@@ -14,7 +14,7 @@ from minitransformer.training.finetuning.objectives.softplus import softplus
 def unlikelihood(safe_logits, safe_targets, unsafe_logits, unsafe_targets):
     """Return the mean over B pairs of −log p(safe) − Σ log(1 − p(unsafe token)), and its backward(dloss=1.0).
 
-    With the log-likelihood ℓ of log_likelihood.py, u of (4), and Σ running over positions:
+    With ℓ the log-likelihood of a response, the y of log_likelihood.py, u of (4), and Σ running over positions:
 
         L = mean(−ℓ_safe + Σ u)                         (1)
 
@@ -48,9 +48,8 @@ def sequence_unlikelihood(logits, targets, *, ignore_index=IGNORE_INDEX):
         o = log Σ_{c ≠ t} exp(x_c)                      (3)
         u = −log(1 − p) = softplus(z),   z = x_t − o    (4)
 
-    Computed as log(1 − p), a token that the model is sure of would be log 0: the very one that most needs to be
-    unlearned. z = log(p / (1 − p)) is the token's own logit against all others together, and softplus of it is exact
-    at both ends.
+    As log(1 − p) it would be log 0 once p rounds to 1: for the very token that most needs to be unlearned. z = log(p /
+    (1 − p)) is the token's own logit against all others together, and softplus of it is exact at both ends.
 
     Positions whose target is `ignore_index` count for nothing. Raises what cross_entropy raises. Saved for backward: e
     (..., T, V), exp(x − m) of the others with m their largest, total (..., T, 1) its sum, token (..., T, 1), kept (...,
@@ -72,7 +71,7 @@ def sequence_unlikelihood(logits, targets, *, ignore_index=IGNORE_INDEX):
     y = np.where(kept, u, 0).sum(axis=-1)
 
     def backward(dy):
-        """u sees x_t directly, and every other logit through o, whose gradient is q = e / Σ e, the softmax over the
+        """x_t reaches u directly, and every other logit through o, whose gradient is q = e / Σ e, the softmax over the
         others alone:
 
             dz = σ(z) · du = p du                           (5)
