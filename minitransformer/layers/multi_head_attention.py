@@ -111,7 +111,7 @@ class MultiHeadAttention(Module):
         return y, backward
 
     def as_heads(self, xw, named, positions, rotary):
-        """Make heads (..., heads, T, D) of xw (..., T, heads · D), turned by `rotary` if given; `named` is their hook."""
+        """Make heads (..., heads, T, D) of xw (..., T, heads · D), turned by `rotary` if given; hooked by `named`."""
         by_head = split(xw, self.d_head)
         turned, rotary_backward = identity(by_head) if rotary is None else rotary(by_head, positions=positions)
         y, named_backward = named(turned)
