@@ -29,12 +29,12 @@
     language_model.py               text in, text out; saving and loading
     training/                       pretraining, fine-tuning, checkpoints
     analysis/                       what a trained model does, seen from inside
+    experiments/                    what trains models to find something out; what `demo` shows
     cases.py                        what every check draws its inputs from
     verification.py                 the gradient of a whole trained model, verified
     interop/                        real models: weights, tokenizers and chat of GPT-2, Llama and SmolLM2
     cli.py                          the command line
     commands/                       its commands, one a file
-    demonstration/                  what `demo` shows
     bench/                          how fast, how large, and how cost grows: what `bench` measures
     extras.py                       optional packages, asked for by name
 
@@ -46,6 +46,7 @@
     allocator.py                    what makes large arrays cheap to allocate
     archive.py                      files written whole or not at all
     unset.py                        weights that are still to come
+    version.py                      its number
 
 **Notation.** Sizes are the same everywhere:
 
@@ -122,19 +123,14 @@ these are
 """
 
 from minitransformer import cores  # isort: skip  # noqa: F401 — before anything imports NumPy: see there
+from importlib import import_module
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from minitransformer.allocator import keep_freed_memory
-from minitransformer.analysis import (
-    analyze_emergent_capabilities,
-    analyze_learned_patterns,
-    analyze_training_influence,
-    trace_information_flow,
-    visualize_context_influence,
-)
+from minitransformer.archive import FOREIGN
 from minitransformer.config import Config
 from minitransformer.generation import KeyValueCache, generate
-from minitransformer.language_model import LanguageModel
 from minitransformer.layers.activations import gelu, relu, silu
 from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.layers.block import TransformerBlock
@@ -151,25 +147,76 @@ from minitransformer.layers.softmax import Softmax, log_softmax, softmax
 from minitransformer.losses import cross_entropy
 from minitransformer.module import Module, Parameter, apply, plain
 from minitransformer.optim import AdamW, clip_grad_norm, cosine_schedule, decay_groups
-from minitransformer.text import BPETokenizer, ByteTokenizer, CharTokenizer
-from minitransformer.training import LowRank, fine_tune, fine_tune_for_safety, train_on_simple_patterns
-from minitransformer.training.finetuning.objectives import (
-    direct_preference,
-    sequence_log_likelihood,
-    softplus,
-    unbounded_difference,
-    unlikelihood,
-)
 from minitransformer.transformer import TinyTransformer, Transformer
+from minitransformer.version import __version__
+
+if TYPE_CHECKING:  # what is loaded when it is asked for: see __getattr__
+    from minitransformer.analysis import trace_information_flow, visualize_context_influence
+    from minitransformer.experiments.emergence import analyze_emergent_capabilities
+    from minitransformer.experiments.influence import analyze_training_influence
+    from minitransformer.experiments.patterns import analyze_learned_patterns, train_on_simple_patterns
+    from minitransformer.language_model import LanguageModel
+    from minitransformer.text import BPETokenizer, ByteTokenizer, CharTokenizer
+    from minitransformer.training import LowRank, fine_tune, fine_tune_for_safety
+    from minitransformer.training.finetuning.objectives import (
+        direct_preference,
+        sequence_log_likelihood,
+        softplus,
+        unbounded_difference,
+        unlikelihood,
+    )
 
 if find_spec("minitransformer.fast"):
     from minitransformer import fast  # noqa: F401 — its twins are in use from here on
 
-__version__ = "0.1.0"
-
 keep_freed_memory()
 
+
+def load_foreign(path):
+    """Return interop.load_pretrained(path): what LanguageModel.load does with a file that others wrote."""
+    return import_module(f"{__name__}.interop").load_pretrained(path)
+
+
+FOREIGN["load"] = load_foreign
+
+# The room of each public name that is not of the textbook. A room is loaded when it, or a name in it, is asked for.
+_ROOMS = {
+    "analysis": ("trace_information_flow", "visualize_context_influence"),
+    "experiments.emergence": ("analyze_emergent_capabilities",),
+    "experiments.influence": ("analyze_training_influence",),
+    "experiments.patterns": ("analyze_learned_patterns", "train_on_simple_patterns"),
+    "language_model": ("LanguageModel",),
+    "text": ("ByteTokenizer", "CharTokenizer", "BPETokenizer"),
+    "training": ("fine_tune", "fine_tune_for_safety", "LowRank"),
+    "training.finetuning.objectives": (
+        "sequence_log_likelihood",
+        "unbounded_difference",
+        "softplus",
+        "unlikelihood",
+        "direct_preference",
+    ),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+def __getattr__(name):
+    """Load a name of _ROOMS, or a module of this package, when it is first asked for."""
+    if name in _ROOM_OF:
+        value = getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
+    elif not name.startswith("_") and find_spec(f"{__name__}.{name}"):
+        value = import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
+
+
 __all__ = [
+    "__version__",
     "Parameter",
     "Module",
     "apply",

@@ -11,6 +11,7 @@ import errno
 import io
 import json
 import os
+import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -23,6 +24,10 @@ NO_PLACE = "is a device or a pipe, whose place a file would take"
 
 # What reading a damaged zip file raises: OSError where it seeks to no place, RuntimeError where it seems encrypted.
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, OSError, RuntimeError, ValueError)
+
+
+# "load" reads a model that others wrote. The package puts it here: what can do that stands above whoever asks for it.
+FOREIGN = {}
 
 
 class ArchiveError(ValueError):
@@ -73,6 +78,23 @@ def require_place(path) -> None:
         raise OSError(f"{path}: {NO_PLACE}")
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no such folder to write to")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder to write to, and remove the archives that a process that was killed left half written there.
+
+    Raises OSError, naming the folder, unless files can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", str(folder)) from None
+    except OSError as error:
+        raise type(error)(error.errno, f"cannot write there: {error.strerror}", str(folder)) from None
+    for leftover in folder.glob(".*.npz.*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def load_archive(path) -> tuple[dict, dict]:

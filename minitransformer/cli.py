@@ -11,9 +11,10 @@ import sys
 import warnings
 
 from gradcheck.command_line import Parser, described, one_line, say, written_out
-from minitransformer import __version__, commands
+from minitransformer import commands
 from minitransformer.extras import MissingExtra
 from minitransformer.training import TrainingDiverged
+from minitransformer.version import __version__
 
 PROGRAM = "minitransformer"
 FAILURE, USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minitransformer.archive import ArchiveError, load_archive, save_archive
+from minitransformer.archive import FOREIGN, ArchiveError, load_archive, save_archive
 from minitransformer.config import Config
 from minitransformer.generation import stream
 from minitransformer.losses import cross_entropy
@@ -90,9 +90,7 @@ class LanguageModel:
         Raises OSError for a file that cannot be read, ArchiveError for one that is damaged or does not fit together.
         """
         if is_pretrained(path):
-            from minitransformer.interop import load_pretrained  # which this module must not need
-
-            return load_pretrained(path)
+            return FOREIGN["load"](path)
         path = model_file(path)
         return cls.from_archive(path, *load_archive(path))
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minitransformer import CharTokenizer, Config, LanguageModel, Transformer
-from minitransformer.analysis.training_influence import PassageTraining
+from minitransformer.experiments.influence import PassageTraining
 
 THINGS = ("fish", "corn", "plum", "rice", "nuts", "figs", "kale", "beet")
 CONSONANTS, VOWELS = "bdfgklmnprstvz", "aeiou"

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minitransformer import AdamW, CharTokenizer, Config, LanguageModel, Transformer, cosine_schedule, decay_groups
-from minitransformer.demonstration.repeating import look_nearby
+from minitransformer.experiments.demonstration.repeating import look_nearby
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.training import training_step
 

@@ -13,7 +13,7 @@ from minitransformer import cli
 from minitransformer.analysis import draw_attention
 from minitransformer.cli import main
 from minitransformer.commands import demo
-from minitransformer.demonstration import narration, repeating, writing
+from minitransformer.experiments.demonstration import narration, repeating, writing
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.text.patterns import INDUCTION, SYMBOLS
 from minitransformer.training import MODEL_FILE, Settings, pretrain

@@ -10,11 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minitransformer import Config, Transformer, analyze_emergent_capabilities, generate
-from minitransformer.analysis import CAPABILITIES, Capability, draw_emergence
-from minitransformer.analysis.emergence import alphabet as a
-from minitransformer.analysis.emergence import bootstrap, capabilities, family, jumps, one_run, reading, report
-from minitransformer.analysis.emergence.analysis import make_report
-from minitransformer.analysis.emergence.one_run import Plan, train_one
+from minitransformer.experiments.emergence import (
+    CAPABILITIES,
+    Capability,
+    bootstrap,
+    capabilities,
+    draw_emergence,
+    family,
+    jumps,
+    one_run,
+    reading,
+    report,
+)
+from minitransformer.experiments.emergence import alphabet as a
+from minitransformer.experiments.emergence.analysis import make_report
+from minitransformer.experiments.emergence.one_run import Plan, train_one
 from minitransformer.text import IGNORE_INDEX
 
 names = st.sampled_from(list(CAPABILITIES))

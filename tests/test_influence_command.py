@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from small_runs import TEXT, small_corpus, small_lm
 
-from minitransformer.analysis import analyze_training_influence
-from minitransformer.analysis.training_influence.passages import cut
 from minitransformer.cli import FAILURE, main
+from minitransformer.experiments.influence import analyze_training_influence
+from minitransformer.experiments.influence.passages import cut
 from minitransformer.language_model import LanguageModel
 from minitransformer.training import Settings, pretrain
 

@@ -8,15 +8,10 @@ from scipy.stats import binomtest
 from strategies import random_model
 
 from minitransformer import Config, TinyTransformer, analyze_learned_patterns, train_on_simple_patterns
-from minitransformer.analysis import (
-    attention_weights,
-    induction_score,
-    mean_head_outputs,
-    moment_of_induction,
-    without_heads,
-)
+from minitransformer.analysis import attention_weights, induction_score, mean_head_outputs, without_heads
 from minitransformer.analysis.hooks import record
-from minitransformer.analysis.patterns import NOTABLE, wilson_interval
+from minitransformer.experiments.patterns import moment_of_induction
+from minitransformer.experiments.patterns.learned import NOTABLE, wilson_interval
 from minitransformer.text import IGNORE_INDEX, PATTERNS
 
 pytestmark = pytest.mark.slow  # trains models until they have induction heads
@@ -169,7 +164,7 @@ def test_what_was_found_can_be_printed_and_stored(two_blocks, one_block):
 
 def test_a_model_with_positions_in_its_stream_is_analysed_by_its_pointer_too(rng, monkeypatch):
     model = random_model(Config(vocab_size=1000, context=30, d_model=8, n_heads=2, dtype="float64"), rng)
-    monkeypatch.setattr("minitransformer.analysis.patterns.NOTABLE", 0.0)  # any head counts
+    monkeypatch.setattr("minitransformer.experiments.patterns.learned.NOTABLE", 0.0)  # any head counts
     learned = analyze_learned_patterns(model, ["induction"], longest=6)
     if learned.induction.feeder is not None:
         assert learned.induction.pointer.matrix.shape == (6, 6)
@@ -203,7 +198,7 @@ def test_a_vocabulary_without_the_patterns_is_refused():
 
 def test_the_pictures_are_drawn(two_blocks, one_block, tmp_path):
     pytest.importorskip("matplotlib")
-    from minitransformer.analysis.pattern_pictures import draw_circuits, draw_heads, draw_moment
+    from minitransformer.experiments.patterns.pictures import draw_circuits, draw_heads, draw_moment
 
     draw_moment({"two": two_blocks[1], "one": one_block[1]}, tmp_path / "moment.png")
     draw_heads(two_blocks[2], tmp_path / "heads.png")

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from minitransformer import causal_mask, gelu
+from minitransformer.experiments.patterns import training as simple_patterns
 from minitransformer.fast.query_blocks import keys_seen
 from minitransformer.layers import activations, softmax
 from minitransformer.text import PATTERNS, corpora, default_corpus
-from minitransformer.training import simple_patterns
 
 
 def test_exp_overflows_where_softmax_says():

@@ -50,7 +50,7 @@ def imported_by(name):
 @pytest.mark.parametrize(
     "name, allowed",
     [
-        ("minitransformer", {"minitransformer", "numpy", "scipy"}),
+        ("minitransformer", {"minitransformer", "numpy"}),
         ("minitransformer.cases", {"minitransformer", "gradcheck", "numpy", "scipy"}),
         ("gradcheck", {"gradcheck", "numpy"}),
     ],
@@ -80,9 +80,9 @@ def test_public_functions_and_methods_are_documented():
                     assert inspect.getdoc(value), f"{name}.{key} has no docstring"
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_every_file_begins_by_saying_what_it_is(path):
-    assert ast.get_docstring(ast.parse(path.read_text("utf-8")))
+def test_every_file_begins_by_saying_what_it_is():
+    files = sorted(PACKAGE.rglob("*.py"))
+    assert [path for path in files if not ast.get_docstring(ast.parse(path.read_text("utf-8")))] == []
 
 
 def files_of_the_map():

@@ -23,13 +23,14 @@ from minitransformer.bench import load, memory
 from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.cli import main
 from minitransformer.cores import threads
+from minitransformer.experiments.patterns import PatternSettings
+from minitransformer.experiments.patterns.training import PatternRun
 from minitransformer.module import Module
-from minitransformer.training import PatternSettings, PreferenceSettings, pretrain, replica_process, training_step
+from minitransformer.training import PreferenceSettings, pretrain, replica_process, training_step
 from minitransformer.training import replicas as replicas_module
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.replica_process import ReplicaLost, ReplicaProcess, SharedMemory, replica
 from minitransformer.training.replicas import Replicas, replicas_that_pay, with_replicas
-from minitransformer.training.simple_patterns import PatternRun
 
 pytest.importorskip("threadpoolctl")
 

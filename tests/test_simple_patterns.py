@@ -14,10 +14,12 @@ from strategies import configs, random_model, rngs
 from minitransformer import LanguageModel, TinyTransformer, Transformer, train_on_simple_patterns
 from minitransformer.analysis import attention_weights, duplicate_token_score, induction_score, previous_token_score
 from minitransformer.cli import main
+from minitransformer.experiments.patterns import PatternSettings
+from minitransformer.experiments.patterns import training as simple_patterns
+from minitransformer.experiments.patterns.nearby import NEARBY, OWN_SCORE, look_nearby
+from minitransformer.experiments.patterns.training import AccuracyBar, PatternRun, is_untrained, progress_on_a_terminal
 from minitransformer.text import PATTERNS, PatternTokenizer, accuracy, load_tokenizer
-from minitransformer.training import Observer, PatternSettings, ProgressBar, TrainingDiverged, simple_patterns
-from minitransformer.training.nearby import NEARBY, OWN_SCORE, look_nearby
-from minitransformer.training.simple_patterns import AccuracyBar, PatternRun, is_untrained, progress_on_a_terminal
+from minitransformer.training import Observer, ProgressBar, TrainingDiverged
 
 SMALL = {"d_model": 8, "n_heads": 2, "context": 40}
 FEW = {"steps": 6, "batch_size": 1, "longest": 8, "eval_every": 2, "checkpoint_every": 2}

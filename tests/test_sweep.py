@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 
 from minitransformer import analyze_emergent_capabilities
-from minitransformer.analysis import CAPABILITIES, Capability
-from minitransformer.analysis.emergence import capabilities, family
-from minitransformer.analysis.emergence.one_run import Plan
-from minitransformer.analysis.emergence.sweep import RETRIES, attempt, sweep
-from minitransformer.analysis.emergence.workers import WorkerProcesses
 from minitransformer.cli import build_parser, main
 from minitransformer.commands.scale import chosen
 from minitransformer.cores import THREAD_VARIABLES, one_thread_each
+from minitransformer.experiments.emergence import CAPABILITIES, Capability, capabilities, family
+from minitransformer.experiments.emergence.one_run import Plan
+from minitransformer.experiments.emergence.sweep import RETRIES, attempt, sweep
+from minitransformer.experiments.emergence.workers import WorkerProcesses
 
 pytestmark = pytest.mark.slow  # many processes, and models that they train
 
@@ -266,7 +265,7 @@ def test_a_failure_is_reported_by_name_and_the_others_go_on(monkeypatch, tmp_pat
             raise FloatingPointError("it diverged")
         return real(plan)
 
-    from minitransformer.analysis.emergence import sweep as module
+    from minitransformer.experiments.emergence import sweep as module
 
     real = module.train_one
     monkeypatch.setattr(module, "train_one", diverging)

@@ -14,19 +14,19 @@ from little_facts import PLANTED, RARE, TOKENIZER, TRAINING, seen_and_held_out, 
 from strategies import random_ids, random_model
 
 from minitransformer import ByteTokenizer, CharTokenizer, Config, LanguageModel, analyze_training_influence
-from minitransformer.analysis.training_influence import (
+from minitransformer.experiments.influence import (
     analysis,
     answer_after,
     as_passages,
     retrain_without,
     separation,
 )
-from minitransformer.analysis.training_influence.calibration import ScoredPassages, p_value, threshold
-from minitransformer.analysis.training_influence.familiarity import own_answer, token_log_probabilities
-from minitransformer.analysis.training_influence.influence import influences, inner_product, loss_gradient
-from minitransformer.analysis.training_influence.passages import Example, next_tokens
-from minitransformer.analysis.training_influence.retraining import rows
-from minitransformer.analysis.training_influence.separation import variance
+from minitransformer.experiments.influence.calibration import ScoredPassages, p_value, threshold
+from minitransformer.experiments.influence.familiarity import own_answer, token_log_probabilities
+from minitransformer.experiments.influence.influence import influences, inner_product, loss_gradient
+from minitransformer.experiments.influence.passages import Example, next_tokens
+from minitransformer.experiments.influence.retraining import rows
+from minitransformer.experiments.influence.separation import variance
 from minitransformer.text import IGNORE_INDEX
 
 SEEN, HELD_OUT = seen_and_held_out()

@@ -6,7 +6,6 @@ In reading order:
     pictures.py       pictures of that                                   draw_attention
     ablation.py       what a model does without some of its heads        without_heads, mean_head_outputs
     circuits.py       where a head looks and what it moves, by weights   ov_circuit, qk_circuit
-    patterns.py       all of this about the simple patterns              analyze_learned_patterns
     residual.py       what each layer writes to a logit                  direct_contributions
     lens.py           what the model would say after each layer          logit_lens
     rollout.py        attention followed through the layers              attention_rollout
@@ -19,23 +18,14 @@ In reading order:
     shading.py        shades of a colour, in a terminal and in pictures
     tokens.py         tokens as people read them                         token_strings, shown
     page/             all of it on one page, for a browser               write_page
-    training_influence/  whether it has seen a text, and what taught it  analyze_training_influence
-    emergence/        what comes with size, and how suddenly             analyze_emergent_capabilities
+
+What trains models to find something out is in experiments/.
 """
 
 from minitransformer.analysis.ablation import mean_head_outputs, without_heads
 from minitransformer.analysis.circuits import Circuit, ov_circuit, qk_circuit
 from minitransformer.analysis.context import ContextInfluence, context_influence, visualize_context_influence
 from minitransformer.analysis.contributions import PositionContributions, position_contributions
-from minitransformer.analysis.emergence import (
-    CAPABILITIES,
-    Capability,
-    EmergenceReport,
-    ScalingLaw,
-    analyze_emergent_capabilities,
-    draw_emergence,
-    fit_scaling_law,
-)
 from minitransformer.analysis.flow import InformationFlow, trace_information_flow
 from minitransformer.analysis.heads import (
     HeadScores,
@@ -49,24 +39,10 @@ from minitransformer.analysis.heads import (
 from minitransformer.analysis.lens import LogitLens, logit_lens
 from minitransformer.analysis.patching import attribution_effects, logit_difference, patch_effects, place
 from minitransformer.analysis.patching_maps import PatchingMaps, patch_prompts
-from minitransformer.analysis.patterns import (
-    InductionCircuit,
-    LearnedPatterns,
-    PatternAccuracy,
-    analyze_learned_patterns,
-    moment_of_induction,
-)
 from minitransformer.analysis.pictures import draw_attention
 from minitransformer.analysis.residual import DirectContributions, direct_contributions
 from minitransformer.analysis.rollout import attention_rollout
 from minitransformer.analysis.tokens import shown, token_strings
-from minitransformer.analysis.training_influence import (
-    PassageTraining,
-    TrainingInfluence,
-    analyze_training_influence,
-    as_passages,
-    retrain_without,
-)
 
 __all__ = [
     "attention_weights",
@@ -82,11 +58,6 @@ __all__ = [
     "ov_circuit",
     "qk_circuit",
     "Circuit",
-    "analyze_learned_patterns",
-    "LearnedPatterns",
-    "PatternAccuracy",
-    "InductionCircuit",
-    "moment_of_induction",
     "direct_contributions",
     "DirectContributions",
     "logit_lens",
@@ -107,16 +78,4 @@ __all__ = [
     "ContextInfluence",
     "token_strings",
     "shown",
-    "analyze_training_influence",
-    "TrainingInfluence",
-    "PassageTraining",
-    "as_passages",
-    "retrain_without",
-    "analyze_emergent_capabilities",
-    "EmergenceReport",
-    "Capability",
-    "CAPABILITIES",
-    "ScalingLaw",
-    "fit_scaling_law",
-    "draw_emergence",
 ]

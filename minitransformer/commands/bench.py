@@ -11,7 +11,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from minitransformer.archive import require_place, write_atomically
+from minitransformer.archive import make_folder, require_place, write_atomically
 from minitransformer.bench import report
 from minitransformer.bench.growth import FEWEST, fit_exponent
 from minitransformer.bench.process import EngineProcess, require_engines
@@ -22,7 +22,6 @@ from minitransformer.bench.sizes import SIZES
 from minitransformer.bench.worker import ABOUT, BARE, OURS, TORCH
 from minitransformer.extras import require
 from minitransformer.text import TextFiles
-from minitransformer.training.pretraining import make_folder
 
 HELP = "measure speed and memory, beside PyTorch and beside what the machine can do"
 

@@ -2,18 +2,18 @@
 
 Two small models are trained before your eyes. The first reads real text and learns to write like it. The second sees
 random symbols repeat, no two sequences alike, and learns to predict them: its heads come to find where a symbol stood
-before, and what followed it there. What is shown, and how, is in demonstration/.
+before, and what followed it there. What is shown, and how, is in experiments/demonstration/.
 """
 
 import time
 from pathlib import Path
 
-from minitransformer.demonstration import repeating, writing
-from minitransformer.demonstration.narration import heading, say
+from minitransformer.archive import make_folder
+from minitransformer.experiments.demonstration import repeating, writing
+from minitransformer.experiments.demonstration.narration import heading, say
 from minitransformer.extras import require
 from minitransformer.training import LOSS_FILE, METRICS_FILE, MODEL_FILE
 from minitransformer.training.checkpoints import Checkpoint
-from minitransformer.training.pretraining import make_folder
 
 HELP = "watch a transformer learn, and see what it learned: a minute and a half"
 

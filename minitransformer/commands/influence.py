@@ -31,7 +31,7 @@ examples:
   minitransformer influence model.npz --text book.txt --prompt "It was the" --json | python -m json.tool
 
 A ranking is a hypothesis, and training again without the passages is its test: see PassageTraining in
-minitransformer/analysis/training_influence/retraining.py.
+minitransformer/experiments/influence/retraining.py.
 """
 
 
@@ -60,7 +60,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Draw passages, analyse the prompts, and print what was found."""
-    from minitransformer.analysis import analyze_training_influence
+    from minitransformer.experiments.influence import analyze_training_influence
 
     narrator = Narrator(arguments.quiet)
     if not arguments.quiet:
@@ -121,7 +121,7 @@ def warn_of_another_text(corpus, training: dict) -> None:
 
 def drawn(lm, ids, number: int, rng) -> list:
     """Return at most so many passages of a text's ids, at random, in the order of the text."""
-    from minitransformer.analysis.training_influence.passages import cut
+    from minitransformer.experiments.influence.passages import cut
 
     pieces = cut(lm, ids)
     chosen = np.sort(rng.permutation(len(pieces))[:number])

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from minitransformer.archive import make_folder
+from minitransformer.experiments.patterns.training import AccuracyBar, PatternSettings, train_on_simple_patterns
 from minitransformer.extras import require
 from minitransformer.training import MODEL_FILE
 from minitransformer.training.checkpoints import Checkpoint
-from minitransformer.training.pretraining import make_folder
-from minitransformer.training.simple_patterns import AccuracyBar, PatternSettings, train_on_simple_patterns
 from minitransformer.transformer import TinyTransformer
 
 HELP = "two tiny models learn simple patterns; see the heads that do it, and when they appear"
@@ -40,8 +40,8 @@ examples:
   minitransformer patterns --out patterns-learned --positions learned    another way to do induction
   minitransformer generate --model patterns/two-blocks --greedy --prompt "COPY ba de ko fu =" --max-new-tokens 5
 
-What the scores, the ablations and the circuits show, and what not, is told in minitransformer/analysis/patterns.py
-and the files that it names; how training begins, in minitransformer/training/nearby.py.
+What the scores, the ablations and the circuits show, and what not, is told in learned.py and the files that it names,
+how training begins in nearby.py, both in minitransformer/experiments/patterns.
 """
 
 BLOCKS = {"two-blocks": 2, "one-block": 1}
@@ -81,7 +81,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Train both models as far as they are not trained yet, analyse them, print and draw."""
-    from minitransformer.analysis import analyze_learned_patterns, moment_of_induction
+    from minitransformer.experiments.patterns import analyze_learned_patterns, moment_of_induction
 
     require("tqdm")
     require("matplotlib")
@@ -144,8 +144,8 @@ class Bar(AccuracyBar):
 def draw(models, runs, learned, out: Path, seed: int) -> list[str]:
     """Draw the pictures, and return their names."""
     from minitransformer.analysis import attention_weights, draw_attention, induction_targets
-    from minitransformer.analysis.pattern_pictures import draw_circuits, draw_heads, draw_moment
-    from minitransformer.analysis.patterns import NOTABLE
+    from minitransformer.experiments.patterns.learned import NOTABLE
+    from minitransformer.experiments.patterns.pictures import draw_circuits, draw_heads, draw_moment
     from minitransformer.text import PATTERNS, spell
 
     draw_moment(runs, out / MOMENT_FILE)

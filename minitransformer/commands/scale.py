@@ -82,8 +82,8 @@ def sizes_of(text: str) -> list[int]:
 
 def run(arguments) -> int:
     """Train what is not there yet, and report."""
-    from minitransformer.analysis.emergence import analyze_emergent_capabilities, draw_emergence
-    from minitransformer.analysis.emergence.analysis import unique
+    from minitransformer.experiments.emergence import analyze_emergent_capabilities, draw_emergence
+    from minitransformer.experiments.emergence.analysis import unique
 
     check(arguments)
     require("tqdm")
@@ -120,8 +120,8 @@ def check(arguments) -> None:
 
 def chosen(arguments) -> tuple:
     """Return the sizes and the shapes, as Configs, how many seeds, and the steps that the options ask for."""
-    from minitransformer.analysis.emergence.analysis import SEEDS, STEPS
-    from minitransformer.analysis.emergence.family import configuration, of_size
+    from minitransformer.experiments.emergence.analysis import SEEDS, STEPS
+    from minitransformer.experiments.emergence.family import configuration, of_size
 
     quick = arguments.quick
     layers, parameters = (QUICK_SHAPES, QUICK_SHAPE_PARAMETERS) if quick else (SHAPES, SHAPE_PARAMETERS)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
+from minitransformer.archive import make_folder
 from minitransformer.config import DTYPES, POSITIONS, Config
 from minitransformer.extras import require
 from minitransformer.language_model import LanguageModel
@@ -29,7 +30,6 @@ from minitransformer.text import (
 from minitransformer.training import MODEL_FILE, Observer, ProgressBar, Settings, pretrain
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.loss_curve import require_matplotlib
-from minitransformer.training.pretraining import make_folder
 from minitransformer.training.ranks import cores_of_a_rank, world, world_size
 from minitransformer.training.replicas import replicas_that_pay
 from minitransformer.transformer import Transformer

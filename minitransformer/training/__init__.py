@@ -20,8 +20,6 @@ In reading order:
     ranks.py          more than one machine: MPI
     observer.py       who watches: nobody, or a progress bar      Observer, ProgressBar
     loss_curve.py     the picture                                 draw_loss_curve
-    nearby.py         where attention begins
-    simple_patterns.py  exercises in the place of a text          train_on_simple_patterns
     finetuning/       a trained model, changed a little           fine_tune_for_safety, fine_tune
 """
 
@@ -39,7 +37,6 @@ from minitransformer.training.metrics import METRICS_FILE, read_metrics
 from minitransformer.training.observer import Observer, ProgressBar
 from minitransformer.training.pretraining import TrainingInterrupted, pretrain
 from minitransformer.training.settings import Settings
-from minitransformer.training.simple_patterns import PatternSettings, train_on_simple_patterns
 from minitransformer.training.step import TrainingDiverged, training_step
 
 __all__ = [
@@ -55,8 +52,6 @@ __all__ = [
     "ProgressBar",
     "LOSS_FILE",
     "draw_loss_curve",
-    "train_on_simple_patterns",
-    "PatternSettings",
     "fine_tune_for_safety",
     "fine_tune",
     "PreferenceSettings",

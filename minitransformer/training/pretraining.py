@@ -11,11 +11,10 @@ worse, and resumed: it ends with the weights, to the bit, of one that was not st
 seconds.
 """
 
-import errno
-import tempfile
 import time
 from pathlib import Path
 
+from minitransformer.archive import make_folder
 from minitransformer.language_model import MODEL_FILE, LanguageModel
 from minitransformer.text import Corpus
 from minitransformer.training.checkpoints import Checkpoint, save_checkpoint
@@ -182,20 +181,3 @@ class Journal:
         if self.saved_step is None:
             return "nothing was saved"
         return f"the last good checkpoint, of step {self.saved_step}, is {self.folder / MODEL_FILE}"
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder of a run, and remove the model that a process that was killed left half written.
-
-    Raises OSError, naming the folder, unless files can be written there.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except FileExistsError:
-        raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", str(folder)) from None
-    except OSError as error:
-        raise type(error)(error.errno, f"cannot write there: {error.strerror}", str(folder)) from None
-    for leftover in folder.glob(f".{MODEL_FILE}.*.tmp"):
-        leftover.unlink(missing_ok=True)

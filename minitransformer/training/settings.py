@@ -109,8 +109,14 @@ class Settings:
 
 
 def settings_of_kind(kind: str, fields: dict) -> Settings:
-    """Return the Settings, or those of a subclass, that `kind` and to_dict describe. Raises KeyError for another."""
+    """Return the Settings, or those of a subclass, that `kind` and to_dict describe.
+
+    Raises ValueError for another kind, or one whose class has not been imported.
+    """
     classes = [Settings]
     for cls in classes:  # the list grows by what it finds
         classes += cls.__subclasses__()
-    return {cls.kind: cls for cls in classes}[kind](**fields)
+    by_kind = {cls.kind: cls for cls in classes}
+    if kind not in by_kind:
+        raise ValueError(f"nothing that has been imported knows the settings of a run of {kind}")
+    return by_kind[kind](**fields)

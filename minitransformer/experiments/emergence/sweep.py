@@ -24,11 +24,10 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from pathlib import Path
 
-from minitransformer.analysis.emergence.one_run import Plan, train_one
-from minitransformer.analysis.emergence.workers import WorkerProcesses
-from minitransformer.archive import write_atomically
+from minitransformer.archive import make_folder, write_atomically
 from minitransformer.cores import available_cores
-from minitransformer.training.pretraining import make_folder
+from minitransformer.experiments.emergence.one_run import Plan, train_one
+from minitransformer.experiments.emergence.workers import WorkerProcesses
 
 RETRIES = 2
 RUNS_FOLDER = "runs"

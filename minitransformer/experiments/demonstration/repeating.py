@@ -11,12 +11,12 @@ from minitransformer.analysis import (
     induction_targets,
     previous_token_score,
 )
-from minitransformer.demonstration.narration import Watcher, heading, paragraph, say, see
+from minitransformer.experiments.demonstration.narration import Watcher, heading, paragraph, say, see
+from minitransformer.experiments.patterns.nearby import look_nearby
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
 from minitransformer.text import IGNORE_INDEX, PATTERNS, accuracy, spell
 from minitransformer.text.patterns import INDUCTION, SYMBOLS
 from minitransformer.training import draw_loss_curve, training_step
-from minitransformer.training.nearby import look_nearby
 from minitransformer.training.replicas import replicas_that_pay, with_replicas
 from minitransformer.transformer import TinyTransformer
 

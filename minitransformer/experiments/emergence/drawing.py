@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minitransformer.analysis.emergence.report import EmergenceReport
 from minitransformer.archive import write_atomically
+from minitransformer.experiments.emergence.report import EmergenceReport
 from minitransformer.extras import require
 
 INK, GRID = "#333333", "#dddddd"

@@ -32,16 +32,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-import minitransformer
-from minitransformer.analysis.emergence.alphabet import CONTEXT
-from minitransformer.analysis.emergence.capabilities import Capability
-from minitransformer.analysis.emergence.family import n_parameters, shape_name
-from minitransformer.analysis.emergence.reading import text_batch, text_fingerprint, text_loss
 from minitransformer.config import Config
+from minitransformer.experiments.emergence.alphabet import CONTEXT
+from minitransformer.experiments.emergence.capabilities import Capability
+from minitransformer.experiments.emergence.family import n_parameters, shape_name
+from minitransformer.experiments.emergence.reading import text_batch, text_fingerprint, text_loss
 from minitransformer.optim import AdamW, decay_groups
 from minitransformer.training import training_step
 from minitransformer.training.environment import environment
 from minitransformer.transformer import INITIAL_STD, Transformer
+from minitransformer.version import __version__
 
 RECIPE = {
     "text_rows": 14,  # of each batch
@@ -83,7 +83,7 @@ class Plan:
     def description(self) -> dict:
         """Return the plan as a dictionary that JSON can hold."""
         return {
-            "version": minitransformer.__version__,
+            "version": __version__,
             "config": self.config.to_dict(),
             "seed": self.seed,
             "steps": self.steps,

@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from minitransformer.analysis.emergence.alphabet import CONTEXT, LETTERS, SPACE
+from minitransformer.experiments.emergence.alphabet import CONTEXT, LETTERS, SPACE
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
 from minitransformer.text import default_corpus, random_batch

@@ -12,12 +12,12 @@ In reading order:
     analysis.py       all of it                                                  analyze_training_influence
 """
 
-from minitransformer.analysis.training_influence.analysis import analyze_training_influence
-from minitransformer.analysis.training_influence.calibration import Calibration
-from minitransformer.analysis.training_influence.passages import Passage, answer_after, as_passages
-from minitransformer.analysis.training_influence.report import PromptInfluence, TrainingInfluence
-from minitransformer.analysis.training_influence.retraining import PassageTraining, Retraining, retrain_without
-from minitransformer.analysis.training_influence.separation import Separation, separation
+from minitransformer.experiments.influence.analysis import analyze_training_influence
+from minitransformer.experiments.influence.calibration import Calibration
+from minitransformer.experiments.influence.passages import Passage, answer_after, as_passages
+from minitransformer.experiments.influence.report import PromptInfluence, TrainingInfluence
+from minitransformer.experiments.influence.retraining import PassageTraining, Retraining, retrain_without
+from minitransformer.experiments.influence.separation import Separation, separation
 
 __all__ = [
     "analyze_training_influence",

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.analysis.training_influence.familiarity import answer_loss
-from minitransformer.analysis.training_influence.passages import Example, Passage, next_tokens
 from minitransformer.config import Config
+from minitransformer.experiments.influence.familiarity import answer_loss
+from minitransformer.experiments.influence.passages import Example, Passage, next_tokens
 from minitransformer.language_model import LanguageModel
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
 from minitransformer.text import IGNORE_INDEX, Tokenizer

@@ -3,9 +3,9 @@
 import numpy as np
 
 from minitransformer.analysis.circuits import named
-from minitransformer.analysis.patterns import NOTABLE, InductionCircuit, LearnedPatterns, moment_of_induction
 from minitransformer.analysis.pictures import INK
 from minitransformer.archive import write_atomically
+from minitransformer.experiments.patterns.learned import NOTABLE, InductionCircuit, LearnedPatterns, moment_of_induction
 from minitransformer.extras import require
 from minitransformer.text import spell
 from minitransformer.text.patterns import SYMBOLS

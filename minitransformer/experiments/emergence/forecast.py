@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.analysis.emergence.bootstrap import interval
-from minitransformer.analysis.emergence.scaling_law import ScalingLaw, fit_scaling_law, refits
+from minitransformer.experiments.emergence.bootstrap import interval
+from minitransformer.experiments.emergence.scaling_law import ScalingLaw, fit_scaling_law, refits
 
 FEWEST_SIZES = 4
 BUDGETS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # in those of the largest run

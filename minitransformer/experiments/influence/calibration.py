@@ -32,9 +32,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.analysis.training_influence.familiarity import compressed_bytes
-from minitransformer.analysis.training_influence.passages import Passage
-from minitransformer.analysis.training_influence.separation import Separation, separation
+from minitransformer.experiments.influence.familiarity import compressed_bytes
+from minitransformer.experiments.influence.passages import Passage
+from minitransformer.experiments.influence.separation import Separation, separation
 from minitransformer.text import Tokenizer
 
 

@@ -34,7 +34,7 @@ from functools import cache
 
 import numpy as np
 
-from minitransformer.analysis.emergence import alphabet as a
+from minitransformer.experiments.emergence import alphabet as a
 from minitransformer.layers.softmax import log_softmax
 from minitransformer.text import IGNORE_INDEX, right_rows
 

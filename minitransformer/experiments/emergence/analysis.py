@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from minitransformer.analysis.emergence.alphabet import CONTEXT, VOCAB_SIZE
-from minitransformer.analysis.emergence.bootstrap import interval, resampled_means
-from minitransformer.analysis.emergence.capabilities import CAPABILITIES, Capability
-from minitransformer.analysis.emergence.family import configuration, distance, n_parameters
-from minitransformer.analysis.emergence.forecast import forecast
-from minitransformer.analysis.emergence.jumps import find_jumps
-from minitransformer.analysis.emergence.one_run import Plan
-from minitransformer.analysis.emergence.report import Curve, EmergenceReport, Shape
-from minitransformer.analysis.emergence.sweep import sweep
+from minitransformer.experiments.emergence.alphabet import CONTEXT, VOCAB_SIZE
+from minitransformer.experiments.emergence.bootstrap import interval, resampled_means
+from minitransformer.experiments.emergence.capabilities import CAPABILITIES, Capability
+from minitransformer.experiments.emergence.family import configuration, distance, n_parameters
+from minitransformer.experiments.emergence.forecast import forecast
+from minitransformer.experiments.emergence.jumps import find_jumps
+from minitransformer.experiments.emergence.one_run import Plan
+from minitransformer.experiments.emergence.report import Curve, EmergenceReport, Shape
+from minitransformer.experiments.emergence.sweep import sweep
 from minitransformer.text import IGNORE_INDEX
 
 STEPS = 600

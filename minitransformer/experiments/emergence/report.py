@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from minitransformer.analysis.emergence.forecast import Forecast
-from minitransformer.analysis.emergence.jumps import Jump
 from minitransformer.archive import write_atomically
+from minitransformer.experiments.emergence.forecast import Forecast
+from minitransformer.experiments.emergence.jumps import Jump
 
 REPORT_FILE = "emergence.json"
 

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from minitransformer.analysis.tokens import shown
-from minitransformer.analysis.training_influence.calibration import Calibration
-from minitransformer.analysis.training_influence.retraining import Retraining
+from minitransformer.experiments.influence.calibration import Calibration
+from minitransformer.experiments.influence.retraining import Retraining
 
 MOST_PASSAGES, LONGEST_TEXT = 5, 60  # that a report shows
 RANKINGS = ("influence", "cosine")

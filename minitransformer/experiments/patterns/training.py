@@ -20,6 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minitransformer.analysis.heads import head_scores, random_sequences_twice
+from minitransformer.experiments.patterns.nearby import look_nearby
 from minitransformer.extras import MissingExtra
 from minitransformer.language_model import LanguageModel
 from minitransformer.losses import cross_entropy
@@ -27,7 +29,6 @@ from minitransformer.module import apply
 from minitransformer.text import PATTERNS, PatternTokenizer, accuracy
 from minitransformer.text.patterns import VOCAB_SIZE
 from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
-from minitransformer.training.nearby import look_nearby
 from minitransformer.training.observer import Observer, ProgressBar
 from minitransformer.training.pretraining import carry_out
 from minitransformer.training.settings import Settings
@@ -133,8 +134,6 @@ class PatternRun(TrainingState):
     picture = LOSS_FILE
 
     def __init__(self, model, settings: PatternSettings):
-        from minitransformer.analysis.heads import random_sequences_twice  # for the reason, see `evaluate`
-
         check_model(model, settings)
         rng = np.random.default_rng([settings.seed, KEPT_APART])
         self.exercises = {
@@ -172,8 +171,6 @@ class PatternRun(TrainingState):
 
     def evaluate(self) -> dict:
         """Return loss, accuracy and the heads' scores on the rows of another generator; raises TrainingDiverged."""
-        from minitransformer.analysis.heads import head_scores  # some analyses train models, and import this package
-
         total, answers, right = 0.0, 0, {}
         for name in self.settings.patterns:
             inputs, targets = self.exercises[name]

@@ -18,11 +18,11 @@ In reading order:
     drawing.py        and as pictures                                             draw_emergence
 """
 
-from minitransformer.analysis.emergence.analysis import analyze_emergent_capabilities
-from minitransformer.analysis.emergence.capabilities import CAPABILITIES, Capability
-from minitransformer.analysis.emergence.drawing import draw_emergence
-from minitransformer.analysis.emergence.report import EmergenceReport
-from minitransformer.analysis.emergence.scaling_law import ScalingLaw, fit_scaling_law
+from minitransformer.experiments.emergence.analysis import analyze_emergent_capabilities
+from minitransformer.experiments.emergence.capabilities import CAPABILITIES, Capability
+from minitransformer.experiments.emergence.drawing import draw_emergence
+from minitransformer.experiments.emergence.report import EmergenceReport
+from minitransformer.experiments.emergence.scaling_law import ScalingLaw, fit_scaling_law
 
 __all__ = [
     "analyze_emergent_capabilities",

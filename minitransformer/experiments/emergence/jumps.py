@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.analysis.emergence.bootstrap import interval
+from minitransformer.experiments.emergence.bootstrap import interval
 
 DECADE = 10
 FLOOR = 0.05

@@ -7,7 +7,7 @@ import numpy as np
 
 from minitransformer.analysis import attention_weights, draw_attention
 from minitransformer.config import Config
-from minitransformer.demonstration.narration import Watcher, heading, paragraph, quoted, say, see
+from minitransformer.experiments.demonstration.narration import Watcher, heading, paragraph, quoted, say, see
 from minitransformer.language_model import LanguageModel
 from minitransformer.text import DEFAULT_CORPUS, BPETokenizer, default_corpus, tokenize_corpus
 from minitransformer.training import LOSS_FILE, Settings, pretrain

@@ -13,7 +13,7 @@ They begin at NEARBY instead.
 *Positions in the stream.* Keys begin as queries, W_k = W_q, large enough that a position scores about OWN_SCORE with
 itself. So every query looks for what is like it, and first of all for its own token.
 
-Of TinyTransformer after a run of 500 steps on all simple patterns (simple_patterns.py), the accuracy per token on
+Of TinyTransformer after a run of 500 steps on all simple patterns (training.py), the accuracy per token on
 random sequences of 16 that come twice; chance is 0.01:
 
     positions                             seed 0    seed 1

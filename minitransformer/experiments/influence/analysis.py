@@ -18,17 +18,17 @@ import numpy as np
 
 from minitransformer.analysis.flow import integer
 from minitransformer.analysis.tokens import token_strings
-from minitransformer.analysis.training_influence.calibration import (
+from minitransformer.experiments.influence.calibration import (
     ScoredPassages,
     calibrate,
     p_value,
     require_enough,
 )
-from minitransformer.analysis.training_influence.familiarity import answer_loss, own_answer, token_log_probabilities
-from minitransformer.analysis.training_influence.influence import influences
-from minitransformer.analysis.training_influence.passages import Example, answer_after, as_passages, next_tokens
-from minitransformer.analysis.training_influence.report import RANKINGS, PromptInfluence, TrainingInfluence
-from minitransformer.analysis.training_influence.retraining import check_retraining, retrain_without
+from minitransformer.experiments.influence.familiarity import answer_loss, own_answer, token_log_probabilities
+from minitransformer.experiments.influence.influence import influences
+from minitransformer.experiments.influence.passages import Example, answer_after, as_passages, next_tokens
+from minitransformer.experiments.influence.report import RANKINGS, PromptInfluence, TrainingInfluence
+from minitransformer.experiments.influence.retraining import check_retraining, retrain_without
 from minitransformer.language_model import LanguageModel
 
 

@@ -20,8 +20,8 @@ table of V tokens, that of T positions, and the last norm.
 
 import numbers
 
-from minitransformer.analysis.emergence.alphabet import CONTEXT, VOCAB_SIZE
 from minitransformer.config import Config
+from minitransformer.experiments.emergence.alphabet import CONTEXT, VOCAB_SIZE
 from minitransformer.transformer import Transformer
 
 LAYERS = 2

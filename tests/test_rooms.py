@@ -1,0 +1,133 @@
+"""Arrows point one way: each room of the package imports from those below it, not even lazily from one above."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minitransformer
+
+PACKAGE = Path(minitransformer.__file__).parent
+LEVELS = [
+    ("version", "allocator", "extras", "archive", "cores", "module"),
+    ("layers",),
+    ("config", "losses", "optim", "unset"),
+    ("transformer", "generation", "text"),
+    ("language_model", "one_page", "fast"),
+    ("training", "analysis", "verification", "interop"),
+    ("experiments", "bench", "cases"),
+    ("commands",),
+    ("cli",),
+    ("__main__", "minitransformer"),
+]
+LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def imported(tree):
+    """Yield the modules of the package that a file imports, wherever in it, as they are written."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def within_the_package(name):
+    """Return the module of the package that holds `name`; None for what is not of the package."""
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name or None
+
+
+def arrows():
+    """Return {module: the modules of the package that it imports}."""
+    found = {}
+    for name, path in MODULES.items():
+        targets = map(within_the_package, imported(ast.parse(path.read_text("utf-8"))))
+        found[name] = {target for target in targets if target and target != name}
+    return found
+
+
+def room(name):
+    return name.split(".")[1] if "." in name else name
+
+
+def upward(graph):
+    """Return the arrows that do not point down, but within a room: (module, imported module)."""
+    return sorted(
+        (name, target)
+        for name, targets in graph.items()
+        for target in targets
+        if room(name) != room(target) and LEVEL[room(target)] >= LEVEL[room(name)]
+    )
+
+
+def cycles(graph):
+    """Return the modules from which a path of imports leads back to themselves; a package may import its own parts."""
+
+    def reachable(start):
+        seen, todo = set(), [start]
+        while todo:
+            for target in graph[todo.pop()] - seen:
+                seen.add(target)
+                todo.append(target)
+        return seen
+
+    return sorted(name for name in graph if name in reachable(name))
+
+
+def test_every_room_has_a_level():
+    assert {room(name) for name in MODULES} == set(LEVEL)
+
+
+def test_no_arrow_points_up():
+    graph = arrows()
+    assert upward(graph) == []
+    graph["minitransformer.layers.linear"].add("minitransformer.training.step")
+    assert upward(graph) == [("minitransformer.layers.linear", "minitransformer.training.step")]
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = arrows()
+    assert cycles(graph) == []
+    graph["minitransformer.module"].add("minitransformer.layers.linear")
+    assert "minitransformer.module" in cycles(graph)
+
+
+LOADED = "import sys, minitransformer; print(*(name for name in sys.modules if name.startswith('minitransformer')))"
+
+
+def test_the_package_loads_the_textbook_and_the_engine_alone():
+    loaded = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True).stdout.split()
+    rooms = {room(name) for name in loaded}
+    assert (
+        rooms & {"training", "analysis", "experiments", "interop", "text", "language_model", "bench", "cases"} == set()
+    )
+    assert len(loaded) < 60
+
+
+@pytest.mark.parametrize("name", ["training", "text", "cases", "LanguageModel", "fine_tune"])
+def test_what_is_not_loaded_is_when_it_is_asked_for(name):
+    code = f"import minitransformer; print(minitransformer.{name})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).returncode == 0
+
+
+def test_a_name_that_does_not_exist_is_refused():
+    with pytest.raises(AttributeError, match="module 'minitransformer' has no attribute 'trainign'"):
+        minitransformer.trainign  # noqa: B018
+
+
+def test_the_names_that_are_loaded_later_are_those_that_type_checkers_are_told():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
+    (block,) = (
+        node for node in tree.body if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+    )
+    told = {alias.name: node.module.removeprefix("minitransformer.") for node in block.body for alias in node.names}
+    assert told == minitransformer._ROOM_OF
+    assert set(told) <= set(minitransformer.__all__)
