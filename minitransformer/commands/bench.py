@@ -5,7 +5,6 @@ What is measured, and how, is in bench/: begin with the docstring of bench/__ini
 
 import json
 import math
-import os
 import platform
 import sys
 from functools import partial
@@ -20,6 +19,7 @@ from minitransformer.bench.rounds import measure_size
 from minitransformer.bench.scaling import SERIES, verdict
 from minitransformer.bench.sizes import SIZES
 from minitransformer.bench.worker import ABOUT, BARE, OURS, TORCH
+from minitransformer.cores import available_cores
 from minitransformer.extras import require
 from minitransformer.text import TextFiles
 
@@ -112,7 +112,7 @@ def settle(arguments) -> dict:
     settings = {
         "engines": [*(BARE if arguments.plain else (OURS,)), *dict.fromkeys(arguments.against)],
         "sizes": arguments.sizes or list(defaults.get("sizes", SIZES)),
-        "threads": default_threads() if arguments.threads is None else arguments.threads,
+        "threads": available_cores() if arguments.threads is None else arguments.threads,
         "rounds": defaults["rounds"] if arguments.rounds is None else arguments.rounds,
         "seconds": defaults["seconds"] if arguments.seconds is None else arguments.seconds,
         "quick": arguments.quick,
@@ -227,11 +227,6 @@ def processor() -> str:
     except OSError:
         names = []
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def default_threads() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def say(what: str, words: str) -> None:
