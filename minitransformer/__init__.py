@@ -148,7 +148,7 @@ from minitransformer.losses import cross_entropy
 from minitransformer.module import Module, Parameter, apply, plain
 from minitransformer.optim import AdamW, clip_grad_norm, cosine_schedule, decay_groups
 from minitransformer.transformer import TinyTransformer, Transformer
-from minitransformer.version import __version__
+from minitransformer.version import __version__  # noqa: F401 — for whoever asks
 
 if TYPE_CHECKING:  # what is loaded when it is asked for: see __getattr__
     from minitransformer.analysis import trace_information_flow, visualize_context_influence
@@ -216,7 +216,6 @@ def __dir__():
 
 
 __all__ = [
-    "__version__",
     "Parameter",
     "Module",
     "apply",

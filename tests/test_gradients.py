@@ -8,14 +8,15 @@ import pytest
 from test_function_rules import evaluate
 
 import minitransformer
-from gradcheck import check_case
-from minitransformer.cases import CASES, FUNCTIONS, MODULES
+from gradcheck import adjoint, check_case
+from minitransformer.cases import CASES, FUNCTIONS, MODULES, ONE_PAGE
 from minitransformer.module import plain
 
 PACKAGE = Path(minitransformer.__file__).parent
 MODELS = [case for case in CASES if case.name.startswith(("Transformer,", "Transformer."))]
 TWINS = [case for case in CASES if case.name.startswith("fast.")]  # which test_fast_versions.py draws anew
 LARGE = [case for case in CASES if case.name.startswith(("Transformer", "PairedLoss"))]  # blocks and whole models
+LARGE.append(ONE_PAGE)
 ELSEWHERE = {
     "bench/torch_model.py": {"TorchBlock.forward", "TorchTransformer.forward"},  # not ours: PyTorch's
     "training/replicas.py": {"Replicas.loss.<locals>.backward"},  # needs an extra: test_replicas.py
@@ -25,10 +26,20 @@ ELSEWHERE = {
 }
 OBJECTIVES = ("sequence", "unbounded", "unlikelihood", "direct")
 APPLYING = [case for case in (*FUNCTIONS, *MODULES) if case in MODULES or case.name.startswith(OBJECTIVES)]
-DRAWS = [(case, seed) for seed in range(3) for case in CASES if seed == 0 or case not in (*LARGE, *TWINS)]
+PLAIN = [(case, 0) for case in CASES if case not in LARGE]
+SLOW = [(case, seed) for seed in range(3) for case in CASES if seed == 0 or case not in (*LARGE, *TWINS)]
+DRAWS = [*PLAIN, *(pytest.param(*draw, marks=pytest.mark.slow) for draw in SLOW if draw not in PLAIN)]
+NAMES = [f"{case.name}-{seed}" for case, seed in [*PLAIN, *(draw for draw in SLOW if draw not in PLAIN)]]
 
 
-@pytest.mark.parametrize("case, seed", DRAWS, ids=[f"{case.name}-{seed}" for case, seed in DRAWS])
+@pytest.mark.parametrize("case", LARGE, ids=lambda case: case.name)
+def test_every_gradient_of_a_whole_model_satisfies_the_adjoint_identity(case):
+    # In one forward pass, to thirteen digits; entry by entry it is a matter of the slow tests.
+    call = case.call(np.random.default_rng(0))
+    assert adjoint(call.target, *call.inputs, randomize=False, **call.options).is_right
+
+
+@pytest.mark.parametrize("case, seed", DRAWS, ids=NAMES)
 def test_every_entry_of_every_gradient_equals_its_central_difference(case, seed):
     report = check_case(case, seed=seed)
     assert report.arguments

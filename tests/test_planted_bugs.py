@@ -763,7 +763,8 @@ def run_pytest(folder, *arguments):
 
 def check_gradients(folder, component):
     """Run the comparisons with central differences of a component, without the fixtures of other tests."""
-    return run_pytest(folder, "--noconftest", "tests/test_gradients.py", "-k", f"central_difference and ({component})")
+    choice = ["-m", "slow or not slow", "-k", f"central_difference and -0 and ({component})"]
+    return run_pytest(folder, "--noconftest", "tests/test_gradients.py", *choice)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ to its arguments is not: that part is seen by the tests of behaviour, in test_fu
 """
 
 import ast
+from functools import cache
 from pathlib import Path
 from textwrap import dedent
 
@@ -377,9 +378,14 @@ WHERE = {
 }
 
 
+@cache
+def parsed(source):
+    return ast.parse(dedent(source))
+
+
 def faults(source, rule):
     """Return what a rule finds in a source text, in the order of its lines."""
-    return sorted(set(rule(ast.parse(dedent(source)))))
+    return sorted(set(rule(parsed(source))))
 
 
 def without_line(fault):
