@@ -86,7 +86,11 @@ def test_the_best_steps_lie_where_theory_says():
     assert 1e-7 < curve.best(CENTRAL)[1] < 1e-3 and curve.best(CENTRAL)[0] < 1e-9
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+FEW = {"layer_norm", "attention, masked row", "gelu", "cross_entropy, weighted, smoothed", "Transformer, Llama-like"}
+DRAWN = [pytest.param(case, marks=() if case.name in FEW else pytest.mark.slow, id=case.name) for case in CASES]
+
+
+@pytest.mark.parametrize("case", DRAWN)
 def test_every_case_of_the_model_is_right_and_complex_safe(case):
     curve = measure(case.call(np.random.default_rng(0)))
     assert curve.verdict == "right" and curve.obstacle is None
