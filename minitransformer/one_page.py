@@ -10,6 +10,7 @@ the shape of what it makes; in backward, after ←, the lines that it mirrors.
 
 import argparse
 import math
+import sys
 from functools import partial
 
 import numpy as np
@@ -173,4 +174,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")  # where a terminal lacks a letter
     main()
