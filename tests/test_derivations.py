@@ -11,6 +11,7 @@ import io
 import re
 import tokenize
 import unicodedata
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -35,18 +36,21 @@ QUOTED = re.compile(r"`[^`\n]*`")
 REFERENCE = re.compile(r"(?<!\S)\((\d+)\)")
 
 
+@cache
 def docstrings(source):
     """Return the docstrings of a file, without their indentation, in the order in which it is read."""
     nodes = [n for n in ast.walk(ast.parse(source)) if isinstance(n, (ast.Module, ast.ClassDef, ast.FunctionDef))]
     return [ast.get_docstring(node) or "" for node in sorted(nodes, key=lambda node: getattr(node, "lineno", 0))]
 
 
+@cache
 def equations(source):
     """Return the numbers of the equations in the docstrings of a file, in their order."""
     lines = [line for docstring in docstrings(source) for line in docstring.splitlines()]
     return [int(match[1]) for match in map(EQUATION.match, lines) if match]
 
 
+@cache
 def tags(source):
     """Return the set of the numbers that lines of code carry."""
     numbers = set()

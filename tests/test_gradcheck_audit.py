@@ -592,6 +592,7 @@ MISUSE = [
 ]
 
 
+@pytest.mark.slow
 def test_results_are_written_also_when_nobody_reads_the_report_and_a_disk_that_is_full_is_named(
     write, tmp_path, monkeypatch
 ):

@@ -195,7 +195,7 @@ def ended(command, folder, unbuffered=False, stdout=subprocess.DEVNULL, stderr=s
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("unbuffered", [False, True])
+@pytest.mark.parametrize("unbuffered", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("command", [f"minitransformer info {RUN}", "gradcheck museum", "minitransformer --version"])
 def test_nothing_is_added_as_the_interpreter_exits(command, unbuffered, output, folder):
     with unwritable(output) as stream:
