@@ -130,6 +130,14 @@ def deaf_to_ctrl_c():
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def ending(status: int, advice: str) -> str:
+    """Say how a process ended, by its exit status; `advice` is added where it was killed, as for want of memory."""
+    if status >= 0:
+        return f"ended with status {status}"
+    name = signal.Signals(-status).name
+    return f"was ended by {name}{f' ({advice})' if name == 'SIGKILL' else ''}"
+
+
 def begin() -> None:
     """Prepare a process: it leaves Ctrl-C to its parent, and ends with that."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

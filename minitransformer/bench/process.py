@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from minitransformer.bench.worker import BARE, TORCH
-from minitransformer.cores import THREAD_VARIABLES
+from minitransformer.cores import THREAD_VARIABLES, ending
 from minitransformer.extras import MissingExtra
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -81,10 +80,7 @@ class EngineProcess:
 
     def failure(self, question: str) -> EngineError:
         """Return an error that says how the process ended."""
-        status = self.process.wait()
-        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        if status == -signal.SIGKILL:
-            how += " (for want of memory?)"
+        how = ending(self.process.wait(), "for want of memory?")
         self.errors.seek(0)
         said = self.errors.read().strip().splitlines()
         last = f": {said[-1]}" if said else ""

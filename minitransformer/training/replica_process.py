@@ -8,12 +8,11 @@ model itself. What is sent through a pipe is small: a share of a batch, and its 
 import ctypes
 import math
 import multiprocessing
-import signal
 from copy import copy
 
 import numpy as np
 
-from minitransformer.cores import begin, deaf_to_ctrl_c, matrix_library, one_thread_each
+from minitransformer.cores import begin, deaf_to_ctrl_c, ending, matrix_library, one_thread_each
 from minitransformer.module import Module, Parameter, is_plain, plain
 
 ALIGNMENT = 64  # bytes
@@ -125,10 +124,7 @@ class ReplicaProcess:
     def lost(self) -> ReplicaLost:
         """Return an error that says how the process ended."""
         self.process.join()
-        status = self.process.exitcode
-        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        if status == -signal.SIGKILL:
-            how += " (for want of memory? fewer replicas need less)"
+        how = ending(self.process.exitcode, "for want of memory? fewer replicas need less")
         return ReplicaLost(f"the process of a replica {how}")
 
     def stop(self) -> None:
