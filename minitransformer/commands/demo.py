@@ -20,7 +20,7 @@ HELP = "watch a transformer learn, and see what it learned: a minute and a half"
 DESCRIPTION = """\
 Watch a transformer learn, and see what it learned. In about a minute and a half, on a laptop,
 
-  1  a model of 700,000 parameters reads the Python language reference, which every Python carries, and
+  1  a model of 700,000 parameters reads the Python manual, which nearly every Python carries, and
      learns to write like it: what it writes before, halfway and after;
   2  what its attention heads look at, as a picture;
   3  a tiny one sees random symbols repeat and learns to predict them, though no two sequences are alike;

@@ -1,6 +1,6 @@
 """The text that every model of a family reads beside its exercises: its loss is what scaling laws are about.
 
-It is the Python language reference, which every Python carries, in 27 characters: lower-case letters, and one space for
+It is the Python manual, which nearly every Python carries, in 27 characters: lower-case letters, and one space for
 whatever stands between them. Windows of CONTEXT characters are drawn at random from the first nine tenths; the loss is
 measured on windows of the last tenth, always the same.
 """
