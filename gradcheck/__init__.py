@@ -31,16 +31,18 @@ Code of another shape needs no rewriting: `from_pair(forward, backward)` of grad
 a cache between them, `from_layer(layer)` an object with a forward, a backward and a cache of its own.
 
 How it is done. L = ⟨dy, y⟩ is the loss, so that ∂L/∂y is dy. Three oracles, which know nothing of any derivation, say
-what its derivatives are (gradcheck/comparison.py):
+what its derivatives are (gradcheck/measurement.py):
 
 - central differences move each entry of each argument a little, forth and back, and divide the change of L by the
   move: that is the derivative, by its definition (gradcheck/central_differences.py);
 - the complex step moves it by 1e-30 i instead, and looks at the imaginary part: exact to machine precision, for a
   forward pass that computes with complex numbers as with real ones (gradcheck/complex_step.py);
 - the adjoint identity ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ compares all entries of all arguments in one complex forward pass:
-  `adjoint(model, ids)` checks ten million parameters in seconds (gradcheck/adjoint.py).
+  `adjoint(model, ids)` checks ten million parameters in seconds (gradcheck/adjoint_identity.py).
 
 All are used where they apply; `oracles="central"` and the like choose. `jacobian(function, *inputs)` shows the matrix.
+To read how, begin with gradcheck/checking.py: what a right gradient meets lies in the files beside it, in the order in
+which they are named there; gradcheck/closer is asked about the others only.
 
 How a finite difference fails. With a step h its error is truncation, which grows with h (the function is not straight),
 plus rounding, which grows with 1/h (the difference of two nearly equal numbers has lost its leading digits). In
@@ -49,7 +51,7 @@ few to tell a mistake from rounding. Hence
 float64, a formula of fourth order, and a step for each entry from its scale: nine digits or more for a single layer,
 eight for a whole model, whose derivation is in gradcheck/central_differences.py. And a function may have a kink: at
 its 0, ReLU has one slope to the left and another to the right. There a difference gives their mean, and neither 0 nor 1
-is wrong (gradcheck/judgement.py).
+is wrong (gradcheck/closer/one_derivative.py).
 
 Why dy = ones tests nothing. Each row of a softmax sums to 1 whatever x is, and a layer norm's to Σβ when its γ is
 constant. So with dy = 1 the loss is constant, the true gradient is zero, and a backward that returns zeros passes.
@@ -92,13 +94,16 @@ What else is here:
   notebook, a report shows itself as a table.
 """
 
-from gradcheck.adjoint import adjoint
-from gradcheck.call import Call
-from gradcheck.cases import Case, check_case, load_cases
-from gradcheck.checking import check, check_module
-from gradcheck.jacobian import Jacobian, jacobian
-from gradcheck.parameters import randomize_parameters
-from gradcheck.report import ArgumentReport, GradientError, Report
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what is loaded when it is asked for: see __getattr__
+    from gradcheck.call import Call
+    from gradcheck.cases import Case, check_case, load_cases
+    from gradcheck.checking import adjoint, check, check_module
+    from gradcheck.jacobian_matrix import Jacobian, jacobian
+    from gradcheck.parameters import randomize_parameters
+    from gradcheck.report import ArgumentReport, GradientError, Report
 
 __all__ = [
     "check",
@@ -115,3 +120,25 @@ __all__ = [
     "ArgumentReport",
     "GradientError",
 ]
+
+_MODULES = {
+    "call": ("Call",),
+    "cases": ("Case", "check_case", "load_cases"),
+    "checking": ("check", "check_module", "adjoint"),
+    "jacobian_matrix": ("jacobian", "Jacobian"),
+    "parameters": ("randomize_parameters",),
+    "report": ("Report", "ArgumentReport", "GradientError"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name):
+    """Load a public name when it is first asked for: pytest loads this package as soon as it is installed."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

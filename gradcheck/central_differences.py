@@ -22,22 +22,15 @@ Y = Σ |dy · y|, and (2) at most 3/2 of that. If s is the length over which L c
 
 are least where E′ = 0, at h = s · (45 ε / 4)^(1/5) ≈ 1.2e-3 s, with E ≈ 3.5e-13 Y/s. Plain central differences,
 with E(h) = Y (h² / 6 s³ + ε / h), get no lower than 4e-11 Y/s: in a whole model, where some L⁽ⁿ⁾ are hundreds of times
-larger than this estimate of them, that is the difference between a check at 1e-6 and none. Hence the first step,
+larger than this estimate of them, that is the difference between a check at 1e-6 and none. Hence the step,
 
     h = √3 · 2⁻¹¹ · s ≈ 0.85e-3 s                                   (3)
 
 with s the scale of the entry: its own size, or the mean size of its argument if that is larger, rounded up to a power
-of two, and h to a multiple of 2⁻⁵¹ s, so that x ± h is nearly always exact. But s is a guess: near a kink, beside a
-pole, or where logits are in the thousands, the length is shorter. So the estimates go on, each with a step 45 / √2 ≈ 32
-times shorter, for as long as the caller asks.
-
-A step may also span many periods: that of sin(x) at a million spans 140. Were it a whole number of them, as for
-x mod 1 and a step of 512, the outputs would be equal, and (2) sure of a slope of 0. Hence the roots in (3) and in the
-ratio of the steps, which no function has for its period. What is left of a wave of amplitude A is then ±A / h, which
-grows from step to step, as rounding errors do, but from far above them; by that judgement.py knows it. Two limits
-remain where no complex step is there to contradict. A wave of less than 1e-11 of y passes for rounding errors, and a
-gradient that knows it for a wrong one. And a gradient that ignores a wave is called right if A / h at the first step is
-within its tolerance, however large the slope of the wave itself.
+of two, and h to a multiple of 2⁻⁵¹ s, so that x ± h is nearly always exact. The root is there since no function has a
+period of which h were a whole number: the outputs would be equal, and (2) sure of a slope of 0. But s is a guess: near
+a kink, beside a pole, or where logits are in the thousands, the length is shorter. So an estimate has to know how far
+it may be from the truth; where that is too far, shorter steps are tried (gradcheck/closer/estimates.py).
 
 One-sided derivatives come from the same evaluations, extrapolated likewise:
 
@@ -67,9 +60,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FIRST_STEP = 3**0.5 * 2.0**-11
-REFINEMENT = 2**0.5 / 45
-ESTIMATES = 6  # the last step, 3e-11 s, still leaves a jump of the slope five digits above rounding
+STEP = 3**0.5 * 2.0**-11
 EPSILON = np.finfo(np.float64).eps
 
 
@@ -97,53 +88,49 @@ class Estimate:
         return abs(self.right - self.left) + bend + 1.5 * self.noise  # (6)
 
 
-def estimates(line, y, dy, scale):
-    """Yield ever finer Estimates of the derivative of ⟨dy, line(t)⟩ at t = 0.
+def estimate(line, y, dy, h, ever_moved=False):
+    """Return the Estimate of the derivative of ⟨dy, line(t)⟩ at t = 0 with the step h; NaN where that is not finite.
 
-    `line(t)` is the output (..., ) after a move by t, `y` = line(0), `scale` the length s over which it changes.
-    An estimate is NaN where the output is not finite. Nothing is evaluated before it is asked for.
+    `line(t)` is the output (..., ) after a move by t, and `y` = line(0). Outputs that have not moved have no rounding
+    errors; `ever_moved` marks those that did with other steps.
     """
-    rounding = EPSILON * np.abs(dy * y)
-    moved = np.zeros(y.shape, dtype=bool)  # the outputs that have moved by now: no others have rounding errors
-    for k in range(ESTIMATES):
-        h = _step(scale, k)
-        with np.errstate(all="ignore"):
-            yield _estimate(line, y, dy, h, rounding, moved)
-
-
-def column(line, y, scale):
-    """Return the derivative of the whole output line(t) at t = 0, by (2): a Jacobian's column.
-
-    The step is the first whose derivative that of the next one confirms, to 1e-6 of the largest entry and to rounding
-    (64 ε of each output, for what is rounded within). The column is NaN where none does.
-    """
-    before = unknown = np.full(y.shape, np.nan)
-    for k in range(ESTIMATES):
-        h = _step(scale, k)
-        with np.errstate(all="ignore"):
-            now = (8 * (line(h) - line(-h)) - (line(2 * h) - line(-2 * h))) / (12 * h)
-            allowed = 1e-6 * np.max(np.abs(now), initial=0.0) + 64 * EPSILON * np.abs(y) / h
-            if np.all(np.abs(now - before) <= allowed):
-                return before
-        before = now
-    return unknown
-
-
-def _step(scale, k):
-    return scale * round(2**51 * FIRST_STEP * REFINEMENT**k) / 2**51  # (3)
-
-
-def _estimate(line, y, dy, h, rounding, moved):
-    forth, back, forth2, back2 = line(h), line(-h), line(2 * h), line(-2 * h)
-    moved |= forth2 != back2
-    noise = float(np.sum(rounding, where=moved if moved.any() else True)) / h  # nothing has moved: all may be drowned
-    d1 = _inner(dy, forth - back) / (2 * h)  # (1)
-    d2 = _inner(dy, forth2 - back2) / (4 * h)  # (1)
-    value = (4 * d1 - d2) / 3  # (2)
-    right = (4 * _inner(dy, forth - y) - _inner(dy, forth2 - y)) / (2 * h)  # (4)
-    left = (4 * _inner(dy, back - y) - _inner(dy, back2 - y)) / (-2 * h)  # (4)
-    spread = max(abs(right - value), abs(left - value))  # (5)
+    with np.errstate(all="ignore"):
+        forth, back, forth2, back2 = line(h), line(-h), line(2 * h), line(-2 * h)
+        moved = (forth2 != back2) | ever_moved
+        rounding = EPSILON * np.abs(dy * y)
+        noise = float(np.sum(rounding, where=moved if moved.any() else True)) / h  # if none has, all may be drowned
+        d1 = _inner(dy, forth - back) / (2 * h)  # (1)
+        d2 = _inner(dy, forth2 - back2) / (4 * h)  # (1)
+        value = (4 * d1 - d2) / 3  # (2)
+        right = (4 * _inner(dy, forth - y) - _inner(dy, forth2 - y)) / (2 * h)  # (4)
+        left = (4 * _inner(dy, back - y) - _inner(dy, back2 - y)) / (-2 * h)  # (4)
+        spread = max(abs(right - value), abs(left - value))  # (5)
     return Estimate(value, left, right, spread, noise)
+
+
+def step_of(scale):
+    """Return h for an entry of that scale."""
+    return scale * round(2**51 * STEP) / 2**51  # (3)
+
+
+def scales_of(array):
+    """The length over which each entry matters, a power of two: its own size, or the array's mean if that is larger."""
+    size = np.maximum(np.abs(array), np.mean(np.abs(array))) if array.size else np.abs(array)
+    return np.where(size > 0, np.exp2(np.ceil(np.log2(np.where(size > 0, size, 1.0)))), 1.0)
+
+
+def line_along_entry(call, array, index):
+    """Return line(t): the output of a call, as a copy, after the entry `index` of one of its arrays has moved by t."""
+    here = float(array[index])
+
+    def line(t):
+        array[index] = here + t
+        try:
+            return np.array(call.evaluate()[0], dtype=np.float64)
+        finally:
+            array[index] = here
+
+    return line
 
 
 def _inner(a, b):

@@ -1,20 +1,28 @@
-"""Compare every gradient that a backward pass returns with the true one: `check` and `check_module`.
+"""Compare every gradient that a backward pass returns with the true one: `check`, `check_module` and `adjoint`.
 
-The order is: refuse what cannot be checked; run forward and backward under watch (contract.py); compare with what the
-oracles find (comparison.py), and judge (judgement.py); say what is wrong with what is wrong (diagnosis). Bad use raises
-TypeError or ValueError; a wrong gradient, or a backward pass that is at fault in another way, raises GradientError.
+Everything that a right gradient meets lies beside this file, and the numbers go one way: run forward and backward under
+watch (contract.py); measure what the oracles say of each gradient (measurement.py); judge by the measurements
+(judgement.py); report (summary.py, report.py). Only where the first look does not confirm a gradient, gradcheck/closer
+looks again; only where one is wrong, gradcheck/diagnosis says what is wrong with it. Neither is loaded before.
+
+Bad use raises TypeError or ValueError; a wrong gradient, or a backward pass that is at fault in another way, raises
+GradientError.
 """
 
 import numbers
+from dataclasses import replace
 
 import numpy as np
 
-from gradcheck import diagnosis
+from gradcheck.adjoint_identity import sides_of_all
 from gradcheck.call import Call, is_module
-from gradcheck.comparison import ORACLES, Comparison
-from gradcheck.contract import arguments_of, run
+from gradcheck.complex_step import ComplexStep, NotComplexSafe
+from gradcheck.contract import run_under_watch
+from gradcheck.judgement import first_look, unexamined
+from gradcheck.measurement import ORACLES, Terms, measure
 from gradcheck.parameters import borrowed, randomize_parameters, to_float64
 from gradcheck.report import GradientError, Report
+from gradcheck.summary import summarise
 
 MAX_ENTRIES = 2000
 
@@ -82,6 +90,19 @@ def check_module(
     )
 
 
+def adjoint(target, /, *inputs, dy=None, seed=0, randomize=True, **options):
+    """Check every gradient of a function or module by the adjoint identity. Returns a Report; raises as `check` does.
+
+    The same as `check` or `check_module` with `oracles=("adjoint",)`, for either: one forward pass in complex numbers
+    for a whole model, besides those that find out whether the function keeps its contract. Where the identity fails, it
+    is tried for each argument by itself, which tells whose gradient is wrong. Which entries, and why, is then a matter
+    for `check` on the component that it belongs to. Raises ValueError, with the reason, if the forward pass is not
+    complex-safe.
+    """
+    call = Call(target, *inputs, **options)
+    return check_call(call, dy=dy, seed=seed, oracles=("adjoint",), randomize=randomize)
+
+
 def check_call(
     call,
     *,
@@ -99,38 +120,74 @@ def check_call(
     With `diagnose` False a wrong gradient is not asked what is wrong with it, which takes longer than to find that it
     is wrong.
     """
-    strict = atol is None
-    atol = 1e-8 if atol is None else atol
+    strict, atol = atol is None, 1e-8 if atol is None else atol
     _refuse_settings(rtol, atol, max_entries, seed)
-    oracles = _named(oracles)
+    terms = Terms(rtol, atol, strict, max_entries, _named(oracles))
     call = call.copy()
     with borrowed(call.target):
         to_float64(call.target)
         if randomize:
             randomize_parameters(call.target, _stream(seed, "parameters"))
-        arguments = arguments_of(call)
-        y, dy, gradients = run(call, arguments, dy, _stream(seed, "dy"))
-        comparison = Comparison(
-            call,
-            arguments,
-            gradients,
-            y,
-            dy,
-            rtol=rtol,
-            atol=atol,
-            strict=strict,
-            max_entries=max_entries,
-            oracles=oracles,
-            rng=_stream(seed, "entries"),
-        )
-        findings = comparison.findings()
-        diagnoses = diagnosis.diagnose(comparison, findings) if diagnose else [""] * len(findings)
-        pairs = zip(findings, diagnoses, strict=True)
-        reports = tuple(finding.report(comparison, sentence) for finding, sentence in pairs)
-        report = Report(call.name, reports, notes=tuple(comparison.notes))
+        run = run_under_watch(call, dy, _stream(seed, "dy"))
+        findings, step, notes = _find(run, terms, seed)
+        sentences = _what_is_wrong(run, step, findings) if diagnose else [""] * len(findings)
+        arguments = [summarise(f, run, terms, s) for f, s in zip(findings, sentences, strict=True)]
+        report = Report(call.name, tuple(arguments), notes=tuple(notes))
     if not report.is_right:
         raise GradientError(report)
     return report
+
+
+def _find(run, terms, seed):
+    """Return (a Finding for each gradient, the ComplexStep, notes for a reader of how they were come by).
+
+    The step is None where it was not asked for or the forward pass is not complex-safe; that may show late, and then
+    everything is looked at again without it. Raises ValueError if nothing else was asked for.
+    """
+    step = None if terms.oracles == ("central",) else ComplexStep(run.call, run.arguments, run.y)
+    try:
+        return _look(run, step, terms, _stream(seed, "entries"))
+    except NotComplexSafe as reason:
+        if "central" not in terms.oracles:
+            raise ValueError(
+                f"{run.call.name}: the forward pass is not complex-safe: {reason}. "
+                "Leave `oracles` out, or name central among them"
+            ) from reason
+        note = f"the complex step does not apply, since the forward pass is not complex-safe: {reason}"
+    findings, *_ = _look(run, None, replace(terms, oracles=("central",)), _stream(seed, "entries"))
+    return findings, None, [note]
+
+
+def _look(run, step, terms, rng):
+    """Look at each gradient, and again, more closely, at those that this does not confirm. Raises NotComplexSafe."""
+    notes = []
+    if terms.oracles == ("adjoint",):
+        together = sides_of_all(run, step, rng)
+        share = together.gap / max(together.size, np.finfo(float).tiny)
+        notes.append(
+            f"the adjoint identity through all arguments: backward gives {together.analytic:.15g}, the complex step "
+            f"gives {together.exact:.15g}; the difference is {share:.1e} of Σ|dx v|"
+        )
+        if together.agree:
+            return [unexamined(run, i) for i in range(len(run.arguments))], step, notes
+    findings = []
+    for i, measurement in enumerate(measure(run, step, terms, rng)):
+        finding = first_look(measurement, terms)
+        if finding is None:
+            from gradcheck.closer import look_closer
+
+            finding = look_closer(run, step, i, measurement, terms, rng)
+        findings.append(finding)
+    return findings, step, notes
+
+
+def _what_is_wrong(run, step, findings):
+    """Return a sentence for each gradient: what is wrong with it if it is wrong and that is known, or else nothing."""
+    if not any(finding.is_wrong for finding in findings):
+        return [""] * len(findings)
+    from gradcheck.diagnosis import diagnose
+
+    return diagnose(run, step, findings)
 
 
 def _refuse_settings(rtol, atol, max_entries, seed):

@@ -36,8 +36,8 @@ class NotComplexSafe(Exception):  # noqa: N818 (nothing has gone wrong: it is th
 class ComplexStep:
     """The oracle for one call. All arguments become complex together, since `y += bias` fails if only one of them is.
 
-    `arguments` is a list of contract.Argument, whose arrays are inputs of the call or the data of parameters; `y` is
-    the output for real arguments.
+    `arguments` is a list of contract.Argument, whose arrays, as they are now, are inputs of the call or the data of
+    parameters; `y` is the output for real arguments.
     """
 
     def __init__(self, call, arguments, y):

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradcheck.call import describe, parameters_of
-from gradcheck.gradients import fault, run_backward
+from gradcheck.call import Call, describe, parameters_of
+from gradcheck.gradients import fault, run_backward, with_zeros
 
 REPEATS = 1e-12  # relative; two runs may differ by rounding where memory is aligned differently
 
@@ -27,6 +27,22 @@ class Argument:
     label: str
     array: np.ndarray
     parameter: object = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One forward and one backward pass: what the oracles are asked about.
+
+    `y` is what forward gave, `dy` = ∂L/∂y, and `gradients` are what backward made of it, one for each of `arguments`:
+    zeros for those that are `missing`, parameters that got none.
+    """
+
+    call: Call
+    arguments: list
+    y: np.ndarray
+    dy: np.ndarray
+    gradients: list
+    missing: list
 
 
 def arguments_of(call):
@@ -70,8 +86,9 @@ def _obstacle(dtype):
     return "rounding alone is as large as the error looked for"
 
 
-def run(call, arguments, dy, rng):
-    """Run forward and backward under watch. Returns (y, dy, gradients), a gradient None where a parameter got none."""
+def run_under_watch(call, dy, rng):
+    """Run forward and backward, and see that they keep the contract. Returns a Run; dy, if None, is drawn from rng."""
+    arguments = arguments_of(call)
     watch = _Watch(call, arguments)
     returned, backward = _forward(call)
     y = returned.copy()
@@ -91,7 +108,8 @@ def run(call, arguments, dy, rng):
     _verify_repetition(call, backward, dy, arguments, gradients)
     watch.verify("a second backward")
     _verify_independence(call, dy, arguments, gradients)
-    return y, dy, gradients
+    missing = [gradient is None for gradient in gradients]
+    return Run(call, arguments, y, dy, with_zeros(gradients, arguments), missing)
 
 
 def _forward(call):

@@ -15,9 +15,13 @@ from gradcheck.report import GradientError, Report
 def gradients_of(call, arguments, dy):
     """Run forward and backward once more and return the gradients in the order of `arguments`."""
     _, backward = call.evaluate()
-    gradients = run_backward(call, backward, dy.copy(), arguments)
-    pairs = zip(arguments, gradients, strict=True)
-    return [np.zeros(argument.array.shape) if gradient is None else gradient for argument, gradient in pairs]
+    return with_zeros(run_backward(call, backward, dy.copy(), arguments), arguments)
+
+
+def with_zeros(gradients, arguments):
+    """Return the gradients with zeros in the place of those that are None."""
+    pairs = zip(gradients, arguments, strict=True)
+    return [np.zeros(argument.array.shape) if gradient is None else gradient for gradient, argument in pairs]
 
 
 def run_backward(call, backward, dy, arguments):
@@ -73,36 +77,13 @@ def _fit(call, argument, gradient, others):
         raise fault(call, f"{argument.label} is {describe(gradient)}, not an array {argument.array.shape}")
     gradient = np.array(gradient)
     if gradient.shape != argument.array.shape:
+        from gradcheck.closer.shapes import shape_hint
+
         raise fault(
             call,
             f"{argument.label} has shape {gradient.shape}, but {argument.name} has {argument.array.shape}"
-            f"{_shape_hint(argument, gradient.shape, others)}",
+            f"{shape_hint(argument, gradient.shape, others)}",
         )
     if gradient.dtype != np.float64:
         raise fault(call, f"{argument.label} is {gradient.dtype}, but {argument.name} is float64")
     return gradient
-
-
-def _shape_hint(argument, shape, others):
-    """Say what a wrong shape gives away: a broadcast axis, an exchange, a transpose. `others` as in _fit."""
-    wanted = argument.array.shape
-    for other, gradient in others:
-        if other is not argument and np.shape(gradient) == wanted and other.array.shape == shape:
-            return f": {argument.label} and {other.label} are returned in each other's place"
-    if sorted(shape) == sorted(wanted):
-        return f": the shape of {argument.name} transposed"
-    broadcast = _broadcast_axes(wanted, shape)
-    if broadcast:
-        listed = f"{'axis' if len(broadcast) == 1 else 'axes'} {', '.join(map(str, broadcast))}"
-        return f": not summed over {listed}, along which {argument.name} is broadcast"
-    if tuple(n for n in shape if n != 1) == tuple(n for n in wanted if n != 1):
-        return ": an axis of length 1 is kept or lost (keepdims)"
-    return ""
-
-
-def _broadcast_axes(wanted, shape):
-    """Return the axes of `shape` along which an array of shape `wanted` is broadcast to it; none if it cannot be."""
-    lengthened = (1,) * (len(shape) - len(wanted)) + wanted
-    if len(lengthened) != len(shape) or any(n not in (1, m) for n, m in zip(lengthened, shape, strict=True)):
-        return []
-    return [axis for axis, (n, m) in enumerate(zip(lengthened, shape, strict=True)) if n != m]

@@ -74,39 +74,9 @@ class ArgumentReport:
 
     def explain(self):
         """Say in one line what is wrong."""
-        return f"{self._finding()}. {self.diagnosis}" if self.diagnosis else self._finding()
+        from gradcheck.explanation import in_words
 
-    def _finding(self):
-        sampled = "" if self.entries == self.size else "sampled "
-        note = " (backward left no gradient, which counts as zeros)" if self.missing else ""
-        if self.disagree:
-            return (
-                f"{self.label}: {self.disagree} of {self.entries} {sampled}entries disagree{note}; "
-                f"worst at {list(self.worst_index)}: {_both(self.analytic, self.numeric, self.oracle)}"
-            )
-        if self.cannot_tell and not self.direction_disagrees:
-            return (
-                f"{self.label}: cannot tell at {self.cannot_tell} of {self.entries} {sampled}entries; "
-                f"for one at {list(self.worst_index)}: {_both(self.analytic, self.numeric, self.oracle)}"
-                f"{self._obstacle()}"
-            )
-        if not self.direction_disagrees:
-            return f"{self.label}: cannot tell: {self.doubt}"
-        agreeing = f"all {self.entries} sampled entries agree, but " if self.entries else ""
-        return (
-            f"{self.label}: {agreeing}a random direction through all {self.size} "
-            f"does not{'' if self.entries else ' agree'}{note}: {_both(*self.direction, self.direction_oracle)}"
-        )
-
-    def _obstacle(self):
-        if not math.isfinite(self.numeric):
-            return ""  # which the values say already
-        if math.isinf(self.worst_uncertainty):
-            return ", but finer steps give something else each time: the output has detail finer than they are"
-        return (
-            f", but may be off by {self.worst_uncertainty:.1g}: the output jumps here, or its rounding errors drown "
-            "the change"
-        )
+        return in_words(self)
 
 
 @dataclass(frozen=True)
@@ -181,14 +151,3 @@ def _align(row, widths):
     name, *numbers, verdict = row
     cells = [f"{cell:>{width}}" for cell, width in zip(numbers, widths[1:-1], strict=True)]
     return "  ".join([f"  {name:<{widths[0]}}", *cells, verdict])
-
-
-def _both(analytic, numeric, oracle):
-    """Show both values with as many digits as it takes to tell them apart."""
-    for digits in range(4, 18):
-        texts = f"{analytic:.{digits}g}", f"{numeric:.{digits}g}"
-        if texts[0] != texts[1]:
-            break
-    note = ": the forward pass is not finite near this entry" if not math.isfinite(numeric) else ""
-    gives = "give" if oracle.endswith("s") else "gives"
-    return f"backward gives {texts[0]}, {oracle} {gives} {texts[1]}{note}"

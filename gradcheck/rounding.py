@@ -11,8 +11,6 @@ what changes there is what each may be wrong by. Near a jump, or where a maximum
 itself; therefore no more is allowed for rounding than ε Σ|dy y| justifies.
 """
 
-from functools import cached_property
-
 import numpy as np
 
 from gradcheck.complex_step import ComplexStep
@@ -22,61 +20,37 @@ NUDGE = 2.0**-50  # relative: four units of the last place
 PLACES = 3
 SHORTENED = 0.7  # the step at the nudged places, so that the imaginary parts are rounded in other ways
 FACTOR = 10.0  # the changes at so few places are a sample of the error, not a bound on it
+ROUNDING = 1e-12  # of Σ|dy y|: no rounding error of a gradient (of y's unit over x's) is larger
+RESOLVED = 1e-2  # of that: what the complex step leaves of it, which subtracts nothing
 
 
-class Rounding:
-    """The rounding errors of the gradients of one run of a call, and of the complex step, measured when asked for."""
+def most_rounding(run):
+    """Return the largest error that rounding may leave in a derivative of L, by a change of its argument by 1."""
+    return ROUNDING * float(np.sum(np.abs(run.dy * run.y)))
 
-    def __init__(self, call, arguments, gradients, y, dy):
-        self.call = call
-        self.arguments = arguments
-        self.gradients = gradients
-        self.y = y
-        self.dy = dy
 
-    def of_direction(self, i, v, exact):
-        """Return what ⟨dx, v⟩ of argument i and its value `exact` by the complex step may differ by, rightly."""
-        changes = [abs(self._exact_along(step, {i: v}) - exact) for _, step in self._places]
-        for gradients, _ in self._places:
-            change = (gradients[i] - self._gradient(i)) * v
-            changes[0] = max(changes[0], abs(float(np.sum(change))), float(np.linalg.norm(change)))
-        return FACTOR * max(changes)
+def rounding_along(run, i, v, exact):
+    """Return by how much ⟨dx, v⟩ of argument i and its value `exact` by the complex step may differ, rightly."""
+    changes = []
+    for gradients, step in nudged(run):
+        changes.append(abs(float(np.sum(run.dy * step.along({i: SHORTENED * v}))) / SHORTENED - exact))
+        change = (gradients[i] - run.gradients[i]) * v
+        changes += [abs(float(np.sum(change))), float(np.linalg.norm(change))]
+    return FACTOR * max(changes)
 
-    def of_entries(self, i, entries, scales, exact):
-        """Return likewise for each of some entries, indices into the flat array, with the step of each in `scales`."""
-        array = self.arguments[i].array
-        change = np.zeros(len(entries))
-        for gradients, step in self._places:
-            values = [
-                np.sum(self.dy * step.along_entry(i, np.unravel_index(entry, array.shape), SHORTENED * scale))
-                for entry, scale in zip(entries, scales, strict=True)
-            ]
-            change = np.maximum(change, np.abs(np.array(values) - exact))
-            change = np.maximum(change, np.abs(gradients[i] - self._gradient(i)).ravel()[entries])
-        typical = float(np.sqrt(np.mean(change * change))) if len(change) else 0.0
-        return FACTOR * np.maximum(change, typical)  # one that did not change has done so by chance
 
-    def _gradient(self, i):
-        gradient = self.gradients[i]
-        return np.zeros(self.arguments[i].array.shape) if gradient is None else gradient
-
-    def _exact_along(self, step, directions):
-        shortened = {i: SHORTENED * v for i, v in directions.items()}
-        return float(np.sum(self.dy * step.along(shortened))) / SHORTENED
-
-    @cached_property
-    def _places(self):
-        """A (gradients, ComplexStep) for each nudged place."""
-        before = [argument.array.copy() for argument in self.arguments]
-        rng = np.random.default_rng(0)
-        places = []
-        try:
-            for _ in range(PLACES):
-                for argument, here in zip(self.arguments, before, strict=True):
-                    argument.array[...] = here * (1 + NUDGE * rng.choice((-1.0, 1.0), size=here.shape))
-                gradients = gradients_of(self.call, self.arguments, self.dy)
-                places.append((gradients, ComplexStep(self.call, self.arguments, self.y)))
-        finally:
-            for argument, here in zip(self.arguments, before, strict=True):
-                argument.array[...] = here
-        return places
+def nudged(run):
+    """Return the gradients and the ComplexStep at a few places beside the arguments."""
+    before = [argument.array.copy() for argument in run.arguments]
+    rng = np.random.default_rng(0)
+    places = []
+    try:
+        for _ in range(PLACES):
+            for argument, here in zip(run.arguments, before, strict=True):
+                argument.array[...] = here * (1 + NUDGE * rng.choice((-1.0, 1.0), size=here.shape))
+            gradients = gradients_of(run.call, run.arguments, run.dy)
+            places.append((gradients, ComplexStep(run.call, run.arguments, run.y)))
+    finally:
+        for argument, here in zip(run.arguments, before, strict=True):
+            argument.array[...] = here
+    return places

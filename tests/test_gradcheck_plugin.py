@@ -201,3 +201,15 @@ def test_the_package_declares_the_plugin():
     config = configparser.ConfigParser()
     config.read(Path(__file__).parents[1] / "setup.cfg")
     assert "gradcheck = gradcheck.plugin" in config["options.entry_points"].get("pytest11", "").split("\n")
+
+
+def test_the_plugin_loads_nothing_before_its_fixture_is_asked_for(pytester, monkeypatch):
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makepyfile(
+        "import sys\n"
+        "def test_before(): assert {name for name in sys.modules if name.split('.')[0] in ('gradcheck', 'numpy')} == "
+        "{'gradcheck', 'gradcheck.plugin'}\n"
+        "def test_after(gradcheck): gradcheck.check; assert 'numpy' in sys.modules\n"
+    )
+    run = pytester.runpytest_subprocess("-p", "gradcheck.plugin", "-p", "no:cacheprovider")
+    run.assert_outcomes(passed=2)

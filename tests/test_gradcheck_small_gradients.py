@@ -7,9 +7,9 @@ from gradcheck import Call, GradientError
 from gradcheck.call import parameters_of
 from gradcheck.checking import check_call
 from gradcheck.complex_step import ComplexStep
-from gradcheck.contract import arguments_of
+from gradcheck.contract import Run, arguments_of
 from gradcheck.gradients import gradients_of
-from gradcheck.rounding import Rounding
+from gradcheck.rounding import rounding_along
 from minitransformer import attention, gelu, layer_norm, linear, log_softmax, rms_norm, silu, softmax, unembedding
 from minitransformer.cases import CASES
 
@@ -166,13 +166,13 @@ def measured(function, *inputs):
     y, _ = call.evaluate()
     dy = normal(*y.shape, seed=9)
     gradients = gradients_of(call, arguments, dy)
-    rounding = Rounding(call, arguments, gradients, y, dy)
+    run = Run(call, arguments, y, dy, gradients, [False] * len(arguments))
     step = ComplexStep(call, arguments, y)
     found = []
     for i, argument in enumerate(arguments):
         v = normal(*argument.array.shape, seed=8)
         exact = float(np.sum(dy * step.along({i: v})))
-        found.append((float(np.linalg.norm(gradients[i])), rounding.of_direction(i, v, exact)))
+        found.append((float(np.linalg.norm(gradients[i])), rounding_along(run, i, v, exact)))
     return found
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradcheck.call import Call, parameters_of
-from gradcheck.contract import arguments_of, run
+from gradcheck.contract import run_under_watch
 from gradcheck.parameters import borrowed, to_float64
 
 STEPS = np.logspace(-1, -16, 61)
@@ -137,18 +137,17 @@ def measure(call, argument=None, seed=0):
     rng = np.random.default_rng([seed, 1])
     with borrowed(call.target), np.errstate(all="ignore"):
         to_float64(call.target)
-        arguments = arguments_of(call)
-        names = [a.name for a in arguments]
+        run = run_under_watch(call, None, rng)
+        names = [a.name for a in run.arguments]
         if argument is not None and argument not in names:
             near = difflib.get_close_matches(argument, names, n=1, cutoff=0.0)[0]
             raise ValueError(f"{call.name} has no argument {argument!r}; the nearest is {near!r}")
-        y, dy, gradients = run(call, arguments, None, rng)
-        chosen = [(a, g) for a, g in zip(arguments, gradients, strict=True) if argument in (None, a.name)]
+        chosen = [(a, g) for a, g in zip(run.arguments, run.gradients, strict=True) if argument in (None, a.name)]
         direction = [rng.standard_normal(a.array.shape) for a, _ in chosen]
         length = math.sqrt(sum(np.vdot(v, v) for v in direction))
         moves = [(a, v / length) for (a, _), v in zip(chosen, direction, strict=True)]
-        claims = [np.vdot(g, v) for (_, g), (_, v) in zip(chosen, moves, strict=True) if g is not None]
-        derivatives, obstacle = _derivatives(_Line(call, dy, moves), float(np.vdot(dy, y)))
+        claims = [np.vdot(g, v) for (_, g), (_, v) in zip(chosen, moves, strict=True)]
+        derivatives, obstacle = _derivatives(_Line(call, run.dy, moves), float(np.vdot(run.dy, run.y)))
     return Curve(call.name, argument or "all arguments", derivatives, float(sum(claims)), obstacle)
 
 

@@ -75,9 +75,12 @@ HYPOTHESES = (
 )
 
 
-def diagnose(comparison, findings):
-    """Return one sentence for each Finding, empty where it is right or nothing is known. Runs the function anew."""
-    everything = [Evidence(comparison, findings, i) for i in range(len(findings))]
+def diagnose(run, step, findings):
+    """Return one sentence for each Finding, empty where it is right or nothing is known. Runs the function anew.
+
+    `step` is the ComplexStep of the Run, None where it does not apply.
+    """
+    everything = [Evidence(run, step, finding, i) for i, finding in enumerate(findings)]
     for evidence in everything:
         evidence.others = everything
     return [_first(evidence) if evidence.is_wrong else "" for evidence in everything]

@@ -15,9 +15,9 @@ APPROXIMATE = 1e-7  # likewise, of central differences
 class Evidence:
     """One argument's gradient, `given`, beside the `truth`, which is NaN where it was not compared or is not known."""
 
-    def __init__(self, comparison, findings, position):
-        finding = findings[position]
-        self.comparison = comparison
+    def __init__(self, run, step, finding, position):
+        self.run = run
+        self.step = step
         self.position = position
         self.name = finding.argument.name
         self.label = finding.argument.label
@@ -25,8 +25,8 @@ class Evidence:
         self.is_parameter = finding.argument.parameter is not None
         self.is_wrong = finding.is_wrong
         self.given = finding.gradient
-        self.dy = comparison.dy
-        self.y = comparison.y
+        self.dy = run.dy
+        self.y = run.y
         truth = np.full(self.given.size, np.nan)
         known = (finding.verdicts != KINK) & (finding.verdicts != CANNOT_TELL) & _is_sharp(finding)
         truth[finding.entries[known]] = finding.truth[known]
@@ -63,25 +63,25 @@ class Evidence:
 
     def arrays(self, kinds="f"):
         """Yield (name, array) for each array among inputs, options and parameters whose dtype is of these kinds."""
-        call = self.comparison.call
+        call = self.run.call
         for name, value in [*zip(call.input_names(), call.inputs, strict=True), *call.options.items()]:
             if isinstance(value, np.ndarray) and value.dtype.kind in kinds:
                 yield name, value
-        for argument in self.comparison.arguments:
+        for argument in self.run.arguments:
             if argument.parameter is not None and argument.array.dtype.kind in kinds:
                 yield argument.name, argument.array
 
     def numbers(self):
         """Yield (name, number) for each number among the options."""
-        for name, value in self.comparison.call.options.items():
+        for name, value in self.run.call.options.items():
             if isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_)):
                 yield name, float(value)
 
     def again(self, dy=None):
         """Return this argument's gradient from a new forward and backward pass, or None if these raise."""
-        comparison = self.comparison
+        run = self.run
         try:
-            return gradients_of(comparison.call, comparison.arguments, self.dy if dy is None else dy)[self.position]
+            return gradients_of(run.call, run.arguments, self.dy if dy is None else dy)[self.position]
         except Exception:  # the user's code under a probe that it was never written for: no evidence, then
             return None
 

@@ -16,7 +16,7 @@ FEW = 16  # the longest axis whose indices are tried one by one
 
 def wrong_through_a_part_of_y(evidence):
     """What arrives at some indices of y is passed on rightly, and what arrives at others is not."""
-    step = evidence.comparison.step
+    step = evidence.step
     if step is None:
         return None
     v = np.random.default_rng(0).standard_normal(evidence.given.shape)
@@ -53,11 +53,11 @@ def _holds_for(evidence, dy, v, moved):
 
 def right_with_an_axis_less(evidence):
     """On x[0], of one dimension less, the gradient is right: what is wrong is how the leading axis is handled."""
-    call = evidence.comparison.call
+    call = evidence.run.call
     inputs = [value for value in call.inputs if isinstance(value, np.ndarray) and value.dtype.kind == "f"]
     ndim = max((value.ndim for value in inputs), default=0)
     lengths = {value.shape[0] for value in inputs if value.ndim == ndim and ndim > 1}
-    if evidence.comparison.step is None or len(lengths) != 1 or max(lengths) < 2:
+    if evidence.step is None or len(lengths) != 1 or max(lengths) < 2:
         return None
     names = [
         name
@@ -80,10 +80,9 @@ def right_with_an_axis_less(evidence):
 
 def right_once_indices_differ(evidence):
     """Two integer options are equal, and once they are not, the gradient is right: one path overwrites the other."""
-    comparison = evidence.comparison
-    call = comparison.call
+    call = evidence.run.call
     whole = {name: value for name, value in call.options.items() if type(value) is int}
-    if comparison.step is None:
+    if evidence.step is None:
         return None
     for name, value in whole.items():
         twins = [other for other in whole if other != name and whole[other] == value]

@@ -15,7 +15,7 @@ import types
 def captured_name_rebound(evidence):
     """Name the variable and the line."""
     try:
-        _, backward = evidence.comparison.call.evaluate()
+        _, backward = evidence.run.call.evaluate()
     except Exception:  # the user's function, which has run before: whatever it is now, it is no evidence
         return None
     for function in _closures(backward, set()):

@@ -109,8 +109,7 @@ def right_once_all_ones(evidence):
 
     The usual test at initialisation, where a gain is 1, cannot see it.
     """
-    comparison = evidence.comparison
-    if comparison.step is None:
+    if evidence.step is None:
         return None
     for name, array in evidence.arrays("fb"):
         if array is evidence.array or array.ndim == 0 or np.ptp(array.astype(np.float64)) == 0:
@@ -118,7 +117,7 @@ def right_once_all_ones(evidence):
         before = array.copy()
         try:
             array[...] = 1
-            if evidence.is_right_for(comparison.call):
+            if evidence.is_right_for(evidence.run.call):
                 one = "True" if array.dtype.kind == "b" else "1"
                 return (
                     f"{evidence.label} is right once {name} is {one} everywhere: {name} is ignored, stands in the "
@@ -134,11 +133,10 @@ def right_once_all_ones(evidence):
 
 def only_the_diagonal(evidence):
     """dx_i = ∂y_i/∂x_i · dy_i, as if x_i reached y_i alone: `y * (1 - y) * dy` of a softmax."""
-    comparison = evidence.comparison
-    if comparison.step is None or evidence.y.shape != evidence.given.shape or not 1 < evidence.given.size <= 256:
+    if evidence.step is None or evidence.y.shape != evidence.given.shape or not 1 < evidence.given.size <= 256:
         return None
     try:
-        diagonal = [comparison.step.along_entry(evidence.position, i, 1.0)[i] for i in np.ndindex(evidence.given.shape)]
+        diagonal = [evidence.step.along_entry(evidence.position, i, 1.0)[i] for i in np.ndindex(evidence.given.shape)]
     except NotComplexSafe:
         return None
     if evidence.same(evidence.given, np.reshape(diagonal, evidence.given.shape) * evidence.dy):

@@ -1,0 +1,52 @@
+"""A closer look at a gradient that a first look did not confirm: wrong, right after all, at a kink, or cannot tell.
+
+Central differences are made finer, entry by entry, until they tell (one_derivative.py, estimates.py). The adjoint
+identity is tried again, away from the entries at a kink; where it fails, the complex step goes through the entries,
+with a thousand times the precision of central differences (by_complex_step.py).
+
+Is the forward pass complex-safe? That it raises nothing proves little. The rule: if the complex step and central
+differences disagree by more than the uncertainty of the latter, the forward pass is not complex-safe, and central
+differences decide alone.
+
+A gradient may be right entry by entry, to atol, and quite wrong as a whole, if all of it is small. So it must also be
+right to rtol of its norm (unless the caller gives an atol: then that is what counts). Central differences know a
+gradient to some ε Σ|dy y| / h and no better; where that is more than rtol of its norm, they cannot tell, and say so
+(doubt.py). The complex step can: there nothing is subtracted, and its rounding errors are measured.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from gradcheck.closer.by_central_differences import by_central_differences
+from gradcheck.closer.by_complex_step import by_complex_step
+from gradcheck.closer.doubt import doubt, surest
+from gradcheck.judgement import CANNOT_TELL, RIGHT, Finding
+from gradcheck.measurement import choose
+
+
+def look_closer(run, step, i, measurement, terms, rng):
+    """Return the Finding on the gradient of argument i of a Run. Raises NotComplexSafe if that shows.
+
+    `step` is the ComplexStep, or None where central differences are all there is.
+    """
+    if "central" in terms.oracles:
+        finding = by_central_differences(run, i, measurement, terms, rng)
+    else:
+        finding = _unmeasured(measurement, terms, rng)
+    if step is not None:
+        finding = by_complex_step(run, step, i, finding, terms, rng)
+    if finding.direction_verdict == CANNOT_TELL:
+        return replace(finding, doubt=doubt(run, i, finding, terms, rng))
+    if step is None and terms.strict:
+        finding = surest(run, i, finding, terms)
+        return replace(finding, doubt=doubt(run, i, finding, terms, rng))
+    return finding
+
+
+def _unmeasured(measurement, terms, rng):
+    """Return a Finding with nothing said as yet of the entries that the complex step will go through, if asked."""
+    most = terms.max_entries if "complex" in terms.oracles else 0
+    entries = choose(measurement.gradient.size, most, rng)
+    known = {"entries": entries, "numeric": np.full(len(entries), np.nan), "uncertainty": np.full(len(entries), np.inf)}
+    return Finding(**vars(measurement) | known, verdicts=np.full(len(entries), RIGHT, dtype=object))

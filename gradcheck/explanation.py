@@ -1,0 +1,53 @@
+"""A gradient that is not right, in words: which entries, the worst of them, and both of its values."""
+
+import math
+
+
+def in_words(report):
+    """Return one line on an ArgumentReport that is not right."""
+    return f"{_finding(report)}. {report.diagnosis}" if report.diagnosis else _finding(report)
+
+
+def _finding(report):
+    sampled = "" if report.entries == report.size else "sampled "
+    note = " (backward left no gradient, which counts as zeros)" if report.missing else ""
+    if report.disagree:
+        return (
+            f"{report.label}: {report.disagree} of {report.entries} {sampled}entries disagree{note}; "
+            f"worst at {list(report.worst_index)}: {_both(report.analytic, report.numeric, report.oracle)}"
+        )
+    if report.cannot_tell and not report.direction_disagrees:
+        return (
+            f"{report.label}: cannot tell at {report.cannot_tell} of {report.entries} {sampled}entries; "
+            f"for one at {list(report.worst_index)}: {_both(report.analytic, report.numeric, report.oracle)}"
+            f"{_obstacle(report)}"
+        )
+    if not report.direction_disagrees:
+        return f"{report.label}: cannot tell: {report.doubt}"
+    agreeing = f"all {report.entries} sampled entries agree, but " if report.entries else ""
+    return (
+        f"{report.label}: {agreeing}a random direction through all {report.size} "
+        f"does not{'' if report.entries else ' agree'}{note}: {_both(*report.direction, report.direction_oracle)}"
+    )
+
+
+def _obstacle(report):
+    if not math.isfinite(report.numeric):
+        return ""  # which the values say already
+    if math.isinf(report.worst_uncertainty):
+        return ", but finer steps give something else each time: the output has detail finer than they are"
+    return (
+        f", but may be off by {report.worst_uncertainty:.1g}: the output jumps here, or its rounding errors drown "
+        "the change"
+    )
+
+
+def _both(analytic, numeric, oracle):
+    """Show both values with as many digits as it takes to tell them apart."""
+    for digits in range(4, 18):
+        texts = f"{analytic:.{digits}g}", f"{numeric:.{digits}g}"
+        if texts[0] != texts[1]:
+            break
+    note = ": the forward pass is not finite near this entry" if not math.isfinite(numeric) else ""
+    gives = "give" if oracle.endswith("s") else "gives"
+    return f"backward gives {texts[0]}, {oracle} {gives} {texts[1]}{note}"
