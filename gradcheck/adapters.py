@@ -218,7 +218,7 @@ def _container(layer):
 def _attributes(layer):
     arrays = [name for name, value in vars(layer).items() if _is_real_array(value)]
     gradient_of = {name: [g for g in (p.format(name) for p in PATTERNS) if g in vars(layer)] for name in arrays}
-    gradients = {g for found in gradient_of.values() for g in found}
+    gradients = {g for names in gradient_of.values() for g in names}
     values = [name for name in arrays if name not in gradients]
     pairs = {name: (_Attribute(name), _Attribute(gradient_of[name][0])) for name in values if gradient_of[name]}
     return pairs, [name for name in values if name not in pairs]

@@ -52,8 +52,8 @@ def jacobian(function, /, *inputs, **options):
         raise TypeError(f"{call.name}: y is {y.dtype}; a Jacobian is of one float64 array or number")
     refuse_infinite(call.name, "the output", y)
     step = ComplexStep(call, arguments, y)
-    found = tuple(_jacobian(call, step, arguments, i, y) for i in range(len(arguments)))
-    return found[0] if len(found) == 1 else found
+    jacobians = tuple(_jacobian(call, step, arguments, i, y) for i in range(len(arguments)))
+    return jacobians[0] if len(jacobians) == 1 else jacobians
 
 
 class _ValueOnly(Call):

@@ -83,12 +83,12 @@ def _by_central_differences(run, argument, terms, rng):
     array = argument.array
     entries = choose(array.size, terms.max_entries, rng) if "central" in terms.oracles else np.arange(0)
     scales = scales_of(array)
-    found = np.empty((2, len(entries)))
+    numeric, uncertainty = np.empty((2, len(entries)))
     for k, entry in enumerate(entries):
         index = np.unravel_index(entry, array.shape)
         here = estimate(line_along_entry(run.call, array, index), run.y, run.dy, step_of(float(scales[index])))
-        found[:, k] = here.value, here.uncertainty
-    return entries, *found
+        numeric[k], uncertainty[k] = here.value, here.uncertainty
+    return entries, numeric, uncertainty
 
 
 def choose(size, most, rng):

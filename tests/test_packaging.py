@@ -134,3 +134,11 @@ def test_what_must_be_installed_is_numpy_and_scipy(setup_cfg):
     required = re.findall(r"^[\w-]+", setup_cfg["options"]["install_requires"], re.MULTILINE)
     assert required == ["numpy", "scipy"]
     assert all(find_spec(name) for name in required)
+
+
+def test_the_oldest_versions_that_are_tested_are_those_that_may_be_installed(setup_cfg):
+    bounds = setup_cfg["options"]["install_requires"] + setup_cfg["options.extras_require"]["test"]
+    allowed = dict(re.findall(r"^([\w-]+)>=([\d.]+)$", bounds, re.MULTILINE))
+    tested = dict(re.findall(r"^([\w-]+)==([\d.]+)$", (ROOT / ".ci/oldest.txt").read_text("utf-8"), re.MULTILINE))
+    assert set(tested) == set(allowed)
+    assert all(f"{version}.0".startswith(f"{allowed[name]}.") for name, version in tested.items())

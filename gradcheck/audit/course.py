@@ -102,8 +102,8 @@ class Audit:
 
     def _killed(self, what, indices, results):
         """Return {index: Outcome} of those that `results` call killed; they count within `indices`."""
-        found = self.progress.follow(what, results, len(indices))
-        return {indices[j]: outcome for j, outcome in found if outcome.status == KILLED}
+        outcomes = self.progress.follow(what, results, len(indices))
+        return {indices[j]: outcome for j, outcome in outcomes if outcome.status == KILLED}
 
     def _chosen(self, indices):
         return [self.mutants[i] for i in indices]

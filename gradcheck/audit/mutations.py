@@ -71,16 +71,16 @@ class _Mutator:
 
     def mutants(self):
         """Return the mutants, those that come out alike only once, under their first kind."""
-        made = {self._tree(self.source)}
-        found = []
+        trees = {self._tree(self.source)}
+        mutants = []
         for statement in self.closure.node.body:
             for kind, node, new, lines in self._statement(statement):
                 mutant = self._mutant(kind, node, new, lines)
                 tree = self._tree(mutant.mutated_source)
-                if tree not in made:
-                    made.add(tree)
-                    found.append(mutant)
-        return found
+                if tree not in trees:
+                    trees.add(tree)
+                    mutants.append(mutant)
+        return mutants
 
     def _mutant(self, kind, node, new, lines):
         start, end = self._offset(node.lineno, node.col_offset), self._offset(node.end_lineno, node.end_col_offset)

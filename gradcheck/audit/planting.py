@@ -66,12 +66,12 @@ def planted(mutant, functions):
 
 def function_codes(code):
     """Return {(first line, name): code} of everything within a code object."""
-    found = {}
+    codes = {}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            found[constant.co_firstlineno, constant.co_name] = constant
-            found |= function_codes(constant)
-    return found
+            codes[constant.co_firstlineno, constant.co_name] = constant
+            codes |= function_codes(constant)
+    return codes
 
 
 def plant_at_import(mutant):

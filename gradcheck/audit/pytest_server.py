@@ -97,7 +97,7 @@ class Server:
 
         def attempt(alive):
             alive(3600.0)
-            found = []
+            entries = []
             for item, following in zip(items, [*items[1:], None], strict=True):
                 start = time.process_time()
                 entered = set()
@@ -106,8 +106,8 @@ class Server:
                 sys.setprofile(None)
                 if self.failed:
                     return f"without a mutant, {self.failed[0]} fails in the process that collected it"
-                found.append((time.process_time() - start, entered))
-            return found
+                entries.append((time.process_time() - start, entered))
+            return entries
 
         answer(connection, attempt)
 

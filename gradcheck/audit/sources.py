@@ -43,14 +43,14 @@ def find_closures(path, patterns):
     One inside another is its own Closure, and no part of the outer. Raises SyntaxError if the file has a wrong one.
     """
     module = ast.parse(read_source(path), str(path))
-    found = []
+    closures = []
 
     def visit(node, qualname, around):
         for child in ast.iter_child_nodes(node):
             if isinstance(child, FUNCTION):
                 name = qualname + child.name
                 if any(fnmatch.fnmatchcase(child.name, p) or fnmatch.fnmatchcase(name, p) for p in patterns):
-                    found.append(Closure(path, name, child, around, module))
+                    closures.append(Closure(path, name, child, around, module))
                 visit(child, f"{name}.<locals>.", (*around, child))
             elif isinstance(child, ast.ClassDef):
                 visit(child, f"{qualname}{child.name}.", around)
@@ -58,7 +58,7 @@ def find_closures(path, patterns):
                 visit(child, qualname, around)
 
     visit(module, "", ())
-    return sorted(found, key=lambda closure: closure.line)
+    return sorted(closures, key=lambda closure: closure.line)
 
 
 def first_line(function):

@@ -85,8 +85,8 @@ def observe(case, seed, variation=None):
             if not is_second:
                 raise
             break  # refused, as the rules allow
-        found = [*(returned if isinstance(returned, tuple) else [returned]), *(p.grad for p in parameters)]
-        gradients += [None if gradient is None else np.array(gradient) for gradient in found]
+        given = [*(returned if isinstance(returned, tuple) else [returned]), *(p.grad for p in parameters)]
+        gradients += [None if gradient is None else np.array(gradient) for gradient in given]
     others = [value for value in (*call.inputs, *call.options.values()) if isinstance(value, np.ndarray)]
     return gradients, [dy, *others, *(parameter.data for parameter in parameters)]
 

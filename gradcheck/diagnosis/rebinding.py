@@ -19,9 +19,9 @@ def captured_name_rebound(evidence):
     except Exception:  # the user's function, which has run before: whatever it is now, it is no evidence
         return None
     for function in _closures(backward, set()):
-        found = _rebinding(function.__code__)
-        if found is not None:
-            name, line = found
+        rebinding = _rebinding(function.__code__)
+        if rebinding is not None:
+            name, line = rebinding
             return (
                 f"the name {name}, which {function.__name__} captures, is bound anew after it, in line {line}: "
                 f"{function.__name__} reads the later value"
@@ -56,7 +56,7 @@ def _rebinding(code):
                         and node.id in code.co_freevars
                         and node.lineno > inner.end_lineno
                     ]
-                    return min(later, key=lambda found: found[1], default=None)
+                    return min(later, key=lambda rebinding: rebinding[1], default=None)
     return None
 
 

@@ -70,14 +70,14 @@ def off_by_a_factor(evidence):
 def _names(c, evidence):
     """Return `5 × the truth: 5 is ...` for a factor, perhaps negative, that is a number in play; or None."""
     sign = "−" if c < 0 else ""
-    found = {}
+    reasons_of = {}
     for value, symbol, reason in _candidates(evidence):
         if value > 0 and value != 1 and _close(abs(c), value, evidence):
-            found.setdefault(symbol, []).append(reason)
-    if not found:
+            reasons_of.setdefault(symbol, []).append(reason)
+    if not reasons_of:
         return None
-    symbol, reasons = next(iter(found.items()))
-    for others in list(found.values())[1:]:
+    symbol, reasons = next(iter(reasons_of.items()))
+    for others in list(reasons_of.values())[1:]:
         reasons += others
     return f"{sign}{symbol} × the truth: {'; or '.join(dict.fromkeys(reasons))}"
 
