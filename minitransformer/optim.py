@@ -5,11 +5,11 @@ gradient's scale; clipping limits what a single bad batch can do; the schedule b
 """
 
 import math
-import numbers
 
 import numpy as np
 
 from minitransformer.module import Module, Parameter, faster
+from minitransformer.values import number
 
 PART = 262144  # entries
 
@@ -88,7 +88,8 @@ class AdamW:
 
     `parameters` is a list of Parameters, or of groups as in PyTorch: dictionaries with "params" and, where they
     differ from the defaults, "lr", "betas", "eps", "weight_decay". The groups, in `param_groups`, may be changed
-    between steps. Raises ValueError for no parameters, one given twice, or a setting out of range.
+    between steps. Raises ValueError for no parameters, one given twice, or a setting out of range, TypeError for what
+    is no Parameter or no number.
     """
 
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
@@ -137,7 +138,7 @@ class AdamW:
 
 
 def check_group(group, defaults):
-    """Raise ValueError for a parameter group with an unknown key or a setting out of range."""
+    """Make the settings of a parameter group plain numbers. Raises what AdamW does."""
     unknown = set(group) - set(defaults) - {"params"}
     if unknown:
         raise ValueError(
@@ -146,17 +147,18 @@ def check_group(group, defaults):
     if not all(isinstance(parameter, Parameter) for parameter in group["params"]):
         raise TypeError("AdamW: params must be Parameters, such as model.parameters()")
     for name in ("lr", "eps", "weight_decay"):
-        if not isinstance(group[name], numbers.Real):
-            raise TypeError(f"AdamW: {name} must be a number, not {group[name]!r}")
-        if not group[name] >= 0:
-            raise ValueError(f"AdamW: {name} must not be negative, and is {group[name]}")
-        group[name] = float(group[name])
-    betas = group["betas"]
+        group[name] = number(f"AdamW: {name}", group[name], least=0)
+    group["betas"] = averaging_rates("AdamW: betas", group["betas"])
+
+
+def averaging_rates(name: str, betas) -> tuple[float, float]:
+    """Return β₁ and β₂ as a tuple, also from a list, which is all that JSON has.
+
+    Raises TypeError, naming them, unless they are two numbers, ValueError for one that is not from 0 up to 1.
+    """
     if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-        raise ValueError(f"AdamW: betas must be two numbers, not {betas!r}")
-    if not all(0 <= beta < 1 for beta in betas):
-        raise ValueError(f"AdamW: betas must be at least 0 and less than 1, and are {betas}")
-    group["betas"] = tuple(float(beta) for beta in betas)
+        raise TypeError(f"{name} must be two numbers, not {betas!r}")
+    return tuple(number(name, beta, least=0, below=1) for beta in betas)
 
 
 def decay_groups(model: Module, weight_decay: float, *, embeddings: bool = False) -> list[dict]:

@@ -208,8 +208,8 @@ def test_the_whole_command_may_be_repeated_to_resume(monkeypatch, capsys, folder
 @pytest.mark.parametrize(
     "options, words",
     [
-        (["--lr", "0.5"], "lr was 0.001, and now is 0.5"),
-        (["--beta", "0.2"], "beta was 0.1, and now is 0.2"),
+        (["--lr", "0.5"], "--lr was 0.001, and now is 0.5"),
+        (["--beta", "0.2"], "--beta was 0.1, and now is 0.2"),
         (["--last-blocks", "2"], "trainable was 1, and now is 2"),
         (["--data", "politeness"], "--data was .*pairs.jsonl, and now is politeness"),
         (["--text", "other.txt"], r"--text was None, and now is \['other.txt'\]"),
@@ -255,8 +255,8 @@ def test_a_run_that_a_program_began_is_not_resumed_by_the_command(capsys, folder
     "options, status, words",
     [
         (["--objective", "ppo"], 2, "argument --objective: invalid choice: 'ppo'"),
-        (["--beta", "0"], 1, r"beta must be positive, not 0\.0"),
-        (["--steps", "0"], 1, "steps must be at least 1, not 0"),
+        (["--beta", "0"], 1, r"--beta must be positive and finite, not 0\.0"),
+        (["--steps", "0"], 1, "--steps must be at least 1, not 0"),
         (["--batch-size", "0"], 1, "--batch-size must be at least 1, not 0"),
         (["--last-blocks", "7"], 1, "trainable: the model has 2 blocks, not 7"),
         (["--alpha", "3"], 1, "--alpha is for --lora"),

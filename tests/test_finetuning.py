@@ -421,11 +421,11 @@ def test_one_prompt_alone_leaves_nothing_to_evaluate():
     "options, error, words",
     [
         ({"objective": "ppo"}, ValueError, "unknown objective 'ppo'; known are dpo, unlikelihood, difference"),
-        ({"beta": 0}, ValueError, "beta must be positive, not 0"),
+        ({"beta": 0}, ValueError, "beta must be positive and finite, not 0"),
         ({"perplexity_limit": 1.0}, ValueError, "perplexity_limit must be more than 1, not 1.0"),
         ({"perplexity_limit": "2"}, TypeError, "perplexity_limit must be a number, not '2'"),
         ({"steps": 0}, ValueError, "steps must be at least 1, not 0"),
-        ({"trainable": 0}, ValueError, "trainable: at least the last 1 block must be trained, not 0"),
+        ({"trainable": 0}, ValueError, "trainable .a number of last blocks. must be at least 1, not 0"),
         ({"trainable": 3}, ValueError, "trainable: the model has 2 blocks, not 3"),
         ({"trainable": []}, ValueError, "trainable: no parameter is named"),
         ({"trainable": 1.5}, TypeError, "trainable must be a number of blocks, names of parameters, or a LowRank"),

@@ -11,7 +11,7 @@ import minitransformer
 
 PACKAGE = Path(minitransformer.__file__).parent
 LEVELS = [
-    ("version", "allocator", "extras", "archive", "cores", "module"),
+    ("version", "allocator", "extras", "archive", "values", "cores", "module"),
     ("layers",),
     ("config", "losses", "optim", "unset"),
     ("transformer", "generation", "text"),

@@ -5,14 +5,14 @@ import math
 import shlex
 from pathlib import Path
 
-from minitransformer.commands.train import Narrator, in_terms_of_options, option_adder
+from minitransformer.commands.narrator import Narrator
+from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
 from minitransformer.extras import require
 from minitransformer.language_model import MODEL_FILE, LanguageModel, model_file
 from minitransformer.text import TextFiles, tokenize_corpus
 from minitransformer.training import FineTuningSettings, LowRank, Observer, PreferenceSettings, ProgressBar
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.finetuning import fine_tune, fine_tune_for_safety
-from minitransformer.training.finetuning.objectives import OBJECTIVES
 from minitransformer.training.loss_curve import require_matplotlib
 
 HELP = "fine-tune a model, on pairs of responses or on a text"
@@ -66,7 +66,7 @@ REMEMBERED = {
 
 
 def add_arguments(parser) -> None:
-    """Add the options. Those of the training carry the names of PreferenceSettings' fields."""
+    """Add the options."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a model's file, or the folder that train wrote")
     source = parser.add_mutually_exclusive_group()
@@ -82,10 +82,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--quiet", action="store_true", help="say nothing but the result: does without tqdm")
 
     pairs = parser.add_argument_group("with --data")
-    add = option_adder(pairs, dataclasses.asdict(PreferenceSettings()))
-    add("--objective", "objective", "what is minimised: dpo and unlikelihood are bounded", choices=tuple(OBJECTIVES))
-    add("--beta", "beta", "of dpo: the price of leaving the starting model", type=float)
-    add("--perplexity-limit", "perplexity_limit", "stop once general perplexity has grown so many times", type=float)
+    add_fields(pairs, PreferenceSettings, ("objective", "beta", "perplexity_limit"))
     pairs.add_argument(
         "--held-out",
         metavar="X",
@@ -109,24 +106,14 @@ def add_arguments(parser) -> None:
         help=f"with --lora: the linear maps, * for anything (default: {' '.join(LowRank.targets)})",
     )
 
-    add = option_adder(parser.add_argument_group("training"), FineTuningSettings().to_dict())
-    add("--steps", "steps", "updates of the weights", type=int)
-    add("--batch-size", "batch_size", "windows of the text, or pairs", type=int, default="12; pairs: 8")
-    add("--lr", "lr", "the highest learning rate", type=float, default="2e-4; with --lora 1e-3")
-    add("--min-lr", "min_lr", "the last learning rate", type=float, default="lr / 10")
-    add("--warmup", "warmup", "steps of linear warm-up, before half a cosine", type=int, default="steps / 20")
-    add("--weight-decay", "weight_decay", "decay of the matrices that are trained", type=float)
-    add("--clip", "clip", "largest norm of the gradient; 0: no limit", type=float)
-    add("--eval-every", "eval_every", "steps between evaluations", type=int)
-    add(
-        "--eval-tokens",
-        "eval_tokens",
-        "tokens of the text held out, or of the general text, to evaluate on; 0: all",
-        type=int,
-        default="250000; pairs: 10000",
-    )
-    add("--checkpoint-every", "checkpoint_every", "steps between checkpoints", type=int)
-    add("--seed", "seed", "of the batches, dropout, adapters, completions and which pairs are held out", type=int)
+    training = parser.add_argument_group("training")
+    of_pairs = {
+        name: f"{getattr(FineTuningSettings, name)}; pairs: {getattr(PreferenceSettings, name)}"
+        for name in ("batch_size", "eval_tokens")
+    }
+    add_fields(training, FineTuningSettings, ("steps", "batch_size", "lr", "min_lr", "warmup"), **of_pairs)
+    add_fields(training, FineTuningSettings, ("weight_decay", "clip", "eval_every", "eval_tokens"), **of_pairs)
+    add_fields(training, FineTuningSettings, ("checkpoint_every", "seed"))
 
 
 def run(arguments) -> int:
@@ -221,12 +208,8 @@ def given_about(arguments, checkpoint) -> dict:
 def given_settings(arguments, about: dict, checkpoint) -> FineTuningSettings:
     """Return the settings that the options ask for, on top of the defaults or the checkpoint's, which must agree."""
     kind = PreferenceSettings if about["data"] else FineTuningSettings
-    names = {field.name for field in dataclasses.fields(kind)}
-    given = {name: value for name, value in vars(arguments).items() if name in names}
-    for name in ("clip", "eval_tokens"):
-        if given.get(name) == 0:
-            given[name] = None
-    with in_terms_of_options():
+    given = given_fields(arguments, kind)
+    with in_terms_of_options(kind):
         trainable = given_trainable(arguments)
         if trainable is not None:
             given["trainable"] = trainable

@@ -7,7 +7,7 @@ import numpy as np
 
 from minitransformer.archive import load_archive
 from minitransformer.commands.generate import MODEL_HELP
-from minitransformer.commands.train import Narrator
+from minitransformer.commands.narrator import Narrator
 from minitransformer.extras import require
 from minitransformer.language_model import LanguageModel, is_pretrained, model_file
 from minitransformer.text import TextFiles, default_corpus, tokenize_corpus

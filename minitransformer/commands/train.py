@@ -5,17 +5,17 @@ import dataclasses
 import shlex
 import signal
 import statistics
-import sys
 import warnings
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 from minitransformer.archive import make_folder
-from minitransformer.config import DTYPES, POSITIONS, Config
+from minitransformer.commands.narrator import Narrator
+from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
+from minitransformer.config import Config
 from minitransformer.extras import require
 from minitransformer.language_model import LanguageModel
-from minitransformer.layers.block import FEED_FORWARDS, NORMS
 from minitransformer.text import (
     DEFAULT_CORPUS,
     BPETokenizer,
@@ -82,11 +82,14 @@ TRAINING_DEFAULTS = {"sample_every": 500}
 
 
 def add_arguments(parser) -> None:
-    """Add the options. Those of the model and the training carry the names of Config's and Settings' fields."""
+    """Add the options."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     files = parser.add_argument_group("text and folder")
     files.add_argument(
-        "--text", nargs="+", metavar="FILE", help=f"UTF-8 files, or - for standard input (default: {DEFAULT_CORPUS})"
+        "--text",
+        nargs="+",
+        metavar="FILE",
+        help=f"UTF-8 files, or - for standard input; the last tenth is held out (default: {DEFAULT_CORPUS})",
     )
     files.add_argument(
         "--out", type=Path, default=Path(DEFAULT_OUT), metavar="FOLDER", help=f"where to write (default: {DEFAULT_OUT})"
@@ -108,77 +111,23 @@ def add_arguments(parser) -> None:
         help=f"tokens that bpe learns, at least 256 (default: {DEFAULT_VOCAB_SIZE})",
     )
 
-    add = option_adder(parser.add_argument_group("model"), model_defaults())
-    add("--layers", "n_layers", "transformer blocks", type=int)
-    add("--heads", "n_heads", "attention heads per block", type=int)
-    add("--width", "d_model", "channels", type=int)
-    add("--context", "context", "the longest sequence, in tokens", type=int)
-    add("--ff", "d_ff", "hidden width of the feed-forward layers", type=int, default="4 × width; swiglu: 8/3 × width")
-    add("--kv-heads", "n_kv_heads", "key-value heads, shared by groups of heads", type=int, default="as many as heads")
-    add("--head-width", "d_head", "channels per head", type=int, default="width / heads")
-    add("--norm", "norm", "kind of normalization", choices=tuple(NORMS))
-    add("--feed-forward", "feed_forward", "kind of feed-forward layer; gelu is the exact one", choices=FEED_FORWARDS)
-    add("--positions", "positions", "how positions enter", choices=POSITIONS)
-    add("--no-bias", "bias", "linear maps without biases", action="store_false", default=None)
-    add("--untied", "tie_embeddings", "an unembedding of its own", action="store_false", default=None)
-    add("--dropout", "dropout", "probability of dropping an entry", type=float)
-    add("--dtype", "dtype", "precision", choices=DTYPES)
+    model = parser.add_argument_group("model")
+    add_fields(model, Config, ("n_layers", "n_heads", "d_model", "context"), **MODEL_DEFAULTS)
+    add_fields(model, Config, ("d_ff", "n_kv_heads", "d_head", "norm", "feed_forward", "positions"))
+    no = {"action": "store_false", "default": argparse.SUPPRESS}
+    model.add_argument("--no-bias", dest="bias", help="linear maps without biases", **no)
+    model.add_argument("--untied", dest="tie_embeddings", help="an unembedding of its own", **no)
+    add_fields(model, Config, ("dropout", "dtype"))
 
-    add = option_adder(parser.add_argument_group("training"), training_defaults())
-    add("--steps", "steps", "updates of the weights", type=int)
-    add("--batch-size", "batch_size", "windows of the text per batch", type=int)
-    add("--accumulate", "accumulate", "batches per step, whose gradients are averaged", type=int)
+    training = parser.add_argument_group("training")
     pays = "one a core, but at most one a window; 1 without threadpoolctl"
-    add(
-        "--replicas",
-        "replicas",
-        "processes that share each batch, with a model each",
-        type=int,
-        default=pays,
-    )
-    add("--lr", "lr", "the highest learning rate", type=float)
-    add("--min-lr", "min_lr", "the last learning rate", type=float, default="lr / 10")
-    add("--warmup", "warmup", "steps of linear warm-up, before half a cosine", type=int, default="steps / 20")
-    add("--beta1", "beta1", "AdamW's averaging rate of the gradient", type=float, default=Settings.betas[0])
-    add("--beta2", "beta2", "AdamW's averaging rate of its square", type=float, default=Settings.betas[1])
-    add("--weight-decay", "weight_decay", "decay of the matrices; gains and biases have none", type=float)
-    add(
-        "--decay-embeddings",
-        "decay_embeddings",
-        "let the embeddings decay as well, as nanoGPT does",
-        action="store_true",
-        default=None,
-    )
-    add("--clip", "clip", "largest norm of the gradient; 0: no limit", type=float)
-    add("--eval-every", "eval_every", "steps between evaluations on the last tenth of the text", type=int)
-    add("--eval-tokens", "eval_tokens", "how many of its tokens to evaluate on; 0: all", type=int)
-    add("--checkpoint-every", "checkpoint_every", "steps between checkpoints", type=int)
-    add("--sample-every", "sample_every", "steps between samples; 0: none", type=int)
-    add("--prompt", "sample_prompt", "what samples begin with", default="the text's first token")
-    add("--seed", "seed", "of the weights, batches, dropout and samples", type=int)
-
-
-def option_adder(group, defaults):
-    """Return a function that adds an option which is absent unless given, its default named in its help."""
-
-    def add(flag, field, help, *, default=argparse.SUPPRESS, **how):
-        default = defaults.get(field) if default is argparse.SUPPRESS else default
-        if "action" not in how and "choices" not in how:
-            how["metavar"] = "N" if how.get("type") is int else "X" if how.get("type") is float else "TEXT"
-        shown = "" if default is None else f" (default: {default})"
-        group.add_argument(flag, dest=field, default=argparse.SUPPRESS, help=help + shown, **how)
-
-    return add
-
-
-def model_defaults() -> dict:
-    """Return the fields of Config that make the model unless options say otherwise."""
-    return {field.name: field.default for field in dataclasses.fields(Config)} | MODEL_DEFAULTS
-
-
-def training_defaults() -> dict:
-    """Return the fields of Settings unless options say otherwise."""
-    return Settings().to_dict() | TRAINING_DEFAULTS
+    add_fields(training, Settings, ("steps", "batch_size", "accumulate", "replicas"), replicas=pays)
+    add_fields(training, Settings, ("lr", "min_lr", "warmup"))
+    for i, what in enumerate(("the gradient", "its square")):
+        words = f"AdamW's averaging rate of {what} (default: {Settings.betas[i]})"
+        training.add_argument(f"--beta{i + 1}", type=float, default=argparse.SUPPRESS, metavar="X", help=words)
+    add_fields(training, Settings, ("weight_decay", "decay_embeddings", "clip", "eval_every", "eval_tokens"))
+    add_fields(training, Settings, ("checkpoint_every", "sample_every", "sample_prompt", "seed"), **TRAINING_DEFAULTS)
 
 
 def run(arguments) -> int:
@@ -269,68 +218,30 @@ def given_config(arguments, checkpoint) -> Config:
     The vocabulary's size is the checkpoint's, or 1 as long as there is no tokenizer. Raises ValueError for one that
     cannot be, or is not the checkpoint's.
     """
-    given = given_fields(arguments, Config)
-    with in_terms_of_options():
+    with in_terms_of_options(Config):
         if checkpoint is None:
-            return Config(**(model_defaults() | {"vocab_size": 1} | given))
-        checkpoint.check_fields(checkpoint.config, dataclasses.replace(checkpoint.config, **given))
+            return Config(**(MODEL_DEFAULTS | given_fields(arguments, Config) | {"vocab_size": 1}))
+        same = {"vocab_size": checkpoint.config.vocab_size}
+        checkpoint.check_fields(
+            checkpoint.config, dataclasses.replace(checkpoint.config, **(given_fields(arguments, Config) | same))
+        )
         return checkpoint.config
 
 
 def given_settings(arguments, checkpoint) -> Settings:
     """Return the settings that the options ask for, on top of the defaults or the checkpoint's, which must agree."""
     given = given_fields(arguments, Settings)
-    before = Settings(**training_defaults()) if checkpoint is None else checkpoint.settings
+    before = Settings(**TRAINING_DEFAULTS) if checkpoint is None else checkpoint.settings
     beta1, beta2 = before.betas
     given["betas"] = getattr(arguments, "beta1", beta1), getattr(arguments, "beta2", beta2)
-    for field in ("clip", "eval_tokens"):
-        if given.get(field) == 0:
-            given[field] = None
     if checkpoint is None:
         share = -(-given.get("batch_size", before.batch_size) // world_size())
         given.setdefault("replicas", replicas_that_pay(share, cores_of_a_rank()))
-    with in_terms_of_options():
+    with in_terms_of_options(Settings):
         settings = dataclasses.replace(before, **given)
         if checkpoint is not None:
             checkpoint.check_fields(before, settings)
         return settings
-
-
-def given_fields(arguments, dataclass) -> dict:
-    """Return the fields of a dataclass that options have given."""
-    names = {field.name for field in dataclasses.fields(dataclass)} - {"vocab_size"}
-    return {name: value for name, value in vars(arguments).items() if name in names}
-
-
-FLAGS = {
-    "n_layers": "--layers",
-    "n_heads": "--heads",
-    "d_model": "--width",
-    "d_ff": "--ff",
-    "n_kv_heads": "--kv-heads",
-    "d_head": "--head-width",
-    "feed_forward": "--feed-forward",
-    "batch_size": "--batch-size",
-    "min_lr": "--min-lr",
-    "betas": "--beta1 and --beta2",
-    "weight_decay": "--weight-decay",
-    "decay_embeddings": "--decay-embeddings",
-    "eval_every": "--eval-every",
-    "eval_tokens": "--eval-tokens",
-    "checkpoint_every": "--checkpoint-every",
-    "sample_every": "--sample-every",
-    "sample_prompt": "--prompt",
-}
-
-
-@contextmanager
-def in_terms_of_options():
-    """Within the block, errors that name fields of Config or Settings name the options instead."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        words = str(error).removeprefix("Config: ").removeprefix("Settings: ").split(" ")
-        raise type(error)(" ".join(FLAGS.get(word, word) for word in words)) from None
 
 
 def given_text(arguments, checkpoint) -> dict:
@@ -428,31 +339,3 @@ def ends_like_ctrl_c(ranks, out, about):
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-class Narrator:
-    """Says on standard error what the command is doing, with bars for what takes long; or, quiet, nothing."""
-
-    def __init__(self, quiet: bool):
-        self.quiet = quiet
-
-    def say(self, line: str) -> None:
-        """Write a line."""
-        if not self.quiet:
-            print(line, file=sys.stderr, flush=True)
-
-    @contextmanager
-    def progress(self, description: str, unit: str):
-        """Yield a function progress(done, total) that draws a bar while the block lasts; None when quiet."""
-        if self.quiet:
-            yield None
-            return
-        from tqdm import tqdm
-
-        with tqdm(desc=description, unit=unit, unit_scale=True, leave=False, disable=None, file=sys.stderr) as bar:
-
-            def progress(done, total):
-                bar.total = total
-                bar.update(done - bar.n)
-
-            yield progress

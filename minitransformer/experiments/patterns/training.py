@@ -34,48 +34,49 @@ from minitransformer.training.pretraining import carry_out
 from minitransformer.training.settings import Settings
 from minitransformer.training.state import TrainingState
 from minitransformer.training.step import TrainingDiverged, training_step
+from minitransformer.values import documented, one_of, setting, whole
 
 EVALUATION_ROWS = 32  # of each pattern
 ROWS_OF_A_LENGTH = 4  # to score heads on
 KEPT_APART = 1  # beside the seed: the generator of the rows to evaluate on is another than that of training
 
 
+def known_patterns(name: str, patterns) -> tuple[str, ...]:
+    """Return the names of patterns as a tuple. Raises TypeError for a str, ValueError for none, or an unknown one."""
+    if isinstance(patterns, str):
+        raise TypeError(f"{name} must be a list of names, such as ['copy', 'induction'], not {patterns!r}")
+    if not patterns:
+        raise ValueError(f"there are no patterns to learn; known are {', '.join(PATTERNS)}")
+    return tuple(one_of("pattern", pattern, known=PATTERNS) for pattern in patterns)
+
+
+@documented
 @dataclass(frozen=True)
 class PatternSettings(Settings):
     """The settings of a run on simple patterns: those of Settings, with defaults of its own, and two more.
 
-    Of the former, accumulate and eval_tokens have no effect.
-
-    patterns     the names of those to learn, keys of PATTERNS
-    longest      the greatest length to train on; a pattern whose tasks are never as long has its own limit
-    batch_size   how many of the widest tasks a step has room for, of each pattern: of shorter ones it has more
-
-    Raises TypeError or ValueError for one that cannot be.
+    Of the former, accumulate and eval_tokens have no effect. Raises TypeError or ValueError for one that cannot be.
     """
 
     kind = "training on simple patterns"
 
     steps: int = 1500
-    batch_size: int = 6
+    batch_size: int = setting(
+        6,
+        "how many of the widest tasks a step has room for, of each pattern: of shorter ones it has more",
+        whole,
+        least=1,
+    )
     lr: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.98)
     eval_every: int = 25
     checkpoint_every: int = 100
-    patterns: tuple[str, ...] = tuple(PATTERNS)
-    longest: int = 16
+    patterns: tuple[str, ...] = setting(tuple(PATTERNS), "the names of those to learn, of PATTERNS", known_patterns)
+    longest: int = setting(16, "the greatest length to train on, of patterns that have no limit below it", whole)
 
     def __post_init__(self):
         super().__post_init__()
-        if isinstance(self.patterns, str):
-            raise TypeError(f"patterns must be a list of names, such as ['copy', 'induction'], not {self.patterns!r}")
-        object.__setattr__(self, "patterns", tuple(self.patterns))  # JSON, which stores them, has only lists
-        if not isinstance(self.longest, (int, np.integer)) or isinstance(self.longest, bool):
-            raise TypeError(f"longest must be an integer, not {self.longest!r}")
-        if not self.patterns:
-            raise ValueError(f"there are no patterns to learn; known are {', '.join(PATTERNS)}")
         for name in self.patterns:
-            if name not in PATTERNS:
-                raise ValueError(f"unknown pattern {name!r}; known are {', '.join(PATTERNS)}")
             if self.longest < PATTERNS[name].shortest:
                 shortest = PATTERNS[name].shortest
                 raise ValueError(f"{name}: longest must be at least {shortest}, its shortest, not {self.longest}")

@@ -6,6 +6,7 @@ two of four blocks trained, a step takes 0.7 of the time.
 """
 
 import difflib
+import numbers
 from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 
 from minitransformer.layers.lora import add_adapters, merge_adapters
 from minitransformer.module import Module
+from minitransformer.values import number, whole
 
 
 @dataclass(frozen=True)
@@ -30,19 +32,15 @@ class LowRank:
 
     def __post_init__(self):
         object.__setattr__(self, "targets", tuple(self.targets))  # JSON, which stores them, has only lists
-        if not isinstance(self.rank, (int, np.integer)) or isinstance(self.rank, bool):
-            raise TypeError(f"LowRank: rank must be an integer, not {self.rank!r}")
-        if self.rank < 1:
-            raise ValueError(f"LowRank: rank must be at least 1, not {self.rank}")
-        if not self.alpha > 0:
-            raise ValueError(f"LowRank: alpha must be positive, not {self.alpha}")
+        object.__setattr__(self, "rank", whole("LowRank: rank", self.rank, least=1))
+        object.__setattr__(self, "alpha", number("LowRank: alpha", self.alpha, above=0))
 
 
 Trainable = int | tuple[str, ...] | LowRank  # how many of the last blocks, names of parameters, or adapters
 
 
-def checked(trainable) -> Trainable:
-    """Return what a user gave as `trainable` in one of its three forms.
+def checked(name: str, trainable) -> Trainable:
+    """Return what a user gave as `trainable`, called `name`, in one of its three forms.
 
     An int is a number of last blocks; a str or several are names of parameters, in which * stands for anything; a
     LowRank, or the dictionary of its fields, asks for adapters. Raises TypeError for another type, ValueError for none.
@@ -51,17 +49,13 @@ def checked(trainable) -> Trainable:
         return LowRank(**trainable)
     if isinstance(trainable, LowRank):
         return trainable
-    if isinstance(trainable, (int, np.integer)) and not isinstance(trainable, bool):
-        if trainable < 1:
-            raise ValueError(f"trainable: at least the last 1 block must be trained, not {trainable}")
-        return int(trainable)
+    if isinstance(trainable, numbers.Integral):
+        return whole(f"{name} (a number of last blocks)", trainable, least=1)
     names = (trainable,) if isinstance(trainable, str) else trainable
     if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
-        raise TypeError(
-            f"trainable must be a number of blocks, names of parameters, or a LowRank, not {type(trainable).__name__}"
-        )
+        raise TypeError(f"{name} must be a number of blocks, names of parameters, or a LowRank, not {trainable!r}")
     if not names:
-        raise ValueError("trainable: no parameter is named, so there is nothing to train")
+        raise ValueError(f"{name}: no parameter is named, so there is nothing to train")
     return tuple(names)
 
 

@@ -1,0 +1,108 @@
+"""What a value may be, and the one line that says what it must be instead.
+
+    k = whole("logit_lens: k", k, least=1)
+
+returns k as a plain Python number (NumPy's scalars would turn float32 into float64, and JSON has none), or says
+`logit_lens: k must be at least 1, not 0`. A dataclass of settings states the same beside what its fields mean, once:
+
+    steps: int = setting(2000, "updates of the weights", whole, least=1)
+
+From there check_fields checks it, documented puts it into the docstring, and commands/options.py makes an option of it.
+"""
+
+import dataclasses
+import inspect
+import math
+import numbers
+from functools import partial
+
+IN_WORDS = {"more than 0": "positive", "less than inf": "finite"}
+
+
+def whole(name: str, value, *, least=-math.inf) -> int:
+    """Return an integer as an int. Raises TypeError for anything else, ValueError for one below `least`."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
+    return int(value)
+
+
+def number(name: str, value, *, least=None, above=None, most=None, below=None) -> float:
+    """Return a number as a float. Raises TypeError for anything else, ValueError for one out of the range, or NaN."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    value = float(value)
+    if (
+        (least is None or value >= least)
+        and (above is None or value > above)
+        and (most is None or value <= most)
+        and (below is None or value < below)
+    ):
+        return value
+    limits = {"at least": least, "more than": above, "at most": most, "less than": below}
+    words = [f"{what} {limit:g}" for what, limit in limits.items() if limit is not None]
+    raise ValueError(f"{name} must be {' and '.join(IN_WORDS.get(word, word) for word in words)}, not {value}")
+
+
+positive = partial(number, above=0, below=math.inf)
+
+
+def true_or_false(name: str, value) -> bool:
+    """Return a bool. Raises TypeError for anything else."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return value
+
+
+def text(name: str, value) -> str:
+    """Return a str. Raises TypeError for anything else."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a text, not {value!r}")
+    return value
+
+
+def one_of(name: str, value, *, known) -> str:
+    """Return one of the known names. Raises ValueError for anything else."""
+    if not isinstance(value, str) or value not in known:
+        where, colon, what = name.rpartition(": ")
+        raise ValueError(f"{where}{colon}unknown {what} {value!r}; known are {', '.join(known)}")
+    return value
+
+
+def setting(default, means: str, check, *, none: str | None = None, **limits):
+    """Return a field of a dataclass: its default, what it means, and check(name, value, **limits), which checks it.
+
+    `none` says what None stands for, which the field may then be.
+    """
+    metadata = {"means": means, "check": partial(check, **limits), "none": none}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def statements(cls) -> dict:
+    """Return what each field of a dataclass of settings says of itself. One with only another default says the same."""
+    return {
+        name: field.metadata
+        for base in reversed(cls.__mro__)
+        for name, field in getattr(base, "__dataclass_fields__", {}).items()
+        if field.metadata
+    }
+
+
+def check_fields(settings) -> None:
+    """Make each field of a frozen dataclass what it may be. Raises TypeError or ValueError, naming class and field."""
+    for name, said in statements(type(settings)).items():
+        value = getattr(settings, name)
+        if value is not None or said["none"] is None:
+            object.__setattr__(settings, name, said["check"](f"{type(settings).__name__}: {name}", value))
+
+
+def documented(cls):
+    """Add to the docstring of a dataclass what its fields mean, for `help`."""
+    lines = [inspect.cleandoc(cls.__doc__), ""]
+    for name, said in statements(cls).items():
+        known, none = said["check"].keywords.get("known"), said["none"]
+        choices = f" ({', '.join(known)})" if known else ""
+        lines.append(f"{name:<17} {said['means']}{choices}{f'; None: {none}' if none else ''}")
+    cls.__doc__ = "\n".join(lines)
+    return cls
