@@ -13,13 +13,12 @@ step.
 own: to go on after that is to begin another text.
 """
 
-import numbers
-
 import numpy as np
 
 from minitransformer.layers.embedding import check_ids
 from minitransformer.layers.softmax import softmax
 from minitransformer.module import apply
+from minitransformer.values import number, whole
 
 
 class LayerCache:
@@ -95,8 +94,7 @@ def stream(
     check_ids(ids, model.config.vocab_size)
     if ids.ndim not in (1, 2) or not ids.size:
         raise ValueError(f"generate: the prompt must be ids (T,) or (B, T) with at least one token, not {ids.shape}")
-    if max_new_tokens < 0:
-        raise ValueError(f"generate: max_new_tokens must not be negative, and is {max_new_tokens}")
+    whole("generate: max_new_tokens", max_new_tokens, least=0)
     check_sampling(temperature, top_k, top_p)
     rng = rng if rng is not None else np.random.default_rng(0)
     how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "rng": rng}
@@ -180,12 +178,9 @@ def keep_top_p(p, top_p):
 
 
 def check_sampling(temperature, top_k, top_p):
-    """Raise ValueError, naming the setting, unless the sampling settings are in range."""
-    if not 0 <= temperature < np.inf:
-        raise ValueError(f"generate: temperature must be 0 (greedy) or positive, and is {temperature}")
-    if top_k is not None and not isinstance(top_k, numbers.Integral):
-        raise TypeError(f"generate: top_k must be an integer, and is {top_k!r}")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"generate: top_k must be at least 1, and is {top_k}")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"generate: top_p must be greater than 0 and at most 1, and is {top_p}")
+    """Raise TypeError or ValueError, naming the setting, unless the sampling settings are in range."""
+    number("generate: temperature", temperature, least=0, below=np.inf)
+    if top_k is not None:
+        whole("generate: top_k", top_k, least=1)
+    if top_p is not None:
+        number("generate: top_p", top_p, above=0, most=1)

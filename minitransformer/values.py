@@ -14,8 +14,15 @@ import dataclasses
 import inspect
 import math
 import numbers
+import operator
 from functools import partial
 
+LIMITS = {
+    "least": (operator.ge, "at least"),
+    "above": (operator.gt, "more than"),
+    "most": (operator.le, "at most"),
+    "below": (operator.lt, "less than"),
+}
 IN_WORDS = {"more than 0": "positive", "less than inf": "finite"}
 
 
@@ -28,21 +35,18 @@ def whole(name: str, value, *, least=-math.inf) -> int:
     return int(value)
 
 
-def number(name: str, value, *, least=None, above=None, most=None, below=None) -> float:
-    """Return a number as a float. Raises TypeError for anything else, ValueError for one out of the range, or NaN."""
+def number(name: str, value, **limits) -> float:
+    """Return a number as a float. Raises TypeError for anything else, ValueError for one beyond `limits`, or NaN.
+
+    These are of LIMITS, such as `least=0, below=1`.
+    """
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, not {value!r}")
     value = float(value)
-    if (
-        (least is None or value >= least)
-        and (above is None or value > above)
-        and (most is None or value <= most)
-        and (below is None or value < below)
-    ):
-        return value
-    limits = {"at least": least, "more than": above, "at most": most, "less than": below}
-    words = [f"{what} {limit:g}" for what, limit in limits.items() if limit is not None]
-    raise ValueError(f"{name} must be {' and '.join(IN_WORDS.get(word, word) for word in words)}, not {value}")
+    if not all(LIMITS[kind][0](value, limit) for kind, limit in limits.items()):
+        words = [f"{LIMITS[kind][1]} {limit:g}" for kind, limit in limits.items()]
+        raise ValueError(f"{name} must be {' and '.join(IN_WORDS.get(word, word) for word in words)}, not {value}")
+    return value
 
 
 positive = partial(number, above=0, below=math.inf)

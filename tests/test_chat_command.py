@@ -188,10 +188,10 @@ def test_on_a_terminal_what_cannot_be_answered_is_said_and_the_conversation_goes
 @pytest.mark.parametrize(
     "options, words",
     [
-        (["--temperature", "-1"], r"temperature must be 0 \(greedy\) or positive, and is -1\.0"),
-        (["--top-p", "0"], r"top_p must be greater than 0 and at most 1, and is 0\.0"),
-        (["--max-new-tokens", "0"], "--max-new-tokens must be at least 1, and is 0"),
-        (["--seed", "-3"], "--seed must not be negative, and is -3"),
+        (["--temperature", "-1"], r"temperature must be at least 0 and finite, not -1\.0"),
+        (["--top-p", "0"], r"top_p must be positive and at most 1, not 0\.0"),
+        (["--max-new-tokens", "0"], "--max-new-tokens must be at least 1, not 0"),
+        (["--seed", "-3"], "--seed must be at least 0, not -3"),
     ],
 )
 def test_settings_out_of_range_are_one_line(folder, capsys, monkeypatch, options, words):

@@ -200,7 +200,7 @@ def test_a_text_that_can_be_read_only_once_is_refused():
 
 @pytest.mark.parametrize("validation", [-0.1, 1, 1.5, float("nan")])
 def test_a_validation_fraction_out_of_range_is_refused(validation):
-    with pytest.raises(ValueError, match="validation must be a fraction from 0 up to but not including 1, not"):
+    with pytest.raises(ValueError, match="validation must be at least 0 and less than 1, not"):
         tokenize_corpus("abc", ByteTokenizer(), validation=validation)
 
 

@@ -135,7 +135,7 @@ def test_a_folder_that_cannot_be_written_and_a_negative_seed_are_one_line(tmp_pa
     assert main(["demo", "--out", str(tmp_path / "file")]) == cli.FAILURE
     assert capsys.readouterr().err == f"minitransformer: error: {tmp_path / 'file'}: is a file, not a folder\n"
     assert main(["demo", "--out", str(tmp_path / "out"), "--seed", "-1"]) == cli.FAILURE
-    assert capsys.readouterr().err == "minitransformer: error: --seed must not be negative, and is -1\n"
+    assert capsys.readouterr().err == "minitransformer: error: --seed must be at least 0, not -1\n"
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.25, 0.5, 0.99])

@@ -510,8 +510,8 @@ def far_rows(questions):
         (ValueError, "steps must be at least 8, not 7", {"steps": 7}),
         (TypeError, "steps must be an integer, not 8.0", {"steps": 8.0}),
         (ValueError, "seeds: at least one is needed", {"seeds": []}),
-        (ValueError, "none negative", {"seeds": [-1]}),
-        (TypeError, "seeds must be integers", {"seeds": [0.5]}),
+        (ValueError, "seeds: each must be at least 0, not -1", {"seeds": [-1]}),
+        (TypeError, "seeds: each must be an integer, not 0.5", {"seeds": [0.5]}),
         (ValueError, "differ by more than a factor of 1.15", {"shapes": [1_000, 2_000]}),
         (
             ValueError,

@@ -114,7 +114,11 @@ def test_a_norm_of_no_features_is_refused(engine):
         (ValueError, "Config: dropout must be at least 0 and less than 1, not 1", {"dropout": 1}),
         (TypeError, "rope_scaling must be a dictionary, not 'linear'", {"rope_scaling": "linear"}),
         (ValueError, "known are linear, llama3", {"rope_scaling": {"rope_type": "yarn"}}),
-        (ValueError, "factor must be a positive number, not 0", {"rope_scaling": {"rope_type": "linear", "factor": 0}}),
+        (
+            ValueError,
+            "factor must be positive and finite, not 0",
+            {"rope_scaling": {"rope_type": "linear", "factor": 0}},
+        ),
         (ValueError, "'llama3' lacks 'original_max_position_embeddings'", {"rope_scaling": LLAMA3}),
         (
             ValueError,
@@ -188,7 +192,7 @@ def test_attention_names_a_mask_that_is_no_array_and_keys_that_are_not_there(rng
 
 
 def test_a_top_k_that_is_no_integer_is_refused():
-    with pytest.raises(TypeError, match=r"generate: top_k must be an integer, and is 2\.5"):
+    with pytest.raises(TypeError, match=r"generate: top_k must be an integer, not 2\.5"):
         generate(TinyTransformer(d_model=8, context=4), np.array([1]), top_k=2.5)
 
 

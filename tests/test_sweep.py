@@ -379,7 +379,7 @@ def test_stopping_ends_processes_that_are_at_work():
     [
         (["--seeds", "0"], "--seeds must be at least 1, not 0"),
         (["--workers", "-1"], "--workers must be at least 1, not -1"),
-        (["--seed", "-1"], "--seed must not be negative"),
+        (["--seed", "-1"], "--seed must be at least 0, not -1"),
         (["--steps", "3"], "steps must be at least 8, not 3"),
         (["--dask", "tcp://127.0.0.1:1", "--workers", "2"], "--workers is for processes on this machine"),
     ],

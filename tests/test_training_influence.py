@@ -478,10 +478,10 @@ def test_the_report_is_json_and_tells_what_is_not_shown(lm):
             "prompt 0 has 20 tokens, and with an answer of 8 it may have 17 at most: the model's context is 24",
         ),
         ("BALU", {}, "prompt 0: unknown character 'B'"),
-        ("balu", {"answer_tokens": 0}, "answer_tokens must be at least 1, and is 0"),
-        ("balu", {"remove": 0}, "remove must be at least 1, and is 0"),
+        ("balu", {"answer_tokens": 0}, "answer_tokens must be at least 1, not 0"),
+        ("balu", {"remove": 0}, "remove must be at least 1, not 0"),
         ("balu", {"rank_by": "size"}, "unknown rank_by 'size'; known are influence, cosine"),
-        ("balu", {"false_alarm_rate": 0}, "false_alarm_rate must be between 0 and 1, and is 0"),
+        ("balu", {"false_alarm_rate": 0}, "false_alarm_rate must be positive and less than 1, not 0"),
         ("balu", {"training": []}, "training: there are no passages"),
         ("balu", {"held_out": ""}, "held_out: there are no passages"),
         ("balu", {"training": ["ab", "a"]}, "training: passage 1 has 1 tokens, and at least 2 are needed"),
@@ -502,7 +502,7 @@ def test_the_report_is_json_and_tells_what_is_not_shown(lm):
         (
             "balu",
             {"training": SEEN, "checkpoints": [(untrained(), 0)]},
-            "the learning rate of checkpoint 0 must be positive, and is 0",
+            "the learning rate of checkpoint 0 must be positive and finite, not 0",
         ),
         (
             "balu",

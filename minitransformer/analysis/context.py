@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from minitransformer.analysis.contributions import number, position_contributions
-from minitransformer.analysis.flow import ABLATED, integer, likeliest_next, preceding
+from minitransformer.analysis.flow import ABLATED, likeliest_next, preceding
 from minitransformer.analysis.shading import SHADES, painted, strengths, terminal_colours
 from minitransformer.analysis.tokens import shown, token_strings
+from minitransformer.values import whole
 
 BAR = 20  # characters of the longest bar
 NOT_SHOWN = "Attention is where the position looks, not what it takes from there, nor what had been moved there before."
@@ -123,7 +124,7 @@ def context_influence(lm, text: str, position: int, *, ablation="hide") -> Conte
 
 def position_index(position, n_tokens: int) -> int:
     """Return the index of the position from 0. Raises what visualize_context_influence does."""
-    i = integer(position, "position")
+    i = whole("position", position)
     if not -n_tokens <= i < n_tokens:
         raise IndexError(f"position {i} is out of range: the text has {n_tokens} tokens, 0 … {n_tokens - 1}")
     return i + n_tokens if i < 0 else i

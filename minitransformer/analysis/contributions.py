@@ -43,6 +43,7 @@ from minitransformer.analysis.hooks import record, record_gradients, replaced_by
 from minitransformer.analysis.residual import head_output
 from minitransformer.analysis.rollout import attention_rollout
 from minitransformer.layers.softmax import log_softmax
+from minitransformer.values import one_of
 
 ABLATIONS = ("hide", "blank")
 MEASURES = ("attention", "rollout", "value_weighted", "gradient_times_input")
@@ -156,8 +157,7 @@ def gradient_times_input(model, ids, target: int):
 
 def ablated_log_probabilities(model, ids, target: int, ablation: str = "hide"):
     """Return log p(target) (n,) after ids (n,), with each position ablated in turn."""
-    if ablation not in ABLATIONS:
-        raise ValueError(f"unknown ablation {ablation!r}; known are {', '.join(ABLATIONS)}")
+    one_of("ablation", ablation, known=ABLATIONS)
     n = len(ids)
     mean = model.embedding.weight.data.mean(axis=0)
     rows = max(TOKENS_AT_ONCE // n, 1)

@@ -25,6 +25,7 @@ from minitransformer.analysis.lens import LogitLens, logit_lens
 from minitransformer.analysis.residual import DirectContributions, direct_contributions
 from minitransformer.analysis.rollout import attention_rollout
 from minitransformer.analysis.tokens import shown, token_strings
+from minitransformer.values import whole
 
 LENS_TOKENS = 5
 MOST_POSITIONS, MOST_COMPONENTS, LONGEST_TEXT = 24, 10, 70  # that a report shows
@@ -156,7 +157,7 @@ def trace_information_flow(lm, text: str, target_token_idx: int, *, ablation: st
 
 def target_index(index, n_tokens: int) -> int:
     """Return the index of the target from 0. Raises what trace_information_flow does."""
-    i = integer(index, "target_token_idx")
+    i = whole("target_token_idx", index)
     if not -n_tokens <= i <= n_tokens:
         raise IndexError(
             f"target_token_idx {i} is out of range: the text has {n_tokens} tokens, 0 … {n_tokens - 1}, "
@@ -166,13 +167,6 @@ def target_index(index, n_tokens: int) -> int:
     if i == 0:
         raise ValueError("target_token_idx is the text's first token: there is nothing before it to predict it from")
     return i
-
-
-def integer(value, name: str) -> int:
-    """Return `value` as an int. Raises TypeError, naming the argument, for anything but an integer."""
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        return int(value)
-    raise TypeError(f"{name} must be an integer, not {value!r}")
 
 
 def preceding(lm, ids, index: int):

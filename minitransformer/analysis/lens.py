@@ -15,6 +15,7 @@ import numpy as np
 from minitransformer.analysis.hooks import record
 from minitransformer.layers.softmax import softmax
 from minitransformer.module import apply
+from minitransformer.values import whole
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,7 @@ def logit_lens(model, ids, answers=None, k: int = 5) -> LogitLens:
     answers: the token (T,) whose probability and rank to follow at each position; the model's own likeliest, unless
     given. Raises ValueError for k below 1.
     """
-    if k < 1:
-        raise ValueError(f"k must be at least 1, not {k}")
+    whole("k", k, least=1)
     layers, stream = residual_stream(model, ids)
     if answers is None:
         answers = lens(model, stream[-1]).argmax(axis=-1)

@@ -11,6 +11,7 @@ from minitransformer.commands.generate import MODEL_HELP, say_rate
 from minitransformer.generation import check_sampling
 from minitransformer.interop.chat import Conversation
 from minitransformer.language_model import LanguageModel
+from minitransformer.values import whole
 
 HELP = "hold a conversation with a model"
 
@@ -62,10 +63,8 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Hold the conversation."""
-    if arguments.seed < 0:
-        raise ValueError(f"--seed must not be negative, and is {arguments.seed}")
-    if arguments.max_new_tokens < 1:
-        raise ValueError(f"--max-new-tokens must be at least 1, and is {arguments.max_new_tokens}")
+    whole("--seed", arguments.seed, least=0)
+    whole("--max-new-tokens", arguments.max_new_tokens, least=1)
     settings = {"temperature": arguments.temperature, "top_p": arguments.top_p}
     check_sampling(**settings, top_k=None)
     lm = LanguageModel.load(arguments.model)

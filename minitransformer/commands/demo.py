@@ -14,6 +14,7 @@ from minitransformer.experiments.demonstration.narration import heading, say
 from minitransformer.extras import require
 from minitransformer.training import LOSS_FILE, METRICS_FILE, MODEL_FILE
 from minitransformer.training.checkpoints import Checkpoint
+from minitransformer.values import whole
 
 HELP = "watch a transformer learn, and see what it learned: a minute and a half"
 
@@ -51,8 +52,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Demonstrate."""
-    if arguments.seed < 0:
-        raise ValueError(f"--seed must not be negative, and is {arguments.seed}")
+    whole("--seed", arguments.seed, least=0)
     require("tqdm")
     require("matplotlib")
     out, seed = arguments.out, arguments.seed

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from minitransformer.language_model import LanguageModel
+from minitransformer.values import whole
 
 HELP = "write text with a model"
 
@@ -59,10 +60,8 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Write the samples."""
-    if arguments.samples < 1:
-        raise ValueError(f"--samples must be at least 1, and is {arguments.samples}")
-    if arguments.seed < 0:
-        raise ValueError(f"--seed must not be negative, and is {arguments.seed}")
+    whole("--samples", arguments.samples, least=1)
+    whole("--seed", arguments.seed, least=0)
     lm = LanguageModel.load(arguments.model)
     prompt = read_prompt() if arguments.prompt == "-" else arguments.prompt
     warn_if_too_long(lm, prompt)

@@ -11,6 +11,7 @@ from minitransformer.commands.narrator import Narrator
 from minitransformer.extras import require
 from minitransformer.language_model import LanguageModel, is_pretrained, model_file
 from minitransformer.text import TextFiles, default_corpus, tokenize_corpus
+from minitransformer.values import whole
 
 HELP = "whether a model has likely seen the like of a prompt, and which passages made its answer"
 
@@ -65,10 +66,8 @@ def run(arguments) -> int:
     narrator = Narrator(arguments.quiet)
     if not arguments.quiet:
         require("tqdm", otherwise="go without progress: --quiet")
-    if arguments.passages < 1:
-        raise ValueError(f"--passages must be at least 1, not {arguments.passages}")
-    if arguments.seed < 0:
-        raise ValueError(f"--seed must not be negative, and is {arguments.seed}")
+    whole("--passages", arguments.passages, least=1)
+    whole("--seed", arguments.seed, least=0)
     lm, training = load(arguments.model)
     corpus = tokenize_corpus(training_text(arguments, training), lm.tokenizer)
     warn_of_another_text(corpus, training)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minitransformer.extras import require
+from minitransformer.values import whole
 
 HELP = "train a family of models: what comes with size, and does it come suddenly?"
 
@@ -109,11 +110,9 @@ def run(arguments) -> int:
 def check(arguments) -> None:
     """Raise ValueError for an option out of range."""
     for name in ("seeds", "workers"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name} must be at least 1, not {value}")
-    if arguments.seed < 0:
-        raise ValueError(f"--seed must not be negative, and is {arguments.seed}")
+        if getattr(arguments, name) is not None:
+            whole(f"--{name}", getattr(arguments, name), least=1)
+    whole("--seed", arguments.seed, least=0)
     if arguments.dask and arguments.workers:
         raise ValueError("--workers is for processes on this machine; with --dask, the cluster has its own")
 

@@ -4,6 +4,7 @@ import time
 
 from minitransformer.commands.generate import MODEL_HELP
 from minitransformer.language_model import LanguageModel
+from minitransformer.values import whole
 
 HELP = "verify the gradient of every parameter of a model, at its own weights"
 
@@ -37,8 +38,7 @@ def run(arguments) -> int:
     """Print each part as it is found, and what was found in all."""
     from minitransformer.verification import HEADER, verify_gradient  # no other command needs it
 
-    if arguments.seed < 0:
-        raise ValueError(f"--seed must not be negative, and is {arguments.seed}")
+    whole("--seed", arguments.seed, least=0)
     lm = LanguageModel.load(arguments.model)
     ids = encoded(lm, arguments.text)
     start = time.perf_counter()

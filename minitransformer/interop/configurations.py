@@ -14,6 +14,7 @@ from pathlib import Path
 
 from minitransformer.archive import ArchiveError
 from minitransformer.config import Config
+from minitransformer.values import positive, true_or_false, whole
 
 CONFIG_FILE = "config.json"
 GPT2_ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu"}
@@ -70,21 +71,21 @@ def gpt2_config(content: dict, dtype: str) -> Config:
         d_model=size(content, "n_embd"),
         n_heads=size(content, "n_head"),
         n_layers=size(content, "n_layer"),
-        d_ff=content.get("n_inner"),
+        d_ff=size(content, "n_inner", optional=True),
         norm="layer_norm",
         feed_forward=activation(content, "activation_function", "gelu_new", GPT2_ACTIVATIONS),
         positions="learned",
         bias=True,
-        tie_embeddings=content.get("tie_word_embeddings", True),
+        tie_embeddings=switch(content, "tie_word_embeddings", True),
         dropout=one_dropout({name: content.get(name, 0.1) for name in DROPOUTS}),
-        eps=content.get("layer_norm_epsilon", 1e-5),
+        eps=positive("layer_norm_epsilon", content.get("layer_norm_epsilon", 1e-5)),
         dtype=dtype,
     )
 
 
 def llama_config(content: dict, dtype: str) -> Config:
     """Return the Config of a Llama."""
-    bias, mlp_bias = content.get("attention_bias", False), content.get("mlp_bias", False)
+    bias, mlp_bias = (switch(content, name, False) for name in ("attention_bias", "mlp_bias"))
     if bias != mlp_bias:
         raise ValueError(
             f"attention_bias {bias} with mlp_bias {mlp_bias} is not supported: Config has one bias for both"
@@ -97,15 +98,15 @@ def llama_config(content: dict, dtype: str) -> Config:
         n_heads=size(content, "num_attention_heads"),
         n_layers=size(content, "num_hidden_layers"),
         d_ff=size(content, "intermediate_size"),
-        n_kv_heads=content.get("num_key_value_heads"),
-        d_head=content.get("head_dim"),
+        n_kv_heads=size(content, "num_key_value_heads", optional=True),
+        d_head=size(content, "head_dim", optional=True),
         norm="rms_norm",
         feed_forward=activation(content, "hidden_act", "silu", LLAMA_ACTIVATIONS),
         positions="rotary",
         bias=bias,
-        tie_embeddings=content.get("tie_word_embeddings", False),
+        tie_embeddings=switch(content, "tie_word_embeddings", False),
         dropout=one_dropout({"attention_dropout": content.get("attention_dropout", 0.0), "other dropout": 0.0}),
-        eps=content.get("rms_norm_eps", 1e-6),
+        eps=positive("rms_norm_eps", content.get("rms_norm_eps", 1e-6)),
         rope_base=rope_base,
         rope_scaling=rope_scaling,
         dtype=dtype,
@@ -115,11 +116,16 @@ def llama_config(content: dict, dtype: str) -> Config:
 CONFIGS = {"gpt2": gpt2_config, "llama": llama_config}
 
 
-def size(content, name):
-    """Return a size, which must be there; whether it is one, Config finds out."""
-    if content.get(name) is None:
+def size(content, name, *, optional=False):
+    """Return a size, which must be there unless it is optional: then None stands for Config's own."""
+    if content.get(name) is None and not optional:
         raise ValueError(f"lacks {name!r}")
-    return content[name]
+    return None if content.get(name) is None else whole(name, content[name], least=1)
+
+
+def switch(content, name, default):
+    """Return what is true or false."""
+    return true_or_false(name, content.get(name, default))
 
 
 def activation(content, field, default, known):
@@ -150,7 +156,7 @@ def rope(content) -> tuple:
     fields = content.get("rope_scaling") or content.get("rope_parameters") or {}
     if not isinstance(fields, dict):
         raise ValueError(f"rope_parameters {fields!r} is not an object")
-    base = fields.get("rope_theta", content.get("rope_theta", 10000.0))
+    base = positive("rope_theta", fields.get("rope_theta", content.get("rope_theta", 10000.0)))
     kind = fields.get("rope_type", fields.get("type", "default"))
     if not isinstance(kind, str) or kind not in ROPE_FIELDS:
         raise ValueError(f"rope_type {kind!r} is not supported; known are {', '.join(ROPE_FIELDS)}")

@@ -8,11 +8,11 @@ first): nothing is added to the values.
 """
 
 import math
-import numbers
 
 import numpy as np
 
 from minitransformer.module import Module, apply, require_floating
+from minitransformer.values import positive
 
 LAYOUTS = ("half", "interleaved")
 SCALINGS = {
@@ -83,8 +83,7 @@ def check_scaling(scaling):
     for name in SCALINGS[kind]:
         if name not in scaling:
             raise ValueError(f"rope_scaling of type {kind!r} lacks {name!r}")
-        if not isinstance(scaling[name], numbers.Real) or not scaling[name] > 0:
-            raise ValueError(f"rope_scaling: {name} must be a positive number, not {scaling[name]!r}")
+        positive(f"rope_scaling: {name}", scaling[name])
     if kind == "llama3" and scaling["low_freq_factor"] >= scaling["high_freq_factor"]:
         raise ValueError("rope_scaling: low_freq_factor must be less than high_freq_factor")
 

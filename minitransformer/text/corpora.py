@@ -27,6 +27,7 @@ import numpy as np
 
 from minitransformer.text.batches import check_length
 from minitransformer.text.chunks import CHUNK, chunks_of, slice_characters
+from minitransformer.values import number
 
 DEFAULT_CORPUS = f"the Python {platform.python_version()} manual (pydoc_data.topics)"
 
@@ -135,8 +136,7 @@ def tokenize_corpus(text, tokenizer, *, name=None, validation=0.1, progress=None
     progress: called as progress(done, total), in characters, after each chunk.
     name: what the corpus is called in messages; a TextFiles brings its own.
     """
-    if not 0 <= validation < 1:
-        raise ValueError(f"validation must be a fraction from 0 up to but not including 1, not {validation}")
+    number("validation", validation, least=0, below=1)
     if isinstance(text, Iterator):
         raise TypeError(
             "text can be read only once, but is needed several times: pass a str, a list of str, or TextFiles"

@@ -15,6 +15,7 @@ from minitransformer.analysis.patching_maps import PatchingMaps
 from minitransformer.analysis.residual import direct_contributions
 from minitransformer.analysis.tokens import shown
 from minitransformer.language_model import LanguageModel
+from minitransformer.values import whole
 
 PREDICTIONS = 8  # of the likeliest next tokens, after each position
 COMPONENTS = 12  # by name, of those that write to a logit; the rest as one sum
@@ -39,8 +40,7 @@ def page_findings(
 
     Raises ValueError for an empty text, one longer than the context, `last` below 1, or an unknown ablation.
     """
-    if last < 1:
-        raise ValueError(f"last must be at least 1, not {last}")
+    whole("last", last, least=1)
     model, ids = lm.model, lm.encode(text)
     if len(ids) > model.config.context:
         raise ValueError(f"the text has {len(ids)} tokens, and the model sees at most {model.config.context}")

@@ -23,6 +23,7 @@ from minitransformer.experiments.emergence.one_run import Plan
 from minitransformer.experiments.emergence.report import Curve, EmergenceReport, Shape
 from minitransformer.experiments.emergence.sweep import sweep
 from minitransformer.text import IGNORE_INDEX
+from minitransformer.values import whole
 
 STEPS = 600
 SEEDS = (0, 1, 2)
@@ -63,13 +64,10 @@ def analyze_emergent_capabilities(
     capabilities, seeds = checked_capabilities(capability_tests), checked_seeds(seeds)
     if not sizes:
         raise ValueError("model_sizes: at least one size is needed")
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)):
-        raise TypeError(f"steps must be an integer, not {steps!r}")
-    if steps < FEWEST_STEPS:
-        raise ValueError(f"steps must be at least {FEWEST_STEPS}, not {steps}")
+    steps = whole("steps", steps, least=FEWEST_STEPS)
     check_equal(shapes)
     by_size, by_shape = (
-        [[Plan(config, seed, int(steps), capabilities) for seed in seeds] for config in configs]
+        [[Plan(config, seed, steps, capabilities) for seed in seeds] for config in configs]
         for configs in (sizes, shapes)
     )
     plans = [plan for several in by_size + by_shape for plan in several]
@@ -138,12 +136,10 @@ def check_equal(shapes) -> None:
 
 def checked_seeds(seeds) -> list[int]:
     """Return the seeds. Raises TypeError for one that is no integer, ValueError for none, or one twice or negative."""
-    seeds = list(seeds)
-    if not all(isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) for seed in seeds):
-        raise TypeError(f"seeds must be integers, not {seeds}")
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise ValueError(f"seeds: at least one is needed, each once and none negative, not {seeds}")
-    return [int(seed) for seed in seeds]
+    seeds = [whole("seeds: each", seed, least=0) for seed in seeds]
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds: at least one is needed, and each once, not {seeds}")
+    return seeds
 
 
 def make_report(by_size, by_shape, capabilities, failures) -> EmergenceReport:

@@ -23,6 +23,7 @@ import numbers
 from minitransformer.config import Config
 from minitransformer.experiments.emergence.alphabet import CONTEXT, VOCAB_SIZE
 from minitransformer.transformer import Transformer
+from minitransformer.values import whole
 
 LAYERS = 2
 NARROW = 16  # below this width models have 2 heads and any even width; from here on 4 heads, and multiples of 4
@@ -35,8 +36,7 @@ def configuration(size) -> Config:
     """
     if isinstance(size, Config):
         for name, least in (("vocab_size", VOCAB_SIZE), ("context", CONTEXT)):
-            if getattr(size, name) < least:
-                raise ValueError(f"model_sizes: {name} must be at least {least}, not {getattr(size, name)}")
+            whole(f"model_sizes: {name}", getattr(size, name), least=least)
         return size
     if isinstance(size, dict):
         return configuration(Config(**({"vocab_size": VOCAB_SIZE, "context": CONTEXT} | size)))

@@ -16,7 +16,6 @@ from os import PathLike
 
 import numpy as np
 
-from minitransformer.analysis.flow import integer
 from minitransformer.analysis.tokens import token_strings
 from minitransformer.experiments.influence.calibration import (
     ScoredPassages,
@@ -30,6 +29,7 @@ from minitransformer.experiments.influence.passages import Example, answer_after
 from minitransformer.experiments.influence.report import RANKINGS, PromptInfluence, TrainingInfluence
 from minitransformer.experiments.influence.retraining import check_retraining, retrain_without
 from minitransformer.language_model import LanguageModel
+from minitransformer.values import number, one_of, positive, whole
 
 
 def analyze_training_influence(
@@ -109,13 +109,10 @@ class Question:
 
 def check_settings(answer_tokens, rank_by, false_alarm_rate, remove) -> None:
     """Raise ValueError or TypeError, naming the setting, for one out of range."""
-    for name, value in (("answer_tokens", answer_tokens), ("remove", remove)):
-        if integer(value, name) < 1:
-            raise ValueError(f"{name} must be at least 1, and is {value}")
-    if rank_by not in RANKINGS:
-        raise ValueError(f"unknown rank_by {rank_by!r}; known are {', '.join(RANKINGS)}")
-    if not 0 < false_alarm_rate < 1:
-        raise ValueError(f"false_alarm_rate must be between 0 and 1, and is {false_alarm_rate}")
+    whole("answer_tokens", answer_tokens, least=1)
+    one_of("rank_by", rank_by, known=RANKINGS)
+    number("false_alarm_rate", false_alarm_rate, above=0, below=1)
+    whole("remove", remove, least=1)
 
 
 def listed(prompts) -> list[str]:
@@ -191,12 +188,12 @@ def familiarity_flags(lm, questions, seen, unseen, alpha: float) -> list[dict]:
 
 def checked_pairs(checkpoints) -> list:
     """Return the pairs (model or path, learning rate) as a list. Raises ValueError for none, or a rate out of range."""
-    pairs = [(checkpoint, float(rate)) for checkpoint, rate in checkpoints]
+    pairs = [
+        (checkpoint, positive(f"checkpoints: the learning rate of checkpoint {i}", rate))
+        for i, (checkpoint, rate) in enumerate(checkpoints)
+    ]
     if not pairs:
         raise ValueError("checkpoints: there are none; None stands for the model itself")
-    for i, (_, rate) in enumerate(pairs):
-        if not 0 < rate < math.inf:
-            raise ValueError(f"checkpoints: the learning rate of checkpoint {i} must be positive, and is {rate}")
     return pairs
 
 

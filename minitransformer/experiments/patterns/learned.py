@@ -35,6 +35,7 @@ from minitransformer.analysis.circuits import Circuit, named, ov_circuit, pointe
 from minitransformer.analysis.heads import HeadScores, head_scores, random_sequences_twice
 from minitransformer.text import PATTERNS, accuracy, right_rows
 from minitransformer.text.patterns import SYMBOLS, VOCAB_SIZE
+from minitransformer.values import one_of, whole
 
 NOTABLE = 0.5  # a head is called what gets at least half of its attention
 ABLATION_ROWS = 64
@@ -208,8 +209,7 @@ def analyze_learned_patterns(model, patterns=None, *, longest: int = 16, rows: i
 def check(model, names, longest, rows) -> None:
     """Raise ValueError for what cannot be analysed."""
     for name in names:
-        if name not in PATTERNS:
-            raise ValueError(f"unknown pattern {name!r}; known are {', '.join(PATTERNS)}")
+        one_of("pattern", name, known=PATTERNS)
     if model.config.vocab_size < VOCAB_SIZE:
         raise ValueError(f"the patterns need a vocabulary of at least {VOCAB_SIZE}, not {model.config.vocab_size}")
     for name in (*names, "induction"):
@@ -217,8 +217,7 @@ def check(model, names, longest, rows) -> None:
         if not PATTERNS[name].shortest <= greatest_length(name, longest) <= within:
             limits = f"from {PATTERNS[name].shortest} to {within} for a context of {model.config.context}"
             raise ValueError(f"{name}: longest must be {limits}, not {longest}")
-    if rows < 1:
-        raise ValueError(f"rows must be at least 1, not {rows}")
+    whole("rows", rows, least=1)
 
 
 def greatest_length(name: str, longest: int) -> int:
