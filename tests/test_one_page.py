@@ -43,9 +43,10 @@ def test_logits_loss_and_every_gradient_are_those_of_the_package(rng, B, T, H, D
     assert loss == pytest.approx(expected, rel=1e-12)
     assert_equal(logits.reshape(B, T, 11), model.predict(ids))
     model_backward(-0.7)
-    for found, parameter in zip(backward(-0.7), model.parameters(), strict=True):
-        scale = max(np.abs(parameter.grad).max(), 1e-3)  # some gradients are zero, and rounding is all that is left
-        assert np.abs(found - parameter.grad).max() <= 1e-12 * scale
+    sizes = [np.abs(parameter.grad).max() for parameter in model.parameters()]
+    for gradient, parameter, size in zip(backward(-0.7), model.parameters(), sizes, strict=True):
+        # The gradient of a key's bias is zero: what is left of it is rounding, in proportion to what cancels.
+        assert np.abs(gradient - parameter.grad).max() <= 1e-12 * max(size, 1e-2 * max(sizes))
 
 
 def test_ten_steps_of_adamw_are_those_of_the_package():

@@ -149,6 +149,7 @@ def test_options_give_fields_and_zero_stands_for_none():
         ("Config: n_heads 3 does not divide d_model 8", "--heads 3 does not divide --width 8"),
         ("Config: rotary positions need an even number", "rotary positions need an even number"),
         ("runs/n_heads/model.npz: cannot resume: norm was a", "runs/n_heads/model.npz: cannot resume: --norm was a"),
+        ("runs/n_heads: no such folder", "runs/n_heads: no such folder"),
         ("Other: d_ff (7) is odd", "Other: --ff (7) is odd"),
     ],
 )
