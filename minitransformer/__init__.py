@@ -37,6 +37,7 @@
     commands/                       its commands, one a file
     bench/                          how fast, how large, and how cost grows: what `bench` measures
     values.py                       what a setting may be, and what is said where it is not
+    narrator.py                     lines and progress bars on standard error
     extras.py                       optional packages, asked for by name
 
 **Skip at first: the engine**, and what else is there for speed, memory and files alone:

@@ -12,7 +12,7 @@ import minitransformer
 PACKAGE = Path(minitransformer.__file__).parent
 LEVELS = [
     ("version", "allocator", "extras", "archive", "values", "cores", "module"),
-    ("layers",),
+    ("layers", "narrator"),
     ("config", "losses", "optim", "unset"),
     ("transformer", "generation", "text"),
     ("language_model", "one_page", "fast"),

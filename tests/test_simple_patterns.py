@@ -17,7 +17,7 @@ from minitransformer.cli import main
 from minitransformer.experiments.patterns import PatternSettings
 from minitransformer.experiments.patterns import training as simple_patterns
 from minitransformer.experiments.patterns.nearby import NEARBY, OWN_SCORE, look_nearby
-from minitransformer.experiments.patterns.training import AccuracyBar, PatternRun, is_untrained, progress_on_a_terminal
+from minitransformer.experiments.patterns.training import PatternRun, is_untrained, progress_on_a_terminal, quiet_bar
 from minitransformer.text import PATTERNS, PatternTokenizer, accuracy, load_tokenizer
 from minitransformer.training import Observer, ProgressBar, TrainingDiverged
 
@@ -193,7 +193,7 @@ def test_without_a_terminal_it_is_silent(capsys):
 def test_on_a_terminal_there_is_a_bar_where_tqdm_is_installed(monkeypatch):
     pytest.importorskip("tqdm")
     monkeypatch.setattr(sys, "stderr", Terminal(True))
-    assert type(progress_on_a_terminal()) is AccuracyBar
+    assert type(progress_on_a_terminal()) is ProgressBar
     monkeypatch.setitem(sys.modules, "tqdm", None)
     assert type(progress_on_a_terminal()) is Observer
     monkeypatch.undo()
@@ -201,28 +201,24 @@ def test_on_a_terminal_there_is_a_bar_where_tqdm_is_installed(monkeypatch):
     assert type(progress_on_a_terminal()) is Observer
 
 
-def test_the_bar_shows_what_is_right_and_moves_by_steps(monkeypatch):
+def test_the_bar_shows_what_is_right_and_moves_by_steps(capsys):
     pytest.importorskip("tqdm")
     shown = []
-
-    class Bar:
-        def __init__(self):
-            self.steps = 0
-
-        def update(self):
-            self.steps += 1
-
-        def set_description_str(self, text, refresh):
-            shown.append(text)
-
-    watcher = AccuracyBar()
-    assert isinstance(watcher, ProgressBar)
-    watcher.bar = Bar()
+    watcher = quiet_bar()
+    watcher.start(0, 3)
+    watcher.move = lambda done, total, description: shown.append((done, total, description))
     watcher.record({"step": 1, "loss": 2.0})
     watcher.record({"step": 2, "loss": 2.0, "val_loss": 3.0, "accuracy": {"copy": 0.251, "add": 1.0}})
     watcher.record({"step": 3, "loss": 2.0})
-    assert watcher.bar.steps == 3
-    assert shown == ["loss 2.000 ", *["loss 2.000 right 63% "] * 2]
+    assert shown == [(1, 3, "loss 2.000"), *((step, 3, "loss 2.000 right 63%") for step in (2, 3))]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_that_goes_on_says_so_by_its_name(capsys):
+    pytest.importorskip("tqdm")
+    quiet_bar("one-block").start(0, 6)
+    quiet_bar("two-blocks").start(3, 6)
+    assert capsys.readouterr().err == "two-blocks: resuming after step 3 of 6\n"
 
 
 # What cannot be.

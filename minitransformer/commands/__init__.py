@@ -10,7 +10,6 @@ and raises an exception for whatever goes wrong: cli.py makes it one line. What 
 output, what it says meanwhile to standard error. All modules are imported to build the help, so what is slow to
 import, or an extra, is imported inside `run`.
 
-Two modules are for all of them: options.py makes options of settings, narrator.py says what a command is doing.
 """
 
 NAMES = (

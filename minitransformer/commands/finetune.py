@@ -5,10 +5,9 @@ import math
 import shlex
 from pathlib import Path
 
-from minitransformer.commands.narrator import Narrator
 from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
-from minitransformer.extras import require
 from minitransformer.language_model import MODEL_FILE, LanguageModel, model_file
+from minitransformer.narrator import Narrator, require_tqdm
 from minitransformer.text import TextFiles, tokenize_corpus
 from minitransformer.training import FineTuningSettings, LowRank, Observer, PreferenceSettings, ProgressBar
 from minitransformer.training.checkpoints import Checkpoint
@@ -120,7 +119,7 @@ def run(arguments) -> int:
     """Fine-tune. Whatever can be found wrong before the long work is."""
     narrator = Narrator(arguments.quiet)
     if not arguments.quiet:
-        require("tqdm", otherwise="go without progress: --quiet")
+        require_tqdm()
     if not arguments.no_plot:
         require_matplotlib()
     checkpoint = existing_run(arguments)
@@ -255,7 +254,7 @@ def on_text(lm, about, settings, options, narrator) -> str:
     """Fine-tune on a text, and return what changed, in words."""
     text = TextFiles(about["text"])
     narrator.say(f"tokenizing {text.name}")
-    with narrator.progress("tokenizing", "char") as progress:
+    with narrator.progress("tokenizing", "characters") as progress:
         corpus = tokenize_corpus(text, lm.tokenizer, progress=progress)
     records = fine_tune(lm, corpus, settings, **options)
     losses = [record["val_loss"] for record in records if "val_loss" in record]

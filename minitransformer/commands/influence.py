@@ -7,9 +7,8 @@ import numpy as np
 
 from minitransformer.archive import load_archive
 from minitransformer.commands.generate import MODEL_HELP
-from minitransformer.commands.narrator import Narrator
-from minitransformer.extras import require
 from minitransformer.language_model import LanguageModel, is_pretrained, model_file
+from minitransformer.narrator import Narrator, require_tqdm
 from minitransformer.text import TextFiles, default_corpus, tokenize_corpus
 from minitransformer.values import whole
 
@@ -65,7 +64,7 @@ def run(arguments) -> int:
 
     narrator = Narrator(arguments.quiet)
     if not arguments.quiet:
-        require("tqdm", otherwise="go without progress: --quiet")
+        require_tqdm()
     whole("--passages", arguments.passages, least=1)
     whole("--seed", arguments.seed, least=0)
     lm, training = load(arguments.model)
@@ -73,7 +72,7 @@ def run(arguments) -> int:
     warn_of_another_text(corpus, training)
     rng = np.random.default_rng(arguments.seed)
     seen, held_out = (drawn(lm, ids, arguments.passages, rng) for ids in (corpus.train_ids, corpus.val_ids))
-    with narrator.progress("comparing gradients", "passage") as progress:
+    with narrator.progress("comparing gradients", "passages") as progress:
         found = analyze_training_influence(
             lm,
             arguments.prompt,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from minitransformer.archive import make_folder
-from minitransformer.experiments.patterns.training import AccuracyBar, PatternSettings, train_on_simple_patterns
+from minitransformer.experiments.patterns.training import PatternSettings, quiet_bar, train_on_simple_patterns
 from minitransformer.extras import require
 from minitransformer.training import MODEL_FILE
 from minitransformer.training.checkpoints import Checkpoint
@@ -115,7 +115,9 @@ def train(model, folder: Path, settings: PatternSettings, name: str) -> list[dic
     resume = (folder / MODEL_FILE).exists()
     chosen = settings.to_dict()
     try:
-        return train_on_simple_patterns(model, out=folder, resume=resume, observer=Bar(name), about=ABOUT, **chosen)
+        return train_on_simple_patterns(
+            model, out=folder, resume=resume, observer=quiet_bar(name), about=ABOUT, **chosen
+        )
     except KeyboardInterrupt as interrupt:
         what = str(interrupt) or "interrupted"
         raise KeyboardInterrupt(f"{what}; the same command goes on") from None
@@ -125,20 +127,6 @@ def refuse_to_overwrite(path: Path) -> None:
     """Raise FileExistsError for a model that this command did not make: somebody may have trained it for hours."""
     if path.exists() and Checkpoint.read(path).training.get("about") != ABOUT:
         raise FileExistsError(f"{path}: holds a model that this command did not make; choose another folder with --out")
-
-
-class Bar(AccuracyBar):
-    """A progress bar that says which model it is of."""
-
-    def __init__(self, name: str):
-        super().__init__()
-        self.name = name
-
-    def start(self, step, steps):
-        """Draw the bar."""
-        super().start(step, steps)
-        if step:
-            self.write(f"{self.name}: resuming after step {step} of {steps}")
 
 
 def draw(models, runs, learned, out: Path, seed: int) -> list[str]:

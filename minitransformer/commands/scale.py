@@ -1,10 +1,10 @@
 """`minitransformer scale`: a family of models, and what comes with size."""
 
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 from minitransformer.extras import require
+from minitransformer.narrator import Narrator
 from minitransformer.values import whole
 
 HELP = "train a family of models: what comes with size, and does it come suddenly?"
@@ -91,7 +91,7 @@ def run(arguments) -> int:
     require("matplotlib")
     sizes, shapes, seeds, steps = chosen(arguments)
     runs = len(unique([*sizes, *shapes])) * seeds  # a shape may be one of the sizes
-    with executor_of(arguments.dask) as executor, Bar(runs, arguments.out) as bar:
+    with executor_of(arguments.dask) as executor, reporting(runs, arguments.out) as progress:
         report = analyze_emergent_capabilities(
             sizes,
             shapes=shapes,
@@ -100,7 +100,7 @@ def run(arguments) -> int:
             executor=executor,
             workers=arguments.workers,
             out=arguments.out,
-            progress=bar.progress,
+            progress=progress,
         )
     pictures = draw_emergence(report, arguments.out)
     print(f"{report}\n\nPictures: {', '.join(map(str, pictures))}")
@@ -151,33 +151,25 @@ def executor_of(address: str | None):
         yield client.get_executor()
 
 
-class Bar:
-    """A progress bar over the runs on standard error, and a line for each that fails or is tried again."""
+@contextmanager
+def reporting(total: int, out: Path):
+    """Yield a function progress(plan, outcome) that moves a bar, and writes a line for a run that fails or is retried.
 
-    def __init__(self, total: int, out: Path):
-        self.total, self.out, self.done, self.bar = total, out, 0, None
+    Ctrl-C says how many runs are kept. There is no time left to be told: the largest models come first.
+    """
+    narrator, ended = Narrator(), []
+    with narrator.progress("the largest models first", "runs", total=total, even=False) as move:
 
-    def __enter__(self):
-        from tqdm import tqdm
+        def progress(plan, outcome):
+            if outcome in ("failed", "retried"):
+                said = "failed" if outcome == "failed" else "lost its worker, and is tried again"
+                narrator.say(f"{plan.name}: {said}")
+            if outcome != "retried":
+                ended.append(outcome)
+                move(len(ended), total, plan.name)
 
-        layout = "{desc}{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}]"
-        options = {"unit": " runs", "bar_format": layout, "dynamic_ncols": True, "leave": False, "disable": None}
-        self.bar = tqdm(total=self.total, file=sys.stderr, **options)
-        self.bar.set_description_str("the largest models first ")
-        return self
-
-    def __exit__(self, kind, error, trace):
-        self.bar.close()
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
-            kept = f"{self.done} of {self.total} runs are in {self.out}; the same command goes on from there"
-            raise KeyboardInterrupt(f"interrupted: {kept}") from None
-
-    def progress(self, plan, outcome: str) -> None:
-        """Move the bar by a run that was found, trained or failed."""
-        if outcome in ("failed", "retried"):
-            said = "failed" if outcome == "failed" else "lost its worker, and is tried again"
-            self.bar.write(f"{plan.name}: {said}", file=sys.stderr)
-        if outcome != "retried":
-            self.done += outcome != "failed"
-            self.bar.set_description_str(f"{plan.name} ", refresh=False)
-            self.bar.update()
+        try:
+            yield progress
+        except KeyboardInterrupt:
+            kept = f"{len(ended) - ended.count('failed')} of {total} runs are in {out}"
+            raise KeyboardInterrupt(f"interrupted: {kept}; the same command goes on from there") from None

@@ -11,11 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from minitransformer.archive import make_folder
-from minitransformer.commands.narrator import Narrator
 from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
 from minitransformer.config import Config
-from minitransformer.extras import require
 from minitransformer.language_model import LanguageModel
+from minitransformer.narrator import Narrator, require_tqdm
 from minitransformer.text import (
     DEFAULT_CORPUS,
     BPETokenizer,
@@ -170,7 +169,7 @@ def train(arguments, ranks) -> None:
 def prepare(arguments, narrator):
     """Return (Config, tokenizer, Corpus, Settings, about). Whatever can be found wrong before the long work is."""
     if not arguments.quiet:
-        require("tqdm", otherwise="go without progress: --quiet")
+        require_tqdm()
     if not arguments.no_plot:
         require_matplotlib()
     checkpoint = existing_run(arguments)
@@ -188,7 +187,7 @@ def prepare(arguments, narrator):
             tokenizer = checkpoint.tokenizer
             narrator.say(f"resuming after step {checkpoint.training['step']} of {settings.steps}, in {arguments.out}")
         narrator.say(f"tokenizing {name}")
-        with narrator.progress("tokenizing", "char") as progress:
+        with narrator.progress("tokenizing", "characters") as progress:
             return config, tokenizer, tokenize_corpus(text, tokenizer, name=name, progress=progress), settings, about
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(how_to_resume(interrupt, arguments.out, about)) from None
@@ -271,11 +270,11 @@ def make_tokenizer(about, text, name, narrator):
     if about["tokenizer"] == "byte":
         return ByteTokenizer()
     narrator.say(f"training a tokenizer ({about['tokenizer']}) on {name}")
-    with narrator.progress("reading", "char") as progress:
+    with narrator.progress("reading", "characters") as progress:
         chunks = reported(chunks_of(text), 0, None, progress)
         if about["tokenizer"] == "char":
             return CharTokenizer.train(chunks)
-        with narrator.progress("learning", "token") as learning:
+        with narrator.progress("learning", "tokens") as learning:
             return BPETokenizer.train(chunks, about["vocab_size"], learning)
 
 

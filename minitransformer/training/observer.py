@@ -5,9 +5,11 @@ itself says nothing; ProgressBar draws.
 """
 
 import math
-import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from statistics import fmean
 
-from minitransformer.extras import require
+from minitransformer.narrator import Narrator, require_tqdm
 
 
 class Observer:
@@ -26,70 +28,80 @@ class Observer:
         """The run is over: finished, interrupted or failed."""
 
 
+def evaluation_in_words(record: dict, loss: float | None) -> str:
+    """Return what an evaluation measured, of a run on a text or on pairs, and the loss; "" where there was none."""
+    if "val_loss" in record:
+        measured = f"validation loss {record['val_loss']:.4f}"
+    elif None not in (record.get("margin"), record.get("general_loss")):
+        perplexity = math.exp(min(record["general_loss"], 700))
+        measured = f"margin {record['margin']:.3f}, perplexity on general text {perplexity:.4g}"
+    else:
+        return ""
+    training = "" if loss is None else f"training loss {loss:.4f}, "
+    return f"step {record['step']:>5}: {training}{measured}"
+
+
+def sample_in_words(step: int, text: str) -> str:
+    """Return a sample, indented."""
+    return "\n".join([f"step {step:>5}, a sample:", *(f"    {line}" for line in text.splitlines())])
+
+
 class ProgressBar(Observer):
     """A tqdm bar on standard error with rate, loss and time left; evaluations and samples stay above it.
 
-    Where standard error is no terminal, evaluations and samples are all there is. Raises MissingExtra without tqdm.
+    Where standard error is no terminal, evaluations and samples are all there is. Where an evaluation has an
+    "accuracy", by task, its mean stands beside the loss.
+
+    name             says which run it is where that goes on after an interruption; "": nothing is said
+    evaluation       makes lines of a record and the loss, a running mean; "" for a record that calls for none
+    written          makes lines of a step and the sample that the model wrote after it
+    file             where these lines go; None: to standard error
+
+    Raises MissingExtra without tqdm.
     """
 
     SMOOTHING = 0.9  # of the loss that is shown
 
-    def __init__(self):
-        require("tqdm", otherwise="go without progress: --quiet")
-        self.bar = None
-        self.loss = None
+    def __init__(
+        self,
+        *,
+        name: str = "",
+        evaluation: Callable[[dict, float | None], str] = evaluation_in_words,
+        written: Callable[[int, str], str] = sample_in_words,
+        file=None,
+    ):
+        require_tqdm()
+        self.name, self.evaluation, self.written, self.file = name, evaluation, written, file
+        self.narrator, self.bar = Narrator(), ExitStack()
+        self.loss = self.right = None
 
     def start(self, step, steps):
         """Draw the bar."""
-        from tqdm import tqdm
-
-        layout = "{desc}{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}, {remaining} left, {rate_fmt}]"
-        self.bar = tqdm(
-            total=steps,
-            initial=step,
-            unit=" steps",
-            bar_format=layout,
-            dynamic_ncols=True,
-            leave=False,
-            file=sys.stderr,
-            disable=None,
-        )
+        self.steps = steps
+        self.move = self.bar.enter_context(self.narrator.progress("", "steps", total=steps, done=step))
+        if self.name and step:
+            self.narrator.say(f"{self.name}: resuming after step {step} of {steps}")
 
     def record(self, record):
         """Move the bar; write an evaluation above it."""
+        if "accuracy" in record:
+            self.right = fmean(record["accuracy"].values())
         if "loss" in record:
             before = self.loss if self.loss is not None else record["loss"]
             self.loss = self.SMOOTHING * before + (1 - self.SMOOTHING) * record["loss"]
-            self.bar.set_description_str(self.description(), refresh=False)
-            self.bar.update()
-        measured = self.in_words(record)
-        if measured:
-            training = f"training loss {self.loss:.4f}, " if self.loss is not None else ""
-            self.write(f"step {record['step']:>5}: {training}{measured}")
-
-    @staticmethod
-    def in_words(record):
-        """Return what an evaluation measured, of a run on a text or on pairs; "" where there was none."""
-        if "val_loss" in record:
-            return f"validation loss {record['val_loss']:.4f}"
-        if None not in (record.get("margin"), record.get("general_loss")):
-            perplexity = math.exp(min(record["general_loss"], 700))
-            return f"margin {record['margin']:.3f}, perplexity on general text {perplexity:.4g}"
-        return ""
-
-    def description(self):
-        """Return what stands before the bar."""
-        return f"loss {self.loss:.3f} "
+            right = "" if self.right is None else f" right {self.right:.0%}"
+            self.move(record["step"], self.steps, f"loss {self.loss:.3f}{right}")
+        self.write(self.evaluation(record, self.loss))
 
     def sample(self, step, text):
-        """Write the sample above the bar, indented."""
-        self.write("\n".join([f"step {step:>5}, a sample:", *(f"    {line}" for line in text.splitlines())]))
+        """Write the sample above the bar."""
+        self.write(self.written(step, text))
+
+    def write(self, text):
+        """Write lines above the bar, if there are any."""
+        if text:
+            self.narrator.say(text, self.file)
 
     def stop(self):
         """Take the bar away."""
-        if self.bar is not None:
-            self.bar.close()
-
-    def write(self, text):
-        """Write lines above the bar."""
-        self.bar.write(text, file=sys.stderr)
+        self.bar.close()

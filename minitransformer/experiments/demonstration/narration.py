@@ -1,5 +1,6 @@
 """How the demonstration speaks: paragraphs, quotations, bars, and which file to read for what was shown."""
 
+import sys
 import textwrap
 from pathlib import Path
 
@@ -43,30 +44,20 @@ def bar(fraction: float) -> str:
     return "█" * round(BAR * min(max(fraction, 0), 1))
 
 
-class Watcher(ProgressBar):
-    """A progress bar, with a line for each evaluation above it, and the samples as quotations."""
+def watcher() -> ProgressBar:
+    """Return a progress bar, with a line for each evaluation above it, and the samples as quotations."""
+    losses = []
 
-    def __init__(self):
-        super().__init__()
-        self.first_loss = None
-
-    def record(self, record):
-        """Move the bar; write a line for an evaluation."""
-        super().record({name: value for name, value in record.items() if name != "val_loss"})
+    def evaluation(record, training_loss):
         if "val_loss" in record:
-            loss = record["val_loss"]
-            self.first_loss = self.first_loss or loss
-            self.write(f"  step {record['step']:>4}   loss {loss:.2f}  {bar(loss / self.first_loss)}")
+            losses.append(record["val_loss"])
+            return f"  step {record['step']:>4}   loss {losses[-1]:.2f}  {bar(losses[-1] / losses[0])}"
         if "accuracy" in record:
-            right = record["accuracy"]
-            self.write(f"  step {record['step']:>4}   loss {record['loss']:.2f}   right {right:>4.0%}  {bar(right)}")
+            (right,) = record["accuracy"].values()
+            return f"  step {record['step']:>4}   loss {record['loss']:.2f}   right {right:>4.0%}  {bar(right)}"
+        return ""
 
-    def sample(self, step, text):
-        """Write a sample."""
-        self.write(f"\n  It writes, after {step} steps:\n{quoted(text)}\n")
+    def written(step, text):
+        return f"\n  It writes, after {step} steps:\n{quoted(text)}\n"
 
-    def write(self, text):
-        """Write to standard output, above the bar on standard error."""
-        self.bar.clear()
-        say(text)
-        self.bar.refresh()
+    return ProgressBar(evaluation=evaluation, written=written, file=sys.stdout)

@@ -11,7 +11,7 @@ from minitransformer.analysis import (
     induction_targets,
     previous_token_score,
 )
-from minitransformer.experiments.demonstration.narration import Watcher, heading, paragraph, say, see
+from minitransformer.experiments.demonstration.narration import heading, paragraph, say, see, watcher
 from minitransformer.experiments.patterns.nearby import look_nearby
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
 from minitransformer.text import IGNORE_INDEX, PATTERNS, accuracy, spell
@@ -64,8 +64,8 @@ def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
     optimizer = AdamW(decay_groups(model, 0.1), betas=(0.9, 0.98))
     trained = with_replicas(model, replicas_that_pay(TOKENS // (2 * LONGEST)))
     rng = np.random.default_rng(seed)
-    watcher, records = Watcher(), []
-    watcher.start(0, steps)
+    bar, records = watcher(), []
+    bar.start(0, steps)
     try:
         for step in range(steps):
             for group in optimizer.param_groups:
@@ -73,11 +73,11 @@ def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
             loss, _ = training_step(trained, optimizer, [repeated_sequences(rng, step / steps)], clip=1.0)
             record = {"step": step + 1, "loss": loss}
             if (step + 1) % (steps // 10) == 0:
-                record["accuracy"] = repeats(model, LONGEST)
+                record["accuracy"] = {"induction": repeats(model, LONGEST)}
             records.append(record)
-            watcher.record(record)
+            bar.record(record)
     finally:
-        watcher.stop()
+        bar.stop()
     return records
 
 

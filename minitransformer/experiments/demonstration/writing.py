@@ -7,7 +7,7 @@ import numpy as np
 
 from minitransformer.analysis import attention_weights, draw_attention
 from minitransformer.config import Config
-from minitransformer.experiments.demonstration.narration import Watcher, heading, paragraph, quoted, say, see
+from minitransformer.experiments.demonstration.narration import heading, paragraph, quoted, say, see, watcher
 from minitransformer.language_model import LanguageModel
 from minitransformer.text import DEFAULT_CORPUS, BPETokenizer, default_corpus, tokenize_corpus
 from minitransformer.training import LOSS_FILE, Settings, pretrain
@@ -68,7 +68,7 @@ def learn_to_write(out: Path, seed: int, size: Size) -> LanguageModel:
         sample_tokens=100,
         seed=seed,
     )
-    records = pretrain(lm, corpus, settings, out=out, plot=True, observer=Watcher(), about=ABOUT)
+    records = pretrain(lm, corpus, settings, out=out, plot=True, observer=watcher(), about=ABOUT)
     loss = records[-1]["val_loss"]
     paragraph(f"It is now as unsure as if it chose among {np.exp(loss):.0f} tokens instead of {tokens}.")
     see(

@@ -228,28 +228,16 @@ def is_untrained(model) -> bool:
     return bool((model.ln_final.gamma.data == 1).all())
 
 
+def quiet_bar(name: str = "") -> ProgressBar:
+    """Return a progress bar without a line for each evaluation: there are many, and what is right stands before it."""
+    return ProgressBar(name=name, evaluation=lambda record, loss: "")
+
+
 def progress_on_a_terminal() -> Observer:
     """Return a progress bar if somebody would see it, else an observer that says nothing."""
     if not sys.stderr.isatty():
         return Observer()
     try:
-        return AccuracyBar()
+        return quiet_bar()
     except MissingExtra:  # nobody asked for it
         return Observer()
-
-
-class AccuracyBar(ProgressBar):
-    """A progress bar that shows, beside the loss, how much is right: the mean over the patterns."""
-
-    right = None  # as yet; a run that is resumed begins so too
-
-    def record(self, record):
-        """Move the bar."""
-        if "accuracy" in record:
-            self.right = float(np.mean(list(record["accuracy"].values())))
-        super().record({name: value for name, value in record.items() if name != "val_loss"})
-
-    def description(self):
-        """Return what stands before the bar."""
-        loss = super().description()
-        return loss if self.right is None else f"{loss}right {self.right:.0%} "
