@@ -20,6 +20,7 @@ from minitransformer.experiments.emergence import CAPABILITIES, Capability, capa
 from minitransformer.experiments.emergence.one_run import Plan
 from minitransformer.experiments.emergence.sweep import RETRIES, attempt, sweep
 from minitransformer.experiments.emergence.workers import WorkerProcesses
+from minitransformer.module import plain
 
 pytestmark = pytest.mark.slow  # many processes, and models that they train
 
@@ -259,6 +260,23 @@ def test_a_model_that_kills_every_worker_is_given_up_and_no_other_is_blamed():
     assert {(1, "trained"), (2, "trained")} < set(outcomes)
 
 
+def test_what_had_not_begun_when_the_pool_broke_is_trained_all_the_same():
+    others = [plan(seed) for seed in range(3)]
+    outcomes = []
+    runs, failures = sweep(
+        [*others, plan(0, KILLED, size=3_000)], workers=1, progress=lambda plan, outcome: outcomes.append(outcome)
+    )
+    assert set(runs) == {plan.key() for plan in others} and len(failures) == 1
+    assert outcomes == ["retried", *["trained"] * 3, *["retried"] * (RETRIES - 1), "failed"]
+
+
+@pytest.mark.parametrize("workers", [1, None])
+def test_without_the_engine_so_are_the_workers(workers):
+    with plain(), ThreadPoolExecutor(1) as executor:
+        runs, _ = sweep([plan()], **({"executor": executor} if workers is None else {"workers": workers}))
+    assert runs[plan().key()]["environment"]["engine"] == "off"
+
+
 def test_a_failure_is_reported_by_name_and_the_others_go_on(monkeypatch, tmp_path):
     def diverging(plan):
         if plan.seed == 1:
@@ -312,13 +330,13 @@ class Flaky:
     def __init__(self, losses):
         self.losses, self.seen = losses, {}
 
-    def submit(self, function, plan, key):
+    def submit(self, function, plan, key, without_engine):
         future = Future()
         self.seen[key] = self.seen.get(key, 0) + 1
         if self.seen[key] <= self.losses:
             future.set_exception(RuntimeError("worker killed"))
         else:
-            future.set_result(function(plan, key))
+            future.set_result(function(plan, key, without_engine))
         return future
 
 
@@ -330,18 +348,17 @@ def test_other_losses_are_bounded_too():
 
 
 def test_a_worker_with_another_version_says_so_instead_of_training():
-    assert attempt(plan(), "another key") == {
-        "failure": "the worker has another version of the program, or of the text"
-    }
+    why = "the worker has another version of the program, or of the text"
+    assert attempt(plan(), "another key", False) == ("failed", why)
 
 
 def test_the_largest_models_begin_first():
     begun = []
 
     class Watching(Flaky):
-        def submit(self, function, plan, key):
+        def submit(self, function, plan, *arguments):
             begun.append(plan.config.d_model)
-            return super().submit(lambda plan, key: {"failure": "not tried"}, plan, key)
+            return super().submit(lambda *arguments: ("failed", "not tried"), plan, *arguments)
 
     sweep([plan(size=size) for size in (900, 20_000, 3_000)], executor=Watching(0))
     assert begun == sorted(begun, reverse=True) and len(set(begun)) == 3
@@ -363,10 +380,10 @@ def test_a_file_that_is_no_run_is_named(tmp_path):
 
 
 def test_stopping_ends_processes_that_are_at_work():
-    workers = WorkerProcesses(1)
-    future = workers.submit(time.sleep, 600)
-    wait_until(future.running)
-    workers.stop()
+    with WorkerProcesses(1) as workers:
+        future = workers.submit(time.sleep, 600)
+        wait_until(future.running)
+    assert len(workers.processes) == 1
     assert all(not process.is_alive() for process in workers.processes)
     assert not future.done() or future.cancelled() or isinstance(future.exception(), BrokenExecutor)
 

@@ -5,13 +5,16 @@ written whole or not at all. A sweep that begins takes from its folder what is t
 was killed at any point goes on with the runs it had not finished, and ends with the same numbers. There is no other
 state.
 
-What can go wrong, and what is done:
+Who trains is a concurrent.futures.Executor: processes of the sweep's own (see workers.py), Dask's
+Client.get_executor(), mpi4py's MPIPoolExecutor, or another. What can go wrong, and what is done:
 
     a model fails        (its loss diverges, say) The others go on; it is reported by name at the end, and tried again
                          by the next sweep.
-    a worker is lost     (killed, out of memory) Its model is tried again, at most RETRIES times. Of a broken process
-                         pool one knows only that one of the models that were running did it: so they are tried again
-                         one at a time, until it is known which, and the innocent are not blamed.
+    a worker is lost     (killed, out of memory) Its model is tried again, at most RETRIES times, after all others.
+    the executor breaks  as a process pool does with any of its workers, and all futures with it. Processes of the
+                         sweep's own are made anew. The models that were running are then tried one at a time, until it
+                         is known which did it, and the innocent are not blamed. An executor of the caller's stays
+                         broken, and what is left has failed.
     Ctrl-C, or worse     What is finished is on disk.
 
 The largest models begin first: otherwise the last would run alone while the other cores wait.
@@ -19,31 +22,22 @@ The largest models begin first: otherwise the last would run alone while the oth
 
 import json
 import threading
-from collections import Counter, deque
-from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, as_completed
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 from minitransformer.archive import make_folder, write_atomically
 from minitransformer.cores import available_cores
 from minitransformer.experiments.emergence.one_run import Plan, train_one
 from minitransformer.experiments.emergence.workers import WorkerProcesses
+from minitransformer.module import is_plain, plain
 
 RETRIES = 2
 RUNS_FOLDER = "runs"
 
 one_model_at_a_time = threading.Lock()  # in a process: a worker of Dask may have several threads
-
-
-def attempt(plan: Plan, key: str) -> dict:
-    """Train a model on a worker. Returns {"run": …}, or {"failure": why}: not every exception survives the way back."""
-    try:
-        if plan.key() != key:
-            return {"failure": "the worker has another version of the program, or of the text"}
-        with one_model_at_a_time:
-            return {"run": train_one(plan)}
-    except Exception as error:
-        return {"failure": f"{type(error).__name__}: {' '.join(str(error).split())}"}
 
 
 def sweep(
@@ -68,7 +62,7 @@ def sweep(
     """
     progress = progress or (lambda plan, outcome: None)
     shelf = Shelf(folder)
-    runs, todo = {}, {}
+    runs, failures, todo = {}, {}, {}
     for key, plan in {plan.key(): plan for plan in plans}.items():
         run = shelf.find(plan, key)
         if run is None:
@@ -76,121 +70,71 @@ def sweep(
         else:
             runs[key] = run
             progress(plan, "found")
-    if not todo:
-        return runs, {}
-    own = WorkerProcesses(workers or available_cores()) if executor is None else None
-    supervisor = Supervisor(own or executor, own.count if own else len(todo), shelf, progress)
-    try:
-        trained, failures = supervisor.train(todo)
-    finally:
-        supervisor.give_up()
-        if own:
-            own.stop()
-    return runs | trained, failures
+    with closing(outcomes(todo, executor, workers or available_cores())) as training:
+        for key, outcome, result in training:
+            if outcome == "trained":
+                runs[key] = shelf.put(todo[key], key, result)
+            elif outcome == "failed":
+                failures[key] = result
+            progress(todo[key], outcome)
+    return runs, failures
 
 
-class Supervisor:
-    """Hands out models, and takes in what comes back.
-
-    waiting    keys of models to begin, in order
-    suspects   keys of models that were running when a process pool broke: each is tried alone
-    alone      whether one of those is running
-    lost       how often the worker of a model was lost by its fault
-    """
-
-    def __init__(self, pool, capacity: int, shelf: "Shelf", progress: Callable):
-        self.pool, self.capacity, self.shelf, self.progress = pool, capacity, shelf, progress
-        self.waiting, self.suspects, self.alone, self.lost = deque(), deque(), False, Counter()
-        self.running: dict[Future, str] = {}
-        self.runs, self.failures = {}, {}
-
-    def train(self, plans: dict) -> tuple[dict, dict]:
-        """Train the plans, by key, until each has a run or a failure."""
-        self.plans = plans
-        self.waiting.extend(sorted(plans, key=lambda key: -plans[key].seconds()))
-        while self.waiting or self.suspects or self.running:
-            self.hand_out()
-            done, _ = wait(self.running, return_when=FIRST_COMPLETED)
-            broken = [future for future in done if isinstance(error_of(future), BrokenExecutor)]
-            if broken:
-                self.recover(error_of(broken[0]))
+def outcomes(plans: dict, executor: Executor | None, workers: int) -> Iterator:
+    """Train the plans, by key. Yields (key, "trained", run), (key, "failed", why) or (key, "retried", why)."""
+    rounds = [sorted(plans, key=lambda key: -plans[key].seconds())]
+    lost = Counter()
+    while rounds:
+        keys, errors = rounds.pop(0), {}
+        with WorkerProcesses(workers) if executor is None else nullcontext(executor) as pool:
+            for key, answer in answers(pool, {key: plans[key] for key in keys}):
+                if isinstance(answer, BaseException):
+                    errors[key] = answer
+                else:
+                    yield key, *answer
+        left = [key for key in keys if key in errors]
+        broken = any(isinstance(error, BrokenExecutor) for error in errors.values())
+        if broken and executor is None and len(keys) > 1:  # it was one of the first, which were running
+            rounds[:0] = filter(None, [*([key] for key in left[:workers]), left[workers:]])
+            continue
+        for key in left:
+            lost[key] += 1
+            why = str(errors[key]) or type(errors[key]).__name__
+            if broken and executor is not None:
+                yield key, "failed", f"the executor broke: {why}"
+            elif lost[key] > RETRIES:
+                yield key, "failed", f"its worker was lost {lost[key]} times ({why})"
             else:
-                for future in done:
-                    self.take_in(future)
-        return self.runs, self.failures
+                rounds.append([key])
+                yield key, "retried", why
 
-    def hand_out(self) -> None:
-        """Give the workers what they can take: a suspect alone, or else whoever waits."""
+
+def answers(executor: Executor, plans: dict) -> Iterator:
+    """Let an executor train the plans, by key. Yields (key, what `attempt` returned or an exception) as they come."""
+    futures = {}
+    try:
         try:
-            if self.suspects and not self.running:
-                self.begin(self.suspects)
-                self.alone = True
-            while self.waiting and not self.suspects and not self.alone and len(self.running) < self.capacity:
-                self.begin(self.waiting)
-        except BrokenExecutor as error:  # a worker was killed while it had nothing to do
-            self.recover(error)
-
-    def begin(self, queue: deque) -> None:
-        """Hand out the first model of a queue."""
-        future = self.pool.submit(attempt, self.plans[queue[0]], queue[0])
-        self.running[future] = queue.popleft()  # not before: if the pool is broken, it stays in the queue
-
-    def take_in(self, future: Future) -> None:
-        """Keep what a worker made of its model."""
-        key, error = self.running.pop(future), error_of(future)
-        self.alone = False
-        if error is not None:
-            self.lose(key, error, self.waiting)
-        elif "failure" in future.result():
-            self.fail(key, future.result()["failure"])
-        else:
-            self.runs[key] = self.shelf.put(self.plans[key], key, future.result()["run"])
-            self.progress(self.plans[key], "trained")
-
-    def recover(self, error: BaseException) -> None:
-        """Go on after a process pool broke, and took down all that was running."""
-        wait(self.running)
-        for future in [future for future in self.running if error_of(future) is None]:
-            self.take_in(future)
-        keys = list(self.running.values())
-        self.running.clear()
-        self.alone = False
-        if not isinstance(self.pool, WorkerProcesses):
-            for key in [*keys, *self.suspects, *self.waiting]:
-                self.fail(key, f"the executor broke: {error}")
-            self.suspects.clear()
-            self.waiting.clear()
-            return
-        self.pool.restart()
-        if len(keys) == 1:
-            self.lose(keys[0], error, self.suspects)
-        else:
-            self.suspects.extend(keys)
-
-    def lose(self, key: str, error: BaseException, queue: deque) -> None:
-        """Try a model again whose worker was lost, unless that has happened too often."""
-        self.lost[key] += 1
-        if self.lost[key] > RETRIES:
-            why = str(error) or type(error).__name__
-            self.fail(key, f"its worker was lost {self.lost[key]} times ({why})")
-        else:
-            queue.append(key)
-            self.progress(self.plans[key], "retried")
-
-    def fail(self, key: str, why: str) -> None:
-        """Give a model up."""
-        self.failures[key] = why
-        self.progress(self.plans[key], "failed")
-
-    def give_up(self) -> None:
-        """Take back what has not begun."""
-        for future in self.running:
+            for key, plan in plans.items():
+                futures[executor.submit(attempt, plan, key, is_plain())] = key
+        except BrokenExecutor as error:
+            yield from ((key, error) for key in plans.keys() - futures.values())
+        for future in as_completed(futures):
+            error = CancelledError("cancelled") if future.cancelled() else future.exception()
+            yield futures[future], error or future.result()
+    finally:
+        for future in futures:
             future.cancel()
 
 
-def error_of(future: Future) -> BaseException | None:
-    """Return what a finished future raises, if anything."""
-    return CancelledError("cancelled") if future.cancelled() else future.exception()
+def attempt(plan: Plan, key: str, without_engine: bool) -> tuple:
+    """Train a model on a worker. Returns ("trained", run) or ("failed", why): not every exception survives the way."""
+    try:
+        if plan.key() != key:
+            return "failed", "the worker has another version of the program, or of the text"
+        with one_model_at_a_time, plain(without_engine):
+            return "trained", train_one(plan)
+    except Exception as error:
+        return "failed", f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 class Shelf:

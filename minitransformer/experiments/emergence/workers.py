@@ -13,43 +13,25 @@ import multiprocessing
 from concurrent.futures import Future, ProcessPoolExecutor
 
 from minitransformer.cores import begin, deaf_to_ctrl_c, one_thread_each
-from minitransformer.module import is_plain, plain
 
 
-class WorkerProcesses:
-    """An executor of `count` processes that can be made anew when it is broken, and stopped at once."""
+class WorkerProcesses(ProcessPoolExecutor):
+    """An executor of `count` processes, born when there is something to do and ended at once with its block."""
 
     def __init__(self, count: int):
-        self.count = count
-        self.start()
-
-    def start(self) -> None:
-        """Begin with new processes; they are born when there is something to do."""
+        super().__init__(count, mp_context=multiprocessing.get_context("spawn"), initializer=begin)
         self.processes = set()
-        spawn = multiprocessing.get_context("spawn")
-        self.executor = ProcessPoolExecutor(self.count, mp_context=spawn, initializer=begin)
 
-    def submit(self, function, *arguments) -> Future:
-        """Let a process call the function, with the engine on or off as here."""
+    def submit(self, function, /, *arguments) -> Future:
+        """Let a process call the function."""
         before = set(multiprocessing.active_children())
         with one_thread_each(), deaf_to_ctrl_c():
-            future = self.executor.submit(call, is_plain(), function, *arguments)
+            future = super().submit(function, *arguments)
         self.processes |= set(multiprocessing.active_children()) - before
         return future
 
-    def restart(self) -> None:
-        """Put new processes in the place of those of a broken executor."""
-        self.stop()
-        self.start()
-
-    def stop(self) -> None:
-        """End all processes at once, whatever they are doing."""
+    def __exit__(self, *exception):
+        """End all processes, whatever they are doing."""
         for process in self.processes:
             process.kill()
-        self.executor.shutdown(cancel_futures=True)
-
-
-def call(without_engine: bool, function, *arguments):
-    """Return function(*arguments), with the engine off or on."""
-    with plain(without_engine):
-        return function(*arguments)
+        self.shutdown(cancel_futures=True)
