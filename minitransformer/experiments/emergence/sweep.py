@@ -84,7 +84,7 @@ def outcomes(plans: dict, executor: Executor | None, workers: int) -> Iterator:
     """Train the plans, by key. Yields (key, "trained", run), (key, "failed", why) or (key, "retried", why)."""
     rounds = [sorted(plans, key=lambda key: -plans[key].seconds())]
     lost = Counter()
-    while rounds:
+    while any(rounds):
         keys, errors = rounds.pop(0), {}
         with WorkerProcesses(workers) if executor is None else nullcontext(executor) as pool:
             for key, answer in answers(pool, {key: plans[key] for key in keys}):
