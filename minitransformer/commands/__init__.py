@@ -10,6 +10,7 @@ and raises an exception for whatever goes wrong: cli.py makes it one line. What 
 output, what it says meanwhile to standard error. All modules are imported to build the help, so what is slow to
 import, or an extra, is imported inside `run`.
 
+options.py is for all of them: it makes options of the fields of settings.
 """
 
 NAMES = (
