@@ -38,6 +38,8 @@
     bench/                          how fast, how large, and how cost grows: what `bench` measures
     values.py                       what a setting may be, and what is said where it is not
     narrator.py                     lines and progress bars on standard error
+    tables.py                       tables for people: what every report is made of
+    pictures.py                     one look for all pictures
     extras.py                       optional packages, asked for by name
 
 **Skip at first: the engine**, and what else is there for speed, memory and files alone:

@@ -36,6 +36,7 @@ from gradcheck.complex_step import STEP
 from gradcheck.parameters import borrowed, to_float64
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
+from minitransformer.tables import table
 
 FLOOR = 1e-4  # f
 TOLERANCE = 1e-9
@@ -62,14 +63,18 @@ class Part:
         return self.miss <= TOLERANCE
 
     def __str__(self):
-        verdict = "" if self.is_right else "   WRONG"
-        return (
-            f"{self.name:<22} {self.parameters:>13,} {self.norm:>11.3e} "
-            f"{self.claimed:>20.13f} {self.measured:>20.13f} {self.miss:>9.1e}{verdict}"
-        )
+        verdict = "" if self.is_right else "WRONG"
+        numbers = f"{self.claimed:.13f}", f"{self.measured:.13f}", f"{self.miss:.1e}"
+        return line_of(self.name, f"{self.parameters:,}", f"{self.norm:.3e}", *numbers, verdict)
 
 
-HEADER = f"{'part':<22} {'parameters':>13} {'‖gradient‖':>11} {'claimed':>20} {'measured':>20} {'apart':>9}"
+def line_of(*cells) -> str:
+    """Return a line of the table, which is printed line by line while it grows."""
+    (line,) = table([cells], indent=0, least=(22, 13, 10, 16, 16, 7))
+    return line
+
+
+HEADER = line_of("part", "parameters", "‖gradient‖", "claimed", "measured", "apart", "")
 
 
 @dataclass(frozen=True)

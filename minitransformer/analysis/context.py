@@ -18,6 +18,7 @@ from minitransformer.analysis.contributions import number, position_contribution
 from minitransformer.analysis.flow import ABLATED, likeliest_next, preceding
 from minitransformer.analysis.shading import SHADES, painted, strengths, terminal_colours
 from minitransformer.analysis.tokens import shown, token_strings
+from minitransformer.tables import table
 from minitransformer.values import whole
 
 BAR = 20  # characters of the longest bar
@@ -138,13 +139,11 @@ def headline(found: ContextInfluence) -> str:
 
 
 def bars(found: ContextInfluence):
-    """Yield a table of the tokens, with bars as long as their attention and the size of their ablation."""
-    yield f"{'token':<20} {'attention':>9} {'':<{BAR}} {'nats lost':>9}"
-    pairs = zip(strengths(found.attention), strengths(found.ablation), strict=True)
-    for t, (looked, lost) in enumerate(pairs):
-        first, second = ("█" * round(BAR * abs(strength)) for strength in (looked, lost))
-        values = f"{found.attention[t]:>z9.3f} {first:<{BAR}} {found.ablation[t]:>z9.3f} {second}"
-        yield f"{t:>5} {shown(found.tokens[t]):<14} {values}".rstrip()
+    """Return a table of the tokens, with bars as long as their attention and the size of their ablation."""
+    columns = [range(len(found.tokens)), map(shown, found.tokens)]
+    for values in (found.attention, found.ablation):
+        columns += [(f"{value:z.3f}" for value in values), ("█" * round(BAR * abs(s)) for s in strengths(values))]
+    return table([("", "token", "attention", "", "nats lost", ""), *zip(*columns, strict=True)], "><><><")
 
 
 def shaded_lines(found: ContextInfluence, colours: int):

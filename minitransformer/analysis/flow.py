@@ -25,6 +25,7 @@ from minitransformer.analysis.lens import LogitLens, logit_lens
 from minitransformer.analysis.residual import DirectContributions, direct_contributions
 from minitransformer.analysis.rollout import attention_rollout
 from minitransformer.analysis.tokens import shown, token_strings
+from minitransformer.tables import table
 from minitransformer.values import whole
 
 LENS_TOKENS = 5
@@ -204,36 +205,31 @@ def contribution_lines(flow: InformationFlow):
     listed = np.sort(np.argsort(-np.abs(found.ablation), kind="stable")[:MOST_POSITIONS])
     which = "" if n <= MOST_POSITIONS else f", the {MOST_POSITIONS} of {n} positions whose ablation changes most"
     yield f"what the target owes to each position{which}"
-    yield f"  {'':>5} {'':<12}" + "".join(f"{title:>11}" for title in TITLES.values())
+    rows = [("", *TITLES.values())]
     for t in listed:
-        values = "".join(f"{getattr(found, name)[t]:>z11.3f}" for name in TITLES)
-        yield f"  {t:>5} {shown(flow.tokens[t]):<12}{values}"
+        rows.append((f"{t:>5} {shown(flow.tokens[t])}", *(f"{getattr(found, name)[t]:z.3f}" for name in TITLES)))
     for kind in ("pearson", "spearman"):
-        row = "".join(f"{found.correlations[name][kind]:>11.2f}" for name in MEASURES)
-        yield f"  {f'{kind.capitalize()} with ablation':<18}{row}"
+        agree = (f"{found.correlations[name][kind]:.2f}" for name in MEASURES)
+        rows.append((f"{kind.capitalize()} with ablation", *agree, ""))
+    yield from table(rows)
     yield f"Ablation, in nats lost: {ABLATED[found.ablated_by]}. The others do not intervene:"
     yield "attention shows where the last position looks, not what it takes; gradients fade where the model is sure."
 
 
 def direct_lines(flow: InformationFlow):
     """Yield the components that write most to the logit."""
-    direct = flow.direct
-    order = np.argsort(-np.abs(direct.values), kind="stable")
-    shown_first, rest = order[:MOST_COMPONENTS], order[MOST_COMPONENTS:]
-    yield f"who writes {direct.explained}: {direct.total:+z.3f}, the sum of"
-    for i in shown_first:
-        yield f"  {direct.components[i].name:<22} {direct.values[i]:>+z8.3f}"
-    if len(rest):
-        yield f"  {f'{len(rest)} others together':<22} {direct.values[rest].sum():>+z8.3f}"
-    yield "Not shown: what a component does through later layers, which read it as well."
+    yield f"who writes {flow.direct.explained}: {flow.direct.total:+z.3f}, the sum of"
+    yield from flow.direct.lines(MOST_COMPONENTS)
 
 
 def lens_lines(flow: InformationFlow):
     """Yield the logit lens at the last position."""
     lens = flow.lens
     yield "what the model would say if it stopped after a layer (logit lens), and the target's place in it"
+    rows = []
     for i, layer in enumerate(lens.layers):
         pairs = zip(flow.lens_tokens[i][-1], lens.top_probabilities[i, -1], strict=True)
         top = "  ".join(f"{shown(token)} {probability:.0%}" for token, probability in pairs)
-        yield f"  {layer:<12} rank {lens.answer_ranks[i, -1]:<6} {lens.answer_probabilities[i, -1]:>6.1%}   {top}"
+        rows.append((layer, f"rank {lens.answer_ranks[i, -1]}", f"{lens.answer_probabilities[i, -1]:.1%}", top))
+    yield from table(rows, "<<><")
     yield "Not shown: what a layer knows but has not yet written in the way that the last layer reads."

@@ -1,16 +1,13 @@
 """Pictures of information flow, of patching, and of context influence. They need matplotlib, of the extra `app`."""
 
-import warnings
-
 import numpy as np
 
 from minitransformer.analysis.contributions import MEASURES
 from minitransformer.analysis.shading import SHADES, mixed, readable_on, strengths
 from minitransformer.analysis.tokens import shown
-from minitransformer.archive import write_atomically
-from minitransformer.extras import require
+from minitransformer.pictures import GRID, INK, colour_bar, headline, label, new_figure, save, without_frame
 
-INK, GRID, PAPER = "#333333", "#dddddd", "#ffffff"
+PAPER = "#ffffff"
 ESTIMATE, TRUTH, NEGATIVE = "#4c78a8", "#e66101", "#5e3c99"
 SEQUENTIAL, DIVERGING = "Blues", "PuOr_r"
 TITLES = {
@@ -24,7 +21,6 @@ COMPONENTS, MOST_TOKENS = 14, 60  # that a picture shows
 FEWEST_COLUMNS, WIDEST = 9, 28  # of a map of patching: columns, and inches of them all
 COLUMNS = 90  # characters in a line of a shaded text
 CENTRED = {"ha": "center", "va": "center", "parse_math": False}
-DPI = 150
 
 
 def draw_flow(flow, path) -> None:
@@ -37,7 +33,7 @@ def draw_flow(flow, path) -> None:
         1.5 + max(0.22 * min(len(flow.tokens), MOST_TOKENS), 2.0),
         1.1 + max(0.22 * COMPONENTS, 0.25 * len(flow.lens.layers)),
     ]
-    figure, canvas = new_figure(12, sum(heights) + 0.4)
+    figure = new_figure(12, sum(heights) + 0.4)
     top, bottom = figure.subfigures(2, 1, height_ratios=heights)
     draw_contributions(top, flow)
     left, right = bottom.subfigures(1, 2, width_ratios=[2, 3])
@@ -45,8 +41,8 @@ def draw_flow(flow, path) -> None:
     draw_lens(right, flow)
     where = f"token {flow.target_position} of the text" if flow.in_text else "the model's choice"
     title = f"How {shown(flow.target)!r} is predicted ({where}, probability {flow.probability:.1%})"
-    head(figure, title, 13)
-    save(canvas, path)
+    headline(figure, title, 13)
+    save(figure, path)
 
 
 def draw_contributions(figure, flow) -> None:
@@ -66,22 +62,17 @@ def draw_contributions(figure, flow) -> None:
         axes.locator_params(axis="x", nbins=3)
         axes.ticklabel_format(axis="x", style="plain")
         axes.margins(y=0.01)
-        plain(axes)
+        without_frame(axes)
         axes.tick_params(axis="y", length=0)
     columns[0].set_yticks(range(len(tokens)), tokens, fontsize=8, parse_math=False)
     columns[0].invert_yaxis()
     columns[0].set_ylabel("position and token", color=INK, fontsize=9)
-    head(figure, "What the prediction owes to each position: four estimates, and the ablation to judge them by")
+    headline(figure, "What the prediction owes to each position: four estimates, and the ablation to judge them by")
 
 
 def draw_components(figure, direct) -> None:
     """Draw the components that write most to the target's logit as bars, and the sum of all others."""
-    order = np.argsort(-np.abs(direct.values), kind="stable")
-    names = [direct.components[i].name for i in order[:COMPONENTS]]
-    values = list(direct.values[order[:COMPONENTS]])
-    if len(order) > COMPONENTS:
-        names.append(f"{len(order) - COMPONENTS} others")
-        values.append(direct.values[order[COMPONENTS:]].sum())
+    names, values = zip(*direct.largest(COMPONENTS), strict=True)
     axes = figure.subplots()
     axes.barh(range(len(names)), values, color=np.where(np.array(values) >= 0, ESTIMATE, NEGATIVE))
     axes.axvline(0, color=INK, linewidth=0.6)
@@ -89,9 +80,9 @@ def draw_components(figure, direct) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("written to the logit directly, not through later layers", color=INK, fontsize=9)
     axes.set_title(f"sum {direct.total:+.2f}", loc="right", color=INK, fontsize=9)
-    plain(axes)
+    without_frame(axes)
     axes.tick_params(axis="y", length=0)
-    head(figure, f"Who writes {direct.explained}")
+    headline(figure, f"Who writes {direct.explained}")
 
 
 def draw_lens(figure, flow) -> None:
@@ -109,9 +100,9 @@ def draw_lens(figure, flow) -> None:
     axes.set_yticks(range(len(lens.layers)), [f"{layer}: rank {rank}" for layer, rank in ranks], fontsize=8)
     axes.set_xticks(range(probabilities.shape[1]), range(1, probabilities.shape[1] + 1), fontsize=8)
     axes.set_xlabel("likeliest tokens, the target in bold: what is written, not what is known", color=INK, fontsize=9)
-    plain(axes)
+    without_frame(axes)
     axes.tick_params(length=0)
-    head(figure, f"What each layer would say (logit lens), and the rank of {shown(flow.target)!r} there")
+    headline(figure, f"What each layer would say (logit lens), and the rank of {shown(flow.target)!r} there")
 
 
 def draw_patching(maps, path) -> None:
@@ -121,24 +112,22 @@ def draw_patching(maps, path) -> None:
     """
     columns = [max(effects.shape[1], FEWEST_COLUMNS) for effects in maps.effects.values()]
     width = min(3.2 + 0.24 * sum(columns), WIDEST)
-    figure, canvas = new_figure(width, 2 * max(0.28 * len(maps.stages), 1.6) + 3)
+    figure = new_figure(width, 2 * max(0.28 * len(maps.stages), 1.6) + 3)
     panels = figure.subplots(2, len(columns), squeeze=False, width_ratios=columns)
     for (above, below), name in zip(panels.T, maps.effects, strict=True):
         words = name.replace("_", "-")
         draw_map(above, maps, name, maps.effects[name], f"{words}: patching")
         agreement = f"{words}: attribution ({maps.agreement[name]:.2f})"
         image = draw_map(below, maps, name, maps.attributions[name], agreement)
-        label = "head" if name == "heads" else "position (clean / corrupted token)"
-        below.set_xlabel(label, color=INK, fontsize=9)
-    bar = figure.colorbar(image, ax=panels, shrink=0.6, aspect=30, pad=0.01, extend="both")
-    bar.set_label("share of the difference restored", color=INK, fontsize=9)
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(colors=INK, labelsize=8)
+        where = "head" if name == "heads" else "position (clean / corrupted token)"
+        below.set_xlabel(where, color=INK, fontsize=9)
+    restored = "share of the difference restored"
+    colour_bar(figure, image, panels, restored, shrink=0.6, aspect=30, pad=0.01, extend="both")
     answers = ((maps.answer, maps.clean_metric), (maps.other, maps.corrupted_metric))
     title = " and ".join(f"{shown(token)!r} ({metric:+.2f})" for token, metric in answers)
     notes = "in brackets, the correlation of attribution with patching. Not shown: what both prompts share"
-    head(figure, f"What carries the difference between {title}; {notes}")
-    save(canvas, path)
+    headline(figure, f"What carries the difference between {title}; {notes}")
+    save(figure, path)
 
 
 def draw_map(axes, maps, name, values, title):
@@ -147,10 +136,10 @@ def draw_map(axes, maps, name, values, title):
     stages = maps.stages if name == "residual" else maps.stages[1:]
     labels = range(values.shape[1]) if name == "heads" else pairs(maps)
     size = min(8, 170 / len(labels))
-    axes.set_title(title, loc="left", color=INK, fontsize=9)
+    label(axes, title, size=9)
     axes.set_yticks(range(len(stages)), stages, fontsize=8)
     axes.set_xticks(range(len(labels)), labels, fontsize=size, rotation=0 if name == "heads" else 90, parse_math=False)
-    plain(axes)
+    without_frame(axes)
     axes.tick_params(length=0)
     return image
 
@@ -167,17 +156,17 @@ def draw_context(found, path) -> None:
     Raises MissingExtra without matplotlib, OSError where the file cannot be written.
     """
     lines = wrapped([shown(token) for token in found.tokens])
-    figure, canvas = new_figure(COLUMNS / 10, 0.6 * len(lines) + 1.8)
+    figure = new_figure(COLUMNS / 10, 0.6 * len(lines) + 1.8)
     upper, lower = figure.subplots(2, 1)
     attention = f"attention, the mean over heads and layers: at most {found.attention.max():.3f}"
     draw_shaded(upper, lines, strengths(found.attention), attention, ("attention", "attention"))
     ablation = f"ablation, nats lost (orange) or gained (violet): at most {np.abs(found.ablation).max():.3f}"
     draw_shaded(lower, lines, strengths(found.ablation), ablation, ("lost", "gained"))
     end = f"after token {found.position}: {shown(found.target)!r}, probability {found.probability:.1%}"
-    head(figure, f"What the model looks at and what it needs, {end}")
+    headline(figure, f"What the model looks at and what it needs, {end}")
     agree = f"Attention is not influence: here its correlation with ablation is {found.pearson:.2f} (Pearson), "
     figure.supxlabel(f"{agree}{found.spearman:.2f} (Spearman)", x=0.01, ha="left", color=INK, fontsize=9)
-    save(canvas, path)
+    save(figure, path)
 
 
 def wrapped(tokens):
@@ -206,38 +195,9 @@ def draw_shaded(axes, lines, strength, title, shades) -> None:
     axes.set_xlim(0, COLUMNS)
     axes.set_ylim(len(lines), 0)
     axes.set_axis_off()
-    axes.set_title(title, loc="left", color=INK, fontsize=10)
+    label(axes, title)
 
 
 def numbered(tokens) -> list[str]:
     """Return each token as it is shown, after its position."""
     return [f"{t}  {shown(token)}" for t, token in enumerate(tokens)]
-
-
-def new_figure(width, height):
-    """Return a figure of so many inches and its canvas. Raises MissingExtra without matplotlib."""
-    require("matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    return figure, FigureCanvasAgg(figure)
-
-
-def head(figure, title: str, size: int = 11) -> None:
-    """Put a title above a figure or a part of one, on the left."""
-    figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=size, parse_math=False)
-
-
-def plain(axes) -> None:
-    """Take the frame off, and give the labels the colour of the text."""
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.tick_params(colors=INK)
-
-
-def save(canvas, path) -> None:
-    """Write a figure to `path`, whole or not at all, and say nothing of letters that the font does not have."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")
-        write_atomically(path, canvas.print_png)

@@ -23,6 +23,7 @@ from minitransformer.analysis.patching import (
     place,
 )
 from minitransformer.analysis.tokens import shown, token_strings
+from minitransformer.tables import table
 
 SHOWN = 4  # of each map, in a report
 
@@ -149,15 +150,21 @@ def answer_ids(lm, clean, corrupted, answers):
 def lines(maps: PatchingMaps):
     """Yield the largest effects of each map as text."""
     yield f"logit of {shown(maps.answer)!r} minus logit of {shown(maps.other)!r}"
-    yield f"  clean      {maps.clean_metric:+8.3f}  {' '.join(map(shown, maps.clean_tokens))}"
-    yield f"  corrupted  {maps.corrupted_metric:+8.3f}  {' '.join(map(shown, maps.corrupted_tokens))}"
+    prompts = (
+        ("clean", maps.clean_metric, maps.clean_tokens),
+        ("corrupted", maps.corrupted_metric, maps.corrupted_tokens),
+    )
+    yield from table(
+        [(name, f"{metric:+.3f}", " ".join(map(shown, tokens))) for name, metric, tokens in prompts], "<><"
+    )
     yield ""
-    yield f"{'how much comes back when one activation is made clean: 1 is all':<66} {'effect':>9} {'estimate':>9}"
+    rows = [("how much comes back when one activation is made clean: 1 is all", "effect", "estimate")]
     for name, effects in maps.effects.items():
         order = np.argsort(-np.abs(effects), axis=None, kind="stable")[:SHOWN]
         for row, column in zip(*np.unravel_index(order, effects.shape), strict=True):
-            entry = entry_name(maps, name, row, column)
-            yield f"  {entry:<64} {effects[row, column]:>z9.2f} {maps.attributions[name][row, column]:>z9.2f}"
+            values = (f"{found[row, column]:z.2f}" for found in (effects, maps.attributions[name]))
+            rows.append((f"  {entry_name(maps, name, row, column)}", *values))
+    yield from table(rows, indent=0)
     yield ""
     agreement = ", ".join(f"{name} {value:.2f}" for name, value in maps.agreement.items())
     yield f"Correlation of the estimates with the effects: {agreement}."

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from minitransformer.archive import write_atomically
-from minitransformer.extras import require
+from minitransformer.pictures import INK, colour_bar, headline, label, new_figure, save, without_frame
 
-INK, FUTURE, STRIPE = "#333333", "#f0f0f0", "#e45756"
+FUTURE, STRIPE = "#f0f0f0", "#e45756"
 COLOURS = "Blues"
 PANEL = 3.1  # inches
 
@@ -20,32 +19,24 @@ def draw_attention(weights, labels, path, *, title="", notes=None, marked=None) 
 
     Keys in a query's future are grey. Raises MissingExtra without matplotlib, OSError where the file cannot be written.
     """
-    require("matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     blocks, heads, T, _ = weights.shape
-    figure = Figure(figsize=(PANEL * heads + 0.9, PANEL * blocks + 1.2), dpi=110, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(PANEL * heads + 0.9, PANEL * blocks + 1.2, dpi=110)  # of a large model, a large picture
     panels = figure.subplots(blocks, heads, sharex=True, sharey=True, squeeze=False)
     for (block, head), axes in np.ndenumerate(panels):
         image = draw_head(axes, weights[block, head], marked)
         note = notes[block][head] if notes else ""
-        axes.set_title(f"blocks.{block}, head {head}", loc="left", color=INK, fontsize=9)
+        label(axes, f"blocks.{block}, head {head}", size=9)
         axes.set_title(note, loc="right", color=STRIPE, fontsize=9, fontweight="bold")
     size = min(8, 150 / T)
     for axes in panels[:, 0]:
         axes.set_yticks(range(T), labels, fontsize=size, color=INK, parse_math=False)
     for axes in panels[-1]:
         axes.set_xticks(range(T), labels, fontsize=size, color=INK, rotation=90, parse_math=False)
-    figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=12)
+    headline(figure, title, 12)
     figure.supxlabel("key: the token attended to", color=INK, fontsize=9)
     figure.supylabel("query: the token that attends", color=INK, fontsize=9)
-    bar = figure.colorbar(image, ax=panels, shrink=0.5, aspect=30, pad=0.01)
-    bar.set_label("weight", color=INK, fontsize=9)
-    bar.ax.tick_params(colors=INK, labelsize=8)
-    bar.outline.set_visible(False)
-    write_atomically(path, canvas.print_png)
+    colour_bar(figure, image, panels, "weight", shrink=0.5, aspect=30, pad=0.01)
+    save(figure, path)
 
 
 def draw_head(axes, weights, marked):
@@ -60,7 +51,6 @@ def draw_head(axes, weights, marked):
     if marked is not None:
         for query, key in np.argwhere(marked):
             axes.add_patch(Rectangle((key - 0.5, query - 0.5), 1, 1, fill=False, edgecolor=STRIPE, linewidth=0.6))
+    without_frame(axes)
     axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
     return image

@@ -28,6 +28,7 @@ import numpy as np
 
 from minitransformer.analysis.hooks import frozen, record
 from minitransformer.layers.multi_head_attention import merge
+from minitransformer.tables import table
 
 KINDS = ("token", "position", "head", "attention bias", "feed-forward", "norm bias")
 
@@ -72,12 +73,21 @@ class DirectContributions:
             "components": [asdict(component) | {"name": component.name, "value": value} for component, value in rows],
         }
 
-    def __str__(self):
+    def largest(self, most: int | None = None) -> list[tuple[str, float]]:
+        """Return (name, value) of the components, the largest first; of those after `most`, the sum as one more."""
         order = np.argsort(-np.abs(self.values), kind="stable")
-        lines = [f"direct contributions to {self.explained}: {self.total:+.3f} in all, the largest first"]
-        lines += [f"  {self.components[i].name:<20} {self.values[i]:+9.3f}" for i in order]
-        lines.append("Not shown: what a component does through later layers, which read it as well.")
-        return "\n".join(lines)
+        named = [(self.components[i].name, float(self.values[i])) for i in order[:most]]
+        rest = order[len(named) :]
+        return [*named, (f"{len(rest)} others together", float(self.values[rest].sum()))] if len(rest) else named
+
+    def lines(self, most: int | None = None) -> list[str]:
+        """Return the largest as lines of a table, and one that says what they do not show."""
+        rows = table([(name, f"{value:+z.3f}") for name, value in self.largest(most)])
+        return [*rows, "Not shown: what a component does through later layers, which read it as well."]
+
+    def __str__(self):
+        title = f"direct contributions to {self.explained}: {self.total:+.3f} in all, the largest first"
+        return "\n".join([title, *self.lines()])
 
 
 def direct_contributions(model, ids, token: int, *, against="mean", position: int = -1) -> DirectContributions:

@@ -2,34 +2,21 @@
 
 import math
 
-from minitransformer.archive import write_atomically
 from minitransformer.bench.growth import Exponent
 from minitransformer.bench.scaling import SERIES
-from minitransformer.extras import require
+from minitransformer.pictures import BLUE, GREEN, INK, PURPLE, VERMILION, headline, label, new_figure, save, with_grid
 
-INK, GRID = "#333333", "#dddddd"
-# Okabe and Ito's colours, which stay apart for every kind of colour vision.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE)
 MARKERS = ("o", "s", "D", "^")
 COLUMNS = 4  # panels in a row
 DECADE = 10**0.55  # a panel spans at least a factor of ten and a little, so that what hardly grows looks so
-
-
-def new_figure(width: float, height: float):
-    """Return a figure and the canvas that draws it. Raises MissingExtra without matplotlib."""
-    require("matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    return figure, FigureCanvasAgg(figure)
 
 
 def draw_ratios(results: dict, path, subtitle: str = "") -> None:
     """Draw how many times faster than each other engine the first is, by size, with intervals, as a PNG at `path`."""
     sizes = results["sizes"]
     first, *rivals = results["engines"]
-    figure, canvas = new_figure(max(1.6 * len(sizes), 7), 4.2)
+    figure = new_figure(max(1.6 * len(sizes), 7), 4.2)
     axes = figure.add_subplot()
     for index, rival in enumerate(rivals):
         offset = (index - (len(rivals) - 1) / 2) * 0.16
@@ -50,12 +37,11 @@ def draw_ratios(results: dict, path, subtitle: str = "") -> None:
     axes.set_xticks(range(len(sizes)), sizes)
     axes.set_xlim(-0.5, len(sizes) - 0.5)
     axes.margins(y=0.1)
-    axes.set_ylabel(f"time of a training step / {first}'s", color=INK)
-    axes.set_title(f"Above 1, {first} is faster", loc="left", color=INK, fontsize=11)
+    label(axes, f"Above 1, {first} is faster", y=f"time of a training step / {first}'s", size=11)
     figure.supxlabel(subtitle, color=INK, fontsize=7)
-    finish(axes)
+    with_grid(axes)
     axes.legend(frameon=False, labelcolor=INK)
-    write_atomically(path, canvas.print_png)
+    save(figure, path)
 
 
 def draw_scaling(results: dict, path, subtitle: str = "") -> None:
@@ -63,15 +49,15 @@ def draw_scaling(results: dict, path, subtitle: str = "") -> None:
     series = results["series"]
     rows = -(-len(series) // COLUMNS)
     columns = min(COLUMNS, len(series))
-    figure, canvas = new_figure(3.4 * columns, 2.7 * rows)
+    figure = new_figure(3.4 * columns, 2.7 * rows)
     panels = figure.subplots(rows, columns, squeeze=False)
     for axes, (name, found) in zip(panels.flat, series.items(), strict=False):
         draw_growth(axes, SERIES[name], found)
     for axes in panels.flat[len(series) :]:
         axes.set_axis_off()
-    figure.suptitle("How cost grows: every point, and the line fitted to the last ones", x=0.01, ha="left", color=INK)
+    headline(figure, "How cost grows: every point, and the line fitted to the last ones", 12)
     figure.supxlabel(subtitle, color=INK, fontsize=7)
-    write_atomically(path, canvas.print_png)
+    save(figure, path)
 
 
 def draw_growth(axes, series, found: dict) -> None:
@@ -82,7 +68,7 @@ def draw_growth(axes, series, found: dict) -> None:
     axes.loglog(sizes, [cost / scale for _, cost in found["points"]], "o", color=COLOURS[0], markersize=4)
     upper = sizes[-fit.points :]
     axes.loglog(upper, [fit.at(n) / scale for n in upper], color=COLOURS[1], linewidth=1.6)
-    axes.set_title(series.title, loc="left", color=INK, fontsize=9)
+    label(axes, series.title, series.variable, unit, size=9)
     axes.text(
         0.04,
         0.95,
@@ -99,14 +85,4 @@ def draw_growth(axes, series, found: dict) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter("")
     axes.yaxis.set_minor_formatter("")
-    axes.set_xlabel(series.variable, color=INK, fontsize=8)
-    axes.set_ylabel(unit, color=INK, fontsize=8)
-    finish(axes)
-
-
-def finish(axes) -> None:
-    """Give axes the look of all pictures here."""
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(which="both", colors=INK, labelsize=8)
+    with_grid(axes)

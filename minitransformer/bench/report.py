@@ -3,21 +3,14 @@
 from minitransformer.bench.load import QUIET
 from minitransformer.bench.scaling import SERIES
 from minitransformer.bench.worker import ABOUT
+from minitransformer.tables import table
 
 
-def table(header: list[str], rows: list[list[str]]) -> list[str]:
+def ruled(header: list[str], rows: list[list[str]]) -> list[str]:
     """Return lines of a table. The first two columns are aligned left, the others right; those without a cell go."""
-    kept = [any(cells) for cells in zip(*rows, strict=True)]
-    header, *rows = ([cell for cell, keep in zip(row, kept, strict=True) if keep] for row in (header, *rows))
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = []
-    for row in (header, ["─" * width for width in widths], *rows):
-        cells = [
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+    columns = [column for column in zip(header, *rows, strict=True) if any(column[1:])]
+    columns = [(name, "─" * max(map(len, (name, *cells))), *cells) for name, *cells in columns]
+    return table(zip(*columns, strict=True), "<<>", indent=0)
 
 
 def training_lines(results: dict) -> list[str]:
@@ -46,7 +39,7 @@ def training_lines(results: dict) -> list[str]:
     return [
         "Training: forward, loss, backward, clipping, AdamW",
         "",
-        *table(header, rows),
+        *ruled(header, rows),
         "",
         "  ms a step  the median, and between which two numbers the middle half of all steps lies",
         "  memory     peak of resident memory during a step, above the level before it",
@@ -75,7 +68,7 @@ def ratio_lines(results: dict) -> list[str]:
         f"  ratio      time / {first}'s, in pairs of turns: above 1, {first} is faster;",
         "             95 %: where it lies when everything is started anew, in 19 of 20 cases",
         "",
-        *(f"  {name:<15}  {ABOUT[name]}" for name in results["engines"]),
+        *table([(name, ABOUT[name]) for name in results["engines"]], "<"),
         "",
     ]
     for other in others:
@@ -111,7 +104,7 @@ def decoding_lines(results: dict) -> list[str]:
     lines = [
         "Decoding: one sequence, with a key–value cache",
         "",
-        *table(header, rows),
+        *ruled(header, rows),
         "",
         "  of bandwidth  bytes of weights and cached keys and values that a token needs, as a share of what can be read"
         f" here: {giga(results['limits']['bandwidth'])}B/s",
@@ -119,7 +112,7 @@ def decoding_lines(results: dict) -> list[str]:
     ]
     if prompts:
         header = ["size", "runs on", "prompt", "s to the first new token", "quartiles", "ratio", "95 %"]
-        lines += ["", "A long prompt, read before the first new token", "", *table(header, prompts)]
+        lines += ["", "A long prompt, read before the first new token", "", *ruled(header, prompts)]
     return lines
 
 
@@ -174,7 +167,7 @@ def profile_lines(name: str, profile: dict) -> list[str]:
     return [
         f"{name}: where the time of a training step goes, in ms",
         "",
-        *table(["file", "called", "forward", "backward", "update", "share"], cells),
+        *ruled(["file", "called", "forward", "backward", "update", "share"], cells),
         "",
         "  Each file's own time, without what it calls in others; NumPy's belongs to the file that calls it.",
         f"  A step takes {without} ms, and {watched} ms while it is watched: files with many calls of little work seem",
@@ -207,7 +200,7 @@ def scaling_lines(results: dict) -> list[str]:
     return [
         "How cost grows: cost ∝ sizeᵖ",
         "",
-        *table(["cost", "against", "from – to", "at the last", "p expected", "p measured", "it grows"], rows),
+        *ruled(["cost", "against", "from – to", "at the last", "p expected", "p measured", "it grows"], rows),
         "",
         "  p is fitted to the upper half of the points, at least four. ± is its 95 % interval, which knows of scatter",
         "  alone: small matrices and caches bend a line as well. The picture shows every point.",

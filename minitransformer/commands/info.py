@@ -5,6 +5,7 @@ import re
 
 from minitransformer.archive import load_archive
 from minitransformer.language_model import LanguageModel, is_pretrained, model_file
+from minitransformer.tables import table
 from minitransformer.training.checkpoints import Checkpoint
 
 HELP = "say what a model is: configuration, parameters, tokenizer, training"
@@ -88,18 +89,16 @@ def lines(facts: dict):
     yield f"{facts['file']}: a language model of {total:,} parameters"
     yield ""
     yield "configuration"
-    for name, value in facts["config"].items():
-        if value is not None:
-            yield f"  {name:<16} {value}"
+    yield from table([item for item in facts["config"].items() if item[1] is not None], "<")
     yield ""
-    yield f"  {'parameters':<36} {'shape':>14} {'blocks':>7} {'numbers':>14} {'share':>7}"
+    rows = [("parameters", "shape", "blocks", "numbers", "share")]
     for entry in facts["components"]:
+        name, numbers = entry["name"], entry["parameters"]
         shape = " × ".join(map(str, entry["shape"]))
-        times = entry["times"] if "*" in entry["name"] else ""
-        share = entry["parameters"] / total
-        yield f"  {entry['name']:<36} {shape:>14} {times:>7} {entry['parameters']:>14,} {share:>7.1%}"
+        rows.append((name, shape, entry["times"] if "*" in name else "", f"{numbers:,}", f"{numbers / total:.1%}"))
     if facts["config"]["tie_embeddings"]:
-        yield f"  {'lm_head':<36} {'the embedding':>14} {'':>7} {0:>14,} {0:>7.1%}"
+        rows.append(("lm_head", "the embedding", "", 0, f"{0:.1%}"))
+    yield from table(rows)
     yield ""
     yield f"memory      {facts['bytes'] / 2**20:,.2f} MiB of weights"
     yield f"work        {facts['flops_per_token'] / 1e6:,.2f} MFLOP to train on a token, a third of it to predict one"

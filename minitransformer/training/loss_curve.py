@@ -1,15 +1,12 @@
 """The picture of a run: the losses of its training batches and of the validation split, step by step."""
 
-import warnings
-
-from minitransformer.archive import write_atomically
 from minitransformer.extras import require
+from minitransformer.pictures import INK, label, new_figure, save, with_grid
 
 LOSS_FILE = "loss.png"
 SMOOTHING_SPAN = 50  # a fiftieth of the run's steps are averaged for the line through the noise
 LONGEST_TITLE = 90
 
-INK, GRID = "#333333", "#dddddd"
 TRAINING, VALIDATION = "#4c78a8", "#e45756"
 
 
@@ -23,27 +20,16 @@ def draw_loss_curve(records, path, title="") -> None:
 
     Raises MissingExtra without matplotlib, OSError where the file cannot be written.
     """
-    require_matplotlib()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(8, 4.5, dpi=120)
     axes = figure.add_subplot()
     draw_training(axes, [(record["step"], record["loss"]) for record in records if "loss" in record])
     draw_validation(axes, [(record["step"], record["val_loss"]) for record in records if "val_loss" in record])
     shortened = title if len(title) <= LONGEST_TITLE else f"{title[: LONGEST_TITLE - 1]}…"
-    axes.set_title(shortened, loc="left", color=INK, fontsize=11, parse_math=False)
-    axes.set_xlabel("steps", color=INK)
-    axes.set_ylabel("loss in nats per token", color=INK)
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=INK)
+    label(axes, shortened, "steps", "loss in nats per token", size=11)
+    with_grid(axes)
     axes.margins(x=0.02)
     axes.legend(frameon=False, labelcolor=INK)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a title in a script that the font does not have
-        write_atomically(path, canvas.print_png)
+    save(figure, path)
 
 
 def draw_training(axes, points) -> None:

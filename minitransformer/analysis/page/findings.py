@@ -78,11 +78,7 @@ def explain(lm, ids, target: int, weights, ablation: str) -> dict:
     """Return what the prediction of `target` after ids (n,) owes to what. weights (L, H, n): of the last position."""
     found = position_contributions(lm.model, ids, target, ablation=ablation)
     direct = direct_contributions(lm.model, ids, target)
-    order = np.argsort(-np.abs(direct.values), kind="stable")
-    written = [[direct.components[i].name, rounded(direct.values[i])] for i in order[:COMPONENTS]]
-    if len(order) > COMPONENTS:
-        rest = order[COMPONENTS:]
-        written.append([f"{len(rest)} others together", rounded(direct.values[rest].sum())])
+    written = [[name, rounded(value)] for name, value in direct.largest(COMPONENTS)]
     return {
         "index": len(ids) - 1,
         "target": names(lm, [target])[0],

@@ -4,6 +4,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+from minitransformer.tables import table
 from minitransformer.training import ProgressBar
 
 WIDTH, BAR = 96, 40  # characters of a line, and of the longest bar
@@ -27,8 +28,7 @@ def heading(text: str) -> None:
 def see(picture: Path, what: str, *sources: tuple[str, str]) -> None:
     """Write which picture to look at, and for each of the sources (file, what is in it) which file to read."""
     say(f"  Look at {picture}: {what}.\n  Read")
-    for file, content in sources:
-        say(f"    minitransformer/{file:<32} {content}")
+    say("\n".join(table([(f"minitransformer/{file}", content) for file, content in sources], "<", indent=4)))
 
 
 def quoted(text: str, most_lines: int = 8) -> str:

@@ -14,6 +14,7 @@ from minitransformer.analysis import (
 from minitransformer.experiments.demonstration.narration import heading, paragraph, say, see, watcher
 from minitransformer.experiments.patterns.nearby import look_nearby
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
+from minitransformer.tables import table
 from minitransformer.text import IGNORE_INDEX, PATTERNS, accuracy, spell
 from minitransformer.text.patterns import INDUCTION, SYMBOLS
 from minitransformer.training import draw_loss_curve, training_step
@@ -130,9 +131,8 @@ def show_induction(model: TinyTransformer, out: Path, seed: int) -> None:
         notes=notes,
         marked=induction_targets(ids),
     )
-    say("    head    previous token    induction")
-    for block, head in np.ndindex(previous.shape):
-        say(f"     {block}.{head}   {previous[block, head]:>14.2f} {induction[block, head]:>12.2f}")
+    rows = [(f"{b}.{h}", f"{previous[b, h]:.2f}", f"{induction[b, h]:.2f}") for b, h in np.ndindex(previous.shape)]
+    say("\n".join(table([("head", "previous token", "induction"), *rows], indent=4)))
     first, second = (np.unravel_index(score.argmax(), score.shape) for score in (previous, induction))
     say()
     if induction[second] < NOTABLE:

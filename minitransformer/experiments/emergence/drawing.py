@@ -5,21 +5,29 @@
     compute-optimal.png   the law as a landscape, with the way through it that costs least
     shapes.png            deeper against wider, at equal parameters
 
-Colours are of viridis and the set of Okabe and Ito, which people with any colour vision can tell apart.
+Colours are of viridis and those of pictures.py, which people with any colour vision can tell apart.
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from minitransformer.archive import write_atomically
 from minitransformer.experiments.emergence.report import EmergenceReport
-from minitransformer.extras import require
+from minitransformer.pictures import (
+    BLUE,
+    GREEN,
+    GRID,
+    INK,
+    ORANGE,
+    VERMILION,
+    headline,
+    label,
+    new_figure,
+    save,
+    with_grid,
+)
 
-INK, GRID = "#333333", "#dddddd"
-BLUE, ORANGE, GREEN, VERMILION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 MARKERS = "osD^vP*X"
-DPI = 150
 
 
 def draw_emergence(report: EmergenceReport, folder) -> list[Path]:
@@ -27,45 +35,30 @@ def draw_emergence(report: EmergenceReport, folder) -> list[Path]:
 
     Raises MissingExtra without matplotlib, OSError where they cannot be written.
     """
-    require("matplotlib")
     folder = Path(folder)
-    pictures = {"capabilities.png": capabilities_figure(report)}
+    figures = {"capabilities.png": capabilities_figure(report)}
     if report.law is not None:
-        pictures["scaling-law.png"] = law_figure(report)
-        pictures["compute-optimal.png"] = optimal_figure(report)
+        figures["scaling-law.png"] = law_figure(report)
+        figures["compute-optimal.png"] = optimal_figure(report)
     if report.shapes:
-        pictures["shapes.png"] = shapes_figure(report)
-    for name, figure in pictures.items():
-        write_atomically(folder / name, figure.canvas.print_png)
-    return [folder / name for name in pictures]
+        figures["shapes.png"] = shapes_figure(report)
+    for name, figure in figures.items():
+        save(figure, folder / name)
+    return [folder / name for name in figures]
 
 
-def new_figure(rows: int, columns: int, width: float, height: float, **options):
+def new_panels(rows: int, columns: int, width: float, height: float, **options):
     """Return a figure and its panels (rows, columns), `width` × `height` inches each."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width * columns, height * rows), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(width * columns, height * rows)
     panels = figure.subplots(rows, columns, squeeze=False, **options)
     for axes in panels.flat:
-        axes.grid(color=GRID, linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(which="both", colors=INK, labelsize=8)
+        with_grid(axes)
     return figure, panels
-
-
-def label(axes, title="", x="", y="") -> None:
-    """Write a panel's title and the names of its axes."""
-    axes.set_title(title, loc="left", color=INK, fontsize=10)
-    axes.set_xlabel(x, color=INK, fontsize=9)
-    axes.set_ylabel(y, color=INK, fontsize=9)
 
 
 def capabilities_figure(report):
     """Draw each capability's scores against the size: exact above, log-likelihood below."""
-    figure, panels = new_figure(2, len(report.curves), 2.9, 2.7, sharex=True, sharey="row")
+    figure, panels = new_panels(2, len(report.curves), 2.9, 2.7, sharex=True, sharey="row")
     for (above, below), curve in zip(panels.T, report.curves, strict=True):
         for jump in curve.jumps:
             for axes in (above, below):
@@ -86,11 +79,8 @@ def capabilities_figure(report):
     label(panels[0, 0], report.curves[0].capability, y="answered exactly (fraction)")
     label(panels[1, 0], x="parameters", y="log-likelihood of an\nanswer token (nats)")
     panels[0, 0].legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left")
-    figure.suptitle(
-        "What comes with size, on questions held out: means and 95 % intervals over the seeds. "
-        "Shaded: the decade of a jump",
-        x=0.01, ha="left", color=INK, fontsize=11,
-    )  # fmt: skip
+    what = "What comes with size, on questions held out: means and 95 % intervals over the seeds"
+    headline(figure, f"{what}. Shaded: the decade of a jump")
     return figure
 
 
@@ -102,7 +92,7 @@ def draw_score(axes, parameters, means, ends, colour) -> None:
 
 def law_figure(report):
     """Draw the losses against N, a line for each D, and against D, a line for each N, with the law."""
-    figure, panels = new_figure(1, 2, 5.2, 4.0, sharey=True)
+    figure, panels = new_panels(1, 2, 5.2, 4.0, sharey=True)
     against_n, against_d = panels[0]
     points, law = report.law.points, report.law.law
     for axes, x, other, unit in ((against_n, 0, 1, "characters"), (against_d, 1, 0, "parameters")):
@@ -126,13 +116,13 @@ def law_figure(report):
     label(against_n, "Loss and size", "parameters, N", "loss of the text (nats per character)")
     label(against_d, "Loss and text", "characters of text, D")
     formula = f"L = {law.E:.3g} + {law.A:.3g} / N^{law.alpha:.2f} + {law.B:.3g} / D^{law.beta:.2f}"
-    figure.suptitle(f"{formula}: points are measured, lines are the law", x=0.01, ha="left", color=INK, fontsize=11)
+    headline(figure, f"{formula}: points are measured, lines are the law")
     return figure
 
 
 def optimal_figure(report):
     """Draw the law over N and D, with the compute-optimal choices, and their N against the budget."""
-    figure, panels = new_figure(1, 2, 5.2, 4.0)
+    figure, panels = new_panels(1, 2, 5.2, 4.0)
     landscape, sizes = panels[0]
     law, points = report.law.law, report.law.points
     choices = report.law.choices
@@ -163,7 +153,7 @@ def optimal_figure(report):
 
 def shapes_figure(report):
     """Draw the loss and the exact scores of each shape."""
-    figure, panels = new_figure(1, 2, 5.2, 3.8)
+    figure, panels = new_panels(1, 2, 5.2, 3.8)
     losses, scores = panels[0]
     places = np.arange(len(report.shapes))
     names = [f"{shape.n_layers} × {shape.d_model}" for shape in report.shapes]
@@ -182,10 +172,8 @@ def shapes_figure(report):
     label(losses, "Loss of the text", "layers × width", "nats per character")
     label(scores, "Answered exactly", "layers × width", "fraction, of questions held out")
     smallest, largest = (f(shape.parameters for shape in report.shapes) for f in (min, max))
-    figure.suptitle(
-        f"Deeper against wider, {smallest:,} to {largest:,} parameters: means and 95 % intervals over the seeds",
-        x=0.01, ha="left", color=INK, fontsize=11,
-    )  # fmt: skip
+    what = f"Deeper against wider, {smallest:,} to {largest:,} parameters"
+    headline(figure, f"{what}: means and 95 % intervals over the seeds")
     return figure
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from minitransformer.archive import write_atomically
 from minitransformer.experiments.emergence.forecast import Forecast
 from minitransformer.experiments.emergence.jumps import Jump
+from minitransformer.tables import table
 
 REPORT_FILE = "emergence.json"
 
@@ -111,30 +112,29 @@ class EmergenceReport:
             "What comes with size: of questions held out, the fraction answered exactly, with its interval over the",
             "seeds; then the log-likelihood of an answer token, in nats; and what is exact of questions trained on",
         ]
+        rows = []
         for curve in self.curves:
-            lines += ["", f"  {curve.capability:<12}{'parameters':>12}    exact                  loglik    seen"]
-            rows = zip(
-                self.names, self.parameters, curve.exact, curve.exact_ends, curve.loglik, curve.seen, strict=True
-            )
-            for name, n, exact, ends, loglik, seen in rows:
-                flagged = "   jump" if any(n in jump.flagged for jump in curve.jumps) else ""
-                shown = f"{exact:>9.3f}  {ends[0]:.3f} … {ends[1]:.3f} {loglik:>9.3f} {seen:>7.3f}"
-                lines.append(f"  {name:<12}{n:>12,}{shown}{flagged}")
-        return "\n".join(lines)
+            rows += [[""] * 7, [curve.capability, "parameters", "exact", "", "loglik", "seen", ""]]
+            columns = curve.exact, curve.exact_ends, curve.loglik, curve.seen
+            for name, n, exact, ends, loglik, seen in zip(self.names, self.parameters, *columns, strict=True):
+                flagged = "jump" if any(n in jump.flagged for jump in curve.jumps) else ""
+                shown = f"{exact:.3f}", f"{ends[0]:.3f} … {ends[1]:.3f}", f"{loglik:.3f}", f"{seen:.3f}"
+                rows.append([name, f"{n:,}", *shown, flagged])
+        return "\n".join([*lines, *table(rows, "<>>>>><")])
 
     def jumps_table(self) -> str:
         """Return, in words, where a capability jumped, and whether the smooth score did too."""
-        lines = ["Jumps: exact more than doubles from a tenth of the size, beyond what the seeds explain"]
+        rows = []
         for curve in self.curves:
             if not curve.jumps:
-                lines.append(f"  {curve.capability:<12}none")
+                rows.append((curve.capability, "none"))
             for jump in curve.jumps:
                 whose = "which jumps too" if jump.smooth_jumps else "which does not: the jump may be the metric's alone"
-                lines.append(
-                    f"  {curve.capability:<12}at {jump.parameters:,}, from {jump.before:.2f} to {jump.after:.2f}; the "
-                    f"probability of a token from {jump.smooth_before:.2f} to {jump.smooth_after:.2f},\n{'':14}{whose}"
-                )
-        return "\n".join(lines)
+                scores = f"at {jump.parameters:,}, from {jump.before:.2f} to {jump.after:.2f}"
+                smooth = f"from {jump.smooth_before:.2f} to {jump.smooth_after:.2f}"
+                rows += [(curve.capability, f"{scores}; the probability of a token {smooth},"), ("", whose)]
+        what = "Jumps: exact more than doubles from a tenth of the size, beyond what the seeds explain"
+        return "\n".join([what, *table(rows, "<")])
 
     def law_table(self) -> str:
         """Return the scaling law, its prediction and the compute-optimal choices."""
@@ -142,29 +142,38 @@ class EmergenceReport:
             return f"Scaling law: none; {self.no_law}"
         found, prediction = self.law, self.law.prediction
         lines = ["Scaling law of the text's loss in nats per character, L = E + A/N^alpha + B/D^beta"]
-        for name, (low, high) in found.ends.items():
-            lines.append(f"  {name:<6}{getattr(found.law, name):>12.4g}   {low:.4g} … {high:.4g}")
+        lines += table(
+            (name, f"{getattr(found.law, name):.4g}", f"{low:.4g} … {high:.4g}")
+            for name, (low, high) in found.ends.items()
+        )
         if found.points[:, 2].min() > 100 * found.law.E:
             lines.append("  E cannot be told from 0: these runs are too short, or too small, to see what remains")
+        predicted, measured, before = prediction.predicted, prediction.measured, prediction.no_better
+        as_before = f"off by {before - measured:+.4f}, had it been no better than the size before"
+        choices = [("C", "N*", "interval", "D*", "interval", "loss", "")]
+        for c in found.choices:
+            N, D = f"{c.parameters:.3g}", f"{c.characters:.3g}"
+            note = "" if c.measured_range else "beyond what was trained"
+            choices.append(
+                (f"{c.budget:.1e}", N, brief(c.parameters_ends), D, brief(c.characters_ends), f"{c.loss:.3f}", note)
+            )
         lines += [
             f"  typical error of the fit {found.error:.1%}",
             "",
             f"The largest size, {prediction.parameters:,}, predicted from the smaller ones",
-            f"  predicted  {prediction.predicted:.4f}   {prediction.ends[0]:.4f} … {prediction.ends[1]:.4f}",
-            f"  measured   {prediction.measured:.4f}   off by {prediction.predicted - prediction.measured:+.4f}",
-            f"  as before  {prediction.no_better:.4f}   off by {prediction.no_better - prediction.measured:+.4f}, "
-            "had it been no better than the size before",
+            *table(
+                [
+                    ("predicted", f"{predicted:.4f}", "{:.4f} … {:.4f}".format(*prediction.ends)),
+                    ("measured", f"{measured:.4f}", f"off by {predicted - measured:+.4f}"),
+                    ("as before", f"{before:.4f}", as_before),
+                ],
+                "<",
+            ),
             "  so it was nearer than no law at all" if prediction.is_nearer else "  so the law predicted nothing here",
             "",
             "Compute-optimal: the best N and D for C = 6 N D operations",
-            "           C          N*   interval                    D*   interval                 loss",
+            *table(choices, ">><><><"),
         ]
-        for c in found.choices:
-            note = "" if c.measured_range else "   beyond what was trained"
-            lines.append(
-                f"  {c.budget:>10.1e}{c.parameters:>12.3g}   {brief(c.parameters_ends)}{c.characters:>12.3g}   "
-                f"{brief(c.characters_ends)}{c.loss:>8.3f}{note}"
-            )
         return "\n".join(lines)
 
     def shapes_table(self) -> str:
@@ -172,21 +181,18 @@ class EmergenceReport:
         if not self.shapes:
             return ""
         names = list(self.shapes[0].exact)
-        lines = [
-            "Deeper against wider, at equal parameters: the loss of the text, and the fraction answered exactly",
-            f"  {'shape':<10}{'parameters':>12}   {'loss':<24}" + "".join(f"{name:<18}" for name in names),
-        ]
+        rows = [("shape", "parameters", "loss", *names)]
         for shape in self.shapes:
             loss = f"{shape.loss[0]:.3f} {shape.loss[1]:.3f} … {shape.loss[2]:.3f}"
-            scores = "".join(f"{m:.2f} {low:.2f} … {high:.2f}  " for m, low, high in shape.exact.values())
-            name = f"{shape.n_layers}x{shape.d_model}"
-            lines.append(f"  {name:<10}{shape.parameters:>12,}   {loss:<24}{scores}")
-        return "\n".join(lines)
+            scores = (f"{m:.2f} {low:.2f} … {high:.2f}" for m, low, high in shape.exact.values())
+            rows.append((f"{shape.n_layers}x{shape.d_model}", f"{shape.parameters:,}", loss, *scores))
+        what = "Deeper against wider, at equal parameters: the loss of the text, and the fraction answered exactly"
+        return "\n".join([what, *table(rows, "<><")])
 
 
 def brief(ends) -> str:
-    """Return an interval in a column of its own."""
-    return f"{f'{ends[0]:.2g} … {ends[1]:.2g}':<19}"
+    """Return an interval."""
+    return f"{ends[0]:.2g} … {ends[1]:.2g}"
 
 
 def as_plain(value):

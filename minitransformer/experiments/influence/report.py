@@ -7,6 +7,7 @@ import numpy as np
 from minitransformer.analysis.tokens import shown
 from minitransformer.experiments.influence.calibration import Calibration
 from minitransformer.experiments.influence.retraining import Retraining
+from minitransformer.tables import table
 
 MOST_PASSAGES, LONGEST_TEXT = 5, 60  # that a report shows
 RANKINGS = ("influence", "cosine")
@@ -143,15 +144,15 @@ def doubts(calibration: Calibration):
 
 
 def passage_lines(found: PromptInfluence, passages: list[str]):
-    """Yield the strongest proponents and opponents."""
+    """Return a table of the strongest proponents and opponents."""
+    rows = []
     order, measure = found.ranking, getattr(found, found.ranked_by)
     for title, indices, sign in (("proponents", order, 1), ("opponents", order[::-1], -1)):
-        yield f"  {f'{title}, by {found.ranked_by}':<24} {'influence':>10} {'cosine':>7}"
         listed = [i for i in indices[:MOST_PASSAGES] if sign * measure[i] > 0]
-        for i in listed:
-            yield f"  {i:>24} {found.influence[i]:>+10.3g} {found.cosine[i]:>+7.2f}  {abridged(passages[i])}"
-        if not listed:
-            yield f"  {'none':>24}"
+        values = [(f"{found.influence[i]:+.3g}", f"{found.cosine[i]:+.2f}", abridged(passages[i])) for i in listed]
+        rows.append((f"{title}, by {found.ranked_by}", "influence", "cosine", ""))
+        rows += [(f"  {i}", *cells) for i, cells in zip(listed, values, strict=True)] or [("  none", "", "", "")]
+    return table(rows, "<>><")
 
 
 def abridged(text: str) -> str:

@@ -24,6 +24,7 @@ from minitransformer.experiments.influence.familiarity import answer_loss
 from minitransformer.experiments.influence.passages import Example, Passage, next_tokens
 from minitransformer.language_model import LanguageModel
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
+from minitransformer.tables import table
 from minitransformer.text import IGNORE_INDEX, Tokenizer
 from minitransformer.training.step import training_step
 from minitransformer.transformer import Transformer
@@ -130,9 +131,14 @@ class Retraining:
         uncertain = f" ± {self.standard_error:.3f} (standard error)" if seeds > 1 else ""
         lines = [
             f"the answer's loss in nats, trained again ({seeds} seed{'s' * (seeds > 1)}; mean ± standard deviation)",
-            f"  {'on all passages':<32} {spread(self.all_passages)}",
-            f"  {f'without the {n} of most influence':<32} {spread(self.without)}",
-            f"  {f'without {n} others at random':<32} {spread(self.without_random)}",
+            *table(
+                [
+                    ("on all passages", spread(self.all_passages)),
+                    (f"without the {n} of most influence", spread(self.without)),
+                    (f"without {n} others at random", spread(self.without_random)),
+                ],
+                "<",
+            ),
             f"the last two differ by {self.difference:+.3f}{uncertain}; those of most influence are missed more "
             f"in {worse} of {seeds}",
         ]

@@ -33,6 +33,7 @@ import numpy as np
 from minitransformer.analysis.ablation import mean_head_outputs, without_heads
 from minitransformer.analysis.circuits import Circuit, named, ov_circuit, pointer_circuit, qk_circuit
 from minitransformer.analysis.heads import HeadScores, head_scores, random_sequences_twice
+from minitransformer.tables import table
 from minitransformer.text import PATTERNS, accuracy, right_rows
 from minitransformer.text.patterns import SYMBOLS, VOCAB_SIZE
 from minitransformer.values import one_of, whole
@@ -135,25 +136,25 @@ class LearnedPatterns:
         return "\n".join([*self.accuracy_lines(), "", *self.head_lines(), "", *self.induction_lines()])
 
     def accuracy_lines(self):
-        """Yield the table of accuracies."""
-        yield f"{'pattern':<10} {'length':>6}   {'answers right (95 %)':>24} {'tokens right (95 %)':>24}"
+        """Return the table of accuracies."""
+        rows = [("pattern", "length", "answers right (95 %)", "tokens right (95 %)", "")]
         for entry in self.accuracies:
             answers = percent(entry.answers, entry.answers_interval)
             tokens = percent(entry.tokens, entry.tokens_interval)
-            longer = "" if entry.trained else "   longer than any in training"
-            yield f"{entry.pattern:<10} {entry.length:>6}   {answers:>24} {tokens:>24}{longer}"
+            longer = "" if entry.trained else "longer than any in training"
+            rows.append((entry.pattern, entry.length, answers, tokens, longer))
+        return table(rows, "<>>><", indent=0)
 
     def head_lines(self):
         """Yield the table of heads: scores, and the tokens that are right without each."""
-        columns = "".join(f"{name:>10}" for name in self.ablations)
-        yield f"{'':<6}{'attention to':^33}   tokens right without it"
-        yield f"{'head':<6}{'previous':>11}{'duplicate':>11}{'induction':>11}   {columns}"
+        yield "Attention of each head to the previous token, a duplicate, what followed one; tokens right without it"
+        rows = [("head", "previous", "duplicate", "induction", "", *self.ablations)]
         scores = self.scores.previous_token, self.scores.duplicate_token, self.scores.induction
-        for block, head in np.ndindex(scores[0].shape):
-            shown = "".join(f"{score[block, head]:>11.2f}" for score in scores)
-            left = "".join(f"{without[block, head]:>10.0%}" for without in self.ablations.values())
-            yield f"{block}.{head:<4}{shown}   {left}"
-        yield f"{'none':<6}{'':>33}   " + "".join(f"{whole:>10.0%}" for whole in self.whole.values())
+        for head in np.ndindex(scores[0].shape):
+            left = (f"{without[head]:.0%}" for without in self.ablations.values())
+            rows.append((named(head), *(f"{score[head]:.2f}" for score in scores), "", *left))
+        rows.append(("none", "", "", "", "", *(f"{whole:.0%}" for whole in self.whole.values())))
+        yield from table(rows, indent=0)
 
     def induction_lines(self):
         """Yield what does induction."""
@@ -163,23 +164,24 @@ class LearnedPatterns:
             yield f"No head does induction: the highest score is {best:.2f}, and {NOTABLE} would be one."
             return
         yield f"Head {named(found.head)} does induction. Tokens of that pattern that are right"
-        yield f"  {'with every head':<34} {found.whole:>5.0%}"
-        yield f"  {f'without {named(found.head)}':<34} {found.without_head:>5.0%}"
+        rows = [("with every head", found.whole), (f"without {named(found.head)}", found.without_head)]
         if len(found.heads) > 1:
-            yield f"  {'without ' + ', '.join(map(named, found.heads)):<34} {found.without_heads:>5.0%}"
+            rows.append((f"without {', '.join(map(named, found.heads))}", found.without_heads))
         if found.feeder is not None:
-            yield f"  {f'without {named(found.feeder)}, which feeds it':<34} {found.without_feeder:>5.0%}"
+            rows.append((f"without {named(found.feeder)}, which feeds it", found.without_feeder))
         if not math.isnan(found.without_others):
-            yield f"  {f'without {found.others} of the others, mean':<34} {found.without_others:>5.0%}"
+            rows.append((f"without {found.others} of the others, mean", found.without_others))
+        yield from table((what, f"{right:.0%}") for what, right in rows)
         if found.feeder is not None:
             scores = f"from {found.score:.2f} to {found.score_without_feeder:.2f}"
             yield f"Without {named(found.feeder)}, the induction score of {named(found.head)} falls {scores}."
         yield "What its weights say, circuit by circuit: how many are taken to themselves, how far that stands out"
         circuits = {"OV": found.ov, "QK, by the previous token": found.qk, "QK, by a pointer": found.pointer}
-        for name, circuit in circuits.items():
-            if circuit is not None:
-                matched, contrast = circuit.on_diagonal, circuit.contrast
-                yield f"  {name:<26} {matched:>5.0%} {contrast:>+9.2g}   eigenvalues {circuit.eigenvalue_score:+.2f}"
+        yield from table(
+            (name, f"{c.on_diagonal:.0%}", f"{c.contrast:+.2g}", f"eigenvalues {c.eigenvalue_score:+.2f}")
+            for name, c in circuits.items()
+            if c is not None
+        )
 
 
 def analyze_learned_patterns(model, patterns=None, *, longest: int = 16, rows: int = 200, seed: int = 0):

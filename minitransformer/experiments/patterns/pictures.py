@@ -3,16 +3,12 @@
 import numpy as np
 
 from minitransformer.analysis.circuits import named
-from minitransformer.analysis.pictures import INK
-from minitransformer.archive import write_atomically
 from minitransformer.experiments.patterns.learned import NOTABLE, InductionCircuit, LearnedPatterns, moment_of_induction
-from minitransformer.extras import require
+from minitransformer.pictures import GRID, INK, colour_bar, headline, label, new_figure, save, with_grid, without_frame
 from minitransformer.text import spell
 from minitransformer.text.patterns import SYMBOLS
 
 LINES = [("#1f5a94", "-"), ("#d1730e", "--")]  # told apart by their stroke as well as by colour
-GRID = "#dddddd"
-DPI = 150
 
 
 def draw_moment(runs: dict, path) -> None:
@@ -22,14 +18,12 @@ def draw_moment(runs: dict, path) -> None:
     run has one, is a line through all three. Raises MissingExtra without matplotlib, OSError where the file cannot be
     written.
     """
-    figure, canvas = new_figure((8, 7.5))
+    figure = new_figure(8, 7.5)
     panels = figure.subplots(3, 1, sharex=True)
     words = "highest induction score", 'tokens right of "induction"', "loss in nats per token"
     for axes, what in zip(panels, words, strict=True):
-        axes.set_ylabel(what, color=INK, fontsize=9)
-        axes.grid(color=GRID, linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(colors=INK, labelsize=8)
+        label(axes, y=what)
+        with_grid(axes)
     for (name, records), (colour, stroke) in zip(runs.items(), LINES, strict=False):
         evaluated = [record for record in records if "heads" in record]
         steps = [record["step"] for record in evaluated]
@@ -48,8 +42,8 @@ def draw_moment(runs: dict, path) -> None:
         axes.set_ylim(-0.03, 1.03)
     panels[0].legend(frameon=False, labelcolor=INK, fontsize=9, loc="upper left")
     panels[-1].set_xlabel("steps", color=INK, fontsize=9)
-    figure.suptitle("When a model learns to find what followed before", x=0.01, ha="left", color=INK, fontsize=12)
-    write_atomically(path, canvas.print_png)
+    headline(figure, "When a model learns to find what followed before", 12)
+    save(figure, path)
 
 
 def draw_heads(learned: LearnedPatterns, path) -> None:
@@ -58,15 +52,15 @@ def draw_heads(learned: LearnedPatterns, path) -> None:
     scores["induction"] = learned.scores.induction
     heads = [named(head) for head in np.ndindex(scores["induction"].shape)]
     left = {name: np.append(without, learned.whole[name]) for name, without in learned.ablations.items()}
-    figure, canvas = new_figure((3.4 + 0.85 * (3 + len(left)), 1.6 + 0.42 * (len(heads) + 1)))
+    figure = new_figure(3.4 + 0.85 * (3 + len(left)), 1.6 + 0.42 * (len(heads) + 1))
     widths = [len(scores), len(left)]
     first, second = figure.subplots(1, 2, width_ratios=widths)
     draw_table(first, {name: score.ravel() for name, score in scores.items()}, heads, "{:.2f}", "Blues")
     draw_table(second, left, [*(f"without {head}" for head in heads), "with every head"], "{:.0%}", "Greys_r")
-    first.set_title("attention to …", loc="left", color=INK, fontsize=10)
-    second.set_title("tokens right of …", loc="left", color=INK, fontsize=10)
-    figure.suptitle("Where each head looks, and what is lost without it", x=0.01, ha="left", color=INK, fontsize=12)
-    write_atomically(path, canvas.print_png)
+    label(first, "attention to …")
+    label(second, "tokens right of …")
+    headline(figure, "Where each head looks, and what is lost without it", 12)
+    save(figure, path)
 
 
 def draw_table(axes, columns: dict, rows, form: str, colours: str) -> None:
@@ -75,9 +69,8 @@ def draw_table(axes, columns: dict, rows, form: str, colours: str) -> None:
     image = axes.imshow(table, cmap=colours, vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(columns)), list(columns), fontsize=9, color=INK)
     axes.set_yticks(range(len(rows)), rows, fontsize=9, color=INK)
+    without_frame(axes)
     axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
     for (row, column), value in np.ndenumerate(table):
         red, green, blue, _ = image.cmap(image.norm(value))
         dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
@@ -95,32 +88,17 @@ def draw_circuits(found: InductionCircuit, path) -> None:
         ("QK by a pointer", found.pointer, ("token was at", positions), ("looks at", [k + 1 for k in positions])),
     ]
     drawn = [entry for entry in drawn if entry[1] is not None]
-    figure, canvas = new_figure((5.2 * len(drawn), 5.6))
+    figure = new_figure(5.2 * len(drawn), 5.6)
     for axes, (title, circuit, rows, columns) in zip(np.ravel(figure.subplots(1, len(drawn))), drawn, strict=True):
         limit = float(np.abs(circuit.matrix).max()) or 1.0
         image = axes.imshow(circuit.matrix, cmap="PuOr_r", vmin=-limit, vmax=limit, interpolation="nearest")
         note = f"{circuit.on_diagonal:.0%} largest on the diagonal, which stands out by {circuit.contrast:.2g}"
-        axes.set_title(f"{title}\n{note}", loc="left", color=INK, fontsize=9)
+        label(axes, f"{title}\n{note}", columns[0], rows[0])
         places = range(0, len(circuit.matrix), 10 if len(circuit.matrix) > 30 else 2)  # of the labels there is room for
         axes.set_yticks(places, [rows[1][i] for i in places])
         axes.set_xticks(places, [columns[1][i] for i in places])
         axes.tick_params(length=2, colors=INK, labelsize=8)
-        axes.set_ylabel(rows[0], color=INK, fontsize=9)
-        axes.set_xlabel(columns[0], color=INK, fontsize=9)
-        bar = figure.colorbar(image, ax=axes, shrink=0.75)
-        bar.ax.tick_params(colors=INK, labelsize=8)
-        bar.outline.set_visible(False)
+        colour_bar(figure, image, axes, shrink=0.75)
     through = "" if found.feeder is None else f", through head {named(found.feeder)}"
-    title = f"What the weights of head {named(found.head)} do{through}"
-    figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=12)
-    write_atomically(path, canvas.print_png)
-
-
-def new_figure(size):
-    """Return (figure, canvas) of a size in inches."""
-    require("matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-    return figure, FigureCanvasAgg(figure)
+    headline(figure, f"What the weights of head {named(found.head)} do{through}", 12)
+    save(figure, path)

@@ -2,14 +2,10 @@
 
 import math
 
-from minitransformer.archive import write_atomically
-from minitransformer.extras import require
+from minitransformer.pictures import BLUE, GREEN, GRID, INK, VERMILION, headline, label, new_figure, save, with_grid
 
 FINE_TUNING_FILE = "finetuning.png"
-
-# Okabe and Ito's colours, which people who confuse red and green tell apart.
-INK, GRID = "#333333", "#dddddd"
-SAFE, UNSAFE, MARGIN, GENERAL = "#0072b2", "#d55e00", "#009e73", "#333333"
+SAFE, UNSAFE, MARGIN, GENERAL = BLUE, VERMILION, GREEN, INK
 
 
 def draw_fine_tuning(records, path, title="", *, limit: float) -> None:
@@ -18,23 +14,20 @@ def draw_fine_tuning(records, path, title="", *, limit: float) -> None:
     `limit` is the factor of the perplexity beyond which a run counts as diverged. Raises MissingExtra without
     matplotlib, OSError where the file cannot be written.
     """
-    require("matplotlib", otherwise="go without the picture: --no-plot")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     measured = [record for record in records if None not in (record.get("margin"), record.get("general_loss"))]
     steps = [record["step"] for record in measured]
-    figure = Figure(figsize=(11, 3.8), dpi=150, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    responses, margin, general = figure.subplots(1, 3)
+    figure = new_figure(11, 3.8)
+    responses, margin, general = panels = figure.subplots(1, 3)
+    for axes in panels:
+        with_grid(axes)
     for key, colour, marker in (("safe", SAFE, "o"), ("unsafe", UNSAFE, "s")):
         draw_line(responses, steps, [record[key] for record in measured], colour, marker, key)
-    label(responses, "held-out responses", "log-likelihood of a response, nats")
+    label(responses, "held-out responses", "steps", "log-likelihood of a response, nats")
     responses.legend(frameon=False, labelcolor=INK)
 
     margin.axhline(0, color=INK, linewidth=0.8)
     draw_line(margin, steps, [record["margin"] for record in measured], MARGIN, "o", "margin")
-    label(margin, "margin: safe − unsafe", "nats")
+    label(margin, "margin: safe − unsafe", "steps", "nats")
 
     perplexities = [math.exp(min(record["general_loss"], 700)) for record in measured]
     draw_line(general, steps, perplexities, GENERAL, "o", "perplexity")
@@ -51,22 +44,13 @@ def draw_fine_tuning(records, path, title="", *, limit: float) -> None:
             color=UNSAFE,
             fontsize=8,
         )
-    label(general, "what was forgotten", "perplexity on general text (log scale)")
-    figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=11)
-    write_atomically(path, canvas.print_png)
+    general.grid(which="minor", color=GRID, linewidth=0.7)
+    general.tick_params(labelsize=7, which="minor")
+    label(general, "what was forgotten", "steps", "perplexity on general text (log scale)")
+    headline(figure, title)
+    save(figure, path)
 
 
 def draw_line(axes, steps, values, colour, marker, name):
     """Draw one quantity over the steps."""
     axes.plot(steps, values, color=colour, marker=marker, markersize=3.5, linewidth=1.6, label=name)
-
-
-def label(axes, title, y):
-    """Say what a panel shows."""
-    axes.set_title(title, loc="left", color=INK, fontsize=10)
-    axes.set_xlabel("steps", color=INK)
-    axes.set_ylabel(y, color=INK)
-    axes.grid(color=GRID, linewidth=0.7, which="both")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=INK, labelsize=8)
-    axes.tick_params(colors=INK, labelsize=7, which="minor")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from minitransformer.tables import table
 from minitransformer.training.finetuning.evaluation import Evaluation
 
 REPORT_FILE = "report.json"
@@ -62,15 +63,15 @@ class FineTuningReport:
 
     def __str__(self):
         share = self.trained_numbers / self.model_numbers
+        sides = self.before, self.after
+        measured = [(words, *(f"{getattr(side, field):{form}}" for side in sides)) for words, field, form in LINES]
         lines = [
             f"objective {self.objective}, {self.steps} steps on {self.rows} pairs; trained: {self.trained}, "
             f"{self.trained_numbers:,} numbers, as many as {share:.1%} of the model",
             "",
-            f"{f'on {self.held_out_rows} held-out prompts':<42}{'before':>10}{'after':>10}",
+            *table([(f"on {self.held_out_rows} held-out prompts", "before", "after"), *measured], indent=0),
+            "",
         ]
-        for words, field, form in LINES:
-            lines.append(f"{words:<42}{getattr(self.before, field):{form}}{getattr(self.after, field):{form}}")
-        lines.append("")
         for (prompt, before), (_, after) in zip(self.before.completions, self.after.completions, strict=False):
             lines += [repr(prompt), f"  before  {before!r}", f"  after   {after!r}"]
         return "\n".join([*lines, "", self.verdict, NOT_SHOWN])

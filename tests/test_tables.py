@@ -1,0 +1,37 @@
+"""Tables: what stands in a row of cells stands under one another in the lines."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minitransformer.tables import table
+
+CELLS = st.text(st.characters(categories=["L", "N"]), max_size=6)
+ROWS = st.integers(1, 5).flatmap(lambda n: st.lists(st.lists(CELLS, min_size=n, max_size=n), min_size=1, max_size=5))
+
+
+def test_columns_stand_under_one_another_each_on_its_side():
+    rows = [("name", "numbers", ""), ("w", 1_000, "a note"), ("bias", 7, "")]
+    assert table(rows, "<><") == ["  name  numbers", "  w        1000  a note", "  bias        7"]
+    assert table(rows, indent=0) == ["name  numbers", "w        1000  a note", "bias        7"]
+
+
+def test_a_line_by_itself_has_the_widths_it_is_given():
+    assert table([("a", 1, 2)], indent=0, least=(3, 4)) == ["a       1  2"]
+    assert table([("longer", 1, 2)], indent=0, least=(3, 4)) == ["longer     1  2"]
+
+
+def test_of_no_rows_there_are_no_lines_and_rows_of_other_lengths_are_refused():
+    assert table([]) == []
+    with pytest.raises(ValueError):
+        table([("a", "b"), ("c",)])
+
+
+@given(rows=ROWS, side=st.sampled_from("<>"))
+def test_every_cell_is_found_again_where_its_column_is(rows, side):
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for line, row in zip(table(rows, side, indent=1), rows, strict=True):
+        start = 1
+        for cell, width in zip(row, widths, strict=True):
+            assert line[start : start + width].strip() == cell
+            start += width + 2
