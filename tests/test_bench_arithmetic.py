@@ -4,6 +4,7 @@ import math
 import re
 import sys
 import time
+from dataclasses import asdict
 from importlib import import_module
 
 import numpy as np
@@ -18,12 +19,13 @@ from minitransformer.bench.components import ComponentClock, by_component
 from minitransformer.bench.growth import Exponent, fit_exponent
 from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.bench.pairing import Ratio, Summary, paired_ratio
-from minitransformer.bench.peak import best_seconds, product_peak, read_bandwidth
+from minitransformer.bench.peak import product_peak, read_bandwidth
 from minitransformer.bench.process import EngineError
 from minitransformer.bench.products import Counted, Products, counted_in_model
 from minitransformer.bench.rounds import require_equal_losses, rotated
 from minitransformer.bench.scaling import SERIES, doubling, verdict
 from minitransformer.bench.sizes import SIZES, Size
+from minitransformer.bench.timing import fastest, token_times
 from minitransformer.bench.worker import OURS
 from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.training import training_step
@@ -330,17 +332,26 @@ class CountingEngine:
 
 
 def test_peaks_are_work_over_the_shortest_time(monkeypatch):
-    monkeypatch.setattr("minitransformer.bench.peak.best_seconds", lambda call: 0.5)
+    monkeypatch.setattr("minitransformer.bench.peak.fastest", lambda call, fewest: 0.5)
     assert product_peak(CountingEngine(), squares=(10, 20)) == 2 * 20**3 / 0.5
     assert read_bandwidth(CountingEngine(), shape=(3, 5)) == 4 * 15 / 0.5
 
 
-def test_the_best_of_some_calls_is_the_shortest_after_one_to_warm_up(monkeypatch):
+@pytest.mark.parametrize("fewest, enough, called", [(2, 0.0, 2), (3, 0.0, 3), (2, 8.0, 3), (1, 5.5, 2)])
+def test_the_fastest_of_some_calls_is_of_as_many_as_were_asked_for_and_take_long_enough(
+    monkeypatch, fewest, enough, called
+):
     marks = iter([0.0, 5.0, 10.0, 12.0, 20.0, 23.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(marks))
     calls = []
-    assert best_seconds(lambda: calls.append(1), repeats=3) == 2.0
-    assert len(calls) == 4
+    assert fastest(lambda: calls.append(1), fewest, enough) == 2.0
+    assert len(calls) == called
+
+
+def test_each_token_of_a_stream_has_its_own_time(monkeypatch):
+    marks = iter([0.0, 5.0, 7.0, 10.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(marks))
+    assert token_times("abc") == [5.0, 2.0, 3.0]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory is measured on Linux")
@@ -429,5 +440,5 @@ def test_a_step_that_is_watched_moves_the_weights_as_any_other(rng):
 
 def test_an_exponent_survives_its_dictionary():
     fit = fit_exponent([(1, 1), (2, 3), (4, 5), (8, 20)])
-    assert Exponent(**fit.to_dict()) == fit
+    assert Exponent(**asdict(fit)) == fit
     assert math.isfinite(fit.margin)

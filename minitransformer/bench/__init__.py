@@ -25,6 +25,7 @@ In reading order:
     torch_model.py   the same model in PyTorch
     torch_engine.py  the same step and decoding; eager, fused, compiled
     load.py          who else used the processor
+    timing.py        the time of calls
     memory.py        the peak of a call above the level before it
     peak.py          what the machine can do: products, reading memory
     products.py      the time in matrix products, measured where they stand

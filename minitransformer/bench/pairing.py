@@ -17,9 +17,10 @@ freedom. One round has no interval.
 """
 
 import math
-from dataclasses import asdict, dataclass
-from statistics import mean, quantiles, stdev
+from dataclasses import dataclass
+from statistics import mean, stdev
 
+import numpy as np
 from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
@@ -36,14 +37,9 @@ class Summary:
 
     @classmethod
     def of(cls, values) -> "Summary":
-        """Summarize one value or more. Quartiles interpolate between the order statistics, as numpy.quantile does."""
-        values = sorted(values)
-        lower, middle, upper = quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+        """Summarize one value or more. Quartiles interpolate between the order statistics."""
+        lower, middle, upper = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
         return cls(middle, lower, upper, len(values))
-
-    def to_dict(self) -> dict:
-        """Return what JSON can hold."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -54,10 +50,6 @@ class Ratio:
     low: float | None
     high: float | None
     rounds: int
-
-    def to_dict(self) -> dict:
-        """Return what JSON can hold."""
-        return asdict(self)
 
 
 def paired_ratio(ours, theirs) -> Ratio:

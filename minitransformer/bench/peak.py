@@ -5,22 +5,11 @@ Decoding one sequence reads every weight once for each token and does next to no
 than memory is read: a product of a matrix much larger than the caches with a vector.
 """
 
-import time
+from minitransformer.bench.timing import fastest
 
 SQUARES = (512, 1024, 2048)
 MATRIX = (4096, 8192)  # 128 MiB of float32
-REPEATS = 3
-
-
-def best_seconds(call, repeats: int = REPEATS) -> float:
-    """Return the time of the fastest of `repeats` calls, after one that warms up."""
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
+REPEATS = 4  # the first of which warms up
 
 
 def product_peak(engine, squares=SQUARES) -> float:
@@ -28,7 +17,7 @@ def product_peak(engine, squares=SQUARES) -> float:
     rates = []
     for n in squares:
         a, b, out = engine.random(n, n), engine.random(n, n), engine.random(n, n)
-        rates.append(2 * n**3 / best_seconds(lambda a=a, b=b, out=out: engine.multiply(a, b, out)))
+        rates.append(2 * n**3 / fastest(lambda a=a, b=b, out=out: engine.multiply(a, b, out), REPEATS))
     return max(rates)
 
 
@@ -41,8 +30,8 @@ def read_bandwidth(engine, shape=MATRIX) -> float:
     matrix = engine.random(rows, columns)
     left, right = engine.random(1, rows), engine.random(columns, 1)
     right_out, left_out = engine.random(rows, 1), engine.random(1, columns)
-    fastest = min(
-        best_seconds(lambda: engine.multiply(matrix, right, right_out)),
-        best_seconds(lambda: engine.multiply(left, matrix, left_out)),
+    seconds = min(
+        fastest(lambda: engine.multiply(matrix, right, right_out), REPEATS),
+        fastest(lambda: engine.multiply(left, matrix, left_out), REPEATS),
     )
-    return 4 * rows * columns / fastest
+    return 4 * rows * columns / seconds

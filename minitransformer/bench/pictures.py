@@ -8,12 +8,13 @@ from minitransformer.pictures import BLUE, GREEN, INK, PURPLE, VERMILION, headli
 
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE)
 MARKERS = ("o", "s", "D", "^")
+RATIOS_FILE, SCALING_FILE = "ratios.png", "scaling.png"
 COLUMNS = 4  # panels in a row
 DECADE = 10**0.55  # a panel spans at least a factor of ten and a little, so that what hardly grows looks so
 
 
-def draw_ratios(results: dict, path, subtitle: str = "") -> None:
-    """Draw how many times faster than each other engine the first is, by size, with intervals, as a PNG at `path`."""
+def draw_ratios(results: dict, folder, subtitle: str) -> None:
+    """Draw how many times faster than each other engine the first is, by size, with intervals, in the folder."""
     sizes = results["sizes"]
     first, *rivals = results["engines"]
     figure = new_figure(max(1.6 * len(sizes), 7), 4.2)
@@ -41,11 +42,11 @@ def draw_ratios(results: dict, path, subtitle: str = "") -> None:
     figure.supxlabel(subtitle, color=INK, fontsize=7)
     with_grid(axes)
     axes.legend(frameon=False, labelcolor=INK)
-    save(figure, path)
+    save(figure, folder / RATIOS_FILE)
 
 
-def draw_scaling(results: dict, path, subtitle: str = "") -> None:
-    """Draw each cost against its size, with the fitted line over the points that it was fitted to, as a PNG."""
+def draw_scaling(results: dict, folder, subtitle: str) -> None:
+    """Draw each cost against its size, with the fitted line over the points that it was fitted to, in the folder."""
     series = results["series"]
     rows = -(-len(series) // COLUMNS)
     columns = min(COLUMNS, len(series))
@@ -57,7 +58,7 @@ def draw_scaling(results: dict, path, subtitle: str = "") -> None:
         axes.set_axis_off()
     headline(figure, "How cost grows: every point, and the line fitted to the last ones", 12)
     figure.supxlabel(subtitle, color=INK, fontsize=7)
-    save(figure, path)
+    save(figure, folder / SCALING_FILE)
 
 
 def draw_growth(axes, series, found: dict) -> None:

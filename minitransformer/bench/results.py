@@ -14,6 +14,7 @@ memory that is read at M bytes/s:
     of bandwidth = R · (tokens per second) / M      (4)
 """
 
+from dataclasses import asdict
 from statistics import median
 
 from minitransformer.bench.load import QUIET
@@ -47,7 +48,7 @@ def of_engine(raw: dict, name: str, size, limits: dict) -> dict:
     answers = [of_round[name] for of_round in raw["rounds"]]
     step = Summary.of(times(answers, "steps"))
     result = {
-        "step": step.to_dict(),
+        "step": asdict(step),
         "turns": turn_medians(answers, "steps"),
         "tokens_per_second": size.tokens / step.median,  # (1)
         "memory": middle([answer["memory"] for answer in answers]),
@@ -59,9 +60,9 @@ def of_engine(raw: dict, name: str, size, limits: dict) -> dict:
     if "decode" in answers[0]:
         token = Summary.of(times(answers, "decode"))
         of_bandwidth = raw["facts"]["bytes_per_token"] / (token.median * limits["bandwidth"])  # (4)
-        result["decode"] = {**token.to_dict(), "tokens_per_second": 1 / token.median, "of_bandwidth": of_bandwidth}
+        result["decode"] = asdict(token) | {"tokens_per_second": 1 / token.median, "of_bandwidth": of_bandwidth}
     if "prompt" in answers[0]:
-        result["prompt"] = Summary.of(times(answers, "prompt")).to_dict()
+        result["prompt"] = asdict(Summary.of(times(answers, "prompt")))
     return result
 
 
@@ -69,9 +70,9 @@ def ratios(raw: dict, first: str, name: str) -> dict:
     """Return an engine's over those of the first: of times in pairs, of memory by the medians."""
     ours, theirs = ([of_round[engine] for of_round in raw["rounds"]] for engine in (first, name))
     found = {
-        question if question != "steps" else "step": paired_ratio(
-            turn_medians(ours, question), turn_medians(theirs, question)
-        ).to_dict()
+        question if question != "steps" else "step": asdict(
+            paired_ratio(turn_medians(ours, question), turn_medians(theirs, question))
+        )
         for question in ("steps", "decode", "prompt")
         if question in theirs[0]
     }

@@ -11,16 +11,15 @@ cache costs the same for each token, plus what attention takes to read the cache
 costs what the whole text does. Byte-pair encoding should grow as the text, in training and in use.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from minitransformer.bench.growth import Exponent
 from minitransformer.bench.memory import peak_above
 from minitransformer.bench.numpy_engine import NumPyEngine
+from minitransformer.bench.timing import fastest, seconds_of, token_times
 from minitransformer.config import Config
 from minitransformer.generation import stream
 from minitransformer.layers.attention import attention, causal_mask
@@ -29,7 +28,7 @@ from minitransformer.text import BPETokenizer, TextFiles, default_corpus
 from minitransformer.transformer import Transformer
 
 ENOUGH = 0.3  # seconds spent on a point
-FEWEST = 3  # times it is measured; the fastest counts, since nothing makes a computation too fast
+FEWEST = 3  # times it is measured
 SLACK = 0.15  # an exponent this far outside its range still passes for it
 UNCERTAIN = 0.4  # an exponent with a wider margin says nothing
 VOCABULARY = 2000  # of the tokenizer
@@ -64,16 +63,6 @@ class Series:
         return f"{self.low} to {self.high}" if self.low else f"at most {self.high}"
 
 
-def fastest(call) -> float:
-    """Return the time of the fastest of some calls."""
-    times = []
-    while len(times) < FEWEST or sum(times) < ENOUGH:
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
 def training(batch=4, length=64, width=128, depth=2):
     """Return a function that takes one training step of a model of these sizes, with heads of 32 channels."""
     config = Config(64, context=length, d_model=width, n_heads=max(width // 32, 1), n_layers=depth)
@@ -89,7 +78,7 @@ def training(batch=4, length=64, width=128, depth=2):
 
 def step_seconds(**sizes) -> float:
     """Return the time of a training step."""
-    return fastest(training(**sizes))
+    return fastest(training(**sizes), FEWEST, ENOUGH)
 
 
 def step_memory(**sizes) -> int:
@@ -108,34 +97,26 @@ def attention_seconds(T: int) -> float:
     def run():
         apply(attention, q, k, v, mask=mask)[1](dy)
 
-    return fastest(run)
+    return fastest(run, FEWEST, ENOUGH)
 
 
 def token_seconds(T: int, use_cache: bool = True) -> float:
     """Return the time of a new token after T others, the fastest of some."""
     new = 8
     model = Transformer(Config(64, context=T + new, d_model=256, n_heads=8, n_layers=4))
-    marks = [time.perf_counter()]
-    for _ in stream(model, np.zeros(T, int), new, temperature=0, use_cache=use_cache):
-        marks.append(time.perf_counter())
-    return min(after - before for before, after in list(pairwise(marks))[1:])
+    return min(token_times(stream(model, np.zeros(T, int), new, temperature=0, use_cache=use_cache))[1:])
 
 
 def bpe_training_seconds(text: str) -> float:
     """Return the time to learn a vocabulary from a text."""
-    return fastest(lambda: BPETokenizer.train(text, VOCABULARY))
+    return fastest(lambda: BPETokenizer.train(text, VOCABULARY), FEWEST, ENOUGH)
 
 
 def bpe_encoding_seconds(text: str) -> float:
     """Return the time to encode a text with a vocabulary learned from the beginning of it, no word seen before."""
     trained = BPETokenizer.train(text[:100_000], VOCABULARY)
-    times = []
-    for _ in range(FEWEST):
-        tokenizer = BPETokenizer(trained.tokens, trained.merges)  # a used one remembers words
-        start = time.perf_counter()
-        tokenizer.encode(text)
-        times.append(time.perf_counter() - start)
-    return min(times)
+    fresh = [BPETokenizer(trained.tokens, trained.merges) for _ in range(FEWEST)]  # a used one remembers words
+    return min(seconds_of(tokenizer.encode, text) for tokenizer in fresh)
 
 
 def doubling(first: int, last: int) -> tuple:

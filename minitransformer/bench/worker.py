@@ -4,11 +4,9 @@ It stays silent between questions, so that while it waits the processor belongs 
 come in seconds and bytes, unless a name says otherwise.
 """
 
-import itertools
 import json
 import os
 import sys
-import time
 from dataclasses import asdict
 from statistics import median
 
@@ -18,6 +16,7 @@ from minitransformer.bench import components, memory, peak, scaling
 from minitransformer.bench.load import watched
 from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.bench.sizes import SHORT_PROMPT, Size
+from minitransformer.bench.timing import seconds_of, token_times
 from minitransformer.cores import THREAD_VARIABLES
 from minitransformer.training.environment import environment
 
@@ -169,19 +168,8 @@ def timed(step, batch, seconds: float, fewest: int = FEWEST) -> dict:
     times = []
     with watched() as load:
         while len(times) < fewest or sum(times) < seconds:
-            ids, targets = batch()
-            start = time.perf_counter()
-            step(ids, targets)
-            times.append(time.perf_counter() - start)
+            times.append(seconds_of(step, *batch()))
     return {"times": times, "load": asdict(load)}
-
-
-def token_times(tokens) -> list[float]:
-    """Return the time that each of the tokens of a stream took."""
-    marks = [time.perf_counter()]
-    for _ in tokens:
-        marks.append(time.perf_counter())
-    return [after - before for before, after in itertools.pairwise(marks)]
 
 
 def versions() -> dict:

@@ -7,11 +7,12 @@ import json
 import math
 import platform
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from minitransformer.archive import make_folder, require_place, write_atomically
-from minitransformer.bench import report
+from minitransformer.bench import pictures, report
 from minitransformer.bench.growth import FEWEST, fit_exponent
 from minitransformer.bench.process import EngineProcess, require_engines
 from minitransformer.bench.results import collect, summed_load
@@ -51,7 +52,6 @@ Measure on a machine that does nothing else. If it does, the last lines say so.
 FULL = {"rounds": 5, "seconds": 2.0}
 QUICK = {"rounds": 2, "seconds": 0.3, "sizes": ("tiny", "nano")}
 RESULTS_FILE, SCALING_FILE, PROFILE_FILE = "bench.json", "scaling.json", "profile.json"
-RATIOS_PICTURE, SCALING_PICTURE = "ratios.png", "scaling.png"
 
 
 def add_arguments(parser) -> None:
@@ -160,7 +160,7 @@ def compare(settings: dict):
         "",
         *report.load_lines(results["load"]),
     ]
-    return results, lines, RESULTS_FILE, draw_ratios if len(settings["engines"]) > 1 else None
+    return results, lines, RESULTS_FILE, pictures.draw_ratios if len(settings["engines"]) > 1 else None
 
 
 def profile(settings: dict):
@@ -189,7 +189,7 @@ def scaling(settings: dict):
         fit = fit_exponent(answer["points"])
         results["series"][name] = {
             "points": answer["points"],
-            "fit": fit.to_dict(),
+            "fit": asdict(fit),
             "expected": [series.low, series.high],
             "verdict": verdict(series, fit),
         }
@@ -197,21 +197,7 @@ def scaling(settings: dict):
         loads.append(answer["load"])
     load = summed_load(loads)
     lines = [report.machine_line(results), "", *report.scaling_lines(results), "", *report.load_lines(load)]
-    return results | {"load": load}, lines, SCALING_FILE, draw_scaling
-
-
-def draw_ratios(results, folder, subtitle):
-    """Draw the ratios into the folder."""
-    from minitransformer.bench import pictures
-
-    pictures.draw_ratios(results, folder / RATIOS_PICTURE, subtitle)
-
-
-def draw_scaling(results, folder, subtitle):
-    """Draw the growth into the folder."""
-    from minitransformer.bench import pictures
-
-    pictures.draw_scaling(results, folder / SCALING_PICTURE, subtitle)
+    return results | {"load": load}, lines, SCALING_FILE, pictures.draw_scaling
 
 
 def machine(settings: dict) -> dict:
