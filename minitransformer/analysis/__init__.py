@@ -15,6 +15,7 @@ In reading order:
     flow.py           all of this about one prediction                   trace_information_flow
     context.py        attention beside ablation, token by token          visualize_context_influence
     flow_pictures.py  pictures of these three, which their draw(path) makes
+    data.py           what was found, as JSON can hold it
     shading.py        shades of a colour, in a terminal and in pictures
     tokens.py         tokens as people read them                         token_strings, shown
     page/             all of it on one page, for a browser               write_page

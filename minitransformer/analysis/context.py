@@ -10,11 +10,12 @@ the token is ablated (see contributions.py); and how well the one tells the othe
 
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.analysis.contributions import number, position_contributions
+from minitransformer.analysis.contributions import position_contributions
+from minitransformer.analysis.data import fields_as_data
 from minitransformer.analysis.flow import ABLATED, likeliest_next, preceding
 from minitransformer.analysis.shading import SHADES, painted, strengths, terminal_colours
 from minitransformer.analysis.tokens import shown, token_strings
@@ -57,12 +58,7 @@ class ContextInfluence:
 
     def to_dict(self) -> dict:
         """Return the same as JSON can hold it; a correlation that does not exist is None."""
-        return asdict(self) | {
-            "attention": self.attention.tolist(),
-            "ablation": self.ablation.tolist(),
-            "pearson": number(self.pearson),
-            "spearman": number(self.spearman),
-        }
+        return fields_as_data(self)
 
     def __str__(self):
         return "\n".join([headline(self), *bars(self), *footnotes(self)])

@@ -38,6 +38,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minitransformer.analysis.data import as_data, fields_as_data
 from minitransformer.analysis.heads import attention_weights
 from minitransformer.analysis.hooks import record, record_gradients, replaced_by
 from minitransformer.analysis.residual import head_output
@@ -80,14 +81,7 @@ class PositionContributions:
 
     def to_dict(self) -> dict:
         """Return the same as JSON can hold it; a correlation that does not exist is None."""
-        found = {name: {k: number(v) for k, v in pair.items()} for name, pair in self.correlations.items()}
-        return {
-            "target": self.target,
-            "log_probability": self.log_probability,
-            **{name: getattr(self, name).tolist() for name in (*MEASURES, "ablation")},
-            "ablated_by": self.ablated_by,
-            "correlations": found,
-        }
+        return fields_as_data(self) | {"correlations": as_data(self.correlations)}
 
 
 def position_contributions(model, ids, target: int, *, ablation: str = "hide") -> PositionContributions:
@@ -222,8 +216,3 @@ def pearson(x, y) -> float:
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(np.corrcoef(x, y)[0, 1])
-
-
-def number(x: float):
-    """Return x, or None in the place of NaN, which JSON does not have."""
-    return None if np.isnan(x) else x

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from minitransformer.analysis.contributions import MEASURES, PositionContributions, position_contributions
+from minitransformer.analysis.data import fields_as_data
 from minitransformer.analysis.heads import attention_weights
 from minitransformer.analysis.lens import LogitLens, logit_lens
 from minitransformer.analysis.residual import DirectContributions, direct_contributions
@@ -86,21 +87,9 @@ class InformationFlow:
 
     def to_dict(self) -> dict:
         """Return the same as JSON can hold it."""
-        return {
-            "text": self.text,
-            "tokens": self.tokens,
-            "target": self.target,
-            "target_id": self.target_id,
-            "target_position": self.target_position,
-            "in_text": self.in_text,
-            "probability": self.probability,
-            "rank": self.rank,
-            "attention": self.attention.tolist(),
-            "rollout": self.rollout.tolist(),
-            "contributions": self.contributions.to_dict(),
-            "direct": self.direct.to_dict(),
-            "lens": self.lens.to_dict() | {"top_tokens": self.lens_tokens},
-        }
+        data = fields_as_data(self) | {"probability": self.probability, "rank": self.rank}
+        data["lens"]["top_tokens"] = data.pop("lens_tokens")
+        return data
 
     def __str__(self):
         sections = headline(self), contribution_lines(self), direct_lines(self), lens_lines(self)

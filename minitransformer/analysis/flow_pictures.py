@@ -133,8 +133,8 @@ def draw_patching(maps, path) -> None:
 def draw_map(axes, maps, name, values, title):
     """Draw one map, layers upwards and positions or heads to the right. Returns the image."""
     image = axes.imshow(values, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto", origin="lower")
-    stages = maps.stages if name == "residual" else maps.stages[1:]
-    labels = range(values.shape[1]) if name == "heads" else pairs(maps)
+    stages = maps.layers(name)
+    labels = range(values.shape[1]) if name == "heads" else [maps.tokens_at(t) for t in range(values.shape[1])]
     size = min(8, 170 / len(labels))
     label(axes, title, size=9)
     axes.set_yticks(range(len(stages)), stages, fontsize=8)
@@ -142,12 +142,6 @@ def draw_map(axes, maps, name, values, title):
     without_frame(axes)
     axes.tick_params(length=0)
     return image
-
-
-def pairs(maps) -> list[str]:
-    """Return the token at each position, both where the prompts differ."""
-    both = zip(maps.clean_tokens, maps.corrupted_tokens, strict=True)
-    return [" / ".join(dict.fromkeys(map(shown, pair))) for pair in both]
 
 
 def draw_context(found, path) -> None:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minitransformer.analysis.data import fields_as_data
 from minitransformer.analysis.hooks import record
 from minitransformer.text import PATTERNS
 
@@ -47,7 +48,7 @@ class HeadScores:
 
     def to_dict(self) -> dict:
         """Return nested lists, as JSON can hold them."""
-        return {name: score.tolist() for name, score in vars(self).items()}
+        return fields_as_data(self)
 
 
 def head_scores(model, batches) -> HeadScores:

@@ -8,10 +8,11 @@ layers may well use other directions; the lens then shows nonsense, where a lens
 2023).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
+from minitransformer.analysis.data import fields_as_data
 from minitransformer.analysis.hooks import record
 from minitransformer.layers.softmax import softmax
 from minitransformer.module import apply
@@ -39,10 +40,7 @@ class LogitLens:
 
     def to_dict(self) -> dict:
         """Return the same as JSON can hold it."""
-        return {
-            name: list(value) if name == "layers" else value.tolist()
-            for name, value in ((field.name, getattr(self, field.name)) for field in fields(self))
-        }
+        return fields_as_data(self)
 
 
 def logit_lens(model, ids, answers=None, k: int = 5) -> LogitLens:

@@ -9,11 +9,13 @@ feed-forward layer writes, which of them brought it there; the heads, which of t
 what it does not, is said in patching.py.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.analysis.contributions import number, pearson
+from minitransformer.analysis.contributions import pearson
+from minitransformer.analysis.data import as_data, fields_as_data
+from minitransformer.analysis.flow import likeliest_next
 from minitransformer.analysis.patching import (
     attribution_effects,
     check_lengths,
@@ -60,12 +62,16 @@ class PatchingMaps:
 
     def to_dict(self) -> dict:
         """Return the same as JSON can hold it; a correlation that does not exist is None."""
-        return asdict(self) | {
-            "stages": list(self.stages),
-            "effects": {name: effect.tolist() for name, effect in self.effects.items()},
-            "attributions": {name: effect.tolist() for name, effect in self.attributions.items()},
-            "agreement": {name: number(value) for name, value in self.agreement.items()},
-        }
+        return fields_as_data(self) | {"agreement": as_data(self.agreement)}
+
+    def tokens_at(self, position: int) -> str:
+        """Return the token at a position as one line shows it, both where the prompts differ."""
+        both = self.clean_tokens[position], self.corrupted_tokens[position]
+        return " / ".join(dict.fromkeys(map(shown, both)))
+
+    def layers(self, name: str) -> tuple[str, ...]:
+        """Return what the rows of a map are called."""
+        return self.stages if name == "residual" else self.stages[1:]
 
     def __str__(self):
         return "\n".join(lines(self))
@@ -126,10 +132,7 @@ def map_patches(model, T: int) -> dict:
 def answer_ids(lm, clean, corrupted, answers):
     """Return the ids of the two answers; see patch_prompts."""
     if answers is None:
-        known = lm.tokenizer.vocab_size
-        answer, other = (
-            int(lm.model.predict(ids[None], last_only=True)[0, 0, :known].argmax()) for ids in (clean, corrupted)
-        )
+        answer, other = likeliest_next(lm, clean), likeliest_next(lm, corrupted)
         if answer == other:
             text = shown(token_strings(lm.tokenizer, [answer])[0])
             raise ValueError(f"both prompts are answered with {text!r}: give `answers`, the two tokens to compare")
@@ -175,6 +178,4 @@ def entry_name(maps: PatchingMaps, name: str, row: int, column: int) -> str:
     """Return what stands at one place of a map, in words."""
     if name == "heads":
         return f"head {row}.{column}"
-    tokens = dict.fromkeys(shown(tokens[column]) for tokens in (maps.clean_tokens, maps.corrupted_tokens))
-    layer = maps.stages[row] if name == "residual" else f"blocks.{row}"
-    return f"{name.replace('_', '-')}, {layer}, at {column} {' / '.join(tokens)}"
+    return f"{name.replace('_', '-')}, {maps.layers(name)[row]}, at {column} {maps.tokens_at(column)}"

@@ -100,27 +100,21 @@ def maps(patching: PatchingMaps) -> dict:
     """
     both = list(zip(patching.clean_tokens, patching.corrupted_tokens, strict=True))
     start = next(i for i, (clean, corrupted) in enumerate(both) if clean != corrupted)
-    tokens = [shown(a) if a == b else f"{shown(a)} / {shown(b)}" for a, b in both[start:]]
-    layers = [f"blocks.{i}" for i in range(len(patching.stages) - 1)]
+    tokens = [patching.tokens_at(t) for t in range(start, len(both))]
     heads = [f"head {i}" for i in range(patching.effects["heads"].shape[1])]
-    axes = {
-        "residual": (list(patching.stages), tokens, start),
-        "attention": (layers, tokens, start),
-        "feed_forward": (layers, tokens, start),
-        "heads": (layers, heads, 0),
-    }
     return {
         "answer": shown(patching.answer),
         "other": shown(patching.other),
         "maps": [
             {
                 "name": name.replace("_", "-"),
-                "rows": rows,
+                "rows": list(patching.layers(name)),
                 "columns": columns,
-                "effects": rounded(patching.effects[name][:, begin:]),
-                "estimates": rounded(patching.attributions[name][:, begin:]),
+                "effects": rounded(effects[:, -len(columns) :]),
+                "estimates": rounded(patching.attributions[name][:, -len(columns) :]),
             }
-            for name, (rows, columns, begin) in axes.items()
+            for name, effects in patching.effects.items()
+            for columns in [heads if name == "heads" else tokens]
         ],
     }
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minitransformer.analysis import attention_weights, draw_attention
+from minitransformer.analysis import attention_weights, draw_attention, shown, token_strings
 from minitransformer.config import Config
 from minitransformer.experiments.demonstration.narration import heading, paragraph, quoted, say, see, watcher
 from minitransformer.language_model import LanguageModel
@@ -86,7 +86,7 @@ def show_attention(lm: LanguageModel, out: Path) -> None:
     """Draw what the heads of the trained model attend to."""
     heading("2  What its heads look at")
     ids = lm.encode(SENTENCE)
-    labels = [label(lm.tokenizer.decode([i])) for i in ids]
+    labels = list(map(shown, token_strings(lm.tokenizer, ids)))
     weights = attention_weights(lm.model, ids)
     title = "Each row is a token, and its blue cells are the earlier tokens that it takes information from"
     draw_attention(weights, labels, out / ATTENTION_FILE, title=title)
@@ -105,8 +105,3 @@ def show_attention(lm: LanguageModel, out: Path) -> None:
         ("layers/multi_head_attention.py", "several of them side by side"),
         ("module.py", "the hooks that recorded them"),
     )
-
-
-def label(token: str) -> str:
-    """Return a token as a label: spaces and line breaks made visible."""
-    return token.replace(" ", "·").replace("\n", "↵")

@@ -1,12 +1,12 @@
 """What a sweep found: as numbers, as tables for people, and with what it does not show."""
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from minitransformer.analysis.data import fields_as_data
 from minitransformer.archive import write_atomically
 from minitransformer.experiments.emergence.forecast import Forecast
 from minitransformer.experiments.emergence.jumps import Jump
@@ -75,9 +75,9 @@ class EmergenceReport:
 
     def to_dict(self) -> dict:
         """Return everything but the runs, which have files of their own, as a dictionary that JSON can hold."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        del fields["runs"]
-        return as_plain(fields) | {"environments": self.environments()}
+        data = fields_as_data(self)
+        del data["runs"]
+        return data | {"environments": self.environments()}
 
     def environments(self) -> list[dict]:
         """Return the different environments in which the runs were trained; within one, a run repeats to the bit."""
@@ -193,16 +193,3 @@ class EmergenceReport:
 def brief(ends) -> str:
     """Return an interval."""
     return f"{ends[0]:.2g} … {ends[1]:.2g}"
-
-
-def as_plain(value):
-    """Return a value with dataclasses as dictionaries, and arrays and tuples as lists, of plain numbers."""
-    if dataclasses.is_dataclass(value):
-        return as_plain({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
-    if isinstance(value, dict):
-        return {key: as_plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [as_plain(item) for item in value]
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    return value

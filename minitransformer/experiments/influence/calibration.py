@@ -32,6 +32,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minitransformer.analysis.data import fields_as_data
 from minitransformer.experiments.influence.familiarity import compressed_bytes
 from minitransformer.experiments.influence.passages import Passage
 from minitransformer.experiments.influence.separation import Separation, separation
@@ -66,6 +67,10 @@ class Calibration:
     def is_trustworthy(self) -> bool:
         """Whether the score separates better than chance, and the compressed length no better."""
         return self.separation.better_than_chance and self.blind.is_chance
+
+    def to_dict(self) -> dict:
+        """Return the same as JSON can hold it."""
+        return fields_as_data(self) | {"is_trustworthy": self.is_trustworthy}
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,10 @@
 """What was found about prompts and the passages behind them: as numbers, and as text for people."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
+from minitransformer.analysis.data import fields_as_data
 from minitransformer.analysis.tokens import shown
 from minitransformer.experiments.influence.calibration import Calibration
 from minitransformer.experiments.influence.retraining import Retraining
@@ -59,15 +60,7 @@ class PromptInfluence:
 
     def to_dict(self) -> dict:
         """Return the same as JSON can hold it."""
-        calibration = self.calibration
-        return {
-            **{name: getattr(self, name) for name in ("prompt", "tokens", "perplexity", "answer", "answer_ids")},
-            **{name: getattr(self, name) for name in ("confidence", "likely_seen_similar", "p_value", "ranked_by")},
-            "calibration": calibration and asdict(calibration) | {"is_trustworthy": calibration.is_trustworthy},
-            "influence": None if self.influence is None else self.influence.tolist(),
-            "cosine": None if self.cosine is None else self.cosine.tolist(),
-            "retraining": self.retraining and self.retraining.to_dict(),
-        }
+        return fields_as_data(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,12 +80,7 @@ class TrainingInfluence:
 
     def to_dict(self) -> dict:
         """Return the same as JSON can hold it."""
-        return {
-            "prompts": [found.to_dict() for found in self.prompts],
-            "passages": self.passages,
-            "held_out": self.held_out,
-            "learning_rates": self.learning_rates,
-        }
+        return fields_as_data(self)
 
     def __str__(self):
         sections = [prompt_lines(found, self) for found in self.prompts]

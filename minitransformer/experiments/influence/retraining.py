@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minitransformer.analysis.data import fields_as_data
 from minitransformer.config import Config
 from minitransformer.experiments.influence.familiarity import answer_loss
 from minitransformer.experiments.influence.passages import Example, Passage, next_tokens
@@ -117,13 +118,7 @@ class Retraining:
 
     def to_dict(self) -> dict:
         """Return the same as JSON can hold it."""
-        return {
-            "removed": self.removed,
-            "seeds": self.seeds,
-            "all_passages": self.all_passages.tolist(),
-            "without": self.without.tolist(),
-            "without_random": self.without_random.tolist(),
-        }
+        return fields_as_data(self)
 
     def __str__(self):
         n, seeds = len(self.removed), len(self.seeds)

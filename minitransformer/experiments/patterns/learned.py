@@ -32,6 +32,7 @@ import numpy as np
 
 from minitransformer.analysis.ablation import mean_head_outputs, without_heads
 from minitransformer.analysis.circuits import Circuit, named, ov_circuit, pointer_circuit, qk_circuit
+from minitransformer.analysis.data import fields_as_data
 from minitransformer.analysis.heads import HeadScores, head_scores, random_sequences_twice
 from minitransformer.tables import table
 from minitransformer.text import PATTERNS, accuracy, right_rows
@@ -101,8 +102,7 @@ class InductionCircuit:
 
     def to_dict(self) -> dict:
         """Return the same as JSON can hold it, of the circuits their scores."""
-        plain = {name: None if value != value else value for name, value in vars(self).items()}  # NaN is none in JSON
-        return plain | {name: plain[name] and plain[name].to_dict() for name in ("ov", "qk", "pointer")}
+        return fields_as_data(self)
 
 
 @dataclass(frozen=True)
@@ -124,13 +124,7 @@ class LearnedPatterns:
 
     def to_dict(self) -> dict:
         """Return the same as JSON can hold it."""
-        return {
-            "accuracies": [vars(entry) for entry in self.accuracies],
-            "scores": self.scores.to_dict(),
-            "ablations": {name: without.tolist() for name, without in self.ablations.items()},
-            "whole": self.whole,
-            "induction": self.induction and self.induction.to_dict(),
-        }
+        return fields_as_data(self)
 
     def __str__(self):
         return "\n".join([*self.accuracy_lines(), "", *self.head_lines(), "", *self.induction_lines()])

@@ -93,7 +93,7 @@ def draw_circuits(found: InductionCircuit, path) -> None:
         limit = float(np.abs(circuit.matrix).max()) or 1.0
         image = axes.imshow(circuit.matrix, cmap="PuOr_r", vmin=-limit, vmax=limit, interpolation="nearest")
         note = f"{circuit.on_diagonal:.0%} largest on the diagonal, which stands out by {circuit.contrast:.2g}"
-        label(axes, f"{title}\n{note}", columns[0], rows[0])
+        label(axes, f"{title}\n{note}", columns[0], rows[0], size=9)
         places = range(0, len(circuit.matrix), 10 if len(circuit.matrix) > 30 else 2)  # of the labels there is room for
         axes.set_yticks(places, [rows[1][i] for i in places])
         axes.set_xticks(places, [columns[1][i] for i in places])
