@@ -137,9 +137,11 @@ def passage_lines(found: PromptInfluence, passages: list[str]):
     order, measure = found.ranking, getattr(found, found.ranked_by)
     for title, indices, sign in (("proponents", order, 1), ("opponents", order[::-1], -1)):
         listed = [i for i in indices[:MOST_PASSAGES] if sign * measure[i] > 0]
-        values = [(f"{found.influence[i]:+.3g}", f"{found.cosine[i]:+.2f}", abridged(passages[i])) for i in listed]
         rows.append((f"{title}, by {found.ranked_by}", "influence", "cosine", ""))
-        rows += [(f"  {i}", *cells) for i, cells in zip(listed, values, strict=True)] or [("  none", "", "", "")]
+        for i in listed:
+            rows.append((f"  {i}", f"{found.influence[i]:+.3g}", f"{found.cosine[i]:+.2f}", abridged(passages[i])))
+        if not listed:
+            rows.append(("  none", "", "", ""))
     return table(rows, "<>><")
 
 
