@@ -17,7 +17,7 @@ from minitransformer.module import is_plain, plain
 from minitransformer.text import Corpus
 from minitransformer.training import pretrain
 from minitransformer.training.checkpoints import Checkpoint, save_checkpoint
-from minitransformer.training.run import Run
+from minitransformer.training.pretraining import Pretraining
 
 FINISHED = replace(SETTINGS, steps=5)
 
@@ -47,11 +47,11 @@ def test_a_checkpoint_is_a_language_models_file(tmp_path):
 
 
 def test_a_checkpoint_holds_all_that_a_step_changes(tmp_path):
-    run = Run(small_lm(), small_corpus(), SETTINGS)
+    run = Pretraining(small_lm(), small_corpus(), SETTINGS)
     for _ in range(4):
         run.advance()
     save_checkpoint(tmp_path / "model.npz", run, {"text": None})
-    restored = Run(small_lm(seed=1), small_corpus(), SETTINGS)
+    restored = Pretraining(small_lm(seed=1), small_corpus(), SETTINGS)
     Checkpoint.read(tmp_path / "model.npz").restore(restored)
     assert_same_weights(restored.lm, run.lm)
     assert restored.step == 4

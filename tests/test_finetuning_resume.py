@@ -16,7 +16,7 @@ from minitransformer.archive import ArchiveError, load_archive, save_archive
 from minitransformer.text import tokenize_corpus
 from minitransformer.training import FineTuningSettings, LowRank, fine_tune, fine_tune_for_safety, pretrain
 from minitransformer.training.checkpoints import Checkpoint
-from minitransformer.training.pretraining import TrainingInterrupted
+from minitransformer.training.loop import TrainingInterrupted
 
 pytestmark = pytest.mark.slow  # trains, is interrupted at every step, and trains again
 

@@ -107,7 +107,7 @@ def training_text(arguments, training: dict):
 
 def warn_of_another_text(corpus, training: dict) -> None:
     """Say so on standard error where the text is not what the run was trained on, or nobody knows."""
-    from minitransformer.training.run import fingerprint
+    from minitransformer.training.pretraining import fingerprint
 
     if training.get("corpus", {}).get("sha256") != fingerprint(corpus):
         print(

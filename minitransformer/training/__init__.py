@@ -9,8 +9,8 @@ In reading order:
     settings.py       what a run is asked to do                   Settings
     step.py           one update of the weights                   training_step, TrainingDiverged
     state.py          what every run has in common
-    run.py            the run of pretraining
-    pretraining.py    a run from beginning to end                 pretrain, TrainingInterrupted
+    loop.py           a run from beginning to end                 TrainingInterrupted
+    pretraining.py    a run on a text                             pretrain
     checkpoints.py    a run on disk, to go on from exactly there
     metrics.py        what happened, as JSON lines                read_metrics
     interruption.py   the first Ctrl-C waits for the step
@@ -32,10 +32,11 @@ from minitransformer.training.finetuning import (
     fine_tune,
     fine_tune_for_safety,
 )
+from minitransformer.training.loop import TrainingInterrupted
 from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
 from minitransformer.training.metrics import METRICS_FILE, read_metrics
 from minitransformer.training.observer import Observer, ProgressBar
-from minitransformer.training.pretraining import TrainingInterrupted, pretrain
+from minitransformer.training.pretraining import pretrain
 from minitransformer.training.settings import Settings
 from minitransformer.training.step import TrainingDiverged, training_step
 

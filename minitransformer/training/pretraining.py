@@ -5,36 +5,26 @@
         move the weights by the gradient of their loss
         now and then: evaluate on text held out, write a sample, save a checkpoint
 
-A run that writes to a folder leaves there the model (model.npz, which is also the checkpoint), its metrics
-(metrics.jsonl) and, if asked to, the picture of its losses (loss.png). It can be stopped at any moment, by Ctrl-C or
-worse, and resumed: it ends with the weights, to the bit, of one that was not stopped, and the same metrics but for the
-seconds.
+The loop itself is that of every run (see loop.py); what a step and an evaluation are is here.
 """
 
-import time
-from pathlib import Path
+import hashlib
+import math
 
-from minitransformer.archive import make_folder
-from minitransformer.language_model import MODEL_FILE, LanguageModel
-from minitransformer.text import Corpus
-from minitransformer.training.checkpoints import Checkpoint, save_checkpoint
-from minitransformer.training.interruption import Interrupt, first_interrupt_waits
-from minitransformer.training.loss_curve import require_matplotlib
-from minitransformer.training.metrics import METRICS_FILE, MetricsFile
+import numpy as np
+
+from minitransformer.language_model import LanguageModel
+from minitransformer.text import Corpus, random_batch
+from minitransformer.training.loop import carry_out
+from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
 from minitransformer.training.observer import Observer
-from minitransformer.training.run import Run
+from minitransformer.training.ranks import ModelOnRanks, Together
+from minitransformer.training.replicas import with_replicas
 from minitransformer.training.settings import Settings
 from minitransformer.training.state import TrainingState
-from minitransformer.training.step import TrainingDiverged
+from minitransformer.training.step import TrainingDiverged, training_step
 
-
-class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C stopped a run after `step` of its steps; `folder` holds its checkpoint, or is None."""
-
-    def __init__(self, step: int, steps: int, folder: Path | None):
-        kept = f"saved in {folder}" if folder else "nothing was saved"
-        super().__init__(f"interrupted after step {step} of {steps}, {kept}")
-        self.step, self.folder = step, folder
+POSITIONS_NAMED = 16
 
 
 def pretrain(
@@ -65,119 +55,120 @@ def pretrain(
     checkpoint kept; TrainingInterrupted (a KeyboardInterrupt) at Ctrl-C, when the step is finished and saved. A second
     Ctrl-C stops at once.
     """
-    run = Run(lm, corpus, settings or Settings(), communicator)
+    run = Pretraining(lm, corpus, settings or Settings(), communicator)
     return carry_out(run, out=out, resume=resume, plot=plot, observer=observer, about=about)
 
 
-def carry_out(
-    run: TrainingState,
-    *,
-    out=None,
-    resume: bool = False,
-    plot: bool = False,
-    observer: Observer | None = None,
-    about: dict | None = None,
-) -> list[dict]:
-    """Do what a run of any kind was made for, from its beginning; the options, and what it raises, are pretrain's."""
-    if out is None and (resume or plot):
-        raise ValueError("resume and plot need a folder, out")
-    folder = None if out is None else Path(out)
-    if not run.ranks.first:  # of processes that train together (see ranks.py), one alone writes
-        folder, plot, observer = None, False, None
-    if plot:
-        require_matplotlib()
-    if resume:
-        run.ranks.from_first(lambda: Checkpoint.read(folder / MODEL_FILE)).restore(run)
-    journal = Journal(run, folder, resume=resume, plot=plot, observer=observer or Observer(), about=about or {})
-    with journal, first_interrupt_waits() as interrupt:
-        try:
-            train(run, journal, interrupt, begun=resume)
-        except TrainingDiverged as error:
-            raise error.with_message(f"{error}; {journal.kept()}") from None
-    return journal.metrics.records
+class Pretraining(TrainingState):
+    """The training of the LanguageModel `lm` on `corpus`.
 
-
-def train(run: TrainingState, journal: "Journal", interrupt: Interrupt, *, begun: bool) -> None:
-    """Take the steps that are left. Raises TrainingInterrupted if asked to stop before the last."""
-    settings = run.settings
-    clock = time.perf_counter() - run.seconds
-
-    def due(every):
-        return run.finished or (every > 0 and run.step % every == 0)
-
-    def write_down(metrics):
-        evaluation = run.evaluate() if run.step == 0 or due(settings.eval_every) else {}
-        run.seconds = time.perf_counter() - clock
-        journal.record(metrics | evaluation)
-        if settings.sample_every and due(settings.sample_every):
-            journal.sample()
-        if run.step == 0 or due(settings.checkpoint_every):
-            run.ranks.check_equal_weights(run.lm.model)
-            journal.save()
-
-    if not begun:
-        write_down({})
-    while not run.finished:
-        if run.ranks.any(interrupt.requested):
-            journal.save()
-            journal.draw()
-            raise TrainingInterrupted(run.step, settings.steps, journal.folder)
-        write_down(run.advance())
-    journal.draw()
-
-
-class Journal:
-    """What a run leaves behind: its metrics, checkpoints and picture, and word to whoever watches.
-
-    `folder` None: the metrics are only remembered.
+    communicator: an MPI communicator, whose ranks train together (see ranks.py); None: this process alone.
+    Raises ValueError for a corpus that is too short for the model's context, or a sample prompt that has no ids;
+    MissingExtra for replicas without threadpoolctl.
     """
 
-    def __init__(self, run, folder, *, resume, plot, observer, about):
-        self.run, self.folder, self.plot, self.observer, self.about = run, folder, plot, observer, about
-        self.saved_step = run.step if resume else None
-        if folder is None:
-            self.metrics = MetricsFile()
-            return
-        make_folder(folder)
-        if not resume:  # an old model beside new metrics would be resumed as what it is not
-            for name in filter(None, (MODEL_FILE, run.picture, run.report)):
-                (folder / name).unlink(missing_ok=True)
-        self.metrics = MetricsFile(folder / METRICS_FILE, run.step if resume else None)
+    picture = LOSS_FILE
+    shares_batches = True
 
-    def __enter__(self):
-        self.observer.start(self.run.step, self.run.settings.steps)
-        return self
+    def __init__(self, lm: LanguageModel, corpus: Corpus, settings: Settings, communicator=None):
+        corpus.require_context(lm.model.config.context)
+        self.corpus = corpus
+        super().__init__(lm, settings)
+        self.fingerprint = fingerprint(corpus)
+        self.trained = with_replicas(lm.model, settings.replicas)
+        if communicator is not None:
+            self.ranks = Together(communicator)
+            self.trained = ModelOnRanks(self.trained, self.ranks)
 
-    def __exit__(self, *exception):
-        self.observer.stop()
-        self.metrics.close()
+    @property
+    def tokens(self) -> int:
+        """How many tokens it has trained on."""
+        return self.step * self.settings.accumulate * self.settings.batch_size * self.lm.model.config.context
 
-    def record(self, metrics: dict) -> None:
-        """Write down the metrics of the step that was just taken, and of the evaluation after it."""
-        run = self.run
-        record = {"step": run.step, **metrics, "tokens": run.tokens, "seconds": round(run.seconds, 6)}
-        run.note(record)
-        self.metrics.append(record)
-        self.observer.record(record)
+    def advance(self) -> dict:
+        """Take one step. Returns its loss, learning rate and gradient's norm; raises TrainingDiverged."""
+        settings = self.settings
+        lr = self.set_learning_rate()
+        before = self.batch_rng.bit_generator.state
+        try:
+            batches = self.draw(self.corpus.train_ids)
+            loss, norm = training_step(self.trained, self.optimizer, batches, clip=settings.clip, rng=self.dropout_rng)
+        except TrainingDiverged as error:
+            self.batch_rng.bit_generator.state = before
+            where = self.named_positions(self.draw(Positions(len(self.corpus.train_ids))))
+            raise error.with_message(
+                f"step {self.step + 1}: {error}; its batch is the windows at tokens {where}"
+            ) from None
+        self.step += 1
+        return {"loss": loss, "lr": lr, "grad_norm": norm}
 
-    def sample(self) -> None:
-        """Show what the model writes now."""
-        self.observer.sample(self.run.step, self.run.sample())
+    def draw(self, ids):
+        """Return the next step's batches out of `ids`, a list of (inputs, targets)."""
+        size, context = self.settings.batch_size, self.lm.model.config.context
+        return [random_batch(ids, size, context, self.batch_rng) for _ in range(self.settings.accumulate)]
 
-    def save(self) -> None:
-        """Save a checkpoint, after the metrics that belong to it."""
-        if self.folder is not None:
-            self.metrics.sync()
-            save_checkpoint(self.folder / MODEL_FILE, self.run, self.about)
-            self.saved_step = self.run.step
+    @staticmethod
+    def named_positions(batches) -> str:
+        """Write where the windows of batches that were drawn out of Positions begin."""
+        starts = np.concatenate([inputs[:, 0] for inputs, _ in batches]).tolist()
+        more = f" and {len(starts) - POSITIONS_NAMED} more" if len(starts) > POSITIONS_NAMED else ""
+        return ", ".join(map(str, starts[:POSITIONS_NAMED])) + more
 
-    def draw(self) -> None:
-        """Draw the picture."""
-        if self.plot:
-            self.run.draw_picture(self.metrics.records, self.folder / self.run.picture)
+    def evaluate(self) -> dict:
+        """Return the mean loss on the validation split, or its first `eval_tokens`; nothing if there is no such split.
 
-    def kept(self) -> str:
-        """Say where the last checkpoint is."""
-        if self.saved_step is None:
-            return "nothing was saved"
-        return f"the last good checkpoint, of step {self.saved_step}, is {self.folder / MODEL_FILE}"
+        Raises TrainingDiverged if it is not finite.
+        """
+        ids = self.corpus.val_ids
+        if not len(ids):
+            return {}
+        if self.settings.eval_tokens is not None:
+            ids = ids[: self.settings.eval_tokens + 1]
+        with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is looked for
+            val_loss = self.ranks.mean_loss(self.lm.model, ids, self.settings.batch_size)
+        if not math.isfinite(val_loss):
+            raise TrainingDiverged(f"step {self.step}: the validation loss after it is {val_loss}", val_loss)
+        return {"val_loss": val_loss}
+
+    def first_ids(self):
+        """Return the ids that samples begin with where no prompt is given."""
+        return self.corpus.train_ids[:1].astype(np.int64)
+
+    def describe_data(self) -> dict:
+        """Return what tells one text from another."""
+        return {
+            "name": self.corpus.name,
+            "training_tokens": len(self.corpus.train_ids),
+            "validation_tokens": len(self.corpus.val_ids),
+            "sha256": self.fingerprint,
+        }
+
+    @staticmethod
+    def data_in_words(described: dict) -> str:
+        """Return what describe_data returned, in words."""
+        return f"{described['name']} ({described['training_tokens']} + {described['validation_tokens']} tokens)"
+
+    def draw_picture(self, records, path) -> None:
+        """Draw the losses."""
+        draw_loss_curve(records, path, f"training on {self.corpus.name}")
+
+
+class Positions:
+    """Ids 0, 1, 2, … that take no memory: a batch drawn from them says which places of a text it would have had."""
+
+    def __init__(self, length: int):
+        self.length = length
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, positions):
+        return positions
+
+
+def fingerprint(corpus: Corpus) -> str:
+    """Return a SHA-256 of the ids of both splits: equal for equal ids alone."""
+    digest = hashlib.sha256(f"{len(corpus.train_ids)} {len(corpus.val_ids)}".encode())
+    for ids in (corpus.train_ids, corpus.val_ids):
+        digest.update(np.ascontiguousarray(ids))
+    return digest.hexdigest()

@@ -1,8 +1,8 @@
 """What every run has in common: a model, its optimiser and generators, and how far it is.
 
-What a step does, what an evaluation measures and on which data, a subclass says: Run in run.py for a text,
-PreferenceRun in finetuning/ for pairs of responses. Checkpoints, metrics, interruption and resuming know only what
-stands here.
+What a step does, what an evaluation measures and on which data, a subclass says: Pretraining in pretraining.py for a
+text, PreferenceRun in finetuning/ for pairs of responses. Checkpoints, metrics, interruption and resuming know only
+what stands here.
 
 The random numbers of the batches and of dropout come from two generators of their own, and those of the samples from a
 new one each time. So neither evaluating nor sampling nor saving changes what the model learns.

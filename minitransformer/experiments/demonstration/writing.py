@@ -77,7 +77,7 @@ def learn_to_write(out: Path, seed: int, size: Size) -> LanguageModel:
         ("transformer.py", "the model"),
         ("losses.py", "the loss and its gradient"),
         ("optim.py", "how a gradient moves the weights"),
-        ("training/pretraining.py", "the loop"),
+        ("training/loop.py", "the loop"),
     )
     return lm
 

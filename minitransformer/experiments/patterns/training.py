@@ -28,9 +28,9 @@ from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
 from minitransformer.text import PATTERNS, PatternTokenizer, accuracy
 from minitransformer.text.patterns import VOCAB_SIZE
+from minitransformer.training.loop import carry_out
 from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
 from minitransformer.training.observer import Observer, ProgressBar
-from minitransformer.training.pretraining import carry_out
 from minitransformer.training.settings import Settings
 from minitransformer.training.state import TrainingState
 from minitransformer.training.step import TrainingDiverged, training_step

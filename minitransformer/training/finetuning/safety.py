@@ -12,8 +12,8 @@ from minitransformer.training.finetuning.preferences import encode, read_prefere
 from minitransformer.training.finetuning.report import REPORT_FILE, FineTuningReport, verdict_of
 from minitransformer.training.finetuning.settings import PreferenceSettings
 from minitransformer.training.finetuning.trainable import in_words, training_only
+from minitransformer.training.loop import carry_out
 from minitransformer.training.observer import Observer
-from minitransformer.training.pretraining import carry_out
 
 PROMPTS_SHOWN = 3
 DEFAULT_GENERAL_PART = 0.1  # the end of the default corpus, which `train` holds out

@@ -1,0 +1,143 @@
+"""A run from beginning to end, of whatever kind: steps, evaluations, samples, checkpoints, and how it stops.
+
+A run that writes to a folder leaves there the model (model.npz, which is also the checkpoint), its metrics
+(metrics.jsonl) and, if asked to, the picture of its losses (loss.png). It can be stopped at any moment, by Ctrl-C or
+worse, and resumed: it ends with the weights, to the bit, of one that was not stopped, and the same metrics but for the
+seconds.
+"""
+
+import time
+from pathlib import Path
+
+from minitransformer.archive import make_folder
+from minitransformer.language_model import MODEL_FILE
+from minitransformer.training.checkpoints import Checkpoint, save_checkpoint
+from minitransformer.training.interruption import Interrupt, first_interrupt_waits
+from minitransformer.training.loss_curve import require_matplotlib
+from minitransformer.training.metrics import METRICS_FILE, MetricsFile
+from minitransformer.training.observer import Observer
+from minitransformer.training.state import TrainingState
+from minitransformer.training.step import TrainingDiverged
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C stopped a run after `step` of its steps; `folder` holds its checkpoint, or is None."""
+
+    def __init__(self, step: int, steps: int, folder: Path | None):
+        kept = f"saved in {folder}" if folder else "nothing was saved"
+        super().__init__(f"interrupted after step {step} of {steps}, {kept}")
+        self.step, self.folder = step, folder
+
+
+def carry_out(
+    run: TrainingState,
+    *,
+    out=None,
+    resume: bool = False,
+    plot: bool = False,
+    observer: Observer | None = None,
+    about: dict | None = None,
+) -> list[dict]:
+    """Take the steps of a run. Returns the metrics' records; the options, and what it raises, are those of pretrain."""
+    if out is None and (resume or plot):
+        raise ValueError("resume and plot need a folder, out")
+    folder = None if out is None else Path(out)
+    if not run.ranks.first:  # of processes that train together (see ranks.py), one alone writes
+        folder, plot, observer = None, False, None
+    if plot:
+        require_matplotlib()
+    if resume:
+        run.ranks.from_first(lambda: Checkpoint.read(folder / MODEL_FILE)).restore(run)
+    journal = Journal(run, folder, resume=resume, plot=plot, observer=observer or Observer(), about=about or {})
+    with journal, first_interrupt_waits() as interrupt:
+        try:
+            train(run, journal, interrupt, begun=resume)
+        except TrainingDiverged as error:
+            raise error.with_message(f"{error}; {journal.kept()}") from None
+    return journal.metrics.records
+
+
+def train(run: TrainingState, journal: "Journal", interrupt: Interrupt, *, begun: bool) -> None:
+    """Take the steps that are left. Raises TrainingInterrupted if asked to stop before the last."""
+    settings = run.settings
+    clock = time.perf_counter() - run.seconds
+
+    def due(every):
+        return run.finished or (every > 0 and run.step % every == 0)
+
+    def write_down(metrics):
+        evaluation = run.evaluate() if run.step == 0 or due(settings.eval_every) else {}
+        run.seconds = time.perf_counter() - clock
+        journal.record(metrics | evaluation)
+        if settings.sample_every and due(settings.sample_every):
+            journal.sample()
+        if run.step == 0 or due(settings.checkpoint_every):
+            run.ranks.check_equal_weights(run.lm.model)
+            journal.save()
+
+    if not begun:
+        write_down({})
+    while not run.finished:
+        if run.ranks.any(interrupt.requested):
+            journal.save()
+            journal.draw()
+            raise TrainingInterrupted(run.step, settings.steps, journal.folder)
+        write_down(run.advance())
+    journal.draw()
+
+
+class Journal:
+    """What a run leaves behind: its metrics, checkpoints and picture, and word to whoever watches.
+
+    `folder` None: the metrics are only remembered.
+    """
+
+    def __init__(self, run, folder, *, resume, plot, observer, about):
+        self.run, self.folder, self.plot, self.observer, self.about = run, folder, plot, observer, about
+        self.saved_step = run.step if resume else None
+        if folder is None:
+            self.metrics = MetricsFile()
+            return
+        make_folder(folder)
+        if not resume:  # an old model beside new metrics would be resumed as what it is not
+            for name in filter(None, (MODEL_FILE, run.picture, run.report)):
+                (folder / name).unlink(missing_ok=True)
+        self.metrics = MetricsFile(folder / METRICS_FILE, run.step if resume else None)
+
+    def __enter__(self):
+        self.observer.start(self.run.step, self.run.settings.steps)
+        return self
+
+    def __exit__(self, *exception):
+        self.observer.stop()
+        self.metrics.close()
+
+    def record(self, metrics: dict) -> None:
+        """Write down the metrics of the step that was just taken, and of the evaluation after it."""
+        run = self.run
+        record = {"step": run.step, **metrics, "tokens": run.tokens, "seconds": round(run.seconds, 6)}
+        run.note(record)
+        self.metrics.append(record)
+        self.observer.record(record)
+
+    def sample(self) -> None:
+        """Show what the model writes now."""
+        self.observer.sample(self.run.step, self.run.sample())
+
+    def save(self) -> None:
+        """Save a checkpoint, after the metrics that belong to it."""
+        if self.folder is not None:
+            self.metrics.sync()
+            save_checkpoint(self.folder / MODEL_FILE, self.run, self.about)
+            self.saved_step = self.run.step
+
+    def draw(self) -> None:
+        """Draw the picture."""
+        if self.plot:
+            self.run.draw_picture(self.metrics.records, self.folder / self.run.picture)
+
+    def kept(self) -> str:
+        """Say where the last checkpoint is."""
+        if self.saved_step is None:
+            return "nothing was saved"
+        return f"the last good checkpoint, of step {self.saved_step}, is {self.folder / MODEL_FILE}"
