@@ -14,6 +14,7 @@ import os
 import tempfile
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,15 @@ def save_archive(path, arrays: dict, description: dict) -> None:
     path = Path(path)
     text = json.dumps({"format": FORMAT, "version": VERSION, **description})
     members = {"description": np.frombuffer(text.encode(), np.uint8), **arrays}
-    write_atomically(path, lambda file: np.savez(file, **members))
+    write_atomically(path, partial(write_members, members))
+
+
+def write_members(members: dict, file) -> None:
+    """Write an npz file as np.savez does, but closed also where that fails; of older NumPys Python would complain."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in members.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def write_atomically(path, write) -> None:
