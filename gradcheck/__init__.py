@@ -40,18 +40,18 @@ what its derivatives are (gradcheck/measurement.py):
 - the adjoint identity ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ compares all entries of all arguments in one complex forward pass:
   `adjoint(model, ids)` checks ten million parameters in seconds (gradcheck/adjoint_identity.py).
 
-All are used where they apply; `oracles="central"` and the like choose. `jacobian(function, *inputs)` shows the matrix.
-To read how, begin with gradcheck/checking.py: what a right gradient meets lies in the files beside it, in the order in
-which they are named there; gradcheck/closer is asked about the others only.
+The first and the last look at everything, and the complex step at each entry of what they do not find right;
+`oracles="central"` and the like choose. `jacobian(function, *inputs)` shows the matrix. To read how, begin with
+gradcheck/checking.py: what nearly every right gradient meets, and nothing else, lies beside it; gradcheck/closer is
+asked about what a first look did not find right.
 
 How a finite difference fails. With a step h its error is truncation, which grows with h (the function is not straight),
 plus rounding, which grows with 1/h (the difference of two nearly equal numbers has lost its leading digits). In
 float32, with its 7 digits, no step leaves more than about 3 digits to a forward difference and 5 to a central one: too
-few to tell a mistake from rounding. Hence
-float64, a formula of fourth order, and a step for each entry from its scale: nine digits or more for a single layer,
-eight for a whole model, whose derivation is in gradcheck/central_differences.py. And a function may have a kink: at
-its 0, ReLU has one slope to the left and another to the right. There a difference gives their mean, and neither 0 nor 1
-is wrong (gradcheck/closer/one_derivative.py).
+few to tell a mistake from rounding. Hence float64, a formula of fourth order, and a step for each entry from its scale:
+nine digits or more for a single layer, eight for a whole model; the derivation is in gradcheck/central_differences.py.
+And a function may have a kink: at its 0, ReLU has one slope to the left and another to the right. There a difference
+gives their mean, and neither 0 nor 1 is wrong (gradcheck/closer/one_derivative.py).
 
 Why dy = ones tests nothing. Each row of a softmax sums to 1 whatever x is, and a layer norm's to Σβ when its γ is
 constant. So with dy = 1 the loss is constant, the true gradient is zero, and a backward that returns zeros passes.
@@ -64,7 +64,7 @@ How to read the report. There is a row for each argument:
       x              10   4.4e-14   2.3e-12   1.6e-10  right
 
 `entries` is how many were compared (a large argument is sampled, and the rest checked together by one random direction;
-where the adjoint identity alone was asked for, none is, and the numbers are inf); `absolute` the largest |a − n|,
+where the adjoint identity alone was asked for, none is); `absolute` the largest |a − n|,
 backward's entry a against the oracle's n; `relative` the largest |a − n| / (|n| + atol/rtol), which must not exceed
 rtol; `oracle ±` how far n itself may be from the truth. Up to 1e-8 or so is a right gradient with its rounding errors;
 a forgotten term shows as 1e-2 to 1. There is little between, and no tolerance to tune. The verdict is `right`, with the
@@ -95,6 +95,7 @@ What else is here:
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what is loaded when it is asked for: see __getattr__
@@ -133,10 +134,14 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 
 def __getattr__(name):
-    """Load a public name when it is first asked for: pytest loads this package as soon as it is installed."""
-    if name not in _MODULE_OF:
+    """Load a public name, or a module, when it is first asked for: pytest imports every package that has a plugin."""
+    if name in _MODULE_OF:
+        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    elif not name.startswith("_") and find_spec(f"{__name__}.{name}"):
+        value = import_module(f"{__name__}.{name}")
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
     return value
 
 

@@ -27,10 +27,9 @@ larger than this estimate of them, that is the difference between a check at 1e-
     h = √3 · 2⁻¹¹ · s ≈ 0.85e-3 s                                   (3)
 
 with s the scale of the entry: its own size, or the mean size of its argument if that is larger, rounded up to a power
-of two, and h to a multiple of 2⁻⁵¹ s, so that x ± h is nearly always exact. The root is there since no function has a
-period of which h were a whole number: the outputs would be equal, and (2) sure of a slope of 0. But s is a guess: near
-a kink, beside a pole, or where logits are in the thousands, the length is shorter. So an estimate has to know how far
-it may be from the truth; where that is too far, shorter steps are tried (gradcheck/closer/estimates.py).
+of two, and h to a multiple of 2⁻⁵¹ s, so that x ± h is nearly always exact. But s is a guess: near a kink, beside a
+pole, or where logits are in the thousands, the length is shorter. So an estimate has to know how far it may be from the
+truth. Where that is too far, shorter steps are tried (gradcheck/closer/estimates.py, which also says why √3).
 
 One-sided derivatives come from the same evaluations, extrapolated likewise:
 
@@ -60,7 +59,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-STEP = 3**0.5 * 2.0**-11
+RELATIVE_STEP = 3**0.5 * 2.0**-11
 EPSILON = np.finfo(np.float64).eps
 
 
@@ -87,6 +86,10 @@ class Estimate:
         bend = self.spread * self.spread / (self.spread + slope) if self.spread else 0.0
         return abs(self.right - self.left) + bend + 1.5 * self.noise  # (6)
 
+    def allows(self, value):
+        """Whether another oracle's value is within ten times the uncertainty, or rounding: it is not contradicted."""
+        return not abs(value - self.value) > 10 * self.uncertainty + 64 * EPSILON * abs(value)
+
 
 def estimate(line, y, dy, h, ever_moved=False):
     """Return the Estimate of the derivative of ⟨dy, line(t)⟩ at t = 0 with the step h; NaN where that is not finite.
@@ -108,9 +111,9 @@ def estimate(line, y, dy, h, ever_moved=False):
     return Estimate(value, left, right, spread, noise)
 
 
-def step_of(scale):
-    """Return h for an entry of that scale."""
-    return scale * round(2**51 * STEP) / 2**51  # (3)
+def step_of(scale, shortened=1.0):
+    """Return h for an entry of that scale, or one that is shorter by a factor."""
+    return scale * round(2**51 * RELATIVE_STEP * shortened) / 2**51  # (3)
 
 
 def scales_of(array):
@@ -129,6 +132,20 @@ def line_along_entry(call, array, index):
             return np.array(call.evaluate()[0], dtype=np.float64)
         finally:
             array[index] = here
+
+    return line
+
+
+def line_along(call, array, v):
+    """Return line(t) likewise: after all entries of the array have moved by t v."""
+    here = array.copy()
+
+    def line(t):
+        array[...] = here + t * v
+        try:
+            return np.array(call.evaluate()[0], dtype=np.float64)
+        finally:
+            array[...] = here
 
     return line
 

@@ -19,7 +19,7 @@ from gradcheck.call import Call, is_module
 from gradcheck.complex_step import ComplexStep, NotComplexSafe
 from gradcheck.contract import run_under_watch
 from gradcheck.judgement import first_look, unexamined
-from gradcheck.measurement import ORACLES, Terms, measure
+from gradcheck.measurement import ORACLES, Terms, by_central_differences, by_the_identity
 from gradcheck.parameters import borrowed, randomize_parameters, to_float64
 from gradcheck.report import GradientError, Report
 from gradcheck.summary import summarise
@@ -37,9 +37,10 @@ def check(
     is compared with the derivative n of L = ⟨dy, y⟩ that an oracle finds, and is right if |a − n| ≤ atol + rtol |n|.
     Unless `atol` is given (it is 1e-8 otherwise), the gradient as a whole must besides be right to rtol of its norm.
 
-    `oracles` names those to use: `"central"` (central differences along each entry), `"complex"` (the complex step
-    along each entry), `"adjoint"` (the complex step along one random direction through each argument). By default all
-    that apply: a forward pass that is not complex-safe is checked by central differences, and a note says why.
+    `oracles` names those to use: `"central"` (central differences along each entry), `"adjoint"` (the complex step
+    along one random direction through each argument), `"complex"` (the complex step along each entry, where the
+    direction has not settled it). By default all that apply: a forward pass that is not complex-safe is checked by
+    central differences, and a note says why.
 
     `dy`, of y's shape, is drawn from the standard normal distribution unless given. `seed` decides all that is random.
     Of an input with more than `max_entries` entries, that many are sampled, and the rest checked together by one
@@ -139,46 +140,50 @@ def check_call(
 
 
 def _find(run, terms, seed):
-    """Return (a Finding for each gradient, the ComplexStep, notes for a reader of how they were come by).
+    """Return (a Finding for each gradient, the ComplexStep, notes on how they were found, for a reader).
 
-    The step is None where it was not asked for or the forward pass is not complex-safe; that may show late, and then
-    everything is looked at again without it. Raises ValueError if nothing else was asked for.
+    The step is None where it was not asked for or the forward pass is not complex-safe. That may show late, and then
+    everything is judged again without it. Raises ValueError if nothing else was asked for.
     """
-    step = None if terms.oracles == ("central",) else ComplexStep(run.call, run.arguments, run.y)
-    try:
-        return _look(run, step, terms, _stream(seed, "entries"))
-    except NotComplexSafe as reason:
-        if "central" not in terms.oracles:
-            raise ValueError(
-                f"{run.call.name}: the forward pass is not complex-safe: {reason}. "
-                "Leave `oracles` out, or name central among them"
-            ) from reason
-        note = f"the complex step does not apply, since the forward pass is not complex-safe: {reason}"
-    findings, *_ = _look(run, None, replace(terms, oracles=("central",)), _stream(seed, "entries"))
-    return findings, None, [note]
+    rng, notes = _stream(seed, "entries"), []
+    measurements = [by_central_differences(run, i, terms, rng) for i in range(len(run.arguments))]
+    if terms.oracles != ("central",):
+        step = ComplexStep(run.call, run.arguments, run.y)
+        try:
+            if terms.oracles == ("adjoint",):
+                together = sides_of_all(run, step, rng)
+                notes.append(_both_sides(together))
+                if together.agree:
+                    return [unexamined(m) for m in measurements], step, notes
+            both = [by_the_identity(run, step, i, m, terms, rng) for i, m in enumerate(measurements)]
+            return [_judged(run, step, i, m, terms, rng) for i, m in enumerate(both)], step, notes
+        except NotComplexSafe as reason:
+            if "central" not in terms.oracles:
+                raise ValueError(
+                    f"{run.call.name}: the forward pass is not complex-safe: {reason}. "
+                    "Leave `oracles` out, or name central among them"
+                ) from reason
+            notes = [f"the complex step does not apply, since the forward pass is not complex-safe: {reason}"]
+    terms = replace(terms, oracles=("central",))
+    return [_judged(run, None, i, m, terms, rng) for i, m in enumerate(measurements)], None, notes
 
 
-def _look(run, step, terms, rng):
-    """Look at each gradient, and again, more closely, at those that this does not confirm. Raises NotComplexSafe."""
-    notes = []
-    if terms.oracles == ("adjoint",):
-        together = sides_of_all(run, step, rng)
-        share = together.gap / max(together.size, np.finfo(float).tiny)
-        notes.append(
-            f"the adjoint identity through all arguments: backward gives {together.analytic:.15g}, the complex step "
-            f"gives {together.exact:.15g}; the difference is {share:.1e} of Σ|dx v|"
-        )
-        if together.agree:
-            return [unexamined(run, i) for i in range(len(run.arguments))], step, notes
-    findings = []
-    for i, measurement in enumerate(measure(run, step, terms, rng)):
-        finding = first_look(measurement, terms)
-        if finding is None:
-            from gradcheck.closer import look_closer
+def _judged(run, step, i, measurement, terms, rng):
+    """Return the Finding on the gradient of argument i. Raises NotComplexSafe if that shows."""
+    finding = first_look(measurement, run, terms)
+    if finding is None:
+        from gradcheck.closer import look_closer
 
-            finding = look_closer(run, step, i, measurement, terms, rng)
-        findings.append(finding)
-    return findings, step, notes
+        finding = look_closer(run, step, i, measurement, terms, rng)
+    return finding
+
+
+def _both_sides(together):
+    share = min(together.gap / max(together.size, np.finfo(float).tiny), 1.0)
+    return (
+        f"the adjoint identity through all arguments: backward gives {together.analytic:.15g}, the complex step gives "
+        f"{together.exact:.15g}; the difference is {share:.1e} of Σ|dx v|"
+    )
 
 
 def _what_is_wrong(run, step, findings):
@@ -197,7 +202,7 @@ def _refuse_settings(rtol, atol, max_entries, seed):
             raise TypeError(f"{name} must be a number, not {value!r}")
     if not (rtol >= 0 and atol >= 0):
         raise ValueError(f"rtol and atol must not be negative: {rtol}, {atol}")
-    if not isinstance(max_entries, numbers.Integral):
+    if not isinstance(max_entries, numbers.Integral) or isinstance(max_entries, bool):
         raise TypeError(f"max_entries must be a whole number, not {max_entries!r}")
     if max_entries < 1:
         raise ValueError(f"max_entries must be at least 1, not {max_entries}")
@@ -210,6 +215,8 @@ def _named(oracles):
     """Return the oracles asked for as a tuple, all of them if None. Raises ValueError for a name that is none."""
     if oracles is None:
         return ORACLES
+    if not isinstance(oracles, (str, tuple, list, set)):
+        raise TypeError(f"oracles must be names, such as {ORACLES[0]!r}, not {oracles!r}")
     named = (oracles,) if isinstance(oracles, str) else tuple(oracles)
     unknown = [name for name in named if name not in ORACLES]
     if unknown or not named:

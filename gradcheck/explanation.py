@@ -5,10 +5,10 @@ import math
 
 def in_words(report):
     """Return one line on an ArgumentReport that is not right."""
-    return f"{_finding(report)}. {report.diagnosis}" if report.diagnosis else _finding(report)
+    return f"{_what_was_found(report)}. {report.diagnosis}" if report.diagnosis else _what_was_found(report)
 
 
-def _finding(report):
+def _what_was_found(report):
     sampled = "" if report.entries == report.size else "sampled "
     note = " (backward left no gradient, which counts as zeros)" if report.missing else ""
     if report.disagree:

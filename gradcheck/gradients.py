@@ -77,7 +77,7 @@ def _fit(call, argument, gradient, others):
         raise fault(call, f"{argument.label} is {describe(gradient)}, not an array {argument.array.shape}")
     gradient = np.array(gradient)
     if gradient.shape != argument.array.shape:
-        from gradcheck.closer.shapes import shape_hint
+        from gradcheck.shape_hints import shape_hint
 
         raise fault(
             call,

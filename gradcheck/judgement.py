@@ -1,11 +1,11 @@
-"""What is to be said of a gradient, and the first and mostly the only look at what was measured of it.
+"""What is to be said of a gradient, by a first look at what was measured of it; mostly it is the only one.
 
-A gradient is confirmed if all that was measured agrees with it: each entry with central differences, which must
-themselves be sure of it; and all together by the adjoint identity. Where that does not apply, central differences have
-to know the gradient to rtol of its norm: entries that are each right to atol may be quite wrong together if all of them
-are small.
+A gradient is right if all that was measured agrees with it: each entry with central differences, which must themselves
+be sure of it; all together with them, to rtol of the norm, since entries that are each right to atol may be quite wrong
+together if all of them are small; and the adjoint identity. Where that does not apply, central differences must also
+know the gradient to rtol of its norm.
 
-What is not confirmed is not therefore wrong: it may be at a kink, or beyond what a first estimate can tell. It is
+What is not found right is not therefore wrong: it may be at a kink, or beyond what a first estimate can tell. It is
 looked at more closely (gradcheck/closer).
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradcheck.measurement import Measurement
+from gradcheck.rounding import most_rounding
 
 RIGHT, WRONG, KINK, CANNOT_TELL = "right", "wrong", "at a kink", "cannot tell"
 
@@ -41,7 +42,7 @@ class Finding(Measurement):
     a whole cannot be called right although no entry is wrong, if that is so.
     """
 
-    verdicts: np.ndarray
+    verdicts: np.ndarray | None = None
     exact: np.ndarray | None = None
     direction: Direction | None = None
     doubt: str = ""
@@ -62,18 +63,37 @@ class Finding(Measurement):
         return WRONG in (self.direction_verdict, *self.verdicts)
 
 
-def first_look(measurement, terms):
-    """Return the Finding on a gradient that is right, or None where what was measured does not confirm it."""
-    m = measurement
-    tolerance = terms.tolerance(m.numeric)
-    gap = np.abs(m.analytic - m.numeric)
-    if not np.all((gap <= tolerance) & (m.uncertainty <= tolerance)):
+def first_look(measurement, run, terms):
+    """Return the Finding on a gradient that is right, or None where what was measured does not show it."""
+    m, gap = measurement, np.abs(measurement.analytic - measurement.numeric)
+    if not is_sure(m, terms).all():
         return None
+    if terms.strict:
+        beyond = beyond_uncertainty(m, run)
+        if np.linalg.norm(beyond) > terms.rtol * np.linalg.norm(m.numeric):
+            return None
     if m.sides is None:
         is_enough = terms.oracles == ("central",) or not m.gradient.size
-        return _right(m) if is_enough and _is_known_as_a_whole(m, gap, terms) else None
-    direction = None if m.is_complete else Direction(m.sides.analytic, m.sides.exact, "the complex step")
-    return _right(m, direction) if m.sides.agree else None
+        return unexamined(m) if is_enough and _is_known_as_a_whole(m, gap, terms) else None
+    if not m.sides.agree or (m.along is not None and not m.along.allows(m.sides.exact)):
+        return None
+    return unexamined(m, None if m.is_complete else Direction(m.sides.analytic, m.sides.exact, "the complex step"))
+
+
+def is_sure(measurement, terms):
+    """Return of each compared entry whether central differences agree with it and are sure of it."""
+    tolerance = terms.tolerance(measurement.numeric)
+    gap = np.abs(measurement.analytic - measurement.numeric)
+    return (gap <= tolerance) & (measurement.uncertainty <= tolerance)
+
+
+def beyond_uncertainty(measurement, run):
+    """Return by how much each entry differs from central differences by more than these, or rounding, explain.
+
+    A gradient that is truly zero is noise, and so is what central differences find of it.
+    """
+    gap = np.abs(measurement.analytic - measurement.numeric)
+    return np.maximum(gap - 10 * measurement.uncertainty - most_rounding(run) / measurement.scales, 0.0)
 
 
 def _is_known_as_a_whole(m, gap, terms):
@@ -86,12 +106,7 @@ def _is_known_as_a_whole(m, gap, terms):
     return max(np.linalg.norm(gap), np.linalg.norm(m.uncertainty)) <= limit
 
 
-def _right(measurement, direction=None):
+def unexamined(measurement, direction=None):
+    """Return the Finding on a gradient with nothing against it."""
     verdicts = np.full(len(measurement.entries), RIGHT, dtype=object)
     return Finding(**vars(measurement), verdicts=verdicts, direction=direction)
-
-
-def unexamined(run, i):
-    """Return the Finding on a gradient that was looked at only together with all others, with nothing against it."""
-    nothing = np.empty(0)
-    return _right(Measurement(run.arguments[i], run.gradients[i], run.missing[i], None, np.arange(0), nothing, nothing))

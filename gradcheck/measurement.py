@@ -1,17 +1,17 @@
 """What a check measures: each gradient beside what the oracles say of it. Nothing is judged here.
 
-Central differences (central_differences.py) ask nothing of the forward pass but float64 and say something of each
+Central differences (central_differences.py) ask nothing of the forward pass but float64, and say something of each
 entry by itself; the adjoint identity (adjoint_identity.py) knows a thousand times more, of all entries together, where
 the forward pass is complex-safe. Whether it is, no oracle can say of itself: |z|² differentiates to something else
-without a word. So the two vouch for each other.
+without a word. So the two vouch for each other, along the identity's direction too where the entries are a sample.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gradcheck.adjoint_identity import Sides, sides
-from gradcheck.central_differences import estimate, line_along_entry, scales_of, step_of
+from gradcheck.central_differences import Estimate, estimate, line_along, line_along_entry, scales_of, step_of
 from gradcheck.contract import Argument
 
 ORACLES = ("central", "complex", "adjoint")
@@ -37,17 +37,18 @@ class Measurement:
     """One gradient, and what the oracles say of it.
 
     `entries` are indices into the flat array, in order; `numeric` and `uncertainty` what central differences give for
-    each, and how far that may be from the truth. `sides` are those of the adjoint identity, None where it does not
-    apply.
+    each, and how far that may be from the truth. `sides` are those of the adjoint identity, None where it was not asked
+    or does not apply; `along` is central differences' Estimate of the same derivative, where the entries are a sample.
     """
 
     argument: Argument
     gradient: np.ndarray
     missing: bool
-    sides: Sides | None
     entries: np.ndarray
     numeric: np.ndarray
     uncertainty: np.ndarray
+    sides: Sides | None = None
+    along: Estimate | None = None
 
     @property
     def analytic(self):
@@ -65,30 +66,28 @@ class Measurement:
         return len(self.entries) == self.argument.array.size
 
 
-def measure(run, step, terms, rng):
-    """Return a Measurement of each gradient of a Run: by the identity first, and then entry by entry.
-
-    `step` is the ComplexStep, or None where it does not apply. Raises NotComplexSafe if that shows.
-    """
-    is_asked = step is not None and "adjoint" in terms.oracles
-    both = [sides(run, step, i, rng) if is_asked and a.array.size else None for i, a in enumerate(run.arguments)]
-    return [
-        Measurement(a, run.gradients[i], run.missing[i], both[i], *_by_central_differences(run, a, terms, rng))
-        for i, a in enumerate(run.arguments)
-    ]
-
-
-def _by_central_differences(run, argument, terms, rng):
-    """Return (entries, numeric, uncertainty) of one argument."""
-    array = argument.array
-    entries = choose(array.size, terms.max_entries, rng) if "central" in terms.oracles else np.arange(0)
-    scales = scales_of(array)
+def by_central_differences(run, i, terms, rng):
+    """Return the Measurement of argument i of a Run entry by entry; of no entry, if that was not asked for."""
+    argument = run.arguments[i]
+    array, scales = argument.array, scales_of(argument.array)
+    entries = choose(array.size, terms.max_entries if "central" in terms.oracles else 0, rng)
     numeric, uncertainty = np.empty((2, len(entries)))
     for k, entry in enumerate(entries):
         index = np.unravel_index(entry, array.shape)
         here = estimate(line_along_entry(run.call, array, index), run.y, run.dy, step_of(float(scales[index])))
         numeric[k], uncertainty[k] = here.value, here.uncertainty
-    return entries, numeric, uncertainty
+    return Measurement(argument, run.gradients[i], run.missing[i], entries, numeric, uncertainty)
+
+
+def by_the_identity(run, step, i, measurement, terms, rng):
+    """Return the Measurement with the two sides of the adjoint identity. Raises NotComplexSafe if that shows."""
+    if "adjoint" not in terms.oracles or not measurement.gradient.size:
+        return measurement
+    both, along = sides(run, step, i, rng), None
+    if "central" in terms.oracles and not measurement.is_complete:
+        line = line_along(run.call, measurement.argument.array, both.v)
+        along = estimate(line, run.y, run.dy, step_of(1.0))
+    return replace(measurement, sides=both, along=along)
 
 
 def choose(size, most, rng):

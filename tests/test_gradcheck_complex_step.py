@@ -1,5 +1,6 @@
 """The complex step: as an oracle of its own, in the adjoint identity, in the Jacobian, and where it does not apply."""
 
+import functools
 import re
 
 import numpy as np
@@ -277,3 +278,102 @@ def test_not_complex_safe_is_raised_with_the_first_line_of_the_reason():
         NotComplexSafe, match=r"on complex arguments it raises ArithmeticError: no complex numbers here$"
     ):
         steps_of(raises, normal(2)).along({0: normal(2)})
+
+
+# Where the oracles have to vouch for each other
+
+
+def stopped(x, *, scale=1.0):
+    """A mean square through which no derivative flows, neither in complex numbers nor in backward: truly, it does."""
+    root = np.sqrt((x.real**2).mean(axis=-1, keepdims=True))
+
+    def backward(dy):
+        return scale * dy / root
+
+    return scale * x / root, backward
+
+
+@pytest.mark.parametrize("oracles", [None, ("central", "adjoint")])
+@pytest.mark.parametrize("scale", [1.0, 1e-9])
+def test_a_mistake_that_backward_shares_with_the_complex_step_is_found_however_small(scale, oracles):
+    with pytest.raises(GradientError):
+        check(stopped, normal(3, 4), scale=scale, oracles=oracles)
+
+
+def test_a_part_that_is_not_complex_safe_is_found_where_no_sample_meets_it():
+    def partly(x):
+        def backward(dy):
+            dx = 2 * x * dy
+            dx[:1] = 0
+            return dx
+
+        return np.concatenate([x[:1] * np.conj(x[:1]), x[1:] ** 2]), backward
+
+    for seed in range(5):
+        with pytest.raises(GradientError, match=r"all 20 sampled entries agree, but a random direction through all"):
+            check(partly, normal(300, 10), max_entries=20, seed=seed)
+
+
+def rectified(x, *, slope=1.0):
+    return np.where(x.real > 0, x, 0), lambda dy: slope * np.where(x > 0, dy, 0)
+
+
+def test_at_a_kink_the_adjoint_identity_alone_calls_nothing_right_that_it_does_not_hold_for():
+    x = normal(3, 4)
+    x[0, 0] = 0
+    assert gradcheck.adjoint(rectified, x).is_right
+    with pytest.raises(GradientError, match="jumps here, at a kink of one of them or more") as caught:
+        gradcheck.adjoint(rectified, x, slope=0.0)
+    assert caught.value.report["x"].verdict == "CANNOT TELL"
+
+
+def test_several_kinks_that_no_sample_meets_leave_nothing_wrong():
+    def maximum(x):  # for complex numbers NumPy's goes by the imaginary part at a kink
+        return np.maximum(x, 0), lambda dy: dy * (x > 0)
+
+    x = np.where(np.arange(300).reshape(10, 30) % 3, 0, 1.0)
+    for seed in range(6):
+        with pytest.raises(GradientError) as caught:
+            check(maximum, x, max_entries=4, seed=seed)
+        assert caught.value.report["x"].verdict == "CANNOT TELL"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_small_output_that_is_not_complex_safe_is_refused_and_not_called_wrong(seed):
+    def small(x):
+        return 1e-9 * x * np.conj(x), lambda dy: 2e-9 * x * dy
+
+    with pytest.raises(ValueError, match="the forward pass is not complex-safe"):
+        gradcheck.adjoint(small, normal(3, 4), seed=seed)
+
+
+def test_the_square_that_a_complex_step_leaves_of_a_zero_is_no_error():
+    assert check(lambda x: (x**3, lambda dy: 3 * x * x * dy), np.zeros(3)).is_right
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_without_the_identity_a_sample_is_no_proof(seed):
+    def spoilt(x, *, scale, error):
+        def backward(dy):
+            dx = scale * np.cos(x) * dy
+            dx.flat[17] += error * np.linalg.norm(dx)
+            return dx
+
+        return scale * np.sin(x), backward
+
+    options = {"max_entries": 3, "seed": seed, "oracles": ("central", "complex")}
+    for scale in (1.0, 1e-9):
+        with pytest.raises(GradientError):
+            check(functools.partial(spoilt, scale=scale, error=3e-6), normal(20, 30), **options)
+    assert check(functools.partial(spoilt, scale=1.0, error=0.0), normal(20, 30), **options).is_right
+
+
+def test_names_and_counts_that_are_none_are_refused():
+    with pytest.raises(TypeError, match="oracles must be names, such as 'central', not 3"):
+        check(cubic, normal(2), normal(2), oracles=3)
+    with pytest.raises(TypeError, match="max_entries must be a whole number, not True"):
+        check(cubic, normal(2), normal(2), max_entries=True)
+
+
+def test_a_large_gradient_is_checked_without_a_warning():
+    assert gradcheck.adjoint(lambda x: (1e155 * x, lambda dy: 1e155 * dy), normal(3, 4)).is_right

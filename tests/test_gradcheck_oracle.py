@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradcheck import central_differences
-from gradcheck.central_differences import STEP, Estimate
+from gradcheck.central_differences import RELATIVE_STEP, Estimate
 from gradcheck.closer.estimates import estimates
 from gradcheck.closer.one_derivative import judge
 from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG
@@ -79,7 +79,7 @@ def test_the_spread_and_the_noise_bound_the_error():
 
 
 def test_the_spread_bounds_the_error_where_two_kinks_hide_each_other_from_the_one_sided_derivatives():
-    limit = 0.7 * STEP
+    limit = 0.7 * RELATIVE_STEP
     first = next(along(lambda x: np.clip(x, -limit, limit), 0.0))
     assert first.left == pytest.approx(first.right)
     assert first.spread >= 1.0 - first.value > 0.1
@@ -88,7 +88,7 @@ def test_the_spread_bounds_the_error_where_two_kinks_hide_each_other_from_the_on
 @pytest.mark.parametrize("side", [1.0, -1.0])
 def test_the_spread_shows_a_bend_on_one_side_that_the_central_estimate_cannot_see(side):
     # The outputs at -h and -2h are off by 0.1 h and 0.8 h. The central extrapolation cancels them.
-    h = STEP
+    h = RELATIVE_STEP
 
     def bent(x):
         return side * np.interp(side * x, [-2 * h, -h, 0, 2 * h], [-1.2 * h, -0.9 * h, 0, 2 * h])
@@ -141,7 +141,7 @@ def test_a_fine_estimate_that_does_not_know_itself_agrees_only_by_chance():
 
 def test_a_first_estimate_that_agrees_but_is_unsure_is_refined_before_it_is_believed():
     # Twice the first step grazes the kink, which moves the first estimate by half of the tolerance.
-    x = 2 * STEP * (1 - 3e-6)
+    x = 2 * RELATIVE_STEP * (1 - 3e-6)
     taken = []
 
     def counted():

@@ -27,7 +27,7 @@ ROOMS = {"diagnosis", "museum", "curve", "audit"}  # ring 3
 DOORS = {  # where something further out is asked for, within a function, and by whom
     ("checking", "closer"),
     ("checking", "diagnosis"),
-    ("gradients", "closer"),
+    ("gradients", "shape_hints"),
     ("report", "explanation"),
     ("report", "html"),
 }

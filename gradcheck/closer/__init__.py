@@ -5,8 +5,8 @@ identity is tried again, away from the entries at a kink; where it fails, the co
 with a thousand times the precision of central differences (by_complex_step.py).
 
 Is the forward pass complex-safe? That it raises nothing proves little. The rule: if the complex step and central
-differences disagree by more than the uncertainty of the latter, the forward pass is not complex-safe, and central
-differences decide alone.
+differences disagree by more than ten times the uncertainty of the latter and the tolerance, the forward pass is not
+complex-safe, and central differences decide alone.
 
 A gradient may be right entry by entry, to atol, and quite wrong as a whole, if all of it is small. So it must also be
 right to rtol of its norm (unless the caller gives an atol: then that is what counts). Central differences know a
@@ -18,10 +18,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradcheck.closer.by_central_differences import by_central_differences
+from gradcheck.closer.by_central_differences import refined
 from gradcheck.closer.by_complex_step import by_complex_step
 from gradcheck.closer.doubt import doubt, surest
-from gradcheck.judgement import CANNOT_TELL, RIGHT, Finding
+from gradcheck.judgement import CANNOT_TELL, KINK, unexamined
 from gradcheck.measurement import choose
 
 
@@ -31,22 +31,22 @@ def look_closer(run, step, i, measurement, terms, rng):
     `step` is the ComplexStep, or None where central differences are all there is.
     """
     if "central" in terms.oracles:
-        finding = by_central_differences(run, i, measurement, terms, rng)
+        finding = refined(run, i, measurement, terms, rng)
     else:
-        finding = _unmeasured(measurement, terms, rng)
+        finding = unexamined(_to_be_examined(measurement, terms, rng))
     if step is not None:
         finding = by_complex_step(run, step, i, finding, terms, rng)
-    if finding.direction_verdict == CANNOT_TELL:
-        return replace(finding, doubt=doubt(run, i, finding, terms, rng))
-    if step is None and terms.strict:
+    alone = terms.strict and (step is None or not ("adjoint" in terms.oracles or finding.is_complete))
+    if alone and finding.exact is None:
         finding = surest(run, i, finding, terms)
+    if finding.direction_verdict in (KINK, CANNOT_TELL) or (alone and "central" in terms.oracles):
         return replace(finding, doubt=doubt(run, i, finding, terms, rng))
     return finding
 
 
-def _unmeasured(measurement, terms, rng):
-    """Return a Finding with nothing said as yet of the entries that the complex step will go through, if asked."""
+def _to_be_examined(measurement, terms, rng):
+    """Return a Measurement with nothing known as yet of the entries that the complex step will go through, if asked."""
     most = terms.max_entries if "complex" in terms.oracles else 0
     entries = choose(measurement.gradient.size, most, rng)
-    known = {"entries": entries, "numeric": np.full(len(entries), np.nan), "uncertainty": np.full(len(entries), np.inf)}
-    return Finding(**vars(measurement) | known, verdicts=np.full(len(entries), RIGHT, dtype=object))
+    numeric, uncertainty = np.full(len(entries), np.nan), np.full(len(entries), np.inf)
+    return replace(measurement, entries=entries, numeric=numeric, uncertainty=uncertainty)

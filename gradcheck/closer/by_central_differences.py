@@ -1,28 +1,28 @@
 """One gradient by central differences made ever finer: each entry; along a direction where the entries are a sample."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from gradcheck.central_differences import scales_of
 from gradcheck.closer.estimates import along_direction, along_entry
 from gradcheck.closer.one_derivative import judge
-from gradcheck.judgement import RIGHT, WRONG, Direction, Finding
-from gradcheck.rounding import most_rounding
+from gradcheck.judgement import RIGHT, WRONG, Direction, beyond_uncertainty, is_sure, unexamined
 
 
-def by_central_differences(run, i, measurement, terms, rng):
-    """Return a Finding of what central differences say of argument i."""
-    m = measurement
-    places = zip(m.analytic.tolist(), m.entries.tolist(), m.scales.tolist(), strict=True)
-    judgements = [judge(a, along_entry(run, i, entry, scale), terms.rtol, terms.atol) for a, entry, scale in places]
-    verdicts = np.array([judgement.verdict for judgement in judgements], dtype=object)
-    numeric = np.array([judgement.numeric for judgement in judgements])
-    uncertainty = np.array([judgement.uncertainty for judgement in judgements])
+def refined(run, i, measurement, terms, rng):
+    """Return a Finding of what central differences say of argument i: of what the first estimate was sure, that."""
+    finding = unexamined(measurement)
+    verdicts, numeric, uncertainty = (a.copy() for a in (finding.verdicts, finding.numeric, finding.uncertainty))
+    analytic, scales = finding.analytic, finding.scales
+    for k in np.flatnonzero(~is_sure(finding, terms)):
+        refined_estimates = along_entry(run, i, int(finding.entries[k]), scales[k])
+        verdicts[k], numeric[k], uncertainty[k] = judge(float(analytic[k]), refined_estimates, terms.rtol, terms.atol)
+    finding = replace(finding, verdicts=verdicts, numeric=numeric, uncertainty=uncertainty)
     if terms.strict:
-        error = np.abs(m.analytic - numeric) - 10 * uncertainty
-        # What is no larger than the rounding errors of L allow is no error: a gradient that is truly zero is noise.
-        verdicts = held_whole(verdicts, error - most_rounding(run) / m.scales, numeric, terms.rtol)
-    known = {"numeric": numeric, "uncertainty": uncertainty, "verdicts": verdicts}
-    return Finding(**vars(m) | known, direction=None if m.is_complete else _direction(run, i, m, terms, rng))
+        verdicts = held_whole(verdicts, beyond_uncertainty(finding, run), numeric, terms.rtol)
+    direction = None if finding.is_complete else _direction(run, i, finding, terms, rng)
+    return replace(finding, verdicts=verdicts, direction=direction)
 
 
 def held_whole(verdicts, error, numeric, rtol):
@@ -48,7 +48,7 @@ def _direction(run, i, measurement, terms, rng):
     v = scales_of(measurement.argument.array) * rng.standard_normal(gradient.shape)
     analytic = float(np.vdot(gradient, v))
     allowed = float(np.linalg.norm(terms.tolerance(gradient) * v))
-    judgement = judge(analytic, along_direction(run, i, v), 0.0, allowed)
+    judgement = judge(analytic, along_direction(run, i, v), 0.0, allowed, is_one_entry=False)
     return Direction(
         analytic,
         judgement.numeric,

@@ -34,32 +34,41 @@ def _by_the_identity(run, step, i, finding, terms, rng):
         return _direction_told(finding), True
     if finding.is_complete and "complex" in terms.oracles:
         return finding, False  # the entries will tell
-    tolerance = both.rounding
+    tolerance, norm = both.rounding, _norm(run, i, both)
     if terms.oracles != ("adjoint",):
-        tolerance += terms.rtol * both.norm
+        tolerance += terms.rtol * norm
         if not terms.strict:
             tolerance += terms.atol * float(np.linalg.norm(both.v))
         elif both.gap <= tolerance:
             # An error e adds ⟨e, v⟩, which is small for some v by chance. So a gap that is allowed for one v is looked
             # at for many: its root mean square is the norm of e, and that of the products the norm of the gradient.
             many = [both, *(sides(run, step, i, rng, zero_at=kinks) for _ in range(DIRECTIONS - 1))]
-            gap, norm = np.linalg.norm([(s.gap, s.norm) for s in many], axis=0)
-            if gap > terms.rtol * norm + both.rounding * DIRECTIONS**0.5:
-                tolerance, both = both.rounding, max(many, key=lambda s: s.gap / s.norm)
+            norms = [_norm(run, i, s) for s in many]
+            if (
+                np.linalg.norm([s.gap for s in many])
+                > terms.rtol * np.linalg.norm(norms) + both.rounding * len(many) ** 0.5
+            ):
+                tolerance, both = both.rounding, max(many, key=lambda s: s.gap / _norm(run, i, s))
     if both.gap <= tolerance:
         return _direction_told(finding), False
-    judgement = judge(both.exact, along_direction(run, i, both.v), terms.rtol, terms.atol)
+    atol = min(terms.atol, terms.rtol * norm) if terms.strict else terms.atol
+    judgement = judge(both.exact, along_direction(run, i, both.v), terms.rtol, atol, is_one_entry=False)
     if judgement.verdict == WRONG:
         raise NotComplexSafe(_contradiction(finding, "along a random direction", both.exact, judgement))
-    if judgement.verdict != KINK and finding.direction_verdict != WRONG:
-        wrong = Direction(both.analytic, both.exact, "the complex step", WRONG)
-        return replace(finding, direction=wrong), False
-    return finding, False
+    if finding.direction_verdict == WRONG:
+        return finding, False
+    verdict = KINK if judgement.verdict == KINK else WRONG
+    return replace(finding, direction=Direction(both.analytic, both.exact, "the complex step", verdict)), False
+
+
+def _norm(run, i, both):
+    """Return ‖dx v‖, of the products whose sum is one side of the identity."""
+    return float(np.linalg.norm(run.gradients[i] * both.v))
 
 
 def _direction_told(finding):
     """What central differences cannot tell of a random direction is right by the identity."""
-    if finding.direction_verdict != CANNOT_TELL:
+    if finding.direction_verdict not in (KINK, CANNOT_TELL):
         return finding
     return replace(finding, direction=replace(finding.direction, verdict=RIGHT))
 

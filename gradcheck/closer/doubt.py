@@ -11,7 +11,7 @@ import numpy as np
 from gradcheck.central_differences import scales_of
 from gradcheck.closer.estimates import along_direction, along_entry
 from gradcheck.closer.one_derivative import judge
-from gradcheck.judgement import CANNOT_TELL, RIGHT, WRONG
+from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG
 
 DIRECTIONS = 30  # enough for an error of 2e-6 of the norm never to pass for one of 1e-6
 
@@ -19,6 +19,8 @@ DIRECTIONS = 30  # enough for an error of 2e-6 of the norm never to pass for one
 def surest(run, i, finding, terms):
     """Return the finding with the surest estimates there are, where the first was good enough for atol alone."""
     counted = finding.verdicts == RIGHT
+    if _nothing_moves(finding, counted):
+        return finding
     share = terms.rtol * float(np.linalg.norm(finding.numeric[counted])) / max(np.sum(counted), 1) ** 0.5
     scales, numeric, uncertainty = finding.scales, finding.numeric.copy(), finding.uncertainty.copy()
     for k in np.flatnonzero(counted & (uncertainty > share)):
@@ -31,16 +33,18 @@ def surest(run, i, finding, terms):
 
 def doubt(run, i, finding, terms, rng):
     """Return why central differences cannot call the gradient of argument i right, or an empty text."""
+    what = f"the derivative along a random direction through all {finding.gradient.size} entries"
     if finding.direction_verdict == CANNOT_TELL:
-        what = f"the derivative along a random direction through all {finding.gradient.size} entries"
         return f"{what} is beyond central differences: the output jumps, or has detail finer than their steps"
+    if finding.direction_verdict == KINK:
+        return f"{what} jumps here, at a kink of one of them or more, where only the entries themselves can tell"
     counted = finding.verdicts == RIGHT
-    if not finding.gradient.any() and not finding.numeric[counted].any():
-        return ""  # nothing has moved, and backward says that nothing does
-    size = float(np.linalg.norm(finding.numeric[counted]))
+    if _nothing_moves(finding, counted):
+        return ""
+    size = float(np.linalg.norm(finding.truth[counted]))
     limit = terms.rtol * size
-    gap = float(np.linalg.norm((finding.analytic - finding.numeric)[counted]))
-    known_to = float(np.linalg.norm(finding.uncertainty[counted]))
+    gap = float(np.linalg.norm((finding.analytic - finding.truth)[counted]))
+    known_to = 0.0 if finding.exact is not None else float(np.linalg.norm(finding.uncertainty[counted]))
     if counted.any() and not max(gap, known_to) <= limit:
         return _too_small("the norm of the gradient", size, max(gap, known_to))
     direction = finding.direction
@@ -51,11 +55,14 @@ def doubt(run, i, finding, terms, rng):
     if abs(direction.analytic - direction.numeric) <= direction.uncertainty:
         return ""
     share = _off_along_directions(run, i, finding, terms, rng)
-    return (
-        ""
-        if share <= terms.rtol
-        else f"along random directions through all entries it is off by {share:.1g} of its norm"
-    )
+    if share <= terms.rtol:
+        return ""
+    return f"along random directions through all entries it is off by {share:.1g} of its norm"
+
+
+def _nothing_moves(finding, counted):
+    """Whether nothing has moved, and backward says that nothing does."""
+    return not finding.gradient.any() and not finding.truth[counted].any()
 
 
 def _off_along_directions(run, i, finding, terms, rng):
@@ -64,7 +71,7 @@ def _off_along_directions(run, i, finding, terms, rng):
     for _ in range(DIRECTIONS):
         v = np.min(scales_of(finding.argument.array)) * rng.standard_normal(finding.gradient.shape)
         analytic, norm = float(np.vdot(finding.gradient, v)), float(np.linalg.norm(finding.gradient * v))
-        judgement = judge(analytic, along_direction(run, i, v), 0.0, terms.rtol * norm)
+        judgement = judge(analytic, along_direction(run, i, v), 0.0, terms.rtol * norm, is_one_entry=False)
         gaps.append(abs(analytic - judgement.numeric) - judgement.uncertainty)
         products.append(norm)
     return float(np.linalg.norm(np.maximum(gaps, 0.0)) / np.linalg.norm(products))

@@ -14,7 +14,7 @@ A / h at the first step is within its tolerance, however large the slope of the 
 
 import numpy as np
 
-from gradcheck.central_differences import STEP, estimate, line_along_entry
+from gradcheck.central_differences import estimate, line_along, line_along_entry, step_of
 
 REFINEMENT = 2**0.5 / 45
 ESTIMATES = 6  # the last step, 3e-11 s, still leaves a jump of the slope five digits above rounding
@@ -23,7 +23,7 @@ ESTIMATES = 6  # the last step, 3e-11 s, still leaves a jump of the slope five d
 def estimates(line, y, dy, scale):
     """Yield ever finer Estimates of the derivative of ⟨dy, line(t)⟩ at t = 0; `scale` is the length s of its changes.
 
-    Nothing is evaluated before it is asked for. An output that has moved with one step counts as moving with all.
+    Nothing is evaluated before it is asked for. An output that has moved with one step counts as moving with the next.
     """
     moved = np.zeros(y.shape, dtype=bool)
 
@@ -39,7 +39,7 @@ def estimates(line, y, dy, scale):
 def steps(scale):
     """Yield the steps, from the longest, that of a first look, to the shortest."""
     for k in range(ESTIMATES):
-        yield scale * round(2**51 * STEP * REFINEMENT**k) / 2**51
+        yield step_of(scale, REFINEMENT**k)
 
 
 def along_entry(run, i, entry, scale):
@@ -51,14 +51,4 @@ def along_entry(run, i, entry, scale):
 
 def along_direction(run, i, v):
     """Yield ever finer Estimates along v, of argument i's shape, whose entries have its scales."""
-    array = run.arguments[i].array
-    here = array.copy()
-
-    def line(t):
-        array[...] = here + t * v
-        try:
-            return np.array(run.call.evaluate()[0], dtype=np.float64)
-        finally:
-            array[...] = here
-
-    return estimates(line, run.y, run.dy, 1.0)
+    return estimates(line_along(run.call, run.arguments[i].array, v), run.y, run.dy, 1.0)

@@ -38,8 +38,12 @@ class Judgement(NamedTuple):
     uncertainty: float
 
 
-def judge(analytic, estimates, rtol, atol):
-    """Return the Judgement on `analytic`, after as few of the estimates as it takes."""
+def judge(analytic, estimates, rtol, atol, *, is_one_entry=True):
+    """Return the Judgement on `analytic`, after as few of the estimates as it takes.
+
+    A direction through several entries, each at a kink of its own, has slopes between which no choice of backward's has
+    to lie: there a kink is all that can be said.
+    """
     seen = []
     for estimate in estimates:
         seen.append(estimate)
@@ -51,7 +55,8 @@ def judge(analytic, estimates, rtol, atol):
     best = min(seen, key=lambda estimate: estimate.uncertainty)
     slopes = _slopes(seen)
     if slopes is not None:
-        return _judgement(KINK if _between(analytic, slopes, rtol, atol) else WRONG, best)
+        is_allowed = not is_one_entry or _between(analytic, slopes, rtol, atol)
+        return _judgement(KINK if is_allowed else WRONG, best)
     if _is_denied(best, seen):
         return Judgement(CANNOT_TELL, best.value, math.inf)
     gap = abs(analytic - best.value)
