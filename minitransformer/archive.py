@@ -43,10 +43,10 @@ def save_archive(path, arrays: dict, description: dict) -> None:
     path = Path(path)
     text = json.dumps({"format": FORMAT, "version": VERSION, **description})
     members = {"description": np.frombuffer(text.encode(), np.uint8), **arrays}
-    write_atomically(path, partial(write_members, members))
+    write_atomically(path, partial(write_members, members=members))
 
 
-def write_members(members: dict, file) -> None:
+def write_members(file, members: dict) -> None:
     """Write an npz file as np.savez does, but closed also where that fails; of older NumPys Python would complain."""
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in members.items():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, weights, without_seconds
 
-from minitransformer import CharTokenizer, LanguageModel
+from minitransformer import CharTokenizer, LanguageModel, archive
 from minitransformer.archive import ArchiveError, load_archive, save_archive
 from minitransformer.module import is_plain, plain
 from minitransformer.text import Corpus
@@ -284,12 +284,12 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch, functio
 
 
 def test_a_full_disk_while_the_arrays_are_written_leaves_the_checkpoint_before(tmp_path, monkeypatch):
-    def savez(file, **members):
+    def half(file, members):
         file.write(b"PK half of it")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(OSError, match=r"cannot write: No space left on device.*model\.npz"):
-        observer = At(8, lambda: monkeypatch.setattr(np, "savez", savez))
+        observer = At(8, lambda: monkeypatch.setattr(archive, "write_members", half))
         pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, observer=observer)
     assert Checkpoint.read(tmp_path / "model.npz").training["step"] == 5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "model.npz"]

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 
 import numpy as np
-from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 
@@ -72,4 +71,6 @@ def paired_ratio(ours, theirs) -> Ratio:
 
 def student(freedom: int) -> float:
     """Return the half-width, in standard errors, of a 95 % interval with so many degrees of freedom."""
+    from scipy.special import stdtrit  # half of a command's start, if every command did it
+
     return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
