@@ -161,6 +161,7 @@ def letters_twice(rng, rows, length=10):
     return np.concatenate([letters, letters], axis=1)
 
 
+@pytest.mark.slow
 def test_in_a_model_that_repeats_the_weights_alone_name_the_heads_that_looking_and_ablating_name(repeating_model, rng):
     model, ids = repeating_model.model, letters_twice(rng, 16)
     scores = head_scores(model, [ids])

@@ -105,6 +105,7 @@ def test_train_writes_a_model_its_metrics_and_a_picture(capsys, text, out):
     assert lm.generate("cat", 5).startswith("cat")
 
 
+@pytest.mark.slow
 def test_several_files_and_standard_input_are_one_text(monkeypatch, tmp_path, text, out):
     half = len(TEXT) // 2
     (tmp_path / "first.txt").write_text(TEXT[:half])
@@ -116,7 +117,7 @@ def test_several_files_and_standard_input_are_one_text(monkeypatch, tmp_path, te
     assert_same_weights(LanguageModel.load(out / "model.npz"), LanguageModel.load(tmp_path / "b" / "model.npz"))
 
 
-@pytest.mark.parametrize("kind, vocab_size", [("byte", 256), ("bpe", 270)])
+@pytest.mark.parametrize("kind, vocab_size", [pytest.param("byte", 256, marks=pytest.mark.slow), ("bpe", 270)])
 def test_other_tokenizers_can_be_chosen(text, out, kind, vocab_size):
     more = ["--vocab-size", "270"] if kind == "bpe" else []
     assert main(begin(text, out, "--tokenizer", kind, *more)) == 0
@@ -217,20 +218,20 @@ def test_the_whole_command_may_be_repeated_to_resume(monkeypatch, interrupted, t
     assert Checkpoint.read(out / "model.npz").training["step"] == 12
 
 
-@pytest.mark.parametrize(
-    "options, words",
-    [
-        ("--lr 0.5", "--lr was 0.001, and now is 0.5"),
-        ("--layers 2", "--layers was 1, and now is 2"),
-        ("--untied", "tie_embeddings was True, and now is False"),
-        ("--beta2 0.5", r"--beta1 and --beta2 was \(0.9, 0.99\), and now is \(0.9, 0.5\)"),
-        ("--tokenizer byte", "--tokenizer was char, and now is byte"),
-        ("--vocab-size 300", "--vocab-size was None, and now is 300"),
-    ],
-)
-def test_resuming_with_other_options_is_refused(capsys, interrupted, out, options, words):
-    status = main(["train", "--out", str(out), "--resume", *PLAIN, *shlex.split(options)])
-    assert_one_line(capsys, status, 1, f"error: .*model.npz: cannot resume: ({words})")
+OTHER_OPTIONS = [
+    ("--lr 0.5", "--lr was 0.001, and now is 0.5"),
+    ("--layers 2", "--layers was 1, and now is 2"),
+    ("--untied", "tie_embeddings was True, and now is False"),
+    ("--beta2 0.5", r"--beta1 and --beta2 was \(0.9, 0.99\), and now is \(0.9, 0.5\)"),
+    ("--tokenizer byte", "--tokenizer was char, and now is byte"),
+    ("--vocab-size 300", "--vocab-size was None, and now is 300"),
+]
+
+
+def test_resuming_with_other_options_is_refused(capsys, interrupted, out):
+    for options, words in OTHER_OPTIONS:
+        status = main(["train", "--out", str(out), "--resume", *PLAIN, *shlex.split(options)])
+        assert_one_line(capsys, status, 1, f"error: .*model.npz: cannot resume: ({words})")
 
 
 def test_resuming_with_another_text_is_refused(capsys, interrupted, text, out):
@@ -406,6 +407,7 @@ def test_sigint_ends_the_process_with_130_and_one_line(text, out):
     assert re.fullmatch(r"minitransformer: interrupted after step \d+ of 100000, saved in .* --resume\n", said)
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_reading_is_no_error(tmp_path):
     small_lm().save(tmp_path / "model.npz")
     with started("info", tmp_path) as process:

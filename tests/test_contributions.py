@@ -187,7 +187,10 @@ def repeated(rng, length=8, more=4):
     return np.concatenate([letters, letters[:more]]), letters[more]
 
 
-@pytest.mark.parametrize("measure", ["attention", "value_weighted", "rollout", "ablation"])
+@pytest.mark.parametrize(
+    "measure",
+    [*(pytest.param(name, marks=pytest.mark.slow) for name in ("attention", "value_weighted", "rollout")), "ablation"],
+)
 def test_on_a_trained_model_to_ablate_what_is_called_important_hurts_more_than_what_is_not(
     repeating_model, rng, measure
 ):

@@ -256,6 +256,7 @@ def test_the_same_plan_gives_the_same_numbers_and_another_seed_others():
     assert json.loads(json.dumps(one)) == one
 
 
+@pytest.mark.slow
 def test_a_branch_of_a_long_run_is_the_end_of_a_short_one():
     long, short = (train_one(Plan(TINY, 0, steps, ALL)) for steps in (16, 8))
     assert [length["steps"] for length in long["lengths"]] == [2, 4, 8, 16]

@@ -47,7 +47,7 @@ def tuned(lm=None, rows=ROWS, **options):
 # What it shows.
 
 
-@pytest.mark.parametrize("objective", ["dpo", "unlikelihood"])
+@pytest.mark.parametrize("objective", ["dpo", pytest.param("unlikelihood", marks=pytest.mark.slow)])
 def test_with_a_bounded_objective_the_held_out_margin_rises_and_perplexity_stays_within_the_limit(objective):
     _, report = tuned(objective=objective, **SAME)
     assert not report.diverged and report.steps == 150
@@ -111,6 +111,8 @@ def test_an_overflowing_step_is_divergence_and_no_error():
 # What moves.
 
 SPECS = [1, 2, "blocks.1.attention.*", ["ln_final.*", "*.w_o.bias"], LowRank(2), LowRank(3, 2.0, ("blocks.1.*",))]
+# One of a number of blocks, one of names and one of adapters; the others are slow.
+SPECS_OF_A_PLAIN_RUN = [spec if i % 2 else pytest.param(spec, marks=pytest.mark.slow) for i, spec in enumerate(SPECS)]
 
 
 def allowed(trainable):
@@ -125,7 +127,7 @@ def allowed(trainable):
     return lambda name: name.startswith("ln_final.") or name.endswith("w_o.bias")
 
 
-@pytest.mark.parametrize("trainable", SPECS, ids=str)
+@pytest.mark.parametrize("trainable", SPECS_OF_A_PLAIN_RUN, ids=str)
 @pytest.mark.parametrize("how", ["pairs", "text"])
 def test_what_is_not_trained_stays_to_the_bit_and_what_is_trained_moves(trainable, how):
     lm = trained_lm()
@@ -140,7 +142,7 @@ def test_what_is_not_trained_stays_to_the_bit_and_what_is_trained_moves(trainabl
     assert all(name.endswith("w_k.bias") for name in may_move - moved)  # the softmax ignores it
 
 
-@pytest.mark.parametrize("trainable", SPECS, ids=str)
+@pytest.mark.parametrize("trainable", SPECS_OF_A_PLAIN_RUN, ids=str)
 def test_afterwards_every_parameter_is_frozen_or_not_as_it_was_found(trainable):
     lm = trained_lm()
     parameters = dict(lm.model.named_parameters())
@@ -192,7 +194,9 @@ def test_below_the_lowest_trained_parameter_everything_is_constant(names, expect
     assert below(small_lm(n_layers=3).model, names) == expected
 
 
-@pytest.mark.parametrize("trainable", [pytest.param(1, marks=pytest.mark.slow), 2, ("ln_final.*",)])
+@pytest.mark.parametrize(
+    "trainable", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), ("ln_final.*",)]
+)
 def test_gradients_do_not_depend_on_whether_the_backward_below_is_left_out(rng, trainable):
     lm = trained_lm(dtype="float64")
     ids, targets = rng.integers(0, lm.model.config.vocab_size, (2, 3, 9))

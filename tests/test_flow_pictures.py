@@ -45,6 +45,7 @@ def test_a_flow_is_drawn_with_bars_of_both_signs(lm, tmp_path, text):
     assert count(picture, (94, 60, 153)) > 0 and count(picture, (76, 120, 168)) > 0
 
 
+@pytest.mark.slow
 def test_attention_is_drawn_too(lm, tmp_path):
     pytest.importorskip("matplotlib")
     trace_information_flow(lm, TEXT, 4).draw_attention(tmp_path / "attention.png")

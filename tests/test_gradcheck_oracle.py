@@ -277,7 +277,9 @@ WAVES = {
 }
 
 
-@pytest.mark.parametrize("line", [0.0, 1.0], ids=["alone", "beside a straight line"])
+@pytest.mark.parametrize(
+    "line", [0.0, pytest.param(1.0, marks=pytest.mark.slow)], ids=["alone", "beside a straight line"]
+)
 @pytest.mark.parametrize("name", WAVES)
 def test_the_right_slope_of_a_wave_of_any_period_is_never_wrong(name, line):
     wave, slope = WAVES[name]

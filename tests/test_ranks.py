@@ -168,6 +168,7 @@ def test_any_number_of_ranks_has_the_loss_and_gradients_of_one_process(config, r
                 assert shared[name].tobytes() == results[0][1][name].tobytes()
 
 
+@pytest.mark.slow
 def test_a_rank_may_have_replicas(rng):
     pytest.importorskip("threadpoolctl")
     model = small_lm(dtype="float64").model
@@ -257,7 +258,7 @@ def fail():
     raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_run_on_ranks_is_that_of_one_process_and_the_first_alone_writes(tmp_path, size):
     lm = small_lm(dtype="float64", dropout=0.0)
     alone = without_seconds(pretrain(lm, small_corpus(), SETTINGS))

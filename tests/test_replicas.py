@@ -292,6 +292,7 @@ def test_a_run_uses_as_many_replicas_as_it_is_told(monkeypatch):
     assert records[1] != records[3]  # other random numbers for dropout
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_as_many_replicas_as_it_began(tmp_path):
     small_run(replace(SETTINGS, replicas=2), out=tmp_path)
     with pytest.raises(ValueError, match="cannot resume: replicas was 2, and now is 1"):
@@ -339,7 +340,7 @@ def arguments(tmp_path):
     return ["train", "--text", str(tmp_path / "text.txt"), "--out", str(tmp_path / "run"), *SMALL]
 
 
-@pytest.mark.parametrize("options, expected", [([], 3), (["--replicas", "2"], 2)])
+@pytest.mark.parametrize("options, expected", [([], 3), pytest.param(["--replicas", "2"], 2, marks=pytest.mark.slow)])
 def test_train_uses_the_cores_unless_told_otherwise_and_remembers(monkeypatch, tmp_path, arguments, options, expected):
     monkeypatch.setattr("minitransformer.commands.train.cores_of_a_rank", lambda: 4)
     assert main([*arguments, *options]) == 0

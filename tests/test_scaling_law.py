@@ -137,6 +137,7 @@ def test_measurements_that_determine_no_law_are_refused(change, words):
         fit_scaling_law(*change(*table(family(TRUTH))))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_refits")
 def test_the_largest_size_is_predicted_without_it():
     groups = family(TRUTH)

@@ -131,7 +131,9 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another():
         assert_same_weights(lm(models[0]), lm(models[2]))
 
 
-@pytest.mark.parametrize("step", [1, 2, 5, 6])
+@pytest.mark.parametrize(
+    "step", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(5, marks=pytest.mark.slow), 6]
+)
 def test_a_run_that_failed_at_any_step_resumes_to_the_same_bits(tmp_path, step):
     whole = small_model(dropout=0.1)
     records = without_seconds(train_on_simple_patterns(whole, **FEW))
