@@ -121,9 +121,9 @@ def load_archive(path) -> tuple[dict, dict]:
             raise ArchiveError(f"{path}: damaged, or not an archive of minitransformer ({error})") from None
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise ArchiveError(f"{path}: an archive, but not one of minitransformer")
-    if description.get("version") != VERSION:
-        found = description.get("version")
-        raise ArchiveError(f"{path}: written in version {found} of the format; this program reads version {VERSION}")
+    version = description.get("version")
+    if version != VERSION:
+        raise ArchiveError(f"{path}: written in version {version} of the format; this program reads version {VERSION}")
     return arrays, description
 
 

@@ -87,13 +87,13 @@ def visualize_context_influence(lm, text: str, position: int, out=None, *, ablat
     Raises TypeError for a position that is no integer, IndexError for one outside the text, ValueError for an empty
     text, a position beyond the context, or an unknown ablation, MissingExtra and OSError where a PNG cannot be made.
     """
-    found = context_influence(lm, text, position, ablation=ablation)
+    influence = context_influence(lm, text, position, ablation=ablation)
     if out is not None:
-        found.draw(out)
+        influence.draw(out)
     stream = sys.stdout if stream is None else stream
     colours = terminal_colours(stream, os.environ)
-    print(found.shaded(colours) if colours else found, file=stream)
-    return found
+    print(influence.shaded(colours) if colours else influence, file=stream)
+    return influence
 
 
 def context_influence(lm, text: str, position: int, *, ablation="hide") -> ContextInfluence:
@@ -103,7 +103,7 @@ def context_influence(lm, text: str, position: int, *, ablation="hide") -> Conte
     seen = preceding(lm, ids, index + 1)
     in_text = index + 1 < len(ids)
     target = int(ids[index + 1]) if in_text else likeliest_next(lm, seen)
-    found = position_contributions(lm.model, seen, target, ablation=ablation)
+    contributions = position_contributions(lm.model, seen, target, ablation=ablation)
     return ContextInfluence(
         text=text,
         tokens=token_strings(lm.tokenizer, seen),
@@ -111,11 +111,11 @@ def context_influence(lm, text: str, position: int, *, ablation="hide") -> Conte
         target=token_strings(lm.tokenizer, [target])[0],
         target_id=target,
         in_text=in_text,
-        probability=float(np.exp(found.log_probability)),
-        attention=found.attention,
-        ablation=found.ablation,
+        probability=float(np.exp(contributions.log_probability)),
+        attention=contributions.attention,
+        ablation=contributions.ablation,
         ablated_by=ablation,
-        **found.correlations["attention"],
+        **contributions.correlations["attention"],
     )
 
 
@@ -127,28 +127,30 @@ def position_index(position, n_tokens: int) -> int:
     return i + n_tokens if i < 0 else i
 
 
-def headline(found: ContextInfluence) -> str:
+def headline(influence: ContextInfluence) -> str:
     """Return what is shown, in a line."""
-    where = "next in the text" if found.in_text else "what the model thinks likeliest"
-    own = f"{found.position} {shown(found.tokens[-1])}"
-    return f"after token {own}: {shown(found.target)}, {where}, probability {found.probability:.1%}"
+    where = "next in the text" if influence.in_text else "what the model thinks likeliest"
+    own = f"{influence.position} {shown(influence.tokens[-1])}"
+    return f"after token {own}: {shown(influence.target)}, {where}, probability {influence.probability:.1%}"
 
 
-def bars(found: ContextInfluence):
+def bars(influence: ContextInfluence):
     """Return a table of the tokens, with bars as long as their attention and the size of their ablation."""
-    columns = [range(len(found.tokens)), map(shown, found.tokens)]
-    for values in (found.attention, found.ablation):
+    columns = [range(len(influence.tokens)), map(shown, influence.tokens)]
+    for values in (influence.attention, influence.ablation):
         columns += [(f"{value:z.3f}" for value in values), ("█" * round(BAR * abs(s)) for s in strengths(values))]
     return table([("", "token", "attention", "", "nats lost", ""), *zip(*columns, strict=True)], "><><><")
 
 
-def shaded_lines(found: ContextInfluence, colours: int):
+def shaded_lines(influence: ContextInfluence, colours: int):
     """Yield the text twice, its tokens shaded by attention and by ablation, each with the meaning of the colours."""
-    yield f"attention, {painted('most', SHADES['attention'], 1, colours)} {found.attention.max():.3f}"
-    yield shaded_text(found.tokens, strengths(found.attention), (SHADES["attention"], SHADES["attention"]), colours)
+    yield f"attention, {painted('most', SHADES['attention'], 1, colours)} {influence.attention.max():.3f}"
+    yield shaded_text(
+        influence.tokens, strengths(influence.attention), (SHADES["attention"], SHADES["attention"]), colours
+    )
     lost, gained = (painted(name, SHADES[name], 1, colours) for name in ("lost", "gained"))
-    yield f"ablation, {lost} or {gained}, at most {np.abs(found.ablation).max():.3f} nats"
-    yield shaded_text(found.tokens, strengths(found.ablation), (SHADES["lost"], SHADES["gained"]), colours)
+    yield f"ablation, {lost} or {gained}, at most {np.abs(influence.ablation).max():.3f} nats"
+    yield shaded_text(influence.tokens, strengths(influence.ablation), (SHADES["lost"], SHADES["gained"]), colours)
 
 
 def shaded_text(tokens, strength, inks, colours: int) -> str:
@@ -160,8 +162,9 @@ def shaded_text(tokens, strength, inks, colours: int) -> str:
     return text.removesuffix("\n")
 
 
-def footnotes(found: ContextInfluence):
+def footnotes(influence: ContextInfluence):
     """Yield what was ablated, what attention does not show, and how far it tells the same."""
-    yield f"Ablation, in nats that the log-probability of {shown(found.target)} loses: {ABLATED[found.ablated_by]}."
+    ablated = ABLATED[influence.ablated_by]
+    yield f"Ablation, in nats that the log-probability of {shown(influence.target)} loses: {ablated}."
     yield NOT_SHOWN
-    yield f"Correlation of attention with ablation: Pearson {found.pearson:.2f}, Spearman {found.spearman:.2f}."
+    yield f"Correlation of attention with ablation: Pearson {influence.pearson:.2f}, Spearman {influence.spearman:.2f}."

@@ -123,14 +123,14 @@ def value_weighted_attention(model, ids, all_weights):
     all_weights: (L, H, n, n), the attention weights.
     """
     seen = record(model, ids, [f"blocks.{i}.attention.v" for i in range(model.config.n_layers)])
-    found = []
+    lengths = []
     for i, block in enumerate(model.blocks):
         weights, v = all_weights[i], seen[f"blocks.{i}.attention.v"]
         group = len(weights) // len(v)
         values = np.repeat(v, group, axis=0)  # (H, n, D): query head h reads key–value head h // group
         moved = [head_output(block.attention, values, head) for head in range(len(weights))]
-        found.append([alpha[-1] * np.linalg.norm(y, axis=-1) for alpha, y in zip(weights, moved, strict=True)])
-    return np.array(found)
+        lengths.append([alpha[-1] * np.linalg.norm(y, axis=-1) for alpha, y in zip(weights, moved, strict=True)])
+    return np.array(lengths)
 
 
 def gradient_times_input(model, ids, target: int):
@@ -155,7 +155,7 @@ def ablated_log_probabilities(model, ids, target: int, ablation: str = "hide"):
     n = len(ids)
     mean = model.embedding.weight.data.mean(axis=0)
     rows = max(TOKENS_AT_ONCE // n, 1)
-    found = []
+    log_p = []
     for start in range(0, n, rows):
         positions = np.arange(start, min(start + rows, n))
         hooks = {"embedding": blank(positions, mean)}
@@ -163,8 +163,8 @@ def ablated_log_probabilities(model, ids, target: int, ablation: str = "hide"):
             names = [f"blocks.{i}.attention.weights" for i in range(model.config.n_layers)]
             hooks |= dict.fromkeys(names, hide(positions))
         with model.hooked(hooks):
-            found.append(log_probabilities(model, np.tile(ids, (len(positions), 1)))[:, target])
-    return np.concatenate(found)
+            log_p.append(log_probabilities(model, np.tile(ids, (len(positions), 1)))[:, target])
+    return np.concatenate(log_p)
 
 
 def blank(positions, value):

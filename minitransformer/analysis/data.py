@@ -6,9 +6,9 @@ from dataclasses import fields, is_dataclass
 import numpy as np
 
 
-def fields_as_data(found) -> dict:
+def fields_as_data(instance) -> dict:
     """Return the fields of a dataclass by name, as JSON can hold them."""
-    return {field.name: as_data(getattr(found, field.name)) for field in fields(found)}
+    return {field.name: as_data(getattr(instance, field.name)) for field in fields(instance)}
 
 
 def as_data(value):

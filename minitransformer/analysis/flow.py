@@ -189,19 +189,21 @@ def headline(flow: InformationFlow):
 
 def contribution_lines(flow: InformationFlow):
     """Yield a table of what each position contributes, those that matter most if there are many, in their order."""
-    found = flow.contributions
+    contributions = flow.contributions
     n = len(flow.tokens)
-    listed = np.sort(np.argsort(-np.abs(found.ablation), kind="stable")[:MOST_POSITIONS])
+    listed = np.sort(np.argsort(-np.abs(contributions.ablation), kind="stable")[:MOST_POSITIONS])
     which = "" if n <= MOST_POSITIONS else f", the {MOST_POSITIONS} of {n} positions whose ablation changes most"
     yield f"what the target owes to each position{which}"
     rows = [("", *TITLES.values())]
     for t in listed:
-        rows.append((f"{t:>5} {shown(flow.tokens[t])}", *(f"{getattr(found, name)[t]:z.3f}" for name in TITLES)))
+        rows.append(
+            (f"{t:>5} {shown(flow.tokens[t])}", *(f"{getattr(contributions, name)[t]:z.3f}" for name in TITLES))
+        )
     for kind in ("pearson", "spearman"):
-        agree = (f"{found.correlations[name][kind]:.2f}" for name in MEASURES)
+        agree = (f"{contributions.correlations[name][kind]:.2f}" for name in MEASURES)
         rows.append((f"{kind.capitalize()} with ablation", *agree, ""))
     yield from table(rows)
-    yield f"Ablation, in nats lost: {ABLATED[found.ablated_by]}. The others do not intervene:"
+    yield f"Ablation, in nats lost: {ABLATED[contributions.ablated_by]}. The others do not intervene:"
     yield "attention shows where the last position looks, not what it takes; gradients fade where the model is sure."
 
 

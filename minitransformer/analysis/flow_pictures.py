@@ -47,17 +47,17 @@ def draw_flow(flow, path) -> None:
 
 def draw_contributions(figure, flow) -> None:
     """Draw a column of bars for each measure, of each of the last positions, the ablation last."""
-    found = flow.contributions
+    contributions = flow.contributions
     tokens = numbered(flow.tokens)[-MOST_TOKENS:]
     columns = figure.subplots(1, len(TITLES), sharey=True)
     for axes, (name, title) in zip(columns, TITLES.items(), strict=True):
-        values = getattr(found, name)[-len(tokens) :]
+        values = getattr(contributions, name)[-len(tokens) :]
         colour = TRUTH if name == "ablation" else ESTIMATE
         axes.barh(range(len(tokens)), values, color=np.where(values >= 0, colour, NEGATIVE))
         axes.axvline(0, color=INK, linewidth=0.6)
         axes.set_title(title, loc="left", color=INK, fontsize=10)
         agree = "correlation with ablation\nPearson {pearson:.2f}, Spearman {spearman:.2f}"
-        note = agree.format(**found.correlations[name]) if name in MEASURES else "the intervention"
+        note = agree.format(**contributions.correlations[name]) if name in MEASURES else "the intervention"
         axes.set_xlabel(note, color=INK, fontsize=8)
         axes.locator_params(axis="x", nbins=3)
         axes.ticklabel_format(axis="x", style="plain")
@@ -144,22 +144,22 @@ def draw_map(axes, maps, name, values, title):
     return image
 
 
-def draw_context(found, path) -> None:
+def draw_context(influence, path) -> None:
     """Draw a ContextInfluence as a PNG at `path`, atomically: the text twice, its tokens shaded, line by line.
 
     Raises MissingExtra without matplotlib, OSError where the file cannot be written.
     """
-    lines = wrapped([shown(token) for token in found.tokens])
+    lines = wrapped([shown(token) for token in influence.tokens])
     figure = new_figure(COLUMNS / 10, 0.6 * len(lines) + 1.8)
     upper, lower = figure.subplots(2, 1)
-    attention = f"attention, the mean over heads and layers: at most {found.attention.max():.3f}"
-    draw_shaded(upper, lines, strengths(found.attention), attention, ("attention", "attention"))
-    ablation = f"ablation, nats lost (orange) or gained (violet): at most {np.abs(found.ablation).max():.3f}"
-    draw_shaded(lower, lines, strengths(found.ablation), ablation, ("lost", "gained"))
-    end = f"after token {found.position}: {shown(found.target)!r}, probability {found.probability:.1%}"
+    attention = f"attention, the mean over heads and layers: at most {influence.attention.max():.3f}"
+    draw_shaded(upper, lines, strengths(influence.attention), attention, ("attention", "attention"))
+    ablation = f"ablation, nats lost (orange) or gained (violet): at most {np.abs(influence.ablation).max():.3f}"
+    draw_shaded(lower, lines, strengths(influence.ablation), ablation, ("lost", "gained"))
+    end = f"after token {influence.position}: {shown(influence.target)!r}, probability {influence.probability:.1%}"
     headline(figure, f"What the model looks at and what it needs, {end}")
-    agree = f"Attention is not influence: here its correlation with ablation is {found.pearson:.2f} (Pearson), "
-    figure.supxlabel(f"{agree}{found.spearman:.2f} (Spearman)", x=0.01, ha="left", color=INK, fontsize=9)
+    agree = f"Attention is not influence: here its correlation with ablation is {influence.pearson:.2f} (Pearson), "
+    figure.supxlabel(f"{agree}{influence.spearman:.2f} (Spearman)", x=0.01, ha="left", color=INK, fontsize=9)
     save(figure, path)
 
 

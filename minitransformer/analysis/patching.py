@@ -103,13 +103,13 @@ def attribution_effects(model, clean, corrupted, patches, metric):
 def patched_metric(model, ids, values, patches, metric):
     """Return the metric (P,) of ids (T,) under each patch, which takes what it puts in place from `values`, by name."""
     rows = max(TOKENS_AT_ONCE // len(ids), 1)
-    found = []
+    metrics = []
     for start in range(0, len(patches), rows):
         chunk = patches[start : start + rows]
         with model.hooked({name: patch_rows(name, values[name], chunk) for name in names_of(chunk)}):
             logits = model.predict(np.tile(ids, (len(chunk), 1)))  # all positions: ln_final may be patched at any
-        found.append(metric(logits[:, -1])[0])
-    return np.concatenate(found)
+        metrics.append(metric(logits[:, -1])[0])
+    return np.concatenate(metrics)
 
 
 def patch_rows(name, value, patches):

@@ -100,8 +100,8 @@ def patch_prompts(lm, clean: str, corrupted: str, answers: tuple[str, str] | Non
     flat = [patch for rows in patches.values() for row in rows for patch in row]
 
     def mapped(effects):
-        found = iter(effects.tolist())
-        return {name: np.array([[next(found) for _ in row] for row in rows]) for name, rows in patches.items()}
+        numbers = iter(effects.tolist())
+        return {name: np.array([[next(numbers) for _ in row] for row in rows]) for name, rows in patches.items()}
 
     return PatchingMaps(
         clean_tokens=token_strings(lm.tokenizer, ids),
@@ -139,15 +139,15 @@ def answer_ids(lm, clean, corrupted, answers):
         return answer, other
     if isinstance(answers, str) or len(answers) != 2:
         raise ValueError(f"answers must be two tokens, the clean prompt's and the corrupted one's, not {answers!r}")
-    found = []
+    pair = []
     for answer in answers:
         ids = lm.encode(answer)
         if len(ids) != 1:
             raise ValueError(f"an answer must be one token, and {answer!r} is {len(ids)}")
-        found.append(int(ids[0]))
-    if found[0] == found[1]:
+        pair.append(int(ids[0]))
+    if pair[0] == pair[1]:
         raise ValueError(f"the two answers are the same token, {answers[0]!r}")
-    return tuple(found)
+    return tuple(pair)
 
 
 def lines(maps: PatchingMaps):
@@ -165,7 +165,7 @@ def lines(maps: PatchingMaps):
     for name, effects in maps.effects.items():
         order = np.argsort(-np.abs(effects), axis=None, kind="stable")[:SHOWN]
         for row, column in zip(*np.unravel_index(order, effects.shape), strict=True):
-            values = (f"{found[row, column]:z.2f}" for found in (effects, maps.attributions[name]))
+            values = (f"{grid[row, column]:z.2f}" for grid in (effects, maps.attributions[name]))
             rows.append((f"  {entry_name(maps, name, row, column)}", *values))
     yield from table(rows, indent=0)
     yield ""

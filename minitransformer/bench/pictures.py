@@ -23,11 +23,11 @@ def draw_ratios(results: dict, folder, subtitle: str) -> None:
         offset = (index - (len(rivals) - 1) / 2) * 0.16
         places, ratios, below, above = [], [], [], []
         for place, size in enumerate(sizes.values()):
-            found = size["ratios"][rival]["step"]
+            ratio = size["ratios"][rival]["step"]
             places.append(place + offset)
-            ratios.append(found["ratio"])
-            below.append(found["ratio"] - (found["low"] or found["ratio"]))
-            above.append((found["high"] or found["ratio"]) - found["ratio"])
+            ratios.append(ratio["ratio"])
+            below.append(ratio["ratio"] - (ratio["low"] or ratio["ratio"]))
+            above.append((ratio["high"] or ratio["ratio"]) - ratio["ratio"])
         style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
         axes.errorbar(places, ratios, (below, above), linestyle="none", capsize=4, label=rival, **style)
         for x, y in zip(places, ratios, strict=True):
@@ -52,8 +52,8 @@ def draw_scaling(results: dict, folder, subtitle: str) -> None:
     columns = min(COLUMNS, len(series))
     figure = new_figure(3.4 * columns, 2.7 * rows)
     panels = figure.subplots(rows, columns, squeeze=False)
-    for axes, (name, found) in zip(panels.flat, series.items(), strict=False):
-        draw_growth(axes, SERIES[name], found)
+    for axes, (name, growth) in zip(panels.flat, series.items(), strict=False):
+        draw_growth(axes, SERIES[name], growth)
     for axes in panels.flat[len(series) :]:
         axes.set_axis_off()
     headline(figure, "How cost grows: every point, and the line fitted to the last ones", 12)
@@ -61,12 +61,12 @@ def draw_scaling(results: dict, folder, subtitle: str) -> None:
     save(figure, folder / SCALING_FILE)
 
 
-def draw_growth(axes, series, found: dict) -> None:
+def draw_growth(axes, series, growth: dict) -> None:
     """Draw one cost."""
-    fit = Exponent(**found["fit"])
+    fit = Exponent(**growth["fit"])
     scale, unit = (2**20, "MiB") if series.unit == "bytes" else (1e-3, "ms")
-    sizes = [n for n, _ in found["points"]]
-    axes.loglog(sizes, [cost / scale for _, cost in found["points"]], "o", color=COLOURS[0], markersize=4)
+    sizes = [n for n, _ in growth["points"]]
+    axes.loglog(sizes, [cost / scale for _, cost in growth["points"]], "o", color=COLOURS[0], markersize=4)
     upper = sizes[-fit.points :]
     axes.loglog(upper, [fit.at(n) / scale for n in upper], color=COLOURS[1], linewidth=1.6)
     label(axes, series.title, series.variable, unit, size=9)

@@ -19,19 +19,19 @@ def training_lines(results: dict) -> list[str]:
     header += ["products", "of peak", "ratio", "95 %"]
     rows = []
     for name, size in results["sizes"].items():
-        for engine, found in size["engines"].items():
-            step = found["step"]
+        for engine, measured in size["engines"].items():
+            step = measured["step"]
             rows.append(
                 [
                     "" if engine in size["ratios"] else name,
                     engine,
                     milliseconds(step["median"]),
                     f"{milliseconds(step['lower'])} – {milliseconds(step['upper'])}",
-                    f"{found['tokens_per_second']:,.0f}",
-                    mebibytes(found["memory"]),
-                    f"{found['cores']:.2f}",
-                    percent(found["products"]),
-                    percent(found["of_peak"]),
+                    f"{measured['tokens_per_second']:,.0f}",
+                    mebibytes(measured["memory"]),
+                    f"{measured['cores']:.2f}",
+                    percent(measured["products"]),
+                    percent(measured["of_peak"]),
                     *ratio_cells(size, engine, "step"),
                 ]
             )
@@ -53,9 +53,9 @@ def training_lines(results: dict) -> list[str]:
 def summary(size: dict) -> str:
     """Return the times of a training step at one size in a line."""
     return "; ".join(
-        f"{engine} {milliseconds(found['step']['median'])} ms a step"
+        f"{engine} {milliseconds(measured['step']['median'])} ms a step"
         + (f", ratio {size['ratios'][engine]['step']['ratio']:.2f}" if engine in size["ratios"] else "")
-        for engine, found in size["engines"].items()
+        for engine, measured in size["engines"].items()
     )
 
 
@@ -72,8 +72,8 @@ def ratio_lines(results: dict) -> list[str]:
         "",
     ]
     for other in others:
-        found = {name: size["ratios"][other]["memory"] for name, size in results["sizes"].items()}
-        pairs = [f"{name} {ratio:.2f}" for name, ratio in found.items() if ratio is not None]
+        memory = {name: size["ratios"][other]["memory"] for name, size in results["sizes"].items()}
+        pairs = [f"{name} {ratio:.2f}" for name, ratio in memory.items() if ratio is not None]
         if pairs:
             lines.append(f"Memory of a step, {other}'s / {first}'s: {', '.join(pairs)}")
     return lines
@@ -84,10 +84,10 @@ def decoding_lines(results: dict) -> list[str]:
     header = ["size", "runs on", "tokens/s", "ms a token", "quartiles", "of bandwidth", "ratio", "95 %"]
     rows, prompts = [], []
     for name, size in results["sizes"].items():
-        for engine, found in size["engines"].items():
-            if "decode" not in found:
+        for engine, measured in size["engines"].items():
+            if "decode" not in measured:
                 continue
-            token = found["decode"]
+            token = measured["decode"]
             label = "" if engine in size["ratios"] else name
             spread = f"{milliseconds(token['lower'])} – {milliseconds(token['upper'])}"
             rows.append(
@@ -96,8 +96,8 @@ def decoding_lines(results: dict) -> list[str]:
                     *(percent(token["of_bandwidth"]), *ratio_cells(size, engine, "decode")),
                 ]
             )
-            if "prompt" in found:
-                seconds = found["prompt"]
+            if "prompt" in measured:
+                seconds = measured["prompt"]
                 spread = f"{seconds['lower']:.3f} – {seconds['upper']:.3f}"
                 cells = ratio_cells(size, engine, "prompt")
                 prompts.append([label, engine, f"{size['prompt']:,}", f"{seconds['median']:.3f}", spread, *cells])
@@ -120,9 +120,9 @@ def ratio_cells(size: dict, engine: str, what: str) -> list[str]:
     """Return the cells of a ratio and its interval."""
     if engine not in size["ratios"]:
         return ["", ""]
-    found = size["ratios"][engine][what]
-    interval = "–" if found["low"] is None else f"{found['low']:.2f} – {found['high']:.2f}"
-    return [f"{found['ratio']:.2f}", interval]
+    ratio = size["ratios"][engine][what]
+    interval = "–" if ratio["low"] is None else f"{ratio['low']:.2f} – {ratio['high']:.2f}"
+    return [f"{ratio['ratio']:.2f}", interval]
 
 
 def load_lines(load: dict) -> list[str]:
@@ -183,18 +183,18 @@ def spent(row: dict) -> float:
 def scaling_lines(results: dict) -> list[str]:
     """Return the table of exponents."""
     rows = []
-    for name, found in results["series"].items():
-        series, fit = SERIES[name], found["fit"]
-        largest, cost = found["points"][-1]
+    for name, growth in results["series"].items():
+        series, fit = SERIES[name], growth["fit"]
+        largest, cost = growth["points"][-1]
         rows.append(
             [
                 series.title,
                 series.variable,
-                f"{found['points'][0][0]:,} – {largest:,}",
+                f"{growth['points'][0][0]:,} – {largest:,}",
                 mebibytes(cost) if series.unit == "bytes" else f"{milliseconds(cost)} ms",
                 series.expected,
                 f"{fit['exponent']:.2f} ± {fit['margin']:.2f}",
-                found["verdict"],
+                growth["verdict"],
             ]
         )
     return [

@@ -69,7 +69,7 @@ def of_engine(raw: dict, name: str, size, limits: dict) -> dict:
 def ratios(raw: dict, first: str, name: str) -> dict:
     """Return an engine's over those of the first: of times in pairs, of memory by the medians."""
     ours, theirs = ([of_round[engine] for of_round in raw["rounds"]] for engine in (first, name))
-    found = {
+    by_question = {
         question if question != "steps" else "step": asdict(
             paired_ratio(turn_medians(ours, question), turn_medians(theirs, question))
         )
@@ -77,8 +77,8 @@ def ratios(raw: dict, first: str, name: str) -> dict:
         if question in theirs[0]
     }
     memory = [middle([answer["memory"] for answer in answers]) for answers in (theirs, ours)]
-    found["memory"] = memory[0] / memory[1] if all(memory) else None
-    return found
+    by_question["memory"] = memory[0] / memory[1] if all(memory) else None
+    return by_question
 
 
 def cores(answers: list) -> float:
@@ -104,8 +104,8 @@ def middle(values: list):
 
 def machine_limits(raws) -> dict:
     """Return the best that any process of the run reached, in FLOP/s and bytes/s."""
-    found = [answers["limits"] for raw in raws for of_round in raw["rounds"] for answers in of_round.values()]
-    return {kind: max(limits[kind] for limits in found) for kind in ("flops", "bandwidth")}
+    all_limits = [answers["limits"] for raw in raws for of_round in raw["rounds"] for answers in of_round.values()]
+    return {kind: max(limits[kind] for limits in all_limits) for kind in ("flops", "bandwidth")}
 
 
 def load_of(raws) -> dict:

@@ -83,10 +83,10 @@ def step_seconds(**sizes) -> float:
 
 def step_memory(**sizes) -> int:
     """Return the peak of memory of a training step above the level before it. Raises OSError where no one knows it."""
-    found = peak_above(training(**sizes))
-    if found is None:
+    peak = peak_above(training(**sizes))
+    if peak is None:
         raise OSError("the memory of a step is not measured on this system: it needs Linux's /proc")
-    return found
+    return peak
 
 
 def attention_seconds(T: int) -> float:

@@ -174,10 +174,10 @@ def timed(step, batch, seconds: float, fewest: int = FEWEST) -> dict:
 
 def versions() -> dict:
     """Return the versions of what computes."""
-    found = {"NumPy": np.__version__, "BLAS": environment()["BLAS"]}
+    version_of = {"NumPy": np.__version__, "BLAS": environment()["BLAS"]}
     if "torch" in sys.modules:
-        found["PyTorch"] = sys.modules["torch"].__version__
-    return found
+        version_of["PyTorch"] = sys.modules["torch"].__version__
+    return version_of
 
 
 def main(engine: str) -> None:

@@ -173,7 +173,7 @@ def profile(settings: dict):
             results["versions"] |= engine.ask("prepare", size=SIZES[name].to_dict())["versions"]
             results["profiles"][name] = engine.ask("profile", seconds=settings["seconds"])
         lines += [*report.profile_lines(name, results["profiles"][name]), ""]
-    load = summed_load([found["load"] for found in results["profiles"].values()])
+    load = summed_load([measured["load"] for measured in results["profiles"].values()])
     lines = [report.machine_line(results), "", *lines, *report.load_lines(load)]
     return results | {"load": load}, lines, PROFILE_FILE, None
 

@@ -73,7 +73,7 @@ def run(arguments) -> int:
     rng = np.random.default_rng(arguments.seed)
     seen, held_out = (drawn(lm, ids, arguments.passages, rng) for ids in (corpus.train_ids, corpus.val_ids))
     with narrator.progress("comparing gradients", "passages") as progress:
-        found = analyze_training_influence(
+        report = analyze_training_influence(
             lm,
             arguments.prompt,
             training=seen,
@@ -82,7 +82,7 @@ def run(arguments) -> int:
             rank_by=arguments.rank_by,
             progress=progress,
         )
-    print(json.dumps(found.to_dict()) if arguments.json else found)
+    print(json.dumps(report.to_dict()) if arguments.json else report)
     return 0
 
 

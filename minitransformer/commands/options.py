@@ -76,8 +76,8 @@ def in_terms_of_options(*classes):
             message = message.removeprefix(f"{cls.__name__}: ")
         names = {name for cls in classes for name in statements(cls)}
 
-        def option(found):
-            name, before = found[0], message[: found.start()]
+        def option(match):
+            name, before = match[0], message[: match.start()]
             begins = not before or before.endswith(": ")
             return flag_of(name) if name in names and ("_" in name or begins) else name
 

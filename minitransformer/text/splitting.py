@@ -92,8 +92,8 @@ def whole_words(chunks, splitting="gpt2"):
         if not chunk:
             continue
         before = held[-1][-1] if held else ""
-        if found := _LAST_CUT[splitting].match(before + chunk):
-            cut = found.end() - len(before)
+        if match := _LAST_CUT[splitting].match(before + chunk):
+            cut = match.end() - len(before)
             yield "".join(held) + chunk[:cut]
             held = []
             chunk = chunk[cut:]

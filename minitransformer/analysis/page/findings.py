@@ -76,18 +76,18 @@ def page_findings(
 
 def explain(lm, ids, target: int, weights, ablation: str) -> dict:
     """Return what the prediction of `target` after ids (n,) owes to what. weights (L, H, n): of the last position."""
-    found = position_contributions(lm.model, ids, target, ablation=ablation)
+    contributions = position_contributions(lm.model, ids, target, ablation=ablation)
     direct = direct_contributions(lm.model, ids, target)
     written = [[name, rounded(value)] for name, value in direct.largest(COMPONENTS)]
     return {
         "index": len(ids) - 1,
         "target": names(lm, [target])[0],
-        "probability": rounded(np.exp(found.log_probability)),
+        "probability": rounded(np.exp(contributions.log_probability)),
         "attention": np.rint(weights * PER_MILLE).astype(int).tolist(),
-        "measures": {name: rounded(getattr(found, name)) for name in (*MEASURES, "ablation")},
+        "measures": {name: rounded(getattr(contributions, name)) for name in (*MEASURES, "ablation")},
         "correlations": {
             name: None if np.isnan(pair["spearman"]) else rounded(pair["spearman"])
-            for name, pair in found.correlations.items()
+            for name, pair in contributions.correlations.items()
         },
         "direct": {"total": rounded(direct.total), "components": written},
     }

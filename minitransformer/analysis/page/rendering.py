@@ -20,10 +20,10 @@ def render_page(findings: dict, title: str) -> str:
         "{{script}}": asset("page.js"),
     }
     page = asset("page.html")
-    # From the last to the first: what has been put in is never looked through for places.
-    for place, content in reversed(parts.items()):
-        before, found, after = page.partition(place)
-        assert found, place
+    # From the last to the first: what has been put in is never looked through for placeholders.
+    for placeholder, content in reversed(parts.items()):
+        before, separator, after = page.partition(placeholder)
+        assert separator, placeholder
         page = before + content + after
     return page
 

@@ -85,11 +85,11 @@ def analyze_emergent_capabilities(
 
 def unique(items) -> list:
     """Return the items in order, each once. (They need not be hashable: a Config may hold a dictionary.)"""
-    found = []
+    kept = []
     for item in items:
-        if item not in found:
-            found.append(item)
-    return found
+        if item not in kept:
+            kept.append(item)
+    return kept
 
 
 def checked_capabilities(capability_tests) -> tuple[Capability, ...]:

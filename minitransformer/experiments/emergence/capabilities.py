@@ -92,14 +92,14 @@ class Capability:
 
     def draw(self, rng, n: int, *, held_out: bool):
         """Draw n questions of the test, or n that are not. Raises ValueError if next to none is of that sort."""
-        found, count = [], 0
+        drawn, count = [], 0
         for _ in range(100):
             questions = np.asarray(self.questions(rng, 2 * n))
             questions = questions[self.is_held_out(questions) == held_out]
-            found.append(questions)
+            drawn.append(questions)
             count += len(questions)
             if count >= n:
-                return np.concatenate(found)[:n]
+                return np.concatenate(drawn)[:n]
         sort = "a test" if held_out else "training"
         raise ValueError(f"capability {self.name}: of {200 * n} questions drawn, only {count} are for {sort}")
 

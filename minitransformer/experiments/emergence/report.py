@@ -81,12 +81,12 @@ class EmergenceReport:
 
     def environments(self) -> list[dict]:
         """Return the different environments in which the runs were trained; within one, a run repeats to the bit."""
-        found = []
+        environments = []
         for run in self.runs:
             environment = {"engine": "on"} | run["environment"]  # older runs do not say: it could not be off
-            if environment not in found:
-                found.append(environment)
-        return found
+            if environment not in environments:
+                environments.append(environment)
+        return environments
 
     def save(self, folder: Path) -> None:
         """Write the report as JSON to the folder, atomically."""
@@ -140,25 +140,25 @@ class EmergenceReport:
         """Return the scaling law, its prediction and the compute-optimal choices."""
         if self.law is None:
             return f"Scaling law: none; {self.no_law}"
-        found, prediction = self.law, self.law.prediction
+        forecast, prediction = self.law, self.law.prediction
         lines = ["Scaling law of the text's loss in nats per character, L = E + A/N^alpha + B/D^beta"]
         lines += table(
-            (name, f"{getattr(found.law, name):.4g}", f"{low:.4g} … {high:.4g}")
-            for name, (low, high) in found.ends.items()
+            (name, f"{getattr(forecast.law, name):.4g}", f"{low:.4g} … {high:.4g}")
+            for name, (low, high) in forecast.ends.items()
         )
-        if found.points[:, 2].min() > 100 * found.law.E:
+        if forecast.points[:, 2].min() > 100 * forecast.law.E:
             lines.append("  E cannot be told from 0: these runs are too short, or too small, to see what remains")
         predicted, measured, before = prediction.predicted, prediction.measured, prediction.no_better
         as_before = f"off by {before - measured:+.4f}, had it been no better than the size before"
         choices = [("C", "N*", "interval", "D*", "interval", "loss", "")]
-        for c in found.choices:
+        for c in forecast.choices:
             N, D = f"{c.parameters:.3g}", f"{c.characters:.3g}"
             note = "" if c.measured_range else "beyond what was trained"
             choices.append(
                 (f"{c.budget:.1e}", N, brief(c.parameters_ends), D, brief(c.characters_ends), f"{c.loss:.3f}", note)
             )
         lines += [
-            f"  typical error of the fit {found.error:.1%}",
+            f"  typical error of the fit {forecast.error:.1%}",
             "",
             f"The largest size, {prediction.parameters:,}, predicted from the smaller ones",
             *table(

@@ -1,7 +1,7 @@
 """Training influence: what a model makes of prompts, whether it has likely seen their like, and what taught it that.
 
-    found = analyze_training_influence(lm, "To be, or ", training=seen, held_out=unseen)
-    print(found)
+    report = analyze_training_influence(lm, "To be, or ", training=seen, held_out=unseen)
+    print(report)
 
 Three questions, from the cheap to the dear: how familiar is the prompt, against passages that were seen in training and
 others that were not (calibration.py); which of the passages seen pushed the model most towards its answer, by their
@@ -80,17 +80,17 @@ def analyze_training_influence(
     flags = familiarity_flags(lm, questions, seen, unseen, false_alarm_rate)
     pairs = [] if not seen else [(lm, 1.0)] if checkpoints is None else checked_pairs(checkpoints)
     rows = passage_influences(lm, questions, seen, pairs, progress)
-    found = [
+    analysed = [
         PromptInfluence(**described(lm, asked), **flag, **row, ranked_by=rank_by, retraining=None)
         for asked, flag, row in zip(questions, flags, rows, strict=True)
     ]
     if train is not None:
-        found = [
-            replace(one, retraining=retrain_without(train, seen, one.ranking[:remove], asked.exercise, seeds))
-            for one, asked in zip(found, questions, strict=True)
+        analysed = [
+            replace(prompt, retraining=retrain_without(train, seen, prompt.ranking[:remove], asked.exercise, seeds))
+            for prompt, asked in zip(analysed, questions, strict=True)
         ]
     return TrainingInfluence(
-        prompts=tuple(found),
+        prompts=tuple(analysed),
         passages=[passage.text for passage in seen],
         held_out=len(unseen),
         learning_rates=[rate for _, rate in pairs],
@@ -208,8 +208,8 @@ def passage_influences(lm, questions, seen, pairs, progress) -> list[dict]:
             progress(next(done), total)
 
     examples = [next_tokens(passage) for passage in seen]
-    found = influences(models(lm, pairs), [asked.exercise for asked in questions], examples, passage_done)
-    return [{"influence": influence, "cosine": cosine} for influence, cosine in zip(*found, strict=True)]
+    measures = influences(models(lm, pairs), [asked.exercise for asked in questions], examples, passage_done)
+    return [{"influence": influence, "cosine": cosine} for influence, cosine in zip(*measures, strict=True)]
 
 
 def models(lm, pairs):

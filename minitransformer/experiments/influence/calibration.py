@@ -112,7 +112,7 @@ def calibrate(
     seen_scores, seen_bytes = seen.beginnings(tokens)
     scores, held_out_bytes = held_out.beginnings(tokens)
     t = threshold(scores, alpha)
-    found = Calibration(
+    calibration = Calibration(
         tokens=tokens,
         n_seen=len(seen_scores),
         n_held_out=len(scores),
@@ -123,7 +123,7 @@ def calibrate(
         separation=separation(seen_scores, scores),
         blind=separation(-seen_bytes, -held_out_bytes),
     )
-    return found, scores
+    return calibration, scores
 
 
 def allowed(n: int, alpha: float) -> int:

@@ -83,34 +83,37 @@ class TrainingInfluence:
         return fields_as_data(self)
 
     def __str__(self):
-        sections = [prompt_lines(found, self) for found in self.prompts]
+        sections = [prompt_lines(prompt, self) for prompt in self.prompts]
         return "\n\n".join([*("\n".join(section) for section in sections), NOT_SHOWN])
 
 
-def prompt_lines(found: PromptInfluence, report: TrainingInfluence):
+def prompt_lines(prompt: PromptInfluence, report: TrainingInfluence):
     """Yield what was found about one prompt."""
-    yield f"{abridged(found.prompt)} -> {abridged(found.answer)}"
-    yield f"  {found.tokens} tokens, perplexity {found.perplexity:.2f}; confidence in the answer {found.confidence:.1%}"
-    yield from flag_lines(found, report)
-    if found.influence is not None:
-        yield from passage_lines(found, report.passages)
-    if found.retraining is not None:
-        yield from (f"  {line}" for line in str(found.retraining).splitlines())
-    elif found.influence is not None:
+    yield f"{abridged(prompt.prompt)} -> {abridged(prompt.answer)}"
+    yield (
+        f"  {prompt.tokens} tokens, perplexity {prompt.perplexity:.2f}; confidence in the answer "
+        f"{prompt.confidence:.1%}"
+    )
+    yield from flag_lines(prompt, report)
+    if prompt.influence is not None:
+        yield from passage_lines(prompt, report.passages)
+    if prompt.retraining is not None:
+        yield from (f"  {line}" for line in str(prompt.retraining).splitlines())
+    elif prompt.influence is not None:
         n = len(report.learning_rates)
         yield f"  by the gradients of {n} checkpoint{'s' * (n > 1)}; not tested by training again without proponents"
 
 
-def flag_lines(found: PromptInfluence, report: TrainingInfluence):
+def flag_lines(prompt: PromptInfluence, report: TrainingInfluence):
     """Yield whether the prompt is likely to have been seen, and how far that is to be believed."""
-    calibration = found.calibration
+    calibration = prompt.calibration
     if calibration is None:
         given = {"training": bool(report.passages), "held-out": bool(report.held_out)}
         missing = " and ".join(name for name, is_given in given.items() if not is_given)
         yield f"  likely seen similar: not said, as a threshold needs {missing} passages to calibrate it"
         return
-    more = f"p = {found.p_value:.3f} against {calibration.n_held_out} passages that were not seen"
-    yield f"  likely seen similar: {'yes' if found.likely_seen_similar else 'no'} ({more})"
+    more = f"p = {prompt.p_value:.3f} against {calibration.n_held_out} passages that were not seen"
+    yield f"  likely seen similar: {'yes' if prompt.likely_seen_similar else 'no'} ({more})"
     yield (
         f"  of {calibration.n_seen} passages that were seen, the threshold finds {calibration.found:.0%}, with "
         f"{calibration.false_alarms:.0%} false alarms; area under the curve {calibration.separation}"
@@ -131,15 +134,15 @@ def doubts(calibration: Calibration):
         )
 
 
-def passage_lines(found: PromptInfluence, passages: list[str]):
+def passage_lines(prompt: PromptInfluence, passages: list[str]):
     """Return a table of the strongest proponents and opponents."""
     rows = []
-    order, measure = found.ranking, getattr(found, found.ranked_by)
+    order, measure = prompt.ranking, getattr(prompt, prompt.ranked_by)
     for title, indices, sign in (("proponents", order, 1), ("opponents", order[::-1], -1)):
         listed = [i for i in indices[:MOST_PASSAGES] if sign * measure[i] > 0]
-        rows.append((f"{title}, by {found.ranked_by}", "influence", "cosine", ""))
+        rows.append((f"{title}, by {prompt.ranked_by}", "influence", "cosine", ""))
         for i in listed:
-            rows.append((f"  {i}", f"{found.influence[i]:+.3g}", f"{found.cosine[i]:+.2f}", abridged(passages[i])))
+            rows.append((f"  {i}", f"{prompt.influence[i]:+.3g}", f"{prompt.cosine[i]:+.2f}", abridged(passages[i])))
         if not listed:
             rows.append(("  none", "", "", ""))
     return table(rows, "<>><")

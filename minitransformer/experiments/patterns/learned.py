@@ -152,25 +152,29 @@ class LearnedPatterns:
 
     def induction_lines(self):
         """Yield what does induction."""
-        found = self.induction
-        if found is None:
+        induction = self.induction
+        if induction is None:
             best = self.scores.induction.max()
             yield f"No head does induction: the highest score is {best:.2f}, and {NOTABLE} would be one."
             return
-        yield f"Head {named(found.head)} does induction. Tokens of that pattern that are right"
-        rows = [("with every head", found.whole), (f"without {named(found.head)}", found.without_head)]
-        if len(found.heads) > 1:
-            rows.append((f"without {', '.join(map(named, found.heads))}", found.without_heads))
-        if found.feeder is not None:
-            rows.append((f"without {named(found.feeder)}, which feeds it", found.without_feeder))
-        if not math.isnan(found.without_others):
-            rows.append((f"without {found.others} of the others, mean", found.without_others))
+        yield f"Head {named(induction.head)} does induction. Tokens of that pattern that are right"
+        rows = [("with every head", induction.whole), (f"without {named(induction.head)}", induction.without_head)]
+        if len(induction.heads) > 1:
+            rows.append((f"without {', '.join(map(named, induction.heads))}", induction.without_heads))
+        if induction.feeder is not None:
+            rows.append((f"without {named(induction.feeder)}, which feeds it", induction.without_feeder))
+        if not math.isnan(induction.without_others):
+            rows.append((f"without {induction.others} of the others, mean", induction.without_others))
         yield from table((what, f"{right:.0%}") for what, right in rows)
-        if found.feeder is not None:
-            scores = f"from {found.score:.2f} to {found.score_without_feeder:.2f}"
-            yield f"Without {named(found.feeder)}, the induction score of {named(found.head)} falls {scores}."
+        if induction.feeder is not None:
+            scores = f"from {induction.score:.2f} to {induction.score_without_feeder:.2f}"
+            yield f"Without {named(induction.feeder)}, the induction score of {named(induction.head)} falls {scores}."
         yield "What its weights say, circuit by circuit: how many are taken to themselves, how far that stands out"
-        circuits = {"OV": found.ov, "QK, by the previous token": found.qk, "QK, by a pointer": found.pointer}
+        circuits = {
+            "OV": induction.ov,
+            "QK, by the previous token": induction.qk,
+            "QK, by a pointer": induction.pointer,
+        }
         yield from table(
             (name, f"{c.on_diagonal:.0%}", f"{c.contrast:+.2g}", f"eigenvalues {c.eigenvalue_score:+.2f}")
             for name, c in circuits.items()

@@ -78,14 +78,14 @@ def draw_table(axes, columns: dict, rows, form: str, colours: str) -> None:
         axes.text(column, row, form.format(value), ha="center", va="center", fontsize=8, color=colour)
 
 
-def draw_circuits(found: InductionCircuit, path) -> None:
+def draw_circuits(induction: InductionCircuit, path) -> None:
     """Draw the matrices of an induction head's circuits, those that it has."""
     symbols = [spell([symbol]) for symbol in SYMBOLS]
-    positions = range(0 if found.pointer is None else len(found.pointer.matrix))
+    positions = range(0 if induction.pointer is None else len(induction.pointer.matrix))
     drawn = [
-        ("OV: what looking at a token does", found.ov, ("token looked at", symbols), ("logit of", symbols)),
-        ("QK by the previous token", found.qk, ("token that looks", symbols), ("at the position after", symbols)),
-        ("QK by a pointer", found.pointer, ("token was at", positions), ("looks at", [k + 1 for k in positions])),
+        ("OV: what looking at a token does", induction.ov, ("token looked at", symbols), ("logit of", symbols)),
+        ("QK by the previous token", induction.qk, ("token that looks", symbols), ("at the position after", symbols)),
+        ("QK by a pointer", induction.pointer, ("token was at", positions), ("looks at", [k + 1 for k in positions])),
     ]
     drawn = [entry for entry in drawn if entry[1] is not None]
     figure = new_figure(5.2 * len(drawn), 5.6)
@@ -99,6 +99,6 @@ def draw_circuits(found: InductionCircuit, path) -> None:
         axes.set_xticks(places, [columns[1][i] for i in places])
         axes.tick_params(length=2, colors=INK, labelsize=8)
         colour_bar(figure, image, axes, shrink=0.75)
-    through = "" if found.feeder is None else f", through head {named(found.feeder)}"
-    headline(figure, f"What the weights of head {named(found.head)} do{through}", 12)
+    through = "" if induction.feeder is None else f", through head {named(induction.feeder)}"
+    headline(figure, f"What the weights of head {named(induction.head)} do{through}", 12)
     save(figure, path)

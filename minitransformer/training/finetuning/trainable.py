@@ -76,7 +76,7 @@ def training_only(model: Module, trainable: Trainable, *, seed: int = 0, merge: 
     unless `merge` is False. Forgets gradients that were there before. Raises ValueError for what the model does not
     have.
     """
-    found = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     adapted = []
     if isinstance(trainable, LowRank):
         rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(3)[2])  # the first two are the run's own
@@ -91,7 +91,7 @@ def training_only(model: Module, trainable: Trainable, *, seed: int = 0, merge: 
     finally:
         if adapted and merge:
             merge_adapters(model)
-        for parameter, requires_grad in found:
+        for parameter, requires_grad in before:
             parameter.requires_grad = requires_grad
 
 
