@@ -21,7 +21,7 @@ import numpy as np
 
 FORMAT = "minitransformer"
 VERSION = 1
-NO_PLACE = "is a device or a pipe, whose place a file would take"
+NOT_A_FILE = "is a device or a pipe, whose place a file would take"
 
 # What reading a damaged zip file raises: OSError where it seeks to no place, RuntimeError where it seems encrypted.
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, OSError, RuntimeError, ValueError)
@@ -62,7 +62,7 @@ def write_atomically(path, write) -> None:
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file() and not path.is_dir():
-        raise OSError(errno.EINVAL, f"cannot write: {NO_PLACE}; nothing was changed", str(path))
+        raise OSError(errno.EINVAL, f"cannot write: {NOT_A_FILE}; nothing was changed", str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -78,13 +78,13 @@ def write_atomically(path, write) -> None:
             temporary.unlink()
 
 
-def require_place(path) -> None:
+def require_file_path(path) -> None:
     """Raise OSError for a path that is a folder or a device, or in no folder: before the work, to lose none."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a folder, not a file to write")
     if path.exists() and not path.is_file():
-        raise OSError(f"{path}: {NO_PLACE}")
+        raise OSError(f"{path}: {NOT_A_FILE}")
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no such folder to write to")
 

@@ -31,7 +31,7 @@ def repeated_rows(rng, longest):
     """Return (inputs, targets), each (ROWS, 2 longest): different letters in random order, again and again."""
     length = rng.integers(SHORTEST, longest + 1, (ROWS, 1))
     letters = rng.permuted(np.tile(np.arange(len(LETTERS)), (ROWS, 1)), axis=1)
-    places = np.arange(2 * longest + 1)
-    row = np.take_along_axis(letters, places % length, axis=1)
-    targets = np.where(places >= length + 1, row, IGNORE_INDEX)  # the first letter that comes back tells the length
+    positions = np.arange(2 * longest + 1)
+    row = np.take_along_axis(letters, positions % length, axis=1)
+    targets = np.where(positions >= length + 1, row, IGNORE_INDEX)  # the first letter that comes back tells the length
     return row[:, :-1], targets[:, 1:]

@@ -356,9 +356,9 @@ def test_the_cost_of_a_merge_is_the_number_of_its_places_not_the_length_of_the_t
     looks = Counter()
     real = bpe_training.PairIndex._add
 
-    def counted(self, place):
+    def counted(self, position):
         looks["add"] += 1
-        return real(self, place)
+        return real(self, position)
 
     monkeypatch.setattr(bpe_training.PairIndex, "_add", counted)
     text = default_corpus()

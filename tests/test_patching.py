@@ -17,7 +17,7 @@ from minitransformer.analysis.patching import (
     logit_difference,
     patch_effects,
     patched_metric,
-    place,
+    site,
 )
 from minitransformer.analysis.patching_maps import map_patches
 
@@ -43,7 +43,7 @@ def two_prompts(config, rng):
 def test_a_recorded_value_put_back_changes_nothing(config, rng, name):
     model, ids, _ = two_prompts(config, rng)
     values = record(model, ids, [name])
-    patches = [{}, {name: ...}, {name: place(name, 1)}]
+    patches = [{}, {name: ...}, {name: site(name, 1)}]
     before, *after = (patched_metric(model, ids, values, [patch], METRIC).item() for patch in patches)
     assert after == [before, before]
     assert before == pytest.approx(metric_of(model, ids), abs=1e-9)
@@ -78,10 +78,10 @@ def test_each_effect_is_what_one_hook_at_that_place_does(config, rng):
     values = record(model, clean, NAMES)
     patches, wheres = [], []
     for name in NAMES:
-        patches += [{name: ...}, {name: place(name, t)}]
+        patches += [{name: ...}, {name: site(name, t)}]
         wheres += [(name, ...), (name, (..., t, slice(None)))]
         if name.rpartition(".")[2] in ("q", "k", "v", "weights", "heads"):
-            patches += [{name: place(name, head=head)}, {name: place(name, t, head)}]
+            patches += [{name: site(name, head=head)}, {name: site(name, t, head)}]
             wheres += [(name, head), (name, (head, t))]
     low, high = metric_of(model, corrupted), metric_of(model, clean)
     expected = []
@@ -98,7 +98,7 @@ def test_patches_together_are_not_patches_apart_and_are_as_hooks_together_say(co
     model, clean, corrupted = two_prompts(config, rng)
     values = record(model, clean, NAMES)
     names = ["blocks.0.attention.heads", "blocks.0.feed_forward"]
-    patch = {names[0]: place(names[0], head=0), names[1]: place(names[1], -1)}
+    patch = {names[0]: site(names[0], head=0), names[1]: site(names[1], -1)}
     wheres = {names[0]: (0,), names[1]: (-1,)}
     with model.hooked({name: replaced_by(values[name][where], where) for name, where in wheres.items()}):
         expected = metric_of(model, corrupted)
@@ -123,7 +123,7 @@ def test_attribution_agrees_with_patching_to_first_order_as_the_patch_shrinks(na
     model = random_model(config, rng)
     clean, corrupted = random_ids(config, rng, 2, 5)
     far, near = record(model, clean, [name]), record(model, corrupted, [name])
-    patches = [{name: place(name, t)} for t in range(5)]
+    patches = [{name: site(name, t)} for t in range(5)]
     errors, sizes = [], np.array([1e-2, 1e-3, 1e-4])
     for size in sizes:
         values = {name: near[name] + size * (far[name] - near[name])}
@@ -146,7 +146,7 @@ def test_patching_keeps_float32_and_leaves_neither_gradients_nor_hooks(rng):
     model = Transformer(Config(vocab_size=9, context=5, d_model=8, n_heads=2), seed=1)
     clean, corrupted = rng.integers(0, 9, (2, 5))
     values = record(model, clean, ["blocks.0"])
-    patches = [{"blocks.0": place("blocks.0", 2)}]
+    patches = [{"blocks.0": site("blocks.0", 2)}]
     assert patched_metric(model, corrupted, values, patches, METRIC).dtype == np.float32
     assert attributions(model, corrupted, values, patches, METRIC).dtype == np.float32
     assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
@@ -168,7 +168,7 @@ def test_what_cannot_be_patched_is_refused(rng):
     with pytest.raises(KeyError, match=r"no activation is named 'blocks.0.mlp'; the nearest is"):
         patch_effects(model, ids, ids[::-1], [{"blocks.0.mlp": ...}], METRIC)
     with pytest.raises(ValueError, match=r"blocks.0.feed_forward has no heads; of an attention, q, k, v"):
-        place("blocks.0.feed_forward", head=1)
+        site("blocks.0.feed_forward", head=1)
 
 
 def test_on_a_trained_model_the_copied_place_is_found_by_its_layers(repeating_model):

@@ -26,8 +26,8 @@ def derivative_at_the_wrong_place(evidence):
     dy, shape = evidence.dy, evidence.given.shape
     if dy.shape != shape or evidence.known.sum() < 3:
         return None
-    places = [(name, array) for name, array in [*evidence.arrays(), ("y", evidence.y)] if array.shape == shape]
-    for (name, array), (right_name, right_array) in itertools.permutations(places, 2):
+    named_arrays = [(name, array) for name, array in [*evidence.arrays(), ("y", evidence.y)] if array.shape == shape]
+    for (name, array), (right_name, right_array) in itertools.permutations(named_arrays, 2):
         for text, derivative in DERIVATIVES:
             if evidence.same(evidence.given, dy * derivative(array)) and evidence.same(
                 evidence.truth, dy * derivative(right_array)

@@ -120,16 +120,16 @@ def _sizes(evidence):
     """Yield (n, what it is) for the length of each axis in play, and the numbers of rows and of entries."""
     arrays = {evidence.name: evidence.given, "y": evidence.y}
     arrays |= {name: array for name, array in evidence.arrays("fbi") if name not in arrays}
-    places = {}
+    sources = {}
     for name, array in arrays.items():
         for axis, n in enumerate(array.shape):
-            places.setdefault(n, []).append(f"the length of axis {axis} of {name}")
+            sources.setdefault(n, []).append(f"the length of axis {axis} of {name}")
     for name, array in arrays.items():
         if array.ndim > 1:
             rows = array.size // max(array.shape[-1], 1)
-            places.setdefault(rows, []).append(f"the number of rows of {name}")
-            places.setdefault(array.size, []).append(f"the number of entries of {name}")
-    for n, whats in places.items():
+            sources.setdefault(rows, []).append(f"the number of rows of {name}")
+            sources.setdefault(array.size, []).append(f"the number of entries of {name}")
+    for n, whats in sources.items():
         if n > 1:
             yield n, joined(whats[:2])
 

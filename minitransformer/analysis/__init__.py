@@ -38,7 +38,7 @@ from minitransformer.analysis.heads import (
     previous_token_score,
 )
 from minitransformer.analysis.lens import LogitLens, logit_lens
-from minitransformer.analysis.patching import attribution_effects, logit_difference, patch_effects, place
+from minitransformer.analysis.patching import attribution_effects, logit_difference, patch_effects, site
 from minitransformer.analysis.patching_maps import PatchingMaps, patch_prompts
 from minitransformer.analysis.pictures import draw_attention
 from minitransformer.analysis.residual import DirectContributions, direct_contributions
@@ -71,7 +71,7 @@ __all__ = [
     "patch_effects",
     "attribution_effects",
     "logit_difference",
-    "place",
+    "site",
     "trace_information_flow",
     "InformationFlow",
     "visualize_context_influence",

@@ -56,7 +56,7 @@ def logit_difference(answer: int, other: int):
     return metric
 
 
-def place(name: str, position=None, head=None):
+def site(name: str, position=None, head=None):
     """Return the index of a position, a head, or both, in the activation `name` of one sequence; of all if None.
 
     A position may be an integer, a slice or a list; of `weights`, it is the query's. Raises ValueError for a head of an
@@ -74,7 +74,7 @@ def patch_effects(model, clean, corrupted, patches, metric):
     """Return the effect (1) of each patch (P,): of running the model on `corrupted` with some of its activations clean.
 
     clean, corrupted   ids (T,)
-    patches            P dictionaries, of the places to patch together: name of an activation -> index, as from `place`,
+    patches            P dictionaries, of the sites to patch together: name of an activation -> index, as from `site`,
                        or ... for all of it
     metric             of the logits after the last token; see logit_difference
 
@@ -122,7 +122,7 @@ def patch_rows(name, value, patches):
 
 
 def attributions(model, ids, values, patches, metric):
-    """Return Σ ∂metric/∂a · (values − a) (P,) over the places of each patch, at the activations a of ids (T,)."""
+    """Return Σ ∂metric/∂a · (values − a) (P,) over the sites of each patch, at the activations a of ids (T,)."""
 
     def dlogits(logits):
         gradient = np.zeros_like(logits)

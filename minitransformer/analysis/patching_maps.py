@@ -1,4 +1,4 @@
-"""Where the difference between two prompts is carried: patching at every place, with its estimate by attribution.
+"""Where the difference between two prompts is carried: patching at every site, with its estimate by attribution.
 
     maps = patch_prompts(lm, "When Mary and John met, John gave", "When Mary and John met, Mary gave")
     print(maps)
@@ -22,7 +22,7 @@ from minitransformer.analysis.patching import (
     logit_difference,
     metric_range,
     patch_effects,
-    place,
+    site,
 )
 from minitransformer.analysis.tokens import shown, token_strings
 from minitransformer.tables import table
@@ -124,9 +124,9 @@ def map_patches(model, T: int) -> dict:
         "attention": [f"blocks.{i}.attention" for i in layers],
         "feed_forward": [f"blocks.{i}.feed_forward" for i in layers],
     }
-    patches = {kind: [[{name: place(name, t)} for t in range(T)] for name in rows] for kind, rows in names.items()}
+    patches = {kind: [[{name: site(name, t)} for t in range(T)] for name in rows] for kind, rows in names.items()}
     outputs = [f"blocks.{i}.attention.heads" for i in layers]
-    return patches | {"heads": [[{name: place(name, head=head)} for head in heads] for name in outputs]}
+    return patches | {"heads": [[{name: site(name, head=head)} for head in heads] for name in outputs]}
 
 
 def answer_ids(lm, clean, corrupted, answers):
@@ -175,7 +175,7 @@ def lines(maps: PatchingMaps):
 
 
 def entry_name(maps: PatchingMaps, name: str, row: int, column: int) -> str:
-    """Return what stands at one place of a map, in words."""
+    """Return what stands at one entry of a map, in words."""
     if name == "heads":
         return f"head {row}.{column}"
     return f"{name.replace('_', '-')}, {maps.layers(name)[row]}, at {column} {maps.tokens_at(column)}"

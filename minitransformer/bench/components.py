@@ -24,7 +24,7 @@ OUTSIDE = "(outside)"
 
 
 @dataclass
-class Place:
+class Location:
     """Where a running function stands: the key of its time, and `page`, the nearest component that is no framework."""
 
     inside: str
@@ -43,7 +43,7 @@ class ComponentClock:
     last: float = 0.0
 
     def __enter__(self):
-        self.stack = [Place("", OUTSIDE, "forward", OUTSIDE)]
+        self.stack = [Location("", OUTSIDE, "forward", OUTSIDE)]
         self.last = time.perf_counter()
         sys.setprofile(self.event)
         return self
@@ -56,7 +56,7 @@ class ComponentClock:
         """Book the time since the last event, then note which function runs now."""
         if event == "call":
             self.book()
-            self.stack.append(self.place(frame.f_code))
+            self.stack.append(self.location(frame.f_code))
         elif event == "return" and len(self.stack) > 1:  # the first may be the return of __enter__ itself
             self.book()
             self.stack.pop()
@@ -64,13 +64,13 @@ class ComponentClock:
     def book(self):
         """Add the time since the last event to the function that runs."""
         now = time.perf_counter()
-        place = self.stack[-1]
-        key = place.inside, place.component, place.direction
+        location = self.stack[-1]
+        key = location.inside, location.component, location.direction
         self.seconds[key] = self.seconds.get(key, 0.0) + now - self.last
         self.last = now
 
-    def place(self, code) -> Place:
-        """Return the place of a function that the innermost one calls."""
+    def location(self, code) -> Location:
+        """Return the location of a function that the innermost one calls."""
         caller = self.stack[-1]
         if code not in self.known:
             path = Path(code.co_filename)
@@ -81,7 +81,7 @@ class ComponentClock:
             return caller
         direction = "backward" if is_backward else "update" if component == UPDATE else caller.direction
         inside = caller.inside if component in (FRAMEWORK, caller.page) else caller.page
-        return Place(inside, component, direction, caller.page if component == FRAMEWORK else component)
+        return Location(inside, component, direction, caller.page if component == FRAMEWORK else component)
 
 
 def by_component(seconds: dict) -> list[dict]:

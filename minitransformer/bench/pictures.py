@@ -21,16 +21,16 @@ def draw_ratios(results: dict, folder, subtitle: str) -> None:
     axes = figure.add_subplot()
     for index, rival in enumerate(rivals):
         offset = (index - (len(rivals) - 1) / 2) * 0.16
-        places, ratios, below, above = [], [], [], []
-        for place, size in enumerate(sizes.values()):
+        xs, ratios, below, above = [], [], [], []
+        for column, size in enumerate(sizes.values()):
             ratio = size["ratios"][rival]["step"]
-            places.append(place + offset)
+            xs.append(column + offset)
             ratios.append(ratio["ratio"])
             below.append(ratio["ratio"] - (ratio["low"] or ratio["ratio"]))
             above.append((ratio["high"] or ratio["ratio"]) - ratio["ratio"])
         style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
-        axes.errorbar(places, ratios, (below, above), linestyle="none", capsize=4, label=rival, **style)
-        for x, y in zip(places, ratios, strict=True):
+        axes.errorbar(xs, ratios, (below, above), linestyle="none", capsize=4, label=rival, **style)
+        for x, y in zip(xs, ratios, strict=True):
             axes.annotate(
                 f"{y:.2f}", (x, y), xytext=(7, 0), textcoords="offset points", va="center", color=INK, fontsize=8
             )

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from minitransformer.archive import require_place
+from minitransformer.archive import require_file_path
 from minitransformer.commands.generate import MODEL_HELP, read_prompt
 from minitransformer.language_model import LanguageModel
 from minitransformer.narrator import Narrator
@@ -66,7 +66,7 @@ def run(arguments) -> int:
     if arguments.answers is not None and arguments.against is None:
         raise ValueError("--answers compares two texts: give the other one with --against")
     if not arguments.json:
-        require_place(arguments.out)
+        require_file_path(arguments.out)
     lm = LanguageModel.load(arguments.model)
     text = read_prompt() if arguments.text == "-" else arguments.text
     patching = None

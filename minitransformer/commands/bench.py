@@ -11,7 +11,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from minitransformer.archive import make_folder, require_place, write_atomically
+from minitransformer.archive import make_folder, require_file_path, write_atomically
 from minitransformer.bench import pictures, report
 from minitransformer.bench.growth import FEWEST, fit_exponent
 from minitransformer.bench.process import EngineProcess, require_engines
@@ -124,7 +124,7 @@ def settle(arguments) -> dict:
     if not 0 < settings["seconds"] < math.inf:
         raise ValueError(f"--seconds must be positive and finite, not {settings['seconds']}")
     if arguments.json is not None:
-        require_place(arguments.json)
+        require_file_path(arguments.json)
     require_engines(settings["engines"])
     return settings
 

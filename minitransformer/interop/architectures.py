@@ -177,7 +177,7 @@ def linear_tensors(config, layout, theirs, ours, features_in, features_out, head
 
 
 def interleaved_rows(rows: int, heads: int):
-    """Return, for each of the rows of W_q or W_k in our order, the place where llama.cpp stores it.
+    """Return, for each of the rows of W_q or W_k in our order, the row at which llama.cpp stores it.
 
     Within a head of D rows, ours number h·D/2 + i, h = 0 or 1, is the half h of pair i, which it stores at 2i + h.
     """

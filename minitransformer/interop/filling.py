@@ -78,9 +78,9 @@ def fill(tensor: StoredTensor, parameters: dict, source) -> None:
         outputs_first = tensor.transposed or stored.ndim == 1
         first_row, columns = (start, slice(None)) if outputs_first else (0, slice(start, start + stored.shape[1]))
         for rows in some_rows(stored.shape):
-            place = slice(first_row + rows.start, first_row + rows.stop)
+            source_rows = slice(first_row + rows.start, first_row + rows.stop)
             with np.errstate(all="ignore"):  # what overflows or is no number is refused below
-                stored[rows] = source.read(tensor.name, place if order is None else order[place], columns)
+                stored[rows] = source.read(tensor.name, source_rows if order is None else order[source_rows], columns)
             if not np.isfinite(stored[rows]).all():
                 raise ArchiveError(
                     f"{source.path}: the tensor {tensor.name} holds what is no finite {data.dtype} number"

@@ -54,7 +54,7 @@ class SafetensorsFolder:
     def __init__(self, folder: Path, architecture: str):
         self.path = folder
         self.shapes = {}
-        self.places = {}  # name → the file that holds the tensor, and its name there
+        self.tensors = {}  # name → the file that holds the tensor, and its name there
         for path, promised in weight_files(folder):
             file = SafetensorsFile(path)
             for stored in promised - file.names:
@@ -63,14 +63,14 @@ class SafetensorsFolder:
                 name = stored.removeprefix(PREFIXES[architecture])
                 if BUFFERS[architecture].fullmatch(name):
                     continue
-                if name in self.places:
+                if name in self.tensors:
                     raise ArchiveError(f"{path}: the tensor {stored} is there twice, or in two files")
-                self.places[name] = file, stored
+                self.tensors[name] = file, stored
                 self.shapes[name] = file.shape(stored)
 
     def read(self, name, rows, columns):
         """Return the floating-point numbers in some rows and columns of a tensor (rows of one with one axis)."""
-        file, stored = self.places[name]
+        file, stored = self.tensors[name]
         return file.read(stored, (rows, columns)[: len(self.shapes[name])])
 
 

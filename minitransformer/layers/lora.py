@@ -117,7 +117,7 @@ def add_adapters(model: Module, patterns, rank: int, alpha: float, *, rng=None) 
     Raises ValueError for a pattern that no Linear matches, or a rank that does not fit; the model is then unchanged.
     """
     rng = rng if rng is not None else np.random.default_rng(0)
-    linears = {name: (parent, attribute) for name, parent, attribute in places(model, Linear)}
+    linears = {name: (parent, attribute) for name, parent, attribute in slots(model, Linear)}
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in linears):
             near = difflib.get_close_matches(pattern, linears, n=1, cutoff=0.0)
@@ -132,7 +132,7 @@ def add_adapters(model: Module, patterns, rank: int, alpha: float, *, rng=None) 
 
 def merge_adapters(model: Module) -> None:
     """Make every LowRankLinear of the model the Linear that it was, with the adapters merged into its weight."""
-    for _, parent, attribute in places(model, LowRankLinear):
+    for _, parent, attribute in slots(model, LowRankLinear):
         layer = getattr(parent, attribute)
         layer.weight.data = layer.merged_weight()
         setattr(parent, attribute, unadapted(layer, layer.weight))
@@ -141,7 +141,7 @@ def merge_adapters(model: Module) -> None:
 @contextmanager
 def merged(model: Module):
     """Let the model be, during a `with` block, the one that merge_adapters would make of it."""
-    adapted = [(parent, attribute, getattr(parent, attribute)) for _, parent, attribute in places(model, LowRankLinear)]
+    adapted = [(parent, attribute, getattr(parent, attribute)) for _, parent, attribute in slots(model, LowRankLinear)]
     try:
         for parent, attribute, layer in adapted:
             setattr(parent, attribute, unadapted(layer, Parameter(layer.merged_weight())))
@@ -153,11 +153,11 @@ def merged(model: Module):
 
 def unmerged_parameters(model: Module) -> dict:
     """Return the arrays of every LowRankLinear, by the parameter's name: merging leaves only the biases as they are."""
-    prefixes = tuple(f"{name}." for name, *_ in places(model, LowRankLinear))
+    prefixes = tuple(f"{name}." for name, *_ in slots(model, LowRankLinear))
     return {name: parameter.data for name, parameter in model.named_parameters() if name.startswith(prefixes)}
 
 
-def places(model: Module, kind: type):
+def slots(model: Module, kind: type):
     """Return (dotted name, parent, attribute) of every module of exactly this kind that is an attribute of another."""
     parents = [("", model), *((f"{name}.", module) for name, module in model.named_modules())]
     return [

@@ -18,7 +18,7 @@ The plain way counts every pair anew for every merge, at a cost of merges × tex
   them stand in one row of symbols, with GAP between words and a linked list over it (`following`, `preceding`), where
   a merge costs the same however long the word is.
 - `counts[pair]` is kept exact. Merging (b, c) to d in "a b c e" loses (a, b) and (c, e), and gains (a, d) and (d, e).
-- `places[pair]` lists where a pair has ever arisen. A place is never struck off when its pair is broken up, only
+- `positions[pair]` lists where a pair has ever arisen. A position is never struck off when its pair is broken up, only
   looked at again when its turn comes.
 - The most frequent pair is on top of a heap. An entry there may be out of date, since a count that falls is not sought
   in it: on top, it is compared with `counts`, and put back with its true count if it was too high.
@@ -81,11 +81,11 @@ def learn_merges(words, vocab_size, progress=None):
 
 
 class PairIndex:
-    """The words as rows of symbols, with the count of every pair of neighbours and the places where it occurs."""
+    """The words as rows of symbols, with the count of every pair of neighbours and the positions where it occurs."""
 
     def __init__(self, words):
         self.symbols = array("i", [GAP])
-        self.weights = array("q", [0])  # how often the word at this place occurs
+        self.weights = array("q", [0])  # how often the word at this position occurs
         for word, weight in words:
             self.symbols.extend(word)
             self.symbols.append(GAP)
@@ -93,26 +93,26 @@ class PairIndex:
         self.following = array("i", range(1, len(self.symbols) + 1))
         self.preceding = array("i", range(-1, len(self.symbols) - 1))
         self.counts = Counter()
-        self.places = defaultdict(lambda: array("i"))
-        for place in range(len(self.symbols) - 1):
-            self._add(place)
+        self.positions = defaultdict(lambda: array("i"))
+        for position in range(len(self.symbols) - 1):
+            self._add(position)
         self.heap = [(-count, pair) for pair, count in self.counts.items()]
         heapq.heapify(self.heap)
 
-    def _add(self, place):
-        """Count the pair that begins at `place`, unless it reaches into a gap. Returns it, or None."""
-        pair = self.symbols[place], self.symbols[self.following[place]]
+    def _add(self, position):
+        """Count the pair that begins at `position`, unless it reaches into a gap. Returns it, or None."""
+        pair = self.symbols[position], self.symbols[self.following[position]]
         if GAP in pair:
             return None
-        self.counts[pair] += self.weights[place]
-        self.places[pair].append(place)
+        self.counts[pair] += self.weights[position]
+        self.positions[pair].append(position)
         return pair
 
-    def _remove(self, place):
-        """Uncount the pair that begins at `place`."""
-        pair = self.symbols[place], self.symbols[self.following[place]]
+    def _remove(self, position):
+        """Uncount the pair that begins at `position`."""
+        pair = self.symbols[position], self.symbols[self.following[position]]
         if GAP not in pair:
-            self.counts[pair] -= self.weights[place]
+            self.counts[pair] -= self.weights[position]
 
     def most_frequent(self):
         """Return the most frequent pair, of several the one with the smallest ids; None if no pair is left."""
@@ -130,15 +130,15 @@ class PairIndex:
         """Put the symbol `merged` in the place of `pair` everywhere, from left to right."""
         symbols, following, preceding = self.symbols, self.following, self.preceding
         arisen = set()
-        for place in sorted(set(self.places.pop(pair))):
-            right = following[place]
-            if (symbols[place], symbols[right]) != pair:
+        for position in sorted(set(self.positions.pop(pair))):
+            right = following[position]
+            if (symbols[position], symbols[right]) != pair:
                 continue  # broken up since, or overlapped by the occurrence just merged, as in "aaa"
-            before, after = preceding[place], following[right]
-            for broken in (before, place, right):
+            before, after = preceding[position], following[right]
+            for broken in (before, position, right):
                 self._remove(broken)
-            symbols[place], symbols[right] = merged, GAP
-            following[place], preceding[after] = after, place
-            arisen.update((self._add(before), self._add(place)))
+            symbols[position], symbols[right] = merged, GAP
+            following[position], preceding[after] = after, position
+            arisen.update((self._add(before), self._add(position)))
         for new in arisen - {None}:
             heapq.heappush(self.heap, (-self.counts[new], new))

@@ -49,7 +49,7 @@ def apply_merges(symbols, merges):
     leftmost.
 
     The plain way looks through the word for the lowest rank once for every merge: the square of its length, ten billion
-    steps for a word of a hundred thousand letters. Here a heap holds (rank, place) for every pair that can be merged,
+    steps for a word of a hundred thousand letters. Here a heap holds (rank, position) of every pair that can be merged,
     and a linked list the symbols that are left, which makes n log n of it. An entry whose pair has meanwhile lost a
     partner is passed over.
     """
@@ -70,7 +70,7 @@ def apply_merges(symbols, merges):
         symbols[i], symbols[j] = merged, None
         following[i] = following[j]
         preceding[following[j]] = i
-        for place in (preceding[i], i):
-            if place >= 0 and (pair := (symbols[place], symbols[following[place]])) in merges:
-                heapq.heappush(heap, (merges[pair][0], place))
+        for position in (preceding[i], i):
+            if position >= 0 and (pair := (symbols[position], symbols[following[position]])) in merges:
+                heapq.heappush(heap, (merges[pair][0], position))
     return [symbol for symbol in symbols if symbol is not None]

@@ -126,9 +126,9 @@ def repeat_rows(rng, batch_size, length):
     The first symbol that comes back tells how long the unit is, so only what follows it can be predicted.
     """
     period = rng.integers(1, 5, (batch_size, 1))
-    places = np.arange(length)
+    positions = np.arange(length)
     unit = distinct_symbols(rng, batch_size, 4)
-    symbols = np.take_along_axis(unit, places % period, axis=1)
+    symbols = np.take_along_axis(unit, positions % period, axis=1)
     tokens = np.concatenate([column(REPEAT, symbols), symbols], axis=1)
     return tokens, np.arange(length + 1) >= period + 2
 

@@ -42,22 +42,22 @@ class SharedMemory:
 
 
 class ReplicaParameter(Parameter):
-    """A Parameter whose array is another process's, and whose gradient gathers in the array `place`."""
+    """A Parameter whose array is another process's, and whose gradient gathers in the array `memory`."""
 
     def __init__(self, requires_grad: bool):
         super().__init__(None)
         self.requires_grad = requires_grad
-        self.place = None
+        self.memory = None
 
     def accumulate(self, grad):
         """Add `grad` to the gradient."""
         if not self.requires_grad:
             return
         if self.grad is None:
-            self.place[...] = grad
-            self.grad = self.place
+            self.memory[...] = grad
+            self.grad = self.memory
         else:
-            self.place += grad
+            self.memory += grad
 
 
 def replica(model):
@@ -139,8 +139,8 @@ class Worker:
 
     def __init__(self, model, memory: SharedMemory, part: int):
         self.model, self.backward_of_loss = model, None
-        for parameter, data, place in zip(model.parameters(), memory.arrays(0), memory.arrays(part), strict=True):
-            parameter.data, parameter.place = data, place
+        for parameter, data, gradient in zip(model.parameters(), memory.arrays(0), memory.arrays(part), strict=True):
+            parameter.data, parameter.memory = data, gradient
             data.flags.writeable = False
 
     def loss(self, ids, targets, seed):

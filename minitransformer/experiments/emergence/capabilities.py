@@ -191,8 +191,8 @@ def induction_rows(questions):
     Nothing says how long the unit is: only that x1 has come again.
     """
     period = (questions != a.PAD).sum(axis=1, keepdims=True)
-    places = np.arange(2 * PERIODS[-1])
-    symbols = np.take_along_axis(questions, places % period, axis=1)
+    positions = np.arange(2 * PERIODS[-1])
+    symbols = np.take_along_axis(questions, positions % period, axis=1)
     tokens = np.concatenate([np.full((len(symbols), 1), a.INDUCTION), symbols], axis=1)
     return tokens, np.arange(tokens.shape[1]) >= period + 2
 
@@ -234,12 +234,12 @@ def brackets(rng, n):
     words = np.empty((n, 3 * OPEN), int)
     stack = np.empty((n, 2 * OPEN), int)
     everyone, depth, opens = np.arange(n), np.zeros(n, int), np.full(n, 2 * OPEN)
-    for place in range(3 * OPEN):
-        closes = 3 * OPEN - place - opens
+    for position in range(3 * OPEN):
+        closes = 3 * OPEN - position - opens
         after_opening = np.where(opens > 0, ORDERS[opens - 1, closes, depth + 1], 0)
         is_opening = rng.random(n) * ORDERS[opens, closes, depth] < after_opening
         kind = np.where(is_opening, rng.integers(len(a.OPENING), size=n), stack[everyone, depth - 1])
-        words[:, place] = np.where(is_opening, a.OPENING[kind], a.CLOSING[kind])
+        words[:, position] = np.where(is_opening, a.OPENING[kind], a.CLOSING[kind])
         stack[everyone[is_opening], depth[is_opening]] = kind[is_opening]
         depth += np.where(is_opening, 1, -1)
         opens -= is_opening

@@ -155,18 +155,18 @@ def shapes_figure(report):
     """Draw the loss and the exact scores of each shape."""
     figure, panels = new_panels(1, 2, 5.2, 3.8)
     losses, scores = panels[0]
-    places = np.arange(len(report.shapes))
+    xs = np.arange(len(report.shapes))
     names = [f"{shape.n_layers} × {shape.d_model}" for shape in report.shapes]
-    draw_values(losses, places, [shape.loss for shape in report.shapes], BLUE, "o", "")
+    draw_values(losses, xs, [shape.loss for shape in report.shapes], BLUE, "o", "")
     capabilities = list(report.shapes[0].exact)
     for i, name in enumerate(capabilities):
         offset = (i - (len(capabilities) - 1) / 2) * 0.1
         values = [shape.exact[name] for shape in report.shapes]
         colour = viridis(len(capabilities))[i]
-        draw_values(scores, places + offset, values, colour, MARKERS[i % len(MARKERS)], name)
+        draw_values(scores, xs + offset, values, colour, MARKERS[i % len(MARKERS)], name)
     for axes in (losses, scores):
-        axes.set_xticks(places, names)
-        axes.set_xlim(-0.5, len(places) - 0.5)
+        axes.set_xticks(xs, names)
+        axes.set_xlim(-0.5, len(xs) - 0.5)
     scores.set_ylim(-0.04, 1.04)
     scores.legend(frameon=False, labelcolor=INK, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     label(losses, "Loss of the text", "layers × width", "nats per character")
@@ -177,11 +177,11 @@ def shapes_figure(report):
     return figure
 
 
-def draw_values(axes, places, values, colour, marker, name) -> None:
-    """Draw (mean, low, high) at each place."""
+def draw_values(axes, xs, values, colour, marker, name) -> None:
+    """Draw (mean, low, high) at each x."""
     means, low, high = np.array(values).T
     axes.errorbar(
-        places, means, [np.maximum(means - low, 0), np.maximum(high - means, 0)],
+        xs, means, [np.maximum(means - low, 0), np.maximum(high - means, 0)],
         fmt=marker, color=colour, markersize=5, capsize=3, linewidth=1.2, label=name,
     )  # fmt: skip
 

@@ -94,9 +94,9 @@ def draw_circuits(induction: InductionCircuit, path) -> None:
         image = axes.imshow(circuit.matrix, cmap="PuOr_r", vmin=-limit, vmax=limit, interpolation="nearest")
         note = f"{circuit.on_diagonal:.0%} largest on the diagonal, which stands out by {circuit.contrast:.2g}"
         label(axes, f"{title}\n{note}", columns[0], rows[0], size=9)
-        places = range(0, len(circuit.matrix), 10 if len(circuit.matrix) > 30 else 2)  # of the labels there is room for
-        axes.set_yticks(places, [rows[1][i] for i in places])
-        axes.set_xticks(places, [columns[1][i] for i in places])
+        ticks = range(0, len(circuit.matrix), 10 if len(circuit.matrix) > 30 else 2)  # of the labels there is room for
+        axes.set_yticks(ticks, [rows[1][i] for i in ticks])
+        axes.set_xticks(ticks, [columns[1][i] for i in ticks])
         axes.tick_params(length=2, colors=INK, labelsize=8)
         colour_bar(figure, image, axes, shrink=0.75)
     through = "" if induction.feeder is None else f", through head {named(induction.feeder)}"
