@@ -3,7 +3,7 @@
 import numpy as np
 
 from minitransformer import AdamW, CharTokenizer, Config, LanguageModel, Transformer, cosine_schedule, decay_groups
-from minitransformer.experiments.demonstration.repeating import look_nearby
+from minitransformer.experiments.demonstration.repeating import start_attention
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.training import training_step
 
@@ -16,7 +16,7 @@ def trained_to_repeat(seed=0):
     """Return a LanguageModel over letters, 2 blocks of 2 heads, that goes on with a sequence it has seen once."""
     config = Config(vocab_size=len(LETTERS), context=32, d_model=32, n_heads=2, n_layers=2, positions="rotary")
     model = Transformer(config, seed)
-    look_nearby(model)
+    start_attention(model)
     optimizer = AdamW(decay_groups(model, 0.1), betas=(0.9, 0.98))
     rng = np.random.default_rng(seed)
     for step in range(STEPS):

@@ -19,7 +19,7 @@ from minitransformer.experiments.emergence import (
     family,
     jumps,
     one_run,
-    reading,
+    prose,
     report,
 )
 from minitransformer.experiments.emergence import alphabet as a
@@ -324,9 +324,9 @@ def test_the_key_depends_on_all_that_determines_the_numbers(monkeypatch):
 
 
 def test_the_text_is_letters_and_its_test_part_is_not_read():
-    train, test = reading.text_ids()
+    train, test = prose.text_ids()
     assert set(np.unique(train)) <= {a.SPACE, *a.LETTERS} and len(test) == pytest.approx(len(train) / 9, abs=2)
-    assert len(reading.text_fingerprint()) == 16
+    assert len(prose.text_fingerprint()) == 16
 
 
 # Jumps.

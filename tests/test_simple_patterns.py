@@ -16,7 +16,7 @@ from minitransformer.analysis import attention_weights, duplicate_token_score, i
 from minitransformer.cli import main
 from minitransformer.experiments.patterns import PatternSettings
 from minitransformer.experiments.patterns import training as simple_patterns
-from minitransformer.experiments.patterns.nearby import NEARBY, OWN_SCORE, look_nearby
+from minitransformer.experiments.patterns.starting_attention import OWN_SCORE, START_BIAS, start_attention
 from minitransformer.experiments.patterns.training import PatternRun, is_untrained, progress_on_a_terminal, quiet_bar
 from minitransformer.text import PATTERNS, PatternTokenizer, accuracy, load_tokenizer
 from minitransformer.training import Observer, ProgressBar, TrainingDiverged
@@ -258,7 +258,7 @@ def test_with_positions_in_the_stream_keys_begin_as_queries_of_a_certain_size(co
     model = Transformer(config, seed=int(rng.integers(100)))
     later = model.blocks[1].attention
     before = later.w_q.weight.data.copy(), later.w_k.weight.data.copy()
-    look_nearby(model)
+    start_attention(model)
     attention = model.blocks[0].attention
     x = rng.normal(size=(4000, 64))
     q = (x @ attention.w_q.weight.data).reshape(4000, config.kv_heads, -1, 16)
@@ -272,15 +272,15 @@ def test_with_positions_in_the_stream_keys_begin_as_queries_of_a_certain_size(co
 
 def test_with_rotary_positions_queries_and_keys_share_a_part_that_favours_what_is_near():
     model = TinyTransformer(positions="rotary")
-    look_nearby(model)
+    start_attention(model)
     attention = model.blocks[0].attention
-    assert (attention.w_q.bias.data == NEARBY).all() and (attention.w_k.bias.data == NEARBY).all()
+    assert (attention.w_q.bias.data == START_BIAS).all() and (attention.w_k.bias.data == START_BIAS).all()
     assert (model.blocks[1].attention.w_k.bias.data == 0).all()
     weights = attention_weights(model, np.arange(200, 232))
     assert weights[0, :, -1, -3:].sum(axis=-1).min() > 0.4 > 3 / 32
     plain = TinyTransformer(positions="rotary", bias=False)
     before = weights_of(plain)
-    look_nearby(plain)
+    start_attention(plain)
     assert_same_weights(before, weights_of(plain))
 
 
@@ -297,7 +297,7 @@ def test_only_what_was_not_trained_is_untrained(config, rng):
 
 def test_a_trained_model_keeps_what_it_has_learned_when_it_is_trained_further(monkeypatch):
     prepared = []
-    monkeypatch.setattr(simple_patterns, "look_nearby", prepared.append)
+    monkeypatch.setattr(simple_patterns, "start_attention", prepared.append)
     model = small_model()
     train_on_simple_patterns(model, **FEW)
     assert prepared == [model]

@@ -41,7 +41,7 @@ examples:
   minitransformer generate --model patterns/two-blocks --greedy --prompt "COPY ba de ko fu =" --max-new-tokens 5
 
 What the scores, the ablations and the circuits show, and what not, is told in learned.py and the files that it names,
-how training begins in nearby.py, both in minitransformer/experiments/patterns.
+how training begins in starting_attention.py, both in minitransformer/experiments/patterns.
 """
 
 BLOCKS = {"two-blocks": 2, "one-block": 1}

@@ -46,7 +46,7 @@ END_TEXTS = {"<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "<|
 
 
 @contextmanager
-def reading(path):
+def errors_name(path):
     """Name the file in the words of whatever is wrong with its contents, as an ArchiveError."""
     try:
         yield
@@ -67,7 +67,7 @@ def tokenizer_from_folder(path):
     config = read_if_there(folder / TOKENIZER_CONFIG_FILE)
     if (folder / TOKENIZER_FILE).exists():
         content = read_json(folder / TOKENIZER_FILE)
-        with reading(folder / TOKENIZER_FILE):
+        with errors_name(folder / TOKENIZER_FILE):
             tokenizer = from_tokenizer_json(content)
     elif all((folder / name).exists() for name in GPT2_FILES):
         tokenizer = from_two_files(folder, config)
@@ -76,7 +76,7 @@ def tokenizer_from_folder(path):
     else:
         return None
     if isinstance(tokenizer, BPETokenizer):
-        with reading(folder / TOKENIZER_CONFIG_FILE):
+        with errors_name(folder / TOKENIZER_CONFIG_FILE):
             tokenizer.bos_id = first_token(tokenizer, config)
             tokenizer.chat_template = chat_template(folder, config)
             texts = {name: text_of(config.get(name)) for name in TOKEN_NAMES}
@@ -150,11 +150,11 @@ def chat_template(folder, config):
 def end_ids(tokenizer, folder, config):
     """Return the ids of all that the files of a folder call eos, in order, those left out that the vocabulary lacks."""
     ends = {*tokenizer.end_ids}
-    with reading(folder / TOKENIZER_CONFIG_FILE):
+    with errors_name(folder / TOKENIZER_CONFIG_FILE):
         ends.add(id_of(tokenizer, config.get("eos_token")))
     for name in CONFIG_FILES:
         ids = read_if_there(folder / name).get("eos_token_id")
-        with reading(folder / name):
+        with errors_name(folder / name):
             ends.update(ids if isinstance(ids, list) else [ids])
     return tuple(sorted(i for i in ends if type(i) is int and 0 <= i < tokenizer.vocab_size))
 
@@ -164,7 +164,7 @@ def tokenizer_from_gguf(reader):
 
     Raises ArchiveError, a ValueError, for damaged metadata and, by its name, for what is not supported.
     """
-    with reading(reader.data.filename):
+    with errors_name(reader.data.filename):
         return from_metadata(lambda name: contents(reader, f"tokenizer.{name}"))
 
 

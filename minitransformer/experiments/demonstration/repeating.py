@@ -12,7 +12,7 @@ from minitransformer.analysis import (
     previous_token_score,
 )
 from minitransformer.experiments.demonstration.narration import heading, paragraph, say, see, watcher
-from minitransformer.experiments.patterns.nearby import look_nearby
+from minitransformer.experiments.patterns.starting_attention import start_attention
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
 from minitransformer.tables import table
 from minitransformer.text import IGNORE_INDEX, PATTERNS, accuracy, spell
@@ -34,7 +34,7 @@ def learn_to_repeat(out: Path, seed: int, steps: int) -> TinyTransformer:
     """Train the tiny model on random sequences that repeat."""
     heading("3  A tiny transformer learns to repeat what it never saw")
     model = TinyTransformer(seed, positions="rotary")
-    look_nearby(model)
+    start_attention(model)
     example = PATTERNS["induction"].sample(np.random.default_rng(seed), 1, FIRST_LONGEST)
     paragraph(
         f"Another model, of 2 blocks and width 64, sees some of {len(SYMBOLS)} meaningless symbols in random order, "

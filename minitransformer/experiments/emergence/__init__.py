@@ -4,7 +4,7 @@ In reading order:
 
     alphabet.py       the one small vocabulary of the family
     capabilities.py   little tasks with exact answers, and questions held out     Capability, CAPABILITIES
-    reading.py        the text that is read beside them
+    prose.py          the text that is read beside them
     family.py         models alike but for their size
     one_run.py        one model, trained and measured                             Plan, train_one
     workers.py        processes to train in

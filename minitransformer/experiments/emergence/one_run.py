@@ -36,7 +36,7 @@ from minitransformer.config import Config
 from minitransformer.experiments.emergence.alphabet import CONTEXT
 from minitransformer.experiments.emergence.capabilities import Capability
 from minitransformer.experiments.emergence.family import n_parameters, shape_name
-from minitransformer.experiments.emergence.reading import text_batch, text_fingerprint, text_loss
+from minitransformer.experiments.emergence.prose import text_batch, text_fingerprint, text_loss
 from minitransformer.optim import AdamW, decay_groups
 from minitransformer.training import training_step
 from minitransformer.training.environment import environment

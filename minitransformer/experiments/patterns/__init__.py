@@ -2,10 +2,10 @@
 
 In reading order:
 
-    nearby.py    where attention begins
-    training.py  exercises in the place of a text                      train_on_simple_patterns
-    learned.py   what the heads of the trained model do, and prove to  analyze_learned_patterns
-    pictures.py  pictures of that
+    starting_attention.py  where attention begins
+    training.py            exercises in the place of a text                      train_on_simple_patterns
+    learned.py             what the heads of the trained model do, and prove to  analyze_learned_patterns
+    pictures.py            pictures of that
 """
 
 from minitransformer.experiments.patterns.learned import (

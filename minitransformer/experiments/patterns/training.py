@@ -10,7 +10,8 @@ another generator, and what its heads attend to there, is measured again and aga
 one.
 
 Short tasks come again sooner and teach more, so there are more rows of them: each pattern has about as many tokens in a
-step, whatever its length. And a model that has not been trained first gets somewhere to begin: see nearby.py.
+step, whatever its length. And a model that has not been trained first gets somewhere to begin: see
+starting_attention.py.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minitransformer.analysis.heads import head_scores, random_sequences_twice
-from minitransformer.experiments.patterns.nearby import look_nearby
+from minitransformer.experiments.patterns.starting_attention import start_attention
 from minitransformer.extras import MissingExtra
 from minitransformer.language_model import LanguageModel
 from minitransformer.losses import cross_entropy
@@ -111,7 +112,7 @@ def train_on_simple_patterns(
     observer   is told what happens; None: a progress bar, where standard error is a terminal and tqdm installed
     settings   any field of PatternSettings by name: steps, longest, seed, lr, …
 
-    A model that has not been trained gets its first block prepared before it begins: see nearby.py.
+    A model that has not been trained gets its first block prepared before it begins: see starting_attention.py.
     The records are those of metrics.py; an evaluation adds, on rows of another generator and the longest trained on,
 
         val_loss   the mean cross-entropy in nats of an answer's token
@@ -125,7 +126,7 @@ def train_on_simple_patterns(
     run = PatternRun(model, PatternSettings(**settings))
     observer = progress_on_a_terminal() if observer is None else observer
     if not resume and is_untrained(model):
-        look_nearby(model)
+        start_attention(model)
     return carry_out(run, out=out, resume=resume, plot=plot, observer=observer, about=about)
 
 

@@ -8,7 +8,7 @@ to refine.
 
 *Rotary positions.* Query and key need a part that all tokens share, whose product is then a matter of distance alone
 (see layers/positions.py): their biases. Those begin at zero, and where one is zero the other has next to no gradient.
-They begin at NEARBY instead.
+They begin at START_BIAS instead.
 
 *Positions in the stream.* Keys begin as queries, W_k = W_q, large enough that a position scores about OWN_SCORE with
 itself. So every query looks for what is like it, and first of all for its own token.
@@ -30,11 +30,11 @@ model cannot even count.
 
 import math
 
-NEARBY = 2.0
+START_BIAS = 2.0
 OWN_SCORE = 6.5
 
 
-def look_nearby(model) -> None:
+def start_attention(model) -> None:
     """Prepare the first block of a Transformer that has not been trained.
 
     A model with rotary positions and no biases is left as it is.
@@ -43,7 +43,7 @@ def look_nearby(model) -> None:
     if attention.rotary is None:
         keys_as_queries(attention, model.config)
     elif attention.w_q.bias is not None:
-        attention.w_q.bias.data[:] = attention.w_k.bias.data[:] = NEARBY
+        attention.w_q.bias.data[:] = attention.w_k.bias.data[:] = START_BIAS
 
 
 def keys_as_queries(attention, config) -> None:
