@@ -87,7 +87,7 @@ def mask_with_empty_row(rng):
     return mask
 
 
-def pairs(rng):
+def preference_pairs(rng):
     """Logits and targets of a batch of safe responses, and of the unsafe ones, which are longer."""
     return normal(rng, B, 3, V), targets(rng, B, 3), normal(rng, B, T, V), targets(rng, B, T)
 
@@ -277,9 +277,11 @@ FUNCTIONS = [
     ),
     Case("sequence_unlikelihood", lambda rng: Call(sequence_unlikelihood, normal(rng, B, T, V), targets(rng, B, T))),
     Case("softplus", lambda rng: Call(softplus, normal(rng, B, T, C))),
-    Case("unbounded_difference", lambda rng: Call(unbounded_difference, *pairs(rng))),
-    Case("unlikelihood", lambda rng: Call(unlikelihood, *pairs(rng))),
-    Case("direct_preference", lambda rng: Call(direct_preference, *pairs(rng), **references(rng, B), beta=0.6)),
+    Case("unbounded_difference", lambda rng: Call(unbounded_difference, *preference_pairs(rng))),
+    Case("unlikelihood", lambda rng: Call(unlikelihood, *preference_pairs(rng))),
+    Case(
+        "direct_preference", lambda rng: Call(direct_preference, *preference_pairs(rng), **references(rng, B), beta=0.6)
+    ),
     Case("logit_difference", lambda rng: Call(logit_difference(2, 4), normal(rng, B, V))),
 ]
 

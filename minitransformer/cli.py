@@ -81,10 +81,10 @@ def main(argv=None) -> int:
             raise error
         return say_failure(error)
 
-    return written_out(lambda: answer(argv), failed)
+    return written_out(lambda: run_command(argv), failed)
 
 
-def answer(argv) -> int:
+def run_command(argv) -> int:
     """Do what `argv` asks for. Returns the exit status."""
     parser = build_parser()
     try:

@@ -99,7 +99,7 @@ class Transformer(Module):
         Raises TypeError for ids that are not integers, ValueError for ids out of range, an empty sequence, or one
         longer than the context.
         """
-        x, backwards = self.run(ids, rng)
+        x, backwards = self.up_to_head(ids, rng)
         logits, lm_head_backward = self.lm_head(x)  # (3)
 
         def backward(dlogits):
@@ -119,7 +119,7 @@ class Transformer(Module):
         running each block's forward again in backward (see layers/recomputation.py). Raises what forward and
         cross_entropy raise.
         """
-        x, backwards = self.run(ids, rng, recompute)
+        x, backwards = self.up_to_head(ids, rng, recompute)
         loss, head_backwards = head_and_loss(x, self.lm_head, targets, **options)
         backwards += head_backwards
 
@@ -150,7 +150,7 @@ class Transformer(Module):
         x = self.ln_final(x)[0]
         return self.lm_head(x)[0]
 
-    def run(self, ids, rng, recompute=False):
+    def up_to_head(self, ids, rng, recompute=False):
         """Return what lm_head reads (B, T, C), and the backward functions of the steps to there, in forward order."""
         x, embed_backward = self.embed(ids, 0, rng)
         mask, positions = self.mask_and_positions(ids, 0)

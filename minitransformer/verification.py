@@ -105,10 +105,10 @@ class Verification:
                 f"{len(self.parts)} parts, none further apart than {worst:.1e} (allowed: {TOLERANCE:.0e})"
             )
         count = sum(not part.is_right for part in self.parts)
-        what = f"the gradient is wrong in {count} of {len(self.parts)} parts"
+        outcome = f"the gradient is wrong in {count} of {len(self.parts)} parts"
         if not self.wrong:
-            return f"{what}, though no tensor by itself is further off than is allowed"
-        return "\n".join([f"{what}; tensor by tensor:", HEADER, *map(str, self.wrong)])
+            return f"{outcome}, though no tensor by itself is further off than is allowed"
+        return "\n".join([f"{outcome}; tensor by tensor:", HEADER, *map(str, self.wrong)])
 
     def __str__(self):
         return "\n".join([HEADER, *map(str, self.parts), "", self.summary()])

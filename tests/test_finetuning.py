@@ -31,7 +31,7 @@ from minitransformer.training.finetuning.preferences import (
     read_preferences,
     split,
 )
-from minitransformer.training.finetuning.trainable import below, chosen, training_only
+from minitransformer.training.finetuning.trainable import below, chosen_names, training_only
 
 # At these settings the objectives differ in being bounded alone.
 SAME = {"trainable": 1, "steps": 150, "lr": 5e-4, "min_lr": 5e-4, "eval_every": 10, "perplexity_limit": 3.0}
@@ -200,7 +200,7 @@ def test_below_the_lowest_trained_parameter_everything_is_constant(names, expect
 def test_gradients_do_not_depend_on_whether_the_backward_below_is_left_out(rng, trainable):
     lm = trained_lm(dtype="float64")
     ids, targets = rng.integers(0, lm.model.config.vocab_size, (2, 3, 9))
-    names = chosen(lm.model, trainable)
+    names = chosen_names(lm.model, trainable)
     lm.model.loss(ids, targets)[1]()
     expected = {name: parameter.grad for name, parameter in lm.model.named_parameters() if name in names}
     entered = []

@@ -52,7 +52,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_alike(whole, tmp_path, monkeypa
         return train(model, resume=resume, **options)
 
     monkeypatch.setattr(patterns, "train_on_simple_patterns", stop_in_the_second_model)
-    monkeypatch.setattr(patterns, "draw", lambda *_: [])
+    monkeypatch.setattr(patterns, "draw_pictures", lambda *_: [])
     assert main([*SHORT, "--out", str(tmp_path)]) == INTERRUPTED
     said = capsys.readouterr().err
     assert re.search(
@@ -67,7 +67,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_alike(whole, tmp_path, monkeypa
 
 
 def test_another_seed_gives_other_numbers_and_other_settings_are_not_resumed(whole, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(patterns, "draw", lambda *_: [])
+    monkeypatch.setattr(patterns, "draw_pictures", lambda *_: [])
     assert main(["patterns", "--steps", "1", "--seed", "1", "--positions", "learned", "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert "two-blocks: no head came to do induction" in shown and "one-block: 114,112 parameters" not in shown

@@ -14,7 +14,7 @@ import pytest
 
 from minitransformer import analyze_emergent_capabilities
 from minitransformer.cli import build_parser, main
-from minitransformer.commands.scale import chosen
+from minitransformer.commands.scale import chosen_family
 from minitransformer.cores import THREAD_VARIABLES, one_thread_each
 from minitransformer.experiments.emergence import CAPABILITIES, Capability, capabilities, family
 from minitransformer.experiments.emergence.one_run import Plan
@@ -410,7 +410,7 @@ def test_options_that_cannot_be_are_one_line(capsys, tmp_path, options, words):
 
 
 def test_the_default_is_nine_sizes_and_four_shapes_of_which_one_is_among_the_sizes():
-    sizes, shapes, seeds, steps = chosen(build_parser().parse_args(["scale"]))
+    sizes, shapes, seeds, steps = chosen_family(build_parser().parse_args(["scale"]))
     parameters = [family.n_parameters(config) for config in sizes]
     assert len(sizes) == 9 and parameters == sorted(parameters)
     assert parameters[0] < 1_000 and parameters[-1] > 1_900_000

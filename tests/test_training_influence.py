@@ -24,10 +24,10 @@ from minitransformer.experiments.influence import (
 )
 from minitransformer.experiments.influence.calibration import ScoredPassages, p_value, threshold
 from minitransformer.experiments.influence.familiarity import own_answer, token_log_probabilities
-from minitransformer.experiments.influence.influence import influences, inner_product, loss_gradient
 from minitransformer.experiments.influence.passages import Example, next_tokens
-from minitransformer.experiments.influence.retraining import rows
+from minitransformer.experiments.influence.retraining import padded_rows
 from minitransformer.experiments.influence.separation import variance
+from minitransformer.experiments.influence.tracin import influences, inner_product, loss_gradient
 from minitransformer.text import IGNORE_INDEX
 
 SEEN, HELD_OUT = seen_and_held_out()
@@ -402,7 +402,7 @@ def test_the_same_seed_trains_the_same_model_and_checkpoints_are_moments_of_it(l
 
 def test_rows_of_unequal_length_are_filled_up_with_targets_that_do_not_count(lm):
     passages = as_passages(lm, ["abc", "ab"], "seen")
-    inputs, targets = rows(passages)
+    inputs, targets = padded_rows(passages)
     assert inputs.tolist() == [TOKENIZER.encode("ab").tolist(), [TOKENIZER.encode("a")[0], 0]]
     assert targets.tolist() == [TOKENIZER.encode("bc").tolist(), [TOKENIZER.encode("b")[0], IGNORE_INDEX]]
 

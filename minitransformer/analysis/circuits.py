@@ -103,7 +103,7 @@ class Circuit:
 
 def ov_circuit(model, block: int, head: int, tokens) -> Circuit:
     """Return how attending to each of the `tokens` (S,) changes the logit of each, through this head alone."""
-    written = head_output(model, block, head, embeddings(model, tokens))
+    written = moved_by_head(model, block, head, embeddings(model, tokens))
     unembedding = model.lm_head.weight.data[tokens].astype(np.float64)
     return Circuit(written @ folded_norm(model.ln_final) @ unembedding.T)  # (2)
 
@@ -123,7 +123,7 @@ def qk_circuit(model, head: tuple[int, int], previous: tuple[int, int], tokens, 
     rotary_positions = model.blocks[head[0]].attention.rotary
     if rotary_positions is not None:
         query = np.mean([turned(rotary_positions, query, distance) for distance in distances], axis=0)  # (5)
-    key = keys(model, *head, head_output(model, *previous, x))  # (3)
+    key = keys(model, *head, moved_by_head(model, *previous, x))  # (3)
     return Circuit(query @ key.T / np.sqrt(key.shape[1]))  # (4)
 
 
@@ -139,14 +139,16 @@ def pointer_circuit(model, head: tuple[int, int], duplicate: tuple[int, int], po
     if model.positional_embedding is None:
         raise ValueError("a pointer needs positions in the stream, and this model turns queries and keys instead")
     P = model.positional_embedding(np.arange(positions))[0].astype(np.float64)
-    query, key = queries(model, *head, head_output(model, *duplicate, P)), keys(model, *head, P)  # (6)
+    query, key = queries(model, *head, moved_by_head(model, *duplicate, P)), keys(model, *head, P)  # (6)
     return Circuit(query[:-1] @ key[1:].T / np.sqrt(key.shape[1]))
 
 
 def check_earlier(head, other) -> None:
     """Raise ValueError unless `other` is in a block before that of `head`."""
     if not other[0] < head[0]:
-        raise ValueError(f"head {named(head)} reads what earlier blocks wrote, and {named(other)} is in none of them")
+        raise ValueError(
+            f"head {head_name(head)} reads what earlier blocks wrote, and {head_name(other)} is in none of them"
+        )
 
 
 def queries(model, block: int, head: int, x):
@@ -162,7 +164,7 @@ def keys(model, block: int, head: int, x):
     return x @ folded_norm(model.blocks[block].norm1) @ columns(attention.w_k, attention.d_head, key_head)
 
 
-def head_output(model, block: int, head: int, x):
+def moved_by_head(model, block: int, head: int, x):
     """Return what a head adds to the stream (S, C) where it attends to one position alone, of stream x (S, C)."""
     attention = model.blocks[block].attention
     W_v = columns(attention.w_v, attention.d_head, head // group_size(model))
@@ -198,6 +200,6 @@ def group_size(model) -> int:
     return model.config.n_heads // model.config.kv_heads
 
 
-def named(head: tuple[int, int]) -> str:
+def head_name(head: tuple[int, int]) -> str:
     """Return what people call a head: 1.3 is head 3, of 0, 1, 2, 3 …, in blocks.1."""
     return f"{head[0]}.{head[1]}"

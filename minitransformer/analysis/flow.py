@@ -92,7 +92,7 @@ class InformationFlow:
         return data
 
     def __str__(self):
-        sections = headline(self), contribution_lines(self), direct_lines(self), lens_lines(self)
+        sections = headline_lines(self), contribution_lines(self), direct_lines(self), lens_lines(self)
         return "\n\n".join("\n".join(section) for section in sections)
 
     def draw(self, path) -> None:
@@ -178,7 +178,7 @@ def known_strings(tokenizer, ids) -> list[str]:
     return [token_strings(tokenizer, [i])[0] if i < known else f"<{i}>" for i in ids]
 
 
-def headline(flow: InformationFlow):
+def headline_lines(flow: InformationFlow):
     """Yield what is explained."""
     where = f"token {flow.target_position} of the text" if flow.in_text else "what the model itself would say next"
     before = "".join(map(shown, flow.tokens))

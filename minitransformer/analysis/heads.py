@@ -102,11 +102,11 @@ def induction_score(weights, ids):
     return mean_weight_on(induction_targets(ids), weights, "an induction score")
 
 
-def mean_weight_on(targets, weights, what: str):
+def mean_weight_on(targets, weights, score_name: str):
     """Return the mean, over the queries that have any targets (T, T), of their weights (..., T, T) on all of them."""
     queries = targets.any(axis=-1)
     if not queries.any():
-        raise ValueError(f"{what} needs a token that occurs twice")
+        raise ValueError(f"{score_name} needs a token that occurs twice")
     return (weights * targets).sum(axis=-1)[..., queries].mean(axis=-1)
 
 

@@ -74,7 +74,7 @@ class PatchingMaps:
         return self.stages if name == "residual" else self.stages[1:]
 
     def __str__(self):
-        return "\n".join(lines(self))
+        return "\n".join(map_lines(self))
 
     def draw(self, path) -> None:
         """Draw the maps as a PNG at `path`. Raises MissingExtra without matplotlib."""
@@ -150,7 +150,7 @@ def answer_ids(lm, clean, corrupted, answers):
     return tuple(pair)
 
 
-def lines(maps: PatchingMaps):
+def map_lines(maps: PatchingMaps):
     """Yield the largest effects of each map as text."""
     yield f"logit of {shown(maps.answer)!r} minus logit of {shown(maps.other)!r}"
     prompts = (

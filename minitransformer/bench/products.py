@@ -45,9 +45,9 @@ class Counted(np.ndarray):
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=(), **options):
         if out:
-            options["out"] = plain(out)
-        options = {name: plain(value) for name, value in options.items()}
-        factors = plain(inputs)
+            options["out"] = uncounted(out)
+        options = {name: uncounted(value) for name, value in options.items()}
+        factors = uncounted(inputs)
         start = time.perf_counter()
         result = getattr(ufunc, method)(*factors, **options)
         seconds = time.perf_counter() - start
@@ -60,9 +60,9 @@ class Counted(np.ndarray):
     def __array_function__(self, function, types, arguments, options):
         if function is not np.dot:
             return self.like(super().__array_function__(function, types, arguments, options))
-        factors = plain(arguments)
+        factors = uncounted(arguments)
         start = time.perf_counter()
-        result = np.dot(*factors, **{name: plain(value) for name, value in options.items()})
+        result = np.dot(*factors, **{name: uncounted(value) for name, value in options.items()})
         self.products.add(time.perf_counter() - start, *(np.shape(array) for array in (*factors[:2], result)))
         return self.like(result)
 
@@ -77,10 +77,10 @@ class Counted(np.ndarray):
         return result
 
 
-def plain(value):
+def uncounted(value):
     """Return an array, or those in a tuple, as an ordinary one that shares its memory."""
     if isinstance(value, tuple):
-        return tuple(map(plain, value))
+        return tuple(map(uncounted, value))
     return value.view(np.ndarray) if isinstance(value, Counted) else value
 
 
@@ -95,4 +95,4 @@ def counted_in_model(model):
         yield products
     finally:
         for parameter in model.parameters():
-            parameter.data, parameter.grad = plain(parameter.data), plain(parameter.grad)
+            parameter.data, parameter.grad = uncounted(parameter.data), uncounted(parameter.grad)

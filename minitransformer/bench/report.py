@@ -116,11 +116,11 @@ def decoding_lines(results: dict) -> list[str]:
     return lines
 
 
-def ratio_cells(size: dict, engine: str, what: str) -> list[str]:
+def ratio_cells(size: dict, engine: str, question: str) -> list[str]:
     """Return the cells of a ratio and its interval."""
     if engine not in size["ratios"]:
         return ["", ""]
-    ratio = size["ratios"][engine][what]
+    ratio = size["ratios"][engine][question]
     interval = "–" if ratio["low"] is None else f"{ratio['low']:.2f} – {ratio['high']:.2f}"
     return [f"{ratio['ratio']:.2f}", interval]
 

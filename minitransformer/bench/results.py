@@ -27,12 +27,12 @@ def collect(raw: dict, sizes: dict) -> dict:
     return {
         "limits": limits,
         "load": load_of(raw.values()),
-        "versions": {name: version for one in raw.values() for name, version in one["versions"].items()},
-        "sizes": {name: of_size(one, sizes[name], limits) for name, one in raw.items()},
+        "versions": {name: version for measured in raw.values() for name, version in measured["versions"].items()},
+        "sizes": {name: size_results(measured, sizes[name], limits) for name, measured in raw.items()},
     }
 
 
-def of_size(raw: dict, size, limits: dict) -> dict:
+def size_results(raw: dict, size, limits: dict) -> dict:
     """Return the results of one size."""
     first, *others = engines = list(raw["rounds"][0])
     return {

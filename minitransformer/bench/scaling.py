@@ -63,7 +63,7 @@ class Series:
         return f"{self.low} to {self.high}" if self.low else f"at most {self.high}"
 
 
-def training(batch=4, length=64, width=128, depth=2):
+def step_of(batch=4, length=64, width=128, depth=2):
     """Return a function that takes one training step of a model of these sizes, with heads of 32 channels."""
     config = Config(64, context=length, d_model=width, n_heads=max(width // 32, 1), n_layers=depth)
     engine = NumPyEngine(config)
@@ -78,12 +78,12 @@ def training(batch=4, length=64, width=128, depth=2):
 
 def step_seconds(**sizes) -> float:
     """Return the time of a training step."""
-    return fastest(training(**sizes), FEWEST, ENOUGH)
+    return fastest(step_of(**sizes), FEWEST, ENOUGH)
 
 
 def step_memory(**sizes) -> int:
     """Return the peak of memory of a training step above the level before it. Raises OSError where no one knows it."""
-    peak = peak_above(training(**sizes))
+    peak = peak_above(step_of(**sizes))
     if peak is None:
         raise OSError("the memory of a step is not measured on this system: it needs Linux's /proc")
     return peak
@@ -94,10 +94,10 @@ def attention_seconds(T: int) -> float:
     q, k, v, dy = np.random.default_rng(0).normal(size=(4, 1, 4, T, 32)).astype(np.float32)
     mask = faster(causal_mask)(T, T)
 
-    def run():
+    def forward_and_backward():
         apply(attention, q, k, v, mask=mask)[1](dy)
 
-    return fastest(run, FEWEST, ENOUGH)
+    return fastest(forward_and_backward, FEWEST, ENOUGH)
 
 
 def token_seconds(T: int, use_cache: bool = True) -> float:
@@ -253,7 +253,7 @@ SERIES = {
 }
 
 
-def measure(name: str, quick: bool, text: str | None = None) -> list:
+def measure_series(name: str, quick: bool, text: str | None = None) -> list:
     """Return [(n, cost), …] of a series, as far as the text goes: that of the file `text`, or the default corpus."""
     series = SERIES[name]
     sizes = series.quick if quick else series.sizes

@@ -148,7 +148,7 @@ class Worker:
     def growth(self, name: str, quick: bool, text: str | None = None) -> dict:
         """Measure one of scaling.py's series."""
         with watched() as load:
-            points = scaling.measure(name, quick, text)
+            points = scaling.measure_series(name, quick, text)
         return {"points": points, "load": asdict(load), "versions": versions()}
 
 

@@ -57,10 +57,16 @@ RESULTS_FILE, SCALING_FILE, PROFILE_FILE = "bench.json", "scaling.json", "profil
 def add_arguments(parser) -> None:
     """Add the options."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--against", nargs="+", choices=TORCH, default=[], metavar="ENGINE", help="torch, torch-fused …")
-    what.add_argument("--profile", action="store_true", help="where the time of a training step goes, file by file")
-    what.add_argument("--scaling", action="store_true", help="how cost grows, with the exponents that theory expects")
+    measurement = parser.add_mutually_exclusive_group()
+    measurement.add_argument(
+        "--against", nargs="+", choices=TORCH, default=[], metavar="ENGINE", help="torch, torch-fused …"
+    )
+    measurement.add_argument(
+        "--profile", action="store_true", help="where the time of a training step goes, file by file"
+    )
+    measurement.add_argument(
+        "--scaling", action="store_true", help="how cost grows, with the exponents that theory expects"
+    )
     parser.add_argument(
         "--plain", action="store_true", help="the textbook beside the engine, without replicas of the model"
     )
@@ -215,6 +221,6 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def say(what: str, words: str) -> None:
+def say(subject: str, words: str) -> None:
     """Say how far it is, on standard error."""
-    print(f"{what}: {words}", file=sys.stderr, flush=True)
+    print(f"{subject}: {words}", file=sys.stderr, flush=True)

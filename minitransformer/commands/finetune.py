@@ -137,12 +137,12 @@ def run(arguments) -> int:
         "about": about,
     }
     try:
-        result = (on_pairs if about["data"] else on_text)(lm, about, settings, options, narrator)
+        report = (on_pairs if about["data"] else on_text)(lm, about, settings, options, narrator)
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(how_to_resume(interrupt, arguments.out)) from None
-    print(result)
+    print(report)
     narrator.say(f"the model is {arguments.out / MODEL_FILE}; generate --model {arguments.out} writes text")
-    return WRECKED if getattr(result, "diverged", False) else 0
+    return WRECKED if getattr(report, "diverged", False) else 0
 
 
 def existing_run(arguments) -> Checkpoint | None:
@@ -269,7 +269,7 @@ def on_text(lm, about, settings, options, narrator) -> str:
 
 def how_to_resume(interrupt, out) -> str:
     """Return what Ctrl-C did, and how to go on, in one line."""
-    what = str(interrupt) or "interrupted"
+    reason = str(interrupt) or "interrupted"
     if not (out / MODEL_FILE).exists():
-        return f"{what}; nothing was saved"
-    return f"{what}; go on with: minitransformer finetune --out {shlex.quote(str(out))} --resume"
+        return f"{reason}; nothing was saved"
+    return f"{reason}; go on with: minitransformer finetune --out {shlex.quote(str(out))} --resume"

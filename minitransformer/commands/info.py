@@ -32,18 +32,18 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     """Print what the file holds."""
     if is_pretrained(arguments.model):
-        facts = collect(arguments.model, LanguageModel.load(arguments.model), None)
+        facts = facts_of(arguments.model, LanguageModel.load(arguments.model), None)
     else:
         path = model_file(arguments.model)
         arrays, description = load_archive(path)
         lm = LanguageModel.from_archive(path, arrays, description)
         checkpoint = Checkpoint.from_archive(path, arrays, description) if "training" in description else None
-        facts = collect(path, lm, checkpoint)
-    print(json.dumps(facts) if arguments.json else "\n".join(lines(facts)))
+        facts = facts_of(path, lm, checkpoint)
+    print(json.dumps(facts) if arguments.json else "\n".join(fact_lines(facts)))
     return 0
 
 
-def collect(path, lm: LanguageModel, checkpoint: Checkpoint | None) -> dict:
+def facts_of(path, lm: LanguageModel, checkpoint: Checkpoint | None) -> dict:
     """Return the facts as JSON can hold them."""
     model, tokenizer = lm.model, lm.tokenizer
     return {
@@ -54,7 +54,7 @@ def collect(path, lm: LanguageModel, checkpoint: Checkpoint | None) -> dict:
         "flops_per_token": model.flops_per_token(),
         "components": components(model),
         "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size},
-        "training": None if checkpoint is None else training(checkpoint),
+        "training": None if checkpoint is None else training_facts(checkpoint),
     }
 
 
@@ -69,7 +69,7 @@ def components(model) -> list[dict]:
     return list(entries.values())
 
 
-def training(checkpoint: Checkpoint) -> dict:
+def training_facts(checkpoint: Checkpoint) -> dict:
     """Return how far the training is, and how well it went."""
     state = checkpoint.training
     return {
@@ -83,7 +83,7 @@ def training(checkpoint: Checkpoint) -> dict:
     }
 
 
-def lines(facts: dict):
+def fact_lines(facts: dict):
     """Yield the facts as lines for people."""
     total = facts["parameters"]
     yield f"{facts['file']}: a language model of {total:,} parameters"

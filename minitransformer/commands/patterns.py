@@ -99,7 +99,7 @@ def run(arguments) -> int:
     moments = {name: moment_of_induction(records) for name, records in runs.items()}
     for name, moment in moments.items():
         print(f"{name}: " + ("no head came to do induction" if moment is None else f"induction since step {moment}"))
-    pictures = draw(models, runs, learned, out, seed)
+    pictures = draw_pictures(models, runs, learned, out, seed)
     data = {
         "settings": settings.to_dict(),
         "positions": arguments.positions,
@@ -119,8 +119,8 @@ def train(model, folder: Path, settings: PatternSettings, name: str) -> list[dic
             model, out=folder, resume=resume, observer=quiet_bar(name), about=ABOUT, **chosen
         )
     except KeyboardInterrupt as interrupt:
-        what = str(interrupt) or "interrupted"
-        raise KeyboardInterrupt(f"{what}; the same command goes on") from None
+        reason = str(interrupt) or "interrupted"
+        raise KeyboardInterrupt(f"{reason}; the same command goes on") from None
 
 
 def refuse_to_overwrite(path: Path) -> None:
@@ -129,7 +129,7 @@ def refuse_to_overwrite(path: Path) -> None:
         raise FileExistsError(f"{path}: holds a model that this command did not make; choose another folder with --out")
 
 
-def draw(models, runs, learned, out: Path, seed: int) -> list[str]:
+def draw_pictures(models, runs, learned, out: Path, seed: int) -> list[str]:
     """Draw the pictures, and return their names."""
     from minitransformer.analysis import attention_weights, draw_attention, induction_targets
     from minitransformer.experiments.patterns.learned import NOTABLE

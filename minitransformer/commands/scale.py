@@ -86,10 +86,10 @@ def run(arguments) -> int:
     from minitransformer.experiments.emergence import analyze_emergent_capabilities, draw_emergence
     from minitransformer.experiments.emergence.analysis import unique
 
-    check(arguments)
+    check_options(arguments)
     require("tqdm")
     require("matplotlib")
-    sizes, shapes, seeds, steps = chosen(arguments)
+    sizes, shapes, seeds, steps = chosen_family(arguments)
     runs = len(unique([*sizes, *shapes])) * seeds  # a shape may be one of the sizes
     with executor_of(arguments.dask) as executor, reporting(runs, arguments.out) as progress:
         report = analyze_emergent_capabilities(
@@ -107,7 +107,7 @@ def run(arguments) -> int:
     return 1 if report.failures else 0
 
 
-def check(arguments) -> None:
+def check_options(arguments) -> None:
     """Raise ValueError for an option out of range."""
     for name in ("seeds", "workers"):
         if getattr(arguments, name) is not None:
@@ -117,7 +117,7 @@ def check(arguments) -> None:
         raise ValueError("--workers is for processes on this machine; with --dask, the cluster has its own")
 
 
-def chosen(arguments) -> tuple:
+def chosen_family(arguments) -> tuple:
     """Return the sizes and the shapes, as Configs, how many seeds, and the steps that the options ask for."""
     from minitransformer.experiments.emergence.analysis import SEEDS, STEPS
     from minitransformer.experiments.emergence.family import configuration, of_size

@@ -122,8 +122,8 @@ def add_arguments(parser) -> None:
     pays = "one a core, but at most one a window; 1 without threadpoolctl"
     add_fields(training, Settings, ("steps", "batch_size", "accumulate", "replicas"), replicas=pays)
     add_fields(training, Settings, ("lr", "min_lr", "warmup"))
-    for i, what in enumerate(("the gradient", "its square")):
-        words = f"AdamW's averaging rate of {what} (default: {Settings.betas[i]})"
+    for i, averaged in enumerate(("the gradient", "its square")):
+        words = f"AdamW's averaging rate of {averaged} (default: {Settings.betas[i]})"
         training.add_argument(f"--beta{i + 1}", type=float, default=argparse.SUPPRESS, metavar="X", help=words)
     add_fields(training, Settings, ("weight_decay", "decay_embeddings", "clip", "eval_every", "eval_tokens"))
     add_fields(training, Settings, ("checkpoint_every", "sample_every", "sample_prompt", "seed"), **TRAINING_DEFAULTS)
@@ -146,7 +146,7 @@ def train(arguments, ranks) -> None:
     config, tokenizer, corpus, settings, about = ranks.from_first(lambda: prepare(arguments, narrator))
     try:
         lm = LanguageModel(Transformer(config, settings.seed), tokenizer)
-        describe(narrator, lm, corpus, settings, arguments.out)
+        announce(narrator, lm, corpus, settings, arguments.out)
         with ends_like_ctrl_c(ranks, arguments.out, about):
             records = pretrain(
                 lm,
@@ -278,7 +278,7 @@ def make_tokenizer(about, text, name, narrator):
             return BPETokenizer.train(chunks, about["vocab_size"], learning)
 
 
-def describe(narrator, lm, corpus, settings, out) -> None:
+def announce(narrator, lm, corpus, settings, out) -> None:
     """Say what is about to be trained on what."""
     config, tokenizer = lm.model.config, lm.tokenizer
     narrator.say(
@@ -309,11 +309,11 @@ def summarise(narrator, records, out) -> None:
 
 def how_to_resume(interrupt, out, about) -> str:
     """Return what Ctrl-C did, and how to go on, in one line."""
-    what = str(interrupt) or "interrupted"
+    reason = str(interrupt) or "interrupted"
     if not (out / MODEL_FILE).exists():
-        return f"{what}; nothing was saved"
+        return f"{reason}; nothing was saved"
     text = " --text -" if about["text"] and "-" in about["text"] else ""
-    return f"{what}; go on with: minitransformer train --out {shlex.quote(str(out))} --resume{text}"
+    return f"{reason}; go on with: minitransformer train --out {shlex.quote(str(out))} --resume{text}"
 
 
 @contextmanager
@@ -326,8 +326,8 @@ def ends_like_ctrl_c(ranks, out, about):
 
     def stop(signum, frame):
         if ranks.first:
-            what = "a process of this run was lost, or mpirun was stopped"
-            warnings.warn(how_to_resume(what, out, about), stacklevel=1)
+            reason = "a process of this run was lost, or mpirun was stopped"
+            warnings.warn(how_to_resume(reason, out, about), stacklevel=1)
         signal.raise_signal(signal.SIGINT)
 
     if ranks.communicator is None:

@@ -30,7 +30,7 @@ def byte_level(use_regex):
     return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": use_regex}
 
 
-def split(expression):
+def split_step(expression):
     """Return the step that makes a word of every match."""
     return {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
 
@@ -38,11 +38,11 @@ def split(expression):
 DIGITS = {"type": "Digits", "individual_digits": True}
 # The steps that each splitting is; the first is the one that is written.
 SPLITTINGS = {
-    "gpt2": [[byte_level(True)], [split(GPT2_EXPRESSION), byte_level(False)]],
+    "gpt2": [[byte_level(True)], [split_step(GPT2_EXPRESSION), byte_level(False)]],
     "smollm2": [[DIGITS, byte_level(True)]],
-    "llama3": [[split(LLAMA3_EXPRESSION), byte_level(False)]],
+    "llama3": [[split_step(LLAMA3_EXPRESSION), byte_level(False)]],
 }
-CHARACTERS = split(r"[\s\S]")
+CHARACTERS = split_step(r"[\s\S]")
 # Options of the model step that change its tokens, all of which mean no when they are null, false or "".
 UNSUPPORTED = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
 
@@ -98,7 +98,9 @@ def splitting_of(step):
     for name, known in SPLITTINGS.items():
         if canonical in known:
             return name
-    raise ValueError(f"the pre_tokenizer {shown(steps)} is not supported, only those of GPT-2, SmolLM2 and Llama 3")
+    raise ValueError(
+        f"the pre_tokenizer {steps_in_words(steps)} is not supported, only those of GPT-2, SmolLM2 and Llama 3"
+    )
 
 
 def is_plain_byte_level(step):
@@ -106,7 +108,7 @@ def is_plain_byte_level(step):
     return step.get("type") == "ByteLevel" and step.get("add_prefix_space") is False
 
 
-def shown(steps):
+def steps_in_words(steps):
     """Return steps in words, each its type and its options; long ones not to their end."""
     options = [[f"{name}={value!r}" for name, value in step.items() if name != "type"] for step in steps]
     words = ", ".join(f"{step.get('type')}({', '.join(o)})" for step, o in zip(steps, options, strict=True))
@@ -125,7 +127,7 @@ def first_of_template(step):
         ids = [i for name in names for i in first["special_tokens"][name]["ids"]]
         if len(ids) <= 1:
             return ids[0] if ids else None
-    raise ValueError(f"the post_processor {shown(templates)} is not supported, only one token before the text")
+    raise ValueError(f"the post_processor {steps_in_words(templates)} is not supported, only one token before the text")
 
 
 def char_tokenizer(content):

@@ -77,7 +77,7 @@ class Pattern:
         return length if self.longest is None else min(length, self.longest)
 
 
-def question(task, prompt, answer):
+def question_and_answer(task, prompt, answer):
     """Return (tokens, is_answer) of rows that read: task, prompt (B, n), ANSWER, answer (B, m), END."""
     parts = [column(task, prompt), prompt, column(ANSWER, prompt), answer, column(END, prompt)]
     tokens = np.concatenate(parts, axis=1)
@@ -97,19 +97,19 @@ def distinct_symbols(rng, batch_size, count):
 def copy_rows(rng, batch_size, length):
     """COPY x1 … xn = x1 … xn END."""
     prompt = rng.choice(SYMBOLS, (batch_size, length))
-    return question(COPY, prompt, prompt)
+    return question_and_answer(COPY, prompt, prompt)
 
 
 def reverse_rows(rng, batch_size, length):
     """REVERSE x1 … xn = xn … x1 END."""
     prompt = rng.choice(SYMBOLS, (batch_size, length))
-    return question(REVERSE, prompt, prompt[:, ::-1])
+    return question_and_answer(REVERSE, prompt, prompt[:, ::-1])
 
 
 def add_rows(rng, batch_size, length):
     """ADD a1 … an = s END, with s the sum of the numbers modulo MODULUS."""
     addends = rng.integers(0, MODULUS, (batch_size, length))
-    return question(ADD, NUMBERS[addends], NUMBERS[addends.sum(axis=1, keepdims=True) % MODULUS])
+    return question_and_answer(ADD, NUMBERS[addends], NUMBERS[addends.sum(axis=1, keepdims=True) % MODULUS])
 
 
 def count_rows(rng, batch_size, length):

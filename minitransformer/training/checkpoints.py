@@ -164,8 +164,8 @@ class Checkpoint:
             if before.get(name) != now
         ]
         if differing:
-            what = "the last bits of the result may differ from those of a run that was not interrupted"
-            warnings.warn(f"{self.path}: {what}: {'; '.join(differing)}", stacklevel=2)
+            consequence = "the last bits of the result may differ from those of a run that was not interrupted"
+            warnings.warn(f"{self.path}: {consequence}: {'; '.join(differing)}", stacklevel=2)
 
     def restore_generators(self, run: TrainingState) -> None:
         """Give the random generators their states."""

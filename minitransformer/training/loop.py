@@ -51,13 +51,13 @@ def carry_out(
     journal = Journal(run, folder, resume=resume, plot=plot, observer=observer or Observer(), about=about or {})
     with journal, first_interrupt_waits() as interrupt:
         try:
-            train(run, journal, interrupt, begun=resume)
+            take_steps(run, journal, interrupt, begun=resume)
         except TrainingDiverged as error:
             raise error.with_message(f"{error}; {journal.kept()}") from None
     return journal.metrics.records
 
 
-def train(run: TrainingState, journal: "Journal", interrupt: Interrupt, *, begun: bool) -> None:
+def take_steps(run: TrainingState, journal: "Journal", interrupt: Interrupt, *, begun: bool) -> None:
     """Take the steps that are left. Raises TrainingInterrupted if asked to stop before the last."""
     settings = run.settings
     clock = time.perf_counter() - run.seconds

@@ -134,7 +134,7 @@ class ReplicaProcess:
         self.pipe.close()
 
 
-class Worker:
+class ReplicaWorker:
     """What a replica's process does: each method answers one request."""
 
     def __init__(self, model, memory: SharedMemory, part: int):
@@ -162,7 +162,7 @@ def work(pipe, model, memory, part) -> None:
     """Answer requests until the other end of the pipe is closed."""
     begin()
     matrix_library().limit(limits=1)  # the program's own first lines, which run here as well, may have asked for more
-    worker = Worker(model, memory, part)
+    worker = ReplicaWorker(model, memory, part)
     while True:
         try:
             errors, without_engine, request, *arguments = pipe.recv()

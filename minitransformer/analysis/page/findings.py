@@ -54,7 +54,7 @@ def page_findings(
         positions[-1] |= {
             "in_text": i + 1 < len(ids),
             "rank": int(lens.answer_ranks[-1, i]),
-            "predictions": pairs(lm, lens.top_ids[-1, i], lens.top_probabilities[-1, i]),
+            "predictions": with_probabilities(lm, lens.top_ids[-1, i], lens.top_probabilities[-1, i]),
         }
         if progress is not None:
             progress(len(positions), len(explained))
@@ -66,7 +66,10 @@ def page_findings(
         "lens": {
             "layers": list(lens.layers),
             "cells": [
-                [pairs(lm, lens.top_ids[row, i], lens.top_probabilities[row, i])[:3] for i in range(len(ids))]
+                [
+                    with_probabilities(lm, lens.top_ids[row, i], lens.top_probabilities[row, i])[:3]
+                    for i in range(len(ids))
+                ]
                 for row in range(len(lens.layers))
             ],
         },
@@ -119,7 +122,7 @@ def maps(patching: PatchingMaps) -> dict:
     }
 
 
-def pairs(lm, ids, probabilities):
+def with_probabilities(lm, ids, probabilities):
     """Return [token, probability] of each of the ids."""
     return [[token, rounded(p)] for token, p in zip(names(lm, ids), probabilities, strict=True)]
 

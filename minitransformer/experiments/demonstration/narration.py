@@ -25,9 +25,9 @@ def heading(text: str) -> None:
     say(f"\n{text}\n{'=' * len(text)}\n")
 
 
-def see(picture: Path, what: str, *sources: tuple[str, str]) -> None:
+def see(picture: Path, content_shown: str, *sources: tuple[str, str]) -> None:
     """Write which picture to look at, and for each of the sources (file, what is in it) which file to read."""
-    say(f"  Look at {picture}: {what}.\n  Read")
+    say(f"  Look at {picture}: {content_shown}.\n  Read")
     say("\n".join(table([(f"minitransformer/{file}", content) for file, content in sources], "<", indent=4)))
 
 

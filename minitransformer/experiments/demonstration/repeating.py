@@ -41,10 +41,10 @@ def learn_to_repeat(out: Path, seed: int, steps: int) -> TinyTransformer:
         "again and again. No two rows are alike, so there is nothing to remember; only a procedure helps: where did "
         "this symbol stand before, and what came next? Untrained, it does not know:"
     )
-    say(answers(model, *example) + "\n")
+    say(with_predictions(model, *example) + "\n")
     records = train_to_repeat(model, steps, seed)
     draw_loss_curve(records, out / INDUCTION_LOSS_FILE, "training on repeated random sequences")
-    say(f"\n{answers(model, *example)}\n")
+    say(f"\n{with_predictions(model, *example)}\n")
     longer = LONGEST + LONGEST // 2
     paragraph(
         f"Of sequences of {LONGEST}, the longest in training, {repeats(model, LONGEST):.0%} of the symbols are right "
@@ -105,7 +105,7 @@ def repeats(model, length: int) -> float:
     return accuracy(model.predict(inputs).argmax(axis=-1), targets)
 
 
-def answers(model, inputs, targets) -> str:
+def with_predictions(model, inputs, targets) -> str:
     """Return a row of symbols, and beneath it what the model predicts where it can know."""
     predicted = np.where(targets[0] == IGNORE_INDEX, IGNORE_INDEX, model.predict(inputs[:1])[0].argmax(axis=-1))
     shown = [*inputs[0, 1:], targets[0, -1]]
@@ -121,7 +121,7 @@ def show_induction(model: TinyTransformer, out: Path, seed: int) -> None:
     ids = inputs[0]
     weights = attention_weights(model, ids)
     previous, induction = previous_token_score(weights), induction_score(weights, ids)
-    notes = named({"previous token": previous, "induction": induction})
+    notes = notable_scores({"previous token": previous, "induction": induction})
     title = "A random sequence, twice. Outlined: what followed the same symbol before, where an induction head attends"
     draw_attention(
         weights,
@@ -151,7 +151,7 @@ def show_induction(model: TinyTransformer, out: Path, seed: int) -> None:
     )
 
 
-def named(scores: dict) -> list:
+def notable_scores(scores: dict) -> list:
     """Return, for each head of scores (L, H) by name, the name and value of its highest score, if NOTABLE."""
     blocks, heads = next(iter(scores.values())).shape
     notes = [[""] * heads for _ in range(blocks)]

@@ -22,7 +22,7 @@ ABOUT = {"command": "demo"}  # what the model's file remembers of where it came 
 
 
 @dataclass(frozen=True)
-class Size:
+class Lesson:
     """How much there is to learn."""
 
     characters: int | None  # of the corpus; None: all
@@ -31,15 +31,15 @@ class Size:
     reports: int  # how often the loss is shown after the beginning
 
 
-FULL = Size(characters=None, vocab_size=1000, steps=1000, reports=10)
-QUICK = Size(characters=40_000, vocab_size=400, steps=20, reports=2)
+FULL = Lesson(characters=None, vocab_size=1000, steps=1000, reports=10)
+QUICK = Lesson(characters=40_000, vocab_size=400, steps=20, reports=2)
 
 
-def learn_to_write(out: Path, seed: int, size: Size) -> LanguageModel:
+def learn_to_write(out: Path, seed: int, lesson: Lesson) -> LanguageModel:
     """Train a model on the default corpus."""
     heading("1  A transformer learns to write")
-    text = default_corpus()[: size.characters]
-    tokenizer = BPETokenizer.train(text, size.vocab_size)
+    text = default_corpus()[: lesson.characters]
+    tokenizer = BPETokenizer.train(text, lesson.vocab_size)
     corpus = tokenize_corpus(text, tokenizer, name=DEFAULT_CORPUS)
     config = Config(tokenizer.vocab_size, context=64, d_model=128, n_heads=4, n_layers=3, positions="rotary")
     lm = LanguageModel(Transformer(config, seed), tokenizer)
@@ -56,14 +56,14 @@ def learn_to_write(out: Path, seed: int, size: Size) -> LanguageModel:
         f"{np.log(tokenizer.vocab_size):.2f}."
     )
     settings = Settings(
-        steps=size.steps,
+        steps=lesson.steps,
         batch_size=BATCH_SIZE,
         replicas=replicas_that_pay(BATCH_SIZE),
         lr=3e-3,
-        eval_every=size.steps // size.reports,
+        eval_every=lesson.steps // lesson.reports,
         eval_tokens=4000,
         checkpoint_every=0,
-        sample_every=size.steps // 2,
+        sample_every=lesson.steps // 2,
         sample_prompt=PROMPT,
         sample_tokens=100,
         seed=seed,

@@ -197,7 +197,7 @@ def induction_rows(questions):
     return tokens, np.arange(tokens.shape[1]) >= period + 2
 
 
-def pairs(rng, n):
+def number_pairs(rng, n):
     """Draw n pairs of numbers, (n, 2)."""
     return rng.integers(0, MODULUS, (n, 2))
 
@@ -264,7 +264,7 @@ _ALL = [
     Capability("copy", f"say {LENGTH} letters again", letters, copy_rows),
     Capability("reverse", f"say {LENGTH} letters backward", letters, reverse_rows),
     Capability("induction", "go on with a sequence that repeats", units, induction_rows),
-    Capability("addition", f"add two numbers modulo {MODULUS}", pairs, add_rows, in_order, 1 / MODULUS),
+    Capability("addition", f"add two numbers modulo {MODULUS}", number_pairs, add_rows, in_order, 1 / MODULUS),
     Capability("brackets", f"close {OPEN} open brackets of 3 kinds", brackets, brackets_rows, chance=3**-OPEN),
 ]
 CAPABILITIES = {capability.name: capability for capability in _ALL}

@@ -79,8 +79,8 @@ def capabilities_figure(report):
     label(panels[0, 0], report.curves[0].capability, y="answered exactly (fraction)")
     label(panels[1, 0], x="parameters", y="log-likelihood of an\nanswer token (nats)")
     panels[0, 0].legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left")
-    what = "What comes with size, on questions held out: means and 95 % intervals over the seeds"
-    headline(figure, f"{what}. Shaded: the decade of a jump")
+    title = "What comes with size, on questions held out: means and 95 % intervals over the seeds"
+    headline(figure, f"{title}. Shaded: the decade of a jump")
     return figure
 
 
@@ -172,8 +172,8 @@ def shapes_figure(report):
     label(losses, "Loss of the text", "layers × width", "nats per character")
     label(scores, "Answered exactly", "layers × width", "fraction, of questions held out")
     smallest, largest = (f(shape.parameters for shape in report.shapes) for f in (min, max))
-    what = f"Deeper against wider, {smallest:,} to {largest:,} parameters"
-    headline(figure, f"{what}: means and 95 % intervals over the seeds")
+    title = f"Deeper against wider, {smallest:,} to {largest:,} parameters"
+    headline(figure, f"{title}: means and 95 % intervals over the seeds")
     return figure
 
 

@@ -66,7 +66,7 @@ def find_jumps(parameters, exact, loglik, runs, chance: float = 0.0) -> tuple[Ju
     smooth = Rise(parameters, *(np.exp(values) for values in loglik), floor)
     several = np.asarray(runs) > 1
     flagged = [i for i in rising.sizes if several[i] and several[: i + 1].all() and rising.jumps(i)]
-    return tuple(described(rising, smooth, group) for group in neighbours(flagged))
+    return tuple(jump_of(rising, smooth, group) for group in neighbours(flagged))
 
 
 class Rise:
@@ -104,7 +104,7 @@ def neighbours(indices) -> list[list[int]]:
     return groups
 
 
-def described(rising: Rise, smooth: Rise, group) -> Jump:
+def jump_of(rising: Rise, smooth: Rise, group) -> Jump:
     """Return the jump of neighbouring sizes, described by the one with the largest rise."""
     i = max(group, key=lambda i: rising.means[i] - rising.before[i])
     flagged = tuple(int(rising.parameters[j]) for j in group)

@@ -113,7 +113,7 @@ class Trainee:
 
     def __init__(self, plan: Plan):
         self.plan = plan
-        self.model = widened(Transformer(plan.config, plan.seed))
+        self.model = rescaled(Transformer(plan.config, plan.seed))
         self.optimizer = AdamW(decay_groups(self.model, RECIPE["weight_decay"]), betas=tuple(RECIPE["betas"]))
         self.rng = np.random.default_rng((plan.seed, 1))  # not the numbers that the weights were drawn with
         self.step = 0
@@ -141,7 +141,7 @@ class Trainee:
         self.step += 1
 
 
-def widened(model):
+def rescaled(model):
     """Scale a new model's weights, so that each layer's output begins with a size that does not depend on the width."""
     for name, parameter in model.named_parameters():
         if parameter.data.ndim == 2:

@@ -133,8 +133,8 @@ class EmergenceReport:
                 scores = f"at {jump.parameters:,}, from {jump.before:.2f} to {jump.after:.2f}"
                 smooth = f"from {jump.smooth_before:.2f} to {jump.smooth_after:.2f}"
                 rows += [(curve.capability, f"{scores}; the probability of a token {smooth},"), ("", whose)]
-        what = "Jumps: exact more than doubles from a tenth of the size, beyond what the seeds explain"
-        return "\n".join([what, *table(rows, "<")])
+        heading = "Jumps: exact more than doubles from a tenth of the size, beyond what the seeds explain"
+        return "\n".join([heading, *table(rows, "<")])
 
     def law_table(self) -> str:
         """Return the scaling law, its prediction and the compute-optimal choices."""
@@ -186,8 +186,8 @@ class EmergenceReport:
             loss = f"{shape.loss[0]:.3f} {shape.loss[1]:.3f} … {shape.loss[2]:.3f}"
             scores = (f"{m:.2f} {low:.2f} … {high:.2f}" for m, low, high in shape.exact.values())
             rows.append((f"{shape.n_layers}x{shape.d_model}", f"{shape.parameters:,}", loss, *scores))
-        what = "Deeper against wider, at equal parameters: the loss of the text, and the fraction answered exactly"
-        return "\n".join([what, *table(rows, "<><")])
+        heading = "Deeper against wider, at equal parameters: the loss of the text, and the fraction answered exactly"
+        return "\n".join([heading, *table(rows, "<><")])
 
 
 def brief(ends) -> str:

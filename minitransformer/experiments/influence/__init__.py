@@ -6,7 +6,7 @@ In reading order:
     familiarity.py    perplexity, and confidence in an answer
     separation.py     how well a score tells two groups apart                    Separation, separation
     calibration.py    what score is so high that a text was likely seen          Calibration
-    influence.py      the inner product of per-example gradients                 influences
+    tracin.py         the inner product of per-example gradients                 influences
     retraining.py     its test: training again without the passages              PassageTraining, retrain_without
     report.py         what was found, as numbers and for people                  TrainingInfluence, PromptInfluence
     analysis.py       all of it                                                  analyze_training_influence

@@ -5,7 +5,7 @@
 
 Three questions, from the cheap to the dear: how familiar is the prompt, against passages that were seen in training and
 others that were not (calibration.py); which of the passages seen pushed the model most towards its answer, by their
-gradients (influence.py); and is that so, by training again without them (retraining.py).
+gradients (tracin.py); and is that so, by training again without them (retraining.py).
 """
 
 import math
@@ -24,10 +24,10 @@ from minitransformer.experiments.influence.calibration import (
     require_enough,
 )
 from minitransformer.experiments.influence.familiarity import answer_loss, own_answer, token_log_probabilities
-from minitransformer.experiments.influence.influence import influences
 from minitransformer.experiments.influence.passages import Example, answer_after, as_passages, next_tokens
 from minitransformer.experiments.influence.report import RANKINGS, PromptInfluence, TrainingInfluence
 from minitransformer.experiments.influence.retraining import check_retraining, retrain_without
+from minitransformer.experiments.influence.tracin import influences
 from minitransformer.language_model import LanguageModel
 from minitransformer.values import number, one_of, positive, whole
 
@@ -54,7 +54,7 @@ def analyze_training_influence(
     checkpoints       pairs (LanguageModel or the path of one, its learning rate), whose influences are added up; by
                       default the model itself, at a learning rate of 1
     answer_tokens     of the model's own answer: its likeliest continuation, token by token, or less if that ends
-    rank_by           "influence", the inner product of gradients, or "cosine", without their lengths (influence.py)
+    rank_by           "influence", the inner product of gradients, or "cosine", without their lengths (tracin.py)
     false_alarm_rate  the probability, at most, that a text is flagged which was not seen
     train             train(passages, seed) trains again and returns a LanguageModel, such as PassageTraining: then the
                       ranking is tested, by training without the `remove` strongest proponents, for each of `seeds`
@@ -76,12 +76,12 @@ def analyze_training_influence(
     unseen = [] if held_out is None else as_passages(lm, held_out, "held_out")
     if train is not None:
         check_retraining(len(seen), remove, seeds)
-    questions = [question(lm, i, prompt, answer_tokens) for i, prompt in enumerate(listed(prompts))]
+    questions = [question_of(lm, i, prompt, answer_tokens) for i, prompt in enumerate(listed(prompts))]
     flags = familiarity_flags(lm, questions, seen, unseen, false_alarm_rate)
     pairs = [] if not seen else [(lm, 1.0)] if checkpoints is None else checked_pairs(checkpoints)
     rows = passage_influences(lm, questions, seen, pairs, progress)
     analysed = [
-        PromptInfluence(**described(lm, asked), **flag, **row, ranked_by=rank_by, retraining=None)
+        PromptInfluence(**prompt_facts(lm, asked), **flag, **row, ranked_by=rank_by, retraining=None)
         for asked, flag, row in zip(questions, flags, rows, strict=True)
     ]
     if train is not None:
@@ -126,7 +126,7 @@ def listed(prompts) -> list[str]:
     return prompts
 
 
-def question(lm, i: int, prompt: str, answer_tokens: int) -> Question:
+def question_of(lm, i: int, prompt: str, answer_tokens: int) -> Question:
     """Return prompt number i with the model's answer. Raises ValueError for one too short, or too long to answer."""
     try:
         ids = lm.encode(prompt)
@@ -150,7 +150,7 @@ def question(lm, i: int, prompt: str, answer_tokens: int) -> Question:
     return Question(prompt, ids, answer_ids, answer_after(ids, answer_ids))
 
 
-def described(lm, asked: Question) -> dict:
+def prompt_facts(lm, asked: Question) -> dict:
     """Return what can be said of a prompt without any passages."""
     return {
         "prompt": asked.prompt,

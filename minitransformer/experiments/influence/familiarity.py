@@ -20,7 +20,7 @@ here. The compressed length has another use: it knows nothing of the model, so w
 from those held out, they differ in kind, and the model may be telling the kind (see calibration.py).
 
 Confidence is the geometric mean of the probabilities that the model gives to the tokens of its own answer, those that
-it thinks likeliest one after another: exp(−ℓ), where ℓ is the loss that influence.py follows back to passages.
+it thinks likeliest one after another: exp(−ℓ), where ℓ is the loss that tracin.py follows back to passages.
 """
 
 import zlib

@@ -66,7 +66,7 @@ class PassageTraining:
         """Train the model, and yield the learning rate of each step when it is taken."""
         optimizer = AdamW(decay_groups(model, self.weight_decay), betas=(0.9, 0.99))
         batch_rng, dropout_rng = (np.random.default_rng([seed, stream]) for stream in range(2))
-        inputs, targets = rows(passages)
+        inputs, targets = padded_rows(passages)
         for step in range(self.steps):
             rate = cosine_schedule(step, lr=self.lr, min_lr=self.lr / 10, warmup=self.steps // 20, steps=self.steps)
             for group in optimizer.param_groups:
@@ -77,7 +77,7 @@ class PassageTraining:
             yield rate
 
 
-def rows(passages):
+def padded_rows(passages):
     """Return inputs and targets (N, T) of all passages, filled up on the right with targets that count for nothing."""
     longest = max(len(passage.ids) for passage in passages) - 1
     inputs = np.zeros((len(passages), longest), np.int64)

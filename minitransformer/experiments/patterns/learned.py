@@ -31,7 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minitransformer.analysis.ablation import mean_head_outputs, without_heads
-from minitransformer.analysis.circuits import Circuit, named, ov_circuit, pointer_circuit, qk_circuit
+from minitransformer.analysis.circuits import Circuit, head_name, ov_circuit, pointer_circuit, qk_circuit
 from minitransformer.analysis.data import fields_as_data
 from minitransformer.analysis.heads import HeadScores, head_scores, random_sequences_twice
 from minitransformer.tables import table
@@ -133,8 +133,8 @@ class LearnedPatterns:
         """Return the table of accuracies."""
         rows = [("pattern", "length", "answers right (95 %)", "tokens right (95 %)", "")]
         for entry in self.accuracies:
-            answers = percent(entry.answers, entry.answers_interval)
-            tokens = percent(entry.tokens, entry.tokens_interval)
+            answers = percent_and_interval(entry.answers, entry.answers_interval)
+            tokens = percent_and_interval(entry.tokens, entry.tokens_interval)
             longer = "" if entry.trained else "longer than any in training"
             rows.append((entry.pattern, entry.length, answers, tokens, longer))
         return table(rows, "<>>><", indent=0)
@@ -146,7 +146,7 @@ class LearnedPatterns:
         scores = self.scores.previous_token, self.scores.duplicate_token, self.scores.induction
         for head in np.ndindex(scores[0].shape):
             left = (f"{without[head]:.0%}" for without in self.ablations.values())
-            rows.append((named(head), *(f"{score[head]:.2f}" for score in scores), "", *left))
+            rows.append((head_name(head), *(f"{score[head]:.2f}" for score in scores), "", *left))
         rows.append(("none", "", "", "", "", *(f"{whole:.0%}" for whole in self.whole.values())))
         yield from table(rows, indent=0)
 
@@ -157,18 +157,19 @@ class LearnedPatterns:
             best = self.scores.induction.max()
             yield f"No head does induction: the highest score is {best:.2f}, and {NOTABLE} would be one."
             return
-        yield f"Head {named(induction.head)} does induction. Tokens of that pattern that are right"
-        rows = [("with every head", induction.whole), (f"without {named(induction.head)}", induction.without_head)]
+        yield f"Head {head_name(induction.head)} does induction. Tokens of that pattern that are right"
+        rows = [("with every head", induction.whole), (f"without {head_name(induction.head)}", induction.without_head)]
         if len(induction.heads) > 1:
-            rows.append((f"without {', '.join(map(named, induction.heads))}", induction.without_heads))
+            rows.append((f"without {', '.join(map(head_name, induction.heads))}", induction.without_heads))
         if induction.feeder is not None:
-            rows.append((f"without {named(induction.feeder)}, which feeds it", induction.without_feeder))
+            rows.append((f"without {head_name(induction.feeder)}, which feeds it", induction.without_feeder))
         if not math.isnan(induction.without_others):
             rows.append((f"without {induction.others} of the others, mean", induction.without_others))
         yield from table((what, f"{right:.0%}") for what, right in rows)
         if induction.feeder is not None:
+            head, feeder = head_name(induction.head), head_name(induction.feeder)
             scores = f"from {induction.score:.2f} to {induction.score_without_feeder:.2f}"
-            yield f"Without {named(induction.feeder)}, the induction score of {named(induction.head)} falls {scores}."
+            yield f"Without {feeder}, the induction score of {head} falls {scores}."
         yield "What its weights say, circuit by circuit: how many are taken to themselves, how far that stands out"
         circuits = {
             "OV": induction.ov,
@@ -192,10 +193,12 @@ def analyze_learned_patterns(model, patterns=None, *, longest: int = 16, rows: i
     Raises ValueError for an unknown pattern, or a model whose vocabulary or context is too small.
     """
     names = tuple(PATTERNS) if patterns is None else tuple(patterns)
-    check(model, names, longest, rows)
+    check_analysable(model, names, longest, rows)
     rng = np.random.default_rng([seed, *b"analysis"])
     accuracies = [measured(model, rng, name, length, longest, rows) for name, length in lengths(model, names, longest)]
-    exercises = {name: sample(rng, name, longest, ABLATION_ROWS) for name in dict.fromkeys((*names, "induction"))}
+    exercises = {
+        name: longest_exercises(rng, name, longest, ABLATION_ROWS) for name in dict.fromkeys((*names, "induction"))
+    }
     ablations = {name: without_each(model, *exercises[name]) for name in names}
     whole = {name: tokens_right(model, *exercises[name]) for name in names}
     repeated = random_sequences_twice(rng, longest, SCORE_ROWS)
@@ -206,7 +209,7 @@ def analyze_learned_patterns(model, patterns=None, *, longest: int = 16, rows: i
     return LearnedPatterns(tuple(accuracies), scores, ablations, whole, induction)
 
 
-def check(model, names, longest, rows) -> None:
+def check_analysable(model, names, longest, rows) -> None:
     """Raise ValueError for what cannot be analysed."""
     for name in names:
         one_of("pattern", name, known=PATTERNS)
@@ -236,7 +239,7 @@ def lengths(model, names, longest: int):
             yield name, longer
 
 
-def sample(rng, name: str, longest: int, rows: int):
+def longest_exercises(rng, name: str, longest: int, rows: int):
     """Return (inputs, targets) of a pattern at the greatest length."""
     return PATTERNS[name].sample(rng, rows, greatest_length(name, longest))
 
@@ -320,6 +323,6 @@ def moment_of_induction(records) -> int | None:
     return None
 
 
-def percent(fraction: float, interval: tuple[float, float]) -> str:
+def percent_and_interval(fraction: float, interval: tuple[float, float]) -> str:
     """Return a fraction and its interval in per cent."""
     return f"{fraction:.1%} ({interval[0]:.1%} to {interval[1]:.1%})"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minitransformer.analysis.circuits import named
+from minitransformer.analysis.circuits import head_name
 from minitransformer.experiments.patterns.learned import NOTABLE, InductionCircuit, LearnedPatterns, moment_of_induction
 from minitransformer.pictures import GRID, INK, colour_bar, headline, label, new_figure, save, with_grid, without_frame
 from minitransformer.text import spell
@@ -21,8 +21,8 @@ def draw_moment(runs: dict, path) -> None:
     figure = new_figure(8, 7.5)
     panels = figure.subplots(3, 1, sharex=True)
     words = "highest induction score", 'tokens right of "induction"', "loss in nats per token"
-    for axes, what in zip(panels, words, strict=True):
-        label(axes, y=what)
+    for axes, title in zip(panels, words, strict=True):
+        label(axes, y=title)
         with_grid(axes)
     for (name, records), (colour, stroke) in zip(runs.items(), LINES, strict=False):
         evaluated = [record for record in records if "heads" in record]
@@ -50,7 +50,7 @@ def draw_heads(learned: LearnedPatterns, path) -> None:
     """Draw every head's scores, and beside them the tokens that are right of each pattern without it, as numbers."""
     scores = {"previous": learned.scores.previous_token, "duplicate": learned.scores.duplicate_token}
     scores["induction"] = learned.scores.induction
-    heads = [named(head) for head in np.ndindex(scores["induction"].shape)]
+    heads = [head_name(head) for head in np.ndindex(scores["induction"].shape)]
     left = {name: np.append(without, learned.whole[name]) for name, without in learned.ablations.items()}
     figure = new_figure(3.4 + 0.85 * (3 + len(left)), 1.6 + 0.42 * (len(heads) + 1))
     widths = [len(scores), len(left)]
@@ -99,6 +99,6 @@ def draw_circuits(induction: InductionCircuit, path) -> None:
         axes.set_xticks(ticks, [columns[1][i] for i in ticks])
         axes.tick_params(length=2, colors=INK, labelsize=8)
         colour_bar(figure, image, axes, shrink=0.75)
-    through = "" if induction.feeder is None else f", through head {named(induction.feeder)}"
-    headline(figure, f"What the weights of head {named(induction.head)} do{through}", 12)
+    through = "" if induction.feeder is None else f", through head {head_name(induction.feeder)}"
+    headline(figure, f"What the weights of head {head_name(induction.head)} do{through}", 12)
     save(figure, path)

@@ -220,8 +220,8 @@ def check_model(model, settings: PatternSettings) -> None:
         length = settings.greatest_length(name)
         width = PATTERNS[name].width(length)
         if width > config.context:
-            what = f"a context of at least {width} for a length of {length}, not {config.context}"
-            raise ValueError(f"{name}: needs {what}; choose a smaller `longest`")
+            needed = f"a context of at least {width} for a length of {length}, not {config.context}"
+            raise ValueError(f"{name}: needs {needed}; choose a smaller `longest`")
 
 
 def is_untrained(model) -> bool:

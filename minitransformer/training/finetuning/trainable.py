@@ -82,7 +82,7 @@ def training_only(model: Module, trainable: Trainable, *, seed: int = 0, merge: 
         rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(3)[2])  # the first two are the run's own
         adapted = add_adapters(model, trainable.targets, trainable.rank, trainable.alpha, rng=rng)
     try:
-        names = [f"{name}.{part}" for name in adapted for part in "ab"] or chosen(model, trainable)
+        names = [f"{name}.{part}" for name in adapted for part in "ab"] or chosen_names(model, trainable)
         for name, parameter in model.named_parameters():
             parameter.requires_grad = name in names
             parameter.grad = None
@@ -95,7 +95,7 @@ def training_only(model: Module, trainable: Trainable, *, seed: int = 0, merge: 
             parameter.requires_grad = requires_grad
 
 
-def chosen(model: Module, trainable: int | tuple[str, ...]) -> list[str]:
+def chosen_names(model: Module, trainable: int | tuple[str, ...]) -> list[str]:
     """Return the names of the parameters of the last blocks, or those that match names in which * is anything."""
     names = [name for name, _ in model.named_parameters()]
     if isinstance(trainable, int):

@@ -74,7 +74,7 @@ def inner_product(first, second) -> float:
     return sum(float(np.vdot(a, b)) for a, b in zip(first, second, strict=True))  # (1)
 
 
-def norm(gradient) -> float:
+def gradient_length(gradient) -> float:
     """Return the length of a gradient."""
     return math.sqrt(sum(squared_norm(array) for array in gradient))
 
@@ -94,10 +94,10 @@ def influences(checkpoints, answers, examples, passage_done):
             raise ValueError("every parameter of the model is frozen, so no passage can move it")
         total += learning_rate
         of_answers = [loss_gradient(model, answer) for answer in answers]
-        lengths = [norm(gradient) for gradient in of_answers]
+        lengths = [gradient_length(gradient) for gradient in of_answers]
         for z, example in enumerate(examples):
             gradient = loss_gradient(model, example)
-            length = norm(gradient)
+            length = gradient_length(gradient)
             for a, (of_answer, answer_length) in enumerate(zip(of_answers, lengths, strict=True)):
                 product = inner_product(gradient, of_answer)
                 influence[a, z] += learning_rate * product  # (2)
