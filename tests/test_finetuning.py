@@ -29,7 +29,7 @@ from minitransformer.training.finetuning.preferences import (
     batch_of,
     encode,
     read_preferences,
-    split,
+    split_held_out,
 )
 from minitransformer.training.finetuning.trainable import below, chosen_names, training_only
 
@@ -335,7 +335,7 @@ def test_the_politeness_dataset_fits_the_default_model_and_says_what_is_held_out
     rows = read_preferences("politeness")
     assert rows == read_preferences(POLITENESS) and len(rows) >= 80
     assert len({row.prompt for row in rows}) == len(rows)
-    train, held_out = split(rows, None, 0)
+    train, held_out = split_held_out(rows, None, 0)
     assert 15 <= len(held_out) <= len(train) / 2
     assert all(row.safe != row.unsafe and row.safe[0] == row.unsafe[0] == " " for row in rows)
     encode(rows, CharTokenizer("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ,.!?"), context=64)
@@ -395,27 +395,28 @@ def test_a_row_fits_whose_last_token_is_only_predicted_and_one_more_does_not():
 def test_held_out_rows_are_those_marked_or_a_fraction_of_the_prompts_or_another_dataset(tmp_path):
     rows = read_preferences(ROWS)
     marked = read_preferences([row | {"held_out": i < 4} for i, row in enumerate(ROWS)])
-    assert [row.prompt for row in split(marked, None, 0)[1]] == [row["prompt"] for row in ROWS[:4]]
-    train, held_out = split(rows, None, 0)
+    assert [row.prompt for row in split_held_out(marked, None, 0)[1]] == [row["prompt"] for row in ROWS[:4]]
+    train, held_out = split_held_out(rows, None, 0)
     assert len(held_out) == 6 and len(train) == 24 and not set(train) & set(held_out)
-    assert split(rows, 0.5, 1) == split(rows, 0.5, 1) != split(rows, 0.5, 2)
-    train, held_out = split(rows + rows, 0.3, 0)  # two rows of each prompt stay together
+    assert split_held_out(rows, 0.5, 1) == split_held_out(rows, 0.5, 1) != split_held_out(rows, 0.5, 2)
+    train, held_out = split_held_out(rows + rows, 0.3, 0)  # two rows of each prompt stay together
     assert len(held_out) == 18 and not {row.prompt for row in train} & {row.prompt for row in held_out}
     (tmp_path / "other.jsonl").write_text(GOOD)
-    assert len(split(rows, tmp_path / "other.jsonl", 0)[1]) == 1 and split(rows, ROWS[:3], 0)[0] == rows
+    assert len(split_held_out(rows, tmp_path / "other.jsonl", 0)[1]) == 1
+    assert split_held_out(rows, ROWS[:3], 0)[0] == rows
 
 
 @pytest.mark.parametrize("held_out, words", [(0.0, "a fraction between 0 and 1"), (1.5, "a fraction between 0 and 1")])
 def test_a_fraction_out_of_range_is_refused(held_out, words):
     with pytest.raises(ValueError, match=f"held_out must be {words}, or rows, not {held_out}"):
-        split(read_preferences(ROWS), held_out, 0)
+        split_held_out(read_preferences(ROWS), held_out, 0)
 
 
 def test_one_prompt_alone_leaves_nothing_to_evaluate():
     with pytest.raises(
         ValueError, match="2 rows with 1 different prompts, of which 1 are held out: there must be some"
     ):
-        split(read_preferences(ROWS[:1] * 2), None, 0)
+        split_held_out(read_preferences(ROWS[:1] * 2), None, 0)
 
 
 # Bad input.

@@ -109,7 +109,7 @@ def settle(arguments) -> dict:
     if arguments.text is not None and not arguments.scaling:
         raise ValueError("--text is for --scaling: the other measurements need no text")
     if arguments.text is not None:
-        require_enough(arguments.text)
+        require_long_text(arguments.text)
     if arguments.scaling and arguments.sizes:
         raise ValueError("--sizes is not for --scaling, which has sizes of its own")
     if arguments.plain and (arguments.profile or arguments.scaling):
@@ -135,7 +135,7 @@ def settle(arguments) -> dict:
     return settings
 
 
-def require_enough(text: Path) -> None:
+def require_long_text(text: Path) -> None:
     """Raise OSError unless there is such a file, ValueError if it is no text, or too short to see a cost grow."""
     if text.is_dir():
         raise IsADirectoryError(f"{text}: is a folder, not a file")

@@ -85,7 +85,7 @@ def checked_row(row, where: str) -> PreferenceRow:
     return PreferenceRow(*(row[key] for key in TEXTS), held_out, where)
 
 
-def split(rows: list[PreferenceRow], held_out, seed: int) -> tuple[list[PreferenceRow], list[PreferenceRow]]:
+def split_held_out(rows: list[PreferenceRow], held_out, seed: int) -> tuple[list[PreferenceRow], list[PreferenceRow]]:
     """Return (rows to train on, rows held out).
 
     held_out: None, what the rows themselves say, or where none does a fifth; a fraction, drawn by `seed`, in which rows

@@ -8,7 +8,7 @@ from minitransformer.archive import write_atomically
 from minitransformer.language_model import LanguageModel
 from minitransformer.text import DEFAULT_CORPUS, default_corpus
 from minitransformer.training.finetuning.preference_run import PreferenceData, PreferenceRun
-from minitransformer.training.finetuning.preferences import encode, read_preferences, split
+from minitransformer.training.finetuning.preferences import encode, read_preferences, split_held_out
 from minitransformer.training.finetuning.report import REPORT_FILE, FineTuningReport, verdict_of
 from minitransformer.training.finetuning.settings import PreferenceSettings
 from minitransformer.training.finetuning.trainable import in_words, training_only
@@ -58,7 +58,7 @@ def fine_tune_for_safety(
     Ctrl-C, when the step is saved.
     """
     asked = PreferenceSettings(**settings)
-    data = prepare(lm, dataset, held_out, general_text, prompts, asked)
+    data = preference_data(lm, dataset, held_out, general_text, prompts, asked)
     with training_only(lm.model, asked.trainable, seed=asked.seed, merge=merge) as names:
         run = PreferenceRun(lm, data, asked)
         if not resume:
@@ -71,9 +71,9 @@ def fine_tune_for_safety(
     return report
 
 
-def prepare(lm, dataset, held_out, general_text, prompts, settings: PreferenceSettings) -> PreferenceData:
+def preference_data(lm, dataset, held_out, general_text, prompts, settings: PreferenceSettings) -> PreferenceData:
     """Return all that a run needs of the data. Raises before anything is changed."""
-    train_rows, held_out_rows = split(read_preferences(dataset), held_out, settings.seed)
+    train_rows, held_out_rows = split_held_out(read_preferences(dataset), held_out, settings.seed)
     context = lm.model.config.context
     pairs, held_out_pairs = (encode(rows, lm.tokenizer, context) for rows in (train_rows, held_out_rows))
     if prompts is None:
