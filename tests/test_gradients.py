@@ -20,7 +20,7 @@ LARGE.append(ONE_PAGE)
 ELSEWHERE = {
     "bench/torch_model.py": {"TorchBlock.forward", "TorchTransformer.forward"},  # not ours: PyTorch's
     "training/replicas.py": {"Replicas.loss.<locals>.backward"},  # needs an extra: test_replicas.py
-    "training/replica_process.py": {"Worker.backward"},  # runs in another process: test_replicas.py
+    "training/replica_process.py": {"ReplicaWorker.backward"},  # runs in another process: test_replicas.py
     "training/ranks.py": {"ModelOnRanks.loss.<locals>.backward"},  # needs MPI: test_ranks.py
     "module.py": {"Module.forward"},  # says only that a subclass must define it
 }

@@ -94,10 +94,10 @@ def attention_seconds(T: int) -> float:
     q, k, v, dy = np.random.default_rng(0).normal(size=(4, 1, 4, T, 32)).astype(np.float32)
     mask = faster(causal_mask)(T, T)
 
-    def forward_and_backward():
+    def both_passes():
         apply(attention, q, k, v, mask=mask)[1](dy)
 
-    return fastest(forward_and_backward, FEWEST, ENOUGH)
+    return fastest(both_passes, FEWEST, ENOUGH)
 
 
 def token_seconds(T: int, use_cache: bool = True) -> float:
