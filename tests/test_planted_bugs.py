@@ -716,11 +716,11 @@ CHECKER = [
 
 
 def copy_source(destination):
-    """Copy what pytest needs to check gradients to a new folder, and compile it once for all further copies."""
+    """Copy what pytest needs to check gradients to a new folder, and compile once what is not compiled already."""
     destination.mkdir()
     for name in COPIED:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, destination / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, destination / name)
         else:
             shutil.copy2(ROOT / name, destination / name)
     for package in ("minitransformer", "gradcheck"):
@@ -729,14 +729,15 @@ def copy_source(destination):
 
 
 def plant(pristine, destination, file, old, new):
-    """Copy a copy of the source, with `old`, which must occur once, replaced by `new` in one file of it."""
+    """Link a copy of the source, with `old`, which must occur once, replaced by `new` in a file of its own."""
     source = (pristine / file).read_text("utf-8")
     if source.count(old) != 1:
         raise LookupError(
             f"{old.strip()!r} occurs {source.count(old)} times in {file}, not once. The source has changed: "
             "update the tables of tests/test_planted_bugs.py, so that this bug is planted in the code as it is now"
         )
-    shutil.copytree(pristine, destination)
+    shutil.copytree(pristine, destination, copy_function=os.link)
+    (destination / file).unlink()
     (destination / file).write_text(source.replace(old, new), "utf-8")
     Path(cache_from_source(destination / file)).unlink(missing_ok=True)
     return destination
