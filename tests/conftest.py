@@ -9,11 +9,11 @@ import pytest
 from hypothesis import settings
 
 # Nothing is kept between runs, and nothing depends on the machine's speed. With the same versions of Python, Hypothesis
-# and the tests every run tries the same 20 examples; --hypothesis-profile=new tries 100 new ones, and a failure prints
+# and the tests every run tries the same 10 examples; --hypothesis-profile=new tries 100 new ones, and a failure prints
 # what repeats it.
 common = {"deadline": None, "database": None, "print_blob": True}
 settings.register_profile("new", derandomize=False, max_examples=100, **common)
-settings.register_profile("same", derandomize=True, max_examples=20, **common)
+settings.register_profile("same", derandomize=True, max_examples=10, **common)
 settings.load_profile("same")
 
 
