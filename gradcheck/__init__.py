@@ -99,11 +99,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what is loaded when it is asked for: see __getattr__
-    from gradcheck.call import Call
+    from gradcheck.call import Call, randomize_parameters
     from gradcheck.cases import Case, check_case, load_cases
     from gradcheck.checking import adjoint, check, check_module
     from gradcheck.jacobian_matrix import Jacobian, jacobian
-    from gradcheck.parameters import randomize_parameters
     from gradcheck.report import ArgumentReport, GradientError, Report
 
 __all__ = [
@@ -123,11 +122,10 @@ __all__ = [
 ]
 
 _MODULES = {
-    "call": ("Call",),
+    "call": ("Call", "randomize_parameters"),
     "cases": ("Case", "check_case", "load_cases"),
     "checking": ("check", "check_module", "adjoint"),
     "jacobian_matrix": ("jacobian", "Jacobian"),
-    "parameters": ("randomize_parameters",),
     "report": ("Report", "ArgumentReport", "GradientError"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradcheck.central_differences import scales_of
-from gradcheck.rounding import RESOLVED, most_rounding, rounding_along
+from gradcheck.rounding import RESOLVED, rounding_along
 
 IDENTITY = 1e-12  # to which (1) holds, of Σ|dx v|
 
@@ -56,7 +56,7 @@ def sides(run, step, i, rng, *, zero_at=()):
     v = np.min(scales_of(run.arguments[i].array)) * rng.standard_normal(run.arguments[i].array.shape)
     v.flat[np.asarray(zero_at, dtype=np.intp)] = 0.0
     both = _sides(run, step, {i: v}, v)
-    most = RESOLVED * most_rounding(run)
+    most = RESOLVED * run.rounding
     if not both.agree and both.gap <= both.rounding + most:
         return replace(both, rounding=both.rounding + min(most, rounding_along(run, i, v, both.exact)))
     return both

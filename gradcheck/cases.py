@@ -17,9 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gradcheck.call import Call, describe
+from gradcheck.call import Call, describe, randomize_parameters, to_float64
 from gradcheck.checking import check_call
-from gradcheck.parameters import randomize_parameters, to_float64
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,11 @@ from dataclasses import replace
 import numpy as np
 
 from gradcheck.adjoint_identity import sides_of_all
-from gradcheck.call import Call, is_module
+from gradcheck.call import Call, borrowed, is_module, randomize_parameters, to_float64
 from gradcheck.complex_step import ComplexStep, NotComplexSafe
 from gradcheck.contract import run_under_watch
 from gradcheck.judgement import first_look, unexamined
 from gradcheck.measurement import ORACLES, Terms, by_central_differences, by_the_identity
-from gradcheck.parameters import borrowed, randomize_parameters, to_float64
 from gradcheck.report import GradientError, Report
 from gradcheck.summary import summarise
 

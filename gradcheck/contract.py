@@ -17,6 +17,8 @@ from gradcheck.call import Call, describe, parameters_of
 from gradcheck.gradients import fault, run_backward, with_zeros
 
 REPEATS = 1e-12  # relative; two runs may differ by rounding where memory is aligned differently
+ROUNDING = 1e-12  # of Σ|dy y|: no rounding error of a gradient (of y's unit over x's) is larger
+NOTHING = 1e-50  # smaller than that is what the complex step leaves of a zero: h² of a cube
 
 
 @dataclass
@@ -34,7 +36,8 @@ class Run:
     """One forward and one backward pass: what the oracles are asked about.
 
     `y` is what forward gave, `dy` = ∂L/∂y, and `gradients` are what backward made of it, one for each of `arguments`:
-    zeros for those that are `missing`, parameters that got none.
+    zeros for those that are `missing`, parameters that got none. `rounding` is the largest error that rounding may
+    leave in a derivative of L = ⟨dy, y⟩, by a change of its argument by 1.
     """
 
     call: Call
@@ -43,6 +46,7 @@ class Run:
     dy: np.ndarray
     gradients: list
     missing: list
+    rounding: float
 
 
 def arguments_of(call):
@@ -109,7 +113,8 @@ def run_under_watch(call, dy, rng):
     watch.verify("a second backward")
     _verify_independence(call, dy, arguments, gradients)
     missing = [gradient is None for gradient in gradients]
-    return Run(call, arguments, y, dy, with_zeros(gradients, arguments), missing)
+    rounding = ROUNDING * float(np.sum(np.abs(dy * y))) + NOTHING
+    return Run(call, arguments, y, dy, with_zeros(gradients, arguments), missing, rounding)
 
 
 def _forward(call):

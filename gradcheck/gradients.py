@@ -7,8 +7,7 @@ gives away, as long as it is only one thing.
 
 import numpy as np
 
-from gradcheck.call import describe
-from gradcheck.parameters import clear_gradients
+from gradcheck.call import clear_gradients, describe
 from gradcheck.report import GradientError, Report
 
 

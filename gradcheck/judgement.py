@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradcheck.measurement import Measurement
-from gradcheck.rounding import most_rounding
 
 RIGHT, WRONG, KINK, CANNOT_TELL = "right", "wrong", "at a kink", "cannot tell"
 
@@ -93,7 +92,7 @@ def beyond_uncertainty(measurement, run):
     A gradient that is truly zero is noise, and so is what central differences find of it.
     """
     gap = np.abs(measurement.analytic - measurement.numeric)
-    return np.maximum(gap - 10 * measurement.uncertainty - most_rounding(run) / measurement.scales, 0.0)
+    return np.maximum(gap - 10 * measurement.uncertainty - run.rounding / measurement.scales, 0.0)
 
 
 def _is_known_as_a_whole(m, gap, terms):

@@ -36,29 +36,22 @@ class Terms:
 class Measurement:
     """One gradient, and what the oracles say of it.
 
-    `entries` are indices into the flat array, in order; `numeric` and `uncertainty` what central differences give for
-    each, and how far that may be from the truth. `sides` are those of the adjoint identity, None where it was not asked
-    or does not apply; `along` is central differences' Estimate of the same derivative, where the entries are a sample.
+    `entries` are indices into the flat array, in order; `analytic` is backward's value for each, and `numeric` and
+    `uncertainty` what central differences give, and how far that may be from the truth; `scales` are theirs. `sides`
+    are those of the adjoint identity, None where it was not asked or does not apply; `along` is central differences'
+    Estimate of the same derivative, where the entries are a sample.
     """
 
     argument: Argument
     gradient: np.ndarray
     missing: bool
     entries: np.ndarray
+    analytic: np.ndarray
+    scales: np.ndarray
     numeric: np.ndarray
     uncertainty: np.ndarray
     sides: Sides | None = None
     along: Estimate | None = None
-
-    @property
-    def analytic(self):
-        """Backward's values at the compared entries."""
-        return self.gradient.ravel()[self.entries]
-
-    @property
-    def scales(self):
-        """The scale of each compared entry."""
-        return scales_of(self.argument.array).ravel()[self.entries]
 
     @property
     def is_complete(self):
@@ -68,15 +61,23 @@ class Measurement:
 
 def by_central_differences(run, i, terms, rng):
     """Return the Measurement of argument i of a Run entry by entry; of no entry, if that was not asked for."""
-    argument = run.arguments[i]
-    array, scales = argument.array, scales_of(argument.array)
-    entries = choose(array.size, terms.max_entries if "central" in terms.oracles else 0, rng)
-    numeric, uncertainty = np.empty((2, len(entries)))
-    for k, entry in enumerate(entries):
-        index = np.unravel_index(entry, array.shape)
-        here = estimate(line_along_entry(run.call, array, index), run.y, run.dy, step_of(float(scales[index])))
+    measurement = nothing_known(run, i, terms.max_entries if "central" in terms.oracles else 0, rng)
+    array, numeric, uncertainty = measurement.argument.array, *np.empty((2, len(measurement.entries)))
+    for k, (entry, scale) in enumerate(zip(measurement.entries, measurement.scales.tolist(), strict=True)):
+        line = line_along_entry(run.call, array, np.unravel_index(entry, array.shape))
+        here = estimate(line, run.y, run.dy, step_of(scale))
         numeric[k], uncertainty[k] = here.value, here.uncertainty
-    return Measurement(argument, run.gradients[i], run.missing[i], entries, numeric, uncertainty)
+    return replace(measurement, numeric=numeric, uncertainty=uncertainty)
+
+
+def nothing_known(run, i, most, rng):
+    """Return a Measurement of all entries of argument i, or as many as `most` at random, with nothing known of them."""
+    array, gradient = run.arguments[i].array, run.gradients[i]
+    size = array.size
+    entries = np.arange(size) if size <= most else np.sort(rng.choice(size, most, replace=False))
+    analytic, scales = gradient.ravel()[entries], scales_of(array).ravel()[entries]
+    numeric, uncertainty = np.full(len(entries), np.nan), np.full(len(entries), np.inf)
+    return Measurement(run.arguments[i], gradient, run.missing[i], entries, analytic, scales, numeric, uncertainty)
 
 
 def by_the_identity(run, step, i, measurement, terms, rng):
@@ -88,8 +89,3 @@ def by_the_identity(run, step, i, measurement, terms, rng):
         line = line_along(run.call, measurement.argument.array, both.v)
         along = estimate(line, run.y, run.dy, step_of(1.0))
     return replace(measurement, sides=both, along=along)
-
-
-def choose(size, most, rng):
-    """Return which of so many entries to compare: all of them, or as many as `most`, chosen at random."""
-    return np.arange(size) if size <= most else np.sort(rng.choice(size, most, replace=False))

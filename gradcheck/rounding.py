@@ -20,14 +20,7 @@ NUDGE = 2.0**-50  # relative: four units of the last place
 PLACES = 3
 SHORTENED = 0.7  # the step at the nudged places, so that the imaginary parts are rounded in other ways
 FACTOR = 10.0  # the changes at so few places are a sample of the error, not a bound on it
-ROUNDING = 1e-12  # of Σ|dy y|: no rounding error of a gradient (of y's unit over x's) is larger
-RESOLVED = 1e-2  # of that: what the complex step leaves of it, which subtracts nothing
-NOTHING = 1e-50  # smaller than that is what the complex step leaves of a zero: h² of a cube
-
-
-def most_rounding(run):
-    """Return the largest error that rounding may leave in a derivative of L, by a change of its argument by 1."""
-    return ROUNDING * float(np.sum(np.abs(run.dy * run.y))) + NOTHING
+RESOLVED = 1e-2  # of what rounding may leave at most: what the complex step does, which subtracts nothing
 
 
 def rounding_along(run, i, v, exact):

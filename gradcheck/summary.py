@@ -6,7 +6,7 @@ import numpy as np
 
 from gradcheck.judgement import CANNOT_TELL, KINK, WRONG
 from gradcheck.report import ArgumentReport
-from gradcheck.rounding import RESOLVED, most_rounding
+from gradcheck.rounding import RESOLVED
 
 
 def summarise(finding, run, terms, diagnosis):
@@ -44,7 +44,7 @@ def _worst(finding, run, terms):
     numeric, uncertainty = finding.numeric, finding.uncertainty
     if by_complex_step:
         numeric = finding.exact
-        uncertainty = RESOLVED * most_rounding(run) / finding.scales + 1e-13 * np.abs(numeric)
+        uncertainty = RESOLVED * run.rounding / finding.scales + 1e-13 * np.abs(numeric)
     error = np.where(counted, np.abs(finding.analytic - numeric), 0.0)
     error[np.isnan(error)] = math.inf
     size = np.abs(numeric) + (terms.atol / terms.rtol if terms.rtol else 0.0)

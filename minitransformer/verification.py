@@ -32,8 +32,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from gradcheck.call import borrowed, to_float64
 from gradcheck.complex_step import STEP
-from gradcheck.parameters import borrowed, to_float64
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
 from minitransformer.tables import table

@@ -13,7 +13,6 @@ WALK = {
     "checking",
     "contract",
     "gradients",
-    "parameters",
     "measurement",
     "adjoint_identity",
     "central_differences",

@@ -166,7 +166,7 @@ def measured(function, *inputs):
     y, _ = call.evaluate()
     dy = normal(*y.shape, seed=9)
     gradients = gradients_of(call, arguments, dy)
-    run = Run(call, arguments, y, dy, gradients, [False] * len(arguments))
+    run = Run(call, arguments, y, dy, gradients, [False] * len(arguments), 1.0)
     step = ComplexStep(call, arguments, y)
     found = []
     for i, argument in enumerate(arguments):

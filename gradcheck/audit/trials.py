@@ -38,10 +38,9 @@ from gradcheck.audit.outcome import (
 )
 from gradcheck.audit.planting import PlantingError, plant_at_import, planted
 from gradcheck.audit.pool import answer
-from gradcheck.call import Call, parameters_of
+from gradcheck.call import Call, clear_gradients, parameters_of
 from gradcheck.cases import check_case, load_cases
 from gradcheck.checking import check_call
-from gradcheck.parameters import clear_gradients
 from gradcheck.report import GradientError
 
 SAME = 1e-12

@@ -16,13 +16,11 @@ gradient to some ε Σ|dy y| / h and no better; where that is more than rtol of 
 
 from dataclasses import replace
 
-import numpy as np
-
 from gradcheck.closer.by_central_differences import refined
 from gradcheck.closer.by_complex_step import by_complex_step
 from gradcheck.closer.doubt import doubt, surest
 from gradcheck.judgement import CANNOT_TELL, KINK, unexamined
-from gradcheck.measurement import choose
+from gradcheck.measurement import nothing_known
 
 
 def look_closer(run, step, i, measurement, terms, rng):
@@ -33,7 +31,7 @@ def look_closer(run, step, i, measurement, terms, rng):
     if "central" in terms.oracles:
         finding = refined(run, i, measurement, terms, rng)
     else:
-        finding = unexamined(_to_be_examined(measurement, terms, rng))
+        finding = unexamined(nothing_known(run, i, terms.max_entries if "complex" in terms.oracles else 0, rng))
     if step is not None:
         finding = by_complex_step(run, step, i, finding, terms, rng)
     alone = terms.strict and (step is None or not ("adjoint" in terms.oracles or finding.is_complete))
@@ -42,11 +40,3 @@ def look_closer(run, step, i, measurement, terms, rng):
     if finding.direction_verdict in (KINK, CANNOT_TELL) or (alone and "central" in terms.oracles):
         return replace(finding, doubt=doubt(run, i, finding, terms, rng))
     return finding
-
-
-def _to_be_examined(measurement, terms, rng):
-    """Return a Measurement with nothing known as yet of the entries that the complex step will go through, if asked."""
-    most = terms.max_entries if "complex" in terms.oracles else 0
-    entries = choose(measurement.gradient.size, most, rng)
-    numeric, uncertainty = np.full(len(entries), np.nan), np.full(len(entries), np.inf)
-    return replace(measurement, entries=entries, numeric=numeric, uncertainty=uncertainty)

@@ -11,7 +11,7 @@ from gradcheck.closer.estimates import along_direction, along_entry
 from gradcheck.closer.one_derivative import judge
 from gradcheck.complex_step import NotComplexSafe
 from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG, Direction
-from gradcheck.rounding import FACTOR, SHORTENED, most_rounding, nudged
+from gradcheck.rounding import FACTOR, SHORTENED, nudged
 
 
 def by_complex_step(run, step, i, finding, terms, rng):
@@ -105,7 +105,7 @@ def _beyond_rounding(run, i, finding, error, rtol):
     """Return what of the error is not rounding. That is measured only where it decides, since it takes a while."""
     counted = (finding.verdicts == RIGHT) & np.isfinite(error)
     limit = rtol * np.linalg.norm(finding.exact[counted])
-    most = most_rounding(run) / finding.scales
+    most = run.rounding / finding.scales
     if np.linalg.norm(error[counted]) <= limit:
         return error
     if np.linalg.norm(np.maximum(error - most, 0.0)[counted]) > limit:

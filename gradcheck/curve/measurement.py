@@ -15,9 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradcheck.call import Call, parameters_of
+from gradcheck.call import Call, borrowed, parameters_of, to_float64
 from gradcheck.contract import run_under_watch
-from gradcheck.parameters import borrowed, to_float64
 
 STEPS = np.logspace(-1, -16, 61)
 AGREES = 1e-6  # the relative error that the best step must reach, as in gradcheck.check
