@@ -17,6 +17,7 @@ from minitransformer.layers.lora import (
     merged,
     unmerged_parameters,
 )
+from minitransformer.module import Module
 
 QUERIES_AND_VALUES = ("*.attention.w_q", "*.attention.w_v")
 EVERY_MAP = ("*.attention.w_?", "*.feed_forward.*")
@@ -189,3 +190,35 @@ def test_shapes_that_do_not_fit_are_named(rng):
         low_rank(x[..., :4], a, b)
     with pytest.raises(ValueError, match=r"low_rank: the rows of b \(2, 4\) must be 3, the columns of a \(5, 3\)"):
         low_rank(x, a, b[:2])
+
+
+class Stack(Module):
+    """Linear maps one after another, in a list."""
+
+    def __init__(self, rng):
+        self.maps = [Linear(5, 5, std=0.5, rng=rng), Linear(5, 3, std=0.5, rng=rng)]
+
+    def forward(self, x):
+        h, first_backward = self.maps[0](x)
+        y, second_backward = self.maps[1](h)
+
+        def backward(dy):
+            return first_backward(second_backward(dy))
+
+        return y, backward
+
+
+def test_a_linear_map_in_a_list_is_adapted_and_merged_in_its_place(rng):
+    stack, x = Stack(rng), rng.normal(size=(2, 5)).astype(np.float32)
+    before, _ = stack(x)
+    assert add_adapters(stack, ["maps.1"], 2, 4.0, rng=rng) == ["maps.1"]
+    assert [type(layer) for layer in stack.maps] == [Linear, LowRankLinear]
+    stack.maps[1].b.data += 1
+    adapted, _ = stack(x)
+    with merged(stack):
+        assert type(stack.maps[1]) is Linear
+    assert type(stack.maps[1]) is LowRankLinear
+    merge_adapters(stack)
+    assert [type(layer) for layer in stack.maps] == [Linear, Linear]
+    np.testing.assert_allclose(stack(x)[0], adapted, rtol=1e-5, atol=1e-5)
+    assert np.abs(adapted - before).max() > 0.1

@@ -16,6 +16,7 @@ and nothing would ever move.
 import difflib
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from functools import partial
 
 import numpy as np
 
@@ -117,38 +118,37 @@ def add_adapters(model: Module, patterns, rank: int, alpha: float, *, rng=None) 
     Raises ValueError for a pattern that no Linear matches, or a rank that does not fit; the model is then unchanged.
     """
     rng = rng if rng is not None else np.random.default_rng(0)
-    linears = {name: (parent, attribute) for name, parent, attribute in slots(model, Linear)}
+    linears = {name: (linear, put) for name, linear, put in slots(model, Linear)}
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in linears):
             near = difflib.get_close_matches(pattern, linears, n=1, cutoff=0.0)
             hint = f"; the nearest is {near[0]!r}" if near else ""
             raise ValueError(f"LoRA: no linear map is named {pattern!r}{hint}")
     adapted = [name for name in linears if any(fnmatchcase(name, pattern) for pattern in patterns)]
-    layers = [LowRankLinear(getattr(*linears[name]), rank, alpha, rng=rng) for name in adapted]
+    layers = [LowRankLinear(linears[name][0], rank, alpha, rng=rng) for name in adapted]
     for name, layer in zip(adapted, layers, strict=True):
-        setattr(*linears[name], layer)
+        linears[name][1](layer)
     return adapted
 
 
 def merge_adapters(model: Module) -> None:
     """Make every LowRankLinear of the model the Linear that it was, with the adapters merged into its weight."""
-    for _, parent, attribute in slots(model, LowRankLinear):
-        layer = getattr(parent, attribute)
+    for _, layer, put in slots(model, LowRankLinear):
         layer.weight.data = layer.merged_weight()
-        setattr(parent, attribute, unadapted(layer, layer.weight))
+        put(unadapted(layer, layer.weight))
 
 
 @contextmanager
 def merged(model: Module):
     """Let the model be, during a `with` block, the one that merge_adapters would make of it."""
-    adapted = [(parent, attribute, getattr(parent, attribute)) for _, parent, attribute in slots(model, LowRankLinear)]
+    adapted = slots(model, LowRankLinear)
     try:
-        for parent, attribute, layer in adapted:
-            setattr(parent, attribute, unadapted(layer, Parameter(layer.merged_weight())))
+        for _, layer, put in adapted:
+            put(unadapted(layer, Parameter(layer.merged_weight())))
         yield model
     finally:
-        for parent, attribute, layer in adapted:
-            setattr(parent, attribute, layer)
+        for _, layer, put in adapted:
+            put(layer)
 
 
 def unmerged_parameters(model: Module) -> dict:
@@ -158,14 +158,26 @@ def unmerged_parameters(model: Module) -> dict:
 
 
 def slots(model: Module, kind: type):
-    """Return (dotted name, parent, attribute) of every module of exactly this kind that is an attribute of another."""
+    """Return (dotted name, module, put) of every module of exactly this kind below the model.
+
+    put(other) puts another module in its place, an attribute of its parent or an entry of a list that is one.
+    """
     parents = [("", model), *((f"{name}.", module) for name, module in model.named_modules())]
     return [
-        (prefix + attribute, parent, attribute)
+        (prefix + attribute, child, partial(put_in_slot, parent, attribute))
         for prefix, parent in parents
         for attribute, child in parent.children()
         if type(child) is kind
     ]
+
+
+def put_in_slot(parent: Module, attribute: str, module: Module) -> None:
+    """Put a module where the child "attribute", or "attribute.i" of a list, is."""
+    name, _, index = attribute.partition(".")
+    if index:
+        getattr(parent, name)[int(index)] = module
+    else:
+        setattr(parent, name, module)
 
 
 def unadapted(layer: LowRankLinear, weight: Parameter) -> Linear:
