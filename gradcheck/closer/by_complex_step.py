@@ -34,24 +34,10 @@ def _by_the_identity(run, step, i, finding, terms, rng):
         return _direction_told(finding), True
     if finding.is_complete and "complex" in terms.oracles:
         return finding, False  # the entries will tell
-    tolerance, norm = both.rounding, _norm(run, i, both)
-    if terms.oracles != ("adjoint",):
-        tolerance += terms.rtol * norm
-        if not terms.strict:
-            tolerance += terms.atol * float(np.linalg.norm(both.v))
-        elif both.gap <= tolerance:
-            # An error e adds ⟨e, v⟩, which is small for some v by chance. So a gap that is allowed for one v is looked
-            # at for many: its root mean square is the norm of e, and that of the products the norm of the gradient.
-            many = [both, *(sides(run, step, i, rng, zero_at=kinks) for _ in range(DIRECTIONS - 1))]
-            norms = [_norm(run, i, s) for s in many]
-            if (
-                np.linalg.norm([s.gap for s in many])
-                > terms.rtol * np.linalg.norm(norms) + both.rounding * len(many) ** 0.5
-            ):
-                tolerance, both = both.rounding, max(many, key=lambda s: s.gap / _norm(run, i, s))
+    both, tolerance = _with_tolerance(run, step, i, both, kinks, terms, rng)
     if both.gap <= tolerance:
         return _direction_told(finding), False
-    atol = min(terms.atol, terms.rtol * norm) if terms.strict else terms.atol
+    atol = min(terms.atol, terms.rtol * _norm(run, i, both)) if terms.strict else terms.atol
     judgement = judge(both.exact, along_direction(run, i, both.v), terms.rtol, atol, is_one_entry=False)
     if judgement.verdict == WRONG:
         raise NotComplexSafe(_contradiction(finding, "along a random direction", both.exact, judgement))
@@ -59,6 +45,28 @@ def _by_the_identity(run, step, i, finding, terms, rng):
         return finding, False
     verdict = KINK if judgement.verdict == KINK else WRONG
     return replace(finding, direction=Direction(both.analytic, both.exact, "the complex step", verdict)), False
+
+
+def _with_tolerance(run, step, i, both, kinks, terms, rng):
+    """Return (Sides, how far apart they may be), where the entries compared are a sample, or none.
+
+    An error e adds ⟨e, v⟩, which is small for some v by chance. So a gap that is allowed for one v is looked at for
+    many: its root mean square is the norm of e, and that of the products dx v the norm of the gradient. Where that is
+    too much, the sides are those that show it best, and nothing but rounding is allowed.
+    """
+    if terms.oracles == ("adjoint",):
+        return both, both.rounding
+    tolerance = both.rounding + terms.rtol * _norm(run, i, both)
+    if not terms.strict:
+        return both, tolerance + terms.atol * float(np.linalg.norm(both.v))
+    if both.gap > tolerance:
+        return both, tolerance
+    many = [both, *(sides(run, step, i, rng, zero_at=kinks) for _ in range(DIRECTIONS - 1))]
+    norms, gaps = [_norm(run, i, s) for s in many], [s.gap for s in many]
+    allowed = terms.rtol * np.linalg.norm(norms) + both.rounding * DIRECTIONS**0.5
+    if np.linalg.norm(gaps) <= allowed:
+        return both, tolerance
+    return many[int(np.argmax(np.divide(gaps, norms)))], both.rounding
 
 
 def _norm(run, i, both):
