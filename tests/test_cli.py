@@ -146,6 +146,7 @@ def test_every_option_reaches_the_model_or_the_settings(text, out):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_weights_that_training_begins_with(text, tmp_path):
     for seed in ("0", "1"):
         assert main(begin(text, tmp_path / seed, "--seed", seed)) == 0

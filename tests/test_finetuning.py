@@ -78,6 +78,7 @@ def test_the_loss_of_the_plain_difference_falls_without_end_and_the_others_do_no
     assert np.diff(fifths).max() < -3 and fifths[-1] < -30
 
 
+@pytest.mark.slow
 def test_adapters_alone_are_enough():
     _, report = tuned(trainable=LowRank(2, 4.0, ("*.attention.w_?",)), steps=150, lr=3e-3)
     assert report.after.margin > report.before.margin + 10
@@ -158,6 +159,7 @@ def test_afterwards_every_parameter_is_frozen_or_not_as_it_was_found(trainable):
     assert all(parameter.grad is None for parameter in now.values())
 
 
+@pytest.mark.slow
 def test_gradients_left_over_from_before_move_nothing():
     lms = trained_lm(), trained_lm()
     for parameter in lms[0].model.parameters():

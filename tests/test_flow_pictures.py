@@ -52,6 +52,7 @@ def test_attention_is_drawn_too(lm, tmp_path):
     assert pixels(tmp_path / "attention.png").size
 
 
+@pytest.mark.slow
 def test_patching_is_drawn_above_its_estimate(lm, tmp_path):
     pytest.importorskip("matplotlib")
     maps = patch_prompts(lm, "To be", "To go", answers=("a", "b"))

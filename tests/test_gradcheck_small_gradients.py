@@ -69,7 +69,7 @@ def verdicts(function, *inputs, seed=0, **options):
     return [argument.verdict for argument in report.arguments]
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e-9, 1e-11])
+@pytest.mark.parametrize("scale", [1.0, pytest.param(1e-9, marks=pytest.mark.slow), 1e-11])
 @pytest.mark.parametrize("name", COMPONENTS)
 def test_a_small_gradient_is_right_if_it_is_and_wrong_by_two_millionths_if_it_is_not(name, scale):
     function, inputs = COMPONENTS[name]

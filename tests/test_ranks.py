@@ -272,6 +272,7 @@ def test_a_run_on_ranks_is_that_of_one_process_and_the_first_alone_writes(tmp_pa
     assert_same_weights(LanguageModel.load(tmp_path / "0" / "model.npz"), results[0][0])
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_ends_alike_on_as_many_ranks_and_nearly_so_on_others(tmp_path):
     whole = run_on(2, tmp_path / "whole", dropout=0.2)
     with pytest.raises(ZeroDivisionError):

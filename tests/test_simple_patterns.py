@@ -132,7 +132,13 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another():
 
 
 @pytest.mark.parametrize(
-    "step", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(5, marks=pytest.mark.slow), 6]
+    "step",
+    [
+        pytest.param(1, marks=pytest.mark.slow),
+        pytest.param(2, marks=pytest.mark.slow),
+        pytest.param(5, marks=pytest.mark.slow),
+        6,
+    ],
 )
 def test_a_run_that_failed_at_any_step_resumes_to_the_same_bits(tmp_path, step):
     whole = small_model(dropout=0.1)
