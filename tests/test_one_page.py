@@ -45,8 +45,9 @@ def test_logits_loss_and_every_gradient_are_those_of_the_package(rng, B, T, H, D
     model_backward(-0.7)
     sizes = [np.abs(parameter.grad).max() for parameter in model.parameters()]
     for gradient, parameter, size in zip(backward(-0.7), model.parameters(), sizes, strict=True):
-        # The gradient of a key's bias is zero: what is left of it is rounding, in proportion to what cancels.
-        assert np.abs(gradient - parameter.grad).max() <= 1e-12 * max(size, 1e-2 * max(sizes))
+        # Where a softmax is saturated, terms as large as other gradients cancel in those of queries and keys: what is
+        # left, 1e-6 say, has their rounding, some ten ε.
+        assert np.abs(gradient - parameter.grad).max() <= 1e-12 * max(size, 2e-3 * max(sizes))
 
 
 def test_ten_steps_of_adamw_are_those_of_the_package():

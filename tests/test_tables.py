@@ -21,6 +21,11 @@ def test_a_line_by_itself_has_the_widths_it_is_given():
     assert table([("longer", 1, 2)], indent=0, least=(3, 4)) == ["longer     1  2"]
 
 
+def test_the_last_side_is_that_of_all_columns_to_come():
+    assert table([("a", 1, 22, 3), ("a", 11, 2, 33)], indent=0) == ["a   1  22   3", "a  11   2  33"]
+    assert table([("a", 1, 22), ("aa", 11, 2)], ">", indent=0) == [" a   1  22", "aa  11   2"]
+
+
 def test_of_no_rows_there_are_no_lines_and_rows_of_other_lengths_are_refused():
     assert table([]) == []
     with pytest.raises(ValueError):
