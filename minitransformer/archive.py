@@ -47,7 +47,7 @@ def save_archive(path, arrays: dict, description: dict) -> None:
 
 
 def write_members(file, members: dict) -> None:
-    """Write an npz file as np.savez does, but closed also where that fails; of older NumPys Python would complain."""
+    """Write an npz file as np.savez does, but close it also where that fails: NumPy 2.0 leaves that to Python's end."""
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in members.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
