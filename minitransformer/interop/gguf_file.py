@@ -52,7 +52,7 @@ def open_gguf(path):
         with np.errstate(all="raise"):
             return bounded_reader()(path)
     except DAMAGE as error:
-        raise ArchiveError(f"{path}: a damaged or truncated GGUF file ({error or type(error).__name__})") from None
+        raise ArchiveError(f"{path}: a damaged or truncated GGUF file ({str(error) or type(error).__name__})") from None
 
 
 def also_known(start: bytes) -> str:
