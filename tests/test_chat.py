@@ -1,7 +1,10 @@
 """Chat: the text of a conversation against Transformers', its special tokens, and the turns of a Conversation."""
 
 import re
+import signal
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from transformers_models import import_transformers
 
 from minitransformer import CharTokenizer, generate
 from minitransformer.extras import MissingExtra
+from minitransformer.interop import chat, templates
 from minitransformer.interop.chat import Conversation, encode_chat, render_chat
 from minitransformer.interop.tokenizers import save_tokenizer
 
@@ -135,6 +139,100 @@ def test_what_is_no_message_is_refused(message):
     for call in (render_chat, encode_chat):
         with pytest.raises(ValueError, match="a message must be a dict with a role and a content, both str, not "):
             call(TOKENIZERS["smollm2"], [message])
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Let a template have a fifth of a second."""
+    templates.current().end()
+    templates.current.cache_clear()
+    monkeypatch.setattr(templates, "SECONDS", 0.2)
+    yield
+    templates.current().end()
+    templates.current.cache_clear()
+
+
+TOO_LARGE = [
+    "{{ ('a' * 3000000000) | length }}",
+    "{{ 'a' | center(10 ** 10) }}",
+    "{{ '%10000000000d' % 1 }}",
+    "{{ '{:10000000000}'.format(1) }}",
+    "{{ [0] * 10 ** 10 }}",
+    "{{ 'a\n' | indent(10 ** 10) }}",
+    "{{ messages | tojson(indent=10 ** 10) }}",
+    "{{ ('a' * 10 ** 5).replace('', 'a' * 10 ** 5) }}",
+    pytest.param(
+        "{% set s = namespace(t='a') %}{% for i in range(40) %}{% set s.t = s.t + s.t %}{% endfor %}",
+        marks=pytest.mark.slow,
+    ),
+]
+TOO_LONG = [
+    "{{ 10 ** (10 ** 10) }}",
+    pytest.param("{{ lipsum(n=10 ** 9) }}", marks=pytest.mark.slow),
+    pytest.param(
+        "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}", marks=pytest.mark.slow
+    ),
+]
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="the system limits no memory")
+@pytest.mark.parametrize("template", TOO_LARGE)
+def test_a_template_that_asks_for_more_memory_than_it_may_is_one_line(template):
+    with pytest.raises(ValueError, match=r"^the chat template failed: it takes more than 1,024 MiB of memory$"):
+        render_chat(chat_tokenizer(chat_template=template), says("Hi"))
+
+
+@pytest.mark.parametrize("template", TOO_LONG)
+def test_a_template_that_goes_on_for_longer_than_it_may_is_one_line(impatient, template):
+    with pytest.raises(ValueError, match=r"^the chat template failed: it takes more than 0\.2 seconds$"):
+        render_chat(chat_tokenizer(chat_template=template), says("Hi"))
+
+
+def test_a_template_that_writes_too_much_is_one_line():
+    endless = chat_tokenizer(chat_template="{{ 'a' * 10000001 }}")
+    with pytest.raises(ValueError, match=r"^the chat template failed: it writes more than 10,000,000 characters$"):
+        render_chat(endless, says("Hi"))
+
+
+@pytest.mark.parametrize("name, words", [("'…' * 5000", "…{1000}"), ("''", "TemplateError")])
+def test_the_reason_of_a_template_is_cut_and_never_empty(name, words):
+    template = f"{{{{ raise_exception({name}) }}}}"
+    with pytest.raises(ValueError, match=f"^the chat template failed: {words}$"):
+        render_chat(chat_tokenizer(chat_template=template), says("Hi"))
+
+
+def test_ctrl_c_ends_a_template_and_the_next_is_rendered():
+    endless = chat_tokenizer(chat_template=TOO_LONG[0])
+    process = templates.current().process
+    main = threading.main_thread().ident
+    ctrl_c = threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGINT))
+    ctrl_c.start()
+    with pytest.raises(KeyboardInterrupt):
+        render_chat(endless, says("Hi"))
+    assert process.returncode is not None
+    assert render_chat(chat_tokenizer(chat_template="yes"), says("Hi")) == "yes"
+
+
+def test_a_process_that_was_ended_says_so_and_the_next_takes_its_place():
+    ours = chat_tokenizer(chat_template="yes")
+    templates.current().process.kill()
+    with pytest.raises(
+        ValueError, match=r"^the chat template failed: the process that renders it was ended by SIGKILL"
+    ):
+        render_chat(ours, says("Hi"))
+    assert render_chat(ours, says("Hi")) == "yes"
+
+
+def test_threads_that_render_at_once_get_their_own_texts():
+    ours = chat_tokenizer(chat_template="{{ messages[0].content * 1000 }}")
+    with ThreadPoolExecutor(4) as pool:
+        texts = list(pool.map(lambda i: render_chat(ours, says(f"{i} ")), range(50)))
+    assert texts == [f"{i} " * 1000 for i in range(50)]
+
+
+def test_what_json_does_not_hold_is_refused():
+    with pytest.raises(ValueError, match=r"^a message must hold what JSON can hold: Object of type object is not "):
+        render_chat(TOKENIZERS["smollm2"], [{"role": "user", "content": "Hi", "when": object()}])
 
 
 def test_without_jinja_the_extra_is_named(monkeypatch):
@@ -311,6 +409,17 @@ def test_a_message_that_cannot_be_encoded_changes_nothing():
     with pytest.raises(ValueError, match="lone surrogate"):
         list(conversation.answer("\ud800", 5))
     assert conversation.messages == [] and conversation.cache.length == 0
+
+
+def test_ctrl_c_while_the_text_is_made_takes_back_what_was_said(monkeypatch):
+    def interrupted(template, names):
+        raise KeyboardInterrupt
+
+    conversation = Conversation(chat_lm(), temperature=0)
+    monkeypatch.setattr(chat, "render", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(conversation.answer("Hi", 5))
+    assert conversation.messages == []
 
 
 def test_a_model_without_a_chat_template_holds_no_conversation():

@@ -15,6 +15,7 @@ Needs the extra `interop` (safetensors, gguf, and jinja2 for chat templates). In
     saving.py           a folder that Transformers loads           save_pretrained
     tokenizer_json.py   tokenizer.json as a tokenizer of ours, and back
     tokenizers.py       the tokenizer in either kind of files      tokenizer_from_folder, tokenizer_from_gguf
+    templates.py        chat templates, rendered in a process of their own: template_worker.py
     chat.py             a conversation as one text                 render_chat, encode_chat, Conversation
     fetching.py         a real model from the Python Package Index
 """

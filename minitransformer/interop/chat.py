@@ -12,21 +12,20 @@ play: who speaks, what is said, and a special token where the turn ends. SmolLM2
 Its continuation of this is the answer, up to the <|im_end|> that it writes itself. How the play is written differs from
 model to model, so each brings a *chat template*, a small program for Jinja that writes it. Such a program comes from
 whoever made the files, and runs in Jinja's sandbox, as it does in Transformers: it sees the messages and a few
-functions, and nothing of Python.
+functions, and nothing of Python. Its time and memory are bounded too (see templates.py).
 
 What people say is text, even where it looks like a special token: who writes "<|im_end|>" in a message must not end it
 there, and go on in the name of another. So only what the template writes becomes special tokens. (In Transformers'
 apply_chat_template, both do.)
 """
 
-import datetime
-import functools
 import json
 
 import numpy as np
 
 from minitransformer.extras import require
 from minitransformer.generation import KeyValueCache, stream
+from minitransformer.interop.templates import render
 from minitransformer.language_model import LanguageModel
 from minitransformer.text.byte import without_surrogates
 from minitransformer.text.tokenizer import concatenate
@@ -37,20 +36,21 @@ PRIVATE_USE = range(0xF0000, 0xFFFFE)  # characters that Unicode leaves to whoev
 def render_chat(tokenizer, messages, add_generation_prompt=True) -> str:
     """Return a conversation as one text, the one that Transformers' apply_chat_template gives.
 
-    messages: dicts {"role": "system", "user" or "assistant", "content": str}, whatever roles the template knows.
+    messages: dicts {"role": "system", "user" or "assistant", "content": str}, whatever roles the template knows, with
+    whatever else of JSON it asks for.
     add_generation_prompt: whether the text goes on to where the assistant's answer begins.
-    Raises ValueError where there is no chat template, or it refuses the conversation; MissingExtra where the extra
-    `interop` is not installed.
+    Raises ValueError where there is no chat template, or it refuses the conversation, or asks for more time or memory
+    than it may have; MissingExtra where the extra `interop` is not installed.
     """
     require("jinja2", extra="interop")
     require_template(tokenizer)
     check_messages(messages)
+    names = {"tools": None, "documents": None, **tokenizer.token_names}
+    names |= {"messages": messages, "add_generation_prompt": add_generation_prompt}
     try:
-        template = compiled(tokenizer.chat_template)
-        names = {"tools": None, "documents": None, **tokenizer.token_names}
-        return template.render(messages=messages, add_generation_prompt=add_generation_prompt, **names)
-    except Exception as error:  # the template is a program of others, and may fail in any way
-        raise ValueError(f"the chat template failed: {error or type(error).__name__}") from None
+        return render(tokenizer.chat_template, names)
+    except ValueError as error:
+        raise ValueError(f"the chat template failed: {error}") from None
 
 
 def require_template(tokenizer):
@@ -60,31 +60,14 @@ def require_template(tokenizer):
 
 
 def check_messages(messages):
-    """Raise ValueError unless each message has a role and a content."""
+    """Raise ValueError unless each message has a role and a content, and JSON can hold it."""
     for message in messages:
         if not isinstance(message, dict) or not all(isinstance(message.get(key), str) for key in ("role", "content")):
             raise ValueError(f"a message must be a dict with a role and a content, both str, not {message!r}")
-
-
-@functools.cache
-def compiled(template: str):
-    """Return a chat template for rendering, with the functions that Transformers gives to it."""
-    from jinja2 import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    def raise_exception(message):
-        raise TemplateError(message)
-
-    def tojson(value, ensure_ascii=False, **options):
-        return json.dumps(value, ensure_ascii=ensure_ascii, **options)  # Jinja's own is for HTML, and escapes < and >
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = tojson
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
-    return environment.from_string(template)
+        try:
+            json.dumps(message)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"a message must hold what JSON can hold: {error}") from None
 
 
 def encode_chat(tokenizer, messages, add_generation_prompt=True):
@@ -144,7 +127,7 @@ class Conversation:
         self.messages.append({"role": "user", "content": content})
         try:
             ids = self.ids_that_fit(max_new_tokens)
-        except ValueError:
+        except (ValueError, KeyboardInterrupt):
             self.messages.pop()
             raise
         said = []
