@@ -12,7 +12,7 @@ import sys
 import time
 
 from gradcheck.cases import check_case, load_cases
-from gradcheck.command_line import Parser, counted, described, say, whole_number, written_out
+from gradcheck.command_line import Parser, counted, described, say, show, whole_number, written_out
 from gradcheck.report import GradientError
 
 DEFAULT_TARGET = "minitransformer"
@@ -154,11 +154,11 @@ def _run(cases, seed):
     seconds = time.perf_counter() - start
     counts = f"{counted(len(cases), 'component')}, {counted(gradients, 'gradient')}, {entries:,} entries"
     verdict = f"{len(failures)} not right:" if failures else "all right"
-    print(f"\n{counts} checked in {seconds:.1f} s: {verdict}")
+    show(f"\n{counts} checked in {seconds:.1f} s: {verdict}")
     for failure in failures:
-        print(f"  {failure}")
+        show(f"  {failure}")
     for note, names in notes.items():
-        print(f"note: {_few(names)}: {note}")
+        show(f"note: {_few(names)}: {note}")
     return WRONG if failures else OK
 
 
@@ -170,7 +170,7 @@ class _Table:
 
     def print_row(self, component, argument, entries, error, verdict):
         """Print one row at once, also into a pipe."""
-        print(f"{component:<{self.component}}  {argument:<36}  {entries:>7}  {error:>11}  {verdict}", flush=True)
+        show(f"{component:<{self.component}}  {argument:<36}  {entries:>7}  {error:>11}  {verdict}")
 
 
 def _few(names, most=3):

@@ -1,4 +1,4 @@
-"""What several commands have in common: whole numbers, read and written; and their end, with all output written."""
+"""What several commands have in common: how they write, whole numbers, and their end, with all output written."""
 
 import argparse
 import codecs
@@ -6,6 +6,9 @@ import contextlib
 import io
 import os
 import sys
+import traceback
+
+from gradcheck.printable import one_line, printable, to_the_letter
 
 
 class Parser(argparse.ArgumentParser):
@@ -16,6 +19,10 @@ class Parser(argparse.ArgumentParser):
             print(message, end="", file=file)
         else:
             super()._print_message(message, file)
+
+    def exit(self, status=0, message=None):
+        """End with a message, which may quote what was typed."""
+        super().exit(status, message and printable(message))
 
 
 def written_out(answer, say_failure):
@@ -30,6 +37,7 @@ def written_out(answer, say_failure):
         status = answer()
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
+        sys.excepthook = say_traceback  # if it is raised again
         status = say_failure(error)
     finally:
         for stream in (sys.stdout, sys.stderr):
@@ -40,10 +48,25 @@ def written_out(answer, say_failure):
     return status
 
 
+def show(text="", end="\n"):
+    """Write lines to standard output at once, with what cannot be printed escaped."""
+    print(printable(text), end=end, flush=True)
+
+
+def show_to_the_letter(text, end="\n"):
+    """Write to standard output, at once, what a program may read: a path, what a model writes. A terminal is safe."""
+    print(to_the_letter(text, sys.stdout), end=end, flush=True)
+
+
 def say(message):
     """Write a line to standard error; if that cannot be written either, the exit status has to do."""
     with contextlib.suppress(OSError):
-        print(message, file=sys.stderr)
+        print(printable(message), file=sys.stderr, flush=True)
+
+
+def say_traceback(kind, error, trace):
+    """Say where an exception came from; takes the place of sys.excepthook."""
+    say("".join(traceback.format_exception(kind, error, trace)).rstrip())
 
 
 def described(error):
@@ -51,11 +74,6 @@ def described(error):
     if isinstance(error, OSError) and error.strerror:
         return one_line(f"{error.filename or 'the output'}: {error.strerror}")
     return one_line(error)
-
-
-def one_line(message):
-    """Return the words of a message without its line breaks."""
-    return " ".join(str(message).split())
 
 
 def make_streams_usable():

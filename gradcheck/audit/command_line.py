@@ -14,7 +14,7 @@ from gradcheck.audit.outcome import EQUIVALENT, KILLED, SURVIVING
 from gradcheck.audit.projects import files_in_memory, package_files
 from gradcheck.audit.reporting import Progress, describe, score, summary, write_json
 from gradcheck.cases import load_cases
-from gradcheck.command_line import Parser, counted, say, whole_number
+from gradcheck.command_line import Parser, counted, say, show, whole_number
 
 ALL_KILLED, SOME_SURVIVE, USAGE = 0, 1, 2
 
@@ -93,8 +93,8 @@ def _audit(options, progress, start):
     if options.list:
         progress.clear()
         for mutant in mutants:
-            print("\n".join(describe(mutant)))
-        print(counted(len(mutants), "mutant"))
+            show("\n".join(describe(mutant)))
+        show(counted(len(mutants), "mutant"))
         return ALL_KILLED
     jobs = options.jobs or _cores()
     audit = Audit(original, mutants, jobs, progress)
@@ -155,9 +155,9 @@ def _report(options, mutants, outcomes, seconds):
     if options.equivalent:
         for mutant, outcome in zip(mutants, outcomes, strict=True):
             if outcome.status == EQUIVALENT:
-                print("equivalent: " + "\n".join(describe(mutant)))
-        print()
-    print(summary(mutants, outcomes, footer))
+                show("equivalent: " + "\n".join(describe(mutant)))
+        show()
+    show(summary(mutants, outcomes, footer))
     return SOME_SURVIVE if count[SURVIVING] else ALL_KILLED
 
 

@@ -8,6 +8,8 @@ import time
 from collections import Counter
 
 from gradcheck.audit.outcome import EQUIVALENT, KILLED, SURVIVING
+from gradcheck.command_line import say
+from gradcheck.printable import printable
 
 EVERY = 10.0  # seconds between lines of progress where there is no terminal
 
@@ -26,6 +28,7 @@ class Progress:
         if now - self.last < (0.1 if self.terminal else EVERY):
             return
         self.last = now
+        text = printable(text, keep="")
         if self.terminal:
             text = text[: shutil.get_terminal_size().columns - 1]
             sys.stderr.write(f"\r{text:<{self.width}}")
@@ -37,7 +40,7 @@ class Progress:
     def note(self, text):
         """Say something that stays."""
         self.clear()
-        print(f"note: {text}", file=sys.stderr, flush=True)
+        say(f"note: {text}")
 
     def clear(self):
         """Take the line away from the terminal."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from gradcheck.call import Call
 from gradcheck.cases import Case, load_cases
-from gradcheck.command_line import Parser, say, whole_number
+from gradcheck.command_line import Parser, say, show, whole_number
 from gradcheck.curve.drawing import draw
 from gradcheck.curve.measurement import measure
 from gradcheck.curve.picture import save
@@ -46,9 +46,9 @@ def main(argv=None):
     except (ImportError, LookupError, TypeError, ValueError, GradientError) as error:
         say(f"gradcheck curve: {error}")
         return USAGE
-    print("\n\n\n".join(draw(curve) for curve in curves))
+    show("\n\n\n".join(draw(curve) for curve in curves))
     if arguments.out is not None:
-        print(f"\n  The picture is in {arguments.out}.")
+        show(f"\n  The picture is in {arguments.out}.")
     if arguments.target is None:
         return OK
     return WRONG if curves[0].verdict == "wrong" else OK

@@ -27,7 +27,7 @@ import re
 import shutil
 import textwrap
 
-from gradcheck.command_line import Parser, say
+from gradcheck.command_line import Parser, say, show
 from gradcheck.museum import accumulation, attention, elementwise, normalization, softmax
 
 ROOMS = (softmax, normalization, attention, accumulation, elementwise)
@@ -41,12 +41,12 @@ def main(argv=None):
     arguments = _parser().parse_args(argv)
     width = min(shutil.get_terminal_size((88, 24)).columns, 100)
     if arguments.all:
-        print("\n\n".join(page(exhibit, width) for exhibit in EXHIBITS))
+        show("\n\n".join(page(exhibit, width) for exhibit in EXHIBITS))
     elif arguments.exhibit is None:
-        print(catalogue(width))
+        show(catalogue(width))
     else:
         try:
-            print(page(find(arguments.exhibit), width))
+            show(page(find(arguments.exhibit), width))
         except LookupError as error:
             say(f"gradcheck museum: {error.args[0]}")
             return USAGE
