@@ -32,7 +32,12 @@ FOREIGN = {}
 
 
 class ArchiveError(ValueError):
-    """A file that is not an archive of this kind, or is damaged."""
+    """A file that is not an archive of this kind, or is damaged. The message is one line that can be printed."""
+
+    def __init__(self, message):
+        from gradcheck.printable import one_line  # what it quotes comes from the file
+
+        super().__init__(one_line(message))
 
 
 def save_archive(path, arrays: dict, description: dict) -> None:

@@ -10,7 +10,8 @@ import importlib
 import sys
 import warnings
 
-from gradcheck.command_line import Parser, described, one_line, say, written_out
+from gradcheck.command_line import Parser, described, say, written_out
+from gradcheck.printable import one_line
 from minitransformer import commands
 from minitransformer.extras import MissingExtra
 from minitransformer.training import TrainingDiverged

@@ -6,6 +6,7 @@ The bar is tqdm's. It is drawn where somebody looks, on a terminal; in a file th
 import sys
 from contextlib import contextmanager, nullcontext
 
+from gradcheck.printable import printable, to_the_letter
 from minitransformer.extras import require
 
 HOW_FAR = "{desc} {percentage:3.0f}% |{bar}| {n:,}/{total:,} [{elapsed}"
@@ -24,11 +25,16 @@ class Narrator:
         self.quiet = quiet
         self.above_bars = nullcontext
 
-    def say(self, text: str, file=None) -> None:
-        """Write lines, above the bar if there is one, to `file` or standard error."""
-        if not self.quiet:
-            with self.above_bars(file or sys.stderr):
-                print(text, file=file or sys.stderr, flush=True)
+    def say(self, text: str, file=None, *, written: bool = False) -> None:
+        """Write lines, above the bar if there is one, to `file` or standard error.
+
+        What cannot be printed is escaped, in what a model has written only on a terminal.
+        """
+        if self.quiet:
+            return
+        file = file or sys.stderr
+        with self.above_bars(file):
+            print(to_the_letter(text, file) if written else printable(text), file=file, flush=True)
 
     @contextmanager
     def progress(self, description: str, unit: str, *, total: int | None = None, done: int = 0, even: bool = True):
@@ -46,11 +52,11 @@ class Narrator:
         layout = LAYOUT if even else HOW_FAR + "]"
         how = {"unit": f" {unit}", "unit_scale": True, "dynamic_ncols": True, "leave": False, "file": sys.stderr}
         how["bar_format"] = None if total is None else layout
-        with tqdm(desc=description, total=total, initial=done, **how) as bar:
+        with tqdm(desc=printable(description, keep=""), total=total, initial=done, **how) as bar:
             self.above_bars = tqdm.external_write_mode
 
             def progress(done, total, description=description):
-                bar.set_description_str(description, refresh=False)
+                bar.set_description_str(printable(description, keep=""), refresh=False)
                 bar.total, bar.bar_format = total, None if total is None or done > total else layout
                 bar.update(done - bar.n)
 

@@ -1,9 +1,9 @@
 """`minitransformer analyze`: one page that shows what a model does with a text, and why."""
 
 import json
-import sys
 from pathlib import Path
 
+from gradcheck.command_line import show
 from minitransformer.archive import require_file_path
 from minitransformer.commands.generate import MODEL_HELP, read_prompt
 from minitransformer.language_model import LanguageModel
@@ -80,7 +80,7 @@ def run(arguments) -> int:
         else:
             write_page(lm, text, arguments.out, progress=progress, **options)
     if arguments.json:
-        print(json.dumps(findings))
+        show(json.dumps(findings))
     else:
-        print(f"{arguments.out}: open it in a browser", file=sys.stderr)
+        Narrator().say(f"{arguments.out}: open it in a browser")
     return 0

@@ -6,11 +6,11 @@ What is measured, and how, is in bench/: begin with the docstring of bench/__ini
 import json
 import math
 import platform
-import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from gradcheck.command_line import show
 from minitransformer.archive import make_folder, require_file_path, write_atomically
 from minitransformer.bench import pictures, report
 from minitransformer.bench.growth import FEWEST, fit_exponent
@@ -22,6 +22,7 @@ from minitransformer.bench.sizes import SIZES
 from minitransformer.bench.worker import ABOUT, BARE, OURS, TORCH
 from minitransformer.cores import available_cores
 from minitransformer.extras import require
+from minitransformer.narrator import Narrator
 from minitransformer.text import TextFiles
 
 HELP = "measure speed and memory, beside PyTorch and beside what the machine can do"
@@ -94,7 +95,7 @@ def run(arguments) -> int:
     measure = profile if arguments.profile else scaling if arguments.scaling else compare
     results, lines, filename, draw = measure(settings)
     try:
-        print("\n".join(lines))
+        show("\n".join(lines))
     finally:  # also when nobody reads what is printed
         text = json.dumps(results, indent=1) + "\n"
         for path in filter(None, (arguments.json, arguments.out and arguments.out / filename)):
@@ -223,4 +224,4 @@ def processor() -> str:
 
 def say(subject: str, words: str) -> None:
     """Say how far it is, on standard error."""
-    print(f"{subject}: {words}", file=sys.stderr, flush=True)
+    Narrator().say(f"{subject}: {words}")

@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 
+from gradcheck.command_line import show, show_to_the_letter
 from minitransformer.commands.generate import MODEL_HELP, say_rate
 from minitransformer.generation import check_sampling
 from minitransformer.interop.chat import Conversation
@@ -87,7 +88,7 @@ def talk(conversation, max_new_tokens) -> None:
         try:
             line = input(PROMPT)
         except EOFError:
-            print()
+            show()
             return
         if not line.strip():
             continue
@@ -100,14 +101,14 @@ def talk(conversation, max_new_tokens) -> None:
             warnings.warn(f"not answered: {error}", stacklevel=2)
         else:
             say_rate(conversation.generated - before, time.perf_counter() - start)
-        print()
+        show()
 
 
 def answer_lines(conversation, max_new_tokens) -> None:
     """Answer standard input line by line."""
     for number, line in enumerate(lines_of_input()):
         if number > 0:
-            print(BETWEEN_ANSWERS, flush=True)
+            show(BETWEEN_ANSWERS)
         write(conversation, line, max_new_tokens)
 
 
@@ -128,10 +129,10 @@ def write(conversation, line, max_new_tokens) -> None:
     forgotten, piece = conversation.forgotten, "\n"
     try:
         for piece in conversation.answer(line, max_new_tokens):
-            print(piece, end="", flush=True)
+            show_to_the_letter(piece, end="")
     finally:
         if not piece.endswith("\n"):
-            print(flush=True)
+            show()
     if conversation.forgotten > forgotten:
         context = conversation.lm.model.config.context
         warnings.warn(

@@ -2,6 +2,7 @@
 
 import shlex
 
+from gradcheck.command_line import show_to_the_letter
 from minitransformer.interop.fetching import MODELS, fetch
 from minitransformer.narrator import Narrator
 
@@ -37,5 +38,5 @@ def run(arguments) -> int:
     quoted = shlex.quote(str(path))
     say(f"to talk with it: minitransformer chat --model {quoted}")
     say(f'or: minitransformer generate --model {quoted} --prompt "The capital of France is"')
-    print(path)
+    show_to_the_letter(path)
     return 0

@@ -5,6 +5,7 @@ import math
 import shlex
 from pathlib import Path
 
+from gradcheck.command_line import show
 from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
 from minitransformer.language_model import MODEL_FILE, LanguageModel, model_file
 from minitransformer.narrator import Narrator, require_tqdm
@@ -140,7 +141,7 @@ def run(arguments) -> int:
         report = (on_pairs if about["data"] else on_text)(lm, about, settings, options, narrator)
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(how_to_resume(interrupt, arguments.out)) from None
-    print(report)
+    show(report)
     narrator.say(f"the model is {arguments.out / MODEL_FILE}; generate --model {arguments.out} writes text")
     return WRECKED if getattr(report, "diverged", False) else 0
 

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 
+from gradcheck.command_line import say, show, show_to_the_letter
 from minitransformer.language_model import LanguageModel
 from minitransformer.values import whole
 
@@ -77,7 +78,7 @@ def run(arguments) -> int:
     for i in range(arguments.samples):
         ids = lm.stream_ids(prompt, arguments.max_new_tokens, **settings)
         if i > 0:
-            print(BETWEEN_SAMPLES)
+            show(BETWEEN_SAMPLES)
         write(prompt, lm.tokenizer.decode_stream(kept(ids, written)))
     if sys.stderr.isatty():
         say_rate(len(written), time.perf_counter() - start)
@@ -94,13 +95,13 @@ def kept(ids, written: list):
 def write(prompt, pieces) -> None:
     """Write a prompt and the pieces that follow, each as it comes; end the line also when interrupted."""
     try:
-        print(prompt, end="", flush=True)
+        show_to_the_letter(prompt, end="")
         for piece in pieces:
-            print(piece, end="", flush=True)
+            show_to_the_letter(piece, end="")
     except KeyboardInterrupt:
-        print(flush=True)
+        show()
         raise
-    print(flush=True)
+    show()
 
 
 def read_prompt() -> str:
@@ -124,4 +125,4 @@ def warn_if_too_long(lm: LanguageModel, prompt: str) -> None:
 
 def say_rate(tokens: int, seconds: float) -> None:
     """Say on standard error how fast it went."""
-    print(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / max(seconds, 1e-9):,.0f} a second", file=sys.stderr)
+    say(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / max(seconds, 1e-9):,.0f} a second")

@@ -1,10 +1,10 @@
 """`minitransformer influence`: has a model seen the like of a prompt, and which passages made its answer?"""
 
 import json
-import sys
 
 import numpy as np
 
+from gradcheck.command_line import say, show
 from minitransformer.archive import load_archive
 from minitransformer.commands.generate import MODEL_HELP
 from minitransformer.language_model import LanguageModel, is_pretrained, model_file
@@ -82,7 +82,7 @@ def run(arguments) -> int:
             rank_by=arguments.rank_by,
             progress=progress,
         )
-    print(json.dumps(report.to_dict()) if arguments.json else report)
+    show(json.dumps(report.to_dict()) if arguments.json else report)
     return 0
 
 
@@ -110,10 +110,9 @@ def warn_of_another_text(corpus, training: dict) -> None:
     from minitransformer.training.pretraining import fingerprint
 
     if training.get("corpus", {}).get("sha256") != fingerprint(corpus):
-        print(
+        say(
             "minitransformer: warning: the model's file does not say that it was trained on just this text: "
-            "what is called seen may not have been",
-            file=sys.stderr,
+            "what is called seen may not have been"
         )
 
 

@@ -3,6 +3,8 @@
 import json
 import re
 
+from gradcheck.command_line import show
+from gradcheck.printable import printable
 from minitransformer.archive import load_archive
 from minitransformer.language_model import LanguageModel, is_pretrained, model_file
 from minitransformer.tables import table
@@ -39,7 +41,8 @@ def run(arguments) -> int:
         lm = LanguageModel.from_archive(path, arrays, description)
         checkpoint = Checkpoint.from_archive(path, arrays, description) if "training" in description else None
         facts = facts_of(path, lm, checkpoint)
-    print(json.dumps(facts) if arguments.json else "\n".join(fact_lines(facts)))
+    lines = [json.dumps(facts)] if arguments.json else fact_lines(facts)
+    show("\n".join(printable(line, keep="") for line in lines))
     return 0
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gradcheck.command_line import show
 from minitransformer.archive import make_folder
 from minitransformer.experiments.patterns.training import PatternSettings, quiet_bar, train_on_simple_patterns
 from minitransformer.extras import require
@@ -95,10 +96,10 @@ def run(arguments) -> int:
         models[name] = TinyTransformer(seed, n_layers=n_layers, positions=arguments.positions)
         runs[name] = train(models[name], out / name, settings, name)
         learned[name] = analyze_learned_patterns(models[name], longest=settings.longest, seed=seed)
-        print(f"{name}: {models[name].n_parameters():,} parameters, {settings.steps:,} steps\n\n{learned[name]}\n")
+        show(f"{name}: {models[name].n_parameters():,} parameters, {settings.steps:,} steps\n\n{learned[name]}\n")
     moments = {name: moment_of_induction(records) for name, records in runs.items()}
     for name, moment in moments.items():
-        print(f"{name}: " + ("no head came to do induction" if moment is None else f"induction since step {moment}"))
+        show(f"{name}: " + ("no head came to do induction" if moment is None else f"induction since step {moment}"))
     pictures = draw_pictures(models, runs, learned, out, seed)
     data = {
         "settings": settings.to_dict(),
@@ -106,7 +107,7 @@ def run(arguments) -> int:
         "models": {name: learned[name].to_dict() | {"moment_of_induction": moments[name]} for name in BLOCKS},
     }
     write_json(out / DATA_FILE, data)
-    print(f"\nIn {out}: {', '.join([*pictures, DATA_FILE, *(f'{name}/' for name in BLOCKS)])}")
+    show(f"\nIn {out}: {', '.join([*pictures, DATA_FILE, *(f'{name}/' for name in BLOCKS)])}")
     return 0
 
 

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from pathlib import Path
 
+from gradcheck.command_line import show
 from minitransformer.extras import require
 from minitransformer.narrator import Narrator
 from minitransformer.values import whole
@@ -103,7 +104,7 @@ def run(arguments) -> int:
             progress=progress,
         )
     pictures = draw_emergence(report, arguments.out)
-    print(f"{report}\n\nPictures: {', '.join(map(str, pictures))}")
+    show(f"{report}\n\nPictures: {', '.join(map(str, pictures))}")
     return 1 if report.failures else 0
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
+from gradcheck.command_line import show_to_the_letter
 from minitransformer.archive import make_folder
 from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
 from minitransformer.config import Config
@@ -163,7 +164,7 @@ def train(arguments, ranks) -> None:
         raise KeyboardInterrupt(how_to_resume(interrupt, arguments.out, about)) from None
     if ranks.first:
         summarise(narrator, records, arguments.out)
-        print(arguments.out / MODEL_FILE)
+        show_to_the_letter(arguments.out / MODEL_FILE)
 
 
 def prepare(arguments, narrator):

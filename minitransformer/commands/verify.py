@@ -2,6 +2,7 @@
 
 import time
 
+from gradcheck.command_line import show
 from minitransformer.commands.generate import MODEL_HELP
 from minitransformer.language_model import LanguageModel
 from minitransformer.values import whole
@@ -42,9 +43,9 @@ def run(arguments) -> int:
     lm = LanguageModel.load(arguments.model)
     ids = encoded(lm, arguments.text)
     start = time.perf_counter()
-    print(HEADER, flush=True)
-    verification = verify_gradient(lm.model, ids, arguments.seed, on_part=lambda part: print(part, flush=True))
-    print(f"\n{verification.summary()}\n{time.perf_counter() - start:.0f} s")
+    show(HEADER)
+    verification = verify_gradient(lm.model, ids, arguments.seed, on_part=show)
+    show(f"\n{verification.summary()}\n{time.perf_counter() - start:.0f} s")
     return 0 if verification.is_right else 1
 
 

@@ -23,6 +23,7 @@ import json
 
 import numpy as np
 
+from gradcheck.printable import one_line
 from minitransformer.extras import require
 from minitransformer.generation import KeyValueCache, stream
 from minitransformer.interop.templates import render
@@ -50,7 +51,7 @@ def render_chat(tokenizer, messages, add_generation_prompt=True) -> str:
     try:
         return render(tokenizer.chat_template, names)
     except ValueError as error:
-        raise ValueError(f"the chat template failed: {error}") from None
+        raise ValueError(f"the chat template failed: {one_line(error)}") from None
 
 
 def require_template(tokenizer):

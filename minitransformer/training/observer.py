@@ -91,16 +91,13 @@ class ProgressBar(Observer):
             self.loss = self.SMOOTHING * before + (1 - self.SMOOTHING) * record["loss"]
             right = "" if self.right is None else f" right {self.right:.0%}"
             self.move(record["step"], self.steps, f"loss {self.loss:.3f}{right}")
-        self.write(self.evaluation(record, self.loss))
+        lines = self.evaluation(record, self.loss)
+        if lines:
+            self.narrator.say(lines, self.file)
 
     def sample(self, step, text):
         """Write the sample above the bar."""
-        self.write(self.written(step, text))
-
-    def write(self, text):
-        """Write lines above the bar, if there are any."""
-        if text:
-            self.narrator.say(text, self.file)
+        self.narrator.say(self.written(step, text), self.file, written=True)
 
     def stop(self):
         """Take the bar away."""

@@ -4,6 +4,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+from gradcheck.printable import printable
 from minitransformer.tables import table
 from minitransformer.training import ProgressBar
 
@@ -12,7 +13,7 @@ WIDTH, BAR = 96, 40  # characters of a line, and of the longest bar
 
 def say(text: str = "") -> None:
     """Write lines to standard output."""
-    print(text, flush=True)
+    print(printable(text), flush=True)
 
 
 def paragraph(text: str) -> None:

@@ -1,0 +1,274 @@
+"""What comes from a file, a path or a model does not command the terminal: it is shown, as an escape."""
+
+import ast
+import io
+import json
+import sys
+import unicodedata
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_chats import chat_lm
+from small_pairs import ROWS
+from small_runs import TEXT, small_lm
+
+import gradcheck.__main__
+import minitransformer.commands
+from minitransformer import LanguageModel, cli
+from minitransformer.archive import ArchiveError, load_archive, save_archive
+from minitransformer.commands import train
+from minitransformer.narrator import Narrator
+from minitransformer.tables import table
+from minitransformer.text import tokenize_corpus
+from minitransformer.training import MODEL_FILE, ProgressBar, Settings, pretrain
+
+TITLE = "\x1b]0;owned\x07"  # sets the title of many a terminal's window
+NAME = f"{TITLE}\x7f\x9b2J\r\u2028\u202eтекст 👩‍💻"
+SHOWN = r"\x1b]0;owned\x07\x7f\x9b2J\r\u2028\u202eтекст 👩‍💻"
+IN_ONE_LINE = SHOWN.replace(r"\r\u2028", " ")
+KINDS = ("a pipe", "a terminal")
+TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
+def commands_a_terminal(character):
+    """Whether Unicode says that a character is for control, separates lines, or turns the direction of writing."""
+    return character not in "\n\t" and (
+        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(character) in TURNING
+    )
+
+
+def assert_harmless(text, shown=SHOWN):
+    """Assert that a text shows the name, and does nothing else to a terminal."""
+    assert shown in text
+    assert not any(map(commands_a_terminal, text)), ascii(text)
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        """Say so."""
+        return True
+
+
+def test_what_is_escaped_is_what_unicode_calls_a_command_and_nothing_else():
+    from gradcheck.printable import printable
+
+    for character in map(
+        chr, [*range(0x3100), *range(0xD7F0, 0xE010), *range(0xFE00, 0x10010), *range(0x1F600, 0x1F650)]
+    ):
+        if commands_a_terminal(character):
+            assert printable(character) == ascii(character)[1:-1]
+        else:
+            assert printable(character) == character
+    assert printable("a\n\tb") == "a\n\tb" and printable("a\n\tb", keep="") == r"a\n\tb"
+
+
+# Messages
+
+
+def test_an_error_that_quotes_a_path(tmp_path, capsys):
+    assert cli.main(["info", str(tmp_path / NAME)]) == cli.FAILURE
+    assert_harmless(capsys.readouterr().err, IN_ONE_LINE)
+
+
+def test_an_option_that_does_not_exist(capsys):
+    assert cli.main(["info", "x", f"--{NAME}"]) == cli.USAGE
+    assert_harmless(capsys.readouterr().err, IN_ONE_LINE)
+    assert gradcheck.__main__.main(["mine", f"--{NAME}"]) == gradcheck.__main__.USAGE
+    assert_harmless(capsys.readouterr().err)
+
+
+def test_a_warning(monkeypatch, capsys):
+    monkeypatch.setattr(train, "run", lambda arguments: warnings.warn(f"{NAME} is odd", stacklevel=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        cli.main(["train"])
+    assert_harmless(capsys.readouterr().err, IN_ONE_LINE)
+
+
+def test_a_traceback(monkeypatch, capsys):
+    def run(arguments):
+        raise ValueError(NAME)
+
+    monkeypatch.setattr(train, "run", run)
+    monkeypatch.setattr(sys, "excepthook", None)
+    with pytest.raises(ValueError) as caught:
+        cli.main(["train", "--traceback"])
+    sys.excepthook(caught.type, caught.value, caught.tb)
+    said = capsys.readouterr().err
+    assert_harmless(said)
+    assert said.startswith("Traceback") and said.count("\n") > 3
+
+
+def test_the_name_of_an_array(tmp_path, capsys):
+    path = tmp_path / MODEL_FILE
+    small_lm().save(path)
+    arrays, description = load_archive(path)
+    save_archive(path, arrays | {f"parameters.{NAME}": np.zeros(1)}, description)
+    with pytest.raises(ArchiveError) as caught:
+        LanguageModel.load(path)
+    assert_harmless(str(caught.value), IN_ONE_LINE)
+    assert cli.main(["info", str(path)]) == cli.FAILURE
+    assert_harmless(capsys.readouterr().err, IN_ONE_LINE)
+
+
+def test_the_name_of_a_corpus_in_what_info_prints(tmp_path, capsys):
+    corpus = tokenize_corpus(TEXT, small_lm().tokenizer, name=f"{NAME}\nfake line")
+    pretrain(small_lm(), corpus, Settings(steps=1, sample_every=0), out=tmp_path)
+    assert cli.main(["info", str(tmp_path)]) == 0
+    assert_harmless(capsys.readouterr().out, rf"s, on {SHOWN}\nfake line")
+
+
+def test_the_names_of_tensors_and_a_kind_of_model_in_the_hugging_face_layout(tmp_path):
+    pytest.importorskip("safetensors")
+    from safetensors.numpy import load_file, save_file
+    from safetensors_files import save_random
+
+    save_random("llama", tmp_path)
+    file, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    save_file(load_file(file) | {NAME: np.zeros(1, np.float32)}, file)
+    with pytest.raises(ArchiveError) as caught:
+        LanguageModel.load(tmp_path)
+    assert_harmless(str(caught.value), IN_ONE_LINE)
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": NAME}))
+    with pytest.raises(ArchiveError) as caught:
+        LanguageModel.load(tmp_path)
+    assert_harmless(str(caught.value), r"\x1b]0;owned\x07")
+
+
+def test_the_metadata_and_the_tensors_of_a_gguf_file(tmp_path, monkeypatch):
+    pytest.importorskip("gguf")
+    from gguf_models import CONFIGS, converted, random_model, write_gguf
+
+    model = random_model(CONFIGS["gpt2"])
+    write_gguf(tmp_path / "a.gguf", model, tensors=converted(model) | {TITLE: np.zeros(3, np.float32)})
+    write_gguf(tmp_path / "b.gguf", model, change=lambda writer: writer.add_string("tokenizer.ggml.model", TITLE))
+    for name in ("a.gguf", "b.gguf"):
+        with pytest.raises(ArchiveError) as caught:
+            LanguageModel.load(tmp_path / name)
+        assert_harmless(str(caught.value), r"\x1b]0;owned\x07")
+
+
+def test_the_reason_of_a_template(capsys, monkeypatch, tmp_path):
+    pytest.importorskip("jinja2")
+    template = "{{ raise_exception('\x1b]0;owned\x07\x1b[2J') }}"
+    chat_lm(chat_template=template).save(tmp_path / MODEL_FILE)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Hi\n")))
+    assert cli.main(["chat", "--model", str(tmp_path)]) == cli.FAILURE
+    assert_harmless(capsys.readouterr().err, r"the chat template failed: \x1b]0;owned\x07\x1b[2J")
+
+
+def test_a_row_to_fine_tune_on(tmp_path, capsys):
+    small_lm().save(tmp_path / "base.npz")
+    data = tmp_path / f"{TITLE}.jsonl"
+    data.write_text("\n".join(json.dumps(row | {"held_out": TITLE}) for row in ROWS))
+    status = cli.main(["finetune", str(tmp_path / "base.npz"), "--data", str(data), "--out", str(tmp_path / "out")])
+    assert status == cli.FAILURE
+    assert_harmless(capsys.readouterr().err, r"\x1b]0;owned\x07.jsonl: line 1")
+
+
+def test_a_table_stays_straight():
+    assert table([(NAME, 1), ("a\nb", 2)]) == [f"  {SHOWN}  1", f"  {'a' + chr(92) + 'nb':<{len(SHOWN)}}  2"]
+
+
+def test_lines_and_bars(monkeypatch, capsys):
+    pytest.importorskip("tqdm")
+    Narrator().say(f"tokenizing {NAME}\n\tand more")
+    assert_harmless(capsys.readouterr().err, f"tokenizing {SHOWN}\n\tand more\n")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with Narrator().progress(TITLE, "tokens", total=3) as progress:
+        progress(1, 3, f"{TITLE}\n")
+    assert "owned" in sys.stderr.getvalue() and TITLE not in sys.stderr.getvalue() and "\n" not in sys.stderr.getvalue()
+
+
+# gradcheck
+
+
+CASES = """
+from gradcheck import Call, Case
+
+def draw(rng):
+    raise ValueError({name!r})
+
+CASES = [Case({name!r}, draw)]
+"""
+
+
+def test_gradcheck_shows_the_names_of_modules_and_cases_and_what_they_raise(tmp_path, capsys):
+    assert gradcheck.__main__.main([str(tmp_path / f"{TITLE}.py")]) == gradcheck.__main__.USAGE
+    assert_harmless(capsys.readouterr().err, r"\x1b]0;owned\x07.py")
+    mine = tmp_path / "mine.py"
+    mine.write_text(CASES.format(name=NAME))
+    assert gradcheck.__main__.main([str(mine)]) == gradcheck.__main__.WRONG
+    assert_harmless(capsys.readouterr().out, f"{SHOWN}: ValueError: {SHOWN}\n")
+    assert gradcheck.__main__.main(["curve", str(mine)]) == gradcheck.__main__.USAGE
+    assert_harmless(capsys.readouterr().err)
+
+
+def test_an_audit_shows_its_progress_and_its_notes(monkeypatch):
+    from gradcheck.audit.reporting import Progress
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    progress = Progress()
+    progress.say(TITLE)
+    progress.note(TITLE)
+    assert TITLE not in sys.stderr.getvalue() and sys.stderr.getvalue().count(r"\x1b]0;owned\x07") == 2
+
+
+@pytest.mark.parametrize("package", [minitransformer.commands, gradcheck], ids=lambda package: package.__name__)
+def test_commands_print_through_what_escapes_alone(package):
+    printing = {
+        path.name
+        for path in Path(package.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    }
+    assert printing <= {"command_line.py"}
+
+
+# What a model writes
+
+
+def writes(lm, monkeypatch, text):
+    """Let a model write a text, in pieces of a character."""
+    monkeypatch.setattr(type(lm.tokenizer), "decode_stream", lambda self, ids: iter(text))
+
+
+@pytest.mark.parametrize("stream, shown", [(io.StringIO, f"{NAME}\n\t"), (Terminal, f"{SHOWN}\n\t")], ids=KINDS)
+def test_what_a_model_writes_is_shown_on_a_terminal_and_goes_elsewhere_as_it_is(stream, shown, monkeypatch, tmp_path):
+    small_lm().save(tmp_path / MODEL_FILE)
+    writes(small_lm(), monkeypatch, f"{NAME}\n\t.")
+    monkeypatch.setattr(sys, "stdout", stream())
+    assert cli.main(["generate", "--model", str(tmp_path), "--prompt", "cat"]) == 0
+    assert sys.stdout.getvalue() == f"cat{shown}.\n"
+
+
+@pytest.mark.parametrize("stream, shown", [(io.StringIO, f"{NAME}\n\t"), (Terminal, f"{SHOWN}\n\t")], ids=KINDS)
+def test_so_is_what_it_answers(stream, shown, monkeypatch, tmp_path):
+    pytest.importorskip("jinja2")
+    chat_lm().save(tmp_path / MODEL_FILE)
+    writes(chat_lm(), monkeypatch, f"{NAME}\n\t.")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Hi\n")))
+    monkeypatch.setattr(sys, "stdout", stream())
+    assert cli.main(["chat", "--model", str(tmp_path)]) == 0
+    assert sys.stdout.getvalue() == f"{shown}.\n"
+
+
+@pytest.mark.parametrize("stream, shown", [(io.StringIO, TITLE), (Terminal, r"\x1b]0;owned\x07")], ids=KINDS)
+def test_so_is_what_it_writes_in_between(stream, shown, monkeypatch):
+    pytest.importorskip("tqdm")
+    monkeypatch.setattr(sys, "stderr", stream())
+    ProgressBar().sample(5, f"a {TITLE}")
+    assert sys.stderr.getvalue() == f"step     5, a sample:\n    a {shown}\n"
+
+
+@pytest.mark.parametrize("stream, shown", [(io.StringIO, NAME), (Terminal, SHOWN)], ids=KINDS)
+def test_a_path_is_for_scripts_as_it_is(stream, shown, monkeypatch):
+    from gradcheck.command_line import show_to_the_letter
+
+    monkeypatch.setattr(sys, "stdout", stream())
+    show_to_the_letter(NAME)
+    assert sys.stdout.getvalue() == f"{shown}\n"
