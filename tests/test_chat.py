@@ -203,6 +203,7 @@ def test_the_reason_of_a_template_is_cut_and_never_empty(name, words):
 
 def test_ctrl_c_ends_a_template_and_the_next_is_rendered():
     endless = chat_tokenizer(chat_template=TOO_LONG[0])
+    render_chat(TOKENIZERS["smollm2"], says("Hi"))  # so that all is there that takes time to begin
     process = templates.current().process
     main = threading.main_thread().ident
     ctrl_c = threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGINT))
