@@ -48,7 +48,9 @@
     layers/recomputation.py         memory for time
     cores.py                        how many there are, and how work is spread over them
     allocator.py                    what makes large arrays cheap to allocate
-    archive.py                      files written whole or not at all
+    archive.py                      named arrays in a file, and what they are
+    files.py                        files written whole or not at all
+    folders.py                      folders that one run at a time works in
     unset.py                        weights that are still to come
     version.py                      its number
 

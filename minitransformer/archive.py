@@ -1,17 +1,12 @@
 """Archives: files of named arrays and a description, written whole or not at all, and read without running anything.
 
 An archive is a NumPy `.npz` file, so `numpy.load` opens it too. One member, `description`, holds JSON: a format
-name, a version, and whatever else describes the arrays. Writing goes to a temporary file in the same folder, which
-is flushed to the disk and then renamed over the old one: a crash or a full disk at any moment leaves the old file
-as it was. Reading never unpickles, and every array's checksum is verified.
+name, a version, and whatever else describes the arrays. A crash or a full disk at any moment of writing leaves the
+old file as it was (see files.py). Reading never unpickles, and every array's checksum is verified.
 """
 
-import contextlib
-import errno
 import io
 import json
-import os
-import tempfile
 import zipfile
 import zlib
 from functools import partial
@@ -19,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from minitransformer.files import write_atomically
+
 FORMAT = "minitransformer"
 VERSION = 1
-NOT_A_FILE = "is a device or a pipe, whose place a file would take"
 
 # What reading a damaged zip file raises: OSError where it seeks to no place, RuntimeError where it seems encrypted.
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, OSError, RuntimeError, ValueError)
@@ -57,58 +53,6 @@ def write_members(file, members: dict) -> None:
         for name, array in members.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
-
-
-def write_atomically(path, write) -> None:
-    """Call write(file) on a temporary binary file beside `path`, flush it to the disk and rename it to `path`.
-
-    Where `path` is a link, the file that it leads to is written. Raises OSError, naming the file, where that fails, or
-    would put a file in the place of a device; what was there is then unchanged, and the temporary file removed.
-    """
-    path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise OSError(errno.EINVAL, f"cannot write: {NOT_A_FILE}; nothing was changed", str(path))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = f"{error.strerror or error}; nothing was changed"
-        raise type(error)(error.errno, f"cannot write: {reason}", str(path)) from error
-    finally:
-        with contextlib.suppress(OSError):  # it has been renamed, or could not be made
-            temporary.unlink()
-
-
-def require_file_path(path) -> None:
-    """Raise OSError for a path that is a folder or a device, or in no folder: before the work, to lose none."""
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a folder, not a file to write")
-    if path.exists() and not path.is_file():
-        raise OSError(f"{path}: {NOT_A_FILE}")
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no such folder to write to")
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder to write to, and remove the archives that a process that was killed left half written there.
-
-    Raises OSError, naming the folder, unless files can be written there.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except FileExistsError:
-        raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", str(folder)) from None
-    except OSError as error:
-        raise type(error)(error.errno, f"cannot write there: {error.strerror}", str(folder)) from None
-    for leftover in folder.glob(".*.npz.*.tmp"):
-        leftover.unlink(missing_ok=True)
 
 
 def load_archive(path) -> tuple[dict, dict]:

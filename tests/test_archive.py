@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from minitransformer import archive
+from minitransformer import files
 from minitransformer.archive import ArchiveError, load_archive, save_archive
 
 ARRAYS = {
@@ -146,7 +146,7 @@ def failing(error, after):
     ],
 )
 def test_a_failure_at_any_byte_leaves_the_old_file_and_nothing_else(path, monkeypatch, after, error, words):
-    monkeypatch.setattr(archive, "open", failing(error, after), raising=False)
+    monkeypatch.setattr(files, "open", failing(error, after), raising=False)
     with pytest.raises(type(error), match=words) as caught:
         save_archive(path, {"parameters.w": np.zeros((20, 20))}, {"kind": "new"})
     monkeypatch.undo()
@@ -174,10 +174,10 @@ def test_a_failure_to_flush_or_to_rename_leaves_the_old_file_and_nothing_else(pa
 def test_a_disk_that_is_really_full_is_named(tmp_path, monkeypatch):
     real = open
 
-    def full(name, mode):
-        return real("/dev/full", mode)
+    def full(name, mode, opener):
+        return real("/dev/full", "wb")
 
-    monkeypatch.setattr(archive, "open", full, raising=False)
+    monkeypatch.setattr(files, "open", full, raising=False)
     with pytest.raises(OSError, match="No space left on device; nothing was changed") as caught:
         save_archive(tmp_path / "model.npz", ARRAYS, DESCRIPTION)
     assert caught.value.errno == errno.ENOSPC and os.listdir(tmp_path) == []

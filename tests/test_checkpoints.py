@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, weights, without_seconds
 
-from minitransformer import CharTokenizer, LanguageModel, archive
+from minitransformer import CharTokenizer, LanguageModel, archive, folders
 from minitransformer.archive import ArchiveError, load_archive, save_archive
+from minitransformer.files import TEMPORARY_END, TEMPORARY_START
 from minitransformer.module import is_plain, plain
 from minitransformer.text import Corpus
 from minitransformer.training import pretrain
@@ -296,7 +297,7 @@ def test_a_full_disk_while_the_arrays_are_written_leaves_the_checkpoint_before(t
 
 
 def test_what_a_killed_process_left_half_written_is_removed(finished):
-    leftover = finished / ".model.npz.4711.tmp"
+    leftover = finished / f"{TEMPORARY_START}4711{TEMPORARY_END}"
     leftover.write_bytes(b"half")
     resume(finished)
     assert not leftover.exists()
@@ -312,7 +313,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     def read_only(*arguments, **options):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "something inside")
 
-    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    monkeypatch.setattr(folders, "open", read_only, raising=False)
     with pytest.raises(PermissionError, match=r"cannot write there: Permission denied.*out"):
         pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path / "out", observer=At(0, pytest.fail))
 

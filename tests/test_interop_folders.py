@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import stat
 import subprocess
 import sys
 import zipfile
@@ -27,8 +28,9 @@ from safetensors_files import (
     write_tensors,
 )
 
-from minitransformer import ByteTokenizer, LanguageModel
+from minitransformer import ByteTokenizer, LanguageModel, folders
 from minitransformer.archive import ArchiveError
+from minitransformer.files import TEMPORARY_END, TEMPORARY_START
 from minitransformer.interop import load_pretrained, save_pretrained
 from minitransformer.text import NoTokenizer
 
@@ -451,6 +453,32 @@ def test_saving_replaces_what_was_there_or_where_it_fails_leaves_it(tmp_path, mo
     with pytest.raises(OSError, match="No space left"):
         save_random("llama", tmp_path, seed=2)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs modes")
+def test_the_files_have_one_mode_that_of_the_umask_and_keep_another(tmp_path):
+    def modes():
+        return {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+
+    before = os.umask(0o027)
+    try:
+        save_random("llama", tmp_path, seed=0)
+    finally:
+        os.umask(before)
+    assert modes() == {0o640}
+    for path in tmp_path.iterdir():
+        path.chmod(0o600)
+    save_random("llama", tmp_path, seed=1)
+    assert modes() == {0o600}
+
+
+def test_nobody_saves_where_another_run_is_at_work(tmp_path):
+    leftover = tmp_path / f"{TEMPORARY_START}killed{TEMPORARY_END}"
+    leftover.mkdir()
+    save_random("llama", tmp_path, seed=0)
+    assert not leftover.exists()
+    with folders.take(tmp_path), pytest.raises(BlockingIOError, match=r"another run .* is at work here"):
+        save_random("llama", tmp_path, seed=1)
 
 
 def test_the_tokenizer_of_a_model_without_one_stays_that_through_our_own_files(tmp_path, llama):

@@ -11,8 +11,8 @@ import minitransformer
 
 PACKAGE = Path(minitransformer.__file__).parent
 LEVELS = [
-    ("version", "allocator", "extras", "archive", "values", "cores", "module", "tables"),
-    ("layers", "narrator", "pictures"),
+    ("version", "allocator", "extras", "files", "values", "cores", "module", "tables"),
+    ("layers", "narrator", "folders", "archive", "pictures"),
     ("config", "losses", "optim", "unset"),
     ("transformer", "generation", "text"),
     ("language_model", "one_page", "fast"),

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from gradcheck.command_line import show
-from minitransformer.archive import require_file_path
 from minitransformer.commands.generate import MODEL_HELP, read_prompt
+from minitransformer.files import require_file_path
 from minitransformer.language_model import LanguageModel
 from minitransformer.narrator import Narrator
 

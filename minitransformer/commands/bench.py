@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 from gradcheck.command_line import show
-from minitransformer.archive import make_folder, require_file_path, write_atomically
 from minitransformer.bench import pictures, report
 from minitransformer.bench.growth import FEWEST, fit_exponent
 from minitransformer.bench.process import EngineProcess, require_engines
@@ -22,6 +21,8 @@ from minitransformer.bench.sizes import SIZES
 from minitransformer.bench.worker import ABOUT, BARE, OURS, TORCH
 from minitransformer.cores import available_cores
 from minitransformer.extras import require
+from minitransformer.files import require_file_path, write_atomically
+from minitransformer.folders import at_work_in
 from minitransformer.narrator import Narrator
 from minitransformer.text import TextFiles
 
@@ -88,20 +89,19 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     """Measure, print, and write what was asked for."""
     settings = settle(arguments)
-    if arguments.out is not None:
-        if not arguments.profile:
-            require("matplotlib", otherwise="write numbers alone with --json")
-        make_folder(arguments.out)
+    if arguments.out is not None and not arguments.profile:
+        require("matplotlib", otherwise="write numbers alone with --json")
     measure = profile if arguments.profile else scaling if arguments.scaling else compare
-    results, lines, filename, draw = measure(settings)
-    try:
-        show("\n".join(lines))
-    finally:  # also when nobody reads what is printed
-        text = json.dumps(results, indent=1) + "\n"
-        for path in filter(None, (arguments.json, arguments.out and arguments.out / filename)):
-            write_atomically(path, lambda file: file.write(text.encode()))
-        if arguments.out is not None and draw is not None:
-            draw(results, arguments.out, report.machine_line(results))
+    with at_work_in(arguments.out):
+        results, lines, filename, draw = measure(settings)
+        try:
+            show("\n".join(lines))
+        finally:  # also when nobody reads what is printed
+            text = json.dumps(results, indent=1) + "\n"
+            for path in filter(None, (arguments.json, arguments.out and arguments.out / filename)):
+                write_atomically(path, lambda file: file.write(text.encode()))
+            if arguments.out is not None and draw is not None:
+                draw(results, arguments.out, report.machine_line(results))
     return 0
 
 

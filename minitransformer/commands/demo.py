@@ -8,10 +8,10 @@ before, and what followed it there. What is shown, and how, is in experiments/de
 import time
 from pathlib import Path
 
-from minitransformer.archive import make_folder
 from minitransformer.experiments.demonstration import repeating, writing
 from minitransformer.experiments.demonstration.narration import heading, say
 from minitransformer.extras import require
+from minitransformer.folders import at_work_in
 from minitransformer.training import LOSS_FILE, METRICS_FILE, MODEL_FILE
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.values import whole
@@ -58,16 +58,16 @@ def run(arguments) -> int:
     out, seed = arguments.out, arguments.seed
     size = writing.QUICK if arguments.quick else writing.FULL
     steps = repeating.QUICK_STEPS if arguments.quick else repeating.FULL_STEPS
-    refuse_to_overwrite(out / MODEL_FILE)
-    make_folder(out)
     start = time.perf_counter()
-    try:
-        lm = writing.learn_to_write(out, seed, size)
-        writing.show_attention(lm, out)
-        tiny = repeating.learn_to_repeat(out, seed, steps)
-        repeating.show_induction(tiny, out, seed)
-    except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(str(interrupt) or f"interrupted; what was written stays in {out}") from None
+    with at_work_in(out):
+        refuse_to_overwrite(out / MODEL_FILE)
+        try:
+            lm = writing.learn_to_write(out, seed, size)
+            writing.show_attention(lm, out)
+            tiny = repeating.learn_to_repeat(out, seed, steps)
+            repeating.show_induction(tiny, out, seed)
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt(str(interrupt) or f"interrupted; what was written stays in {out}") from None
     finish(out, time.perf_counter() - start)
     return 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gradcheck.command_line import show
 from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
+from minitransformer.folders import at_work_in
 from minitransformer.language_model import MODEL_FILE, LanguageModel, model_file
 from minitransformer.narrator import Narrator, require_tqdm
 from minitransformer.text import TextFiles, tokenize_corpus
@@ -118,11 +119,16 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Fine-tune. Whatever can be found wrong before the long work is."""
-    narrator = Narrator(arguments.quiet)
     if not arguments.quiet:
         require_tqdm()
     if not arguments.no_plot:
         require_matplotlib()
+    with at_work_in(arguments.out):
+        return fine_tune_into_folder(arguments, Narrator(arguments.quiet))
+
+
+def fine_tune_into_folder(arguments, narrator) -> int:
+    """Fine-tune, in a folder that no other run works in. Returns the exit status."""
     checkpoint = existing_run(arguments)
     about = given_about(arguments, checkpoint)
     settings = given_settings(arguments, about, checkpoint)

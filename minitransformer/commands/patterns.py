@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from gradcheck.command_line import show
-from minitransformer.archive import make_folder
 from minitransformer.experiments.patterns.training import PatternSettings, quiet_bar, train_on_simple_patterns
 from minitransformer.extras import require
+from minitransformer.files import write_atomically
+from minitransformer.folders import at_work_in
 from minitransformer.training import MODEL_FILE
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.transformer import TinyTransformer
@@ -82,18 +83,24 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Train both models as far as they are not trained yet, analyse them, print and draw."""
-    from minitransformer.experiments.patterns import analyze_learned_patterns, moment_of_induction
-
     require("tqdm")
     require("matplotlib")
-    out, seed = arguments.out, arguments.seed
-    settings = PatternSettings(steps=arguments.steps, seed=seed)
-    for name in BLOCKS:
-        refuse_to_overwrite(out / name / MODEL_FILE)
-    make_folder(out)
+    settings = PatternSettings(steps=arguments.steps, seed=arguments.seed)
+    with at_work_in(arguments.out):
+        for name in BLOCKS:
+            refuse_to_overwrite(arguments.out / name / MODEL_FILE)
+        learn_patterns(arguments.out, settings, arguments.positions)
+    return 0
+
+
+def learn_patterns(out: Path, settings: PatternSettings, positions: str) -> None:
+    """Train and analyse the models, print what they learned, and draw it."""
+    from minitransformer.experiments.patterns import analyze_learned_patterns, moment_of_induction
+
+    seed = settings.seed
     models, runs, learned = {}, {}, {}
     for name, n_layers in BLOCKS.items():
-        models[name] = TinyTransformer(seed, n_layers=n_layers, positions=arguments.positions)
+        models[name] = TinyTransformer(seed, n_layers=n_layers, positions=positions)
         runs[name] = train(models[name], out / name, settings, name)
         learned[name] = analyze_learned_patterns(models[name], longest=settings.longest, seed=seed)
         show(f"{name}: {models[name].n_parameters():,} parameters, {settings.steps:,} steps\n\n{learned[name]}\n")
@@ -103,12 +110,11 @@ def run(arguments) -> int:
     pictures = draw_pictures(models, runs, learned, out, seed)
     data = {
         "settings": settings.to_dict(),
-        "positions": arguments.positions,
+        "positions": positions,
         "models": {name: learned[name].to_dict() | {"moment_of_induction": moments[name]} for name in BLOCKS},
     }
     write_json(out / DATA_FILE, data)
     show(f"\nIn {out}: {', '.join([*pictures, DATA_FILE, *(f'{name}/' for name in BLOCKS)])}")
-    return 0
 
 
 def train(model, folder: Path, settings: PatternSettings, name: str) -> list[dict]:
@@ -157,6 +163,4 @@ def draw_pictures(models, runs, learned, out: Path, seed: int) -> list[str]:
 
 def write_json(path: Path, data: dict) -> None:
     """Write the numbers, atomically."""
-    from minitransformer.archive import write_atomically
-
     write_atomically(path, lambda file: file.write(json.dumps(data, indent=1).encode() + b"\n"))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gradcheck.command_line import show
 from minitransformer.extras import require
+from minitransformer.folders import at_work_in
 from minitransformer.narrator import Narrator
 from minitransformer.values import whole
 
@@ -92,18 +93,19 @@ def run(arguments) -> int:
     require("matplotlib")
     sizes, shapes, seeds, steps = chosen_family(arguments)
     runs = len(unique([*sizes, *shapes])) * seeds  # a shape may be one of the sizes
-    with executor_of(arguments.dask) as executor, reporting(runs, arguments.out) as progress:
-        report = analyze_emergent_capabilities(
-            sizes,
-            shapes=shapes,
-            seeds=range(arguments.seed, arguments.seed + seeds),
-            steps=steps,
-            executor=executor,
-            workers=arguments.workers,
-            out=arguments.out,
-            progress=progress,
-        )
-    pictures = draw_emergence(report, arguments.out)
+    with at_work_in(arguments.out):
+        with executor_of(arguments.dask) as executor, reporting(runs, arguments.out) as progress:
+            report = analyze_emergent_capabilities(
+                sizes,
+                shapes=shapes,
+                seeds=range(arguments.seed, arguments.seed + seeds),
+                steps=steps,
+                executor=executor,
+                workers=arguments.workers,
+                out=arguments.out,
+                progress=progress,
+            )
+        pictures = draw_emergence(report, arguments.out)
     show(f"{report}\n\nPictures: {', '.join(map(str, pictures))}")
     return 1 if report.failures else 0
 

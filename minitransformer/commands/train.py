@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 
 from gradcheck.command_line import show_to_the_letter
-from minitransformer.archive import make_folder
 from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
 from minitransformer.config import Config
 from minitransformer.language_model import LanguageModel
@@ -136,7 +135,7 @@ def run(arguments) -> int:
     if not ranks.first:
         arguments.quiet = arguments.no_plot = True
         warnings.simplefilter("ignore")
-    with ranks.failing_together():
+    with ranks.failing_together(), ranks.at_work_in(arguments.out):
         train(arguments, ranks)
     return 0
 
@@ -179,7 +178,6 @@ def prepare(arguments, narrator):
     about = given_text(arguments, checkpoint)
     text = TextFiles(about["text"]) if about["text"] else default_corpus()
     name = getattr(text, "name", DEFAULT_CORPUS)
-    make_folder(arguments.out)
     try:
         if checkpoint is None:
             tokenizer = make_tokenizer(about, text, name, narrator)

@@ -16,7 +16,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from minitransformer.archive import write_atomically
+from minitransformer.files import write_atomically
 
 
 @dataclass(frozen=True)

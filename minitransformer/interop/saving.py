@@ -10,6 +10,8 @@ import numpy as np
 
 from minitransformer.config import Config
 from minitransformer.extras import require
+from minitransformer.files import TEMPORARY_END, TEMPORARY_START, status, take_after, write_atomically
+from minitransformer.folders import at_work_in
 from minitransformer.interop.architectures import LAYOUTS, StoredTensor, tensors
 from minitransformer.interop.configurations import CONFIG_FILE, write_config
 from minitransformer.interop.huggingface import PREFIXES, WEIGHTS_FILE
@@ -22,19 +24,24 @@ def save_pretrained(lm: LanguageModel, folder) -> None:
 
     With learned positions the model becomes a GPT-2, with rotary positions a Llama; what these cannot express raises
     ValueError, naming the field of Config. Everything is written beside its place first: where that fails, which raises
-    OSError, what the folder held is unchanged. Raises MissingExtra where the extra `interop` is not installed.
+    OSError, what the folder held is unchanged; so it is where another run is at work there, a BlockingIOError. Raises
+    MissingExtra where the extra `interop` is not installed.
     """
     require("safetensors", extra="interop")
     folder = Path(folder)
     content = write_config(lm.model.config) | special_ids(lm.tokenizer)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
+    beside = {"dir": folder, "prefix": TEMPORARY_START, "suffix": TEMPORARY_END}
+    with at_work_in(folder), tempfile.TemporaryDirectory(**beside) as temporary:
         temporary = Path(temporary)
         write_weights(lm.model, content["model_type"], temporary / WEIGHTS_FILE)
         save_tokenizer(lm.tokenizer, temporary)
-        (temporary / CONFIG_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=2) + "\n"
+        write_atomically(temporary / CONFIG_FILE, lambda file: file.write(text.encode()))
+        as_new = status(temporary / CONFIG_FILE)  # safetensors makes its file for the owner alone
         for path in sorted(temporary.iterdir()):
-            flush(path)
+            with open(path, "r+b") as file:
+                take_after(file, status(folder / path.name) or as_new)
+                os.fsync(file.fileno())
             os.replace(path, folder / path.name)
 
 
@@ -77,9 +84,3 @@ def stored_array(tensor: StoredTensor, parameters: dict, config: Config):
         return np.zeros(tensor.shape, config.dtype)
     outputs_last = np.concatenate([parameters[name].data for name in tensor.parameters], axis=-1)
     return np.ascontiguousarray(outputs_last.T) if tensor.transposed else outputs_last
-
-
-def flush(path: Path) -> None:
-    """Make sure that a file is on the disk."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())

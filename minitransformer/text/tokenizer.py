@@ -14,7 +14,8 @@ import json
 
 import numpy as np
 
-from minitransformer.archive import ArchiveError, write_atomically
+from minitransformer.archive import ArchiveError
+from minitransformer.files import write_atomically
 from minitransformer.text.chunks import chunks_of
 
 

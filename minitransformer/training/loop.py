@@ -9,7 +9,6 @@ seconds.
 import time
 from pathlib import Path
 
-from minitransformer.archive import make_folder
 from minitransformer.language_model import MODEL_FILE
 from minitransformer.training.checkpoints import Checkpoint, save_checkpoint
 from minitransformer.training.interruption import Interrupt, first_interrupt_waits
@@ -46,14 +45,15 @@ def carry_out(
         folder, plot, observer = None, False, None
     if plot:
         require_matplotlib()
-    if resume:
-        run.ranks.from_first(lambda: Checkpoint.read(folder / MODEL_FILE)).restore(run)
-    journal = Journal(run, folder, resume=resume, plot=plot, observer=observer or Observer(), about=about or {})
-    with journal, first_interrupt_waits() as interrupt:
-        try:
-            take_steps(run, journal, interrupt, begun=resume)
-        except TrainingDiverged as error:
-            raise error.with_message(f"{error}; {journal.kept()}") from None
+    with run.ranks.at_work_in(folder):
+        if resume:
+            run.ranks.from_first(lambda: Checkpoint.read(folder / MODEL_FILE)).restore(run)
+        journal = Journal(run, folder, resume=resume, plot=plot, observer=observer or Observer(), about=about or {})
+        with journal, first_interrupt_waits() as interrupt:
+            try:
+                take_steps(run, journal, interrupt, begun=resume)
+            except TrainingDiverged as error:
+                raise error.with_message(f"{error}; {journal.kept()}") from None
     return journal.metrics.records
 
 
@@ -98,7 +98,6 @@ class Journal:
         if folder is None:
             self.metrics = MetricsFile()
             return
-        make_folder(folder)
         if not resume:  # an old model beside new metrics would be resumed as what it is not
             for name in filter(None, (MODEL_FILE, run.picture, run.report)):
                 (folder / name).unlink(missing_ok=True)

@@ -51,9 +51,10 @@ def pretrain(
                together (see ranks.py), and the first alone reads and writes in `out`, draws, and has its observer told
 
     Raises ValueError for a text that is too short, or a checkpoint of another run or damaged (ArchiveError); OSError
-    where `out` cannot be written; MissingExtra for `plot` without matplotlib; TrainingDiverged, with the last good
-    checkpoint kept; TrainingInterrupted (a KeyboardInterrupt) at Ctrl-C, when the step is finished and saved. A second
-    Ctrl-C stops at once.
+    where `out` cannot be written, and BlockingIOError, one of its kinds, where another run is at work there;
+    MissingExtra for `plot` without matplotlib; TrainingDiverged, with the last good checkpoint kept;
+    TrainingInterrupted (a KeyboardInterrupt) at Ctrl-C, when the step is finished and saved. A second Ctrl-C stops at
+    once.
     """
     run = Pretraining(lm, corpus, settings or Settings(), communicator)
     return carry_out(run, out=out, resume=resume, plot=plot, observer=observer, about=about)

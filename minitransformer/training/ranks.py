@@ -31,12 +31,13 @@ import importlib
 import os
 import time
 import zlib
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import numpy as np
 
 from minitransformer.cores import available_cores
 from minitransformer.extras import MissingExtra, require
+from minitransformer.folders import at_work_in
 from minitransformer.language_model import mean_loss
 from minitransformer.text import IGNORE_INDEX
 
@@ -67,6 +68,16 @@ class Alone:
         Raises what make() raised there, and SystemExit on the others.
         """
         return make()
+
+    @contextmanager
+    def at_work_in(self, folder):
+        """Within the block, keep other runs out of a folder, as the first rank of this one does: see folders.py.
+
+        Raises what at_work_in does there on the first rank, and SystemExit on the others.
+        """
+        with ExitStack() as first:
+            self.from_first(lambda: first.enter_context(at_work_in(folder)))
+            yield
 
     def mean_loss(self, model, ids, batch_size: int) -> float:
         """Return mean_loss(model, ids, batch_size), to every rank."""

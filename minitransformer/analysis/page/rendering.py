@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from minitransformer.analysis.page.findings import page_findings
-from minitransformer.archive import write_atomically
+from minitransformer.files import write_atomically
 from minitransformer.language_model import LanguageModel
 
 

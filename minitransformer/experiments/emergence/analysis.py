@@ -22,6 +22,7 @@ from minitransformer.experiments.emergence.jumps import find_jumps
 from minitransformer.experiments.emergence.one_run import Plan
 from minitransformer.experiments.emergence.report import Curve, EmergenceReport, Shape
 from minitransformer.experiments.emergence.sweep import sweep
+from minitransformer.folders import at_work_in
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.values import whole
 
@@ -71,15 +72,14 @@ def analyze_emergent_capabilities(
         for configs in (sizes, shapes)
     )
     plans = [plan for several in by_size + by_shape for plan in several]
-    runs, failures = sweep(plans, executor=executor, workers=workers, folder=out, progress=progress)
     names = {plan.key(): plan.name for plan in plans}
-    report = make_report(
-        *([[runs[p.key()] for p in several if p.key() in runs] for several in group] for group in (by_size, by_shape)),
-        capabilities,
-        {f"{names[key]} ({key})": why for key, why in failures.items()},
-    )
-    if out is not None:
-        report.save(Path(out))
+    with at_work_in(out):
+        runs, failures = sweep(plans, executor=executor, workers=workers, folder=out, progress=progress)
+        groups = ([[runs[p.key()] for p in ps if p.key() in runs] for ps in group] for group in (by_size, by_shape))
+        failed = {f"{names[key]} ({key})": why for key, why in failures.items()}
+        report = make_report(*groups, capabilities, failed)
+        if out is not None:
+            report.save(Path(out))
     return report
 
 

@@ -28,10 +28,11 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, as_comp
 from contextlib import closing, nullcontext
 from pathlib import Path
 
-from minitransformer.archive import make_folder, write_atomically
 from minitransformer.cores import available_cores
 from minitransformer.experiments.emergence.one_run import Plan, train_one
 from minitransformer.experiments.emergence.workers import WorkerProcesses
+from minitransformer.files import write_atomically
+from minitransformer.folders import at_work_in
 from minitransformer.module import is_plain, plain
 
 RETRIES = 2
@@ -57,26 +58,28 @@ def sweep(
     folder     where the runs are kept, made where it does not exist; None: nowhere
     progress   called as progress(plan, outcome) when a run is there: "found", "trained", "failed" or "retried"
 
-    Raises ValueError for a file in the folder that is no run, OSError where it cannot be written, and whatever
-    `progress` raises. After Ctrl-C, the sweep's own processes are ended.
+    Raises ValueError for a file in the folder that is no run, OSError where it cannot be written, BlockingIOError
+    where another sweep is at work there, and whatever `progress` raises. After Ctrl-C, the sweep's own processes are
+    ended.
     """
     progress = progress or (lambda plan, outcome: None)
     shelf = Shelf(folder)
     runs, failures, todo = {}, {}, {}
-    for key, plan in {plan.key(): plan for plan in plans}.items():
-        run = shelf.find(plan, key)
-        if run is None:
-            todo[key] = plan
-        else:
-            runs[key] = run
-            progress(plan, "found")
-    with closing(outcomes(todo, executor, workers or available_cores())) as training:
-        for key, outcome, result in training:
-            if outcome == "trained":
-                runs[key] = shelf.put(todo[key], key, result)
-            elif outcome == "failed":
-                failures[key] = result
-            progress(todo[key], outcome)
+    with at_work_in(shelf.folder):
+        for key, plan in {plan.key(): plan for plan in plans}.items():
+            run = shelf.find(plan, key)
+            if run is None:
+                todo[key] = plan
+            else:
+                runs[key] = run
+                progress(plan, "found")
+        with closing(outcomes(todo, executor, workers or available_cores())) as training:
+            for key, outcome, result in training:
+                if outcome == "trained":
+                    runs[key] = shelf.put(todo[key], key, result)
+                elif outcome == "failed":
+                    failures[key] = result
+                progress(todo[key], outcome)
     return runs, failures
 
 
@@ -142,10 +145,6 @@ class Shelf:
 
     def __init__(self, folder):
         self.folder = None if folder is None else Path(folder) / RUNS_FOLDER
-        if self.folder is not None:
-            make_folder(self.folder)
-            for leftover in self.folder.glob(".*.json.*.tmp"):
-                leftover.unlink(missing_ok=True)
 
     def path(self, plan: Plan, key: str) -> Path:
         """Return where a run is kept."""

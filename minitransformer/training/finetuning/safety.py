@@ -4,7 +4,8 @@ import json
 import os
 from pathlib import Path
 
-from minitransformer.archive import write_atomically
+from minitransformer.files import write_atomically
+from minitransformer.folders import at_work_in
 from minitransformer.language_model import LanguageModel
 from minitransformer.text import DEFAULT_CORPUS, default_corpus
 from minitransformer.training.finetuning.preference_run import PreferenceData, PreferenceRun
@@ -54,20 +55,21 @@ def fine_tune_for_safety(
     run that wrecks the model is stopped and reported: `diverged`, with words in `verdict`.
 
     Raises ValueError or TypeError for a row that cannot be used, naming it, ValueError for settings out of range, or
-    texts that the tokenizer does not know; OSError where a file cannot be read or written; TrainingInterrupted at
-    Ctrl-C, when the step is saved.
+    texts that the tokenizer does not know; OSError where a file cannot be read or written, or another run is at work
+    in `out`; TrainingInterrupted at Ctrl-C, when the step is saved.
     """
     asked = PreferenceSettings(**settings)
     data = preference_data(lm, dataset, held_out, general_text, prompts, asked)
-    with training_only(lm.model, asked.trainable, seed=asked.seed, merge=merge) as names:
-        run = PreferenceRun(lm, data, asked)
-        if not resume:
-            run.remember_start()
-        records = carry_out(run, out=out, resume=resume, plot=plot, observer=observer, about=about)
-        report = report_of(run, names, records)
-    if out is not None:
-        text = json.dumps(report.to_dict(), indent=2, allow_nan=False)
-        write_atomically(Path(out) / REPORT_FILE, lambda file: file.write(text.encode()))
+    with at_work_in(out):
+        with training_only(lm.model, asked.trainable, seed=asked.seed, merge=merge) as names:
+            run = PreferenceRun(lm, data, asked)
+            if not resume:
+                run.remember_start()
+            records = carry_out(run, out=out, resume=resume, plot=plot, observer=observer, about=about)
+            report = report_of(run, names, records)
+        if out is not None:
+            text = json.dumps(report.to_dict(), indent=2, allow_nan=False)
+            write_atomically(Path(out) / REPORT_FILE, lambda file: file.write(text.encode()))
     return report
 
 

@@ -1,0 +1,180 @@
+"""Files keep the mode that they had, and nobody can foresee, lead astray or disturb how they are written."""
+
+import os
+import stat
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from small_runs import SETTINGS, small_corpus, small_lm
+
+from minitransformer import files
+from minitransformer.files import TEMPORARY_END, TEMPORARY_START, take_after, write_atomically
+from minitransformer.training import pretrain
+
+needs_modes = pytest.mark.skipif(os.name == "nt", reason="needs modes, owners and groups")
+
+
+def writing(content):
+    return lambda file: file.write(content)
+
+
+def mode(path):
+    return oct(stat.S_IMODE(os.stat(path).st_mode))
+
+
+@contextmanager
+def umask(mask):
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+# Names
+
+
+def temporary_names(folder):
+    """Write a file in the folder twice. Returns the names that it had before it was renamed."""
+    names = []
+
+    def write(file):
+        names.extend(os.listdir(folder))
+        file.write(b"new")
+
+    for name in ("one", "other"):
+        write_atomically(folder / name, write)
+        os.unlink(folder / name)
+    return names
+
+
+def test_a_temporary_name_is_another_each_time_and_says_who_left_it(tmp_path):
+    one, other = temporary_names(tmp_path)
+    assert one != other
+    assert all(name.startswith(TEMPORARY_START) and name.endswith(TEMPORARY_END) for name in (one, other))
+
+
+@pytest.mark.parametrize("plant", [os.symlink, os.link])
+def test_not_even_a_link_in_a_temporary_files_place_leads_a_write_astray(tmp_path, monkeypatch, plant):
+    victim, path = tmp_path / "victim", tmp_path / "model.npz"
+    victim.write_bytes(b"precious")
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, "urandom", bytes)  # as if it had been foreseen
+    planted = tmp_path / f"{TEMPORARY_START}{bytes(8).hex()}{TEMPORARY_END}"
+    plant(victim, planted)
+    with pytest.raises(FileExistsError, match="cannot write: File exists; nothing was changed"):
+        write_atomically(path, writing(b"new"))
+    assert (victim.read_bytes(), path.read_bytes(), planted.read_bytes()) == (b"precious", b"old", b"precious")
+    assert not path.is_symlink()
+
+
+def test_a_link_that_the_system_does_not_follow_is_not_followed(tmp_path, monkeypatch):
+    (tmp_path / "victim").write_bytes(b"precious")
+    (tmp_path / "link").symlink_to(tmp_path / "victim")
+
+    def refuse(path, **how):  # as Linux does in a folder that all may write to, of another user's link
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(files.os, "stat", refuse)
+    with pytest.raises(PermissionError, match="cannot write: Permission denied; nothing was changed"):
+        write_atomically(tmp_path / "link", writing(b"new"))
+    monkeypatch.undo()
+    assert (tmp_path / "victim").read_bytes() == b"precious"
+
+
+def test_threads_that_write_one_file_at_once_all_succeed(tmp_path):
+    path, together, failures = tmp_path / "model.npz", threading.Barrier(8, timeout=30), []
+
+    def save(number):
+        def write(file):
+            together.wait()  # so that all have begun when the first is done
+            file.write(number * 1000)
+
+        try:
+            write_atomically(path, write)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=save, args=(b"%d" % number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    content = path.read_bytes()
+    assert len(content) == 1000 and len(set(content)) == 1
+    assert os.listdir(tmp_path) == ["model.npz"]
+
+
+# Modes
+
+
+@needs_modes
+@pytest.mark.parametrize("before", [0o600, 0o640, 0o664, 0o444])
+def test_a_file_that_is_written_again_keeps_its_mode_and_meanwhile_nobody_else_can_read_it(
+    tmp_path, monkeypatch, before
+):
+    path = tmp_path / "model.npz"
+    path.write_bytes(b"old")
+    path.chmod(before)
+    during, real = [], take_after
+
+    def look(file, *arguments):
+        during.append(stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+        return arguments and real(file, *arguments)
+
+    monkeypatch.setattr(files, "take_after", look)
+    with umask(0o022):
+        write_atomically(path, look)
+    assert mode(path) == oct(before) and path.read_bytes() == b""
+    assert [moment & 0o077 & ~before for moment in during] == [0, 0]
+
+
+@needs_modes
+@pytest.mark.parametrize("mask, expected", [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_a_new_file_has_the_mode_that_the_umask_leaves(tmp_path, mask, expected):
+    with umask(mask):
+        write_atomically(tmp_path / "model.npz", writing(b"new"))
+    assert mode(tmp_path / "model.npz") == oct(expected)
+
+
+@needs_modes
+def test_all_files_of_a_run_have_one_mode_and_the_next_run_leaves_it_to_them(tmp_path):
+    settings = replace(SETTINGS, steps=2)
+    with umask(0o027):
+        pretrain(small_lm(), small_corpus(), settings, out=tmp_path)
+    assert {path.name: mode(path) for path in tmp_path.iterdir()} == {
+        "metrics.jsonl": oct(0o640),
+        "model.npz": oct(0o640),
+    }
+    for path in tmp_path.iterdir():
+        path.chmod(0o600)
+    pretrain(small_lm(), small_corpus(), settings, out=tmp_path, resume=True)
+    assert {mode(path) for path in tmp_path.iterdir()} == {oct(0o600)}
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
+def test_a_file_that_root_writes_again_stays_its_owners(tmp_path):
+    path = tmp_path / "model.npz"
+    path.write_bytes(b"old")
+    os.chown(path, 1234, 4321)
+    path.chmod(0o640)
+    write_atomically(path, writing(b"new"))
+    after = os.stat(path)
+    assert (after.st_uid, after.st_gid, mode(path)) == (1234, 4321, oct(0o640))
+
+
+@needs_modes
+@pytest.mark.parametrize("before, after", [(0o660, 0o600), (0o664, 0o644), (0o640, 0o600), (0o600, 0o600)])
+def test_what_a_group_might_do_another_may_not(tmp_path, monkeypatch, before, after):
+    def forbidden(*arguments):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", forbidden)
+    with open(tmp_path / "model.npz", "wb") as file:
+        group = os.fstat(file.fileno()).st_gid + 1
+        take_after(file, SimpleNamespace(st_mode=stat.S_IFREG | before, st_uid=0, st_gid=group))
+    assert mode(tmp_path / "model.npz") == oct(after)
