@@ -3,12 +3,16 @@
 import argparse
 import codecs
 import contextlib
+import errno
 import io
 import os
 import sys
 import traceback
 
 from gradcheck.printable import one_line, printable, to_the_letter
+
+# What is the matter with an output that cannot be written; such an error does not name it.
+OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 class Parser(argparse.ArgumentParser):
@@ -71,9 +75,11 @@ def say_traceback(kind, error, trace):
 
 def described(error):
     """Return the message of an exception in one line; of an OSError, the file and what is wrong with it."""
-    if isinstance(error, OSError) and error.strerror:
-        return one_line(f"{error.filename or 'the output'}: {error.strerror}")
-    return one_line(error)
+    if not isinstance(error, OSError) or not error.strerror:
+        return one_line(error)
+    if error.filename is None and error.errno not in OF_OUTPUT:
+        return one_line(error.strerror)
+    return one_line(f"{error.filename or 'the output'}: {error.strerror}")
 
 
 def make_streams_usable():

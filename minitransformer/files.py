@@ -101,6 +101,15 @@ def lock(file) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def naming(path):
+    """Give an OSError of a write, which does not know its file, the file's name."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(error.errno, f"cannot write: {error.strerror}", str(path)) from error
+
+
 def require_file_path(path) -> None:
     """Raise OSError for a path that is a folder or a device, or in no folder: before the work, to lose none."""
     path = Path(path)

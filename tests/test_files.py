@@ -1,7 +1,11 @@
 """Files keep the mode that they had, and nobody can foresee, lead astray or disturb how they are written."""
 
+import errno
+import io
 import os
 import stat
+import sys
+import tempfile
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,9 +14,12 @@ from types import SimpleNamespace
 import pytest
 from small_runs import SETTINGS, small_corpus, small_lm
 
-from minitransformer import files
+from minitransformer import cli, files
+from minitransformer.experiments.emergence.workers import WorkerProcesses
 from minitransformer.files import TEMPORARY_END, TEMPORARY_START, take_after, write_atomically
+from minitransformer.text import TextFiles
 from minitransformer.training import pretrain
+from minitransformer.training.replicas import Replicas
 
 needs_modes = pytest.mark.skipif(os.name == "nt", reason="needs modes, owners and groups")
 
@@ -178,3 +185,42 @@ def test_what_a_group_might_do_another_may_not(tmp_path, monkeypatch, before, af
         group = os.fstat(file.fileno()).st_gid + 1
         take_after(file, SimpleNamespace(st_mode=stat.S_IFREG | before, st_uid=0, st_gid=group))
     assert mode(tmp_path / "model.npz") == oct(after)
+
+
+# Errors
+
+
+@contextmanager
+def no_file_larger_than(size):
+    """Within the block, this process can write no more than `size` bytes to a file, as after `ulimit -f`."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+WRITERS = {
+    "the file of 13,824 bytes that 3 replicas share (one needs none)": lambda: Replicas(small_lm().model, 3),
+    "the file that worker processes share": lambda: WorkerProcesses(2),
+    "the temporary copy of standard input": lambda: TextFiles("-"),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_file_that_only_the_program_knows_is_named_where_it_cannot_be_written(name, monkeypatch):
+    pytest.importorskip("threadpoolctl")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"text" * 5000)))
+    tempfile.gettempdir()  # Python looks for such a folder once, and by writing to it
+    with no_file_larger_than(0), pytest.raises(OSError, match="cannot write: File too large") as caught:
+        WRITERS[name]()
+    assert cli.describe(caught.value) == f"{name}: cannot write: File too large"
+
+
+def test_an_error_is_said_to_be_the_outputs_only_where_it_can_be():
+    none = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+    assert cli.describe(none) == "No usable temporary directory found in ['/tmp']"
+    assert cli.describe(OSError(errno.EMFILE, "Too many open files")) == "Too many open files"
+    assert cli.describe(OSError(errno.EFBIG, "File too large")) == "the output: File too large"

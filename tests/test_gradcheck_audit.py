@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from gradcheck.audit import command_line, course, main
-from gradcheck.audit.command import TestCommand
+from gradcheck.audit.command import CommandError, TestCommand
 from gradcheck.audit.mutations import mutate
 from gradcheck.audit.outcome import SURVIVING, Outcome
 from gradcheck.audit.pytest_command import CannotServeError, pytest_arguments
@@ -576,6 +577,16 @@ def test_a_test_command_needs_no_cases_and_then_nothing_is_equivalent(write, cap
     assert status == 1
     assert "  + return 2 * dy\n  the command passes; without cases, none is equivalent\n" in out, out
     assert "1 equivalent" not in out
+
+
+def test_a_project_that_cannot_be_copied_is_one_line(write, tmp_path, monkeypatch):
+    def full(source, copy, **how):
+        raise shutil.Error([(str(source), str(copy), f"[Errno 28] No space left on device: '{copy}'")] * 9)
+
+    monkeypatch.setattr(shutil, "copytree", full)
+    words = r"^cannot copy the project: \[Errno 28\] No space left on device: '.*gradcheck-audit-.*'$"
+    with pytest.raises(CommandError, match=words), TestCommand("python check.py", tmp_path, [], 1):
+        pass
 
 
 MISUSE = [

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -322,6 +323,14 @@ def test_bad_use_is_answered_in_one_line(mine, arguments, message, capsys):
     assert main(["curve", *(argument.format(mine=mine) for argument in arguments)]) == 2
     out, err = capsys.readouterr()
     assert out == "" and message in err and re.match("gradcheck(?: curve)?: ", err) and err.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device of a disk that is full")
+def test_a_picture_for_which_there_is_no_room_is_named(mine, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "curve.png").symlink_to("/dev/full")
+    assert main(["curve", f"{mine}:square", "--out", str(tmp_path / "curve.png")]) == 2
+    assert capsys.readouterr().err == f"gradcheck: {tmp_path / 'curve.png'}: No space left on device\n"
 
 
 def test_what_a_case_raises_is_answered_in_one_line(mine, tmp_path, capsys):

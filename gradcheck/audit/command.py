@@ -63,8 +63,10 @@ class TestCommand:
             self.copies = [Path(folder, str(i), self.root.name or "root") for i in range(self.jobs)]
             for copy in self.copies:
                 shutil.copytree(self.root, copy, ignore=self._not_copied, symlinks=True)
-        except BaseException:
+        except BaseException as error:
             self.folder.cleanup()
+            if isinstance(error, shutil.Error):  # whose words are a list of all that could not be copied
+                raise CommandError(f"cannot copy the project: {error.args[0][0][2]}") from None
             raise
         return self
 

@@ -117,4 +117,5 @@ def reason(run) -> str:
     """Return what pip said of its failure, the lines that it marks as errors, or the last one."""
     lines = [line.strip() for line in run.stderr.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    errors = [line for line in errors if line != "Exception:"]  # what it was stands in the last line
     return "; ".join(errors) or (lines[-1] if lines else f"it ended with status {run.returncode}, and said nothing")

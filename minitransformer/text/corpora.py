@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minitransformer.files import naming
 from minitransformer.text.batches import check_length
 from minitransformer.text.chunks import CHUNK, chunks_of, slice_characters
 from minitransformer.values import number
@@ -87,7 +88,8 @@ class TextFiles:
         """Copy a binary stream to an anonymous temporary file, which is gone when this object is."""
         file = tempfile.TemporaryFile()  # noqa: SIM115
         weakref.finalize(self, file.close)
-        shutil.copyfileobj(stream, file, CHUNK)
+        with naming(f"the temporary copy of {name}"):
+            shutil.copyfileobj(stream, file, CHUNK)
         if file.tell() == 0:
             raise ValueError(f"{name}: is empty")
         return file

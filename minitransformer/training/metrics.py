@@ -25,8 +25,9 @@ resumed cuts both off.
 
 import json
 import os
-from contextlib import contextmanager
 from pathlib import Path
+
+from minitransformer.files import naming
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -90,12 +91,3 @@ class MetricsFile:
         """Close the file."""
         if self.file is not None:
             self.file.close()
-
-
-@contextmanager
-def naming(path):
-    """Give an OSError of a write, which does not know its file, the file's name."""
-    try:
-        yield
-    except OSError as error:
-        raise type(error)(error.errno, f"cannot write: {error.strerror}", str(path)) from error

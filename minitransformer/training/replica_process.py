@@ -13,6 +13,7 @@ from copy import copy
 import numpy as np
 
 from minitransformer.cores import begin, deaf_to_ctrl_c, ending, matrix_library, one_thread_each
+from minitransformer.files import naming
 from minitransformer.module import Module, Parameter, is_plain, plain
 
 ALIGNMENT = 64  # bytes
@@ -31,7 +32,8 @@ class SharedMemory:
             self.layout.append((parameter.data.shape, parameter.data.dtype, size))
             size += -(-parameter.data.nbytes // ALIGNMENT) * ALIGNMENT
         self.size = size
-        self.bytes = multiprocessing.get_context("spawn").RawArray(ctypes.c_char, max(size * parts, 1))
+        with naming(f"the file of {size * parts:,} bytes that {parts} replicas share (one needs none)"):
+            self.bytes = multiprocessing.get_context("spawn").RawArray(ctypes.c_char, max(size * parts, 1))
 
     def arrays(self, part: int) -> list:
         """Return the arrays of a part."""

@@ -13,13 +13,15 @@ import multiprocessing
 from concurrent.futures import Future, ProcessPoolExecutor
 
 from minitransformer.cores import begin, deaf_to_ctrl_c, one_thread_each
+from minitransformer.files import naming
 
 
 class WorkerProcesses(ProcessPoolExecutor):
     """An executor of `count` processes, born when there is something to do and ended at once with its block."""
 
     def __init__(self, count: int):
-        super().__init__(count, mp_context=multiprocessing.get_context("spawn"), initializer=begin)
+        with naming("the file that worker processes share"):
+            super().__init__(count, mp_context=multiprocessing.get_context("spawn"), initializer=begin)
         self.processes = set()
 
     def submit(self, function, /, *arguments) -> Future:
