@@ -274,7 +274,7 @@ def test_a_command_is_refused_in_one_line_before_it_touches_anything(command, fi
         shutil.copytree(finished, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     options = COMMANDS[command].replace("TEXT", str(finished.parent / "text.txt")).replace("MODEL", "other")
-    with folders.take(tmp_path / "other"), folders.take(tmp_path / "run"):  # a model is read all the same
+    with folders.take(tmp_path / "run"):
         (tmp_path / "run" / LEFTOVER).write_bytes(b"half of a checkpoint")
         before = contents(tmp_path / "run")
         status = cli.main([*command.split(), "--out", "run", *options.split()])
@@ -296,7 +296,7 @@ def test_a_run_of_the_library_is_refused_before_it_touches_anything(finished, tm
         assert contents(tmp_path / "run") == before
 
 
-@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("resume", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_of_two_runs_at_once_one_is_refused_and_the_other_is_undisturbed(tmp_path, resume):
     """The first is half way when the second begins, in the same process."""
     alone = pretrain(small_lm(), small_corpus(), SETTINGS)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, without_seconds
 from strategies import configs, random_ids, random_model, rngs
 
-from minitransformer import AdamW, LanguageModel
+from minitransformer import AdamW, LanguageModel, folders
 from minitransformer.cli import main
 from minitransformer.language_model import mean_loss
 from minitransformer.training import pretrain, read_metrics, training_step
@@ -311,6 +311,17 @@ def test_a_run_whose_ranks_begin_with_different_weights_is_stopped_before_its_fi
 
     together(2, on_rank)
     assert not (tmp_path / "model.npz").exists()
+
+
+def test_where_another_run_is_at_work_the_first_rank_says_so_and_the_others_leave(tmp_path):
+    def on_rank(communicator):
+        pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, communicator=communicator)
+
+    with folders.take(tmp_path):
+        first, *others = on_ranks(3, on_rank)
+    assert isinstance(first, BlockingIOError) and "is at work here" in str(first)
+    assert [repr(other) for other in others] == ["SystemExit(0)"] * 2
+    assert os.listdir(tmp_path) == [folders.LOCK_FILE]
 
 
 def test_what_one_rank_is_asked_all_know():
