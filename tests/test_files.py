@@ -18,7 +18,7 @@ from minitransformer import cli, files
 from minitransformer.experiments.emergence.workers import WorkerProcesses
 from minitransformer.files import TEMPORARY_END, TEMPORARY_START, take_after, write_atomically
 from minitransformer.text import TextFiles
-from minitransformer.training import pretrain
+from minitransformer.training import Settings, pretrain
 from minitransformer.training.replicas import Replicas
 
 needs_modes = pytest.mark.skipif(os.name == "nt", reason="needs modes, owners and groups")
@@ -160,6 +160,19 @@ def test_all_files_of_a_run_have_one_mode_and_the_next_run_leaves_it_to_them(tmp
         path.chmod(0o600)
     pretrain(small_lm(), small_corpus(), settings, out=tmp_path, resume=True)
     assert {mode(path) for path in tmp_path.iterdir()} == {oct(0o600)}
+
+
+@needs_modes
+def test_all_files_of_a_run_that_takes_the_place_of_another_are_new(tmp_path):
+    pretrain(small_lm(), small_corpus(), Settings(steps=1), out=tmp_path)
+    (tmp_path / "victim").write_bytes(b"precious")
+    for name in ("metrics.jsonl", "model.npz"):
+        (tmp_path / name).unlink()
+        (tmp_path / name).symlink_to(tmp_path / "victim")
+    with umask(0o027):
+        pretrain(small_lm(), small_corpus(), Settings(steps=1), out=tmp_path)
+    assert {mode(tmp_path / name) for name in ("metrics.jsonl", "model.npz")} == {oct(0o640)}
+    assert (tmp_path / "victim").read_bytes() == b"precious"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")

@@ -3,7 +3,7 @@
 A run that writes to a folder leaves there the model (model.npz, which is also the checkpoint), its metrics
 (metrics.jsonl) and, if asked to, the picture of its losses (loss.png). It can be stopped at any moment, by Ctrl-C or
 worse, and resumed: it ends with the weights, to the bit, of one that was not stopped, and the same metrics but for the
-seconds.
+seconds. While it is at work, no other run can write there (see folders.py).
 """
 
 import time
@@ -99,7 +99,7 @@ class Journal:
             self.metrics = MetricsFile()
             return
         if not resume:  # an old model beside new metrics would be resumed as what it is not
-            for name in filter(None, (MODEL_FILE, run.picture, run.report)):
+            for name in filter(None, (MODEL_FILE, METRICS_FILE, run.picture, run.report)):
                 (folder / name).unlink(missing_ok=True)
         self.metrics = MetricsFile(folder / METRICS_FILE, run.step if resume else None)
 
