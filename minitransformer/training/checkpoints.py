@@ -16,7 +16,7 @@ step depends on:
 
 Low-rank adapters are saved twice: merged, for whoever loads the model, and as they are, for the run to go on.
 
-It is written atomically (see archive.py): a process killed at any moment leaves the checkpoint before or the one after.
+It is written atomically (see files.py): a process killed at any moment leaves the checkpoint before or the one after.
 """
 
 import warnings
