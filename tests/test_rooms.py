@@ -13,8 +13,8 @@ PACKAGE = Path(minitransformer.__file__).parent
 LEVELS = [
     ("version", "allocator", "extras", "files", "values", "cores", "module", "tables"),
     ("layers", "narrator", "folders", "archive", "pictures"),
-    ("config", "losses", "optim", "unset"),
-    ("transformer", "generation", "text"),
+    ("config", "losses", "optim"),
+    ("transformer", "generation", "text", "unset"),
     ("language_model", "one_page", "fast"),
     ("training", "analysis", "verification", "interop"),
     ("experiments", "bench", "cases"),

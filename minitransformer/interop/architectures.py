@@ -17,6 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from minitransformer.config import Config
+from minitransformer.unset import parameter_groups
+
+PARTS = {"weight": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}  # of ours, by what all others call them
+TABLES = ("embedding", "positional_embedding", "lm_head")  # with a row for each token or position, in every file
 
 
 @dataclass(frozen=True)
@@ -123,57 +127,23 @@ LAYOUTS = {
 
 def tensors(config: Config, layout: Layout):
     """Yield a StoredTensor for each tensor that a file of this layout holds, in the order of the model."""
-    C, V = config.d_model, config.vocab_size
-    names = layout.components
-    yield StoredTensor(f"{names['embedding']}.weight", ("embedding.weight",), (V, C))
-    if config.positions == "learned":
-        name = f"{names['positional_embedding']}.weight"
-        yield StoredTensor(name, ("positional_embedding.weight",), (config.context, C))
-    for i in range(config.n_layers):
-        yield from block_tensors(config, layout, layout.block.format(i), f"blocks.{i}.")
-    yield from norm_tensors(config, names["ln_final"], "ln_final")
-    if not config.tie_embeddings:
-        yield StoredTensor(f"{names['lm_head']}.weight", ("lm_head.weight",), (V, C))
+    for prefix, shapes in parameter_groups(config):
+        theirs = layout.block.format(prefix.split(".")[1]) if prefix else ""
+        by_component = {tuple(name.split(".")[-2:]): (prefix + name, shape) for name, shape in shapes.items()}
+        for components, name in layout.components.items():
+            for ours, part in PARTS.items():
+                held = [by_component.get((component, ours)) for component in components.split(", ")]
+                if all(held):
+                    yield stored_tensor(f"{theirs}{name}.{part}", held, components, config, layout)
 
 
-def block_tensors(config, layout, theirs, ours):
-    """Yield the tensors of one block; `theirs` and `ours` are what its names begin with."""
-    C, F = config.d_model, config.hidden_width
-    Q, K = config.n_heads * config.head_width, config.kv_heads * config.head_width
-    query_heads, key_heads = (config.n_heads, config.kv_heads) if layout.interleaved else (0, 0)
-    maps = {  # what stands side by side in one tensor: features in, features out, interleaved heads
-        "w_q, w_k, w_v": (C, Q + 2 * K, 0),
-        "w_q": (C, Q, query_heads),
-        "w_k": (C, K, key_heads),
-        "w_v": (C, K, 0),
-        "w_o": (Q, C, 0),
-        "gate": (C, F, 0),
-        "up": (C, F, 0),
-        "down": (F, C, 0),
-    }
-    for component, name in layout.components.items():
-        if component in ("norm1", "norm2"):
-            yield from norm_tensors(config, theirs + name, ours + component)
-        if component in maps:
-            inside = "attention." if component.startswith("w_") else "feed_forward."
-            parameters = [ours + inside + part for part in component.split(", ")]
-            yield from linear_tensors(config, layout, theirs + name, parameters, *maps[component])
-
-
-def norm_tensors(config, theirs, ours):
-    """Yield the gain of a norm, and the shift of a layer norm."""
-    yield StoredTensor(f"{theirs}.weight", (f"{ours}.gamma",), (config.d_model,))
-    if config.norm == "layer_norm":
-        yield StoredTensor(f"{theirs}.bias", (f"{ours}.beta",), (config.d_model,))
-
-
-def linear_tensors(config, layout, theirs, ours, features_in, features_out, heads):
-    """Yield the weight of a linear map, or of several side by side, and the bias."""
-    shape = (features_out, features_in) if layout.transposed else (features_in, features_out)
-    weights = tuple(f"{name}.weight" for name in ours)
-    yield StoredTensor(f"{theirs}.weight", weights, shape, layout.transposed, heads)
-    if config.bias:
-        yield StoredTensor(f"{theirs}.bias", tuple(f"{name}.bias" for name in ours), (features_out,), False, heads)
+def stored_tensor(name, held, components, config: Config, layout: Layout) -> StoredTensor:
+    """Return the tensor `name` that holds Parameters, given as pairs (name, shape), their outputs side by side."""
+    parameters, shapes = zip(*held, strict=True)
+    shape = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
+    transposed = layout.transposed and len(shape) == 2 and components not in TABLES
+    heads = {"w_q": config.n_heads, "w_k": config.kv_heads}.get(components, 0) if layout.interleaved else 0
+    return StoredTensor(name, parameters, shape[::-1] if transposed else shape, transposed, heads)
 
 
 def interleaved_rows(rows: int, heads: int):
