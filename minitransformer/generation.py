@@ -20,9 +20,15 @@ from minitransformer.layers.softmax import softmax
 from minitransformer.module import apply
 from minitransformer.values import number, whole
 
+LEAST_ROOM = 256  # positions
+
 
 class LayerCache:
-    """The keys and values (B, K, positions, D) that one block has computed, in arrays as long as the context."""
+    """The keys and values (B, K, positions, D) that one block has computed.
+
+    The arrays they stand in have room for more, and twice as much whenever that is used up: a long context takes memory
+    only as it fills.
+    """
 
     def __init__(self, context: int):
         self.context = context
@@ -31,12 +37,23 @@ class LayerCache:
 
     def append(self, k, v):
         """Add the keys and values (..., K, T, D) of new positions; return those of all positions so far, as views."""
-        if self.keys is None:
-            self.keys, self.values = (np.empty((*x.shape[:-2], self.context, x.shape[-1]), x.dtype) for x in (k, v))
         start, self.length = self.length, self.length + k.shape[-2]
+        if self.keys is None or self.length > self.keys.shape[-2]:
+            self.keys, self.values = self.with_room(self.keys, k), self.with_room(self.values, v)
         self.keys[..., start : self.length, :] = k
         self.values[..., start : self.length, :] = v
         return self.keys[..., : self.length, :], self.values[..., : self.length, :]
+
+    def with_room(self, before, new):
+        """Return an array with twice the room that is needed now, or the context's; it begins with what `before` holds.
+
+        `new` (..., K, T, D) says what it is an array of.
+        """
+        room = min(max(2 * self.length, LEAST_ROOM), self.context)
+        array = np.empty((*new.shape[:-2], room, new.shape[-1]), new.dtype)
+        if before is not None:
+            array[..., : before.shape[-2], :] = before
+        return array
 
 
 class KeyValueCache:

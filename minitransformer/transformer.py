@@ -55,7 +55,7 @@ class Transformer(Module):
         if config.positions == "learned":
             self.positional_embedding = Embedding(config.context, C, std=INITIAL_STD, rng=rng, dtype=dtype)
         elif config.positions == "sinusoidal":
-            self.positional_embedding = SinusoidalPositions(config.context, C, dtype)
+            self.positional_embedding = SinusoidalPositions(C, dtype)
         else:
             self.positional_embedding = None
         self.dropout = Dropout(config.dropout)

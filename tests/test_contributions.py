@@ -155,7 +155,7 @@ def test_contributions_gather_all_of_it_in_the_dtype_of_the_model(config, rng):
         for parameter in model.parameters():
             parameter.data = parameter.data.astype(dtype)
         if config.positions == "sinusoidal":
-            model.positional_embedding.table = model.positional_embedding.table.astype(dtype)
+            model.positional_embedding.dtype = dtype
         found = position_contributions(model, ids, 1)
         for name in ("attention", "rollout", "value_weighted", "gradient_times_input", "ablation"):
             assert getattr(found, name).shape == (config.context,), name

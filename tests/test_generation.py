@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import configs, random_ids, random_model, rngs
 
 from minitransformer import Config, KeyValueCache, Transformer, generate
-from minitransformer.generation import sample, stream, window_start
+from minitransformer.generation import LayerCache, sample, stream, window_start
 
 FAMILIES = {
     "gpt2": Config(vocab_size=11, context=8, d_model=12, n_heads=3, feed_forward="gelu_tanh", dtype="float64"),
@@ -130,6 +130,18 @@ def test_the_cache_spares_the_work_of_earlier_positions(model):
     generate(Counted(model), np.arange(3), context)
     kept = context - context // 2 + 1  # what is left, with the token that no longer fitted
     assert widths == [3, *[1] * (context - 3), kept, 1]
+
+
+def test_a_cache_grows_with_what_it_holds_and_keeps_it(rng):
+    k, v = rng.normal(size=(2, 1, 2, 700, 4))
+    cache = LayerCache(context=10**12)
+    for start, stop in ((0, 3), (3, 256), (256, 257), (257, 600), (600, 700)):
+        keys, values = cache.append(k[:, :, start:stop], v[:, :, start:stop])
+        assert np.array_equal(keys, k[:, :, :stop]) and np.array_equal(values, v[:, :, :stop])
+    assert cache.keys.shape[-2] == 1200
+    full = LayerCache(context=700)
+    full.append(k, v)
+    assert full.keys.shape[-2] == 700
 
 
 def test_a_cache_that_is_full_says_so(model):

@@ -81,7 +81,7 @@ def test_a_dy_of_another_shape_than_y_is_refused_although_it_broadcasts(case):
 
 
 def test_positions_that_are_not_learned_refuse_a_dy_of_another_shape_as_well():
-    _, backward = SinusoidalPositions(5, 4)(np.arange(3))
+    _, backward = SinusoidalPositions(4)(np.arange(3))
     assert backward(np.ones((3, 4))) is None
     with pytest.raises(ValueError, match=r"^the backward of fixed_rows: dy \(4,\) must have the shape of y, \(3, 4\)$"):
         backward(np.ones(4))

@@ -38,10 +38,17 @@ def test_a_step_of_one_position_is_the_same_rotation_of_every_pair_wherever_it_i
 
 
 def test_sinusoidal_positions_have_no_parameters_and_no_gradient():
-    layer = SinusoidalPositions(7, 4)
+    layer = SinusoidalPositions(4)
     y, backward = layer(np.array([2, 5]))
     assert np.array_equal(y, sinusoidal_positions(7, 4)[[2, 5]].astype(np.float32))
     assert layer.parameters() == [] and backward(y) is None
+
+
+def test_a_row_of_sinusoids_is_the_same_to_the_bit_whatever_rows_it_comes_with(rng):
+    table = sinusoidal_positions(500, 12).astype(np.float32)
+    for count in (1, 2, 3, 7, 64, 301):
+        positions = np.sort(rng.choice(500, count, replace=False))
+        assert np.array_equal(SinusoidalPositions(12)(positions)[0], table[positions])
 
 
 @given(rngs, batch_shapes, st.sampled_from([2, 4, 6]), positions_of_four, layouts, st.sampled_from([100.0, 10000.0]))

@@ -56,7 +56,12 @@ def frequencies(channels: int, base: float = 10000.0, scaling: dict | None = Non
 
 
 def sinusoidal_positions(T: int, C: int):
-    """Return a fixed table P (T, C), float64 (Vaswani et al., 2017). Raises ValueError for an odd C.
+    """Return a fixed table P (T, C), float64 (Vaswani et al., 2017). Raises ValueError for an odd C."""
+    return sinusoidal_rows(np.arange(T), C)
+
+
+def sinusoidal_rows(positions, C: int):
+    """Return the rows (T, C) of positions (T,) in that table, float64. Raises ValueError for an odd C.
 
     With the C channels in pairs, and ω_i of (1):
 
@@ -67,7 +72,7 @@ def sinusoidal_positions(T: int, C: int):
     """
     if C % 2:
         raise ValueError(f"sinusoidal positions need an even number of channels, not {C}")
-    angles = np.arange(T)[:, None] * frequencies(C)
+    angles = np.asarray(positions)[:, None] * frequencies(C)
     return joined(np.sin(angles), np.cos(angles), "interleaved")  # (6) (T, C)
 
 
@@ -185,27 +190,28 @@ def check_arguments(x, positions, layout, scaling):
     check_scaling(scaling)
 
 
-def fixed_rows(positions, *, table):
-    """Return the rows y (T, C) of positions (T,) in a table that is not learned, and a backward that gives no gradient.
+def fixed_rows(positions, *, channels, dtype):
+    """Return the rows y (T, C) of positions (T,) in the table of (6), and a backward that gives no gradient.
 
     Saved for backward: nothing.
     """
+    y = sinusoidal_rows(positions, channels).astype(dtype)
 
     def backward(dy):
         return ()
 
-    return table[positions], backward
+    return y, backward
 
 
 class SinusoidalPositions(Module):
-    """The fixed table of (6), looked up like learned positions; it has no parameters."""
+    """The fixed table of (6), of which rows are worked out as they are asked for; it has no parameters."""
 
-    def __init__(self, context: int, d_model: int, dtype=np.float32):
-        self.table = sinusoidal_positions(context, d_model).astype(dtype)
+    def __init__(self, d_model: int, dtype=np.float32):
+        self.d_model, self.dtype = d_model, dtype
 
     def forward(self, positions):
         """Return the rows (T, C) of positions (T,)."""
-        return apply(fixed_rows, positions, table=self.table)
+        return apply(fixed_rows, positions, channels=self.d_model, dtype=self.dtype)
 
 
 class Rotary(Module):
