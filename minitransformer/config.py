@@ -13,7 +13,7 @@ from minitransformer.values import check_fields, documented, number, one_of, pos
 
 POSITIONS = ("learned", "sinusoidal", "rotary")
 DTYPES = ("float32", "float64")
-size = partial(whole, least=1)
+size = partial(whole, least=1, most=2**63 - 1)  # the longest that an axis of an array can be
 
 
 def plain_scaling(name: str, scaling: dict) -> dict:

@@ -15,6 +15,7 @@ import inspect
 import math
 import numbers
 import operator
+import sys
 from functools import partial
 
 LIMITS = {
@@ -26,12 +27,14 @@ LIMITS = {
 IN_WORDS = {"more than 0": "positive", "less than inf": "finite"}
 
 
-def whole(name: str, value, *, least=-math.inf) -> int:
-    """Return an integer as an int. Raises TypeError for anything else, ValueError for one below `least`."""
+def whole(name: str, value, *, least=-math.inf, most=math.inf) -> int:
+    """Return an integer as an int. Raises TypeError for anything else, ValueError for one out of the limits."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be an integer, not {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, not {value}")
+    if value > most:
+        raise ValueError(f"{name} must be at most {most}, not {value}")
     return int(value)
 
 
@@ -42,7 +45,10 @@ def number(name: str, value, **limits) -> float:
     """
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, not {value!r}")
-    value = float(value)
+    try:
+        value = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be at most {sys.float_info.max:.2g} in size, as floating point is") from None
     if not all(LIMITS[kind][0](value, limit) for kind, limit in limits.items()):
         words = [f"{LIMITS[kind][1]} {limit:g}" for kind, limit in limits.items()]
         raise ValueError(f"{name} must be {' and '.join(IN_WORDS.get(word, word) for word in words)}, not {value}")
@@ -63,6 +69,20 @@ def text(name: str, value) -> str:
     """Return a str. Raises TypeError for anything else."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a text, not {value!r}")
+    return value
+
+
+def dictionary(name: str, value) -> dict:
+    """Return a dict. Raises TypeError for anything else."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} must be a dictionary, not {value!r}")
+    return value
+
+
+def texts(name: str, value):
+    """Return a list or tuple of str, which may be empty. Raises TypeError for anything else."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(entry, str) for entry in value):
+        raise TypeError(f"{name} must be a list of texts, not {value!r}")
     return value
 
 

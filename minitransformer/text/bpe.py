@@ -21,6 +21,7 @@ from types import NoneType
 
 import numpy as np
 
+from minitransformer import values
 from minitransformer.text.bpe_training import count_words, learn_merges
 from minitransformer.text.byte import ByteLevelTokenizer, without_surrogates
 from minitransformer.text.chunks import chunks_of
@@ -53,7 +54,7 @@ class BPETokenizer(ByteLevelTokenizer):
     bos_id, end_ids, chat_template, token_names: see Tokenizer.
 
     A vocabulary may lack bytes, as SmolLM2's lacks those that its training text never had: a text with one is refused.
-    Raises ValueError for parts that do not fit together.
+    Raises ValueError for parts that do not fit together, TypeError for a text that is none.
     """
 
     kind = "bpe"
@@ -93,7 +94,7 @@ class BPETokenizer(ByteLevelTokenizer):
         self._special_pattern = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
 
     def _check_options(self):
-        """Raise ValueError for a splitting that is unknown, and for ids out of range."""
+        """Raise ValueError for a splitting that is unknown, ids out of range, and texts that are none; or TypeError."""
         if not self.tokens:
             raise ValueError("a vocabulary needs at least one token")
         if self.splitting not in EXPRESSIONS:
@@ -103,6 +104,8 @@ class BPETokenizer(ByteLevelTokenizer):
                 raise ValueError(f"a special token has the id {i!r}: ids run from 0 to {self.vocab_size - 1}")
         if "" in self.special_tokens or len(set(self.special_tokens.values())) != len(self.special_tokens):
             raise ValueError("a special token needs a text and an id of its own")
+        named = [values.text(f"token_names: {name}", token) for name, token in self.token_names.items()]
+        "".join(without_surrogates([*self.special_tokens, *named, self.chat_template or ""]))
 
     @classmethod
     def train(cls, text, vocab_size, progress=None, *, splitting="gpt2"):

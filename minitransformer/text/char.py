@@ -14,14 +14,17 @@ from minitransformer.text.tokenizer import Tokenizer, stored
 
 
 class CharTokenizer(Tokenizer):
-    """One id a character. `characters` is the vocabulary, a str in order of code point: id i is characters[i]."""
+    """One id a character. `characters` is the vocabulary, a str in order of code point: id i is characters[i].
+
+    Raises ValueError for an empty one, or one with a lone surrogate.
+    """
 
     kind = "char"
 
     def __init__(self, characters):
         if not characters:
             raise ValueError("a vocabulary needs at least one character: the text is empty")
-        self.characters = "".join(sorted(set(characters)))
+        self.characters = "".join(without_surrogates(sorted(set(characters))))
         self._code_points = code_points(self.characters)
 
     @classmethod

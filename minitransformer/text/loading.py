@@ -1,19 +1,21 @@
 """A tokenizer of whatever kind, from its file or from the model file that holds it."""
 
+from minitransformer.archive import ArchiveError
 from minitransformer.text.bpe import BPETokenizer
 from minitransformer.text.byte import ByteTokenizer
 from minitransformer.text.char import CharTokenizer
 from minitransformer.text.no_tokenizer import NoTokenizer
 from minitransformer.text.pattern_words import PatternTokenizer
 from minitransformer.text.tokenizer import read_json
+from minitransformer.values import dictionary
 
 TOKENIZERS = ByteTokenizer, CharTokenizer, BPETokenizer, PatternTokenizer, NoTokenizer
 KINDS = {tokenizer.kind: tokenizer for tokenizer in TOKENIZERS}
 
 
 def tokenizer_from_dict(content):
-    """Return the tokenizer that `to_dict` described. Raises ValueError for a kind that does not exist."""
-    kind = content.get("kind")
+    """Return the tokenizer that `to_dict` described. Raises TypeError or ValueError for what cannot be one."""
+    kind = dictionary("tokenizer", content).get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"unknown kind of tokenizer {kind!r}: expected one of {', '.join(KINDS)}")
     return KINDS[kind].from_dict(content)
@@ -22,10 +24,10 @@ def tokenizer_from_dict(content):
 def load_tokenizer(path):
     """Read the tokenizer, of any kind, that `save` wrote to `path`.
 
-    Raises FileNotFoundError, or ValueError for a file that is damaged or holds something else.
+    Raises OSError for a file that cannot be read, ArchiveError for one that is damaged or holds something else.
     """
     content = read_json(path)
     try:
         return tokenizer_from_dict(content)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise ArchiveError(f"{path}: {error}") from None

@@ -1,15 +1,19 @@
 """What stands where a model has no tokenizer: its files held none, so it knows ids and no text."""
 
 from minitransformer.text.tokenizer import Tokenizer, stored
+from minitransformer.values import whole
 
 
 class NoTokenizer(Tokenizer):
-    """A vocabulary of `vocab_size` ids whose text nobody knows. To encode anything, or to decode, raises ValueError."""
+    """A vocabulary of `vocab_size` ids whose text nobody knows. To encode anything, or to decode, raises ValueError.
+
+    Raises TypeError for a size that is no integer, ValueError for one below 1.
+    """
 
     kind = "none"
 
     def __init__(self, vocab_size):
-        self.vocab_size = vocab_size
+        self.vocab_size = whole("vocab_size", vocab_size, least=1)
 
     def _encode(self, text, start):
         raise no_text()

@@ -74,15 +74,15 @@ class Tokenizer:
     def load(cls, path):
         """Read a tokenizer of this kind from the file that `save` wrote.
 
-        Raises FileNotFoundError, or ValueError for a file that is damaged or holds something else.
+        Raises OSError for a file that cannot be read, ArchiveError for one that is damaged or holds something else.
         """
         content = read_json(path)
         try:
             if content.get("kind") != cls.kind:
                 raise ValueError(f"expected a tokenizer of kind {cls.kind!r}, found kind {content.get('kind')!r}")
             return cls.from_dict(content)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+        except (TypeError, ValueError) as error:
+            raise ArchiveError(f"{path}: {error}") from None
 
     def check_ids(self, ids):
         """Return `ids` as a 1-D integer array; raise for anything that is no sequence of ids of this vocabulary."""
