@@ -5,16 +5,18 @@ from pathlib import Path
 
 import numpy as np
 
-from minitransformer.archive import FOREIGN, ArchiveError, load_archive, save_archive
+from minitransformer.archive import FOREIGN, Archive, ArchiveError, open_archive, save_archive
 from minitransformer.config import Config
 from minitransformer.generation import stream
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
-from minitransformer.text import sequential_blocks, tokenizer_from_dict
+from minitransformer.text import Tokenizer, sequential_blocks, tokenizer_from_dict
 from minitransformer.transformer import Transformer
-from minitransformer.unset import Unset
+from minitransformer.unset import Unset, parameter_shapes
+from minitransformer.values import dictionary
 
 KIND = "language model"
+PARAMETERS = "parameters."  # what the names of their arrays begin with
 MODEL_FILE = "model.npz"  # in a folder that training writes to
 
 
@@ -22,10 +24,7 @@ class LanguageModel:
     """`model` is a Transformer, `tokenizer` any of text/. Raises ValueError where their vocabularies do not fit."""
 
     def __init__(self, model, tokenizer):
-        if tokenizer.vocab_size > model.config.vocab_size:
-            raise ValueError(
-                f"the tokenizer has {tokenizer.vocab_size} tokens and the model only {model.config.vocab_size}"
-            )
+        check_vocabulary(tokenizer, model.config)
         self.model = model
         self.tokenizer = tokenizer
 
@@ -73,7 +72,7 @@ class LanguageModel:
 
     def save(self, path, extra_arrays: dict | None = None, extra_description: dict | None = None) -> None:
         """Write model, configuration and tokenizer to one file, atomically; training adds its own state to it."""
-        arrays = {f"parameters.{name}": p.data for name, p in self.model.named_parameters()}
+        arrays = {PARAMETERS + name: p.data for name, p in self.model.named_parameters()}
         description = {
             "kind": KIND,
             "config": self.model.config.to_dict(),
@@ -91,23 +90,20 @@ class LanguageModel:
         """
         if is_pretrained(path):
             return FOREIGN["load"](path)
-        path = model_file(path)
-        return cls.from_archive(path, *load_archive(path))
+        with open_archive(model_file(path)) as archive:
+            return cls.from_archive(archive)
 
     @classmethod
-    def from_archive(cls, path, arrays: dict, description: dict) -> "LanguageModel":
-        """Build the model from the contents of the archive at `path`."""
-        if description.get("kind") != KIND:
-            raise ArchiveError(f"{path}: holds no language model")
-        try:
-            model = Transformer(Config(**description["config"]), rng=Unset())
-            lm = cls(model, tokenizer_from_dict(description["tokenizer"]))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ArchiveError(f"{path}: its description does not make a model ({error})") from None
-        prefix = "parameters."
-        stored = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-        set_parameters(model, stored, path)
-        return lm
+    def from_archive(cls, archive: Archive) -> "LanguageModel":
+        """Build the model from an open archive, once every parameter that it needs is known to be there."""
+        config, tokenizer = described_model(archive)
+        stored = archive.headers(PARAMETERS)
+        check_parameters(stored, parameter_shapes(config), config.dtype, archive.path)
+        model = Transformer(config, rng=Unset())
+        arrays = archive.read([PARAMETERS + name for name in stored])
+        for name, parameter in model.named_parameters():
+            parameter.data = np.ascontiguousarray(arrays[PARAMETERS + name])
+        return cls(model, tokenizer)
 
 
 def mean_loss(model, ids, batch_size: int = 8) -> float:
@@ -119,20 +115,42 @@ def mean_loss(model, ids, batch_size: int = 8) -> float:
     return total / (len(ids) - 1)
 
 
-def set_parameters(model, arrays: dict, path) -> None:
-    """Give every parameter of the model the array of its name. Raises ArchiveError for any that does not fit."""
-    parameters = dict(model.named_parameters())
-    for name in parameters.keys() ^ arrays.keys():
-        problem = "lacks" if name in parameters else "has an unknown"
-        raise ArchiveError(f"{path}: the file {problem} parameter {name}")
-    for name, parameter in parameters.items():
-        array = arrays[name]
-        if array.shape != parameter.data.shape or array.dtype != parameter.data.dtype:
+def described_model(archive: Archive) -> tuple[Config, Tokenizer]:
+    """Return the configuration and the tokenizer of the model in an archive. Raises ArchiveError for what is none."""
+    description = archive.description
+    if description.get("kind") != KIND:
+        raise ArchiveError(f"{archive.path}: holds no language model")
+    try:
+        config = Config(**dictionary("config", description.get("config")))
+        tokenizer = tokenizer_from_dict(description.get("tokenizer"))
+        check_vocabulary(tokenizer, config)
+    except (TypeError, ValueError) as error:
+        raise ArchiveError(f"{archive.path}: its description does not make a model ({error})") from None
+    return config, tokenizer
+
+
+def check_vocabulary(tokenizer: Tokenizer, config: Config) -> None:
+    """Raise ValueError for a tokenizer with more tokens than the model."""
+    if tokenizer.vocab_size > config.vocab_size:
+        raise ValueError(f"the tokenizer has {tokenizer.vocab_size} tokens and the model only {config.vocab_size}")
+
+
+def check_parameters(stored: dict, expected, dtype, path) -> None:
+    """Raise ArchiveError unless `stored`, a Header by name, is of just the parameters (name, shape) that are expected.
+
+    The first that is not there ends it, however many are expected.
+    """
+    unknown = dict(stored)
+    for name, shape in expected:
+        header = unknown.pop(name, None)
+        if header is None:
+            raise ArchiveError(f"{path}: the file lacks parameter {name}")
+        if (header.dtype, header.shape) != (np.dtype(dtype), shape):
             raise ArchiveError(
-                f"{path}: parameter {name} is {array.dtype} {array.shape}, the configuration says "
-                f"{parameter.data.dtype} {parameter.data.shape}"
+                f"{path}: parameter {name} is {header.dtype} {header.shape}, the configuration says {dtype} {shape}"
             )
-        parameter.data = np.ascontiguousarray(array)
+    for name in unknown:
+        raise ArchiveError(f"{path}: the file has an unknown parameter {name}")
 
 
 def is_pretrained(path) -> bool:

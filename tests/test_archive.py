@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import stat
+import struct
 import zipfile
 
 import numpy as np
@@ -16,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from minitransformer import files
-from minitransformer.archive import ArchiveError, load_archive, save_archive
+from minitransformer import archive, files
+from minitransformer.archive import ArchiveError, Header, load_archive, open_archive, save_archive
 
 ARRAYS = {
     "parameters.w": np.arange(12, dtype=np.float32).reshape(3, 4) / 7,
@@ -384,6 +385,133 @@ def test_an_encrypted_archive_is_refused(path):
         for match in re.finditer(re.escape(signature), bytes(content)):
             content[match.start() + offset] |= 1
     assert_refused(written(path, content), "damaged, or not an archive")
+
+
+# What strangers write
+
+
+def header(said, version=b"\x01\x00"):
+    """A .npy file's magic and header."""
+    return b"\x93NUMPY" + version + len(said).to_bytes(2, "little") + said
+
+
+PLAIN = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }\n"
+WRONG_HEADERS = {
+    "no end": PLAIN[:-4] + b"\n",
+    "no bracket": PLAIN.replace(b"(3,)", b"(3,"),
+    "a NUL": PLAIN.replace(b"}", b"\0}"),
+    "a list as a key": PLAIN.replace(b"'descr'", b"[]"),
+    "nested": PLAIN.replace(b"3", b"(" * 4000 + b"3" + b")" * 4000),
+    "a negative length": PLAIN.replace(b"3", b"-3"),
+    "a length with an underscore": PLAIN.replace(b"3", b"0_3"),
+    "two numbers without a comma": PLAIN.replace(b"3", b"1 3"),
+    "10¹⁵ entries": PLAIN.replace(b"3", b"1000000000000000"),
+    "10²⁴ entries": PLAIN.replace(b"3", b"1000000000000000000000000"),
+    "a number too long to read": PLAIN.replace(b"3", b"1" * 5000),
+    "long": PLAIN[:-1].ljust(20_000) + b"\n",
+    "objects": PLAIN.replace(b"<f4", b"|O"),
+    "fields": PLAIN.replace(b"'<f4'", b"[('a', '<f4')]"),
+    "a dtype with too many parts": PLAIN.replace(b"'<f4'", b"('<f4', 3, 4, 5)"),
+    "a dtype that does not exist": PLAIN.replace(b"<f4", b"<f3"),
+    "times": PLAIN.replace(b"<f4", b"<M8[ns]"),
+    "not ASCII": PLAIN.replace(b"<f4", b"\xff\xfe"),
+    "an escape that Python warns of": PLAIN.replace(b"<f4", b"\\d"),
+}
+HEAD = npy(described(format="minitransformer", version=1))
+
+
+@pytest.mark.parametrize("kind", WRONG_HEADERS)
+def test_a_header_that_numpy_would_not_write_is_refused_by_its_name(kind, tmp_path):
+    content = zipped({"description.npy": HEAD, "w.npy": header(WRONG_HEADERS[kind]) + bytes(12)})
+    assert_refused(written(tmp_path / "odd.npz", content), "damaged, or not an archive of minitransformer .*w[:,]")
+
+
+def test_a_header_of_another_version_or_a_member_of_another_length_is_refused(tmp_path):
+    path = tmp_path / "odd.npz"
+    for member in (header(PLAIN, b"\x02\x00") + bytes(12), header(PLAIN) + bytes(11), header(PLAIN) + bytes(13), b""):
+        assert_refused(written(path, zipped({"description.npy": HEAD, "w.npy": member})), r"damaged.*w[:,]")
+    assert len(load_archive(written(path, zipped({"description.npy": HEAD, "w.npy": header(PLAIN) + bytes(12)})))) == 2
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_cannot_be_inflated_bit_by_bit_is_refused(method, tmp_path):
+    content = zipped({"description.npy": HEAD, "w.npy": npy(np.zeros(9))}, compression=method)
+    assert_refused(written(tmp_path / "odd.npz", content), "compressed in a way that NumPy never does")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_members_of_one_name_are_refused(tmp_path):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as members:
+        for name, content in (("description.npy", HEAD), ("w.npy", npy(np.zeros(2))), ("w.npy", npy(np.ones(2)))):
+            members.writestr(name, content)
+    assert_refused(written(tmp_path / "odd.npz", file.getvalue()), "two of its members have the same name")
+
+
+def test_a_name_that_is_a_path_is_a_name(tmp_path):
+    path = tmp_path / "inner" / "odd.npz"
+    path.parent.mkdir()
+    names = ["../up", "/root", "a/b", "C:\\c"]
+    written(path, zipped({"description.npy": HEAD, **{f"{name}.npy": npy(np.zeros(2)) for name in names}}))
+    assert sorted(load_archive(path)[0]) == sorted(names)
+    assert os.listdir(path.parent) == ["odd.npz"] and os.listdir(tmp_path) == ["inner"]
+
+
+def test_what_is_read_is_no_longer_than_a_file_can_be(tmp_path):
+    content = zipped({"description.npy": HEAD, "w.npy": npy(np.zeros(10**6))}, compression=zipfile.ZIP_DEFLATED)
+    path = written(tmp_path / "bomb.npz", content)
+    assert_refused(path, r"damaged: [\d,]+ bytes claim to hold 8,000,128 of arrays")
+    with open_archive(path) as opened:
+        assert opened.headers("") == {"w": Header(np.dtype(float), (10**6,))}
+
+
+def test_members_that_lie_about_their_length_take_no_memory(tmp_path):
+    shape = (10**12,)
+    length = struct.pack("<I", 2**32 - 1)
+    said = header(PLAIN.replace(b"3", str(shape[0]).encode()))
+    content = bytearray(zipped({"description.npy": HEAD, "w.npy": said}))
+    entry = content.rindex(b"PK\x01\x02")
+    extra = struct.pack("<HHQ", 1, 8, len(said) + 4 * shape[0])  # the length, where 32 bits do not hold it
+    end = content.index(b"w.npy", entry) + len("w.npy")
+    content[entry + 24 : entry + 28], content[entry + 30 : entry + 32] = length, struct.pack("<H", len(extra))
+    content[end:end] = extra
+    directory = content.rindex(b"PK\x05\x06")
+    size = struct.unpack_from("<I", content, directory + 12)[0]
+    struct.pack_into("<I", content, directory + 12, size + len(extra))
+    assert_refused(written(tmp_path / "odd.npz", content), "claim to hold 4,000,000,0.* of arrays")
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (b'{"format": ' + b"[" * 100_000, "its description: maximum recursion depth"),
+        (b'{"format": ' + b"9" * 5000 + b"}", "its description: Exceeds the limit"),
+        (b'{"format": "minitransformer", "version": ' + b"9" * 3000 + b"}", "written in version 9+ …"),
+        (b'{"format": "minitransformer", "version": "1\\n\\n2"}', "written in version 1 2 of the format"),
+    ],
+)
+def test_json_that_no_program_would_write_is_refused(text, words, tmp_path):
+    content = zipped({"description.npy": npy(np.frombuffer(text, np.uint8))})
+    assert_refused(written(tmp_path / "odd.npz", content), words)
+
+
+def test_a_description_that_is_too_long_is_neither_written_nor_read(path, monkeypatch):
+    monkeypatch.setattr(archive, "LONGEST_DESCRIPTION", 100)
+    assert_refused(path, r"its description has \d+ bytes, beyond 100")
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"its description would have 1,0\d\d bytes, beyond 100"):
+        save_archive(path, ARRAYS, {"kind": "x" * 1000})
+    assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
+
+
+def test_what_is_not_asked_for_is_not_read(path):
+    content = path.read_bytes()
+    place = content.index(ARRAYS["ids"].tobytes())
+    written(path, content[:place] + b"?" + content[place + 1 :])
+    with open_archive(path) as opened:
+        assert np.array_equal(opened.read(["parameters.w"])["parameters.w"], ARRAYS["parameters.w"])
+        with pytest.raises(ArchiveError, match=r"ids.*CRC"):
+            opened.read(["ids"])
 
 
 class Bomb:

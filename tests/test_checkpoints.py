@@ -1,7 +1,9 @@
 """Checkpoints: what they hold, what they refuse, and what a crash leaves of them."""
 
+import copy
 import errno
 import json
+import math
 import os
 import warnings
 import zipfile
@@ -17,6 +19,7 @@ from minitransformer.files import TEMPORARY_END, TEMPORARY_START
 from minitransformer.module import is_plain, plain
 from minitransformer.text import Corpus
 from minitransformer.training import pretrain
+from minitransformer.training.checked_state import PARTS, check_state
 from minitransformer.training.checkpoints import Checkpoint, save_checkpoint
 from minitransformer.training.pretraining import Pretraining
 
@@ -221,6 +224,110 @@ def test_a_checkpoint_whose_parts_do_not_fit_is_refused(finished, change, words)
     rewrite(finished / "model.npz", change)
     with pytest.raises(ArchiveError, match=f"model.npz: .*({words})"):
         resume(finished)
+
+
+ODD = [None, True, -1, 0.5, math.nan, math.inf, 10**400, "", [], {}, [[]], {"a": 1}]
+# What a part may be of these.
+HARMLESS = {
+    "seconds": [0.5, 10**300],
+    "last": [{}],
+    "best": [{}],
+    "trained": [[]],
+    "optimizer_steps": [{}, {"a": 1}],
+    "own": [{}, {"a": 1}],
+    "environment": [{}, {"a": 1}],
+}
+
+
+@pytest.fixture(scope="module")
+def saved_training(tmp_path_factory):
+    """What a checkpoint says of a run of 5 steps."""
+    folder = tmp_path_factory.mktemp("saved")
+    pretrain(small_lm(), small_corpus(), FINISHED, out=folder)
+    return Checkpoint.read(folder / "model.npz").training
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_of_a_training_state_that_cannot_be_is_named(saved_training, part):
+    check_state(saved_training, "model.npz", 5)
+    without = {name: value for name, value in saved_training.items() if name != part}
+    for training in (without, *(without | {part: value} for value in ODD if value not in HARMLESS.get(part, []))):
+        with pytest.raises(ArchiveError, match=rf"^model\.npz: its training state is damaged \({part}[: ]") as caught:
+            check_state(training, "model.npz", 5)
+        assert "\n" not in str(caught.value)
+    for value in HARMLESS.get(part, []):
+        check_state(saved_training | {part: value}, "model.npz", 5)
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ({"step": 6}, "step must be at most 5, not 6"),
+        ({"step": 4.5}, "step must be an integer, not 4.5"),
+        ({"step": 4}, r"optimizer_steps: \S+ must be at most 4, not 5"),
+        ({"last": {"step": "5"}}, "last: step must be an integer, not '5'"),
+        ({"best": {"step": 5, "val_loss": "low"}}, "best: val_loss must be a number, not 'low'"),
+        ({"best": {"step": 5, "val_loss": 10**400}}, "best: val_loss must be at most 1.8e"),
+        ({"corpus": {"name": 3, "sha256": ""}}, "corpus: name must be a text, not 3"),
+        ({"trained": ["a", 3]}, "trained must be a list of texts"),
+        ({"optimizer_steps": {"a": 0}}, "optimizer_steps: a must be at least 1, not 0"),
+    ],
+)
+def test_a_training_state_is_checked_to_its_leaves(saved_training, fields, words):
+    with pytest.raises(ArchiveError, match=rf"model\.npz: its training state is damaged \({words}"):
+        check_state(saved_training | fields, "model.npz", 5)
+
+
+NO_STATES = [None, 0.5, -1, 2**128, 10**400, "1", []]
+
+
+@pytest.mark.parametrize("field, value", [*(("state", value) for value in NO_STATES), *(("inc", 0), ("inc", 0.5))])
+def test_a_random_state_that_no_generator_of_ours_can_have_is_refused(saved_training, field, value):
+    """Of an even inc the numbers can be all the same, and drawing until one fits never ends."""
+    states = copy.deepcopy(saved_training["random"])
+    states["dropout"]["state"][field] = value
+    with pytest.raises(ArchiveError, match=r"\(random: dropout: its random state does not fit a generator of ours\)"):
+        check_state(saved_training | {"random": states}, "model.npz", 5)
+
+
+def remembered(run):
+    """Everything of a run that restoring changes."""
+    states = [generator.bit_generator.state for generator in (run.batch_rng, run.dropout_rng)]
+    return run.step, run.seconds, run.last, run.best, run.optimizer.state, states
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays, d: d["training"].update(own=[]),
+        lambda arrays, d: d["training"]["random"]["dropout"].pop("state"),
+        lambda arrays, d: d["training"]["corpus"].pop("training_tokens"),
+        lambda arrays, d: arrays.pop("optimizer.v.ln_final.gamma"),
+        lambda arrays, d: arrays.update({"optimizer.v.ln_final.gamma": np.zeros(8)}),
+        lambda arrays, d: arrays.update({"parameters.ln_final.gamma": np.zeros(9, np.float32)}),
+        lambda arrays, d: arrays.pop("parameters.ln_final.gamma"),
+    ],
+)
+def test_a_checkpoint_that_is_refused_has_changed_nothing(finished, change):
+    rewrite(finished / "model.npz", change)
+    run = Pretraining(small_lm(seed=1), small_corpus(), FINISHED)
+    state, before = remembered(run), weights(run.lm)
+    with pytest.raises(ArchiveError, match=r"model\.npz: ") as caught:
+        Checkpoint.read(finished / "model.npz").restore(run)
+    assert remembered(run) == state and "\n" not in str(caught.value)
+    assert_same_weights(run.lm, before)
+
+
+def test_a_checksum_that_is_wrong_leaves_the_run_as_it_was(finished):
+    path = finished / "model.npz"
+    moment = load_archive(path)[0]["optimizer.v.ln_final.beta"].tobytes()
+    path.write_bytes(path.read_bytes().replace(moment, moment[::-1]))
+    run = Pretraining(small_lm(seed=1), small_corpus(), FINISHED)
+    state, before = remembered(run), weights(run.lm)
+    with pytest.raises(ArchiveError, match=r"model\.npz: damaged.*optimizer\.v\.ln_final\.beta.*CRC"):
+        Checkpoint.read(path).restore(run)
+    assert remembered(run) == state
+    assert_same_weights(run.lm, before)
 
 
 def test_another_environment_is_warned_of_in_one_line(finished):

@@ -1,6 +1,7 @@
 """LanguageModel: text in, logits and text out, and its file."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from minitransformer import (
     Transformer,
     generate,
 )
+from minitransformer import language_model as language_model_module
 from minitransformer.archive import ArchiveError, load_archive, save_archive
 
 TEXT = "the cat sat on the mat, the rat sat on the cat: naïve ☃ — and the mat sat still.\n" * 3
@@ -280,6 +282,24 @@ W_Q = "parameters.blocks.0.attention.w_q.weight"
         (describe(tokenizer=None), "its description does not make a model"),
         (describe(tokenizer={"kind": "word"}), "does not make a model .*unknown kind of tokenizer 'word'"),
         (describe(tokenizer={"kind": "char"}), "does not make a model .*'characters' is missing"),
+        (configure(eps=10**400), r"does not make a model \(Config: eps must be at most 1.8e\+308 in size"),
+        (configure(eps=float("inf")), "does not make a model .*eps must be positive and finite, not inf"),
+        (configure(context=10**400), "does not make a model .*context must be at most 9223372036854775807, not 10000"),
+        (configure(rope_base=True), "does not make a model .*rope_base must be a number, not True"),
+        (describe(config="x" * 10**6), r"does not make a model \(config must be a dictionary, not 'xxx.* …"),
+        (describe(tokenizer=["char"]), r"does not make a model \(tokenizer must be a dictionary, not \['char'\]\)"),
+        (describe(tokenizer={"kind": ["char"]}), r"unknown kind of tokenizer \['char'\]"),
+        (describe(tokenizer={"kind": "none", "vocab_size": -5}), "vocab_size must be at least 1, not -5"),
+        (describe(tokenizer={"kind": "none", "vocab_size": True}), "vocab_size must be an integer, not True"),
+        (describe(tokenizer={"kind": "char", "characters": "a\ud800"}), "'.ud800' at position 1 is a lone surrogate"),
+        (
+            describe(tokenizer={"kind": "bpe", "tokens": ["a"], "merges": [], "token_names": {"a": 3}}),
+            "token_names: a must be a text, not 3",
+        ),
+        (
+            describe(tokenizer={"kind": "bpe", "tokens": ["a"], "merges": [], "special_tokens": {"\udfff": 0}}),
+            "'.udfff' at position 0 is a lone surrogate",
+        ),
         (describe(kind="picture"), "holds no language model"),
         (forget("kind"), "holds no language model"),
         (forget("config"), "its description does not make a model"),
@@ -291,6 +311,48 @@ def test_a_file_whose_contents_do_not_fit_together_is_refused_in_words(change, w
     with pytest.raises(ArchiveError, match=words) as caught:
         LanguageModel.load(path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ({"n_layers": 10**9}, "the file lacks parameter blocks.2.norm1.gamma"),
+        ({"d_model": 10**9}, r"embedding.weight is float64 \(256, 8\), the configuration says float64 \(256, 10{9}\)"),
+        (
+            {"d_ff": 10**12},
+            r"feed_forward.up.weight is float64 \(8, 32\), the configuration says float64 \(8, 10{12}\)",
+        ),
+        ({"context": 3 * 10**7}, r"positional_embedding.weight is float64 \(16, 8\), .* float64 \(30000000, 8\)"),
+    ],
+)
+def test_a_file_that_claims_more_than_it_has_is_refused_before_anything_is_built(fields, words, tmp_path, monkeypatch):
+    path = changed(tmp_path, configure(**fields))
+    monkeypatch.setattr(language_model_module, "Transformer", pytest.fail)
+    with pytest.raises(ArchiveError, match=words):
+        LanguageModel.load(path)
+
+
+@pytest.mark.parametrize("positions", ["sinusoidal", "rotary"])
+def test_a_long_context_takes_no_memory_before_there_is_text_to_fill_it(positions, tmp_path):
+    lm = language_model(ByteTokenizer(), positions=positions, context=3 * 10**7)
+    lm.save(tmp_path / "model.npz")
+    tracemalloc.start()
+    try:
+        loaded = LanguageModel.load(tmp_path / "model.npz")
+        assert loaded.generate("cat", 3) == lm.generate("cat", 3)
+        assert tracemalloc.get_traced_memory()[1] < 10**6
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_state_of_a_training_run_is_not_read_for_the_model(tmp_path):
+    lm, path = language_model(ByteTokenizer()), tmp_path / "model.npz"
+    lm.save(path, {"optimizer.m.ln_final.gamma": np.arange(700.0)})
+    content = path.read_bytes()
+    path.write_bytes(content.replace(np.arange(700.0).tobytes()[-8:], bytes(8)))
+    assert LanguageModel.load(path).logits("cat").tobytes() == lm.logits("cat").tobytes()
+    with pytest.raises(ArchiveError, match=r"optimizer.m.ln_final.gamma.*CRC"):
+        load_archive(path)
 
 
 def test_a_vocabulary_that_the_model_cannot_hold_names_the_file(tmp_path):

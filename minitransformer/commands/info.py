@@ -5,7 +5,7 @@ import re
 
 from gradcheck.command_line import show
 from gradcheck.printable import printable
-from minitransformer.archive import load_archive
+from minitransformer.archive import open_archive
 from minitransformer.language_model import LanguageModel, is_pretrained, model_file
 from minitransformer.tables import table
 from minitransformer.training.checkpoints import Checkpoint
@@ -37,9 +37,9 @@ def run(arguments) -> int:
         facts = facts_of(arguments.model, LanguageModel.load(arguments.model), None)
     else:
         path = model_file(arguments.model)
-        arrays, description = load_archive(path)
-        lm = LanguageModel.from_archive(path, arrays, description)
-        checkpoint = Checkpoint.from_archive(path, arrays, description) if "training" in description else None
+        with open_archive(path) as archive:
+            lm = LanguageModel.from_archive(archive)
+            checkpoint = Checkpoint.from_archive(archive) if "training" in archive.description else None
         facts = facts_of(path, lm, checkpoint)
     lines = [json.dumps(facts)] if arguments.json else fact_lines(facts)
     show("\n".join(printable(line, keep="") for line in lines))

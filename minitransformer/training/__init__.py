@@ -12,6 +12,7 @@ In reading order:
     loop.py           a run from beginning to end                 TrainingInterrupted
     pretraining.py    a run on a text                             pretrain
     checkpoints.py    a run on disk, to go on from exactly there
+    checked_state.py  what that must be, if it comes from a file
     metrics.py        what happened, as JSON lines                read_metrics
     interruption.py   the first Ctrl-C waits for the step
     environment.py    what the bits of a result depend on

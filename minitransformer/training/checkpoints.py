@@ -23,17 +23,20 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from minitransformer.archive import ArchiveError, load_archive
+import numpy as np
+
+from minitransformer.archive import Archive, ArchiveError, open_archive
 from minitransformer.config import Config
-from minitransformer.language_model import set_parameters
+from minitransformer.language_model import PARAMETERS, check_parameters, described_model
 from minitransformer.layers.lora import merged, unmerged_parameters
-from minitransformer.text import Tokenizer, tokenizer_from_dict
+from minitransformer.text import Tokenizer
+from minitransformer.training.checked_state import check_state
 from minitransformer.training.environment import environment
 from minitransformer.training.settings import Settings, settings_of_kind
 from minitransformer.training.state import TrainingState
+from minitransformer.values import dictionary, text
 
-PARAMETERS, FIRST_MOMENTS, SECOND_MOMENTS = "parameters.", "optimizer.m.", "optimizer.v."
-UNMERGED, OWN = "unmerged.", "own."
+FIRST_MOMENTS, SECOND_MOMENTS, UNMERGED, OWN = "optimizer.m.", "optimizer.v.", "unmerged.", "own."
 
 
 def save_checkpoint(path, run: TrainingState, about: dict) -> None:
@@ -78,33 +81,34 @@ def optimizer_states(run: TrainingState) -> dict:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint's file holds, read and taken apart."""
+    """What a checkpoint's file says of its run. Its arrays are read when a run is restored."""
 
     path: Path
     config: Config
     tokenizer: Tokenizer
     settings: Settings
     training: dict
-    arrays: dict
 
     @classmethod
     def read(cls, path) -> "Checkpoint":
         """Read the file. Raises OSError, or ArchiveError for one that is damaged or holds no training state."""
-        return cls.from_archive(path, *load_archive(path))
+        with open_archive(path) as archive:
+            return cls.from_archive(archive)
 
     @classmethod
-    def from_archive(cls, path, arrays: dict, description: dict) -> "Checkpoint":
-        """Take apart the contents of the archive at `path`."""
-        if "training" not in description:
+    def from_archive(cls, archive: Archive) -> "Checkpoint":
+        """Take apart the description of an open archive."""
+        path, training = archive.path, archive.description.get("training")
+        if "training" not in archive.description:
             raise ArchiveError(f"{path}: holds no state of a training run to resume")
+        config, tokenizer = described_model(archive)
         try:
-            training = description["training"]
-            config = Config(**description["config"])
-            tokenizer = tokenizer_from_dict(description["tokenizer"])
-            settings = settings_of_kind(training["kind"], training["settings"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArchiveError(f"{path}: its description does not make a training run ({error!r})") from None
-        return cls(Path(path), config, tokenizer, settings, training, arrays)
+            kind, fields = (dictionary("training", training).get(name) for name in ("kind", "settings"))
+            settings = settings_of_kind(text("kind", kind), dictionary("settings", fields))
+        except (TypeError, ValueError) as error:
+            raise ArchiveError(f"{path}: its description does not make a training run ({error})") from None
+        check_state(training, path, settings.steps)
+        return cls(Path(path), config, tokenizer, settings, training)
 
     def check_same(self, config: Config, tokenizer: Tokenizer, settings: Settings) -> None:
         """Raise ValueError, naming what differs, unless a run of these would be the one that was interrupted."""
@@ -127,6 +131,8 @@ class Checkpoint:
     def check_corpus(self, run: TrainingState) -> None:
         """Raise ValueError unless the run's text has the same ids."""
         before, now = self.training["corpus"], run.describe_data()
+        for name in now.keys() - before.keys():
+            raise ArchiveError(f"{self.path}: its training state is damaged (corpus: {name} is missing)")
         if before["sha256"] != now["sha256"]:
             was, is_now = map(run.data_in_words, (before, now))
             raise ValueError(f"{self.path}: cannot resume: the text was {was}, and now is another, {is_now}")
@@ -139,25 +145,34 @@ class Checkpoint:
             raise ValueError(f"{self.path}: cannot resume: parameter {name} was {was}, and now is {is_now}")
 
     def restore(self, run: TrainingState) -> None:
-        """Bring the run to where this checkpoint was saved.
+        """Bring the run to where this checkpoint was saved; where anything is wrong, nothing is changed.
 
         Raises ValueError, naming what differs, for another configuration, tokenizer, text or settings; ArchiveError
         for a file whose contents do not fit together. Warns where the environment differs, and the last bits may too.
         """
         self.check_same(run.lm.model.config, run.lm.tokenizer, run.settings)
+        self.check_corpus(run)
+        self.check_trained(run)
+        arrays = run.ranks.from_first(lambda: self.read_arrays(run))
         try:
-            self.check_corpus(run)
-            self.check_trained(run)
-            self.restore_arrays(run)
-            self.restore_generators(run)
-            run.restore_own_state(self.arrays_under(OWN), self.training["own"])
-            run.step, run.seconds = self.training["step"], self.training["seconds"]
-            run.last, run.best = self.training["last"], self.training["best"]
-            before = {"engine": "on"} | self.training[
-                "environment"
-            ]  # older checkpoints do not say: it could not be off
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ArchiveError(f"{self.path}: its training state is damaged ({error!r})") from None
+            run.restore_own_state(arrays_under(OWN, arrays), self.training["own"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArchiveError(f"{self.path}: its training state is damaged ({error})") from None
+        parameters = arrays_under(PARAMETERS, arrays) | arrays_under(UNMERGED, arrays)
+        for name, parameter in run.lm.model.named_parameters():
+            parameter.data = np.ascontiguousarray(parameters[name])
+        m, v = arrays_under(FIRST_MOMENTS, arrays), arrays_under(SECOND_MOMENTS, arrays)
+        steps = self.training["optimizer_steps"]
+        run.optimizer.state = [[steps[name], m[name], v[name]] if name in m else None for name in optimizer_states(run)]
+        states = self.training["random"]
+        run.batch_rng.bit_generator.state, run.dropout_rng.bit_generator.state = states["batches"], states["dropout"]
+        run.step, run.seconds = self.training["step"], self.training["seconds"]
+        run.last, run.best = self.training["last"], self.training["best"]
+        self.warn_of_environment()
+
+    def warn_of_environment(self) -> None:
+        """Warn where the environment is not that in which the checkpoint was saved."""
+        before = {"engine": "on"} | self.training["environment"]  # older checkpoints do not say: it could not be off
         differing = [
             f"{name} was {before.get(name)}, and now is {now}"
             for name, now in environment().items()
@@ -165,32 +180,31 @@ class Checkpoint:
         ]
         if differing:
             consequence = "the last bits of the result may differ from those of a run that was not interrupted"
-            warnings.warn(f"{self.path}: {consequence}: {'; '.join(differing)}", stacklevel=2)
+            warnings.warn(f"{self.path}: {consequence}: {'; '.join(differing)}", stacklevel=3)
 
-    def restore_generators(self, run: TrainingState) -> None:
-        """Give the random generators their states."""
-        states = self.training["random"]
-        try:
-            run.batch_rng.bit_generator.state = states["batches"]
-            run.dropout_rng.bit_generator.state = states["dropout"]
-        except ValueError as error:  # of another kind of generator
-            raise ArchiveError(f"{self.path}: its random state does not fit ({error})") from None
+    def read_arrays(self, run: TrainingState) -> dict:
+        """Return the arrays that the run needs by their names in the file, once all are known to be like the run's.
 
-    def restore_arrays(self, run: TrainingState) -> None:
-        """Give the parameters and the optimiser the arrays of this checkpoint."""
-        set_parameters(run.lm.model, self.arrays_under(PARAMETERS) | self.arrays_under(UNMERGED), self.path)
-        m, v = self.arrays_under(FIRST_MOMENTS), self.arrays_under(SECOND_MOMENTS)
+        Raises OSError, or ArchiveError for one that is missing or not like it.
+        """
         steps = self.training["optimizer_steps"]
-        parameters = dict(run.lm.model.named_parameters())
-        states = []
-        for name in optimizer_states(run):
-            state = [steps[name], m[name], v[name]] if name in steps else None
-            like = parameters[name].data
-            if state and any(a.shape != like.shape or a.dtype != like.dtype for a in state[1:]):
-                raise ArchiveError(f"{self.path}: the optimiser's averages of {name} are not like it")
-            states.append(state)
-        run.optimizer.state = states
+        shapes = {name: parameter.data.shape for name, parameter in run.lm.model.named_parameters()}
+        with open_archive(self.path) as archive:
+            unmerged = archive.headers(UNMERGED)
+            stored = archive.headers(PARAMETERS) | unmerged
+            check_parameters(stored, shapes.items(), self.config.dtype, self.path)
+            names = [(UNMERGED if name in unmerged else PARAMETERS) + name for name in shapes]
+            for prefix in (FIRST_MOMENTS, SECOND_MOMENTS):
+                averages = archive.headers(prefix)
+                for name in filter(steps.__contains__, optimizer_states(run)):
+                    if name not in averages:
+                        raise ArchiveError(f"{self.path}: its training state is damaged ({prefix}{name} is missing)")
+                    if averages[name] != stored[name]:
+                        raise ArchiveError(f"{self.path}: the optimiser's averages of {name} are not like it")
+                    names.append(prefix + name)
+            return archive.read([*names, *(name for name in archive.members if name.startswith(OWN))])
 
-    def arrays_under(self, prefix: str) -> dict:
-        """Return the arrays whose names begin with `prefix`, without it."""
-        return {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}
+
+def arrays_under(prefix: str, arrays: dict) -> dict:
+    """Return the arrays whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -28,8 +28,13 @@ import os
 from pathlib import Path
 
 from minitransformer.files import naming
+from minitransformer.values import dictionary, number, whole
 
 METRICS_FILE = "metrics.jsonl"
+NUMBERS = (
+    *("loss", "lr", "grad_norm", "val_loss", "tokens", "seconds"),
+    *("safe", "unsafe", "margin", "preferred", "general_loss"),
+)
 
 
 def read_metrics(path, last_step=None) -> list[dict]:
@@ -40,18 +45,27 @@ def read_metrics(path, last_step=None) -> list[dict]:
     return read_records(path, last_step)[0]
 
 
+def check_record(name: str, record) -> None:
+    """Raise TypeError or ValueError, naming the key, for what is no record; a number that is not finite may be None."""
+    whole(f"{name}: step", dictionary(name, record).get("step"), least=0)
+    for key in NUMBERS:
+        if record.get(key) is not None:
+            number(f"{name}: {key}", record[key])
+
+
 def read_records(path, last_step=None):
     """Return (records, size): the records as read_metrics does, and the bytes that they take up in the file."""
     records, size = [], 0
-    for number, line in enumerate(Path(path).read_bytes().splitlines(keepends=True), start=1):
+    for line_number, line in enumerate(Path(path).read_bytes().splitlines(keepends=True), start=1):
         if not line.endswith(b"\n"):
             break
         try:
             record = json.loads(line)
-            step = record["step"]
-        except (ValueError, TypeError, KeyError):
-            raise ValueError(f"{path}: line {number} is not a record of training metrics") from None
-        if last_step is not None and step > last_step:
+            check_record("it", record)
+        except (TypeError, ValueError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{path}: line {line_number} is not a record of training metrics ({reason})") from None
+        if last_step is not None and record["step"] > last_step:
             break
         records.append(record)
         size += len(line)

@@ -76,7 +76,10 @@ class TrainingState:
         return {}, {}
 
     def restore_own_state(self, arrays: dict, state: dict) -> None:
-        """Take back what own_state returned. Raises KeyError, TypeError or ValueError for what cannot be that."""
+        """Take back what own_state returned.
+
+        Raises KeyError, TypeError or ValueError for what cannot be that, before anything is changed.
+        """
 
     @property
     def tokens(self) -> int:

@@ -204,7 +204,7 @@ class PatternRun(TrainingState):
 
     def restore_own_state(self, arrays, state):
         """Take back what own_state returned."""
-        self.trained_tokens = state["tokens"]
+        self.trained_tokens = whole("tokens", state["tokens"], least=0)
 
     def draw_picture(self, records, path) -> None:
         """Draw the losses."""

@@ -13,6 +13,7 @@ import numpy as np
 from minitransformer.language_model import LanguageModel, mean_loss
 from minitransformer.training.finetuning.objectives import sequence_log_likelihood
 from minitransformer.training.finetuning.preferences import Pair, batch_of
+from minitransformer.values import number, texts
 
 COMPLETION_TEMPERATURE = 0.7
 
@@ -53,10 +54,15 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Evaluation":
-        """Return the Evaluation that to_dict described."""
-        numbers = {key: math.nan if value is None else value for key, value in fields.items() if key != "perplexity"}
-        completions = tuple((prompt, text) for prompt, text in fields["completions"])
-        return cls(**(numbers | {"completions": completions}))
+        """Return the Evaluation that to_dict described. Raises KeyError, TypeError or ValueError for what cannot be."""
+        numbers = {field: fields[field] for field in cls.__dataclass_fields__ if field != "completions"}
+        completions = [tuple(texts("completions", pair)) for pair in fields["completions"]]
+        if any(len(pair) != 2 for pair in completions):
+            raise ValueError("completions must be pairs of a prompt and what follows")
+        return cls(
+            **{key: math.nan if value is None else number(key, value) for key, value in numbers.items()},
+            completions=tuple(completions),
+        )
 
 
 def log_likelihoods(model, pairs: list[Pair], batch_size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -23,6 +23,7 @@ from minitransformer.training.finetuning.report import REPORT_FILE
 from minitransformer.training.finetuning.settings import PreferenceSettings
 from minitransformer.training.state import TrainingState
 from minitransformer.training.step import TrainingDiverged, descend
+from minitransformer.values import dictionary, text, whole
 
 COMPLETION_TOKENS = 40
 
@@ -152,9 +153,14 @@ class PreferenceRun(TrainingState):
 
     def restore_own_state(self, arrays: dict, state: dict) -> None:
         """Take back what own_state returned."""
-        self.reference = arrays["reference_safe"], arrays["reference_unsafe"]
-        self.before = Evaluation.from_dict(state["before"])
-        self.diverged, self.tokens_trained = state["diverged"], state["tokens"]
+        reference = arrays["reference_safe"], arrays["reference_unsafe"]
+        for likelihoods in reference:
+            if likelihoods.dtype != np.float64 or likelihoods.shape != (len(self.data.pairs),):
+                raise ValueError("the likelihoods by the starting model are not one number for each pair")
+        before = Evaluation.from_dict(dictionary("before", state["before"]))
+        tokens = whole("tokens", state["tokens"], least=0)
+        diverged = None if state["diverged"] is None else text("diverged", state["diverged"])
+        self.reference, self.before, self.diverged, self.tokens_trained = reference, before, diverged, tokens
 
     def draw_picture(self, records, path) -> None:
         """Draw how likelihoods, margin and perplexity went."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from minitransformer.layers.lora import add_adapters, merge_adapters
 from minitransformer.module import Module
-from minitransformer.values import number, whole
+from minitransformer.values import number, texts, whole
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class LowRank:
     targets: tuple[str, ...] = ("*.attention.w_q", "*.attention.w_v")
 
     def __post_init__(self):
-        object.__setattr__(self, "targets", tuple(self.targets))  # JSON, which stores them, has only lists
+        targets = tuple(self.targets) if isinstance(self.targets, Iterable) else self.targets
+        object.__setattr__(self, "targets", texts("LowRank: targets", targets))  # JSON, which stores them, has lists
         object.__setattr__(self, "rank", whole("LowRank: rank", self.rank, least=1))
         object.__setattr__(self, "alpha", number("LowRank: alpha", self.alpha, above=0))
 
