@@ -1,12 +1,14 @@
 """The command `influence`: the training's own text, found by itself; numbers as JSON; its errors in one line."""
 
 import json
+import os
 import re
 
 import numpy as np
 import pytest
 from small_runs import TEXT, small_corpus, small_lm
 
+from minitransformer.archive import load_archive, save_archive
 from minitransformer.cli import FAILURE, main
 from minitransformer.experiments.influence import analyze_training_influence
 from minitransformer.experiments.influence.passages import cut
@@ -81,3 +83,33 @@ def test_a_model_that_does_not_know_its_text_asks_for_it(tmp_path, capsys):
     small_lm().save(tmp_path / "model.npz")
     assert main(["influence", str(tmp_path), *ASK]) == FAILURE
     assert "does not say which file it was trained on: give it with --text" in capsys.readouterr().err
+
+
+def remembering(folder, run, **about):
+    """Copy the model of a run to a folder, with something else to remember."""
+    arrays, description = load_archive(run / "model.npz")
+    description["training"]["about"] = about
+    save_archive(folder / "model.npz", arrays, description)
+    return folder
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+def test_a_device_or_a_pipe_is_not_read_because_a_file_remembers_it(run, tmp_path, kind, capsys):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    path = "/dev/zero" if kind == "device" else str(path)
+    folder = remembering(tmp_path, run, text=[path])
+    assert main(["influence", str(folder), *ASK]) == FAILURE
+    said = f"model.npz: remembers {path}, a device or a pipe, as its text: give it with --text if that is meant\n"
+    assert capsys.readouterr().err.endswith(said)
+    assert main(["train", "--out", str(folder), "--resume", "--quiet", "--no-plot"]) == FAILURE
+    assert capsys.readouterr().err.endswith(said)
+
+
+@pytest.mark.parametrize("text", [3, [1], {"a": "b"}, [None], True])
+def test_a_text_to_remember_that_is_no_path_is_refused(run, tmp_path, text, capsys):
+    assert main(["influence", str(remembering(tmp_path, run, text=text)), *ASK]) == FAILURE
+    said = capsys.readouterr().err
+    assert "model.npz: its training state is damaged (about: text must be a list of texts, not " in said
+    assert said.count("\n") == 1

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gradcheck.command_line import show
 from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
+from minitransformer.commands.remembered import remembered, remembered_files, remembered_texts
 from minitransformer.folders import at_work_in
 from minitransformer.language_model import MODEL_FILE, LanguageModel, model_file
 from minitransformer.narrator import Narrator, require_tqdm
@@ -64,6 +65,7 @@ REMEMBERED = {
     "held_out": "--held-out",
     "prompts": "--prompt",
 }
+READ = dict.fromkeys(("data", "text", "general", "held_out"), remembered_files) | {"prompts": remembered_texts}
 
 
 def add_arguments(parser) -> None:
@@ -188,7 +190,7 @@ def given_about(arguments, checkpoint) -> dict:
     """
     given = {name: getattr(arguments, name) for name in REMEMBERED}
     if checkpoint is not None:
-        before = checkpoint.training["about"]
+        before = remembered(checkpoint.training)
         for name, value in given.items():
             if value is not None and value != before.get(name):
                 raise ValueError(
@@ -198,6 +200,9 @@ def given_about(arguments, checkpoint) -> dict:
             raise ValueError(
                 f"{checkpoint.path}: cannot resume: the run was not begun by this command, but by a program"
             )
+        for name, read in READ.items():
+            if given[name] is None:
+                read(checkpoint.path, checkpoint.training, name)
         return {name: before.get(name) for name in REMEMBERED}
     if given["data"] is None and given["text"] is None:
         raise ValueError(

@@ -5,11 +5,13 @@ import json
 import numpy as np
 
 from gradcheck.command_line import say, show
-from minitransformer.archive import load_archive
+from minitransformer.archive import open_archive
 from minitransformer.commands.generate import MODEL_HELP
+from minitransformer.commands.remembered import remembered, remembered_files
 from minitransformer.language_model import LanguageModel, is_pretrained, model_file
 from minitransformer.narrator import Narrator, require_tqdm
 from minitransformer.text import TextFiles, default_corpus, tokenize_corpus
+from minitransformer.training.checked_state import check_state
 from minitransformer.values import whole
 
 HELP = "whether a model has likely seen the like of a prompt, and which passages made its answer"
@@ -90,19 +92,24 @@ def load(path) -> tuple[LanguageModel, dict]:
     """Return the model, and what its file remembers of its training: nothing, if it was not made by a run."""
     if is_pretrained(path):
         return LanguageModel.load(path), {}
-    path = model_file(path)
-    arrays, description = load_archive(path)
-    return LanguageModel.from_archive(path, arrays, description), description.get("training", {})
+    with open_archive(model_file(path)) as archive:
+        lm, training = LanguageModel.from_archive(archive), archive.description.get("training")
+        if training is not None:
+            check_state(training, archive.path)
+        return lm, training or {}
 
 
 def training_text(arguments, training: dict):
     """Return the text that was given, or that the run remembers. Raises ValueError where it remembers none."""
     if arguments.text is not None:
         return TextFiles(arguments.text)
-    about = training.get("about", {})
-    if "text" not in about or "-" in (about["text"] or []):
-        raise ValueError(f"{arguments.model}: does not say which file it was trained on: give it with --text")
-    return default_corpus() if about["text"] is None else TextFiles(about["text"])
+    if "text" in remembered(training):
+        files = remembered_files(model_file(arguments.model), training, "text")
+        if files is None:
+            return default_corpus()
+        if "-" not in files:
+            return TextFiles(files)
+    raise ValueError(f"{arguments.model}: does not say which file it was trained on: give it with --text")
 
 
 def warn_of_another_text(corpus, training: dict) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gradcheck.command_line import show_to_the_letter
 from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
+from minitransformer.commands.remembered import remembered, remembered_files
 from minitransformer.config import Config
 from minitransformer.language_model import LanguageModel
 from minitransformer.narrator import Narrator, require_tqdm
@@ -255,13 +256,13 @@ def given_text(arguments, checkpoint) -> dict:
         if kind == "bpe" and vocab_size is None:
             vocab_size = DEFAULT_VOCAB_SIZE
         return {"text": arguments.text, "tokenizer": kind, "vocab_size": vocab_size}
-    about = checkpoint.training["about"]
+    about = remembered(checkpoint.training)
     for field in ("tokenizer", "vocab_size"):
         now = getattr(arguments, field)
         if now is not None and now != about.get(field):
             option = f"--{field.replace('_', '-')}"
             raise ValueError(f"{checkpoint.path}: cannot resume: {option} was {about.get(field)}, and now is {now}")
-    return about | {"text": arguments.text or about.get("text")}
+    return about | {"text": arguments.text or remembered_files(checkpoint.path, checkpoint.training, "text")}
 
 
 def make_tokenizer(about, text, name, narrator):
