@@ -23,7 +23,7 @@ from minitransformer.files import write_atomically
 FORMAT = "minitransformer"
 VERSION = 1
 
-LONGEST_DESCRIPTION = 1 << 26  # bytes; a vocabulary of all the characters of Unicode takes 13 million
+LONGEST_DESCRIPTION = 1 << 26  # bytes; with a vocabulary of all the characters of Unicode it has 13 million
 MOST_INFLATION = 100  # no model shrinks so much, but what was made to fill the memory does: deflated zeros, 1,000 times
 LONGEST_MESSAGE = 1000  # characters
 LONGEST_HEADER = 1000  # bytes, of which NumPy writes 118
@@ -68,6 +68,18 @@ def write_members(file, members: dict) -> None:
         for name, array in members.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+
+def read_bounded(path) -> bytes:
+    """Return the bytes of a file that describes something. Raises OSError, or ArchiveError for more than there can be.
+
+    A folder that comes from strangers can hold a link to what never ends.
+    """
+    with open(path, "rb") as file:
+        content = file.read(LONGEST_DESCRIPTION + 1)
+    if len(content) > LONGEST_DESCRIPTION:
+        raise ArchiveError(f"{path}: has more than the {LONGEST_DESCRIPTION:,} bytes that are read of such a file")
+    return content
 
 
 def load_archive(path) -> tuple[dict, dict]:

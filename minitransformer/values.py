@@ -24,7 +24,7 @@ LIMITS = {
     "most": (operator.le, "at most"),
     "below": (operator.lt, "less than"),
 }
-IN_WORDS = {"more than 0": "positive", "less than inf": "finite"}
+IN_WORDS = {"more than 0": "positive", "more than -inf": "a number", "less than inf": "finite"}
 
 
 def whole(name: str, value, *, least=-math.inf, most=math.inf) -> int:
@@ -56,6 +56,7 @@ def number(name: str, value, **limits) -> float:
 
 
 positive = partial(number, above=0, below=math.inf)
+finite = partial(number, above=-math.inf, below=math.inf)
 
 
 def true_or_false(name: str, value) -> bool:

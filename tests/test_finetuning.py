@@ -353,6 +353,8 @@ GOOD = '{"prompt": "a cat", "safe": " sat", "unsafe": " ate"}'
 @pytest.mark.parametrize(
     "line, error, words",
     [
+        ("[" * 100_000, ValueError, "maximum recursion depth exceeded"),
+        (f'{{"prompt": {"9" * 5000}}}', ValueError, "Exceeds the limit"),
         ("{'prompt': 3}", ValueError, "not JSON: Expecting property name enclosed in double quotes at column 2"),
         ('["a cat", "sat", "ate"]', TypeError, 'must be an object with "prompt", "safe" and "unsafe", not a list'),
         ('{"prompt": "a cat", "safe": " sat"}', ValueError, 'has no "unsafe"'),

@@ -28,7 +28,7 @@ from safetensors_files import (
     write_tensors,
 )
 
-from minitransformer import ByteTokenizer, LanguageModel, folders
+from minitransformer import ByteTokenizer, LanguageModel, archive, folders
 from minitransformer.archive import ArchiveError
 from minitransformer.files import TEMPORARY_END, TEMPORARY_START
 from minitransformer.interop import load_pretrained, save_pretrained
@@ -119,6 +119,9 @@ def test_bfloat16_is_the_upper_half_of_float32(tmp_path):
     edit_tensors(tmp_path, lambda tensors: None, "BF16")
     for parameter in model.parameters():
         parameter.data = (parameter.data.view(np.uint32) & 0xFFFF0000).view(np.float32)
+    assert_same(model, load_pretrained(tmp_path).model)
+    header, data = header_and_data(tmp_path / WEIGHTS)
+    write_raw(tmp_path / WEIGHTS, header | {"__metadata__": {"dtype": "BF16"}}, data)
     assert_same(model, load_pretrained(tmp_path).model)
 
 
@@ -305,6 +308,41 @@ def test_a_missing_folder_configuration_or_weights_is_an_error_of_the_system(tmp
 def test_a_configuration_that_is_no_json_object_is_refused(llama, content):
     (llama / "config.json").write_bytes(content)
     refused(llama, "not JSON, or truncated|holds a JSON", "config.json")
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ({"rms_norm_eps": 10**400}, r"rms_norm_eps must be at most 1.8e\+308 in size"),
+        ({"rms_norm_eps": float("inf")}, "rms_norm_eps must be positive and finite, not inf"),
+        ({"rope_theta": 10**400}, "rope_theta must be at most 1.8e"),
+        ({"max_position_embeddings": 10**400}, "max_position_embeddings must be at most 9223372036854775807, not 1000"),
+    ],
+)
+def test_numbers_that_no_model_has_are_refused_by_their_names(llama, fields, words):
+    edit_config(llama, **fields)
+    refused(llama, words, "config.json")
+
+
+def test_layers_that_are_claimed_and_not_there_are_not_counted_to_their_end(llama):
+    edit_config(llama, num_hidden_layers=10**12)
+    refused(llama, "the tensor layers.2.input_layernorm.weight is missing")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="there is no /dev/zero")
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"])
+def test_a_link_to_what_never_ends_is_not_followed_to_its_end(tmp_path, name, monkeypatch):
+    save_pretrained(byte_lm(), tmp_path)
+    monkeypatch.setattr(archive, "LONGEST_DESCRIPTION", 10**5)
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).symlink_to("/dev/zero")
+    refused(tmp_path, "has more than the 100,000 bytes that are read of such a file", name)
+
+
+def test_a_chat_template_that_is_no_text_is_named(tmp_path):
+    save_pretrained(byte_lm(), tmp_path)
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff")
+    refused(tmp_path, "can't decode byte 0xff", "chat_template.jinja")
 
 
 @pytest.mark.parametrize(

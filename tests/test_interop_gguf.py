@@ -152,6 +152,11 @@ def test_integers_for_weights_are_refused(path):
     refused(path, "the tensor numbers is I32, which is not supported")
 
 
+def test_a_tensor_without_axes_is_named(path):
+    write_gguf(path, random_model(CONFIGS["llama"]), change=lambda w: w.add_tensor("numbers", np.zeros((), np.float32)))
+    refused(path, "the tensor numbers is damaged")
+
+
 @pytest.mark.parametrize(
     "content, words",
     [

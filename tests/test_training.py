@@ -403,11 +403,30 @@ def test_a_last_line_without_an_end_is_no_record(tmp_path):
     assert read_metrics(path) == [{"step": 0}, {"step": 1}]
 
 
-def test_a_line_that_is_no_record_is_named(tmp_path):
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("what is this", "Expecting value: line 1 column 1"),
+        ("null", "it must be a dictionary, not None"),
+        ("{}", "it: step must be an integer, not None"),
+        ('{"step": 1.5}', "it: step must be an integer, not 1.5"),
+        ('{"step": -1}', "it: step must be at least 0, not -1"),
+        ('{"step": 1, "seconds": null}', "it: seconds must be a number, not None"),
+        ('{"step": 1, "loss": "low"}', "it: loss must be a number, not 'low'"),
+        ('{"step": 1, "val_loss": -1e400}', "it: val_loss must be a number and finite, not -inf"),
+        (f'{{"step": 1, "margin": 1{"0" * 400}}}', "it: margin must be at most 1.8e"),
+        ("[" * 100_000, "maximum recursion depth exceeded"),
+        (f'{{"step": {"9" * 5000}}}', "Exceeds the limit"),
+    ],
+)
+def test_a_line_that_is_no_record_is_named(line, words, tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 0}\nwhat is this\n{"step": 2}\n')
-    with pytest.raises(ValueError, match=r"metrics.jsonl: line 2 is not a record"):
+    path.write_text(f'{{"step": 0, "margin": null}}\n{line}\n{{"step": 2}}\n')
+    with pytest.raises(
+        ValueError, match=rf"metrics.jsonl: line 2 is not a record of training metrics \({words}"
+    ) as error:
         read_metrics(path)
+    assert "\n" not in str(error.value)
 
 
 # The picture and the bar.

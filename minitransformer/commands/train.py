@@ -301,7 +301,7 @@ def announce(narrator, lm, corpus, settings, out) -> None:
 def summarise(narrator, records, out) -> None:
     """Say how it went."""
     last = records[-1] if records else {}
-    between = [b["seconds"] - a["seconds"] for a, b in pairwise(records)]
+    between = [b - a for a, b in pairwise(record["seconds"] for record in records if "seconds" in record)]
     loss = f", validation loss {last['val_loss']:.4f}" if "val_loss" in last else ""
     pace = f", {1000 * statistics.median(between):.1f} ms a step" if between else ""
     narrator.say(f"finished after {last.get('step', 0):,} steps{loss}{pace}; generate --model {out} writes text")

@@ -10,11 +10,11 @@ other, or Config's has no counterpart, the model is read or written without drop
 
 import json
 import warnings
-from pathlib import Path
 
-from minitransformer.archive import ArchiveError
+from minitransformer.archive import ArchiveError, read_bounded
 from minitransformer.config import Config
-from minitransformer.values import positive, true_or_false, whole
+from minitransformer.config import size as checked_size
+from minitransformer.values import positive, true_or_false
 
 CONFIG_FILE = "config.json"
 GPT2_ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu"}
@@ -34,8 +34,9 @@ FIXED = {
 
 def read_json(path) -> dict:
     """Return the JSON object in a file. Raises OSError where it cannot be read, ArchiveError for what is none in it."""
+    content = read_bounded(path)
     try:
-        content = json.loads(Path(path).read_bytes())
+        content = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ArchiveError(f"{path}: not JSON, or truncated ({error})") from None
     if not isinstance(content, dict):
@@ -120,7 +121,7 @@ def size(content, name, *, optional=False):
     """Return a size, which must be there unless it is optional: then None stands for Config's own."""
     if content.get(name) is None and not optional:
         raise ValueError(f"lacks {name!r}")
-    return None if content.get(name) is None else whole(name, content[name], least=1)
+    return None if content.get(name) is None else checked_size(name, content[name])
 
 
 def switch(content, name, default):

@@ -224,6 +224,8 @@ class GGUFTensors:
             except NotImplementedError:
                 kind = tensor.tensor_type.name
                 raise ArchiveError(f"{path}: the tensor {tensor.name} is {kind}, which is not supported") from None
+            except DAMAGE as error:
+                raise ArchiveError(f"{path}: the tensor {tensor.name} is damaged ({error})") from None
 
     def read(self, name, rows, columns):
         """Return the numbers in some rows of a tensor, and in some columns of these."""

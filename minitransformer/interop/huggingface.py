@@ -157,7 +157,7 @@ class SafetensorsFile:
         return {
             name: np.memmap(self.path, "<u2", "r", 8 + length + entry["data_offsets"][0], tuple(entry["shape"]))
             for name, entry in header.items()
-            if entry.get("dtype") == "BF16"
+            if name != "__metadata__" and entry["dtype"] == "BF16"
         }
 
 

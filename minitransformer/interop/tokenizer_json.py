@@ -43,6 +43,7 @@ SPLITTINGS = {
     "llama3": [[split_step(LLAMA3_EXPRESSION), byte_level(False)]],
 }
 CHARACTERS = split_step(r"[\s\S]")
+DAMAGE = AttributeError, IndexError, KeyError, TypeError  # what it raises to read what is not there, or another kind
 # Options of the model step that change its tokens, all of which mean no when they are null, false or "".
 UNSUPPORTED = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
 
@@ -55,8 +56,16 @@ def from_tokenizer_json(content):
         if content["model"].get("type") == "WordLevel" and content["pre_tokenizer"] == CHARACTERS:
             return char_tokenizer(content)
         return bpe_tokenizer(content)
-    except (AttributeError, KeyError, TypeError) as error:
+    except DAMAGE as error:
         raise ValueError(f"not a tokenizer.json, or a damaged one ({type(error).__name__}: {error})") from None
+
+
+def read_part(content, name, read):
+    """Return read(what the file has by that name), naming it in the words of what is wrong with it."""
+    try:
+        return read(content.get(name))
+    except DAMAGE as error:
+        raise ValueError(f"{name}: not a tokenizer.json, or a damaged one ({type(error).__name__}: {error})") from None
 
 
 def bpe_tokenizer(content):
@@ -69,25 +78,25 @@ def bpe_tokenizer(content):
             raise ValueError(f"the model's {option} {model[option]!r} is not supported")
     if content.get("decoder") is not None and content["decoder"].get("type") != "ByteLevel":
         raise ValueError(f"the decoder {content['decoder']['type']} is not supported, only ByteLevel")
-    special = special_tokens(content.get("added_tokens") or [])
+    special = read_part(content, "added_tokens", special_tokens)
     spelled = in_order_of_id(model["vocab"] | special)
     return BPETokenizer(
         [token.encode() if token in special else token_bytes(token) for token in spelled],
         [parse_merge(merge if isinstance(merge, str) else " ".join(merge)) for merge in model["merges"]],
-        splitting=splitting_of(content.get("pre_tokenizer")),
+        splitting=read_part(content, "pre_tokenizer", splitting_of),
         special_tokens=special,
         ignore_merges=bool(model.get("ignore_merges", False)),
-        bos_id=first_of_template(content.get("post_processor")),
+        bos_id=read_part(content, "post_processor", first_of_template),
     )
 
 
 def special_tokens(added):
     """Return what maps the text of each added token to its id."""
-    for token in added:
+    for token in added or []:
         for option in ("single_word", "lstrip", "rstrip"):
             if token.get(option):
                 raise ValueError(f"the added token {token['content']!r} has {option}, which is not supported")
-    return {token["content"]: token["id"] for token in added}
+    return {token["content"]: token["id"] for token in added or []}
 
 
 def splitting_of(step):

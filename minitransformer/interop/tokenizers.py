@@ -13,7 +13,7 @@ They say so in several places, of which no model has all. What ends a text by an
 from contextlib import contextmanager
 from pathlib import Path
 
-from minitransformer.archive import ArchiveError
+from minitransformer.archive import ArchiveError, read_bounded
 from minitransformer.interop.tokenizer_json import from_tokenizer_json, to_tokenizer_json
 from minitransformer.text import BPETokenizer, ByteTokenizer, NoTokenizer
 from minitransformer.text.gpt2_files import parse_merge, token_bytes
@@ -50,6 +50,8 @@ def errors_name(path):
     """Name the file in the words of whatever is wrong with its contents, as an ArchiveError."""
     try:
         yield
+    except ArchiveError:  # of another file, which it names
+        raise
     except ValueError as error:
         raise ArchiveError(f"{path}: {error}") from None
     except (AttributeError, IndexError, KeyError, TypeError) as error:
@@ -138,7 +140,9 @@ def id_of(tokenizer, token):
 def chat_template(folder, config):
     """Return the chat template: of a file of its own, or in tokenizer_config.json, there one or several with names."""
     if (folder / TEMPLATE_FILE).exists():
-        return (folder / TEMPLATE_FILE).read_text(encoding="utf-8")
+        content = read_bounded(folder / TEMPLATE_FILE)
+        with errors_name(folder / TEMPLATE_FILE):
+            return content.decode()
     template = config.get("chat_template")
     if isinstance(template, list):
         template = {entry["name"]: entry["template"] for entry in template}.get("default")
@@ -155,8 +159,8 @@ def end_ids(tokenizer, folder, config):
     for name in CONFIG_FILES:
         ids = read_if_there(folder / name).get("eos_token_id")
         with errors_name(folder / name):
-            ends.update(ids if isinstance(ids, list) else [ids])
-    return tuple(sorted(i for i in ends if type(i) is int and 0 <= i < tokenizer.vocab_size))
+            ends.update(i for i in (ids if isinstance(ids, list) else [ids]) if type(i) is int)
+    return tuple(sorted(i for i in ends - {None} if 0 <= i < tokenizer.vocab_size))
 
 
 def tokenizer_from_gguf(reader):
@@ -185,6 +189,9 @@ def from_metadata(get):
         raise ValueError(f"the pre-tokenizer {pre!r} is not supported; known are {', '.join(GGUF_SPLITTINGS)}")
     if get("ggml.add_eos_token"):
         raise ValueError("tokenizer.ggml.add_eos_token is not supported")
+    for name in ("tokens", "token_type", "merges"):
+        if get(f"ggml.{name}") is None:
+            raise ValueError(f"not what it should be, or damaged (tokenizer.ggml.{name} is missing)")
     spelled, kinds = get("ggml.tokens"), get("ggml.token_type")
     if len(spelled) != len(kinds) or not {*kinds} <= {NORMAL, UNUSED, *SPECIAL}:
         raise ValueError("tokenizer.ggml.token_type is not one known type for each token")

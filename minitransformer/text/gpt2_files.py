@@ -10,6 +10,7 @@ stand for themselves, and the other 68 are moved, in order, to U+0100 and up. A 
                   Ġ a
 """
 
+from minitransformer.archive import read_bounded
 from minitransformer.text.tokenizer import read_json
 
 PRINTABLE = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
@@ -74,12 +75,12 @@ def read_merges(path, tokens):
     """
     known = set(tokens)
     merges = []
+    content = read_bounded(path)
     try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().removesuffix("\n").split("\n")
+        text = content.decode().replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a merges file: not UTF-8 text ({error})") from None
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
         if number == 1 and line.startswith("#version"):
             continue
         try:

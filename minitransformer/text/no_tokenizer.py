@@ -13,7 +13,7 @@ class NoTokenizer(Tokenizer):
     kind = "none"
 
     def __init__(self, vocab_size):
-        self.vocab_size = whole("vocab_size", vocab_size, least=1)
+        self.vocab_size = whole("NoTokenizer: vocab_size", vocab_size, least=1)
 
     def _encode(self, text, start):
         raise no_text()

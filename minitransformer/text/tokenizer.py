@@ -14,7 +14,7 @@ import json
 
 import numpy as np
 
-from minitransformer.archive import ArchiveError
+from minitransformer.archive import ArchiveError, read_bounded
 from minitransformer.files import write_atomically
 from minitransformer.text.chunks import chunks_of
 
@@ -120,9 +120,9 @@ def write_json(path, content):
 
 def read_json(path):
     """Return the JSON object that a file holds. Raises OSError, or ArchiveError, a ValueError, for anything else."""
+    content = read_bounded(path)
     try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
+        content = json.loads(content.decode())
     except (ValueError, RecursionError) as error:  # ValueError also where it is no UTF-8
         raise ArchiveError(f"{path}: not valid JSON, or truncated ({error})") from None
     if not isinstance(content, dict):

@@ -28,13 +28,11 @@ import os
 from pathlib import Path
 
 from minitransformer.files import naming
-from minitransformer.values import dictionary, number, whole
+from minitransformer.values import dictionary, finite, whole
 
 METRICS_FILE = "metrics.jsonl"
-NUMBERS = (
-    *("loss", "lr", "grad_norm", "val_loss", "tokens", "seconds"),
-    *("safe", "unsafe", "margin", "preferred", "general_loss"),
-)
+NUMBERS = ("loss", "lr", "grad_norm", "val_loss", "tokens", "seconds")
+NUMBERS_OR_NONE = ("safe", "unsafe", "margin", "preferred", "general_loss")  # None where it was not finite
 
 
 def read_metrics(path, last_step=None) -> list[dict]:
@@ -46,11 +44,11 @@ def read_metrics(path, last_step=None) -> list[dict]:
 
 
 def check_record(name: str, record) -> None:
-    """Raise TypeError or ValueError, naming the key, for what is no record; a number that is not finite may be None."""
+    """Raise TypeError or ValueError, naming the key, for what is no record."""
     whole(f"{name}: step", dictionary(name, record).get("step"), least=0)
-    for key in NUMBERS:
-        if record.get(key) is not None:
-            number(f"{name}: {key}", record[key])
+    for key in record.keys() & {*NUMBERS, *NUMBERS_OR_NONE}:
+        if record[key] is not None or key in NUMBERS:
+            finite(f"{name}: {key}", record[key])
 
 
 def read_records(path, last_step=None):

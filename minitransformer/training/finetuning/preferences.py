@@ -63,6 +63,8 @@ def rows_of_file(path):
             row = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
+        except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of brackets
+            raise ValueError(f"{where}: {error}") from None
         yield checked_row(row, where)
 
 
