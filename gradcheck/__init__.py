@@ -104,11 +104,13 @@ if TYPE_CHECKING:  # what is loaded when it is asked for: see __getattr__
     from gradcheck.checking import adjoint, check, check_module
     from gradcheck.jacobian_matrix import Jacobian, jacobian
     from gradcheck.report import ArgumentReport, GradientError, Report
+    from gradcheck.updates import check_update
 
 __all__ = [
     "check",
     "check_module",
     "adjoint",
+    "check_update",
     "jacobian",
     "Jacobian",
     "Call",
@@ -127,6 +129,7 @@ _MODULES = {
     "checking": ("check", "check_module", "adjoint"),
     "jacobian_matrix": ("jacobian", "Jacobian"),
     "report": ("Report", "ArgumentReport", "GradientError"),
+    "updates": ("check_update",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

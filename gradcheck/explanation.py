@@ -43,11 +43,16 @@ def _obstacle(report):
 
 
 def _both(analytic, numeric, oracle):
-    """Show both values with as many digits as it takes to tell them apart."""
-    for digits in range(4, 18):
-        texts = f"{analytic:.{digits}g}", f"{numeric:.{digits}g}"
-        if texts[0] != texts[1]:
-            break
+    given, true = told_apart(analytic, numeric)
     note = ": the forward pass is not finite near this entry" if not math.isfinite(numeric) else ""
     gives = "give" if oracle.endswith("s") else "gives"
-    return f"backward gives {texts[0]}, {oracle} {gives} {texts[1]}{note}"
+    return f"backward gives {given}, {oracle} {gives} {true}{note}"
+
+
+def told_apart(a, b):
+    """Return two numbers as text, with as many digits as it takes to tell them apart."""
+    for digits in range(4, 18):
+        texts = f"{a:.{digits}g}", f"{b:.{digits}g}"
+        if texts[0] != texts[1]:
+            break
+    return texts

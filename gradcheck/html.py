@@ -24,12 +24,19 @@ COLUMNS = (
 
 def report_html(report):
     """Return a Report as a fragment of HTML: its name and verdict, a row for each argument, and what is wrong."""
-    heading = f"<strong>{escape(report.name)}</strong> {_badge(_overall(report))}"
-    parts = [f"<div>{heading}</div>"]
-    if report.arguments:
-        rows = "".join(map(_row, report.arguments))
-        parts.append(f'<table style="{TABLE}"><thead>{_header()}</thead><tbody>{rows}</tbody></table>')
     lines = [*report.failures(), *(f"note: {note}" for note in report.notes)]
+    return table_html(report.name, _overall(report), COLUMNS, report.arguments, lines)
+
+
+def table_html(name, verdict, columns, rows, lines):
+    """Return what any report shows: its name and verdict, a row for each of `rows`, which have a verdict, and lines.
+
+    `columns` are (heading, alignment, function that returns the text for a row).
+    """
+    parts = [f"<div><strong>{escape(name)}</strong> {_badge(verdict)}</div>"]
+    if rows:
+        body = "".join(_row(row, columns) for row in rows)
+        parts.append(f'<table style="{TABLE}"><thead>{_header(columns)}</thead><tbody>{body}</tbody></table>')
     if lines:
         items = "".join(f"<li>{escape(line)}</li>" for line in lines)
         parts.append(f'<ul style="margin:0.3em 0;padding-left:1.2em">{items}</ul>')
@@ -43,14 +50,14 @@ def _overall(report):
     return "WRONG" if report.problems or "WRONG" in doubts else doubts[0]
 
 
-def _header():
-    cells = [(name, align) for name, align, _ in COLUMNS] + [("verdict", "left")]
+def _header(columns):
+    cells = [(name, align) for name, align, _ in columns] + [("verdict", "left")]
     return "<tr>" + "".join(f'<th style="{CELL}{align}">{name}</th>' for name, align in cells) + "</tr>"
 
 
-def _row(argument):
-    cells = "".join(f'<td style="{CELL}{align}">{escape(show(argument))}</td>' for _, align, show in COLUMNS)
-    return f'<tr>{cells}<td style="{CELL}left">{_badge(argument.verdict)}</td></tr>'
+def _row(row, columns):
+    cells = "".join(f'<td style="{CELL}{align}">{escape(show(row))}</td>' for _, align, show in columns)
+    return f'<tr>{cells}<td style="{CELL}left">{_badge(row.verdict)}</td></tr>'
 
 
 def _badge(verdict):

@@ -1,0 +1,229 @@
+"""How the code that takes steps is called: four shapes, each made into one that takes a whole course of steps.
+
+A shape has a `name`, for the report. `arguments(formula)` says which of a Formula's settings it takes, and what it
+calls them; `takes_any`, whether it takes settings of any name. `take(course, options)` yields, after each step, a list
+of the parameters' values. `jointly` says whether it sees the gradients of all parameters, as what clips them by their
+common norm must.
+"""
+
+import functools
+import inspect
+from types import SimpleNamespace
+
+import numpy as np
+
+from gradcheck.call import describe
+
+# What else settings are called. A name goes to the first setting that wants it.
+SPELLINGS = {
+    "lr": ("learning_rate", "eta", "step_size", "stepsize", "alpha"),
+    "momentum": ("mu", "beta", "gamma", "rho"),
+    "rho": ("decay_rate", "alpha", "beta", "beta2", "gamma"),
+    "beta1": ("beta_1", "b1", "betas"),
+    "beta2": ("beta_2", "b2", "betas"),
+    "eps": ("epsilon",),
+    "weight_decay": ("wd", "lambda_", "lambd", "lam"),
+    "max_norm": ("clip_norm", "max_grad_norm", "grad_clip"),
+    "t": ("step", "iteration", "timestep"),
+}
+PAIR = "betas"  # one name for two settings
+
+
+def spelled(wanted, names):
+    """Return {setting: its name} for those of the wanted settings that are among the names."""
+    found = {setting: setting for setting in wanted if setting in names}
+    for setting in wanted:
+        free = [n for n in SPELLINGS.get(setting, ()) if n in names and (n == PAIR or n not in found.values())]
+        if setting not in found and free:
+            found[setting] = free[0]
+    return found
+
+
+def options_of(values, arguments):
+    """Return the values of settings under the names that the code has for them."""
+    options = {}
+    for setting, name in arguments.items():
+        value = values[setting]
+        options[name] = (*options.get(name, ()), value) if name == PAIR else value
+    return options
+
+
+class OfFunction:
+    """A function `update(theta, g, *state, **settings)`: it returns θ′ and the new state, or changes them in place."""
+
+    jointly = False
+
+    def __init__(self, function):
+        self.function = function
+        self.name = _name(function)
+        self.takes_any = _takes_any(function)
+        self.counter = None
+        self.state = ()
+
+    def arguments(self, formula):
+        """Find the settings, t and the state among the arguments after θ and g."""
+        after = _after(self.function, 2)
+        found = spelled((*formula.settings, "max_norm", "t"), after)
+        self.counter = found.pop("t", None)
+        others = {name: p.default for name, p in after.items() if name not in (*found.values(), self.counter)}
+        required = [name for name, default in others.items() if default is inspect.Parameter.empty]
+        optional = [name for name, default in others.items() if default is None]
+        self.state = tuple(required or optional[: len(formula.state)])
+        return found
+
+    def understood(self, found):
+        """Say how the arguments were read, for one who misses something among them."""
+        return f" (its state is taken to be {', '.join(self.state)})" if self.state else ""
+
+    def take(self, course, options):
+        """Call the function for one parameter after the other."""
+        thetas = [start.copy() for start in course.starts]
+        states = [[np.zeros(start.shape) for _ in self.state] for start in course.starts]
+        for t, gradients in enumerate(course.gradients, start=1):
+            count = {} if self.counter is None else {self.counter: t}
+            for i, g in enumerate(gradients):
+                state = dict(zip(self.state, states[i], strict=True))
+                returned = self.function(thetas[i], g.copy(), **state, **options, **count)
+                thetas[i], states[i] = self._after_step(returned, thetas[i], states[i])
+            yield thetas
+
+    def _after_step(self, returned, theta, state):
+        if returned is None:
+            return theta, state
+        if not isinstance(returned, (tuple, list)):
+            return returned, state
+        if len(returned) != 1 + len(state):
+            raise TypeError(
+                f"{self.name} returned {len(returned)} values; expected {1 + len(state)}: "
+                f"{', '.join(['θ′', *(f'the new {name}' for name in self.state)])}"
+            )
+        return returned[0], list(returned[1:])
+
+
+class OfConfig:
+    """A function `update(w, dw, config) -> (w, config)`, whose settings and state are in a dictionary."""
+
+    jointly = takes_any = False
+
+    def __init__(self, function):
+        self.function = function
+        self.name = _name(function)
+
+    def arguments(self, formula):
+        """Find the settings among the keys that the function looks up in an empty dictionary, or puts there."""
+        wanted, config = (*formula.settings, "max_norm"), {}
+        while True:
+            try:
+                return spelled(wanted, self._call(np.ones(2), np.ones(2), config)[1])
+            except KeyError as error:
+                if error.args[0] in config or not spelled(wanted, error.args):
+                    raise
+                config[error.args[0]] = 0.5
+
+    def understood(self, found):
+        """Say what was found in the dictionary."""
+        return f" (in its dictionary it has {', '.join(found.values()) or 'no setting'})"
+
+    def take(self, course, options):
+        """Call the function for one parameter after the other, each with a dictionary of its own."""
+        thetas, configs = [start.copy() for start in course.starts], [dict(options) for _ in course.starts]
+        for gradients in course.gradients:
+            for i, g in enumerate(gradients):
+                thetas[i], configs[i] = self._call(thetas[i], g.copy(), configs[i])
+            yield thetas
+
+    def _call(self, theta, g, config):
+        returned = self.function(theta, g, config)
+        if isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict):
+            return returned
+        what = f"a tuple of {len(returned)}" if isinstance(returned, tuple) else describe(returned)
+        raise TypeError(f"{self.name} returned {what}; expected a pair (θ′, config)")
+
+
+class _OfAll:
+    """What sees all parameters at once, and takes settings after the first few arguments."""
+
+    jointly = True
+
+    def __init__(self, function, before):
+        self.function = function
+        self.before = before
+        self.name = _name(function)
+        self.takes_any = _takes_any(function)
+
+    def arguments(self, formula):
+        """Find the settings among the arguments."""
+        after = _after(self.function, self.before)
+        found = spelled((*formula.settings, "max_norm"), after)
+        for name, parameter in after.items():
+            if parameter.default is parameter.empty and name not in found.values():
+                known = ", ".join((*formula.settings, "max_norm"))
+                raise TypeError(f"{self.name} wants {name}, which is no setting of {formula.name}; these are {known}")
+        return found
+
+    def understood(self, found):
+        """Say which settings were found."""
+        return f" (it takes {', '.join(dict.fromkeys(found.values())) or 'none'})"
+
+
+class OfOptimizer(_OfAll):
+    """What makes an object with step() of a list of parameters, which have .data and .grad."""
+
+    def __init__(self, make, parameter, gradient):
+        super().__init__(make, before=1)
+        self.parameter = parameter
+        self.gradient = gradient
+
+    def take(self, course, options):
+        """Give each parameter its gradient, and call step()."""
+        parameters = [self.parameter(start.copy()) for start in course.starts]
+        optimizer = self.function(parameters, **options)
+        if not callable(getattr(optimizer, "step", None)):
+            raise TypeError(f"{self.name} made {describe(optimizer)}, which has no method step()")
+        for gradients in course.gradients:
+            for parameter, g in zip(parameters, gradients, strict=True):
+                parameter.grad = self.gradient(g.copy())
+            optimizer.step()
+            yield [parameter.data for parameter in parameters]
+
+
+class OfSteps(_OfAll):
+    """A generator function `steps(parameters, gradients, **settings)` that yields the parameters after each step."""
+
+    def __init__(self, function):
+        super().__init__(function, before=2)
+
+    def take(self, course, options):
+        """Let the generator go through the whole course."""
+        parameters, count = [start.copy() for start in course.starts], 0
+        for yielded in self.function(parameters, [[g.copy() for g in step] for step in course.gradients], **options):
+            values = parameters if yielded is None else list(yielded)
+            if len(values) != len(parameters):
+                raise TypeError(f"{self.name} yielded {len(values)} parameters; it was given {len(parameters)}")
+            count += 1
+            yield values
+        if count != len(course.gradients):
+            raise TypeError(
+                f"{self.name} yielded {count} times; expected once after each of {len(course.gradients)} steps"
+            )
+
+
+def new_parameter(array):
+    """Return a parameter with `.data` and `.grad`, and nothing else."""
+    return SimpleNamespace(data=array, grad=None)
+
+
+def _name(function):
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _takes_any(function):
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+
+
+def _after(function, count):
+    """Return {name: inspect.Parameter} of the arguments after the first `count`, but *args and **kwargs."""
+    parameters = list(inspect.signature(function).parameters.values())[count:]
+    return {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}

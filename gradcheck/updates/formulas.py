@@ -1,0 +1,77 @@
+"""The update rules that are known by name, each written once, in plain scalars.
+
+θ is one entry of a parameter and g that of its gradient; what follows them is the state, which is 0 before the first
+step; then come the settings, and t = 1, 2, … counts the steps. Returned are θ′ and the new state. The rules are
+PyTorch's. A setting that has a default may be missing from the code that is checked. Where two conventions give the
+same θ, as a velocity with lr in it or before it, both are right.
+"""
+
+from numpy import sqrt
+
+
+def sgd(theta, g, *, lr, weight_decay=0.0):
+    """Gradient descent."""
+    g = g + weight_decay * theta
+    step = lr * g
+    return theta - step
+
+
+def momentum(theta, g, velocity, *, lr, momentum, weight_decay=0.0):
+    """Gradient descent with momentum (Polyak, 1964)."""
+    g = g + weight_decay * theta
+    velocity_new = momentum * velocity + g
+    step = lr * velocity_new
+    return theta - step, velocity_new
+
+
+def nesterov(theta, g, velocity, *, lr, momentum, weight_decay=0.0):
+    """Gradient descent with the momentum of Nesterov, as Sutskever et al. (2013) and PyTorch have it."""
+    g = g + weight_decay * theta
+    velocity_new = momentum * velocity + g
+    step = lr * (g + momentum * velocity_new)
+    return theta - step, velocity_new
+
+
+def adagrad(theta, g, v, *, lr, eps, weight_decay=0.0):
+    """Adagrad (Duchi, Hazan and Singer, 2011)."""
+    g = g + weight_decay * theta
+    v_new = v + g**2
+    root = sqrt(v_new)
+    step = lr * g / (root + eps)
+    return theta - step, v_new
+
+
+def rmsprop(theta, g, v, *, lr, rho, eps, weight_decay=0.0):
+    """RMSprop (Hinton, 2012)."""
+    g = g + weight_decay * theta
+    v_new = rho * v + (1 - rho) * g**2
+    root = sqrt(v_new)
+    step = lr * g / (root + eps)
+    return theta - step, v_new
+
+
+def adam(theta, g, m, v, *, t, lr, beta1, beta2, eps, weight_decay=0.0):
+    """Adam (Kingma and Ba, 2015). Weight decay, if there is any, is L2 regularisation: a part of the gradient."""
+    g = g + weight_decay * theta
+    m_new = beta1 * m + (1 - beta1) * g
+    v_new = beta2 * v + (1 - beta2) * g**2
+    m_hat = m_new / (1 - beta1**t)
+    v_hat = v_new / (1 - beta2**t)
+    root = sqrt(v_hat)
+    step = lr * m_hat / (root + eps)
+    return theta - step, m_new, v_new
+
+
+def adamw(theta, g, m, v, *, t, lr, beta1, beta2, eps, weight_decay):
+    """AdamW (Loshchilov and Hutter, 2019), its decay multiplied by lr."""
+    theta = theta - lr * weight_decay * theta
+    m_new = beta1 * m + (1 - beta1) * g
+    v_new = beta2 * v + (1 - beta2) * g**2
+    m_hat = m_new / (1 - beta1**t)
+    v_hat = v_new / (1 - beta2**t)
+    root = sqrt(v_hat)
+    step = lr * m_hat / (root + eps)
+    return theta - step, m_new, v_new
+
+
+FORMULAS = {formula.__name__: formula for formula in (sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw)}
