@@ -17,6 +17,7 @@ import pytest
 
 from gradcheck.audit import command_line, course, main
 from gradcheck.audit.command import CommandError, TestCommand
+from gradcheck.audit.course import AuditError
 from gradcheck.audit.mutations import mutate
 from gradcheck.audit.outcome import SURVIVING, Outcome
 from gradcheck.audit.pytest_command import CannotServeError, pytest_arguments
@@ -634,6 +635,26 @@ def test_what_cannot_be_audited_is_said_in_one_line(arguments, message, write, c
     assert out == ""
     assert f"gradcheck audit: {message}" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "names, hint",
+    [
+        (["affine_forward", "affine_backward", "relu_backward"], "affine_backward, ...: --functions '*_backward'"),
+        (["backward_pass"], "backward_pass: --functions '*backward*'"),
+        (["loss", "grad_of_loss"], "grad_of_loss: --functions '*grad*'"),
+        (["Jacobian"], "Jacobian: --functions '*acobian*'"),
+        (["pullback"], None),
+    ],
+)
+def test_functions_that_may_be_meant_are_named_with_their_pattern(names, hint, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("".join(f"def {name}(dy):\n    return dy\n" for name in names), "utf-8")
+    options = SimpleNamespace(functions=["backward"], all=False, target="mine")
+    with pytest.raises(AuditError) as caught:
+        command_line._select(options, [file])
+    nothing = "mine: there is no function 'backward' in the files that its cases run, so there is nothing to mutate"
+    assert str(caught.value) == (f"{nothing}; there is {hint}" if hint else nothing)
 
 
 def test_progress_tells_rate_and_time_left(capfd):

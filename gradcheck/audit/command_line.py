@@ -13,6 +13,7 @@ from gradcheck.audit.mutations import mutate
 from gradcheck.audit.outcome import EQUIVALENT, KILLED, SURVIVING
 from gradcheck.audit.projects import files_in_memory, package_files
 from gradcheck.audit.reporting import Progress, describe, score, summary, write_json
+from gradcheck.audit.sources import find_closures
 from gradcheck.cases import load_cases
 from gradcheck.command_line import Parser, counted, say, show, whole_number
 
@@ -132,7 +133,9 @@ def _select(options, files):
     if not mutants:
         where = "the package" if options.all else "the files that its cases run"
         names = " or ".join(map(repr, options.functions))
-        raise AuditError(f"{options.target}: there is no function {names} in {where}, so there is nothing to mutate")
+        raise AuditError(
+            f"{options.target}: there is no function {names} in {where}, so there is nothing to mutate{_meant(files)}"
+        )
     if options.k is not None:
         mutants = [m for m in mutants if options.k.lower() in f"{m.path} {m.function} {m.kind}".lower()]
         if not mutants:
@@ -141,6 +144,15 @@ def _select(options, files):
         chosen = random.Random(options.seed).sample(range(len(mutants)), options.sample)
         mutants = [mutants[i] for i in sorted(chosen)]
     return mutants
+
+
+def _meant(files):
+    """Name a function that may be a backward pass by another name, and the pattern for it and its like."""
+    for pattern in ("*_backward", "*backward*", "*grad*", "*acobian*", "*jac*", "*deriv*"):
+        found = [closure.qualname for path in files for closure in find_closures(path, [pattern])]
+        if found:
+            return f"; there is {found[0]}{', ...' if len(found) > 1 else ''}: --functions '{pattern}'"
+    return ""
 
 
 def _report(options, mutants, outcomes, seconds):
