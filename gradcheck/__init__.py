@@ -91,7 +91,9 @@ What else is here:
   go unnoticed, by the module's cases or by any test command (gradcheck/audit).
 - in pytest, the fixture `gradcheck` and a table of the worst errors, `--gradcheck-report` (gradcheck/plugin.py); with
   Hypothesis, strategies for shapes, masks, cotangents and well-conditioned arrays (gradcheck/strategies.py); in a
-  notebook, a report shows itself as a table.
+  notebook, a report shows itself as a table, and so does that of an error (gradcheck/notebook.py).
+- `check_update(adam, "adam")` holds the steps of an optimiser against a formula that is written in plain scalars, and
+  names AdamW's usual mistakes (gradcheck/updates).
 """
 
 from importlib import import_module

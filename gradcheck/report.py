@@ -146,6 +146,12 @@ class GradientError(AssertionError):
         lines = self.report.failures()
         return f"{self.report.name}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{self.report.name}:", *lines])
 
+    def _render_traceback_(self):
+        """Show the report as a table where a notebook would show the traceback, and return the lines below it."""
+        from gradcheck.notebook import lines_below_the_table
+
+        return lines_below_the_table(self)
+
 
 def _align(row, widths):
     name, *numbers, verdict = row

@@ -1,6 +1,8 @@
 """A report as HTML: what it shows, that it escapes, and that it is well formed and readable on any page."""
 
 import re
+import sys
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -94,6 +96,22 @@ def test_white_is_readable_on_every_colour(colour):
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     luminance = float(np.dot([0.2126, 0.7152, 0.0722], linear))
     assert 1.05 / (luminance + 0.05) >= 4.5  # the contrast that the web's accessibility guidelines ask for
+
+
+def test_an_error_in_a_notebook_publishes_the_table_and_keeps_the_callers_lines(monkeypatch):
+    published = []
+    display = SimpleNamespace(publish_display_data=published.append)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=display))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    x = np.random.default_rng(0).normal(size=(2, 3))
+    with pytest.raises(GradientError) as caught:
+        check(product, x, x + 1, wrong=True)
+    lines = caught.value._render_traceback_()  # which is what IPython asks an exception for
+    report = caught.value.report
+    assert published == [{"text/plain": str(report), "text/html": report_html(report)}]
+    assert "check(product, x, x + 1, wrong=True)" in lines[1]
+    assert lines[-1] == f"gradcheck.report.GradientError: {caught.value}"
+    assert not any("checking.py" in line for line in lines)
 
 
 def test_outside_the_badges_no_colour_of_text_or_page_is_fixed():

@@ -29,6 +29,7 @@ DOORS = {  # where something further out is asked for, within a function, and by
     ("gradients", "shape_hints"),
     ("report", "explanation"),
     ("report", "html"),
+    ("report", "notebook"),
 }
 SPOKEN = "import numpy as np, gradcheck, sys; from minitransformer import LayerNorm, attention, layer_norm, softmax; "
 DRAWN = "normal = np.random.default_rng(0).standard_normal; "
