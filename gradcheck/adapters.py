@@ -1,4 +1,4 @@
-"""Adapters for the two other common shapes of hand-written gradients.
+"""Adapters for the other common shapes of hand-written gradients.
 
 gradcheck checks functions that return their value and a closure, `(y, backward)`. Most code that is out there looks
 otherwise, and needs no rewriting to be checked.
@@ -15,6 +15,15 @@ otherwise, and needs no rewriting to be checked.
     gradcheck.check(from_pair(affine_forward, affine_backward), x, w, b)
 
 `backward(dy, cache)` returns one gradient for each floating-point input, in order; more than one as a tuple or a list.
+
+**A derivative that is written down as such**: from_value_and_gradient, from_derivative and from_jacobian
+(gradcheck/given_derivatives.py).
+
+    gradcheck.check(from_jacobian(motion, jacobian_of_motion), state, control=u)
+
+**Several outputs, or inputs in dictionaries and lists**: from_nested (gradcheck/nested.py).
+
+    gradcheck.check(*from_nested(network, params, x))
 
 **A layer that keeps its cache on `self`**, with parameters and gradients beside each other:
 
@@ -55,8 +64,10 @@ import functools
 import numpy as np
 
 from gradcheck.call import describe
+from gradcheck.given_derivatives import from_derivative, from_jacobian, from_value_and_gradient
+from gradcheck.nested import from_nested
 
-__all__ = ["from_layer", "from_pair"]
+__all__ = ["from_derivative", "from_jacobian", "from_layer", "from_nested", "from_pair", "from_value_and_gradient"]
 
 DICTIONARIES = (("params", "grads"), ("parameters", "gradients"))
 PATTERNS = ("d{}", "{}_grad", "grad_{}")

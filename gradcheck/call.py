@@ -43,7 +43,12 @@ class Call:
         return getattr(target, "__name__", type(target).__name__)
 
     def input_names(self):
-        """Return one name for each input, from the signature of the target (of a module: of its `forward`)."""
+        """Return one name for each input, from the signature of the target (of a module: of its `forward`).
+
+        What from_nested has made says itself what its `names_of_inputs` are.
+        """
+        if len(getattr(self.target, "names_of_inputs", ())) == len(self.inputs) > 0:
+            return list(self.target.names_of_inputs)
         try:
             signature = inspect.signature(getattr(self.target, "forward", self.target))
         except (TypeError, ValueError):  # some built-in functions have none

@@ -63,10 +63,13 @@ def arguments_of(call):
         _require_float64(call.name, argument)
         refuse_infinite(call.name, argument.name, argument.array)
     if not any(argument.array.size for argument in arguments):
+        from gradcheck.adapter_hints import for_nested
+
         kinds = [value.dtype.name if isinstance(value, np.ndarray) else type(value).__name__ for value in call.inputs]
         raise ValueError(
             f"{call.name}: nothing to differentiate: no positional input is a floating-point array with entries "
             f"({', '.join(kinds) or 'there are none'}); give float64 arrays, as np.array(1.5) is"
+            f"{for_nested(call.inputs)}"
         )
     return arguments
 
@@ -121,18 +124,24 @@ def _forward(call):
     """Evaluate a call. Returns (y, backward) once they are what they should be."""
     result = call.evaluate()
     if not (isinstance(result, tuple) and len(result) == 2):
+        from gradcheck.adapter_hints import for_no_pair
+
         what = f"a tuple of {len(result)}" if isinstance(result, tuple) else describe(result)
-        raise TypeError(f"{call.name} returned {what}; a differentiable function returns a pair (y, backward)")
+        raise TypeError(
+            f"{call.name} returned {what}; a differentiable function returns a pair (y, backward){for_no_pair(result)}"
+        )
     y, backward = result
     if not callable(backward):
+        from gradcheck.adapter_hints import for_no_backward
+
         raise TypeError(
             f"{call.name} returned (y, {type(backward).__name__}); the second must be a function of dy; "
-            "for a cache see from_pair of gradcheck.adapters"
+            f"{for_no_backward(y, backward)}"
         )
     if not isinstance(y, (np.ndarray, np.generic, float)):
         raise TypeError(
             f"{call.name}: y is {describe(y)}; it must be one float64 array or number: "
-            "check several outputs one at a time, or concatenated"
+            "check several outputs one at a time, or concatenated, as from_nested of gradcheck.adapters does"
         )
     y = np.asarray(y)
     if y.dtype != np.float64:

@@ -52,8 +52,10 @@ def fault(call, problem):
 
 
 def _wrong_number(call, what, expected, inputs, hint=""):
+    from gradcheck.adapter_hints import for_nested
+
     names = ", ".join(argument.name for argument in inputs) or "no input"
-    return fault(call, f"backward returned {what}, expected {expected}: one for {names}{hint}")
+    return fault(call, f"backward returned {what}, expected {expected}: one for {names}{hint}{for_nested(call.inputs)}")
 
 
 def _without_gradient(call, inputs, count):

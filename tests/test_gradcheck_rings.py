@@ -26,6 +26,8 @@ ROOMS = {"diagnosis", "museum", "curve", "audit", "updates"}  # ring 3
 DOORS = {  # where something further out is asked for, within a function, and by whom
     ("checking", "closer"),
     ("checking", "diagnosis"),
+    ("contract", "adapter_hints"),
+    ("gradients", "adapter_hints"),
     ("gradients", "shape_hints"),
     ("report", "explanation"),
     ("report", "html"),

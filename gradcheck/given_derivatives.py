@@ -1,0 +1,182 @@
+"""Adapters for functions whose derivative is written down as such, not as a backward pass.
+
+Optimisers ask for a gradient, filters and fits for a Jacobian, activations have their f′. It is a second function of
+the same arguments, or comes from the first, beside the value:
+
+    check(from_value_and_gradient(rosenbrock, gradient_of_rosenbrock), x)
+    check(from_derivative(np.tanh, lambda x: 1 - np.tanh(x) ** 2), x)
+    check(from_jacobian(motion, jacobian_of_motion), state, control=u)
+
+There is one derivative for each floating-point array among the inputs; several are returned as a tuple. What has none,
+such as data, is given by keyword, as `control` is.
+"""
+
+import functools
+
+import numpy as np
+
+from gradcheck.call import Call, describe
+from gradcheck.report import GradientError, Report
+
+
+def from_value_and_gradient(function, gradient=None):
+    """Return the differentiable function of a number f(x) and its gradient.
+
+        check(from_value_and_gradient(f, gradient), x)      two functions: scipy.optimize.check_grad(f, gradient, x)
+        check(from_value_and_gradient(f), x)                one, f(x) -> (value, gradient): minimize(f, x, jac=True)
+        check(from_value_and_gradient(loss), w, X=X, y=y)   one, and data that it has no gradient for
+
+    The gradient of a vector may be a list of numbers. For parameters in a dictionary or a list see from_nested.
+
+    Raises TypeError for what is no function and, when called, for a value that is no number.
+    """
+
+    def pulled_back(inputs, value, dy, derivative):
+        if any(isinstance(x, (dict, list, tuple)) for x in inputs):
+            return _scaled(derivative, dy.item())  # which from_nested takes apart
+        return _bare(_scaled(d, dy.item()) for _, _, d in _each(function, inputs, derivative, "gradient"))
+
+    def require(inputs, value):
+        if np.size(value) != 1 or not isinstance(value, (float, np.generic, np.ndarray)):
+            what = f"an array {value.shape}" if isinstance(value, np.ndarray) else describe(value)
+            raise TypeError(
+                f"{_name(function)}: the value is {what}; it must be one floating-point number: where entries have a "
+                "derivative each see from_derivative, or from_jacobian, of gradcheck.adapters"
+            )
+
+    return _adapted(function, gradient, "gradient", require, pulled_back)
+
+
+def from_derivative(function, derivative=None):
+    """Return the differentiable function of y = f(x), taken of each entry by itself, and dy/dx, of x's shape.
+
+        check(from_derivative(sigmoid, sigmoid_prime), x)           two functions
+        check(from_derivative(f), x)                                one, f(x) -> (y, derivative)
+        check(from_derivative(math.sin, math.cos), np.array(0.5))   of a number
+
+    Raises TypeError for what is no function; when called, ValueError if y has not x's shape, and, from backward,
+    GradientError if the derivative has not.
+    """
+
+    def require(inputs, y):
+        for name, x in _differentiable(function, inputs):
+            if np.shape(y) != x.shape:
+                raise ValueError(
+                    f"{_name(function)}: y has shape {np.shape(y)}, but {name} has {x.shape}: if its entries depend on "
+                    "several of x's, see from_jacobian of gradcheck.adapters"
+                )
+
+    def pulled_back(inputs, y, dy, derivative):
+        gradients = []
+        for name, x, d in _each(function, inputs, derivative, "derivative"):
+            if d.shape != x.shape:
+                raise _fault(function, f"the derivative by {name} has shape {d.shape}, but {name} has {x.shape}")
+            gradients.append(dy.astype(d.dtype) * d)
+        return _bare(gradients)
+
+    return _adapted(function, derivative, "derivative", require, pulled_back)
+
+
+def from_jacobian(function, jacobian=None):
+    """Return the differentiable function of an array y = f(x) and its Jacobian.
+
+        check(from_jacobian(f, jacobian), x)                two functions: scipy.optimize.least_squares(f, x, jacobian)
+        check(from_jacobian(f), x)                          one, f(x) -> (y, J)
+        check(from_jacobian(motion, jacobian), x, u=u)      two, and a control that there is no Jacobian for
+
+    J has a row for each entry of y and a column for each of x, or the shape of y and then that of x. It may be a sparse
+    matrix of SciPy's.
+
+    Raises TypeError for what is no function and, from backward, GradientError if J has another shape.
+    """
+
+    def pulled_back(inputs, y, dy, derivative):
+        gradients = []
+        for name, x, j in _each(function, inputs, derivative, "Jacobian"):
+            rows, columns = np.size(y), x.size
+            if j.shape not in ((rows, columns), (*np.shape(y), *x.shape)):
+                wanted = f"{(rows, columns)}: a row for each entry of y, a column for each of {name}"
+                transposed = "; it is transposed" if j.shape == (columns, rows) else ""
+                raise _fault(function, f"the Jacobian by {name} has shape {j.shape}, not {wanted}{transposed}")
+            gradients.append((dy.ravel().astype(j.dtype) @ j.reshape(rows, columns)).reshape(x.shape))
+        return _bare(gradients)
+
+    return _adapted(function, jacobian, "Jacobian", lambda inputs, y: None, pulled_back)
+
+
+def _adapted(function, derivative, what, require, pulled_back):
+    """Return the function of inputs and options that returns (y, backward).
+
+    `require(inputs, y)` raises for a y that cannot be; `pulled_back(inputs, y, dy, derivative)` returns the gradients.
+    """
+    for role, given in [("function", function), *([] if derivative is None else [(what, derivative)])]:
+        if not callable(given):
+            raise TypeError(f"the {role} is {describe(given)}; it must be a function")
+
+    @functools.wraps(function)
+    def y_and_backward(*inputs, **options):
+        y = function(*inputs, **options)
+        if derivative is None:
+            if not (isinstance(y, tuple) and len(y) == 2):
+                returned = f"a tuple of {len(y)}" if isinstance(y, tuple) else describe(y)
+                raise TypeError(f"{_name(function)} returned {returned}; expected a pair of its value and the {what}")
+            y, beside = y
+        require(inputs, y)
+
+        def backward(dy):
+            given = beside if derivative is None else derivative(*inputs, **options)
+            return pulled_back(inputs, y, np.asarray(dy), given)
+
+        return y, backward
+
+    y_and_backward.__name__ = _name(function)
+    return y_and_backward
+
+
+def _each(function, inputs, derivative, what):
+    """Return (name, input, its derivative as an array of floating-point numbers) for each input that has one."""
+    arguments = _differentiable(function, inputs)
+    if len(arguments) != 1:
+        if not isinstance(derivative, (tuple, list)) or len(derivative) != len(arguments):
+            count = len(derivative) if isinstance(derivative, (tuple, list)) else 1
+            wanted = f"{len(arguments)} {what}s in a tuple, one for each of {', '.join(name for name, _ in arguments)}"
+            raise _fault(function, f"there must be {wanted}, not {count}; an array that has none is given by keyword")
+    elif not (isinstance(derivative, tuple) and len(derivative) == 1):
+        derivative = (derivative,)
+    return [(name, x, _as_array(d)) for (name, x), d in zip(arguments, derivative, strict=True)]
+
+
+def _differentiable(function, inputs):
+    """Return (name, array) of the inputs that have a derivative; their numbers may be complex."""
+    names = Call(function, *inputs).input_names()
+    return [
+        (name, x) for name, x in zip(names, inputs, strict=True) if isinstance(x, np.ndarray) and x.dtype.kind in "fc"
+    ]
+
+
+def _as_array(derivative):
+    """Return a derivative as an array; float32 stays float32, which the check then refuses."""
+    array = np.asarray(derivative.toarray() if hasattr(derivative, "toarray") else derivative)
+    return array if array.dtype.kind == "f" else array.astype(float)
+
+
+def _scaled(gradient, dy):
+    """Return a gradient times a number; also one in dictionaries, lists and tuples."""
+    if isinstance(gradient, dict):
+        return {key: _scaled(value, dy) for key, value in gradient.items()}
+    if isinstance(gradient, (list, tuple)):
+        return type(gradient)(_scaled(value, dy) for value in gradient)
+    return dy * _as_array(gradient)
+
+
+def _bare(gradients):
+    gradients = tuple(gradients)
+    return gradients[0] if len(gradients) == 1 else gradients
+
+
+def _fault(function, problem):
+    return GradientError(Report(_name(function), problems=(problem,)))
+
+
+def _name(function):
+    return Call(function).name

@@ -1,0 +1,157 @@
+"""An adapter for several outputs, and for inputs in dictionaries, lists and tuples, one within another.
+
+A check compares one output with the arrays among the inputs. Here the arrays are taken out, and put back for each call;
+the outputs are joined into one vector, and dy is cut up for backward as they are:
+
+    def network(params, x):                        # params = {"W": ..., "b": ...}
+        def backward(dy):
+            return {"W": x.T @ dy, "b": dy.sum(axis=0)}, dy @ params["W"].T
+
+        return x @ params["W"] + params["b"], backward
+
+    check(*from_nested(network, params, x))        # params['W'], params['b'] and x
+
+    def cell(x, h, c): ...                         # returns (h, c), backward; takes backward((dh, dc))
+
+    check(*from_nested(cell, x, h, c))
+
+Gradients are arranged as the inputs are. Those of a dictionary may be called W or dW, and others may be with them. The
+other adapters go inside: check(*from_nested(from_value_and_gradient(loss), params), X=X).
+"""
+
+import functools
+
+import numpy as np
+
+from gradcheck.call import Call, describe
+from gradcheck.report import GradientError, Report
+
+NUMBERS = (np.ndarray, np.generic, float)
+
+
+def from_nested(function, *inputs):
+    """Return (a differentiable function of arrays, array, …), to be checked: `check(*from_nested(function, *inputs))`.
+
+    The arrays are those of floating-point numbers in the inputs, in order, called by their places: params['W1'],
+    layers[0]['b']. All else in the inputs stays what it is. Options go to `check`.
+
+    Raises TypeError for what is no function, ValueError if there is no such array and, from backward, GradientError if
+    the gradients are not arranged as the inputs are.
+    """
+    call = Call(function, *inputs)
+    named = dict(zip(call.input_names(), inputs, strict=True))
+    places = {place: leaf for name, value in named.items() for place, leaf in _leaves(name, value) if _is_real(leaf)}
+    if not places:
+        raise ValueError(f"{call.name}: none of its inputs holds a floating-point array")
+
+    @functools.wraps(function)
+    def of_arrays(*arrays, **options):
+        by_place = dict(zip(places, arrays, strict=True))
+        returned = function(*(_filled(name, value, by_place) for name, value in named.items()), **options)
+        if not (isinstance(returned, tuple) and len(returned) == 2 and callable(returned[1])):
+            return returned  # which the check refuses
+        outputs, backward = returned
+        parts = {place: np.asarray(leaf) for place, leaf in _leaves("y", outputs) if isinstance(leaf, NUMBERS)}
+        is_one = isinstance(outputs, NUMBERS) or not parts
+        y = outputs if is_one else np.concatenate([*parts.values()], axis=None)
+
+        def backward_of_arrays(dy):
+            cuts = np.cumsum([part.size for part in parts.values()])[:-1]
+            pieces = zip(parts.items(), np.split(np.ravel(dy), cuts), strict=True)
+            dys = {place: piece.reshape(part.shape) for (place, part), piece in pieces}
+            try:
+                gradients = tuple(_gradients(named, backward(_filled("y", outputs, dys))))
+            except _Misplaced as problem:
+                raise GradientError(Report(call.name, problems=(str(problem),))) from None
+            return gradients[0] if len(gradients) == 1 else gradients
+
+        return y, backward_of_arrays
+
+    of_arrays.names_of_inputs = tuple(places)
+    return of_arrays, *places.values()
+
+
+class _Misplaced(Exception):  # noqa: N818 (it becomes a GradientError, which has a name to say)
+    """A gradient is not where its array is among the inputs."""
+
+
+def _is_real(leaf):
+    return isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f"
+
+
+def _items(name, value):
+    """Return {key: (place, item)} of a dictionary, list or tuple; None for all else, which is a leaf."""
+    if isinstance(value, dict):
+        return {key: (f"{name}[{key!r}]", item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return {i: (f"{name}[{i}]", item) for i, item in enumerate(value)}
+    return None
+
+
+def _leaves(name, value):
+    """Yield (place, leaf) of everything in a value that is no dictionary, list or tuple."""
+    items = _items(name, value)
+    if items is None:
+        yield name, value
+    else:
+        for place, item in items.values():
+            yield from _leaves(place, item)
+
+
+def _filled(name, value, by_place):
+    """Return a value like the given one, with other leaves at some places."""
+    items = _items(name, value)
+    if items is None:
+        return by_place.get(name, value)
+    filled = {key: _filled(place, item, by_place) for key, (place, item) in items.items()}
+    if isinstance(value, dict):
+        return filled
+    return value._make(filled.values()) if hasattr(value, "_make") else type(value)(filled.values())
+
+
+def _gradients(named, returned):
+    """Yield the gradient of each array in the inputs, from what backward returned. Raises _Misplaced."""
+    wanted = {name: value for name, value in named.items() if any(_is_real(leaf) for _, leaf in _leaves(name, value))}
+    if len(wanted) == 1:
+        ((name, value),) = wanted.items()
+        is_wrapped = isinstance(returned, tuple) and len(returned) == 1 and _is_like(returned[0], value)
+        yield from _found(name, value, returned[0] if is_wrapped else returned)
+        return
+    if not isinstance(returned, (tuple, list)) or len(returned) != len(wanted):
+        count = len(returned) if isinstance(returned, (tuple, list)) else 1
+        raise _Misplaced(f"backward returned {count} gradients, expected {len(wanted)}: one for {', '.join(wanted)}")
+    for (name, value), gradient in zip(wanted.items(), returned, strict=True):
+        yield from _found(name, value, gradient)
+
+
+def _is_like(gradient, value):
+    """Whether a gradient is that of a value by itself: both dictionaries, both sequences, or both neither."""
+    return [isinstance(gradient, kind) for kind in (dict, (list, tuple))] == [
+        isinstance(value, kind) for kind in (dict, (list, tuple))
+    ]
+
+
+def _found(name, value, gradient):
+    """Yield the gradient of each array in a value, from a gradient that is arranged alike. Raises _Misplaced."""
+    items = _items(name, value)
+    if items is None:
+        yield gradient
+        return
+    with_arrays = {key: each for key, each in items.items() if any(_is_real(leaf) for _, leaf in _leaves(*each))}
+    kind, text = (dict, "a dictionary") if isinstance(value, dict) else ((list, tuple), "a list")
+    if not isinstance(gradient, kind):
+        raise _Misplaced(f"the gradient of {name} is {describe(gradient)}, not {text} as {name} is")
+    if isinstance(value, dict):
+        keys = {key: key if key in gradient else f"d{key}" for key in with_arrays}
+        missing = [items[key][0] for key, its_key in keys.items() if its_key not in gradient]
+        if missing:
+            listed = ", ".join(map(repr, gradient)) or "none"
+            raise _Misplaced(f"there is no gradient of {missing[0]}: the keys of the gradient are {listed}")
+    elif len(gradient) == len(items):
+        keys = {i: i for i in with_arrays}
+    elif len(gradient) == len(with_arrays):
+        keys = {i: k for k, i in enumerate(with_arrays)}
+    else:
+        raise _Misplaced(f"there are {len(gradient)} gradients in that of {name}, expected {len(with_arrays)}")
+    for key, (place, item) in with_arrays.items():
+        yield from _found(place, item, gradient[keys[key]])
