@@ -11,7 +11,7 @@ import pytest
 
 import minitransformer
 from gradcheck import GradientError, check_update
-from gradcheck.updates import FORMULAS, from_config, from_optimizer, from_steps
+from gradcheck.updates import FORMULAS, from_config, from_object, from_optimizer, from_steps
 from gradcheck.updates.following import Habits, follow, read_formula
 from gradcheck.updates.mistakes import CLIPPED, IN_A_FORMULA, around, mistakes_in
 from gradcheck.updates.trying import SHAPES, draw_course, draw_settings
@@ -135,6 +135,12 @@ PLANTED = {
             )
         ],
         [("1 - self.lr * self.weight_decay", "1 - self.weight_decay")],
+    ),
+    "decay of the gradient": (
+        "The decay is of the gradient, not of θ",
+        [("lr * weight_decay * w", "lr * weight_decay * dw")],
+        [('config["weight_decay"] * w)', 'config["weight_decay"] * dw)')],
+        [("p.data *= 1 - self.lr * self.weight_decay", "p.data -= self.lr * self.weight_decay * g")],
     ),
     "decay after the step": (
         "The decay is taken of θ after the step",
@@ -401,9 +407,45 @@ def as_in_section_2_of_the_paper(theta, g, m, v, *, t, lr, beta1, beta2):
 
 
 def test_a_generator_takes_its_steps_itself_and_a_formula_may_be_ones_own():
-    assert said_of(from_steps(with_dictionaries), "adam", eps=1e-7) == "ε is added before the bias of v is corrected"
+    assert (
+        said_of(from_steps(with_dictionaries), "adam", eps=1e-7)
+        == "ε is added before the bias of v is corrected, as in section 2 of the paper"
+    )
     report = check_update(from_steps(with_dictionaries), as_in_section_2_of_the_paper)
     assert report.is_right and report.notes[0].startswith("by the formula of as_in_section_2_of_the_paper, with lr 0.")
+
+
+class RMSprop:
+    """An object for one parameter, or for all in a list or dictionary; its state may begin at 1."""
+
+    def __init__(self, learning_rate, decay_rate, epsilon, first=0.0):
+        self.lr, self.rho, self.eps, self.first, self.v = learning_rate, decay_rate, epsilon, first, {}
+
+    def update(self, params, grads):
+        if isinstance(params, np.ndarray):
+            return self.one("w", params, grads)
+        for key in params if isinstance(params, dict) else range(len(params)):
+            params[key] = self.one(key, params[key], grads[key])
+        return None
+
+    def one(self, key, w, dw):
+        self.v[key] = self.rho * self.v.get(key, self.first) + (1 - self.rho) * dw**2
+        return w - self.lr * dw / (np.sqrt(self.v[key]) + self.eps)
+
+
+@pytest.mark.parametrize("container", [None, dict, list])
+def test_an_object_has_one_parameter_or_all_of_them_in_a_container(container):
+    assert check_update(from_object(RMSprop, container), "rmsprop").name == "RMSprop"
+    at_one = from_object(partial(RMSprop, first=1.0), container)
+    assert said_of(at_one, "rmsprop") == "v begins at 1, not at 0"
+
+
+def test_an_object_for_all_that_keeps_one_state_is_named():
+    class Shared(RMSprop):
+        def one(self, key, w, dw):
+            return super().one("all", w, dw)
+
+    assert said_of(from_object(Shared, list), "rmsprop") == "all parameters share one v"
 
 
 def test_a_formula_of_ones_own_is_asked_whether_state_and_steps_are_kept():
@@ -604,7 +646,11 @@ def test_every_mistake_is_one_that_some_formula_can_have():
             "the formula is a float; it must be a name or a function of scalars",
             lambda: check_update(adam, 1.0),
         ),
-        (TypeError, "AdamW is a class: see from_optimizer of gradcheck.updates", lambda: check_update(AdamW, "adamw")),
+        (
+            TypeError,
+            "AdamW is a class: see from_optimizer and from_object of gradcheck.updates",
+            lambda: check_update(AdamW, "adamw"),
+        ),
         (
             TypeError,
             "an AdamW has its parameters already",
@@ -612,6 +658,12 @@ def test_every_mistake_is_one_that_some_formula_can_have():
         ),
         (TypeError, "check_update: a float cannot be called", lambda: check_update(1.0, "sgd")),
         (TypeError, "from_steps: a list cannot be called", lambda: from_steps([])),
+        (ValueError, "container must be dict, list or None, not <class 'tuple'>", lambda: from_object(RMSprop, tuple)),
+        (
+            TypeError,
+            "RMSprop made a RMSprop, which has no method step()",
+            lambda: check_update(from_object(RMSprop, method="step"), "rmsprop"),
+        ),
         (
             TypeError,
             "mu is no setting of momentum, which has lr, momentum, weight_decay",

@@ -24,7 +24,7 @@ and adamw, as PyTorch has them. Any other is given as a function of scalars, whi
 
 Its state, what stands between g and the star, is 0 before the first step; an argument `t` counts steps from 1.
 
-**The code** may have one of four shapes.
+**The code** may have one of five shapes.
 
 A function of the parameter, its gradient, the state and the settings. It returns θ′, or θ′ followed by the state, or
 nothing, if it changes them in place:
@@ -39,20 +39,25 @@ A class whose objects have a `step()`, made from a list of parameters that have 
 
     check_update(from_optimizer(AdamW), "adamw")
 
+A class whose objects have an `update(w, dw)`, one object for each parameter; or one for all of them, if parameters
+and gradients are held in dictionaries or lists:
+
+    check_update(from_object(Adam), "adam")
+    check_update(from_object(Adam, dict), "adam")
+
 Anything else, as a generator that is given lists of arrays, takes the steps, and yields the parameters after each:
 
-    def steps(parameters, gradients, lr, beta1, beta2, eps):
-        optimizer = Adam(lr, beta1, beta2, eps)
+    def steps(parameters, gradients, lr):
         for gradient in gradients:
-            optimizer.update(parameters, gradient)
+            my_step(parameters, gradient, lr)
             yield parameters
 
-    check_update(from_steps(steps), "adam")
+    check_update(from_steps(steps), "sgd")
 
 Settings are passed by the names that the code has for them (`learning_rate`, `betas`, `epsilon`, `wd`, …: SPELLINGS in
 gradcheck/updates/calling.py). One that is fixed in the code is told: `check_update(adam, "adam", eps=1e-8)`. Code that
 clips its gradients has, or is told, a `max_norm`: the largest norm, of all parameters' gradients together where the
-code sees them all, of each by itself in the first two shapes.
+code sees them all, of each by itself where it does not.
 
 **What is wrong** is named if one of the usual mistakes (gradcheck/updates/mistakes.py), or two of them, put into the
 formula, give the same numbers to nine digits of every step; else nothing is said.
@@ -67,22 +72,30 @@ import numpy as np
 
 from gradcheck.call import describe
 from gradcheck.report import GradientError
-from gradcheck.updates.calling import OfConfig, OfFunction, OfOptimizer, OfSteps, new_parameter, options_of
+from gradcheck.updates.calling import (
+    OfConfig,
+    OfFunction,
+    OfObject,
+    OfOptimizer,
+    OfSteps,
+    new_parameter,
+    options_of,
+)
 from gradcheck.updates.following import entry_by_entry, read_formula
 from gradcheck.updates.formulas import FORMULAS
 from gradcheck.updates.report import UpdateReport
 from gradcheck.updates.trying import SHAPES, compare, draw_course, draw_settings, walk
 
-__all__ = ["check_update", "from_config", "from_optimizer", "from_steps", "FORMULAS", "UpdateReport"]
+__all__ = ["check_update", "from_config", "from_object", "from_optimizer", "from_steps", "FORMULAS", "UpdateReport"]
 
 
 def check_update(update, formula, /, *, seed=0, **settings):
     """Check the steps of an optimiser. Returns an UpdateReport; raises GradientError if one of them is wrong.
 
-    `update` is a function `update(theta, g, *state, **settings)`, or what from_config, from_optimizer or from_steps
-    makes of other code. All arrays that it is given are float64. `formula` is the name of one of FORMULAS, or a
-    function of scalars: θ, g and the state are positional, t and settings keyword-only. `settings` are values of
-    settings, by the formula's names; those that are not given are random. `seed` decides all that is random.
+    `update` is a function `update(theta, g, *state, **settings)`, or what an adapter below makes of other code. All
+    arrays that it is given are float64. `formula` is the name of one of FORMULAS, or a function of scalars: θ, g and
+    the state are positional, t and settings keyword-only. `settings` are values of settings, by the formula's names;
+    those that are not given are random. `seed` decides all that is random.
 
     Two parameters take five steps, from a state of zeros: at first two of one shape, then two others. A step is right
     if it brings every entry to within 1e-9 of the step's length (and 1e-13 of θ, for rounding) of where it should be.
@@ -128,6 +141,20 @@ def from_optimizer(make, parameter=new_parameter, gradient=np.asarray):
     return OfOptimizer(_callable("from_optimizer", make), parameter, gradient)
 
 
+def from_object(make, container=None, *, method="update"):
+    """Return for check_update the update of a class, or a function, that makes objects with an `update(w, dw)`.
+
+    `make(**settings)` makes one for each parameter; `update` is given arrays, and returns the new parameter, or changes
+    it in place. With a `container`, dict or list, there is one object, and `update` is given all parameters in one, all
+    gradients in another. `method` is what `update` is called.
+
+    Raises ValueError for another container.
+    """
+    if container not in (None, dict, list):
+        raise ValueError(f"from_object: container must be dict, list or None, not {container!r}")
+    return OfObject(_callable("from_object", make), method, container)
+
+
 def from_steps(function):
     """Return for check_update the update of a generator function, `function(parameters, gradients, **settings)`.
 
@@ -158,10 +185,10 @@ def _formula(formula):
 
 def _code(update):
     """Return what takes a course of steps. Raises TypeError for what needs an adapter, or has none."""
-    if isinstance(update, (OfConfig, OfOptimizer, OfSteps)):
+    if isinstance(update, (OfConfig, OfObject, OfOptimizer, OfSteps)):
         return update
     if inspect.isclass(update):
-        raise TypeError(f"{update.__name__} is a class: see from_optimizer of gradcheck.updates")
+        raise TypeError(f"{update.__name__} is a class: see from_optimizer and from_object of gradcheck.updates")
     if hasattr(update, "step"):
         raise TypeError(
             f"{describe(update)} has its parameters already; give what makes it of a list of parameters to "

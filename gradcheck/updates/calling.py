@@ -1,4 +1,4 @@
-"""How the code that takes steps is called: four shapes, each made into one that takes a whole course of steps.
+"""How the code that takes steps is called: five shapes, each made into one that takes a whole course of steps.
 
 A shape has a `name`, for the report. `arguments(formula)` says which of a Formula's settings it takes, and what it
 calls them; `takes_any`, whether it takes settings of any name. `take(course, options)` yields, after each step, a list
@@ -185,6 +185,50 @@ class OfOptimizer(_OfAll):
                 parameter.grad = self.gradient(g.copy())
             optimizer.step()
             yield [parameter.data for parameter in parameters]
+
+
+class OfObject(_OfAll):
+    """What makes, of settings alone, an object with a method that takes parameters and gradients.
+
+    Without a `container` there is an object for each parameter, whose method takes two arrays; with one, `dict` or
+    `list`, there is one object, whose method takes two of these.
+    """
+
+    def __init__(self, make, method, container):
+        super().__init__(make, before=0)
+        self.method = method
+        self.container = container
+        self.jointly = container is not None
+
+    def take(self, course, options):
+        """Call the method at each step. What it returns are the parameters; nothing, if it changes them in place."""
+        if self.container is None:
+            methods = [self._made(options) for _ in course.starts]
+            thetas = [start.copy() for start in course.starts]
+            for gradients in course.gradients:
+                for i, (method, g) in enumerate(zip(methods, gradients, strict=True)):
+                    returned = method(thetas[i], g.copy())
+                    thetas[i] = thetas[i] if returned is None else returned
+                yield thetas
+        else:
+            method, thetas = self._made(options), self._held(course.starts)
+            for gradients in course.gradients:
+                returned = method(thetas, self._held(gradients))
+                thetas = thetas if returned is None else returned
+                yield [thetas[key] for key in self._keys(course.starts)]
+
+    def _made(self, options):
+        made = self.function(**options)
+        if not callable(getattr(made, self.method, None)):
+            raise TypeError(f"{self.name} made {describe(made)}, which has no method {self.method}()")
+        return getattr(made, self.method)
+
+    def _keys(self, arrays):
+        return [str(i) if self.container is dict else i for i in range(len(arrays))]
+
+    def _held(self, arrays):
+        copies = [array.copy() for array in arrays]
+        return copies if self.container is list else dict(zip(self._keys(arrays), copies, strict=True))
 
 
 class OfSteps(_OfAll):

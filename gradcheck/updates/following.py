@@ -87,12 +87,13 @@ class Course:
 class Habits:
     """What goes on around a formula. Those by default are right: all else is a mistake.
 
-    `lost` are positions in the state of what is not kept for the next step; `shared`: the parameters, one after the
-    other, use one state; `count` says what t counts: "steps", "parameters" or "nothing"; `clip` is one of the
-    functions above.
+    `lost` are positions in the state of what is not kept for the next step, `ones` of what begins at 1. `shared`: the
+    parameters, one after the other, use one state. `count` says what t counts: "steps", "parameters" or "nothing".
+    `clip` is one of the functions above.
     """
 
     lost: tuple = ()
+    ones: tuple = ()
     shared: bool = False
     count: str = "steps"
     clip: Callable = by_the_common_norm
@@ -100,8 +101,9 @@ class Habits:
 
 def follow(formula, course, thetas, habits=Habits()):
     """Yield for each step the list of θ′ that a Formula makes of `thetas[step]`, where the update was before it."""
-    zeros = [[np.zeros(start.shape)] * len(formula.state) for start in course.starts]
-    states, count, parameters = [list(state) for state in zeros], 0, len(course.starts)
+    positions = range(len(formula.state))
+    first = [[np.full(start.shape, float(k in habits.ones)) for k in positions] for start in course.starts]
+    states, count, parameters = [list(state) for state in first], 0, len(course.starts)
     for before, gradients in zip(thetas, course.gradients, strict=False):
         clip = not_at_all if course.max_norm is None else habits.clip
         together = [gradients] if course.jointly else [[g] for g in gradients]
@@ -117,7 +119,7 @@ def follow(formula, course, thetas, habits=Habits()):
             returned = formula.function(theta, g if formula.clips else scale * g, *states[keeper], **options)
             new, *state = returned if isinstance(returned, tuple) else (returned,)
             after.append(new)
-            states[keeper] = [zeros[i][k] if k in habits.lost else kept for k, kept in enumerate(state)]
+            states[keeper] = [first[i][k] if k in habits.lost else kept for k, kept in enumerate(state)]
         yield after
 
 

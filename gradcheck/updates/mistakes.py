@@ -39,6 +39,9 @@ IN_A_FORMULA = (
     ("the bias of m is corrected with t + 1 in place of t", (T1, "beta1**(t + 1)")),
     ("the bias of v is corrected with t + 1 in place of t", (T2, "beta2**(t + 1)")),
     ("the bias is corrected with β in place of βᵗ: t is missing, or stays 1", (T1, "beta1"), (T2, "beta2")),
+    ("the bias is corrected with β² in place of βᵗ", (T1, "beta1**2"), (T2, "beta2**2")),
+    ("the bias of v is corrected with β₂² in place of β₂ᵗ", (T2, "beta2**2")),
+    ("the bias of m is corrected with β₁² in place of β₁ᵗ", (T1, "beta1**2")),
     ("the bias of m is corrected with β₁ in place of β₁ᵗ", (T1, "beta1")),
     ("the bias of v is corrected with β₂ in place of β₂ᵗ", (T2, "beta2")),
     ("m′ and v′ are multiplied by 1 − βᵗ, not divided", ("m_new / ", "m_new * "), ("v_new / ", "v_new * ")),
@@ -101,7 +104,7 @@ IN_A_FORMULA = (
     ("ε is inside the root: √(v + ε) in place of √v + ε", ("(root + eps)", "sqrt(root**2 + eps)")),
     ("ε² is inside the root: √(v + ε²) in place of √v + ε", ("(root + eps)", "sqrt(root**2 + eps**2)")),
     (
-        "ε is added before the bias of v is corrected",
+        "ε is added before the bias of v is corrected, as in section 2 of the paper",
         ("m_hat / (root + eps)", "m_hat / (root + eps / sqrt(1 - beta2**t))"),
     ),
     ("ε is missing", ("(root + eps)", "root")),
@@ -125,6 +128,8 @@ IN_A_FORMULA = (
     ),
     ("the decay is not multiplied by lr", (DECAY, "theta = theta - weight_decay * theta")),
     ("the decay is multiplied by lr twice", (DECAY, "theta = theta - lr * lr * weight_decay * theta")),
+    ("the decay is of the gradient, not of θ", (DECAY, "theta = theta - lr * weight_decay * g")),
+    ("the decay is of the gradient, not of θ, and not multiplied by lr", (DECAY, "theta = theta - weight_decay * g")),
     ("the decay is lr, not lr · λ", (DECAY, "theta = theta - lr * theta")),
     ("the decay is twice what it should be", (DECAY, "theta = theta - 2 * lr * weight_decay * theta")),
     ("the decay is half of what it should be", (DECAY, "theta = theta - lr * weight_decay * theta / 2")),
@@ -227,12 +232,14 @@ def around(formula, course):
         yield "t stays 1", Habits(count="nothing")
     for lost in {everything: state, **{(k,): formula.state[k] for k in everything}}.items() if state else ():
         yield f"the new {lost[1]} {'are' if len(lost[0]) > 1 else 'is'} not kept for the next step", Habits(lost[0])
+    for k, name in enumerate(formula.state):
+        yield f"{name} begins at 1, not at 0", Habits(ones=(k,))
     if len(course.starts) > 1:
         if state:
             yield f"all parameters share one {state}", Habits(shared=True)
         if formula.counts:
             yield "t counts parameters, not steps", Habits(count="parameters")
-            yield f"all parameters share one {state}, and t counts parameters", Habits((), True, "parameters")
+            yield f"all parameters share one {state}, and t counts parameters", Habits(shared=True, count="parameters")
     if course.max_norm is not None:
         yield "the gradients are not clipped, or too late to matter", Habits(clip=not_at_all)
         yield "each entry is clipped by itself, not the norm", Habits(clip=each_entry)
