@@ -230,8 +230,9 @@ def around(formula, course):
     if formula.counts:
         yield f"nothing is kept for the next step: {state} begin at 0, and t at 1", Habits(everything, count="nothing")
         yield "t stays 1", Habits(count="nothing")
-    for lost in {everything: state, **{(k,): formula.state[k] for k in everything}}.items() if state else ():
-        yield f"the new {lost[1]} {'are' if len(lost[0]) > 1 else 'is'} not kept for the next step", Habits(lost[0])
+    for lost in dict.fromkeys([everything, *((k,) for k in everything)]) if state else ():
+        names = " and ".join(formula.state[k] for k in lost)
+        yield f"the new {names} {'are' if len(lost) > 1 else 'is'} not kept for the next step", Habits(lost)
     for k, name in enumerate(formula.state):
         yield f"{name} begins at 1, not at 0", Habits(ones=(k,))
     if len(course.starts) > 1:

@@ -42,7 +42,7 @@ def _first(candidates, course, thetas):
 
 
 def _alone(formula, mistakes, habits):
-    """First what clips at all: what is clipped too late may be too small to be clipped."""
+    """Yield one mistake at a time; those of clipping something else last, which may be too small to be clipped."""
     yield from ((sentence, wrong, Habits()) for sentence, _, wrong in mistakes if not wrong.clips)
     yield from ((sentence, formula, habit) for sentence, habit in habits)
     yield from ((sentence, wrong, Habits()) for sentence, _, wrong in mistakes if wrong.clips)
@@ -86,8 +86,7 @@ def _small(largest):
 
 def _nowhere_finite(mistakes, thetas):
     """After the first step nothing is finite, as 1 − β⁰ would have it."""
-    if np.isfinite(np.concatenate(thetas[1], axis=None)).any() or all(
-        sentence != T_FROM_0 for sentence, *_ in mistakes
-    ):
+    divides = any(sentence == T_FROM_0 for sentence, *_ in mistakes)
+    if not divides or np.isfinite(np.concatenate(thetas[1], axis=None)).any():
         return ""
     return "nothing is finite, as it would be if the bias were corrected with t − 1: at the first step 1 − β⁰ is 0"
