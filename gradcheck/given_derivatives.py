@@ -85,7 +85,7 @@ def from_jacobian(function, jacobian=None):
         check(from_jacobian(motion, jacobian), x, u=u)      two, and a control that there is no Jacobian for
 
     J has a row for each entry of y and a column for each of x, or the shape of y and then that of x. It may be a sparse
-    matrix of SciPy's.
+    matrix of SciPy's. An entry of dx that is wrong tells the column of J; `gradcheck.jacobian` shows the true one.
 
     Raises TypeError for what is no function and, from backward, GradientError if J has another shape.
     """
