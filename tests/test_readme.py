@@ -63,6 +63,19 @@ def test_ones_own_layer_is_red_with_the_mistakes_that_are_named(tmp_path, old, n
     assert "WRONG" in check.stdout or "dalpha" in check.stdout + check.stderr
 
 
+def test_each_shape_of_ones_own_gradients_is_checked_as_printed():
+    (source,) = blocks(section("Check your own gradients"), "python")
+    exec(compile(source, "README.md", "exec"), {})
+    assert len(re.findall(r"^check", source, re.MULTILINE)) >= 9
+    with pytest.raises(AssertionError, match="ε is inside the root"):
+        exec(
+            compile(
+                source.replace("(np.sqrt(v / (1 - beta2**t)) + eps)", "np.sqrt(v / (1 - beta2**t) + eps)"), "", "exec"
+            ),
+            {},
+        )
+
+
 def test_the_middle_of_the_page_is_the_page():
     (middle,) = blocks(section("One page"), "python")
     assert middle in Path(one_page.__file__).read_text("utf-8")
