@@ -24,6 +24,7 @@ from minitransformer.training import (
 )
 from minitransformer.training.finetuning.evaluation import evaluate, log_likelihoods
 from minitransformer.training.finetuning.objectives import PairedLoss, unbounded_difference
+from minitransformer.training.finetuning.preference_run import PreferenceRun
 from minitransformer.training.finetuning.preferences import (
     POLITENESS,
     batch_of,
@@ -31,6 +32,7 @@ from minitransformer.training.finetuning.preferences import (
     read_preferences,
     split_held_out,
 )
+from minitransformer.training.finetuning.safety import preference_data
 from minitransformer.training.finetuning.trainable import below, chosen_names, training_only
 
 # At these settings the objectives differ in being bounded alone.
@@ -463,6 +465,9 @@ def test_adapters_out_of_range_are_refused():
         LowRank(1.5)
     with pytest.raises(ValueError, match="alpha must be positive, not 0"):
         LowRank(1, 0)
+    for targets in (3, [3], None):
+        with pytest.raises(TypeError, match="LowRank: targets must be a list of texts, not "):
+            LowRank(targets=targets)
 
 
 def test_adapters_learn_faster_unless_told_how_fast():
@@ -527,3 +532,44 @@ def test_the_picture_is_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     tuned(out=tmp_path, plot=True, **QUICK)
     assert (tmp_path / "finetuning.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+# What a checkpoint remembers of it.
+
+
+@pytest.fixture(scope="module")
+def begun():
+    """A run on pairs that has measured its starting model."""
+    lm, settings = small_lm(context=24), PreferenceSettings(batch_size=4)
+    run = PreferenceRun(lm, preference_data(lm, ROWS, None, GENERAL, ["the cat"], settings), settings)
+    run.remember_start()
+    return run
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda arrays, state: state.pop("before"), "before"),
+        (lambda arrays, state: state.update(before=[]), r"before must be a dictionary, not \[\]"),
+        (lambda arrays, state: state["before"].pop("margin"), "margin"),
+        (lambda arrays, state: state["before"].update(margin="wide"), "margin must be a number, not 'wide'"),
+        (lambda arrays, state: state["before"].update(safe=10**400), "safe must be at most 1.8e"),
+        (lambda arrays, state: state["before"].update(completions=3), "completions must be a list, not 3"),
+        (lambda arrays, state: state["before"].update(completions=[["a"]]), "completions must be pairs"),
+        (lambda arrays, state: state["before"].update(completions=[["a", 3]]), "completions must be a list of texts"),
+        (lambda arrays, state: state.update(tokens=-1), "tokens must be at least 0, not -1"),
+        (lambda arrays, state: state.update(diverged=True), "diverged must be a text, not True"),
+        (lambda arrays, state: arrays.pop("reference_safe"), "reference_safe"),
+        (lambda arrays, state: arrays.update(reference_unsafe=np.zeros(3)), "not one number for each pair"),
+        (lambda arrays, state: arrays.update(reference_unsafe=arrays["reference_safe"] > 0), "not one number for each"),
+    ],
+)
+def test_what_is_remembered_of_the_start_is_checked_before_anything_is_changed(begun, change, words):
+    arrays, state = begun.own_state()
+    state = json.loads(json.dumps(state))
+    begun.restore_own_state(arrays, state)
+    before = begun.reference, begun.before, begun.diverged, begun.tokens_trained
+    change(arrays, state)
+    with pytest.raises((KeyError, TypeError, ValueError), match=words):
+        begun.restore_own_state(arrays, state)
+    assert (begun.reference, begun.before, begun.diverged, begun.tokens_trained) == before

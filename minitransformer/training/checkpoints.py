@@ -157,7 +157,8 @@ class Checkpoint:
         try:
             run.restore_own_state(arrays_under(OWN, arrays), self.training["own"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ArchiveError(f"{self.path}: its training state is damaged ({error})") from None
+            reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
+            raise ArchiveError(f"{self.path}: its training state is damaged (own: {reason})") from None
         parameters = arrays_under(PARAMETERS, arrays) | arrays_under(UNMERGED, arrays)
         for name, parameter in run.lm.model.named_parameters():
             parameter.data = np.ascontiguousarray(parameters[name])

@@ -46,9 +46,9 @@ def read_metrics(path, last_step=None) -> list[dict]:
 def check_record(name: str, record) -> None:
     """Raise TypeError or ValueError, naming the key, for what is no record."""
     whole(f"{name}: step", dictionary(name, record).get("step"), least=0)
-    for key in record.keys() & {*NUMBERS, *NUMBERS_OR_NONE}:
-        if record[key] is not None or key in NUMBERS:
-            finite(f"{name}: {key}", record[key])
+    for key, value in record.items():
+        if key in NUMBERS or (key in NUMBERS_OR_NONE and value is not None) or isinstance(value, float):
+            finite(f"{name}: {key}", value)
 
 
 def read_records(path, last_step=None):

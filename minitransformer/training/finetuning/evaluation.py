@@ -56,12 +56,14 @@ class Evaluation:
     def from_dict(cls, fields: dict) -> "Evaluation":
         """Return the Evaluation that to_dict described. Raises KeyError, TypeError or ValueError for what cannot be."""
         numbers = {field: fields[field] for field in cls.__dataclass_fields__ if field != "completions"}
-        completions = [tuple(texts("completions", pair)) for pair in fields["completions"]]
-        if any(len(pair) != 2 for pair in completions):
+        completions = fields["completions"]
+        if not isinstance(completions, list):
+            raise TypeError(f"completions must be a list, not {completions!r}")
+        if any(len(texts("completions", pair)) != 2 for pair in completions):
             raise ValueError("completions must be pairs of a prompt and what follows")
         return cls(
             **{key: math.nan if value is None else number(key, value) for key, value in numbers.items()},
-            completions=tuple(completions),
+            completions=tuple(map(tuple, completions)),
         )
 
 

@@ -5,6 +5,7 @@ import math
 from minitransformer.pictures import BLUE, GREEN, GRID, INK, VERMILION, headline, label, new_figure, save, with_grid
 
 FINE_TUNING_FILE = "finetuning.png"
+DRAWN = ("safe", "unsafe", "margin", "general_loss")
 SAFE, UNSAFE, MARGIN, GENERAL = BLUE, VERMILION, GREEN, INK
 
 
@@ -14,7 +15,7 @@ def draw_fine_tuning(records, path, title="", *, limit: float) -> None:
     `limit` is the factor of the perplexity beyond which a run counts as diverged. Raises MissingExtra without
     matplotlib, OSError where the file cannot be written.
     """
-    measured = [record for record in records if None not in (record.get("margin"), record.get("general_loss"))]
+    measured = [record for record in records if all(record.get(key) is not None for key in DRAWN)]
     steps = [record["step"] for record in measured]
     figure = new_figure(11, 3.8)
     responses, margin, general = panels = figure.subplots(1, 3)
