@@ -13,7 +13,7 @@ import os
 import re
 import zipfile
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from minitransformer.files import write_atomically
 FORMAT = "minitransformer"
 VERSION = 1
 
-LONGEST_DESCRIPTION = 1 << 26  # bytes; with a vocabulary of all the characters of Unicode it has 13 million
+LONGEST_DESCRIPTION = 1 << 25  # bytes; with a vocabulary of all the characters of Unicode it has 13 million
 MOST_INFLATION = 100  # no model shrinks so much, but what was made to fill the memory does: deflated zeros, 1,000 times
 LONGEST_MESSAGE = 1000  # characters
 LONGEST_HEADER = 1000  # bytes, of which NumPy writes 118
@@ -118,6 +118,7 @@ class Archive:
 
     def __init__(self, path, file):
         self.path = path
+        self.header = cache(self.header)  # asked for twice: to be compared, and to be read
         with self.damage("the list of its members"):
             self.size = os.fstat(file.fileno()).st_size
             self.zip = zipfile.ZipFile(file)
@@ -159,9 +160,9 @@ class Archive:
             )
         return description
 
-    def headers(self, prefix: str) -> dict:
-        """Return {name: Header} of the arrays whose names begin with `prefix`, without it."""
-        return {name.removeprefix(prefix): self.header(name) for name in self.members if name.startswith(prefix)}
+    def under(self, prefix: str) -> dict:
+        """Return {name without the prefix: name} of the arrays whose names begin with `prefix`."""
+        return {name.removeprefix(prefix): name for name in self.members if name.startswith(prefix)}
 
     def header(self, name: str) -> Header:
         """Return the Header of an array. Raises ArchiveError unless the member has just the length that it says."""

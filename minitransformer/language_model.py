@@ -97,12 +97,12 @@ class LanguageModel:
     def from_archive(cls, archive: Archive) -> "LanguageModel":
         """Build the model from an open archive, once every parameter that it needs is known to be there."""
         config, tokenizer = described_model(archive)
-        stored = archive.headers(PARAMETERS)
-        check_parameters(stored, parameter_shapes(config), config.dtype, archive.path)
+        stored = archive.under(PARAMETERS)
+        check_parameters(archive, stored, parameter_shapes(config), config.dtype)
         model = Transformer(config, rng=Unset())
-        arrays = archive.read([PARAMETERS + name for name in stored])
+        arrays = archive.read(stored.values())
         for name, parameter in model.named_parameters():
-            parameter.data = np.ascontiguousarray(arrays[PARAMETERS + name])
+            parameter.data = np.ascontiguousarray(arrays[stored[name]])
         return cls(model, tokenizer)
 
 
@@ -135,22 +135,23 @@ def check_vocabulary(tokenizer: Tokenizer, config: Config) -> None:
         raise ValueError(f"the tokenizer has {tokenizer.vocab_size} tokens and the model only {config.vocab_size}")
 
 
-def check_parameters(stored: dict, expected, dtype, path) -> None:
-    """Raise ArchiveError unless `stored`, a Header by name, is of just the parameters (name, shape) that are expected.
+def check_parameters(archive: Archive, stored: dict, shapes, dtype) -> None:
+    """Raise ArchiveError unless the arrays `stored`, {parameter: name}, are just those of `shapes`, (parameter, shape).
 
-    The first that is not there ends it, however many are expected.
+    The first that is not there ends it, however many there should be.
     """
     unknown = dict(stored)
-    for name, shape in expected:
-        header = unknown.pop(name, None)
-        if header is None:
-            raise ArchiveError(f"{path}: the file lacks parameter {name}")
+    for name, shape in shapes:
+        if unknown.pop(name, None) is None:
+            raise ArchiveError(f"{archive.path}: the file lacks parameter {name}")
+        header = archive.header(stored[name])
         if (header.dtype, header.shape) != (np.dtype(dtype), shape):
             raise ArchiveError(
-                f"{path}: parameter {name} is {header.dtype} {header.shape}, the configuration says {dtype} {shape}"
+                f"{archive.path}: parameter {name} is {header.dtype} {header.shape}, the configuration says {dtype} "
+                f"{shape}"
             )
     for name in unknown:
-        raise ArchiveError(f"{path}: the file has an unknown parameter {name}")
+        raise ArchiveError(f"{archive.path}: the file has an unknown parameter {name}")
 
 
 def is_pretrained(path) -> bool:

@@ -191,19 +191,17 @@ class Checkpoint:
         steps = self.training["optimizer_steps"]
         shapes = {name: parameter.data.shape for name, parameter in run.lm.model.named_parameters()}
         with open_archive(self.path) as archive:
-            unmerged = archive.headers(UNMERGED)
-            stored = archive.headers(PARAMETERS) | unmerged
-            check_parameters(stored, shapes.items(), self.config.dtype, self.path)
-            names = [(UNMERGED if name in unmerged else PARAMETERS) + name for name in shapes]
+            stored = archive.under(PARAMETERS) | archive.under(UNMERGED)
+            check_parameters(archive, stored, shapes.items(), self.config.dtype)
+            averages = []
             for prefix in (FIRST_MOMENTS, SECOND_MOMENTS):
-                averages = archive.headers(prefix)
                 for name in filter(steps.__contains__, optimizer_states(run)):
-                    if name not in averages:
+                    averages.append(prefix + name)
+                    if prefix + name not in archive.members:
                         raise ArchiveError(f"{self.path}: its training state is damaged ({prefix}{name} is missing)")
-                    if averages[name] != stored[name]:
+                    if archive.header(prefix + name) != archive.header(stored[name]):
                         raise ArchiveError(f"{self.path}: the optimiser's averages of {name} are not like it")
-                    names.append(prefix + name)
-            return archive.read([*names, *(name for name in archive.members if name.startswith(OWN))])
+            return archive.read([*stored.values(), *averages, *archive.under(OWN).values()])
 
 
 def arrays_under(prefix: str, arrays: dict) -> dict:
