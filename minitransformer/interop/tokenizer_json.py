@@ -17,6 +17,7 @@ A vocabulary of characters has a pipeline of its own, so that a small model may 
 
 from minitransformer.text import BPETokenizer, CharTokenizer
 from minitransformer.text.gpt2_files import in_order_of_id, parse_merge, spell, token_bytes
+from minitransformer.values import dictionary
 
 GPT2_EXPRESSION = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 LLAMA3_EXPRESSION = (
@@ -43,6 +44,7 @@ SPLITTINGS = {
     "llama3": [[split_step(LLAMA3_EXPRESSION), byte_level(False)]],
 }
 CHARACTERS = split_step(r"[\s\S]")
+STEPS = {"normalizer", "pre_tokenizer", "model", "post_processor", "decoder"}
 DAMAGE = AttributeError, IndexError, KeyError, TypeError  # what it raises to read what is not there, or another kind
 # Options of the model step that change its tokens, all of which mean no when they are null, false or "".
 UNSUPPORTED = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
@@ -51,6 +53,9 @@ UNSUPPORTED = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "by
 def from_tokenizer_json(content):
     """Return the tokenizer in a tokenizer.json. Raises ValueError for a damaged one, and for what is not supported."""
     try:
+        for step in STEPS & content.keys():
+            if content[step] is not None:
+                dictionary(step, content[step])
         if content.get("normalizer") is not None:
             raise ValueError(f"the normalizer {content['normalizer']['type']} is not supported")
         if content["model"].get("type") == "WordLevel" and content["pre_tokenizer"] == CHARACTERS:
@@ -78,6 +83,7 @@ def bpe_tokenizer(content):
             raise ValueError(f"the model's {option} {model[option]!r} is not supported")
     if content.get("decoder") is not None and content["decoder"].get("type") != "ByteLevel":
         raise ValueError(f"the decoder {content['decoder']['type']} is not supported, only ByteLevel")
+    dictionary("vocab", model["vocab"])
     special = read_part(content, "added_tokens", special_tokens)
     spelled = in_order_of_id(model["vocab"] | special)
     return BPETokenizer(

@@ -11,6 +11,7 @@ They say so in several places, of which no model has all. What ends a text by an
 """
 
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from minitransformer.archive import ArchiveError, read_bounded
@@ -18,6 +19,7 @@ from minitransformer.interop.tokenizer_json import from_tokenizer_json, to_token
 from minitransformer.text import BPETokenizer, ByteTokenizer, NoTokenizer
 from minitransformer.text.gpt2_files import parse_merge, token_bytes
 from minitransformer.text.tokenizer import read_json, write_json
+from minitransformer.values import dictionary
 
 TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, TEMPLATE_FILE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 GPT2_FILES, ADDED_TOKENS_FILE = ("vocab.json", "merges.txt"), "added_tokens.json"
@@ -145,7 +147,8 @@ def chat_template(folder, config):
             return content.decode()
     template = config.get("chat_template")
     if isinstance(template, list):
-        template = {entry["name"]: entry["template"] for entry in template}.get("default")
+        template = {entry["name"]: entry["template"] for entry in map(partial(dictionary, "chat_template"), template)}
+        template = template.get("default")
     if not isinstance(template, str | None):
         raise ValueError(f"the chat_template is a {type(template).__name__}, not a str")
     return template
