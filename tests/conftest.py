@@ -50,6 +50,38 @@ def smollm2_path():
     return path
 
 
+@pytest.fixture
+def campaign(request, tmp_path):
+    """The trials of a campaign (see campaign.py), as many as the options say."""
+    from campaign import Campaign
+
+    option = request.config.getoption
+    return Campaign(
+        request.node.nodeid, tmp_path, option("campaign"), option("campaign_seed"), option("campaign_trial")
+    )
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory):
+    """A folder with a small sound file of each kind that is read. Leave it as it is."""
+    for extra in ("safetensors", "gguf", "jinja2"):
+        pytest.importorskip(extra)
+    from sound_files import save_sound_files
+
+    folder = tmp_path_factory.mktemp("sound")
+    save_sound_files(folder)
+    return folder
+
+
+def pytest_addoption(parser):
+    """Add the options of campaigns."""
+    group = parser.getgroup("campaign", "random trials, of the slow tests in tests/test_campaign_*.py")
+    of_all = {"type": int, "metavar": "N"}
+    group.addoption("--campaign", default=1, help="N times as many; 50: 10,000 mutated files", **of_all)
+    group.addoption("--campaign-seed", default=0, help="which ones (default: 0)", **of_all)
+    group.addoption("--campaign-trial", help="this one alone of a test, as its failure says", **of_all)
+
+
 def pytest_configure(config):
     """Heed Ctrl-C, which tests send: a shell lets what it starts in the background ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

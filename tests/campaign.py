@@ -1,0 +1,391 @@
+"""Campaigns: many random trials, each in a process of its own with limits, and what went wrong told so that it repeats.
+
+    for trial in campaign.trials(8):                                    # 8, times --campaign
+        path = damaged(trial.random, trial.folder)
+        trial.judge(in_a_process(lambda: read(path)))
+
+The loop fails at its end with all that was found, the like of it counted together, and for each the command that tries
+one of them alone. The tests that use this are in test_campaign_*.py. They are slow tests, and short ones; at length
+
+    pytest -m slow tests/test_campaign_*.py --campaign 50                10,000 files, 2,000 command lines, 200 kills
+    pytest -m slow tests/test_campaign_*.py --campaign 50 --campaign-seed 1        as many others
+
+A process is forked, so that it begins with all imported, and what a test has patched is patched there too.
+"""
+
+import contextlib
+import faulthandler
+import json
+import os
+import random
+import re
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+resource = pytest.importorskip("resource", reason="campaigns need the limits of Unix")
+if not hasattr(os, "pidfd_open"):
+    pytest.skip("campaigns need Linux", allow_module_level=True)
+
+MEGABYTE = 1 << 20
+PATIENCE = 60  # seconds that a process may take to do what it does in milliseconds, on a machine that does much else
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a process may take: bytes of memory beside those it begins with, seconds of a core, bytes in a file.
+
+    Asking for more than `address_space` bytes at once is refused, as by a machine that has no more.
+    """
+
+    memory: int = 200 * MEGABYTE
+    seconds: int = 5
+    file: int = 64 * MEGABYTE
+    address_space: int = 1200 * MEGABYTE
+
+
+@dataclass
+class Ended:
+    """How a process ended: its exit status or −signal, what it answered, wrote and took, whom it left behind."""
+
+    status: int
+    answer: object
+    out: str
+    err: str
+    memory: int
+    orphans: bool
+    limits: Limits
+
+    def complaints(self, expected=0) -> list[str]:
+        """Return what it took too much of, and how it was ended, unless by the `expected` signal."""
+        said = []
+        if self.memory > self.limits.memory:
+            said.append(f"too much memory: {self.memory >> 20:,} MB more than it began with")
+        if self.status == -signal.SIGXCPU:
+            said.append(f"too much time: {self.limits.seconds} s of a core, the last of them in {innermost(self.err)}")
+        elif self.status < 0 and self.status != -expected:
+            said.append(f"ended by {signal.Signals(-self.status).name} in {innermost(self.err)}")
+        if self.orphans:
+            said.append("a process left behind")
+        return said
+
+
+def innermost(traceback_of_faulthandler: str) -> str:
+    """Return the file and the function that a process was in when it was ended, of this project if any."""
+    places = re.findall(r'File "([^"]+)", line \d+ in (\S+)', traceback_of_faulthandler)
+    own = [place for place in places if "/minitransformer/" in place[0] or "/gradcheck/" in place[0]]
+    for file, function in (own or places)[:1]:
+        return f"{function} of {'/'.join(file.split('/')[-2:])}"
+    return f"a place that is not known: {last_line(traceback_of_faulthandler)}"
+
+
+class Forked:
+    """A process that calls work() and ends. An int is its exit status; anything else that JSON can hold, its answer."""
+
+    def __init__(self, work, *, folder=None, stdin=b"", limits=Limits()):
+        self.limits = limits
+        self.stdin = tempfile.TemporaryFile()  # noqa: SIM115
+        self.stdin.write(stdin)
+        self.stdin.seek(0)
+        pipes = {name: os.pipe() for name in ("stdout", "stderr", "answer")}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the other threads of this process hold no lock
+            self.pid = os.fork()
+        if self.pid == 0:
+            self.become(work, folder, {name: pipe[1] for name, pipe in pipes.items()})
+        with contextlib.suppress(PermissionError):  # both sides do this, for neither knows who is first
+            os.setpgid(self.pid, self.pid)
+        self.began_with = memory_of(self.pid)
+        self.over = os.pidfd_open(self.pid)
+        for _, writing in pipes.values():
+            os.close(writing)
+        self.pipes = {pipe[0]: name for name, pipe in pipes.items()}
+        self.written = {name: bytearray() for name in pipes}
+
+    def become(self, work, folder, pipes):
+        """Be that process, and never return."""
+        status = 70
+        try:
+            os.setpgid(0, 0)
+            self.be_a_program(folder, pipes)
+            answer = work()
+            status = answer if isinstance(answer, int) else 0
+            with open(pipes["answer"], "w") as file:
+                json.dump(answer, file)
+            sys.stdout.flush()
+        except BaseException:
+            with contextlib.suppress(BaseException):
+                traceback.print_exc()
+        finally:
+            os._exit(status)
+
+    def be_a_program(self, folder, pipes):
+        """Have the streams, signals, warnings and limits of a program that has just begun."""
+        for number, other in enumerate((self.stdin.fileno(), pipes["stdout"], pipes["stderr"])):
+            os.dup2(other, number)
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1)  # noqa: SIM115
+        if folder is not None:
+            os.chdir(folder)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        warnings.resetwarnings()
+        for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", category)
+        faulthandler.enable(2)
+        faulthandler.register(signal.SIGXCPU, 2, chain=True)
+        bounds = {
+            resource.RLIMIT_AS: address_space() + self.limits.address_space,
+            resource.RLIMIT_CPU: self.limits.seconds,
+            resource.RLIMIT_FSIZE: self.limits.file,
+            resource.RLIMIT_CORE: 0,
+        }
+        for kind, most in bounds.items():
+            resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
+
+    def send(self, number) -> None:
+        """Send it a signal, if it is still there."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def is_over(self, seconds) -> bool:
+        """Wait for its end, for so long at most, and read what it writes; return whether it has ended."""
+        until = time.monotonic() + seconds
+        while True:
+            ready = select.select([self.over, *self.pipes], [], [], max(until - time.monotonic(), 0))[0]
+            for pipe in self.pipes.keys() & ready:
+                data = os.read(pipe, MEGABYTE)
+                self.written[self.pipes[pipe]] += data
+                if not data:
+                    os.close(pipe)
+                    del self.pipes[pipe]
+            if len(ready) == (self.over in ready) or time.monotonic() > until:
+                return self.over in ready
+
+    def is_over_soon(self, seconds) -> bool:
+        """Whether it ends before it has worked for so many seconds more, or done nothing for long."""
+        limit, until = self.worked() + seconds, time.monotonic() + PATIENCE
+        while not self.is_over(0.02):
+            if self.worked() > limit or time.monotonic() > until:
+                return False
+        return True
+
+    def worked(self) -> float:
+        """Return the seconds that a core has worked for it."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def said(self) -> str:
+        """Return what it has written to standard error so far."""
+        return self.written["stderr"].decode("utf-8", "surrogateescape")
+
+    def wait(self) -> Ended:
+        """Wait for its end, and say how it was. One that does not end is ended: its status then is −SIGKILL."""
+        hung = not self.is_over(self.limits.seconds + 2 * PATIENCE)
+        if hung:
+            os.killpg(self.pid, signal.SIGKILL)
+        _, status, usage = os.wait4(self.pid, 0)
+        self.is_over(0)
+        for file in (self.over, *self.pipes):
+            os.close(file)
+        self.stdin.close()
+        return Ended(
+            status=os.waitstatus_to_exitcode(status),
+            answer=json.loads(self.written["answer"] or b"null"),
+            out=self.written["stdout"].decode("utf-8", "surrogateescape"),
+            err=self.said(),
+            memory=1024 * usage.ru_maxrss - self.began_with,
+            orphans=not hung and leaves_processes(self.pid),
+            limits=self.limits,
+        )
+
+
+def in_a_process(work, **options) -> Ended:
+    """Call work() in a process of its own, and return how that ended."""
+    return Forked(work, **options).wait()
+
+
+def memory_of(pid) -> int:
+    """Return the bytes that a process has in memory."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def address_space() -> int:
+    """Return the bytes that this process has asked for."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def leaves_processes(group) -> bool:
+    """Whether processes of a group that is over are still there, which are ended then. They may take a while to go."""
+    for _ in range(10 * PATIENCE):
+        if not any(alive(group)):
+            return False
+        time.sleep(0.1)
+    os.killpg(group, signal.SIGKILL)
+    return True
+
+
+def alive(group):
+    """Yield the processes of a group that run; one that has ended may wait for long to be told so."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, its_group = path.read_text(errors="replace").rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                yield path
+
+
+# What is said.
+
+# Words of Python about its own objects, which tell whoever has a damaged file nothing. After words of ours they may
+# stand in parentheses, but not as the code that would make the exception.
+PYTHON = re.compile(
+    r"object is not|object has no attribute|object cannot be|NoneType|not iterable|keyword argument|positional argument"
+    r"|unsupported operand|not subscriptable|unhashable|indices must be|not supported between|values to unpack"
+    r"|cannot unpack|item assignment|argument must be|can't multiply|cannot be interpreted|no len\(\)"
+    r"|expected str instance|integer string conversion"
+)
+CODE = re.compile(r"\b[A-Z]\w+(Error|Exception)\(|<class '| at 0x[0-9a-f]{6,}")
+LONGEST = 5000  # characters of a line on a terminal
+
+
+def complaints_about_line(line: str, names=()) -> list[str]:
+    """Return what is wrong with the line that says what failed; it should have one of the names in it."""
+    if not line.strip():
+        return ["says nothing"]
+    if "internal error" in line:
+        return [f"an internal error: {line}"]
+    said = []
+    if len(line.splitlines()) > 1:
+        said.append(f"more than one line: {line!r}")
+    elif not line.isprintable():
+        said.append(f"not printable: {line!r}")
+    if CODE.search(line) or PYTHON.search(re.sub(r" \(.*\)", "", line)):
+        said.append(f"as Python says it: {line}")
+    if names and not any(name in line for name in names):
+        said.append(f"names no file: {line}")
+    return said
+
+
+def complaints_about_end(ended: Ended, names=()) -> list[str]:
+    """Return what is wrong with how a command ended: without a word about an error, or with one line, which names."""
+    if ended.status < 0:
+        return []  # which others complain about
+    failures = [line for line in ended.err.splitlines() if FAILURE.match(line)]
+    said = [] if not ended.err or printable_lines(ended.err) else [f"not printable: {ended.err!r}"]
+    said += [f"{words}: {last_line(ended.err)}" for words in ("Traceback", "Exception ignored") if words in ended.err]
+    if ended.status not in (0, 1, 2, 130, 141, 143):
+        said.append(f"the exit status {ended.status}")
+    if ended.status == 0 and failures:
+        said.append(f"a failure whose exit status is 0: {failures[0]}")
+    if ended.status not in (0, 141) and len(failures) != 1 and not (ended.status == 1 and ended.out):
+        said.append(f"{len(failures)} lines about the failure of status {ended.status}: {failures or ended.err!r}")
+    for line in failures:
+        said += complaints_about_line(line, names)
+        said += [f"too long: {len(line):,} characters, {line[:100]} …"] if len(line) > LONGEST else []
+    return said
+
+
+# The line of a command that failed; that of a warning is another.
+FAILURE = re.compile(r"(minitransformer|(python -m )?gradcheck[a-z ]*): (?!warning: )")
+
+
+def printable_lines(text: str) -> bool:
+    """Whether a text is lines, and nothing in them does anything to a terminal."""
+    return text.translate({ord(c): "" for c in "\n\t"}).isprintable()
+
+
+def last_line(text: str) -> str:
+    """Return the last line of a text."""
+    return text.strip().rpartition("\n")[2]
+
+
+@dataclass
+class Trial:
+    """One trial: its random numbers, a folder of its own, and what was wrong in it. `about` says what was tried."""
+
+    number: int
+    random: random.Random
+    folder: Path
+    about: str = ""
+    complaints: list = field(default_factory=list)
+
+    def complain(self, *words) -> None:
+        """Say what was wrong."""
+        self.complaints += [said.replace(f"{self.folder}/", "") for said in words]
+
+    def judge(self, ended: Ended) -> None:
+        """Complain of what a process answered and took."""
+        if isinstance(ended.answer, list):
+            self.complain(*ended.answer)
+        elif ended.status >= 0:
+            self.complain(f"failed in the trial itself, status {ended.status}: {last_line(ended.err)}")
+        self.complain(*ended.complaints())
+
+
+class Campaign:
+    """The trials of one test, by the options of pytest: how many times as many, which seed, and which one alone."""
+
+    def __init__(self, test: str, folder: Path, times: int, seed: int, only: int | None):
+        self.test, self.folder, self.times, self.seed, self.only = test, folder, times, seed, only
+
+    def random(self, number) -> random.Random:
+        """Return the random numbers of a trial."""
+        return random.Random(f"{self.seed} {self.test} {number}")
+
+    def trials(self, count: float):
+        """Yield `count` trials, times --campaign, and then fail with what was wrong in them."""
+        failed, done = [], 0
+        for number in range(int(count * self.times)) if self.only is None else [self.only]:
+            folder = self.folder / f"trial-{number}"
+            folder.mkdir()
+            trial = Trial(number, self.random(number), folder)
+            yield trial
+            done += 1
+            if trial.complaints:
+                failed.append(trial)
+            if self.only is None:
+                shutil.rmtree(folder)
+        if failed:
+            pytest.fail(self.report(failed, done), pytrace=False)
+
+    def report(self, failed: list[Trial], done: int) -> str:
+        """Return what was wrong, the like of it together, most often first, and how to see the first of each again."""
+        alike = defaultdict(list)
+        for trial in failed:
+            for complaint in trial.complaints:
+                alike[essence(complaint)].append((trial, complaint))
+        lines = [f"{len(failed)} of {done} trials went wrong (seed {self.seed})"]
+        for found in sorted(alike.values(), key=len, reverse=True):
+            trial, complaint = found[0]
+            others = f", also {', '.join(str(t.number) for t, _ in found[1:6])}" if found[1:] else ""
+            lines += ["", f"{len(found)} ×  {shortened(complaint)}"]
+            lines += [f"    trial {trial.number}{others}: {shortened(trial.about)}"] if trial.about else []
+            lines += [f"    pytest -m slow '{self.test}' --campaign-seed {self.seed} --campaign-trial {trial.number}"]
+        return "\n".join(lines)
+
+
+def shortened(words: str, most=600) -> str:
+    """Return words that can be shown on a terminal, not too many of them."""
+    words = words if words.isprintable() else ascii(words)
+    return words if len(words) <= most else f"{words[:most]} …"
+
+
+def essence(complaint: str) -> str:
+    """Return what two complaints have in common that are of one kind: no paths, quotations or numbers."""
+    words = re.sub(r"\S*/\S*", "/", shortened(complaint))
+    return re.sub(r"\d+", "N", re.sub(r"'[^']*'|\"[^\"]*\"|\(.*", "…", words))[:90]

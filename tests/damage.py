@@ -1,0 +1,469 @@
+"""Damage: what may have happened to a file on its way here, by accident or on purpose, one function for each format.
+
+Each takes the bytes of a sound file and random.Random, and returns other bytes and, in words, what they are. All
+formats have `bytes_of_any_file` in common, which knows none; the others take a file apart, change something inside, and
+put it together so that all around it is sound: the checksums fit, the lengths agree, and what is odd reaches the code
+that has to refuse it.
+"""
+
+import io
+import json
+import math
+import struct
+import tempfile
+import zipfile
+
+import numpy as np
+
+EVIL = "\x1b]0;owned\x07"  # sets the title of a terminal's window
+HUGE = (10**3, 10**6, 3 * 10**7, 10**9, 2**31, 2**63, 10**15, 10**23)
+
+# Bytes, of whatever they are.
+
+
+def bytes_of_any_file(content: bytes, random):
+    """Flip bits, cut, overwrite, insert, exchange or repeat stretches, once or a few times."""
+    done = []
+    for _ in range(random.choice((1, 1, 1, 2, 5))):
+        change = random.choice(CHANGES)
+        near = random.choice((64, 1024, len(content) + 1))  # the beginnings of files are where lengths and names are
+        at = random.randrange(min(near, len(content) + 1))
+        at = random.choice((at, max(len(content) - at, 0)))
+        content = change(content, at, random)
+        done.append(f"{change.__name__} at {at}")
+    return content, ", ".join(done)
+
+
+def flipped(content, at, random):
+    """One bit is another."""
+    at = min(at, max(len(content) - 1, 0))
+    return content[:at] + bytes(byte ^ 1 << random.randrange(8) for byte in content[at : at + 1]) + content[at + 1 :]
+
+
+def truncated(content, at, random):
+    """It ends early."""
+    return content[:at]
+
+
+def inserted(content, at, random):
+    """Something stands between."""
+    return content[:at] + random.choice((random.randbytes(random.randrange(1, 40)), *PIECES)) + content[at:]
+
+
+def overwritten(content, at, random):
+    """Something stands instead."""
+    piece = random.choice((random.randbytes(random.randrange(1, 40)), *PIECES))
+    return content[:at] + piece + content[at + len(piece) :]
+
+
+def removed(content, at, random):
+    """A stretch is not there."""
+    return content[:at] + content[at + random.randrange(1, 200) :]
+
+
+def exchanged(content, at, random):
+    """Two stretches have changed places."""
+    a, b = sorted((at, random.randrange(len(content) + 1)))
+    n = min(random.randrange(1, 64), b - a)
+    return content[:a] + content[b : b + n] + content[a + n : b] + content[a : a + n] + content[b + n :]
+
+
+def repeated(content, at, random):
+    """A stretch is there twice, or the whole."""
+    stretch = content if random.random() < 0.2 else content[at : at + random.randrange(1, 200)]
+    return content[:at] + stretch + content[at:]
+
+
+CHANGES = (flipped, flipped, flipped, truncated, inserted, overwritten, removed, exchanged, repeated)
+PIECES = (
+    *(b"\x00" * 8, b"\xff" * 8, b"\x7f\xff\xff\xff", b"\n", b"\r\n", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\xe2\x80\xa8"),
+    *(b"9" * 30, b"-1", b"1e400", b"null", b"[" * 2000, b"{", b'"', b",", EVIL.encode()),
+)
+
+# JSON.
+
+ODD_VALUES = (
+    *("null", "true", "false", "-1", "0", "1", "2", "0.5", "-0.0", "1e400", "-1e400", "1e308", "NaN", "Infinity"),
+    *('""', '" "', '"a"', '"1"', '"null"', json.dumps(EVIL), '"a\\nb"', '"a\\u2028b"', '"\\ud800"', '"\\u202e"'),
+    *('"/dev/zero"', '"../../x"', '"%s {0} {x}"', '"' + "A" * 10**6 + '"'),
+    *("[]", "{}", "[[]]", "[null]", '["a"]', "[0]", "[-1, 1e400]", '{"a": 3}', '{"": null}', '{"kind": []}'),
+    *("[" * 100_000 + "]" * 100_000, '{"a":' * 3000 + "1" + "}" * 3000, "[" + "0," * 10**5 + "0]"),
+    *("1" + "0" * 400, "-1" + "0" * 400, "9" * 5000, *map(str, HUGE), *(f"-{huge}" for huge in HUGE[:3])),
+)
+ODD_KEYS = ("", " ", "a", "kind", "type", "__class__", "self", EVIL, "a\nb", "\u202e", "\ud800", "k" * 10**5)
+
+
+def json_file(content: bytes, random):
+    """Change one thing in a JSON text, wherever it is: a value, a key, what there is."""
+    text, about = changed_json(json.loads(content), random)
+    return text.encode("utf-8", "surrogatepass"), about
+
+
+def changed_json(content, random):
+    """Return the text of a JSON value in which one thing is odd, and what."""
+    parent, key, where = somewhere(content, random)
+    if parent is None:
+        raw = random.choice(ODD_VALUES)
+        return raw, f"all is {raw[:40]}"
+    value = parent[key]
+    how = random.random()
+    if how < 0.6:
+        raw = random.choice(ODD_VALUES)
+        return dumps(content, parent, key, raw), f"{where} is {raw[:40]}"
+    if how < 0.7:
+        raw = near(value, random)
+        return dumps(content, parent, key, raw), f"{where} is {raw[:40]}, no more {json.dumps(value)[:40]}"
+    if how < 0.8:
+        del parent[key]
+        return json.dumps(content), f"{where} is not there"
+    if how < 0.9 and isinstance(parent, dict):
+        raw = f"{json.dumps(value)}, {json.dumps(key)}: {random.choice(ODD_VALUES)}"
+        return dumps(content, parent, key, raw), f"{where} is there twice: {raw[-40:]}"
+    if isinstance(parent, dict):
+        name = random.choice(ODD_KEYS)
+        parent[name] = parent[key] if random.random() < 0.5 else parent.pop(key)
+        return json.dumps(content), f"{where} is called {name[:20]!r}"
+    parent[key:key] = [value] * random.choice((1, 1000))
+    return json.dumps(content), f"{where} is there more than once"
+
+
+def somewhere(content, random):
+    """Return (parent, key, path in words) of a random place, where there is more inside a little more often."""
+    parent, key, where = None, None, ""
+    while isinstance(content, (dict, list)) and content and random.random() < (0.98 if parent is None else 0.85):
+        keys = list(content) if isinstance(content, dict) else list(range(len(content)))
+        parent, key = content, random.choices(keys, [math.log2(2 + size_of(content[key])) for key in keys])[0]
+        where += f".{key[:30]}" if isinstance(key, str) else f"[{key}]"
+        content = parent[key]
+    return parent, key, where.removeprefix(".")
+
+
+def size_of(content) -> int:
+    """Return how many values there are in a JSON value."""
+    children = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
+    return 1 + sum(map(size_of, children))
+
+
+def dumps(content, parent, key, raw: str) -> str:
+    """Return the JSON text of a value that has `raw`, which may be no JSON at all, at one place."""
+    parent[key] = "\ue000"
+    return json.dumps(content).replace(json.dumps("\ue000"), raw, 1)
+
+
+def near(value, random) -> str:
+    """Return as JSON what is a little different from a value."""
+    if isinstance(value, bool) or value is None:
+        return json.dumps(not value)
+    if isinstance(value, (int, float)):
+        return json.dumps(random.choice((value + 1, value - 1, -value, 2 * value, value / 2, value * 10**6, [value])))
+    if isinstance(value, str):
+        return json.dumps(random.choice((value + " ", value[1:], value.upper(), value * 2, [value], EVIL + value)))
+    return json.dumps(random.choice((list(value)[::-1], list(value), str(value))))
+
+
+# Lines, of JSON or of anything.
+
+ODD_LINES = (
+    *(b"", b" ", b"\x00", b"null", b"[]", b"{}", b"3", b'"a"', b"NaN", b"{", b"\xff\xfe", b"\xef\xbb\xbf{}"),
+    *(b"[" * 10**5, b"A" * 10**6, b"9" * 5000, EVIL.encode(), b"a b", b"a b c", "Ġ Ġ".encode(), b"\xc4"),
+)
+
+
+def lines(content: bytes, random):
+    """Change one line, as JSON if it is that, take it out, put it twice, or put an odd one beside it."""
+    every = content.split(b"\n")
+    at = random.randrange(max(len(every) - 1, 1))
+    how = random.random()
+    if how < 0.5 and every[at].startswith(b"{"):
+        every[at], about = json_file(every[at], random)
+        return b"\n".join(every), f"line {at + 1}: {about}"
+    odd = random.choice(ODD_LINES)
+    new, about = random.choice(
+        [
+            ([], "is not there"),
+            ([every[at]] * 2, "is there twice"),
+            ([odd, every[at]], f"has {odd[:20]!r} before it"),
+            ([odd], f"is {odd[:20]!r}"),
+            ([every[at][: len(every[at]) // 2]], "ends half way"),
+            ([every[at], *every[at + 1 :: -1]], "is followed by those before it"),
+        ]
+    )
+    return b"\n".join([*every[:at], *new, *every[at + 1 :]]), f"line {at + 1} {about}"
+
+
+# NumPy archives.
+
+ODD_SHAPES = (
+    *("()", "(0,)", "(1,)", "(-1,)", "(2.0,)", "(True,)", "('a',)", "None", "3", "[3]", "(3", "(((", "(0, 10**15)"),
+    *(f"({huge},)" for huge in HUGE),
+    *(f"(0, {huge})" for huge in HUGE),
+    *(f"({huge}, {huge})" for huge in HUGE),
+    *("(" + "1, " * 40 + ")", "(" * 500 + ")" * 500, "(" + "9" * 5000 + ",)", "(1,) * 9", "f(1)", "{}"),
+)
+ODD_DTYPES = (
+    *(
+        "'|O'",
+        "'<f8'",
+        "'<f4'",
+        "'>f4'",
+        "'<f2'",
+        "'<i4'",
+        "'|u1'",
+        "'|b1'",
+        "'<c8'",
+        "'<U9'",
+        "'|S3'",
+        "'|V8'",
+        "'<M8'",
+    ),
+    *(
+        "'<f9'",
+        "''",
+        "'x'",
+        "None",
+        "3",
+        "[]",
+        "[('a', '<f4')]",
+        "[('a', '<f4', (10**9,))]",
+        "'<U1000000000'",
+        "(1, 2)",
+    ),
+    *(repr(EVIL), "'<f4", "{'names': 3}", "[('\\x1b', '<f4')]"),
+)
+
+
+def npz(content: bytes, random):
+    """Change one thing in an archive of arrays."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = [(name, archive.read(name)) for name in archive.namelist()]
+    return random.choices(*zip(*NPZ_CHANGES, strict=True))[0](members, random)
+
+
+def other_description(members, random):
+    """The description, JSON in an array of bytes, is changed as JSON."""
+    at = [name for name, _ in members].index("description.npy")
+    text, about = changed_json(json.loads(parts_of_npy(members[at][1])[1]), random)
+    data = text.encode("utf-8", "surrogatepass")
+    members[at] = "description.npy", npy(f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({len(data)},), }}", data)
+    return zipped(members), f"description: {about}"
+
+
+def other_header(members, random):
+    """The header of an array says something else."""
+    at = random.randrange(len(members))
+    name, (header, data) = members[at][0], parts_of_npy(members[at][1])
+    shape = header[header.index("(") : header.index(")") + 1]
+    descr = header.split("'descr': ")[1].split(", 'fortran")[0]
+    odd_shape, odd_descr = random.choice(ODD_SHAPES), random.choice(ODD_DTYPES)
+    header, about = random.choice(
+        [
+            (header.replace(shape, odd_shape), f"shape {odd_shape[:30]}"),
+            (header.replace(shape, odd_shape), f"shape {odd_shape[:30]}"),
+            (header.replace(descr, odd_descr), f"dtype {odd_descr}"),
+            (header.replace("False", random.choice(("True", "3", "None"))), "another order"),
+            (header.replace("fortran_order", "order"), "no fortran_order"),
+            (random.choice(("", "{", "{}", "[1]", "(", "a" * 10**6, "{'a': " * 200, "\x00", EVIL)), "an odd header"),
+        ]
+    )
+    members[at] = name, npy(header, data, version=random.choice(((1, 0), (1, 0), (1, 0), (2, 0), (3, 0), (9, 9))))
+    return zipped(members), f"{name}: {about}"
+
+
+def other_array(members, random):
+    """An array has another shape or dtype, or another number of numbers, and a header that says so."""
+    at = random.randrange(len(members))
+    name, content = members[at]
+    array = np.lib.format.read_array(io.BytesIO(content))
+    kinds = ("<f8", "<f2", "<i8", "|b1", "|S4", "<c16", ">f4")
+    other = random.choice(
+        (
+            array[:0],
+            array.reshape(-1),
+            array[None],
+            array.T,
+            np.concatenate([array, array]),
+            array[..., :-1],
+            np.zeros((), array.dtype),
+            np.full_like(array, random.choice((0, 1, 200))),
+            array.astype(random.choice(kinds)),
+        )
+    )
+    file = io.BytesIO()
+    np.lib.format.write_array(file, other)
+    members[at] = name, file.getvalue()
+    return zipped(members), f"{name}: {other.dtype} {other.shape}, no more {array.dtype} {array.shape}"
+
+
+def other_names(members, random):
+    """A member has an odd name, is missing, is there twice, or there is one more."""
+    at = random.randrange(len(members))
+    name, content = members[at]
+    odd = random.choice((EVIL, "../x", "/x", "a\nb", "x" * 9000, "", "parameters.", "parameters.blocks.10**9.x", "É"))
+    ending = random.choice((".npy", ".npy", ".txt", ""))
+    changed, about = random.choice(
+        [
+            ([*members[:at], *members[at + 1 :]], "is not there"),
+            ([*members[:at], (odd + ending, content), *members[at + 1 :]], f"is called {odd[:20]!r}"),
+            ([*members, (odd + ending, content)], f"is also there as {odd[:20]!r}"),
+            ([*members, (name.replace("parameters.", f"parameters.{odd[:20]}"), content)], "has a cousin"),
+            ([*members, (name, random.choice(members)[1])], "is there twice"),
+            (random.sample(members, len(members)), "and all others are in another order"),
+            ([], "and all others are not there"),
+        ]
+    )
+    return zipped(changed), f"{name} {about}"
+
+
+def other_compression(members, random):
+    """All members are compressed, or one claims to be, or to be encrypted, or of another size than it is."""
+    method = random.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
+    if random.random() < 0.4:
+        return zipped(members, method), f"compressed by method {method}"
+    content = bytearray(zipped(members))
+    at = content.rindex(random.choice(members)[0].encode()) - 46  # its entry of the central directory
+    field, form, value = random.choice(
+        [
+            ("flags", "<H", random.choice((1, 1 << 6, 1 << 11, 1 << 13))),
+            ("method", "<H", random.choice((8, 9, 12, 14, 99))),
+            ("checksum", "<L", random.getrandbits(32)),
+            ("size", "<L", random.choice((0, 1, 10**9, 2**32 - 1))),
+            ("compressed size", "<L", random.choice((0, 1, 10**9, 2**32 - 1))),
+            ("place", "<L", random.choice((0, 7, 10**9, 2**32 - 1))),
+        ]
+    )
+    offset = {"flags": 8, "method": 10, "checksum": 16, "compressed size": 20, "size": 24, "place": 42}[field]
+    struct.pack_into(form, content, at + offset, value)
+    return bytes(content), f"the {field} of a member is {value}"
+
+
+def bomb(members, random):
+    """A member of a few hundred kilobytes is 300 MB when it is inflated: one that nobody asked for, or any other."""
+    at = random.randrange(len(members))
+    name = random.choice((members[at][0], "unasked.npy", "parameters.unasked.npy", "description.npy"))
+    count = 300 << 20
+    head = npy(f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({count},), }}", b"")
+    file = io.BytesIO(zipped([member for member in members if member[0] != name]))
+    with (
+        zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open(name, "w") as member,
+    ):
+        member.write(head)
+        for _ in range(count >> 20):
+            member.write(bytes(1 << 20))
+    return file.getvalue(), f"{name} inflates to {count:,} bytes"
+
+
+NPZ_CHANGES = (
+    (other_description, 12),
+    (other_header, 6),
+    (other_array, 3),
+    (other_names, 3),
+    (other_compression, 3),
+    (bomb, 0.4),
+)
+
+
+def npy(header: str, data: bytes, version=(1, 0)) -> bytes:
+    """Return a .npy file with this header, whatever it says."""
+    text = header.encode("latin-1", "replace")
+    text += b" " * (-(len(text) + 11) % 64) + b"\n"
+    length = struct.pack("<H", len(text) & 0xFFFF) if version == (1, 0) else struct.pack("<L", len(text))
+    return b"\x93NUMPY" + bytes(version) + length + text + data
+
+
+def parts_of_npy(content: bytes):
+    """Return the header and the data of a .npy file of the first version."""
+    end = 10 + struct.unpack("<H", content[8:10])[0]
+    return content[10:end].decode("latin-1").strip(), content[end:]
+
+
+def zipped(members, method=zipfile.ZIP_STORED) -> bytes:
+    """Return a zip archive of (name, bytes); names may be odd, or there twice."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, content in members:
+            member = zipfile.ZipInfo("x")
+            member.filename, member.compress_type = name, method
+            entry_is_new(archive, name)
+            archive.writestr(member, content)
+    return file.getvalue()
+
+
+def entry_is_new(archive, name) -> None:
+    """Let a name be there twice without a warning."""
+    archive.NameToInfo.pop(name, None)
+
+
+# Safetensors: eight bytes with the header's length, the header in JSON, the numbers.
+
+
+def safetensors(content: bytes, random):
+    """Change one thing in the header, or its length."""
+    length = int.from_bytes(content[:8], "little")
+    header, data = content[8 : 8 + length], content[8 + length :]
+    if random.random() < 0.15:
+        length = random.choice((0, 1, 2**31, 2**63, 2**64 - 1, length - 1, length + 1))
+        return length.to_bytes(8, "little") + header + data, f"a header of {length} bytes"
+    header, about = json_file(header, random)
+    return len(header).to_bytes(8, "little") + header + data, about
+
+
+# GGUF: metadata and tensors, each with a name, numbers and texts whose places the library knows.
+
+
+def gguf(content: bytes, random):
+    """Overwrite one number or text of the metadata, or of what is said of a tensor."""
+    from gguf import GGUFReader
+
+    with tempfile.NamedTemporaryFile() as file:  # the library reads nothing else
+        file.write(content)
+        file.flush()
+        reader = GGUFReader(file.name)
+    field = random.choice([*reader.fields.values(), *(tensor.field for tensor in reader.tensors)])
+    start = reader.data.__array_interface__["data"][0]
+    parts = [part for part in field.parts if isinstance(part, np.ndarray) and part.nbytes]
+    part = random.choice(parts[-200:])
+    at = part.__array_interface__["data"][0] - start
+    if part.dtype.itemsize == 1:
+        odd = random.choice((EVIL.encode(), b"\xff", b"\x00", b"\n", b"x")) * part.nbytes
+    else:
+        number = random.choice((0, 1, 2, 3, 7, 8, 9, 255, 2**16, *HUGE[:6], 2**64 - 1, -1))
+        odd = (number % 256**part.dtype.itemsize).to_bytes(part.dtype.itemsize, "little") * part.size
+    odd = odd[: part.nbytes]
+    return content[:at] + odd + content[at + part.nbytes :], f"{field.name} at {at} is {odd[:20]!r}"
+
+
+# Chat templates.
+
+BOMBS = (
+    *("{{ ('a' * N)|length }}", "{{ 'a' * N }}", "{{ ([0] * N)|length }}", "{{ 10 ** N }}", "{{ (10 ** N) % 7 }}"),
+    *("{{ '%Nd' % 1 }}", "{{ '%.Nf' % 1 }}", "{{ '{:Nd}'.format(1) }}", "{{ '{:{}}'.format(1, N) }}"),
+    *("{{ 'a'|center(N) }}", "{{ 'a'.ljust(N)|length }}", "{{ 'a'.zfill(N)|length }}", "{{ '\t'.expandtabs(N) }}"),
+    *("{{ 'a\nb'|indent(N) }}", "{{ messages|tojson(indent=N) }}", "{{ 'ab'|replace('a', 'b' * N) }}"),
+    *("{{ range(N)|list|length }}", "{{ range(N)|sum }}", "{% for i in range(N) %}{{ i }}{% endfor %}"),
+    "{% for i in range(99999) %}{% for j in range(99999) %}{% for k in range(N) %}{% endfor %}{% endfor %}{% endfor %}",
+    "{% set n = namespace(x='a') %}{% for i in range(N) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x|length }}",
+    "{% set n = namespace(x=[0]) %}{% for i in range(N) %}{% set n.x = n.x + n.x %}{% endfor %}{{ n.x|length }}",
+    "{% set n = namespace(x=9) %}{% for i in range(N) %}{% set n.x = n.x * n.x %}{% endfor %}",
+    *("{{ lipsum(N) }}", "{{ [1]|batch(N, 0)|list|length }}", "{{ [1]|slice(N)|list|length }}"),
+    *("{{ ('a ' * N)|wordwrap(3)|length }}", "{{ 'a'.join(['b'] * N)|length }}", "{{ (['b'] * N)|join|length }}"),
+    *("{{ strftime_now('%Nd')|length }}", "{{ strftime_now('%Y' * N)|length }}", "{{ strftime_now('\ud800') }}"),
+    "{% macro f(n) %}{{ f(n + 1) }}{{ f(n + 1) }}{% endmacro %}{{ f(N) }}",
+    "{% set x = 'a' * N %}{% for m in range(N) %}{{ x }}{% endfor %}",
+    *("{{ ('a' * N)|upper|lower|length }}", "{{ 'a'|list * N }}", "{{ cycler('a' * N) }}", "{{ ('(' * N)|urlize }}"),
+    *("{{ raise_exception('') }}", "{{ raise_exception('a\nb') }}", "{{ raise_exception('x' * N) }}"),
+    *("{{ raise_exception(messages) }}", "{{ raise_exception() }}", f"{{{{ raise_exception('{EVIL}') }}}}", EVIL),
+    *("{{ nothing.at.all }}", "{{ 1 / 0 }}", "{{ messages[N] }}", "{{ ''.__class__ }}", "{% bad", "{{", "{{ N.x.y }}"),
+    *("{% include 'x' %}", "{% import 'os' as os %}", "{{ 'a'|nothing }}", f"{{{{ '{EVIL}'|attr('{EVIL}')() }}}}"),
+    *("{{ messages|map(attribute='content')|join(N) }}", "{{ N|string|length }}", "{{ N|filesizeformat }}"),
+    *("(" * 3000, "{{ " + "(" * 3000 + ")" * 3000 + " }}", "{% if x %}" * 500, "{{ " + "-" * 5000 + "1 }}"),
+)
+
+
+def template(content: bytes, random):
+    """A template that takes much memory or time, fails in some odd way, or is a sound one with such a part in it."""
+    bomb = random.choice(BOMBS).replace("N", str(random.choice(HUGE)))
+    if random.random() < 0.5:
+        return bomb.encode("utf-8", "surrogatepass"), bomb[:200]
+    at = random.choice([i for i in range(len(content) + 1) if content[i : i + 2] in (b"{%", b"{{", b"")])
+    return content[:at] + bomb.encode("utf-8", "surrogatepass") + content[at:], f"at {at} {bomb[:200]}"

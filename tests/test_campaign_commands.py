@@ -1,0 +1,280 @@
+"""Whatever is typed: a command does it, or says in one line why not, and Ctrl-C ends it.
+
+The options are those that the commands' own parsers list, with values that are right, odd or absurd. Most commands are
+called in a process that has all imported; some begin as a program does, with streams that are closed or full. What
+takes longer than a moment is interrupted.
+"""
+
+import argparse
+import itertools
+import os
+import shutil
+import signal
+import sys
+from functools import partial
+
+import pytest
+from campaign import MEGABYTE, Forked, Limits, complaints_about_end
+from damage import EVIL
+
+import gradcheck.__main__
+from minitransformer import cli
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+MAIN = {"minitransformer": cli.main, "gradcheck": gradcheck.__main__.main}
+LIMITS = Limits(memory=1200 * MEGABYTE, seconds=20)  # how large an array is, is the user's to say
+COUNT = 3  # trials of each command
+A_MOMENT = 3  # seconds of work between Ctrl-C and what must come of it
+
+# What each command is given if nothing odd is: it then does a little, and soon. "" stands for what has no option.
+SOUND = {
+    "minitransformer train": "--text book.txt --out new --layers 1 --width 8 --heads 2 --context 8 --steps 3 "
+    "--batch-size 2 --replicas 1 --sample-every 0 --quiet --no-plot",
+    "minitransformer generate": "--model small.npz --prompt cat --max-new-tokens 3",
+    "minitransformer finetune": " small.npz --text book.txt --out new --steps 2 --last-blocks 1 --quiet --no-plot",
+    "minitransformer info": " small.npz",
+    "minitransformer analyze": " small.npz --text cat --quiet",
+    "minitransformer influence": " run --prompt cat --passages 25 --answer-tokens 2 --quiet",
+    "minitransformer chat": "--model chat.npz --max-new-tokens 3",
+    "minitransformer verify": " small.npz --text cat",
+    "minitransformer fetch": " smollm2 --out new",
+    "minitransformer patterns": "--steps 2 --out new",
+    "minitransformer scale": "--sizes 900 --seeds 1 --steps 8 --workers 1 --out new",
+    "minitransformer demo": "--quick --out new",
+    "minitransformer bench": "--sizes tiny --seconds 0.001 --rounds 1",
+    "minitransformer": "",
+    "gradcheck": " mine.py",
+    "gradcheck curve": " mine.py",
+    "gradcheck audit": " mine.py --sample 2 --jobs 1 --draws 1",
+    "gradcheck museum": " 1",
+}
+# Those that exit with 1 when all went well, but what they found is not.
+FOUND = ("minitransformer finetune", "minitransformer verify", "minitransformer scale", "gradcheck")
+
+FILES = {
+    "empty": b"",
+    "binary": bytes(range(256)) * 9,
+    "mine.py": b"""
+import numpy as np
+from gradcheck import Call, Case
+
+def square(x):
+    def backward(dy):
+        return 2 * x * dy
+
+    return x * x, backward
+
+CASES = [Case("square", lambda rng: Call(square, rng.normal(size=3)))]
+""",
+    "exits.py": b"raise SystemExit(3)\n",
+    "breaks.py": b"def f(:\n",
+    "raises.py": b"raise ValueError('\\x1b]0;owned\\x07\\nand more')\n",
+    "interrupts.py": b"raise KeyboardInterrupt\n",
+    "caseless.py": b"CASES = 3\n",
+}
+
+INTEGERS = (
+    *(
+        "0",
+        "1",
+        "2",
+        "3",
+        "7",
+        "-1",
+        "100",
+        "1000000",
+        "1000000000",
+        str(2**31),
+        str(2**63),
+        str(10**23),
+        str(-(10**23)),
+    ),
+    *("1.5", "1e3", "", " ", "x", "1_000", " 7 ", "٣", "0x10", "9" * 5000, "None", "nan", "True", EVIL),
+)
+NUMBERS = ("0", "1", "-1", "0.5", "1e-300", "1e308", "1e400", "-1e400", "nan", "inf", "1_0", "٣.٣", "", "x", "9" * 5000)
+TEXTS = (
+    *(
+        "cat",
+        "the cat sat",
+        "",
+        " ",
+        "\n",
+        "a\nb",
+        "a" * 3000,
+        "é",
+        "日本",
+        "\udc80",
+        "\u202e",
+        "🙂",
+        EVIL,
+        "-",
+        "--",
+        "-x",
+    ),
+    *("%s %(x)s {0} {x}", "\\", "'", '"', "*", "blocks.*", "[", "(", "<|im_end|>", "\u2028"),
+)
+ODD_PATHS = (
+    *("missing", "missing/deeper", "", ".", "..", "empty", "binary", "run", "small.npz", "book.txt", "book.txt/x"),
+    *("fifo", "loop", "x" * 300, "a\nb", EVIL, "\udc80", "-", "~", "new", "x" * 5000, "mine.py"),
+)
+READ_PATHS = (
+    *(*ODD_PATHS, "chat.npz", "talks", "llama.gguf", "shards", "pairs.jsonl", "template.jinja", "tuned", "preferring"),
+    *("/dev/null", "/dev/zero", "/proc/self/mem", "/", "politeness", *FILES, "mine.py:square", "mine.py:nothing", "os"),
+)
+STDIN = (b"", b"cat\n", b"the cat\n\nthe mat\n", b"\xff\xfe", b"\x00", EVIL.encode(), b"a" * 30_000, b"\n")
+
+
+class Listed(BaseException):
+    """Carries a parser to whoever wants to see its options."""
+
+
+def parser_of(command, *, monkeypatch) -> argparse.ArgumentParser:
+    """Return the parser that a command reads its arguments with."""
+
+    def list_options(parser, *arguments):
+        raise Listed(parser)
+
+    program, *words = command.split()
+    with monkeypatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", list_options)
+        with pytest.raises(Listed) as listed:
+            MAIN[program](words)
+    parser = listed.value.args[0]
+    for action in parser._actions:
+        if program == "minitransformer" and isinstance(action, argparse._SubParsersAction) and words:
+            return action.choices[words[0]]
+    return parser
+
+
+def arguments(command, parser, random) -> list[str]:
+    """Return arguments: the sound ones, some left out or with odd values, and some others."""
+    options = {}  # option, or "": its values
+    for word in SOUND[command].split(" "):
+        if word.startswith("--") or not word:
+            values = options.setdefault(word, [])
+        else:
+            values.append(word)
+    actions = {option: action for action in parser._actions for option in action.option_strings or [""]}
+    for option in list(options):
+        fate = random.random()
+        if fate < 0.08:
+            del options[option]
+        elif fate < 0.2 and option in actions:
+            options[option] = odd_values(option, actions[option], random)
+    for _ in range(random.choice((0, 0, 1, 1, 2, 3))):
+        option, action = random.choice(list(actions.items()))
+        if option not in ("-h", "--help", "--version", "-V", "--traceback"):
+            options[option] = odd_values(option, action, random)
+    if random.random() < 0.05:
+        options[random.choice(("--nothing", "--traceback", "--help", "-h", "-x", "--", "extra"))] = []
+    words = [[option, *values] if option else values for option, values in options.items()]
+    random.shuffle(words)
+    return list(itertools.chain.from_iterable(words))
+
+
+def odd_values(option, action, random) -> list[str]:
+    """Return values for an option, right or odd, most often as many as it takes."""
+    if action.nargs == 0:
+        return []
+    count = {None: 1, "?": 1, "+": random.randrange(1, 4), "*": random.randrange(4)}.get(action.nargs, action.nargs)
+    count = random.choice((0, 1, 2, 5)) if random.random() < 0.04 or not isinstance(count, int) else count
+    values = TEXTS
+    if action.choices is not None and random.random() < 0.8:
+        values = list(action.choices)
+    elif action.type is int or "N" in str(action.metavar):
+        values = INTEGERS
+    elif action.type is float or action.metavar == "X":
+        values = NUMBERS
+    elif option in ("--out", "--json"):
+        values = ODD_PATHS
+    elif random.random() < 0.9 and action.metavar in ("FILE", "FOLDER", "MODEL", "MODULE", "TARGET", None):
+        values = READ_PATHS
+    return [random.choice(values) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def place(sound, tmp_path_factory):
+    """A folder with what commands are given."""
+    folder = tmp_path_factory.mktemp("place")
+    for name in ("book.txt", "small.npz", "run", "chat.npz", "talks", "llama.gguf", "pairs.jsonl", "tuned", "shards"):
+        copy = shutil.copytree if (sound / name).is_dir() else shutil.copy
+        copy(sound / name, folder / name)
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize("command", SOUND)
+def test_a_command_does_what_is_typed_or_says_in_one_line_why_not(campaign, place, command, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # nothing is fetched from anywhere
+    parser = parser_of(command, monkeypatch=monkeypatch)
+    dear = command.split()[-1] in ("patterns", "scale", "demo", "bench", "fetch", "audit")
+    for trial in campaign.trials(1 if dear else COUNT):
+        folder = trial.folder / "place"
+        shutil.copytree(place, folder)
+        os.mkfifo(folder / "fifo")
+        (folder / "loop").symlink_to("loop")
+        program, *words = command.split()
+        words += arguments(command, parser, trial.random)
+        as_program = trial.random.random() < 0.15
+        trial.about = f"{program} {' '.join(map(repr, words))}{' as a program' if as_program else ''}"
+        if as_program:
+            work = partial(begin, program, words, trial.random)
+        else:
+            work = partial(MAIN[program], words)
+        process = Forked(work, folder=folder, stdin=trial.random.choice(STDIN), limits=LIMITS)
+        interrupted = interrupt(process, trial)
+        ended = process.wait()
+        trial.complain(*ended.complaints())
+        if as_program and ended.status == 1 and not ended.err:
+            continue  # where nothing could be written
+        trial.complain(*complaints_about_end(ended))
+        trial.complain(*complaints_about_status(command, ended, interrupted))
+
+
+def begin(program, words, random):
+    """Become that program, with an environment of its own, and now and then streams that are closed or full."""
+    environment = {
+        name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH", "PIP_NO_INDEX") if name in os.environ
+    }
+    environment |= random.choice(
+        ({}, {"LANG": "C"}, {"COLUMNS": "1"}, {"COLUMNS": "x"}, {"MINITRANSFORMER_PLAIN": "x"})
+    )
+    if random.random() < 0.5:
+        stream = random.choice((0, 1, 1, 2))
+        os.close(stream)
+        if random.random() < 0.5:
+            os.open("/dev/full", os.O_RDWR)  # which takes the number that is free now
+    os.execve(sys.executable, [sys.executable, "-m", program, *words], environment)
+
+
+def interrupt(process, trial) -> bool:
+    """Press Ctrl-C if a process is still there after a moment, and again if it goes on. Return whether that was so.
+
+    The first must at once end it or be answered, the second end it.
+    """
+    if process.is_over(trial.random.uniform(0.2, 2)):
+        return False
+    process.send(signal.SIGINT)
+    before = process.said()
+    if not process.is_over_soon(A_MOMENT):
+        if process.said() == before:
+            trial.complain(f"no answer to Ctrl-C after {A_MOMENT} s of work")
+        process.send(signal.SIGINT)
+        if not process.is_over_soon(A_MOMENT):
+            trial.complain(f"still at work {A_MOMENT} s after the second Ctrl-C")
+            process.send(signal.SIGKILL)
+    return True
+
+
+def complaints_about_status(command, ended, interrupted) -> list[str]:
+    """Return what is wrong with the exit status of a command, and with what it says of memory."""
+    said, line = [], ended.err.strip().rpartition("\n")[2]
+    if ended.status == cli.INTERRUPTED and not interrupted and "interrupts.py" not in ended.err:
+        said.append(f"says that it was interrupted, and was not: {line}")
+    if ended.status == 1 and ended.out and not ended.err and command not in FOUND:
+        said.append(f"failed without a word: {ended.out[-100:]}")
+    if "allocate" in line and "--" not in line:
+        said.append(f"says not which option asks for so much memory: {line}")
+    return said

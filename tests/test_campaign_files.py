@@ -1,0 +1,288 @@
+"""Whatever a file holds: it is read whole, or refused in one line that names it, in little time and memory.
+
+Every format that is read, damaged in every way that damage.py knows, through the library and through the commands. A
+file whose checksums or texts do not show the damage may be read; the model must then work, and one that has checksums
+must be what it was.
+"""
+
+import shlex
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import damage
+import numpy as np
+import pytest
+from campaign import complaints_about_end, complaints_about_line, in_a_process
+from small_chats import chat_tokenizer
+
+from minitransformer import BPETokenizer, ByteTokenizer, LanguageModel, cli
+from minitransformer.interop import load_pretrained
+from minitransformer.interop.chat import encode_chat, render_chat
+from minitransformer.text import TextFiles, load_tokenizer, tokenize_corpus
+from minitransformer.training.checkpoints import Checkpoint
+from minitransformer.training.finetuning.preferences import read_preferences
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+REFUSED = (OSError, ValueError)  # ArchiveError is one
+MESSAGES = [{"role": "user", "content": "what is it?"}, {"role": "assistant", "content": "it is a cat"}]
+
+
+# What is done with a file: complaints come back. A file that is refused was not read; one that was read must work.
+
+
+def refused(read, path, names=None, errors=REFUSED):
+    """Return (what read() returns or None, complaints), given that what is wrong with `path` may be said."""
+    try:
+        return read(), []
+    except errors as error:
+        return None, complaints_about_line(str(error), names or [path.name])
+    except Exception as error:
+        return None, [f"raises {type(error).__name__}: {error}"]
+
+
+def load(path, same=None):
+    """Load a model. What has checksums and was read is what it was: the model `same`."""
+    lm, complaints = refused(lambda: LanguageModel.load(path), path)
+    if lm is not None:
+        complaints += does_not_work(lm) + (differs(lm, same) if same else [])
+    return complaints
+
+
+def does_not_work(lm) -> list[str]:
+    """Return what is wrong with a model that was loaded: its parameters, logits, tokenizer, and how it writes."""
+    config, complaints = lm.model.config, []
+    for name, parameter in lm.model.named_parameters():
+        if parameter.data.dtype != config.dtype or not parameter.data.flags.writeable:
+            complaints.append(f"half loaded: {name}")
+    with np.errstate(all="ignore"):
+        ids = np.arange(min(config.vocab_size, config.context, 5))
+        logits = lm.model.predict(ids)
+        if logits.shape != (len(ids), config.vocab_size) or logits.dtype != config.dtype:
+            complaints.append(f"half loaded: logits {logits.dtype} {logits.shape}")
+        complaints += wrong_tokenizer(lm.tokenizer)
+        for ask in (lambda: lm.generate("the cat", 3, temperature=0), lambda: lm.tokenizer.decode(ids[:1])):
+            complaints += refused(ask, Path(), names=[""])[1]
+    return complaints
+
+
+def wrong_tokenizer(tokenizer) -> list[str]:
+    """Return what cannot be of a tokenizer that was loaded."""
+    V, complaints = tokenizer.vocab_size, []
+    ids = [*tokenizer.end_ids, *([] if tokenizer.bos_id is None else [tokenizer.bos_id])]
+    if type(V) is not int or V < 1:
+        complaints.append(f"accepted: a tokenizer of {V!r} tokens")
+    elif any(type(i) is not int or not 0 <= i < V for i in ids):
+        complaints.append(f"accepted: ids of special tokens {ids!r}, of {V} tokens")
+    names = tokenizer.token_names
+    if not all(isinstance(text, str) for item in names.items() for text in item):
+        complaints.append(f"accepted: names of special tokens {names!r}")
+    if not isinstance(tokenizer.chat_template, str | None):
+        complaints.append(f"accepted: a chat template {tokenizer.chat_template!r}")
+    complaints += refused(lambda: tokenizer.encode("the cat, Ünï 猫"), Path(), names=[""])[1]
+    if tokenizer.chat_template is not None and not complaints:
+        complaints += render(tokenizer)
+    return complaints
+
+
+def render(tokenizer) -> list[str]:
+    """Write a conversation with a chat template, as text and as ids, or be told why not."""
+    complaints = []
+    for write in (render_chat, encode_chat):
+        complaints += refused(partial(write, tokenizer, MESSAGES), Path(), names=[""])[1]
+    return complaints
+
+
+def differs(lm, same) -> list[str]:
+    """Return what is another in a model than in the one that was saved."""
+    complaints = [
+        f"read without a word, and another: {name}"
+        for (name, one), (_, other) in zip(lm.model.named_parameters(), same.model.named_parameters(), strict=True)
+        if one.data.tobytes() != other.data.tobytes()
+    ]
+    if lm.model.config != same.model.config or lm.tokenizer.to_dict() != same.tokenizer.to_dict():
+        complaints.append("read without a word, and another: its configuration or its tokenizer")
+    return complaints
+
+
+def read_checkpoint(path, same=None):
+    """Take a checkpoint apart."""
+    return refused(lambda: Checkpoint.read(path), path)[1]
+
+
+def read_text(path, same=None):
+    """Read a text and encode it."""
+    text = lambda: tokenize_corpus(TextFiles(path), ByteTokenizer())  # noqa: E731
+    return refused(text, path)[1]
+
+
+def read_tokenizer(path, same=None):
+    """Load a tokenizer."""
+    tokenizer, complaints = refused(lambda: load_tokenizer(path), path)
+    return complaints + (wrong_tokenizer(tokenizer) if tokenizer is not None else [])
+
+
+def read_gpt2_files(path, same=None):
+    """Load a tokenizer from GPT-2's two files."""
+    folder = path.parent
+    read = lambda: BPETokenizer.from_gpt2(folder / "encoder.json", folder / "vocab.bpe")  # noqa: E731
+    tokenizer, complaints = refused(read, path, names=["encoder.json", "vocab.bpe"])
+    return complaints + (wrong_tokenizer(tokenizer) if tokenizer is not None else [])
+
+
+def read_pairs(path, same=None):
+    """Read pairs of responses."""
+    return refused(lambda: read_preferences(path), path, errors=(*REFUSED, TypeError))[1]
+
+
+def read_folder(path, same=None):
+    """Load the model in the folder of a file, of the Hugging Face layout; what is said names a file there."""
+    lm, complaints = refused(lambda: load_pretrained(path.parent), path, names=[path.parent.name])
+    return complaints + (does_not_work(lm) if lm is not None else [])
+
+
+def read_template(path, same=None):
+    """Have a conversation written by a template."""
+    return render(chat_tokenizer(chat_template=path.read_text(encoding="utf-8", errors="replace")))
+
+
+# What is damaged, how, and how it is read: by the library, or by commands, of which each trial gives one.
+
+MODEL = """\
+info {}
+info {} --json
+generate --model {} --prompt cat --max-new-tokens 3
+verify {} --text cat
+analyze {} --text cat --json --quiet
+influence {} --prompt cat --text book.txt --passages 25 --answer-tokens 2 --quiet
+finetune {} --text book.txt --out new --steps 2 --last-blocks 1 --quiet --no-plot
+""".splitlines()
+CHAT = [*MODEL, "chat --model {} --max-new-tokens 3"]
+RESUME = ["train --out {} --resume --quiet --no-plot", "info {}"]
+RUN = [*RESUME, "influence {} --prompt cat --passages 25 --answer-tokens 2 --quiet"]
+TUNE = ["finetune --out {} --resume --quiet --no-plot", "info {}"]
+PAIRS = "finetune small.npz --data {} --general book.txt --steps 2 --out new --quiet --no-plot"
+BOOK = "train --text {} --out new --layers 1 --width 8 --heads 2 --context 8 --steps 2 --replicas 1 --quiet --no-plot"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A file among the sound ones, what may be odd inside of it, what reads it, and commands that do.
+
+    In a command {} stands for `given`, which is the file itself unless it says otherwise. `sealed`: it has checksums.
+    """
+
+    file: str
+    inside: Callable
+    read: Callable | None
+    commands: tuple | list = ()
+    given: str | None = None
+    sealed: bool = False
+
+
+SMALL = Kind("small.npz", damage.npz, load, MODEL, sealed=True)
+RUN_FILE = Kind("run/model.npz", damage.npz, read_checkpoint, RUN, "run", sealed=True)
+GPT2 = Kind("gpt2/config.json", damage.json_file, read_folder, MODEL, "gpt2")
+LLAMA_FOLDER = replace(GPT2, file="shards/config.json", given="shards")
+TALKS = Kind("talks/config.json", damage.json_file, read_folder, CHAT, "talks")
+MERGES = replace(GPT2, given="merges")
+TOKENIZER = Kind("tokenizers/char.json", damage.json_file, read_tokenizer)
+KINDS = {
+    "a model": SMALL,
+    "a model in double precision": replace(SMALL, file="llama.npz"),
+    "a model of sinusoidal positions": replace(SMALL, file="sinusoidal.npz"),
+    "a model without words": replace(SMALL, file="wordless.npz"),
+    "a model that talks": replace(SMALL, file="chat.npz", commands=CHAT),
+    "a run": RUN_FILE,
+    "a run on a text": replace(RUN_FILE, file="tuned/model.npz", commands=TUNE, given="tuned"),
+    "a run on pairs": replace(RUN_FILE, file="preferring/model.npz", commands=TUNE, given="preferring"),
+    "metrics": Kind("run/metrics.jsonl", damage.lines, None, RESUME[:1], "run"),
+    "metrics of a run on pairs": Kind("preferring/metrics.jsonl", damage.lines, None, TUNE[:1], "preferring"),
+    "config.json of a GPT-2": GPT2,
+    "config.json of a Llama": LLAMA_FOLDER,
+    "config.json beside a tokenizer": TALKS,
+    "safetensors": replace(GPT2, file="gpt2/model.safetensors", inside=damage.safetensors),
+    "the index": replace(LLAMA_FOLDER, file="shards/model.safetensors.index.json"),
+    "a shard": replace(LLAMA_FOLDER, file="shards/model-00001-of-00002.safetensors", inside=damage.safetensors),
+    "tokenizer.json": replace(TALKS, file="talks/tokenizer.json"),
+    "tokenizer.json of bytes": replace(GPT2, file="bytes/tokenizer.json", given="bytes"),
+    "tokenizer_config.json": replace(TALKS, file="talks/tokenizer_config.json"),
+    "chat_template.jinja": replace(TALKS, file="talks/chat_template.jinja", inside=damage.template),
+    "vocab.json": replace(MERGES, file="merges/vocab.json"),
+    "merges.txt": replace(MERGES, file="merges/merges.txt", inside=damage.lines),
+    "GGUF of a Llama": Kind("llama.gguf", damage.gguf, load, MODEL),
+    "GGUF that talks": Kind("talks.gguf", damage.gguf, load, CHAT),
+    "encoder.json": replace(TOKENIZER, file="encoder.json", read=read_gpt2_files),
+    "vocab.bpe": replace(TOKENIZER, file="vocab.bpe", inside=damage.lines, read=read_gpt2_files),
+    "a tokenizer of characters": TOKENIZER,
+    "a tokenizer of bytes and pairs": replace(TOKENIZER, file="tokenizers/bpe.json"),
+    "a tokenizer of nothing": replace(TOKENIZER, file="tokenizers/none.json"),
+    "pairs of responses": Kind("pairs.jsonl", damage.lines, read_pairs, [PAIRS]),
+    "a text": Kind("book.txt", damage.lines, read_text, [BOOK]),
+    "a chat template": Kind("template.jinja", damage.template, read_template),
+}
+COUNT = 6  # of trials with each
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_damaged_file_is_read_whole_or_refused_in_one_line(campaign, sound, finished, name):
+    kind = KINDS[name]
+    original = (sound / kind.file).read_bytes()
+    for trial in campaign.trials(COUNT):
+        copy_some(sound, trial.folder, kind)
+        inside = trial.random.random() < 0.7
+        content, trial.about = (kind.inside if inside else damage.bytes_of_any_file)(original, trial.random)
+        path = trial.folder / kind.file
+        path.write_bytes(content)
+        same = kind.sealed and not inside
+        if kind.read is None or (kind.commands and trial.random.random() < 0.25):
+            command = trial.random.choice(kind.commands).format(kind.given or kind.file)
+            trial.about = f"{command}: {trial.about}"
+            names = [path.name, kind.given or kind.file] if must_be_named(kind, path) else []
+            ended = in_a_process(lambda: cli.main(shlex.split(command)), folder=trial.folder)  # noqa: B023
+            trial.complain(*ended.complaints(), *complaints_about_end(ended, names))
+            if ended.status == 0 and "--resume" in command:
+                trial.complain(*not_finished(trial.folder / kind.given, finished[kind.given] if same else None))
+        else:
+            expected = LanguageModel.load(sound / kind.file) if same else None
+            trial.judge(in_a_process(partial(kind.read, path, expected)))
+
+
+def must_be_named(kind, path) -> bool:
+    """Whether it is the file that is wrong where a command fails, and not only a text that the model does not know."""
+    if kind.read not in (load, read_folder):
+        return True
+    model = path if kind.given is None else path.parent
+    return in_a_process(lambda: 0 if LanguageModel.load(model) else 1).status != 0
+
+
+def copy_some(sound, folder, kind) -> None:
+    """Copy what a trial needs of the sound files."""
+    for name in {kind.file.partition("/")[0], "book.txt", "small.npz", "encoder.json", "vocab.bpe"}:
+        copy = shutil.copytree if (sound / name).is_dir() else shutil.copy
+        copy(sound / name, folder / name)
+
+
+@pytest.fixture(scope="module")
+def finished(sound, tmp_path_factory):
+    """The models of the runs, by folder, when they were resumed and are over."""
+    folder = tmp_path_factory.mktemp("finished")
+    models = {}
+    for name, command in {"run": RESUME[0], "tuned": TUNE[0], "preferring": TUNE[0]}.items():
+        shutil.copytree(sound / name, folder / name)
+        ended = in_a_process(lambda: cli.main(shlex.split(command.format(name))), folder=folder)  # noqa: B023
+        assert ended.status == 0, ended.err
+        models[name] = LanguageModel.load(folder / name)
+    return models
+
+
+def not_finished(folder, same) -> list[str]:
+    """Return what is wrong with a run that says it is over; `same`, if any, is the model that it should end with."""
+    checkpoint = Checkpoint.read(folder / "model.npz")
+    if checkpoint.training["step"] != checkpoint.settings.steps:
+        return [f"over, and at step {checkpoint.training['step']!r} of {checkpoint.settings.steps}"]
+    lm = LanguageModel.load(folder)
+    return does_not_work(lm) + (differs(lm, same) if same else [])

@@ -1,0 +1,278 @@
+"""A run that is killed, stopped or out of disk, again and again, at any moment, ends as one that nobody disturbed.
+
+A run begins, is ended at a moment drawn at random, and resumed, until it is over: with the same model to the bit, the
+same metrics and the same files as a run that was left alone. The moment is a number of calls, of Python's functions or
+C's, so that it can be found again; most of them lie in the middle of writing a checkpoint, of which there is one a
+step. Some moments are by the clock, and lie anywhere.
+"""
+
+import configparser
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+from campaign import PATIENCE, Ended, Forked, Limits, complaints_about_end
+from small_pairs import ROWS
+from small_runs import TEXT, assert_same_weights, small_lm, without_seconds
+
+from minitransformer import LanguageModel, cli
+from minitransformer.archive import ArchiveError
+from minitransformer.training.checkpoints import Checkpoint
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+SMALL = "--layers 1 --heads 2 --width 8 --context 8 --dropout 0.1 --batch-size 4 --sample-every 0 --checkpoint-every 1"
+TUNING = "--steps 6 --batch-size 3 --checkpoint-every 1 --eval-every 3"
+RUNS = {
+    "pretraining": f"train --text book.txt --steps 8 --eval-every 3 --replicas 1 {SMALL}",
+    "pretraining by replicas": f"train --text book.txt --steps 5 --eval-every 2 --replicas 2 {SMALL}",
+    "fine-tuning on a text": f"finetune trained.npz --text book.txt {TUNING} --last-blocks 1",
+    "fine-tuning on pairs": f"finetune trained.npz --data pairs.txt --general book.txt --lora 2 --prompt cat {TUNING}",
+}
+TO_FOLDER = "--out run --quiet --no-plot"
+SAVED = "saved in run; go on with"
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """A folder with what the runs begin with."""
+    folder = tmp_path_factory.mktemp("start")
+    (folder / "book.txt").write_text(TEXT)
+    (folder / "pairs.txt").write_text("".join(json.dumps(row) + "\n" for row in ROWS[:8]))
+    small_lm(context=24, n_layers=2).save(folder / "trained.npz")
+    cli.build_parser()  # which imports the commands, for all runs
+    return folder
+
+
+@pytest.fixture(scope="module", params=RUNS)
+def whole(request, start, tmp_path_factory):
+    """(command, folder, {where: calls}, seconds) of a run that is left alone."""
+    folder, command = furnished(start, tmp_path_factory.mktemp("whole")), RUNS[request.param]
+    begin = time.perf_counter()
+    ended = Forked(partial(calls_of, f"{command} {TO_FOLDER}"), folder=folder).wait()
+    assert ended.answer[0] == 0, ended.err
+    calls = dict(zip((ANYWHERE, IN_WRITING), ended.answer[1:], strict=True))
+    return command, folder, calls, time.perf_counter() - begin
+
+
+def furnished(start, folder):
+    """Link what runs begin with, and only read, to a folder."""
+    for path in start.iterdir():
+        (folder / path.name).symlink_to(path)
+    return folder
+
+
+ANYWHERE, IN_WRITING = "", ("archive.py", "zipfile")
+
+
+class Calls:
+    """Counts the calls, of Python's functions and of C's, and sends this process a signal at some of them.
+
+    `where` is what the name of the file that calls begins or ends with, or several; only those count.
+    """
+
+    def __init__(self, where, moments=(), number=None):
+        self.where, self.moments, self.number, self.count = where, set(moments), number, 0
+
+    def __call__(self, frame, event, argument):
+        name = frame.f_code.co_filename
+        if self.where and not any(part in name for part in self.where):
+            return
+        self.count += 1
+        if self.count in self.moments:
+            os.kill(os.getpid(), self.number)
+
+
+def watched(command, calls) -> int:
+    """Run a command while its calls are counted. Returns its exit status."""
+    sys.setprofile(calls)
+    status = cli.main(shlex.split(command))
+    sys.setprofile(None)
+    return status
+
+
+def calls_of(command):
+    """Run a command. Returns its exit status, and how many calls that took, anywhere and in writing."""
+    anywhere, in_writing = Calls(ANYWHERE), Calls(IN_WRITING)
+
+    def both(*event):
+        anywhere(*event)
+        in_writing(*event)
+
+    return [watched(command, both), anywhere.count, in_writing.count]
+
+
+def test_a_run_that_is_ended_at_any_moments_and_resumed_ends_as_if_it_had_not_been(campaign, start, whole):
+    command, expected, calls, seconds = whole
+    for trial in campaign.trials(1):
+        furnished(start, trial.folder)
+        ended, kills = None, trial.random.randrange(1, 6)
+        for life in range(kills + 1):
+            resumes = (trial.folder / "run" / "model.npz").exists()
+            words = f"{command.split()[0]} {TO_FOLDER} --resume" if resumes else f"{command} {TO_FOLDER}"
+            end = trial.random.choice(ENDS) if life < kills else left_alone
+            ended, about = end(words, trial, calls, seconds)
+            trial.about += f"{'resumed, ' if resumes else ''}{about}: {ended.status}; "
+            trial.complain(*what_is_left(trial.folder / "run", resumes))
+            if ended.status == 0:
+                break
+        if ended.status != 0:
+            trial.complain(f"never over: {ended.err.strip()}")
+        else:
+            trial.complain(*ends_otherwise(trial.folder / "run", expected / "run"))
+
+
+# How a life ends. Each returns how the process ended, and in words how that came.
+
+
+def left_alone(command, trial, calls, seconds) -> tuple[Ended, str]:
+    """Nothing happens."""
+    ended = Forked(lambda: cli.main(shlex.split(command)), folder=trial.folder).wait()
+    trial.complain(*ended.complaints())
+    return ended, "left alone"
+
+
+def killed(command, trial, calls, seconds) -> tuple[Ended, str]:
+    """It is killed at one of its calls."""
+    where, moment = a_moment(trial, calls)
+    ended = Forked(partial(watched, command, Calls(where, {moment}, signal.SIGKILL)), folder=trial.folder).wait()
+    trial.complain(*ended.complaints(signal.SIGKILL))
+    if ended.status not in (0, -signal.SIGKILL):
+        trial.complain(f"the exit status {ended.status} of one that was killed: {ended.err.strip()}")
+    return ended, f"killed at call {moment:,} {' or '.join(where)}"
+
+
+def a_moment(trial, calls) -> tuple:
+    """Draw a call: where the calls are that count, and which of them it is."""
+    where = trial.random.choice((ANYWHERE, IN_WRITING))
+    return where, trial.random.randrange(calls[where])
+
+
+def killed_by_the_clock(command, trial, calls, seconds) -> tuple[Ended, str]:
+    """It is killed after some time."""
+    delay = trial.random.uniform(0, seconds)
+    process = Forked(lambda: cli.main(shlex.split(command)), folder=trial.folder)
+    process.is_over(delay)
+    process.send(signal.SIGKILL)
+    ended = process.wait()
+    trial.complain(*ended.complaints(signal.SIGKILL))
+    return ended, f"killed after {delay:.3f} s"
+
+
+def stopped(number, status, command, trial, calls, seconds) -> tuple[Ended, str]:
+    """It gets a signal at one of its calls, now and then a second one soon after."""
+    where, moment = a_moment(trial, calls)
+    moments = {moment, moment + int(10 ** trial.random.uniform(1, 4))} if trial.random.random() < 0.3 else {moment}
+    ended = Forked(partial(watched, command, Calls(where, moments, number)), folder=trial.folder).wait()
+    complaints = [*ended.complaints(number), *complaints_about_end(ended)]
+    if ended.status not in (0, status):
+        complaints.append(f"the exit status {ended.status}")
+    saved = ended.status == status and (trial.folder / "run" / "model.npz").exists()
+    if saved and len(moments) == 1 and SAVED not in ended.err:
+        complaints.append(f"does not say what was saved and how to go on: {ended.err.strip()}")
+    trial.complain(*(f"{number.name}: {words}" for words in complaints))
+    return ended, f"{number.name} at call {', '.join(map(str, sorted(moments)))} {' or '.join(where)}"
+
+
+def out_of_disk(command, trial, calls, seconds) -> tuple[Ended, str]:
+    """No file may have more than some bytes."""
+    most = trial.random.choice((0, 1, 100, 1000, trial.random.randrange(60_000)))
+    limits = Limits(file=most)
+    ended = Forked(lambda: cli.main(shlex.split(command)), folder=trial.folder, limits=limits).wait()
+    complaints = [*ended.complaints(), *complaints_about_end(ended, ["run"])]
+    trial.complain(*(f"no more disk: {words}" for words in complaints))
+    return ended, f"files of {most:,} bytes at most"
+
+
+ENDS = (
+    *[killed] * 4,
+    killed_by_the_clock,
+    partial(stopped, signal.SIGINT, cli.INTERRUPTED),
+    partial(stopped, signal.SIGTERM, 128 + signal.SIGTERM),
+    out_of_disk,
+)
+
+
+def what_is_left(folder, was_there) -> list[str]:
+    """Return what is wrong with the folder of a run that was ended: its checkpoint is gone, or not whole."""
+    if not (folder / "model.npz").exists():
+        return ["a file lost: model.npz"] if was_there else []
+    try:
+        Checkpoint.read(folder / "model.npz")
+    except (ArchiveError, OSError) as error:
+        return [f"half written: {error}"]
+    return []
+
+
+def ends_otherwise(folder, expected) -> list[str]:
+    """Return what is another in the folder of a run that is over than in that of the run that was left alone."""
+    complaints = []
+    try:
+        assert_same_weights(LanguageModel.load(folder), LanguageModel.load(expected))
+    except (AssertionError, ArchiveError) as error:
+        complaints.append(f"another model: {error}")
+    try:
+        if without_seconds(folder / "metrics.jsonl") != without_seconds(expected / "metrics.jsonl"):
+            complaints.append("other metrics")
+    except ValueError as error:
+        complaints.append(f"other metrics: {error}")
+    names, expected_names = (sorted(path.name for path in place.iterdir()) for place in (folder, expected))
+    if names != expected_names:
+        complaints.append(f"other files: {' '.join(names)}, and should be {' '.join(expected_names)}")
+    modes = {oct(path.stat().st_mode & 0o777) for path in folder.iterdir()}
+    if len(modes) > 1:
+        complaints.append(f"files of modes {' and '.join(sorted(modes))} in one folder")
+    return complaints
+
+
+# From the first moment: while Python imports the package, and before.
+
+SCRIPT = """
+import os, sys
+os.write(1, b"begun")
+from {module} import {function}
+sys.argv[0] = "{name}"
+sys.exit({function}())
+"""  # as pip writes it, but for the second line
+
+
+def scripts():
+    """Yield (name, source) of each console script."""
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parents[1] / "setup.cfg", encoding="utf-8")
+    for line in setup["options.entry_points"]["console_scripts"].split("\n"):
+        if line:
+            name, _, target = line.partition(" = ")
+            module, _, function = target.partition(":")
+            yield name, SCRIPT.format(name=name, module=module, function=function)
+
+
+def test_ctrl_c_is_one_line_from_the_first_moment(campaign):
+    for trial in campaign.trials(1):
+        name, source = trial.random.choice(list(scripts()))
+        delay = trial.random.uniform(0.02, 0.6)
+        arguments = ["museum", "1"] if name == "gradcheck" else ["scale", "--quick", "--out", str(trial.folder)]
+        trial.about = f"{name} {arguments[0]}, Ctrl-C after {delay:.3f} s"
+        process = subprocess.Popen(
+            [sys.executable, "-c", source, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stdout.read(5) == "begun"
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, err = process.communicate(timeout=2 * PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            trial.complain(f"still there after {2 * PATIENCE} s: {process.communicate()[1]}")
+            continue
+        if process.returncode not in (0, cli.INTERRUPTED):
+            trial.complain(f"the exit status {process.returncode}")
+        if process.returncode and len(err.splitlines()) != 1:
+            trial.complain(f"{len(err.splitlines())} lines: {err.strip()[-200:]}")
