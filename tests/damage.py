@@ -90,6 +90,11 @@ ODD_VALUES = (
     *("[" * 100_000 + "]" * 100_000, '{"a":' * 3000 + "1" + "}" * 3000, "[" + "0," * 10**5 + "0]"),
     *("1" + "0" * 400, "-1" + "0" * 400, "9" * 5000, *map(str, HUGE), *(f"-{huge}" for huge in HUGE[:3])),
 )
+NAMING_FILES = ("text", "data", "general", "model", "held_out")
+ODD_PATHS = (
+    *('"/dev/zero"', '["/dev/zero"]', '["/dev/null"]', '["missing"]', '[".."]', '["-"]', '[""]', '["a\\u0000b"]'),
+    *(json.dumps([EVIL]), '["\\ud800"]', '["/proc/self/mem"]', '[["book.txt"]]', '["book.txt", 3]'),
+)
 ODD_KEYS = ("", " ", "a", "kind", "type", "__class__", "self", EVIL, "a\nb", "\u202e", "\ud800", "k" * 10**5)
 
 
@@ -99,16 +104,16 @@ def json_file(content: bytes, random):
     return text.encode("utf-8", "surrogatepass"), about
 
 
-def changed_json(content, random):
-    """Return the text of a JSON value in which one thing is odd, and what."""
-    parent, key, where = somewhere(content, random)
+def changed_json(content, random, along=()):
+    """Return the text of a JSON value in which one thing is odd, and what: inside of what lies `along` a path."""
+    parent, key, where = somewhere(content, random, along)
     if parent is None:
         raw = random.choice(ODD_VALUES)
         return raw, f"all is {raw[:40]}"
     value = parent[key]
     how = random.random()
     if how < 0.6:
-        raw = random.choice(ODD_VALUES)
+        raw = random.choice(ODD_PATHS if key in NAMING_FILES and random.random() < 0.5 else ODD_VALUES)
         return dumps(content, parent, key, raw), f"{where} is {raw[:40]}"
     if how < 0.7:
         raw = near(value, random)
@@ -127,12 +132,15 @@ def changed_json(content, random):
     return json.dumps(content), f"{where} is there more than once"
 
 
-def somewhere(content, random):
+def somewhere(content, random, along=()):
     """Return (parent, key, path in words) of a random place, where there is more inside a little more often."""
-    parent, key, where = None, None, ""
-    while isinstance(content, (dict, list)) and content and random.random() < (0.98 if parent is None else 0.85):
+    parent, key, where, along = None, None, "", list(along)
+    while isinstance(content, (dict, list)) and content:
+        if not along and random.random() > (0.98 if parent is None else 0.85):
+            break
         keys = list(content) if isinstance(content, dict) else list(range(len(content)))
-        parent, key = content, random.choices(keys, [math.log2(2 + size_of(content[key])) for key in keys])[0]
+        weights = [math.log2(2 + size_of(content[key])) for key in keys]
+        parent, key = content, along.pop(0) if along else random.choices(keys, weights)[0]
         where += f".{key[:30]}" if isinstance(key, str) else f"[{key}]"
         content = parent[key]
     return parent, key, where.removeprefix(".")
@@ -234,15 +242,26 @@ ODD_DTYPES = (
 
 def npz(content: bytes, random):
     """Change one thing in an archive of arrays."""
+    return random.choices(*zip(*NPZ_CHANGES, strict=True))[0](members_of(content), random)
+
+
+def members_of(content: bytes) -> list:
+    """Return the members of a zip archive, each its name and its bytes."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = [(name, archive.read(name)) for name in archive.namelist()]
-    return random.choices(*zip(*NPZ_CHANGES, strict=True))[0](members, random)
+        return [(name, archive.read(name)) for name in archive.namelist()]
 
 
-def other_description(members, random):
+def training_state(content: bytes, random):
+    """Change one thing in what the checkpoint of a run says of it, whose fields are as likely as each other."""
+    members = members_of(content)
+    description = json.loads(parts_of_npy(dict(members)["description.npy"])[1])
+    return other_description(members, random, ("training", random.choice(list(description["training"]))))
+
+
+def other_description(members, random, along=()):
     """The description, JSON in an array of bytes, is changed as JSON."""
     at = [name for name, _ in members].index("description.npy")
-    text, about = changed_json(json.loads(parts_of_npy(members[at][1])[1]), random)
+    text, about = changed_json(json.loads(parts_of_npy(members[at][1])[1]), random, along)
     data = text.encode("utf-8", "surrogatepass")
     members[at] = "description.npy", npy(f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({len(data)},), }}", data)
     return zipped(members), f"description: {about}"

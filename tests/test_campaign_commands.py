@@ -24,7 +24,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 MAIN = {"minitransformer": cli.main, "gradcheck": gradcheck.__main__.main}
 LIMITS = Limits(memory=1200 * MEGABYTE, seconds=20)  # how large an array is, is the user's to say
-COUNT = 3  # trials of each command
+COUNT, COUNT_OF_DEAR_ONES = 2, 0.25  # trials of each command
+DEAR = ("patterns", "scale", "demo", "bench", "fetch", "audit")  # which takes seconds even to do little
 A_MOMENT = 3  # seconds of work between Ctrl-C and what must come of it
 
 # What each command is given if nothing odd is: it then does a little, and soon. "" stands for what has no option.
@@ -195,8 +196,12 @@ def odd_values(option, action, random) -> list[str]:
 
 @pytest.fixture(scope="module")
 def place(sound, tmp_path_factory):
-    """A folder with what commands are given."""
-    folder = tmp_path_factory.mktemp("place")
+    """What furnished returns."""
+    return furnished(sound, tmp_path_factory.mktemp("place"))
+
+
+def furnished(sound, folder):
+    """Copy what commands are given to a folder, and return it."""
     for name in ("book.txt", "small.npz", "run", "chat.npz", "talks", "llama.gguf", "pairs.jsonl", "tuned", "shards"):
         copy = shutil.copytree if (sound / name).is_dir() else shutil.copy
         copy(sound / name, folder / name)
@@ -209,8 +214,7 @@ def place(sound, tmp_path_factory):
 def test_a_command_does_what_is_typed_or_says_in_one_line_why_not(campaign, place, command, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")  # nothing is fetched from anywhere
     parser = parser_of(command, monkeypatch=monkeypatch)
-    dear = command.split()[-1] in ("patterns", "scale", "demo", "bench", "fetch", "audit")
-    for trial in campaign.trials(1 if dear else COUNT):
+    for trial in campaign.trials(COUNT_OF_DEAR_ONES if command.endswith(DEAR) else COUNT):
         folder = trial.folder / "place"
         shutil.copytree(place, folder)
         os.mkfifo(folder / "fifo")

@@ -199,6 +199,8 @@ KINDS = {
     "a run": RUN_FILE,
     "a run on a text": replace(RUN_FILE, file="tuned/model.npz", commands=TUNE, given="tuned"),
     "a run on pairs": replace(RUN_FILE, file="preferring/model.npz", commands=TUNE, given="preferring"),
+    "the state of a run": replace(RUN_FILE, inside=damage.training_state, read=None),
+    "the state of a run on pairs": Kind("preferring/model.npz", damage.training_state, None, TUNE, "preferring", True),
     "metrics": Kind("run/metrics.jsonl", damage.lines, None, RESUME[:1], "run"),
     "metrics of a run on pairs": Kind("preferring/metrics.jsonl", damage.lines, None, TUNE[:1], "preferring"),
     "config.json of a GPT-2": GPT2,
@@ -224,7 +226,7 @@ KINDS = {
     "a text": Kind("book.txt", damage.lines, read_text, [BOOK]),
     "a chat template": Kind("template.jinja", damage.template, read_template),
 }
-COUNT = 6  # of trials with each
+COUNT = 4  # of trials with each
 
 
 @pytest.mark.parametrize("name", KINDS)

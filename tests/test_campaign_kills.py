@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -30,11 +30,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 SMALL = "--layers 1 --heads 2 --width 8 --context 8 --dropout 0.1 --batch-size 4 --sample-every 0 --checkpoint-every 1"
 TUNING = "--steps 6 --batch-size 3 --checkpoint-every 1 --eval-every 3"
-RUNS = {
-    "pretraining": f"train --text book.txt --steps 8 --eval-every 3 --replicas 1 {SMALL}",
-    "pretraining by replicas": f"train --text book.txt --steps 5 --eval-every 2 --replicas 2 {SMALL}",
-    "fine-tuning on a text": f"finetune trained.npz --text book.txt {TUNING} --last-blocks 1",
-    "fine-tuning on pairs": f"finetune trained.npz --data pairs.txt --general book.txt --lora 2 --prompt cat {TUNING}",
+RUNS = {  # the command, and how many lives
+    "pretraining": (f"train --text book.txt --steps 8 --eval-every 3 --replicas 1 {SMALL}", 1),
+    "pretraining by replicas": (f"train --text book.txt --steps 5 --eval-every 2 --replicas 2 {SMALL}", 0.25),
+    "fine-tuning on a text": (f"finetune trained.npz --text book.txt {TUNING} --last-blocks 1", 0.5),
+    "fine-tuning on pairs": (
+        f"finetune trained.npz --data pairs.txt --general book.txt --lora 2 --prompt cat {TUNING}",
+        1,
+    ),
 }
 TO_FOLDER = "--out run --quiet --no-plot"
 SAVED = "saved in run; go on with"
@@ -51,15 +54,13 @@ def start(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", params=RUNS)
-def whole(request, start, tmp_path_factory):
-    """(command, folder, {where: calls}, seconds) of a run that is left alone."""
-    folder, command = furnished(start, tmp_path_factory.mktemp("whole")), RUNS[request.param]
+def undisturbed(command, folder):
+    """Run a command that is left alone. Returns the folder, {where: how many calls}, and the seconds it took."""
     begin = time.perf_counter()
     ended = Forked(partial(calls_of, f"{command} {TO_FOLDER}"), folder=folder).wait()
     assert ended.answer[0] == 0, ended.err
     calls = dict(zip((ANYWHERE, IN_WRITING), ended.answer[1:], strict=True))
-    return command, folder, calls, time.perf_counter() - begin
+    return folder, calls, time.perf_counter() - begin
 
 
 def furnished(start, folder):
@@ -109,9 +110,14 @@ def calls_of(command):
     return [watched(command, both), anywhere.count, in_writing.count]
 
 
-def test_a_run_that_is_ended_at_any_moments_and_resumed_ends_as_if_it_had_not_been(campaign, start, whole):
-    command, expected, calls, seconds = whole
-    for trial in campaign.trials(1):
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_that_is_ended_at_any_moments_and_resumed_ends_as_if_it_had_not_been(
+    campaign, start, tmp_path_factory, name
+):
+    command, count = RUNS[name]
+    whole = cache(lambda: undisturbed(command, furnished(start, tmp_path_factory.mktemp("whole"))))
+    for trial in campaign.trials(count):
+        expected, calls, seconds = whole()
         furnished(start, trial.folder)
         ended, kills = None, trial.random.randrange(1, 6)
         for life in range(kills + 1):

@@ -1,0 +1,223 @@
+"""The campaigns can fail: each mistake that is planted here makes one of them red."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import campaign as campaigns
+import damage
+import numpy as np
+import pytest
+import test_campaign_commands
+import test_campaign_crowds
+import test_campaign_files
+import test_campaign_kills
+from campaign import Campaign, Forked, Limits, complaints_about_end, complaints_about_line, in_a_process
+from small_runs import TEXT
+
+from minitransformer import LanguageModel, archive, cli
+
+slow = pytest.mark.slow
+Failed = pytest.fail.Exception
+
+
+def red(words):
+    """Expect a campaign to fail with these words among others."""
+    return pytest.raises(Failed, match=words)
+
+
+@pytest.fixture
+def campaign(tmp_path):
+    """A campaign that is the same whatever the options say, twice as long as in CI."""
+    return Campaign("planted", tmp_path, times=2, seed=0, only=None)
+
+
+# What is said.
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("", "says nothing"),
+        ("internal error, please report it: KeyError: 'x'", "an internal error"),
+        ("model.npz: one\nand two", "more than one line"),
+        ("model.npz: the tensor \x1b]0;owned\x07 is missing", "not printable"),
+        ("model.npz: damaged (KeyError('x'))", "as Python says it"),
+        ("model.npz: 'str' object has no attribute 'get'", "as Python says it"),
+        ("the file is damaged", "names no file"),
+    ],
+)
+def test_a_line_that_tells_nothing_is_complained_of(line, words):
+    (complaint,) = complaints_about_line(line, ["model.npz"])
+    assert complaint.startswith(words)
+
+
+def test_a_line_that_says_what_is_wrong_with_which_file_is_not():
+    assert complaints_about_line("model.npz: damaged (Unsupported 'x' is not iterable)", ["model.npz"]) == []
+
+
+def test_a_failure_names_the_command_that_tries_the_trial_again(campaign):
+    with red(r"3 of 12 trials went wrong \(seed 0\)") as failure:
+        for trial in campaign.trials(6):
+            trial.about = f"number {trial.number}"
+            if trial.number in (7, 9, 11):
+                trial.complain(f"{trial.folder}/model.npz: {trial.number} 'things' are wrong")
+    assert "3 ×  model.npz: 7 'things' are wrong" in str(failure.value)
+    assert "trial 7, also 9, 11: number 7" in str(failure.value)
+    assert "pytest -m slow 'planted' --campaign-seed 0 --campaign-trial 7" in str(failure.value)
+
+
+def test_a_trial_alone_has_the_same_random_numbers(tmp_path):
+    every = Campaign("test", tmp_path, times=2, seed=3, only=None)
+    drawn = [trial.random.random() for trial in every.trials(4)]
+    (alone,) = Campaign("test", tmp_path, times=1, seed=3, only=5).trials(4)
+    assert alone.random.random() == drawn[5]
+    assert len({*drawn}) == 8
+
+
+# What a process does.
+
+
+def endless():
+    """Work for ever."""
+    while True:
+        time.process_time()
+
+
+@slow
+@pytest.mark.parametrize(
+    "work, words",
+    [
+        (lambda: [float(np.ones(40_000_000).sum())], "too much memory: 3"),
+        (endless, "too much time: 1 s of a core, the last of them in endless of tests/test_campaign.py"),
+        (os.abort, "ended by SIGABRT"),
+        (lambda: [subprocess.Popen(["sleep", "100"]).pid], "a process left behind"),
+    ],
+    ids=["memory", "time", "crash", "orphan"],
+)
+def test_a_process_that_takes_too_much_or_leaves_others_behind_is_complained_of(monkeypatch, work, words):
+    process = Forked(work, limits=Limits(seconds=1))
+    assert process.is_over(campaigns.PATIENCE)
+    monkeypatch.setattr(campaigns, "PATIENCE", 1)  # with those who are left behind
+    assert any(complaint.startswith(words) for complaint in process.wait().complaints())
+
+
+@slow
+def test_more_memory_than_there_is_is_refused():
+    assert "MemoryError" in in_a_process(lambda: np.ones(10**12)).err
+
+
+@slow
+@pytest.mark.parametrize(
+    "status, err, words",
+    [
+        (1, "Traceback (most recent call last):\n", "Traceback"),
+        (1, "minitransformer: error: one\nminitransformer: error: two\n", "2 lines about the failure"),
+        (2, "", "0 lines about the failure"),
+        (3, "minitransformer: error: one\n", "the exit status 3"),
+        (0, "minitransformer: error: one\n", "a failure whose exit status is 0"),
+        (0, "training on \x1b]0;owned\x07\n", "not printable"),
+        (1, f"minitransformer: error: {'x' * 6000}\n", "too long: 6,0"),
+    ],
+)
+def test_a_command_that_ends_in_another_way_is_complained_of(status, err, words):
+    ended = in_a_process(lambda: [sys.stderr.write(err)] and status)
+    assert any(complaint.startswith(words) for complaint in complaints_about_end(ended))
+
+
+@slow
+def test_a_command_that_is_deaf_to_ctrl_c_is_complained_of(campaign, monkeypatch):
+    monkeypatch.setattr(test_campaign_commands, "A_MOMENT", 0.05)
+
+    def deaf():
+        signal.signal(signal.SIGINT, lambda number, frame: None)
+        endless()
+
+    with red("no answer to Ctrl-C") as failure:
+        for trial in campaign.trials(0.5):
+            process = Forked(deaf)
+            assert test_campaign_commands.interrupt(process, trial)
+            process.wait()
+    assert "still at work" in str(failure.value)
+
+
+# Mistakes of the program.
+
+
+@slow
+def test_a_checksum_that_is_not_verified_is_noticed(campaign, sound, monkeypatch):
+    def flip_among_the_numbers(content, random):
+        at = content.index(b"parameters.blocks.0.feed_forward.up.weight.npy") + 500
+        return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :], "one bit of a number"
+
+    monkeypatch.setattr(damage, "bytes_of_any_file", flip_among_the_numbers)
+    monkeypatch.setattr(zipfile.ZipExtFile, "_update_crc", lambda file, data: None)
+    with red("read without a word, and another: "):
+        test_campaign_files.test_a_damaged_file_is_read_whole_or_refused_in_one_line(campaign, sound, {}, "a model")
+
+
+@slow
+def test_an_exception_that_nobody_expects_is_noticed(campaign, sound, monkeypatch):
+    def load(path):
+        return {}[path]
+
+    monkeypatch.setattr(LanguageModel, "load", load)
+    with red("raises KeyError: "):
+        test_campaign_files.test_a_damaged_file_is_read_whole_or_refused_in_one_line(
+            campaign, sound, {}, "GGUF of a Llama"
+        )
+
+
+@slow
+def test_a_model_that_is_half_loaded_is_noticed(campaign, sound, monkeypatch):
+    from minitransformer.interop import filling
+
+    monkeypatch.setattr(filling, "fill", lambda tensor, parameters, source: None)
+    with red("half loaded: "):
+        test_campaign_files.test_a_damaged_file_is_read_whole_or_refused_in_one_line(
+            campaign, sound, {}, "config.json beside a tokenizer"
+        )
+
+
+@slow
+def test_a_traceback_is_noticed(campaign, sound, tmp_path_factory, monkeypatch):
+    def say_failure(error):
+        raise error
+
+    monkeypatch.setattr(cli, "say_failure", say_failure)
+    place = test_campaign_commands.furnished(sound, tmp_path_factory.mktemp("place"))
+    with red("Traceback: "):
+        test_campaign_commands.test_a_command_does_what_is_typed_or_says_in_one_line_why_not(
+            campaign, place, "minitransformer info", monkeypatch
+        )
+
+
+@slow
+def test_a_checkpoint_that_is_written_in_place_is_noticed(campaign, tmp_path_factory, monkeypatch):
+    def write_in_place(path, write):
+        with open(path, "wb") as file:
+            write(file)
+
+    monkeypatch.setattr(archive, "write_atomically", write_in_place)
+    start = tmp_path_factory.mktemp("start")
+    (start / "book.txt").write_text(TEXT)
+    with red("half written: "):
+        test_campaign_kills.test_a_run_that_is_ended_at_any_moments_and_resumed_ends_as_if_it_had_not_been(
+            campaign, start, tmp_path_factory, "pretraining"
+        )
+
+
+@slow
+def test_a_file_that_is_saved_in_place_is_noticed_by_those_who_read_it(campaign, monkeypatch):
+    def write_in_place(path, write):
+        with open(path, "wb") as file:
+            write(file)
+
+    monkeypatch.setattr(archive, "write_atomically", write_in_place)
+    with red("cannot read: "):
+        test_campaign_crowds.test_whoever_saves_to_one_path_at_once_saves_and_whoever_reads_reads_one_of_them_whole(
+            campaign
+        )
