@@ -5,10 +5,11 @@
         trial.judge(in_a_process(lambda: read(path)))
 
 The loop fails at its end with all that was found, the like of it counted together, and for each the command that tries
-one of them alone. The tests that use this are in test_campaign_*.py. They are slow tests, and short ones; at length
+one of them alone. The tests that use this are in test_campaign_*.py. They are slow tests, and short ones. At length,
+which takes some hours:
 
-    pytest -m slow tests/test_campaign_*.py --campaign 50                10,000 files, 2,000 command lines, 200 kills
-    pytest -m slow tests/test_campaign_*.py --campaign 50 --campaign-seed 1        as many others
+    pytest -m slow tests/test_campaign_*.py --campaign 80             10,000 files, 2,000 command lines, 500 kills
+    pytest -m slow tests/test_campaign_*.py --campaign 80 --campaign-seed 1                        as many others
 
 A process is forked, so that it begins with all imported, and what a test has patched is patched there too.
 """
@@ -38,6 +39,7 @@ if not hasattr(os, "pidfd_open"):
     pytest.skip("campaigns need Linux", allow_module_level=True)
 
 MEGABYTE = 1 << 20
+STREAMS, ANSWER = ("stdout", "stderr", "answer"), 3
 PATIENCE = 60  # seconds that a process may take to do what it does in milliseconds, on a machine that does much else
 
 
@@ -90,14 +92,17 @@ def innermost(traceback_of_faulthandler: str) -> str:
 
 
 class Forked:
-    """A process that calls work() and ends. An int is its exit status; anything else that JSON can hold, its answer."""
+    """A process that calls work() and ends. An int is its exit status; anything else that JSON can hold, its answer.
+
+    Where it becomes another program, which can answer on the file descriptor ANSWER, work() does not return.
+    """
 
     def __init__(self, work, *, folder=None, stdin=b"", limits=Limits()):
         self.limits = limits
         self.stdin = tempfile.TemporaryFile()  # noqa: SIM115
         self.stdin.write(stdin)
         self.stdin.seek(0)
-        pipes = {name: os.pipe() for name in ("stdout", "stderr", "answer")}
+        pipes = {name: os.pipe() for name in STREAMS}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # the other threads of this process hold no lock
             self.pid = os.fork()
@@ -119,8 +124,9 @@ class Forked:
             os.setpgid(0, 0)
             self.be_a_program(folder, pipes)
             answer = work()
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             status = answer if isinstance(answer, int) else 0
-            with open(pipes["answer"], "w") as file:
+            with open(ANSWER, "w") as file:
                 json.dump(answer, file)
             sys.stdout.flush()
         except BaseException:
@@ -131,8 +137,9 @@ class Forked:
 
     def be_a_program(self, folder, pipes):
         """Have the streams, signals, warnings and limits of a program that has just begun."""
-        for number, other in enumerate((self.stdin.fileno(), pipes["stdout"], pipes["stderr"])):
+        for number, other in enumerate((self.stdin.fileno(), *pipes.values())):
             os.dup2(other, number)
+            os.set_inheritable(number, True)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1)  # noqa: SIM115
@@ -185,6 +192,13 @@ class Forked:
         """Return the seconds that a core has worked for it."""
         fields = Path(f"/proc/{self.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def has_answered(self, seconds=PATIENCE) -> bool:
+        """Wait for its answer, for so long at most; return whether it came."""
+        until = time.monotonic() + seconds
+        while not self.written["answer"] and not self.is_over(0.01) and time.monotonic() < until:
+            pass
+        return bool(self.written["answer"])
 
     def said(self) -> str:
         """Return what it has written to standard error so far."""
@@ -287,7 +301,8 @@ def complaints_about_end(ended: Ended, names=()) -> list[str]:
         return []  # which others complain about
     failures = [line for line in ended.err.splitlines() if FAILURE.match(line)]
     said = [] if not ended.err or printable_lines(ended.err) else [f"not printable: {ended.err!r}"]
-    said += [f"{words}: {last_line(ended.err)}" for words in ("Traceback", "Exception ignored") if words in ended.err]
+    trace = re.search(r"(Traceback|Exception ignored|Fatal Python error)(.*)", ended.err, re.DOTALL)
+    said += [f"{trace[1]}: {last_line(trace[2])}{trace[2][:300]!r}"] if trace else []
     if ended.status not in (0, 1, 2, 130, 141, 143):
         said.append(f"the exit status {ended.status}")
     if ended.status == 0 and failures:

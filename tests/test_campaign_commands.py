@@ -14,8 +14,10 @@ import sys
 from functools import partial
 
 import pytest
-from campaign import MEGABYTE, Forked, Limits, complaints_about_end
-from damage import EVIL
+from campaign import ANSWER, MEGABYTE, Forked, Limits, complaints_about_end
+from damage import BOMBS, EVIL
+from small_chats import chat_tokenizer
+from test_campaign_files import render
 
 import gradcheck.__main__
 from minitransformer import cli
@@ -91,9 +93,9 @@ INTEGERS = (
         str(10**23),
         str(-(10**23)),
     ),
-    *("1.5", "1e3", "", " ", "x", "1_000", " 7 ", "٣", "0x10", "9" * 5000, "None", "nan", "True", EVIL),
+    *("1.5", "1e3", "", " ", "x", "1_000", " 7 ", "٣", "0x10", "9" * 4400, "None", "nan", "True", EVIL),
 )
-NUMBERS = ("0", "1", "-1", "0.5", "1e-300", "1e308", "1e400", "-1e400", "nan", "inf", "1_0", "٣.٣", "", "x", "9" * 5000)
+NUMBERS = ("0", "1", "-1", "0.5", "1e-300", "1e308", "1e400", "-1e400", "nan", "inf", "1_0", "٣.٣", "", "x", "9" * 4400)
 TEXTS = (
     *(
         "cat",
@@ -117,7 +119,7 @@ TEXTS = (
 )
 ODD_PATHS = (
     *("missing", "missing/deeper", "", ".", "..", "empty", "binary", "run", "small.npz", "book.txt", "book.txt/x"),
-    *("fifo", "loop", "x" * 300, "a\nb", EVIL, "\udc80", "-", "~", "new", "x" * 5000, "mine.py"),
+    *("fifo", "loop", "x" * 300, "a\nb", EVIL, "\udc80", "-", "~", "new", "x" * 4400, "mine.py"),
 )
 READ_PATHS = (
     *(*ODD_PATHS, "chat.npz", "talks", "llama.gguf", "shards", "pairs.jsonl", "template.jinja", "tuned", "preferring"),
@@ -221,36 +223,51 @@ def test_a_command_does_what_is_typed_or_says_in_one_line_why_not(campaign, plac
         (folder / "loop").symlink_to("loop")
         program, *words = command.split()
         words += arguments(command, parser, trial.random)
-        as_program = trial.random.random() < 0.15
-        trial.about = f"{program} {' '.join(map(repr, words))}{' as a program' if as_program else ''}"
+        as_program, broken = trial.random.random() < 0.25, None
+        work = partial(MAIN[program], words)
         if as_program:
-            work = partial(begin, program, words, trial.random)
-        else:
-            work = partial(MAIN[program], words)
+            broken = trial.random.choice((*[None] * len(BROKEN), *BROKEN))
+            work = partial(begin, program, words, broken, trial.random.choice(ENVIRONMENTS))
+        trial.about = (
+            f"{program} {' '.join(map(repr, words))}{f' as a program {broken or str()}' if as_program else ''}"
+        )
         process = Forked(work, folder=folder, stdin=trial.random.choice(STDIN), limits=LIMITS)
+        if as_program:
+            trial.about += f" as a program, {'no' if broken is None else ' '.join(map(str, broken))} broken stream"
+            process.has_answered()
         interrupted = interrupt(process, trial)
         ended = process.wait()
-        trial.complain(*ended.complaints())
-        if as_program and ended.status == 1 and not ended.err:
-            continue  # where nothing could be written
-        trial.complain(*complaints_about_end(ended))
-        trial.complain(*complaints_about_status(command, ended, interrupted))
+        expected = signal.SIGINT if interrupted and not ended.err else 0  # after all was done
+        trial.complain(*ended.complaints(expected))
+        if broken is None:
+            trial.complain(*complaints_about_end(ended), *complaints_about_status(command, ended, interrupted))
+        elif ended.status not in (0, 1, 2, cli.INTERRUPTED, cli.BROKEN_PIPE, -expected) or "internal" in ended.err:
+            trial.complain(f"ended with status {ended.status}: {ended.err.strip()}")
 
 
-def begin(program, words, random):
-    """Become that program, with an environment of its own, and now and then streams that are closed or full."""
-    environment = {
-        name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH", "PIP_NO_INDEX") if name in os.environ
-    }
-    environment |= random.choice(
-        ({}, {"LANG": "C"}, {"COLUMNS": "1"}, {"COLUMNS": "x"}, {"MINITRANSFORMER_PLAIN": "x"})
-    )
-    if random.random() < 0.5:
-        stream = random.choice((0, 1, 1, 2))
-        os.close(stream)
-        if random.random() < 0.5:
-            os.open("/dev/full", os.O_RDWR)  # which takes the number that is free now
-    os.execve(sys.executable, [sys.executable, "-m", program, *words], environment)
+BROKEN = [(name, number) for name in ("closed", "full", "unread") for number in (0, 1, 2)]
+ENVIRONMENTS = (*[{}] * 4, {"LANG": "C"}, {"COLUMNS": "1"}, {"COLUMNS": "x"}, {"MINITRANSFORMER_PLAIN": "x"})
+PROGRAM = """
+import os, runpy, sys
+os.write({ANSWER}, b'"begun"')
+os.close({ANSWER})
+runpy.run_module("{program}", run_name="__main__", alter_sys=True)
+"""
+
+
+def begin(program, words, broken, more):
+    """Become that program, in an environment of its own, with one of its streams closed, full or unread."""
+    kept = {"PATH", "HOME", "PYTHONPATH", "PIP_NO_INDEX"}
+    environment = {name: value for name, value in os.environ.items() if name in kept} | more
+    if broken is not None:
+        how, stream = broken
+        reading, writing = os.pipe()
+        os.dup2(os.open("/dev/full", os.O_RDWR) if how == "full" else writing, stream)
+        for unused in (reading, writing, *([stream] if how == "closed" else [])):
+            os.close(unused)
+    words = [word.encode("utf-8", "surrogateescape") for word in words]  # whatever the locale
+    source = PROGRAM.format(ANSWER=ANSWER, program=program)
+    os.execve(sys.executable, [sys.executable, "-c", source, *words], environment)
 
 
 def interrupt(process, trial) -> bool:
@@ -258,7 +275,7 @@ def interrupt(process, trial) -> bool:
 
     The first must at once end it or be answered, the second end it.
     """
-    if process.is_over(trial.random.uniform(0.2, 2)):
+    if process.is_over(trial.random.uniform(0.2, 3)):
         return False
     process.send(signal.SIGINT)
     before = process.said()
@@ -282,3 +299,12 @@ def complaints_about_status(command, ended, interrupted) -> list[str]:
     if "allocate" in line and "--" not in line:
         said.append(f"says not which option asks for so much memory: {line}")
     return said
+
+
+def test_ctrl_c_ends_a_chat_template_that_takes_long(campaign):
+    for trial in campaign.trials(0.5):
+        trial.about = trial.random.choice(BOMBS).replace("N", str(10**9))
+        tokenizer = chat_tokenizer(chat_template=trial.about)
+        process = Forked(partial(render, tokenizer), limits=LIMITS)
+        interrupt(process, trial)
+        trial.complain(*process.wait().complaints())

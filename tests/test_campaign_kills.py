@@ -9,6 +9,7 @@ step. Some moments are by the clock, and lie anywhere.
 import configparser
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -40,7 +41,6 @@ RUNS = {  # the command, and how many lives
     ),
 }
 TO_FOLDER = "--out run --quiet --no-plot"
-SAVED = "saved in run; go on with"
 
 
 @pytest.fixture(scope="module")
@@ -180,9 +180,10 @@ def stopped(number, status, command, trial, calls, seconds) -> tuple[Ended, str]
     complaints = [*ended.complaints(number), *complaints_about_end(ended)]
     if ended.status not in (0, status):
         complaints.append(f"the exit status {ended.status}")
-    saved = ended.status == status and (trial.folder / "run" / "model.npz").exists()
-    if saved and len(moments) == 1 and SAVED not in ended.err:
-        complaints.append(f"does not say what was saved and how to go on: {ended.err.strip()}")
+    for step in re.findall(r"after step (\d+)", ended.err):
+        saved = Checkpoint.read(trial.folder / "run" / "model.npz").training["step"]
+        if saved != int(step):
+            complaints.append(f"step {saved} was saved, and it says: {ended.err.strip()}")
     trial.complain(*(f"{number.name}: {words}" for words in complaints))
     return ended, f"{number.name} at call {', '.join(map(str, sorted(moments)))} {' or '.join(where)}"
 
