@@ -77,7 +77,7 @@ def pytest_addoption(parser):
     """Add the options of campaigns."""
     group = parser.getgroup("campaign", "random trials, of the slow tests in tests/test_campaign_*.py")
     of_all = {"type": int, "metavar": "N"}
-    group.addoption("--campaign", default=1, help="N times as many; 80: 10,000 damaged files", **of_all)
+    group.addoption("--campaign", default=1, help="N times as many; 100: 10,000 damaged files", **of_all)
     group.addoption("--campaign-seed", default=0, help="which ones (default: 0)", **of_all)
     group.addoption("--campaign-trial", help="this one alone of a test, as its failure says", **of_all)
 

@@ -34,10 +34,10 @@ TUNING = "--steps 6 --batch-size 3 --checkpoint-every 1 --eval-every 3"
 RUNS = {  # the command, and how many lives
     "pretraining": (f"train --text book.txt --steps 8 --eval-every 3 --replicas 1 {SMALL}", 1),
     "pretraining by replicas": (f"train --text book.txt --steps 5 --eval-every 2 --replicas 2 {SMALL}", 0.25),
-    "fine-tuning on a text": (f"finetune trained.npz --text book.txt {TUNING} --last-blocks 1", 0.5),
+    "fine-tuning on a text": (f"finetune trained.npz --text book.txt {TUNING} --last-blocks 1", 1),
     "fine-tuning on pairs": (
         f"finetune trained.npz --data pairs.txt --general book.txt --lora 2 --prompt cat {TUNING}",
-        1,
+        0.5,
     ),
 }
 TO_FOLDER = "--out run --quiet --no-plot"
