@@ -6,9 +6,9 @@ import subprocess
 import sys
 import time
 import zipfile
+from functools import partial
 
 import campaign as campaigns
-import damage
 import numpy as np
 import pytest
 import test_campaign_commands
@@ -16,7 +16,7 @@ import test_campaign_crowds
 import test_campaign_files
 import test_campaign_kills
 from campaign import Campaign, Forked, Limits, complaints_about_end, complaints_about_line, in_a_process
-from small_runs import TEXT
+from small_runs import TEXT, small_lm
 
 from minitransformer import LanguageModel, archive, cli
 
@@ -91,7 +91,7 @@ def endless():
 @pytest.mark.parametrize(
     "work, words",
     [
-        (lambda: [float(np.ones(40_000_000).sum())], "too much memory: 3"),
+        (lambda: [len(b"x" * 250_000_000)], "too much memory: 2"),
         (endless, "too much time: 1 s of a core, the last of them in endless of tests/test_campaign.py"),
         (os.abort, "ended by SIGABRT"),
         (lambda: [subprocess.Popen(["sleep", "100"]).pid], "a process left behind"),
@@ -148,51 +148,43 @@ def test_a_command_that_is_deaf_to_ctrl_c_is_complained_of(campaign, monkeypatch
 
 
 @slow
-def test_a_checksum_that_is_not_verified_is_noticed(campaign, sound, monkeypatch):
-    def flip_among_the_numbers(content, random):
-        at = content.index(b"parameters.blocks.0.feed_forward.up.weight.npy") + 500
-        return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :], "one bit of a number"
-
-    monkeypatch.setattr(damage, "bytes_of_any_file", flip_among_the_numbers)
+def test_a_checksum_that_is_not_verified_is_noticed(tmp_path, monkeypatch):
+    path = tmp_path / "model.npz"
+    small_lm().save(path)
+    same, content = LanguageModel.load(path), bytearray(path.read_bytes())
+    content[content.index(b"parameters.blocks.0.feed_forward.up.weight.npy") + 500] ^= 1
+    path.write_bytes(content)
+    assert test_campaign_files.load(path, same) == []  # it is refused, and named
     monkeypatch.setattr(zipfile.ZipExtFile, "_update_crc", lambda file, data: None)
-    with red("read without a word, and another: "):
-        test_campaign_files.test_a_damaged_file_is_read_whole_or_refused_in_one_line(campaign, sound, {}, "a model")
+    expected = ["read without a word, and another: blocks.0.feed_forward.up.weight"]
+    assert test_campaign_files.load(path, same) == expected
 
 
 @slow
-def test_an_exception_that_nobody_expects_is_noticed(campaign, sound, monkeypatch):
-    def load(path):
-        return {}[path]
-
-    monkeypatch.setattr(LanguageModel, "load", load)
-    with red("raises KeyError: "):
-        test_campaign_files.test_a_damaged_file_is_read_whole_or_refused_in_one_line(
-            campaign, sound, {}, "GGUF of a Llama"
-        )
+def test_an_exception_that_nobody_expects_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(LanguageModel, "load", {}.__getitem__)
+    assert test_campaign_files.load(tmp_path) == [f"raises KeyError: {tmp_path!r}"]
 
 
 @slow
-def test_a_model_that_is_half_loaded_is_noticed(campaign, sound, monkeypatch):
+def test_a_model_that_is_half_loaded_is_noticed(sound, monkeypatch):
     from minitransformer.interop import filling
 
+    assert test_campaign_files.read_folder(sound / "gpt2" / "config.json") == []
     monkeypatch.setattr(filling, "fill", lambda tensor, parameters, source: None)
-    with red("half loaded: "):
-        test_campaign_files.test_a_damaged_file_is_read_whole_or_refused_in_one_line(
-            campaign, sound, {}, "config.json beside a tokenizer"
-        )
+    (first, *_) = test_campaign_files.read_folder(sound / "gpt2" / "config.json")
+    assert first == "half loaded: embedding.weight"
 
 
 @slow
-def test_a_traceback_is_noticed(campaign, sound, tmp_path_factory, monkeypatch):
+def test_a_traceback_is_noticed(tmp_path, monkeypatch):
     def say_failure(error):
         raise error
 
+    work = partial(cli.main, ["info", "missing"])
+    assert complaints_about_end(in_a_process(work, folder=tmp_path), ["missing"]) == []
     monkeypatch.setattr(cli, "say_failure", say_failure)
-    place = test_campaign_commands.furnished(sound, tmp_path_factory.mktemp("place"))
-    with red("Traceback: "):
-        test_campaign_commands.test_a_command_does_what_is_typed_or_says_in_one_line_why_not(
-            campaign, place, "minitransformer info", monkeypatch
-        )
+    assert complaints_about_end(in_a_process(work, folder=tmp_path))[0].startswith("Traceback: FileNotFoundError")
 
 
 @slow
