@@ -115,8 +115,7 @@ def read_checkpoint(path, same=None):
 
 def read_text(path, same=None):
     """Read a text and encode it."""
-    text = lambda: tokenize_corpus(TextFiles(path), ByteTokenizer())  # noqa: E731
-    return refused(text, path)[1]
+    return refused(lambda: tokenize_corpus(TextFiles(path), ByteTokenizer()), path)[1]
 
 
 def read_tokenizer(path, same=None):
@@ -127,9 +126,8 @@ def read_tokenizer(path, same=None):
 
 def read_gpt2_files(path, same=None):
     """Load a tokenizer from GPT-2's two files."""
-    folder = path.parent
-    read = lambda: BPETokenizer.from_gpt2(folder / "encoder.json", folder / "vocab.bpe")  # noqa: E731
-    tokenizer, complaints = refused(read, path, names=["encoder.json", "vocab.bpe"])
+    files = [path.with_name(name) for name in ("encoder.json", "vocab.bpe")]
+    tokenizer, complaints = refused(lambda: BPETokenizer.from_gpt2(*files), path, names=[file.name for file in files])
     return complaints + (wrong_tokenizer(tokenizer) if tokenizer is not None else [])
 
 
