@@ -15,7 +15,7 @@ from pathlib import Path
 import damage
 import numpy as np
 import pytest
-from campaign import complaints_about_end, complaints_about_line, in_a_process
+from campaign import MEGABYTE, Limits, complaints_about_end, complaints_about_line, in_a_process
 from small_chats import chat_tokenizer
 
 from minitransformer import BPETokenizer, ByteTokenizer, LanguageModel, cli
@@ -171,6 +171,7 @@ class Kind:
     """A file among the sound ones, what may be odd inside of it, what reads it, and commands that do.
 
     In a command {} stands for `given`, which is the file itself unless it says otherwise. `sealed`: it has checksums.
+    `memory`: the bytes that reading it may take.
     """
 
     file: str
@@ -179,8 +180,10 @@ class Kind:
     commands: tuple | list = ()
     given: str | None = None
     sealed: bool = False
+    memory: int = Limits.memory
 
 
+RENDERING = 1024 * MEGABYTE  # a template may take memory, though not without limit
 SMALL = Kind("small.npz", damage.npz, load, MODEL, sealed=True)
 RUN_FILE = Kind("run/model.npz", damage.npz, read_checkpoint, RUN, "run", sealed=True)
 GPT2 = Kind("gpt2/config.json", damage.json_file, read_folder, MODEL, "gpt2")
@@ -210,7 +213,7 @@ KINDS = {
     "tokenizer.json": replace(TALKS, file="talks/tokenizer.json"),
     "tokenizer.json of bytes": replace(GPT2, file="bytes/tokenizer.json", given="bytes"),
     "tokenizer_config.json": replace(TALKS, file="talks/tokenizer_config.json"),
-    "chat_template.jinja": replace(TALKS, file="talks/chat_template.jinja", inside=damage.template),
+    "chat_template.jinja": replace(TALKS, file="talks/chat_template.jinja", inside=damage.template, memory=RENDERING),
     "vocab.json": replace(MERGES, file="merges/vocab.json"),
     "merges.txt": replace(MERGES, file="merges/merges.txt", inside=damage.lines),
     "GGUF of a Llama": Kind("llama.gguf", damage.gguf, load, MODEL),
@@ -222,7 +225,7 @@ KINDS = {
     "a tokenizer of nothing": replace(TOKENIZER, file="tokenizers/none.json"),
     "pairs of responses": Kind("pairs.jsonl", damage.lines, read_pairs, [PAIRS]),
     "a text": Kind("book.txt", damage.lines, read_text, [BOOK]),
-    "a chat template": Kind("template.jinja", damage.template, read_template),
+    "a chat template": Kind("template.jinja", damage.template, read_template, memory=RENDERING),
 }
 COUNT = 3  # of trials with each
 
@@ -230,7 +233,7 @@ COUNT = 3  # of trials with each
 @pytest.mark.parametrize("name", KINDS)
 def test_a_damaged_file_is_read_whole_or_refused_in_one_line(campaign, sound, finished, name):
     kind = KINDS[name]
-    original = (sound / kind.file).read_bytes()
+    original, limits = (sound / kind.file).read_bytes(), Limits(memory=kind.memory)
     for trial in campaign.trials(COUNT):
         copy_some(sound, trial.folder, kind)
         inside = trial.random.random() < 0.7
@@ -242,13 +245,13 @@ def test_a_damaged_file_is_read_whole_or_refused_in_one_line(campaign, sound, fi
             command = trial.random.choice(kind.commands).format(kind.given or kind.file)
             trial.about = f"{command}: {trial.about}"
             names = [path.name, kind.given or kind.file] if must_be_named(kind, path) else []
-            ended = in_a_process(lambda: cli.main(shlex.split(command)), folder=trial.folder)  # noqa: B023
+            ended = in_a_process(lambda: cli.main(shlex.split(command)), folder=trial.folder, limits=limits)  # noqa: B023
             trial.complain(*ended.complaints(), *complaints_about_end(ended, names))
             if ended.status == 0 and "--resume" in command:
                 trial.complain(*not_finished(trial.folder / kind.given, finished[kind.given] if same else None))
         else:
             expected = LanguageModel.load(sound / kind.file) if same else None
-            trial.judge(in_a_process(partial(kind.read, path, expected)))
+            trial.judge(in_a_process(partial(kind.read, path, expected), limits=limits))
 
 
 def must_be_named(kind, path) -> bool:
