@@ -10,6 +10,7 @@ import re
 import stat
 import struct
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -479,6 +480,26 @@ def test_members_that_lie_about_their_length_take_no_memory(tmp_path):
     size = struct.unpack_from("<I", content, directory + 12)[0]
     struct.pack_into("<I", content, directory + 12, size + len(extra))
     assert_refused(written(tmp_path / "odd.npz", content), "claim to hold 4,000,000,0.* of arrays")
+
+
+def test_members_that_lie_within_each_other_are_not_read_each_anew(tmp_path):
+    """Each is an array of bytes whose last are the next member, so that all together are as long as they are many."""
+    inner, entries = bytes(200_000), []
+    for i in range(120):
+        name = f"w{i}.npy".encode()
+        data = npy(np.frombuffer(inner, np.uint8))
+        fields = struct.pack("<HHHHHIIIHH", 20, 0, 0, 0, 33, zlib.crc32(data), len(data), len(data), len(name), 0)
+        inner = b"PK\x03\x04" + fields + name + data
+        entries.append((name, fields, len(inner)))
+    first = zipped({"description.npy": HEAD})
+    directory = first.index(b"PK\x01\x02")
+    content = first[:directory] + inner
+    listed = first[directory : first.index(b"PK\x05\x06")]
+    for name, fields, length in entries:
+        listed += b"PK\x01\x02\x14\0" + fields + struct.pack("<HHHII", 0, 0, 0, 0, len(content) - length) + name
+    end = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 121, 121, len(listed), len(content), 0)
+    path = written(tmp_path / "odd.npz", content + listed + end)
+    assert_refused(path, r"damaged: [\d,]+ bytes claim to hold 2\d,\d{3},\d{3} of arrays")
 
 
 @pytest.mark.parametrize(

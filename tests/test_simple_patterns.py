@@ -236,6 +236,7 @@ def test_a_run_that_goes_on_says_so_by_its_name(capsys):
     "error, words, settings",
     [
         (TypeError, r"must be a list of names, such as \['copy', 'induction'\], not 'copy'", {"patterns": "copy"}),
+        (TypeError, r"must be a list of names, such as \['copy', 'induction'\], not 3", {"patterns": 3}),
         (ValueError, "there are no patterns to learn; known are copy, repeat", {"patterns": []}),
         (ValueError, "unknown pattern 'sort'; known are copy, repeat", {"patterns": ["sort"]}),
         (ValueError, "repeat: longest must be at least 6, its shortest, not 5", {"longest": 5}),

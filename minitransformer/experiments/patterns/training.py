@@ -17,6 +17,7 @@ starting_attention.py.
 import hashlib
 import math
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,8 +44,8 @@ KEPT_APART = 1  # beside the seed: the generator of the rows to evaluate on is a
 
 
 def known_patterns(name: str, patterns) -> tuple[str, ...]:
-    """Return the names of patterns as a tuple. Raises TypeError for a str, ValueError for none, or an unknown one."""
-    if isinstance(patterns, str):
+    """Return the names of patterns as a tuple. Raises TypeError for no list, ValueError for none, or an unknown one."""
+    if isinstance(patterns, str) or not isinstance(patterns, Iterable):
         raise TypeError(f"{name} must be a list of names, such as ['copy', 'induction'], not {patterns!r}")
     if not patterns:
         raise ValueError(f"there are no patterns to learn; known are {', '.join(PATTERNS)}")
