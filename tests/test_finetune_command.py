@@ -1,6 +1,7 @@
 """The command `finetune`: what it writes and prints, how it resumes, and that whatever goes wrong is one line."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -11,6 +12,7 @@ from small_pairs import GENERAL, ROWS, trained_lm
 from small_runs import TEXT, At, assert_same_weights, weights, without_seconds
 
 from minitransformer import LanguageModel
+from minitransformer.archive import load_archive, save_archive
 from minitransformer.cli import main
 from minitransformer.commands import finetune
 from minitransformer.training import FineTuningSettings, LowRank, PreferenceSettings, fine_tune, fine_tune_for_safety
@@ -227,6 +229,32 @@ def test_resuming_with_other_options_is_refused(capsys, folder):
     for options, words in OTHER_OPTIONS:
         status = main(["finetune", "--out", str(folder / "out"), "--resume", *PLAIN, *options])
         assert_one_line(capsys, status, 1, f"error: .*model.npz: cannot resume: ({words})")
+
+
+ODD_MEMORIES = [
+    (
+        {"data": "/dev/zero"},
+        "remembers /dev/zero, a device or a pipe, as its data: give it with --data if that is meant",
+    ),
+    ({"held_out": "/dev/zero"}, "as its held_out: give it with --held-out if that is meant"),
+    ({"general": ["/dev/zero"]}, "as its general: give it with --general if that is meant"),
+    ({"general": [3]}, r"its training state is damaged \(about: general must be a list of texts, not \[3\]\)"),
+    ({"prompts": {"a": 1}}, "about: prompts must be a list of texts, not {'a': 1}"),
+    ({"data": 3}, "about: data must be a list of texts, not 3"),
+]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="there is no /dev/zero")
+def test_what_a_strangers_checkpoint_remembers_is_not_read_whatever_it_is(capsys, folder):
+    assert main(on_pairs(folder)) == 0
+    capsys.readouterr()
+    arrays, description = load_archive(folder / "out" / "model.npz")
+    about = description["training"]["about"]
+    for fields, words in ODD_MEMORIES:
+        description["training"]["about"] = about | fields
+        save_archive(folder / "out" / "model.npz", arrays, description)
+        status = main(["finetune", "--out", str(folder / "out"), "--resume", *PLAIN])
+        assert_one_line(capsys, status, 1, f"error: .*model.npz: .*{words}")
 
 
 def test_a_run_is_not_overwritten_unless_told_to_and_the_model_itself_never(capsys, folder):

@@ -54,7 +54,7 @@ def check_record(name: str, record) -> None:
 def read_records(path, last_step=None):
     """Return (records, size): the records as read_metrics does, and the bytes that they take up in the file."""
     records, size = [], 0
-    for line_number, line in enumerate(Path(path).read_bytes().splitlines(keepends=True), start=1):
+    for number, line in enumerate(Path(path).read_bytes().splitlines(keepends=True), start=1):
         if not line.endswith(b"\n"):
             break
         try:
@@ -62,7 +62,7 @@ def read_records(path, last_step=None):
             check_record("it", record)
         except (TypeError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())
-            raise ValueError(f"{path}: line {line_number} is not a record of training metrics ({reason})") from None
+            raise ValueError(f"{path}: line {number} is not a record of training metrics ({reason})") from None
         if last_step is not None and record["step"] > last_step:
             break
         records.append(record)
