@@ -98,10 +98,7 @@ What else is here:
   names AdamW's usual mistakes (gradcheck/updates).
 """
 
-from importlib import import_module
-from importlib.util import find_spec
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # but to a type checker it is true; from `typing` it would take longer than all that is here
 if TYPE_CHECKING:  # what is loaded when it is asked for: see __getattr__
     from gradcheck.call import Call, randomize_parameters
     from gradcheck.cases import Case, check_case, load_cases
@@ -140,6 +137,9 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 def __getattr__(name):
     """Load a public name, or a module, when it is first asked for: pytest imports every package that has a plugin."""
+    from importlib import import_module
+    from importlib.util import find_spec
+
     if name in _MODULE_OF:
         value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     elif not name.startswith("_") and find_spec(f"{__name__}.{name}"):

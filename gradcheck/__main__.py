@@ -3,6 +3,11 @@
 Its other commands are modules of this package with a `main(argv)` of their own: see COMMANDS.
 """
 
+from gradcheck.stopping import is_program, leave_when_stopped  # isort: skip — before anything else: see there
+
+if is_program("gradcheck"):
+    leave_when_stopped("gradcheck")
+
 import argparse
 import contextlib
 import difflib
@@ -13,6 +18,7 @@ import time
 
 from gradcheck.cases import check_case, load_cases
 from gradcheck.command_line import Parser, counted, described, say, show, whole_number, written_out
+from gradcheck.printable import one_line
 from gradcheck.report import GradientError
 
 DEFAULT_TARGET = "minitransformer"
@@ -76,7 +82,7 @@ def _say_failure(error):
     if not isinstance(error, (OSError, KeyboardInterrupt)):
         raise error
     interrupted = isinstance(error, KeyboardInterrupt)
-    say(f"gradcheck: {'interrupted' if interrupted else described(error)}")
+    say(f"gradcheck: {one_line(error) or 'interrupted' if interrupted else described(error)}")
     return INTERRUPTED if interrupted else USAGE
 
 

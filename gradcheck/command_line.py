@@ -14,6 +14,8 @@ from gradcheck.printable import one_line, printable, to_the_letter
 # What is the matter with an output that cannot be written; such an error does not name it.
 OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
+from gradcheck.stopping import signals_raise
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that fails where what it prints cannot be written; argparse itself would say nothing."""
@@ -35,14 +37,21 @@ def written_out(answer, say_failure):
     What answer() raises, and what comes of an output that cannot be written because the disk is full or nobody reads
     on, is passed to say_failure(error), which returns the status then. Left to the interpreter's own exit, an output
     that cannot be written adds a status of 120 and words of the interpreter's.
+
+    Ctrl-C raises KeyboardInterrupt in answer(), and so do the other signals that end a program (see stopping.py), whose
+    status is returned then.
     """
     make_streams_usable()
+    came = []
     try:
-        status = answer()
-        sys.stdout.flush()
+        with signals_raise(came):
+            status = answer()
+            sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
         sys.excepthook = say_traceback  # if it is raised again
         status = say_failure(error)
+        if came and isinstance(error, KeyboardInterrupt):
+            status = 128 + came[0]
     finally:
         for stream in (sys.stdout, sys.stderr):
             try:

@@ -1,8 +1,8 @@
 """The command line: `minitransformer COMMAND`, or `python -m minitransformer COMMAND`.
 
 Whatever goes wrong becomes one line on standard error and an exit status: 2 for options that cannot be parsed, 130 for
-Ctrl-C, 141 when whoever reads the output stops reading, where there is no line, and 1 for everything else, such as a
-disk that is full. `--traceback` shows where it came from instead.
+Ctrl-C, 143 for SIGTERM, 129 for a terminal that is closed, 141 when whoever reads the output stops reading, where there
+is no line, and 1 for everything else, such as a disk that is full. `--traceback` shows where it came from instead.
 """
 
 import argparse
@@ -76,18 +76,18 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv=None) -> int:
     """Run the command that `argv` (sys.argv without the program's name) asks for. Returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
+    parser = build_parser()
 
     def failed(error):
         if TRACEBACK in argv and not isinstance(error, BrokenPipeError):
             raise error
         return say_failure(error)
 
-    return written_out(lambda: run_command(argv), failed)
+    return written_out(lambda: run_command(parser, argv), failed)
 
 
-def run_command(argv) -> int:
+def run_command(parser, argv) -> int:
     """Do what `argv` asks for. Returns the exit status."""
-    parser = build_parser()
     try:
         arguments = parser.parse_args(argv)
     except SystemExit as stop:  # argparse has said why

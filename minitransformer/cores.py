@@ -24,7 +24,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
-from multiprocessing import resource_tracker
 
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")  # 2²⁰ ticks of the processor's clock
 
@@ -110,24 +109,6 @@ def one_thread_each():
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-@contextmanager
-def deaf_to_ctrl_c():
-    """Within the block, a process that is born does not hear Ctrl-C, which a terminal sends to it as well.
-
-    It would end in the middle of its imports, with a traceback. This process hears it when the block ends. Windows has
-    no such mask.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # Python's own helper, whose start would lift the mask
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def ending(status: int, advice: str) -> str:

@@ -155,12 +155,13 @@ class NoMallopt:
         raise AttributeError("mallopt")
 ctypes.CDLL = NoMallopt
 import numpy as np
+from gradcheck import stopping
 from minitransformer import AdamW, TinyTransformer, allocator, cores
 from minitransformer.training import training_step
 model = TinyTransformer(vocab_size=20)
 ids = np.arange(8).reshape(2, 4)
 loss, _ = training_step(model, AdamW(model.parameters()), [(ids, ids)])
-with cores.deaf_to_ctrl_c():
+with stopping.unheard(*stopping.SIGNALS):
     assert cores.available_cores() == os.cpu_count()
 assert allocator.keep_freed_memory() is False
 assert cores.ending(3, "why") == "ended with status 3" and cores.ending(-15, "why") == "was ended by SIGTERM"

@@ -15,6 +15,7 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 
 from gradcheck.audit.outcome import BY_CRASH, BY_EXCEPTION, BY_TIME, KILLED, Outcome
+from gradcheck.stopping import SIGNALS, hear, unheard
 
 FORKS = sys.platform.startswith("linux")  # macOS has fork too, but its own libraries do not survive it
 TO_START = 120.0  # seconds until a new process must have given a sign of life
@@ -74,6 +75,7 @@ def answer(connection, attempt):
     `alive(seconds)` is called before each step with the CPU time that it may take. It tells the Pool, and ends this
     process once it has used more, where the system can see to it.
     """
+    hear(*SIGNALS)
     if hasattr(signal, "SIGPROF"):
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
 
@@ -97,7 +99,7 @@ def _start(function, arguments, afresh):
     context = multiprocessing.get_context("spawn" if afresh else "fork")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=function, args=(theirs, *arguments))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), unheard(*SIGNALS):  # until it answers: see there
         # Python warns of forking with threads. Those of a BLAS, the usual ones, stop before it and start after it.
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()

@@ -42,6 +42,7 @@ from gradcheck.call import Call, clear_gradients, parameters_of
 from gradcheck.cases import check_case, load_cases
 from gradcheck.checking import check_call
 from gradcheck.report import GradientError
+from gradcheck.stopping import SIGNALS
 
 SAME = 1e-12
 FEW, FEW_ATOL = 2, 1e-8
@@ -250,6 +251,7 @@ def run_afresh(connection, trial, target):
 
 
 def _settle():
-    """Make this process, which is a mutant's, quiet."""
+    """Make this process, which is a mutant's, quiet: the signals that end a program it leaves to its parent."""
     warnings.simplefilter("ignore")  # a mutant may divide by zero; whether that is wrong, its gradient tells
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_IGN if signum == signal.SIGINT else signal.SIG_DFL)

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 
 from gradcheck.command_line import show, show_to_the_letter
+from gradcheck.stopping import Stopped
 from minitransformer.commands.generate import MODEL_HELP, say_rate
 from minitransformer.generation import check_sampling
 from minitransformer.interop.chat import Conversation
@@ -95,6 +96,8 @@ def talk(conversation, max_new_tokens) -> None:
         start, before = time.perf_counter(), conversation.generated
         try:
             write(conversation, line, max_new_tokens)
+        except Stopped:
+            raise
         except KeyboardInterrupt:
             continue
         except ValueError as error:

@@ -148,7 +148,7 @@ def train(arguments, ranks) -> None:
     try:
         lm = LanguageModel(Transformer(config, settings.seed), tokenizer)
         announce(narrator, lm, corpus, settings, arguments.out)
-        with ends_like_ctrl_c(ranks, arguments.out, about):
+        with explained_to_ranks(ranks, arguments.out, about):
             records = pretrain(
                 lm,
                 corpus,
@@ -317,10 +317,10 @@ def how_to_resume(interrupt, out, about) -> str:
 
 
 @contextmanager
-def ends_like_ctrl_c(ranks, out, about):
-    """Within the block, SIGTERM does what Ctrl-C does: mpirun sends it to all when it is stopped, or has lost one.
+def explained_to_ranks(ranks, out, about):
+    """Within the block, it is said at once what SIGTERM is for, and how to go on, before it does what it does anyway.
 
-    What that is for and how to go on is said at once. Where one is lost the others cannot finish the step, and mpirun
+    mpirun sends it to all ranks when it is stopped, or has lost one. Then the others cannot finish the step, and mpirun
     ends them a moment later.
     """
 
@@ -328,12 +328,13 @@ def ends_like_ctrl_c(ranks, out, about):
         if ranks.first:
             reason = "a process of this run was lost, or mpirun was stopped"
             warnings.warn(how_to_resume(reason, out, about), stacklevel=1)
-        signal.raise_signal(signal.SIGINT)
+        before(signum, frame)
 
-    if ranks.communicator is None:
+    before = signal.getsignal(signal.SIGTERM)
+    if ranks.communicator is None or not callable(before):
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Ctrl-C during training: the first one waits for the end of the step, the second stops at once."""
+"""Ctrl-C during training: the first one is heard, and waits for the end of the step; the second stops at once."""
 
 import signal
 import threading
@@ -12,8 +12,9 @@ class Interrupt:
 
 
 @contextmanager
-def first_interrupt_waits():
-    """Within the block, the first SIGINT sets `requested` of the Interrupt it yields; the second raises as ever.
+def first_interrupt_waits(heard):
+    """Within the block, the first SIGINT sets `requested` of the Interrupt it yields, and calls heard(); the second
+    raises as ever.
 
     Only the main thread receives signals: in another, the block changes nothing.
     """
@@ -22,6 +23,7 @@ def first_interrupt_waits():
     def request(signum, frame):
         interrupt.requested = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        heard()
 
     if threading.current_thread() is not threading.main_thread():
         yield interrupt

@@ -6,7 +6,7 @@ itself says nothing; ProgressBar draws.
 
 import math
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from statistics import fmean
 
 from minitransformer.narrator import Narrator, require_tqdm
@@ -23,6 +23,12 @@ class Observer:
 
     def sample(self, step: int, text: str) -> None:
         """The model, after `step` steps, wrote `text`."""
+
+    def stopping(self, folder) -> None:
+        """Ctrl-C came: the run stops when the step is finished, and saved in `folder` unless that is None.
+
+        Called wherever in the step that was.
+        """
 
     def stop(self) -> None:
         """The run is over: finished, interrupted or failed."""
@@ -98,6 +104,12 @@ class ProgressBar(Observer):
     def sample(self, step, text):
         """Write the sample above the bar."""
         self.narrator.say(self.written(step, text), self.file, written=True)
+
+    def stopping(self, folder):
+        """Say so above the bar."""
+        with suppress(OSError, RuntimeError):  # in the midst of another line there is no saying one
+            saving = "" if folder is None else ", then saving"
+            self.narrator.say(f"finishing the step{saving}; Ctrl-C once more stops at once")
 
     def stop(self):
         """Take the bar away."""

@@ -5,6 +5,7 @@ the weights, which only the first process changes, and one part for the gradient
 model itself. What is sent through a pipe is small: a share of a batch, and its loss.
 """
 
+import atexit
 import ctypes
 import math
 import multiprocessing
@@ -12,7 +13,8 @@ from copy import copy
 
 import numpy as np
 
-from minitransformer.cores import begin, deaf_to_ctrl_c, ending, matrix_library, one_thread_each
+from gradcheck.stopping import SIGNALS, unheard
+from minitransformer.cores import begin, ending, matrix_library, one_thread_each
 from minitransformer.files import naming
 from minitransformer.module import Module, Parameter, is_plain, plain
 
@@ -99,9 +101,10 @@ class ReplicaProcess:
         spawn = multiprocessing.get_context("spawn")
         self.pipe, other_end = spawn.Pipe()
         self.process = spawn.Process(target=work, args=(other_end, replica(model), memory, part), daemon=True)
-        with one_thread_each(), deaf_to_ctrl_c():
+        with one_thread_each(), unheard(*SIGNALS):  # whichever this process hears, it may still finish the step
             self.process.start()
         other_end.close()
+        atexit.register(self.process.kill)  # before Python would send it SIGTERM, and wait
 
     def send(self, *request) -> None:
         """Ask for the method of Worker that is named first, with the other arguments. Raises ReplicaLost.
@@ -131,6 +134,7 @@ class ReplicaProcess:
 
     def stop(self) -> None:
         """End the process, whatever it is doing."""
+        atexit.unregister(self.process.kill)
         self.process.kill()
         self.process.join()
         self.pipe.close()

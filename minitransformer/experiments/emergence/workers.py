@@ -10,9 +10,11 @@ parent, and ends with it.
 """
 
 import multiprocessing
+import signal
 from concurrent.futures import Future, ProcessPoolExecutor
 
-from minitransformer.cores import begin, deaf_to_ctrl_c, one_thread_each
+from gradcheck.stopping import unheard
+from minitransformer.cores import begin, one_thread_each
 from minitransformer.files import naming
 
 
@@ -27,7 +29,7 @@ class WorkerProcesses(ProcessPoolExecutor):
     def submit(self, function, /, *arguments) -> Future:
         """Let a process call the function."""
         before = set(multiprocessing.active_children())
-        with one_thread_each(), deaf_to_ctrl_c():
+        with one_thread_each(), unheard(signal.SIGINT):  # at SIGTERM, with which the executor ends them, they end
             future = super().submit(function, *arguments)
         self.processes |= set(multiprocessing.active_children()) - before
         return future

@@ -1,0 +1,295 @@
+"""What ends a program from outside: at any moment one line and the signal's status, what can be saved saved."""
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from small_chats import chat_lm
+from small_runs import TEXT, At
+
+import gradcheck.__main__
+from gradcheck import stopping
+from minitransformer import cli
+from minitransformer.commands import info, train
+from minitransformer.training import METRICS_FILE, MODEL_FILE, ProgressBar, read_metrics
+from minitransformer.training.checkpoints import Checkpoint
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends the signals of other systems than Windows")
+
+ENDS = [
+    (signal.SIGINT, 130, "interrupted"),
+    (signal.SIGTERM, 143, "terminated"),
+    (signal.SIGHUP, 129, "the terminal was closed"),
+]
+OF_ALL = pytest.mark.parametrize("signum, status, words", ENDS, ids=[end[0].name for end in ENDS])
+RUN = "--layers 1 --heads 2 --width 8 --context 8 --batch-size 4 --sample-every 0 --eval-every 0 --no-plot --steps"
+
+
+@pytest.fixture(autouse=True)
+def default_handlers():
+    """Have the signals do what they do in a program that a shell begins, whoever began the tests."""
+    before = {signum: signal.getsignal(signum) for signum in stopping.SIGNALS}
+    for signum in before:
+        signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
+def handlers():
+    """Return what each of the signals does now."""
+    return [signal.getsignal(signum) for signum in stopping.SIGNALS]
+
+
+# While a command is at work.
+
+
+@OF_ALL
+@pytest.mark.parametrize("program", ["minitransformer", "gradcheck"])
+def test_a_command_ends_with_one_line_and_the_signals_status(program, signum, status, words, monkeypatch, capsys):
+    before, ended = handlers(), []
+
+    def work(*arguments):
+        try:
+            signal.raise_signal(signum)
+        finally:
+            ended.append("what was begun")
+
+    monkeypatch.setattr(info, "run", work)
+    monkeypatch.setattr(gradcheck.__main__, "_check", work)
+    main, arguments = (cli.main, ["info", "run"]) if program == "minitransformer" else (gradcheck.__main__.main, [])
+    assert main(arguments) == status
+    assert capsys.readouterr() == ("", f"{program}: {words}\n")
+    assert ended == ["what was begun"] and handlers() == before
+
+
+@OF_ALL
+def test_a_signal_that_is_ignored_stays_ignored(signum, status, words, monkeypatch):
+    monkeypatch.setattr(info, "run", lambda arguments: signal.raise_signal(signum) or 7)
+    signal.signal(signum, signal.SIG_IGN)
+    assert cli.main(["info", "run"]) == 7
+    assert signal.getsignal(signum) is signal.SIG_IGN
+
+
+def test_sigterm_is_heard_where_ctrl_c_is_ignored_as_in_the_background_of_a_script(monkeypatch):
+    monkeypatch.setattr(info, "run", lambda arguments: signal.raise_signal(signal.SIGTERM))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert cli.main(["info", "run"]) == 143
+
+
+def test_a_terminal_that_is_closed_is_said_twice_and_heard_once(monkeypatch):
+    """The shell passes on what it is sent itself."""
+
+    def work(arguments):
+        try:
+            signal.raise_signal(signal.SIGHUP)
+        finally:
+            signal.raise_signal(signal.SIGHUP)
+
+    monkeypatch.setattr(info, "run", work)
+    assert cli.main(["info", "run"]) == 129
+
+
+def test_a_command_in_another_thread_leaves_signals_alone(monkeypatch):
+    before, seen = handlers(), []
+    monkeypatch.setattr(info, "run", lambda arguments: seen.append(handlers()) or 0)
+    thread = threading.Thread(target=cli.main, args=(["info", "run"],))
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_sigterm_ends_a_conversation_where_ctrl_c_only_stops_the_answer(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("jinja2")
+    chat_lm().save(tmp_path / MODEL_FILE)
+    turns = iter([signal.SIGINT, signal.SIGTERM])
+    said = []
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    def answer(conversation, line, most):
+        signal.raise_signal(next(turns))
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("builtins.input", lambda prompt: said.append(prompt) or "what is it")
+    monkeypatch.setattr("minitransformer.commands.chat.write", answer)
+    assert cli.main(["chat", "--model", str(tmp_path)]) == 143
+    assert len(said) == 2 and capsys.readouterr().err == "minitransformer: terminated\n"
+
+
+# A run of training.
+
+
+@pytest.fixture
+def begin(tmp_path):
+    """The arguments of a small run of 12 steps."""
+    (tmp_path / "text.txt").write_text(TEXT)
+    return ["train", "--text", str(tmp_path / "text.txt"), "--out", str(tmp_path / "run"), *shlex.split(f"{RUN} 12")]
+
+
+@OF_ALL
+def test_a_run_is_saved_and_says_how_to_go_on(signum, status, words, begin, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "Observer", lambda: At(7, lambda: signal.raise_signal(signum)))
+    out = tmp_path / "run"
+    assert cli.main([*begin, "--quiet"]) == status
+    assert capsys.readouterr().err == (
+        f"minitransformer: interrupted after step 7 of 12, saved in {out}; "
+        f"go on with: minitransformer train --out {out} --resume\n"
+    )
+    assert Checkpoint.read(out / MODEL_FILE).training["step"] == 7
+
+
+def test_what_came_is_said_at_once_and_a_second_time_stops_at_once(begin, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("tqdm")
+    said = []
+
+    class Twice(ProgressBar):
+        def record(self, record):
+            if record["step"] == 7:
+                signal.raise_signal(signal.SIGINT)
+                said.append(capsys.readouterr().err)
+                signal.raise_signal(signal.SIGTERM)
+                pytest.fail("the second one must not come back")
+
+    monkeypatch.setattr(train, "ProgressBar", Twice)
+    assert cli.main(begin) == 143
+    assert said[0].endswith("\nfinishing the step, then saving; Ctrl-C once more stops at once\n")
+    out = tmp_path / "run"
+    assert capsys.readouterr().err == (
+        f"minitransformer: terminated; go on with: minitransformer train --out {out} --resume\n"
+    )
+    assert Checkpoint.read(out / MODEL_FILE).training["step"] == 0
+
+
+def test_a_line_that_cannot_be_said_does_not_end_the_step(tmp_path, monkeypatch):
+    pytest.importorskip("tqdm")
+
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    with contextlib.redirect_stderr(Gone()):
+        ProgressBar().stopping(tmp_path)
+
+
+# In a process of its own.
+
+BEGUN = ["-m", "script"]
+
+
+def program(name, begun, folder):
+    """Return the command that begins a program, as `python -m` or as the script that an installation makes."""
+    if begun == "-m":
+        return [sys.executable, "-m", name]
+    module = {"minitransformer": "minitransformer.cli", "gradcheck": "gradcheck.__main__"}[name]
+    (folder / name).write_text(
+        f"import sys\nfrom {module} import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
+    )
+    return [sys.executable, str(folder / name)]
+
+
+@pytest.mark.slow
+@OF_ALL
+@pytest.mark.parametrize("begun", BEGUN)
+@pytest.mark.parametrize("name", ["minitransformer", "gradcheck"])
+def test_while_a_program_is_imported_it_leaves_with_one_line(name, begun, signum, status, words, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "numpy.py").write_text(f"import signal\nsignal.raise_signal({int(signum)})\n")
+    path = os.pathsep.join([str(elsewhere), str(Path(cli.__file__).parents[1])])
+    done = subprocess.run(
+        program(name, begun, tmp_path), env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", f"{name}: {words}\n")
+
+
+def test_only_a_program_leaves_at_once_not_whoever_imports_the_package(monkeypatch):
+    for begun in (
+        ["python", "-m", "minitransformer", "train"],
+        ["python", "-mminitransformer", "train"],
+        ["python", "/usr/bin/minitransformer", "train"],
+        ["python", "minitransformer.exe", "train"],
+    ):
+        for argv in (["-m", "train"], ["/somewhere/__main__.py", "train"]):
+            monkeypatch.setattr(sys, "orig_argv", begun)
+            monkeypatch.setattr(sys, "argv", argv)
+            assert stopping.is_program("minitransformer") and not stopping.is_program("gradcheck")
+    for begun, argv in (
+        (["python", "-m", "pytest", "minitransformer"], ["-m", "minitransformer"]),
+        (["python", "-c", "import minitransformer"], ["-c"]),
+        (
+            ["python", "-c", "from multiprocessing.spawn import spawn_main", "--multiprocessing-fork"],
+            ["a", "b", "c", "d"],
+        ),
+        ([], []),
+    ):
+        monkeypatch.setattr(sys, "orig_argv", begun)
+        monkeypatch.setattr(sys, "argv", argv)
+        assert not stopping.is_program("minitransformer")
+
+
+@contextmanager
+def endless(tmp_path, *more, **options):
+    """Run `train` without an end, in a session of its own, until its folder holds some steps; yield the process."""
+    (tmp_path / "text.txt").write_text(TEXT)
+    command = [sys.executable, "-m", "minitransformer", "train", *shlex.split(f"{RUN} 1000000"), *more]
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    process = subprocess.Popen(
+        [*command, "--text", "text.txt", "--out", "run"],
+        cwd=tmp_path,
+        env=environment,
+        text=True,
+        start_new_session=True,
+        **options,
+    )
+    try:
+        metrics = tmp_path / "run" / METRICS_FILE
+        while not (metrics.exists() and len(read_metrics(metrics)) > 20):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.slow
+def test_a_machine_that_is_stopped_sends_all_processes_sigterm_and_the_run_is_saved(tmp_path):
+    pytest.importorskip("threadpoolctl")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with endless(tmp_path, "--replicas", "2", "--quiet", **pipes) as process:
+        os.killpg(process.pid, signal.SIGTERM)
+        shown, said = process.communicate(timeout=60)  # until nobody is left who could write
+    step = Checkpoint.read(tmp_path / "run" / MODEL_FILE).training["step"]
+    assert step > 20 and (process.returncode, shown) == (143, "")
+    assert re.fullmatch(rf"minitransformer: interrupted after step {step} of 1000000, saved in run; [^\n]*\n", said)
+
+
+@pytest.mark.slow
+def test_a_run_whose_terminal_is_closed_is_saved(tmp_path):
+    pytest.importorskip("tqdm")
+    import fcntl
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+    owns = {"preexec_fn": lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)}
+    with endless(tmp_path, "--eval-every", "1", **streams, **owns) as process:  # which is a line each
+        os.close(theirs)
+        os.close(ours)
+        assert process.wait(60) == 129
+    assert Checkpoint.read(tmp_path / "run" / MODEL_FILE).training["step"] > 20
