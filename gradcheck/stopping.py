@@ -58,8 +58,7 @@ def heeded():
 def signals_raise(came):
     """Within the block, raise KeyboardInterrupt at each of the signals; SIGTERM and SIGHUP are appended to `came`.
 
-    These do what Ctrl-C does at this moment, where that is something else. Only the main thread receives signals: in
-    another, the block changes nothing.
+    These do what Ctrl-C does at this moment, where that is something else.
     """
 
     def stop(signum, frame):
@@ -73,12 +72,21 @@ def signals_raise(came):
         else:
             raise Stopped(SIGNALS[signum])
 
+    with handled({signum: signal.default_int_handler if signum == signal.SIGINT else stop for signum in SIGNALS}):
+        yield
+
+
+@contextlib.contextmanager
+def handled(handlers):
+    """Within the block, call handlers[signal](signal, frame) at each of the signals that is not ignored.
+
+    Only the main thread receives signals: in another, the block changes nothing.
+    """
     before = {}
     try:
         with contextlib.suppress(ValueError):  # another thread
             for signum in heeded():
-                handler = signal.default_int_handler if signum == signal.SIGINT else stop
-                before[signum] = signal.signal(signum, handler)
+                before[signum] = signal.signal(signum, handlers[signum])
         yield
     finally:
         for signum, handler in before.items():
@@ -95,26 +103,32 @@ def forget_terminal():
 
 
 @contextlib.contextmanager
-def unheard(*signals):
-    """Within the block, these signals wait, and for a process that is born in it for as long as it lives.
+def birth(*unheard):
+    """Within the block a process can be born. It never hears the signals `unheard`; this one hears all when it is born.
 
-    In the midst of its imports it would end with a traceback. This process hears them when the block ends. Windows has
-    no such mask.
+    A process whose own imports are interrupted, or whose parent is as it tells it what to do, ends with a traceback.
+    Windows has no mask of signals.
     """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    from multiprocessing import resource_tracker
+    came = []
+    with handled(dict.fromkeys(SIGNALS, lambda signum, frame: came.append(signum))):
+        if not hasattr(signal, "pthread_sigmask"):
+            yield
+        else:
+            from multiprocessing import resource_tracker
 
-    resource_tracker.ensure_running()  # Python's own helper, whose start would lift the mask
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            resource_tracker.ensure_running()  # Python's own helper, whose start would lift the mask
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, unheard)
+            try:
+                yield
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    for signum in came:
+        signal.raise_signal(signum)
 
 
-def hear(*signals):
-    """Hear these signals from now on, in a process that was born where they were not."""
+def hear(at_ctrl_c):
+    """Hear the signals, in a process that was born in such a block: Ctrl-C does `at_ctrl_c`, the others end it."""
+    for signum in SIGNALS:
+        signal.signal(signum, at_ctrl_c if signum == signal.SIGINT else signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

@@ -161,7 +161,7 @@ from minitransformer.training import training_step
 model = TinyTransformer(vocab_size=20)
 ids = np.arange(8).reshape(2, 4)
 loss, _ = training_step(model, AdamW(model.parameters()), [(ids, ids)])
-with stopping.unheard(*stopping.SIGNALS):
+with stopping.birth(*stopping.SIGNALS):
     assert cores.available_cores() == os.cpu_count()
 assert allocator.keep_freed_memory() is False
 assert cores.ending(3, "why") == "ended with status 3" and cores.ending(-15, "why") == "was ended by SIGTERM"

@@ -15,7 +15,7 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 
 from gradcheck.audit.outcome import BY_CRASH, BY_EXCEPTION, BY_TIME, KILLED, Outcome
-from gradcheck.stopping import SIGNALS, hear, unheard
+from gradcheck.stopping import SIGNALS, birth
 
 FORKS = sys.platform.startswith("linux")  # macOS has fork too, but its own libraries do not survive it
 TO_START = 120.0  # seconds until a new process must have given a sign of life
@@ -25,8 +25,8 @@ PATIENCE = 20  # a step may take this many times its CPU time by the clock, sinc
 class Pool:
     """Runs tasks in processes of their own, `jobs` at a time.
 
-    A task is a function and its arguments. It is called as `function(connection, *arguments)`, and hands all that it
-    does to `answer`.
+    A task is a function and its arguments. It is called as `function(connection, *arguments)`, settles which signals it
+    hears by stopping.hear, and hands all that it does to `answer`.
     """
 
     def __init__(self, jobs):
@@ -75,7 +75,6 @@ def answer(connection, attempt):
     `alive(seconds)` is called before each step with the CPU time that it may take. It tells the Pool, and ends this
     process once it has used more, where the system can see to it.
     """
-    hear(*SIGNALS)
     if hasattr(signal, "SIGPROF"):
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
 
@@ -99,7 +98,7 @@ def _start(function, arguments, afresh):
     context = multiprocessing.get_context("spawn" if afresh else "fork")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=function, args=(theirs, *arguments))
-    with warnings.catch_warnings(), unheard(*SIGNALS):  # until it answers: see there
+    with warnings.catch_warnings(), birth(*SIGNALS):
         # Python warns of forking with threads. Those of a BLAS, the usual ones, stop before it and start after it.
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()

@@ -18,6 +18,7 @@ pytest warns of plugins that were imported earlier, and this package has one.
 
 import os
 import pickle
+import signal
 import sys
 import time
 from multiprocessing.connection import Connection
@@ -94,8 +95,10 @@ class Server:
     def measure(self, connection, items, files):
         """Answer with [(seconds, codes of `files` that it enters)] of each test; or with the name of one that fails."""
         from gradcheck.audit.pool import answer
+        from gradcheck.stopping import hear
 
         def attempt(alive):
+            hear(signal.default_int_handler)
             alive(3600.0)
             entries = []
             for item, following in zip(items, [*items[1:], None], strict=True):
@@ -116,8 +119,10 @@ class Server:
         from gradcheck.audit.outcome import BY_COMMAND, KILLED, SURVIVING, UNPLANTABLE, Outcome
         from gradcheck.audit.planting import PlantingError, planted
         from gradcheck.audit.pool import answer
+        from gradcheck.stopping import hear
 
         def attempt(alive):
+            hear(signal.default_int_handler)
             try:
                 with planted(mutant, functions):
                     for item, following, limit in zip(items, [*items[1:], None], limits, strict=True):

@@ -42,7 +42,7 @@ from gradcheck.call import Call, clear_gradients, parameters_of
 from gradcheck.cases import check_case, load_cases
 from gradcheck.checking import check_call
 from gradcheck.report import GradientError
-from gradcheck.stopping import SIGNALS
+from gradcheck.stopping import hear
 
 SAME = 1e-12
 FEW, FEW_ATOL = 2, 1e-8
@@ -251,7 +251,6 @@ def run_afresh(connection, trial, target):
 
 
 def _settle():
-    """Make this process, which is a mutant's, quiet: the signals that end a program it leaves to its parent."""
+    """Make this process, which is a mutant's, quiet."""
     warnings.simplefilter("ignore")  # a mutant may divide by zero; whether that is wrong, its gradient tells
-    for signum in SIGNALS:
-        signal.signal(signum, signal.SIG_IGN if signum == signal.SIGINT else signal.SIG_DFL)
+    hear(signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process

@@ -13,7 +13,7 @@ from copy import copy
 
 import numpy as np
 
-from gradcheck.stopping import SIGNALS, unheard
+from gradcheck.stopping import SIGNALS, birth
 from minitransformer.cores import begin, ending, matrix_library, one_thread_each
 from minitransformer.files import naming
 from minitransformer.module import Module, Parameter, is_plain, plain
@@ -101,7 +101,7 @@ class ReplicaProcess:
         spawn = multiprocessing.get_context("spawn")
         self.pipe, other_end = spawn.Pipe()
         self.process = spawn.Process(target=work, args=(other_end, replica(model), memory, part), daemon=True)
-        with one_thread_each(), unheard(*SIGNALS):  # whichever this process hears, it may still finish the step
+        with one_thread_each(), birth(*SIGNALS):  # whichever this process hears, it may still finish the step
             self.process.start()
         other_end.close()
         atexit.register(self.process.kill)  # before Python would send it SIGTERM, and wait

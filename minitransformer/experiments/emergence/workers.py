@@ -13,7 +13,7 @@ import multiprocessing
 import signal
 from concurrent.futures import Future, ProcessPoolExecutor
 
-from gradcheck.stopping import unheard
+from gradcheck.stopping import birth
 from minitransformer.cores import begin, one_thread_each
 from minitransformer.files import naming
 
@@ -29,7 +29,7 @@ class WorkerProcesses(ProcessPoolExecutor):
     def submit(self, function, /, *arguments) -> Future:
         """Let a process call the function."""
         before = set(multiprocessing.active_children())
-        with one_thread_each(), unheard(signal.SIGINT):  # at SIGTERM, with which the executor ends them, they end
+        with one_thread_each(), birth(signal.SIGINT):  # at SIGTERM, with which the executor ends them, they end
             future = super().submit(function, *arguments)
         self.processes |= set(multiprocessing.active_children()) - before
         return future
