@@ -16,7 +16,7 @@ import os
 import sys
 import time
 
-from gradcheck.cases import check_case, load_cases
+from gradcheck.cases import check_case, error_in_words, load_cases
 from gradcheck.command_line import Parser, counted, described, say, show, whole_number, written_out
 from gradcheck.printable import one_line
 from gradcheck.report import GradientError
@@ -147,7 +147,7 @@ def _run(cases, seed):
             failures += [f"{case.name}: {line}" for line in report.failures()]
         except Exception as error:
             row(case.name, "", "", "", "NOT CHECKED")
-            failures.append(f"{case.name}: {type(error).__name__}: {error}")
+            failures.append(f"{case.name}: {error_in_words(error)}")
             continue
         for argument in report.arguments:
             row(case.name, argument.name, argument.extent, f"{argument.worst_relative:.1e}", argument.verdict)

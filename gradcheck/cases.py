@@ -8,6 +8,7 @@ A module lists its cases as an iterable `CASES`, or is a package whose submodule
     ]
 """
 
+import contextlib
 import importlib
 import importlib.util
 import sys
@@ -46,7 +47,24 @@ def check_case(case, seed=0, *, diagnose=True):
 
     With `diagnose` False it is not said what is wrong with a wrong gradient, which takes a moment to find out.
     """
-    return check_call(case.call(np.random.default_rng(seed)), seed=seed, diagnose=diagnose)
+    with ends_nothing():
+        return check_call(case.call(np.random.default_rng(seed)), seed=seed, diagnose=diagnose)
+
+
+@contextlib.contextmanager
+def ends_nothing():
+    """Within the block, what would end the program, as SystemExit does, is a RuntimeError instead; but for Ctrl-C."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise RuntimeError(f"it raises {error!r}, which would end the program") from error
+
+
+def error_in_words(error):
+    """Return the type and the message of an exception, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def load_cases(target):
@@ -85,13 +103,14 @@ def validated(cases, source):
 
 def _import(name):
     try:
-        return importlib.import_module(name)
+        with ends_nothing():
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise ImportError(f"there is no module named {name!r}") from error
         raise ImportError(f"cannot import {name}: {error}") from error
     except Exception as error:
-        raise ImportError(f"cannot import {name}: {type(error).__name__}: {error}") from error
+        raise ImportError(f"cannot import {name}: {error_in_words(error)}") from error
 
 
 def _import_file(path):
@@ -102,7 +121,8 @@ def _import_file(path):
     spec = importlib.util.spec_from_file_location(name, path)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        with ends_nothing():
+            spec.loader.exec_module(module)
     except Exception as error:
-        raise ImportError(f"cannot import {path}: {type(error).__name__}: {error}") from error
+        raise ImportError(f"cannot import {path}: {error_in_words(error)}") from error
     return module

@@ -5,6 +5,7 @@ import codecs
 import contextlib
 import errno
 import io
+import math
 import os
 import sys
 import traceback
@@ -18,7 +19,14 @@ from gradcheck.stopping import signals_raise
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that fails where what it prints cannot be written; argparse itself would say nothing."""
+    """A parser that fails where what it prints cannot be written, of which argparse itself says nothing.
+
+    What is wrong with the arguments is one line, whatever they are.
+    """
+
+    def error(self, message):
+        """As argparse's."""
+        super().error(one_line(message))
 
     def _print_message(self, message, file=None):
         if file is sys.stdout:
@@ -119,16 +127,17 @@ def question_mark(error):
 codecs.register_error(QUESTION_MARK, question_mark)
 
 
-def whole_number(least, what):
-    """Return a type for argparse: a whole number of at least `least`. `what` begins the message about anything else."""
+def whole_number(least, what, most=math.inf):
+    """Return a type for argparse: a whole number from `least` to `most`. `what` begins the message about all others."""
+    limits = f"a whole number, {least} or more" if most == math.inf else f"a whole number from {least} to {most:,}"
 
     def read(text):
         try:
             number = int(text)
         except ValueError:
             number = None
-        if number is None or number < least:
-            raise argparse.ArgumentTypeError(f"{what} is a whole number, {least} or more, not {text}")
+        if number is None or not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"{what} is {limits}, not {text}")
         return number
 
     return read

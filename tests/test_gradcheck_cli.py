@@ -245,6 +245,9 @@ def test_the_seed_decides_the_numbers(write, capsys):
         (["needy"], "cannot import needy: No module named 'a_missing_package'"),
         (["garbled"], "cannot import garbled: SyntaxError: "),
         (["garbled.py"], "cannot import garbled.py: SyntaxError: "),
+        (["exits"], "cannot import exits: RuntimeError: it raises SystemExit(3), which would end the program"),
+        (["exits.py"], "cannot import exits.py: RuntimeError: it raises SystemExit(3), which would end the program"),
+        (["two_lines.py"], "cannot import two_lines.py: ValueError: one two"),
     ],
 )
 def test_what_cannot_be_found_is_one_line_on_standard_error_and_status_2(write, capsys, arguments, message):
@@ -253,9 +256,48 @@ def test_what_cannot_be_found_is_one_line_on_standard_error_and_status_2(write, 
     write("twice.py", 'CASES = [Case("a", draw), Case("a", draw)]')
     write("needy.py", "import a_missing_package", source="")
     write("garbled.py", "CASES = [", source="")
+    write("exits.py", "raise SystemExit(3)", source="")
+    write("two_lines.py", "raise ValueError('one\\ntwo')", source="")
     assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith(f"gradcheck: {message}") and err.count("\n") == 1
+
+
+ENDS = """
+def ends(x):
+    def backward(dy):
+        raise SystemExit(3)
+    return x * x, backward
+
+CASES = [Case("ends", lambda rng: Call(ends, rng.normal(size=3))), Case("right", draw)]
+"""
+
+
+def test_a_case_that_would_end_the_program_is_not_checked_and_the_next_one_is(write, capsys):
+    write("mine.py", ENDS)
+    assert main(["mine"]) == 1
+    out, err = capsys.readouterr()
+    assert err == "" and re.search(r"^right .* right$", out, re.MULTILINE)
+    assert out.endswith("1 not right:\n  ends: RuntimeError: it raises SystemExit(3), which would end the program\n")
+
+
+@pytest.mark.parametrize(
+    "command, end", [(["curve", "mine:ends"], ""), (["audit", "mine"], ", without any mutant")], ids=["curve", "audit"]
+)
+def test_to_the_other_commands_it_is_a_line(command, end, write, capsys):
+    write("mine.py", ENDS)
+    assert main(command) == 2
+    out, err = capsys.readouterr()
+    words = f"ends raises RuntimeError: it raises SystemExit(3), which would end the program{end}\n"
+    assert out == "" and err.endswith(f"gradcheck {command[0]}: {words}")
+
+
+def test_what_is_wrong_with_an_option_is_one_line_whatever_it_is(capsys):
+    assert main(["--seed", "one\ntwo"]) == 2
+    assert capsys.readouterr().err.endswith("argument --seed: a seed is a whole number, 0 or more, not one two\n")
+    assert main(["audit", "mine", "--draws", str(10**23)]) == 2
+    said = capsys.readouterr().err
+    assert said.endswith(f"argument --draws: the number is a whole number from 1 to 10,000, not {10**23}\n")
 
 
 def test_a_negative_seed_is_bad_usage(capsys):

@@ -183,6 +183,7 @@ def test_the_command_lists_shows_one_and_shows_all(capsys):
     [
         ("0", f"there is no exhibit 0: they are numbered from 1 to {len(EXHIBITS)}"),
         (str(len(EXHIBITS) + 1), f"there is no exhibit {len(EXHIBITS) + 1}: they are numbered from 1"),
+        ("9" * 5000, "there is no exhibit 999"),
         ("rotory", "there is no exhibit 'rotory'; the nearest is 'rotary'"),
     ],
 )

@@ -63,10 +63,11 @@ def _parser():
     parser.add_argument("--sample", type=positive, metavar="N", help="only N of the mutants, drawn at random")
     seed = whole_number(0, "a seed")
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="decides the sample (default: 0)")
+    draws, jobs = whole_number(1, "the number", most=10_000), whole_number(1, "the number", most=1024)
     parser.add_argument(
-        "--draws", type=positive, default=5, metavar="N", help="random draws of each case (default: %(default)s)"
+        "--draws", type=draws, default=5, metavar="N", help="random draws of each case (default: %(default)s)"
     )
-    parser.add_argument("--jobs", type=positive, metavar="N", help="mutants tried at a time (default: one a core)")
+    parser.add_argument("--jobs", type=jobs, metavar="N", help="mutants tried at a time (default: one a core)")
     parser.add_argument(
         "--functions",
         nargs="+",

@@ -39,7 +39,7 @@ from gradcheck.audit.outcome import (
 from gradcheck.audit.planting import PlantingError, plant_at_import, planted
 from gradcheck.audit.pool import answer
 from gradcheck.call import Call, clear_gradients, parameters_of
-from gradcheck.cases import check_case, load_cases
+from gradcheck.cases import check_case, ends_nothing, error_in_words, load_cases
 from gradcheck.checking import check_call
 from gradcheck.report import GradientError
 from gradcheck.stopping import hear
@@ -70,6 +70,11 @@ def observe(case, seed, variation=None):
 
     The gradients are those of a first call and then of a second; None stands for one that is missing.
     """
+    with ends_nothing():
+        return _observe(case, seed, variation)
+
+
+def _observe(case, seed, variation):
     call = case.call(np.random.default_rng(seed))
     if variation is not None:
         call = varied(call, variation, np.random.default_rng([seed, *variation.encode()]))
@@ -133,6 +138,7 @@ def originals(cases, seeds, files, say):
 
     Lines are (file, line), of the given files only, and what varied inputs run does not count. Where the original does
     not take them, because it raises or is not finite, there is no observation. `say` is told how far it is.
+    Raises ValueError, naming the case, where it raises on inputs that are not varied.
     """
     observations, lines, seconds = {}, {}, {}
     for i, case in enumerate(cases):
@@ -140,7 +146,10 @@ def originals(cases, seeds, files, say):
         start = time.process_time()
         with lines_run(files) as lines[case.name]:
             for seed in seeds:
-                observations[case.name, seed, None] = observe(case, seed)
+                try:
+                    observations[case.name, seed, None] = observe(case, seed)
+                except Exception as error:
+                    raise ValueError(f"{case.name} raises {error_in_words(error)}, without any mutant") from error
         for seed, variation in itertools.product(seeds, VARIATIONS):
             with np.errstate(all="ignore"), warnings.catch_warnings(), contextlib.suppress(Exception):
                 warnings.simplefilter("ignore")

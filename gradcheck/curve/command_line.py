@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from gradcheck.call import Call
-from gradcheck.cases import Case, load_cases
+from gradcheck.cases import Case, ends_nothing, error_in_words, load_cases
 from gradcheck.command_line import Parser, say, show, whole_number
 from gradcheck.curve.drawing import draw
 from gradcheck.curve.measurement import measure
@@ -91,11 +91,12 @@ def _select(target):
 def _measure(case, argument, seed):
     """Return the Curve of a case. Whatever the case itself raises becomes a ValueError that names it."""
     try:
-        return replace(measure(case.call(np.random.default_rng(seed)), argument, seed), name=case.name)
+        with ends_nothing():
+            return replace(measure(case.call(np.random.default_rng(seed)), argument, seed), name=case.name)
     except (TypeError, ValueError, GradientError):
         raise
     except Exception as error:
-        raise ValueError(f"{case.name} raises {type(error).__name__}: {error}") from error
+        raise ValueError(f"{case.name} raises {error_in_words(error)}") from error
 
 
 def _save(curves, path):

@@ -67,7 +67,7 @@ def _parser():
 def find(key):
     """Return the exhibit of that number (from 1) or name. Raises LookupError."""
     if key.isdecimal():
-        if 1 <= int(key) <= len(EXHIBITS):
+        if len(key) < 9 and 1 <= int(key) <= len(EXHIBITS):
             return EXHIBITS[int(key) - 1]
         raise LookupError(f"there is no exhibit {key}: they are numbered from 1 to {len(EXHIBITS)}")
     names = [exhibit.name for exhibit in EXHIBITS]
