@@ -8,7 +8,11 @@ is no line, and 1 for everything else, such as a disk that is full. `--traceback
 import argparse
 import importlib
 import sys
+import traceback
 import warnings
+from pathlib import Path
+
+import numpy.random  # noqa: F401 — it swallows what Ctrl-C raises while it is imported, and NumPy imports it late
 
 from gradcheck.command_line import Parser, described, say, written_out
 from gradcheck.printable import one_line
@@ -22,6 +26,16 @@ FAILURE, USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 TRACEBACK = "--traceback"
 # What a user can cause. Anything else is a mistake of ours, and says so.
 EXPECTED = (ValueError, TypeError, OSError, MissingExtra, MemoryError, TrainingDiverged)
+# What lets a command do with less memory. The others take what their model takes.
+LESS_MEMORY = {
+    "train": "a smaller --batch-size, --context, --width, --layers or --accumulate, or fewer --replicas",
+    "finetune": "a smaller --batch-size, or fewer --last-blocks",
+    "analyze": "a shorter --text, or a smaller --last",
+    "influence": "fewer --passages",
+    "scale": "smaller --sizes, or fewer --workers",
+    "verify": "a shorter --text",
+    "bench": "smaller --sizes",
+}
 
 DESCRIPTION = "A small transformer language model in NumPy, every backward pass written by hand and checked."
 EPILOG = """\
@@ -97,7 +111,19 @@ def run_command(parser, argv) -> int:
         return 0
     with warnings.catch_warnings():
         warnings.showwarning = show_warning
-        return arguments.run(arguments)
+        try:
+            return arguments.run(arguments)
+        except MemoryError as error:
+            raise MemoryError(what_is_too_large(error, arguments.command)) from error
+
+
+def what_is_too_large(error: MemoryError, command: str) -> str:
+    """Return which array there is no memory for, as NumPy says it, in which file of ours, and what needs less."""
+    package = Path(__file__).parent
+    files = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    where = [file.relative_to(package).as_posix() for file in files if file.is_relative_to(package)][-1]
+    advice = f"; it takes less with {LESS_MEMORY[command]}" if command in LESS_MEMORY else ""
+    return f"{str(error) or 'there is not enough memory'}, in {where}{advice}"
 
 
 def say_failure(error: BaseException) -> int:

@@ -19,7 +19,7 @@ from small_runs import TEXT, At, assert_same_weights, small_lm, without_seconds
 
 from minitransformer import LanguageModel, commands
 from minitransformer.archive import load_archive
-from minitransformer.cli import build_parser, describe, main
+from minitransformer.cli import LESS_MEMORY, build_parser, describe, main
 from minitransformer.commands import train
 from minitransformer.training import Settings, read_metrics
 from minitransformer.training.checkpoints import Checkpoint
@@ -287,6 +287,14 @@ def test_a_text_that_cannot_be_trained_on_is_one_line(capsys, text, out, content
         ("--tokenizer bpe --vocab-size 100", 1, "vocab_size must be at least 256"),
         ("--tokenizer bpe --vocab-size 0", 1, "vocab_size must be at least 256"),
         ("--batch-size 4 --replicas 5", 1, r"--replicas must not exceed --batch-size \(4\) and is 5"),
+        (f"--accumulate {10**23}", 1, "--accumulate must be at most 1,000,000,000, not 10{23}"),
+        (f"--steps {10**23}", 1, "--steps must be at most 1,000,000,000,000, not 10{23}"),
+        (f"--batch-size {10**10}", 1, "--batch-size must be at most 1,000,000,000, not 10{10}"),
+        ("--batch-size 5000 --replicas 2000", 1, "--replicas must be at most 1,024, not 2000"),
+        ("--layers 100000", 1, "--layers must be at most 10,000, not 100000"),
+        (f"--width {10**23}", 1, "the weights of a model of these sizes are more than 10,000,000,000,000, and cannot"),
+        (f"--ff {10**4000}", 1, "the weights of a model of these sizes are more than 10,000,000,000,000, and cannot"),
+        (f"--head-width {10**15}", 1, "the weights of a model of these sizes are more than 10,000,000,000,000, and"),
         ("--prompt Q", 1, "the sample prompt: unknown character 'Q'"),
         ("--bogus", 2, r"unrecognized arguments: --bogus \(see minitransformer --help\)"),
         ("--resume --force", 2, "argument --force: not allowed with argument --resume"),
@@ -345,8 +353,8 @@ def test_without_extras_plain_training_works(monkeypatch, text, out):
 @pytest.mark.parametrize(
     "error, words",
     [
-        (MemoryError("Unable to allocate 3 TiB"), "error: Unable to allocate 3 TiB"),
-        (MemoryError(), "error: MemoryError"),
+        (MemoryError("Unable to allocate 3 TiB"), "error: Unable to allocate 3 TiB, in cli.py; it takes less with a "),
+        (MemoryError(), "error: there is not enough memory, in cli.py; it takes less with a smaller --batch-size, "),
         (ValueError("two\nlines"), "error: two lines"),
         (KeyError("oops"), r"error: internal error, please report it: KeyError: 'oops' \(--traceback shows where\)"),
         (PermissionError(errno.EACCES, "Permission denied", "x"), "error: x: Permission denied"),
@@ -361,6 +369,19 @@ def test_whatever_goes_wrong_is_one_line(monkeypatch, capsys, error, words):
     assert "\n" not in describe(error)
     with pytest.raises(type(error)):
         main(["train", "--traceback"])
+
+
+def test_what_there_is_no_memory_for_is_named_with_its_shape_its_file_and_what_needs_less(capsys, text, out):
+    status = main(begin(text, out, "--replicas", "1", *shlex.split(f"--accumulate {10**9} --batch-size {10**9}")))
+    array = rf"6\.94 EiB for an array with shape \({10**18}, 1\) and data type int64, in text/batches\.py"
+    words = rf"error: Unable to allocate {array}; it takes less with a smaller --batch-size, .*--accumulate, "
+    assert_one_line(capsys, status, 1, words)
+
+
+def test_the_options_that_need_less_memory_are_the_commands_own():
+    for command, words in LESS_MEMORY.items():
+        parser = build_parser()._subparsers._group_actions[0].choices[command]
+        assert set(re.findall(r"--[\w-]+", words)) <= set(parser._option_string_actions)
 
 
 def test_ctrl_c_before_training_is_one_line(monkeypatch, capsys, text, out):
