@@ -11,11 +11,10 @@ import sys
 import traceback
 
 from gradcheck.printable import one_line, printable, to_the_letter
+from gradcheck.stopping import signals_raise
 
 # What is the matter with an output that cannot be written; such an error does not name it.
 OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
-
-from gradcheck.stopping import signals_raise
 
 
 class Parser(argparse.ArgumentParser):

@@ -14,6 +14,8 @@ from minitransformer.values import check_fields, documented, number, one_of, pos
 POSITIONS = ("learned", "sinusoidal", "rotary")
 DTYPES = ("float32", "float64")
 size = partial(whole, least=1, most=2**63 - 1)  # the longest that an axis of an array can be
+MOST_LAYERS = 10_000  # the deepest transformers that were published have 1,000
+MOST_WEIGHTS = 10**13  # no process can have so many: addresses of memory end before
 
 
 def plain_scaling(name: str, scaling: dict) -> dict:
@@ -35,7 +37,7 @@ class Config:
     context: int = setting(MISSING, "the longest sequence, in tokens", size)
     d_model: int = setting(64, "width of the residual stream, in channels", size)
     n_heads: int = setting(4, "attention heads per block", size)
-    n_layers: int = setting(2, "transformer blocks", size)
+    n_layers: int = setting(2, "transformer blocks", size, most=MOST_LAYERS)
     d_ff: int | None = setting(None, "hidden width of feed-forward layers", size, none="4 × width; swiglu: 8/3 × width")
     n_kv_heads: int | None = setting(None, "key-value heads, shared by groups of heads", size, none="as many as heads")
     d_head: int | None = setting(None, "channels per head", size, none="width / heads")
@@ -64,6 +66,10 @@ class Config:
             )
         if self.positions == "sinusoidal" and self.d_model % 2:
             raise ValueError(f"Config: sinusoidal positions need an even d_model, not {self.d_model}")
+        if self.fewest_weights > MOST_WEIGHTS:
+            raise ValueError(
+                f"Config: the weights of a model of these sizes are more than {MOST_WEIGHTS:,}, and cannot be held"
+            )
 
     @property
     def hidden_width(self) -> int:
@@ -83,6 +89,13 @@ class Config:
     def head_width(self) -> int:
         """D: d_head, or its default."""
         return self.d_model // self.n_heads if self.d_head is None else self.d_head
+
+    @property
+    def fewest_weights(self) -> int:
+        """How many entries the matrices of a model have, all but those of an unembedding of its own."""
+        rows = self.vocab_size + (0 if self.positions == "rotary" else self.context)
+        heads = 2 * (self.n_heads + self.kv_heads) * self.head_width
+        return rows * self.d_model + self.n_layers * self.d_model * (heads + 2 * self.hidden_width)
 
     def to_dict(self) -> dict:
         """Return the fields as a dictionary that JSON can hold; Config(**dictionary) restores them."""

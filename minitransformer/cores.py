@@ -28,6 +28,7 @@ from functools import cache
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")  # 2²⁰ ticks of the processor's clock
 
 ENOUGH_FOR_THREADS = 1 << 20  # entries of arrays; with fewer, threads gain too little to be woken for
+MOST_PROCESSES = 1024  # to compute in, or threads: nobody has more cores
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 

@@ -28,13 +28,13 @@ IN_WORDS = {"more than 0": "positive", "more than -inf": "a number", "less than 
 
 
 def whole(name: str, value, *, least=-math.inf, most=math.inf) -> int:
-    """Return an integer as an int. Raises TypeError for anything else, ValueError for one out of the limits."""
+    """Return an integer as an int. Raises TypeError for anything else, ValueError for one beyond `least` or `most`."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be an integer, not {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, not {value}")
     if value > most:
-        raise ValueError(f"{name} must be at most {most}, not {value}")
+        raise ValueError(f"{name} must be at most {most:,}, not {value}")
     return int(value)
 
 

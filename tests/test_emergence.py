@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minitransformer import Config, Transformer, analyze_emergent_capabilities, generate
+from minitransformer.cli import main
 from minitransformer.experiments.emergence import (
     CAPABILITIES,
     Capability,
@@ -510,6 +511,8 @@ def far_rows(questions):
         (ValueError, "at least one test is needed", {"capability_tests": []}),
         (ValueError, "steps must be at least 8, not 7", {"steps": 7}),
         (TypeError, "steps must be an integer, not 8.0", {"steps": 8.0}),
+        (ValueError, "steps must be at most 1,000,000,000,000, not 10{18}", {"steps": 10**18}),
+        (ValueError, "model_sizes: each must be at most 1,000,000,000,000, not 10{30}", {"model_sizes": [10**30]}),
         (ValueError, "seeds: at least one is needed", {"seeds": []}),
         (ValueError, "seeds: each must be at least 0, not -1", {"seeds": [-1]}),
         (TypeError, "seeds: each must be an integer, not 0.5", {"seeds": [0.5]}),
@@ -525,6 +528,14 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(error, words, argu
     monkeypatch.setattr(one_run, "train_one", lambda plan: pytest.fail("trained"))
     with pytest.raises(error, match=words):
         analyze_emergent_capabilities(**({"model_sizes": [1_000]} | arguments))
+
+
+@pytest.mark.parametrize(
+    "option, most", [("--workers", "1,024"), ("--seeds", "10,000")], ids=lambda value: value.strip("-")
+)
+def test_more_processes_or_runs_than_anybody_has_are_refused(option, most, capsys):
+    assert main(["scale", option, str(10**18)]) == 1
+    assert capsys.readouterr().err == f"minitransformer: error: {option} must be at most {most}, not {10**18}\n"
 
 
 def test_rows_are_spelled_for_people():

@@ -57,6 +57,7 @@ def test_what_may_be_comes_back_as_a_plain_value(check, value, plain):
         (whole, {}, None, TypeError, "f: x must be an integer, not None"),
         (whole, {"least": 1}, 0, ValueError, "f: x must be at least 1, not 0"),
         (whole, {"least": 1}, np.int64(0), ValueError, "f: x must be at least 1, not 0"),
+        (whole, {"most": 10**4}, 10**23, ValueError, f"f: x must be at most 10,000, not {10**23}"),
         (number, {}, "1", TypeError, "f: x must be a number, not '1'"),
         (number, {}, False, TypeError, "f: x must be a number, not False"),
         (number, {"least": 0}, math.nan, ValueError, "f: x must be at least 0, not nan"),

@@ -4,7 +4,6 @@ What is measured, and how, is in bench/: begin with the docstring of bench/__ini
 """
 
 import json
-import math
 import platform
 from dataclasses import asdict
 from functools import partial
@@ -19,12 +18,13 @@ from minitransformer.bench.rounds import measure_size
 from minitransformer.bench.scaling import SERIES, verdict
 from minitransformer.bench.sizes import SIZES
 from minitransformer.bench.worker import ABOUT, BARE, OURS, TORCH
-from minitransformer.cores import available_cores
+from minitransformer.cores import MOST_PROCESSES, available_cores
 from minitransformer.extras import require
 from minitransformer.files import require_file_path, write_atomically
 from minitransformer.folders import at_work_in
 from minitransformer.narrator import Narrator
 from minitransformer.text import TextFiles
+from minitransformer.values import number, positive, whole
 
 HELP = "measure speed and memory, beside PyTorch and beside what the machine can do"
 
@@ -53,6 +53,7 @@ Measure on a machine that does nothing else. If it does, the last lines say so.
 
 FULL = {"rounds": 5, "seconds": 2.0}
 QUICK = {"rounds": 2, "seconds": 0.3, "sizes": ("tiny", "nano")}
+A_DAY, MOST_ROUNDS = 86_400, 10_000  # nobody waits longer
 RESULTS_FILE, SCALING_FILE, PROFILE_FILE = "bench.json", "scaling.json", "profile.json"
 
 
@@ -125,11 +126,9 @@ def settle(arguments) -> dict:
         "quick": arguments.quick,
         "text": None if arguments.text is None else str(arguments.text),
     }
-    for name in ("threads", "rounds"):
-        if settings[name] < 1:
-            raise ValueError(f"--{name} must be at least 1, not {settings[name]}")
-    if not 0 < settings["seconds"] < math.inf:
-        raise ValueError(f"--seconds must be positive and finite, not {settings['seconds']}")
+    for name, most in (("threads", MOST_PROCESSES), ("rounds", MOST_ROUNDS)):
+        whole(f"--{name}", settings[name], least=1, most=most)
+    number("--seconds", positive("--seconds", settings["seconds"]), most=A_DAY)
     if arguments.json is not None:
         require_file_path(arguments.json)
     require_engines(settings["engines"])

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gradcheck.command_line import show
+from minitransformer.cores import MOST_PROCESSES
 from minitransformer.extras import require
 from minitransformer.folders import at_work_in
 from minitransformer.narrator import Narrator
@@ -47,6 +48,7 @@ SHAPES, SHAPE_PARAMETERS = (1, 2, 4, 8), 100_000
 QUICK_SIZES, QUICK_SHAPES, QUICK_SHAPE_PARAMETERS = (1_000, 2_500, 6_000, 15_000), (1, 2), 6_000
 QUICK_SEEDS, QUICK_STEPS = 2, 24
 DASK_PATIENCE = 10  # seconds to wait for a scheduler
+MOST_SEEDS = 10_000  # nobody waits for more
 
 
 def add_arguments(parser) -> None:
@@ -112,9 +114,9 @@ def run(arguments) -> int:
 
 def check_options(arguments) -> None:
     """Raise ValueError for an option out of range."""
-    for name in ("seeds", "workers"):
+    for name, most in (("seeds", MOST_SEEDS), ("workers", MOST_PROCESSES)):
         if getattr(arguments, name) is not None:
-            whole(f"--{name}", getattr(arguments, name), least=1)
+            whole(f"--{name}", getattr(arguments, name), least=1, most=most)
     whole("--seed", arguments.seed, least=0)
     if arguments.dask and arguments.workers:
         raise ValueError("--workers is for processes on this machine; with --dask, the cluster has its own")

@@ -104,9 +104,13 @@ class Pretraining(TrainingState):
         return {"loss": loss, "lr": lr, "grad_norm": norm}
 
     def draw(self, ids):
-        """Return the next step's batches out of `ids`, a list of (inputs, targets)."""
-        size, context = self.settings.batch_size, self.lm.model.config.context
-        return [random_batch(ids, size, context, self.batch_rng) for _ in range(self.settings.accumulate)]
+        """Return the next step's batches out of `ids`, a list of (inputs, targets).
+
+        They are drawn as one, so that more than there is memory for is refused before it is filled.
+        """
+        number, size, context = self.settings.accumulate, self.settings.batch_size, self.lm.model.config.context
+        inputs, targets = random_batch(ids, number * size, context, self.batch_rng)
+        return list(zip(np.split(inputs, number), np.split(targets, number), strict=True))
 
     @staticmethod
     def named_positions(batches) -> str:

@@ -4,8 +4,12 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
+from minitransformer.cores import MOST_PROCESSES
 from minitransformer.optim import averaging_rates
 from minitransformer.values import check_fields, documented, number, positive, setting, text, true_or_false, whole
+
+ENDLESS_STEPS = 10**12  # take thirty years at a millisecond each
+HUGE_BATCH = 10**9  # is more than there is memory for, be it one token each
 
 
 @documented
@@ -20,16 +24,19 @@ class Settings:
 
     kind = "pretraining"  # what a checkpoint calls a run with such settings
 
-    steps: int = setting(2000, "updates of the weights", whole, least=1)
-    batch_size: int = setting(12, "windows of the text per batch", whole, least=1)
+    steps: int = setting(2000, "updates of the weights", whole, least=1, most=ENDLESS_STEPS)
+    batch_size: int = setting(12, "windows of the text per batch", whole, least=1, most=HUGE_BATCH)
     accumulate: int = setting(
         1,
         "batches per step, whose gradients are averaged: two of 6 windows do what one of 12 does, with half the memory "
         "for activations",
         whole,
         least=1,
+        most=HUGE_BATCH,
     )
-    replicas: int = setting(1, "processes that share each batch, with a model each", whole, least=1)
+    replicas: int = setting(
+        1, "processes that share each batch, with a model each", whole, least=1, most=MOST_PROCESSES
+    )
     lr: float = setting(1e-3, "the highest learning rate", positive)
     min_lr: float | None = setting(None, "the last learning rate", number, none="lr / 10")
     warmup: int | None = setting(
@@ -54,7 +61,7 @@ class Settings:
     )
     sample_every: int = setting(0, "steps between samples of generated text; 0: none", whole, least=0)
     sample_prompt: str | None = setting(None, "what samples begin with", text, none="the text's first token")
-    sample_tokens: int = setting(200, "tokens that follow in a sample", whole, least=1)
+    sample_tokens: int = setting(200, "tokens that follow in a sample", whole, least=1, most=HUGE_BATCH)
     seed: int = setting(0, "of all random numbers of the run", whole, least=0)
 
     def __post_init__(self):

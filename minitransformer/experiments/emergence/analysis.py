@@ -24,6 +24,7 @@ from minitransformer.experiments.emergence.report import Curve, EmergenceReport,
 from minitransformer.experiments.emergence.sweep import sweep
 from minitransformer.folders import at_work_in
 from minitransformer.text import IGNORE_INDEX
+from minitransformer.training.settings import ENDLESS_STEPS
 from minitransformer.values import whole
 
 STEPS = 600
@@ -65,7 +66,7 @@ def analyze_emergent_capabilities(
     capabilities, seeds = checked_capabilities(capability_tests), checked_seeds(seeds)
     if not sizes:
         raise ValueError("model_sizes: at least one size is needed")
-    steps = whole("steps", steps, least=FEWEST_STEPS)
+    steps = whole("steps", steps, least=FEWEST_STEPS, most=ENDLESS_STEPS)
     check_equal(shapes)
     by_size, by_shape = (
         [[Plan(config, seed, steps, capabilities) for seed in seeds] for config in configs]

@@ -26,6 +26,7 @@ from minitransformer.transformer import Transformer
 from minitransformer.values import whole
 
 LAYERS = 2
+MOST_PARAMETERS = 10**12  # of one of a family that is compared with models of a thousand
 NARROW = 16  # below this width models have 2 heads and any even width; from here on 4 heads, and multiples of 4
 
 
@@ -48,8 +49,9 @@ def configuration(size) -> Config:
 def of_size(parameters: int, n_layers: int = LAYERS) -> Config:
     """Return the model of so many layers whose number of parameters is nearest, by ratio, to the one given.
 
-    Raises ValueError for fewer than the narrowest model has.
+    Raises ValueError for fewer than the narrowest model has, or more than MOST_PARAMETERS.
     """
+    whole("model_sizes: each", parameters, most=MOST_PARAMETERS)
     narrowest = of_width(2, n_layers)
     if parameters < count(2, n_layers):
         least = count(2, n_layers)

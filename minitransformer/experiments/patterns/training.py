@@ -33,7 +33,7 @@ from minitransformer.text.patterns import VOCAB_SIZE
 from minitransformer.training.loop import carry_out
 from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
 from minitransformer.training.observer import Observer, ProgressBar
-from minitransformer.training.settings import Settings
+from minitransformer.training.settings import HUGE_BATCH, Settings
 from minitransformer.training.state import TrainingState
 from minitransformer.training.step import TrainingDiverged, training_step
 from minitransformer.values import documented, one_of, setting, whole
@@ -68,6 +68,7 @@ class PatternSettings(Settings):
         "how many of the widest tasks a step has room for, of each pattern: of shorter ones it has more",
         whole,
         least=1,
+        most=HUGE_BATCH,
     )
     lr: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.98)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from minitransformer.training.finetuning.objectives import OBJECTIVES
 from minitransformer.training.finetuning.trainable import LowRank, Trainable, checked
-from minitransformer.training.settings import Settings
+from minitransformer.training.settings import HUGE_BATCH, Settings
 from minitransformer.values import documented, number, one_of, positive, setting, whole
 
 DEFAULT_LR, ADAPTERS_LR = 2e-4, 1e-3
@@ -22,7 +22,7 @@ class FineTuningSettings(Settings):
     kind = "fine-tuning on a text"
 
     steps: int = 200
-    batch_size: int = setting(12, "windows of the text, or pairs, per batch", whole, least=1)
+    batch_size: int = setting(12, "windows of the text, or pairs, per batch", whole, least=1, most=HUGE_BATCH)
     lr: float | None = setting(
         None,
         "the highest learning rate",
