@@ -173,7 +173,7 @@ def is_pretrained(path) -> bool:
 def model_file(path) -> Path:
     """Return the path of a model's file, given the file itself or the folder that training wrote it to.
 
-    Raises FileNotFoundError for a folder that holds no model, or a path that does not exist.
+    Raises FileNotFoundError for a folder that holds no model, or a path that does not exist, OSError for a device.
     """
     path = Path(path)
     if path.is_dir():
@@ -182,4 +182,6 @@ def model_file(path) -> Path:
         return path / MODEL_FILE
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder; minitransformer train makes a model")
+    if not path.is_file():
+        raise OSError(f"{path}: is a device or a pipe, not a model's file")
     return path

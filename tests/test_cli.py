@@ -467,6 +467,10 @@ def test_infos_numbers_add_up(capsys, tmp_path):
 
 def test_info_of_what_is_no_model_is_one_line(capsys, tmp_path):
     assert_one_line(capsys, main(["info", str(tmp_path / "none")]), 1, "error: .*none: there is no such file or folder")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")  # to open it would wait for somebody who writes
+        words = "error: .*pipe: is a device or a pipe, not a model's file"
+        assert_one_line(capsys, main(["info", str(tmp_path / "pipe")]), 1, words)
     assert_one_line(capsys, main(["info", str(tmp_path)]), 1, "error: .*: the folder holds no model.npz")
     path = tmp_path / "model.npz"
     path.write_text("not a model")
