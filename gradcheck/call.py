@@ -4,9 +4,11 @@ import copy
 import functools
 import inspect
 import itertools
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
+
+from gradcheck.state import GlobalRandom, fresh, kept
 
 
 class Call:
@@ -27,9 +29,12 @@ class Call:
                 f"{describe(target)} cannot be called, so there is no gradient to check"
                 f"{hint if hasattr(target, 'backward') else ''}"
             )
+        while isinstance(target, functools.partial) and not target.args:
+            target, options = target.func, {**target.keywords, **options}
         self.target = target
         self.inputs = inputs
         self.options = options
+        self.random = GlobalRandom()
 
     def __repr__(self):
         return f"Call({self.name})"
@@ -63,17 +68,26 @@ class Call:
         numbered = (f"{rest}[{i}]" for i in itertools.count())
         return list(itertools.islice(itertools.chain(names, numbered), len(self.inputs)))
 
+    def on(self, inputs, options=None):
+        """Return this Call on other inputs and, if given, other options."""
+        other = copy.copy(self)
+        other.inputs, other.options = tuple(inputs), self.options if options is None else options
+        return other
+
     def copy(self):
         """Return a Call on copies of the arrays, so that they may be moved. An array given twice becomes two."""
-        inputs = [_copy_array(value) for value in self.inputs]
-        options = {name: _copy_array(value) for name, value in self.options.items()}
-        return Call(self.target, *inputs, **options)
+        return self.on(
+            map(_copy_array, self.inputs), {name: _copy_array(value) for name, value in self.options.items()}
+        )
 
     def evaluate(self):
-        """Call the target and return what it returns. Generators are copied first, so that dropout repeats itself."""
-        inputs = [_copy_generator(value) for value in self.inputs]
-        options = {name: _copy_generator(value) for name, value in self.options.items()}
-        return self.target(*inputs, **options)
+        """Call the target and return what it returns.
+
+        Random generators, NumPy's global one among them, and dictionaries and lists are each time what they were.
+        """
+        inputs, options = map(fresh, self.inputs), {name: fresh(value) for name, value in self.options.items()}
+        with self.random.repeated() if self.random.is_drawn else nullcontext():
+            return self.target(*inputs, **options)
 
 
 def is_module(target):
@@ -93,7 +107,7 @@ def parameters_of(target):
 
 def _owner(target):
     """What holds the parameters: the target itself, or the object that it is a method of."""
-    return target if hasattr(target, "named_parameters") else getattr(target, "__self__", None)
+    return target if hasattr(target, "named_parameters") else getattr(target, "__self__", target)
 
 
 def to_float64(module):
@@ -126,19 +140,26 @@ def clear_gradients(module):
 def borrowed(module):
     """Let every parameter require its gradient, for the `with` block.
 
-    At its end, also after an exception, every parameter's data, gradient and flag are the objects that they were.
+    At its end, also after an exception, every parameter's data, gradient and flag are the objects that they were, and
+    so are all other arrays.
     """
     before = [(p, p.data, p.grad, getattr(p, "requires_grad", None)) for p in parameters_of(module).values()]
-    try:
-        for parameter, *_, requires_grad in before:
-            if requires_grad is not None:
-                parameter.requires_grad = True
-        yield
-    finally:
-        for parameter, data, grad, requires_grad in before:
-            parameter.data, parameter.grad = data, grad
-            if requires_grad is not None:
-                parameter.requires_grad = requires_grad
+    with state_kept(module):
+        try:
+            for parameter, *_, requires_grad in before:
+                if requires_grad is not None:
+                    parameter.requires_grad = True
+            yield
+        finally:
+            for parameter, data, grad, requires_grad in before:
+                parameter.data, parameter.grad = data, grad
+                if requires_grad is not None:
+                    parameter.requires_grad = requires_grad
+
+
+def state_kept(target):
+    """Let the arrays that a target keeps be what they were after the `with` block, but for its parameters."""
+    return kept(_owner(target), parameters_of(target).values())
 
 
 def describe(value):
@@ -153,7 +174,3 @@ def describe(value):
 
 def _copy_array(value):
     return value.copy(order="K") if isinstance(value, np.ndarray) else value
-
-
-def _copy_generator(value):
-    return copy.deepcopy(value) if isinstance(value, np.random.Generator) else value

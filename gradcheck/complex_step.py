@@ -26,6 +26,8 @@ import warnings
 
 import numpy as np
 
+from gradcheck.call import state_kept
+
 STEP = 1e-30  # (3)
 
 
@@ -87,10 +89,10 @@ class ComplexStep:
             if parameter is not None:
                 parameter.data = z
         try:
-            with warnings.catch_warnings(), np.errstate(all="ignore"):
+            with state_kept(self.call.target), warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
                 warnings.simplefilter("error", np.exceptions.ComplexWarning)
-                return np.array(type(self.call)(self.call.target, *inputs, **self.call.options).evaluate()[0])
+                return np.array(self.call.on(inputs).evaluate()[0])
         except np.exceptions.ComplexWarning:
             raise NotComplexSafe("it casts to real, which drops the imaginary part") from None
         except Exception as error:

@@ -168,7 +168,7 @@ def _verify_independence(call, dy, arguments, gradients):
     """Run forward on other inputs between a forward and its backward: what was saved must be that of the former."""
     y, backward = _forward(call)
     before = y.copy()
-    moved = type(call)(call.target, *(_elsewhere(value) for value in call.inputs), **call.options)
+    moved = call.on(map(_elsewhere, call.inputs))
     try:
         with np.errstate(all="ignore"):
             moved.evaluate()

@@ -59,11 +59,6 @@ def jacobian(function, /, *inputs, **options):
 class _ValueOnly(Call):
     """A Call whose function may return y alone."""
 
-    def copy(self):
-        """Return one like it on copies of the arrays."""
-        copied = super().copy()
-        return _ValueOnly(copied.target, *copied.inputs, **copied.options)
-
     def evaluate(self):
         """Return (y, backward), backward None where the function returns y alone."""
         result = super().evaluate()

@@ -9,6 +9,7 @@ import gradcheck
 
 PACKAGE = Path(gradcheck.__file__).parent
 WALK = {
+    "state",
     "call",
     "checking",
     "contract",

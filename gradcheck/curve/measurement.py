@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradcheck.call import Call, borrowed, parameters_of, to_float64
+from gradcheck.call import borrowed, parameters_of, to_float64
 from gradcheck.contract import run_under_watch
 
 STEPS = np.logspace(-1, -16, 61)
@@ -180,7 +180,7 @@ class _Line:
         with borrowed(self.call.target):
             for parameter in parameters_of(self.call.target).values():
                 parameter.data = moved(parameter.data)
-            y, _ = Call(self.call.target, *map(moved, self.call.inputs), **self.call.options).evaluate()
+            y, _ = self.call.on(map(moved, self.call.inputs)).evaluate()
         return float(np.sum(self.dy * np.imag(y)))
 
 

@@ -7,7 +7,6 @@ from one forward pass with the complex step.
 
 import numpy as np
 
-from gradcheck.call import Call
 from gradcheck.complex_step import NotComplexSafe
 from gradcheck.diagnosis.evidence import HOLDS, joined, listed
 
@@ -69,7 +68,7 @@ def right_with_an_axis_less(evidence):
         has_axis = isinstance(value, np.ndarray) and value.ndim and value.shape[0] in lengths
         return value[0].copy() if has_axis and (value.ndim == ndim or value.dtype.kind in "iu") else value
 
-    less = Call(call.target, *map(first, call.inputs), **{name: first(value) for name, value in call.options.items()})
+    less = call.on(map(first, call.inputs), {name: first(value) for name, value in call.options.items()})
     if evidence.is_right_for(less):
         return (
             f"{evidence.label} is right for {joined([f'{name}[0]' for name in names])}, of {ndim - 1} "
@@ -88,7 +87,7 @@ def right_once_indices_differ(evidence):
         twins = [other for other in whole if other != name and whole[other] == value]
         others = [n for n in (value + 1, value - 1) if n >= 0] if twins else []
         for n in others:
-            if evidence.is_right_for(Call(call.target, *call.inputs, **{**call.options, name: n})):
+            if evidence.is_right_for(call.on(call.inputs, {**call.options, name: n})):
                 return (
                     f"{evidence.label} is right once {joined(sorted([name, *twins]))} differ: of two paths that meet "
                     "in one entry, the later overwrites the earlier (= in the place of +=)"
