@@ -10,7 +10,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
-ELSEWHERE = frozenset({"numpy", *sys.stdlib_module_names})  # no objects of these are searched: they hold nothing of a target's
+ELSEWHERE = frozenset(
+    {"numpy", *sys.stdlib_module_names}
+)  # no objects of these are searched: they hold nothing of a target's
 
 
 def fresh(value):
