@@ -35,6 +35,7 @@ class Call:
         self.inputs = inputs
         self.options = options
         self.random = GlobalRandom()
+        self.is_careful = False
 
     def __repr__(self):
         return f"Call({self.name})"
@@ -83,10 +84,15 @@ class Call:
     def evaluate(self):
         """Call the target and return what it returns.
 
-        Random generators, NumPy's global one among them, and dictionaries and lists are each time what they were.
+        Random generators, NumPy's global one among them, and dictionaries and lists are each time what they were; and
+        so are arrays, if this Call is careful.
         """
-        inputs, options = map(fresh, self.inputs), {name: fresh(value) for name, value in self.options.items()}
-        with self.random.repeated() if self.random.is_drawn else nullcontext():
+        given = self.copy() if self.is_careful else self
+        inputs, options = map(fresh, given.inputs), {name: fresh(value) for name, value in given.options.items()}
+        with (
+            self.random.repeated() if self.random.is_drawn else nullcontext(),
+            _copied_parameters(self.target) if self.is_careful else nullcontext(),
+        ):
             return self.target(*inputs, **options)
 
 
@@ -155,6 +161,19 @@ def borrowed(module):
                 parameter.data, parameter.grad = data, grad
                 if requires_grad is not None:
                     parameter.requires_grad = requires_grad
+
+
+@contextmanager
+def _copied_parameters(module):
+    """Let every parameter hold a copy of its data, for the `with` block."""
+    before = [(parameter, parameter.data) for parameter in parameters_of(module).values()]
+    try:
+        for parameter, data in before:
+            parameter.data = data.copy()
+        yield
+    finally:
+        for parameter, data in before:
+            parameter.data = data
 
 
 def state_kept(target):

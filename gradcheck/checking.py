@@ -132,7 +132,7 @@ def check_call(
         findings, step, notes = _find(run, terms, seed)
         sentences = _what_is_wrong(run, step, findings) if diagnose else [""] * len(findings)
         arguments = [summarise(f, run, terms, s) for f, s in zip(findings, sentences, strict=True)]
-        report = Report(call.name, tuple(arguments), notes=tuple(notes))
+        report = Report(call.name, tuple(arguments), (run.problem,) if run.problem else (), tuple(notes))
     if not report.is_right:
         raise GradientError(report)
     return report

@@ -80,7 +80,7 @@ def find(layer):
             raise _refusal(
                 layer,
                 f"{_shown(places[0])} looks like a parameter, but has no gradient beside it; {HINT}. "
-                "If an earlier call has left it there, take a layer that has not run",
+                "If an earlier call has left it there, clear it, or take a layer that has not run",
             )
     known = {id(parameter.places[0].get(layer)) for parameter in found.values()}
     for label, array in (pair for several in listed.values() for pair in several):

@@ -155,3 +155,91 @@ def test_a_random_state_of_the_older_kind_is_copied_too():
 def test_a_backward_that_draws_from_the_global_state_is_still_at_fault():
     with pytest.raises(GradientError, match=r"a second backward.* or draws random numbers"):
         check(lambda x: (x, lambda dy: dy * np.random.rand(*dy.shape)), normal(3))  # noqa: NPY002
+
+
+# A fault against the contract is said, and the numbers are compared all the same
+
+
+class Faulty:
+    """y = w tanh(x), with dw `factor` times the truth, and one fault or another."""
+
+    def __init__(self, fault, factor):
+        self.fault, self.factor = fault, factor
+        self.saved = None
+
+    def forward(self, x, w):
+        if self.fault == "forward changed x in place":
+            x += 1.0
+        if self.fault == "forward changed w in place":
+            w[...] = w + 1.0
+        t = np.tanh(x)
+        self.saved = t
+        pending = [t]
+
+        def backward(dy):
+            shared = self.saved if "another forward pass" in self.fault else t
+            if "KeyError" in self.fault:
+                shared = {"t": pending.pop()}["t"] if pending else {}["t"]
+            gradients = dy * w * (1 - shared**2), self.factor * dy * shared
+            if self.fault == "backward changed dy in place":
+                dy *= 2
+            if self.fault == "backward changed w in place":
+                w[...] = w - 0.1 * gradients[1]
+            if "gives something else" in self.fault:
+                t[...] = 0.0
+            return gradients
+
+        return t * w, backward
+
+    __call__ = forward
+
+
+FAULTS = [
+    "forward changed x in place",
+    "forward changed w in place",
+    "backward changed dy in place",
+    "backward changed w in place",
+    r"a second backward\(dy\) gives something else",
+    r"a second backward\(dy\) raises KeyError: 't'; if it is meant to be called once, a RuntimeError says so",
+    r"another forward pass before backward\(dy\) changes it",
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_said_and_the_numbers_are_compared(fault):
+    inputs = normal(3, 4), normal(3, 4, seed=1)
+    with pytest.raises(GradientError, match=f"Faulty: .*{fault}") as caught:
+        check(Faulty(fault, 1.0), *inputs)
+    report = caught.value.report
+    assert len(report.problems) == 1 and not report.is_right
+    assert [argument.verdict for argument in report.arguments] == ["right", "right"]
+    with pytest.raises(
+        GradientError, match=rf"(?s)Faulty:.*{fault}.*dw: 12 of 12 .* dw equals 3 × the truth"
+    ) as caught:
+        check(Faulty(fault, 3.0), *inputs)
+    assert [argument.verdict for argument in caught.value.report.arguments] == ["right", "WRONG"]
+
+
+def test_a_parameter_that_forward_or_backward_changes_is_said_and_its_gradient_compared():
+    class Careless(Centre):
+        def __init__(self, culprit):
+            super().__init__()
+            self.culprit = culprit
+
+        def __call__(self, x):
+            if self.culprit == "forward":
+                self.scale.data += 1.0
+            y, right = super().__call__(x)
+
+            def backward(dy):
+                dx = right(dy)
+                if self.culprit == "backward":
+                    self.scale.data -= 0.1 * self.scale.grad
+                return dx
+
+            return y, backward
+
+    for culprit in ("forward", "backward"):
+        with pytest.raises(GradientError, match=f"Careless: {culprit} changed scale in place: 3 entries") as caught:
+            check_module(Careless(culprit), normal(4, 3))
+        assert [argument.verdict for argument in caught.value.report.arguments] == ["right", "right"]
