@@ -5,8 +5,8 @@ returns one gradient for each argument (gradients.py). Neither changes an argume
 backward(dy) gives what the first gave; one that cannot (it has let go of its activations) says so with a RuntimeError.
 What forward returned and saved is its own: a forward pass on other inputs in between changes nothing.
 
-Where the function cannot be checked at all, TypeError or ValueError is raised, and GradientError where backward does not
-return gradients. Any other fault is a problem of the report: it is said, and the numbers are compared all the same.
+Where the function cannot be checked at all, TypeError or ValueError is raised, and GradientError where backward returns
+no gradients. Any other fault is a problem of the report: it is said, and the numbers are compared all the same.
 """
 
 from dataclasses import dataclass

@@ -38,13 +38,15 @@ class Finding(Measurement):
     """A Measurement with what is to be said of it: a verdict on each compared entry, and on the whole.
 
     `exact` are the complex step's values for the entries, None where it was not asked. `doubt` says why the gradient as
-    a whole cannot be called right although no entry is wrong, if that is so.
+    a whole cannot be called right although no entry is wrong, if that is so. `zero_to` is what it is known to be zero
+    to, where that is all that there is to know.
     """
 
     verdicts: np.ndarray | None = None
     exact: np.ndarray | None = None
     direction: Direction | None = None
     doubt: str = ""
+    zero_to: float | None = None
 
     @property
     def truth(self):

@@ -16,7 +16,9 @@ class ArgumentReport:
 
     `oracle` says where `numeric` comes from, `worst_uncertainty` how far it may be from the truth, `uncertainty` how
     far any of the oracle's values may be. `doubt` says why the gradient as a whole cannot be called right although no
-    entry disagrees, or is empty. `diagnosis` is what is known about the mistake, as a sentence, or empty.
+    entry disagrees, or is empty. `zero_to` is what a gradient is known to be zero to that central differences cannot
+    tell from a small one, and whose argument the output ignores. `diagnosis` is what is known about the mistake, as a
+    sentence, or empty.
     """
 
     name: str
@@ -39,6 +41,7 @@ class ArgumentReport:
     oracle: str = "central differences"
     direction_oracle: str = "central differences"
     doubt: str = ""
+    zero_to: float | None = None
     diagnosis: str = ""
 
     @property
@@ -53,9 +56,11 @@ class ArgumentReport:
 
     @property
     def verdict(self):
-        """`right`, `right, N at a kink`, `WRONG`, or `CANNOT TELL`."""
+        """`right`, `right, N at a kink`, `right (zero to ±u)`, `WRONG`, or `CANNOT TELL`."""
         if not self.is_right:
             return "WRONG" if self.disagree or self.direction_disagrees else "CANNOT TELL"
+        if self.zero_to is not None:
+            return f"right (zero to ±{self.zero_to:.1g})"
         return f"right, {self.at_kink} at a kink" if self.at_kink else "right"
 
     @property

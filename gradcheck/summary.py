@@ -25,6 +25,7 @@ def summarise(finding, run, terms, diagnosis):
         direction_disagrees=finding.direction_verdict == WRONG,
         missing=finding.missing,
         doubt=finding.doubt,
+        zero_to=finding.zero_to,
         diagnosis=diagnosis,
         **tried,
         **_worst(finding, run, terms),

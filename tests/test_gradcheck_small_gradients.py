@@ -1,5 +1,8 @@
 """Gradients far smaller than what they are beside: judged as sharply as large ones, or said to be beyond reach."""
 
+import functools
+import re
+
 import numpy as np
 import pytest
 
@@ -157,6 +160,38 @@ def shift_of_a_softmax(x, shift):
 def test_what_rounding_leaves_of_a_zero_is_not_taken_for_a_small_gradient(seed):
     x, shift = 10 * normal(T, C, seed=seed), normal(T, 1, seed=seed)
     assert verdicts(shift_of_a_softmax, x, shift, seed=seed) == ["right", "right"]
+
+
+def biased_attention(x, weight, bias, *, error=0.0, meant=0.0):
+    """Self-attention with a key bias, which the softmax ignores; a forward pass that is not complex-safe."""
+    k = x @ weight + bias
+    y, right = attention(x, k, x)
+    value = np.where(y.real > 0, np.abs(y), -np.abs(y)) + meant * np.sin(bias).sum()
+
+    def backward(dy):
+        dq, dk, dv = right(dy)
+        dbias = dk.sum(axis=(0, 1)) + error * np.cos(bias)
+        return dq + dk @ weight.T + dv, np.einsum("bti,btj->ij", x, dk), dbias
+
+    return value, backward
+
+
+@pytest.mark.parametrize("oracles", [None, "central"])
+@pytest.mark.parametrize("entries", [2000, 2])
+def test_the_gradient_of_a_keys_bias_is_right_and_said_to_be_zero_to_how_much(oracles, entries):
+    for seed in range(5):
+        inputs = normal(B, T, C, seed=seed), normal(C, C, seed=seed), normal(C, seed=seed)
+        *_, bias = verdicts(biased_attention, *inputs, seed=seed, oracles=oracles, max_entries=entries)
+        assert re.fullmatch(r"right \(zero to ±\de-1[345]\)", bias)
+
+
+@pytest.mark.parametrize("size", [1e-13, 1e-12, 1e-11, 1e-9])
+@pytest.mark.parametrize("planted", ["error", "meant"])
+def test_a_tiny_gradient_that_is_wrong_or_meant_is_not_taken_for_that_zero(planted, size):
+    for seed in range(5):
+        inputs = normal(B, T, C, seed=seed), normal(C, C, seed=seed), normal(C, seed=seed)
+        *_, bias = verdicts(functools.partial(biased_attention, **{planted: size}), *inputs, seed=seed)
+        assert bias in ("CANNOT TELL", "WRONG")
 
 
 def measured(function, *inputs):

@@ -11,7 +11,8 @@ complex-safe, and central differences decide alone.
 A gradient may be right entry by entry, to atol, and quite wrong as a whole, if all of it is small. So it must also be
 right to rtol of its norm (unless the caller gives an atol: then that is what counts). Central differences know a
 gradient to some ε Σ|dy y| / h and no better; where that is more than rtol of its norm, they cannot tell, and say so
-(doubt.py). The complex step can: there nothing is subtracted, and its rounding errors are measured.
+(doubt.py), but for the zero of an argument that the output ignores (zero.py). The complex step can: there nothing is
+subtracted, and its rounding errors are measured.
 """
 
 from dataclasses import replace
@@ -19,6 +20,7 @@ from dataclasses import replace
 from gradcheck.closer.by_central_differences import refined
 from gradcheck.closer.by_complex_step import by_complex_step
 from gradcheck.closer.doubt import doubt, surest
+from gradcheck.closer.zero import zero_to
 from gradcheck.judgement import CANNOT_TELL, KINK, unexamined
 from gradcheck.measurement import nothing_known
 
@@ -38,5 +40,7 @@ def look_closer(run, step, i, measurement, terms, rng):
     if alone and finding.exact is None:
         finding = surest(run, i, finding, terms)
     if finding.direction_verdict in (KINK, CANNOT_TELL) or (alone and "central" in terms.oracles):
-        return replace(finding, doubt=doubt(run, i, finding, terms, rng))
+        finding = replace(finding, doubt=doubt(run, i, finding, terms, rng))
+    if finding.doubt and not finding.is_wrong and (zero := zero_to(run, i)) is not None:
+        return replace(finding, doubt="", zero_to=zero)
     return finding
