@@ -11,6 +11,12 @@ def in_words(report):
 def _what_was_found(report):
     sampled = "" if report.entries == report.size else "sampled "
     note = " (backward left no gradient, which counts as zeros)" if report.missing else ""
+    if report.together:
+        both = _both(*report.together, "central differences")
+        return (
+            f"{report.label}: {report.disagree} of {report.entries} {sampled}entries disagree: each alone may be what "
+            f"it is at a kink, but as they move together {both}"
+        )
     if report.disagree:
         return (
             f"{report.label}: {report.disagree} of {report.entries} {sampled}entries disagree{note}; "

@@ -39,7 +39,8 @@ class Finding(Measurement):
 
     `exact` are the complex step's values for the entries, None where it was not asked. `doubt` says why the gradient as
     a whole cannot be called right although no entry is wrong, if that is so. `zero_to` is what it is known to be zero
-    to, where that is all that there is to know.
+    to, where that is all that there is to know. `together` are backward's and the true derivative as entries at a kink
+    are moved together, where that alone is wrong.
     """
 
     verdicts: np.ndarray | None = None
@@ -47,6 +48,7 @@ class Finding(Measurement):
     direction: Direction | None = None
     doubt: str = ""
     zero_to: float | None = None
+    together: tuple | None = None
 
     @property
     def truth(self):

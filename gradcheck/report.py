@@ -17,7 +17,8 @@ class ArgumentReport:
     `oracle` says where `numeric` comes from, `worst_uncertainty` how far it may be from the truth, `uncertainty` how
     far any of the oracle's values may be. `doubt` says why the gradient as a whole cannot be called right although no
     entry disagrees, or is empty. `zero_to` is what a gradient is known to be zero to that central differences cannot
-    tell from a small one, and whose argument the output ignores. `diagnosis` is what is known about the mistake, as a
+    tell from a small one, and whose argument the output ignores. `together` are (backward's, the oracle's) derivatives
+    as entries at a kink move together, if they disagree only then. `diagnosis` is what is known about the mistake, as a
     sentence, or empty.
     """
 
@@ -42,6 +43,7 @@ class ArgumentReport:
     direction_oracle: str = "central differences"
     doubt: str = ""
     zero_to: float | None = None
+    together: tuple | None = None
     diagnosis: str = ""
 
     @property

@@ -26,6 +26,7 @@ def summarise(finding, run, terms, diagnosis):
         missing=finding.missing,
         doubt=finding.doubt,
         zero_to=finding.zero_to,
+        together=finding.together,
         diagnosis=diagnosis,
         **tried,
         **_worst(finding, run, terms),

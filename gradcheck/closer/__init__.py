@@ -2,7 +2,8 @@
 
 Central differences are made finer, entry by entry, until they tell (one_derivative.py, estimates.py). The adjoint
 identity is tried again, away from the entries at a kink; where it fails, the complex step goes through the entries,
-with a thousand times the precision of central differences (by_complex_step.py).
+with a thousand times the precision of central differences (by_complex_step.py). What entries are given at a kink that
+they share must hold together (kinks.py).
 
 Is the forward pass complex-safe? That it raises nothing proves little. The rule: if the complex step and central
 differences disagree by more than ten times the uncertainty of the latter and the tolerance, the forward pass is not
@@ -20,6 +21,7 @@ from dataclasses import replace
 from gradcheck.closer.by_central_differences import refined
 from gradcheck.closer.by_complex_step import by_complex_step
 from gradcheck.closer.doubt import doubt, surest
+from gradcheck.closer.kinks import held_together
 from gradcheck.closer.zero import zero_to
 from gradcheck.judgement import CANNOT_TELL, KINK, unexamined
 from gradcheck.measurement import nothing_known
@@ -36,6 +38,7 @@ def look_closer(run, step, i, measurement, terms, rng):
         finding = unexamined(nothing_known(run, i, terms.max_entries if "complex" in terms.oracles else 0, rng))
     if step is not None:
         finding = by_complex_step(run, step, i, finding, terms, rng)
+    finding = held_together(run, i, finding, terms)
     alone = terms.strict and (step is None or not ("adjoint" in terms.oracles or finding.is_complete))
     if alone and finding.exact is None:
         finding = surest(run, i, finding, terms)

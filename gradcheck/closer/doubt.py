@@ -61,8 +61,9 @@ def doubt(run, i, finding, terms, rng):
 
 
 def _nothing_moves(finding, counted):
-    """Whether nothing has moved, and backward says that nothing does."""
-    return not finding.gradient.any() and not finding.truth[counted].any()
+    """Whether nothing has moved, and backward says that nothing does; entries at a kink are judged by themselves."""
+    given = finding.analytic[counted] if finding.is_complete else finding.gradient
+    return not given.any() and not finding.truth[counted].any()
 
 
 def _off_along_directions(run, i, finding, terms, rng):

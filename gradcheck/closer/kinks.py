@@ -1,0 +1,69 @@
+"""Whether what backward gives at the kinks of several entries holds together.
+
+At a maximum of four equal entries each has slopes of 0 and 1, and may be given anything between. But all four moved
+together take the maximum with them, smoothly: what they are given has to add up to 1. A backward that sends the whole
+gradient to each of them, or none to any, is wrong, though no entry by itself shows it.
+
+Entries hang together if their kinks show at the same outputs; the ReLUs of two entries do not. Those that do are moved
+together, all by the same, and once more each by what moves the loss as much. Where that is a kink too, nothing is said.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from gradcheck.central_differences import line_along_entry, scales_of
+from gradcheck.closer.estimates import along_direction
+from gradcheck.closer.one_derivative import judge
+from gradcheck.judgement import KINK, WRONG
+
+SHORT = 2.0**-20  # of an entry's scale: what a smooth bend adds over that is a millionth of what a kink does
+CLEAR = 1e-3  # of the largest kink that an entry has: no other output's is smaller
+
+
+def held_together(run, i, finding, terms):
+    """Return the finding, with entries at a kink wrong that cannot together be what each may be.
+
+    Not where others are wrong: what these are given may be what is missing here.
+    """
+    array, gradient = run.arguments[i].array, run.gradients[i]
+    kinks = finding.entries[finding.verdicts == KINK]
+    if len(kinks) < 2 or finding.is_wrong:
+        return finding
+    scale = float(np.min(scales_of(array)))
+    outputs, slopes = zip(*(_kinked_outputs(run, array, int(entry)) for entry in kinks), strict=True)
+    verdicts, together = finding.verdicts.copy(), None
+    for group in _groups(outputs):
+        for weights in (np.ones(len(group)), 1 / np.array([slopes[k] or np.inf for k in group])):
+            if not weights.any():
+                continue
+            v = np.zeros(array.shape)
+            v.flat[kinks[group]] = weights / np.max(np.abs(weights))
+            analytic = float(np.sum(gradient * v))
+            estimates = along_direction(run, i, scale * v)
+            found = judge(scale * analytic, estimates, terms.rtol, scale * terms.atol, is_one_entry=False)
+            if found.verdict == WRONG:
+                verdicts[np.isin(finding.entries, kinks[group])] = WRONG
+                together = analytic, found.numeric / scale
+    return replace(finding, verdicts=verdicts, together=together)
+
+
+def _kinked_outputs(run, array, entry):
+    """Return (the outputs that have a kink where this entry is, the slope of the loss across it)."""
+    h = SHORT * float(scales_of(array).flat[entry])
+    line = line_along_entry(run.call, array, np.unravel_index(entry, array.shape))
+    forth, back = line(h), line(-h)
+    jumps = np.abs(forth + back - 2 * run.y).ravel()
+    return np.flatnonzero(jumps > CLEAR * np.max(jumps)), float(np.sum(run.dy * (forth - back))) / (2 * h)
+
+
+def _groups(outputs):
+    """Return lists of the positions of entries whose kinks show at the same outputs, of several each."""
+    group_of, first = list(range(len(outputs))), {}
+    for k, several in enumerate(outputs):
+        for output in several.tolist():
+            other, mine = group_of[first.setdefault(output, k)], group_of[k]
+            if other != mine:
+                group_of = [other if group == mine else group for group in group_of]
+    groups = [[k for k, group in enumerate(group_of) if group == g] for g in sorted(set(group_of))]
+    return [group for group in groups if len(group) > 1]

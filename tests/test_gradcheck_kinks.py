@@ -1,0 +1,165 @@
+"""At a kink that several entries share, what backward gives them has to hold together: a maximum of equals, a pool."""
+
+import numpy as np
+import pytest
+
+from gradcheck import Call, GradientError, check, check_case
+from gradcheck.checking import check_call
+from minitransformer.cases import CASES
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def verdict(function, x, **options):
+    try:
+        return check(function, x, **options)["x"].verdict
+    except GradientError as error:
+        return error.report["x"].verdict
+
+
+def maximum(share, extreme=np.max, of=lambda x: x):
+    """The extreme of each row; `share(ties)` is what backward gives to each of the entries that are equal to it."""
+
+    def function(x):
+        y = extreme(of(x), axis=-1)
+
+        def backward(dy):
+            ties = of(x) == y[..., None]
+            return dy[..., None] * share(ties) * np.where(of is np.abs, np.sign(x), 1)
+
+        return y, backward
+
+    return function
+
+
+def first(ties):
+    return ties * (np.cumsum(ties, axis=-1) == 1)
+
+
+def evenly(ties):
+    return ties / ties.sum(axis=-1, keepdims=True)
+
+
+def unevenly(ties):
+    weights = ties * np.arange(1, ties.shape[-1] + 1)
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def whole(ties):
+    return 1.0 * ties
+
+
+def nothing(ties):
+    return 0.0 * ties
+
+
+def too_little(ties):
+    return 0.9 * evenly(ties)
+
+
+TIED = {
+    "all equal": np.full((1, 4), 2.0),
+    "some equal": np.array([[1.0, 2.0, 2.0, -1.0, 2.0]]),
+    "in two rows of three": np.array([[0.5, 0.5, -1.0], [1.0, -2.0, 0.3], [3.0, 3.0, 3.0]]),
+    "all zero": np.zeros((2, 3)),
+}
+
+
+@pytest.mark.parametrize("tied", TIED)
+@pytest.mark.parametrize("extreme", [np.max, np.min])
+def test_a_maximum_may_share_its_gradient_among_equals_as_it_likes_but_only_once(tied, extreme):
+    x = TIED[tied] * (1 if extreme is np.max else -1)
+    for seed in range(3):
+        for share in (first, evenly, unevenly):
+            assert verdict(maximum(share, extreme), x, seed=seed).startswith("right, ")
+        for share in (whole, nothing, too_little):
+            assert verdict(maximum(share, extreme), x, seed=seed) == "WRONG"
+
+
+def test_equal_moduli_of_both_signs_are_a_tie_as_well():
+    x = np.array([[2.0, -2.0, 1.0, 2.0]])
+    assert verdict(maximum(evenly, of=np.abs), x) == "right, 3 at a kink"
+    assert verdict(maximum(whole, of=np.abs), x) == "WRONG"
+
+
+def test_the_message_says_that_the_entries_are_wrong_together():
+    message = (
+        r"function: dx: 3 of 3 entries disagree: each alone may be what it is at a kink, but as they move together b"
+    )
+    with pytest.raises(GradientError, match=message + r"ackward gives \S+, central differences give \S+$") as caught:
+        check(maximum(whole), np.ones((1, 3)))
+    backwards, true = caught.value.report["x"].together
+    assert backwards == pytest.approx(3 * true)
+
+
+def pool(x, *, to_all=False):
+    """The maximum of overlapping pairs along a line."""
+    pairs = np.stack([x[:-1], x[1:]])
+    y = pairs.max(axis=0)
+
+    def backward(dy):
+        ties = pairs == y
+        given = dy * (ties if to_all else first(ties.T).T)
+        dx = np.zeros_like(x)
+        dx[:-1] += given[0]
+        dx[1:] += given[1]
+        return dx
+
+    return y, backward
+
+
+def test_a_pool_with_overlapping_windows_over_equals_is_seen_through():
+    x = np.array([1.0, 3.0, 3.0, 3.0, 0.0, 2.0])
+    assert verdict(pool, x).startswith("right, ")
+    assert verdict(pool, x, to_all=True) == "WRONG"
+    assert verdict(pool, np.zeros(6), to_all=True) == "WRONG"
+
+
+def relu(x, *, at_zero=0.0):
+    return np.maximum(x, 0), lambda dy: dy * np.where(x == 0, at_zero, x > 0)
+
+
+@pytest.mark.parametrize("at_zero", [0.0, 0.3, 1.0])
+def test_kinks_of_their_own_do_not_have_to_hold_together(at_zero):
+    for seed in range(10):
+        x = np.where(normal(4, 5, seed=seed) > 0.3, 0.0, normal(4, 5, seed=seed + 50))
+        assert verdict(relu, x, at_zero=at_zero, seed=seed).startswith("right")
+    assert verdict(relu, np.zeros(6), at_zero=at_zero) == "right, 6 at a kink"
+
+
+def test_a_sort_of_equals_keeps_the_sum_of_the_gradients():
+    def sort(x, *, lost=False):
+        order = np.argsort(x, kind="stable")
+
+        def backward(dy):
+            dx = np.zeros_like(x)
+            dx[order] = dy
+            if lost:
+                dx[1] = dx[3]
+            return dx
+
+        return x[order], backward
+
+    x = np.array([2.0, 1.0, -1.0, 1.0])
+    assert verdict(sort, x) == "right, 2 at a kink"
+    wrong = [verdict(sort, x, lost=True, seed=seed) for seed in range(5)]
+    assert set(wrong) == {"WRONG"}
+
+
+def test_a_distance_of_equals_may_be_given_anything_that_is_the_same_for_both():
+    def apart(x, *, both=False):
+        y = np.maximum(x[0] - x[1], 0)  # moved together, nothing happens
+        return y, lambda dy: dy * np.array([0.5, 0.5 if both else -0.5])
+
+    assert verdict(apart, np.array([1.5, 1.5])) == "right, 2 at a kink"
+    assert verdict(apart, np.array([1.5, 1.5]), both=True) == "WRONG"
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name.startswith("relu")], ids=lambda case: case.name)
+def test_the_relus_of_the_catalogue_are_right_at_zeros_too(case):
+    assert check_case(case).is_right
+    call = case.call(np.random.default_rng(0))
+    zeros = Call(call.target, *(np.zeros_like(value) for value in call.inputs), **call.options)
+    assert check_call(zeros).is_right
