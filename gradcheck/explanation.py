@@ -42,6 +42,8 @@ def _obstacle(report):
         return ""  # which the values say already
     if math.isinf(report.worst_uncertainty):
         return ", but finer steps give something else each time: the output has detail finer than they are"
+    if report.doubt:
+        return f", but {report.doubt}"
     return (
         f", but may be off by {report.worst_uncertainty:.1g}: the output jumps here, or its rounding errors drown "
         "the change"
@@ -57,8 +59,9 @@ def _both(analytic, numeric, oracle):
 
 def told_apart(a, b):
     """Return two numbers as text, with as many digits as it takes to tell them apart."""
-    for digits in range(4, 18):
-        texts = f"{a:.{digits}g}", f"{b:.{digits}g}"
+    texts = f"{a:.4g}", f"{b:.4g}"
+    for digits in range(5, 18):
         if texts[0] != texts[1]:
             break
+        texts = f"{a:#.{digits}g}", f"{b:#.{digits}g}"  # with zeros at the end, so that both are as long
     return texts

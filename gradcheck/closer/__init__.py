@@ -22,6 +22,7 @@ from gradcheck.closer.by_central_differences import refined
 from gradcheck.closer.by_complex_step import by_complex_step
 from gradcheck.closer.doubt import doubt, surest
 from gradcheck.closer.kinks import held_together
+from gradcheck.closer.single_precision import drowned
 from gradcheck.closer.zero import zero_to
 from gradcheck.judgement import CANNOT_TELL, KINK, unexamined
 from gradcheck.measurement import nothing_known
@@ -38,11 +39,14 @@ def look_closer(run, step, i, measurement, terms, rng):
         finding = unexamined(nothing_known(run, i, terms.max_entries if "complex" in terms.oracles else 0, rng))
     if step is not None:
         finding = by_complex_step(run, step, i, finding, terms, rng)
+    else:
+        finding = drowned(run, finding, measurement)
     finding = held_together(run, i, finding, terms)
     alone = terms.strict and (step is None or not ("adjoint" in terms.oracles or finding.is_complete))
     if alone and finding.exact is None:
         finding = surest(run, i, finding, terms)
-    if finding.direction_verdict in (KINK, CANNOT_TELL) or (alone and "central" in terms.oracles):
+    is_open = finding.direction_verdict in (KINK, CANNOT_TELL) or (alone and "central" in terms.oracles)
+    if is_open and not finding.doubt:
         finding = replace(finding, doubt=doubt(run, i, finding, terms, rng))
     if finding.doubt and not finding.is_wrong and (zero := zero_to(run, i)) is not None:
         return replace(finding, doubt="", zero_to=zero)

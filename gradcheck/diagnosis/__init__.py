@@ -3,8 +3,7 @@
 A checker that has both the gradient given and the true one holds more than a verdict. Their difference has the shape of
 the mistake: a sign, a size that was divided by twice, the positions of a mask, a term that is constant along an axis.
 Each hypothesis here predicts something exact (`dx equals 5 × the truth`) and is stated only if that holds at every
-compared entry, to within what the oracle knows, and would not hold by chance. (One, captured_name_rebound, reads the
-source instead, and may name a rebinding that is not the mistake.) If none does, nothing is said.
+compared entry, to within what the oracle knows, and would not hold by chance. If none does, nothing is said.
 
 A sentence is about the numbers, and what it means is up to the reader: `equals 1/5 × the truth: 5 is the length of
 axis 1 of x` may be a mean where a sum belongs, and in a check whose sizes all differ it most often is.
@@ -27,6 +26,7 @@ from gradcheck.diagnosis.places import (
     right_with_an_axis_less,
     wrong_through_a_part_of_y,
 )
+from gradcheck.diagnosis.precision import off_by_little, works_in_float32
 from gradcheck.diagnosis.rebinding import captured_name_rebound
 from gradcheck.diagnosis.slices import wrong_on_a_slice
 from gradcheck.diagnosis.terms import (
@@ -49,6 +49,7 @@ from gradcheck.diagnosis.whole import (
 HYPOTHESES = (
     identically_zero,
     not_finite,
+    works_in_float32,
     does_not_depend_on_dy,
     captured_name_rebound,
     exchanged,
@@ -72,6 +73,7 @@ HYPOTHESES = (
     wrong_through_a_part_of_y,
     right_with_an_axis_less,
     factors_wrong,
+    off_by_little,
 )
 
 

@@ -48,17 +48,15 @@ def rearranged(evidence):
 def operand_not_transposed(evidence):
     """With a square operand W transposed, what backward returns is right: it reads W where Wᵀ belongs, or the reverse.
 
-    If the function reads W, and its backward pass Wᵀ, both rightly, then both follow a change of W, and backward at Wᵀ
-    has nothing to do with the truth at W.
+    W is transposed after forward has run; or before, where backward reads what forward has saved of it. If the function
+    reads W, and its backward pass Wᵀ, both rightly, then backward at Wᵀ has nothing to do with the truth at W.
     """
     for name, array in evidence.arrays():
         for i, j in itertools.combinations(range(array.ndim), 2):
-            if array.shape[i] == array.shape[j] > 1 and name != evidence.name:
-                again = evidence.again_with(array, np.swapaxes(array, i, j).copy())
-                if again is not None and evidence.same(again, evidence.truth):
-                    return (
-                        f"{evidence.label} uses {name} where it should be transposed, or transposed where it should not"
-                    )
+            if array.shape[i] != array.shape[j] or array.shape[i] == 1 or name == evidence.name:
+                continue
+            if _is_right_with(evidence, array, np.swapaxes(array, i, j).copy()):
+                return f"{evidence.label} uses {name} where it should be transposed, or transposed where it should not"
     return None
 
 
@@ -67,8 +65,7 @@ def operand_reversed(evidence):
     for name, array in evidence.arrays():
         long = [axis for axis, n in enumerate(array.shape) if n > 1]
         for axes in [*itertools.combinations(long, 1), *itertools.combinations(long, 2)]:
-            again = None if name == evidence.name else evidence.again_with(array, np.flip(array, axes).copy())
-            if again is not None and evidence.same(again, evidence.truth):
+            if name != evidence.name and _is_right_with(evidence, array, np.flip(array, axes).copy()):
                 return (
                     f"{evidence.label} uses {name} reversed along {axes_of(axes)}, or should: a correlation is undone "
                     "by a convolution"
@@ -76,15 +73,24 @@ def operand_reversed(evidence):
     return None
 
 
+def _is_right_with(evidence, array, values):
+    """Whether what backward returns is the truth if it finds other values in an array, forward not doing so, or too."""
+    for alone in (True, False):
+        again = evidence.again_with(array, values, in_backward_alone=alone)
+        if again is not None and evidence.same(again, evidence.truth):
+            return True
+    return False
+
+
 def matrix_not_transposed(evidence):
-    """given = M A while truth = Mᵀ A, with A an argument and M a matrix between: `dscores @ q` for `dscores.T @ q`.
+    """given = M A while truth = Mᵀ A, with A = dy or an argument, and M a matrix between: `dscores @ q` for `.T @ q`.
 
     M is found from A, of at least as many columns as rows. That then Mᵀ A is the truth cannot be by chance.
     """
     given = evidence.given
     if not evidence.is_complete or given.ndim < 2:
         return None
-    for name, a in evidence.arrays():
+    for name, a in [*evidence.arrays(), ("dy", evidence.dy)]:
         if a.shape != given.shape or not 1 < a.shape[-2] <= a.shape[-1] or name == evidence.name:
             continue
         m = given @ np.linalg.pinv(a)

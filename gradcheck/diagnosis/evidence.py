@@ -4,12 +4,16 @@ import numpy as np
 
 from gradcheck.complex_step import ComplexStep
 from gradcheck.contract import arguments_of
-from gradcheck.gradients import gradients_of
+from gradcheck.gradients import gradients_of, run_backward, with_zeros
 from gradcheck.judgement import CANNOT_TELL, KINK
 
 HOLDS = 1e-10  # to which the adjoint identity holds, of Σ|dx v|
 EXACT = 1e-9  # relative to the largest entry: far above the complex step's rounding, far below any mistake
 APPROXIMATE = 1e-7  # likewise, of central differences
+SMALL = 1e-4  # of the largest entry: forgotten terms and factors are a thousand times as large, mostly
+FEW = 3  # entries, of less than which little can be said
+NOTHING = 1e-13  # of Σ|dy y|: a gradient as small may be the rounding of zero
+REPEATS = 3
 
 
 class Evidence:
@@ -33,6 +37,7 @@ class Evidence:
         self.truth = truth.reshape(self.given.shape)
         self.known = np.isfinite(self.truth)
         self.is_complete = bool(self.known.all())
+        self.is_told = bool(known.all())  # nothing that was compared is unknown
         uncertainty = finding.uncertainty[known]
         if finding.exact is not None or not len(uncertainty):
             self.resolution = EXACT
@@ -45,6 +50,15 @@ class Evidence:
     def error(self):
         """given − truth."""
         return self.given - self.truth
+
+    @property
+    def small_share(self):
+        """The largest error as a share of the largest entry, 0 if it is not small, or too little is known."""
+        error, truth = np.abs(self.error[self.known]), np.abs(self.truth[self.known])
+        if not self.is_told or np.sum(truth > SMALL * np.max(truth, initial=0.0)) < FEW:
+            return 0.0
+        share = float(np.max(error) / np.max(truth))
+        return share if share <= SMALL else 0.0
 
     def same(self, a, b, where=None):
         """Whether two arrays are equal at the known entries (of `where`), to what the oracle resolves."""
@@ -85,41 +99,94 @@ class Evidence:
         except Exception:  # the user's code under a probe that it was never written for: no evidence, then
             return None
 
-    def again_with(self, array, values):
-        """Return `again()` while `array` (an argument's, or an option) holds other values."""
+    def again_with(self, array, values, *, in_backward_alone=False):
+        """Return `again()` while `array` (an argument's, or an option) holds other values, or None if it cannot.
+
+        With `in_backward_alone` forward still finds the true ones: what then differs is what backward reads itself.
+        """
+        if self.run.call.is_careful or not array.flags.writeable or np.shape(values) != array.shape:
+            return None
+        before = array.copy()
+        try:
+            if in_backward_alone:
+                return self._changed_in_between(array, values)
+            array[...] = values
+            return self.again()
+        finally:
+            array[...] = before
+
+    def output_with(self, array, values):
+        """Return y while `array` holds other values, or None if it cannot."""
         before = array.copy()
         try:
             array[...] = values
-            return self.again()
-        except ValueError:  # read-only, or another shape
+            return np.array(self.run.call.evaluate()[0])
+        except Exception:  # as in `again`
             return None
         finally:
             if array.flags.writeable:
                 array[...] = before
 
-    def is_right_for(self, call):
+    def _changed_in_between(self, array, values):
+        run = self.run
+        try:
+            _, backward = run.call.evaluate()
+            array[...] = values
+            gradients = run_backward(run.call, backward, self.dy.copy(), run.arguments)
+            return with_zeros(gradients, run.arguments)[self.position]
+        except Exception:  # as in `again`
+            return None
+
+    def is_right_for(self, call, *, outputs=True, entries=True):
         """Whether this argument's gradient is right on a Call like the original, on other inputs or options.
 
-        Told by the adjoint identity, for a new dy. False too where the function will not have them, or it is all zero.
+        Told by the adjoint identity, for a new dy, at the `outputs` and `entries` given as masks alone. None where the
+        function will not have it, or all of it is zero.
         """
         try:
             arguments = arguments_of(call)
             y = np.array(call.evaluate()[0])
-            dy = np.random.default_rng(1).standard_normal(y.shape)
+            dy = np.where(outputs, stream("dy").standard_normal(y.shape), 0.0)
             given = gradients_of(call, arguments, dy)[self.position]
-            v = np.random.default_rng(0).standard_normal(given.shape)
+            v = np.where(entries, stream("direction").standard_normal(given.shape), 0.0)
             exact = float(np.sum(dy * ComplexStep(call, arguments, y).along({self.position: v})))
         except Exception:  # as in `again`; NotComplexSafe is one of them
-            return False
-        return bool(given.any() and abs(np.vdot(given, v) - exact) <= HOLDS * np.sum(np.abs(given * v)))
+            return None
+        size = float(np.sum(np.abs(given * v)))
+        if size <= NOTHING * float(np.sum(np.abs(dy * y))):
+            return None
+        return bool(abs(np.vdot(given, v) - exact) <= HOLDS * size)
+
+    def exchanged(self, call):
+        """Return Calls like one, with the entries of each input exchanged among themselves.
+
+        A mistake that matters at some values only, such as negative ones, may otherwise be met by none of them.
+        """
+        return [call.on([_exchanged(value, k) for value in call.inputs]) for k in range(REPEATS)]
+
+
+def equal(a, b):
+    """Whether two arrays are the same but for rounding."""
+    return bool(np.allclose(a, b, rtol=0, atol=1e-12 * np.max(np.abs(b), initial=0.0), equal_nan=True))
+
+
+def stream(purpose):
+    """A random stream of its own: inputs are drawn from `default_rng(0)`, and a direction must not be one of them."""
+    return np.random.default_rng([*b"diagnosis", *purpose.encode()])
+
+
+def _exchanged(value, k):
+    if not (isinstance(value, np.ndarray) and value.dtype.kind == "f"):
+        return value
+    return stream(f"exchange {k}").permutation(value.ravel()).reshape(value.shape)
 
 
 def _is_sharp(finding):
-    """Where the truth is known to a thousandth of the largest: not at a kink that backward takes wrongly, for one."""
+    """Where the truth is known to a millionth of the largest: not at a kink that backward takes wrongly, for one."""
     if finding.exact is not None:
         return np.isfinite(finding.exact)
     size = np.max(np.abs(finding.numeric), initial=0.0, where=np.isfinite(finding.numeric))
-    return finding.uncertainty <= 1e-3 * size
+    return finding.uncertainty <= 1e-6 * size
 
 
 def joined(words):
@@ -153,14 +220,24 @@ def profiles(evidence, axis):
         yield f"{name} − mean({name})", p - p.mean(axis=axis, keepdims=True)
 
 
-def fits(evidence, array, columns, axis):
-    """Whether an array of the gradient's shape is, line by line along the axis, a linear combination of the columns."""
+def fits(evidence, array, columns, axis, *, all_needed=False):
+    """Whether an array of the gradient's shape is, line by line along the axis, a linear combination of the columns.
+
+    With `all_needed` none of them may be absent from every line.
+    """
     lines = np.moveaxis(array, axis, -1)
     basis = np.stack([np.moveaxis(np.broadcast_to(c, evidence.given.shape), axis, -1) for c in columns], axis=-1)
     if not np.all(np.isfinite(basis)) or not basis.any():
         return False
-    fitted = (basis @ (np.linalg.pinv(basis) @ lines[..., None]))[..., 0]
-    return evidence.same(np.moveaxis(fitted, -1, axis), array)
+    factors = np.linalg.pinv(basis) @ lines[..., None]
+    if all_needed and np.any(_largest(factors[..., 0] * _largest(basis, -2)) <= EXACT * np.max(np.abs(lines))):
+        return False
+    return evidence.same(np.moveaxis((basis @ factors)[..., 0], -1, axis), array)
+
+
+def _largest(array, axis=None):
+    """Return the largest modulus along an axis, or over all but the last."""
+    return np.max(np.abs(array), axis=axis if axis is not None else tuple(range(array.ndim - 1)))
 
 
 def axes_of(axes):

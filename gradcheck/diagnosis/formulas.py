@@ -32,10 +32,9 @@ def derivative_at_the_wrong_place(evidence):
             if evidence.same(evidence.given, dy * derivative(array)) and evidence.same(
                 evidence.truth, dy * derivative(right_array)
             ):
-                return (
-                    f"{evidence.label} equals dy · {text.format(name)}, and the truth dy · {text.format(right_name)}: "
-                    "the derivative is taken at the wrong place"
-                )
+                given, true = text.format(name), text.format(right_name)
+                where = ": the derivative is taken at the wrong place" if "y" in (name, right_name) else ""
+                return f"{evidence.label} equals dy · {given}, and the truth dy · {true}{where}"
     return None
 
 
@@ -43,6 +42,7 @@ def factors_wrong(evidence):
     """Along an axis, both given and truth combine dy, a constant and an array in play, but not alike.
 
     So the derivation is right as far as its terms, and one of what stands before them is not: a 1/σ, a mean, a sum.
+    None of the terms may be missing from either.
     """
     if not evidence.is_complete or evidence.dy.shape != evidence.given.shape:
         return None
@@ -51,7 +51,8 @@ def factors_wrong(evidence):
             for name, p in profiles(evidence, axis):
                 for columns, also in (([d, p], " and "), ([d, np.ones_like(p), p], ", a constant and ")):
                     enough = evidence.given.shape[axis] >= len(columns) + 2
-                    if enough and all(fits(evidence, a, columns, axis) for a in (evidence.truth, evidence.given)):
+                    both = evidence.truth, evidence.given
+                    if enough and all(fits(evidence, a, columns, axis, all_needed=True) for a in both):
                         return (
                             f"{evidence.label} has the right terms along axis {axis}, {text}{also}a multiple of "
                             f"{name}, but not the right factors before them, such as 1/σ, a mean or a sum"

@@ -5,20 +5,24 @@ except in one place, or on less of the inputs; and whether the answer is right, 
 from one forward pass with the complex step.
 """
 
+import itertools
+
 import numpy as np
 
 from gradcheck.complex_step import NotComplexSafe
-from gradcheck.diagnosis.evidence import HOLDS, joined, listed
+from gradcheck.diagnosis.evidence import HOLDS, joined, listed, stream
 
 FEW = 16  # the longest axis whose indices are tried one by one
+MANY = 512  # entries, each of which takes an evaluation
+OUTPUTS = 8
 
 
 def wrong_through_a_part_of_y(evidence):
     """What arrives at some indices of y is passed on rightly, and what arrives at others is not."""
     step = evidence.step
-    if step is None:
+    if step is None or evidence.small_share:
         return None
-    v = np.random.default_rng(0).standard_normal(evidence.given.shape)
+    v = stream("direction").standard_normal(evidence.given.shape)
     try:
         moved = step.along({evidence.position: v})
     except NotComplexSafe:
@@ -29,12 +33,18 @@ def wrong_through_a_part_of_y(evidence):
         places = [np.arange(n).reshape([-1 if k == axis else 1 for k in range(evidence.y.ndim)]) == i for i in range(n)]
         holds = [_holds_for(evidence, np.where(place, evidence.dy, 0.0), v, moved) for place in places]
         right, wrong = ([i for i in range(n) if holds[i] is verdict] for verdict in (True, False))
-        if right and wrong:
+        if right and wrong and is_right_elsewhere(evidence, outputs=np.logical_or.reduce([places[i] for i in right])):
             return (
                 f"{evidence.label} is right for the dy at {listed(right, n)} of axis {axis} of y, "
                 f"and wrong for that at {listed(wrong, n)}"
             )
     return None
+
+
+def is_right_elsewhere(evidence, **parts):
+    """Whether the part that is right is so for other values too: then it is for its place."""
+    call = evidence.run.call
+    return not any(evidence.is_right_for(other, **parts) is False for other in evidence.exchanged(call))
 
 
 def _holds_for(evidence, dy, v, moved):
@@ -51,12 +61,12 @@ def _holds_for(evidence, dy, v, moved):
 
 
 def right_with_an_axis_less(evidence):
-    """On x[0], of one dimension less, the gradient is right: what is wrong is how the leading axis is handled."""
+    """On x[0], of one dimension less, the gradient is right: the leading axis is mishandled, or taken for another."""
     call = evidence.run.call
     inputs = [value for value in call.inputs if isinstance(value, np.ndarray) and value.dtype.kind == "f"]
     ndim = max((value.ndim for value in inputs), default=0)
     lengths = {value.shape[0] for value in inputs if value.ndim == ndim and ndim > 1}
-    if evidence.step is None or len(lengths) != 1 or max(lengths) < 2:
+    if evidence.step is None or evidence.small_share or len(lengths) != 1 or max(lengths) < 2:
         return None
     names = [
         name
@@ -68,44 +78,66 @@ def right_with_an_axis_less(evidence):
         has_axis = isinstance(value, np.ndarray) and value.ndim and value.shape[0] in lengths
         return value[0].copy() if has_axis and (value.ndim == ndim or value.dtype.kind in "iu") else value
 
-    less = call.on(map(first, call.inputs), {name: first(value) for name, value in call.options.items()})
-    if evidence.is_right_for(less):
+    options = {name: first(value) for name, value in call.options.items()}
+    if all(evidence.is_right_for(c.on(map(first, c.inputs), options)) for c in (call, *evidence.exchanged(call))):
         return (
             f"{evidence.label} is right for {joined([f'{name}[0]' for name in names])}, of {ndim - 1} "
-            f"dimension{'s' * (ndim > 2)}, and wrong for {ndim}: what becomes of the leading axis is wrong"
+            f"dimension{'s' * (ndim > 2)}, and wrong for {ndim}: what becomes of the leading axis is wrong, "
+            "or an axis is counted from the wrong end"
         )
     return None
 
 
 def right_once_indices_differ(evidence):
-    """Two integer options are equal, and once they are not, the gradient is right: one path overwrites the other."""
+    """Two integer options are equal, and once they are not, the gradient is right: one path overwrites the other.
+
+    It has to be right for others of either. Were it for one alone, that might be a number that backward has by heart.
+    """
     call = evidence.run.call
     whole = {name: value for name, value in call.options.items() if type(value) is int}
     if evidence.step is None:
         return None
-    for name, value in whole.items():
-        twins = [other for other in whole if other != name and whole[other] == value]
-        others = [n for n in (value + 1, value - 1) if n >= 0] if twins else []
-        for n in others:
-            if evidence.is_right_for(call.on(call.inputs, {**call.options, name: n})):
+    for first, second in itertools.combinations(sorted(whole), 2):
+        n = whole[first]
+        if whole[second] == n:
+            moved = [{**call.options, name: n + by} for name in (first, second) for by in (1, -1, 2) if n + by >= 0]
+            tried = [evidence.is_right_for(call.on(call.inputs, options)) for options in moved]
+            if False not in tried and tried.count(True) >= 2:
                 return (
-                    f"{evidence.label} is right once {joined(sorted([name, *twins]))} differ: of two paths that meet "
+                    f"{evidence.label} is right once {first} and {second} differ: of two paths that meet "
                     "in one entry, the later overwrites the earlier (= in the place of +=)"
                 )
     return None
 
 
 def right_when_summed(evidence):
-    """Added up along an axis, the gradient is right: its parts were added at the wrong index of it."""
-    if not evidence.is_complete:
+    """What each output sends back is right but for its place along an axis: it was added at the wrong index of it.
+
+    That the sums along the axis are right is not enough. They may be so for another reason: those of what goes through
+    a layer norm are zero.
+    """
+    step, shape = evidence.step, evidence.given.shape
+    if step is None or evidence.small_share or not evidence.is_complete or not 1 < evidence.given.size <= MANY:
         return None
-    for axis, n in enumerate(evidence.given.shape):
-        given, truth = evidence.given.sum(axis=axis), evidence.truth.sum(axis=axis)
-        size = np.max(np.abs(truth))
-        error = np.max(np.abs(evidence.error))
-        agree = np.max(np.abs(given - truth)) <= evidence.resolution * max(size, error)
-        if n > 1 and agree and size > 1e-3 * error:  # and not one of the sums that are always zero
+    try:
+        columns = [step.along_entry(evidence.position, index, 1.0) for index in np.ndindex(shape)]
+    except NotComplexSafe:
+        return None
+    outputs = stream("outputs").permutation(evidence.y.size)[:OUTPUTS]
+    true = [np.reshape([column.flat[k] for column in columns], shape) for k in outputs]
+    given = [
+        evidence.again(np.where(np.arange(evidence.y.size).reshape(evidence.y.shape) == k, 1.0, 0.0)) for k in outputs
+    ]
+    pairs = [(a, b) for a, b in zip(given, true, strict=True) if b.any()]
+    if any(a is None for a, _ in pairs) or all(_alike(a, b) for a, b in pairs):
+        return None
+    for axis, n in enumerate(shape):
+        if n > 1 and all(_alike(np.sort(a, axis), np.sort(b, axis)) for a, b in pairs):
             return (
                 f"the sum of {evidence.label} over axis {axis} is right: its parts are added at the wrong indices of it"
             )
     return None
+
+
+def _alike(a, b):
+    return bool(np.max(np.abs(a - b)) <= HOLDS * np.max(np.abs(b)))

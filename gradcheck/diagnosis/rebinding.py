@@ -1,32 +1,81 @@
 """A name that backward captures is bound anew after backward was defined.
 
 A closure keeps the variable, not its value. `x = norm(x)` below `def backward` changes what backward reads when it runs
-later, and a loop binds its variables anew on every turn. Nothing in the numbers gives that away, so here the source is
-read: for each closure that backward consists of, is one of its free variables assigned to further down the function
-around it?
+later. Nothing in the numbers gives that away. So forward is run once more and watched: what did each name hold at the
+line where a closure was made? Then backward gets that value back; if its gradient is now right, that was the mistake.
 """
 
 import ast
 import functools
 import linecache
+import sys
 import types
+from contextlib import contextmanager
+
+import numpy as np
+
+from gradcheck.gradients import run_backward, with_zeros
 
 
 def captured_name_rebound(evidence):
     """Name the variable and the line."""
+    run, seen = evidence.run, {}
     try:
-        _, backward = evidence.run.call.evaluate()
+        with _watched(seen):
+            _, backward = run.call.evaluate()
     except Exception:  # the user's function, which has run before: whatever it is now, it is no evidence
         return None
     for function in _closures(backward, set()):
-        rebinding = _rebinding(function.__code__)
-        if rebinding is not None:
-            name, line = rebinding
-            return (
-                f"the name {name}, which {function.__name__} captures, is bound anew after it, in line {line}: "
-                f"{function.__name__} reads the later value"
-            )
+        code = function.__code__
+        values = seen.get(code, [])
+        if len(values) != 1:  # made several times: which one of them this is, is not known
+            continue
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            if name in values[0] and _holds_another(cell, values[0][name]):
+                with _holding(cell, values[0][name]):
+                    again = _gradient(evidence, backward)
+                if again is not None and evidence.same(again, evidence.truth):
+                    return (
+                        f"the name {name}, which {function.__name__} captures, is bound anew after it"
+                        f"{_in_line(code, name)}: {function.__name__} reads the later value"
+                    )
     return None
+
+
+def _gradient(evidence, backward):
+    run = evidence.run
+    try:
+        gradients = run_backward(run.call, backward, run.dy.copy(), run.arguments)
+        return with_zeros(gradients, run.arguments)[evidence.position]
+    except Exception:  # with a value that it was not written for
+        return None
+
+
+@contextmanager
+def _watched(seen):
+    """Collect in {code: [{name: value}]} what the names of a function hold where it makes that of a closure."""
+
+    def trace_calls(frame, event, _):
+        inner = [c for c in frame.f_code.co_consts if isinstance(c, types.CodeType) and c.co_freevars]
+        if not inner:
+            return None
+
+        def trace_lines(frame, event, _):
+            if event == "line":
+                for code in inner:
+                    if code.co_firstlineno == frame.f_lineno:
+                        held = frame.f_locals
+                        seen.setdefault(code, []).append({n: held[n] for n in code.co_freevars if n in held})
+            return trace_lines
+
+        return trace_lines
+
+    before = sys.gettrace()
+    sys.settrace(trace_calls)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 def _closures(function, seen):
@@ -41,23 +90,36 @@ def _closures(function, seen):
                 continue
 
 
-def _rebinding(code):
-    """Return (name, line) of the first assignment to a free variable of this code after its definition, or None."""
+def _holds_another(cell, value):
+    try:
+        now = cell.cell_contents
+    except ValueError:
+        return False
+    return now is not value and not (type(now) is type(value) is not np.ndarray and now == value)
+
+
+@contextmanager
+def _holding(cell, value):
+    """Let a cell hold a value for the `with` block."""
+    before = cell.cell_contents
+    cell.cell_contents = value
+    try:
+        yield
+    finally:
+        cell.cell_contents = before
+
+
+def _in_line(code, name):
+    """Return `, in line 12`: the first assignment to a free variable of this code after its definition."""
     tree = _parsed("".join(linecache.getlines(code.co_filename)))
     for outer in ast.walk(tree):
         if isinstance(outer, (ast.FunctionDef, ast.AsyncFunctionDef)):
             for inner in _own_nodes(outer):
                 if isinstance(inner, (ast.FunctionDef, ast.Lambda)) and _starts_at(inner, code):
-                    later = [
-                        (node.id, node.lineno)
-                        for node in _own_nodes(outer)
-                        if isinstance(node, ast.Name)
-                        and isinstance(node.ctx, ast.Store)
-                        and node.id in code.co_freevars
-                        and node.lineno > inner.end_lineno
-                    ]
-                    return min(later, key=lambda rebinding: rebinding[1], default=None)
-    return None
+                    stores = (n for n in _own_nodes(outer) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+                    later = [n.lineno for n in stores if n.id == name and n.lineno > inner.end_lineno]
+                    return f", in line {min(later)}" if later else ""
+    return ""
 
 
 def _own_nodes(function):

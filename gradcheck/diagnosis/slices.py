@@ -1,36 +1,47 @@
 """Mistakes of some places only: the gradient is right except where a mask is False, at the last position, in one row.
 
 The wrong entries W are held against each set S that a reader has a name for. S fits if it holds all of W, is not
-everything, and W is at least half of it (entries may be right by being zero). The smallest that fits is named. Where
-every entry outside W is right only by being zero, as with a ReLU's, nothing sets W apart, and nothing is named. Nor is
-it where the errors outside W are merely smaller, as when an ε was forgotten and some entries feel it less.
+everything, and W is at least half of it and all that is not zero there. The smallest that fits is named. Where every
+entry outside W is right only by being zero, as with a ReLU's, nothing sets W apart, and nothing is named. Nor is it
+where the errors outside W are merely smaller, as when an ε was forgotten and some entries feel it less. And where other
+values of the inputs would be wrong at another place, that is said.
 """
 
 import itertools
 
 import numpy as np
 
-from gradcheck.diagnosis.evidence import listed
+from gradcheck.diagnosis.evidence import EXACT, listed
+from gradcheck.diagnosis.places import is_right_elsewhere
 
 
 def wrong_on_a_slice(evidence):
     """Say where alone the gradient is wrong, and what it is there if that is simple."""
     wrong = evidence.wrong()
     right = evidence.known & ~wrong
-    if not wrong.any() or not evidence.truth[right].any() or not _stands_out(evidence, wrong, right):
+    zero = evidence.known & (
+        np.abs(evidence.truth) <= EXACT * np.max(np.abs(evidence.truth[evidence.known]), initial=0.0)
+    )
+    if not wrong.any() or not np.any(right & ~zero) or not _stands_out(evidence, wrong, right):
         return None
     best = None
-    for text, place in itertools.chain(
-        _masks(evidence), _indices(evidence), _box(evidence, wrong), _signs(evidence), _triangles(evidence)
-    ):
+    fixed = itertools.chain(_masks(evidence), _indices(evidence), _box(evidence, wrong), _triangles(evidence))
+    for text, place, is_fixed in [
+        *((*named, True) for named in fixed),
+        *((*named, False) for named in _signs(evidence)),
+    ]:
         place = place & evidence.known
         size = int(place.sum())
-        fits = size < evidence.known.sum() and not np.any(wrong & ~place) and 2 * wrong.sum() >= size
+        fits = size < evidence.known.sum() and not np.any(wrong & ~place) and not np.any(place & right & ~zero)
+        fits = fits and 2 * wrong.sum() >= size
         if fits and (best is None or size < best[0]):
-            best = size, text
+            best = size, text, ~place if is_fixed else None
     if best is None:
         return None
-    return f"{evidence.label} differs only {best[1]}{_what_it_is_there(evidence, wrong)}"
+    _, text, rest = best
+    depends = rest is not None and evidence.step is not None and not is_right_elsewhere(evidence, entries=rest)
+    note = ", and elsewhere for other values of the inputs" if depends else ""
+    return f"{evidence.label} differs only {text}{note}{_what_it_is_there(evidence, wrong)}"
 
 
 def _stands_out(evidence, wrong, right):

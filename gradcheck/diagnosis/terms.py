@@ -9,7 +9,7 @@ import itertools
 import numpy as np
 
 from gradcheck.complex_step import NotComplexSafe
-from gradcheck.diagnosis.evidence import axes_of, fits, profiles
+from gradcheck.diagnosis.evidence import EXACT, axes_of, equal, fits, profiles, stream
 
 
 def equals_dy(evidence):
@@ -65,7 +65,7 @@ def factor_missing(evidence):
 
 
 def mean_not_removed(evidence):
-    """truth = given − mean(given) along an axis, or the error is constant along it."""
+    """truth = given − mean(given) along an axis, or the error is constant along it, and the truth is not."""
     given, label = evidence.given, evidence.label
     if not evidence.is_complete:
         return None
@@ -73,16 +73,20 @@ def mean_not_removed(evidence):
         mean = given.mean(axis=axes, keepdims=True)
         if evidence.same(given - mean, evidence.truth):
             return f"the mean over {axes_of(axes)} is not removed: the truth equals {label} − mean({label})"
-    error = evidence.error
+    error, truth = evidence.error, evidence.truth
     for axes in _axis_sets(given.shape):
-        if evidence.same(error, error.mean(axis=axes, keepdims=True)):
-            return f"{label} is off by a constant along {axes_of(axes)}: a sum or mean over it is missing or wrong"
+        is_constant = evidence.same(error, error.mean(axis=axes, keepdims=True))
+        if is_constant and not evidence.same(truth, truth.mean(axis=axes, keepdims=True)):
+            return (
+                f"{label} is off by a constant along {axes_of(axes)}: a sum or mean over it, or what comes back by way "
+                "of one, is missing or wrong"
+            )
     return None
 
 
 def multiple_missing(evidence):
-    """Along an axis, the error is a multiple of an array in play, or of it and a constant."""
-    given, label = evidence.given, evidence.label
+    """Along an axis, the error is a multiple of an array in play, or of it and a constant, and the truth is not."""
+    given, truth, label = evidence.given, evidence.truth, evidence.label
     if not evidence.is_complete:
         return None
     for axes in _axis_sets(given.shape):
@@ -90,16 +94,25 @@ def multiple_missing(evidence):
             continue
         (axis,) = axes
         for name, p in profiles(evidence, axis):
-            if fits(evidence, evidence.error, [p], axis) and given.shape[axis] > 1:
+            if (
+                given.shape[axis] > 1
+                and fits(evidence, evidence.error, [p], axis)
+                and not fits(evidence, truth, [p], axis)
+            ):
                 return (
                     f"{label} is off by a multiple of {name} along {axes_of(axes)}: a term {name} · Σ over it is "
                     "missing or wrong"
                 )
         for name, p in profiles(evidence, axis):
-            if given.shape[axis] > 3 and fits(evidence, evidence.error, [np.ones_like(p), p], axis):
+            both = [np.ones_like(p), p]
+            if (
+                given.shape[axis] > 3
+                and fits(evidence, evidence.error, both, axis)
+                and not fits(evidence, truth, both, axis)
+            ):
                 return (
-                    f"{label} is off by a constant and a multiple of {name} along {axes_of(axes)}: the terms with "
-                    "means over it are missing or wrong"
+                    f"{label} is off by a constant and a multiple of {name} along {axes_of(axes)}: terms of this form "
+                    "are missing or wrong"
                 )
     return None
 
@@ -107,12 +120,16 @@ def multiple_missing(evidence):
 def right_once_all_ones(evidence):
     """With another argument or a mask set to ones, the gradient is right: a factor stands in the wrong place.
 
-    The usual test at initialisation, where a gain is 1, cannot see it.
+    The usual test at initialisation, where a gain is 1, cannot see it. It has to be a factor, though: keys of 1 make all
+    weights of an attention equal, and a forgotten transpose with them right. A mask is one, and an array in whose
+    entries y is linear, or that backward itself reads.
     """
-    if evidence.step is None:
+    if evidence.step is None or evidence.small_share:
         return None
     for name, array in evidence.arrays("fb"):
         if array is evidence.array or array.ndim == 0 or np.ptp(array.astype(np.float64)) == 0:
+            continue
+        if not (_is_a_mask(array) or _is_read(evidence, array) or _is_a_gain(evidence, array)):
             continue
         before = array.copy()
         try:
@@ -129,6 +146,29 @@ def right_once_all_ones(evidence):
             if array.flags.writeable:
                 array[...] = before
     return None
+
+
+def _is_a_mask(array):
+    """Whether an array says yes or no to each place, with 1 or what makes up for the places lost."""
+    return array.dtype.kind == "b" or (np.min(array) == 0 and len(np.unique(array)) == 2)
+
+
+def _is_read(evidence, array):
+    """Whether backward itself reads an array, and not only forward."""
+    other = stream("other values").permutation(array.ravel()).reshape(array.shape)
+    again = evidence.again_with(array, other, in_backward_alone=True)
+    return again is not None and not equal(again, evidence.given)
+
+
+def _is_a_gain(evidence, array):
+    """Whether each entry of y is linear in the one entry of an array that is broadcast to it, as in a gain."""
+    factor = stream("factors").uniform(0.5, 2.0, array.shape)
+    without, other = (evidence.output_with(array, values) for values in (0 * array, factor * array))
+    try:
+        expected = without + np.broadcast_to(factor, evidence.y.shape) * (evidence.y - without)
+    except (TypeError, ValueError):  # there is no output, or the array is not broadcast to it
+        return False
+    return other is not None and bool(np.max(np.abs(other - expected)) <= EXACT * np.max(np.abs(expected)))
 
 
 def only_the_diagonal(evidence):

@@ -1,10 +1,11 @@
 """Mistakes of the whole gradient: it is zero, ignores dy, or is off by a factor."""
 
+import itertools
 import math
 
 import numpy as np
 
-from gradcheck.diagnosis.evidence import joined
+from gradcheck.diagnosis.evidence import equal, joined, stream
 
 
 def identically_zero(evidence):
@@ -28,10 +29,9 @@ def does_not_depend_on_dy(evidence):
 
     A dy twice as large, and the same gradient, would not do: dy / ‖dy‖ is read, though not as it should be.
     """
-    rng = np.random.default_rng(0)
-    other = evidence.dy * rng.uniform(2.0, 3.0, size=evidence.dy.shape)
+    other = evidence.dy * stream("another dy").uniform(2.0, 3.0, size=evidence.dy.shape)
     again = evidence.again(other)
-    if again is not None and _equal(again, evidence.given):
+    if again is not None and equal(again, evidence.given):
         return f"{evidence.label} does not depend on dy"
     return None
 
@@ -39,7 +39,7 @@ def does_not_depend_on_dy(evidence):
 def not_linear_in_dy(evidence):
     """Every vector–Jacobian product is linear: backward(2 dy) = 2 backward(dy)."""
     again = evidence.again(2 * evidence.dy)
-    if again is None or _equal(again, 2 * evidence.given):
+    if again is None or equal(again, 2 * evidence.given):
         return None
     return f"{evidence.label} is not linear in dy: for 2 dy it is not twice as large"
 
@@ -64,22 +64,28 @@ def off_by_a_factor(evidence):
     named = _names(c, evidence)
     if named is None and np.sum(np.abs(truth) > 1e-6 * np.max(np.abs(truth))) < 2:
         return None  # one number is always a multiple of another
-    return f"{evidence.label} equals {named or f'{c:.6g} × the truth'}"
+    return f"{evidence.label} equals {named or f'{c:.{_digits(c)}g} × the truth'}"
+
+
+def _digits(c):
+    """Return how many digits tell a factor from 1: six, most often."""
+    return max(6, 2 - math.floor(math.log10(abs(c - 1) or 1.0)))
 
 
 def _names(c, evidence):
-    """Return `5 × the truth: 5 is ...` for a factor, perhaps negative, that is a number in play; or None."""
-    sign = "−" if c < 0 else ""
-    reasons_of = {}
-    for value, symbol, reason in _candidates(evidence):
-        if value > 0 and value != 1 and _close(abs(c), value, evidence):
-            reasons_of.setdefault(symbol, []).append(reason)
-    if not reasons_of:
+    """Return `5 × the truth: 5 is ...` for a positive factor that is a number in play; or None."""
+    for candidates in (_candidates(evidence), _ratios(evidence)):
+        reasons_of = {}
+        for value, symbol, reason in candidates:
+            if value > 0 and value != 1 and _close(c, value, evidence):
+                reasons_of.setdefault(symbol, []).append(reason)
+        if reasons_of:
+            break
+    else:
         return None
-    symbol, reasons = next(iter(reasons_of.items()))
-    for others in list(reasons_of.values())[1:]:
-        reasons += others
-    return f"{sign}{symbol} × the truth: {'; or '.join(dict.fromkeys(reasons))}"
+    (symbol, reasons), *others = reasons_of.items()
+    reasons += [f"{other}, where {reason}" for other, several in others for reason in several]
+    return f"{symbol} × the truth: {'; or '.join(dict.fromkeys(reasons))}"
 
 
 def _candidates(evidence):
@@ -116,6 +122,12 @@ def _candidates(evidence):
             yield 1 / n, f"1/{n}", what
 
 
+def _ratios(evidence):
+    """Yield likewise for one size over another."""
+    for (n, what), (m, other) in itertools.permutations(_sizes(evidence), 2):
+        yield n / m, f"{n}/{m}", f"{n} is {what}, and {m} is {other} (one in the place of the other?)"
+
+
 def _sizes(evidence):
     """Yield (n, what it is) for the length of each axis in play, and the numbers of rows and of entries."""
     arrays = {evidence.name: evidence.given, "y": evidence.y}
@@ -136,7 +148,3 @@ def _sizes(evidence):
 
 def _close(a, b, evidence):
     return abs(a - b) <= 10 * evidence.resolution * abs(b)
-
-
-def _equal(a, b):
-    return bool(np.allclose(a, b, rtol=0, atol=1e-12 * np.max(np.abs(b), initial=0.0), equal_nan=True))

@@ -1,0 +1,301 @@
+"""A sentence that is not the mistake is worse than none: where the diagnosis had been wrong, and what it says there."""
+
+import functools
+import re
+
+import numpy as np
+import pytest
+
+from gradcheck import GradientError, check
+from gradcheck.explanation import _both
+from minitransformer import gelu, linear
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def said(function, *inputs, seed=0, **options):
+    """Return {name of a wrong gradient: what is said of it}."""
+    with pytest.raises(GradientError) as caught:
+        check(function, *inputs, seed=seed, **options)
+    return {a.name: a.diagnosis for a in caught.value.report.arguments if not a.is_right}
+
+
+def normalized(x, gamma, *, mistake, eps=1e-5):
+    """γ (x − μ) r, with one mistake in dx or another."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    r = 1 / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + eps)
+    x_hat = centred * r
+
+    def backward(dy):
+        d = dy * gamma
+        shift, scale = d.mean(axis=-1, keepdims=True), (d * x_hat).mean(axis=-1, keepdims=True)
+        dgamma = (dy * x_hat).sum(axis=tuple(range(dy.ndim - 1)))
+        dx = {
+            "r": d - shift - x_hat * scale,
+            "scale": r * (d - shift),
+            "d": r * (-shift - x_hat * scale),
+            "only d": d,
+            "axis": r * (d - d.mean(axis=1, keepdims=True) - x_hat * scale) if dy.ndim > 1 else d,
+        }[mistake]
+        return dx, dgamma
+
+    return gamma * x_hat, backward
+
+
+def residual(x, w, gamma, *, mistake):
+    """x + tanh(norm(x) w)."""
+    n, norm_backward = normalized(x, gamma, mistake="scale" if mistake == "scale" else "r", eps=0.0)
+    t = np.tanh(n @ w)
+
+    def backward(dy):
+        da = dy * (1 - t if mistake == "slope" else 1 - t * t)
+        dn = da @ (w if mistake == "transposed" else w.T)
+        dx, dgamma = norm_backward(dn)
+        return dy + dx, np.einsum("bti,btj->ij", n, da), dgamma
+
+    return x + t, backward
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_direction_is_never_the_input_itself(seed):
+    # Both had been drawn from default_rng(0): along x, a norm without ε does not change.
+    x, gamma = np.random.default_rng(seed).standard_normal((2, 3, 5)), normal(5, seed=9)
+    sentence = said(normalized, x, gamma, mistake="r", eps=0.0)["x"]
+    assert sentence.startswith("dx has the right terms along axis 2") and "such as 1/σ" in sentence
+
+
+@pytest.mark.parametrize("mistake", ["scale", "slope", "transposed"])
+def test_sums_that_a_norm_keeps_right_are_no_sign_of_wrong_indices(mistake):
+    for seed in range(3):
+        x, w, gamma = normal(2, 3, 5, seed=seed), normal(5, 5, seed=seed + 5), normal(5, seed=seed + 9)
+        for sentence in said(residual, x, w, gamma, mistake=mistake, seed=seed).values():
+            assert "wrong indices" not in sentence
+
+
+def test_nor_are_sums_that_differ_too_little_to_tell():
+    def slightly_off(x):
+        return np.abs(x) * x.real, lambda dy: 2 * np.abs(x) * dy * (1 + 1.5e-6 * np.cos(9 * x))
+
+    for seed in range(10):
+        assert "indices" not in said(slightly_off, normal(4, 5, seed=seed), seed=seed)["x"]
+
+
+def attention(q, k, v, *, mistake, hard=1):
+    scale = q.shape[-1] ** -0.5
+    scores = q @ k.swapaxes(-1, -2) * scale
+    e = np.exp(scores - scores.real.max(axis=-1, keepdims=True))
+    weights = e / e.sum(axis=-1, keepdims=True)
+
+    def backward(dy):
+        dweights = dy @ v.swapaxes(-1, -2)
+        axis = hard if mistake == "axis" else -1
+        dscores = weights * (dweights - (dweights * weights).sum(axis=axis, keepdims=True)) * scale
+        dv = (weights if mistake == "dv" else weights.swapaxes(-1, -2)) @ dy
+        return dscores @ k, dscores.swapaxes(-1, -2) @ q, dv
+
+    return weights @ v, backward
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_equal_weights_make_right_is_not_put_down_to_the_keys(seed):
+    q, k = normal(2, 4, 3, seed=seed), normal(2, 4, 3, seed=seed + 5)
+    narrow, wide = normal(2, 4, 3, seed=seed + 9), normal(2, 4, 6, seed=seed + 9)
+    assert said(attention, q, k, narrow, mistake="dv", seed=seed) == {"v": ""}
+    sentence = said(attention, q, k, wide, mistake="dv", seed=seed)["v"]
+    assert sentence.startswith("dv equals M @ dy, and the truth Mᵀ @ dy: a matrix is not transposed")
+
+
+def softmax(x, *, axis=-1, taken=1):
+    e = np.exp(x - x.real.max(axis=axis, keepdims=True))
+    y = e / e.sum(axis=axis, keepdims=True)
+    return y, lambda dy: y * (dy - (dy * y).sum(axis=taken, keepdims=True))
+
+
+def test_an_axis_that_is_counted_from_the_wrong_end_is_named():
+    expected = (
+        "dx is right for x[0], of 2 dimensions, and wrong for 3: what becomes of the leading axis is wrong, "
+        "or an axis is counted from the wrong end"
+    )
+    assert said(softmax, normal(2, 3, 4)) == {"x": expected}
+
+
+def test_less_of_the_values_is_not_taken_for_fewer_dimensions():
+    # Right wherever x is positive, as all of x[0] is.
+    def rectified(x, y):
+        return np.where(x.real > 0, x * y, 0), lambda dy: (dy * y, dy * np.where(x > 0, x, 0))
+
+    x = np.array([[0.5, 1.0, 2.0], [1.0, -1.0, 0.3], [0.2, -3.0, -1.0]])
+    assert said(rectified, x, normal(3, 3, seed=1)) == {
+        "x": "dx differs only where x is negative, where the truth is zero"
+    }
+
+    def absolute(x, y):
+        return np.sqrt(x * x) * y, lambda dy: (dy * y, dy * np.abs(x))
+
+    assert "dimension" not in said(absolute, x, normal(3, 3, seed=1))["x"]
+
+
+def test_two_options_that_happen_to_be_equal_are_not_taken_for_two_paths():
+    def scaled_softmax(x, *, axis, times):
+        y, right = softmax(x, axis=axis, taken=2)
+        return times * y, lambda dy: times * right(dy)
+
+    assert "differ" not in said(scaled_softmax, normal(2, 3, 4), axis=1, times=1)["x"]
+
+
+def test_a_term_that_is_missing_is_not_said_to_be_right():
+    x, gamma = normal(2, 6, seed=4), normal(6, seed=5)
+    for mistake in ("d", "only d"):
+        assert "right terms" not in said(normalized, x, gamma, mistake=mistake)["x"]
+
+
+def test_an_error_of_two_terms_is_not_said_to_come_from_means():
+    def cosine(a, b, *, right=False):
+        na, nb = (np.sqrt((t * t).sum(axis=-1, keepdims=True)) for t in (a, b))
+        y = (a * b / (na * nb)).sum(axis=-1)
+
+        def backward(dy):
+            d = dy[..., None]
+            return d * (nb / nb - y[..., None] * a / na) / na, d * (a / na - y[..., None] * b / nb) / nb
+
+        return y, backward
+
+    sentence = said(cosine, normal(3, 5), normal(3, 5, seed=1))["a"]
+    assert (
+        sentence == "da is off by a constant and a multiple of b along axis 1: terms of this form are missing or wrong"
+    )
+
+
+def test_a_factor_of_two_lines_is_not_said_to_be_a_term_of_a_sum():
+    def inner(x, w):
+        y = (x * w).sum(axis=-1)
+        return np.tanh(y), lambda dy: ((dy * (1 - y * y))[:, None] * w, (dy * (1 - np.tanh(y) ** 2))[:, None] * x)
+
+    assert "Σ over it" not in said(inner, normal(3, 4), normal(3, 4, seed=1))["x"]
+
+    def pooled(x):
+        y = np.tanh(x.mean(axis=1))
+        return y, lambda dy: np.repeat((dy * (1 - y))[:, None], x.shape[1], axis=1) / x.shape[1]
+
+    assert "constant along axis 1" not in said(pooled, normal(2, 3, 4))["x"]
+
+
+def test_a_number_by_chance_is_not_said_to_be_a_square_of_a_size():
+    def scaled(x, *, wrong):
+        return 3 * x, lambda dy: wrong * dy
+
+    assert said(scaled, normal(10, 2), wrong=-300.0) == {"x": "dx equals -100 × the truth"}
+    assert said(scaled, normal(4, 7), wrong=3 * 4 / 7)["x"].endswith(
+        "4 is the length of axis 0 of x and the length of axis 0 of y, and 7 is the length of axis 1 of x and the length "
+        "of axis 1 of y (one in the place of the other?)"
+    )
+    assert said(scaled, normal(4, 7), wrong=6.0)["x"].endswith(
+        "; or √4, where 4 is the length of axis 0 of x and the length of axis 0 of y"
+    )
+    assert said(scaled, normal(4, 7), wrong=3 * (1 + 2e-6)) == {"x": "dx equals 1.000002 × the truth"}
+
+
+def rebinds(x, *, what):
+    """y = x² whose backward reads x or t; one of them, or neither of them rightly, is bound anew below it."""
+    t = 2 * x
+
+    def backward(dy):
+        if what == "harmful":
+            return t * dy
+        return (3 if what == "beside another mistake" else 1) * t * dy + 0 * unused
+
+    unused = x[0]
+    if what == "harmful":
+        t = t + 1.0
+    elif what == "beside another mistake":
+        unused = 2 * x[0]
+    return x * x, backward
+
+
+def test_a_name_that_is_bound_anew_is_named_only_if_that_is_the_mistake():
+    x = normal(5)
+    sentence = said(rebinds, x, what="harmful")["x"]
+    assert re.fullmatch(
+        r"The name t, which backward captures, is bound anew after it, in line \d+: backward reads .*", sentence
+    )
+    assert said(rebinds, x, what="beside another mistake")["x"].startswith("dx equals 3 × the truth")
+
+
+def test_a_place_that_is_another_for_other_values_is_said_to_be_so():
+    def huber(x, *, spread):
+        small = np.abs(x.real) < 0.7
+        value = np.where(small, 0.5 * x * x, 0.7 * np.where(x.real > 0, x, -x))
+        return value, lambda dy: dy * np.where(small, spread, 0.7 * np.sign(x))
+
+    x = np.array([[1.0, -2.0, 3.0], [0.1, -0.2, 3.0], [0.5, 0.3, 1.5]])
+    sentence = (
+        "dx differs only at indices 1 to 2 of axis 0 and at indices 0 to 1 of axis 1, and elsewhere for other values of"
+    )
+    assert said(huber, x, spread=0.7)["x"] == f"{sentence} the inputs"
+    x[2, 0], x[2, 2] = 1.5, 0.5  # and no longer all of that place
+    assert said(huber, x, spread=0.7) == {"x": ""}
+
+
+# Errors so small that they look like a false alarm
+
+
+def test_the_values_are_shown_with_as_many_digits_each():
+    assert _both(0.067209, 0.0672087, "central differences") == (
+        "backward gives 0.0672090, central differences give 0.0672087"
+    )
+    assert _both(1.75, 1.5, "central differences").startswith("backward gives 1.75, ")
+
+
+def test_a_rounded_constant_is_thought_of():
+    def rounded(x):
+        c = (2 / np.pi) ** 0.5
+        t = np.tanh(c * (x + 0.044715 * x**3))
+        slope = 0.797885 * (1 + 3 * 0.044715 * x * x)
+        return 0.5 * x * (1 + t), lambda dy: dy * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope)
+
+    sentences = {said(rounded, normal(3, 4, seed=seed), rtol=1e-8, atol=1e-10)["x"] for seed in range(5)}
+    pattern = (
+        r"dx is off by no more than \de-0[78] of its size: a rounded constant, perhaps, or an ε that the forward .*"
+    )
+    assert all(re.fullmatch(pattern, sentence) for sentence in sentences)
+
+
+def single(function, *inputs, where):
+    """A function of the library, whose backward computes in float32 from dy on, or from what forward saved."""
+    y, right = function(*inputs)
+
+    def backward(dy):
+        if where == "dy":
+            return right(dy.astype(np.float32).astype(float))
+        return function(*(array.astype(np.float32).astype(float) for array in inputs))[1](dy)
+
+    return y, backward
+
+
+@pytest.mark.parametrize("where", ["dy", "saved"])
+@pytest.mark.parametrize("function, shapes", [(gelu, [(3, 4)]), (linear, [(4, 3), (3, 5), (5,)])])
+def test_float32_in_backward_is_said_to_be_so(function, shapes, where):
+    inputs = [normal(*shape, seed=3) for shape in shapes]
+    sentences = said(functools.partial(single, function, where=where), *inputs, rtol=1e-9, atol=1e-10)
+    expected = r"d\S+ is off by \de-0[789] of its size and moves in steps of 6e-8 of it: backward computes in float32 somewhere"
+    assert sentences and all(re.fullmatch(expected, sentence) for sentence in sentences.values())
+
+
+@pytest.mark.parametrize(
+    "size, verdict", [(1.0, "CANNOT TELL"), (1.0001, "CANNOT TELL"), (1.5, "WRONG"), (-1.0, "WRONG")]
+)
+def test_a_right_gradient_of_a_forward_pass_in_float32_is_not_called_wrong(size, verdict):
+    def computed(x):
+        return np.tanh(x.astype(np.float32)).astype(float), lambda dy: size * dy * (1 - np.tanh(x) ** 2)
+
+    for seed in range(3):
+        with pytest.raises(GradientError) as caught:
+            check(computed, normal(3, 4, seed=seed), seed=seed)
+        assert caught.value.report["x"].verdict == verdict
+        assert caught.value.report["x"].diagnosis == ""
+        if verdict == "CANNOT TELL":
+            assert "but the forward pass computes in float32 somewhere, and its output moves in steps of" in str(
+                caught.value
+            )
