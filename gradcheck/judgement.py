@@ -66,6 +66,12 @@ class Finding(Measurement):
         return WRONG in (self.direction_verdict, *self.verdicts)
 
 
+def norm(values):
+    """Return ‖values‖, also where the squares would underflow."""
+    size = np.max(np.abs(values), initial=0.0)
+    return float(size * np.linalg.norm(values / size)) if 0 < size < np.inf else float(size)
+
+
 def first_look(measurement, run, terms):
     """Return the Finding on a gradient that is right, or None where what was measured does not show it."""
     m, gap = measurement, np.abs(measurement.analytic - measurement.numeric)
@@ -73,7 +79,7 @@ def first_look(measurement, run, terms):
         return None
     if terms.strict:
         beyond = beyond_uncertainty(m, run)
-        if np.linalg.norm(beyond) > terms.rtol * np.linalg.norm(m.numeric):
+        if norm(beyond) > terms.rtol * norm(m.numeric):
             return None
     if m.sides is None:
         is_enough = terms.oracles == ("central",) or not m.gradient.size
@@ -105,8 +111,8 @@ def _is_known_as_a_whole(m, gap, terms):
         return False
     if not terms.strict or not (m.gradient.any() or m.numeric.any()):  # nothing has moved, and backward says so
         return True
-    limit = terms.rtol * np.linalg.norm(m.numeric)
-    return max(np.linalg.norm(gap), np.linalg.norm(m.uncertainty)) <= limit
+    limit = terms.rtol * norm(m.numeric)
+    return max(norm(gap), norm(m.uncertainty)) <= limit
 
 
 def unexamined(measurement, direction=None):

@@ -33,17 +33,20 @@ def rounding_along(run, i, v, exact):
     return FACTOR * max(changes)
 
 
-def nudged(run):
-    """Return the gradients and the ComplexStep at a few places beside the arguments."""
+def nudged(run, *, mirrored=False):
+    """Return the gradients and the ComplexStep at a few places beside the arguments; if mirrored, opposite too."""
     before = [argument.array.copy() for argument in run.arguments]
     rng = np.random.default_rng(0)
     places = []
     try:
         for _ in range(PLACES):
-            for argument, here in zip(run.arguments, before, strict=True):
-                argument.array[...] = here * (1 + NUDGE * rng.choice((-1.0, 1.0), size=here.shape))
-            gradients = gradients_of(run.call, run.arguments, run.dy)
-            places.append((gradients, ComplexStep(run.call, run.arguments, run.y)))
+            nudges = [NUDGE * rng.choice((-1.0, 1.0), size=here.shape) for here in before]
+            for side in (1, -1) if mirrored else (1,):
+                for argument, here, nudge in zip(run.arguments, before, nudges, strict=True):
+                    argument.array[...] = here * (1 + side * nudge)
+                gradients = gradients_of(run.call, run.arguments, run.dy)
+                y = np.array(run.call.evaluate()[0])
+                places.append((gradients, ComplexStep(run.call, run.arguments, y)))
     finally:
         for argument, here in zip(run.arguments, before, strict=True):
             argument.array[...] = here

@@ -188,8 +188,8 @@ def test_a_number_by_chance_is_not_said_to_be_a_square_of_a_size():
 
     assert said(scaled, normal(10, 2), wrong=-300.0) == {"x": "dx equals -100 × the truth"}
     assert said(scaled, normal(4, 7), wrong=3 * 4 / 7)["x"].endswith(
-        "4 is the length of axis 0 of x and the length of axis 0 of y, and 7 is the length of axis 1 of x and the length "
-        "of axis 1 of y (one in the place of the other?)"
+        "4 is the length of axis 0 of x and the length of axis 0 of y, and 7 is the length of axis 1 of x and the "
+        "length of axis 1 of y (one in the place of the other?)"
     )
     assert said(scaled, normal(4, 7), wrong=6.0)["x"].endswith(
         "; or √4, where 4 is the length of axis 0 of x and the length of axis 0 of y"
@@ -279,7 +279,9 @@ def single(function, *inputs, where):
 def test_float32_in_backward_is_said_to_be_so(function, shapes, where):
     inputs = [normal(*shape, seed=3) for shape in shapes]
     sentences = said(functools.partial(single, function, where=where), *inputs, rtol=1e-9, atol=1e-10)
-    expected = r"d\S+ is off by \de-0[789] of its size and moves in steps of 6e-8 of it: backward computes in float32 somewhere"
+    expected = (
+        r"d\S+ is off by \de-0[789] of its size and moves in steps of 6e-8 of it: backward computes in float32 .*"
+    )
     assert sentences and all(re.fullmatch(expected, sentence) for sentence in sentences.values())
 
 

@@ -283,3 +283,42 @@ def test_a_model_is_right_and_with_one_gradient_off_by_two_millionths_it_is_not(
         )
     wrong = [argument.name for argument in caught.value.report.arguments if not argument.is_right]
     assert wrong == [name] if name is not None else len(wrong) == 1
+
+
+# What rounding leaves, of the function itself
+
+
+@pytest.mark.parametrize("size", [30.0, 50.0, 107.0, 400.0])
+def test_a_saturated_softmax_is_called_neither_wrong_nor_unsafe(size):
+    # The true gradient of the larger entry is 1e-22 and less, and what backward computes it from is 1 - 1.
+    for x in (np.array([[0.0, size]]), np.array([[0.0, size, -3.0]])):
+        try:
+            report = check_call(Call(softmax, x))
+        except GradientError as error:
+            report = error.report
+        assert report["x"].verdict in ("right", "CANNOT TELL") and not report.notes
+    with pytest.raises(GradientError, match="all of the gradient is less than a thousandth of the last"):
+        check_call(Call(softmax, np.array([[0.0, 107.0]])))
+
+
+@pytest.mark.parametrize("large", [1e3, 1e4, 1e5, 1e6])
+@pytest.mark.parametrize("oracles", [None, "central"])
+def test_a_forward_pass_that_loses_its_digits_within_has_no_right_gradient_called_wrong(large, oracles):
+    def cancelling(w, *, factor=1.0):
+        return (large * w + w) ** 2 - (large * w) ** 2 - 2 * large * w * w, lambda dy: factor * 2 * w * dy
+
+    for seed in range(3):
+        assert verdicts(cancelling, normal(5, seed=seed), oracles=oracles)[0] != "WRONG"
+        wrong = verdicts(functools.partial(cancelling, factor=1.5), normal(5, seed=seed), oracles=oracles)[0]
+        assert wrong == "WRONG" or (wrong == "CANNOT TELL" and (large >= 1e6 or oracles == "central"))
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e-160, 1e-200])
+def test_a_gradient_whose_squares_underflow_is_judged_as_any_other(scale):
+    def tiny(x, *, factor=1.0):
+        return scale * np.sin(x), lambda dy: factor * scale * np.cos(x) * dy
+
+    for oracles in (None, "central"):
+        assert verdicts(tiny, normal(5), oracles=oracles) == ["right"]
+        wrong = verdicts(functools.partial(tiny, factor=2.0), normal(5), oracles=oracles)
+        assert wrong == ["WRONG" if oracles is None else "CANNOT TELL"]

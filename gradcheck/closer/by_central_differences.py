@@ -7,7 +7,7 @@ import numpy as np
 from gradcheck.central_differences import scales_of
 from gradcheck.closer.estimates import along_direction, along_entry
 from gradcheck.closer.one_derivative import judge
-from gradcheck.judgement import RIGHT, WRONG, Direction, beyond_uncertainty, is_sure, unexamined
+from gradcheck.judgement import RIGHT, WRONG, Direction, beyond_uncertainty, is_sure, norm, unexamined
 
 
 def refined(run, i, measurement, terms, rng):
@@ -32,8 +32,8 @@ def held_whole(verdicts, error, numeric, rtol):
     """
     error = np.maximum(error, 0.0)
     counted = (verdicts == RIGHT) & np.isfinite(error)
-    limit = rtol * float(np.linalg.norm(numeric[counted]))
-    if np.linalg.norm(error[counted]) <= limit:
+    limit = rtol * norm(numeric[counted])
+    if norm(error[counted]) <= limit:
         return verdicts
     share = limit / max(np.sum(counted), 1) ** 0.5
     return np.where(counted & (error > share), WRONG, verdicts)
@@ -47,12 +47,12 @@ def _direction(run, i, measurement, terms, rng):
     gradient = measurement.gradient
     v = scales_of(measurement.argument.array) * rng.standard_normal(gradient.shape)
     analytic = float(np.vdot(gradient, v))
-    allowed = float(np.linalg.norm(terms.tolerance(gradient) * v))
+    allowed = norm(terms.tolerance(gradient) * v)
     judgement = judge(analytic, along_direction(run, i, v), 0.0, allowed, is_one_entry=False)
     return Direction(
         analytic,
         judgement.numeric,
         verdict=judgement.verdict,
         uncertainty=judgement.uncertainty,
-        limit=terms.rtol * float(np.linalg.norm(gradient * v)),
+        limit=terms.rtol * norm(gradient * v),
     )

@@ -5,13 +5,17 @@ from dataclasses import replace
 import numpy as np
 
 from gradcheck.adjoint_identity import sides
+from gradcheck.central_differences import EPSILON
 from gradcheck.closer.by_central_differences import held_whole
 from gradcheck.closer.doubt import DIRECTIONS
 from gradcheck.closer.estimates import along_direction, along_entry
 from gradcheck.closer.one_derivative import judge
 from gradcheck.complex_step import NotComplexSafe
-from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG, Direction
-from gradcheck.rounding import FACTOR, SHORTENED, nudged
+from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG, Direction, norm
+from gradcheck.rounding import FACTOR, PLACES, SHORTENED, nudged
+
+TINY = 1e-3 * EPSILON  # a saturated softmax moves its 1 by so little, and backward, which has that 1, cannot know
+LITTLE = 0.1  # of the largest entry: errors above that are not looked at for what rounding may have left
 
 
 def by_complex_step(run, step, i, finding, terms, rng):
@@ -58,20 +62,20 @@ def _with_tolerance(run, step, i, both, kinks, terms, rng):
         return both, both.rounding
     tolerance = both.rounding + terms.rtol * _norm(run, i, both)
     if not terms.strict:
-        return both, tolerance + terms.atol * float(np.linalg.norm(both.v))
+        return both, tolerance + terms.atol * norm(both.v)
     if both.gap > tolerance:
         return both, tolerance
     many = [both, *(sides(run, step, i, rng, zero_at=kinks) for _ in range(DIRECTIONS - 1))]
     norms, gaps = [_norm(run, i, s) for s in many], [s.gap for s in many]
-    allowed = terms.rtol * np.linalg.norm(norms) + both.rounding * DIRECTIONS**0.5
-    if np.linalg.norm(gaps) <= allowed:
+    allowed = terms.rtol * norm(norms) + both.rounding * DIRECTIONS**0.5
+    if norm(gaps) <= allowed:
         return both, tolerance
     return many[int(np.argmax(np.divide(gaps, norms)))], both.rounding
 
 
 def _norm(run, i, both):
     """Return ‖dx v‖, of the products whose sum is one side of the identity."""
-    return float(np.linalg.norm(run.gradients[i] * both.v))
+    return norm(run.gradients[i] * both.v)
 
 
 def _direction_told(finding):
@@ -82,41 +86,69 @@ def _direction_told(finding):
 
 
 def _by_entries(run, step, i, finding, terms):
-    exact = _along_entries(run, step, i, finding)
-    _verify_complex_safety(run, i, finding, exact, terms)
+    exact, lost = _along_entries(run, step, i, finding)
+    _verify_complex_safety(run, i, finding, exact, lost, terms)
     undecided = finding.verdicts != KINK
     if "central" in terms.oracles:
         undecided &= finding.verdicts != WRONG
     error = np.abs(finding.analytic - exact)
     verdicts = finding.verdicts.copy()
     verdicts[undecided] = np.where(error <= terms.tolerance(exact), RIGHT, WRONG)[undecided]
-    finding = replace(finding, exact=exact, verdicts=verdicts)
+    finding = _opened(run, i, replace(finding, exact=exact, verdicts=verdicts), error)
+    verdicts = finding.verdicts
     if not terms.strict:
         return finding
     error = _beyond_rounding(run, i, finding, error, terms.rtol)
-    return replace(finding, verdicts=held_whole(verdicts, error, exact, terms.rtol))
+    held = held_whole(verdicts, error, exact, terms.rtol)
+    if norm(exact * finding.scales) <= TINY * np.max(np.abs(run.dy * run.y)) and np.any(held != verdicts):
+        held = np.where(held != verdicts, CANNOT_TELL, held)
+        finding = replace(finding, doubt="all of the gradient is less than a thousandth of the last digit of an output")
+    return replace(finding, verdicts=held)
+
+
+def _opened(run, i, finding, error):
+    """Return the finding with what is called wrong by little left open, where the complex step itself knows no better.
+
+    Nothing is subtracted in it but what forward subtracts: (10⁵ w)² − 10¹⁰ w² loses ten digits. What its values at
+    nudges to both sides have in common is no change of the function.
+    """
+    wrong = finding.verdicts == WRONG
+    if not wrong.any() or not np.max(error[wrong]) <= LITTLE * np.max(np.abs(finding.exact)):
+        return finding
+    try:
+        values = [_along_entries(run, step, i, finding, SHORTENED)[0] for _, step in nudged(run, mirrored=True)]
+    except NotComplexSafe:  # the nudge moves the output by more than rounding errors
+        return finding
+    both = np.mean(np.reshape(values, (PLACES, 2, -1)), axis=1)
+    open_to = FACTOR * np.max(np.abs(both - finding.exact), axis=0)
+    if np.any(error[wrong] > open_to[wrong]):
+        return finding
+    doubt = f"rounding errors within the forward pass leave this open to ±{np.max(open_to[wrong]):.1g}"
+    return replace(finding, verdicts=np.where(wrong, CANNOT_TELL, finding.verdicts), doubt=doubt)
 
 
 def _along_entries(run, step, i, finding, shortened=1.0):
-    """Return the derivative of L by each compared entry, by the complex step."""
+    """Return the derivative of L by each compared entry, by the complex step, and what differences cannot see of it.
+
+    That is of outputs which move by less than their last digit.
+    """
     shape = finding.argument.array.shape
-    return np.array(
-        [
-            np.sum(run.dy * step.along_entry(i, np.unravel_index(entry, shape), shortened * scale))
-            for entry, scale in zip(finding.entries, finding.scales, strict=True)
-        ],
-        dtype=np.float64,
-    )
+    exact, lost = np.empty((2, len(finding.entries)))
+    for k, (entry, scale) in enumerate(zip(finding.entries, finding.scales, strict=True)):
+        slopes = step.along_entry(i, np.unravel_index(entry, shape), shortened * scale)
+        still = np.abs(scale * slopes) < EPSILON * np.abs(run.y)
+        exact[k], lost[k] = np.sum(run.dy * slopes), np.sum(np.abs(run.dy * slopes), where=still)
+    return exact, lost
 
 
 def _beyond_rounding(run, i, finding, error, rtol):
     """Return what of the error is not rounding. That is measured only where it decides, since it takes a while."""
     counted = (finding.verdicts == RIGHT) & np.isfinite(error)
-    limit = rtol * np.linalg.norm(finding.exact[counted])
+    limit = rtol * norm(finding.exact[counted])
     most = run.rounding / finding.scales
-    if np.linalg.norm(error[counted]) <= limit:
+    if norm(error[counted]) <= limit:
         return error
-    if np.linalg.norm(np.maximum(error - most, 0.0)[counted]) > limit:
+    if norm(np.maximum(error - most, 0.0)[counted]) > limit:
         return error - most
     return error - np.minimum(_rounding_of_entries(run, i, finding), most)
 
@@ -125,19 +157,19 @@ def _rounding_of_entries(run, i, finding):
     """Return by how much backward's value and the complex step's may differ, rightly, at each entry (rounding.py)."""
     change = np.zeros(len(finding.entries))
     for gradients, step in nudged(run):
-        values = _along_entries(run, step, i, finding, SHORTENED)
+        values, _ = _along_entries(run, step, i, finding, SHORTENED)
         change = np.maximum(change, np.abs(values - finding.exact))
         change = np.maximum(change, np.abs(gradients[i] - finding.gradient).ravel()[finding.entries])
     typical = float(np.sqrt(np.mean(change * change))) if len(change) else 0.0
     return FACTOR * np.maximum(change, typical)  # one that did not change has done so by chance
 
 
-def _verify_complex_safety(run, i, finding, exact, terms):
+def _verify_complex_safety(run, i, finding, exact, lost, terms):
     """Raise NotComplexSafe where the complex step differs from central differences by more than these may err."""
     atol = terms.atol
     if terms.strict and len(exact):
-        atol = min(atol, terms.rtol * float(np.linalg.norm(exact)) / len(exact) ** 0.5)
-    slack = atol + terms.rtol * np.abs(exact)
+        atol = min(atol, terms.rtol * norm(exact) / len(exact) ** 0.5)
+    slack = atol + terms.rtol * np.abs(exact) + lost
     if "central" in terms.oracles:
         known = (finding.verdicts != KINK) & (finding.verdicts != CANNOT_TELL)
         suspects = np.flatnonzero(known & (np.abs(exact - finding.numeric) > slack + 10 * finding.uncertainty))[:1]
@@ -146,7 +178,8 @@ def _verify_complex_safety(run, i, finding, exact, terms):
         suspects = np.argsort(-error)[:1] if np.any(error > slack) else []
     for k in suspects:
         entry = int(finding.entries[k])
-        judgement = judge(float(exact[k]), along_entry(run, i, entry, finding.scales[k]), terms.rtol, atol)
+        estimates = along_entry(run, i, entry, finding.scales[k])
+        judgement = judge(float(exact[k]), estimates, terms.rtol, atol + lost[k])
         if judgement.verdict == WRONG:
             where = f"at {[int(j) for j in np.unravel_index(entry, finding.argument.array.shape)]}"
             raise NotComplexSafe(_contradiction(finding, where, float(exact[k]), judgement))

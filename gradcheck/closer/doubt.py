@@ -11,7 +11,7 @@ import numpy as np
 from gradcheck.central_differences import scales_of
 from gradcheck.closer.estimates import along_direction, along_entry
 from gradcheck.closer.one_derivative import judge
-from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG
+from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG, norm
 
 DIRECTIONS = 30  # enough for an error of 2e-6 of the norm never to pass for one of 1e-6
 
@@ -21,7 +21,7 @@ def surest(run, i, finding, terms):
     counted = finding.verdicts == RIGHT
     if _nothing_moves(finding, counted):
         return finding
-    share = terms.rtol * float(np.linalg.norm(finding.numeric[counted])) / max(np.sum(counted), 1) ** 0.5
+    share = terms.rtol * norm(finding.numeric[counted]) / max(np.sum(counted), 1) ** 0.5
     scales, numeric, uncertainty = finding.scales, finding.numeric.copy(), finding.uncertainty.copy()
     for k in np.flatnonzero(counted & (uncertainty > share)):
         refined = along_entry(run, i, finding.entries[k], scales[k])
@@ -41,10 +41,10 @@ def doubt(run, i, finding, terms, rng):
     counted = finding.verdicts == RIGHT
     if _nothing_moves(finding, counted):
         return ""
-    size = float(np.linalg.norm(finding.truth[counted]))
+    size = norm(finding.truth[counted])
     limit = terms.rtol * size
-    gap = float(np.linalg.norm((finding.analytic - finding.truth)[counted]))
-    known_to = 0.0 if finding.exact is not None else float(np.linalg.norm(finding.uncertainty[counted]))
+    gap = norm((finding.analytic - finding.truth)[counted])
+    known_to = 0.0 if finding.exact is not None else norm(finding.uncertainty[counted])
     if counted.any() and not max(gap, known_to) <= limit:
         return _too_small("the norm of the gradient", size, max(gap, known_to))
     direction = finding.direction
@@ -71,11 +71,11 @@ def _off_along_directions(run, i, finding, terms, rng):
     gaps, products = [], []
     for _ in range(DIRECTIONS):
         v = np.min(scales_of(finding.argument.array)) * rng.standard_normal(finding.gradient.shape)
-        analytic, norm = float(np.vdot(finding.gradient, v)), float(np.linalg.norm(finding.gradient * v))
-        judgement = judge(analytic, along_direction(run, i, v), 0.0, terms.rtol * norm, is_one_entry=False)
+        analytic, size = float(np.vdot(finding.gradient, v)), norm(finding.gradient * v)
+        judgement = judge(analytic, along_direction(run, i, v), 0.0, terms.rtol * size, is_one_entry=False)
         gaps.append(abs(analytic - judgement.numeric) - judgement.uncertainty)
-        products.append(norm)
-    return float(np.linalg.norm(np.maximum(gaps, 0.0)) / np.linalg.norm(products))
+        products.append(size)
+    return norm(np.maximum(gaps, 0.0)) / norm(products)
 
 
 def _too_small(what, size, uncertainty):

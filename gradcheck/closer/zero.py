@@ -9,6 +9,7 @@ cancel: one that becomes another number when the arguments are nudged (rounding.
 import numpy as np
 
 from gradcheck.central_differences import EPSILON, line_along, scales_of
+from gradcheck.judgement import norm
 from gradcheck.rounding import FACTOR, nudged
 
 MOVES = 4
@@ -25,7 +26,7 @@ def zero_to(run, i):
             change = line_along(run.call, array, scales * rng.standard_normal(array.shape))(1.0) - run.y
         if not np.all(np.abs(change) <= rounded):
             return None
-    known_to = float(np.linalg.norm(run.dy * rounded) / np.min(scales))
+    known_to = float(norm(run.dy * rounded) / np.min(scales))
     largest = float(np.max(np.abs(gradient)))
     if largest > known_to:
         return None

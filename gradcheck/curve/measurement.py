@@ -17,6 +17,7 @@ import numpy as np
 
 from gradcheck.call import borrowed, parameters_of, to_float64
 from gradcheck.contract import run_under_watch
+from gradcheck.gradients import fault
 
 STEPS = np.logspace(-1, -16, 61)
 AGREES = 1e-6  # the relative error that the best step must reach, as in gradcheck.check
@@ -137,6 +138,8 @@ def measure(call, argument=None, seed=0):
     with borrowed(call.target), np.errstate(all="ignore"):
         to_float64(call.target)
         run = run_under_watch(call, None, rng)
+        if run.problem:
+            raise fault(call, run.problem)
         names = [a.name for a in run.arguments]
         if argument is not None and argument not in names:
             near = difflib.get_close_matches(argument, names, n=1, cutoff=0.0)[0]

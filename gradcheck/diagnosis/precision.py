@@ -1,6 +1,6 @@
 """Errors too small for a forgotten term: a rounded constant, or float32 within."""
 
-from gradcheck.closer.single_precision import is_in_steps, moved
+from gradcheck.closer.drowned import is_in_steps, moved
 
 
 def works_in_float32(evidence):

@@ -120,8 +120,8 @@ def multiple_missing(evidence):
 def right_once_all_ones(evidence):
     """With another argument or a mask set to ones, the gradient is right: a factor stands in the wrong place.
 
-    The usual test at initialisation, where a gain is 1, cannot see it. It has to be a factor, though: keys of 1 make all
-    weights of an attention equal, and a forgotten transpose with them right. A mask is one, and an array in whose
+    The usual test at initialisation, where a gain is 1, cannot see it. It has to be a factor, though: keys of 1 make
+    all weights of an attention equal, and a forgotten transpose with them right. A mask is one, and an array in whose
     entries y is linear, or that backward itself reads.
     """
     if evidence.step is None or evidence.small_share:
