@@ -28,8 +28,8 @@ the subtraction in `backward` it says:
 them as `CASES` and run `python -m gradcheck MODULE` (see gradcheck/cases.py and `python -m gradcheck --help`).
 
 Code of another shape needs no rewriting: `from_pair(forward, backward)` of gradcheck.adapters takes two functions with
-a cache between them, `from_layer(layer)` an object with a forward, a backward and a cache of its own,
-`from_value_and_gradient(f, gradient)` what optimisers take, `from_jacobian(f, jacobian)` what filters do, and
+a cache between them, `from_layer(layer)` an object with a forward, a backward and a cache of its own, with the layers
+within it, `from_value_and_gradient(f, gradient)` what optimisers take, `from_jacobian(f, jacobian)` what filters do, and
 `from_nested(f, params, x)` arrays in dictionaries and several outputs.
 
 How it is done. L = ⟨dy, y⟩ is the loss, so that ∂L/∂y is dy. Three oracles, which know nothing of any derivation, say
@@ -73,11 +73,12 @@ a forgotten term shows as 1e-2 to 1. There is little between, and no tolerance t
 number of entries at a kink, if any; `WRONG`; or `CANNOT TELL` where no oracle is surer than the difference, since the
 output jumps, is not finite, drowns in rounding errors, or has detail finer than any step. A gradient must also be right
 to rtol of its norm, however small it is beside the output. Where the complex step applies, that is found out; where
-only central differences do, a gradient below their reach is one that they cannot tell, and `atol=1e-8` says that errors
-below that do not matter.
+only central differences do, a gradient below their reach is one that they cannot tell, unless the output ignores the
+argument and it is `right (zero to ±1e-14)`; `atol=1e-8` says that errors below that do not matter. A function that
+changes what it was given, or whose backward gives something else when asked again, fails too: that is said first.
 
 What is wrong. The difference between a wrong gradient and the true one has the shape of the mistake. Where it is simple
-the report says so, in a sentence that holds to nine digits of the largest entry at every entry compared, to seven by
+the report says so, in a sentence that holds to nine digits of the largest entry at every entry compared, to six by
 central differences (gradcheck/diagnosis):
 `dw is transposed`, `dx equals 5 × the truth: 5 is the length of axis 1 of x`, `dx differs only where mask is False`,
 `dx does not depend on dy`. Otherwise it says nothing, and where the entries disagree is the clue: all of them point at

@@ -22,20 +22,17 @@ class Call:
     an object that has it, is a module: its parameters have gradients too.
     """
 
+    is_careful = False  # see gradcheck/careful.py
+
     def __init__(self, target, /, *inputs, **options):
         if not callable(target):
-            hint = ": for an object with forward() and backward() see from_layer of gradcheck.adapters"
-            raise TypeError(
-                f"{describe(target)} cannot be called, so there is no gradient to check"
-                f"{hint if hasattr(target, 'backward') else ''}"
-            )
+            raise refusals().not_callable(target)
         while isinstance(target, functools.partial) and not target.args:
             target, options = target.func, {**target.keywords, **options}
         self.target = target
         self.inputs = inputs
         self.options = options
         self.random = GlobalRandom()
-        self.is_careful = False
 
     def __repr__(self):
         return f"Call({self.name})"
@@ -77,22 +74,16 @@ class Call:
 
     def copy(self):
         """Return a Call on copies of the arrays, so that they may be moved. An array given twice becomes two."""
-        return self.on(
-            map(_copy_array, self.inputs), {name: _copy_array(value) for name, value in self.options.items()}
-        )
+        options = {name: _copy_array(value) for name, value in self.options.items()}
+        return self.on(map(_copy_array, self.inputs), options)
 
     def evaluate(self):
         """Call the target and return what it returns.
 
-        Random generators, NumPy's global one among them, and dictionaries and lists are each time what they were; and
-        so are arrays, if this Call is careful.
+        Random generators, NumPy's global one among them, and dictionaries and lists are each time what they were.
         """
-        given = self.copy() if self.is_careful else self
-        inputs, options = map(fresh, given.inputs), {name: fresh(value) for name, value in given.options.items()}
-        with (
-            self.random.repeated() if self.random.is_drawn else nullcontext(),
-            _copied_parameters(self.target) if self.is_careful else nullcontext(),
-        ):
+        inputs, options = map(fresh, self.inputs), {name: fresh(value) for name, value in self.options.items()}
+        with self.random.repeated() if self.random.is_drawn else nullcontext():
             return self.target(*inputs, **options)
 
 
@@ -163,19 +154,6 @@ def borrowed(module):
                     parameter.requires_grad = requires_grad
 
 
-@contextmanager
-def _copied_parameters(module):
-    """Let every parameter hold a copy of its data, for the `with` block."""
-    before = [(parameter, parameter.data) for parameter in parameters_of(module).values()]
-    try:
-        for parameter, data in before:
-            parameter.data = data.copy()
-        yield
-    finally:
-        for parameter, data in before:
-            parameter.data = data
-
-
 def state_kept(target):
     """Let the arrays that a target keeps be what they were after the `with` block, but for its parameters."""
     return kept(_owner(target), parameters_of(target).values())
@@ -189,6 +167,13 @@ def describe(value):
         return f"an array of {value.dtype}"
     name = type(value).__name__
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def refusals():
+    """Return the module of what is said of what is refused: it is loaded only then."""
+    from gradcheck import refusals
+
+    return refusals
 
 
 def _copy_array(value):

@@ -124,28 +124,19 @@ def scales_of(array):
 
 def line_along_entry(call, array, index):
     """Return line(t): the output of a call, as a copy, after the entry `index` of one of its arrays has moved by t."""
-    here = float(array[index])
+    return line_along(call, array, 1.0, index)
+
+
+def line_along(call, array, v, index=...):
+    """Return line(t) likewise: after all entries of the array have moved by t v."""
+    here = array[index].copy()
 
     def line(t):
-        array[index] = here + t
+        array[index] = here + t * v
         try:
             return np.array(call.evaluate()[0], dtype=np.float64)
         finally:
             array[index] = here
-
-    return line
-
-
-def line_along(call, array, v):
-    """Return line(t) likewise: after all entries of the array have moved by t v."""
-    here = array.copy()
-
-    def line(t):
-        array[...] = here + t * v
-        try:
-            return np.array(call.evaluate()[0], dtype=np.float64)
-        finally:
-            array[...] = here
 
     return line
 

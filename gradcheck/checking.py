@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from gradcheck.adjoint_identity import sides_of_all
-from gradcheck.call import Call, borrowed, is_module, randomize_parameters, to_float64
+from gradcheck.call import Call, borrowed, is_module, randomize_parameters, refusals, to_float64
 from gradcheck.complex_step import ComplexStep, NotComplexSafe
 from gradcheck.contract import run_under_watch
 from gradcheck.judgement import first_look, unexamined
@@ -130,7 +130,11 @@ def check_call(
             randomize_parameters(call.target, _stream(seed, "parameters"))
         run = run_under_watch(call, dy, _stream(seed, "dy"))
         findings, step, notes = _find(run, terms, seed)
-        sentences = _what_is_wrong(run, step, findings) if diagnose else [""] * len(findings)
+        sentences = [""] * len(findings)
+        if diagnose and any(finding.is_wrong for finding in findings):
+            from gradcheck.diagnosis import what_is_wrong
+
+            sentences = what_is_wrong(run, step, findings)
         arguments = [summarise(f, run, terms, s) for f, s in zip(findings, sentences, strict=True)]
         report = Report(call.name, tuple(arguments), (run.problem,) if run.problem else (), tuple(notes))
     if not report.is_right:
@@ -158,10 +162,7 @@ def _find(run, terms, seed):
             return [_judged(run, step, i, m, terms, rng) for i, m in enumerate(both)], step, notes
         except NotComplexSafe as reason:
             if "central" not in terms.oracles:
-                raise ValueError(
-                    f"{run.call.name}: the forward pass is not complex-safe: {reason}. "
-                    "Leave `oracles` out, or name central among them"
-                ) from reason
+                raise refusals().not_complex_safe(run.call.name, reason) from reason
             notes = [f"the complex step does not apply, since the forward pass is not complex-safe: {reason}"]
     terms = replace(terms, oracles=("central",))
     return [_judged(run, None, i, m, terms, rng) for i, m in enumerate(measurements)], None, notes
@@ -185,41 +186,21 @@ def _both_sides(together):
     )
 
 
-def _what_is_wrong(run, step, findings):
-    """Return a sentence for each gradient: what is wrong with it if it is wrong and that is known, or else nothing."""
-    if not any(finding.is_wrong for finding in findings):
-        return [""] * len(findings)
-    from gradcheck.diagnosis import diagnose
-
-    return diagnose(run, step, findings)
-
-
 def _refuse_settings(rtol, atol, max_entries, seed):
     """Raise TypeError or ValueError, in one line, for a setting that means nothing."""
-    for name, value in (("rtol", rtol), ("atol", atol)):
-        if not isinstance(value, numbers.Real):
-            raise TypeError(f"{name} must be a number, not {value!r}")
-    if not (rtol >= 0 and atol >= 0):
-        raise ValueError(f"rtol and atol must not be negative: {rtol}, {atol}")
-    if not isinstance(max_entries, numbers.Integral) or isinstance(max_entries, bool):
-        raise TypeError(f"max_entries must be a whole number, not {max_entries!r}")
-    if max_entries < 1:
-        raise ValueError(f"max_entries must be at least 1, not {max_entries}")
-    if not isinstance(seed, numbers.Integral) or seed < 0:
-        kind = ValueError if isinstance(seed, numbers.Integral) else TypeError
-        raise kind(f"seed must be a whole number of at least 0, not {seed!r}")
+    are_numbers = isinstance(rtol, numbers.Real) and isinstance(atol, numbers.Real) and rtol >= 0 and atol >= 0
+    whole = [isinstance(value, numbers.Integral) and not isinstance(value, bool) for value in (max_entries, seed)]
+    if not (are_numbers and all(whole) and max_entries >= 1 and seed >= 0):
+        raise refusals().settings(rtol, atol, max_entries, seed)
 
 
 def _named(oracles):
     """Return the oracles asked for as a tuple, all of them if None. Raises ValueError for a name that is none."""
     if oracles is None:
         return ORACLES
-    if not isinstance(oracles, (str, tuple, list, set)):
-        raise TypeError(f"oracles must be names, such as {ORACLES[0]!r}, not {oracles!r}")
-    named = (oracles,) if isinstance(oracles, str) else tuple(oracles)
-    unknown = [name for name in named if name not in ORACLES]
-    if unknown or not named:
-        raise ValueError(f"oracles are {', '.join(ORACLES)}; not {', '.join(map(repr, unknown)) or 'none at all'}")
+    named = (oracles,) if isinstance(oracles, str) else oracles
+    if not isinstance(named, (tuple, list, set)) or not named or any(name not in ORACLES for name in named):
+        raise refusals().oracles(oracles, ORACLES)
     return tuple(name for name in ORACLES if name in named)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradcheck.call import Call, describe, parameters_of
+from gradcheck.call import Call, parameters_of, refusals
 from gradcheck.gradients import run_backward, with_zeros
 
 REPEATS = 1e-12  # relative; two runs may differ by rounding where memory is aligned differently
@@ -61,72 +61,39 @@ def arguments_of(call):
         if parameter.data.dtype.kind in "fc":
             arguments.append(Argument(name, f"{name}.grad", parameter.data, parameter))
     for argument in arguments:
-        _require_float64(call.name, argument)
+        if isinstance(argument.array, (np.ma.MaskedArray, np.matrix)) or argument.array.dtype != np.float64:
+            raise refusals().unfit_argument(call.name, argument)
         refuse_infinite(call.name, argument.name, argument.array)
     if not any(argument.array.size for argument in arguments):
-        from gradcheck.adapter_hints import for_nested
-
-        kinds = [value.dtype.name if isinstance(value, np.ndarray) else type(value).__name__ for value in call.inputs]
-        raise ValueError(
-            f"{call.name}: nothing to differentiate: no positional input is a floating-point array with entries "
-            f"({', '.join(kinds) or 'there are none'}); give float64 arrays, as np.array(1.5) is"
-            f"{for_nested(call.inputs)}"
-        )
+        raise refusals().nothing_to_differentiate(call)
     return arguments
 
 
-def _require_float64(name, argument):
-    array, dtype = argument.array, argument.array.dtype
-    if isinstance(array, (np.ma.MaskedArray, np.matrix)):
-        raise TypeError(f"{name}: {argument.name} is {describe(array)}; it must be a plain array, as np.asarray makes")
-    if dtype != np.float64:
-        raise TypeError(
-            f"{name}: central differences need float64: in {dtype} {_obstacle(dtype)}; "
-            f"{argument.name} is {dtype}, shape {array.shape}"
-        )
-
-
-def _obstacle(dtype):
-    if dtype.kind == "c":
-        return "a derivative along the real line alone says too little"
-    if dtype.itemsize > 8:
-        return "some of NumPy falls back to less"
-    return "rounding alone is as large as the error looked for"
-
-
-def run_under_watch(call, dy, rng):
+def run_under_watch(call, dy, rng, problem=""):
     """Run forward and backward, and see that they keep the contract. Returns a Run; dy, if None, is drawn from rng.
 
-    After a fault the Call is careful: it hands out copies of its arrays, so that what is at fault changes no numbers.
+    If they do not, that is the `problem`, and both are run anew on copies, so that it changes no numbers.
     """
     arguments = arguments_of(call)
     watch = _Watch(call, arguments)
     returned, backward = _forward(call)
-    problem = watch.change("forward")
-    if problem:
-        call.is_careful = True
-        returned, backward = _forward(call)
+    problem = problem or watch.change("forward")
     y = returned.copy()
     refuse_infinite(call.name, "the output", y)
     again, _ = _forward(call)
     if not _same(y, again):
-        raise ValueError(
-            f"{call.name} is not deterministic: two forward passes on the same inputs differ, by up to "
-            f"{_difference(y, again)}. Pass the random generator as an input or option: it is copied before each call"
-        )
-    dy = rng.standard_normal(y.shape) if dy is None else _fit_dy(call.name, dy, y)
+        raise refusals().not_deterministic(call.name, y, again)
+    given, dy = dy, rng.standard_normal(y.shape) if dy is None else _fit_dy(call.name, dy, y)
     watch.add("dy", dy)
     watch.add("y", returned)
     gradients = run_backward(call, backward, dy, arguments)
     change = watch.change("backward")
-    problem = (
-        problem
-        or change
-        or _repetition(call, backward, dy, arguments, gradients)
-        or watch.change("a second backward")
-        or _dependence(call, dy, arguments, gradients)
-    )
-    call.is_careful = bool(problem)
+    problem = problem or change or _repetition(call, backward, dy, arguments, gradients)
+    problem = problem or watch.change("a second backward") or _dependence(call, dy, arguments, gradients)
+    if problem and not call.is_careful:
+        from gradcheck.careful import careful
+
+        return run_under_watch(careful(call), given, rng, problem)
     missing = [gradient is None for gradient in gradients]
     rounding = ROUNDING * float(np.sum(np.abs(dy * y))) + NOTHING
     return Run(call, arguments, y, dy, with_zeros(gradients, arguments), missing, rounding, problem)
@@ -135,30 +102,11 @@ def run_under_watch(call, dy, rng):
 def _forward(call):
     """Evaluate a call. Returns (y, backward) once they are what they should be."""
     result = call.evaluate()
-    if not (isinstance(result, tuple) and len(result) == 2):
-        from gradcheck.adapter_hints import for_no_pair
-
-        what = f"a tuple of {len(result)}" if isinstance(result, tuple) else describe(result)
-        raise TypeError(
-            f"{call.name} returned {what}; a differentiable function returns a pair (y, backward){for_no_pair(result)}"
-        )
-    y, backward = result
-    if not callable(backward):
-        from gradcheck.adapter_hints import for_no_backward
-
-        raise TypeError(
-            f"{call.name} returned (y, {type(backward).__name__}); the second must be a function of dy; "
-            f"{for_no_backward(y, backward)}"
-        )
-    if not isinstance(y, (np.ndarray, np.generic, float)):
-        raise TypeError(
-            f"{call.name}: y is {describe(y)}; it must be one float64 array or number: "
-            "check several outputs one at a time, or concatenated, as from_nested of gradcheck.adapters does"
-        )
-    y = np.asarray(y)
-    if y.dtype != np.float64:
-        raise TypeError(f"{call.name}: y is {y.dtype}, although every floating-point input is float64; it must be too")
-    return y, backward
+    is_pair = isinstance(result, tuple) and len(result) == 2 and callable(result[1])
+    y = np.asarray(result[0]) if is_pair and isinstance(result[0], (np.ndarray, np.generic, float)) else None
+    if y is None or y.dtype != np.float64:
+        raise refusals().unfit_result(call.name, result)
+    return y, result[1]
 
 
 def _repetition(call, backward, dy, arguments, gradients):
@@ -168,52 +116,40 @@ def _repetition(call, backward, dy, arguments, gradients):
     except RuntimeError:
         return ""  # refused, rather than answered differently
     except Exception as error:
-        return (
-            f"a second backward(dy) raises {type(error).__name__}: {error}; "
-            "if it is meant to be called once, a RuntimeError says so"
-        )
-    for argument, first, second in zip(arguments, gradients, again, strict=True):
-        if _differ(first, second):
-            return (
-                f"{argument.label}: a second backward(dy) gives something else, different by up to "
-                f"{_difference(first, second)}: backward changes what forward saved for it, "
-                "or draws random numbers"
-            )
-    return ""
+        return refusals().raised_again(error)
+    changed = _changed(arguments, gradients, again)
+    return refusals().another_the_second_time(*changed) if changed else ""
 
 
 def _dependence(call, dy, arguments, gradients):
     """Run forward on other inputs between a forward and its backward, and return what that changes, or nothing."""
     y, backward = _forward(call)
     before = y.copy()
-    moved = call.on(map(_elsewhere, call.inputs))
     try:
         with np.errstate(all="ignore"):
-            moved.evaluate()
+            call.on(map(_elsewhere, call.inputs)).evaluate()
     except Exception:  # the function may refuse these inputs, and nothing is said about it
         return ""
     if not np.array_equal(y, before, equal_nan=True):
         return f"another forward pass overwrites y: {np.sum(y != before)} entries"
     try:
-        after = run_backward(call, backward, dy, arguments)
+        changed = _changed(arguments, gradients, run_backward(call, backward, dy, arguments))
     except RuntimeError:
         return ""
-    for argument, first, second in zip(arguments, gradients, after, strict=True):
-        if _differ(first, second):
-            return f"{argument.label}: {_what_changed_it(call, dy, arguments, argument, first, second)}"
-    return ""
+    if not changed:
+        return ""
+    anew = _changed(arguments, gradients, run_backward(call, call.evaluate()[1], dy, arguments))
+    if anew and anew[0] == changed[0]:  # not the forward pass in between, but that it is not the first run
+        return refusals().another_in_another_run(*anew)
+    return refusals().another_after_another_forward(*changed)
 
 
-def _what_changed_it(call, dy, arguments, argument, first, second):
-    """Say what made a gradient another one: the forward pass in between, or merely that it is not the first run."""
-    anew = run_backward(call, call.evaluate()[1], dy, arguments)
-    third = next(gradient for other, gradient in zip(arguments, anew, strict=True) if other is argument)
-    if _differ(first, third):
-        return f"another run of forward and backward changes it, by up to {_difference(first, third)}"
-    return (
-        f"another forward pass before backward(dy) changes it, by up to {_difference(first, second)}: "
-        "backward reads what the later forward pass has saved"
-    )
+def _changed(arguments, before, after):
+    """Return (label, gradient, other gradient) of the first that is not the same, or nothing."""
+    for argument, a, b in zip(arguments, before, after, strict=True):
+        if (a is None) != (b is None) or not (a is None or _same(a, b)):
+            return argument.label, a, b
+    return ()
 
 
 def _elsewhere(value):
@@ -223,24 +159,10 @@ def _elsewhere(value):
 def _fit_dy(name, dy, y):
     """Return a copy of the caller's dy, once it can tell a right gradient from a wrong one."""
     dy = np.array(dy)
-    if dy.dtype.kind not in "fiu":
-        raise TypeError(f"{name}: dy is {dy.dtype}; it must be an array of real numbers")
-    if dy.shape != y.shape:
-        raise ValueError(f"{name}: dy has shape {dy.shape}, but y has {y.shape}")
-    dy = dy.astype(np.float64)
-    refuse_infinite(name, "dy", dy)
-    if dy.size > 1 and np.all(dy == dy.flat[0]):
-        raise ValueError(
-            f"{name}: dy is {dy.flat[0]:g} everywhere, and checks too little: the outputs of a softmax or a layer norm "
-            "have a constant sum, whose gradient is zero, so a backward that returns zeros would pass. Leave dy out to "
-            "have a random one"
-        )
-    if dy.size == 1 and dy.item() in (0, 1):
-        raise ValueError(
-            f"{name}: dy is {dy.item():g}, and checks too little: a backward that "
-            f"{'returns zeros' if dy.item() == 0 else 'ignores dy'} would pass. Leave dy out to have a random one"
-        )
-    return dy
+    is_array = dy.dtype.kind in "fiu" and dy.shape == y.shape and np.isfinite(dy).all()
+    if not is_array or (dy.item() in (0, 1) if dy.size == 1 else dy.size and np.all(dy == dy.flat[0])):
+        raise refusals().unfit_dy(name, dy, y)
+    return dy.astype(np.float64)
 
 
 class _Watch:
@@ -269,30 +191,13 @@ class _Watch:
         return problem
 
 
-def _differ(a, b):
-    """Whether two gradients, either of which may be missing, are not the same."""
-    return (a is None) != (b is None) or not (a is None or _same(a, b))
-
-
 def _same(a, b):
     """Whether two runs gave the same, but for rounding."""
     size = max(np.max(np.abs(a), initial=0, where=np.isfinite(a)), np.finfo(np.float64).tiny)
     return a.shape == b.shape and np.allclose(a, b, rtol=0, atol=REPEATS * size, equal_nan=True)
 
 
-def _difference(a, b):
-    if a is None or b is None or a.shape != b.shape:
-        return "everything"
-    return f"{np.nanmax(np.abs(a - b)):.2g}"
-
-
 def refuse_infinite(name, what, array):
     """Raise ValueError, with the place, if an array is not finite; `name` is that of the function."""
-    bad = np.argwhere(~np.isfinite(array))
-    if len(bad):
-        index = tuple(int(i) for i in bad[0])
-        where = f" at {list(index)}" if index else ""
-        raise ValueError(
-            f"{name}: {what} is not finite: {array[index]}{where} ({len(bad)} of {array.size} entries); "
-            "check it where it is"
-        )
+    if not np.isfinite(array).all():
+        raise refusals().not_finite(name, what, array)

@@ -127,19 +127,9 @@ class Report:
         return report_html(self)
 
     def __str__(self):
-        header = ("argument", "entries", "absolute", "relative", "oracle ±", "verdict")
-        rows = [
-            (
-                a.name,
-                a.extent,
-                *a.numbers,
-                a.verdict,
-            )
-            for a in self.arguments
-        ]
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        table = [_align(row, widths) for row in (header, *rows)] if rows else []
-        return "\n".join([self.name, *table, *(f"note: {note}" for note in self.notes), *self.failures()])
+        from gradcheck.table import report_table
+
+        return report_table(self)
 
 
 class GradientError(AssertionError):
@@ -158,9 +148,3 @@ class GradientError(AssertionError):
         from gradcheck.notebook import lines_below_the_table
 
         return lines_below_the_table(self)
-
-
-def _align(row, widths):
-    name, *numbers, verdict = row
-    cells = [f"{cell:>{width}}" for cell, width in zip(numbers, widths[1:-1], strict=True)]
-    return "  ".join([f"  {name:<{widths[0]}}", *cells, verdict])

@@ -27,12 +27,12 @@ ROOMS = {"diagnosis", "museum", "curve", "audit", "updates"}  # ring 3
 DOORS = {  # where something further out is asked for, within a function, and by whom
     ("checking", "closer"),
     ("checking", "diagnosis"),
-    ("contract", "adapter_hints"),
-    ("gradients", "adapter_hints"),
-    ("gradients", "shape_hints"),
+    ("call", "refusals"),
+    ("contract", "careful"),
     ("report", "explanation"),
     ("report", "html"),
     ("report", "notebook"),
+    ("report", "table"),
 }
 SPOKEN = "import numpy as np, gradcheck, sys; from minitransformer import LayerNorm, attention, layer_norm, softmax; "
 DRAWN = "normal = np.random.default_rng(0).standard_normal; "
@@ -46,10 +46,10 @@ def arrows():
         tree = ast.parse(path.read_text("utf-8"))
         within = {id(node) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for node in ast.walk(f)}
         for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module.startswith("gradcheck."):
-                target = node.module.split(".")[1]
-                if target != room:
-                    found[room, target] = found.get((room, target), True) and id(node) in within
+            if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "gradcheck":
+                for target in node.module.split(".")[1:2] or [alias.name for alias in node.names]:
+                    if target != room:
+                        found[room, target] = found.get((room, target), True) and id(node) in within
     return found
 
 

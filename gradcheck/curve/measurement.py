@@ -17,7 +17,7 @@ import numpy as np
 
 from gradcheck.call import borrowed, parameters_of, to_float64
 from gradcheck.contract import run_under_watch
-from gradcheck.gradients import fault
+from gradcheck.refusals import fault
 
 STEPS = np.logspace(-1, -16, 61)
 AGREES = 1e-6  # the relative error that the best step must reach, as in gradcheck.check

@@ -77,7 +77,7 @@ HYPOTHESES = (
 )
 
 
-def diagnose(run, step, findings):
+def what_is_wrong(run, step, findings):
     """Return one sentence for each Finding, empty where it is right or nothing is known. Runs the function anew.
 
     `step` is the ComplexStep of the Run, None where it does not apply.
