@@ -29,8 +29,8 @@ them as `CASES` and run `python -m gradcheck MODULE` (see gradcheck/cases.py and
 
 Code of another shape needs no rewriting: `from_pair(forward, backward)` of gradcheck.adapters takes two functions with
 a cache between them, `from_layer(layer)` an object with a forward, a backward and a cache of its own, with the layers
-within it, `from_value_and_gradient(f, gradient)` what optimisers take, `from_jacobian(f, jacobian)` what filters do, and
-`from_nested(f, params, x)` arrays in dictionaries and several outputs.
+within it, `from_value_and_gradient(f, gradient)` what optimisers take, `from_jacobian(f, jacobian)` what filters do,
+and `from_nested(f, params, x)` arrays in dictionaries and several outputs.
 
 How it is done. L = ⟨dy, y⟩ is the loss, so that ∂L/∂y is dy. Three oracles, which know nothing of any derivation, say
 what its derivatives are (gradcheck/measurement.py):
