@@ -316,7 +316,10 @@ def test_a_configuration_that_is_no_json_object_is_refused(llama, content):
         ({"rms_norm_eps": 10**400}, r"rms_norm_eps must be at most 1.8e\+308 in size"),
         ({"rms_norm_eps": float("inf")}, "rms_norm_eps must be positive and finite, not inf"),
         ({"rope_theta": 10**400}, "rope_theta must be at most 1.8e"),
-        ({"max_position_embeddings": 10**400}, "max_position_embeddings must be at most 9223372036854775807, not 1000"),
+        (
+            {"max_position_embeddings": 10**400},
+            "max_position_embeddings must be at most 9,223,372,036,854,775,807, not 1000",
+        ),
     ],
 )
 def test_numbers_that_no_model_has_are_refused_by_their_names(llama, fields, words):

@@ -284,7 +284,10 @@ W_Q = "parameters.blocks.0.attention.w_q.weight"
         (describe(tokenizer={"kind": "char"}), "does not make a model .*'characters' is missing"),
         (configure(eps=10**400), r"does not make a model \(Config: eps must be at most 1.8e\+308 in size"),
         (configure(eps=float("inf")), "does not make a model .*eps must be positive and finite, not inf"),
-        (configure(context=10**400), "does not make a model .*context must be at most 9223372036854775807, not 10000"),
+        (
+            configure(context=10**400),
+            "does not make a model .*context must be at most 9,223,372,036,854,775,807, not 10000",
+        ),
         (configure(rope_base=True), "does not make a model .*rope_base must be a number, not True"),
         (describe(config="x" * 10**6), r"does not make a model \(config must be a dictionary, not 'xxx.* …"),
         (describe(tokenizer=["char"]), r"does not make a model \(tokenizer must be a dictionary, not \['char'\]\)"),
