@@ -283,7 +283,7 @@ def test_integers_for_weights_are_refused(llama):
 
 
 @pytest.mark.parametrize(
-    "field, value", [("num_hidden_layers", 10**9), ("vocab_size", 10**15), ("hidden_size", 4 * 10**12)]
+    "field, value", [("num_hidden_layers", 10**4), ("vocab_size", 10**11), ("hidden_size", 4 * 10**5)]
 )
 def test_a_configuration_that_claims_to_be_huge_allocates_nothing(llama, field, value):
     edit_config(llama, **{field: value})
@@ -328,7 +328,7 @@ def test_numbers_that_no_model_has_are_refused_by_their_names(llama, fields, wor
 
 
 def test_layers_that_are_claimed_and_not_there_are_not_counted_to_their_end(llama):
-    edit_config(llama, num_hidden_layers=10**12)
+    edit_config(llama, num_hidden_layers=10**4)
     refused(llama, "the tensor layers.2.input_layernorm.weight is missing")
 
 
