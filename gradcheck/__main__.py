@@ -18,7 +18,6 @@ import time
 
 from gradcheck.cases import check_case, error_in_words, load_cases
 from gradcheck.command_line import Parser, counted, described, say, show, whole_number, written_out
-from gradcheck.printable import one_line
 from gradcheck.report import GradientError
 
 DEFAULT_TARGET = "minitransformer"
@@ -79,10 +78,10 @@ def _say_failure(error):
     """Say in one line why a command ends early, unless it is for want of a reader; return the exit status."""
     if isinstance(error, BrokenPipeError):
         return PIPE_CLOSED
-    if not isinstance(error, (OSError, KeyboardInterrupt)):
+    if not isinstance(error, (OSError, MemoryError, KeyboardInterrupt)):
         raise error
     interrupted = isinstance(error, KeyboardInterrupt)
-    say(f"gradcheck: {one_line(error) or 'interrupted' if interrupted else described(error)}")
+    say(f"gradcheck: {described(error) or ('interrupted' if interrupted else 'there is not enough memory')}")
     return INTERRUPTED if interrupted else USAGE
 
 

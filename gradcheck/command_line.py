@@ -13,8 +13,12 @@ import traceback
 from gradcheck.printable import one_line, printable, to_the_letter
 from gradcheck.stopping import signals_raise
 
-# What is the matter with an output that cannot be written; such an error does not name it.
-OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+# What is wrong where an error of the system names no file: EBADF is a stream that is opened the other way round.
+WITHOUT_A_NAME = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO), "the output"),
+    errno.EBADF: "standard input or output",
+    **dict.fromkeys((errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE), "this machine"),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -93,9 +97,8 @@ def described(error):
     """Return the message of an exception in one line; of an OSError, the file and what is wrong with it."""
     if not isinstance(error, OSError) or not error.strerror:
         return one_line(error)
-    if error.filename is None and error.errno not in OF_OUTPUT:
-        return one_line(error.strerror)
-    return one_line(f"{error.filename or 'the output'}: {error.strerror}")
+    what = error.filename or WITHOUT_A_NAME.get(error.errno)
+    return one_line(error.strerror if what is None else f"{what}: {error.strerror}")
 
 
 def make_streams_usable():

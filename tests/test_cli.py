@@ -359,6 +359,9 @@ def test_without_extras_plain_training_works(monkeypatch, text, out):
         (ValueError("two\nlines"), "error: two lines"),
         (KeyError("oops"), r"error: internal error, please report it: KeyError: 'oops' \(--traceback shows where\)"),
         (PermissionError(errno.EACCES, "Permission denied", "x"), "error: x: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), "error: the output: No space left on device"),
+        (OSError(errno.EBADF, "Bad file descriptor"), "error: standard input or output: Bad file descriptor"),
+        (BlockingIOError(errno.EAGAIN, "Try again"), "error: this machine: Try again"),
     ],
 )
 def test_whatever_goes_wrong_is_one_line(monkeypatch, capsys, error, words):

@@ -292,6 +292,16 @@ def test_to_the_other_commands_it_is_a_line(command, end, write, capsys):
     assert out == "" and err.endswith(f"gradcheck {command[0]}: {words}")
 
 
+@pytest.mark.parametrize("message, said", [("too large", "too large"), ("", "there is not enough memory")])
+def test_too_little_memory_is_one_line(message, said, monkeypatch, capsys):
+    def fail(*arguments):
+        raise MemoryError(message)
+
+    monkeypatch.setattr("gradcheck.__main__._check", fail)
+    assert main([]) == 2
+    assert capsys.readouterr() == ("", f"gradcheck: {said}\n")
+
+
 def test_what_is_wrong_with_an_option_is_one_line_whatever_it_is(capsys):
     assert main(["--seed", "one\ntwo"]) == 2
     assert capsys.readouterr().err.endswith("argument --seed: a seed is a whole number, 0 or more, not one two\n")
