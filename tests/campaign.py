@@ -266,7 +266,7 @@ def alive(group):
 # What is said.
 
 # Words of Python about its own objects, which tell whoever has a damaged file nothing. After words of ours they may
-# stand in parentheses, but not as the code that would make the exception.
+# stand in parentheses, but not as the code that would make the exception; a chat template, a program, fails with them.
 PYTHON = re.compile(
     r"object is not|object has no attribute|object cannot be|NoneType|not iterable|keyword argument|positional argument"
     r"|unsupported operand|not subscriptable|unhashable|indices must be|not supported between|values to unpack"
@@ -288,7 +288,7 @@ def complaints_about_line(line: str, names=()) -> list[str]:
         said.append(f"more than one line: {line!r}")
     elif not line.isprintable():
         said.append(f"not printable: {line!r}")
-    if CODE.search(line) or PYTHON.search(re.sub(r" \(.*\)", "", line)):
+    if CODE.search(line) or PYTHON.search(re.sub(r" \(.*\)|the chat template failed: .*", "", line)):
         said.append(f"as Python says it: {line}")
     if names and not said and not any(name in line for name in names):
         said.append(f"names no file: {line}")

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 MAIN = {"minitransformer": cli.main, "gradcheck": gradcheck.__main__.main}
 LIMITS = Limits(memory=1200 * MEGABYTE, seconds=20)  # how large an array is, is the user's to say
-COUNT, COUNT_OF_DEAR_ONES = 1.6, 0.25  # trials of each command
+COUNT, COUNT_OF_DEAR_ONES = 1.6, 0.5  # trials of each command
 DEAR = ("patterns", "scale", "demo", "bench", "fetch", "audit")  # which takes seconds even to do little
 A_MOMENT = 3  # seconds of work between Ctrl-C and what must come of it
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache, partial
 
 import pytest
-from campaign import Forked, complaints_about_end, in_a_process
+from campaign import MEGABYTE, Forked, Limits, complaints_about_end, in_a_process
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, weights, without_seconds
 
 from minitransformer import LanguageModel, cli
@@ -32,6 +32,7 @@ CROWDS = {
     "two families": ("scale --sizes 900 --seeds 1 --steps 8 --workers 1 --out run",) * 2 + (None, 0.1),
     "two of patterns": ("patterns --steps 2 --out run", "patterns --steps 2 --seed 1 --out run", None, 0.05),
 }
+LIMITS = Limits(memory=1000 * MEGABYTE, seconds=60)  # the picture of a family alone takes some seconds
 TOLD = ("is at work", "holds a run already")
 
 
@@ -60,7 +61,7 @@ def test_of_two_in_one_folder_each_does_its_work_as_if_alone_or_is_told(campaign
     def alone(command):
         """Return the folder that a command leaves when it is alone."""
         folder = furnished(place, tmp_path_factory.mktemp("alone"), found)
-        assert in_a_process(lambda: cli.main(shlex.split(command)), folder=folder).status == 0
+        assert in_a_process(lambda: cli.main(shlex.split(command)), folder=folder, limits=LIMITS).status == 0
         return folder / "run"
 
     for trial in campaign.trials(count):
@@ -68,7 +69,7 @@ def test_of_two_in_one_folder_each_does_its_work_as_if_alone_or_is_told(campaign
         delays = [0, trial.random.choice((0, trial.random.uniform(0, 0.4)))]
         start = time.monotonic() + 0.05
         processes = [
-            Forked(partial(begin_at, start + delay, command), folder=trial.folder)
+            Forked(partial(begin_at, start + delay, command), folder=trial.folder, limits=LIMITS)
             for command, delay in zip(commands, delays, strict=True)
         ]
         ended = [process.wait() for process in processes]
