@@ -256,7 +256,7 @@ def test_a_damaged_file_is_read_whole_or_refused_in_one_line(campaign, sound, fi
 
 
 def must_be_named(kind, path, line) -> bool:
-    """Whether the line of a command is about the file, not about a text that the model does not know, or its numbers."""
+    """Whether the line of a command is about the file, not about a text that the model cannot read, or its numbers."""
     if kind.read not in (load, read_folder):
         return not re.search("unknown character|not finite", line)
     model = path if kind.given is None else path.parent
