@@ -25,7 +25,7 @@ def momentum(theta, g, velocity, *, lr, momentum, weight_decay=0.0):
 
 
 def nesterov(theta, g, velocity, *, lr, momentum, weight_decay=0.0):
-    """Gradient descent with the momentum of Nesterov, as Sutskever et al. (2013) and PyTorch have it."""
+    """Gradient descent with the momentum of Nesterov, as PyTorch has it (Sutskever et al., 2013)."""
     g = g + weight_decay * theta
     velocity_new = momentum * velocity + g
     step = lr * (g + momentum * velocity_new)
