@@ -18,10 +18,10 @@ def works_in_float32(evidence):
 
 
 def off_by_little(evidence):
-    """What is so small may be a constant or an ε; nothing more is known."""
+    """What is so small may be a constant, an ε, or float32 somewhere; nothing more is known."""
     if not evidence.small_share:
         return None
     return (
-        f"{evidence.label} is off by no more than {evidence.small_share:.1g} of its size: a rounded constant, perhaps, "
-        "or an ε that the forward pass does not have"
+        f"{evidence.label} is off by no more than {evidence.small_share:.1g} of its size: perhaps by a rounded "
+        "constant, an ε that the forward pass does not have, or float32 somewhere within"
     )

@@ -86,35 +86,33 @@ def mean_not_removed(evidence):
 
 def multiple_missing(evidence):
     """Along an axis, the error is a multiple of an array in play, or of it and a constant, and the truth is not."""
-    given, truth, label = evidence.given, evidence.truth, evidence.label
+    given, label = evidence.given, evidence.label
     if not evidence.is_complete:
         return None
-    for axes in _axis_sets(given.shape):
-        if len(axes) > 1:
-            continue
-        (axis,) = axes
+    for axis in reversed(range(given.ndim)):
+        n = given.shape[axis]
         for name, p in profiles(evidence, axis):
-            if (
-                given.shape[axis] > 1
-                and fits(evidence, evidence.error, [p], axis)
-                and not fits(evidence, truth, [p], axis)
-            ):
+            if n > 1 and _is_off_by(evidence, [p], axis):
+                if n < given.size and _ratio(evidence.error, np.broadcast_to(p, given.shape), evidence) is not None:
+                    return (
+                        f"{label} is off by the same multiple of {name} everywhere: a term with it is missing or wrong"
+                    )
                 return (
-                    f"{label} is off by a multiple of {name} along {axes_of(axes)}: a term {name} · Σ over it is "
+                    f"{label} is off by a multiple of {name} along axis {axis}: "
+                    f"a term {name} · Σ over it is missing or wrong"
+                )
+        for name, p in profiles(evidence, axis):
+            if n > 3 and _is_off_by(evidence, [np.ones_like(p), p], axis):
+                return (
+                    f"{label} is off by a constant and a multiple of {name} along axis {axis}: terms of this form are "
                     "missing or wrong"
                 )
-        for name, p in profiles(evidence, axis):
-            both = [np.ones_like(p), p]
-            if (
-                given.shape[axis] > 3
-                and fits(evidence, evidence.error, both, axis)
-                and not fits(evidence, truth, both, axis)
-            ):
-                return (
-                    f"{label} is off by a constant and a multiple of {name} along {axes_of(axes)}: terms of this form "
-                    "are missing or wrong"
-                )
     return None
+
+
+def _is_off_by(evidence, columns, axis):
+    """Whether the error is a combination of the columns along an axis, and the truth is not."""
+    return fits(evidence, evidence.error, columns, axis) and not fits(evidence, evidence.truth, columns, axis)
 
 
 def right_once_all_ones(evidence):

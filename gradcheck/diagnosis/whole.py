@@ -61,6 +61,8 @@ def off_by_a_factor(evidence):
         return None
     if _close(c, -1.0, evidence):
         return f"{evidence.label} has its sign flipped: it is minus the truth"
+    if evidence.dy.size == 1 and _close(c, evidence.dy.item(), evidence):
+        return f"{evidence.label} equals dy × the truth: it is multiplied by dy once too often"
     named = _names(c, evidence)
     if named is None and np.sum(np.abs(truth) > 1e-6 * np.max(np.abs(truth))) < 2:
         return None  # one number is always a multiple of another
@@ -93,14 +95,15 @@ def _candidates(evidence):
     twice = "added or accumulated twice" if evidence.is_parameter else "added twice, or a factor 2 too many"
     yield 2.0, "2", twice
     yield 0.5, "1/2", "a factor 2 is missing, or one of two equal terms"
-    for n, what in _sizes(evidence):
+    sizes = dict(_sizes(evidence))
+    for n, what in sizes.items():
         yield float(n), f"{n}", f"{n} is {what} (a sum where a mean belongs?)"
         yield 1 / n, f"1/{n}", f"{n} is {what} (a mean where a sum belongs?)"
         yield n**0.5, f"√{n}", f"{n} is {what}"
         yield n**-0.5, f"1/√{n}", f"{n} is {what}"
         yield n**2.0, f"{n}²", f"{n} is {what}"
         yield n**-2.0, f"1/{n}²", f"{n} is {what}"
-        if n > 2:
+        if n > 2 and n - 1 not in sizes:
             yield n / (n - 1), f"{n}/{n - 1}", f"{n} is {what} (n − 1 where n belongs?)"
             yield (n - 1) / n, f"{n - 1}/{n}", f"{n} is {what} (n where n − 1 belongs?)"
     for name, value in evidence.numbers():
