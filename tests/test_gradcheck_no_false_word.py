@@ -208,6 +208,10 @@ def test_a_number_by_chance_is_not_said_to_be_a_square_of_a_size():
         "4 is the length of axis 0 of x and the length of axis 0 of y, and 7 is the length of axis 1 of x and the "
         "length of axis 1 of y (one in the place of the other?)"
     )
+    convolved = said(lambda x, b: (x + b[:, None], lambda dy: (dy, dy.mean(axis=(0, 2)))), normal(2, 4, 5), normal(4))
+    assert convolved["b"].startswith(
+        "db equals 1/10 × the truth: 10 is the number of entries of y for each of b (a mean"
+    )
     assert said(scaled, normal(4, 7), wrong=6.0)["x"].endswith(
         "; or √4, where 4 is the length of axis 0 of x and the length of axis 0 of y"
     )

@@ -126,27 +126,44 @@ def _candidates(evidence):
 
 
 def _ratios(evidence):
-    """Yield likewise for one size over another."""
-    for (n, what), (m, other) in itertools.permutations(_sizes(evidence), 2):
-        yield n / m, f"{n}/{m}", f"{n} is {what}, and {m} is {other} (one in the place of the other?)"
+    """Yield likewise for the length of one axis over that of another."""
+    for (n, what), (m, other) in itertools.permutations(_lengths(evidence).items(), 2):
+        if n > 1 and m > 1:
+            yield (
+                n / m,
+                f"{n}/{m}",
+                f"{n} is {joined(what[:2])}, and {m} is {joined(other[:2])} (one in the place of the other?)",
+            )
 
 
 def _sizes(evidence):
     """Yield (n, what it is) for the length of each axis in play, and the numbers of rows and of entries."""
-    arrays = {evidence.name: evidence.given, "y": evidence.y}
-    arrays |= {name: array for name, array in evidence.arrays("fbi") if name not in arrays}
-    sources = {}
-    for name, array in arrays.items():
-        for axis, n in enumerate(array.shape):
-            sources.setdefault(n, []).append(f"the length of axis {axis} of {name}")
-    for name, array in arrays.items():
+    sources = _lengths(evidence)
+    for name, array in _arrays(evidence).items():
         if array.ndim > 1:
             rows = array.size // max(array.shape[-1], 1)
             sources.setdefault(rows, []).append(f"the number of rows of {name}")
             sources.setdefault(array.size, []).append(f"the number of entries of {name}")
+    each, rest = divmod(evidence.y.size, max(evidence.given.size, 1))
+    if not rest:
+        sources.setdefault(each, []).append(f"the number of entries of y for each of {evidence.name}")
     for n, whats in sources.items():
         if n > 1:
             yield n, joined(whats[:2])
+
+
+def _lengths(evidence):
+    """Return {n: [what has this length]} for the axes of all arrays in play."""
+    sources = {}
+    for name, array in _arrays(evidence).items():
+        for axis, n in enumerate(array.shape):
+            sources.setdefault(n, []).append(f"the length of axis {axis} of {name}")
+    return sources
+
+
+def _arrays(evidence):
+    arrays = {evidence.name: evidence.given, "y": evidence.y}
+    return arrays | {name: array for name, array in evidence.arrays("fbi") if name not in arrays}
 
 
 def _close(a, b, evidence):
