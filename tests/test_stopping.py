@@ -129,6 +129,16 @@ def test_sigterm_ends_a_conversation_where_ctrl_c_only_stops_the_answer(tmp_path
     assert len(said) == 2 and capsys.readouterr().err == "minitransformer: terminated\n"
 
 
+@pytest.mark.parametrize("unheard", [(), tuple(stopping.SIGNALS)], ids=["heard", "unheard"])
+def test_what_comes_while_a_process_is_born_is_heard_when_it_is(unheard):
+    before, born = handlers(), []
+    with pytest.raises(KeyboardInterrupt), stopping.birth(*unheard):
+        signal.raise_signal(signal.SIGINT)
+        born.append("a process")
+    assert born == ["a process"] and handlers() == before
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 # A run of training.
 
 

@@ -34,9 +34,9 @@ text. Either way it writes to a folder
   report.json     before and after: likelihoods, margin, perplexity on general text, completions (--data)
   finetuning.png  a picture of it (--data), or loss.png (--text)
 
-and prints what changed. Ctrl-C finishes the step, saves, and stops; --resume goes on from there, or from the
-last checkpoint if the process was killed, and ends with the same weights, to the bit. The exit status is 1 where
-the model was wrecked, which the report says in words.
+and prints what changed. Ctrl-C, or SIGTERM, finishes the step, saves, and stops; --resume goes on from there, or
+from the last checkpoint if the process was killed, and ends with the same weights, to the bit. The exit status is
+1 where the model was wrecked, which the report says in words.
 """
 
 EPILOG = """\

@@ -43,8 +43,9 @@ Train a model on a text, and write to a folder
   metrics.jsonl   the loss of every step, and what else happened, one JSON object a line
   loss.png        a picture of it
 
-Ctrl-C finishes the step, saves, and stops; --resume goes on from there, or from the last checkpoint if
-the process was killed, and ends with the same weights, to the bit, as a run that was never stopped.
+Ctrl-C finishes the step, saves, and stops, and so does SIGTERM, with which machines are stopped, or a
+terminal that is closed; --resume goes on from there, or from the last checkpoint if the process was killed,
+and ends with the same weights, to the bit, as a run that was never stopped.
 
 All cores work on a step: each batch is shared by --replicas of the model, in a process each. Started by
 mpirun, so do its ranks, on one machine or several. How many of both there are changes the last bits of a result.

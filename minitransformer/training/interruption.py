@@ -13,9 +13,9 @@ class Interrupt:
 
 @contextmanager
 def first_interrupt_waits(heard):
-    """Within the block, the first SIGINT sets `requested` of the Interrupt it yields, and calls heard(); the second
-    raises as ever.
+    """Within the block, the first SIGINT sets `requested` of the Interrupt it yields; the second raises as ever.
 
+    heard() is called at the first, wherever in a step the program is.
     Only the main thread receives signals: in another, the block changes nothing.
     """
     interrupt = Interrupt()
