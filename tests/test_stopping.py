@@ -32,7 +32,10 @@ ENDS = [
     (signal.SIGHUP, 129, "the terminal was closed"),
 ]
 OF_ALL = pytest.mark.parametrize("signum, status, words", ENDS, ids=[end[0].name for end in ENDS])
-RUN = "--layers 1 --heads 2 --width 8 --context 8 --batch-size 4 --sample-every 0 --eval-every 0 --no-plot --steps"
+RUN = (
+    "--layers 1 --heads 2 --width 8 --context 8 --batch-size 4 --replicas 1 --sample-every 0 --eval-every 0 --no-plot "
+    "--steps"
+)
 
 
 @pytest.fixture(autouse=True)

@@ -49,7 +49,7 @@ def carry_out(
         if resume:
             run.ranks.from_first(lambda: Checkpoint.read(folder / MODEL_FILE)).restore(run)
         journal = Journal(run, folder, resume=resume, plot=plot, observer=observer or Observer(), about=about or {})
-        with journal, first_interrupt_waits(journal.say_that_it_stops) as interrupt:
+        with journal, first_interrupt_waits(lambda: journal.observer.stopping(journal.folder)) as interrupt:
             try:
                 take_steps(run, journal, interrupt, begun=resume)
             except TrainingDiverged as error:
@@ -134,10 +134,6 @@ class Journal:
         """Draw the picture."""
         if self.plot:
             self.run.draw_picture(self.metrics.records, self.folder / self.run.picture)
-
-    def say_that_it_stops(self) -> None:
-        """Say at once that the run ends with the step that it is taking."""
-        self.observer.stopping(self.folder)
 
     def kept(self) -> str:
         """Say where the last checkpoint is."""
