@@ -22,7 +22,8 @@ them is wrong, `check` raises a GradientError. That is an AssertionError, so the
 the subtraction in `backward` it says:
 
     softmax: dx: 10 of 10 entries disagree; worst at [0, 0]: backward gives -0.004101, central differences give
-    0.001461. dx is off by a multiple of y along axis 1: a term y · Σ over it is missing or wrong
+    0.001461. dx is off by a multiple of y along axis 1: a term y · Σ over it, or with another factor that is one along
+    it, is missing or wrong
 
 `check_module(module, *inputs)` does so for every parameter of an object too. For a whole table of functions, list
 them as `CASES` and run `python -m gradcheck MODULE` (see gradcheck/cases.py and `python -m gradcheck --help`).

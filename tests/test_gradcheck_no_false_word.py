@@ -182,6 +182,16 @@ def test_a_factor_of_two_lines_is_not_said_to_be_a_term_of_a_sum():
     assert "constant along axis 1" not in said(pooled, normal(2, 3, 4))["x"]
 
 
+def test_a_sign_is_not_said_to_be_an_exchange_where_one_gradient_is_minus_the_other():
+    def squared(x, y):
+        return ((x - y) ** 2).sum(), lambda dy: (-2 * dy * (x - y), 2 * dy * (x - y))
+
+    assert said(squared, normal(4), normal(4, seed=1)) == {
+        "x": "dx has its sign flipped, or is that of y, which is minus the truth",
+        "y": "dy has its sign flipped, or is that of x, which is minus the truth",
+    }
+
+
 def test_a_term_of_one_factor_everywhere_is_not_said_to_be_one_of_a_sum():
     def decayed(x, w):
         t = np.tanh(x @ w)

@@ -13,6 +13,8 @@ def exchanged(evidence):
         if other is evidence or other.given.shape != evidence.given.shape or not other.is_complete:
             continue
         if evidence.same(evidence.given, other.truth):
+            if evidence.same(evidence.given, -evidence.truth):
+                return f"{evidence.label} has its sign flipped, or is that of {other.name}, which is minus the truth"
             if other.same(other.given, evidence.truth):
                 return f"{evidence.label} and {other.label} are returned in each other's place"
             return f"{evidence.label} equals the true {other.label}"

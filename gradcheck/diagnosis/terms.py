@@ -99,7 +99,7 @@ def multiple_missing(evidence):
                     )
                 return (
                     f"{label} is off by a multiple of {name} along axis {axis}: "
-                    f"a term {name} · Σ over it is missing or wrong"
+                    f"a term {name} · Σ over it, or with another factor that is one along it, is missing or wrong"
                 )
         for name, p in profiles(evidence, axis):
             if n > 3 and _is_off_by(evidence, [np.ones_like(p), p], axis):
