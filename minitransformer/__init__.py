@@ -93,14 +93,14 @@ these are
     e  exponentials (softmax, blocked_attention); the tokens' rows (transformer)
     f  an activation (feed_forward); a module (recomputation); a block's first key (query_blocks)
     g  the gate (feed_forward); a gradient (optim)
-    h  hidden features (feed_forward, lora)
+    h  hidden features (feed_forward, lora); what leaves the last block (transformer)
     i  a pair (positions)
     k  keys (attention, multi_head_attention, blocked_attention, head_groups, query_blocks)
     l  sum of exponentials (blocked_attention); after a block's last key (query_blocks)
     m  the largest entry (softmax, blocked_attention); average of the gradient (optim)
     m̂  m, corrected (optim)
     o  sum of values (blocked_attention)
-    p  a position (embedding, linear); probabilities (losses, generation); probability of dropping (dropout); gate times
+    p  a position (linear); probabilities (losses, generation); probability of dropping (dropout); gate times
        u (feed_forward); the positions' rows (transformer)
     q  queries (attention, multi_head_attention, blocked_attention, head_groups, query_blocks)
     r  one over the root (layer_norm, rms_norm); the stream between two steps (block)

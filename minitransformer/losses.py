@@ -23,11 +23,11 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
 
         a_c = w_c ((1 − ε) [c = t] + ε / V)             (1)
         z = log_softmax(x)                              (2)
-        ℓ = −Σ_c a_c z_c,  0 where t is ignored         (3)
+        ℓ = 0 where t = ignored, else −Σ_c a_c · z_c    (3)
 
-    Over the positions that are not ignored the losses are reduced as PyTorch does:
+    Over the positions n that are not ignored the losses are reduced as PyTorch does:
 
-        L = Σ ℓ / Σ w_t  (mean)    L = Σ ℓ  (sum)    L = ℓ  (none)          (4)
+        L = Σ_n ℓ_n / Σ_n w[t_n]  (mean)    L = Σ_n ℓ_n  (sum)    L = ℓ  (none)      (4)
 
     The mean divides by the weights of the *targets*, not by the number of positions nor by the sum of all class
     weights, and label smoothing changes nothing in that. Backward needs the probabilities:
@@ -55,7 +55,7 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
     def backward(dloss=1.0):
         """By (4) each position that is not ignored gets its share of dL, which stands for the argument dloss:
 
-            dℓ = dL / Σ w_t  (mean)    dℓ = dL  (sum, none)             (6)
+            dℓ = dL / Σ_n w[t_n]  (mean)    dℓ = dL  (sum, none)        (6)
 
         and a logit x_j reaches its own z_j directly and every z_c through the common logarithm: ∂z_c/∂x_j = δ_cj − p_j
         (see softmax.py), where δ_cj is 1 for c = j and 0 otherwise. By (3) dz_c = −a_c dℓ, so
@@ -73,9 +73,9 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
         The gradient of an ignored position is zero, if its logits are finite, but it must not count in the mean either:
         dividing by all positions scales the gradient by a factor that a check without ignored positions never sees.
         """
-        dlosses = np.where(kept, np.asarray(dloss, dtype) * share, 0)  # (6) ← Σ ℓ (4)
+        dlosses = np.where(kept, np.asarray(dloss, dtype) * share, 0)  # (6) ← Σ_n ℓ_n (4)
         A = a.sum(axis=-1, keepdims=True)  # (7)
-        dlogits = (A * p - a) * dlosses[..., None]  # (7) ← −Σ_c a_c z_c (3), log_softmax(x) (2)
+        dlogits = (A * p - a) * dlosses[..., None]  # (7) ← −Σ_c a_c · z_c (3), log_softmax(x) (2)
         return dlogits
 
     return loss, backward

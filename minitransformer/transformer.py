@@ -90,8 +90,8 @@ class Transformer(Module):
         """Map ids (B, T) to logits (B, T, V); `rng` turns dropout on. backward(dlogits) returns None.
 
             x = embedding(ids) + positional_embedding(0 … T−1)        (1)
-            x = block(x), L times, under the causal mask              (2)
-            logits = lm_head(ln_final(x))                             (3)
+            h = blocks(x)   (L of them, under the causal mask)        (2)
+            logits = lm_head(ln_final(h))                             (3)
 
         Rotary models leave the second term of (1) out and turn queries and keys instead. With tied embeddings, (1) and
         (3) read one Parameter, which accumulates both gradients.

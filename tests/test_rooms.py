@@ -18,6 +18,7 @@ LEVELS = [
     ("language_model", "one_page", "fast"),
     ("training", "analysis", "verification", "interop"),
     ("experiments", "bench", "cases"),
+    ("book",),
     ("commands",),
     ("cli",),
     ("__main__", "minitransformer"),

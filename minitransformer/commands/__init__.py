@@ -15,6 +15,7 @@ model's file remembers of them.
 """
 
 NAMES = (
+    "book",
     *("demo", "train", "generate", "finetune", "info"),  # make a model
     *("analyze", "influence", "patterns", "scale"),  # see what it does, and why
     *("fetch", "chat", "verify"),  # the same with a model that others trained

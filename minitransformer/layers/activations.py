@@ -41,7 +41,7 @@ def silu(x):
     """Return x times its logistic function σ, of x's shape: SiLU (Hendrycks and Gimpel, 2016), or swish.
 
         σ = 1 / (1 + exp(−x)) = (1 + tanh(x/2)) / 2     (3)
-        y = x σ                                         (4)
+        y = x · σ                                       (4)
 
     The form with tanh cannot overflow; it loses the digits of a σ that is tiny beside 1. Raises TypeError for an x that
     is not floating-point. Saved for backward: x (...), σ (...).
@@ -55,9 +55,9 @@ def silu(x):
 
         With σ′ = exp(−x) / (1 + exp(−x))² = σ (1 − σ),
 
-            dx = dy · σ (1 + x (1 − σ))                     (5)
+            dx = dy · σ · (1 + x · (1 − σ))                 (5)
         """
-        dx = dy * sigma * (1 + x * (1 - sigma))  # (5) ← x σ (4), σ (3)
+        dx = dy * sigma * (1 + x * (1 - sigma))  # (5) ← x · σ (4), σ (3)
         return dx
 
     return y, backward
@@ -85,13 +85,13 @@ def gelu_exact(x):
     """Return x Φ(x), with Φ the normal distribution function.
 
         Φ = (1 + erf(x/√2)) / 2                         (6)
-        y = x Φ                                         (7)
+        y = x · Φ                                       (7)
 
     and, while Φ is at hand, the slope that backward needs. φ = Φ′ is the density of the normal distribution, so by the
     product rule
 
         φ = exp(−x²/2) / √(2π)                          (8)
-        y′ = Φ + x φ                                    (9)
+        y′ = Φ + x · φ                                  (9)
 
     Saved for backward: slope (...).
     """
@@ -109,7 +109,7 @@ def gelu_exact(x):
 
         and nothing of x or Φ is kept.
         """
-        dx = dy * slope  # (10) ← x Φ (7), Φ (6)
+        dx = dy * slope  # (10) ← x · Φ (7), Φ (6)
         return dx
 
     return y, backward
@@ -118,9 +118,9 @@ def gelu_exact(x):
 def gelu_tanh(x):
     """Return x Φ, where Φ is a hyperbolic tangent that comes near the normal distribution function.
 
-        u = √(2/π) x (1 + 0.044715 x²)                  (11)
+        u = √(2/π) x · (1 + 0.044715 x²)                (11)
         Φ = (1 + tanh u) / 2                            (12)
-        y = x Φ                                         (13)
+        y = x · Φ                                       (13)
 
     Saved for backward: x (...), Φ (...).
     """
@@ -135,10 +135,10 @@ def gelu_tanh(x):
         With ∂Φ/∂u = (1 − tanh² u) / 2 = 2 Φ (1 − Φ), as tanh u = 2 Φ − 1,
 
             u′ = ∂u/∂x = √(2/π) (1 + 3 · 0.044715 x²)       (14)
-            dx = dy · (Φ + x · 2 Φ (1 − Φ) · u′)            (15)
+            dx = dy · (Φ + x · 2 Φ · (1 − Φ) · u′)          (15)
         """
-        u_slope = c * (1 + 3 * 0.044715 * x * x)  # (14) ← √(2/π) x (1 + 0.044715 x²) (11)
-        dx = dy * (Phi + x * 2 * Phi * (1 - Phi) * u_slope)  # (15) ← x Φ (13), Φ (12)
+        u_slope = c * (1 + 3 * 0.044715 * x * x)  # (14) ← √(2/π) x · (1 + 0.044715 x²) (11)
+        dx = dy * (Phi + x * 2 * Phi * (1 - Phi) * u_slope)  # (15) ← x · Φ (13), Φ (12)
         return dx
 
     return y, backward

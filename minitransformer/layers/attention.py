@@ -35,8 +35,8 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     For each head separately, with a scale s = 1/√D unless given:
 
         scores  = (s q) kᵀ                              (1)
-        masked  = scores, −∞ where the mask is False    (2)
-        weights = softmax(masked) over the keys         (3)
+        masked  = scores where mask, else −∞            (2)
+        weights = softmax(masked)   (over the keys)     (3)
         y       = used v                                (4)
 
     where used are the weights, or what `on_weights`, a differentiable function, makes of them: for dropout, or to

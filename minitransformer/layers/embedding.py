@@ -34,7 +34,7 @@ def embedding(ids, weight):
 
         which is 1 where position p reads row v, else 0. A row is reached by all positions that read it, and paths add,
 
-            dW[v] = Σ dy_p over the positions p with id_p = v          (2)
+            dW[v] = Σ_p [id_p = v] dy_p                     (2)
 
         This is dW = onehot(id)ᵀ dy, as for any linear map.
 

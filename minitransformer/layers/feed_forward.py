@@ -141,10 +141,10 @@ class GatedFeedForward(Module):
         def backward(dy):
             """Each step in reverse.
 
-            x is reached along both projections, and paths add:
+            x is reached along both projections, and paths add; fᵀ(dy) stands for f's backward:
 
                 dp = dy W_downᵀ                                 (14)
-                dg, du = swiglu's backward of dp                (15)
+                dg, du = swigluᵀ(dp)                            (15)
                 dx = dg W_gateᵀ + du W_upᵀ                      (16)
             """
             dp = down_backward(dy)  # (14) ← p W_down (13)

@@ -32,9 +32,9 @@ def layer_norm(x, gamma, beta, *, eps=1e-5):
     y = gamma * x_hat + beta  # (5)
 
     def backward(dy):
-        """From (5), where Σ runs over every position,
+        """From (5), where Σ_p runs over every position p,
 
-            dβ = Σ dy    dγ = Σ dy · x̂    dx̂ = dy · γ       (6)
+            dβ = Σ_p dy    dγ = Σ_p dy · x̂    dx̂ = dy · γ   (6)
 
         as each entry of γ and β is read at every position. x_i reaches x̂ along three paths: directly, through μ, and
         through r. For the second ∂μ/∂x_i = 1/C. The third begins with σ² = Σ_j (x_j − μ)² / C, where x_i stands in one

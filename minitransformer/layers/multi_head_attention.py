@@ -96,11 +96,11 @@ class MultiHeadAttention(Module):
             """Each step in reverse:
 
                 dheads = split(dy W_oᵀ)                         (4)
-                dq, dk, dv = attention's backward of dheads     (5)
+                dq, dk, dv = attentionᵀ(dheads)                 (5)
 
-            where those of the keys and values in a cache are left out. Rotary positions, if any, turn dq and dk back
-            (see positions.py). With xq = x W_q and so on, dxq = merge(dq), dxk = merge(dk), dxv = merge(dv), and x
-            reaches y along three paths, through q, k and v (see projections).
+            where fᵀ(dy) stands for f's backward, and those of the keys and values in a cache are left out. Rotary
+            positions, if any, turn dq and dk back (see positions.py). With xq = x W_q and so on, dxq = merge(dq), dxk =
+            merge(dk), dxv = merge(dv), and x reaches y along three paths, through q, k and v (see projections).
             """
             dheads = split(w_o_backward(dy), self.d_head)  # (4) ← merge(heads) W_o (3)
             dattended = heads_backward(dheads)

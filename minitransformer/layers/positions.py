@@ -35,7 +35,7 @@ def frequencies(channels: int, base: float = 10000.0, scaling: dict | None = Non
     since in its original context of N positions they made too few of them:
 
         circles = N ω / 2π                              (3)
-        keep = (circles − low) / (high − low), cut to 0 … 1       (4)
+        keep = min(1, max(0, (circles − low) / (high − low)))     (4)
         ω′ = keep · ω + (1 − keep) · ω / s              (5)
 
     Pairs of `high` circles and more stay as they are, keep = 1; pairs of `low` and fewer turn s times as slowly,
@@ -117,8 +117,8 @@ def turned(x, *, cos, sin, layout):
 
     Each pair has an angle of its own, t ω_i for pair i at position t:
 
-        a′ = a cos − b sin                              (7)
-        b′ = b cos + a sin                              (8)
+        a′ = a · cos − b · sin                          (7)
+        b′ = b · cos + a · sin                          (8)
 
     For one pair this is a product with the rotation R_t by the angle t ω. Through that pair a query at t and
     a key at u add to their score (R_u k)ᵀ (R_t q) = kᵀ R_uᵀ R_t q, and by the addition theorems
@@ -139,8 +139,8 @@ def turned(x, *, cos, sin, layout):
         Its rows are ∂a′/∂(a, b) = (cos, −sin) and ∂b′/∂(a, b) = (sin, cos). So a reaches a′ by cos and b′ by sin, b
         reaches b′ by cos and a′ by −sin:
 
-            da = da′ cos + db′ sin                          (9)
-            db = db′ cos − da′ sin                          (10)
+            da = da′ · cos + db′ · sin                      (9)
+            db = db′ · cos − da′ · sin                      (10)
 
         The transpose of a rotation is the rotation by the opposite angle: the gradient is turned back. Rotation keeps
         every length, so ‖dx‖ = ‖dy‖, though also if it is turned the wrong way. What a careless check misses: at
@@ -148,8 +148,8 @@ def turned(x, *, cos, sin, layout):
         alone sees nothing else.
         """
         da_turned, db_turned = pairs(dy, layout)
-        da = da_turned * cos + db_turned * sin  # (9) ← a cos (7), a sin (8)
-        db = db_turned * cos - da_turned * sin  # (10) ← b cos (8), − b sin (7)
+        da = da_turned * cos + db_turned * sin  # (9) ← a · cos (7), a · sin (8)
+        db = db_turned * cos - da_turned * sin  # (10) ← b · cos (8), − b · sin (7)
         dx = joined(da, db, layout)
         return dx
 

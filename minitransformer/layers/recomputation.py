@@ -3,8 +3,8 @@
 What a training step holds at its peak is mostly what the layers saved for backward. A block can save its input alone
 and find the rest again when its gradient arrives:
 
-    y  = f(x), and everything it saved is dropped       (1)
-    dx = fᵀ(dy), after f(x) once more                   (2)
+    y  = f(x)   (and everything it saved is dropped)    (1)
+    dx = fᵀ(dy)   (after f(x) once more)                (2)
 
 where fᵀ(dy) stands for f's backward. Exactly the same numbers come out: dropout's are drawn again from where they
 began, and the engine is on or off as it was. One forward pass more is a third more work, since a backward pass costs

@@ -30,9 +30,9 @@ def rms_norm(x, gamma, *, eps=1e-5):
     y = gamma * x_hat  # (3)
 
     def backward(dy):
-        """From (3), where Σ runs over every position,
+        """From (3), where Σ_p runs over every position p,
 
-            dγ = Σ dy · x̂    dx̂ = dy · γ                    (4)
+            dγ = Σ_p dy · x̂    dx̂ = dy · γ                  (4)
 
         as each entry of γ is read at every position. x_i reaches x̂ along two paths, directly and through r:
 

@@ -1,0 +1,284 @@
+"""Execution: what an expression of the notation is worth, with NumPy, where its names have values.
+
+An expression with indices is worked out once for each value of each index, which is slow and plain: the book's arrays
+have a few dozen entries.
+"""
+
+import itertools
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy.special import erf
+
+from minitransformer.book import notation as n
+
+FUNCTIONS = {"exp": np.exp, "log": np.log, "tanh": np.tanh, "cos": np.cos, "sin": np.sin, "erf": erf}
+CONSTANTS = {"π": np.pi}
+POSITIONS = "p"  # the index of positions, which are the first axis
+KEPT = {POSITIONS: 1, "batch": 2}  # the last axes that a sum over these leaves alone
+
+
+class NotExecuted(Exception):  # noqa: N818, which is what it is called in sentences
+    """An expression that has no value here, and why."""
+
+
+@dataclass
+class Surroundings:
+    """What names mean: `values` of names, `backwards` of functions, `derivative(of, by)`.
+
+    `ranges` are those of indices that are said beside an equation, and `at` is where indices are.
+    """
+
+    values: dict
+    backwards: dict = field(default_factory=dict)
+    derivative: object = None
+    ranges: dict = field(default_factory=dict)
+    at: dict = field(default_factory=dict)
+
+    def with_indices(self, at):
+        """The same, with indices at other places."""
+        return replace(self, at={**self.at, **at})
+
+
+def both_sides(left, right, surroundings):
+    """Return the values of two sides of an equation, with an axis for each index that is free in them."""
+    free = {**index_ranges(left, surroundings), **index_ranges(right, surroundings)}
+    bound = totalled(left) | totalled(right)
+    names = [name for name in free if name not in bound or name in indices_of(left)]
+    rows = [
+        (evaluate(left, here), evaluate(right, here))
+        for at in itertools.product(*(free[name] for name in names))
+        for here in [surroundings.with_indices(dict(zip(names, at, strict=True)))]
+    ]
+    if not rows:
+        raise NotExecuted("an index has no range")
+    return tuple(
+        np.concatenate([np.concatenate([np.ravel(part) for part in parts(side)]) for side in sides])
+        for sides in zip(*rows, strict=True)
+    )
+
+
+def parts(value):
+    """The arrays of a value: of several, each."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def every_node(node):
+    """Yield a node and all below it."""
+    yield node
+    for child in n.children(node):
+        yield from every_node(child)
+
+
+def totalled(node):
+    """Return the indices that sums run over."""
+    return {below.index for below in every_node(node) if isinstance(below, n.Total) and below.index}
+
+
+def indices_of(node):
+    """Return the letters of subscripts below a node, but not those that belong to sums in it."""
+    if isinstance(node, n.Symbol):
+        return set(node.subscript)
+    below = set().union(*(indices_of(child) for child in n.children(node)), set())
+    return below - {node.index} if isinstance(node, n.Total) else below
+
+
+def index_ranges(node, surroundings):
+    """Return {index: its range} of a node: how long the axis is that it counts."""
+    found = {}
+    for below in every_node(node):
+        if isinstance(below, n.Symbol) and below.text not in surroundings.values and below.subscript:
+            if below.base == "δ" or below.base not in surroundings.values:
+                continue
+            shape = np.shape(surroundings.values[below.base])
+            for letter, axis in zip(below.subscript, axes(below.subscript, len(shape)), strict=True):
+                if letter not in surroundings.values:
+                    found[letter] = span_of(letter, shape[axis], surroundings)
+        if isinstance(below, n.Entry):
+            for entry, length in zip(below.at, np.shape(surroundings.values.get(below.of.text, ())), strict=False):
+                if isinstance(entry, n.Symbol) and entry.text not in surroundings.values and not entry.subscript:
+                    found[entry.text] = range(length)
+    return found
+
+
+def span_of(index, length, surroundings):
+    """Return the numbers of an index along an axis of this length: 0, 1, … unless it was said otherwise."""
+    span = surroundings.ranges.get(index, range(length))
+    if len(span) != length:
+        raise ValueError(f"the index {index} has {len(span)} values, and its axis {length}")
+    return span
+
+
+def axes(letters, ndim):
+    """Return the axes that indices count: the last ones, but positions the first."""
+    if len(letters) > ndim:
+        raise NotExecuted(f"{len(letters)} indices for an array of {ndim} axes")
+    where = [ndim - len(letters) + k for k in range(len(letters))]
+    if letters[0] == POSITIONS:
+        where[0] = 0
+    return where
+
+
+def evaluate(node, here):
+    """Return the value of a node: an array, a number, or a tuple of these. Raises NotExecuted where it has none."""
+    worker = WORKERS.get(type(node))
+    if worker is None:
+        raise NotExecuted(f"a {type(node).__name__.lower()} has no value")
+    return worker(node, here)
+
+
+def number(node, here):
+    if node.text == "½":
+        return 0.5
+    return np.inf if node.text == "∞" else float(node.text)
+
+
+def symbol(node, here):
+    if node.text in here.at:
+        return here.at[node.text]
+    if node.text in here.values:
+        return here.values[node.text]
+    if node.base == "δ":
+        i, j = node.subscript
+        return float(here.at[i] == here.at[j])
+    if node.subscript and node.base in here.values:
+        return entry_of(here.values[node.base], node.subscript, here)
+    if node.text in CONSTANTS:
+        return CONSTANTS[node.text]
+    raise NotExecuted(f"{node.text} has no value")
+
+
+def entry_of(array, letters, here):
+    at = [slice(None)] * np.ndim(array)
+    for letter, axis in zip(letters, axes(letters, np.ndim(array)), strict=True):
+        where = here.at.get(letter, here.values.get(letter))
+        if where is None:
+            raise NotExecuted(f"the index {letter} has no range")
+        at[axis] = where - here.ranges[letter][0] if letter in here.ranges else where
+    return array[tuple(at)]
+
+
+def added(node, here):
+    return sum(sign * evaluate(term, here) for sign, term in node.terms)
+
+
+def beside(node, here):
+    value = evaluate(node.factors[0], here)
+    for factor in node.factors[1:]:
+        right = evaluate(factor, here)
+        both = np.ndim(value) > 1 and (np.ndim(right) > 1 or np.shape(right) == np.shape(value)[-1:])
+        if not both and np.ndim(value) and np.ndim(right) and np.size(value) > 1 and np.size(right) > 1:
+            raise NotExecuted("a product of arrays that are no matrices: a dot is needed")
+        value = value @ right if both else value * right
+    return value
+
+
+def total(node, here):
+    body = node.of
+    if not node.index:
+        return np.sum(evaluate(body, here), axis=-1, keepdims=True)
+    if node.index in indices_of(body):
+        span = index_ranges(body, here).get(node.index)
+        if span is None:
+            raise NotExecuted(f"it is not known how far the index {node.index} of Σ runs")
+        return sum(evaluate(body, here.with_indices({node.index: k})) for k in span)
+    if node.index not in KEPT:
+        raise NotExecuted(f"the index {node.index} of Σ does not occur")
+    value = np.asarray(evaluate(body, here))
+    return value.sum(axis=tuple(range(value.ndim - KEPT[node.index])))
+
+
+def call(node, here):
+    name = node.function.text
+    if node.transposed:
+        if name not in here.backwards:
+            raise NotExecuted(f"{name}'s backward is not at hand")
+        return here.backwards[name](*(evaluate(argument, here) for argument in node.arguments))
+    arguments = [evaluate(argument, here) for argument in node.arguments]
+    if name in here.values:
+        return here.values[name](*arguments)
+    if name.endswith("′") and name[:-1] in here.values:
+        return here.values[name[:-1]](arguments[0] + 1e-30j).imag / 1e-30
+    if name == "mean":
+        return np.mean(arguments[0], axis=-1, keepdims=True)
+    if name in ("min", "max"):
+        return (np.minimum if name == "min" else np.maximum)(*arguments)
+    if name in FUNCTIONS:
+        return FUNCTIONS[name](*arguments)
+    raise NotExecuted(f"{name} is no function that is known here")
+
+
+def entry(node, here):
+    array = evaluate(node.of, here)
+    return array[tuple(np.asarray(evaluate(at, here), dtype=int) for at in node.at)]
+
+
+def holds(node, here):
+    left = evaluate(node.left, here)
+    if not node.relation:
+        return np.asarray(left, dtype=bool)
+    return COMPARISONS[node.relation](left, evaluate(node.right, here))
+
+
+def derivative(node, here):
+    if here.derivative is None:
+        raise NotExecuted("no derivatives are at hand")
+    whole = here.derivative(base_text(node.of), node.by.base if indexed(node.by, here) else node.by.text)
+    of = node.of.base if isinstance(node.of, n.Power) else node.of
+    letters = (of.subscript if indexed(of, here) else "") + (node.by.subscript if indexed(node.by, here) else "")
+    if not letters and whole.ndim == 2:  # a function entry by entry
+        return np.diagonal(whole)
+    whole = np.squeeze(whole)
+    if len(letters) != whole.ndim:
+        raise NotExecuted("the entries of this derivative are those at one position")
+    return whole[tuple(here.at[letter] for letter in letters)]
+
+
+def base_text(node):
+    """The name, as equations have it on the left, of what a derivative is of."""
+    return f"{node.base.text}²" if isinstance(node, n.Power) else node.base
+
+
+def indexed(node, here):
+    return bool(node.subscript) and node.text not in here.values
+
+
+def several(node, here):
+    return tuple(part for entry in node.of for part in parts(evaluate(entry, here)))
+
+
+def from_first_to_last(node, here):
+    return np.arange(int(evaluate(node.first, here)), int(evaluate(node.last, here)) + 1)
+
+
+COMPARISONS = {
+    "=": np.equal,
+    "≠": np.not_equal,
+    "≤": np.less_equal,
+    "<": np.less,
+    "≥": np.greater_equal,
+    ">": np.greater,
+}
+WORKERS = {
+    n.Number: number,
+    n.Symbol: symbol,
+    n.Sum: added,
+    n.Dot: lambda node, here: evaluate(node.left, here) * evaluate(node.right, here),
+    n.Beside: beside,
+    n.Fraction: lambda node, here: evaluate(node.above, here) / evaluate(node.below, here),
+    n.Power: lambda node, here: evaluate(node.base, here) ** evaluate(node.exponent, here),
+    n.Transpose: lambda node, here: np.swapaxes(evaluate(node.of, here), -1, -2),
+    n.Root: lambda node, here: np.sqrt(evaluate(node.of, here)),
+    n.Norm: lambda node, here: np.linalg.norm(np.ravel(evaluate(node.of, here))),
+    n.Total: total,
+    n.Call: call,
+    n.Entry: entry,
+    n.Condition: holds,
+    n.Indicator: lambda node, here: holds(node.condition, here) * 1.0,
+    n.Derivative: derivative,
+    n.Where: lambda node, here: np.where(
+        holds(node.condition, here), evaluate(node.value, here), evaluate(node.otherwise, here)
+    ),
+    n.Several: several,
+    n.Range: from_first_to_last,
+}

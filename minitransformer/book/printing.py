@@ -1,0 +1,42 @@
+"""Printing: pages to PDF, by a browser that is installed."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+SECONDS = 120
+
+
+def browser() -> str:
+    """Return the path of a browser that prints. Raises FileNotFoundError where there is none."""
+    for name in CHROMIUMS:
+        if found := shutil.which(name):
+            return found
+    raise FileNotFoundError(
+        "--pdf needs Chromium or Chrome, and none is on the PATH; any browser prints a page by hand"
+    )
+
+
+def print_pages(program: str, pages, progress=None) -> None:
+    """Print each page to a .pdf beside it. Raises OSError, naming the page, where that fails."""
+    with tempfile.TemporaryDirectory() as profile:
+        for k, page in enumerate(pages):
+            print_page(program, Path(page).resolve(), profile)
+            if progress is not None:
+                progress(k + 1, len(pages))
+
+
+def print_page(program, page, profile):
+    """Print one page."""
+    target = page.with_suffix(".pdf")
+    command = [program, "--headless", "--disable-gpu", "--no-pdf-header-footer", f"--user-data-dir={profile}"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--no-sandbox")  # it has none for root
+    target.unlink(missing_ok=True)
+    command += [f"--print-to-pdf={target}", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
+    if done.returncode or not target.exists():
+        raise OSError(f"{page}: {Path(program).name} did not print it (exit status {done.returncode})")

@@ -1,0 +1,36 @@
+"""Prose: the text of a docstring as HTML, its indented lines left to whoever knows what they are."""
+
+import re
+from html import escape
+
+SUBSCRIPT = re.compile(r"(?<![\w`])((?:[dδ∂]?[^\W\d_]\u0302?′?)|Σ|[^\W\d_]{2,}(?=_ij))_([a-z]{1,2}|batch)(?![\w(])")
+
+
+def blocks(text: str):
+    """Yield ("prose", paragraph) and ("indented", [line, …]) of a docstring, in its order."""
+    for paragraph in re.split(r"\n(?:[ \t]*\n)+", text.strip("\n")):
+        lines = paragraph.splitlines()
+        kinds = ["indented" if line.startswith("    ") else "prose" for line in lines]
+        start = 0
+        for k in range(1, len(lines) + 1):
+            if k == len(lines) or kinds[k] != kinds[start]:
+                part = lines[start:k]
+                yield (kinds[start], part if kinds[start] == "indented" else " ".join(map(str.strip, part)))
+                start = k
+
+
+def inline(text: str) -> str:
+    """Return a paragraph as HTML: `code`, **emphasis** and subscripts."""
+    pieces = re.split(r"(`[^`]*`)", text)
+    return "".join(code(piece) if piece.startswith("`") else words(piece) for piece in pieces)
+
+
+def code(piece):
+    """`code`."""
+    return f"<code>{escape(piece[1:-1])}</code>"
+
+
+def words(piece):
+    """Text with its emphasis and subscripts."""
+    markup = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escape(piece, quote=False))
+    return SUBSCRIPT.sub(r"\1<sub>\2</sub>", markup)

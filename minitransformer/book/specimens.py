@@ -1,0 +1,414 @@
+"""Specimens: small calls of the textbook's functions, on which their equations are executed.
+
+Sizes differ from each other, so that a transpose that is missing does not fit, and numbers are random. What is said for
+entries, ∂y_i/∂x_j, is executed at one position.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from minitransformer import optim
+from minitransformer.config import Config
+from minitransformer.generation import sample
+from minitransformer.layers.activations import gelu_exact, gelu_tanh, relu, silu
+from minitransformer.layers.attention import attention
+from minitransformer.layers.block import TransformerBlock
+from minitransformer.layers.dropout import dropout
+from minitransformer.layers.embedding import embedding, unembedding
+from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward, swiglu
+from minitransformer.layers.layer_norm import layer_norm
+from minitransformer.layers.linear import Linear, linear
+from minitransformer.layers.lora import LowRankLinear, low_rank
+from minitransformer.layers.multi_head_attention import MultiHeadAttention, merge, projections, split
+from minitransformer.layers.positions import frequencies, sinusoidal_positions, turned
+from minitransformer.layers.recomputation import recomputed
+from minitransformer.layers.rms_norm import rms_norm
+from minitransformer.layers.softmax import finite_max, log_softmax, softmax
+from minitransformer.losses import cross_entropy
+from minitransformer.module import Parameter
+from minitransformer.transformer import Transformer
+
+# Equations that are not executed, {(file, number): why}.
+NOT_EXECUTED = {("transformer.py", 2): "it is a loop over the blocks, each of which has equations of its own"}
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """A call of the function whose qualified name is `function`, whose equations are executed on it.
+
+    `names` says what a symbol is where the code has another name for it: that name, or a function that finds its value
+    among the local variables. `also` are functions whose lines carry its equations too. Of equations with remarks,
+    such as (mean), that name variants, those of another `variant` are left out. One that `explains` is for equations
+    without a number alone, and one with False there for those with one. `letters` names axes by their length, for the
+    picture of the shapes.
+    """
+
+    function: str
+    call: Callable
+    inputs: tuple
+    options: dict = field(default_factory=dict)
+    names: dict = field(default_factory=dict)
+    also: tuple = ()
+    variant: str = ""
+    explains: bool | None = None
+    letters: dict = field(default_factory=dict)
+
+
+def normal(*shape):
+    """Random numbers, the same each time for the same shape."""
+    return np.random.default_rng(shape).normal(size=shape)
+
+
+def value_of(function):
+    """The first of what a differentiable function returns, as a function."""
+    return lambda *inputs: function(*inputs)[0]
+
+
+def constant(value):
+    """A symbol's value that depends on nothing."""
+    return lambda local: value
+
+
+def parameters(**paths):
+    """Symbols for parameters of the module that is called: W_up="up.weight"."""
+
+    def finder(path):
+        return lambda local: dict(local["self"].named_parameters())[path].data
+
+    return {symbol: finder(path) for symbol, path in paths.items()}
+
+
+def weight_of(name, local):
+    """The weight of a linear map that is an argument."""
+    return local[name].weight.data
+
+
+def submodules(*names):
+    """Symbols for modules within the one that is called, as functions."""
+
+    def finder(name):
+        return lambda local: value_of(getattr(local["self"], name))
+
+    return {name: finder(name) for name in names}
+
+
+def after_blocks(local):
+    """What a transformer's last block gives."""
+    model, x = local["self"], local["self"].embed(local["ids"], 0, None)[0]
+    mask, positions = model.mask_and_positions(local["ids"], 0)
+    for block in model.blocks:
+        x = block(x, mask=mask, positions=positions)[0]
+    return x
+
+
+def randomized(module):
+    """The module, its parameters random and in float64."""
+    for k, (_, parameter) in enumerate(module.named_parameters()):
+        parameter.data = np.random.default_rng(k).normal(size=parameter.data.shape)
+    return module
+
+
+def one_function():
+    """Chapter zero's y = f(x): the logarithm of a softmax, whose Jacobian is not symmetric."""
+    x, dy = normal(4), normal(4, 4)[0]
+    y, backward = log_softmax(x)
+    jacobian = jacobian_of(log_softmax, x)
+    names = {"x": x, "y": y, "J": jacobian, "dx": backward(dy), "dy": dy, "∂y/∂x": jacobian}
+    return Specimen("", tuple, (), names={symbol: constant(value) for symbol, value in names.items()})
+
+
+def two_paths():
+    """Chapter zero's x that is read twice: the logarithm of a softmax, and layer normalization."""
+
+    def normalized(x):
+        return layer_norm(x, normal(4), normal(4))
+
+    x, dy_f, dy_g = normal(4), normal(4, 4)[0], normal(4, 4)[1]
+    dx = log_softmax(x)[1](dy_f) + normalized(x)[1](dy_g)[0]
+    jacobians = {"J_f": jacobian_of(log_softmax, x), "J_g": jacobian_of(normalized, x)}
+    names = jacobians | {"dx": dx, "dy_f": dy_f, "dy_g": dy_g}
+    return Specimen("", tuple, (), names={symbol: constant(value) for symbol, value in names.items()})
+
+
+def jacobian_of(function, x):
+    """The Jacobian of a function of x (n,), by the complex step."""
+    return np.stack([np.imag(function(x + 1e-30j * row)[0]) / 1e-30 for row in np.eye(len(x))], axis=1)
+
+
+def three_steps(**settings):
+    """A step of AdamW after two others, from m = v = 0, with the gradients g_1, g_2, g_3."""
+    theta, m, v = np.ones(1), np.zeros(1), np.zeros(1)
+    for t, g in enumerate(normal(3, 1), start=1):
+        theta, m, v = optim.adamw(theta, g, m, v, t=t, **settings)
+
+
+def weights_of_steps(rate):
+    """Return what turns AdamW's local variables into the weights of its average over the steps 1 … t."""
+
+    def weights(local):
+        beta, t = local[rate], local["t"]
+        return np.array([(1 - beta) * beta ** (t - k) / (1 - beta**t) for k in range(1, t + 1)])
+
+    return weights
+
+
+def specimens_of_cases(cases) -> list[Specimen]:
+    """Return a specimen for each Case of somebody's own functions, whose equations are executed on its inputs."""
+    found = []
+    for case in cases:
+        call = case.call(np.random.default_rng(0))
+        function = call.target if hasattr(call.target, "__qualname__") else type(call.target).forward
+        found.append(Specimen(function.__qualname__, call.target, tuple(call.inputs), dict(call.options)))
+    return found
+
+
+def specimens() -> dict[str, list[Specimen]]:
+    """Return {file below the package: its specimens}."""
+    width = {"C": lambda local: local["x"].shape[-1]}
+    largest = {"m": lambda local: finite_max(local["x"], -1)}
+    table, wide = {"W": "weight"}, {"W": "weight", "b": "bias"}
+    schedule = {"lr": 0.5, "min_lr": 0.1, "warmup": 4, "steps": 9}
+    letters = {"t": "step", "w": "warmup", "S": "steps"}
+    llama3 = {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+    }
+    stretched = {"C": "channels", "ω": "omega", "s": lambda local: local["scaling"]["factor"]}
+    embedded = randomized(
+        Transformer(Config(vocab_size=6, context=5, d_model=4, n_heads=2, n_layers=1, dtype="float64"))
+    )
+    block = randomized(TransformerBlock(4, 2, 5))
+    adapted = randomized(LowRankLinear(Linear(4, 3), 2, 3.0))
+    clipped = Parameter(normal(4))
+    clipped.grad = normal(4)
+    return {
+        "module.py": [one_function(), two_paths()],
+        "layers/linear.py": [
+            Specimen(
+                "linear", linear, (normal(3, 4), normal(4, 2), normal(2)), names=wide, letters={3: "P", 4: "I", 2: "O"}
+            )
+        ],
+        "layers/embedding.py": [
+            Specimen(
+                "embedding",
+                embedding,
+                (np.array([3, 1, 3]), normal(6, 4)),
+                names=table | {"id": "ids"},
+                letters={3: "P", 6: "V", 4: "C"},
+            ),
+            Specimen(
+                "unembedding", unembedding, (normal(3, 4), normal(6, 4)), names=table, letters={3: "P", 6: "V", 4: "C"}
+            ),
+        ],
+        "layers/positions.py": [
+            Specimen("frequencies", frequencies, (8,), names={"C": "channels", "ω": "omega"}),
+            Specimen("frequencies", frequencies, (8, 10000.0, {"rope_type": "linear", "factor": 3.0}), names=stretched),
+            Specimen(
+                "frequencies",
+                frequencies,
+                (8, 10.0, llama3),
+                names=stretched | {"N": lambda local: local["scaling"]["original_max_position_embeddings"]},
+            ),
+            Specimen(
+                "sinusoidal_positions",
+                sinusoidal_positions,
+                (3, 4),
+                names={"ω": lambda local: frequencies(local["C"])},
+            ),
+            Specimen(
+                "turned",
+                turned,
+                (normal(3, 4),),
+                {"cos": np.cos(normal(3, 2)), "sin": np.sin(normal(3, 2)), "layout": "half"},
+                names={"da′": "da_turned", "db′": "db_turned"},
+            ),
+        ],
+        "layers/layer_norm.py": [
+            Specimen(
+                "layer_norm", layer_norm, (normal(3, 4), normal(4), normal(4)), names=width, letters={3: "P", 4: "C"}
+            ),
+            Specimen("layer_norm", layer_norm, (normal(5), normal(5), normal(5)), names=width),
+        ],
+        "layers/rms_norm.py": [
+            Specimen("rms_norm", rms_norm, (normal(3, 4), normal(4)), names=width, letters={3: "P", 4: "C"}),
+            Specimen("rms_norm", rms_norm, (normal(5), normal(5)), names=width),
+        ],
+        "layers/softmax.py": [
+            Specimen("softmax", softmax, (normal(3, 4),), names=largest, letters={3: "P", 4: "n"}),
+            Specimen("softmax", softmax, (normal(4),), names=largest),
+            Specimen("log_softmax", log_softmax, (normal(3, 4),), names=largest),
+        ],
+        "layers/attention.py": [
+            Specimen(
+                "attention",
+                attention,
+                (normal(2, 3, 4), normal(2, 5, 4), normal(2, 5, 6)),
+                {"mask": normal(3, 5) > -0.5},
+                names={"softmax": constant(value_of(softmax))},
+                letters={2: "H", 3: "Tq", 5: "Tk", 4: "D", 6: "Dv"},
+            ),
+        ],
+        "layers/multi_head_attention.py": [
+            Specimen(
+                "MultiHeadAttention.forward",
+                randomized(MultiHeadAttention(4, 2, d_head=5, bias=False)),
+                (normal(3, 4),),
+                names=parameters(W_q="w_q.weight", W_k="w_k.weight", W_v="w_v.weight", W_o="w_o.weight")
+                | {
+                    "split": constant(lambda x: split(x, 5)),
+                    "merge": constant(merge),
+                    "attention": constant(value_of(attention)),
+                },
+                letters={2: "H", 3: "T", 4: "C", 5: "D"},
+            ),
+            Specimen(
+                "projections",
+                projections,
+                (normal(3, 4), *(randomized(Linear(4, width)) for width in (6, 2, 3))),
+                names={f"W_{c}": partial(weight_of, f"w_{c}") for c in "qkv"},
+            ),
+        ],
+        "layers/activations.py": [
+            Specimen(function.__name__, function, (normal(3, 4),)) for function in (relu, silu, gelu_exact, gelu_tanh)
+        ]
+        + [Specimen(function.__name__, function, (normal(4),)) for function in (gelu_tanh,)],
+        "layers/dropout.py": [Specimen("dropout", dropout, (normal(3, 4),), {"keep": normal(3, 4) > -0.5, "p": 0.3})],
+        "layers/feed_forward.py": [
+            Specimen(
+                "FeedForward.forward",
+                randomized(FeedForward(4, 5)),
+                (normal(3, 4),),
+                names=parameters(W_up="up.weight", b_up="up.bias", W_down="down.weight", b_down="down.bias")
+                | {"f": lambda local: value_of(local["self"].activation)},
+            ),
+            Specimen("swiglu", swiglu, (normal(3, 4), normal(4, 3).T), names={"silu": constant(value_of(silu))}),
+            Specimen(
+                "GatedFeedForward.forward",
+                randomized(GatedFeedForward(4, 5)),
+                (normal(3, 4),),
+                names=parameters(W_gate="gate.weight", W_up="up.weight", W_down="down.weight")
+                | {"silu": constant(value_of(silu))},
+            ),
+        ],
+        "layers/block.py": [
+            Specimen(
+                "TransformerBlock.forward",
+                block,
+                (normal(3, 4),),
+                names=submodules("norm1", "attention", "norm2", "feed_forward"),
+            ),
+        ],
+        "transformer.py": [
+            Specimen(
+                "Transformer.forward",
+                embedded,
+                (np.array([[3, 1, 3], [0, 5, 2]]),),
+                names=submodules("embedding", "positional_embedding", "lm_head", "ln_final")
+                | {"T": lambda local: local["ids"].shape[-1], "h": after_blocks},
+                also=("Transformer.embed", "Transformer.up_to_head"),
+            )
+        ],
+        "losses.py": [
+            Specimen(
+                "cross_entropy",
+                cross_entropy,
+                (logits, targets),
+                {
+                    "weight": np.abs(normal(6)),
+                    "label_smoothing": 0.1,
+                    "reduction": reduction,
+                    "ignore_index": ignored,
+                },
+                names={
+                    "x": "logits",
+                    "t": "targets",
+                    "ε": "smooth",
+                    "ignored": "ignore_index",
+                    "dL": lambda local: (
+                        np.where(local["kept"], local["dloss"], 0) if local["reduction"] == "none" else local["dloss"]
+                    ),
+                    "log_softmax": constant(value_of(log_softmax)),
+                    "dz": lambda local: -local["a"] * local["dlosses"][..., None],
+                },
+                variant=variant,
+            )
+            for reduction, variant, ignored, logits, targets in (
+                ("mean", "mean", -100, normal(3, 6), np.array([2, 3, 0])),
+                ("sum", "sum", -100, normal(3, 6), np.array([2, 3, 0])),
+                ("none", "none", 3, normal(3, 6), np.array([2, 3, 0])),
+                ("sum", "sum", -100, normal(6), np.array(2)),
+            )
+        ],
+        "optim.py": [
+            Specimen(
+                "adamw",
+                optim.adamw,
+                (normal(4), normal(4, 1)[:, 0], normal(4) / 10, normal(4) ** 2),
+                {"t": 3, "lr": 0.1, "betas": (0.9, 0.8), "eps": 0.3, "weight_decay": 0.4},
+                names={"λ": "weight_decay"},
+                explains=False,
+            ),
+            Specimen(
+                "adamw",
+                three_steps,
+                (),
+                {"lr": 0.1, "betas": (0.9, 0.8), "eps": 0.3, "weight_decay": 0.4},
+                names={
+                    "a": weights_of_steps("beta1"),
+                    "b": weights_of_steps("beta2"),
+                    "g": constant(normal(3, 1)[:, 0]),
+                },
+                explains=True,
+            ),
+            Specimen(
+                "clip_grad_norm",
+                optim.clip_grad_norm,
+                ([clipped], 0.3),
+                names={"g": constant(normal(4)), "g′": lambda local: local["parameters"][0].grad},
+            ),
+            Specimen("cosine_schedule", optim.cosine_schedule, (2,), schedule, names=letters),
+            Specimen("cosine_schedule", optim.cosine_schedule, (6,), schedule, names=letters),
+        ],
+        "generation.py": [
+            Specimen(
+                "sample",
+                sample,
+                (normal(2, 5),),
+                {"temperature": 0.7, "top_k": None, "top_p": None, "rng": np.random.default_rng(0)},
+                names={"τ": "temperature", "softmax": constant(value_of(softmax))},
+            )
+        ],
+        "layers/lora.py": [
+            Specimen(
+                "low_rank",
+                low_rank,
+                (normal(3, 4), normal(4, 2), normal(2, 5)),
+                {"scale": 0.7},
+                names={"A": "a", "B": "b", "dA": "da", "dB": "db"},
+            ),
+            Specimen(
+                "LowRankLinear.merged_weight",
+                adapted.merged_weight,
+                (),
+                names=parameters(A="a", B="b", W="weight") | {"s": lambda local: local["self"].scale},
+            ),
+        ],
+        "layers/recomputation.py": [
+            Specimen(
+                "",
+                recomputed,
+                (block, normal(3, 4)),
+                names={
+                    "f": lambda local: value_of(local["module"]),
+                    "fᵀ": lambda local: local["module"](local["x"])[1],
+                },
+                also=("recomputed",),
+            )
+        ],
+    }
