@@ -151,7 +151,7 @@ class Run:
             if backward and isinstance(returned, tuple) and len(returned) == 2 and callable(returned[1]):
                 y, its_backward = returned
                 leaves = [normal(np.shape(leaf)) for leaf in (y if isinstance(y, tuple) else (y,))]
-                its_backward(*leaves)
+                its_backward(*(leaves if self.specimen.dy is None else [self.specimen.dy]))
         return seen
 
     def was_run(self, place):

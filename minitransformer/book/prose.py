@@ -3,7 +3,9 @@
 import re
 from html import escape
 
-SUBSCRIPT = re.compile(r"(?<![\w`])((?:[dδ∂]?[^\W\d_]\u0302?′?)|Σ|[^\W\d_]{2,}(?=_ij))_([a-z]{1,2}|batch)(?![\w(])")
+SUBSCRIPT = re.compile(
+    r"(?<![\w`])((?:[dδ∂]?[^\W\d_]\u0302?′?)|Σ|[^\W\d_]{2,}(?=_ij))_([a-z]{1,2}|batch)(?![a-z0-9_(])"
+)
 
 
 def blocks(text: str):
@@ -21,16 +23,13 @@ def blocks(text: str):
 
 def inline(text: str) -> str:
     """Return a paragraph as HTML: `code`, **emphasis** and subscripts."""
-    pieces = re.split(r"(`[^`]*`)", text)
-    return "".join(code(piece) if piece.startswith("`") else words(piece) for piece in pieces)
+    markup = "".join(
+        f"<code>{escape(piece[1:-1])}</code>" if piece.startswith("`") else with_subscripts(escape(piece, quote=False))
+        for piece in re.split(r"(`[^`]*`)", text)
+    )
+    return re.sub(r"(?<!\w)\*\*(?=\S)(.+?)\*\*", r"<strong>\1</strong>", markup)
 
 
-def code(piece):
-    """`code`."""
-    return f"<code>{escape(piece[1:-1])}</code>"
-
-
-def words(piece):
-    """Text with its emphasis and subscripts."""
-    markup = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escape(piece, quote=False))
+def with_subscripts(markup):
+    """x_i with its index below."""
     return SUBSCRIPT.sub(r"\1<sub>\2</sub>", markup)

@@ -43,7 +43,7 @@ class Specimen:
     among the local variables. `also` are functions whose lines carry its equations too. Of equations with remarks,
     such as (mean), that name variants, those of another `variant` are left out. One that `explains` is for equations
     without a number alone, and one with False there for those with one. `letters` names axes by their length, for the
-    picture of the shapes.
+    picture of the shapes. `dy` is what backward is given, random numbers where it is None.
     """
 
     function: str
@@ -55,6 +55,7 @@ class Specimen:
     variant: str = ""
     explains: bool | None = None
     letters: dict = field(default_factory=dict)
+    dy: object = None
 
 
 def normal(*shape):

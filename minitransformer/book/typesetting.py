@@ -21,10 +21,15 @@ THIN = '<mspace width="0.2em"/>'
 APPLY, TIMES = "<mo>&#x2061;</mo>", "<mo>&#x2062;</mo>"
 
 
-def mathml(equation: n.Equation, names=()) -> str:
-    """Return the <math> element of an equation. `names` are those whose gradients are set as d and the name."""
+def mathml(equation: n.Equation, names=(), *, only_left=False) -> str:
+    """Return the <math> element of an equation, or of its left side and the = after it.
+
+    `names` are those whose gradients are set as d and the name.
+    """
     setter = Setter(frozenset(names))
     sides = [setter.set(side) for side in equation.sides]
+    if only_left:
+        return f"<math>{row(sides[0] + operator('='))}</math>"
     body = sides[0] + "".join(operator(r) + side for r, side in zip(equation.relations, sides[1:], strict=True))
     return f'<math display="block">{row(body)}</math>'
 

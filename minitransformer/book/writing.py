@@ -1,5 +1,6 @@
 """Writing: the whole book to a folder: pages and what they need, and nothing from elsewhere."""
 
+import difflib
 from functools import partial
 from html import escape
 from importlib.resources import files
@@ -11,11 +12,16 @@ from minitransformer.book.appendix import appendix, cases_of, checks
 from minitransformer.book.chapter import EQUAL, read_text
 from minitransformer.book.chapters import CHAPTERS, Leaf
 from minitransformer.book.exhibits import exhibits, museum
+from minitransformer.book.handout import handout
 from minitransformer.book.page import Words, docstring_page, whole_page
+from minitransformer.book.problems import TOPICS
 from minitransformer.book.specimens import specimens, specimens_of_cases
+from minitransformer.book.worked_example import worked_page
+from minitransformer.book.worksheets import sheets, worksheet_page
 
 STATIC = ("book.css", "book-math.woff2", "LICENSE-book-math.txt")
 MUSEUM = Leaf("The museum of wrong gradients", "museum")
+EXAMPLE = Leaf("One training step, every number", "worked_example")
 NOTATION = Leaf("How equations are written", "notation")
 
 
@@ -26,12 +32,14 @@ def write_book(folder, progress=None) -> dict:
     """
     folder = Path(folder)
     write_static(folder)
-    leaves, every, counts = [*CHAPTERS, MUSEUM, NOTATION], specimens(), {}
+    leaves, every, counts = [*CHAPTERS, EXAMPLE, MUSEUM, NOTATION], specimens(), {}
     for k, leaf in enumerate(leaves):
         before = leaves[k - 1] if k else None
         after = leaves[k + 1] if k + 1 < len(leaves) else None
         if leaf is MUSEUM:
             body, numbers = museum(), ()
+        elif leaf is EXAMPLE:
+            body, numbers = worked_page(), ()
         elif leaf is NOTATION:
             body, numbers = docstring_page(leaf.title, notation.__doc__), ()
         else:
@@ -50,6 +58,41 @@ def chapter(leaf, its_specimens):
     body = [f"<h1>{escape(leaf.title)}</h1>", *words.passages(), *appendix(text.runs)]
     body += [*checks(cases_of(leaf.file)), *exhibits(leaf.exhibits)]
     return body, words.known, (len(text.statements), sum(s.verdict == EQUAL for s in text.statements))
+
+
+def write_handout(name, folder, answers=False) -> Path:
+    """Write the handout of a chapter, or its key; return its path. Raises ValueError for a name that no chapter has."""
+    leaf = named(name, {leaf.page: leaf for leaf in CHAPTERS}, "chapter")
+    folder = Path(folder)
+    text = read_text(leaf.path, specimens().get(leaf.file, []))
+    write_static(folder)
+    page = f"{name}-{'key' if answers else 'handout'}"
+    write_page(folder, page, whole_page(leaf.title, handout(leaf, text, answers)))
+    return folder / f"{page}.html"
+
+
+def write_worksheets(name, folder, *, seed=0, level=2, count=1) -> list[Path]:
+    """Write worksheets of a topic to one page, and their keys to another; return both paths.
+
+    Raises ValueError for a name that no topic has, or where there are not so many different ones.
+    """
+    topic = named(name, TOPICS, "worksheet")
+    made = sheets(topic, seed=seed, level=level, count=count)
+    folder, pages = Path(folder), []
+    write_static(folder)
+    for kind in ("worksheet", "key"):
+        body = worksheet_page(topic, made, seed=seed, level=level, answers=kind == "key")
+        pages.append(folder / f"{name}-{level}-{seed}-{kind}.html")
+        write_page(folder, pages[-1].stem, whole_page(topic.title, body))
+    return pages
+
+
+def named(name, known, what):
+    """Return what has that name. Raises ValueError, with the nearest, where nothing has."""
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+        raise ValueError(f"there is no {what} {name!r}; the nearest is {near[0]!r}")
+    return known[name]
 
 
 def write_own(path, cases, folder) -> Path:

@@ -1,0 +1,117 @@
+"""A worked example: every number of one training step of a tiny model, as one would put it on the board.
+
+Two positions, width 4, one head, a vocabulary of five, and weights of one decimal: forward, loss, backward and a step
+of AdamW, line by line as one_page.py has them, and worked out by it.
+"""
+
+import ast
+import inspect
+from dataclasses import dataclass
+from functools import partial
+from html import escape
+
+import numpy as np
+
+from minitransformer import one_page
+from minitransformer.book.observation import watched
+
+V, T, C, F, H = 5, 2, 4, 4, 1
+IDS, TARGETS = np.array([[3, 1]]), np.array([[1, 4]])
+LR = 0.1
+
+
+@dataclass(frozen=True)
+class Step:
+    """A statement of the step: its code, what stands behind it, and the arrays that it makes by name."""
+
+    code: str
+    comment: str
+    arrays: dict
+
+
+def weights(seed: int = 0) -> list:
+    """Return weights for one_page.gpt, float64, each a number with one decimal."""
+    rng = np.random.default_rng(seed)
+    shapes = [(V, C), (T, C), (C,), (C,), *[(C, C)] * 4, (C,), (C,), (C, F), (F, C), (C,), (C,)]
+    drawn = [rng.integers(-5, 6, shape) / 10 for shape in shapes]
+    for gain in (2, 8, 12):
+        drawn[gain] = 1 + drawn[gain] / 5
+    return [np.round(w, 1) for w in drawn]
+
+
+def names() -> list:
+    """Return the names of the weights, as one_page.gpt has them."""
+    parameters = inspect.signature(one_page.gpt).parameters.values()
+    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+
+def worked(theta) -> tuple[list[Step], list[Step], list]:
+    """Return the steps of the forward pass and of backward, and for each weight (name, θ, its gradient, θ′)."""
+    with watched(one_page.__file__) as seen:
+        _, _, backward = one_page.gpt(*theta, ids=IDS, targets=TARGETS, H=H)
+        gradients = backward()
+    forward_names, backward_names = seen["gpt"][-1].names, seen["gpt.<locals>.backward"][-1].names
+    function = ast.parse(inspect.getsource(one_page.gpt)).body[0]
+    within = next(node for node in function.body if isinstance(node, ast.FunctionDef))
+    lines = inspect.getsource(one_page.gpt).splitlines()
+    forward, back = steps(function.body, lines, forward_names), steps(within.body, lines, backward_names)
+    step = partial(one_page.adamw, m=0.0, v=0.0, t=1, lr=LR)
+    moved = [(n, w, g, step(w, g)[0]) for n, w, g in zip(names(), theta, gradients, strict=True)]
+    return forward, back, moved
+
+
+def steps(body, lines, values):
+    """Return the Steps of some statements, those that carry a comment."""
+    found = []
+    for node in body:
+        code, _, comment = lines[node.end_lineno - 1].partition("  #")
+        if isinstance(node, ast.Assign) and comment:
+            made = [name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+            found.append(Step(code.strip(), comment.strip(), {name: values[name] for name in made}))
+    return found
+
+
+def worked_page(seed: int = 0) -> list:
+    """Return the body of the example's page."""
+    theta = weights(seed)
+    forward, back, moved = worked(theta)
+    given = "".join(matrix(name, w, decimals=1) for name, w in zip(names(), theta, strict=True))
+    updated = "".join(f"<div>{matrix(f'd{name}', g)}{matrix(f'{name}′', new)}</div>" for name, _, g, new in moved)
+    return [
+        "<h1>One training step, every number</h1>",
+        f"<p>The ids {IDS[0].tolist()} are to be followed by {TARGETS[0].tolist()}: T = {T} positions, width C = {C}, "
+        f"{H} head, F = {F}, a vocabulary of V = {V}. Lines and names are those of one_page.py. The weights:</p>",
+        f'<div class="board">{given}</div>',
+        "<h2>Forward</h2>",
+        "".join(map(line, forward)),
+        "<h2>Backward</h2>",
+        "".join(map(line, back)),
+        f"<h2>The first step of AdamW, with a learning rate of {LR}</h2>",
+        f'<div class="board">{updated}</div>',
+    ]
+
+
+def line(step):
+    """A statement with its numbers."""
+    arrays = "".join(matrix(name if len(step.arrays) > 1 else "", a) for name, a in step.arrays.items())
+    return (
+        f'<div class="step"><span class="comment">{escape(step.comment.partition("(")[0])}</span>'
+        f'<code>{escape(step.code)}</code><span class="board">{arrays}</span></div>'
+    )
+
+
+def matrix(name, array, decimals=3):
+    """An array as a small table, with its name before it."""
+    array = np.asarray(array, dtype=float)
+    rows = array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
+    cells = "".join(f"<tr>{''.join(f'<td>{shown(x, decimals)}</td>' for x in row)}</tr>" for row in rows)
+    label = f"<var>{escape(name)}</var>" if name else ""
+    return f'<span class="given">{label}<table class="matrix">{cells}</table></span>'
+
+
+def shown(number, decimals):
+    """A number with some decimals, and a minus sign that is one."""
+    if not np.isfinite(number):
+        return "−∞"
+    text = f"{number:.{decimals}f}"
+    return "0" if not float(text) else text.replace("-", "−")

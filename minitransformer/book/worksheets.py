@@ -1,0 +1,99 @@
+"""Worksheets: pages to fill in by hand, each with numbers of its own, and their key, worked out by the package."""
+
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+import gradcheck
+from minitransformer.book.chapter import read_text
+from minitransformer.book.chapters import PACKAGE
+from minitransformer.book.problems import LEVELS, OddError, exactly
+from minitransformer.book.typesetting import mathml, names_in
+
+TRIES = 200
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A worksheet: what is given, and what is asked for, [(Statement, array)], in the order of the equations."""
+
+    given: dict
+    asked: list
+
+
+def sheets(topic, *, seed: int, level: int, count: int) -> list[Sheet]:
+    """Return worksheets of a topic, no two with the same numbers; each comes out even, and its gradient is checked.
+
+    Raises ValueError where there are not so many of this level.
+    """
+    rng, found, seen = np.random.default_rng(seed), [], set()
+    for _ in range(TRIES * count):
+        try:
+            sheet = one_sheet(topic, rng, level)
+        except OddError:
+            continue
+        numbers = tuple(array.tobytes() for array in sheet.given.values())
+        if numbers not in seen:
+            seen.add(numbers)
+            found.append(sheet)
+            if len(found) == count:
+                return found
+    raise ValueError(f"{topic.title}: there are only {len(found)} different worksheets of level {level}")
+
+
+def one_sheet(topic, rng, level):
+    """Draw a worksheet. Raises OddError where a number of it does not come out even."""
+    specimen, given = topic.draw(rng, level)
+    statements = read_text(PACKAGE / topic.file, [specimen]).statements
+    asked = [(s, np.asarray(s.value)) for s in statements if s.outcomes and s.number and s.number not in topic.skipped]
+    if level == 1:
+        asked = [(s, value) for s, value in asked if not s.function.endswith("backward")]
+        given = {name: array for name, array in given.items() if not name.startswith("d")}
+    for _, value in asked:
+        for entry in np.ravel(value):
+            exactly(entry)
+    if specimen.dy is not None:
+        gradcheck.check(specimen.call, *specimen.inputs, **specimen.options)
+    return Sheet(given, asked)
+
+
+def worksheet_page(topic, made, *, seed, level, answers) -> list:
+    """Return the body of a page with worksheets, or with their keys, each on a sheet of its own."""
+    body = []
+    for k, sheet in enumerate(made, start=1):
+        statements = [statement for statement, _ in sheet.asked]
+        names = names_in(side for s in statements for side in s.equation.sides)
+        given = "".join(array_of(name, array) for name, array in sheet.given.items())
+        rows = "".join(question(s, value, names, level, answers) for s, value in sheet.asked)
+        kind = "Key" if answers else "Worksheet"
+        number = f" {k} of {len(made)}" if len(made) > 1 else ""
+        body.append(
+            f'<section class="sheet"><h1>{escape(topic.title)}</h1><p>{kind}{number}: {LEVELS[level]} '
+            f'(seed {seed}). Given</p><div class="board">{given}</div><p>find</p>{rows}</section>'
+        )
+    return body
+
+
+def question(statement, value, names, level, answers):
+    """What is asked for: its equation, unless the level keeps it back, and cells to fill in, or filled."""
+    hint = mathml(statement.equation, names, only_left=level > max(set(LEVELS) - {3}))
+    cells = array_of("", value, blank=not answers)
+    return f'<div class="question"><div>{hint}</div>{cells}<span class="number">({statement.number})</span></div>'
+
+
+def array_of(name, array, blank=False):
+    """An array as a table, its cells empty if they are to be filled in."""
+    array = np.asarray(array)
+    rows = array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
+    cells = "".join(f"<tr>{''.join(f'<td>{cell(x, blank)}</td>' for x in row)}</tr>" for row in rows)
+    label = f"<var>{escape(name)}</var> = " if name else ""
+    kind = "matrix to-write" if blank else "matrix"
+    return f'<span class="given">{label}<table class="{kind}">{cells}</table></span>'
+
+
+def cell(entry, blank):
+    """An entry: a number as one writes it, yes or no for one that is true or false, or nothing."""
+    if blank:
+        return ""
+    return ("no", "yes")[int(entry)] if isinstance(entry, np.bool_) else exactly(entry)
