@@ -33,6 +33,7 @@
     cases.py                        what every check draws its inputs from
     verification.py                 the gradient of a whole trained model, verified
     interop/                        real models: weights, tokenizers and chat of GPT-2, Llama and SmolLM2
+    book/                           the derivations as pages, typeset and executed; handouts, worksheets
     cli.py                          the command line
     commands/                       its commands, one a file
     bench/                          how fast, how large, and how cost grows: what `bench` measures

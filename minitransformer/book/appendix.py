@@ -1,63 +1,143 @@
-"""What stands after a derivation: the arrays to scale, what was saved, a Jacobian, and the check of the gradients."""
+"""What stands after a derivation: the numbers that went in, the arrays to scale, what was saved, and the checks."""
 
+from functools import cache, partial
 from html import escape
+from types import FunctionType
 
 import numpy as np
 
-from gradcheck import check_case
+from gradcheck import GradientError, check_case
 from gradcheck.html import report_html
-from minitransformer.book.pictures import heat_map, picture_of_shapes
+from minitransformer.book.matrices import board, matrix, with_digits
+from minitransformer.book.pictures import picture_of_shapes
+from minitransformer.book.run import BACKWARD
+from minitransformer.book.symbols import bases_in
+from minitransformer.book.typesetting import name_set
 from minitransformer.cases import CASES
 
-
-def appendix(found):
-    """The shapes, what was saved, and the Jacobian."""
-    body = []
-    shown = [run for run in found if run.specimen.letters]
-    if shown:
-        body.append("<h2>The arrays, to scale</h2>")
-        for run in shown:
-            body.append(f"<p><code>{escape(run.specimen.function)}</code></p>")
-            body.append(f'<div class="scroll">{picture_of_shapes(run.arrays(), run.specimen.letters)}</div>')
-    saved = [(run, run.saved()) for run in shown if run.saved()]
-    if saved:
-        body.append("<h2>Saved for backward</h2>" + "".join(table_of_saved(run, arrays) for run, arrays in saved))
-    return body + jacobians(found)
+LARGEST = 60  # numbers of an array that is shown whole
 
 
-def table_of_saved(run, arrays):
+def appendix(runs) -> list:
+    """What went in, the shapes, and what was saved."""
+    return [
+        *section("On these numbers", map(numbers_of, runs)),
+        *section("The arrays, to scale", map(shapes_of, runs)),
+        *section("Saved for backward", map(saved_by, runs)),
+    ]
+
+
+def section(title, parts):
+    """A heading and its parts, if there are any."""
+    parts = [part for part in parts if part]
+    return [f"<section><h2>{title}</h2>", *parts, "</section>"] if parts else []
+
+
+def numbers_of(run):
+    """The numbers on which the equations are executed whose values are shown."""
+    given, names = run.given(), bases_in(*(side for s in run.statements for side in s.equation.sides))
+    if not given:
+        return ""
+    boxes = board(given_array(name_set(symbol, names), value) for symbol, value in given.items())
+    return f"<div>{function_name(run, shown_on(run))}{boxes}</div>"
+
+
+def shown_on(run):
+    """Which equations have their values of this run."""
+    shown = [s.number for s in run.statements if s.shown_on is run]
+    numbers = sorted({number for number in shown if number is not None})
+    parts = [f"({number})" for number in numbers]
+    if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
+        parts = [f"{parts[0]} to {parts[-1]}"]
+    return f"for {', '.join(parts + ['the equations without a number'] * (None in shown))}"
+
+
+def given_array(label, value):
+    """A number or an array behind its name, whole unless it is large."""
+    if np.size(value) <= LARGEST:
+        return matrix(label, value, with_digits(3))
+    return f'<span class="given">{label} {" × ".join(map(str, value.shape))} numbers</span>'
+
+
+def function_name(run, what=""):
+    """The name of the function that was run, if it has one, and words on it."""
+    name = f"<code>{escape(run.specimen.function)}</code> " if run.specimen.function else ""
+    return f"<p>{name}{what}</p>"
+
+
+def shapes_of(run):
+    """The arrays of the forward pass as rectangles, and below them those of backward."""
+    letters, function = run.specimen.letters, run.specimen.function
+    if not letters:
+        return ""
+    rows = {"forward": run.arrays(function), "backward": run.arrays(function + BACKWARD)}
+    return f'<div class="scroll">{function_name(run)}{picture_of_shapes(rows, letters)}</div>'
+
+
+def saved_by(run):
     """A table of what backward needs of the forward pass."""
+    kept = run.saved() if run.specimen.letters else {}
     rows = "".join(
-        f"<tr><td>{escape(name)}</td><td>{' × '.join(map(str, array.shape)) or '1'}</td><td>{array.size}</td></tr>"
-        for name, array in arrays
+        row_of(escape(name), " × ".join(map(str, value.shape)) or "1", value.size)
+        for name, value in kept.items()
+        if isinstance(value, np.ndarray)
     )
+    others = [name for name, value in kept.items() if isinstance(value, FunctionType) and name.endswith("_backward")]
+    rows += "".join(row_of(f"what {escape(name.removesuffix('_backward'))} saves", "", "") for name in others)
+    if not rows:
+        return ""
     heading = f"<tr><th>{escape(run.specimen.function)}</th><th>shape</th><th>numbers</th></tr>"
     return f'<div class="scroll"><table>{heading}{rows}</table></div>'
 
 
-def jacobians(found):
-    """The Jacobian of each function that has a specimen of one position."""
-    body = []
-    for run in found:
-        matrix = run.small_jacobian()
-        if matrix is not None:
-            body.append(f"<figure>{heat_map(matrix, 'y', 'x')}</figure>")
-    return ["<h2>The Jacobian at one position</h2>", *body] if body else []
+def row_of(*cells):
+    """A row of a table."""
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
-def checks(cases):
-    """The table of the gradient check for each case."""
-    reports = [f'<div class="scroll">{report_html(check_case(case))}</div>' for case in cases]
-    return ["<h2>Checked</h2>", *reports] if reports else []
+def checks(reports: dict) -> list:
+    """The table of the gradient checks, {case: its Report}: a row a case, and all arguments for whoever asks."""
+    if not reports:
+        return []
+    rows = "".join(row_of(*cells(name, report)) for name, report in reports.items())
+    heading = "<tr><th>case</th><th>gradients</th><th>entries</th><th>worst error, relative</th><th></th></tr>"
+    details = "".join(f'<p>{escape(name)}</p><div class="scroll">{report_html(r)}</div>' for name, r in reports.items())
+    return [
+        f'<section><h2>Checked by central differences</h2><div class="scroll"><table>{heading}{rows}</table></div>',
+        f"<details><summary>each argument</summary>{details}</details></section>",
+    ]
 
 
-def cases_of(file):
-    """The cases of the functions and modules of a file of the package."""
-    return [case for case in CASES if file_of(case.call(np.random.default_rng(0)).target) == file]
+def cells(name, report):
+    """The cells of a case: how much was compared, and how it came out."""
+    worst = max((argument.worst_relative for argument in report.arguments), default=0.0)
+    verdict = '<span class="equal">right</span>' if report.is_right else '<span class="different">WRONG</span>'
+    return escape(name), len(report.arguments), f"{report.entries:,}", f"{worst:.1e}", verdict
 
 
-def file_of(function):
+def checked(cases) -> dict:
+    """Return {name of a case: its Report}, those of wrong gradients too. Raises what checking raises otherwise."""
+    reports = {}
+    for case in cases:
+        try:
+            reports[case.name] = check_case(case)
+        except GradientError as error:
+            reports[case.name] = error.report
+    return reports
+
+
+@cache
+def cases_by_file() -> dict:
+    """Return {file below the package: the cases of its functions and modules}."""
+    found = {}
+    for case in CASES:
+        found.setdefault(file_of(case.draw(np.random.default_rng(0)).target), []).append(case)
+    return found
+
+
+def file_of(target):
     """The file below the package in which a function or module is defined."""
-    owner = function if hasattr(function, "__name__") else type(function)
-    module = getattr(owner, "__module__", "") or ""
-    return module.removeprefix("minitransformer.").replace(".", "/") + ".py"
+    while isinstance(target, partial):
+        target = target.func
+    owner = target if hasattr(target, "__name__") else type(target)
+    return owner.__module__.removeprefix("minitransformer.").replace(".", "/") + ".py"

@@ -5,6 +5,7 @@ have a few dozen entries.
 """
 
 import itertools
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ FUNCTIONS = {"exp": np.exp, "log": np.log, "tanh": np.tanh, "cos": np.cos, "sin"
 CONSTANTS = {"π": np.pi}
 POSITIONS = "p"  # the index of positions, which are the first axis
 KEPT = {POSITIONS: 1, "batch": 2}  # the last axes that a sum over these leaves alone
+MOST = 20_000  # values of indices, for each of which both sides are worked out
 
 
 class NotExecuted(Exception):  # noqa: N818, which is what it is called in sentences
@@ -45,6 +47,8 @@ def both_sides(left, right, surroundings):
     free = {**index_ranges(left, surroundings), **index_ranges(right, surroundings)}
     bound = totalled(left) | totalled(right)
     names = [name for name in free if name not in bound or name in indices_of(left)]
+    if math.prod(len(free[name]) for name in names) > MOST:
+        raise NotExecuted(f"its indices have more than {MOST:,} values")
     rows = [
         (evaluate(left, here), evaluate(right, here))
         for at in itertools.product(*(free[name] for name in names))
@@ -138,9 +142,9 @@ def symbol(node, here):
         return here.at[node.text]
     if node.text in here.values:
         return here.values[node.text]
-    if node.base == "δ":
-        i, j = node.subscript
-        return float(here.at[i] == here.at[j])
+    if node.base == "δ" and len(node.subscript) == 2:
+        i, j = (place_of_index(letter, here) for letter in node.subscript)
+        return float(i == j)
     if node.subscript and node.base in here.values:
         return entry_of(here.values[node.base], node.subscript, here)
     if node.text in CONSTANTS:
@@ -151,11 +155,16 @@ def symbol(node, here):
 def entry_of(array, letters, here):
     at = [slice(None)] * np.ndim(array)
     for letter, axis in zip(letters, axes(letters, np.ndim(array)), strict=True):
-        where = here.at.get(letter, here.values.get(letter))
-        if where is None:
-            raise NotExecuted(f"the index {letter} has no range")
+        where = place_of_index(letter, here)
         at[axis] = where - here.ranges[letter][0] if letter in here.ranges else where
     return array[tuple(at)]
+
+
+def place_of_index(letter, here):
+    where = here.at.get(letter, here.values.get(letter))
+    if where is None:
+        raise NotExecuted(f"the index {letter} has no range")
+    return where
 
 
 def added(node, here):
@@ -231,7 +240,7 @@ def derivative(node, here):
     whole = np.squeeze(whole)
     if len(letters) != whole.ndim:
         raise NotExecuted("the entries of this derivative are those at one position")
-    return whole[tuple(here.at[letter] for letter in letters)]
+    return whole[tuple(place_of_index(letter, here) for letter in letters)]
 
 
 def base_text(node):
@@ -248,7 +257,10 @@ def several(node, here):
 
 
 def from_first_to_last(node, here):
-    return np.arange(int(evaluate(node.first, here)), int(evaluate(node.last, here)) + 1)
+    first, last = int(evaluate(node.first, here)), int(evaluate(node.last, here))
+    if last - first >= MOST:
+        raise NotExecuted(f"a range of more than {MOST:,} numbers")
+    return np.arange(first, last + 1)
 
 
 COMPARISONS = {

@@ -9,29 +9,31 @@ from minitransformer.book.prose import inline
 
 def exhibits(names):
     """The exhibits of a chapter."""
-    shown = [exhibit_of(find(name), heading="h3") for name in names]
-    return ["<h2>How others went wrong</h2>", *shown] if shown else []
+    shown = [exhibit_of(find(name)) for name in names]
+    return (
+        ['<section><h2>How others went wrong</h2><div class="exhibits">', *shown, "</div></section>"] if shown else []
+    )
 
 
 def museum():
     """All exhibits, room by room."""
     body = ["<h1>The museum of wrong gradients</h1>"]
     for room in ROOMS:
-        body.append(f"<h2>{inline(' '.join(inspect.getdoc(room).split()))}</h2>")
-        body += [exhibit_of(exhibit, heading="h3") for exhibit in room.EXHIBITS]
+        shown = "".join(map(exhibit_of, room.EXHIBITS))
+        body.append(f'<h2>{inline(" ".join(inspect.getdoc(room).split()))}</h2><div class="exhibits">{shown}</div>')
     return body
 
 
-def exhibit_of(exhibit, heading):
+def exhibit_of(exhibit):
     """An exhibit: its story, its code, where it was found, and the check that missed it."""
     code = "".join(marked(mark, line) for mark, line in listing(exhibit.function))
     check = "".join(marked(" ", line) for _, line in listing(exhibit.check))
     sources = ", ".join(f'<a href="{escape(s.url)}">{escape(str(s))}</a>' for s in exhibit.sources)
     missed = exhibit.check.__name__.replace("_", " ")
     return (
-        f'<section class="exhibit"><{heading} id="{exhibit.name}">{escape(exhibit.title)}</{heading}>'
-        f"{paragraphs(exhibit.function)}<p>Found in {sources}.</p><pre>{code}</pre>"
-        f"<p>The check that missed it, {escape(missed)}; {escape(outcome(exhibit))}:</p>"
+        f'<section class="exhibit"><div class="story"><h3 id="{exhibit.name}">{escape(exhibit.title)}</h3>'
+        f"{paragraphs(exhibit.function)}<p>Found in {sources}.</p></div><pre>{code}</pre>"
+        f'<p class="story">The check that missed it, {escape(missed)}; {escape(outcome(exhibit))}:</p>'
         f"<pre>{check}</pre>{paragraphs(exhibit.check)}</section>"
     )
 
@@ -44,4 +46,5 @@ def paragraphs(function):
 def marked(mark, line):
     """A line as it was (−), as it should be (+), or as it is in both."""
     kind = {"−": "was", "+": "is"}.get(mark, "both")
-    return f'<span class="line {kind}">{escape(f"{mark} {line}")}</span>'
+    indentation = len(line) - len(line.lstrip()) + 2
+    return f'<span class="line {kind}" style="--in:{indentation}">{escape(f"{mark} {line}")}</span>'

@@ -7,7 +7,8 @@ import tokenize
 from html import escape
 
 KINDS = {tokenize.COMMENT: "comment", tokenize.STRING: "string", tokenize.NUMBER: "number"}
-TAGGED = re.compile(r"\((\d+)\)")
+FAR_BEHIND = re.compile(r"(?<=\S) {3,}$")  # the blanks before a comment that is aligned with others
+TAGGED = re.compile(r"\((\d{1,6})\)")
 
 
 def listing(lines, numbers: dict, known: set) -> str:
@@ -19,10 +20,14 @@ def listing(lines, numbers: dict, known: set) -> str:
 
 
 def one_line(at, text, equations, known):
-    """A line of code."""
+    """A line of code; `--in` is how many blanks it begins with, for where it goes on if it is too long."""
     classes = "".join(f" e{number}" for number in equations)
+    indentation = len(text) - len(text.lstrip(" "))
     markup = coloured(text, known)
-    return f'<span class="line{classes}" id="L{at}"><a class="at" href="#L{at}">{at}</a>{markup}</span>'
+    return (
+        f'<span class="line{classes}" id="L{at}" style="--in:{indentation}">'
+        f'<a class="at" href="#L{at}">{at}</a>{markup}</span>'
+    )
 
 
 def coloured(text, known):
@@ -30,17 +35,18 @@ def coloured(text, known):
     markup, at = "", 0
     try:
         found = list(tokenize.generate_tokens(io.StringIO(text.strip() + "\n").readline))
-    except (tokenize.TokenError, IndentationError):  # a line of a longer statement
+    except (tokenize.TokenError, SyntaxError):  # a line of a longer statement
         return escape(text)
     indent = len(text) - len(text.lstrip())
     for token in found:
         kind = KINDS.get(token.type) or ("keyword" if keyword.iskeyword(token.string) else None)
         if kind and token.start[0] == 1 and token.end[0] == 1:
             start, end = token.start[1] + indent, token.end[1] + indent
-            inner = escape(text[start:end])
+            before, inner = text[at:start], escape(text[start:end])
             if kind == "comment":
+                before = FAR_BEHIND.sub("  ", before)
                 inner = TAGGED.sub(lambda match: to_equation(match, known), inner)
-            markup += escape(text[at:start]) + f'<span class="{kind}">{inner}</span>'
+            markup += f'{escape(before)}<span class="{kind}">{inner}</span>'
             at = end
     return markup + escape(text[at:])
 

@@ -1,27 +1,35 @@
 """Notation: how equations are written in docstrings, for authors; and the tree that one parses to.
 
-An equation stands on an indented line of its own, and ends, three blanks or more behind it, in its number. Several
-stand on one line with three blanks or more between them. What is no equation, such as `(summed over positions)`, is a
-remark, and is printed as it is. So is a line that ends in no number, but it may be an equation too: then it explains.
+An equation stands on an indented line of its own, and ends, two blanks or more behind it, in its number; the line of
+code that computes it ends in a comment that begins with that number. Several equations stand on one line with two
+blanks or more between them. Words beside an equation, such as `(summed over positions)`, are a remark, and are printed
+as they are. A line that ends in no number explains: it is executed too where it is an equation, and is otherwise
+printed as it is.
 
         dβ = Σ_p dy    dγ = Σ_p dy · x̂    dx̂ = dy · γ       (n)
 
+What a name holds when its function returns is what its equation is compared with; so a name is assigned once.
+
 **Names** are a letter or a word, with a hat (x̂), primes (m′), digits (β₁, norm1) or a subscript (W_up). A
 subscript of the letters c d i j k n o p t v is one of indices: x_i is an entry of x, y_po one of a matrix; p numbers
-positions, which are the first axis, and the others count the last ones. A gradient begins with d: dx̂ is ∂L/∂x̂.
+positions, which are the first axis, and the others count the last ones. A gradient begins with d: dx̂ is ∂L/∂x̂. Known
+without being assigned are π, ∞ and ½.
 
 **Products.** A dot multiplies entry by entry, `γ · x̂`. Names side by side are a product of matrices, `x W`, of a number
 and anything, `2 x`, or of entries, `e_i δ_ij`. What stands side by side binds closest: 1/2h is 1/(2h), and
-r³ (x_i − μ)/C is (r³ (x_i − μ))/C. Dot and stroke bind alike, from left to right.
+r³ (x_i − μ)/C is (r³ (x_i − μ))/C. Dot and stroke bind alike, from left to right; but a fraction without blanks is one
+factor, so that a · 1/C is a · (1/C), which is the same number and another picture.
 
-**Powers** x², β₁ᵗ, β₁^(t−k); the transpose Wᵀ, of the last two axes; the root √x, √(σ² + ε).
+**Powers** x², β₁ᵗ, β₁^(t−k); the transpose Wᵀ, of the last two axes; the root √x, √(σ² + ε); the length ‖x‖.
 
 **Sums** reach to the next + or −, so Σ y · dy is Σ (y · dy). Σ runs over the last axis, which it keeps, as one of
 length 1, and mean(x) does so too; Σ_j over an index; Σ_p over all positions, every axis but the last, and Σ_batch over
 every axis but the last two.
 
-**Functions** take parentheses, mean(x), or in the case of exp, log, tanh, cos and sin what stands next: log Σ exp(x).
-f′ is the derivative of f, a function of one number, and fᵀ(dy) f's backward of dy.
+**Functions** take parentheses, mean(x), min(a, b), or in the case of exp, log, tanh, erf, cos and sin what stands next:
+log Σ exp(x). f′ is the derivative of f, a function of one number, and fᵀ(dy) f's backward of dy.
+
+**Relations.** Besides =, which may stand several times, ≤, ≥, <, > and ≠ hold for all entries.
 
 **Ranges.** Beside an equation, `k = 1 … t` says how far an index runs, where it is not along an axis.
 
@@ -37,6 +45,7 @@ PREFIX_FUNCTIONS = ("exp", "log", "tanh", "erf", "cos", "sin")
 INDICES = "cdijknoptv"
 WORDS = ("where", "else", "for", "and", "with", "over", "is")  # of English, which no name can be
 RELATIONS = ("=", "≤", "≥", "<", ">", "≠")
+LONGEST = 200  # in tokens: so deep is nothing nested that ends
 
 LETTER = "(?:(?![Σᵀᵗ²³½ⁿ₀₁₂₃₄₅₆₇₈₉])[^\\W\\d_])"
 TOKEN = re.compile(
@@ -47,9 +56,7 @@ TOKEN = re.compile(
     |(?P<sign>[-+−·/()\[\]{{}},=≤≥<>≠…‖√Σ^_∞])""",
     re.VERBOSE,
 )
-
-
-NUMBERED = re.compile(r"(.*\S) {2,}\((\d+)\) *")
+NUMBERED = re.compile(r"(.*\S) {2,}\((\d{1,6})\) *")
 
 
 class NotationError(ValueError):
@@ -241,15 +248,19 @@ class Line:
 
 
 def parse_line(text: str) -> Line:
-    """Parse a line, an equation or several and their number. Raises NotationError where no part is an equation."""
+    """Parse a line, an equation or several and their number.
+
+    Raises NotationError where no part is an equation, or one that has a = is none.
+    """
     numbered = NUMBERED.fullmatch(text)
     body, number = (numbered[1], int(numbered[2])) if numbered else (text, None)
     parts, error = [], None
     for match in re.finditer(r"\S(?:.*?\S)??(?= {2,}(?![= ])|$)", body):
-        piece = match[0].rstrip(",")
         try:
-            parts.append(parse(piece, match.start()))
+            parts.append(parse(match[0].rstrip(","), match.start()))
         except NotationError as fault:
+            if "=" in match[0] and not match[0].startswith("("):
+                raise
             parts.append(Remark(match[0]))
             error = error or fault
     if not any(isinstance(part, Equation) for part in parts):
@@ -275,40 +286,41 @@ class Parser:
         self.at = 0
         self.within_norm = False
 
-    def peek(self, ahead=0):
+    def next(self):
+        """The next token that is no blank, as (kind, text, where), or the end."""
+        at = self.at
+        while at < len(self.tokens) and self.tokens[at][0] == "blank":
+            at += 1
+        _, text, where = self.tokens[-1]
+        return self.tokens[at] if at < len(self.tokens) else ("end", "", where + len(text))
+
+    def peek(self):
         """The text of the next token that is no blank, or ''."""
-        rest = [token for token in self.tokens[self.at :] if token[0] != "blank"]
-        return rest[ahead][1] if ahead < len(rest) else ""
+        return self.next()[1]
 
     def kind(self):
         """The kind of the next token that is no blank."""
-        return next((token[0] for token in self.tokens[self.at :] if token[0] != "blank"), "end")
+        return self.next()[0]
 
     def adjacent(self):
         """Whether the next token follows without a blank."""
         return self.at < len(self.tokens) and self.tokens[self.at][0] != "blank"
 
-    def skip_blanks(self):
-        """Move to the next token that is no blank."""
-        while self.at < len(self.tokens) and self.tokens[self.at][0] == "blank":
-            self.at += 1
-
     def take(self, expected=None):
         """Move past the next token, and return its text."""
-        self.skip_blanks()
-        if self.at == len(self.tokens):
+        kind, text, _ = self.next()
+        if kind == "end":
             self.fail(f"the line ends where {expected or 'something'} is expected")
-        text = self.tokens[self.at][1]
         if expected is not None and text != expected:
             self.fail(f"{expected!r} is expected, not {text!r}")
+        while not self.adjacent():
+            self.at += 1
         self.at += 1
         return text
 
     def fail(self, message):
         """Raise NotationError at the next token."""
-        self.skip_blanks()
-        where = self.tokens[self.at][2] if self.at < len(self.tokens) else self.tokens[-1][2] + len(self.tokens[-1][1])
-        raise NotationError(message, where + 1)
+        raise NotationError(message, self.next()[2] + 1)
 
     def equation(self):
         """Sides with = between them."""
@@ -367,7 +379,15 @@ class Parser:
         """Factors with · and / between them."""
         node = self.beside()
         while self.peek() in ("·", "/"):
-            node = Dot(node, self.beside()) if self.take() == "·" else Fraction(node, self.beside())
+            node = Dot(node, self.fraction()) if self.take() == "·" else Fraction(node, self.beside())
+        return node
+
+    def fraction(self):
+        """A factor after a dot, and what is below it where no blank is before the stroke."""
+        node = self.beside()
+        while self.adjacent() and self.peek() == "/":
+            self.take()
+            node = Fraction(node, self.beside())
         return node
 
     def beside(self):
@@ -390,6 +410,8 @@ class Parser:
         index = ""
         if self.adjacent() and self.peek() == "_":
             self.take()
+            if self.kind() != "name":
+                self.fail("an index is expected below Σ")
             index = self.take()
         return Total(index, self.term())
 
@@ -495,6 +517,8 @@ def tokens(text, start):
         at = match.end()
     if not found:
         raise NotationError("there is nothing", start + 1)
+    if len(found) > LONGEST:
+        raise NotationError(f"more than {LONGEST} signs are no equation", start + 1)
     return found
 
 

@@ -10,18 +10,22 @@ import io
 import re
 import sys
 import tokenize
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
-TAG = re.compile(r"#((?: \(\d+\))+)(?: |,|;|:|$)")
+TAG = re.compile(r"#((?: \(\d{1,6}\))+)(?: |,|;|:|$)")
 RETURNED = "return"
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A function that has returned: its local variables, what it returned, and from which line."""
+    """A function that has returned: its local variables, which of them it was given, what it returned, and where."""
 
     names: dict
+    given: tuple
     returned: object
     line: int
 
@@ -41,46 +45,61 @@ class Place:
 
 @dataclass(frozen=True)
 class Docstring:
-    """A docstring and whose it is: a qualified name, or nothing for the file's own.
-
-    `line` is its first in the file, and `indentation` that of the lines after it.
-    """
+    """A docstring and whose it is: a qualified name, or nothing for the file's own; its first and last line there."""
 
     function: str
     text: str
-    line: int
-    indentation: int
+    first: int
+    last: int
+
+
+@cache
+def resolved(file):
+    """The path of a file, whatever way it is named."""
+    return Path(file).resolve()
 
 
 @contextmanager
 def watched(path):
     """Collect the Frames of a file's functions that return within the block: {qualified name: [Frame, …]}."""
-    seen = {}
+    seen, wanted = {}, resolved(str(path))
 
     def profiler(frame, event, returned):
-        if event == "return" and frame.f_code.co_filename == str(path):
-            name = frame.f_code.co_qualname
-            seen.setdefault(name, []).append(Frame(dict(frame.f_locals), returned, frame.f_lineno))
+        code = frame.f_code
+        if event == "return" and resolved(code.co_filename) == wanted:
+            given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] + code.co_freevars
+            left = Frame(dict(frame.f_locals), given, returned, frame.f_lineno)
+            seen.setdefault(code.co_qualname, []).append(left)
 
     before = sys.getprofile()
     sys.setprofile(profiler)
     try:
         yield seen
     finally:
-        sys.setprofile(before)
+        sys.setprofile(before if callable(before) else None)  # cProfile's cannot be given back
+
+
+def parsed(source: str):
+    """Return the tree of some Python. Raises SyntaxError or ValueError for what is none."""
+    with warnings.catch_warnings(action="ignore"):  # of escapes in strings
+        return ast.parse(source)
 
 
 def functions(source: str):
     """Yield (qualified name, node) of a file, its classes and its functions, in the order in which it is read."""
 
     def visit(node, name):
-        yield name, node
         for child in ast.iter_child_nodes(node):
             if isinstance(child, (ast.FunctionDef, ast.ClassDef)):
-                within = f"{name}.<locals>" if isinstance(node, ast.FunctionDef) else name
-                yield from visit(child, f"{within}.{child.name}".lstrip("."))
+                inner = f"{name}.{child.name}".lstrip(".")
+                yield inner, child
+                yield from visit(child, f"{inner}.<locals>" if isinstance(child, ast.FunctionDef) else inner)
+            elif isinstance(child, ast.stmt):
+                yield from visit(child, name)
 
-    return visit(ast.parse(source), "")
+    tree = parsed(source)
+    yield "", tree
+    yield from visit(tree, "")
 
 
 def docstrings(source: str) -> list[Docstring]:
@@ -88,9 +107,15 @@ def docstrings(source: str) -> list[Docstring]:
     found = []
     for name, node in functions(source):
         if raw := ast.get_docstring(node, clean=False):
-            empty = len(raw) - len(raw.lstrip("\n"))
-            found.append(Docstring(name, inspect.cleandoc(raw), node.body[0].lineno + empty, node.body[0].col_offset))
+            quoted, text = node.body[0], inspect.cleandoc(raw)
+            first = quoted.lineno + blank_lines(raw) - blank_lines(text)
+            found.append(Docstring(name, text, first, quoted.end_lineno))
     return found
+
+
+def blank_lines(text):
+    """How many lines without a word a text begins with."""
+    return text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def places(source: str) -> dict[int, list[Place]]:
@@ -108,7 +133,7 @@ def places(source: str) -> dict[int, list[Place]]:
 def statements(node):
     """Yield the statements of a function that are not in a function or class within it."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, (ast.Assign, ast.Return, ast.Expr)):
+        if isinstance(child, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return, ast.Expr)):
             yield child
         elif not isinstance(child, (ast.FunctionDef, ast.ClassDef)):
             yield from statements(child)
@@ -119,9 +144,10 @@ def names_given(statement):
     if isinstance(statement, ast.Return):
         return [RETURNED]
     if isinstance(statement, ast.Expr):
-        call = statement.value
-        return [call.args[0].id] if isinstance(call, ast.Call) and isinstance(call.args[0], ast.Name) else []
-    return [node.id for target in statement.targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+        arguments = statement.value.args if isinstance(statement.value, ast.Call) else []
+        return [argument.id for argument in arguments[:1] if isinstance(argument, ast.Name)]
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
 
 
 def numbers_of_lines(source: str) -> dict[int, list[int]]:

@@ -3,29 +3,34 @@
 import inspect
 import textwrap
 from html import escape
+from itertools import groupby
 
 import numpy as np
 
 from minitransformer.book import notation as n
-from minitransformer.book.chapter import EQUAL
 from minitransformer.book.listing import listing
+from minitransformer.book.matrices import with_digits
 from minitransformer.book.observation import numbers_of_lines
+from minitransformer.book.passages import passages
+from minitransformer.book.pictures import heat_map
 from minitransformer.book.prose import blocks, inline
-from minitransformer.book.reading import passages
-from minitransformer.book.specimens import NOT_EXECUTED
-from minitransformer.book.typesetting import mathml, names_in
+from minitransformer.book.run import BACKWARD, is_numeric
+from minitransformer.book.specimens import why_not_executed
+from minitransformer.book.statements import DIFFERENT, EQUAL
+from minitransformer.book.symbols import bases_in
+from minitransformer.book.typesetting import mathml
 
-FORMAT = np.vectorize(lambda number: f"{number:.3g}".replace("-", "−"), otypes=[object])
 SHOWN = 3  # entries of an array
+LEGEND = (
+    "Each equation is executed on small numbers, which stand below. In green: what the line with its number makes of "
+    'them, where the equation makes the same.<span class="screen"> Point at an equation, and its line lights up.</span>'
+)
+show = with_digits(3)
 
 
-def whole_page(title, body, before=None, after=None, numbers=()):
-    """Return a whole document."""
+def whole_page(title, body, numbers=(), navigation=""):
+    """Return a whole document. `numbers` are those of its equations, which light up together with their lines."""
     light = "".join(f"body:has(.e{k}:hover) .e{k}{{background:var(--light)}}" for k in sorted(numbers))
-    links = [f'<a href="{c.page}.html">{sign} {escape(c.title)}</a>' if c else "" for c, sign in ((before, "←"),)]
-    links.append('<a href="index.html">contents</a>')
-    links.append(f'<a href="{after.page}.html">{escape(after.title)} →</a>' if after else "")
-    navigation = f"<nav>{''.join(f'<span>{link}</span>' for link in links)}</nav>"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -34,13 +39,24 @@ def whole_page(title, body, before=None, after=None, numbers=()):
     )
 
 
+def navigation(before, after):
+    """Links to the page before, to the contents, and to the page after."""
+    back = f'<a href="{before.page}.html">← {escape(before.title)}</a>' if before else ""
+    on = f'<a href="{after.page}.html">{escape(after.title)} →</a>' if after else ""
+    return f'<nav><span>{back}</span><span><a href="index.html">contents</a></span><span>{on}</span></nav>'
+
+
 def docstring_page(title, text):
     """The body of a page of prose."""
     body = [f"<h1>{escape(title)}</h1>"]
     for kind, content in blocks(inspect.cleandoc(text)):
-        drawing = "" if kind == "prose" else escape(textwrap.dedent("\n".join(content)))
-        body.append(f"<p>{inline(content)}</p>" if kind == "prose" else f'<pre class="drawing">{drawing}</pre>')
+        body.append(f"<p>{inline(content)}</p>" if kind == "prose" else drawing(content))
     return ['<div class="passage whole"><div class="words">', *body, "</div></div>"]
+
+
+def drawing(lines):
+    """Lines as they are."""
+    return f'<pre class="drawing">{escape(textwrap.dedent(chr(10).join(lines)))}</pre>'
 
 
 def is_shown(passage):
@@ -49,83 +65,133 @@ def is_shown(passage):
 
 
 class Words:
-    """Makes the passages of one chapter."""
+    """Makes the passages of one file of derivations; `file` is its name below the package."""
 
-    def __init__(self, file, text):
-        self.file, self.text, self.of = file, text, {}
-        for statement in text.statements:
+    def __init__(self, file, derivations):
+        self.file, self.derivations, self.of = file, derivations, {}
+        for statement in derivations.statements:
             self.of.setdefault((statement.function, statement.text), []).append(statement)
-        self.names = names_in(side for s in text.statements for side in s.equation.sides)
-        self.known = {s.number for s in text.statements if s.number}
-        self.numbers = numbers_of_lines(text.source)
+        self.names = bases_in(*(side for s in derivations.statements for side in s.equation.sides))
+        self.known = {s.number for s in derivations.statements if s.number is not None}
+        self.numbers = numbers_of_lines(derivations.source)
         self.line_of = {}
         for line, numbers in self.numbers.items():
             for number in numbers:
                 self.line_of.setdefault(number, line)
-        self.anchored = set()
+        self.anchored, self.pictured = set(), set()
 
     def passages(self):
-        """Yield the passages that are shown."""
-        return [self.passage(passage) for passage in passages(self.text.source) if is_shown(passage)]
+        """Return the passages that are shown, those without an equation in a frame, which is printed in two columns."""
+        shown = [passage for passage in passages(self.derivations.source) if is_shown(passage)]
+        body = []
+        for derives, some in groupby(shown, key=lambda p: not p.function or any(p.function == f for f, _ in self.of)):
+            made = "".join(map(self.passage, some))
+            body.append(made if derives else f'<div class="plain">{made}</div>')
+        return body
 
     def passage(self, passage):
         """A docstring beside its code."""
         words = "".join(self.block(kind, content, passage.function) for kind, content in blocks(passage.docstring))
-        if not passage.function:
+        if passage.function.endswith(BACKWARD):
+            words += self.jacobian(passage.function.removesuffix(BACKWARD))
+        if not passage.lines or not passage.function:
             return f'<div class="passage whole"><div class="words">{words}</div></div>'
         code = listing(dedented(passage.lines), self.numbers, self.known)
-        return f'<div class="passage"><div class="words">{words}</div><pre>{code}</pre></div>'
+        side = "passage" if self.derivations.statements else "passage above"
+        return f'<div class="{side}"><div class="words">{words}</div><pre>{code}</pre></div>'
 
     def block(self, kind, content, function):
         """A paragraph, or the equations of an indented one."""
         if kind == "prose":
             return f"<p>{inline(content)}</p>"
         if not any((function, line.strip()) in self.of for line in content):
-            drawing = textwrap.dedent("\n".join(content))
-            return f'<pre class="drawing">{escape(drawing)}</pre>'
-        return "".join(self.equations(line.strip(), function) for line in content)
+            return drawing(content)
+        return "".join(self.equations(line.strip(), function) for line in content if line.strip())
 
     def equations(self, text, function):
         """The equations of one line."""
-        statements = self.of.get((function, text))
-        if not statements:
-            return f'<pre class="drawing">{escape(text)}</pre>'
-        parts = n.parse_line(text).parts
-        markup, left = "", list(statements)
-        for part in parts:
-            if left and part == left[0].equation:
-                markup += self.equation(left.pop(0), parts)
-        return markup
+        return "".join(map(self.equation, self.of.get((function, text), ()))) or drawing([text])
 
-    def equation(self, statement, parts):
+    def equation(self, statement):
         """An equation, its number and its value."""
-        remarks = " ".join(escape(remark) for remark in statement.remarks)
-        ranges = "".join(mathml(part, self.names) for part in statement.ranges)
-        number, anchor, classes = "", "", ""
-        if statement.number:
-            number = f'<a class="number" href="#L{self.line_of.get(statement.number, 1)}">({statement.number})</a>'
-            classes = f" e{statement.number}"
-            if statement.number not in self.anchored:
-                anchor = f' id="eq-{statement.number}"'
-                self.anchored.add(statement.number)
+        remarks = " ".join(map(escape, statement.remarks))
+        ranges = "".join(f", {mathml(part, self.names)}" for part in statement.ranges)
+        classes = "" if statement.number is None else f" e{statement.number}"
         return (
-            f'<div class="equation{classes}"{anchor}><div>{mathml(statement.equation, self.names)}'
-            f'{ranges}<span class="remark">{remarks}</span></div>'
-            f'<span class="value">{self.value(statement)}</span>{number}</div>'
+            f'<div class="equation{classes}"{self.anchor(statement)}><div><span class="formula">'
+            f"{mathml(statement.equation, self.names)}{ranges}</span>"
+            f'<span class="remark">{remarks}</span>{self.value(statement)}</div>{self.number(statement)}</div>'
+            f"{self.picture(statement)}"
         )
+
+    def anchor(self, statement):
+        """The id of the first equation of a number."""
+        if statement.number is None or statement.number in self.anchored:
+            return ""
+        self.anchored.add(statement.number)
+        return f' id="eq-{statement.number}"'
+
+    def number(self, statement):
+        """The number of an equation, with a link to its line."""
+        if statement.number is None:
+            return ""
+        line = self.line_of.get(statement.number)
+        tag = f"({statement.number})"
+        return f'<a class="number" href="#L{line}">{tag}</a>' if line else f'<span class="number">{tag}</span>'
 
     def value(self, statement):
         """What an equation is worth on the small inputs, and whether it equals its line."""
-        if statement.verdict != EQUAL:
-            reason = NOT_EXECUTED.get((self.file, statement.number), statement.verdict)
-            return f"not executed: {escape(reason)}"
-        return "" if statement.value is None else f'<span class="equal">= {entries(statement.value)}</span>'
+        if statement.verdict == EQUAL:
+            return f'<span class="value equal">= {entries(statement.value)}</span>'
+        if statement.verdict == DIFFERENT:
+            return f'<span class="value different">{escape(difference(statement))}</span>'
+        reason = why_not_executed(self.file, statement.text) or statement.verdict
+        return f'<span class="value">not executed: {escape(reason)}</span>'
+
+    def picture(self, statement):
+        """The Jacobian whose entries an equation says, as a map of colours."""
+        left, run = statement.equation.sides[0], statement.shown_on
+        if run is None or not isinstance(left, n.Derivative) or not isinstance(left.of, n.Symbol):
+            return ""
+        if len(left.of.subscript) != 1 or len(left.by.subscript) != 1:
+            return ""
+        self.pictured.add(run.specimen.function)
+        return figure(run.jacobian(left.of.base, left.by.base), left)
+
+    def jacobian(self, function):
+        """The Jacobian of a function of one position, where no equation has said its entries."""
+        for run in self.derivations.runs:
+            name = run.name_of_output()
+            if run.specimen.function == function and name and function not in self.pictured:
+                self.pictured.add(function)
+                return figure(run.jacobian(name, "x"), n.Derivative(n.Symbol(f"{name}_i"), n.Symbol("x_j")))
+        return ""
+
+
+def figure(matrix, derivative):
+    """A Jacobian and what it is: rows count the entries of the one, columns those of the other."""
+    rows, columns = derivative.of, derivative.by
+    caption = mathml(n.Equation((derivative,), ()))
+    return (
+        f"<figure>{heat_map(matrix, rows.base, columns.base)}<figcaption>{caption} at one position: "
+        f"a row for each <i>{rows.subscript}</i>, a column for each <i>{columns.subscript}</i></figcaption></figure>"
+    )
+
+
+def difference(statement):
+    """How an equation differs from its line."""
+    worst = max(statement.errors)
+    if not np.isfinite(worst):
+        return f"≠ its line: {statement.reasons[-1] if statement.reasons else 'it does not hold'}"
+    return f"≠ its line, by {show(worst)} of the largest entry"
 
 
 def entries(value):
-    """The shape of an array and its first entries."""
+    """The shape of an array and its first entries; nothing of what is no number."""
+    if not is_numeric(value):
+        return "its line"
     value = np.asarray(value)
-    flat = ", ".join(FORMAT(value.ravel()[:SHOWN])) + (", …" if value.size > SHOWN else "")
+    flat = ", ".join(map(show, value.ravel()[:SHOWN])) + (", …" if value.size > SHOWN else "")
     shape = " × ".join(map(str, value.shape))
     return f"{flat}{f' &nbsp;({shape})' if shape else ''}"
 

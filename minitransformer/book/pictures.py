@@ -5,31 +5,43 @@ from html import escape
 import numpy as np
 
 CELL = 14  # pixels for an entry of an array
-GAP = 30
+GAP = 22
+RED, BLUE = "#b3261e", "#1f5fa8"
 
 
-def picture_of_shapes(arrays: list, letters: dict) -> str:
-    """Return an SVG of arrays, (name, shape), in their order; an axis of n entries is n cells long.
+def picture_of_shapes(rows: dict, letters: dict) -> str:
+    """Return an SVG of rows of arrays, {title: [(name, shape), …]}; an axis of n entries is n cells long.
 
     The last axis runs to the right and the one before it down; what comes before these lies behind. `letters` names
     axes by their length.
     """
-    parts, x, height = [], 2, 0
+    parts, wide, tall = [], 0, 0
+    for title, arrays in rows.items():
+        if arrays:
+            parts.append(f'<text class="axes" x="2" y="{tall + 34}">{escape(title)}</text>')
+            row, row_wide, row_tall = row_of_shapes(arrays, letters, tall)
+            parts.append(row)
+            wide, tall = max(wide, row_wide), tall + row_tall
+    return svg(wide, tall, "".join(parts), f"{' and '.join(rows)}: the arrays, to scale")
+
+
+def row_of_shapes(arrays, letters, y):
+    """Return the elements of a row of arrays, whose upper edge is at y; how wide it is, and how tall."""
+    parts, x, tall = [], 70, 0
     for name, shape in arrays:
         rows, columns = (1, 1, *shape)[-2:]
         behind = min(int(np.prod(shape[:-2], dtype=int)) - 1, 3) if len(shape) > 2 else 0
-        wide, tall, shift = CELL * columns, CELL * rows, 5 * behind
-        for k in range(behind, -1, -1):
-            parts.append(rectangle(x + 5 * k, 22 + shift - 5 * k, wide, tall, shape, front=k == 0))
-        label = f'<text class="name" x="{x}" y="14">{escape(name)}</text>'
-        axes = " × ".join(letters.get(n, str(n)) for n in shape) or "a number"
-        parts.append(label + f'<text class="axes" x="{x}" y="{22 + shift + tall + 14}">{escape(axes)}</text>')
+        wide, high, shift = CELL * columns, CELL * rows, 5 * behind
+        top, axes = y + 22 + shift, " × ".join(letters.get(n, str(n)) for n in shape) or "a number"
+        parts += [rectangle(x + 5 * k, top - 5 * k, wide, high, front=k == 0) for k in range(behind, -1, -1)]
+        parts.append(f'<text class="name" x="{x}" y="{y + 14}">{escape(name)}</text>')
+        parts.append(f'<text class="axes" x="{x}" y="{top + high + 14}">{escape(axes)}</text>')
         x += max(wide + shift, 8 * len(name) + 6, 7 * len(axes)) + GAP
-        height = max(height, 22 + shift + tall + 20)
-    return svg(x, height, "".join(parts), "the arrays of the forward pass, to scale")
+        tall = max(tall, 22 + shift + high + 22)
+    return "".join(parts), x, tall
 
 
-def rectangle(x, y, wide, tall, shape, front):
+def rectangle(x, y, wide, tall, front):
     """An array, with lines between its entries where it is in front."""
     lines = ""
     if front:
@@ -40,26 +52,32 @@ def rectangle(x, y, wide, tall, shape, front):
 
 
 def heat_map(matrix, of: str, by: str) -> str:
-    """Return an SVG of a Jacobian (rows: entries of y, columns: entries of x): blue below zero, red above."""
-    size, left, top = 34, 30, 24
+    """Return an SVG of a Jacobian, a row for each entry of `of`, a column for each of `by`: blue below 0, red above."""
+    size, left, top = 34, 32, 24
     scale = np.abs(matrix).max(initial=0) or 1
-    parts = []
+    parts = [label(left + size * (j + 0.5), 15, by, j) for j in range(matrix.shape[1])]
     for i, row in enumerate(matrix):
-        parts.append(f'<text class="axes" x="2" y="{top + size * i + 21}">{escape(of)}{i}</text>')
-        for j, value in enumerate(row):
-            colour = "#b3261e" if value > 0 else "#1f5fa8"
-            strength = abs(value) / scale
-            x, y = left + size * j, top + size * i
-            number = f"{value:.2f}".replace("-", "−") if abs(value) > 5e-3 else "0"
-            kind = "entry strong" if strength > 0.5 else "entry"
-            parts.append(
-                f'<rect x="{x}" y="{y}" width="{size}" height="{size}" fill="{colour}" fill-opacity="{strength:.2f}"/>'
-                f'<text class="{kind}" x="{x + size / 2}" y="{y + 21}">{number}</text>'
-            )
-    for j in range(matrix.shape[1]):
-        parts.append(f'<text class="axes" x="{left + size * j + 9}" y="16">{escape(by)}{j}</text>')
+        parts.append(label(left / 2, top + size * i + 21, of, i))
+        parts += [entry(left + size * j, top + size * i, size, value, scale) for j, value in enumerate(row)]
     wide, tall = left + size * matrix.shape[1] + 2, top + size * matrix.shape[0] + 2
     return svg(wide, tall, "".join(parts), f"the Jacobian of {of} by {by}")
+
+
+def entry(x, y, size, value, scale):
+    """A square of a colour as strong as its number is large."""
+    strength = abs(value) / scale
+    number = "0" if abs(value) < 5e-3 else f"{value:.2f}".replace("-", "−")
+    kind = "entry strong" if strength > 0.5 else "entry"
+    return (
+        f'<rect x="{x}" y="{y}" width="{size}" height="{size}" fill="{RED if value > 0 else BLUE}" '
+        f'fill-opacity="{strength:.2f}"/><text class="{kind}" x="{x + size / 2}" y="{y + 21}">{number}</text>'
+    )
+
+
+def label(x, y, name, index):
+    """A name with its index below it."""
+    below = f'<tspan class="index" dy="3">{index}</tspan>'
+    return f'<text class="axes middle" x="{x}" y="{y}">{escape(name)}{below}</text>'
 
 
 def svg(wide, tall, body, title):

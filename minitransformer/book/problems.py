@@ -25,6 +25,7 @@ from minitransformer.losses import cross_entropy
 LN2 = np.log(2)
 LARGEST_DENOMINATOR, LARGEST_NUMERATOR = 96, 400
 LEVELS = {1: "forward", 2: "forward and backward", 3: "forward and backward, without the equations"}
+WITHOUT_EQUATIONS = 3
 
 
 class OddError(ValueError):

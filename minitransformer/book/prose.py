@@ -3,33 +3,40 @@
 import re
 from html import escape
 
-SUBSCRIPT = re.compile(
-    r"(?<![\w`])((?:[dδ∂]?[^\W\d_]\u0302?′?)|Σ|[^\W\d_]{2,}(?=_ij))_([a-z]{1,2}|batch)(?![a-z0-9_(])"
-)
+SUBSCRIPT = re.compile(r"(?<!\w)([dδ∂]?[^\W\d_]\u0302?′?|Σ|[^\W\d_]{2,}(?=_ij))_([a-z]{1,2}|batch|\d)(?![a-z0-9_(])")
+
+CODE, PLACEHOLDER = re.compile(r"`([^`]*)`"), "\0"
 
 
 def blocks(text: str):
     """Yield ("prose", paragraph) and ("indented", [line, …]) of a docstring, in its order."""
-    for paragraph in re.split(r"\n(?:[ \t]*\n)+", text.strip("\n")):
-        lines = paragraph.splitlines()
-        kinds = ["indented" if line.startswith("    ") else "prose" for line in lines]
-        start = 0
-        for k in range(1, len(lines) + 1):
-            if k == len(lines) or kinds[k] != kinds[start]:
-                part = lines[start:k]
-                yield (kinds[start], part if kinds[start] == "indented" else " ".join(map(str.strip, part)))
-                start = k
+    kind, lines = "prose", []
+    for line in text.split("\n"):
+        its_kind = ("indented" if line.startswith("    ") else "prose") if line.strip() else None
+        ends = kind == "prose" if its_kind is None else its_kind != kind
+        if ends and any(map(str.strip, lines)):
+            yield block(kind, lines)
+        lines = [] if ends else lines
+        kind = its_kind or kind
+        lines.append(line)
+    if any(map(str.strip, lines)):
+        yield block(kind, lines)
+
+
+def block(kind, lines):
+    """What lines of one kind are: a paragraph, or themselves, without blank ones at the end."""
+    if kind == "prose":
+        return kind, " ".join(map(str.strip, lines)).strip()
+    while not lines[-1].strip():
+        lines.pop()
+    return kind, lines
 
 
 def inline(text: str) -> str:
-    """Return a paragraph as HTML: `code`, **emphasis** and subscripts."""
-    markup = "".join(
-        f"<code>{escape(piece[1:-1])}</code>" if piece.startswith("`") else with_subscripts(escape(piece, quote=False))
-        for piece in re.split(r"(`[^`]*`)", text)
-    )
-    return re.sub(r"(?<!\w)\*\*(?=\S)(.+?)\*\*", r"<strong>\1</strong>", markup)
-
-
-def with_subscripts(markup):
-    """x_i with its index below."""
-    return SUBSCRIPT.sub(r"\1<sub>\2</sub>", markup)
+    """Return a paragraph as HTML: `code`, *emphasis*, **more of it**, and subscripts."""
+    codes = CODE.findall(text)
+    markup = SUBSCRIPT.sub(r"\1<sub>\2</sub>", escape(CODE.sub(PLACEHOLDER, text.replace(PLACEHOLDER, " "))))
+    markup = re.sub(r"(?<!\w)\*\*(?=\S)(.+?)\*\*", r"<strong>\1</strong>", markup)
+    markup = re.sub(r"(?<![\w*])\*(\w[^*]*\w)\*(?![\w*])", r"<em>\1</em>", markup)
+    first, *rest = markup.split(PLACEHOLDER)
+    return first + "".join(f"<code>{escape(code)}</code>{after}" for code, after in zip(codes, rest, strict=True))

@@ -4,9 +4,11 @@ Sizes differ from each other, so that a transpose that is missing does not fit, 
 entries, ∂y_i/∂x_j, is executed at one position.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -31,8 +33,21 @@ from minitransformer.losses import cross_entropy
 from minitransformer.module import Parameter
 from minitransformer.transformer import Transformer
 
-# Equations that are not executed, {(file, number): why}.
-NOT_EXECUTED = {("transformer.py", 2): "it is a loop over the blocks, each of which has equations of its own"}
+# Equations that are not executed: {file: {line: why}}.
+NOT_EXECUTED = {
+    "transformer.py": {
+        "h = blocks(x) (L of them, under the causal mask) (2)": "it is a loop over the blocks, each of which has "
+        "equations of its own"
+    },
+    "layers/positions.py": {
+        "R_uᵀ R_t = │ cos uω sin uω│ │cos tω −sin tω│ = │cos (t−u)ω −sin (t−u)ω│ = R_{t−u}": "its matrices are drawn"
+    },
+}
+
+
+def why_not_executed(file: str, line: str) -> str:
+    """Return why an equation is not executed, or nothing; `line` is as it stands in its docstring."""
+    return NOT_EXECUTED.get(file, {}).get(" ".join(line.split()), "")
 
 
 @dataclass(frozen=True)
@@ -156,14 +171,24 @@ def weights_of_steps(rate):
     return weights
 
 
-def specimens_of_cases(cases) -> list[Specimen]:
-    """Return a specimen for each Case of somebody's own functions, whose equations are executed on its inputs."""
+def specimens_of_cases(path, cases) -> list[Specimen]:
+    """Return a specimen for each Case that calls a function or module of a file: its equations run on the inputs."""
     found = []
     for case in cases:
         call = case.call(np.random.default_rng(0))
-        function = call.target if hasattr(call.target, "__qualname__") else type(call.target).forward
-        found.append(Specimen(function.__qualname__, call.target, tuple(call.inputs), dict(call.options)))
+        code = getattr(inspect.unwrap(called_by(call.target)), "__code__", None)
+        if code is not None and Path(code.co_filename).resolve() == Path(path).resolve():
+            found.append(Specimen(code.co_qualname, call.target, tuple(call.inputs), dict(call.options)))
     return found
+
+
+def called_by(target):
+    """The function that does what a function, a partial function, or a module does."""
+    while isinstance(target, partial):
+        target = target.func
+    if inspect.isroutine(target):
+        return target
+    return getattr(type(target), "forward", type(target).__call__)
 
 
 def specimens() -> dict[str, list[Specimen]]:
@@ -244,6 +269,7 @@ def specimens() -> dict[str, list[Specimen]]:
             Specimen("softmax", softmax, (normal(3, 4),), names=largest, letters={3: "P", 4: "n"}),
             Specimen("softmax", softmax, (normal(4),), names=largest),
             Specimen("log_softmax", log_softmax, (normal(3, 4),), names=largest),
+            Specimen("log_softmax", log_softmax, (normal(4),), names=largest),
         ],
         "layers/attention.py": [
             Specimen(

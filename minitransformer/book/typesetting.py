@@ -1,5 +1,6 @@
 """Typesetting: an expression of the notation as MathML, which browsers set by themselves."""
 
+import unicodedata
 from html import escape
 
 from minitransformer.book import notation as n
@@ -16,9 +17,10 @@ LEVEL = {
     n.Total: TERM,
     n.Beside: PRODUCT,
 }
-ITALIC = 1  # a name of one letter is set in italics by the browser
+HIGH = FACTOR + 1  # what looks different with a power behind it: a fraction, or another power
 THIN = '<mspace width="0.2em"/>'
-APPLY, TIMES = "<mo>&#x2061;</mo>", "<mo>&#x2062;</mo>"
+APPLY = "<mo>&#x2061;</mo>"
+MINUS = '<mo form="prefix">−</mo>'
 
 
 def mathml(equation: n.Equation, names=(), *, only_left=False) -> str:
@@ -34,14 +36,9 @@ def mathml(equation: n.Equation, names=(), *, only_left=False) -> str:
     return f'<math display="block">{row(body)}</math>'
 
 
-def names_in(nodes) -> set[str]:
-    """Return the names below some nodes, without their subscripts."""
-    found = set()
-    for node in nodes:
-        if isinstance(node, n.Symbol):
-            found.add(node.base)
-        found |= names_in(n.children(node))
-    return found
+def name_set(text: str, names=(), after: str = "") -> str:
+    """Return the <math> element of a name, and a sign after it."""
+    return f"<math>{row(Setter(frozenset(names)).symbol(n.Symbol(text)) + (operator(after) if after else ''))}</math>"
 
 
 class Setter:
@@ -60,40 +57,45 @@ class Setter:
 
     def symbol(self, node):
         base, _, subscript = node.text.partition("_")
-        if len(base) > ITALIC and subscript and len(subscript) > len("ij") and not node.subscript and base.isalpha():
-            return f"<mi>{escape(node.text)}</mi>"  # min_lr
+        if subscript and not node.subscript and len(with_digits_apart(self.without_d(base))[0]) > 1:
+            return f"<mi>{escape(node.text)}</mi>"  # a word, log_softmax
         markup = self.name(base)
         return f"<msub>{row(markup)}{row(letters(subscript))}</msub>" if subscript else markup
 
+    def without_d(self, text):
+        """The name whose gradient this is; this itself if it is none."""
+        rest = text[1:].rstrip("′")
+        is_gradient = text.startswith("d") and (rest in self.names or len(with_digits_apart(rest)[0]) == 1)
+        return text[1:] if is_gradient else text
+
     def name(self, text):
         """A name without subscript: letters, a hat, digits, primes."""
-        if text.startswith("d") and text[1:].rstrip("′") in {name.rstrip("′") for name in self.names}:
+        if self.without_d(text) != text:
             return f"<mi>d</mi>{self.name(text[1:])}"
         stem = text.rstrip("′")
-        digits = stem[len(stem.rstrip("0123456789₀₁₂₃₄₅₆₇₈₉")) :]
-        letter = stem.removesuffix(digits).removesuffix("\u0302") if digits or "\u0302" in stem else stem
+        letter, digits = with_digits_apart(stem)
         markup = f"<mi>{escape(letter)}</mi>"
         if "\u0302" in stem:
             markup = f'<mover accent="true">{markup}<mo stretchy="false">^</mo></mover>'
         if digits:
-            plain = "".join(chr(ord("0") + ord(c) - ord("₀")) if c > "9" else c for c in digits)
-            markup = f"<msub>{markup}<mn>{plain}</mn></msub>"
+            markup = f"<msub>{markup}<mn>{digits}</mn></msub>"
         primes = len(text) - len(stem)
         return f"<msup>{markup}<mo>{'′' * primes}</mo></msup>" if primes else markup
 
     def sum(self, node):
         (sign, first), *others = node.terms
-        markup = ("<mo>−</mo>" if sign < 0 else "") + self.set(first, TERM)
+        markup = (MINUS if sign < 0 else "") + self.set(first, TERM)
         return markup + "".join(operator("+" if s > 0 else "−") + self.set(term, TERM) for s, term in others)
 
     def dot(self, node):
-        return self.set(node.left, TERM) + operator("·") + self.set(node.right, TERM)
+        left = self.set(node.left, FACTOR if ends_in_a_sum(node.left) else TERM)
+        return left + operator("·") + self.set(node.right, TERM)
 
     def beside(self, node):
-        last = len(node.factors) - 1
-        # A sum may stand last without parentheses, since it takes all that follows anyway.
-        within = [TERM if isinstance(f, n.Total) and k == last else FACTOR for k, f in enumerate(node.factors)]
-        return THIN.join(self.set(factor, level) for factor, level in zip(node.factors, within, strict=True))
+        *others, last = node.factors
+        # A sum may stand last without parentheses, since it takes all that follows.
+        level = TERM if isinstance(last, n.Total) else FACTOR
+        return THIN.join([*(self.set(factor, FACTOR) for factor in others), self.set(last, level)])
 
     def fraction(self, node):
         return f"<mfrac>{row(self.set(node.above))}{row(self.set(node.below))}</mfrac>"
@@ -105,8 +107,9 @@ class Setter:
         return f"<msup>{row(self.set(node.of, self.closest(node.of)))}<mi>⊤</mi></msup>"
 
     def closest(self, node):
-        """The level below which the base of a power is put in parentheses: a fraction too, and a call is not."""
-        return FACTOR + isinstance(node, n.Fraction)
+        """The level below which the base of a power is put in parentheses."""
+        high = isinstance(node, (n.Fraction, n.Power, n.Transpose, n.Derivative)) or node == n.Number("½")
+        return HIGH if high else FACTOR
 
     def root(self, node):
         return f"<msqrt>{self.set(node.of)}</msqrt>"
@@ -154,6 +157,21 @@ class Setter:
         return self.set(node.first) + operator("…") + self.set(node.last)
 
 
+def ends_in_a_sum(node):
+    """Whether a product ends in a Σ, which would take what follows."""
+    if isinstance(node, n.Dot):
+        return ends_in_a_sum(node.right)
+    return ends_in_a_sum(node.factors[-1]) if isinstance(node, n.Beside) else isinstance(node, n.Total)
+
+
+def with_digits_apart(text):
+    """Return the letter of a name without its hat, and the digits below it; none below a word, such as norm1."""
+    letter = text.rstrip("0123456789₀₁₂₃₄₅₆₇₈₉")
+    digits = unicodedata.normalize("NFKC", text[len(letter) :])
+    letter = letter.removesuffix("\u0302")
+    return (letter, digits) if len(letter) == 1 else (letter + digits, "")
+
+
 def row(markup):
     """One element for several."""
     return f"<mrow>{markup}</mrow>"
@@ -178,6 +196,6 @@ def letters(text):
     """The letters of a subscript: indices in italics, words upright."""
     if not text:
         return ""
-    if set(text) <= set(n.INDICES) and text != "up":
+    if set(text) <= set(n.INDICES):
         return "".join(f"<mi>{letter}</mi>" for letter in text)
     return f"<mi>{escape(text)}</mi>"

@@ -13,6 +13,7 @@ from html import escape
 import numpy as np
 
 from minitransformer import one_page
+from minitransformer.book.matrices import board, matrix, with_decimals
 from minitransformer.book.observation import watched
 
 V, T, C, F, H = 5, 2, 4, 4, 1
@@ -75,43 +76,33 @@ def worked_page(seed: int = 0) -> list:
     """Return the body of the example's page."""
     theta = weights(seed)
     forward, back, moved = worked(theta)
-    given = "".join(matrix(name, w, decimals=1) for name, w in zip(names(), theta, strict=True))
-    updated = "".join(f"<div>{matrix(f'd{name}', g)}{matrix(f'{name}′', new)}</div>" for name, _, g, new in moved)
     return [
         "<h1>One training step, every number</h1>",
         f"<p>The ids {IDS[0].tolist()} are to be followed by {TARGETS[0].tolist()}: T = {T} positions, width C = {C}, "
-        f"{H} head, F = {F}, a vocabulary of V = {V}. Lines and names are those of one_page.py. The weights:</p>",
-        f'<div class="board">{given}</div>',
+        f"{H} head, F = {F}, a vocabulary of V = {V}. Lines, numbers and names are those of one_page.py; a row stands "
+        "for a position. The weights:</p>",
+        board(named(name, w, decimals=1) for name, w in zip(names(), theta, strict=True)),
         "<h2>Forward</h2>",
         "".join(map(line, forward)),
-        "<h2>Backward</h2>",
+        "<h2>Backward, from the last line to the first</h2>",
         "".join(map(line, back)),
         f"<h2>The first step of AdamW, with a learning rate of {LR}</h2>",
-        f'<div class="board">{updated}</div>',
+        board(f"<div>{named(f'd{name}', g)}{named(f'{name}′', new)}</div>" for name, _, g, new in moved),
     ]
 
 
+def named(name, array, decimals=3):
+    """An array behind its name."""
+    return matrix(f"<var>{escape(name)}</var>", array, with_decimals(decimals))
+
+
 def line(step):
-    """A statement with its numbers."""
-    arrays = "".join(matrix(name if len(step.arrays) > 1 else "", a) for name, a in step.arrays.items())
+    """A statement with its numbers; their name stands in the code, unless there are several."""
+    arrays = (
+        named(name, array) if len(step.arrays) > 1 else matrix("", array, with_decimals(3))
+        for name, array in step.arrays.items()
+    )
     return (
         f'<div class="step"><span class="comment">{escape(step.comment.partition("(")[0])}</span>'
-        f'<code>{escape(step.code)}</code><span class="board">{arrays}</span></div>'
+        f"<code>{escape(step.code)}</code>{board(arrays)}</div>"
     )
-
-
-def matrix(name, array, decimals=3):
-    """An array as a small table, with its name before it."""
-    array = np.asarray(array, dtype=float)
-    rows = array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
-    cells = "".join(f"<tr>{''.join(f'<td>{shown(x, decimals)}</td>' for x in row)}</tr>" for row in rows)
-    label = f"<var>{escape(name)}</var>" if name else ""
-    return f'<span class="given">{label}<table class="matrix">{cells}</table></span>'
-
-
-def shown(number, decimals):
-    """A number with some decimals, and a minus sign that is one."""
-    if not np.isfinite(number):
-        return "−∞"
-    text = f"{number:.{decimals}f}"
-    return "0" if not float(text) else text.replace("-", "−")

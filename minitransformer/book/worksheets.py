@@ -6,12 +6,14 @@ from html import escape
 import numpy as np
 
 import gradcheck
-from minitransformer.book.chapter import read_text
 from minitransformer.book.chapters import PACKAGE
-from minitransformer.book.problems import LEVELS, OddError, exactly
-from minitransformer.book.typesetting import mathml, names_in
+from minitransformer.book.derivations import read_derivations
+from minitransformer.book.matrices import board, matrix
+from minitransformer.book.problems import LEVELS, WITHOUT_EQUATIONS, OddError, exactly
+from minitransformer.book.symbols import bases_in
+from minitransformer.book.typesetting import mathml, name_set
 
-TRIES = 200
+TRIES = 200  # for each sheet
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,10 @@ def sheets(topic, *, seed: int, level: int, count: int) -> list[Sheet]:
 def one_sheet(topic, rng, level):
     """Draw a worksheet. Raises OddError where a number of it does not come out even."""
     specimen, given = topic.draw(rng, level)
-    statements = read_text(PACKAGE / topic.file, [specimen]).statements
-    asked = [(s, np.asarray(s.value)) for s in statements if s.outcomes and s.number and s.number not in topic.skipped]
+    statements = read_derivations(PACKAGE / topic.file, [specimen]).statements
+    asked = [(s, np.asarray(s.value)) for s in statements if s.errors and s.number and s.number not in topic.skipped]
     if level == 1:
-        asked = [(s, value) for s, value in asked if not s.function.endswith("backward")]
+        asked = [(s, value) for s, value in asked if not s.is_of_backward]
         given = {name: array for name, array in given.items() if not name.startswith("d")}
     for _, value in asked:
         for entry in np.ravel(value):
@@ -63,37 +65,25 @@ def worksheet_page(topic, made, *, seed, level, answers) -> list:
     body = []
     for k, sheet in enumerate(made, start=1):
         statements = [statement for statement, _ in sheet.asked]
-        names = names_in(side for s in statements for side in s.equation.sides)
-        given = "".join(array_of(name, array) for name, array in sheet.given.items())
+        names = bases_in(*(side for s in statements for side in s.equation.sides))
+        given = board(matrix(name_set(name, names, after="="), array, written) for name, array in sheet.given.items())
         rows = "".join(question(s, value, names, level, answers) for s, value in sheet.asked)
         kind = "Key" if answers else "Worksheet"
         number = f" {k} of {len(made)}" if len(made) > 1 else ""
         body.append(
             f'<section class="sheet"><h1>{escape(topic.title)}</h1><p>{kind}{number}: {LEVELS[level]} '
-            f'(seed {seed}). Given</p><div class="board">{given}</div><p>find</p>{rows}</section>'
+            f"(seed {seed}). Given</p>{given}<p>find</p>{rows}</section>"
         )
     return body
 
 
 def question(statement, value, names, level, answers):
     """What is asked for: its equation, unless the level keeps it back, and cells to fill in, or filled."""
-    hint = mathml(statement.equation, names, only_left=level > max(set(LEVELS) - {3}))
-    cells = array_of("", value, blank=not answers)
+    hint = mathml(statement.equation, names, only_left=level == WITHOUT_EQUATIONS)
+    cells = matrix("", value, written) if answers else matrix("", value, lambda entry: "", kind="matrix to-write")
     return f'<div class="question"><div>{hint}</div>{cells}<span class="number">({statement.number})</span></div>'
 
 
-def array_of(name, array, blank=False):
-    """An array as a table, its cells empty if they are to be filled in."""
-    array = np.asarray(array)
-    rows = array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
-    cells = "".join(f"<tr>{''.join(f'<td>{cell(x, blank)}</td>' for x in row)}</tr>" for row in rows)
-    label = f"<var>{escape(name)}</var> = " if name else ""
-    kind = "matrix to-write" if blank else "matrix"
-    return f'<span class="given">{label}<table class="{kind}">{cells}</table></span>'
-
-
-def cell(entry, blank):
-    """An entry: a number as one writes it, yes or no for one that is true or false, or nothing."""
-    if blank:
-        return ""
+def written(entry):
+    """A number as one writes it; yes or no for one that is true or false."""
     return ("no", "yes")[int(entry)] if isinstance(entry, np.bool_) else exactly(entry)

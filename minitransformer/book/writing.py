@@ -1,90 +1,125 @@
-"""Writing: the whole book to a folder: pages and what they need, and nothing from elsewhere."""
+"""Writing: the book, or a page of its kind, to a folder: pages and what they need, and nothing from elsewhere."""
 
 import difflib
+from dataclasses import dataclass, field
 from functools import partial
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 
+from gradcheck.cases import load_cases
+from gradcheck.printable import printable
 from minitransformer.archive import make_folder, write_atomically
 from minitransformer.book import notation
-from minitransformer.book.appendix import appendix, cases_of, checks
-from minitransformer.book.chapter import EQUAL, read_text
+from minitransformer.book.appendix import appendix, cases_by_file, checked, checks
 from minitransformer.book.chapters import CHAPTERS, Leaf
+from minitransformer.book.derivations import read_derivations
 from minitransformer.book.exhibits import exhibits, museum
 from minitransformer.book.handout import handout
-from minitransformer.book.page import Words, docstring_page, whole_page
+from minitransformer.book.page import LEGEND, Words, docstring_page, navigation, whole_page
 from minitransformer.book.problems import TOPICS
-from minitransformer.book.specimens import specimens, specimens_of_cases
+from minitransformer.book.specimens import specimens, specimens_of_cases, why_not_executed
+from minitransformer.book.statements import EQUAL
 from minitransformer.book.worked_example import worked_page
 from minitransformer.book.worksheets import sheets, worksheet_page
 
 STATIC = ("book.css", "book-math.woff2", "LICENSE-book-math.txt")
-MUSEUM = Leaf("The museum of wrong gradients", "museum")
-EXAMPLE = Leaf("One training step, every number", "worked_example")
-NOTATION = Leaf("How equations are written", "notation")
+EXAMPLE = Leaf(
+    "One training step, every number",
+    "worked_example",
+    "A model of two positions, worked out on two pages, as on a board.",
+)
+MUSEUM = Leaf(
+    "The museum of wrong gradients",
+    "museum",
+    "What others shipped, as it was and as it should be, and the checks that missed it.",
+)
+NOTATION = Leaf("How equations are written", "notation", "For authors, and for pages of your own functions.")
 
 
-def write_book(folder, progress=None) -> dict:
-    """Write index.html, a page a chapter, the style and the font to a folder; return {page: (equations, equal ones)}.
+@dataclass
+class Written:
+    """What has been written: the paths of pages, the first to be opened; and what is wrong with what they say."""
 
-    Raises OSError where that fails. `progress(done, of)` is called after each page.
+    pages: list = field(default_factory=list)
+    faults: list = field(default_factory=list)
+
+
+def write_book(folder, say=lambda text: None) -> Written:
+    """Write the whole book: index.html, a page a chapter, the style and the font. `say` hears of each page.
+
+    Raises OSError where that fails.
     """
-    folder = Path(folder)
+    folder, written, counts = Path(folder), Written(), []
     write_static(folder)
-    leaves, every, counts = [*CHAPTERS, EXAMPLE, MUSEUM, NOTATION], specimens(), {}
-    for k, leaf in enumerate(leaves):
-        before = leaves[k - 1] if k else None
-        after = leaves[k + 1] if k + 1 < len(leaves) else None
-        if leaf is MUSEUM:
-            body, numbers = museum(), ()
-        elif leaf is EXAMPLE:
-            body, numbers = worked_page(), ()
-        elif leaf is NOTATION:
-            body, numbers = docstring_page(leaf.title, notation.__doc__), ()
+    leaves, every = [*CHAPTERS, EXAMPLE, MUSEUM, NOTATION], specimens()
+    bodies = {EXAMPLE: worked_page, MUSEUM: museum, NOTATION: partial(docstring_page, NOTATION.title, notation.__doc__)}
+    for before, leaf, after in zip([None, *leaves], leaves, [*leaves[1:], None], strict=False):
+        said, numbers = f"{leaf.page}.html", ()
+        if leaf in bodies:
+            body = bodies[leaf]()
         else:
-            body, numbers, counts[leaf.page] = chapter(leaf, every.get(leaf.file, []))
-        write_page(folder, leaf.page, whole_page(leaf.title, body, before, after, numbers))
-        if progress is not None:
-            progress(k + 1, len(leaves))
-    write_page(folder, "index", whole_page("minitransformer, the book", contents(leaves, counts)))
-    return counts
+            derivations = read_derivations(leaf.path, every.get(leaf.file, []))
+            reports = checked(cases_by_file().get(leaf.file, []))
+            body, numbers = chapter(leaf.title, leaf.file, derivations, reports, leaf.exhibits)
+            written.faults += faults(leaf.file, derivations, reports)
+            counts.append(count(derivations))
+            said += f": {counts[-1][0]} equations, {counts[-1][1]} of them equal to their lines"
+        written.pages.append(write_page(folder, leaf.page, leaf.title, body, numbers, navigation(before, after)))
+        say(said)
+    written.pages.insert(0, write_page(folder, "index", "minitransformer, the book", contents(leaves, counts)))
+    return written
 
 
-def chapter(leaf, its_specimens):
-    """Return the body of a chapter's page, the numbers of its equations, and how many there are and are equal."""
-    text = read_text(leaf.path, its_specimens)
-    words = Words(leaf.file, text)
-    body = [f"<h1>{escape(leaf.title)}</h1>", *words.passages(), *appendix(text.runs)]
-    body += [*checks(cases_of(leaf.file)), *exhibits(leaf.exhibits)]
-    return body, words.known, (len(text.statements), sum(s.verdict == EQUAL for s in text.statements))
+def chapter(title, file, derivations, reports, museum_names=()):
+    """Return the body of a chapter's page, and the numbers of its equations. `reports` are those of its checks."""
+    words = Words(file, derivations)
+    legend = f'<p class="legend">{LEGEND}</p>' if derivations.statements else ""
+    body = [f"<h1>{escape(title)}</h1>{legend}", *words.passages(), *appendix(derivations.runs)]
+    return [*body, *checks(reports), *exhibits(museum_names)], words.known
 
 
-def write_handout(name, folder, answers=False) -> Path:
-    """Write the handout of a chapter, or its key; return its path. Raises ValueError for a name that no chapter has."""
+def count(derivations):
+    """How many equations there are, and how many are equal to their lines."""
+    return len(derivations.statements), sum(s.verdict == EQUAL for s in derivations.statements)
+
+
+def faults(file, derivations, reports):
+    """Return a line for each equation that differs from its line or is not executed, and for each wrong gradient."""
+    found = [
+        f"{file}, line {s.line}: {' '.join(s.text.split())}: {s.verdict}"
+        for s in derivations.statements
+        if s.verdict != EQUAL and not why_not_executed(file, s.text)
+    ]
+    return found + [f"{file}: {line}" for report in reports.values() for line in report.failures()]
+
+
+def write_handout(name, folder, answers=False) -> Written:
+    """Write the handout of a chapter, or its key.
+
+    Raises ValueError for a name that no chapter has, or one without a backward pass; OSError where writing fails.
+    """
     leaf = named(name, {leaf.page: leaf for leaf in CHAPTERS}, "chapter")
+    body = handout(leaf, read_derivations(leaf.path, specimens().get(leaf.file, [])), answers)
     folder = Path(folder)
-    text = read_text(leaf.path, specimens().get(leaf.file, []))
     write_static(folder)
-    page = f"{name}-{'key' if answers else 'handout'}"
-    write_page(folder, page, whole_page(leaf.title, handout(leaf, text, answers)))
-    return folder / f"{page}.html"
+    return Written([write_page(folder, f"{name}-{'key' if answers else 'handout'}", leaf.title, body)])
 
 
-def write_worksheets(name, folder, *, seed=0, level=2, count=1) -> list[Path]:
-    """Write worksheets of a topic to one page, and their keys to another; return both paths.
+def write_worksheets(name, folder, *, seed=0, level=2, count=1) -> Written:
+    """Write worksheets of a topic to one page, and their keys to another.
 
-    Raises ValueError for a name that no topic has, or where there are not so many different ones.
+    Raises ValueError for a name that no topic has, or where there are not so many different ones; OSError where writing
+    fails.
     """
     topic = named(name, TOPICS, "worksheet")
-    made = sheets(topic, seed=seed, level=level, count=count)
-    folder, pages = Path(folder), []
+    folder = Path(folder)
     write_static(folder)
+    made, written = sheets(topic, seed=seed, level=level, count=count), Written()
     for kind in ("worksheet", "key"):
         body = worksheet_page(topic, made, seed=seed, level=level, answers=kind == "key")
-        pages.append(folder / f"{name}-{level}-{seed}-{kind}.html")
-        write_page(folder, pages[-1].stem, whole_page(topic.title, body))
-    return pages
+        written.pages.append(write_page(folder, f"{name}-{level}-{seed}-{kind}", topic.title, body))
+    return written
 
 
 def named(name, known, what):
@@ -95,18 +130,35 @@ def named(name, known, what):
     return known[name]
 
 
-def write_own(path, cases, folder) -> Path:
-    """Write the page of somebody's own file of derivations, executed on the inputs of its cases; return its path.
+def write_own(path, folder) -> Written:
+    """Write the page of somebody's own file of derivations, executed on the inputs of the CASES that it lists.
 
-    Raises NotationError, naming line and column, for a numbered line that is no equation, and OSError.
+    Raises ValueError for a file that is no Python, has no equation, or cannot be run; NotationError, naming line and
+    column, for a numbered line that is no equation; and OSError.
     """
     folder, path = Path(folder), Path(path)
-    text = read_text(path.resolve(), specimens_of_cases(cases))
-    words = Words(path.name, text)
-    body = [f"<h1>{escape(path.stem)}</h1>", *words.passages(), *appendix(text.runs), *checks(cases)]
+    if not read_derivations(path, ()).statements:
+        raise ValueError(f"{path}: there is no equation in its docstrings; one ends in its number, as in y = 2 x   (1)")
+    cases = own_cases(path)
+    try:
+        reports = checked(cases)
+        derivations = read_derivations(path, specimens_of_cases(path, cases))
+    except Exception as error:  # of a function of theirs
+        raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
+    body, numbers = chapter(path.stem, path.name, derivations, reports)
     write_static(folder)
-    write_page(folder, path.stem, whole_page(path.stem, body, numbers=words.known))
-    return folder / f"{path.stem}.html"
+    page = write_page(folder, path.stem, path.stem, body, numbers)
+    return Written([page], faults(path, derivations, reports))
+
+
+def own_cases(path):
+    """Return the cases of a file, none where it lists none. Raises ValueError where it cannot be imported."""
+    try:
+        return load_cases(str(path))
+    except ImportError as error:
+        if str(error).startswith(f"{path} lists no cases"):
+            return []
+        raise ValueError(str(error)) from error
 
 
 def write_static(folder):
@@ -116,30 +168,28 @@ def write_static(folder):
         write(folder / name, files("minitransformer.book").joinpath("static", name).read_bytes())
 
 
-def write_page(folder, name, page):
-    """Write a page."""
-    write(folder / f"{name}.html", page.encode())
+def write_page(folder, name, title, body, numbers=(), links="") -> Path:
+    """Write a page, with what cannot be printed escaped; return its path."""
+    write(folder / f"{name}.html", printable(whole_page(title, body, numbers, links)).encode())
+    return folder / f"{name}.html"
 
 
 def write(path, content):
     """Write bytes, whole or not at all."""
-    write_atomically(path, partial(put, content=content))
-
-
-def put(file, content):
-    """Write bytes to an open file."""
-    file.write(content)
+    write_atomically(path, lambda file: file.write(content))
 
 
 def contents(leaves, counts):
     """The body of the index."""
-    equations, equal = (sum(column) for column in zip(*counts.values(), strict=True))
-    items = "".join(f'<li><a href="{leaf.page}.html">{escape(leaf.title)}</a></li>' for leaf in leaves)
+    equations, equal = (sum(column) for column in zip(*counts, strict=True))
+    items = "".join(
+        f'<li><a href="{leaf.page}.html">{escape(leaf.title)}</a><br>{escape(leaf.about)}</li>' for leaf in leaves
+    )
     return [
         "<h1>minitransformer: how a language model works, and why its gradients are right</h1>",
         "<p>Each chapter is a file of the program: its derivation on one side, the code that computes it on the other. "
-        "The book is made from the sources. Point at an equation, and its line lights up.</p>",
-        f"<p>Of its {equations} equations {equal} are executed, on small inputs whose values stand beside them, and "
-        "equal what their lines compute; the others say why they are not.</p>",
+        "The book is made from the sources, so that it cannot differ from them.</p>",
+        f"<p>Of its {equations} equations {equal} are executed, on small numbers that stand with them, and equal what "
+        "their lines compute; the others say why they are not.</p>",
         f'<ol class="contents">{items}</ol>',
     ]

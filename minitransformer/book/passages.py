@@ -1,10 +1,13 @@
-"""Reading: a source file as a book shows it, each docstring on one side and the code that it explains on the other."""
+"""Passages: a source file as a book shows it, each docstring on one side and the code that it explains on the other."""
 
 import ast
 import inspect
+import re
 from dataclasses import dataclass
 
 from minitransformer.book.observation import functions
+
+FORMATTER = re.compile(r" *# fmt: (on|off)$")
 
 
 @dataclass(frozen=True)
@@ -18,22 +21,26 @@ class Passage:
 
 def passages(source: str) -> list[Passage]:
     """Return the passages of a file, in its order. What has no docstring belongs to the passage before."""
-    text, found = source.splitlines(), []
+    text, found = source.split("\n"), []
     starts = [(name, node) for name, node in functions(source) if ast.get_docstring(node) is not None]
+    begins = [first_line(node, text) for _, node in starts] + [len(text) + 1]
     for k, (name, node) in enumerate(starts):
         quoted = node.body[0]
-        begins = first_line(node)
-        ends = first_line(starts[k + 1][1]) - 1 if k + 1 < len(starts) else len(text)
-        lines = [(n, text[n - 1]) for n in range(begins, ends + 1) if not quoted.lineno <= n <= quoted.end_lineno]
+        numbers = (n for n in range(begins[k], begins[k + 1]) if not quoted.lineno <= n <= quoted.end_lineno)
+        lines = [(n, text[n - 1]) for n in numbers if not FORMATTER.match(text[n - 1])]
+        lines = [(n, line) for n, line in lines if line.strip() or n != quoted.end_lineno + 1]
         found.append(Passage(name, inspect.cleandoc(quoted.value.value), tuple(trimmed(lines))))
     return found
 
 
-def first_line(node):
-    """The line where a definition begins, with its decorators."""
+def first_line(node, text):
+    """The line where a definition begins, with its decorators and the comment above it."""
     if isinstance(node, ast.Module):
         return 1
-    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    line = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    while text[line - 2].strip().startswith("#"):
+        line -= 1
+    return line
 
 
 def trimmed(lines):

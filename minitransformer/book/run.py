@@ -1,0 +1,277 @@
+"""A run: a specimen that has been run, and the equations executed on what its names held.
+
+Most names are found by themselves: x̂ is x_hat, dγ is dgamma. A name on the left of an equation is what the line of that
+number assigns or returns; what is left over is said by the specimen.
+"""
+
+import inspect
+from collections import ChainMap
+from dataclasses import replace
+from itertools import pairwise
+from types import CellType, FunctionType
+
+import numpy as np
+
+from minitransformer.book import notation as n
+from minitransformer.book.execution import COMPARISONS, NotExecuted, Surroundings, both_sides, evaluate
+from minitransformer.book.observation import RETURNED, watched
+from minitransformer.book.symbols import names_given, symbol_of, symbols_in, texts_of
+from minitransformer.module import plain
+
+STEP = 1e-30  # of the complex step
+LARGEST, WIDEST = 200, 12  # entries of what derivatives are taken by, and of one position whose Jacobian is shown
+BACKWARD = ".<locals>.backward"
+
+
+class Run:
+    """A specimen that has been run: its frames, the places of its equations, and the values of its symbols."""
+
+    def __init__(self, specimen, path, numbered, statements):
+        self.specimen, self.path = specimen, path
+        self.statements = statements
+        seen = self.observe(specimen.inputs, backward=True)
+        self.frames = {name: frames[-1] for name, frames in seen.items() if belongs(name, specimen)}
+        self.places = {number: [place for place in found if self.was_run(place)] for number, found in numbered.items()}
+        local = self.local_variables()
+        self.values = {**local, **{symbol_of(name): value for name, value in local.items()}}
+        self.values |= {symbol: value for symbol, value in self.named_values(local) if value is not None}
+        self.place_of = {}
+        for number, places in self.places.items():
+            group = [s.equation for s in statements if s.number == number]
+            self.bind([node for equation in group for node in names_given(equation)], places)
+        backwards = {name.removesuffix("_backward"): v for name, v in local.items() if name.endswith("_backward")}
+        backwards |= {symbol[:-1]: v for symbol, v in self.values.items() if symbol.endswith("ᵀ")}
+        self.surroundings = Surroundings(self.values, backwards, self.jacobian)
+
+    def observe(self, inputs, backward=False):
+        """Run the call, and its backward with a random gradient if it has one; return the frames of its file."""
+        with plain(), watched(self.path) as seen:
+            returned = self.specimen.call(*inputs, **self.specimen.options)
+            if backward and isinstance(returned, tuple) and len(returned) == 2 and callable(returned[1]):
+                y, its_backward = returned
+                random = [normal(np.shape(leaf)) for leaf in (y if isinstance(y, tuple) else (y,))]
+                its_backward(*(random if self.specimen.dy is None else [self.specimen.dy]))
+        return seen
+
+    def was_run(self, place):
+        """Whether the function of a place was run, and, where it is a return, this one was reached."""
+        frame = self.frames.get(place.function)
+        return frame is not None and (place.name != RETURNED or place.first <= frame.line <= place.last)
+
+    def local_variables(self):
+        """Return {name: value} of all frames. Of a name that two have, the value where more names are."""
+        return dict(ChainMap(*(frame.names for frame in sorted(self.frames.values(), key=lambda f: -len(f.names)))))
+
+    def named_values(self, local):
+        """Yield (symbol, value) for the symbols of which the specimen says what they are."""
+        for symbol, how in self.specimen.names.items():
+            yield symbol, how(local) if callable(how) else local.get(how)
+
+    def code_name(self, symbol):
+        """The name of the code for a symbol, or its gradient, if the specimen says it."""
+        names = self.specimen.names
+        found = names.get(symbol)
+        if found is None and symbol.startswith("d") and isinstance(names.get(symbol[1:]), str):
+            return f"d{names[symbol[1:]]}"
+        return found if isinstance(found, str) else None
+
+    def value_at(self, place, frames=None):
+        """What was assigned, or returned, at a place."""
+        frame = self.frames[place.function] if frames is None else frames[place.function][-1]
+        return frame.returned if place.name == RETURNED else frame.names.get(place.name)
+
+    def bind(self, nodes, places):
+        """Give the names on the left of the equations of one number the values at its lines.
+
+        A name has the line that assigns it; those that are left have the lines that are left, in their order.
+        """
+        rest = []
+        for node in nodes:
+            place = self.place_that_assigns(node, places)
+            if place is None:
+                rest.append(node)
+            else:
+                self.give(node, place)
+                places = [other for other in places if other != place]
+        places = [place for place in places if not place.name.endswith("_backward")]
+        if len(places) == 1:
+            places = places * len(rest)
+        if len(rest) == len(places):
+            for node, place in zip(rest, places, strict=True):
+                self.give(node, place)
+
+    def place_that_assigns(self, node, places):
+        """The first place at which a name is assigned, by its own symbol or by that of the specimen; or None."""
+        texts = texts_of(node)
+        for place in places:
+            if symbol_of(place.name) in texts:
+                return place
+        return next((place for place in places if place.name in map(self.code_name, texts)), None)
+
+    def give(self, node, place):
+        """Give a name the value at a place; the root of it where the name is squared."""
+        value = self.value_at(place)
+        if value is None:
+            return
+        text = texts_of(node)[-1] if np.ndim(value) else texts_of(node)[0]
+        if callable(self.specimen.names.get(text)):
+            return
+        squared = isinstance(node, n.Power)
+        self.values[text] = np.sqrt(value) if squared else value
+        self.place_of[text + "²" if squared else text] = place
+
+    def execute(self):
+        """Execute the equations that the specimen is for, in their order."""
+        for statement in self.statements:
+            explains = statement.number is None
+            if self.specimen.explains in (None, explains) and (explains or self.places.get(statement.number)):
+                self.execute_one(statement)
+
+    def execute_one(self, statement):
+        """Note how far the sides of an equation differ, or why it cannot be executed."""
+        try:
+            with np.errstate(all="ignore"):
+                sides, error = self.sides_and_error(statement)
+        except NotExecuted as reason:
+            statement.reasons.append(str(reason))
+        except (ValueError, IndexError) as misfit:  # of shapes
+            statement.errors.append(np.inf)
+            statement.reasons.append(str(misfit))
+        except Exception as fault:  # of a function that it calls, or of a name that holds no numbers
+            statement.reasons.append(f"{type(fault).__name__}: {fault}")
+        else:
+            statement.errors.append(error)
+            if statement.shown_on is None:
+                value = self.value_of(statement.equation.sides[0])
+                statement.value, statement.shown_on = sides if value is None else value, self
+
+    def sides_and_error(self, statement):
+        """Return the left side of an equation, and how far its sides differ, relative to the largest entry."""
+        sides, relations = statement.equation.sides, statement.equation.relations
+        spans = {part.sides[0].text: evaluate(part.sides[1], self.surroundings) for part in statement.ranges}
+        here = replace(self.surroundings, ranges=spans)
+        first, errors, shown = sides[0], [], None
+        for (before, side), relation in zip(pairwise(sides), relations, strict=True):
+            left, right = both_sides(first if relation == "=" else before, side, here)
+            shown = left if shown is None else shown
+            if relation == "=":
+                errors.append(relative_error(left, right))
+            else:
+                errors.append(0.0 if COMPARISONS[relation](left, right).all() else np.inf)
+                first = side
+        return shown, max(errors)
+
+    def value_of(self, node):
+        """Return what a name on the left stands for, all entries of it; of several the first."""
+        node = node.of[0] if isinstance(node, n.Several) else node
+        known = [text for text in texts_of(node) if text in self.values]
+        if not known:
+            return None
+        value = self.values[known[0]]
+        return value**2 if isinstance(node, n.Power) else value
+
+    def given(self):
+        """Return {symbol: number or array} that the equations shown on this run use, and nothing here computes."""
+        shown = [s for s in self.statements if s.shown_on is self]
+        made = {text for s in self.statements for node in names_given(s.equation) for text in texts_of(node)}
+        used = [text for s in shown for symbol in symbols_in(*s.equation.sides) for text in texts_of(symbol)]
+        return {
+            text: self.values[text]
+            for text in dict.fromkeys(used)
+            if text not in made and is_numeric(self.values.get(text)) and not self.is_computed(self.values[text])
+        }
+
+    def is_computed(self, value):
+        """Whether a value is an array that a function has made, not one that it was given."""
+        return np.ndim(value) > 0 and any(
+            value is other
+            for frame in self.frames.values()
+            for name, other in frame.names.items()
+            if name not in frame.given
+        )
+
+    def arrays(self, function):
+        """Return [(symbol, shape)] of the arrays that a function was given, and its numbered lines make."""
+        frame = self.frames.get(function)
+        if frame is None:
+            return []
+        symbols = {(place.function, place.name): text for text, place in self.place_of.items()}
+        names = list(inspect.signature(self.specimen.call).parameters) if function == self.specimen.function else ["dy"]
+        names += [
+            place.name for number in sorted(self.places) for place in self.places[number] if place.function == function
+        ]
+        found = {}
+        for name in names:
+            value = frame.returned if name == RETURNED else frame.names.get(name)
+            if isinstance(value, np.ndarray):
+                found.setdefault(symbols.get((function, name), self.symbol_for(name)), value.shape)
+        return list(found.items())
+
+    def symbol_for(self, name):
+        """The symbol of a name of the code: the specimen's, or its own."""
+        said = [symbol for symbol, how in self.specimen.names.items() if how == name]
+        return said[0] if said else symbol_of(name)
+
+    def saved(self):
+        """Return {name: value} of what backward keeps of the forward pass: its closure, arrays and other backwards."""
+        frame = self.frames.get(self.specimen.function)
+        backward = frame.returned[-1] if frame and isinstance(frame.returned, tuple) and frame.returned else None
+        if not inspect.isfunction(backward):
+            return {}
+        cells = dict(zip(backward.__code__.co_freevars, backward.__closure__ or (), strict=True))
+        kept = {name: cell.cell_contents for name, cell in cells.items() if cell != CellType()}
+        return {name: value for name, value in kept.items() if isinstance(value, (np.ndarray, FunctionType))}
+
+    def name_of_output(self):
+        """The symbol of an output, y or z, whose Jacobian by the input x is a small matrix, or nothing."""
+        x, inputs = self.values.get("x"), self.specimen.inputs
+        if not inputs or x is not inputs[0] or np.ndim(x) != 1 or len(x) > WIDEST:
+            return ""
+        return next((name for name in "yz" if name in self.place_of and np.ndim(self.values[name]) == 1), "")
+
+    def jacobian(self, of, by):
+        """Return the derivatives of a value of the forward pass by an input, exact to rounding: the complex step."""
+        if f"∂{of}/∂{by}" in self.values:
+            return self.values[f"∂{of}/∂{by}"]
+        place, names = self.place_of.get(of), list(inspect.signature(self.specimen.call).parameters)
+        wanted = [k for k, name in enumerate(names) if self.specimen.names.get(by, by) in (name, symbol_of(name))]
+        if place is None or not wanted:
+            raise NotExecuted(f"∂{of}/∂{by} needs a value of the forward pass, and an input")
+        inputs, x = list(self.specimen.inputs), self.specimen.inputs[wanted[0]]
+        if np.size(x) > LARGEST:
+            raise NotExecuted(f"{by} has more than {LARGEST} entries, and each is moved by itself")
+        columns = []
+        for k in range(x.size):
+            inputs[wanted[0]] = x.astype(complex)
+            inputs[wanted[0]].flat[k] += STEP * 1j
+            columns.append(np.imag(self.value_at(place, self.observe(inputs))) / STEP)
+        whole = np.stack(columns, axis=-1)
+        return whole.reshape(*whole.shape[:-1], *x.shape)
+
+
+def belongs(function, specimen):
+    """Whether a docstring's function is a specimen's, or within it."""
+    return function in (specimen.function, *specimen.also) or function.startswith(
+        tuple(f"{name}.<locals>" for name in (specimen.function, *specimen.also))
+    )
+
+
+def normal(shape):
+    """A random gradient."""
+    return np.random.default_rng(7).normal(size=shape) if shape else 0.7
+
+
+def is_numeric(value):
+    """Whether a value is a number, or an array of numbers or of truth values."""
+    return isinstance(value, (int, float, np.ndarray, np.generic)) and np.asarray(value).dtype.kind in "fiub"
+
+
+def relative_error(left, right):
+    """Return the largest difference of two vectors, relative to the largest finite entry."""
+    if left.size == 1 or right.size == 1:
+        left, right = np.broadcast_arrays(left, right)
+    if left.shape != right.shape:
+        return np.inf
+    scale = max(np.abs(left[np.isfinite(left)]).max(initial=0), 1e-300)
+    with np.errstate(invalid="ignore"):
+        return float(np.where(left == right, 0, np.abs(left - right)).max(initial=0) / scale)

@@ -1,0 +1,58 @@
+"""Symbols: which name of the code a symbol of the equations is."""
+
+import unicodedata
+from collections.abc import Iterator
+
+from minitransformer.book import notation as n
+
+SHORT = {"eps": "ε", "lam": "λ"}
+
+
+def symbol_of(name: str) -> str:
+    """Return the symbol that a name of the code is in equations: x̂ for x_hat, β₁ for beta1, dγ for dgamma."""
+    stem = name.removesuffix("_hat")
+    hat = "\u0302" if stem != name else ""
+    word = stem.rstrip("0123456789")
+    digits = "".join(chr(ord("₀") + int(digit)) for digit in stem[len(word) :])
+    if letter := greek(word):
+        return letter + hat + digits
+    if word.startswith("d") and (letter := greek(word[1:])):
+        return "d" + letter + hat + digits
+    return stem + hat
+
+
+def greek(word: str) -> str:
+    """Return the Greek letter of that name, capital where the name is, or nothing."""
+    size = "SMALL" if word.islower() else "CAPITAL"
+    try:
+        return SHORT.get(word) or unicodedata.lookup(f"GREEK {size} LETTER {word.upper()}")
+    except KeyError:
+        return ""
+
+
+def texts_of(node) -> tuple[str, ...]:
+    """Return what a name on the left may be called: all of it, and without its indices. Nothing if it is no name."""
+    if isinstance(node, n.Power):
+        return texts_of(node.base)
+    if isinstance(node, n.Entry):
+        return (node.of.text,)
+    return (node.text, node.base) if isinstance(node, n.Symbol) else ()
+
+
+def names_given(equation: n.Equation) -> list:
+    """Return the nodes on the left side of an equation that are names: x̂, σ², P[t, 2i], dx_j."""
+    left = equation.sides[0]
+    return [node for node in (left.of if isinstance(left, n.Several) else (left,)) if texts_of(node)]
+
+
+def symbols_in(*nodes) -> Iterator[n.Symbol]:
+    """Yield the symbols of some nodes, in their order."""
+    for node in nodes:
+        if isinstance(node, n.Symbol):
+            yield node
+        yield from symbols_in(*n.children(node))
+
+
+def bases_in(*nodes) -> set[str]:
+    """Return the names in some nodes, without their subscripts."""
+    return {symbol.base for symbol in symbols_in(*nodes)}
