@@ -116,13 +116,15 @@ def cells(name, report):
 
 
 def checked(cases) -> dict:
-    """Return {name of a case: its Report}, those of wrong gradients too. Raises what checking raises otherwise."""
+    """Return {name of a case: its Report}, of wrong gradients too. Raises ValueError for what cannot be checked."""
     reports = {}
     for case in cases:
         try:
             reports[case.name] = check_case(case)
         except GradientError as error:
             reports[case.name] = error.report
+        except Exception as error:
+            raise ValueError(f"case {case.name!r}: {type(error).__name__}: {error}") from error
     return reports
 
 

@@ -39,23 +39,31 @@ def read_derivations(path, specimens, source: str | None = None) -> Derivations:
 
 
 def read_python(path) -> str:
-    """Return the text of a Python file, in the encoding that it says itself, UTF-8 otherwise.
+    """Return the text of a Python file.
 
     Raises OSError where it cannot be read, ValueError, naming the line, for one that is no Python.
     """
+    source = decoded(path)
     try:
-        with tokenize.open(path) as file:
-            source = file.read()
         parsed(source)
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise ValueError(f"{path}, line {line}: not {error.encoding}: {error.reason}") from None
     except SyntaxError as error:
         where = f", line {error.lineno}, column {error.offset}" if error.lineno else ""
         raise ValueError(f"{path}{where}: not Python: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"{path}: not Python: {error}") from None
     return source
+
+
+def decoded(path) -> str:
+    """Return a text in the encoding that its first lines name, UTF-8 otherwise. Raises what read_python does."""
+    try:
+        with tokenize.open(path) as file:
+            return file.read()
+    except SyntaxError:
+        raise ValueError(f"{path}: neither UTF-8 text nor in an encoding that its first lines name") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(f"{path}, line {line}: not {error.encoding.upper()} text: {error.reason}") from None
 
 
 def fits(remarks, variant, variants):

@@ -39,6 +39,7 @@ derivative; `x where keep, else 0` chooses entry by entry.
 
 import re
 from dataclasses import dataclass, fields, is_dataclass
+from functools import lru_cache
 
 SUPERSCRIPTS = {"²": "2", "³": "3", "ᵗ": "t"}
 PREFIX_FUNCTIONS = ("exp", "log", "tanh", "erf", "cos", "sin")
@@ -247,6 +248,7 @@ class Line:
     number: int | None
 
 
+@lru_cache(maxsize=4096)
 def parse_line(text: str) -> Line:
     """Parse a line, an equation or several and their number.
 
@@ -422,9 +424,8 @@ class Parser:
             text = self.peek()
             if text == "ᵀ":
                 self.take()
-                if isinstance(node, Symbol) and self.adjacent() and self.peek() == "(":
-                    return Call(node, self.arguments(), transposed=True)
-                node = Transpose(node)
+                called = isinstance(node, Symbol) and self.adjacent() and self.peek() == "("
+                node = Call(node, self.arguments(), transposed=True) if called else Transpose(node)
             elif text in SUPERSCRIPTS:
                 exponent = SUPERSCRIPTS[self.take()]
                 node = Power(node, Number(exponent) if exponent.isdigit() else Symbol(exponent))

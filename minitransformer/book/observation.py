@@ -5,7 +5,6 @@ these are the values of which its equations speak.
 """
 
 import ast
-import inspect
 import io
 import re
 import sys
@@ -13,7 +12,7 @@ import tokenize
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 TAG = re.compile(r"#((?: \(\d{1,6}\))+)(?: |,|;|:|$)")
@@ -79,6 +78,7 @@ def watched(path):
         sys.setprofile(before if callable(before) else None)  # cProfile's cannot be given back
 
 
+@lru_cache(maxsize=64)  # what reads a file asks for its tree several times
 def parsed(source: str):
     """Return the tree of some Python. Raises SyntaxError or ValueError for what is none."""
     with warnings.catch_warnings(action="ignore"):  # of escapes in strings
@@ -102,22 +102,25 @@ def functions(source: str):
     yield from visit(tree, "")
 
 
+@lru_cache(maxsize=64)
 def docstrings(source: str) -> list[Docstring]:
     """Return the docstrings of a file in their order."""
-    found = []
-    for name, node in functions(source):
-        if raw := ast.get_docstring(node, clean=False):
-            quoted, text = node.body[0], inspect.cleandoc(raw)
-            first = quoted.lineno + blank_lines(raw) - blank_lines(text)
-            found.append(Docstring(name, text, first, quoted.end_lineno))
-    return found
+    lines = source.split("\n")
+    return [docstring_of(name, node, lines) for name, node in functions(source) if ast.get_docstring(node) is not None]
 
 
-def blank_lines(text):
-    """How many lines without a word a text begins with."""
-    return text[: len(text) - len(text.lstrip())].count("\n")
+def docstring_of(name, node, lines):
+    """Return the docstring of a function, class or file, without the indentation that it has as a whole."""
+    quoted = node.body[0]
+    first, *others = quoted.value.value.expandtabs().split("\n")
+    before = len(lines[quoted.lineno - 1][: quoted.col_offset].expandtabs())
+    margin = min([before, *(len(line) - len(line.lstrip()) for line in others if line.strip())])
+    text = "\n".join([first.lstrip(), *(line[margin:] for line in others)])
+    skipped = text[: len(text) - len(text.lstrip())].count("\n")
+    return Docstring(name, "\n".join(text.split("\n")[skipped:]).rstrip(), quoted.lineno + skipped, quoted.end_lineno)
 
 
+@lru_cache(maxsize=64)
 def places(source: str) -> dict[int, list[Place]]:
     """Return {number: [Place, …]}: what those lines of a file assign or return that carry an equation's number."""
     numbers, found = numbers_of_lines(source), {}

@@ -16,7 +16,7 @@ from minitransformer.book.pictures import heat_map
 from minitransformer.book.prose import blocks, inline
 from minitransformer.book.run import BACKWARD, is_numeric
 from minitransformer.book.specimens import why_not_executed
-from minitransformer.book.statements import DIFFERENT, EQUAL
+from minitransformer.book.statements import EQUAL
 from minitransformer.book.symbols import bases_in
 from minitransformer.book.typesetting import mathml
 
@@ -143,10 +143,9 @@ class Words:
         """What an equation is worth on the small inputs, and whether it equals its line."""
         if statement.verdict == EQUAL:
             return f'<span class="value equal">= {entries(statement.value)}</span>'
-        if statement.verdict == DIFFERENT:
-            return f'<span class="value different">{escape(difference(statement))}</span>'
-        reason = why_not_executed(self.file, statement.text) or statement.verdict
-        return f'<span class="value">not executed: {escape(reason)}</span>'
+        reason = why_not_executed(self.file, statement.text)
+        words = f"not executed: {reason}" if reason else statement.in_words
+        return f'<span class="value{" different" * bool(statement.errors)}">{escape(words)}</span>'
 
     def picture(self, statement):
         """The Jacobian whose entries an equation says, as a map of colours."""
@@ -176,14 +175,6 @@ def figure(matrix, derivative):
         f"<figure>{heat_map(matrix, rows.base, columns.base)}<figcaption>{caption} at one position: "
         f"a row for each <i>{rows.subscript}</i>, a column for each <i>{columns.subscript}</i></figcaption></figure>"
     )
-
-
-def difference(statement):
-    """How an equation differs from its line."""
-    worst = max(statement.errors)
-    if not np.isfinite(worst):
-        return f"≠ its line: {statement.reasons[-1] if statement.reasons else 'it does not hold'}"
-    return f"≠ its line, by {show(worst)} of the largest entry"
 
 
 def entries(value):

@@ -1,11 +1,10 @@
 """Passages: a source file as a book shows it, each docstring on one side and the code that it explains on the other."""
 
 import ast
-import inspect
 import re
 from dataclasses import dataclass
 
-from minitransformer.book.observation import functions
+from minitransformer.book.observation import docstring_of, functions
 
 FORMATTER = re.compile(r" *# fmt: (on|off)$")
 
@@ -29,7 +28,7 @@ def passages(source: str) -> list[Passage]:
         numbers = (n for n in range(begins[k], begins[k + 1]) if not quoted.lineno <= n <= quoted.end_lineno)
         lines = [(n, text[n - 1]) for n in numbers if not FORMATTER.match(text[n - 1])]
         lines = [(n, line) for n, line in lines if line.strip() or n != quoted.end_lineno + 1]
-        found.append(Passage(name, inspect.cleandoc(quoted.value.value), tuple(trimmed(lines))))
+        found.append(Passage(name, docstring_of(name, node, text).text, tuple(trimmed(lines))))
     return found
 
 

@@ -6,8 +6,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
-SECONDS = 120
+CHROMIUMS = (
+    *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge"),
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    r"C:\Program Files\Google\Chrome\Application\chrome.exe",
+)
+SECONDS = 120  # for a page
 
 
 def browser() -> str:
@@ -15,18 +19,14 @@ def browser() -> str:
     for name in CHROMIUMS:
         if found := shutil.which(name):
             return found
-    raise FileNotFoundError(
-        "--pdf needs Chromium or Chrome, and none is on the PATH; any browser prints a page by hand"
-    )
+    raise FileNotFoundError("--pdf needs Chromium or Chrome, and finds none; any browser prints the pages by hand")
 
 
-def print_pages(program: str, pages, progress=None) -> None:
+def print_pages(program: str, pages) -> None:
     """Print each page to a .pdf beside it. Raises OSError, naming the page, where that fails."""
     with tempfile.TemporaryDirectory() as profile:
-        for k, page in enumerate(pages):
+        for page in pages:
             print_page(program, Path(page).resolve(), profile)
-            if progress is not None:
-                progress(k + 1, len(pages))
 
 
 def print_page(program, page, profile):
@@ -37,6 +37,9 @@ def print_page(program, page, profile):
         command.append("--no-sandbox")  # it has none for root
     target.unlink(missing_ok=True)
     command += [f"--print-to-pdf={target}", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise OSError(f"{page}: {Path(program).name} did not print it in {SECONDS} seconds") from None
     if done.returncode or not target.exists():
         raise OSError(f"{page}: {Path(program).name} did not print it (exit status {done.returncode})")

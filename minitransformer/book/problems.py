@@ -25,7 +25,7 @@ from minitransformer.losses import cross_entropy
 LN2 = np.log(2)
 LARGEST_DENOMINATOR, LARGEST_NUMERATOR = 96, 400
 LEVELS = {1: "forward", 2: "forward and backward", 3: "forward and backward, without the equations"}
-WITHOUT_EQUATIONS = 3
+FORWARD_ALONE, WITHOUT_EQUATIONS = 1, 3
 
 
 class OddError(ValueError):
@@ -81,7 +81,7 @@ def logarithms(rng, rows, columns, total):
 
 def rows_for(level):
     """How many positions a sheet of this level has."""
-    return 1 if level == 1 else 2
+    return 1 if level == FORWARD_ALONE else 2
 
 
 def draw_linear(rng, level):
@@ -97,15 +97,15 @@ def draw_relu(rng, level):
 
 
 def draw_softmax(rng, level):
-    x = logarithms(rng, rows_for(level), 3, {4, 8})
+    x = logarithms(rng, 2, 4, {8, 16})
     dy = whole(rng, *x.shape)
     names = {"m": lambda local: local["x"].max(-1, keepdims=True)}
     return Specimen("softmax", softmax, (x,), names=names, dy=dy), {"x": x, "dy": dy}
 
 
 def draw_cross_entropy(rng, level):
-    x = logarithms(rng, rows_for(level), 3, {4, 8})
-    t = rng.integers(3, size=len(x))
+    x = logarithms(rng, rows_for(level), 4, {8, 16})
+    t = rng.integers(4, size=len(x))
     names = {"x": "logits", "t": "targets", "ε": "smooth", "ignored": "ignore_index", "dL": "dloss"}
     names["log_softmax"] = constant(value_of(log_softmax))
     specimen = Specimen("cross_entropy", cross_entropy, (x, t), names=names, variant="mean", dy=1.0)
@@ -113,13 +113,13 @@ def draw_cross_entropy(rng, level):
 
 
 def draw_attention(rng, level):
-    queries, width = (1, 1) if level == 1 else (2, 1 if level == 2 else 2)
+    queries, width = (1, 1) if level == FORWARD_ALONE else (2, 1 if level == 2 else 2)
     q = rng.integers(0, 2, (1, queries, width)).astype(float)
     k = LN2 * rng.integers(-1, 2, (1, 2, width))
     v, dy = whole(rng, 1, 2, 2), whole(rng, 1, queries, 2)
     mask = np.tri(queries, 2, 2 - queries, dtype=bool)
-    if len({tuple(row) for row in k[0]}) == 1:
-        raise OddError("all keys are alike")
+    if len({tuple(row) for row in k[0]}) == 1 or not q.any(axis=-1).all():
+        raise OddError("all keys are alike to a query")
     names = {"softmax": constant(value_of(softmax)), "mask": constant(mask)}
     specimen = Specimen("attention", attention, (q, k, v), {"mask": mask, "scale": 1.0}, names=names, dy=dy)
     return specimen, {"q": q[0], "k": k[0], "v": v[0], "s": np.array(1.0), "mask": mask, "dy": dy[0]}
@@ -146,7 +146,7 @@ def draw_rms_norm(rng, level):
 
 
 def draw_rotary(rng, level):
-    pairs = 1 if level == 1 else 2
+    pairs = 1 if level == FORWARD_ALONE else 2
     quarters = rng.integers(0, 4, (3, pairs))
     cos, sin = np.array([1.0, 0, -1, 0])[quarters], np.array([0.0, 1, 0, -1])[quarters]
     x, dy = whole(rng, 3, 2 * pairs), whole(rng, 3, 2 * pairs)
@@ -164,7 +164,7 @@ def draw_rotary(rng, level):
 
 
 def draw_adamw(rng, level):
-    size = 1 if level == 1 else 2
+    size = 1 if level == FORWARD_ALONE else 2
     theta, g = whole(rng, size, least=-6, most=6), whole(rng, size, least=-4, most=4)
     settings = {"t": 1, "lr": 0.5, "betas": (0.5, 0.75), "eps": 1.0, "weight_decay": 0.25}
     zero = np.zeros(size)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from minitransformer.book import notation as n
 from minitransformer.book.observation import docstrings, parsed
 
@@ -34,7 +36,19 @@ class Statement:
         """EQUAL, DIFFERENT, or why it was not executed."""
         if self.errors:
             return EQUAL if max(self.errors) <= TOLERANCE else DIFFERENT
-        return self.reasons[-1] if self.reasons else "nothing runs the line that has its number"
+        return self.reasons[-1] if self.reasons else "nothing here runs it"
+
+    @property
+    def in_words(self) -> str:
+        """What came of executing it: that it is equal, how it differs, or why it was not executed."""
+        if self.verdict not in (EQUAL, DIFFERENT):
+            return f"not executed: {self.verdict}"
+        if self.verdict == EQUAL:
+            return "equal to its line"
+        worst = max(self.errors)
+        if np.isfinite(worst):
+            return f"differs from its line, by {worst:.3g} of the largest entry"
+        return f"does not hold{': ' * bool(self.reasons)}{', '.join(self.reasons)}"
 
     @property
     def is_of_backward(self) -> bool:

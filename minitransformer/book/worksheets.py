@@ -9,11 +9,11 @@ import gradcheck
 from minitransformer.book.chapters import PACKAGE
 from minitransformer.book.derivations import read_derivations
 from minitransformer.book.matrices import board, matrix
-from minitransformer.book.problems import LEVELS, WITHOUT_EQUATIONS, OddError, exactly
+from minitransformer.book.problems import FORWARD_ALONE, LEVELS, WITHOUT_EQUATIONS, OddError, exactly
 from minitransformer.book.symbols import bases_in
 from minitransformer.book.typesetting import mathml, name_set
 
-TRIES = 200  # for each sheet
+TRIES = 200  # in a row without another sheet
 
 
 @dataclass(frozen=True)
@@ -27,31 +27,33 @@ class Sheet:
 def sheets(topic, *, seed: int, level: int, count: int) -> list[Sheet]:
     """Return worksheets of a topic, no two with the same numbers; each comes out even, and its gradient is checked.
 
-    Raises ValueError where there are not so many of this level.
+    Raises ValueError where so many of this level are not found.
     """
-    rng, found, seen = np.random.default_rng(seed), [], set()
-    for _ in range(TRIES * count):
+    rng, found, seen, misses = np.random.default_rng(seed), [], set(), 0
+    while len(found) < count:
+        if misses == TRIES:
+            raise ValueError(f"{topic.title}: there are no more than {len(found)} worksheets of level {level}")
+        misses += 1
         try:
-            sheet = one_sheet(topic, rng, level)
+            specimen, given = topic.draw(rng, level)
+            if level == FORWARD_ALONE:
+                given = {name: array for name, array in given.items() if not name.startswith("d")}
+            numbers = tuple(array.tobytes() for array in given.values())
+            if numbers not in seen:
+                found.append(worked_out(topic, specimen, given, level))
+                seen.add(numbers)
+                misses = 0
         except OddError:
             continue
-        numbers = tuple(array.tobytes() for array in sheet.given.values())
-        if numbers not in seen:
-            seen.add(numbers)
-            found.append(sheet)
-            if len(found) == count:
-                return found
-    raise ValueError(f"{topic.title}: there are only {len(found)} different worksheets of level {level}")
+    return found
 
 
-def one_sheet(topic, rng, level):
-    """Draw a worksheet. Raises OddError where a number of it does not come out even."""
-    specimen, given = topic.draw(rng, level)
+def worked_out(topic, specimen, given, level):
+    """Return the worksheet of a specimen. Raises OddError where a number of it does not come out even."""
     statements = read_derivations(PACKAGE / topic.file, [specimen]).statements
     asked = [(s, np.asarray(s.value)) for s in statements if s.errors and s.number and s.number not in topic.skipped]
-    if level == 1:
+    if level == FORWARD_ALONE:
         asked = [(s, value) for s, value in asked if not s.is_of_backward]
-        given = {name: array for name, array in given.items() if not name.startswith("d")}
     for _, value in asked:
         for entry in np.ravel(value):
             exactly(entry)

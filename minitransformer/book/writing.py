@@ -8,7 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from gradcheck.cases import load_cases
-from gradcheck.printable import printable
+from gradcheck.command_line import counted
+from gradcheck.printable import one_line, printable
 from minitransformer.archive import make_folder, write_atomically
 from minitransformer.book import notation
 from minitransformer.book.appendix import appendix, cases_by_file, checked, checks
@@ -19,7 +20,7 @@ from minitransformer.book.handout import handout
 from minitransformer.book.page import LEGEND, Words, docstring_page, navigation, whole_page
 from minitransformer.book.problems import TOPICS
 from minitransformer.book.specimens import specimens, specimens_of_cases, why_not_executed
-from minitransformer.book.statements import EQUAL
+from minitransformer.book.statements import DIFFERENT, EQUAL
 from minitransformer.book.worked_example import worked_page
 from minitransformer.book.worksheets import sheets, worksheet_page
 
@@ -62,9 +63,9 @@ def write_book(folder, say=lambda text: None) -> Written:
             derivations = read_derivations(leaf.path, every.get(leaf.file, []))
             reports = checked(cases_by_file().get(leaf.file, []))
             body, numbers = chapter(leaf.title, leaf.file, derivations, reports, leaf.exhibits)
-            written.faults += faults(leaf.file, derivations, reports)
+            written.faults += faults(leaf.file, unlisted(leaf.file, derivations), reports)
             counts.append(count(derivations))
-            said += f": {counts[-1][0]} equations, {counts[-1][1]} of them equal to their lines"
+            said += f": {in_numbers(derivations)}"
         written.pages.append(write_page(folder, leaf.page, leaf.title, body, numbers, navigation(before, after)))
         say(said)
     written.pages.insert(0, write_page(folder, "index", "minitransformer, the book", contents(leaves, counts)))
@@ -84,14 +85,28 @@ def count(derivations):
     return len(derivations.statements), sum(s.verdict == EQUAL for s in derivations.statements)
 
 
-def faults(file, derivations, reports):
-    """Return a line for each equation that differs from its line or is not executed, and for each wrong gradient."""
-    found = [
-        f"{file}, line {s.line}: {' '.join(s.text.split())}: {s.verdict}"
-        for s in derivations.statements
-        if s.verdict != EQUAL and not why_not_executed(file, s.text)
+def in_numbers(derivations):
+    """How many equations there are, and what came of executing them, in words."""
+    verdicts = [s.verdict for s in derivations.statements]
+    equal, different = verdicts.count(EQUAL), verdicts.count(DIFFERENT)
+    rest = len(verdicts) - equal - different
+    parts = [
+        f"{equal} equal to their lines",
+        f"{different} different" * bool(different),
+        f"{rest} not executed" * bool(rest),
     ]
-    return found + [f"{file}: {line}" for report in reports.values() for line in report.failures()]
+    return f"{counted(len(verdicts), 'equation')}, {', '.join(filter(None, parts))}"
+
+
+def unlisted(file, derivations):
+    """Return the equations that are neither equal to their lines nor listed as not executed."""
+    return [s for s in derivations.statements if s.verdict != EQUAL and not why_not_executed(file, s.text)]
+
+
+def faults(file, statements, reports):
+    """Return a line for each of some equations, and for each wrong gradient."""
+    found = [f"{file}, line {s.line}: {s.text}: {s.in_words}" for s in statements]
+    return [one_line(fault) for fault in found + [f"{file}: {x}" for r in reports.values() for x in r.failures()]]
 
 
 def write_handout(name, folder, answers=False) -> Written:
@@ -130,25 +145,27 @@ def named(name, known, what):
     return known[name]
 
 
-def write_own(path, folder) -> Written:
+def write_own(path, folder, say=lambda text: None) -> Written:
     """Write the page of somebody's own file of derivations, executed on the inputs of the CASES that it lists.
 
-    Raises ValueError for a file that is no Python, has no equation, or cannot be run; NotationError, naming line and
-    column, for a numbered line that is no equation; and OSError.
+    `say` hears how much was executed. Raises ValueError for a file that is no Python, has no equation, or cannot be
+    run; NotationError, naming line and column, for a numbered line that is no equation; and OSError.
     """
     folder, path = Path(folder), Path(path)
     if not read_derivations(path, ()).statements:
-        raise ValueError(f"{path}: there is no equation in its docstrings; one ends in its number, as in y = 2 x   (1)")
+        raise ValueError(f"{path}: there is no equation in its docstrings, on an indented line that ends in (1)")
     cases = own_cases(path)
     try:
         reports = checked(cases)
         derivations = read_derivations(path, specimens_of_cases(path, cases))
     except Exception as error:  # of a function of theirs
-        raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{path}: {error}") from error
     body, numbers = chapter(path.stem, path.name, derivations, reports)
     write_static(folder)
     page = write_page(folder, path.stem, path.stem, body, numbers)
-    return Written([page], faults(path, derivations, reports))
+    say(f"{path}: {in_numbers(derivations)}")
+    different = [s for s in derivations.statements if s.verdict == DIFFERENT]
+    return Written([page], faults(path, different, reports))
 
 
 def own_cases(path):

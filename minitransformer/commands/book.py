@@ -101,5 +101,5 @@ def write(arguments, settings, narrator):
     if arguments.handout is not None:
         return write_handout(arguments.handout, arguments.out, arguments.answers)
     if arguments.file is not None:
-        return write_own(arguments.file, arguments.out)
+        return write_own(arguments.file, arguments.out, narrator.say)
     return write_book(arguments.out, narrator.say)

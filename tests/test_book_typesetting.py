@@ -1,0 +1,185 @@
+"""An equation that is typeset says what it said: it is read back from the MathML, and is the same tree.
+
+What MathML groups by itself, a fraction, a root, a power, is read back in parentheses; every other one has to be there.
+"""
+
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minitransformer.book import notation as n
+from minitransformer.book.prose import blocks, inline
+from minitransformer.book.typesetting import Setter, mathml, name_set
+
+NAMES = st.sampled_from(["a", "x", "W", "dy", "β₁", "m′", "x\u0302", "x_i", "y_ij", "μ", "mask"])
+LEAVES = st.one_of(
+    st.builds(n.Symbol, NAMES),
+    st.sampled_from(["0", "1", "2", "0.5", "½", "∞"]).map(n.Number),
+    st.just(n.Entry(n.Symbol("W"), (n.Symbol("id"),))),
+    st.just(n.Derivative(n.Symbol("y_i"), n.Symbol("x_j"))),
+    st.just(n.Indicator(n.Condition(n.Symbol("c"), "=", n.Symbol("t")))),
+    st.just(n.Norm(n.Symbol("g"))),
+)
+SIGNS = st.sampled_from([1, -1])
+
+
+def wider(inner):
+    """Trees whose parts are of a strategy."""
+    return st.one_of(
+        st.lists(st.tuples(SIGNS, inner), min_size=2, max_size=3).map(lambda terms: n.Sum(tuple(terms))),
+        inner.map(lambda node: n.Sum(((-1, node),))),
+        st.builds(n.Dot, inner, inner),
+        st.lists(inner, min_size=2, max_size=3).map(lambda factors: n.Beside(tuple(factors))),
+        st.builds(n.Fraction, inner, inner),
+        st.builds(n.Power, inner, inner),
+        st.builds(n.Transpose, inner),
+        st.builds(n.Root, inner),
+        st.builds(n.Total, st.sampled_from(["", "i", "p"]), inner),
+        st.builds(
+            n.Call,
+            st.sampled_from(["f", "exp", "mean"]).map(n.Symbol),
+            st.tuples(inner),
+            st.just(False) | st.just(True),
+        ),
+    )
+
+
+TREES = st.recursive(LEAVES, wider, max_leaves=12)
+MARKS = {"⊤": "ᵀ", "\u2061": "", "\xa0": " ", "∑": "Σ"}
+
+
+def read_back(element):
+    """Return the text of the notation that a MathML element says."""
+    parts = [read_back(child) for child in element]
+    tag, text = element.tag, "".join(MARKS.get(c, c) for c in element.text or "")
+    if tag == "mfrac" and len(element[0]) and element[0][0].text == "∂":
+        return f"{parts[0]}/{parts[1]}"
+    if tag == "mfrac":
+        return f"(({parts[0]}) / ({parts[1]}))"
+    if tag == "msqrt":
+        return f"√({''.join(parts)})"
+    if tag == "msup" and set(parts[1]) <= set("ᵀ′"):
+        return ("(?)" if is_high(element[0]) and parts[1] == "ᵀ" else parts[0]) + parts[1]
+    if tag == "msup":
+        return f"{'(?)' if is_high(element[0]) else parts[0]}^({parts[1]})"
+    if tag == "msub" and element[1].tag == "mn":
+        return parts[0] + chr(ord("₀") + int(parts[1]))
+    if tag in ("msub", "munder"):
+        return f"{parts[0]}_{parts[1]}" + " " * (tag == "munder")
+    if tag == "mover":
+        return parts[0] + "\u0302"
+    if tag == "mspace":
+        return " "
+    if tag == "mtable":
+        (value, condition), (otherwise, _) = (row for row in element)
+        return f"{read_back(value)} {read_back(condition)}, else {read_back(otherwise)}"
+    if tag == "mo" and text and text in "+−·=≤<,…":
+        return f" {text} "
+    return "" if text == "{" else text + "".join(parts)
+
+
+def is_high(element):
+    """Whether a base is a fraction or has a power itself, so that one does not see what is raised."""
+    while element.tag == "mrow" and len(element) == 1:
+        element = element[0]
+    return element.tag == "mfrac" or (element.tag == "msup" and read_back(element[1]) != "′")
+
+
+def normal(node):
+    """A tree without what typesetting does not show: how dots are nested, and that a half is one sign."""
+    if isinstance(node, tuple):
+        return tuple(map(normal, node))
+    if node == n.Number("½"):
+        return normal(n.Fraction(n.Number("1"), n.Number("2")))
+    if isinstance(node, n.Dot):
+        left, right = normal(node.left), normal(node.right)
+        return ("·", *(left[1:] if is_dots(left) else (left,)), *(right[1:] if is_dots(right) else (right,)))
+    if isinstance(node, n.Symbol | n.Number | str | int | None):
+        return node
+    return (type(node).__name__, *(normal(getattr(node, name)) for name in node.__dataclass_fields__))
+
+
+def is_dots(node):
+    return isinstance(node, tuple) and node[:1] == ("·",)
+
+
+def said(tree):
+    """The tree that is read back from the MathML of a tree."""
+    markup = Setter(frozenset("xyW")).set(tree)
+    return n.parse(f"y = {read_back(ElementTree.fromstring(f'<math>{markup}</math>'))}").sides[1]
+
+
+@given(TREES)
+def test_what_is_typeset_is_read_back_as_the_same_tree(tree):
+    assert normal(said(tree)) == normal(tree)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(Σ x) · b + c",
+        "2 (Σ_j x_j) · y",
+        "(x²)³",
+        "(Wᵀ)ᵀ",
+        "(½)²",
+        "((a + b)²)ᵀ",
+        "(∂y_i/∂x_j)²",
+        "Σ (a + b)",
+        "(a/b)²",
+        "(a + b) c",
+        "a − (b − c)",
+        "−(a + b)",
+        "a · (−b)",
+        "e_i δ_ij / Σ e − e_i e_j / (Σ e)²",
+        "log Σ exp(x − m)",
+        "0 where x ≤ 0, else x",
+        "min(1, x where keep, else 0)",
+    ],
+)
+def test_parentheses_stand_where_they_are_needed(text):
+    tree = n.parse(f"y = {text}").sides[1]
+    assert normal(said(tree)) == normal(tree)
+
+
+@pytest.mark.parametrize(
+    "text, markup",
+    [
+        ("x", "<mi>x</mi>"),
+        ("norm1", "<mi>norm1</mi>"),
+        ("log_softmax", "<mi>log_softmax</mi>"),
+        ("β₁", "<msub><mi>β</mi><mn>1</mn></msub>"),
+        ("dW_up", "<msub><mrow><mi>d</mi><mi>W</mi></mrow><mrow><mi>up</mi></mrow></msub>"),
+        ("y_po", "<msub><mrow><mi>y</mi></mrow><mrow><mi>p</mi><mi>o</mi></mrow></msub>"),
+        ("θ′", "<msup><mi>θ</mi><mo>′</mo></msup>"),
+        ("<b>", "<mi>&lt;b&gt;</mi>"),
+    ],
+)
+def test_names_are_set_as_letters_words_and_indices(text, markup):
+    assert name_set(text) == f"<math><mrow>{markup}</mrow></math>"
+
+
+def test_only_the_left_side_is_set_where_the_right_one_is_to_be_found():
+    equation = n.parse("dx = r · dx̂")
+    assert mathml(equation, only_left=True) == "<math><mrow><mi>d</mi><mi>x</mi><mo>=</mo></mrow></math>"
+
+
+def test_prose_has_code_emphasis_and_indices_and_nothing_of_it_is_markup():
+    assert inline("an entry x_i of `x_i <b>`, *so* **to say**") == (
+        "an entry x<sub>i</sub> of <code>x_i &lt;b&gt;</code>, <em>so</em> <strong>to say</strong>"
+    )
+    assert inline("`a ** b` and **`c` d** of 2 * 3 * 4 <i>") == (
+        "<code>a ** b</code> and <strong><code>c</code> d</strong> of 2 * 3 * 4 &lt;i&gt;"
+    )
+
+
+def test_indented_lines_stay_together_across_blank_ones():
+    text = "One\nparagraph.\n\n    def f(x):\n\n        return x\n\nAnother:\n    y = x\nand on."
+    assert list(blocks(text)) == [
+        ("prose", "One paragraph."),
+        ("indented", ["    def f(x):", "", "        return x"]),
+        ("prose", "Another:"),
+        ("indented", ["    y = x"]),
+        ("prose", "and on."),
+    ]
