@@ -26,10 +26,9 @@ def read_derivations(path, specimens, source: str | None = None) -> Derivations:
     """
     code = read_python(path)
     found, numbered = statements(source or code, Path(path).name), places(code)
-    variants = {specimen.variant for specimen in specimens} - {""}
     runs = []
     for specimen in specimens:
-        its_own = [s for s in found if belongs(s.function, specimen) and fits(s.remarks, specimen.variant, variants)]
+        its_own = [s for s in found if belongs(s.function, specimen) and fits(s.remarks, specimen)]
         runs.append(Run(specimen, path, numbered, its_own))
         runs[-1].execute()
     for statement in found:
@@ -66,7 +65,7 @@ def decoded(path) -> str:
         raise ValueError(f"{path}, line {line}: not {error.encoding.upper()} text: {error.reason}") from None
 
 
-def fits(remarks, variant, variants):
-    """Whether remarks, if they name variants, name this one."""
+def fits(remarks, specimen):
+    """Whether remarks, if they name variants, name that of a specimen."""
     words = {word.strip("(),") for remark in remarks for word in remark.split()}
-    return not words & variants or variant in words
+    return words.isdisjoint(specimen.variants) or specimen.variant in words

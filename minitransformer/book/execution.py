@@ -141,7 +141,7 @@ def symbol(node, here):
     if node.text in here.at:
         return here.at[node.text]
     if node.text in here.values:
-        return here.values[node.text]
+        return without_kept_axis(here.values[node.text], here)
     if node.base == "δ" and len(node.subscript) == 2:
         i, j = (place_of_index(letter, here) for letter in node.subscript)
         return float(i == j)
@@ -160,6 +160,11 @@ def entry_of(array, letters, here):
     return array[tuple(at)]
 
 
+def without_kept_axis(value, here):
+    """A value; beside entries x_i of several positions, what a sum keeps as an axis of length 1 is an entry too."""
+    return value[..., 0] if here.at and np.ndim(value) > 1 and np.shape(value)[-1] == 1 else value
+
+
 def place_of_index(letter, here):
     where = here.at.get(letter, here.values.get(letter))
     if where is None:
@@ -176,7 +181,8 @@ def beside(node, here):
     for factor in node.factors[1:]:
         right = evaluate(factor, here)
         both = np.ndim(value) > 1 and (np.ndim(right) > 1 or np.shape(right) == np.shape(value)[-1:])
-        if not both and np.ndim(value) and np.ndim(right) and np.size(value) > 1 and np.size(right) > 1:
+        alone = not both and not here.at
+        if alone and np.ndim(value) and np.ndim(right) and np.size(value) > 1 and np.size(right) > 1:
             raise NotExecuted("a product of arrays that are no matrices: a dot is needed")
         value = value @ right if both else value * right
     return value
@@ -185,7 +191,7 @@ def beside(node, here):
 def total(node, here):
     body = node.of
     if not node.index:
-        return np.sum(evaluate(body, here), axis=-1, keepdims=True)
+        return without_kept_axis(np.sum(evaluate(body, here), axis=-1, keepdims=True), here)
     if node.index in indices_of(body):
         span = index_ranges(body, here).get(node.index)
         if span is None:
@@ -209,7 +215,7 @@ def call(node, here):
     if name.endswith("′") and name[:-1] in here.values:
         return here.values[name[:-1]](arguments[0] + 1e-30j).imag / 1e-30
     if name == "mean":
-        return np.mean(arguments[0], axis=-1, keepdims=True)
+        return without_kept_axis(np.mean(arguments[0], axis=-1, keepdims=True), here)
     if name in ("min", "max"):
         return (np.minimum if name == "min" else np.maximum)(*arguments)
     if name in FUNCTIONS:

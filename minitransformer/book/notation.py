@@ -23,8 +23,8 @@ factor, so that a · 1/C is a · (1/C), which is the same number and another pic
 **Powers** x², β₁ᵗ, β₁^(t−k); the transpose Wᵀ, of the last two axes; the root √x, √(σ² + ε); the length ‖x‖.
 
 **Sums** reach to the next + or −, so Σ y · dy is Σ (y · dy). Σ runs over the last axis, which it keeps, as one of
-length 1, and mean(x) does so too; Σ_j over an index; Σ_p over all positions, every axis but the last, and Σ_batch over
-every axis but the last two.
+length 1, and mean(x) does so too; beside entries x_i that one is an entry as well. Σ_j runs over an index, Σ_p over all
+positions, every axis but the last, and Σ_batch over every axis but the last two.
 
 **Functions** take parentheses, mean(x), min(a, b), or in the case of exp, log, tanh, erf, cos and sin what stands next:
 log Σ exp(x). f′ is the derivative of f, a function of one number, and fᵀ(dy) f's backward of dy.

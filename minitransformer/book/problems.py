@@ -12,7 +12,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 
 from minitransformer import optim
-from minitransformer.book.specimens import Specimen, constant, value_of
+from minitransformer.book.specimens import REDUCTIONS, Specimen, constant, value_of
 from minitransformer.layers.activations import relu
 from minitransformer.layers.attention import attention
 from minitransformer.layers.layer_norm import layer_norm
@@ -49,12 +49,14 @@ def exactly(number) -> str:
     """Return a number as one writes it: 3, 3/8, ln 2, 3/8 ln 2 or ln 3. Raises OddError for any other."""
     if number == -np.inf:
         return "−∞"
+    if not abs(number) <= LARGEST_NUMERATOR:
+        raise OddError(f"{number} does not come out even")
     for unit, name in ((1.0, ""), (LN2, "ln 2")):
         fraction = Fraction(float(number / unit)).limit_denominator(LARGEST_DENOMINATOR)
         if abs(float(fraction) * unit - number) < 1e-9 and abs(fraction.numerator) <= LARGEST_NUMERATOR:
             return with_unit(fraction, name)
-    whole = np.exp(abs(number))
-    if abs(whole - round(whole)) < 1e-9 and whole < 100:
+    whole = np.exp(min(abs(number), 9))
+    if abs(whole - round(whole)) < 1e-9 and whole < LARGEST_DENOMINATOR:
         return f"{'−' if number < 0 else ''}ln {round(whole)}"
     raise OddError(f"{number} does not come out even")
 
@@ -99,8 +101,8 @@ def draw_relu(rng, level):
 def draw_softmax(rng, level):
     x = logarithms(rng, 2, 4, {8, 16})
     dy = whole(rng, *x.shape)
-    names = {"m": lambda local: local["x"].max(-1, keepdims=True)}
-    return Specimen("softmax", softmax, (x,), names=names, dy=dy), {"x": x, "dy": dy}
+    m = x.max(-1, keepdims=True)
+    return Specimen("softmax", softmax, (x,), names={"m": constant(m)}, dy=dy), {"x": x, "m": m, "dy": dy}
 
 
 def draw_cross_entropy(rng, level):
@@ -108,8 +110,9 @@ def draw_cross_entropy(rng, level):
     t = rng.integers(4, size=len(x))
     names = {"x": "logits", "t": "targets", "ε": "smooth", "ignored": "ignore_index", "dL": "dloss"}
     names["log_softmax"] = constant(value_of(log_softmax))
-    specimen = Specimen("cross_entropy", cross_entropy, (x, t), names=names, variant="mean", dy=1.0)
-    return specimen, {"x": x, "t": t, "dL": np.array(1.0)}
+    kind = {"variant": "mean", "variants": REDUCTIONS}
+    specimen = Specimen("cross_entropy", cross_entropy, (x, t), names=names, dy=1.0, **kind)
+    return specimen, {"x": x, "t": t, "a": np.eye(4)[t], "w": np.ones(4), "dL": np.array(1.0)}
 
 
 def draw_attention(rng, level):

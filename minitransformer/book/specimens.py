@@ -33,6 +33,8 @@ from minitransformer.losses import cross_entropy
 from minitransformer.module import Parameter
 from minitransformer.transformer import Transformer
 
+REDUCTIONS = ("mean", "sum", "none")
+
 # Equations that are not executed: {file: {line: why}}.
 NOT_EXECUTED = {
     "transformer.py": {
@@ -56,9 +58,9 @@ class Specimen:
 
     `names` says what a symbol is where the code has another name for it: that name, or a function that finds its value
     among the local variables. `also` are functions whose lines carry its equations too. Of equations with remarks,
-    such as (mean), that name variants, those of another `variant` are left out. One that `explains` is for equations
-    without a number alone, and one with False there for those with one. `letters` names axes by their length, for the
-    picture of the shapes. `dy` is what backward is given, random numbers where it is None.
+    such as (mean), that name `variants`, those of another than its `variant` are left out. One that `explains` is for
+    equations without a number alone, and one with False there for those with one. `letters` names axes by their length,
+    for the picture of the shapes. `dy` is what backward is given, random numbers where it is None.
     """
 
     function: str
@@ -68,6 +70,7 @@ class Specimen:
     names: dict = field(default_factory=dict)
     also: tuple = ()
     variant: str = ""
+    variants: tuple = ()
     explains: bool | None = None
     letters: dict = field(default_factory=dict)
     dy: object = None
@@ -364,6 +367,7 @@ def specimens() -> dict[str, list[Specimen]]:
                     "dz": lambda local: -local["a"] * local["dlosses"][..., None],
                 },
                 variant=variant,
+                variants=REDUCTIONS,
             )
             for reduction, variant, ignored, logits, targets in (
                 ("mean", "mean", -100, normal(3, 6), np.array([2, 3, 0])),

@@ -10,6 +10,7 @@ from minitransformer.book.chapters import PACKAGE
 from minitransformer.book.derivations import read_derivations
 from minitransformer.book.matrices import board, matrix
 from minitransformer.book.problems import FORWARD_ALONE, LEVELS, WITHOUT_EQUATIONS, OddError, exactly
+from minitransformer.book.statements import EQUAL
 from minitransformer.book.symbols import bases_in
 from minitransformer.book.typesetting import mathml, name_set
 
@@ -51,7 +52,9 @@ def sheets(topic, *, seed: int, level: int, count: int) -> list[Sheet]:
 def worked_out(topic, specimen, given, level):
     """Return the worksheet of a specimen. Raises OddError where a number of it does not come out even."""
     statements = read_derivations(PACKAGE / topic.file, [specimen]).statements
-    asked = [(s, np.asarray(s.value)) for s in statements if s.errors and s.number and s.number not in topic.skipped]
+    asked = [(s, np.asarray(s.value)) for s in statements if s.number and s.shown_on and s.number not in topic.skipped]
+    if any(s.verdict != EQUAL for s, _ in asked):
+        raise ValueError(f"{topic.title}: an equation differs from its line")
     if level == FORWARD_ALONE:
         asked = [(s, value) for s, value in asked if not s.is_of_backward]
     for _, value in asked:
