@@ -86,9 +86,20 @@ def worked_page(seed: int = 0) -> list:
         "".join(map(line, forward)),
         "<h2>Backward, from the last line to the first</h2>",
         "".join(map(line, back)),
-        f"<h2>The first step of AdamW, with a learning rate of {LR}</h2>",
+        "<h2>The first step of AdamW</h2>",
+        f"<p>{step_in_words()}</p>",
         board(f"<div>{named(f'd{name}', g)}{named(f'{name}′', new)}</div>" for name, _, g, new in moved),
     ]
+
+
+def step_in_words():
+    """What AdamW does at its first step, and with which settings."""
+    settings = {p.name: p.default for p in inspect.signature(one_page.adamw).parameters.values()}
+    return (
+        f"With a learning rate of {LR}, decay {settings['decay']} of matrices and ε = {settings['eps']:g}. At t = 1, "
+        "from m = v = 0, the corrected averages are the gradient g and its square, so that each weight, once decayed, "
+        f"moves by {LR} g / (|g| + ε): by nearly {LR}, whatever the size of g."
+    )
 
 
 def named(name, array, decimals=3):
