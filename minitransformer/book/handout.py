@@ -45,15 +45,18 @@ class Blanks(Words):
         """A line of code; where it carries a number, what it assigns, returns or calls is left out."""
         if not self.numbers.get(at):
             return line
-        begins = re.match(r" *(?:return\b|[\w, ]+=(?!=)|)", line)[0]
-        return f"{begins} {' ' * 6}# {' '.join(f'({number})' for number in self.numbers[at])}"
+        begins = re.match(r" *(?:return\b|[\w, ]+=(?!=)|)", line)[0] + " " * 6
+        kept = begins + f"# {' '.join(f'({number})' for number in self.numbers[at])}"
+        self.marks[at] = [*(m for m in self.marks[at] if m[1] <= len(begins)), (len(begins), len(kept), "comment")]
+        return kept
 
     def equation(self, statement):
         """An equation; of a backward one the left side alone."""
         if not statement.is_of_backward:
             return super().equation(statement)
         left = mathml(statement.equation, self.names, only_left=True)
-        return f'<div class="equation to-fill"><div>{left}{BLANK}</div><span>({statement.number})</span></div>'
+        tied = self.tied("equation to-fill", statement)
+        return f"<div {tied}><div>{left}{BLANK}</div><span>({statement.number})</span></div>"
 
     def jacobian(self, function):
         """Nothing: it is part of the answer."""

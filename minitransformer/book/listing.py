@@ -11,43 +11,52 @@ FAR_BEHIND = re.compile(r"(?<=\S) {3,}$")  # the blanks before a comment that is
 TAGGED = re.compile(r"\((\d{1,6})\)")
 
 
-def listing(lines, numbers: dict, known: set) -> str:
-    """Return lines, (number in the file, text), as HTML.
+def marks_of(source: str) -> dict:
+    """Return {line: [(first column, the one behind the last, kind), …]} of what is coloured."""
+    found = {}
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        kind = KINDS.get(token.type) or ("keyword" if keyword.iskeyword(token.string) else None)
+        if kind and token.start[0] == token.end[0]:
+            found.setdefault(token.start[0], []).append((token.start[1], token.end[1], kind))
+    return found
+
+
+def listing(lines, numbers: dict, known: set, marks: dict) -> str:
+    """Return lines, (number in the file, text), as HTML, without the indentation that they share.
 
     `numbers` are {line: equations that it carries}, of which those that are `known` have an equation on the page.
     """
-    return "".join(one_line(at, text, [n for n in numbers.get(at, ()) if n in known], known) for at, text in lines)
+    shared = min((len(text) - len(text.lstrip()) for _, text in lines if text.strip()), default=0)
+    return "".join(
+        one_line(at, coloured(text, marks.get(at, ()), known, shared), indentation(text) - shared, numbers.get(at, ()))
+        for at, text in lines
+    )
 
 
-def one_line(at, text, equations, known):
+def indentation(text):
+    """How many blanks a line begins with."""
+    return len(text) - len(text.lstrip(" "))
+
+
+def one_line(at, markup, indented, equations):
     """A line of code; `--in` is how many blanks it begins with, for where it goes on if it is too long."""
     classes = "".join(f" e{number}" for number in equations)
-    indentation = len(text) - len(text.lstrip(" "))
-    markup = coloured(text, known)
     return (
-        f'<span class="line{classes}" id="L{at}" style="--in:{indentation}">'
+        f'<span class="line{classes}" id="L{at}" style="--in:{max(indented, 0)}">'
         f'<a class="at" href="#L{at}">{at}</a>{markup}</span>'
     )
 
 
-def coloured(text, known):
-    """A line with its comments, strings and keywords marked, and the numbers of equations linked to them."""
-    markup, at = "", 0
-    try:
-        found = list(tokenize.generate_tokens(io.StringIO(text.strip() + "\n").readline))
-    except (tokenize.TokenError, SyntaxError):  # a line of a longer statement
-        return escape(text)
-    indent = len(text) - len(text.lstrip())
-    for token in found:
-        kind = KINDS.get(token.type) or ("keyword" if keyword.iskeyword(token.string) else None)
-        if kind and token.start[0] == 1 and token.end[0] == 1:
-            start, end = token.start[1] + indent, token.end[1] + indent
-            before, inner = text[at:start], escape(text[start:end])
-            if kind == "comment":
-                before = FAR_BEHIND.sub("  ", before)
-                inner = TAGGED.sub(lambda match: to_equation(match, known), inner)
-            markup += f'{escape(before)}<span class="{kind}">{inner}</span>'
-            at = end
+def coloured(text, marks, known, start):
+    """A line from column `start` on with its marks, and the numbers of equations linked to them."""
+    markup, at = "", start
+    for first, behind, kind in marks:
+        before, inner = text[at:first], escape(text[first:behind])
+        if kind == "comment":
+            before = FAR_BEHIND.sub("  ", before)
+            inner = TAGGED.sub(lambda match: to_equation(match, known), inner)
+        markup += f'{escape(before)}<span class="{kind}">{inner}</span>'
+        at = behind
     return markup + escape(text[at:])
 
 

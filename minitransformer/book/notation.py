@@ -1,10 +1,10 @@
 """Notation: how equations are written in docstrings, for authors; and the tree that one parses to.
 
-An equation stands on an indented line of its own, and ends, two blanks or more behind it, in its number; the line of
-code that computes it ends in a comment that begins with that number. Several equations stand on one line with two
-blanks or more between them. Words beside an equation, such as `(summed over positions)`, are a remark, and are printed
-as they are. A line that ends in no number explains: it is executed too where it is an equation, and is otherwise
-printed as it is.
+An equation stands on a line of its own, indented by four blanks or more, and ends, two blanks or more behind it, in its
+number; the line of code that computes it ends in a comment that begins with that number. Several equations stand on one
+line with two blanks or more between them. Words beside an equation, such as `(summed over positions)`, are a remark,
+and are printed as they are. A line that ends in no number explains: it is executed too where it is an equation, and is
+otherwise printed as it is.
 
         dβ = Σ_p dy    dγ = Σ_p dy · x̂    dx̂ = dy · γ       (n)
 

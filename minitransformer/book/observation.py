@@ -6,6 +6,7 @@ these are the values of which its equations speak.
 
 import ast
 import io
+import os
 import re
 import sys
 import tokenize
@@ -61,7 +62,7 @@ def resolved(file):
 @contextmanager
 def watched(path):
     """Collect the Frames of a file's functions that return within the block: {qualified name: [Frame, …]}."""
-    seen, wanted = {}, resolved(str(path))
+    seen, wanted = {}, resolved(os.path.abspath(path))
 
     def profiler(frame, event, returned):
         code = frame.f_code

@@ -8,7 +8,7 @@ from itertools import groupby
 import numpy as np
 
 from minitransformer.book import notation as n
-from minitransformer.book.listing import listing
+from minitransformer.book.listing import listing, marks_of
 from minitransformer.book.matrices import with_digits
 from minitransformer.book.observation import numbers_of_lines
 from minitransformer.book.passages import passages
@@ -73,7 +73,7 @@ class Words:
             self.of.setdefault((statement.function, statement.text), []).append(statement)
         self.names = bases_in(*(side for s in derivations.statements for side in s.equation.sides))
         self.known = {s.number for s in derivations.statements if s.number is not None}
-        self.numbers = numbers_of_lines(derivations.source)
+        self.numbers, self.marks = numbers_of_lines(derivations.source), marks_of(derivations.source)
         self.line_of = {}
         for line, numbers in self.numbers.items():
             for number in numbers:
@@ -96,7 +96,7 @@ class Words:
             words += self.jacobian(passage.function.removesuffix(BACKWARD))
         if not passage.lines or not passage.function:
             return f'<div class="passage whole"><div class="words">{words}</div></div>'
-        code = listing(dedented(passage.lines), self.numbers, self.known)
+        code = listing(passage.lines, self.numbers, self.known, self.marks)
         side = "passage" if self.derivations.statements else "passage above"
         return f'<div class="{side}"><div class="words">{words}</div><pre>{code}</pre></div>'
 
@@ -116,20 +116,20 @@ class Words:
         """An equation, its number and its value."""
         remarks = " ".join(map(escape, statement.remarks))
         ranges = "".join(f", {mathml(part, self.names)}" for part in statement.ranges)
-        classes = "" if statement.number is None else f" e{statement.number}"
         return (
-            f'<div class="equation{classes}"{self.anchor(statement)}><div><span class="formula">'
+            f'<div {self.tied("equation", statement)}><div><span class="formula">'
             f"{mathml(statement.equation, self.names)}{ranges}</span>"
             f'<span class="remark">{remarks}</span>{self.value(statement)}</div>{self.number(statement)}</div>'
             f"{self.picture(statement)}"
         )
 
-    def anchor(self, statement):
-        """The id of the first equation of a number."""
-        if statement.number is None or statement.number in self.anchored:
-            return ""
+    def tied(self, classes, statement):
+        """The attributes by which an equation is found, and lights up with its line."""
+        if statement.number is None:
+            return f'class="{classes}"'
+        anchor = "" if statement.number in self.anchored else f' id="eq-{statement.number}"'
         self.anchored.add(statement.number)
-        return f' id="eq-{statement.number}"'
+        return f'class="{classes} e{statement.number}"{anchor}'
 
     def number(self, statement):
         """The number of an equation, with a link to its line."""
@@ -185,9 +185,3 @@ def entries(value):
     flat = ", ".join(map(show, value.ravel()[:SHOWN])) + (", …" if value.size > SHOWN else "")
     shape = " × ".join(map(str, value.shape))
     return f"{flat}{f' &nbsp;({shape})' if shape else ''}"
-
-
-def dedented(lines):
-    """Lines of code without the indentation that they share."""
-    common = min((len(text) - len(text.lstrip()) for _, text in lines if text.strip()), default=0)
-    return [(at, text[common:]) for at, text in lines]

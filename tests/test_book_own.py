@@ -1,0 +1,254 @@
+"""The page of one's own functions: executed where cases say on what, with one line for whatever is wrong."""
+
+import os
+import sys
+
+import pytest
+from test_book_pages import Page, assert_loads_only_its_own
+
+from minitransformer.book import printing, writing
+from minitransformer.cli import main
+
+SQUARE = '''"""My layers."""
+
+from functools import partial
+
+from gradcheck import Call, Case
+
+
+def square(x):
+    """Square x (...).
+
+        y = x²      (1)
+    """
+    y = x * x  # (1)
+
+    def backward(dy):
+        """From (1),
+
+            dx = 2 x · dy      (2)
+        """
+        dx = 2 * x * dy  # (2)
+        return dx
+
+    return y, backward
+
+
+CASES = [Case("square", lambda rng: Call(square, rng.normal(size=(2, 3))))]
+'''
+
+
+IDENTITY = "from minitransformer.module import Identity\nfrom gradcheck"
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch, capsys):
+    """A function that writes a file, asks for its page, and returns the status, what was said, and the page."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def write(content, *options, name="mine.py"):
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        status = main(["book", name, "--out", "out", *options])
+        page = tmp_path / "out" / "mine.html"
+        return status, capsys.readouterr().err, page if page.exists() else None
+
+    return write
+
+
+def assert_one_line(written, content, line):
+    status, said, page = written(content)
+    assert (status, said, page) == (1, f"minitransformer: error: {line}\n", None)
+
+
+def edited(*replacements):
+    content = SQUARE
+    for old, new in replacements:
+        assert old in content
+        content = content.replace(old, new)
+    return content
+
+
+def test_equations_are_executed_on_the_inputs_of_the_cases(written):
+    status, said, page = written(SQUARE)
+    assert (status, said) == (0, "mine.py: 2 equations, 2 equal to their lines\nout/mine.html: open it in a browser\n")
+    assert page.read_text("utf-8").count('<span class="value equal">= ') == 2
+    read = Page(page)
+    assert_loads_only_its_own(read, page.parent)
+    assert all(link.startswith("#") and link[1:] in read.ids() for link in read.links())
+    assert "Checked by central differences" in read.text and "square" in read.text
+
+
+def test_an_equation_that_differs_from_its_line_is_said_and_shown(written):
+    status, said, page = written(edited(("dx = 2 x · dy ", "dx = 3 x · dy ")))
+    assert status == 1
+    assert "mine.py, line 18: dx = 3 x · dy (2): differs from its line, by 0.5 of the largest entry\n" in said
+    assert '<span class="value different">differs from its line, by 0.5' in page.read_text("utf-8")
+
+
+def test_shapes_that_do_not_fit_are_said(written):
+    status, said, page = written(edited(("dx = 2 x · dy ", "dx = (x xᵀ) · dy ")))
+    assert status == 1 and "mine.py, line 18: dx = (x xᵀ) · dy (2): does not hold: operands could not be" in said
+    assert "does not hold" in page.read_text("utf-8")
+
+
+def test_a_wrong_gradient_is_said_and_shown(written):
+    status, said, page = written(edited(("dx = 2 x · dy ", "dx = 3 x · dy "), ("2 * x * dy", "3 * x * dy")))
+    assert status == 1 and "mine.py: dx: 6 of 6 entries disagree" in said and "differs" not in said
+    assert "WRONG" in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "replacements, reason",
+    [
+        ([("2 x · dy ", "2 q · dy ")], "q has no value"),
+        ([("2 x · dy ", "f(x) · dy ")], "f is no function that is known here"),
+        ([("2 x · dy ", "δ_ij · dy ")], "the index i has no range"),
+        ([("2 x · dy ", "Case · dy ")], "Case has no value"),
+        ([("2 x · dy ", "1/0 · dy ")], "ZeroDivisionError: float division by zero"),
+        ([("# (2)", "# here")], "no line of code ends in # (2)"),
+        ([('CASES = [Case("square",', 'OTHERS = [Case("square",')], "nothing here runs it"),
+        ([("Call(square, ", "Call(Identity(), "), ("from gradcheck", IDENTITY)], "nothing here runs it"),
+    ],
+)
+def test_what_cannot_be_executed_is_shown_with_its_reason(written, replacements, reason):
+    status, said, page = written(edited(*replacements))
+    assert status == 0 and "not executed" in said
+    assert f"not executed: {reason}" in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize("call", ["Call(partial(square), ", "Call(Square(), ", "Call(Square().forward, "])
+def test_a_case_may_call_a_function_by_way_of_another_thing(written, call):
+    forward = "class Square:\n    def forward(self, x):\n        return square(x)\n\n    __call__ = forward\n\n\nCASES"
+    status, said, _ = written(edited(("Call(square, ", call), ("CASES", forward)))
+    executed = 2 if "partial" in call else 0
+    assert status == 0 and f"2 equations, {executed} equal" in said
+
+
+@pytest.mark.parametrize("indent", ["\t", "      "])
+def test_a_numbered_line_that_is_no_equation_is_told_with_its_column_in_the_file(written, indent):
+    content = edited(("dx = 2 x · dy ", "dx = 2 x\u0302 · (dy ")).replace("    ", indent)
+    column = content.split("\n")[17].index("(dy") + 1 + len("(dy      ") - len("      ")
+    assert_one_line(written, content, f"mine.py, line 18, column {column}: the line ends where ) is expected")
+
+
+@pytest.mark.parametrize(
+    "content, line",
+    [
+        ("def f(:\n", "mine.py, line 1, column 7: not Python: invalid syntax"),
+        (b'"""caf\xe9"""\n', "mine.py: neither UTF-8 text nor in an encoding that its first lines name"),
+        (b'"""x"""\n#\n#\ns = "\xe9"\n', "mine.py, line 4: not UTF-8 text: invalid continuation byte"),
+        ("", "mine.py: there is no equation in its docstrings, on an indented line that ends in (1)"),
+        (
+            '"""y = x     (1)"""',
+            "mine.py: there is no equation in its docstrings, on an indented line that ends in (1)",
+        ),
+        (edited(("y = x * x", "y = x * (1 / 0)")), "mine.py: case 'square': ZeroDivisionError: division by zero"),
+        (edited(("CASES =", "1 / 0\nCASES =")), "cannot import mine.py: ZeroDivisionError: division by zero"),
+        (edited(("CASES = [", "CASES = [3, ")), "the CASES of mine.py must be gradcheck.Case objects; one is a int"),
+    ],
+)
+def test_a_file_that_cannot_be_read_or_run_is_one_line(written, content, line):
+    assert_one_line(written, content, line)
+
+
+def test_a_file_that_is_not_there_is_one_line(capsys, tmp_path):
+    assert main(["book", str(tmp_path / "no\x1b[31m.py"), "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == f"minitransformer: error: {tmp_path}/no\\x1b[31m.py: No such file or directory\n"
+
+
+def test_a_file_in_another_encoding_is_read_as_python_reads_it(written):
+    content = ("# -*- coding: latin-1 -*-\n" + edited(("Square x", "Squaré x"), ("·", "+"), ("2 x + dy", "dx"))).encode(
+        "latin-1"
+    )
+    status, _, page = written(content)
+    assert status == 0 and "Squaré" in page.read_text("utf-8")
+
+
+HOSTILE = r'''"""<script>alert(1)</script> `</code><b>` **a `b** c` \x1b[31m \ud800 & "quotes" 'x_i \u202e
+
+    <img src=http://evil/x>  y = "<b>"
+"""
+from gradcheck import Call, Case
+
+
+def double(x):
+    """</p><script src="http://evil.example/x.js"></script> **bold** `x ** y` z ** w \x00
+
+        y = x² </math>      (note <b>)
+        y = 2 x   (<i onclick="x">remark</i>)   (1)
+    """
+    y = 2 * x  # (1) </span><script>
+    w = "<script>alert('')</script>" if 3 <x.size> 2 else 3 <x.size> 4
+
+    def backward(dy):
+        """%s"""
+        return 2 * dy
+
+    return y, backward
+
+
+CASES = [Case("<b>double", lambda rng: Call(double, rng.normal(size=3)))]
+'''
+
+
+def test_nothing_in_a_docstring_is_markup_and_nothing_reaches_the_terminal(written):
+    deep = "\n            y = " + "(" * 300 + "x" + ")" * 300 + "\n            q = " + "Σ " * 90 + "x   (no number)\n"
+    status, said, page = written(HOSTILE % deep)
+    assert status == 0 and said.startswith("mine.py: ") and "\x1b" not in said, said
+    read = Page(page)
+    assert_loads_only_its_own(read, page.parent)
+    assert "<script>alert(1)</script>" in read.text and "\\x1b[31m \\ud800" in read.text
+    assert not {c for c in page.read_text("utf-8") if c < " " and c != "\n"} | {"\u202e"} & set(read.text)
+
+
+# Options and places.
+
+
+@pytest.mark.parametrize(
+    "options, line",
+    [
+        ("mine.py --handout linear", "FILE and --handout are two things: give one of them"),
+        ("--handout linear --worksheet relu", "--handout and --worksheet are two things: give one of them"),
+        ("--answers", "--answers is for --handout; a worksheet comes with its key"),
+        ("--worksheet relu --answers", "--answers is for --handout; a worksheet comes with its key"),
+        ("--level 2", "--level is for --worksheet"),
+        ("mine.py --count 3", "--count is for --worksheet"),
+        ("--handout linear --seed 0", "--seed is for --worksheet"),
+        ("--handout lineer", "there is no chapter 'lineer'; the nearest is 'linear'"),
+        ("--worksheet atention", "there is no worksheet 'atention'; the nearest is 'attention'"),
+        ("--worksheet relu --out a_file", "a_file: is a file, not a folder"),
+    ],
+)
+def test_options_that_ask_for_nothing_that_there_is_are_one_line(options, line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_file").touch()
+    assert main(["book", *options.split()]) == 1
+    assert capsys.readouterr().err == f"minitransformer: error: {line}\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a_file"]
+
+
+def test_without_a_browser_pdf_says_so_before_anything_is_written(written, monkeypatch):
+    monkeypatch.setattr(printing, "CHROMIUMS", ("no-such-browser",))
+    line = "--pdf needs Chromium or Chrome, and finds none; any browser prints the pages by hand"
+    status, said, page = written(SQUARE, "--pdf")
+    assert (status, said, page) == (1, f"minitransformer: error: {line}\n", None)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell")
+def test_a_browser_that_does_not_print_is_one_line(written, monkeypatch, tmp_path):
+    browser = tmp_path / "chromium"
+    browser.write_text("#!/bin/sh\nexit 3\n")
+    browser.chmod(0o755)
+    monkeypatch.setattr(printing, "CHROMIUMS", (str(browser),))
+    status, said, page = written(SQUARE, "--pdf", "--quiet")
+    assert status == 1
+    assert said == f"minitransformer: error: {page}: chromium did not print it (exit status 3)\n"
+
+
+def test_an_equation_of_the_book_that_is_neither_equal_nor_listed_is_a_fault(monkeypatch):
+    derived = writing.read_derivations(writing.CHAPTERS[1].path, ())
+    (first, *_), reports = writing.unlisted("layers/linear.py", derived), {}
+    assert writing.faults("layers/linear.py", [first], reports) == [
+        "layers/linear.py, line 18: y = x W + b (1): not executed: nothing here runs it"
+    ]

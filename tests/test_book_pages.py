@@ -1,0 +1,206 @@
+"""The pages of the book: whole, linked, loading nothing from elsewhere, whatever a docstring holds."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from html import escape
+from html.parser import HTMLParser
+
+import pytest
+from small_book import derivations, every_chapter
+
+from gradcheck.report import Report
+from minitransformer.archive import make_folder
+from minitransformer.book import writing
+from minitransformer.book.chapters import CHAPTERS, PACKAGE
+from minitransformer.book.handout import handout
+from minitransformer.book.page import Words
+from minitransformer.book.passages import passages
+from minitransformer.book.statements import EQUAL
+from minitransformer.book.typesetting import mathml
+from minitransformer.cli import main
+
+VOID = {"meta", "link", "br"}
+LOADING = {"src", "srcset", "data", "poster", "background", "action", "formaction", "xlink:href", "ping"}
+
+
+class Page(HTMLParser):
+    """A page, read: (tag, attributes) of its elements, its text; that its elements are properly nested is required."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.elements, self.open, self.text = [], [], ""
+        self.feed(path.read_text("utf-8"))
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        assert len(dict(attributes)) == len(attributes)
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_data(self, text):
+        self.text += text
+
+    def ids(self):
+        return [attributes["id"] for _, attributes in self.elements if "id" in attributes]
+
+    def links(self):
+        return [attributes["href"] for tag, attributes in self.elements if tag == "a"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The whole book, but that nothing is checked for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writing, "read_derivations", lambda path, _: derivations(path.relative_to(PACKAGE).as_posix()))
+        patch.setattr(writing, "checked", lambda cases: {case.name: Report(case.name) for case in cases})
+        folder = tmp_path_factory.mktemp("book")
+        written = writing.write_book(folder)
+    assert written.faults == []
+    assert {path.name for path in written.pages} == {path.name for path in folder.glob("*.html")}
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(folder):
+    return {path.name: Page(path) for path in sorted(folder.glob("*.html"))}
+
+
+def assert_loads_only_its_own(page, folder):
+    """Assert that a page has no script, and loads nothing but files of its folder."""
+    for tag, attributes in page.elements:
+        assert tag not in ("script", "iframe", "object", "embed", "base", "form", "img", "image", "use")
+        assert not {name for name in attributes if name.startswith("on") or name in LOADING}
+        assert "url(" not in attributes.get("style", "") and "http-equiv" not in attributes
+        if tag == "link":
+            assert (folder / attributes["href"]).is_file()
+        elif "href" in attributes:
+            assert tag == "a" and not attributes["href"].lower().startswith(("javascript:", "data:"))
+
+
+def test_no_page_loads_anything_from_elsewhere_or_runs_a_script(pages, folder):
+    assert len(pages) == len(CHAPTERS) + 4
+    for page in pages.values():
+        assert_loads_only_its_own(page, folder)
+    style = (folder / "book.css").read_text("utf-8")
+    assert re.findall(r"url\(\"?(.*?)\"?\)", style) == ["book-math.woff2"] and "@import" not in style
+    assert (folder / "book-math.woff2").read_bytes()[:4] == b"wOF2"
+
+
+def test_every_link_leads_somewhere_and_every_anchor_is_there_once(pages):
+    for name, page in pages.items():
+        assert len(set(page.ids())) == len(page.ids())
+        for link in page.links():
+            file, _, anchor = link.partition("#")
+            if not link.startswith("https://"):
+                assert (file or name) in pages
+                assert not anchor or anchor in pages[file or name].ids()
+
+
+def test_every_numbered_equation_has_its_number_its_line_and_a_value_or_a_reason(folder):
+    for chapter, derived in every_chapter():
+        page = (folder / f"{chapter.page}.html").read_text("utf-8")
+        boxes = re.findall(r'<div class="equation(.*?)</div>(.*?)</div>', page)
+        assert len(boxes) == len(derived.statements)
+        for statement, (inside, number) in zip(derived.statements, boxes, strict=True):
+            value = re.search(r'<span class="value(?: equal)?">(.*?)</span>', inside)[1]
+            assert re.match("= [−\\d]" if statement.verdict == EQUAL else "not executed: it is a loop", value)
+            if statement.number:
+                line = re.fullmatch(rf'<a class="number" href="#L(\d+)">\({statement.number}\)</a>', number)[1]
+                listed = re.search(rf'id="L{line}".*?</a>(.*?)</span>\n?<', page + "<", re.DOTALL)[1]
+                assert f'href="#eq-{statement.number}">({statement.number})' in listed
+                assert f'id="eq-{statement.number}"' in page
+
+
+def test_all_mathematics_is_well_formed(folder):
+    found = [m for path in folder.glob("*.html") for m in re.findall("<math.*?</math>", path.read_text("utf-8"))]
+    assert len(found) > 250
+    for markup in found:
+        ElementTree.fromstring(markup)
+
+
+def test_every_line_of_code_is_listed_once_as_it_is_in_the_file():
+    for _, derived in every_chapter():
+        source = derived.source.split("\n")
+        listed = [line for passage in passages(derived.source) for line in passage.lines]
+        assert len({at for at, _ in listed}) == len(listed)
+        assert all(source[at - 1] == text for at, text in listed)
+
+
+def test_chapters_stand_in_the_order_of_the_map():
+    listed = re.findall(r"^    (\S+\.py) ", (PACKAGE / "__init__.py").read_text("utf-8"), re.MULTILINE)
+    read = [*listed[: listed.index("layers/lora.py") + 1], "layers/recomputation.py"]
+    assert [chapter.file for chapter in CHAPTERS] == [file for file in read if file != "config.py"]
+
+
+def test_the_contents_say_what_each_chapter_is_about(folder):
+    index = (folder / "index.html").read_text("utf-8")
+    for chapter in CHAPTERS:
+        assert f'<a href="{chapter.page}.html">{escape(chapter.title)}</a><br>{escape(chapter.about)}' in index
+
+
+def test_a_derivative_by_two_indices_has_its_picture_beside_it(folder):
+    for name in ("layer_norm", "rms_norm", "softmax"):
+        page = (folder / f"{name}.html").read_text("utf-8")
+        before, figure = page.split("<figure>")[:2]
+        assert "<mi>∂</mi>" in before[before.rindex('<div class="equation') :]
+        assert "at one position: a row for each" in figure
+
+
+# Handouts.
+
+WITH_HANDOUT = [c for c, derived in every_chapter() if any(s.is_of_backward for s in derived.statements)]
+
+
+def right_sides(statement):
+    """Return what an equation says its left side is, as markup."""
+    return [mathml(type(statement.equation)((side,), ())) for side in statement.equation.sides[1:]]
+
+
+@pytest.mark.parametrize("chapter", WITH_HANDOUT, ids=lambda chapter: chapter.page)
+def test_a_handout_has_none_of_the_answers_and_its_key_all(chapter):
+    derived = derivations(chapter.file)
+    sheet, key = ("".join(handout(chapter, derived, answers)) for answers in (False, True))
+    words = Words(chapter.file, derived)
+    backward = [s for s in derived.statements if s.is_of_backward]
+    assert sheet.count('class="blank"') == len(backward)
+    for statement in backward:
+        whole = mathml(statement.equation, words.names)
+        assert whole in key and whole not in sheet
+        assert mathml(statement.equation, words.names, only_left=True) in sheet
+    for passage in passages(derived.source):
+        if any(s.function == passage.function for s in backward):
+            for at, text in passage.lines:
+                code = text.partition("  # ")[0].strip()
+                shown = re.search(rf'id="L{at}".*?</a>(.*?)</span>(?=<span class="line|</pre>)', sheet)
+                if words.numbers.get(at):
+                    answer = re.split(r"(?<!=)=(?!=)|return", code, maxsplit=1)[-1].strip()
+                    assert re.sub("<.*?>", "", key).count(escape(answer))
+                    assert escape(answer) not in re.sub("<.*?>", "", shown[1])
+                elif shown:
+                    assert code.startswith(("def ", "return "))
+
+
+def test_a_chapter_without_a_backward_pass_has_no_handout(tmp_path, capsys):
+    assert main(["book", "--handout", "generation", "--out", str(tmp_path / "out")]) == 1
+    assert "there is no handout of 'generation'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_handouts_and_worksheets_are_whole_pages_too(tmp_path):
+    make_folder(tmp_path)
+    assert main(["book", "--handout", "linear", "--out", str(tmp_path), "--quiet"]) == 0
+    assert main(["book", "--handout", "linear", "--answers", "--out", str(tmp_path), "--quiet"]) == 0
+    assert main(["book", "--worksheet", "relu", "--count", "2", "--out", str(tmp_path), "--quiet"]) == 0
+    names = {"linear-handout.html", "linear-key.html", "relu-2-0-worksheet.html", "relu-2-0-key.html"}
+    assert {path.name for path in tmp_path.glob("*.html")} == names
+    for path in tmp_path.glob("*.html"):
+        page = Page(path)
+        assert_loads_only_its_own(page, tmp_path)
+        assert all(link.startswith("#") and link[1:] in page.ids() for link in page.links())
