@@ -245,7 +245,7 @@ def specimens() -> dict[str, list[Specimen]]:
                 names=stretched | {"N": lambda local: local["scaling"]["original_max_position_embeddings"]},
             ),
             Specimen(
-                "sinusoidal_positions",
+                "sinusoidal_rows",
                 sinusoidal_positions,
                 (3, 4),
                 names={"ω": lambda local: frequencies(local["C"])},

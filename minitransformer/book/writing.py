@@ -10,7 +10,6 @@ from pathlib import Path
 from gradcheck.cases import load_cases
 from gradcheck.command_line import counted
 from gradcheck.printable import one_line, printable
-from minitransformer.archive import make_folder, write_atomically
 from minitransformer.book import notation
 from minitransformer.book.appendix import appendix, cases_by_file, checked, checks
 from minitransformer.book.chapters import CHAPTERS, Leaf
@@ -23,6 +22,8 @@ from minitransformer.book.specimens import specimens, specimens_of_cases, why_no
 from minitransformer.book.statements import DIFFERENT, EQUAL
 from minitransformer.book.worked_example import worked_page
 from minitransformer.book.worksheets import sheets, worksheet_page
+from minitransformer.files import write_atomically
+from minitransformer.folders import at_work_in
 
 STATIC = ("book.css", "book-math.woff2", "LICENSE-book-math.txt")
 EXAMPLE = Leaf(
@@ -180,9 +181,9 @@ def own_cases(path):
 
 def write_static(folder):
     """Make the folder, and write to it what all pages share."""
-    make_folder(folder)
-    for name in STATIC:
-        write(folder / name, files("minitransformer.book").joinpath("static", name).read_bytes())
+    with at_work_in(folder):
+        for name in STATIC:
+            write(folder / name, files("minitransformer.book").joinpath("static", name).read_bytes())
 
 
 def write_page(folder, name, title, body, numbers=(), links="") -> Path:
