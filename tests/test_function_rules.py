@@ -162,6 +162,8 @@ def converted(call, dtype):
         for name, value in vars(module).items():
             if is_differentiable(value):
                 setattr(module, name, value.astype(dtype))
+            elif name == "dtype":
+                module.dtype = dtype
     return Call(call.target, *inputs, **call.options)
 
 
