@@ -180,6 +180,7 @@ def double(x):
     """
     y = 2 * x  # (1) </span><script>
     w = "<script>alert('')</script>" if 3 <x.size> 2 else 3 <x.size> 4
+    z = lambda: x <w.size> x
 
     def backward(dy):
         """%s"""

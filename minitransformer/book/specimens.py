@@ -214,8 +214,9 @@ def specimens() -> dict[str, list[Specimen]]:
     )
     block = randomized(TransformerBlock(4, 2, 5))
     adapted = randomized(LowRankLinear(Linear(4, 3), 2, 3.0))
-    clipped = Parameter(normal(4))
-    clipped.grad = normal(4)
+    clipped, unclipped = Parameter(normal(4)), Parameter(normal(4))
+    clipped.grad = unclipped.grad = normal(4)
+    clipping = {"g": constant(normal(4)), "g′": lambda local: local["parameters"][0].grad}
     return {
         "module.py": [one_function(), two_paths()],
         "layers/linear.py": [
@@ -401,8 +402,9 @@ def specimens() -> dict[str, list[Specimen]]:
                 "clip_grad_norm",
                 optim.clip_grad_norm,
                 ([clipped], 0.3),
-                names={"g": constant(normal(4)), "g′": lambda local: local["parameters"][0].grad},
+                names=clipping,
             ),
+            Specimen("clip_grad_norm", optim.clip_grad_norm, ([unclipped], 30.0), names=clipping),
             Specimen("cosine_schedule", optim.cosine_schedule, (2,), schedule, names=letters),
             Specimen("cosine_schedule", optim.cosine_schedule, (6,), schedule, names=letters),
         ],
