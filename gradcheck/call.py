@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 
 import numpy as np
 
-from gradcheck.state import GlobalRandom, fresh, kept
+from gradcheck.state import STATEFUL, GlobalRandom, fresh, kept
 
 
 class Call:
@@ -33,6 +33,7 @@ class Call:
         self.inputs = inputs
         self.options = options
         self.random = GlobalRandom()
+        self.has_state = any(isinstance(value, STATEFUL) for value in (*inputs, *options.values()))
 
     def __repr__(self):
         return f"Call({self.name})"
@@ -82,7 +83,9 @@ class Call:
 
         Random generators, NumPy's global one among them, and dictionaries and lists are each time what they were.
         """
-        inputs, options = map(fresh, self.inputs), {name: fresh(value) for name, value in self.options.items()}
+        inputs, options = self.inputs, self.options
+        if self.has_state:
+            inputs, options = map(fresh, inputs), {name: fresh(value) for name, value in options.items()}
         with self.random.repeated() if self.random.is_drawn else nullcontext():
             return self.target(*inputs, **options)
 

@@ -1,7 +1,6 @@
 """What a backward pass hands back: one gradient for each argument, a float64 array of its shape.
 
-Whatever else it is, is a fault of backward and raises GradientError; but a parameter may have no gradient, which counts
-as zeros.
+Whatever else it is, is a fault of backward and raises GradientError; but a parameter without one counts as zeros.
 """
 
 import numpy as np

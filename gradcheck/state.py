@@ -5,11 +5,13 @@ wander off and end up complex, and dropout would drop others each time.
 """
 
 import copy
+import pickle
 import sys
 from contextlib import contextmanager
 
 import numpy as np
 
+STATEFUL = (np.random.Generator, np.random.RandomState, dict, list)
 ELSEWHERE = frozenset(
     {"numpy", *sys.stdlib_module_names}
 )  # no objects of these are searched: they hold nothing of a target's
@@ -17,10 +19,10 @@ ELSEWHERE = frozenset(
 
 def fresh(value):
     """Return a copy of a random generator, or of a dictionary or list with all that it holds; else the value itself."""
-    if isinstance(value, (np.random.Generator, np.random.RandomState)):
-        return copy.deepcopy(value)
-    if not isinstance(value, (dict, list)):
+    if not isinstance(value, STATEFUL):
         return value
+    if not isinstance(value, (dict, list)):
+        return copy.deepcopy(value)
     copied = copy.copy(value)
     for key, entry in _entries(value).items():
         copied[key] = entry.copy() if isinstance(entry, np.ndarray) else fresh(entry)
@@ -44,7 +46,7 @@ class GlobalRandom:
             yield
         finally:
             if is_first:
-                self.is_drawn = not _are_equal(self.state, np.random.get_state(legacy=False))  # noqa: NPY002
+                self.is_drawn = pickle.dumps(before) != pickle.dumps(np.random.get_state(legacy=False))  # noqa: NPY002
             np.random.set_state(before)  # noqa: NPY002
 
 
@@ -96,7 +98,3 @@ def _holders(owner, seen):
 
 def _entries(holder):
     return dict(holder) if isinstance(holder, dict) else dict(enumerate(holder))
-
-
-def _are_equal(a, b):
-    return all(_are_equal(a[key], b[key]) for key in a) if isinstance(a, dict) else np.array_equal(a, b)

@@ -71,11 +71,10 @@ TIED = {
 @pytest.mark.parametrize("extreme", [np.max, np.min])
 def test_a_maximum_may_share_its_gradient_among_equals_as_it_likes_but_only_once(tied, extreme):
     x = TIED[tied] * (1 if extreme is np.max else -1)
-    for seed in range(3):
-        for share in (first, evenly, unevenly):
-            assert verdict(maximum(share, extreme), x, seed=seed).startswith("right, ")
-        for share in (whole, nothing, too_little):
-            assert verdict(maximum(share, extreme), x, seed=seed) == "WRONG"
+    for share in (first, evenly, unevenly):
+        assert verdict(maximum(share, extreme), x).startswith("right, ")
+    for share in (whole, nothing, too_little):
+        assert verdict(maximum(share, extreme), x) == "WRONG"
 
 
 def test_equal_moduli_of_both_signs_are_a_tie_as_well():
@@ -123,7 +122,7 @@ def relu(x, *, at_zero=0.0):
 
 @pytest.mark.parametrize("at_zero", [0.0, 0.3, 1.0])
 def test_kinks_of_their_own_do_not_have_to_hold_together(at_zero):
-    for seed in range(10):
+    for seed in range(3):
         x = np.where(normal(4, 5, seed=seed) > 0.3, 0.0, normal(4, 5, seed=seed + 50))
         assert verdict(relu, x, at_zero=at_zero, seed=seed).startswith("right")
     assert verdict(relu, np.zeros(6), at_zero=at_zero) == "right, 6 at a kink"
@@ -144,7 +143,7 @@ def test_a_sort_of_equals_keeps_the_sum_of_the_gradients():
 
     x = np.array([2.0, 1.0, -1.0, 1.0])
     assert verdict(sort, x) == "right, 2 at a kink"
-    wrong = [verdict(sort, x, lost=True, seed=seed) for seed in range(5)]
+    wrong = [verdict(sort, x, lost=True, seed=seed) for seed in range(2)]
     assert set(wrong) == {"WRONG"}
 
 

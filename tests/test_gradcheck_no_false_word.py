@@ -58,7 +58,7 @@ def residual(x, w, gamma, *, mistake):
     return x + t, backward
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_direction_is_never_the_input_itself(seed):
     # Both had been drawn from default_rng(0): along x, a norm without ε does not change.
     x, gamma = np.random.default_rng(seed).standard_normal((2, 3, 5)), normal(5, seed=9)
@@ -68,17 +68,16 @@ def test_a_direction_is_never_the_input_itself(seed):
 
 @pytest.mark.parametrize("mistake", ["scale", "slope", "transposed"])
 def test_sums_that_a_norm_keeps_right_are_no_sign_of_wrong_indices(mistake):
-    for seed in range(3):
-        x, w, gamma = normal(2, 3, 5, seed=seed), normal(5, 5, seed=seed + 5), normal(5, seed=seed + 9)
-        for sentence in said(residual, x, w, gamma, mistake=mistake, seed=seed).values():
-            assert "wrong indices" not in sentence
+    x, w, gamma = normal(2, 3, 5), normal(5, 5, seed=5), normal(5, seed=9)
+    for sentence in said(residual, x, w, gamma, mistake=mistake).values():
+        assert "wrong indices" not in sentence
 
 
 def test_nor_are_sums_that_differ_too_little_to_tell():
     def slightly_off(x):
         return np.abs(x) * x.real, lambda dy: 2 * np.abs(x) * dy * (1 + 1.5e-6 * np.cos(9 * x))
 
-    for seed in range(10):
+    for seed in range(3):
         assert "indices" not in said(slightly_off, normal(4, 5, seed=seed), seed=seed)["x"]
 
 
@@ -98,12 +97,10 @@ def attention(q, k, v, *, mistake, hard=1):
     return weights @ v, backward
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_what_equal_weights_make_right_is_not_put_down_to_the_keys(seed):
-    q, k = normal(2, 4, 3, seed=seed), normal(2, 4, 3, seed=seed + 5)
-    narrow, wide = normal(2, 4, 3, seed=seed + 9), normal(2, 4, 6, seed=seed + 9)
-    assert said(attention, q, k, narrow, mistake="dv", seed=seed) == {"v": ""}
-    sentence = said(attention, q, k, wide, mistake="dv", seed=seed)["v"]
+def test_what_equal_weights_make_right_is_not_put_down_to_the_keys():
+    q, k, narrow, wide = (normal(2, 4, n, seed=n + i) for i, n in enumerate((3, 3, 3, 6)))
+    assert said(attention, q, k, narrow, mistake="dv") == {"v": ""}
+    sentence = said(attention, q, k, wide, mistake="dv")["v"]
     assert sentence.startswith("dv equals M @ dy, and the truth Mᵀ @ dy: a matrix is not transposed")
 
 
@@ -286,7 +283,7 @@ def test_a_rounded_constant_is_thought_of():
         slope = 0.797885 * (1 + 3 * 0.044715 * x * x)
         return 0.5 * x * (1 + t), lambda dy: dy * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope)
 
-    sentences = {said(rounded, normal(3, 4, seed=seed), rtol=1e-8, atol=1e-10)["x"] for seed in range(5)}
+    sentences = {said(rounded, normal(3, 4, seed=seed), rtol=1e-8, atol=1e-10)["x"] for seed in range(2)}
     pattern = r"dx is off by no more than \de-0[78] of its size: perhaps by a rounded constant, an ε that the .*"
     assert all(re.fullmatch(pattern, sentence) for sentence in sentences)
 
@@ -330,3 +327,94 @@ def test_a_right_gradient_of_a_forward_pass_in_float32_is_not_called_wrong(size,
             assert "but the forward pass computes in float32 somewhere, and its output moves in steps of" in str(
                 caught.value
             )
+
+
+# A small campaign: mistakes in the two functions that everyone derives, and all that may be said of them
+
+TERM = r"dx is off by a multiple of x − mean\(x\) along axis 2: a term x − mean\(x\) · Σ over it.*"
+NORM = {
+    "g * r * (dy - M(dy) - h * M(dy * h))": r"dx is right once gamma is 1 everywhere.*",
+    "d - m - h * s": r"dx has the right terms along axis 2.*such as 1/σ.*",
+    "r * r * (d - m - h * s)": r"dx has the right terms along axis 2.*such as 1/σ.*",
+    "(d - m - h * s) / r": r"dx has the right terms along axis 2.*such as 1/σ.*",
+    "r * (d - h * s)": r"The mean over axis 2 is not removed.*",
+    "r * (d + m - h * s)": r"The mean over axis 2 is not removed.*",
+    "r * (d - S(d) - h * s)": r"The mean over axis 2 is not removed.*",
+    "r * (d - M(dy) - h * s)": r"The mean over axis 2 is not removed.*",
+    "r * (d - m)": TERM,
+    "r * (d - m + h * s)": TERM,
+    "r * (d - m - h * S(d * h))": TERM,
+    "r * (d - m - h * M(dy * h))": TERM,
+    "r * (d - m - h * m)": TERM,
+    "r * (d - m - x * s)": r"dx is off by a constant and a multiple of x along axis 2: terms of this form.*",
+    "r * (d - m - s)": r"dx is off by a constant and a multiple of x along axis 2: terms of this form.*",
+    "g * r * (d - m - h * s)": r"there is a factor gamma too many.*",
+    "0.5 * r * (d - m - h * s)": r"dx equals 1/2 × the truth: a factor 2 is missing.*",
+    "-r * (d - m - h * s)": r"dx has its sign flipped: it is minus the truth",
+    "r * (-m - h * s)": r"",
+    "r * (d - d.mean(axis=1, keepdims=True) - h * s)": r"dx is right for x\[0\].*counted from the wrong end|",
+    "d": r"",
+    "dy": r"dx equals dy: the derivative of the function itself is skipped",
+}
+ATTENTION = {
+    "ds @ k, ds @ q, dv": r"dk equals M @ q, and the truth Mᵀ @ q.*|",
+    "T(ds) @ k, T(ds) @ q, dv": r"dq equals M @ k, and the truth Mᵀ @ k.*|",
+    "ds @ k, T(ds) @ q, p @ dy": r"dv equals M @ dy, and the truth Mᵀ @ dy.*|",
+    "T(ds) @ q, ds @ k, dv": r"d[qk] and d[qk] are returned in each other's place",
+    "ds @ k / c, T(ds) @ q / c, dv": r"d[qk] equals √3 × the truth: 3 is .*",
+    "ds @ k, T(ds) @ k, dv": r"",
+    "(p * dp * c) @ k, T(p * dp * c) @ q, dv": r"",
+    "(dp * c) @ k, T(dp * c) @ q, dv": r"",
+    "ds @ k, T(ds) @ q, -dv": r"dv has its sign flipped: it is minus the truth",
+    "ds @ k, T(ds) @ q, dy": r"dv equals dy: the derivative of the function itself is skipped",
+}
+
+
+def norm_with(x, gamma, *, dx):
+    h = x - x.mean(axis=-1, keepdims=True)
+    r = 1 / np.sqrt((h**2).mean(axis=-1, keepdims=True) + 1e-5)
+    h = h * r
+
+    def M(a):  # noqa: N802
+        return a.mean(axis=-1, keepdims=True)
+
+    def backward(dy):
+        d = dy * gamma
+        names = {"d": d, "m": M(d), "s": M(d * h), "h": h, "r": r, "x": x, "dy": dy, "g": gamma, "M": M}
+        names["S"] = lambda a: a.sum(axis=-1, keepdims=True)
+        return eval(dx, names), (dy * h).sum(axis=(0, 1))
+
+    return gamma * h, backward
+
+
+def attention_with(q, k, v, *, gradients):
+    c = q.shape[-1] ** -0.5
+    scores = q @ k.swapaxes(-1, -2) * c
+    e = np.exp(scores - scores.real.max(axis=-1, keepdims=True))
+    p = e / e.sum(axis=-1, keepdims=True)
+
+    def T(a):  # noqa: N802
+        return a.swapaxes(-1, -2)
+
+    def backward(dy):
+        dp = dy @ T(v)
+        ds = p * (dp - (dp * p).sum(axis=-1, keepdims=True)) * c
+        return eval(gradients, {"ds": ds, "dp": dp, "dv": T(p) @ dy, "p": p, "dy": dy, "c": c, "q": q, "k": k, "T": T})
+
+    return p @ v, backward
+
+
+@pytest.mark.slow
+def test_nothing_but_the_mistake_is_said_of_any_of_them():
+    x, gamma = normal(2, 3, 5), normal(5, seed=9)
+    q, k, v = (normal(2, 4, 3, seed=seed) for seed in (1, 5, 9))
+    named = 0
+    for table, function, inputs, option in (
+        (NORM, norm_with, (x, gamma), "dx"),
+        (ATTENTION, attention_with, (q, k, v), "gradients"),
+    ):
+        for mistake, allowed in table.items():
+            for sentence in said(function, *inputs, **{option: mistake}).values():
+                assert re.fullmatch(allowed, sentence), (mistake, sentence)
+                named += bool(sentence)
+    assert named >= 25
