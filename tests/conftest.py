@@ -1,6 +1,7 @@
 """Fixtures that every test may use, and the settings of Hypothesis."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -15,6 +16,13 @@ common = {"deadline": None, "database": None, "print_blob": True}
 settings.register_profile("new", derandomize=False, max_examples=100, **common)
 settings.register_profile("same", derandomize=True, max_examples=10, **common)
 settings.load_profile("same")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMEDRIVER = shutil.which("chromedriver")
+OPTIONS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--hide-scrollbars"),
+)
 
 
 @pytest.fixture
@@ -80,6 +88,24 @@ def pytest_addoption(parser):
     group.addoption("--campaign", default=1, help="N times as many; 100: 10,000 damaged files", **of_all)
     group.addoption("--campaign-seed", default=0, help="which ones (default: 0)", **of_all)
     group.addoption("--campaign-trial", help="this one alone of a test, as its failure says", **of_all)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, driven by selenium; tests that ask for it are skipped where either is not installed."""
+    selenium = pytest.importorskip("selenium")
+    if CHROMIUM is None or CHROMEDRIVER is None:
+        pytest.skip("needs chromium and chromedriver")
+    from selenium.webdriver.chrome.service import Service
+
+    options = selenium.webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for option in OPTIONS:
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = selenium.webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
+    yield driver
+    driver.quit()
 
 
 def pytest_configure(config):

@@ -1,7 +1,11 @@
-"""The chapters of the book, each read once for all tests."""
+"""The chapters of the book, each read once for all tests, and the whole book without the half minute of its checks."""
 
 from functools import cache
 
+import pytest
+
+from gradcheck.report import ArgumentReport, Report
+from minitransformer.book import writing
 from minitransformer.book.chapters import CHAPTERS, PACKAGE
 from minitransformer.book.derivations import read_derivations
 from minitransformer.book.specimens import specimens
@@ -19,3 +23,16 @@ def every_chapter():
     """Yield (chapter, what it derives)."""
     for chapter in CHAPTERS:
         yield chapter, derivations(chapter.file)
+
+
+def not_checked(cases):
+    """Return {name of a case: a Report} as the checks would, with nothing checked."""
+    return {case.name: Report(case.name, (ArgumentReport("x", "x", (2, 3), 6),)) for case in cases}
+
+
+def write_unchecked(folder):
+    """Write the whole book, but that nothing is checked for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writing, "read_derivations", lambda path, _: derivations(path.relative_to(PACKAGE).as_posix()))
+        patch.setattr(writing, "checked", not_checked)
+        return writing.write_book(folder)

@@ -1,7 +1,5 @@
 """The page of `analyze` in a browser: hover, keyboard, light and dark, and a phone's width."""
 
-import shutil
-
 import numpy as np
 import pytest
 
@@ -11,12 +9,6 @@ from minitransformer.analysis.page import page_findings, render_page
 pytestmark = pytest.mark.slow  # a browser
 
 TEXT = "abba cab"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-CHROMEDRIVER = shutil.which("chromedriver")
-OPTIONS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--hide-scrollbars"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -28,23 +20,6 @@ def findings():
     for parameter in model.parameters():
         parameter.data[:] = rng.normal(0, 0.4, parameter.data.shape)
     return page_findings(LanguageModel(model, tokenizer), TEXT, last=6)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    selenium = pytest.importorskip("selenium")
-    if CHROMIUM is None or CHROMEDRIVER is None:
-        pytest.skip("needs chromium and chromedriver")
-    from selenium.webdriver.chrome.service import Service
-
-    options = selenium.webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for option in OPTIONS:
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = selenium.webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture

@@ -6,11 +6,9 @@ from html import escape
 from html.parser import HTMLParser
 
 import pytest
-from small_book import derivations, every_chapter
+from small_book import derivations, every_chapter, write_unchecked
 
-from gradcheck.report import Report
 from minitransformer.archive import make_folder
-from minitransformer.book import writing
 from minitransformer.book.chapters import CHAPTERS, PACKAGE
 from minitransformer.book.handout import handout
 from minitransformer.book.page import Words
@@ -56,12 +54,8 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The whole book, but that nothing is checked for it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writing, "read_derivations", lambda path, _: derivations(path.relative_to(PACKAGE).as_posix()))
-        patch.setattr(writing, "checked", lambda cases: {case.name: Report(case.name) for case in cases})
-        folder = tmp_path_factory.mktemp("book")
-        written = writing.write_book(folder)
+    folder = tmp_path_factory.mktemp("book")
+    written = write_unchecked(folder)
     assert written.faults == []
     assert {path.name for path in written.pages} == {path.name for path in folder.glob("*.html")}
     return folder

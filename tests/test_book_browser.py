@@ -1,0 +1,117 @@
+"""The book in a browser, on a wide screen, on a phone, and on paper."""
+
+import base64
+import re
+
+import pytest
+from small_book import derivations, write_unchecked
+from test_book_pages import WITH_HANDOUT
+
+from minitransformer.book.chapters import CHAPTERS
+from minitransformer.book.handout import handout
+from minitransformer.book.problems import TOPICS
+from minitransformer.book.worksheets import sheets, worksheet_page
+from minitransformer.book.writing import write_page, write_static
+
+pytestmark = pytest.mark.slow  # a browser
+
+WIDE, PHONE = 1400, 400
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("book")
+    write_unchecked(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(browser):
+    """Give the window its own size and colours again, for the tests of other pages."""
+    yield
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def visit(browser, page, width=WIDE):
+    """Load a page in a window of this width."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get(page.as_uri())
+
+
+def printed(browser, page):
+    """Return how many sheets of paper a page takes."""
+    visit(browser, page)
+    pdf = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True, "printBackground": True})
+    return len(re.findall(rb"/Type\s*/Page\b", base64.b64decode(pdf["data"])))
+
+
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+def test_no_page_is_wider_than_the_screen_or_asks_for_anything_but_its_own_files(browser, folder, width):
+    for page in sorted(folder.glob("*.html")):
+        visit(browser, page, width)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width, page.name
+        loaded = browser.execute_script("return performance.getEntriesByType('resource').map((made) => made.name)")
+        assert set(loaded) <= {(folder / name).as_uri() for name in ("book.css", "book-math.woff2")}
+        assert browser.get_log("browser") == []
+
+
+def test_mathematics_is_set_in_the_font_of_the_book(browser, folder):
+    visit(browser, folder / "layer_norm.html")
+    heights = "return [...document.querySelectorAll('mfrac, msqrt')].map((made) => made.getBoundingClientRect().height)"
+    assert min(browser.execute_script(heights)) > 8 and max(browser.execute_script(heights)) > 30
+    fonts = "return [...document.fonts].map((made) => [made.family, made.status])"
+    assert browser.execute_script(fonts) == [["Book Math", "loaded"]]
+
+
+def test_an_equation_and_its_line_light_up_together(browser, folder):
+    from selenium.webdriver import ActionChains
+
+    visit(browser, folder / "layer_norm.html")
+    equation, line, other = (
+        browser.find_element("css selector", chosen) for chosen in (".equation.e3", ".line.e3", ".line.e4")
+    )
+
+    def colours():
+        return [element.value_of_css_property("background-color") for element in (equation, line, other)]
+
+    dark, dim, also_dim = colours()
+    assert dark == dim == also_dim
+    for pointed_at in (equation, line):
+        ActionChains(browser).move_to_element(pointed_at).perform()
+        light, its, of_another = colours()
+        assert light == its != dim and of_another == dim
+
+
+def test_it_is_dark_where_dark_is_preferred(browser, folder):
+    def colours(scheme):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        body = browser.find_element("tag name", "body")
+        found = (body.value_of_css_property(name) for name in ("background-color", "color"))
+        return [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in found]
+
+    visit(browser, folder / "softmax.html")
+    paper, ink = colours("dark")
+    assert paper < ink
+    paper, ink = colours("light")
+    assert paper > ink
+
+
+def test_a_chapter_takes_four_sheets_at_most_and_the_worked_example_two(browser, folder):
+    counts = {chapter.page: printed(browser, folder / f"{chapter.page}.html") for chapter in CHAPTERS}
+    assert {page: count for page, count in counts.items() if not 1 <= count <= 4} == {}
+    assert printed(browser, folder / "worked_example.html") == 2
+
+
+def test_a_handout_takes_two_sheets_at_most_and_a_worksheet_one(browser, tmp_path):
+    write_static(tmp_path)
+    for chapter in WITH_HANDOUT:
+        body = handout(chapter, derivations(chapter.file), answers=chapter.page == "attention")
+        assert 1 <= printed(browser, write_page(tmp_path, chapter.page, chapter.title, body)) <= 2, chapter.page
+    for name, topic in TOPICS.items():
+        made = sheets(topic, seed=1, level=2, count=2)
+        for answers in (False, True):
+            body = worksheet_page(topic, made, seed=1, level=2, answers=answers)
+            assert printed(browser, write_page(tmp_path, f"{name}-{answers}", topic.title, body)) == 2, name
