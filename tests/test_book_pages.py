@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 import pytest
 from small_book import derivations, every_chapter, write_unchecked
 
-from minitransformer.archive import make_folder
 from minitransformer.book.chapters import CHAPTERS, PACKAGE
 from minitransformer.book.handout import handout
 from minitransformer.book.page import Words
@@ -188,7 +187,6 @@ def test_a_chapter_without_a_backward_pass_has_no_handout(tmp_path, capsys):
 
 
 def test_handouts_and_worksheets_are_whole_pages_too(tmp_path):
-    make_folder(tmp_path)
     assert main(["book", "--handout", "linear", "--out", str(tmp_path), "--quiet"]) == 0
     assert main(["book", "--handout", "linear", "--answers", "--out", str(tmp_path), "--quiet"]) == 0
     assert main(["book", "--worksheet", "relu", "--count", "2", "--out", str(tmp_path), "--quiet"]) == 0
