@@ -71,7 +71,7 @@ def edited(*replacements):
 
 def test_equations_are_executed_on_the_inputs_of_the_cases(written):
     status, said, page = written(SQUARE)
-    assert (status, said) == (0, "mine.py: 2 equations, 2 equal to their lines\nout/mine.html: open it in a browser\n")
+    assert (status, said) == (0, "mine.py: 2 equations, 2 equal to their lines\nopen in a browser:\n")
     assert page.read_text("utf-8").count('<span class="value equal">= ') == 2
     read = Page(page)
     assert_loads_only_its_own(read, page.parent)

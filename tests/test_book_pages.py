@@ -148,7 +148,7 @@ def test_a_derivative_by_two_indices_has_its_picture_beside_it(folder):
 
 # Handouts.
 
-WITH_HANDOUT = [c for c, derived in every_chapter() if any(s.is_of_backward for s in derived.statements)]
+WITH_HANDOUT = [c for c, derived in every_chapter() if any(s.is_of_gradient for s in derived.statements)]
 
 
 def right_sides(statement):
@@ -161,7 +161,7 @@ def test_a_handout_has_none_of_the_answers_and_its_key_all(chapter):
     derived = derivations(chapter.file)
     sheet, key = ("".join(handout(chapter, derived, answers)) for answers in (False, True))
     words = Words(chapter.file, derived)
-    backward = [s for s in derived.statements if s.is_of_backward]
+    backward = [s for s in derived.statements if s.is_of_gradient]
     assert sheet.count('class="blank"') == len(backward)
     for statement in backward:
         whole = mathml(statement.equation, words.names)

@@ -152,7 +152,7 @@ def test_the_same_seed_makes_the_same_sheets_and_another_one_others():
 def test_the_first_level_asks_for_nothing_of_a_backward_and_gives_no_gradient():
     for topic in TOPICS.values():
         (sheet,) = sheets(topic, seed=0, level=1, count=1)
-        assert not any(statement.is_of_backward for statement, _ in sheet.asked)
+        assert not any(statement.is_of_gradient for statement, _ in sheet.asked)
         assert not any(name.startswith("d") for name in sheet.given)
 
 

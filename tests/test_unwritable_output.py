@@ -43,6 +43,7 @@ PRINTING = {
     "influence": f"{RUN} --prompt cat --answer-tokens 2 --quiet",
     "scale": "--sizes 900 --seeds 1 --steps 8 --workers 1 --out scaled",
     "bench": "--sizes tiny --seconds 0.001 --rounds 1",
+    "book": "--handout linear --quiet",
     "verify": f"{RUN} --text cat",
 }
 SLOW = ("demo", "patterns", "scale", "bench")

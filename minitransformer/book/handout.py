@@ -15,7 +15,7 @@ def handout(leaf, derivations, answers=False) -> list:
 
     Raises ValueError for a chapter in which nothing is derived backward.
     """
-    if not any(statement.is_of_backward for statement in derivations.statements):
+    if not any(statement.is_of_gradient for statement in derivations.statements):
         raise ValueError(f"there is no handout of {leaf.page!r}: it has no backward pass whose equations to leave out")
     words = Words(leaf.file, derivations) if answers else Blanks(leaf.file, derivations)
     kind = "the key" if answers else "a handout"
@@ -30,7 +30,7 @@ class Blanks(Words):
 
     def passage(self, passage):
         """A docstring beside its code; of a backward only what its equations and their lines begin with."""
-        mine = [s for s in self.derivations.statements if s.function == passage.function and s.is_of_backward]
+        mine = [s for s in self.derivations.statements if s.function == passage.function and s.is_of_gradient]
         if not mine:
             return super().passage(passage)
         kept = "\n\n".join(dict.fromkeys(f"    {statement.text}" for statement in mine))
@@ -52,7 +52,7 @@ class Blanks(Words):
 
     def equation(self, statement):
         """An equation; of a backward one the left side alone."""
-        if not statement.is_of_backward:
+        if not statement.is_of_gradient:
             return super().equation(statement)
         left = mathml(statement.equation, self.names, only_left=True)
         tied = self.tied("equation to-fill", statement)

@@ -51,7 +51,7 @@ class Statement:
         return f"does not hold{': ' * bool(self.reasons)}{', '.join(self.reasons)}"
 
     @property
-    def is_of_backward(self) -> bool:
+    def is_of_gradient(self) -> bool:
         """Whether it stands in the docstring of a backward, and has a line there."""
         return self.number is not None and self.function.endswith("backward")
 

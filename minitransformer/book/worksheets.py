@@ -56,7 +56,7 @@ def worked_out(topic, specimen, given, level):
     if any(s.verdict != EQUAL for s, _ in asked):
         raise ValueError(f"{topic.title}: an equation differs from its line")
     if level == FORWARD_ALONE:
-        asked = [(s, value) for s, value in asked if not s.is_of_backward]
+        asked = [(s, value) for s, value in asked if not s.is_of_gradient]
     for _, value in asked:
         for entry in np.ravel(value):
             exactly(entry)

@@ -3,7 +3,7 @@
 from argparse import SUPPRESS
 from pathlib import Path
 
-from gradcheck.command_line import counted, say, whole_number
+from gradcheck.command_line import counted, say, show_to_the_letter, whole_number
 from minitransformer.narrator import Narrator
 
 # As the help of all commands is made, what knows these is not loaded yet; a test holds them to it.
@@ -43,7 +43,7 @@ def add_arguments(parser) -> None:
         "--out", type=Path, default=Path("book"), metavar="FOLDER", help="where to write (default: book)"
     )
     parser.add_argument("--pdf", action="store_true", help="print each page to a PDF beside it: by Chromium or Chrome")
-    parser.add_argument("--quiet", action="store_true", help="say only what is wrong")
+    parser.add_argument("--quiet", action="store_true", help="print the path of the page alone, and errors")
     classes = parser.add_argument_group("for a class")
     classes.add_argument("--handout", metavar="CHAPTER", help="a chapter of two pages with the answers left out")
     classes.add_argument("--answers", action="store_true", help="with --handout: its key")
@@ -76,7 +76,8 @@ def run(arguments) -> int:
         print_pages(printer, written.pages)
     for fault in written.faults:
         say(fault)
-    narrator.say(f"{written.pages[0]}: open it in a browser")
+    narrator.say("open in a browser:")
+    show_to_the_letter(written.pages[0])
     return 1 if written.faults else 0
 
 
