@@ -201,7 +201,7 @@ def test_gradcheck_shows_the_names_of_modules_and_cases_and_what_they_raise(tmp_
     assert gradcheck.__main__.main([str(tmp_path / f"{TITLE}.py")]) == gradcheck.__main__.USAGE
     assert_harmless(capsys.readouterr().err, r"\x1b]0;owned\x07.py")
     mine = tmp_path / "mine.py"
-    mine.write_text(CASES.format(name=NAME))
+    mine.write_text(CASES.format(name=NAME), "utf-8")
     assert gradcheck.__main__.main([str(mine)]) == gradcheck.__main__.WRONG
     assert_harmless(capsys.readouterr().out, f"{SHOWN}: ValueError: {IN_ONE_LINE}\n")
     assert gradcheck.__main__.main(["curve", str(mine)]) == gradcheck.__main__.USAGE
