@@ -17,6 +17,7 @@ A process is forked, so that it begins with all imported, and what a test has pa
 import contextlib
 import faulthandler
 import json
+import mmap
 import os
 import random
 import re
@@ -102,6 +103,7 @@ class Forked:
         self.stdin = tempfile.TemporaryFile()  # noqa: SIM115
         self.stdin.write(stdin)
         self.stdin.seek(0)
+        self.began_with = mmap.mmap(-1, 8)  # shared: what it has in memory before its work, which it alone can tell
         pipes = {name: os.pipe() for name in STREAMS}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # the other threads of this process hold no lock
@@ -110,7 +112,6 @@ class Forked:
             self.become(work, folder, {name: pipe[1] for name, pipe in pipes.items()})
         with contextlib.suppress(PermissionError):  # both sides do this, for neither knows who is first
             os.setpgid(self.pid, self.pid)
-        self.began_with = memory_of(self.pid)
         self.over = os.pidfd_open(self.pid)
         for _, writing in pipes.values():
             os.close(writing)
@@ -123,6 +124,7 @@ class Forked:
         try:
             os.setpgid(0, 0)
             self.be_a_program(folder, pipes)
+            self.began_with[:] = memory().to_bytes(8, "little")
             answer = work()
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             status = answer if isinstance(answer, int) else 0
@@ -219,7 +221,7 @@ class Forked:
             answer=json.loads(self.written["answer"] or b"null"),
             out=self.written["stdout"].decode("utf-8", "surrogateescape"),
             err=self.said(),
-            memory=1024 * usage.ru_maxrss - self.began_with,
+            memory=1024 * usage.ru_maxrss - int.from_bytes(self.began_with[:], "little"),
             orphans=not hung and leaves_processes(self.pid),
             limits=self.limits,
         )
@@ -230,9 +232,9 @@ def in_a_process(work, **options) -> Ended:
     return Forked(work, **options).wait()
 
 
-def memory_of(pid) -> int:
-    """Return the bytes that a process has in memory."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+def memory() -> int:
+    """Return the bytes that this process has in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def address_space() -> int:
