@@ -50,6 +50,9 @@ exceed 1e-6, and the verdict. "at a kink" means that the two one-sided derivativ
 gradient lies between them. What is wrong with a wrong gradient is said at the end, if it has a simple name, and so is
 what else there is to know, such as a forward pass that the complex step does not apply to.
 
+A check is many small products, which a matrix library does not gain by spreading over threads; while other programs
+are busy it loses much. OPENBLAS_NUM_THREADS=1 before the command keeps it on one.
+
 Exit status: 0 all gradients are right, 1 some are wrong or could not be checked, 2 there was nothing to check,
 or what was found could not be written.
 """

@@ -42,8 +42,8 @@ def check(
     central differences, and a note says why.
 
     `dy`, of y's shape, is drawn from the standard normal distribution unless given. `seed` decides all that is random.
-    Of an input with more than `max_entries` entries, that many are sampled, and the rest checked together by one
-    random direction through all of them; but with `oracles="complex"` alone, not at all.
+    Of an input with more than `max_entries` entries, 200 are sampled, or `max_entries` if that is less, and the rest
+    checked together by one random direction through all of them; but with `oracles="complex"` alone, not at all.
 
     An option of the function that has one of these names is bound beforehand: `functools.partial(function, seed=3)`.
     A random generator among inputs or options is copied before each evaluation, so that dropout repeats itself.

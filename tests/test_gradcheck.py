@@ -390,6 +390,12 @@ def test_a_large_argument_is_sampled_and_the_rest_checked_along_a_random_directi
     assert analytic == pytest.approx(numeric, rel=1e-8) and analytic != 0
 
 
+def test_a_sample_of_a_large_argument_needs_few_forward_passes():
+    passes = []
+    assert check(lambda x: passes.append(x) or big(x), normal(50, 60))["x"].extent == "200 of 3000 + direction"
+    assert len(passes) < 4 * 200 + 50
+
+
 def test_one_wrong_entry_that_no_sample_meets_is_found_by_the_direction():
     with pytest.raises(GradientError) as caught:
         check(big, normal(50, 60), max_entries=1, wrong_entries=1)
