@@ -1,4 +1,4 @@
-"""Activations, losses and linear layers: a derivative at the wrong place, a forgotten factor, a sum not taken."""
+"""Activations, losses, layers, a motion: a derivative at the wrong place, a forgotten factor, a sum not taken."""
 
 import numpy as np
 
@@ -323,6 +323,82 @@ def at_small_weights(layer):
     close(dbias, numeric, tolerance=1e-3)
 
 
+def dish_at_input(x, weight, bias, *, wrong):
+    """z = x W + b, y = z (1 + z / √(1 + z²)) / 2. The activation's derivative is taken at x, the input of the layer.
+
+    Within the activation its argument is called X, and in the layer around it X is something else. As many features go
+    in as come out; otherwise the shapes would not fit, and everybody would know. The error has no simple shape, and
+    gradcheck names none.
+    """
+    z = x @ weight + bias
+
+    def slope(z):
+        return 0.5 + z / np.sqrt(1 + z * z) - 0.5 * z**3 / (1 + z * z) ** 1.5
+
+    def backward(dy):
+        if wrong:
+            dz = dy * slope(x)
+        else:
+            dz = dy * slope(z)
+        return dz @ weight.T, x.T @ dz, dz.sum(axis=0)
+
+    return z * (1 + z / np.sqrt(1 + z * z)) / 2, backward
+
+
+def shapes_alone(layer):
+    """Every layer of the library is put through one test, which looks at types and shapes.
+
+    This one is made with 4 features in and 4 out. With 4 and 3 the test would have raised an exception.
+    """
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(5, 4)), rng.normal(size=(4, 4)), rng.normal(size=4)
+    for gradient, array in zip(layer(*inputs)[1](rng.normal(size=(5, 4))), inputs, strict=True):
+        assert gradient.shape == array.shape and np.isfinite(gradient).all()
+
+
+def motion_as_commented(state, *, speed, turn, dt, wrong):
+    """A vehicle's step, for a Kalman filter. The state is a position, a yaw, the speed and the speedometer's scale.
+
+    The comment over the Jacobian says that the speed stays, v′ = v, and moves the vehicle. In the code the commanded
+    speed moves it, and takes the place of the one in the state, on which nothing then depends: its column is zero. Both
+    derivations are right, of two different functions. A gradient is that of the code.
+    """
+    x, y, yaw, _, scale = state
+    cos, sin, way = np.cos(yaw), np.sin(yaw), dt * speed * scale
+
+    def backward(dy):
+        jacobian = np.eye(5)
+        jacobian[:2, 2] = -way * sin, way * cos
+        jacobian[:2, 4] = dt * speed * cos, dt * speed * sin
+        if wrong:
+            jacobian[:2, 3] = dt * scale * cos, dt * scale * sin
+        else:
+            jacobian[3, 3] = 0.0
+        return jacobian.T @ dy
+
+    return np.array([x + way * cos, y + way * sin, yaw + dt * turn, speed, scale]), backward
+
+
+def the_filter_runs(motion):
+    """The tests of the collection run each program to its end, and compare nothing.
+
+    An extended Kalman filter forgives a Jacobian much: the covariance is wrong, the estimate is still drawn to what is
+    measured.
+    """
+    rng = np.random.default_rng(0)
+    options = {"speed": 1.0, "turn": 0.1, "dt": 0.1}
+    truth, estimate, covariance = np.array([0, 0, 0, 0, 1.0]), np.ones(5), np.eye(5)
+    for _ in range(50):
+        truth, _ = motion(truth, **options)
+        estimate, backward = motion(estimate, **options)
+        jacobian = np.stack([backward(row) for row in np.eye(5)])
+        covariance = jacobian @ covariance @ jacobian.T + 0.01 * np.eye(5)
+        gain = covariance[:, :2] @ np.linalg.inv(covariance[:2, :2] + np.eye(2))
+        estimate = estimate + gain @ (truth[:2] + rng.normal(size=2) - estimate[:2])
+        covariance = covariance - gain @ covariance[:2]
+    assert np.linalg.norm(estimate[:2] - truth[:2]) < 1
+
+
 EXHIBITS = [
     Exhibit(
         "tanh-of-dy",
@@ -419,5 +495,28 @@ EXHIBITS = [
         bias_past_tanh,
         at_small_weights,
         lambda rng: ((rng.normal(size=(4, 3)), rng.normal(size=(3, 2)), rng.normal(size=2)), {}),
+    ),
+    Exhibit(
+        "dish-at-input",
+        "An activation's derivative at the input of its layer",
+        (Source("explosion/thinc", "file", "thinc/layers/dish.py", "95f894f"),),
+        dish_at_input,
+        shapes_alone,
+        lambda rng: ((rng.normal(size=(5, 4)), rng.normal(size=(4, 4)), rng.normal(size=4)), {}),
+    ),
+    Exhibit(
+        "motion-commented",
+        "The Jacobian of a comment",
+        (
+            Source(
+                "AtsushiSakai/PythonRobotics",
+                "file",
+                "Localization/extended_kalman_filter/ekf_with_velocity_correction.py",
+                "cfe1e30",
+            ),
+        ),
+        motion_as_commented,
+        the_filter_runs,
+        lambda rng: ((rng.normal(size=5),), {"speed": 1.3, "turn": 0.4, "dt": 0.5}),
     ),
 ]
