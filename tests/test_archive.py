@@ -259,8 +259,8 @@ def test_a_file_cut_short_at_any_byte_is_refused(path):
 def test_a_flipped_bit_is_refused_or_changes_nothing(path):
     """Some bits of a zip file carry no meaning, such as dates; any other must be noticed."""
     whole = path.read_bytes()
-    noticed = 0
-    for position in range(len(whole)):
+    noticed, positions = 0, range(0, len(whole), 3)
+    for position in positions:
         damaged = bytearray(whole)
         damaged[position] ^= 1 << position % 8
         written(path, damaged)
@@ -274,7 +274,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(path):
             for name in arrays.keys() & ARRAYS.keys():
                 assert arrays[name].tobytes() == ARRAYS[name].tobytes()
                 assert arrays[name].dtype == ARRAYS[name].dtype and arrays[name].shape == ARRAYS[name].shape
-    assert noticed > 0.75 * len(whole)
+    assert noticed > 0.75 * len(positions)
 
 
 def test_a_header_that_claims_less_than_there_is_fails_its_checksum(path):
