@@ -18,6 +18,7 @@ import time
 
 from gradcheck.cases import check_case, error_in_words, load_cases
 from gradcheck.command_line import Parser, counted, described, say, show, whole_number, written_out
+from gradcheck.printable import one_line
 from gradcheck.report import GradientError
 
 DEFAULT_TARGET = "minitransformer"
@@ -92,7 +93,7 @@ def _check(target, substring, seed):
     try:
         cases = _select(target, substring)
     except (ImportError, LookupError, TypeError, ValueError) as error:
-        say(f"gradcheck: {error.args[0]}")
+        say(f"gradcheck: {one_line(error.args[0])}")
         return USAGE
     return _run(cases, seed)
 

@@ -8,6 +8,7 @@ import re
 
 # Control characters (C0, DEL, C1), separators of lines, what turns the direction of writing, halves of UTF-16 pairs.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+LONGEST, BEGINNING = 900, 600  # characters of a message, which with the name of its program has a thousand at most
 
 
 def printable(text, keep: str = "\n\t") -> str:
@@ -21,8 +22,13 @@ def printable(text, keep: str = "\n\t") -> str:
 
 
 def one_line(message) -> str:
-    """Return the words of a message as one line that can be printed."""
-    return printable(" ".join(str(message).split()))
+    """Return the words of a message as one line that can be printed, without the middle of one that is very long.
+
+    What a message quotes from a file or a command can have a million characters, and the words that matter stand
+    before it and after it.
+    """
+    line = printable(" ".join(str(message).split()))
+    return line if len(line) <= LONGEST else f"{line[:BEGINNING]} … {line[BEGINNING + 3 - LONGEST :]}"
 
 
 def to_the_letter(text, stream) -> str:

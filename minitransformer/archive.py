@@ -25,7 +25,6 @@ VERSION = 1
 
 LONGEST_DESCRIPTION = 1 << 25  # bytes; with a vocabulary of all the characters of Unicode it has 13 million
 MOST_INFLATION = 100  # no model shrinks so much, but what was made to fill the memory does: deflated zeros, 1,000 times
-LONGEST_MESSAGE = 1000  # characters
 LONGEST_HEADER = 1000  # bytes, of which NumPy writes 118
 MAGIC = b"\x93NUMPY\x01\x00"
 HEADER = re.compile(rb"\{'descr': '([<>|][biufc]\d+)', 'fortran_order': (?:True|False), 'shape': \(([\d, ]*)\), \} *\n")
@@ -44,8 +43,7 @@ class ArchiveError(ValueError):
     def __init__(self, message):
         from gradcheck.printable import one_line  # what it quotes comes from the file
 
-        line = one_line(message)
-        super().__init__(line if len(line) <= LONGEST_MESSAGE else f"{line[:LONGEST_MESSAGE]} …")
+        super().__init__(one_line(message))
 
 
 def save_archive(path, arrays: dict, description: dict) -> None:

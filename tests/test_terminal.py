@@ -81,6 +81,25 @@ def test_an_option_that_does_not_exist(capsys):
     assert_harmless(capsys.readouterr().err, IN_ONE_LINE)
 
 
+@pytest.mark.parametrize(
+    "main, words, begin, end",
+    [
+        (cli.main, ["info", "x" * 10**6], "minitransformer: error: xx", "xx: File name too long\n"),
+        (cli.main, ["info", "x", "--" + "x" * 10**6], "minitransformer: error: ", "xx (see minitransformer --help)\n"),
+        (gradcheck.__main__.main, ["x" * 10**6], "gradcheck: there is no module named 'xx", "xx'\n"),
+        (gradcheck.__main__.main, ["curve", "x" * 10**6], "gradcheck curve: there is no module named 'xx", "xx'\n"),
+        (gradcheck.__main__.main, ["audit", "x" * 10**6], "gradcheck audit: there is no module named 'xx", "xx'\n"),
+    ],
+)  # fmt: skip
+def test_a_message_of_any_length_is_a_line_of_a_thousand_characters_with_its_beginning_and_its_end(
+    capsys, main, words, begin, end
+):
+    assert main(words) in (cli.FAILURE, cli.USAGE)
+    said = capsys.readouterr().err
+    assert said.startswith(begin) and said.endswith(end) and said.count("\n") == 1
+    assert " … " in said and 900 <= len(said) <= 1000
+
+
 def test_a_warning(monkeypatch, capsys):
     monkeypatch.setattr(train, "run", lambda arguments: warnings.warn(f"{NAME} is odd", stacklevel=1))
     with warnings.catch_warnings():
@@ -205,7 +224,7 @@ def test_gradcheck_shows_the_names_of_modules_and_cases_and_what_they_raise(tmp_
     assert gradcheck.__main__.main([str(mine)]) == gradcheck.__main__.WRONG
     assert_harmless(capsys.readouterr().out, f"{SHOWN}: ValueError: {IN_ONE_LINE}\n")
     assert gradcheck.__main__.main(["curve", str(mine)]) == gradcheck.__main__.USAGE
-    assert_harmless(capsys.readouterr().err)
+    assert_harmless(capsys.readouterr().err, IN_ONE_LINE)
 
 
 def test_an_audit_shows_its_progress_and_its_notes(monkeypatch):

@@ -16,6 +16,7 @@ from gradcheck.audit.reporting import Progress, describe, score, summary, write_
 from gradcheck.audit.sources import find_closures
 from gradcheck.cases import load_cases
 from gradcheck.command_line import Parser, counted, say, show, whole_number
+from gradcheck.printable import one_line
 
 ALL_KILLED, SOME_SURVIVE, USAGE = 0, 1, 2
 
@@ -41,9 +42,10 @@ def main(argv=None):
     start = time.monotonic()
     try:
         return _audit(options, progress, start)
-    except (AuditError, CommandError, ImportError, TypeError, ValueError) as error:
+    except (AuditError, ImportError, TypeError, ValueError) as error:
         progress.clear()
-        say(f"gradcheck audit: {error}")
+        words = error if isinstance(error, CommandError) else one_line(error)  # with the lines of the command itself
+        say(f"gradcheck audit: {words}")
         return USAGE
     finally:
         progress.clear()

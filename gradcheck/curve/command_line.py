@@ -11,6 +11,7 @@ from gradcheck.command_line import Parser, say, show, whole_number
 from gradcheck.curve.drawing import draw
 from gradcheck.curve.measurement import measure
 from gradcheck.curve.picture import save
+from gradcheck.printable import one_line
 from gradcheck.report import GradientError
 
 OK, WRONG, USAGE = 0, 1, 2
@@ -44,7 +45,7 @@ def main(argv=None):
         if arguments.out is not None:
             _save(curves, arguments.out)
     except (ImportError, LookupError, TypeError, ValueError, GradientError) as error:
-        say(f"gradcheck curve: {error}")
+        say(f"gradcheck curve: {one_line(error)}")
         return USAGE
     show("\n\n\n".join(draw(curve) for curve in curves))
     if arguments.out is not None:

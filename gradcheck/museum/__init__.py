@@ -29,6 +29,7 @@ import textwrap
 
 from gradcheck.command_line import Parser, say, show
 from gradcheck.museum import accumulation, attention, elementwise, normalization, softmax
+from gradcheck.printable import one_line
 
 ROOMS = (softmax, normalization, attention, accumulation, elementwise)
 EXHIBITS = tuple(exhibit for room in ROOMS for exhibit in room.EXHIBITS)
@@ -48,7 +49,7 @@ def main(argv=None):
         try:
             show(page(find(arguments.exhibit), width))
         except LookupError as error:
-            say(f"gradcheck museum: {error.args[0]}")
+            say(f"gradcheck museum: {one_line(error.args[0])}")
             return USAGE
     return OK
 
