@@ -241,6 +241,12 @@ ODD_MEMORIES = [
     ({"general": [3]}, r"its training state is damaged \(about: general must be a list of texts, not \[3\]\)"),
     ({"prompts": {"a": 1}}, "about: prompts must be a list of texts, not {'a': 1}"),
     ({"data": 3}, "about: data must be a list of texts, not 3"),
+    ({"data": ["a.jsonl"]}, r"about: data must be a text, not \['a.jsonl'\]"),
+    ({"data": ""}, "about: data names no file"),
+    ({"data": "a\0b"}, "about: data names no file"),
+    ({"held_out": [0.2]}, r"about: held_out must be a list of texts, not \[0.2\]"),
+    ({"held_out": ["0.2"]}, r"about: held_out must be a text, not \['0.2'\]"),
+    ({"general": []}, "about: general names no file"),
 ]
 
 

@@ -113,3 +113,12 @@ def test_a_text_to_remember_that_is_no_path_is_refused(run, tmp_path, text, caps
     said = capsys.readouterr().err
     assert "model.npz: its training state is damaged (about: text must be a list of texts, not " in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", [[], "", [""], ["book.txt", ""], "a\0b"])
+@pytest.mark.parametrize("command", [["influence", *ASK], ["train", "--resume", "--quiet", "--no-plot", "--out"]])
+def test_a_text_to_remember_that_names_no_file_is_refused(run, tmp_path, text, command, capsys):
+    folder = str(remembering(tmp_path, run, text=text))
+    assert main([*command, folder]) == FAILURE
+    said = "model.npz: its training state is damaged (about: text names no file)\n"
+    assert capsys.readouterr().err == f"minitransformer: error: {folder}/{said}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gradcheck.command_line import show
 from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
-from minitransformer.commands.remembered import remembered, remembered_files, remembered_texts
+from minitransformer.commands.remembered import remembered, remembered_file, remembered_files, remembered_texts
 from minitransformer.folders import at_work_in
 from minitransformer.language_model import MODEL_FILE, LanguageModel, model_file
 from minitransformer.narrator import Narrator, require_tqdm
@@ -65,7 +65,13 @@ REMEMBERED = {
     "held_out": "--held-out",
     "prompts": "--prompt",
 }
-READ = dict.fromkeys(("data", "text", "general", "held_out"), remembered_files) | {"prompts": remembered_texts}
+READ = {
+    "data": remembered_file,
+    "text": remembered_files,
+    "general": remembered_files,
+    "held_out": remembered_file,
+    "prompts": remembered_texts,
+}
 
 
 def add_arguments(parser) -> None:

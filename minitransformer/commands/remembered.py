@@ -7,7 +7,7 @@ where whoever types the command names it, and not where a file does.
 from pathlib import Path
 
 from minitransformer.archive import ArchiveError
-from minitransformer.values import texts
+from minitransformer.values import text, texts
 
 
 def remembered(training: dict) -> dict:
@@ -22,21 +22,42 @@ def remembered_texts(path, training: dict, name: str):
     Raises ArchiveError for anything else.
     """
     given = remembered(training).get(name)
-    if given is not None and not isinstance(given, str):
-        try:
-            texts(f"about: {name}", given)
-        except TypeError as error:
-            raise ArchiveError(f"{path}: its training state is damaged ({error})") from None
+    if not isinstance(given, str | None):
+        checked(path, texts, name, given)
     return given
 
 
 def remembered_files(path, training: dict, name: str):
-    """Return remembered_texts, which are paths. Raises ArchiveError where one is there and is no file or folder."""
-    files = remembered_texts(path, training, name)
-    for file in map(Path, [files] if isinstance(files, str) else files or []):
+    """Return remembered_texts, which are paths. Raises ArchiveError for none, or where one is a device or a pipe."""
+    given = remembered_texts(path, training, name)
+    if given is None:
+        return None
+    files = checked(path, paths, name, [given] if isinstance(given, str) else given)
+    for file in map(Path, files):
         if file.exists() and not file.is_file() and not file.is_dir():
             option = f"--{name.replace('_', '-')}"
             raise ArchiveError(
                 f"{path}: remembers {file}, a device or a pipe, as its {name}: give it with {option} if that is meant"
             )
-    return files
+    return given
+
+
+def remembered_file(path, training: dict, name: str) -> str | None:
+    """Return remembered_files where there may be one alone. Raises ArchiveError for several."""
+    given = remembered_files(path, training, name)
+    return given if given is None else checked(path, text, name, given)
+
+
+def paths(name: str, given):
+    """Return a list of str. Raises ValueError unless there are some, and each can be a path."""
+    if not given or not all(given) or any("\0" in path for path in given):
+        raise ValueError(f"{name} names no file")
+    return given
+
+
+def checked(path, check, name: str, given):
+    """Return check(name, given), as in values.py. Raises ArchiveError, naming file and part, for what it refuses."""
+    try:
+        return check(f"about: {name}", given)
+    except (TypeError, ValueError) as error:
+        raise ArchiveError(f"{path}: its training state is damaged ({error})") from None
