@@ -15,6 +15,7 @@ import inspect
 import math
 import numbers
 import operator
+import reprlib
 import sys
 from functools import partial
 
@@ -24,17 +25,18 @@ LIMITS = {
     "most": (operator.le, "at most"),
     "below": (operator.lt, "less than"),
 }
+MOST_SHOWN = 200  # characters of a value in a message, which may come from a file and have a million
 IN_WORDS = {"more than 0": "positive", "more than -inf": "a number", "less than inf": "finite"}
 
 
 def whole(name: str, value, *, least=-math.inf, most=math.inf) -> int:
     """Return an integer as an int. Raises TypeError for anything else, ValueError for one beyond `least` or `most`."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
+        raise TypeError(f"{name} must be an integer, not {brief(value)}")
     if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value}")
+        raise ValueError(f"{name} must be at least {least}, not {brief(int(value))}")
     if value > most:
-        raise ValueError(f"{name} must be at most {most:,}, not {value}")
+        raise ValueError(f"{name} must be at most {most:,}, not {brief(int(value))}")
     return int(value)
 
 
@@ -44,7 +46,7 @@ def number(name: str, value, **limits) -> float:
     These are of LIMITS, such as `least=0, below=1`.
     """
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, not {value!r}")
+        raise TypeError(f"{name} must be a number, not {brief(value)}")
     try:
         value = float(value)
     except OverflowError:
@@ -62,28 +64,28 @@ finite = partial(number, above=-math.inf, below=math.inf)
 def true_or_false(name: str, value) -> bool:
     """Return a bool. Raises TypeError for anything else."""
     if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
+        raise TypeError(f"{name} must be True or False, not {brief(value)}")
     return value
 
 
 def text(name: str, value) -> str:
     """Return a str. Raises TypeError for anything else."""
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a text, not {value!r}")
+        raise TypeError(f"{name} must be a text, not {brief(value)}")
     return value
 
 
 def dictionary(name: str, value) -> dict:
     """Return a dict. Raises TypeError for anything else."""
     if not isinstance(value, dict):
-        raise TypeError(f"{name} must be a dictionary, not {value!r}")
+        raise TypeError(f"{name} must be a dictionary, not {brief(value)}")
     return value
 
 
 def texts(name: str, value):
     """Return a list or tuple of str, which may be empty. Raises TypeError for anything else."""
     if not isinstance(value, (list, tuple)) or not all(isinstance(entry, str) for entry in value):
-        raise TypeError(f"{name} must be a list of texts, not {value!r}")
+        raise TypeError(f"{name} must be a list of texts, not {brief(value)}")
     return value
 
 
@@ -91,8 +93,15 @@ def one_of(name: str, value, *, known) -> str:
     """Return one of the known names. Raises ValueError for anything else."""
     if not isinstance(value, str) or value not in known:
         where, colon, what = name.rpartition(": ")
-        raise ValueError(f"{where}{colon}unknown {what} {value!r}; known are {', '.join(known)}")
+        raise ValueError(f"{where}{colon}unknown {what} {brief(value)}; known are {', '.join(known)}")
     return value
+
+
+def brief(value) -> str:
+    """Return repr(value), of a long one its beginning and its end."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxlong = short.maxother = MOST_SHOWN
+    return short.repr(value)
 
 
 def setting(default, means: str, check, *, none: str | None = None, **limits):

@@ -358,9 +358,11 @@ GOOD = '{"prompt": "a cat", "safe": " sat", "unsafe": " ate"}'
         ("[" * 100_000, ValueError, "maximum recursion depth exceeded"),
         (f'{{"prompt": {"9" * 5000}}}', ValueError, "Exceeds the limit"),
         ("{'prompt': 3}", ValueError, "not JSON: Expecting property name enclosed in double quotes at column 2"),
-        ('["a cat", "sat", "ate"]', TypeError, 'must be an object with "prompt", "safe" and "unsafe", not a list'),
+        ('["a cat", "sat", "ate"]', TypeError, 'must be an object with "prompt", "safe" and "unsafe", not ['),
+        ("null", TypeError, 'must be an object with "prompt", "safe" and "unsafe", not None'),
         ('{"prompt": "a cat", "safe": " sat"}', ValueError, 'has no "unsafe"'),
         ('{"prompt": "a cat", "safe": 7, "unsafe": " ate"}', TypeError, '"safe" must be a text, not 7'),
+        (f'{{"prompt": {[0] * 9999}, "safe": "a", "unsafe": "b"}}', TypeError, '"prompt" must be a text, not [0, 0, '),
         ('{"prompt": "", "safe": " sat", "unsafe": " ate"}', ValueError, '"prompt" is empty'),
         (GOOD[:-1] + ', "held_out": "yes"}', TypeError, "\"held_out\" must be true or false, not 'yes'"),
         ('{"prompt": "a cat", "safe": " Sat", "unsafe": " ate"}', ValueError, "\"safe\": unknown character 'S'"),
@@ -380,6 +382,7 @@ def test_a_row_that_cannot_be_used_is_named_by_file_and_line(tmp_path, line, err
     with pytest.raises(error) as caught:
         tuned(lm, path, held_out=ROWS, **QUICK)
     assert str(caught.value).startswith(f"{path}: line 3: ") and words in str(caught.value)
+    assert len(str(caught.value)) < len(str(path)) + 200
     assert_same_weights(lm, before)
 
 

@@ -415,6 +415,8 @@ def test_a_last_line_without_an_end_is_no_record(tmp_path):
         ('{"step": 1, "loss": "low"}', "it: loss must be a number, not 'low'"),
         ('{"step": 1, "val_loss": -1e400}', "it: val_loss must be a number and finite, not -inf"),
         (f'{{"step": 1, "margin": 1{"0" * 400}}}', "it: margin must be at most 1.8e"),
+        (f'{{"step": {[0] * 9999}}}', r"it: step must be an integer, not \[0, 0, 0, 0, 0, 0, \.\.\.\]"),
+        (f'{{"step": "{"A" * 9999}"}}', r"it: step must be an integer, not 'A{90,99}\.\.\.A{90,99}'"),
         ("[" * 100_000, "maximum recursion depth exceeded"),
         (f'{{"step": {"9" * 5000}}}', "Exceeds the limit"),
     ],

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from minitransformer.text import IGNORE_INDEX, Tokenizer
+from minitransformer.values import brief
 
 POLITENESS = Path(__file__).with_name("politeness.jsonl")  # comes with the package, under the name "politeness"
 TEXTS = ("prompt", "safe", "unsafe")
@@ -73,17 +74,17 @@ def checked_row(row, where: str) -> PreferenceRow:
     if isinstance(row, PreferenceRow):
         return row
     if not isinstance(row, dict):
-        raise TypeError(f'{where}: must be an object with "prompt", "safe" and "unsafe", not a {type(row).__name__}')
+        raise TypeError(f'{where}: must be an object with "prompt", "safe" and "unsafe", not {brief(row)}')
     for key in TEXTS:
         if key not in row:
             raise ValueError(f'{where}: has no "{key}"')
         if not isinstance(row[key], str):
-            raise TypeError(f'{where}: "{key}" must be a text, not {row[key]!r}')
+            raise TypeError(f'{where}: "{key}" must be a text, not {brief(row[key])}')
         if not row[key]:
             raise ValueError(f'{where}: "{key}" is empty')
     held_out = row.get("held_out")
     if not isinstance(held_out, (bool, type(None))):
-        raise TypeError(f'{where}: "held_out" must be true or false, not {held_out!r}')
+        raise TypeError(f'{where}: "held_out" must be true or false, not {brief(held_out)}')
     return PreferenceRow(*(row[key] for key in TEXTS), held_out, where)
 
 
