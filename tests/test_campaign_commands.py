@@ -20,6 +20,7 @@ from small_chats import chat_tokenizer
 from test_campaign_files import render
 
 import gradcheck.__main__
+from gradcheck.stopping import leave_when_stopped
 from minitransformer import cli
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -196,12 +197,19 @@ def test_a_command_does_what_is_typed_or_says_in_one_line_why_not(campaign, plac
         if trial.random.random() < 0.25:
             try_as_program(command, words, folder, trial)
             continue
-        work = partial(MAIN[program], words)
-        process = Forked(work, folder=folder, stdin=trial.random.choice(STDIN), limits=LIMITS)
+        process = Forked(
+            partial(called, program, words), folder=folder, stdin=trial.random.choice(STDIN), limits=LIMITS
+        )
         interrupted = interrupt(process, trial)
         ended = process.wait()
         trial.complain(*ended.complaints(), *complaints_about_end(ended))
         trial.complain(*complaints_about_status(command, ended, interrupted))
+
+
+def called(program, words) -> int:
+    """Call a command as the program does that has imported it, and that till then has left at once at Ctrl-C."""
+    leave_when_stopped(program)
+    return MAIN[program](words)
 
 
 def try_as_program(command, words, folder, trial) -> None:
@@ -229,6 +237,8 @@ BROKEN = [(name, number) for name in ("closed", "full", "unread") for number in 
 ENVIRONMENTS = (*[{}] * 4, {"LANG": "C"}, {"COLUMNS": "1"}, {"COLUMNS": "x"}, {"MINITRANSFORMER_PLAIN": "x"})
 PROGRAM = """
 import os, runpy, sys
+from gradcheck.stopping import leave_when_stopped
+leave_when_stopped("{program}")
 os.write({ANSWER}, b'"begun"')
 os.close({ANSWER})
 runpy.run_module("{program}", run_name="__main__", alter_sys=True)
