@@ -7,6 +7,7 @@ import errno
 import io
 import math
 import os
+import shutil
 import sys
 import traceback
 
@@ -99,6 +100,33 @@ def described(error):
         return one_line(error)
     what = error.filename or WITHOUT_A_NAME.get(error.errno)
     return one_line(error.strerror if what is None else f"{what}: {error.strerror}")
+
+
+def write_file(path, content):
+    """Write bytes to a file whole or not at all: beside its place, and then renamed. A device gets them as they come.
+
+    A file that was there keeps its mode. Raises OSError, naming the file.
+    """
+    place = os.path.realpath(path)
+    temporary = os.path.join(os.path.dirname(place), f".gradcheck-{os.urandom(8).hex()}.tmp")
+    try:
+        if os.path.exists(place) and not os.path.isfile(place):
+            with open(place, "wb") as file:
+                file.write(content)
+            return
+        try:
+            with open(temporary, "xb") as file:
+                if os.path.exists(place):
+                    shutil.copymode(place, temporary)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, place)
+        finally:
+            with contextlib.suppress(OSError):  # it has been renamed
+                os.unlink(temporary)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def make_streams_usable():

@@ -1,5 +1,6 @@
 """The audit: mutants that a good check kills and a weak one does not, and every kind of mistake that it must make."""
 
+import errno
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from gradcheck.audit.mutations import mutate
 from gradcheck.audit.outcome import SURVIVING, Outcome
 from gradcheck.audit.pytest_command import CannotServeError, pytest_arguments
 from gradcheck.audit.pytest_server import _order
-from gradcheck.audit.reporting import Progress
+from gradcheck.audit.reporting import Progress, write_json
 
 ROOT = Path(__file__).parents[1]
 
@@ -688,3 +689,20 @@ def test_an_interrupt_ends_every_process_and_leaves_no_folder(write, tmp_path):
     assert err.endswith("gradcheck: interrupted\n")
     assert "Traceback" not in err
     assert not list(copies.iterdir())
+
+
+def test_results_that_cannot_be_written_leave_those_before(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "results.json"
+    write_json(path, "mine", None, [], [])
+    before = path.read_bytes()
+    assert json.loads(before) == {
+        "target": "mine", "command": None, "mutants": 0, "killed": 0, "equivalent": 0, "surviving": 0, "results": []
+    }  # fmt: skip
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_json(path, "another", None, [], [])
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["results.json"]

@@ -1,5 +1,6 @@
 """Tables of cases, and the command `python -m gradcheck`."""
 
+import errno
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import pytest
 from gradcheck import Call, Case, GradientError, check_case, load_cases
 from gradcheck.__main__ import main
 from gradcheck.cases import validated
+from gradcheck.command_line import write_file
 
 MINE = """
 import numpy as np
@@ -374,3 +376,37 @@ def test_gradcheck_knows_nothing_of_this_project():
         if "minitransformer" in line
     ]
     assert mentions == [("__main__.py", 'DEFAULT_TARGET = "minitransformer"')]
+
+
+# Files that are written.
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_file_is_written_whole_and_keeps_its_mode(tmp_path, mode):
+    path, link = tmp_path / "file", tmp_path / "link"
+    link.symlink_to("file")
+    path.write_bytes(b"older")
+    path.chmod(mode)
+    write_file(link, b"newer")
+    assert link.is_symlink() and path.read_bytes() == b"newer" and path.stat().st_mode & 0o777 == mode
+    assert sorted(os.listdir(tmp_path)) == ["file", "link"]
+    path.unlink()
+    path.touch()
+    as_the_umask_says = path.stat().st_mode
+    path.unlink()
+    write_file(str(path), b"new")
+    assert path.read_bytes() == b"new" and path.stat().st_mode == as_the_umask_says
+
+
+@pytest.mark.parametrize("fails", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_file_that_was_there(tmp_path, monkeypatch, fails):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "file"
+    path.write_bytes(b"older")
+    monkeypatch.setattr(os, fails, full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_file(path, b"newer")
+    assert caught.value.filename == str(path)
+    assert os.listdir(tmp_path) == ["file"] and path.read_bytes() == b"older"

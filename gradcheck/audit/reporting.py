@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 from gradcheck.audit.outcome import EQUIVALENT, KILLED, SURVIVING
-from gradcheck.command_line import say
+from gradcheck.command_line import say, write_file
 from gradcheck.printable import printable
 
 EVERY = 10.0  # seconds between lines of progress where there is no terminal
@@ -152,10 +152,4 @@ def write_json(file, target, command, mutants, outcomes):
         **{status: count[status] for status in (KILLED, EQUIVALENT, SURVIVING)},
         "results": results,
     }
-    try:
-        with open(file, "w", encoding="utf-8") as opened:
-            json.dump(data, opened, indent=1, ensure_ascii=False)
-            opened.write("\n")
-    except OSError as error:
-        error.filename = file  # a disk that is full does not say which file it was
-        raise
+    write_file(file, f"{json.dumps(data, indent=1, ensure_ascii=False)}\n".encode("utf-8", "backslashreplace"))

@@ -108,6 +108,3 @@ def _save(curves, path):
             "a picture needs matplotlib, which is not installed: install it with pip install matplotlib, "
             "or leave out --out to have the curve in the terminal"
         ) from error
-    except OSError as error:
-        error.filename = path  # a disk that is full does not say which file it was
-        raise

@@ -1,10 +1,13 @@
 """The step curve as a picture, with the law of each branch written along it. Needs matplotlib."""
 
+import io
 import math
+import os
 import textwrap
 
 import numpy as np
 
+from gradcheck.command_line import write_file
 from gradcheck.curve.drawing import FLOOR
 from gradcheck.curve.measurement import CENTRAL, COMPLEX, FORWARD, STEPS
 
@@ -12,7 +15,10 @@ COLOURS = {FORWARD: "#c2571a", CENTRAL: "#1f5fa8", COMPLEX: "#2e7d32"}
 
 
 def save(curves, path):
-    """Draw curves side by side into a PNG (or whatever the ending of the path asks for). Needs matplotlib."""
+    """Draw curves side by side into a PNG (or whatever the ending of the path asks for). Needs matplotlib.
+
+    Raises OSError, naming the file, where it cannot be written; ValueError for an ending that matplotlib does not know.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4 * len(curves) + 0.6, 5.6), layout="constrained")
@@ -20,7 +26,9 @@ def save(curves, path):
     for axis, curve in zip(axes, curves, strict=True):
         _plot(axis, curve)
     axes[0].set_ylabel("relative error |numeric − backward|")
-    figure.savefig(path, dpi=150)
+    content = io.BytesIO()
+    figure.savefig(content, dpi=150, format=os.path.splitext(path)[1][1:] or "png")
+    write_file(path, content.getvalue())
 
 
 def _plot(axis, curve):
