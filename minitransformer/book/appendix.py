@@ -49,7 +49,8 @@ def shown_on(run):
     parts = [f"({number})" for number in numbers]
     if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
         parts = [f"{parts[0]} to {parts[-1]}"]
-    return f"for {', '.join(parts + ['the equations without a number'] * (None in shown))}"
+    parts += ["the equations without a number"] * (None in shown)
+    return f"for {' and '.join(filter(None, [', '.join(parts[:-1]), parts[-1]]))}"
 
 
 def given_array(label, value):
@@ -62,7 +63,7 @@ def given_array(label, value):
 def function_name(run, what=""):
     """The name of the function that was run, if it has one, and words on it."""
     name = f"<code>{escape(run.specimen.function)}</code> " if run.specimen.function else ""
-    return f"<p>{name}{what}</p>"
+    return f'<p class="of">{name}{what}</p>'
 
 
 def shapes_of(run):

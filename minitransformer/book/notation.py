@@ -10,31 +10,32 @@ otherwise printed as it is.
 
 What a name holds when its function returns is what its equation is compared with; so a name is assigned once.
 
-**Names** are a letter or a word, with a hat (x̂), primes (m′), digits (β₁, norm1) or a subscript (W_up). A
-subscript of the letters c d i j k n o p t v is one of indices: x_i is an entry of x, y_po one of a matrix; p numbers
-positions, which are the first axis, and the others count the last ones. A gradient begins with d: dx̂ is ∂L/∂x̂. Known
-without being assigned are π, ∞ and ½.
+**Names** are a letter or a word, with a hat (`x̂`), primes (`m′`), digits (`β₁`, `norm1`) or a subscript (`W_up`). A
+subscript of the letters c d i j k n o p t v is one of indices: `x_i` is an entry of x, `y_po` one of a matrix; p
+numbers positions, which are the first axis, and the others count the last ones. A gradient begins with d: `dx̂` is
+∂L/∂x̂. Known without being assigned are π, ∞ and ½.
 
-**Products.** A dot multiplies entry by entry, `γ · x̂`. Names side by side are a product of matrices, `x W`, of a number
-and anything, `2 x`, or of entries, `e_i δ_ij`. What stands side by side binds closest: 1/2h is 1/(2h), and
-r³ (x_i − μ)/C is (r³ (x_i − μ))/C. Dot and stroke bind alike, from left to right; but a fraction without blanks is one
-factor, so that a · 1/C is a · (1/C), which is the same number and another picture.
+**Products.** A dot multiplies entry by entry, `γ · x̂`. Names side by side are a product of matrices, `x W`, of a
+number and anything, `2 x`, or of entries, `e_i δ_ij`. What stands side by side binds closest: `1/2h` is 1/(2h), and `r³
+(x_i − μ)/C` is (r³ (x_i − μ))/C. Dot and stroke bind alike, from left to right; but a fraction without blanks is one
+factor, so that `a · 1/C` is a · (1/C), which is the same number and another picture.
 
-**Powers** x², β₁ᵗ, β₁^(t−k); the transpose Wᵀ, of the last two axes; the root √x, √(σ² + ε); the length ‖x‖.
+**Powers** `x²`, `β₁ᵗ`, `β₁^(t−k)`; the transpose `Wᵀ`, of the last two axes; the root `√x`, `√(σ² + ε)`; the length
+`‖x‖`.
 
-**Sums** reach to the next + or −, so Σ y · dy is Σ (y · dy). Σ runs over the last axis, which it keeps, as one of
-length 1, and mean(x) does so too; beside entries x_i that one is an entry as well. Σ_j runs over an index, Σ_p over all
-positions, every axis but the last, and Σ_batch over every axis but the last two.
+**Sums** reach to the next + or −, so `Σ y · dy` is Σ (y · dy). Σ runs over the last axis, which it keeps, as one of
+length 1, and `mean(x)` does so too; beside entries `x_i` that one is an entry as well. `Σ_j` runs over an index, `Σ_p`
+over all positions, every axis but the last, and `Σ_batch` over every axis but the last two.
 
-**Functions** take parentheses, mean(x), min(a, b), or in the case of exp, log, tanh, erf, cos and sin what stands next:
-log Σ exp(x). f′ is the derivative of f, a function of one number, and fᵀ(dy) f's backward of dy.
+**Functions** take parentheses, `mean(x)`, `min(a, b)`, or in the case of exp, log, tanh, erf, cos and sin what stands
+next: `log Σ exp(x)`. `f′` is the derivative of f, a function of one number, and `fᵀ(dy)` f's backward of dy.
 
-**Relations.** Besides =, which may stand several times, ≤, ≥, <, > and ≠ hold for all entries.
+**Relations.** Besides `=`, which may stand several times, `≤`, `≥`, `<`, `>` and `≠` hold for all entries.
 
 **Ranges.** Beside an equation, `k = 1 … t` says how far an index runs, where it is not along an axis.
 
-**Entries.** W[id] is a row, P[t, 2i] an entry; [c = t] is 1 where c = t and 0 elsewhere, and so is δ_ij; ∂y_i/∂x_j is a
-derivative; `x where keep, else 0` chooses entry by entry.
+**Entries.** `W[id]` is a row, `P[t, 2i]` an entry; `[c = t]` is 1 where c = t and 0 elsewhere, and so is `δ_ij`;
+`∂y_i/∂x_j` is a derivative; `x where keep, else 0` chooses entry by entry.
 """
 
 import re

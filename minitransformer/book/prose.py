@@ -3,7 +3,10 @@
 import re
 from html import escape
 
-SUBSCRIPT = re.compile(r"(?<!\w)([dδ∂]?[^\W\d_]\u0302?′?|Σ|[^\W\d_]{2,}(?=_ij))_([a-z]{1,2}|batch|\d)(?![a-z0-9_(])")
+SUBSCRIPT = re.compile(
+    r"(?<![\w.])([dδ∂]?[^\W\d_]\u0302?′?|Σ|id|[^\W\d_]{2,}(?=_ij))_([a-z]{1,2}|batch|\d)(?![a-z0-9_(])"
+)
+POWER = re.compile(r"\^\(([^()]*)\)")
 
 CODE, PLACEHOLDER = re.compile(r"`([^`]*)`"), "\0"
 
@@ -33,9 +36,10 @@ def block(kind, lines):
 
 
 def inline(text: str) -> str:
-    """Return a paragraph as HTML: `code`, *emphasis*, **more of it**, and subscripts."""
+    """Return a paragraph as HTML: `code`, *emphasis*, **more of it**, subscripts, and powers in parentheses."""
     codes = CODE.findall(text)
     markup = SUBSCRIPT.sub(r"\1<sub>\2</sub>", escape(CODE.sub(PLACEHOLDER, text.replace(PLACEHOLDER, " "))))
+    markup = POWER.sub(r"<sup>\1</sup>", markup)
     markup = re.sub(r"(?<!\w)\*\*(?=\S)(.+?)\*\*", r"<strong>\1</strong>", markup)
     markup = re.sub(r"(?<![\w*])\*(\w[^*]*\w)\*(?![\w*])", r"<em>\1</em>", markup)
     first, *rest = markup.split(PLACEHOLDER)

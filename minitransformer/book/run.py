@@ -171,24 +171,15 @@ class Run:
         return value**2 if isinstance(node, n.Power) else value
 
     def given(self):
-        """Return {symbol: number or array} that the equations shown on this run use, and nothing here computes."""
+        """Return {symbol: number or array} that the equations shown on this run use, and none of them computes."""
         shown = [s for s in self.statements if s.shown_on is self]
-        made = {text for s in self.statements for node in names_given(s.equation) for text in texts_of(node)}
+        made = {text for s in shown for node in names_given(s.equation) for text in texts_of(node)}
         used = [text for s in shown for symbol in symbols_in(*s.equation.sides) for text in texts_of(symbol)]
         return {
             text: self.values[text]
             for text in dict.fromkeys(used)
-            if text not in made and is_numeric(self.values.get(text)) and not self.is_computed(self.values[text])
+            if text not in made and is_numeric(self.values.get(text))
         }
-
-    def is_computed(self, value):
-        """Whether a value is an array that a function has made, not one that it was given."""
-        return np.ndim(value) > 0 and any(
-            value is other
-            for frame in self.frames.values()
-            for name, other in frame.names.items()
-            if name not in frame.given
-        )
 
     def arrays(self, function):
         """Return [(symbol, shape)] of the arrays that a function was given, and its numbered lines make."""

@@ -42,7 +42,8 @@ NOT_EXECUTED = {
         "equations of its own"
     },
     "layers/positions.py": {
-        "R_uᵀ R_t = │ cos uω sin uω│ │cos tω −sin tω│ = │cos (t−u)ω −sin (t−u)ω│ = R_{t−u}": "its matrices are drawn"
+        "R_uᵀ R_t = │ cos uω sin uω│ │cos tω −sin tω│": "its matrices are drawn",
+        "= │cos (t−u)ω −sin (t−u)ω│ = R_{t−u}": "its matrices are drawn",
     },
 }
 
@@ -76,9 +77,9 @@ class Specimen:
     dy: object = None
 
 
-def normal(*shape):
-    """Random numbers, the same each time for the same shape."""
-    return np.random.default_rng(shape).normal(size=shape)
+def normal(*shape, other=0):
+    """Random numbers, the same each time for the same shape, and others where an `other` is given."""
+    return np.random.default_rng([*shape, *[other] * bool(other)]).normal(size=shape)
 
 
 def value_of(function):
@@ -143,7 +144,7 @@ def two_paths():
     """Chapter zero's x that is read twice: the logarithm of a softmax, and layer normalization."""
 
     def normalized(x):
-        return layer_norm(x, normal(4), normal(4))
+        return layer_norm(x, normal(4, other=1), normal(4, other=2))
 
     x, dy_f, dy_g = normal(4), normal(4, 4)[0], normal(4, 4)[1]
     dx = log_softmax(x)[1](dy_f) + normalized(x)[1](dy_g)[0]
@@ -257,17 +258,22 @@ def specimens() -> dict[str, list[Specimen]]:
                 (normal(3, 4),),
                 {"cos": np.cos(normal(3, 2)), "sin": np.sin(normal(3, 2)), "layout": "half"},
                 names={"da′": "da_turned", "db′": "db_turned"},
+                letters={3: "T", 2: "D/2", 4: "D"},
             ),
         ],
         "layers/layer_norm.py": [
             Specimen(
-                "layer_norm", layer_norm, (normal(3, 4), normal(4), normal(4)), names=width, letters={3: "P", 4: "C"}
+                "layer_norm",
+                layer_norm,
+                (normal(3, 4), normal(4), normal(4, other=1)),
+                names=width,
+                letters={3: "P", 4: "C"},
             ),
-            Specimen("layer_norm", layer_norm, (normal(5), normal(5), normal(5)), names=width),
+            Specimen("layer_norm", layer_norm, (normal(5), normal(5, other=1), normal(5, other=2)), names=width),
         ],
         "layers/rms_norm.py": [
             Specimen("rms_norm", rms_norm, (normal(3, 4), normal(4)), names=width, letters={3: "P", 4: "C"}),
-            Specimen("rms_norm", rms_norm, (normal(5), normal(5)), names=width),
+            Specimen("rms_norm", rms_norm, (normal(5), normal(5, other=1)), names=width),
         ],
         "layers/softmax.py": [
             Specimen("softmax", softmax, (normal(3, 4),), names=largest, letters={3: "P", 4: "n"}),
@@ -296,7 +302,7 @@ def specimens() -> dict[str, list[Specimen]]:
                     "merge": constant(merge),
                     "attention": constant(value_of(attention)),
                 },
-                letters={2: "H", 3: "T", 4: "C", 5: "D"},
+                letters={2: "H", 3: "T", 4: "C", 5: "D", 10: "H·D"},
             ),
             Specimen(
                 "projections",
@@ -306,10 +312,19 @@ def specimens() -> dict[str, list[Specimen]]:
             ),
         ],
         "layers/activations.py": [
-            Specimen(function.__name__, function, (normal(3, 4),)) for function in (relu, silu, gelu_exact, gelu_tanh)
+            Specimen(function.__name__, function, (normal(3, 4),), letters={3: "P", 4: "C"})
+            for function in (relu, silu, gelu_exact, gelu_tanh)
         ]
         + [Specimen(function.__name__, function, (normal(4),)) for function in (gelu_tanh,)],
-        "layers/dropout.py": [Specimen("dropout", dropout, (normal(3, 4),), {"keep": normal(3, 4) > -0.5, "p": 0.3})],
+        "layers/dropout.py": [
+            Specimen(
+                "dropout",
+                dropout,
+                (normal(3, 4),),
+                {"keep": normal(3, 4, other=1) > -0.5, "p": 0.3},
+                letters={3: "P", 4: "C"},
+            )
+        ],
         "layers/feed_forward.py": [
             Specimen(
                 "FeedForward.forward",
@@ -317,14 +332,16 @@ def specimens() -> dict[str, list[Specimen]]:
                 (normal(3, 4),),
                 names=parameters(W_up="up.weight", b_up="up.bias", W_down="down.weight", b_down="down.bias")
                 | {"f": lambda local: value_of(local["self"].activation)},
+                letters={3: "P", 4: "C", 5: "F"},
             ),
-            Specimen("swiglu", swiglu, (normal(3, 4), normal(4, 3).T), names={"silu": constant(value_of(silu))}),
+            Specimen("swiglu", swiglu, (normal(3, 4), normal(3, 4, other=1)), names={"silu": constant(value_of(silu))}),
             Specimen(
                 "GatedFeedForward.forward",
                 randomized(GatedFeedForward(4, 5)),
                 (normal(3, 4),),
                 names=parameters(W_gate="gate.weight", W_up="up.weight", W_down="down.weight")
                 | {"silu": constant(value_of(silu))},
+                letters={3: "P", 4: "C", 5: "F"},
             ),
         ],
         "layers/block.py": [
@@ -333,6 +350,7 @@ def specimens() -> dict[str, list[Specimen]]:
                 block,
                 (normal(3, 4),),
                 names=submodules("norm1", "attention", "norm2", "feed_forward"),
+                letters={3: "T", 4: "C"},
             ),
         ],
         "transformer.py": [
@@ -343,6 +361,7 @@ def specimens() -> dict[str, list[Specimen]]:
                 names=submodules("embedding", "positional_embedding", "lm_head", "ln_final")
                 | {"T": lambda local: local["ids"].shape[-1], "h": after_blocks},
                 also=("Transformer.embed", "Transformer.up_to_head"),
+                letters={2: "B", 3: "T", 4: "C", 6: "V"},
             )
         ],
         "losses.py": [
@@ -369,6 +388,7 @@ def specimens() -> dict[str, list[Specimen]]:
                 },
                 variant=variant,
                 variants=REDUCTIONS,
+                letters={3: "P", 6: "V"} if variant == "mean" else {},
             )
             for reduction, variant, ignored, logits, targets in (
                 ("mean", "mean", -100, normal(3, 6), np.array([2, 3, 0])),
@@ -381,7 +401,7 @@ def specimens() -> dict[str, list[Specimen]]:
             Specimen(
                 "adamw",
                 optim.adamw,
-                (normal(4), normal(4, 1)[:, 0], normal(4) / 10, normal(4) ** 2),
+                (normal(4), normal(4, other=1), normal(4, other=2) / 10, normal(4, other=3) ** 2),
                 {"t": 3, "lr": 0.1, "betas": (0.9, 0.8), "eps": 0.3, "weight_decay": 0.4},
                 names={"λ": "weight_decay"},
                 explains=False,
@@ -424,6 +444,7 @@ def specimens() -> dict[str, list[Specimen]]:
                 (normal(3, 4), normal(4, 2), normal(2, 5)),
                 {"scale": 0.7},
                 names={"A": "a", "B": "b", "dA": "da", "dB": "db"},
+                letters={3: "P", 4: "I", 2: "R", 5: "O"},
             ),
             Specimen(
                 "LowRankLinear.merged_weight",

@@ -83,9 +83,9 @@ def worked_page(seed: int = 0) -> list:
         "for a position. The weights:</p>",
         board(named(name, w, decimals=1) for name, w in zip(names(), theta, strict=True)),
         "<h2>Forward</h2>",
-        "".join(map(line, forward)),
+        steps_in_columns(forward),
         "<h2>Backward, from the last line to the first</h2>",
-        "".join(map(line, back)),
+        steps_in_columns(back),
         "<h2>The first step of AdamW</h2>",
         f"<p>{step_in_words()}</p>",
         board(f"<div>{named(f'd{name}', g)}{named(f'{name}′', new)}</div>" for name, _, g, new in moved),
@@ -105,6 +105,11 @@ def step_in_words():
 def named(name, array, decimals=3):
     """An array behind its name."""
     return matrix(f"<var>{escape(name)}</var>", array, with_decimals(decimals))
+
+
+def steps_in_columns(steps):
+    """Statements below each other, on paper in two columns."""
+    return f'<div class="steps">{"".join(map(line, steps))}</div>'
 
 
 def line(step):

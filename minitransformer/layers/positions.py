@@ -123,8 +123,11 @@ def turned(x, *, cos, sin, layout):
     For one pair this is a product with the rotation R_t by the angle t ω. Through that pair a query at t and
     a key at u add to their score (R_u k)ᵀ (R_t q) = kᵀ R_uᵀ R_t q, and by the addition theorems
 
-        R_uᵀ R_t = │ cos uω   sin uω│ │cos tω  −sin tω│ = │cos (t−u)ω  −sin (t−u)ω│ = R_{t−u}
-                   │−sin uω   cos uω│ │sin tω   cos tω│   │sin (t−u)ω   cos (t−u)ω│
+        R_uᵀ R_t = │ cos uω   sin uω│ │cos tω  −sin tω│
+                   │−sin uω   cos uω│ │sin tω   cos tω│
+
+                 = │cos (t−u)ω  −sin (t−u)ω│ = R_{t−u}
+                   │sin (t−u)ω   cos (t−u)ω│
 
     so the scores see the difference of the positions alone. Saved for backward: cos (T, D/2), sin (T, D/2).
     """
