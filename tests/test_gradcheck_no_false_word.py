@@ -418,3 +418,24 @@ def test_nothing_but_the_mistake_is_said_of_any_of_them():
                 assert re.fullmatch(allowed, sentence), (mistake, sentence)
                 named += bool(sentence)
     assert named >= 25
+
+
+def values_for_dy(q, k, v):
+    """Attention, whose backward takes dv for dy where the weights come from: that asks for as many queries as keys."""
+    s = q.shape[-1] ** -0.5
+    e = np.exp(s * q @ np.swapaxes(k, -1, -2))
+    weights = e / e.sum(axis=-1, keepdims=True)
+
+    def backward(dy):
+        dv = np.swapaxes(weights, -1, -2) @ dy
+        dweights = dv @ np.swapaxes(v, -1, -2)
+        dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True))
+        return s * dscores @ k, s * np.swapaxes(dscores, -1, -2) @ q, dv
+
+    return weights @ v, backward
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_equal_rows_make_right_is_not_laid_on_a_factor(seed):
+    q, k, v = (normal(2, 4, 4, seed=3 * seed + i) for i in range(3))
+    assert not any("once" in sentence for sentence in said(values_for_dy, q, k, v, seed=seed).values())
