@@ -80,12 +80,6 @@ def read_bounded(path) -> bytes:
     return content
 
 
-def load_archive(path) -> tuple[dict, dict]:
-    """Return (arrays, description) of the archive at `path`, every array read. Raises what open_archive does."""
-    with open_archive(path) as archive:
-        return archive.read(archive.members), archive.description
-
-
 @contextlib.contextmanager
 def open_archive(path):
     """Yield the Archive at `path`, open within the block.

@@ -14,12 +14,13 @@ import zlib
 
 import numpy as np
 import pytest
+from archives import load_archive
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from minitransformer import archive, files
-from minitransformer.archive import ArchiveError, Header, load_archive, open_archive, save_archive
+from minitransformer.archive import ArchiveError, Header, open_archive, save_archive
 
 ARRAYS = {
     "parameters.w": np.arange(12, dtype=np.float32).reshape(3, 4) / 7,

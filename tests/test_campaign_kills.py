@@ -274,7 +274,7 @@ def scripts():
 def test_ctrl_c_is_one_line_from_the_first_moment(campaign):
     for trial in campaign.trials(2):
         name, module, function = trial.random.choice(list(scripts()))
-        calls = int(10 ** trial.random.uniform(2, 5.8))
+        calls = int(10 ** trial.random.uniform(2.7, 5.8))
         trial.about = f"{name}, Ctrl-C at call {calls:,}"
         script = trial.folder / name
         script.write_text(SCRIPT.format(calls=calls, module=module, function=function))

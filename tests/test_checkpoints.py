@@ -11,10 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from archives import load_archive
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, weights, without_seconds
 
 from minitransformer import CharTokenizer, LanguageModel, archive, folders
-from minitransformer.archive import ArchiveError, load_archive, save_archive
+from minitransformer.archive import ArchiveError, save_archive
 from minitransformer.files import TEMPORARY_END, TEMPORARY_START
 from minitransformer.module import is_plain, plain
 from minitransformer.text import Corpus

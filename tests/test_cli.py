@@ -15,10 +15,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from archives import load_archive
 from small_runs import TEXT, At, assert_same_weights, small_lm, without_seconds
 
 from minitransformer import LanguageModel, commands
-from minitransformer.archive import load_archive
 from minitransformer.cli import LESS_MEMORY, build_parser, describe, main
 from minitransformer.commands import train
 from minitransformer.training import Settings, read_metrics

@@ -8,11 +8,12 @@ import signal
 
 import numpy as np
 import pytest
+from archives import load_archive
 from small_pairs import GENERAL, ROWS, trained_lm
 from small_runs import TEXT, At, assert_same_weights, weights, without_seconds
 
 from minitransformer import LanguageModel
-from minitransformer.archive import load_archive, save_archive
+from minitransformer.archive import save_archive
 from minitransformer.cli import main
 from minitransformer.commands import finetune
 from minitransformer.training import FineTuningSettings, LowRank, PreferenceSettings, fine_tune, fine_tune_for_safety

@@ -8,11 +8,12 @@ import warnings
 from dataclasses import replace
 
 import pytest
+from archives import load_archive
 from small_pairs import GENERAL, ROWS, trained_lm
 from small_runs import TEXT, At, assert_same_weights, small_lm, weights, without_seconds
 
 from minitransformer import LanguageModel
-from minitransformer.archive import ArchiveError, load_archive, save_archive
+from minitransformer.archive import ArchiveError, save_archive
 from minitransformer.text import tokenize_corpus
 from minitransformer.training import FineTuningSettings, LowRank, fine_tune, fine_tune_for_safety, pretrain
 from minitransformer.training.checkpoints import Checkpoint

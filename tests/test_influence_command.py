@@ -6,9 +6,10 @@ import re
 
 import numpy as np
 import pytest
+from archives import load_archive
 from small_runs import TEXT, small_corpus, small_lm
 
-from minitransformer.archive import load_archive, save_archive
+from minitransformer.archive import save_archive
 from minitransformer.cli import FAILURE, main
 from minitransformer.experiments.influence import analyze_training_influence
 from minitransformer.experiments.influence.passages import cut

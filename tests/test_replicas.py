@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from archives import load_archive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, without_seconds
 from strategies import configs, random_ids, random_model, rngs
 
 from minitransformer import AdamW, Config, Transformer
-from minitransformer.archive import load_archive, save_archive
+from minitransformer.archive import save_archive
 from minitransformer.bench import load, memory
 from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.cli import main

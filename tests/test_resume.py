@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+from archives import load_archive
 from small_runs import SETTINGS, At, assert_same_weights, small_corpus, small_lm, without_seconds
 
 from minitransformer import LanguageModel
-from minitransformer.archive import load_archive, save_archive
+from minitransformer.archive import save_archive
 from minitransformer.training import TrainingInterrupted, pretrain
 from minitransformer.training.checkpoints import Checkpoint
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from archives import load_archive
 from small_chats import chat_lm
 from small_pairs import ROWS
 from small_runs import TEXT, small_lm
@@ -17,7 +18,7 @@ from small_runs import TEXT, small_lm
 import gradcheck.__main__
 import minitransformer.commands
 from minitransformer import LanguageModel, cli
-from minitransformer.archive import ArchiveError, load_archive, save_archive
+from minitransformer.archive import ArchiveError, save_archive
 from minitransformer.commands import train
 from minitransformer.narrator import Narrator
 from minitransformer.tables import table
