@@ -61,11 +61,23 @@ def save_archive(path, arrays: dict, description: dict) -> None:
 
 
 def write_members(file, members: dict) -> None:
-    """Write an npz file as np.savez does, but close it also where that fails: NumPy 2.0 leaves that to Python's end."""
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, array in members.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+    """Write an npz file as np.savez does. Where that fails, or Ctrl-C comes, it is left as it is."""
+    archive = ZipWriter(file, "w")
+    for name, array in members.items():
+        with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+            np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+    archive.close()
+
+
+class ZipWriter(zipfile.ZipFile):
+    """A zip file that nobody closes for whoever writes it.
+
+    If Ctrl-C comes in the middle of a member, whenever that is, zipfile cannot close the file, and says so in place of
+    what happened.
+    """
+
+    def __del__(self):
+        pass
 
 
 def read_bounded(path) -> bytes:

@@ -9,6 +9,7 @@ import pickle
 import re
 import stat
 import struct
+import sys
 import zipfile
 import zlib
 
@@ -157,6 +158,31 @@ def test_a_failure_at_any_byte_leaves_the_old_file_and_nothing_else(path, monkey
         assert caught.value.errno == error.errno and caught.value.filename == str(path)
     assert os.listdir(path.parent) == ["model.npz"]
     assert_is_the_saved_one(path)
+
+
+def test_ctrl_c_at_any_call_of_the_writing_is_what_arrives(tmp_path):
+    path, before = tmp_path / "model.npz", {"w": np.zeros(3)}
+    save_archive(path, before, {})
+    old, calls = path.read_bytes(), 0
+
+    def interrupt(frame, event, argument):
+        nonlocal left
+        writing = frame.f_code.co_filename.endswith(("zipfile.py", "zipfile/__init__.py", "minitransformer/archive.py"))
+        left -= writing and frame.f_code.co_name != "__del__"  # from where nothing arrives, whatever it is
+        if left == 0:
+            raise KeyboardInterrupt
+
+    while path.read_bytes() == old and calls < 10_000:
+        left = calls = calls + 1
+        arrived = False
+        sys.setprofile(interrupt)
+        try:
+            save_archive(path, {"w": np.ones(3), "b": np.ones(())}, {})
+        except KeyboardInterrupt:
+            arrived = True
+        sys.setprofile(None)
+        assert arrived == (left == 0) and os.listdir(tmp_path) == ["model.npz"]
+    assert calls > 100 and load_archive(path)[0]["w"].tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
