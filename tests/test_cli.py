@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from contextlib import contextmanager
@@ -248,6 +249,19 @@ def test_resuming_standard_input_asks_for_it_again(monkeypatch, capsys, out):
     assert main(begin("-", out)) == 130
     signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err.endswith(f"go on with: minitransformer train --out {out} --resume --text -\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_so_does_a_pipe_that_has_a_name(monkeypatch, tmp_path, text, out, capsys):
+    pipe = tmp_path / "a pipe"
+    os.mkfifo(pipe)
+    writing = threading.Thread(target=lambda: pipe.write_bytes(text.read_bytes()))
+    writing.start()
+    monkeypatch.setattr(train, "Observer", lambda: At(7, lambda: signal.raise_signal(signal.SIGINT)))
+    assert main(begin(pipe, out)) == 130
+    writing.join()
+    command = f"minitransformer train --out {out} --resume --text '{pipe}'"
+    assert capsys.readouterr().err.endswith(f"go on with: {command}\n")
 
 
 # What goes wrong.

@@ -33,13 +33,19 @@ def remembered_files(path, training: dict, name: str):
     if given is None:
         return None
     files = checked(path, paths, name, [given] if isinstance(given, str) else given)
-    for file in map(Path, files):
-        if file.exists() and not file.is_file() and not file.is_dir():
+    for file in files:
+        if is_stream(file):
             option = f"--{name.replace('_', '-')}"
             raise ArchiveError(
                 f"{path}: remembers {file}, a device or a pipe, as its {name}: give it with {option} if that is meant"
             )
     return given
+
+
+def is_stream(file) -> bool:
+    """Whether there is, at a path, what can be read once or without end: a device or a pipe."""
+    file = Path(file)
+    return file.exists() and not file.is_file() and not file.is_dir()
 
 
 def remembered_file(path, training: dict, name: str) -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gradcheck.command_line import show_to_the_letter
 from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
-from minitransformer.commands.remembered import remembered, remembered_files
+from minitransformer.commands.remembered import is_stream, remembered, remembered_files
 from minitransformer.config import Config
 from minitransformer.language_model import LanguageModel
 from minitransformer.narrator import Narrator, require_tqdm
@@ -313,7 +313,8 @@ def how_to_resume(interrupt, out, about) -> str:
     reason = str(interrupt) or "interrupted"
     if not (out / MODEL_FILE).exists():
         return f"{reason}; nothing was saved"
-    text = " --text -" if about["text"] and "-" in about["text"] else ""
+    given = [about["text"]] if isinstance(about["text"], str) else about["text"] or []
+    text = f" --text {shlex.join(given)}" if any(file == "-" or is_stream(file) for file in given) else ""
     return f"{reason}; go on with: minitransformer train --out {shlex.quote(str(out))} --resume{text}"
 
 
