@@ -180,6 +180,24 @@ def test_a_handout_has_none_of_the_answers_and_its_key_all(chapter):
                     assert code.startswith(("def ", "return "))
 
 
+def test_the_prose_of_a_handout_does_not_say_what_a_gradient_is_equal_to():
+    for file, given_away in (("layers/lora.py", "being s · hᵀ dy Bᵀ"), ("layers/activations.py", "here is dx = dy")):
+        chapter = next(chapter for chapter in CHAPTERS if chapter.file == file)
+        sheet, key = (text_of(handout(chapter, derivations(file), answers)) for answers in (False, True))
+        assert given_away in key and given_away not in sheet
+
+
+def text_of(body):
+    return re.sub("<.*?>", "", "".join(body))
+
+
+def test_a_blank_has_room_in_proportion_to_the_derivation_that_is_left_out():
+    chapter = next(chapter for chapter in CHAPTERS if chapter.page == "layer_norm")
+    body = "".join(handout(chapter, derivations(chapter.file)))
+    first, *others, last = (int(height) for height in re.findall(r'class="blank" style="height:(\d+)mm"', body))
+    assert others and all(0 < height < first for height in others) and last > 3 * first
+
+
 def test_a_chapter_without_a_backward_pass_has_no_handout(tmp_path, capsys):
     assert main(["book", "--handout", "generation", "--out", str(tmp_path / "out")]) == 1
     assert "there is no handout of 'generation'" in capsys.readouterr().err

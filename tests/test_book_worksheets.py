@@ -187,6 +187,19 @@ def test_the_last_level_has_no_right_side_of_an_equation():
     assert "<mfrac>" not in page and "∑" not in page
 
 
+@pytest.mark.parametrize("name", TOPICS)
+def test_a_sheet_says_what_its_names_stand_for(name):
+    topic = TOPICS[name]
+    (sheet,) = sheets(topic, seed=0, level=2, count=1)
+    said = {
+        text
+        for word in re.findall(r"[^\s.,;:()]+", topic.names + topic.gradients)
+        for text in (word, word.rstrip("²ᵗ"))
+    }
+    names = {*sheet.given, *answers_of(sheet)}
+    assert {text for text in names if not {text, text.removeprefix("d")} & said} == set()
+
+
 def test_more_sheets_than_there_are_is_an_error_that_says_how_many():
     with pytest.raises(ValueError, match=r"^AdamW's first step: there are no more than \d\d worksheets of level 1$"):
         sheets(TOPICS["adamw"], seed=0, level=1, count=200)

@@ -3,11 +3,17 @@
 import re
 from html import escape
 
+from minitransformer.book.observation import docstrings
 from minitransformer.book.page import Words, is_shown
 from minitransformer.book.passages import Passage, passages
+from minitransformer.book.symbols import names_given, texts_of
 from minitransformer.book.typesetting import mathml
 
-BLANK = '<span class="blank"></span>'
+LINE, ALL = 9, 190  # millimetres: what a written line takes, and what all blanks of a chapter may take
+TASK = (
+    "Fill in: each gradient, with its derivation, and the line of code that computes it. Given is the argument of "
+    "backward, the gradient ∂L/∂y of what the forward pass returns; dx stands for ∂L/∂x, and is of x's shape."
+)
 
 
 def handout(leaf, derivations, answers=False) -> list:
@@ -19,7 +25,7 @@ def handout(leaf, derivations, answers=False) -> list:
         raise ValueError(f"there is no handout of {leaf.page!r}: it has no backward pass whose equations to leave out")
     words = Words(leaf.file, derivations) if answers else Blanks(leaf.file, derivations)
     kind = "the key" if answers else "a handout"
-    task = "" if answers else "<p>Fill in: each gradient, and the line of code that computes it.</p>"
+    task = "" if answers else f"<p>{TASK}</p>"
     its_own = {statement.function for statement in derivations.statements if statement.number is not None} | {""}
     shown = [p for p in passages(derivations.source) if is_shown(p) and p.function in its_own]
     return [f"<h1>{escape(leaf.title)}: {kind}</h1>", task, *map(words.passage, shown)]
@@ -28,6 +34,13 @@ def handout(leaf, derivations, answers=False) -> list:
 class Blanks(Words):
     """Makes passages whose backward equations are to be filled in."""
 
+    def __init__(self, file, derivations):
+        super().__init__(file, derivations)
+        asked = [s for s in derivations.statements if s.is_of_gradient]
+        self.rooms = rooms(asked, derivations.source)
+        names = {re.escape(text) for s in asked for node in names_given(s.equation) for text in texts_of(node)}
+        self.answer = re.compile(rf"(?<!\w)({'|'.join(names)})(?!\w)[^.;]*=|=[^.;]*(?<!\w)({'|'.join(names)})(?!\w)")
+
     def passage(self, passage):
         """A docstring beside its code; of a backward only what its equations and their lines begin with."""
         mine = [s for s in self.derivations.statements if s.function == passage.function and s.is_of_gradient]
@@ -35,7 +48,11 @@ class Blanks(Words):
             return super().passage(passage)
         kept = "\n\n".join(dict.fromkeys(f"    {statement.text}" for statement in mine))
         lines = tuple((at, self.without_answer(at, line)) for at, line in passage.lines if self.is_kept(at, line))
-        return super().passage(Passage(passage.function, kept, lines))
+        return f'<div class="blanks">{super().passage(Passage(passage.function, kept, lines))}</div>'
+
+    def block(self, kind, content, function):
+        """A paragraph or equations; nothing of a paragraph that says what a gradient is equal to."""
+        return "" if kind == "prose" and self.answer.search(content) else super().block(kind, content, function)
 
     def is_kept(self, at, line):
         """Whether a line of a backward is shown: one with a number, where it begins, and what is no more of it."""
@@ -56,8 +73,19 @@ class Blanks(Words):
             return super().equation(statement)
         left = mathml(statement.equation, self.names, only_left=True)
         tied = self.tied("equation to-fill", statement)
-        return f"<div {tied}><div>{left}{BLANK}</div><span>({statement.number})</span></div>"
+        blank = f'<span class="blank" style="height:{self.rooms[id(statement)]:.0f}mm"></span>'
+        return f"<div {tied}><div>{left}{blank}</div><span>({statement.number})</span></div>"
 
     def jacobian(self, function):
         """Nothing: it is part of the answer."""
         return ""
+
+
+def rooms(asked, source):
+    """Return {id of a statement: millimetres}: room in proportion to the lines that its derivation has in the file."""
+    before, lines = {docstring.function: docstring.first for docstring in docstrings(source)}, {}
+    for statement in asked:
+        lines[id(statement)] = max(1, statement.line - before[statement.function])
+        before[statement.function] = statement.line
+    line = min(LINE, ALL / sum(lines.values()))
+    return {key: count * line for key, count in lines.items()}

@@ -32,16 +32,22 @@ class OddError(ValueError):
     """A number that does not come out even."""
 
 
+GRADIENTS = "A gradient is that of a loss L: dy is ∂L/∂y, and dx, of x's shape, is ∂L/∂x."
+
+
 @dataclass(frozen=True)
 class Topic:
     """What a worksheet is about: the file of its equations, and draw(rng, level) → (Specimen, {name: given array}).
 
-    `skipped` are the numbers of equations that are not asked for.
+    `names` says what the names of a sheet stand for, and `gradients` those of its backward pass; `skipped` are the
+    numbers of equations that are not asked for.
     """
 
     title: str
     file: str
     draw: Callable
+    names: str
+    gradients: str = GRADIENTS
     skipped: tuple = ()
 
 
@@ -178,14 +184,72 @@ def draw_adamw(rng, level):
     return specimen, given | {"λ": np.array(0.25), "ε": np.array(1.0), "β₁": np.array(0.5), "β₂": np.array(0.75)}
 
 
+ROWS = "A row of x is a position."
+
 TOPICS = {
-    "linear": Topic("A linear map", "layers/linear.py", draw_linear),
-    "softmax": Topic("A softmax", "layers/softmax.py", draw_softmax),
-    "cross_entropy": Topic("Cross-entropy", "losses.py", draw_cross_entropy, skipped=(1,)),
-    "attention": Topic("Attention", "layers/attention.py", draw_attention),
-    "layer_norm": Topic("Layer normalization", "layers/layer_norm.py", draw_layer_norm),
-    "rms_norm": Topic("Root-mean-square normalization", "layers/rms_norm.py", draw_rms_norm),
-    "relu": Topic("A ReLU", "layers/activations.py", draw_relu),
-    "rotary": Topic("Rotary positions, by right angles", "layers/positions.py", draw_rotary),
-    "adamw": Topic("AdamW's first step", "optim.py", draw_adamw),
+    "linear": Topic(
+        "A linear map",
+        "layers/linear.py",
+        draw_linear,
+        f"{ROWS} It is multiplied by the matrix W, and b is added to each row: y.",
+    ),
+    "softmax": Topic(
+        "A softmax",
+        "layers/softmax.py",
+        draw_softmax,
+        "Each row of x is turned into weights y that add up to 1: m is its largest entry, e what exp makes of its "
+        "distances from m, and Σ adds up a row.",
+    ),
+    "cross_entropy": Topic(
+        "Cross-entropy",
+        "losses.py",
+        draw_cross_entropy,
+        "A row of x are the logits of a position, t counts from 0 and is its target, no target is ignored, a is 1 at "
+        "the target and 0 elsewhere, and w weighs all classes alike. z is the logarithm of the softmax of a row, p the "
+        "softmax, ℓ the loss of a position, and L their mean.",
+        "A gradient is that of L: dL = 1, dℓ is ∂L/∂ℓ, and dx, of x's shape, is ∂L/∂x; A is the sum of a row of a.",
+        skipped=(1,),
+    ),
+    "attention": Topic(
+        "Attention",
+        "layers/attention.py",
+        draw_attention,
+        "A row of q is a query, a row of k a key and that of v its value; s scales their scores. A query, a row of the "
+        "mask, sees the keys, its columns, where it says yes; elsewhere its score is masked by −∞. The weights are the "
+        "softmax of a row, and used as they are: used = weights. A row of y is a query's result.",
+        f"{GRADIENTS} Also dweights = dused.",
+    ),
+    "layer_norm": Topic(
+        "Layer normalization",
+        "layers/layer_norm.py",
+        draw_layer_norm,
+        f"{ROWS} From it its mean μ is taken, and what is left is divided by its root mean square σ, that is, "
+        "multiplied by r, where ε is nothing: x̂; γ and β scale and shift that, entry by entry: y. A mean is that of a "
+        "row, and Σ adds up all positions.",
+    ),
+    "rms_norm": Topic(
+        "Root-mean-square normalization",
+        "layers/rms_norm.py",
+        draw_rms_norm,
+        f"{ROWS} It is divided by its root mean square, that is, multiplied by r, where ε is nothing: x̂; γ scales "
+        "that, entry by entry: y. A mean is that of a row, and Σ adds up all positions.",
+    ),
+    "relu": Topic("A ReLU", "layers/activations.py", draw_relu, "Each entry of x is kept where it is positive: y."),
+    "rotary": Topic(
+        "Rotary positions, by right angles",
+        "layers/positions.py",
+        draw_rotary,
+        "A row is a position, and (a, b) the pairs of its channels: each pair is turned by an angle, of which cos and "
+        "sin are given, to (a′, b′).",
+        "A gradient is that of a loss L: da′ is ∂L/∂a′, and da is ∂L/∂a.",
+    ),
+    "adamw": Topic(
+        "AdamW's first step",
+        "optim.py",
+        draw_adamw,
+        "A weight θ has the gradient g; m and v are the averages of g and of g², with rates β₁ and β₂, and 0 before "
+        "step t = 1; lr is the learning rate, and λ the decay: θ decayed comes first. θ′, m′ and v′ are new, m̂ and v̂ "
+        "corrected for the start at 0, by 1 − β₁ᵗ and 1 − β₂ᵗ, and ε is added to a root.",
+        gradients="",
+    ),
 }

@@ -73,11 +73,13 @@ def worksheet_page(topic, made, *, seed, level, answers) -> list:
         names = bases_in(*(side for s in statements for side in s.equation.sides))
         given = board(matrix(name_set(name, names, after="="), array, written) for name, array in sheet.given.items())
         rows = "".join(question(s, value, names, level, answers) for s, value in sheet.asked)
-        kind = "Key" if answers else "Worksheet"
+        kind, said = "Key" if answers else "Worksheet", topic.names
+        said += f" {topic.gradients}" * (level != FORWARD_ALONE)
         number = f" {k} of {len(made)}" if len(made) > 1 else ""
         body.append(
-            f'<section class="sheet"><h1>{escape(topic.title)}</h1><p>{kind}{number}: {LEVELS[level]} '
-            f"(seed {seed}). Given</p>{given}<p>find</p>{rows}</section>"
+            f'<section class="sheet{" to-do" * (not answers)}"><h1>{escape(topic.title)}</h1>'
+            f"<p>{kind}{number}: {LEVELS[level]} (seed {seed}). {escape(said)}</p><p>Given</p>{given}"
+            f"<p>find</p>{rows}</section>"
         )
     return body
 
