@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,5 +125,12 @@ def _import_file(path):
         with ends_nothing():
             spec.loader.exec_module(module)
     except Exception as error:
-        raise ImportError(f"cannot import {path}: {error_in_words(error)}") from error
+        raise ImportError(f"cannot import {path}{line_in(path, error)}: {error_in_words(error)}") from error
     return module
+
+
+def line_in(path, error):
+    """Return the line of a file that an exception comes from, as `, line 3`; nothing where it comes from none."""
+    frames = [frame for e in (error, error.__cause__) if e for frame in traceback.extract_tb(e.__traceback__)]
+    lines = [frame.lineno for frame in frames if frame.filename == str(path.absolute())]
+    return f", line {lines[-1]}" if lines else ""

@@ -79,6 +79,17 @@ def test_equations_are_executed_on_the_inputs_of_the_cases(written):
     assert "Checked by central differences" in read.text and "square" in read.text
 
 
+def test_the_arrays_of_a_function_of_ones_own_are_drawn_and_what_it_saves_is_counted(written):
+    text = Page(written(SQUARE)[2]).text
+    assert "The arrays, to scale" in text and "forwardx2 × 3y2 × 3backwarddy2 × 3dx2 × 3" in text
+    assert "squareshapenumbersx2 × 36" in text
+
+
+def test_a_file_without_cases_is_told_that_nothing_is_executed(written):
+    status, said, _ = written(edited(('CASES = [Case("square",', 'OTHERS = [Case("square",')))
+    assert status == 0 and "mine.py lists no CASES, on whose inputs its equations would be executed\n" in said
+
+
 def test_an_equation_that_differs_from_its_line_is_said_and_shown(written):
     status, said, page = written(edited(("dx = 2 x · dy ", "dx = 3 x · dy ")))
     assert status == 1
@@ -144,7 +155,7 @@ def test_a_numbered_line_that_is_no_equation_is_told_with_its_column_in_the_file
             "mine.py: there is no equation in its docstrings, on an indented line that ends in (1)",
         ),
         (edited(("y = x * x", "y = x * (1 / 0)")), "mine.py: case 'square': ZeroDivisionError: division by zero"),
-        (edited(("CASES =", "1 / 0\nCASES =")), "cannot import mine.py: ZeroDivisionError: division by zero"),
+        (edited(("CASES =", "1 / 0\nCASES =")), "cannot import mine.py, line 26: ZeroDivisionError: division by zero"),
         (edited(("CASES = [", "CASES = [3, ")), "the CASES of mine.py must be gradcheck.Case objects; one is a int"),
     ],
 )

@@ -183,3 +183,14 @@ def test_indented_lines_stay_together_across_blank_ones():
         ("indented", ["    y = x"]),
         ("prose", "and on."),
     ]
+
+
+def test_a_chain_of_equalities_may_go_on_below_at_each_further_one():
+    set_apart = mathml(n.parse("y = a + b = c = d")).split(" <math")
+    assert [part.count("<mo>=</mo>") for part in set_apart] == [1, 1, 1]
+    assert set_apart[1].startswith(' display="block"><mrow><mo>=</mo>')
+
+
+def test_prose_has_subscripts_and_powers_but_not_in_code_or_in_dotted_names():
+    assert inline("y_pc of id_p: β₁^(t−k)") == "y<sub>pc</sub> of id<sub>p</sub>: β₁<sup>t−k</sup>"
+    assert inline("`x_i^(2)` and *.attention.w_q") == "<code>x_i^(2)</code> and *.attention.w_q"

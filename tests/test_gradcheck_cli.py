@@ -248,8 +248,11 @@ def test_the_seed_decides_the_numbers(write, capsys):
         (["garbled"], "cannot import garbled: SyntaxError: "),
         (["garbled.py"], "cannot import garbled.py: SyntaxError: "),
         (["exits"], "cannot import exits: RuntimeError: it raises SystemExit(3), which would end the program"),
-        (["exits.py"], "cannot import exits.py: RuntimeError: it raises SystemExit(3), which would end the program"),
-        (["two_lines.py"], "cannot import two_lines.py: ValueError: one two"),
+        (
+            ["exits.py"],
+            "cannot import exits.py, line 1: RuntimeError: it raises SystemExit(3), which would end the program",
+        ),
+        (["two_lines.py"], "cannot import two_lines.py, line 1: ValueError: one two"),
     ],
 )
 def test_what_cannot_be_found_is_one_line_on_standard_error_and_status_2(write, capsys, arguments, message):

@@ -10,7 +10,7 @@ from gradcheck import GradientError, check_case
 from gradcheck.html import report_html
 from minitransformer.book.matrices import board, matrix, with_digits
 from minitransformer.book.pictures import picture_of_shapes
-from minitransformer.book.run import BACKWARD
+from minitransformer.book.run import BACKWARD, numbers_in, saved
 from minitransformer.book.symbols import bases_in
 from minitransformer.book.typesetting import name_set
 from minitransformer.cases import CASES
@@ -19,11 +19,13 @@ LARGEST = 60  # numbers of an array that is shown whole
 
 
 def appendix(runs) -> list:
-    """What went in, the shapes, and what was saved."""
+    """What went in, the shapes, and what was saved: of each function once, on the first numbers."""
+    first = {run.specimen.function: run for run in reversed(runs)}
+    once = [run for run in runs if run is first[run.specimen.function]]
     return [
         *section("On these numbers", map(numbers_of, runs)),
-        *section("The arrays, to scale", map(shapes_of, runs)),
-        *section("Saved for backward", map(saved_by, runs)),
+        *section("The arrays, to scale", map(shapes_of, once)),
+        *section("Saved for backward", map(saved_by, once)),
     ]
 
 
@@ -68,23 +70,25 @@ def function_name(run, what=""):
 
 def shapes_of(run):
     """The arrays of the forward pass as rectangles, and below them those of backward."""
-    letters, function = run.specimen.letters, run.specimen.function
-    if not letters:
-        return ""
+    function = run.specimen.function
     rows = {"forward": run.arrays(function), "backward": run.arrays(function + BACKWARD)}
-    return f'<div class="scroll">{function_name(run)}{picture_of_shapes(rows, letters)}</div>'
+    if not any(rows.values()):
+        return ""
+    return f'<div class="scroll">{function_name(run)}{picture_of_shapes(rows, run.specimen.letters)}</div>'
 
 
 def saved_by(run):
     """A table of what backward needs of the forward pass."""
-    kept = run.saved() if run.specimen.letters else {}
+    kept = saved(run.backward())
     rows = "".join(
         row_of(escape(name), " × ".join(map(str, value.shape)) or "1", value.size)
         for name, value in kept.items()
         if isinstance(value, np.ndarray)
     )
     others = [name for name, value in kept.items() if isinstance(value, FunctionType) and name.endswith("_backward")]
-    rows += "".join(row_of(f"what {escape(name.removesuffix('_backward'))} saves", "", "") for name in others)
+    rows += "".join(
+        row_of(f"what {escape(name.removesuffix('_backward'))} saves", "", numbers_in(kept[name])) for name in others
+    )
     if not rows:
         return ""
     heading = f"<tr><th>{escape(run.specimen.function)}</th><th>shape</th><th>numbers</th></tr>"

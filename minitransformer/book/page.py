@@ -115,7 +115,7 @@ class Words:
     def equation(self, statement):
         """An equation, its number and its value."""
         remarks = " ".join(map(escape, statement.remarks))
-        ranges = "".join(f", {mathml(part, self.names)}" for part in statement.ranges)
+        ranges = "".join(f",&ensp;{mathml(part, self.names)}" for part in statement.ranges)
         return (
             f'<div {self.tied("equation", statement)}><div><span class="formula">'
             f"{mathml(statement.equation, self.names)}{ranges}</span>"

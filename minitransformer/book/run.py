@@ -203,15 +203,11 @@ class Run:
         said = [symbol for symbol, how in self.specimen.names.items() if how == name]
         return said[0] if said else symbol_of(name)
 
-    def saved(self):
-        """Return {name: value} of what backward keeps of the forward pass: its closure, arrays and other backwards."""
+    def backward(self):
+        """Return the backward that the function of the specimen returned, or None."""
         frame = self.frames.get(self.specimen.function)
-        backward = frame.returned[-1] if frame and isinstance(frame.returned, tuple) and frame.returned else None
-        if not inspect.isfunction(backward):
-            return {}
-        cells = dict(zip(backward.__code__.co_freevars, backward.__closure__ or (), strict=True))
-        kept = {name: cell.cell_contents for name, cell in cells.items() if cell != CellType()}
-        return {name: value for name, value in kept.items() if isinstance(value, (np.ndarray, FunctionType))}
+        last = frame.returned[-1] if frame and isinstance(frame.returned, tuple) and frame.returned else None
+        return last if inspect.isfunction(last) else None
 
     def name_of_output(self):
         """The symbol of an output, y or z, whose Jacobian by the input x is a small matrix, or nothing."""
@@ -250,6 +246,19 @@ def belongs(function, specimen):
 def normal(shape):
     """A random gradient."""
     return np.random.default_rng(7).normal(size=shape) if shape else 0.7
+
+
+def saved(backward):
+    """Return {name: value} of what a backward keeps of the forward pass: its closure, arrays and other backwards."""
+    cells = zip(backward.__code__.co_freevars, backward.__closure__ or (), strict=True) if backward else ()
+    kept = {name: cell.cell_contents for name, cell in cells if cell != CellType()}
+    return {name: value for name, value in kept.items() if isinstance(value, (np.ndarray, FunctionType))}
+
+
+def numbers_in(backward):
+    """Return how many numbers a backward keeps of the forward pass, with those of the backwards within it."""
+    kept = saved(backward).values()
+    return sum(value.size if isinstance(value, np.ndarray) else numbers_in(value) for value in kept)
 
 
 def is_numeric(value):

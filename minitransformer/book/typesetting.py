@@ -26,14 +26,15 @@ MINUS = '<mo form="prefix">−</mo>'
 def mathml(equation: n.Equation, names=(), *, only_left=False) -> str:
     """Return the <math> element of an equation, or of its left side and the = after it.
 
-    `names` are those whose gradients are set as d and the name.
+    `names` are those whose gradients are set as d and the name. What stands after a second = is an element of its own,
+    so that it may go on below where there is no room.
     """
     setter = Setter(frozenset(names))
     sides = [setter.set(side) for side in equation.sides]
     if only_left:
         return f"<math>{row(sides[0] + operator('='))}</math>"
-    body = sides[0] + "".join(operator(r) + side for r, side in zip(equation.relations, sides[1:], strict=True))
-    return f'<math display="block">{row(body)}</math>'
+    first, *others = [operator(r) + side for r, side in zip(equation.relations, sides[1:], strict=True)] or [""]
+    return " ".join(f'<math display="block">{row(part)}</math>' for part in (sides[0] + first, *others))
 
 
 def name_set(text: str, names=(), after: str = "") -> str:

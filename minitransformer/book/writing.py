@@ -129,9 +129,8 @@ def write_worksheets(name, folder, *, seed=0, level=2, count=1) -> Written:
     fails.
     """
     topic = named(name, TOPICS, "worksheet")
-    folder = Path(folder)
+    made, written, folder = sheets(topic, seed=seed, level=level, count=count), Written(), Path(folder)
     write_static(folder)
-    made, written = sheets(topic, seed=seed, level=level, count=count), Written()
     for kind in ("worksheet", "key"):
         body = worksheet_page(topic, made, seed=seed, level=level, answers=kind == "key")
         written.pages.append(write_page(folder, f"{name}-{level}-{seed}-{kind}", topic.title, body))
@@ -165,6 +164,8 @@ def write_own(path, folder, say=lambda text: None) -> Written:
     write_static(folder)
     page = write_page(folder, path.stem, path.stem, body, numbers)
     say(f"{path}: {in_numbers(derivations)}")
+    if not cases:
+        say(f"{path} lists no CASES, on whose inputs its equations would be executed")
     different = [s for s in derivations.statements if s.verdict == DIFFERENT]
     return Written([page], faults(path, different, reports))
 
