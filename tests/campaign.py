@@ -276,7 +276,7 @@ PYTHON = re.compile(
     r"|expected str instance|integer string conversion"
 )
 CODE = re.compile(r"\b[A-Z]\w+(Error|Exception)\(|<class '| at 0x[0-9a-f]{6,}")
-LONGEST = 5000  # characters of a line on a terminal
+LONGEST = 1000  # characters of a message
 
 
 def complaints_about_line(line: str, names=()) -> list[str]:

@@ -139,7 +139,7 @@ def arguments(command, parser, random) -> list[str]:
         if option not in ("-h", "--help", "--version", "-V", "--traceback"):
             options[option] = odd_values(option, action, random)
     if random.random() < 0.05:
-        options[random.choice(("--nothing", "--traceback", "--help", "-h", "-x", "--", "extra"))] = []
+        options[random.choice(("--nothing", "--help", "-h", "-x", "--", "extra"))] = []
     words = [[option, *values] if option else values for option, values in options.items()]
     random.shuffle(words)
     return list(itertools.chain.from_iterable(words))

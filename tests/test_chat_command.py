@@ -213,6 +213,7 @@ def test_a_model_that_holds_no_conversation_is_one_line(tmp_path, capsys, monkey
     "said, words",
     [
         (b"Hi\nab\xff\n", "standard input, line 2: not UTF-8 text: byte 0xff"),
+        (b"Hi\n" + bytes(9 << 20), "standard input, line 2: has more than 1,048,576 bytes"),
         (b"Hi\n" + b"\xc3\xbf" * 200 + b"\n", r"the message makes \d+ tokens, too many for the model's context of 256"),
     ],
 )

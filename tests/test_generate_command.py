@@ -207,6 +207,13 @@ def test_standard_input_that_is_not_utf8_is_one_line(folder, capsys, monkeypatch
     assert_one_line(capsys, status, cli.FAILURE, "standard input: not UTF-8 text: byte 0xff at position 6")
 
 
+def test_standard_input_without_end_is_one_line(folder, capsys, monkeypatch):
+    standard_input(monkeypatch, bytes(20 << 20))
+    status = generate(folder, prompt="-")
+    assert_one_line(capsys, status, cli.FAILURE, "standard input: has more than 16,777,216 bytes")
+    assert sys.stdin.buffer.tell() < 17 << 20
+
+
 def test_a_model_that_is_not_there_or_is_none_is_one_line(folder, capsys, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.npz").write_text("not a model")

@@ -35,6 +35,7 @@ minitransformer/interop/chat.py. A small model says much that is not true.
 
 PROMPT = "> "
 BETWEEN_ANSWERS = "---"
+LONGEST_LINE = 1 << 20  # bytes
 
 
 def add_arguments(parser) -> None:
@@ -116,8 +117,13 @@ def answer_lines(conversation, max_new_tokens) -> None:
 
 
 def lines_of_input():
-    """Yield the lines of standard input that are not blank. Raises ValueError, naming the line, if it is not UTF-8."""
-    for number, line in enumerate(sys.stdin.buffer, start=1):
+    """Yield the lines of standard input that are not blank.
+
+    Raises ValueError, naming the line, if it is not UTF-8, or one that goes on for ever, as those of a device may.
+    """
+    for number, line in enumerate(iter(lambda: sys.stdin.buffer.readline(LONGEST_LINE + 1), b""), start=1):
+        if len(line) > LONGEST_LINE:
+            raise ValueError(f"standard input, line {number}: has more than {LONGEST_LINE:,} bytes")
         try:
             text = line.decode().rstrip("\r\n")
         except UnicodeDecodeError as error:

@@ -29,6 +29,7 @@ What the settings do, and the key-value cache, is told in minitransformer/genera
 
 MODEL_HELP = "a model's file, a folder that train or demo wrote, a GGUF file, or a folder of the Hugging Face layout"
 BETWEEN_SAMPLES = "---"
+LONGEST_PROMPT = 1 << 24  # bytes
 
 
 def add_arguments(parser) -> None:
@@ -105,8 +106,13 @@ def write(prompt, pieces) -> None:
 
 
 def read_prompt() -> str:
-    """Return standard input without the line break that ends it, which `echo` adds. Raises ValueError if not UTF-8."""
-    data = sys.stdin.buffer.read()
+    """Return standard input without the line break that ends it, which `echo` adds.
+
+    Raises ValueError if it is not UTF-8, or goes on for ever, as a device may.
+    """
+    data = sys.stdin.buffer.read(LONGEST_PROMPT + 1)
+    if len(data) > LONGEST_PROMPT:
+        raise ValueError(f"standard input: has more than {LONGEST_PROMPT:,} bytes, and is no prompt")
     try:
         return data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
