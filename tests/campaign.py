@@ -22,6 +22,7 @@ import os
 import random
 import re
 import select
+import shlex
 import shutil
 import signal
 import sys
@@ -34,6 +35,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+import gradcheck.__main__
+from gradcheck.stopping import leave_when_stopped
+from minitransformer import cli
 
 resource = pytest.importorskip("resource", reason="campaigns need the limits of Unix")
 if not hasattr(os, "pidfd_open"):
@@ -230,6 +235,22 @@ class Forked:
 def in_a_process(work, **options) -> Ended:
     """Call work() in a process of its own, and return how that ended."""
     return Forked(work, **options).wait()
+
+
+MAIN = {"minitransformer": cli.main, "gradcheck": gradcheck.__main__.main}
+
+
+def called(command, program="minitransformer") -> int:
+    """Run a command, a line or its words, as its program does once it is imported: till then it leaves at Ctrl-C."""
+    leave_when_stopped(program)
+    return MAIN[program](shlex.split(command) if isinstance(command, str) else command)
+
+
+def copied(names, source, folder):
+    """Copy files and folders of these names from one folder to another, which is returned."""
+    for name in names:
+        (shutil.copytree if (source / name).is_dir() else shutil.copy)(source / name, folder / name)
+    return folder
 
 
 def memory() -> int:

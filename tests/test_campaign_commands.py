@@ -14,18 +14,19 @@ import sys
 from functools import partial
 
 import pytest
-from campaign import ANSWER, MEGABYTE, PATIENCE, Forked, Limits, complaints_about_end
+from campaign import ANSWER, MEGABYTE, PATIENCE, Forked, Limits, called, complaints_about_end, copied
 from damage import BOMBS, EVIL
 from small_chats import chat_tokenizer
 from test_campaign_files import render
 
 import gradcheck.__main__
-from gradcheck.stopping import leave_when_stopped
+from gradcheck import museum
+from gradcheck.audit import command_line as audit
+from gradcheck.curve import command_line as curve
 from minitransformer import cli
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-MAIN = {"minitransformer": cli.main, "gradcheck": gradcheck.__main__.main}
 LIMITS = Limits(memory=1200 * MEGABYTE, seconds=20)  # how large an array is, is the user's to say
 COUNT, COUNT_OF_DEAR_ONES = 1.6, 0.5  # trials of each command
 DEAR = ("patterns", "scale", "demo", "bench", "fetch", "audit")  # which takes seconds even to do little
@@ -97,26 +98,14 @@ READ_PATHS = (
 STDIN = (b"", b"cat\n", b"the cat\n\nthe mat\n", b"\xff\xfe", b"\x00", EVIL.encode(), b"a" * 30_000, b"\n")
 
 
-class Listed(BaseException):
-    """Carries a parser to whoever wants to see its options."""
-
-
-def parser_of(command, *, monkeypatch) -> argparse.ArgumentParser:
+def parser_of(command) -> argparse.ArgumentParser:
     """Return the parser that a command reads its arguments with."""
-
-    def list_options(parser, *arguments):
-        raise Listed(parser)
-
     program, *words = command.split()
-    with monkeypatch.context() as patch:
-        patch.setattr(argparse.ArgumentParser, "parse_args", list_options)
-        with pytest.raises(Listed) as listed:
-            MAIN[program](words)
-    parser = listed.value.args[0]
-    for action in parser._actions:
-        if program == "minitransformer" and isinstance(action, argparse._SubParsersAction) and words:
-            return action.choices[words[0]]
-    return parser
+    if program == "gradcheck":
+        return {"curve": curve, "audit": audit, "museum": museum}.get(command.split()[-1], gradcheck.__main__)._parser()
+    parser = cli.build_parser()
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return commands.choices[words[0]] if words else parser
 
 
 def arguments(command, parser, random) -> list[str]:
@@ -167,15 +156,9 @@ def odd_values(option, action, random) -> list[str]:
 
 @pytest.fixture(scope="module")
 def place(sound, tmp_path_factory):
-    """What furnished returns."""
-    return furnished(sound, tmp_path_factory.mktemp("place"))
-
-
-def furnished(sound, folder):
-    """Copy what commands are given to a folder, and return it."""
-    for name in ("book.txt", "small.npz", "run", "chat.npz", "talks", "llama.gguf", "pairs.jsonl", "tuned", "shards"):
-        copy = shutil.copytree if (sound / name).is_dir() else shutil.copy
-        copy(sound / name, folder / name)
+    """A folder with what commands are given."""
+    names = ("book.txt", "small.npz", "run", "chat.npz", "talks", "llama.gguf", "pairs.jsonl", "tuned", "shards")
+    folder = copied(names, sound, tmp_path_factory.mktemp("place"))
     for name, content in FILES.items():
         (folder / name).write_bytes(content)
     return folder
@@ -185,7 +168,7 @@ def furnished(sound, folder):
 def test_a_command_does_what_is_typed_or_says_in_one_line_why_not(campaign, place, command, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")  # nothing is fetched from anywhere
     monkeypatch.setenv("XDG_CACHE_HOME", str(campaign.folder / "cache"))
-    parser = parser_of(command, monkeypatch=monkeypatch)
+    parser = parser_of(command)
     for trial in campaign.trials(COUNT_OF_DEAR_ONES if command.endswith(DEAR) else COUNT):
         folder = trial.folder / "place"
         shutil.copytree(place, folder)
@@ -198,18 +181,12 @@ def test_a_command_does_what_is_typed_or_says_in_one_line_why_not(campaign, plac
             try_as_program(command, words, folder, trial)
             continue
         process = Forked(
-            partial(called, program, words), folder=folder, stdin=trial.random.choice(STDIN), limits=LIMITS
+            partial(called, words, program), folder=folder, stdin=trial.random.choice(STDIN), limits=LIMITS
         )
         interrupted = interrupt(process, trial)
         ended = process.wait()
         trial.complain(*ended.complaints(), *complaints_about_end(ended))
         trial.complain(*complaints_about_status(command, ended, interrupted))
-
-
-def called(program, words) -> int:
-    """Call a command as the program does that has imported it, and that till then has left at once at Ctrl-C."""
-    leave_when_stopped(program)
-    return MAIN[program](words)
 
 
 def try_as_program(command, words, folder, trial) -> None:

@@ -1,7 +1,6 @@
 """Several at once in one folder: whoever may work there does it as if alone, and the others are told so in one line."""
 
 import json
-import shlex
 import shutil
 import threading
 import time
@@ -9,7 +8,7 @@ from dataclasses import replace
 from functools import cache, partial
 
 import pytest
-from campaign import MEGABYTE, Forked, Limits, complaints_about_end, in_a_process
+from campaign import MEGABYTE, Forked, Limits, called, complaints_about_end, copied, in_a_process
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, weights, without_seconds
 
 from minitransformer import LanguageModel, cli
@@ -43,7 +42,7 @@ def place(tmp_path_factory):
     (folder / "book.txt").write_text(TEXT)
     small_lm(n_layers=2).save(folder / "trained.npz")
     cli.build_parser()  # which imports the commands, for all runs
-    assert in_a_process(lambda: cli.main(shlex.split(TRAIN)), folder=folder).status == 0
+    assert in_a_process(partial(called, TRAIN), folder=folder).status == 0
     (folder / "run").rename(folder / "over")
     about = {"text": ["book.txt"], "tokenizer": "char", "vocab_size": None}
     with pytest.raises(ZeroDivisionError):
@@ -61,7 +60,7 @@ def test_of_two_in_one_folder_each_does_its_work_as_if_alone_or_is_told(campaign
     def alone(command):
         """Return the folder that a command leaves when it is alone."""
         folder = furnished(place, tmp_path_factory.mktemp("alone"), found)
-        assert in_a_process(lambda: cli.main(shlex.split(command)), folder=folder, limits=LIMITS).status == 0
+        assert in_a_process(partial(called, command), folder=folder, limits=LIMITS).status == 0
         return folder / "run"
 
     for trial in campaign.trials(count):
@@ -88,13 +87,12 @@ def test_of_two_in_one_folder_each_does_its_work_as_if_alone_or_is_told(campaign
 def begin_at(moment, command) -> int:
     """Run a command, begun at a moment. Returns its exit status."""
     time.sleep(max(moment - time.monotonic(), 0))
-    return cli.main(shlex.split(command))
+    return called(command)
 
 
 def furnished(place, folder, found):
     """Copy what commands need to a folder, `found` as the run that they find."""
-    for name in ("book.txt", "trained.npz"):
-        shutil.copy(place / name, folder / name)
+    copied(("book.txt", "trained.npz"), place, folder)
     if found is not None:
         shutil.copytree(place / found, folder / "run")
     return folder

@@ -6,7 +6,6 @@ must be what it was.
 """
 
 import re
-import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,10 +15,10 @@ from pathlib import Path
 import damage
 import numpy as np
 import pytest
-from campaign import MEGABYTE, Limits, complaints_about_end, complaints_about_line, in_a_process
+from campaign import MEGABYTE, Limits, called, complaints_about_end, complaints_about_line, copied, in_a_process
 from small_chats import chat_tokenizer
 
-from minitransformer import BPETokenizer, ByteTokenizer, LanguageModel, cli
+from minitransformer import BPETokenizer, ByteTokenizer, LanguageModel
 from minitransformer.interop import load_pretrained
 from minitransformer.interop.chat import encode_chat, render_chat
 from minitransformer.text import TextFiles, load_tokenizer, tokenize_corpus
@@ -228,6 +227,7 @@ KINDS = {
     "a text": Kind("book.txt", damage.lines, read_text, [BOOK]),
     "a chat template": Kind("template.jinja", damage.template, read_template, memory=RENDERING),
 }
+OTHERS = ("book.txt", "small.npz", "encoder.json", "vocab.bpe")  # which are there as well
 COUNT = 3  # of trials with each
 
 
@@ -236,7 +236,7 @@ def test_a_damaged_file_is_read_whole_or_refused_in_one_line(campaign, sound, fi
     kind = KINDS[name]
     original, limits = (sound / kind.file).read_bytes(), Limits(memory=kind.memory)
     for trial in campaign.trials(COUNT):
-        copy_some(sound, trial.folder, kind)
+        copied({kind.file.partition("/")[0], *OTHERS}, sound, trial.folder)
         inside = trial.random.random() < 0.7
         content, trial.about = (kind.inside if inside else damage.bytes_of_any_file)(original, trial.random)
         path = trial.folder / kind.file
@@ -245,7 +245,7 @@ def test_a_damaged_file_is_read_whole_or_refused_in_one_line(campaign, sound, fi
         if kind.read is None or (kind.commands and trial.random.random() < 0.25):
             command = trial.random.choice(kind.commands).format(kind.given or kind.file)
             trial.about = f"{command}: {trial.about}"
-            ended = in_a_process(lambda: cli.main(shlex.split(command)), folder=trial.folder, limits=limits)  # noqa: B023
+            ended = in_a_process(partial(called, command), folder=trial.folder, limits=limits)
             names = [path.name, kind.given or kind.file] if must_be_named(kind, path, ended.err) else []
             trial.complain(*ended.complaints(), *complaints_about_end(ended, names))
             if ended.status == 0 and "--resume" in command:
@@ -263,13 +263,6 @@ def must_be_named(kind, path, line) -> bool:
     return in_a_process(lambda: 0 if LanguageModel.load(model) else 1).status != 0
 
 
-def copy_some(sound, folder, kind) -> None:
-    """Copy what a trial needs of the sound files."""
-    for name in {kind.file.partition("/")[0], "book.txt", "small.npz", "encoder.json", "vocab.bpe"}:
-        copy = shutil.copytree if (sound / name).is_dir() else shutil.copy
-        copy(sound / name, folder / name)
-
-
 @pytest.fixture(scope="module")
 def finished(sound, tmp_path_factory):
     """The models of the runs, by folder, when they were resumed and are over."""
@@ -277,7 +270,7 @@ def finished(sound, tmp_path_factory):
     models = {}
     for name, command in {"run": RESUME[0], "tuned": TUNE[0], "preferring": TUNE[0]}.items():
         shutil.copytree(sound / name, folder / name)
-        ended = in_a_process(lambda: cli.main(shlex.split(command.format(name))), folder=folder)  # noqa: B023
+        ended = in_a_process(partial(called, command.format(name)), folder=folder)
         assert ended.status == 0, ended.err
         models[name] = LanguageModel.load(folder / name)
     return models

@@ -10,7 +10,6 @@ import configparser
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -19,11 +18,10 @@ from functools import cache, partial
 from pathlib import Path
 
 import pytest
-from campaign import Ended, Forked, Limits, complaints_about_end
+from campaign import Ended, Forked, Limits, called, complaints_about_end, copied
 from small_pairs import ROWS
 from small_runs import TEXT, assert_same_weights, small_lm, without_seconds
 
-from gradcheck.stopping import leave_when_stopped
 from minitransformer import LanguageModel, cli
 from minitransformer.archive import ArchiveError
 from minitransformer.training.checkpoints import Checkpoint
@@ -64,13 +62,6 @@ def undisturbed(command, folder):
     return folder, calls, time.perf_counter() - begin
 
 
-def furnished(start, folder):
-    """Link what runs begin with, and only read, to a folder."""
-    for path in start.iterdir():
-        (folder / path.name).symlink_to(path)
-    return folder
-
-
 ANYWHERE, IN_WRITING = "", ("archive.py", "zipfile")
 
 
@@ -94,9 +85,8 @@ class Calls:
 
 def watched(command, calls) -> int:
     """Run a command while its calls are counted. Returns its exit status."""
-    leave_when_stopped(cli.PROGRAM)  # as the program has done when it calls this
     sys.setprofile(calls)
-    status = cli.main(shlex.split(command))
+    status = called(command)
     sys.setprofile(None)
     return status
 
@@ -117,10 +107,10 @@ def test_a_run_that_is_ended_at_any_moments_and_resumed_ends_as_if_it_had_not_be
     campaign, start, tmp_path_factory, name
 ):
     command, count = RUNS[name]
-    whole = cache(lambda: undisturbed(command, furnished(start, tmp_path_factory.mktemp("whole"))))
+    whole = cache(lambda: undisturbed(command, copied(os.listdir(start), start, tmp_path_factory.mktemp("whole"))))
     for trial in campaign.trials(count):
         expected, calls, seconds = whole()
-        furnished(start, trial.folder)
+        copied(os.listdir(start), start, trial.folder)
         ended, kills = None, trial.random.randrange(1, 6)
         for life in range(kills + 1):
             resumes = (trial.folder / "run" / "model.npz").exists()
@@ -142,7 +132,7 @@ def test_a_run_that_is_ended_at_any_moments_and_resumed_ends_as_if_it_had_not_be
 
 def left_alone(command, trial, calls, seconds) -> tuple[Ended, str]:
     """Nothing happens."""
-    ended = Forked(lambda: cli.main(shlex.split(command)), folder=trial.folder).wait()
+    ended = Forked(partial(called, command), folder=trial.folder).wait()
     trial.complain(*ended.complaints())
     return ended, "left alone"
 
@@ -166,7 +156,7 @@ def a_moment(trial, calls) -> tuple:
 def killed_by_the_clock(command, trial, calls, seconds) -> tuple[Ended, str]:
     """It is killed after some time."""
     delay = trial.random.uniform(0, seconds)
-    process = Forked(lambda: cli.main(shlex.split(command)), folder=trial.folder)
+    process = Forked(partial(called, command), folder=trial.folder)
     process.is_over(delay)
     process.send(signal.SIGKILL)
     ended = process.wait()
@@ -194,7 +184,7 @@ def out_of_disk(command, trial, calls, seconds) -> tuple[Ended, str]:
     """No file may have more than some bytes."""
     most = trial.random.choice((0, 1, 100, 1000, trial.random.randrange(60_000)))
     limits = Limits(file=most)
-    ended = Forked(lambda: cli.main(shlex.split(command)), folder=trial.folder, limits=limits).wait()
+    ended = Forked(partial(called, command), folder=trial.folder, limits=limits).wait()
     complaints = [*ended.complaints(), *complaints_about_end(ended, ["run", "replicas"])]
     trial.complain(*(f"no more disk: {words}" for words in complaints))
     return ended, f"files of {most:,} bytes at most"
