@@ -32,7 +32,7 @@ def appendix(runs) -> list:
 def section(title, parts):
     """A heading and its parts, if there are any."""
     parts = [part for part in parts if part]
-    return [f"<section><h2>{title}</h2>", *parts, "</section>"] if parts else []
+    return [f'<section><h2>{title}</h2><div class="parts">', *parts, "</div></section>"] if parts else []
 
 
 def numbers_of(run):
@@ -85,9 +85,15 @@ def saved_by(run):
         for name, value in kept.items()
         if isinstance(value, np.ndarray)
     )
-    others = [name for name, value in kept.items() if isinstance(value, FunctionType) and name.endswith("_backward")]
     rows += "".join(
-        row_of(f"what {escape(name.removesuffix('_backward'))} saves", "", numbers_in(kept[name])) for name in others
+        row_of(f"what {escape(name.removesuffix('_backward'))} saves", "", numbers_in(value))
+        for name, value in kept.items()
+        if isinstance(value, FunctionType) and name.endswith("_backward")
+    )
+    rows += "".join(
+        row_of(f"what {len(value)} others save", "", numbers_in(value))
+        for value in kept.values()
+        if isinstance(value, list) and numbers_in(value)
     )
     if not rows:
         return ""

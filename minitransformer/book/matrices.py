@@ -34,7 +34,7 @@ def with_digits(digits: int):
     def show(entry):
         if isinstance(entry, (bool, np.bool_)):
             return ("no", "yes")[int(entry)]
-        return f"{float(entry):.{digits}g}".replace("-", "−") if np.isfinite(entry) else infinite(entry)
+        return f"{float(entry) + 0.0:.{digits}g}".replace("-", "−") if np.isfinite(entry) else infinite(entry)
 
     return show
 

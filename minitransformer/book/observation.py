@@ -22,7 +22,7 @@ RETURNED = "return"
 
 @dataclass(frozen=True)
 class Frame:
-    """A function that has returned: its local variables, which of them it was given, what it returned, and where."""
+    """A function that has returned: its local variables, which are its arguments, what it returned, and where."""
 
     names: dict
     given: tuple
@@ -67,7 +67,7 @@ def watched(path):
     def profiler(frame, event, returned):
         code = frame.f_code
         if event == "return" and resolved(code.co_filename) == wanted:
-            given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] + code.co_freevars
+            given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
             left = Frame(dict(frame.f_locals), given, returned, frame.f_lineno)
             seen.setdefault(code.co_qualname, []).append(left)
 

@@ -187,12 +187,9 @@ class Run:
         if frame is None:
             return []
         symbols = {(place.function, place.name): text for text, place in self.place_of.items()}
-        names = list(inspect.signature(self.specimen.call).parameters) if function == self.specimen.function else ["dy"]
-        names += [
-            place.name for number in sorted(self.places) for place in self.places[number] if place.function == function
-        ]
+        numbered = [place for number in sorted(self.places) for place in self.places[number]]
         found = {}
-        for name in names:
+        for name in (*frame.given, *(place.name for place in numbered if place.function == function)):
             value = frame.returned if name == RETURNED else frame.names.get(name)
             if isinstance(value, np.ndarray):
                 found.setdefault(symbols.get((function, name), self.symbol_for(name)), value.shape)
@@ -249,16 +246,25 @@ def normal(shape):
 
 
 def saved(backward):
-    """Return {name: value} of what a backward keeps of the forward pass: its closure, arrays and other backwards."""
+    """Return {name: value} of what a backward keeps of the forward pass: arrays, other backwards, lists."""
     cells = zip(backward.__code__.co_freevars, backward.__closure__ or (), strict=True) if backward else ()
     kept = {name: cell.cell_contents for name, cell in cells if cell != CellType()}
-    return {name: value for name, value in kept.items() if isinstance(value, (np.ndarray, FunctionType))}
+    return {name: value for name, value in kept.items() if isinstance(value, (np.ndarray, FunctionType, list))}
 
 
-def numbers_in(backward):
-    """Return how many numbers a backward keeps of the forward pass, with those of the backwards within it."""
-    kept = saved(backward).values()
-    return sum(value.size if isinstance(value, np.ndarray) else numbers_in(value) for value in kept)
+def numbers_in(kept):
+    """Return how many numbers there are in what a backward keeps, or in a list of backwards, each counted once."""
+    seen, waiting, total = {}, [kept], 0
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        if isinstance(value, np.ndarray):
+            total += value.size
+        elif isinstance(value, (FunctionType, list)):
+            waiting += value if isinstance(value, list) else saved(value).values()
+    return total
 
 
 def is_numeric(value):

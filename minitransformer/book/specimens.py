@@ -278,7 +278,7 @@ def specimens() -> dict[str, list[Specimen]]:
         "layers/softmax.py": [
             Specimen("softmax", softmax, (normal(3, 4),), names=largest, letters={3: "P", 4: "n"}),
             Specimen("softmax", softmax, (normal(4),), names=largest),
-            Specimen("log_softmax", log_softmax, (normal(3, 4),), names=largest),
+            Specimen("log_softmax", log_softmax, (normal(3, 4),), names=largest, letters={3: "P", 4: "n"}),
             Specimen("log_softmax", log_softmax, (normal(4),), names=largest),
         ],
         "layers/attention.py": [
@@ -309,6 +309,7 @@ def specimens() -> dict[str, list[Specimen]]:
                 projections,
                 (normal(3, 4), *(randomized(Linear(4, width)) for width in (6, 2, 3))),
                 names={f"W_{c}": partial(weight_of, f"w_{c}") for c in "qkv"},
+                letters={3: "T", 4: "C"},
             ),
         ],
         "layers/activations.py": [
@@ -321,7 +322,7 @@ def specimens() -> dict[str, list[Specimen]]:
                 "dropout",
                 dropout,
                 (normal(3, 4),),
-                {"keep": normal(3, 4, other=1) > -0.5, "p": 0.3},
+                {"keep": normal(3, 4, other=2) > -0.5, "p": 0.3},
                 letters={3: "P", 4: "C"},
             )
         ],
@@ -334,7 +335,13 @@ def specimens() -> dict[str, list[Specimen]]:
                 | {"f": lambda local: value_of(local["self"].activation)},
                 letters={3: "P", 4: "C", 5: "F"},
             ),
-            Specimen("swiglu", swiglu, (normal(3, 4), normal(3, 4, other=1)), names={"silu": constant(value_of(silu))}),
+            Specimen(
+                "swiglu",
+                swiglu,
+                (normal(3, 4), normal(3, 4, other=1)),
+                names={"silu": constant(value_of(silu))},
+                letters={3: "P", 4: "F"},
+            ),
             Specimen(
                 "GatedFeedForward.forward",
                 randomized(GatedFeedForward(4, 5)),

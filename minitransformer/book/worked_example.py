@@ -103,8 +103,9 @@ def step_in_words():
 
 
 def named(name, array, decimals=3):
-    """An array behind its name."""
-    return matrix(f"<var>{escape(name)}</var>", array, with_decimals(decimals))
+    """An array behind its name, if it has one; without decimals where its numbers are whole."""
+    label = f"<var>{escape(name)}</var>" if name else ""
+    return matrix(label, array, with_decimals(0 if np.array_equal(array, np.round(array)) else decimals))
 
 
 def steps_in_columns(steps):
@@ -114,10 +115,7 @@ def steps_in_columns(steps):
 
 def line(step):
     """A statement with its numbers; their name stands in the code, unless there are several."""
-    arrays = (
-        named(name, array) if len(step.arrays) > 1 else matrix("", array, with_decimals(3))
-        for name, array in step.arrays.items()
-    )
+    arrays = (named(name if len(step.arrays) > 1 else "", array) for name, array in step.arrays.items())
     return (
         f'<div class="step"><span class="comment">{escape(step.comment.partition("(")[0])}</span>'
         f"<code>{escape(step.code)}</code>{board(arrays)}</div>"
