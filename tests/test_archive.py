@@ -160,6 +160,7 @@ def test_a_failure_at_any_byte_leaves_the_old_file_and_nothing_else(path, monkey
     assert_is_the_saved_one(path)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Python 3.13's, of a half open member
 def test_ctrl_c_at_any_call_of_the_writing_is_what_arrives(tmp_path):
     path, before = tmp_path / "model.npz", {"w": np.zeros(3)}
     save_archive(path, before, {})
