@@ -258,7 +258,7 @@ def test_a_damaged_file_is_read_whole_or_refused_in_one_line(campaign, sound, fi
 def must_be_named(kind, path, line) -> bool:
     """Whether the line of a command is about the file, not about a text that it cannot read, or the model's numbers."""
     if kind.read not in (load, read_folder):
-        return not re.search(r"unknown character|not finite|error: \S.*: No such file", line)
+        return not re.search(r"unknown character|not finite|error: \S.*: (No such file|\w+ a directory)", line)
     model = path if kind.given is None else path.parent
     return in_a_process(lambda: 0 if LanguageModel.load(model) else 1).status != 0
 
