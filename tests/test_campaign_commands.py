@@ -14,7 +14,7 @@ import sys
 from functools import partial
 
 import pytest
-from campaign import ANSWER, MEGABYTE, PATIENCE, Forked, Limits, called, complaints_about_end, copied
+from campaign import ANSWER, MAIN, MEGABYTE, PATIENCE, Forked, Limits, called, complaints_about_end, copied
 from damage import BOMBS, EVIL
 from small_chats import chat_tokenizer
 from test_campaign_files import render
@@ -23,7 +23,7 @@ import gradcheck.__main__
 from gradcheck import museum
 from gradcheck.audit import command_line as audit
 from gradcheck.curve import command_line as curve
-from minitransformer import cli
+from minitransformer import cli, commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -47,6 +47,7 @@ SOUND = {
     "minitransformer patterns": "--steps 2 --out new",
     "minitransformer scale": "--sizes 900 --seeds 1 --steps 8 --workers 1 --out new",
     "minitransformer demo": "--quick --out new",
+    "minitransformer book": "--worksheet softmax --level 1 --count 2 --seed 3 --out new --quiet",
     "minitransformer bench": "--sizes tiny --seconds 0.001 --rounds 1",
     "minitransformer": "",
     "gradcheck": " mine.py",
@@ -142,7 +143,7 @@ def odd_values(option, action, random) -> list[str]:
     count = random.choice((0, 1, 2, 5)) if random.random() < 0.04 or not isinstance(count, int) else count
     values = TEXTS
     if action.choices is not None and random.random() < 0.8:
-        values = list(action.choices)
+        values = list(map(str, action.choices))
     elif action.type is int or "N" in str(action.metavar):
         values = INTEGERS
     elif action.type is float or action.metavar == "X":
@@ -162,6 +163,11 @@ def place(sound, tmp_path_factory):
     for name, content in FILES.items():
         (folder / name).write_bytes(content)
     return folder
+
+
+def test_every_command_is_tried():
+    names = [f"minitransformer {name}" for name in commands.NAMES]
+    assert {*SOUND} == {*MAIN, *names, *(f"gradcheck {name}" for name in gradcheck.__main__.COMMANDS)}
 
 
 @pytest.mark.parametrize("command", SOUND)
