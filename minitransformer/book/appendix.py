@@ -88,7 +88,7 @@ def saved_by(run):
     rows += "".join(
         row_of(f"what {escape(name.removesuffix('_backward'))} saves", "", numbers_in(value))
         for name, value in kept.items()
-        if isinstance(value, FunctionType) and name.endswith("_backward")
+        if isinstance(value, FunctionType) and name.endswith("_backward") and numbers_in(value)
     )
     rows += "".join(
         row_of(f"what {len(value)} others save", "", numbers_in(value))

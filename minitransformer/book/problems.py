@@ -23,7 +23,7 @@ from minitransformer.layers.softmax import log_softmax, softmax
 from minitransformer.losses import cross_entropy
 
 LN2 = np.log(2)
-LARGEST_DENOMINATOR, LARGEST_NUMERATOR = 96, 400
+LARGEST_DENOMINATOR, LARGEST_NUMERATOR = 36, 100
 LEVELS = {1: "forward", 2: "forward and backward", 3: "forward and backward, without the equations"}
 FORWARD_ALONE, WITHOUT_EQUATIONS = 1, 3
 

@@ -307,7 +307,7 @@ def specimens() -> dict[str, list[Specimen]]:
             Specimen(
                 "projections",
                 projections,
-                (normal(3, 4), *(randomized(Linear(4, width)) for width in (6, 2, 3))),
+                (normal(3, 4), *(randomized(Linear(4, width)) for width in (6, 2, 5))),
                 names={f"W_{c}": partial(weight_of, f"w_{c}") for c in "qkv"},
                 letters={3: "T", 4: "C"},
             ),
@@ -412,6 +412,7 @@ def specimens() -> dict[str, list[Specimen]]:
                 {"t": 3, "lr": 0.1, "betas": (0.9, 0.8), "eps": 0.3, "weight_decay": 0.4},
                 names={"λ": "weight_decay"},
                 explains=False,
+                letters={4: "n"},
             ),
             Specimen(
                 "adamw",
@@ -442,6 +443,7 @@ def specimens() -> dict[str, list[Specimen]]:
                 (normal(2, 5),),
                 {"temperature": 0.7, "top_k": None, "top_p": None, "rng": np.random.default_rng(0)},
                 names={"τ": "temperature", "softmax": constant(value_of(softmax))},
+                letters={2: "B", 5: "V"},
             )
         ],
         "layers/lora.py": [
