@@ -549,7 +549,7 @@ def test_a_comment_sign_is_a_merge_like_any_other_after_the_first_line(tmp_path)
     "content, words",
     [
         ('{"a": 0', "not valid JSON, or truncated"),
-        ("[]", "expected a JSON object, found a list"),
+        ("[]", r"expected a JSON object, found \[\]"),
         ('{"a": 0, "b": 2}', "expected the ids 0 to 1, each an integer and each once"),
         ('{"a": 0, "b": 1.0}', "expected the ids 0 to 1, each an integer and each once"),
         ('{"a": 0, "b": "1"}', "expected the ids 0 to 1, each an integer and each once"),

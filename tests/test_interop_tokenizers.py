@@ -138,7 +138,7 @@ def test_whether_a_token_begins_every_text_is_what_the_configuration_says_last(f
     [
         ({"add_eos_token": True}, "add_eos_token True is not supported"),
         ({"add_prefix_space": True}, "add_prefix_space True is not supported"),
-        ({"chat_template": 5}, "the chat_template is a int, not a str"),
+        ({"chat_template": 5}, "the chat_template is 5, not a text"),
         ({"eos_token": 5}, "expected the text of a token, found 5"),
         ({"bos_token": {"text": "a"}}, "not what it should be, or damaged .*content"),
     ],

@@ -243,7 +243,8 @@ def test_files_that_hold_no_tokenizer_are_refused_in_one_line(load, tmp_path):
         assert "not valid JSON, or truncated" in words_for(whole[:length])
     for content in (b"\x93NUMPY\xff", b"[" * 100_000, b'{"a": ' + b"1" * 5000 + b"}"):
         assert "not valid JSON, or truncated" in words_for(content)
-    assert "expected a JSON object, found a list" in words_for(b"[1]")
+    assert "expected a JSON object, found [1]" in words_for(b"[1]")
+    assert "expected a JSON object, found None" in words_for(b"null")
     foreign = "unknown kind of tokenizer" if load is load_tokenizer else "expected a tokenizer of kind 'bpe', found"
     for content in (b"{}", b'{"kind": "word"}', b'{"kind": ["bpe"]}'):
         assert foreign in words_for(content)

@@ -14,7 +14,7 @@ import warnings
 from minitransformer.archive import ArchiveError, read_bounded
 from minitransformer.config import Config
 from minitransformer.config import size as checked_size
-from minitransformer.values import positive, true_or_false
+from minitransformer.values import brief, positive, true_or_false
 
 CONFIG_FILE = "config.json"
 GPT2_ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu"}
@@ -40,7 +40,7 @@ def read_json(path) -> dict:
     except (ValueError, RecursionError) as error:
         raise ArchiveError(f"{path}: not JSON, or truncated ({error})") from None
     if not isinstance(content, dict):
-        raise ArchiveError(f"{path}: holds a JSON {type(content).__name__}, not an object")
+        raise ArchiveError(f"{path}: holds {brief(content)}, not a JSON object")
     return content
 
 

@@ -19,7 +19,7 @@ from minitransformer.interop.tokenizer_json import from_tokenizer_json, to_token
 from minitransformer.text import BPETokenizer, ByteTokenizer, NoTokenizer
 from minitransformer.text.gpt2_files import parse_merge, token_bytes
 from minitransformer.text.tokenizer import read_json, write_json
-from minitransformer.values import dictionary
+from minitransformer.values import brief, dictionary
 
 TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, TEMPLATE_FILE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 GPT2_FILES, ADDED_TOKENS_FILE = ("vocab.json", "merges.txt"), "added_tokens.json"
@@ -150,7 +150,7 @@ def chat_template(folder, config):
         template = {entry["name"]: entry["template"] for entry in map(partial(dictionary, "chat_template"), template)}
         template = template.get("default")
     if not isinstance(template, str | None):
-        raise ValueError(f"the chat_template is a {type(template).__name__}, not a str")
+        raise ValueError(f"the chat_template is {brief(template)}, not a text")
     return template
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from minitransformer.archive import ArchiveError, read_bounded
 from minitransformer.files import write_atomically
 from minitransformer.text.chunks import chunks_of
+from minitransformer.values import brief
 
 
 class Tokenizer:
@@ -126,5 +127,5 @@ def read_json(path):
     except (ValueError, RecursionError) as error:  # ValueError also where it is no UTF-8
         raise ArchiveError(f"{path}: not valid JSON, or truncated ({error})") from None
     if not isinstance(content, dict):
-        raise ArchiveError(f"{path}: expected a JSON object, found a {type(content).__name__}")
+        raise ArchiveError(f"{path}: expected a JSON object, found {brief(content)}")
     return content
