@@ -223,7 +223,8 @@ def specimens() -> dict[str, list[Specimen]]:
         "layers/linear.py": [
             Specimen(
                 "linear", linear, (normal(3, 4), normal(4, 2), normal(2)), names=wide, letters={3: "P", 4: "I", 2: "O"}
-            )
+            ),
+            Specimen("linear", linear, (normal(4), normal(4, 2), normal(2)), names=wide, explains=True),
         ],
         "layers/embedding.py": [
             Specimen(
@@ -324,7 +325,8 @@ def specimens() -> dict[str, list[Specimen]]:
                 (normal(3, 4),),
                 {"keep": normal(3, 4, other=2) > -0.5, "p": 0.3},
                 letters={3: "P", 4: "C"},
-            )
+            ),
+            Specimen("dropout", dropout, (normal(4),), {"keep": normal(4) > -0.5, "p": 0.3}, explains=True),
         ],
         "layers/feed_forward.py": [
             Specimen(
