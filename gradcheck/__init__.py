@@ -106,6 +106,7 @@ if TYPE_CHECKING:  # what is loaded when it is asked for: see __getattr__
     from gradcheck.cases import Case, check_case, load_cases
     from gradcheck.checking import adjoint, check, check_module
     from gradcheck.jacobian_matrix import Jacobian, jacobian
+    from gradcheck.line_by_line import steps
     from gradcheck.report import ArgumentReport, GradientError, Report
     from gradcheck.updates import check_update
 
@@ -116,6 +117,7 @@ __all__ = [
     "check_update",
     "jacobian",
     "Jacobian",
+    "steps",
     "Call",
     "Case",
     "check_case",
@@ -131,6 +133,7 @@ _MODULES = {
     "cases": ("Case", "check_case", "load_cases"),
     "checking": ("check", "check_module", "adjoint"),
     "jacobian_matrix": ("jacobian", "Jacobian"),
+    "line_by_line": ("steps",),
     "report": ("Report", "ArgumentReport", "GradientError"),
     "updates": ("check_update",),
 }

@@ -1,0 +1,75 @@
+"""A backward pass line by line: `steps` says which is the first local gradient that is wrong.
+
+A check of the whole says that dq and dk are wrong, and leaves it open where that begins. But what backward computes
+on the way has names: `dscores` is ∂L/∂scores, and scores is a name of the forward pass. So the source is read, a probe
+is put behind each assignment (instrument.py), the name is moved there, and what L = ⟨dy, y⟩ changes by (truth.py) is
+compared with what backward computed under `dscores` (targets.py). A line is wrong if its value is, although all that
+it reads is held at the truth (blame.py); all else follows from it.
+
+    print(gradcheck.steps(attention, q, k, v))
+
+    attention.backward: 1 of 3 gradients right
+       (5) dv        right
+       (5) dweights  right
+       (6) dscores   WRONG: ...
+       (7) dq        follows from dscores
+       (7) dk        follows from dscores
+
+It asks for a `backward` that is defined within the forward pass, as gradcheck.check does, and for the convention that
+`dx` is the gradient of what forward calls `x`. Nothing is said of names that do not keep it, but that.
+"""
+
+import numpy as np
+
+from gradcheck.call import Call, borrowed, is_module, randomize_parameters, to_float64
+from gradcheck.line_by_line.blame import findings_on
+from gradcheck.line_by_line.instrument import instrumented, planted
+from gradcheck.line_by_line.probe import Probe
+from gradcheck.line_by_line.report import StepRow, StepsReport
+from gradcheck.line_by_line.rows import rows_of
+from gradcheck.line_by_line.scene import Scene
+from gradcheck.line_by_line.source import source_of
+from gradcheck.line_by_line.targets import Reads, targets_of
+from gradcheck.report import GradientError
+
+__all__ = ["steps", "steps_of_call", "StepRow", "StepsReport"]
+
+
+def steps(function, /, *inputs, seed=0, dy=None, **options):
+    """Look at each line of a backward pass. Returns a StepsReport, whose text is a table, whether one is wrong or not.
+
+    `function(*inputs, **options)` returns (y, backward), as for `gradcheck.check`, or is a module, as for
+    `gradcheck.check_module`, whose parameters are then random, and afterwards what they were. `seed` and `dy` are as
+    there.
+
+    Raises ValueError where there is nothing to look at: no source, no `backward` defined within the function, a
+    gradient of another shape than its argument. Raises TypeError or ValueError for what `check` refuses, too.
+    """
+    return steps_of_call(Call(function, *inputs, **options), seed=seed, dy=dy, randomize=is_module(function))
+
+
+def steps_of_call(call, *, seed=0, dy=None, randomize=False):
+    """Look at each line of the backward pass of a Call; otherwise like `steps`."""
+    call = call.copy()
+    with borrowed(call.target):
+        to_float64(call.target)
+        if randomize:
+            randomize_parameters(call.target, _stream(seed, "parameters"))
+        returned = call.evaluate()
+        backward = returned[1] if isinstance(returned, tuple) and len(returned) == 2 else None
+        source = source_of(backward, call.name)
+        tree, sites = instrumented(source)
+        probe = Probe()
+        with planted(source, tree, probe):
+            try:
+                scene = Scene(call, dy, source, sites, probe, _stream(seed, "dy"))
+            except GradientError as error:
+                raise ValueError(f"{error}: there are no lines to compare before that is right") from error
+            targets, reads = targets_of(scene), Reads(scene, source.inner)
+            found = findings_on(scene, targets, reads)
+            return rows_of(scene, source, targets, reads, found)
+
+
+def _stream(seed, purpose):
+    """A random stream for one purpose, the same as check's."""
+    return np.random.default_rng([seed, *purpose.encode()])

@@ -1,0 +1,57 @@
+"""What a look at each line found: a StepsReport, whose text is a table."""
+
+from dataclasses import dataclass
+
+RIGHT, WRONG, FOLLOWS, NOT_FOLLOWED = "right", "WRONG", "follows", "not followed"
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """One gradient that backward computes.
+
+    `name` is what it is bound to, `equation` the number in the comment at its line, such as "(6)", or empty, and `line`
+    its line in the file. `verdict` is "right", "WRONG" (the line is), "follows" (from a wrong one above), or "not
+    followed"; `sentence` says why, or is empty.
+    """
+
+    name: str
+    equation: str
+    line: int
+    verdict: str
+    sentence: str = ""
+
+
+@dataclass(frozen=True)
+class StepsReport:
+    """The rows of one backward pass, in the order of its source; `remarks` are sentences that belong to no row.
+
+    `right` of the `total` gradients that backward hands back are right.
+    """
+
+    function: str
+    rows: tuple
+    remarks: tuple = ()
+    right: int = 0
+    total: int = 0
+
+    @property
+    def first_wrong(self):
+        """The first row that is wrong, or None."""
+        return next((row for row in self.rows if row.verdict == WRONG), None)
+
+    @property
+    def passed(self):
+        """Whether every gradient that backward hands back is right."""
+        return self.right == self.total and self.first_wrong is None
+
+    def __str__(self):
+        equations = max((len(row.equation) for row in self.rows), default=0)
+        names = max((len(row.name) for row in self.rows), default=0)
+        lines = [f"{self.function}.backward: {self.right} of {self.total} gradients right"]
+        for row in self.rows:
+            what = {WRONG: f"{WRONG}: {row.sentence}", FOLLOWS: f"{FOLLOWS} {row.sentence}"}.get(
+                row.verdict, f"{row.verdict}: {row.sentence}" if row.sentence else row.verdict
+            )
+            where = f"{row.equation:<{equations}} " if equations else ""
+            lines.append(f"   {where}{row.name:<{names}}  {what}".rstrip())
+        return "\n".join([*lines, *(f"   {remark}" for remark in self.remarks)])

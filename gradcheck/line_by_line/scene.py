@@ -1,0 +1,87 @@
+"""One forward pass, and as many backward passes as are asked for, with true values in place of what was computed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradcheck.call import clear_gradients
+from gradcheck.contract import run_under_watch
+from gradcheck.line_by_line.truth import Truth
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What a backward pass made: its Events, and a gradient for each argument of the run; and the function that it was.
+
+    There are no gradients where it raised.
+    """
+
+    events: list
+    gradients: list
+    function: object
+
+    def value(self, target):
+        """Return the value of a Target, None if backward did not come that far."""
+        if target.key is None:
+            return self.gradients[target.argument] if self.gradients else None
+        return next((e.value for e in self.events if e.key == target.key), None)
+
+
+class Scene:
+    """A Call with its probes planted, one dy, and what forward and backward make of it."""
+
+    def __init__(self, call, dy, source, sites, probe, rng):
+        self.sites, self.probe = sites, probe
+        self.outer, self.is_whole = source.outer, source.is_whole
+        self.run = run_under_watch(call, dy, rng)
+        with probe.recording({}) as events:
+            self.run.call.evaluate()
+        self.forward = events
+        self.truth = Truth(self.run, probe, events, rng)
+        self.names = {}
+        for event in events:
+            if sites[event.site].kind == "forward":
+                self.names.setdefault(sites[event.site].name, []).append(event)
+        self.plain = self.backward({})
+
+    def backward(self, replaced):
+        """Run forward and backward anew, with {key: value in the place of what was computed}. Returns a Passed.
+
+        Where backward raises, as with a value that it was never written for, it has made nothing.
+        """
+        run = self.run
+        changes = {key: self._putting(key, value) for key, value in replaced.items()}
+        clear_gradients(run.call.target)
+        _, backward = run.call.evaluate()
+        with self.probe.recording(changes, self._left) as events, np.errstate(all="ignore"):
+            try:
+                returned = backward(run.dy.copy())
+            except Exception:  # the user's code, on values that it was not written for
+                if not replaced:
+                    raise
+                return Passed(events, [], backward)
+        returned = returned if isinstance(returned, tuple) else (returned,)
+        inputs = [i for i, a in enumerate(run.arguments) if a.parameter is None]
+        gradients = [None if a.parameter is None else a.parameter.grad for a in run.arguments]
+        for i, value in zip(inputs, returned, strict=False):
+            gradients[i] = value
+        gradients = [
+            np.zeros(a.array.shape) if g is None else np.array(g) for a, g in zip(run.arguments, gradients, strict=True)
+        ]
+        return Passed(events, gradients, backward)
+
+    def _left(self):
+        """Return the size of what is left in each parameter so far, which tells when its gradient arrives."""
+        gradients = [None if a.parameter is None else a.parameter.grad for a in self.run.arguments]
+        return [0.0 if g is None else float(np.sum(np.abs(g))) for g in gradients]
+
+    def _putting(self, key, value):
+        """Return what puts a value where backward computed another: into the array, if it has been written into."""
+
+        def put(computed):
+            if self.sites[key[0]].is_written and isinstance(computed, np.ndarray) and computed.flags.writeable:
+                computed[...] = value
+                return computed
+            return np.array(value) if isinstance(computed, np.ndarray) else value
+
+        return put

@@ -1,0 +1,180 @@
+"""Finding the source of a backward pass, and of the forward pass around it, as syntax trees.
+
+What runs is asked, not what it is called: the function `backward` that came back knows the file and the line of its
+own code. If it is one that only hands on (`apply` of a framework), it holds the one that computes in its closure.
+"""
+
+import ast
+import functools
+import gc
+import linecache
+import types
+from dataclasses import dataclass
+
+FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+OWN_SCOPE = (*FUNCTION, ast.Lambda, ast.ClassDef)
+PREFIXES = ("d", "d_", "grad_")  # what a name may begin with that holds a gradient
+
+
+@dataclass(frozen=True)
+class Source:
+    """A backward pass, `inner`, and the forward pass that defines it, `outer`: syntax trees within that of their file.
+
+    `function` is the live `backward` that was found, `is_whole` whether it is the one that was asked for, rather than
+    one that it hands on to; `lines` are those of the file.
+    """
+
+    file: str
+    tree: ast.Module
+    outer: ast.FunctionDef
+    inner: ast.AST
+    function: types.FunctionType
+    lines: list
+    is_whole: bool
+
+    @property
+    def name(self):
+        """What to call it: `attention`, or `FeedForward` for a method `forward` of that class."""
+        owner, _, name = self.function.__qualname__.rpartition(".<locals>.")[0].rpartition(".")
+        return owner.rpartition(".")[2] if name in ("forward", "__call__") and owner else name
+
+    @property
+    def parameter(self):
+        """The name of backward's first argument, the gradient of the output; empty if it has none."""
+        names = [a.arg for a in (*self.inner.args.posonlyargs, *self.inner.args.args)]
+        return names[0] if names else ""
+
+
+def source_of(backward, name):
+    """Return the Source of a backward pass that `name` returned. Raises ValueError, with the reason, if it has none."""
+    reason = f"{name}: no function `backward` is defined within it, whose lines could be looked at"
+    for function in closures(backward):
+        code = function.__code__
+        lines = _lines_of(code.co_filename)
+        if not lines:
+            reason = f"{name}: the source of its backward cannot be read: {code.co_filename} is no file that is there"
+            continue
+        tree = _parsed("".join(lines))
+        found = [(outer, inner) for outer, inner in _pairs(tree) if (first_line(inner), _name(inner)) == _key(code)]
+        if len(found) != 1 or not _computes(found[0][1]):
+            continue
+        if codes_of(tree, code.co_filename).get(_key(code)) != code:
+            raise ValueError(
+                f"{name}: {code.co_filename} is no longer the source of what runs: it was changed after it was loaded"
+            )
+        return Source(code.co_filename, tree, *found[0], function, lines, function is backward)
+    raise ValueError(reason)
+
+
+def closures(function, seen=None):
+    """Yield a function, and every function that it has captured or is bound to, the nearest first."""
+    pending, seen = [function], set()
+    while pending:
+        value = pending.pop(0)
+        if isinstance(value, functools.partial):
+            value = value.func
+        value = getattr(value, "__func__", value)
+        if isinstance(value, types.FunctionType) and id(value) not in seen:
+            seen.add(id(value))
+            yield value
+            pending.extend(contents(value).values())
+
+
+def contents(function):
+    """Return {name: value} of what a function has captured."""
+    held = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            held[name] = cell.cell_contents
+        except ValueError:  # an empty cell
+            continue
+    return held
+
+
+def holders_of(code):
+    """Return the live functions that define one of this code: whose own code has it as a constant."""
+    functions = [thing for thing in gc.get_objects() if type(thing) is types.FunctionType]
+    return [f for f in functions if any(constant is code for constant in f.__code__.co_consts)]
+
+
+def codes_of(tree, file):
+    """Return {(first line, name): code} of every function of a file."""
+    codes, pending = {}, [compile(tree, file, "exec", dont_inherit=True)]
+    while pending:
+        for constant in pending.pop().co_consts:
+            if isinstance(constant, types.CodeType):
+                codes[_key(constant)] = constant
+                pending.append(constant)
+    return codes
+
+
+def own_statements(body):
+    """Yield the statements of a function's body, also those within `if`, `for` and the like, in order."""
+    for statement in body:
+        yield statement
+        if not isinstance(statement, OWN_SCOPE):
+            for field in ("body", "orelse", "handlers", "finalbody"):
+                yield from own_statements(getattr(statement, field, []))
+
+
+def names_read(node):
+    """Return the names that an expression or statement reads, in order."""
+    names = [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
+    return list(dict.fromkeys(names))
+
+
+def is_gradient(name):
+    """Whether a name looks like that of a gradient: `dx`, `d_x`, `grad_x`."""
+    return any(name.startswith(prefix) and len(name) > len(prefix) for prefix in PREFIXES)
+
+
+def first_line(function):
+    """The line at which a function's code begins, as its code object has it: that of the first decorator."""
+    return min([function.lineno, *(decorator.lineno for decorator in getattr(function, "decorator_list", ()))])
+
+
+def _computes(inner):
+    """Whether a backward pass has a line to look at: one that binds the name of a gradient, or returns of one."""
+    if isinstance(inner, ast.Lambda):
+        return any(map(is_gradient, names_read(inner.body)))
+    for statement in own_statements(inner.body):
+        stored = [n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+        if any(map(is_gradient, stored)):
+            return True
+        if isinstance(statement, ast.Return) and statement.value and any(map(is_gradient, names_read(statement))):
+            return True
+    return False
+
+
+def _pairs(tree):
+    """Yield (outer, inner) for every function that is defined within another."""
+    pending = [(None, tree)]
+    while pending:
+        outer, node = pending.pop()
+        for child in ast.iter_child_nodes(node):
+            is_function = isinstance(child, (*FUNCTION, ast.Lambda))
+            if is_function and outer is not None:
+                yield outer, child
+            pending.append((child if isinstance(child, FUNCTION) else outer, child))
+
+
+def _key(code):
+    return code.co_firstlineno, code.co_name
+
+
+def _name(node):
+    return "<lambda>" if isinstance(node, ast.Lambda) else node.name
+
+
+def _lines_of(file):
+    linecache.checkcache(file)
+    return linecache.getlines(file)
+
+
+@functools.lru_cache(maxsize=32)
+def _parsed(text):
+    """Return the syntax tree of a source text, of nothing where it is none."""
+    try:
+        return ast.parse(text)
+    except SyntaxError:
+        return ast.parse("")
