@@ -19,17 +19,17 @@ It asks for a `backward` that is defined within the forward pass, as gradcheck.c
 `dx` is the gradient of what forward calls `x`. Nothing is said of names that do not keep it, but that.
 """
 
+import functools
+
 import numpy as np
 
 from gradcheck.call import Call, borrowed, is_module, randomize_parameters, to_float64
-from gradcheck.line_by_line.blame import findings_on
 from gradcheck.line_by_line.instrument import instrumented, planted
+from gradcheck.line_by_line.look import look_again, look_at
 from gradcheck.line_by_line.probe import Probe
 from gradcheck.line_by_line.report import StepRow, StepsReport
-from gradcheck.line_by_line.rows import rows_of
-from gradcheck.line_by_line.scene import Scene
+from gradcheck.line_by_line.rows import report_on
 from gradcheck.line_by_line.source import source_of
-from gradcheck.line_by_line.targets import Reads, targets_of
 from gradcheck.report import GradientError
 
 __all__ = ["steps", "steps_of_call", "StepRow", "StepsReport"]
@@ -62,12 +62,11 @@ def steps_of_call(call, *, seed=0, dy=None, randomize=False):
         probe = Probe()
         with planted(source, tree, probe):
             try:
-                scene = Scene(call, dy, source, sites, probe, _stream(seed, "dy"))
+                look = look_at(call, dy, source, sites, probe, _stream(seed, "dy"))
             except GradientError as error:
                 raise ValueError(f"{error}: there are no lines to compare before that is right") from error
-            targets, reads = targets_of(scene), Reads(scene, source.inner)
-            found = findings_on(scene, targets, reads)
-            return rows_of(scene, source, targets, reads, found)
+            again = functools.cache(lambda: look_again(look, sites, probe, _stream(seed, "again")))
+            return report_on(look, again)
 
 
 def _stream(seed, purpose):

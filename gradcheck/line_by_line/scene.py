@@ -35,7 +35,7 @@ class Scene:
         self.outer, self.is_whole = source.outer, source.is_whole
         self.run = run_under_watch(call, dy, rng)
         with probe.recording({}) as events:
-            self.run.call.evaluate()
+            self.output, _ = self.run.call.evaluate()
         self.forward = events
         self.truth = Truth(self.run, probe, events, rng)
         self.names = {}
@@ -52,7 +52,8 @@ class Scene:
         run = self.run
         changes = {key: self._putting(key, value) for key, value in replaced.items()}
         clear_gradients(run.call.target)
-        _, backward = run.call.evaluate()
+        with self.probe.changing(changes):
+            _, backward = run.call.evaluate()
         with self.probe.recording(changes, self._left) as events, np.errstate(all="ignore"):
             try:
                 returned = backward(run.dy.copy())

@@ -1,0 +1,55 @@
+"""All that is known of one backward pass on one draw of numbers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradcheck.line_by_line.blame import Findings, findings_on
+from gradcheck.line_by_line.scene import Scene
+from gradcheck.line_by_line.source import Source
+from gradcheck.line_by_line.targets import Reads, targets_of
+
+
+@dataclass
+class Look:
+    """A Scene, its Targets in the order of backward, what its lines read, and the Findings."""
+
+    source: Source
+    scene: Scene
+    targets: list
+    reads: Reads
+    found: Findings
+
+    def in_use(self):
+        """Let the parameters hold the numbers of this look, and return it."""
+        for argument in self.scene.run.arguments:
+            if argument.parameter is not None:
+                argument.parameter.data = argument.array
+        return self
+
+    def is_parameter(self, target):
+        """Whether a Target is the gradient of a parameter."""
+        return target.argument is not None and self.scene.run.arguments[target.argument].parameter is not None
+
+    def twin_of(self, target):
+        """Return the Target of this look that is another look's, or None."""
+        same = [t for t in self.targets if (t.name, t.event.key, t.key) == (target.name, target.event.key, target.key)]
+        return same[0] if same and same[0] in self.found.truths else None
+
+
+def look_at(call, dy, source, sites, probe, rng):
+    """Return a Look at a Call with its probes planted."""
+    scene = Scene(call, dy, source, sites, probe, rng)
+    targets, reads = targets_of(scene), Reads(scene, source.inner)
+    return Look(source, scene, targets, reads, findings_on(scene, targets, reads))
+
+
+def look_again(look, sites, probe, rng):
+    """Return a Look at the same Call on other numbers: inputs and parameters moved by up to a third, and another dy."""
+    run = look.scene.run
+    moved = {id(a.array): a.array * (1 + 0.3 * rng.uniform(-1, 1, a.array.shape)) for a in run.arguments}
+    for argument in run.arguments:
+        if argument.parameter is not None:
+            argument.parameter.data = moved[id(argument.array)]
+    call = run.call.on([moved.get(id(value), value) for value in run.call.inputs])
+    return look_at(call, None, look.source, sites, probe, np.random.default_rng(rng.integers(2**32)))

@@ -1,0 +1,131 @@
+"""What a gradient is instead of the true one: that by some of the paths alone, or that of something else.
+
+x reaches y directly, and through what forward computes of it. Hold one of these names while x moves, and what is left
+is the gradient by all other paths. If that is what the line gives, the path through that name is what it lacks. Or look
+at what else moves with x: the line may give the gradient of that, or count each entry's effect on its own place alone.
+"""
+
+import numpy as np
+
+from gradcheck.complex_step import STEP, NotComplexSafe
+from gradcheck.line_by_line.probe import is_real_array
+from gradcheck.line_by_line.source import PREFIXES, names_read
+from gradcheck.line_by_line.truth import finite
+
+MOST_DIAGONAL = 400  # entries of which each is moved by itself
+
+
+def path_words(bench):
+    """Return a sentence on the paths that a Target's value leaves out, or on what it is the gradient of; or nothing."""
+    scene, target = bench.scene, bench.target
+    value = bench.base.value(target)
+    if value is None or not is_real_array(value) or not np.any(value):
+        return ""
+    of = moved_name(bench)
+    single = {n: held[0] for n, held in scene.names.items() if len(held) == 1 and is_real_array(held[0].value)}
+    later = {n: e for n, e in single.items() if e.key != target.at and n != of and e.live is not scene.output}
+    for name, event in later.items():
+        if _is_gradient(bench, value, {event.key: event.value}):
+            return f"the path from {of} to the output through {name} is missing"
+    covered = _covered(bench, later)
+    rest = bench.found.truths[target] - value
+    if covered and np.any(rest) and _is_gradient(bench, rest, {e.key: e.value for e in covered.values()}):
+        return f"{of} reaches the output on another path than through {' and '.join(covered)}, and that is missing"
+    return _of_something_else(bench, value, of, single)
+
+
+def moved_name(bench):
+    """Return the name of the forward pass whose gradient a Target is."""
+    at = bench.target.at
+    if isinstance(at, int):
+        return bench.scene.run.arguments[at].name
+    return bench.scene.sites[at[0]].name
+
+
+def _is_gradient(bench, value, held):
+    return bench.scene.truth.is_gradient(value, bench.target.at, bench.target.array, held)
+
+
+def _of_something_else(bench, value, of, single):
+    """Return a sentence if a value is the gradient of another name than its line starts from, or its diagonal alone."""
+    scene = bench.scene
+    if scene.truth.step is None:
+        return ""
+    for gradient, name, given in _starts(bench, single):
+        for other, event in single.items():
+            is_alike = np.shape(event.value) == np.shape(given) and other not in (name, of)
+            if is_alike and _moves(bench, {event.key: given}, value):
+                return f"it is what it would be if {gradient} were the gradient of {other}, not of {name}"
+        if np.shape(value) == np.shape(given) and 1 < np.size(value) <= MOST_DIAGONAL:
+            diagonal = _diagonal(bench, single[name].key)
+            if diagonal is not None and scene.truth.same(given * diagonal, value, bench.target.array):
+                return (
+                    f"an entry of {of} reaches other entries of {name} too, and the line knows of its own place alone"
+                )
+    return ""
+
+
+def _starts(bench, single):
+    """Yield (name of a gradient that the line reads, name of what it is the gradient of, its value)."""
+    source, run = bench.look.source, bench.scene.run
+    names = bench.names(bench.target.event)
+    outputs = [n for n, e in single.items() if e.live is bench.scene.output or np.array_equal(e.value, run.y)]
+    for gradient in bench.look.reads.names(bench.target.event):
+        if gradient == source.parameter and outputs:
+            yield gradient, outputs[-1], run.dy
+        for prefix in PREFIXES if gradient != source.parameter else ():
+            of = gradient[len(prefix) :] if gradient.startswith(prefix) else ""
+            if of in single and gradient in names and is_real_array(names[gradient]):
+                yield gradient, of, names[gradient]
+
+
+def _moves(bench, cotangents, value):
+    """Whether a value is the gradient of Σ ⟨cotangent, what an Event of forward holds⟩, along a random direction."""
+    v = bench.scene.truth.rng.standard_normal(np.shape(value))
+    slopes = _slopes(bench, v, cotangents)
+    if slopes is None:
+        return False
+    products = [np.asarray(c) * slopes[key] for key, c in cotangents.items()]
+    size = sum(float(np.sum(np.abs(p))) for p in products) + float(np.sum(np.abs(value * v)))
+    return bool(abs(sum(map(np.sum, products)) - np.sum(value * v)) <= bench.scene.truth.resolution * size)
+
+
+def _diagonal(bench, key):
+    """Return the derivative of each entry of what an Event holds by the same entry of what is moved, or None."""
+    array = finite(bench.target.array)
+    diagonal = np.zeros(array.shape)
+    for index in np.ndindex(array.shape):
+        v = np.zeros(array.shape)
+        v[index] = 1.0
+        slopes = _slopes(bench, v, [key])
+        if slopes is None:
+            return None
+        diagonal[index] = slopes[key][index]
+    return diagonal
+
+
+def _slopes(bench, v, keys):
+    """Return {key: what the value of an Event of forward changes by} as the Target is moved along v, or None."""
+    scene, at = bench.scene, bench.target.at
+    is_input = isinstance(at, int)
+    changes = {} if is_input else {at: lambda value: value + 1j * STEP * v}
+    try:
+        with scene.probe.recording(changes) as events:
+            scene.truth.step.along({at: v} if is_input else {})
+    except NotComplexSafe:
+        return None
+    return {e.key: np.imag(e.value) / STEP for e in events if e.key in keys}
+
+
+def _covered(bench, names):
+    """Return {name: Event} of the names whose gradients, or whose backward passes, the line uses."""
+    scene = bench.scene
+    site = scene.sites[bench.target.event.site]
+    read = bench.look.reads.names(bench.target.event)
+    covered = [n[len(p) :] for n in read for p in PREFIXES if n.startswith(p) and n[len(p) :] in names]
+    called = [n for n in names_read(site.statement) if n in scene.names and callable(scene.names[n][0].live)]
+    for name in called:
+        for event in scene.names[name]:
+            statement = scene.sites[event.site].statement
+            covered += [n for n, e in names.items() if scene.sites[e.site].statement is statement]
+    return {name: names[name] for name in dict.fromkeys(covered)}

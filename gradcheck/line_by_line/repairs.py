@@ -1,0 +1,174 @@
+"""Which edit of which line makes a gradient right: tried on the numbers, and once more on others.
+
+The line is tried whose gradient is wrong, and those whose names it reads that are no gradients themselves: a helper
+such as `scale = (dx_hat * x_hat).mean(...)`, in backward, or in forward where it is worked out for backward alone.
+"""
+
+import ast
+import itertools
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradcheck.line_by_line.edits import Names
+from gradcheck.line_by_line.probe import Event
+from gradcheck.line_by_line.source import closures, contents, names_read
+
+MOST_FITTING = 8  # edits that fit the first numbers, of which one has to fit the second too
+MOST_HELPERS = 6
+MOST_TRIED = 2000
+SCATTER = "__gradcheck_scatter__"
+
+
+@dataclass(frozen=True)
+class Repair:
+    """An edit that fits: at the line of `event` `expression` would have been right; `phrase` says what is wrong."""
+
+    event: Event
+    phrase: str
+    expression: ast.expr
+
+
+class Workbench:
+    """One wrong Target of a Look, and what is needed to try edits on its line and on those that it reads."""
+
+    def __init__(self, look, target):
+        self.look, self.target = look, target
+        self.scene, self.found = look.scene, look.found
+        doubtful = {t.key for t in self.found.unknown if t is not target}
+        self.held = {key: value for key, value in self.found.held.items() if key not in doubtful and key != target.key}
+        self.base = self.scene.backward(self.held)
+        self.closure = self._closure()
+
+    def lines(self):
+        """Return the Events at whose lines the mistake may be: the target's own, and those of helpers that it reads."""
+        own = [self.target.event]
+        read = [e for e in self.look.reads.through(self.target.event, self.held) if e.key not in self.held]
+        return [*own, *read[:MOST_HELPERS], *self._helpers_in_forward([*own, *read])]
+
+    def expression(self, event):
+        """Return the expression whose value a line binds, as far as it is known."""
+        site = self.scene.sites[event.site]
+        statement = site.statement
+        if isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
+            return ast.BinOp(ast.Name(statement.target.id, ast.Load()), statement.op, statement.value)
+        return None if site.is_written else site.value
+
+    def names(self, event):
+        """Return {name: value} of what a line could read: what is bound before it, and what backward has captured."""
+        bound = {}
+        if self.scene.sites[event.site].kind != "forward":
+            forward = {self.scene.sites[e.site].name: e.live for e in self.scene.forward}
+            bound = {**forward, **self.closure, self.look.source.parameter: self.scene.run.dy}
+        for other in self.scene.forward if not bound else self.base.events:
+            if other.key == event.key:
+                break
+            if self.scene.sites[other.site].kind in ("forward", "backward"):
+                bound[self.scene.sites[other.site].name] = self.held.get(other.key, other.live)
+        return bound
+
+    def fits(self, repair_event, expression, names):
+        """Whether the target is right with another expression at a line."""
+        value = self._value(repair_event, expression, names)
+        if value is None:
+            return False
+        if repair_event.key == self.target.event.key and self.target.key is not None:
+            return self._is_true(value)
+        passed = self.scene.backward({**self.held, repair_event.key: value})
+        return self._is_true(passed.value(self.target))
+
+    def _value(self, event, expression, names):
+        site = self.scene.sites[event.site]
+        code = compile(ast.fix_missing_locations(ast.Expression(expression)), "<edit>", "eval")
+        scope = {**self.look.source.function.__globals__, "np": np, SCATTER: _scattered, **names}
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                value = eval(code, scope)
+                return value[site.position] if site.count > 1 and site.kind != "return" else value
+            except Exception:  # the user's line, with something in it that does not fit
+                return None
+
+    def _is_true(self, value):
+        if not isinstance(value, (np.ndarray, np.floating, float)) or np.shape(value) != np.shape(self.target.array):
+            return False
+        return self.scene.truth.same(value, self.found.truths[self.target], self.target.array)
+
+    def _closure(self):
+        code = self.look.source.function.__code__
+        for function in closures(self.base.function):
+            if (function.__code__.co_firstlineno, function.__code__.co_name) == (code.co_firstlineno, code.co_name):
+                return contents(function)
+        return {}
+
+    def _helpers_in_forward(self, events):
+        """Return the Events of forward that backward alone reads the values of: y does not change with them."""
+        names = {name for event in events for name in self.look.reads.names(event)}
+        helpers, pending = {}, [name for name in self.scene.names if name in names]
+        while pending:
+            held = self.scene.names[pending.pop()]
+            event = held[0]
+            site = self.scene.sites[event.site]
+            if len(held) > 1 or event.key in helpers or site.value is None or not self._is_unused(event):
+                continue
+            helpers[event.key] = event
+            pending.extend(name for name in names_read(site.value) if name in self.scene.names)
+        return list(helpers.values())[:MOST_HELPERS]
+
+    def _is_unused(self, event):
+        if not isinstance(event.value, np.ndarray) or event.value.dtype.kind != "f":
+            return False
+        v = np.ones(event.value.shape)
+        return abs(self.scene.truth.along(event.key, v)[0]) <= self.scene.run.rounding
+
+
+def fitting(bench, edits, is_own_enough):
+    """Yield the Repairs that make the target right on these numbers: of the target's own line, then of its helpers.
+
+    Of each line come the plainest first, but not many. Where `is_own_enough` no other line is tried after one that
+    something fits.
+    """
+    for event in bench.lines():
+        expression, found = bench.expression(event), 0
+        if expression is None:
+            continue
+        values = bench.names(event)
+        names = Names(values, names_read(expression))
+        most = MOST_TRIED if event is bench.target.event else MOST_TRIED // 4
+        for phrase, edited in itertools.islice(edits(expression, names), most):
+            if bench.fits(event, edited, values):
+                yield Repair(event, phrase, edited)
+                found += 1
+                if found == MOST_FITTING:
+                    break
+        if found and is_own_enough:
+            return
+
+
+def scattered(bench):
+    """Return a Repair for a line that writes to places of which some come twice, `a[ids] = b` or `a[ids] += b`."""
+    event = bench.target.event
+    statement = bench.scene.sites[event.site].statement
+    targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
+    if not isinstance(targets[0], ast.Subscript) or not isinstance(targets[0].value, ast.Name):
+        return []
+    name = ast.unparse(targets[0].value)
+    call = ast.Call(ast.Name(SCATTER, ast.Load()), [targets[0].value, targets[0].slice, statement.value], [])
+    if any(isinstance(n, ast.Slice) for n in ast.walk(targets[0].slice)):
+        return []
+    repair = Repair(event, f"places of {name} that come twice get one of their gradients, not the sum", call)
+    return [repair] if bench.fits(event, call, bench.names(event)) else []
+
+
+def _scattered(array, index, values):
+    """Return zeros like an array with values added at an index, however often a place comes."""
+    result = np.zeros_like(array)
+    np.add.at(result, index, values)
+    return result
+
+
+def still_fits(bench, repair):
+    """Whether a Repair makes the target right on the numbers of another bench, too."""
+    events = [event for event in bench.lines() if event.key == repair.event.key]
+    return bool(events) and bench.fits(events[0], repair.expression, bench.names(events[0]))
