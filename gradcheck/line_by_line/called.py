@@ -12,10 +12,9 @@ from gradcheck.complex_step import STEP, NotComplexSafe
 from gradcheck.line_by_line.probe import is_real_array
 
 
-def wrong_within(bench, event):
-    """Return the names of the backward passes called in an Event's line that are wrong themselves."""
-    site = bench.scene.sites[event.site]
-    called = [n.func.id for n in ast.walk(site.statement) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+def wrong_within(bench, node):
+    """Return the names of the backward passes called in a line, or a part of it, that are wrong themselves."""
+    called = [n.func.id for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
     return [name for name in dict.fromkeys(called) if name in bench.closure and _is_wrong(bench, name)]
 
 

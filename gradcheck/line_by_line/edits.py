@@ -127,7 +127,8 @@ def _operator(node):
         yield f"the division by {right} is too much", node.left
     elif op is ast.Pow:
         for power in POWERS:
-            yield f"{left} to the power {right} stands where {_number(power)} belongs", _power(node.left, power)
+            belongs = f"the power {_number(power)}" if power != 1 else left
+            yield f"{_text(node)} stands where {belongs} belongs", _power(node.left, power)
     elif op is ast.MatMult:
         for side, other in (("left", "right"), ("right", "left")):
             operand, rest = getattr(node, side), getattr(node, other)

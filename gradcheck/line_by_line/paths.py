@@ -16,13 +16,13 @@ MOST_DIAGONAL = 400  # entries of which each is moved by itself
 
 
 def path_words(bench):
-    """Return a sentence on the paths that a Target's value leaves out, or on what it is the gradient of; or nothing."""
+    """Return a sentence on a path that a Target's value leaves out, or nothing."""
     scene, target = bench.scene, bench.target
     value = bench.base.value(target)
     if value is None or not is_real_array(value) or not np.any(value):
         return ""
     of = moved_name(bench)
-    single = {n: held[0] for n, held in scene.names.items() if len(held) == 1 and is_real_array(held[0].value)}
+    single = _bound_once(scene)
     later = {n: e for n, e in single.items() if e.key != target.at and n != of and e.live is not scene.output}
     for name, event in later.items():
         if _is_gradient(bench, value, {event.key: event.value}):
@@ -30,8 +30,8 @@ def path_words(bench):
     covered = _covered(bench, later)
     rest = bench.found.truths[target] - value
     if covered and np.any(rest) and _is_gradient(bench, rest, {e.key: e.value for e in covered.values()}):
-        return f"{of} reaches the output on another path than through {' and '.join(covered)}, and that is missing"
-    return _of_something_else(bench, value, of, single)
+        return f"{of} reaches the output on another path than through {joined(covered)}, and that is missing"
+    return ""
 
 
 def moved_name(bench):
@@ -46,11 +46,12 @@ def _is_gradient(bench, value, held):
     return bench.scene.truth.is_gradient(value, bench.target.at, bench.target.array, held)
 
 
-def _of_something_else(bench, value, of, single):
-    """Return a sentence if a value is the gradient of another name than its line starts from, or its diagonal alone."""
-    scene = bench.scene
-    if scene.truth.step is None:
+def instead_words(bench):
+    """Return a sentence on what else a value is: the gradient of another name, or the diagonal alone; or nothing."""
+    scene, value = bench.scene, bench.base.value(bench.target)
+    if scene.truth.step is None or not is_real_array(value):
         return ""
+    of, single = moved_name(bench), _bound_once(scene)
     for gradient, name, given in _starts(bench, single):
         for other, event in single.items():
             is_alike = np.shape(event.value) == np.shape(given) and other not in (name, of)
@@ -63,6 +64,16 @@ def _of_something_else(bench, value, of, single):
                     f"an entry of {of} reaches other entries of {name} too, and the line knows of its own place alone"
                 )
     return ""
+
+
+def _bound_once(scene):
+    return {n: held[0] for n, held in scene.names.items() if len(held) == 1 and is_real_array(held[0].value)}
+
+
+def joined(words):
+    """Return `a`, `a and b`, `a, b and c`."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _starts(bench, single):

@@ -4,6 +4,7 @@ from collections import Counter
 
 from gradcheck.line_by_line.called import wrong_within
 from gradcheck.line_by_line.instrument import equation_at
+from gradcheck.line_by_line.paths import joined
 from gradcheck.line_by_line.repairs import Workbench
 from gradcheck.line_by_line.report import FOLLOWS, NOT_FOLLOWED, RIGHT, WRONG, StepRow, StepsReport
 from gradcheck.line_by_line.words import mistakes
@@ -77,9 +78,10 @@ def _left(look, target):
     same = [t.name for t in others if t.event.key == target.event.key]
     if same:
         return FOLLOWS, f"from {same[0]}"
-    within = wrong_within(Workbench(look.in_use(), target), target.event)
+    statement = look.scene.sites[target.event.site].statement
+    within = wrong_within(Workbench(look.in_use(), target), statement)
     if within:
-        return WRONG, f"the mistake is within {' and '.join(within)}, which the line calls"
+        return WRONG, f"the mistake is within {joined(within)}, which the line calls"
     return WRONG, "given the true gradients, what this line calls leaves something else there"
 
 

@@ -136,4 +136,5 @@ def finite(array):
 
 
 def _holding(value):
-    return lambda _: value
+    """Return what lets a name hold a value, complex where it would be: then so is all that is computed from it."""
+    return lambda now: value.astype(np.complex128) if np.iscomplexobj(now) and isinstance(now, np.ndarray) else value

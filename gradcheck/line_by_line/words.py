@@ -4,7 +4,7 @@ import numpy as np
 
 from gradcheck.line_by_line.called import wrong_within
 from gradcheck.line_by_line.edits import changes, factors, terms
-from gradcheck.line_by_line.paths import path_words
+from gradcheck.line_by_line.paths import instead_words, joined, path_words
 from gradcheck.line_by_line.probe import is_real_array
 from gradcheck.line_by_line.repairs import Workbench, fitting, scattered, still_fits
 
@@ -16,21 +16,22 @@ def mistakes(look, again, target, *, is_alone):
     """
     bench = Workbench(look.in_use(), target)
     event, value = target.event, bench.base.value(target)
-    within = wrong_within(bench, event)
+    site = look.scene.sites[event.site]
+    within = wrong_within(bench, site.value if site.value is not None else site.statement)
     if within:
-        return [(event, f"the mistake is within {' and '.join(within)}, which the line calls")]
+        return [(event, f"the mistake is within {joined(within)}, which the line calls")]
     if value is None or not is_real_array(value):
         return []
     if not np.all(np.isfinite(value)):
         return [(event, f"it is not finite at {np.sum(~np.isfinite(value))} of {np.size(value)} entries")]
     if not np.any(value):
         return [(event, "it is zero")]
-    for search in (_by(changes, is_alone), scattered, _sentence(path_words), _by(factors, is_alone)):
+    plain = _by(changes, is_alone), scattered, _sentence(path_words)
+    for search in (*plain, _by(factors, is_alone), _by(terms, is_alone), _sentence(instead_words), _sentence(_ratio)):
         found = _verified(look, again, target, search(bench))
         if found:
             return found
-    found = _verified(look, again, target, _by(terms, is_alone)(bench))
-    return found or _verified(look, again, target, _sentence(_ratio)(bench))
+    return []
 
 
 def _by(edits, is_alone):
