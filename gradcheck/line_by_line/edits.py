@@ -28,16 +28,20 @@ FORMS = (
     "1 / {}",
     "(1 - {} ** 2)",
 )
+FUNCTIONS = ("sin", "cos", "exp", "log", "tanh", "sqrt", "sign", "abs")
 LIBRARIES = ("np", "numpy", "math")
 LOAD = ast.Load()
 LONGEST = 60  # characters of a part of a line that a sentence quotes
 
 
 class Names:
-    """The names that a line could read, `values` being what they hold, by kind: those that it does read come first."""
+    """The names that a line could read, `values` being what they hold, by kind: those that it does read come first.
 
-    def __init__(self, values, read):
-        self.values = values
+    `helpers` are those of which the lines are tried themselves.
+    """
+
+    def __init__(self, values, read, helpers=()):
+        self.values, self.helpers = values, helpers
         order = [*(n for n in read if n in values), *(n for n in reversed(values) if n not in read)]
         kinds = {n: values[n].dtype.kind for n in order if isinstance(values[n], np.ndarray) and values[n].ndim}
         self.arrays = [n for n, kind in kinds.items() if kind == "f"]
@@ -51,11 +55,11 @@ class Names:
 
     def like(self, name):
         """Return the names of values of the same shape and kind as that of one."""
-        value = self.values.get(name)
-        if callable(value):
-            return [other for other in self.backwards if other != name] if name in self.backwards else []
-        same = [n for n in self.arrays if n != name and np.shape(self.values[n]) == np.shape(value)]
-        return same if name in self.arrays else []
+        if name in self.backwards:
+            return [other for other in self.backwards if other != name]
+        if name not in self.arrays:
+            return []
+        return [n for n in self.arrays if n != name and self.values[n].shape == self.values[name].shape]
 
 
 def changes(expression, names):
@@ -69,7 +73,7 @@ def changes(expression, names):
 def factors(expression, names):
     """Yield (what is wrong, expression) with a factor, a mask or a function added somewhere."""
     for node in _nodes(expression):
-        if _is_arithmetic(node):
+        if _is_arithmetic(node) and getattr(node, "id", "") not in names.helpers:
             for phrase, new in _factors(node, names, is_whole=node is expression):
                 yield phrase, _with(expression, node, new)
 
@@ -77,7 +81,7 @@ def factors(expression, names):
 def terms(expression, names):
     """Yield (what is wrong, expression) with a term added somewhere."""
     for node in _nodes(expression):
-        if _is_arithmetic(node):
+        if _is_arithmetic(node) and getattr(node, "id", "") not in names.helpers:
             for phrase, new in _terms(node, names, is_whole=node is expression):
                 yield phrase, _with(expression, node, new)
 
@@ -143,6 +147,11 @@ def _call(node):
     """Yield what a call may become."""
     function, arguments = node.func, node.args
     name = getattr(function, "attr", getattr(function, "id", ""))
+    if name in FUNCTIONS and isinstance(function, ast.Attribute):
+        for other in FUNCTIONS:
+            if other != name:
+                exchanged = ast.Attribute(function.value, other, ast.Load())
+                yield f"{name} stands where {other} belongs", ast.Call(exchanged, arguments, node.keywords)
     if name in SUM_AND_MEAN:
         twin = copy.copy(function)
         if isinstance(twin, ast.Attribute):
@@ -197,8 +206,17 @@ def _factors(node, names, is_whole):
         if float(number) not in names.scalars:
             yield f"the factor {number}{of} is missing", ast.BinOp(node, ast.Mult(), ast.Constant(number))
             yield f"the factor 1/{number}{of} is missing", ast.BinOp(node, ast.Div(), ast.Constant(number))
+    zero = ast.Constant(0.0)
+    for name in names.arrays:
+        yield (
+            f"what stands where {name} is not positive{of} should be 0",
+            ast.Call(_expression("np.where"), [_expression(f"{name} > 0"), node, zero], []),
+        )
+    for name in names.arrays if is_whole else ():
+        for form in (*FORMS, "np.sign({})", "np.cos({})", "np.sin({})", "(1 - np.tanh({}) ** 2)"):
+            factor = form.format(name)
+            yield f"the factor {factor.replace('np.', '')} is missing", ast.BinOp(node, ast.Mult(), _expression(factor))
     for name in names.masks:
-        zero = ast.Constant(0.0)
         for where, pair in (("False", [node, zero]), ("True", [zero, node])):
             call = ast.Call(_expression("np.where"), [_name(name), *pair], [])
             yield f"what stands where {name} is {where}{of} should be 0", call

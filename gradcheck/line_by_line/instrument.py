@@ -43,6 +43,13 @@ class Site:
     count: int = 1
     is_written: bool = False
 
+    @property
+    def is_overwritten(self):
+        """Whether all that the name held is written over, as by `dk[...] = ds @ q`."""
+        if not isinstance(self.statement, ast.Assign) or not isinstance(self.statement.targets[0], ast.Subscript):
+            return False
+        return ast.unparse(self.statement.targets[0].slice) in ("...", ":")
+
 
 def instrumented(source):
     """Return (tree of the file with probes, list of Sites)."""

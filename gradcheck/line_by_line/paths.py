@@ -80,13 +80,14 @@ def _starts(bench, single):
     """Yield (name of a gradient that the line reads, name of what it is the gradient of, its value)."""
     source, run = bench.look.source, bench.scene.run
     names = bench.names(bench.target.event)
+    followed = {bench.scene.sites[key[0]].name for key in bench.held}
     outputs = [n for n, e in single.items() if e.live is bench.scene.output or np.array_equal(e.value, run.y)]
     for gradient in bench.look.reads.names(bench.target.event):
         if gradient == source.parameter and outputs:
             yield gradient, outputs[-1], run.dy
         for prefix in PREFIXES if gradient != source.parameter else ():
             of = gradient[len(prefix) :] if gradient.startswith(prefix) else ""
-            if of in single and gradient in names and is_real_array(names[gradient]):
+            if of in single and of != moved_name(bench) and gradient in followed and gradient in names:
                 yield gradient, of, names[gradient]
 
 

@@ -7,13 +7,15 @@ such as `scale = (dx_hat * x_hat).mean(...)`, in backward, or in forward where i
 import ast
 import itertools
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
+from gradcheck.line_by_line.blame import is_true
 from gradcheck.line_by_line.edits import Names
 from gradcheck.line_by_line.probe import Event
-from gradcheck.line_by_line.source import closures, contents, names_read
+from gradcheck.line_by_line.source import closures, contents, is_gradient, names_read
 
 MOST_FITTING = 8  # edits that fit the first numbers, of which one has to fit the second too
 MOST_HELPERS = 6
@@ -40,11 +42,16 @@ class Workbench:
         self.held = {key: value for key, value in self.found.held.items() if key not in doubtful and key != target.key}
         self.base = self.scene.backward(self.held)
         self.closure = self._closure()
+        self.with_truth = {} if target.key is None else {target.key: self.found.truths[target]}
+        mended = self.scene.backward({**self.held, **self.with_truth})
+        self.right = [t for t in self.found.truths if t is not target and is_true(self.scene, self.found, t, mended)]
 
     def lines(self):
         """Return the Events at whose lines the mistake may be: the target's own, and those of helpers that it reads."""
         own = [self.target.event]
+        visits = Counter(e.site for e in self.scene.plain.events)
         read = [e for e in self.look.reads.through(self.target.event, self.held) if e.key not in self.held]
+        read = [e for e in read if visits[e.site] == 1]
         return [*own, *read[:MOST_HELPERS], *self._helpers_in_forward([*own, *read])]
 
     def expression(self, event):
@@ -53,7 +60,7 @@ class Workbench:
         statement = site.statement
         if isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
             return ast.BinOp(ast.Name(statement.target.id, ast.Load()), statement.op, statement.value)
-        return None if site.is_written else site.value
+        return None if site.is_written and not site.is_overwritten else site.value
 
     def names(self, event):
         """Return {name: value} of what a line could read: what is bound before it, and what backward has captured."""
@@ -65,18 +72,21 @@ class Workbench:
             if other.key == event.key:
                 break
             if self.scene.sites[other.site].kind in ("forward", "backward"):
-                bound[self.scene.sites[other.site].name] = self.held.get(other.key, other.live)
+                bound[self.scene.sites[other.site].name] = self.held.get(other.key, other.value)
         return bound
 
     def fits(self, repair_event, expression, names):
-        """Whether the target is right with another expression at a line."""
+        """Whether the target is right with another expression at a line, and nothing else is wrong for it."""
         value = self._value(repair_event, expression, names)
         if value is None:
             return False
         if repair_event.key == self.target.event.key and self.target.key is not None:
             return self._is_true(value)
         passed = self.scene.backward({**self.held, repair_event.key: value})
-        return self._is_true(passed.value(self.target))
+        if not self._is_true(passed.value(self.target)):
+            return False
+        mended = self.scene.backward({**self.held, repair_event.key: value, **self.with_truth})
+        return all(is_true(self.scene, self.found, other, mended) for other in self.right)
 
     def _value(self, event, expression, names):
         site = self.scene.sites[event.site]
@@ -119,31 +129,83 @@ class Workbench:
     def _is_unused(self, event):
         if not isinstance(event.value, np.ndarray) or event.value.dtype.kind != "f":
             return False
-        v = np.ones(event.value.shape)
+        v = self.scene.truth.rng.standard_normal(event.value.shape)
         return abs(self.scene.truth.along(event.key, v)[0]) <= self.scene.run.rounding
 
 
-def fitting(bench, edits, is_own_enough):
-    """Yield the Repairs that make the target right on these numbers: of the target's own line, then of its helpers.
+def fitting(bench, edits):
+    """Return the Repairs that make the target right on these numbers: of its own line, then of its helpers.
 
-    Of each line come the plainest first, but not many. Where `is_own_enough` no other line is tried after one that
-    something fits.
+    Of each line come the plainest first, but not many.
     """
-    for event in bench.lines():
+    fitting = []
+    lines = bench.lines()
+    helpers = {bench.scene.sites[e.site].name for e in lines[1:]}
+    for event in lines:
         expression, found = bench.expression(event), 0
         if expression is None:
             continue
         values = bench.names(event)
-        names = Names(values, names_read(expression))
+        names = Names(values, names_read(expression), helpers)
         most = MOST_TRIED if event is bench.target.event else MOST_TRIED // 4
         for phrase, edited in itertools.islice(edits(expression, names), most):
             if bench.fits(event, edited, values):
-                yield Repair(event, phrase, edited)
+                fitting.append(Repair(event, phrase, edited))
                 found += 1
                 if found == MOST_FITTING:
                     break
-        if found and is_own_enough:
-            return
+    return fitting
+
+
+def scaled(bench):
+    """Return Repairs that take away one factor, by which all of the target is off, if it is."""
+    value, truth = bench.base.value(bench.target), bench.found.truths[bench.target]
+    factor = float(np.sum(value * truth) / np.sum(truth * truth)) if np.any(truth) else 0.0
+    if not factor or not bench.scene.truth.same(value, factor * truth, bench.target.array):
+        return []
+    phrase, repairs = f"it is {_in_words(factor, bench)}", []
+    for event in bench.lines():
+        expression = bench.expression(event)
+        if expression is not None:
+            edited = ast.BinOp(expression, ast.Div(), ast.Constant(factor))
+            if bench.fits(event, edited, bench.names(event)):
+                repairs.append(Repair(event, phrase, edited))
+    return repairs
+
+
+def _in_words(factor, bench):
+    """Return `5 × what it should be: 5 is the length of axis 1 of x`, or without the length if that may be chance."""
+    number = round(max(factor, 1 / factor))
+    if factor < 0 or abs(max(factor, 1 / factor) - number) > 1e-9 * number:
+        return f"{factor:.6g} × what it should be"
+    arguments = bench.scene.run.arguments
+    axes = [f"axis {i} of {a.name}" for a in arguments for i, n in enumerate(a.array.shape) if n == number]
+    length = f": {number} is the length of {' and of '.join(axes)}" if 0 < len(axes) <= 2 else ""
+    return f"{number if factor > 1 else f'1/{number}'} × what it should be{length}"
+
+
+def left_out(bench):
+    """Return a Repair where all that a gradient lacks is another one that backward computes, and nothing reads."""
+    value, truth = bench.base.value(bench.target), bench.found.truths[bench.target]
+    read = {e.key for before in bench.look.reads.before.values() for e in before}
+    readers = [key for key, before in bench.look.reads.before.items() if bench.target.event in before]
+    for event in bench.base.events:
+        site = bench.scene.sites[event.site]
+        is_unread = site.kind == "backward" and event.key not in read and event.key != bench.target.event.key
+        if not is_unread or not is_gradient(site.name) or np.shape(event.value) != np.shape(value):
+            continue
+        if bench.scene.truth.same(value + event.value, truth, bench.target.array):
+            where = bench.target.event
+            if _place(bench, event) > _place(bench, where):
+                where = next((e for e in bench.scene.plain.events if e.key in readers), where)
+            own = bench.scene.sites[bench.target.event.site].name == site.name
+            phrase = f"what {site.name} held before is left out" if own else f"{site.name} is computed and left out"
+            return [Repair(where, phrase, ast.Name(site.name, ast.Load()))]
+    return []
+
+
+def _place(bench, event):
+    return next(i for i, other in enumerate(bench.scene.plain.events) if other.key == event.key)
 
 
 def scattered(bench):

@@ -1,12 +1,14 @@
 """The rows of the report: a verdict on each target, and why."""
 
 from collections import Counter
+from dataclasses import replace
 
 from gradcheck.line_by_line.called import wrong_within
 from gradcheck.line_by_line.instrument import equation_at
 from gradcheck.line_by_line.paths import joined
 from gradcheck.line_by_line.repairs import Workbench
 from gradcheck.line_by_line.report import FOLLOWS, NOT_FOLLOWED, RIGHT, WRONG, StepRow, StepsReport
+from gradcheck.line_by_line.source import is_gradient
 from gradcheck.line_by_line.words import mistakes
 
 
@@ -27,44 +29,57 @@ def report_on(look, again):
 
 
 def _pinned(look, again):
-    """Return {Target: (Event of the line, sentence)} for each that is wrong, and whose mistake is known.
+    """Return {Target: Mistake} for each that is wrong, and whose mistake is known.
 
-    Of several lines that might each be the mistake, it is the one that explains the most.
+    Of several lines that might each be the mistake, it is the one that explains the most; if that leaves two, both are
+    said.
     """
     at_fault = look.found.at_fault | {target for target in look.found.unknown if target.is_final}
     asked = [t for t in look.targets if t in at_fault and not look.is_parameter(t)]
-    known = {target: mistakes(look, again, target, is_alone=len(asked) == 1) for target in asked}
-    explained = Counter(event.key for found in known.values() for event, _ in found)
-    return {t: max(found, key=lambda pair: explained[pair[0].key]) for t, found in known.items() if found}
+    known = {target: mistakes(look, again, target) for target in asked}
+    explained = Counter(mistake.event.key for found in known.values() for mistake in found)
+    pinned = {}
+    for target, found in known.items():
+        found = sorted(found, key=lambda mistake: -explained[mistake.event.key])
+        if found:
+            pinned[target] = first = found[0]
+            others = [m for m in found[1:] if explained[m.event.key] == explained[first.event.key]]
+            if others:
+                also = f"{first.sentence}; or, where {_name(look, others[0])} is computed, {others[0].sentence}"
+                pinned[target] = replace(first, sentence=also)
+    return pinned
+
+
+def _name(look, mistake):
+    return look.scene.sites[mistake.event.site].name
 
 
 def _helpers(look, pinned):
     """Return (Event, sentence) for each line that is wrong and is that of no Target."""
     keys = {target.event.key for target in look.targets}
-    return list({e.key: (e, s) for e, s in pinned.values() if e.key not in keys}.values())
+    return list({m.event.key: (m.event, m.sentence) for m in pinned.values() if m.event.key not in keys}.values())
 
 
 def _verdict(look, target, pinned):
     """Return (verdict, sentence) of a Target."""
     found = look.found
-    if not target.is_followed:
-        blamed = [s for e, s in pinned.values() if e.key == target.event.key]
-        return (WRONG, blamed[0]) if blamed else (NOT_FOLLOWED, target.reason)
-    if target not in found.wrong:
-        return RIGHT, ""
-    blamed = [s for e, s in pinned.values() if e.key == target.event.key]
-    if target in found.parts:
-        return NOT_FOLLOWED, "it is not all of that name's gradient, nor need it be: what is computed from it is right"
+    blamed = [m.sentence for m in pinned.values() if m.event.key == target.event.key and (m.is_sure)]
     if blamed and not look.is_parameter(target):
         return WRONG, blamed[0]
-    if look.is_parameter(target) and target in found.at_fault:
-        return _left(look, target)
-    if target in pinned:
-        return FOLLOWS, f"from {look.scene.sites[pinned[target][0].site].name}"
-    if target in found.at_fault:
-        return WRONG, _unnamed(look, target)
+    if not target.is_followed:
+        return NOT_FOLLOWED, target.reason
+    if target not in found.wrong:
+        return RIGHT, ""
+    if target in found.parts:
+        return NOT_FOLLOWED, "it is not all of that name's gradient, nor need it be: what is computed from it is right"
     if target in found.elsewhere:
         return NOT_FOLLOWED, "what these lines hand back is right, and this is not: others make it of that"
+    if look.is_parameter(target) and target in found.at_fault:
+        return _left(look, target)
+    if target in pinned and pinned[target].event.key != target.event.key:
+        return FOLLOWS, f"from {_name(look, pinned[target])}"
+    if target in found.at_fault:
+        return _unsure(look, target, pinned[target].sentence if target in pinned else "")
     if target in found.unknown:
         return NOT_FOLLOWED, "it is not all of that name's gradient, and whether it is meant to be cannot be told"
     return FOLLOWS, f"from {_origin(look, target)}"
@@ -85,12 +100,14 @@ def _left(look, target):
     return WRONG, "given the true gradients, what this line calls leaves something else there"
 
 
-def _unnamed(look, target):
-    """Say where the mistake is: at the line, or in what it reads that is no gradient."""
+def _unsure(look, target, sentence):
+    """Return (verdict, sentence) of a Target that is wrong given the true gradients: by its line, or what it reads."""
     read = look.reads.through(target.event, look.found.held)
     helpers = [look.scene.sites[e.site].name for e in read if e.key not in look.found.held]
-    where = f", or that of {' or '.join(dict.fromkeys(helpers))}" if helpers else ""
-    return f"given the true gradients, this line{where} gives something else"
+    helpers = list(dict.fromkeys(helpers))
+    where = f", or that of {' or '.join(helpers)}" if helpers else ""
+    sentence = sentence or f"given the true gradients, this line{where} gives something else"
+    return NOT_FOLLOWED if any(map(is_gradient, helpers)) else WRONG, sentence
 
 
 def _origin(look, target):

@@ -52,15 +52,18 @@ class Scene:
         run = self.run
         changes = {key: self._putting(key, value) for key, value in replaced.items()}
         clear_gradients(run.call.target)
-        with self.probe.changing(changes):
-            _, backward = run.call.evaluate()
-        with self.probe.recording(changes, self._left) as events, np.errstate(all="ignore"):
-            try:
+        passed = [], [], None
+        try:
+            with self.probe.changing(changes):
+                _, backward = run.call.evaluate()
+            passed = [], [], backward
+            with self.probe.recording(changes, self._left) as events, np.errstate(all="ignore"):
+                passed = events, [], backward
                 returned = backward(run.dy.copy())
-            except Exception:  # the user's code, on values that it was not written for
-                if not replaced:
-                    raise
-                return Passed(events, [], backward)
+        except Exception:  # the user's code, on values that it was not written for
+            if not replaced:
+                raise
+            return Passed(*passed)
         returned = returned if isinstance(returned, tuple) else (returned,)
         inputs = [i for i, a in enumerate(run.arguments) if a.parameter is None]
         gradients = [None if a.parameter is None else a.parameter.grad for a in run.arguments]

@@ -55,7 +55,7 @@ def targets_of(scene):
         name = scene.sites[event.site].name
         if event.key in by_event:
             found.append(by_event.pop(event.key))
-        elif is_gradient(name) and (event is last[name] or not _goes_on(scene, event, bound)):
+        elif is_gradient(name) and not (event is not last[name] and _goes_on(scene, event, bound)):
             found.append(_named(scene, name, event, event is last[name]))
     found += [target for target in finals if target.event.key in by_event or target.key is None]
     return found + _coming_out(scene, found)
@@ -65,7 +65,7 @@ def _goes_on(scene, event, bound):
     """Whether what a name holds is not done: its line comes again, in a loop, or the next one writes into it."""
     later = [e for e in bound if scene.sites[e.site].name == scene.sites[event.site].name]
     after = later[later.index(event) + 1]
-    return after.site == event.site or scene.sites[after.site].is_written
+    return any(e.site == event.site for e in later[later.index(event) + 1 :]) or scene.sites[after.site].is_written
 
 
 def _named(scene, name, event, is_last):
@@ -184,7 +184,7 @@ class Reads:
         """Return the names that an Event's statement reads."""
         site = self.scene.sites[event.site]
         read = names_read(site.value) if site.value is not None else names_read(site.statement)
-        if site.is_written:
+        if site.is_written and not site.is_overwritten:
             read = [site.name, *names_read(site.statement)]
         if isinstance(site.statement, ast.For):
             read = names_read(site.statement.iter)
