@@ -140,7 +140,7 @@ def _run(cases, seed):
     row = _Table(cases).print_row
     row("component", "argument", "entries", "worst error", "verdict")
     start = time.perf_counter()
-    failures, notes = [], {}
+    failures, looks, notes = [], [], {}
     gradients = entries = 0
     for case in cases:
         try:
@@ -148,6 +148,7 @@ def _run(cases, seed):
         except GradientError as error:
             report = error.report
             failures += [f"{case.name}: {line}" for line in report.failures()]
+            looks += error.lines()
         except Exception as error:
             row(case.name, "", "", "", "NOT CHECKED")
             failures.append(f"{case.name}: {error_in_words(error)}")
@@ -164,8 +165,8 @@ def _run(cases, seed):
     counts = f"{counted(len(cases), 'component')}, {counted(gradients, 'gradient')}, {entries:,} entries"
     verdict = f"{len(failures)} not right:" if failures else "all right"
     show(f"\n{counts} checked in {seconds:.1f} s: {verdict}")
-    for failure in failures:
-        show(f"  {failure}")
+    for line in [*failures, *looks]:
+        show(f"  {line}")
     for note, names in notes.items():
         show(f"note: {_few(names)}: {note}")
     return WRONG if failures else OK

@@ -11,6 +11,7 @@ GradientError.
 
 import numbers
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -138,8 +139,15 @@ def check_call(
         arguments = [summarise(f, run, terms, s) for f, s in zip(findings, sentences, strict=True)]
         report = Report(call.name, tuple(arguments), (run.problem,) if run.problem else (), tuple(notes))
     if not report.is_right:
-        raise GradientError(report)
+        raise GradientError(report, partial(_look, report, call, dy, seed, randomize) if diagnose else None)
     return report
+
+
+def _look(report, call, dy, seed, randomize):
+    """Return a StepsReport on the lines of the backward pass that a Report is on, or None."""
+    from gradcheck.line_by_line import lines_beside
+
+    return lines_beside(report, call, dy=dy, seed=seed, randomize=randomize)
 
 
 def _find(run, terms, seed):

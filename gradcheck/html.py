@@ -22,16 +22,20 @@ COLUMNS = (
 )
 
 
-def report_html(report):
-    """Return a Report as a fragment of HTML: its name and verdict, a row for each argument, and what is wrong."""
+def report_html(report, look=()):
+    """Return a Report as a fragment of HTML: its name and verdict, a row for each argument, and what is wrong.
+
+    `look` are lines of text on the lines of its backward pass, shown below as they are.
+    """
     lines = [*report.failures(), *(f"note: {note}" for note in report.notes)]
-    return table_html(report.name, _overall(report), COLUMNS, report.arguments, lines)
+    text = "\n".join(look)
+    return table_html(report.name, _overall(report), COLUMNS, report.arguments, lines, text)
 
 
-def table_html(name, verdict, columns, rows, lines):
+def table_html(name, verdict, columns, rows, lines, text=""):
     """Return what any report shows: its name and verdict, a row for each of `rows`, which have a verdict, and lines.
 
-    `columns` are (heading, alignment, function that returns the text for a row).
+    `columns` are (heading, alignment, function that returns the text for a row); `text` is shown as it is.
     """
     parts = [f"<div><strong>{escape(name)}</strong> {_badge(verdict)}</div>"]
     if rows:
@@ -40,6 +44,8 @@ def table_html(name, verdict, columns, rows, lines):
     if lines:
         items = "".join(f"<li>{escape(line)}</li>" for line in lines)
         parts.append(f'<ul style="margin:0.3em 0;padding-left:1.2em">{items}</ul>')
+    if text:
+        parts.append(f'<pre style="margin:0.3em 0">{escape(text)}</pre>')
     return f'<div class="gradcheck-report">{"".join(parts)}</div>'
 
 

@@ -15,7 +15,10 @@ def lines_below_the_table(error):
     """Publish the report of a GradientError, and return the lines of text that IPython shows of the error itself."""
     from IPython.display import publish_display_data
 
-    publish_display_data({"text/plain": str(error.report), "text/html": error.report._repr_html_()})
+    from gradcheck.html import report_html
+
+    text = "\n".join([str(error.report), *error.lines()])
+    publish_display_data({"text/plain": text, "text/html": report_html(error.report, error.lines())})
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_within(frame.filename)]
     where = "".join(traceback.format_list(frames)).splitlines()
     return [*where, *traceback.format_exception_only(error)[-1].splitlines()]

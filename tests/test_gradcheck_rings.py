@@ -27,10 +27,12 @@ ROOMS = {"diagnosis", "museum", "curve", "audit", "updates", "line_by_line"}  # 
 DOORS = {  # where something further out is asked for, within a function, and by whom
     ("checking", "closer"),
     ("checking", "diagnosis"),
+    ("checking", "line_by_line"),
     ("call", "refusals"),
     ("contract", "careful"),
     ("report", "explanation"),
     ("report", "html"),
+    ("report", "line_by_line"),
     ("report", "notebook"),
     ("report", "table"),
 }

@@ -24,6 +24,7 @@ import functools
 import numpy as np
 
 from gradcheck.call import Call, borrowed, is_module, randomize_parameters, to_float64
+from gradcheck.checking import check_call
 from gradcheck.line_by_line.instrument import instrumented, planted
 from gradcheck.line_by_line.look import look_again, look_at
 from gradcheck.line_by_line.probe import Probe
@@ -50,6 +51,28 @@ def steps(function, /, *inputs, seed=0, dy=None, **options):
 
 def steps_of_call(call, *, seed=0, dy=None, randomize=False):
     """Look at each line of the backward pass of a Call; otherwise like `steps`."""
+    return _look(call, seed, dy, randomize, lambda looked_at: _verdicts(looked_at, seed, dy), report_on)
+
+
+def lines_beside(report, call, *, seed, dy, randomize):
+    """Return a StepsReport on the lines of what a Report is on, or None if it would say no more than that does.
+
+    That is so if backward has no gradient of a name in between, and it is said already what is wrong with the others.
+    """
+
+    def report_if_more(look, again):
+        has_names = any(not target.is_final for target in look.targets)
+        if not has_names and all(a.diagnosis for a in report.arguments if a.verdict == "WRONG"):
+            return None
+        found = report_on(look, again)
+        return found if has_names or any(row.is_named for row in found.rows) else None
+
+    verdicts = [argument.verdict for argument in report.arguments]
+    return _look(call, seed, dy, randomize, lambda _: verdicts, report_if_more)
+
+
+def _look(call, seed, dy, randomize, verdicts, answer):
+    """Return answer(look, again): a Look at a Call, and a function that returns one on other numbers."""
     call = call.copy()
     with borrowed(call.target):
         to_float64(call.target)
@@ -60,13 +83,22 @@ def steps_of_call(call, *, seed=0, dy=None, randomize=False):
         source = source_of(backward, call.name)
         tree, sites = instrumented(source)
         probe = Probe()
-        with planted(source, tree, probe):
+        with planted(source, call.target, tree, probe):
             try:
-                look = look_at(call, dy, source, sites, probe, _stream(seed, "dy"))
+                look = look_at(call, dy, source, sites, probe, _stream(seed, "dy"), lambda: verdicts(call))
             except GradientError as error:
                 raise ValueError(f"{error}: there are no lines to compare before that is right") from error
             again = functools.cache(lambda: look_again(look, sites, probe, _stream(seed, "again")))
-            return report_on(look, again)
+            return answer(look, again)
+
+
+def _verdicts(call, seed, dy):
+    """Return the verdicts of a check on each argument of a Call."""
+    try:
+        report = check_call(call, seed=seed, dy=dy, diagnose=False)
+    except GradientError as error:
+        report = error.report
+    return [argument.verdict for argument in report.arguments]
 
 
 def _stream(seed, purpose):

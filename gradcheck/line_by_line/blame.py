@@ -32,8 +32,11 @@ class Findings:
     own: object = None
 
 
-def findings_on(scene, targets, reads):
-    """Return the Findings on the Targets of a Scene."""
+def findings_on(scene, targets, reads, verdicts):
+    """Return the Findings on the Targets of a Scene.
+
+    `verdicts()` returns those of a check on each argument of the run; it is asked for if one seems wrong.
+    """
     truths, wrong = {}, set()
     for target in targets:
         if target.is_followed:
@@ -45,11 +48,24 @@ def findings_on(scene, targets, reads):
                 wrong.add(target)
     found = Findings(truths, wrong)
     if any(target.is_final for target in wrong):
+        _confirm(scene, found, verdicts())
+    if any(target.is_final for target in wrong):
         _settle(scene, found)
         _blame(scene, found, reads)
     else:
         found.parts = wrong
     return found
+
+
+def _confirm(scene, found, verdicts):
+    """Take from those that are wrong what a check of the whole does not call so."""
+    for target in [t for t in found.wrong if t.argument is not None]:
+        if verdicts[target.argument] != "WRONG":
+            found.wrong.discard(target)
+            found.truths[target] = scene.plain.value(target)
+            if verdicts[target.argument] == "CANNOT TELL":
+                target.reason = "a check cannot tell whether it is right"
+                del found.truths[target]
 
 
 def is_true(scene, found, target, passed):

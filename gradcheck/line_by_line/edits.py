@@ -37,7 +37,7 @@ LONGEST = 60  # characters of a part of a line that a sentence quotes
 class Names:
     """The names that a line could read, `values` being what they hold, by kind: those that it does read come first.
 
-    `helpers` are those of which the lines are tried themselves.
+    `helpers` are those gradients of which the lines are tried themselves.
     """
 
     def __init__(self, values, read, helpers=()):

@@ -71,10 +71,13 @@ def instrumented(source):
 
 
 @contextmanager
-def planted(source, tree, probe):
-    """Have the probes in the live functions for the `with` block. Raises ValueError if none is there."""
+def planted(source, target, tree, probe):
+    """Have the probes in the live functions for the `with` block. Raises ValueError if none is there.
+
+    `target` is what calls them.
+    """
     codes = codes_of(tree, source.file)
-    functions = holders_of(source.function.__code__)
+    functions = holders_of(source.function, target)
     before = [(function, function.__code__) for function in functions]
     scopes = {id(function.__globals__): function.__globals__ for function in functions}
     if not functions:

@@ -37,11 +37,11 @@ class Look:
         return same[0] if same and same[0] in self.found.truths else None
 
 
-def look_at(call, dy, source, sites, probe, rng):
-    """Return a Look at a Call with its probes planted."""
+def look_at(call, dy, source, sites, probe, rng, verdicts):
+    """Return a Look at a Call with its probes planted; `verdicts` as for `findings_on`."""
     scene = Scene(call, dy, source, sites, probe, rng)
     targets, reads = targets_of(scene), Reads(scene, source.inner)
-    return Look(source, scene, targets, reads, findings_on(scene, targets, reads))
+    return Look(source, scene, targets, reads, findings_on(scene, targets, reads, verdicts))
 
 
 def look_again(look, sites, probe, rng):
@@ -52,4 +52,5 @@ def look_again(look, sites, probe, rng):
         if argument.parameter is not None:
             argument.parameter.data = moved[id(argument.array)]
     call = run.call.on([moved.get(id(value), value) for value in run.call.inputs])
-    return look_at(call, None, look.source, sites, probe, np.random.default_rng(rng.integers(2**32)))
+    verdicts = ["WRONG"] * len(run.arguments)
+    return look_at(call, None, look.source, sites, probe, np.random.default_rng(rng.integers(2**32)), lambda: verdicts)

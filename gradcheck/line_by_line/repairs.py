@@ -66,7 +66,7 @@ class Workbench:
         """Return {name: value} of what a line could read: what is bound before it, and what backward has captured."""
         bound = {}
         if self.scene.sites[event.site].kind != "forward":
-            forward = {self.scene.sites[e.site].name: e.live for e in self.scene.forward}
+            forward = {name: held[-1].live for name, held in self.scene.names.items()}
             bound = {**forward, **self.closure, self.look.source.parameter: self.scene.run.dy}
         for other in self.scene.forward if not bound else self.base.events:
             if other.key == event.key:
@@ -140,7 +140,7 @@ def fitting(bench, edits):
     """
     fitting = []
     lines = bench.lines()
-    helpers = {bench.scene.sites[e.site].name for e in lines[1:]}
+    helpers = set(filter(is_gradient, (bench.scene.sites[e.site].name for e in lines[1:])))
     for event in lines:
         expression, found = bench.expression(event), 0
         if expression is None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+UNNAMED = "given the true gradients, "
 RIGHT, WRONG, FOLLOWS, NOT_FOLLOWED = "right", "WRONG", "follows", "not followed"
 
 
@@ -19,6 +20,11 @@ class StepRow:
     line: int
     verdict: str
     sentence: str = ""
+
+    @property
+    def is_named(self):
+        """Whether it is said what is wrong."""
+        return self.verdict == WRONG and not self.sentence.startswith(UNNAMED)
 
 
 @dataclass(frozen=True)
@@ -55,3 +61,20 @@ class StepsReport:
             where = f"{row.equation:<{equations}} " if equations else ""
             lines.append(f"   {where}{row.name:<{names}}  {what}".rstrip())
         return "\n".join([*lines, *(f"   {remark}" for remark in self.remarks)])
+
+
+def lines_of_look(look):
+    """Return the text of the StepsReport that look() returns, line by line; nothing for None, or if no line is wrong.
+
+    Nothing either where the lines cannot be looked at: then it raises TypeError or ValueError. Anything else that it
+    raises is a fault of this program, and said in a line, so that it hides nothing that is known without.
+    """
+    try:
+        report = look()
+    except (TypeError, ValueError):
+        return []
+    except Exception as error:
+        return [
+            f"(the lines of backward could not be looked at: {type(error).__name__}: {' '.join(str(error).split())})"
+        ]
+    return str(report).split("\n") if report is not None and report.first_wrong else []

@@ -7,7 +7,7 @@ from gradcheck.line_by_line.called import wrong_within
 from gradcheck.line_by_line.instrument import equation_at
 from gradcheck.line_by_line.paths import joined
 from gradcheck.line_by_line.repairs import Workbench
-from gradcheck.line_by_line.report import FOLLOWS, NOT_FOLLOWED, RIGHT, WRONG, StepRow, StepsReport
+from gradcheck.line_by_line.report import FOLLOWS, NOT_FOLLOWED, RIGHT, UNNAMED, WRONG, StepRow, StepsReport
 from gradcheck.line_by_line.source import is_gradient
 from gradcheck.line_by_line.words import mistakes
 
@@ -97,7 +97,7 @@ def _left(look, target):
     within = wrong_within(Workbench(look.in_use(), target), statement)
     if within:
         return WRONG, f"the mistake is within {joined(within)}, which the line calls"
-    return WRONG, "given the true gradients, what this line calls leaves something else there"
+    return WRONG, f"{UNNAMED}what this line calls leaves something else there"
 
 
 def _unsure(look, target, sentence):
@@ -106,7 +106,7 @@ def _unsure(look, target, sentence):
     helpers = [look.scene.sites[e.site].name for e in read if e.key not in look.found.held]
     helpers = list(dict.fromkeys(helpers))
     where = f", or that of {' or '.join(helpers)}" if helpers else ""
-    sentence = sentence or f"given the true gradients, this line{where} gives something else"
+    sentence = sentence or f"{UNNAMED}this line{where} gives something else"
     return NOT_FOLLOWED if any(map(is_gradient, helpers)) else WRONG, sentence
 
 

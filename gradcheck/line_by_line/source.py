@@ -18,7 +18,7 @@ PREFIXES = ("d", "d_", "grad_")  # what a name may begin with that holds a gradi
 
 @dataclass(frozen=True)
 class Source:
-    """A backward pass, `inner`, and the forward pass that defines it, `outer`: syntax trees within that of their file.
+    """A backward pass, `inner`, and the forward pass that defines it, `outer`: syntax trees within `tree`, a file's.
 
     `function` is the live `backward` that was found, `is_whole` whether it is the one that was asked for, rather than
     one that it hands on to; `lines` are those of the file.
@@ -54,15 +54,15 @@ def source_of(backward, name):
         if not lines:
             reason = f"{name}: the source of its backward cannot be read: {code.co_filename} is no file that is there"
             continue
-        tree = _parsed("".join(lines))
-        found = [(outer, inner) for outer, inner in _pairs(tree) if (first_line(inner), _name(inner)) == _key(code)]
-        if len(found) != 1 or not _computes(found[0][1]):
+        found = _functions_of("".join(lines)).get(_key(code), [])
+        if len(found) != 1 or not _computes(found[0][2]):
             continue
+        tree, outer, inner = found[0]
         if codes_of(tree, code.co_filename).get(_key(code)) != code:
             raise ValueError(
                 f"{name}: {code.co_filename} is no longer the source of what runs: it was changed after it was loaded"
             )
-        return Source(code.co_filename, tree, *found[0], function, lines, function is backward)
+        return Source(code.co_filename, tree, outer, inner, function, lines, function is backward)
     raise ValueError(reason)
 
 
@@ -91,10 +91,32 @@ def contents(function):
     return held
 
 
-def holders_of(code):
-    """Return the live functions that define one of this code: whose own code has it as a constant."""
-    functions = [thing for thing in gc.get_objects() if type(thing) is types.FunctionType]
-    return [f for f in functions if any(constant is code for constant in f.__code__.co_consts)]
+def holders_of(function, target):
+    """Return the live functions that define one of a function's code, as far as a target leads to them.
+
+    Others are looked for among all that is in memory, which takes longer.
+    """
+    owner = getattr(target, "__self__", target)
+    near = [target, getattr(owner, "forward", None), getattr(type(owner), "forward", None), _by_name(function)]
+    known = [f for value in near for f in closures(value)]
+    return _defining(function, known) or _defining(function, gc.get_objects())
+
+
+def _by_name(function):
+    """Return what stands under the name of the function around a function in its module, or None."""
+    outer, _, _ = function.__qualname__.rpartition(".<locals>.")
+    first, *rest = outer.split(".")
+    value = function.__globals__.get(first)
+    for name in rest:
+        value = getattr(value, name, None)
+    return value
+
+
+def _defining(function, things):
+    """Return those things that are functions, and have a function's code as a constant of theirs."""
+    code = function.__code__
+    functions = [thing for thing in things if type(thing) is types.FunctionType]
+    return list({id(f): f for f in functions if any(constant is code for constant in f.__code__.co_consts)}.values())
 
 
 def codes_of(tree, file):
@@ -146,18 +168,6 @@ def _computes(inner):
     return False
 
 
-def _pairs(tree):
-    """Yield (outer, inner) for every function that is defined within another."""
-    pending = [(None, tree)]
-    while pending:
-        outer, node = pending.pop()
-        for child in ast.iter_child_nodes(node):
-            is_function = isinstance(child, (*FUNCTION, ast.Lambda))
-            if is_function and outer is not None:
-                yield outer, child
-            pending.append((child if isinstance(child, FUNCTION) else outer, child))
-
-
 def _key(code):
     return code.co_firstlineno, code.co_name
 
@@ -172,9 +182,26 @@ def _lines_of(file):
 
 
 @functools.lru_cache(maxsize=32)
-def _parsed(text):
-    """Return the syntax tree of a source text, of nothing where it is none."""
+def _functions_of(text):
+    """Return {(first line, name): [(tree, outer, inner)]} of each function within another, in a source text.
+
+    The tree is that of the text with only that statement in it which they belong to, and what is imported, which a call
+    compiles to other code for. Empty if there is none.
+    """
     try:
-        return ast.parse(text)
+        module = ast.parse(text)
     except SyntaxError:
-        return ast.parse("")
+        return {}
+    imports = [s for s in module.body if isinstance(s, (ast.Import, ast.ImportFrom))]
+    found = {}
+    for statement in module.body:
+        tree = ast.Module([*imports, statement], [])
+        pending = [(None, statement)]
+        while pending:
+            outer, node = pending.pop()
+            if isinstance(node, (*FUNCTION, ast.Lambda)):
+                if outer is not None:
+                    found.setdefault((first_line(node), _name(node)), []).append((tree, outer, node))
+                outer = node if isinstance(node, FUNCTION) else outer
+            pending.extend((outer, child) for child in ast.iter_child_nodes(node))
+    return found
