@@ -1,6 +1,6 @@
 """`python -m gradcheck`: check every case that a module lists, and print a table as it goes.
 
-Its other commands are modules of this package with a `main(argv)` of their own: see COMMANDS.
+Its other commands are modules of this package with a `main(argv)` of their own: COMMANDS says where.
 """
 
 from gradcheck.stopping import is_program, leave_when_stopped  # isort: skip — before anything else: see there
@@ -22,7 +22,12 @@ from gradcheck.printable import one_line
 from gradcheck.report import GradientError
 
 DEFAULT_TARGET = "minitransformer"
-COMMANDS = ("curve", "audit", "museum")  # `python -m gradcheck audit ...` runs gradcheck/audit
+COMMANDS = {
+    "steps": "line_by_line.command_line",
+    "curve": "curve",
+    "audit": "audit",
+    "museum": "museum",
+}  # where they are
 OK, WRONG, USAGE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141  # the last two as a shell reports SIGINT and SIGPIPE
 
 HELP = """\
@@ -54,6 +59,13 @@ what else there is to know, such as a forward pass that the complex step does no
 A check is many small products, which a matrix library does not gain by spreading over threads; while other programs
 are busy it loses much. OPENBLAS_NUM_THREADS=1 before the command keeps it on one.
 
+Other commands, each with a --help of its own:
+
+  python -m gradcheck steps MODULE       which line of a backward pass is wrong
+  python -m gradcheck curve              the error of a difference against its step
+  python -m gradcheck audit MODULE       which mistakes the checks would miss
+  python -m gradcheck museum             wrong gradients that real projects shipped
+
 Exit status: 0 all gradients are right, 1 some are wrong or could not be checked, 2 there was nothing to check,
 or what was found could not be written.
 """
@@ -71,7 +83,7 @@ def _answer(argv):
             sys.path.insert(0, os.getcwd())  # a console script, unlike `python -m`, does not look in it
     try:
         if argv and argv[0] in COMMANDS:
-            return importlib.import_module(f"gradcheck.{argv[0]}").main(argv[1:])
+            return importlib.import_module(f"gradcheck.{COMMANDS[argv[0]]}").main(argv[1:])
         arguments = _parser().parse_args(argv)
     except SystemExit as stop:  # argparse has said why
         return stop.code

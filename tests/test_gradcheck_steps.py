@@ -10,6 +10,10 @@ import pytest
 
 import gradcheck
 import minitransformer
+from gradcheck import Call, line_by_line, randomize_parameters
+from gradcheck.__main__ import main
+from gradcheck.adapters import from_pair
+from gradcheck.call import to_float64
 from gradcheck.line_by_line import steps_of_call
 from minitransformer.cases import CASES
 
@@ -63,6 +67,393 @@ def test_nothing_right_is_called_wrong_and_nearly_all_of_it_is_followed():
 
 
 # Mistakes
+
+
+def call_of(module, kind, rng):
+    """Return a Call of what a file of the textbook defines."""
+    drawn = rng.normal
+    x = drawn(size=(2, 5, 6))
+    calls = {
+        "linear": lambda: Call(module.linear, x, drawn(size=(6, 6)), drawn(size=6)),
+        "softmax": lambda: Call(module.softmax, x),
+        "log_softmax": lambda: Call(module.log_softmax, x),
+        "layer_norm": lambda: Call(module.layer_norm, x, drawn(size=6), drawn(size=6)),
+        "rms_norm": lambda: Call(module.rms_norm, x, drawn(size=6)),
+        "attention": lambda: Call(module.attention, *(drawn(size=(2, 3, n, 4)) for n in (5, 6, 6))),
+        "relu": lambda: Call(module.relu, x),
+        "silu": lambda: Call(module.silu, x),
+        "gelu": lambda: Call(module.gelu, x),
+        "gelu, tanh": lambda: Call(module.gelu, x, approximate="tanh"),
+        "dropout": lambda: Call(module.dropout, x, keep=rng.random(x.shape) < 0.7, p=0.3),
+        "rotary": lambda: Call(module.rotary, x, positions=np.arange(3, 8)),
+        "embedding": lambda: Call(module.embedding, np.array([[1, 2, 1], [0, 3, 2]]), drawn(size=(4, 5))),
+        "cross_entropy": lambda: Call(module.cross_entropy, x, rng.integers(0, 6, size=(2, 5))),
+        "swiglu": lambda: Call(module.swiglu, x, drawn(size=x.shape)),
+        "FeedForward": lambda: Call(module.FeedForward(6, 7), x),
+        "GatedFeedForward": lambda: Call(module.GatedFeedForward(6, 7), x),
+        "MultiHeadAttention": lambda: Call(module.MultiHeadAttention(6, 2), x),
+        "TransformerBlock": lambda: Call(module.TransformerBlock(6, 2, 7), x),
+    }
+    call = calls[kind]()
+    to_float64(call.target)
+    randomize_parameters(call.target, rng)
+    return call
+
+
+NORM, ACTIVATIONS = "layers/layer_norm.py", "layers/activations.py"
+PLANTED = [  # kind, file, old, new, name of the row, what is said
+    ("linear", "layers/linear.py", "dx = dy @ weight.T", "dx = dy @ weight", "dx", "weight is not transposed"),
+    (
+        *("linear", "layers/linear.py", "dbias = rows(dy).sum(axis=0)", "dbias = rows(dy).mean(axis=0)"),
+        *("dbias", "a mean stands where a sum belongs"),
+    ),
+    (
+        *("softmax", "layers/softmax.py", "dx = y * (dy - mean_dy)", "dx = y * dy"),
+        *("dx", r"y \* sum\(y \* dy\) over axis -1 is not subtracted"),
+    ),
+    (
+        *("log_softmax", "layers/softmax.py", "dx = dz - np.exp(z) * dz.sum", "dx = dz - z * dz.sum"),
+        *("dx", r"z stands where exp\(z\) belongs"),
+    ),
+    ("layer_norm", NORM, "shift - x_hat * scale)", "shift)", "dx", "the path from x to the output through variance"),
+    ("layer_norm", NORM, "dx_hat = dy * gamma", "dx_hat = dy", "dx_hat", "the factor gamma is missing"),
+    ("layer_norm", NORM, "shift = dx_hat.mean(", "shift = dx_hat.sum(", "shift", "a sum stands where a mean belongs"),
+    ("layer_norm", NORM, "return dx, dgamma, dbeta", "return dx, dbeta, dgamma", "dgamma", "dbeta stands where dgamma"),
+    ("rms_norm", "layers/rms_norm.py", "dx = r * (", "dx = r**2 * (", "dx", r"r \*\* 2 stands where r belongs"),
+    ("relu", ACTIVATIONS, "dx = np.where(off, 0, dy)", "dx = dy", "dx", "should be 0"),
+    (
+        "silu",
+        ACTIVATIONS,
+        "dx = dy * sigma * (1 + x * (1 - sigma))",
+        "dx = dy * sigma",
+        "dx",
+        "through sigma is missing",
+    ),
+    (
+        "gelu",
+        ACTIVATIONS,
+        "slope = Phi + x * phi",
+        "slope = Phi - x * phi",
+        "slope",
+        r"x \* phi is subtracted where it",
+    ),
+    (
+        "gelu, tanh",
+        ACTIVATIONS,
+        "1 + 3 * 0.044715",
+        "1 + 0.044715",
+        "u_slope",
+        "0.044715 stands where 0.134145 belongs",
+    ),
+    (
+        "dropout",
+        "layers/dropout.py",
+        "dx = dy * keep * scale",
+        "dx = dy * scale",
+        "dx",
+        "where keep is False should be 0",
+    ),
+    (
+        "rotary",
+        "layers/positions.py",
+        "- da_turned * sin",
+        "+ da_turned * sin",
+        "db",
+        "is added where it should be sub",
+    ),
+    (
+        "embedding",
+        "layers/embedding.py",
+        "np.add.at(dweight, ids, dy)",
+        "dweight[ids] = dy",
+        "dweight",
+        "come twice get one",
+    ),
+    (
+        *("attention", "layers/attention.py", "dscores = softmax_backward(dweights)", "dscores = weights * dweights"),
+        *("dscores", r"weights \* sum\(weights \* dweights\) over axis -1 is not subtracted"),
+    ),
+    ("attention", "layers/attention.py", "dq = s * apart", "dq = apart", "dq", "the factor s is missing"),
+    (
+        "cross_entropy",
+        "losses.py",
+        "dlogits = (A * p - a)",
+        "dlogits = (A * p + a)",
+        "dlogits",
+        "a is added where it should",
+    ),
+    ("swiglu", "layers/feed_forward.py", "du = dp * a", "du = dp * g", "du", "g stands where a belongs"),
+    (
+        *("FeedForward", "layers/feed_forward.py", "dh = activation_backward(da)", "dh = da"),
+        *("dh", "activation_backward is not applied to da"),
+    ),
+    (
+        *("GatedFeedForward", "layers/feed_forward.py", "dx = gate_backward(dg) + up_backward", "dx = up_backward"),
+        *("dx", "the path from x to the output through g is missing"),
+    ),
+    (
+        *("MultiHeadAttention", "layers/multi_head_attention.py", "k_backward(dkeys[..., -T:, :])", "k_backward(dq)"),
+        *("dxk", "dq stands where dkeys belongs"),
+    ),
+    (
+        *("TransformerBlock", "layers/block.py", "residual_mid_backward(dy + norm2", "residual_mid_backward(norm2"),
+        *("dr", "r reaches the output on another path than through n2, f and f_kept"),
+    ),
+]
+
+
+@pytest.mark.parametrize("kind, file, old, new, name, said", PLANTED)
+def test_the_line_of_a_planted_mistake_is_found_and_it_is_named(kind, file, old, new, name, said, plant):
+    line = 1 + (FOLDER / file).read_text("utf-8").partition(old)[0].count("\n")
+    module = plant(file, old, new)
+    with minitransformer.plain():
+        report = steps_of_call(call_of(module, kind, np.random.default_rng(0)))
+    assert not report.passed
+    assert {row.line for row in report.rows if row.verdict == "WRONG"} == {line}, report
+    assert report.first_wrong.name == name
+    assert re.search(said, report.first_wrong.sentence), report
+
+
+def test_a_mistake_within_what_a_line_calls_is_said_to_be_there(plant):
+    old = "dx = q_backward(dxq) + k_backward(dxk) + v_backward(dxv)"
+    module = plant("layers/multi_head_attention.py", old, old.replace(" + v_backward(dxv)", ""))
+    report = steps_of_call(call_of(module, "MultiHeadAttention", np.random.default_rng(0)))
+    assert report.first_wrong.sentence == "the mistake is within projections_backward, which the line calls"
+    assert row(report, "w_v.weight.grad").sentence == "no gradient arrives there"
+
+
+def test_the_gradients_of_parameters_are_rows_too_and_follow(plant):
+    module = plant("layers/feed_forward.py", "dh = activation_backward(da)", "dh = 2 * activation_backward(da)")
+    report = steps_of_call(call_of(module, "FeedForward", np.random.default_rng(0)))
+    assert row(report, "down.weight.grad").verdict == "right"
+    assert (row(report, "up.weight.grad").verdict, row(report, "up.weight.grad").sentence) == ("follows", "from dh")
+    assert str(report).startswith("FeedForward.backward: 2 of 5 gradients right")
+
+
+# Names that hold a part of a gradient
+
+
+def in_two_parts(x, w, u, v, *, mistake=""):
+    """tanh(x w) u times tanh(x w) v; dh is what comes along one path, dz what comes along both."""
+    h = np.tanh(x @ w)
+    a = h @ u
+    b = h @ v
+    y = a * b
+
+    def backward(dy):
+        da = dy * b
+        db = dy * a
+        dh = (2 if mistake == "part" else 1) * da @ u.T
+        dother = db @ v.T
+        if mistake == "left out":
+            dz = dh * (1 - h * h)
+        else:
+            dz = (dh + dother) * (1 - h * h)
+        dw = x.T @ dz
+        dx = (3 if mistake == "last" else 1) * dz @ w.T
+        return dx, dw, h.T @ da, h.T @ db
+
+    return y, backward
+
+
+def two_parts(mistake=""):
+    inputs = normal(4, 3), normal(3, 5, seed=1), normal(5, 2, seed=2), normal(5, 2, seed=3)
+    return gradcheck.steps(in_two_parts, *inputs, mistake=mistake)
+
+
+def test_a_part_of_a_gradient_is_no_mistake_where_the_rest_is_added_later():
+    report = two_parts()
+    assert report.passed and report.first_wrong is None
+    assert row(report, "dh").verdict == "not followed" and "nor need it be" in row(report, "dh").sentence
+    assert row(report, "dother").sentence == "the forward pass has no name other"
+
+
+@pytest.mark.parametrize(
+    "mistake, name, said",
+    [
+        ("part", "dh", "the factor 2 if mistake == 'part' else 1 is too much"),
+        ("left out", "dz", "dother is computed and left out"),
+        ("last", "dx", "the factor 3 if mistake == 'last' else 1 is too much"),
+    ],
+)
+def test_of_parts_the_line_that_is_wrong_is_blamed_and_no_other(mistake, name, said):
+    report = two_parts(mistake)
+    assert [(row.name, row.sentence) for row in report.rows if row.verdict == "WRONG"] == [(name, said)]
+
+
+def test_what_is_summed_up_in_a_loop_is_not_followed_and_not_blamed():
+    def recurrent(x, w):
+        h, states = np.zeros(3), []
+        for t in range(4):
+            h = np.tanh(h @ w + x[t])
+            states.append(h)
+
+        def backward(dy):
+            dx, dw, dh = np.zeros_like(x), np.zeros_like(w), dy
+            for t in reversed(range(4)):
+                dz = dh * (1 - states[t])
+                dx[t] = dz
+                dw += np.outer(states[t - 1] if t else np.zeros(3), dz)
+                dh = dz @ w.T
+            return dx, dw
+
+        return h, backward
+
+    report = gradcheck.steps(recurrent, normal(4, 3), normal(3, 3, seed=1))
+    assert not report.passed and report.first_wrong is None
+    assert row(report, "dh").sentence == "the forward pass binds h, or writes into it, more than once"
+    assert "this line, or that of" in row(report, "dx").sentence
+
+
+# Names that cannot be followed
+
+
+def test_a_name_that_is_rebound_written_into_or_of_another_shape_is_said_to_be():
+    def awkward(x, w):
+        h = x @ w
+        h = np.tanh(h)
+        a = np.zeros_like(h)
+        a[...] = h
+        b = a.sum(axis=0)
+        y = a * b
+
+        def backward(dy):
+            db = dy * a
+            da = dy * b + db.sum(axis=0)
+            dh = da * (1 - h * h)
+            return dh @ w.T, x.T @ dh
+
+        return y, backward
+
+    report = gradcheck.steps(awkward, normal(4, 3), normal(3, 2, seed=1))
+    assert report.passed
+    assert {row.name: row.sentence for row in report.rows if row.verdict == "not followed"} == {
+        "db": "it does not have the shape of b, (2,)",
+        "da": "the forward pass binds a, or writes into it, more than once",
+        "dh": "the forward pass binds h, or writes into it, more than once",
+    }
+
+
+def test_without_a_backward_within_or_without_source_it_says_so():
+    scope = {}
+    exec(
+        "def double(x):\n    def backward(dy):\n        dx = 2 * dy\n        return dx\n    return 2 * x, backward",
+        scope,
+    )
+    with pytest.raises(ValueError, match="double: the source of its backward cannot be read: <string> is no file"):
+        gradcheck.steps(scope["double"], normal(3))
+    pair = from_pair(lambda x: (2 * x, None), lambda dy, cache: 2 * dy)
+    with pytest.raises(ValueError, match="no function `backward` is defined within it"):
+        gradcheck.steps(pair, normal(3))
+
+
+def test_a_source_that_changed_since_is_not_taken_for_what_runs(tmp_path):
+    path = tmp_path / "changing.py"
+    text = "def double(x):\n    def backward(dy):\n        dx = 2 * dy\n        return dx\n    return 2 * x, backward\n"
+    path.write_text(text, "utf-8")
+    scope = {}
+    exec(compile(text.replace("2 * dy", "3 * dy"), str(path), "exec"), scope)
+    with pytest.raises(ValueError, match=r"changing\.py is no longer the source of what runs"):
+        gradcheck.steps(scope["double"], normal(3))
+
+
+def test_a_gradient_of_another_shape_is_refused_in_one_line():
+    def flat(x):
+        def backward(dy):
+            dx = 2 * dy.ravel()
+            return dx
+
+        return 2 * x, backward
+
+    with pytest.raises(ValueError, match=r"dx has shape \(6,\), but x has \(2, 3\).*: there are no lines to compare"):
+        gradcheck.steps(flat, normal(2, 3))
+
+
+def test_what_a_check_cannot_tell_is_no_mistake():
+    def wavy(x):
+        def backward(dy):
+            dx = dy * 1e9 * np.cos(1e9 * x)
+            return dx
+
+        return np.sin(1e9 * np.abs(x)), backward
+
+    report = gradcheck.steps(wavy, 1 + normal(3) ** 2)
+    assert report.first_wrong is None
+
+
+# What else it leaves as it was
+
+
+def test_functions_arguments_and_parameters_are_afterwards_what_they_were():
+    module, x = minitransformer.FeedForward(6, 7), normal(2, 5, 6)
+    code, scope = type(module).forward.__code__, set(type(module).forward.__globals__)
+    data = module.up.weight.data
+    before = data.copy(), x.copy()
+    first, again = gradcheck.steps(module, x, seed=3), gradcheck.steps(module, x, seed=3)
+    assert first == again and first.passed
+    assert type(module).forward.__code__ is code and set(type(module).forward.__globals__) == scope
+    assert module.up.weight.data is data and module.up.weight.grad is None
+    np.testing.assert_array_equal(data, before[0])
+    np.testing.assert_array_equal(x, before[1])
+
+
+# Where else it is shown
+
+
+def test_a_failed_check_shows_the_line(plant):
+    module = plant("layers/attention.py", "dscores = softmax_backward(dweights)", "dscores = weights * dweights")
+    call = call_of(module, "attention", np.random.default_rng(0))
+    with pytest.raises(gradcheck.GradientError) as caught:
+        gradcheck.check(call.target, *call.inputs)
+    text = str(caught.value)
+    assert "  attention.backward: 1 of 3 gradients right\n" in text
+    assert "(6) dscores   WRONG: weights * sum(weights * dweights) over axis -1 is not subtracted\n" in text
+    assert "(7) dk        follows from dscores" in text
+
+
+def test_a_fault_of_the_look_hides_nothing_that_is_known_without(monkeypatch):
+    def fail(*_, **__):
+        raise AttributeError("no such thing")
+
+    monkeypatch.setattr(line_by_line, "lines_beside", fail)
+    with pytest.raises(gradcheck.GradientError) as caught:
+        gradcheck.check(in_two_parts, normal(4, 3), normal(3, 5), normal(5, 2), normal(5, 2), mistake="last")
+    first, last = str(caught.value).splitlines()
+    assert first.startswith("in_two_parts: dx: 12 of 12 entries disagree")
+    assert last == "  (the lines of backward could not be looked at: AttributeError: no such thing)"
+
+
+def test_the_command_prints_a_table_for_each_case(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    source = """
+import numpy as np
+from gradcheck import Call, Case
+
+def square(x, *, factor=2):
+    def backward(dy):
+        dx = factor * x * dy  # (2)
+        return dx
+
+    return x * x, backward
+
+CASES = [
+    Case("right", lambda rng: Call(square, rng.normal(size=3))),
+    Case("wrong", lambda rng: Call(square, rng.normal(size=3), factor=3)),
+    Case("lambda", lambda rng: Call(lambda x: (2 * x, np.negative), rng.normal(size=3))),
+]
+"""
+    (tmp_path / "mine_by_line.py").write_text(source, "utf-8")
+    assert main(["steps", "mine_by_line.py"]) == 1
+    out = capsys.readouterr().out
+    assert "right\nsquare.backward: 1 of 1 gradients right\n   (2) dx  right\n" in out
+    assert "wrong\nsquare.backward: 0 of 1 gradients right\n   (2) dx  WRONG: it is 1.5 × what it should be\n" in out
+    assert "lambda: not looked at: <lambda>: no function `backward` is defined within it" in out
+    assert out.endswith("2 gradients in 2 functions: 1 function with a wrong gradient, 1 function not looked at\n")
+    assert main(["steps", "mine_by_line.py", "--only", "right"]) == 0
+    assert main(["steps", "mine_by_line.py", "--only", "lambda"]) == 2
+    capsys.readouterr()
+    assert main(["steps", "mine_by_line.py", "--only", "write"]) == 2
+    assert capsys.readouterr().err == "gradcheck steps: mine_by_line.py has no case 'write'; the nearest is 'wrong'\n"
 
 
 def test_a_gradient_that_lacks_its_sum_is_found_and_what_follows_from_it():

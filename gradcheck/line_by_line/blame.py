@@ -35,7 +35,8 @@ class Findings:
 def findings_on(scene, targets, reads, verdicts):
     """Return the Findings on the Targets of a Scene.
 
-    `verdicts()` returns those of a check on each argument of the run; it is asked for if one seems wrong.
+    `verdicts()` returns those of a check on each argument of the run; it is asked for if one seems wrong where that is
+    not plain to see.
     """
     truths, wrong = {}, set()
     for target in targets:
@@ -47,7 +48,7 @@ def findings_on(scene, targets, reads, verdicts):
                 truths[target] = scene.truth.entries(target.at, target.array)
                 wrong.add(target)
     found = Findings(truths, wrong)
-    if any(target.is_final for target in wrong):
+    if not all(scene.truth.is_plain(target.at, target.array) for target in wrong if target.is_final):
         _confirm(scene, found, verdicts())
     if any(target.is_final for target in wrong):
         _settle(scene, found)

@@ -6,7 +6,7 @@ import numpy as np
 
 from gradcheck.line_by_line.blame import Findings, findings_on
 from gradcheck.line_by_line.scene import Scene
-from gradcheck.line_by_line.source import Source
+from gradcheck.line_by_line.source import NOT_WITHIN, Source
 from gradcheck.line_by_line.targets import Reads, targets_of
 
 
@@ -40,6 +40,8 @@ class Look:
 def look_at(call, dy, source, sites, probe, rng, verdicts):
     """Return a Look at a Call with its probes planted; `verdicts` as for `findings_on`."""
     scene = Scene(call, dy, source, sites, probe, rng)
+    if not scene.plain.events:
+        raise ValueError(f"{call.name}: {NOT_WITHIN}")
     targets, reads = targets_of(scene), Reads(scene, source.inner)
     return Look(source, scene, targets, reads, findings_on(scene, targets, reads, verdicts))
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 OWN_SCOPE = (*FUNCTION, ast.Lambda, ast.ClassDef)
+NOT_WITHIN = "no function `backward` is defined within it, whose lines could be looked at"
+ADAPTERS = tuple(f"gradcheck.{name}" for name in ("adapters", "given_derivatives", "layer_parameters", "nested"))
 PREFIXES = ("d", "d_", "grad_")  # what a name may begin with that holds a gradient
 
 
@@ -47,9 +49,11 @@ class Source:
 
 def source_of(backward, name):
     """Return the Source of a backward pass that `name` returned. Raises ValueError, with the reason, if it has none."""
-    reason = f"{name}: no function `backward` is defined within it, whose lines could be looked at"
+    reason = f"{name}: {NOT_WITHIN}"
     for function in closures(backward):
         code = function.__code__
+        if function.__module__ in ADAPTERS:
+            continue
         lines = _lines_of(code.co_filename)
         if not lines:
             reason = f"{name}: the source of its backward cannot be read: {code.co_filename} is no file that is there"

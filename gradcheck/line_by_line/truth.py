@@ -14,6 +14,7 @@ from gradcheck.line_by_line.probe import close
 MOST = 3000  # entries of which each is moved by itself
 EXACT, APPROXIMATE = 1e-9, 2e-6  # to which a gradient is the truth, relative
 DIRECTIONS = 2
+SMOOTH = 1e-4  # relative: the one-sided derivatives of a smooth function differ by less, as far apart as they are taken
 
 
 class Truth:
@@ -63,6 +64,15 @@ class Truth:
                 self.step = None
         here = estimate(self._line(at, v, holding), self.run.y, self.run.dy, step_of(1.0))
         return here.value, 10 * here.uncertainty
+
+    def is_plain(self, at, array):
+        """Whether nothing but the true gradient can be right here: it is known exactly, and there is no kink."""
+        if self.step is None:
+            return False
+        v = self.rng.standard_normal(np.shape(array)) * np.min(scales_of(finite(array)), initial=1.0)
+        here = estimate(self._line(at, v, {}), self.run.y, self.run.dy, step_of(1.0))
+        size = abs(here.left) + abs(here.right) + here.noise + self.run.rounding
+        return bool(abs(here.right - here.left) <= SMOOTH * size + 4 * here.noise)
 
     def entries(self, at, array, held=None):
         """Return the true gradient, entry by entry; None if there are too many."""

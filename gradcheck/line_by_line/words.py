@@ -38,7 +38,7 @@ def mistakes(look, again, target):
         return [Mistake(event, f"it is not finite at {at}", False)]
     if not np.any(value):
         return [Mistake(event, "it is zero", False)]
-    for search in (left_out, _by(changes), scattered, path_words, _by(factors), _by(terms), scaled, instead_words):
+    for search in (left_out, _by(changes), scattered, path_words, _by(factors), scaled, _by(terms), instead_words):
         found = _verified(look, again, target, search, search(bench))
         if found:
             return found
