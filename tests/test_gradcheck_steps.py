@@ -411,6 +411,13 @@ def test_a_failed_check_shows_the_line(plant):
     assert "(7) dk        follows from dscores" in text
 
 
+def test_readme_shows_what_it_says(plant):
+    readme = (FOLDER.parent / "README.md").read_text("utf-8")
+    (shown,) = re.findall(r"^```text\n(attention\.backward.*?)\n```$", readme, re.DOTALL | re.MULTILINE)
+    module = plant("layers/attention.py", "dscores = softmax_backward(dweights)", "dscores = weights * dweights")
+    assert str(steps_of_call(call_of(module, "attention", np.random.default_rng(0)))) == shown
+
+
 def test_a_fault_of_the_look_hides_nothing_that_is_known_without(monkeypatch):
     def fail(*_, **__):
         raise AttributeError("no such thing")
@@ -452,8 +459,8 @@ CASES = [
     assert main(["steps", "mine_by_line.py", "--only", "right"]) == 0
     assert main(["steps", "mine_by_line.py", "--only", "lambda"]) == 2
     capsys.readouterr()
-    assert main(["steps", "mine_by_line.py", "--only", "write"]) == 2
-    assert capsys.readouterr().err == "gradcheck steps: mine_by_line.py has no case 'write'; the nearest is 'wrong'\n"
+    assert main(["steps", "mine_by_line.py", "--only", "wronk"]) == 2
+    assert capsys.readouterr().err == "gradcheck steps: mine_by_line.py has no case 'wronk'; the nearest is 'wrong'\n"
 
 
 def test_a_gradient_that_lacks_its_sum_is_found_and_what_follows_from_it():

@@ -62,8 +62,8 @@ CASES = [Case("square", lambda rng: Call(square, rng.normal(size=3)))]
 """
 GRADCHECK = [
     *(MINE_FILE, f"curve {MINE_FILE}:square"),  # which end with 1, as the gradient is wrong
-    *("-k relu", "curve minitransformer:relu", "museum", "museum 1"),
-    *("--help", "audit --help", "curve --help", "museum --help"),
+    *("-k relu", "curve minitransformer:relu", f"steps {MINE_FILE}", "museum", "museum 1"),
+    *("--help", "audit --help", "steps --help", "curve --help", "museum --help"),
     pytest.param("audit minitransformer --list --draws 1", marks=pytest.mark.slow),  # more than a buffer holds
 ]
 
