@@ -120,20 +120,21 @@ def right_once_all_ones(evidence):
 
     The usual test at initialisation, where a gain is 1, cannot see it. It has to be a factor, though: keys of 1 make
     all weights of an attention equal, and a forgotten transpose with them right. A mask is one, and an array in whose
-    entries y is linear, or that backward itself reads; but none whose rows need but be alike.
+    entries y is linear, or that backward itself reads, unless its rows need but be alike.
     """
     if evidence.step is None or evidence.small_share:
         return None
     for name, array in evidence.arrays("fb"):
         if array is evidence.array or array.ndim == 0 or np.ptp(array.astype(np.float64)) == 0:
             continue
-        if not (_is_a_mask(array) or _is_read(evidence, array) or _is_a_gain(evidence, array)):
+        is_factor = _is_a_mask(array) or _is_a_gain(evidence, array)
+        if not (is_factor or _is_read(evidence, array)):
             continue
         before = array.copy()
         try:
             array[...] = 1
             right = evidence.is_right_for(evidence.run.call)
-            if right and not any(_is_right_for_equal_slices(evidence, array, before)):
+            if right and (is_factor or not any(_is_right_for_equal_slices(evidence, array, before))):
                 one = "True" if array.dtype.kind == "b" else "1"
                 return (
                     f"{evidence.label} is right once {name} is {one} everywhere: {name} is ignored, stands in the "
@@ -149,7 +150,7 @@ def right_once_all_ones(evidence):
 
 def _is_right_for_equal_slices(evidence, array, values):
     """Yield for each axis whether the gradient is right once an array has the same, of its values, all along it."""
-    for axis in range(array.ndim if array.ndim > 1 and array.dtype.kind == "f" else 0):
+    for axis in range(array.ndim if array.ndim > 1 else 0):
         if array.shape[axis] > 1:
             array[...] = np.take(values, [0], axis)
             yield evidence.is_right_for(evidence.run.call)
