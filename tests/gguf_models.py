@@ -79,8 +79,8 @@ def converted(model):
     return tensors
 
 
-def write_gguf(path, model, kind="F32", *, tensors=None, change=None):
-    """Write a model to a GGUF file, its matrices quantised to `kind`. `change(writer)` may add to the metadata.
+def write_gguf(path, model, kind="F32", *, vectors="F32", tensors=None, change=None):
+    """Write a model to a GGUF file, its matrices and `vectors` quantised. `change(writer)` may add to the metadata.
 
     Returns the tensors as a reader gets them, dequantised. `tensors`, unless None, are written in place of the model's.
     """
@@ -108,10 +108,10 @@ def write_gguf(path, model, kind="F32", *, tensors=None, change=None):
             writer.add_rope_scaling_factor(config.rope_scaling["factor"])
     if change is not None:
         change(writer)
-    kind = gguf.GGMLQuantizationType[kind]
+    kind, vectors = gguf.GGMLQuantizationType[kind], gguf.GGMLQuantizationType[vectors]
     read_back = {}
     for name, array in (converted(model) if tensors is None else tensors).items():
-        as_kind = kind if array.ndim > 1 else gguf.GGMLQuantizationType.F32
+        as_kind = kind if array.ndim > 1 else vectors
         data = gguf.quants.quantize(array.astype(np.float32), as_kind)
         writer.add_tensor(name, data, raw_dtype=as_kind)
         read_back[name] = gguf.quants.dequantize(data, as_kind)

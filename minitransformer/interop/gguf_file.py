@@ -220,7 +220,7 @@ class GGUFTensors:
         for tensor in reader.tensors:
             try:
                 with np.errstate(all="ignore"):  # what the numbers are is seen when they are read
-                    dequantize(tensor.data[:1], tensor.tensor_type)
+                    dequantize(tensor.data[:1] if tensor.data.ndim > 1 else tensor.data, tensor.tensor_type)
             except NotImplementedError:
                 kind = tensor.tensor_type.name
                 raise ArchiveError(f"{path}: the tensor {tensor.name} is {kind}, which is not supported") from None
@@ -229,5 +229,7 @@ class GGUFTensors:
 
     def read(self, name, rows, columns):
         """Return the numbers in some rows of a tensor, and in some columns of these."""
-        tensor = self.tensors[name]
-        return self.dequantize(tensor.data[rows], tensor.tensor_type)[..., columns]
+        data, kind = self.tensors[name].data, self.tensors[name].tensor_type
+        if data.ndim == 1:  # a single row, of blocks
+            return self.dequantize(data, kind)[rows]
+        return self.dequantize(data[rows], kind)[..., columns]
