@@ -194,8 +194,18 @@ def text_of(body):
 def test_a_blank_has_room_in_proportion_to_the_derivation_that_is_left_out():
     chapter = next(chapter for chapter in CHAPTERS if chapter.page == "layer_norm")
     body = "".join(handout(chapter, derivations(chapter.file)))
-    first, *others, last = (int(height) for height in re.findall(r'class="blank" style="height:(\d+)mm"', body))
-    assert others and all(0 < height < first for height in others) and last > 3 * first
+    *first, last = (int(height) for height in re.findall(r'class="blank" style="height:(\d+)mm"', body))
+    assert len(set(first)) == 1 and last > 3 * first[0] > 0
+
+
+def test_a_blank_has_a_remark_where_there_are_several_of_its_name_and_none_that_tells_the_answer():
+    sheets = {
+        chapter.page: text_of(handout(chapter, derivations(chapter.file)))
+        for chapter in CHAPTERS
+        if chapter.page in ("losses", "linear")
+    }
+    assert "dℓ=(mean)" in sheets["losses"] and "dℓ=(sum, none)" in sheets["losses"]
+    assert "sums over p" not in sheets["linear"]
 
 
 def test_a_chapter_without_a_backward_pass_has_no_handout(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """A handout: a chapter's derivation with the backward equations left out, and their lines of code; and its key."""
 
 import re
+from collections import Counter
 from html import escape
 
 from minitransformer.book.observation import docstrings
@@ -38,6 +39,7 @@ class Blanks(Words):
         super().__init__(file, derivations)
         asked = [s for s in derivations.statements if s.is_of_gradient]
         self.rooms = rooms(asked, derivations.source)
+        self.lefts = Counter((s.function, s.number, s.equation.sides[0]) for s in asked)
         names = {re.escape(text) for s in asked for node in names_given(s.equation) for text in texts_of(node)}
         self.answer = re.compile(rf"(?<!\w)({'|'.join(names)})(?!\w)[^.;]*=|=[^.;]*(?<!\w)({'|'.join(names)})(?!\w)")
 
@@ -74,7 +76,10 @@ class Blanks(Words):
         left = mathml(statement.equation, self.names, only_left=True)
         tied = self.tied("equation to-fill", statement)
         blank = f'<span class="blank" style="height:{self.rooms[id(statement)]:.0f}mm"></span>'
-        return f"<div {tied}><div>{left}{blank}</div><span>({statement.number})</span></div>"
+        of_several = self.lefts[statement.function, statement.number, statement.equation.sides[0]] > 1
+        remarks = " ".join(map(escape, statement.remarks * of_several))  # which of these it is; else it may tell
+        remark = f'<span class="remark">{remarks}</span>' * bool(remarks)
+        return f"<div {tied}><div>{left}{remark}{blank}</div><span>({statement.number})</span></div>"
 
     def jacobian(self, function):
         """Nothing: it is part of the answer."""
@@ -82,10 +87,17 @@ class Blanks(Words):
 
 
 def rooms(asked, source):
-    """Return {id of a statement: millimetres}: room in proportion to the lines that its derivation has in the file."""
-    before, lines = {docstring.function: docstring.first for docstring in docstrings(source)}, {}
+    """Return {id of a statement: millimetres}: room in proportion to the lines that its derivation has in the file.
+
+    Equations that stand together have one derivation, and equal parts of its room.
+    """
+    before, groups = {docstring.function: docstring.first for docstring in docstrings(source)}, []
     for statement in asked:
-        lines[id(statement)] = max(1, statement.line - before[statement.function])
+        lines = statement.line - before[statement.function]
+        if lines > 1 or not groups or groups[-1][1][-1].function != statement.function:
+            groups.append((lines, []))
+        groups[-1][1].append(statement)
         before[statement.function] = statement.line
+    lines = {id(statement): max(1, lines / len(group)) for lines, group in groups for statement in group}
     line = min(LINE, ALL / sum(lines.values()))
     return {key: count * line for key, count in lines.items()}

@@ -22,8 +22,8 @@ from minitransformer.book.typesetting import mathml
 
 SHOWN = 3  # entries of an array
 LEGEND = (
-    "Each equation is executed on small numbers, which stand below. In green: what the line with its number makes of "
-    "them, or without a number what the function makes of its left side, where the equation makes the same."
+    "Each equation is executed on small numbers, which stand below. In green: what the code makes of them, at "
+    "the line with its number or in the function as a whole, where the equation makes the same."
     '<span class="screen"> Point at an equation, and its line lights up.</span>'
 )
 show = with_digits(3)
