@@ -369,6 +369,26 @@ def test_a_gradient_of_another_shape_is_refused_in_one_line():
         gradcheck.steps(flat, normal(2, 3))
 
 
+def test_what_a_function_writes_into_and_does_not_bind_stays_that_of_whoever_does():
+    seen, total = {}, np.zeros(3)
+
+    def tanh(x):
+        seen["x"] = x
+        t = np.tanh(x)
+
+        def backward(dy):
+            seen["dy"] = dy
+            total[...] = dy
+            dx = dy * (1 - t)
+            return dx
+
+        return t, backward
+
+    report = gradcheck.steps(tanh, normal(3))
+    assert (row(report, "dx").verdict, row(report, "dx").sentence) == ("WRONG", "t stands where t ** 2 belongs")
+    assert set(seen) == {"x", "dy"} and total.any()
+
+
 def test_what_a_check_cannot_tell_is_no_mistake():
     def wavy(x):
         def backward(dy):

@@ -58,11 +58,13 @@ def instrumented(source):
     sites = []
     outer, inner = twins[id(source.outer)], twins[id(source.inner)]
     originals = {id(twin): node for node, twin in zip(ast.walk(source.tree), ast.walk(tree), strict=True)}
-    inserting = _Inserting(sites, originals)
+    codes = codes_of(source.tree, source.file)
+    inserting = _Inserting(sites, originals, own_names(source.function.__code__))
     if isinstance(inner, ast.Lambda):
         inner.body = inserting.returned(inner.body, inner)
     else:
         inner.body = inserting.body(inner.body, "backward")
+    inserting = _Inserting(sites, originals, own_names(codes[first_line(source.outer), source.outer.name]))
     arguments = inserting.entry(outer)
     outer.body = inserting.body(outer.body, "forward")
     start = 1 if ast.get_docstring(outer, clean=False) is not None else 0
@@ -106,11 +108,15 @@ def equation_at(source, statement):
 
 
 class _Inserting:
-    """Puts probes into the body of a function; `originals` finds the node of the untouched tree."""
+    """Puts probes into the body of a function; `originals` finds the node of the untouched tree.
 
-    def __init__(self, sites, originals):
+    `own` are the names that the function binds. One that it only writes into is another's, and must not become its own.
+    """
+
+    def __init__(self, sites, originals, own):
         self.sites = sites
         self.originals = originals
+        self.own = own
 
     def body(self, statements, kind):
         """Return a list of statements with a probe behind each that binds a name."""
@@ -146,7 +152,7 @@ class _Inserting:
             part = value.elts[position] if many else value
             count = 1 if many else len(names)
             number = self.add(kind, name, statement, part, position, count, is_written)
-            probes.append(_assignment(name, number, statement))
+            probes.append((_assignment if name in self.own else _look)(name, number, statement))
         return probes
 
     def entry(self, function):
@@ -192,6 +198,11 @@ class _Inserting:
         return len(self.sites) - 1
 
 
+def own_names(code):
+    """Return the names that a function binds, its arguments among them."""
+    return {*code.co_varnames, *code.co_cellvars}
+
+
 def _bound(statement):
     """Return (names that a statement binds or writes into, whether they had to exist before)."""
     if isinstance(statement, ast.Assign):
@@ -230,6 +241,10 @@ def _names(target):
 
 def _probe(number, value):
     return ast.Call(ast.Name(PROBE, ast.Load()), [ast.Constant(number), value], [])
+
+
+def _look(name, number, statement):
+    return ast.copy_location(ast.Expr(_probe(number, ast.Name(name, ast.Load()))), statement)
 
 
 def _assignment(name, number, statement):
