@@ -13,6 +13,7 @@ import numpy as np
 from gradcheck.line_by_line.source import is_gradient
 
 OPPOSITE = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
+SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}
 SUM_AND_MEAN = {"sum": "mean", "mean": "sum"}
 AXES = ("-1", "-2", "0", "1", "2", "None")
 POWERS = (1, 2, 3, -1, -2, 0.5, -0.5)
@@ -37,11 +38,12 @@ LONGEST = 60  # characters of a part of a line that a sentence quotes
 class Names:
     """The names that a line could read, `values` being what they hold, by kind: those that it does read come first.
 
-    `helpers` are those gradients of which the lines are tried themselves.
+    `helpers` are those of which the lines are tried themselves.
     """
 
     def __init__(self, values, read, helpers=()):
-        self.values, self.helpers = values, helpers
+        self.values, self.all_helpers = values, helpers
+        self.helpers = set(filter(is_gradient, helpers))
         order = [*(n for n in read if n in values), *(n for n in reversed(values) if n not in read)]
         kinds = {n: values[n].dtype.kind for n in order if isinstance(values[n], np.ndarray) and values[n].ndim}
         self.arrays = [n for n, kind in kinds.items() if kind == "f"]
@@ -71,18 +73,24 @@ def changes(expression, names):
 
 
 def factors(expression, names):
-    """Yield (what is wrong, expression) with a factor, a mask or a function added somewhere."""
-    for node in _nodes(expression):
-        if _is_arithmetic(node) and getattr(node, "id", "") not in names.helpers:
-            for phrase, new in _factors(node, names, is_whole=node is expression):
-                yield phrase, _with(expression, node, new)
+    """Yield (what is wrong, expression) with a factor or a mask added somewhere."""
+    return _added(expression, names, _factors)
+
+
+def functions(expression, names):
+    """Yield (what is wrong, expression) with a factor added somewhere that is a function of a name."""
+    return _added(expression, names, _functions)
 
 
 def terms(expression, names):
     """Yield (what is wrong, expression) with a term added somewhere."""
+    return _added(expression, names, _terms)
+
+
+def _added(expression, names, what):
     for node in _nodes(expression):
         if _is_arithmetic(node) and getattr(node, "id", "") not in names.helpers:
-            for phrase, new in _terms(node, names, is_whole=node is expression):
+            for phrase, new in what(node, names, is_whole=node is expression):
                 yield phrase, _with(expression, node, new)
 
 
@@ -120,6 +128,11 @@ def _operator(node):
             ast.Div: f"{right} divides where it should multiply",
         }
         yield words[op], other
+    if op in SIGNS:
+        for other, sign in SIGNS.items():
+            if {op, other} in ({ast.Add, ast.Mult}, {ast.Sub, ast.Mult}):
+                words = f"{SIGNS[op]} stands where {sign} belongs, before {right}"
+                yield words, ast.BinOp(node.left, other(), node.right)
     if op in (ast.Add, ast.Sub):
         yield f"the term {right} is too much", node.left
         if op is ast.Add:
@@ -158,6 +171,12 @@ def _call(node):
             twin.attr = SUM_AND_MEAN[name]
             words = {"mean": "a mean stands where a sum belongs", "sum": "a sum stands where a mean belongs"}
             yield words[name], ast.Call(twin, arguments, node.keywords)
+        if "axis" not in [keyword.arg for keyword in node.keywords] and len(arguments) == isinstance(
+            function, ast.Name
+        ):
+            for axis in AXES[:-1]:
+                new = [*node.keywords, ast.keyword("axis", _expression(axis))]
+                yield f"the {name} runs over all where it should over axis {axis}", ast.Call(function, arguments, new)
         for keyword in node.keywords:
             if keyword.arg == "axis":
                 for axis in AXES:
@@ -215,10 +234,6 @@ def _factors(node, names, is_whole):
             f"what stands where {name} is not positive{of} should be 0",
             ast.Call(_expression("np.where"), [_expression(f"{name} > 0"), node, zero], []),
         )
-    for name in names.arrays if is_whole else ():
-        for form in (*FORMS, "np.sign({})", "np.cos({})", "np.sin({})", "(1 - np.tanh({}) ** 2)"):
-            factor = form.format(name)
-            yield f"the factor {factor.replace('np.', '')} is missing", ast.BinOp(node, ast.Mult(), _expression(factor))
     for name in names.masks:
         for where, pair in (("False", [node, zero]), ("True", [zero, node])):
             call = ast.Call(_expression("np.where"), [_name(name), *pair], [])
@@ -231,10 +246,24 @@ def _factors(node, names, is_whole):
             yield f"{node.id} stands where its sum over axis {axis} belongs", _total(node, "sum", axis)
 
 
+def _functions(node, names, is_whole):
+    """Yield a node with a factor that it lacks, which is a function of a name, or a sum over an axis."""
+    of = "" if is_whole else f" of {_text(node)}"
+    for name in names.arrays:
+        for axis in AXES[:-1] if is_gradient(name) else ():
+            total = _total(_name(name), "sum", axis)
+            yield f"the factor sum({name}) over axis {axis}{of} is missing", ast.BinOp(node, ast.Mult(), total)
+        for form in (*FORMS, "np.sign({})", "np.cos({})", "np.sin({})", "(1 - np.tanh({}) ** 2)"):
+            factor = form.format(name)
+            words = f"the factor {factor.replace('np.', '')}{of} is missing"
+            yield words, ast.BinOp(node, ast.Mult(), _expression(factor))
+
+
 def _terms(node, names, is_whole):
     """Yield a node with a term that it lacks."""
     of = "" if is_whole else f" from {_text(node)}"
-    for axis in AXES[:-1]:
+    reads_helpers = any(isinstance(n, ast.Name) and n.id in names.all_helpers for n in ast.walk(node))
+    for axis in AXES[:-1] if not reads_helpers else ():
         for kind in ("mean", "sum"):
             total, words = _total(node, kind, axis), f"{kind}({_text(node)}) over axis {axis}"
             yield f"{words} is not subtracted{of}", ast.BinOp(node, ast.Sub(), total)

@@ -5,6 +5,8 @@ is the gradient by all other paths. If that is what the line gives, the path thr
 at what else moves with x: the line may give the gradient of that, or count each entry's effect on its own place alone.
 """
 
+import itertools
+
 import numpy as np
 
 from gradcheck.complex_step import STEP, NotComplexSafe
@@ -12,6 +14,7 @@ from gradcheck.line_by_line.probe import is_real_array
 from gradcheck.line_by_line.source import PREFIXES, names_read
 from gradcheck.line_by_line.truth import finite
 
+MOST_PAIRS = 30
 MOST_DIAGONAL = 400  # entries of which each is moved by itself
 
 
@@ -27,6 +30,9 @@ def path_words(bench):
     for name, event in later.items():
         if _is_gradient(bench, value, {event.key: event.value}):
             return f"the path from {of} to the output through {name} is missing"
+    for (name, event), (other, another) in list(itertools.combinations(later.items(), 2))[:MOST_PAIRS]:
+        if _is_gradient(bench, value, {event.key: event.value, another.key: another.value}):
+            return f"the paths from {of} to the output through {name} and {other} are missing"
     covered = _covered(bench, later)
     rest = bench.found.truths[target] - value
     if covered and np.any(rest) and _is_gradient(bench, rest, {e.key: e.value for e in covered.values()}):

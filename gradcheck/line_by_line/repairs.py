@@ -140,7 +140,7 @@ def fitting(bench, edits):
     """
     fitting = []
     lines = bench.lines()
-    helpers = set(filter(is_gradient, (bench.scene.sites[e.site].name for e in lines[1:])))
+    helpers = {bench.scene.sites[e.site].name for e in lines[1:]}
     for event in lines:
         expression, found = bench.expression(event), 0
         if expression is None:

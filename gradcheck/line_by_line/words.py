@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradcheck.line_by_line.called import wrong_within
-from gradcheck.line_by_line.edits import changes, factors, terms
+from gradcheck.line_by_line.edits import changes, factors, functions, terms
 from gradcheck.line_by_line.paths import instead_words, joined, path_words
 from gradcheck.line_by_line.probe import Event, is_real_array
 from gradcheck.line_by_line.repairs import Workbench, fitting, left_out, scaled, scattered, still_fits
@@ -38,7 +38,8 @@ def mistakes(look, again, target):
         return [Mistake(event, f"it is not finite at {at}", False)]
     if not np.any(value):
         return [Mistake(event, "it is zero", False)]
-    for search in (left_out, _by(changes), scattered, path_words, _by(factors), scaled, _by(terms), instead_words):
+    plain = left_out, _by(changes), scattered, path_words, _by(factors), scaled
+    for search in (*plain, _by(functions), _by(terms), instead_words):
         found = _verified(look, again, target, search, search(bench))
         if found:
             return found
