@@ -7,6 +7,7 @@ Whether one of them is the mistake, the numbers say (repairs.py).
 
 import ast
 import copy
+import itertools
 
 import numpy as np
 
@@ -100,7 +101,11 @@ def _changed(node, names):
         yield from _operator(node)
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         yield f"the sign of {_text(node.operand)} is wrong", node.operand
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert):
+        yield f"{_text(node)} stands where {_text(node.operand)} belongs", node.operand
     elif isinstance(node, ast.Name):
+        if node.id in names.masks:
+            yield f"{node.id} stands where ~{node.id} belongs", ast.UnaryOp(ast.Invert(), node)
         for other in names.like(node.id):
             yield f"{node.id} stands where {other} belongs", _name(other)
         if node.id in names.arrays and is_gradient(node.id):
@@ -114,6 +119,9 @@ def _changed(node, names):
         yield f"{_text(node.value)} is transposed and should not be", node.value
     elif isinstance(node, ast.Call):
         yield from _call(node)
+        if getattr(node.func, "id", "") in names.backwards:
+            for function in names.backwards:
+                yield f"{function} is not applied to {_text(node)}", ast.Call(_name(function), [node], [])
 
 
 def _operator(node):
@@ -128,11 +136,6 @@ def _operator(node):
             ast.Div: f"{right} divides where it should multiply",
         }
         yield words[op], other
-    if op in SIGNS:
-        for other, sign in SIGNS.items():
-            if {op, other} in ({ast.Add, ast.Mult}, {ast.Sub, ast.Mult}):
-                words = f"{SIGNS[op]} stands where {sign} belongs, before {right}"
-                yield words, ast.BinOp(node.left, other(), node.right)
     if op in (ast.Add, ast.Sub):
         yield f"the term {right} is too much", node.left
         if op is ast.Add:
@@ -154,6 +157,11 @@ def _operator(node):
             yield f"{_text(operand)} is not transposed", ast.BinOp(pair[0], ast.MatMult(), pair[1])
         yield f"{left} and {right} are in the wrong order", ast.BinOp(node.right, ast.MatMult(), node.left)
         yield "it is transposed and should not be", _transposed(node)
+    if op in SIGNS:
+        for other, sign in SIGNS.items():
+            if {op, other} in ({ast.Add, ast.Mult}, {ast.Sub, ast.Mult}):
+                words = f"{SIGNS[op]} stands where {sign} belongs, before {right}"
+                yield words, ast.BinOp(node.left, other(), node.right)
 
 
 def _call(node):
@@ -271,10 +279,10 @@ def _terms(node, names, is_whole):
                 product = ast.BinOp(_name(name), ast.Mult(), total)
                 yield f"{name} * {words} is not subtracted{of}", ast.BinOp(node, ast.Sub(), product)
     beside = "" if is_whole else f" beside {_text(node)}"
-    for i, name in enumerate(names.arrays):
-        for term in [_name(name), *(ast.BinOp(_name(name), ast.Mult(), _name(o)) for o in names.arrays[i:])]:
-            yield f"the term {_text(term)} is missing{beside}", ast.BinOp(node, ast.Add(), term)
-            yield f"{_text(term)} is not subtracted{of}", ast.BinOp(node, ast.Sub(), term)
+    products = itertools.combinations_with_replacement(names.arrays, 2)
+    for term in [*map(_name, names.arrays), *(ast.BinOp(_name(a), ast.Mult(), _name(b)) for a, b in products)]:
+        yield f"the term {_text(term)} is missing{beside}", ast.BinOp(node, ast.Add(), term)
+        yield f"{_text(term)} is not subtracted{of}", ast.BinOp(node, ast.Sub(), term)
 
 
 def _nodes(expression):

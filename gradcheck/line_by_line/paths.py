@@ -76,10 +76,15 @@ def _bound_once(scene):
     return {n: held[0] for n, held in scene.names.items() if len(held) == 1 and is_real_array(held[0].value)}
 
 
-def joined(words):
+def joined(words, last_word="and"):
     """Return `a`, `a and b`, `a, b and c`."""
     *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last
+    return f"{', '.join(first)} {last_word} {last}" if first else last
+
+
+def joined_or(words):
+    """Return `a`, `a or b`, `a, b or c`."""
+    return joined(words, "or")
 
 
 def _starts(bench, single):

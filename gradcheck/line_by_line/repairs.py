@@ -14,12 +14,13 @@ import numpy as np
 
 from gradcheck.line_by_line.blame import is_true
 from gradcheck.line_by_line.edits import Names
-from gradcheck.line_by_line.probe import Event
+from gradcheck.line_by_line.probe import Event, is_real_array
 from gradcheck.line_by_line.source import closures, contents, is_gradient, names_read
 
 MOST_FITTING = 8  # edits that fit the first numbers, of which one has to fit the second too
 MOST_HELPERS = 6
 MOST_TRIED = 2000
+SCALED = 1e-6  # a factor that is nearer to 1 is none
 SCATTER = "__gradcheck_scatter__"
 
 
@@ -133,10 +134,10 @@ class Workbench:
         return abs(self.scene.truth.along(event.key, v)[0]) <= self.scene.run.rounding
 
 
-def fitting(bench, edits):
+def fitting(bench, edits, is_one_enough=False):
     """Return the Repairs that make the target right on these numbers: of its own line, then of its helpers.
 
-    Of each line come the plainest first, but not many.
+    Of each line come the plainest first, but not many; of one line only, if that is enough.
     """
     fitting = []
     lines = bench.lines()
@@ -154,23 +155,44 @@ def fitting(bench, edits):
                 found += 1
                 if found == MOST_FITTING:
                     break
+        if found and is_one_enough:
+            break
     return fitting
 
 
 def scaled(bench):
-    """Return Repairs that take away one factor, by which all of the target is off, if it is."""
-    value, truth = bench.base.value(bench.target), bench.found.truths[bench.target]
-    factor = float(np.sum(value * truth) / np.sum(truth * truth)) if np.any(truth) else 0.0
-    if not factor or not bench.scene.truth.same(value, factor * truth, bench.target.array):
-        return []
-    phrase, repairs = f"it is {_in_words(factor, bench)}", []
+    """Return Repairs of lines whose value is off by one factor, if that would make the target right."""
+    truth, repairs = bench.found.truths[bench.target], []
     for event in bench.lines():
         expression = bench.expression(event)
-        if expression is not None:
-            edited = ast.BinOp(expression, ast.Div(), ast.Constant(factor))
+        if expression is None or not is_real_array(event.value):
+            continue
+        value, rest = bench.base.value(bench.target), 0.0
+        if event.key != bench.target.event.key:
+            passed = bench.scene.backward({**bench.held, event.key: np.zeros_like(event.value)})
+            rest = passed.value(bench.target)
+        if rest is None or np.shape(rest) not in ((), np.shape(value)):
+            continue
+        change, wanted = value - rest, truth - rest
+        factor = float(np.sum(change * wanted) / np.sum(change * change)) if np.any(change) else 0.0
+        if factor and abs(factor - 1) > SCALED:
+            edited = ast.BinOp(expression, ast.Mult(), ast.Constant(factor))
             if bench.fits(event, edited, bench.names(event)):
-                repairs.append(Repair(event, phrase, edited))
+                repairs.append(Repair(event, f"it is {_in_words(1 / factor, bench)}", edited))
     return repairs
+
+
+def exchanged(bench):
+    """Return a Repair where the value is that of another gradient."""
+    target = bench.target
+    value = bench.base.value(target)
+    mine = bench.found.truths[target]
+    others = [(t, truth) for t, truth in bench.found.truths.items() if np.shape(truth) == np.shape(value)]
+    for other, truth in others:
+        is_another = np.any(truth) and not bench.scene.truth.same(truth, mine, target.array)
+        if is_another and bench.scene.truth.same(value, truth, other.array):
+            return [Repair(target.event, f"it is what {other.name} should be", ast.Name(other.name, ast.Load()))]
+    return []
 
 
 def _in_words(factor, bench):

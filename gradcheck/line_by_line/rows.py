@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from gradcheck.line_by_line.called import wrong_within
 from gradcheck.line_by_line.instrument import equation_at
-from gradcheck.line_by_line.paths import joined
+from gradcheck.line_by_line.paths import joined, joined_or
 from gradcheck.line_by_line.repairs import Workbench
 from gradcheck.line_by_line.report import FOLLOWS, NOT_FOLLOWED, RIGHT, UNNAMED, WRONG, StepRow, StepsReport
 from gradcheck.line_by_line.source import is_gradient
@@ -102,10 +102,12 @@ def _left(look, target):
 
 def _unsure(look, target, sentence):
     """Return (verdict, sentence) of a Target that is wrong given the true gradients: by its line, or what it reads."""
-    read = look.reads.through(target.event, look.found.held)
-    helpers = [look.scene.sites[e.site].name for e in read if e.key not in look.found.held]
-    helpers = list(dict.fromkeys(helpers))
-    where = f", or that of {' or '.join(helpers)}" if helpers else ""
+    others = [e for e in look.reads.through(target.event, look.found.held) if e.key not in look.found.held]
+    others += Workbench(look.in_use(), target).lines()[1:]
+    helpers = list(dict.fromkeys(look.scene.sites[e.site].name for e in others))
+    if sentence and helpers:
+        sentence = f"{sentence} (here, or in {joined_or(helpers)})"
+    where = f", or that of {joined_or(helpers)}" if helpers else ""
     sentence = sentence or f"{UNNAMED}this line{where} gives something else"
     return NOT_FOLLOWED if any(map(is_gradient, helpers)) else WRONG, sentence
 

@@ -8,7 +8,7 @@ from gradcheck.line_by_line.called import wrong_within
 from gradcheck.line_by_line.edits import changes, factors, functions, terms
 from gradcheck.line_by_line.paths import instead_words, joined, path_words
 from gradcheck.line_by_line.probe import Event, is_real_array
-from gradcheck.line_by_line.repairs import Workbench, fitting, left_out, scaled, scattered, still_fits
+from gradcheck.line_by_line.repairs import Workbench, exchanged, fitting, left_out, scaled, scattered, still_fits
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ def mistakes(look, again, target):
         return [Mistake(event, f"it is not finite at {at}", False)]
     if not np.any(value):
         return [Mistake(event, "it is zero", False)]
-    plain = left_out, _by(changes), scattered, path_words, _by(factors), scaled
-    for search in (*plain, _by(functions), _by(terms), instead_words):
+    plain = left_out, _by(changes), exchanged, scattered, path_words, _by(factors), scaled
+    for search in (*plain, _by(functions, is_one_enough=True), _by(terms, is_one_enough=True), instead_words):
         found = _verified(look, again, target, search, search(bench))
         if found:
             return found
     return []
 
 
-def _by(edits):
-    return lambda bench: fitting(bench, edits)
+def _by(edits, **options):
+    return lambda bench: fitting(bench, edits, **options)
 
 
 def _verified(look, again, target, search, found):
@@ -65,7 +65,7 @@ def _verified(look, again, target, search, found):
             if search(other) == found:
                 verified[target.event.key] = Mistake(target.event, found, False)
         else:
-            once_more = search(other) if search is left_out else []
+            once_more = search(other) if search in (left_out, exchanged) else []
             for repair in found:
                 same = [r for r in once_more if (r.event.key, r.phrase) == (repair.event.key, repair.phrase)]
                 if repair.event.key not in verified and (same or still_fits(other, repair)):
