@@ -7,7 +7,6 @@ such as `scale = (dx_hat * x_hat).mean(...)`, in backward, or in forward where i
 import ast
 import itertools
 import warnings
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,12 +47,18 @@ class Workbench:
         self.right = [t for t in self.found.truths if t is not target and is_true(self.scene, self.found, t, mended)]
 
     def lines(self):
-        """Return the Events at whose lines the mistake may be: the target's own, and those of helpers that it reads."""
-        own = [self.target.event]
-        visits = Counter(e.site for e in self.scene.plain.events)
-        read = [e for e in self.look.reads.through(self.target.event, self.held) if e.key not in self.held]
-        read = [e for e in read if visits[e.site] == 1]
-        return [*own, *read[:MOST_HELPERS], *self._helpers_in_forward([*own, *read])]
+        """Return the Events at whose lines the mistake may be: the target's own first, then those of its helpers."""
+        return [event for event in [self.target.event, *self.helpers()] if self._runs_once(event)]
+
+    def helpers(self):
+        """Return the Events of what the line reads that is not held at the truth, also of forward."""
+        own = self.target.event
+        read = [e for e in self.look.reads.through(own, self.held) if e.key not in self.held and self._runs_once(e)]
+        return [*read[:MOST_HELPERS], *self._helpers_in_forward([own, *read])]
+
+    def _runs_once(self, event):
+        events = self.scene.forward if self.scene.sites[event.site].kind == "forward" else self.scene.plain.events
+        return [e.site for e in events].count(event.site) == 1
 
     def expression(self, event):
         """Return the expression whose value a line binds, as far as it is known."""
@@ -141,7 +146,7 @@ def fitting(bench, edits, is_one_enough=False):
     """
     fitting = []
     lines = bench.lines()
-    helpers = {bench.scene.sites[e.site].name for e in lines[1:]}
+    helpers = {bench.scene.sites[e.site].name for e in bench.helpers()}
     for event in lines:
         expression, found = bench.expression(event), 0
         if expression is None:

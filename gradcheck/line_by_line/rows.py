@@ -103,7 +103,7 @@ def _left(look, target):
 def _unsure(look, target, sentence):
     """Return (verdict, sentence) of a Target that is wrong given the true gradients: by its line, or what it reads."""
     others = [e for e in look.reads.through(target.event, look.found.held) if e.key not in look.found.held]
-    others += Workbench(look.in_use(), target).lines()[1:]
+    others += Workbench(look.in_use(), target).helpers()
     helpers = list(dict.fromkeys(look.scene.sites[e.site].name for e in others))
     if sentence and helpers:
         sentence = f"{sentence} (here, or in {joined_or(helpers)})"
