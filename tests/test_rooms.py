@@ -19,6 +19,7 @@ LEVELS = [
     ("training", "analysis", "verification", "interop"),
     ("experiments", "bench", "cases"),
     ("book",),
+    ("learn",),
     ("commands",),
     ("cli",),
     ("__main__", "minitransformer"),

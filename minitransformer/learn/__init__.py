@@ -1,0 +1,1 @@
+"""Derive it yourself: exercises cut from the source, and their grading."""
