@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.learn.catalogue import norms
+from minitransformer.learn.catalogue import attention, compositions, elementwise, maps, norms, softmaxes, updates
 from minitransformer.learn.catalogue.textbook import DoesNotFitError, Textbook, equations
 
-MISTAKES = norms.MISTAKES
+MISTAKES = maps.MISTAKES | norms.MISTAKES | softmaxes.MISTAKES | attention.MISTAKES | elementwise.MISTAKES
+MISTAKES |= compositions.MISTAKES | updates.MISTAKES
 DIGITS = {8: 1e-9, 4: 1e-5}  # of the largest entry, by the size of the learner's numbers in bytes
 
 
@@ -85,11 +86,15 @@ def same(given, value):
 def in_the_catalogue(textbook):
     """Yield a Guess for each mistake of the tables."""
     for statement, rules in MISTAKES.get(textbook.component, {}).items():
-        number = equations(textbook.function).get(statement, "")
+        place = (
+            ""
+            if statement == "return"
+            else f"{equations(textbook.function).get(statement, '')} {statement}: ".strip() + " "
+        )
         for words, rule in rules.items():
             changed = what_changes(textbook, planted={statement: rule})
             if changed:
-                yield Guess(f"{number} {statement}: {words}".strip(), changed)
+                yield Guess(place + words, changed)
 
 
 def what_changes(textbook, **how):

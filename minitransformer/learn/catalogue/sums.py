@@ -35,7 +35,13 @@ def part_of(summand, sentence, part, features):
             raise ValueError("there is one axis of positions alone")
         return part(s, axes)
 
-    rule.__signature__ = inspect.signature(summand)
+    return with_arguments(inspect.signature(summand).parameters, rule)
+
+
+def with_arguments(names, rule):
+    """Return a rule of any arguments as one of these, which are given to it in this order."""
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    rule.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
     return rule
 
 

@@ -93,7 +93,15 @@ class Textbook:
         """
         bound = inspect.signature(self.function).bind(**self.arguments)
         bound.apply_defaults()
-        known = {**self.values, **self.also, **bound.arguments, "dy": self.dy}
+        options = {name: value for name, value in bound.arguments.items() if name not in positional(self.function)}
+        known = {
+            "options": options,
+            **self.values,
+            **self.also,
+            **bound.arguments,
+            "dy": self.dy,
+            name_of_dy(self.function): self.dy,
+        }
         planted = planted or {}
         at_once = set() if "self" in bound.arguments else {*self.differentiable(bound)} & {*planted}
         eye = Eye(known, {name: rule for name, rule in planted.items() if name not in at_once})
@@ -127,16 +135,16 @@ class Textbook:
 
     def differentiable(self, bound):
         """Return the names of the gradients that backward returns."""
-        kinds = bound.signature.parameters
         if self.component == "adamw":
             return []
-        return [
-            f"d{name}"
-            for name, value in bound.arguments.items()
-            if kinds[name].kind != inspect.Parameter.KEYWORD_ONLY
-            and isinstance(value, np.ndarray)
-            and value.dtype.kind == "f"
-        ]
+        floating = {name for name, value in bound.arguments.items() if getattr(value, "dtype", None) == np.float64}
+        return [f"d{name}" for name in positional(self.function) if name in floating]
+
+
+def positional(function):
+    """Return the names of a function's arguments that are not keyword-only: the differentiable ones among them."""
+    parameters = inspect.signature(function).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind != parameter.KEYWORD_ONLY]
 
 
 def in_float64(value):
@@ -168,8 +176,8 @@ class Eye:
 
 
 def by_name(rule, values):
-    """Return what a rule, a function, gives for the values that its arguments name."""
-    return rule(*(values[name] for name in inspect.signature(rule).parameters))
+    """Return what a rule, a function, gives for the values that its arguments name; `known` are all of them."""
+    return rule(*(values if name == "known" else values[name] for name in inspect.signature(rule).parameters))
 
 
 @functools.cache
@@ -193,6 +201,12 @@ def source_of(function):
     return textwrap.dedent("".join(lines)), first
 
 
+@functools.cache
+def name_of_dy(function):
+    """Return what a function's backward calls the gradient that it is given."""
+    return re.search(r"def backward\((\w*)|$", source_of(function)[0])[1] or "dy"
+
+
 class Watching(ast.NodeTransformer):
     """Has the values of assignments, and of what backward returns without a name, pass through `_see`."""
 
@@ -203,6 +217,8 @@ class Watching(ast.NodeTransformer):
     def visit_Return(self, node):
         if isinstance(node.value, ast.Call):
             node.value = seen(ast.Constant("dx"), node.value)
+        elif isinstance(node.value, ast.Tuple) and "backward" not in map(ast.unparse, node.value.elts):
+            node.value = seen(ast.Constant("return"), node.value)
         return node
 
 
