@@ -7,7 +7,7 @@ import pytest
 
 from minitransformer.cases import FUNCTIONS, MODULES
 from minitransformer.learn.catalogue import named
-from minitransformer.learn.catalogue.naming import MISTAKES, in_the_catalogue, same
+from minitransformer.learn.catalogue.naming import MISTAKES, catalogued, same
 from minitransformer.learn.catalogue.textbook import Textbook
 
 COMPOSITIONS = {
@@ -61,7 +61,7 @@ def alike(guess, other):
 def twins(name):
     """Return {sentence: sentences of other mistakes that give the same numbers} on the inputs of a run."""
     *_, textbook = run(name)
-    guesses = list(in_the_catalogue(textbook))
+    guesses = list(catalogued(textbook))
     return textbook.component, {
         guess.sentence: {other.sentence for other in guesses if other is not guess and alike(guess, other)}
         for guess in guesses

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from minitransformer.learn.catalogue import attention, compositions, elementwise, maps, norms, softmaxes, updates
+from minitransformer.learn.catalogue.mutants import mutants_of
 from minitransformer.learn.catalogue.textbook import DoesNotFitError, Textbook, equations
+from minitransformer.learn.catalogue.whole import about_the_whole
 
 MISTAKES = maps.MISTAKES | norms.MISTAKES | softmaxes.MISTAKES | attention.MISTAKES | elementwise.MISTAKES
 MISTAKES |= compositions.MISTAKES | updates.MISTAKES
@@ -41,15 +43,39 @@ def named(component, arguments, wrong, dy):
     bad = [name for name in given if comparable(given[name], truth[name]) and not same(given[name], truth[name])]
     if not bad:
         return None
-    sentences = []
-    for guesses in (in_the_catalogue,):
-        found = list(guesses(textbook))
-        for name in list(bad):
-            sentence = in_words([guess.sentence for guess in found if explains(guess, name, given)])
-            if sentence:
-                bad.remove(name)
-                sentences.append(sentence)
-    return "; ".join(list(dict.fromkeys(sentences))[:2]) or None
+    sentences = {}
+    for find in (in_the_catalogue, as_a_whole, among_mutants):
+        for name, sentence in find(textbook, given, [name for name in bad if name not in sentences]).items():
+            sentences[name] = sentence
+    return "; ".join(list(dict.fromkeys(sentences[name] for name in bad if name in sentences))[:2]) or None
+
+
+def in_the_catalogue(textbook, given, bad):
+    """Return {gradient: sentence} for those that mistakes of the catalogue account for."""
+    found = list(catalogued(textbook))
+    sentences = {name: in_words([guess.sentence for guess in found if explains(guess, name, given)]) for name in bad}
+    return {name: sentence for name, sentence in sentences.items() if sentence}
+
+
+def as_a_whole(textbook, given, bad):
+    """Return {gradient: sentence} for those of which the numbers alone say something."""
+    words = {
+        name: about_the_whole(name, given[name].astype(np.float64), textbook, same_as(given[name])) for name in bad
+    }
+    return {name: f"{name}: {text}" for name, text in words.items() if text}
+
+
+def among_mutants(textbook, given, bad):
+    """Return {gradient: sentence} for those that a mutant of the textbook accounts for: the first that does."""
+    sentences = {}
+    for sentence, how in mutants_of(textbook.function) if bad else ():
+        guess = Guess(sentence, what_changes(textbook, **how))
+        for name in bad:
+            if name not in sentences and explains(guess, name, given):
+                sentences[name] = guess.sentence
+        if len(sentences) == len(bad):
+            break
+    return sentences
 
 
 def explains(guess, name, given):
@@ -74,16 +100,24 @@ def comparable(given, truth):
 
 def same(given, value):
     """Whether two arrays are equal at all entries, to as many digits as the learner's numbers have."""
-    value = np.asarray(value)
-    if given.shape != value.shape or given.dtype.itemsize not in DIGITS:
-        return False
-    if not (np.isfinite(given) == np.isfinite(value)).all():
-        return False
-    size = np.max(np.abs(value), initial=0.0, where=np.isfinite(value))
-    return bool(np.allclose(given, value, rtol=0, atol=DIGITS[given.dtype.itemsize] * size, equal_nan=True))
+    return given.dtype.itemsize in DIGITS and equal(given, value, DIGITS[given.dtype.itemsize])
 
 
-def in_the_catalogue(textbook):
+def same_as(given):
+    """Return `same` for arrays worked out from the learner's numbers, which have no more digits than those."""
+    return lambda a, b: equal(a, b, DIGITS.get(given.dtype.itemsize, 0))
+
+
+def equal(a, b, digits):
+    """Whether two arrays are equal at all entries, beside the largest of the second."""
+    b = np.asarray(b)
+    if a.shape != b.shape or not (np.isfinite(a) == np.isfinite(b)).all():
+        return False
+    size = np.max(np.abs(b), initial=0.0, where=np.isfinite(b))
+    return bool(np.allclose(a, b, rtol=0, atol=digits * size, equal_nan=True))
+
+
+def catalogued(textbook):
     """Yield a Guess for each mistake of the tables."""
     for statement, rules in MISTAKES.get(textbook.component, {}).items():
         place = (

@@ -124,7 +124,7 @@ class Textbook:
             parameter.grad = None
         arguments = {name: copy.deepcopy(value) if name == "rng" else value for name, value in bound.arguments.items()}
         if self.component == "adamw":
-            return dict(zip(("theta_new", "m_new", "v_new"), function(**arguments), strict=True))
+            return dict(zip(("theta_new", "m_new", "v_new"), map(np.asarray, function(**arguments)), strict=True))
         _, backward = function(**arguments)
         given = backward(self.dy)
         given = given if isinstance(given, tuple) else (given,)
