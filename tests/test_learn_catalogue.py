@@ -7,7 +7,8 @@ import pytest
 
 from minitransformer.cases import FUNCTIONS, MODULES
 from minitransformer.learn.catalogue import named
-from minitransformer.learn.catalogue.naming import MISTAKES, catalogued, same
+from minitransformer.learn.catalogue.naming import MISTAKES, Search
+from minitransformer.learn.catalogue.numbers import equal
 from minitransformer.learn.catalogue.textbook import Textbook
 
 COMPOSITIONS = {
@@ -53,7 +54,7 @@ def run(name, seed=0):
 def alike(guess, other):
     """Whether two mistakes give the same numbers."""
     return guess.changed.keys() == other.changed.keys() and all(
-        same(guess.changed[name], other.changed[name]) for name in guess.changed
+        equal(guess.changed[name], other.changed[name], 1e-9) for name in guess.changed
     )
 
 
@@ -61,7 +62,7 @@ def alike(guess, other):
 def twins(name):
     """Return {sentence: sentences of other mistakes that give the same numbers} on the inputs of a run."""
     *_, textbook = run(name)
-    guesses = list(catalogued(textbook))
+    guesses = list(Search(textbook, {}).catalogued())
     return textbook.component, {
         guess.sentence: {other.sentence for other in guesses if other is not guess and alike(guess, other)}
         for guess in guesses

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minitransformer.layers.multi_head_attention import merge
+from minitransformer.layers.multi_head_attention import merge, split
 
 FEED_FORWARD = {
     "dh": {
@@ -10,6 +10,7 @@ FEED_FORWARD = {
         "the activation itself stands in place of its slope": lambda da, a: da * a,
         "h stands in place of the activation's slope": lambda da, h: da * h,
         "the activation's slope is that of ReLU": lambda da, h: da * (h > 0),
+        "the activation's slope is taken as σ(h)": lambda da, h: da * logistic(h),
         "the activation's slope is taken twice": lambda da, activation_backward: activation_backward(
             activation_backward(da)
         ),
@@ -175,13 +176,11 @@ MULTI_HEAD_ATTENTION = {
             k_backward(dkeys),
             k_backward(dvalues),
         ),
-        "dq's heads are put together without exchanging them with the positions": lambda dq, dxk, dxv: (
-            dq.reshape(*dq.shape[:-3], dq.shape[-2], -1),
-            dxk,
-            dxv,
+        "dq's heads are put together without exchanging them with the positions": lambda dq, dkeys, dvalues, known: (
+            in_wrong_order(heads_backward(dq, dkeys, dvalues, known), 1)
         ),
-        "heads are put together without exchanging them with the positions": lambda dq, dkeys, dvalues: tuple(
-            d.reshape(*d.shape[:-3], d.shape[-2], -1) for d in (dq, dkeys, dvalues)
+        "heads are put together without exchanging them with the positions": lambda dq, dkeys, dvalues, known: (
+            in_wrong_order(heads_backward(dq, dkeys, dvalues, known), 3)
         ),
     },
     "dx": {
@@ -236,6 +235,18 @@ def second(dy, known):
 def logistic(x):
     """Return 1 / (1 + exp(−x))."""
     return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+def heads_backward(dq, dkeys, dvalues, known):
+    """Return dxq, dxk and dxv."""
+    return known["q_backward"](dq), known["k_backward"](dkeys), known["v_backward"](dvalues), known["self"].d_head
+
+
+def in_wrong_order(gradients, how_many):
+    """Return dxq, dxk and dxv, of which the first have their heads put together without exchanging axes."""
+    *gradients, d_head = gradients
+    by_head = [split(d, d_head).reshape(d.shape) for d in gradients[:how_many]]
+    return *by_head, *gradients[how_many:]
 
 
 def exchange(gradients, i, j):

@@ -1,25 +1,30 @@
 """Naming a wrong gradient: whose numbers are these?"""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
 from minitransformer.learn.catalogue import attention, compositions, elementwise, maps, norms, softmaxes, updates
 from minitransformer.learn.catalogue.mutants import mutants_of
+from minitransformer.learn.catalogue.numbers import DIGITS, digits_of, equal
 from minitransformer.learn.catalogue.textbook import DoesNotFitError, Textbook, equations
 from minitransformer.learn.catalogue.whole import about_the_whole
 
 MISTAKES = maps.MISTAKES | norms.MISTAKES | softmaxes.MISTAKES | attention.MISTAKES | elementwise.MISTAKES
 MISTAKES |= compositions.MISTAKES | updates.MISTAKES
-DIGITS = {8: 1e-9, 4: 1e-5}  # of the largest entry, by the size of the learner's numbers in bytes
+NOISE = 1e-2  # of these digits, of the largest entry of all gradients: one that should be zero has but its rounding
+LONGEST = 159  # characters in a sentence
+TRIES = 1000  # pairs of mistakes
 
 
 @dataclass(frozen=True)
 class Guess:
-    """One mistake and what comes of it: the gradients {name: value} that it changes."""
+    """A mistake, or two, and what comes of it: the gradients {name: value} that it changes."""
 
     sentence: str
     changed: dict
+    planted: dict
 
 
 def named(component, arguments, wrong, dy):
@@ -27,7 +32,9 @@ def named(component, arguments, wrong, dy):
 
     `component` is the name of a textbook function ("layer_norm"; of a composition "block" and the like), `arguments`
     are {name: value} of that run's inputs and options, of a composition with its module as "self", `wrong` are
-    {"dx": array, ...}, all that backward returned, and `dy` is what it was called with.
+    {"dx": array, ...}, all that backward returned (a module's parameters under their dotted names; of AdamW's update
+    theta_new, m_new and v_new), and `dy` is what it was called with. A random generator among the arguments must be as
+    it was before the run.
 
     The sentence says in which statement the mistake is, `(7) dx: the path through the mean is missing`; of two
     mistakes both are said. It is true of the numbers: they are those that come of this mistake, to nine digits (five
@@ -38,103 +45,121 @@ def named(component, arguments, wrong, dy):
         textbook = Textbook(component, arguments, dy)
     except (KeyError, DoesNotFitError):
         return None
-    given = {name: np.asarray(wrong[name]) for name in textbook.truth if name in wrong}
-    truth = textbook.truth
-    bad = [name for name in given if comparable(given[name], truth[name]) and not same(given[name], truth[name])]
-    if not bad:
-        return None
-    sentences = {}
-    for find in (in_the_catalogue, as_a_whole, among_mutants):
-        for name, sentence in find(textbook, given, [name for name in bad if name not in sentences]).items():
-            sentences[name] = sentence
-    return "; ".join(list(dict.fromkeys(sentences[name] for name in bad if name in sentences))[:2]) or None
+    search = Search(textbook, wrong)
+    for find in (search.in_the_catalogue, search.as_a_whole, search.among_mutants, search.among_pairs):
+        if search.unknown:
+            find()
+    sentences = [search.sentences[name] for name in search.bad if name in search.sentences]
+    return "; ".join(list(dict.fromkeys(sentences))[:2]) or None
 
 
-def in_the_catalogue(textbook, given, bad):
-    """Return {gradient: sentence} for those that mistakes of the catalogue account for."""
-    found = list(catalogued(textbook))
-    sentences = {name: in_words([guess.sentence for guess in found if explains(guess, name, given)]) for name in bad}
-    return {name: sentence for name, sentence in sentences.items() if sentence}
+class Search:
+    """What is known of a learner's wrong gradients: `bad` are their names, `sentences` {name: what is wrong}."""
 
+    def __init__(self, textbook, wrong):
+        self.textbook, self.truth = textbook, textbook.truth
+        self.given = {name: np.asarray(wrong[name]) for name in self.truth if name in wrong}
+        self.largest = max((np.max(np.abs(value), initial=0.0) for value in self.truth.values()), default=0.0)
+        self.bad = [name for name in self.given if self.is_wrong(name)]
+        self.sentences = {}
 
-def as_a_whole(textbook, given, bad):
-    """Return {gradient: sentence} for those of which the numbers alone say something."""
-    words = {
-        name: about_the_whole(name, given[name].astype(np.float64), textbook, same_as(given[name])) for name in bad
-    }
-    return {name: f"{name}: {text}" for name, text in words.items() if text}
+    @property
+    def unknown(self):
+        """The wrong gradients of which nothing is known yet."""
+        return [name for name in self.bad if name not in self.sentences]
 
+    def is_wrong(self, name):
+        """Whether an array can be a gradient at all, of more than one number, and is another than the right one."""
+        given, truth = self.given[name], self.truth[name]
+        return given.shape == truth.shape and given.size > 1 and digits_of(given) and not self.same(name, truth)
 
-def among_mutants(textbook, given, bad):
-    """Return {gradient: sentence} for those that a mutant of the textbook accounts for: the first that does."""
-    sentences = {}
-    for sentence, how in mutants_of(textbook.function) if bad else ():
-        guess = Guess(sentence, what_changes(textbook, **how))
-        for name in bad:
-            if name not in sentences and explains(guess, name, given):
-                sentences[name] = guess.sentence
-        if len(sentences) == len(bad):
-            break
-    return sentences
+    def same(self, name, value):
+        """Whether the learner's gradient has these numbers, to as many digits as it can have."""
+        digits = digits_of(self.given[name])
+        return equal(self.given[name], value, digits, NOISE * digits * self.largest)
 
+    def what_changes(self, **how):
+        """Return {gradient: value} of those that a mistake changes; nothing where it cannot be made."""
+        try:
+            gradients = self.textbook.run(**how)
+        except DoesNotFitError:
+            return {}
+        floor = NOISE * DIGITS[8] * self.largest
+        return {name: g for name, g in gradients.items() if not equal(g, self.truth[name], DIGITS[8], floor)}
 
-def explains(guess, name, given):
-    """Whether a guess gives the learner's numbers in a gradient, and in all others that it changes."""
-    return name in guess.changed and all(
-        same(given[other], value) for other, value in guess.changed.items() if other in given
-    )
-
-
-def in_words(sentences):
-    """Return the sentence, or both of two; None where there are more, or they are too long together."""
-    if len(sentences) == 2:
-        place = f"{sentences[0].split(': ')[0]}: "
-        sentences = [" or ".join([sentences[0], sentences[1].removeprefix(place)])]
-    return sentences[0] if len(sentences) == 1 and len(sentences[0]) < 160 else None
-
-
-def comparable(given, truth):
-    """Whether an array can be a gradient at all: numbers, of the right shape, more than one."""
-    return given.shape == truth.shape and given.dtype.kind == "f" and given.size > 1
-
-
-def same(given, value):
-    """Whether two arrays are equal at all entries, to as many digits as the learner's numbers have."""
-    return given.dtype.itemsize in DIGITS and equal(given, value, DIGITS[given.dtype.itemsize])
-
-
-def same_as(given):
-    """Return `same` for arrays worked out from the learner's numbers, which have no more digits than those."""
-    return lambda a, b: equal(a, b, DIGITS.get(given.dtype.itemsize, 0))
-
-
-def equal(a, b, digits):
-    """Whether two arrays are equal at all entries, beside the largest of the second."""
-    b = np.asarray(b)
-    if a.shape != b.shape or not (np.isfinite(a) == np.isfinite(b)).all():
-        return False
-    size = np.max(np.abs(b), initial=0.0, where=np.isfinite(b))
-    return bool(np.allclose(a, b, rtol=0, atol=digits * size, equal_nan=True))
-
-
-def catalogued(textbook):
-    """Yield a Guess for each mistake of the tables."""
-    for statement, rules in MISTAKES.get(textbook.component, {}).items():
-        place = (
-            ""
-            if statement == "return"
-            else f"{equations(textbook.function).get(statement, '')} {statement}: ".strip() + " "
+    def explains(self, guess, name):
+        """Whether a guess gives the learner's numbers in a gradient, and in all others that it changes."""
+        return name in guess.changed and all(
+            self.same(other, value) for other, value in guess.changed.items() if other in self.given
         )
-        for words, rule in rules.items():
-            changed = what_changes(textbook, planted={statement: rule})
-            if changed:
-                yield Guess(place + words, changed)
 
+    def catalogued(self):
+        """Yield a Guess for each mistake of the catalogue that can be made here."""
+        for statement, rules in MISTAKES.get(self.textbook.component, {}).items():
+            number = equations(self.textbook.function).get(statement, "")
+            place = "" if statement == "return" else f"{number} {statement}: ".lstrip()
+            for words, rule in rules.items():
+                changed = self.what_changes(planted={statement: rule})
+                if changed:
+                    yield Guess(place + words, changed, {statement: rule})
 
-def what_changes(textbook, **how):
-    """Return {gradient: value} of those that a mistake changes; nothing where it cannot be made."""
-    try:
-        gradients = textbook.run(**how)
-    except DoesNotFitError:
-        return {}
-    return {name: value for name, value in gradients.items() if not same(value, textbook.truth[name])}
+    def in_the_catalogue(self):
+        """Name what mistakes of the catalogue account for: one that accounts for the most gradients."""
+        self.guesses = list(self.catalogued())
+        for name in self.bad:
+            fitting = [guess for guess in self.guesses if self.explains(guess, name)]
+            most = max((len(guess.changed) for guess in fitting), default=0)
+            self.say(name, [guess.sentence for guess in fitting if len(guess.changed) == most])
+
+    def as_a_whole(self):
+        """Name what the numbers of one gradient alone say."""
+        for name in self.unknown:
+            words = about_the_whole(self, name)
+            if words:
+                self.sentences[name] = f"{name}: {words}"
+
+    def among_mutants(self):
+        """Name what a mutant of the textbook accounts for: the first that does."""
+        for sentence, how in mutants_of(self.textbook.function):
+            guess = Guess(sentence, self.what_changes(**how), {})
+            for name in self.unknown:
+                if self.explains(guess, name):
+                    self.sentences[name] = sentence
+            if not self.unknown:
+                break
+
+    def among_pairs(self):
+        """Name what two mistakes of the catalogue in two statements, one made after the other, account for."""
+        found = {}
+        for one, other in itertools.islice(self.pairs(), TRIES):
+            pair = Guess(
+                f"{one.sentence}; {other.sentence}", self.what_changes(planted=one.planted | other.planted), {}
+            )
+            for name in self.unknown:
+                if self.explains(pair, name):
+                    found.setdefault(name, []).append(pair.sentence)
+        for name, sentences in found.items():
+            if len(sentences) == 1:
+                self.sentences[name] = sentences[0]
+
+    def pairs(self):
+        """Yield pairs of guesses about two statements: first those of which one gives a gradient right already."""
+        likely = {
+            id(guess)
+            for guess in self.guesses
+            if any(self.same(n, guess.changed[n]) for n in guess.changed if n in self.bad)
+        }
+        pairs = [
+            (one, other)
+            for one, other in itertools.combinations(self.guesses, 2)
+            if not one.planted.keys() & other.planted.keys() and one.changed.keys() & other.changed.keys()
+        ]
+        yield from sorted(pairs, key=lambda pair: not any(id(guess) in likely for guess in pair))
+
+    def say(self, name, sentences):
+        """Keep the sentence about a gradient, or both of two; none where there are more, or they are too long."""
+        if len(sentences) == 2:
+            place = f"{sentences[0].split(': ')[0]}: "
+            sentences = [f"{sentences[0]}, or {sentences[1].removeprefix(place)}"]
+        if len(sentences) == 1 and len(sentences[0]) <= LONGEST:
+            self.sentences[name] = sentences[0]

@@ -130,9 +130,6 @@ CROSS_ENTROPY = {
         "the sign is wrong: what was true minus what the model said": lambda dlogits: -dlogits,
         "a is added, not subtracted": lambda A, p, a, dlosses: (A * p + a) * dlosses[..., None],
         "p is not multiplied by the sum of a": lambda p, a, dlosses: (p - a) * dlosses[..., None],
-        "p and a are exchanged: a is not subtracted, and p is subtracted": lambda A, p, a, dlosses: (
-            (A * a - p) * dlosses[..., None]
-        ),
         "the logits stand in place of the probabilities": lambda A, logits, a, dlosses: (
             (A * logits - a) * dlosses[..., None]
         ),
@@ -174,6 +171,16 @@ CROSS_ENTROPY = {
         "the target is one class too low": lambda A, p, a, dlosses: (A * p - np.roll(a, 1, -1)) * dlosses[..., None],
         "the target is one class too high": lambda A, p, a, dlosses: (A * p - np.roll(a, -1, -1)) * dlosses[..., None],
         "the square of the difference is taken": lambda A, p, a, dlosses: (A * p - a) ** 2 * dlosses[..., None],
+        "ignored positions are given a gradient, p without a target": lambda p, known: with_ignored(known, p),
+        "ignored positions are given a gradient, as if their target were class 0": lambda p, known: with_ignored(
+            known, p - first_class(p)
+        ),
+        "the mean is over all positions, and ignored ones are given a gradient, p": lambda p, known: (
+            with_ignored(known, p) / a_mean(known["share"]) / known["kept"].size
+        ),
+        "the mean is over all positions, and the target of ignored ones is class 0": lambda p, known: (
+            with_ignored(known, p - first_class(p)) / a_mean(known["share"]) / known["kept"].size
+        ),
         "the class weights are forgotten": lambda p, targets, V, smooth, dlosses, weight: (
             (p - smoothed(targets, V, smooth) * given(weight, 1.0)) * dlosses[..., None]
         ),
@@ -215,14 +222,8 @@ CROSS_ENTROPY = {
         ),
     },
     "dlosses": {
-        "ignored positions are given a gradient": lambda kept, dloss, share: (
-            np.asarray(dloss) * share * np.ones(kept.shape)
-        ),
         "the mean is over all positions: ignored ones are counted": lambda dlosses, share, kept: (
             dlosses / share / kept.size
-        ),
-        "the mean is over all positions, and ignored ones are given a gradient": lambda kept, dloss, share: (
-            np.asarray(dloss) * a_mean(share) / share / kept.size * np.ones(kept.shape)
         ),
         "the mean divides by the number of positions kept, not by their weights": lambda dlosses, share, kept: (
             dlosses / a_mean(share) / kept.sum()
@@ -309,6 +310,17 @@ def given(weight, value):
     if weight is None:
         raise ValueError("there are no class weights")
     return value
+
+
+def with_ignored(known, slope):
+    """Return the gradient of the logits, with `slope` at ignored positions too."""
+    dlosses = known["dloss"] * known["share"] * np.ones(known["kept"].shape)
+    return np.where(known["kept"][..., None], known["dlogits"], slope * dlosses[..., None])
+
+
+def first_class(p):
+    """Return 1 for class 0, and 0 for all others."""
+    return 1.0 * (np.arange(p.shape[-1]) == 0)
 
 
 def a_mean(share):

@@ -8,79 +8,84 @@ import math
 
 import numpy as np
 
+from minitransformer.learn.catalogue.numbers import digits_of, equal
+
 
 @np.errstate(all="ignore")
-def about_the_whole(name, given, textbook, same):
+def about_the_whole(search, name):
     """Return words about one wrong gradient, found from its numbers alone, or None."""
-    truth, known = textbook.truth[name], arrays_of(textbook, name)
+    given = search.given[name].astype(np.float64)
     if not given.any():
         return "it is zero everywhere"
-    for other, value in textbook.truth.items():
-        if other != name and same(given, value):
+    if not np.isfinite(given).all():
+        return None
+    digits = digits_of(search.given[name])
+    for other, value in search.truth.items():
+        if other != name and search.same(name, value):
             return f"it is what {other} should be"
+
+    def same(a, b):
+        return equal(a, b, digits)
+
+    known = arrays_of(search.textbook)
     for other, value in known.items():
-        if value.shape == given.shape and same(given, value):
+        if search.same(name, value):
             return f"it is {other}"
+    truth = search.truth[name]
     return (
-        multiple_of(given, truth, textbook, same)
+        multiple_of(given, truth, search.textbook, same)
         or rearranged(given, truth, same)
         or combined(given, truth, known, same)
+        or in_some_places(given, truth, search.textbook, same)
     )
 
 
-def arrays_of(textbook, name):
+def arrays_of(textbook):
     """Return {name: value} of the arrays that a run of the textbook knows, without the gradients themselves."""
     return {
-        other: value
-        for other, value in textbook.values.items()
+        name: value
+        for name, value in textbook.values.items()
         if isinstance(value, np.ndarray) and value.dtype == np.float64 and value.size > 1
-        if other not in textbook.truth and np.isfinite(value).all()
+        if name not in textbook.truth and np.isfinite(value).all()
     }
 
 
 def multiple_of(given, truth, textbook, same):
     """Return that it is the right one times a number, and what that number is."""
-    square = float((truth * truth).sum())
-    c = float((given * truth).sum()) / square if square else 0.0
-    if not c or not math.isfinite(c) or not same(given, c * truth):
+    c = ratio(given, truth, same)
+    if c is None:
         return None
     if abs(c + 1) < 1e-6:
         return "it has the wrong sign: it is minus the right one"
-    for value, text in numbers(textbook):
+    for value, text, what in numbers(textbook):
         if abs(abs(c) - value) <= 1e-6 * value:
-            return f"it is {'minus ' if c < 0 else ''}{text} × the right one"
+            return f"it is {'minus ' if c < 0 else ''}{text} × the right one{what}"
     return f"it is {c:.6g} × the right one"
 
 
 def numbers(textbook):
-    """Yield (number, how it is written) for the sizes and options of a run."""
-    yield from ((2.0, "2"), (0.5, "½"))
-    options = {n: v for n, v in textbook.values.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
-    for name, value in options.items():
-        if value > 0 and value != 1:
-            yield from ((value, name), (1 / value, f"1/{name}"), (value**2, f"{name}²"), (value**-2, f"1/{name}²"))
+    """Yield (number, how it is written, what it is) for the sizes and options of a run."""
+    yield from ((2.0, "2", ""), (0.5, "½", ""))
+    for name, x in textbook.values.items():
+        if isinstance(x, (int, float)) and not isinstance(x, bool) and x > 0 and x != 1:
+            yield from ((x, name, ""), (1 / x, f"1/{name}", ""), (x**2, f"{name}²", ""), (x**-2, f"1/{name}²", ""))
     arguments = {name: value for name, value in textbook.arguments.items() if isinstance(value, np.ndarray)}
     sizes = {}
     for name, value in {**arguments, "dy": textbook.dy}.items():
         for axis, n in enumerate(value.shape):
             sizes.setdefault(n, f"the length of axis {axis} of {name}")
-        if value.ndim > 2:
-            sizes.setdefault(math.prod(value.shape[:-1]), f"the number of rows of {name}")
+        sizes.setdefault(math.prod(value.shape[:-1]), f"the number of rows of {name}")
         sizes.setdefault(value.size, f"the number of entries of {name}")
     for n, what in sizes.items():
         if n > 1:
-            yield from ((n, f"{n}, {what},"), (1 / n, f"1/{n}, {n} being {what},"))
-            yield from ((n**0.5, f"√{n}, {n} being {what},"), (n**-0.5, f"1/√{n}, {n} being {what},"))
+            what = f": {n} is {what}"
+            yield from ((n, f"{n}", what), (1 / n, f"1/{n}", what), (n**0.5, f"√{n}", what), (n**-0.5, f"1/√{n}", what))
 
 
 def rearranged(given, truth, same):
     """Return that it has the right entries in another order."""
     for axes in itertools.permutations(range(truth.ndim)):
-        if (
-            sorted(axes) != list(axes)
-            and truth.transpose(axes).shape == given.shape
-            and same(given, truth.transpose(axes))
-        ):
+        if sorted(axes) != list(axes) and same(given, truth.transpose(axes)):
             return "it is transposed"
     for axis in range(truth.ndim):
         if same(given, np.flip(truth, axis)):
@@ -111,10 +116,43 @@ def combined(given, truth, known, same):
     return None
 
 
+def in_some_places(given, truth, textbook, same):
+    """Return where it is wrong, if that is in some places alone, which have a name."""
+    right = np.abs(given - truth) <= 1e-9 * np.abs(truth).max()
+    if not 2 <= right.sum() <= right.size - 2:
+        return None
+    return where_named(given, right, textbook, same) or along_an_axis(right)
+
+
+def where_named(given, right, textbook, same):
+    """Return that it is wrong where an array of True and False is one of the two."""
+    for name, where in textbook.values.items():
+        if isinstance(where, np.ndarray) and where.dtype == bool and fits(where, given.shape):
+            for value in (True, False):
+                wrong = np.broadcast_to(where, given.shape) == value
+                if (right != wrong).all():
+                    dy = textbook.dy if fits(textbook.dy, given.shape) else np.zeros(given.shape)
+                    c = ratio(given[wrong], np.broadcast_to(dy, given.shape)[wrong], same)
+                    return f"it is wrong where {name} is {value}" + ("" if c is None else f": there it is dy{times(c)}")
+    return None
+
+
+def along_an_axis(right):
+    """Return that it is right, or wrong, at one place of an axis alone."""
+    for axis in range(right.ndim):
+        others = tuple(a for a in range(right.ndim) if a != axis)
+        all_right, some_right = right.all(axis=others), right.any(axis=others)
+        if len(all_right) > 2 and all_right.sum() == len(all_right) - 1:
+            return f"it is wrong at place {int(np.argmin(all_right))} of axis {axis} alone, counted from 0"
+        if len(all_right) > 2 and some_right.sum() == all_right.sum() == 1:
+            return f"it is right at place {int(np.argmax(all_right))} of axis {axis} alone, counted from 0"
+    return None
+
+
 def fits(value, shape):
     """Whether an array can be broadcast to a shape, and says something."""
     try:
-        return np.broadcast_shapes(value.shape, shape) == shape and np.ptp(value) > 0
+        return np.broadcast_shapes(value.shape, shape) == shape and value.min() != value.max()
     except ValueError:
         return False
 
