@@ -44,7 +44,7 @@ LINEAR = {
     "dweight": {
         **over_positions(lambda x, dy: x[..., :, None] * dy[..., None, :], features=2),
         "it is transposed": lambda dweight: not_symmetric(dweight).T,
-        "it is reshaped, which does not transpose it": lambda dweight: not_symmetric(dweight).T.reshape(dweight.shape),
+        "it is reshaped, which does not transpose it": lambda dweight: not_square(dweight).T.reshape(dweight.shape),
         "y stands in place of x": lambda y, dy: rows(y).T @ rows(dy),
         "y stands in place of dy": lambda x, y: rows(x).T @ rows(y),
         "dx stands in place of x": lambda dx, dy: rows(dx).T @ rows(dy),
@@ -106,8 +106,7 @@ UNEMBEDDING = {
     },
     "dweight": {
         **over_positions(lambda x, dy: dy[..., :, None] * x[..., None, :], features=2),
-        "it is reshaped, which does not transpose it": lambda dweight: not_symmetric(dweight).T.reshape(dweight.shape),
-        "it is transposed": lambda dweight: not_symmetric(dweight).T,
+        "it is reshaped, which does not transpose it": lambda dweight: not_square(dweight).T.reshape(dweight.shape),
         "y stands in place of dy": lambda x, y: rows(y).T @ rows(x),
         "dx stands in place of x": lambda dx, dy: rows(dy).T @ rows(dx),
         "W is multiplied in, entry by entry": lambda dweight, weight: dweight * weight,

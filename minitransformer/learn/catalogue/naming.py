@@ -9,7 +9,7 @@ from minitransformer.learn.catalogue import attention, compositions, elementwise
 from minitransformer.learn.catalogue.mutants import mutants_of
 from minitransformer.learn.catalogue.numbers import DIGITS, digits_of, equal
 from minitransformer.learn.catalogue.textbook import DoesNotFitError, Textbook, equations
-from minitransformer.learn.catalogue.whole import about_the_whole
+from minitransformer.learn.catalogue.whole import as_a_product, as_a_whole
 
 MISTAKES = maps.MISTAKES | norms.MISTAKES | softmaxes.MISTAKES | attention.MISTAKES | elementwise.MISTAKES
 MISTAKES |= compositions.MISTAKES | updates.MISTAKES
@@ -33,8 +33,8 @@ def named(component, arguments, wrong, dy):
     `component` is the name of a textbook function ("layer_norm"; of a composition "block" and the like), `arguments`
     are {name: value} of that run's inputs and options, of a composition with its module as "self", `wrong` are
     {"dx": array, ...}, all that backward returned (a module's parameters under their dotted names; of AdamW's update
-    theta_new, m_new and v_new), and `dy` is what it was called with. A random generator among the arguments must be as
-    it was before the run.
+    theta_new, m_new and v_new), and `dy` is what it was called with, None for an update. A random generator among the
+    arguments must be as it was before the run.
 
     The sentence says in which statement the mistake is, `(7) dx: the path through the mean is missing`; of two
     mistakes both are said. It is true of the numbers: they are those that come of this mistake, to nine digits (five
@@ -43,12 +43,14 @@ def named(component, arguments, wrong, dy):
     """
     try:
         textbook = Textbook(component, arguments, dy)
-    except (KeyError, DoesNotFitError):
+    except (KeyError, TypeError, DoesNotFitError):
         return None
     search = Search(textbook, wrong)
-    for find in (search.in_the_catalogue, search.as_a_whole, search.among_mutants, search.among_pairs):
-        if search.unknown:
-            find()
+    search.in_the_catalogue()
+    search.by_numbers(as_a_whole)
+    search.among_mutants()
+    search.among_pairs()
+    search.by_numbers(as_a_product)
     sentences = [search.sentences[name] for name in search.bad if name in search.sentences]
     return "; ".join(list(dict.fromkeys(sentences))[:2]) or None
 
@@ -84,6 +86,8 @@ class Search:
             gradients = self.textbook.run(**how)
         except DoesNotFitError:
             return {}
+        if any(gradients[name].shape != self.truth[name].shape for name in gradients):
+            return {}
         floor = NOISE * DIGITS[8] * self.largest
         return {name: g for name, g in gradients.items() if not equal(g, self.truth[name], DIGITS[8], floor)}
 
@@ -111,16 +115,16 @@ class Search:
             most = max((len(guess.changed) for guess in fitting), default=0)
             self.say(name, [guess.sentence for guess in fitting if len(guess.changed) == most])
 
-    def as_a_whole(self):
+    def by_numbers(self, words_on):
         """Name what the numbers of one gradient alone say."""
         for name in self.unknown:
-            words = about_the_whole(self, name)
+            words = words_on(self, name)
             if words:
                 self.sentences[name] = f"{name}: {words}"
 
     def among_mutants(self):
         """Name what a mutant of the textbook accounts for: the first that does."""
-        for sentence, how in mutants_of(self.textbook.function):
+        for sentence, how in mutants_of(self.textbook.function) if self.unknown else ():
             guess = Guess(sentence, self.what_changes(**how), {})
             for name in self.unknown:
                 if self.explains(guess, name):
@@ -131,7 +135,7 @@ class Search:
     def among_pairs(self):
         """Name what two mistakes of the catalogue in two statements, one made after the other, account for."""
         found = {}
-        for one, other in itertools.islice(self.pairs(), TRIES):
+        for one, other in itertools.islice(self.pairs(), TRIES if self.unknown else 0):
             pair = Guess(
                 f"{one.sentence}; {other.sentence}", self.what_changes(planted=one.planted | other.planted), {}
             )

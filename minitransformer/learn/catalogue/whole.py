@@ -12,32 +12,34 @@ from minitransformer.learn.catalogue.numbers import digits_of, equal
 
 
 @np.errstate(all="ignore")
-def about_the_whole(search, name):
-    """Return words about one wrong gradient, found from its numbers alone, or None."""
-    given = search.given[name].astype(np.float64)
+def as_a_whole(search, name):
+    """Return in what way a wrong gradient is the right one, or another array, as a whole; or None."""
+    given, truth, same = numbers_of(search, name)
     if not given.any():
         return "it is zero everywhere"
-    if not np.isfinite(given).all():
-        return None
-    digits = digits_of(search.given[name])
-    for other, value in search.truth.items():
-        if other != name and search.same(name, value):
+    for other in search.truth:
+        if other != name and search.same(name, search.truth[other]):
             return f"it is what {other} should be"
-
-    def same(a, b):
-        return equal(a, b, digits)
-
-    known = arrays_of(search.textbook)
-    for other, value in known.items():
+    for other, value in arrays_of(search.textbook).items():
         if search.same(name, value):
             return f"it is {other}"
-    truth = search.truth[name]
-    return (
-        multiple_of(given, truth, search.textbook, same)
-        or rearranged(given, truth, same)
-        or combined(given, truth, known, same)
-        or in_some_places(given, truth, search.textbook, same)
-    )
+    return multiple_of(given, truth, search.textbook, same) or rearranged(given, truth, same)
+
+
+@np.errstate(all="ignore")
+def as_a_product(search, name):
+    """Return of which arrays of the run a wrong gradient is a product, or by which it is off; or where it is wrong."""
+    given, truth, same = numbers_of(search, name)
+    if not np.isfinite(given).all():
+        return None
+    known = arrays_of(search.textbook)
+    return combined(given, truth, known, same) or in_some_places(given, truth, search.textbook, same)
+
+
+def numbers_of(search, name):
+    """Return a learner's gradient and the right one in float64, and what compares arrays to the learner's digits."""
+    digits = digits_of(search.given[name])
+    return search.given[name].astype(np.float64), search.truth[name], lambda a, b: equal(a, b, digits)
 
 
 def arrays_of(textbook):
