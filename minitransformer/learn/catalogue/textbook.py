@@ -78,6 +78,8 @@ class Textbook:
         if "self" in arguments:  # a learner's class has forward and backward of its own
             owner = self.function.__qualname__.split(".")[0]
             arguments["self"].__class__ = self.function.__globals__[owner]
+        self.bound = inspect.signature(self.function).bind(**arguments)
+        self.bound.apply_defaults()
         self.values = {}
         self.truth = self.run()
 
@@ -94,25 +96,15 @@ class Textbook:
         place of the statement's. `code` is of a function to run in the textbook's place, `scope` of names it finds.
         Raises DoesNotFitError where that is impossible.
         """
-        bound = inspect.signature(self.function).bind(**self.arguments)
-        bound.apply_defaults()
-        options = {name: value for name, value in bound.arguments.items() if name not in positional(self.function)}
-        known = {
-            "options": options,
-            **self.values,
-            **self.also,
-            **bound.arguments,
-            "dy": self.dy,
-            name_of_dy(self.function): self.dy,
-        }
         planted = planted or {}
-        at_once = set() if "self" in bound.arguments else {*self.differentiable(bound)} & {*planted}
-        eye = Eye(known, {name: rule for name, rule in planted.items() if name not in at_once})
+        # What a function returns is exchanged in the end: until then it may still be added to.
+        at_once = set() if self.module is not None else {*self.differentiable} & {*planted}
+        eye = Eye(self.known(), {name: rule for name, rule in planted.items() if name not in at_once})
         names = {**self.function.__globals__, **(scope or {}), "_see": eye}
         exec(code or watched(self.function), names)
         try:
             with plain(), np.errstate(all="ignore"):
-                gradients = self.gradients(names[self.function.__name__], bound)
+                gradients = self.gradients(names[self.function.__name__])
                 gradients |= {name: np.asarray(by_name(planted[name], eye.known)) for name in at_once}
         except (ValueError, TypeError, IndexError, ArithmeticError, KeyError, AttributeError, NameError) as error:
             raise DoesNotFitError(str(error)) from error
@@ -120,30 +112,41 @@ class Textbook:
             self.values = eye.known
         return gradients
 
-    def gradients(self, function, bound):
+    def known(self):
+        """Return {name: value} of what is known before a run: arguments, dy, and what the first run has seen."""
+        arguments = self.bound.arguments
+        options = {name: value for name, value in arguments.items() if name not in positional(self.function)}
+        dy = {"dy": self.dy, name_of_dy(self.function): self.dy}
+        return {**self.values, **self.also, **arguments, **dy, "options": options}
+
+    @property
+    def module(self):
+        """The module of a composition, None for a function."""
+        return self.bound.arguments.get("self")
+
+    def gradients(self, function):
         """Call a function as the textbook's is called, and return {gradient: value}."""
-        module = bound.arguments.get("self")
-        for parameter in module.parameters() if module is not None else ():
+        parameters = dict(self.module.named_parameters()) if self.module is not None else {}
+        for parameter in parameters.values():
             parameter.grad = None
-        arguments = {name: copy.deepcopy(value) if name == "rng" else value for name, value in bound.arguments.items()}
+        arguments = {name: copy.deepcopy(x) if name == "rng" else x for name, x in self.bound.arguments.items()}
         if self.component == "adamw":
             return dict(zip(("theta_new", "m_new", "v_new"), map(np.asarray, function(**arguments)), strict=True))
         _, backward = function(**arguments)
         given = backward(self.dy)
         given = given if isinstance(given, tuple) else (given,)
-        gradients = dict(zip(self.differentiable(bound), map(np.asarray, given), strict=True))
-        if module is not None:
-            gradients |= {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
-        return gradients
+        gradients = dict(zip(self.differentiable, map(np.asarray, given), strict=True))
+        return gradients | {name: p.grad for name, p in parameters.items() if p.grad is not None}
 
-    def differentiable(self, bound):
-        """Return the names of the gradients that backward returns."""
-        if self.component == "adamw":
-            return []
-        floating = {name for name, value in bound.arguments.items() if getattr(value, "dtype", None) == np.float64}
-        return [f"d{name}" for name in positional(self.function) if name in floating]
+    @property
+    def differentiable(self):
+        """The names of the gradients that backward returns."""
+        arguments = self.bound.arguments
+        floating = {name for name, value in arguments.items() if getattr(value, "dtype", None) == np.float64}
+        return [f"d{name}" for name in positional(self.function) if name in floating and self.component != "adamw"]
 
 
+@functools.cache
 def positional(function):
     """Return the names of a function's arguments that are not keyword-only: the differentiable ones among them."""
     parameters = inspect.signature(function).parameters.values()
@@ -180,7 +183,13 @@ class Eye:
 
 def by_name(rule, values):
     """Return what a rule, a function, gives for the values that its arguments name; `known` are all of them."""
-    return rule(*(values if name == "known" else values[name] for name in inspect.signature(rule).parameters))
+    return rule(*(values if name == "known" else values[name] for name in arguments_of(rule)))
+
+
+@functools.cache
+def arguments_of(rule):
+    """Return the names of a rule's arguments."""
+    return tuple(inspect.signature(rule).parameters)
 
 
 @functools.cache
