@@ -34,6 +34,7 @@
     verification.py                 the gradient of a whole trained model, verified
     interop/                        real models: weights, tokenizers and chat of GPT-2, Llama and SmolLM2
     book/                           the derivations as pages, typeset and executed; handouts, worksheets
+    learn/                          the derivations as exercises, graded line by line
     cli.py                          the command line
     commands/                       its commands, one a file
     bench/                          how fast, how large, and how cost grows: what `bench` measures
@@ -47,6 +48,7 @@
 
     fast/                           the same functions in less time (`minitransformer.plain()` does without)
     layers/recomputation.py         memory for time
+    bounded.py                      other people's code, within limits of time and memory
     cores.py                        how many there are, and how work is spread over them
     allocator.py                    what makes large arrays cheap to allocate
     archive.py                      named arrays in a file, and what they are

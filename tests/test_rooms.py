@@ -11,7 +11,7 @@ import minitransformer
 
 PACKAGE = Path(minitransformer.__file__).parent
 LEVELS = [
-    ("version", "allocator", "extras", "files", "values", "cores", "module", "tables"),
+    ("version", "allocator", "extras", "files", "values", "cores", "module", "tables", "bounded"),
     ("layers", "narrator", "folders", "archive", "pictures"),
     ("config", "losses", "optim"),
     ("transformer", "generation", "text", "unset"),

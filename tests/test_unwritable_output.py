@@ -44,6 +44,7 @@ PRINTING = {
     "scale": "--sizes 900 --seeds 1 --steps 8 --workers 1 --out scaled",
     "bench": "--sizes tiny --seconds 0.001 --rounds 1",
     "book": "--handout linear --quiet",
+    "learn": "start --set first --out exercises",
     "verify": f"{RUN} --text cat",
 }
 SLOW = ("demo", "patterns", "scale", "bench")

@@ -1,1 +1,18 @@
-"""Derive it yourself: exercises cut from the source, and their grading."""
+"""Learn: the backward passes of the textbook as exercises, cut from its source, and graded line by line.
+
+    minitransformer learn start          a folder with a file an exercise
+    minitransformer learn check          what is right, and what is wrong with the rest
+
+or in Python
+
+    from minitransformer.learn import check
+    check("layer_norm")
+
+To read how, begin with exercises.py, cutting.py (how an exercise is made of the source) and grading.py (how one is
+graded: against its own forward pass, in a process of its own).
+"""
+
+from minitransformer.learn.checking import check
+from minitransformer.learn.workspace import exercises_in
+
+__all__ = ["check", "exercises_in"]

@@ -1,0 +1,152 @@
+"""`minitransformer learn`: the backward passes as exercises, graded line by line."""
+
+from argparse import SUPPRESS, RawDescriptionHelpFormatter
+from pathlib import Path
+
+from gradcheck.command_line import show
+
+# As the help of all commands is made, what knows these is not loaded yet; a test holds them to it.
+SETS = "all, first, attention, norms, activations, loss, composition"
+LEVELS = {
+    0: "right-hand sides are blank",
+    1: "backward's body",
+    2: "its derivation as well",
+    3: "forward and backward",
+}
+
+HELP = "write the backward passes yourself, graded line by line"
+
+DESCRIPTION = """\
+Derive it yourself: `start` writes a folder of exercises, each a function of the textbook whose backward
+pass is left out. `check` holds yours against derivatives that are measured on the forward pass beside it,
+and says which line is wrong, and how. Without a word: where you are, and what comes next.
+"""
+
+EPILOG = """\
+examples:
+  minitransformer learn start
+  minitransformer learn start --set attention --level 0
+  minitransformer learn check layer_norm
+  minitransformer learn watch
+
+An installed package contains the answers, as it is what the exercises are cut from. Neither the folder nor
+anything that is said here holds one, so that nobody meets it by accident.
+"""
+
+
+def add_arguments(parser) -> None:
+    """Add what there is to do, and the options of each."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    add_folder(parser, None)
+    verbs = parser.add_subparsers(title="what to do", metavar="VERB", dest="verb")
+
+    def verb(name, words, act):
+        added = verbs.add_parser(name, help=words, description=words, formatter_class=RawDescriptionHelpFormatter)
+        added.set_defaults(act=act)
+        added.add_argument("--traceback", action="store_true", default=SUPPRESS, help="show where an error came from")
+        return added
+
+    start = verb("start", "write the exercises, leaving alone what is there already", start_here)
+    start.add_argument("--level", type=int, choices=tuple(LEVELS), default=1, help=f"{said_of_levels()} (default: 1)")
+    start.add_argument("--set", default="all", metavar="SET", help=f"which exercises: {SETS} (default: all)")
+    start.add_argument("--out", type=Path, default=Path("learn"), metavar="DIR", help="where (default: learn)")
+    check = verb("check", "say what is right, and what is wrong with the rest", check_some)
+    check.add_argument("name", nargs="?", metavar="NAME", help="one exercise (default: all that are begun)")
+    add_folder(check, SUPPRESS)
+    add_folder(verb("progress", "a table of all exercises", show_progress), SUPPRESS)
+
+
+def add_folder(parser, default):
+    """Add the option that says where the exercises are."""
+    parser.add_argument(
+        "--in", dest="folder", type=Path, default=default, metavar="DIR", help="where they are (default: learn, or .)"
+    )
+
+
+def said_of_levels():
+    """What is left out at each level, for the help."""
+    return "what is left out, " + "; ".join(f"{level}: {words}" for level, words in LEVELS.items())
+
+
+def run(arguments) -> int:
+    """Do what is asked for, or say where the learner is."""
+    return getattr(arguments, "act", show_where)(arguments)
+
+
+def start_here(arguments) -> int:
+    """Write a folder of exercises."""
+    from minitransformer.learn.exercises import exercise_set
+    from minitransformer.learn.workspace import start
+
+    exercises = exercise_set(arguments.set)
+    added, kept = start(arguments.out, exercises, arguments.level)
+    for name in added:
+        show(f"{arguments.out / name}")
+    if kept:
+        show(f"left as they are: {', '.join(kept)}")
+    show(f"\nBegin with {arguments.out / exercises[0].name}.py, then: minitransformer learn check {exercises[0].name}")
+    return 0
+
+
+def check_some(arguments) -> int:
+    """Print verdicts; return 1 unless all are right."""
+    from minitransformer.learn.checking import Grader
+    from minitransformer.learn.exercises import named_exercise
+    from minitransformer.learn.workspace import exercises_in, found_folder, is_begun
+
+    folder = found_folder(arguments.folder)
+    if arguments.name is not None:
+        names = [named_exercise(arguments.name).name]
+    else:
+        names = [name for name in exercises_in(folder) if is_begun(folder, named_exercise(name))]
+    if not names:
+        return show_where(arguments)
+    with Grader() as grader:
+        right = [show_verdict(grader.verdict(folder, name)) for name in names]
+    return 0 if all(right) else 1
+
+
+def show_verdict(verdict) -> bool:
+    """Print a verdict; return whether the exercise is solved."""
+    show(str(verdict))
+    return verdict.is_solved
+
+
+def verdicts_of(folder):
+    """Return the verdicts on all exercises of a folder."""
+    from minitransformer.learn.checking import Grader
+    from minitransformer.learn.workspace import exercises_in
+
+    with Grader() as grader:
+        return [grader.verdict(folder, name) for name in exercises_in(folder)]
+
+
+def show_progress(arguments) -> int:
+    """Print a table of all exercises."""
+    from minitransformer.learn.workspace import found_folder
+
+    verdicts = verdicts_of(found_folder(arguments.folder))
+    wide = max(len(verdict.name) for verdict in verdicts)
+    for verdict in verdicts:
+        show(f"{verdict.name:<{wide}}  {verdict.status:<13}  {verdict.mistake}".rstrip())
+    show(f"\n{sum(v.is_solved for v in verdicts)} of {len(verdicts)} solved")
+    return 0
+
+
+def show_where(arguments) -> int:
+    """Say how far the learner is, and what comes next."""
+    from minitransformer.learn.workspace import found_folder
+
+    try:
+        folder = found_folder(arguments.folder)
+    except FileNotFoundError as nothing:
+        show(str(nothing))
+        return 0
+    verdicts = verdicts_of(folder)
+    todo = [verdict for verdict in verdicts if not verdict.is_solved]
+    show(f"{len(verdicts) - len(todo)} of {len(verdicts)} solved in {folder}")
+    if not todo:
+        show("All of them. `minitransformer learn run` trains a model with your functions in it.")
+        return 0
+    show(f"next: {folder / todo[0].name}.py ({todo[0].status}), then: minitransformer learn check {todo[0].name}")
+    return 0

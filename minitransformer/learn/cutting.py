@@ -1,0 +1,260 @@
+"""An exercise, cut from the source as it is now: so it cannot drift from it.
+
+What the function needs is taken along: imports, and small functions such as `rows`. Checks of arguments are left out,
+and so is what the level asks for:
+
+    0  the right-hand side of every line of backward; names and numbers stay
+    1  the body of backward; its derivation stays
+    2  the derivation as well
+    3  the body of forward too; what it computes stands in its docstring
+
+AdamW has no backward pass: there it is the update itself.
+"""
+
+import ast
+import re
+import textwrap
+from dataclasses import dataclass
+
+from minitransformer.learn.exercises import LEVELS, Exercise
+from minitransformer.version import __version__
+
+NUMBERS = re.compile(r"#\s*((?:\(\d+\)[, ]*)+)")
+RAISES = re.compile(r"\s*Raises [^\n]*(?:\n(?!\s*\n)[^\n]*?)*?(?=\s*Saved for backward|\s*\n\s*\n|\s*\"\"\")")
+CHECKS = ("check_", "require_")
+BLANK = "..."
+
+
+def cut(exercise: Exercise, level: int) -> str:
+    """Return the text of an exercise's file."""
+    source = exercise.source.read_text("utf-8")
+    return "\n".join([header(exercise, level), *File(source).taken(exercise, level)]).rstrip() + "\n"
+
+
+def header(exercise, level):
+    """Return what stands at the top of the file: what it is, which `workspace.py` reads, and what there is to do."""
+    aim = "Your backward is held against this forward: leave the rest as it is."
+    if exercise.is_update:
+        aim = "It has no backward pass: it is the update itself that is yours."
+    elif level == 3:
+        aim = "Your backward is held against your forward, and that against what the package computes."
+    what = textwrap.fill(f"Write {LEVELS[level]}, where `{BLANK}` stands. {aim}", 110)
+    return (
+        f'"""{exercise.name}, level {level}, cut from minitransformer {__version__}: {exercise.title}.\n\n{what}\n"""\n'
+    )
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Lines `first` to `last` of a file, which become others."""
+
+    first: int
+    last: int
+    lines: list
+
+
+class File:
+    """A source file, of which parts are taken."""
+
+    def __init__(self, source: str):
+        self.lines = source.split("\n")
+        self.body = ast.parse(source).body
+        self.nodes = {name: node for node in self.body for name in bound(node)}
+
+    def taken(self, exercise, level) -> list[str]:
+        """Return the lines of an exercise: imports, constants and functions that it needs, and the function itself.
+
+        Level None leaves nothing out but checks: it is the solution, which no file holds.
+        """
+        names = self.needed(exercise.target) | {"np"}
+        imports, constants, functions = [], [], []
+        for node in self.body:
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                imports += self.import_of(node, names)
+            elif names.isdisjoint(bound(node)):
+                continue
+            elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                functions += ["", "", *self.edited(node, self.edits(node, exercise, level))]
+            else:
+                constants += self.lines[node.lineno - 1 : node.end_lineno]
+        return [*imports, *([""] * bool(constants)), *constants, *functions]
+
+    def needed(self, target):
+        """Return the names that a function needs, its own among them, from this file or imported."""
+        found, todo = set(), [target]
+        while todo:
+            name = todo.pop()
+            if name in found:
+                continue
+            found.add(name)
+            node = self.nodes.get(name)
+            if node is not None and not isinstance(node, (ast.Import, ast.ImportFrom)):
+                todo += sorted(names_read(node) & set(self.nodes))
+        return found
+
+    def import_of(self, node, names):
+        """Return the lines of an import, with those of the names alone."""
+        kept = [alias for alias in node.names if (alias.asname or alias.name) in names]
+        if not kept:
+            return []
+        return ast.unparse(type(node)(**{**dict(ast.iter_fields(node)), "names": kept})).split("\n")
+
+    def edits(self, node, exercise, level):
+        """Return the Edits of a function or class."""
+        found = [Edit(s.lineno, s.end_lineno, []) for s in ast.walk(node) if is_check(s)]
+        if level is None:
+            return found
+        is_target = node.name == exercise.target
+        if exercise.is_update and is_target:
+            return found + self.hollow(node, level, summary_of(node))
+        for function in functions_within(node):
+            if function.name == "backward" and self.is_numbered(function):
+                found += self.hollow(function, level, [*task_of(node, function)])
+            elif docstring_of(function):
+                found += self.without_raises(function)
+        if level == 3 and is_target:
+            found = [e for e in found if not any(inside(e, gone) for gone in self.forward_gone(node))]
+            found += self.forward_gone(node)
+        return found
+
+    def is_numbered(self, function):
+        """Whether a line of a function, below its docstring, has the number of an equation."""
+        return any(self.number_of(node) for node in statements_of(function))
+
+    def number_of(self, node) -> str:
+        """Return the numbers of a statement's equations as they stand behind it, or nothing."""
+        match = NUMBERS.search(self.lines[node.end_lineno - 1][node.end_col_offset - 1 :])
+        return match[1].strip(", ") if match else ""
+
+    def hollow(self, function, level, task):
+        """Return the Edits that leave out of a function what a level asks for. `task` stands in for a derivation."""
+        if level == 0:
+            return [Edit(s.lineno, s.end_lineno, self.blanked(s)) for s in statements_of(function) if is_an_answer(s)]
+        body = function.body[1:] if docstring_of(function) else function.body
+        indent = " " * function.body[0].col_offset
+        gone = [Edit(body[0].lineno, body[-1].end_lineno, [indent + BLANK])]
+        if level >= 2 and docstring_of(function):
+            text = textwrap.indent("\n".join(task), indent).split("\n")
+            gone.append(Edit(function.body[0].lineno, function.body[0].end_lineno, [line.rstrip() for line in text]))
+        return gone
+
+    def blanked(self, statement):
+        """Return a statement with its right-hand side left out."""
+        number = self.number_of(statement)
+        left = {
+            ast.Assign: lambda: f"{ast.unparse(statement.targets[0]).strip('()')} = ",
+            ast.Return: lambda: "return ",
+            ast.Expr: lambda: "",
+        }[type(statement)]()
+        return [" " * statement.col_offset + left + BLANK + (f"  # {number}" if number else "")]
+
+    def forward_gone(self, node):
+        """Return the Edit that leaves out the body of the forward pass, but for its backward and what it returns."""
+        function = next((f for f in node.body if getattr(f, "name", "") == "forward"), node)
+        inner = next(s for s in function.body if isinstance(s, ast.FunctionDef))
+        first = function.body[1] if docstring_of(function) else function.body[0]
+        return [Edit(first.lineno, inner.lineno - 1, [" " * first.col_offset + BLANK, ""])]
+
+    def without_raises(self, function):
+        """Return the Edit that leaves out of a docstring what is raised, as the checks are left out."""
+        node = function.body[0]
+        lines = self.lines[node.lineno - 1 : node.end_lineno]
+        text = "\n".join(lines)
+        shorter = RAISES.sub("", text)
+        indent = " " * function.body[0].col_offset
+        shorter = re.sub(r"(?<=\S)\s*(Saved for backward)", rf"\n\n{indent}\1", shorter)
+        return [Edit(node.lineno, node.end_lineno, shorter.split("\n"))] if shorter != text else []
+
+    def edited(self, node, edits):
+        """Return the lines of a node after Edits."""
+        lines = list(self.lines)
+        for edit in sorted(edits, key=lambda e: e.first, reverse=True):
+            lines[edit.first - 1 : edit.last] = edit.lines or []
+        return lines[node.lineno - 1 : node.end_lineno + len(lines) - len(self.lines)]
+
+
+def inside(edit, other):
+    """Whether an Edit lies within another."""
+    return other.first <= edit.first and edit.last <= other.last
+
+
+def bound(node) -> set:
+    """Return the names that a statement of a module binds."""
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return {alias.asname or alias.name for alias in node.names}
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return {node.name}
+    return {t.id for t in getattr(node, "targets", ()) if isinstance(t, ast.Name)}
+
+
+def names_read(node) -> set:
+    """Return all names that a node reads, but for those of checks."""
+    gone = {id(inner) for s in ast.walk(node) if is_check(s) for inner in ast.walk(s)}
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and id(n) not in gone}
+
+
+def is_check(node) -> bool:
+    """Whether a statement is a call of a function that checks arguments."""
+    if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
+        return False
+    return getattr(node.value.func, "id", "").startswith(CHECKS)
+
+
+def functions_within(node):
+    """Yield a function, or those of a class, and all within it."""
+    return (inner for inner in ast.walk(node) if isinstance(inner, ast.FunctionDef))
+
+
+def docstring_of(function) -> str:
+    """Return a function's docstring, or nothing."""
+    return ast.get_docstring(function, clean=False) or ""
+
+
+def statements_of(function):
+    """Yield the simple statements of a function below its docstring, also within branches, not within functions."""
+    todo = function.body[1:] if docstring_of(function) else list(function.body)
+    while todo:
+        node = todo.pop(0)
+        if isinstance(node, (ast.If, ast.For)):
+            todo = [*node.body, *node.orelse, *todo]
+        elif not isinstance(node, ast.FunctionDef):
+            yield node
+
+
+def is_an_answer(statement) -> bool:
+    """Whether a statement of a backward pass has a right-hand side to leave out: more than names or a number."""
+    if not isinstance(statement, (ast.Assign, ast.Expr, ast.Return)) or statement.value is None:
+        return False
+    parts = statement.value.elts if isinstance(statement.value, ast.Tuple) else [statement.value]
+    return not all(isinstance(part, (ast.Name, ast.Constant)) for part in parts)
+
+
+def summary_of(function):
+    """Return a docstring of the first paragraph of a function's own."""
+    return f'"""{ast.get_docstring(function).split(chr(10) * 2)[0]}\n\nIts equations are yours.\n"""'.split("\n")
+
+
+def task_of(node, function):
+    """Return the docstring that stands where a derivation was: what is asked for, and nothing of how."""
+    (dy, *others) = [argument.arg for argument in function.args.args]
+    given = listed([dy, *others])
+    gradients = gradients_of(node, function)
+    yield f'"""Return {listed(gradients)} for {given}, where dX stands for ∂L/∂X and has the shape of X.'
+    yield ""
+    yield "Derive it from the equations of the forward pass; the leading axes may be any number."
+    yield '"""'
+
+
+def gradients_of(node, function):
+    """Return the names of what a backward pass returns: those in its return, else one for its function's first."""
+    found = []
+    for statement in statements_of(function):
+        if isinstance(statement, ast.Return):
+            parts = statement.value.elts if isinstance(statement.value, ast.Tuple) else [statement.value]
+            found = max(found, [p.id for p in parts if isinstance(p, ast.Name)], key=len)
+    return found or ["dx"]
+
+
+def listed(names):
+    """Return `a`, `a and b` or `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -1,0 +1,54 @@
+"""Line by line: what gradcheck says of each name that a backward pass assigns, or at least of what it returns."""
+
+import ast
+
+import gradcheck
+from minitransformer.learn.cutting import cut, functions_within, statements_of
+from minitransformer.learn.refusing import parsed
+from minitransformer.learn.verdict import Row
+
+
+def equation_numbers(exercise) -> dict:
+    """Return {name: "(6)"} of the lines of an exercise's backward that have a number."""
+    found = {}
+    text = cut(exercise, 0)
+    lines = text.split("\n")
+    for function in functions_within(parsed(text, exercise.name)):
+        for statement in statements_of(function):
+            value = getattr(statement, "value", None)
+            if isinstance(value, ast.Constant) and value.value is ... and "#" in lines[statement.lineno - 1]:
+                number = lines[statement.lineno - 1].rpartition("#")[2].strip()
+                for target in getattr(statement, "targets", ()):
+                    found |= {ast.unparse(target).strip("()"): number}
+                if isinstance(statement, ast.Expr):
+                    found |= {"": number}
+    return found
+
+
+def rows_by_steps(failure, attempt):
+    """Return (Rows, sentences): one Row for each line of backward; none where gradcheck cannot follow the code."""
+    call = failure.call
+    try:
+        report = gradcheck.steps(call.target, *call.inputs, seed=failure.seed, dy=failure.dy, **call.options)
+    except (TypeError, ValueError, AttributeError):
+        return [], []
+    if report.first_wrong is None:
+        return [], list(report.remarks)
+    return [Row(row.equation, row.name, row.verdict, row.sentence) for row in report.rows], list(report.remarks)
+
+
+def rows_by_gradients(failure, numbers) -> list[Row]:
+    """Return a Row for each gradient, of what a comparison with the true one says."""
+    return [
+        Row(numbers.get(a.label, ""), a.label, "right" if a.is_right else "WRONG", "" if a.is_right else in_words(a))
+        for a in failure.report.arguments
+    ]
+
+
+def in_words(argument) -> str:
+    """Say what is wrong with a gradient: what kind of mistake, if that is known, else where."""
+    if argument.diagnosis:
+        return argument.diagnosis
+    if argument.disagree:
+        return f"{argument.disagree} of {argument.entries} entries are wrong"
+    return argument.doubt or "it cannot be told from a wrong one"

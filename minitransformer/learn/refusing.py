@@ -1,0 +1,143 @@
+"""What is looked at before anything runs: whether the file is a Python file, and whether it keeps to the task.
+
+A forward pass that was changed would be another exercise, and a backward pass that asks a machine for the gradient is
+none. Whoever means to get around this can; the point is that nobody does so without meaning to.
+"""
+
+import ast
+import re
+
+from minitransformer.learn.cutting import docstring_of, statements_of
+
+HEADER = re.compile(r"(\w+), level ([0-3]), cut from minitransformer (\S+):")
+ORACLES = {
+    "gradcheck": "it is what your gradient is held against",
+    "torch": "it derives gradients by itself",
+    "jax": "it derives gradients by itself",
+    "autograd": "it derives gradients by itself",
+    "tensorflow": "it derives gradients by itself",
+    "minitransformer": "the answers are in it",
+}
+
+
+class Refusal(ValueError):  # noqa: N818
+    """A file that is not graded; its message says why."""
+
+
+def parsed(text: str, name: str):
+    """Return the syntax tree of a file. Raises Refusal, with the place, where it is no Python."""
+    try:
+        return ast.parse(text)
+    except SyntaxError as error:
+        place = f", line {error.lineno}, column {error.offset}" if error.lineno else ""
+        raise Refusal(f"{name}{place}: not Python: {error.msg}") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise Refusal(f"{name}: not Python: {error}") from None
+
+
+def level_of(tree) -> tuple[int | None, str]:
+    """Return the level and the version that the first line of an exercise's file tells, or (None, "")."""
+    match = HEADER.match(ast.get_docstring(tree) or "")
+    return (int(match[2]), match[3]) if match else (None, "")
+
+
+def refuse_other_tasks(exercise, tree, given, level) -> None:
+    """Raise Refusal unless a file keeps to the task. `given` is the tree of the exercise as it was cut."""
+    functions = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    if exercise.target not in functions:
+        raise Refusal(f"there is no {exercise.target} in it any more, which is what is graded")
+    refuse_imports(tree, given)
+    if not exercise.is_update:
+        refuse_calls_of_forward(exercise, functions[exercise.target], tree, given)
+    if level == 3 or exercise.is_update:
+        return
+    for node in given.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and (
+            node.name not in functions or outside_backward(functions[node.name]) != outside_backward(node)
+        ):
+            raise Refusal(
+                f"{node.name} was changed outside backward: its backward would be one of another function. "
+                f"`minitransformer learn start` in an empty folder shows how it was; at level 3 forward is yours"
+            )
+
+
+def refuse_imports(tree, given):
+    """Raise Refusal for an import that holds answers, but for those that the exercise came with."""
+    allowed = {ast.unparse(node) for node in given.body if isinstance(node, (ast.Import, ast.ImportFrom))}
+    for node in ast.walk(tree):
+        if not isinstance(node, (ast.Import, ast.ImportFrom)) or ast.unparse(node) in allowed:
+            continue
+        modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+        for module in modules:
+            if module.split(".")[0] in ORACLES:
+                raise Refusal(f"line {node.lineno} imports {module}: {ORACLES[module.split('.')[0]]}")
+
+
+def refuse_calls_of_forward(exercise, target, tree, given):
+    """Raise Refusal where anything evaluates the forward pass again: a difference of two values is no derivation."""
+    known = {ast.dump(node) for node in given.body}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id == exercise.target and isinstance(node.ctx, ast.Load):
+            if any(ast.dump(top) in known for top in tree.body if within(node, top)):
+                continue
+            raise Refusal(f"line {node.lineno} calls {exercise.target} itself: {ONE_PASS}")
+        if isinstance(target, ast.ClassDef) and is_of_self(node):
+            raise Refusal(f"line {node.lineno} calls forward again: {ONE_PASS}")
+
+
+ONE_PASS = "backward works with what forward left, and evaluates no forward pass"
+
+
+def is_of_self(node):
+    """Whether a node is `self(…)`, `super()` or `self.forward`."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return node.func.id in ("self", "super")
+    return (
+        isinstance(node, ast.Attribute) and node.attr in ("forward", "__class__") and ast.unparse(node.value) == "self"
+    )
+
+
+def within(node, top):
+    """Whether a node is one of those within another."""
+    return any(inner is node for inner in ast.walk(top))
+
+
+def outside_backward(node) -> str:
+    """Return a function or class as code that says what it computes: without docstrings, nor bodies of backward."""
+    node = ast.parse(ast.unparse(node)).body[0]
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.FunctionDef):
+            if inner.name == "backward":
+                inner.body = [ast.Pass()]
+            elif docstring_of(inner):
+                inner.body = inner.body[1:] or [ast.Pass()]
+        elif isinstance(inner, ast.ClassDef) and ast.get_docstring(inner):
+            inner.body = inner.body[1:]
+    return ast.unparse(node)
+
+
+def is_untouched(tree, given) -> bool:
+    """Whether a file is the exercise as it was cut, but for docstrings and comments."""
+    return [without_docstrings(node) for node in tree.body[1:]] == [without_docstrings(node) for node in given.body[1:]]
+
+
+def without_docstrings(node) -> str:
+    """Return a statement as code without docstrings."""
+    node = ast.parse(ast.unparse(node)).body[0]
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.FunctionDef) and docstring_of(inner):
+            inner.body = inner.body[1:]
+    return ast.unparse(node)
+
+
+def blanks(tree) -> list[tuple[int, str]]:
+    """Return (line, name) of the blanks that are left in a file; the name is "" where a body is left out."""
+    found = []
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            for statement in statements_of(function):
+                value = getattr(statement, "value", None)
+                if isinstance(value, ast.Constant) and value.value is ...:
+                    targets = getattr(statement, "targets", ())
+                    found.append((statement.lineno, ", ".join(ast.unparse(t).strip("()") for t in targets)))
+    return sorted(found)

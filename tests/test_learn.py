@@ -1,0 +1,126 @@
+"""Exercises: the solution and another style are right, near misses are not, and nothing handed out is an answer."""
+
+import ast
+import re
+from functools import cache
+
+import pytest
+
+from minitransformer.book.statements import statements
+from minitransformer.commands import learn as command
+from minitransformer.learn.checking import Grader
+from minitransformer.learn.cutting import File, cut, docstring_of, functions_within, statements_of
+from minitransformer.learn.exercises import EXERCISES, LEVELS, SETS
+from minitransformer.learn.workspace import PAGE_TEXT, exercises_in, start
+
+BOTH = [pytest.param(e, level, id=f"{e.name}-{level}") for e in EXERCISES for level in LEVELS]
+
+
+@pytest.fixture(scope="module")
+def grader():
+    with Grader() as grader:
+        yield grader
+
+
+@pytest.fixture
+def graded(grader, tmp_path):
+    """Return a function that returns the Verdict on a text in the place of an exercise's file."""
+
+    def verdict(exercise, text):
+        (tmp_path / f"{exercise.name}.py").write_text(text, "utf-8")
+        return grader.verdict(tmp_path, exercise.name)
+
+    return verdict
+
+
+@cache
+def solution(exercise, level):
+    """Return the text of a file in which nothing is left out, whose header says that it is of that level."""
+    header = cut(exercise, level).partition('"""\n')[0] + '"""\n'
+    return header + "\n".join(File(exercise.source.read_text("utf-8")).taken(exercise, None)) + "\n"
+
+
+def backwards(exercise):
+    """Yield the functions of a solution that are numbered backward passes; of AdamW the update."""
+    for function in functions_within(ast.parse(solution(exercise, 1))):
+        if function.name == ("adamw" if exercise.is_update else "backward"):
+            yield function
+
+
+def right_hand_sides(exercise):
+    """Return the code of each answer: what stands to the right of a name in the backward passes."""
+    found = set()
+    for function in backwards(exercise):
+        for statement in statements_of(function):
+            if isinstance(statement, ast.Assign) and not isinstance(statement.value, (ast.Name, ast.Constant)):
+                found.add(ast.unparse(statement.value))
+    return found
+
+
+@pytest.mark.parametrize("exercise, level", BOTH)
+def test_a_file_as_it_is_cut_is_not_begun_and_its_solution_is_right(exercise, level, graded):
+    assert graded(exercise, cut(exercise, level)).status == "not begun"
+    verdict = graded(exercise, solution(exercise, level))
+    assert str(verdict) == f"{exercise.name}: right (level {level})"
+
+
+@pytest.mark.parametrize("exercise, level", BOTH)
+def test_a_file_as_it_is_cut_holds_no_line_of_a_solution(exercise, level):
+    text = cut(exercise, level)
+    handed_out = {
+        ast.unparse(node)
+        for function in functions_within(ast.parse(text))
+        if function.name == "backward" or exercise.is_update
+        for node in ast.walk(function)
+        if isinstance(node, ast.expr)
+    }
+    answers = right_hand_sides(exercise)
+    assert answers and (not answers & handed_out or exercise.name == "multi_head_attention")
+    assert not any(answer in text for answer in answers if len(answer) > 20)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+def test_equations_of_backward_are_withheld_from_level_2_on(exercise):
+    of_backward = [s for s in statements(exercise.source.read_text("utf-8"), "") if "backward" in s.function]
+    for level in (2, 3):
+        text = re.sub(r"\s+", " ", cut(exercise, level))
+        for statement in of_backward:
+            assert (
+                re.sub(r"\s+", " ", statement.text.partition("(")[0]).strip() not in text or "=" not in statement.text
+            )
+
+
+def test_an_untouched_folder_solves_nothing_and_the_solutions_all(tmp_path, capsys):
+    start(tmp_path, EXERCISES, 0)
+    assert exercises_in(tmp_path) == [exercise.name for exercise in EXERCISES]
+    verdicts = command.verdicts_of(tmp_path)
+    assert [verdict.status for verdict in verdicts] == ["not begun"] * len(EXERCISES)
+    for exercise in EXERCISES:
+        (tmp_path / f"{exercise.name}.py").write_text(solution(exercise, 0), "utf-8")
+    assert all(verdict.is_solved for verdict in command.verdicts_of(tmp_path))
+
+
+def test_start_never_overwrites_what_is_there(tmp_path):
+    start(tmp_path, EXERCISES[:2], 0)
+    mine = tmp_path / "linear.py"
+    mine.write_text("mine\n", "utf-8")
+    added, kept = start(tmp_path, EXERCISES[:3], 1)
+    assert added == ["unembedding.py"]
+    assert "linear.py" in kept
+    assert mine.read_text("utf-8") == "mine\n"
+
+
+def test_the_command_knows_the_sets_and_the_levels():
+    assert ", ".join(SETS) == command.SETS
+    assert list(command.LEVELS) == list(LEVELS)
+
+
+def test_no_docstring_of_a_page_or_a_function_is_left_empty():
+    assert "{" in PAGE_TEXT
+    for exercise in EXERCISES:
+        assert all(
+            docstring_of(function)
+            for level in LEVELS
+            for function in functions_within(ast.parse(cut(exercise, level)))
+            if function.name in ("forward", exercise.target)
+        )
