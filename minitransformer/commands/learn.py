@@ -3,7 +3,7 @@
 from argparse import SUPPRESS, RawDescriptionHelpFormatter
 from pathlib import Path
 
-from gradcheck.command_line import show
+from gradcheck.command_line import say, show, show_to_the_letter, whole_number
 
 # As the help of all commands is made, what knows these is not loaded yet; a test holds them to it.
 SETS = "all, first, attention, norms, activations, loss, composition"
@@ -53,7 +53,30 @@ def add_arguments(parser) -> None:
     check = verb("check", "say what is right, and what is wrong with the rest", check_some)
     check.add_argument("name", nargs="?", metavar="NAME", help="one exercise (default: all that are begun)")
     add_folder(check, SUPPRESS)
+    hint = verb("hint", "a little help, then a little more; never the answer", give_hint)
+    hint.add_argument("name", nargs="?", metavar="NAME", help="one exercise (default: the next)")
+    add_folder(hint, SUPPRESS)
+    add_folder(verb("watch", "check whatever is saved, until Ctrl-C", watch), SUPPRESS)
     add_folder(verb("progress", "a table of all exercises", show_progress), SUPPRESS)
+    trains = verb("run", "train a small model with your functions in it, and show what it writes", run_model)
+    trains.add_argument("--like", choices=("gpt", "llama"), default="gpt", help="which model (default: gpt)")
+    trains.add_argument("--steps", type=whole_number(1, "--steps"), default=300, metavar="N", help="(default: 300)")
+    trains.add_argument("--seed", type=whole_number(0, "--seed"), default=0, metavar="N", help="(default: 0)")
+    add_folder(trains, SUPPRESS)
+    collects = verb("collect", "grade a folder of submissions: a folder each", collect_marks)
+    collects.description = COLLECT
+    collects.add_argument("submissions", type=Path, metavar="FOLDER", help="what was handed in")
+    collects.add_argument("--csv", type=Path, metavar="FILE", help="write the marks there")
+    collects.add_argument("--summary", action="store_true", help="show what a class got right, and its mistakes")
+    handout = verb("handout", "a chapter on paper, with the answers left out: a page of the book", write_paper)
+    handout.add_argument("name", metavar="NAME", help="an exercise")
+    handout.add_argument("--out", type=Path, default=Path("handouts"), metavar="DIR", help="where (default: handouts)")
+
+
+COLLECT = """\
+Grade a folder of submissions, each a folder as `learn start` makes it. Everything is graded again. Each runs in a
+process with limits of time and memory, but that is no sandbox: other people's code runs here, as you.
+"""
 
 
 def add_folder(parser, default):
@@ -149,4 +172,87 @@ def show_where(arguments) -> int:
         show("All of them. `minitransformer learn run` trains a model with your functions in it.")
         return 0
     show(f"next: {folder / todo[0].name}.py ({todo[0].status}), then: minitransformer learn check {todo[0].name}")
+    return 0
+
+
+def next_of(folder, name):
+    """Return the Verdict on an exercise; unless a name is given, on the first that is not solved, or None."""
+    from minitransformer.learn.checking import Grader
+    from minitransformer.learn.exercises import named_exercise
+    from minitransformer.learn.workspace import exercises_in
+
+    names = exercises_in(folder) if name is None else [named_exercise(name).name]
+    with Grader() as grader:
+        verdicts = (grader.verdict(folder, name) for name in names)
+        return next((verdict for verdict in verdicts if not verdict.is_solved), None)
+
+
+def give_hint(arguments) -> int:
+    """Print the next hint."""
+    from minitransformer.learn.exercises import named_exercise
+    from minitransformer.learn.hints import next_hint
+    from minitransformer.learn.workspace import found_folder
+
+    folder = found_folder(arguments.folder)
+    verdict = next_of(folder, arguments.name)
+    if verdict is None:
+        show("there is nothing to hint at: it is right")
+    else:
+        show(next_hint(folder, named_exercise(verdict.name), verdict))
+    return 0
+
+
+def watch(arguments) -> int:
+    """Print the verdict on each file as it is saved, until Ctrl-C."""
+    from minitransformer.learn.checking import Grader
+    from minitransformer.learn.watching import saved_files
+    from minitransformer.learn.workspace import found_folder
+
+    folder = found_folder(arguments.folder)
+    show_where(arguments)
+    say(f"watching {folder}: what you save is checked; Ctrl-C ends")
+    with Grader() as grader:
+        for name in saved_files(folder):
+            show(f"\n{grader.verdict(folder, name)}")
+    return 0
+
+
+def run_model(arguments) -> int:
+    """Train a model with the functions that are solved in it, and print what it writes."""
+    from minitransformer.learn.running import train
+    from minitransformer.learn.workspace import found_folder
+
+    folder = found_folder(arguments.folder)
+    solved = [verdict.name for verdict in verdicts_of(folder) if verdict.is_solved]
+    if not solved:
+        raise ValueError("nothing is solved yet, and a model without anything of yours would prove nothing")
+    settings = {"style": arguments.like, "steps": arguments.steps, "seed": arguments.seed}
+    calls, written = train(folder, solved, **settings, say=say)
+    used = [name for name, times in calls.items() if times]
+    show(f"yours in it: {', '.join(used) or 'nothing: no function that is solved belongs to this model'}")
+    show_to_the_letter(written)
+    return 0
+
+
+def collect_marks(arguments) -> int:
+    """Grade submissions, and write or print their marks."""
+    from minitransformer.files import write_atomically
+    from minitransformer.learn.collecting import collect, in_words, marks, summary
+
+    found = collect(arguments.submissions, say=say)
+    if arguments.csv is not None:
+        write_atomically(arguments.csv, lambda file: file.write(marks(found).encode()))
+        show_to_the_letter(arguments.csv)
+    if arguments.summary or arguments.csv is None:
+        show("\n".join(in_words(summary(found))))
+    return 0
+
+
+def write_paper(arguments) -> int:
+    """Write a handout and print its path."""
+    from minitransformer.book.writing import write_handout
+    from minitransformer.learn.exercises import named_exercise
+
+    exercise = named_exercise(arguments.name)
+    show_to_the_letter(write_handout(exercise.source.stem, arguments.out).pages[0])
     return 0

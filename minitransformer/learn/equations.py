@@ -1,11 +1,14 @@
 """Line by line: what gradcheck says of each name that a backward pass assigns, or at least of what it returns."""
 
 import ast
+import re
 
 import gradcheck
 from minitransformer.learn.cutting import cut, functions_within, statements_of
 from minitransformer.learn.refusing import parsed
 from minitransformer.learn.verdict import Row
+
+NO_WORDS = re.compile(r"^\d+ of \d+ entries are wrong$|^its entries are wrong$")
 
 
 def equation_numbers(exercise) -> dict:
@@ -51,4 +54,4 @@ def in_words(argument) -> str:
         return argument.diagnosis
     if argument.disagree:
         return f"{argument.disagree} of {argument.entries} entries are wrong"
-    return argument.doubt or "it cannot be told from a wrong one"
+    return argument.doubt or "its entries are wrong"

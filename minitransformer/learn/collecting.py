@@ -1,0 +1,103 @@
+"""Grading a class: each folder is graded again, whatever is told in it, and becomes a row of a table."""
+
+import csv
+import io
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradcheck.command_line import counted
+from minitransformer.learn.checking import Grader
+from minitransformer.learn.equations import equation_numbers
+from minitransformer.learn.exercises import named_exercise
+from minitransformer.learn.workspace import exercises_in
+
+AT_ONCE = 2  # processes
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A folder that was handed in: its name, and the Verdicts on the exercises in it."""
+
+    name: str
+    verdicts: tuple
+
+
+def submissions(folder) -> dict:
+    """Return {name: folder with exercises}: what lies directly in a folder, or one level further down.
+
+    Raises ValueError where there is none.
+    """
+    found = {}
+    for place in sorted(p for p in Path(folder).iterdir() if p.is_dir()):
+        inner = [place, *sorted(p for p in place.iterdir() if p.is_dir())]
+        with_exercises = [p for p in inner if exercises_in(p)]
+        if with_exercises:
+            found[place.name] = with_exercises[0]
+    if not found:
+        raise ValueError(f"{folder}: there is no folder in it that holds exercises")
+    return found
+
+
+def collect(folder, say=lambda text: None) -> list[Submission]:
+    """Grade every submission in a folder, several at once. Raises what `submissions` raises."""
+
+    def graded(entry):
+        name, place = entry
+        with Grader() as grader:
+            verdicts = tuple(grader.verdict(place, exercise) for exercise in exercises_in(place))
+        say(f"{name}: {sum(v.is_solved for v in verdicts)} of {len(verdicts)} solved")
+        return Submission(name, verdicts)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(graded, submissions(folder).items()))
+
+
+def marks(found: list[Submission]) -> str:
+    """Return a table in CSV: a row a submission, columns for each exercise, its equations, and the mistake."""
+    names = list(dict.fromkeys(v.name for s in found for v in s.verdicts))
+    columns = {name: list(equation_numbers(named_exercise(name)).items()) for name in names}
+    header = ["submission", "solved"]
+    for name in names:
+        header += [name, *(f"{name} {number} {of}".rstrip() for of, number in columns[name]), f"{name}: mistake"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for submission in found:
+        verdicts = {verdict.name: verdict for verdict in submission.verdicts}
+        row = [spelled(submission.name), sum(verdict.is_solved for verdict in submission.verdicts)]
+        for name in names:
+            verdict = verdicts.get(name)
+            lines = {} if verdict is None else {line.name: line.verdict for line in verdict.rows}
+            solved = verdict is not None and verdict.is_solved
+            row.append("not there" if verdict is None else verdict.status)
+            row += ["right" if solved else lines.get(of, "") for of, _ in columns[name]]
+            row.append("" if verdict is None else spelled(verdict.mistake))
+        writer.writerow(row)
+    return text.getvalue()
+
+
+def spelled(text) -> str:
+    """Return text that a spreadsheet takes for no formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+
+
+def summary(found: list[Submission]) -> list[tuple]:
+    """Return for each exercise (name, how many solved it, of how many, its commonest mistake, how many made it)."""
+    rows = []
+    for name in dict.fromkeys(v.name for s in found for v in s.verdicts):
+        verdicts = [v for s in found for v in s.verdicts if v.name == name]
+        mistakes = Counter(verdict.mistake for verdict in verdicts if verdict.mistake)
+        mistake, times = mistakes.most_common(1)[0] if mistakes else ("", 0)
+        rows.append((name, sum(verdict.is_solved for verdict in verdicts), len(verdicts), mistake, times))
+    return rows
+
+
+def in_words(rows) -> list[str]:
+    """Return the lines of a summary."""
+    wide = max(len(name) for name, *_ in rows)
+    return [
+        f"{name:<{wide}}  {solved:>3} of {of}" + (f"   {counted(times, 'time')}: {mistake}" if times else "")
+        for name, solved, of, mistake, times in rows
+    ]

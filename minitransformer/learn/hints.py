@@ -1,0 +1,106 @@
+"""Hints: the place, then the paths, then the equation. Never the line of code."""
+
+import ast
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from minitransformer.book.statements import statements
+from minitransformer.files import write_atomically
+from minitransformer.learn.cutting import File, functions_within, statements_of
+from minitransformer.learn.verdict import Verdict
+
+STATE = ".hints.json"  # how far each ladder has been climbed; where it is lost, they begin anew
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the textbook that is to be written: its number, the name it assigns, and what it mirrors."""
+
+    number: str
+    name: str
+    mirrors: str
+    equation: str
+
+    def rungs(self, where: str):
+        """Return the ladder of hints; `where` says where the learner is to look."""
+        letter = self.name[1:] if self.name.startswith("d") else ""
+        reads = f"which lines of the forward pass read {letter}? Each is a path" if letter else "read forward backwards"
+        found = [f"{where}: {reads}"]
+        if self.mirrors:
+            found.append(f"{where}: it goes back through {self.mirrors}, and paths add")
+        return [*found, f"{where}: the equation is {self.equation}"]
+
+
+def lines_of(exercise) -> list[Line]:
+    """Return the Lines of an exercise in their order."""
+    source = exercise.source.read_text("utf-8")
+    file, found = File(source), []
+    equations = [s for s in statements(source, exercise.source.name) if s.number is not None]
+    for name in file.needed(exercise.target):
+        node = file.nodes.get(name)
+        for function in functions_within(node) if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else ():
+            if function.name != "backward" and not (exercise.is_update and function is node):
+                continue
+            for statement in statements_of(function):
+                number = file.number_of(statement)
+                if number:
+                    comment = file.lines[statement.end_lineno - 1].rpartition("#")[2]
+                    targets = [ast.unparse(t).strip("()") for t in getattr(statement, "targets", ())]
+                    found.append(
+                        Line(number, ", ".join(targets), comment.partition("←")[2].strip(), equation(equations, number))
+                    )
+    return sorted(found, key=lambda line: int(re.search(r"\d+", line.number)[0]))
+
+
+def equation(equations, number):
+    """Return the text of an equation, as it stands in the derivation."""
+    wanted = {int(n) for n in re.findall(r"\d+", number)}
+    texts = dict.fromkeys(re.sub(r"\s+", " ", s.text) for s in equations if s.number in wanted)
+    return "; ".join(texts)
+
+
+def next_hint(folder, exercise, verdict: Verdict) -> str:
+    """Return the next rung of the ladder that a Verdict leads to, and remember that it was given."""
+    if verdict.sentence:
+        return verdict.sentence
+    lines = lines_of(exercise)
+    row = verdict.first_wrong or next((row for row in verdict.rows if row.verdict == "blank"), None)
+    line = chosen(lines, row)
+    where = f"{line.number} {line.name}".strip()
+    if row is not None and row.verdict == "WRONG":
+        where = f"the first mistake is at {row.equation} {row.name}".replace("  ", " ")
+    elif row is not None and row.sentence:
+        where += f", {row.sentence}"
+    rungs = line.rungs(where)
+    climbed = remembered(folder)
+    key = f"{exercise.name} {line.number} {line.name}"
+    at = min(climbed.get(key, 0), len(rungs) - 1)
+    remember(folder, climbed | {key: at + 1})
+    last = " (the last hint there is of it)" if at == len(rungs) - 1 else ""
+    return f"hint {at + 1} of {len(rungs)}: {rungs[at]}{last}"
+
+
+def chosen(lines, row):
+    """Return the Line that a Row is about; the first of all where there is no row."""
+    if row is None:
+        return lines[0]
+    for line in lines:
+        if row.name in line.name.split(", ") and (not row.equation or row.equation == line.number):
+            return line
+    return next((line for line in lines if line.number == row.equation), lines[0 if row.name == "backward" else -1])
+
+
+def remembered(folder) -> dict:
+    """Return {ladder: rungs climbed}; nothing where the file is not there or not what it was."""
+    try:
+        found = json.loads((Path(folder) / STATE).read_text("utf-8"))
+        return {str(key): int(value) for key, value in found.items() if int(value) >= 0}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def remember(folder, climbed):
+    """Write how far each ladder has been climbed."""
+    write_atomically(Path(folder) / STATE, lambda file: file.write(json.dumps(climbed, indent=0).encode()))
