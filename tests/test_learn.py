@@ -1,11 +1,15 @@
 """Exercises: the solution and another style are right, near misses are not, and nothing handed out is an answer."""
 
 import ast
+import hashlib
+import itertools
 import re
 from functools import cache
 
 import pytest
+from other_styles import BODIES
 
+from gradcheck.audit.mutations import mutate
 from minitransformer.book.statements import statements
 from minitransformer.commands import learn as command
 from minitransformer.learn.checking import Grader
@@ -62,6 +66,44 @@ def test_a_file_as_it_is_cut_is_not_begun_and_its_solution_is_right(exercise, le
     assert graded(exercise, cut(exercise, level)).status == "not begun"
     verdict = graded(exercise, solution(exercise, level))
     assert str(verdict) == f"{exercise.name}: right (level {level})"
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+@pytest.mark.parametrize("level", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_right_solution_in_another_style_is_right(exercise, level, graded):
+    text = cut(exercise, level)
+    for body in BODIES[exercise.name]:
+        text = blank_filled(text, body)
+    verdict = graded(exercise, text)
+    assert verdict.is_solved, str(verdict)
+
+
+def blank_filled(text, body):
+    """Return a text with the first body that is left out written."""
+    return re.sub(r"^ +\.\.\.$", lambda _: body.strip("\n").rstrip(), text, count=1, flags=re.MULTILINE)
+
+
+def near_misses(exercise):
+    """Yield the texts of files with one mistake each, made by the audit in the backward pass of the textbook."""
+    source = exercise.source.read_text("utf-8")
+    file = File(source)
+    nodes = [file.nodes[name] for name in file.needed(exercise.target)]
+    header = cut(exercise, 1).partition('"""\n')[0] + '"""\n'
+    mutants = mutate(exercise.source, ("adamw" if exercise.is_update else "backward",))
+    inside = [m for m in mutants if any(node.lineno <= m.line <= node.end_lineno for node in nodes)]
+    for mutant in sorted(
+        inside, key=lambda m: hashlib.sha256(m.replacement.encode() + bytes([m.start % 256])).digest()
+    ):
+        yield header + "\n".join(File(mutant.mutated_source).taken(exercise, None)) + "\n"
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+@pytest.mark.parametrize("most", [3, pytest.param(60, marks=pytest.mark.slow)])
+def test_near_misses_are_wrong_and_each_has_a_sentence(exercise, most, graded):
+    verdicts = [graded(exercise, text) for text in itertools.islice(near_misses(exercise), most)]
+    wrong = [verdict for verdict in verdicts if not verdict.is_solved]
+    assert all(verdict.mistake for verdict in wrong)
+    assert len(wrong) >= 0.8 * len(verdicts)  # the others change no number
 
 
 @pytest.mark.parametrize("exercise, level", BOTH)
