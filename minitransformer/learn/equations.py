@@ -3,12 +3,12 @@
 import ast
 import re
 
-import gradcheck
+from gradcheck.line_by_line import steps_of_call
 from minitransformer.learn.cutting import cut, functions_within, statements_of
 from minitransformer.learn.refusing import parsed
 from minitransformer.learn.verdict import Row
 
-NO_WORDS = re.compile(r"^\d+ of \d+ entries are wrong$|^its entries are wrong$")
+NO_WORDS = re.compile(r"^\d+ of \d+ entries are wrong$|^its entries are wrong$|^given the true gradients|^$")
 
 
 def equation_numbers(exercise) -> dict:
@@ -30,14 +30,15 @@ def equation_numbers(exercise) -> dict:
 
 def rows_by_steps(failure, attempt):
     """Return (Rows, sentences): one Row for each line of backward; none where gradcheck cannot follow the code."""
-    call = failure.call
     try:
-        report = gradcheck.steps(call.target, *call.inputs, seed=failure.seed, dy=failure.dy, **call.options)
-    except (TypeError, ValueError, AttributeError):
+        report = steps_of_call(failure.call, seed=failure.seed, dy=failure.dy)
+    except (TypeError, ValueError):
         return [], []
     if report.first_wrong is None:
         return [], list(report.remarks)
-    return [Row(row.equation, row.name, row.verdict, row.sentence) for row in report.rows], list(report.remarks)
+    rows = [Row(row.equation, row.name, row.verdict, row.sentence) for row in report.rows]
+    of_names = [row for row in rows if row.verdict == "WRONG" or not row.name.endswith(".grad")]
+    return of_names, list(report.remarks)
 
 
 def rows_by_gradients(failure, numbers) -> list[Row]:

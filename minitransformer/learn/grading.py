@@ -272,7 +272,8 @@ class Failure:
         with faults(attempt.path):
             rows, sentences = rows_by_steps(self, attempt)
             of_gradients = rows_by_gradients(self, attempt.numbers)
-        rows = in_other_words(rows or of_gradients, self.by_value(attempt.exercise))
+        said = {row.name: row.sentence for row in of_gradients}
+        rows = in_other_words(rows or of_gradients, lambda name: [said.get(name, ""), self.by_value(attempt.exercise)])
         return Verdict(name, WRONG, level, rows=tuple(rows), remarks=tuple(filter(None, (*sentences, remark))))
 
     def by_value(self, exercise) -> str:
@@ -283,14 +284,14 @@ class Failure:
         return named(exercise.name, self.arguments, dict(zip(labels, gradients)), self.dy) or ""  # noqa: B905
 
 
-def in_other_words(rows, sentence) -> list[Row]:
-    """Return Rows, of which the first that is wrong, and does not say how, says it in a sentence of the catalogue."""
+def in_other_words(rows, sentences_on) -> list[Row]:
+    """Return Rows, of which the first that is wrong says how, if one of the sentences on it does."""
     for k, row in enumerate(rows):
-        if row.verdict == "WRONG" and sentence and (not row.sentence or NO_WORDS.search(row.sentence)):
-            prefix = f"{row.equation} {row.name}: "
-            return [*rows[:k], Row(row.equation, row.name, row.verdict, sentence.removeprefix(prefix)), *rows[k + 1 :]]
         if row.verdict == "WRONG":
-            break
+            told = [row.sentence, *(sentences_on(row.name) if NO_WORDS.search(row.sentence) else [])]
+            said = next((sentence for sentence in told if not NO_WORDS.search(sentence)), row.sentence)
+            said = said.removeprefix(f"{row.equation} {row.name}: ")
+            return [*rows[:k], Row(row.equation, row.name, row.verdict, said), *rows[k + 1 :]]
     return list(rows)
 
 

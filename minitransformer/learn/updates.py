@@ -22,14 +22,13 @@ def graded_update(exercise, function, level, left) -> Verdict:
         check_update(function, "adamw")
     except GradientError as error:
         report = error.report
-        sentence = report.diagnosis or report.failures()[0]
         rows = rows_of_names(exercise, function, numbers) if level < 2 else []
+        known = "" if report.diagnosis.startswith("nothing is finite") else report.diagnosis
         for k, row in enumerate(rows):
             if row.verdict == "WRONG":
-                rows[k] = Row(row.equation, row.name, row.verdict, sentence)
-                sentence = ""
-                break
-        return Verdict(exercise.name, WRONG, level, sentence, tuple(rows))
+                rows[k] = Row(row.equation, row.name, row.verdict, known or "it is not what the equation says")
+                return Verdict(exercise.name, WRONG, level, rows=tuple(rows))
+        return Verdict(exercise.name, WRONG, level, known or report.failures()[0])
     return Verdict(exercise.name, SOLVED, level)
 
 
