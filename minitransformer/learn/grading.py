@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from gradcheck import GradientError
-from gradcheck.call import randomize_parameters, to_float64
+from gradcheck.call import clear_gradients, parameters_of, randomize_parameters, to_float64
 from gradcheck.cases import error_in_words
 from gradcheck.checking import check_call
 from minitransformer.bounded import serve
@@ -106,19 +106,22 @@ class Attempt:
 
     def verdict(self) -> Verdict:
         """Grade it."""
-        right, wrong, first = [], [], None
+        right, wrong = [], []
         for seed in SEEDS:
             for case in self.exercise.cases():
-                found = self.tried(case, seed, diagnose=first is None and not self.blank)
-                (right if found is None else wrong).append(case.name)
-                first = first or found
+                failure = self.tried(case, seed)
+                (right if failure is None else wrong).append(failure or case.name)
             if wrong:
                 break
+        name, level = self.exercise.name, self.level
+        failure = max(wrong, key=lambda failure: len(failure.call.options), default=None)  # on which least coincides
+        if failure is not None:
+            failure.look_closer(diagnose=not self.blank)
         if self.blank:
-            return Verdict(self.exercise.name, BEGUN, self.level, rows=self.partial(first))
-        if first is None:
-            return Verdict(self.exercise.name, SOLVED, self.level, remarks=tuple(self.remarks()))
-        return first.verdict(self, remark_on(right, wrong))
+            return Verdict(name, BEGUN, level, rows=self.partial(failure))
+        if failure is None:
+            return Verdict(name, SOLVED, level, remarks=tuple(self.remarks()))
+        return failure.verdict(self, remark_on(right, [failure.case for failure in wrong]))
 
     def partial(self, failure) -> tuple:
         """Return the Rows of a file in which there are blanks: of these, and of the gradients that there are."""
@@ -134,18 +137,15 @@ class Attempt:
         """The numbers of the lines of its backward, where its derivation stands in the file."""
         return equation_numbers(self.exercise) if self.level < 2 else {}
 
-    def tried(self, case, seed, diagnose):
+    def tried(self, case, seed):
         """Return None if a case is right, else a Failure."""
         call, arguments = self.call(case, seed)
         with faults(self.path):
             dy = cotangent(call, seed)
-            try:
-                if self.level == 3:
-                    self.compare_forward(case, seed, call)
-                compare_gradients(call, dy, seed, diagnose)
-            except GradientError as error:
-                return Failure(call, arguments, dy, seed, error.report)
-        return None
+            if self.level == 3:
+                self.compare_forward(case, seed, call)
+            report = looked_at(call, dy, seed)
+        return None if report is None else Failure(case.name, call, arguments, dy, seed, report)
 
     def call(self, case, seed):
         """Return the Call of the learner's function on a case, and {name: input or option} of the textbook's."""
@@ -200,21 +200,22 @@ class Attempt:
                 yield f"for float32 inputs {name} is {gradient.dtype}: a NumPy number made it so, which costs time"
 
 
-def compare_gradients(call, dy, seed, diagnose):
-    """Raise GradientError unless every gradient is right.
+def looked_at(call, dy, seed, **how):
+    """Return None if every gradient is right, else gradcheck's Report.
 
-    The adjoint identity looks at all of them at once, in a moment. Where it fails, or the forward pass takes no complex
-    numbers, each entry is looked at; of a module not, which would take long, and whose lines say more.
+    Unless `how` asks for more, it is the adjoint identity, which looks at all of them at once in a moment; where the
+    forward pass takes no complex numbers, central differences.
     """
+    how = {"oracles": ("adjoint",), "diagnose": False, "max_entries": ENTRIES} | how
     try:
-        check_call(call, dy=dy, seed=seed, oracles=("adjoint",), diagnose=False)
-        return
-    except GradientError:
-        if hasattr(call.target, "named_parameters") or not diagnose:
+        check_call(call, dy=dy, seed=seed, **how)
+    except GradientError as error:
+        return error.report
+    except ValueError:  # the forward pass takes no complex numbers, or it is refused in any case
+        if how["oracles"] is None:
             raise
-    except ValueError:
-        diagnose = diagnose and not hasattr(call.target, "named_parameters")
-    check_call(call, dy=dy, seed=seed, diagnose=diagnose, max_entries=ENTRIES)
+        return looked_at(call, dy, seed, **how | {"oracles": None})
+    return None
 
 
 def single(value):
@@ -259,10 +260,17 @@ def without_blanks(function):
 
 
 class Failure:
-    """A case on which something is wrong: the Call, what it was given, and gradcheck's report."""
+    """A case on which something is wrong: its name, the Call, what it was given, and gradcheck's report."""
 
-    def __init__(self, call, arguments, dy, seed, report):
-        self.call, self.arguments, self.dy, self.seed, self.report = call, arguments, dy, seed, report
+    def __init__(self, case, call, arguments, dy, seed, report):
+        self.case, self.call, self.arguments, self.dy, self.seed = case, call, arguments, dy, seed
+        self.report = report
+
+    def look_closer(self, diagnose):
+        """Look at each entry; but not of a module, which would take long, and whose lines say more."""
+        if not hasattr(self.call.target, "named_parameters"):
+            closer = looked_at(self.call, self.dy, self.seed, oracles=None, diagnose=diagnose)
+            self.report = closer or self.report
 
     def verdict(self, attempt, remark) -> Verdict:
         """Say what is wrong: the contract, the equation, what gradcheck says of the gradient, the catalogue."""
@@ -278,10 +286,14 @@ class Failure:
 
     def by_value(self, exercise) -> str:
         """Return what the catalogue of known mistakes says of the numbers, or nothing."""
+        parameters = parameters_of(self.call.target)
+        clear_gradients(self.call.target)
         gradients = self.call.evaluate()[1](self.dy)
         gradients = gradients if isinstance(gradients, tuple) else (gradients,)
         labels = [argument.label for argument in self.report.arguments]
-        return named(exercise.name, self.arguments, dict(zip(labels, gradients)), self.dy) or ""  # noqa: B905
+        wrong = dict(zip(labels, gradients)) | {name: p.grad for name, p in parameters.items()}  # noqa: B905
+        wrong = {name: value for name, value in wrong.items() if value is not None and np.isfinite(value).all()}
+        return named(exercise.name, self.arguments, wrong, self.dy) or ""
 
 
 def in_other_words(rows, sentences_on) -> list[Row]:
@@ -290,7 +302,7 @@ def in_other_words(rows, sentences_on) -> list[Row]:
         if row.verdict == "WRONG":
             told = [row.sentence, *(sentences_on(row.name) if NO_WORDS.search(row.sentence) else [])]
             said = next((sentence for sentence in told if not NO_WORDS.search(sentence)), row.sentence)
-            said = said.removeprefix(f"{row.equation} {row.name}: ")
+            said = said.removeprefix(f"{row.equation} {row.name}: ").removeprefix(f"{row.name}: ")
             return [*rows[:k], Row(row.equation, row.name, row.verdict, said), *rows[k + 1 :]]
     return list(rows)
 
