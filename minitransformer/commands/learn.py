@@ -49,6 +49,7 @@ def add_arguments(parser) -> None:
     start = verb("start", "write the exercises, leaving alone what is there already", start_here)
     start.add_argument("--level", type=int, choices=tuple(LEVELS), default=1, help=f"{said_of_levels()} (default: 1)")
     start.add_argument("--set", default="all", metavar="SET", help=f"which exercises: {SETS} (default: all)")
+    start.add_argument("--exercise", type=Path, metavar="FILE", help="one of your own, told in TOML: see learn/own.py")
     start.add_argument("--out", type=Path, default=Path("learn"), metavar="DIR", help="where (default: learn)")
     check = verb("check", "say what is right, and what is wrong with the rest", check_some)
     check.add_argument("name", nargs="?", metavar="NAME", help="one exercise (default: all that are begun)")
@@ -99,9 +100,10 @@ def run(arguments) -> int:
 def start_here(arguments) -> int:
     """Write a folder of exercises."""
     from minitransformer.learn.exercises import exercise_set
+    from minitransformer.learn.own import read_toml
     from minitransformer.learn.workspace import start
 
-    exercises = exercise_set(arguments.set)
+    exercises = exercise_set(arguments.set) if arguments.exercise is None else [read_toml(arguments.exercise)]
     added, kept = start(arguments.out, exercises, arguments.level)
     for name in added:
         show(f"{arguments.out / name}")
@@ -114,14 +116,13 @@ def start_here(arguments) -> int:
 def check_some(arguments) -> int:
     """Print verdicts; return 1 unless all are right."""
     from minitransformer.learn.checking import Grader
-    from minitransformer.learn.exercises import named_exercise
-    from minitransformer.learn.workspace import exercises_in, found_folder, is_begun
+    from minitransformer.learn.workspace import exercise_in, exercises_in, found_folder, is_begun
 
     folder = found_folder(arguments.folder)
     if arguments.name is not None:
-        names = [named_exercise(arguments.name).name]
+        names = [exercise_in(folder, arguments.name).name]
     else:
-        names = [name for name in exercises_in(folder) if is_begun(folder, named_exercise(name))]
+        names = [name for name in exercises_in(folder) if is_begun(folder, exercise_in(folder, name))]
     if not names:
         return show_where(arguments)
     with Grader() as grader:
@@ -178,10 +179,9 @@ def show_where(arguments) -> int:
 def next_of(folder, name):
     """Return the Verdict on an exercise; unless a name is given, on the first that is not solved, or None."""
     from minitransformer.learn.checking import Grader
-    from minitransformer.learn.exercises import named_exercise
-    from minitransformer.learn.workspace import exercises_in
+    from minitransformer.learn.workspace import exercise_in, exercises_in
 
-    names = exercises_in(folder) if name is None else [named_exercise(name).name]
+    names = exercises_in(folder) if name is None else [exercise_in(folder, name).name]
     with Grader() as grader:
         verdicts = (grader.verdict(folder, name) for name in names)
         return next((verdict for verdict in verdicts if not verdict.is_solved), None)
@@ -189,16 +189,15 @@ def next_of(folder, name):
 
 def give_hint(arguments) -> int:
     """Print the next hint."""
-    from minitransformer.learn.exercises import named_exercise
     from minitransformer.learn.hints import next_hint
-    from minitransformer.learn.workspace import found_folder
+    from minitransformer.learn.workspace import exercise_in, found_folder
 
     folder = found_folder(arguments.folder)
     verdict = next_of(folder, arguments.name)
     if verdict is None:
         show("there is nothing to hint at: it is right")
     else:
-        show(next_hint(folder, named_exercise(verdict.name), verdict))
+        show(next_hint(folder, exercise_in(folder, verdict.name), verdict))
     return 0
 
 

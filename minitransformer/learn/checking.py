@@ -4,9 +4,8 @@ import atexit
 from pathlib import Path
 
 from minitransformer.bounded import Bounded, Ended
-from minitransformer.learn.exercises import named_exercise
 from minitransformer.learn.verdict import FAILED, Verdict
-from minitransformer.learn.workspace import found_folder
+from minitransformer.learn.workspace import exercise_in, found_folder
 
 SECONDS, MEGABYTES = 20, 1000
 
@@ -25,7 +24,7 @@ class Grader:
 
     def verdict(self, folder, name: str) -> Verdict:
         """Return the Verdict on an exercise in a folder. Raises ValueError where there is no such exercise."""
-        named_exercise(name)
+        exercise_in(folder, name)
         path = (Path(folder) / f"{name}.py").absolute()
         try:
             return Verdict.from_json(self.process.ask({"file": str(path), "name": name}, self.seconds))

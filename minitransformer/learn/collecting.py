@@ -10,18 +10,18 @@ from pathlib import Path
 from gradcheck.command_line import counted
 from minitransformer.learn.checking import Grader
 from minitransformer.learn.equations import equation_numbers
-from minitransformer.learn.exercises import named_exercise
-from minitransformer.learn.workspace import exercises_in
+from minitransformer.learn.workspace import exercise_in, exercises_in
 
 AT_ONCE = 2  # processes
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A folder that was handed in: its name, and the Verdicts on the exercises in it."""
+    """A folder that was handed in: its name, the Verdicts on its exercises, and the numbers of their lines."""
 
     name: str
     verdicts: tuple
+    numbers: dict
 
 
 def submissions(folder) -> dict:
@@ -48,7 +48,7 @@ def collect(folder, say=lambda text: None) -> list[Submission]:
         with Grader() as grader:
             verdicts = tuple(grader.verdict(place, exercise) for exercise in exercises_in(place))
         say(f"{name}: {sum(v.is_solved for v in verdicts)} of {len(verdicts)} solved")
-        return Submission(name, verdicts)
+        return Submission(name, verdicts, {v.name: equation_numbers(exercise_in(place, v.name)) for v in verdicts})
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(graded, submissions(folder).items()))
@@ -57,7 +57,7 @@ def collect(folder, say=lambda text: None) -> list[Submission]:
 def marks(found: list[Submission]) -> str:
     """Return a table in CSV: a row a submission, columns for each exercise, its equations, and the mistake."""
     names = list(dict.fromkeys(v.name for s in found for v in s.verdicts))
-    columns = {name: list(equation_numbers(named_exercise(name)).items()) for name in names}
+    columns = {name: list(numbers.items()) for s in found for name, numbers in s.numbers.items()}
     header = ["submission", "solved"]
     for name in names:
         header += [name, *(f"{name} {number} {of}".rstrip() for of, number in columns[name]), f"{name}: mistake"]

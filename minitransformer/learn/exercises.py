@@ -23,6 +23,7 @@ class Exercise:
 
     `name` is that of the exercise and of its file, `source` the file that it is cut from, `target` what the function is
     called there. `make` changes a Call of `cases.py` into one of the target, where that is not what is called there.
+    `given` is its file as it was cut, where the source is not here.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Exercise:
     target: str
     prefix: str
     make: Callable | None = None
+    given: str = ""
 
     @property
     def reference(self):

@@ -22,10 +22,10 @@ from minitransformer.bounded import serve
 from minitransformer.learn.catalogue import named
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.equations import NO_WORDS, equation_numbers, rows_by_gradients, rows_by_steps
-from minitransformer.learn.exercises import named_exercise
 from minitransformer.learn.refusing import Refusal, blanks, is_untouched, level_of, parsed, refuse_other_tasks
 from minitransformer.learn.updates import graded_update
 from minitransformer.learn.verdict import BEGUN, FAILED, MISSING, REFUSED, SOLVED, UNTOUCHED, WRONG, Row, Verdict
+from minitransformer.learn.workspace import exercise_in
 from minitransformer.version import __version__
 
 SEEDS = (0, 1)  # of the draws of each case
@@ -38,7 +38,8 @@ class Fault(Exception):  # noqa: N818
 
 def grade(path, name: str) -> Verdict:
     """Return the Verdict on an exercise's file."""
-    exercise, path = named_exercise(name), Path(path)
+    path = Path(path)
+    exercise = exercise_in(path.parent, name)
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
@@ -50,7 +51,8 @@ def grade(path, name: str) -> Verdict:
     except Refusal as refusal:
         return Verdict(name, FAILED, sentence=str(refusal))
     level, version = level_of(tree)
-    level = 3 if level is None or version != __version__ else level
+    if not exercise.given and (level is None or version != __version__):
+        level = 3
     given = ast.parse(cut(exercise, level))
     if is_untouched(tree, given):
         return Verdict(name, UNTOUCHED, level)

@@ -35,7 +35,7 @@ class Line:
 
 def lines_of(exercise) -> list[Line]:
     """Return the Lines of an exercise in their order."""
-    source = exercise.source.read_text("utf-8")
+    source = exercise.given or exercise.source.read_text("utf-8")
     file, found = File(source), []
     equations = [s for s in statements(source, exercise.source.name) if s.number is not None]
     for name in file.needed(exercise.target):
@@ -66,6 +66,8 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     if verdict.sentence:
         return verdict.sentence
     lines = lines_of(exercise)
+    if not lines:
+        return "there is no hint at this exercise: what was left out has no numbers"
     row = verdict.first_wrong or next((row for row in verdict.rows if row.verdict == "blank"), None)
     line = chosen(lines, row)
     where = f"{line.number} {line.name}".strip()

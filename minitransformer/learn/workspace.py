@@ -5,7 +5,8 @@ from pathlib import Path
 
 from minitransformer.files import write_atomically
 from minitransformer.learn.cutting import cut
-from minitransformer.learn.exercises import EXERCISES, LEVELS
+from minitransformer.learn.exercises import EXERCISES, LEVELS, Exercise, looked_up
+from minitransformer.learn.own import ENDING, OwnExercise, graded_by, own_exercises
 from minitransformer.learn.refusing import Refusal, is_untouched, level_of, parsed
 
 FOLDER = Path("learn")
@@ -66,13 +67,18 @@ Here nobody meets one by accident.
 def start(folder, exercises, level: int) -> tuple[list[str], list[str]]:
     """Write what is missing in a folder. Returns the names of files (that were added, that were there already).
 
-    Raises OSError, naming it, for a file that cannot be written.
+    Raises OSError, naming it, for a file that cannot be written, and ValueError for an exercise of one's own at level
+    3, where something must tell what its forward pass computes.
     """
+    own = [exercise for exercise in exercises if isinstance(exercise, OwnExercise)]
+    if own and level == 3:
+        raise ValueError(f"{own[0].name}: an exercise of one's own has levels 0 to 2")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     listed = "\n".join(f"- `{exercise.name}.py`: {exercise.title}" for exercise in exercises)
     levels = "\n".join(f"- {number}: {words}" for number, words in LEVELS.items())
     texts = {f"{exercise.name}.py": cut(exercise, level) for exercise in exercises}
+    texts |= {f"{exercise.name}{ENDING}": graded_by(exercise, level) for exercise in own}
     texts[TEST] = TEST_TEXT
     texts[PAGE] = PAGE_TEXT.format(first=exercises[0].name, listed=listed, levels=levels)
     added, kept = [], []
@@ -101,8 +107,18 @@ def found_folder(folder=None) -> Path:
 
 
 def exercises_in(folder) -> list[str]:
-    """Return the names of the exercises that a folder has files of, in the order of the map."""
-    return [exercise.name for exercise in EXERCISES if (Path(folder) / f"{exercise.name}.py").is_file()]
+    """Return the names of the exercises that a folder has files of, in the order of the map, a teacher's own last."""
+    return [name for name in known_in(folder) if (Path(folder) / f"{name}.py").is_file()]
+
+
+def exercise_in(folder, name: str) -> Exercise:
+    """Return the exercise of that name. Raises ValueError, with the nearest, where there is none."""
+    return looked_up(name, known_in(folder), "exercise")
+
+
+def known_in(folder) -> dict:
+    """Return {name: Exercise} of the package's, and of those of a teacher's own in a folder."""
+    return {exercise.name: exercise for exercise in (*EXERCISES, *own_exercises(folder))}
 
 
 def is_begun(folder, exercise) -> bool:

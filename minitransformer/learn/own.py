@@ -1,0 +1,112 @@
+"""An exercise of a teacher's own: a function in this style, and a few lines of TOML that say what to call it on.
+
+    name = "swish"
+    title = "a product rule, with a slope to learn"
+    source = "swish.py"        # beside this file
+    function = "swish"
+
+    [[cases]]
+    name = "swish"
+    inputs = {x = [2, 3, 5], beta = [5]}
+
+    [[cases]]
+    name = "swish, steep"
+    inputs = {x = [2, 3, 5], beta = [5]}
+    options = {scale = 2.5}
+
+Inputs are shapes, in the order of the arguments, and the arrays are drawn from the normal distribution; options are
+values. `learn start --exercise swish.toml` cuts the function, and puts beside it what grading needs, but not the
+source: `swish.exercise`, where these lines and the file as it was cut stand.
+"""
+
+import json
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gradcheck import Call, Case
+from minitransformer.learn.cutting import cut
+from minitransformer.learn.exercises import Exercise
+
+ENDING = ".exercise"
+NEEDED = {"name": str, "title": str, "source": str, "function": str, "cases": list}
+
+
+@dataclass(frozen=True)
+class OwnExercise(Exercise):
+    """An exercise that is not cut from the package, and what its TOML says."""
+
+    about: dict = field(default_factory=dict, compare=False)
+
+    @property
+    def reference(self):
+        """What stands for the function that it was cut from."""
+        return placeholder(self.target)
+
+    def cases(self):
+        """Return what it is graded on."""
+        return [Case(entry["name"], lambda rng, entry=entry: self.drawn(entry, rng)) for entry in self.about["cases"]]
+
+    def drawn(self, entry, rng):
+        """Return a Call, whose function is put in its place by grading."""
+        inputs = [rng.normal(size=shape) for shape in entry["inputs"].values()]
+        return Call(placeholder(self.target), *inputs, **entry.get("options", {}))
+
+
+def placeholder(name):
+    """Return a function that stands for one that is not here."""
+
+    def missing(*inputs, **options):
+        raise NotImplementedError(f"{name} is not here")
+
+    missing.__name__ = name
+    return missing
+
+
+def read_toml(path) -> OwnExercise:
+    """Return the exercise that a TOML file describes. Raises ValueError, naming the file, where it does not."""
+    path = Path(path)
+    try:
+        about = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not TOML: {error}") from None
+    refuse(path, about)
+    source = path.parent / about["source"]
+    return OwnExercise(about["name"], about["title"], source, about["function"], about["name"], about=about)
+
+
+def refuse(path, about):
+    """Raise ValueError, naming the file, for what is missing or is not what it should be."""
+    for key, kind in NEEDED.items():
+        if not isinstance(about.get(key), kind):
+            raise ValueError(f"{path}: {key} must be {'a list of tables' if kind is list else 'a text'}")
+    if not about["name"].isidentifier():
+        raise ValueError(f"{path}: name must be that of a Python file, not {about['name']!r}")
+    for entry in about["cases"]:
+        shapes = entry.get("inputs") if isinstance(entry, dict) else None
+        if not isinstance(shapes, dict) or not isinstance(entry.get("name"), str):
+            raise ValueError(f"{path}: each of the cases needs a name, and inputs, such as {{x = [2, 3, 5]}}")
+        for name, shape in shapes.items():
+            if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
+                raise ValueError(f"{path}: the shape of {name} must be a list of whole numbers, not {shape!r}")
+
+
+def graded_by(exercise, level) -> str:
+    """Return what is put beside an exercise of one's own, for its grading."""
+    about = {key: exercise.about[key] for key in ("name", "title", "function", "cases")}
+    return json.dumps({"about": about, "given": cut(exercise, level)}, indent=1, ensure_ascii=False) + "\n"
+
+
+def own_exercises(folder) -> list[OwnExercise]:
+    """Return the exercises of a teacher's own in a folder; those whose file cannot be read are left out."""
+    found = []
+    for path in sorted(Path(folder).glob(f"*{ENDING}")):
+        try:
+            read = json.loads(path.read_text("utf-8"))
+            about, given = read["about"], read["given"]
+            refuse(path, about | {"source": ""})
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        name = about["name"]
+        found.append(OwnExercise(name, about["title"], path, about["function"], name, about=about, given=given))
+    return found
