@@ -16,7 +16,7 @@ import re
 import textwrap
 from dataclasses import dataclass
 
-from minitransformer.learn.exercises import LEVELS, Exercise
+from minitransformer.learn.exercises import LEVELS, PACKAGE, Exercise
 from minitransformer.version import __version__
 
 NUMBERS = re.compile(r"#\s*((?:\(\d+\)[, ]*)+)")
@@ -41,9 +41,9 @@ def header(exercise, level):
     elif level == 3:
         aim = "Your backward is held against your forward, and that against what the package computes."
     what = textwrap.fill(f"Write {LEVELS[level]}, where `{BLANK}` stands. {aim}", 110)
-    return (
-        f'"""{exercise.name}, level {level}, cut from minitransformer {__version__}: {exercise.title}.\n\n{what}\n"""\n'
-    )
+    source = f"minitransformer {__version__}" if exercise.source.is_relative_to(PACKAGE) else exercise.source.name
+    first = f"{exercise.name}, level {level}, cut from {source}: {exercise.title}."
+    return f'"""{first}\n\n{what}\n"""\n'
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import re
 
 from minitransformer.learn.cutting import docstring_of, statements_of
 
-HEADER = re.compile(r"(\w+), level ([0-3]), cut from minitransformer (\S+):")
+HEADER = re.compile(r"(\w+), level ([0-3]), cut from (?:minitransformer )?(\S+):")
 ORACLES = {
     "gradcheck": "it is what your gradient is held against",
     "torch": "it derives gradients by itself",

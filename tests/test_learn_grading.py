@@ -1,0 +1,369 @@
+"""Grading: what a learner's file may do, what is refused, and that nothing else is graded."""
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from other_styles import BODIES
+from test_learn import blank_filled, solution
+
+from minitransformer import cli
+from minitransformer.bounded import Bounded, Ended
+from minitransformer.learn import check
+from minitransformer.learn.checking import Grader
+from minitransformer.learn.collecting import collect, marks, summary
+from minitransformer.learn.cutting import cut
+from minitransformer.learn.exercises import EXERCISES, named_exercise
+from minitransformer.learn.hints import STATE, lines_of, next_hint
+from minitransformer.learn.running import train
+from minitransformer.learn.verdict import Verdict
+from minitransformer.learn.watching import saved_files
+from minitransformer.learn.workspace import start
+
+SOFTMAX = named_exercise("softmax")
+
+
+@pytest.fixture(scope="module")
+def grader():
+    with Grader() as grader:
+        yield grader
+
+
+@pytest.fixture
+def graded(grader, tmp_path):
+    """Return a function that returns the Verdict on an exercise whose backward has this body, or on a text."""
+
+    def verdict(name, body="", *, level=1, text=None):
+        exercise = named_exercise(name)
+        text = blank_filled(cut(exercise, level), textwrap.indent(textwrap.dedent(body), " " * 8)) if body else text
+        (tmp_path / f"{name}.py").write_text(text, "utf-8")
+        return grader.verdict(tmp_path, name)
+
+    return verdict
+
+
+RIGHT = "return y * (dy - (y * dy).sum(axis=axis, keepdims=True))"
+
+
+def test_what_is_graded_is_the_file_and_never_the_package(graded):
+    planted = "raise RuntimeError('this is the file')\n" + RIGHT
+    assert graded("softmax", planted).sentence == "softmax.py, line 41: RuntimeError: this is the file"
+
+
+@pytest.mark.parametrize(
+    "body, said",
+    [
+        ("return np.zeros(10**13)", "softmax.py, line 41: "),
+        ("import sys; sys.exit(3)", "softmax.py, line 41: SystemExit: 3"),
+        ("import os; os._exit(3)", "softmax.py: it ended its process with status 3"),
+        ("import ctypes; ctypes.string_at(0)", "softmax.py: it ended its process"),
+        ("return backward(dy)", "softmax.py, line 41: RecursionError: "),
+    ],
+    ids=["huge", "exit", "exit at once", "crash", "recursion"],
+)
+def test_code_that_does_not_return_ends_its_check_with_a_line(body, said, graded):
+    verdict = graded("softmax", body)
+    assert verdict.status == "failed"
+    assert verdict.sentence.startswith(said)
+    assert "\n" not in verdict.sentence
+    assert graded("softmax", RIGHT).is_solved  # and the next check is as any
+
+
+def test_an_endless_loop_ends_after_a_while(tmp_path):
+    (tmp_path / "softmax.py").write_text(blank_filled(cut(SOFTMAX, 1), "        while True: pass"), "utf-8")
+    with Grader(seconds=0.2) as grader:
+        assert grader.verdict(tmp_path, "softmax").sentence == "softmax.py: it did not end within 0.2 seconds"
+
+
+def test_what_it_prints_and_what_it_asks_for_is_nobodys(graded):
+    assert graded("softmax", "print('x' * 10**6)\n" + RIGHT).is_solved
+    assert graded("softmax", "input()\n" + RIGHT).sentence == "softmax.py, line 41: EOFError: EOF when reading a line"
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("def softmax(x:\n", "softmax.py, line 1, column 12: not Python: '(' was never closed"),
+        ("x = 1\0\n", "softmax.py: not Python"),
+    ],
+)
+def test_a_file_that_is_no_python_is_a_line_with_its_place(text, said, graded):
+    assert graded("softmax", text=text).sentence.startswith(said)
+
+
+@pytest.mark.parametrize(
+    "body, said",
+    [
+        ("import gradcheck", "line 41 imports gradcheck: it is what your gradient is held against"),
+        ("from minitransformer.layers import softmax as s", "line 41 imports minitransformer.layers: the answers are"),
+        ("import torch", "line 41 imports torch: it derives gradients by itself"),
+        ("return softmax(x + dy)[0]", "line 41 calls softmax itself: backward works with what forward left"),
+    ],
+)
+def test_what_takes_the_gradient_from_elsewhere_is_refused_with_a_word(body, said, graded):
+    verdict = graded("softmax", body)
+    assert verdict.status == "refused"
+    assert verdict.sentence.startswith(said)
+
+
+def test_another_forward_pass_is_refused_but_at_level_3(graded):
+    text = solution(SOFTMAX, 1).replace("y = e / sum_or_one(e, axis)", "y = 0.9 * e / sum_or_one(e, axis)")
+    assert graded("softmax", text=text).sentence.startswith("softmax was changed outside backward")
+    verdict = graded("softmax", text=text.replace("level 1", "level 3"))
+    assert verdict.sentence == "forward: 60 of 60 entries of y are not what they should be (softmax)"
+    again = solution(SOFTMAX, 3).replace("np.exp(x - finite_max(x, axis))", "np.exp(x)")
+    assert graded("softmax", text=again).sentence.startswith("forward") is False
+
+
+def test_a_forward_pass_of_ones_own_is_right_at_level_3(graded):
+    text = solution(named_exercise("relu"), 3).replace("np.where(off, 0, x)", "np.maximum(x, 0)")
+    assert graded("relu", text=text).is_solved  # which takes no complex numbers
+
+
+def test_formatting_and_comments_change_nothing(graded):
+    text = solution(SOFTMAX, 0).replace(
+        "e = np.exp(x - finite_max(x, axis))", "e = np.exp(\n        x - finite_max(x, axis)\n    )"
+    )
+    assert graded("softmax", text=text).is_solved
+
+
+@pytest.mark.parametrize(
+    "name, body, said",
+    [
+        ("softmax", "dy *= 2\n" + RIGHT, "backward changed dy in place: 60 entries"),
+        ("softmax", "return dy[0]", "dx has shape (5, 6), but x has (2, 5, 6)"),
+        ("softmax", "return dy, dy", "backward returned 2 gradients, expected 1: one for x"),
+        ("unembedding", "return dy.reshape(-1, 11).T @ x.reshape(-1, 6), dy @ weight", "dx has shape (11, 6), but x"),
+    ],
+)
+def test_faults_of_the_contract_come_first(name, body, said, graded):
+    assert graded(name, body).sentence.startswith(said)
+
+
+def test_a_mistake_is_told_by_its_line(graded):
+    text = solution(named_exercise("layer_norm"), 0)
+    verdict = graded("layer_norm", text=text.replace("dx_hat - shift - x_hat * scale", "dx_hat - x_hat * scale"))
+    assert [(row.equation, row.name, row.verdict) for row in verdict.rows] == [
+        *(("(6)", name, "right") for name in ("dbeta", "dgamma", "dx_hat")),
+        ("(7)", "dx", "WRONG"),
+    ]
+    assert verdict.mistake.startswith("(7) dx: ")
+
+
+def test_right_only_where_gamma_is_1_or_nothing_is_masked_is_wrong(graded):
+    text = solution(named_exercise("layer_norm"), 1).replace("dx_hat = dy * gamma", "dx_hat = dy")
+    assert graded("layer_norm", text=text).status == "not right yet"
+    text = solution(named_exercise("attention"), 1)
+    verdict = graded("attention", text=text.replace("on_weights_backward(dused)", "dused"))
+    assert verdict.remarks[-1].startswith("right on attention; attention, square")
+    assert "Wrong on attention, dropout" in verdict.remarks[-1]
+
+
+def test_blanks_that_are_left_are_listed_and_the_rest_is_looked_at(graded):
+    text = (
+        cut(named_exercise("linear"), 0)
+        .replace("dx = ...", "dx = dy @ weight.T")
+        .replace("dbias = ...", "dbias = dy[0, 0]")
+    )
+    verdict = graded("linear", text=text)
+    assert verdict.status == "begun"
+    assert [(row.name, row.verdict) for row in verdict.rows] == [
+        ("dx", "right"),
+        ("dweight", "blank"),
+        ("dbias", "WRONG"),
+    ]
+
+
+def test_a_gradient_that_is_float64_for_float32_is_right_with_a_remark(graded):
+    verdict = graded("softmax", "return np.float64(1) * y * (dy - (y * dy).sum(axis=axis, keepdims=True))")
+    assert verdict.is_solved
+    assert verdict.remarks[0].startswith("for float32 inputs dx is float64")
+
+
+def test_a_missing_file_and_an_unknown_exercise_are_lines(grader, tmp_path):
+    assert grader.verdict(tmp_path, "softmax").status == "not there"
+    with pytest.raises(ValueError, match="there is no exercise 'softmaxx'; did you mean softmax"):
+        grader.verdict(tmp_path, "softmaxx")
+
+
+def test_check_shows_a_table_in_a_notebook(tmp_path):
+    start(tmp_path, [SOFTMAX], 0)
+    (tmp_path / "softmax.py").write_text(solution(SOFTMAX, 0).replace("dy - mean_dy", "dy - 2 * mean_dy"), "utf-8")
+    verdict = check("softmax", tmp_path)
+    assert "<td" in verdict._repr_html_()
+    assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
+
+
+def test_a_process_that_is_asked_again_after_it_ended_is_another():
+    with Bounded("minitransformer.learn.grading", megabytes=500) as process:
+        process.begin()
+        process.process.kill()
+        with pytest.raises(Ended, match="it ended its process: SIGKILL"):
+            process.ask({"file": "x", "name": "softmax"}, seconds=5)
+        assert process.ask({"file": "x/softmax.py", "name": "softmax"}, seconds=20)["status"] == "not there"
+
+
+# Hints
+
+
+def test_hints_go_up_a_ladder_and_never_show_a_line_of_code(tmp_path):
+    for exercise in EXERCISES:
+        untouched, seen = Verdict(exercise.name, "not begun", 1), []
+        while not seen or seen[-1] != (hint := next_hint(tmp_path, exercise, untouched)):
+            seen.append(hint if seen else next_hint(tmp_path, exercise, untouched))
+        assert len(seen) == len(set(seen)) >= 2, seen
+        assert "the equation is" in seen[-1]
+        assert all(lines_of(exercise)[0].number in hint for hint in seen)
+        assert "np." not in "".join(seen)
+        assert "@" not in "".join(seen)
+
+
+def test_a_damaged_memory_of_hints_begins_anew(tmp_path):
+    untouched = Verdict("softmax", "not begun", 1)
+    for damage in ("", "[]", '{"softmax (3) dx": "many"}', '{"softmax (3) dx": -4}'):
+        (tmp_path / STATE).write_text(damage)
+        assert next_hint(tmp_path, SOFTMAX, untouched).startswith("hint 1 of ")
+
+
+# Commands
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with three exercises, of which the first is solved and the second wrong."""
+    monkeypatch.chdir(tmp_path)
+    start(tmp_path / "learn", [named_exercise(name) for name in ("softmax", "layer_norm", "relu")], 0)
+    (tmp_path / "learn/softmax.py").write_text(solution(SOFTMAX, 0), "utf-8")
+    wrong = solution(named_exercise("layer_norm"), 0).replace("dy.sum(axis=positions)", "dy.mean(axis=positions)")
+    (tmp_path / "learn/layer_norm.py").write_text(wrong, "utf-8")
+    return tmp_path / "learn"
+
+
+def test_the_commands_tell_where_a_learner_is(folder, capsys):
+    assert cli.main(["learn"]) == 0
+    assert capsys.readouterr().out == (
+        "1 of 3 solved in learn\n"
+        "next: learn/layer_norm.py (not right yet), then: minitransformer learn check layer_norm\n"
+    )
+    assert cli.main(["learn", "check"]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("layer_norm: not right yet\n")
+    assert out.endswith("softmax: right (level 0)\n")
+    assert "(6) dbeta   WRONG: a mean stands where a sum belongs" in out
+    assert cli.main(["learn", "progress"]) == 0
+    assert "1 of 3 solved" in capsys.readouterr().out
+    assert cli.main(["learn", "hint"]) == 0
+    assert capsys.readouterr().out.startswith("hint 1 of 3: the first mistake is at (6) dbeta")
+    assert cli.main(["learn", "check", "softmax"]) == 0
+
+
+def test_without_a_folder_the_command_says_how_to_begin(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["learn"]) == 0
+    assert "`minitransformer learn start`" in capsys.readouterr().out
+    assert cli.main(["learn", "check"]) == 1
+    assert cli.main(["learn", "start", "--set", "frist"]) == 1
+    assert "there is no set of exercises 'frist'; did you mean first?" in capsys.readouterr().err
+
+
+def test_what_is_saved_is_seen_once(folder):
+    looks = iter([None, lambda: (folder / "relu.py").write_text("x = 1\n"), None])
+
+    def look(seconds):
+        act = next(looks)
+        if act:
+            act()
+
+    assert next(saved_files(folder, look)) == "relu"
+
+
+def test_a_class_is_graded_again_and_its_marks_are_a_table(folder, tmp_path):
+    for name in ("ada", "=emmy"):
+        start(tmp_path / "class" / name, [SOFTMAX], 0)
+    (tmp_path / "class/ada/softmax.py").write_text(solution(SOFTMAX, 0), "utf-8")
+    wrong = solution(SOFTMAX, 0).replace("dy - mean_dy", "dy")
+    (tmp_path / "class/=emmy/softmax.py").write_text(wrong, "utf-8")
+    found = collect(tmp_path / "class")
+    header, emmy, ada = csv.reader(io.StringIO(marks(found)))
+    assert header == ["submission", "solved", "softmax", "softmax (3) dx", "softmax: mistake"]
+    assert ada == ["ada", "1", "solved", "right", ""]
+    assert emmy[:4] == ["'=emmy", "0", "not right yet", "WRONG"]
+    assert emmy[4].startswith("(3) dx: ")
+    assert summary(found) == [("softmax", 1, 2, emmy[4], 1)]
+    with pytest.raises(ValueError, match="there is no folder in it that holds exercises"):
+        collect(tmp_path / "class" / "ada")
+
+
+def test_a_model_learns_with_the_learners_functions_in_it(tmp_path):
+    names = ["linear", "softmax", "attention", "layer_norm", "block", "adamw", "gelu", "cross_entropy"]
+    for name in names:
+        exercise = named_exercise(name)
+        text = cut(exercise, 1)
+        for body in BODIES[name]:
+            text = blank_filled(text, body)
+        (tmp_path / f"{name}.py").write_text(text, "utf-8")
+    said = []
+    calls, written = train(tmp_path, names, style="gpt", steps=3, seed=0, say=said.append)
+    assert all(calls.values())
+    assert said[0].startswith("step    1  loss 4.")
+    assert len(written) > 100
+    from minitransformer.layers.softmax import softmax
+
+    assert softmax.__module__ == "minitransformer.layers.softmax"  # it is the package's again
+
+
+TOML = """
+name = "double"
+title = "twice"
+source = "double.py"
+function = "double"
+
+[[cases]]
+name = "double"
+inputs = {x = [2, 3]}
+options = {by = 3.0}
+"""
+OWN = '''
+def double(x, *, by=2.0):
+    """y = by · x (1)."""
+    y = by * x  # (1)
+
+    def backward(dy):
+        dx = by * dy  # (2)
+        return dx
+
+    return y, backward
+'''
+
+
+def test_a_teachers_own_exercise_is_a_function_and_a_few_lines(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "double.toml").write_text(TOML)
+    (tmp_path / "double.py").write_text(OWN)
+    assert cli.main(["learn", "start", "--exercise", "double.toml", "--level", "0"]) == 0
+    mine = tmp_path / "learn/double.py"
+    assert "by * dy" not in "".join(path.read_text("utf-8") for path in mine.parent.iterdir())
+    assert check("double", "learn").status == "not begun"
+    mine.write_text(mine.read_text("utf-8").replace("dx = ...", "dx = 2 * dy"), "utf-8")
+    assert check("double", "learn").status == "not right yet"
+    mine.write_text(mine.read_text("utf-8").replace("dx = 2 * dy", "dx = dy * by"), "utf-8")
+    assert check("double", "learn").is_solved
+    mine.write_text(mine.read_text("utf-8").replace("y = by * x", "y = x"), "utf-8")
+    assert check("double", "learn").status == "refused"
+    (tmp_path / "double.toml").write_text(TOML.replace("[2, 3]", "2"))
+    assert cli.main(["learn", "start", "--exercise", "double.toml"]) == 1
+    assert "double.toml: the shape of x must be a list of whole numbers, not 2" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_a_watch_with_a_line(folder):
+    command = [sys.executable, "-m", "minitransformer", "learn", "watch"]
+    with subprocess.Popen(command, cwd=folder.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr.readline().startswith(b"watching learn: ")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, b"minitransformer: interrupted\n")
