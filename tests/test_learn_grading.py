@@ -272,14 +272,19 @@ def test_without_a_folder_the_command_says_how_to_begin(tmp_path, monkeypatch, c
 
 
 def test_what_is_saved_is_seen_once(folder):
-    looks = iter([None, lambda: (folder / "relu.py").write_text("x = 1\n"), None])
+    texts, looks = iter(["", "x = ", "x = 1\n", None, None, None, "x = 2\n", None, None]), []
 
     def look(seconds):
-        act = next(looks)
-        if act:
-            act()
+        text = next(texts)
+        looks.append(text)
+        if text is not None:
+            (folder / "relu.py").write_text(text)
 
-    assert next(saved_files(folder, look)) == "relu"
+    saved = saved_files(folder, look)
+    assert next(saved) == "relu"
+    assert looks == ["", "x = ", "x = 1\n", None]
+    assert next(saved) == "relu"
+    assert looks[4:] == [None, None, "x = 2\n", None]
 
 
 def test_a_class_is_graded_again_and_its_marks_are_a_table(folder, tmp_path):

@@ -1,5 +1,9 @@
 """`minitransformer learn`: the backward passes as exercises, graded line by line."""
 
+import re
+import shutil
+import sys
+import textwrap
 from argparse import SUPPRESS, RawDescriptionHelpFormatter
 from pathlib import Path
 
@@ -61,7 +65,7 @@ def add_arguments(parser) -> None:
     add_folder(verb("progress", "a table of all exercises", show_progress), SUPPRESS)
     trains = verb("run", "train a small model with your functions in it, and show what it writes", run_model)
     trains.add_argument("--like", choices=("gpt", "llama"), default="gpt", help="which model (default: gpt)")
-    trains.add_argument("--steps", type=whole_number(1, "--steps"), default=300, metavar="N", help="(default: 300)")
+    trains.add_argument("--steps", type=whole_number(1, "--steps"), default=1000, metavar="N", help="(default: 1000)")
     trains.add_argument("--seed", type=whole_number(0, "--seed"), default=0, metavar="N", help="(default: 0)")
     add_folder(trains, SUPPRESS)
     collects = verb("collect", "grade a folder of submissions: a folder each", collect_marks)
@@ -132,8 +136,21 @@ def check_some(arguments) -> int:
 
 def show_verdict(verdict) -> bool:
     """Print a verdict; return whether the exercise is solved."""
-    show(str(verdict))
+    show(fitting(str(verdict)))
     return verdict.is_solved
+
+
+def fitting(text) -> str:
+    """Return lines folded to the width of the terminal, if there is one, each under where its words begin."""
+    if not sys.stdout.isatty():
+        return text
+    width = max(shutil.get_terminal_size().columns, 40)
+    folded = []
+    for line in text.split("\n"):
+        start = len(line) - len(line.lstrip())
+        begins = start + re.match(r"(\(\d+\) )?\w*(\.\w+)* {2,}|", line[start:]).end()
+        folded += textwrap.wrap(line, width, subsequent_indent=" " * begins) or [""]
+    return "\n".join(folded)
 
 
 def verdicts_of(folder):
@@ -197,7 +214,7 @@ def give_hint(arguments) -> int:
     if verdict is None:
         show("there is nothing to hint at: it is right")
     else:
-        show(next_hint(folder, exercise_in(folder, verdict.name), verdict))
+        show(fitting(next_hint(folder, exercise_in(folder, verdict.name), verdict)))
     return 0
 
 
@@ -212,7 +229,8 @@ def watch(arguments) -> int:
     say(f"watching {folder}: what you save is checked; Ctrl-C ends")
     with Grader() as grader:
         for name in saved_files(folder):
-            show(f"\n{grader.verdict(folder, name)}")
+            show()
+            show_verdict(grader.verdict(folder, name))
     return 0
 
 
