@@ -164,6 +164,12 @@ def test_right_only_where_gamma_is_1_or_nothing_is_masked_is_wrong(graded):
     assert "Wrong on attention, dropout" in verdict.remarks[-1]
 
 
+def test_right_only_for_so_many_axes_is_wrong(graded):
+    text = solution(named_exercise("layer_norm"), 0)
+    verdict = graded("layer_norm", text=text.replace("tuple(range(dy.ndim - 1))", "(0, 1)"))
+    assert verdict.sentence == "right for (2, 5, 6), but not with an axis more, (1, 2, 5, 6): there may be any number"
+
+
 def test_blanks_that_are_left_are_listed_and_the_rest_is_looked_at(graded):
     text = (
         cut(named_exercise("linear"), 0)

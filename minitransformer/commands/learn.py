@@ -148,7 +148,7 @@ def fitting(text) -> str:
     folded = []
     for line in text.split("\n"):
         start = len(line) - len(line.lstrip())
-        begins = start + re.match(r"(\(\d+\) )?\w*(\.\w+)* {2,}|", line[start:]).end()
+        begins = start + re.match(r"(\(\d+\) )?[\w.]* {2,}(not right yet|begun|failed|refused)? *|", line[start:]).end()
         folded += textwrap.wrap(line, width, subsequent_indent=" " * begins) or [""]
     return "\n".join(folded)
 
@@ -169,7 +169,7 @@ def show_progress(arguments) -> int:
     verdicts = verdicts_of(found_folder(arguments.folder))
     wide = max(len(verdict.name) for verdict in verdicts)
     for verdict in verdicts:
-        show(f"{verdict.name:<{wide}}  {verdict.status:<13}  {verdict.mistake}".rstrip())
+        show(fitting(f"{verdict.name:<{wide}}  {verdict.status:<13}  {verdict.mistake}".rstrip()))
     show(f"\n{sum(v.is_solved for v in verdicts)} of {len(verdicts)} solved")
     return 0
 

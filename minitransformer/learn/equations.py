@@ -43,10 +43,12 @@ def rows_by_steps(failure, attempt):
 
 def rows_by_gradients(failure, numbers) -> list[Row]:
     """Return a Row for each gradient, of what a comparison with the true one says."""
-    return [
+    rows = [
         Row(numbers.get(a.label, ""), a.label, "right" if a.is_right else "WRONG", "" if a.is_right else in_words(a))
         for a in failure.report.arguments
     ]
+    order = [*numbers, *(row.name for row in rows)]
+    return sorted(rows, key=lambda row: order.index(row.name))
 
 
 def in_words(argument) -> str:

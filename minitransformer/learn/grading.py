@@ -122,6 +122,9 @@ class Attempt:
         if self.blank:
             return Verdict(name, BEGUN, level, rows=self.partial(failure))
         if failure is None:
+            sentence = self.with_another_axis()
+            if sentence:
+                return Verdict(name, WRONG, level, sentence)
             return Verdict(name, SOLVED, level, remarks=tuple(self.remarks()))
         return failure.verdict(self, remark_on(right, [failure.case for failure in wrong]))
 
@@ -166,6 +169,24 @@ class Attempt:
         else:
             call.target = without_blanks(self.target) if self.blank else self.target
         return call, arguments
+
+    def with_another_axis(self) -> str:
+        """Say that it is wrong where there is one more axis in front; nothing where it is not, or none was promised."""
+        if isinstance(self.exercise.reference, type) or self.exercise.given:
+            return ""
+        call, _ = self.call(self.exercise.cases()[0], 0)
+        x = call.inputs[0]
+        wider = call.on(
+            [in_front(value, x) for value in call.inputs], {k: in_front(v, x) for k, v in call.options.items()}
+        )
+        try:
+            with faults(self.path):
+                if looked_at(wider, cotangent(wider, 0), 0) is None:
+                    return ""
+                how = ""
+        except Fault as fault:
+            how = f" ({fault})"
+        return f"right for {x.shape}, but not with an axis more, {wider.inputs[0].shape}: there may be any number{how}"
 
     def compare_forward(self, case, seed, call):
         """Raise Fault unless y is what the package computes."""
@@ -218,6 +239,12 @@ def looked_at(call, dy, seed, **how):
             raise
         return looked_at(call, dy, seed, **how | {"oracles": None})
     return None
+
+
+def in_front(value, x):
+    """Return an array that begins with x's first axis with an axis before that; anything else as it is."""
+    is_like = isinstance(value, np.ndarray) and value.ndim >= 2 and value.shape[0] == x.shape[0]
+    return value[None] if is_like else value
 
 
 def single(value):
