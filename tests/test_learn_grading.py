@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 from other_styles import BODIES
@@ -212,6 +213,14 @@ def test_a_process_that_is_asked_again_after_it_ended_is_another():
         with pytest.raises(Ended, match="it ended its process: SIGKILL"):
             process.ask({"file": "x", "name": "softmax"}, seconds=5)
         assert process.ask({"file": "x/softmax.py", "name": "softmax"}, seconds=20)["status"] == "not there"
+
+
+def test_what_readme_shows_is_what_is_said(graded, tmp_path):
+    exercise = named_exercise("layer_norm")
+    verdict = graded("layer_norm", text=solution(exercise, 0).replace(" - x_hat * scale", ""))
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    assert f"$ minitransformer learn check layer_norm\n{verdict}\n" in readme
+    assert f"$ minitransformer learn hint layer_norm\n{next_hint(tmp_path, exercise, verdict)}\n" in readme
 
 
 # Hints

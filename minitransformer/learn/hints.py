@@ -73,6 +73,8 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     where = f"{line.number} {line.name}".strip()
     if row is not None and row.verdict == "WRONG":
         where = f"the first mistake is at {row.equation} {row.name}".replace("  ", " ")
+        if row.name not in line.name.split(", "):
+            where += f", on the way to {line.number} {line.name}".rstrip()
     elif row is not None and row.sentence:
         where += f", {row.sentence}"
     rungs = line.rungs(where)
