@@ -15,6 +15,7 @@ import ast
 import re
 import textwrap
 from dataclasses import dataclass
+from functools import cache
 
 from minitransformer.learn.exercises import LEVELS, PACKAGE, Exercise
 from minitransformer.version import __version__
@@ -25,6 +26,7 @@ CHECKS = ("check_", "require_")
 BLANK = "..."
 
 
+@cache
 def cut(exercise: Exercise, level: int) -> str:
     """Return the text of an exercise's file."""
     if exercise.given:
