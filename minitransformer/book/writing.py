@@ -210,5 +210,7 @@ def contents(leaves, counts):
         "The book is made from the sources, so that it cannot differ from them.</p>",
         f"<p>Of its {equations} equations {equal} are executed, on small numbers that stand with them, and equal what "
         "their lines compute; the others say why they are not.</p>",
+        "<p>To derive a chapter yourself, on paper: <code>minitransformer book --handout layer_norm</code>; in code, "
+        "graded line by line: <code>minitransformer learn start</code>.</p>",
         f'<ol class="contents">{items}</ol>',
     ]
