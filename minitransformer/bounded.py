@@ -7,7 +7,7 @@ has room for, `sys.exit` or a crash ends that process alone, and whoever asked i
     answer = process.ask({"file": "softmax.py"}, seconds=10)
 
 The module is run with `python -m`, and calls serve(answer): that reads requests, one line of JSON each, and writes what
-`answer(request)` returns. All that the code prints goes nowhere.
+`answer(request)` returns. What the code prints goes nowhere, unless it is caught.
 """
 
 import contextlib

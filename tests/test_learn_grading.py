@@ -81,8 +81,10 @@ def test_an_endless_loop_ends_after_a_while(tmp_path):
         assert grader.verdict(tmp_path, "softmax").sentence == "softmax.py: it did not end within 0.2 seconds"
 
 
-def test_what_it_prints_and_what_it_asks_for_is_nobodys(graded):
-    assert graded("softmax", "print('x' * 10**6)\n" + RIGHT).is_solved
+def test_what_it_prints_is_shown_as_of_one_run_and_what_it_asks_for_is_nobodys(graded):
+    assert graded("softmax", "print('x' * 10**6)\n" + RIGHT).printed == "x" * 500
+    verdict = graded("softmax", "print('dy is', dy.shape)\nreturn dy @ dy")
+    assert verdict.lines()[-1] == "   it prints: dy is (2, 5, 6)"
     assert graded("softmax", "input()\n" + RIGHT).sentence == "softmax.py, line 41: EOFError: EOF when reading a line"
 
 

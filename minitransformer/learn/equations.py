@@ -28,7 +28,7 @@ def equation_numbers(exercise) -> dict:
     return found
 
 
-def rows_by_steps(failure, attempt):
+def rows_by_steps(failure):
     """Return (Rows, sentences): one Row for each line of backward; none where gradcheck cannot follow the code."""
     try:
         report = steps_of_call(failure.call, seed=failure.seed, dy=failure.dy)
@@ -58,3 +58,13 @@ def in_words(argument) -> str:
     if argument.disagree:
         return f"{argument.disagree} of {argument.entries} entries are wrong"
     return argument.doubt or "its entries are wrong"
+
+
+def blank_rows(exercise, left) -> tuple:
+    """Return a Row for each blank that is left and has an equation, or is a body."""
+    numbers = equation_numbers(exercise)
+    return tuple(
+        Row(numbers.get(name, ""), name or "backward", "blank", f"line {line}")
+        for line, name in left
+        if name in numbers or not name
+    )

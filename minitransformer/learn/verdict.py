@@ -27,7 +27,7 @@ class Verdict:
     """What was found about an exercise. `str(verdict)` is a table, and so is what a notebook shows.
 
     `status` is one of those above; `sentence` the first thing to know where it is not solved; `rows` are about lines;
-    `remarks` are true as well, and no faults.
+    `remarks` are true as well, and no faults; `printed` is the beginning of what the code prints.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Verdict:
     sentence: str = ""
     rows: tuple = ()
     remarks: tuple = ()
+    printed: str = ""
 
     @property
     def is_solved(self) -> bool:
@@ -66,7 +67,8 @@ class Verdict:
         for row in self.rows:
             said = f"{row.verdict}: {row.sentence}" if row.sentence else row.verdict
             found.append(f"   {row.equation:>{numbers}} {row.name:<{wide}}  {said}")
-        return [*found, *(f"   {sentence}" for sentence in (self.sentence, *self.remarks) if sentence)]
+        found += [f"   {sentence}" for sentence in (self.sentence, *self.remarks) if sentence]
+        return found + [f"   it prints: {line}" for line in self.printed.splitlines()]
 
     def __str__(self):
         return "\n".join(self.lines())

@@ -1,0 +1,140 @@
+"""A learner's function, tried on each case of its exercise."""
+
+import numpy as np
+
+from gradcheck.call import randomize_parameters, to_float64
+from minitransformer.learn.equations import blank_rows, equation_numbers, rows_by_gradients
+from minitransformer.learn.failing import Failure, remark_on
+from minitransformer.learn.loading import Fault, faults
+from minitransformer.learn.looking import cotangent, in_front, is_single, looked_at, single, without_blanks
+from minitransformer.learn.verdict import BEGUN, SOLVED, WRONG, Verdict
+
+SEEDS = (0, 1)  # of the draws of each case
+THOROUGH = {"oracles": None, "max_entries": 4}  # where a forward pass of one's own may say anything to complex numbers
+
+
+class Attempt:
+    """A learner's function, and what came of it on each case."""
+
+    def __init__(self, exercise, path, target, level, left):
+        self.exercise, self.path, self.target, self.level = exercise, path, target, level
+        self.blank = blank_rows(exercise, left)
+
+    def run_once(self):
+        """Run forward and backward on the first case."""
+        call, _ = self.call(self.exercise.cases()[0], SEEDS[0])
+        call.evaluate()[1](cotangent(call, SEEDS[0]))
+
+    def verdict(self) -> Verdict:
+        """Grade it."""
+        right, wrong = [], []
+        for seed in SEEDS:
+            for case in self.exercise.cases():
+                failure = self.tried(case, seed)
+                (right if failure is None else wrong).append(failure or case.name)
+            if wrong:
+                break
+        name, level = self.exercise.name, self.level
+        failure = max(wrong, key=lambda failure: len(failure.call.options), default=None)  # on which least coincides
+        if failure is not None:
+            failure.look_closer(diagnose=not self.blank)
+        if self.blank:
+            return Verdict(name, BEGUN, level, rows=self.partial(failure))
+        if failure is None:
+            sentence = self.with_another_axis()
+            if sentence:
+                return Verdict(name, WRONG, level, sentence)
+            return Verdict(name, SOLVED, level, remarks=tuple(self.remarks()))
+        return failure.verdict(self, remark_on(right, [failure.case for failure in wrong]))
+
+    def partial(self, failure) -> tuple:
+        """Return the Rows of a file in which there are blanks: of these, and of the gradients that there are."""
+        found = {row.name: row for row in self.blank}
+        if failure is not None and not failure.report.problems:
+            for row in rows_by_gradients(failure, self.numbers):
+                found.setdefault(row.name, row)
+        order = [*self.numbers, *found]
+        return tuple(sorted(found.values(), key=lambda row: order.index(row.name)))
+
+    @property
+    def numbers(self):
+        """The numbers of the lines of its backward, where its derivation stands in the file."""
+        return equation_numbers(self.exercise) if self.level < 2 else {}
+
+    def tried(self, case, seed):
+        """Return None if a case is right, else a Failure."""
+        call, arguments = self.call(case, seed)
+        dy = cotangent(call, seed)
+        if self.level == 3:
+            self.compare_forward(case, seed, call)
+        report = looked_at(call, dy, seed, **(THOROUGH if self.level == 3 else {}))
+        return None if report is None else Failure(case.name, call, arguments, dy, seed, report)
+
+    def call(self, case, seed):
+        """Return the Call of the learner's function on a case, and {name: input or option} of the textbook's."""
+        call = case.draw(np.random.default_rng(seed))
+        arguments = dict(zip(call.input_names(), call.inputs, strict=True)) | call.options
+        if self.exercise.make is not None:
+            call = self.exercise.make(call)
+        reference = self.exercise.reference
+        if isinstance(reference, type):
+            to_float64(call.target)
+            randomize_parameters(call.target, np.random.default_rng(seed + 100))
+            for module in (call.target, *(module for _, module in call.target.named_modules())):
+                if type(module) is reference:
+                    module.__class__ = self.target
+            arguments["self"] = call.target
+        else:
+            call.target = without_blanks(self.target) if self.blank else self.target
+        return call, arguments
+
+    def with_another_axis(self) -> str:
+        """Say that it is wrong where there is one more axis in front; nothing where it is not, or none was promised."""
+        if isinstance(self.exercise.reference, type) or self.exercise.given:
+            return ""
+        call, _ = self.call(self.exercise.cases()[0], 0)
+        x = call.inputs[0]
+        wider = call.on(
+            [in_front(value, x) for value in call.inputs], {k: in_front(v, x) for k, v in call.options.items()}
+        )
+        try:
+            with faults(self.path):
+                if looked_at(wider, cotangent(wider, 0), 0) is None:
+                    return ""
+                how = ""
+        except Fault as fault:
+            how = f" ({fault})"
+        return f"right for {x.shape}, but not with an axis more, {wider.inputs[0].shape}: there may be any number{how}"
+
+    def compare_forward(self, case, seed, call):
+        """Raise Fault unless y is what the package computes."""
+        given = case.draw(np.random.default_rng(seed))
+        given = given if self.exercise.make is None else self.exercise.make(given)
+        if isinstance(self.exercise.reference, type):
+            to_float64(given.target)
+            randomize_parameters(given.target, np.random.default_rng(seed + 100))
+        expected, y = np.asarray(given.evaluate()[0]), call.evaluate()
+        if not isinstance(y, tuple) or len(y) != 2:
+            raise Fault(f"{self.exercise.target} must return two things, y and backward")
+        y = np.asarray(y[0])
+        if y.shape != expected.shape:
+            raise Fault(f"forward: y has the shape {y.shape}, and should have {expected.shape} ({case.name})")
+        different = ~np.isclose(y, expected, rtol=1e-9, atol=1e-12, equal_nan=True)
+        if different.any():
+            raise Fault(
+                f"forward: {different.sum()} of {y.size} entries of y are not what they should be ({case.name})"
+            )
+
+    def remarks(self):
+        """Yield what is worth knowing of a right gradient: that it is float64 for float32 inputs."""
+        if isinstance(self.exercise.reference, type):
+            return
+        call, _ = self.call(self.exercise.cases()[0], 0)
+        call = call.on([single(value) for value in call.inputs], {k: single(v) for k, v in call.options.items()})
+        y, backward = call.evaluate()
+        gradients = backward(np.asarray(y, np.float32)) if np.ndim(y) else backward()
+        gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+        names = [f"d{name}" for name, value in zip(call.input_names(), call.inputs) if is_single(value)]  # noqa: B905
+        for name, gradient in zip(names, gradients, strict=True):
+            if getattr(gradient, "dtype", None) != np.float32:
+                yield f"for float32 inputs {name} is {gradient.dtype}: a NumPy number made it so, which costs time"

@@ -1,0 +1,64 @@
+"""A case on which something is wrong, and how it is said: the contract, the line, the gradient, the numbers."""
+
+import numpy as np
+
+from gradcheck.call import clear_gradients, parameters_of
+from minitransformer.learn.catalogue import named
+from minitransformer.learn.equations import NO_WORDS, rows_by_gradients, rows_by_steps
+from minitransformer.learn.looking import looked_at
+from minitransformer.learn.verdict import WRONG, Row, Verdict
+
+
+class Failure:
+    """A case on which something is wrong: its name, the Call, what it was given, and gradcheck's report."""
+
+    def __init__(self, case, call, arguments, dy, seed, report):
+        self.case, self.call, self.arguments, self.dy, self.seed = case, call, arguments, dy, seed
+        self.report = report
+
+    def look_closer(self, diagnose):
+        """Look at each entry; but not of a module, which would take long, and whose lines say more."""
+        if not hasattr(self.call.target, "named_parameters"):
+            closer = looked_at(self.call, self.dy, self.seed, oracles=None, diagnose=diagnose)
+            self.report = closer or self.report
+
+    def verdict(self, attempt, remark) -> Verdict:
+        """Say what is wrong: the contract, the equation, what gradcheck says of the gradient, the catalogue."""
+        name, level = attempt.exercise.name, attempt.level
+        if self.report.problems:
+            return Verdict(name, WRONG, level, self.report.problems[0])
+        rows, sentences = rows_by_steps(self)
+        of_gradients = rows_by_gradients(self, attempt.numbers)
+        said = {row.name: row.sentence for row in of_gradients}
+        rows = in_other_words(rows or of_gradients, lambda name: [said.get(name, ""), self.by_value(attempt.exercise)])
+        return Verdict(name, WRONG, level, rows=tuple(rows), remarks=tuple(filter(None, (*sentences, remark))))
+
+    def by_value(self, exercise) -> str:
+        """Return what the catalogue of known mistakes says of the numbers, or nothing."""
+        parameters = parameters_of(self.call.target)
+        clear_gradients(self.call.target)
+        gradients = self.call.evaluate()[1](self.dy)
+        gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+        labels = [argument.label for argument in self.report.arguments]
+        wrong = dict(zip(labels, gradients)) | {name: p.grad for name, p in parameters.items()}  # noqa: B905
+        wrong = {name: value for name, value in wrong.items() if value is not None and np.isfinite(value).all()}
+        return named(exercise.name, self.arguments, wrong, self.dy) or ""
+
+
+def in_other_words(rows, sentences_on) -> list[Row]:
+    """Return Rows, of which the first that is wrong says how, if one of the sentences on it does."""
+    for k, row in enumerate(rows):
+        if row.verdict == "WRONG":
+            told = [row.sentence, *(sentences_on(row.name) if NO_WORDS.search(row.sentence) else [])]
+            said = next((sentence for sentence in told if not NO_WORDS.search(sentence)), row.sentence)
+            said = said.removeprefix(f"{row.equation} {row.name}: ").removeprefix(f"{row.name}: ")
+            return [*rows[:k], Row(row.equation, row.name, row.verdict, said), *rows[k + 1 :]]
+    return list(rows)
+
+
+def remark_on(right, wrong):
+    """Say on which inputs it is right, where it is on some."""
+    right = [name for name in dict.fromkeys(right) if name not in wrong]
+    if not right:
+        return ""
+    return f"right on {'; '.join(right)}. Wrong on {'; '.join(dict.fromkeys(wrong))}"

@@ -1,0 +1,69 @@
+"""Running a learner's file as a module of its own, and saying in a line what goes wrong in it."""
+
+import contextlib
+import io
+import linecache
+import sys
+import traceback
+import types
+
+from gradcheck import GradientError
+from gradcheck.cases import error_in_words
+
+MOST_PRINTED = 500  # characters
+
+
+class Fault(Exception):  # noqa: N818
+    """The learner's code fails; the message says where and how."""
+
+
+def loaded(path, text):
+    """Run a file as a module. Raises Fault, with the place, where that fails."""
+    name = f"learn_{path.stem}"
+    module = sys.modules[name] = types.ModuleType(name)
+    module.__file__ = str(path)
+    linecache.checkcache(str(path))
+    with faults(path):
+        exec(compile(text, str(path), "exec", dont_inherit=True), vars(module))
+    return module
+
+
+class faults:  # noqa: N801 — it is used as a function
+    """Within the block, whatever the code of a file raises is a Fault, which names its line."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if error is None or isinstance(error, (Fault, GradientError)):
+            return False
+        lines = [n for frame, n in traceback.walk_tb(trace) if frame.f_code.co_filename == str(self.path)]
+        where = f"{self.path.name}, line {lines[-1]}: " if lines else ""
+        words = error_in_words(error)
+        if not lines:  # what gradcheck refuses, or else a mistake of ours
+            refused = isinstance(error, (TypeError, ValueError))
+            words = str(error) if refused else f"internal error, please report it: {words}"
+        raise Fault(where + words) from None
+
+
+class Printed(io.TextIOBase):
+    """What code prints, the beginning of it. Within a `with` block it takes the place of standard output."""
+
+    def __init__(self):
+        self.text = ""
+        self.redirection = contextlib.redirect_stdout(self)
+
+    def write(self, text):
+        """Keep the beginning."""
+        self.text += text[: MOST_PRINTED - len(self.text)]
+        return len(text)
+
+    def __enter__(self):
+        self.redirection.__enter__()
+        return self
+
+    def __exit__(self, *exception):
+        return self.redirection.__exit__(*exception)
