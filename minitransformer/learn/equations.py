@@ -3,7 +3,6 @@
 import ast
 import re
 
-from gradcheck.line_by_line import steps_of_call
 from minitransformer.learn.cutting import cut, functions_within, statements_of
 from minitransformer.learn.refusing import parsed
 from minitransformer.learn.verdict import Row
@@ -30,6 +29,8 @@ def equation_numbers(exercise) -> dict:
 
 def rows_by_steps(failure):
     """Return (Rows, sentences): one Row for each line of backward; none where gradcheck cannot follow the code."""
+    from gradcheck.line_by_line import steps_of_call  # which a right gradient never needs
+
     try:
         report = steps_of_call(failure.call, seed=failure.seed, dy=failure.dy)
     except (TypeError, ValueError):
