@@ -7,7 +7,9 @@ from minitransformer.learn.cutting import cut, functions_within, statements_of
 from minitransformer.learn.refusing import parsed
 from minitransformer.learn.verdict import Row
 
-NO_WORDS = re.compile(r"^\d+ of \d+ entries are wrong$|^its entries are wrong$|^given the true gradients|^$")
+NO_WORDS = re.compile(
+    r"\d+ of \d+ entries are wrong$|its entries are wrong$|given the true gradients|the mistake is within|$"
+)
 
 
 def equation_numbers(exercise) -> dict:
@@ -38,8 +40,9 @@ def rows_by_steps(failure):
     if report.first_wrong is None:
         return [], list(report.remarks)
     rows = [Row(row.equation, row.name, row.verdict, row.sentence) for row in report.rows]
-    of_names = [row for row in rows if row.verdict == "WRONG" or not row.name.endswith(".grad")]
-    return of_names, list(report.remarks)
+    of_names = [row for row in rows if not row.name.endswith(".grad")]
+    told = any(row.verdict == "WRONG" for row in of_names)
+    return of_names if told else rows, list(report.remarks)
 
 
 def rows_by_gradients(failure, numbers) -> list[Row]:

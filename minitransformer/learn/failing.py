@@ -1,5 +1,7 @@
 """A case on which something is wrong, and how it is said: the contract, the line, the gradient, the numbers."""
 
+import re
+
 import numpy as np
 
 from gradcheck.call import clear_gradients, parameters_of
@@ -50,9 +52,9 @@ def in_other_words(rows, sentences_on) -> list[Row]:
     """Return Rows, of which the first that is wrong says how, if one of the sentences on it does."""
     for k, row in enumerate(rows):
         if row.verdict == "WRONG":
-            told = [row.sentence, *(sentences_on(row.name) if NO_WORDS.search(row.sentence) else [])]
-            said = next((sentence for sentence in told if not NO_WORDS.search(sentence)), row.sentence)
-            said = said.removeprefix(f"{row.equation} {row.name}: ").removeprefix(f"{row.name}: ")
+            told = [row.sentence, *(sentences_on(row.name) if NO_WORDS.match(row.sentence) else [])]
+            said = next((sentence for sentence in told if not NO_WORDS.match(sentence)), row.sentence)
+            said = re.sub(rf"^{re.escape(row.equation)} ?[\w, ]*\b{re.escape(row.name)}\b[\w, ]*: ", "", said)
             return [*rows[:k], Row(row.equation, row.name, row.verdict, said), *rows[k + 1 :]]
     return list(rows)
 
