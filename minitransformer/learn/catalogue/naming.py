@@ -8,6 +8,7 @@ import numpy as np
 from minitransformer.learn.catalogue import attention, compositions, elementwise, maps, norms, softmaxes, updates
 from minitransformer.learn.catalogue.mutants import mutants_of
 from minitransformer.learn.catalogue.numbers import DIGITS, digits_of, equal
+from minitransformer.learn.catalogue.terms import as_a_sum
 from minitransformer.learn.catalogue.textbook import DoesNotFitError, Textbook, equations
 from minitransformer.learn.catalogue.whole import as_a_product, as_a_whole
 
@@ -51,6 +52,7 @@ def named(component, arguments, wrong, dy):
     search.among_mutants()
     search.among_pairs()
     search.by_numbers(as_a_product)
+    search.by_numbers(as_a_sum)
     sentences = [search.sentences[name] for name in search.bad if name in search.sentences]
     return "; ".join(list(dict.fromkeys(sentences))[:2]) or None
 
@@ -119,7 +121,7 @@ class Search:
         """Name what the numbers of one gradient alone say."""
         for name in self.unknown:
             words = words_on(self, name)
-            if words:
+            if words and len(name) + len(words) < LONGEST:
                 self.sentences[name] = f"{name}: {words}"
 
     def among_mutants(self):

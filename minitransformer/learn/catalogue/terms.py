@@ -1,0 +1,169 @@
+"""What a wrong gradient is a sum of: one or two products of what the textbook's function has at hand.
+
+A derivation is a sum of products, and so is a mistake in one. All products of a few arrays are worked out; if the
+learner's gradient is one of them, or a combination of two, at every entry, that is what it is. With dozens of entries
+and two coefficients this does not happen by chance.
+"""
+
+import itertools
+
+import numpy as np
+
+from minitransformer.layers.linear import rows
+
+MOST = 1500  # terms
+NEARLY = 1e-9  # of the square that two terms may leave, before they are compared entry by entry
+
+
+def as_a_sum(search, name):
+    """Return words about what a wrong gradient is, or is off by; or None."""
+    given, truth = search.given[name].astype(np.float64), search.truth[name]
+    if given.size < 6 or not np.isfinite(given).all():
+        return None
+    terms = terms_for(search.textbook, name)
+    found = combination(given, terms, lambda value: search.same(name, value), 2)
+    if found:
+        return f"it is {found}, and nothing else"
+    off = combination(given - truth, terms, lambda value: search.same(name, truth + value), 1)
+    return off and f"it is off by a term with {off.split(' × ')[-1].replace(' · ', ', ')} in it, missing or wrong"
+
+
+def terms_for(textbook, name):
+    """Return {how it is written: array} of the products that have the shape of a gradient, the simplest first."""
+    shape, dy = textbook.truth[name].shape, textbook.dy
+    known = {
+        n: x for n, x in textbook.values.items() if isinstance(x, np.ndarray) and x.dtype == np.float64 and n != "dz"
+    }
+    known = {n: x for n, x in known.items() if n not in textbook.truth and np.isfinite(x).all() and x.size > 1}
+    if textbook.component == "attention":
+        terms = of_attention(textbook, name)
+    elif textbook.component == "turned":
+        terms = of_pairs(textbook)
+    elif shape == dy.shape or name.endswith("_new"):
+        axis = textbook.values.get("axis", -1)
+        terms = products({n: np.broadcast_to(x, shape) for n, x in known.items() if broadcasts(x, shape)}, axis)
+    elif dy.shape[-len(shape) :] == shape:
+        wide = {n: np.broadcast_to(x, dy.shape) for n, x in known.items() if broadcasts(x, dy.shape)}
+        terms = ((f"Σ {n}", x.reshape(-1, *shape).sum(axis=0)) for n, x in products(wide, None))
+    else:
+        terms = of_matrices(known, shape)
+    return dict(itertools.islice(terms, MOST))
+
+
+def products(arrays, axis):
+    """Yield (how it is written, array) of products of up to three arrays, and of two with a sum along an axis."""
+    for count in (1, 2, 3):
+        for names in itertools.combinations_with_replacement(arrays, count):
+            yield written(names), np.prod([arrays[n] for n in names], axis=0)
+    if axis is None:
+        return
+    for count in (1, 2):
+        for names in itertools.combinations_with_replacement(arrays, count):
+            total = np.prod([arrays[n] for n in names], axis=0).sum(axis=axis, keepdims=True)
+            total = np.broadcast_to(total, next(iter(arrays.values())).shape)
+            yield f"Σ({written(names)})", total
+            for n, x in arrays.items():
+                yield f"{n} · Σ({written(names)})", x * total
+
+
+def of_matrices(known, shape):
+    """Yield (how it is written, array) of products aᵀ b of arrays a (..., I) and b (..., O), summed over positions."""
+    left, right = ([(n, x) for n, x in known.items() if x.ndim > 1 and x.shape[-1] == width] for width in shape[-2:])
+    for (n, a), (m, b) in itertools.product(left, right):
+        if a.shape[:-1] == b.shape[:-1]:
+            yield f"{n}ᵀ {m}", rows(a).T @ rows(b)
+
+
+def of_pairs(textbook):
+    """Yield (how it is written, array) of the products of each pair (a, b) of dy with its angle's sine and cosine."""
+    from minitransformer.layers.positions import joined, pairs
+
+    layout, cos, sin = (textbook.values[n] for n in ("layout", "cos", "sin"))
+    a, b = pairs(textbook.dy, layout)
+    one = np.ones(a.shape)
+    for factor, value in (("", one), (" · cos", cos), (" · sin", sin), (" / cos", 1 / cos), (" · cos²", cos * cos)):
+        yield f"(a, b){factor}", joined(a * value, b * value, layout)
+        yield f"(b, −a){factor}", joined(b * value, -a * value, layout)
+        yield f"(b, a){factor}", joined(b * value, a * value, layout)
+        yield f"(a, −b){factor}", joined(a * value, -b * value, layout)
+        yield f"(a, 0){factor}", joined(a * value, 0 * a, layout)
+        yield f"(0, b){factor}", joined(0 * a, b * value, layout)
+        yield f"(b, 0){factor}", joined(b * value, 0 * a, layout)
+        yield f"(0, a){factor}", joined(0 * a, a * value, layout)
+    for text, value in (("cos", cos), ("sin", sin)):
+        yield f"({text}, {text})", joined(value + 0 * a, value + 0 * a, layout)
+        yield f"({text}, −{text})", joined(value + 0 * a, -value + 0 * a, layout)
+
+
+def of_attention(textbook, name):
+    """Yield (how it is written, array) of products of the scores' kind with what they multiply, group by group."""
+    values, K = textbook.values, textbook.values["K"]
+    G = values["H"] // K
+    kinds = {n: values[n] for n in ("weights", "used", "dused", "dweights", "dscores", "scores")}
+    kinds = {n: x for n, x in kinds.items() if np.isfinite(x).all()}
+    q, k, v, y, dy = values["q"], *(np.repeat(values[n], G, axis=-3) for n in "kv"), values["y"], textbook.dy
+    for written_as, kind in products(kinds, -1):
+        if name == "dq":
+            for n, x in (("k", k), ("v", v)):
+                if x.shape[-1] == q.shape[-1]:
+                    yield f"({written_as}) {n}", kind @ x
+        else:
+            for n, x in (("q", q), ("dy", dy), ("y", y)):
+                if x.shape[-1] == values[name[1]].shape[-1]:
+                    each = kind.swapaxes(-1, -2) @ x
+                    yield f"({written_as})ᵀ {n}", each.reshape(*each.shape[:-3], K, G, *each.shape[-2:]).sum(axis=-3)
+
+
+def combination(given, terms, same, most):
+    """Return how `given` is written as a multiple of one term, or as a sum of two; None where it is not."""
+    names, columns = list(terms), np.array([term.ravel() for term in terms.values()])
+    if not names or not given.any():
+        return None
+    lengths = np.sqrt((columns**2).sum(axis=1))
+    kept = np.flatnonzero(np.isfinite(lengths) & (lengths > 1e-12))
+    unit = columns[kept] / lengths[kept, None]
+    target = given.ravel() / np.sqrt((given**2).sum())
+    along = unit @ target
+    for i in np.flatnonzero(along**2 > 1 - NEARLY)[:5]:
+        text = fitted(given, [kept[i]], names, columns, same)
+        if text:
+            return text
+    if most < 2:
+        return None
+    gram = unit @ unit.T
+    different = np.triu(gram**2 < 1 - 1e-6, 1)
+    with np.errstate(all="ignore"):
+        explained = (along[:, None] ** 2 + along**2 - 2 * along[:, None] * along * gram) / (1 - gram**2)
+    pairs = np.argwhere(different & (explained > 1 - NEARLY))
+    for i, j in sorted(pairs.tolist(), key=sum)[:5]:
+        text = fitted(given, [kept[i], kept[j]], names, columns, same)
+        if text:
+            return text
+    return None
+
+
+def fitted(given, chosen, names, columns, same):
+    """Return how the combination of some terms that is nearest is written, if it is the same."""
+    a = columns[chosen].T
+    coefficients = np.linalg.lstsq(a, given.ravel(), rcond=None)[0]
+    if not same((a @ coefficients).reshape(given.shape)):
+        return None
+    text = ""
+    for c, i in zip(coefficients, chosen, strict=True):
+        sign = ("− " if c < 0 else "+ ") if text else ("−" if c < 0 else "")
+        text += f"{' ' if text else ''}{sign}" + ("" if abs(abs(c) - 1) < 1e-6 else f"{abs(c):.5g} × ") + names[i]
+    return text
+
+
+def written(names):
+    """Return a product as it is written: `r · x_hat²`."""
+    powers = {n: names.count(n) for n in names}
+    return " · ".join(n + {1: "", 2: "²", 3: "³"}[count] for n, count in powers.items())
+
+
+def broadcasts(x, shape):
+    """Whether an array can be broadcast to a shape."""
+    try:
+        return np.broadcast_shapes(x.shape, shape) == shape
+    except ValueError:
+        return False
