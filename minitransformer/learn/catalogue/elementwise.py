@@ -150,6 +150,9 @@ GELU_EXACT = {
                 "½ erf(x/√2) stands in place of Φ: 1 is missing": lambda x, Phi, phi: Phi - 0.5 + x * phi,
                 "Φ is that of −x": lambda x, Phi, phi: 1 - Phi + x * phi,
                 "Φ is taken at √2 x: erf(x) in place of erf(x/√2)": lambda x, phi: normal(math.sqrt(2) * x) + x * phi,
+                "Φ is taken at 2 x: erf(√2 x) in place of erf(x/√2)": lambda x, phi: normal(2 * x) + x * phi,
+                "Φ is taken at x/√2: erf(x/2) in place of erf(x/√2)": lambda x, phi: normal(x / math.sqrt(2)) + x * phi,
+                "φ has exp(−2x²), not exp(−x²/2)": lambda x, Phi: Phi + x * np.exp(-2 * x * x) * ROOT / 2,
                 "Φ is taken at y": lambda y, x, phi: normal(y) + x * phi,
                 "the slope is taken at y, not at x": lambda y: normal(y) + y * density(y),
                 "the slope is that of the tanh form": lambda x: tanh_slope(x),
@@ -209,6 +212,20 @@ GELU_TANH = {
                     Phi - 0.5 + 2 * x * Phi * (1 - Phi) * u_slope
                 ),
                 "½ is missing throughout": lambda x, Phi, u_slope: 2 * Phi + 4 * x * Phi * (1 - Phi) * u_slope,
+                "tanh is taken at u without its cube": lambda x, u_slope: with_tanh(np.tanh(ROOT * x), x, u_slope),
+                "tanh is taken at u without its √(2/π)": lambda x, u, u_slope: with_tanh(np.tanh(u / ROOT), x, u_slope),
+                "tanh is taken at u with the wrong sign of the cube": lambda x, u_slope: with_tanh(
+                    np.tanh(ROOT * (x - 0.044715 * x**3)), x, u_slope
+                ),
+                "tanh is taken at u with x² in place of the cube": lambda x, u_slope: with_tanh(
+                    np.tanh(ROOT * (x + 0.044715 * x**2)), x, u_slope
+                ),
+                "tanh is taken at u without its 0.044715": lambda x, u_slope: with_tanh(
+                    np.tanh(ROOT * (x + x**3)), x, u_slope
+                ),
+                "tanh is taken at x": lambda x, u_slope: with_tanh(np.tanh(x), x, u_slope),
+                "u stands in place of tanh u": lambda x, u, u_slope: with_tanh(u, x, u_slope),
+                "½ stands in place of Φ": lambda x, Phi, u_slope: 0.5 + 2 * x * Phi * (1 - Phi) * u_slope,
                 "the slope is that of the exact form": lambda x: normal(x) + x * density(x),
                 "the density of the normal distribution stands in place of the slope of Φ": lambda x, Phi: (
                     Phi + x * density(x)
@@ -355,6 +372,11 @@ def density(x):
 def tanh_normal(x):
     """Return the normal distribution function by a hyperbolic tangent."""
     return 0.5 * (1 + np.tanh(ROOT * x * (1 + 0.044715 * x * x)))
+
+
+def with_tanh(t, x, u_slope):
+    """Return that slope with t in place of tanh u."""
+    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * u_slope
 
 
 def tanh_slope(x):

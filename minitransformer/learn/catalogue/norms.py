@@ -115,6 +115,20 @@ LAYER_NORM = {
         "the first mean runs over all entries, not over the features of each position": lambda dx, r, dx_hat, shift: (
             dx + r * (shift - dx_hat.mean())
         ),
+        "the second mean runs over the positions, not over the features": lambda dx, r, dx_hat, x_hat, scale: (
+            dx + r * x_hat * (scale - (dx_hat * x_hat).mean(axis=-2, keepdims=True))
+        ),
+        "the second mean runs over all entries, not over the features": lambda dx, r, dx_hat, x_hat, scale: (
+            dx + r * x_hat * (scale - (dx_hat * x_hat).mean())
+        ),
+        "the first mean runs over the positions, not over the features": lambda dx, r, dx_hat, shift: (
+            dx + r * (shift - dx_hat.mean(axis=-2, keepdims=True))
+        ),
+        "r is missing on the direct path": lambda dx, r, dx_hat: dx + (1 - r) * dx_hat,
+        "r stands once too often on the path through the variance": lambda dx, r, x_hat, scale: (
+            dx + (1 - r) * r * x_hat * scale
+        ),
+        "r stands once too often on the path through the mean": lambda dx, r, shift: dx + (1 - r) * r * shift,
         "ε is forgotten: r is 1/√σ²": lambda x, mu, variance, dx_hat: normal_dx(x - mu, 1 / np.sqrt(variance), dx_hat),
         "ε is forgotten in the r in front": lambda dx, r, variance: dx / r / np.sqrt(variance),
         "ε stands outside the root: r is 1/(√σ² + ε)": lambda x, mu, variance, eps, dx_hat: normal_dx(
@@ -239,6 +253,14 @@ RMS_NORM = {
         ),
         "the mean runs over all entries, not over the features of each position": lambda r, dx_hat, x_hat: (
             r * (dx_hat - x_hat * (dx_hat * x_hat).mean())
+        ),
+        "r is missing on the direct path": lambda dx, r, dx_hat: dx + (1 - r) * dx_hat,
+        "r stands once too often on the path through r": lambda dx, r, x_hat, scale: dx + (1 - r) * r * x_hat * scale,
+        "a sum of dx̂ · x̂ over the positions, divided by C, stands in place of the mean": lambda r, dx_hat, x_hat: (
+            r * (dx_hat - x_hat * (dx_hat * x_hat).sum(axis=-2, keepdims=True) / x_hat.shape[-1])
+        ),
+        "a sum of dx̂ · x over the positions, divided by C, stands in place of the mean": lambda x, r, dx_hat: (
+            r * dx_hat - r**3 * x * (dx_hat * x).sum(axis=-2, keepdims=True) / x.shape[-1]
         ),
         "ε is forgotten: r is 1/√mean(x²)": lambda x, mean_square, dx_hat: rms_dx(x, 1 / np.sqrt(mean_square), dx_hat),
         "ε is forgotten in the r in front": lambda dx, r, mean_square: dx / r / np.sqrt(mean_square),

@@ -10,8 +10,19 @@ import itertools
 import numpy as np
 
 from minitransformer.layers.linear import rows
+from minitransformer.layers.positions import joined, pairs
+from minitransformer.learn.catalogue.textbook import name_of_dy
 
 MOST = 1500  # terms
+OWN = {  # what a gradient's own equation is made of, beside what comes with dy
+    "layer_norm": ("r", "x_hat"),
+    "rms_norm": ("r", "x_hat"),
+    "softmax": ("y",),
+    "silu": ("x", "sigma"),
+    "gelu_exact": ("x", "Phi", "phi"),
+    "gelu_tanh": ("x", "Phi", "u_slope"),
+    "relu": ("x",),
+}
 NEARLY = 1e-9  # of the square that two terms may leave, before they are compared entry by entry
 
 
@@ -22,6 +33,7 @@ def as_a_sum(search, name):
         return None
     terms = terms_for(search.textbook, name)
     found = combination(given, terms, lambda value: search.same(name, value), 2)
+    found = found or polynomial(given, search.textbook, name, lambda value: search.same(name, value))
     if found:
         return f"it is {found}, and nothing else"
     off = combination(given - truth, terms, lambda value: search.same(name, truth + value), 1)
@@ -31,23 +43,58 @@ def as_a_sum(search, name):
 def terms_for(textbook, name):
     """Return {how it is written: array} of the products that have the shape of a gradient, the simplest first."""
     shape, dy = textbook.truth[name].shape, textbook.dy
-    known = {
-        n: x for n, x in textbook.values.items() if isinstance(x, np.ndarray) and x.dtype == np.float64 and n != "dz"
-    }
-    known = {n: x for n, x in known.items() if n not in textbook.truth and np.isfinite(x).all() and x.size > 1}
+    known = arrays_at_hand(textbook)
     if textbook.component == "attention":
         terms = of_attention(textbook, name)
     elif textbook.component == "turned":
         terms = of_pairs(textbook)
     elif shape == dy.shape or name.endswith("_new"):
         axis = textbook.values.get("axis", -1)
-        terms = products({n: np.broadcast_to(x, shape) for n, x in known.items() if broadcasts(x, shape)}, axis)
+        fitting = {n: np.broadcast_to(x, shape) for n, x in known.items() if broadcasts(x, shape)}
+        terms = itertools.chain([("1", np.ones(shape))], products(fitting, axis))
     elif dy.shape[-len(shape) :] == shape:
         wide = {n: np.broadcast_to(x, dy.shape) for n, x in known.items() if broadcasts(x, dy.shape)}
         terms = ((f"Σ {n}", x.reshape(-1, *shape).sum(axis=0)) for n, x in products(wide, None))
     else:
-        terms = of_matrices(known, shape)
+        terms = of_matrices(known, shape) if len(shape) == 2 else ()
     return dict(itertools.islice(terms, MOST))
+
+
+def arrays_at_hand(textbook):
+    """Return {name: array} of what a run has at hand, without the gradients themselves; True counts as 1."""
+    arrays = {n: x for n, x in textbook.values.items() if isinstance(x, np.ndarray) and x.dtype.kind in "fb"}
+    hidden = {*textbook.truth, name_of_dy(textbook.function)} - {"dy"}
+    arrays = {n: x.astype(np.float64) for n, x in arrays.items() if n not in hidden}
+    return {n: x for n, x in arrays.items() if np.isfinite(x).all() and x.size > 1}
+
+
+def polynomial(given, textbook, name, same):
+    """Return how `given` is written as a sum of products of what stands in its own equation, linear in dy; or None.
+
+    There may be as many terms as entries allow: three entries for each.
+    """
+    factors = [n for n in OWN.get(textbook.component, ()) if n in textbook.values]
+    if given.shape != textbook.dy.shape or not factors:
+        return None
+    values = {n: np.broadcast_to(textbook.values[n], given.shape) for n in factors}
+    upstream = {
+        n: np.broadcast_to(textbook.values[n], given.shape)
+        for n in ("dy", "dx_hat", "shift", "scale", "mean_dy")
+        if n in textbook.values
+    }
+    terms = {}
+    for count in range(4):
+        for names in itertools.combinations_with_replacement(factors, count):
+            for n, d in upstream.items():
+                terms[written((n, *names))] = d * np.prod([values[m] for m in names], axis=0)
+    names = list(terms)[: given.size // 3]
+    columns = np.array([terms[n].ravel() for n in names])
+    coefficients = np.linalg.lstsq(columns.T, given.ravel(), rcond=None)[0]
+    if not same((coefficients @ columns).reshape(given.shape)):
+        return None
+    shares = np.abs(coefficients) * np.abs(columns).max(axis=1)
+    chosen = np.flatnonzero(shares > 1e-6 * shares.max())
+    return fitted(given, chosen, names, columns, same) if len(chosen) < 6 else None
 
 
 def products(arrays, axis):
@@ -76,8 +123,6 @@ def of_matrices(known, shape):
 
 def of_pairs(textbook):
     """Yield (how it is written, array) of the products of each pair (a, b) of dy with its angle's sine and cosine."""
-    from minitransformer.layers.positions import joined, pairs
-
     layout, cos, sin = (textbook.values[n] for n in ("layout", "cos", "sin"))
     a, b = pairs(textbook.dy, layout)
     one = np.ones(a.shape)
