@@ -184,6 +184,11 @@ ATTENTION = {
         "the exponentials stand in place of the weights: they are not divided by their sum": lambda masked, dweights: (
             through(np.exp(masked), dweights)
         ),
+        "1 is subtracted in place of the sum, as if all weights were summed": lambda weights, dweights: (
+            weights * (dweights - 1)
+        ),
+        "dweights is not in it: it is weights · (1 − weights)": lambda weights: weights * (1 - weights),
+        "it is averaged with its transpose, in dq and in dk": lambda dscores: (dscores + dscores.swapaxes(-1, -2)) / 2,
         "the scale s is forgotten, in dq and in dk": lambda dscores, s: dscores / s,
         "the scale s stands there twice, in dq and in dk": lambda dscores, s: dscores * s,
         "it is divided by the scale s, in dq and in dk": lambda dscores, s: dscores / s**2,
@@ -296,11 +301,21 @@ ATTENTION = {
             s * mixed(dscores.swapaxes(-1, -2) @ q, K),
             mixed(used.swapaxes(-1, -2) @ dy, K),
         ),
+        "head h is taken to read key-value head h mod K, not h // (H/K), throughout": lambda known: by_modulo(known),
         "dq and dk are exchanged": lambda dq, dk, dv: (dk, dq, dv) if dq.shape == dk.shape else no_such(),
         "dk and dv are exchanged": lambda dq, dk, dv: (dq, dv, dk) if dv.shape == dk.shape else no_such(),
         "dq and dv are exchanged": lambda dq, dk, dv: (dv, dk, dq) if dv.shape == dq.shape else no_such(),
     },
 }
+
+
+def by_modulo(known):
+    """Return dq, dk and dv of query heads that are taken to read the key–value heads in turn, in backward alone."""
+    H, K, s, weights = (known[name] for name in ("H", "K", "s", "weights"))
+    k, v = (np.concatenate([several(known[name], H, K)] * (H // K), axis=-3) for name in "kv")
+    dscores = through(weights, known["on_weights_backward"](known["dy"] @ v.swapaxes(-1, -2)))
+    dk, dv = dscores.swapaxes(-1, -2) @ known["q"], known["used"].swapaxes(-1, -2) @ known["dy"]
+    return s * (dscores @ k), s * mixed(dk, K), mixed(dv, K)
 
 
 def total(x, axis=-1):

@@ -148,9 +148,13 @@ MULTI_HEAD_ATTENTION = {
         "channels are dealt out to the heads in the wrong order": lambda dy, w_o_backward, heads: np.moveaxis(
             w_o_backward(dy).reshape(*dy.shape[:-1], heads.shape[-1], -1), -1, -3
         ),
+        "W_o's backward is skipped": lambda dy, self: split(dy, self.d_head),
         "the heads are in reverse": lambda dy, w_o_backward, self: merged_reverse(w_o_backward(dy), self.d_head),
     },
     "dq, dkeys, dvalues": {
+        "attention's backward is skipped: all three are dheads": lambda dattended, v: (
+            (dattended, dattended, dattended) if v.shape == dattended.shape else exchange([dattended, v], 0, 1)
+        ),
         "dk and dv are exchanged": lambda dattended, attention_backward: exchange(attention_backward(dattended), 1, 2),
         "dq and dk are exchanged": lambda dattended, attention_backward: exchange(attention_backward(dattended), 0, 1),
         "dq and dv are exchanged": lambda dattended, attention_backward: exchange(attention_backward(dattended), 0, 2),

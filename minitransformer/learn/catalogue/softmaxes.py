@@ -217,6 +217,15 @@ CROSS_ENTROPY = {
         "label smoothing multiplies the target by ε, and the rest by 1 − ε": lambda p, targets, V, w, smooth, dlosses: (
             from_a(w * (hot(targets, V) * smooth + (1 - smooth) / V), p, dlosses)
         ),
+        "label smoothing takes from the target alone: p is whole, and ε / V is missing": lambda dlogits, known: (
+            dlogits + (known["w"] * known["smooth"] / known["V"]) * known["dlosses"][..., None]
+        ),
+        "label smoothing is not divided by V, and p is not multiplied by its larger sum": lambda dlogits, known: (
+            dlogits - known["w"] * known["smooth"] * (1 - 1 / known["V"]) * known["dlosses"][..., None]
+        ),
+        "label smoothing does not take from the target, and p is not multiplied by that sum": lambda dlogits, known: (
+            dlogits - known["w"] * known["smooth"] * hot(known["targets"], known["V"]) * known["dlosses"][..., None]
+        ),
         "the uniform part of label smoothing is not weighted": lambda p, targets, V, w, smooth, dlosses, weight: from_a(
             given(weight, w) * hot(targets, V) * (1 - smooth) + smooth / V, p, dlosses
         ),

@@ -114,11 +114,23 @@ def products(arrays, axis):
 
 
 def of_matrices(known, shape):
-    """Yield (how it is written, array) of products aᵀ b of arrays a (..., I) and b (..., O), summed over positions."""
-    left, right = ([(n, x) for n, x in known.items() if x.ndim > 1 and x.shape[-1] == width] for width in shape[-2:])
+    """Yield (how it is written, array) of products aᵀ b, summed over positions, of a (..., I) and b (..., O).
+
+    Each is an array, or a product of two of one shape.
+    """
+    left, right = (
+        [
+            (written(names), known[names[0]] * known[names[1]] if len(names) > 1 else known[names[0]])
+            for count in (1, 2)
+            for names in itertools.combinations_with_replacement(known, count)
+            if all(known[n].ndim > 1 and known[n].shape[-1] == width for n in names)
+            and len({known[n].shape for n in names}) == 1
+        ]
+        for width in shape
+    )
     for (n, a), (m, b) in itertools.product(left, right):
         if a.shape[:-1] == b.shape[:-1]:
-            yield f"{n}ᵀ {m}", rows(a).T @ rows(b)
+            yield f"({n})ᵀ ({m})", rows(a).T @ rows(b)
 
 
 def of_pairs(textbook):
