@@ -377,9 +377,68 @@ def test_what_no_line_knows_is_told_by_a_mutant_of_the_textbook():
     component, arguments, dy, textbook = run("silu")
     s = textbook.values
     wrong = {"dx": dy * s["sigma"] * (1 + (1 - s["x"]) * (1 - s["sigma"]) * 0 + s["x"] / (1 - s["sigma"]))}
-    assert named(component, arguments, wrong, dy) == (
-        "(5) dx: the numbers are as if one of + − · / stood in place of another"
-    )
+    assert named(component, arguments, wrong, dy) == ("(5) dx: the numbers are as if a product were a quotient")
+
+
+# (run, gradient, what a learner wrote, what is said of it)
+OF_THE_NUMBERS = [
+    ("linear", "dx", lambda dx: 0 * dx, "dx: it is zero everywhere"),
+    ("linear", "dx", lambda dx: -dx, "dx: it has the wrong sign: it is minus the right one"),
+    ("linear", "dx", lambda dx: 2 * dx, "dx: it is 2 × the right one"),
+    ("linear", "dx", lambda dx: dx[::-1], "dx: it is in reverse along axis 0"),
+    ("linear, square", "dweight", lambda dbias, dweight: dweight + dbias, None),
+    ("silu", "dx", lambda dx, y: dx - 3 * y, "dx: it is off by y × -3"),
+    ("silu", "dx", lambda dy, x, sigma: dy * (sigma**2 + x), "dx: it is x · dy + dy · sigma², and nothing else"),
+    (
+        "rotary, half",
+        "dx",
+        lambda dx, dy, cos: dx + dy * (1 - np.tile(cos, 2)),
+        "dx: it is (a, b) + (b, −a) · sin, and nothing else",
+    ),
+    (
+        "relu",
+        "dx",
+        lambda dy, off: np.where(off, 0.3 * dy, dy),
+        "dx: it is wrong where off is True: there it is dy × 0.3",
+    ),
+    (
+        "softmax",
+        "dx",
+        lambda dx: np.where(np.arange(5)[:, None] == 3, 7 * dx, dx),
+        "dx: it is wrong at place 3 of axis 1 alone, counted from 0",
+    ),
+]
+
+
+@pytest.mark.parametrize("name, gradient, way, expected", OF_THE_NUMBERS)
+def test_what_no_line_knows_is_told_by_the_numbers_themselves(name, gradient, way, expected):
+    component, arguments, dy, textbook = run(name)
+    known = textbook.values | textbook.truth | {"dy": dy}
+    wrong = textbook.truth | {gradient: way(*(known[n] for n in inspect.signature(way).parameters))}
+    assert named(component, arguments, wrong, dy) == expected
+
+
+def test_a_gradient_in_the_place_of_another_is_told():
+    component, arguments, dy, textbook = run("swiglu")
+    wrong = {"dg": textbook.truth["du"], "du": textbook.truth["dg"]}
+    assert named(component, arguments, wrong, dy) == "dg: it is what du should be; du: it is what dg should be"
+
+
+def test_a_module_of_a_learners_class_is_run_by_the_textbooks_and_nothing_is_changed():
+    component, arguments, dy, textbook = run("FeedForward")
+
+    class Mine(type(arguments["self"])):
+        def forward(self, x):
+            raise AssertionError("this is the learner's")
+
+    module = arguments["self"]
+    module.__class__ = Mine
+    before = [(p.data.copy(), p.grad) for p in module.parameters()]
+    x, wrong = arguments["x"].copy(), textbook.truth | {"dx": textbook.truth["dx"] + dy}
+    assert named(component, arguments, wrong, dy) == "(6) dx: dy is added, as the block's residual would"
+    assert type(module) is Mine and np.array_equal(arguments["x"], x)
+    for parameter, (data, grad) in zip(module.parameters(), before, strict=True):
+        assert np.array_equal(parameter.data, data) and parameter.grad is grad
 
 
 @pytest.mark.parametrize("name", ["layer_norm, ε = 0.5", "cross_entropy"])

@@ -15,8 +15,9 @@ It says which statement of the textbook's function is wrong (its name there), ho
 textbook's function: its arguments, and what its statements assign, forward and backward, `dy` among them. What follows
 from the statement, in other gradients too, is worked out by the textbook itself.
 
-What no line knows is tried as the right answer with a usual change (a sign, a factor, two exchanged), and then as a
-mutant of the textbook's backward: the mistakes of gradcheck/audit, made one at a time.
+What no line knows is tried in turn as the right answer with a usual change (a sign, a factor, two exchanged), as a
+mutant of the textbook's backward (the mistakes of gradcheck/audit, made one at a time), as two lines at once, and as a
+product of what the function has at hand, or a sum of two.
 """
 
 from minitransformer.learn.catalogue.naming import named

@@ -275,6 +275,7 @@ SWIGLU = {
         "the slope of silu is taken at a = silu(g), not at g": lambda da, a: da * silu_of(a),
         "the slope of silu is taken at u, not at g": lambda da, u: da * silu_of(u),
         "p stands in place of u": lambda dp, p, g: dp * p * silu_of(g),
+        "σ(g) stands in place of u": lambda dp, g: dp * logistic(g) * silu_of(g),
         "g stands in place of u": lambda dp, g: dp * g * silu_of(g),
         "dp is not in it": lambda dg, dp: dg / dp,
         "it has the wrong sign": lambda dg: -dg,

@@ -24,6 +24,7 @@ INSIDE = {
     swiglu: silu,
     MultiHeadAttention.forward: projections,
 }  # what it calls, and a learner writes out
+OPERATIONS = {ast.Add: "sum", ast.Sub: "difference", ast.Mult: "product", ast.Div: "quotient"}
 WORDS = {
     "term dropped": "a term were missing",
     "factor dropped": "a factor were missing",
@@ -99,7 +100,19 @@ def in_words(mutant):
     if mutant.kind in ("term dropped", "factor dropped"):
         for name in missing(removed, mutant.replacement):
             return f"the {mutant.kind.split()[0]} {name} were missing"
+    before, after = operation(removed), operation(mutant.replacement)
+    if mutant.kind == "operator exchanged" and before and after:
+        return f"a {before} were a {after}"
     return WORDS[mutant.kind]
+
+
+def operation(text):
+    """Return what an expression is, a sum for one; or None."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError:
+        return None
+    return OPERATIONS.get(type(tree.op)) if isinstance(tree, ast.BinOp) else None
 
 
 def missing(removed, replacement):
