@@ -90,6 +90,9 @@ ATTENTION = {
     },
     "dweights": {
         "dropout, or what else on_weights does, is forgotten": lambda dused: dused,
+        "the dropout's mask is applied without its division by 1 − p": lambda dused, weights, used: (
+            dused * dropped(weights, used)
+        ),
         "dropout, or what else on_weights does, is applied twice": lambda dweights, on_weights_backward: (
             on_weights_backward(dweights)
         ),

@@ -211,6 +211,9 @@ GELU_TANH = {
                 "½ tanh u stands in place of Φ: its ½ is missing": lambda x, Phi, u_slope: (
                     Phi - 0.5 + 2 * x * Phi * (1 - Phi) * u_slope
                 ),
+                "½ and 1 are missing: it is the slope of x · tanh u": lambda x, Phi, u_slope: (
+                    2 * Phi - 1 + 4 * x * Phi * (1 - Phi) * u_slope
+                ),
                 "½ is missing throughout": lambda x, Phi, u_slope: 2 * Phi + 4 * x * Phi * (1 - Phi) * u_slope,
                 "tanh is taken at u without its cube": lambda x, u_slope: with_tanh(np.tanh(ROOT * x), x, u_slope),
                 "tanh is taken at u without its √(2/π)": lambda x, u, u_slope: with_tanh(np.tanh(u / ROOT), x, u_slope),

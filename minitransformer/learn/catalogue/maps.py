@@ -77,6 +77,7 @@ LINEAR = {
         "dx is summed in place of dy": lambda dx: positions_sum(dx),
         "dy is multiplied by y": lambda dy, y: positions_sum(dy * y),
         "dy is taken for ones: it counts the positions": lambda dy: positions_sum(np.ones_like(dy)),
+        "|dy| is summed in place of dy": lambda dy: positions_sum(abs(dy)),
         "it is ones": lambda bias: np.ones_like(bias),
         "the bias is multiplied in": lambda dbias, bias: dbias * bias,
         "the bias is added": lambda dbias, bias: dbias + bias,

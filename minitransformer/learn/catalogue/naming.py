@@ -103,11 +103,12 @@ class Search:
         """Yield a Guess for each mistake of the catalogue that can be made here."""
         for statement, rules in MISTAKES.get(self.textbook.component, {}).items():
             number = equations(self.textbook.function).get(statement, "")
-            place = "" if statement == "return" else f"{number} {statement}: ".lstrip()
+            place = "" if statement in ("return", "several") else f"{number} {statement}: ".lstrip()
             for words, rule in rules.items():
-                changed = self.what_changes(planted={statement: rule})
+                planted = rule if isinstance(rule, dict) else {statement: rule}
+                changed = self.what_changes(planted=planted)
                 if changed:
-                    yield Guess(place + words, changed, {statement: rule})
+                    yield Guess(place + words, changed, planted)
 
     def in_the_catalogue(self):
         """Name what mistakes of the catalogue account for: one that accounts for the most gradients."""

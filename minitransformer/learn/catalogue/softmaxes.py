@@ -95,6 +95,9 @@ LOG_SOFTMAX = {
         "exp(−z) stands in place of exp(z)": lambda z, dz, axis: dz - np.exp(-z) * total(dz, axis),
         "the sum over dz is left out, as though it were 1": lambda z, dz: dz - np.exp(z),
         "it is exp(z) − dz": lambda z, dz: np.exp(z) - dz,
+        "the softmax runs over all entries, not over each row": lambda x, dz, axis: (
+            dz - np.exp(x) / np.exp(x).sum() * total(dz, axis)
+        ),
         "the sum runs over all entries, not over each row": lambda z, dz: dz - np.exp(z) * dz.sum(),
         "the sum runs over the first axis": lambda z, dz, axis: dz - np.exp(z) * elsewhere(dz, axis, 0),
         "the sum runs over the axis before the last": lambda z, dz, axis: (
@@ -180,6 +183,10 @@ CROSS_ENTROPY = {
         ),
         "the mean is over all positions, and the target of ignored ones is class 0": lambda p, known: (
             with_ignored(known, p - first_class(p)) / a_mean(known["share"]) / known["kept"].size
+        ),
+        "p (1 − p) stands in place of p": lambda A, p, a, dlosses: (A * p * (1 - p) - a) * dlosses[..., None],
+        "class weights and label smoothing are forgotten": lambda p, targets, V, dlosses, smooth, weight: (
+            (p - hot(targets, V)) * given(weight, 1.0 * (smooth > 0)) * dlosses[..., None]
         ),
         "the class weights are forgotten": lambda p, targets, V, smooth, dlosses, weight: (
             (p - smoothed(targets, V, smooth) * given(weight, 1.0)) * dlosses[..., None]

@@ -63,7 +63,7 @@ def terms_for(textbook, name):
 def arrays_at_hand(textbook):
     """Return {name: array} of what a run has at hand, without the gradients themselves; True counts as 1."""
     arrays = {n: x for n, x in textbook.values.items() if isinstance(x, np.ndarray) and x.dtype.kind in "fb"}
-    hidden = {*textbook.truth, name_of_dy(textbook.function)} - {"dy"}
+    hidden = {*textbook.truth, name_of_dy(textbook.function), "slope"} - {"dy"}
     arrays = {n: x.astype(np.float64) for n, x in arrays.items() if n not in hidden}
     return {n: x for n, x in arrays.items() if np.isfinite(x).all() and x.size > 1}
 
@@ -93,7 +93,7 @@ def polynomial(given, textbook, name, same):
     if not same((coefficients @ columns).reshape(given.shape)):
         return None
     shares = np.abs(coefficients) * np.abs(columns).max(axis=1)
-    chosen = np.flatnonzero(shares > 1e-6 * shares.max())
+    chosen = np.flatnonzero(shares > 1e-4 * shares.max())
     return fitted(given, chosen, names, columns, same) if len(chosen) < 6 else None
 
 
@@ -109,8 +109,12 @@ def products(arrays, axis):
             total = np.prod([arrays[n] for n in names], axis=0).sum(axis=axis, keepdims=True)
             total = np.broadcast_to(total, next(iter(arrays.values())).shape)
             yield f"Σ({written(names)})", total
-            for n, x in arrays.items():
-                yield f"{n} · Σ({written(names)})", x * total
+            for outside in (1, 2) if len(arrays) < 8 else (1,):
+                for others in itertools.combinations_with_replacement(arrays, outside):
+                    yield (
+                        f"{written(others)} · Σ({written(names)})",
+                        total * np.prod([arrays[n] for n in others], axis=0),
+                    )
 
 
 def of_matrices(known, shape):
@@ -165,7 +169,7 @@ def of_attention(textbook, name):
                 if x.shape[-1] == q.shape[-1]:
                     yield f"({written_as}) {n}", kind @ x
         else:
-            for n, x in (("q", q), ("dy", dy), ("y", y)):
+            for n, x in (("q", q), ("dy", dy), ("y", y), ("(dy · y)", dy * y)):
                 if x.shape[-1] == values[name[1]].shape[-1]:
                     each = kind.swapaxes(-1, -2) @ x
                     yield f"({written_as})ᵀ {n}", each.reshape(*each.shape[:-3], K, G, *each.shape[-2:]).sum(axis=-3)

@@ -4,6 +4,12 @@ import numpy as np
 
 from minitransformer.optim import adamw
 
+
+def both(m_hat, v_hat):
+    """Return a mistake that is made in two statements alike."""
+    return {"m_hat": m_hat, "v_hat": v_hat}
+
+
 ADAMW = {
     "decayed": {
         "the decay is missing": lambda theta: theta,
@@ -170,6 +176,31 @@ ADAMW = {
             theta - lr * (m_hat + weight_decay * theta) / (np.sqrt(v_hat) + eps)
         ),
     },
+    "several": {
+        "m and v are corrected with t + 1 in place of t": both(
+            lambda m_new, beta1, t: m_new / (1 - beta1 ** (t + 1)),
+            lambda v_new, beta2, t: v_new / (1 - beta2 ** (t + 1)),
+        ),
+        "m and v are corrected with t − 1 in place of t": both(
+            lambda m_new, beta1, t: m_new / (1 - beta1 ** (t - 1)),
+            lambda v_new, beta2, t: v_new / (1 - beta2 ** (t - 1)),
+        ),
+        "m and v are corrected with t = 1, whatever t is": both(
+            lambda m_new, beta1: m_new / (1 - beta1), lambda v_new, beta2: v_new / (1 - beta2)
+        ),
+        "the bias is not corrected: m̂ and v̂ are missing": both(lambda m_new: m_new, lambda v_new: v_new),
+        "m and v are multiplied by 1 − βᵗ, not divided": both(
+            lambda m_new, beta1, t: m_new * (1 - beta1**t), lambda v_new, beta2, t: v_new * (1 - beta2**t)
+        ),
+        "the old m and v are corrected, not the new": both(
+            lambda m, beta1, t: m / (1 - beta1**t), lambda v, beta2, t: v / (1 - beta2**t)
+        ),
+        "the old m and v stand in place of m̂ and v̂": both(lambda m: m, lambda v: v),
+        "g and g² stand in place of m̂ and v̂": both(lambda g: g, lambda g: g**2),
+        "m and v are corrected with each other's β": both(
+            lambda m_new, beta2, t: m_new / (1 - beta2**t), lambda v_new, beta1, t: v_new / (1 - beta1**t)
+        ),
+    },
     "return": {
         "the decay is coupled: λθ is added to g, as L2 regularisation is": lambda known: coupled(
             known, lambda g, decay: g + decay
@@ -182,18 +213,6 @@ ADAMW = {
         ),
         "λθ is subtracted from g: the decay is coupled, and has the wrong sign": lambda known: coupled(
             known, lambda g, decay: g - decay
-        ),
-        "m and v are corrected with t + 1 in place of t": lambda theta, g, m, v, options, t: adamw(
-            theta, g, m, v, **options | {"t": t + 1}
-        ),
-        "m and v are corrected with t − 1 in place of t": lambda theta, g, m, v, options, t: adamw(
-            theta, g, m, v, **options | {"t": t - 1}
-        ),
-        "m and v are corrected with t = 1, whatever t is": lambda theta, g, m, v, options: adamw(
-            theta, g, m, v, **options | {"t": 1}
-        ),
-        "the bias is not corrected: m̂ and v̂ are missing": lambda theta, g, m, v, options: adamw(
-            theta, g, m, v, **options | {"t": 10**9}
         ),
         "m̂ and v̂ are kept in place of m′ and v′": lambda theta_new, m_hat, v_hat: (theta_new, m_hat, v_hat),
         "m̂ is kept in place of m′": lambda theta_new, m_hat, v_new: (theta_new, m_hat, v_new),

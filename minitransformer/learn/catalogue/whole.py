@@ -101,12 +101,12 @@ def rearranged(given, truth, same):
 def combined(given, truth, known, same):
     """Return what it is a multiple of, or off by: one array of the run, or a product of two."""
     fitting = {name: np.broadcast_to(value, given.shape) for name, value in known.items() if fits(value, given.shape)}
-    for name, value in fitting.items():
+    products = {f"{a} · {b}": fitting[a] * fitting[b] for a, b in itertools.combinations_with_replacement(fitting, 2)}
+    for name, value in (fitting | products).items():
         for text, other in ((f"multiplied by {name}", truth * value), (f"divided by {name}", truth / value)):
             c = ratio(given, other, same)
             if c is not None:
                 return f"it is the right one, {text}{times(c)}"
-    products = {f"{a} · {b}": fitting[a] * fitting[b] for a, b in itertools.combinations_with_replacement(fitting, 2)}
     for name, value in (fitting | products).items():
         c = ratio(given, value, same)
         if c is not None:
