@@ -194,7 +194,7 @@ def test_a_template_that_writes_too_much_is_one_line():
         render_chat(endless, says("Hi"))
 
 
-@pytest.mark.parametrize("name, words", [("'…' * 5000", "…{1000}"), ("''", "TemplateError")])
+@pytest.mark.parametrize("name, words", [("'…' * 5000", "…{500}"), ("''", "TemplateError")])
 def test_the_reason_of_a_template_is_cut_and_never_empty(name, words):
     template = f"{{{{ raise_exception({name}) }}}}"
     with pytest.raises(ValueError, match=f"^the chat template failed: {words}$"):

@@ -18,7 +18,7 @@ import signal
 import sys
 
 LENGTH_LIMIT = 10_000_000  # characters of a text
-REASON_LIMIT = 1000  # characters
+REASON_LIMIT = 500  # characters, so that the message around it is not cut
 
 
 def main(seconds, memory):
