@@ -22,9 +22,8 @@ from minitransformer.book.typesetting import mathml
 
 SHOWN = 3  # entries of an array
 LEGEND = (
-    "Each equation is executed on small numbers, which stand below. In green: what the code makes of them, at "
-    "the line with its number or in the function as a whole, where the equation makes the same."
-    '<span class="screen"> Point at an equation, and its line lights up.</span>'
+    "Each equation is executed on small numbers, which stand below. In green: what the code makes of them, where the "
+    'equation makes the same.<span class="screen"> Point at an equation, and its line lights up.</span>'
 )
 show = with_digits(3)
 
