@@ -2,7 +2,6 @@
 
 from functools import cache, partial
 from html import escape
-from types import FunctionType
 
 import numpy as np
 
@@ -79,26 +78,19 @@ def shapes_of(run):
 
 def saved_by(run):
     """A table of what backward needs of the forward pass."""
-    kept = saved(run.backward())
-    rows = "".join(
-        row_of(escape(name), " × ".join(map(str, value.shape)) or "1", value.size)
-        for name, value in kept.items()
-        if isinstance(value, np.ndarray)
-    )
-    rows += "".join(
-        row_of(f"what {escape(name.removesuffix('_backward'))} saves", "", numbers_in(value))
-        for name, value in kept.items()
-        if isinstance(value, FunctionType) and name.endswith("_backward") and numbers_in(value)
-    )
-    rows += "".join(
-        row_of(f"what {len(value)} others save", "", numbers_in(value))
-        for value in kept.values()
-        if isinstance(value, list) and numbers_in(value)
-    )
+    rows = "".join(row_of_saved(name, kept) for name, kept in saved(run.backward()).items())
     if not rows:
         return ""
     heading = f"<tr><th>{escape(run.specimen.function)}</th><th>shape</th><th>numbers</th></tr>"
     return f'<div class="scroll"><table>{heading}{rows}</table></div>'
+
+
+def row_of_saved(name, kept):
+    """A row for an array, and for another backward or a list of these if it keeps any number."""
+    if isinstance(kept, np.ndarray):
+        return row_of(escape(name), " × ".join(map(str, kept.shape)) or "1", kept.size)
+    others = f"{len(kept)} others save" if isinstance(kept, list) else f"{escape(name.removesuffix('_backward'))} saves"
+    return row_of(f"what {others}", "", numbers_in(kept)) if numbers_in(kept) else ""
 
 
 def row_of(*cells):
