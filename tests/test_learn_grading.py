@@ -9,18 +9,20 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 from other_styles import BODIES
 from test_learn import blank_filled, solution
 
 from minitransformer import cli
 from minitransformer.bounded import Bounded, Ended
-from minitransformer.learn import check
+from minitransformer.learn import check, plot
 from minitransformer.learn.checking import Grader
 from minitransformer.learn.collecting import collect, marks, summary
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import EXERCISES, named_exercise
 from minitransformer.learn.hints import STATE, lines_of, next_hint
+from minitransformer.learn.pictures import draw_class
 from minitransformer.learn.running import train
 from minitransformer.learn.verdict import Verdict
 from minitransformer.learn.watching import saved_files
@@ -341,6 +343,29 @@ def test_a_model_learns_with_the_learners_functions_in_it(tmp_path):
     from minitransformer.layers.softmax import softmax
 
     assert softmax.__module__ == "minitransformer.layers.softmax"  # it is the package's again
+
+
+def test_a_slope_is_drawn_beside_the_true_one(tmp_path):
+    pytest.importorskip("matplotlib")
+    start(tmp_path, [named_exercise("silu"), SOFTMAX], 0)
+    mine = tmp_path / "silu.py"
+    blank = mine.read_text("utf-8")
+    mine.write_text(blank.replace("dx = ...", "dx = dy * sigma"), "utf-8")
+    true, yours = plot("silu", tmp_path).axes[0].lines
+    sigma = 1 / (1 + np.exp(-true.get_xdata()))
+    np.testing.assert_allclose(yours.get_ydata(), sigma, atol=1e-12)
+    np.testing.assert_allclose(true.get_ydata(), sigma * (1 + true.get_xdata() * (1 - sigma)), atol=1e-7)
+    with pytest.raises(ValueError, match="there is a plot of relu, silu, gelu"):
+        plot("softmax", tmp_path)
+    mine.write_text(blank.replace("dx = ...", "dx = dy * sigmoid"), "utf-8")
+    with pytest.raises(ValueError, match=r"silu\.py, line 30: NameError: name 'sigmoid' is not defined"):
+        plot("silu", tmp_path)
+
+
+def test_a_class_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    figure = draw_class([("softmax", 3, 5, "(3) dx: " + "long " * 50, 2), ("relu", 5, 5, "", 0)])
+    assert [text.get_text()[:10] for text in figure.axes[0].texts] == ["2: (3) dx:", ""]
 
 
 TOML = """

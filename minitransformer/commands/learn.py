@@ -57,6 +57,7 @@ def add_arguments(parser) -> None:
     start.add_argument("--out", type=Path, default=Path("learn"), metavar="DIR", help="where (default: learn)")
     check = verb("check", "say what is right, and what is wrong with the rest", check_some)
     check.add_argument("name", nargs="?", metavar="NAME", help="one exercise (default: all that are begun)")
+    check.add_argument("--plot", type=Path, metavar="FILE", help="also draw its slope f′ (relu, silu, gelu) as a PNG")
     add_folder(check, SUPPRESS)
     hint = verb("hint", "a little help, then a little more; never the answer", give_hint)
     hint.add_argument("name", nargs="?", metavar="NAME", help="one exercise (default: the next)")
@@ -72,6 +73,7 @@ def add_arguments(parser) -> None:
     collects.description = COLLECT
     collects.add_argument("submissions", type=Path, metavar="FOLDER", help="what was handed in")
     collects.add_argument("--csv", type=Path, metavar="FILE", help="write the marks there")
+    collects.add_argument("--picture", type=Path, metavar="FILE", help="draw the summary as a PNG")
     collects.add_argument("--summary", action="store_true", help="show what a class got right, and its mistakes")
     handout = verb("handout", "a chapter on paper, with the answers left out: a page of the book", write_paper)
     handout.add_argument("name", metavar="NAME", help="an exercise")
@@ -123,6 +125,8 @@ def check_some(arguments) -> int:
     from minitransformer.learn.workspace import exercise_in, exercises_in, found_folder, is_begun
 
     folder = found_folder(arguments.folder)
+    if arguments.plot is not None and arguments.name is None:
+        raise ValueError("--plot draws one exercise: name it")
     if arguments.name is not None:
         names = [exercise_in(folder, arguments.name).name]
     else:
@@ -131,6 +135,11 @@ def check_some(arguments) -> int:
         return show_where(arguments)
     with Grader() as grader:
         right = [show_verdict(grader.verdict(folder, name)) for name in names]
+        if arguments.plot is not None:
+            from minitransformer.pictures import save
+
+            save(grader.slopes(folder, names[0]), arguments.plot)
+            show_to_the_letter(arguments.plot)
     return 0 if all(right) else 1
 
 
@@ -260,6 +269,12 @@ def collect_marks(arguments) -> int:
     if arguments.csv is not None:
         write_atomically(arguments.csv, lambda file: file.write(marks(found).encode()))
         show_to_the_letter(arguments.csv)
+    if arguments.picture is not None:
+        from minitransformer.learn.pictures import draw_class
+        from minitransformer.pictures import save
+
+        save(draw_class(summary(found)), arguments.picture)
+        show_to_the_letter(arguments.picture)
     if arguments.summary or arguments.csv is None:
         show("\n".join(in_words(summary(found))))
     return 0

@@ -5,14 +5,15 @@
 
 or in Python
 
-    from minitransformer.learn import check
+    from minitransformer.learn import check, plot
     check("layer_norm")
+    plot("silu")
 
 To read how, begin with exercises.py, cutting.py (how an exercise is made of the source) and grading.py (how one is
 graded: against its own forward pass, in a process of its own).
 """
 
-from minitransformer.learn.checking import check
+from minitransformer.learn.checking import check, plot
 from minitransformer.learn.workspace import exercises_in
 
-__all__ = ["check", "exercises_in"]
+__all__ = ["check", "plot", "exercises_in"]

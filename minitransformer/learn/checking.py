@@ -31,8 +31,35 @@ class Grader:
         except Ended as end:
             return Verdict(name, FAILED, sentence=f"{path.name}: {end}")
 
+    def slopes(self, folder, name: str):
+        """Return a figure of the slope of an exercise's function, the learner's and the true one.
 
-_warm = []  # the Grader of `check`
+        Raises ValueError for an exercise whose function does not work entry by entry, or whose code fails; MissingExtra
+        without matplotlib.
+        """
+        from minitransformer.learn.pictures import ENTRY_BY_ENTRY, draw_slopes
+
+        if name not in ENTRY_BY_ENTRY:
+            raise ValueError(f"there is a plot of {', '.join(ENTRY_BY_ENTRY)}, whose slope is a curve; not of {name}")
+        path = (Path(folder) / f"{name}.py").absolute()
+        try:
+            found = self.process.ask({"file": str(path), "name": name, "slopes": True}, self.seconds)
+        except Ended as end:
+            raise ValueError(f"{path.name}: {end}") from None
+        if "fault" in found:
+            raise ValueError(found["fault"])
+        return draw_slopes(name, **found)
+
+
+_warm = []  # the Grader of `check` and `plot`
+
+
+def warm() -> Grader:
+    """Return a Grader that stays warm until the program ends."""
+    if not _warm:
+        _warm.append(Grader())
+        atexit.register(_warm[0].process.end)
+    return _warm[0]
 
 
 def check(name: str, folder=None) -> Verdict:
@@ -41,7 +68,12 @@ def check(name: str, folder=None) -> Verdict:
     `folder` is where its file is: ./learn, or this folder, unless given. Raises ValueError where there is no exercise
     of that name, FileNotFoundError where there is no folder of exercises.
     """
-    if not _warm:
-        _warm.append(Grader())
-        atexit.register(_warm[0].process.end)
-    return _warm[0].verdict(found_folder(folder), name)
+    return warm().verdict(found_folder(folder), name)
+
+
+def plot(name: str, folder=None):
+    """Return a figure, which a notebook shows, of f′, the learner's and the true one: of relu, silu and gelu.
+
+    Raises what `check` raises, ValueError for other exercises or code that fails, MissingExtra without matplotlib.
+    """
+    return warm().slopes(found_folder(folder), name)
