@@ -125,6 +125,22 @@ def test_another_forward_pass_is_refused_but_at_level_3(graded):
     assert graded("softmax", text=again).sentence.startswith("forward") is False
 
 
+@pytest.mark.parametrize(
+    "end, said",
+    [
+        ("return y", "softmax must return two things, y and backward"),
+        ("return y[0], backward", "forward: y has the shape (5, 6), and should have (2, 5, 6) (softmax)"),
+        ("return y, None", "softmax must return two things, y and backward"),
+        ("return None, backward", "forward: y has the shape (), and should have (2, 5, 6)"),
+    ],
+)
+def test_a_forward_pass_that_returns_something_else_is_a_line(end, said, graded):
+    text = solution(SOFTMAX, 3).replace("return y, backward", end)
+    verdict = graded("softmax", text=text)
+    assert verdict.status == "failed"
+    assert said in verdict.sentence, verdict.sentence
+
+
 def test_a_forward_pass_of_ones_own_is_right_at_level_3(graded):
     text = solution(named_exercise("relu"), 3).replace("np.where(off, 0, x)", "np.maximum(x, 0)")
     assert graded("relu", text=text).is_solved  # which takes no complex numbers
@@ -141,6 +157,7 @@ def test_formatting_and_comments_change_nothing(graded):
     "name, body, said",
     [
         ("softmax", "dy *= 2\n" + RIGHT, "backward changed dy in place: 60 entries"),
+        ("softmax", "dx = dy", "backward returned nothing, expected an array: one for x"),
         ("softmax", "return dy[0]", "dx has shape (5, 6), but x has (2, 5, 6)"),
         ("softmax", "return dy, dy", "backward returned 2 gradients, expected 1: one for x"),
         ("unembedding", "return dy.reshape(-1, 11).T @ x.reshape(-1, 6), dy @ weight", "dx has shape (11, 6), but x"),

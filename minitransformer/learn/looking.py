@@ -47,7 +47,7 @@ def is_single(value):
 def cotangent(call, seed):
     """Return a random dy for a Call."""
     result = call.evaluate()
-    if not isinstance(result, tuple) or len(result) != 2:
+    if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
         raise Fault(f"{call.name} must return two things, y and backward")
     return np.random.default_rng([seed, 7]).standard_normal(np.shape(result[0]))
 
