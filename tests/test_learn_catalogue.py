@@ -3,6 +3,7 @@
 import functools
 import inspect
 import itertools
+import math
 from math import pi, sqrt
 
 import numpy as np
@@ -10,10 +11,10 @@ import pytest
 
 from minitransformer.cases import FUNCTIONS, MODULES
 from minitransformer.layers.softmax import softmax
-from minitransformer.learn.catalogue import named
+from minitransformer.learn.catalogue import named, other_ways
 from minitransformer.learn.catalogue.mutants import compiled_mutants
 from minitransformer.learn.catalogue.naming import MISTAKES, Search
-from minitransformer.learn.catalogue.textbook import Textbook, source_of
+from minitransformer.learn.catalogue.textbook import Textbook, source_of, watched_text
 
 COMPOSITIONS = {
     "MultiHeadAttention": "multi_head_attention",
@@ -463,3 +464,25 @@ def test_nothing_is_said_of_a_component_that_is_not_known_or_arguments_that_do_n
     _, arguments, dy = drawn("softmax")
     assert named("convolution", arguments, {"dx": dy}, dy) is None
     assert named("softmax", {}, {"dx": dy}, dy) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "layer_norm, ε = 0.5",
+        "rms_norm, ε = 0.5",
+        "gelu, tanh",
+        "cross_entropy",
+        "cross_entropy, sum",
+        "cross_entropy, none",
+        "cross_entropy, weighted, smoothed",
+        "adamw",
+    ],
+)
+def test_the_other_ways_are_right(name):
+    *_, textbook = run(name)
+    way = getattr(other_ways, textbook.function.__name__)
+    code = watched_text(*source_of(way)[:1], way.__name__)
+    gradients = textbook.run(code=code, scope={"math": math})
+    for gradient, value in textbook.truth.items():
+        np.testing.assert_allclose(gradients[gradient], value, rtol=1e-12, atol=1e-14)

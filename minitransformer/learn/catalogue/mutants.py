@@ -7,6 +7,7 @@ if a factor were missing".
 import ast
 import functools
 import inspect
+import math
 import re
 import textwrap
 from pathlib import Path
@@ -17,6 +18,7 @@ from minitransformer.layers.attention import attention
 from minitransformer.layers.feed_forward import swiglu
 from minitransformer.layers.multi_head_attention import MultiHeadAttention, projections
 from minitransformer.layers.softmax import softmax
+from minitransformer.learn.catalogue import other_ways
 from minitransformer.learn.catalogue.textbook import source_of
 
 INSIDE = {
@@ -56,6 +58,9 @@ def mutants_of(function):
     """Yield (sentence, how to run the textbook with it) for each mutant of a function, and of what it calls."""
     for sentence, code in compiled_mutants(function):
         yield sentence, {"code": code}
+    other_way = getattr(other_ways, function.__name__, None)
+    for sentence, code in compiled_mutants(other_way) if other_way is not None else ():
+        yield sentence, {"code": code, "scope": {"math": math}}
     inner = INSIDE.get(function)
     for sentence, code in compiled_mutants(inner) if inner is not None else ():
         names = dict(inner.__globals__)
@@ -88,6 +93,8 @@ def sentence_of(mutant):
     if number is None and statement:
         later = re.search(r"# (\(\d+\))", "\n".join(lines[mutant.lines[0] :]))
         number = later and f"on the way to {later[1]}, "
+    if number is None and statement:
+        return f"in {statement[1]}: the numbers are as if {in_words(mutant)}"
     place = f"{number if isinstance(number, str) else number[1] + ' '}{statement[1]}: " if statement and number else ""
     return f"{place}the numbers are as if {in_words(mutant)}"
 
