@@ -334,6 +334,43 @@ def test_a_name_that_is_rebound_written_into_or_of_another_shape_is_said_to_be()
     }
 
 
+def test_an_array_of_the_forward_pass_that_backward_writes_into_stays_its_own():
+    def squared_sum(a, b):
+        total = a + b
+        dtotal = np.zeros_like(total)
+
+        def backward(dy):
+            dtotal[...] = 2 * total * dy
+            return dtotal.copy(), dtotal.copy()
+
+        return total * total, backward
+
+    report = gradcheck.steps(squared_sum, normal(3), normal(3, seed=1))
+    assert report.passed and row(report, "dtotal").verdict == "right"
+
+
+def test_a_helper_is_blamed_only_if_that_explains_all_that_is_wrong():
+    def normalized(x, gamma, *, wrong=True):
+        centred = x - x.mean(axis=0)
+        saved = 1 / np.sqrt((centred**2).mean(axis=0) + 1e-5)
+        y = gamma * centred * saved
+
+        def backward(dy):
+            r = 1 / np.sqrt(saved + 1e-5)
+            x_hat = centred * r
+            d = dy * gamma
+            dx = r * (d - d.mean(axis=0) - x_hat * (d * x_hat).mean(axis=0))
+            dgamma = (dy * x_hat).sum(axis=0)
+            return dx, dgamma
+
+        return y, backward
+
+    report = gradcheck.steps(normalized, normal(6, 3), normal(3, seed=1))
+    assert [row.name for row in report.rows if row.verdict == "WRONG"] == ["r"]
+    assert report.first_wrong.sentence == "1 / np.sqrt(saved + 1e-05) stands where saved belongs"
+    assert [row.sentence for row in report.rows if row.verdict == "follows"] == ["from r", "from r"]
+
+
 def test_without_a_backward_within_or_without_source_it_says_so():
     scope = {}
     exec(

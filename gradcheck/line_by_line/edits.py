@@ -71,6 +71,10 @@ def changes(expression, names):
         for phrase, new in _changed(node, names):
             yield phrase, _with(expression, node, new)
     yield "the sign is wrong", ast.UnaryOp(ast.USub(), expression)
+    for node in _nodes(expression):
+        if isinstance(node, (ast.BinOp, ast.Call)) and len(ast.unparse(node)) <= LONGEST:
+            for name in names.arrays:
+                yield f"{_text(node)} stands where {name} belongs", _with(expression, node, _name(name))
 
 
 def factors(expression, names):

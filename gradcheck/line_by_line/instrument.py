@@ -11,7 +11,7 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from gradcheck.line_by_line.source import OWN_SCOPE, codes_of, first_line, holders_of
+from gradcheck.line_by_line.source import OWN_SCOPE, codes_of, first_line, holders_of, own_statements
 
 PROBE = "__gradcheck_probe__"
 EQUATION = re.compile(r"#\s*(\(\d+[a-z′']?\))")
@@ -58,13 +58,11 @@ def instrumented(source):
     sites = []
     outer, inner = twins[id(source.outer)], twins[id(source.inner)]
     originals = {id(twin): node for node, twin in zip(ast.walk(source.tree), ast.walk(tree), strict=True)}
-    codes = codes_of(source.tree, source.file)
-    inserting = _Inserting(sites, originals, own_names(source.function.__code__))
     if isinstance(inner, ast.Lambda):
-        inner.body = inserting.returned(inner.body, inner)
+        inner.body = _Inserting(sites, originals).returned(inner.body, inner)
     else:
-        inner.body = inserting.body(inner.body, "backward")
-    inserting = _Inserting(sites, originals, own_names(codes[first_line(source.outer), source.outer.name]))
+        inner.body = _Inserting(sites, originals, _local(inner)).body(inner.body, "backward")
+    inserting = _Inserting(sites, originals, _local(outer))
     arguments = inserting.entry(outer)
     outer.body = inserting.body(outer.body, "forward")
     start = 1 if ast.get_docstring(outer, clean=False) is not None else 0
@@ -108,15 +106,12 @@ def equation_at(source, statement):
 
 
 class _Inserting:
-    """Puts probes into the body of a function; `originals` finds the node of the untouched tree.
+    """Puts probes into the body of a function, whose own names are `local`; `originals` has each node as it was."""
 
-    `own` are the names that the function binds. One that it only writes into is another's, and must not become its own.
-    """
-
-    def __init__(self, sites, originals, own):
+    def __init__(self, sites, originals, local=()):
         self.sites = sites
         self.originals = originals
-        self.own = own
+        self.local = local
 
     def body(self, statements, kind):
         """Return a list of statements with a probe behind each that binds a name."""
@@ -152,7 +147,7 @@ class _Inserting:
             part = value.elts[position] if many else value
             count = 1 if many else len(names)
             number = self.add(kind, name, statement, part, position, count, is_written)
-            probes.append((_assignment if name in self.own else _look)(name, number, statement))
+            probes.append(_assignment(name, number, statement, is_own=name in self.local))
         return probes
 
     def entry(self, function):
@@ -198,11 +193,6 @@ class _Inserting:
         return len(self.sites) - 1
 
 
-def own_names(code):
-    """Return the names that a function binds, its arguments among them."""
-    return {*code.co_varnames, *code.co_cellvars}
-
-
 def _bound(statement):
     """Return (names that a statement binds or writes into, whether they had to exist before)."""
     if isinstance(statement, ast.Assign):
@@ -243,12 +233,21 @@ def _probe(number, value):
     return ast.Call(ast.Name(PROBE, ast.Load()), [ast.Constant(number), value], [])
 
 
-def _look(name, number, statement):
-    return ast.copy_location(ast.Expr(_probe(number, ast.Name(name, ast.Load()))), statement)
-
-
-def _assignment(name, number, statement):
-    node = ast.Assign([ast.Name(name, ast.Store())], _probe(number, ast.Name(name, ast.Load())))
+def _assignment(name, number, statement, is_own=True):
+    """Return the statement of a probe behind another one; a name that is not the function's own is not bound by it."""
+    probe = _probe(number, ast.Name(name, ast.Load()))
+    node = ast.Assign([ast.Name(name, ast.Store())], probe) if is_own else ast.Expr(probe)
     for part in ast.walk(node):
         ast.copy_location(part, statement)
     return node
+
+
+def _local(function):
+    """Return the names that a function binds itself: its arguments, and what its statements bind, not write into."""
+    arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    local = {argument.arg for argument in arguments}
+    for statement in own_statements(function.body):
+        names, is_written = _bound(statement)
+        if not is_written or isinstance(getattr(statement, "target", None), ast.Name):
+            local.update(names)
+    return local

@@ -12,13 +12,17 @@ from gradcheck.line_by_line.targets import Reads, targets_of
 
 @dataclass
 class Look:
-    """A Scene, its Targets in the order of backward, what its lines read, and the Findings."""
+    """A Scene, its Targets in the order of backward, what its lines read, and the Findings.
+
+    `runs` is how often backward was run to try what a line may have been meant to be.
+    """
 
     source: Source
     scene: Scene
     targets: list
     reads: Reads
     found: Findings
+    runs: int = 0
 
     def in_use(self):
         """Let the parameters hold the numbers of this look, and return it."""

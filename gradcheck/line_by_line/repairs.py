@@ -18,18 +18,23 @@ from gradcheck.line_by_line.source import closures, contents, is_gradient, names
 
 MOST_FITTING = 8  # edits that fit the first numbers, of which one has to fit the second too
 MOST_HELPERS = 6
-MOST_TRIED = 2000
+MOST_RUNS = 2000  # of backward, for edits of helpers, in all
+MOST_TRIED, LEAST_TRIED = 2000, 150  # edits of the target's own line, or of all of its helpers; of any of these
 SCALED = 1e-6  # a factor that is nearer to 1 is none
 SCATTER = "__gradcheck_scatter__"
 
 
 @dataclass(frozen=True)
 class Repair:
-    """An edit that fits: at the line of `event` `expression` would have been right; `phrase` says what is wrong."""
+    """An edit that fits: at the line of `event` `expression` would have been right; `phrase` says what is wrong.
+
+    `is_of_helper` marks one that puts something else in the place of a helper, which may as well be wrong itself.
+    """
 
     event: Event
     phrase: str
     expression: ast.expr
+    is_of_helper: bool = False
 
 
 class Workbench:
@@ -88,6 +93,7 @@ class Workbench:
             return False
         if repair_event.key == self.target.event.key and self.target.key is not None:
             return self._is_true(value)
+        self.look.runs += 1
         passed = self.scene.backward({**self.held, repair_event.key: value})
         if not self._is_true(passed.value(self.target)):
             return False
@@ -153,10 +159,12 @@ def fitting(bench, edits, is_one_enough=False):
             continue
         values = bench.names(event)
         names = Names(values, names_read(expression), helpers)
-        most = MOST_TRIED if event is bench.target.event else MOST_TRIED // 4
+        most = MOST_TRIED if event is bench.target.event else max(MOST_TRIED // len(lines), LEAST_TRIED)
         for phrase, edited in itertools.islice(edits(expression, names), most):
+            if bench.look.runs >= MOST_RUNS and event is not bench.target.event:
+                break
             if bench.fits(event, edited, values):
-                fitting.append(Repair(event, phrase, edited))
+                fitting.append(Repair(event, phrase, edited, phrase.partition(" stands where ")[0] in helpers))
                 found += 1
                 if found == MOST_FITTING:
                     break

@@ -31,16 +31,18 @@ def report_on(look, again):
 def _pinned(look, again):
     """Return {Target: Mistake} for each that is wrong, and whose mistake is known.
 
-    Of several lines that might each be the mistake, it is the one that explains the most; if that leaves two, both are
-    said.
+    A line that other lines read is it only if that explains all of those that are wrong. Of several lines that might
+    each be the mistake, it is the one that explains the most; if that leaves two, both are said.
     """
     at_fault = look.found.at_fault | {target for target in look.found.unknown if target.is_final}
     asked = [t for t in look.targets if t in at_fault and not look.is_parameter(t)]
     known = {target: mistakes(look, again, target) for target in asked}
     explained = Counter(mistake.event.key for found in known.values() for mistake in found)
+    readers = Counter(e.key for t in asked for e in look.reads.through(t.event, look.found.held))
     pinned = {}
     for target, found in known.items():
-        found = sorted(found, key=lambda mistake: -explained[mistake.event.key])
+        found = [m for m in found if m.event.key == target.event.key or explained[m.event.key] >= readers[m.event.key]]
+        found = sorted(found, key=lambda mistake: (-explained[mistake.event.key], mistake.is_of_helper))
         if found:
             pinned[target] = first = found[0]
             others = [m for m in found[1:] if explained[m.event.key] == explained[first.event.key]]
@@ -78,7 +80,7 @@ def _verdict(look, target, pinned):
         return _left(look, target)
     if target in pinned and pinned[target].event.key != target.event.key:
         return FOLLOWS, f"from {_name(look, pinned[target])}"
-    if target in found.at_fault:
+    if target in found.at_fault or (target in found.unknown and target.is_final):
         return _unsure(look, target, pinned[target].sentence if target in pinned else "")
     if target in found.unknown:
         return NOT_FOLLOWED, "it is not all of that name's gradient, and whether it is meant to be cannot be told"
@@ -102,7 +104,9 @@ def _left(look, target):
 
 def _unsure(look, target, sentence):
     """Return (verdict, sentence) of a Target that is wrong given the true gradients: by its line, or what it reads."""
-    others = [e for e in look.reads.through(target.event, look.found.held) if e.key not in look.found.held]
+    doubtful = {t.key for t in look.found.unknown}
+    held = {key for key in look.found.held if key not in doubtful}
+    others = [e for e in look.reads.through(target.event, held) if e.key not in held]
     others += Workbench(look.in_use(), target).helpers()
     helpers = list(dict.fromkeys(look.scene.sites[e.site].name for e in others))
     if sentence and helpers:

@@ -13,11 +13,15 @@ from gradcheck.line_by_line.repairs import Workbench, exchanged, fitting, left_o
 
 @dataclass(frozen=True)
 class Mistake:
-    """What may be wrong at the line of an Event; `is_sure` if that line, changed so, would be right."""
+    """What may be wrong at the line of an Event; `is_sure` if that line, changed so, would be right.
+
+    `is_of_helper` as that of a Repair.
+    """
 
     event: Event
     sentence: str
     is_sure: bool
+    is_of_helper: bool = False
 
 
 def mistakes(look, again, target):
@@ -69,6 +73,6 @@ def _verified(look, again, target, search, found):
             for repair in found:
                 same = [r for r in once_more if (r.event.key, r.phrase) == (repair.event.key, repair.phrase)]
                 if repair.event.key not in verified and (same or still_fits(other, repair)):
-                    verified[repair.event.key] = Mistake(repair.event, repair.phrase, True)
+                    verified[repair.event.key] = Mistake(repair.event, repair.phrase, True, repair.is_of_helper)
     look.in_use()
     return list(verified.values())
