@@ -18,7 +18,7 @@ def report_on(look, again):
     rows = [(e, _row(look, e, look.scene.sites[e.site].name, WRONG, s)) for e, s in _helpers(look, pinned)]
     for target in look.targets:
         verdict, sentence = _verdict(look, target, pinned)
-        if not (target.outside and not look.is_parameter(target) and verdict == RIGHT):
+        if not target.outside or look.is_parameter(target) or target in look.found.elsewhere:
             rows.append((target.event, _row(look, target.event, target.name, verdict, sentence)))
     place = {event.key: i for i, event in enumerate([*look.scene.forward, *look.scene.plain.events])}
     rows.sort(key=lambda pair: place[pair[0].key])

@@ -70,7 +70,7 @@ def source_of(backward, name):
     raise ValueError(reason)
 
 
-def closures(function, seen=None):
+def closures(function):
     """Yield a function, and every function that it has captured or is bound to, the nearest first."""
     pending, seen = [function], set()
     while pending:
