@@ -84,17 +84,3 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
         return dlogits
 
     return 0.0, backward
-
-
-def adamw(theta, g, m, v, *, t, lr, betas, eps, weight_decay):
-    """AdamW's update with the corrections of the bias folded into the step."""
-    beta1, beta2 = betas
-    m_new = beta1 * m + (1 - beta1) * g
-    v_new = beta2 * v + (1 - beta2) * g * g
-    correction1 = 1 - beta1**t
-    correction2 = math.sqrt(1 - beta2**t)
-    denominator = np.sqrt(v_new) / correction2 + eps
-    step_size = lr / correction1
-    decayed = theta * (1 - lr * weight_decay)
-    theta_new = decayed - step_size * m_new / denominator
-    return theta_new, m_new, v_new

@@ -15,14 +15,20 @@ from minitransformer.learn.catalogue.textbook import name_of_dy
 
 MOST = 1500  # terms
 OWN = {  # what a gradient's own equation is made of, beside what comes with dy
-    "layer_norm": ("r", "x_hat"),
-    "rms_norm": ("r", "x_hat"),
+    "layer_norm": ("r", "x_hat", "gamma", "x"),
+    "rms_norm": ("r", "x_hat", "gamma", "x"),
     "softmax": ("y",),
     "silu": ("x", "sigma"),
     "gelu_exact": ("x", "Phi", "phi"),
     "gelu_tanh": ("x", "Phi", "u_slope"),
     "relu": ("x",),
 }
+SUMS = {  # with what dy may be multiplied in a sum
+    "layer_norm": ("x_hat", "x"),
+    "rms_norm": ("x_hat", "x"),
+    "softmax": ("y",),
+}
+FIRST = 16  # terms, of which one is in a sum of three
 NEARLY = 1e-9  # of the square that two terms may leave, before they are compared entry by entry
 
 
@@ -33,7 +39,7 @@ def as_a_sum(search, name):
         return None
     terms = terms_for(search.textbook, name)
     found = combination(given, terms, lambda value: search.same(name, value), 2)
-    found = found or polynomial(given, search.textbook, name, lambda value: search.same(name, value))
+    found = found or polynomial(given, search.textbook, lambda value: search.same(name, value))
     if found:
         return f"it is {found}, and nothing else"
     off = combination(given - truth, terms, lambda value: search.same(name, truth + value), 1)
@@ -68,25 +74,17 @@ def arrays_at_hand(textbook):
     return {n: x for n, x in arrays.items() if np.isfinite(x).all() and x.size > 1}
 
 
-def polynomial(given, textbook, name, same):
-    """Return how `given` is written as a sum of products of what stands in its own equation, linear in dy; or None.
+def polynomial(given, textbook, same):
+    """Return how `given` is written as a sum of products of what stands in its own equation; or None.
 
-    There may be as many terms as entries allow: three entries for each.
+    First of up to three such terms; then of as many as there may be, the simplest, with three entries to each.
     """
-    factors = [n for n in OWN.get(textbook.component, ()) if n in textbook.values]
-    if given.shape != textbook.dy.shape or not factors:
+    terms = own_terms(textbook, given.shape)
+    if not terms:
         return None
-    values = {n: np.broadcast_to(textbook.values[n], given.shape) for n in factors}
-    upstream = {
-        n: np.broadcast_to(textbook.values[n], given.shape)
-        for n in ("dy", "dx_hat", "shift", "scale", "mean_dy")
-        if n in textbook.values
-    }
-    terms = {}
-    for count in range(4):
-        for names in itertools.combinations_with_replacement(factors, count):
-            for n, d in upstream.items():
-                terms[written((n, *names))] = d * np.prod([values[m] for m in names], axis=0)
+    found = combination(given, terms, same, 3)
+    if found:
+        return found
     names = list(terms)[: given.size // 3]
     columns = np.array([terms[n].ravel() for n in names])
     coefficients = np.linalg.lstsq(columns.T, given.ravel(), rcond=None)[0]
@@ -95,6 +93,28 @@ def polynomial(given, textbook, name, same):
     shares = np.abs(coefficients) * np.abs(columns).max(axis=1)
     chosen = np.flatnonzero(shares > 1e-4 * shares.max())
     return fitted(given, chosen, names, columns, same) if len(chosen) < 6 else None
+
+
+def own_terms(textbook, shape):
+    """Return {how it is written: array} of what comes with dy times powers of what else its equation is made of."""
+    factors = [n for n in OWN.get(textbook.component, ()) if n in textbook.values]
+    if shape != textbook.dy.shape or not factors:
+        return {}
+    values = {n: np.broadcast_to(textbook.values[n], shape) for n in factors}
+    upstream = {n: textbook.values[n] for n in ("dy", "dx_hat") if n in textbook.values}
+    if textbook.component in SUMS:
+        axis = textbook.values.get("axis", -1)
+        beside = {"": 1.0} | {f" · {n}": textbook.values[n] for n in SUMS[textbook.component]}
+        sums = {(n, b): upstream[n] * beside[b] for n in upstream for b in beside}
+        upstream |= {f"Σ({n}{b})": x.sum(axis=axis, keepdims=True) for (n, b), x in sums.items()}
+    else:
+        upstream["1"] = np.ones(shape)
+    terms = {}
+    for count in range(4):
+        for names in itertools.combinations_with_replacement(factors, count):
+            for n, d in upstream.items():
+                terms[written((n, *names))] = d * np.prod([values[m] for m in names], axis=0) * np.ones(shape)
+    return terms
 
 
 def products(arrays, axis):
@@ -176,7 +196,7 @@ def of_attention(textbook, name):
 
 
 def combination(given, terms, same, most):
-    """Return how `given` is written as a multiple of one term, or as a sum of two; None where it is not."""
+    """Return how `given` is written as a multiple of one term, or a sum of up to `most`; None where it is not."""
     names, columns = list(terms), np.array([term.ravel() for term in terms.values()])
     if not names or not given.any():
         return None
@@ -189,18 +209,30 @@ def combination(given, terms, same, most):
         text = fitted(given, [kept[i]], names, columns, same)
         if text:
             return text
-    if most < 2:
-        return None
-    gram = unit @ unit.T
+    if most > 1:
+        for i, j in pairs_that_explain(unit, target):
+            text = fitted(given, [kept[i], kept[j]], names, columns, same)
+            if text:
+                return text
+    for first in range(min(FIRST, len(kept)) if most > 2 else 0):
+        rest = unit - np.outer(unit @ unit[first], unit[first])
+        sizes = np.sqrt((rest**2).sum(axis=1))
+        rest = np.where(sizes[:, None] > 1e-6, rest / np.maximum(sizes, 1e-6)[:, None], 0.0)
+        left = target - along[first] * unit[first]
+        for i, j in pairs_that_explain(rest, left / np.sqrt((left**2).sum())):
+            text = fitted(given, [kept[k] for k in sorted({first, i, j})], names, columns, same)
+            if text:
+                return text
+    return None
+
+
+def pairs_that_explain(unit, target):
+    """Return pairs (i, j) of rows of length 1 of which a combination is nearly a target of length 1, a few of them."""
+    along, gram = unit @ target, unit @ unit.T
     different = np.triu(gram**2 < 1 - 1e-6, 1)
     with np.errstate(all="ignore"):
         explained = (along[:, None] ** 2 + along**2 - 2 * along[:, None] * along * gram) / (1 - gram**2)
-    pairs = np.argwhere(different & (explained > 1 - NEARLY))
-    for i, j in sorted(pairs.tolist(), key=sum)[:5]:
-        text = fitted(given, [kept[i], kept[j]], names, columns, same)
-        if text:
-            return text
-    return None
+    return sorted(np.argwhere(different & (explained > 1 - NEARLY)).tolist(), key=sum)[:5]
 
 
 def fitted(given, chosen, names, columns, same):

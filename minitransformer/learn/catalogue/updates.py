@@ -172,6 +172,9 @@ ADAMW = {
         "the decay is taken of θ after the step": lambda theta, theta_new, decayed, lr, weight_decay: (
             (theta + theta_new - decayed) * (1 - lr * weight_decay)
         ),
+        "the decay is taken of θ after the step, and not multiplied by lr": (
+            lambda theta, theta_new, decayed, weight_decay: (theta + theta_new - decayed) * (1 - weight_decay)
+        ),
         "the decay is divided by √v̂ + ε: λθ is added to m̂": lambda theta, lr, m_hat, v_hat, eps, weight_decay: (
             theta - lr * (m_hat + weight_decay * theta) / (np.sqrt(v_hat) + eps)
         ),

@@ -32,7 +32,8 @@ def as_a_product(search, name):
     given, truth, same = numbers_of(search, name)
     if not np.isfinite(given).all():
         return None
-    known = arrays_of(search.textbook)
+    others = {other: value for other, value in search.truth.items() if other != name}
+    known = arrays_of(search.textbook) | others
     return combined(given, truth, known, same) or in_some_places(given, truth, search.textbook, same)
 
 
@@ -90,6 +91,9 @@ def rearranged(given, truth, same):
         if sorted(axes) != list(axes) and same(given, truth.transpose(axes)):
             return "it is transposed"
     for axis in range(truth.ndim):
+        for what, value in (("sum", truth.sum(axis, keepdims=True)), ("mean", truth.mean(axis, keepdims=True))):
+            if truth.shape[axis] > 1 and same(given, np.broadcast_to(value, truth.shape)):
+                return f"every entry is the {what} of the right ones along axis {axis}"
         if same(given, np.flip(truth, axis)):
             return f"it is in reverse along axis {axis}"
         for shift in (1, -1):
