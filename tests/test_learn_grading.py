@@ -22,6 +22,7 @@ from minitransformer.learn.collecting import collect, marks, summary
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import EXERCISES, named_exercise
 from minitransformer.learn.hints import STATE, lines_of, next_hint
+from minitransformer.learn.own import read_toml
 from minitransformer.learn.pictures import draw_class
 from minitransformer.learn.running import train
 from minitransformer.learn.verdict import Verdict
@@ -105,7 +106,10 @@ def test_a_file_that_is_no_python_is_a_line_with_its_place(text, said, graded):
     "body, said",
     [
         ("import gradcheck", "line 41 imports gradcheck: it is what your gradient is held against"),
-        ("from minitransformer.layers import softmax as s", "line 41 imports minitransformer.layers: the answers are"),
+        (
+            "from minitransformer.layers import softmax as s",
+            "line 41 imports minitransformer.layers.softmax: the answers are",
+        ),
         ("import torch", "line 41 imports torch: it derives gradients by itself"),
         ("return softmax(x + dy)[0]", "line 41 calls softmax itself: backward works with what forward left"),
     ],
@@ -144,6 +148,15 @@ def test_a_forward_pass_that_returns_something_else_is_a_line(end, said, graded)
 def test_a_forward_pass_of_ones_own_is_right_at_level_3(graded):
     text = solution(named_exercise("relu"), 3).replace("np.where(off, 0, x)", "np.maximum(x, 0)")
     assert graded("relu", text=text).is_solved  # which takes no complex numbers
+
+
+def test_a_class_keeps_its_forward_and_may_have_other_methods(graded):
+    text = solution(named_exercise("feed_forward"), 1)
+    assert graded("feed_forward", text=text + "\n    def mine(self):\n        return 1\n").is_solved
+    changed = graded("feed_forward", text=text.replace("self.up(x)", "self.up(2 * x)"))
+    assert changed.sentence.startswith("FeedForward.forward was changed outside backward")
+    again = graded("feed_forward", text=text.replace("dx = up_backward(dh)", "dx = self.forward(dy)[0]"))
+    assert again.sentence.startswith("line 61 calls forward again")
 
 
 def test_formatting_and_comments_change_nothing(graded):
@@ -423,6 +436,10 @@ def test_a_teachers_own_exercise_is_a_function_and_a_few_lines(tmp_path, monkeyp
     assert check("double", "learn").is_solved
     mine.write_text(mine.read_text("utf-8").replace("y = by * x", "y = x"), "utf-8")
     assert check("double", "learn").status == "refused"
+    told = tmp_path / "learn/double.exercise"
+    told.write_text(told.read_text("utf-8").replace("3.0", "2.0"), "utf-8")
+    (changed,) = collect(tmp_path, read_toml("double.toml"))
+    assert changed.verdicts[0].sentence == "double.exercise is not as it was handed out"
     (tmp_path / "double.toml").write_text(TOML.replace("[2, 3]", "2"))
     assert cli.main(["learn", "start", "--exercise", "double.toml"]) == 1
     assert "double.toml: the shape of x must be a list of whole numbers, not 2" in capsys.readouterr().err

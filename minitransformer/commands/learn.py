@@ -72,6 +72,7 @@ def add_arguments(parser) -> None:
     collects = verb("collect", "grade a folder of submissions: a folder each", collect_marks)
     collects.description = COLLECT
     collects.add_argument("submissions", type=Path, metavar="FOLDER", help="what was handed in")
+    collects.add_argument("--exercise", type=Path, metavar="FILE", help="the TOML of your own, if it was one")
     collects.add_argument("--csv", type=Path, metavar="FILE", help="write the marks there")
     collects.add_argument("--picture", type=Path, metavar="FILE", help="draw the summary as a PNG")
     collects.add_argument("--summary", action="store_true", help="show what a class got right, and its mistakes")
@@ -264,8 +265,10 @@ def collect_marks(arguments) -> int:
     """Grade submissions, and write or print their marks."""
     from minitransformer.files import write_atomically
     from minitransformer.learn.collecting import collect, in_words, marks, summary
+    from minitransformer.learn.own import read_toml
 
-    found = collect(arguments.submissions, say=say)
+    own = None if arguments.exercise is None else read_toml(arguments.exercise)
+    found = collect(arguments.submissions, own, say=say)
     if arguments.csv is not None:
         write_atomically(arguments.csv, lambda file: file.write(marks(found).encode()))
         show_to_the_letter(arguments.csv)

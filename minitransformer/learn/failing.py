@@ -54,7 +54,7 @@ def in_other_words(rows, sentences_on) -> list[Row]:
         if row.verdict == "WRONG":
             told = [row.sentence, *(sentences_on(row.name) if NO_WORDS.match(row.sentence) else [])]
             said = next((sentence for sentence in told if not NO_WORDS.match(sentence)), row.sentence)
-            said = re.sub(rf"^(\(\d+\) )?[\w, ]*\b{re.escape(row.name)}\b[\w, ]*: ", "", said)
+            said = re.sub(rf"^(\(\d+\) )?(\w+, )*{re.escape(row.name)}(, \w+)*: ", "", said)
             return [*rows[:k], Row(row.equation, row.name, row.verdict, said), *rows[k + 1 :]]
     return list(rows)
 
