@@ -44,9 +44,11 @@ def named(component, arguments, wrong, dy):
     """
     try:
         textbook = Textbook(component, arguments, dy)
-    except (KeyError, TypeError, DoesNotFitError):
+    except (KeyError, TypeError, OSError, DoesNotFitError):  # OSError: there is no source to read
         return None
     search = Search(textbook, wrong)
+    if not search.bad:
+        return None
     search.in_the_catalogue()
     search.by_numbers(as_a_whole)
     search.among_mutants()

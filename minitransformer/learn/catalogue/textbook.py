@@ -178,6 +178,7 @@ class Eye:
         return tuple(self(name, lambda part=part: part) for name, part in zip(names, given, strict=True))
 
     def planted_value(self, name, value):
+        """Return what is planted in the place of a name, or what its statement gives."""
         return by_name(self.planted[name], self.known) if name in self.planted else value()
 
 
