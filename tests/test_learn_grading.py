@@ -249,6 +249,23 @@ def test_a_process_that_is_asked_again_after_it_ended_is_another():
         assert process.ask({"file": "x/softmax.py", "name": "softmax"}, seconds=20)["status"] == "not there"
 
 
+@pytest.mark.parametrize(
+    "old, new, said",
+    [
+        (
+            "dy - mean_dy",
+            "dy",
+            "the sum over y · dy is not subtracted",
+        ),  # listed, and so said before what would be right
+        ("y * (dy - mean_dy)", "y * (dy - mean_dy) ** 3", "(dy - mean_dy) ** 3 stands where dy - mean_dy belongs"),
+        ("y * (dy - mean_dy)", "np.sin(y * (dy - mean_dy))", "sin is too much"),
+    ],
+)
+def test_a_mistake_is_named_as_the_catalogue_lists_it_or_by_its_line(graded, old, new, said):
+    verdict = graded("softmax", text=solution(SOFTMAX, 0).replace(old, new))
+    assert said in verdict.mistake, verdict.mistake
+
+
 def test_what_readme_shows_is_what_is_said(graded, tmp_path):
     exercise = named_exercise("layer_norm")
     verdict = graded("layer_norm", text=solution(exercise, 0).replace(" - x_hat * scale", ""))
@@ -303,7 +320,7 @@ def test_the_commands_tell_where_a_learner_is(folder, capsys):
     out = capsys.readouterr().out
     assert out.startswith("layer_norm: not right yet\n")
     assert out.endswith("softmax: right (level 0)\n")
-    assert "(6) dbeta   WRONG: a mean stands where a sum belongs" in out
+    assert "(6) dbeta   WRONG: a mean over all positions stands in place of the sum" in out
     assert cli.main(["learn", "hint"]) == 0
     assert capsys.readouterr().out.startswith("hint 1 of 3: the first mistake is at (6) dbeta")
 

@@ -1,6 +1,7 @@
 """A case on which something is wrong, and how it is said: the contract, the line, the gradient, the numbers."""
 
 import re
+from functools import partial
 
 import numpy as np
 
@@ -24,20 +25,23 @@ class Failure:
             self.report = closer or self.report
 
     def verdict(self, attempt, remark) -> Verdict:
-        """Say what is wrong: the contract, the equation, what gradcheck says of the gradient, the catalogue."""
+        """Say what is wrong: the contract, or the equation; and how, in the first of these words that there are.
+
+        A mistake that the catalogue lists says what was thought, "the mean over the batch stands in place of the sum",
+        where the line says what would be right; then the line; what gradcheck says of the gradient; all else that the
+        numbers tell.
+        """
         name, level = attempt.exercise.name, attempt.level
         if self.report.problems:
             return Verdict(name, WRONG, level, self.report.problems[0])
         rows, sentences = rows_by_steps(self)
         of_gradients = rows_by_gradients(self, attempt.numbers)
         said = {row.name: row.sentence for row in of_gradients}
-        rows = in_other_words(rows or of_gradients, lambda name: [said.get(name, ""), self.by_value(attempt.exercise)])
+        rows = in_words(rows or of_gradients, said, partial(self.by_value, attempt.exercise.name))
         return Verdict(name, WRONG, level, rows=tuple(rows), remarks=tuple(filter(None, (*sentences, remark))))
 
-    def by_value(self, exercise) -> str:
-        """Return what the catalogue of known mistakes says of the numbers, or nothing."""
-        from minitransformer.learn.catalogue import named  # which a right gradient never needs
-
+    def by_value(self, exercise: str, among) -> str:
+        """Return what the catalogue says of the numbers, or nothing; `among` is its function to ask."""
         parameters = parameters_of(self.call.target)
         clear_gradients(self.call.target)
         gradients = self.call.evaluate()[1](self.dy)
@@ -45,18 +49,28 @@ class Failure:
         labels = [argument.label for argument in self.report.arguments]
         wrong = dict(zip(labels, gradients)) | {name: p.grad for name, p in parameters.items()}  # noqa: B905
         wrong = {name: value for name, value in wrong.items() if value is not None and np.isfinite(value).all()}
-        return named(exercise.name, self.arguments, wrong, self.dy) or ""
+        return among(exercise, self.arguments, wrong, self.dy) or ""
 
 
-def in_other_words(rows, sentences_on) -> list[Row]:
-    """Return Rows, of which the first that is wrong says how, if one of the sentences on it does."""
+def in_words(rows, said, by_value) -> list[Row]:
+    """Return Rows, of which the first that is wrong says how. `said` is {gradient: gradcheck's sentence on it}."""
+    from minitransformer.learn.catalogue import listed, named  # which a right gradient never needs
+
     for k, row in enumerate(rows):
         if row.verdict == "WRONG":
-            told = [row.sentence, *(sentences_on(row.name) if NO_WORDS.match(row.sentence) else [])]
-            said = next((sentence for sentence in told if not NO_WORDS.match(sentence)), row.sentence)
-            said = re.sub(rf"^(\(\d+\) )?(\w+, )*{re.escape(row.name)}(, \w+)*: ", "", said)
-            return [*rows[:k], Row(row.equation, row.name, row.verdict, said), *rows[k + 1 :]]
+            known = by_value(listed)
+            words = known if row.name in names_in(known) else row.sentence
+            if NO_WORDS.match(words):
+                told = said.get(row.name, "")
+                words = by_value(named) or row.sentence if NO_WORDS.match(told) else told
+            words = re.sub(rf"^{re.escape(row.equation)} ?[\w, ]*\b{re.escape(row.name)}\b[\w, ]*: ", "", words)
+            return [*rows[:k], Row(row.equation, row.name, row.verdict, words), *rows[k + 1 :]]
     return list(rows)
+
+
+def names_in(sentence: str) -> set:
+    """Return the names at which a sentence of the catalogue begins: `(15) dg, du: ` or none."""
+    return set(re.findall(r"[^\W\d]\w*", sentence.partition(": ")[0])) if ": " in sentence else set()
 
 
 def remark_on(right, wrong):

@@ -17,9 +17,9 @@ from the statement, in other gradients too, is worked out by the textbook itself
 
 What no line knows is tried in turn as the right answer with a usual change (a sign, a factor, two exchanged), as a
 mutant of the textbook's backward (the mistakes of gradcheck/audit, made one at a time), as two lines at once, and as a
-product of what the function has at hand, or a sum of two.
+product of what the function has at hand.
 """
 
-from minitransformer.learn.catalogue.naming import named
+from minitransformer.learn.catalogue.naming import listed, named
 
-__all__ = ["named"]
+__all__ = ["listed", "named"]

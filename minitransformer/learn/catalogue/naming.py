@@ -5,15 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.learn.catalogue import attention, compositions, elementwise, maps, norms, softmaxes, updates
+from minitransformer.learn.catalogue import attention, compositions, elementwise, maps, norms, softmaxes
 from minitransformer.learn.catalogue.mutants import mutants_of
 from minitransformer.learn.catalogue.numbers import DIGITS, digits_of, equal
-from minitransformer.learn.catalogue.terms import as_a_sum
 from minitransformer.learn.catalogue.textbook import DoesNotFitError, Textbook, equations
 from minitransformer.learn.catalogue.whole import as_a_product, as_a_whole
 
 MISTAKES = maps.MISTAKES | norms.MISTAKES | softmaxes.MISTAKES | attention.MISTAKES | elementwise.MISTAKES
-MISTAKES |= compositions.MISTAKES | updates.MISTAKES
+MISTAKES |= compositions.MISTAKES
 NOISE = 1e-2  # of these digits, of the largest entry of all gradients: one that should be zero has but its rounding
 LONGEST = 159  # characters in a sentence
 TRIES = 1000  # pairs of mistakes
@@ -33,15 +32,32 @@ def named(component, arguments, wrong, dy):
 
     `component` is the name of a textbook function ("layer_norm"; of a composition "block" and the like), `arguments`
     are {name: value} of that run's inputs and options, of a composition with its module as "self", `wrong` are
-    {"dx": array, ...}, all that backward returned (a module's parameters under their dotted names; of AdamW's update
-    theta_new, m_new and v_new), and `dy` is what it was called with, None for an update. A random generator among the
-    arguments must be as it was before the run.
+    {"dx": array, ...}, all that backward returned (a module's parameters under their dotted names), and `dy` is what it
+    was called with. A random generator among the arguments must be as it was before the run.
 
     The sentence says in which statement the mistake is, `(7) dx: the path through the mean is missing`; of two
     mistakes both are said. It is true of the numbers: they are those that come of this mistake, to nine digits (five
     in float32). Where two mistakes would give them, both are said, with `or`. It never holds the right formula.
     Nothing is raised for arrays that are no gradients at all: about them nothing is known.
     """
+    search = searched(component, arguments, wrong, dy)
+    if search is None:
+        return None
+    search.by_numbers(as_a_whole)
+    search.among_mutants()
+    search.among_pairs()
+    search.by_numbers(as_a_product)
+    return search.said()
+
+
+def listed(component, arguments, wrong, dy):
+    """Return what `named` does where it is a mistake that the catalogue lists; else None."""
+    search = searched(component, arguments, wrong, dy)
+    return None if search is None else search.said()
+
+
+def searched(component, arguments, wrong, dy):
+    """Return a Search that has gone through the catalogue, None where there is nothing to look for, or no source."""
     try:
         textbook = Textbook(component, arguments, dy)
     except (KeyError, TypeError, OSError, DoesNotFitError):  # OSError: there is no source to read
@@ -50,13 +66,7 @@ def named(component, arguments, wrong, dy):
     if not search.bad:
         return None
     search.in_the_catalogue()
-    search.by_numbers(as_a_whole)
-    search.among_mutants()
-    search.among_pairs()
-    search.by_numbers(as_a_product)
-    search.by_numbers(as_a_sum)
-    sentences = [search.sentences[name] for name in search.bad if name in search.sentences]
-    return "; ".join(list(dict.fromkeys(sentences))[:2]) or None
+    return search
 
 
 class Search:
@@ -68,6 +78,11 @@ class Search:
         self.largest = max((np.max(np.abs(value), initial=0.0) for value in self.truth.values()), default=0.0)
         self.bad = [name for name in self.given if self.is_wrong(name)]
         self.sentences = {}
+
+    def said(self):
+        """Return what is known of the wrong gradients in one sentence, or None."""
+        sentences = [self.sentences[name] for name in self.bad if name in self.sentences]
+        return "; ".join(list(dict.fromkeys(sentences))[:2]) or None
 
     @property
     def unknown(self):

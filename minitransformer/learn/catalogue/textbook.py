@@ -29,7 +29,6 @@ from minitransformer.layers.rms_norm import rms_norm
 from minitransformer.layers.softmax import log_softmax, softmax
 from minitransformer.losses import cross_entropy
 from minitransformer.module import plain
-from minitransformer.optim import adamw
 
 FUNCTIONS = {
     "linear": linear,
@@ -45,7 +44,6 @@ FUNCTIONS = {
     "swiglu": swiglu,
     "dropout": dropout,
     "cross_entropy": cross_entropy,
-    "adamw": adamw,
     "multi_head_attention": MultiHeadAttention.forward,
     "feed_forward": FeedForward.forward,
     "gated_feed_forward": GatedFeedForward.forward,
@@ -130,8 +128,6 @@ class Textbook:
         for parameter in parameters.values():
             parameter.grad = None
         arguments = {name: copy.deepcopy(x) if name == "rng" else x for name, x in self.bound.arguments.items()}
-        if self.component == "adamw":
-            return dict(zip(("theta_new", "m_new", "v_new"), map(np.asarray, function(**arguments)), strict=True))
         _, backward = function(**arguments)
         given = backward(self.dy)
         given = given if isinstance(given, tuple) else (given,)
@@ -143,7 +139,7 @@ class Textbook:
         """The names of the gradients that backward returns."""
         arguments = self.bound.arguments
         floating = {name for name, value in arguments.items() if getattr(value, "dtype", None) == np.float64}
-        return [f"d{name}" for name in positional(self.function) if name in floating and self.component != "adamw"]
+        return [f"d{name}" for name in positional(self.function) if name in floating]
 
 
 @functools.cache
