@@ -15,8 +15,9 @@ it reads is held at the truth (blame.py); all else follows from it.
        (7) dq        follows from dscores
        (7) dk        follows from dscores
 
-It asks for a `backward` that is defined within the forward pass, as gradcheck.check does, and for the convention that
-`dx` is the gradient of what forward calls `x`. Nothing is said of names that do not keep it, but that.
+It asks for a `backward` that is defined within the forward pass, or for two functions that from_pair of
+gradcheck.adapters has made one of; and for the convention that `dx` is the gradient of what forward calls `x`. Nothing
+is said of names that do not keep it, but that.
 """
 
 import functools
@@ -80,7 +81,7 @@ def _look(call, seed, dy, randomize, verdicts, answer):
             randomize_parameters(call.target, _stream(seed, "parameters"))
         returned = call.evaluate()
         backward = returned[1] if isinstance(returned, tuple) and len(returned) == 2 else None
-        source = source_of(backward, call.name)
+        source = source_of(backward, call.target, call.name)
         tree, sites = instrumented(source)
         probe = Probe()
         with planted(source, call.target, tree, probe):

@@ -224,10 +224,9 @@ def _factors(node, names, is_whole):
     """Yield a node with a factor that it lacks, or a function of it."""
     of = "" if is_whole else f" of {_text(node)}"
     for name in names.arrays:
-        if isinstance(node, ast.Name) and node.id == name:
-            yield f"{name} stands where {name} ** 2 belongs", _power(node, 2)
-            continue
-        yield f"the factor {name}{of} is missing", ast.BinOp(node, ast.Mult(), _name(name))
+        is_itself = isinstance(node, ast.Name) and node.id == name
+        words = f"{name} is not squared" if is_itself else f"the factor {name}{of} is missing"
+        yield words, ast.BinOp(node, ast.Mult(), _name(name))
         yield f"a division{of} by {name} is missing", ast.BinOp(node, ast.Div(), _name(name))
         if is_whole:
             along = _expression(f"{name}[..., None]")

@@ -77,7 +77,7 @@ def planted(source, target, tree, probe):
     `target` is what calls them.
     """
     codes = codes_of(tree, source.file)
-    functions = holders_of(source.function, target)
+    functions = holders_of(source, target)
     before = [(function, function.__code__) for function in functions]
     scopes = {id(function.__globals__): function.__globals__ for function in functions}
     if not functions:

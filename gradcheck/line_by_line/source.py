@@ -23,7 +23,8 @@ class Source:
     """A backward pass, `inner`, and the forward pass that defines it, `outer`: syntax trees within `tree`, a file's.
 
     `function` is the live `backward` that was found, `is_whole` whether it is the one that was asked for, rather than
-    one that it hands on to; `lines` are those of the file.
+    one that it hands on to; `lines` are those of the file. Of two functions with a cache between them, which none
+    defines within the other, `forward` is the live forward pass.
     """
 
     file: str
@@ -33,10 +34,13 @@ class Source:
     function: types.FunctionType
     lines: list
     is_whole: bool
+    forward: types.FunctionType | None = None
 
     @property
     def name(self):
         """What to call it: `attention`, or `FeedForward` for a method `forward` of that class."""
+        if self.forward is not None:
+            return self.forward.__name__
         owner, _, name = self.function.__qualname__.rpartition(".<locals>.")[0].rpartition(".")
         return owner.rpartition(".")[2] if name in ("forward", "__call__") and owner else name
 
@@ -47,27 +51,63 @@ class Source:
         return names[0] if names else ""
 
 
-def source_of(backward, name):
-    """Return the Source of a backward pass that `name` returned. Raises ValueError, with the reason, if it has none."""
+def source_of(backward, target, name):
+    """Return the Source of a backward pass that a target returned. Raises ValueError, with a reason, if it has none."""
+    pair = _pair_within(target)
+    if pair:
+        return _source_of_pair(*pair, name)
     reason = f"{name}: {NOT_WITHIN}"
     for function in closures(backward):
-        code = function.__code__
         if function.__module__ in ADAPTERS:
             continue
-        lines = _lines_of(code.co_filename)
+        file, lines = function.__code__.co_filename, _lines_of(function)
         if not lines:
-            reason = f"{name}: the source of its backward cannot be read: {code.co_filename} is no file that is there"
+            reason = f"{name}: the source of its backward cannot be read: {file} is no file that is there"
             continue
-        found = _functions_of("".join(lines)).get(_key(code), [])
-        if len(found) != 1 or not _computes(found[0][2]):
-            continue
-        tree, outer, inner = found[0]
-        if codes_of(tree, code.co_filename).get(_key(code)) != code:
-            raise ValueError(
-                f"{name}: {code.co_filename} is no longer the source of what runs: it was changed after it was loaded"
-            )
-        return Source(code.co_filename, tree, outer, inner, function, lines, function is backward)
+        tree, outer, inner = _node_of(function, lines)
+        if outer is not None and _computes(inner):
+            _refuse_stale(function, tree, name)
+            return Source(file, tree, outer, inner, function, lines, function is backward)
     raise ValueError(reason)
+
+
+def _pair_within(target):
+    """Return (forward, backward) of a target that from_pair has made of two functions, or nothing."""
+    if not isinstance(target, types.FunctionType) or target.__globals__.get("__name__") != "gradcheck.adapters":
+        return ()
+    held = contents(target)
+    pair = held.get("forward"), held.get("backward")
+    return pair if all(isinstance(function, types.FunctionType) for function in pair) else ()
+
+
+def _source_of_pair(forward, backward, name):
+    """Return the Source of two functions with a cache between them. Raises ValueError if it cannot be read."""
+    file, lines = backward.__code__.co_filename, _lines_of(backward)
+    if not lines or forward.__code__.co_filename != file:
+        raise ValueError(f"{name}: the source of its forward and backward cannot be read, or is not in one file")
+    (tree, _, outer), (other, _, inner) = _node_of(forward, lines), _node_of(backward, lines)
+    if not isinstance(outer, ast.FunctionDef) or inner is None or not _computes(inner):
+        raise ValueError(f"{name}: {NOT_WITHIN}")
+    if other.body[-1] is not tree.body[-1]:
+        tree = ast.Module([*tree.body, other.body[-1]], [])
+    _refuse_stale(forward, tree, name)
+    _refuse_stale(backward, tree, name)
+    return Source(file, tree, outer, inner, backward, lines, True, forward)
+
+
+def _node_of(function, lines):
+    """Return (tree, function around it or None, node) of a live function in its file; three times None if not found."""
+    found = _functions_of("".join(lines)).get(_key(function.__code__), [])
+    return found[0] if len(found) == 1 else (None, None, None)
+
+
+def _refuse_stale(function, tree, name):
+    """Raise ValueError unless a function's code is what its source says now."""
+    code = function.__code__
+    if codes_of(tree, code.co_filename).get(_key(code)) != code:
+        raise ValueError(
+            f"{name}: {code.co_filename} is no longer the source of what runs: it was changed after it was loaded"
+        )
 
 
 def closures(function):
@@ -95,11 +135,14 @@ def contents(function):
     return held
 
 
-def holders_of(function, target):
-    """Return the live functions that define one of a function's code, as far as a target leads to them.
+def holders_of(source, target):
+    """Return the live functions whose code has that of a Source in it, as far as a target leads to them.
 
     Others are looked for among all that is in memory, which takes longer.
     """
+    function = source.function
+    if source.forward is not None:
+        return [source.forward, function]
     owner = getattr(target, "__self__", target)
     near = [target, getattr(owner, "forward", None), getattr(type(owner), "forward", None), _by_name(function)]
     known = [f for value in near for f in closures(value)]
@@ -180,14 +223,15 @@ def _name(node):
     return "<lambda>" if isinstance(node, ast.Lambda) else node.name
 
 
-def _lines_of(file):
+def _lines_of(function):
+    file = function.__code__.co_filename
     linecache.checkcache(file)
     return linecache.getlines(file)
 
 
 @functools.lru_cache(maxsize=32)
 def _functions_of(text):
-    """Return {(first line, name): [(tree, outer, inner)]} of each function within another, in a source text.
+    """Return {(first line, name): [(tree, function around it or None, function)]} of each function in a source text.
 
     The tree is that of the text with only that statement in it which they belong to, and what is imported, which a call
     compiles to other code for. Empty if there is none.
@@ -204,8 +248,7 @@ def _functions_of(text):
         while pending:
             outer, node = pending.pop()
             if isinstance(node, (*FUNCTION, ast.Lambda)):
-                if outer is not None:
-                    found.setdefault((first_line(node), _name(node)), []).append((tree, outer, node))
+                found.setdefault((first_line(node), _name(node)), []).append((tree, outer, node))
                 outer = node if isinstance(node, FUNCTION) else outer
             pending.extend((outer, child) for child in ast.iter_child_nodes(node))
     return found
