@@ -398,7 +398,9 @@ def test_a_slope_is_drawn_beside_the_true_one(tmp_path):
     mine = tmp_path / "silu.py"
     blank = mine.read_text("utf-8")
     mine.write_text(blank.replace("dx = ...", "dx = dy * sigma"), "utf-8")
-    true, yours = plot("silu", tmp_path).axes[0].lines
+    shown = plot("silu", tmp_path)
+    assert shown._repr_png_().startswith(b"\x89PNG")
+    true, yours = shown.figure.axes[0].lines
     sigma = 1 / (1 + np.exp(-true.get_xdata()))
     np.testing.assert_allclose(yours.get_ydata(), sigma, atol=1e-12)
     np.testing.assert_allclose(true.get_ydata(), sigma * (1 + true.get_xdata() * (1 - sigma)), atol=1e-7)

@@ -72,8 +72,12 @@ def check(name: str, folder=None) -> Verdict:
 
 
 def plot(name: str, folder=None):
-    """Return a figure, which a notebook shows, of f′, the learner's and the true one: of relu, silu and gelu.
+    """Return what a notebook shows as a picture of f′, the learner's and the true one: of relu, silu and gelu.
+
+    Its `figure` is matplotlib's.
 
     Raises what `check` raises, ValueError for other exercises or code that fails, MissingExtra without matplotlib.
     """
-    return warm().slopes(found_folder(folder), name)
+    from minitransformer.learn.pictures import Shown
+
+    return Shown(warm().slopes(found_folder(folder), name))

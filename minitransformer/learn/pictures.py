@@ -1,8 +1,22 @@
 """Pictures: a slope, the learner's and the true one; and how far a class has come."""
 
+import io
+
 from minitransformer.pictures import BLUE, GRID, INK, ORANGE, VERMILION, headline, label, new_figure, with_grid
 
 ENTRY_BY_ENTRY = ("relu", "silu", "gelu")  # whose backward is dy · f′(x)
+
+
+class Shown:
+    """A figure that a notebook shows."""
+
+    def __init__(self, figure):
+        self.figure = figure
+
+    def _repr_png_(self):
+        png = io.BytesIO()
+        self.figure.savefig(png, format="png")
+        return png.getvalue()
 
 
 def draw_slopes(name, x, yours, true):
