@@ -9,11 +9,11 @@ it reads is held at the truth (blame.py); all else follows from it.
     print(gradcheck.steps(attention, q, k, v))
 
     attention.backward: 1 of 3 gradients right
-       (5) dv        right
-       (5) dweights  right
-       (6) dscores   WRONG: ...
-       (7) dq        follows from dscores
-       (7) dk        follows from dscores
+       dv        right
+       dweights  right
+       dscores   WRONG: weights * sum(weights * dweights) over axis -1 is not subtracted
+       dq        follows from dscores
+       dk        follows from dscores
 
 It asks for a `backward` that is defined within the forward pass, or for two functions that from_pair of
 gradcheck.adapters has made one of; and for the convention that `dx` is the gradient of what forward calls `x`. Nothing

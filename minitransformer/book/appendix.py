@@ -78,7 +78,7 @@ def shapes_of(run):
 
 def saved_by(run):
     """A table of what backward needs of the forward pass."""
-    rows = "".join(row_of_saved(name, kept) for name, kept in saved(run.backward()).items())
+    rows = "".join(row_of_saved(name, kept) for name, kept in saved(run.handed_back()).items())
     if not rows:
         return ""
     heading = f"<tr><th>{escape(run.specimen.function)}</th><th>shape</th><th>numbers</th></tr>"

@@ -200,7 +200,7 @@ class Run:
         said = [symbol for symbol, how in self.specimen.names.items() if how == name]
         return said[0] if said else symbol_of(name)
 
-    def backward(self):
+    def handed_back(self):
         """Return the backward that the function of the specimen returned, or None."""
         frame = self.frames.get(self.specimen.function)
         last = frame.returned[-1] if frame and isinstance(frame.returned, tuple) and frame.returned else None

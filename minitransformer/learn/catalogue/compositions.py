@@ -181,10 +181,10 @@ MULTI_HEAD_ATTENTION = {
             k_backward(dvalues),
         ),
         "dq's heads are put together without exchanging them with the positions": lambda dq, dkeys, dvalues, known: (
-            in_wrong_order(heads_backward(dq, dkeys, dvalues, known), 1)
+            in_wrong_order(gradients_of_heads(dq, dkeys, dvalues, known), 1)
         ),
         "heads are put together without exchanging them with the positions": lambda dq, dkeys, dvalues, known: (
-            in_wrong_order(heads_backward(dq, dkeys, dvalues, known), 3)
+            in_wrong_order(gradients_of_heads(dq, dkeys, dvalues, known), 3)
         ),
     },
     "dx": {
@@ -241,7 +241,7 @@ def logistic(x):
     return 0.5 * (1 + np.tanh(0.5 * x))
 
 
-def heads_backward(dq, dkeys, dvalues, known):
+def gradients_of_heads(dq, dkeys, dvalues, known):
     """Return dxq, dxk and dxv."""
     return known["q_backward"](dq), known["k_backward"](dkeys), known["v_backward"](dvalues), known["self"].d_head
 
