@@ -63,7 +63,7 @@ def without_blanks(function):
         y, backward = result
         arrays = [value for value in inputs if isinstance(value, np.ndarray) and value.dtype.kind in "fc"]
 
-        def filled_backward(dy):
+        def with_zeros(dy):
             gradients = backward(dy)
             given = gradients if isinstance(gradients, tuple) else (gradients,)
             if not any(gradient is ... for gradient in given) or len(given) != len(arrays):
@@ -71,6 +71,6 @@ def without_blanks(function):
             given = tuple(np.zeros(x.shape) if g is ... else g for g, x in zip(given, arrays, strict=True))
             return given if isinstance(gradients, tuple) else given[0]
 
-        return y, filled_backward
+        return y, with_zeros
 
     return filled
