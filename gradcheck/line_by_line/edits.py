@@ -249,6 +249,9 @@ def _factors(node, names, is_whole):
         for where, pair in (("False", [node, zero]), ("True", [zero, node])):
             call = ast.Call(_expression("np.where"), [_name(name), *pair], [])
             yield f"what stands where {name} is {where}{of} should be 0", call
+    for axis in AXES[:-1] if is_whole else ():
+        for kind in ("sum", "mean"):
+            yield f"the {kind} over axis {axis} is missing", _total(node, kind, axis)
     if isinstance(node, ast.Name) and node.id in names.arrays:
         for form in FORMS:
             belongs = form.format(node.id)

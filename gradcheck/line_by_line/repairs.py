@@ -187,6 +187,8 @@ def scaled(bench):
         if rest is None or np.shape(rest) not in ((), np.shape(value)):
             continue
         change, wanted = value - rest, truth - rest
+        if not np.all(np.isfinite(change)):
+            continue
         factor = float(np.sum(change * wanted) / np.sum(change * change)) if np.any(change) else 0.0
         if factor and abs(factor - 1) > SCALED:
             edited = ast.BinOp(expression, ast.Mult(), ast.Constant(factor))

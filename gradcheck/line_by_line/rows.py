@@ -99,7 +99,8 @@ def _left(look, target):
     within = wrong_within(Workbench(look.in_use(), target), statement)
     if within:
         return WRONG, f"the mistake is within {joined(within)}, which the line calls"
-    return WRONG, f"{UNNAMED}what this line calls leaves something else there"
+    sentence = f"{UNNAMED}what this line calls leaves something else there"
+    return (NOT_FOLLOWED, f"{sentence}, or a later one does") if others else (WRONG, sentence)
 
 
 def _unsure(look, target, sentence):
