@@ -65,10 +65,10 @@ def parts(tree) -> dict:
     found = {}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
-            found[node.name] = but_for_backward(node)
+            found[node.name] = forward_text(node)
         elif isinstance(node, ast.ClassDef):
             methods = [inner for inner in node.body if isinstance(inner, ast.FunctionDef)]
-            found |= {f"{node.name}.{method.name}": but_for_backward(method) for method in methods}
+            found |= {f"{node.name}.{method.name}": forward_text(method) for method in methods}
     return found
 
 
@@ -118,7 +118,7 @@ def within(node, top):
     return any(inner is node for inner in ast.walk(top))
 
 
-def but_for_backward(node) -> str:
+def forward_text(node) -> str:
     """Return a function as code that says what it computes: without docstrings, nor bodies of backward."""
     node = ast.parse(ast.unparse(node)).body[0]
     for inner in ast.walk(node):
