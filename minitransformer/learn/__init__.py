@@ -9,8 +9,24 @@ or in Python
     check("layer_norm")
     plot("silu")
 
-To read how, begin with exercises.py, cutting.py (how an exercise is made of the source) and grading.py (how one is
-graded: against its own forward pass, in a process of its own).
+In reading order:
+
+    exercises.py    which there are, and what they are graded on
+    cutting.py      an exercise, cut from the source
+    workspace.py    the learner's folder
+    refusing.py     what is looked at before anything runs
+    loading.py      a learner's file, run as a module
+    looking.py      are its gradients right?
+    attempt.py      its function, on each case
+    failing.py      what is said where it is wrong, and where that comes from:
+    equations.py    the lines, and
+    catalogue/      the numbers of known mistakes
+    updates.py      a step of the optimiser, which has no backward pass
+    grading.py      all of this, in a process of its own (bounded.py), and
+    checking.py     who asks it, for a
+    verdict.py      which is what a learner reads
+    hints.py        the place, the paths, the equation
+    watching.py, running.py, collecting.py, own.py, pictures.py    what else `minitransformer learn` does
 """
 
 from minitransformer.learn.checking import check, plot

@@ -79,7 +79,8 @@ class Verdict:
             "<tr>" + "".join(f'<td style="text-align:left">{escape(text)}</td>' for text in values) + "</tr>"
             for values in ((row.equation, row.name, row.verdict, row.sentence) for row in self.rows)
         )
-        said = "".join(f"<p>{escape(sentence)}</p>" for sentence in (self.sentence, *self.remarks) if sentence)
+        sentences = [self.sentence, *self.remarks, *(f"it prints: {line}" for line in self.printed.splitlines())]
+        said = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences if sentence)
         return f"<p><b>{escape(self.lines()[0])}</b></p><table>{cells}</table>{said}"
 
     def to_json(self) -> dict:
