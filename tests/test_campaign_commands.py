@@ -48,6 +48,7 @@ SOUND = {
     "minitransformer scale": "--sizes 900 --seeds 1 --steps 8 --workers 1 --out new",
     "minitransformer demo": "--quick --out new",
     "minitransformer book": "--worksheet softmax --level 1 --count 2 --seed 3 --out new --quiet",
+    "minitransformer learn": " start --set first --level 0 --out new",
     "minitransformer bench": "--sizes tiny --seconds 0.001 --rounds 1",
     "minitransformer": "",
     "gradcheck": " mine.py",
