@@ -214,6 +214,22 @@ def test_the_line_of_a_planted_mistake_is_found_and_it_is_named(kind, file, old,
     assert re.search(said, report.first_wrong.sentence), report
 
 
+def test_another_name_that_is_returned_is_no_mistake_of_the_line_that_binds_it():
+    def squared(x):
+        def backward(dy):
+            slope = 2 * x
+            dx = slope * dy  # noqa: F841 (the mistake)
+            return slope
+
+        return x * x, backward
+
+    report = gradcheck.steps(squared, normal(3))
+    assert [(row.name, row.verdict, row.sentence) for row in report.rows] == [
+        ("dx", "right", ""),
+        ("dx", "WRONG", "slope stands where dx belongs"),
+    ]
+
+
 def test_a_mistake_within_what_a_line_calls_is_said_to_be_there(plant):
     old = "dx = q_backward(dxq) + k_backward(dxk) + v_backward(dxv)"
     module = plant("layers/multi_head_attention.py", old, old.replace(" + v_backward(dxv)", ""))

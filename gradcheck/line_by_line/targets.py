@@ -112,7 +112,8 @@ def _returned(scene, returned, last):
                 continue
         elif isinstance(site.value, ast.Name) and site.value.id in last:
             bound = last[site.value.id]
-            own = site.value.id == target.name or not _is_of_forward(scene, site.value.id)
+            is_free = not _is_of_forward(scene, site.value.id) and target.name not in last
+            own = site.value.id == target.name or is_free
             if own and bound.live is event.live and bound.is_untouched:
                 target.name, target.event, target.key = site.value.id, bound, bound.key
         if not is_real_array(target.event.value) and target.key is not None:
