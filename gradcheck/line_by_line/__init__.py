@@ -4,7 +4,8 @@ A check of the whole says that dq and dk are wrong, and leaves it open where tha
 on the way has names: `dscores` is ∂L/∂scores, and scores is a name of the forward pass. So the source is read, a probe
 is put behind each assignment (instrument.py), the name is moved there, and what L = ⟨dy, y⟩ changes by (truth.py) is
 compared with what backward computed under `dscores` (targets.py). A line is wrong if its value is, although all that
-it reads is held at the truth (blame.py); all else follows from it.
+it reads is held at the truth (blame.py); all else follows from it. What it may have been meant to be is tried, and said
+only if it makes the gradient right on two draws (words.py).
 
     print(gradcheck.steps(attention, q, k, v))
 
