@@ -8,13 +8,15 @@ from functools import cache
 
 import pytest
 from other_styles import BODIES
+from typical_mistakes import MISTAKES
 
 from gradcheck.audit.mutations import mutate
 from minitransformer.book.statements import statements
 from minitransformer.commands import learn as command
 from minitransformer.learn.checking import Grader
 from minitransformer.learn.cutting import File, cut, docstring_of, functions_within, statements_of
-from minitransformer.learn.exercises import EXERCISES, LEVELS, SETS
+from minitransformer.learn.equations import NO_WORDS
+from minitransformer.learn.exercises import EXERCISES, LEVELS, SETS, named_exercise
 from minitransformer.learn.workspace import PAGE_TEXT, exercises_in, start
 
 
@@ -117,6 +119,19 @@ def test_near_misses_are_wrong_and_each_has_a_sentence_that_holds_no_answer(exer
     assert len(wrong) >= 0.8 * len(verdicts)  # the others change no number
     for text, verdict in zip(texts, verdicts, strict=True):
         assert not any(a in str(verdict) for a in right_hand_sides(exercise) if len(a) > 8 and a not in text)
+
+
+@pytest.mark.slow
+def test_of_a_hundred_typical_mistakes_nearly_all_are_named(graded):
+    unnamed = []
+    for name, right, wrong in MISTAKES:
+        text = solution(named_exercise(name), 1)
+        assert right in text, (name, right)
+        verdict = graded(named_exercise(name), text.replace(right, wrong))
+        assert verdict.status in ("not right yet", "failed"), (name, wrong)
+        if NO_WORDS.match(verdict.mistake.partition(": ")[2]) or "not what the equation says" in verdict.mistake:
+            unnamed.append((name, wrong, verdict.mistake))
+    assert len(unnamed) <= 5, unnamed
 
 
 @pytest.mark.parametrize("exercise, level", BOTH)
