@@ -1,6 +1,6 @@
-"""A hundred mistakes that people make, written without sight of what is said of them: (exercise, right code, wrong code).
+"""A hundred mistakes that people make, written without sight of what is said of them: (exercise, right, wrong).
 
-A path forgotten, a factor, an axis, a transpose, a mean for a sum, a saved value in place of an input, a sign, an order.
+A path forgotten, a factor, an axis, a transpose, a mean for a sum, a saved value for an input, a sign, an order.
 """
 
 MISTAKES = [

@@ -115,7 +115,7 @@ def start_here(arguments) -> int:
     for name in added:
         show(f"{arguments.out / name}")
     if kept:
-        show(f"left as they are: {', '.join(kept)}")
+        show(f"left as it is: {kept[0]}" if len(kept) == 1 else f"left as they are: {len(kept)} files that were there")
     show(f"\nBegin with {arguments.out / exercises[0].name}.py, then: minitransformer learn check {exercises[0].name}")
     return 0
 
