@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -264,6 +265,11 @@ def test_a_process_that_is_asked_again_after_it_ended_is_another():
 def test_a_mistake_is_named_as_the_catalogue_lists_it_or_by_its_line(graded, old, new, said):
     verdict = graded("softmax", text=solution(SOFTMAX, 0).replace(old, new))
     assert said in verdict.mistake, verdict.mistake
+
+
+def test_a_line_without_a_number_is_told_in_the_whole_sentence(graded):
+    text = re.sub("  # .*", "", solution(SOFTMAX, 1)).replace("y * (dy - mean_dy)", "y * dy * mean_dy")
+    assert graded("softmax", text=text).mistake == "dx: dx is not linear in dy: for 2 dy it is not twice as large"
 
 
 def test_what_readme_shows_is_what_is_said(graded, tmp_path):

@@ -63,7 +63,7 @@ def in_words(rows, said, by_value) -> list[Row]:
             if NO_WORDS.match(words):
                 told = said.get(row.name, "")
                 words = by_value(named) or row.sentence if NO_WORDS.match(told) else told
-            words = re.sub(rf"^{re.escape(row.equation)} ?[\w, ]*\b{re.escape(row.name)}\b[\w, ]*: ", "", words)
+            words = re.sub(rf"^(\(\d+\) )?(\w+, )*{re.escape(row.name)}(, \w+)*: ", "", words)
             return [*rows[:k], Row(row.equation, row.name, row.verdict, words), *rows[k + 1 :]]
     return list(rows)
 
