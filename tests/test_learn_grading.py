@@ -160,6 +160,13 @@ def test_a_class_keeps_its_forward_and_may_have_other_methods(graded):
     assert again.sentence.startswith("line 61 calls forward again")
 
 
+def test_a_file_may_import_what_lies_beside_it_as_it_is_now(graded, tmp_path):
+    for factor, solved in ((2, False), (1, True)):
+        (tmp_path / "helper.py").write_text(f"factor = {factor}\n")
+        assert graded("softmax", "from helper import factor\n" + RIGHT + " * factor").is_solved is solved
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["helper.py", "softmax.py"]
+
+
 def test_formatting_and_comments_change_nothing(graded):
     text = solution(SOFTMAX, 0).replace(
         "e = np.exp(x - finite_max(x, axis))", "e = np.exp(\n        x - finite_max(x, axis)\n    )"

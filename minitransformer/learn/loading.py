@@ -1,11 +1,13 @@
 """Running a learner's file as a module of its own, and saying in a line what goes wrong in it."""
 
 import contextlib
+import importlib
 import io
 import linecache
 import sys
 import traceback
 import types
+from pathlib import Path
 
 from gradcheck import GradientError
 from gradcheck.cases import error_in_words
@@ -18,7 +20,8 @@ class Fault(Exception):  # noqa: N818
 
 
 def loaded(path, text):
-    """Run a file as a module. Raises Fault, with the place, where that fails."""
+    """Run a file as a module, which may import what lies beside it. Raises Fault, with the place, where that fails."""
+    beside(path.parent)
     name = f"learn_{path.stem}"
     module = sys.modules[name] = types.ModuleType(name)
     module.__file__ = str(path)
@@ -26,6 +29,17 @@ def loaded(path, text):
     with faults(path):
         exec(compile(text, str(path), "exec", dont_inherit=True), vars(module))
     return module
+
+
+def beside(folder):
+    """Let what lies in a folder be imported, as it is now, unless a module of that name is installed."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and Path(file).parent == folder:
+            del sys.modules[name]
+    importlib.invalidate_caches()
 
 
 class faults:  # noqa: N801 — it is used as a function
