@@ -8,7 +8,8 @@ from minitransformer.learn.refusing import parsed
 from minitransformer.learn.verdict import Row
 
 NO_WORDS = re.compile(
-    r"\d+ of \d+ entries are wrong$|its entries are wrong$|given the true gradients|the mistake is within|$"
+    r"\d+ of \d+ entries are wrong$|its entries are wrong$|given the true gradients|the mistake is within|"
+    r"it is [\d.e-]+ × what it should be|$"
 )
 
 

@@ -59,11 +59,10 @@ def in_words(rows, said, by_value) -> list[Row]:
     for k, row in enumerate(rows):
         if row.verdict == "WRONG":
             known = by_value(listed)
-            words = known if row.name in names_in(known) else row.sentence
-            if NO_WORDS.match(words):
-                told = said.get(row.name, "")
-                words = by_value(named) or row.sentence if NO_WORDS.match(told) else told
-            words = re.sub(rf"^(\(\d+\) )?(\w+, )*{re.escape(row.name)}(, \w+)*: ", "", words)
+            here = known if row.name in names_in(known) or not row.equation else ""
+            told = (here, row.sentence, known, said.get(row.name, ""))
+            words = next((words for words in told if not NO_WORDS.match(words)), "") or by_value(named) or row.sentence
+            words = re.sub(rf"^(?:\(\d+\) )?(?:\w+, )*{re.escape(row.name)}(?:, \w+)*: ", "", words)
             return [*rows[:k], Row(row.equation, row.name, row.verdict, words), *rows[k + 1 :]]
     return list(rows)
 
