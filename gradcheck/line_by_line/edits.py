@@ -57,12 +57,13 @@ class Names:
                 self.scalars.setdefault(float(value), []).append(name)
 
     def like(self, name):
-        """Return the names of values of the same shape and kind as that of one."""
+        """Return the names of values of the same kind as that of one, those of the same shape first."""
         if name in self.backwards:
             return [other for other in self.backwards if other != name]
         if name not in self.arrays:
             return []
-        return [n for n in self.arrays if n != name and self.values[n].shape == self.values[name].shape]
+        others = [n for n in self.arrays if n != name]
+        return sorted(others, key=lambda n: self.values[n].shape != self.values[name].shape)
 
 
 def changes(expression, names):
