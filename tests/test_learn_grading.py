@@ -228,6 +228,18 @@ def test_blanks_that_are_left_are_listed_and_the_rest_is_looked_at(graded):
     ]
 
 
+def test_a_line_that_reads_what_is_still_blank_is_told_so(graded, tmp_path):
+    text = cut(named_exercise("feed_forward"), 0).replace("dx = ...", "dx = up_backward(dh)")
+    verdict = graded("feed_forward", text=text)
+    assert (verdict.status, verdict.sentence) == ("begun", "line 62 reads dh, which is still blank")
+    assert [row.name for row in verdict.rows] == ["da", "dh"]
+    text = cut(named_exercise("multi_head_attention"), 0).replace("dheads = ...", "dheads = dy")
+    verdict = graded("multi_head_attention", text=text)
+    assert verdict.sentence == "line 104 is still blank"
+    hint = next_hint(tmp_path, named_exercise("multi_head_attention"), verdict)
+    assert hint.startswith("hint 1 of 1: dattended, line 103: which lines of the forward pass read attended?")
+
+
 def test_a_gradient_that_is_float64_for_float32_is_right_with_a_remark(graded):
     verdict = graded("softmax", "return np.float64(1) * y * (dy - (y * dy).sum(axis=axis, keepdims=True))")
     assert verdict.is_solved

@@ -18,7 +18,7 @@ class Attempt:
 
     def __init__(self, exercise, path, target, level, left):
         self.exercise, self.path, self.target, self.level = exercise, path, target, level
-        self.blank = blank_rows(exercise, left)
+        self.blank = tuple(row for row in blank_rows(exercise, left) if row.equation or row.name == "backward")
 
     def run_once(self):
         """Run forward and backward on the first case."""
@@ -73,7 +73,8 @@ class Attempt:
                     self.compare_forward(case, seed, call)
                 report = looked_at(call, dy, seed, **how)
         except Fault as fault:
-            raise Fault(f"{fault} ({case.name})") from None
+            fault.args = (f"{fault} ({case.name})",)
+            raise
         return None if report is None else Failure(case.name, call, arguments, dy, seed, report)
 
     def call(self, case, seed):

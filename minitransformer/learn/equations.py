@@ -66,10 +66,7 @@ def in_words(argument) -> str:
 
 
 def blank_rows(exercise, left) -> tuple:
-    """Return a Row for each blank that is left and has an equation, or is a body."""
+    """Return a Row for each blank that is left."""
     numbers = equation_numbers(exercise)
-    return tuple(
-        Row(numbers.get(name, ""), name or "backward", "blank", f"line {line}")
-        for line, name in left
-        if name in numbers or not name
-    )
+    nameless = "..." if "" in numbers else "backward"
+    return tuple(Row(numbers.get(name, ""), name or nameless, "blank", f"line {line}") for line, name in left)

@@ -17,7 +17,15 @@ from minitransformer.learn.attempt import Attempt
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.equations import blank_rows
 from minitransformer.learn.loading import Fault, Printed, faults, loaded
-from minitransformer.learn.refusing import Refusal, blanks, is_untouched, level_of, parsed, refuse_other_tasks
+from minitransformer.learn.refusing import (
+    Refusal,
+    blanks,
+    is_untouched,
+    level_of,
+    parsed,
+    read_while_blank,
+    refuse_other_tasks,
+)
 from minitransformer.learn.updates import graded_update
 from minitransformer.learn.verdict import BEGUN, FAILED, MISSING, REFUSED, UNTOUCHED, Verdict
 from minitransformer.learn.workspace import exercise_in
@@ -48,12 +56,12 @@ def grade(path, name: str) -> Verdict:
         refuse_other_tasks(exercise, tree, given, level)
     except Refusal as refusal:
         return Verdict(name, REFUSED, level, str(refusal))
-    return tried(exercise, path, text, level, blanks(tree))
+    return tried(exercise, path, text, tree, level)
 
 
-def tried(exercise, path, text, level, left) -> Verdict:
-    """Return the Verdict on what a file computes, with what it prints in one run. `left` are its blanks."""
-    printed = Printed()
+def tried(exercise, path, text, tree, level) -> Verdict:
+    """Return the Verdict on what a file computes, with what it prints in one run."""
+    printed, left = Printed(), blanks(tree)
     try:
         with faults(path):
             with printed:
@@ -62,8 +70,11 @@ def tried(exercise, path, text, level, left) -> Verdict:
                 verdict = attempt.run_once() if attempt else graded_update(exercise, target, level, left)
             verdict = attempt.verdict() if attempt else verdict
     except Fault as fault:
-        rows = blank_rows(exercise, left)
-        verdict = Verdict(exercise.name, BEGUN if rows else FAILED, level, str(fault), rows)
+        blank, status = read_while_blank(tree, fault.line, left), BEGUN if left else FAILED
+        sentence = f"line {fault.line} reads {blank}, which is still blank" if blank else str(fault)
+        if fault.line in dict(left):
+            sentence = f"line {fault.line} is still blank"
+        verdict = Verdict(exercise.name, status, level, sentence, blank_rows(exercise, left))
     return replace(verdict, printed=printed.text)
 
 

@@ -26,11 +26,11 @@ class Line:
     def rungs(self, where: str):
         """Return the ladder of hints; `where` says where the learner is to look."""
         letter = self.name[1:] if self.name.startswith("d") else ""
-        reads = f"which lines of the forward pass read {letter}? Each is a path" if letter else "read forward backwards"
+        reads = f"which lines of the forward pass read {letter}? Each is a path" if letter else "what is it made of?"
         found = [f"{where}: {reads}"]
         if self.mirrors:
             found.append(f"{where}: it goes back through {self.mirrors}, and paths add")
-        return [*found, f"{where}: the equation is {self.equation}"]
+        return [*found, *([f"{where}: the equation is {self.equation}"] * bool(self.equation))]
 
 
 def lines_of(exercise) -> list[Line]:
@@ -63,7 +63,7 @@ def equation(equations, number):
 
 def next_hint(folder, exercise, verdict: Verdict) -> str:
     """Return the next rung of the ladder that a Verdict leads to, and remember that it was given."""
-    if verdict.sentence:
+    if verdict.sentence and all(row.verdict != "blank" for row in verdict.rows):
         return verdict.sentence
     lines = lines_of(exercise)
     if not lines:
@@ -86,14 +86,16 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     return f"hint {at + 1} of {len(rungs)}: {rungs[at]}{last}"
 
 
-def chosen(lines, row):
+def chosen(lines, row) -> Line:
     """Return the Line that a Row is about; the first of all where there is no row."""
-    if row is None:
+    if row is None or row.name == "backward":
         return lines[0]
     for line in lines:
         if row.name in line.name.split(", ") and (not row.equation or row.equation == line.number):
             return line
-    return next((line for line in lines if line.number == row.equation), lines[0 if row.name == "backward" else -1])
+    if row.verdict == "blank" and not row.equation:
+        return Line("", row.name, "", "")
+    return next((line for line in lines if line.number == row.equation), lines[-1])
 
 
 def remembered(folder) -> dict:

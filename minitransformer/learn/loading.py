@@ -16,7 +16,9 @@ MOST_PRINTED = 500  # characters
 
 
 class Fault(Exception):  # noqa: N818
-    """The learner's code fails; the message says where and how."""
+    """The learner's code fails; the message says where and how. `line` is that of its file, or None."""
+
+    line = None
 
 
 def loaded(path, text):
@@ -60,7 +62,9 @@ class faults:  # noqa: N801 — it is used as a function
         if not lines:  # what gradcheck refuses, or else a mistake of ours
             refused = isinstance(error, (TypeError, ValueError))
             words = str(error) if refused else f"internal error, please report it: {words}"
-        raise Fault(where + words) from None
+        fault = Fault(where + words)
+        fault.line = lines[-1] if lines else None
+        raise fault from None
 
 
 class Printed(io.TextIOBase):

@@ -145,13 +145,22 @@ def without_docstrings(node) -> str:
 
 
 def blanks(tree) -> list[tuple[int, str]]:
-    """Return (line, name) of the blanks that are left in a file; the name is "" where a body is left out."""
+    """Return (line, name) of the blanks that are left; the name is "return", or "" where nothing is assigned."""
     found = []
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef):
             for statement in statements_of(function):
                 value = getattr(statement, "value", None)
                 if isinstance(value, ast.Constant) and value.value is ...:
-                    targets = getattr(statement, "targets", ())
-                    found.append((statement.lineno, ", ".join(ast.unparse(t).strip("()") for t in targets)))
+                    targets = ", ".join(ast.unparse(t).strip("()") for t in getattr(statement, "targets", ()))
+                    found.append((statement.lineno, "return" if isinstance(statement, ast.Return) else targets))
     return sorted(found)
+
+
+def read_while_blank(tree, line, left) -> str:
+    """Return the name of a blank that the statement at a line reads, or nothing."""
+    names = {name for _, targets in left for name in targets.split(", ")}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.lineno == line and node.id in names and isinstance(node.ctx, ast.Load):
+            return node.id
+    return ""
