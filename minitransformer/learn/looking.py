@@ -60,17 +60,17 @@ def without_blanks(function):
         result = function(*inputs, **options)
         if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
             return result
-        y, backward = result
         arrays = [value for value in inputs if isinstance(value, np.ndarray) and value.dtype.kind in "fc"]
-
-        def with_zeros(dy):
-            gradients = backward(dy)
-            given = gradients if isinstance(gradients, tuple) else (gradients,)
-            if not any(gradient is ... for gradient in given) or len(given) != len(arrays):
-                return gradients
-            given = tuple(np.zeros(x.shape) if g is ... else g for g, x in zip(given, arrays, strict=True))
-            return given if isinstance(gradients, tuple) else given[0]
-
-        return y, with_zeros
+        return result[0], functools.partial(with_zeros, result[1], arrays)
 
     return filled
+
+
+def with_zeros(backward, arrays, dy):
+    """Return what backward(dy) does, with zeros where the gradient of one of the arrays is still blank."""
+    gradients = backward(dy)
+    given = gradients if isinstance(gradients, tuple) else (gradients,)
+    if not any(gradient is ... for gradient in given) or len(given) != len(arrays):
+        return gradients
+    given = tuple(np.zeros(x.shape) if g is ... else g for g, x in zip(given, arrays, strict=True))
+    return given if isinstance(gradients, tuple) else given[0]
