@@ -5,12 +5,13 @@ import xml.etree.ElementTree as ElementTree
 from html import escape
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from small_book import derivations, every_chapter, write_unchecked
 
 from minitransformer.book.chapters import CHAPTERS, PACKAGE
 from minitransformer.book.handout import handout
-from minitransformer.book.page import Words
+from minitransformer.book.page import Words, matrix_of
 from minitransformer.book.passages import passages
 from minitransformer.book.statements import EQUAL
 from minitransformer.book.typesetting import mathml
@@ -144,6 +145,68 @@ def test_a_derivative_by_two_indices_has_its_picture_beside_it(folder):
         before, figure = page.split("<figure>")[:2]
         assert "<mi>∂</mi>" in before[before.rindex('<div class="equation') :]
         assert "at one position: a row for each" in figure
+
+
+def maps_of(folder, name):
+    """Return [(what is drawn, the numbers of its entries)] of the maps of colours on a page."""
+    found = []
+    for figure in (folder / f"{name}.html").read_text("utf-8").split("<figure>")[1:]:
+        title, figure = re.search("<title>the Jacobian of (.*?)</title>(.*?)</svg>", figure).groups()
+        entries = re.findall(r'class="entry.*?>(.*?)</text>', figure)
+        columns = len(re.findall('class="axes middle" x="[^"]*" y="15"', figure))
+        found.append((title, np.array([float(e.replace("\N{MINUS SIGN}", "-")) for e in entries]).reshape(-1, columns)))
+    return found
+
+
+def inputs_of(file, function, k=0):
+    """Return what a specimen was given, the k-th of a function's."""
+    return [run.specimen for run in derivations(file).runs if run.specimen.function == function][k].inputs
+
+
+def assert_drawn(maps, **wanted):
+    """Assert that the maps are those of these names, in their order, and have these numbers, to two decimals."""
+    assert [title for title, _ in maps] == [name.replace("_", " ") for name in wanted]
+    for (_, drawn), matrix in zip(maps, wanted.values(), strict=True):
+        np.testing.assert_allclose(drawn, matrix, atol=0.0051)
+
+
+def test_entries_that_share_an_index_are_drawn_for_one_of_it(folder):
+    x, weight, _ = inputs_of("layers/linear.py", "linear")
+    assert_drawn(maps_of(folder, "linear"), y_by_x=weight.T, y_by_W=x)
+    ids, weight = inputs_of("layers/embedding.py", "embedding")
+    assert_drawn(maps_of(folder, "embedding"), y_by_W=ids[:, None] == np.arange(len(weight)))
+    for name, letter in (("linear", "p"), ("linear", "o"), ("embedding", "c")):
+        assert f" for one <i>{letter}</i>: a row for each" in (folder / f"{name}.html").read_text("utf-8")
+
+
+def test_a_position_turns_each_pair_by_itself_as_is_drawn(folder):
+    turns = np.zeros((6, 6))
+    for i in range(3):
+        cos, sin = np.cos(20 * 10000 ** (-i / 3)), np.sin(20 * 10000 ** (-i / 3))
+        turns[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [[cos, -sin], [sin, cos]]
+    assert_drawn(maps_of(folder, "positions"), y_by_x=turns)
+
+
+def test_what_a_query_a_key_and_a_value_reach_is_drawn_beside_each_other(folder):
+    q, k, v = (array.ravel() for array in inputs_of("layers/attention.py", "attention", 1))
+    weights = np.where(np.tri(4, dtype=bool), np.exp(np.outer(q, k)), 0)
+    weights /= weights.sum(axis=1, keepdims=True)
+    by_scores = weights * (v - (weights @ v)[:, None])  # of y_i by scores_ij
+    wanted = {"y_by_q": np.diag(by_scores @ k), "y_by_k": by_scores * q[:, None], "y_by_v": weights}
+    assert_drawn(maps_of(folder, "attention"), **wanted)
+
+
+def test_how_far_a_gate_is_open_is_drawn(folder):
+    g, u = inputs_of("layers/feed_forward.py", "swiglu", 1)
+    share = 1 / (1 + np.exp(-g))
+    assert_drawn(
+        maps_of(folder, "feed_forward"), p_by_g=np.diag(u * share * (1 + g * (1 - share))), p_by_u=np.diag(g * share)
+    )
+
+
+def test_a_map_of_more_entries_than_one_can_read_is_not_drawn():
+    assert matrix_of(np.ones((13, 13)), "i", "j") is None and matrix_of(np.ones((12, 12)), "i", "j").shape == (12, 12)
+    assert matrix_of(np.ones((2, 3, 4)), "i", "j") is None and matrix_of(np.ones((2, 3, 4)), "pi", "p") is None
 
 
 # Handouts.

@@ -14,7 +14,7 @@ from minitransformer.book.observation import numbers_of_lines
 from minitransformer.book.passages import passages
 from minitransformer.book.pictures import heat_map
 from minitransformer.book.prose import blocks, inline
-from minitransformer.book.run import BACKWARD, is_numeric
+from minitransformer.book.run import BACKWARD, WIDEST, is_numeric
 from minitransformer.book.specimens import why_not_executed
 from minitransformer.book.statements import EQUAL
 from minitransformer.book.symbols import bases_in
@@ -152,28 +152,61 @@ class Words:
         left, run = statement.equation.sides[0], statement.shown_on
         if run is None or not isinstance(left, n.Derivative) or not isinstance(left.of, n.Symbol):
             return ""
-        if len(left.of.subscript) != 1 or len(left.by.subscript) != 1:
+        rows, columns = left.of.subscript, left.by.subscript
+        matrix = matrix_of(run.jacobian(left.of.base, left.by.base), rows, columns)
+        if matrix is None:
             return ""
         self.pictured.add(run.specimen.function)
-        return figure(run.jacobian(left.of.base, left.by.base), left)
+        both = ", ".join(f"<i>{letter}</i>" for letter in rows if letter in columns)
+        return figure(matrix, left, f" for one {both}" if both else " at one position")
 
     def jacobian(self, function):
-        """The Jacobian of a function of one position, where no equation has said its entries."""
-        for run in self.derivations.runs:
+        """The Jacobians that a function's specimens show; else that of one position, where no equation has said it."""
+        runs = [run for run in self.derivations.runs if run.specimen.function == function]
+        named = "".join(
+            figure(np.squeeze(run.jacobian(of, by)), entry(of, "i", by, "j"), said=f". {words}")
+            for run in runs
+            for (of, by), words in run.specimen.shows.items()
+        )
+        if named:
+            return f'<div class="maps">{named}</div>'
+        for run in runs:
             name = run.name_of_output()
-            if run.specimen.function == function and name and function not in self.pictured:
+            if name and function not in self.pictured:
                 self.pictured.add(function)
-                return figure(run.jacobian(name, "x"), n.Derivative(n.Symbol(f"{name}_i"), n.Symbol("x_j")))
+                return figure(run.jacobian(name, "x"), entry(name, "i", "x", "j"), " at one position")
         return ""
 
 
-def figure(matrix, derivative):
+def matrix_of(jacobian, rows, columns):
+    """The entries of a Jacobian whose axes have the letters `rows` and `columns`, at the first of what both have.
+
+    None where that is no matrix, or one that is too large to be looked at.
+    """
+    if jacobian.ndim != len(rows + columns):
+        return None
+    matrix = jacobian[tuple(0 if letter in rows and letter in columns else slice(None) for letter in rows + columns)]
+    return matrix if matrix.ndim == 2 and len(set(rows) - set(columns)) == 1 and max(matrix.shape) <= WIDEST else None
+
+
+def entry(of, i, by, j):
+    """The derivative of an entry by an entry."""
+    return n.Derivative(n.Symbol(f"{of}_{i}"), n.Symbol(f"{by}_{j}"))
+
+
+def figure(matrix, derivative, where="", said=""):
     """A Jacobian and what it is: rows count the entries of the one, columns those of the other."""
-    rows, columns = derivative.of, derivative.by
+    row, column = (
+        next(letter for letter in mine if letter not in other)
+        for mine, other in (
+            (derivative.of.subscript, derivative.by.subscript),
+            (derivative.by.subscript, derivative.of.subscript),
+        )
+    )
     caption = mathml(n.Equation((derivative,), ()))
     return (
-        f"<figure>{heat_map(matrix, rows.base, columns.base)}<figcaption>{caption} at one position: "
-        f"a row for each <i>{rows.subscript}</i>, a column for each <i>{columns.subscript}</i></figcaption></figure>"
+        f"<figure>{heat_map(matrix, derivative.of.base, derivative.by.base)}<figcaption>{caption}{where}: "
+        f"a row for each <i>{row}</i>, a column for each <i>{column}</i>{said}</figcaption></figure>"
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from minitransformer.book import notation as n
 from minitransformer.book.execution import COMPARISONS, NotExecuted, Surroundings, both_sides, evaluate
-from minitransformer.book.observation import RETURNED, watched
+from minitransformer.book.observation import RETURNED, Place, watched
 from minitransformer.book.symbols import names_given, symbol_of, symbols_in, texts_of
 from minitransformer.module import plain
 
@@ -217,7 +217,9 @@ class Run:
         """Return the derivatives of a value of the forward pass by an input, exact to rounding: the complex step."""
         if f"∂{of}/∂{by}" in self.values:
             return self.values[f"∂{of}/∂{by}"]
-        place, names = self.place_of.get(of), list(inspect.signature(self.specimen.call).parameters)
+        frame = self.frames.get(self.specimen.function)
+        unnumbered = Place(self.specimen.function, of, 0, 0) if frame and of in frame.names else None
+        place, names = self.place_of.get(of, unnumbered), list(inspect.signature(self.specimen.call).parameters)
         wanted = [k for k, name in enumerate(names) if self.specimen.names.get(by, by) in (name, symbol_of(name))]
         if place is None or not wanted:
             raise NotExecuted(f"∂{of}/∂{by} needs a value of the forward pass, and an input")

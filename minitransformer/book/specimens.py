@@ -16,7 +16,7 @@ from minitransformer import optim
 from minitransformer.config import Config
 from minitransformer.generation import sample
 from minitransformer.layers.activations import gelu_exact, gelu_tanh, relu, silu
-from minitransformer.layers.attention import attention
+from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.layers.block import TransformerBlock
 from minitransformer.layers.dropout import dropout
 from minitransformer.layers.embedding import embedding, unembedding
@@ -25,7 +25,7 @@ from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.layers.linear import Linear, linear
 from minitransformer.layers.lora import LowRankLinear, low_rank
 from minitransformer.layers.multi_head_attention import MultiHeadAttention, merge, projections, split
-from minitransformer.layers.positions import frequencies, sinusoidal_positions, turned
+from minitransformer.layers.positions import cos_and_sin, frequencies, sinusoidal_positions, turned
 from minitransformer.layers.recomputation import recomputed
 from minitransformer.layers.rms_norm import rms_norm
 from minitransformer.layers.softmax import finite_max, log_softmax, softmax
@@ -61,7 +61,8 @@ class Specimen:
     among the local variables. `also` are functions whose lines carry its equations too. Of equations with remarks,
     such as (mean), that name `variants`, those of another than its `variant` are left out. One that `explains` is for
     equations without a number alone, and one with False there for those with one. `letters` names axes by their length,
-    for the picture of the shapes. `dy` is what backward is given, random numbers where it is None.
+    for the picture of the shapes. `shows` are Jacobians, {(of, by): what to see in it}, shown without axes of length 1,
+    for which there is no equation of their entries. `dy` is what backward is given, random numbers where it is None.
     """
 
     function: str
@@ -74,6 +75,7 @@ class Specimen:
     variants: tuple = ()
     explains: bool | None = None
     letters: dict = field(default_factory=dict)
+    shows: dict = field(default_factory=dict)
     dy: object = None
 
 
@@ -261,6 +263,21 @@ def specimens() -> dict[str, list[Specimen]]:
                 names={"da′": "da_turned", "db′": "db_turned"},
                 letters={3: "T", 2: "D/2", 4: "D"},
             ),
+            Specimen(
+                "turned",
+                turned,
+                (normal(1, 6),),
+                dict(zip(("cos", "sin"), cos_and_sin([20], 6, 10000.0, None, float), strict=True))
+                | {"layout": "interleaved"},
+                names={"da′": "da_turned", "db′": "db_turned"},
+                shows={
+                    (
+                        "y",
+                        "x",
+                    ): "This is position 20, each pair being two neighbours: a rotation for each, and 0 between "
+                    "pairs. The last has hardly turned; the first has gone round three times"
+                },
+            ),
         ],
         "layers/layer_norm.py": [
             Specimen(
@@ -290,6 +307,23 @@ def specimens() -> dict[str, list[Specimen]]:
                 {"mask": normal(3, 5) > -0.5},
                 names={"softmax": constant(value_of(softmax))},
                 letters={2: "H", 3: "Tq", 5: "Tk", 4: "D", 6: "Dv"},
+            ),
+            Specimen(
+                "attention",
+                attention,
+                (normal(1, 4, 1, other=1), normal(1, 4, 1, other=2), normal(1, 4, 1, other=3)),
+                {"mask": causal_mask(4, 4)},
+                names={"softmax": constant(value_of(softmax))},
+                shows={
+                    (
+                        "y",
+                        "q",
+                    ): "A head of one channel at four positions, under the causal mask. A query "
+                    "reaches its own output alone",
+                    ("y", "k"): "A key reaches the outputs of all queries that may see it. Each row sums to 0: a bias "
+                    "added to every key changes nothing",
+                    ("y", "v"): "These are the weights. Each row sums to 1",
+                },
             ),
         ],
         "layers/multi_head_attention.py": [
@@ -343,6 +377,20 @@ def specimens() -> dict[str, list[Specimen]]:
                 (normal(3, 4), normal(3, 4, other=1)),
                 names={"silu": constant(value_of(silu))},
                 letters={3: "P", 4: "F"},
+            ),
+            Specimen(
+                "swiglu",
+                swiglu,
+                (np.array([-6.0, -1.0, 1.0, 3.0]), normal(4, other=1)),
+                names={"silu": constant(value_of(silu))},
+                shows={
+                    ("p", "g"): "Entry by entry <i>u</i> · silu′(<i>g</i>), for <i>g</i> = −6, −1, 1, 3",
+                    (
+                        "p",
+                        "u",
+                    ): "Entry by entry silu(<i>g</i>): where <i>g</i> is far below 0, "
+                    "hardly anything of <i>u</i> passes",
+                },
             ),
             Specimen(
                 "GatedFeedForward.forward",
