@@ -9,6 +9,7 @@ from minitransformer.book import writing
 from minitransformer.book.chapters import CHAPTERS, PACKAGE
 from minitransformer.book.derivations import read_derivations
 from minitransformer.book.specimens import specimens
+from minitransformer.learn.exercises import names_by_file
 
 SPECIMENS = specimens()
 
@@ -35,4 +36,4 @@ def write_unchecked(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "read_derivations", lambda path, _: derivations(path.relative_to(PACKAGE).as_posix()))
         patch.setattr(writing, "checked", not_checked)
-        return writing.write_book(folder)
+        return writing.write_book(folder, names_by_file())

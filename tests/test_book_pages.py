@@ -16,6 +16,7 @@ from minitransformer.book.passages import passages
 from minitransformer.book.statements import EQUAL
 from minitransformer.book.typesetting import mathml
 from minitransformer.cli import main
+from minitransformer.learn.exercises import EXERCISES
 
 VOID = {"meta", "link", "br"}
 LOADING = {"src", "srcset", "data", "poster", "background", "action", "formaction", "xlink:href", "ping"}
@@ -137,6 +138,22 @@ def test_the_contents_say_what_each_chapter_is_about(folder):
     index = (folder / "index.html").read_text("utf-8")
     for chapter in CHAPTERS:
         assert f'<a href="{chapter.page}.html">{escape(chapter.title)}</a><br>{escape(chapter.about)}' in index
+
+
+def test_a_chapter_that_has_exercises_ends_in_their_commands_and_so_do_its_handout_and_no_other(folder):
+    start, asked = "<code>minitransformer learn start</code>", set()
+    for chapter in CHAPTERS:
+        names = [exercise.name for exercise in EXERCISES if exercise.source == chapter.path]
+        page = (folder / f"{chapter.page}.html").read_text("utf-8")
+        last = page[page.rindex("<p>") : page.rindex("<nav>")]
+        assert [start in last, page.count(start)] == [bool(names)] * 2
+        assert re.findall("<code>minitransformer learn check (.*?)</code>", page) == names
+        asked.update(names)
+        if names and chapter in WITH_HANDOUT:
+            for answers in (False, True):
+                sheet = "".join(handout(chapter, derivations(chapter.file), answers, names))
+                assert re.findall("<code>minitransformer learn check (.*?)</code>", sheet) == names * (not answers)
+    assert asked == {exercise.name for exercise in EXERCISES}
 
 
 def test_a_derivative_by_two_indices_has_its_picture_beside_it(folder):
@@ -279,6 +296,7 @@ def test_a_chapter_without_a_backward_pass_has_no_handout(tmp_path, capsys):
 
 def test_handouts_and_worksheets_are_whole_pages_too(tmp_path):
     assert main(["book", "--handout", "linear", "--out", str(tmp_path), "--quiet"]) == 0
+    assert "<code>minitransformer learn check linear</code>" in (tmp_path / "linear-handout.html").read_text("utf-8")
     assert main(["book", "--handout", "linear", "--answers", "--out", str(tmp_path), "--quiet"]) == 0
     assert main(["book", "--worksheet", "relu", "--count", "2", "--out", str(tmp_path), "--quiet"]) == 0
     names = {"linear-handout.html", "linear-key.html", "relu-2-0-worksheet.html", "relu-2-0-key.html"}

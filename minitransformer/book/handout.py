@@ -17,19 +17,28 @@ TASK = (
 )
 
 
-def handout(leaf, derivations, answers=False) -> list:
+def handout(leaf, derivations, answers=False, exercises=()) -> list:
     """Return the body of a chapter's handout, for `answers` of its key: what has equations of it, and nothing else.
 
+    `exercises` are the names of those that ask for the same in code.
     Raises ValueError for a chapter in which nothing is derived backward.
     """
     if not any(statement.is_of_gradient for statement in derivations.statements):
         raise ValueError(f"there is no handout of {leaf.page!r}: it has no backward pass whose equations to leave out")
     words = Words(leaf.file, derivations) if answers else Blanks(leaf.file, derivations)
     kind = "the key" if answers else "a handout"
-    task = "" if answers else f"<p>{TASK}</p>"
+    task = "" if answers else f"<p>{TASK}{f' The same {in_code(exercises)}.' * bool(exercises)}</p>"
     its_own = {statement.function for statement in derivations.statements if statement.number is not None} | {""}
     shown = [p for p in passages(derivations.source) if is_shown(p) and p.function in its_own]
     return [f"<h1>{escape(leaf.title)}: {kind}</h1>", task, *map(words.passage, shown)]
+
+
+def in_code(exercises=()):
+    """How to derive something as a program: the commands that make exercises, and that check those of these names."""
+    start, *check = (
+        f"<code>minitransformer learn {act}</code>" for act in ("start", *map("check {}".format, exercises))
+    )
+    return f"in code, graded line by line: {start}{', then ' * bool(check)}{', '.join(check)}"
 
 
 class Blanks(Words):

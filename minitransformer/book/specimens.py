@@ -311,15 +311,12 @@ def specimens() -> dict[str, list[Specimen]]:
             Specimen(
                 "attention",
                 attention,
-                (normal(1, 4, 1, other=1), normal(1, 4, 1, other=2), normal(1, 4, 1, other=3)),
+                tuple(normal(1, 4, 1, other=333 + k) for k in range(3)),  # of which no entry is too small to be seen
                 {"mask": causal_mask(4, 4)},
                 names={"softmax": constant(value_of(softmax))},
                 shows={
-                    (
-                        "y",
-                        "q",
-                    ): "A head of one channel at four positions, under the causal mask. A query "
-                    "reaches its own output alone",
+                    ("y", "q"): "One head of one channel, four positions, the causal mask. A query reaches its own "
+                    "output alone; the first sees one key, and has nothing to choose",
                     ("y", "k"): "A key reaches the outputs of all queries that may see it. Each row sums to 0: a bias "
                     "added to every key changes nothing",
                     ("y", "v"): "These are the weights. Each row sums to 1",

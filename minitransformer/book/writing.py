@@ -15,7 +15,7 @@ from minitransformer.book.appendix import appendix, cases_by_file, checked, chec
 from minitransformer.book.chapters import CHAPTERS, Leaf
 from minitransformer.book.derivations import read_derivations
 from minitransformer.book.exhibits import exhibits, museum
-from minitransformer.book.handout import handout
+from minitransformer.book.handout import handout, in_code
 from minitransformer.book.page import LEGEND, Words, docstring_page, navigation, whole_page
 from minitransformer.book.problems import TOPICS
 from minitransformer.book.specimens import specimens, specimens_of_cases, why_not_executed
@@ -47,9 +47,10 @@ class Written:
     faults: list = field(default_factory=list)
 
 
-def write_book(folder, say=lambda text: None) -> Written:
+def write_book(folder, exercises, say=lambda text: None) -> Written:
     """Write the whole book: index.html, a page a chapter, the style and the font. `say` hears of each page.
 
+    `exercises` are {file of a chapter: names}, as `learn check` knows them.
     Raises OSError where that fails.
     """
     folder, written, counts = Path(folder), Written(), []
@@ -64,6 +65,7 @@ def write_book(folder, say=lambda text: None) -> Written:
             derivations = read_derivations(leaf.path, every.get(leaf.file, []))
             reports = checked(cases_by_file().get(leaf.file, []))
             body, numbers = chapter(leaf.title, leaf.file, derivations, reports, leaf.exhibits)
+            body += yourself(exercises.get(leaf.file, ()))
             written.faults += faults(leaf.file, unlisted(leaf.file, derivations), reports)
             counts.append(count(derivations))
             said += f": {in_numbers(derivations)}"
@@ -79,6 +81,11 @@ def chapter(title, file, derivations, reports, museum_names=()):
     legend = f'<p class="legend">{LEGEND}</p>' if derivations.statements else ""
     body = [f"<h1>{escape(title)}</h1>{legend}", *words.passages(), *appendix(derivations.runs)]
     return [*body, *checks(reports), *exhibits(museum_names)], words.known
+
+
+def yourself(names):
+    """The last line of a chapter that has exercises: their commands."""
+    return [f"<p>To derive it yourself, {in_code(names)}.</p>"] if names else []
 
 
 def count(derivations):
@@ -110,13 +117,15 @@ def faults(file, statements, reports):
     return [one_line(fault) for fault in found + [f"{file}: {x}" for r in reports.values() for x in r.failures()]]
 
 
-def write_handout(name, folder, answers=False) -> Written:
-    """Write the handout of a chapter, or its key.
+def write_handout(name, folder, exercises, answers=False) -> Written:
+    """Write the handout of a chapter, or its key; `exercises` as for write_book.
 
     Raises ValueError for a name that no chapter has, or one without a backward pass; OSError where writing fails.
     """
     leaf = named(name, {leaf.page: leaf for leaf in CHAPTERS}, "chapter")
-    body = handout(leaf, read_derivations(leaf.path, specimens().get(leaf.file, [])), answers)
+    body = handout(
+        leaf, read_derivations(leaf.path, specimens().get(leaf.file, [])), answers, exercises.get(leaf.file, ())
+    )
     folder = Path(folder)
     write_static(folder)
     return Written([write_page(folder, f"{name}-{'key' if answers else 'handout'}", leaf.title, body)])
@@ -210,7 +219,7 @@ def contents(leaves, counts):
         "The book is made from the sources, so that it cannot differ from them.</p>",
         f"<p>Of its {equations} equations {equal} are executed, on small numbers that stand with them, and equal what "
         "their lines compute; the others say why they are not.</p>",
-        "<p>To derive a chapter yourself, on paper: <code>minitransformer book --handout layer_norm</code>; in code, "
-        "graded line by line: <code>minitransformer learn start</code>.</p>",
+        "<p>To derive a chapter yourself, on paper: <code>minitransformer book --handout layer_norm</code>; "
+        f"{in_code()}.</p>",
         f'<ol class="contents">{items}</ol>',
     ]

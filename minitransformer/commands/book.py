@@ -96,11 +96,12 @@ def require_options_that_go_together(arguments, settings):
 def write(arguments, settings, narrator):
     """Write what the options ask for; return what has been Written."""
     from minitransformer.book.writing import write_book, write_handout, write_own, write_worksheets
+    from minitransformer.learn.exercises import names_by_file
 
     if arguments.worksheet is not None:
         return write_worksheets(arguments.worksheet, arguments.out, **settings)
     if arguments.handout is not None:
-        return write_handout(arguments.handout, arguments.out, arguments.answers)
+        return write_handout(arguments.handout, arguments.out, names_by_file(), arguments.answers)
     if arguments.file is not None:
         return write_own(arguments.file, arguments.out, narrator.say)
-    return write_book(arguments.out, narrator.say)
+    return write_book(arguments.out, names_by_file(), narrator.say)

@@ -286,8 +286,8 @@ def collect_marks(arguments) -> int:
 def write_paper(arguments) -> int:
     """Write a handout and print its path."""
     from minitransformer.book.writing import write_handout
-    from minitransformer.learn.exercises import named_exercise
+    from minitransformer.learn.exercises import named_exercise, names_by_file
 
     exercise = named_exercise(arguments.name)
-    show_to_the_letter(write_handout(exercise.source.stem, arguments.out).pages[0])
+    show_to_the_letter(write_handout(exercise.source.stem, arguments.out, names_by_file()).pages[0])
     return 0

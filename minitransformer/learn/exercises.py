@@ -121,6 +121,14 @@ def named_exercise(name: str) -> Exercise:
     return looked_up(name, {exercise.name: exercise for exercise in EXERCISES}, "exercise")
 
 
+def names_by_file() -> dict[str, list[str]]:
+    """Return {file below the package: the names of its exercises}."""
+    found = {}
+    for exercise in EXERCISES:
+        found.setdefault(exercise.source.relative_to(PACKAGE).as_posix(), []).append(exercise.name)
+    return found
+
+
 def exercise_set(name: str) -> list[Exercise]:
     """Return the exercises of a set. Raises ValueError, with those there are, for another name."""
     return [named_exercise(member) for member in looked_up(name, SETS, "set of exercises")]
