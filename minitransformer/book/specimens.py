@@ -382,11 +382,8 @@ def specimens() -> dict[str, list[Specimen]]:
                 names={"silu": constant(value_of(silu))},
                 shows={
                     ("p", "g"): "Entry by entry <i>u</i> · silu′(<i>g</i>), for <i>g</i> = −6, −1, 1, 3",
-                    (
-                        "p",
-                        "u",
-                    ): "Entry by entry silu(<i>g</i>): where <i>g</i> is far below 0, "
-                    "hardly anything of <i>u</i> passes",
+                    ("p", "u"): "Entry by entry silu(<i>g</i>): where <i>g</i> is far below 0, hardly "
+                    " anything of <i>u</i> passes",
                 },
             ),
             Specimen(
