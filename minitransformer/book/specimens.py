@@ -275,7 +275,7 @@ def specimens() -> dict[str, list[Specimen]]:
                         "y",
                         "x",
                     ): "This is position 20, each pair being two neighbours: a rotation for each, and 0 between "
-                    "pairs. The last has hardly turned; the first has gone round three times"
+                    "pairs. The last has hardly turned; the first has gone round three times",
                 },
             ),
         ],
@@ -383,7 +383,7 @@ def specimens() -> dict[str, list[Specimen]]:
                 shows={
                     ("p", "g"): "Entry by entry <i>u</i> · silu′(<i>g</i>), for <i>g</i> = −6, −1, 1, 3",
                     ("p", "u"): "Entry by entry silu(<i>g</i>): where <i>g</i> is far below 0, hardly "
-                    " anything of <i>u</i> passes",
+                    "anything of <i>u</i> passes",
                 },
             ),
             Specimen(
