@@ -271,11 +271,8 @@ def specimens() -> dict[str, list[Specimen]]:
                 | {"layout": "interleaved"},
                 names={"da′": "da_turned", "db′": "db_turned"},
                 shows={
-                    (
-                        "y",
-                        "x",
-                    ): "This is position 20, each pair being two neighbours: a rotation for each, and 0 between "
-                    "pairs. The last has hardly turned; the first has gone round three times",
+                    ("y", "x"): "This is position 20, each pair being two neighbours: a rotation for each, and 0 "
+                    "between pairs. The last has hardly turned; the first has gone round three times",
                 },
             ),
         ],
