@@ -55,15 +55,16 @@ def plant(tmp_path):
 # Right code
 
 
-def test_nothing_right_is_called_wrong_and_nearly_all_of_it_is_followed():
+@pytest.mark.parametrize("cases", [TEXTBOOK[::4], pytest.param(TEXTBOOK, marks=pytest.mark.slow)], ids=["some", "all"])
+def test_nothing_right_is_called_wrong_and_nearly_all_of_it_is_followed(cases):
     numbered = []
-    for case in TEXTBOOK:
+    for case in cases:
         with minitransformer.plain():
             report = steps_of_call(case.call(np.random.default_rng(0)))
         assert report.passed and report.first_wrong is None, report
         numbered += [row.verdict for row in report.rows if row.equation]
     assert set(numbered) <= {"right", "not followed"}
-    assert numbered.count("right") > 0.95 * len(numbered) > 150
+    assert numbered.count("right") > 0.95 * len(numbered) > 2 * len(cases)
 
 
 # Mistakes

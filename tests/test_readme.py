@@ -40,6 +40,7 @@ def run_own_layer(folder, change=lambda source: source):
     ]
 
 
+@pytest.mark.slow
 def test_ones_own_layer_is_green_as_printed(tmp_path):
     check, audit = run_own_layer(tmp_path)
     assert check.returncode == 0, check.stdout + check.stderr
