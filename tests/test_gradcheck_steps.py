@@ -595,3 +595,137 @@ def test_a_gradient_that_lacks_its_sum_is_found_and_what_follows_from_it():
     here = Path(__file__).read_text("utf-8").splitlines()
     assert here[report.first_wrong.line - 1].strip() == "dscores = weights * dweights  # (6)"
     assert re.search(r"^   \(6\) dscores   WRONG: ", text, re.M)
+
+
+# What is said, where more than one line may be it
+
+
+def plain_attention(q, k, v, local, scaled):
+    scores = q @ k.swapaxes(-1, -2) / 3**0.5
+    e = np.exp(scores - scores.real.max(-1, keepdims=True))
+    p = e / e.sum(-1, keepdims=True)
+    o = p @ v
+
+    def backward(do):
+        dv = p.swapaxes(-1, -2) @ do
+        dp = do @ v.swapaxes(-1, -2)
+        dscores = local(p, dp)
+        dscores = dscores / scaled
+        dq = dscores @ k
+        dk = dscores.swapaxes(-1, -2) @ q
+        return dq, dk, dv
+
+    return o, backward
+
+
+def softmax_backward(p, dp):
+    return p * (dp - (p * dp).sum(-1, keepdims=True))
+
+
+def test_two_lines_of_one_name_are_told_apart():
+    q, k, v = normal(2, 4, 3, seed=1), normal(2, 5, 3, seed=2), normal(2, 5, 6, seed=3)
+    assert gradcheck.steps(plain_attention, q, k, v, local=softmax_backward, scaled=3**0.5).passed
+    report = gradcheck.steps(plain_attention, q, k, v, local=softmax_backward, scaled=3.0)
+    assert "; or, where dscores is computed above, " in report.first_wrong.sentence
+
+
+def scaled_within(x, w):
+    q = x @ w
+    scores = q @ q.swapaxes(-1, -2) / 3**0.5
+    e = np.exp(scores - scores.real.max(-1, keepdims=True))
+    p = e / e.sum(-1, keepdims=True)
+    y = p @ x
+
+    def backward(dy):
+        dp = dy @ x.swapaxes(-1, -2)
+        dscores = p * dp
+        dscores = dscores / 3**0.5
+        dq = dscores @ q + dscores.swapaxes(-1, -2) @ q
+        dw = np.einsum("btc,btd->cd", x, dq)
+        dx = p.swapaxes(-1, -2) @ dy + dq @ w.T
+        return dx, dw
+
+    return y, backward
+
+
+def test_a_gradient_is_asked_what_is_wrong_although_it_reads_a_name_of_which_nothing_is_known():
+    report = gradcheck.steps(scaled_within, normal(2, 4, 3), normal(3, 3, seed=1))
+    assert report.first_wrong.sentence == "p * sum(p * dp) over axis -1 is not subtracted"
+    assert report.first_wrong.line == row(report, "dscores").line - 1
+    assert [(row(report, name).verdict, row(report, name).sentence) for name in ("dq", "dw")] == [
+        ("follows", "from dscores"),
+        ("follows", "from dq"),
+    ]
+
+
+def unlike_names(x):
+    y = np.exp(x)
+    z = 3 * y
+
+    def backward(grad_z):
+        grad_z = grad_z * 3
+        grad_x = grad_z
+        return grad_x
+
+    return z, backward
+
+
+def test_a_factor_that_a_bare_name_lacks_is_said_of_its_own_line_too():
+    (found,) = [row for row in gradcheck.steps(unlike_names, normal(3, 4)).rows if row.verdict == "WRONG"]
+    assert found.name == "grad_x"
+    assert found.sentence.startswith("the factor y is missing; or, where grad_z is computed, ")
+
+
+def powers(x):
+    h = np.tanh(x)
+    a = 2 * h
+    b = h**3
+    y = a * b
+
+    def backward(dy):
+        da = dy * b
+        dh = 2 * da
+        db = dy * b
+        dx = (dh + db * 3 * h**2) * (1 - h**2)
+        return dx
+
+    return y, backward
+
+
+def test_nothing_follows_from_a_part_that_is_right():
+    report = gradcheck.steps(powers, normal(3, 4))
+    assert [row.verdict for row in report.rows] == ["right", "not followed", "WRONG", "follows"]
+    assert row(report, "dx").sentence == "from db"
+
+
+def summed(x, w):
+    y = x @ w
+
+    def backward(dy):
+        dx, dw = dy @ w.T, np.zeros(w.shape)
+        for t in range(len(x)):
+            scale = np.sin(float(np.sum(dy)))
+            dw += scale * np.outer(x[t], dy[t])
+        return dx, dw
+
+    return y, backward
+
+
+def test_a_sum_in_a_loop_is_not_said_to_be_wrong_in_itself_or_in_what_the_loop_counts():
+    found = gradcheck.steps(summed, normal(5, 4), normal(4, 3, seed=1)).first_wrong
+    assert found.sentence == "given the true gradients, this line, or that of scale gives something else"
+
+
+def complex_edit(x):
+    y = x / 3**0.5
+
+    def backward(dy):
+        a = dy / 3**0.5
+        dx = a + np.cumsum(np.cos(dy))
+        return dx
+
+    return y, backward
+
+
+def test_an_edit_that_makes_a_number_complex_fits_nothing():
+    assert row(gradcheck.steps(complex_edit, normal(5)), "dx").verdict == "WRONG"

@@ -17,8 +17,9 @@ class Findings:
     """What is known of the Targets, each set holding Targets.
 
     `wrong` are those whose value is not the truth. Of these, the lines of those `at_fault` are wrong; the `parts` are a
-    part of a gradient, and a right one; of the `unknown` it cannot be told; and those `elsewhere` are wrong although
-    all lines are right. `truths` is {Target: the true gradient}, `held` {key: value} what backward is given in the
+    part of a gradient, and a right one; of the `unknown` it cannot be told, but for the `suspect` among them: these are
+    meant to be the whole gradient, but read what nothing is known of; and those `elsewhere` are wrong although all
+    lines are right. `truths` is {Target: the true gradient}, `held` {key: value} what backward is given in the
     place of what it computes, and `own` the Passed in which it is.
     """
 
@@ -27,6 +28,7 @@ class Findings:
     at_fault: set = field(default_factory=set)
     parts: set = field(default_factory=set)
     unknown: set = field(default_factory=set)
+    suspect: set = field(default_factory=set)
     elsewhere: set = field(default_factory=set)
     held: dict = field(default_factory=dict)
     own: object = None
@@ -110,6 +112,7 @@ def _blame(scene, found, reads):
         if read & doubtful:
             found.at_fault.discard(target)
             found.unknown.add(target)
+            found.suspect.add(target)
 
 
 def _tainted(scene, reads):

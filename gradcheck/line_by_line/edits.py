@@ -95,8 +95,9 @@ def terms(expression, names):
 
 def _added(expression, names, what):
     for node in _nodes(expression):
-        if _is_arithmetic(node) and getattr(node, "id", "") not in names.helpers:
-            for phrase, new in what(node, names, is_whole=node is expression):
+        is_whole = node is expression
+        if _is_arithmetic(node) and (is_whole or getattr(node, "id", "") not in names.helpers):
+            for phrase, new in what(node, names, is_whole):
                 yield phrase, _with(expression, node, new)
 
 

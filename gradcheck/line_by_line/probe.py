@@ -78,7 +78,9 @@ def is_real_array(value):
 
 
 def close(a, b, resolution, floor=0.0):
-    """Whether two arrays are equal to a resolution, relative to the largest entry, or to a floor."""
+    """Whether two real arrays are equal to a resolution, relative to the largest entry, or to a floor."""
+    if np.iscomplexobj(a) or np.iscomplexobj(b):
+        return False
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return False

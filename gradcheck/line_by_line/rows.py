@@ -1,7 +1,10 @@
 """The rows of the report: a verdict on each target, and why."""
 
+import ast
 from collections import Counter
 from dataclasses import replace
+
+import numpy as np
 
 from gradcheck.line_by_line.called import wrong_within
 from gradcheck.line_by_line.instrument import equation_at
@@ -34,7 +37,7 @@ def _pinned(look, again):
     A line that other lines read is it only if that explains all of those that are wrong. Of several lines that might
     each be the mistake, it is the one that explains the most; if that leaves two, both are said.
     """
-    at_fault = look.found.at_fault | {target for target in look.found.unknown if target.is_final}
+    at_fault = look.found.at_fault | look.found.suspect | {target for target in look.found.unknown if target.is_final}
     asked = [t for t in look.targets if t in at_fault and not look.is_parameter(t)]
     known = {target: mistakes(look, again, target) for target in asked}
     explained = Counter(mistake.event.key for found in known.values() for mistake in found)
@@ -47,7 +50,9 @@ def _pinned(look, again):
             pinned[target] = first = found[0]
             others = [m for m in found[1:] if explained[m.event.key] == explained[first.event.key]]
             if others:
-                also = f"{first.sentence}; or, where {_name(look, others[0])} is computed, {others[0].sentence}"
+                name = _name(look, others[0])
+                where = f"where {name} is computed{' above' if name == _name(look, first) else ''}"
+                also = f"{first.sentence}; or, {where}, {others[0].sentence}"
                 pinned[target] = replace(first, sentence=also)
     return pinned
 
@@ -80,7 +85,7 @@ def _verdict(look, target, pinned):
         return _left(look, target)
     if target in pinned and pinned[target].event.key != target.event.key:
         return FOLLOWS, f"from {_name(look, pinned[target])}"
-    if target in found.at_fault or (target in found.unknown and target.is_final):
+    if target in found.at_fault | found.suspect or (target in found.unknown and target.is_final):
         return _unsure(look, target, pinned[target].sentence if target in pinned else "")
     if target in found.unknown:
         return NOT_FOLLOWED, "it is not all of that name's gradient, and whether it is meant to be cannot be told"
@@ -109,6 +114,7 @@ def _unsure(look, target, sentence):
     held = {key for key in look.found.held if key not in doubtful}
     others = [e for e in look.reads.through(target.event, held) if e.key not in held]
     others += Workbench(look.in_use(), target).helpers()
+    others = [e for e in others if not _is_of_the_line(look, e, target.event)]
     helpers = list(dict.fromkeys(look.scene.sites[e.site].name for e in others))
     if sentence and helpers:
         sentence = f"{sentence} (here, or in {joined_or(helpers)})"
@@ -117,9 +123,17 @@ def _unsure(look, target, sentence):
     return NOT_FOLLOWED if any(map(is_gradient, helpers)) else WRONG, sentence
 
 
+def _is_of_the_line(look, event, own):
+    """Whether what a line reads is no other line's doing: what it sums up itself, from zero, or the count of a loop."""
+    site = look.scene.sites[event.site]
+    is_start = site.name == look.scene.sites[own.site].name and not np.any(event.value)
+    return event.site == own.site or is_start or isinstance(site.statement, ast.For)
+
+
 def _origin(look, target):
     """Return the names of the nearest wrong gradients that a Target is computed from."""
-    wrong = {t.key: t.name for t in look.found.wrong if t.key is not None and t is not target}
+    wrong = look.found.wrong - look.found.parts - {target}
+    wrong = {t.key: t.name for t in wrong if t.key is not None}
     names = [wrong[e.key] for e in look.reads.through(target.event, wrong) if e.key in wrong]
     return " and ".join(sorted(set(names))) or "the one above"
 
