@@ -10,6 +10,7 @@ GradientError.
 """
 
 import numbers
+import time
 from dataclasses import replace
 from functools import partial
 
@@ -25,6 +26,7 @@ from gradcheck.report import GradientError, Report
 from gradcheck.summary import summarise
 
 MAX_ENTRIES = 2000
+LOOK = 2.0  # seconds that a look at the lines of a wrong backward pass may take, if the check did not take longer
 
 
 def check(
@@ -121,6 +123,7 @@ def check_call(
     With `diagnose` False a wrong gradient is not asked what is wrong with it, which takes longer than to find that it
     is wrong.
     """
+    began = time.process_time()
     strict, atol = atol is None, 1e-8 if atol is None else atol
     _refuse_settings(rtol, atol, max_entries, seed)
     terms = Terms(rtol, atol, strict, max_entries, _named(oracles))
@@ -139,15 +142,16 @@ def check_call(
         arguments = [summarise(f, run, terms, s) for f, s in zip(findings, sentences, strict=True)]
         report = Report(call.name, tuple(arguments), (run.problem,) if run.problem else (), tuple(notes))
     if not report.is_right:
-        raise GradientError(report, partial(_look, report, call, dy, seed, randomize) if diagnose else None)
+        seconds = max(LOOK, time.process_time() - began)
+        raise GradientError(report, partial(_look, report, call, dy, seed, randomize, seconds) if diagnose else None)
     return report
 
 
-def _look(report, call, dy, seed, randomize):
-    """Return a StepsReport on the lines of the backward pass that a Report is on, or None."""
+def _look(report, call, dy, seed, randomize, seconds):
+    """Return a StepsReport on the lines of the backward pass that a Report is on, or None; raise OutOfTime."""
     from gradcheck.line_by_line import lines_beside
 
-    return lines_beside(report, call, dy=dy, seed=seed, randomize=randomize)
+    return lines_beside(report, call, dy=dy, seed=seed, randomize=randomize, seconds=seconds)
 
 
 def _find(run, terms, seed):

@@ -1,6 +1,7 @@
 """A backward pass line by line: the line that is wrong is found, and no line that is right is called wrong."""
 
 import importlib.util
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -422,7 +423,7 @@ def test_without_a_backward_within_or_without_source_it_says_so():
     with pytest.raises(ValueError, match="double: the source of its backward cannot be read: <string> is no file"):
         gradcheck.steps(scope["double"], normal(3))
     pair = from_value_and_gradient(lambda x: (np.sum(x * x), 2 * x))
-    with pytest.raises(ValueError, match="no function `backward` is defined within it"):
+    with pytest.raises(ValueError, match="no function `backward` is defined within its forward pass"):
         gradcheck.steps(pair, normal(3))
 
 
@@ -553,7 +554,7 @@ CASES = [
     out = capsys.readouterr().out
     assert "right\nsquare.backward: 1 of 1 gradients right\n   (2) dx  right\n" in out
     assert "wrong\nsquare.backward: 0 of 1 gradients right\n   (2) dx  WRONG: it is 1.5 × what it should be\n" in out
-    assert "lambda: not looked at: <lambda>: no function `backward` is defined within it" in out
+    assert "lambda: not looked at: <lambda>: no function `backward` is defined within its forward pass" in out
     assert out.endswith("2 gradients in 2 functions: 1 function with a wrong gradient, 1 function not looked at\n")
     assert main(["steps", "mine_by_line.py", "--only", "right"]) == 0
     assert main(["steps", "mine_by_line.py", "--only", "lambda"]) == 2
@@ -729,3 +730,49 @@ def complex_edit(x):
 
 def test_an_edit_that_makes_a_number_complex_fits_nothing():
     assert row(gradcheck.steps(complex_edit, normal(5)), "dx").verdict == "WRONG"
+
+
+def test_a_backward_that_names_no_gradient_is_looked_at_too():
+    def product(x, w, sign=1):
+        return x @ w, lambda g: (g @ w.T, sign * x.T @ g)
+
+    def listed(x, w):
+        z = x @ w
+
+        def backward(g):
+            grads = {"z": 2 * z * g}
+            return grads["z"] @ w.T, z.T @ grads["z"]
+
+        return z * z, backward
+
+    x, w = normal(3, 3), normal(3, 3, seed=1)
+    assert [row.verdict for row in gradcheck.steps(product, x, w).rows] == ["right", "right"]
+    assert gradcheck.steps(product, x, w, sign=-1).first_wrong.name == "dw"
+    assert [row.verdict for row in gradcheck.steps(listed, x, w).rows] == ["right", "WRONG"]
+
+
+def test_a_look_at_the_lines_that_takes_too_long_is_given_up_and_hides_nothing(monkeypatch):
+    def wrong(x):
+        h = np.sin(x)
+        y = np.tanh(h)
+
+        def backward(dy):
+            dh = dy * y
+            dx = dh * np.cos(x)
+            return dx
+
+        return y, backward
+
+    def said():
+        with pytest.raises(gradcheck.GradientError) as raised:
+            gradcheck.check(wrong, normal(3))
+        return str(raised.value).split("\n")
+
+    verdict, *lines = said()
+    assert len(lines) == 3
+    seconds = itertools.count(step=10)
+    monkeypatch.setattr("time.process_time", lambda: next(seconds))
+    assert said() == [
+        verdict,
+        "  (to find the line takes longer than the check did: gradcheck.steps, or smaller arrays, will tell)",
+    ]

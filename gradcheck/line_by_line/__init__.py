@@ -56,10 +56,11 @@ def steps_of_call(call, *, seed=0, dy=None, randomize=False):
     return _look(call, seed, dy, randomize, lambda looked_at: _verdicts(looked_at, seed, dy), report_on)
 
 
-def lines_beside(report, call, *, seed, dy, randomize):
+def lines_beside(report, call, *, seed, dy, randomize, seconds):
     """Return a StepsReport on the lines of what a Report is on, or None if it would say no more than that does.
 
     That is so if backward has no gradient of a name in between, and it is said already what is wrong with the others.
+    Raises OutOfTime if it takes more than so many seconds of processor time.
     """
 
     def report_if_more(look, again):
@@ -70,10 +71,10 @@ def lines_beside(report, call, *, seed, dy, randomize):
         return found if has_names or any(row.is_named for row in found.rows) else None
 
     verdicts = [argument.verdict for argument in report.arguments]
-    return _look(call, seed, dy, randomize, lambda _: verdicts, report_if_more)
+    return _look(call, seed, dy, randomize, lambda _: verdicts, report_if_more, seconds)
 
 
-def _look(call, seed, dy, randomize, verdicts, answer):
+def _look(call, seed, dy, randomize, verdicts, answer, seconds=float("inf")):
     """Return answer(look, again): a Look at a Call, and a function that returns one on other numbers."""
     call = call.copy()
     with borrowed(call.target):
@@ -84,7 +85,7 @@ def _look(call, seed, dy, randomize, verdicts, answer):
         backward = returned[1] if isinstance(returned, tuple) and len(returned) == 2 else None
         source = source_of(backward, call.target, call.name)
         tree, sites = instrumented(source)
-        probe = Probe()
+        probe = Probe(seconds)
         with planted(source, call.target, tree, probe):
             try:
                 look = look_at(call, dy, source, sites, probe, _stream(seed, "dy"), lambda: verdicts(call))

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from gradcheck.line_by_line.probe import OutOfTime
+
 UNNAMED = "given the true gradients, "
 RIGHT, WRONG, FOLLOWS, NOT_FOLLOWED = "right", "WRONG", "follows", "not followed"
 
@@ -66,13 +68,16 @@ class StepsReport:
 def lines_of_look(look):
     """Return the text of the StepsReport that look() returns, line by line; nothing for None, or if no line is wrong.
 
-    Nothing either where the lines cannot be looked at: then it raises TypeError or ValueError. Anything else that it
-    raises is a fault of this program, and said in a line, so that it hides nothing that is known without.
+    Nothing either where the lines cannot be looked at: then it raises TypeError or ValueError. If it takes too long,
+    that is said in a line. Anything else that it raises is a fault of this program, and said in a line too, so that it
+    hides nothing that is known without.
     """
     try:
         report = look()
     except (TypeError, ValueError):
         return []
+    except OutOfTime:
+        return ["(to find the line takes longer than the check did: gradcheck.steps, or smaller arrays, will tell)"]
     except Exception as error:
         return [
             f"(the lines of backward could not be looked at: {type(error).__name__}: {' '.join(str(error).split())})"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 OWN_SCOPE = (*FUNCTION, ast.Lambda, ast.ClassDef)
-NOT_WITHIN = "no function `backward` is defined within it, whose lines could be looked at"
+NOT_WITHIN = "no function `backward` is defined within its forward pass, whose lines could be looked at"
 ADAPTERS = tuple(f"gradcheck.{name}" for name in ("adapters", "given_derivatives", "layer_parameters", "nested"))
 PREFIXES = ("d", "d_", "grad_")  # what a name may begin with that holds a gradient
 
@@ -56,7 +56,7 @@ def source_of(backward, target, name):
     pair = _pair_within(target)
     if pair:
         return _source_of_pair(*pair, name)
-    reason = f"{name}: {NOT_WITHIN}"
+    reason, nameless = f"{name}: {NOT_WITHIN}", None
     for function in closures(backward):
         if function.__module__ in ADAPTERS:
             continue
@@ -65,10 +65,17 @@ def source_of(backward, target, name):
             reason = f"{name}: the source of its backward cannot be read: {file} is no file that is there"
             continue
         tree, outer, inner = _node_of(function, lines)
-        if outer is not None and _computes(inner):
+        if outer is None:
+            continue
+        source = Source(file, tree, outer, inner, function, lines, function is backward)
+        if _computes(inner):
             _refuse_stale(function, tree, name)
-            return Source(file, tree, outer, inner, function, lines, function is backward)
-    raise ValueError(reason)
+            return source
+        nameless = nameless or (source if _reckons(inner, source.parameter) else None)
+    if nameless is None:
+        raise ValueError(reason)
+    _refuse_stale(nameless.function, nameless.tree, name)
+    return nameless
 
 
 def _pair_within(target):
@@ -213,6 +220,13 @@ def _computes(inner):
         if isinstance(statement, ast.Return) and statement.value and any(map(is_gradient, names_read(statement))):
             return True
     return False
+
+
+def _reckons(inner, name):
+    """Whether a function does arithmetic with a name, or gives it to a library: `return g @ w.T` names no gradient."""
+    operations = [n for n in ast.walk(inner) if isinstance(n, (ast.BinOp, ast.UnaryOp, ast.Call))]
+    operations = [n for n in operations if not isinstance(n, ast.Call) or isinstance(n.func, ast.Attribute)]
+    return any(name in names_read(operation) for operation in operations)
 
 
 def _key(code):
