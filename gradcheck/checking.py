@@ -26,7 +26,7 @@ from gradcheck.report import GradientError, Report
 from gradcheck.summary import summarise
 
 MAX_ENTRIES = 2000
-LOOK = 2.0  # seconds that a look at the lines of a wrong backward pass may take, if the check did not take longer
+LOOK = 5.0  # seconds that a look at the lines of a wrong backward pass may take, if the check did not take longer
 
 
 def check(
