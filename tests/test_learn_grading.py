@@ -286,6 +286,13 @@ def test_a_mistake_is_named_as_the_catalogue_lists_it_or_by_its_line(graded, old
     assert said in verdict.mistake, verdict.mistake
 
 
+def test_gradients_that_are_returned_in_each_others_place_are_told_so_and_their_lines_are_right(graded):
+    text = solution(named_exercise("layer_norm"), 0).replace("return dx, dgamma, dbeta", "return dx, dbeta, dgamma")
+    verdict = graded("layer_norm", text=text)
+    assert [row.verdict for row in verdict.rows[:4]] == ["right"] * 4
+    assert verdict.mistake == "dgamma: dbeta stands where dgamma belongs"
+
+
 def test_a_line_without_a_number_is_told_in_the_whole_sentence(graded):
     text = re.sub("  # .*", "", solution(SOFTMAX, 1)).replace("y * (dy - mean_dy)", "y * dy * mean_dy")
     assert graded("softmax", text=text).mistake == "dx: dx is not linear in dy: for 2 dy it is not twice as large"

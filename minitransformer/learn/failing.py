@@ -60,6 +60,8 @@ def in_words(rows, said, by_value) -> list[Row]:
         if row.verdict == "WRONG":
             known = by_value(listed)
             here = known if row.name in names_in(known) or not row.equation else ""
+            if any(other.name == row.name and other.verdict == "right" for other in rows[:k]):
+                here = ""  # its line is right, and the mistake is in what is returned
             told = (here, row.sentence, known, said.get(row.name, ""))
             words = next((words for words in told if not NO_WORDS.match(words)), "") or by_value(named) or row.sentence
             words = re.sub(rf"^(?:\(\d+\) )?(?:\w+, )*{re.escape(row.name)}(?:, \w+)*: ", "", words)
