@@ -65,7 +65,7 @@ def ends_nothing():
 
 def error_in_words(error):
     """Return the type and the message of an exception, in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))
 
 
 def load_cases(target):

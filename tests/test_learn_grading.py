@@ -198,6 +198,39 @@ def test_a_mistake_is_told_by_its_line(graded):
     assert verdict.mistake.startswith("(7) dx: ")
 
 
+def test_a_line_without_a_number_has_that_of_its_equation_and_what_follows_is_said_to(graded):
+    text = re.sub(r"  # \(.*", "", solution(named_exercise("layer_norm"), 1))
+    verdict = graded("layer_norm", text=text.replace("dx_hat = dy * gamma", "dx_hat = dy"))
+    assert [(row.equation, row.name, row.verdict) for row in verdict.rows[-2:]] == [
+        ("(6)", "dx_hat", "WRONG"),
+        ("(7)", "dx", "follows"),
+    ]
+    assert str(verdict).splitlines()[4] == "   (7) dx      follows from dx_hat"
+
+
+def test_gradients_in_each_others_place_are_said_to_be_so_and_each_has_one_row(graded):
+    text = solution(named_exercise("layer_norm"), 1).replace("return dx, dgamma, dbeta", "return dx, dbeta, dgamma")
+    rows = graded("layer_norm", text=text).rows
+    assert [(row.name, row.sentence) for row in rows] == [
+        ("dbeta", "dbeta and dgamma are returned in each other's place"),
+        ("dgamma", "dgamma and dbeta are returned in each other's place"),
+        ("dx", ""),
+    ]
+
+
+def test_who_puts_something_else_in_numpys_place_is_told_so_and_the_next_check_is_as_any(graded):
+    for change in ("np.abs = None", "np.random.default_rng = None", "np.ndarray = list"):
+        verdict = graded("softmax", f"{change}\n{RIGHT}")
+        place = f"numpy.{change.partition(' ')[0][3:]}"
+        assert verdict.sentence == f"softmax.py puts something else in the place of {place}"
+        assert graded("softmax", RIGHT).is_solved
+    left = "import os, warnings; np.seterr(all='raise'); warnings.simplefilter('error'); os.chdir('/')\n"
+    assert graded("softmax", left + RIGHT).is_solved
+    settings = "import os, warnings; print(np.geterr()['under'], warnings.filters[0][0], os.getcwd())\n"
+    assert graded("softmax", left + RIGHT).is_solved
+    assert graded("softmax", settings + RIGHT).printed.strip().split()[::2] == ["ignore", str(Path.cwd())]
+
+
 def test_right_only_where_gamma_is_1_or_nothing_is_masked_is_wrong(graded):
     text = solution(named_exercise("layer_norm"), 1).replace("dx_hat = dy * gamma", "dx_hat = dy")
     assert graded("layer_norm", text=text).status == "not right yet"

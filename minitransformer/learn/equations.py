@@ -30,8 +30,11 @@ def equation_numbers(exercise) -> dict:
     return found
 
 
-def rows_by_steps(failure):
-    """Return (Rows, sentences): one Row for each line of backward; none where gradcheck cannot follow the code."""
+def rows_by_steps(failure, numbers):
+    """Return (Rows, sentences): one Row for each line of backward; none where gradcheck cannot follow the code.
+
+    A name that is one of the derivation's gets its number, {name: "(6)"}, where the line itself has none.
+    """
     from gradcheck.line_by_line import steps_of_call  # which a right gradient never needs
 
     try:
@@ -40,7 +43,7 @@ def rows_by_steps(failure):
         return [], []
     if report.first_wrong is None:
         return [], list(report.remarks)
-    rows = [Row(row.equation, row.name, row.verdict, row.sentence) for row in report.rows]
+    rows = [Row(row.equation or numbers.get(row.name, ""), row.name, row.verdict, row.sentence) for row in report.rows]
     of_names = [row for row in rows if not row.name.endswith(".grad")]
     told = any(row.verdict == "WRONG" for row in of_names)
     return of_names if told else rows, list(report.remarks)

@@ -10,6 +10,8 @@ from minitransformer.learn.equations import NO_WORDS, rows_by_gradients, rows_by
 from minitransformer.learn.looking import looked_at
 from minitransformer.learn.verdict import WRONG, Row, Verdict
 
+EXCHANGED = "are returned in each other's place"  # as gradcheck says it
+
 
 class Failure:
     """A case on which something is wrong: its name, the Call, what it was given, and gradcheck's report."""
@@ -34,8 +36,10 @@ class Failure:
         name, level = attempt.exercise.name, attempt.level
         if self.report.problems:
             return Verdict(name, WRONG, level, self.report.problems[0])
-        rows, sentences = rows_by_steps(self)
         of_gradients = rows_by_gradients(self, attempt.numbers)
+        if any(row.sentence.endswith(EXCHANGED) for row in of_gradients):
+            return Verdict(name, WRONG, level, rows=tuple(of_gradients))
+        rows, sentences = rows_by_steps(self, attempt.numbers)
         said = {row.name: row.sentence for row in of_gradients}
         rows = in_words(rows or of_gradients, said, partial(self.by_value, attempt.exercise.name))
         return Verdict(name, WRONG, level, rows=tuple(rows), remarks=tuple(filter(None, (*sentences, remark))))

@@ -16,7 +16,7 @@ from minitransformer.bounded import serve
 from minitransformer.learn.attempt import Attempt
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.equations import blank_rows
-from minitransformer.learn.loading import Fault, Printed, faults, loaded
+from minitransformer.learn.loading import Fault, Printed, faults, loaded, restored
 from minitransformer.learn.refusing import (
     Refusal,
     blanks,
@@ -63,7 +63,7 @@ def tried(exercise, path, text, tree, level) -> Verdict:
     """Return the Verdict on what a file computes, with what it prints in one run."""
     printed, left = Printed(), blanks(tree)
     try:
-        with faults(path):
+        with restored(path), faults(path):
             with printed:
                 target = getattr(loaded(path, text), exercise.target)
                 attempt = None if exercise.is_update else Attempt(exercise, path, target, level, left)
@@ -86,7 +86,7 @@ def slopes(path, name: str) -> dict:
     path, exercise = Path(path), exercise_in(Path(path).parent, name)
     x = np.linspace(-4, 4, 401)
     h = 1e-5
-    with faults(path):
+    with restored(path), faults(path):
         function = getattr(loaded(path, path.read_text("utf-8")), exercise.target)
         yours = np.broadcast_to(np.asarray(function(x)[1](np.ones_like(x)), np.float64), x.shape)
         true = (function(x + h)[0] - function(x - h)[0]) / (2 * h)

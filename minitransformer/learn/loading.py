@@ -4,10 +4,14 @@ import contextlib
 import importlib
 import io
 import linecache
+import os
 import sys
 import traceback
 import types
+import warnings
 from pathlib import Path
+
+import numpy as np
 
 from gradcheck import GradientError
 from gradcheck.cases import error_in_words
@@ -42,6 +46,29 @@ def beside(folder):
         if file and Path(file).parent == folder:
             del sys.modules[name]
     importlib.invalidate_caches()
+
+
+@contextlib.contextmanager
+def restored(path):
+    """After the block NumPy, what it does about errors, warnings, and the folder are what they were.
+
+    Raises Fault, whatever else there was, if the block has put anything else in the place of a part of NumPy: nobody
+    can reckon then, and the next file could not either.
+    """
+    modules = np, np.linalg, np.random
+    before, folder = [dict(vars(module)) for module in modules], os.getcwd()
+    with np.errstate(), warnings.catch_warnings():
+        try:
+            yield
+        finally:
+            os.chdir(folder)
+            changed = []
+            for module, names in zip(modules, before, strict=True):
+                now = vars(module)
+                changed += [f"{module.__name__}.{name}" for name, value in names.items() if now.get(name) is not value]
+                now.update(names)
+            if changed:
+                raise Fault(f"{path.name} puts something else in the place of {changed[0]}") from None
 
 
 class faults:  # noqa: N801 — it is used as a function

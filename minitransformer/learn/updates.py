@@ -7,7 +7,7 @@ import numpy as np
 
 from gradcheck import GradientError, check_update
 from minitransformer.learn.equations import equation_numbers
-from minitransformer.learn.verdict import BEGUN, SOLVED, WRONG, Row, Verdict
+from minitransformer.learn.verdict import BEGUN, FOLLOWS, SOLVED, WRONG, Row, Verdict
 
 SETTINGS = {"lr": 0.3, "betas": (0.8, 0.95), "eps": 0.1, "weight_decay": 0.2, "t": 3}
 
@@ -49,7 +49,7 @@ def rows_of_names(exercise, function, numbers) -> list[Row]:
         if np.shape(found[name]) == np.shape(expected[name]) and np.allclose(found[name], expected[name], rtol=1e-9):
             rows.append(Row(number, name, "right"))
         else:
-            rows.append(Row(number, name, "follows" if wrong else "WRONG", "from the one above" if wrong else ""))
+            rows.append(Row(number, name, FOLLOWS if wrong else "WRONG", "from the one above" if wrong else ""))
             wrong = True
     return rows if wrong else []
 

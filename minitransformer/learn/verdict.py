@@ -10,6 +10,7 @@ UNTOUCHED = "not begun"
 REFUSED = "refused"
 FAILED = "failed"
 MISSING = "not there"
+FOLLOWS = "follows"  # of a line: from a wrong one
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ class Verdict:
         wide = max((len(row.name) for row in self.rows), default=0)
         numbers = max((len(row.equation) for row in self.rows), default=0)
         for row in self.rows:
-            said = f"{row.verdict}: {row.sentence}" if row.sentence else row.verdict
+            said = (
+                f"{row.verdict}{'' if row.verdict == FOLLOWS else ':'} {row.sentence}" if row.sentence else row.verdict
+            )
             found.append(f"   {row.equation:>{numbers}} {row.name:<{wide}}  {said}")
         found += [f"   {sentence}" for sentence in (self.sentence, *self.remarks) if sentence]
         return found + [f"   it prints: {line}" for line in self.printed.splitlines()]
