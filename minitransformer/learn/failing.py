@@ -10,8 +10,6 @@ from minitransformer.learn.equations import NO_WORDS, rows_by_gradients, rows_by
 from minitransformer.learn.looking import looked_at
 from minitransformer.learn.verdict import WRONG, Row, Verdict
 
-EXCHANGED = "are returned in each other's place"  # as gradcheck says it
-
 
 class Failure:
     """A case on which something is wrong: its name, the Call, what it was given, and gradcheck's report."""
@@ -37,8 +35,6 @@ class Failure:
         if self.report.problems:
             return Verdict(name, WRONG, level, self.report.problems[0])
         of_gradients = rows_by_gradients(self, attempt.numbers)
-        if any(row.sentence.endswith(EXCHANGED) for row in of_gradients):
-            return Verdict(name, WRONG, level, rows=tuple(of_gradients))
         rows, sentences = rows_by_steps(self, attempt.numbers)
         said = {row.name: row.sentence for row in of_gradients}
         rows = in_words(rows or of_gradients, said, partial(self.by_value, attempt.exercise.name))
@@ -64,9 +60,9 @@ def in_words(rows, said, by_value) -> list[Row]:
         if row.verdict == "WRONG":
             known = by_value(listed)
             here = known if row.name in names_in(known) or not row.equation else ""
-            if any(other.name == row.name and other.verdict == "right" for other in rows[:k]):
-                here = ""  # its line is right, and the mistake is in what is returned
             told = (here, row.sentence, known, said.get(row.name, ""))
+            if any(other.name == row.name and other.verdict == "right" for other in rows[:k]):
+                told = (said.get(row.name, ""), row.sentence)  # the line is right, and not what is returned
             words = next((words for words in told if not NO_WORDS.match(words)), "") or by_value(named) or row.sentence
             words = re.sub(rf"^(?:\(\d+\) )?(?:\w+, )*{re.escape(row.name)}(?:, \w+)*: ", "", words)
             return [*rows[:k], Row(row.equation, row.name, row.verdict, words), *rows[k + 1 :]]
