@@ -232,6 +232,12 @@ def test_another_name_that_is_returned_is_no_mistake_of_the_line_that_binds_it()
     ]
 
 
+def test_an_axis_that_is_an_argument_is_called_by_its_name(plant):
+    softmax = plant("layers/softmax.py", "(y * dy).sum(axis=axis", "(y * dy).sum(axis=-1").softmax
+    report = gradcheck.steps(softmax, normal(3, 4, 5), axis=1)
+    assert report.first_wrong.sentence == "the sum runs over axis -1 where it should over axis"
+
+
 def test_a_mistake_within_what_a_line_calls_is_said_to_be_there(plant):
     old = "dx = q_backward(dxq) + k_backward(dxk) + v_backward(dxv)"
     module = plant("layers/multi_head_attention.py", old, old.replace(" + v_backward(dxv)", ""))

@@ -208,6 +208,27 @@ def test_a_line_without_a_number_has_that_of_its_equation_and_what_follows_is_sa
     assert str(verdict).splitlines()[4] == "   (7) dx      follows from dx_hat"
 
 
+def test_of_two_mistakes_in_an_update_none_is_said_to_follow_from_the_other(graded):
+    text = solution(named_exercise("adamw"), 0)
+    for old, new in (("theta - lr * weight_decay", "theta - weight_decay"), ("(1 - beta2) * g**2", "(1 - beta2) * g")):
+        assert old in text
+        text = text.replace(old, new)
+    first, *rows = graded("adamw", text=text).rows
+    assert first.name == "decayed" and first.sentence.startswith("Two mistakes: v′ is made of g in place of g²")
+    assert [(row.name, row.verdict, row.sentence) for row in rows] == [
+        ("m_new", "right", ""),
+        ("v_new", "WRONG", "it is not what the equation says"),
+        ("m_hat", "right", ""),
+        ("v_hat", "follows", "from v_new"),
+        ("theta_new", "follows", "from decayed and v_hat"),
+    ]
+
+
+def test_a_name_is_not_said_twice(graded):
+    body = "dweight = np.zeros_like(weight)\nnp.add.at(dweight, ids, 1.0)  # (2)\nreturn dweight"
+    assert graded("embedding", body).mistake.count("dweight") == 1
+
+
 def test_who_puts_something_else_in_numpys_place_is_told_so_and_the_next_check_is_as_any(graded):
     for change in ("np.abs = None", "np.random.default_rng = None", "np.ndarray = list"):
         verdict = graded("softmax", f"{change}\n{RIGHT}")
@@ -397,7 +418,7 @@ def test_without_a_folder_the_command_says_how_to_begin(tmp_path, monkeypatch, c
 
 
 def test_what_is_saved_is_seen_once(folder):
-    texts, looks = iter(["", "x = ", "x = 1\n", None, None, None, "x = 2\n", None, None]), []
+    texts, looks = iter(["", "x = ", "x = 1\n", None, None, None, "", None, None, "x = 2\n", None, None]), []
 
     def look(seconds):
         text = next(texts)
@@ -409,7 +430,7 @@ def test_what_is_saved_is_seen_once(folder):
     assert next(saved) == "relu"
     assert looks == ["", "x = ", "x = 1\n", None]
     assert next(saved) == "relu"
-    assert looks[4:] == [None, None, "x = 2\n", None]
+    assert looks[4:] == [None, None, "", None, None, "x = 2\n", None]  # what is empty is not saved yet
 
 
 def test_a_class_is_graded_again_and_its_marks_are_a_table(folder, tmp_path):

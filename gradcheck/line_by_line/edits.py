@@ -50,6 +50,7 @@ class Names:
         self.arrays = [n for n, kind in kinds.items() if kind == "f"]
         self.masks = [n for n, kind in kinds.items() if kind == "b"]
         self.backwards = [n for n in order if callable(values[n]) and "backward" in n]
+        self.axes = [n for n in order if isinstance(values[n], int) and "axis" in n]
         self.scalars = {}  # {value: names that hold it}
         for name in order:
             value = values[name]
@@ -124,7 +125,7 @@ def _changed(node, names):
     elif isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
         yield f"{_text(node.value)} is transposed and should not be", node.value
     elif isinstance(node, ast.Call):
-        yield from _call(node)
+        yield from _call(node, names)
         if getattr(node.func, "id", "") in names.backwards:
             for function in names.backwards:
                 yield f"{function} is not applied to {_text(node)}", ast.Call(_name(function), [node], [])
@@ -170,7 +171,7 @@ def _operator(node):
                 yield words, ast.BinOp(node.left, other(), node.right)
 
 
-def _call(node):
+def _call(node, names):
     """Yield what a call may become."""
     function, arguments = node.func, node.args
     name = getattr(function, "attr", getattr(function, "id", ""))
@@ -193,7 +194,7 @@ def _call(node):
                 yield f"the {name} runs over all where it should over axis {axis}", ast.Call(function, arguments, new)
         for keyword in node.keywords:
             if keyword.arg == "axis":
-                for axis in AXES:
+                for axis in (*names.axes, *AXES):
                     if axis != _text(keyword.value):
                         new = [k if k is not keyword else ast.keyword("axis", _expression(axis)) for k in node.keywords]
                         yield (

@@ -1,14 +1,17 @@
 """Grading a step of the optimiser: it has no backward pass, and is held against its formula in plain scalars."""
 
+import ast
 import inspect
 import sys
 
 import numpy as np
 
 from gradcheck import GradientError, check_update
+from minitransformer.learn.cutting import names_read, statements_of
 from minitransformer.learn.equations import equation_numbers
 from minitransformer.learn.verdict import BEGUN, FOLLOWS, SOLVED, WRONG, Row, Verdict
 
+OTHERWISE = "it is not what the equation says"
 SETTINGS = {"lr": 0.3, "betas": (0.8, 0.95), "eps": 0.1, "weight_decay": 0.2, "t": 3}
 
 
@@ -26,7 +29,7 @@ def graded_update(exercise, function, level, left) -> Verdict:
         known = "" if report.diagnosis.startswith("nothing is finite") else report.diagnosis
         for k, row in enumerate(rows):
             if row.verdict == "WRONG":
-                rows[k] = Row(row.equation, row.name, row.verdict, known or "it is not what the equation says")
+                rows[k] = Row(row.equation, row.name, row.verdict, known or row.sentence)
                 return Verdict(exercise.name, WRONG, level, rows=tuple(rows))
         return Verdict(exercise.name, WRONG, level, known or report.failures()[0])
     return Verdict(exercise.name, SOLVED, level)
@@ -39,19 +42,28 @@ def drawn() -> dict:
 
 
 def rows_of_names(exercise, function, numbers) -> list[Row]:
-    """Return a Row for each equation's name: right, WRONG for the first that differs, and then what follows from it."""
+    """Return a Row for each equation's name: right, or WRONG, unless its equation reads another that differs."""
     arrays = drawn().values()
     expected, found = (names_at_return(f, arrays) for f in (exercise.reference, function))
-    rows, wrong = [], False
+    tree = ast.parse(inspect.getsource(exercise.reference))
+    reads = {s.targets[0].id: names_read(s.value) for s in statements_of(tree.body[0]) if is_named(s)}
+    rows, differing = [], []
     for name, number in numbers.items():
         if name not in found:
             return []
         if np.shape(found[name]) == np.shape(expected[name]) and np.allclose(found[name], expected[name], rtol=1e-9):
             rows.append(Row(number, name, "right"))
-        else:
-            rows.append(Row(number, name, FOLLOWS if wrong else "WRONG", "from the one above" if wrong else ""))
-            wrong = True
-    return rows if wrong else []
+            continue
+        origins = [other for other in differing if other in reads[name]]
+        said = (FOLLOWS, f"from {' and '.join(origins)}") if origins else ("WRONG", OTHERWISE)
+        rows.append(Row(number, name, *said))
+        differing.append(name)
+    return rows if differing else []
+
+
+def is_named(statement):
+    """Whether a statement gives a value to one name."""
+    return isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
 
 
 def names_at_return(function, arrays) -> dict:

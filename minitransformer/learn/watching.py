@@ -30,5 +30,6 @@ def times(folder) -> dict:
             status = (folder / f"{name}.py").stat()
         except OSError:  # an editor is just replacing it
             continue
-        found[name] = status.st_mtime_ns, status.st_size
+        if status.st_size:  # if it is empty, the text is still on its way
+            found[name] = status.st_mtime_ns, status.st_size
     return found
