@@ -72,6 +72,7 @@ class Bounded:
             stdout=subprocess.PIPE,
             encoding="utf-8",
             env=environment,
+            start_new_session=True,  # Ctrl-C in a terminal is for whoever began it, not for a process that is starting
         )
         self.answers = queue.SimpleQueue()
         threading.Thread(target=gather, args=(self.process.stdout, self.answers), daemon=True).start()

@@ -3,11 +3,13 @@
 import csv
 import io
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -547,3 +549,20 @@ def test_ctrl_c_ends_a_watch_with_a_line(folder):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, b"minitransformer: interrupted\n")
+
+
+@pytest.mark.parametrize("started", [0.0, 0.3])
+def test_an_interrupt_in_a_terminal_while_a_class_is_graded_is_one_line(folder, started):
+    for k in range(6):
+        start(folder.parent / f"class/{k}", [named_exercise(name) for name in ("softmax", "relu", "silu")], 1)
+    command = [sys.executable, "-u", "-m", "minitransformer", "learn", "collect", "class"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=folder.parent, start_new_session=True, **streams) as process:
+        first = process.stderr.readline()
+        time.sleep(started)  # the next processes are starting meanwhile
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        _, err = process.communicate(timeout=60)
+    *graded, last = [first, *err.splitlines(keepends=True)]
+    assert (process.returncode, last) == (130, "minitransformer: interrupted\n")
+    assert 1 <= len(graded) < 6
+    assert all(line.endswith(": 0 of 3 solved\n") for line in graded)

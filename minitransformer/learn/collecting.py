@@ -2,6 +2,7 @@
 
 import csv
 import io
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ def collect(folder, own=None, say=lambda text: None) -> list[Submission]:
 
     `own` is an exercise of a teacher's own, with its source: what tells how it is graded must be as it was handed out.
     """
+    stop = threading.Event()
     handed_out = {} if own is None else {own.name: [graded_by(own, level) for level in range(3)]}
 
     def graded(entry):
@@ -57,12 +59,18 @@ def collect(folder, own=None, say=lambda text: None) -> list[Submission]:
                 if is_as_handed_out(place, exercise, handed_out)
                 else Verdict(exercise, REFUSED, sentence=f"{exercise}{ENDING} is not as it was handed out")
                 for exercise in exercises_in(place)
+                if not stop.is_set()
             )
-        say(f"{name}: {sum(v.is_solved for v in verdicts)} of {len(verdicts)} solved")
+        if not stop.is_set():
+            say(f"{name}: {sum(v.is_solved for v in verdicts)} of {len(verdicts)} solved")
         return Submission(name, verdicts, {v.name: equation_numbers(exercise_in(place, v.name)) for v in verdicts})
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(graded, submissions(folder).items()))
+        try:
+            return list(pool.map(graded, submissions(folder).items()))
+        except BaseException:  # Ctrl-C, say: what is being graded is the last
+            stop.set()
+            raise
 
 
 def is_as_handed_out(folder, name, handed_out) -> bool:
