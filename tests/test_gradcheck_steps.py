@@ -782,3 +782,25 @@ def test_a_look_at_the_lines_that_takes_too_long_is_given_up_and_hides_nothing(m
         verdict,
         "  (to find the line takes longer than the check did: gradcheck.steps, or smaller arrays, will tell)",
     ]
+
+
+def gated(x, w):
+    o = x @ w
+    o = 1 / (1 + np.exp(-o))
+    t = np.tanh(x)
+    h = o * t
+
+    def backward(dh):
+        do = dh * t
+        dz = do * (1 - o)
+        dx = dz @ w.T + dh * o * (1 - t**2)
+        dw = x.T @ dz
+        return dx, dw
+
+    return h, backward
+
+
+def test_a_factor_that_another_line_may_lack_is_said_beside_a_change():
+    report = gradcheck.steps(gated, normal(5, 4), normal(4, 4, seed=1))
+    sentence = "t stands where h belongs; or, where dz is computed, the factor o is missing"
+    assert (report.first_wrong.name, report.first_wrong.sentence) == ("do", sentence)

@@ -553,7 +553,7 @@ def test_ctrl_c_ends_a_watch_with_a_line(folder):
 
 @pytest.mark.parametrize("started", [0.0, 0.3])
 def test_an_interrupt_in_a_terminal_while_a_class_is_graded_is_one_line(folder, started):
-    for k in range(6):
+    for k in range(20):
         start(folder.parent / f"class/{k}", [named_exercise(name) for name in ("softmax", "relu", "silu")], 1)
     command = [sys.executable, "-u", "-m", "minitransformer", "learn", "collect", "class"]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -564,5 +564,5 @@ def test_an_interrupt_in_a_terminal_while_a_class_is_graded_is_one_line(folder, 
         _, err = process.communicate(timeout=60)
     *graded, last = [first, *err.splitlines(keepends=True)]
     assert (process.returncode, last) == (130, "minitransformer: interrupted\n")
-    assert 1 <= len(graded) < 6
+    assert 1 <= len(graded) < 20
     assert all(line.endswith(": 0 of 3 solved\n") for line in graded)

@@ -19,6 +19,7 @@ from gradcheck.line_by_line.source import closures, contents, is_gradient, names
 MOST_FITTING = 8  # edits that fit the first numbers, of which one has to fit the second too
 MOST_HELPERS = 6
 MOST_RUNS = 2000  # of backward, for edits of helpers, in all
+MORE_RUNS = 200  # of these, to see whether another line may be it as well
 MOST_TRIED, LEAST_TRIED = 2000, 150  # edits of the target's own line, or of all of its helpers; of any of these
 SCALED = 1e-6  # a factor that is nearer to 1 is none
 SCATTER = "__gradcheck_scatter__"
@@ -146,7 +147,7 @@ class Workbench:
         return abs(self.scene.truth.along(event.key, v)[0]) <= self.scene.run.rounding
 
 
-def fitting(bench, edits, is_one_enough=False):
+def fitting(bench, edits, most_runs=MOST_RUNS, is_one_enough=False):
     """Return the Repairs that make the target right on these numbers: of its own line, then of its helpers.
 
     Of each line come the plainest first, but not many; of one line only, if that is enough.
@@ -162,7 +163,7 @@ def fitting(bench, edits, is_one_enough=False):
         names = Names(values, names_read(expression), helpers)
         most = MOST_TRIED if event is bench.target.event else max(MOST_TRIED // len(lines), LEAST_TRIED)
         for phrase, edited in itertools.islice(edits(expression, names), most):
-            if bench.look.runs >= MOST_RUNS and event is not bench.target.event:
+            if bench.look.runs >= min(most_runs, MOST_RUNS) and event is not bench.target.event:
                 break
             if bench.fits(event, edited, values):
                 fitting.append(Repair(event, phrase, edited, phrase.partition(" stands where ")[0] in helpers))

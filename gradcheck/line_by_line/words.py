@@ -8,7 +8,16 @@ from gradcheck.line_by_line.called import wrong_within
 from gradcheck.line_by_line.edits import changes, factors, functions, terms
 from gradcheck.line_by_line.paths import instead_words, joined, path_words
 from gradcheck.line_by_line.probe import Event, is_real_array
-from gradcheck.line_by_line.repairs import Workbench, exchanged, fitting, left_out, scaled, scattered, still_fits
+from gradcheck.line_by_line.repairs import (
+    MORE_RUNS,
+    Workbench,
+    exchanged,
+    fitting,
+    left_out,
+    scaled,
+    scattered,
+    still_fits,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,7 @@ class Mistake:
 def mistakes(look, again, target):
     """Return Mistakes that would each make a Target wrong as it is, one for each line; of the plainest kind there is.
 
+    If that is one change in lines that may be right, a factor that another lacks is a mistake as plain.
     `again()` returns the Look on other numbers.
     """
     bench = Workbench(look.in_use(), target)
@@ -42,9 +52,13 @@ def mistakes(look, again, target):
         return [Mistake(event, f"it is not finite at {at}", False)]
     if not np.any(value):
         return [Mistake(event, "it is zero", False)]
-    plain = left_out, _by(changes), exchanged, scattered, path_words, _by(factors), scaled
+    one_change = _by(changes)
+    plain = left_out, one_change, exchanged, scattered, path_words, _by(factors), scaled
     for search in (*plain, _by(functions, is_one_enough=True), _by(terms, is_one_enough=True), instead_words):
         found = _verified(look, again, target, search, search(bench))
+        if search is one_change and found and all(mistake.event.key != event.key for mistake in found):
+            more = _verified(look, again, target, factors, fitting(bench, factors, look.runs + MORE_RUNS))
+            found += [mistake for mistake in more if mistake.event.key not in {m.event.key for m in found}]
         if found:
             return found
     return []
