@@ -804,3 +804,17 @@ def test_a_factor_that_another_line_may_lack_is_said_beside_a_change():
     report = gradcheck.steps(gated, normal(5, 4), normal(4, 4, seed=1))
     sentence = "t stands where h belongs; or, where dz is computed, the factor o is missing"
     assert (report.first_wrong.name, report.first_wrong.sentence) == ("do", sentence)
+
+
+def test_the_axis_that_is_an_argument_is_called_by_its_name():
+    def centred(x, *, axis):
+        c = x - x.mean(axis=axis, keepdims=True)
+
+        def backward(dc):
+            dx = dc - dc.mean(axis=-1, keepdims=True)
+            return dx
+
+        return c, backward
+
+    report = gradcheck.steps(centred, normal(3, 4, 5), axis=1)
+    assert report.first_wrong.sentence == "the mean runs over axis -1 where it should over axis"
