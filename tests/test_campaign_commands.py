@@ -23,6 +23,7 @@ import gradcheck.__main__
 from gradcheck import museum
 from gradcheck.audit import command_line as audit
 from gradcheck.curve import command_line as curve
+from gradcheck.line_by_line import command_line as steps
 from minitransformer import cli, commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -52,12 +53,13 @@ SOUND = {
     "minitransformer bench": "--sizes tiny --seconds 0.001 --rounds 1",
     "minitransformer": "",
     "gradcheck": " mine.py",
+    "gradcheck steps": " mine.py",
     "gradcheck curve": " mine.py",
     "gradcheck audit": " mine.py --sample 2 --jobs 1 --draws 1",
     "gradcheck museum": " 1",
 }
 # Those that exit with 1 when all went well, but what they found is not.
-FOUND = ("minitransformer finetune", "minitransformer verify", "minitransformer scale", "gradcheck")
+FOUND = ("minitransformer finetune", "minitransformer verify", "minitransformer scale", "gradcheck", "gradcheck steps")
 
 FILES = {
     "empty": b"",
@@ -104,7 +106,9 @@ def parser_of(command) -> argparse.ArgumentParser:
     """Return the parser that a command reads its arguments with."""
     program, *words = command.split()
     if program == "gradcheck":
-        return {"curve": curve, "audit": audit, "museum": museum}.get(command.split()[-1], gradcheck.__main__)._parser()
+        return {"curve": curve, "audit": audit, "museum": museum, "steps": steps}.get(
+            command.split()[-1], gradcheck.__main__
+        )._parser()
     parser = cli.build_parser()
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     return commands.choices[words[0]] if words else parser

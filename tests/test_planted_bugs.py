@@ -789,8 +789,8 @@ def runs(request, pristine):
 
 
 def marks_of(bug):
-    """A plain run plants all published bugs and one in the engine, a slow one all."""
-    return [] if bug in PUBLISHED or bug is ENGINE[0] else [pytest.mark.slow]
+    """A plain run plants three of the published bugs and one in the engine, a slow one all."""
+    return [] if bug in PUBLISHED[:3] or bug is ENGINE[0] else [pytest.mark.slow]
 
 
 @pytest.mark.slow
@@ -807,6 +807,7 @@ def test_a_planted_bug_makes_pytest_fail_by_the_gradient_it_spoils(bug, runs):
     assert found, output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what, file, old, new, message", CHECKER, ids=[what for what, *_ in CHECKER])
 def test_a_checker_that_is_wrong_makes_its_own_tests_fail(what, file, old, new, message, pristine, tmp_path):
     folder = plant(pristine, tmp_path / "copy", f"gradcheck/{file}", old, new)
