@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from gradcheck import steps
 from gradcheck.__main__ import main
 from gradcheck.museum import EXHIBITS, ROOMS, catalogue, find, listing, outcome, page
 from gradcheck.museum.exhibit import Source, numeric_gradient
@@ -87,6 +88,13 @@ def test_what_is_wrong_is_named_on_every_exhibit(exhibit):
     report = exhibit.examine(wrong=True)
     named = report.problems or any(argument.diagnosis for argument in report.arguments)
     assert named or "gradcheck names none" in " ".join(inspect.getdoc(exhibit.function).split())
+
+
+def test_what_has_no_simple_shape_as_a_whole_is_named_by_its_line():
+    exhibit = find("dish-at-input")
+    inputs, options = exhibit.draw(np.random.default_rng(0))
+    first = steps(exhibit.version(wrong=True), *inputs, **options).first_wrong
+    assert (first.name, first.sentence) == ("dz", "x stands where z belongs")
 
 
 @every_exhibit

@@ -239,9 +239,9 @@ def test_who_puts_something_else_in_numpys_place_is_told_so_and_the_next_check_i
         assert graded("softmax", RIGHT).is_solved
     left = "import os, warnings; np.seterr(all='raise'); warnings.simplefilter('error'); os.chdir('/')\n"
     assert graded("softmax", left + RIGHT).is_solved
-    settings = "import os, warnings; print(np.geterr()['under'], warnings.filters[0][0], os.getcwd())\n"
+    settings = "import os, warnings; print(np.geterr()['under'], warnings.filters[0][0], os.getcwd(), sep='|')\n"
     assert graded("softmax", left + RIGHT).is_solved
-    assert graded("softmax", settings + RIGHT).printed.strip().split()[::2] == ["ignore", str(Path.cwd())]
+    assert graded("softmax", settings + RIGHT).printed.strip().split("|")[::2] == ["ignore", str(Path.cwd())]
 
 
 def test_right_only_where_gamma_is_1_or_nothing_is_masked_is_wrong(graded):
@@ -521,8 +521,8 @@ def double(x, *, by=2.0):
 
 def test_a_teachers_own_exercise_is_a_function_and_a_few_lines(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "double.toml").write_text(TOML)
-    (tmp_path / "double.py").write_text(OWN)
+    (tmp_path / "double.toml").write_text(TOML, "utf-8")
+    (tmp_path / "double.py").write_text(OWN, "utf-8")
     assert cli.main(["learn", "start", "--exercise", "double.toml", "--level", "0"]) == 0
     mine = tmp_path / "learn/double.py"
     assert "by * dy" not in "".join(path.read_text("utf-8") for path in mine.parent.iterdir())
@@ -537,7 +537,7 @@ def test_a_teachers_own_exercise_is_a_function_and_a_few_lines(tmp_path, monkeyp
     told.write_text(told.read_text("utf-8").replace("3.0", "2.0"), "utf-8")
     (changed,) = collect(tmp_path, read_toml("double.toml"))
     assert changed.verdicts[0].sentence == "double.exercise is not as it was handed out"
-    (tmp_path / "double.toml").write_text(TOML.replace("[2, 3]", "2"))
+    (tmp_path / "double.toml").write_text(TOML.replace("[2, 3]", "2"), "utf-8")
     assert cli.main(["learn", "start", "--exercise", "double.toml"]) == 1
     assert "double.toml: the shape of x must be a list of whole numbers, not 2" in capsys.readouterr().err
 
