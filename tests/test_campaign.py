@@ -89,20 +89,25 @@ def endless():
 
 @slow
 @pytest.mark.parametrize(
-    "work, words",
+    "work, limits, words",
     [
-        (lambda: [len(b"x" * 250_000_000)], "too much memory: 2"),
-        (endless, "too much time: 1 s of a core, the last of them in endless of tests/test_campaign.py"),
-        (os.abort, "ended by SIGABRT"),
-        (lambda: [subprocess.Popen(["sleep", "100"]).pid], "a process left behind"),
+        (lambda: [len(b"x" * 50_000_000)], {"memory": 20 * campaigns.MEGABYTE}, "too much memory: 4"),
+        (
+            endless,
+            {"seconds": 1},
+            "too much time: 1 s of a core, the last of them in endless of tests/test_campaign.py",
+        ),
+        (os.abort, {}, "ended by SIGABRT"),
+        (lambda: [subprocess.Popen(["sleep", "100"]).pid], {}, "a process left behind"),
     ],
     ids=["memory", "time", "crash", "orphan"],
 )
-def test_a_process_that_takes_too_much_or_leaves_others_behind_is_complained_of(monkeypatch, work, words):
-    process = Forked(work, limits=Limits(seconds=1))
+def test_a_process_that_takes_too_much_or_leaves_others_behind_is_complained_of(monkeypatch, work, limits, words):
+    process = Forked(work, limits=Limits(**limits))
     assert process.is_over(campaigns.PATIENCE)
     monkeypatch.setattr(campaigns, "PATIENCE", 1)  # with those who are left behind
-    assert any(complaint.startswith(words) for complaint in process.wait().complaints())
+    complaints = process.wait().complaints()
+    assert any(complaint.startswith(words) for complaint in complaints), complaints
 
 
 @slow
