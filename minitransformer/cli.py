@@ -43,6 +43,7 @@ Begin with:
   minitransformer demo                               a minute and a half: it trains, and shows what it learned
   minitransformer patterns                           two tiny models; in one, a head learns to look things up
   minitransformer scale                              a family of models: what comes with size, and how suddenly
+  minitransformer misconceptions                     beliefs about language models: predict, then see
   minitransformer learn start                        exercises: write the backward passes yourself, line by line
 
 Then, with a text of your own:

@@ -47,6 +47,7 @@ SOUND = {
     "minitransformer fetch": " smollm2 --out new",
     "minitransformer patterns": "--steps 2 --out new",
     "minitransformer scale": "--sizes 900 --seeds 1 --steps 8 --workers 1 --out new",
+    "minitransformer misconceptions": "--out new",
     "minitransformer demo": "--quick --out new",
     "minitransformer book": "--worksheet softmax --level 1 --count 2 --seed 3 --out new --quiet",
     "minitransformer learn": " start --set first --level 0 --out new",

@@ -65,7 +65,7 @@ def test_without_a_command_the_help_teaches(capsys):
     assert main([]) == 0
     shown = capsys.readouterr().out
     for name in commands.NAMES:
-        assert re.search(rf"^    {name} +\w+", shown, re.MULTILINE)
+        assert re.search(rf"^    {name}\s+\w+", shown, re.MULTILINE)
     assert "minitransformer train --text book.txt" in shown
 
 

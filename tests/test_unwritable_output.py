@@ -42,6 +42,7 @@ PRINTING = {
     "patterns": "--steps 2 --out patterns",
     "influence": f"{RUN} --prompt cat --answer-tokens 2 --quiet",
     "scale": "--sizes 900 --seeds 1 --steps 8 --workers 1 --out scaled",
+    "misconceptions": "",
     "bench": "--sizes tiny --seconds 0.001 --rounds 1",
     "book": "--handout linear --quiet",
     "learn": "start --set first --out exercises",

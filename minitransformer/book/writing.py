@@ -12,6 +12,7 @@ from gradcheck.command_line import counted
 from gradcheck.printable import one_line, printable
 from minitransformer.book import notation
 from minitransformer.book.appendix import appendix, cases_by_file, checked, checks
+from minitransformer.book.beliefs import TITLE, beliefs, beliefs_page
 from minitransformer.book.chapters import CHAPTERS, Leaf
 from minitransformer.book.derivations import read_derivations
 from minitransformer.book.exhibits import exhibits, museum
@@ -36,6 +37,11 @@ MUSEUM = Leaf(
     "museum",
     "What others shipped, as it was and as it should be, and the checks that missed it.",
 )
+BELIEFS = Leaf(
+    TITLE,
+    "misconceptions",
+    "What people believe about language models, each belief as an experiment of two minutes, and what came out.",
+)
 NOTATION = Leaf("How equations are written", "notation", "For authors, and for pages of your own functions.")
 
 
@@ -55,8 +61,9 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
     """
     folder, written, counts = Path(folder), Written(), []
     write_static(folder)
-    leaves, every = [*CHAPTERS, EXAMPLE, MUSEUM, NOTATION], specimens()
-    bodies = {EXAMPLE: worked_page, MUSEUM: museum, NOTATION: partial(docstring_page, NOTATION.title, notation.__doc__)}
+    leaves, every = [*CHAPTERS, EXAMPLE, MUSEUM, BELIEFS, NOTATION], specimens()
+    notes = partial(docstring_page, NOTATION.title, notation.__doc__)
+    bodies = {EXAMPLE: worked_page, MUSEUM: museum, BELIEFS: beliefs, NOTATION: notes}
     for before, leaf, after in zip([None, *leaves], leaves, [*leaves[1:], None], strict=False):
         said, numbers = f"{leaf.page}.html", ()
         if leaf in bodies:
@@ -144,6 +151,15 @@ def write_worksheets(name, folder, *, seed=0, level=2, count=1) -> Written:
         body = worksheet_page(topic, made, seed=seed, level=level, answers=kind == "key")
         written.pages.append(write_page(folder, f"{name}-{level}-{seed}-{kind}", topic.title, body))
     return written
+
+
+def write_beliefs(folder, results, pictures) -> Path:
+    """Write the page of the Results of experiments on beliefs, `pictures` {name: file in the folder}; return its path.
+
+    Raises OSError where that fails.
+    """
+    write_static(Path(folder))
+    return write_page(Path(folder), "index", TITLE, beliefs_page(results, pictures))
 
 
 def named(name, known, what):

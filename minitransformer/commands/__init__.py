@@ -17,7 +17,7 @@ model's file remembers of them.
 NAMES = (
     *("book", "learn"),  # the derivations, to read and to write
     *("demo", "train", "generate", "finetune", "info"),  # make a model
-    *("analyze", "influence", "patterns", "scale"),  # see what it does, and why
+    *("analyze", "influence", "patterns", "scale", "misconceptions"),  # see what it does, and why
     *("fetch", "chat", "verify"),  # the same with a model that others trained
     "bench",
 )

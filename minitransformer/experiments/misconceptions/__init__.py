@@ -1,6 +1,23 @@
-"""Misconceptions, tested: each belief about language models as an experiment of at most two minutes.
+"""Misconceptions, tested: each belief about language models as an experiment of two minutes, predicted first.
 
-    form.py          what each experiment says before it is run, and the interval of what is measured      Experiment
+    form.py      what each says before it is run, and the interval of what it measures      Experiment
+    panels.py    curves and bars, with their intervals
+    running.py   each once for each seed, kept as it is measured                            measure_all
+    report.py    what came out, in words and in numbers                                     Result
 
-and then one file for each belief, whose docstring is the text that is shown.
+and a file for each belief, whose docstring is the text that readers see.
 """
+
+import importlib
+
+NAMES = ("weight-decay",)
+
+
+def experiment(name: str):
+    """Return the Experiment of a name, one of NAMES."""
+    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}").EXPERIMENT
+
+
+def experiments() -> list:
+    """Return every Experiment, in the order in which they are shown."""
+    return [experiment(name) for name in NAMES]

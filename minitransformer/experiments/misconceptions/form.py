@@ -123,7 +123,10 @@ class Experiment:
 
     def outcome(self, measured) -> Outcome | None:
         """Return what came out; None where the interval reaches into two ranges."""
-        found = self.intervals(measured)[self.decides]
+        return self.outcome_at(self.intervals(measured)[self.decides])
+
+    def outcome_at(self, found: Interval) -> Outcome | None:
+        """Return the outcome in whose range an interval lies; None where it reaches into two."""
         ends = [*(outcome.above for outcome in self.outcomes[1:]), math.inf]
         for outcome, end in zip(self.outcomes, ends, strict=True):
             if outcome.above < found.low and found.high <= end:

@@ -1,8 +1,7 @@
 """Weight decay is L2 regularisation.
 
 For plain gradient descent it is: to add λθ to the gradient of θ, or to shrink θ by lr · λ beside the step, is the same.
-In Adam it is not. There the gradient is divided by its own size, √v̂, and a λθ that was added to it is divided too:
-weights with large gradients hardly decay.
+Adam divides the gradient by its own size, √v̂, before it moves a weight. Is it the same there?
 
 A small model learns the letters of the Python manual three times, from the same start on the same batches: with AdamW,
 with Adam and λθ added to each gradient, and with neither. Then the entries of each matrix are sorted by how large their
@@ -61,16 +60,16 @@ def shrinkages(weights, decayed, sizes, parts: int = PARTS) -> list[float]:
 
 
 def draw(figure, measured) -> None:
-    """Draw both methods' shrinkages against the size of the gradients."""
+    """Draw both methods' shrinkages, beside that of all weights, against the size of the gradients."""
     (axes,) = panels_of(figure, 1)
     tenths = range(1, PARTS + 1)
     for name, title, colour in (("adamw_parts", "AdamW", BLUE), ("l2_parts", "Adam with L2", ORANGE)):
-        draw_curve(axes, tenths, [one[name] for one in measured], colour, title)
+        rows = np.array([one[name] for one in measured])
+        draw_curve(axes, tenths, rows - rows.mean(axis=1, keepdims=True), colour, title)
     axes.set_xticks(tenths)
     axes.legend(frameon=False, labelcolor=INK, fontsize=8)
-    label(
-        axes, "What decay takes", "tenth of the weights, by the size of their gradients", "log(length without / with)"
-    )
+    what = "log(length without / with), less its mean"
+    label(axes, "What decay takes", "tenth of the weights, by the size of their gradients", what)
 
 
 EXPERIMENT = Experiment(
@@ -79,8 +78,8 @@ EXPERIMENT = Experiment(
         Outcome(
             -np.inf,
             "less than with weight decay",
-            "They are two methods. Added to the gradient, λθ is divided by √v̂ as the gradient is: where gradients are "
-            "large, little of it is left.",
+            "They are two methods. A λθ that was added to the gradient is divided by √v̂ with it: where gradients are "
+            "large, little of the decay is left.",
         ),
         Outcome(-0.1, "just as with weight decay", "At this scale nobody could tell them apart."),
         Outcome(

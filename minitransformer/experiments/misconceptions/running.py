@@ -1,0 +1,94 @@
+"""Running: an experiment once for each seed, in processes of one thread each, and kept as it is measured.
+
+What was measured with a seed is one small JSON file, named after the experiment, the seed and a hash of the file of the
+experiment. So a run that was stopped goes on with what is missing, and an experiment that was changed is measured anew.
+"""
+
+import hashlib
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from concurrent.futures import as_completed
+from pathlib import Path
+
+from minitransformer.cores import available_cores
+from minitransformer.experiments.emergence.workers import WorkerProcesses
+from minitransformer.experiments.misconceptions.form import Experiment
+from minitransformer.files import write_atomically
+from minitransformer.folders import at_work_in
+from minitransformer.module import is_plain, plain
+from minitransformer.version import __version__
+
+MEASURED_FOLDER = "measured"
+
+
+def measure_all(
+    experiments: list[Experiment], seeds: dict, folder, *, workers: int | None = None, progress: Callable | None = None
+) -> dict:
+    """Measure what is not in the folder yet. Returns {name: what was measured, a dictionary for each seed in order}.
+
+    seeds      {name: the seeds of that experiment}
+    workers    processes; None: one for each core
+    progress   called as progress(done, total, name) for each measurement that is there
+
+    Raises ValueError for a file in the folder that is none of these; RuntimeError, naming experiment and seed, where a
+    measurement fails; BlockingIOError where another run is at work there, and OSError.
+    """
+    wanted = [(experiment, seed) for experiment in experiments for seed in seeds[experiment.name]]
+    with at_work_in(Path(folder) / MEASURED_FOLDER):
+        found = {(experiment.name, seed): kept(experiment, seed, folder) for experiment, seed in wanted}
+        done = sum(one is not None for one in found.values())
+        with WorkerProcesses(workers or available_cores()) as pool:
+            tasks = {
+                pool.submit(measured_by, experiment.name, seed, is_plain()): (experiment, seed)
+                for experiment, seed in wanted
+                if found[experiment.name, seed] is None
+            }
+            for task in as_completed(tasks):
+                experiment, seed = tasks[task]
+                try:
+                    found[experiment.name, seed] = task.result()
+                except Exception as error:
+                    why = str(error) or type(error).__name__
+                    raise RuntimeError(f"{experiment.name}, seed {seed}: {why}") from error
+                keep(experiment, seed, folder, found[experiment.name, seed])
+                done += 1
+                if progress is not None:
+                    progress(done, len(wanted), experiment.name)
+    return {e.name: [found[e.name, seed] for seed in seeds[e.name]] for e in experiments}
+
+
+def measured_by(name: str, seed: int, without_engine: bool) -> dict:
+    """Measure in a process that was born for it."""
+    from minitransformer.experiments.misconceptions import experiment
+
+    with plain(without_engine):
+        return experiment(name).measure(seed)
+
+
+def path_of(experiment: Experiment, seed: int, folder) -> Path:
+    """Return where a measurement is kept."""
+    text = inspect.getsource(sys.modules[experiment.module])
+    key = hashlib.sha256(f"{__version__} {text}".encode()).hexdigest()[:12]
+    return Path(folder) / MEASURED_FOLDER / f"{experiment.name}-seed{seed}-{key}.json"
+
+
+def keep(experiment: Experiment, seed: int, folder, measured: dict) -> None:
+    """Write a measurement."""
+    text = json.dumps(measured, indent=1) + "\n"
+    write_atomically(path_of(experiment, seed, folder), lambda file: file.write(text.encode()))
+
+
+def kept(experiment: Experiment, seed: int, folder) -> dict | None:
+    """Return a measurement, if it is there. Raises ValueError for a file that is none."""
+    path = path_of(experiment, seed, folder)
+    try:
+        measured = json.loads(path.read_bytes())
+        if all(isinstance(measured[name], int | float) for name in experiment.numbers):
+            return measured
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    raise ValueError(f"{path}: is not a measurement; delete it, and it is measured again")

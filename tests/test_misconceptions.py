@@ -1,0 +1,272 @@
+"""The experiments on misconceptions: their form, how they are run and kept, and what comes out with other seeds."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from minitransformer.cli import main
+from minitransformer.experiments import misconceptions
+from minitransformer.experiments.misconceptions import NAMES, experiment, experiments
+from minitransformer.experiments.misconceptions.form import Experiment, Interval, Outcome, interval
+from minitransformer.experiments.misconceptions.report import Result, introduction, recorded
+from minitransformer.experiments.misconceptions.running import keep, kept, measure_all, path_of
+
+OTHER_SEEDS = range(100, 105)
+EXPERIMENTS = experiments()
+
+
+def by_name(one):
+    return one.name
+
+
+# What the seeds decide.
+
+
+def test_the_interval_is_students():
+    values = np.random.default_rng(0).normal(3, 2, 7)
+    found = interval(values)
+    low, high = stats.t.interval(0.95, 6, loc=values.mean(), scale=stats.sem(values))
+    assert (found.mean, found.low, found.high) == pytest.approx((values.mean(), low, high), rel=1e-12)
+
+
+def test_the_interval_holds_the_truth_in_95_of_100_draws():
+    draws = np.random.default_rng(1).normal(1.0, 3.0, (4000, 3))
+    holds = [one.low < 1.0 < one.high for one in map(interval, draws)]
+    assert np.mean(holds) == pytest.approx(0.95, abs=0.011)  # three standard errors
+
+
+def example(**changed):
+    """An experiment of three outcomes."""
+    fields = {
+        "question": "The number is",
+        "outcomes": (Outcome(-math.inf, "small", "A."), Outcome(0.0, "middling", "B."), Outcome(1.0, "large", "C.")),
+        "numbers": {"number": "what decides", "other": "what does not"},
+        "does_not_show": "anything",
+        "sources": ("Nobody",),
+        "measure": interval,  # any function of a module that has a docstring
+        "draw": None,
+    }
+    return Experiment(**(fields | changed))
+
+
+@pytest.mark.parametrize(
+    "low, high, expected",
+    [
+        (-3, -1, "small"),
+        (-3, 0, "small"),
+        (-1, 0.1, None),
+        (0, 1, None),
+        (0.1, 1, "middling"),
+        (0.9, 1.1, None),
+        (-1, 2, None),
+        (1.5, 9, "large"),
+    ],
+)
+def test_an_outcome_came_out_where_the_whole_interval_lies_in_its_range(low, high, expected):
+    outcome = example().outcome_at(Interval((low + high) / 2, low, high))
+    assert (outcome and outcome.expected) == expected
+
+
+def test_the_first_number_decides():
+    measured = [{"number": value, "other": 9.0} for value in (0.4, 0.5, 0.6)]
+    assert example().outcome(measured).expected == "middling"
+    assert example(numbers={"other": "", "number": ""}).outcome(measured).expected == "large"
+
+
+@pytest.mark.parametrize(
+    "predicted, low, high, words",
+    [
+        (None, 0.2, 0.3, ""),
+        (1, 0.2, 0.3, "middling, and so it is"),
+        (0, 0.2, 0.3, "small, and it is not so"),
+        (0, -1, 0.3, "small, which nobody can tell yet"),
+    ],
+)
+def test_what_was_expected_is_set_beside_what_came_out(predicted, low, high, words):
+    result = Result(example(), {"number": Interval(0.25, low, high), "other": Interval(0, 0, 0)}, "seeds", predicted)
+    assert result.expected == words
+    assert Result.from_dict(example(), json.loads(json.dumps(result.to_dict()))) == result
+
+
+# The form of each.
+
+
+def test_each_file_of_the_folder_is_listed():
+    folder = Path(misconceptions.__file__).parent
+    others = {"__init__", "form", "panels", "running", "report"}
+    assert {path.stem for path in folder.glob("*.py")} - others == {name.replace("-", "_") for name in NAMES}
+
+
+@pytest.mark.parametrize("one", EXPERIMENTS, ids=by_name)
+def test_each_experiment_says_first_what_each_outcome_would_mean(one):
+    assert one.name in NAMES
+    assert one.belief.endswith(".")
+    assert one.method
+    above = [outcome.above for outcome in one.outcomes]
+    assert len(above) >= 2
+    assert above[0] == -math.inf
+    assert np.all(np.diff(above) > 0)
+    assert len({outcome.expected for outcome in one.outcomes}) == len(above)
+    assert all(outcome.means.endswith(".") and not outcome.expected.endswith(".") for outcome in one.outcomes)
+    assert one.question[-1] not in ".?…"
+    assert one.does_not_show.endswith(".")
+    assert all(re.search(r"\d{4}", source) for source in one.sources)
+    assert one.seeds >= 3
+    assert one.seconds <= 120
+    assert (one.read is None) == (one.reads == "")
+
+
+@pytest.mark.parametrize("one", EXPERIMENTS, ids=by_name)
+def test_what_is_said_before_is_no_word_about_what_came_out(one):
+    said = introduction(one)
+    assert all(" ".join(outcome.expected.split()) in " ".join(said.split()) for outcome in one.outcomes)
+    assert not any(outcome.means in " ".join(said.split()) for outcome in one.outcomes)
+
+
+# Running, and keeping.
+
+
+def made_up(one, seed):
+    """What an experiment might have measured."""
+    return dict.fromkeys(one.numbers, seed + 0.5)
+
+
+def test_what_was_measured_is_kept_and_not_measured_again(tmp_path):
+    one = EXPERIMENTS[0]
+    seeds = {one.name: range(3)}
+    for seed in seeds[one.name]:
+        assert kept(one, seed, tmp_path) is None
+        path_of(one, seed, tmp_path).parent.mkdir(exist_ok=True)
+        keep(one, seed, tmp_path, made_up(one, seed))
+    assert measure_all([one], seeds, tmp_path) == {one.name: [made_up(one, seed) for seed in range(3)]}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "nonsense", '{"difference": "much"}', "\xff", 100_000 * "["])
+def test_a_file_that_is_no_measurement_is_refused_by_name(tmp_path, text):
+    path = path_of(EXPERIMENTS[0], 3, tmp_path)
+    path.parent.mkdir()
+    path.write_text(text, "latin-1")
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: is not a measurement; delete it"):
+        kept(EXPERIMENTS[0], 3, tmp_path)
+
+
+def test_a_measurement_that_fails_is_named(tmp_path):
+    with pytest.raises(RuntimeError, match=r"^weight-decay, seed -1: .*non-negative"):
+        measure_all([experiment("weight-decay")], {"weight-decay": [-1]}, tmp_path, workers=1)
+
+
+# What came out.
+
+
+def test_what_the_authors_measured_is_there_for_each():
+    found = {result.experiment.name: result for result in recorded()}
+    assert list(found) == list(NAMES)
+    assert all(set(result.intervals) == set(result.experiment.numbers) for result in found.values())
+    assert all(result.predicted is None for result in found.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_with_other_seeds_the_same_comes_out(name, tmp_path):
+    one = experiment(name)
+    (result,) = (result for result in recorded() if result.experiment.name == name)
+    seeds = OTHER_SEEDS[: one.seeds]
+    measured = measure_all([one], {name: seeds}, tmp_path)[name]
+    assert one.outcome(measured) == result.outcome
+
+
+# The command.
+
+
+def test_without_a_name_the_beliefs_are_listed(capsys):
+    assert main(["misconceptions"]) == 0
+    said = capsys.readouterr().out
+    assert all(one.name in said and one.belief in said for one in EXPERIMENTS)
+
+
+@pytest.mark.parametrize(
+    "command, message",
+    [
+        ("weight", "unknown experiment 'weight'; known are "),
+        ("weight-decay --all", "--all and weight-decay are two things: give one of them"),
+        ("--all --predict 1", "--predict is for one experiment: give its name"),
+        ("--from runs", "--from is for one experiment: give its name"),
+        ("weight-decay --predict 4", "--predict must be at most 3, not 4"),
+        ("weight-decay --seeds 1", "--seeds must be at least 2, not 1"),
+        ("weight-decay --workers 0", "--workers must be at least 1, not 0"),
+        ("weight-decay --from runs", "--from: weight-decay trains models of its own, and reads no others"),
+        ("weight-decay --from runs --seeds 3", "--seeds is for models that are trained; with --from"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused_in_a_line(command, message, capsys, tmp_path):
+    out = tmp_path / "out"
+    assert main(["misconceptions", *command.split(), "--out", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"minitransformer: error: {message}")
+    assert said.count("\n") == 1
+    assert not out.exists()
+
+
+@pytest.fixture
+def out(tmp_path):
+    """A folder in which weight-decay has been measured, with numbers that are made up."""
+    pytest.importorskip("matplotlib")
+    one = experiment("weight-decay")
+    path_of(one, 0, tmp_path).parent.mkdir()
+    for seed, rng in enumerate(np.random.default_rng(0).spawn(5)):
+        parts = {name: rng.normal(size=10).tolist() for name in ("adamw_parts", "l2_parts")}
+        keep(one, seed, tmp_path, parts | {"difference": -1 - 0.1 * seed, "l2": 0.0, "adamw": 1.0})
+    return tmp_path
+
+
+def test_what_came_out_is_printed_drawn_and_written_to_a_page(out, capsys):
+    assert main(["misconceptions", "weight-decay", "--predict", "3", "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    said = " ".join(captured.out.split())
+    assert "You expected: more than with weight decay, and it is not so." in said
+    assert "L2 minus AdamW -1.2 [-1.4, -1]" in said
+    assert said.endswith(f"{out}/index.html")
+    assert "What do you expect" not in said
+    assert "1 less than with weight decay" in " ".join(captured.err.split())
+    page = (out / "index.html").read_text("utf-8")
+    assert "You expected: more than with weight decay, and it is not so." in page
+    assert '<img src="weight-decay.png"' in page
+    assert (out / "weight-decay.png").read_bytes().startswith(b"\x89PNG")
+    numbers = json.loads((out / "outcomes.json").read_text("utf-8"))["weight-decay"]["numbers"]
+    assert numbers["difference"][0] == pytest.approx(-1.2)
+
+
+def test_a_reader_at_a_terminal_is_asked_first_and_again_after_an_answer_that_is_none(out, capsys, monkeypatch):
+    answers = iter(["7", "yes", " 1 "])
+    asked = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda prompt: (asked.append(prompt), next(answers))[1])
+    assert main(["misconceptions", "weight-decay", "--out", str(out)]) == 0
+    assert asked == ["What do you expect? 1, 2 or 3 (Enter: nothing) "] * 3
+    assert "You expected: less than with weight decay, and so it is." in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_page_holds_what_was_found_in_its_folder_before(out):
+    assert main(["misconceptions", "weight-decay", "--predict", "1", "--quiet", "--out", str(out)]) == 0
+    before = json.loads((out / "outcomes.json").read_text("utf-8"))
+    assert main(["misconceptions", "weight-decay", "--seeds", "3", "--quiet", "--out", str(out)]) == 0
+    after = json.loads((out / "outcomes.json").read_text("utf-8"))
+    assert before["weight-decay"]["seeds"] == "seeds 0 to 4"
+    assert after["weight-decay"]["seeds"] == "seeds 0 to 2"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "nonsense", '{"weight-decay": {}}', '{"weight-decay": 3}'])
+def test_outcomes_of_something_else_are_refused_before_anything_is_measured(out, text, capsys):
+    (out / "outcomes.json").write_text(text)
+    assert main(["misconceptions", "weight-decay", "--out", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"minitransformer: error: {out / 'outcomes.json'}: is not of this command; delete it, or choose"
+    )
+    assert (out / "outcomes.json").read_text() == text
