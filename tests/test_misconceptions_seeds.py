@@ -1,0 +1,24 @@
+"""What the experiments on misconceptions find does not depend on the seeds that it was written from.
+
+All of them take some 15 minutes on two cores:
+
+    pytest -m slow tests/test_misconceptions_seeds.py
+"""
+
+import pytest
+
+from minitransformer.experiments.misconceptions import NAMES, experiment
+from minitransformer.experiments.misconceptions.report import recorded
+from minitransformer.experiments.misconceptions.running import measure_all
+
+OTHER_SEEDS = range(100, 105)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_with_other_seeds_the_same_comes_out(name, tmp_path):
+    one = experiment(name)
+    (result,) = (result for result in recorded() if result.experiment.name == name)
+    seeds = OTHER_SEEDS[: one.seeds]
+    measured = measure_all([one], {name: seeds}, tmp_path)[name]
+    assert one.outcome(measured) == result.outcome
