@@ -2,6 +2,7 @@
 
     form.py      what each says before it is run, and the interval of what it measures      Experiment
     panels.py    curves and bars, with their intervals
+    reader.py    a small model that has read the Python manual in tokens                    reader
     running.py   each once for each seed, kept as it is measured                            measure_all
     report.py    what came out, in words and in numbers                                     Result
 
@@ -10,7 +11,7 @@ and a file for each belief, whose docstring is the text that readers see.
 
 import importlib
 
-NAMES = ("weight-decay",)
+NAMES = ("weight-decay", "attention-explains")
 
 
 def experiment(name: str):
