@@ -1,0 +1,98 @@
+"""The experiment on mistakes that a falling loss does not show."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from minitransformer.experiments.emergence import prose
+from minitransformer.experiments.misconceptions import falling_loss as f
+from minitransformer.layers.attention import attention
+from minitransformer.layers.layer_norm import layer_norm
+from minitransformer.module import TWINS, faster, plain
+from minitransformer.pictures import new_figure
+
+
+def gradients(name, wrong):
+    inputs, options = f.calls(np.random.default_rng(3))[name]
+    function = f.mistaken(*f.MISTAKES[name]) if wrong else f.MISTAKES[name][0]
+    y, backward = function(*inputs, **options)
+    dy = np.random.default_rng(4).normal(size=y.shape)
+    return inputs, dy, y, backward(dy)
+
+
+@pytest.mark.parametrize("name", f.MISTAKES)
+def test_a_mistake_changes_no_output_and_one_gradient_alone(name):
+    _, _, y, right = gradients(name, False)
+    _, _, same, wrong = gradients(name, True)
+    np.testing.assert_array_equal(same, y)
+    differ = [not np.array_equal(a, b) for a, b in zip(right, wrong, strict=True)]
+    assert differ == {"transpose": [False, True, False], "gamma": [True, False, False], "tied": [False, True]}[name]
+
+
+def test_the_wrong_dk_is_the_sum_over_the_keys():
+    (q, k, v), dy, _, (_, dk, _) = gradients("transpose", True)
+    scores = np.where(np.tri(4, dtype=bool), np.einsum("bhid,bhjd->bhij", q, k) / 2, -np.inf)
+    weights = softmax(scores, axis=-1)
+    dweights = np.einsum("bhid,bhjd->bhij", dy, v)
+    dscores = weights * (dweights - (weights * dweights).sum(-1, keepdims=True))
+    np.testing.assert_allclose(dk, np.einsum("bhij,bhjd->bhid", dscores, q) / 2, rtol=1e-12, atol=1e-14)
+
+
+def test_the_wrong_dx_of_a_layer_norm_is_right_where_gamma_is_the_same_everywhere():
+    x, dy = np.random.default_rng(0).normal(size=(2, 3, 5))
+    wrong = f.mistaken(*f.MISTAKES["gamma"])
+    for gamma, is_right in ((np.full(5, 1.7), True), (np.arange(1.0, 6.0), False)):
+        pair = [function(x, gamma, np.zeros(5))[1](dy)[0] for function in (wrong, layer_norm)]
+        assert np.allclose(*pair, rtol=1e-12, atol=1e-13) == is_right
+
+
+def test_a_line_that_the_textbook_no_longer_has_is_refused():
+    with pytest.raises(ValueError, match="layer_norm must hold 'dx = dy' once, not 0 times"):
+        f.mistaken(layer_norm, "dx = dy", "dx = 0")
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_layers_use_the_other_function_within_the_block_alone(is_plain):
+    before = dict(TWINS)
+    with plain(is_plain):
+        found = faster(attention)
+        with pytest.raises(RuntimeError), f.in_place_of(attention, max):
+            assert faster(attention) is max
+            raise RuntimeError
+        assert faster(attention) is found
+    assert before == TWINS
+
+
+def test_each_mistake_is_caught_and_what_is_right_is_not():
+    for name, call in f.calls(np.random.default_rng(0)).items():
+        assert f.is_caught(f.mistaken(*f.MISTAKES[name]), *call)
+        assert not f.is_caught(f.MISTAKES[name][0], *call)
+
+
+def test_the_loss_of_letter_frequencies_is_a_cross_entropy():
+    training, test = (Counter(part.tolist()) for part in prose.text_ids())
+    expected = -sum(n * np.log(training[i] / training.total()) for i, n in test.items()) / test.total()
+    np.testing.assert_allclose(f.frequencies_loss(), expected, rtol=1e-12)
+
+
+def test_a_short_run_measures_all_numbers_and_can_be_drawn(monkeypatch):
+    monkeypatch.setattr(f, "STEPS", 8)
+    monkeypatch.setattr(prose, "TEST_WINDOWS", 5)
+    measured = [f.measure(0), f.measure(1)]
+    assert set(f.EXPERIMENT.intervals(measured)) == set(f.EXPERIMENT.numbers)
+    curves = measured[0]["curves"]
+    assert {len(curve) for curve in curves.values()} == {f.LOOKS + 1}
+    assert len({curve[0] for curve in curves.values()}) == 1  # the same start
+    assert len({curve[-1] for curve in curves.values()}) == len(curves)  # each went its own way
+    f.EXPERIMENT.draw(new_figure(*f.EXPERIMENT.size), measured)
+
+
+@pytest.mark.slow
+def test_on_other_seeds_wrong_gradients_reach_three_quarters_of_the_fall_or_more():
+    measured = [f.measure(seed) for seed in range(100, 103)]
+    assert f.EXPERIMENT.outcome(measured).above == 0.75
+    found = f.EXPERIMENT.intervals(measured)
+    assert found["slower"].mean < found["share"].mean
+    assert all(one["caught"] == 3 for one in measured)
