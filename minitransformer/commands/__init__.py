@@ -10,8 +10,8 @@ and raises an exception for whatever goes wrong: cli.py makes it one line. What 
 output, what it says meanwhile to standard error. All modules are imported to build the help, so what is slow to
 import, or an extra, is imported inside `run`.
 
-Two files are for all of them: options.py makes options of the fields of settings, and remembered.py says what a
-model's file remembers of them.
+One file is for all of them: options.py makes options of the fields of settings. What a model's file remembers of these,
+training/remembered.py says.
 """
 
 NAMES = (

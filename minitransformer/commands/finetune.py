@@ -7,7 +7,6 @@ from pathlib import Path
 
 from gradcheck.command_line import show
 from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
-from minitransformer.commands.remembered import remembered, remembered_file, remembered_files, remembered_texts
 from minitransformer.folders import at_work_in
 from minitransformer.language_model import MODEL_FILE, LanguageModel, model_file
 from minitransformer.narrator import Narrator, require_tqdm
@@ -16,6 +15,7 @@ from minitransformer.training import FineTuningSettings, LowRank, Observer, Pref
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.finetuning import fine_tune, fine_tune_for_safety
 from minitransformer.training.loss_curve import require_matplotlib
+from minitransformer.training.remembered import remembered, remembered_file, remembered_files, remembered_texts
 
 HELP = "fine-tune a model, on pairs of responses or on a text"
 

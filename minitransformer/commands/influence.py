@@ -5,13 +5,10 @@ import json
 import numpy as np
 
 from gradcheck.command_line import say, show
-from minitransformer.archive import open_archive
 from minitransformer.commands.generate import MODEL_HELP
-from minitransformer.commands.remembered import remembered, remembered_files
-from minitransformer.language_model import LanguageModel, is_pretrained, model_file
 from minitransformer.narrator import Narrator, require_tqdm
-from minitransformer.text import TextFiles, default_corpus, tokenize_corpus
-from minitransformer.training.checked_state import check_state
+from minitransformer.text import TextFiles, tokenize_corpus
+from minitransformer.training.remembered import load_with_training, remembered_text, was_trained_on
 from minitransformer.values import whole
 
 HELP = "whether a model has likely seen the like of a prompt, and which passages made its answer"
@@ -69,7 +66,7 @@ def run(arguments) -> int:
         require_tqdm()
     whole("--passages", arguments.passages, least=1)
     whole("--seed", arguments.seed, least=0)
-    lm, training = load(arguments.model)
+    lm, training = load_with_training(arguments.model)
     corpus = tokenize_corpus(training_text(arguments, training), lm.tokenizer)
     warn_of_another_text(corpus, training)
     rng = np.random.default_rng(arguments.seed)
@@ -88,35 +85,19 @@ def run(arguments) -> int:
     return 0
 
 
-def load(path) -> tuple[LanguageModel, dict]:
-    """Return the model, and what its file remembers of its training: nothing, if it was not made by a run."""
-    if is_pretrained(path):
-        return LanguageModel.load(path), {}
-    with open_archive(model_file(path)) as archive:
-        lm, training = LanguageModel.from_archive(archive), archive.description.get("training")
-        if training is not None:
-            check_state(training, archive.path)
-        return lm, training or {}
-
-
 def training_text(arguments, training: dict):
     """Return the text that was given, or that the run remembers. Raises ValueError where it remembers none."""
     if arguments.text is not None:
         return TextFiles(arguments.text)
-    if "text" in remembered(training):
-        files = remembered_files(model_file(arguments.model), training, "text")
-        if files is None:
-            return default_corpus()
-        if "-" not in files:
-            return TextFiles(files)
+    text = remembered_text(arguments.model, training)
+    if text is not None:
+        return text
     raise ValueError(f"{arguments.model}: does not say which file it was trained on: give it with --text")
 
 
 def warn_of_another_text(corpus, training: dict) -> None:
     """Say so on standard error where the text is not what the run was trained on, or nobody knows."""
-    from minitransformer.training.pretraining import fingerprint
-
-    if training.get("corpus", {}).get("sha256") != fingerprint(corpus):
+    if not was_trained_on(training, corpus):
         say(
             "minitransformer: warning: the model's file does not say that it was trained on just this text: "
             "what is called seen may not have been"

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from gradcheck.command_line import show_to_the_letter
 from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
-from minitransformer.commands.remembered import is_stream, remembered, remembered_files
 from minitransformer.config import Config
 from minitransformer.language_model import LanguageModel
 from minitransformer.narrator import Narrator, require_tqdm
@@ -31,6 +30,7 @@ from minitransformer.training import MODEL_FILE, Observer, ProgressBar, Settings
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.loss_curve import require_matplotlib
 from minitransformer.training.ranks import cores_of_a_rank, world, world_size
+from minitransformer.training.remembered import is_stream, remembered, remembered_files
 from minitransformer.training.replicas import replicas_that_pay
 from minitransformer.transformer import Transformer
 

@@ -13,6 +13,7 @@ In reading order:
     pretraining.py    a run on a text                             pretrain
     checkpoints.py    a run on disk, to go on from exactly there
     checked_state.py  what that must be, if it comes from a file
+    remembered.py     what a model's file says of the command that made it, and of its text
     metrics.py        what happened, as JSON lines                read_metrics
     interruption.py   the first Ctrl-C waits for the step
     environment.py    what the bits of a result depend on

@@ -6,8 +6,41 @@ where whoever types the command names it, and not where a file does.
 
 from pathlib import Path
 
-from minitransformer.archive import ArchiveError
+from minitransformer.archive import ArchiveError, open_archive
+from minitransformer.language_model import LanguageModel, is_pretrained, model_file
+from minitransformer.text import Corpus, TextFiles, default_corpus
+from minitransformer.training.checked_state import check_state
+from minitransformer.training.pretraining import fingerprint
 from minitransformer.values import text, texts
+
+
+def load_with_training(path) -> tuple[LanguageModel, dict]:
+    """Return the model, and what its file remembers of its training: nothing, if it was not made by a run."""
+    if is_pretrained(path):
+        return LanguageModel.load(path), {}
+    with open_archive(model_file(path)) as archive:
+        lm, training = LanguageModel.from_archive(archive), archive.description.get("training")
+        if training is not None:
+            check_state(training, archive.path)
+        return lm, training or {}
+
+
+def remembered_text(path, training: dict):
+    """Return the text that the model at `path` remembers it was trained on; None where it remembers none.
+
+    Raises ArchiveError where that is no text, and what TextFiles raises.
+    """
+    if "text" not in remembered(training):
+        return None
+    files = remembered_files(model_file(path), training, "text")
+    if files is None:
+        return default_corpus()
+    return None if "-" in files else TextFiles(files)
+
+
+def was_trained_on(training: dict, corpus: Corpus) -> bool:
+    """Whether the run says that it was trained on just this text."""
+    return training.get("corpus", {}).get("sha256") == fingerprint(corpus)
 
 
 def remembered(training: dict) -> dict:
