@@ -23,7 +23,7 @@ from minitransformer.analysis.contributions import ablated_log_probabilities, co
 from minitransformer.analysis.flow import likeliest_next
 from minitransformer.experiments.misconceptions.form import Experiment, Outcome
 from minitransformer.experiments.misconceptions.panels import draw_bars, draw_curve, panels_of
-from minitransformer.experiments.misconceptions.reader import manual, reader
+from minitransformer.experiments.misconceptions.reader import finished_run, manual, reader
 from minitransformer.pictures import BLUE, GREEN, INK, ORANGE, VERMILION, label
 
 PASSAGES, TOKENS = 60, 32
@@ -34,6 +34,14 @@ def measure(seed: int) -> dict:
     """Return the mean rank correlations over passages of the text held out, by a model of its own."""
     _, corpus = manual()
     return agreement(reader(seed), corpus.val_ids, np.random.default_rng((seed, 1)))
+
+
+def read(folder) -> list[dict]:
+    """Return the same for the model of a finished run, on parts of its text held out. Raises what finished_run does."""
+    lm, parts = finished_run(folder)
+    if lm.model.config.context < TOKENS or len(parts[-1]) < TOKENS:
+        raise ValueError(f"{folder}: this takes passages of {TOKENS} tokens, and the model or its text holds fewer")
+    return [agreement(lm, ids, np.random.default_rng(part)) for part, ids in enumerate(parts)]
 
 
 def agreement(lm, ids, rng) -> dict:
@@ -144,4 +152,6 @@ EXPERIMENT = Experiment(
     measure=measure,
     draw=draw,
     seconds=40,
+    read=read,
+    reads="train",
 )

@@ -1,15 +1,19 @@
-"""A small model that has read the Python manual in tokens, where an experiment needs one that has learned to write."""
+"""A model that has learned to write: a small one that reads the Python manual, or that of a finished run of `train`."""
 
 from functools import cache
+
+import numpy as np
 
 from minitransformer.config import Config
 from minitransformer.language_model import LanguageModel
 from minitransformer.text import DEFAULT_CORPUS, BPETokenizer, Corpus, default_corpus, tokenize_corpus
 from minitransformer.training import Settings, pretrain
+from minitransformer.training.remembered import load_with_training, remembered_text, was_trained_on
 from minitransformer.transformer import Transformer
 
 VOCAB_SIZE, CONTEXT, WIDTH = 500, 48, 64
 STEPS = 500
+PARTS = 5  # of the text held out by a finished run, in place of seeds
 
 
 @cache
@@ -26,3 +30,19 @@ def reader(seed: int) -> LanguageModel:
     lm = LanguageModel(model, tokenizer)
     pretrain(lm, corpus, Settings(steps=STEPS, batch_size=16, lr=3e-3, eval_every=0, eval_tokens=1000, seed=seed))
     return lm
+
+
+def finished_run(folder) -> tuple[LanguageModel, list]:
+    """Return the model that `train` wrote to a folder, and the ids of the last tenth of its text, in PARTS.
+
+    The parts take the place of seeds: they say what another text would have shown, and not what another training would.
+    Raises ValueError for a model that does not know its text, or whose text has changed, and OSError.
+    """
+    lm, training = load_with_training(folder)
+    text = remembered_text(folder, training)
+    if text is None:
+        raise ValueError(f"{folder}: its model does not say which file it was trained on; minitransformer train does")
+    corpus = tokenize_corpus(text, lm.tokenizer)
+    if not was_trained_on(training, corpus):
+        raise ValueError(f"{folder}: {corpus.name} is no longer what its model was trained on: nothing is held out")
+    return lm, np.array_split(corpus.val_ids, PARTS)
