@@ -269,6 +269,11 @@ def test_the_report_is_of_the_model_before_and_after_on_the_rows_held_out():
     assert f"{report.after.margin:10.3f}" in shown and "'the cat'" in shown and "Not shown:" in shown
 
 
+def test_without_prompts_nothing_is_completed():
+    _, report = tuned(prompts=[], **QUICK)
+    assert report.before.completions == report.after.completions == ()
+
+
 def test_the_report_is_json(tmp_path):
     _, report = tuned(out=tmp_path, **QUICK)
     assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(report.to_dict()))

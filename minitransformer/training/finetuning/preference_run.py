@@ -125,8 +125,8 @@ class PreferenceRun(TrainingState):
         return {key: value for key, value in now.to_dict().items() if key in kept}
 
     def first_ids(self):
-        """Return the ids that samples begin with where no prompt is given: the first prompt to complete."""
-        return self.lm.encode(self.data.prompts[0])
+        """Return the ids that samples begin with where no prompt is given: the first to complete, or held out."""
+        return self.lm.encode(self.data.prompts[0]) if self.data.prompts else self.data.held_out[0].prompt
 
     def describe_data(self) -> dict:
         """Return what tells this data from other."""
