@@ -11,7 +11,7 @@ and a file for each belief, whose docstring is the text that readers see.
 
 import importlib
 
-NAMES = ("weight-decay", "attention-explains")
+NAMES = ("weight-decay", "attention-explains", "preferred")
 
 
 def experiment(name: str):

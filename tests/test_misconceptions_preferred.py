@@ -1,0 +1,75 @@
+"""The experiment on preference training: what is counted, from when, and for which answers."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+from small_pairs import GENERAL, ROWS, trained_lm
+
+from minitransformer.experiments.misconceptions import preferred
+from minitransformer.experiments.misconceptions.preferred import EXPERIMENT, changes, per_token, teach
+from minitransformer.training.finetuning.preferences import encode, read_preferences
+
+SETTINGS = {"PLAIN_STEPS": 6, "PREFERENCE_STEPS": 4, "EVERY": 2}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    for name, value in SETTINGS.items():
+        monkeypatch.setattr(preferred, name, value)
+    monkeypatch.setattr("minitransformer.training.finetuning.safety.default_corpus", lambda: GENERAL)
+
+
+def pairs_of(lm):
+    return encode(read_preferences(ROWS), lm.tokenizer, lm.model.config.context)
+
+
+def likelihood(lm, pairs, kind):
+    """Return the mean log-likelihood of a token of the answers of a kind, token by token."""
+    values = []
+    for pair in pairs:
+        text = [*pair.prompt, *getattr(pair, kind)]
+        for t in range(len(pair.prompt), len(text)):
+            logits = lm.model.predict(np.array([text[:t]]))[0, -1].astype(np.float64)
+            values.append(logits[text[t]] - np.log(np.exp(logits).sum()))
+    return np.mean(values)
+
+
+def test_likelihoods_are_means_over_the_tokens_of_the_answers_alone():
+    lm = trained_lm()
+    pairs = pairs_of(lm)[:5]
+    expected = [likelihood(lm, pairs, "safe"), likelihood(lm, pairs, "unsafe")]
+    assert per_token(lm.model, pairs) == pytest.approx(expected, rel=1e-5)
+
+
+def test_plain_training_makes_the_preferred_answers_likelier_and_changes_come_after_it():
+    lm = trained_lm()
+    pairs = pairs_of(lm)
+    sets = [pairs[:20], pairs[20:]]
+    untaught = per_token(lm.model, sets[0])
+    teach(lm.model, sets[0], np.random.default_rng(0))
+    taught = [per_token(lm.model, part) for part in sets]
+    assert taught[0][0] > untaught[0] + 0.1
+    found = changes(lm, ROWS[:20], sets, seed=0)
+    assert len(found) == 3
+    assert found[0] == [0, 0, 0, 0]
+    after = [per_token(lm.model, part) for part in sets]
+    assert found[-1] == pytest.approx(np.ravel(after) - np.ravel(taught), rel=1e-5)
+    assert found[-1][1] < 0
+
+
+def test_a_measurement_holds_what_decides_and_what_is_drawn(monkeypatch):
+    pictures = pytest.importorskip("minitransformer.pictures")
+    pytest.importorskip("matplotlib")
+    lm = trained_lm()
+    monkeypatch.setattr(preferred, "reader", lambda seed: copy.deepcopy(lm))
+    monkeypatch.setattr(preferred, "read_preferences", lambda name: read_preferences(ROWS))
+    measured = [json.loads(json.dumps(EXPERIMENT.measure(seed))) for seed in range(2)]
+    assert all(isinstance(one[name], float) for one in measured for name in EXPERIMENT.numbers)
+    assert measured[0] != measured[1]
+    one = measured[0]
+    assert [one["preferred"], one["unpreferred"], one["held_out"]] == one["taught_curves"][-1][:3]
+    assert [one["untaught"], one["untaught_held_out"]] == one["untaught_curves"][-1][::2]
+    assert one["untaught_curves"] != one["taught_curves"]
+    EXPERIMENT.draw(pictures.new_figure(8, 3.2), measured)
