@@ -9,7 +9,7 @@ from small_pairs import GENERAL, ROWS, trained_lm
 
 from minitransformer.experiments.misconceptions import preferred
 from minitransformer.experiments.misconceptions.preferred import EXPERIMENT, changes, per_token, teach
-from minitransformer.training.finetuning.preferences import encode, read_preferences
+from minitransformer.training.finetuning.preferences import encode, read_preferences, split_held_out
 
 SETTINGS = {"PLAIN_STEPS": 6, "PREFERENCE_STEPS": 4, "EVERY": 2}
 
@@ -71,5 +71,7 @@ def test_a_measurement_holds_what_decides_and_what_is_drawn(monkeypatch):
     one = measured[0]
     assert [one["preferred"], one["unpreferred"], one["held_out"]] == one["taught_curves"][-1][:3]
     assert [one["untaught"], one["untaught_held_out"]] == one["untaught_curves"][-1][::2]
-    assert one["untaught_curves"] != one["taught_curves"]
+    rows = split_held_out(read_preferences(ROWS), None, 0)
+    untaught = changes(copy.deepcopy(lm), rows[0], [encode(part, lm.tokenizer, 24) for part in rows], seed=0)
+    assert one["untaught_curves"] == untaught
     EXPERIMENT.draw(pictures.new_figure(8, 3.2), measured)
