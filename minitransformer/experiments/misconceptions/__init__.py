@@ -11,7 +11,12 @@ and a file for each belief, whose docstring is the text that readers see.
 
 import importlib
 
-NAMES = ("weight-decay", "attention-explains", "preferred")
+NAMES = (
+    "weight-decay",
+    "attention-explains",
+    "preferred",
+    "understanding",
+)
 
 
 def experiment(name: str):
