@@ -92,6 +92,18 @@ def test_what_was_expected_is_set_beside_what_came_out(predicted, low, high, wor
     assert Result.from_dict(example(), json.loads(json.dumps(result.to_dict()))) == result
 
 
+def test_a_number_that_a_finished_run_does_not_have_is_left_out():
+    measured = [{"number": value} for value in (0.4, 0.5, 0.6)]
+    one = example()
+    result = Result(one, one.intervals(measured), "scale in runs")
+    assert list(result.intervals) == ["number"]
+    assert Result.from_dict(one, json.loads(json.dumps(result.to_dict()))) == result
+    assert "what decides" in str(result)
+    assert "what does not" not in str(result)
+    with pytest.raises(ValueError, match="is not what an experiment found"):
+        Result.from_dict(one, result.to_dict() | {"numbers": {"other": [0, 0, 0]}})
+
+
 # The form of each.
 
 

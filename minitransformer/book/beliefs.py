@@ -48,7 +48,7 @@ def section(result: Result, picture: Path | None):
     """An experiment: what it says before it is run, and what came out."""
     experiment = result.experiment
     means = "".join(f"<li>{inline(f'*{outcome.expected}*: {outcome.means}')}</li>" for outcome in experiment.outcomes)
-    numbers = "".join(row_of(inline(what), str(result.intervals[name])) for name, what in experiment.numbers.items())
+    numbers = "".join(row_of(inline(experiment.numbers[name]), str(one)) for name, one in result.intervals.items())
     said = [*experiment.method, f"**Predict:** {experiment.question} …"]
     came = [f"**What came out**, with {result.seeds}:"]
     after = [result.found, f"**What it does not show:** {experiment.does_not_show}"]

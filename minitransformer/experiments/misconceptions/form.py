@@ -71,7 +71,8 @@ class Experiment:
     draw            draw(figure, measured) draws a list of these, one for each seed, into an empty figure of matplotlib
     seeds           how many are measured
     seconds         about how long all of them take on two cores
-    read            for what a finished run can answer as well: read(folder) returns a list of what measure returns
+    read            for what a finished run can answer as well: read(folder) returns a list of what measure returns, of
+                    which numbers may be missing, but not the one that decides
     reads           what made that folder: "scale" or "train"
     """
 
@@ -118,8 +119,8 @@ class Experiment:
         return next(iter(self.numbers))
 
     def intervals(self, measured) -> dict[str, Interval]:
-        """Return the interval of each number, of what was measured with each seed."""
-        return {name: interval([one[name] for one in measured]) for name in self.numbers}
+        """Return the interval of each number, of what was measured with each seed; a finished run may not have all."""
+        return {name: interval([one[name] for one in measured]) for name in self.numbers if name in measured[0]}
 
     def outcome(self, measured) -> Outcome | None:
         """Return what came out; None where the interval reaches into two ranges."""

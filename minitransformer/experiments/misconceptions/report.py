@@ -65,7 +65,8 @@ class Result:
     def from_dict(cls, experiment: Experiment, kept: dict) -> "Result":
         """Return what to_dict returned. Raises ValueError for anything else."""
         try:
-            intervals = {name: Interval(*map(float, kept["numbers"][name])) for name in experiment.numbers}
+            numbers = {name: kept["numbers"][name] for name in (experiment.decides, *kept["numbers"])}
+            intervals = {name: Interval(*map(float, numbers[name])) for name in experiment.numbers if name in numbers}
             predicted = kept["predicted"]
             if predicted is not None:
                 whole("predicted", predicted, least=0, most=len(experiment.outcomes) - 1)
@@ -75,7 +76,7 @@ class Result:
 
     def __str__(self):
         experiment = self.experiment
-        rows = [(what, str(self.intervals[name])) for name, what in experiment.numbers.items()]
+        rows = [(experiment.numbers[name], str(found)) for name, found in self.intervals.items()]
         parts = [
             filled(f"{experiment.name}: {experiment.belief}", ""),
             *([filled(f"You expected: {self.expected}.")] if self.expected else []),
