@@ -25,7 +25,8 @@ from minitransformer.experiments.emergence import (
 )
 from minitransformer.experiments.emergence import alphabet as a
 from minitransformer.experiments.emergence.analysis import make_report
-from minitransformer.experiments.emergence.one_run import Plan, train_one
+from minitransformer.experiments.emergence.one_run import Plan, train_one, trained
+from minitransformer.experiments.emergence.sweep import runs_by_size
 from minitransformer.text import IGNORE_INDEX
 
 names = st.sampled_from(list(CAPABILITIES))
@@ -542,3 +543,50 @@ def test_rows_are_spelled_for_people():
     assert a.spell(CAPABILITIES["addition"].test()[0][0]) == "ADD 1 0 ="
     assert a.spell([a.BRACKETS, *a.OPENING, a.ANSWER, *a.CLOSING, a.PAD]) == "BRACKETS ( [ { = ) ] }"
     assert len({a.spell([i]) for i in range(a.VOCAB_SIZE)}) == a.VOCAB_SIZE
+
+
+# What others take from here.
+
+
+def test_a_run_without_its_branches_ends_with_the_same_model():
+    plan = Plan(family.of_size(900), 3, 16, (CAPABILITIES["copy"],))
+    assert CAPABILITIES["copy"].scores(trained(plan)) == train_one(plan)["lengths"][-1]["scores"]["copy"]
+
+
+def put_run(folder, name, parameters, steps=600, n_layers=2, scores=("copy", "addition"), text=None):
+    """Write what a sweep keeps of a run, as far as it is read here."""
+    run = {
+        "name": name,
+        "parameters": parameters,
+        "plan": {"steps": steps, "config": {"n_layers": n_layers}},
+        "lengths": [{"scores": {}}, {"scores": {key: {"exact": 0.5} for key in scores}}],
+    }
+    (folder / "runs").mkdir(exist_ok=True)
+    (folder / "runs" / f"{name}.json").write_text(json.dumps(run) if text is None else text)
+
+
+def test_the_runs_of_a_sweep_come_by_size_without_other_shapes_and_shorter_trainings(tmp_path):
+    for name, parameters in (("a", 40_000), ("b", 900), ("c", 40_000), ("d", 900)):
+        put_run(tmp_path, name, parameters)
+    put_run(tmp_path, "deep", 90_000, n_layers=8)
+    put_run(tmp_path, "short", 900, steps=24)
+    put_run(tmp_path, "other", 900, scores=("reverse",))
+    found = runs_by_size(tmp_path, ("copy",))
+    assert [[run["name"] for run in runs] for runs in found] == [["b", "d"], ["a", "c"]]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "3", '{"lengths": []}', '{"lengths": [{"scores": 1}]}', 100_000 * "["]
+)
+def test_a_file_that_is_no_run_is_refused_by_name(tmp_path, text):
+    put_run(tmp_path, "a", 900, text=text)
+    with pytest.raises(ValueError, match=r"a\.json: is not a run of a sweep"):
+        runs_by_size(tmp_path, ("copy",))
+
+
+def test_a_folder_without_runs_or_with_one_seed_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no runs of `minitransformer scale` that test copy and reverse"):
+        runs_by_size(tmp_path, ("copy", "reverse"))
+    put_run(tmp_path, "a", 900)
+    with pytest.raises(ValueError, match="--seeds 2 or more"):
+        runs_by_size(tmp_path, ("copy",))

@@ -178,11 +178,11 @@ def reverse_rows(questions):
     return question_and_answer(a.REVERSE, questions, questions[:, ::-1])
 
 
-def units(rng, n):
-    """Draw n sequences of different letters, as long as one of PERIODS says, and filled up with PAD: (n, longest)."""
-    symbols = rng.permuted(np.tile(a.LETTERS, (n, 1)), axis=1)[:, : PERIODS[-1]]
+def units(rng, n, symbols=a.LETTERS):
+    """Draw n sequences of different symbols, as long as one of PERIODS says, and filled up with PAD: (n, longest)."""
+    drawn = rng.permuted(np.tile(symbols, (n, 1)), axis=1)[:, : PERIODS[-1]]
     period = rng.integers(PERIODS[0], PERIODS[-1] + 1, (n, 1))
-    return np.where(np.arange(PERIODS[-1]) < period, symbols, a.PAD)
+    return np.where(np.arange(PERIODS[-1]) < period, drawn, a.PAD)
 
 
 def induction_rows(questions):

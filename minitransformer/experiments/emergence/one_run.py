@@ -159,6 +159,18 @@ def batch(rng, capabilities):
     return np.concatenate(inputs), np.concatenate(targets)
 
 
+def trained(plan: Plan):
+    """Return the model of a run's longest length alone, without its branches."""
+    trainee = Trainee(plan)
+    trainee.advance(before_cooldown(plan.steps))
+    return trainee.cooled(plan.steps)
+
+
+def before_cooldown(length: int) -> int:
+    """Return the step at which the rate of a run of this length begins to fall."""
+    return length - max(round(RECIPE["cooldown"] * length), 1)
+
+
 def train_one(plan: Plan) -> dict:
     """Train and measure one model. Returns what is kept of it, as a dictionary that JSON can hold.
 
@@ -173,7 +185,7 @@ def train_one(plan: Plan) -> dict:
     start = time.perf_counter()
     trainee, measured = Trainee(plan), []
     for length in plan.lengths():
-        trainee.advance(length - max(round(RECIPE["cooldown"] * length), 1))
+        trainee.advance(before_cooldown(length))
         measured.append({"steps": length, **measure(trainee.cooled(length), length, plan.capabilities)})
     return {
         "key": plan.key(),

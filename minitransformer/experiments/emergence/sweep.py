@@ -29,6 +29,7 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 
 from minitransformer.cores import available_cores
+from minitransformer.experiments.emergence.family import LAYERS
 from minitransformer.experiments.emergence.one_run import Plan, train_one
 from minitransformer.experiments.emergence.workers import WorkerProcesses
 from minitransformer.files import write_atomically
@@ -169,3 +170,29 @@ class Shelf:
         if self.folder is not None:
             write_atomically(self.path(plan, key), lambda file: file.write(text.encode()))
         return json.loads(text)
+
+
+def runs_by_size(folder, capabilities) -> list[list[dict]]:
+    """Return the runs of a finished sweep: of each size a list, one for each seed, smallest first.
+
+    They are those of the family, without other shapes, of the longest training that the folder has, and measured in
+    the capabilities that are named. Raises ValueError for a folder without such runs, with a file that is none, or with
+    but one seed of a size, which has no interval; OSError for a file that cannot be read.
+    """
+    found = {}
+    for path in sorted((Path(folder) / RUNS_FOLDER).glob("*.json")):
+        try:
+            run = json.loads(path.read_bytes())
+            tested = all(name in run["lengths"][-1]["scores"] for name in capabilities)
+            if tested and run["plan"]["config"]["n_layers"] == LAYERS:
+                found.setdefault(run["plan"]["steps"], {}).setdefault(run["parameters"], []).append(run)
+        except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+            raise ValueError(f"{path}: is not a run of a sweep") from None
+    if not found:
+        raise ValueError(f"{folder}: holds no runs of `minitransformer scale` that test {' and '.join(capabilities)}")
+    sizes = [runs for _, runs in sorted(found[max(found)].items())]
+    if min(map(len, sizes)) < 2:
+        raise ValueError(
+            f"{folder}: holds but one seed of a size, which has no interval: scale needs --seeds 2 or more"
+        )
+    return sizes
