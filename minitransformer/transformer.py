@@ -142,9 +142,7 @@ class Transformer(Module):
         start = 0 if cache is None else cache.length
         x = self.embed(ids, start, None)[0]
         mask, positions = self.mask_and_positions(ids, start)
-        for i, block in enumerate(self.blocks):
-            layer_cache = None if cache is None else cache.layers[i]
-            x = block(x, mask=mask, positions=positions, cache=layer_cache)[0]
+        x = faster(through_blocks)(self.blocks, x, mask=mask, positions=positions, cache=cache)
         if last_only:
             x = x[..., -1:, :]
         x = self.ln_final(x)[0]
@@ -224,6 +222,14 @@ class Transformer(Module):
         )
         attention = self.config.n_layers * 2 * T * self.config.n_heads * self.config.head_width
         return 6 * (weights + attention)
+
+
+def through_blocks(blocks, x, *, mask, positions, cache):
+    """Return what the blocks, one after another, make of x (..., T, C). A KeyValueCache is extended."""
+    for i, block in enumerate(blocks):
+        layer_cache = None if cache is None else cache.layers[i]
+        x = block(x, mask=mask, positions=positions, cache=layer_cache)[0]
+    return x
 
 
 def head_and_loss(x, lm_head, targets, **options):

@@ -188,7 +188,7 @@ ENGINE_OF_A_STEP = {
     "preferences": {"cross_entropy"},
     "unlikelihood": {"cross_entropy"},
     "the difference": {"cross_entropy"},
-    "generation": {"softmax", "rotary"},
+    "generation": {"softmax", "rotary", "through_blocks"},
     "evaluation": {"cross_entropy"},
     "bench --scaling": {"attention"},
 }
@@ -303,7 +303,7 @@ def test_adamw_moves_the_very_arrays_that_the_parameters_have(off):
 
 def test_the_public_names_are_those_of_the_textbook():
     assert attention.__module__ == "minitransformer.layers.attention"
-    assert {function.__module__.split(".")[1] for function in TWINS} == {"layers", "losses", "optim"}
+    assert {function.__module__.split(".")[1] for function in TWINS} == {"layers", "losses", "optim", "transformer"}
     assert {twin.__module__.split(".")[1] for twin in TWINS.values()} == {"fast"}
 
 

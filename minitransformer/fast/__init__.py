@@ -24,6 +24,7 @@ A name such as fast.attention is the function; its file is import_module("minitr
     swiglu.py             in blocks, saving less
     cross_entropy.py      without an array of coefficients
     adamw.py              in place, on every core
+    one_position.py       a block for one token, straight down
 
 Without this folder the program is as right, and slower.
 """
@@ -35,6 +36,7 @@ from minitransformer.fast.embedding import embedding, unembedding
 from minitransformer.fast.gelu import gelu
 from minitransformer.fast.layer_norm import layer_norm
 from minitransformer.fast.linear import linear
+from minitransformer.fast.one_position import through_blocks
 from minitransformer.fast.positions import rotary
 from minitransformer.fast.rms_norm import rms_norm
 from minitransformer.fast.softmax import softmax
@@ -54,4 +56,5 @@ __all__ = [
     "swiglu",
     "cross_entropy",
     "adamw_in_place",
+    "through_blocks",
 ]

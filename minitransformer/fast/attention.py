@@ -31,10 +31,11 @@ VERY_LONG = 1024 * 1024  # the weights would take about as much memory as all el
 def causal_mask(Tq: int, Tk: int):
     """Return the causal mask (Tq, Tk) as a read-only view of Tq + Tk booleans.
 
-    Each row is the one above it, moved right by one. A long sequence needs this: Tq · Tk booleans are too many.
+    Each row begins one boolean before the one above it. A long sequence needs this: Tq · Tk booleans are too many.
     """
     allowed_then_not = np.arange(Tq + Tk) < Tk
-    return np.lib.stride_tricks.sliding_window_view(allowed_then_not, Tk)[:Tq][::-1]
+    allowed_then_not.flags.writeable = False
+    return np.ndarray((Tq, Tk), bool, allowed_then_not, offset=max(Tq - 1, 0), strides=(-1, 1))
 
 
 @twin_of(textbook.attention)

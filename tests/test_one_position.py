@@ -1,0 +1,204 @@
+"""The blocks for one new position, straight down, against the same blocks as layers."""
+
+from importlib import import_module
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import batch_shapes, configs, random_ids, random_model, rngs
+
+from minitransformer import Config, KeyValueCache, Linear, MultiHeadAttention, Transformer, fast, plain
+from minitransformer.layers.lora import add_adapters
+from minitransformer.transformer import through_blocks
+
+one_position = import_module("minitransformer.fast.one_position")
+HEADS = {"d_model": 12, "n_heads": 4, "n_kv_heads": 2, "d_head": 4}
+CONFIG = Config(vocab_size=11, context=8, feed_forward="swiglu", positions="rotary", **HEADS)
+HOOKED = [
+    *("blocks.1", "blocks.1.norm1", "blocks.1.attention", "blocks.1.residual_mid", "blocks.1.norm2"),
+    *(f"blocks.1.attention.{name}" for name in ("w_q", "w_k", "w_v", "w_o", "q", "k", "v", "weights", "heads")),
+    *("blocks.1.attention.rotary", "blocks.1.feed_forward"),
+    *(f"blocks.1.feed_forward.{name}" for name in ("gate", "up", "down")),
+]
+
+
+@pytest.fixture(autouse=True)
+def with_the_engine():
+    """These tests say themselves where the engine is off; the environment does not."""
+    with plain(False):
+        yield
+
+
+def decoded(model, ids, *, prompt=1):
+    """Return the logits after each token of ids (..., T) but the first of the prompt, and the keys and values kept."""
+    cache = KeyValueCache(model.config)
+    ends = [prompt, *range(prompt + 1, ids.shape[-1] + 1)]
+    starts = [0, *ends[:-1]]
+    logits = [
+        model.predict(ids[..., start:end], cache=cache, last_only=True) for start, end in zip(starts, ends, strict=True)
+    ]
+    kept = [(layer.keys[..., : cache.length, :], layer.values[..., : cache.length, :]) for layer in cache.layers]
+    return np.concatenate(logits, axis=-2), np.array(kept)
+
+
+def assert_close(found, expected, precision):
+    assert found.dtype == expected.dtype and found.shape == expected.shape
+    assert np.abs(found - expected).max() <= precision * max(np.abs(expected).max(), 1)
+
+
+def random_float32(config, seed=0):
+    """A model in float32 with random parameters of order 1."""
+    model = random_model(config, np.random.default_rng(seed))
+    for parameter in model.parameters():
+        parameter.data = parameter.data.astype(np.float32)
+    return model
+
+
+@given(configs(), rngs, batch_shapes, st.integers(1, 3))
+def test_a_token_at_a_time_gives_what_the_layers_give_and_caches_what_they_cache(config, rng, batch, prompt):
+    model = random_model(config, rng)
+    ids = random_ids(config, rng, *batch, config.context)
+    found = decoded(model, ids, prompt=min(prompt, config.context))
+    with plain():
+        expected = decoded(model, ids, prompt=min(prompt, config.context))
+    for one, other in zip(found, expected, strict=True):
+        assert_close(one, other, 1e-11)
+
+
+@given(configs(dtype="float32"), rngs)
+@settings(max_examples=10)
+def test_float32_stays_float32(config, rng):
+    model = random_float32(config)
+    ids = random_ids(config, rng, 2, config.context)
+    found, _ = decoded(model, ids)
+    with plain():
+        expected, _ = decoded(model, ids)
+    assert found.dtype == np.float32
+    assert_close(found, expected, 1e-4)
+
+
+def straight(call):
+    """Return how many blocks ran straight down during call()."""
+    counted, attended = [], one_position.attended
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(one_position, "attended", lambda *arguments: counted.append(1) or attended(*arguments))
+        call()
+    return len(counted)
+
+
+def test_every_block_of_every_token_after_the_prompt_runs_straight_down_and_none_without_the_engine(rng):
+    model, ids = random_model(CONFIG, rng), np.arange(7)
+    assert straight(lambda: decoded(model, ids, prompt=3)) == 4 * len(model.blocks)
+    with plain():
+        assert straight(lambda: decoded(model, ids, prompt=3)) == 0
+
+
+@pytest.mark.parametrize("name", HOOKED)
+def test_a_block_with_a_hook_anywhere_runs_as_its_layers_and_the_hook_is_heard(rng, name):
+    model, ids, seen = random_model(CONFIG, rng), np.arange(6)[None], []
+
+    def square(y, backward):
+        seen.append(y)
+        return y * y, backward
+
+    without, _ = decoded(model, ids)
+    with model.hooked({name: square}):
+        found, _ = decoded(model, ids)
+        heard = len(seen)
+        assert straight(lambda: decoded(model, ids)) == 6  # the other block's
+        with plain():
+            expected, _ = decoded(model, ids)
+    assert heard == (12 if name.endswith("rotary") else 6)  # it turns queries and keys
+    assert_close(found, expected, 1e-11)
+    assert not np.allclose(found, without)
+
+
+class Halved(Linear):
+    def forward(self, x):
+        y, backward = super().forward(x)
+        return y / 2, backward
+
+
+class Backwards(MultiHeadAttention):
+    def forward(self, x, **options):
+        y, backward = super().forward(x, **options)
+        return -y, backward
+
+
+def with_a_halved_map(model):
+    model.blocks[0].feed_forward.down.__class__ = Halved
+
+
+def with_another_attention(model):
+    model.blocks[0].attention.__class__ = Backwards
+
+
+def with_an_adapter(model):
+    add_adapters(model, ["blocks.0.attention.w_v"], rank=2, alpha=3.0)
+    model.blocks[0].attention.w_v.b.data = np.random.default_rng(5).normal(
+        size=model.blocks[0].attention.w_v.b.data.shape
+    )
+
+
+def with_weights_in_half_precision(model):
+    model.blocks[0].attention.w_k.weight.data = model.blocks[0].attention.w_k.weight.data.astype(np.float16)
+
+
+@pytest.mark.parametrize(
+    "change", [with_a_halved_map, with_another_attention, with_an_adapter, with_weights_in_half_precision]
+)
+def test_a_block_that_is_more_than_it_looks_runs_as_its_layers(rng, change):
+    model, ids = random_model(CONFIG, rng), np.arange(6)[None]
+    before, _ = decoded(model, ids)
+    change(model)
+    assert straight(lambda: decoded(model, ids)) == 6  # of the other block
+    found, _ = decoded(model, ids)
+    with plain():
+        expected, _ = decoded(model, ids)
+    assert_close(found, expected, 1e-11)
+    assert not np.allclose(found, before)
+
+
+@pytest.mark.parametrize("mask", [[[True, False, True, True, True]], np.ones((2, 6))], ids=["hides one", "two see all"])
+def test_other_masks_than_the_causal_one_are_obeyed(rng, mask):
+    mask = np.array(mask, bool)
+    T, Tk = mask.shape
+    model, x, results = random_model(CONFIG, rng), rng.normal(size=(1, T, 12)), []
+    for function in (through_blocks, fast.through_blocks):
+        cache = KeyValueCache(CONFIG)
+        model.predict(np.arange(Tk - T)[None], cache=cache)
+        results.append(function(model.blocks, x, mask=mask, positions=np.arange(Tk - T, Tk), cache=cache))
+    assert_close(results[1], results[0], 1e-11)
+
+
+def test_weights_that_change_between_two_tokens_are_the_ones_that_count(rng):
+    """Nothing is kept of a weight: a copy that is packed beforehand would be the old one."""
+    model, other = random_model(CONFIG, rng), random_model(CONFIG, rng)
+    cache, expected_cache = KeyValueCache(CONFIG), KeyValueCache(CONFIG)
+    model.predict(np.arange(3), cache=cache)
+    with plain():
+        model.predict(np.arange(3), cache=expected_cache)
+    for parameter, new in zip(model.parameters(), other.parameters(), strict=True):
+        parameter.data[...] = new.data  # in place, as AdamW does
+    found = model.predict(np.array([5]), cache=cache)
+    with plain():
+        assert_close(found, model.predict(np.array([5]), cache=expected_cache), 1e-11)
+
+
+def test_scores_far_beyond_what_an_exponential_holds_stay_finite(rng):
+    model = random_float32(CONFIG)
+    for block in model.blocks:
+        block.attention.w_q.weight.data *= np.float32(1e4)
+    found, _ = decoded(model, np.arange(6)[None])
+    with plain():
+        expected, _ = decoded(model, np.arange(6)[None])
+    assert np.isfinite(found).all()
+    assert_close(found, expected, 1e-3)
+
+
+def test_a_model_can_be_decoded_without_a_cache_and_with_one_position(rng):
+    model = Transformer(CONFIG)
+    with plain():
+        expected = model.predict(np.array([[3]]))
+    assert_close(model.predict(np.array([[3]])), expected, 1e-5)
