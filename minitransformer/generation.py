@@ -17,7 +17,7 @@ import numpy as np
 
 from minitransformer.layers.embedding import check_ids
 from minitransformer.layers.softmax import softmax
-from minitransformer.module import apply
+from minitransformer.module import apply, faster
 from minitransformer.values import number, whole
 
 LEAST_ROOM = 256  # positions
@@ -170,7 +170,7 @@ def sample(logits, *, temperature, top_k, top_p, rng):
     with np.errstate(over="ignore"):
         p, _ = apply(softmax, keep_top_k(shifted / temperature, top_k))  # (1)
     if top_p is not None:
-        p = keep_top_p(p, top_p)
+        p = faster(keep_top_p)(p, top_p)
     cumulative = p.cumsum(axis=-1)
     u = rng.random(cumulative.shape[:-1])[..., None] * cumulative[..., -1:]
     return (cumulative <= u).sum(axis=-1)

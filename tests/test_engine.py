@@ -177,7 +177,7 @@ WORK = {
     "preferences": lambda: objective("dpo"),
     "unlikelihood": lambda: objective("unlikelihood"),
     "the difference": lambda: objective("difference"),
-    "generation": lambda: generate(model_of(**LLAMA), np.arange(3), 3, top_k=5),
+    "generation": lambda: generate(model_of(**LLAMA), np.arange(3), 3, top_k=5, top_p=0.9),
     "evaluation": lambda: mean_loss(model_of(), np.arange(9)),
     "bench --scaling": lambda: scaling.attention_seconds(8),
 }
@@ -188,7 +188,7 @@ ENGINE_OF_A_STEP = {
     "preferences": {"cross_entropy"},
     "unlikelihood": {"cross_entropy"},
     "the difference": {"cross_entropy"},
-    "generation": {"softmax", "rotary", "through_blocks"},
+    "generation": {"softmax", "rotary", "through_blocks", "keep_top_p"},
     "evaluation": {"cross_entropy"},
     "bench --scaling": {"attention"},
 }
@@ -303,7 +303,13 @@ def test_adamw_moves_the_very_arrays_that_the_parameters_have(off):
 
 def test_the_public_names_are_those_of_the_textbook():
     assert attention.__module__ == "minitransformer.layers.attention"
-    assert {function.__module__.split(".")[1] for function in TWINS} == {"layers", "losses", "optim", "transformer"}
+    assert {function.__module__.split(".")[1] for function in TWINS} == {
+        "layers",
+        "losses",
+        "optim",
+        "transformer",
+        "generation",
+    }
     assert {twin.__module__.split(".")[1] for twin in TWINS.values()} == {"fast"}
 
 

@@ -18,10 +18,12 @@ from minitransformer.fast import elementwise as elementwise_module
 from minitransformer.fast.adamw import adamw_in_place, update_part
 from minitransformer.fast.elementwise import elementwise
 from minitransformer.fast.gelu import fast_normal, gelu, normal
+from minitransformer.fast.sampling import keep_top_p
 from minitransformer.fast.softmax import exponentials
 from minitransformer.fast.sums import feature_mean, feature_sum, position_sum
 from minitransformer.fast.swiglu import swiglu
-from minitransformer.layers.softmax import finite_max
+from minitransformer.generation import keep_top_p as plain_keep_top_p
+from minitransformer.layers.softmax import finite_max, softmax
 from minitransformer.module import TWINS, is_differentiable
 from minitransformer.optim import adamw, some_rows_at_a_time
 from minitransformer.optim import adamw_in_place as plain_adamw_in_place
@@ -98,7 +100,7 @@ OF_ANY_SIZE = {
         {"label_smoothing": float(rng.choice([0, 0.1]))},
     ),
 }
-OTHERS = ("causal_mask", "adamw_in_place", "through_blocks")
+OTHERS = ("causal_mask", "adamw_in_place", "through_blocks", "keep_top_p")
 DIFFERENTIABLE = [function for function in TWINS if function.__name__ not in OTHERS]
 
 
@@ -278,3 +280,33 @@ def test_a_step_in_place_moves_each_array_to_where_adamw_says(step, rng, shapes,
     for (theta, _, m, v), moved in zip(parameters, expected, strict=True):
         for found, where in zip((theta, m, v), moved, strict=True):
             np.testing.assert_allclose(found, where, rtol=1e-5 if dtype == np.float32 else 1e-13, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["flat", "steep", "equal in groups", "a few", "even"])
+@given(
+    rng=rngs,
+    rows=st.sampled_from([(), (3,), (2, 0), (2, 1)]),
+    V=st.integers(1, 400),
+    top_p=st.one_of(st.floats(1e-12, 1), st.sampled_from([0.5, 0.75, 1.0])),
+)
+@settings(max_examples=30)
+def test_top_p_without_a_sort_of_the_vocabulary_keeps_the_same_to_the_bit(kind, rng, rows, V, top_p):
+    z = rng.normal(size=(*rows, V)) * {"steep": 9.0}.get(kind, 1.0)
+    if kind == "equal in groups":
+        z = np.round(z)
+    if kind == "a few":
+        z[..., V // 20 + 1 :] = -np.inf
+    if kind == "even":
+        z = np.zeros_like(z)
+    p = softmax(z)[0] if z.size else z
+    np.testing.assert_array_equal(keep_top_p(p, top_p), plain_keep_top_p(p, top_p))
+
+
+def test_top_p_sorts_the_likeliest_alone(rng):
+    p = softmax(3 * rng.normal(size=5000))[0]
+    with pytest.MonkeyPatch.context() as patch:
+        sorted_sizes = []
+        argsort = np.argsort
+        patch.setattr(np, "argsort", lambda x, **options: sorted_sizes.append(x.size) or argsort(x, **options))
+        kept = keep_top_p(p, 0.8)
+    assert sorted_sizes[0] < 1500 < 5000 and 0.8 <= kept.sum() < 0.81

@@ -25,6 +25,7 @@ A name such as fast.attention is the function; its file is import_module("minitr
     cross_entropy.py      without an array of coefficients
     adamw.py              in place, on every core
     one_position.py       a block for one token, straight down
+    sampling.py           top-p without a sort of the vocabulary
 
 Without this folder the program is as right, and slower.
 """
@@ -39,6 +40,7 @@ from minitransformer.fast.linear import linear
 from minitransformer.fast.one_position import through_blocks
 from minitransformer.fast.positions import rotary
 from minitransformer.fast.rms_norm import rms_norm
+from minitransformer.fast.sampling import keep_top_p
 from minitransformer.fast.softmax import softmax
 from minitransformer.fast.swiglu import swiglu
 
@@ -57,4 +59,5 @@ __all__ = [
     "cross_entropy",
     "adamw_in_place",
     "through_blocks",
+    "keep_top_p",
 ]
