@@ -16,6 +16,7 @@ NAMES = (
     "attention-explains",
     "preferred",
     "understanding",
+    "intentions",
     "memorising",
 )
 
