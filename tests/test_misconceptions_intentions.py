@@ -132,6 +132,7 @@ def test_somebody_turned_round_whose_own_turns_together_go_the_other_way():
 
 
 def test_a_run_measures_and_draws_what_is_promised(monkeypatch):
+    pytest.importorskip("matplotlib")
     for name, value in (("STEPS", 3), ("ROWS", 4), ("DIALOGUES", 5), ("STRENGTHS", (0.0, 1.0))):
         monkeypatch.setattr(intentions, name, value)
     measured = [EXPERIMENT.measure(seed) for seed in (7, 8)]

@@ -99,6 +99,7 @@ def test_surprise_is_what_the_exchanged_words_cost_more(rng):
 
 
 def test_a_run_measures_and_draws_what_is_promised(monkeypatch):
+    pytest.importorskip("matplotlib")
     monkeypatch.setattr(understanding, "STEPS", 5)
     monkeypatch.setattr(understanding, "ROWS", 2)
     training = parts()[0][:400]
