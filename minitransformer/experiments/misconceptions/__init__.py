@@ -18,6 +18,7 @@ NAMES = (
     "understanding",
     "intentions",
     "memorising",
+    "leaps",
 )
 
 

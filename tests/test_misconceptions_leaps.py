@@ -1,0 +1,92 @@
+"""The experiment on leaps: how far the smooth score is where the strict one leaps, and what a finished family says."""
+
+import json
+
+import numpy as np
+import pytest
+
+from minitransformer.experiments.misconceptions import leaps
+from minitransformer.pictures import new_figure
+
+
+@pytest.mark.parametrize(
+    "strict, smooth, way",
+    [
+        ([0.0, 0.0, 0.1, 1.0], [0.1, 0.3, 0.7, 1.1], 0.6),
+        ([0.0, 0.9, 0.9, 1.0], [0.1, 0.3, 0.7, 1.1], 0.0),
+        ([0.0, 0.5, 0.2, 1.0], [0.2, 0.1, 0.6, 0.3], 1.0),
+        ([0.0, 0.0], [0.4, 0.4], 0.0),
+    ],
+)
+def test_the_way_of_the_smooth_score_is_measured_where_the_strict_one_leaps(strict, smooth, way):
+    assert leaps.way_before_the_leap({"strict": strict, "smooth": smooth}) == pytest.approx(way)
+
+
+def scores_of(probabilities, letters=6):
+    """The scores of models that say each letter with these probabilities, independently of the others."""
+    return [{"exact": p**letters, "loglik": float(np.log(p))} for p in probabilities]
+
+
+def test_letters_that_come_evenly_make_answers_that_leap():
+    found = leaps.compared(leaps.curves_of([1, 2, 3, 4, 5], scores_of([0.2, 0.4, 0.6, 0.8, 1.0])))
+    assert found["smooth"] == pytest.approx(0.25)
+    assert found["strict"] == pytest.approx((1 - 0.8**6) / (1 - 0.2**6))
+    assert found["way"] == pytest.approx(0.75)
+
+
+def put_runs(folder, scores):
+    """Write what a sweep keeps of runs, by (parameters, seed)."""
+    (folder / "runs").mkdir()
+    for (parameters, seed), last in scores.items():
+        plan = {"steps": 600, "seed": seed, "config": {"n_layers": 2}}
+        run = {"parameters": parameters, "plan": plan, "lengths": [{"scores": {"copy": last}}]}
+        (folder / "runs" / f"{parameters}-seed{seed}.json").write_text(json.dumps(run))
+
+
+def family(probabilities, seeds):
+    """The scores of a family, by (parameters, seed)."""
+    sizes = [10 ** (3 + i) for i in range(len(probabilities))]
+    scored = zip(sizes, scores_of(probabilities), strict=True)
+    return {(size, seed): scores for size, scores in scored for seed in seeds}
+
+
+def test_of_a_finished_family_the_seeds_of_every_size_are_taken(tmp_path):
+    runs = family([0.2, 0.4, 0.6, 0.8, 1.0], (3, 4, 11))
+    del runs[1000, 4]
+    put_runs(tmp_path, runs)
+    measured = leaps.read(tmp_path)
+    assert [one["smooth"] for one in measured] == pytest.approx([0.25, 0.25])
+    assert measured[0]["both"]["parameters"] == [10**3, 10**4, 10**5, 10**6, 10**7]
+    assert list(leaps.EXPERIMENT.intervals(measured)) == ["way", "strict", "smooth"]
+    draw(measured)
+
+
+def test_a_family_that_cannot_answer_is_refused(tmp_path):
+    put_runs(tmp_path, family([0.2, 0.85], (0, 1)))
+    with pytest.raises(ValueError, match="whole answers rise by 38% with size, and below 50% there is no leap"):
+        leaps.read(tmp_path)
+
+
+def test_a_family_with_less_than_two_whole_seeds_is_refused(tmp_path):
+    runs = family([0.2, 1.0], (0, 1, 2))
+    del runs[1000, 0], runs[10_000, 1]
+    put_runs(tmp_path, runs)
+    with pytest.raises(ValueError, match="fewer than two seeds have a run of every size"):
+        leaps.read(tmp_path)
+
+
+def draw(measured):
+    """Draw, if there is something to draw with."""
+    pytest.importorskip("matplotlib")
+    leaps.draw(new_figure(8, 3.2), measured)
+
+
+def test_a_short_measurement_has_all_that_is_shown(monkeypatch):
+    monkeypatch.setattr(leaps, "SIZES", (900, 1_500))
+    monkeypatch.setattr(leaps, "SIZES_ALONE", (320, 900))
+    monkeypatch.setattr(leaps, "STEPS", 8)
+    measured = json.loads(json.dumps([leaps.measure(seed) for seed in (0, 1)]))
+    assert set(leaps.EXPERIMENT.intervals(measured)) == set(leaps.EXPERIMENT.numbers)
+    assert measured[0]["both"]["parameters"] == [824, 1524]
+    assert measured[0]["alone"]["parameters"] == [316, 824]
+    draw(measured)
