@@ -60,6 +60,7 @@ def test_layers_use_the_other_function_within_the_block_alone(is_plain):
         found = faster(attention)
         with pytest.raises(RuntimeError), f.in_place_of(attention, max):
             assert faster(attention) is max
+            assert (faster(layer_norm) is layer_norm) == is_plain
             raise RuntimeError
         assert faster(attention) is found
     assert before == TWINS
@@ -78,6 +79,7 @@ def test_the_loss_of_letter_frequencies_is_a_cross_entropy():
 
 
 def test_a_short_run_measures_all_numbers_and_can_be_drawn(monkeypatch):
+    pytest.importorskip("matplotlib")
     monkeypatch.setattr(f, "STEPS", 8)
     monkeypatch.setattr(prose, "TEST_WINDOWS", 5)
     measured = [f.measure(0), f.measure(1)]
@@ -87,12 +89,3 @@ def test_a_short_run_measures_all_numbers_and_can_be_drawn(monkeypatch):
     assert len({curve[0] for curve in curves.values()}) == 1  # the same start
     assert len({curve[-1] for curve in curves.values()}) == len(curves)  # each went its own way
     f.EXPERIMENT.draw(new_figure(*f.EXPERIMENT.size), measured)
-
-
-@pytest.mark.slow
-def test_on_other_seeds_wrong_gradients_reach_three_quarters_of_the_fall_or_more():
-    measured = [f.measure(seed) for seed in range(100, 103)]
-    assert f.EXPERIMENT.outcome(measured).above == 0.75
-    found = f.EXPERIMENT.intervals(measured)
-    assert found["slower"].mean < found["share"].mean
-    assert all(one["caught"] == 3 for one in measured)

@@ -126,6 +126,7 @@ def test_a_mutant_is_planted_in_a_copy_alone():
 
 
 def test_a_small_sample_measures_all_numbers_and_can_be_drawn(monkeypatch):
+    pytest.importorskip("matplotlib")
     monkeypatch.setattr(p, "SAMPLE", 300)
     monkeypatch.setattr(p, "DRAWS", 2)
     measured = [p.measure(0), p.measure(1)]
@@ -134,13 +135,3 @@ def test_a_small_sample_measures_all_numbers_and_can_be_drawn(monkeypatch):
         assert one["refused"] == 0 and 250 < one["mistakes"] <= 300
         assert one["careful"] < one["all"] < 1 and one["difference"] == one["all"] - one["careful"]
     p.EXPERIMENT.draw(new_figure(*p.EXPERIMENT.size), measured)
-
-
-@pytest.mark.slow
-def test_on_other_seeds_careless_tests_let_pass_some_mistakes_that_careful_ones_do_not():
-    measured = [p.measure(seed) for seed in range(100, 105)]
-    assert p.EXPERIMENT.outcome(measured).above == 0.05
-    found = p.EXPERIMENT.intervals(measured)
-    assert found["careful"].high < found["ones"].low < found["all"].low
-    assert found["refused"].mean == 0
-    assert measured[0] == p.measure(100)

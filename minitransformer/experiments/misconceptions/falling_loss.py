@@ -28,7 +28,7 @@ from minitransformer.experiments.misconceptions.panels import draw_bars, draw_cu
 from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.layers.embedding import unembedding
 from minitransformer.layers.layer_norm import layer_norm
-from minitransformer.module import TWINS, plain
+from minitransformer.module import TWINS, is_plain, plain
 from minitransformer.optim import AdamW, cosine_schedule
 from minitransformer.pictures import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILION, label
 from minitransformer.training import training_step
@@ -86,6 +86,8 @@ def in_place_of(function, other):
     """Let every layer use `other` for a function of the textbook within the block: it stands for its twin."""
     before = dict(TWINS)
     try:
+        if is_plain():
+            TWINS.clear()  # so that all others stay the textbook's
         TWINS[function] = other
         with plain(False):
             yield
@@ -140,11 +142,11 @@ def draw(figure, measured) -> None:
     steps = np.linspace(0, STEPS, LOOKS + 1)[1:]
     colours = {"transpose": BLUE, "gamma": ORANGE, "tied": VERMILION, "slower": PURPLE}
     names = NAMES | {"slower": f"right, rate / {SLOWER}"}
-    draw_curve(curves, steps, [one["curves"]["right"][1:] for one in measured], INK, "right", linewidth=4)
+    draw_curve(curves, steps, [one["curves"]["right"][1:] for one in measured], INK, "right", linewidth=3.5)
     for name, colour in colours.items():
         draw_curve(curves, steps, [one["curves"][name][1:] for one in measured], colour, names[name])
     curves.axhline(measured[0]["frequencies"], color=GREEN, linewidth=1.2, linestyle="--", label="letter frequencies")
-    curves.legend(frameon=False, labelcolor=INK, fontsize=8)
+    curves.legend(framealpha=1, edgecolor="white", labelcolor=INK, fontsize=8)
     label(curves, "The loss falls", "step", "validation loss (nats per character)")
     rows = [[one[name] for name in colours] for one in measured]
     draw_bars(shares, ["dK", "γ", "tied", f"rate / {SLOWER}"], rows, list(colours.values()))
