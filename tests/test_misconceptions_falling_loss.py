@@ -33,11 +33,11 @@ def test_a_mistake_changes_no_output_and_one_gradient_alone(name):
 
 def test_the_wrong_dk_is_the_sum_over_the_keys():
     (q, k, v), dy, _, (_, dk, _) = gradients("transpose", True)
-    scores = np.where(np.tri(4, dtype=bool), np.einsum("bhid,bhjd->bhij", q, k) / 2, -np.inf)
+    scores = np.where(np.tri(4, dtype=bool), np.einsum("bhid,bhjd->bhij", q, k) / 3**0.5, -np.inf)
     weights = softmax(scores, axis=-1)
     dweights = np.einsum("bhid,bhjd->bhij", dy, v)
     dscores = weights * (dweights - (weights * dweights).sum(-1, keepdims=True))
-    np.testing.assert_allclose(dk, np.einsum("bhij,bhjd->bhid", dscores, q) / 2, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(dk, np.einsum("bhij,bhjd->bhid", dscores, q) / 3**0.5, rtol=1e-12, atol=1e-14)
 
 
 def test_the_wrong_dx_of_a_layer_norm_is_right_where_gamma_is_the_same_everywhere():

@@ -19,6 +19,9 @@ NAMES = (
     "intentions",
     "memorising",
     "leaps",
+    "falling-loss",
+    "passing-tests",
+    "training-determines",
 )
 
 

@@ -1,9 +1,9 @@
 """The loss falls, so the gradients are right.
 
-Three mistakes that were found in published backward passes: attention's dK without its transpose, which has the right
-shape where there are as many positions as channels in a head; a layer norm that multiplies by γ after its two means
-instead of before; and a table that is both embedding and unembedding, and gets the gradient of the first use alone.
-Each is made here in a copy of the textbook's function, by exchanging one expression.
+Three mistakes that were found in backward passes of public projects (see the README): attention's dK without the
+transpose of dscores, which has the right shape wherever there are as many queries as keys; a layer norm that multiplies
+by γ after its two means instead of before; and a table that is both embedding and unembedding, and gets the gradient of
+the first use alone. Each is made here in a copy of the textbook's function, by exchanging one expression.
 
 A small model learns the letters of the Python manual, from the same start on the same batches: with right gradients,
 with each mistake, and with right gradients but a third of the learning rate, for comparison. To know how frequent each
@@ -34,6 +34,7 @@ from minitransformer.pictures import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILION
 from minitransformer.training import training_step
 from minitransformer.transformer import Transformer
 
+WIDTH = 36
 STEPS, ROWS, LR, WARMUP = 400, 32, 7e-3, 30
 LOOKS = 8  # at the validation loss on the way
 SLOWER = 3  # how many times too small the other learning rate is
@@ -51,7 +52,7 @@ MISTAKES = {  # function, what its source says, what stands there instead
     ),
     "tied": (unembedding, "return dx, dweight", "return dx, 0 * dweight"),
 }
-NAMES = {"transpose": "dK not transposed", "gamma": "γ after the means", "tied": "half of a tied gradient"}
+NAMES = {"transpose": "dK, no transpose", "gamma": "γ after the means", "tied": "half of a tied gradient"}
 
 
 def measure(seed: int) -> dict:
@@ -98,7 +99,7 @@ def in_place_of(function, other):
 
 def losses(seed: int, *, lr: float = LR) -> list[float]:
     """Train; return the validation loss in nats per character, before and after each of LOOKS equal parts."""
-    config = Config(VOCAB_SIZE, CONTEXT, d_model=2 * CONTEXT, n_heads=2, d_head=CONTEXT, n_layers=2)
+    config = Config(VOCAB_SIZE, CONTEXT, d_model=WIDTH, n_heads=2, n_layers=2)
     model = rescaled(Transformer(config, seed))
     optimizer = AdamW(model.parameters())
     rng = np.random.default_rng((seed, 1))
@@ -119,9 +120,9 @@ def frequencies_loss() -> float:
 
 
 def calls(rng) -> dict:
-    """Return (inputs, options) for each mistake's function: random, and with as many positions as channels."""
+    """Return (inputs, options) for each mistake's function: random, with as many queries as keys."""
     return {
-        "transpose": (tuple(rng.normal(size=(3, 2, 2, 4, 4))), {"mask": causal_mask(4, 4)}),
+        "transpose": (tuple(rng.normal(size=(3, 2, 2, 4, 3))), {"mask": causal_mask(4, 4)}),
         "gamma": ((rng.normal(size=(2, 3, 5)), rng.normal(size=5), rng.normal(size=5)), {}),
         "tied": ((rng.normal(size=(2, 3, 4)), rng.normal(size=(7, 4))), {}),
     }
@@ -176,7 +177,7 @@ EXPERIMENT = Experiment(
     ),
     numbers={
         "share": "share of the right gradients' fall below letter frequencies, mean of the three mistakes",
-        "transpose": "the same, with dK not transposed",
+        "transpose": "the same, with the transpose of dscores left out of dK",
         "gamma": "the same, with γ after the means",
         "tied": "the same, with half of a tied gradient",
         "slower": f"the same, with right gradients and a learning rate {SLOWER} times too small",
@@ -185,10 +186,7 @@ EXPERIMENT = Experiment(
     does_not_show="That every mistake is as quiet: a wrong sign stops training at once, and is found that day. These "
     "three were chosen because they had gone unnoticed. And that they stay as cheap in larger models or longer "
     "training; γ, for one, starts at 1, where its mistake is none, and here it stays near.",
-    sources=(
-        "Karpathy (2019), A recipe for training neural networks, karpathy.github.io/2019/04/25/recipe",
-        "minitransformer's README: the mistakes, found in public projects by central differences",
-    ),
+    sources=("Karpathy (2019), A recipe for training neural networks, karpathy.github.io/2019/04/25/recipe",),
     measure=measure,
     draw=draw,
     seconds=45,

@@ -1,9 +1,9 @@
 """The tests pass, so the gradients are right.
 
-A test of a backward pass compares it with central differences, on inputs that somebody chose. Here are habits that
-were found in the tests of public projects: an upstream gradient dy of ones; parameters as they are at initialization,
-γ = 1, β = 0 and biases 0; dropout that is off; sequences of one position; and small numbers, compared to an absolute
-tolerance. A careful test has none of these: everything is random, of order 1, and compared by its size.
+A test of a backward pass compares it with central differences, on inputs that somebody chose. Here are habits that were
+found in the tests of public projects (see the README): an upstream gradient dy of ones; parameters as they are at
+initialization, γ = 1, β = 0 and biases 0; dropout that is off; sequences of one position; and small numbers, compared
+to an absolute tolerance. A careful test has none of these: everything is random, of order 1, and compared by its size.
 
 What can each of them see? A sample of mutants answers: copies of the textbook's backward passes, each with one small
 mistake of the kinds that hand-derived gradients suffer from (a term or a factor dropped, a sign flipped, an axis
@@ -298,7 +298,6 @@ EXPERIMENT = Experiment(
     sources=(
         "DeMillo, Lipton and Sayward (1978), Hints on test data selection: help for the practicing programmer, "
         "Computer 11(4), 34–41",
-        "minitransformer's README: the habits, found in the tests of public projects",
     ),
     measure=measure,
     draw=draw,
