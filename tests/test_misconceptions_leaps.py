@@ -32,6 +32,7 @@ def test_letters_that_come_evenly_make_answers_that_leap():
     assert found["smooth"] == pytest.approx(0.25)
     assert found["strict"] == pytest.approx((1 - 0.8**6) / (1 - 0.2**6))
     assert found["way"] == pytest.approx(0.75)
+    assert found["both"]["smooth"] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
 
 
 def put_runs(folder, scores):

@@ -22,6 +22,7 @@ NAMES = (
     "falling-loss",
     "passing-tests",
     "training-determines",
+    "bigger",
 )
 
 

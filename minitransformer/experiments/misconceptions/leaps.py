@@ -22,7 +22,7 @@ from minitransformer.experiments.emergence.family import n_parameters, of_size
 from minitransformer.experiments.emergence.one_run import Plan, trained
 from minitransformer.experiments.emergence.sweep import runs_by_size
 from minitransformer.experiments.misconceptions.form import Experiment, Outcome
-from minitransformer.experiments.misconceptions.panels import panels_of
+from minitransformer.experiments.misconceptions.panels import panels_of, size_axis
 from minitransformer.pictures import BLUE, INK, VERMILION, label
 
 SIZES, STEPS = (1_000, 2_500, 6_000, 15_000, 40_000), 500
@@ -103,10 +103,8 @@ def draw(figure, measured) -> None:
             rows = np.transpose([one[name][score] for one in measured])
             lines = axes.plot(sizes, rows, "o-", color=colour, linewidth=1.2, markersize=3, alpha=0.7)
             lines[0].set_label(what)
-        axes.set_xscale("log")
-        axes.set_xticks(sizes, [f"{size / 1000:,.1f}" for size in sizes])
-        axes.minorticks_off()
-        label(axes, title, "thousand parameters", "score; a line for each seed" if name == "both" else "")
+        label(axes, title, "", "score; a line for each seed" if name == "both" else "")
+        size_axis(axes, sizes)
     axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="lower right")
 
 

@@ -39,3 +39,11 @@ def draw_bars(axes, names, rows, colours) -> None:
     for row in rows:
         axes.plot(xs, row, ".", color=INK, markersize=3)
     axes.set_xticks(xs, names)
+
+
+def size_axis(axes, sizes) -> None:
+    """Give a panel the sizes of models, numbers of parameters, as its horizontal axis."""
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [f"{size / 1000:,.1f}" for size in sizes])
+    axes.minorticks_off()
+    axes.set_xlabel("thousand parameters", color=INK, fontsize=9)
