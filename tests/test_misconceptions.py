@@ -39,6 +39,21 @@ def test_the_interval_holds_the_truth_in_95_of_100_draws():
     assert np.mean(holds) == pytest.approx(0.95, abs=0.011)  # three standard errors
 
 
+@pytest.mark.parametrize(
+    "ends, shown",
+    [
+        ((0.896, 0.887, 0.9061), "0.896 [0.887, 0.906]"),
+        ((1.0, 0.9921, 1.0079), "1.00 [0.99, 1.01]"),
+        ((-0.86, -1.14, -0.588), "-0.86 [-1.14, -0.59]"),
+        ((643.2, 598.7, 687.7), "643 [599, 688]"),
+        ((0.00486, -0.0564, 0.0661), "0.005 [-0.056, 0.066]"),
+        ((0.0, 0.0, 0.0), "0.00 [0.00, 0.00]"),
+    ],
+)
+def test_an_interval_is_shown_with_as_many_decimals_as_its_largest_end_needs(ends, shown):
+    assert str(Interval(*ends)) == shown
+
+
 def example(**changed):
     """An experiment of three outcomes."""
     fields = {
@@ -230,7 +245,7 @@ def test_what_came_out_is_printed_drawn_and_written_to_a_page(out, capsys):
     captured = capsys.readouterr()
     said = " ".join(captured.out.split())
     assert "You expected: more than with weight decay, and it is not so." in said
-    assert "L2 minus AdamW -1.2 [-1.4, -1]" in said
+    assert "L2 minus AdamW -1.20 [-1.40, -1.00]" in said
     assert said.endswith(f"{out}/index.html")
     assert "What do you expect" not in said
     assert "1 less than with weight decay" in " ".join(captured.err.split())

@@ -12,17 +12,17 @@ and a file for each belief, whose docstring is the text that readers see.
 import importlib
 
 NAMES = (
-    "weight-decay",
-    "attention-explains",
-    "preferred",
     "understanding",
+    "bigger",
     "intentions",
+    "training-determines",
     "memorising",
+    "attention-explains",
     "leaps",
     "falling-loss",
     "passing-tests",
-    "training-determines",
-    "bigger",
+    "preferred",
+    "weight-decay",
 )
 
 

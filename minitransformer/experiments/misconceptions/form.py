@@ -35,7 +35,9 @@ class Interval:
     high: float
 
     def __str__(self):
-        return f"{self.mean:.3g} [{self.low:.3g}, {self.high:.3g}]"
+        largest = max(abs(self.low), abs(self.high))
+        decimals = min(max(2 - math.floor(math.log10(largest or 1)), 0), 3)
+        return f"{self.mean:.{decimals}f} [{self.low:.{decimals}f}, {self.high:.{decimals}f}]"
 
 
 def interval(values) -> Interval:
