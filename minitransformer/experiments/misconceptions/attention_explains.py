@@ -143,8 +143,10 @@ EXPERIMENT = Experiment(
     does_not_show="That attention is of no use, nor what single heads tell: these are means over heads. Nor is hiding "
     "a token a neutral judge. Its attention goes to the others, so that hiding a token with much of it changes much by "
     "that alone, which favours the belief; blanking favours it less. And the order of the many tokens that hardly "
-    "matter counts as much as that of the few that do, which the second panel shows. Other models differ, either "
-    "way: ask one of your own.",
+    "matter counts as much as that of the few that do, which the second panel shows. Above all, other models differ. "
+    "Trained for longer, this one agrees better, and nearness does too: 0.64 and 0.68 after three times as many steps, "
+    "with two other seeds, and 0.74 after eight times, where nearness alone reaches 0.52, 0.55 and 0.68. A model of "
+    "letters was at 0.18. Ask one of your own.",
     sources=(
         "Jain and Wallace (2019), Attention is not explanation, arXiv:1902.10186",
         "Wiegreffe and Pinter (2019), Attention is not not explanation, arXiv:1908.04626",
