@@ -12,7 +12,7 @@ from minitransformer.training.remembered import load_with_training, remembered_t
 from minitransformer.transformer import Transformer
 
 VOCAB_SIZE, CONTEXT, WIDTH = 500, 48, 64
-STEPS = 500
+STEPS, TOKENS = 500, 768  # in each step
 PARTS = 5  # of the text held out by a finished run, in place of seeds
 
 
@@ -23,12 +23,13 @@ def manual() -> tuple[BPETokenizer, Corpus]:
     return tokenizer, tokenize_corpus(default_corpus(), tokenizer, name=DEFAULT_CORPUS)
 
 
-def reader(seed: int) -> LanguageModel:
+def reader(seed: int, context: int = CONTEXT) -> LanguageModel:
     """Return a model of two layers, trained for about ten seconds."""
     tokenizer, corpus = manual()
-    model = Transformer(Config(tokenizer.vocab_size, CONTEXT, d_model=WIDTH, positions="rotary"), seed)
+    model = Transformer(Config(tokenizer.vocab_size, context, d_model=WIDTH, positions="rotary"), seed)
     lm = LanguageModel(model, tokenizer)
-    pretrain(lm, corpus, Settings(steps=STEPS, batch_size=16, lr=3e-3, eval_every=0, eval_tokens=1000, seed=seed))
+    settings = Settings(steps=STEPS, batch_size=TOKENS // context, lr=3e-3, eval_every=0, eval_tokens=1000, seed=seed)
+    pretrain(lm, corpus, settings)
     return lm
 
 
