@@ -23,6 +23,7 @@ NAMES = (
     "passing-tests",
     "preferred",
     "weight-decay",
+    "long-context",
 )
 
 
