@@ -40,7 +40,7 @@ def test_what_is_seen_doubles_to_the_whole_context():
 
 def test_a_model_that_uses_near_tokens_alone_gets_all_from_them():
     ids = np.arange(300) // 2 % V  # what comes next is one more than the second nearest
-    found = by_context(knowing(-2, least=2), ids, np.random.default_rng(0))
+    found = by_context(knowing(-2, least=2), ids, 1000, np.random.default_rng(0))
     assert found["lengths"] == [1, 2, 4, 8, 16]
     assert found["losses"] == pytest.approx([WRONG, *4 * [RIGHT]])
     assert found["share"] == 1
@@ -49,7 +49,7 @@ def test_a_model_that_uses_near_tokens_alone_gets_all_from_them():
 
 def test_a_model_that_uses_the_farthest_token_gets_nothing_from_near_ones():
     ids = np.arange(3000) // CONTEXT % V  # what comes next is one more than what stood a context before
-    found = by_context(knowing(0, least=CONTEXT), ids, np.random.default_rng(0))
+    found = by_context(knowing(0, least=CONTEXT), ids, 1000, np.random.default_rng(0))
     assert found["losses"] == pytest.approx([*4 * [WRONG], RIGHT])
     assert found["share"] == 0
     assert found["left_out"] == pytest.approx(WRONG - RIGHT)
@@ -78,6 +78,7 @@ def test_what_stands_in_the_farther_half_alone_can_be_copied_from_there():
 @pytest.fixture
 def few_passages(monkeypatch):
     monkeypatch.setattr(long_context, "PASSAGES", 20)
+    monkeypatch.setattr(long_context, "PASSAGES_OF_A_PART", 20)
 
 
 def test_a_run_measures_and_draws_what_is_promised(monkeypatch, few_passages):
@@ -98,7 +99,7 @@ def test_a_finished_run_is_asked_on_each_part_of_its_text(monkeypatch, few_passa
     parts = np.array_split(ids, 3)
     monkeypatch.setattr(long_context, "finished_run", lambda folder: (lm, parts))
     found = EXPERIMENT.read("runs/words")
-    assert found == [by_context(lm.model, part, np.random.default_rng(i)) for i, part in enumerate(parts)]
+    assert found == [by_context(lm.model, part, 20, np.random.default_rng(i)) for i, part in enumerate(parts)]
     assert found[0] != found[1]
 
 

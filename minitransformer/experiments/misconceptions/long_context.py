@@ -25,13 +25,14 @@ from minitransformer.module import apply
 from minitransformer.pictures import BLUE, INK, ORANGE, VERMILION, label
 
 CONTEXT, LEAST_CONTEXT = 128, 16
-PASSAGES, AT_ONCE = 1000, 100
+PASSAGES, PASSAGES_OF_A_PART = 1000, 300  # a finished run may be of a much larger model
+AT_ONCE = 100  # passages, in one forward pass
 
 
 def measure(seed: int) -> dict:
     """Return what the loss is by context, and what far tokens are worth, to a model of its own."""
     _, corpus = manual()
-    return by_context(reader(seed, CONTEXT).model, corpus.val_ids, np.random.default_rng((seed, 1)))
+    return by_context(reader(seed, CONTEXT).model, corpus.val_ids, PASSAGES, np.random.default_rng((seed, 1)))
 
 
 def read(folder) -> list[dict]:
@@ -42,18 +43,19 @@ def read(folder) -> list[dict]:
         raise ValueError(f"{folder}: its model has a context of {context} tokens; this takes {LEAST_CONTEXT} or more")
     if len(parts[-1]) <= context:
         raise ValueError(f"{folder}: a part of the text held out has {len(parts[-1])} tokens, too few for {context}")
-    return [by_context(lm.model, ids, np.random.default_rng(part)) for part, ids in enumerate(parts)]
+    n = PASSAGES_OF_A_PART
+    return [by_context(lm.model, ids, n, np.random.default_rng(part)) for part, ids in enumerate(parts)]
 
 
-def by_context(model, ids, rng) -> dict:
-    """Return the losses at the token after PASSAGES of a text, by how much of each is seen, and what follows from them.
+def by_context(model, ids, passages: int, rng) -> dict:
+    """Return the losses at the token after each of some passages, by how much of it is seen, and what follows.
 
-    ids: (N,), N > the model's context C. The passages are C tokens long.
+    ids: (N,), the text, N > the model's context C. The passages are C tokens long, at random places.
     """
     C = model.config.context
-    starts = rng.integers(0, len(ids) - C, (PASSAGES, 1))
-    passages = ids[starts + np.arange(C + 1)].astype(np.int64)
-    seen, target = passages[:, :-1], passages[:, -1]
+    starts = rng.integers(0, len(ids) - C, (passages, 1))
+    drawn = ids[starts + np.arange(C + 1)].astype(np.int64)
+    seen, target = drawn[:, :-1], drawn[:, -1]
     lengths = nearest(C)
     losses = {n: losses_at_the_end(model, seen[:, C - n :], target) for n in lengths}
     means = {n: float(losses[n].mean()) for n in lengths}
