@@ -95,7 +95,7 @@ def draw(figure, measured) -> None:
     titles = {name: title for name, title in titles.items() if name in measured[0]}
     scores = {
         "smooth": ("probability of a right letter", BLUE),
-        "strict": ("whole answers right (fraction)", VERMILION),
+        "strict": ("whole answers right", VERMILION),
     }
     for axes, (name, title) in zip(panels_of(figure, len(titles), sharey=True), titles.items(), strict=True):
         sizes = measured[0][name]["parameters"]
@@ -105,7 +105,7 @@ def draw(figure, measured) -> None:
             lines[0].set_label(what)
         label(axes, title, "", "score; a line for each seed" if name == "both" else "")
         size_axis(axes, sizes)
-    axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="center right")
+    axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="lower right")
 
 
 EXPERIMENT = Experiment(
