@@ -553,40 +553,52 @@ def test_a_run_without_its_branches_ends_with_the_same_model():
     assert CAPABILITIES["copy"].scores(trained(plan)) == train_one(plan)["lengths"][-1]["scores"]["copy"]
 
 
-def put_run(folder, name, parameters, steps=600, n_layers=2, scores=("copy", "addition"), text=None):
-    """Write what a sweep keeps of a run, as far as it is read here."""
-    run = {
-        "name": name,
+def kept_run(parameters, seed=0, steps=600, n_layers=2, scores=("copy", "addition")):
+    """What a sweep keeps of a run, as far as it is read here."""
+    score = {"exact": 0.5, "loglik": -1.0, "seen": 0.6}
+    return {
         "parameters": parameters,
-        "plan": {"steps": steps, "config": {"n_layers": n_layers}},
-        "lengths": [{"scores": {}}, {"scores": {key: {"exact": 0.5} for key in scores}}],
+        "plan": {"steps": steps, "seed": seed, "config": {"n_layers": n_layers}},
+        "lengths": [{"scores": {}}, {"scores": {name: dict(score) for name in scores}}],
     }
+
+
+def put(folder, *runs):
+    """Write runs, as a sweep keeps them."""
     (folder / "runs").mkdir(exist_ok=True)
-    (folder / "runs" / f"{name}.json").write_text(json.dumps(run) if text is None else text)
+    for i, run in enumerate(runs):
+        (folder / "runs" / f"{i}.json").write_text(run if isinstance(run, str) else json.dumps(run))
 
 
 def test_the_runs_of_a_sweep_come_by_size_without_other_shapes_and_shorter_trainings(tmp_path):
-    for name, parameters in (("a", 40_000), ("b", 900), ("c", 40_000), ("d", 900)):
-        put_run(tmp_path, name, parameters)
-    put_run(tmp_path, "deep", 90_000, n_layers=8)
-    put_run(tmp_path, "short", 900, steps=24)
-    put_run(tmp_path, "other", 900, scores=("reverse",))
-    found = runs_by_size(tmp_path, ("copy",))
-    assert [[run["name"] for run in runs] for runs in found] == [["b", "d"], ["a", "c"]]
+    family = [kept_run(size, seed) for size, seed in ((40_000, 0), (900, 7), (40_000, 11), (900, 0))]
+    others = kept_run(90_000, n_layers=8), kept_run(900, steps=24), kept_run(900, 3, scores=("reverse",))
+    put(tmp_path, *family, *others)
+    assert runs_by_size(tmp_path, ("copy",)) == [{7: family[1], 0: family[3]}, {0: family[0], 11: family[2]}]
+
+
+def without_a_score():
+    """A run of which a test lacks a score."""
+    run = kept_run(900)
+    del run["lengths"][-1]["scores"]["addition"]["seen"]
+    return run
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", "3", '{"lengths": []}', '{"lengths": [{"scores": 1}]}', 100_000 * "["]
+    "run",
+    ["", "[]", "{}", "3", 100_000 * "[", kept_run("900"), kept_run(900, []), kept_run(900, steps=1.5)]
+    + [kept_run(900) | {"lengths": lengths} for lengths in ([], [{"scores": 1}], [{"scores": {"copy": 1}}], 3)]
+    + [without_a_score()],
 )
-def test_a_file_that_is_no_run_is_refused_by_name(tmp_path, text):
-    put_run(tmp_path, "a", 900, text=text)
-    with pytest.raises(ValueError, match=r"a\.json: is not a run of a sweep"):
+def test_a_file_that_is_no_run_is_refused_by_name(tmp_path, run):
+    put(tmp_path, run)
+    with pytest.raises(ValueError, match=r"0\.json: is not a run of a sweep"):
         runs_by_size(tmp_path, ("copy",))
 
 
 def test_a_folder_without_runs_or_with_one_seed_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no runs of `minitransformer scale` that test copy and reverse"):
         runs_by_size(tmp_path, ("copy", "reverse"))
-    put_run(tmp_path, "a", 900)
+    put(tmp_path, kept_run(900), kept_run(900))
     with pytest.raises(ValueError, match="--seeds 2 or more"):
         runs_by_size(tmp_path, ("copy",))

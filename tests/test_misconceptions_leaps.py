@@ -24,7 +24,7 @@ def test_the_way_of_the_smooth_score_is_measured_where_the_strict_one_leaps(stri
 
 def scores_of(probabilities, letters=6):
     """The scores of models that say each letter with these probabilities, independently of the others."""
-    return [{"exact": p**letters, "loglik": float(np.log(p))} for p in probabilities]
+    return [{"exact": p**letters, "loglik": float(np.log(p)), "seen": 1.0} for p in probabilities]
 
 
 def test_letters_that_come_evenly_make_answers_that_leap():

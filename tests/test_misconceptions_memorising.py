@@ -31,14 +31,12 @@ def test_what_is_right_of_unseen_questions_is_set_against_that_of_seen_ones():
 def put_runs(folder, scores):
     """Write what a sweep keeps: of (parameters, seed), induction's exact and seen, and addition's."""
     (folder / "runs").mkdir()
-    for (parameters, seed), values in scores.items():
-        last = {name: dict(zip(("exact", "seen"), values[i : i + 2], strict=True)) for name, i in TASKS.items()}
-        plan = {"steps": 600, "config": {"n_layers": 2}}
+    for (parameters, seed), (*induction, exact, seen) in scores.items():
+        tests = {"induction": induction, "addition": (exact, seen)}
+        last = {name: {"exact": exact, "seen": seen, "loglik": -1.0} for name, (exact, seen) in tests.items()}
+        plan = {"steps": 600, "seed": seed, "config": {"n_layers": 2}}
         run = {"parameters": parameters, "plan": plan, "lengths": [{"scores": last}]}
         (folder / "runs" / f"{parameters}-seed{seed}.json").write_text(json.dumps(run))
-
-
-TASKS = {"induction": 0, "addition": 2}
 
 
 def test_of_a_finished_family_the_largest_models_are_taken(tmp_path):

@@ -35,6 +35,7 @@ from minitransformer.experiments.emergence.workers import WorkerProcesses
 from minitransformer.files import write_atomically
 from minitransformer.folders import at_work_in
 from minitransformer.module import is_plain, plain
+from minitransformer.values import number, whole
 
 RETRIES = 2
 RUNS_FOLDER = "runs"
@@ -172,27 +173,34 @@ class Shelf:
         return json.loads(text)
 
 
-def runs_by_size(folder, capabilities) -> list[list[dict]]:
-    """Return the runs of a finished sweep: of each size a list, one for each seed, smallest first.
+def runs_by_size(folder, capabilities) -> list[dict]:
+    """Return the runs of a finished sweep: of each size, smallest first, {seed: what train_one returned}.
 
-    They are those of the family, without other shapes, of the longest training that the folder has, and measured in
-    the capabilities that are named. Raises ValueError for a folder without such runs, with a file that is none, or with
+    They are those of the family, without other shapes, of the longest training that the folder has, and tested in the
+    capabilities that are named. Raises ValueError for a folder without such runs, with a file that is none, or with
     but one seed of a size, which has no interval; OSError for a file that cannot be read.
     """
     found = {}
     for path in sorted((Path(folder) / RUNS_FOLDER).glob("*.json")):
         try:
             run = json.loads(path.read_bytes())
-            tested = all(name in run["lengths"][-1]["scores"] for name in capabilities)
-            if tested and run["plan"]["config"]["n_layers"] == LAYERS:
-                found.setdefault(run["plan"]["steps"], {}).setdefault(run["parameters"], []).append(run)
-        except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+            steps, size, seed = run["plan"]["steps"], run["parameters"], run["plan"]["seed"]
+            if run["plan"]["config"]["n_layers"] == LAYERS and is_tested(run, capabilities):
+                found.setdefault(whole("steps", steps), {}).setdefault(whole("size", size), {})[seed] = run
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
             raise ValueError(f"{path}: is not a run of a sweep") from None
     if not found:
         raise ValueError(f"{folder}: holds no runs of `minitransformer scale` that test {' and '.join(capabilities)}")
     sizes = [runs for _, runs in sorted(found[max(found)].items())]
     if min(map(len, sizes)) < 2:
-        raise ValueError(
-            f"{folder}: holds but one seed of a size, which has no interval: scale needs --seeds 2 or more"
-        )
+        raise ValueError(f"{folder}: has but one seed of a size, and no interval: scale needs --seeds 2 or more")
     return sizes
+
+
+def is_tested(run: dict, capabilities) -> bool:
+    """Return whether a run was tested in all these capabilities. Raises as runs_by_size expects, where it is no run."""
+    scores = run["lengths"][-1]["scores"]
+    for test in scores.values():
+        for name in ("exact", "loglik", "seen"):
+            number(name, test[name])
+    return all(name in scores for name in capabilities)

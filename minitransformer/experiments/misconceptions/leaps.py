@@ -73,7 +73,7 @@ def read(folder) -> list[dict]:
 
     Raises ValueError where whole answers do not come with size, or fewer than two seeds have every size.
     """
-    sizes = [{run["plan"]["seed"]: run for run in runs} for runs in runs_by_size(folder, [COPY.name])]
+    sizes = runs_by_size(folder, [COPY.name])
     seeds = sorted(set.intersection(*map(set, sizes)))
     if len(seeds) < 2:
         raise ValueError(f"{folder}: fewer than two seeds have a run of every size; scale trains what is missing")

@@ -66,7 +66,7 @@ def read(folder) -> list[dict]:
     Raises ValueError where they have not learned to go on with what repeats.
     """
     runs = runs_by_size(folder, ("induction", "addition"))[-1]
-    scores = [run["lengths"][-1]["scores"] for run in runs]
+    scores = [run["lengths"][-1]["scores"] for run in runs.values()]
     seen = np.mean([one["induction"]["seen"] for one in scores])
     if seen < LEAST_SEEN:
         raise ValueError(
