@@ -2,9 +2,9 @@
 
 A model that memorised has no answer to what it has not read. One small model does two exercises at once, and each is
 tested on questions that training never draws. The first is to go on with a sequence of letters that repeats: a b c d a
-b c … There are billions of such sequences, and the rule is one: find where the last letter stood before, say what came
-next. The second is to add two numbers modulo 17. That has a rule as well, but only 153 answers, which can be learned by
-heart.
+b c … There are nearly two billion such sequences, and one rule: find where the last letter stood before, say what came
+next. The second is to add two numbers modulo 17. That has a rule as well, but only 153 questions, which can be learned
+by heart.
 
 A question counts if the whole answer is right. The number that decides is the share of right answers to sequences that
 it never saw, over the share for those that training draws. Addition beside it shows what memorising looks like, if the
