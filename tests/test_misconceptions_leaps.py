@@ -1,4 +1,4 @@
-"""The experiment on leaps: how far the smooth score is where the strict one leaps, and what a finished family says."""
+"""The experiment on leaps: how far the smooth score is ahead of the strict one, and what a finished family says."""
 
 import json
 
@@ -10,16 +10,23 @@ from minitransformer.pictures import new_figure
 
 
 @pytest.mark.parametrize(
-    "strict, smooth, way",
+    "strict, smooth, gap",
     [
-        ([0.0, 0.0, 0.1, 1.0], [0.1, 0.3, 0.7, 1.1], 0.6),
-        ([0.0, 0.9, 0.9, 1.0], [0.1, 0.3, 0.7, 1.1], 0.0),
-        ([0.0, 0.5, 0.2, 1.0], [0.2, 0.1, 0.6, 0.3], 1.0),
+        ([0.0, 0.0, 0.1, 1.0], [0.1, 0.3, 0.7, 1.1], 0.5),
+        ([0.0, 0.2, 0.5, 0.4], [0.3, 0.5, 0.8, 0.7], 0.0),
+        ([0.2, 0.6, 1.0], [0.1, 0.3, 0.9], 0.0),
         ([0.0, 0.0], [0.4, 0.4], 0.0),
     ],
 )
-def test_the_way_of_the_smooth_score_is_measured_where_the_strict_one_leaps(strict, smooth, way):
-    assert leaps.way_before_the_leap({"strict": strict, "smooth": smooth}) == pytest.approx(way)
+def test_the_gap_is_taken_where_the_smooth_score_is_farthest_ahead_on_its_way(strict, smooth, gap):
+    assert leaps.largest_gap({"strict": strict, "smooth": smooth}) == pytest.approx(gap)
+
+
+def test_independent_letters_make_a_gap_of_at_most_58_hundredths():
+    p = np.linspace(0, 1, 1001)
+    gap = leaps.largest_gap(leaps.curves_of(list(p), scores_of(np.maximum(p, 1e-9))))
+    assert gap == pytest.approx(6 ** (-1 / 5) - 6 ** (-6 / 5), abs=1e-5)
+    assert round(gap, 2) == 0.58
 
 
 def scores_of(probabilities, letters=6):
@@ -31,7 +38,7 @@ def test_letters_that_come_evenly_make_answers_that_leap():
     found = leaps.compared(leaps.curves_of([1, 2, 3, 4, 5], scores_of([0.2, 0.4, 0.6, 0.8, 1.0])))
     assert found["smooth"] == pytest.approx(0.25)
     assert found["strict"] == pytest.approx((1 - 0.8**6) / (1 - 0.2**6))
-    assert found["way"] == pytest.approx(0.75)
+    assert found["gap"] == pytest.approx(0.75 - (0.8**6 - 0.2**6) / (1 - 0.2**6))
     assert found["both"]["smooth"] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
 
 
@@ -58,7 +65,7 @@ def test_of_a_finished_family_the_seeds_of_every_size_are_taken(tmp_path):
     measured = leaps.read(tmp_path)
     assert [one["smooth"] for one in measured] == pytest.approx([0.25, 0.25])
     assert measured[0]["both"]["parameters"] == [10**3, 10**4, 10**5, 10**6, 10**7]
-    assert list(leaps.EXPERIMENT.intervals(measured)) == ["way", "strict", "smooth"]
+    assert list(leaps.EXPERIMENT.intervals(measured)) == ["gap", "strict", "smooth"]
     draw(measured)
 
 

@@ -7,10 +7,11 @@ that are right, all six letters. The smooth one is the probability that the mode
 geometric mean. If a letter is right with probability p, an answer of six is right with about p to the sixth power, and
 that turns a slow rise of p into a leap. If the models themselves leap, p leaps with them.
 
-Where does the strict score take its largest step, from one size to the next? And how much of its own way, from its
-least to its greatest value, has the smooth score gone before that step? That is the number that decides: 0 if the
-models do nothing of it before the leap, 1 if they could do all and the score did not show it. And because it may depend
-on the exercise as well, models of smaller sizes learn to say letters again and nothing else.
+Each score goes a way, from its least to its greatest value. How much more of its way than the strict score has the
+smooth one gone, at the size where they differ most? That is the number that decides. It is 0 if both leap together, and
+at most 0.58 if a letter is right or wrong whatever the others are. Beside it stands how much of each way the largest
+step takes, from one size to the next. And because all this may depend on the exercise as well, models of smaller sizes
+learn to say letters again and nothing else.
 """
 
 import math
@@ -34,7 +35,7 @@ LEAST_RISE = 0.5  # of a finished family's strict score: below, there is no leap
 def measure(seed: int) -> dict:
     """Return the scores of copying against the size, with reversing and alone, and how they leap."""
     both, alone = copying(seed, SIZES, (COPY, REVERSE)), copying(seed, SIZES_ALONE, (COPY,))
-    return compared(both) | {"way_alone": way_before_the_leap(alone), "alone": alone}
+    return compared(both) | {"gap_alone": largest_gap(alone), "alone": alone}
 
 
 def copying(seed: int, sizes, exercises) -> dict:
@@ -52,20 +53,19 @@ def curves_of(parameters, scores) -> dict:
 
 def compared(both: dict) -> dict:
     """Return the numbers of what copying does in models that learn both exercises, and its curves."""
-    steps = {name: share_of_range(both[name], np.diff(both[name]).max()) for name in ("strict", "smooth")}
-    return {"way": way_before_the_leap(both), **steps, "both": both}
+    steps = {name: float(np.diff(ways(both[name])).max()) for name in ("strict", "smooth")}
+    return {"gap": largest_gap(both), **steps, "both": both}
 
 
-def way_before_the_leap(curves: dict) -> float:
-    """Return the share of its range that the smooth score has gone before the largest step of the strict one."""
-    before = int(np.diff(curves["strict"]).argmax())
-    return share_of_range(curves["smooth"], curves["smooth"][before] - min(curves["smooth"]))
+def largest_gap(curves: dict) -> float:
+    """Return how much more of its way the smooth score has gone than the strict one, where they differ most."""
+    return float((ways(curves["smooth"]) - ways(curves["strict"])).max())
 
 
-def share_of_range(values, difference: float) -> float:
-    """Return a difference over the range of the values; 0 where all are equal."""
-    whole = max(values) - min(values)
-    return float(difference / whole) if whole > 0 else 0.0
+def ways(values):
+    """Return how much of the way from the least to the greatest each value has gone; nothing where all are equal."""
+    values = np.array(values)
+    return (values - values.min()) / (np.ptp(values) or 1.0)
 
 
 def read(folder) -> list[dict]:
@@ -109,29 +109,24 @@ def draw(figure, measured) -> None:
 
 
 EXPERIMENT = Experiment(
-    question="Before whole answers leap, the probability of a right letter has gone",
+    question="At the size where the two scores differ most, the smooth one has gone",
     outcomes=(
         Outcome(
             -np.inf,
-            "next to nothing of its way",
-            "The models leap, as the belief says: the smooth score shows nothing before the strict one does.",
+            "hardly more of its way than the strict one",
+            "They leap together. Where whole answers leap, the models do, as the belief says.",
         ),
         Outcome(
             0.2,
-            "a part of its way",
-            "A part of the leap is the score's own: models that gave hardly a whole answer were on their way. The rest "
-            "is the models' own.",
-        ),
-        Outcome(
-            0.8,
-            "nearly all of its way",
-            "The leap is the score's alone: the models came to it evenly, and the score did not show it.",
+            "clearly more of its way than the strict one",
+            "A part of the leap is the score's own: models that gave hardly a whole answer were on their way. As far as "
+            "the smooth score's largest step is more than an even one, a part is the models' own.",
         ),
     ),
     numbers={
-        "way": "share of its range that the smooth score has gone before the leap of the strict one",
-        "way_alone": "the same, where copying is learned alone",
-        "strict": "share of its range that the strict score takes in its largest step; even steps: 0.25",
+        "gap": "how much more of its way the smooth score has gone, where they differ most",
+        "gap_alone": "the same, where copying is learned alone",
+        "strict": "share of its way that the strict score takes in its largest step; even: 0.25",
         "smooth": "the same of the smooth score",
     },
     does_not_show="What other abilities do: one exercise may leap otherwise as soon as it is learned alone. Five "
