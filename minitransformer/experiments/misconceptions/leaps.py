@@ -119,8 +119,8 @@ EXPERIMENT = Experiment(
         Outcome(
             0.2,
             "clearly more of its way than the strict one",
-            "A part of the leap is the score's own: models that gave hardly a whole answer were on their way. As far as "
-            "the smooth score's largest step is more than an even one, a part is the models' own.",
+            "A part of the leap is the score's own: models that gave hardly a whole answer were on their way. As far "
+            "as the smooth score's largest step is more than an even one, a part is the models' own.",
         ),
     ),
     numbers={
