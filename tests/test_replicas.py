@@ -123,6 +123,42 @@ def test_gradients_stay_as_they_are_when_the_next_are_computed(model, rng):
     assert all(np.array_equal(a, b) for a, b in zip(first, copies, strict=True))
 
 
+def test_gradients_that_come_in_many_loads_are_those_that_come_in_one_to_the_bit(monkeypatch, model, rng):
+    ids, targets = batch(rng)
+    model.blocks[1].feed_forward.up.weight.requires_grad = False
+    found, loads = [], []
+    for size in (1 << 20, 1500, 1):
+        monkeypatch.setattr(replica_process, "LOAD", size)
+        replicas = Replicas(model, 3)
+        loads.append(len(replicas.memory.loads))
+        found.append([gradients(model, replicas, ids, targets)[1] for _ in range(2)])
+    assert loads[0] == 1 < loads[1] < loads[2] == len(model.parameters())
+    for other in (found[0][1], *found[1], *found[2]):
+        for a, b in zip(found[0][0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals")
+def test_a_process_that_is_lost_between_two_loads_is_one_clear_error(monkeypatch, model, rng):
+    monkeypatch.setattr(replica_process, "LOAD", 1)
+    replicas, send = Replicas(model, 2), ReplicaProcess.send
+
+    def kill_before_the_third(process, request, *arguments):
+        if (request, *arguments) == ("hand_over", 2):
+            process.process.kill()
+            process.process.join()
+        send(process, request, *arguments)
+
+    _, backward = replicas.loss(*batch(rng))
+    with monkeypatch.context() as patch, pytest.raises(ReplicaLost, match="SIGKILL"):
+        patch.setattr(ReplicaProcess, "send", kill_before_the_third)
+        backward()
+    assert replicas.processes == []
+    for parameter in model.parameters():
+        parameter.grad = None
+    assert np.isfinite(gradients(model, replicas, *batch(rng))[0])
+
+
 def test_a_backward_after_another_loss_is_refused(model, rng):
     replicas = Replicas(model, 2)
     _, backward = replicas.loss(*batch(rng))
@@ -167,7 +203,7 @@ class ThreadCount(Module):
 
 def test_a_process_has_one_thread_even_if_it_was_born_with_more(monkeypatch):
     monkeypatch.setattr(replica_process, "one_thread_each", nullcontext)  # as if the program's first lines undid it
-    process = ReplicaProcess(ThreadCount(), SharedMemory([], parts=2), 1)
+    process = ReplicaProcess(ThreadCount(), SharedMemory([], replicas=1), 0)
     process.send("loss", None, None, None)
     assert process.receive() == 1
 

@@ -1,8 +1,10 @@
 """A replica of a model, at work in a process of its own, and the memory that it shares with the model.
 
-Weights and gradients are too large to be sent at every step. They lie in memory that all processes see: one part with
-the weights, which only the first process changes, and one part for the gradients of each replica but the first, the
-model itself. What is sent through a pipe is small: a share of a batch, and its loss.
+Weights and gradients are too large to be sent at every step. They lie in memory that all processes see. One part has
+the weights, which only the first process changes. Through the other come the gradients of each replica but the first,
+the model itself: a few MB at a time, so that there is one whole set of them, the model's. While a replica works on its
+gradients, they take the place of the activations that they make superfluous: with room for each set a step of 10
+million parameters took 1.15 times the memory. What is sent through a pipe is small: a share of a batch, and its loss.
 """
 
 import atexit
@@ -19,6 +21,7 @@ from minitransformer.files import naming
 from minitransformer.module import Module, Parameter, is_plain, plain
 
 ALIGNMENT = 64  # bytes
+LOAD = 4 << 20  # bytes of gradients that are handed over at once
 
 
 class ReplicaLost(ChildProcessError):  # noqa: N818
@@ -26,46 +29,44 @@ class ReplicaLost(ChildProcessError):  # noqa: N818
 
 
 class SharedMemory:
-    """Memory in `parts`, each with room for arrays of the shapes and dtypes of all `parameters`, zero at first."""
+    """Memory for the weights of all `parameters`, and for two loads of gradients from each of some replicas.
 
-    def __init__(self, parameters, parts: int):
-        self.layout, size = [], 0
-        for parameter in parameters:
-            self.layout.append((parameter.data.shape, parameter.data.dtype, size))
-            size += -(-parameter.data.nbytes // ALIGNMENT) * ALIGNMENT
-        self.size = size
-        with naming(f"the file of {size * parts:,} bytes that {parts} replicas share (one needs none)"):
-            self.bytes = multiprocessing.get_context("spawn").RawArray(ctypes.c_char, max(size * parts, 1))
+    loads: lists of parameters' numbers, whose gradients are handed over together: LOAD bytes, or a single larger one.
+    """
 
-    def arrays(self, part: int) -> list:
-        """Return the arrays of a part."""
-        return [
-            np.frombuffer(self.bytes, dtype, math.prod(shape), part * self.size + start).reshape(shape)
-            for shape, dtype, start in self.layout
-        ]
+    def __init__(self, parameters, replicas: int):
+        self.kinds = [(parameter.data.shape, parameter.data.dtype) for parameter in parameters]
+        self.sizes = [-(-parameter.data.nbytes // ALIGNMENT) * ALIGNMENT for parameter in parameters]
+        self.loads = []
+        for i in range(len(self.sizes)):
+            if self.loads and sum(self.sizes[j] for j in (*self.loads[-1], i)) <= LOAD:
+                self.loads[-1].append(i)
+            else:
+                self.loads.append([i])
+        self.room = max((sum(self.sizes[i] for i in load) for load in self.loads), default=0)
+        size = sum(self.sizes) + 2 * self.room * replicas
+        with naming(f"the file of {size:,} bytes that {replicas + 1} replicas share (one needs none)"):
+            self.bytes = multiprocessing.get_context("spawn").RawArray(ctypes.c_char, max(size, 1))
 
+    def weights(self) -> list:
+        """Return the arrays of the weights."""
+        return list(self.arrays(range(len(self.kinds)), 0))
 
-class ReplicaParameter(Parameter):
-    """A Parameter whose array is another process's, and whose gradient gathers in the array `memory`."""
+    def gradients(self, replica: int, n: int) -> list:
+        """Return pairs of a parameter's number and an array for its gradient, of load n of a replica, 0 the first."""
+        start = sum(self.sizes) + (2 * replica + n % 2) * self.room
+        return list(zip(self.loads[n], self.arrays(self.loads[n], start), strict=True))
 
-    def __init__(self, requires_grad: bool):
-        super().__init__(None)
-        self.requires_grad = requires_grad
-        self.memory = None
-
-    def accumulate(self, grad):
-        """Add `grad` to the gradient."""
-        if not self.requires_grad:
-            return
-        if self.grad is None:
-            self.memory[...] = grad
-            self.grad = self.memory
-        else:
-            self.memory += grad
+    def arrays(self, numbers, start: int):
+        """Yield arrays for these parameters, one behind the other from byte `start` on."""
+        for i in numbers:
+            shape, dtype = self.kinds[i]
+            yield np.frombuffer(self.bytes, dtype, math.prod(shape), start).reshape(shape)
+            start += self.sizes[i]
 
 
 def replica(model):
-    """Return a module like `model`, with a ReplicaParameter without an array in the place of each Parameter.
+    """Return a module like `model`, with a Parameter without an array in the place of each Parameter.
 
     Raises ValueError for a model with hooks, which are functions of this process alone.
     """
@@ -77,7 +78,8 @@ def replica(model):
     def of(value):
         if isinstance(value, Parameter):
             if id(value) not in made:  # a tied one is one here as well
-                made[id(value)] = ReplicaParameter(value.requires_grad)
+                made[id(value)] = Parameter(None)
+                made[id(value)].requires_grad = value.requires_grad
             return made[id(value)]
         if isinstance(value, Module):
             twin = copy(value)
@@ -93,14 +95,15 @@ def replica(model):
 class ReplicaProcess:
     """A process that works on what `send` gives it, and whose answers `receive` returns.
 
-    It has a replica of `model`, with part 0 of `memory` for its weights and part `part` for its gradients. It ends when
-    this object does.
+    It has a replica of `model`, with weights in `memory`, through which its gradients come: `number` says which replica
+    it is, 0 the first. It ends when this object does.
     """
 
-    def __init__(self, model, memory: SharedMemory, part: int):
+    def __init__(self, model, memory: SharedMemory, number: int):
+        self.memory, self.number = memory, number
         spawn = multiprocessing.get_context("spawn")
         self.pipe, other_end = spawn.Pipe()
-        self.process = spawn.Process(target=work, args=(other_end, replica(model), memory, part), daemon=True)
+        self.process = spawn.Process(target=work, args=(other_end, replica(model), memory, number), daemon=True)
         with one_thread_each(), birth(*SIGNALS):  # whichever this process hears, it may still finish the step
             self.process.start()
         other_end.close()
@@ -126,6 +129,20 @@ class ReplicaProcess:
         except (EOFError, OSError):
             raise self.lost() from None
 
+    def gradients(self):
+        """Yield pairs of a parameter's number and its gradient, for all parameters, after the answer to "backward".
+
+        Where there is none, the numbers in the array mean nothing. An array is another one's when the next load comes:
+        while the pairs of one are used, the process hands over the next. Raises ReplicaLost, or what the process does.
+        """
+        last = len(self.memory.loads) - 1
+        for n in range(last + 1):
+            if n < last:
+                self.send("hand_over", n + 1)
+            yield from self.memory.gradients(self.number, n)
+            if n < last and isinstance(answer := self.receive(), Exception):
+                raise answer
+
     def lost(self) -> ReplicaLost:
         """Return an error that says how the process ended."""
         self.process.join()
@@ -143,11 +160,12 @@ class ReplicaProcess:
 class ReplicaWorker:
     """What a replica's process does: each method answers one request."""
 
-    def __init__(self, model, memory: SharedMemory, part: int):
+    def __init__(self, model, memory: SharedMemory, number: int):
         self.model, self.backward_of_loss = model, None
-        for parameter, data, gradient in zip(model.parameters(), memory.arrays(0), memory.arrays(part), strict=True):
-            parameter.data, parameter.memory = data, gradient
+        self.memory, self.number = memory, number
+        for parameter, data in zip(model.parameters(), memory.weights(), strict=True):
             data.flags.writeable = False
+            parameter.data = data
 
     def loss(self, ids, targets, seed):
         """Return the loss of a share of a batch. `seed` turns dropout on."""
@@ -157,18 +175,30 @@ class ReplicaWorker:
         return loss
 
     def backward(self, dloss):
-        """Fill the gradients of the loss before. Returns of each parameter whether it has one."""
-        for parameter in self.model.parameters():
+        """Hand over the first gradients of the loss before. Returns of each parameter whether it has one."""
+        parameters = self.model.parameters()
+        for parameter in parameters:
             parameter.grad = None
         self.backward_of_loss(dloss)
-        return [parameter.grad is not None for parameter in self.model.parameters()]
+        have_one = [parameter.grad is not None for parameter in parameters]
+        if parameters:
+            self.hand_over(0)
+        return have_one
+
+    def hand_over(self, n) -> None:
+        """Put load n of the gradients where the first process sees it, and forget it here."""
+        parameters = self.model.parameters()
+        for i, gradient in self.memory.gradients(self.number, n):
+            if parameters[i].grad is not None:
+                gradient[...] = parameters[i].grad
+                parameters[i].grad = None
 
 
-def work(pipe, model, memory, part) -> None:
+def work(pipe, model, memory, number) -> None:
     """Answer requests until the other end of the pipe is closed."""
     begin()
     matrix_library().limit(limits=1)  # the program's own first lines, which run here as well, may have asked for more
-    worker = ReplicaWorker(model, memory, part)
+    worker = ReplicaWorker(model, memory, number)
     while True:
         try:
             errors, without_engine, request, *arguments = pipe.recv()

@@ -44,15 +44,14 @@ class Replicas:
             raise ValueError(f"there must be at least 1 replica, not {count}")
         require("threadpoolctl", otherwise="train without replicas")
         self.model, self.count = model, count
-        self.memory = SharedMemory(model.parameters(), parts=count)
-        self.weights = self.memory.arrays(0)
-        self.gradients = [self.memory.arrays(part) for part in range(1, count)]
+        self.memory = SharedMemory(model.parameters(), replicas=count - 1)
+        self.weights = self.memory.weights()
         self.losses = 0  # asked for so far
         self.start()
 
     def start(self) -> None:
         """Begin with new processes."""
-        self.processes = [ReplicaProcess(self.model, self.memory, part) for part in range(1, self.count)]
+        self.processes = [ReplicaProcess(self.model, self.memory, i) for i in range(self.count - 1)]
 
     def stop(self) -> None:
         """End the processes, whatever they are doing; the next loss begins with new ones."""
@@ -94,13 +93,23 @@ class Replicas:
             if number != self.losses:
                 raise RuntimeError("its activations are gone: the replicas were stopped, or asked for another loss")
             jobs = [(dloss * weight,) for weight in weights]
-            _, *has_gradient = self.side_by_side(own_backward, "backward", jobs)
-            for has, gradients in zip(has_gradient, self.gradients[: len(has_gradient)], strict=True):
-                for parameter, is_there, gradient in zip(self.parameters(), has, gradients, strict=True):
-                    if is_there:
-                        parameter.accumulate(gradient if parameter.grad is not None else gradient.copy())  # (1)
+            _, *have_gradients = self.side_by_side(own_backward, "backward", jobs)
+            for process, has_gradient in zip(self.processes, have_gradients, strict=False):
+                self.add_gradients(process, has_gradient)
 
         return loss, backward
+
+    def add_gradients(self, process, has_gradient) -> None:
+        """Add to the gradients of the model those that a replica has. Raises ReplicaLost."""
+        parameters = self.parameters()
+        try:
+            for i, gradient in process.gradients():
+                if has_gradient[i]:
+                    parameter = parameters[i]
+                    parameter.accumulate(gradient if parameter.grad is not None else gradient.copy())  # (1)
+        except BaseException:  # Ctrl-C, a process that is lost
+            self.stop()
+            raise
 
     def begin_loss(self) -> int:
         """Prepare the processes for another loss, and return its number."""
