@@ -50,6 +50,7 @@
     layers/recomputation.py         memory for time
     bounded.py                      other people's code, within limits of time and memory
     cores.py                        how many there are, and how work is spread over them
+    crowd.py                        who else wants them
     allocator.py                    what makes large arrays cheap to allocate
     archive.py                      named arrays in a file, and what they are
     files.py                        files written whole or not at all

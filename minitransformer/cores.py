@@ -25,6 +25,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 
+from minitransformer.crowd import crowd
+
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")  # 2²⁰ ticks of the processor's clock
 
 ENOUGH_FOR_THREADS = 1 << 20  # entries of arrays; with fewer, threads gain too little to be woken for
@@ -70,14 +72,32 @@ def threads() -> int:
     return min([available_cores(), *(library.num_threads for library in matrix_library().lib_controllers)])
 
 
+def free_threads() -> int:
+    """Return how many of `threads()` there are cores for that nobody else wants, but at least 1."""
+    return threads() if crowd.is_small() else max(1, min(threads(), (os.cpu_count() or 1) - round(crowd.others)))
+
+
+def fairly(function, *arguments):
+    """Return function(*arguments), computed while the matrix library has no more than `free_threads()`."""
+    if crowd.is_small() or threads() == 1:
+        result, own = function(*arguments), None
+    else:
+        own = free_threads()
+        with matrix_library().limit(limits=own):
+            result = function(*arguments)
+    if crowd.is_due():
+        crowd.look(own or threads())
+    return result
+
+
 def side_by_side(function, jobs) -> list:
-    """Return [function(job) for job in jobs], computed in `threads()` under the caller's np.errstate.
+    """Return [function(job) for job in jobs], computed in `free_threads()` under the caller's np.errstate.
 
     Each thread takes the next job when it is done with one, and no more after an exception. One of these is raised when
     all threads have stopped.
     """
     jobs = list(jobs)
-    count = min(threads(), len(jobs))
+    count = min(free_threads(), len(jobs))
     if count <= 1:
         return [function(job) for job in jobs]
     waiting, results = iter(range(len(jobs))), [None] * len(jobs)

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from minitransformer import cores
 from minitransformer.cores import side_by_side, threads
+from minitransformer.crowd import Crowd
 
 
 @pytest.fixture
 def three_threads(monkeypatch):
     pytest.importorskip("threadpoolctl")
     monkeypatch.setattr(cores, "threads", lambda: 3)
+    monkeypatch.setattr(cores, "crowd", Crowd())
     cores.pool.cache_clear()
     monkeypatch.setattr(cores, "available_cores", lambda: 3)
     yield
@@ -78,7 +80,8 @@ def test_the_error_state_is_the_callers(three_threads):
         side_by_side(overflow, range(6))
 
 
-def test_there_are_as_many_threads_as_the_matrix_library_may_have_and_one_within():
+def test_there_are_as_many_threads_as_the_matrix_library_may_have_and_one_within(monkeypatch):
+    monkeypatch.setattr(cores, "crowd", Crowd())  # nobody
     threadpoolctl = pytest.importorskip("threadpoolctl")
     with threadpoolctl.threadpool_limits(1):
         assert threads() == 1

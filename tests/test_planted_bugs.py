@@ -538,8 +538,8 @@ ENGINE = [
     Bug(
         "transposed product",
         "fast/linear.py",
-        "dy_rows @ weight.T",
-        "dy_rows @ weight",
+        "product(dy_rows, weight.T)",
+        "product(dy_rows, weight)",
         "fast.linear and square",
         "dx",
     ),
@@ -587,8 +587,8 @@ ENGINE = [
     Bug(
         "dK not transposed",
         "fast/attention.py",
-        "dk = dscores.swapaxes(-1, -2) @ q_grouped",
-        "dk = dscores @ q_grouped",
+        "dk = product(dscores.swapaxes(-1, -2), q_grouped)",
+        "dk = product(dscores, q_grouped)",
         "fast.attention and square",
         "dk",
     ),

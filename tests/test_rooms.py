@@ -11,6 +11,7 @@ import minitransformer
 
 PACKAGE = Path(minitransformer.__file__).parent
 LEVELS = [
+    ("crowd",),
     ("version", "allocator", "extras", "files", "values", "cores", "module", "tables", "bounded"),
     ("layers", "narrator", "folders", "archive", "pictures"),
     ("config", "losses", "optim"),

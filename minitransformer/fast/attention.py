@@ -15,6 +15,7 @@ import numpy as np
 
 from minitransformer.fast.blocked_attention import blocked_attention
 from minitransformer.fast.head_groups import in_head_groups
+from minitransformer.fast.product import product
 from minitransformer.fast.query_blocks import in_query_blocks
 from minitransformer.fast.softmax import softmax
 from minitransformer.layers import attention as textbook
@@ -64,7 +65,7 @@ def all_at_once(q, k, v, *, mask, scale, on_weights=None):
     """
     H, K = q.shape[-3], k.shape[-3]
     q_grouped = together(q, K)
-    scores = apart((q_grouped * scale) @ k.swapaxes(-1, -2), H)  # (1)
+    scores = apart(product(q_grouped * scale, k.swapaxes(-1, -2)), H)  # (1)
     if mask is not None:
         np.copyto(scores, -np.inf, where=~mask)  # (2)
     weights, softmax_backward = softmax(scores)  # (3)
@@ -72,18 +73,18 @@ def all_at_once(q, k, v, *, mask, scale, on_weights=None):
     if on_weights is not None:
         weights, weights_backward = on_weights(weights)
     weights_grouped = together(weights, K)
-    y = apart(weights_grouped @ v, H)  # (4)
+    y = apart(product(weights_grouped, v), H)  # (4)
 
     def backward(dy):
         dy_grouped = together(dy, K)
-        dv = weights_grouped.swapaxes(-1, -2) @ dy_grouped  # (5)
-        dweights = apart(dy_grouped @ v.swapaxes(-1, -2), H)  # (5)
+        dv = product(weights_grouped.swapaxes(-1, -2), dy_grouped)  # (5)
+        dweights = apart(product(dy_grouped, v.swapaxes(-1, -2)), H)  # (5)
         if weights_backward is not None:
             dweights = weights_backward(dweights)
         dscores = together(softmax_backward(dweights), K)  # (6)
-        dq = apart(dscores @ k, H)
+        dq = apart(product(dscores, k), H)
         dq *= scale  # (7)
-        dk = dscores.swapaxes(-1, -2) @ q_grouped
+        dk = product(dscores.swapaxes(-1, -2), q_grouped)
         dk *= scale  # (7)
         return dq, dk, dv
 

@@ -1,0 +1,94 @@
+"""A product is the product, in bits that do not depend on how many threads share it."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minitransformer import Config, Transformer, cores
+from minitransformer.fast.product import EVEN_TERMS, ONE_PART, UNSHARED, product
+
+WAYS = {"as they lie": lambda x: x, "transposed": lambda x: np.ascontiguousarray(x.swapaxes(-1, -2)).swapaxes(-1, -2)}
+
+
+@given(
+    shape=st.sampled_from([(5, 4), (70, 90), (2, 3, 40, 80)]),
+    inner=st.sampled_from([1, 7, ONE_PART, ONE_PART + 1, 5 * EVEN_TERMS, 1000]),
+    way=st.sampled_from(list(WAYS)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_product_is_what_einsum_says(shape, inner, way, seed):
+    rng = np.random.default_rng(seed)
+    *batch, rows, columns = shape
+    a, b = WAYS[way](rng.standard_normal((*batch, rows, inner))), rng.standard_normal((*batch, inner, columns))
+    assert np.allclose(product(a, b), np.einsum("...pi,...io->...po", a, b), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("columns", [3, 2000])
+def test_so_is_one_with_a_vector(rng, columns):
+    a, b = rng.standard_normal(700), rng.standard_normal((700, columns))
+    assert np.allclose(product(a, b), np.einsum("i,io->o", a, b), rtol=1e-10, atol=1e-10)
+    assert np.allclose(product(b.T, a[:, None])[:, 0], np.einsum("io,i->o", b, a), rtol=1e-10, atol=1e-10)
+
+
+@pytest.fixture
+def among(monkeypatch):
+    """Return a function that returns a result among so many others."""
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    if threadpoolctl.ThreadpoolController().select(internal_api="openblas").lib_controllers == []:
+        pytest.skip("what is known of bits is known of OpenBLAS")
+    monkeypatch.setattr(cores.crowd, "look", lambda own: None)
+    monkeypatch.setattr(cores, "available_cores", lambda: 4)
+
+    def result(others, threads, function, *arguments):
+        with threadpoolctl.threadpool_limits(threads):
+            monkeypatch.setattr(cores.crowd, "others", others)
+            return function(*arguments)
+
+    return result
+
+
+INNER = [192, 257, 500, 1000, 1531]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("threads", [2, 4])
+@pytest.mark.parametrize("inner", INNER)
+def test_the_bits_are_the_same_in_a_crowd_and_alone(among, rng, inner, threads, dtype):
+    for way in WAYS.values():
+        a = way(rng.standard_normal((90, inner)).astype(dtype))
+        b = rng.standard_normal((inner, 85)).astype(dtype)
+        for x, y in [(a, b), (b.T, a.T)]:
+            alone, in_a_crowd = (among(others, threads, product, x, y) for others in (0.0, 99.0))
+            assert np.array_equal(alone, in_a_crowd)
+
+
+@pytest.mark.parametrize("rows, columns", [(1024, 1536), (1000, 1001), (64, 16384)])
+@pytest.mark.parametrize("threads", [2, 4])
+def test_so_are_those_of_a_sum(among, rng, rows, columns, threads):
+    x = rng.standard_normal((rows, columns)).astype(np.float32)
+    for a, b in [(np.ones(rows, x.dtype), x), (x[:1, :rows], x[:rows]), (x, np.ones((columns, 1), x.dtype))]:
+        if a.shape[-1] == b.shape[0]:
+            alone, in_a_crowd = (among(others, threads, product, a, b) for others in (0.0, 99.0))
+            assert np.array_equal(alone, in_a_crowd)
+
+
+def test_so_are_those_of_a_whole_step(among, rng):
+    model = Transformer(Config(vocab_size=601, context=64, d_model=64, n_heads=4, n_layers=1), seed=3)
+    ids, targets = rng.integers(0, 601, (2, 12, 64))
+
+    def step():
+        loss, backward = model.loss(ids, targets)
+        for parameter in model.parameters():
+            parameter.grad = None
+        backward()
+        return [loss, *(parameter.grad for parameter in model.parameters())]
+
+    for alone, in_a_crowd in zip(among(0.0, 2, step), among(99.0, 2, step), strict=True):
+        assert np.array_equal(alone, in_a_crowd)
+
+
+def test_small_products_and_those_of_one_thread_ask_nobody(rng, monkeypatch):
+    monkeypatch.setattr(cores.crowd, "is_small", lambda: pytest.fail("asked"))
+    side = round(UNSHARED ** (1 / 3))
+    assert product(np.ones((side, side)), np.ones((side, side))).shape == (side, side)
