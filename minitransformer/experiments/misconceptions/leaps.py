@@ -9,9 +9,9 @@ that turns a slow rise of p into a leap. If the models themselves leap, p leaps 
 
 Each score goes a way, from its least to its greatest value. How much more of its way than the strict score has the
 smooth one gone, at the size where they differ most? That is the number that decides. It is 0 if both leap together, and
-at most 0.58 if a letter is right or wrong whatever the others are. Beside it stands how much of each way the largest
-step takes, from one size to the next. And because all this may depend on the exercise as well, models of smaller sizes
-learn to say letters again and nothing else.
+at most 0.58 if each letter is right with probability p, whatever the others are. Beside it stands how much of each way
+the largest step takes, from one size to the next. And because all this may depend on the exercise as well, models of
+smaller sizes learn to say letters again and nothing else.
 """
 
 import math
