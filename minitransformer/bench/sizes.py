@@ -61,6 +61,24 @@ def llama_config() -> Config:
     )
 
 
+def smollm2_config() -> Config:
+    """SmolLM2 of 135 million parameters: a Llama that is deep and narrow, so that a token is many small products."""
+    return Config(
+        vocab_size=49152,
+        context=8192,
+        d_model=576,
+        n_heads=9,
+        n_kv_heads=3,
+        n_layers=30,
+        d_ff=1536,
+        norm="rms_norm",
+        feed_forward="swiglu",
+        positions="rotary",
+        bias=False,
+        rope_base=100_000.0,
+    )
+
+
 GPT2 = Config(50257, context=1024, d_model=768, n_heads=12, n_layers=12, feed_forward="gelu_tanh")
 SIZES = {
     "tiny": Size(Config(1000, context=128, d_model=64, n_heads=4, n_layers=2), batch=16, length=64),
@@ -68,4 +86,5 @@ SIZES = {
     "llama": Size(llama_config(), batch=4, length=256),
     "baby": Size(Config(65, context=256, d_model=384, n_heads=6, n_layers=6), batch=4, length=256),
     "gpt2": Size(GPT2, batch=1, length=256, prompt=1000),
+    "smollm2": Size(smollm2_config(), batch=1, length=256),
 }

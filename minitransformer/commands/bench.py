@@ -39,7 +39,7 @@ sizes: {", ".join(f"{name} ({size.batch} x {size.length} tokens)" for name, size
 EPILOG = f"""\
 examples:
   minitransformer bench                                 all sizes, this package alone
-  minitransformer bench --against torch --out bench     beside PyTorch, with a picture; about a quarter of an hour
+  minitransformer bench --against torch --out bench     beside PyTorch, with a picture; about twenty minutes
   minitransformer bench --quick --against torch         a minute: shows that all works, and rough numbers
   minitransformer bench --plain --against torch         what plain formulas cost: textbook, engine and PyTorch
   minitransformer bench --sizes baby --profile          where the time of a step goes, file by file
