@@ -4,6 +4,7 @@ Most tests let the engines answer in this very process, at a size that takes mil
 say nothing of any machine; a few start the real ones.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from test_cli import assert_one_line
 
 import minitransformer.bench
 from minitransformer import Config
-from minitransformer.bench import load, peak, process, rounds, worker
+from minitransformer.bench import beside, load, peak, process, rounds, worker
 from minitransformer.bench.process import EngineError, EngineProcess
 from minitransformer.bench.scaling import SERIES, Series, doubling
 from minitransformer.bench.sizes import SIZES, Size
@@ -185,6 +186,68 @@ def test_scaling_prints_each_exponent_beside_the_expected_one_and_draws_them(her
     assert found["points"][1] == [2, 0.004] and found["expected"] == [1, 2]
 
 
+def test_beside_shows_what_a_busy_process_costs_and_what_it_may(here, capsys, monkeypatch, tmp_path):
+    asked = []
+
+    @contextlib.contextmanager
+    def none_in_truth(count):
+        asked.append(count)
+        yield
+
+    slowness = {0: 1.0, 1: 1.5, 5: 9.0}
+    monkeypatch.setattr(beside, "busy_processes", none_in_truth)
+    monkeypatch.setattr(beside, "EngineProcess", Here)
+    monkeypatch.setattr(beside, "mean", lambda times: 0.002 * slowness[asked[-1]])
+    monkeypatch.setattr(bench, "available_cores", lambda: 2)
+    options = ["--beside", "5,1", "--against", "torch", "--rounds", "2", "--out", str(tmp_path)]
+    assert main([*BENCH, *options]) == 0
+    shown = capsys.readouterr().out
+    assert asked == [0, 5, 1] * (2 * 3 * 2 * rounds.TURNS)  # engines, questions, rounds
+    for engine in (OURS, "engine", "torch"):
+        for work in ("training step", "token"):
+            about = rf"^small +{engine}, a {work} +2\.00 +"
+            assert re.search(about + r"1 busy +1\.50 +1\.50 +1\.50 +1\.00$", shown, re.MULTILINE)
+            assert re.search(about + r"5 busy +9\.00 +9\.00 +3\.50 +2\.57$", shown, re.MULTILINE)
+    assert "The machine was quiet" in shown
+    found = json.loads((tmp_path / "beside.json").read_text())
+    assert found["sizes"]["small"]["torch"]["decode"]["beside"]["5"] == {"ratio": 9, "nine_of_ten": 9, "fair": 3.5}
+
+
+def test_in_nine_of_ten_turns_a_ratio_is_at_most_what_is_said():
+    turns = [{"0": 2.0, "1": 2.0 * ratio} for ratio in (5, 1, 2, 3, 4, 6, 7, 8, 10, 9)]
+    found = beside.summarized(turns, cores=4)
+    assert found == {"alone": 2.0, "beside": {"1": {"ratio": 5.5, "nine_of_ten": 9, "fair": 1.25}}}
+    assert beside.summarized(turns[:3], cores=4)["beside"]["1"]["nine_of_ten"] == 5
+
+
+def test_busy_processes_are_busy_and_end_with_the_block_or_with_their_parent(monkeypatch):
+    started = []
+
+    class Popen(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    with pytest.raises(ZeroDivisionError), beside.busy_processes(2):
+        assert [process.poll() for process in started] == [None, None]
+        raise ZeroDivisionError
+    assert len(started) == 2 and None not in [process.poll() for process in started]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="elsewhere nobody takes the place of a parent that is gone")
+def test_a_busy_process_ends_when_its_parent_is_killed():
+    code = (
+        "import os, subprocess, sys; from minitransformer.bench.beside import BUSY\n"
+        "print(subprocess.Popen([sys.executable, '-c', BUSY, str(os.getpid())], stdout=2).pid, flush=True); sys.stdin.read()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) as parent:
+        assert int(parent.stdout.readline()) > 0
+        parent.kill()
+        assert parent.stderr.read() == ""  # which the busy one holds open as long as it lives
+
+
 @pytest.mark.parametrize("name", SERIES)
 def test_every_series_measures_something_at_its_smallest_size(monkeypatch, name):
     monkeypatch.setattr("minitransformer.bench.scaling.ENOUGH", 0.0)
@@ -232,6 +295,12 @@ def test_the_command_loads_neither_pytorch_nor_matplotlib():
         (["--against", "torch", "--profile"], 2, "not allowed with argument"),
         (["--plain", "--profile"], 1, "--plain is not for --profile and --scaling"),
         (["--plain", "--scaling"], 1, "--plain is not for --profile and --scaling"),
+        (["--beside", "1", "--plain"], 1, "--beside is not for --profile, --scaling and --plain"),
+        (["--beside", "1", "--scaling"], 1, "--beside is not for --profile, --scaling and --plain"),
+        (["--beside", "1;2"], 1, "--beside must be numbers with commas between them, such as 1,2,4, not '1;2'"),
+        (["--beside", ""], 1, "--beside must be numbers with commas between them, such as 1,2,4, not ''"),
+        (["--beside", "0,1"], 1, "--beside must be at least 1, not 0"),
+        (["--beside", "9999"], 1, "--beside must be at most 256, not 9999"),
         (["--rounds", "0"], 1, "--rounds must be at least 1, not 0"),
         (["--threads", "-2"], 1, "--threads must be at least 1, not -2"),
         (["--seconds", "0"], 1, "--seconds must be positive and finite, not 0"),

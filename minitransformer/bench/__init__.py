@@ -34,6 +34,7 @@ In reading order:
     process.py       the other end of the pipe
     pairing.py       medians, quartiles, ratios in pairs and their interval
     rounds.py        the whole measurement of one size
+    beside.py        the time beside busy processes, and a fair share of it
     results.py       the numbers that the tables show
     growth.py        exponents: how fast a cost grows
     scaling.py       what `bench --scaling` measures

@@ -1,5 +1,6 @@
 """Tables of what was measured, for people, with a line for each column that needs it."""
 
+from minitransformer.bench.beside import ASKED
 from minitransformer.bench.load import QUIET
 from minitransformer.bench.scaling import SERIES
 from minitransformer.bench.worker import ABOUT
@@ -123,6 +124,33 @@ def ratio_cells(size: dict, engine: str, question: str) -> list[str]:
     ratio = size["ratios"][engine][question]
     interval = "–" if ratio["low"] is None else f"{ratio['low']:.2f} – {ratio['high']:.2f}"
     return [f"{ratio['ratio']:.2f}", interval]
+
+
+def beside_lines(results: dict) -> list[str]:
+    """Return the table of what becomes slower beside busy processes."""
+    header = ["size", "runs on", "ms alone", "beside", "ratio", "9 of 10", "fair share", "of it"]
+    rows = []
+    for name, size in results["sizes"].items():
+        for engine, by_question in size.items():
+            for question, measured in by_question.items():
+                for count, beside in sorted(measured["beside"].items(), key=lambda item: int(item[0])):
+                    rows.append(
+                        [
+                            *(name, f"{engine}, a {ASKED[question]}", milliseconds(measured["alone"]), f"{count} busy"),
+                            *(f"{beside[column]:.2f}" for column in ("ratio", "nine_of_ten", "fair")),
+                            f"{beside['ratio'] / beside['fair']:.2f}",
+                        ]
+                    )
+    return [
+        "Beside processes that keep the cores busy",
+        "",
+        *ruled(header, rows),
+        "",
+        "  ratio       of the time to that alone, the median over turns; at most the next column in 9 of 10 turns",
+        "  fair share  (cores + busy processes) / cores",
+        "",
+        *table([(name, ABOUT[name]) for name in results["engines"]], "<"),
+    ]
 
 
 def load_lines(load: dict) -> list[str]:

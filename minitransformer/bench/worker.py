@@ -22,13 +22,13 @@ from minitransformer.training.environment import environment
 
 WARM_UP = 3  # steps: memory is there, the optimiser has its state, compilers have compiled
 FEWEST = 2  # steps of a turn, however long they take
-OURS = "minitransformer"
+OURS, ENGINE = "minitransformer", "engine"
 # This package in one process, without replicas: with its engine and without, and the environment that makes it so.
-BARE = {"engine": {"MINITRANSFORMER_PLAIN": "0"}, "textbook": {"MINITRANSFORMER_PLAIN": "1"}}
+BARE = {ENGINE: {"MINITRANSFORMER_PLAIN": "0"}, "textbook": {"MINITRANSFORMER_PLAIN": "1"}}
 TORCH = {"torch": {}, "torch-fused": {"fused": True}, "torch-compile": {"fused": True, "compiled": True}}
 ABOUT = {
     OURS: "this package as train runs it: processes share a batch",
-    "engine": "this package in one process",
+    ENGINE: "this package in one process",
     "textbook": "this package in one process, without its engine (MINITRANSFORMER_PLAIN=1)",
     "torch": "PyTorch, eager, everything at its defaults",
     "torch-fused": "PyTorch, eager, with AdamW(fused=True)",

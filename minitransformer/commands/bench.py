@@ -11,13 +11,14 @@ from pathlib import Path
 
 from gradcheck.command_line import show
 from minitransformer.bench import pictures, report
+from minitransformer.bench.beside import measure_beside, summarized
 from minitransformer.bench.growth import FEWEST, fit_exponent
 from minitransformer.bench.process import EngineProcess, require_engines
 from minitransformer.bench.results import collect, summed_load
 from minitransformer.bench.rounds import measure_size
 from minitransformer.bench.scaling import SERIES, verdict
 from minitransformer.bench.sizes import SIZES
-from minitransformer.bench.worker import ABOUT, BARE, OURS, TORCH
+from minitransformer.bench.worker import ABOUT, BARE, ENGINE, OURS, TORCH
 from minitransformer.cores import MOST_PROCESSES, available_cores
 from minitransformer.extras import require
 from minitransformer.files import require_file_path, write_atomically
@@ -43,6 +44,7 @@ examples:
   minitransformer bench --quick --against torch         a minute: shows that all works, and rough numbers
   minitransformer bench --plain --against torch         what plain formulas cost: textbook, engine and PyTorch
   minitransformer bench --sizes baby --profile          where the time of a step goes, file by file
+  minitransformer bench --beside 1,2,4 --against torch  what becomes of it beside busy processes
   minitransformer bench --scaling --out bench           how time and memory grow with T, batch, width, depth and text
 
 engines to compare with, of the extra "parity":
@@ -54,7 +56,8 @@ Measure on a machine that does nothing else. If it does, the last lines say so.
 FULL = {"rounds": 5, "seconds": 2.0}
 QUICK = {"rounds": 2, "seconds": 0.3, "sizes": ("tiny", "nano")}
 A_DAY, MOST_ROUNDS = 86_400, 10_000  # nobody waits longer
-RESULTS_FILE, SCALING_FILE, PROFILE_FILE = "bench.json", "scaling.json", "profile.json"
+RESULTS_FILE, SCALING_FILE, PROFILE_FILE, BESIDE_FILE = "bench.json", "scaling.json", "profile.json", "beside.json"
+MOST_BUSY = 256  # processes
 
 
 def add_arguments(parser) -> None:
@@ -70,6 +73,7 @@ def add_arguments(parser) -> None:
     measurement.add_argument(
         "--scaling", action="store_true", help="how cost grows, with the exponents that theory expects"
     )
+    parser.add_argument("--beside", metavar="N,N…", help="how much slower beside so many busy processes: 1,2,4")
     parser.add_argument(
         "--plain", action="store_true", help="the textbook beside the engine, without replicas of the model"
     )
@@ -90,9 +94,10 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     """Measure, print, and write what was asked for."""
     settings = settle(arguments)
-    if arguments.out is not None and not arguments.profile:
+    if arguments.out is not None and not arguments.profile and arguments.beside is None:
         require("matplotlib", otherwise="write numbers alone with --json")
     measure = profile if arguments.profile else scaling if arguments.scaling else compare
+    measure = beside if arguments.beside is not None else measure
     with at_work_in(arguments.out):
         results, lines, filename, draw = measure(settings)
         try:
@@ -116,6 +121,8 @@ def settle(arguments) -> dict:
         raise ValueError("--sizes is not for --scaling, which has sizes of its own")
     if arguments.plain and (arguments.profile or arguments.scaling):
         raise ValueError("--plain is not for --profile and --scaling: for the textbook's, set MINITRANSFORMER_PLAIN=1")
+    if arguments.beside is not None and (arguments.profile or arguments.scaling or arguments.plain):
+        raise ValueError("--beside is not for --profile, --scaling and --plain: it measures steps and tokens")
     defaults = FULL | (QUICK if arguments.quick else {})
     settings = {
         "engines": [*(BARE if arguments.plain else (OURS,)), *dict.fromkeys(arguments.against)],
@@ -124,6 +131,7 @@ def settle(arguments) -> dict:
         "rounds": defaults["rounds"] if arguments.rounds is None else arguments.rounds,
         "seconds": defaults["seconds"] if arguments.seconds is None else arguments.seconds,
         "quick": arguments.quick,
+        "beside": [] if arguments.beside is None else busy_counts(arguments.beside),
         "text": None if arguments.text is None else str(arguments.text),
     }
     for name, most in (("threads", MOST_PROCESSES), ("rounds", MOST_ROUNDS)):
@@ -133,6 +141,15 @@ def settle(arguments) -> dict:
         require_file_path(arguments.json)
     require_engines(settings["engines"])
     return settings
+
+
+def busy_counts(text: str) -> list[int]:
+    """Return the numbers of busy processes that --beside gives. Raises ValueError for what are none."""
+    try:
+        counts = [int(count) for count in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--beside must be numbers with commas between them, such as 1,2,4, not {text!r}") from None
+    return list(dict.fromkeys(whole("--beside", count, least=1, most=MOST_BUSY) for count in counts))
 
 
 def require_long_text(text: Path) -> None:
@@ -182,6 +199,25 @@ def profile(settings: dict):
     load = summed_load([measured["load"] for measured in results["profiles"].values()])
     lines = [report.machine_line(results), "", *lines, *report.load_lines(load)]
     return results | {"load": load}, lines, PROFILE_FILE, None
+
+
+def beside(settings: dict):
+    """Measure how much slower work becomes beside busy processes."""
+    engines = [OURS, ENGINE, *settings["engines"][1:]]
+    options = {key: settings[key] for key in ("threads", "rounds", "seconds")}
+    results = machine(settings) | {"engines": engines, "cores": available_cores(), "sizes": {}, "versions": {}}
+    loads = []
+    for name in settings["sizes"]:
+        raw = measure_beside(SIZES[name], engines, settings["beside"], **options, progress=partial(say, name))
+        results["versions"] |= raw["versions"]
+        loads += raw["loads"]
+        results["sizes"][name] = {
+            engine: {question: summarized(turns, results["cores"]) for question, turns in by_question.items()}
+            for engine, by_question in raw["turns"].items()
+        }
+    load = summed_load(loads)
+    lines = [report.machine_line(results), "", *report.beside_lines(results), "", *report.load_lines(load)]
+    return results | {"load": load}, lines, BESIDE_FILE, None
 
 
 def scaling(settings: dict):
