@@ -78,14 +78,18 @@ def free_threads() -> int:
 
 
 def fairly(function, *arguments):
-    """Return function(*arguments), computed while the matrix library has no more than `free_threads()`."""
+    """Return function(*arguments), computed while the matrix library has no more than `free_threads()`.
+
+    Where it may have one alone, it is not looked who else is there: that might be replicas of the model, or threads,
+    that share their work with this one.
+    """
     if crowd.is_small() or threads() == 1:
         result, own = function(*arguments), None
     else:
         own = free_threads()
         with matrix_library().limit(limits=own):
             result = function(*arguments)
-    if crowd.is_due():
+    if crowd.is_due() and threads() > 1:
         crowd.look(own or threads())
     return result
 

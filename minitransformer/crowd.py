@@ -35,12 +35,15 @@ class Crowd:
         return self.others <= 0.5
 
     def is_due(self) -> bool:
-        """Whether the last look is so long ago that it is time for another one."""
-        return time.monotonic() >= self.due
+        """Whether it is time for another look. It then is not again for the next moment."""
+        now = time.monotonic()
+        if now < self.due:
+            return False
+        self.due = now + EVERY
+        return True
 
     def look(self, own: int) -> None:
         """Look, `own` threads of this process being awake."""
-        self.due = time.monotonic() + EVERY
         found = max(running() - own, 0)  # (1)
         self.others += (found - self.others) * (RISE if found > self.others else FALL)
 

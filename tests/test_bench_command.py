@@ -239,7 +239,8 @@ def test_busy_processes_are_busy_and_end_with_the_block_or_with_their_parent(mon
 def test_a_busy_process_ends_when_its_parent_is_killed():
     code = (
         "import os, subprocess, sys; from minitransformer.bench.beside import BUSY\n"
-        "print(subprocess.Popen([sys.executable, '-c', BUSY, str(os.getpid())], stdout=2).pid, flush=True); sys.stdin.read()"
+        "busy = subprocess.Popen([sys.executable, '-c', BUSY, str(os.getpid())], stdout=2)\n"
+        "print(busy.pid, flush=True); sys.stdin.read()"
     )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) as parent:

@@ -69,11 +69,11 @@ def test_one_who_is_gone_in_a_moment_is_no_crowd(around):
         assert around(2, own=2, times=30).is_small()
 
 
-def test_it_is_not_looked_twice_in_a_moment(around, monkeypatch):
-    monkeypatch.setattr(crowd.time, "monotonic", lambda: 5.0)
-    assert not around(1).is_due()
-    monkeypatch.setattr(crowd.time, "monotonic", lambda: 5.0 + 2 * crowd.EVERY)
-    assert around(1, times=0).is_due()
+def test_it_is_not_looked_twice_in_a_moment(monkeypatch):
+    seen = Crowd()
+    for moments, is_due in [(0, True), (0.5, False), (0.9, False), (1.1, True), (2, False), (2.2, True)]:
+        monkeypatch.setattr(crowd.time, "monotonic", lambda now=5 + moments * crowd.EVERY: now)
+        assert seen.is_due() == is_due
 
 
 # What is made of it.
@@ -119,6 +119,15 @@ def test_whoever_looks_says_how_many_threads_the_products_had(two_threads, monke
         monkeypatch.setattr(cores.crowd, "others", others)
         cores.fairly(lambda: None)
     assert said == [2, 1]
+
+
+def test_whoever_has_one_thread_does_not_take_those_it_shares_its_work_with_for_a_crowd(two_threads, monkeypatch):
+    monkeypatch.setattr(cores.crowd, "look", pytest.fail)
+    monkeypatch.setattr(cores.crowd, "is_due", lambda: True)
+    for others in (0.0, 8.0):
+        monkeypatch.setattr(cores.crowd, "others", others)
+        with cores.matrix_library().limit(limits=1):
+            assert cores.fairly(lambda: 5) == 5
 
 
 def test_an_exception_leaves_the_threads_as_they_were(two_threads, monkeypatch):
