@@ -97,13 +97,17 @@ def fairly(function, *arguments):
 def side_by_side(function, jobs) -> list:
     """Return [function(job) for job in jobs], computed in `free_threads()` under the caller's np.errstate.
 
-    Each thread takes the next job when it is done with one, and no more after an exception. One of these is raised when
-    all threads have stopped.
+    Where there may be several, the matrix library has one thread for each job, in a crowd as well, so that the bits are
+    the same. Each thread takes the next job when it is done with one, and no more after an exception. One of these is
+    raised when all threads have stopped.
     """
     jobs = list(jobs)
-    count = min(free_threads(), len(jobs))
-    if count <= 1:
+    if min(threads(), len(jobs)) <= 1:
         return [function(job) for job in jobs]
+    count = min(free_threads(), len(jobs))
+    if count == 1:
+        with matrix_library().limit(limits=1):
+            return [function(job) for job in jobs]
     waiting, results = iter(range(len(jobs))), [None] * len(jobs)
 
     def work():

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 
 import pytest
 from hypothesis import given
@@ -137,6 +138,10 @@ def test_an_exception_leaves_the_threads_as_they_were(two_threads, monkeypatch):
     assert cores.threads() == 2
 
 
-def test_in_a_crowd_jobs_are_done_one_after_the_other(two_threads, monkeypatch):
-    monkeypatch.setattr(cores.crowd, "others", 8.0)
-    assert cores.side_by_side(lambda job: cores.threads(), [1, 2]) == [2, 2]  # in this thread, which is not limited
+def test_in_a_crowd_jobs_are_done_one_after_the_other_and_with_one_thread_as_without(two_threads, monkeypatch):
+    for others in (0.0, 8.0):
+        monkeypatch.setattr(cores.crowd, "others", others)
+        found = cores.side_by_side(lambda job: (cores.threads(), threading.current_thread()), [1, 2])
+        assert [count for count, _ in found] == [1, 1]
+        assert all((thread is threading.current_thread()) == (others > 0) for _, thread in found)
+        assert cores.threads() == 2

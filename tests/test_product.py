@@ -1,12 +1,19 @@
 """A product is the product, in bits that do not depend on how many threads share it."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minitransformer import Config, Transformer, cores
-from minitransformer.fast.product import EVEN_TERMS, ONE_PART, UNSHARED, product
+from minitransformer.fast import product as home
+from minitransformer.fast.product import BITS_ARE_KNOWN, EVEN_TERMS, ONE_PART, UNSHARED, bits_are_known, product
 
 WAYS = {"as they lie": lambda x: x, "transposed": lambda x: np.ascontiguousarray(x.swapaxes(-1, -2)).swapaxes(-1, -2)}
 
@@ -35,8 +42,6 @@ def test_so_is_one_with_a_vector(rng, columns):
 def among(monkeypatch):
     """Return a function that returns a result among so many others."""
     threadpoolctl = pytest.importorskip("threadpoolctl")
-    if threadpoolctl.ThreadpoolController().select(internal_api="openblas").lib_controllers == []:
-        pytest.skip("what is known of bits is known of OpenBLAS")
     monkeypatch.setattr(cores.crowd, "look", lambda own: None)
     monkeypatch.setattr(cores, "available_cores", lambda: 4)
 
@@ -92,3 +97,63 @@ def test_small_products_and_those_of_one_thread_ask_nobody(rng, monkeypatch):
     monkeypatch.setattr(cores.crowd, "is_small", lambda: pytest.fail("asked"))
     side = round(UNSHARED ** (1 / 3))
     assert product(np.ones((side, side)), np.ones((side, side))).shape == (side, side)
+
+
+# Of which matrix library this is known.
+
+
+@pytest.fixture
+def library(monkeypatch):
+    """Return a function that makes the matrix library one of such a kind."""
+
+    def become(*kinds):
+        libraries = SimpleNamespace(lib_controllers=kinds) if kinds else None
+        monkeypatch.setattr(home, "matrix_library", lambda: libraries)
+        bits_are_known.cache_clear()
+
+    yield become
+    bits_are_known.cache_clear()
+
+
+def kind(version="0.3.31.188.0", architecture="SkylakeX", threading_layer="pthreads", internal_api="openblas"):
+    names = ("version", "architecture", "threading_layer", "internal_api")
+    return SimpleNamespace(**dict(zip(names, (version, architecture, threading_layer, internal_api), strict=True)))
+
+
+def test_bits_are_known_of_the_kernels_and_versions_that_were_measured(library):
+    for version, architecture in BITS_ARE_KNOWN:
+        library(kind(version, architecture), kind(version + ".dev", architecture))
+        assert bits_are_known()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"version": "0.3.3"},
+        {"version": "0.3.32"},
+        {"architecture": "Nehalem"},
+        {"architecture": "armv8"},
+        {"threading_layer": "openmp"},
+        {"internal_api": "mkl"},
+    ],
+    ids=lambda other: "-".join(other.values()),
+)
+def test_of_any_other_they_are_not_and_a_product_has_the_threads_that_there_are(rng, library, monkeypatch, other):
+    for kinds in [(kind(**other),), (kind(), kind(**other)), ()]:
+        library(*kinds)
+        monkeypatch.setattr(home, "fairly", lambda *arguments: pytest.fail("asked who else is there"))
+        a, b = rng.standard_normal((90, 1000)), rng.standard_normal((1000, 88))
+        for x, y in [(a, b), (b.T, a.T), (np.ones(1000), b), (a, np.ones((1000, 1)))]:
+            assert np.array_equal(product(x, y), x @ y)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["SkylakeX", "Sandybridge", "Haswell", "Nehalem"])
+def test_whatever_the_kernel_the_bits_are_the_same_in_a_crowd_and_alone(architecture):
+    pytest.importorskip("threadpoolctl")
+    environment = os.environ | {"OPENBLAS_CORETYPE": architecture}
+    tests = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", __file__]
+    ended = subprocess.run(tests, env=environment, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
+    if ended.returncode < 0:
+        pytest.skip("this processor does not have its instructions")
+    assert ended.returncode == 0, ended.stdout

@@ -4,10 +4,12 @@ Hundreds of products in a training step are just large enough for the matrix lib
 which makes them 1.3 to 1.9 times as fast on two cores that are free, and ten times as slow where one of the threads
 must wait for its core. So how many threads there are is decided anew at each product (see crowd.py).
 
-How many there are must not change the result. OpenBLAS adds up the terms of an entry in parts of 192 to 512, by the
-machine and the dtype, whatever the number of threads; but the last two parts it makes equal in another way with one
-thread than with several. Parts are multiples of 64, so there is no difference where the terms are a multiple of 64, or
-so few that they are one part. Hence the terms of other products are cut: a multiple of 64 first, and then the rest,
+How many there are must not change the result. What is known of that was measured, with some kernels and versions of
+OpenBLAS (`BITS_ARE_KNOWN`); any other matrix library has the threads that it has. These add up the terms of an entry in
+parts of 192 to 512, by the machine and the dtype, whatever the number of threads; but the last two parts they make
+equal in another way with one thread than with several. Parts are multiples of 64, so there is no difference where the
+terms are a multiple of 64, or so few that they are one part. Hence the terms of other products are cut: a multiple of
+64 first, and then the rest,
 
     x y = x_1 y_1 + x_2 y_2                         (1)
 
@@ -15,10 +17,13 @@ Two kinds of products always have as many threads as there may be, as they would
 vector, unless the entries of the result are shared evenly, and in float64, where the columns are no multiple of 8.
 """
 
+from functools import cache
+
 import numpy as np
 
-from minitransformer.cores import fairly, threads
+from minitransformer.cores import fairly, matrix_library, threads
 
+BITS_ARE_KNOWN = {(version, "SkylakeX") for version in ("0.3.30", "0.3.31")}  # of OpenBLAS, its threads being pthreads
 UNSHARED = 1 << 18  # multiplications, in each matrix; up to here OpenBLAS takes one thread
 ONE_PART = 192  # terms
 EVEN_TERMS, EVEN_COLUMNS = 64, 8
@@ -28,7 +33,7 @@ EVEN_ENTRIES = 16  # of a vector, in each thread
 def product(a, b):
     """Return a @ b, for a (..., P, I) or (I,) and b (..., I, O)."""
     rows, (inner, columns) = a.shape[-2] if a.ndim > 1 else 1, b.shape[-2:]
-    if rows * inner * columns <= UNSHARED:
+    if rows * inner * columns <= UNSHARED or not bits_are_known():
         return a @ b
     if min(rows, columns) == 1:
         is_even = max(rows, columns) % (EVEN_ENTRIES * threads()) == 0
@@ -36,6 +41,19 @@ def product(a, b):
     if columns % EVEN_COLUMNS and a.dtype != np.float32:
         return a @ b
     return fairly(np.matmul if inner <= ONE_PART or inner % EVEN_TERMS == 0 else in_two_parts, a, b)
+
+
+@cache
+def bits_are_known() -> bool:
+    """Whether the matrix library is one of which it is known when its number of threads changes no bit."""
+    if matrix_library() is None:
+        return False
+    return all(
+        library.internal_api == "openblas"
+        and library.threading_layer == "pthreads"
+        and (".".join(library.version.split(".")[:3]), library.architecture) in BITS_ARE_KNOWN
+        for library in matrix_library().lib_controllers
+    )
 
 
 def in_two_parts(a, b):
