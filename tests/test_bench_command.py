@@ -202,9 +202,9 @@ def test_beside_shows_what_a_busy_process_costs_and_what_it_may(here, capsys, mo
     options = ["--beside", "5,1", "--against", "torch", "--rounds", "2", "--out", str(tmp_path)]
     assert main([*BENCH, *options]) == 0
     shown = capsys.readouterr().out
-    assert asked == [0, 5, 1] * (2 * 3 * 2 * rounds.TURNS)  # engines, questions, rounds
+    assert asked == [0, 5, 1] * (3 * 3 * 2 * rounds.TURNS)  # engines, questions, rounds
     for engine in (OURS, "engine", "torch"):
-        for work in ("training step", "token"):
+        for work in ("training step", "loss", "token"):
             about = rf"^small +{engine}, a {work} +2\.00 +"
             assert re.search(about + r"1 busy +1\.50 +1\.50 +1\.50 +1\.00$", shown, re.MULTILINE)
             assert re.search(about + r"5 busy +9\.00 +9\.00 +3\.50 +2\.57$", shown, re.MULTILINE)
@@ -442,6 +442,7 @@ def test_pytorch_answers_in_its_own_process_too(torch):
     with EngineProcess(OURS, threads=1) as ours, EngineProcess("torch", threads=1) as theirs:
         losses = [engine.ask("prepare", size=SMALL.to_dict())["losses"] for engine in (ours, theirs)]
         assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+        assert len(theirs.ask("losses", seconds=0.0)["times"]) == worker.FEWEST
         assert len(theirs.ask("decode", seconds=0.0)["times"]) == SMALL.decoded - 1
         assert len(theirs.ask("prompt")["times"]) == 1
         assert theirs.ask("products", steps=1)["flops"] > 0

@@ -22,7 +22,7 @@ from minitransformer.bench.pairing import Summary
 from minitransformer.bench.process import EngineProcess
 from minitransformer.bench.rounds import SETTLE, TURNS
 
-ASKED = {"steps": "training step", "decode": "token"}
+ASKED = {"steps": "training step", "losses": "loss", "decode": "token"}
 # It ends with its parent, however that ends: its parent is then another one.
 BUSY = "import os, sys\nwhile str(os.getppid()) == sys.argv[1]:\n    pass"
 

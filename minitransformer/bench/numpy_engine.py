@@ -6,6 +6,7 @@ of the model, in a process. Otherwise, and in decoding, the matrix library has t
 An engine has
 
     training_step(ids, targets) -> loss     forward, loss, backward, clip, AdamW
+    loss(ids, targets) -> loss              forward and loss alone, as in evaluation, in one process
     stream(ids, n)                          yields n new tokens, the likeliest each time, with a key–value cache
     random(*shape), multiply(a, b, out)     arrays of its own kind and their product, for peak.py
     counting_products()                     a `with` block that counts and times matrix products, or None (products.py)
@@ -44,6 +45,10 @@ class NumPyEngine:
         self.sequences = [len(ids), -(-len(ids) // count)]  # of all processes together, of this one
         loss, _ = training_step(self.trained[count], self.optimizer, [(ids, targets)], clip=CLIP)
         return loss
+
+    def loss(self, ids, targets) -> float:
+        """Return the loss."""
+        return self.model.loss(ids, targets)[0]
 
     def stream(self, ids, n: int):
         """Yield n tokens after ids (T,)."""

@@ -46,6 +46,11 @@ class TorchEngine:
         return loss.item()
 
     @torch.inference_mode()
+    def loss(self, ids, targets) -> float:
+        """Return the loss."""
+        return self.mean_loss(torch.from_numpy(ids), torch.from_numpy(targets)).item()
+
+    @torch.inference_mode()
     def stream(self, ids, n: int):
         """Yield n tokens after ids (T,)."""
         caches = self.model.new_caches()

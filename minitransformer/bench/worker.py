@@ -61,6 +61,10 @@ class Worker:
         """Take training steps for about `seconds`. Returns their times and the load."""
         return timed(self.engine.training_step, self.batch, seconds)
 
+    def losses(self, seconds: float) -> dict:
+        """Work out losses alone for about `seconds`. Returns their times and the load."""
+        return timed(self.engine.loss, self.batch, seconds)
+
     def decode(self, seconds: float) -> dict:
         """Decode after a short prompt, again and again for about `seconds`, at least once.
 
