@@ -77,16 +77,19 @@ def free_threads() -> int:
     return threads() if crowd.is_small() else max(1, min(threads(), (os.cpu_count() or 1) - round(crowd.others)))
 
 
-def fairly(function, *arguments):
+def fairly(function, *arguments, evenly=False):
     """Return function(*arguments), computed while the matrix library has no more than `free_threads()`.
 
-    Where it may have one alone, it is not looked who else is there: that might be replicas of the model, or threads,
-    that share their work with this one.
+    With evenly, it has so many that what `threads()` would share evenly is shared evenly by them. Where it may have one
+    alone, it is not looked who else is there: that might be replicas of the model, or threads, that share their work
+    with this one.
     """
     if crowd.is_small() or threads() == 1:
         result, own = function(*arguments), None
     else:
         own = free_threads()
+        while evenly and threads() % own:
+            own -= 1
         with matrix_library().limit(limits=own):
             result = function(*arguments)
     if crowd.is_due() and threads() > 1:

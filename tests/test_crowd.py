@@ -3,6 +3,8 @@
 import os
 import sys
 import threading
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -110,6 +112,19 @@ def test_in_a_crowd_the_matrix_library_has_one_thread_and_afterwards_what_it_had
         monkeypatch.setattr(cores.crowd, "others", others)
         assert cores.fairly(lambda: cores.threads()) == expected
         assert cores.threads() == 2
+
+
+@pytest.mark.parametrize("others, evenly", [(0, 6), (1, 3), (2, 3), (3, 3), (4, 2), (9, 1)])
+def test_what_is_to_be_shared_evenly_has_as_many_threads_as_divide_those_there_are(monkeypatch, others, evenly):
+    had = []
+    library = SimpleNamespace(limit=lambda limits: nullcontext(had.append(limits)))
+    monkeypatch.setattr(cores, "matrix_library", lambda: library)
+    monkeypatch.setattr(cores, "threads", lambda: 6)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(cores.crowd, "look", lambda own: None)
+    monkeypatch.setattr(cores.crowd, "others", float(others))
+    assert cores.fairly(lambda: "result", evenly=True) == "result"
+    assert had == ([evenly] if others else [])
 
 
 def test_whoever_looks_says_how_many_threads_the_products_had(two_threads, monkeypatch):

@@ -17,6 +17,9 @@ terms are a multiple of 64, or so few that they are one part. Hence the terms of
 
 Two kinds of products always have as many threads as there may be, as they would differ in their last bits: with a
 vector, unless the entries of the result are shared evenly, and in float64, where the columns are no multiple of 8.
+
+The kernels for Haswell and Zen (AVX2) keep no such rule. Within a part they add up the even and the odd terms apart at
+the edges of the block that a thread takes at once, and in one sum elsewhere: bits depend on where the threads cut.
 """
 
 from functools import cache
@@ -39,7 +42,7 @@ def product(a, b):
         return a @ b
     if min(rows, columns) == 1:
         is_even = max(rows, columns) % (EVEN_ENTRIES * threads()) == 0
-        return fairly(np.matmul, a, b) if is_even else a @ b
+        return fairly(np.matmul, a, b, evenly=True) if is_even else a @ b
     if columns % EVEN_COLUMNS and a.dtype != np.float32:
         return a @ b
     return fairly(np.matmul if inner <= ONE_PART or inner % EVEN_TERMS == 0 else in_two_parts, a, b)
