@@ -117,14 +117,21 @@ def library(monkeypatch):
     bits_are_known.cache_clear()
 
 
-def kind(version="0.3.31.188.0", architecture="SkylakeX", threading_layer="pthreads", internal_api="openblas"):
-    names = ("version", "architecture", "threading_layer", "internal_api")
-    return SimpleNamespace(**dict(zip(names, (version, architecture, threading_layer, internal_api), strict=True)))
+def kind(version="0.3.31.188.0", architecture="SkylakeX", folder="numpy.libs", internal_api="openblas"):
+    filepath = f"/somewhere/{folder}/library.so"
+    return SimpleNamespace(version=version, architecture=architecture, filepath=filepath, internal_api=internal_api)
 
 
 def test_bits_are_known_of_the_kernels_and_versions_that_were_measured(library):
     for version, architecture in BITS_ARE_KNOWN:
-        library(kind(version, architecture), kind(version + ".dev", architecture))
+        for release in (version, version + ".dev", version + ".188.0"):
+            library(kind(release, architecture))
+            assert bits_are_known()
+
+
+def test_whether_they_are_is_a_matter_of_the_library_that_numpy_uses_and_not_of_what_else_is_there(library):
+    for other in [kind("0.3.3", folder="scipy.libs"), kind("2026", "", "lib", "mkl")]:
+        library(kind(), other)
         assert bits_are_known()
 
 
@@ -134,14 +141,14 @@ def test_bits_are_known_of_the_kernels_and_versions_that_were_measured(library):
         {"version": "0.3.3"},
         {"version": "0.3.32"},
         {"architecture": "Nehalem"},
-        {"architecture": "armv8"},
-        {"threading_layer": "openmp"},
+        {"architecture": "Haswell"},
+        {"folder": "lib"},
         {"internal_api": "mkl"},
     ],
     ids=lambda other: "-".join(other.values()),
 )
 def test_of_any_other_they_are_not_and_a_product_has_the_threads_that_there_are(rng, library, monkeypatch, other):
-    for kinds in [(kind(**other),), (kind(), kind(**other)), ()]:
+    for kinds in [(kind(**other),), (kind(folder="scipy.libs"), kind(**other)), ()]:
         library(*kinds)
         monkeypatch.setattr(home, "fairly", lambda *arguments: pytest.fail("asked who else is there"))
         a, b = rng.standard_normal((90, 1000)), rng.standard_normal((1000, 88))

@@ -6,12 +6,12 @@ must wait for its core. So how many threads there are is decided anew at each pr
 kept one and a half of two cores busy, a step of one process at tiny and at nano took 0.2 of the time. To decide costs
 0.8 µs, and 20 µs in a crowd.
 
-How many there are must not change the result. What is known of that was measured, with some kernels and versions of
-OpenBLAS (`BITS_ARE_KNOWN`); any other matrix library has the threads that it has. These add up the terms of an entry in
-parts of 192 to 512, by the machine and the dtype, whatever the number of threads; but the last two parts they make
-equal in another way with one thread than with several. Parts are multiples of 64, so there is no difference where the
-terms are a multiple of 64, or so few that they are one part. Hence the terms of other products are cut: a multiple of
-64 first, and then the rest,
+How many there are must not change the result. What is known of that was measured, with some versions and kernels of the
+OpenBLAS in NumPy's wheels (`BITS_ARE_KNOWN`); any other library, as conda's or Debian's, has the threads that it has.
+These kernels add up the terms of an entry in parts of 192 to 512, by the machine and the dtype, whatever the number of
+threads; but the last two parts they make equal in another way with one thread than with several. Parts are multiples of
+64, so there is no difference where the terms are a multiple of 64, or so few that they are one part. Hence the terms of
+other products are cut: a multiple of 64 first, and then the rest,
 
     x y = x_1 y_1 + x_2 y_2                         (1)
 
@@ -23,12 +23,13 @@ the edges of the block that a thread takes at once, and in one sum elsewhere: bi
 """
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 from minitransformer.cores import fairly, matrix_library, threads
 
-BITS_ARE_KNOWN = {(version, "SkylakeX") for version in ("0.3.30", "0.3.31")}  # of OpenBLAS, its threads being pthreads
+BITS_ARE_KNOWN = {(version, "SkylakeX") for version in ("0.3.30", "0.3.31")}  # as threadpoolctl says
 UNSHARED = 1 << 18  # multiplications, in each matrix; up to here OpenBLAS takes one thread
 ONE_PART = 192  # terms
 EVEN_TERMS, EVEN_COLUMNS = 64, 8
@@ -50,13 +51,13 @@ def product(a, b):
 
 @cache
 def bits_are_known() -> bool:
-    """Whether the matrix library is one of which it is known when its number of threads changes no bit."""
+    """Whether NumPy's matrix library is one of which it is known when its number of threads changes no bit."""
     if matrix_library() is None:
         return False
-    return all(
-        library.internal_api == "openblas"
-        and library.threading_layer == "pthreads"
-        and (".".join(library.version.split(".")[:3]), library.architecture) in BITS_ARE_KNOWN
+    return any(
+        Path(library.filepath).parent.name == "numpy.libs"
+        and library.internal_api == "openblas"
+        and (".".join(str(library.version).split(".")[:3]), library.architecture) in BITS_ARE_KNOWN
         for library in matrix_library().lib_controllers
     )
 
