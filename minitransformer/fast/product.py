@@ -16,7 +16,7 @@ other products are cut: a multiple of 64 first, and then the rest,
     x y = x_1 y_1 + x_2 y_2                         (1)
 
 Two kinds of products always have as many threads as there may be, as they would differ in their last bits: with a
-vector, unless the entries of the result are shared evenly, and in float64, where the columns are no multiple of 8.
+vector, unless the entries of the result are shared evenly, and in float64, with some versions in one of 50 shapes.
 
 The kernels for Haswell and Zen (AVX2) keep no such rule. Within a part they add up the even and the odd terms apart at
 the edges of the block that a thread takes at once, and in one sum elsewhere: bits depend on where the threads cut.
@@ -29,23 +29,21 @@ import numpy as np
 
 from minitransformer.cores import fairly, matrix_library, threads
 
-BITS_ARE_KNOWN = {(version, "SkylakeX") for version in ("0.3.30", "0.3.31")}  # as threadpoolctl says
+BITS_ARE_KNOWN = {("0.3.31.188.0", "SkylakeX")}  # versions and kernels, as threadpoolctl says them
 UNSHARED = 1 << 18  # multiplications, in each matrix; up to here OpenBLAS takes one thread
 ONE_PART = 192  # terms
-EVEN_TERMS, EVEN_COLUMNS = 64, 8
+EVEN_TERMS = 64
 EVEN_ENTRIES = 16  # of a vector, in each thread
 
 
 def product(a, b):
     """Return a @ b, for a (..., P, I) or (I,) and b (..., I, O)."""
     rows, (inner, columns) = a.shape[-2] if a.ndim > 1 else 1, b.shape[-2:]
-    if rows * inner * columns <= UNSHARED or not bits_are_known():
+    if rows * inner * columns <= UNSHARED or not a.dtype == b.dtype == np.float32 or not bits_are_known():
         return a @ b
     if min(rows, columns) == 1:
         is_even = max(rows, columns) % (EVEN_ENTRIES * threads()) == 0
         return fairly(np.matmul, a, b, evenly=True) if is_even else a @ b
-    if columns % EVEN_COLUMNS and a.dtype != np.float32:
-        return a @ b
     return fairly(np.matmul if inner <= ONE_PART or inner % EVEN_TERMS == 0 else in_two_parts, a, b)
 
 
@@ -57,7 +55,7 @@ def bits_are_known() -> bool:
     return any(
         Path(library.filepath).parent.name == "numpy.libs"
         and library.internal_api == "openblas"
-        and (".".join(str(library.version).split(".")[:3]), library.architecture) in BITS_ARE_KNOWN
+        and (library.version, library.architecture) in BITS_ARE_KNOWN
         for library in matrix_library().lib_controllers
     )
 
