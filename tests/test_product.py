@@ -147,7 +147,7 @@ def test_whether_they_are_is_a_matter_of_the_library_that_numpy_uses_and_not_of_
     "other",
     [
         {"version": "0.3.3"},
-        {"version": "0.3.31.dev"},
+        {"version": "0.3.31.189.0"},
         {"version": None},
         {"architecture": "Nehalem"},
         {"architecture": "Haswell"},

@@ -29,7 +29,7 @@ import numpy as np
 
 from minitransformer.cores import fairly, matrix_library, threads
 
-BITS_ARE_KNOWN = {("0.3.31.188.0", "SkylakeX")}  # versions and kernels, as threadpoolctl says them
+BITS_ARE_KNOWN = {(version, "SkylakeX") for version in ("0.3.31.dev", "0.3.31.188.0")}  # as threadpoolctl says them
 UNSHARED = 1 << 18  # multiplications, in each matrix; up to here OpenBLAS takes one thread
 ONE_PART = 192  # terms
 EVEN_TERMS = 64
