@@ -38,6 +38,8 @@ EVEN_ENTRIES = 16  # of a vector, in each thread
 
 def product(a, b):
     """Return a @ b, for a (..., P, I) or (I,) and b (..., I, O)."""
+    if a.size * b.shape[-1] <= UNSHARED:  # all matrices together: most products of a token are told at once
+        return a @ b
     rows, (inner, columns) = a.shape[-2] if a.ndim > 1 else 1, b.shape[-2:]
     if rows * inner * columns <= UNSHARED or not a.dtype == b.dtype == np.float32 or not bits_are_known():
         return a @ b
