@@ -92,7 +92,9 @@ def attended(attention, x, batch, positions, cache):
     turn = attention.rotary
     if turn is not None:
         options = {"positions": positions, "base": turn.base, "layout": turn.layout, "scaling": turn.scaling}
-        q, k = rotary(q, **options)[0], rotary(k, **options)[0]
+        turned = rotary(np.concatenate([q, k], axis=-3), **options)[0]
+        H = q.shape[-3]
+        q, k = turned[..., :H, :, :], turned[..., H:, :, :]
     keys, values = cache.append(k, v)  # (..., K, Tk, D)
     grouped = q.reshape(*batch, keys.shape[-3], -1, D)  # (..., K, G, D)
     scores = (grouped * (1 / math.sqrt(D))) @ keys.swapaxes(-1, -2)
