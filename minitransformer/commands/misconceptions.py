@@ -36,7 +36,7 @@ examples:
   minitransformer misconceptions
   minitransformer misconceptions weight-decay
   minitransformer misconceptions weight-decay --predict 2 --seeds 10
-  minitransformer misconceptions --all --out misconceptions          20 minutes on two cores
+  minitransformer misconceptions --all --out misconceptions          ten minutes on two cores
   minitransformer misconceptions leaps --from runs/scale             what a finished run says, in a second
 
 Exit status 0 whatever comes out: an experiment that does not show its claim says so.
