@@ -29,7 +29,7 @@ class ReplicaLost(ChildProcessError):  # noqa: N818
 
 
 class SharedMemory:
-    """Memory for the weights of all `parameters`, and for two loads of gradients from each of some replicas.
+    """Memory for the weights of all `parameters`, and for two loads, at most, of gradients from each of some replicas.
 
     loads: lists of parameters' numbers, whose gradients are handed over together: LOAD bytes, or a single larger one.
     """
@@ -44,7 +44,8 @@ class SharedMemory:
             else:
                 self.loads.append([i])
         self.room = max((sum(self.sizes[i] for i in load) for load in self.loads), default=0)
-        size = sum(self.sizes) + 2 * self.room * replicas
+        self.rooms = min(len(self.loads), 2)
+        size = sum(self.sizes) + self.rooms * self.room * replicas
         with naming(f"the file of {size:,} bytes that {replicas + 1} replicas share (one needs none)"):
             self.bytes = multiprocessing.get_context("spawn").RawArray(ctypes.c_char, max(size, 1))
 
@@ -54,7 +55,7 @@ class SharedMemory:
 
     def gradients(self, replica: int, n: int) -> list:
         """Return pairs of a parameter's number and an array for its gradient, of load n of a replica, 0 the first."""
-        start = sum(self.sizes) + (2 * replica + n % 2) * self.room
+        start = sum(self.sizes) + (self.rooms * replica + n % self.rooms) * self.room
         return list(zip(self.loads[n], self.arrays(self.loads[n], start), strict=True))
 
     def arrays(self, numbers, start: int):
