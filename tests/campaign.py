@@ -15,6 +15,7 @@ A process is forked, so that it begins with all imported, and what a test has pa
 """
 
 import contextlib
+import ctypes
 import faulthandler
 import json
 import mmap
@@ -110,6 +111,7 @@ class Forked:
         self.stdin.seek(0)
         self.began_with = mmap.mmap(-1, 8)  # shared: what it has in memory before its work, which it alone can tell
         pipes = {name: os.pipe() for name in STREAMS}
+        give_back_free_memory()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # the other threads of this process hold no lock
             self.pid = os.fork()
@@ -251,6 +253,14 @@ def copied(names, source, folder):
     for name in names:
         (shutil.copytree if (source / name).is_dir() else shutil.copy)(source / name, folder / name)
     return folder
+
+
+def give_back_free_memory() -> None:
+    """Let malloc keep nothing that is free (see allocator.py): a process that is forked has it from the beginning, and
+    would not seem to take any memory when it takes that.
+    """
+    with contextlib.suppress(AttributeError):  # musl has no such function, and keeps none
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def memory() -> int:

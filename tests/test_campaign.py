@@ -103,6 +103,7 @@ def endless():
     ids=["memory", "time", "crash", "orphan"],
 )
 def test_a_process_that_takes_too_much_or_leaves_others_behind_is_complained_of(monkeypatch, work, limits, words):
+    b"x" * 100_000_000  # noqa: B018  memory that is free again in this process, and might be at hand for the other
     process = Forked(work, limits=Limits(**limits))
     assert process.is_over(campaigns.PATIENCE)
     monkeypatch.setattr(campaigns, "PATIENCE", 1)  # with those who are left behind
