@@ -629,8 +629,8 @@ ENGINE = [
     Bug(
         "scale once too often",
         "fast/blocked_attention.py",
-        "dscores.swapaxes(-1, -2) @ q_rows",
-        "dscores.swapaxes(-1, -2) @ (q_rows * scale)",
+        "product(dscores.swapaxes(-1, -2), q_rows)",
+        "product(dscores.swapaxes(-1, -2), q_rows * scale)",
         "blocked_attention",
         "dk",
     ),
