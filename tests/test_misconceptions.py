@@ -172,7 +172,19 @@ def test_what_was_measured_is_kept_and_not_measured_again(tmp_path):
     assert measure_all([one], seeds, tmp_path) == {one.name: [made_up(one, seed) for seed in range(3)]}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "nonsense", '{"difference": "much"}', "\xff", 100_000 * "["])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        "nonsense",
+        '{"difference": "much"}',
+        json.dumps(made_up(EXPERIMENTS[0], math.nan)),
+        "\xff",
+        100_000 * "[",
+    ],
+)
 def test_a_file_that_is_no_measurement_is_refused_by_name(tmp_path, text):
     path = path_of(EXPERIMENTS[0], 3, tmp_path)
     path.parent.mkdir()
@@ -284,7 +296,10 @@ def test_a_page_holds_what_was_found_in_its_folder_before(out):
     assert after["weight-decay"]["seeds"] == "seeds 0 to 2"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "nonsense", '{"weight-decay": {}}', '{"weight-decay": 3}'])
+NOT_A_NUMBER = '{"weight-decay": {"seeds": "", "predicted": null, "numbers": {"difference": [0, NaN, 0]}}}'
+
+
+@pytest.mark.parametrize("text", ["", "[]", "nonsense", '{"weight-decay": {}}', '{"weight-decay": 3}', NOT_A_NUMBER])
 def test_outcomes_of_something_else_are_refused_before_anything_is_measured(out, text, capsys):
     (out / "outcomes.json").write_text(text)
     assert main(["misconceptions", "weight-decay", "--out", str(out)]) == 1

@@ -5,7 +5,6 @@ did, with the pictures.
 """
 
 from html import escape
-from pathlib import Path
 
 from minitransformer.book.appendix import row_of
 from minitransformer.book.prose import inline
@@ -44,7 +43,7 @@ def row_of_result(result: Result):
     return row_of(link, inline(f"{experiment.question} … {outcome}"), f"{result.decisive}, {escape(result.seeds)}")
 
 
-def section(result: Result, picture: Path | None):
+def section(result: Result, picture: str | None):
     """An experiment: what it says before it is run, and what came out."""
     experiment = result.experiment
     means = "".join(f"<li>{inline(f'*{outcome.expected}*: {outcome.means}')}</li>" for outcome in experiment.outcomes)
@@ -54,9 +53,7 @@ def section(result: Result, picture: Path | None):
     after = [result.found, f"**What it does not show:** {experiment.does_not_show}"]
     after = [f"You expected: {result.expected}.", *after] if result.expected else after
     drawn = (
-        f'<img src="{escape(str(picture))}" alt="{escape(experiment.belief)} What was measured, drawn.">'
-        if picture
-        else ""
+        f'<img src="{escape(picture)}" alt="{escape(experiment.belief)} What was measured, drawn.">' if picture else ""
     )
     return (
         f'<section class="belief" id="{experiment.name}"><h2>{inline(experiment.belief)}</h2>{paragraphs(said)}'

@@ -11,7 +11,7 @@ from minitransformer.experiments.misconceptions.report import OUTCOMES_FILE, Res
 from minitransformer.extras import require
 from minitransformer.files import write_atomically
 from minitransformer.folders import at_work_in
-from minitransformer.narrator import Narrator
+from minitransformer.narrator import Narrator, require_tqdm
 from minitransformer.pictures import new_figure, save
 from minitransformer.tables import table
 from minitransformer.values import dictionary, one_of, whole
@@ -76,6 +76,8 @@ def run(arguments) -> int:
     chosen = experiments() if arguments.all else [experiment(one_of("experiment", arguments.name, known=NAMES))]
     check_choice(arguments, chosen)
     require("matplotlib")
+    if not arguments.quiet:
+        require_tqdm()
     narrator = Narrator(arguments.quiet)
     with at_work_in(arguments.out):
         results = kept_results(arguments.out, experiments())

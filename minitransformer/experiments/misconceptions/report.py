@@ -8,7 +8,7 @@ from importlib import resources
 from minitransformer.experiments.misconceptions import experiments
 from minitransformer.experiments.misconceptions.form import Experiment, Interval, Outcome
 from minitransformer.tables import table
-from minitransformer.values import text, whole
+from minitransformer.values import finite, text, whole
 
 WIDTH = 96
 OUTCOMES_FILE = "outcomes.json"
@@ -66,7 +66,11 @@ class Result:
         """Return what to_dict returned. Raises ValueError for anything else."""
         try:
             numbers = {name: kept["numbers"][name] for name in (experiment.decides, *kept["numbers"])}
-            intervals = {name: Interval(*map(float, numbers[name])) for name in experiment.numbers if name in numbers}
+            intervals = {
+                name: Interval(*(finite(name, end) for end in numbers[name]))
+                for name in experiment.numbers
+                if name in numbers
+            }
             predicted = kept["predicted"]
             if predicted is not None:
                 whole("predicted", predicted, least=0, most=len(experiment.outcomes) - 1)

@@ -7,6 +7,7 @@ experiment. So a run that was stopped goes on with what is missing, and an exper
 import hashlib
 import inspect
 import json
+import math
 import sys
 from collections.abc import Callable
 from concurrent.futures import as_completed
@@ -85,10 +86,10 @@ def kept(experiment: Experiment, seed: int, folder) -> dict | None:
     path = path_of(experiment, seed, folder)
     try:
         measured = json.loads(path.read_bytes())
-        if all(isinstance(measured[name], int | float) for name in experiment.numbers):
+        if all(math.isfinite(measured[name]) for name in experiment.numbers):
             return measured
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         pass
     raise ValueError(f"{path}: is not a measurement; delete it, and it is measured again")
