@@ -16,12 +16,15 @@ from minitransformer.crowd import Crowd
 
 @pytest.fixture
 def around(monkeypatch):
-    """Return a function that looks, own threads being awake, while so many run; and the Crowd that it fills."""
-    seen = Crowd()
+    """Return a function that looks at every moment, own threads awake and so many running; and the Crowd it fills."""
+    seen, now = Crowd(), 100.0
 
-    def look(running, own=1, times=1):
+    def look(running, own=1, times=1, every=crowd.EVERY):
+        nonlocal now
         monkeypatch.setattr(crowd, "running", lambda: running)
+        monkeypatch.setattr(crowd.time, "monotonic", lambda: now)
         for _ in range(times):
+            now += every
             seen.look(own)
         return seen
 
@@ -66,10 +69,17 @@ def test_a_crowd_is_noticed_within_four_looks_and_forgotten_after_some_more(arou
     assert around(1, times=300).is_small()
 
 
-def test_one_who_is_gone_in_a_moment_is_no_crowd(around):
-    for _ in range(20):
-        assert around(3, own=2).is_small()
-        assert around(2, own=2, times=30).is_small()
+def test_a_crowd_is_forgotten_in_as_much_time_however_seldom_it_is_looked(around):
+    for every, looks in [(0.001, 300), (0.02, 15), (0.3, 1)]:
+        assert not around(4, own=2, times=4).is_small()
+        assert around(1, times=looks, every=every).is_small()
+
+
+def test_one_who_is_gone_in_a_moment_is_no_crowd_however_often_that_happens(around):
+    for times, pause in [(1, 5), (2, 9)]:
+        for _ in range(50):
+            assert around(3, own=2, times=times).is_small()
+            assert around(2, own=2, times=pause).is_small()
 
 
 def test_it_is_not_looked_twice_in_a_moment(monkeypatch):
