@@ -101,8 +101,8 @@ def side_by_side(function, jobs) -> list:
     """Return [function(job) for job in jobs], computed in `free_threads()` under the caller's np.errstate.
 
     Where there may be several, the matrix library has one thread for each job, in a crowd as well, so that the bits are
-    the same. Each thread takes the next job when it is done with one, and no more after an exception. One of these is
-    raised when all threads have stopped.
+    the same. Each thread, of which this is one, takes the next job when it is done with one, and none does after an
+    exception. One of these is raised when all threads have stopped.
     """
     jobs = list(jobs)
     if min(threads(), len(jobs)) <= 1:
@@ -114,13 +114,19 @@ def side_by_side(function, jobs) -> list:
     waiting, results = iter(range(len(jobs))), [None] * len(jobs)
 
     def work():
-        for i in waiting:
-            results[i] = function(jobs[i])
+        try:
+            for i in waiting:
+                results[i] = function(jobs[i])
+        finally:
+            list(waiting)  # after an exception, there are no more
 
     with matrix_library().limit(limits=1):
-        running = [pool().submit(contextvars.copy_context().run, work) for _ in range(count)]
-        wait(running)
-    for thread in running:
+        others = [pool().submit(contextvars.copy_context().run, work) for _ in range(count - 1)]
+        try:
+            work()
+        finally:
+            wait(others)
+    for thread in others:
         thread.result()
     return results
 

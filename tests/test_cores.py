@@ -57,17 +57,20 @@ def test_an_exception_is_raised_here(three_threads):
 
 
 def test_an_exception_waits_until_all_threads_have_stopped(three_threads):
-    done = []
+    begun, done = [], []
 
     def work(job):
-        if job == 0:
-            raise KeyError("the first")
-        time.sleep(0.05)
+        if job == failing:
+            raise KeyError(f"number {failing}")
+        begun.append(job)
+        time.sleep(0.02)
         done.append(job)
 
-    with pytest.raises(KeyError, match="the first"):
-        side_by_side(work, range(4))
-    assert sorted(done) == [1, 2, 3]
+    for failing in range(4):
+        with pytest.raises(KeyError, match=f"number {failing}"):
+            side_by_side(work, range(300))
+        assert sorted(begun) == sorted(done)
+    assert len(done) < 300  # the others begin no more
 
 
 def test_the_error_state_is_the_callers(three_threads):

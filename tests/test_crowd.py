@@ -164,9 +164,16 @@ def test_an_exception_leaves_the_threads_as_they_were(two_threads, monkeypatch):
 
 
 def test_in_a_crowd_jobs_are_done_one_after_the_other_and_with_one_thread_as_without(two_threads, monkeypatch):
-    for others in (0.0, 8.0):
+    for others, expected in [(0.0, 2), (8.0, 1)]:
         monkeypatch.setattr(cores.crowd, "others", others)
-        found = cores.side_by_side(lambda job: (cores.threads(), threading.current_thread()), [1, 2])
+        side_by_side = threading.Barrier(expected)
+
+        def work(job, side_by_side=side_by_side):
+            side_by_side.wait(timeout=60)
+            return cores.threads(), threading.current_thread()
+
+        found = cores.side_by_side(work, [1, 2])
         assert [count for count, _ in found] == [1, 1]
-        assert all((thread is threading.current_thread()) == (others > 0) for _, thread in found)
+        assert threading.current_thread() in {thread for _, thread in found}
+        assert len({thread for _, thread in found}) == expected
         assert cores.threads() == 2
