@@ -3,10 +3,11 @@
 **Threads** share all arrays, and NumPy lets go of the interpreter's lock while it computes. But between two
 computations a thread needs the lock, and to be woken costs it some 50 µs: threads pay only where single computations
 take long. Meanwhile the matrix library keeps to one thread for each of ours, which threadpoolctl sees to; without it
-there is one thread. And OpenBLAS's own threads must sleep: after a product they wait for the next one in a loop, by
-default for some 25 ms, and keep ours from their core. With 0.4 ms, GPT-2 reads a prompt of 1,000 tokens in 0.88 of the
-time, and nothing else becomes slower. OpenBLAS reads that as well when NumPy is imported, so it is set here for a
-program that imports minitransformer before numpy, as every command does.
+there is one thread. And OpenBLAS's own threads must not wait too long: after a product they wait for the next one in a
+loop, by default for some 25 ms, and keep ours from their core. With 3 ms, GPT-2 reads a prompt of 1,000 tokens in 0.9
+of the time; with less, they must often be woken, which made training steps 1.04 to 1.4 times as long. OpenBLAS reads
+that as well when NumPy is imported, so it is set here for a program that imports minitransformer before numpy, as every
+command does.
 
 **Processes** have a lock each. The matrix library reads how many threads it may have when NumPy is imported, so that no
 function called later changes it for a process to come: the variables must be in the environment that the process is
@@ -27,7 +28,7 @@ from functools import cache
 
 from minitransformer.crowd import crowd
 
-os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")  # 2²⁰ ticks of the processor's clock
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "23")  # 2²³ ticks of the processor's clock
 
 ENOUGH_FOR_THREADS = 1 << 20  # entries of arrays; with fewer, threads gain too little to be woken for
 MOST_PROCESSES = 1024  # to compute in, or threads: nobody has more cores

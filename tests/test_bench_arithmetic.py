@@ -286,7 +286,7 @@ def test_the_flop_that_a_step_really_does_are_those_counted_by_hand(config, is_p
 
 
 @pytest.mark.parametrize("config", [GPT, LLAMA], ids=["GPT", "Llama"])
-@pytest.mark.parametrize("shorter", [(), ("MEDIUM",), ("MEDIUM", "LONG"), ("MEDIUM", "LONG", "VERY_LONG")])
+@pytest.mark.parametrize("shorter", [(), ("MEDIUM",), ("MEDIUM", "MANY"), ("MEDIUM", "VERY_LONG", "MANY")])
 def test_counting_products_changes_nothing_and_leaves_plain_arrays(monkeypatch, config, shorter, rng):
     for name in shorter:
         monkeypatch.setattr(import_module("minitransformer.fast.attention"), name, 1)

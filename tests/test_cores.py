@@ -95,7 +95,7 @@ def test_there_are_as_many_threads_as_the_matrix_library_may_have_and_one_within
         assert threads() == before
 
 
-@pytest.mark.parametrize("set_before, expected", [({}, "20"), ({"OPENBLAS_THREAD_TIMEOUT": "24"}, "24")])
+@pytest.mark.parametrize("set_before, expected", [({}, "23"), ({"OPENBLAS_THREAD_TIMEOUT": "24"}, "24")])
 def test_openblas_learns_how_long_to_wait_before_numpy_is_imported_unless_told_before(set_before, expected):
     script = """
 import os, sys

@@ -45,8 +45,8 @@ def test_a_long_sequence_has_a_group_for_each_thread(monkeypatch, rng):
     expected, _ = plain_attention(q, k, v, mask=causal_mask(6, 6))
     monkeypatch.setattr(head_groups, "threads", lambda: 3)
     monkeypatch.setattr(attention_module, "blocked_attention", counted)
-    for name in ("MEDIUM", "LONG", "VERY_LONG"):
-        monkeypatch.setattr(attention_module, name, 36)
+    for name, value in [("MEDIUM", 36), ("VERY_LONG", 36), ("MANY", 1)]:
+        monkeypatch.setattr(attention_module, name, value)
     attention(q[:, :, :5], k, v)  # 30 pairs: not long
     assert asked == []
     found, _ = attention(q, k, v, mask=causal_mask(6, 6))

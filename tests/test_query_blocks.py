@@ -61,17 +61,17 @@ def test_a_continuation_of_cached_positions_reads_those_as_well(asked, rng):
 
 
 def test_there_are_at_most_eight_blocks(asked, monkeypatch, rng):
-    monkeypatch.setattr(attention_module, "LONG", 1001**2)  # else the heads are taken apart as well
+    monkeypatch.setattr(attention_module, "MANY", 1001**2)  # else the heads are taken apart as well
     q, k, v = (rng.normal(size=(1, 1000, 2)) for _ in range(3))
     attention(q, k, v, mask=causal_mask(1000, 1000))
     assert asked == [(1, 125, 125 * n) for n in range(1, 9)]
 
 
-def test_from_long_on_the_heads_are_taken_apart_as_well(asked, monkeypatch, rng):
+def test_where_there_are_many_weights_the_heads_are_taken_apart_as_well(asked, monkeypatch, rng):
     q, k, v = (rng.normal(size=(2, heads, 200, 3)) for heads in (8, 4, 4))
     together = attention(q, k, v, mask=causal_mask(200, 200))
     asked.clear()
-    monkeypatch.setattr(attention_module, "LONG", 200 * 200)
+    monkeypatch.setattr(attention_module, "MANY", 2 * 8 * 200 * 200)
     monkeypatch.setattr(head_groups, "threads", lambda: 2)
     apart = attention(q, k, v, mask=causal_mask(200, 200))
     assert [heads for heads, _, _ in asked] == [4] * 8  # two groups, of four blocks each

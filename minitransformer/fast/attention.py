@@ -23,9 +23,9 @@ from minitransformer.layers.attention import apart, together
 from minitransformer.module import twin_of
 
 # Pairs of a query and a key from which on
-MEDIUM = 192 * 192  # it is faster to take a few queries at a time, if there is a mask,
-LONG = 512 * 512  # it is faster to take the heads side by side, and
+MEDIUM = 192 * 192  # it is faster to take a few queries at a time, if there is a mask, and
 VERY_LONG = 1024 * 1024  # the weights would take about as much memory as all else that a layer saves.
+MANY = 1 << 19  # weights of all heads and sequences, from which on it is faster to take the heads side by side
 
 
 @twin_of(textbook.causal_mask)
@@ -49,12 +49,16 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     Tq, D = q.shape[-2:]
     Tk = k.shape[-2]
     options = {"mask": mask, "scale": 1 / math.sqrt(D) if scale is None else float(scale)}
-    if on_weights is not None or Tq * Tk < MEDIUM:
+    if on_weights is not None:
         return all_at_once(q, k, v, on_weights=on_weights, **options)
+    way = all_at_once
     if Tq * Tk >= VERY_LONG:
-        return in_head_groups(q, k, v, attention=blocked_attention, **options)
-    way = all_at_once if mask is None else partial(in_query_blocks, attention=all_at_once)
-    return in_head_groups(q, k, v, attention=way, **options) if Tq * Tk >= LONG else way(q, k, v, **options)
+        way = blocked_attention
+    elif Tq * Tk >= MEDIUM and mask is not None:
+        way = partial(in_query_blocks, attention=all_at_once)
+    if math.prod(q.shape[:-1]) * Tk >= MANY:
+        return in_head_groups(q, k, v, attention=way, **options)
+    return way(q, k, v, **options)
 
 
 def all_at_once(q, k, v, *, mask, scale, on_weights=None):
