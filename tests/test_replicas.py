@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import signal
+import subprocess
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -209,6 +210,48 @@ def test_a_process_has_one_thread_even_if_it_was_born_with_more(monkeypatch):
 
 
 KILLED = "the process of a replica was ended by SIGKILL (for want of memory? fewer replicas need less)"
+
+
+SCRIPT = """
+import numpy as np
+from minitransformer import Config, Module, Transformer
+from minitransformer.training import Replicas
+
+print("begins", flush=True)
+ids = np.arange(12).reshape(2, 6)
+"""
+BARE = """
+replicas = Replicas(Transformer(Config(vocab_size=12, context=6, d_model=8, n_heads=2, n_layers=1)), 2)
+print(replicas.loss(ids, ids)[0])
+"""
+GUARDED = """
+class Own(Module):
+    def __init__(self, model):
+        self.model = model
+
+    def loss(self, *arguments, **options):
+        return self.model.loss(*arguments, **options)
+
+if __name__ == "__main__":
+    replicas = Replicas(Own(Transformer(Config(vocab_size=12, context=6, d_model=8, n_heads=2, n_layers=1))), 2)
+    print(replicas.loss(ids, ids)[0])
+"""
+
+
+@pytest.mark.parametrize(
+    "program, begins", [(BARE, 1), pytest.param(GUARDED, 2, marks=pytest.mark.slow)], ids=["plain", "own classes"]
+)
+def test_a_script_needs_no_guard_unless_the_model_has_classes_of_its_own(tmp_path, program, begins):
+    (tmp_path / "script.py").write_text(SCRIPT + program, "utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "script.py"]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    *first, loss = ended.stdout.splitlines()
+    assert first == ["begins"] * begins
+    model = Transformer(Config(vocab_size=12, context=6, d_model=8, n_heads=2, n_layers=1))
+    ids = np.arange(12).reshape(2, 6)
+    assert float(loss) == pytest.approx(model.loss(ids, ids)[0], rel=1e-6)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no signals")

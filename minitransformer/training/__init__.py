@@ -17,7 +17,7 @@ In reading order:
     metrics.py        what happened, as JSON lines                read_metrics
     interruption.py   the first Ctrl-C waits for the step
     environment.py    what the bits of a result depend on
-    replicas.py       every core for one step: replicas of the model that share a batch
+    replicas.py       every core for one step: replicas of the model that share a batch   Replicas
     replica_process.py  one of them at work
     ranks.py          more than one machine: MPI
     observer.py       who watches: nobody, or a progress bar      Observer, ProgressBar
@@ -39,6 +39,7 @@ from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
 from minitransformer.training.metrics import METRICS_FILE, read_metrics
 from minitransformer.training.observer import Observer, ProgressBar
 from minitransformer.training.pretraining import pretrain
+from minitransformer.training.replicas import Replicas
 from minitransformer.training.settings import Settings
 from minitransformer.training.step import TrainingDiverged, training_step
 
@@ -53,6 +54,7 @@ __all__ = [
     "read_metrics",
     "Observer",
     "ProgressBar",
+    "Replicas",
     "LOSS_FILE",
     "draw_loss_curve",
     "fine_tune_for_safety",

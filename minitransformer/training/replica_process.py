@@ -11,7 +11,11 @@ import atexit
 import ctypes
 import math
 import multiprocessing
+import pickle
+import sys
+from contextlib import contextmanager, nullcontext
 from copy import copy
+from types import ModuleType
 
 import numpy as np
 
@@ -93,6 +97,21 @@ def replica(model):
     return of(model)
 
 
+@contextmanager
+def without_the_program():
+    """Within the block, a process that is born does not run the program first.
+
+    It would to have the program's own classes, and so a script that makes a process needs a guard against making it
+    again there.
+    """
+    program = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = program
+
+
 class ReplicaProcess:
     """A process that works on what `send` gives it, and whose answers `receive` returns.
 
@@ -104,8 +123,10 @@ class ReplicaProcess:
         self.memory, self.number = memory, number
         spawn = multiprocessing.get_context("spawn")
         self.pipe, other_end = spawn.Pipe()
-        self.process = spawn.Process(target=work, args=(other_end, replica(model), memory, number), daemon=True)
-        with one_thread_each(), birth(*SIGNALS):  # whichever this process hears, it may still finish the step
+        twin = replica(model)
+        self.process = spawn.Process(target=work, args=(other_end, twin, memory, number), daemon=True)
+        alone = nullcontext() if b"__main__" in pickle.dumps(twin) else without_the_program()
+        with alone, one_thread_each(), birth(*SIGNALS):  # whichever this process hears, it may still finish the step
             self.process.start()
         other_end.close()
         atexit.register(self.process.kill)  # before Python would send it SIGTERM, and wait
