@@ -121,6 +121,7 @@ def answers(*steps, memory=100, products=0.5, flops=1e9, bandwidth=1e9, others=0
     return {
         "steps": turns,
         "decode": turns,
+        "token": 0.7,
         "memory": memory,
         "products": products and {"share": products, "flops": 7},
         "limits": {"flops": flops, "bandwidth": bandwidth},
@@ -142,6 +143,7 @@ def test_results_are_the_quotients_that_they_are_said_to_be():
     assert (ours["step"]["median"], ours["step"]["count"], ours["turns"]) == (0.5, 6, [[0.5, 0.5], [0.5, 0.5]])
     assert (ours["tokens_per_second"], ours["products"], ours["of_peak"]) == (40.0, 0.5, 0.3)
     assert (ours["decode"]["tokens_per_second"], ours["decode"]["of_bandwidth"]) == (2.0, 0.4)
+    assert ours["decode"]["products"] == pytest.approx(0.7)
     assert (theirs["of_peak"], theirs["memory"]) == (0.15, 200)
     assert (ours["cores"], ours["product_flops"]) == (1.5, 7)
     ratios = found["sizes"]["some"]["ratios"]["torch"]

@@ -87,6 +87,7 @@ def test_bench_prints_tables_and_writes_what_they_show(here, capsys, tmp_path):
     assert found["prompt"]["count"] == 2 * rounds.TURNS
     assert found["decode"]["count"] >= 2 * rounds.TURNS * (SMALL.decoded - 1)
     assert found["decode"]["count"] % (SMALL.decoded - 1) == 0
+    assert 0 < found["decode"]["products"] < 1
     assert re.search(r"^small +minitransformer +\d", shown, re.MULTILINE)
     assert re.search(r"^small +minitransformer +12 +\d", shown, re.MULTILINE)
 
@@ -97,18 +98,19 @@ def test_against_an_engine_there_is_a_ratio_with_an_interval_and_a_picture(here,
     options = ["--against", "torch", "torch-compile", "--rounds", "2", "--out", str(out)]
     assert main([*BENCH, *options]) == 0
     shown, said = capsys.readouterr()
-    assert re.search(r"small: minitransformer \S+ ms a step; torch \S+ ms a step, ratio \d+\.\d\d; torch-compile", said)
+    assert re.search(r"small: minitransformer \S+ ms a step; engine \S+ ms a step, ratio \S+; torch \S+ ms", said)
     assert sorted(path.name for path in out.iterdir()) == ["bench.json", "ratios.png"]
     assert (out / "ratios.png").read_bytes().startswith(b"\x89PNG")
     ratios = json.loads((out / "bench.json").read_text())["sizes"]["small"]["ratios"]
     assert set(ratios["torch"]) == {"step", "decode", "prompt", "memory"}
-    assert set(ratios["torch-compile"]) == {"step", "memory"}
+    assert set(ratios["torch-compile"]) == set(ratios["engine"]) == {"step", "memory"}
     step = ratios["torch"]["step"]
     assert step["low"] < step["ratio"] < step["high"] and step["rounds"] == 2
     training, decoding = shown.split("Decoding")
     assert re.search(rf" {step['ratio']:.2f} +{step['low']:.2f} – {step['high']:.2f}$", training, re.MULTILINE)
     assert re.search(r"^ +torch-compile +\d", training, re.MULTILINE)
-    assert "torch-compile" not in decoding
+    assert "torch-compile" not in decoding and "engine" not in decoding
+    assert re.search(r"^small +minitransformer .* \d+ %$", decoding, re.MULTILINE)
     assert "PyTorch, the model compiled" in training
     memory = "Memory of a step, torch's / minitransformer's: small "
     assert (memory in training) == (ratios["torch"]["memory"] is not None)

@@ -7,6 +7,7 @@ An engine has
 
     training_step(ids, targets) -> loss     forward, loss, backward, clip, AdamW
     loss(ids, targets) -> loss              forward and loss alone, as in evaluation, in one process
+    share_of_products(ids)                  what share of a token's time its products take alone, or None
     stream(ids, n)                          yields n new tokens, the likeliest each time, with a key–value cache
     random(*shape), multiply(a, b, out)     arrays of its own kind and their product, for peak.py
     counting_products()                     a `with` block that counts and times matrix products, or None (products.py)
@@ -14,11 +15,15 @@ An engine has
 """
 
 from contextlib import contextmanager
+from statistics import median
 
 import numpy as np
 
 from minitransformer.bench.products import counted_in_model
+from minitransformer.bench.timing import seconds_of
+from minitransformer.fast.product import product
 from minitransformer.generation import stream
+from minitransformer.layers.linear import Linear
 from minitransformer.optim import AdamW
 from minitransformer.training.replicas import replicas_that_pay, with_replicas
 from minitransformer.training.step import training_step
@@ -53,6 +58,24 @@ class NumPyEngine:
     def stream(self, ids, n: int):
         """Yield n tokens after ids (T,)."""
         yield from stream(self.model, ids, n, temperature=0)
+
+    def share_of_products(self, ids, tokens: int = 40) -> float:
+        """Return the time of one row times each matrix of the model, over that of a token after ids (T,).
+
+        Both are measured in turns, and the median of the quotients is returned. No token takes less than its products,
+        in which each weight is read once.
+        """
+        linears = [module for _, module in self.model.named_modules() if isinstance(module, Linear)]
+        matrices = [*(linear.weight.data for linear in linears), self.model.lm_head.weight.data.T]
+        rows = [self.random(1, len(matrix)) for matrix in matrices]
+
+        def products():
+            for row, matrix in zip(rows, matrices, strict=True):
+                product(row, matrix)
+
+        stream = self.stream(ids, tokens + 2)
+        next(stream), next(stream)
+        return median(seconds_of(products) / seconds_of(next, stream) for _ in range(tokens))
 
     def random(self, *shape):
         """Return a float32 array of uniform numbers."""

@@ -82,7 +82,8 @@ def ratio_lines(results: dict) -> list[str]:
 
 def decoding_lines(results: dict) -> list[str]:
     """Return the tables of decoding, and of long prompts where there are any."""
-    header = ["size", "runs on", "tokens/s", "ms a token", "quartiles", "of bandwidth", "ratio", "95 %"]
+    header = ["size", "runs on", "tokens/s", "ms a token", "quartiles", "of bandwidth", "products alone"]
+    header += ["ratio", "95 %"]
     rows, prompts = [], []
     for name, size in results["sizes"].items():
         for engine, measured in size["engines"].items():
@@ -94,7 +95,8 @@ def decoding_lines(results: dict) -> list[str]:
             rows.append(
                 [
                     *(label, engine, f"{token['tokens_per_second']:,.0f}", milliseconds(token["median"]), spread),
-                    *(percent(token["of_bandwidth"]), *ratio_cells(size, engine, "decode")),
+                    *(percent(token["of_bandwidth"]), percent(token["products"])),
+                    *ratio_cells(size, engine, "decode"),
                 ]
             )
             if "prompt" in measured:
@@ -107,9 +109,10 @@ def decoding_lines(results: dict) -> list[str]:
         "",
         *ruled(header, rows),
         "",
-        "  of bandwidth  bytes of weights and cached keys and values that a token needs, as a share of what can be read"
-        f" here: {giga(results['limits']['bandwidth'])}B/s",
-        "                (above 100 %: the weights fit into the processor's caches, and memory does not limit)",
+        "  of bandwidth    bytes of weights and cached keys and values that a token needs, as a share of what can be"
+        f" read here: {giga(results['limits']['bandwidth'])}B/s",
+        "                  (above 100 %: the weights fit into the processor's caches, and memory does not limit)",
+        "  products alone  one row times each matrix of the model and nothing else, as a share of the time of a token",
     ]
     if prompts:
         header = ["size", "runs on", "prompt", "s to the first new token", "quartiles", "ratio", "95 %"]

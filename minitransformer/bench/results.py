@@ -61,6 +61,7 @@ def of_engine(raw: dict, name: str, size, limits: dict) -> dict:
         token = Summary.of(times(answers, "decode"))
         of_bandwidth = raw["facts"]["bytes_per_token"] / (token.median * limits["bandwidth"])  # (4)
         result["decode"] = asdict(token) | {"tokens_per_second": 1 / token.median, "of_bandwidth": of_bandwidth}
+        result["decode"]["products"] = middle([answer["token"] for answer in answers])
     if "prompt" in answers[0]:
         result["prompt"] = asdict(Summary.of(times(answers, "prompt")))
     return result

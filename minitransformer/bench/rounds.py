@@ -14,13 +14,13 @@ import math
 import time
 
 from minitransformer.bench.process import EngineError, EngineProcess
-from minitransformer.bench.worker import BARE, OURS
+from minitransformer.bench.worker import BARE, ENGINE, OURS
 
 TURNS = 3
 SETTLE = 0.25  # seconds between turns, for the threads of the engine before to fall asleep
 DECODING_SHARE = 0.25  # of the seconds of a turn of training steps
 TOLERANCE = 1e-4  # of the first losses, in float32
-DECODING = (OURS, *BARE, "torch")  # the others decode as torch does
+ALSO_DECODING = (*BARE, "torch")  # beside the first engine; the others decode as one of these does
 
 
 def measure_size(size, engines, *, threads: int, rounds: int, seconds: float, progress) -> dict:
@@ -47,12 +47,16 @@ def measure_size(size, engines, *, threads: int, rounds: int, seconds: float, pr
 
 def measure_round(running: dict, size, number: int, seconds: float, progress) -> dict:
     """Return {engine: answers} of one round with these running engines."""
-    decoding = {name: engine for name, engine in running.items() if name in DECODING}
+    first = next(iter(running))
+    decoding = {name: engine for name, engine in running.items() if name == first or name in ALSO_DECODING}
+    if first == OURS:
+        decoding.pop(ENGINE, None)  # which decodes as that does
     progress("  training steps")
     answers = {name: {"steps": turns} for name, turns in in_turns(running, number, "steps", seconds=seconds).items()}
     progress("  decoding")
     for name, turns in in_turns(decoding, number, "decode", seconds=seconds * DECODING_SHARE).items():
         answers[name]["decode"] = turns
+        answers[name]["token"] = running[name].ask("token")
     if size.prompt is not None:
         progress(f"  a prompt of {size.prompt} tokens")
         for name, turns in in_turns(decoding, number, "prompt").items():

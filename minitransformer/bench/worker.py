@@ -77,6 +77,10 @@ class Worker:
                 times += token_times(self.engine.stream(ids, self.size.decoded))[1:]
         return {"times": times, "load": asdict(load)}
 
+    def token(self) -> float | None:
+        """Return what share of the time of a token its products take alone; None where the engine hides them."""
+        return self.engine.share_of_products(self.rng.integers(0, self.size.config.vocab_size, SHORT_PROMPT))
+
     def prompt(self) -> dict:
         """Read the long prompt. Returns the time to the first new token, and the load."""
         ids = self.rng.integers(0, self.size.config.vocab_size, self.size.prompt)

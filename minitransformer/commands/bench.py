@@ -40,7 +40,7 @@ sizes: {", ".join(f"{name} ({size.batch} x {size.length} tokens)" for name, size
 EPILOG = f"""\
 examples:
   minitransformer bench                                 all sizes, this package alone
-  minitransformer bench --against torch --out bench     beside PyTorch, with a picture; about twenty minutes
+  minitransformer bench --against torch --out bench     beside PyTorch, with a picture; about half an hour
   minitransformer bench --quick --against torch         a minute: shows that all works, and rough numbers
   minitransformer bench --plain --against torch         what plain formulas cost: textbook, engine and PyTorch
   minitransformer bench --sizes baby --profile          where the time of a step goes, file by file
@@ -124,8 +124,9 @@ def settle(arguments) -> dict:
     if arguments.beside is not None and (arguments.profile or arguments.scaling or arguments.plain):
         raise ValueError("--beside is not for --profile, --scaling and --plain: it measures steps and tokens")
     defaults = FULL | (QUICK if arguments.quick else {})
+    own = BARE if arguments.plain else (OURS, ENGINE) if arguments.against or arguments.beside else (OURS,)
     settings = {
-        "engines": [*(BARE if arguments.plain else (OURS,)), *dict.fromkeys(arguments.against)],
+        "engines": [*own, *dict.fromkeys(arguments.against)],
         "sizes": arguments.sizes or list(defaults.get("sizes", SIZES)),
         "threads": available_cores() if arguments.threads is None else arguments.threads,
         "rounds": defaults["rounds"] if arguments.rounds is None else arguments.rounds,
@@ -203,12 +204,13 @@ def profile(settings: dict):
 
 def beside(settings: dict):
     """Measure how much slower work becomes beside busy processes."""
-    engines = [OURS, ENGINE, *settings["engines"][1:]]
     options = {key: settings[key] for key in ("threads", "rounds", "seconds")}
-    results = machine(settings) | {"engines": engines, "cores": available_cores(), "sizes": {}, "versions": {}}
+    results = machine(settings) | {"cores": available_cores(), "sizes": {}, "versions": {}}
     loads = []
     for name in settings["sizes"]:
-        raw = measure_beside(SIZES[name], engines, settings["beside"], **options, progress=partial(say, name))
+        raw = measure_beside(
+            SIZES[name], settings["engines"], settings["beside"], **options, progress=partial(say, name)
+        )
         results["versions"] |= raw["versions"]
         loads += raw["loads"]
         results["sizes"][name] = {
