@@ -110,7 +110,7 @@ def test_against_an_engine_there_is_a_ratio_with_an_interval_and_a_picture(here,
     assert re.search(rf" {step['ratio']:.2f} +{step['low']:.2f} – {step['high']:.2f}$", training, re.MULTILINE)
     assert re.search(r"^ +torch-compile +\d", training, re.MULTILINE)
     assert "torch-compile" not in decoding and "engine" not in decoding
-    assert re.search(r"^small +minitransformer .* \d+ %$", decoding, re.MULTILINE)
+    assert re.search(r"^small +minitransformer .* % +[\d.]+ %$", decoding, re.MULTILINE)
     assert "PyTorch, the model compiled" in training
     memory = "Memory of a step, torch's / minitransformer's: small "
     assert (memory in training) == (ratios["torch"]["memory"] is not None)
