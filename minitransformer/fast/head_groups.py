@@ -9,7 +9,8 @@ Backward. An entry of q, k or v reaches y within its own group alone, so the gra
 
     dq_g, dk_g, dv_g = attention's backward of dy_g             (3)
 
-On two cores, causal attention of 12 heads over 1,000 positions takes 0.8 of the time that it takes undivided.
+On two cores, causal attention of 12 heads over 1,000 positions takes 0.8 of the time that it takes undivided; that of
+6 heads over 256, in a batch of 4, 0.87, and its backward 0.7. With a tenth as many weights, it takes longer.
 
 Saved for backward: nothing of its own.
 """

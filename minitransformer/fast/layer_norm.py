@@ -1,7 +1,8 @@
 """Layer normalization in place, its sums and means as products with ones (see sums.py).
 
 Every line that makes a new array writes to fresh memory, which costs more than the arithmetic: at the sizes `tiny` and
-`nano` this makes a whole training step 1.05 and 1.03 times as fast.
+`nano` this makes a whole training step 1.05 and 1.03 times as fast. Blocks of rows gain nothing, and shared by two
+threads take 1.1 to 2 times as long: each of these operations is over before a thread is awake.
 """
 
 import numpy as np
