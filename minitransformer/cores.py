@@ -78,11 +78,12 @@ def free_threads() -> int:
     return threads() if crowd.is_small() else max(1, min(threads(), (os.cpu_count() or 1) - round(crowd.others)))
 
 
-def fairly(function, *arguments, evenly=False):
+def fairly(function, *arguments, evenly=False, alone=None):
     """Return function(*arguments), computed while the matrix library has no more than `free_threads()`.
 
-    With evenly, it has so many that what `threads()` would share evenly is shared evenly by them. Where it may have one
-    alone, it is not looked who else is there: that might be replicas of the model, or threads, that share their work
+    With evenly, it has so many that what `threads()` would share evenly is shared evenly by them. With alone, which
+    returns what to compute in place of so many threads, or None, it has them all or is alone. Where it may have one
+    anyway, it is not looked who else is there: that might be replicas of the model, or threads, that share their work
     with this one.
     """
     if crowd.is_small() or threads() == 1:
@@ -91,6 +92,9 @@ def fairly(function, *arguments, evenly=False):
         own = free_threads()
         while evenly and threads() % own:
             own -= 1
+        if alone is not None:
+            instead = alone(threads(), *arguments) if own == 1 else None
+            own, function = (threads(), function) if instead is None else (1, instead)
         with matrix_library().limit(limits=own):
             result = function(*arguments)
     if crowd.is_due() and threads() > 1:

@@ -137,6 +137,21 @@ def test_what_is_to_be_shared_evenly_has_as_many_threads_as_divide_those_there_a
     assert had == ([evenly] if others else [])
 
 
+@pytest.mark.parametrize("others, expected", [(0, ("by 6", [])), (2, ("by 6", [6])), (9, ("in place of 6", [1]))])
+def test_what_may_be_computed_alone_has_all_threads_or_one_that_takes_their_place(monkeypatch, others, expected):
+    had = []
+    library = SimpleNamespace(limit=lambda limits: nullcontext(had.append(limits)))
+    monkeypatch.setattr(cores, "matrix_library", lambda: library)
+    monkeypatch.setattr(cores, "threads", lambda: 6)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(cores.crowd, "look", lambda own: None)
+    monkeypatch.setattr(cores.crowd, "others", float(others))
+    assert (cores.fairly(lambda: "by 6", alone=lambda count: lambda: f"in place of {count}"), had) == expected
+    had.clear()
+    assert cores.fairly(lambda: "by 6", alone=lambda count: None) == "by 6"
+    assert had == ([6] if others else [])
+
+
 def test_whoever_looks_says_how_many_threads_the_products_had(two_threads, monkeypatch):
     said = []
     monkeypatch.setattr(cores.crowd, "look", said.append)

@@ -18,8 +18,11 @@ from minitransformer.fast.product import (
     EVEN_TERMS,
     ONE_PART,
     UNSHARED,
-    bits_are_known,
+    cuts,
+    in_one_sum,
+    in_slices,
     in_two_parts,
+    known_kernel,
     product,
 )
 
@@ -109,6 +112,85 @@ def test_small_products_and_those_of_one_thread_ask_nobody(rng, monkeypatch):
     assert product(np.ones((side, side)), np.ones((side, side))).shape == (side, side)
 
 
+# With the kernels for AVX2, one thread cuts as several do.
+
+
+@given(
+    rows=st.integers(2, 300),
+    inner=st.one_of(st.integers(1, 1500), st.sampled_from([320, 321, 640, 641, 960])),
+    columns=st.integers(2, 1500),
+    count=st.integers(1, 9),
+)
+def test_slices_hold_each_row_term_and_column_once(rows, inner, columns, count):
+    slices = cuts(rows, inner, columns, count)
+    if slices is not None:
+        held = [
+            (range(*i.indices(rows)), range(*k.indices(inner)), range(*j.indices(columns))) for i, k, j, _ in slices
+        ]
+        assert sum(len(i) * len(k) * len(j) for i, k, j in held) == rows * inner * columns
+        assert len({(i.start, k.start, j.start) for i, k, j in held}) == len(held)
+
+
+@pytest.mark.parametrize("shape", [(96, 40, 300), (512, 33, 80), (64, 700, 100)])
+@pytest.mark.parametrize("batch", [(), (2, 3)])
+def test_so_the_product_of_slices_is_the_product(rng, shape, batch):
+    rows, inner, columns = shape
+    a, b = rng.standard_normal((*batch, rows, inner)), rng.standard_normal((inner, columns))
+    for count in (2, 3, 4):
+        slices = cuts(rows, inner, columns, count)
+        assert len(slices) > 1
+        assert np.allclose(in_slices(slices, a, b), np.einsum("...pi,io->...po", a, b), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("columns", [1, 11, 12, 40])
+def test_a_product_in_one_sum_is_the_product(rng, columns):
+    a, b = rng.standard_normal((2, 9, 30)), rng.standard_normal((2, 30, columns))
+    assert np.allclose(in_one_sum(a, b), np.einsum("bpi,bio->bpo", a, b), rtol=1e-10, atol=1e-10)
+
+
+# Rows of which 8 remain beside twelves, odd numbers of terms and of columns, more columns than rows and fewer.
+AVX2 = """
+import numpy as np, threadpoolctl
+from minitransformer import cores
+from minitransformer.fast.product import cuts, known_kernel, product
+
+if known_kernel() != "Haswell":
+    raise SystemExit(77)
+cores.available_cores = lambda: 8
+cores.crowd.look = lambda own: None
+rng = np.random.default_rng(0)
+shapes = [(512, 40, 600), (128, 1024, 128), (300, 1000, 90), (73, 641, 500), (64, 333, 1500), (64, 40, 1297)]
+shapes += [tuple(int(x) for x in rng.integers((40, 100, 40), (300, 400, 400))) for _ in range(9)]
+differ = cut = 0
+for threads, some in ((2, shapes), (4, shapes[:3])):
+    cores.os.cpu_count = lambda: threads
+    for rows, inner, columns in some:
+        a, b = rng.standard_normal((rows, inner), np.float32), rng.standard_normal((columns, inner), np.float32).T
+        for x, y in [(a, b), (b.T, a.T)]:
+            results = []
+            with threadpoolctl.threadpool_limits(threads):
+                for others in (0.0, 99.0):
+                    cores.crowd.others = others
+                    results.append(product(x, y))
+            with threadpoolctl.threadpool_limits(1):
+                differ += not np.array_equal(x @ y, results[0])
+            assert np.array_equal(*results), (threads, rows, inner, columns)
+            cut += cuts(x.shape[0], *y.shape, threads) is not None
+print(differ, cut)
+"""
+
+
+def test_with_the_kernels_for_avx2_the_bits_are_the_same_as_well_though_those_of_one_thread_differ():
+    pytest.importorskip("threadpoolctl")
+    environment = os.environ | {"OPENBLAS_CORETYPE": "Haswell"}
+    command = [sys.executable, "-c", AVX2]
+    ended = subprocess.run(command, env=environment, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
+    if ended.returncode == 77 or ended.returncode < 0:
+        pytest.skip("no library or processor of which this is known")
+    assert ended.returncode == 0, ended.stderr
+    assert min(int(count) for count in ended.stdout.split()) > 10
+
+
 # Of which matrix library this is known.
 
 
@@ -119,10 +201,10 @@ def library(monkeypatch):
     def become(*kinds):
         libraries = SimpleNamespace(lib_controllers=kinds) if kinds else None
         monkeypatch.setattr(home, "matrix_library", lambda: libraries)
-        bits_are_known.cache_clear()
+        known_kernel.cache_clear()
 
     yield become
-    bits_are_known.cache_clear()
+    known_kernel.cache_clear()
 
 
 def kind(version="0.3.31.188.0", architecture="SkylakeX", folder="numpy.libs", internal_api="openblas"):
@@ -133,13 +215,13 @@ def kind(version="0.3.31.188.0", architecture="SkylakeX", folder="numpy.libs", i
 def test_bits_are_known_of_the_kernels_and_versions_that_were_measured(library):
     for version, architecture in BITS_ARE_KNOWN:
         library(kind(version, architecture))
-        assert bits_are_known()
+        assert known_kernel() == architecture
 
 
 def test_whether_they_are_is_a_matter_of_the_library_that_numpy_uses_and_not_of_what_else_is_there(library):
     for other in [kind("0.3.3", folder="scipy.libs"), kind("2026", "", "lib", "mkl")]:
-        library(kind(), other)
-        assert bits_are_known()
+        library(other, kind())
+        assert known_kernel() == "SkylakeX"
 
 
 @pytest.mark.parametrize(
@@ -149,11 +231,11 @@ def test_whether_they_are_is_a_matter_of_the_library_that_numpy_uses_and_not_of_
         {"version": "0.3.31.189.0"},
         {"version": None},
         {"architecture": "Nehalem"},
-        {"architecture": "Haswell"},
+        {"architecture": "Haswell", "version": "0.3.31.dev"},
         {"folder": "lib"},
         {"internal_api": "mkl"},
     ],
-    ids=lambda other: str(*other.values()),
+    ids=lambda other: " ".join(map(str, other.values())),
 )
 def test_of_any_other_they_are_not_and_a_product_has_the_threads_that_there_are(rng, library, monkeypatch, other):
     for kinds in [(kind(**other),), (kind(folder="scipy.libs"), kind(**other)), ()]:
