@@ -166,7 +166,7 @@ for threads, some in ((2, shapes), (4, shapes[:3])):
     cores.os.cpu_count = lambda: threads
     for rows, inner, columns in some:
         a, b = rng.standard_normal((rows, inner), np.float32), rng.standard_normal((columns, inner), np.float32).T
-        for x, y in [(a, b), (b.T, a.T)]:
+        for x, y in [(a, b), (b.T, a.T), (a, a.T)]:
             results = []
             with threadpoolctl.threadpool_limits(threads):
                 for others in (0.0, 99.0):

@@ -35,7 +35,7 @@ from minitransformer.cores import fairly, matrix_library, threads
 BITS_ARE_KNOWN = {  # of which versions and architectures, as threadpoolctl says them
     ("0.3.31.dev", "SkylakeX"),
     ("0.3.31.188.0", "SkylakeX"),
-    ("0.3.31.188.0", "Haswell"),
+    ("0.3.31.188.0", "Haswell"),  # which Zen has as well
 }
 UNSHARED = 1 << 18  # multiplications, in each matrix; up to here OpenBLAS takes one thread
 ONE_PART = 192  # terms
@@ -83,6 +83,8 @@ def in_two_parts(a, b):
 
 def in_place_of(count, a, b):
     """Return what gives one thread the bits of `count`, of a (..., P, I) and b (..., I, O); None if nothing does."""
+    if a.__array_interface__["data"] == b.__array_interface__["data"]:
+        return None  # x x^T has a function of its own in the library
     slices = cuts(a.shape[-2], *b.shape[-2:], count)
     return None if slices is None else partial(in_slices, slices)
 
