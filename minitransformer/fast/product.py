@@ -91,7 +91,7 @@ def in_place_of(count, a, b):
 
 def in_slices(slices, a, b):
     """Return a @ b, put together of such slices of rows, terms and columns, each multiplied by such a function."""
-    y = np.zeros((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), a.dtype)
+    y = np.zeros_like(a, shape=(*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), order="C")
     for i, k, j, multiply in slices:
         y[..., i, j] += multiply(a[..., i, k], b[..., k, j])
     return y
