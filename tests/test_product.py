@@ -13,14 +13,12 @@ from hypothesis import strategies as st
 
 from minitransformer import Config, Transformer, cores
 from minitransformer.fast import product as home
+from minitransformer.fast.cuts import cuts, in_one_sum, in_slices
 from minitransformer.fast.product import (
     BITS_ARE_KNOWN,
     EVEN_TERMS,
     ONE_PART,
     UNSHARED,
-    cuts,
-    in_one_sum,
-    in_slices,
     in_two_parts,
     known_kernel,
     product,
@@ -152,7 +150,8 @@ def test_a_product_in_one_sum_is_the_product(rng, columns):
 AVX2 = """
 import numpy as np, threadpoolctl
 from minitransformer import cores
-from minitransformer.fast.product import cuts, known_kernel, product
+from minitransformer.fast.cuts import cuts
+from minitransformer.fast.product import known_kernel, product
 
 if known_kernel() != "Haswell":
     raise SystemExit(77)

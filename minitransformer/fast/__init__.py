@@ -9,6 +9,7 @@ use, get the textbook's function.
 A name such as fast.attention is the function; its file is import_module("minitransformer.fast.attention").
 
     product.py            in as many threads as there are free cores
+    cuts.py                 or in one, with the bits of several
     sums.py               sums and means as products with ones
     elementwise.py        large arrays in blocks, shared by threads
     linear.py             all positions in one product
