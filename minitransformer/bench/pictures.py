@@ -20,7 +20,7 @@ def draw_ratios(results: dict, folder, subtitle: str) -> None:
     figure = new_figure(max(1.6 * len(sizes), 7), 4.2)
     axes = figure.add_subplot()
     for index, rival in enumerate(rivals):
-        offset = (index - (len(rivals) - 1) / 2) * 0.16
+        offset = (index - (len(rivals) - 1) / 2) * 0.6 / len(rivals)
         xs, ratios, below, above = [], [], [], []
         for column, size in enumerate(sizes.values()):
             ratio = size["ratios"][rival]["step"]
