@@ -13,7 +13,7 @@ command does.
 function called later changes it for a process to come: the variables must be in the environment that the process is
 born with. It inherits its parent's, which is therefore changed for as long as that takes. A process is born by `spawn`,
 not `fork`: a fork would inherit locks that the parent's threads hold, and its thread count. Hence a program that has
-such processes needs the usual guard, `if __name__ == "__main__":`.
+such processes needs the usual guard, `if __name__ == "__main__":`, but for replicas, which see to that themselves.
 """
 
 import contextvars

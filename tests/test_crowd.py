@@ -124,28 +124,33 @@ def test_in_a_crowd_the_matrix_library_has_one_thread_and_afterwards_what_it_had
         assert cores.threads() == 2
 
 
-@pytest.mark.parametrize("others, evenly", [(0, 6), (1, 3), (2, 3), (3, 3), (4, 2), (9, 1)])
-def test_what_is_to_be_shared_evenly_has_as_many_threads_as_divide_those_there_are(monkeypatch, others, evenly):
+@pytest.fixture
+def limits_beside(monkeypatch):
+    """Return a function that puts six threads on six cores beside so many others; and the limits they are given."""
     had = []
     library = SimpleNamespace(limit=lambda limits: nullcontext(had.append(limits)))
     monkeypatch.setattr(cores, "matrix_library", lambda: library)
     monkeypatch.setattr(cores, "threads", lambda: 6)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     monkeypatch.setattr(cores.crowd, "look", lambda own: None)
-    monkeypatch.setattr(cores.crowd, "others", float(others))
+
+    def beside(others):
+        monkeypatch.setattr(cores.crowd, "others", float(others))
+        return had
+
+    return beside
+
+
+@pytest.mark.parametrize("others, evenly", [(0, 6), (1, 3), (2, 3), (3, 3), (4, 2), (9, 1)])
+def test_what_is_to_be_shared_evenly_has_as_many_threads_as_divide_those_there_are(limits_beside, others, evenly):
+    had = limits_beside(others)
     assert cores.fairly(lambda: "result", evenly=True) == "result"
     assert had == ([evenly] if others else [])
 
 
 @pytest.mark.parametrize("others, expected", [(0, ("by 6", [])), (2, ("by 6", [6])), (9, ("in place of 6", [1]))])
-def test_what_may_be_computed_alone_has_all_threads_or_one_that_takes_their_place(monkeypatch, others, expected):
-    had = []
-    library = SimpleNamespace(limit=lambda limits: nullcontext(had.append(limits)))
-    monkeypatch.setattr(cores, "matrix_library", lambda: library)
-    monkeypatch.setattr(cores, "threads", lambda: 6)
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    monkeypatch.setattr(cores.crowd, "look", lambda own: None)
-    monkeypatch.setattr(cores.crowd, "others", float(others))
+def test_what_may_be_computed_alone_has_all_threads_or_one_that_takes_their_place(limits_beside, others, expected):
+    had = limits_beside(others)
     assert (cores.fairly(lambda: "by 6", alone=lambda count: lambda: f"in place of {count}"), had) == expected
     had.clear()
     assert cores.fairly(lambda: "by 6", alone=lambda count: None) == "by 6"

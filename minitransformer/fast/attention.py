@@ -1,11 +1,11 @@
 """Attention in the way that suits its length.
 
 Longer sequences take other ways to the same result: a few queries at a time, which need not look at keys that the mask
-forbids (see query_blocks.py), some heads in one thread and the others in another (see head_groups.py), and at last
-blocks of queries and keys that never hold all weights at once (see blocked_attention.py). `on_weights` asks for all
-weights, and so for all pairs at once, whatever the length. Where a key or value that the mask hides from all queries is
-not finite, the longer ways skip it if it lies beyond the keys that they take, and may then give finite numbers where
-the textbook gives NaN.
+forbids (see query_blocks.py), and at last blocks of queries and keys that never hold all weights at once (see
+blocked_attention.py). Where there are many weights, some heads are in one thread and the others in another (see
+head_groups.py). `on_weights` asks for all weights, and so for all pairs at once, whatever the length. Where a key or
+value that the mask hides from all queries is not finite, the longer ways skip it if it lies beyond the keys that they
+take, and may then give finite numbers where the textbook gives NaN.
 """
 
 import math

@@ -33,8 +33,6 @@ from minitransformer.training.replica_process import ReplicaProcess, SharedMemor
 class Replicas:
     """A model and `count` − 1 replicas of it, in the model's place: for its loss, and for training_step.
 
-    count: how many processes work side by side, this one included; None: one for each core.
-
     The replicas follow the model where its Parameters change or get other arrays; whether a parameter is frozen is that
     of the time when the replicas were made, and a hook that is installed later sees the first share alone. The
     processes end with this object. They do not run the program that makes them, unless the model has classes of its
@@ -42,8 +40,7 @@ class Replicas:
     Raises ValueError for a count below 1, or above 1 for a model with hooks, MissingExtra without threadpoolctl.
     """
 
-    def __init__(self, model, count: int | None = None):
-        count = available_cores() if count is None else count
+    def __init__(self, model, count: int):
         if count < 1:
             raise ValueError(f"there must be at least 1 replica, not {count}")
         require("threadpoolctl", otherwise="train without replicas")
