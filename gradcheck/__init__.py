@@ -105,11 +105,12 @@ What else is here:
 
 TYPE_CHECKING = False  # but to a type checker it is true; from `typing` it would take longer than all that is here
 if TYPE_CHECKING:  # what is loaded when it is asked for: see __getattr__
-    from gradcheck.call import Call, randomize_parameters
+    from gradcheck.call import Call, borrowed, clear_gradients, parameters_of, randomize_parameters, to_float64
     from gradcheck.cases import Case, check_case, load_cases
-    from gradcheck.checking import adjoint, check, check_module
+    from gradcheck.checking import adjoint, check, check_call, check_module
+    from gradcheck.html import report_html
     from gradcheck.jacobian_matrix import Jacobian, jacobian
-    from gradcheck.line_by_line import steps
+    from gradcheck.line_by_line import steps, steps_of_call
     from gradcheck.report import ArgumentReport, GradientError, Report
     from gradcheck.updates import check_update
 
@@ -125,18 +126,26 @@ __all__ = [
     "Case",
     "check_case",
     "load_cases",
+    "check_call",
+    "steps_of_call",
+    "parameters_of",
     "randomize_parameters",
+    "to_float64",
+    "clear_gradients",
+    "borrowed",
     "Report",
     "ArgumentReport",
     "GradientError",
+    "report_html",
 ]
 
 _MODULES = {
-    "call": ("Call", "randomize_parameters"),
+    "call": ("Call", "borrowed", "clear_gradients", "parameters_of", "randomize_parameters", "to_float64"),
     "cases": ("Case", "check_case", "load_cases"),
-    "checking": ("check", "check_module", "adjoint"),
+    "checking": ("check", "check_call", "check_module", "adjoint"),
+    "html": ("report_html",),
     "jacobian_matrix": ("jacobian", "Jacobian"),
-    "line_by_line": ("steps",),
+    "line_by_line": ("steps", "steps_of_call"),
     "report": ("Report", "ArgumentReport", "GradientError"),
     "updates": ("check_update",),
 }

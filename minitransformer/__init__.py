@@ -39,10 +39,8 @@
     commands/                       its commands, one a file
     bench/                          how fast, how large, and how cost grows: what `bench` measures
     values.py                       what a setting may be, and what is said where it is not
-    narrator.py                     lines and progress bars on standard error
-    tables.py                       tables for people: what every report is made of
     pictures.py                     one look for all pictures
-    extras.py                       optional packages, asked for by name
+    system/                         the terminal, signals, tables, progress, optional packages
 
 **Skip at first: the engine**, and what else is there for speed, memory and files alone:
 
@@ -135,7 +133,7 @@ these are
 import sys  # isort: skip
 
 if "".join(sys.argv[:1]).endswith(("-m", "minitransformer", "minitransformer.exe")):  # no library, it seems
-    from gradcheck.stopping import is_program, leave_when_stopped  # before anything else: see there
+    from minitransformer.system.stopping import is_program, leave_when_stopped  # before anything else: see there
 
     if is_program("minitransformer"):
         leave_when_stopped("minitransformer")

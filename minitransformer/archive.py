@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from minitransformer.files import write_atomically
+from minitransformer.system.printable import one_line
 
 FORMAT = "minitransformer"
 VERSION = 1
@@ -41,8 +42,6 @@ class ArchiveError(ValueError):
     """
 
     def __init__(self, message):
-        from gradcheck.printable import one_line  # what it quotes comes from the file
-
         super().__init__(one_line(message))
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy.random  # noqa: F401 — it swallows what Ctrl-C raises while it is imported, and NumPy imports it late
 
-from gradcheck.command_line import Parser, described, say, written_out
-from gradcheck.printable import one_line
 from minitransformer import commands
-from minitransformer.extras import MissingExtra
+from minitransformer.system.extras import MissingExtra
+from minitransformer.system.printable import one_line
+from minitransformer.system.terminal import Parser, described, say, written_out
 from minitransformer.training import TrainingDiverged
 from minitransformer.version import __version__
 

@@ -3,8 +3,8 @@
 import warnings
 from functools import partial
 
-from minitransformer.extras import require
 from minitransformer.files import write_atomically
+from minitransformer.system.extras import require
 
 INK, GRID = "#333333", "#dddddd"
 # Of the set of Okabe and Ito, which people with any colour vision can tell apart.

@@ -10,8 +10,8 @@ direction through them. If the gradient is right, these two are equal:
     claimed  = Σ ⟨g_p, v_p⟩                         (1)
     measured = Im L(θ + ihv) / h                    (2)
 
-(2) is the complex step (gradcheck/complex_step.py), exact to rounding, and asks nothing of any backward pass. As
-direction take
+(2) is the complex step with h = 1e-30 (gradcheck/complex_step.py), exact to rounding, and uses no backward pass. Take
+the direction
 
     v_p = n_p / max(‖g_p‖, f ‖g‖),   n_p from N(0, 1)         (3)
 
@@ -32,12 +32,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from gradcheck.call import borrowed, to_float64
-from gradcheck.complex_step import STEP
+from gradcheck import borrowed, to_float64
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
-from minitransformer.tables import table
+from minitransformer.system.tables import table
 
+STEP = 1e-30  # h
 FLOOR = 1e-4  # f
 TOLERANCE = 1e-9
 

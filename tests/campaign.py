@@ -38,8 +38,8 @@ from pathlib import Path
 import pytest
 
 import gradcheck.__main__
-from gradcheck.stopping import leave_when_stopped
 from minitransformer import cli
+from minitransformer.system.stopping import leave_when_stopped
 
 resource = pytest.importorskip("resource", reason="campaigns need the limits of Unix")
 if not hasattr(os, "pidfd_open"):

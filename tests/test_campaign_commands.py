@@ -226,7 +226,7 @@ BROKEN = [(name, number) for name in ("closed", "full", "unread") for number in 
 ENVIRONMENTS = (*[{}] * 4, {"LANG": "C"}, {"COLUMNS": "1"}, {"COLUMNS": "x"}, {"MINITRANSFORMER_PLAIN": "x"})
 PROGRAM = """
 import os, runpy, sys
-from gradcheck.stopping import leave_when_stopped
+from minitransformer.system.stopping import leave_when_stopped
 leave_when_stopped("{program}")
 os.write({ANSWER}, b'"begun"')
 os.close({ANSWER})

@@ -14,10 +14,10 @@ from small_chats import SPECIAL, chat_lm, chat_tokenizer
 from transformers_models import import_transformers
 
 from minitransformer import CharTokenizer, generate
-from minitransformer.extras import MissingExtra
 from minitransformer.interop import chat, templates
 from minitransformer.interop.chat import Conversation, encode_chat, render_chat
 from minitransformer.interop.tokenizers import save_tokenizer
+from minitransformer.system.extras import MissingExtra
 
 pytest.importorskip("jinja2")
 

@@ -161,7 +161,7 @@ class NoMallopt:
         raise AttributeError("mallopt")
 ctypes.CDLL = NoMallopt
 import numpy as np
-from gradcheck import stopping
+from minitransformer.system import stopping
 from minitransformer import AdamW, TinyTransformer, allocator, cores
 from minitransformer.training import training_step
 model = TinyTransformer(vocab_size=20)

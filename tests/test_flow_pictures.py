@@ -10,7 +10,7 @@ from minitransformer import ByteTokenizer, Config, LanguageModel, trace_informat
 from minitransformer.analysis import patch_prompts
 from minitransformer.analysis.flow_pictures import COLUMNS, wrapped
 from minitransformer.analysis.shading import SHADES
-from minitransformer.extras import MissingExtra
+from minitransformer.system.extras import MissingExtra
 
 TEXT = "To be\nor $x$ é"
 

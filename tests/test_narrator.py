@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from minitransformer.extras import MissingExtra
-from minitransformer.narrator import Narrator
+from minitransformer.system.extras import MissingExtra
+from minitransformer.system.narrator import Narrator
 
 
 class Terminal(io.StringIO):

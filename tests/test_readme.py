@@ -99,7 +99,7 @@ def test_readmes_map_has_the_groups_and_the_order_of_the_packages():
     (read, use, skip), (its_read, its_use, its_skip) = groups_of_the_map(), groups_of_readme()
     assert its_read == read
     assert its_use == [file for file in use if file in its_use]
-    assert set(use) - set(its_use) <= {"cli.py", "narrator.py", "extras.py"}
+    assert set(use) - set(its_use) <= {"cli.py"}
     assert its_skip == skip
 
 

@@ -1,6 +1,7 @@
 """Arrows point one way: each room of the package imports from those below it, not even lazily from one above."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,9 @@ import minitransformer
 
 PACKAGE = Path(minitransformer.__file__).parent
 LEVELS = [
-    ("crowd",),
-    ("version", "allocator", "extras", "files", "values", "cores", "module", "tables", "bounded"),
-    ("layers", "narrator", "folders", "archive", "pictures"),
+    ("crowd", "system"),
+    ("version", "allocator", "files", "values", "cores", "module", "bounded"),
+    ("layers", "folders", "archive", "pictures"),
     ("config", "losses", "optim"),
     ("transformer", "generation", "text", "unset"),
     ("language_model", "one_page", "fast"),
@@ -30,6 +31,16 @@ MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
+
+# The modules that check gradients, or show how they are checked.
+CHECKING = (
+    "minitransformer.cases",
+    "minitransformer.verification",
+    "minitransformer.book",
+    "minitransformer.learn",
+    "minitransformer.experiments.misconceptions.falling_loss",
+    "minitransformer.experiments.misconceptions.passing_tests",
+)
 
 
 def imported(tree):
@@ -101,6 +112,34 @@ def test_no_module_imports_itself_by_way_of_others():
     assert cycles(graph) == []
     graph["minitransformer.module"].add("minitransformer.layers.linear")
     assert "minitransformer.module" in cycles(graph)
+
+
+def imports_of(package, folder):
+    """Return {(file, name)} of all that the files of a folder import from a package, wherever in them."""
+    return {
+        (".".join(path.relative_to(folder.parent).with_suffix("").parts), name)
+        for path in sorted(folder.rglob("*.py"))
+        for name in imported(ast.parse(path.read_text("utf-8")))
+        if name.split(".")[0] == package
+    }
+
+
+def is_public(name):
+    """Whether gradcheck, or a module of it that lists its public names, lists this one."""
+    module, _, member = name.rpartition(".")
+    return not module or member in getattr(importlib.import_module(module), "__all__", ())
+
+
+def test_gradcheck_imports_nothing_of_this_package():
+    assert imports_of("minitransformer", PACKAGE.parent / "gradcheck") == set()
+
+
+def test_only_what_checks_gradients_imports_gradcheck_and_only_its_public_names():
+    found = imports_of("gradcheck", PACKAGE)
+    assert {file for file, _ in found if not file.startswith(CHECKING)} == set()
+    assert {(file, name) for file, name in found if not is_public(name)} == set()
+    assert is_public("gradcheck.check") and is_public("gradcheck.museum.find")
+    assert not is_public("gradcheck.call.Call")
 
 
 LOADED = "import sys, minitransformer; print(*(name for name in sys.modules if name.startswith('minitransformer')))"

@@ -18,9 +18,9 @@ from small_chats import chat_lm
 from small_runs import TEXT, At
 
 import gradcheck.__main__
-from gradcheck import stopping
 from minitransformer import cli
 from minitransformer.commands import info, train
+from minitransformer.system import stopping
 from minitransformer.training import METRICS_FILE, MODEL_FILE, ProgressBar, read_metrics
 from minitransformer.training.checkpoints import Checkpoint
 

@@ -20,8 +20,8 @@ import minitransformer.commands
 from minitransformer import LanguageModel, cli
 from minitransformer.archive import ArchiveError, save_archive
 from minitransformer.commands import train
-from minitransformer.narrator import Narrator
-from minitransformer.tables import table
+from minitransformer.system.narrator import Narrator
+from minitransformer.system.tables import table
 from minitransformer.text import tokenize_corpus
 from minitransformer.training import MODEL_FILE, ProgressBar, Settings, pretrain
 
@@ -55,7 +55,7 @@ class Terminal(io.StringIO):
 
 
 def test_what_is_escaped_is_what_unicode_calls_a_command_and_nothing_else():
-    from gradcheck.printable import printable
+    from minitransformer.system.printable import printable
 
     for character in map(
         chr, [*range(0x3100), *range(0xD7F0, 0xE010), *range(0xFE00, 0x10010), *range(0x1F600, 0x1F650)]
@@ -287,7 +287,7 @@ def test_so_is_what_it_writes_in_between(stream, shown, monkeypatch):
 
 @pytest.mark.parametrize("stream, shown", [(io.StringIO, NAME), (Terminal, SHOWN)], ids=KINDS)
 def test_a_path_is_for_scripts_as_it_is(stream, shown, monkeypatch):
-    from gradcheck.command_line import show_to_the_letter
+    from minitransformer.system.terminal import show_to_the_letter
 
     monkeypatch.setattr(sys, "stdout", stream())
     show_to_the_letter(NAME)

@@ -12,7 +12,7 @@ import pytest
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, weights, without_seconds
 
 from minitransformer import AdamW, cross_entropy, decay_groups
-from minitransformer.extras import MissingExtra
+from minitransformer.system.extras import MissingExtra
 from minitransformer.text import Corpus, random_batch
 from minitransformer.training import (
     Observer,

@@ -54,5 +54,6 @@ command itself, in a copy of the project with the mutant written into it.
 """
 
 from gradcheck.audit.command_line import main
+from gradcheck.audit.mutations import mutate
 
-__all__ = ["main"]
+__all__ = ["main", "mutate"]

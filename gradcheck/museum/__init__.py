@@ -29,7 +29,10 @@ import textwrap
 
 from gradcheck.command_line import Parser, say, show
 from gradcheck.museum import accumulation, attention, elementwise, normalization, softmax
+from gradcheck.museum.exhibit import numeric_gradient
 from gradcheck.printable import one_line
+
+__all__ = ["EXHIBITS", "ROOMS", "catalogue", "find", "listing", "main", "numeric_gradient", "outcome", "page"]
 
 ROOMS = (softmax, normalization, attention, accumulation, elementwise)
 EXHIBITS = tuple(exhibit for room in ROOMS for exhibit in room.EXHIBITS)

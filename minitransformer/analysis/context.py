@@ -19,7 +19,7 @@ from minitransformer.analysis.data import fields_as_data
 from minitransformer.analysis.flow import ABLATED, likeliest_next, preceding
 from minitransformer.analysis.shading import SHADES, painted, strengths, terminal_colours
 from minitransformer.analysis.tokens import shown, token_strings
-from minitransformer.tables import table
+from minitransformer.system.tables import table
 from minitransformer.values import whole
 
 BAR = 20  # characters of the longest bar

@@ -26,7 +26,7 @@ from minitransformer.analysis.lens import LogitLens, logit_lens
 from minitransformer.analysis.residual import DirectContributions, direct_contributions
 from minitransformer.analysis.rollout import attention_rollout
 from minitransformer.analysis.tokens import shown, token_strings
-from minitransformer.tables import table
+from minitransformer.system.tables import table
 from minitransformer.values import whole
 
 LENS_TOKENS = 5

@@ -25,7 +25,7 @@ from minitransformer.analysis.patching import (
     site,
 )
 from minitransformer.analysis.tokens import shown, token_strings
-from minitransformer.tables import table
+from minitransformer.system.tables import table
 
 SHOWN = 4  # of each map, in a report
 

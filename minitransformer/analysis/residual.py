@@ -28,7 +28,7 @@ import numpy as np
 
 from minitransformer.analysis.hooks import frozen, record
 from minitransformer.layers.multi_head_attention import merge
-from minitransformer.tables import table
+from minitransformer.system.tables import table
 
 KINDS = ("token", "position", "head", "attention bias", "feed-forward", "norm bias")
 

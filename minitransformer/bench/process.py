@@ -11,7 +11,7 @@ from pathlib import Path
 
 from minitransformer.bench.worker import BARE, TORCH
 from minitransformer.cores import THREAD_VARIABLES, ending
-from minitransformer.extras import MissingExtra
+from minitransformer.system.extras import MissingExtra
 
 PACKAGE = Path(__file__).resolve().parent.parent
 OWN = "from minitransformer.bench.worker import main; main({engine!r})"

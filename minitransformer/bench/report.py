@@ -4,7 +4,7 @@ from minitransformer.bench.beside import ASKED
 from minitransformer.bench.load import QUIET
 from minitransformer.bench.scaling import SERIES
 from minitransformer.bench.worker import ABOUT
-from minitransformer.tables import table
+from minitransformer.system.tables import table
 
 
 def ruled(header: list[str], rows: list[list[str]]) -> list[str]:

@@ -5,8 +5,7 @@ from html import escape
 
 import numpy as np
 
-from gradcheck import GradientError, check_case
-from gradcheck.html import report_html
+from gradcheck import GradientError, check_case, report_html
 from minitransformer.book.matrices import board, matrix, with_digits
 from minitransformer.book.pictures import picture_of_shapes
 from minitransformer.book.run import BACKWARD, numbers_in, saved

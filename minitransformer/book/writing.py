@@ -7,9 +7,7 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from gradcheck.cases import load_cases
-from gradcheck.command_line import counted
-from gradcheck.printable import one_line, printable
+from gradcheck import load_cases
 from minitransformer.book import notation
 from minitransformer.book.appendix import appendix, cases_by_file, checked, checks
 from minitransformer.book.beliefs import TITLE, beliefs, beliefs_page
@@ -25,6 +23,8 @@ from minitransformer.book.worked_example import worked_page
 from minitransformer.book.worksheets import sheets, worksheet_page
 from minitransformer.files import write_atomically
 from minitransformer.folders import at_work_in
+from minitransformer.system.printable import one_line, printable
+from minitransformer.system.terminal import counted
 
 STATIC = ("book.css", "book-math.woff2", "LICENSE-book-math.txt")
 EXAMPLE = Leaf(

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from gradcheck.command_line import show
 from minitransformer.commands.generate import MODEL_HELP, read_prompt
 from minitransformer.files import require_file_path
 from minitransformer.language_model import LanguageModel
-from minitransformer.narrator import Narrator
+from minitransformer.system.narrator import Narrator
+from minitransformer.system.terminal import show
 
 HELP = "a page that shows what a model does with a text: heads, logit lens, contributions"
 

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from gradcheck.command_line import show
 from minitransformer.bench import pictures, report
 from minitransformer.bench.beside import measure_beside, summarized
 from minitransformer.bench.growth import FEWEST, fit_exponent
@@ -20,10 +19,11 @@ from minitransformer.bench.scaling import SERIES, verdict
 from minitransformer.bench.sizes import SIZES
 from minitransformer.bench.worker import ABOUT, BARE, ENGINE, OURS, TORCH
 from minitransformer.cores import MOST_PROCESSES, available_cores
-from minitransformer.extras import require
 from minitransformer.files import require_file_path, write_atomically
 from minitransformer.folders import at_work_in
-from minitransformer.narrator import Narrator
+from minitransformer.system.extras import require
+from minitransformer.system.narrator import Narrator
+from minitransformer.system.terminal import show
 from minitransformer.text import TextFiles
 from minitransformer.values import number, positive, whole
 

@@ -3,8 +3,8 @@
 from argparse import SUPPRESS
 from pathlib import Path
 
-from gradcheck.command_line import counted, say, show_to_the_letter, whole_number
-from minitransformer.narrator import Narrator
+from minitransformer.system.narrator import Narrator
+from minitransformer.system.terminal import counted, say, show_to_the_letter, whole_number
 
 # As the help of all commands is made, what knows these is not loaded yet; a test holds them to it.
 TOPICS = "linear, softmax, cross_entropy, attention, layer_norm, rms_norm, relu, rotary, adamw"

@@ -7,12 +7,12 @@ import warnings
 
 import numpy as np
 
-from gradcheck.command_line import show, show_to_the_letter
-from gradcheck.stopping import Stopped
 from minitransformer.commands.generate import MODEL_HELP, say_rate
 from minitransformer.generation import check_sampling
 from minitransformer.interop.chat import Conversation
 from minitransformer.language_model import LanguageModel
+from minitransformer.system.stopping import Stopped
+from minitransformer.system.terminal import show, show_to_the_letter
 from minitransformer.values import whole
 
 HELP = "hold a conversation with a model"

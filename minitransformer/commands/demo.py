@@ -10,8 +10,8 @@ from pathlib import Path
 
 from minitransformer.experiments.demonstration import repeating, writing
 from minitransformer.experiments.demonstration.narration import heading, say
-from minitransformer.extras import require
 from minitransformer.folders import at_work_in
+from minitransformer.system.extras import require
 from minitransformer.training import LOSS_FILE, METRICS_FILE, MODEL_FILE
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.values import whole

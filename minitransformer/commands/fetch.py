@@ -2,9 +2,9 @@
 
 import shlex
 
-from gradcheck.command_line import show_to_the_letter
 from minitransformer.interop.fetching import MODELS, fetch
-from minitransformer.narrator import Narrator
+from minitransformer.system.narrator import Narrator
+from minitransformer.system.terminal import show_to_the_letter
 
 HELP = "fetch a real language model"
 

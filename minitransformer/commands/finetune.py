@@ -5,11 +5,11 @@ import math
 import shlex
 from pathlib import Path
 
-from gradcheck.command_line import show
 from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
 from minitransformer.folders import at_work_in
 from minitransformer.language_model import MODEL_FILE, LanguageModel, model_file
-from minitransformer.narrator import Narrator, require_tqdm
+from minitransformer.system.narrator import Narrator, require_tqdm
+from minitransformer.system.terminal import show
 from minitransformer.text import TextFiles, tokenize_corpus
 from minitransformer.training import FineTuningSettings, LowRank, Observer, PreferenceSettings, ProgressBar
 from minitransformer.training.checkpoints import Checkpoint

@@ -6,8 +6,8 @@ import warnings
 
 import numpy as np
 
-from gradcheck.command_line import say, show, show_to_the_letter
 from minitransformer.language_model import LanguageModel
+from minitransformer.system.terminal import say, show, show_to_the_letter
 from minitransformer.values import whole
 
 HELP = "write text with a model"

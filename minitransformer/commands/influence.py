@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 
-from gradcheck.command_line import say, show
 from minitransformer.commands.generate import MODEL_HELP
-from minitransformer.narrator import Narrator, require_tqdm
+from minitransformer.system.narrator import Narrator, require_tqdm
+from minitransformer.system.terminal import say, show
 from minitransformer.text import TextFiles, tokenize_corpus
 from minitransformer.training.remembered import load_with_training, remembered_text, was_trained_on
 from minitransformer.values import whole

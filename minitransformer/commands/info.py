@@ -3,11 +3,11 @@
 import json
 import re
 
-from gradcheck.command_line import show
-from gradcheck.printable import printable
 from minitransformer.archive import open_archive
 from minitransformer.language_model import LanguageModel, is_pretrained, model_file
-from minitransformer.tables import table
+from minitransformer.system.printable import printable
+from minitransformer.system.tables import table
+from minitransformer.system.terminal import show
 from minitransformer.training.checkpoints import Checkpoint
 
 HELP = "say what a model is: configuration, parameters, tokenizer, training"

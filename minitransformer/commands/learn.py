@@ -7,7 +7,7 @@ import textwrap
 from argparse import SUPPRESS, RawDescriptionHelpFormatter
 from pathlib import Path
 
-from gradcheck.command_line import say, show, show_to_the_letter, whole_number
+from minitransformer.system.terminal import say, show, show_to_the_letter, whole_number
 
 # As the help of all commands is made, what knows these is not loaded yet; a test holds them to it.
 SETS = "all, first, attention, norms, activations, loss, composition"

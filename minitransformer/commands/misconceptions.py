@@ -5,15 +5,15 @@ import json
 import sys
 from pathlib import Path
 
-from gradcheck.command_line import show, show_to_the_letter, whole_number
 from minitransformer.cores import MOST_PROCESSES
 from minitransformer.experiments.misconceptions.report import OUTCOMES_FILE, Result, introduction
-from minitransformer.extras import require
 from minitransformer.files import write_atomically
 from minitransformer.folders import at_work_in
-from minitransformer.narrator import Narrator, require_tqdm
 from minitransformer.pictures import new_figure, save
-from minitransformer.tables import table
+from minitransformer.system.extras import require
+from minitransformer.system.narrator import Narrator, require_tqdm
+from minitransformer.system.tables import table
+from minitransformer.system.terminal import show, show_to_the_letter, whole_number
 from minitransformer.values import dictionary, one_of, whole
 
 HELP = "beliefs about language models, each tested in two minutes: predict, then see"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gradcheck.command_line import show
 from minitransformer.experiments.patterns.training import PatternSettings, quiet_bar, train_on_simple_patterns
-from minitransformer.extras import require
 from minitransformer.files import write_atomically
 from minitransformer.folders import at_work_in
+from minitransformer.system.extras import require
+from minitransformer.system.terminal import show
 from minitransformer.training import MODEL_FILE
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.transformer import TinyTransformer

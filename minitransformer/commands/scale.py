@@ -3,11 +3,11 @@
 from contextlib import contextmanager
 from pathlib import Path
 
-from gradcheck.command_line import show
 from minitransformer.cores import MOST_PROCESSES
-from minitransformer.extras import require
 from minitransformer.folders import at_work_in
-from minitransformer.narrator import Narrator
+from minitransformer.system.extras import require
+from minitransformer.system.narrator import Narrator
+from minitransformer.system.terminal import show
 from minitransformer.values import whole
 
 HELP = "train a family of models: what comes with size, and does it come suddenly?"

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from gradcheck.command_line import show_to_the_letter
 from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
 from minitransformer.config import Config
 from minitransformer.language_model import LanguageModel
-from minitransformer.narrator import Narrator, require_tqdm
+from minitransformer.system.narrator import Narrator, require_tqdm
+from minitransformer.system.terminal import show_to_the_letter
 from minitransformer.text import (
     DEFAULT_CORPUS,
     BPETokenizer,

@@ -2,9 +2,9 @@
 
 import time
 
-from gradcheck.command_line import show
 from minitransformer.commands.generate import MODEL_HELP
 from minitransformer.language_model import LanguageModel
+from minitransformer.system.terminal import show
 from minitransformer.values import whole
 
 HELP = "verify the gradient of every parameter of a model, at its own weights"

@@ -23,11 +23,11 @@ import json
 
 import numpy as np
 
-from gradcheck.printable import one_line
-from minitransformer.extras import require
 from minitransformer.generation import KeyValueCache, stream
 from minitransformer.interop.templates import render
 from minitransformer.language_model import LanguageModel
+from minitransformer.system.extras import require
+from minitransformer.system.printable import one_line
 from minitransformer.text.byte import without_surrogates
 from minitransformer.text.tokenizer import concatenate
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from minitransformer.archive import ArchiveError
 from minitransformer.config import Config
-from minitransformer.extras import require
 from minitransformer.interop.architectures import LAYOUTS
 from minitransformer.interop.filling import load_model
+from minitransformer.system.extras import require
 
 MAGIC = b"GGUF"
 ROTARY_FACTORS = "rope_freqs.weight"

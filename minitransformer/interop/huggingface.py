@@ -17,10 +17,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 
 from minitransformer.archive import ArchiveError
-from minitransformer.extras import require
 from minitransformer.interop.architectures import LAYOUTS
 from minitransformer.interop.configurations import CONFIG_FILE, read_config, read_json
 from minitransformer.interop.filling import load_model
+from minitransformer.system.extras import require
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"

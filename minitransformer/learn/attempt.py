@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gradcheck.call import randomize_parameters, to_float64
+from gradcheck import randomize_parameters, to_float64
 from minitransformer.learn.equations import blank_rows, equation_numbers, rows_by_gradients
 from minitransformer.learn.failing import Failure, remark_on
 from minitransformer.learn.loading import Fault, faults

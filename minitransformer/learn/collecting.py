@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradcheck.command_line import counted
 from minitransformer.learn.checking import Grader
 from minitransformer.learn.equations import equation_numbers
 from minitransformer.learn.own import ENDING, graded_by
 from minitransformer.learn.verdict import REFUSED, Verdict
 from minitransformer.learn.workspace import exercise_in, exercises_in
+from minitransformer.system.terminal import counted
 
 AT_ONCE = 2  # processes
 

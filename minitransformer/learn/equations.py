@@ -35,7 +35,7 @@ def rows_by_steps(failure, numbers):
 
     A name that is one of the derivation's gets its number, {name: "(6)"}, where the line itself has none.
     """
-    from gradcheck.line_by_line import steps_of_call  # which a right gradient never needs
+    from gradcheck import steps_of_call  # which a right gradient never needs
 
     try:
         report = steps_of_call(failure.call, seed=failure.seed, dy=failure.dy)

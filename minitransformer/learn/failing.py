@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from gradcheck.call import clear_gradients, parameters_of
+from gradcheck import clear_gradients, parameters_of
 from minitransformer.learn.equations import NO_WORDS, rows_by_gradients, rows_by_steps
 from minitransformer.learn.looking import looked_at
 from minitransformer.learn.verdict import WRONG, Row, Verdict

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from gradcheck.cases import error_in_words
 from minitransformer.bounded import serve
 from minitransformer.learn.attempt import Attempt
 from minitransformer.learn.cutting import cut
@@ -29,6 +28,7 @@ from minitransformer.learn.refusing import (
 from minitransformer.learn.updates import graded_update
 from minitransformer.learn.verdict import BEGUN, FAILED, MISSING, REFUSED, UNTOUCHED, Verdict
 from minitransformer.learn.workspace import exercise_in
+from minitransformer.system.terminal import error_in_words
 from minitransformer.version import __version__
 
 

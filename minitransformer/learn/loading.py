@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from gradcheck import GradientError
-from gradcheck.cases import error_in_words
+from minitransformer.system.terminal import error_in_words
 
 MOST_PRINTED = 500  # characters
 

@@ -4,8 +4,7 @@ import functools
 
 import numpy as np
 
-from gradcheck import GradientError
-from gradcheck.checking import check_call
+from gradcheck import GradientError, check_call
 from minitransformer.learn.loading import Fault
 
 ENTRIES = 200  # of an argument that are looked at one by one, where something is wrong

@@ -1,7 +1,7 @@
 """The picture of a run: the losses of its training batches and of the validation split, step by step."""
 
-from minitransformer.extras import require
 from minitransformer.pictures import INK, label, new_figure, save, with_grid
+from minitransformer.system.extras import require
 
 LOSS_FILE = "loss.png"
 SMOOTHING_SPAN = 50  # a fiftieth of the run's steps are averaged for the line through the noise

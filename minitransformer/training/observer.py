@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from statistics import fmean
 
-from minitransformer.narrator import Narrator, require_tqdm
+from minitransformer.system.narrator import Narrator, require_tqdm
 
 
 class Observer:

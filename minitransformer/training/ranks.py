@@ -36,9 +36,9 @@ from contextlib import ExitStack, contextmanager, nullcontext
 import numpy as np
 
 from minitransformer.cores import available_cores
-from minitransformer.extras import MissingExtra, require
 from minitransformer.folders import at_work_in
 from minitransformer.language_model import mean_loss
+from minitransformer.system.extras import MissingExtra, require
 from minitransformer.text import IGNORE_INDEX
 
 # What MPI tells a process before it joins: Open MPI; MPICH and those that descend from it.

@@ -19,10 +19,10 @@ from types import ModuleType
 
 import numpy as np
 
-from gradcheck.stopping import SIGNALS, birth
 from minitransformer.cores import begin, ending, matrix_library, one_thread_each
 from minitransformer.files import naming
 from minitransformer.module import Module, Parameter, is_plain, plain
+from minitransformer.system.stopping import SIGNALS, birth
 
 ALIGNMENT = 64  # bytes
 LOAD = 4 << 20  # bytes of gradients that are handed over at once

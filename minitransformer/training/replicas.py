@@ -25,7 +25,7 @@ import importlib.util
 import numpy as np
 
 from minitransformer.cores import available_cores, matrix_library
-from minitransformer.extras import require
+from minitransformer.system.extras import require
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.training.replica_process import ReplicaProcess, SharedMemory
 

@@ -4,8 +4,8 @@ import sys
 import textwrap
 from pathlib import Path
 
-from gradcheck.printable import printable
-from minitransformer.tables import table
+from minitransformer.system.printable import printable
+from minitransformer.system.tables import table
 from minitransformer.training import ProgressBar
 
 WIDTH, BAR = 96, 40  # characters of a line, and of the longest bar

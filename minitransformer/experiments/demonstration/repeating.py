@@ -14,7 +14,7 @@ from minitransformer.analysis import (
 from minitransformer.experiments.demonstration.narration import heading, paragraph, say, see, watcher
 from minitransformer.experiments.patterns.starting_attention import start_attention
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
-from minitransformer.tables import table
+from minitransformer.system.tables import table
 from minitransformer.text import IGNORE_INDEX, PATTERNS, accuracy, spell
 from minitransformer.text.patterns import INDUCTION, SYMBOLS
 from minitransformer.training import draw_loss_curve, training_step

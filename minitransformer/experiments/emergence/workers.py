@@ -13,9 +13,9 @@ import multiprocessing
 import signal
 from concurrent.futures import Future, ProcessPoolExecutor
 
-from gradcheck.stopping import birth
 from minitransformer.cores import begin, one_thread_each
 from minitransformer.files import naming
+from minitransformer.system.stopping import birth
 
 
 class WorkerProcesses(ProcessPoolExecutor):

@@ -8,7 +8,7 @@ from minitransformer.analysis.data import fields_as_data
 from minitransformer.analysis.tokens import shown
 from minitransformer.experiments.influence.calibration import Calibration
 from minitransformer.experiments.influence.retraining import Retraining
-from minitransformer.tables import table
+from minitransformer.system.tables import table
 
 MOST_PASSAGES, LONGEST_TEXT = 5, 60  # that a report shows
 RANKINGS = ("influence", "cosine")

@@ -25,7 +25,7 @@ from minitransformer.experiments.influence.familiarity import answer_loss
 from minitransformer.experiments.influence.passages import Example, Passage, next_tokens
 from minitransformer.language_model import LanguageModel
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
-from minitransformer.tables import table
+from minitransformer.system.tables import table
 from minitransformer.text import IGNORE_INDEX, Tokenizer
 from minitransformer.training.step import training_step
 from minitransformer.transformer import Transformer

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gradcheck.audit.mutations import mutate
-from gradcheck.museum.exhibit import numeric_gradient
+from gradcheck.audit import mutate
+from gradcheck.museum import numeric_gradient
 from minitransformer.experiments.misconceptions.form import Experiment, Outcome
 from minitransformer.experiments.misconceptions.panels import draw_bars, panels_of
 from minitransformer.layers.activations import gelu_exact, gelu_tanh, relu, silu

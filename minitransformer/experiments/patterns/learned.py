@@ -34,7 +34,7 @@ from minitransformer.analysis.ablation import mean_head_outputs, without_heads
 from minitransformer.analysis.circuits import Circuit, head_name, ov_circuit, pointer_circuit, qk_circuit
 from minitransformer.analysis.data import fields_as_data
 from minitransformer.analysis.heads import HeadScores, head_scores, random_sequences_twice
-from minitransformer.tables import table
+from minitransformer.system.tables import table
 from minitransformer.text import PATTERNS, accuracy, right_rows
 from minitransformer.text.patterns import SYMBOLS, VOCAB_SIZE
 from minitransformer.values import one_of, whole

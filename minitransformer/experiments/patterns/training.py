@@ -24,10 +24,10 @@ import numpy as np
 
 from minitransformer.analysis.heads import head_scores, random_sequences_twice
 from minitransformer.experiments.patterns.starting_attention import start_attention
-from minitransformer.extras import MissingExtra
 from minitransformer.language_model import LanguageModel
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
+from minitransformer.system.extras import MissingExtra
 from minitransformer.text import PATTERNS, PatternTokenizer, accuracy
 from minitransformer.text.patterns import VOCAB_SIZE
 from minitransformer.training.loop import carry_out

@@ -12,7 +12,7 @@ import re
 import textwrap
 from pathlib import Path
 
-from gradcheck.audit.mutations import mutate
+from gradcheck.audit import mutate
 from minitransformer.layers.activations import silu
 from minitransformer.layers.attention import attention
 from minitransformer.layers.feed_forward import swiglu

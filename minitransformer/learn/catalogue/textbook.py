@@ -14,7 +14,7 @@ import textwrap
 
 import numpy as np
 
-from gradcheck.call import to_float64
+from gradcheck import to_float64
 from minitransformer.layers.activations import gelu_exact, gelu_tanh, relu, silu
 from minitransformer.layers.attention import attention
 from minitransformer.layers.block import TransformerBlock

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from minitransformer.tables import table
+from minitransformer.system.tables import table
 from minitransformer.training.finetuning.evaluation import Evaluation
 
 REPORT_FILE = "report.json"

@@ -1,6 +1,6 @@
 """Tables for people: rows of cells, as lines of text with the columns under one another."""
 
-from gradcheck.printable import printable
+from minitransformer.system.printable import printable
 
 
 def table(rows, align: str = "<>", *, indent: int = 2, least=()) -> list[str]:

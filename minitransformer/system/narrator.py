@@ -6,8 +6,8 @@ The bar is tqdm's. It is drawn where somebody looks, on a terminal; in a file th
 import sys
 from contextlib import contextmanager, nullcontext
 
-from gradcheck.printable import printable, to_the_letter
-from minitransformer.extras import require
+from minitransformer.system.extras import require
+from minitransformer.system.printable import printable, to_the_letter
 
 HOW_FAR = "{desc} {percentage:3.0f}% |{bar}| {n:,}/{total:,} [{elapsed}"
 LAYOUT = HOW_FAR + ", {remaining} left, {rate_fmt}]"
