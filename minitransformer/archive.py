@@ -31,10 +31,6 @@ MAGIC = b"\x93NUMPY\x01\x00"
 HEADER = re.compile(rb"\{'descr': '([<>|][biufc]\d+)', 'fortran_order': (?:True|False), 'shape': \(([\d, ]*)\), \} *\n")
 
 
-# "load" reads a model that others wrote. The package puts it here: what can do that stands above whoever asks for it.
-FOREIGN = {}
-
-
 class ArchiveError(ValueError):
     """A file that is not an archive of this kind, or is damaged.
 

@@ -93,7 +93,7 @@ class Config:
     @property
     def fewest_weights(self) -> int:
         """How many entries the matrices of a model have, all but those of an unembedding of its own."""
-        rows = self.vocab_size + (0 if self.positions == "rotary" else self.context)
+        rows = self.vocab_size + (self.context if self.positions == "learned" else 0)
         heads = 2 * (self.n_heads + self.kv_heads) * self.head_width
         return rows * self.d_model + self.n_layers * self.d_model * (heads + 2 * self.hidden_width)
 

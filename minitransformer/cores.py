@@ -1,19 +1,14 @@
-"""How many cores there are, and how work is spread over them: in threads, or in processes that have one each.
+"""The number of cores, and work that is spread over them: in threads, or in processes of one thread each.
 
-**Threads** share all arrays, and NumPy lets go of the interpreter's lock while it computes. But between two
-computations a thread needs the lock, and to be woken costs it some 50 µs: threads pay only where single computations
-take long. Meanwhile the matrix library keeps to one thread for each of ours, which threadpoolctl sees to; without it
-there is one thread. And OpenBLAS's own threads must not wait too long: after a product they wait for the next one in a
-loop, by default for some 25 ms, and keep ours from their core. With 3 ms, GPT-2 reads a prompt of 1,000 tokens in 0.9
-of the time; with less, they must often be woken, which made training steps 1.04 to 1.4 times as long. OpenBLAS reads
-that as well when NumPy is imported, so it is set here for a program that imports minitransformer before numpy, as every
-command does.
+**Threads** share all arrays, and NumPy releases the interpreter's lock while it computes. Between two computations a
+thread needs the lock, and waking a thread costs some 50 µs, so threads pay only where single computations take long.
+While our threads compute, threadpoolctl limits the matrix library to one thread for each of them; without
+threadpoolctl there is one thread.
 
-**Processes** have a lock each. The matrix library reads how many threads it may have when NumPy is imported, so that no
-function called later changes it for a process to come: the variables must be in the environment that the process is
-born with. It inherits its parent's, which is therefore changed for as long as that takes. A process is born by `spawn`,
-not `fork`: a fork would inherit locks that the parent's threads hold, and its thread count. Hence a program that has
-such processes needs the usual guard, `if __name__ == "__main__":`, but for replicas, which see to that themselves.
+**Processes** have a lock each. The matrix library reads its number of threads from the environment when NumPy is
+imported, so the variables are set before a process is started, and restored afterwards. A process is started by
+`spawn`, not `fork`: a fork would inherit locks that the parent's threads hold, and its thread count. A program that
+starts such processes needs the usual guard, `if __name__ == "__main__":`, except for replicas, which do not run it.
 """
 
 import contextvars
@@ -26,12 +21,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 
-from minitransformer.crowd import crowd
-
-os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "23")  # 2²³ ticks of the processor's clock
-
-ENOUGH_FOR_THREADS = 1 << 20  # entries of arrays; with fewer, threads gain too little to be woken for
-MOST_PROCESSES = 1024  # to compute in, or threads: nobody has more cores
+ENOUGH_FOR_THREADS = 1 << 20  # entries of arrays; with fewer, waking a thread costs more than it gains
+MOST_PROCESSES = 1024  # the largest number of processes or threads that an option accepts
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -45,7 +36,7 @@ def available_cores() -> int:
 
 @cache
 def matrix_library():
-    """Return what tells and limits the threads of the matrix library; None without threadpoolctl."""
+    """Return the controller of the matrix library's threads; None without threadpoolctl."""
     if importlib.util.find_spec("threadpoolctl") is None:
         return None
     from threadpoolctl import ThreadpoolController
@@ -53,69 +44,37 @@ def matrix_library():
     return ThreadpoolController().select(user_api="blas")
 
 
-@cache
 def pool() -> ThreadPoolExecutor:
-    """Return the threads that wait for work."""
+    """Return the worker threads of this process."""
+    return pool_of(os.getpid())
+
+
+@cache
+def pool_of(process: int) -> ThreadPoolExecutor:
+    """Return new threads for the process of this number: a forked process has none of its parent's."""
     return ThreadPoolExecutor(available_cores(), thread_name_prefix="minitransformer")
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=pool.cache_clear)  # a fork has none of its parent's threads
-
-
 def threads() -> int:
-    """Return how many threads may compute side by side: as many as the matrix library may have at this moment.
+    """Return the number of threads that may compute at the same time: as many as the matrix library has now.
 
-    So OPENBLAS_NUM_THREADS holds for all that is computed, and within `side_by_side` there is one.
+    So OPENBLAS_NUM_THREADS limits all computations, and within `side_by_side` there is one.
     """
     if matrix_library() is None:
         return 1
     return min([available_cores(), *(library.num_threads for library in matrix_library().lib_controllers)])
 
 
-def free_threads() -> int:
-    """Return how many of `threads()` there are cores for that nobody else wants, but at least 1."""
-    return threads() if crowd.is_small() else max(1, min(threads(), (os.cpu_count() or 1) - round(crowd.others)))
-
-
-def fairly(function, *arguments, evenly=False, alone=None):
-    """Return function(*arguments), computed while the matrix library has no more than `free_threads()`.
-
-    With evenly, it has so many that what `threads()` would share evenly is shared evenly by them. With alone, which
-    returns what to compute in place of so many threads, or None, it has them all or is alone. Where it may have one
-    anyway, it is not looked who else is there: that might be replicas of the model, or threads, that share their work
-    with this one.
-    """
-    if crowd.is_small() or threads() == 1:
-        result, own = function(*arguments), None
-    else:
-        own = free_threads()
-        while evenly and threads() % own:
-            own -= 1
-        if alone is not None:
-            instead = alone(threads(), *arguments) if own == 1 else None
-            own, function = (threads(), function) if instead is None else (1, instead)
-        with matrix_library().limit(limits=own):
-            result = function(*arguments)
-    if crowd.is_due() and threads() > 1:
-        crowd.look(own or threads())
-    return result
-
-
 def side_by_side(function, jobs) -> list:
-    """Return [function(job) for job in jobs], computed in `free_threads()` under the caller's np.errstate.
+    """Return [function(job) for job in jobs], computed by `threads()` threads under the caller's np.errstate.
 
-    Where there may be several, the matrix library has one thread for each job, in a crowd as well, so that the bits are
-    the same. Each thread, of which this is one, takes the next job when it is done with one, and none does after an
-    exception. One of these is raised when all threads have stopped.
+    The calling thread is one of them. The matrix library has one thread for each, so the bits do not depend on the
+    number of threads. After an exception no further job is started, and it is raised when all threads have stopped.
     """
     jobs = list(jobs)
-    if min(threads(), len(jobs)) <= 1:
+    count = min(threads(), len(jobs))
+    if count <= 1:
         return [function(job) for job in jobs]
-    count = min(free_threads(), len(jobs))
-    if count == 1:
-        with matrix_library().limit(limits=1):
-            return [function(job) for job in jobs]
     waiting, results = iter(range(len(jobs))), [None] * len(jobs)
 
     def work():

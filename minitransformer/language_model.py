@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from minitransformer.archive import FOREIGN, Archive, ArchiveError, open_archive, save_archive
+from minitransformer.archive import Archive, ArchiveError, open_archive, save_archive
 from minitransformer.config import Config
 from minitransformer.generation import stream
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
 from minitransformer.text import Tokenizer, sequential_blocks, tokenizer_from_dict
-from minitransformer.transformer import Transformer
-from minitransformer.unset import Unset, parameter_shapes
+from minitransformer.unset import unset_model
 from minitransformer.values import dictionary
 
 KIND = "language model"
@@ -89,19 +88,25 @@ class LanguageModel:
         Raises OSError for a file that cannot be read, ArchiveError for one that is damaged or does not fit together.
         """
         if is_pretrained(path):
-            return FOREIGN["load"](path)
+            from minitransformer.interop import load_pretrained  # it returns an object of this class
+
+            return load_pretrained(path)
         with open_archive(model_file(path)) as archive:
             return cls.from_archive(archive)
 
     @classmethod
     def from_archive(cls, archive: Archive) -> "LanguageModel":
-        """Build the model from an open archive, once every parameter that it needs is known to be there."""
+        """Build the model from an open archive, after a comparison of every parameter's name, shape and dtype."""
         config, tokenizer = described_model(archive)
         stored = archive.under(PARAMETERS)
-        check_parameters(archive, stored, parameter_shapes(config), config.dtype)
-        model = Transformer(config, rng=Unset())
+        try:
+            model = unset_model(config, [archive.header(name).shape for name in stored.values()])
+        except ValueError as error:
+            raise ArchiveError(f"{archive.path}: {error}") from None
+        parameters = dict(model.named_parameters())
+        check_parameters(archive, stored, parameters)
         arrays = archive.read(stored.values())
-        for name, parameter in model.named_parameters():
+        for name, parameter in parameters.items():
             parameter.data = np.ascontiguousarray(arrays[stored[name]])
         return cls(model, tokenizer)
 
@@ -135,22 +140,18 @@ def check_vocabulary(tokenizer: Tokenizer, config: Config) -> None:
         raise ValueError(f"the tokenizer has {tokenizer.vocab_size} tokens and the model only {config.vocab_size}")
 
 
-def check_parameters(archive: Archive, stored: dict, shapes, dtype) -> None:
-    """Raise ArchiveError unless the arrays `stored`, {parameter: name}, are just those of `shapes`, (parameter, shape).
-
-    The first that is not there ends it, however many there should be.
-    """
-    unknown = dict(stored)
-    for name, shape in shapes:
-        if unknown.pop(name, None) is None:
+def check_parameters(archive: Archive, stored: dict, parameters: dict) -> None:
+    """Raise ArchiveError unless the archive's arrays `stored`, {parameter: name}, fit the model's Parameters."""
+    for name, parameter in parameters.items():
+        if name not in stored:
             raise ArchiveError(f"{archive.path}: the file lacks parameter {name}")
-        header = archive.header(stored[name])
-        if (header.dtype, header.shape) != (np.dtype(dtype), shape):
+        header, data = archive.header(stored[name]), parameter.data
+        if (header.dtype, header.shape) != (data.dtype, data.shape):
             raise ArchiveError(
-                f"{archive.path}: parameter {name} is {header.dtype} {header.shape}, the configuration says {dtype} "
-                f"{shape}"
+                f"{archive.path}: parameter {name} is {header.dtype} {header.shape}, the configuration says "
+                f"{data.dtype} {data.shape}"
             )
-    for name in unknown:
+    for name in stored.keys() - parameters.keys():
         raise ArchiveError(f"{archive.path}: the file has an unknown parameter {name}")
 
 

@@ -85,16 +85,18 @@ part, which is x itself: `x.real > 0`, `x.real.max()`; and abs(x), which is no s
 in these files, and `x.real.dtype`, the dtype of the real numbers.
 
 **The textbook and the engine.** The functions of layers/, losses.py and optim.py have the form of their derivations.
-Where that is slow there is a twin in fast/, of the same name and contract, which `faster` knows and `apply` uses.
-Within `with minitransformer.plain():`, or with MINITRANSFORMER_PLAIN=1 in the environment, everything runs on the
-textbook.
+Where that is slow there is a twin in fast/, of the same name and contract, which `faster` returns and `apply` calls. A
+function that you edit runs as you wrote it: its twin is then not used, and one warning says so. Within
+`with minitransformer.plain():`, or with MINITRANSFORMER_PLAIN=1 in the environment, everything runs on the textbook.
 """
 
 import difflib
 import os
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
+from functools import cache, partial
+from importlib import import_module
+from importlib.util import find_spec
 from types import FunctionType
 
 import numpy as np
@@ -146,31 +148,32 @@ def identity(x):
     return x, backward
 
 
-TWINS = {}  # the engine's twin of each textbook function that has one, filled when fast/ is imported
-ENGINE_DTYPES = [{np.dtype(np.float32)}, {np.dtype(np.float64)}]  # what a twin takes: all its arrays of one of these
+TWINS = {}  # the engine's twin of each textbook function that has one, filled by load_engine
+ENGINE_DTYPES = [{np.dtype(np.float32)}, {np.dtype(np.float64)}]  # a twin takes arrays that all have one of these
 _plain = ContextVar("plain", default=os.environ.get("MINITRANSFORMER_PLAIN", "0") not in ("", "0"))
 
 
-def faster(function):
-    """Return the engine's twin of a textbook function; the function itself if it has none, or the engine is off.
+@cache
+def load_engine():
+    """Fill TWINS. Return the function that tells whether a textbook function has been edited (fast/digests.py)."""
+    if find_spec("minitransformer.fast") is None:
+        return TWINS.get  # there is no twin to replace
+    return import_module("minitransformer.fast").is_edited
 
-    Of a partial(function, ...) the function is exchanged. A twin takes arrays of ENGINE_DTYPES.
+
+def faster(function):
+    """Return the engine's twin of a textbook function, or the function if it has none or the engine is off.
+
+    The twin of a function whose source has been edited since the twin was verified is not used. In a
+    partial(function, ...) the function is replaced. A twin takes arrays of ENGINE_DTYPES.
     """
     if _plain.get():
         return function
     if isinstance(function, partial):
         return partial(faster(function.func), *function.args, **function.keywords)
-    return TWINS.get(function, function) if isinstance(function, FunctionType) else function
-
-
-def twin_of(function):
-    """Return a decorator: what it decorates is the engine's twin of a textbook function from now on."""
-
-    def register(twin):
-        TWINS[function] = twin
-        return twin
-
-    return register
+    is_edited = load_engine()
+    twin = TWINS.get(function) if isinstance(function, FunctionType) else None
+    return function if twin is None or is_edited(function) else twin
 
 
 def is_plain() -> bool:

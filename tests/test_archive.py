@@ -16,8 +16,7 @@ import zlib
 import numpy as np
 import pytest
 from archives import load_archive
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as npst
 
 from minitransformer import archive, files

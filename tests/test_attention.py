@@ -4,8 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from strategies import batch_shapes, rngs, sizes
 
 from minitransformer import attention, causal_mask, fast, softmax

@@ -6,8 +6,7 @@ What MathML groups by itself, a fraction, a root, a power, is read back in paren
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from minitransformer.book import notation as n
 from minitransformer.book.prose import blocks, inline

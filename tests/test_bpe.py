@@ -10,8 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from minitransformer.text import BPETokenizer, bpe, bpe_training, default_corpus
 from minitransformer.text.bpe_training import learn_merges

@@ -8,12 +8,11 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
+from minitransformer.crowd import Crowd
 
 from minitransformer import cores
 from minitransformer.cores import side_by_side, threads
-from minitransformer.crowd import Crowd
 
 
 @pytest.fixture

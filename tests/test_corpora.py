@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from minitransformer.text import (
     DEFAULT_CORPUS,
@@ -20,14 +19,14 @@ from minitransformer.text import (
     CharTokenizer,
     Corpus,
     TextFiles,
+    chunks as chunks_module,
+    corpora as corpora_module,
     default_corpus,
     random_batch,
     reported,
     sequential_blocks,
     tokenize_corpus,
 )
-from minitransformer.text import chunks as chunks_module
-from minitransformer.text import corpora as corpora_module
 
 TRAINERS = {
     "byte": lambda text: ByteTokenizer(),

@@ -6,14 +6,14 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from minitransformer import Config, Transformer, analyze_emergent_capabilities, generate
 from minitransformer.cli import main
 from minitransformer.experiments.emergence import (
     CAPABILITIES,
     Capability,
+    alphabet as a,
     bootstrap,
     capabilities,
     draw_emergence,
@@ -23,7 +23,6 @@ from minitransformer.experiments.emergence import (
     prose,
     report,
 )
-from minitransformer.experiments.emergence import alphabet as a
 from minitransformer.experiments.emergence.analysis import make_report
 from minitransformer.experiments.emergence.one_run import Plan, train_one, trained
 from minitransformer.experiments.emergence.sweep import runs_by_size

@@ -7,13 +7,11 @@ from importlib import import_module
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra.numpy import array_shapes
 from strategies import rngs
 
-from minitransformer import cross_entropy, fast, layers
-from minitransformer import optim as optim_module
+from minitransformer import cross_entropy, fast, layers, optim as optim_module
 from minitransformer.cases import FUNCTIONS
 from minitransformer.fast import elementwise as elementwise_module
 from minitransformer.fast.adamw import adamw_in_place, update_part
@@ -26,8 +24,7 @@ from minitransformer.fast.swiglu import swiglu
 from minitransformer.generation import keep_top_p as plain_keep_top_p
 from minitransformer.layers.softmax import finite_max, softmax
 from minitransformer.module import TWINS, is_differentiable
-from minitransformer.optim import adamw, some_rows_at_a_time
-from minitransformer.optim import adamw_in_place as plain_adamw_in_place
+from minitransformer.optim import adamw, adamw_in_place as plain_adamw_in_place, some_rows_at_a_time
 
 adamw_module = import_module("minitransformer.fast.adamw")
 rng_of_cases = np.random.default_rng(0)

@@ -6,8 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 from strategies import configs, random_ids, random_model, rngs
 
 from minitransformer import Config, KeyValueCache, Transformer, generate

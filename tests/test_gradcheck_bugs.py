@@ -6,8 +6,7 @@ makes wrong, and exactly these must be reported.
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from numpy.testing import assert_allclose
 
 import gradcheck

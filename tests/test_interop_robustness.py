@@ -6,15 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 pytest.importorskip("safetensors")
 pytest.importorskip("gguf")
 
 from gguf import GGUFValueType
-from gguf_models import CONFIGS as GGUF_CONFIGS
-from gguf_models import random_model, write_gguf
+from gguf_models import CONFIGS as GGUF_CONFIGS, random_model, write_gguf
 from safetensors_files import byte_lm, save_random, shard, tensors_of, write_tensors
 
 from minitransformer import Config, LanguageModel

@@ -5,8 +5,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from test_bpe import HARD_TEXTS, splitter_of_tokenizers, tricky_text, write_gpt2_files
 from transformers_models import import_transformers
 

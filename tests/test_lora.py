@@ -4,8 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from small_runs import assert_same_weights, small_lm, weights
 
 from minitransformer import LanguageModel, Linear

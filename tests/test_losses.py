@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from strategies import batch_shapes, rngs, sizes
 
 from minitransformer import cross_entropy, log_softmax, softmax

@@ -4,8 +4,7 @@ from importlib import import_module
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from strategies import batch_shapes, configs, random_ids, random_model, rngs
 
 from minitransformer import Config, KeyValueCache, Linear, MultiHeadAttention, Transformer, fast, plain

@@ -4,8 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from strategies import configs, random_ids, random_model, rngs
 
 from minitransformer import ByteTokenizer, Config, LanguageModel, Transformer

@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from minitransformer.text import IGNORE_INDEX, PATTERNS, accuracy, pattern_batch, right_rows, spell
-from minitransformer.text import patterns as p
+from minitransformer.text import IGNORE_INDEX, PATTERNS, accuracy, pattern_batch, patterns as p, right_rows, spell
 
 seeds = st.integers(0, 2**32 - 1)
 names = st.sampled_from(list(PATTERNS))

@@ -5,13 +5,11 @@ from importlib import import_module
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from strategies import rngs
 from test_attention import assert_same_passes, calls
 
-from minitransformer import attention as plain_attention
-from minitransformer import causal_mask
+from minitransformer import attention as plain_attention, causal_mask
 from minitransformer.fast import attention, head_groups
 from minitransformer.fast.query_blocks import in_query_blocks, keys_seen
 

@@ -16,16 +16,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, without_seconds
 from strategies import configs, random_ids, random_model, rngs
 
 from minitransformer import AdamW, LanguageModel, folders
 from minitransformer.cli import main
 from minitransformer.language_model import mean_loss
-from minitransformer.training import pretrain, read_metrics, training_step
-from minitransformer.training import ranks as ranks_module
+from minitransformer.training import pretrain, ranks as ranks_module, read_metrics, training_step
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.environment import environment
 from minitransformer.training.ranks import Alone, ModelOnRanks, RanksDiffer, Together, cores_of_a_rank, world

@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from archives import load_archive
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, without_seconds
 from strategies import configs, random_ids, random_model, rngs
 
@@ -28,8 +27,13 @@ from minitransformer.cores import threads
 from minitransformer.experiments.patterns import PatternSettings
 from minitransformer.experiments.patterns.training import PatternRun
 from minitransformer.module import Module
-from minitransformer.training import PreferenceSettings, pretrain, replica_process, training_step
-from minitransformer.training import replicas as replicas_module
+from minitransformer.training import (
+    PreferenceSettings,
+    pretrain,
+    replica_process,
+    replicas as replicas_module,
+    training_step,
+)
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.replica_process import ReplicaLost, ReplicaProcess, SharedMemory, replica
 from minitransformer.training.replicas import Replicas, replicas_that_pay, with_replicas

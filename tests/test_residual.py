@@ -4,8 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from strategies import configs, random_ids, random_model, randomized, rngs
 
 from minitransformer import Config, Transformer

@@ -4,13 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from scipy.optimize import check_grad, minimize_scalar
 
-from minitransformer.experiments.emergence import ScalingLaw, fit_scaling_law
-from minitransformer.experiments.emergence import forecast as f
-from minitransformer.experiments.emergence import scaling_law as s
+from minitransformer.experiments.emergence import ScalingLaw, fit_scaling_law, forecast as f, scaling_law as s
 
 TRUTH = ScalingLaw(E=1.2, A=15.0, B=60.0, alpha=0.35, beta=0.5)
 SIZES, LENGTHS, SEEDS = np.geomspace(1e3, 2e6, 8), np.array([25e3, 5e4, 1e5, 2e5]), 3

@@ -14,8 +14,7 @@ from strategies import configs, random_model, rngs
 from minitransformer import LanguageModel, TinyTransformer, Transformer, train_on_simple_patterns
 from minitransformer.analysis import attention_weights, duplicate_token_score, induction_score, previous_token_score
 from minitransformer.cli import main
-from minitransformer.experiments.patterns import PatternSettings
-from minitransformer.experiments.patterns import training as simple_patterns
+from minitransformer.experiments.patterns import PatternSettings, training as simple_patterns
 from minitransformer.experiments.patterns.starting_attention import OWN_SCORE, START_BIAS, start_attention
 from minitransformer.experiments.patterns.training import PatternRun, is_untrained, progress_on_a_terminal, quiet_bar
 from minitransformer.text import PATTERNS, PatternTokenizer, accuracy, load_tokenizer

@@ -1,8 +1,7 @@
 """Tables: what stands in a row of cells stands under one another in the lines."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from minitransformer.system.tables import table
 

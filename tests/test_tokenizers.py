@@ -5,11 +5,16 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
-from minitransformer.text import BPETokenizer, ByteTokenizer, CharTokenizer, load_tokenizer, tokenizer_from_dict
-from minitransformer.text import chunks as chunks_module
+from minitransformer.text import (
+    BPETokenizer,
+    ByteTokenizer,
+    CharTokenizer,
+    chunks as chunks_module,
+    load_tokenizer,
+    tokenizer_from_dict,
+)
 
 TRAINING_TEXT = (
     "the cat sat on the mat, the rat sat on the cat. Überall naïve façades: 日本語 日本 🙂🙂 don't we'll 12 1234\n\n  x"

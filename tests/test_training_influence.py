@@ -9,8 +9,7 @@ from statistics import NormalDist
 import little_facts
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from little_facts import PLANTED, RARE, TOKENIZER, TRAINING, seen_and_held_out, untrained
 from strategies import random_ids, random_model
 

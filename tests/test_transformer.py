@@ -6,8 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from strategies import configs, random_ids, random_model, rngs
 
 from minitransformer import AdamW, Config, TinyTransformer, Transformer, clip_grad_norm, cross_entropy, softmax

@@ -21,7 +21,6 @@ import numpy as np
 
 from minitransformer.bench.products import counted_in_model
 from minitransformer.bench.timing import seconds_of
-from minitransformer.fast.product import product
 from minitransformer.generation import stream
 from minitransformer.layers.linear import Linear
 from minitransformer.optim import AdamW
@@ -71,7 +70,7 @@ class NumPyEngine:
 
         def products():
             for row, matrix in zip(rows, matrices, strict=True):
-                product(row, matrix)
+                row @ matrix
 
         new = self.stream(ids, tokens + 2)
         for _ in range(2):  # the first reads the prompt

@@ -8,8 +8,6 @@ use, get the textbook's function.
 
 A name such as fast.attention is the function; its file is import_module("minitransformer.fast.attention").
 
-    product.py            in as many threads as there are free cores
-    cuts.py                 or in one, with the bits of several
     sums.py               sums and means as products with ones
     elementwise.py        large arrays in blocks, shared by threads
     linear.py             all positions in one product
@@ -35,6 +33,7 @@ Without this folder the program is as right, and slower.
 from minitransformer.fast.adamw import adamw_in_place
 from minitransformer.fast.attention import attention, causal_mask
 from minitransformer.fast.cross_entropy import cross_entropy
+from minitransformer.fast.digests import is_edited
 from minitransformer.fast.embedding import embedding, unembedding
 from minitransformer.fast.gelu import gelu
 from minitransformer.fast.layer_norm import layer_norm
@@ -47,6 +46,7 @@ from minitransformer.fast.softmax import softmax
 from minitransformer.fast.swiglu import swiglu
 
 __all__ = [
+    "is_edited",
     "linear",
     "embedding",
     "unembedding",

@@ -42,7 +42,6 @@ query_blocks.py, which keeps all weights of the other half.
 
 import numpy as np
 
-from minitransformer.fast.product import product
 from minitransformer.fast.sums import feature_sum
 from minitransformer.layers.attention import apart, together
 
@@ -76,7 +75,7 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
             seen = None if mask is None else mask[..., rows, columns]
             if seen is not None and not seen.any():
                 continue
-            scores = product(q_rows, k[..., columns, :].swapaxes(-1, -2))  # (1)
+            scores = q_rows @ k[..., columns, :].swapaxes(-1, -2)  # (1)
             if seen is not None and not seen.all():
                 by_head = apart(scores, H)
                 np.copyto(by_head, -np.inf, where=~seen)  # (1)
@@ -98,7 +97,7 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
             e = np.exp(scores, out=scores)  # (3)
             c = np.exp(largest - base)  # (3)
             total = c * total + feature_sum(e)  # (4)
-            o = c * o + product(e, v[..., columns, :])  # (4)
+            o = c * o + e @ v[..., columns, :]  # (4)
             largest = newest
         total[total == 0] = 1
         y[..., rows, :] = apart(o / total, H)  # (5)
@@ -115,12 +114,12 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
             for columns, scores in blocks_seen_by(q_rows, rows):
                 scores -= lam_rows
                 weights = np.exp(scores, out=scores)  # (6)
-                dv[..., columns, :] += product(weights.swapaxes(-1, -2), dy_rows)  # (8)
-                dscores = product(dy_rows, v[..., columns, :].swapaxes(-1, -2))  # (8)
+                dv[..., columns, :] += weights.swapaxes(-1, -2) @ dy_rows  # (8)
+                dscores = dy_rows @ v[..., columns, :].swapaxes(-1, -2)  # (8)
                 dscores -= delta  # (8)
                 dscores *= weights  # (8)
-                dq_rows += product(dscores, k[..., columns, :])  # (9)
-                dk[..., columns, :] += product(dscores.swapaxes(-1, -2), q_rows)  # (9)
+                dq_rows += dscores @ k[..., columns, :]  # (9)
+                dk[..., columns, :] += dscores.swapaxes(-1, -2) @ q_rows  # (9)
             dq[..., rows, :] = apart(dq_rows * scale, H)  # (9)
         return dq, dk, dv
 

@@ -7,12 +7,12 @@ import math
 
 import numpy as np
 
+from minitransformer.fast.digests import twin_of
 from minitransformer.fast.elementwise import elementwise
 from minitransformer.layers import activations as textbook
-from minitransformer.module import twin_of
 
 
-@twin_of(textbook.gelu)
+@twin_of(textbook.gelu, "ef4a496090af")
 def gelu(x, *, approximate="none"):
     """Return x times the normal distribution function at x: for "none", GPT-2's approximation of it for "tanh"."""
     textbook.check_arguments(x, approximate)

@@ -7,12 +7,12 @@ threads take 1.1 to 2 times as long: each of these operations is over before a t
 
 import numpy as np
 
+from minitransformer.fast.digests import twin_of
 from minitransformer.fast.sums import feature_mean, position_sum
 from minitransformer.layers import layer_norm as textbook
-from minitransformer.module import twin_of
 
 
-@twin_of(textbook.layer_norm)
+@twin_of(textbook.layer_norm, "7089d06af003")
 def layer_norm(x, gamma, beta, *, eps=1e-5):
     """Normalize x (..., C) over its last axis, then scale by gamma (C,) and shift by beta (C,). Returns y (..., C).
 

@@ -6,14 +6,13 @@ product with ones (see sums.py). Forward and backward take 0.53 of the time for 
 for 4 × 256 of 384; with one sequence in a batch, as long.
 """
 
-from minitransformer.fast.product import product
+from minitransformer.fast.digests import twin_of
 from minitransformer.fast.sums import position_sum
 from minitransformer.layers import linear as textbook
 from minitransformer.layers.linear import rows
-from minitransformer.module import twin_of
 
 
-@twin_of(textbook.linear)
+@twin_of(textbook.linear, "e51ad756d3cd")
 def linear(x, weight, bias=None):
     """Map x (..., I) to y (..., O), with weight (I, O) and bias (O,) or None.
 
@@ -21,14 +20,14 @@ def linear(x, weight, bias=None):
     """
     textbook.check_arguments(x, weight, bias)
     x_shape, x_rows, has_bias = x.shape, rows(x), bias is not None
-    y = product(x_rows, weight)  # (1)
+    y = x_rows @ weight  # (1)
     if has_bias:
         y += bias  # (1)
 
     def backward(dy):
         dy_rows = rows(dy)
-        dx = product(dy_rows, weight.T).reshape(x_shape)  # (2)
-        dweight = product(x_rows.T, dy_rows)  # (3)
+        dx = (dy_rows @ weight.T).reshape(x_shape)  # (2)
+        dweight = x_rows.T @ dy_rows  # (3)
         if not has_bias:
             return dx, dweight
         return dx, dweight, position_sum(dy_rows)  # (4)

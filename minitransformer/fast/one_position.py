@@ -18,8 +18,8 @@ import math
 import numpy as np
 
 from minitransformer import transformer as textbook
+from minitransformer.fast.digests import twin_of
 from minitransformer.fast.positions import rotary
-from minitransformer.fast.product import product
 from minitransformer.fast.swiglu import swiglu
 from minitransformer.layers.block import TransformerBlock
 from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward
@@ -28,10 +28,10 @@ from minitransformer.layers.linear import Linear, rows
 from minitransformer.layers.multi_head_attention import MultiHeadAttention
 from minitransformer.layers.positions import Rotary
 from minitransformer.layers.rms_norm import RMSNorm
-from minitransformer.module import ENGINE_DTYPES, faster, twin_of
+from minitransformer.module import ENGINE_DTYPES, faster
 
 
-@twin_of(textbook.through_blocks)
+@twin_of(textbook.through_blocks, "7c1f6534b681", imitates=(TransformerBlock,))
 def through_blocks(blocks, x, *, mask, positions, cache):
     """Return what the blocks, one after another, make of x (..., T, C). A KeyValueCache is extended."""
     alone = cache is not None and x.shape[-2] == 1 and {x.dtype} in ENGINE_DTYPES and mask.all()
@@ -81,7 +81,7 @@ def normalized(norm, x):
 
 def mapped(linear, x):
     """Return what a Linear makes of x (P, I)."""
-    y = product(x, linear.weight.data)
+    y = x @ linear.weight.data
     return y if linear.bias is None else y + linear.bias.data
 
 

@@ -9,12 +9,12 @@ from functools import lru_cache
 
 import numpy as np
 
+from minitransformer.fast.digests import twin_of
 from minitransformer.layers import positions as textbook
 from minitransformer.layers.positions import SCALINGS, turned
-from minitransformer.module import twin_of
 
 
-@twin_of(textbook.rotary)
+@twin_of(textbook.rotary, "50130fcf60ab")
 def rotary(x, *, positions, base=10000.0, layout="half", scaling=None):
     """Turn each pair of channels of x (..., T, D) by the angle of its position. Returns y, of x's shape.
 

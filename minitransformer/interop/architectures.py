@@ -8,16 +8,17 @@ The four agree on what a model is made of and differ in four conventions:
     pairing       a rotary pair is channel i and i + D/2 of a head here and on the hub, and the neighbours 2i and 2i + 1
                   in llama.cpp's files, whose rows of W_q and W_k are stored in the order that makes them neighbours
 
-A Layout holds the conventions of one kind of file; `tensors` lists, for a Config, every tensor that the file must have,
-with its shape. What is listed is what is read and what is written: neither has a second list.
+A Layout holds the conventions of one kind of file; `tensors` lists, for a model, every tensor that the file must have,
+with its shape. Reading and writing both use this list.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
 from minitransformer.config import Config
-from minitransformer.unset import parameter_groups
+from minitransformer.transformer import Transformer
 
 PARTS = {"weight": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}  # of ours, by what all others call them
 TABLES = ("embedding", "positional_embedding", "lm_head")  # with a row for each token or position, in every file
@@ -125,9 +126,13 @@ LAYOUTS = {
 }
 
 
-def tensors(config: Config, layout: Layout):
+def tensors(model: Transformer, layout: Layout):
     """Yield a StoredTensor for each tensor that a file of this layout holds, in the order of the model."""
-    for prefix, shapes in parameter_groups(config):
+    config, groups = model.config, {}
+    for name, parameter in model.named_parameters():
+        prefix = re.match(r"(blocks\.\d+\.)?", name)[0]
+        groups.setdefault(prefix, {})[name.removeprefix(prefix)] = parameter.data.shape
+    for prefix, shapes in groups.items():
         theirs = layout.block.format(prefix.split(".")[1]) if prefix else ""
         by_component = {tuple(name.split(".")[-2:]): (prefix + name, shape) for name, shape in shapes.items()}
         for components, name in layout.components.items():

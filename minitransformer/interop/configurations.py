@@ -12,8 +12,7 @@ import json
 import warnings
 
 from minitransformer.archive import ArchiveError, read_bounded
-from minitransformer.config import Config
-from minitransformer.config import size as checked_size
+from minitransformer.config import Config, size as checked_size
 from minitransformer.values import brief, positive, true_or_false
 
 CONFIG_FILE = "config.json"

@@ -17,26 +17,29 @@ from minitransformer.archive import ArchiveError
 from minitransformer.config import Config
 from minitransformer.interop.architectures import Layout, StoredTensor, interleaved_rows, tensors
 from minitransformer.transformer import Transformer
-from minitransformer.unset import Unset
+from minitransformer.unset import unset_model
 
 NUMBERS_AT_ONCE = 1 << 18  # read and converted: large enough to be quick, small beside the smallest of real models
 
 
 def load_model(source, config: Config, layout: Layout) -> Transformer:
     """Return a Transformer with the numbers of a source. Raises ArchiveError unless its tensors are those to expect."""
-    plan = checked_plan(source, config, layout)
-    model = Transformer(config, rng=Unset())
+    try:
+        model = unset_model(config, list(source.shapes.values()))
+    except ValueError as error:
+        raise ArchiveError(f"{source.path}: {error}") from None
+    plan = checked_plan(source, model, layout)
     parameters = dict(model.named_parameters())
     for tensor in plan:
         fill(tensor, parameters, source)
     return model
 
 
-def checked_plan(source, config: Config, layout: Layout) -> list[StoredTensor]:
+def checked_plan(source, model: Transformer, layout: Layout) -> list[StoredTensor]:
     """Return the tensors to read. Raises ArchiveError for one that is missing, unexpected, or of another shape."""
     plan = []
     unexpected = set(source.shapes)
-    for tensor in tensors(config, layout):
+    for tensor in tensors(model, layout):
         if tensor.name not in source.shapes:
             raise ArchiveError(f"{source.path}: the tensor {tensor.name} is missing")
         shape = source.shapes[tensor.name]
@@ -46,7 +49,7 @@ def checked_plan(source, config: Config, layout: Layout) -> list[StoredTensor]:
             )
         unexpected.discard(tensor.name)
         plan.append(tensor)
-    if config.tie_embeddings:
+    if model.config.tie_embeddings:
         discard_tied_head(source, layout, unexpected)
     if unexpected:
         raise ArchiveError(f"{source.path}: the configuration has no place for the tensor {min(unexpected)}")

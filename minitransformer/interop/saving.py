@@ -16,7 +16,12 @@ from minitransformer.interop.configurations import CONFIG_FILE, write_config
 from minitransformer.interop.huggingface import PREFIXES, WEIGHTS_FILE
 from minitransformer.interop.tokenizers import save_tokenizer
 from minitransformer.language_model import LanguageModel
+<<<<<<< HEAD
 from minitransformer.system.extras import require
+=======
+from minitransformer.transformer import Transformer
+from minitransformer.unset import Unset
+>>>>>>> eeed6be (Delete crowd, product and cuts; load public names on first use)
 
 
 def save_pretrained(lm: LanguageModel, folder) -> None:
@@ -60,12 +65,11 @@ def write_weights(model, architecture: str, path: Path) -> None:
     from safetensors.numpy import save_file
 
     config, parameters = model.config, dict(model.named_parameters())
-    written_config = (
-        dataclasses.replace(config, bias=True) if architecture == "gpt2" else config
-    )  # which always has them
+    # GPT-2 always has biases.
+    written = Transformer(dataclasses.replace(config, bias=True), rng=Unset()) if architecture == "gpt2" else model
     arrays = {
         stored_name(tensor, architecture): stored_array(tensor, parameters, config)
-        for tensor in tensors(written_config, LAYOUTS[architecture, "huggingface"])
+        for tensor in tensors(written, LAYOUTS[architecture, "huggingface"])
     }
     try:
         save_file(arrays, path, metadata={"format": "pt"})

@@ -1,3 +1,38 @@
-"""The layers, one component a file: the derivation, the function, the module.
+"""The layers, one component per file: the derivation, the function, the module.
 
-`minitransformer` has the reading order."""
+README.md in the folder above has the reading order.
+"""
+
+from minitransformer.layers import (
+    activations,
+    attention,
+    block,
+    dropout,
+    embedding,
+    feed_forward,
+    layer_norm,
+    linear,
+    lora,
+    multi_head_attention,
+    positions,
+    recomputation,
+    rms_norm,
+    softmax,
+)
+
+__all__ = [
+    "linear",
+    "embedding",
+    "positions",
+    "layer_norm",
+    "rms_norm",
+    "softmax",
+    "attention",
+    "multi_head_attention",
+    "activations",
+    "dropout",
+    "feed_forward",
+    "block",
+    "lora",
+    "recomputation",
+]

@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 """The terminal, signals and optional packages: what any program needs, whatever it is about.
 
     terminal.py     a command's output, its errors in one line, and its exit status
@@ -9,3 +10,6 @@
 
 Only the standard library is imported here, so that a program can handle signals before it imports anything else.
 """
+=======
+"""Settings of the process, files and the terminal: code that needs no knowledge of models."""
+>>>>>>> eeed6be (Delete crowd, product and cuts; load public names on first use)

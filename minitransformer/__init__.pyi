@@ -1,0 +1,61 @@
+"""The public names for type checkers. At run time __init__.py loads each of them on first use."""
+
+from minitransformer.analysis import (
+    trace_information_flow as trace_information_flow,
+    visualize_context_influence as visualize_context_influence,
+)
+from minitransformer.config import Config as Config
+from minitransformer.experiments.emergence import analyze_emergent_capabilities as analyze_emergent_capabilities
+from minitransformer.experiments.influence import analyze_training_influence as analyze_training_influence
+from minitransformer.experiments.patterns import (
+    analyze_learned_patterns as analyze_learned_patterns,
+    train_on_simple_patterns as train_on_simple_patterns,
+)
+from minitransformer.generation import KeyValueCache as KeyValueCache, generate as generate
+from minitransformer.language_model import LanguageModel as LanguageModel
+from minitransformer.layers.activations import gelu as gelu, relu as relu, silu as silu
+from minitransformer.layers.attention import attention as attention, causal_mask as causal_mask
+from minitransformer.layers.block import TransformerBlock as TransformerBlock
+from minitransformer.layers.dropout import Dropout as Dropout, dropout as dropout
+from minitransformer.layers.embedding import (
+    Embedding as Embedding,
+    Unembedding as Unembedding,
+    embedding as embedding,
+    unembedding as unembedding,
+)
+from minitransformer.layers.feed_forward import FeedForward as FeedForward, GatedFeedForward as GatedFeedForward
+from minitransformer.layers.layer_norm import LayerNorm as LayerNorm, layer_norm as layer_norm
+from minitransformer.layers.linear import Linear as Linear, linear as linear
+from minitransformer.layers.lora import LowRankLinear as LowRankLinear, low_rank as low_rank
+from minitransformer.layers.multi_head_attention import MultiHeadAttention as MultiHeadAttention
+from minitransformer.layers.positions import rotary as rotary, sinusoidal_positions as sinusoidal_positions
+from minitransformer.layers.rms_norm import RMSNorm as RMSNorm, rms_norm as rms_norm
+from minitransformer.layers.softmax import Softmax as Softmax, log_softmax as log_softmax, softmax as softmax
+from minitransformer.losses import cross_entropy as cross_entropy
+from minitransformer.module import Module as Module, Parameter as Parameter, apply as apply, plain as plain
+from minitransformer.optim import (
+    AdamW as AdamW,
+    clip_grad_norm as clip_grad_norm,
+    cosine_schedule as cosine_schedule,
+    decay_groups as decay_groups,
+)
+from minitransformer.system.tuning import tune_process as tune_process
+from minitransformer.text import (
+    BPETokenizer as BPETokenizer,
+    ByteTokenizer as ByteTokenizer,
+    CharTokenizer as CharTokenizer,
+)
+from minitransformer.training import (
+    LowRank as LowRank,
+    fine_tune as fine_tune,
+    fine_tune_for_safety as fine_tune_for_safety,
+)
+from minitransformer.training.finetuning.objectives import (
+    direct_preference as direct_preference,
+    sequence_log_likelihood as sequence_log_likelihood,
+    softplus as softplus,
+    unbounded_difference as unbounded_difference,
+    unlikelihood as unlikelihood,
+)
+from minitransformer.transformer import TinyTransformer as TinyTransformer, Transformer as Transformer
+from minitransformer.version import __version__ as __version__
