@@ -89,7 +89,8 @@ What else is here:
 
 - `steps(f, *inputs)` and `python -m gradcheck steps MODULE` look at each line of a backward pass: what it computes
   under the name dx is compared with the true gradient of x, and the first line that is wrong is found. A failed check
-  shows it (gradcheck/line_by_line).
+  shows it (gradcheck/line_by_line), within a time limit (gradcheck/causes.py); `check(..., explain=False)` raises
+  without an explanation, for a caller that needs only the verdict.
 - `python -m gradcheck curve` draws the error of a difference against its step: the picture of all this, for the board
   (gradcheck/curve).
 - `python -m gradcheck museum` walks through wrong gradients that real projects shipped, the checks that missed them,

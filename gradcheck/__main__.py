@@ -160,7 +160,7 @@ def _run(cases, seed):
         except GradientError as error:
             report = error.report
             failures += [f"{case.name}: {line}" for line in report.failures()]
-            looks += error.lines()
+            looks += error.lines
         except Exception as error:
             row(case.name, "", "", "", "NOT CHECKED")
             failures.append(f"{case.name}: {error_in_words(error)}")

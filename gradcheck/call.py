@@ -23,6 +23,7 @@ class Call:
     """
 
     is_careful = False  # see gradcheck/careful.py
+    time_limit = None  # see gradcheck/causes.py
 
     def __init__(self, target, /, *inputs, **options):
         if not callable(target):
@@ -83,11 +84,17 @@ class Call:
 
         Random generators, NumPy's global one among them, and dictionaries and lists are each time what they were.
         """
+        self.keep_to_time()
         inputs, options = self.inputs, self.options
         if self.has_state:
             inputs, options = map(fresh, inputs), {name: fresh(value) for name, value in options.items()}
         with self.random.repeated() if self.random.is_drawn else nullcontext():
             return self.target(*inputs, **options)
+
+    def keep_to_time(self):
+        """Raise OutOfTime if the call belongs to an explanation whose time limit has passed."""
+        if self.time_limit is not None:
+            self.time_limit.keep()
 
 
 def is_module(target):

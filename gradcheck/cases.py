@@ -43,13 +43,13 @@ class Case:
         return call
 
 
-def check_case(case, seed=0, *, diagnose=True):
+def check_case(case, seed=0, *, explain=True):
     """Draw a case and check every gradient of it. Returns a Report; raises what `check` raises.
 
-    With `diagnose` False it is not said what is wrong with a wrong gradient, which takes a moment to find out.
+    `explain` is that of `check`.
     """
     with ends_nothing():
-        return check_call(case.call(np.random.default_rng(seed)), seed=seed, diagnose=diagnose)
+        return check_call(case.call(np.random.default_rng(seed)), seed=seed, explain=explain)
 
 
 @contextlib.contextmanager

@@ -2,8 +2,8 @@
 
 Everything that a right gradient meets lies beside this file, and the numbers go one way: run forward and backward under
 watch (contract.py); measure what the oracles say of each gradient (measurement.py); judge by the measurements
-(judgement.py); report (summary.py, report.py). Only where the first look does not confirm a gradient, gradcheck/closer
-looks again; only where one is wrong, gradcheck/diagnosis says what is wrong with it. Neither is loaded before.
+(judgement.py); report (summary.py, report.py). Only if the first look does not confirm a gradient, gradcheck/closer
+looks again, and only if a gradient is not right, gradcheck/causes.py explains it. Neither is loaded before.
 
 Bad use raises TypeError or ValueError; a wrong gradient, or a backward pass that is at fault in another way, raises
 GradientError.
@@ -12,7 +12,6 @@ GradientError.
 import numbers
 import time
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
@@ -26,11 +25,20 @@ from gradcheck.report import GradientError, Report
 from gradcheck.summary import summarise
 
 MAX_ENTRIES = 2000
-LOOK = 5.0  # seconds that a look at the lines of a wrong backward pass may take, if the check did not take longer
 
 
 def check(
-    function, /, *inputs, dy=None, rtol=1e-6, atol=None, seed=0, max_entries=MAX_ENTRIES, oracles=None, **options
+    function,
+    /,
+    *inputs,
+    dy=None,
+    rtol=1e-6,
+    atol=None,
+    seed=0,
+    max_entries=MAX_ENTRIES,
+    oracles=None,
+    explain=True,
+    **options,
 ):
     """Check the gradients of a differentiable function. Returns a Report; raises GradientError if any is wrong.
 
@@ -48,6 +56,11 @@ def check(
     Of an input with more than `max_entries` entries, 200 are sampled, or `max_entries` if that is less, and the rest
     checked together by one random direction through all of them; but with `oracles="complex"` alone, not at all.
 
+    A wrong gradient is explained before GradientError is raised: the mistake, if its numbers show it, and the line of
+    backward that makes it. That runs the function again, for at most the processor time that the check took, or 5
+    seconds if that is more, and at most twice as long by the clock; a forward or backward pass that has begun is not
+    interrupted. `explain=False` raises at once, with the verdict alone. Printing the error runs nothing.
+
     An option of the function that has one of these names is bound beforehand: `functools.partial(function, seed=3)`.
     A random generator among inputs or options is copied before each evaluation, so that dropout repeats itself.
 
@@ -57,7 +70,9 @@ def check(
     call = Call(function, *inputs, **options)
     if is_module(function):
         raise TypeError(f"{call.name} has parameters, whose gradients check() would not see: use check_module()")
-    return check_call(call, dy=dy, rtol=rtol, atol=atol, seed=seed, max_entries=max_entries, oracles=oracles)
+    return check_call(
+        call, dy=dy, rtol=rtol, atol=atol, seed=seed, max_entries=max_entries, oracles=oracles, explain=explain
+    )
 
 
 def check_module(
@@ -70,6 +85,7 @@ def check_module(
     seed=0,
     max_entries=MAX_ENTRIES,
     oracles=None,
+    explain=True,
     randomize=True,
     **options,
 ):
@@ -89,11 +105,19 @@ def check_module(
     if not is_module(module):
         raise TypeError(f"{call.name} has no named_parameters(), so it is not a module: use check()")
     return check_call(
-        call, dy=dy, rtol=rtol, atol=atol, seed=seed, max_entries=max_entries, oracles=oracles, randomize=randomize
+        call,
+        dy=dy,
+        rtol=rtol,
+        atol=atol,
+        seed=seed,
+        max_entries=max_entries,
+        oracles=oracles,
+        explain=explain,
+        randomize=randomize,
     )
 
 
-def adjoint(target, /, *inputs, dy=None, seed=0, randomize=True, **options):
+def adjoint(target, /, *inputs, dy=None, seed=0, explain=True, randomize=True, **options):
     """Check every gradient of a function or module by the adjoint identity. Returns a Report; raises as `check` does.
 
     The same as `check` or `check_module` with `oracles=("adjoint",)`, for either: one forward pass in complex numbers
@@ -103,7 +127,7 @@ def adjoint(target, /, *inputs, dy=None, seed=0, randomize=True, **options):
     complex-safe.
     """
     call = Call(target, *inputs, **options)
-    return check_call(call, dy=dy, seed=seed, oracles=("adjoint",), randomize=randomize)
+    return check_call(call, dy=dy, seed=seed, oracles=("adjoint",), explain=explain, randomize=randomize)
 
 
 def check_call(
@@ -115,15 +139,15 @@ def check_call(
     seed=0,
     max_entries=MAX_ENTRIES,
     oracles=None,
+    explain=True,
     randomize=False,
-    diagnose=True,
+    lines=True,
 ):
     """Check a Call, of a function or of a module alike: what `check` and `check_module` share.
 
-    With `diagnose` False a wrong gradient is not asked what is wrong with it, which takes longer than to find that it
-    is wrong.
+    `lines=False` leaves the lines of backward out of the explanation.
     """
-    began = time.process_time()
+    began = time.process_time(), time.monotonic()
     strict, atol = atol is None, 1e-8 if atol is None else atol
     _refuse_settings(rtol, atol, max_entries, seed)
     terms = Terms(rtol, atol, strict, max_entries, _named(oracles))
@@ -134,24 +158,16 @@ def check_call(
             randomize_parameters(call.target, _stream(seed, "parameters"))
         run = run_under_watch(call, dy, _stream(seed, "dy"))
         findings, step, notes = _find(run, terms, seed)
-        sentences = [""] * len(findings)
-        if diagnose and any(finding.is_wrong for finding in findings):
-            from gradcheck.diagnosis import what_is_wrong
+        arguments = tuple(summarise(finding, run, terms) for finding in findings)
+        report = Report(call.name, arguments, (run.problem,) if run.problem else (), tuple(notes))
+        if explain and not report.is_right:
+            from gradcheck.causes import Explanation
 
-            sentences = what_is_wrong(run, step, findings)
-        arguments = [summarise(f, run, terms, s) for f, s in zip(findings, sentences, strict=True)]
-        report = Report(call.name, tuple(arguments), (run.problem,) if run.problem else (), tuple(notes))
+            explanation = Explanation(began)
+            report = explanation.with_sentences(report, run, step, findings)
     if not report.is_right:
-        seconds = max(LOOK, time.process_time() - began)
-        raise GradientError(report, partial(_look, report, call, dy, seed, randomize, seconds) if diagnose else None)
+        raise GradientError(report, explanation.lines(report, call, dy, seed, randomize) if explain and lines else ())
     return report
-
-
-def _look(report, call, dy, seed, randomize, seconds):
-    """Return a StepsReport on the lines of the backward pass that a Report is on, or None; raise OutOfTime."""
-    from gradcheck.line_by_line import lines_beside
-
-    return lines_beside(report, call, dy=dy, seed=seed, randomize=randomize, seconds=seconds)
 
 
 def _find(run, terms, seed):

@@ -17,8 +17,8 @@ def lines_below_the_table(error):
 
     from gradcheck.html import report_html
 
-    text = "\n".join([str(error.report), *error.lines()])
-    publish_display_data({"text/plain": text, "text/html": report_html(error.report, error.lines())})
+    text = "\n".join([str(error.report), *error.lines])
+    publish_display_data({"text/plain": text, "text/html": report_html(error.report, error.lines)})
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_within(frame.filename)]
     where = "".join(traceback.format_list(frames)).splitlines()
     return [*where, *traceback.format_exception_only(error)[-1].splitlines()]

@@ -135,32 +135,19 @@ class Report:
 class GradientError(AssertionError):
     """A gradient is wrong. The message says which and how; `report` holds everything that was found.
 
-    `look` returns a StepsReport on the lines of backward, or raises TypeError or ValueError if they cannot be looked
-    at; it is called when the message is first asked for.
+    `lines` is the second part of the explanation, on the lines of backward, as lines of text. Printing runs nothing.
     """
 
-    def __init__(self, report, look=None):
-        super().__init__(report)
+    def __init__(self, report, lines=()):
+        super().__init__(report, lines)
         self.report = report
-        self._look, self._lines = look, []
-
-    def lines(self):
-        """Return what a look at each line of backward found, as lines of text: none if it found no line wrong."""
-        if self._look is not None:
-            from gradcheck.line_by_line.report import lines_of_look
-
-            look, self._look = self._look, None
-            self._lines = lines_of_look(look)
-        return self._lines
+        self.lines = tuple(lines)
 
     def __str__(self):
         failures = self.report.failures()
         first = f"{self.report.name}: {failures[0]}" if len(failures) == 1 else f"{self.report.name}:"
         others = failures if len(failures) > 1 else []
-        return "\n  ".join([first, *others, *self.lines()])
-
-    def __reduce__(self):
-        return GradientError, (self.report,), {"_look": None, "_lines": self.lines()}
+        return "\n  ".join([first, *others, *self.lines])
 
     def _render_traceback_(self):
         """Show the report as a table where a notebook would show the traceback, and return the lines below it."""

@@ -24,7 +24,8 @@ nothing is left of the truth to compare with. What is wanted of the inputs of a 
 - sizes of the axes that differ from each other, so that an axis mistaken for another one shows.
 
 A kink has its own test, at the kink. These strategies are for all the others. Arrays are made from a random seed, which
-shrinks; their shapes shrink to the smallest that fails.
+shrinks; their shapes shrink to the smallest that fails. Every failing example is explained: `explain=False` makes
+shrinking faster.
 
 Needs the package hypothesis, which `import gradcheck` does not.
 """

@@ -9,8 +9,8 @@ from gradcheck.report import ArgumentReport
 from gradcheck.rounding import RESOLVED
 
 
-def summarise(finding, run, terms, diagnosis):
-    """Return the ArgumentReport of a Finding about one gradient of a Run; `diagnosis` is a sentence or empty."""
+def summarise(finding, run, terms):
+    """Return the ArgumentReport of a Finding about one gradient of a Run, without a diagnosis."""
     verdicts, direction = finding.verdicts, finding.direction
     tried = {} if direction is None else {"direction_oracle": direction.oracle}
     return ArgumentReport(
@@ -27,7 +27,6 @@ def summarise(finding, run, terms, diagnosis):
         doubt=finding.doubt,
         zero_to=finding.zero_to,
         together=finding.together,
-        diagnosis=diagnosis,
         **tried,
         **_worst(finding, run, terms),
     )

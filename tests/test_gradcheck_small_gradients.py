@@ -66,7 +66,7 @@ def beside_a_constant(function, scale, *, error=0.0, position=0, safe=True):
 
 def verdicts(function, *inputs, seed=0, **options):
     try:
-        report = check_call(Call(function, *inputs), seed=seed, diagnose=False, **options)
+        report = check_call(Call(function, *inputs), seed=seed, explain=False, **options)
     except GradientError as error:
         report = error.report
     return [argument.verdict for argument in report.arguments]
@@ -279,7 +279,7 @@ def test_a_model_is_right_and_with_one_gradient_off_by_two_millionths_it_is_not(
     name = names[np.random.default_rng(len(names)).integers(len(names))]
     with pytest.raises(GradientError) as caught:
         check_call(
-            Call(Planted(call, name, PLANTED), *call.inputs, **call.options), seed=3, max_entries=3, diagnose=False
+            Call(Planted(call, name, PLANTED), *call.inputs, **call.options), seed=3, max_entries=3, explain=False
         )
     wrong = [argument.name for argument in caught.value.report.arguments if not argument.is_right]
     assert wrong == [name] if name is not None else len(wrong) == 1

@@ -780,7 +780,8 @@ def test_a_look_at_the_lines_that_takes_too_long_is_given_up_and_hides_nothing(m
     monkeypatch.setattr("time.process_time", lambda: next(seconds))
     assert said() == [
         verdict,
-        "  (to find the line takes longer than the check did: gradcheck.steps, or smaller arrays, will tell)",
+        "  (the explanation is incomplete: it was given up after 10 s; gradcheck.steps has no time limit, and smaller "
+        "arrays take less)",
     ]
 
 

@@ -231,8 +231,8 @@ def ask(case, seed):
     """
     try:
         few = case.call(np.random.default_rng(seed))
-        check_call(few, seed=seed, max_entries=FEW, atol=FEW_ATOL, diagnose=False)
-        check_case(case, seed=seed, diagnose=False)
+        check_call(few, seed=seed, max_entries=FEW, atol=FEW_ATOL, explain=False)
+        check_case(case, seed=seed, explain=False)
     except GradientError as error:
         return Outcome(KILLED, BY_GRADIENT, case.name, seed, " ".join(str(error).split()))
     except Exception as error:

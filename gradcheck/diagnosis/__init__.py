@@ -78,14 +78,15 @@ HYPOTHESES = (
 
 
 def what_is_wrong(run, step, findings):
-    """Return one sentence for each Finding, empty where it is right or nothing is known. Runs the function anew.
+    """Yield one sentence for each Finding, empty if it is right or nothing is known. Runs the function again.
 
     `step` is the ComplexStep of the Run, None where it does not apply.
     """
     everything = [Evidence(run, step, finding, i) for i, finding in enumerate(findings)]
     for evidence in everything:
         evidence.others = everything
-    return [_first(evidence) if evidence.is_wrong else "" for evidence in everything]
+    for evidence in everything:
+        yield _first(evidence) if evidence.is_wrong else ""
 
 
 def _first(evidence):

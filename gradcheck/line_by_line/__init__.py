@@ -56,11 +56,10 @@ def steps_of_call(call, *, seed=0, dy=None, randomize=False):
     return _look(call, seed, dy, randomize, lambda looked_at: _verdicts(looked_at, seed, dy), report_on)
 
 
-def lines_beside(report, call, *, seed, dy, randomize, seconds):
+def lines_beside(report, call, *, seed, dy, randomize):
     """Return a StepsReport on the lines of what a Report is on, or None if it would say no more than that does.
 
     That is so if backward has no gradient of a name in between, and it is said already what is wrong with the others.
-    Raises OutOfTime if it takes more than so many seconds of processor time.
     """
 
     def report_if_more(look, again):
@@ -71,10 +70,10 @@ def lines_beside(report, call, *, seed, dy, randomize, seconds):
         return found if has_names or any(row.is_named for row in found.rows) else None
 
     verdicts = [argument.verdict for argument in report.arguments]
-    return _look(call, seed, dy, randomize, lambda _: verdicts, report_if_more, seconds)
+    return _look(call, seed, dy, randomize, lambda _: verdicts, report_if_more)
 
 
-def _look(call, seed, dy, randomize, verdicts, answer, seconds=float("inf")):
+def _look(call, seed, dy, randomize, verdicts, answer):
     """Return answer(look, again): a Look at a Call, and a function that returns one on other numbers."""
     call = call.copy()
     with borrowed(call.target):
@@ -85,7 +84,7 @@ def _look(call, seed, dy, randomize, verdicts, answer, seconds=float("inf")):
         backward = returned[1] if isinstance(returned, tuple) and len(returned) == 2 else None
         source = source_of(backward, call.target, call.name)
         tree, sites = instrumented(source)
-        probe = Probe(seconds)
+        probe = Probe()
         with planted(source, call.target, tree, probe):
             try:
                 look = look_at(call, dy, source, sites, probe, _stream(seed, "dy"), lambda: verdicts(call))
@@ -98,7 +97,7 @@ def _look(call, seed, dy, randomize, verdicts, answer, seconds=float("inf")):
 def _verdicts(call, seed, dy):
     """Return the verdicts of a check on each argument of a Call."""
     try:
-        report = check_call(call, seed=seed, dy=dy, diagnose=False)
+        report = check_call(call, seed=seed, dy=dy, explain=False)
     except GradientError as error:
         report = error.report
     return [argument.verdict for argument in report.arguments]

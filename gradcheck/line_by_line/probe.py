@@ -1,6 +1,5 @@
 """What runs behind each assignment: it writes down what a name holds, and moves or replaces it where it is told to."""
 
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -31,19 +30,13 @@ class Event:
         return not isinstance(self.live, np.ndarray) or np.array_equal(self.live, self.value, equal_nan=True)
 
 
-class OutOfTime(Exception):  # noqa: N818
-    """The look takes longer than it may."""
-
-
 class Probe:
     """Called as probe(site, value) by the functions under it; returns the value, or what `changes` makes of it.
 
-    `changes` is {(site, nth): function of the value}. `seconds` of processor time are what all that it is asked for
-    may take.
+    `changes` is {(site, nth): function of the value}.
     """
 
-    def __init__(self, seconds=float("inf")):
-        self.end = time.process_time() + seconds
+    def __init__(self):
         self.changes = {}
         self.events = None
         self.counts = {}
@@ -57,11 +50,6 @@ class Probe:
             self.events.append(Event(site, nth, copy, value, self.witness()))
         change = self.changes.get((site, nth))
         return value if change is None else change(value)
-
-    def keep_to_time(self):
-        """Raise OutOfTime if that is over."""
-        if time.process_time() > self.end:
-            raise OutOfTime
 
     @contextmanager
     def recording(self, changes, witness=lambda: None):

@@ -89,7 +89,7 @@ class Workbench:
 
     def fits(self, repair_event, expression, names):
         """Whether the target is right with another expression at a line, and nothing else is wrong for it."""
-        self.scene.probe.keep_to_time()
+        self.scene.run.call.keep_to_time()
         value = self._value(repair_event, expression, names)
         if value is None:
             return False

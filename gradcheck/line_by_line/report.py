@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from gradcheck.line_by_line.probe import OutOfTime
-
 UNNAMED = "given the true gradients, "
 RIGHT, WRONG, FOLLOWS, NOT_FOLLOWED = "right", "WRONG", "follows", "not followed"
 
@@ -63,23 +61,3 @@ class StepsReport:
             where = f"{row.equation:<{equations}} " if equations else ""
             lines.append(f"   {where}{row.name:<{names}}  {what}".rstrip())
         return "\n".join([*lines, *(f"   {remark}" for remark in self.remarks)])
-
-
-def lines_of_look(look):
-    """Return the text of the StepsReport that look() returns, line by line; nothing for None, or if no line is wrong.
-
-    Nothing either where the lines cannot be looked at: then it raises TypeError or ValueError. If it takes too long,
-    that is said in a line. Anything else that it raises is a fault of this program, and said in a line too, so that it
-    hides nothing that is known without.
-    """
-    try:
-        report = look()
-    except (TypeError, ValueError):
-        return []
-    except OutOfTime:
-        return ["(to find the line takes longer than the check did: gradcheck.steps, or smaller arrays, will tell)"]
-    except Exception as error:
-        return [
-            f"(the lines of backward could not be looked at: {type(error).__name__}: {' '.join(str(error).split())})"
-        ]
-    return str(report).split("\n") if report is not None and report.first_wrong else []

@@ -50,7 +50,6 @@ class Scene:
         Where backward raises, as with a value that it was never written for, it has made nothing.
         """
         run = self.run
-        self.probe.keep_to_time()
         changes = {key: self._putting(key, value) for key, value in replaced.items()}
         clear_gradients(run.call.target)
         passed = [], [], None

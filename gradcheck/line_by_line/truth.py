@@ -56,7 +56,6 @@ class Truth:
 
         `at` is the key of an Event of forward, or the position of an argument; `held` is {key: what is held there}.
         """
-        self.probe.keep_to_time()
         holding = {key: _holding(value) for key, value in (held or {}).items()}
         if self.step is not None:
             try:

@@ -38,7 +38,7 @@ class Attempt:
         name, level = self.exercise.name, self.level
         failure = max(wrong, key=lambda failure: len(failure.call.options), default=None)  # on which least coincides
         if failure is not None:
-            failure.look_closer(diagnose=not self.blank)
+            failure.look_closer(explain=not self.blank)
         if self.blank:
             return Verdict(name, BEGUN, level, rows=self.partial(failure))
         if failure is None:

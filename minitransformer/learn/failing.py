@@ -18,10 +18,10 @@ class Failure:
         self.case, self.call, self.arguments, self.dy, self.seed = case, call, arguments, dy, seed
         self.report = report
 
-    def look_closer(self, diagnose):
+    def look_closer(self, explain):
         """Look at each entry; but not of a module, which would take long, and whose lines say more."""
         if not hasattr(self.call.target, "named_parameters"):
-            closer = looked_at(self.call, self.dy, self.seed, oracles=None, diagnose=diagnose)
+            closer = looked_at(self.call, self.dy, self.seed, oracles=None, explain=explain, lines=False)
             self.report = closer or self.report
 
     def verdict(self, attempt, remark) -> Verdict:

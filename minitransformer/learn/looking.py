@@ -16,7 +16,7 @@ def looked_at(call, dy, seed, **how):
     Unless `how` asks for more, it is the adjoint identity, which looks at all of them at once in a moment; where the
     forward pass takes no complex numbers, central differences.
     """
-    how = {"oracles": ("adjoint",), "diagnose": False, "max_entries": ENTRIES} | how
+    how = {"oracles": ("adjoint",), "explain": False, "max_entries": ENTRIES} | how
     try:
         check_call(call, dy=dy, seed=seed, **how)
     except GradientError as error:

@@ -131,7 +131,7 @@ def calls(rng) -> dict:
 def is_caught(function, inputs, options) -> bool:
     """Whether gradcheck finds a gradient of the function wrong."""
     try:
-        check(function, *inputs, **options)
+        check(function, *inputs, explain=False, **options)
     except GradientError:
         return True
     return False

@@ -1,0 +1,77 @@
+"""Explain a gradient that is not right: a sentence on its numbers, and the lines of its backward pass.
+
+`check` asks for the explanation before it raises. A sentence compares the wrong gradient with the true one
+(gradcheck/diagnosis); the lines are found by running forward and backward again with probes in them
+(gradcheck/line_by_line). Both run the user's function many times, so together they have a time limit: the processor
+time that the check took, or LEAST seconds if that is more, and twice as much by the clock. The limit is tested before
+each forward pass; a pass that has begun is not interrupted.
+"""
+
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+LEAST = 5.0  # seconds of processor time that an explanation may take after a short check
+
+
+class OutOfTime(BaseException):
+    """The time limit of an explanation has passed. Not an Exception, which the user's function might catch."""
+
+
+class TimeLimit:
+    """The end of an explanation, in processor time and by the clock; `began` is `now()` when the check began."""
+
+    def __init__(self, began):
+        processor, clock = now()
+        self.seconds = max(LEAST, processor - began[0])
+        self.ends = processor + self.seconds, clock + 2 * max(LEAST, clock - began[1])
+
+    def keep(self):
+        """Raise OutOfTime if the limit has passed."""
+        if any(time > end for time, end in zip(now(), self.ends, strict=True)):
+            raise OutOfTime
+
+
+def now():
+    """Return (processor time, time by the clock), in seconds."""
+    return time.process_time(), time.monotonic()
+
+
+class Explanation:
+    """The explanation of one failed check, of which `began` is the `now()` of its beginning."""
+
+    def __init__(self, began):
+        self.limit = TimeLimit(began)
+
+    def with_sentences(self, report, run, step, findings):
+        """Return the report with a diagnosis of each wrong gradient whose mistake is known."""
+        from gradcheck.diagnosis import what_is_wrong
+
+        run.call.time_limit, arguments = self.limit, list(report.arguments)
+        with suppress(OutOfTime):
+            for i, sentence in enumerate(what_is_wrong(run, step, findings)):
+                arguments[i] = replace(arguments[i], diagnosis=sentence)
+        return replace(report, arguments=tuple(arguments))
+
+    def lines(self, report, call, dy, seed, randomize):
+        """Return what a look at each line of backward found, as lines of text: none if no line is known to be wrong.
+
+        There are none either where the lines cannot be looked at. An error of the look itself takes one line of text,
+        so that it hides nothing that is known without it.
+        """
+        from gradcheck.line_by_line import lines_beside
+
+        call.time_limit = self.limit
+        try:
+            found = lines_beside(report, call, dy=dy, seed=seed, randomize=randomize)
+        except (TypeError, ValueError):
+            return []
+        except OutOfTime:
+            return [
+                f"(the explanation is incomplete: it was given up after {self.limit.seconds:.0f} s; "
+                "gradcheck.steps has no time limit, and smaller arrays take less)"
+            ]
+        except Exception as error:
+            message = " ".join(str(error).split())
+            return [f"(the lines of backward could not be looked at: {type(error).__name__}: {message})"]
+        return str(found).split("\n") if found is not None and found.first_wrong else []

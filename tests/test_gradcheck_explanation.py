@@ -1,0 +1,212 @@
+"""A failed check explains the mistake before it raises, within a time limit; printing the error runs no code of it."""
+
+import copy
+import pickle
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import gradcheck
+from gradcheck import Call, Case, GradientError, plugin
+from gradcheck.__main__ import main
+from gradcheck.html import report_html
+
+pytest_plugins = "pytester"
+
+
+class Counted:
+    """A wrong gradient that counts the calls of its forward and backward pass."""
+
+    def __init__(self, on_call=lambda: None):
+        self.calls, self.on_call = 0, on_call
+
+    def counted(self):
+        self.calls += 1
+        self.on_call()
+
+    def function(self, x):
+        self.counted()
+        h = np.sin(x)
+        y = np.tanh(h)
+
+        def backward(dy):
+            self.counted()
+            dh = dy * y
+            dx = dh * np.cos(x)
+            return dx
+
+        return y, backward
+
+
+class Scaled:
+    """A module with the same mistake in the gradient of its parameter."""
+
+    def __init__(self):
+        self.gamma, self.calls = SimpleNamespace(data=np.ones(3), grad=None), 0
+
+    def named_parameters(self):
+        yield "gamma", self.gamma
+
+    def __call__(self, x):
+        self.calls += 1
+        gamma = self.gamma
+
+        def backward(dy):
+            self.calls += 1
+            dgamma = (dy * x).mean(axis=0)
+            gamma.grad = dgamma if gamma.grad is None else gamma.grad + dgamma
+            return dy * gamma.data
+
+        return gamma.data * x, backward
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def error_of(check, *arguments, **options):
+    with pytest.raises(GradientError) as caught:
+        check(*arguments, **options)
+    return caught.value
+
+
+def raised(explain):
+    """Return (the object that counts its calls, the GradientError) for each function that checks."""
+    by_check, by_module, by_adjoint, by_case = Counted(), Scaled(), Counted(), Counted()
+    case = Case("counted", lambda rng: Call(by_case.function, rng.normal(size=(2, 3))))
+    return [
+        (by_check, error_of(gradcheck.check, by_check.function, normal(2, 3), explain=explain)),
+        (by_module, error_of(gradcheck.check_module, by_module, normal(2, 3), explain=explain)),
+        (by_adjoint, error_of(gradcheck.adjoint, by_adjoint.function, normal(2, 3), explain=explain)),
+        (by_case, error_of(gradcheck.check_case, case, explain=explain)),
+    ]
+
+
+PRINTED_IN_A_NEW_PROCESS = """
+import sys, traceback
+import numpy as np
+import gradcheck
+sys.path.insert(0, {folder!r})
+from test_gradcheck_explanation import Counted
+
+counted = Counted()
+try:
+    gradcheck.check(counted.function, np.random.default_rng(0).standard_normal((2, 3)))
+except gradcheck.GradientError as raised:
+    error = raised
+calls, replaced = counted.calls, []
+
+def watch(event, arguments):
+    if event == "object.__setattr__" and arguments[1] == "__code__":
+        replaced.append(arguments)
+
+sys.addaudithook(watch)
+text = "".join(traceback.format_exception(error))
+assert "dh  WRONG" in text, text
+assert str(error) in text and repr(error)
+error.report._repr_html_()
+assert counted.calls == calls, (counted.calls, calls)
+assert not replaced, replaced
+gradcheck.steps(counted.function, np.ones(3))
+assert counted.calls > calls and replaced  # which is how an examination would have shown
+"""
+
+
+@pytest.mark.parametrize("explain", [True, False])
+def test_printing_an_error_calls_the_users_function_zero_times(explain, monkeypatch):
+    display = SimpleNamespace(publish_display_data=lambda data: None)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=display))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    for counted, error in raised(explain):
+        calls = counted.calls
+        text = str(error)
+        assert text in "".join(traceback.format_exception(error))
+        assert text.splitlines()[-1] in "\n".join(error._render_traceback_())
+        assert str(pickle.loads(pickle.dumps(error))) == str(copy.copy(error)) == text
+        assert repr(error) and str(error.report) and report_html(error.report)
+        assert counted.calls == calls
+
+
+def test_printing_an_error_replaces_no_code_of_a_function():
+    script = PRINTED_IN_A_NEW_PROCESS.format(folder=str(Path(__file__).parent))
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert not run.returncode, run.stderr
+
+
+def test_an_explanation_names_the_mistake_and_shows_the_line():
+    for _, error in raised(explain=True):
+        assert any(argument.diagnosis for argument in error.report.arguments) or error.lines
+    _, error = raised(explain=True)[0]
+    assert any("dh  WRONG" in line for line in error.lines)
+    assert str(error).splitlines()[1:] == [f"  {line}" for line in error.lines]
+
+
+def test_without_an_explanation_the_verdict_is_the_same_and_comes_at_once():
+    for (explained, error), (bare, verdict) in zip(raised(explain=True), raised(explain=False), strict=True):
+        assert bare.calls < explained.calls
+        assert not verdict.lines and not any(argument.diagnosis for argument in verdict.report.arguments)
+        assert str(error).startswith(str(verdict))
+        assert [a.verdict for a in verdict.report.arguments] == [a.verdict for a in error.report.arguments]
+
+
+TESTED = """
+import numpy as np
+from gradcheck import Call, Case
+from test_gradcheck_explanation import Counted
+
+CASES = [Case("counted", lambda rng: Call(Counted().function, rng.normal(size=(2, 3))))]
+
+def test_counted(gradcheck):
+    gradcheck(Counted().function, np.random.default_rng(0).normal(size=(2, 3)))
+"""
+
+
+def test_pytest_and_the_command_line_show_the_explanation(pytester, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    file = pytester.makepyfile(test_mine=TESTED)
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", plugins=[plugin])
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E*GradientError: function: dx: 6 of 6 entries disagree*", "E*dh  WRONG*"])
+    capsys.readouterr()
+    assert main([str(file)]) == 1
+    assert "   dh  WRONG" in capsys.readouterr().out
+
+
+def test_an_update_is_not_diagnosed_where_no_explanation_is_asked_for():
+    def sgd(theta, g, lr):
+        return theta + lr * g
+
+    assert (
+        error_of(gradcheck.check_update, sgd, "sgd").report.diagnosis == "The step has the wrong sign: it goes uphill"
+    )
+    assert error_of(gradcheck.check_update, sgd, "sgd", explain=False).report.diagnosis == ""
+
+
+@pytest.mark.parametrize("clock", ["process_time", "monotonic"])
+@pytest.mark.parametrize("oracles", [None, "adjoint"])
+def test_an_explanation_takes_no_longer_than_the_check_or_five_seconds(clock, oracles, monkeypatch):
+    """Every call of the function takes half a second, of processor time or of waiting, by a clock of ours."""
+    times = {"process_time": 0.0, "monotonic": 0.0}
+    for name in times:
+        monkeypatch.setattr(f"time.{name}", lambda name=name: times[name])
+
+    def took(explain):
+        counted = Counted(lambda: times.update({clock: times[clock] + 0.5}))
+        start = times[clock]
+        error = error_of(gradcheck.check, counted.function, normal(2, 3), oracles=oracles, explain=explain)
+        return times[clock] - start, error
+
+    (check, bare), (together, error) = took(explain=False), took(explain=True)
+    limit = max(5.0, check) * (2 if clock == "monotonic" else 1)
+    begun = 1.5  # a forward pass and two backward passes, which are not interrupted
+    assert check < together <= check + limit + begun
+    assert str(error).startswith(str(bare))
+    given_up = error.lines[-1].startswith("(the explanation is incomplete: it was given up after ")
+    assert given_up == (together > check + limit)
+    assert given_up or oracles is None
