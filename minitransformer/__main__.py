@@ -1,8 +1,24 @@
-"""python -m minitransformer"""
+"""The program: `minitransformer COMMAND`, or `python -m minitransformer COMMAND`."""
 
 import sys
 
-from minitransformer.cli import main
+from minitransformer.system.stopping import leave_when_stopped
+from minitransformer.system.tuning import tune_process
+
+PROGRAM = "minitransformer"
+
+
+def main() -> int:
+    """Run the command of sys.argv. Return the exit status.
+
+    The imports take a moment, so signals are handled before them, and the process is tuned before NumPy is loaded.
+    """
+    leave_when_stopped(PROGRAM)
+    tune_process()
+    from minitransformer import cli
+
+    return cli.main()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -35,7 +35,7 @@ from minitransformer.layers.recomputation import recomputed
 from minitransformer.layers.rms_norm import RMSNorm, rms_norm
 from minitransformer.layers.softmax import Softmax, log_softmax, softmax
 from minitransformer.losses import cross_entropy
-from minitransformer.module import TWINS, Identity, Module, Parameter, apply
+from minitransformer.module import TWINS, Identity, Module, Parameter, apply, load_engine
 from minitransformer.one_page import gpt as one_page
 from minitransformer.training.finetuning.objectives import (
     PairedLoss,
@@ -430,6 +430,7 @@ def twin_of_case(case):
 
 def engine_cases():
     """Each twin on the inputs of its textbook function, and the engine's ways of attention; none if fast/ is gone."""
+    load_engine()
     if not TWINS:
         return []
     from minitransformer.fast.blocked_attention import blocked_attention

@@ -62,7 +62,7 @@ And how fast all this is on this machine, and where the time goes:
   minitransformer bench
 
 minitransformer COMMAND --help tells all about a command. The source is meant to be read: begin with
-the docstring of minitransformer/__init__.py, which lists the files in reading order. With
+minitransformer/README.md, which lists the files in reading order. With
 MINITRANSFORMER_PLAIN=1 in the environment, any command runs on the plain formulas that are there to read.
 """
 

@@ -11,6 +11,7 @@ imported, so the variables are set before a process is started, and restored aft
 starts such processes needs the usual guard, `if __name__ == "__main__":`, except for replicas, which do not run it.
 """
 
+import contextlib
 import contextvars
 import importlib.util
 import multiprocessing
@@ -18,8 +19,9 @@ import os
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from functools import cache
+
+from minitransformer.system.tuning import tune_process
 
 ENOUGH_FOR_THREADS = 1 << 20  # entries of arrays; with fewer, waking a thread costs more than it gains
 MOST_PROCESSES = 1024  # the largest number of processes or threads that an option accepts
@@ -95,10 +97,23 @@ def side_by_side(function, jobs) -> list:
     return results
 
 
+def decoding(ids):
+    """Yield each of the ids of a generated text. After the first, the matrix library has one thread.
+
+    The first id follows from the whole prompt, in large products that threads share well. Every other one takes
+    hundreds of products of one row. On a busy machine, threads would wait for each other at each of these.
+    """
+    with contextlib.ExitStack() as until_the_end:
+        for number, token in enumerate(ids):
+            if number == 0 and matrix_library() is not None:
+                until_the_end.enter_context(matrix_library().limit(limits=1))
+            yield token
+
+
 # Processes.
 
 
-@contextmanager
+@contextlib.contextmanager
 def one_thread_each():
     """Within the block, a process that is born gets one thread of whichever matrix library NumPy was built with."""
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
@@ -122,7 +137,8 @@ def ending(status: int, advice: str) -> str:
 
 
 def begin() -> None:
-    """Prepare a process: it leaves Ctrl-C to its parent, and ends with that."""
+    """Prepare a worker process: it is tuned, leaves Ctrl-C to its parent, and ends with the parent."""
+    tune_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()
 

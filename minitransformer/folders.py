@@ -13,6 +13,7 @@ import shutil
 import time
 import warnings
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 
 from minitransformer.files import TEMPORARY_END, TEMPORARY_START, lock, status
@@ -40,6 +41,7 @@ def at_work_in(folder):
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         file = take(folder)
+        let_go_after_forks()
         _lock_files.add(file)
         _held.set(_held.get() | {own(folder)})
         try:
@@ -155,5 +157,8 @@ def let_go() -> None:
     _lock_files.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=let_go)
+@cache
+def let_go_after_forks() -> None:
+    """Register let_go, once: a process that takes no folder has no hook."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=let_go)

@@ -153,6 +153,10 @@ ENGINE_DTYPES = [{np.dtype(np.float32)}, {np.dtype(np.float64)}]  # a twin takes
 _plain = ContextVar("plain", default=os.environ.get("MINITRANSFORMER_PLAIN", "0") not in ("", "0"))
 
 
+class EditedTextbook(UserWarning):
+    """A function of the textbook has been edited, so it runs in place of its twin."""
+
+
 @cache
 def load_engine():
     """Fill TWINS. Return the function that tells whether a textbook function has been edited (fast/digests.py)."""

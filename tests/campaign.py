@@ -256,8 +256,9 @@ def copied(names, source, folder):
 
 
 def give_back_free_memory() -> None:
-    """Let malloc keep nothing that is free (see allocator.py): a process that is forked has it from the beginning, and
-    would not seem to take any memory when it takes that.
+    """Let malloc keep no free memory (see system/tuning.py).
+
+    A forked process inherits it, and would not seem to take any memory when it uses that.
     """
     with contextlib.suppress(AttributeError):  # musl has no such function, and keeps none
         ctypes.CDLL(None).malloc_trim(0)

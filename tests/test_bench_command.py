@@ -404,11 +404,10 @@ def test_ctrl_c_ends_the_measurement_with_one_line():
 
 
 def test_pytorchs_process_has_its_own_malloc(torch, monkeypatch):
-    tuned = "; import json; print(json.dumps({{'answer': 'minitransformer.allocator' in sys.modules}}))"
-    own = process.OWN.replace("; main({engine!r})", "; import sys" + tuned)
-    rival = process.RIVAL.replace("main({engine!r})", "main.__name__" + tuned)
-    monkeypatch.setattr(process, "OWN", own)
-    monkeypatch.setattr(process, "RIVAL", rival)
+    tuned = "import json, os; print(json.dumps({{'answer': 'OPENBLAS_THREAD_TIMEOUT' in os.environ}}))"
+    for name in ("OWN", "RIVAL"):
+        monkeypatch.setattr(process, name, getattr(process, name).replace("main({engine!r})", tuned))
+    monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT", raising=False)
     for name, is_tuned in [(OURS, True), ("torch", False)]:
         with EngineProcess(name, threads=1) as engine:
             assert json.loads(engine.process.stdout.readline())["answer"] is is_tuned
@@ -419,8 +418,9 @@ PLANTED = """
 import multiprocessing
 from minitransformer.bench import worker
 from minitransformer.layers.linear import linear
-from minitransformer.module import TWINS
+from minitransformer.module import TWINS, load_engine
 
+load_engine()
 twin, called = TWINS[linear], []
 TWINS[linear] = lambda *inputs: called.append(1) or twin(*inputs)
 worker.Worker.facts = lambda self: (len(called) > 0, len(multiprocessing.active_children()))

@@ -9,7 +9,6 @@ import time
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from minitransformer.crowd import Crowd
 
 from minitransformer import cores
 from minitransformer.cores import side_by_side, threads
@@ -19,12 +18,11 @@ from minitransformer.cores import side_by_side, threads
 def three_threads(monkeypatch):
     pytest.importorskip("threadpoolctl")
     monkeypatch.setattr(cores, "threads", lambda: 3)
-    monkeypatch.setattr(cores, "crowd", Crowd())
-    cores.pool.cache_clear()
+    cores.pool_of.cache_clear()
     monkeypatch.setattr(cores, "available_cores", lambda: 3)
     yield
     cores.pool().shutdown()
-    cores.pool.cache_clear()
+    cores.pool_of.cache_clear()
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 50])
@@ -83,7 +81,6 @@ def test_the_error_state_is_the_callers(three_threads):
 
 
 def test_there_are_as_many_threads_as_the_matrix_library_may_have_and_one_within(monkeypatch):
-    monkeypatch.setattr(cores, "crowd", Crowd())  # nobody
     threadpoolctl = pytest.importorskip("threadpoolctl")
     with threadpoolctl.threadpool_limits(1):
         assert threads() == 1
@@ -92,22 +89,6 @@ def test_there_are_as_many_threads_as_the_matrix_library_may_have_and_one_within
         before = threads()
         assert side_by_side(lambda job: threads(), [1, 2]) == [1, 1]
         assert threads() == before
-
-
-@pytest.mark.parametrize("set_before, expected", [({}, "23"), ({"OPENBLAS_THREAD_TIMEOUT": "24"}, "24")])
-def test_openblas_learns_how_long_to_wait_before_numpy_is_imported_unless_told_before(set_before, expected):
-    script = """
-import os, sys
-class Watch:
-    def find_spec(self, name, path=None, target=None):
-        if name == "numpy":
-            print(os.environ.get("OPENBLAS_THREAD_TIMEOUT"))
-sys.meta_path.insert(0, Watch())
-import minitransformer
-"""
-    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_THREAD_TIMEOUT"}
-    done = subprocess.run([sys.executable, "-c", script], env=environment | set_before, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, f"{expected}\n")
 
 
 FORK = """
@@ -161,14 +142,16 @@ class NoMallopt:
 ctypes.CDLL = NoMallopt
 import numpy as np
 from minitransformer.system import stopping
-from minitransformer import AdamW, TinyTransformer, allocator, cores
+from minitransformer import AdamW, TinyTransformer, cores, tune_process
+from minitransformer.system import tuning
 from minitransformer.training import training_step
 model = TinyTransformer(vocab_size=20)
 ids = np.arange(8).reshape(2, 4)
 loss, _ = training_step(model, AdamW(model.parameters()), [(ids, ids)])
 with stopping.birth(*stopping.SIGNALS):
     assert cores.available_cores() == os.cpu_count()
-assert allocator.keep_freed_memory() is False
+tune_process()
+assert tuning.keep_freed_memory() is False
 assert cores.ending(3, "why") == "ended with status 3" and cores.ending(-15, "why") == "was ended by SIGTERM"
 print(f"{loss:.2f}")
 """

@@ -280,7 +280,7 @@ def test_the_table_of_notation_has_every_letter_of_every_equation_and_no_other()
     used = {}
     for path in [*TEXTBOOK, *ENGINE]:
         used.setdefault(path.stem, set()).update(letters_of(path))
-    table = table_of_notation(minitransformer.__doc__)
+    table = table_of_notation((PACKAGES[0] / "NOTATION.md").read_text("utf-8"))
     assert len(table) > 40
     assert notation_faults(table, used) == []
     without = {letter: files - {"optim"} for letter, files in table.items()}

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 from strategies import batch_shapes, rngs
 
-from minitransformer import fast, rotary, sinusoidal_positions
-from minitransformer.fast.positions import remembered
+from minitransformer import rotary, sinusoidal_positions
 from minitransformer.layers.positions import Rotary, SinusoidalPositions, frequencies
 
 layouts = st.sampled_from(["half", "interleaved"])
@@ -148,32 +147,3 @@ def test_the_module_passes_its_settings_on(rng):
 def test_settings_that_cannot_be_are_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
-
-
-def test_angles_that_are_kept_are_those_of_these_positions_this_base_scaling_and_dtype(rng):
-    x = rng.normal(size=(5, 8))
-    linear = {"rope_type": "linear", "factor": 2.0}
-    calls = [
-        {"positions": positions, "base": base, "scaling": scaling}
-        for positions in (np.arange(5), np.arange(5, dtype=np.uint8), np.arange(1, 6))
-        for base in (10.0, 100.0)
-        for scaling in (None, linear, linear | {"factor": 3.0, "unknown": [1]})
-    ]
-    expected = []
-    for options in calls:
-        remembered.cache_clear()
-        expected.append(fast.rotary(x, **options)[0])
-    for options, y in zip(calls, expected, strict=True):
-        hits = remembered.cache_info().hits
-        for _ in range(2):  # the second time they are kept ones
-            np.testing.assert_array_equal(fast.rotary(x, **options)[0], y)
-            in_float32 = fast.rotary(x.astype(np.float32), **options)[0]
-            np.testing.assert_allclose(in_float32, y, rtol=1e-4, atol=1e-6)
-        assert remembered.cache_info().hits == hits + 2
-    assert not np.allclose(expected[0], expected[1]) and not np.allclose(expected[1], expected[2])
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_what_is_kept_has_the_dtype_asked_for_and_cannot_be_written_to(dtype):
-    for table in remembered(np.arange(3).tobytes(), np.arange(3).dtype, 4, 10.0, None, np.dtype(dtype)):
-        assert table.dtype == dtype and table.shape == (3, 2) and not table.flags.writeable

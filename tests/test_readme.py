@@ -84,7 +84,8 @@ def test_the_middle_of_the_page_is_the_page():
 
 def groups_of_the_map():
     """Return the files of each group of the package's map, in order."""
-    read, use, skip = re.split(r"^\*\*(?:Use|Skip)", minitransformer.__doc__.partition("**Notation")[0], flags=re.M)
+    page = (ROOT / "minitransformer/README.md").read_text("utf-8")
+    read, use, skip = re.split(r"^\*\*(?:Use|Skip)", page, flags=re.M)
     return [re.findall(r"^    (\S+\.py|\S+/)  ", group, re.MULTILINE) for group in (read, use, skip)]
 
 

@@ -18,6 +18,7 @@ from small_chats import chat_lm
 from small_runs import TEXT, At
 
 import gradcheck.__main__
+from gradcheck import stopping as gradcheck_stopping
 from minitransformer import cli
 from minitransformer.commands import info, train
 from minitransformer.system import stopping
@@ -206,7 +207,7 @@ def program(name, begun, folder):
     """Return the command that begins a program, as `python -m` or as the script that an installation makes."""
     if begun == "-m":
         return [sys.executable, "-m", name]
-    module = {"minitransformer": "minitransformer.cli", "gradcheck": "gradcheck.__main__"}[name]
+    module = f"{name}.__main__"
     (folder / name).write_text(
         f"import sys\nfrom {module} import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
     )
@@ -230,18 +231,18 @@ def test_while_a_program_is_imported_it_leaves_with_one_line(name, begun, signum
 
 def test_only_a_program_leaves_at_once_not_whoever_imports_the_package(monkeypatch):
     for begun in (
-        ["python", "-m", "minitransformer", "train"],
-        ["python", "-mminitransformer", "train"],
-        ["python", "/usr/bin/minitransformer", "train"],
-        ["python", "minitransformer.exe", "train"],
+        ["python", "-m", "gradcheck", "train"],
+        ["python", "-mgradcheck", "train"],
+        ["python", "/usr/bin/gradcheck", "train"],
+        ["python", "gradcheck.exe", "train"],
     ):
         for argv in (["-m", "train"], ["/somewhere/__main__.py", "train"]):
             monkeypatch.setattr(sys, "orig_argv", begun)
             monkeypatch.setattr(sys, "argv", argv)
-            assert stopping.is_program("minitransformer") and not stopping.is_program("gradcheck")
+            assert gradcheck_stopping.is_program("gradcheck") and not gradcheck_stopping.is_program("pytest")
     for begun, argv in (
-        (["python", "-m", "pytest", "minitransformer"], ["-m", "minitransformer"]),
-        (["python", "-c", "import minitransformer"], ["-c"]),
+        (["python", "-m", "pytest", "gradcheck"], ["-m", "gradcheck"]),
+        (["python", "-c", "import gradcheck"], ["-c"]),
         (
             ["python", "-c", "from multiprocessing.spawn import spawn_main", "--multiprocessing-fork"],
             ["a", "b", "c", "d"],
@@ -250,7 +251,7 @@ def test_only_a_program_leaves_at_once_not_whoever_imports_the_package(monkeypat
     ):
         monkeypatch.setattr(sys, "orig_argv", begun)
         monkeypatch.setattr(sys, "argv", argv)
-        assert not stopping.is_program("minitransformer")
+        assert not gradcheck_stopping.is_program("gradcheck")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ import numpy as np
 
 from minitransformer.bench.products import counted_in_model
 from minitransformer.bench.timing import seconds_of
+from minitransformer.cores import decoding
 from minitransformer.generation import stream
 from minitransformer.layers.linear import Linear
 from minitransformer.optim import AdamW
@@ -56,7 +57,7 @@ class NumPyEngine:
 
     def stream(self, ids, n: int):
         """Yield n tokens after ids (T,)."""
-        yield from stream(self.model, ids, n, temperature=0)
+        yield from decoding(stream(self.model, ids, n, temperature=0))
 
     def share_of_products(self, ids, tokens: int = 40) -> float:
         """Return the time of one row times each matrix of the model, over that of a token after ids (T,).

@@ -14,17 +14,8 @@ from minitransformer.cores import THREAD_VARIABLES, ending
 from minitransformer.system.extras import MissingExtra
 
 PACKAGE = Path(__file__).resolve().parent.parent
-OWN = "from minitransformer.bench.worker import main; main({engine!r})"
-# Importing minitransformer tunes malloc, which nobody's PyTorch has the benefit of. So a rival's process takes single
-# files of the package without running its __init__.py: an empty package of that name stands in for it.
-RIVAL = """
-import sys, types
-package = types.ModuleType("minitransformer")
-package.__path__ = [{folder!r}]
-sys.modules["minitransformer"] = package
-from minitransformer.bench.worker import main
-main({engine!r})
-"""
+RIVAL = "from minitransformer.bench.worker import main; main({engine!r})"  # PyTorch's process has its own settings
+OWN = f"from minitransformer import tune_process; tune_process(); {RIVAL}"
 
 
 class EngineError(ChildProcessError):
@@ -46,7 +37,7 @@ class EngineProcess:
         path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
         self.errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code.format(engine=self.engine, folder=str(PACKAGE))],
+            [sys.executable, "-c", code.format(engine=self.engine)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,

@@ -87,5 +87,5 @@ def finish(out: Path, seconds: float) -> None:
         f'  minitransformer generate --model {out} --prompt "The import statement"\n'
         "  minitransformer train --text YOUR_TEXT.txt\n"
         "  python -m gradcheck                         every gradient against finite differences\n\n"
-        "The map of the source, in reading order, is in minitransformer/__init__.py."
+        "The map of the source, in reading order, is in minitransformer/README.md."
     )

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 
+from minitransformer.cores import decoding
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.terminal import say, show, show_to_the_letter
 from minitransformer.values import whole
@@ -80,7 +81,7 @@ def run(arguments) -> int:
         ids = lm.stream_ids(prompt, arguments.max_new_tokens, **settings)
         if i > 0:
             show(BETWEEN_SAMPLES)
-        write(prompt, lm.tokenizer.decode_stream(kept(ids, written)))
+        write(prompt, lm.tokenizer.decode_stream(kept(decoding(ids), written)))
     if sys.stderr.isatty():
         say_rate(len(written), time.perf_counter() - start)
     return 0

@@ -1,4 +1,4 @@
-"""`minitransformer info`: what a model's file holds."""
+"""`minitransformer info`: the contents of a model's file; without one, this installation and its engine."""
 
 import json
 import re
@@ -9,16 +9,20 @@ from minitransformer.system.printable import printable
 from minitransformer.system.tables import table
 from minitransformer.system.terminal import show
 from minitransformer.training.checkpoints import Checkpoint
+from minitransformer.training.environment import environment, forms_in_use
+from minitransformer.version import __version__
 
-HELP = "say what a model is: configuration, parameters, tokenizer, training"
+HELP = "describe a model, or without one this installation"
 
 DESCRIPTION = """\
-Say what a model is: its configuration, its parameters by component, what a token costs, its tokenizer,
-and how far its training is.
+Describe a model: its configuration, its parameters by component, the cost of a token, its tokenizer and the
+progress of its training. Without MODEL, describe this installation: versions, cores, and for each function of the
+textbook that has a faster twin in fast/, which of the two runs.
 """
 
 EPILOG = """\
 examples:
+  minitransformer info
   minitransformer info runs/book
   minitransformer info runs/book/model.npz --json | python -m json.tool
 """
@@ -27,12 +31,19 @@ examples:
 def add_arguments(parser) -> None:
     """Add the options."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument("model", metavar="MODEL", help="a model's file, a folder that train wrote, a GGUF file")
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="a model's file, a folder that train wrote, a GGUF file"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object, for machines")
 
 
 def run(arguments) -> int:
-    """Print what the file holds."""
+    """Print the facts."""
+    if arguments.model is None:
+        facts = installation_facts()
+        lines = [json.dumps(facts)] if arguments.json else installation_lines(facts)
+        show("\n".join(lines))
+        return 0
     if is_pretrained(arguments.model):
         facts = facts_of(arguments.model, LanguageModel.load(arguments.model), None)
     else:
@@ -44,6 +55,22 @@ def run(arguments) -> int:
     lines = [json.dumps(facts)] if arguments.json else fact_lines(facts)
     show("\n".join(printable(line, keep="") for line in lines))
     return 0
+
+
+def installation_facts() -> dict:
+    """Return versions, threads, and which form of each function with a twin runs: "twin" or "textbook"."""
+    return {
+        "minitransformer": __version__,
+        **environment(),
+        "twins": {f"{function.__module__}.{function.__name__}": form for function, form in forms_in_use().items()},
+    }
+
+
+def installation_lines(facts: dict):
+    """Yield the facts as lines for people."""
+    yield from table([(name, value) for name, value in facts.items() if name != "twins"], "<")
+    yield ""
+    yield from table([("function of the textbook", "runs as"), *sorted(facts["twins"].items())], "<")
 
 
 def facts_of(path, lm: LanguageModel, checkpoint: Checkpoint | None) -> dict:

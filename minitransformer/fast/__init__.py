@@ -11,10 +11,6 @@ A name such as fast.attention is the function; its file is import_module("minitr
     sums.py               sums and means as products with ones
     elementwise.py        large arrays in blocks, shared by threads
     linear.py             all positions in one product
-    embedding.py          a gradient by sorted ids
-    positions.py          remembered angles
-    layer_norm.py         in place
-    rms_norm.py           its means as products
     softmax.py            without the largest entry, where it is not needed
     attention.py          in the way that suits its length:
     query_blocks.py         a few queries at a time, with the keys that they may see
@@ -34,13 +30,9 @@ from minitransformer.fast.adamw import adamw_in_place
 from minitransformer.fast.attention import attention, causal_mask
 from minitransformer.fast.cross_entropy import cross_entropy
 from minitransformer.fast.digests import is_edited
-from minitransformer.fast.embedding import embedding, unembedding
 from minitransformer.fast.gelu import gelu
-from minitransformer.fast.layer_norm import layer_norm
 from minitransformer.fast.linear import linear
 from minitransformer.fast.one_position import through_blocks
-from minitransformer.fast.positions import rotary
-from minitransformer.fast.rms_norm import rms_norm
 from minitransformer.fast.sampling import keep_top_p
 from minitransformer.fast.softmax import softmax
 from minitransformer.fast.swiglu import swiglu
@@ -48,11 +40,6 @@ from minitransformer.fast.swiglu import swiglu
 __all__ = [
     "is_edited",
     "linear",
-    "embedding",
-    "unembedding",
-    "rotary",
-    "layer_norm",
-    "rms_norm",
     "softmax",
     "attention",
     "causal_mask",

@@ -17,15 +17,11 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from minitransformer.module import TWINS
+from minitransformer.module import TWINS, EditedTextbook
 
 PACKAGE = "minitransformer"
 VERIFIED = {}  # {textbook function: (digest, further textbook classes that the twin imitates)}
 UNIMPORTANT = ("annotation", "returns", "type_comment", "kind", "type_params")
-
-
-class EditedTextbook(UserWarning):
-    """A function of the textbook has been edited, so it runs in place of its twin."""
 
 
 def twin_of(function, digest: str, imitates=()):

@@ -19,14 +19,13 @@ import numpy as np
 
 from minitransformer import transformer as textbook
 from minitransformer.fast.digests import twin_of
-from minitransformer.fast.positions import rotary
 from minitransformer.fast.swiglu import swiglu
 from minitransformer.layers.block import TransformerBlock
 from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward
 from minitransformer.layers.layer_norm import LayerNorm
 from minitransformer.layers.linear import Linear, rows
 from minitransformer.layers.multi_head_attention import MultiHeadAttention
-from minitransformer.layers.positions import Rotary
+from minitransformer.layers.positions import Rotary, rotary
 from minitransformer.layers.rms_norm import RMSNorm
 from minitransformer.module import ENGINE_DTYPES, faster
 

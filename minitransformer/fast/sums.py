@@ -13,11 +13,6 @@ def feature_sum(x):
     return x @ np.ones((x.shape[-1], 1), x.dtype)
 
 
-def feature_mean(x):
-    """Return the mean of x (..., C) over its last axis, (..., 1): x.mean(axis=-1, keepdims=True)."""
-    return feature_sum(x) / x.shape[-1]
-
-
 def position_sum(x):
     """Return the sum of x (..., C) over every axis but the last, (C,)."""
     rows = x.reshape(-1, x.shape[-1])

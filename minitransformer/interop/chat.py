@@ -23,6 +23,7 @@ import json
 
 import numpy as np
 
+from minitransformer.cores import decoding
 from minitransformer.generation import KeyValueCache, stream
 from minitransformer.interop.templates import render
 from minitransformer.language_model import LanguageModel
@@ -133,7 +134,7 @@ class Conversation:
             raise
         said = []
         try:
-            for piece in self.lm.tokenizer.decode_stream(self.answer_ids(ids, max_new_tokens)):
+            for piece in self.lm.tokenizer.decode_stream(decoding(self.answer_ids(ids, max_new_tokens))):
                 said.append(piece)
                 yield piece
         finally:

@@ -16,12 +16,9 @@ from minitransformer.interop.configurations import CONFIG_FILE, write_config
 from minitransformer.interop.huggingface import PREFIXES, WEIGHTS_FILE
 from minitransformer.interop.tokenizers import save_tokenizer
 from minitransformer.language_model import LanguageModel
-<<<<<<< HEAD
 from minitransformer.system.extras import require
-=======
 from minitransformer.transformer import Transformer
 from minitransformer.unset import Unset
->>>>>>> eeed6be (Delete crowd, product and cuts; load public names on first use)
 
 
 def save_pretrained(lm: LanguageModel, folder) -> None:

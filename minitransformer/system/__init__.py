@@ -1,6 +1,6 @@
-<<<<<<< HEAD
-"""The terminal, signals and optional packages: what any program needs, whatever it is about.
+"""The process, the terminal, signals and optional packages: code that any program needs, whatever its subject.
 
+    tuning.py       settings of the process that make it faster
     terminal.py     a command's output, its errors in one line, and its exit status
     stopping.py     Ctrl-C, SIGTERM and SIGHUP
     printable.py    text from elsewhere, with control characters escaped
@@ -10,6 +10,3 @@
 
 Only the standard library is imported here, so that a program can handle signals before it imports anything else.
 """
-=======
-"""Settings of the process, files and the terminal: code that needs no knowledge of models."""
->>>>>>> eeed6be (Delete crowd, product and cuts; load public names on first use)

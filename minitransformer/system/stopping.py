@@ -27,12 +27,6 @@ class Stopped(KeyboardInterrupt):
     """SIGTERM or SIGHUP came: who goes on after Ctrl-C does not go on after this."""
 
 
-def is_program(name):
-    """Whether this process was begun as the program of that name, or by `python -m`."""
-    begun = sys.orig_argv[-len(sys.argv) :][:1]  # while a package is imported for `python -m`, sys.argv has no name
-    return [os.path.splitext(os.path.basename(entry.removeprefix("-m")))[0] for entry in begun] == [name]
-
-
 def leave_when_stopped(program):
     """From now on, leave at once at each of the signals: one line that begins with the program's name, and the status.
 

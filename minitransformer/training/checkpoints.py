@@ -189,10 +189,9 @@ class Checkpoint:
         Raises OSError, or ArchiveError for one that is missing or not like it.
         """
         steps = self.training["optimizer_steps"]
-        shapes = {name: parameter.data.shape for name, parameter in run.lm.model.named_parameters()}
         with open_archive(self.path) as archive:
             stored = archive.under(PARAMETERS) | archive.under(UNMERGED)
-            check_parameters(archive, stored, shapes.items(), self.config.dtype)
+            check_parameters(archive, stored, dict(run.lm.model.named_parameters()))
             averages = []
             for prefix in (FIRST_MOMENTS, SECOND_MOMENTS):
                 for name in filter(steps.__contains__, optimizer_states(run)):

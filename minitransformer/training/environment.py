@@ -1,8 +1,8 @@
-"""What the last bits of a result depend on, beside the program and its input.
+"""The facts that the last bits of a result depend on, apart from the program and its input.
 
 A sum of floating-point numbers depends on the order of its terms, and that on the matrix library, the processor's
-vector width, how many threads, replicas and ranks share the work, and whether the engine is on. With all of these the
-same, so is every bit.
+vector width, how many threads, replicas and ranks share the work, and which functions run as their twins in the
+engine. With all of these the same, so is every bit.
 """
 
 import os
@@ -12,12 +12,13 @@ import numpy as np
 import scipy
 
 from minitransformer.cores import THREAD_VARIABLES, available_cores
-from minitransformer.module import is_plain
+from minitransformer.module import TWINS, faster, is_plain, load_engine
 from minitransformer.training.ranks import world_size
 
 
 def environment() -> dict:
     """Return versions, processor and threads, as a dictionary of strings."""
+    edited = sorted(function.__name__ for function, form in forms_in_use().items() if form == "textbook")
     build = np.show_config(mode="dicts")
     blas = build.get("Build Dependencies", {}).get("blas", {})
     ranks = [f"{world_size()} ranks"] if world_size() > 1 else []
@@ -28,6 +29,12 @@ def environment() -> dict:
         "SciPy": scipy.__version__,
         "BLAS": f"{blas.get('name')} {blas.get('version')}",
         "processor": " ".join([platform.machine(), *build.get("SIMD Extensions", {}).get("found", [])]),
-        "engine": "off" if is_plain() else "on",
+        "engine": "off" if is_plain() else f"on, but not for {', '.join(edited)}" if edited else "on",
         "threads": " ".join([f"{available_cores()} cores", *ranks, *limits]),
     }
+
+
+def forms_in_use() -> dict:
+    """Return {function of the textbook that has a twin: the form that runs now, "twin" or "textbook"}."""
+    load_engine()
+    return {function: "textbook" if faster(function) is function else "twin" for function in TWINS}

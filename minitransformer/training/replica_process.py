@@ -13,6 +13,7 @@ import math
 import multiprocessing
 import pickle
 import sys
+import warnings
 from contextlib import contextmanager, nullcontext
 from copy import copy
 from types import ModuleType
@@ -21,7 +22,7 @@ import numpy as np
 
 from minitransformer.cores import begin, ending, matrix_library, one_thread_each
 from minitransformer.files import naming
-from minitransformer.module import Module, Parameter, is_plain, plain
+from minitransformer.module import EditedTextbook, Module, Parameter, is_plain, plain
 from minitransformer.system.stopping import SIGNALS, birth
 
 ALIGNMENT = 64  # bytes
@@ -219,6 +220,7 @@ class ReplicaWorker:
 def work(pipe, model, memory, number) -> None:
     """Answer requests until the other end of the pipe is closed."""
     begin()
+    warnings.simplefilter("ignore", EditedTextbook)  # the first process has said it
     matrix_library().limit(limits=1)  # the program's own first lines, which run here as well, may have asked for more
     worker = ReplicaWorker(model, memory, number)
     while True:

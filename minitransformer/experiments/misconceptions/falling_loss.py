@@ -28,7 +28,7 @@ from minitransformer.experiments.misconceptions.panels import draw_bars, draw_cu
 from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.layers.embedding import unembedding
 from minitransformer.layers.layer_norm import layer_norm
-from minitransformer.module import TWINS, is_plain, plain
+from minitransformer.module import TWINS, is_plain, load_engine, plain
 from minitransformer.optim import AdamW, cosine_schedule
 from minitransformer.pictures import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILION, label
 from minitransformer.training import training_step
@@ -85,6 +85,7 @@ def mistaken(function, right: str, wrong: str):
 @contextmanager
 def in_place_of(function, other):
     """Let every layer use `other` for a function of the textbook within the block: it stands for its twin."""
+    load_engine()
     before = dict(TWINS)
     try:
         if is_plain():

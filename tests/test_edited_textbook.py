@@ -1,0 +1,165 @@
+"""The code that a reader edits is the code that runs, and a twin whose textbook has changed is noticed."""
+
+import ast
+import compileall
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minitransformer
+from minitransformer.fast.digests import VERIFIED, digest_of, text_and_names
+from minitransformer.module import TWINS, load_engine
+
+PACKAGE = Path(minitransformer.__file__).parent
+load_engine()
+
+
+def stale():
+    """Return, for each twin with a stale digest, its file and the line to paste there."""
+    found = []
+    for function, (digest, _) in VERIFIED.items():
+        if digest_of(function) != digest:
+            file = TWINS[function].__module__.replace(".", "/")
+            found.append(f'{file}.py: @twin_of(textbook.{function.__name__}, "{digest_of(function)}"')
+    return found
+
+
+def test_every_twin_was_verified_against_the_present_textbook():
+    lines = "\n".join(stale())
+    assert not lines, f"compare each twin with the changed textbook function, then paste its new digest:\n{lines}"
+
+
+def test_a_stale_digest_is_reported_with_the_line_to_paste(monkeypatch):
+    function = next(iter(VERIFIED))
+    monkeypatch.setitem(VERIFIED, function, ("0" * 12, ()))
+    (line,) = stale()
+    assert line.endswith(f'@twin_of(textbook.{function.__name__}, "{digest_of(function)}"')
+
+
+def text_of(source):
+    (definition,) = ast.parse(source).body
+    return text_and_names(definition)[0]
+
+
+SOURCE = "def f(x, *, eps=1e-5):\n    y = x + eps\n    return y\n"
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        'def f(x, *, eps=1e-5):\n    """Say something else."""\n    y = x + eps  # (1)\n    return y\n',
+        "def f(\n    x,\n    *,\n    eps=0.00001,\n):\n    y = (x + eps)\n\n    return y\n",
+        "def f(x: int, *, eps: float = 1e-5) -> float:\n    y = x + eps\n    return y\n",
+    ],
+    ids=["docstring and comment", "formatting", "annotations"],
+)
+def test_comments_formatting_and_types_do_not_change_a_digest(same):
+    assert text_of(same) == text_of(SOURCE)
+
+
+@pytest.mark.parametrize("right, wrong", [("+", "-"), ("1e-5", "1e-6"), ("eps\n", "x\n"), ("return y", "return x")])
+def test_any_other_edit_changes_a_digest(right, wrong):
+    assert text_of(SOURCE.replace(right, wrong)) != text_of(SOURCE)
+
+
+RUN = """
+import json, sys, warnings
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+import numpy as np
+from minitransformer import AdamW, TinyTransformer, generate
+from minitransformer.training.step import training_step
+
+assert sys.modules["minitransformer"].__file__.startswith(sys.argv[1])
+ids = np.random.default_rng(0).integers(0, 20, (2, 3, 8))
+out = {}
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    llama = {"norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary"}
+    for name, fields in {"gpt2": {}, "llama": llama}.items():
+        model = TinyTransformer(seed=0, vocab_size=20, context=16, n_layers=1, **fields)
+        optimizer = AdamW(model.parameters(), lr=0.01)
+        out[name] = [training_step(model, optimizer, [ids])[0] for _ in range(3)]
+        out[name] += generate(model, ids[0, 0], 8, top_p=0.7, rng=np.random.default_rng(0)).tolist()
+out["warnings"] = [str(warning.message) for warning in caught]
+print(json.dumps(out))
+"""
+
+
+def run(folder):
+    """Train and generate with the package in a folder. Return the losses and ids by model, and the warnings."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(folder)], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """A copy of the package."""
+    folder = tmp_path_factory.mktemp("copy")
+    shutil.copytree(PACKAGE, folder / "minitransformer", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unedited(copy):
+    return run(copy)
+
+
+# The function with a twin that an edit reaches, the file, and the edit.
+EDITS = [
+    ("through_blocks", "layers/layer_norm.py", "y = gamma * x_hat + beta", "y = 1.5 * gamma * x_hat + beta"),
+    ("through_blocks", "layers/rms_norm.py", "y = gamma * x_hat", "y = 1.5 * gamma * x_hat"),
+    ("through_blocks", "layers/block.py", "y = r + f_kept", "y = r + 1.5 * f_kept"),
+    ("softmax", "layers/softmax.py", "y = e / sum_or_one(e, axis)", "y = 1.5 * e / sum_or_one(e, axis)"),
+    ("attention", "layers/softmax.py", "np.where(total == 0, 1, total)", "1.5 * np.where(total == 0, 1, total)"),
+    ("linear", "layers/linear.py", "y = x @ weight + bias if", "y = 1.5 * x @ weight + bias if"),
+    ("cross_entropy", "losses.py", "smooth / V), w * (smooth", "smooth / V + 0.1), w * (smooth"),
+    ("adamw_in_place", "optim.py", "theta_new = decayed - lr", "theta_new = decayed - 1.5 * lr"),
+    ("gelu", "layers/activations.py", "y = x * Phi", "y = 1.5 * x * Phi"),
+    ("swiglu", "layers/feed_forward.py", "p = a * u", "p = 1.5 * a * u"),
+    ("causal_mask", "layers/attention.py", "Tk - Tq, dtype", "Tk - Tq + 1, dtype"),
+    ("keep_top_p", "generation.py", "before < top_p", "before < top_p / 9"),
+]
+
+
+def test_without_an_edit_every_twin_runs(unedited):
+    assert unedited["warnings"] == []
+
+
+@pytest.mark.parametrize("name, file, right, wrong", EDITS, ids=[f"{edit[1]}, {edit[0]}" for edit in EDITS])
+def test_an_edited_function_runs_and_one_warning_names_it(name, file, right, wrong, copy, unedited):
+    path = copy / "minitransformer" / file
+    source = path.read_text("utf-8")
+    assert right in source
+    path.write_text(source.replace(right, wrong), "utf-8")
+    try:
+        found = run(copy)
+    finally:
+        path.write_text(source, "utf-8")
+    assert any(found[model] != unedited[model] for model in ("gpt2", "llama"))
+    assert len([warning for warning in found["warnings"] if warning.startswith(f"{name} in ")]) == 1
+    assert len(set(found["warnings"])) == len(found["warnings"])
+
+
+def test_a_comment_changes_nothing(copy, unedited):
+    path = copy / "minitransformer/layers/layer_norm.py"
+    source = path.read_text("utf-8")
+    path.write_text(source.replace("  # (5)", "  # the fifth equation"), "utf-8")
+    try:
+        assert run(copy) == unedited
+    finally:
+        path.write_text(source, "utf-8")
+
+
+def test_an_installation_of_compiled_files_counts_as_unedited(copy, unedited, tmp_path):
+    shutil.copytree(copy / "minitransformer", tmp_path / "minitransformer")
+    assert compileall.compile_dir(tmp_path, quiet=1, legacy=True)
+    for path in tmp_path.rglob("*.py"):
+        path.unlink()
+    assert run(tmp_path) == unedited
