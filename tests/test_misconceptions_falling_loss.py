@@ -11,7 +11,7 @@ from minitransformer.experiments.misconceptions import falling_loss as f
 from minitransformer.layers.activations import gelu
 from minitransformer.layers.attention import attention
 from minitransformer.layers.layer_norm import layer_norm
-from minitransformer.module import TWINS, faster, plain
+from minitransformer.module import TWINS, faster, load_engine, plain
 from minitransformer.pictures import new_figure
 
 
@@ -56,6 +56,7 @@ def test_a_line_that_the_textbook_no_longer_has_is_refused():
 
 @pytest.mark.parametrize("is_plain", [False, True])
 def test_layers_use_the_other_function_within_the_block_alone(is_plain):
+    load_engine()
     before = dict(TWINS)
     with plain(is_plain):
         found = faster(attention)
