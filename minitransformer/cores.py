@@ -129,7 +129,7 @@ def one_thread_each():
 
 
 def ending(status: int, advice: str) -> str:
-    """Say how a process ended, by its exit status; `advice` is added where it was killed, as for want of memory."""
+    """Describe the end of a process by its exit status; `advice` follows if it was killed, as for lack of memory."""
     if status >= 0:
         return f"ended with status {status}"
     name = signal.Signals(-status).name

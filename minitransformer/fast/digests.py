@@ -5,8 +5,8 @@ as it was when they were run. Hence a twin is registered with a digest of that s
 functions, classes and constants of this package that it uses, directly or through others. The digest is taken from the
 syntax tree without docstrings and annotations, so comments, formatting and types do not matter.
 
-When a function is called for the first time, its digest is computed anew. If it differs, somebody has edited the
-textbook: the textbook function then runs instead of the twin, and one warning says so. Without source files, as in
+When a function is called for the first time, its digest is computed again. If it differs, somebody has edited the
+textbook: the textbook function then runs instead of the twin, and one warning names it. Without source files, as in
 an installation of compiled files alone, nothing can have been edited.
 """
 

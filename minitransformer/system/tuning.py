@@ -4,7 +4,7 @@ Importing this package changes nothing in the process. The commands, the process
 this function first, and so can a program of yours.
 
 **Memory.** A training step allocates and frees the same large arrays over and over. By default glibc maps every array
-above a threshold anew and unmaps it when it is freed, and the kernel then faults its pages in again, zeroed, at the
+above a threshold, unmaps it when it is freed, and the kernel then faults its pages in again, zeroed, at the
 next use: on two cores that took a fifth of the tiny model's training step. The threshold cannot be raised above 32 MB,
 but mapping can be forbidden altogether, which makes a step of GPT-2, whose embedding takes 154 MB, 1.06 times as fast.
 The price is that freed memory stays with the process.
