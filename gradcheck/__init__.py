@@ -26,7 +26,8 @@ the subtraction in `backward` it says:
     it, is missing or wrong
 
 `check_module(module, *inputs)` does so for every parameter of an object too. For a whole table of functions, list
-them as `CASES` and run `python -m gradcheck MODULE` (see gradcheck/cases.py and `python -m gradcheck --help`).
+them as `CASES` and run `python -m gradcheck MODULE` (see gradcheck/cases.py and `python -m gradcheck --help`). Without
+MODULE, the modules that your setup.cfg or pyproject.toml names are checked (gradcheck/configuration.py).
 
 Code of another shape needs no rewriting: `from_pair(forward, backward)` of gradcheck.adapters takes two functions with
 a cache between them, `from_layer(layer)` an object with a forward, a backward and a cache of its own, with the layers

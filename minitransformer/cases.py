@@ -4,7 +4,7 @@ A case has a name and draws a call: the function or module, its inputs and its o
 from each other, so that an axis mistaken for another shows; B > 1, T ≥ 3; inputs and parameters are of order 1 and
 random, so that no γ is 1 and no bias 0; dropout is on in some, and tied weights are tied.
 
-    python -m gradcheck        checks every case by central differences and prints a table
+    python -m gradcheck minitransformer    checks every case by central differences and prints a table
 
 A component added here is gradient-checked, property-tested and held against its peers without another line; and if it
 has a twin in the engine, so is that.

@@ -20,11 +20,12 @@ from small_chats import chat_tokenizer
 from test_campaign_files import render
 
 import gradcheck.__main__
-from gradcheck import museum
+from gradcheck import check_command, museum
 from gradcheck.audit import command_line as audit
 from gradcheck.curve import command_line as curve
 from gradcheck.line_by_line import command_line as steps
 from minitransformer import cli, commands
+from minitransformer.system import stopping
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -108,7 +109,7 @@ def parser_of(command) -> argparse.ArgumentParser:
     program, *words = command.split()
     if program == "gradcheck":
         return {"curve": curve, "audit": audit, "museum": museum, "steps": steps}.get(
-            command.split()[-1], gradcheck.__main__
+            command.split()[-1], check_command
         )._parser()
     parser = cli.build_parser()
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
@@ -226,8 +227,7 @@ BROKEN = [(name, number) for name in ("closed", "full", "unread") for number in 
 ENVIRONMENTS = (*[{}] * 4, {"LANG": "C"}, {"COLUMNS": "1"}, {"COLUMNS": "x"}, {"MINITRANSFORMER_PLAIN": "x"})
 PROGRAM = """
 import os, runpy, sys
-from minitransformer.system.stopping import leave_when_stopped
-leave_when_stopped("{program}")
+runpy.run_path({stopping!r})["leave_when_stopped"]("{program}")
 os.write({ANSWER}, b'"begun"')
 os.close({ANSWER})
 runpy.run_module("{program}", run_name="__main__", alter_sys=True)
@@ -245,7 +245,7 @@ def begin(program, words, broken, more):
         for unused in (reading, writing, *([stream] if how == "closed" else [])):
             os.close(unused)
     words = [word.encode("utf-8", "surrogateescape") for word in words]  # whatever the locale
-    source = PROGRAM.format(ANSWER=ANSWER, program=program)
+    source = PROGRAM.format(ANSWER=ANSWER, program=program, stopping=stopping.__file__)
     os.execve(sys.executable, [sys.executable, "-c", source, *words], environment)
 
 

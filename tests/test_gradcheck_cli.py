@@ -15,6 +15,7 @@ from gradcheck import Call, Case, GradientError, check_case, load_cases
 from gradcheck.__main__ import main
 from gradcheck.cases import validated
 from gradcheck.command_line import write_file
+from gradcheck.configuration import configured_modules
 
 MINE = """
 import numpy as np
@@ -302,7 +303,7 @@ def test_too_little_memory_is_one_line(message, said, monkeypatch, capsys):
     def fail(*arguments):
         raise MemoryError(message)
 
-    monkeypatch.setattr("gradcheck.__main__._check", fail)
+    monkeypatch.setattr("gradcheck.check_command.main", fail)
     assert main([]) == 2
     assert capsys.readouterr() == ("", f"gradcheck: {said}\n")
 
@@ -342,10 +343,87 @@ def test_the_command_runs_as_a_module_on_the_current_folder(write):
     assert "2 components, 4 gradients, 18 entries" in out
 
 
-def test_without_a_target_the_projects_own_cases_are_checked():
+@pytest.mark.parametrize("folder", ["", "tests"])
+def test_without_a_target_this_projects_own_cases_are_checked(folder, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1] / folder)
     status, out, err = run("-k", "layer_norm")
     assert status == 0 and err == ""
     assert re.search(r"^layer_norm\s+gamma\s+\d+\s+\S+\s+right$", out, re.MULTILINE)
+
+
+GOOD, BAD = 'CASES = [Case("good", draw)]', 'CASES = [Case("bad", draw_wrong)]'
+CONFIGURATIONS = {
+    "setup.cfg": "[tool:gradcheck]\nmodules =\n    good\n    more/bad.py\n",
+    "pyproject.toml": '[tool.gradcheck]\nmodules = ["good", "more/bad.py"]\n',
+}
+
+
+@pytest.mark.parametrize("file", CONFIGURATIONS)
+@pytest.mark.parametrize("below", [".", "a/folder"])
+def test_without_a_target_the_configured_modules_are_checked(write, tmp_path, monkeypatch, capsys, file, below):
+    write("good.py", GOOD)
+    write("more/bad.py", BAD)
+    write(file, "", source=CONFIGURATIONS[file])
+    (tmp_path / below).mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(tmp_path / below)
+    assert main([]) == 1
+    out = capsys.readouterr().out
+    assert re.search(r"^good:good\s+x\s+6 .* right$", out, re.MULTILINE)
+    assert re.search(r"bad\.py:bad\s+w\s+3 .* WRONG$", out, re.MULTILINE)
+    assert main(["-k", "good:"]) == 0
+
+
+def test_with_one_configured_module_names_are_as_they_are_in_it(write, capsys):
+    write("good.py", GOOD)
+    write("pyproject.toml", "", source='[tool.gradcheck]\nmodules = ["good"]\n')
+    assert main([]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("good  ")
+
+
+def test_the_nearest_configuration_counts_and_pyproject_before_setup_cfg(write, tmp_path, monkeypatch):
+    write("setup.cfg", "", source=CONFIGURATIONS["setup.cfg"])
+    write("near/setup.cfg", "", source="[tool:gradcheck]\nmodules = from_cfg")
+    write("near/pyproject.toml", "", source='[tool.gradcheck]\nmodules = ["from_toml"]')
+    write("without/pyproject.toml", "", source="[tool.other]\nmodules = 3")
+    assert configured_modules(tmp_path) == (tmp_path, ["good", str(tmp_path / "more/bad.py")])
+    assert configured_modules(tmp_path / "near") == (tmp_path / "near", ["from_toml"])
+    assert configured_modules(tmp_path / "without") == configured_modules(tmp_path)
+
+
+def test_a_configuration_above_the_root_of_a_repository_is_not_its_own(write, tmp_path, monkeypatch, capsys):
+    write("setup.cfg", "", source=CONFIGURATIONS["setup.cfg"])
+    (tmp_path / "repository" / ".git").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "repository")
+    assert configured_modules() is None
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    assert out.startswith("usage: python -m gradcheck") and "[tool.gradcheck]" in out
+    assert err == ("gradcheck: there is nothing to check: name a module, or configure the modules of your project\n")
+
+
+@pytest.mark.parametrize(
+    "file, content, message",
+    [
+        ("pyproject.toml", "[tool.gradcheck", "Expected ']' at the end of a table declaration"),
+        ("pyproject.toml", "tool.gradcheck = 3", r"\[tool.gradcheck\] must be a table, not 3"),
+        ("pyproject.toml", "[tool.gradcheck]", r"must name modules, as in modules = \[\"my_layers\"\], not None"),
+        ("pyproject.toml", "[tool.gradcheck]\nmodules = 'mine'", "must name modules, .* not 'mine'"),
+        ("pyproject.toml", "[tool.gradcheck]\nmodule = ['mine']", "has an unknown key 'module'; it may have 'modules'"),
+        ("setup.cfg", "[tool:gradcheck]\nmodules =", r"\[tool:gradcheck\] must name modules, .* not \[\]"),
+        ("setup.cfg", "modules = mine", "File contains no section headers"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_one_line(write, tmp_path, capsys, file, content, message):
+    write(file, "", source=content)
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and re.fullmatch(f"gradcheck: {re.escape(str(tmp_path / file))}: .*{message}.*\n", err)
+
+
+def test_a_configured_module_that_does_not_exist_is_one_line(write, capsys):
+    write("setup.cfg", "", source="[tool:gradcheck]\nmodules = nowhere")
+    assert main([]) == 2
+    assert capsys.readouterr() == ("", "gradcheck: there is no module named 'nowhere'\n")
 
 
 def test_a_reader_that_stops_reading_is_no_error(write):
@@ -374,11 +452,11 @@ def test_gradcheck_knows_nothing_of_this_project():
     package = Path(__file__).parents[1] / "gradcheck"
     mentions = [
         (path.name, line.strip())
-        for path in sorted(package.glob("*.py"))
+        for path in sorted(package.rglob("*.py"))
         for line in path.read_text(encoding="utf-8").splitlines()
         if "minitransformer" in line
     ]
-    assert mentions == [("__main__.py", 'DEFAULT_TARGET = "minitransformer"')]
+    assert mentions == []
 
 
 # Files that are written.

@@ -17,6 +17,7 @@ from small_chats import chat_lm
 from small_runs import TEXT, small_corpus, small_lm
 
 import gradcheck.__main__
+from gradcheck.command_line import USAGE
 from minitransformer import cli, commands
 from minitransformer.commands import bench, fetch, info
 from minitransformer.training import Settings, pretrain
@@ -27,7 +28,7 @@ FULL = {
     "minitransformer": "error: the output: No space left on device\n",
     "gradcheck": "the output: No space left on device\n",
 }
-FAILURE = {"minitransformer": cli.FAILURE, "gradcheck": gradcheck.__main__.USAGE}
+FAILURE = {"minitransformer": cli.FAILURE, "gradcheck": USAGE}
 RUN, TEXT_FILE, CHAT, MINE_FILE = "run", "text.txt", "chat.npz", "mine.py"  # what `folder` holds
 SMALL = "--layers 1 --heads 2 --width 8 --context 8 --steps 2 --batch-size 3 --sample-every 0 --quiet --no-plot"
 PRINTING = {
@@ -65,7 +66,7 @@ CASES = [Case("square", lambda rng: Call(square, rng.normal(size=3)))]
 """
 GRADCHECK = [
     *(MINE_FILE, f"curve {MINE_FILE}:square"),  # which end with 1, as the gradient is wrong
-    *("-k relu", "curve minitransformer:relu", f"steps {MINE_FILE}", "museum", "museum 1"),
+    *("minitransformer -k relu", "", "curve minitransformer:relu", f"steps {MINE_FILE}", "museum", "museum 1"),
     *("--help", "audit --help", "steps --help", "curve --help", "museum --help"),
     pytest.param("audit minitransformer --list --draws 1", marks=pytest.mark.slow),  # more than a buffer holds
 ]
@@ -183,7 +184,7 @@ def test_ctrl_c_while_the_last_of_it_is_written_is_one_line(program, line, monke
                 raise KeyboardInterrupt
 
     with redirect_stdout(Slow()):
-        assert program.main(["--help"]) == program.INTERRUPTED
+        assert program.main(["--help"]) == 130
     assert capsys.readouterr().err == line
 
 
@@ -232,7 +233,7 @@ def test_nothing_is_added_to_a_traceback_that_was_asked_for(command, output, fol
         (f"minitransformer generate --model {RUN} --prompt 'a cat sat on the mat' --max-new-tokens 3", 0),  # warns
         ("minitransformer info none", cli.FAILURE),
         ("minitransformer info", cli.USAGE),
-        ("gradcheck none", gradcheck.__main__.USAGE),
+        ("gradcheck none", USAGE),
     ],
 )
 def test_a_line_that_cannot_be_said_leaves_the_status(command, expected, output, folder):
@@ -242,7 +243,9 @@ def test_a_line_that_cannot_be_said_leaves_the_status(command, expected, output,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize("command", [f"minitransformer generate --model {RUN} --prompt cat", "gradcheck -k relu"])
+@pytest.mark.parametrize(
+    "command", [f"minitransformer generate --model {RUN} --prompt cat", "gradcheck minitransformer -k relu"]
+)
 def test_streams_that_were_closed_before_the_program_began_are_no_error(command, closed, folder):
     assert ended(f"{command} {closed}", folder) == (0, "")
 

@@ -15,8 +15,7 @@ from gradcheck.audit.projects import files_in_memory, package_files
 from gradcheck.audit.reporting import Progress, describe, score, summary, write_json
 from gradcheck.audit.sources import find_closures
 from gradcheck.cases import load_cases
-from gradcheck.command_line import Parser, counted, say, show, whole_number
-from gradcheck.printable import one_line
+from gradcheck.command_line import Parser, counted, one_line, say, show, whole_number
 
 ALL_KILLED, SOME_SURVIVE, USAGE = 0, 1, 2
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 
 from gradcheck.audit.outcome import BY_CRASH, BY_EXCEPTION, BY_TIME, KILLED, Outcome
-from gradcheck.stopping import SIGNALS, birth
+from gradcheck.stopping import signals_wait
 
 FORKS = sys.platform.startswith("linux")  # macOS has fork too, but its own libraries do not survive it
 TO_START = 120.0  # seconds until a new process must have given a sign of life
@@ -98,7 +98,7 @@ def _start(function, arguments, afresh):
     context = multiprocessing.get_context("spawn" if afresh else "fork")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=function, args=(theirs, *arguments))
-    with warnings.catch_warnings(), birth(*SIGNALS):
+    with warnings.catch_warnings(), signals_wait():
         # Python warns of forking with threads. Those of a BLAS, the usual ones, stop before it and start after it.
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()

@@ -8,8 +8,7 @@ import time
 from collections import Counter
 
 from gradcheck.audit.outcome import EQUIVALENT, KILLED, SURVIVING
-from gradcheck.command_line import say, write_file
-from gradcheck.printable import printable
+from gradcheck.command_line import printable, say, write_file
 
 EVERY = 10.0  # seconds between lines of progress where there is no terminal
 

@@ -7,11 +7,10 @@ import numpy as np
 
 from gradcheck.call import Call
 from gradcheck.cases import Case, ends_nothing, error_in_words, load_cases
-from gradcheck.command_line import Parser, say, show, whole_number
+from gradcheck.command_line import Parser, one_line, say, show, whole_number
 from gradcheck.curve.drawing import draw
 from gradcheck.curve.measurement import measure
 from gradcheck.curve.picture import save
-from gradcheck.printable import one_line
 from gradcheck.report import GradientError
 
 OK, WRONG, USAGE = 0, 1, 2

@@ -27,10 +27,9 @@ import re
 import shutil
 import textwrap
 
-from gradcheck.command_line import Parser, say, show
+from gradcheck.command_line import Parser, one_line, say, show
 from gradcheck.museum import accumulation, attention, elementwise, normalization, softmax
 from gradcheck.museum.exhibit import numeric_gradient
-from gradcheck.printable import one_line
 
 __all__ = ["EXHIBITS", "ROOMS", "catalogue", "find", "listing", "main", "numeric_gradient", "outcome", "page"]
 

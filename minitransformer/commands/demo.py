@@ -86,6 +86,6 @@ def finish(out: Path, seconds: float) -> None:
         f"In {out}:\n  {', '.join((MODEL_FILE, METRICS_FILE, *pictures))}\n\nNext:\n"
         f'  minitransformer generate --model {out} --prompt "The import statement"\n'
         "  minitransformer train --text YOUR_TEXT.txt\n"
-        "  python -m gradcheck                         every gradient against finite differences\n\n"
+        "  python -m gradcheck minitransformer         every gradient against finite differences\n\n"
         "The map of the source, in reading order, is in minitransformer/README.md."
     )

@@ -1,0 +1,74 @@
+"""The modules that `python -m gradcheck` checks if the command names none: those that a project's configuration names.
+
+In pyproject.toml:
+
+    [tool.gradcheck]
+    modules = ["my_layers", "my_package.cases", "more/layers.py"]
+
+or in setup.cfg, separated by spaces or lines:
+
+    [tool:gradcheck]
+    modules = my_layers
+"""
+
+import configparser
+import tomllib
+from pathlib import Path
+
+REPOSITORY = (".git", ".hg")  # one of them marks the root of a repository
+KEY = "modules"
+
+
+def configured_modules(start="."):
+    """Return (folder, modules) of the nearest configuration, or None if there is none.
+
+    The folders are searched from `start` upwards, to the root of a repository or of the file system. Of two files in
+    one folder, pyproject.toml decides. Files (.py) among the modules are relative to the folder. Raises ValueError,
+    naming the file, if it cannot be parsed or its table is not as above.
+    """
+    here = Path(start).absolute()
+    for folder in (here, *here.parents):
+        for name, (title, read) in TABLES.items():
+            path = folder / name
+            table = read(path) if path.is_file() else None
+            if table is not None:
+                modules = _validated(table, f"{path}: [{title}]")
+                return folder, [str(folder / module) if module.endswith(".py") else module for module in modules]
+        if any((folder / mark).exists() for mark in REPOSITORY):
+            return None
+    return None
+
+
+def _from_toml(path):
+    try:
+        tool = tomllib.loads(path.read_text("utf-8")).get("tool")
+    except ValueError as error:  # of TOML or of UTF-8
+        raise ValueError(f"{path}: {error}") from error
+    return tool.get("gradcheck") if isinstance(tool, dict) else None
+
+
+def _from_cfg(path):
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_string(path.read_text("utf-8"), str(path))
+    except (configparser.Error, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not parser.has_section("tool:gradcheck"):
+        return None
+    return {key: value.split() for key, value in parser.items("tool:gradcheck")}
+
+
+TABLES = {"pyproject.toml": ("tool.gradcheck", _from_toml), "setup.cfg": ("tool:gradcheck", _from_cfg)}
+
+
+def _validated(table, where):
+    """Return the modules of a table that has these and nothing else."""
+    if not isinstance(table, dict):
+        raise ValueError(f"{where} must be a table, not {table!r}")
+    unknown = sorted(set(table) - {KEY})
+    if unknown:
+        raise ValueError(f"{where} has an unknown key {unknown[0]!r}; it may have {KEY!r}")
+    modules = table.get(KEY)
+    if not isinstance(modules, list) or not modules or not all(isinstance(name, str) and name for name in modules):
+        raise ValueError(f'{where} must name modules, as in {KEY} = ["my_layers"], not {modules!r}')
+    return modules
