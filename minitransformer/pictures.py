@@ -1,14 +1,28 @@
-"""Pictures: one look for all of them, and one way to make and to save one. They need matplotlib, of the extra `app`."""
+"""Pictures: one look for all of them, and one way to make and to save one. They need matplotlib, of the extra `app`.
+
+A run that also draws asks can_draw first, and without matplotlib goes to its end without pictures. A function that
+does nothing but draw raises MissingExtra.
+"""
 
 import warnings
 from functools import partial
 
 from minitransformer.files import write_atomically
-from minitransformer.system.extras import require
+from minitransformer.system.extras import MissingExtra, require
 
 INK, GRID = "#333333", "#dddddd"
 # Of the set of Okabe and Ito, which people with any colour vision can tell apart.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"
+
+
+def can_draw() -> bool:
+    """Return True if matplotlib is installed; otherwise warn that no picture is drawn."""
+    try:
+        require("matplotlib")
+    except MissingExtra as error:
+        warnings.warn(f"no picture is drawn: {error}", stacklevel=2)
+        return False
+    return True
 
 
 def new_figure(width: float, height: float, dpi: int = 150):

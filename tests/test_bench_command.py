@@ -340,14 +340,6 @@ def test_without_pytorch_it_is_one_line_with_the_command_that_installs_it(monkey
     assert_one_line(capsys, main(["bench", "--against", "torch"]), 1, f"error: {words}")
 
 
-def test_without_matplotlib_it_is_one_line_before_any_work(monkeypatch, capsys, tmp_path):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setattr(bench, "measure_size", pytest.fail)
-    words = "matplotlib is not installed: .*, or write numbers alone with --json"
-    assert_one_line(capsys, main(["bench", "--out", str(tmp_path / "out")]), 1, f"error: {words}")
-    assert not (tmp_path / "out").exists()
-
-
 # The real processes.
 
 

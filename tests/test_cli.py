@@ -93,7 +93,6 @@ def test_the_command_line_loads_no_extra_and_nothing_that_is_slow_to_load():
 
 def test_train_writes_a_model_its_metrics_and_a_picture(capsys, text, out):
     pytest.importorskip("matplotlib")
-    pytest.importorskip("tqdm")
     assert main([argument for argument in begin(text, out) if argument not in PLAIN]) == 0
     said = capsys.readouterr()
     assert said.out == f"{out / 'model.npz'}\n"
@@ -346,23 +345,6 @@ def test_a_run_that_diverges_is_one_line(monkeypatch, capsys, text, out):
     status = main(begin(text, out, *shlex.split(options)))
     words = r"error: step \d+: the loss is .* and the largest gradient .* in .*; its batch is the windows at tokens"
     assert_one_line(capsys, status, 1, words)
-
-
-@pytest.mark.parametrize(
-    "package, options, instead", [("tqdm", ["--no-plot"], "--quiet"), ("matplotlib", ["--quiet"], "--no-plot")]
-)
-def test_a_missing_extra_is_one_line(monkeypatch, capsys, text, out, package, options, instead):
-    monkeypatch.setitem(sys.modules, package, None)
-    arguments = [argument for argument in begin(text, out) if argument not in PLAIN] + options
-    words = rf'error: {package} is not installed: install it with pip install "minitransformer\[app\]", or .*{instead}'
-    assert_one_line(capsys, main(arguments), 1, words)
-    assert not out.exists()
-
-
-def test_without_extras_plain_training_works(monkeypatch, text, out):
-    for package in ("tqdm", "matplotlib", "threadpoolctl", "mpi4py"):
-        monkeypatch.setitem(sys.modules, package, None)
-    assert main(begin(text, out)) == 0
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from minitransformer.training import MODEL_FILE, Settings, pretrain
 pytestmark = pytest.mark.slow  # shows the demonstration again and again
 
 pytest.importorskip("matplotlib")
-pytest.importorskip("tqdm")
 
 PICTURES = ["attention.png", "induction-loss.png", "induction.png", "loss.png"]
 
@@ -119,16 +118,6 @@ def test_it_overwrites_its_own_model_but_nobody_elses(tmp_path, capsys):
     assert (tmp_path / MODEL_FILE).read_bytes() == before
     pretrain(small_lm(), small_corpus(), Settings(steps=2), out=tmp_path, about=writing.ABOUT)
     demo.refuse_to_overwrite(tmp_path / MODEL_FILE)
-
-
-@pytest.mark.parametrize("package", ["matplotlib", "tqdm"])
-def test_a_missing_extra_is_one_line_before_anything_is_done(package, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, package, None)
-    assert main(["demo", "--out", str(tmp_path / "out")]) == cli.FAILURE
-    words = f'{package} is not installed: install it with pip install "minitransformer[app]"'
-    written = capsys.readouterr()
-    assert written.err == f"minitransformer: error: {words}\n" and written.out == ""
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_cannot_be_written_and_a_negative_seed_are_one_line(tmp_path, capsys):

@@ -92,7 +92,6 @@ def test_on_a_text_it_does_what_the_library_does_and_prints_the_losses(capsys, f
 @pytest.mark.slow
 def test_with_progress_and_a_picture(capsys, folder):
     pytest.importorskip("matplotlib")
-    pytest.importorskip("tqdm")
     assert main([argument for argument in on_pairs(folder) if argument not in PLAIN]) == 0
     said = capsys.readouterr().err
     for words in ("fine-tuning ", "pairs.jsonl, into", "step     6: training loss", "margin", "generate --model"):

@@ -1,12 +1,13 @@
 """What is said on standard error while a program is at work: lines always, bars where somebody looks."""
 
 import io
+import os
 import re
+import shutil
 import sys
 
 import pytest
 
-from minitransformer.system.extras import MissingExtra
 from minitransformer.system.narrator import Narrator
 
 
@@ -84,11 +85,46 @@ def test_quiet_it_says_nothing(monkeypatch):
     assert terminal.getvalue() == ""
 
 
-def test_a_bar_without_tqdm_is_one_clear_error(monkeypatch):
-    on_a_terminal(monkeypatch)
+def without_tqdm(monkeypatch):
+    """Hide tqdm, make standard error a terminal until the end of the test, and return it."""
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    words = (
-        r'tqdm is not installed: install it with pip install "minitransformer\[app\]", or go without progress: --quiet'
-    )
-    with pytest.raises(MissingExtra, match=words), Narrator().progress("counting", "sheep"):
-        pass
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((40, 24)))
+    return sys.stderr
+
+
+def test_without_tqdm_a_plain_line_shows_the_count_and_lines_stay_above_it(monkeypatch):
+    terminal = without_tqdm(monkeypatch)
+    monkeypatch.setattr("minitransformer.system.narrator.EVERY", 0)
+    narrator = Narrator()
+    with narrator.progress("counting", "sheep", total=2_000) as progress:
+        progress(1_500, 2_000)
+        narrator.say("one\ntwo")
+        progress(1_600, 2_000, "tired\n")
+    assert bars(terminal) == [
+        "counting: 0 of 2,000 sheep, 0:00",
+        "counting: 1,500 of 2,000 sheep, 0:00",
+        "one",
+        "two",
+        r"tired\n: 1,600 of 2,000 sheep, 0:00",
+    ]
+    assert terminal.getvalue().endswith("\r")  # and the line is gone
+
+
+def test_a_plain_line_without_a_known_end_fits_the_terminal_and_covers_a_longer_one(monkeypatch):
+    terminal = without_tqdm(monkeypatch)
+    monkeypatch.setattr("minitransformer.system.narrator.EVERY", 0)
+    with Narrator().progress("", "characters") as progress:
+        progress(7, None, "a" * 50)
+        progress(1_200_000, None)
+    lines = terminal.getvalue().split("\r")[1:]
+    assert [line.rstrip() for line in lines[:3]] == ["0 characters, 0:00", "a" * 39, "1,200,000 characters, 0:00"]
+    assert [len(line) for line in lines[2:]] == [39, 26, 0]
+
+
+def test_a_plain_line_is_not_written_at_every_count(monkeypatch):
+    terminal = without_tqdm(monkeypatch)
+    with Narrator().progress("counting", "sheep", total=10_000) as progress:
+        for done in range(10_000):
+            progress(done, 10_000)
+    assert 1 <= len(bars(terminal)) < 1_000

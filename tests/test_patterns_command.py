@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 
 import pytest
 from small_runs import assert_same_weights, small_corpus, small_lm, without_seconds
@@ -15,7 +14,6 @@ from minitransformer.training import MODEL_FILE, Settings, TrainingInterrupted, 
 pytestmark = pytest.mark.slow  # trains models again and again
 
 pytest.importorskip("matplotlib")
-pytest.importorskip("tqdm")
 
 SHORT = ["patterns", "--steps", "6"]
 PICTURES = ["attention.png", "heads.png", "moment.png"]
@@ -86,16 +84,6 @@ def test_nobody_elses_model_is_overwritten(tmp_path, capsys):
     words = "holds a model that this command did not make; choose another folder with --out"
     assert capsys.readouterr().err.endswith(f"two-blocks/{MODEL_FILE}: {words}\n")
     assert (tmp_path / "two-blocks" / MODEL_FILE).read_bytes() == before
-
-
-@pytest.mark.parametrize("package", ["matplotlib", "tqdm"])
-def test_a_missing_extra_is_one_line_before_anything_is_done(package, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, package, None)
-    assert main([*SHORT, "--out", str(tmp_path / "out")]) == FAILURE
-    words = f'{package} is not installed: install it with pip install "minitransformer[app]"'
-    said = capsys.readouterr()
-    assert said.err == f"minitransformer: error: {words}\n" and said.out == ""
-    assert not (tmp_path / "out").exists()
 
 
 def test_what_cannot_be_is_one_line(tmp_path, capsys):

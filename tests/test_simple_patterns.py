@@ -197,19 +197,14 @@ def test_without_a_terminal_it_is_silent(capsys):
     assert said.out == "" and said.err == ""
 
 
-def test_on_a_terminal_there_is_a_bar_where_tqdm_is_installed(monkeypatch):
-    pytest.importorskip("tqdm")
+def test_there_is_a_bar_on_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal(True))
     assert type(progress_on_a_terminal()) is ProgressBar
-    monkeypatch.setitem(sys.modules, "tqdm", None)
-    assert type(progress_on_a_terminal()) is Observer
-    monkeypatch.undo()
     monkeypatch.setattr(sys, "stderr", Terminal(False))
     assert type(progress_on_a_terminal()) is Observer
 
 
 def test_the_bar_shows_what_is_right_and_moves_by_steps(capsys):
-    pytest.importorskip("tqdm")
     shown = []
     watcher = quiet_bar()
     watcher.start(0, 3)
@@ -222,7 +217,6 @@ def test_the_bar_shows_what_is_right_and_moves_by_steps(capsys):
 
 
 def test_a_run_that_goes_on_says_so_by_its_name(capsys):
-    pytest.importorskip("tqdm")
     quiet_bar("one-block").start(0, 6)
     quiet_bar("two-blocks").start(3, 6)
     assert capsys.readouterr().err == "two-blocks: resuming after step 3 of 6\n"

@@ -166,7 +166,6 @@ def test_a_run_is_saved_and_says_how_to_go_on(signum, status, words, begin, tmp_
 
 
 def test_what_came_is_said_at_once_and_a_second_time_stops_at_once(begin, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("tqdm")
     said = []
 
     class Twice(ProgressBar):
@@ -188,7 +187,6 @@ def test_what_came_is_said_at_once_and_a_second_time_stops_at_once(begin, tmp_pa
 
 
 def test_a_line_that_cannot_be_said_does_not_end_the_step(tmp_path, monkeypatch):
-    pytest.importorskip("tqdm")
 
     class Gone(io.StringIO):
         def write(self, text):
@@ -276,7 +274,6 @@ def test_a_machine_that_is_stopped_sends_all_processes_sigterm_and_the_run_is_sa
 
 @pytest.mark.slow
 def test_a_run_whose_terminal_is_closed_is_saved(tmp_path):
-    pytest.importorskip("tqdm")
     import fcntl
     import pty
     import termios

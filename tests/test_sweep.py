@@ -94,8 +94,7 @@ def test_a_dask_cluster_gives_the_same_numbers_also_when_a_worker_is_lost(serial
         runs, failures = sweep([plan(0, KILLED_ONCE), plan(1)], executor=client.get_executor())
         assert len(runs) == 2 and failures == {}
         assert not (tmp_path / "flag").exists()  # so it did happen
-        for extra in ("matplotlib", "tqdm"):
-            pytest.importorskip(extra)
+        pytest.importorskip("matplotlib")
         address = ["--dask", cluster.scheduler_address, "--out", str(tmp_path / "command")]
         assert main(["scale", "--sizes", "900", "--seeds", "1", "--steps", "8", *address]) == 0
         assert len(list((tmp_path / "command" / "runs").iterdir())) == 1
@@ -189,7 +188,6 @@ def test_a_sweep_that_is_killed_leaves_no_process_and_goes_on_to_the_same_number
 @needs_proc
 def test_ctrl_c_ends_all_processes_and_says_in_one_line_how_to_go_on(tmp_path):
     pytest.importorskip("matplotlib")
-    pytest.importorskip("tqdm")
     options = ["--sizes", "900,1500", "--seeds", "1", "--steps", "100000", "--workers", "2", "--out", str(tmp_path)]
     with began(COMMAND, "scale", *options) as process:
         wait_until(lambda: len(workers_of(process.pid)) >= 3)  # one more looks after what they share
@@ -403,7 +401,6 @@ def test_stopping_ends_processes_that_are_at_work():
 )
 def test_options_that_cannot_be_are_one_line(capsys, tmp_path, options, words):
     pytest.importorskip("matplotlib")
-    pytest.importorskip("tqdm")
     assert main(["scale", "--out", str(tmp_path), *options]) == 1
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == 1

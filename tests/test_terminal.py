@@ -196,8 +196,10 @@ def test_a_table_stays_straight():
     assert table([(NAME, 1), ("a\nb", 2)]) == [f"  {SHOWN}  1", f"  {'a' + chr(92) + 'nb':<{len(SHOWN)}}  2"]
 
 
-def test_lines_and_bars(monkeypatch, capsys):
-    pytest.importorskip("tqdm")
+@pytest.mark.parametrize("hidden", [(), ("tqdm",)], ids=["any bar", "a plain line"])
+def test_lines_and_bars(hidden, monkeypatch, capsys):
+    for package in hidden:
+        monkeypatch.setitem(sys.modules, package, None)
     Narrator().say(f"tokenizing {NAME}\n\tand more")
     assert_harmless(capsys.readouterr().err, f"tokenizing {SHOWN}\n\tand more\n")
     monkeypatch.setattr(sys, "stderr", Terminal())
@@ -281,7 +283,6 @@ def test_so_is_what_it_answers(stream, shown, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("stream, shown", [(io.StringIO, TITLE), (Terminal, r"\x1b]0;owned\x07")], ids=KINDS)
 def test_so_is_what_it_writes_in_between(stream, shown, monkeypatch):
-    pytest.importorskip("tqdm")
     monkeypatch.setattr(sys, "stderr", stream())
     ProgressBar().sample(5, f"a {TITLE}")
     assert sys.stderr.getvalue() == f"step     5, a sample:\n    a {shown}\n"

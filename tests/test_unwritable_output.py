@@ -120,7 +120,7 @@ def test_every_command_is_tried():
 
 @pytest.mark.parametrize("name", [n if n in SOME else pytest.param(n, marks=pytest.mark.slow) for n in PRINTING])
 def test_a_command_ends_with_a_status_and_at_most_one_line(name, output, folder, tmp_path, monkeypatch, capsys):
-    for extra in ("matplotlib", "tqdm") if name in SLOW else ("jinja2",) if name == "chat" else ():
+    for extra in ("matplotlib",) if name in SLOW else ("jinja2",) if name == "chat" else ():
         pytest.importorskip(extra)
     for entry in folder.iterdir():
         (tmp_path / entry.name).symlink_to(entry)

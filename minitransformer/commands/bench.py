@@ -21,7 +21,7 @@ from minitransformer.bench.worker import ABOUT, BARE, ENGINE, OURS, TORCH
 from minitransformer.cores import MOST_PROCESSES, available_cores
 from minitransformer.files import require_file_path, write_atomically
 from minitransformer.folders import at_work_in
-from minitransformer.system.extras import require
+from minitransformer.pictures import can_draw
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.terminal import show
 from minitransformer.text import TextFiles
@@ -94,8 +94,7 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     """Measure, print, and write what was asked for."""
     settings = settle(arguments)
-    if arguments.out is not None and not arguments.profile and arguments.beside is None:
-        require("matplotlib", otherwise="write numbers alone with --json")
+    drawn = arguments.out is not None and not arguments.profile and arguments.beside is None and can_draw()
     measure = profile if arguments.profile else scaling if arguments.scaling else compare
     measure = beside if arguments.beside is not None else measure
     with at_work_in(arguments.out):
@@ -106,7 +105,7 @@ def run(arguments) -> int:
             text = json.dumps(results, indent=1) + "\n"
             for path in filter(None, (arguments.json, arguments.out and arguments.out / filename)):
                 write_atomically(path, lambda file: file.write(text.encode()))
-            if arguments.out is not None and draw is not None:
+            if drawn and draw is not None:
                 draw(results, arguments.out, report.machine_line(results))
     return 0
 

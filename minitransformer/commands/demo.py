@@ -11,7 +11,7 @@ from pathlib import Path
 from minitransformer.experiments.demonstration import repeating, writing
 from minitransformer.experiments.demonstration.narration import heading, say
 from minitransformer.folders import at_work_in
-from minitransformer.system.extras import require
+from minitransformer.pictures import can_draw
 from minitransformer.training import LOSS_FILE, METRICS_FILE, MODEL_FILE
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.values import whole
@@ -53,8 +53,7 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     """Demonstrate."""
     whole("--seed", arguments.seed, least=0)
-    require("tqdm")
-    require("matplotlib")
+    drawn = can_draw()
     out, seed = arguments.out, arguments.seed
     size = writing.QUICK if arguments.quick else writing.FULL
     steps = repeating.QUICK_STEPS if arguments.quick else repeating.FULL_STEPS
@@ -62,13 +61,13 @@ def run(arguments) -> int:
     with at_work_in(out):
         refuse_to_overwrite(out / MODEL_FILE)
         try:
-            lm = writing.learn_to_write(out, seed, size)
-            writing.show_attention(lm, out)
-            tiny = repeating.learn_to_repeat(out, seed, steps)
-            repeating.show_induction(tiny, out, seed)
+            lm = writing.learn_to_write(out, seed, size, drawn)
+            writing.show_attention(lm, out, drawn)
+            tiny = repeating.learn_to_repeat(out, seed, steps, drawn)
+            repeating.show_induction(tiny, out, seed, drawn)
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(str(interrupt) or f"interrupted; what was written stays in {out}") from None
-    finish(out, time.perf_counter() - start)
+    finish(out, time.perf_counter() - start, drawn)
     return 0
 
 
@@ -78,9 +77,10 @@ def refuse_to_overwrite(path: Path) -> None:
         raise FileExistsError(f"{path}: holds a model that the demo did not make; choose another folder with --out")
 
 
-def finish(out: Path, seconds: float) -> None:
-    """Say what there is now, and what to do next."""
-    pictures = LOSS_FILE, writing.ATTENTION_FILE, repeating.INDUCTION_LOSS_FILE, repeating.INDUCTION_FILE
+def finish(out: Path, seconds: float, drawn: bool) -> None:
+    """Name the files that were written, and the commands to try next."""
+    pictures = (LOSS_FILE, writing.ATTENTION_FILE, repeating.INDUCTION_LOSS_FILE, repeating.INDUCTION_FILE)
+    pictures = pictures if drawn else ()
     heading(f"Done, in {seconds:.0f} seconds")
     say(
         f"In {out}:\n  {', '.join((MODEL_FILE, METRICS_FILE, *pictures))}\n\nNext:\n"

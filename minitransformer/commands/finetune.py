@@ -8,13 +8,12 @@ from pathlib import Path
 from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
 from minitransformer.folders import at_work_in
 from minitransformer.language_model import MODEL_FILE, LanguageModel, model_file
-from minitransformer.system.narrator import Narrator, require_tqdm
+from minitransformer.system.narrator import Narrator
 from minitransformer.system.terminal import show
 from minitransformer.text import TextFiles, tokenize_corpus
 from minitransformer.training import FineTuningSettings, LowRank, Observer, PreferenceSettings, ProgressBar
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.finetuning import fine_tune, fine_tune_for_safety
-from minitransformer.training.loss_curve import require_matplotlib
 from minitransformer.training.remembered import remembered, remembered_file, remembered_files, remembered_texts
 
 HELP = "fine-tune a model, on pairs of responses or on a text"
@@ -32,7 +31,7 @@ text. Either way it writes to a folder
   model.npz       the model; also the checkpoint to resume from
   metrics.jsonl   the loss of every step, and what else happened, one JSON object a line
   report.json     before and after: likelihoods, margin, perplexity on general text, completions (--data)
-  finetuning.png  a picture of it (--data), or loss.png (--text)
+  finetuning.png  a picture of it (--data), or loss.png (--text), if matplotlib is installed
 
 and prints what changed. Ctrl-C, or SIGTERM, finishes the step, saves, and stops; --resume goes on from there, or
 from the last checkpoint if the process was killed, and ends with the same weights, to the bit. The exit status is
@@ -87,8 +86,8 @@ def add_arguments(parser) -> None:
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on with the run in that folder")
     existing.add_argument("--force", action="store_true", help="overwrite the run in that folder")
-    parser.add_argument("--no-plot", action="store_true", help="draw no picture: does without matplotlib")
-    parser.add_argument("--quiet", action="store_true", help="say nothing but the result: does without tqdm")
+    parser.add_argument("--no-plot", action="store_true", help="draw no picture")
+    parser.add_argument("--quiet", action="store_true", help="print only the result, warnings and errors")
 
     pairs = parser.add_argument_group("with --data")
     add_fields(pairs, PreferenceSettings, ("objective", "beta", "perplexity_limit"))
@@ -127,10 +126,6 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Fine-tune. Whatever can be found wrong before the long work is."""
-    if not arguments.quiet:
-        require_tqdm()
-    if not arguments.no_plot:
-        require_matplotlib()
     with at_work_in(arguments.out):
         return fine_tune_into_folder(arguments, Narrator(arguments.quiet))
 

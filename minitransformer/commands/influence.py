@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from minitransformer.commands.generate import MODEL_HELP
-from minitransformer.system.narrator import Narrator, require_tqdm
+from minitransformer.system.narrator import Narrator
 from minitransformer.system.terminal import say, show
 from minitransformer.text import TextFiles, tokenize_corpus
 from minitransformer.training.remembered import load_with_training, remembered_text, was_trained_on
@@ -54,7 +54,7 @@ def add_arguments(parser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw of passages (default: 0)")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress: does without tqdm")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def run(arguments) -> int:
@@ -62,8 +62,6 @@ def run(arguments) -> int:
     from minitransformer.experiments.influence import analyze_training_influence
 
     narrator = Narrator(arguments.quiet)
-    if not arguments.quiet:
-        require_tqdm()
     whole("--passages", arguments.passages, least=1)
     whole("--seed", arguments.seed, least=0)
     lm, training = load_with_training(arguments.model)

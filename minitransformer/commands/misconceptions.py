@@ -9,9 +9,8 @@ from minitransformer.cores import MOST_PROCESSES
 from minitransformer.experiments.misconceptions.report import OUTCOMES_FILE, Result, introduction
 from minitransformer.files import write_atomically
 from minitransformer.folders import at_work_in
-from minitransformer.pictures import new_figure, save
-from minitransformer.system.extras import require
-from minitransformer.system.narrator import Narrator, require_tqdm
+from minitransformer.pictures import can_draw, new_figure, save
+from minitransformer.system.narrator import Narrator
 from minitransformer.system.tables import table
 from minitransformer.system.terminal import show, show_to_the_letter, whole_number
 from minitransformer.values import dictionary, one_of, whole
@@ -75,9 +74,7 @@ def run(arguments) -> int:
         return 0
     chosen = experiments() if arguments.all else [experiment(one_of("experiment", arguments.name, known=NAMES))]
     check_choice(arguments, chosen)
-    require("matplotlib")
-    if not arguments.quiet:
-        require_tqdm()
+    drawn = can_draw()
     narrator = Narrator(arguments.quiet)
     with at_work_in(arguments.out):
         results = kept_results(arguments.out, experiments())
@@ -85,7 +82,10 @@ def run(arguments) -> int:
         measured, seeds = measure(arguments, chosen, narrator)
         for one in chosen:
             results[one.name] = Result(one, one.intervals(measured[one.name]), seeds[one.name], predicted[one.name])
-            draw(one, measured[one.name], arguments.out)
+            if drawn:
+                draw(one, measured[one.name], arguments.out)
+            else:
+                (arguments.out / picture_of(one)).unlink(missing_ok=True)  # of a run before
         page = write(arguments.out, results)
     if not arguments.quiet:
         show("\n\n".join(str(results[one.name]) for one in chosen) + "\n")
@@ -192,4 +192,6 @@ def write(folder: Path, results: dict) -> Path:
     results = {name: results[name] for name in NAMES if name in results}
     data = json.dumps({name: result.to_dict() for name, result in results.items()}, indent=1) + "\n"
     write_atomically(folder / OUTCOMES_FILE, lambda file: file.write(data.encode()))
-    return write_beliefs(folder, results.values(), {name: picture_of(one.experiment) for name, one in results.items()})
+    pictures = {name: picture_of(one.experiment) for name, one in results.items()}
+    drawn = {name: picture for name, picture in pictures.items() if (folder / picture).exists()}
+    return write_beliefs(folder, results.values(), drawn)

@@ -8,7 +8,7 @@ import numpy as np
 from minitransformer.experiments.patterns.training import PatternSettings, quiet_bar, train_on_simple_patterns
 from minitransformer.files import write_atomically
 from minitransformer.folders import at_work_in
-from minitransformer.system.extras import require
+from minitransformer.pictures import can_draw
 from minitransformer.system.terminal import show
 from minitransformer.training import MODEL_FILE
 from minitransformer.training.checkpoints import Checkpoint
@@ -83,18 +83,17 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Train both models as far as they are not trained yet, analyse them, print and draw."""
-    require("tqdm")
-    require("matplotlib")
     settings = PatternSettings(steps=arguments.steps, seed=arguments.seed)
+    drawn = can_draw()
     with at_work_in(arguments.out):
         for name in BLOCKS:
             refuse_to_overwrite(arguments.out / name / MODEL_FILE)
-        learn_patterns(arguments.out, settings, arguments.positions)
+        learn_patterns(arguments.out, settings, arguments.positions, drawn)
     return 0
 
 
-def learn_patterns(out: Path, settings: PatternSettings, positions: str) -> None:
-    """Train and analyse the models, print what they learned, and draw it."""
+def learn_patterns(out: Path, settings: PatternSettings, positions: str, drawn: bool) -> None:
+    """Train and analyse the models, print the findings, and draw them if `drawn`."""
     from minitransformer.experiments.patterns import analyze_learned_patterns, moment_of_induction
 
     seed = settings.seed
@@ -107,7 +106,7 @@ def learn_patterns(out: Path, settings: PatternSettings, positions: str) -> None
     moments = {name: moment_of_induction(records) for name, records in runs.items()}
     for name, moment in moments.items():
         show(f"{name}: " + ("no head came to do induction" if moment is None else f"induction since step {moment}"))
-    pictures = draw_pictures(models, runs, learned, out, seed)
+    pictures = draw_pictures(models, runs, learned, out, seed) if drawn else []
     data = {
         "settings": settings.to_dict(),
         "positions": positions,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from minitransformer.cores import MOST_PROCESSES
 from minitransformer.folders import at_work_in
+from minitransformer.pictures import can_draw
 from minitransformer.system.extras import require
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.terminal import show
@@ -91,8 +92,7 @@ def run(arguments) -> int:
     from minitransformer.experiments.emergence.analysis import unique
 
     check_options(arguments)
-    require("tqdm")
-    require("matplotlib")
+    drawn = can_draw()
     sizes, shapes, seeds, steps = chosen_family(arguments)
     runs = len(unique([*sizes, *shapes])) * seeds  # a shape may be one of the sizes
     with at_work_in(arguments.out):
@@ -107,8 +107,10 @@ def run(arguments) -> int:
                 out=arguments.out,
                 progress=progress,
             )
-        pictures = draw_emergence(report, arguments.out)
-    show(f"{report}\n\nPictures: {', '.join(map(str, pictures))}")
+        pictures = draw_emergence(report, arguments.out) if drawn else []
+    show(report)
+    if pictures:
+        show(f"\nPictures: {', '.join(map(str, pictures))}")
     return 1 if report.failures else 0
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
 from minitransformer.config import Config
 from minitransformer.language_model import LanguageModel
-from minitransformer.system.narrator import Narrator, require_tqdm
+from minitransformer.system.narrator import Narrator
 from minitransformer.system.terminal import show_to_the_letter
 from minitransformer.text import (
     DEFAULT_CORPUS,
@@ -28,7 +28,6 @@ from minitransformer.text import (
 )
 from minitransformer.training import MODEL_FILE, Observer, ProgressBar, Settings, pretrain
 from minitransformer.training.checkpoints import Checkpoint
-from minitransformer.training.loss_curve import require_matplotlib
 from minitransformer.training.ranks import cores_of_a_rank, world, world_size
 from minitransformer.training.remembered import is_stream, remembered, remembered_files
 from minitransformer.training.replicas import replicas_that_pay
@@ -41,7 +40,7 @@ Train a model on a text, and write to a folder
 
   model.npz       the model with its tokenizer; also the checkpoint to resume from
   metrics.jsonl   the loss of every step, and what else happened, one JSON object a line
-  loss.png        a picture of it
+  loss.png        a picture of it, if matplotlib is installed
 
 Ctrl-C finishes the step, saves, and stops, and so does SIGTERM, with which machines are stopped, or a
 terminal that is closed; --resume goes on from there, or from the last checkpoint if the process was killed,
@@ -98,10 +97,8 @@ def add_arguments(parser) -> None:
     existing = files.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on with the run in that folder")
     existing.add_argument("--force", action="store_true", help="overwrite the run in that folder")
-    files.add_argument("--no-plot", action="store_true", help="draw no loss.png: does without matplotlib")
-    files.add_argument(
-        "--quiet", action="store_true", help="print the model's path alone, and errors: does without tqdm"
-    )
+    files.add_argument("--no-plot", action="store_true", help="draw no loss.png")
+    files.add_argument("--quiet", action="store_true", help="print only the model's path, warnings and errors")
 
     tokens = parser.add_argument_group("tokenizer")
     tokens.add_argument("--tokenizer", choices=("char", "byte", "bpe"), help=f"(default: {DEFAULT_TOKENIZER})")
@@ -170,10 +167,6 @@ def train(arguments, ranks) -> None:
 
 def prepare(arguments, narrator):
     """Return (Config, tokenizer, Corpus, Settings, about). Whatever can be found wrong before the long work is."""
-    if not arguments.quiet:
-        require_tqdm()
-    if not arguments.no_plot:
-        require_matplotlib()
     checkpoint = existing_run(arguments)
     config = given_config(arguments, checkpoint)
     settings = given_settings(arguments, checkpoint)

@@ -1,7 +1,8 @@
-"""Optional packages: asked for by name, and missed in one clear line.
+"""Optional packages.
 
-The model and its training run on NumPy and SciPy. Pictures, progress bars, replicas, ranks, a cluster and other
-people's models need an extra.
+All commands run on NumPy and SciPy. Without matplotlib they draw no pictures, without tqdm a plain line shows the
+progress, and without threadpoolctl training uses one process. Ranks, a cluster and other people's models need an
+extra, and so do options and functions that only draw. They raise MissingExtra, which a command prints in one line.
 """
 
 import importlib

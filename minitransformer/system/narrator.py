@@ -1,21 +1,19 @@
-"""How far it is: lines on standard error, and below them a bar while something is counted.
+"""Progress on standard error: lines, and below them a bar while something is counted.
 
-The bar is tqdm's. It is drawn where somebody looks, on a terminal; in a file the lines are all there is.
+The bar is drawn on a terminal only; in a file the lines are all there is. It is tqdm's, or if that is
+not installed, a plain line with the count and the time.
 """
 
+import shutil
 import sys
+import time
 from contextlib import contextmanager, nullcontext
 
-from minitransformer.system.extras import require
 from minitransformer.system.printable import printable, to_the_letter
 
 HOW_FAR = "{desc} {percentage:3.0f}% |{bar}| {n:,}/{total:,} [{elapsed}"
 LAYOUT = HOW_FAR + ", {remaining} left, {rate_fmt}]"
-
-
-def require_tqdm() -> None:
-    """Raise MissingExtra, with the command that installs it and the option that does without, unless tqdm is there."""
-    require("tqdm", otherwise="go without progress: --quiet")
+EVERY = 0.1  # seconds between two plain lines
 
 
 class Narrator:
@@ -41,14 +39,22 @@ class Narrator:
         """Yield a function progress(done, total, description=…) that moves a bar, drawn on a terminal for as long.
 
         Total None: not known. The description stands before the bar until another is given. A bar that is `even`, each
-        unit taking about as long as the next, shows rate and time left. Raises MissingExtra for a bar without tqdm.
+        unit taking about as long as the next, shows rate and time left.
         """
         if self.quiet or not sys.stderr.isatty():
             yield lambda done, total, description="": None
             return
-        require_tqdm()
-        from tqdm import tqdm
-
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            line = PlainLine(unit)
+            self.above_bars = line.hidden
+            line.show(description, done, total)
+            try:
+                yield lambda done, total, description=description: line.show(description, done, total)
+            finally:
+                line.clear()
+            return
         layout = LAYOUT if even else HOW_FAR + "]"
         how = {"unit": f" {unit}", "unit_scale": True, "dynamic_ncols": True, "leave": False, "file": sys.stderr}
         how["bar_format"] = None if total is None else layout
@@ -61,3 +67,36 @@ class Narrator:
                 bar.update(done - bar.n)
 
             yield progress
+
+
+class PlainLine:
+    """A line on the terminal that shows a count and the time so far, and is overwritten by the next."""
+
+    def __init__(self, unit: str):
+        self.unit, self.terminal = unit, sys.stderr
+        self.start, self.shown, self.width = time.monotonic(), -EVERY, 0
+
+    def show(self, description: str, done: int, total: int | None) -> None:
+        """Write the line, unless the one before it was written only just now."""
+        now = time.monotonic()
+        if now - self.shown < EVERY:
+            return
+        self.shown = now
+        counted = f"{done:,} {self.unit}" if total is None else f"{done:,} of {total:,} {self.unit}"
+        minutes, seconds = divmod(int(now - self.start), 60)
+        text = printable(f"{description}: " if description else "", keep="") + f"{counted}, {minutes}:{seconds:02d}"
+        text = text[: shutil.get_terminal_size().columns - 1]
+        print(f"\r{text:<{self.width}}", end="", file=self.terminal, flush=True)
+        self.width = len(text)
+
+    def clear(self) -> None:
+        """Remove the line."""
+        if self.width:
+            print(f"\r{'':{self.width}}\r", end="", file=self.terminal, flush=True)
+            self.width, self.shown = 0, -EVERY
+
+    @contextmanager
+    def hidden(self, file):
+        """Within the block, other lines may be written to the terminal; the next count is below them."""
+        self.clear()
+        yield

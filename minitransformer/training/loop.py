@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 from minitransformer.language_model import MODEL_FILE
+from minitransformer.pictures import can_draw
 from minitransformer.training.checkpoints import Checkpoint, save_checkpoint
 from minitransformer.training.interruption import Interrupt, first_interrupt_waits
-from minitransformer.training.loss_curve import require_matplotlib
 from minitransformer.training.metrics import METRICS_FILE, MetricsFile
 from minitransformer.training.observer import Observer
 from minitransformer.training.state import TrainingState
@@ -43,8 +43,7 @@ def carry_out(
     folder = None if out is None else Path(out)
     if not run.ranks.first:  # of processes that train together (see ranks.py), one alone writes
         folder, plot, observer = None, False, None
-    if plot:
-        require_matplotlib()
+    plot = plot and can_draw()
     with run.ranks.at_work_in(folder):
         if resume:
             run.ranks.from_first(lambda: Checkpoint.read(folder / MODEL_FILE)).restore(run)

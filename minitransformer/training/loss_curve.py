@@ -1,18 +1,12 @@
 """The picture of a run: the losses of its training batches and of the validation split, step by step."""
 
 from minitransformer.pictures import INK, label, new_figure, save, with_grid
-from minitransformer.system.extras import require
 
 LOSS_FILE = "loss.png"
 SMOOTHING_SPAN = 50  # a fiftieth of the run's steps are averaged for the line through the noise
 LONGEST_TITLE = 90
 
 TRAINING, VALIDATION = "#4c78a8", "#e45756"
-
-
-def require_matplotlib() -> None:
-    """Raise MissingExtra, with the command that installs it, unless matplotlib is there."""
-    require("matplotlib", otherwise="go without the picture: --no-plot")
 
 
 def draw_loss_curve(records, path, title="") -> None:

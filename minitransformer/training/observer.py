@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from statistics import fmean
 
-from minitransformer.system.narrator import Narrator, require_tqdm
+from minitransformer.system.narrator import Narrator
 
 
 class Observer:
@@ -53,7 +53,7 @@ def sample_in_words(step: int, text: str) -> str:
 
 
 class ProgressBar(Observer):
-    """A tqdm bar on standard error with rate, loss and time left; evaluations and samples stay above it.
+    """A bar on standard error with the loss and the time; evaluations and samples stay above it.
 
     Where standard error is no terminal, evaluations and samples are all there is. Where an evaluation has an
     "accuracy", by task, its mean stands beside the loss.
@@ -62,8 +62,6 @@ class ProgressBar(Observer):
     evaluation       makes lines of a record and the loss, a running mean; "" for a record that calls for none
     written          makes lines of a step and the sample that the model wrote after it
     file             where these lines go; None: to standard error
-
-    Raises MissingExtra without tqdm.
     """
 
     SMOOTHING = 0.9  # of the loss that is shown
@@ -76,7 +74,6 @@ class ProgressBar(Observer):
         written: Callable[[int, str], str] = sample_in_words,
         file=None,
     ):
-        require_tqdm()
         self.name, self.evaluation, self.written, self.file = name, evaluation, written, file
         self.narrator, self.bar = Narrator(), ExitStack()
         self.loss = self.right = None

@@ -44,7 +44,7 @@ def pretrain(
     out        the folder to write to, made where it does not exist; None: nothing is written. A run that is there
                already is overwritten unless `resume`
     resume     go on from the checkpoint in `out`, which must be of the same model, text and settings
-    plot       also draw loss.png there, when the run ends or is interrupted
+    plot       also draw loss.png there, when the run ends or is interrupted; warns if matplotlib is not installed
     observer   is told what happens; None: nobody
     about      anything that JSON can hold, to be kept in the checkpoint
     communicator   one of MPI (mpi4py), whose ranks all call this with equal models, texts and settings: they train
@@ -52,9 +52,8 @@ def pretrain(
 
     Raises ValueError for a text that is too short, or a checkpoint of another run or damaged (ArchiveError); OSError
     where `out` cannot be written, and BlockingIOError, one of its kinds, where another run is at work there;
-    MissingExtra for `plot` without matplotlib; TrainingDiverged, with the last good checkpoint kept;
-    TrainingInterrupted (a KeyboardInterrupt) at Ctrl-C, when the step is finished and saved. A second Ctrl-C stops at
-    once.
+    TrainingDiverged, with the last good checkpoint kept; TrainingInterrupted (a KeyboardInterrupt) at Ctrl-C, when the
+    step is finished and saved. A second Ctrl-C stops at once.
     """
     run = Pretraining(lm, corpus, settings or Settings(), communicator)
     return carry_out(run, out=out, resume=resume, plot=plot, observer=observer, about=about)

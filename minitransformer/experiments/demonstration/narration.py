@@ -26,9 +26,11 @@ def heading(text: str) -> None:
     say(f"\n{text}\n{'=' * len(text)}\n")
 
 
-def see(picture: Path, content_shown: str, *sources: tuple[str, str]) -> None:
-    """Write which picture to look at, and for each of the sources (file, what is in it) which file to read."""
-    say(f"  Look at {picture}: {content_shown}.\n  Read")
+def see(picture: Path | None, content_shown: str, *sources: tuple[str, str]) -> None:
+    """Name the picture to look at, if it was drawn, and the files to read: `sources` are (file, its contents)."""
+    if picture is not None:
+        say(f"  Look at {picture}: {content_shown}.")
+    say("  Read")
     say("\n".join(table([(f"minitransformer/{file}", content) for file, content in sources], "<", indent=4)))
 
 

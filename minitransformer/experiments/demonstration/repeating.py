@@ -22,6 +22,9 @@ from minitransformer.training.replicas import replicas_that_pay, with_replicas
 from minitransformer.transformer import TinyTransformer
 
 INDUCTION_FILE, INDUCTION_LOSS_FILE = "induction.png", "induction-loss.png"
+INDUCTION_TITLE = (
+    "A random sequence, twice. Outlined: what followed the same symbol before, where an induction head attends"
+)
 FULL_STEPS, QUICK_STEPS = 700, 20
 LONGEST = 16  # of the sequences that it is trained on
 SHORTEST, FIRST_LONGEST = 3, 8
@@ -30,8 +33,8 @@ LR = 1.5e-3  # the highest learning rate
 NOTABLE = 0.5  # a head is named after what gets at least half of its attention
 
 
-def learn_to_repeat(out: Path, seed: int, steps: int) -> TinyTransformer:
-    """Train the tiny model on random sequences that repeat."""
+def learn_to_repeat(out: Path, seed: int, steps: int, drawn: bool) -> TinyTransformer:
+    """Train the tiny model on random sequences that repeat, and draw its losses if `drawn`."""
     heading("3  A tiny transformer learns to repeat what it never saw")
     model = TinyTransformer(seed, positions="rotary")
     start_attention(model)
@@ -43,7 +46,8 @@ def learn_to_repeat(out: Path, seed: int, steps: int) -> TinyTransformer:
     )
     say(with_predictions(model, *example) + "\n")
     records = train_to_repeat(model, steps, seed)
-    draw_loss_curve(records, out / INDUCTION_LOSS_FILE, "training on repeated random sequences")
+    if drawn:
+        draw_loss_curve(records, out / INDUCTION_LOSS_FILE, "training on repeated random sequences")
     say(f"\n{with_predictions(model, *example)}\n")
     longer = LONGEST + LONGEST // 2
     paragraph(
@@ -52,7 +56,7 @@ def learn_to_repeat(out: Path, seed: int, steps: int) -> TinyTransformer:
         f"{1 / len(SYMBOLS):.0%}."
     )
     see(
-        out / INDUCTION_LOSS_FILE,
+        out / INDUCTION_LOSS_FILE if drawn else None,
         "the loss, and where it suddenly falls",
         ("text/patterns.py", "this and five other little languages"),
         ("layers/block.py", "what a block adds to the stream"),
@@ -114,23 +118,22 @@ def with_predictions(model, inputs, targets) -> str:
     return f"    sequence  {row}\n    predicted {''.join(f'{word:>5}' for word in said)}"
 
 
-def show_induction(model: TinyTransformer, out: Path, seed: int) -> None:
-    """Draw the heads that do it."""
+def show_induction(model: TinyTransformer, out: Path, seed: int, drawn: bool) -> None:
+    """Name the heads that do it, and draw them if `drawn`."""
     heading("4  The heads that do it")
     inputs, _ = PATTERNS["induction"].sample(np.random.default_rng(seed), 1, 12)
     ids = inputs[0]
     weights = attention_weights(model, ids)
     previous, induction = previous_token_score(weights), induction_score(weights, ids)
-    notes = notable_scores({"previous token": previous, "induction": induction})
-    title = "A random sequence, twice. Outlined: what followed the same symbol before, where an induction head attends"
-    draw_attention(
-        weights,
-        [spell([i]) for i in ids],
-        out / INDUCTION_FILE,
-        title=title,
-        notes=notes,
-        marked=induction_targets(ids),
-    )
+    if drawn:
+        draw_attention(
+            weights,
+            [spell([i]) for i in ids],
+            out / INDUCTION_FILE,
+            title=INDUCTION_TITLE,
+            notes=notable_scores({"previous token": previous, "induction": induction}),
+            marked=induction_targets(ids),
+        )
     rows = [(f"{b}.{h}", f"{previous[b, h]:.2f}", f"{induction[b, h]:.2f}") for b, h in np.ndindex(previous.shape)]
     say("\n".join(table([("head", "previous token", "induction"), *rows], indent=4)))
     first, second = (np.unravel_index(score.argmax(), score.shape) for score in (previous, induction))
@@ -144,7 +147,7 @@ def show_induction(model: TinyTransformer, out: Path, seed: int) -> None:
             "what followed the same symbol before: it looks for a position that was preceded by the symbol where it is."
         )
     see(
-        out / INDUCTION_FILE,
+        out / INDUCTION_FILE if drawn else None,
         "every head, on a sequence that comes twice",
         ("analysis/heads.py", "induction heads, and what the scores mean"),
         ("layers/positions.py", "how a head can tell which token was the one before"),

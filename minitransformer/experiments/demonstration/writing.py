@@ -35,8 +35,8 @@ FULL = Lesson(characters=None, vocab_size=1000, steps=1000, reports=10)
 QUICK = Lesson(characters=40_000, vocab_size=400, steps=20, reports=2)
 
 
-def learn_to_write(out: Path, seed: int, lesson: Lesson) -> LanguageModel:
-    """Train a model on the default corpus."""
+def learn_to_write(out: Path, seed: int, lesson: Lesson, drawn: bool) -> LanguageModel:
+    """Train a model on the default corpus, and draw its losses if `drawn`."""
     heading("1  A transformer learns to write")
     text = default_corpus()[: lesson.characters]
     tokenizer = BPETokenizer.train(text, lesson.vocab_size)
@@ -68,11 +68,11 @@ def learn_to_write(out: Path, seed: int, lesson: Lesson) -> LanguageModel:
         sample_tokens=100,
         seed=seed,
     )
-    records = pretrain(lm, corpus, settings, out=out, plot=True, observer=watcher(), about=ABOUT)
+    records = pretrain(lm, corpus, settings, out=out, plot=drawn, observer=watcher(), about=ABOUT)
     loss = records[-1]["val_loss"]
     paragraph(f"It is now as unsure as if it chose among {np.exp(loss):.0f} tokens instead of {tokens}.")
     see(
-        out / LOSS_FILE,
+        out / LOSS_FILE if drawn else None,
         "the loss, falling",
         ("transformer.py", "the model"),
         ("losses.py", "the loss and its gradient"),
@@ -82,14 +82,15 @@ def learn_to_write(out: Path, seed: int, lesson: Lesson) -> LanguageModel:
     return lm
 
 
-def show_attention(lm: LanguageModel, out: Path) -> None:
-    """Draw what the heads of the trained model attend to."""
+def show_attention(lm: LanguageModel, out: Path, drawn: bool) -> None:
+    """Describe the attention of the trained model's heads, and draw it if `drawn`."""
     heading("2  What its heads look at")
     ids = lm.encode(SENTENCE)
     labels = list(map(shown, token_strings(lm.tokenizer, ids)))
     weights = attention_weights(lm.model, ids)
-    title = "Each row is a token, and its blue cells are the earlier tokens that it takes information from"
-    draw_attention(weights, labels, out / ATTENTION_FILE, title=title)
+    if drawn:
+        title = "Each row is a token, and its blue cells are the earlier tokens that it takes information from"
+        draw_attention(weights, labels, out / ATTENTION_FILE, title=title)
     # Links to a token before, other than the first, where heads look for want of anything better.
     links = np.tril(weights, k=-1)[..., 1:]
     block, head, query, key = np.unravel_index(links.argmax(), links.shape)
@@ -99,7 +100,7 @@ def show_attention(lm: LanguageModel, out: Path) -> None:
         f"{links[block, head, query, key]:.0%} of its attention to “{labels[key + 1]}”."
     )
     see(
-        out / ATTENTION_FILE,
+        out / ATTENTION_FILE if drawn else None,
         "every head, on one sentence",
         ("layers/attention.py", "what attention is, and the derivation of its gradient"),
         ("layers/multi_head_attention.py", "several of them side by side"),

@@ -27,7 +27,6 @@ from minitransformer.experiments.patterns.starting_attention import start_attent
 from minitransformer.language_model import LanguageModel
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
-from minitransformer.system.extras import MissingExtra
 from minitransformer.text import PATTERNS, PatternTokenizer, accuracy
 from minitransformer.text.patterns import VOCAB_SIZE
 from minitransformer.training.loop import carry_out
@@ -111,7 +110,7 @@ def train_on_simple_patterns(
     model      of a vocabulary of at least 1000 and a context that holds the longest task, such as TinyTransformer(seed)
     patterns   the names of those to learn; None: all of PATTERNS
     out, resume, plot, about   a folder for the model and its metrics, as in `pretrain`
-    observer   is told what happens; None: a progress bar, where standard error is a terminal and tqdm installed
+    observer   is told what happens; None: a progress bar, where standard error is a terminal
     settings   any field of PatternSettings by name: steps, longest, seed, lr, …
 
     A model that has not been trained gets its first block prepared before it begins: see starting_attention.py.
@@ -238,9 +237,4 @@ def quiet_bar(name: str = "") -> ProgressBar:
 
 def progress_on_a_terminal() -> Observer:
     """Return a progress bar if somebody would see it, else an observer that says nothing."""
-    if not sys.stderr.isatty():
-        return Observer()
-    try:
-        return quiet_bar()
-    except MissingExtra:  # nobody asked for it
-        return Observer()
+    return quiet_bar() if sys.stderr.isatty() else Observer()

@@ -1,0 +1,132 @@
+"""Every command goes to its end without the optional packages: a note instead of a picture, and no bar."""
+
+import os
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from small_runs import TEXT, small_corpus, small_lm
+
+from minitransformer import cli
+from minitransformer.commands import bench
+from minitransformer.experiments.misconceptions import experiment
+from minitransformer.experiments.misconceptions.running import keep, path_of
+from minitransformer.training import Settings, pretrain
+
+OPTIONAL = ("matplotlib", "tqdm", "threadpoolctl", "mpi4py")
+NOTE = (
+    "minitransformer: warning: no picture is drawn: matplotlib is not installed: "
+    'install it with pip install "minitransformer[app]"\n'
+)
+SMALL = "--layers 1 --heads 2 --width 8 --context 8 --steps 2 --batch-size 3 --sample-every 0"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, with a text, the run of a small model, and what an experiment measured."""
+    (tmp_path / "text.txt").write_text(TEXT)
+    pretrain(small_lm(), small_corpus(), Settings(steps=5), out=tmp_path / "run")
+    one = experiment("weight-decay")
+    for seed in range(2):
+        parts = {name: [float(seed)] * 10 for name in ("adamw_parts", "l2_parts")}
+        path_of(one, seed, tmp_path / "beliefs").parent.mkdir(parents=True, exist_ok=True)
+        keep(one, seed, tmp_path / "beliefs", parts | {"difference": -1 - 0.1 * seed, "l2": 0.0, "adamw": 1.0})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """Hide the optional packages, and show warnings as a command does."""
+    for name in OPTIONAL:
+        monkeypatch.setitem(sys.modules, name, None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        yield
+
+
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+DRAWING = [
+    (f"train --text text.txt --out trained {SMALL}", ["trained/model.npz"]),
+    ("finetune run --text text.txt --out tuned --steps 2 --last-blocks 1 --batch-size 2", ["tuned/model.npz"]),
+    ("misconceptions weight-decay --seeds 2 --out beliefs", ["beliefs/index.html", "beliefs/outcomes.json"]),
+    ("bench --sizes tiny nano --against torch --out bench", ["bench/bench.json"]),
+    slow("patterns --steps 2 --out patterns", ["patterns/patterns.json", "patterns/two-blocks/model.npz"]),
+    slow("scale --sizes 900 --seeds 1 --steps 8 --workers 1 --out scaled", ["scaled"]),
+    slow("demo --quick --out demo", ["demo/model.npz", "demo/metrics.jsonl"]),
+]
+
+
+@pytest.mark.parametrize("command, written", DRAWING)
+def test_a_command_that_draws_goes_to_its_end_with_one_note(command, written, folder, bare, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "require_engines", lambda engines: None)
+    monkeypatch.setattr(bench, "compare", lambda settings: ({"sizes": {}}, ["a line"], "bench.json", pytest.fail))
+    assert cli.main(command.split()) == 0
+    out, err = capsys.readouterr()
+    assert err.count("warning") == 1 and NOTE in err
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", err)  # standard error is a file, as it were
+    assert [path for path in written if not (folder / path).exists()] == []
+    assert list(folder.rglob("*.png")) == [] and ".png" not in out
+
+
+SILENT = [
+    f"train --text text.txt --out trained --no-plot {SMALL}",
+    f"train --text text.txt --out trained --no-plot --quiet {SMALL}",
+    "finetune run --text text.txt --out tuned --no-plot --steps 2 --last-blocks 1 --batch-size 2",
+    "generate --model run --prompt cat --max-new-tokens 3",
+    "influence run --text text.txt --prompt cat --answer-tokens 2",
+    "analyze run --text cat",
+    "info run",
+    "verify run --text cat",
+    "bench --sizes tiny",
+]
+
+
+@pytest.mark.parametrize("command", SILENT)
+def test_a_command_that_draws_nothing_says_nothing_of_pictures(command, folder, bare, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "compare", lambda settings: ({"sizes": {}}, ["a line"], "bench.json", None))
+    assert cli.main(command.split()) == 0
+    err = capsys.readouterr().err
+    assert "matplotlib" not in err and not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", err)
+
+
+def test_a_page_does_not_show_the_picture_of_a_run_before(folder, bare):
+    picture = folder / "beliefs" / "weight-decay.png"
+    picture.write_bytes(b"old")
+    assert cli.main(["misconceptions", "weight-decay", "--seeds", "2", "--quiet", "--out", "beliefs"]) == 0
+    assert not picture.exists() and "<img" not in (folder / "beliefs" / "index.html").read_text("utf-8")
+
+
+BARE = f"""
+import sys
+sys.modules.update(dict.fromkeys({OPTIONAL!r}))
+from minitransformer.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a terminal of Unix")
+def test_a_run_on_a_terminal_shows_a_plain_line(folder):
+    import pty
+
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    command = [sys.executable, "-c", BARE, *f"train --text text.txt --out trained {SMALL} --steps 60".split()]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while piece := os.read(ours, 1 << 16):
+                shown += piece
+        except OSError:  # Linux's end of file
+            pass
+        os.close(ours)
+    shown = shown.decode()
+    assert process.returncode == 0, shown
+    assert re.search(r"\r\d+ of 60 steps, 0:\d\d", shown) and NOTE.strip() in shown
