@@ -1,11 +1,10 @@
-"""What several commands have in common: how they write, whole numbers, and their end, with all output written."""
+"""The output of commands, their errors in one line, and their exit status once all output is written."""
 
 import argparse
 import codecs
 import contextlib
 import errno
 import io
-import math
 import os
 import sys
 import traceback
@@ -13,7 +12,7 @@ import traceback
 from minitransformer.system.printable import one_line, printable, to_the_letter
 from minitransformer.system.stopping import signals_raise
 
-# What is wrong where an error of the system names no file: EBADF is a stream that is opened the other way round.
+# The subject of a system error that names no file. EBADF is a stream that is opened in the other direction.
 WITHOUT_A_NAME = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO), "the output"),
     errno.EBADF: "standard input or output",
@@ -22,14 +21,7 @@ WITHOUT_A_NAME = {
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that fails where what it prints cannot be written, of which argparse itself says nothing.
-
-    What is wrong with the arguments is one line, whatever they are.
-    """
-
-    def error(self, message):
-        """As argparse's."""
-        super().error(one_line(message))
+    """A parser that raises OSError if its help cannot be written, which argparse itself ignores."""
 
     def _print_message(self, message, file=None):
         if file is sys.stdout:
@@ -38,19 +30,19 @@ class Parser(argparse.ArgumentParser):
             super()._print_message(message, file)
 
     def exit(self, status=0, message=None):
-        """End with a message, which may quote what was typed."""
+        """End with a message, in which control characters that were typed are escaped."""
         super().exit(status, message and printable(message))
 
 
 def written_out(answer, say_failure):
-    """Return the exit status of a command, answer(), once all that it printed is written.
+    """Call answer(), which returns an exit status, and return it once all output is written.
 
-    What answer() raises, and what comes of an output that cannot be written because the disk is full or nobody reads
-    on, is passed to say_failure(error), which returns the status then. Left to the interpreter's own exit, an output
-    that cannot be written adds a status of 120 and words of the interpreter's.
+    If answer() raises an exception, or the output cannot be written because the disk is full or a pipe is closed, the
+    error is passed to say_failure, which returns the status. (The interpreter's own exit would otherwise try to write
+    again, and end with a message and status 120.)
 
-    Ctrl-C raises KeyboardInterrupt in answer(), and so do the other signals that end a program (see stopping.py), whose
-    status is returned then.
+    Ctrl-C raises KeyboardInterrupt in answer(), and so do the other signals that end a program (see stopping.py). The
+    status of such a signal is returned.
     """
     make_streams_usable()
     came = []
@@ -73,32 +65,32 @@ def written_out(answer, say_failure):
 
 
 def show(text="", end="\n"):
-    """Write lines to standard output at once, with what cannot be printed escaped."""
+    """Write lines to standard output at once, with control characters escaped."""
     print(printable(text), end=end, flush=True)
 
 
 def show_to_the_letter(text, end="\n"):
-    """Write to standard output, at once, what a program may read: a path, what a model writes. A terminal is safe."""
+    """Write a text that a program may read to standard output at once; it is escaped on a terminal only."""
     print(to_the_letter(text, sys.stdout), end=end, flush=True)
 
 
 def say(message):
-    """Write a line to standard error; if that cannot be written either, the exit status has to do."""
+    """Write a line to standard error, if that can be written."""
     with contextlib.suppress(OSError):
         print(printable(message), file=sys.stderr, flush=True)
 
 
 def say_traceback(kind, error, trace):
-    """Say where an exception came from; takes the place of sys.excepthook."""
+    """Print an exception's traceback, as sys.excepthook does, but escaped."""
     say("".join(traceback.format_exception(kind, error, trace)).rstrip())
 
 
 def described(error):
-    """Return the message of an exception in one line; of an OSError, the file and what is wrong with it."""
+    """Return the message of an exception in one line; of an OSError, the file and the reason."""
     if not isinstance(error, OSError) or not error.strerror:
         return one_line(error)
-    what = error.filename or WITHOUT_A_NAME.get(error.errno)
-    return one_line(error.strerror if what is None else f"{what}: {error.strerror}")
+    subject = error.filename or WITHOUT_A_NAME.get(error.errno)
+    return one_line(error.strerror if subject is None else f"{subject}: {error.strerror}")
 
 
 def error_in_words(error):
@@ -107,10 +99,8 @@ def error_in_words(error):
 
 
 def make_streams_usable():
-    """Open the standard streams that were closed before the program began, and let them write any character.
-
-    Nothing comes from a stream that was closed (>&-), nor does anybody want what goes there; to Python it is None.
-    """
+    """Replace standard streams that are closed (`>&-`; to Python they are None), and let them write any character."""
+    codecs.register_error(QUESTION_MARK, question_mark)
     for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)
@@ -124,28 +114,21 @@ QUESTION_MARK = "minitransformer.question_mark"
 
 
 def question_mark(error):
-    """For a codec: write "?" for a character that the encoding lacks, but the bytes of a file's name as they are."""
+    """Encode as "?" a character that the encoding does not have, but the bytes of a file's name as they are."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     codes = map(ord, error.object[error.start : error.end])
     return b"".join(bytes([code - 0xDC00]) if 0xDC80 <= code <= 0xDCFF else b"?" for code in codes), error.end
 
 
-codecs.register_error(QUESTION_MARK, question_mark)
-
-
-def whole_number(least, what, most=math.inf):
-    """Return a type for argparse: a whole number from `least` to `most`. `what` begins the message about all others."""
-    limits = f"a whole number, {least} or more" if most == math.inf else f"a whole number from {least} to {most:,}"
+def whole_number(least, option):
+    """Return a type for argparse: an integer from `least` on. `option` begins the message about all others."""
 
     def read(text):
-        try:
-            number = int(text)
-        except ValueError:
-            number = None
-        if number is None or not least <= number <= most:
-            raise argparse.ArgumentTypeError(f"{what} is {limits}, not {text}")
-        return number
+        with contextlib.suppress(ValueError):
+            if int(text) >= least:
+                return int(text)
+        raise argparse.ArgumentTypeError(f"{option} is a whole number, {least} or more, not {text}")
 
     return read
 
