@@ -1,27 +1,4 @@
-"""What a trained model does, seen from inside.
-
-In reading order:
-
-    heads.py          what attention heads attend to, and scores of it   attention_weights, induction_score, …
-    pictures.py       pictures of that                                   draw_attention
-    ablation.py       what a model does without some of its heads        without_heads, mean_head_outputs
-    circuits.py       where a head looks and what it moves, by weights   ov_circuit, qk_circuit
-    residual.py       what each layer writes to a logit                  direct_contributions
-    lens.py           what the model would say after each layer          logit_lens
-    rollout.py        attention followed through the layers              attention_rollout
-    contributions.py  what each position is worth to a prediction        position_contributions
-    patching.py       one activation from another prompt                 patch_effects, attribution_effects, …
-    patching_maps.py  what carries the difference between two prompts    patch_prompts
-    flow.py           all of this about one prediction                   trace_information_flow
-    context.py        attention beside ablation, token by token          visualize_context_influence
-    flow_pictures.py  pictures of these three, which their draw(path) makes
-    data.py           what was found, as JSON can hold it
-    shading.py        shades of a colour, in a terminal and in pictures
-    tokens.py         tokens as people read them                         token_strings, shown
-    page/             all of it on one page, for a browser               write_page
-
-What trains models to find something out is in experiments/.
-"""
+"""Interpretation of trained models through hooks. README.md lists the files."""
 
 from minitransformer.analysis.ablation import mean_head_outputs, without_heads
 from minitransformer.analysis.circuits import Circuit, ov_circuit, qk_circuit
