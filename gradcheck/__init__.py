@@ -154,7 +154,7 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
-def __getattr__(name):
+def __getattr__(name: str):
     """Load a public name, or a module, when it is first asked for: pytest imports every package that has a plugin."""
     from importlib import import_module
     from importlib.util import find_spec

@@ -56,10 +56,12 @@ and that is a good reason to write closures.
 
 import copy
 import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
-from gradcheck.call import describe
+from gradcheck.call import Differentiable, describe
 from gradcheck.given_derivatives import from_derivative, from_jacobian, from_value_and_gradient
 from gradcheck.layer_parameters import find, named, refuse_late
 from gradcheck.nested import from_nested
@@ -67,7 +69,7 @@ from gradcheck.nested import from_nested
 __all__ = ["from_derivative", "from_jacobian", "from_layer", "from_nested", "from_pair", "from_value_and_gradient"]
 
 
-def from_pair(forward, backward):
+def from_pair(forward: Callable[..., tuple[Any, Any]], backward: Callable[..., Any]) -> Differentiable:
     """Return the differentiable function of `forward(*inputs, **options) -> (y, cache)` and `backward(dy, cache)`.
 
     Give it to `gradcheck.check`, or to a Call. Raises TypeError if one of the two is no function, and, when called, if
@@ -93,7 +95,7 @@ def from_pair(forward, backward):
     return function
 
 
-def from_layer(layer, parameters=None):
+def from_layer(layer: Any, parameters: Mapping[str, str] | None = None) -> Differentiable:
     """Return a module of a layer with `forward(*inputs, **options) -> y` and `backward(dy) -> gradients of the inputs`.
 
     Give it to `gradcheck.check_module`, or to a Call. `parameters` maps the names of parameters to those of their

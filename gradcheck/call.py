@@ -4,11 +4,16 @@ import copy
 import functools
 import inspect
 import itertools
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager, nullcontext
+from typing import Any, Self
 
 import numpy as np
 
 from gradcheck.state import STATEFUL, GlobalRandom, fresh, kept
+
+# A function or module that returns its value and its backward pass.
+Differentiable = Callable[..., tuple[Any, Callable[..., Any]]]
 
 
 class Call:
@@ -23,31 +28,32 @@ class Call:
     """
 
     is_careful = False  # see gradcheck/careful.py
-    time_limit = None  # see gradcheck/causes.py
+    time_limit: Any = None  # see gradcheck/causes.py
 
-    def __init__(self, target, /, *inputs, **options):
+    def __init__(self, target: Callable[..., Any], /, *inputs: Any, **options: Any):
         if not callable(target):
             raise refusals().not_callable(target)
-        while isinstance(target, functools.partial) and not target.args:
-            target, options = target.func, {**target.keywords, **options}
-        self.target = target
+        function: Any = target
+        while isinstance(function, functools.partial) and not function.args:
+            function, options = function.func, {**function.keywords, **options}
+        self.target = function
         self.inputs = inputs
         self.options = options
         self.random = GlobalRandom()
         self.has_state = any(isinstance(value, STATEFUL) for value in (*inputs, *options.values()))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Call({self.name})"
 
     @property
-    def name(self):
+    def name(self) -> str:
         """What reports call the target: the name of the function, or of the module's class."""
         target = self.target
         while isinstance(target, functools.partial):
             target = target.func
         return getattr(target, "__name__", type(target).__name__)
 
-    def input_names(self):
+    def input_names(self) -> list[str]:
         """Return one name for each input, from the signature of the target (of a module: of its `forward`).
 
         What from_nested has made says itself what its `names_of_inputs` are.
@@ -68,18 +74,18 @@ class Call:
         numbered = (f"{rest}[{i}]" for i in itertools.count())
         return list(itertools.islice(itertools.chain(names, numbered), len(self.inputs)))
 
-    def on(self, inputs, options=None):
+    def on(self, inputs: Iterable[Any], options: dict[str, Any] | None = None) -> Self:
         """Return this Call on other inputs and, if given, other options."""
         other = copy.copy(self)
         other.inputs, other.options = tuple(inputs), self.options if options is None else options
         return other
 
-    def copy(self):
+    def copy(self) -> Self:
         """Return a Call on copies of the arrays, so that they may be moved. An array given twice becomes two."""
         options = {name: _copy_array(value) for name, value in self.options.items()}
         return self.on(map(_copy_array, self.inputs), options)
 
-    def evaluate(self):
+    def evaluate(self) -> Any:
         """Call the target and return what it returns.
 
         Random generators, NumPy's global one among them, and dictionaries and lists are each time what they were.
@@ -87,11 +93,11 @@ class Call:
         self.keep_to_time()
         inputs, options = self.inputs, self.options
         if self.has_state:
-            inputs, options = map(fresh, inputs), {name: fresh(value) for name, value in options.items()}
+            inputs, options = tuple(map(fresh, inputs)), {name: fresh(value) for name, value in options.items()}
         with self.random.repeated() if self.random.is_drawn else nullcontext():
             return self.target(*inputs, **options)
 
-    def keep_to_time(self):
+    def keep_to_time(self) -> None:
         """Raise OutOfTime if the call belongs to an explanation whose time limit has passed."""
         if self.time_limit is not None:
             self.time_limit.keep()
@@ -124,7 +130,7 @@ def to_float64(module):
             parameter.data = parameter.data.astype(np.float64)
 
 
-def randomize_parameters(module, rng):
+def randomize_parameters(module: Any, rng: np.random.Generator) -> None:
     """Give every floating-point parameter O(1) random values, in place of the special ones that it starts from.
 
     Vectors are drawn from the standard normal distribution; matrices (fan_in, ...) likewise, over √fan_in, so that

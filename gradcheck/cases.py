@@ -21,6 +21,7 @@ import numpy as np
 
 from gradcheck.call import Call, describe, randomize_parameters, to_float64
 from gradcheck.checking import check_call
+from gradcheck.report import Report
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,9 @@ class Case:
     """
 
     name: str
-    draw: Callable
+    draw: Callable[[np.random.Generator], Call]
 
-    def call(self, rng):
+    def call(self, rng: np.random.Generator) -> Call:
         """Draw a Call, and give its module, if it is one, float64 parameters with random values from the same rng."""
         call = self.draw(rng)
         if not isinstance(call, Call):
@@ -43,7 +44,7 @@ class Case:
         return call
 
 
-def check_case(case, seed=0, *, explain=True):
+def check_case(case: Case, seed: int = 0, *, explain: bool = True) -> Report:
     """Draw a case and check every gradient of it. Returns a Report; raises what `check` raises.
 
     `explain` is that of `check`.
@@ -68,7 +69,7 @@ def error_in_words(error):
     return ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))
 
 
-def load_cases(target):
+def load_cases(target: str) -> list[Case]:
     """Return the list of Cases of a module, given by name (`package.module`) or as the path of a .py file.
 
     Raises ImportError if there is no such module, it cannot be imported, or it lists no cases; ValueError or TypeError

@@ -11,12 +11,15 @@ GradientError.
 
 import numbers
 import time
+from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from gradcheck.adjoint_identity import sides_of_all
-from gradcheck.call import Call, borrowed, is_module, randomize_parameters, refusals, to_float64
+from gradcheck.call import Call, Differentiable, borrowed, is_module, randomize_parameters, refusals, to_float64
 from gradcheck.complex_step import ComplexStep, NotComplexSafe
 from gradcheck.contract import run_under_watch
 from gradcheck.judgement import first_look, unexamined
@@ -28,18 +31,18 @@ MAX_ENTRIES = 2000
 
 
 def check(
-    function,
+    function: Differentiable,
     /,
-    *inputs,
-    dy=None,
-    rtol=1e-6,
-    atol=None,
-    seed=0,
-    max_entries=MAX_ENTRIES,
-    oracles=None,
-    explain=True,
-    **options,
-):
+    *inputs: Any,
+    dy: ArrayLike | None = None,
+    rtol: float = 1e-6,
+    atol: float | None = None,
+    seed: int = 0,
+    max_entries: int = MAX_ENTRIES,
+    oracles: str | Collection[str] | None = None,
+    explain: bool = True,
+    **options: Any,
+) -> Report:
     """Check the gradients of a differentiable function. Returns a Report; raises GradientError if any is wrong.
 
     `function(*inputs, **options)` returns (y, backward), y a float64 array or number, and backward(dy) returns one
@@ -76,19 +79,19 @@ def check(
 
 
 def check_module(
-    module,
+    module: Differentiable,
     /,
-    *inputs,
-    dy=None,
-    rtol=1e-6,
-    atol=None,
-    seed=0,
-    max_entries=MAX_ENTRIES,
-    oracles=None,
-    explain=True,
-    randomize=True,
-    **options,
-):
+    *inputs: Any,
+    dy: ArrayLike | None = None,
+    rtol: float = 1e-6,
+    atol: float | None = None,
+    seed: int = 0,
+    max_entries: int = MAX_ENTRIES,
+    oracles: str | Collection[str] | None = None,
+    explain: bool = True,
+    randomize: bool = True,
+    **options: Any,
+) -> Report:
     """Check the gradients of a module: those of every input and of every parameter. Otherwise like `check`.
 
     `module(*inputs, **options)` returns (y, backward), and `module.named_parameters()` yields (name, parameter) with
@@ -117,7 +120,16 @@ def check_module(
     )
 
 
-def adjoint(target, /, *inputs, dy=None, seed=0, explain=True, randomize=True, **options):
+def adjoint(
+    target: Differentiable,
+    /,
+    *inputs: Any,
+    dy: ArrayLike | None = None,
+    seed: int = 0,
+    explain: bool = True,
+    randomize: bool = True,
+    **options: Any,
+) -> Report:
     """Check every gradient of a function or module by the adjoint identity. Returns a Report; raises as `check` does.
 
     The same as `check` or `check_module` with `oracles=("adjoint",)`, for either: one forward pass in complex numbers
@@ -131,18 +143,18 @@ def adjoint(target, /, *inputs, dy=None, seed=0, explain=True, randomize=True, *
 
 
 def check_call(
-    call,
+    call: Call,
     *,
-    dy=None,
-    rtol=1e-6,
-    atol=None,
-    seed=0,
-    max_entries=MAX_ENTRIES,
-    oracles=None,
-    explain=True,
-    randomize=False,
-    lines=True,
-):
+    dy: ArrayLike | None = None,
+    rtol: float = 1e-6,
+    atol: float | None = None,
+    seed: int = 0,
+    max_entries: int = MAX_ENTRIES,
+    oracles: str | Collection[str] | None = None,
+    explain: bool = True,
+    randomize: bool = False,
+    lines: bool = True,
+) -> Report:
     """Check a Call, of a function or of a module alike: what `check` and `check_module` share.
 
     `lines=False` leaves the lines of backward out of the explanation.

@@ -12,14 +12,16 @@ such as data, is given by keyword, as `control` is.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from gradcheck.call import Call, describe
+from gradcheck.call import Call, Differentiable, describe
 from gradcheck.report import GradientError, Report
 
 
-def from_value_and_gradient(function, gradient=None):
+def from_value_and_gradient(function: Callable[..., Any], gradient: Callable[..., Any] | None = None) -> Differentiable:
     """Return the differentiable function of a number f(x) and its gradient.
 
         check(from_value_and_gradient(f, gradient), x)      two functions: scipy.optimize.check_grad(f, gradient, x)
@@ -47,7 +49,7 @@ def from_value_and_gradient(function, gradient=None):
     return _adapted(function, gradient, "gradient", require, pulled_back)
 
 
-def from_derivative(function, derivative=None):
+def from_derivative(function: Callable[..., Any], derivative: Callable[..., Any] | None = None) -> Differentiable:
     """Return the differentiable function of y = f(x), taken of each entry by itself, and dy/dx, of x's shape.
 
         check(from_derivative(sigmoid, sigmoid_prime), x)           two functions
@@ -77,7 +79,7 @@ def from_derivative(function, derivative=None):
     return _adapted(function, derivative, "derivative", require, pulled_back)
 
 
-def from_jacobian(function, jacobian=None):
+def from_jacobian(function: Callable[..., Any], jacobian: Callable[..., Any] | None = None) -> Differentiable:
     """Return the differentiable function of an array y = f(x) and its Jacobian.
 
         check(from_jacobian(f, jacobian), x)                two functions: scipy.optimize.least_squares(f, x, jacobian)

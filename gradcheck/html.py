@@ -4,7 +4,10 @@ In a notebook a Report shows itself this way. Elsewhere, `report_html(report)` i
 own: it brings its few styles along, loads nothing, and escapes every name.
 """
 
+from collections.abc import Callable, Iterable
 from html import escape
+
+from gradcheck.report import ArgumentReport, Report
 
 RIGHT, DOUBTFUL, WRONG = "#2e7d32", "#8a6100", "#b3261e"  # white text is readable on each of them
 
@@ -12,7 +15,7 @@ TABLE = "border-collapse:collapse;font-variant-numeric:tabular-nums;margin:0.3em
 CELL = "padding:0.15em 0.7em;border-bottom:1px solid rgba(128,128,128,0.35);text-align:"
 BADGE = "display:inline-block;padding:0 0.5em;border-radius:0.6em;color:#fff;background:"
 
-COLUMNS = (
+COLUMNS: tuple[tuple[str, str, Callable[[ArgumentReport], str]], ...] = (
     ("argument", "left", lambda argument: argument.name),
     ("shape", "left", lambda argument: str(argument.shape)),
     ("entries", "right", lambda argument: argument.extent),
@@ -22,7 +25,7 @@ COLUMNS = (
 )
 
 
-def report_html(report, look=()):
+def report_html(report: Report, look: Iterable[str] = ()) -> str:
     """Return a Report as a fragment of HTML: its name and verdict, a row for each argument, and what is wrong.
 
     `look` are lines of text on the lines of its backward pass, shown below as they are.

@@ -5,6 +5,9 @@ entry of x it takes eight evaluations or more by central differences, and one mo
 small arrays. backward never forms it: dx = Jᵀ dy costs about one forward pass, however large J is.
 """
 
+from collections.abc import Callable
+from typing import Any, overload
+
 import numpy as np
 
 from gradcheck.call import Call, describe
@@ -16,11 +19,15 @@ from gradcheck.contract import arguments_of, refuse_infinite
 AGREEMENT = 1e-4  # of the largest entry: central differences of a kinked or very curved function are no better
 
 
-class Jacobian(np.ndarray):
+class Jacobian(np.ndarray[tuple[int, ...], np.dtype[np.float64]]):
     """An array of shape y.shape + x.shape that also says how it was found.
 
     `oracle` is "the complex step" or "central differences", `reason` why it is the latter, `name` that of x.
     """
+
+    name: str
+    oracle: str
+    reason: str
 
     def __new__(cls, values, name, oracle, reason=""):
         jacobian = np.asarray(values).view(cls)
@@ -32,7 +39,15 @@ class Jacobian(np.ndarray):
             setattr(self, attribute, getattr(source, attribute, ""))
 
 
-def jacobian(function, /, *inputs, **options):
+@overload
+def jacobian(function: Callable[..., Any], x: Any, /, **options: Any) -> Jacobian: ...
+
+
+@overload
+def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> Jacobian | tuple[Jacobian, ...]: ...
+
+
+def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> Jacobian | tuple[Jacobian, ...]:
     """Return the numeric Jacobian of a function by its input, or a tuple of one for each floating-point input.
 
     `function(*inputs, **options)` returns y, or (y, backward) of which backward is left alone. Each Jacobian is a

@@ -63,7 +63,8 @@ class Measurement:
 def by_central_differences(run, i, terms, rng):
     """Return the Measurement of argument i of a Run entry by entry; of no entry, if that was not asked for."""
     measurement = nothing_known(run, i, terms.max_entries if "central" in terms.oracles else 0, rng)
-    array, numeric, uncertainty = measurement.argument.array, *np.empty((2, len(measurement.entries)))
+    array = measurement.argument.array
+    numeric, uncertainty = np.empty((2, len(measurement.entries)))
     for k, (entry, scale) in enumerate(zip(measurement.entries, measurement.scales.tolist(), strict=True)):
         line = line_along_entry(run.call, array, np.unravel_index(entry, array.shape))
         here = estimate(line, run.y, run.dy, step_of(scale))

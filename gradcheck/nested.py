@@ -20,6 +20,8 @@ other adapters go inside: check(*from_nested(from_value_and_gradient(loss), para
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +31,7 @@ from gradcheck.report import GradientError, Report
 NUMBERS = (np.ndarray, np.generic, float)
 
 
-def from_nested(function, *inputs):
+def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
     """Return (a differentiable function of arrays, array, …), to be checked: `check(*from_nested(function, *inputs))`.
 
     The arrays are those of floating-point numbers in the inputs, in order, called by their places: params['W1'],
@@ -67,7 +69,7 @@ def from_nested(function, *inputs):
 
         return y, backward_of_arrays
 
-    of_arrays.names_of_inputs = tuple(places)
+    of_arrays.names_of_inputs = tuple(places)  # type: ignore[attr-defined]
     return of_arrays, *places.values()
 
 

@@ -22,11 +22,18 @@ or `gradcheck.GradientError`, is looked up in the package. The lines travel with
 arrive from the workers of pytest-xdist too. Switch the plugin off with `-p no:gradcheck`.
 """
 
+from __future__ import annotations  # whose names are loaded with gradcheck, when a test first asks for the fixture
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import gradcheck
+
+if TYPE_CHECKING:
+    from gradcheck.call import Differentiable
+    from gradcheck.report import Report
 
 PROPERTY = "gradcheck"
 
@@ -47,12 +54,12 @@ class Checker:
     def __init__(self, note):
         self._note = note
 
-    def __call__(self, function, /, *inputs, **options):
+    def __call__(self, function: Differentiable, /, *inputs: Any, **options: Any) -> Report:
         """Check a differentiable function: `gradcheck.check`."""
         __tracebackhide__ = True  # the line to look at is the test's
         return self._noted(gradcheck.check, function, inputs, options)
 
-    def module(self, module, /, *inputs, **options):
+    def module(self, module: Differentiable, /, *inputs: Any, **options: Any) -> Report:
         """Check a module with its parameters: `gradcheck.check_module`."""
         __tracebackhide__ = True
         return self._noted(gradcheck.check_module, module, inputs, options)
@@ -67,7 +74,7 @@ class Checker:
         self._note(report)
         return report
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(gradcheck, name)
 
 

@@ -1,7 +1,9 @@
 """What a check found: a Report, and the error that carries one when a gradient is wrong."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -24,16 +26,16 @@ class ArgumentReport:
 
     name: str
     label: str
-    shape: tuple
+    shape: tuple[int, ...]
     entries: int
     disagree: int = 0
     at_kink: int = 0
-    worst_index: tuple | None = None
+    worst_index: tuple[int, ...] | None = None
     analytic: float = math.nan
     numeric: float = math.nan
     worst_absolute: float = 0.0
     worst_relative: float = 0.0
-    direction: tuple | None = None
+    direction: tuple[float, float] | None = None
     direction_disagrees: bool = False
     missing: bool = False
     cannot_tell: int = 0
@@ -43,21 +45,21 @@ class ArgumentReport:
     direction_oracle: str = "central differences"
     doubt: str = ""
     zero_to: float | None = None
-    together: tuple | None = None
+    together: tuple[float, float] | None = None
     diagnosis: str = ""
 
     @property
-    def size(self):
+    def size(self) -> int:
         """How many entries the argument has."""
         return math.prod(self.shape)
 
     @property
-    def is_right(self):
+    def is_right(self) -> bool:
         """Whether everything that was compared agrees, or is at a kink."""
         return not (self.disagree or self.cannot_tell or self.direction_disagrees or self.doubt)
 
     @property
-    def verdict(self):
+    def verdict(self) -> str:
         """`right`, `right, N at a kink`, `right (zero to ±u)`, `WRONG`, or `CANNOT TELL`."""
         if not self.is_right:
             return "WRONG" if self.disagree or self.direction_disagrees else "CANNOT TELL"
@@ -66,20 +68,20 @@ class ArgumentReport:
         return f"right, {self.at_kink} at a kink" if self.at_kink else "right"
 
     @property
-    def extent(self):
+    def extent(self) -> str:
         """How many entries were checked: `24`, or `2000 of 65536 + direction`."""
         if not self.entries and self.size:
             return "direction"
         return str(self.entries) if self.entries == self.size else f"{self.entries} of {self.size} + direction"
 
     @property
-    def numbers(self):
+    def numbers(self) -> tuple[str, ...]:
         """The worst absolute and relative error and the oracle's uncertainty, as text: `-` if no entry was compared."""
         compared = self.entries or not self.size
         values = (self.worst_absolute, self.worst_relative, self.uncertainty)
         return tuple(f"{value:.1e}" if compared else "-" for value in values)
 
-    def explain(self):
+    def explain(self) -> str:
         """Say in one line what is wrong."""
         from gradcheck.explanation import in_words
 
@@ -95,38 +97,38 @@ class Report:
     """
 
     name: str
-    arguments: tuple = ()
-    problems: tuple = ()
-    notes: tuple = ()
+    arguments: tuple[ArgumentReport, ...] = ()
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
-    def is_right(self):
+    def is_right(self) -> bool:
         """Whether every gradient is right."""
         return not self.problems and all(argument.is_right for argument in self.arguments)
 
     @property
-    def entries(self):
+    def entries(self) -> int:
         """How many entries were compared one by one, over all arguments."""
         return sum(argument.entries for argument in self.arguments)
 
-    def failures(self):
+    def failures(self) -> list[str]:
         """Return one line for each thing that is wrong."""
         return [*self.problems, *(argument.explain() for argument in self.arguments if not argument.is_right)]
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> ArgumentReport:
         """Return the report on the argument or parameter of that name."""
         for argument in self.arguments:
             if argument.name == name:
                 return argument
         raise KeyError(f"{self.name} has no argument {name!r}; it has {', '.join(a.name for a in self.arguments)}")
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         """Show the report as a table where a notebook would."""
         from gradcheck.html import report_html
 
         return report_html(self)
 
-    def __str__(self):
+    def __str__(self) -> str:
         from gradcheck.table import report_table
 
         return report_table(self)
@@ -135,21 +137,22 @@ class Report:
 class GradientError(AssertionError):
     """A gradient is wrong. The message says which and how; `report` holds everything that was found.
 
+    `report` is a Report, but from check_update an UpdateReport.
     `lines` is the second part of the explanation, on the lines of backward, as lines of text. Printing runs nothing.
     """
 
-    def __init__(self, report, lines=()):
+    def __init__(self, report: Any, lines: Iterable[str] = ()):
         super().__init__(report, lines)
-        self.report = report
-        self.lines = tuple(lines)
+        self.report: Report = report
+        self.lines: tuple[str, ...] = tuple(lines)
 
-    def __str__(self):
+    def __str__(self) -> str:
         failures = self.report.failures()
         first = f"{self.report.name}: {failures[0]}" if len(failures) == 1 else f"{self.report.name}:"
         others = failures if len(failures) > 1 else []
         return "\n  ".join([first, *others, *self.lines])
 
-    def _render_traceback_(self):
+    def _render_traceback_(self) -> list[str]:
         """Show the report as a table where a notebook would show the traceback, and return the lines below it."""
         from gradcheck.notebook import lines_below_the_table
 

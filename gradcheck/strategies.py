@@ -31,6 +31,7 @@ Needs the package hypothesis, which `import gradcheck` does not.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 try:
     from hypothesis import strategies as st
@@ -39,15 +40,18 @@ except ImportError as error:
 
 __all__ = ["cotangents", "masks", "rngs", "shapes", "well_conditioned"]
 
+Shape = tuple[int, ...] | st.SearchStrategy[tuple[int, ...]]
 LOW, HIGH = 0.25, 2.0  # the range of absolute values
 
 
-def rngs():
+def rngs() -> st.SearchStrategy[np.random.Generator]:
     """NumPy random generators."""
     return st.builds(np.random.default_rng, st.integers(0, 2**32 - 1))
 
 
-def shapes(min_dims=1, max_dims=3, min_side=2, max_side=6):
+def shapes(
+    min_dims: int = 1, max_dims: int = 3, min_side: int = 2, max_side: int = 6
+) -> st.SearchStrategy[tuple[int, ...]]:
     """Shapes whose sides all differ, such as (3, 2, 5). With `min_side=1` one of them may be 1.
 
     Raises ValueError if there are not that many different sides.
@@ -62,7 +66,7 @@ def shapes(min_dims=1, max_dims=3, min_side=2, max_side=6):
 
 
 @st.composite
-def well_conditioned(draw, shape, positive=False):
+def well_conditioned(draw: st.DrawFn, shape: Shape, positive: bool = False) -> NDArray[np.float64]:
     """float64 arrays of order 1: absolute values between 0.25 and 2, no two entries near each other.
 
     Of n entries any two are at least 2/(n + 1) apart (1/n if `positive`), which exceeds the step of a finite difference
@@ -86,7 +90,7 @@ def _spread(n, rng):
 
 
 @st.composite
-def cotangents(draw, shape):
+def cotangents(draw: st.DrawFn, shape: Shape) -> NDArray[np.float64]:
     """Values of dy, ∂L/∂y, for an output of that shape: of order 1, never 0 or 1; of several
     entries never constant, and of both signs.
 
@@ -101,7 +105,7 @@ def cotangents(draw, shape):
 
 
 @st.composite
-def masks(draw, shape, empty_rows=False):
+def masks(draw: st.DrawFn, shape: Shape, empty_rows: bool = False) -> NDArray[np.bool_]:
     """Boolean masks, True where something counts. Rows run along the last axis.
 
     Every row has a True, unless `empty_rows`: then rows without any are drawn as well. If a row has more than one

@@ -50,12 +50,14 @@ from minitransformer.training import (
     fine_tune as fine_tune,
     fine_tune_for_safety as fine_tune_for_safety,
 )
-from minitransformer.training.finetuning.objectives import (
-    direct_preference as direct_preference,
+from minitransformer.training.finetuning.objectives.direct_preference import direct_preference as direct_preference
+from minitransformer.training.finetuning.objectives.log_likelihood import (
     sequence_log_likelihood as sequence_log_likelihood,
-    softplus as softplus,
-    unbounded_difference as unbounded_difference,
-    unlikelihood as unlikelihood,
 )
+from minitransformer.training.finetuning.objectives.softplus import softplus as softplus
+from minitransformer.training.finetuning.objectives.unbounded_difference import (
+    unbounded_difference as unbounded_difference,
+)
+from minitransformer.training.finetuning.objectives.unlikelihood import unlikelihood as unlikelihood
 from minitransformer.transformer import TinyTransformer as TinyTransformer, Transformer as Transformer
 from minitransformer.version import __version__ as __version__

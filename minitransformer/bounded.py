@@ -20,11 +20,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 try:
     import resource
 except ImportError:  # Windows has no such limits
-    resource = None
+    resource = None  # type: ignore[assignment]
 
 ROOT = Path(__file__).parents[1]
 START = 60  # seconds that a process may take until it can be asked
@@ -40,7 +41,7 @@ class Bounded:
 
     def __init__(self, module: str, *, megabytes: int):
         self.module, self.megabytes = module, megabytes
-        self.process = None
+        self.process: Any = None
 
     def __enter__(self):
         return self

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from dataclasses import MISSING, dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,9 @@ class Config:
     dropout: float = setting(0.0, "probability of dropping an entry in training", number, least=0, below=1)
     eps: float = setting(1e-5, "ε of the norms", positive)
     rope_base: float = setting(10000.0, "base of the rotary frequencies", positive)
-    rope_scaling: dict | None = setting(None, "for longer contexts: see layers/positions.py", plain_scaling, none="no")
+    rope_scaling: dict[str, Any] | None = setting(
+        None, "for longer contexts: see layers/positions.py", plain_scaling, none="no"
+    )
     dtype: str = setting("float32", "precision", one_of, known=DTYPES)
 
     def __post_init__(self):
@@ -97,6 +100,6 @@ class Config:
         heads = 2 * (self.n_heads + self.kv_heads) * self.head_width
         return rows * self.d_model + self.n_layers * self.d_model * (heads + 2 * self.hidden_width)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold; Config(**dictionary) restores them."""
         return dataclasses.asdict(self)

@@ -17,7 +17,7 @@ try:
 except ImportError:  # Windows
     import msvcrt
 
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 TEMPORARY_START, TEMPORARY_END = ".minitransformer-", ".tmp"
 NOT_A_FILE = "is a device or a pipe, whose place a file would take"

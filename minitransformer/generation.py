@@ -13,11 +13,17 @@ step.
 own: to go on after that is to begin another text.
 """
 
-import numpy as np
+from collections.abc import Iterable, Iterator
+from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from minitransformer.config import Config
 from minitransformer.layers.embedding import check_ids
 from minitransformer.layers.softmax import softmax
-from minitransformer.module import apply, faster
+from minitransformer.module import Array, apply, faster
+from minitransformer.transformer import Transformer
 from minitransformer.values import number, whole
 
 LEAST_ROOM = 256  # positions
@@ -33,9 +39,10 @@ class LayerCache:
     def __init__(self, context: int):
         self.context = context
         self.length = 0
-        self.keys = self.values = None
+        self.keys: Any = None
+        self.values: Any = None
 
-    def append(self, k, v):
+    def append(self, k: Array, v: Array) -> tuple[Array, Array]:
         """Add the keys and values (..., K, T, D) of new positions; return those of all positions so far, as views."""
         start, self.length = self.length, self.length + k.shape[-2]
         if self.keys is None or self.length > self.keys.shape[-2]:
@@ -59,7 +66,7 @@ class LayerCache:
 class KeyValueCache:
     """What model.predict(ids, cache=cache) remembers of earlier positions: one LayerCache for each block."""
 
-    def __init__(self, config):
+    def __init__(self, config: Config):
         self.layers = [LayerCache(config.context) for _ in range(config.n_layers)]
 
     @property
@@ -73,7 +80,17 @@ class KeyValueCache:
             layer.length = length
 
 
-def generate(model, ids, max_new_tokens=50, temperature=1.0, top_k=None, top_p=None, rng=None, use_cache=True, stop=()):
+def generate(
+    model: Transformer,
+    ids: ArrayLike,
+    max_new_tokens: int = 50,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    rng: np.random.Generator | None = None,
+    use_cache: bool = True,
+    stop: Iterable[int] = (),
+) -> NDArray[np.int64]:
     """Return ids (T,) or (B, T), integers, followed by max_new_tokens generated ones or fewer, as int64.
 
     `temperature` 0 is greedy; `top_k` is None or the number of likeliest tokens to keep, `top_p` None or the
@@ -89,18 +106,18 @@ def generate(model, ids, max_new_tokens=50, temperature=1.0, top_k=None, top_p=N
 
 
 def stream(
-    model,
-    ids,
-    max_new_tokens=50,
-    temperature=1.0,
-    top_k=None,
-    top_p=None,
-    rng=None,
-    use_cache=True,
-    stop=(),
-    vocab_size=None,
-    cache=None,
-):
+    model: Transformer,
+    ids: ArrayLike,
+    max_new_tokens: int = 50,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    rng: np.random.Generator | None = None,
+    use_cache: bool = True,
+    stop: Iterable[int] = (),
+    vocab_size: int | None = None,
+    cache: KeyValueCache | None = None,
+) -> Iterator[NDArray[np.int64]]:
     """Yield the tokens of `generate` one step at a time, each () or (B,). The settings are checked before the first.
 
     Only ids below `vocab_size` are chosen, all unless given: a model may have room for more than its tokenizer knows.

@@ -1,16 +1,21 @@
 """A language model: a transformer with the tokenizer it was trained with. Text in, logits and text out."""
 
 import math
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minitransformer.archive import Archive, ArchiveError, open_archive, save_archive
 from minitransformer.config import Config
 from minitransformer.generation import stream
 from minitransformer.losses import cross_entropy
-from minitransformer.module import apply
+from minitransformer.module import Array, apply
 from minitransformer.text import Tokenizer, sequential_blocks, tokenizer_from_dict
+from minitransformer.transformer import Transformer
 from minitransformer.unset import unset_model
 from minitransformer.values import dictionary
 
@@ -22,16 +27,16 @@ MODEL_FILE = "model.npz"  # in a folder that training writes to
 class LanguageModel:
     """`model` is a Transformer, `tokenizer` any of text/. Raises ValueError where their vocabularies do not fit."""
 
-    def __init__(self, model, tokenizer):
+    def __init__(self, model: Transformer, tokenizer: Tokenizer):
         check_vocabulary(tokenizer, model.config)
         self.model = model
         self.tokenizer = tokenizer
 
-    def logits(self, text: str):
+    def logits(self, text: str) -> Array:
         """Return the logits (T, V) after each of the T tokens of the text. It must fit the model's context."""
         return self.model.predict(self.encode(text))
 
-    def encode(self, text: str):
+    def encode(self, text: str) -> NDArray[np.int64]:
         """Return the ids (T,) of a text, after the token that begins every text where the model was trained with one.
 
         Raises ValueError for a text without tokens.
@@ -43,20 +48,20 @@ class LanguageModel:
             raise ValueError("the text is empty: there is nothing to predict from")
         return ids
 
-    def generate(self, prompt: str, max_new_tokens=50, **settings) -> str:
+    def generate(self, prompt: str, max_new_tokens: int = 50, **settings: Any) -> str:
         """Return the prompt and its continuation; the settings are those of generation.generate."""
         return prompt + "".join(self.stream(prompt, max_new_tokens, **settings))
 
-    def stream(self, prompt: str, max_new_tokens=50, **settings):
+    def stream(self, prompt: str, max_new_tokens: int = 50, **settings: Any) -> Iterator[str]:
         """Yield the continuation piece by piece. A character of several tokens comes when its last token does."""
         return self.tokenizer.decode_stream(self.stream_ids(prompt, max_new_tokens, **settings))
 
-    def stream_ids(self, prompt: str, max_new_tokens=50, **settings):
+    def stream_ids(self, prompt: str, max_new_tokens: int = 50, **settings: Any) -> Iterator[int]:
         """Yield the ids of the continuation one by one, up to the token that ends a text, which is left out."""
         end_ids = self.tokenizer.end_ids
-        settings = {"vocab_size": self.tokenizer.vocab_size, "stop": end_ids} | settings
+        settings = {"vocab_size": self.tokenizer.vocab_size, "stop": end_ids, **settings}
         ids = stream(self.model, self.encode(prompt), max_new_tokens, **settings)
-        return (i for i in ids if i not in end_ids)
+        return (int(i) for i in ids if i not in end_ids)
 
     def perplexity(self, text: str) -> float:
         """Return exp of the mean cross-entropy in nats of each token after the first, given those before it.
@@ -69,7 +74,12 @@ class LanguageModel:
             raise ValueError(f"perplexity needs at least 2 tokens, and the text has {len(ids)}")
         return math.exp(mean_loss(self.model, ids))
 
-    def save(self, path, extra_arrays: dict | None = None, extra_description: dict | None = None) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        extra_arrays: dict[str, Any] | None = None,
+        extra_description: dict[str, Any] | None = None,
+    ) -> None:
         """Write model, configuration and tokenizer to one file, atomically; training adds its own state to it."""
         arrays = {PARAMETERS + name: p.data for name, p in self.model.named_parameters()}
         description = {
@@ -81,7 +91,7 @@ class LanguageModel:
         save_archive(path, arrays | (extra_arrays or {}), description)
 
     @classmethod
-    def load(cls, path) -> "LanguageModel":
+    def load(cls, path: str | os.PathLike[str]) -> "LanguageModel":
         """Read what `save` wrote, or the folder of a training run, whose checkpoint is such a file too.
 
         A GGUF file, or a folder of the Hugging Face layout, is read by interop.load_pretrained, in float32.

@@ -7,15 +7,27 @@ gradient, where PyTorch gives NaN: an all-padding batch should not end a trainin
 the vocabulary.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from minitransformer.layers.softmax import log_softmax
-from minitransformer.module import require_floating
+from minitransformer.module import Array, require_floating
 
 REDUCTIONS = ("mean", "sum", "none")
+Loss = np.floating[Any] | Array  # one number, or with the reduction "none" one for each position
 
 
-def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+def cross_entropy(
+    logits: Array,
+    targets: Array,
+    *,
+    weight: Array | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> tuple[Loss, Callable[..., Array]]:
     """Return the cross-entropy in nats of logits (..., V) with integer targets (...), and its backward(dloss=1.0).
 
     For one position with logits x (V,), target t, class weights w and label smoothing ε; [c = t] is 1 for the target

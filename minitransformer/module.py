@@ -92,14 +92,24 @@ function that you edit runs as you wrote it: its twin is then not used, and one 
 
 import difflib
 import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from types import FunctionType
+from typing import Any, Self, TypeGuard, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
+
+# The types of the textbook: an array, several arrays, and the backward pass that returns one or several.
+Gradient = TypeVar("Gradient")
+Array = NDArray[Any]
+Arrays = tuple[Array, ...]
+Backward = Callable[[Array], Gradient]
+Hook = Callable[[Array, Backward[Any]], tuple[Array, Backward[Any]]]
 
 
 class Parameter:
@@ -109,21 +119,21 @@ class Parameter:
     `requires_grad = False` is frozen: it collects no gradient, while its layer still passes gradients on to the inputs.
     """
 
-    def __init__(self, data):
+    def __init__(self, data: Array):
         self.data = data
-        self.grad = None
+        self.grad: Array | None = None
         self.requires_grad = True
 
-    def accumulate(self, grad):
+    def accumulate(self, grad: Array) -> None:
         """Add `grad` to the gradient. The first is kept as it is and may be shared, so nobody writes into `.grad`."""
         if self.requires_grad:
             self.grad = grad if self.grad is None else self.grad + grad
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Parameter{self.data.shape}"
 
 
-def is_differentiable(value):
+def is_differentiable(value: object) -> TypeGuard[Array]:
     """Whether a positional argument receives a gradient: real or complex arrays do; ids, masks and None do not."""
     return isinstance(value, np.ndarray) and value.dtype.kind in "fc"
 
@@ -139,7 +149,7 @@ def require_floating(function, **arrays):
             raise TypeError(f"{function}: {name} must be floating-point, not {dtype}")
 
 
-def identity(x):
+def identity(x: Array) -> tuple[Array, Backward[Array]]:
     """Return (x, backward) with backward(dy) = dy: for the place of a function that is not there."""
 
     def backward(dy):
@@ -186,7 +196,7 @@ def is_plain() -> bool:
 
 
 @contextmanager
-def plain(on: bool = True):
+def plain(on: bool = True) -> Iterator[None]:
     """Run everything within the block on the textbook, without the engine; with it again for `on` False.
 
     Holds for one thread, and for the threads and processes that train or analyse for it. A
@@ -199,7 +209,9 @@ def plain(on: bool = True):
         _plain.reset(token)
 
 
-def apply(function, *inputs, **options):
+def apply(
+    function: Callable[..., Any], *inputs: Array | Parameter | None, **options: Any
+) -> tuple[Array, Callable[..., Any]]:
     """Call a differentiable function, or its faster twin, on arrays and Parameters.
 
     Returns (y, backward). backward(dy) accumulates the Parameters' gradients and returns the arrays': one bare, several
@@ -252,25 +264,25 @@ class Module:
     call is what applies the hooks.
     """
 
-    _hooks = ()
+    _hooks: tuple[Hook, ...] = ()
 
-    def __call__(self, *inputs, **options):
+    def __call__(self, *inputs: Array, **options: Any) -> tuple[Array, Backward[Any]]:
         """Run forward, then each hook on its result. Returns (y, backward)."""
         y, backward = self.forward(*inputs, **options)
         for hook in self._hooks:
             y, backward = hook(y, backward)
         return y, backward
 
-    def forward(self, *inputs, **options):
+    def forward(self, *inputs: Any, **options: Any) -> tuple[Array, Backward[Any]]:
         """Return (y, backward)."""
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     @property
-    def is_hooked(self):
+    def is_hooked(self) -> bool:
         """Whether a hook is installed on this very module."""
         return bool(self._hooks)
 
-    def children(self):
+    def children(self) -> Iterator[tuple[str, "Parameter | Module"]]:
         """Yield (name, Parameter or Module) for each direct child, in the order of assignment."""
         for name, value in vars(self).items():
             if isinstance(value, (Parameter, Module)):
@@ -280,7 +292,7 @@ class Module:
                     if isinstance(item, (Parameter, Module)):
                         yield f"{name}.{i}", item
 
-    def named_modules(self):
+    def named_modules(self) -> Iterator[tuple[str, "Module"]]:
         """Yield (dotted name, Module) for every module below this one, parents first."""
         for name, child in self.children():
             if isinstance(child, Module):
@@ -288,7 +300,7 @@ class Module:
                 for inner, module in child.named_modules():
                     yield f"{name}.{inner}", module
 
-    def named_parameters(self):
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield (dotted name, Parameter), each Parameter once: one that is tied appears under its first name."""
         seen = set()
         for name, parameter in self._all_parameters():
@@ -296,7 +308,7 @@ class Module:
                 seen.add(id(parameter))
                 yield name, parameter
 
-    def _all_parameters(self):
+    def _all_parameters(self) -> Iterator[tuple[str, Parameter]]:
         for name, child in self.children():
             if isinstance(child, Parameter):
                 yield name, child
@@ -304,12 +316,12 @@ class Module:
                 for inner, parameter in child._all_parameters():
                     yield f"{name}.{inner}", parameter
 
-    def parameters(self):
+    def parameters(self) -> list[Parameter]:
         """Return the Parameters as a list, each once."""
         return [parameter for _, parameter in self.named_parameters()]
 
     @contextmanager
-    def hooked(self, hooks):
+    def hooked(self, hooks: Mapping[str, Hook]) -> Iterator[Self]:
         """Install hooks for the duration of a `with` block.
 
         `hooks` maps the dotted name of a module to a function `(y, backward) -> (y, backward)`, which sees what the
@@ -347,6 +359,6 @@ class Module:
 class Identity(Module):
     """A module that changes nothing: it gives a name, and so a place for hooks, to an activation no layer produces."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
         """Return (x, backward) with backward(dy) = dy."""
         return apply(identity, x)

@@ -5,16 +5,33 @@ gradient's scale; clipping limits what a single bad batch can do; the schedule b
 """
 
 import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minitransformer.module import Module, Parameter, faster
+from minitransformer.layers.embedding import Embedding
+from minitransformer.module import Array, Arrays, Module, Parameter, faster
 from minitransformer.values import number
+
+if TYPE_CHECKING:
+    from minitransformer.transformer import Transformer
 
 PART = 262144  # entries
 
 
-def adamw(theta, g, m, v, *, t, lr, betas, eps, weight_decay):
+def adamw(
+    theta: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    *,
+    t: int,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+) -> Arrays:
     """Return θ′, m′ and v′ after step t = 1, 2, … of AdamW (Kingma and Ba, 2015; Loshchilov and Hutter, 2019, with the
     decay multiplied by lr, as in PyTorch).
 
@@ -92,11 +109,18 @@ class AdamW:
     is no Parameter or no number.
     """
 
-    def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
-        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+    def __init__(
+        self,
+        parameters: Iterable[Parameter] | Iterable[dict[str, Any]],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ):
+        defaults: dict[str, Any] = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         if isinstance(parameters, (Module, Parameter)):
             raise TypeError("AdamW: give a list of Parameters, such as model.parameters()")
-        entries = list(parameters)
+        entries: list[Any] = list(parameters)
         groups = entries if entries and isinstance(entries[0], dict) else [{"params": entries}]
         if not all(isinstance(group, dict) and "params" in group for group in groups):
             raise ValueError("AdamW: each parameter group must be a dictionary with 'params'")
@@ -108,9 +132,10 @@ class AdamW:
             raise ValueError("AdamW: there are no parameters to optimise")
         if len({id(parameter) for parameter in every}) < len(every):
             raise ValueError("AdamW: a parameter is given twice; a tied one belongs in one group, once")
-        self.state = [None] * len(every)  # for each parameter, in order: [t, m, v] once it has had a gradient
+        # For each parameter, in order: [t, m, v] once it has had a gradient.
+        self.state: list[Any] = [None] * len(every)
 
-    def step(self, gradient_scale: float = 1.0):
+    def step(self, gradient_scale: float = 1.0) -> None:
         """Move every parameter that has a gradient, in place, as if all gradients were gradient_scale times as large.
 
         With clipping_scale, gradients are clipped on the way.
@@ -130,7 +155,7 @@ class AdamW:
                 index += 1
         faster(adamw_in_place)(moves, gradient_scale)
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Forget all gradients."""
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -158,10 +183,11 @@ def averaging_rates(name: str, betas) -> tuple[float, float]:
     """
     if not isinstance(betas, (tuple, list)) or len(betas) != 2:
         raise TypeError(f"{name} must be two numbers, not {betas!r}")
-    return tuple(number(name, beta, least=0, below=1) for beta in betas)
+    beta1, beta2 = (number(name, beta, least=0, below=1) for beta in betas)
+    return beta1, beta2
 
 
-def decay_groups(model: Module, weight_decay: float, *, embeddings: bool = False) -> list[dict]:
+def decay_groups(model: "Transformer", weight_decay: float, *, embeddings: bool = False) -> list[dict[str, Any]]:
     """Return two parameter groups: matrices with weight decay; gains, biases and, unless asked for, embeddings without.
 
     Decay limits how far an output can grow with its input. A bias multiplies nothing; a gain multiplies what is
@@ -170,8 +196,9 @@ def decay_groups(model: Module, weight_decay: float, *, embeddings: bool = False
     nanoGPT decays all that has two axes, positions too: `embeddings=True`.
     """
     tables = {id(model.embedding.weight)}
-    if hasattr(model.positional_embedding, "weight"):
-        tables.add(id(model.positional_embedding.weight))
+    positions = model.positional_embedding
+    if isinstance(positions, Embedding):
+        tables.add(id(positions.weight))
     decayed, kept = [], []
     for parameter in model.parameters():
         decays = parameter.data.ndim >= 2 and (embeddings or id(parameter) not in tables)
@@ -179,7 +206,7 @@ def decay_groups(model: Module, weight_decay: float, *, embeddings: bool = False
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
 
 
-def clip_grad_norm(parameters, max_norm: float) -> float:
+def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     """Scale all gradients together, so that their direction stays (Pascanu et al., 2013). Returns the norm before.
 
         g′ = g · min(1, max_norm / ‖g‖),   ‖g‖² over all parameters        (7)
@@ -197,7 +224,7 @@ def clip_grad_norm(parameters, max_norm: float) -> float:
     return norm
 
 
-def grad_norm(parameters) -> float:
+def grad_norm(parameters: Iterable[Parameter]) -> float:
     """Return the common Euclidean norm of all gradients."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     return math.sqrt(sum(map(squared_norm, gradients)))

@@ -11,7 +11,9 @@ GPT-2 and Llama, here of TinyLlama's sizes, are both just a `Config`:
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,8 +24,11 @@ from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.embedding import Embedding, Unembedding
 from minitransformer.layers.positions import Rotary, SinusoidalPositions
 from minitransformer.layers.recomputation import recomputed
-from minitransformer.losses import cross_entropy
-from minitransformer.module import Module, Parameter, apply, faster
+from minitransformer.losses import Loss, cross_entropy
+from minitransformer.module import Array, Backward, Module, Parameter, apply, faster
+
+if TYPE_CHECKING:
+    from minitransformer.generation import KeyValueCache
 
 INITIAL_STD = 0.02
 
@@ -46,12 +51,13 @@ class Transformer(Module):
     `lm_head`.
     """
 
-    def __init__(self, config: Config, seed: int = 0, *, rng=None):
+    def __init__(self, config: Config, seed: int = 0, *, rng: np.random.Generator | None = None):
         rng = np.random.default_rng(seed) if rng is None else rng
         dtype = np.dtype(config.dtype)
         C = config.d_model
         self.config = config
         self.embedding = Embedding(config.vocab_size, C, std=INITIAL_STD, rng=rng, dtype=dtype)
+        self.positional_embedding: Embedding | SinusoidalPositions | None
         if config.positions == "learned":
             self.positional_embedding = Embedding(config.context, C, std=INITIAL_STD, rng=rng, dtype=dtype)
         elif config.positions == "sinusoidal":
@@ -86,7 +92,7 @@ class Transformer(Module):
             weight = rng.normal(0, INITIAL_STD, (config.vocab_size, C)).astype(dtype)
             self.lm_head = Unembedding(Parameter(weight))
 
-    def forward(self, ids, *, rng=None):
+    def forward(self, ids: Array, *, rng: np.random.Generator | None = None) -> tuple[Array, Backward[None]]:
         """Map ids (B, T) to logits (B, T, V); `rng` turns dropout on. backward(dlogits) returns None.
 
             x = embedding(ids) + positional_embedding(0 … T−1)        (1)
@@ -110,7 +116,15 @@ class Transformer(Module):
 
         return logits, backward
 
-    def loss(self, ids, targets, *, rng=None, recompute=False, **options):
+    def loss(
+        self,
+        ids: Array,
+        targets: Array,
+        *,
+        rng: np.random.Generator | None = None,
+        recompute: bool = False,
+        **options: Any,
+    ) -> tuple[Loss, Callable[..., None]]:
         """Return the mean cross-entropy in nats of predicting targets (B, T) from ids (B, T), and its backward.
 
         `options` are those of cross_entropy. Made for training: backward(dloss=1.0) drops each layer's saved
@@ -132,7 +146,7 @@ class Transformer(Module):
 
         return loss, backward
 
-    def predict(self, ids, *, cache=None, last_only=False):
+    def predict(self, ids: Array, *, cache: "KeyValueCache | None" = None, last_only: bool = False) -> Array:
         """Return logits (B, T, V) without keeping what a backward pass would need.
 
         `cache`, a KeyValueCache, holds the positions before ids and is extended by them. `last_only` gives (B, 1, V),
@@ -148,7 +162,9 @@ class Transformer(Module):
         x = self.ln_final(x)[0]
         return self.lm_head(x)[0]
 
-    def up_to_head(self, ids, rng, recompute=False):
+    def up_to_head(
+        self, ids: Array, rng: np.random.Generator | None, recompute: bool = False
+    ) -> tuple[Array, list[Backward[Any]]]:
         """Return what lm_head reads (B, T, C), and the backward functions of the steps to there, in forward order."""
         x, embed_backward = self.embed(ids, 0, rng)
         mask, positions = self.mask_and_positions(ids, 0)
@@ -161,7 +177,7 @@ class Transformer(Module):
         backwards.append(ln_final_backward)
         return x, backwards
 
-    def embed(self, ids, start, rng):
+    def embed(self, ids: Array, start: int, rng: np.random.Generator | None) -> tuple[Array, Backward[None]]:
         """Return the input x (B, T, C) of the first block and its backward, for ids whose first position is `start`."""
         self.check_length(ids, start)
         e, embedding_backward = self.embedding(ids)
@@ -186,7 +202,7 @@ class Transformer(Module):
 
         return x, backward
 
-    def check_length(self, ids, start):
+    def check_length(self, ids: Array, start: int) -> None:
         """Raise unless ids is an array of sequences that are not empty and fit the context, where positions end."""
         if not isinstance(ids, np.ndarray):
             raise TypeError(f"ids must be an array of integers, not {type(ids).__name__}")
@@ -197,7 +213,7 @@ class Transformer(Module):
             before = f" after {start} cached" if start else ""
             raise ValueError(f"a sequence of {shape[-1]} tokens{before} is past the context of {self.config.context}")
 
-    def mask_and_positions(self, ids, start):
+    def mask_and_positions(self, ids: Array, start: int) -> tuple[Array, Array]:
         """Return the causal mask and the positions of ids that begin at position `start`."""
         T = ids.shape[-1]
         return faster(causal_mask)(T, start + T), np.arange(start, start + T)
@@ -245,6 +261,6 @@ class TinyTransformer(Transformer):
     Any field of Config can be given another value by name.
     """
 
-    def __init__(self, seed: int = 0, **fields):
+    def __init__(self, seed: int = 0, **fields: Any):
         defaults = {"vocab_size": 1000, "context": 128, "d_model": 64, "n_heads": 4, "n_layers": 2}
         super().__init__(Config(**(defaults | fields)), seed)

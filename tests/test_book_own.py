@@ -262,5 +262,5 @@ def test_an_equation_of_the_book_that_is_neither_equal_nor_listed_is_a_fault(mon
     derived = writing.read_derivations(writing.CHAPTERS[1].path, ())
     (first, *_), reports = writing.unlisted("layers/linear.py", derived), {}
     assert writing.faults("layers/linear.py", [first], reports) == [
-        "layers/linear.py, line 18: y = x W + b (1): not executed: nothing here runs it"
+        "layers/linear.py, line 19: y = x W + b (1): not executed: nothing here runs it"
     ]

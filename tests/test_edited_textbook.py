@@ -53,7 +53,7 @@ SOURCE = "def f(x, *, eps=1e-5):\n    y = x + eps\n    return y\n"
     [
         'def f(x, *, eps=1e-5):\n    """Say something else."""\n    y = x + eps  # (1)\n    return y\n',
         "def f(\n    x,\n    *,\n    eps=0.00001,\n):\n    y = (x + eps)\n\n    return y\n",
-        "def f(x: int, *, eps: float = 1e-5) -> float:\n    y = x + eps\n    return y\n",
+        "def f(x: int, *, eps: float = 1e-5) -> float:\n    y: float = x + eps\n    return y\n",
     ],
     ids=["docstring and comment", "formatting", "annotations"],
 )

@@ -17,6 +17,7 @@ from minitransformer.learn.checking import Grader
 from minitransformer.learn.cutting import File, cut, docstring_of, functions_within, statements_of
 from minitransformer.learn.equations import NO_WORDS
 from minitransformer.learn.exercises import EXERCISES, LEVELS, SETS, named_exercise
+from minitransformer.learn.untyped import types_of, untyped
 from minitransformer.learn.workspace import PAGE_TEXT, exercises_in, start
 
 
@@ -194,3 +195,52 @@ def test_no_docstring_of_a_page_or_a_function_is_left_empty():
             for function in functions_within(ast.parse(cut(exercise, level)))
             if function.name in ("forward", exercise.target)
         )
+
+
+# Types, which the source has and an exercise has not
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+def test_an_exercise_shows_no_types(exercise):
+    assert not any(types_of(node) for node in ast.walk(ast.parse(cut(exercise, 0))))
+
+
+def test_a_file_that_still_has_types_from_an_earlier_version_is_graded_like_one_without(graded):
+    exercise = named_exercise("multi_head_attention")
+    text = solution(exercise, 1)
+    typed = text.replace("d_model,\n", "d_model: int,\n").replace("rotary=None,", "rotary: Rotary | None = None,")
+    typed = typed.replace("import numpy", "from minitransformer.layers.positions import Rotary\nimport numpy", 1)
+    assert typed.count("Rotary") > text.count("Rotary")
+    assert graded(exercise, text).is_solved and graded(exercise, typed).is_solved
+    told = graded(exercise, text.replace("import numpy", "from minitransformer import attention\nimport numpy", 1))
+    assert told.sentence.endswith("imports minitransformer.attention: the answers are in it")
+
+
+TYPED = '''
+TABLE: dict[str, int] = {"ε": 1}  # kept
+
+def f(
+    a: int, /, b: "str" = "x: int", *rest: float, eps: float = 1e-5, **options: object
+) -> tuple[int, ...]:
+    """Say a: int."""
+    total: int = a + \\
+        1
+    later: str
+    def inner(n: int = 0): return n
+    return total
+'''
+UNTYPED = '''
+TABLE = {"ε": 1}  # kept
+
+def f(a, /, b="x: int", *rest, eps=1e-5, **options):
+    """Say a: int."""
+    total = a + \\
+        1
+    def inner(n: int = 0): return n
+    return total
+'''
+
+
+def test_types_are_left_out_of_signatures_and_assignments_and_nothing_else_is():
+    assert untyped(TYPED) == UNTYPED
+    assert untyped(UNTYPED.replace("n: int = 0", "n=0")) == UNTYPED.replace("n: int = 0", "n=0")

@@ -281,9 +281,9 @@ def test_a_line_that_reads_what_is_still_blank_is_told_so(graded, tmp_path):
     assert [row.name for row in verdict.rows] == ["da", "dh"]
     text = cut(named_exercise("multi_head_attention"), 0).replace("dheads = ...", "dheads = dy")
     verdict = graded("multi_head_attention", text=text)
-    assert verdict.sentence == "line 104 is still blank"
+    assert verdict.sentence == "line 103 is still blank"
     hint = next_hint(tmp_path, named_exercise("multi_head_attention"), verdict)
-    assert hint.startswith("hint 1 of 1: dattended, line 103: which lines of the forward pass read attended?")
+    assert hint.startswith("hint 1 of 1: dattended, line 102: which lines of the forward pass read attended?")
 
 
 def test_a_gradient_that_is_float64_for_float32_is_right_with_a_remark(graded):

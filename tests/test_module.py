@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from minitransformer import Config, Linear, Module, Parameter, Transformer, apply, linear, module
+from minitransformer import Config, Linear, Module, Parameter, apply, linear, module
 from minitransformer.module import Identity
-from minitransformer.unset import Unset
+from minitransformer.unset import model_without_values
 
 
 def product(x, y, z=None):
@@ -258,5 +258,5 @@ def test_the_counts_in_chapter_zero_are_right():
     gpt2 = Config(vocab_size=50257, context=1024, d_model=768, n_heads=12, n_layers=12, feed_forward="gelu_tanh")
     inputs, outputs = gpt2.context * gpt2.d_model, gpt2.context * gpt2.hidden_width
     assert f"{outputs:,} × {inputs:,} entries, {4 * outputs * inputs / 1e12:.1f} TB in float32" in module.__doc__
-    n_parameters = Transformer(gpt2, rng=Unset()).n_parameters()
+    n_parameters = model_without_values(gpt2).n_parameters()
     assert f"for GPT-2, {n_parameters:,} of them" in module.__doc__

@@ -22,10 +22,12 @@ is said of names that do not keep it, but that.
 """
 
 import functools
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from gradcheck.call import Call, borrowed, is_module, randomize_parameters, to_float64
+from gradcheck.call import Call, Differentiable, borrowed, is_module, randomize_parameters, to_float64
 from gradcheck.checking import check_call
 from gradcheck.line_by_line.instrument import instrumented, planted
 from gradcheck.line_by_line.look import look_again, look_at
@@ -38,7 +40,9 @@ from gradcheck.report import GradientError
 __all__ = ["steps", "steps_of_call", "StepRow", "StepsReport"]
 
 
-def steps(function, /, *inputs, seed=0, dy=None, **options):
+def steps(
+    function: Differentiable, /, *inputs: Any, seed: int = 0, dy: ArrayLike | None = None, **options: Any
+) -> StepsReport:
     """Look at each line of a backward pass. Returns a StepsReport, whose text is a table, whether one is wrong or not.
 
     `function(*inputs, **options)` returns (y, backward), as for `gradcheck.check`, or is a module, as for
@@ -51,7 +55,7 @@ def steps(function, /, *inputs, seed=0, dy=None, **options):
     return steps_of_call(Call(function, *inputs, **options), seed=seed, dy=dy, randomize=is_module(function))
 
 
-def steps_of_call(call, *, seed=0, dy=None, randomize=False):
+def steps_of_call(call: Call, *, seed: int = 0, dy: ArrayLike | None = None, randomize: bool = False) -> StepsReport:
     """Look at each line of the backward pass of a Call; otherwise like `steps`."""
     return _look(call, seed, dy, randomize, lambda looked_at: _verdicts(looked_at, seed, dy), report_on)
 

@@ -22,7 +22,7 @@ class StepRow:
     sentence: str = ""
 
     @property
-    def is_named(self):
+    def is_named(self) -> bool:
         """Whether it is said what is wrong."""
         return self.verdict == WRONG and not self.sentence.startswith(UNNAMED)
 
@@ -35,22 +35,22 @@ class StepsReport:
     """
 
     function: str
-    rows: tuple
-    remarks: tuple = ()
+    rows: tuple[StepRow, ...]
+    remarks: tuple[str, ...] = ()
     right: int = 0
     total: int = 0
 
     @property
-    def first_wrong(self):
+    def first_wrong(self) -> StepRow | None:
         """The first row that is wrong, or None."""
         return next((row for row in self.rows if row.verdict == WRONG), None)
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
         """Whether every gradient that backward hands back is right."""
         return self.right == self.total and self.first_wrong is None
 
-    def __str__(self):
+    def __str__(self) -> str:
         equations = max((len(row.equation) for row in self.rows), default=0)
         names = max((len(row.name) for row in self.rows), default=0)
         lines = [f"{self.function}.backward: {self.right} of {self.total} gradients right"]

@@ -66,7 +66,9 @@ formula, give the same numbers to nine digits of every step; else nothing is sai
 import difflib
 import inspect
 import numbers
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +91,15 @@ from gradcheck.updates.trying import SHAPES, compare, draw_course, draw_settings
 __all__ = ["check_update", "from_config", "from_object", "from_optimizer", "from_steps", "FORMULAS", "UpdateReport"]
 
 
-def check_update(update, formula, /, *, seed=0, explain=True, **settings):
+def check_update(
+    update: Callable[..., Any] | OfConfig | OfObject | OfOptimizer | OfSteps,
+    formula: str | Callable[..., Any],
+    /,
+    *,
+    seed: int = 0,
+    explain: bool = True,
+    **settings: float,
+) -> UpdateReport:
     """Check the steps of an optimiser. Returns an UpdateReport; raises GradientError if one of them is wrong.
 
     `update` is a function `update(theta, g, *state, **settings)`, or what an adapter below makes of other code. All
@@ -124,7 +134,7 @@ def check_update(update, formula, /, *, seed=0, explain=True, **settings):
     return report
 
 
-def from_config(function):
+def from_config(function: Callable[..., Any]) -> OfConfig:
     """Return for check_update the update of `function(w, dw, config) -> (w, config)`, which keeps its state in config.
 
     Its settings are what it looks up in an empty dictionary, or puts there for itself.
@@ -132,7 +142,9 @@ def from_config(function):
     return OfConfig(_callable("from_config", function))
 
 
-def from_optimizer(make, parameter=new_parameter, gradient=np.asarray):
+def from_optimizer(
+    make: Callable[..., Any], parameter: Callable[..., Any] = new_parameter, gradient: Callable[..., Any] = np.asarray
+) -> OfOptimizer:
     """Return for check_update the update of a class, or a function, that makes optimisers: objects with a `step()`.
 
     `make(parameters, **settings)` is given a list of what `parameter(array)` returns: objects with `.data`, which is
@@ -142,7 +154,9 @@ def from_optimizer(make, parameter=new_parameter, gradient=np.asarray):
     return OfOptimizer(_callable("from_optimizer", make), parameter, gradient)
 
 
-def from_object(make, container=None, *, method="update"):
+def from_object(
+    make: Callable[..., Any], container: type[dict[Any, Any]] | type[list[Any]] | None = None, *, method: str = "update"
+) -> OfObject:
     """Return for check_update the update of a class, or a function, that makes objects with an `update(w, dw)`.
 
     `make(**settings)` makes one for each parameter; `update` is given arrays, and returns the new parameter, or changes
@@ -156,7 +170,7 @@ def from_object(make, container=None, *, method="update"):
     return OfObject(_callable("from_object", make), method, container)
 
 
-def from_steps(function):
+def from_steps(function: Callable[..., Any]) -> OfSteps:
     """Return for check_update the update of a generator function, `function(parameters, gradients, **settings)`.
 
     `parameters` is a list of arrays, `gradients` a list of such lists, one for each step. It yields after each step

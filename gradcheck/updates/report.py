@@ -1,10 +1,12 @@
 """What was found about an update: a row for each step, and what is wrong with the first that is wrong."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from gradcheck.explanation import told_apart
 
-COLUMNS = (
+COLUMNS: tuple[tuple[str, str, Callable[["StepReport"], str]], ...] = (
     ("step", "right", lambda step: str(step.step)),
     ("entries", "right", lambda step: str(step.entries)),
     ("relative", "right", lambda step: f"{step.relative:.1e}"),
@@ -23,10 +25,10 @@ class StepReport:
     entries: int
     disagree: int
     relative: float
-    worst: tuple
+    worst: tuple[Any, ...]
 
     @property
-    def verdict(self):
+    def verdict(self) -> str:
         """`right` or `WRONG`."""
         return "WRONG" if self.disagree else "right"
 
@@ -42,17 +44,17 @@ class UpdateReport:
 
     name: str
     formula: str
-    steps: tuple = ()
-    problems: tuple = ()
+    steps: tuple[StepReport, ...] = ()
+    problems: tuple[str, ...] = ()
     diagnosis: str = ""
-    notes: tuple = ()
+    notes: tuple[str, ...] = ()
 
     @property
-    def is_right(self):
+    def is_right(self) -> bool:
         """Whether every entry was where the formula puts it, after every step."""
         return not self.problems and not any(step.disagree for step in self.steps)
 
-    def failures(self):
+    def failures(self) -> list[str]:
         """Return one line for each thing that is wrong; of the steps, for the first."""
         wrong = [step for step in self.steps if step.disagree][:1]
         return [*self.problems, *map(self._explain, wrong)]
@@ -66,14 +68,14 @@ class UpdateReport:
         )
         return f"{found}. {self.diagnosis}" if self.diagnosis else found
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         """Show the report as a table where a notebook would."""
         from gradcheck.html import table_html
 
         verdict = "right" if self.is_right else "WRONG"
         return table_html(self.name, verdict, COLUMNS, self.steps, self._lines())
 
-    def __str__(self):
+    def __str__(self) -> str:
         rows = [[*(show(step) for *_, show in COLUMNS), step.verdict] for step in self.steps]
         header = [*(name for name, *_ in COLUMNS), "verdict"]
         widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]

@@ -11,6 +11,7 @@ the token is ablated (see contributions.py); and how well the one tells the othe
 import os
 import sys
 from dataclasses import dataclass
+from typing import TextIO
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from minitransformer.analysis.data import fields_as_data
 from minitransformer.analysis.flow import ABLATED, likeliest_next, preceding
 from minitransformer.analysis.shading import SHADES, painted, strengths, terminal_colours
 from minitransformer.analysis.tokens import shown, token_strings
+from minitransformer.language_model import LanguageModel
 from minitransformer.system.tables import table
 from minitransformer.values import whole
 
@@ -74,7 +76,15 @@ class ContextInfluence:
         draw_context(self, path)
 
 
-def visualize_context_influence(lm, text: str, position: int, out=None, *, ablation="hide", stream=None):
+def visualize_context_influence(
+    lm: LanguageModel,
+    text: str,
+    position: int,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    ablation: str = "hide",
+    stream: TextIO | None = None,
+) -> ContextInfluence:
     """Show what the model's prediction after one token of a text owes to that token and those before it.
 
     position   the index of the token after which the prediction is made, from 0; a negative one counts from the end

@@ -26,6 +26,7 @@ from minitransformer.analysis.lens import LogitLens, logit_lens
 from minitransformer.analysis.residual import DirectContributions, direct_contributions
 from minitransformer.analysis.rollout import attention_rollout
 from minitransformer.analysis.tokens import shown, token_strings
+from minitransformer.language_model import LanguageModel
 from minitransformer.system.tables import table
 from minitransformer.values import whole
 
@@ -109,7 +110,9 @@ class InformationFlow:
         draw_attention(self.attention, [shown(token) for token in self.tokens], path, title=title)
 
 
-def trace_information_flow(lm, text: str, target_token_idx: int, *, ablation: str = "hide") -> InformationFlow:
+def trace_information_flow(
+    lm: LanguageModel, text: str, target_token_idx: int, *, ablation: str = "hide"
+) -> InformationFlow:
     """Explain how the model predicts one token of a text from those before it.
 
     target_token_idx   the index of that token in the text; a negative one counts from the end. The number of the text's

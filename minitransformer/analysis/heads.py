@@ -62,7 +62,8 @@ def head_scores(model, batches) -> HeadScores:
             previous.append(previous_token_score(weights))
             duplicate.append(duplicate_token_score(weights, row))
             induction.append(induction_score(weights, row))
-    return HeadScores(*(np.mean(scores, axis=0, dtype=np.float64) for scores in (previous, duplicate, induction)))
+    means = (np.asarray(np.mean(scores, axis=0, dtype=np.float64)) for scores in (previous, duplicate, induction))
+    return HeadScores(*means)
 
 
 def random_sequences_twice(rng, longest: int, rows: int) -> list:

@@ -161,7 +161,9 @@ def map_lines(maps: PatchingMaps):
         [(name, f"{metric:+.3f}", " ".join(map(shown, tokens))) for name, metric, tokens in prompts], "<><"
     )
     yield ""
-    rows = [("how much comes back when one activation is made clean: 1 is all", "effect", "estimate")]
+    rows: list[tuple[str, ...]] = [
+        ("how much comes back when one activation is made clean: 1 is all", "effect", "estimate")
+    ]
     for name, effects in maps.effects.items():
         order = np.argsort(-np.abs(effects), axis=None, kind="stable")[:SHOWN]
         for row, column in zip(*np.unravel_index(order, effects.shape), strict=True):

@@ -42,5 +42,5 @@ def sgr(ground: int, colour, colours: int) -> str:
     """Return the codes that select a colour (red, green, blue) for ground 38, the letters, or 48, what is behind."""
     if colours > 256:
         return f"{ground};2;{';'.join(map(str, colour))}"
-    red, green, blue = (min(range(6), key=lambda i, c=c: abs(CUBE[i] - c)) for c in colour)
+    red, green, blue = (int(np.argmin(np.abs(np.subtract(CUBE, c)))) for c in colour)
     return f"{ground};5;{16 + 36 * red + 6 * green + blue}"

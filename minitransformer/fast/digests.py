@@ -103,6 +103,9 @@ def text_and_names(definition) -> tuple[str, frozenset]:
             for item in node:
                 visit(item)
             words.append("]")
+        elif isinstance(node, ast.AnnAssign):
+            if node.value is not None:
+                visit(ast.Assign(targets=[node.target], value=node.value))
         elif isinstance(node, ast.AST):
             words.append(type(node).__name__)
             if isinstance(node, ast.Name):

@@ -12,7 +12,6 @@ A Layout holds the conventions of one kind of file; `tensors` lists, for a model
 with its shape. Reading and writing both use this list.
 """
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,7 +129,7 @@ def tensors(model: Transformer, layout: Layout):
     """Yield a StoredTensor for each tensor that a file of this layout holds, in the order of the model."""
     config, groups = model.config, {}
     for name, parameter in model.named_parameters():
-        prefix = re.match(r"(blocks\.\d+\.)?", name)[0]
+        prefix = ".".join(name.split(".")[:2]) + "." if name.startswith("blocks.") else ""
         groups.setdefault(prefix, {})[name.removeprefix(prefix)] = parameter.data.shape
     for prefix, shapes in groups.items():
         theirs = layout.block.format(prefix.split(".")[1]) if prefix else ""

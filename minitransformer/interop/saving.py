@@ -17,8 +17,7 @@ from minitransformer.interop.huggingface import PREFIXES, WEIGHTS_FILE
 from minitransformer.interop.tokenizers import save_tokenizer
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.extras import require
-from minitransformer.transformer import Transformer
-from minitransformer.unset import Unset
+from minitransformer.unset import model_without_values
 
 
 def save_pretrained(lm: LanguageModel, folder) -> None:
@@ -63,7 +62,7 @@ def write_weights(model, architecture: str, path: Path) -> None:
 
     config, parameters = model.config, dict(model.named_parameters())
     # GPT-2 always has biases.
-    written = Transformer(dataclasses.replace(config, bias=True), rng=Unset()) if architecture == "gpt2" else model
+    written = model_without_values(dataclasses.replace(config, bias=True)) if architecture == "gpt2" else model
     arrays = {
         stored_name(tensor, architecture): stored_array(tensor, parameters, config)
         for tensor in tensors(written, LAYOUTS[architecture, "huggingface"])

@@ -8,10 +8,10 @@ import math
 
 import numpy as np
 
-from minitransformer.module import require_floating
+from minitransformer.module import Array, Backward, require_floating
 
 
-def relu(x):
+def relu(x: Array) -> tuple[Array, Backward[Array]]:
     """Return x where it is positive, else 0 (Nair and Hinton, 2010): y, of x's shape.
 
         y = 0 where x ≤ 0, else x                       (1)
@@ -37,7 +37,7 @@ def relu(x):
     return y, backward
 
 
-def silu(x):
+def silu(x: Array) -> tuple[Array, Backward[Array]]:
     """Return x times its logistic function σ, of x's shape: SiLU (Hendrycks and Gimpel, 2016), or swish.
 
         σ = 1 / (1 + exp(−x)) = (1 + tanh(x/2)) / 2     (3)
@@ -63,7 +63,7 @@ def silu(x):
     return y, backward
 
 
-def gelu(x, *, approximate="none"):
+def gelu(x: Array, *, approximate: str = "none") -> tuple[Array, Backward[Array]]:
     """Return x times the normal distribution function at x (Hendrycks and Gimpel, 2016).
 
     Exact for "none"; for "tanh" the approximation that GPT-2 was trained with. The two differ by at most 5e-4, so
@@ -81,7 +81,7 @@ def check_arguments(x, approximate):
         raise ValueError(f"gelu: approximate must be 'none' or 'tanh', not {approximate!r}")
 
 
-def gelu_exact(x):
+def gelu_exact(x: Array) -> tuple[Array, Backward[Array]]:
     """Return x Φ(x), with Φ the normal distribution function.
 
         Φ = (1 + erf(x/√2)) / 2                         (6)
@@ -115,7 +115,7 @@ def gelu_exact(x):
     return y, backward
 
 
-def gelu_tanh(x):
+def gelu_tanh(x: Array) -> tuple[Array, Backward[Array]]:
     """Return x Φ, where Φ is a hyperbolic tangent that comes near the normal distribution function.
 
         u = √(2/π) x · (1 + 0.044715 x²)                (11)

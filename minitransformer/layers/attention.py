@@ -14,14 +14,16 @@ saves, the weights. These two are the largest where Tq and Tk exceed D; without 
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minitransformer.layers.softmax import softmax
-from minitransformer.module import identity, require_floating
+from minitransformer.module import Array, Arrays, Backward, identity, require_floating
 
 
-def causal_mask(Tq: int, Tk: int):
+def causal_mask(Tq: int, Tk: int) -> NDArray[np.bool_]:
     """Return a boolean mask (Tq, Tk), True where a query may attend: to the keys up to its own position.
 
     The last query stands at the last key; with Tq < Tk the queries are the last Tq positions, as in cached decoding.
@@ -29,7 +31,15 @@ def causal_mask(Tq: int, Tk: int):
     return np.tri(Tq, Tk, Tk - Tq, dtype=bool)
 
 
-def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
+def attention(
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    scale: float | None = None,
+    on_weights: Callable[[Array], tuple[Array, Backward[Array]]] | None = None,
+) -> tuple[Array, Backward[Arrays]]:
     """Attend from q (..., H, Tq, D) to k (..., K, Tk, D) and v (..., K, Tk, Dv). Returns y (..., H, Tq, Dv).
 
     For each head separately, with a scale s = 1/√D unless given:

@@ -4,7 +4,10 @@ The direct path carries dy to the bottom of the model unchanged, however deep: t
 why a block whose inner backward is zero still seems to learn.
 """
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from numpy.typing import DTypeLike
 
 from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.feed_forward import ACTIVATIONS, FeedForward, GatedFeedForward
@@ -12,7 +15,10 @@ from minitransformer.layers.layer_norm import LayerNorm
 from minitransformer.layers.multi_head_attention import MultiHeadAttention
 from minitransformer.layers.positions import Rotary
 from minitransformer.layers.rms_norm import RMSNorm
-from minitransformer.module import Identity, Module
+from minitransformer.module import Array, Backward, Identity, Module
+
+if TYPE_CHECKING:
+    from minitransformer.generation import LayerCache
 
 NORMS = {"layer_norm": LayerNorm, "rms_norm": RMSNorm}
 FEED_FORWARDS = (*ACTIVATIONS, "swiglu")
@@ -41,28 +47,37 @@ class TransformerBlock(Module):
         rotary: Rotary | None = None,
         std: float = 0.02,
         residual_std: float | None = None,
-        rng=None,
-        dtype=np.float32,
+        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float32,
     ):
         if norm not in NORMS:
             raise ValueError(f"unknown norm {norm!r}; known are {', '.join(NORMS)}")
         if feed_forward not in FEED_FORWARDS:
             raise ValueError(f"unknown feed_forward {feed_forward!r}; known are {', '.join(FEED_FORWARDS)}")
         rng = rng if rng is not None else np.random.default_rng(0)
-        options = {"bias": bias, "std": std, "residual_std": residual_std, "rng": rng, "dtype": dtype}
+        options: dict[str, Any] = {"bias": bias, "std": std, "residual_std": residual_std, "rng": rng, "dtype": dtype}
         self.norm1 = NORMS[norm](d_model, eps, dtype)
         self.attention = MultiHeadAttention(
             d_model, n_heads, n_kv_heads, d_head, dropout=dropout, rotary=rotary, **options
         )
         self.residual_mid = Identity()
         self.norm2 = NORMS[norm](d_model, eps, dtype)
+        self.feed_forward: FeedForward | GatedFeedForward
         if feed_forward == "swiglu":
             self.feed_forward = GatedFeedForward(d_model, d_ff, **options)
         else:
             self.feed_forward = FeedForward(d_model, d_ff, feed_forward, **options)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x, *, mask=None, positions=None, rng=None, cache=None):
+    def forward(
+        self,
+        x: Array,
+        *,
+        mask: Array | None = None,
+        positions: Array | None = None,
+        rng: np.random.Generator | None = None,
+        cache: "LayerCache | None" = None,
+    ) -> tuple[Array, Backward[Array]]:
         """Map x (..., T, C) to the same shape; the options are those of MultiHeadAttention.
 
         Two residual steps, each reading a normalized copy of the stream (x, and what was added to it so far) and adding

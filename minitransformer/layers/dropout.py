@@ -5,11 +5,12 @@ not be checked. What a careless check misses: with p = 0 a backward that forgets
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
-from minitransformer.module import Module, apply, identity, require_floating
+from minitransformer.module import Array, Backward, Module, apply, identity, require_floating
 
 
-def dropout(x, *, keep, p):
+def dropout(x: Array, *, keep: NDArray[np.bool_], p: float) -> tuple[Array, Backward[Array]]:
     """Zero x where keep, boolean and of x's shape, is False; divide the rest by 1 − p. Returns y, of x's shape.
 
         y = x · keep / (1 − p)                          (1)
@@ -57,7 +58,7 @@ class Dropout(Module):
         check_probability(p)
         self.p = p
 
-    def forward(self, x, *, rng=None):
+    def forward(self, x: Array, *, rng: np.random.Generator | None = None) -> tuple[Array, Backward[Array]]:
         """Drop entries of x where rng, a numpy Generator, is given; return x itself where it is None."""
         if rng is not None and not isinstance(rng, np.random.Generator):
             raise TypeError(f"rng must be a numpy Generator, such as np.random.default_rng(0), not {rng!r}")

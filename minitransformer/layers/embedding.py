@@ -6,12 +6,13 @@ either still trains, which is why it goes unnoticed.
 """
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from minitransformer.layers.linear import rows
-from minitransformer.module import Module, Parameter, apply, require_floating
+from minitransformer.module import Array, Arrays, Backward, Module, Parameter, apply, require_floating
 
 
-def embedding(ids, weight):
+def embedding(ids: Array, weight: Array) -> tuple[Array, Backward[Array]]:
     """Look up ids (...), integers, in weight (V, C). Returns y (..., C).
 
     For an id at each position p:
@@ -67,7 +68,7 @@ def check_ids(ids, vocab_size):
         )
 
 
-def unembedding(x, weight):
+def unembedding(x: Array, weight: Array) -> tuple[Array, Backward[Arrays]]:
     """Compare x (..., C) with each row of weight (V, C). Returns logits y (..., V).
 
     A logit is the inner product of x with the token's row, y_pv = Σ_c x_pc W_vc:
@@ -106,11 +107,19 @@ def check_width(x, weight):
 class Embedding(Module):
     """A learned table (V, C), drawn from N(0, std²); also of learned positions, whose ids are 0, 1, 2, …"""
 
-    def __init__(self, vocab_size: int, d_model: int, *, std: float = 0.02, rng=None, dtype=np.float32):
+    def __init__(
+        self,
+        vocab_size: int,
+        d_model: int,
+        *,
+        std: float = 0.02,
+        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float32,
+    ):
         rng = rng if rng is not None else np.random.default_rng(0)
         self.weight = Parameter(rng.normal(0, std, (vocab_size, d_model)).astype(dtype))
 
-    def forward(self, ids):
+    def forward(self, ids: Array) -> tuple[Array, Backward[None]]:
         """Look up ids (...) to give (..., C)."""
         return apply(embedding, ids, self.weight)
 
@@ -121,6 +130,6 @@ class Unembedding(Module):
     def __init__(self, weight: Parameter):
         self.weight = weight
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
         """Compare x (..., C) with every row, to give (..., V)."""
         return apply(unembedding, x, self.weight)

@@ -5,14 +5,16 @@ C.
 """
 
 from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from minitransformer.layers.activations import gelu, relu, silu
 from minitransformer.layers.linear import Linear
-from minitransformer.module import Module, apply, require_floating
+from minitransformer.module import Array, Arrays, Backward, Module, apply, require_floating
 
-ACTIVATIONS = {"gelu": gelu, "gelu_tanh": partial(gelu, approximate="tanh"), "relu": relu}
+ACTIVATIONS: dict[str, Any] = {"gelu": gelu, "gelu_tanh": partial(gelu, approximate="tanh"), "relu": relu}
 
 
 class FeedForward(Module):
@@ -27,8 +29,8 @@ class FeedForward(Module):
         bias: bool = True,
         std: float = 0.02,
         residual_std: float | None = None,
-        rng=None,
-        dtype=np.float32,
+        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float32,
     ):
         if activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {activation!r}; known are {', '.join(ACTIVATIONS)}")
@@ -37,7 +39,7 @@ class FeedForward(Module):
         self.down = Linear(d_ff, d_model, bias, std=std if residual_std is None else residual_std, rng=rng, dtype=dtype)
         self.activation = ACTIVATIONS[activation]
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
         """Map x (..., C) to (..., C) (Vaswani et al., 2017).
 
         With an activation f and a hidden width F, usually 4 C:
@@ -67,7 +69,7 @@ class FeedForward(Module):
         return y, backward
 
 
-def swiglu(g, u):
+def swiglu(g: Array, u: Array) -> tuple[Array, Backward[Arrays]]:
     """Return silu(g) · u, for g and u of one shape.
 
         a = silu(g)                                     (7)
@@ -114,15 +116,15 @@ class GatedFeedForward(Module):
         bias: bool = False,
         std: float = 0.02,
         residual_std: float | None = None,
-        rng=None,
-        dtype=np.float32,
+        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float32,
     ):
         rng = rng if rng is not None else np.random.default_rng(0)
         self.gate = Linear(d_model, d_ff, bias, std=std, rng=rng, dtype=dtype)
         self.up = Linear(d_model, d_ff, bias, std=std, rng=rng, dtype=dtype)
         self.down = Linear(d_ff, d_model, bias, std=std if residual_std is None else residual_std, rng=rng, dtype=dtype)
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
         """Map x (..., C) to (..., C) (Shazeer, 2020).
 
         One projection decides how much of the other passes:

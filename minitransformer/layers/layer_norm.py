@@ -6,11 +6,12 @@ Saved for backward: x̂ (..., C), r (..., 1), γ (C,).
 """
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from minitransformer.module import Module, Parameter, apply, require_floating
+from minitransformer.module import Array, Arrays, Backward, Module, Parameter, apply, require_floating
 
 
-def layer_norm(x, gamma, beta, *, eps=1e-5):
+def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tuple[Array, Backward[Arrays]]:
     """Normalize x (..., C) over its last axis, then scale by gamma (C,) and shift by beta (C,). Returns y (..., C).
 
     For each position separately; means run over the C features:
@@ -81,11 +82,11 @@ def check_arguments(x, gamma, beta):
 class LayerNorm(Module):
     """Layer normalization with learned gain γ and bias β."""
 
-    def __init__(self, d_model: int, eps: float = 1e-5, dtype=np.float32):
+    def __init__(self, d_model: int, eps: float = 1e-5, dtype: DTypeLike = np.float32):
         self.gamma = Parameter(np.ones(d_model, dtype))
         self.beta = Parameter(np.zeros(d_model, dtype))
         self.eps = eps
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
         """Normalize x (..., C)."""
         return apply(layer_norm, x, self.gamma, self.beta, eps=self.eps)

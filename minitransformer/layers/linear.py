@@ -6,11 +6,12 @@ Saved for backward: x (..., I), weight (I, O).
 """
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from minitransformer.module import Module, Parameter, apply, require_floating
+from minitransformer.module import Array, Arrays, Backward, Module, Parameter, apply, require_floating
 
 
-def linear(x, weight, bias=None):
+def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Backward[Arrays]]:
     """Map x (..., I) to y (..., O), with weight (I, O) and bias (O,) or None.
 
     For each position separately. The weight is stored (in, out), so that the map reads from left to right:
@@ -73,11 +74,20 @@ def check_arguments(x, weight, bias):
 class Linear(Module):
     """A linear map with learned weight (I, O), drawn from N(0, std²), and bias (O,), zero, or none."""
 
-    def __init__(self, d_in: int, d_out: int, bias: bool = True, *, std: float = 0.02, rng=None, dtype=np.float32):
+    def __init__(
+        self,
+        d_in: int,
+        d_out: int,
+        bias: bool = True,
+        *,
+        std: float = 0.02,
+        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float32,
+    ):
         rng = rng if rng is not None else np.random.default_rng(0)
         self.weight = Parameter(rng.normal(0, std, (d_in, d_out)).astype(dtype))
         self.bias = Parameter(np.zeros(d_out, dtype)) if bias else None
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
         """Map x (..., I) to (..., O)."""
         return apply(linear, x, self.weight, self.bias)

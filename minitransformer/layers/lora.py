@@ -21,10 +21,10 @@ from functools import partial
 import numpy as np
 
 from minitransformer.layers.linear import Linear, linear, rows
-from minitransformer.module import Module, Parameter, apply, require_floating
+from minitransformer.module import Array, Arrays, Backward, Module, Parameter, apply, require_floating
 
 
-def low_rank(x, a, b, *, scale=1.0):
+def low_rank(x: Array, a: Array, b: Array, *, scale: float = 1.0) -> tuple[Array, Backward[Arrays]]:
     """Map x (..., I) to scale · x @ a @ b, with a (I, R) and b (R, O), R far smaller than both. Returns y (..., O).
 
     For each position separately, with A and B for a and b (here no bias), and s the scale:
@@ -77,7 +77,7 @@ class LowRankLinear(Module):
     `alpha` / `rank` scales what the adapters add. Raises ValueError for a rank that is not from 1 to min(I, O).
     """
 
-    def __init__(self, layer: Linear, rank: int, alpha: float, *, rng=None):
+    def __init__(self, layer: Linear, rank: int, alpha: float, *, rng: np.random.Generator | None = None):
         d_in, d_out = layer.weight.data.shape
         if not 1 <= rank <= min(d_in, d_out):
             raise ValueError(
@@ -90,7 +90,7 @@ class LowRankLinear(Module):
         self.b = Parameter(np.zeros((rank, d_out), dtype))
         self.scale = alpha / rank
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
         """Map x (..., I) to (..., O)."""
         y, linear_backward = apply(linear, x, self.weight, self.bias)
         correction, low_rank_backward = apply(low_rank, x, self.a, self.b, scale=self.scale)
@@ -100,7 +100,7 @@ class LowRankLinear(Module):
 
         return y + correction, backward
 
-    def merged_weight(self):
+    def merged_weight(self) -> Array:
         """Return the one matrix (I, O) that does the same.
 
         Both maps are linear in x, so one matrix does the work of three, and a fine-tuned model costs no more than
@@ -182,6 +182,7 @@ def put_in_slot(parent: Module, attribute: str, module: Module) -> None:
 
 def unadapted(layer: LowRankLinear, weight: Parameter) -> Linear:
     """Return a Linear of this weight, and of the layer's bias."""
-    linear_layer = Linear(*weight.data.shape, bias=False)
+    d_in, d_out = weight.data.shape
+    linear_layer = Linear(d_in, d_out, bias=False)
     linear_layer.weight, linear_layer.bias = weight, layer.bias
     return linear_layer

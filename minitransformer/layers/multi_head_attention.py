@@ -6,13 +6,20 @@ What the layer ignores: the bias of W_k, which shifts all scores of a query alik
 each key's own angle. Its gradient is zero up to rounding; a purely relative comparison would call that noise a mistake.
 """
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from numpy.typing import DTypeLike
 
 from minitransformer.layers.attention import attention
 from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.linear import Linear
 from minitransformer.layers.positions import Rotary
-from minitransformer.module import Identity, Module, apply, identity
+from minitransformer.module import Array, Backward, Identity, Module, apply, identity
+
+if TYPE_CHECKING:
+    from minitransformer.generation import LayerCache
 
 
 class MultiHeadAttention(Module):
@@ -38,8 +45,8 @@ class MultiHeadAttention(Module):
         rotary: Rotary | None = None,
         std: float = 0.02,
         residual_std: float | None = None,
-        rng=None,
-        dtype=np.float32,
+        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float32,
     ):
         n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
         if min(n_heads, n_kv_heads) < 1:
@@ -51,7 +58,7 @@ class MultiHeadAttention(Module):
         rng = rng if rng is not None else np.random.default_rng(0)
         residual_std = std if residual_std is None else residual_std
         self.d_head = d_model // n_heads if d_head is None else d_head
-        options = {"bias": bias, "rng": rng, "dtype": dtype}
+        options: dict[str, Any] = {"bias": bias, "rng": rng, "dtype": dtype}
         self.w_q = Linear(d_model, n_heads * self.d_head, std=std, **options)
         self.w_k = Linear(d_model, n_kv_heads * self.d_head, std=std, **options)
         self.w_v = Linear(d_model, n_kv_heads * self.d_head, std=std, **options)
@@ -62,7 +69,15 @@ class MultiHeadAttention(Module):
         self.dropout = Dropout(dropout)
         self.heads = Identity()
 
-    def forward(self, x, *, mask=None, positions=None, rng=None, cache=None):
+    def forward(
+        self,
+        x: Array,
+        *,
+        mask: Array | None = None,
+        positions: Array | None = None,
+        rng: np.random.Generator | None = None,
+        cache: "LayerCache | None" = None,
+    ) -> tuple[Array, Backward[Array]]:
         """Let each position of x (..., T, C) attend to those the mask allows (all, without one).
 
         With H heads of D channels:
@@ -110,7 +125,9 @@ class MultiHeadAttention(Module):
 
         return y, backward
 
-    def as_heads(self, xw, named, positions, rotary):
+    def as_heads(
+        self, xw: Array, named: Module, positions: Array, rotary: Rotary | None
+    ) -> tuple[Array, Backward[Array]]:
         """Make heads (..., heads, T, D) of xw (..., T, heads · D), turned by `rotary` if given; hooked by `named`."""
         by_head = split(xw, self.d_head)
         turned, rotary_backward = identity(by_head) if rotary is None else rotary(by_head, positions=positions)
@@ -121,7 +138,7 @@ class MultiHeadAttention(Module):
 
         return y, backward
 
-    def on_weights(self, rng):
+    def on_weights(self, rng: np.random.Generator | None) -> Callable[[Array], tuple[Array, Backward[Array]]] | None:
         """Return what attention applies to its weights, the hook and dropout; None where there is neither."""
         if not self.weights.is_hooked and (rng is None or self.dropout.p == 0):
             return None

@@ -8,10 +8,12 @@ first): nothing is added to the values.
 """
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from minitransformer.module import Module, apply, require_floating
+from minitransformer.module import Array, Backward, Module, apply, require_floating
 from minitransformer.values import positive
 
 LAYOUTS = ("half", "interleaved")
@@ -21,7 +23,7 @@ SCALINGS = {
 }
 
 
-def frequencies(channels: int, base: float = 10000.0, scaling: dict | None = None):
+def frequencies(channels: int, base: float = 10000.0, scaling: dict[str, Any] | None = None) -> Array:
     """Return ω (C/2,), in radians per position, float64. Of C = `channels`, pair i turns at the frequency
 
         ω_i = base^(−2i/C),   i = 0 … C/2 − 1           (1)
@@ -55,7 +57,7 @@ def frequencies(channels: int, base: float = 10000.0, scaling: dict | None = Non
     return keep * omega + (1 - keep) * omega / s  # (5)
 
 
-def sinusoidal_positions(T: int, C: int):
+def sinusoidal_positions(T: int, C: int) -> NDArray[np.float64]:
     """Return a fixed table P (T, C), float64 (Vaswani et al., 2017). Raises ValueError for an odd C."""
     return sinusoidal_rows(np.arange(T), C)
 
@@ -93,7 +95,14 @@ def check_scaling(scaling):
         raise ValueError("rope_scaling: low_freq_factor must be less than high_freq_factor")
 
 
-def rotary(x, *, positions, base=10000.0, layout="half", scaling=None):
+def rotary(
+    x: Array,
+    *,
+    positions: ArrayLike,
+    base: float = 10000.0,
+    layout: str = "half",
+    scaling: dict[str, Any] | None = None,
+) -> tuple[Array, Backward[Array]]:
     """Turn each pair of channels of x (..., T, D) by the angle t ω of its position t (Su et al., 2021).
 
     `positions` (T,) holds the position of each row, any integers; ω is that of (1) for D channels, and `scaling` is
@@ -209,10 +218,10 @@ def fixed_rows(positions, *, channels, dtype):
 class SinusoidalPositions(Module):
     """The fixed table of (6), of which rows are worked out as they are asked for; it has no parameters."""
 
-    def __init__(self, d_model: int, dtype=np.float32):
+    def __init__(self, d_model: int, dtype: DTypeLike = np.float32):
         self.d_model, self.dtype = d_model, dtype
 
-    def forward(self, positions):
+    def forward(self, positions: Array) -> tuple[Array, Backward[None]]:
         """Return the rows (T, C) of positions (T,)."""
         return apply(fixed_rows, positions, channels=self.d_model, dtype=self.dtype)
 
@@ -220,9 +229,9 @@ class SinusoidalPositions(Module):
 class Rotary(Module):
     """Rotary positions with a fixed base, layout and scaling; it has no parameters."""
 
-    def __init__(self, base: float = 10000.0, layout: str = "half", scaling: dict | None = None):
+    def __init__(self, base: float = 10000.0, layout: str = "half", scaling: dict[str, Any] | None = None):
         self.base, self.layout, self.scaling = base, layout, scaling
 
-    def forward(self, x, *, positions):
+    def forward(self, x: Array, *, positions: Array) -> tuple[Array, Backward[Array]]:
         """Turn x (..., T, D) by its positions (T,)."""
         return apply(rotary, x, positions=positions, base=self.base, layout=self.layout, scaling=self.scaling)

@@ -7,11 +7,12 @@ Saved for backward: x̂ (..., C), r (..., 1), γ (C,).
 """
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from minitransformer.module import Module, Parameter, apply, require_floating
+from minitransformer.module import Array, Arrays, Backward, Module, Parameter, apply, require_floating
 
 
-def rms_norm(x, gamma, *, eps=1e-5):
+def rms_norm(x: Array, gamma: Array, *, eps: float = 1e-5) -> tuple[Array, Backward[Arrays]]:
     """Divide x (..., C) by its root mean square over the last axis, then scale by gamma (C,). Returns y (..., C).
 
     For each position separately; the mean runs over the C features:
@@ -69,10 +70,10 @@ def check_arguments(x, gamma):
 class RMSNorm(Module):
     """Root-mean-square normalization with learned gain γ."""
 
-    def __init__(self, d_model: int, eps: float = 1e-5, dtype=np.float32):
+    def __init__(self, d_model: int, eps: float = 1e-5, dtype: DTypeLike = np.float32):
         self.gamma = Parameter(np.ones(d_model, dtype))
         self.eps = eps
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
         """Normalize x (..., C)."""
         return apply(rms_norm, x, self.gamma, eps=self.eps)

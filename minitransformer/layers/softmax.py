@@ -7,10 +7,10 @@ log_softmax passes dz on.)
 
 import numpy as np
 
-from minitransformer.module import Module, apply, require_floating
+from minitransformer.module import Array, Backward, Module, apply, require_floating
 
 
-def softmax(x, *, axis=-1):
+def softmax(x: Array, *, axis: int = -1) -> tuple[Array, Backward[Array]]:
     """Turn x into weights y, of x's shape, that are not negative and sum to 1 along `axis`; a row of −∞ gives zeros.
 
     Along the axis, one integer, with m the largest entry:
@@ -51,7 +51,7 @@ def softmax(x, *, axis=-1):
     return y, backward
 
 
-def log_softmax(x, *, axis=-1):
+def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, Backward[Array]]:
     """Return the logarithm z of softmax(x) along `axis`, of x's shape; a row of −∞ gives −∞.
 
     Taken together, log and softmax need no division and lose no digits where the softmax underflows:
@@ -95,6 +95,6 @@ class Softmax(Module):
     def __init__(self, axis: int = -1):
         self.axis = axis
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
         """Normalize x along the axis."""
         return apply(softmax, x, axis=self.axis)

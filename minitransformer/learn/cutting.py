@@ -1,7 +1,7 @@
 """An exercise, cut from the source as it is now: so it cannot drift from it.
 
-What the function needs is taken along: imports, and small functions such as `rows`. Checks of arguments are left out,
-and so is what the level asks for:
+What the function needs is taken along: imports, and small functions such as `rows`. Checks of arguments and types are
+left out, and so is what the level asks for:
 
     0  the right-hand side of every line of backward; names and numbers stay
     1  the body of backward; its derivation stays
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from minitransformer.learn.exercises import LEVELS, PACKAGE, Exercise
+from minitransformer.learn.untyped import untyped
 from minitransformer.version import __version__
 
 NUMBERS = re.compile(r"#\s*((?:\(\d+\)[, ]*)+)")
@@ -61,6 +62,7 @@ class File:
     """A source file, of which parts are taken."""
 
     def __init__(self, source: str):
+        source = untyped(source)
         self.lines = source.split("\n")
         self.body = ast.parse(source).body
         self.nodes = {name: node for node in self.body for name in bound(node)}

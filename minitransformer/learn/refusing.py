@@ -8,6 +8,7 @@ import ast
 import re
 
 from minitransformer.learn.cutting import docstring_of, statements_of
+from minitransformer.learn.untyped import names_in_types, untyped
 
 HEADER = re.compile(r"(\w+), level ([0-3]), cut from (?:minitransformer )?(\S+):")
 ORACLES = {
@@ -46,7 +47,7 @@ def refuse_other_tasks(exercise, tree, given, level) -> None:
     functions = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     if exercise.target not in functions:
         raise Refusal(f"there is no {exercise.target} in it any more, which is what is graded")
-    refuse_imports(tree, given)
+    refuse_imports(tree, given, exercise)
     if not exercise.is_update:
         refuse_calls_of_forward(exercise, functions[exercise.target], tree, given)
     if level == 3 or exercise.is_update:
@@ -72,9 +73,13 @@ def parts(tree) -> dict:
     return found
 
 
-def refuse_imports(tree, given):
-    """Raise Refusal for an import that holds answers, but for those that the exercise came with."""
+def refuse_imports(tree, given, exercise):
+    """Raise Refusal for an import that holds answers, except those of the exercise, which once had types as well."""
     allowed = {module for _, module in imported(given)}
+    if not exercise.given:
+        source = ast.parse(exercise.source.read_text("utf-8"))
+        types = names_in_types(source)
+        allowed |= {module for _, module in imported(source) if module.rpartition(".")[2] in types}
     for line, module in imported(tree):
         if module not in allowed and module.split(".")[0] in ORACLES:
             raise Refusal(f"line {line} imports {module}: {ORACLES[module.split('.')[0]]}")
@@ -120,7 +125,7 @@ def within(node, top):
 
 def forward_text(node) -> str:
     """Return a function as code that says what it computes: without docstrings, nor bodies of backward."""
-    node = ast.parse(ast.unparse(node)).body[0]
+    node = ast.parse(untyped(ast.unparse(node))).body[0]
     for inner in ast.walk(node):
         if isinstance(inner, ast.FunctionDef):
             if inner.name == "backward":
@@ -136,8 +141,8 @@ def is_untouched(tree, given) -> bool:
 
 
 def without_docstrings(node) -> str:
-    """Return a statement as code without docstrings."""
-    node = ast.parse(ast.unparse(node)).body[0]
+    """Return a statement as code without docstrings and types."""
+    node = ast.parse(untyped(ast.unparse(node))).body[0]
     for inner in ast.walk(node):
         if isinstance(inner, ast.FunctionDef) and docstring_of(inner):
             inner.body = inner.body[1:]

@@ -7,7 +7,9 @@ not installed, a plain line with the count and the time.
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 from minitransformer.system.printable import printable, to_the_letter
 
@@ -21,7 +23,7 @@ class Narrator:
 
     def __init__(self, quiet: bool = False):
         self.quiet = quiet
-        self.above_bars = nullcontext
+        self.above_bars: Callable[..., Any] = nullcontext
 
     def say(self, text: str, file=None, *, written: bool = False) -> None:
         """Write lines, above the bar if there is one, to `file` or standard error.

@@ -14,12 +14,16 @@ With the merges  1: e s   2: l o   3: es t   4: lo w  learned from "low lower ne
 a word that was not there is written with two tokens that were. Decoding is only a table: ids to bytes, joined.
 """
 
+import os
 import re
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from types import NoneType
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from minitransformer import values
 from minitransformer.text.bpe_training import count_words, learn_merges
@@ -61,16 +65,16 @@ class BPETokenizer(ByteLevelTokenizer):
 
     def __init__(
         self,
-        tokens,
-        merges,
+        tokens: Iterable[bytes],
+        merges: Iterable[tuple[bytes, bytes]],
         *,
-        splitting="gpt2",
-        special_tokens=None,
-        ignore_merges=False,
-        bos_id=None,
-        end_ids=(),
-        chat_template=None,
-        token_names=None,
+        splitting: str = "gpt2",
+        special_tokens: Mapping[str, int] | None = None,
+        ignore_merges: bool = False,
+        bos_id: int | None = None,
+        end_ids: Iterable[int] = (),
+        chat_template: str | None = None,
+        token_names: Mapping[str, str] | None = None,
     ):
         self.tokens = list(tokens)
         self.merges = list(merges)
@@ -108,7 +112,14 @@ class BPETokenizer(ByteLevelTokenizer):
         "".join(without_surrogates([*self.special_tokens, *named, self.chat_template or ""]))
 
     @classmethod
-    def train(cls, text, vocab_size, progress=None, *, splitting="gpt2"):
+    def train(
+        cls,
+        text: str | Iterable[str],
+        vocab_size: int,
+        progress: Callable[[int, int], object] | None = None,
+        *,
+        splitting: str = "gpt2",
+    ) -> Self:
         """Learn a vocabulary of `vocab_size` tokens from `text`, a str or an iterable of str.
 
         The first 256 ids are the bytes, and the rest in the order in which they were learned. If the text runs out of
@@ -125,7 +136,7 @@ class BPETokenizer(ByteLevelTokenizer):
         return cls(*learn_merges(words, vocab_size, progress), splitting=splitting)
 
     @classmethod
-    def from_gpt2(cls, encoder_json, vocab_bpe):
+    def from_gpt2(cls, encoder_json: str | os.PathLike[str], vocab_bpe: str | os.PathLike[str]) -> Self:
         """Read GPT-2's vocabulary from the paths of its two files; it then splits and merges exactly as GPT-2 does.
 
         Its "<|endoftext|>", where it has one, is the end of a text.
@@ -139,11 +150,11 @@ class BPETokenizer(ByteLevelTokenizer):
             raise ValueError(f"{encoder_json}: {error}") from None
 
     @property
-    def vocab_size(self):
+    def vocab_size(self) -> int:
         """The number of tokens."""
         return len(self.tokens)
 
-    def encode(self, text, allow_special=False):
+    def encode(self, text: str | bytes | bytearray, allow_special: bool = False) -> NDArray[np.int64]:
         """Return the ids of `text`, a str or, without allow_special, bytes of any kind, as a 1-D int64 array.
 
         allow_special: read the texts of special tokens in a str as those tokens. This is for text that is trusted: who
@@ -159,7 +170,7 @@ class BPETokenizer(ByteLevelTokenizer):
             np.array([self.special_tokens[piece]]) if i % 2 else self.encode(piece) for i, piece in enumerate(pieces)
         )
 
-    def split_at_special_tokens(self, text):
+    def split_at_special_tokens(self, text: str) -> list[str]:
         """Return a list of str: the text up to the first special token, that token, the text up to the next one, …
 
         Of special tokens that begin at the same place, it is the longest.
@@ -173,7 +184,7 @@ class BPETokenizer(ByteLevelTokenizer):
         ids = chain.from_iterable(map(self._word_ids.__getitem__, split_words(text, self.splitting)))
         return np.fromiter(ids, np.int64)
 
-    def decode(self, ids, skip_special=False):
+    def decode(self, ids: ArrayLike, skip_special: bool = False) -> str:
         """Return the text of `ids`, special tokens as their text or not at all; what is no UTF-8 becomes U+FFFD."""
         ids = self.check_ids(ids)
         return super().decode(ids[~np.isin(ids, [*self.special_tokens.values()])] if skip_special else ids)
@@ -181,7 +192,7 @@ class BPETokenizer(ByteLevelTokenizer):
     def _bytes_of(self, ids):
         return b"".join(map(self.tokens.__getitem__, ids.tolist()))
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Tokens and merges are spelled as in GPT-2's files."""
         return {
             "kind": self.kind,
@@ -197,7 +208,7 @@ class BPETokenizer(ByteLevelTokenizer):
         }
 
     @classmethod
-    def from_dict(cls, content):
+    def from_dict(cls, content: dict[str, Any]) -> Self:
         """Return the tokenizer that `to_dict` described."""
         tokens, merges = stored(content, "tokens", list), stored(content, "merges", list)
         if not all(isinstance(spelled, str) for spelled in (*tokens, *merges)):

@@ -16,8 +16,11 @@ UTF-8. `encode` refuses it.
 """
 
 import codecs
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from minitransformer.text.chunks import chunks_of
 from minitransformer.text.tokenizer import Tokenizer, concatenate
@@ -30,7 +33,7 @@ class ByteLevelTokenizer(Tokenizer):
     that is how bytes take the same way as text, and why a text's own surrogates are refused before it sets out.
     """
 
-    def encode(self, text):
+    def encode(self, text: str | bytes | bytearray) -> NDArray[np.int64]:
         """Return the ids of `text`, a str or bytes of any kind, as a 1-D int64 array.
 
         Bytes that are UTF-8 give the ids of the text they spell, and `decode_bytes` gives back any bytes.
@@ -40,22 +43,26 @@ class ByteLevelTokenizer(Tokenizer):
             return concatenate(self._encode_escaped(chunks_of(text.decode("utf-8", "surrogateescape"))))
         return super().encode(text)
 
-    def encode_chunks(self, chunks):
+    def encode_chunks(self, chunks: Iterable[str]) -> Iterator[NDArray[np.int64]]:
         """Yield arrays of ids for a text that comes as an iterable of str; joined, they are the whole text's ids."""
         return self._encode_escaped(without_surrogates(chunks))
 
     def _encode_escaped(self, chunks):
         return super().encode_chunks(chunks)
 
-    def decode_bytes(self, ids):
+    def _bytes_of(self, ids: NDArray[Any]) -> bytes:
+        """Return the bytes of ids that are known to be in the vocabulary."""
+        raise NotImplementedError(f"{type(self).__name__} does not define _bytes_of")
+
+    def decode_bytes(self, ids: ArrayLike) -> bytes:
         """Return the bytes that `ids` stand for: exactly those, UTF-8 or not."""
         return self._bytes_of(self.check_ids(ids))
 
-    def decode(self, ids):
+    def decode(self, ids: ArrayLike) -> str:
         """Return the text of `ids`; bytes that are no UTF-8 become U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", "replace")
 
-    def decode_stream(self, ids):
+    def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
         """Yield text for an iterable of single ids; a character's first bytes wait for its last."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for i in ids:
@@ -92,10 +99,10 @@ class ByteTokenizer(ByteLevelTokenizer):
     def _bytes_of(self, ids):
         return ids.astype(np.uint8).tobytes()
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind}
 
     @classmethod
-    def from_dict(cls, content):
+    def from_dict(cls, content: dict[str, Any]) -> Self:
         """Return the byte tokenizer: there is only one."""
         return cls()

@@ -6,7 +6,11 @@ This is the easiest vocabulary to think about, and for a small model and a small
 it cannot say: an unknown character is an error here, never a silent "unknown" token that would hide the problem.
 """
 
+from collections.abc import Iterable
+from typing import Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minitransformer.text.byte import without_surrogates
 from minitransformer.text.chunks import chunks_of
@@ -21,22 +25,22 @@ class CharTokenizer(Tokenizer):
 
     kind = "char"
 
-    def __init__(self, characters):
+    def __init__(self, characters: Iterable[str]):
         if not characters:
             raise ValueError("a vocabulary needs at least one character: the text is empty")
         self.characters = "".join(without_surrogates(sorted(set(characters))))
         self._code_points = code_points(self.characters)
 
     @classmethod
-    def train(cls, text):
+    def train(cls, text: str | Iterable[str]) -> Self:
         """Return a tokenizer that knows the characters of `text`, a str or an iterable of str."""
-        characters = set()
+        characters: set[str] = set()
         for chunk in without_surrogates(chunks_of(text)):
             characters.update(chunk)
         return cls(characters)
 
     @property
-    def vocab_size(self):
+    def vocab_size(self) -> int:
         """The number of different characters."""
         return len(self.characters)
 
@@ -52,15 +56,15 @@ class CharTokenizer(Tokenizer):
             )
         return ids
 
-    def decode(self, ids):
+    def decode(self, ids: ArrayLike) -> str:
         """Return the text of `ids`, any sequence or 1-D array of integers below vocab_size."""
         return self._code_points[self.check_ids(ids)].tobytes().decode("utf-32-le")
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "characters": self.characters}
 
     @classmethod
-    def from_dict(cls, content):
+    def from_dict(cls, content: dict[str, Any]) -> Self:
         """Return the tokenizer that `to_dict` described."""
         return cls(stored(content, "characters", str))
 

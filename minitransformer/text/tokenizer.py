@@ -11,8 +11,12 @@ length of the sequence, which costs time in all of the model:
 """
 
 import json
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from minitransformer.archive import ArchiveError, read_bounded
 from minitransformer.files import write_atomically
@@ -31,48 +35,53 @@ class Tokenizer:
     the texts of special tokens by the names that the template knows, such as "bos_token".
     """
 
-    kind = None
-    bos_id = None
-    end_ids = ()
-    chat_template = None
-    token_names = {}  # noqa: RUF012
+    kind: str | None = None
+    bos_id: int | None = None
+    end_ids: tuple[int, ...] = ()
+    chat_template: str | None = None
+    token_names: dict[str, str] = {}  # noqa: RUF012
 
-    def encode(self, text):
+    @property
+    def vocab_size(self) -> int:
+        """The number of tokens."""
+        raise NotImplementedError(f"{type(self).__name__} does not define vocab_size")
+
+    def encode(self, text: str) -> NDArray[np.int64]:
         """Return the ids of `text` (a str) as a 1-D int64 array."""
         if not isinstance(text, str):
             raise TypeError(f"text must be a str, not {type(text).__name__}")
         return concatenate(self.encode_chunks(chunks_of(text)))
 
-    def encode_chunks(self, chunks):
+    def encode_chunks(self, chunks: Iterable[str]) -> Iterator[NDArray[np.int64]]:
         """Yield arrays of ids for a text that comes as an iterable of str; joined, they are the whole text's ids."""
         start = 0
         for chunk in chunks:
             yield self._encode(chunk, start)
             start += len(chunk)
 
-    def _encode(self, text, start):
+    def _encode(self, text: str, start: int) -> NDArray[np.int64]:
         """Return the ids of `text`, which stands at character `start` of a longer one (for the words of errors)."""
         raise NotImplementedError(f"{type(self).__name__} does not define _encode")
 
-    def decode(self, ids):
+    def decode(self, ids: ArrayLike) -> str:
         """Return the text of `ids`, any sequence or 1-D array of integers."""
         raise NotImplementedError(f"{type(self).__name__} does not define decode")
 
-    def decode_stream(self, ids):
+    def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
         """Yield text, as soon as it is certain, for an iterable of single ids; joined, it is decode's."""
         for i in ids:
             yield self.decode([i])
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold of this tokenizer; `from_dict` and `tokenizer_from_dict` turn it back."""
         raise NotImplementedError(f"{type(self).__name__} does not define to_dict")
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tokenizer to one JSON file, atomically: a reader meets the old file or the new, never a part."""
         write_json(path, self.to_dict())
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read a tokenizer of this kind from the file that `save` wrote.
 
         Raises OSError for a file that cannot be read, ArchiveError for one that is damaged or holds something else.
@@ -85,7 +94,12 @@ class Tokenizer:
         except (TypeError, ValueError) as error:
             raise ArchiveError(f"{path}: {error}") from None
 
-    def check_ids(self, ids):
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        """Return the tokenizer that `to_dict` described."""
+        raise NotImplementedError(f"{cls.__name__} does not define from_dict")
+
+    def check_ids(self, ids: ArrayLike) -> NDArray[np.integer[Any]]:
         """Return `ids` as a 1-D integer array; raise for anything that is no sequence of ids of this vocabulary."""
         array = np.asarray(ids)
         if array.size == 0 and array.ndim == 1:

@@ -1,8 +1,8 @@
 """Pretraining and fine-tuning. README.md lists the files.
 
-    from minitransformer.training import Settings, pretrain
+from minitransformer.training import Settings, pretrain
 
-    pretrain(language_model, corpus, Settings(steps=500, lr=1e-3), out="runs/mine")
+pretrain(language_model, corpus, Settings(steps=500, lr=1e-3), out="runs/mine")
 """
 
 from minitransformer.language_model import MODEL_FILE

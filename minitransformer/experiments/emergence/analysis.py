@@ -7,9 +7,11 @@ Each model reads the same text and does the same exercises, of all capabilities 
 so a larger one has had more computation, but no more to learn from.
 """
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,16 +36,16 @@ EQUAL = 1.15  # shapes whose numbers of parameters differ by less than this fact
 
 
 def analyze_emergent_capabilities(
-    model_sizes: Iterable,
+    model_sizes: Iterable[Any],
     capability_tests: Iterable[str | Capability] = tuple(CAPABILITIES),
     *,
-    shapes: Iterable = (),
+    shapes: Iterable[Any] = (),
     seeds: Iterable[int] = SEEDS,
     steps: int = STEPS,
     executor: Executor | None = None,
     workers: int | None = None,
-    out=None,
-    progress: Callable | None = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: Callable[..., object] | None = None,
 ) -> EmergenceReport:
     """Train a family of models on little tasks and a text, and report what comes with size.
 

@@ -9,7 +9,7 @@ gradients (tracin.py); and is that so, by training again without them (retrainin
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from os import PathLike
@@ -36,16 +36,16 @@ def analyze_training_influence(
     lm: LanguageModel,
     prompts: str | Sequence[str],
     *,
-    training=None,
-    held_out=None,
-    checkpoints=None,
+    training: str | Sequence[str] | None = None,
+    held_out: str | Sequence[str] | None = None,
+    checkpoints: Iterable[tuple[LanguageModel | str | PathLike[str], float]] | None = None,
     answer_tokens: int = 8,
     rank_by: str = "influence",
     false_alarm_rate: float = 0.05,
-    train: Callable | None = None,
+    train: Callable[[list[str], int], LanguageModel] | None = None,
     remove: int = 5,
     seeds: Sequence[int] = (0, 1, 2),
-    progress: Callable | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> TrainingInfluence:
     """Say of each prompt how familiar it is, whether its like was likely seen, and which passages made the answer.
 

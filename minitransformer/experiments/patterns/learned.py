@@ -26,6 +26,7 @@ the heads do in the other patterns is shown by the ablations alone.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,7 @@ from minitransformer.analysis.heads import HeadScores, head_scores, random_seque
 from minitransformer.system.tables import table
 from minitransformer.text import PATTERNS, accuracy, right_rows
 from minitransformer.text.patterns import SYMBOLS, VOCAB_SIZE
+from minitransformer.transformer import Transformer
 from minitransformer.values import one_of, whole
 
 NOTABLE = 0.5  # a head is called what gets at least half of its attention
@@ -183,7 +185,14 @@ class LearnedPatterns:
         )
 
 
-def analyze_learned_patterns(model, patterns=None, *, longest: int = 16, rows: int = 200, seed: int = 0):
+def analyze_learned_patterns(
+    model: Transformer,
+    patterns: Iterable[str] | None = None,
+    *,
+    longest: int = 16,
+    rows: int = 200,
+    seed: int = 0,
+) -> LearnedPatterns:
     """Return LearnedPatterns of a Transformer: how well it does on the simple patterns, and by which heads.
 
     patterns   names of PATTERNS; None: all

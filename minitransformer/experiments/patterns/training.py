@@ -16,9 +16,11 @@ starting_attention.py.
 
 import hashlib
 import math
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +37,7 @@ from minitransformer.training.observer import Observer, ProgressBar
 from minitransformer.training.settings import HUGE_BATCH, Settings
 from minitransformer.training.state import TrainingState
 from minitransformer.training.step import TrainingDiverged, training_step
+from minitransformer.transformer import Transformer
 from minitransformer.values import documented, one_of, setting, whole
 
 EVALUATION_ROWS = 32  # of each pattern
@@ -95,16 +98,16 @@ class PatternSettings(Settings):
 
 
 def train_on_simple_patterns(
-    model,
-    patterns=None,
+    model: Transformer,
+    patterns: Iterable[str] | None = None,
     *,
-    out=None,
+    out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     plot: bool = False,
     observer: Observer | None = None,
-    about: dict | None = None,
-    **settings,
-) -> list[dict]:
+    about: dict[str, Any] | None = None,
+    **settings: Any,
+) -> list[dict[str, Any]]:
     """Train a Transformer, in place, on the patterns of text/patterns.py. Returns the records of metrics.
 
     model      of a vocabulary of at least 1000 and a context that holds the longest task, such as TinyTransformer(seed)

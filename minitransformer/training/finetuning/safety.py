@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from minitransformer.files import write_atomically
 from minitransformer.folders import at_work_in
@@ -22,18 +24,18 @@ DEFAULT_GENERAL_PART = 0.1  # the end of the default corpus, which `train` holds
 
 def fine_tune_for_safety(
     lm: LanguageModel,
-    dataset,
+    dataset: str | os.PathLike[str] | Sequence[Mapping[str, Any]],
     *,
-    held_out=None,
+    held_out: float | str | os.PathLike[str] | Sequence[Mapping[str, Any]] | None = None,
     general_text: str | None = None,
-    prompts=None,
+    prompts: Sequence[str] | None = None,
     merge: bool = True,
-    out=None,
+    out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     plot: bool = False,
     observer: Observer | None = None,
-    about: dict | None = None,
-    **settings,
+    about: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> FineTuningReport:
     """Train the model of `lm`, in place, to prefer the safe response of each row. Returns a FineTuningReport.
 

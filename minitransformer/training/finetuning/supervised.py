@@ -1,7 +1,10 @@
 """Plain fine-tuning: pretraining gone on with, on another text, while a part of the model stays as it is."""
 
+import os
+from typing import Any
+
 from minitransformer.language_model import LanguageModel
-from minitransformer.text import Corpus, tokenize_corpus
+from minitransformer.text import Corpus, TextFiles, tokenize_corpus
 from minitransformer.training.finetuning.settings import FineTuningSettings
 from minitransformer.training.finetuning.trainable import training_only
 from minitransformer.training.observer import Observer
@@ -10,16 +13,16 @@ from minitransformer.training.pretraining import pretrain
 
 def fine_tune(
     lm: LanguageModel,
-    text,
+    text: str | TextFiles | Corpus,
     settings: FineTuningSettings | None = None,
     *,
     merge: bool = True,
-    out=None,
+    out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     plot: bool = False,
     observer: Observer | None = None,
-    about: dict | None = None,
-) -> list[dict]:
+    about: dict[str, Any] | None = None,
+) -> list[dict[str, Any]]:
     """Train the model of `lm`, in place, on the next token of `text`. Returns the metrics' records (see metrics.py).
 
     text      a Corpus of the tokenizer's ids, or what tokenize_corpus takes: a str, a TextFiles

@@ -10,15 +10,26 @@ Only the difference of differences counts: whatever moves both responses alike, 
 references, changes nothing. So L may fall while *both* responses become less likely; reports give each by itself.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
+from minitransformer.losses import Loss
+from minitransformer.module import Array, Arrays
 from minitransformer.training.finetuning.objectives.log_likelihood import sequence_log_likelihood
 from minitransformer.training.finetuning.objectives.softplus import softplus
 
 
 def direct_preference(
-    safe_logits, safe_targets, unsafe_logits, unsafe_targets, *, reference_safe, reference_unsafe, beta=0.1
-):
+    safe_logits: Array,
+    safe_targets: Array,
+    unsafe_logits: Array,
+    unsafe_targets: Array,
+    *,
+    reference_safe: Array,
+    reference_unsafe: Array,
+    beta: float = 0.1,
+) -> tuple[Loss, Callable[..., Arrays]]:
     """Return the mean over B pairs of −log σ(z), and its backward(dloss=1.0).
 
     With log-likelihoods ℓ under the model and ℓʳ under the reference, the model as it was before training, which is a

@@ -8,11 +8,13 @@ lengths. That is why reports give the mean per token as well.
 import numpy as np
 
 from minitransformer.losses import cross_entropy
-from minitransformer.module import apply
+from minitransformer.module import Array, Backward, apply
 from minitransformer.text import IGNORE_INDEX
 
 
-def sequence_log_likelihood(logits, targets, *, ignore_index=IGNORE_INDEX):
+def sequence_log_likelihood(
+    logits: Array, targets: Array, *, ignore_index: int = IGNORE_INDEX
+) -> tuple[Array, Backward[Array]]:
     """Return the log-likelihoods in nats (...) of targets (..., T) under logits (..., T, V), summed over T.
 
     With logits x and targets t, and ℓ_i the cross-entropy of position i (see losses.py), as a response's probability is

@@ -6,10 +6,10 @@ what has been achieved pulls no more.
 
 import numpy as np
 
-from minitransformer.module import require_floating
+from minitransformer.module import Array, Backward, require_floating
 
 
-def softplus(x):
+def softplus(x: Array) -> tuple[Array, Backward[Array]]:
     """Return log(1 + exp(x)), of x's shape. Raises TypeError for an x that is not floating-point.
 
     Written as it stands it overflows for large x and loses every digit for very negative x; with the larger of 0 and x

@@ -7,12 +7,18 @@ way round: there 1 − p vanishes when the work is done.) Whatever the model kne
 remedies stand beside this file: unlikelihood.py bounds the second term, direct_preference.py the whole difference.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
+from minitransformer.losses import Loss
+from minitransformer.module import Array, Arrays
 from minitransformer.training.finetuning.objectives.log_likelihood import sequence_log_likelihood
 
 
-def unbounded_difference(safe_logits, safe_targets, unsafe_logits, unsafe_targets):
+def unbounded_difference(
+    safe_logits: Array, safe_targets: Array, unsafe_logits: Array, unsafe_targets: Array
+) -> tuple[Loss, Callable[..., Arrays]]:
     """Return the mean over B pairs of log p(unsafe) − log p(safe), and its backward(dloss=1.0).
 
     With ℓ the log-likelihood of a response, the y of log_likelihood.py:

@@ -2,16 +2,21 @@
 2019).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from minitransformer.layers.softmax import finite_max
-from minitransformer.losses import check_arguments
+from minitransformer.losses import Loss, check_arguments
+from minitransformer.module import Array, Arrays
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.training.finetuning.objectives.log_likelihood import sequence_log_likelihood
 from minitransformer.training.finetuning.objectives.softplus import softplus
 
 
-def unlikelihood(safe_logits, safe_targets, unsafe_logits, unsafe_targets):
+def unlikelihood(
+    safe_logits: Array, safe_targets: Array, unsafe_logits: Array, unsafe_targets: Array
+) -> tuple[Loss, Callable[..., Arrays]]:
     """Return the mean over B pairs of −log p(safe) − Σ log(1 − p(unsafe token)), and its backward(dloss=1.0).
 
     With ℓ the log-likelihood of a response, the y of log_likelihood.py, u of (4), and Σ running over positions:
