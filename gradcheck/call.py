@@ -4,7 +4,7 @@ import copy
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Self
 
@@ -108,7 +108,7 @@ def is_module(target):
     return hasattr(_owner(target), "named_parameters")
 
 
-def parameters_of(target):
+def parameters_of(target: Any) -> dict[str, Any]:
     """Return {dotted name: parameter}, a parameter that is tied in several places under its first name only."""
     if not is_module(target):
         return {}
@@ -123,7 +123,7 @@ def _owner(target):
     return target if hasattr(target, "named_parameters") else getattr(target, "__self__", target)
 
 
-def to_float64(module):
+def to_float64(module: Any) -> None:
     """Replace the data of every floating-point parameter by a float64 copy."""
     for parameter in parameters_of(module).values():
         if parameter.data.dtype.kind == "f":
@@ -143,14 +143,14 @@ def randomize_parameters(module: Any, rng: np.random.Generator) -> None:
             parameter.data = (rng.standard_normal(data.shape) / max(fan_in, 1) ** 0.5).astype(data.dtype)
 
 
-def clear_gradients(module):
+def clear_gradients(module: Any) -> None:
     """Set every gradient to what it is before the first backward pass: None, or zeros where it was an array."""
     for parameter in parameters_of(module).values():
         parameter.grad = None if parameter.grad is None else np.zeros(parameter.data.shape)
 
 
 @contextmanager
-def borrowed(module):
+def borrowed(module: Any) -> Iterator[None]:
     """Let every parameter require its gradient, for the `with` block.
 
     At its end, also after an exception, every parameter's data, gradient and flag are the objects that they were, and

@@ -45,8 +45,14 @@ CHECKING = (
 
 
 def imported(tree):
-    """Yield the modules of the package that a file imports, wherever in it, as they are written."""
-    for node in ast.walk(tree):
+    """Yield the modules of the package that a file imports, wherever in it, except those for type checkers alone."""
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in (node for node in ast.walk(tree) if id(node) not in for_types):
         if isinstance(node, ast.ImportFrom) and node.module:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
