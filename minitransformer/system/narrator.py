@@ -8,8 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from minitransformer.system.printable import printable, to_the_letter
 
@@ -23,7 +22,7 @@ class Narrator:
 
     def __init__(self, quiet: bool = False):
         self.quiet = quiet
-        self.above_bars: Callable[..., Any] = nullcontext
+        self.above_bars: Callable[..., AbstractContextManager] = nullcontext
 
     def say(self, text: str, file=None, *, written: bool = False) -> None:
         """Write lines, above the bar if there is one, to `file` or standard error.
