@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "gradcheck"
 PYPROJECT = tomllib.loads((FOLDER / "pyproject.toml").read_text("utf-8"))
 README = (FOLDER / "README.md").read_text("utf-8")
-RESIDUE = shutil.ignore_patterns("build", "*.egg-info", "__pycache__", ".*")  # of earlier builds
+RESIDUE = shutil.ignore_patterns("*.egg-info", "__pycache__")  # of earlier runs and builds
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def setup_cfg():
 
 
 def test_it_lists_each_of_its_packages():
-    folders = [path.parent.relative_to(ROOT) for path in FOLDER.rglob("__init__.py") if "build" not in path.parts]
+    folders = [path.parent.relative_to(ROOT) for path in FOLDER.rglob("__init__.py")]
     assert sorted(PYPROJECT["tool"]["setuptools"]["packages"]) == sorted(".".join(folder.parts) for folder in folders)
 
 
@@ -119,8 +119,9 @@ def test_it_installs_and_works_where_there_is_numpy_alone(tmp_path):
     for file in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, source)
     own = wheel(source / "gradcheck", wheels)
+    assert not (source / "gradcheck" / "build").exists()
     whole = wheel(source, wheels)  # second, with the residue of the first in the folder
-    files = {path.relative_to(ROOT).as_posix() for path in FOLDER.rglob("*.py") if "build" not in path.parts}
+    files = {path.relative_to(ROOT).as_posix() for path in FOLDER.rglob("*.py")}
     for archive in (own, whole):
         with ZipFile(archive) as opened:
             packed = {name for name in opened.namelist() if name.startswith("gradcheck/")}
