@@ -1,4 +1,4 @@
-"""gradcheck as a distribution of its own: the folder gradcheck/ installs where NumPy is, and nothing else."""
+"""gradcheck alone: its folder installs as a distribution that needs NumPy only."""
 
 import configparser
 import os

@@ -26,7 +26,7 @@ SMALL = "--layers 1 --heads 2 --width 8 --context 8 --steps 2 --batch-size 3 --s
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The current folder, with a text, the run of a small model, and what an experiment measured."""
+    """The current folder, with a text, the run of a small model, and the measurements of an experiment."""
     (tmp_path / "text.txt").write_text(TEXT)
     pretrain(small_lm(), small_corpus(), Settings(steps=5), out=tmp_path / "run")
     one = experiment("weight-decay")

@@ -99,7 +99,7 @@ def error_in_words(error):
 
 
 def make_streams_usable():
-    """Replace standard streams that are closed (`>&-`; to Python they are None), and let them write any character."""
+    """Replace standard streams that are closed (`>&-`), which Python has as None, and let all write any character."""
     codecs.register_error(QUESTION_MARK, question_mark)
     for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
         if getattr(sys, name) is None:

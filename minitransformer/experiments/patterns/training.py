@@ -113,7 +113,7 @@ def train_on_simple_patterns(
     model      of a vocabulary of at least 1000 and a context that holds the longest task, such as TinyTransformer(seed)
     patterns   the names of those to learn; None: all of PATTERNS
     out, resume, plot, about   a folder for the model and its metrics, as in `pretrain`
-    observer   is told what happens; None: a progress bar, where standard error is a terminal
+    observer   watches the run; None: a progress bar if standard error is a terminal
     settings   any field of PatternSettings by name: steps, longest, seed, lr, …
 
     A model that has not been trained gets its first block prepared before it begins: see starting_attention.py.
