@@ -85,8 +85,8 @@ part, which is x itself: `x.real > 0`, `x.real.max()`; and abs(x), which is no s
 in these files, and `x.real.dtype`, the dtype of the real numbers.
 
 **The textbook and the engine.** The functions of layers/, losses.py and optim.py have the form of their derivations.
-Where that is slow there is a twin in fast/, of the same name and contract, which `faster` returns and `apply` calls. A
-function that you edit runs as you wrote it: its twin is then not used, and one warning says so. Within
+A function whose plain form is slow has a twin in fast/, of the same name and contract, which `faster` returns and
+`apply` calls. A function that you edit runs as you wrote it: its twin is then not used, and a warning names it. Within
 `with minitransformer.plain():`, or with MINITRANSFORMER_PLAIN=1 in the environment, everything runs on the textbook.
 """
 

@@ -1,7 +1,6 @@
-"""Progress on standard error: lines, and below them a bar while something is counted.
+"""Progress on standard error: lines of text, and below them a bar during long work.
 
-The bar is drawn on a terminal only; in a file the lines are all there is. It is tqdm's, or if that is
-not installed, a plain line with the count and the time.
+The bar is drawn only on a terminal. It is tqdm's, or without tqdm a plain line with the count and the time.
 """
 
 import shutil
@@ -18,7 +17,7 @@ EVERY = 0.1  # seconds between two plain lines
 
 
 class Narrator:
-    """Says on standard error what a program is doing, with bars for what takes long; or, quiet, nothing."""
+    """Report the progress of a program on standard error, with a bar during long work. `quiet` turns it off."""
 
     def __init__(self, quiet: bool = False):
         self.quiet = quiet
@@ -27,7 +26,7 @@ class Narrator:
     def say(self, text: str, file=None, *, written: bool = False) -> None:
         """Write lines, above the bar if there is one, to `file` or standard error.
 
-        What cannot be printed is escaped, in what a model has written only on a terminal.
+        Control characters are escaped; in text `written` by a model, only on a terminal.
         """
         if self.quiet:
             return
@@ -37,10 +36,10 @@ class Narrator:
 
     @contextmanager
     def progress(self, description: str, unit: str, *, total: int | None = None, done: int = 0, even: bool = True):
-        """Yield a function progress(done, total, description=…) that moves a bar, drawn on a terminal for as long.
+        """Yield a function progress(done, total, description=…) that moves a bar, which is drawn within the block.
 
-        Total None: not known. The description stands before the bar until another is given. A bar that is `even`, each
-        unit taking about as long as the next, shows rate and time left.
+        A total of None is unknown. The description stays until another is given. With `even`, each unit takes about as
+        long as the next, so the bar shows the rate and the remaining time.
         """
         if self.quiet or not sys.stderr.isatty():
             yield lambda done, total, description="": None

@@ -1,16 +1,15 @@
-"""What ends a program from outside: Ctrl-C, SIGTERM (`kill`, a machine that is stopped), SIGHUP (a closed terminal).
+"""The signals that end a program: Ctrl-C, SIGTERM (`kill`, a shutdown), SIGHUP (a closed terminal).
 
-**While it is imported,** which takes a moment, nothing is begun that would have to be ended. So the program leaves at
-once, with one line. That must be settled before anything else is imported: hence this file imports next to nothing.
+**During the imports,** which take a moment, there is nothing to clean up, so the program exits at once, with one line.
+The handlers must be installed before anything else is imported. Hence this file imports only the standard library.
 
-**Once it has begun,** there are processes to end and temporary files to remove, and perhaps there is work to save. So
-the other two do what Ctrl-C does: by default they raise KeyboardInterrupt wherever the program is. A signal that is
-ignored as the program begins, as SIGHUP is under `nohup`, stays so.
+**While a command runs,** it may have processes to end, temporary files to remove and work to save. SIGTERM and SIGHUP
+then have the effect of Ctrl-C: by default they raise KeyboardInterrupt. A signal that is ignored when the program
+starts, as SIGHUP is under `nohup`, stays ignored.
 
-**A process that it begins** is sent them too, Ctrl-C by a terminal, SIGTERM by a machine that is stopped, and leaves
-them to the one that began it.
+**A child process** receives the signals too, from the terminal or from a shutdown, and leaves them to its parent.
 
-The exit status is what a shell reports of a process that the signal has ended: 128 and the signal's number.
+The exit status is the one that a shell reports for a process ended by the signal: 128 + the number of the signal.
 """
 
 import contextlib
@@ -24,14 +23,11 @@ SIGNALS = {getattr(signal, name): words for name, words in WORDS.items() if hasa
 
 
 class Stopped(KeyboardInterrupt):
-    """SIGTERM or SIGHUP came: who goes on after Ctrl-C does not go on after this."""
+    """SIGTERM or SIGHUP: also ends a program that continues after Ctrl-C, such as `chat`."""
 
 
 def leave_when_stopped(program):
-    """From now on, leave at once at each of the signals: one line that begins with the program's name, and the status.
-
-    Nothing is ended, removed or written first.
-    """
+    """Install handlers that exit at once: they print one line with the program's name, and clean nothing up."""
 
     def leave(signum, frame):
         if sys.stderr is not None:
@@ -44,21 +40,21 @@ def leave_when_stopped(program):
 
 
 def heeded():
-    """Return those of the signals that are not ignored."""
+    """Return the signals that are not ignored."""
     return [signum for signum in SIGNALS if signal.getsignal(signum) not in (signal.SIG_IGN, None)]
 
 
 @contextlib.contextmanager
 def signals_raise(came):
-    """Within the block, raise KeyboardInterrupt at each of the signals; SIGTERM and SIGHUP are appended to `came`.
+    """Within the block, raise KeyboardInterrupt at each of the signals, and append SIGTERM and SIGHUP to `came`.
 
-    These do what Ctrl-C does at this moment, where that is something else.
+    If a handler for Ctrl-C is installed within the block, SIGTERM and SIGHUP call it instead.
     """
 
     def stop(signum, frame):
         came.append(signum)
         if SIGNALS[signum] == WORDS["SIGHUP"]:
-            signal.signal(signum, signal.SIG_IGN)  # the shell sends it once more
+            signal.signal(signum, signal.SIG_IGN)  # the shell sends it a second time
             forget_terminal()
         at_ctrl_c = signal.getsignal(signal.SIGINT)
         if callable(at_ctrl_c) and at_ctrl_c is not signal.default_int_handler:
@@ -88,7 +84,7 @@ def handled(handlers):
 
 
 def forget_terminal():
-    """Let the standard streams that led to a terminal which is gone lead nowhere: to write there would fail."""
+    """Redirect the standard streams of a closed terminal to the null device: writing to them would fail."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         with contextlib.suppress(OSError):  # it is closed
@@ -98,10 +94,11 @@ def forget_terminal():
 
 @contextlib.contextmanager
 def birth(*unheard):
-    """Within the block a process can be born. It never hears the signals `unheard`; this one hears all when it is born.
+    """Within the block, start a child process that never receives the signals `unheard`.
 
-    A process whose own imports are interrupted, or whose parent is as it tells it what to do, ends with a traceback.
-    Windows has no mask of signals.
+    Signals that arrive meanwhile are delivered to this process at the end of the block. A child whose imports are
+    interrupted, or whose parent is interrupted while it sends the first request, would end with a traceback. Windows
+    has no signal masks: there the signals are only delayed.
     """
     came = []
     with handled(dict.fromkeys(SIGNALS, lambda signum, frame: came.append(signum))):
