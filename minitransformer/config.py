@@ -16,11 +16,11 @@ POSITIONS = ("learned", "sinusoidal", "rotary")
 DTYPES = ("float32", "float64")
 size = partial(whole, least=1, most=2**63 - 1)  # the longest that an axis of an array can be
 MOST_LAYERS = 10_000  # the deepest transformers that were published have 1,000
-MOST_WEIGHTS = 10**13  # no process can have so many: addresses of memory end before
+MOST_WEIGHTS = 10**13  # in float32 40 TB, more than any machine's memory
 
 
 def plain_scaling(name: str, scaling: dict) -> dict:
-    """Return a rope_scaling with plain Python numbers. Raises what check_scaling does."""
+    """Return a rope_scaling with plain Python numbers. Raises the exceptions of check_scaling."""
     check_scaling(scaling)
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in scaling.items()}
 
@@ -95,7 +95,7 @@ class Config:
 
     @property
     def fewest_weights(self) -> int:
-        """How many entries the matrices of a model have, all but those of an unembedding of its own."""
+        """The number of entries of all matrices, except an untied unembedding."""
         rows = self.vocab_size + (self.context if self.positions == "learned" else 0)
         heads = 2 * (self.n_heads + self.kv_heads) * self.head_width
         return rows * self.d_model + self.n_layers * self.d_model * (heads + 2 * self.hidden_width)

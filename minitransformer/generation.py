@@ -4,8 +4,8 @@
 not depend on later ones. Keeping them, each new token costs the work of one position instead of T, though its query
 still reads all keys.
 
-**Past the context.** When the context is full, the oldest half is dropped and the rest computed anew: every remaining
-token has another position, and above the first block its key and value hold what it saw of the tokens dropped. Where
+**Past the context.** When the context is full, the oldest half is dropped and the rest computed again: every remaining
+token has another position, and above the first block its key and value depend on the dropped tokens. Where
 the window starts depends on the number of tokens alone, with or without a cache, so both see the same window at every
 step.
 
@@ -52,9 +52,9 @@ class LayerCache:
         return self.keys[..., : self.length, :], self.values[..., : self.length, :]
 
     def with_room(self, before, new):
-        """Return an array with twice the room that is needed now, or the context's; it begins with what `before` holds.
+        """Return an array with room for twice as many positions as now, at most the context, that begins with `before`.
 
-        `new` (..., K, T, D) says what it is an array of.
+        Its dtype and leading axes are those of `new` (..., K, T, D).
         """
         room = min(max(2 * self.length, LEAST_ROOM), self.context)
         array = np.empty((*new.shape[:-2], room, new.shape[-1]), new.dtype)
@@ -64,7 +64,7 @@ class LayerCache:
 
 
 class KeyValueCache:
-    """What model.predict(ids, cache=cache) remembers of earlier positions: one LayerCache for each block."""
+    """The memory of model.predict(ids, cache=cache) of earlier positions: one LayerCache for each block."""
 
     def __init__(self, config: Config):
         self.layers = [LayerCache(config.context) for _ in range(config.n_layers)]
@@ -171,10 +171,10 @@ def sample(logits, *, temperature, top_k, top_p, rng):
 
         p = softmax(z / τ)                              (1)
 
-    τ → 0 is greedy: always the likeliest. Top-k keeps the k likeliest tokens (Fan et al., 2018); top-p the smallest
-    set of the likeliest whose probabilities, after top-k, reach top_p (nucleus sampling, Holtzman et al., 2020). One
-    uniform number u per row, from 0 to the sum of what is kept, then picks the first token whose cumulative probability
-    exceeds u.
+    τ → 0 is greedy: always the likeliest. Top-k keeps the k likeliest tokens (Fan et al., 2018); top-p the smallest set
+    of the likeliest whose probabilities, after top-k, reach top_p (nucleus sampling, Holtzman et al., 2020). One
+    uniform number u per row, from 0 to the sum of the kept probabilities, then picks the first token whose cumulative
+    probability exceeds u.
 
     Raises ValueError for logits that are not finite.
     """

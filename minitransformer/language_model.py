@@ -20,7 +20,7 @@ from minitransformer.unset import unset_model
 from minitransformer.values import dictionary
 
 KIND = "language model"
-PARAMETERS = "parameters."  # what the names of their arrays begin with
+PARAMETERS = "parameters."  # the prefix of the names of their arrays
 MODEL_FILE = "model.npz"  # in a folder that training writes to
 
 
@@ -92,7 +92,7 @@ class LanguageModel:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "LanguageModel":
-        """Read what `save` wrote, or the folder of a training run, whose checkpoint is such a file too.
+        """Read a file that `save` wrote, or the folder of a training run, whose checkpoint is such a file.
 
         A GGUF file, or a folder of the Hugging Face layout, is read by interop.load_pretrained, in float32.
         Raises OSError for a file that cannot be read, ArchiveError for one that is damaged or does not fit together.
@@ -131,7 +131,7 @@ def mean_loss(model, ids, batch_size: int = 8) -> float:
 
 
 def described_model(archive: Archive) -> tuple[Config, Tokenizer]:
-    """Return the configuration and the tokenizer of the model in an archive. Raises ArchiveError for what is none."""
+    """Return the configuration and the tokenizer of the model in an archive. Raises ArchiveError if it has none."""
     description = archive.description
     if description.get("kind") != KIND:
         raise ArchiveError(f"{archive.path}: holds no language model")
@@ -189,7 +189,7 @@ def model_file(path) -> Path:
     path = Path(path)
     if path.is_dir():
         if not (path / MODEL_FILE).exists():
-            raise FileNotFoundError(f"{path}: the folder holds no {MODEL_FILE}, which is what train writes")
+            raise FileNotFoundError(f"{path}: the folder holds no {MODEL_FILE}, the file that train writes")
         return path / MODEL_FILE
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder; minitransformer train makes a model")

@@ -1,6 +1,6 @@
 """Cross-entropy of the next token, fused with the softmax.
 
-What it ignores: a shift of the logits, so that its gradient sums to zero at every position.
+Invariant to a shift of the logits, so that its gradient sums to zero at every position.
 
 Decided where conventions differ: the mean over no position at all (all ignored, or of weight 0) is 0 with a zero
 gradient, where PyTorch gives NaN: an all-padding batch should not end a training run. The ignored index may lie outside
@@ -46,10 +46,11 @@ def cross_entropy(
 
         p = exp(z)                                      (5)
 
-    Nats are what natural logarithms give. The loss is a scalar, or (...) for reduction "none", where ignored positions
-    have 0 and dloss is (...). `weight` (V,) holds one weight for each class. Raises TypeError for logits that are not
-    floating-point or targets that are not integers, ValueError for shapes that do not fit, targets out of range, an
-    unknown reduction, or a label smoothing outside 0 … 1. Saved for backward: p (..., V), a (..., V), kept (...).
+    The unit is the nat, because the logarithm is natural. The loss is a scalar, or (...) for reduction "none", where
+    ignored positions have 0 and dloss is (...). `weight` (V,) holds one weight for each class. Raises TypeError for
+    logits that are not floating-point or targets that are not integers, ValueError for shapes that do not fit, targets
+    out of range, an unknown reduction, or a label smoothing outside 0 … 1. Saved for backward: p (..., V), a (..., V),
+    kept (...).
     """
     check_arguments(logits, targets, weight, ignore_index, label_smoothing, reduction)
     V, dtype = logits.shape[-1], logits.real.dtype
@@ -78,9 +79,9 @@ def cross_entropy(
 
             A = Σ_c a_c    dx_j = (A p_j − a_j) · dℓ        (7)
 
-        Without options A p − a is p − onehot(t): what the model said minus what was true. Fusing the two functions
-        gives this without a division. Through log and softmax apart it would begin with −a/p: 0/0 where another class's
-        p underflows, and −∞ where the target's does, just where the model is most wrong.
+        Without options A p − a is p − onehot(t): the predicted distribution minus the true one. Fusing the two
+        functions gives this without a division. Through log and softmax apart it would begin with −a/p: 0/0 where
+        another class's p underflows, and −∞ where the target's does, just where the model is most wrong.
 
         The gradient of an ignored position is zero, if its logits are finite, but it must not count in the mean either:
         dividing by all positions scales the gradient by a factor that a check without ignored positions never sees.

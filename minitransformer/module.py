@@ -1,9 +1,9 @@
 """Chapter zero, the chain rule; then parameters, modules and hooks: the whole framework.
 
-**One function.** Let y = f(x), and let L be a number, the loss, that depends on x through y alone. Every derivation
-here writes dy for ∂L/∂y, of y's shape, and dx for ∂L/∂x, of x's: dy_i says by how much L grows for each unit that y_i
-grows. Now move one entry x_j by a small h. Every y_i moves by h ∂y_i/∂x_j, each of these moves L by dy_i times as much,
-and to first order the effects add. By h, that is
+**One function.** Let y = f(x), and let L be a number, the loss, that depends on x only through y. Every derivation here
+writes dy for ∂L/∂y, of y's shape, and dx for ∂L/∂x, of x's: dy_i is the growth of L for each unit that y_i grows. Now
+change one entry x_j by a small h. Every y_i changes by h ∂y_i/∂x_j, each of these changes L by dy_i times as much, and
+to first order the effects add. Divided by h, that is
 
     dx_j = Σ_i dy_i ∂y_i/∂x_j
 
@@ -11,44 +11,45 @@ where i runs over all entries of y, whatever its shape. With the Jacobian, the m
 
     dx = Jᵀ dy
 
-and there is no more to it: this is what `backward(dy)` returns, for every function in this package.
+Every `backward(dy)` in this package returns this product, and nothing else.
 
 **Nobody forms J.** One linear map of GPT-2 takes 1,024 positions of 768 channels to 1,024 of 3,072. Its J has
 3,145,728 × 786,432 entries, 9.9 TB in float32, nearly all of them zero, and the others repeat one small matrix W. But
-Jᵀ dy turns out to be dy Wᵀ, which costs what the forward pass costs. This is the work of a derivation: write down the
-entries ∂y_i/∂x_j, put them into the sum, and find the short form of what is left. Where a function works entry by entry
-J is diagonal, and dx = dy · f′(x). `gradcheck.jacobian(function, x)` shows J for a small x.
+Jᵀ dy turns out to be dy Wᵀ, which costs as much as the forward pass. This is the work of a derivation: write down the
+entries ∂y_i/∂x_j, put them into the sum, and find the short form of the result. For a function of single entries J is
+diagonal, and dx = dy · f′(x). `gradcheck.jacobian(function, x)` shows J for a small x.
 
 **One after another.** With y = f(x) and z = g(y), the Jacobian of the whole is J_g J_f, and its transpose has the
 factors in reverse order: dx = J_fᵀ (J_gᵀ dz). So backward runs the steps from the last to the first.
 
-**Paths add.** Let x be read twice, as y_f = f(x) and y_g = g(x). The sum over i then runs over the entries of both, so
-it falls into two sums, one for each path by which x reaches the loss, with dy_f and dy_g the gradients by the two:
+**Paths add.** Let x be read twice, as y_f = f(x) and y_g = g(x). The sum over i then runs over the entries of both. It
+splits into two sums, one for each path from x to the loss. With the gradients dy_f and dy_g,
 
     dx = J_fᵀ dy_f + J_gᵀ dy_g
 
-So it is for x + f(x), where dx = dy + J_fᵀ dy; for a weight that is read at every position; for a table that is both
-embedding and unembedding; for a parameter that two batches share. Wherever a gradient is added up, this is why.
+The same holds for x + f(x), where dx = dy + J_fᵀ dy; for a weight that is read at every position; for a table that is
+both embedding and unembedding; for a parameter that two batches share. This is the reason wherever gradients are added.
 
-**What was broadcast is summed.** In y_pc = x_pc + b_c the one number b_c is read at every position p. These are paths,
-and they add: db_c = Σ_p dy_pc. And what was summed is broadcast: y_c = Σ_p x_pc gives dx_pc = dy_c, the same at every
-p; of a mean over n entries each gets dy_c / n.
+**A broadcast is summed.** In y_pc = x_pc + b_c the one number b_c is read at every position p. These are paths, and
+they add: db_c = Σ_p dy_pc. Conversely, a sum is broadcast: y_c = Σ_p x_pc gives dx_pc = dy_c, the same at every p; for
+a mean over n entries each gets dy_c / n.
 
 **Why from the last to the first.** The loss of n steps has the derivative J_n ⋯ J_2 J_1, in which J_n is a single row,
 as L is one number. Multiplied from the left, every product is a row times a matrix, and one pass gives the derivatives
-by all parameters, at about twice the cost of the forward pass. Multiplied from the right, or by moving one parameter
-at a time, it takes a pass for each parameter: for GPT-2, 124,439,808 of them. The price is memory, for what backward
-needs of the forward pass is kept until then: each function's docstring says what, after "Saved for backward".
+with respect to all parameters, at about twice the cost of the forward pass. Multiplied from the right, or by changing
+one parameter at a time, it takes a pass for each parameter: for GPT-2, 124,439,808 of them. The price is memory:
+arrays of the forward pass are kept until backward has used them. The docstring of each function lists them after
+"Saved for backward".
 
-**Why `y, backward` is all that it takes.** A differentiable function returns its value and its own backward pass:
+**Why `y, backward` is enough.** A differentiable function returns its value and its own backward pass:
 
     y, backward = layer_norm(x, gamma, beta)
     dx, dgamma, dbeta = backward(dy)
 
-`backward` is Jᵀ with all that it needs, a closure over the variables of its forward pass. Of two functions in a row it
-is one call within the other, of two paths a sum; so whoever composes functions writes the mirror image below, and gets
-a function of the same kind. A block of a transformer, and what its backward does, which is the same drawing read from
-below, with every fork turned into a sum and every sum into a fork:
+`backward` computes Jᵀ dy. It is a closure over the variables of its forward pass. For two functions in a row, backward
+is one call within the other; for two paths, a sum. So a composition is written with its mirror image below, and is
+again a function of the same kind. The next drawing shows a block of a transformer and its backward pass. The second is
+the first read from below, with every fork turned into a sum and every sum into a fork:
 
         x                               dx
         │                               │
@@ -64,25 +65,25 @@ below, with every fork turned into a sum and every sum into a fork:
         │                               │
         y  (read down)                  dy  (read up)
 
-There is no tape and no graph: the closures are the graph. Beside a line of code stands the number of its equation; in a
-backward pass, `# (6) ← γ · x̂ (5)` names the part of the forward pass that the line mirrors.
+There is no tape and no graph: the closures are the graph. A comment at the end of a line gives the number of its
+equation; in a backward pass, `# (6) ← γ · x̂ (5)` names the part of the forward pass that the line mirrors.
 
-**Modules.** A Module is such a function with its parameters attached. Calling one gives the same pair, except that the
-parameters' gradients are accumulated where they belong and only the inputs' gradients are returned:
+**Modules.** A Module is such a function with its parameters attached. Calling one gives the same pair, except that
+backward accumulates the gradients of the parameters and returns only those of the inputs:
 
     norm = LayerNorm(64)
     y, backward = norm(x)
     dx = backward(dy)  # and norm.gamma.grad, norm.beta.grad are filled
 
-`apply` turns the first form into the second. A module keeps nothing of a forward pass on itself, so it may be used
-twice before either backward runs.
+`apply` turns the first form into the second. A module stores nothing of a forward pass, so it may be used twice before
+either backward runs.
 
-**Complex numbers.** A forward pass here also takes complex arrays, though no model has any. A check wants them: with an
-h as small as 1e-200 and i² = −1, f(x + ih) = f(x) + i h f′(x), as h² is nothing, so Im f(x + ih) / h is the derivative
-to the last digit, where a difference of two values loses a third to half of them. It asks one thing of a forward: to be
-a formula in x that holds for x + ih as it does for x. Complex numbers have no order, so what compares asks the real
-part, which is x itself: `x.real > 0`, `x.real.max()`; and abs(x), which is no such formula, is not used. Hence `.real`
-in these files, and `x.real.dtype`, the dtype of the real numbers.
+**Complex numbers.** Every forward pass here also takes complex arrays, because a check needs them. With h as small as
+1e-200, f(x + ih) = f(x) + i h f′(x) up to terms of h², which vanish, so Im f(x + ih) / h is the derivative to the last
+digit, while a difference of two values loses a third to half of the digits. The forward pass must be a formula that
+holds for x + ih as it does for x. Complex numbers have no order, so a comparison uses the real part, which is x itself:
+`x.real > 0`, `x.real.max()`. abs(x) is not such a formula, and is not used. Hence `.real` in these files, and
+`x.real.dtype`, the dtype of the real numbers.
 
 **The textbook and the engine.** The functions of layers/, losses.py and optim.py have the form of their derivations.
 A function whose plain form is slow has a twin in fast/, of the same name and contract, which `faster` returns and
@@ -139,9 +140,9 @@ def is_differentiable(value: object) -> TypeGuard[Array]:
 
 
 def require_floating(function, **arrays):
-    """Raise TypeError unless each array holds real or complex floating-point numbers, or is None.
+    """Raise TypeError unless each array, if it is not None, holds real or complex floating-point numbers.
 
-    `function` is the name of what needs them, and each array goes by the name of its argument.
+    The message has the name of the `function` that needs them and the name of the argument.
     """
     for name, array in arrays.items():
         dtype = getattr(array, "dtype", type(array).__name__)
@@ -215,8 +216,8 @@ def apply(
     """Call a differentiable function, or its faster twin, on arrays and Parameters.
 
     Returns (y, backward). backward(dy) accumulates the Parameters' gradients and returns the arrays': one bare, several
-    as a tuple, none as None. The closure keeps the Parameters but not the input arrays: what must be saved,
-    `function` itself saves. Complex arrays get the textbook's function: a check by the complex step then judges the
+    as a tuple, none as None. The closure keeps the Parameters but not the input arrays: `function` itself saves
+    the arrays that it needs. Complex arrays get the textbook's function: a check by the complex step then judges the
     engine's backward by the textbook's forward. So do half precision and mixed dtypes, which are nobody's hot path.
 
     backward raises ValueError for a dy that does not have the shape of y: one that merely broadcasts to it would give
@@ -260,8 +261,8 @@ class Module:
     """A named tree of Parameters and Modules.
 
     A subclass assigns them as attributes (a list of Modules is a level of the tree too) and defines
-    `forward(*inputs, **options) -> (y, backward)`, with y one array. Call the module itself, not `forward`: the
-    call is what applies the hooks.
+    `forward(*inputs, **options) -> (y, backward)`, with y one array. Call the module itself, not `forward`: only
+    the call applies the hooks.
     """
 
     _hooks: tuple[Hook, ...] = ()
@@ -324,8 +325,8 @@ class Module:
     def hooked(self, hooks: Mapping[str, Hook]) -> Iterator[Self]:
         """Install hooks for the duration of a `with` block.
 
-        `hooks` maps the dotted name of a module to a function `(y, backward) -> (y, backward)`, which sees what the
-        module computed and may record or replace it, its gradient, or both:
+        `hooks` maps the dotted name of a module to a function `(y, backward) -> (y, backward)`, which receives the
+        module's result and may record or replace it, its gradient, or both:
 
             def record(y, backward):
                 seen.append(y)

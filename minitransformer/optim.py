@@ -1,7 +1,7 @@
 """AdamW, gradient clipping and the learning-rate schedule.
 
 A model learns by moving every parameter against its gradient. AdamW does so at a pace that does not depend on the
-gradient's scale; clipping limits what a single bad batch can do; the schedule begins and ends gently.
+gradient's scale; clipping limits the effect of a single bad batch; the schedule begins and ends gently.
 """
 
 import math
@@ -89,8 +89,8 @@ def adamw_in_place(moves, gradient_scale=1.0):
 def some_rows_at_a_time(shape):
     """Yield indexes that cut an array of this shape along its first axis, into parts of about PART entries.
 
-    What one entry becomes depends on no other. So the several arrays that a formula makes need never be as large as
-    the largest table.
+    The update of an entry depends on no other entry, so the temporary arrays of a formula need not be as large as the
+    largest table.
     """
     if not shape:
         yield np.newaxis
@@ -105,8 +105,8 @@ class AdamW:
 
     `parameters` is a list of Parameters, or of groups as in PyTorch: dictionaries with "params" and, where they
     differ from the defaults, "lr", "betas", "eps", "weight_decay". The groups, in `param_groups`, may be changed
-    between steps. Raises ValueError for no parameters, one given twice, or a setting out of range, TypeError for what
-    is no Parameter or no number.
+    between steps. Raises ValueError for no parameters, one given twice, or a setting out of range, TypeError for a
+    parameter that is not a Parameter, or a setting that is not a number.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class AdamW:
 
 
 def check_group(group, defaults):
-    """Make the settings of a parameter group plain numbers. Raises what AdamW does."""
+    """Convert the settings of a parameter group to plain numbers. Raises the exceptions of AdamW."""
     unknown = set(group) - set(defaults) - {"params"}
     if unknown:
         raise ValueError(
@@ -188,12 +188,12 @@ def averaging_rates(name: str, betas) -> tuple[float, float]:
 
 
 def decay_groups(model: "Transformer", weight_decay: float, *, embeddings: bool = False) -> list[dict[str, Any]]:
-    """Return two parameter groups: matrices with weight decay; gains, biases and, unless asked for, embeddings without.
+    """Return two parameter groups: matrices with weight decay; gains, biases and, by default, embeddings without.
 
-    Decay limits how far an output can grow with its input. A bias multiplies nothing; a gain multiplies what is
-    normalized already, and would be drawn to 0, not to 1. A rare token's row of the embedding gets a gradient seldom,
-    but would decay at every step. A tied table, which as the unembedding gets one at every step, is left alone as well.
-    nanoGPT decays all that has two axes, positions too: `embeddings=True`.
+    Decay limits how far an output can grow with its input. A bias multiplies nothing; a gain multiplies normalized
+    values and would be drawn to 0, not to 1. A rare token's row of the embedding gets a gradient seldom, but would
+    decay at every step. A tied table, which as the unembedding gets one at every step, is left alone as well. nanoGPT
+    decays all that has two axes, positions too: `embeddings=True`.
     """
     tables = {id(model.embedding.weight)}
     positions = model.positional_embedding
@@ -231,7 +231,7 @@ def grad_norm(parameters: Iterable[Parameter]) -> float:
 
 
 def clipping_scale(norm: float, max_norm: float) -> float:
-    """Return what brings a gradient of this norm down to max_norm; 1 for a smaller one, or one that is not finite.
+    """Return the factor that scales a gradient of this norm to max_norm; 1 if the norm is smaller or not finite.
 
     Raises ValueError unless max_norm is positive.
     """

@@ -1,6 +1,6 @@
 """The decoder-only transformer: ids in, logits out.
 
-A position sees itself and what came before, so each of the T rows of logits predicts the token after it, and one pass
+A position sees itself and all earlier ones, so each of the T rows of logits predicts the token after it, and one pass
 trains on all of them.
 
 GPT-2 and Llama, here of TinyLlama's sizes, are both just a `Config`:
@@ -130,8 +130,8 @@ class Transformer(Module):
         `options` are those of cross_entropy. Made for training: backward(dloss=1.0) drops each layer's saved
         activations as soon as they are used, which lowers the peak of memory by a fifth to a third, and so can run only
         once; a second call raises RuntimeError. `recompute` lowers the peak further, for about a third more time, by
-        running each block's forward again in backward (see layers/recomputation.py). Raises what forward and
-        cross_entropy raise.
+        running each block's forward again in backward (see layers/recomputation.py). Raises the exceptions of forward
+        and cross_entropy.
         """
         x, backwards = self.up_to_head(ids, rng, recompute)
         loss, head_backwards = head_and_loss(x, self.lm_head, targets, **options)
@@ -147,11 +147,11 @@ class Transformer(Module):
         return loss, backward
 
     def predict(self, ids: Array, *, cache: "KeyValueCache | None" = None, last_only: bool = False) -> Array:
-        """Return logits (B, T, V) without keeping what a backward pass would need.
+        """Return logits (B, T, V) without saving arrays for a backward pass.
 
-        `cache`, a KeyValueCache, holds the positions before ids and is extended by them. `last_only` gives (B, 1, V),
-        the last position alone: what generation needs, without the product of every other position with the vocabulary.
-        Raises what forward raises.
+        `cache`, a KeyValueCache, holds the positions before ids and is extended by them. With `last_only`
+        the result is (B, 1, V), for the last position only, as generation needs it: this saves the product of every
+        other position with the vocabulary. Raises the exceptions of forward.
         """
         start = 0 if cache is None else cache.length
         x = self.embed(ids, start, None)[0]
@@ -165,7 +165,7 @@ class Transformer(Module):
     def up_to_head(
         self, ids: Array, rng: np.random.Generator | None, recompute: bool = False
     ) -> tuple[Array, list[Backward[Any]]]:
-        """Return what lm_head reads (B, T, C), and the backward functions of the steps to there, in forward order."""
+        """Return the input of lm_head (B, T, C) and the backward functions of the steps before it, in order."""
         x, embed_backward = self.embed(ids, 0, rng)
         mask, positions = self.mask_and_positions(ids, 0)
         backwards = [embed_backward]
@@ -241,7 +241,7 @@ class Transformer(Module):
 
 
 def through_blocks(blocks, x, *, mask, positions, cache):
-    """Return what the blocks, one after another, make of x (..., T, C). A KeyValueCache is extended."""
+    """Apply the blocks, one after another, to x (..., T, C). A KeyValueCache is extended."""
     for i, block in enumerate(blocks):
         layer_cache = None if cache is None else cache.layers[i]
         x = block(x, mask=mask, positions=positions, cache=layer_cache)[0]

@@ -1,11 +1,11 @@
-"""Attention in the way that suits its length.
+"""Attention by the path that suits the length of the sequence.
 
-Longer sequences take other ways to the same result: a few queries at a time, which need not look at keys that the mask
+Longer sequences take other paths to the same result: a few queries at a time, which need not look at keys that the mask
 forbids (see query_blocks.py), and at last blocks of queries and keys that never hold all weights at once (see
-blocked_attention.py). Where there are many weights, some heads are in one thread and the others in another (see
-head_groups.py). `on_weights` asks for all weights, and so for all pairs at once, whatever the length. Where a key or
-value that the mask hides from all queries is not finite, the longer ways skip it if it lies beyond the keys that they
-take, and may then give finite numbers where the textbook gives NaN.
+blocked_attention.py). With many weights, some heads are computed in one thread and the others in another (see
+head_groups.py). `on_weights` needs all weights, and so all pairs at once, whatever the length. If a key or
+value that the mask hides from all queries is not finite, the textbook may give NaN and the paths for longer sequences
+finite numbers, because they skip keys that no query may see.
 """
 
 import math
@@ -42,7 +42,7 @@ def causal_mask(Tq: int, Tk: int):
 def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     """Attend from q (..., H, Tq, D) to k (..., K, Tk, D) and v (..., K, Tk, Dv). Returns y (..., H, Tq, Dv).
 
-    Saved for backward: what the way that is taken saves.
+    Saved for backward: the arrays of the chosen path.
     """
     textbook.check_arguments(q, k, v, mask)
     Tq, D = q.shape[-2:]
@@ -61,10 +61,10 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
 
 
 def all_at_once(q, k, v, *, mask, scale, on_weights=None):
-    """Do what attention() does, which checks the arguments, with all pairs of a query and a key at once, in place.
+    """Attend with all pairs of a query and a key at once, in place. attention() has checked the arguments.
 
     Saved for backward, with R = H/K · Tq rows for each key–value head: q_grouped (..., K, R, D), k (..., K, Tk, D),
-    v (..., K, Tk, Dv), weights_grouped (..., K, R, Tk), and what softmax and on_weights save.
+    v (..., K, Tk, Dv), weights_grouped (..., K, R, Tk), and the arrays that softmax and on_weights save.
     """
     H, K = q.shape[-3], k.shape[-3]
     q_grouped = together(q, K)

@@ -1,4 +1,4 @@
-"""Attention in blocks, for very long sequences: what layers/attention.py computes, without ever holding all T² weights.
+"""Attention in blocks, for very long sequences: the result of layers/attention.py, without all T² weights in memory.
 
 An average of values weighted by a softmax can be taken piece by piece, if one keeps for each query the largest score
 so far, m, the sum of the exponentials so far, l, and the weighted sum of the values so far, o, the last two measured
@@ -12,8 +12,8 @@ l = 0, o = 0:
     e  = exp(scores − m′)    c = exp(m − m′)                    (3)
     l ← c l + Σ e            o ← c o + e v                      (4)
 
-c turns what was measured from the old maximum into what is measured from the new one, and then m ← m′. While a query
-has seen nothing, m′ = −∞, and 0 stands for it in (3), c being 0. After the last block,
+The factor c rescales the sums from the old maximum to the new one, and then m ← m′. While a query has seen no key,
+m′ = −∞ is replaced by 0 in (3), and c = 0. After the last block,
 
     y = o / l    λ = m + log l                                  (5)
 
@@ -24,12 +24,12 @@ the scores of (1) computed again, block by block:
 
     weights = exp(scores − λ)                                   (6)
 
-What the softmax's backward subtracts in each row (see layers/softmax.py) is a sum over all keys j, yet y is enough for
-it: with dweights = dy vᵀ, for query i and channels d,
+The term that the softmax's backward subtracts in each row (see layers/softmax.py) is a sum over all keys j, but it can
+be computed from y: with dweights = dy vᵀ, for query i and channels d,
 
     δ_i = Σ_j weights_ij Σ_d dy_id v_jd = Σ_d dy_id Σ_j weights_ij v_jd = Σ_d dy_id y_id        (7)
 
-So each block can be finished by itself, and adds its share to what layers/attention.py computes at once:
+So each block can be processed separately, and adds its share to the sums that layers/attention.py computes at once:
 
     dv += weightsᵀ dy    dscores = weights · (dy vᵀ − δ)        (8)
     dq += s · dscores k    dk += dscoresᵀ (s q)                 (9)
@@ -55,7 +55,7 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
     and `keys` are the sizes of a block. The query heads that share a key–value head are treated as one head with more
     queries, as in layers/attention.py.
 
-    Saved for backward: q (..., H, Tq, D), k (..., K, Tk, D), v (..., K, Tk, Dv), mask (..., Tq, Tk) where there is one,
+    Saved for backward: q (..., H, Tq, D), k (..., K, Tk, D), v (..., K, Tk, Dv), mask (..., Tq, Tk) or None,
     y (..., H, Tq, Dv), and λ (..., H, Tq, 1).
     """
     H, Tq = q.shape[-3:-1]

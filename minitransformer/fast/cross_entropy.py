@@ -16,7 +16,7 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
     """Return the cross-entropy in nats of logits (..., V) with integer targets (...), and its backward(dloss=1.0).
 
     Saved for backward, of P positions: e (P, V) = exp(x − m), total (P,) its sum, from which p = e / total, at_target
-    (P,), each row and its target, kept (P,), own (P,), and smoothing (V,) where there is some.
+    (P,), each row and its target, kept (P,), own (P,), and smoothing (V,) or None.
     """
     textbook.check_arguments(logits, targets, weight, ignore_index, label_smoothing, reduction)
     shape, V = logits.shape, logits.shape[-1]

@@ -15,7 +15,7 @@ ENOUGH_FOR_BLOCKS = 8 * BLOCK
 
 
 def elementwise(function, *arrays):
-    """Return function(*arrays), for arrays of one shape and a function that treats each entry by itself.
+    """Return function(*arrays), for arrays of one shape and a function of single entries.
 
     The function returns an array of their shape, or a tuple of some.
     """

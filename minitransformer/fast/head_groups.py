@@ -3,7 +3,7 @@
 Heads do not see each other. Let the key–value heads be cut into groups g, each with the query heads that it serves:
 
     y_g = attention(q_g, k_g, v_g)                  (1)
-    y = y_1 beside y_2 beside …                     (2)
+    y = y_1, y_2, … side by side                    (2)
 
 Backward. An entry of q, k or v reaches y within its own group alone, so the gradients are put together as y is:
 
@@ -12,7 +12,7 @@ Backward. An entry of q, k or v reaches y within its own group alone, so the gra
 On two cores, causal attention of 12 heads over 1,000 positions takes 0.8 of the time that it takes undivided; that of
 6 heads over 256, in a batch of 4, 0.87, and its backward 0.7. With a tenth as many weights, it takes longer.
 
-Saved for backward: nothing of its own.
+Saved for backward: only the arrays that attention saves.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""The blocks for one new position, straight down: what decoding does for each token.
+"""The blocks for one new position, without calling the layers: the path that decoding takes for each token.
 
 One row times a matrix takes as long as it takes to read the matrix, and in a small model less than to call the layers:
 each of them looks up its twin, checks its arguments, and makes a backward pass that nobody calls. Here the same sums
@@ -9,8 +9,8 @@ at the size `tiny`, 0.44 at `nano`.
 q, k and v stay three products: one product with a packed copy of the three matrices would save two calls of a
 microsecond, and the copy, a sixth of a GPT-2's weights, would have to follow whatever changes them.
 
-A block that is more than it looks (a hook somewhere in it, an adapter, a layer of another class) runs as it is, and so
-do several positions at once.
+A block with a hook, an adapter or a layer of another class runs as in the textbook, and so do several positions at
+once.
 """
 
 import math
@@ -32,7 +32,7 @@ from minitransformer.module import ENGINE_DTYPES, faster
 
 @twin_of(textbook.through_blocks, "7c1f6534b681", imitates=(TransformerBlock,))
 def through_blocks(blocks, x, *, mask, positions, cache):
-    """Return what the blocks, one after another, make of x (..., T, C). A KeyValueCache is extended."""
+    """Apply the blocks, one after another, to x (..., T, C). A KeyValueCache is extended."""
     alone = cache is not None and x.shape[-2] == 1 and {x.dtype} in ENGINE_DTYPES and mask.all()
     for i, block in enumerate(blocks):
         layer_cache = None if cache is None else cache.layers[i]
@@ -44,7 +44,7 @@ def through_blocks(blocks, x, *, mask, positions, cache):
 
 
 def is_what_it_looks(block, dtype) -> bool:
-    """Whether a block computes what its classes say, with weights of this dtype, and nobody watches."""
+    """Return True for a block of the standard classes, with weights of this dtype and without hooks."""
     attention, feed_forward = block.attention, block.feed_forward
     if type(attention) is not MultiHeadAttention or type(feed_forward) not in (FeedForward, GatedFeedForward):
         return False
@@ -64,13 +64,13 @@ def is_what_it_looks(block, dtype) -> bool:
 
 
 def straight_through(block, x, batch, positions, cache):
-    """Return what a block makes of one position of each sequence of a batch, x (P, C), where `batch` is its shape."""
+    """Apply a block to one position x (P, C) of each sequence in a batch of the shape `batch`."""
     r = x + attended(block.attention, normalized(block.norm1, x), batch, positions, cache)
     return r + fed_forward(block.feed_forward, normalized(block.norm2, r))
 
 
 def normalized(norm, x):
-    """Return what a LayerNorm or an RMSNorm makes of x (P, C)."""
+    """Apply a LayerNorm or an RMSNorm to x (P, C)."""
     C, shifts = x.shape[-1], type(norm) is LayerNorm
     centred = x - np.add.reduce(x, axis=-1, keepdims=True) / C if shifts else x
     mean_square = np.vecdot(centred, centred)[..., None] / C
@@ -79,13 +79,13 @@ def normalized(norm, x):
 
 
 def mapped(linear, x):
-    """Return what a Linear makes of x (P, I)."""
+    """Apply a Linear to x (P, I)."""
     y = x @ linear.weight.data
     return y if linear.bias is None else y + linear.bias.data
 
 
 def attended(attention, x, batch, positions, cache):
-    """Return what a MultiHeadAttention makes of x (P, C), which sees itself and all that is in the cache."""
+    """Apply a MultiHeadAttention to x (P, C), which attends to itself and to all positions in the cache."""
     D = attention.d_head
     q, k, v = (mapped(w, x).reshape(*batch, -1, 1, D) for w in (attention.w_q, attention.w_k, attention.w_v))
     turn = attention.rotary
@@ -105,7 +105,7 @@ def attended(attention, x, batch, positions, cache):
 
 
 def fed_forward(feed_forward, x):
-    """Return what a FeedForward or a GatedFeedForward makes of x (P, C)."""
+    """Apply a FeedForward or a GatedFeedForward to x (P, C)."""
     up = mapped(feed_forward.up, x)
     if type(feed_forward) is GatedFeedForward:
         return mapped(feed_forward.down, swiglu(mapped(feed_forward.gate, x), up)[0])

@@ -18,7 +18,7 @@ no more or less, by the machine. Unlike attention in blocks of queries *and* key
 keys of a query at hand, and so needs no running softmax, and no second look in backward: as long as the weights are not
 too large it is the faster one.
 
-Saved for backward: k (..., K, Tk, D), v (..., K, Tk, Dv), and what attention saves for each block.
+Saved for backward: k (..., K, Tk, D), v (..., K, Tk, Dv), and the arrays that attention saves for each block.
 """
 
 import numpy as np

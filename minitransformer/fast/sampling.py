@@ -1,9 +1,9 @@
 """Top-p without a sort of the whole vocabulary.
 
 Only the likeliest tokens can be kept, so only those are sorted. Which they are is guessed: all that are at least a
-quarter as likely as the likeliest, or else a sixteenth, and so on, until together they reach top_p. What is kept, and
-its bits, are those of the whole sort, which for 50,257 tokens takes a fifth of the time of all else in a token of
-GPT-2: this takes 0.06 of it.
+quarter as likely as the likeliest, or else a sixteenth, and so on, until together they reach top_p. The kept
+probabilities have the bits of the whole sort, which for 50,257 tokens takes a fifth of the time of all else in a token
+of GPT-2: this takes 0.06 of it.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Softmax in place, without the largest entry where it is not needed.
+"""Softmax in place, without the largest entry unless it is needed.
 
 Over short rows the largest entry takes longer to find than all the rest, so first the cheap guess m = 0 is tried, which
 is as good as any while no exponential overflows and no row vanishes: attention's softmax over 64 keys is then 3.4 times

@@ -1,7 +1,7 @@
 """SwiGLU's product in blocks (see elementwise.py), which saves its two inputs and nothing else.
 
 silu(g) and its slope are worked out again in backward: to keep silu(g) and σ took a quarter more memory for a Llama's
-whole training step, and no less time, since what is not written need not be read.
+whole training step, and no less time, since an array that is not written need not be read.
 """
 
 import numpy as np

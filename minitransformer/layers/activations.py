@@ -12,11 +12,11 @@ from minitransformer.module import Array, Backward, require_floating
 
 
 def relu(x: Array) -> tuple[Array, Backward[Array]]:
-    """Return x where it is positive, else 0 (Nair and Hinton, 2010): y, of x's shape.
+    """Return x where x > 0, else 0 (Nair and Hinton, 2010): y, of x's shape.
 
         y = 0 where x ≤ 0, else x                       (1)
 
-    Put this way round, NaN stays NaN: a model that is broken must not look well. Raises TypeError for an x that is not
+    In this form NaN stays NaN, so that a broken model does not look healthy. Raises TypeError for an x that is not
     floating-point. Saved for backward: off (...), True where x ≤ 0, one byte an entry.
     """
     require_floating("relu", x=x)
@@ -43,8 +43,8 @@ def silu(x: Array) -> tuple[Array, Backward[Array]]:
         σ = 1 / (1 + exp(−x)) = (1 + tanh(x/2)) / 2     (3)
         y = x · σ                                       (4)
 
-    The form with tanh cannot overflow; it loses the digits of a σ that is tiny beside 1. Raises TypeError for an x that
-    is not floating-point. Saved for backward: x (...), σ (...).
+    The form with tanh cannot overflow; it loses the digits of a σ that is tiny compared with 1. Raises TypeError for an
+    x that is not floating-point. Saved for backward: x (...), σ (...).
     """
     require_floating("silu", x=x)
     sigma = 0.5 * (1 + np.tanh(0.5 * x))  # (3)
@@ -95,7 +95,7 @@ def gelu_exact(x: Array) -> tuple[Array, Backward[Array]]:
 
     Saved for backward: slope (...).
     """
-    from scipy.special import erf  # takes a fifth of a second, which no command should begin with that can do without
+    from scipy.special import erf  # this import takes a fifth of a second, so only the exact form pays for it
 
     Phi = 0.5 * (1 + erf(x * math.sqrt(0.5)))  # (6)
     y = x * Phi  # (7)
@@ -116,7 +116,7 @@ def gelu_exact(x: Array) -> tuple[Array, Backward[Array]]:
 
 
 def gelu_tanh(x: Array) -> tuple[Array, Backward[Array]]:
-    """Return x Φ, where Φ is a hyperbolic tangent that comes near the normal distribution function.
+    """Return x Φ, where a hyperbolic tangent approximates the normal distribution function Φ.
 
         u = √(2/π) x · (1 + 0.044715 x²)                (11)
         Φ = (1 + tanh u) / 2                            (12)

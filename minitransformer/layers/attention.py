@@ -1,16 +1,16 @@
 """Scaled dot-product attention (Vaswani et al., 2017), with masks and grouped heads.
 
 Each query takes an average of the values, each weighted by how well that value's key fits the query. A query that may
-see nothing gets zeros (see softmax.py). What attention ignores: a bias b added to every key, which adds s q bᵀ to all
-scores of a query, as the softmax ignores such a shift.
+see nothing gets zeros (see softmax.py). Attention is invariant to a bias b added to every key: it adds s q bᵀ to all
+scores of a query, and the softmax ignores such a shift.
 
 **Grouped heads** (Ainslie et al., 2023): K key–value heads serve H = G·K query heads, those of a group being
 neighbours. The G query heads of a group see the same keys, so they are one head with G·Tq queries: a reshape, and the
-products (5) and (7) sum dk and dv over the group by themselves. G = 1 is ordinary attention, K = 1 multi-query
+products (5) and (7) also sum dk and dv over the group. G = 1 is ordinary attention, K = 1 multi-query
 attention.
 
-Saved for backward: q (..., H, Tq, D), k (..., K, Tk, D), v (..., K, Tk, Dv), used (..., H, Tq, Tk), and what softmax
-saves, the weights. These two are the largest where Tq and Tk exceed D; without on_weights they are one array.
+Saved for backward: q (..., H, Tq, D), k (..., K, Tk, D), v (..., K, Tk, Dv), used (..., H, Tq, Tk), and the weights,
+which softmax saves. These two are the largest where Tq and Tk exceed D; without on_weights they are one array.
 """
 
 import math
@@ -49,8 +49,8 @@ def attention(
         weights = softmax(masked)   (over the keys)     (3)
         y       = used v                                (4)
 
-    where used are the weights, or what `on_weights`, a differentiable function, makes of them: for dropout, or to
-    observe them.
+    where used are the weights, or the result of `on_weights`, a differentiable function of them, such as dropout or a
+    hook.
 
     Why 1/√D. Let the entries of a query and a key be independent, of mean 0 and variance 1. Then each product q_d k_d
     has mean 0 and, with E for the mean, variance E q_d² · E k_d² = 1, and variances of independent terms add: q kᵀ =
@@ -59,7 +59,7 @@ def attention(
 
     H is a multiple of K: query head h reads key–value head h // (H/K). `mask` is boolean, True = may attend, and
     broadcasts to (..., H, Tq, Tk).
-    Raises ValueError where the shapes do not fit, TypeError for q, k or v that are not floating-point or a mask that is
+    Raises ValueError if the shapes do not fit, TypeError for q, k or v that are not floating-point or a mask that is
     not boolean.
     """
     check_arguments(q, k, v, mask)
@@ -79,13 +79,13 @@ def attention(
 
             dv = usedᵀ dy    dused = dy vᵀ                  (5)
 
-        then back through on_weights, to dweights, and through the softmax, for each query by itself (see softmax.py),
+        then back through on_weights, to dweights, and through the softmax, for each query separately (see softmax.py),
 
             dscores = weights · (dweights − Σ weights · dweights)      (6)
 
-        where a masked score has weight 0, hence gradient 0: (2) needs no line of its own. Last, (1) is another product,
-        scores_ij = s Σ_d q_id k_jd, with ∂scores_ij/∂q_id = s k_jd and ∂scores_ij/∂k_jd = s q_id. A query reaches its
-        scores with all keys, and a key its scores with all queries,
+        where a masked score has weight 0, hence gradient 0: (2) needs no line in backward. Last, (1) is another
+        product, scores_ij = s Σ_d q_id k_jd, with ∂scores_ij/∂q_id = s k_jd and ∂scores_ij/∂k_jd = s q_id. A query
+        reaches its scores with all keys, and a key its scores with all queries,
 
             dq = s · dscores k    dk = s · dscoresᵀ q       (7)
 
@@ -111,7 +111,7 @@ def together(x, K):
 
 
 def apart(x, H):
-    """Return x (..., K, G·Tq, n) with H query heads of their own: (..., H, Tq, n), the inverse of together."""
+    """Return x (..., K, G·Tq, n) with H separate query heads: (..., H, Tq, n), the inverse of together."""
     *batch, K, rows, n = x.shape
     return x.reshape(*batch, H, K * rows // H, n)
 

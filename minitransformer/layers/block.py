@@ -27,8 +27,8 @@ FEED_FORWARDS = (*ACTIVATIONS, "swiglu")
 class TransformerBlock(Module):
     """One layer of a transformer. `norm` is a key of NORMS, `feed_forward` one of FEED_FORWARDS.
 
-    Hooks: `attention`, `residual_mid` (r), `feed_forward`, and those of MultiHeadAttention. What the first and third
-    show is before dropout.
+    Hooks: `attention`, `residual_mid` (r), `feed_forward`, and those of MultiHeadAttention. The first and third hold
+    the values before dropout.
     """
 
     def __init__(
@@ -80,14 +80,14 @@ class TransformerBlock(Module):
     ) -> tuple[Array, Backward[Array]]:
         """Map x (..., T, C) to the same shape; the options are those of MultiHeadAttention.
 
-        Two residual steps, each reading a normalized copy of the stream (x, and what was added to it so far) and adding
-        to it,
+        Two residual steps, each reading a normalized copy of the stream (x plus all outputs added so far) and adding to
+        it,
 
             r = x + attention(norm1(x))                     (1)
             y = r + feed_forward(norm2(r))                  (2)
 
-        During training, dropout is applied to what each layer adds: attention and feed_forward stand for the layer and
-        the dropout after it.
+        During training, dropout is applied to each term that is added: attention and feed_forward stand for the layer
+        and the dropout after it.
         """
         n1, norm1_backward = self.norm1(x)
         a, attention_backward = self.attention(n1, mask=mask, positions=positions, rng=rng, cache=cache)

@@ -1,7 +1,7 @@
 """Dropout (Srivastava et al., 2014): during training, set each entry to zero with probability p and enlarge the rest.
 
 The mask is an argument, drawn outside: a function of x alone would be a different function at each call, and could
-not be checked. What a careless check misses: with p = 0 a backward that forgets the mask is right.
+not be checked. A check with p = 0 misses a backward that forgets the mask.
 """
 
 import numpy as np
@@ -52,14 +52,14 @@ def check_probability(p):
 
 
 class Dropout(Module):
-    """Dropout that draws its mask from the generator passed to the call; without one it changes nothing."""
+    """Dropout whose mask is drawn from the generator passed to the call; without one it is the identity."""
 
     def __init__(self, p: float):
         check_probability(p)
         self.p = p
 
     def forward(self, x: Array, *, rng: np.random.Generator | None = None) -> tuple[Array, Backward[Array]]:
-        """Drop entries of x where rng, a numpy Generator, is given; return x itself where it is None."""
+        """Drop entries of x at random if `rng`, a numpy Generator, is given; otherwise return x."""
         if rng is not None and not isinstance(rng, np.random.Generator):
             raise TypeError(f"rng must be a numpy Generator, such as np.random.default_rng(0), not {rng!r}")
         if not self.p or rng is None:

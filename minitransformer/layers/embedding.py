@@ -51,7 +51,7 @@ def embedding(ids: Array, weight: Array) -> tuple[Array, Backward[Array]]:
 
 
 def check_arguments(ids, weight):
-    """Raise TypeError unless weight (V, C) is floating-point; and what check_ids raises."""
+    """Raise TypeError unless weight (V, C) is floating-point and ids fit it (see check_ids)."""
     require_floating("embedding", weight=weight)
     check_ids(ids, len(weight))
 
@@ -75,14 +75,14 @@ def unembedding(x: Array, weight: Array) -> tuple[Array, Backward[Arrays]]:
 
         y = x Wᵀ                                        (3)
 
-    Raises TypeError for an array that is not floating-point, ValueError where the last axis of x is not C.
+    Raises TypeError for an array that is not floating-point, ValueError if the last axis of x is not C.
     Saved for backward: x (..., C), weight (V, C).
     """
     check_width(x, weight)
     y = x @ weight.T  # (3)
 
     def backward(dy):
-        """This is the map of linear.py with Wᵀ in the place of its W.
+        """This is the map of linear.py with Wᵀ for its W.
 
         There dx = dy Wᵀ, which becomes (4), and the gradient of its W is xᵀ dy, whose transpose is (5):
 

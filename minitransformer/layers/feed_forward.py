@@ -1,7 +1,7 @@
-"""Feed-forward layers: what a transformer does at each position by itself.
+"""Feed-forward layers: the same function at each position, independently of all others.
 
-The gated layer has three matrices in place of two: with F = 8/3 C they are as large as those of the plain one at F = 4
-C.
+The gated layer has three matrices instead of two: with F = 8/3 C they are as large as those of the plain one with
+F = 4 C.
 """
 
 from functools import partial
@@ -53,9 +53,9 @@ class FeedForward(Module):
         y, down_backward = self.down(a)  # (3) (..., C)
 
         def backward(dy):
-            """Each step in reverse.
+            """Apply the chain rule from the last step to the first.
 
-            By linear.py and activations.py,
+            With the gradients derived in linear.py and activations.py,
 
                 da = dy W_downᵀ                                 (4)
                 dh = da · f′(h)                                 (5)
@@ -75,8 +75,8 @@ def swiglu(g: Array, u: Array) -> tuple[Array, Backward[Arrays]]:
         a = silu(g)                                     (7)
         p = a · u                                       (8)
 
-    Raises TypeError for an array that is not floating-point, ValueError where the shapes differ. Saved for backward:
-    a (...), u (...), and what silu saves.
+    Raises TypeError for an array that is not floating-point, ValueError if the shapes differ. Saved for backward:
+    a (...), u (...), and the arrays that silu saves.
     """
     check_arguments(g, u)
     a, silu_backward = silu(g)  # (7)
@@ -106,7 +106,7 @@ def check_arguments(g, u):
 
 
 class GatedFeedForward(Module):
-    """SwiGLU, which Llama uses: three linear maps, without biases unless asked for."""
+    """SwiGLU, which Llama uses: three linear maps, by default without biases."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class GatedFeedForward(Module):
             p = silu(g) · u                                 (12)
             y = p W_down                                    (13)
 
-        to each product of which a bias is added where there are biases.
+        A bias is added to each product if the layer has biases.
         """
         g, gate_backward = self.gate(x)  # (11) (..., F)
         u, up_backward = self.up(x)  # (11) (..., F)
@@ -141,7 +141,7 @@ class GatedFeedForward(Module):
         y, down_backward = self.down(p)  # (13) (..., C)
 
         def backward(dy):
-            """Each step in reverse.
+            """Apply the chain rule from the last step to the first.
 
             x is reached along both projections, and paths add; fᵀ(dy) stands for f's backward:
 

@@ -1,6 +1,6 @@
 """Layer normalization over the feature axis (Ba, Kiros and Hinton, 2016).
 
-What it ignores: a shift of x and, as ε → 0, a change of its scale by a positive factor.
+Invariant to a shift of x and, as ε → 0, to a change of its scale by a positive factor.
 
 Saved for backward: x̂ (..., C), r (..., 1), γ (C,).
 """
@@ -22,8 +22,8 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
         x̂  = (x − μ) · r                                (4)
         y  = γ · x̂ + β                                  (5)
 
-    Raises TypeError for an array that is not floating-point, ValueError where there is no feature, or gamma or beta is
-    not one number for each.
+    Raises TypeError for an array that is not floating-point, ValueError if x has no features, or gamma or beta
+    is not one number for each.
     """
     check_arguments(x, gamma, beta)
     mu = x.mean(axis=-1, keepdims=True)  # (1) (..., 1)
@@ -39,7 +39,7 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
 
         as each entry of γ and β is read at every position. x_i reaches x̂ along three paths: directly, through μ, and
         through r. For the second ∂μ/∂x_i = 1/C. The third begins with σ² = Σ_j (x_j − μ)² / C, where x_i stands in one
-        term by itself, and in all of them through μ:
+        term directly, and in all of them through μ:
 
             ∂σ²/∂x_i = 2 (x_i − μ)/C − 2/C · Σ_j (x_j − μ) · 1/C = 2 (x_i − μ)/C
 
@@ -53,8 +53,9 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
 
             dx = r · (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂))     (7)
 
-        The two means remove what the layer ignores. As mean(x̂) = 0, the sum of y over the features is constant
-        for γ = 1: under dy = 1 dx is zero, and a backward that returns zeros, or forgets the second mean, passes.
+        The two means remove the components to which the layer is invariant. As mean(x̂) = 0, the sum of y over the
+        features is constant for γ = 1: under dy = 1 dx is zero, and a backward that returns zeros, or forgets the
+        second mean, passes.
         """
         positions = tuple(range(dy.ndim - 1))
         dbeta = dy.sum(axis=positions)  # (6) ← + β (5)

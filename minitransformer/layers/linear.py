@@ -18,8 +18,8 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, B
 
         y = x W + b                                     (1)
 
-    Raises TypeError for an array that is not floating-point, ValueError where the last axis of x is not I, or the bias
-    not (O,).
+    Raises TypeError for an array that is not floating-point, ValueError if the last axis of x is not I, or the bias not
+    (O,).
     """
     check_arguments(x, weight, bias)
     has_bias = bias is not None
@@ -28,7 +28,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, B
     def backward(dy):
         """By entries, (1) is y_po = Σ_i x_pi W_io + b_o, where p numbers the positions (every axis of x but the last).
 
-        So an entry of x reaches all outputs of its own position, an entry of W or b one output feature of every
+        So an entry of x reaches all outputs of the same position, an entry of W or b one output feature of every
         position, and the derivatives that are not zero are
 
             ∂y_po/∂x_pi = W_io    ∂y_po/∂W_io = x_pi    ∂y_po/∂b_o = 1
@@ -62,7 +62,7 @@ def rows(x):
 
 
 def check_arguments(x, weight, bias):
-    """Raise TypeError for arrays that are not floating-point, ValueError where they do not fit weight (I, O)."""
+    """Raise TypeError for arrays that are not floating-point, ValueError if they do not fit weight (I, O)."""
     require_floating("linear", x=x, weight=weight, bias=bias)
     features_in, features_out = weight.shape
     if x.ndim == 0 or x.shape[-1] != features_in:

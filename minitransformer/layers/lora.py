@@ -1,16 +1,16 @@
-"""Low-rank adapters: a linear map that stays as it is, and beside it a learned correction of low rank (LoRA; Hu et al.,
+"""Low-rank adapters: a frozen linear map plus a learned correction of low rank (LoRA; Hu et al.,
 2021).
 
-An adapted layer gives x W + b + y, in which W and b stay as they are (fine-tuning freezes them), and y = s · x A B is
+An adapted layer gives x W + b + y, in which W and b are frozen by fine-tuning, and y = s · x A B is
 the correction: A (I, R) and B (R, O) hold R (I + O) numbers, learned in place of I · O. R is the rank; α, a setting,
 gives the scale s = α / R, so that the learning rate found for one R is meant to suit another.
 
 Only the product A B counts: A M and M⁻¹ B, for any invertible M (R, R), are the same layer. Hence the two gradients
 are tied, Aᵀ dA = dB Bᵀ, both being s · hᵀ dy Bᵀ with h = x A.
 
-B begins at zero and A does not: then y = 0, and training starts from exactly the model that was given. A check at these
-values would compare zeros, for there dA = 0 and dx = 0 whatever (4) and (5) say. Were A zero as well, dB would be too,
-and nothing would ever move.
+B is initialized to zero and A is not: then y = 0, and training starts from exactly the given model. A check at these
+values would compare zeros, because dA = 0 and dx = 0 there whatever (4) and (5) say. If A were zero as well, dB would
+also be zero, and neither would ever change.
 """
 
 import difflib
@@ -32,7 +32,7 @@ def low_rank(x: Array, a: Array, b: Array, *, scale: float = 1.0) -> tuple[Array
         h = x A                                         (1)
         y = s · h B                                     (2)
 
-    Raises TypeError for an array that is not floating-point, ValueError where the last axis of x is not I, or the two
+    Raises TypeError for an array that is not floating-point, ValueError if the last axis of x is not I, or the two
     matrices do not share R.
     Saved for backward: x (..., I), h (..., R), a (I, R), b (R, O).
     """
@@ -42,7 +42,7 @@ def low_rank(x: Array, a: Array, b: Array, *, scale: float = 1.0) -> tuple[Array
     y = s * (h @ b)  # (2) (..., O)
 
     def backward(dy):
-        """x reaches y through h alone, which is all that the narrow middle lets through.
+        """x reaches y only through h, the narrow middle.
 
         Two linear maps in reverse (see linear.py), the second with s · dy:
 
@@ -74,7 +74,7 @@ def check_arguments(x, a, b):
 class LowRankLinear(Module):
     """A Linear, whose weight (I, O) and bias it shares, with adapters a (I, R), from N(0, 1/I), and b (R, O), zero.
 
-    `alpha` / `rank` scales what the adapters add. Raises ValueError for a rank that is not from 1 to min(I, O).
+    `alpha` / `rank` scales the correction. Raises ValueError for a rank that is not from 1 to min(I, O).
     """
 
     def __init__(self, layer: Linear, rank: int, alpha: float, *, rng: np.random.Generator | None = None):
@@ -101,10 +101,9 @@ class LowRankLinear(Module):
         return y + correction, backward
 
     def merged_weight(self) -> Array:
-        """Return the one matrix (I, O) that does the same.
+        """Return the matrix (I, O) of the layer with its correction.
 
-        Both maps are linear in x, so one matrix does the work of three, and a fine-tuned model costs no more than
-        before:
+        Both maps are linear in x, so one matrix replaces three, and a fine-tuned model costs no more than before:
 
             W′ = W + s · A B                                (7)
         """
@@ -112,7 +111,7 @@ class LowRankLinear(Module):
 
 
 def add_adapters(model: Module, patterns, rank: int, alpha: float, *, rng=None) -> list[str]:
-    """Put a LowRankLinear in the place of every Linear of the model whose dotted name matches a pattern.
+    """Replace every Linear of the model whose dotted name matches a pattern by a LowRankLinear.
 
     A pattern is a name in which * stands for anything: "*.attention.w_q". Returns the names of the adapted layers.
     Raises ValueError for a pattern that no Linear matches, or a rank that does not fit; the model is then unchanged.
@@ -132,7 +131,7 @@ def add_adapters(model: Module, patterns, rank: int, alpha: float, *, rng=None) 
 
 
 def merge_adapters(model: Module) -> None:
-    """Make every LowRankLinear of the model the Linear that it was, with the adapters merged into its weight."""
+    """Replace every LowRankLinear of the model by a Linear with the adapters merged into its weight."""
     for _, layer, put in slots(model, LowRankLinear):
         layer.weight.data = layer.merged_weight()
         put(unadapted(layer, layer.weight))
@@ -140,7 +139,7 @@ def merge_adapters(model: Module) -> None:
 
 @contextmanager
 def merged(model: Module):
-    """Let the model be, during a `with` block, the one that merge_adapters would make of it."""
+    """Within the block, replace the adapted layers by merged ones, as merge_adapters does."""
     adapted = slots(model, LowRankLinear)
     try:
         for _, layer, put in adapted:
@@ -152,7 +151,7 @@ def merged(model: Module):
 
 
 def unmerged_parameters(model: Module) -> dict:
-    """Return the arrays of every LowRankLinear, by the parameter's name: merging leaves only the biases as they are."""
+    """Return {parameter name: array} of every LowRankLinear. Merging changes all of them except the biases."""
     prefixes = tuple(f"{name}." for name, *_ in slots(model, LowRankLinear))
     return {name: parameter.data for name, parameter in model.named_parameters() if name.startswith(prefixes)}
 
@@ -160,7 +159,7 @@ def unmerged_parameters(model: Module) -> dict:
 def slots(model: Module, kind: type):
     """Return (dotted name, module, put) of every module of exactly this kind below the model.
 
-    put(other) puts another module in its place, an attribute of its parent or an entry of a list that is one.
+    put(other) replaces it, as an attribute of its parent or an entry of a list attribute.
     """
     parents = [("", model), *((f"{name}.", module) for name, module in model.named_modules())]
     return [
@@ -172,7 +171,7 @@ def slots(model: Module, kind: type):
 
 
 def put_in_slot(parent: Module, attribute: str, module: Module) -> None:
-    """Put a module where the child "attribute", or "attribute.i" of a list, is."""
+    """Replace the child "attribute", or "attribute.i" of a list, by a module."""
     name, _, index = attribute.partition(".")
     if index:
         getattr(parent, name)[int(index)] = module

@@ -1,9 +1,10 @@
-"""Multi-head self-attention (Vaswani et al., 2017): several attentions side by side, each in a few channels of its own.
+"""Multi-head self-attention (Vaswani et al., 2017): several attentions side by side, each in separate channels.
 
-W_q and W_k decide where a head looks, W_v and W_o what it moves when it looks there (Elhage et al., 2021).
+W_q and W_k decide which positions a head reads, W_v and W_o which directions it copies from there (Elhage et al.,
+2021).
 
-What the layer ignores: the bias of W_k, which shifts all scores of a query alike, unless rotary positions turn it by
-each key's own angle. Its gradient is zero up to rounding; a purely relative comparison would call that noise a mistake.
+The layer is invariant to the bias of W_k, which shifts all scores of a query alike, unless rotary positions turn it by
+a different angle at each key. Its gradient is zero up to rounding; a purely relative comparison would report an error.
 """
 
 from collections.abc import Callable
@@ -86,7 +87,7 @@ class MultiHeadAttention(Module):
             heads = attention(q, k, v)                      (2)
             y = merge(heads) W_o                            (3)
 
-        to each product of which a bias is added where there are biases. `split` makes heads of D features each, H for q
+        A bias is added to each product if the layer has biases. `split` makes heads of D features each, H for q
         and K for k and v, and `merge` is its inverse; both only renumber entries, so each is the other's backward.
         Rotary positions, if any, turn q and k between (1) and (2). `positions` (T,) are for them; unless given they
         count from 0, or from where the cache ends. `rng` turns dropout of the weights on. `cache`, one layer's
@@ -108,7 +109,7 @@ class MultiHeadAttention(Module):
         y, w_o_backward = self.w_o(merge(heads))  # (3)
 
         def backward(dy):
-            """Each step in reverse:
+            """Apply the chain rule from the last step to the first:
 
                 dheads = split(dy W_oᵀ)                         (4)
                 dq, dk, dv = attentionᵀ(dheads)                 (5)
@@ -139,7 +140,7 @@ class MultiHeadAttention(Module):
         return y, backward
 
     def on_weights(self, rng: np.random.Generator | None) -> Callable[[Array], tuple[Array, Backward[Array]]] | None:
-        """Return what attention applies to its weights, the hook and dropout; None where there is neither."""
+        """Return the function that attention applies to its weights, the hook and then dropout, or None."""
         if not self.weights.is_hooked and (rng is None or self.dropout.p == 0):
             return None
 
@@ -158,7 +159,7 @@ class MultiHeadAttention(Module):
 def projections(x, w_q, w_k, w_v):
     """Return (x W_q, x W_k, x W_v), for three Linear modules and x (..., C), and their backward(dxq, dxk, dxv).
 
-    Saved for backward: what the three save.
+    Saved for backward: the arrays that the three Linear modules save.
     """
     xq, q_backward = w_q(x)
     xk, k_backward = w_k(x)

@@ -79,7 +79,7 @@ def sinusoidal_rows(positions, C: int):
 
 
 def check_scaling(scaling):
-    """Raise TypeError or ValueError unless scaling is None or one that `frequencies` knows."""
+    """Raise TypeError or ValueError unless `frequencies` knows the scaling; None is allowed."""
     if scaling is None:
         return
     if not isinstance(scaling, dict):
@@ -106,7 +106,7 @@ def rotary(
     """Turn each pair of channels of x (..., T, D) by the angle t ω of its position t (Su et al., 2021).
 
     `positions` (T,) holds the position of each row, any integers; ω is that of (1) for D channels, and `scaling` is
-    described at `frequencies`. Returns y, of x's shape. Saved for backward: what turned saves.
+    described at `frequencies`. Returns y, of x's shape. Saved for backward: the arrays that `turned` saves.
     Raises TypeError for an x that is not floating-point, ValueError for fewer than two axes, an odd D, an unknown
     layout, positions that are not one for each row, or a scaling that is not known.
     """
@@ -124,7 +124,7 @@ def cos_and_sin(positions, D, base, scaling, dtype):
 def turned(x, *, cos, sin, layout):
     """Turn each pair of channels (a, b) of x (..., T, D) by angles of cosine and sine (T, D/2). Returns y (..., T, D).
 
-    Each pair has an angle of its own, t ω_i for pair i at position t:
+    The angle of pair i at position t is t ω_i:
 
         a′ = a · cos − b · sin                          (7)
         b′ = b · cos + a · sin                          (8)
@@ -155,9 +155,9 @@ def turned(x, *, cos, sin, layout):
             db = db′ · cos − da′ · sin                      (10)
 
         The transpose of a rotation is the rotation by the opposite angle: the gradient is turned back. Rotation keeps
-        every length, so ‖dx‖ = ‖dy‖, though also if it is turned the wrong way. What a careless check misses: at
-        position 0 the angle is zero and a backward that turns the wrong way looks right; a check with that position
-        alone sees nothing else.
+        every length, so ‖dx‖ = ‖dy‖, though also if it is turned the wrong way. At position 0
+        the angle is zero, and a backward that turns the wrong way looks right: a check with that position alone
+        misses it.
         """
         da_turned, db_turned = pairs(dy, layout)
         da = da_turned * cos + db_turned * sin  # (9) ← a · cos (7), a · sin (8)
@@ -216,7 +216,7 @@ def fixed_rows(positions, *, channels, dtype):
 
 
 class SinusoidalPositions(Module):
-    """The fixed table of (6), of which rows are worked out as they are asked for; it has no parameters."""
+    """The fixed table of (6), without parameters. Its rows are computed on demand."""
 
     def __init__(self, d_model: int, dtype: DTypeLike = np.float32):
         self.d_model, self.dtype = d_model, dtype

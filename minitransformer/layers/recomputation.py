@@ -1,16 +1,16 @@
 """Recomputation, or activation checkpointing (Chen et al., 2016): less memory, for about a third more time.
 
-What a training step holds at its peak is mostly what the layers saved for backward. A block can save its input alone
-and find the rest again when its gradient arrives:
+At the peak of a training step, most of the memory holds arrays that the layers saved for backward. A block can save
+only its input, and compute the rest again when its gradient arrives:
 
     y  = f(x)   (and everything it saved is dropped)    (1)
     dx = fᵀ(dy)   (after f(x) once more)                (2)
 
-where fᵀ(dy) stands for f's backward. Exactly the same numbers come out: dropout's are drawn again from where they
-began, and the engine is on or off as it was. One forward pass more is a third more work, since a backward pass costs
-two. At the peak the model then holds one block's activations, and the inputs of all others; what the head saves is not
-worked out again, so that a deep model gains most and a large vocabulary nothing. For a model of 6 blocks and
-10 million parameters on 1,024 tokens, 100 MB in place of 243, and 1.35 times the time.
+where fᵀ(dy) stands for f's backward. The result is bit-identical: the random numbers of dropout are drawn again from
+the same state, and the engine is on or off as before. One more forward pass is a third more work, since a backward pass
+costs two. At the peak the model then holds the activations of one block, and the inputs of all others. The arrays of
+the head are still saved, so a deep model gains most and a large vocabulary nothing. A model of 6 blocks and 10 million
+parameters takes 100 MB instead of 243 on 1,024 tokens, and 1.35 times as long.
 
 Saved for backward: x (...), and the state of the random numbers.
 """

@@ -1,7 +1,7 @@
 """Root-mean-square normalization over the feature axis (Zhang and Sennrich, 2019).
 
 It is layer normalization without the centring and without a shift: it costs less and, its authors found, trains as
-well; Llama uses it. What it ignores: as ε → 0, a change of the scale of x by a positive factor.
+well; Llama uses it. As ε → 0, it is invariant to a change of the scale of x by a positive factor.
 
 Saved for backward: x̂ (..., C), r (..., 1), γ (C,).
 """
@@ -21,7 +21,7 @@ def rms_norm(x: Array, gamma: Array, *, eps: float = 1e-5) -> tuple[Array, Backw
         x̂ = x · r                                       (2)
         y = γ · x̂                                       (3)
 
-    Raises TypeError for an array that is not floating-point, ValueError where there is no feature, or gamma is not one
+    Raises TypeError for an array that is not floating-point, ValueError if x has no features, or gamma is not one
     number for each.
     """
     check_arguments(x, gamma)
@@ -45,9 +45,9 @@ def rms_norm(x: Array, gamma: Array, *, eps: float = 1e-5) -> tuple[Array, Backw
 
             dx = r · (dx̂ − x̂ · mean(dx̂ · x̂))                (5)
 
-        The subtracted mean removes what the layer ignores, so that, as ε → 0, dx is orthogonal to x. Unlike layer
-        normalization it does not ignore a shift, so dx does not sum to zero; a backward copied from there, with its
-        first mean, is wrong here.
+        The subtracted mean removes the component to which the layer is invariant, so that, as ε → 0, dx is orthogonal
+        to x. Unlike layer normalization it does not ignore a shift, so dx does not sum to zero; a backward copied from
+        there, with its first mean, is wrong here.
         """
         dgamma = (dy * x_hat).sum(axis=tuple(range(dy.ndim - 1)))  # (4) ← γ · x̂ (3)
         dx_hat = dy * gamma  # (4) ← γ · x̂ (3)

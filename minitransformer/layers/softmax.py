@@ -1,8 +1,8 @@
 """Softmax and its logarithm.
 
-What both ignore: a shift of all entries along the axis, from x to x + h. The derivative by h is Σ dx, and so it is
-zero: their gradients sum to zero along the axis. (A row of −∞, which a shift leaves as it is, is the exception: there
-log_softmax passes dz on.)
+Both are invariant to a shift of all entries along the axis, from x to x + h. The derivative with respect to h is Σ dx,
+so it is zero: their gradients sum to zero along the axis. (A row of −∞, which a shift does not change, is the
+exception: there log_softmax returns dz.)
 """
 
 import numpy as np
@@ -21,8 +21,8 @@ def softmax(x: Array, *, axis: int = -1) -> tuple[Array, Backward[Array]]:
     Subtracting m changes nothing, since it cancels in (2), and keeps every exponent at most 0: without it, exp
     overflows at x = 89 in float32. As it cancels, m is a constant in the derivative as well.
 
-    A row of −∞ alone, which attention makes of a query that may attend to nothing, has no finite m and, with any other,
-    a sum of zero. It is given m = 0 and a divisor of 1, so that y = 0, and by (3) dx = 0.
+    A row of −∞, the scores of a query that may attend to nothing, has no finite m and, with any other m, a sum of
+    zero. It is given m = 0 and a divisor of 1, so that y = 0, and by (3) dx = 0.
 
     Raises TypeError for an x that is not floating-point. Saved for backward: y (...).
     """
@@ -67,7 +67,8 @@ def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, Backward[Array]]:
     def backward(dz):
         """An entry x_j reaches z_j directly, and every z_i through the logarithm.
 
-        The derivative of log Σ exp(x) in x_j is exp(x_j) / Σ exp(x) = exp(z_j), so ∂z_i/∂x_j = δ_ij − exp(z_j) and
+        The derivative of log Σ exp(x) with respect to x_j is exp(x_j) / Σ exp(x) = exp(z_j), so ∂z_i/∂x_j = δ_ij −
+        exp(z_j) and
 
             dx = dz − exp(z) · Σ dz                         (5)
         """
@@ -84,7 +85,7 @@ def finite_max(x, axis):
 
 
 def sum_or_one(e, axis):
-    """Return the sum along `axis`, kept as an axis of length 1, or 1 where it is 0."""
+    """Return the sum along `axis`, kept as an axis of length 1; a sum of 0 becomes 1."""
     total = e.sum(axis=axis, keepdims=True)
     return np.where(total == 0, 1, total)
 
