@@ -2,8 +2,8 @@
 
 An archive is a NumPy `.npz` file, so `numpy.load` opens it too. One member, `description`, holds JSON: a format
 name, a version, and whatever else describes the arrays. A crash or a full disk at any moment of writing leaves the
-old file as it was (see files.py). Reading never unpickles, reads only what is asked for, and of that verifies every
-checksum.
+old file as it was (see files.py). Reading never unpickles, reads only the requested arrays, and verifies their
+checksums.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ FORMAT = "minitransformer"
 VERSION = 1
 
 LONGEST_DESCRIPTION = 1 << 25  # bytes; with a vocabulary of all the characters of Unicode it has 13 million
-MOST_INFLATION = 100  # no model shrinks so much, but what was made to fill the memory does: deflated zeros, 1,000 times
+MOST_INFLATION = 100  # weights deflate much less; an archive made to fill the memory deflates 1,000 times
 LONGEST_HEADER = 1000  # bytes, of which NumPy writes 118
 MAGIC = b"\x93NUMPY\x01\x00"
 HEADER = re.compile(rb"\{'descr': '([<>|][biufc]\d+)', 'fortran_order': (?:True|False), 'shape': \(([\d, ]*)\), \} *\n")
@@ -65,10 +65,9 @@ def write_members(file, members: dict) -> None:
 
 
 class ZipWriter(zipfile.ZipFile):
-    """A zip file that nobody closes for whoever writes it.
+    """A zip file that is not closed when it is garbage-collected.
 
-    If Ctrl-C comes in the middle of a member, whenever that is, zipfile cannot close the file, and says so in place of
-    what happened.
+    After Ctrl-C in the middle of a member, zipfile cannot close the file, and its own error would hide the interrupt.
     """
 
     def __del__(self):
@@ -76,9 +75,9 @@ class ZipWriter(zipfile.ZipFile):
 
 
 def read_bounded(path) -> bytes:
-    """Return the bytes of a file that describes something. Raises OSError, or ArchiveError for more than there can be.
+    """Return the bytes of a configuration file. Raises OSError, or ArchiveError if it is too long.
 
-    A folder that comes from strangers can hold a link to what never ends.
+    An untrusted folder can hold a link to a device that never ends.
     """
     with open(path, "rb") as file:
         content = file.read(LONGEST_DESCRIPTION + 1)
@@ -101,23 +100,23 @@ def open_archive(path):
 
 @dataclass(frozen=True)
 class Header:
-    """What an array is, known without reading it."""
+    """The dtype and shape of an array, read without its contents."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
 
 
 class Archive:
-    """An archive that is open: its `description`, and its arrays, of which those alone are read that are asked for.
+    """An open archive: its `description`, and its arrays, which are read on demand.
 
-    Strangers write archives too. So a header is read as NumPy writes it and no other way, and must agree with the
-    length of its member; whoever asks for arrays first compares their headers with what is expected; and all that is
-    read at once is no longer than MOST_INFLATION times the file, whatever members claim, repeat or share.
+    An archive may be untrusted. So a header must have exactly the form that NumPy writes, and agree with the length of
+    its member; callers compare headers with the expected ones before they read arrays; and all arrays that are read at
+    once have at most MOST_INFLATION times the length of the file, whatever members claim, repeat or share.
     """
 
     def __init__(self, path, file):
         self.path = path
-        self.header = cache(self.header)  # asked for twice: to be compared, and to be read
+        self.header = cache(self.header)  # needed twice: for the comparison, and for reading
         with self.damage("the list of its members"):
             self.size = os.fstat(file.fileno()).st_size
             self.zip = zipfile.ZipFile(file)
@@ -132,7 +131,7 @@ class Archive:
             return {}
         for entry in entries:
             if not entry.filename.endswith(".npy"):
-                raise ValueError(f"the member {entry.filename!r} is no array")
+                raise ValueError(f"the member {entry.filename!r} is not an array")
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise ValueError(f"the member {entry.filename!r} is compressed in a way that NumPy never does")
         if len(members) != len(entries):
@@ -175,7 +174,7 @@ class Archive:
             dtype = np.dtype(match[1].decode())
             shape = tuple(int(length) for length in match[2].split(b",") if length)
             if len(start) + len(said) + math.prod(shape) * dtype.itemsize != entry.file_size:
-                raise ValueError(f"{dtype} {shape} is not what {entry.file_size:,} bytes hold")
+                raise ValueError(f"{dtype} {shape} does not fit its {entry.file_size:,} bytes")
         return Header(dtype, shape)
 
     def read(self, names) -> dict:
@@ -197,10 +196,9 @@ class Archive:
 
     @contextlib.contextmanager
     def damage(self, what: str):
-        """Within the block `what` is read: whatever that raises becomes an ArchiveError that names it and the file.
+        """Within the block, turn any exception of reading `what` into an ArchiveError that names it and the file.
 
-        It can be anything: zipfile, zlib, NumPy and json have exceptions of their own, and a damaged file brings out
-        those of what they call.
+        zipfile, zlib, NumPy and json raise many exceptions for a damaged file.
         """
         try:
             yield

@@ -1,4 +1,4 @@
-"""One case for each differentiable function and module: what every check draws its inputs from.
+"""One case for each differentiable function and module: the inputs of every check.
 
 A case has a name and draws a call: the function or module, its inputs and its options. The sizes mostly differ
 from each other, so that an axis mistaken for another shows; B > 1, T ≥ 3; inputs and parameters are of order 1 and
@@ -146,7 +146,7 @@ class Recomputed(Module):
 
 
 class Hooked(Module):
-    """A module with a hook on some of its activations, or on each: what a hook does, backward must pass on."""
+    """A module with a hook on some of its activations, or on each: backward must include the effect of the hook."""
 
     def __init__(self, module, hook, names=None):
         self.module = module
@@ -191,7 +191,7 @@ def gpt2(**fields):
 
 
 def llama(**fields):
-    """A Llama-like model of two blocks: RMS norm, rotary, SwiGLU, grouped heads, no biases, head of its own."""
+    """A Llama-like model of two blocks: RMS norm, rotary, SwiGLU, grouped heads, no biases, untied head."""
     settings = {
         "d_model": 6,
         "n_heads": 4,

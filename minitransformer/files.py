@@ -1,9 +1,9 @@
-"""Files that are written whole or not at all, whoever else writes there, and keep the mode that they had.
+"""Files that are written completely or not at all, also by several processes at once, and keep their mode.
 
-A file is written beside its place, under a name that nobody can foresee, then flushed to the disk and renamed: a crash
-or a full disk at any moment leaves what was there before as it was. Where several write one file at once, each writes
-one of its own, and the last to be renamed stays. What a process that was killed left half written, the next run that
-works in the folder removes (see folders.py).
+A file is written to a temporary file in the same folder, under an unpredictable name, then flushed to the disk and
+renamed. A crash or a full disk at any moment leaves the previous file unchanged. If several processes write one file at
+once, each writes a separate temporary file, and the last one renamed stays. The next run in the folder removes the
+temporary files of a process that was killed (see folders.py).
 """
 
 import contextlib
@@ -20,17 +20,16 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 TEMPORARY_START, TEMPORARY_END = ".minitransformer-", ".tmp"
-NOT_A_FILE = "is a device or a pipe, whose place a file would take"
-LOCKED_BYTE = 1 << 30  # on Windows, where others cannot read what is locked: one behind all that is read
+NOT_A_FILE = "is a device or a pipe, which a file would replace"
+LOCKED_BYTE = 1 << 30  # Windows makes a locked byte unreadable, so this one lies behind the contents
 
 
 def write_atomically(path, write) -> None:
-    """Call write(file) on a temporary binary file beside `path`, flush it to the disk and rename it to `path`.
+    """Call write(file) on a temporary binary file in the same folder, flush it to the disk and rename it to `path`.
 
-    Where `path` is a link that the system follows, the file that it leads to is written. A new file gets the mode that
-    the umask leaves, one in the place of another that one's (see take_after). Raises OSError, naming the file, where
-    that fails, or would put a file in the place of a device; what was there is then unchanged, and the temporary file
-    removed.
+    If `path` is a link that the system follows, its target is written. A new file gets the mode that the umask leaves;
+    a replaced file keeps its mode (see take_after). Raises OSError, naming the file, if it cannot be written, or if
+    `path` is a device. The previous file is then unchanged, and the temporary file removed.
     """
     path = Path(path)
     try:
@@ -39,12 +38,12 @@ def write_atomically(path, write) -> None:
             raise OSError(errno.EINVAL, NOT_A_FILE)
         path = Path(os.path.realpath(path))
         temporary = path.with_name(f"{TEMPORARY_START}{os.urandom(8).hex()}{TEMPORARY_END}")
-        mode = 0o600 if before else 0o666  # until take_after, nobody else may look
+        mode = 0o600 if before else 0o666  # until take_after, nobody else may read it
         file = open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode))  # noqa: SIM115
         try:
             with file:
                 with contextlib.suppress(OSError):  # the file system has no locks
-                    lock(file)  # whoever sweeps up sees that it is no leftover
+                    lock(file)  # folders.sweep_up removes only unlocked files
                 take_after(file, before)
                 write(file)
                 file.flush()
@@ -59,9 +58,9 @@ def write_atomically(path, write) -> None:
 
 
 def status(path) -> os.stat_result | None:
-    """Return what the system says of the file at `path`, None where there is none.
+    """Return os.stat of `path`, or None if there is no file.
 
-    Raises OSError where it would not follow a link, such as another user's in a folder that all may write to.
+    Raises OSError for a link that the system does not follow, such as another user's in a folder that all may write to.
     """
     try:
         return os.stat(path)
@@ -70,9 +69,10 @@ def status(path) -> os.stat_result | None:
 
 
 def take_after(file, before: os.stat_result | None) -> None:
-    """Give an open file the mode of the one whose place it will take, and where that is allowed its owner and group.
+    """Give an open file the mode of the file that it will replace, and if allowed its owner and group.
 
-    If it cannot have the group, its own may do what all others may. Does nothing for None, or on Windows.
+    If the group cannot be set, the group's permissions become those of all others. Does nothing for None, or on
+    Windows.
     """
     if before is None or fcntl is None:
         return
@@ -87,7 +87,7 @@ def take_after(file, before: os.stat_result | None) -> None:
 
 
 def lock(file) -> bool:
-    """Lock an open file until it is closed. Returns whether it was free; raises OSError where locks do not exist."""
+    """Lock an open file until it is closed. Return False if it is locked. Raise OSError if there are no locks."""
     try:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -103,7 +103,7 @@ def lock(file) -> bool:
 
 @contextlib.contextmanager
 def naming(path):
-    """Give an OSError of a write, which does not know its file, the file's name."""
+    """Within the block, add the name of the file to an OSError of a write."""
     try:
         yield
     except OSError as error:
@@ -111,7 +111,7 @@ def naming(path):
 
 
 def require_file_path(path) -> None:
-    """Raise OSError for a path that is a folder or a device, or in no folder: before the work, to lose none."""
+    """Raise OSError, before the work begins, if a file cannot be written to `path`: a folder, a device, no parent."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a folder, not a file to write")

@@ -1,8 +1,8 @@
-"""Folders that one run at a time works in.
+"""Folders in which one run at a time works.
 
-What keeps another out is a lock of the operating system's on a file there. It is gone with the process, however that
-ends, kill -9 included: processes that are spawned, such as replicas, do not inherit it, and one that is forked lets go
-of it. The file is removed at the end; one that was left lying about is nobody's, and is used again.
+A run locks a file in its folder with a lock of the operating system, which ends with the process, also after kill -9.
+Spawned processes, such as replicas, do not inherit the lock, and forked ones release it. The file is removed at the
+end of the run. A file that is left over is not locked, and is used again.
 """
 
 import contextlib
@@ -20,19 +20,19 @@ from minitransformer.files import TEMPORARY_END, TEMPORARY_START, lock, status
 
 LOCK_FILE = ".minitransformer.lock"
 
-_held = ContextVar("held", default=frozenset())  # the folders that this thread keeps others out of: see `own`
+_held = ContextVar("held", default=frozenset())  # the folders that this thread has locked: see `own`
 _lock_files = set()  # the open ones of all threads
 
 
 @contextlib.contextmanager
 def at_work_in(folder):
-    """Within the block, keep other runs out of a folder, which is made where it does not exist; None: do nothing.
+    """Within the block, lock a folder against other runs. It is created if it does not exist; None does nothing.
 
-    First, what a process that was killed left half written there is removed; at the end, the folder, if it was made
-    here and has stayed empty. Within the block the same thread may be at work there again, in a block inside it.
+    First, the temporary files of processes that were killed are removed. At the end, a folder that was created here and
+    is still empty is removed. The same thread may enter a block for the same folder again inside of it.
 
-    Raises BlockingIOError, naming the process, where another run is at work there, and OSError, naming the folder,
-    unless files can be written there. Warns where the file system has no locks, and then keeps nobody out.
+    Raises BlockingIOError, naming the process, if another run is at work there, and OSError, naming the folder, if
+    files cannot be written there. If the file system has no locks, a warning says that other runs are not kept out.
     """
     if folder is None or own(folder) in _held.get():
         yield
@@ -57,12 +57,12 @@ def at_work_in(folder):
 
 
 def own(folder) -> tuple:
-    """Return what stands for a folder among those held: a process that was forked holds none."""
+    """Return the key of a folder among the locked ones. It has the process id, since a forked process holds no lock."""
     return os.getpid(), os.path.realpath(folder)
 
 
 def take(folder: Path):
-    """Make a folder, take it for this process, and sweep it up. Returns the lock file; raises what at_work_in does."""
+    """Create a folder, lock it and remove left-over files. Return the lock file; raise the exceptions of at_work_in."""
     while True:
         file = open_lock_file(folder)
         try:
@@ -77,7 +77,7 @@ def take(folder: Path):
                 raise BlockingIOError(errno.EWOULDBLOCK, busy, str(folder))
         if is_at(file, folder / LOCK_FILE):
             break
-        file.close()  # whoever had it has removed it meanwhile
+        file.close()  # its owner has removed it meanwhile
     try:
         file.truncate(0)
         file.write(f"{os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
@@ -89,7 +89,7 @@ def take(folder: Path):
 
 
 def open_lock_file(folder: Path):
-    """Make a folder, and open its lock file, which is not locked yet. Raises OSError, naming what is in the way."""
+    """Create a folder and open its lock file, without locking it. Raise OSError, naming the obstacle."""
     path = folder / LOCK_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,37 +105,37 @@ def open_lock_file(folder: Path):
 
 
 def without_links(path, flags: int) -> int:
-    """Open a file, for `open`, but not what a link leads to: as its name is known, anybody could have made it one."""
+    """Open a file, for `open`, without following a link: the name is known, so anybody could have created a link."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def cannot_write(place: Path, error: OSError) -> OSError:
-    """Return an error of the same kind that names the place."""
+    """Return an error of the same type that names the path."""
     return type(error)(error.errno, f"cannot write there: {error.strerror}", str(place))
 
 
 def is_at(file, path: Path) -> bool:
-    """Whether an open file is the one at `path`, and not one that has been removed."""
+    """Return True if an open file is still the one at `path`."""
     now = status(path)
     return now is not None and os.path.samestat(os.fstat(file.fileno()), now)
 
 
 def who(file) -> str:
-    """Return, from a lock file, whose lock it is; nothing where it does not say."""
+    """Return the process and the time that a lock file states, or an empty text."""
     file.seek(0)
     written = re.fullmatch(rb"(\d+) since ([-: \d]+)\n", file.read(100))
     return f" (process {written[1].decode()}, since {written[2].decode()})" if written else ""
 
 
 def release(file, folder: Path) -> None:
-    """Remove a lock file, unless Windows or a fork forbids it, and let go of the lock."""
+    """Remove a lock file, unless Windows or a fork prevents it, and release the lock."""
     with contextlib.suppress(OSError, ValueError), file:  # Windows removes no open file; a fork has closed it
         if is_at(file, folder / LOCK_FILE):
             os.unlink(folder / LOCK_FILE)
 
 
 def sweep_up(folder: Path) -> None:
-    """Remove temporary files in whose writing a process was killed, but not those that somebody is writing."""
+    """Remove temporary files of processes that were killed, but none that is being written."""
     for leftover in folder.glob(f"{TEMPORARY_START}*{TEMPORARY_END}"):
         with contextlib.suppress(OSError):
             if leftover.is_dir():  # of a run, and there is no other at work
@@ -145,13 +145,13 @@ def sweep_up(folder: Path) -> None:
 
 
 def is_free(path: Path) -> bool:
-    """Whether nobody has locked a file."""
+    """Return True if no process has locked a file."""
     with open(path, "rb") as file:
         return lock(file)
 
 
 def let_go() -> None:
-    """Let go of all locks, in a process that was forked: they are the parent's, and are to end with it."""
+    """Release all locks, in a forked process: they belong to the parent and must end with it."""
     for file in _lock_files:
         file.close()
     _lock_files.clear()
@@ -159,6 +159,6 @@ def let_go() -> None:
 
 @cache
 def let_go_after_forks() -> None:
-    """Register let_go, once: a process that takes no folder has no hook."""
+    """Register let_go, once. A process that locks no folder has no hook."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=let_go)

@@ -2,10 +2,10 @@
 
     python -m minitransformer.one_page
 
-It is Transformer with n_layers=1, bias=False and feed_forward="gelu_tanh". Why each line is as it is stands in
-layers/, losses.py and optim.py: h1, h2, h3 are their x̂; c, s, w their scores, masked, weights; u, p, f their h,
-Φ, a. The N = B·T positions are rows, so that all products are of two matrices. After each line: its number and
-the shape of what it makes; in backward, after ←, the lines that it mirrors.
+It is Transformer with n_layers=1, bias=False and feed_forward="gelu_tanh". The derivations are in layers/,
+losses.py and optim.py: h1, h2, h3 are their x̂; c, s, w their scores, masked, weights; u, p, f their h, Φ, a. The
+N = B·T positions are rows, so that all products are of two matrices. After each line: its number and the shape of its
+result; in backward, after ←, the lines that it mirrors.
 """
 
 import argparse
@@ -138,7 +138,7 @@ def initial(V, rng, *, T=64, C=64, F=256):
 
 
 def sample(weights, ids, n, rng, *, H, temperature=0.8):
-    """Return ids followed by n more, each drawn from what the model expects after the last T."""
+    """Return ids followed by n more, each drawn from the model's prediction after the last T."""
     E, P, *others = weights
     for _ in range(n):
         seen = np.array([ids[-len(P) :]])
@@ -149,7 +149,7 @@ def sample(weights, ids, n, rng, *, H, temperature=0.8):
 
 
 def main(argv=None):
-    """Train on the Python manual, letter by letter, in about a minute; then print what the model writes."""
+    """Train on the Python manual, letter by letter, in about a minute; then print a text that the model writes."""
     parser = argparse.ArgumentParser(prog="python -m minitransformer.one_page", description=main.__doc__)
     parser.add_argument("--steps", type=int, default=5000, help="of 12 windows of 64 letters; default %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of weights, windows, sample; default %(default)s")

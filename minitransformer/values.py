@@ -1,13 +1,15 @@
-"""What a value may be, and the one line that says what it must be instead.
+"""Validation of arguments and settings, with one-line messages that state the allowed values.
 
     k = whole("logit_lens: k", k, least=1)
 
-returns k as a plain Python number (NumPy's scalars would turn float32 into float64, and JSON has none), or says
-`logit_lens: k must be at least 1, not 0`. A dataclass of settings states the same beside what its fields mean, once:
+returns k as a plain Python number (NumPy's scalars would turn float32 into float64, and JSON has none), or raises
+ValueError with `logit_lens: k must be at least 1, not 0`. A dataclass of settings declares the check with the meaning
+of the field:
 
     steps: int = setting(2000, "updates of the weights", whole, least=1)
 
-From there check_fields checks it, documented puts it into the docstring, and commands/options.py makes an option of it.
+check_fields applies the check, `documented` writes the meaning into the docstring, and commands/options.py turns the
+field into an option.
 """
 
 import dataclasses
@@ -25,12 +27,12 @@ LIMITS = {
     "most": (operator.le, "at most"),
     "below": (operator.lt, "less than"),
 }
-MOST_SHOWN = 200  # characters of a value in a message, which may come from a file and have a million
+MOST_SHOWN = 200  # characters of a value in a message; a value from a file may have a million
 IN_WORDS = {"more than 0": "positive", "more than -inf": "a number", "less than inf": "finite"}
 
 
 def whole(name: str, value, *, least=-math.inf, most=math.inf) -> int:
-    """Return an integer as an int. Raises TypeError for anything else, ValueError for one beyond `least` or `most`."""
+    """Return an integer as an int. Raises TypeError for another type, ValueError outside `least` … `most`."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be an integer, not {brief(value)}")
     if value < least:
@@ -41,9 +43,9 @@ def whole(name: str, value, *, least=-math.inf, most=math.inf) -> int:
 
 
 def number(name: str, value, **limits) -> float:
-    """Return a number as a float. Raises TypeError for anything else, ValueError for one beyond `limits`, or NaN.
+    """Return a number as a float. Raises TypeError for another type, ValueError outside of `limits`, or for NaN.
 
-    These are of LIMITS, such as `least=0, below=1`.
+    `limits` are keywords of LIMITS, such as `least=0, below=1`.
     """
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, not {brief(value)}")
@@ -62,28 +64,28 @@ finite = partial(number, above=-math.inf, below=math.inf)
 
 
 def true_or_false(name: str, value) -> bool:
-    """Return a bool. Raises TypeError for anything else."""
+    """Return a bool. Raises TypeError for another type."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, not {brief(value)}")
     return value
 
 
 def text(name: str, value) -> str:
-    """Return a str. Raises TypeError for anything else."""
+    """Return a str. Raises TypeError for another type."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a text, not {brief(value)}")
     return value
 
 
 def dictionary(name: str, value) -> dict:
-    """Return a dict. Raises TypeError for anything else."""
+    """Return a dict. Raises TypeError for another type."""
     if not isinstance(value, dict):
         raise TypeError(f"{name} must be a dictionary, not {brief(value)}")
     return value
 
 
 def texts(name: str, value):
-    """Return a list or tuple of str, which may be empty. Raises TypeError for anything else."""
+    """Return a list or tuple of str, which may be empty. Raises TypeError for another type."""
     if not isinstance(value, (list, tuple)) or not all(isinstance(entry, str) for entry in value):
         raise TypeError(f"{name} must be a list of texts, not {brief(value)}")
     return value
@@ -98,23 +100,23 @@ def one_of(name: str, value, *, known) -> str:
 
 
 def brief(value) -> str:
-    """Return repr(value), of a long one its beginning and its end."""
+    """Return repr(value), shortened to its beginning and its end if it is long."""
     short = reprlib.Repr()
     short.maxstring = short.maxlong = short.maxother = MOST_SHOWN
     return short.repr(value)
 
 
 def setting(default, means: str, check, *, none: str | None = None, **limits):
-    """Return a field of a dataclass: its default, what it means, and check(name, value, **limits), which checks it.
+    """Return a dataclass field with a default, a meaning, and its check, called as check(name, value, **limits).
 
-    `none` says what None stands for, which the field may then be.
+    If `none` is given, the field may be None, and `none` describes that value.
     """
     metadata = {"means": means, "check": partial(check, **limits), "none": none}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def statements(cls) -> dict:
-    """Return what each field of a dataclass of settings says of itself. One with only another default says the same."""
+    """Return {field: metadata} of a dataclass of settings. A subclass may change only the default of a field."""
     return {
         name: field.metadata
         for base in reversed(cls.__mro__)
@@ -124,7 +126,7 @@ def statements(cls) -> dict:
 
 
 def check_fields(settings) -> None:
-    """Make each field of a frozen dataclass what it may be. Raises TypeError or ValueError, naming class and field."""
+    """Convert and check each field of a frozen dataclass. Raises TypeError or ValueError, naming class and field."""
     for name, said in statements(type(settings)).items():
         value = getattr(settings, name)
         if value is not None or said["none"] is None:
@@ -132,7 +134,7 @@ def check_fields(settings) -> None:
 
 
 def documented(cls):
-    """Add to the docstring of a dataclass what its fields mean, for `help`."""
+    """Add the meanings of its fields to the docstring of a dataclass."""
     lines = [inspect.cleandoc(cls.__doc__), ""]
     for name, said in statements(cls).items():
         known, none = said["check"].keywords.get("known"), said["none"]

@@ -1,8 +1,8 @@
 """The gradient of a whole trained model, verified at its own weights: part by part, every parameter.
 
-The tests check each component on small random inputs, which says that the code is right. This says it of one model,
-with the sizes and the numbers that it has: heads of 64 channels, gains far from 1, a token that is a thousand times as
-likely as the next. It takes a forward pass for each part of the model, however many parameters that has.
+The tests check each component on small random inputs. This checks one trained model, with its own sizes and weights:
+heads of 64 channels, gains far from 1, a token that is a thousand times as likely as the next. It takes a forward pass
+for each part of the model, however many parameters that has.
 
 Let L(θ) be the loss on a text, g_p the gradient that backward gives of each parameter tensor p of the part, and v a
 direction through them. If the gradient is right, these two are equal:
@@ -15,16 +15,16 @@ the direction
 
     v_p = n_p / max(‖g_p‖, f ‖g‖),   n_p from N(0, 1)         (3)
 
-with ‖g‖ over the part, so that each tensor has the same share in (1), about 1, however small its gradient is beside
-the others': were an error of relative size e in any of them, claimed and measured would differ by about e. The floor,
-f = 1e-4, is for gradients that are zero but for rounding, such as that of a key bias without rotary positions.
+with ‖g‖ over the part, so that each tensor has the same share in (1), about 1, however small its gradient is compared
+with the others: for an error of relative size e in any of them, claimed and measured differ by about e. The floor,
+f = 1e-4, is for gradients that are zero up to rounding, such as that of a key bias without rotary positions.
 
-Only the part that moves is complex, and the rest is float64: a model of 135 million parameters takes 3.7 GB, and all
-of them are verified in half a minute of one core.
+Only the part that is perturbed is complex, and the rest is float64: a model of 135 million parameters takes 3.7 GB, and
+all of them are verified in half a minute of one core.
 
-What this does not show: that every single entry is right, for errors that cancel in (1) go unseen. In a random
-direction they do so with probability zero; but what is below the tolerance, relative to its tensor, is not seen either.
-And it is one point: another text reaches other rows of the embedding, and other numbers.
+Limits: errors that cancel in (1) are not detected; in a random direction that has probability zero. An error below the
+tolerance, relative to its tensor, is not detected either. And the check holds at one point: another text reads other
+rows of the embedding, at other values.
 """
 
 import math
@@ -44,7 +44,7 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Part:
-    """What was found about one part of the model: its name, numbers, gradient's norm, (1) and (2)."""
+    """The result for one part of the model: name, number of parameters, norm of the gradient, (1) and (2)."""
 
     name: str
     parameters: int
@@ -54,12 +54,12 @@ class Part:
 
     @property
     def miss(self) -> float:
-        """How far claimed and measured are apart: the relative error of the part's gradient, roughly."""
+        """|claimed − measured|, roughly the relative error of the part's gradient."""
         return abs(self.claimed - self.measured)
 
     @property
     def is_right(self) -> bool:
-        """Whether the miss is within the tolerance. One that is not a number is not."""
+        """True if the miss is within the tolerance; False for NaN."""
         return self.miss <= TOLERANCE
 
     def __str__(self):
@@ -69,7 +69,7 @@ class Part:
 
 
 def line_of(*cells) -> str:
-    """Return a line of the table, which is printed line by line while it grows."""
+    """Return one line of the table. Lines are printed as results arrive."""
     (line,) = table([cells], indent=0, least=(22, 13, 10, 16, 16, 7))
     return line
 
@@ -79,7 +79,7 @@ HEADER = line_of("part", "parameters", "‖gradient‖", "claimed", "measured", 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found about a model: its loss in nats, how many tokens it predicted, its parts and wrong tensors."""
+    """The result for a model: loss in nats, number of predicted tokens, parts, and wrong tensors."""
 
     loss: float
     tokens: int
@@ -88,15 +88,15 @@ class Verification:
 
     @property
     def is_right(self) -> bool:
-        """Whether every part is."""
+        """True if every part is right."""
         return all(part.is_right for part in self.parts)
 
     def to_dict(self) -> dict:
-        """Return the findings as JSON can hold them."""
+        """Return the result as JSON types."""
         return asdict(self) | {"is_right": self.is_right, "tolerance": TOLERANCE}
 
     def summary(self) -> str:
-        """Return what was found, in a sentence or a few."""
+        """Return the result in a few sentences."""
         numbers = sum(part.parameters for part in self.parts)
         worst = max(part.miss for part in self.parts)
         if self.is_right:
@@ -117,9 +117,9 @@ class Verification:
 def verify_gradient(model, ids, seed: int = 0, on_part=lambda part: None) -> Verification:
     """Verify the gradient of the mean cross-entropy of ids (T,), each predicted from those before it.
 
-    `seed` decides the directions; `on_part` is called with each Part as it is found. Of a part that is wrong, each
-    tensor is then tried by itself. The model's parameters and gradients are afterwards what they were. Raises
-    ValueError for fewer than two ids, and what model.loss raises.
+    `seed` decides the directions; `on_part` is called with each Part as soon as it is measured. In a wrong part, each
+    tensor is then tested separately. The model's parameters and gradients are restored. Raises ValueError for fewer
+    than two ids, and the exceptions of model.loss.
     """
     if len(ids) < 2:
         raise ValueError(f"a gradient needs at least 2 tokens, to predict one from the other, and there are {len(ids)}")
@@ -142,7 +142,7 @@ def verify_gradient(model, ids, seed: int = 0, on_part=lambda part: None) -> Ver
 
 
 def parts_of(model) -> dict:
-    """Return {part: {name: Parameter}}: each block is one, and so is each of the modules around them."""
+    """Return {part: {name: Parameter}}: one part for each block and for each module outside of the blocks."""
     parts = {}
     for name, parameter in model.named_parameters():
         words = name.split(".")

@@ -159,7 +159,7 @@ def test_the_command_does_not_put_a_file_in_the_place_of_a_device(model_file, tm
     pipe = tmp_path / "pipe"  # stands for /dev/null, which root would lose
     os.mkfifo(pipe)
     assert main(["analyze", model_file, "--text", "ab", "--out", str(pipe)]) == 1
-    error = f"{pipe}: is a device or a pipe, whose place a file would take"
+    error = f"{pipe}: is a device or a pipe, which a file would replace"
     assert capsys.readouterr().err == f"minitransformer: error: {error}\n"
     assert pipe.is_fifo()
 

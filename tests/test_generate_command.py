@@ -220,7 +220,7 @@ def test_a_model_that_is_not_there_or_is_none_is_one_line(folder, capsys, tmp_pa
     (tmp_path / "cut.npz").write_bytes((folder / MODEL_FILE).read_bytes()[:3000])
     for name, words in {
         "missing": r"missing: there is no such file or folder; minitransformer train makes a model",
-        "empty": r"empty: the folder holds no model\.npz, which is what train writes",
+        "empty": r"empty: the folder holds no model\.npz",
         "text.npz": r"text\.npz: not a model or checkpoint of minitransformer, or a truncated one",
         "cut.npz": r"cut\.npz: not a model or checkpoint of minitransformer, or a truncated one",
     }.items():
