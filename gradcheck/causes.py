@@ -1,6 +1,6 @@
 """Explain a gradient that is not right: a sentence on its numbers, and the lines of its backward pass.
 
-`check` asks for the explanation before it raises. A sentence compares the wrong gradient with the true one
+`check` computes the explanation before it raises. A sentence compares the wrong gradient with the true one
 (gradcheck/diagnosis); the lines are found by running forward and backward again with probes in them
 (gradcheck/line_by_line). Both run the user's function many times, so together they have a time limit: the processor
 time that the check took, or LEAST seconds if that is more, and twice as much by the clock. The limit is tested before
@@ -54,7 +54,7 @@ class Explanation:
         return replace(report, arguments=tuple(arguments))
 
     def lines(self, report, call, dy, seed, randomize):
-        """Return what a look at each line of backward found, as lines of text: none if no line is known to be wrong.
+        """Return the table of the lines of backward, as lines of text: none if no line is known to be wrong.
 
         There are none either where the lines cannot be looked at. An error of the look itself takes one line of text,
         so that it hides nothing that is known without it.

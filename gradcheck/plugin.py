@@ -22,7 +22,7 @@ or `gradcheck.GradientError`, is looked up in the package. The lines travel with
 arrive from the workers of pytest-xdist too. Switch the plugin off with `-p no:gradcheck`.
 """
 
-from __future__ import annotations  # whose names are loaded with gradcheck, when a test first asks for the fixture
+from __future__ import annotations  # their names are loaded when a test first uses the fixture
 
 import math
 from typing import TYPE_CHECKING, Any
