@@ -12,6 +12,7 @@ or in setup.cfg, separated by spaces or lines:
 """
 
 import configparser
+import os
 import tomllib
 from pathlib import Path
 
@@ -19,7 +20,7 @@ REPOSITORY = (".git", ".hg")  # one of them marks the root of a repository
 KEY = "modules"
 
 
-def configured_modules(start="."):
+def configured_modules(start: str | os.PathLike[str] = ".") -> tuple[Path, list[str]] | None:
     """Return (folder, modules) of the nearest configuration, or None if there is none.
 
     The folders are searched from `start` upwards, to the root of a repository or of the file system. Of two files in

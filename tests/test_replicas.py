@@ -437,7 +437,7 @@ def test_replicas_without_threadpoolctl_are_one_line(monkeypatch, capsys, argume
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     assert main([*arguments, "--replicas", "2"]) == 1
     words = 'threadpoolctl is not installed: install it with pip install "minitransformer[app]", or train without'
-    assert capsys.readouterr().err == f"minitransformer: error: {words} replicas\n"
+    assert capsys.readouterr().err == f"minitransformer: error: {words} replicas: --replicas 1\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no signals")

@@ -43,7 +43,7 @@ class Replicas:
     def __init__(self, model, count: int):
         if count < 1:
             raise ValueError(f"there must be at least 1 replica, not {count}")
-        require("threadpoolctl", otherwise="train without replicas")
+        require("threadpoolctl", otherwise="train without replicas: --replicas 1")
         self.model, self.count = model, count
         self.memory = SharedMemory(model.parameters(), replicas=count - 1)
         self.weights = self.memory.weights()
