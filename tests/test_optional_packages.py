@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from small_runs import TEXT, small_corpus, small_lm
 
-from minitransformer import cli
+from minitransformer import cli, cores
 from minitransformer.commands import bench
 from minitransformer.experiments.misconceptions import experiment
 from minitransformer.experiments.misconceptions.running import keep, path_of
@@ -43,9 +43,11 @@ def bare(monkeypatch):
     """Hide the optional packages, and show warnings as a command does."""
     for name in OPTIONAL:
         monkeypatch.setitem(sys.modules, name, None)
+    cores.matrix_library.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         yield
+    cores.matrix_library.cache_clear()
 
 
 def slow(*values):
