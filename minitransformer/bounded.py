@@ -6,7 +6,8 @@
 The module is run with `python -m` and calls serve(answers). This server imports once and runs no foreign code. For each
 request it forks a child in a new session, and at the end of the request it kills the child's process group and all of
 the child's descendants. On Linux these include processes that called `setsid`, since the server adopts them
-(PR_SET_CHILD_SUBREAPER), and a request that has started more than MOST processes ends at once. Without `fork`, as on
+(PR_SET_CHILD_SUBREAPER). A request ends when Python code in it forks more than MOST times, which each process counts
+before it forks, or when the server sees more than MOST processes, however they were started. Without `fork`, as on
 Windows, a server answers one request directly and is then replaced.
 
 `answers(request)` is a generator. Each answer replaces the one before it, so a verdict can precede its explanation, and
@@ -19,6 +20,7 @@ no sandbox, because the code runs with the user's rights: it can read and write 
 
 import contextlib
 import ctypes
+import io
 import json
 import os
 import queue
@@ -40,7 +42,8 @@ FORKS = hasattr(os, "fork")
 ROOT = Path(__file__).parents[1]
 START = 60  # seconds until a server must be ready
 GRACE = 5  # seconds that killing everything may take
-MOST = 32  # processes of one request
+MOST = 64  # processes of one request
+TOO_MANY = f"it started more than {MOST} processes"
 LOOK = 0.01  # seconds between two counts of them
 LONGEST = 2**20  # bytes of a line
 SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
@@ -161,8 +164,8 @@ class Bounded:
 
 def gather(stream, lines):
     """Put each line of a stream into a queue, and b"" at its end."""
-    with stream:
-        for line in stream:
+    with io.BufferedReader(stream) as buffered:
+        for line in buffered:
             lines.put(line)
     lines.put(b"")
 
@@ -215,8 +218,8 @@ def in_a_child(answers, asked, requests, out):
     try:
         return relayed(reading, child, asked["word"], requests, out)
     finally:
-        os.close(reading)
         end_all(child)
+        os.close(reading)
 
 
 def be_the_child(answers, asked, pipe):
@@ -231,6 +234,7 @@ def be_the_child(answers, asked, pipe):
         limit_memory(int(sys.argv[1]))
         limit(resource.RLIMIT_CPU, int(time.process_time() + 2 * asked["seconds"] + 2))
         limit(resource.RLIMIT_CORE, 0)
+        limit_forks(asked, pipe)
         answer_all(answers, asked, pipe)
         send(pipe, asked["word"], "end")
         status = 0
@@ -252,13 +256,14 @@ def relayed(pipe, child, word, requests, out):
         rest = rest[:LONGEST]  # no answer is as long
         for line in lines:
             if line.startswith(word):
-                if json.loads(line[len(word) :])[0] == "end":
-                    return None
+                kind, value = json.loads(line[len(word) :])
+                if kind == "end":
+                    return value
                 os.write(out, line + b"\n")
         if not data and status is not None:
             return how_it_ended(status)
         if len(descendants()) > MOST:
-            return f"it started more than {MOST} processes"
+            return TOO_MANY
         if not data and pipe in readable:
             time.sleep(LOOK)  # the child has closed its end and is about to exit
 
@@ -303,6 +308,21 @@ def control(option, value):
     """Set a property of this process that Linux alone knows."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, int(value), 0, 0, 0)
+
+
+def limit_forks(asked, pipe):
+    """End the request at the fork after the MOST-th of this process and its children, which share one count."""
+    left, filled = os.pipe()
+    os.write(filled, bytes(MOST))
+    os.close(filled)
+
+    def count():
+        if not os.read(left, 1):
+            with contextlib.suppress(OSError):  # the server has ended the request already
+                send(pipe, asked["word"], "end", TOO_MANY)
+            time.sleep(START)  # until the server ends this process
+
+    os.register_at_fork(before=count)
 
 
 def limit_memory(megabytes):

@@ -1,7 +1,6 @@
 """Code that is run within limits: it is ended with all that it has started, and cannot answer in the grader's place."""
 
 import json
-import os
 import signal
 import sys
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minitransformer import bounded
-from minitransformer.bounded import MOST, Bounded, Ended
+from minitransformer.bounded import TOO_MANY, Bounded, Ended
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what has left its session is found on Linux alone")
 
@@ -28,11 +27,12 @@ if __name__ == "__main__":
 ONE = "\ndef answers(): yield 'done'\n"
 
 
-@pytest.fixture
-def process(tmp_path, monkeypatch):
-    (tmp_path / "runs_code.py").write_text(MODULE)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with Bounded("runs_code", megabytes=200) as process:
+@pytest.fixture(scope="module")
+def process(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("module")
+    (folder / "runs_code.py").write_text(MODULE)
+    with pytest.MonkeyPatch.context() as patch, Bounded("runs_code", megabytes=200) as process:
+        patch.setenv("PYTHONPATH", str(folder))
         yield process
 
 
@@ -122,10 +122,18 @@ def test_processes_that_multiply_are_ended_while_they_are_few(bomb, process, tmp
         f"def may():\n    os.write(file, b'.')\n    return os.fstat(file).st_size < 200\n{bomb}\n"
         "import time\ntime.sleep(1000)"
     )
-    with pytest.raises(Ended, match=f"^it started more than {MOST} processes$"):
+    with pytest.raises(Ended, match=f"^{TOO_MANY}$"):
         process.ask(code + ONE, seconds=20)
     assert counter.stat().st_size < 200
     assert process.ask(ONE, seconds=20) == "done"
+
+
+def test_processes_that_python_does_not_fork_are_counted_too(process, started):
+    code = f"{started.note}import ctypes\nfor k in range(100):\n"
+    code += "    if ctypes.CDLL(None).fork() == 0: os.setsid(); note(); time.sleep(1000)\ntime.sleep(1000)"
+    with pytest.raises(Ended, match=f"^{TOO_MANY}$"):
+        process.ask(code, seconds=20)
+    assert started() == []
 
 
 def test_lines_that_code_writes_to_every_open_file_are_no_answers(process):
@@ -193,12 +201,13 @@ def test_memory_is_limited_besides_what_the_server_has(process):
     assert process.ask("bytes(10**8)" + ONE, seconds=20) == "done"
 
 
-def test_without_fork_each_request_has_a_process_of_its_own(process, monkeypatch):
+def test_without_fork_each_request_has_a_process_of_its_own(tmp_path, monkeypatch):
+    without = "from minitransformer import bounded\nbounded.FORKS = False\n"
+    (tmp_path / "without_fork.py").write_text(without + MODULE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(bounded, "FORKS", False)
-    (Path(os.environ["PYTHONPATH"]) / "runs_code.py").write_text(
-        "from minitransformer import bounded\nbounded.FORKS = False" + MODULE
-    )
-    pids = [process.ask("import os\ndef answers(): yield os.getpid()", seconds=20) for _ in range(2)]
-    assert pids[0] != pids[1]
-    with pytest.raises(Ended, match="it did not end within 1 seconds"):
-        process.ask("while True: pass", seconds=1)
+    with Bounded("without_fork", megabytes=200) as process:
+        pids = [process.ask("import os\ndef answers(): yield os.getpid()", seconds=20) for _ in range(2)]
+        assert pids[0] != pids[1]
+        with pytest.raises(Ended, match="it did not end within 1 seconds"):
+            process.ask("while True: pass", seconds=1)
