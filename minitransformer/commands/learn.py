@@ -79,7 +79,23 @@ def add_arguments(parser) -> None:
     handout = verb("handout", "a chapter on paper, with the answers left out: a page of the book", write_paper)
     handout.add_argument("name", metavar="NAME", help="an exercise")
     handout.add_argument("--out", type=Path, default=Path("handouts"), metavar="DIR", help="where (default: handouts)")
+    for name in ("check", "collect"):
+        verbs.choices[name].epilog = LIMITS
 
+
+LIMITS = """\
+Each file runs in a separate process, with limits on time, memory and the number of processes, and all processes that
+it has started are killed afterwards. This contains accidents but is not a sandbox: the code runs with your rights. It
+can read and change your files, use the network, and forge its own marks. A container without network confines it to
+one folder:
+
+  docker run --rm --init --network none -u "$(id -u)" -v "$PWD:/class" -w /class minitransformer \\
+    minitransformer learn collect submissions --csv marks.csv
+
+The image is built once, in a copy of the repository (podman takes the same commands):
+
+  printf 'FROM python:3.12-slim\\nCOPY . /source\\nRUN pip install /source\\n' | docker build -t minitransformer -f - .
+"""
 
 COLLECT = """\
 Grade a folder of submissions, each a folder as `learn start` makes it. Everything is graded again. Each runs in a

@@ -14,8 +14,9 @@ In reading order:
     exercises.py    which there are, and what they are graded on
     cutting.py      an exercise, cut from the source
     workspace.py    the learner's folder
-    refusing.py     what is looked at before anything runs
+    refusing.py     the function and what it calls, examined before anything runs
     loading.py      a learner's file, run as a module
+    answers.py      does it call the package's own function?
     looking.py      are its gradients right?
     attempt.py      its function, on each case
     failing.py      what is said where it is wrong, and where that comes from:
