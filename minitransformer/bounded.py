@@ -42,6 +42,7 @@ FORKS = hasattr(os, "fork")
 ROOT = Path(__file__).parents[1]
 START = 60  # seconds until a server must be ready
 GRACE = 5  # seconds that killing everything may take
+LARGEST = 100 * 2**20  # bytes of a file that a request may write
 MOST = 64  # processes of one request
 TOO_MANY = f"it started more than {MOST} processes"
 LOOK = 0.01  # seconds between two counts of them
@@ -234,6 +235,7 @@ def be_the_child(answers, asked, pipe):
         limit_memory(int(sys.argv[1]))
         limit(resource.RLIMIT_CPU, int(time.process_time() + 2 * asked["seconds"] + 2))
         limit(resource.RLIMIT_CORE, 0)
+        limit(resource.RLIMIT_FSIZE, LARGEST)
         limit_forks(asked, pipe)
         answer_all(answers, asked, pipe)
         send(pipe, asked["word"], "end")

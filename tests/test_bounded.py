@@ -201,6 +201,14 @@ def test_memory_is_limited_besides_what_the_server_has(process):
     assert process.ask("bytes(10**8)" + ONE, seconds=20) == "done"
 
 
+def test_a_file_that_grows_without_end_is_an_error_before_the_disk_is_full(process, tmp_path):
+    file = tmp_path / "log"
+    code = f"file = open({str(file)!r}, 'wb', buffering=0)\ntry:\n    for k in range(200): file.write(bytes(2**20))\n"
+    code += "    found = 'written'\nexcept OSError as error:\n    found = error.strerror\ndef answers(): yield found"
+    assert process.ask(code, seconds=20) == "File too large"
+    file.unlink()
+
+
 def test_without_fork_each_request_has_a_process_of_its_own(tmp_path, monkeypatch):
     without = "from minitransformer import bounded\nbounded.FORKS = False\n"
     (tmp_path / "without_fork.py").write_text(without + MODULE)
