@@ -108,8 +108,8 @@ class Bounded:
             self.end()
         if kind == "late":
             value = f"it did not end within {allowed:g} seconds"
-        if value:
-            raise Ended(", ".join(filter(None, [value, note])), answer)
+        if value or answer is None:
+            raise Ended(", ".join(filter(None, [value or "its answer was lost", note])), answer)
         return answer
 
     def begin(self):
@@ -147,8 +147,9 @@ class Bounded:
                 process = self.process
                 self.end()
                 return "end", how_it_ended(process.returncode)
-            if line.startswith(word.encode()):
-                return json.loads(line[len(word) :])
+            message = read(line, word)
+            if message is not None:
+                return message
 
     def end(self):
         """End the server, which ends whatever it has started."""
@@ -174,7 +175,8 @@ def gather(stream, lines):
 def how_it_ended(status):
     """Describe the end of a process from its return code, as `subprocess` defines it."""
     if status < 0:
-        return f"it ended its process: {signal.Signals(-status).name}"
+        names = {number.value: number.name for number in signal.Signals}
+        return f"it ended its process: {names.get(-status, f'signal {-status}')}"
     return f"it ended its process with status {status}"
 
 
@@ -198,6 +200,14 @@ def serve(answers) -> None:
 def send(pipe, word, kind, value=None):
     """Write a line: the word of a request, and a kind with its value in JSON."""
     os.write(pipe, f"\n{word}{json.dumps([kind, value])}\n".encode())
+
+
+def read(line, word):
+    """Return what `send` was given, or None if a line is not one of a request, or was broken up by others."""
+    if line.startswith(word.encode()):
+        with contextlib.suppress(ValueError):
+            return json.loads(line[len(word) :])
+    return None
 
 
 def answer_all(answers, asked, pipe):
@@ -229,11 +239,10 @@ def be_the_child(answers, asked, pipe):
     try:
         os.setsid()
         control(SET_PDEATHSIG, signal.SIGKILL)
-        for number in {int(name) for name in os.listdir("/dev/fd")} - {0, 1, 2, pipe}:
-            with contextlib.suppress(OSError):  # one of them belonged to listdir
-                os.close(number)
+        os.closerange(3, pipe)
+        os.closerange(pipe + 1, 2**16)
         limit_memory(int(sys.argv[1]))
-        limit(resource.RLIMIT_CPU, int(time.process_time() + 2 * asked["seconds"] + 2))
+        limit(resource.RLIMIT_CPU, int(2 * asked["seconds"] + 2))
         limit(resource.RLIMIT_CORE, 0)
         limit(resource.RLIMIT_FSIZE, LARGEST)
         limit_forks(asked, pipe)
@@ -246,7 +255,7 @@ def be_the_child(answers, asked, pipe):
 
 def relayed(pipe, child, word, requests, out):
     """Pass a child's answers on until the last one. Return why that never came, or None."""
-    status, rest, word = None, b"", word.encode()
+    status, rest = None, b""
     while True:
         readable, _, _ = select.select([pipe, requests], [], [], LOOK)
         if requests in readable:
@@ -257,10 +266,10 @@ def relayed(pipe, child, word, requests, out):
         *lines, rest = (rest + data).split(b"\n")
         rest = rest[:LONGEST]  # no answer is as long
         for line in lines:
-            if line.startswith(word):
-                kind, value = json.loads(line[len(word) :])
-                if kind == "end":
-                    return value
+            message = read(line, word)
+            if message is not None and message[0] == "end":
+                return message[1]
+            if message is not None:
                 os.write(out, line + b"\n")
         if not data and status is not None:
             return how_it_ended(status)
