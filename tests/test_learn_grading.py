@@ -99,6 +99,10 @@ def test_what_it_prints_is_shown_as_of_one_run_and_what_it_asks_for_is_nobodys(g
     [
         ("def softmax(x:\n", "softmax.py, line 1, column 12: not Python: '(' was never closed"),
         ("x = 1\0\n", "softmax.py: not Python"),
+        ("x = 1\nreturn x\n", "softmax.py, line 2, column 1: not Python: 'return' outside function"),
+        ("def f(x):\n    global x\n", "softmax.py, line 2, column 5: not Python: name 'x' is parameter and global"),
+        (f"x = {'+'.join('1' * 20000)}\n", "softmax.py: not Python: "),
+        (f"1\ndef softmax(x):\n    return {'-' * 600}x\n", "its code is nested too deeply to be examined"),
     ],
 )
 def test_a_file_that_is_no_python_is_a_line_with_its_place(text, said, graded):

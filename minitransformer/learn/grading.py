@@ -98,7 +98,8 @@ def tried(exercise, path, text, tree, level):
             sentence = f"line {fault.line} reads {blank}, which is still blank"
         if fault.line in dict(left):
             sentence = f"line {fault.line} is still blank"
-        yield Verdict(exercise.name, status, level, sentence, blank_rows(exercise, left), printed=printed.text)
+        verdict = Verdict(exercise.name, status, level, sentence, blank_rows(exercise, left))
+        yield replace(verdict, printed=printed.text, uses_package=package.sentence)
 
 
 def slopes(path, name: str) -> dict:
@@ -128,6 +129,8 @@ def answers(request):
         yield {"fault": str(fault)}
     except MemoryError:
         yield Verdict(request["name"], FAILED, sentence="it asks for more memory than there is").to_json()
+    except RecursionError:
+        yield Verdict(request["name"], FAILED, sentence="its code is nested too deeply to be examined").to_json()
 
 
 if __name__ == "__main__":

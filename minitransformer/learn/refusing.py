@@ -9,6 +9,7 @@ import ast
 import importlib.util
 import re
 import symtable
+import warnings
 
 from gradcheck.cases import error_in_words
 from minitransformer.learn.cutting import docstring_of, statements_of
@@ -38,7 +39,10 @@ def source_of(path) -> str:
 def parsed(text: str, name: str):
     """Return the syntax tree of a file. Raises Refusal, with the place, where it is no Python."""
     try:
-        return ast.parse(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(text, name, "exec", dont_inherit=True)  # which refuses more than the grammar does
+            return ast.parse(text)
     except SyntaxError as error:
         place = f", line {error.lineno}, column {error.offset}" if error.lineno else ""
         raise Refusal(f"{name}{place}: not Python: {error.msg}") from None
