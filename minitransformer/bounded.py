@@ -203,7 +203,7 @@ def send(pipe, word, kind, value=None):
 
 
 def read(line, word):
-    """Return what `send` was given, or None if a line is not one of a request, or was broken up by others."""
+    """Return [kind, value] of a line that begins with a word, or None if it does not or others wrote into it."""
     if line.startswith(word.encode()):
         with contextlib.suppress(ValueError):
             return json.loads(line[len(word) :])

@@ -283,6 +283,15 @@ def test_at_level_3_a_forward_pass_must_be_stable_where_the_textbooks_is(name, o
     assert graded(name, text=text.replace("level 3", "level 1")).status == "refused"
 
 
+def test_a_forward_pass_that_fails_for_extreme_inputs_alone_is_told_for_which(graded):
+    text = solution(SOFTMAX, 3).replace("    e = np.exp", "    assert abs(x).max() < 700\n    e = np.exp")
+    verdict = graded("softmax", text=text)
+    assert verdict.status == "failed"
+    assert re.fullmatch(
+        r"softmax\.py, line \d+: AssertionError, for inputs 1,000 times as large \(softmax\)", verdict.sentence
+    )
+
+
 def test_a_mistake_that_takes_too_long_to_explain_is_a_verdict_all_the_same(tmp_path):
     text = solution(named_exercise("layer_norm"), 1).replace("dx_hat - shift - x_hat * scale", "dx_hat - x_hat * scale")
     (tmp_path / "layer_norm.py").write_text(text, "utf-8")

@@ -146,7 +146,12 @@ class Attempt:
         if different.any():
             raise Fault(f"forward: {different.sum()} of {y.size} entries of y are not what they should be")
         for inputs, change in self.extremes():
-            expected, y = self.both(case, seed, change)
+            try:
+                with faults(self.path):
+                    expected, y = self.both(case, seed, change)
+            except Fault as fault:
+                fault.args = (f"{fault}, for inputs {inputs}",)
+                raise
             lost = np.isfinite(expected) & ~np.isfinite(y)
             if lost.any():
                 raise Fault(
