@@ -328,10 +328,11 @@ def limit_forks(asked, pipe):
     os.close(filled)
 
     def count():
-        if not os.read(left, 1):
-            with contextlib.suppress(OSError):  # the server has ended the request already
-                send(pipe, asked["word"], "end", TOO_MANY)
-            time.sleep(START)  # until the server ends this process
+        with contextlib.suppress(OSError):  # the code has closed its files, or the server has ended the request
+            if os.read(left, 1):
+                return
+            send(pipe, asked["word"], "end", TOO_MANY)
+        time.sleep(START)  # until the server ends this process
 
     os.register_at_fork(before=count)
 
