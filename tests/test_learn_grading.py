@@ -208,6 +208,23 @@ def test_an_endless_loop_at_module_level_is_said_to_be_there(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "after",
+    [
+        "softmax = lambda x, *, axis=-1: (x, lambda dy: dy)",
+        "globals()['softmax'] = lambda x, *, axis=-1: (x, lambda dy: dy)",
+        "def other(x, *, axis=-1):\n    return x, lambda dy: dy\n\nsoftmax = other",
+        "class softmax:\n    pass",
+        "softmax = 3",
+        "del softmax",
+    ],
+)
+def test_what_takes_the_name_of_the_function_later_is_not_graded_in_its_place(after, graded):
+    verdict = graded("softmax", text=f"{RIGHT_TEXT}\n{after}\n")
+    assert verdict.status == "failed"
+    assert re.fullmatch(r"softmax stands for something else after its definition at line \d+", verdict.sentence)
+
+
+@pytest.mark.parametrize(
     "found",
     [
         "from minitransformer import softmax as theirs",
