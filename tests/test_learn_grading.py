@@ -1,15 +1,11 @@
 """Grading: what a learner's file may do, what is refused, and that nothing else is graded."""
 
-import csv
-import io
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +17,9 @@ from minitransformer import cli
 from minitransformer.bounded import Bounded, Ended
 from minitransformer.learn import check, plot
 from minitransformer.learn.checking import Grader
-from minitransformer.learn.collecting import collect, marks, summary
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import EXERCISES, named_exercise
 from minitransformer.learn.hints import STATE, lines_of, next_hint
-from minitransformer.learn.own import read_toml
 from minitransformer.learn.pictures import draw_class
 from minitransformer.learn.running import train
 from minitransformer.learn.verdict import Verdict
@@ -645,23 +639,6 @@ def test_what_is_saved_is_seen_once(folder):
     assert looks[4:] == [None, None, "", None, None, "x = 2\n", None]  # what is empty is not saved yet
 
 
-def test_a_class_is_graded_again_and_its_marks_are_a_table(folder, tmp_path):
-    for name in ("ada", "=emmy"):
-        start(tmp_path / "class" / name, [SOFTMAX], 0)
-    (tmp_path / "class/ada/softmax.py").write_text(solution(SOFTMAX, 0), "utf-8")
-    wrong = solution(SOFTMAX, 0).replace("dy - mean_dy", "dy")
-    (tmp_path / "class/=emmy/softmax.py").write_text(wrong, "utf-8")
-    found = collect(tmp_path / "class")
-    header, emmy, ada = csv.reader(io.StringIO(marks(found)))
-    assert header == ["submission", "solved", "softmax", "softmax (3) dx", "softmax: mistake"]
-    assert ada == ["ada", "1", "solved", "right", ""]
-    assert emmy[:4] == ["'=emmy", "0", "not right yet", "WRONG"]
-    assert emmy[4].startswith("(3) dx: ")
-    assert summary(found) == [("softmax", 1, 2, emmy[4], 1)]
-    with pytest.raises(ValueError, match="there is no folder in it that holds exercises"):
-        collect(tmp_path / "class" / "ada")
-
-
 def test_a_model_learns_with_the_learners_functions_in_it(tmp_path):
     names = ["linear", "softmax", "attention", "layer_norm", "block", "adamw", "gelu", "cross_entropy"]
     for name in names:
@@ -743,10 +720,6 @@ def test_a_teachers_own_exercise_is_a_function_and_a_few_lines(tmp_path, monkeyp
     assert check("double", "learn").is_solved
     mine.write_text(mine.read_text("utf-8").replace("y = by * x", "y = x"), "utf-8")
     assert check("double", "learn").status == "refused"
-    told = tmp_path / "learn/double.exercise"
-    told.write_text(told.read_text("utf-8").replace("3.0", "2.0"), "utf-8")
-    (changed,) = collect(tmp_path, read_toml("double.toml"))
-    assert changed.verdicts[0].sentence == "double.exercise is not as it was handed out"
     (tmp_path / "double.toml").write_text(TOML.replace("[2, 3]", "2"), "utf-8")
     assert cli.main(["learn", "start", "--exercise", "double.toml"]) == 1
     assert "double.toml: the shape of x must be a list of whole numbers, not 2" in capsys.readouterr().err
@@ -759,20 +732,3 @@ def test_ctrl_c_ends_a_watch_with_a_line(folder):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, b"minitransformer: interrupted\n")
-
-
-@pytest.mark.parametrize("started", [0.0, 0.3])
-def test_an_interrupt_in_a_terminal_while_a_class_is_graded_is_one_line(folder, started):
-    for k in range(20):
-        start(folder.parent / f"class/{k}", [named_exercise(name) for name in ("softmax", "relu", "silu")], 1)
-    command = [sys.executable, "-u", "-m", "minitransformer", "learn", "collect", "class"]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=folder.parent, start_new_session=True, **streams) as process:
-        first = process.stderr.readline()
-        time.sleep(started)  # the next processes are starting meanwhile
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        _, err = process.communicate(timeout=60)
-    *graded, last = [first, *err.splitlines(keepends=True)]
-    assert (process.returncode, last) == (130, "minitransformer: interrupted\n")
-    assert 1 <= len(graded) < 20
-    assert all(line.endswith(": 0 of 3 solved\n") for line in graded)

@@ -27,7 +27,10 @@ In reading order:
     checking.py     who asks it, for a
     verdict.py      which is what a learner reads
     hints.py        the place, the paths, the equation
-    watching.py, running.py, collecting.py, own.py, pictures.py    what else `minitransformer learn` does
+    submitted.py    the files of a student's submission
+    collecting.py   the submissions of a class, graded side by side
+    marks.py        their marks: tables, other graders' formats, feedback
+    watching.py, running.py, own.py, pictures.py    the other verbs of `minitransformer learn`
 """
 
 from minitransformer.learn.checking import check, plot

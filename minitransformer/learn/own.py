@@ -2,6 +2,7 @@
 
     name = "swish"
     title = "a product rule, with a slope to learn"
+    points = 5                 # in the marks of `learn collect`; default: one for each numbered line of backward
     source = "swish.py"        # beside this file
     function = "swish"
 
@@ -80,6 +81,9 @@ def refuse(path, about):
     for key, kind in NEEDED.items():
         if not isinstance(about.get(key), kind):
             raise ValueError(f"{path}: {key} must be {'a list of tables' if kind is list else 'a text'}")
+    points = about.get("points", 1)
+    if isinstance(points, bool) or not isinstance(points, (int, float)) or not 0 < points < float("inf"):
+        raise ValueError(f"{path}: points must be a positive number, not {points!r}")
     if not about["name"].isidentifier():
         raise ValueError(f"{path}: name must be that of a Python file, not {about['name']!r}")
     for entry in about["cases"]:

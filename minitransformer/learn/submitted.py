@@ -1,0 +1,229 @@
+"""The files of a submission: found under their usual names, and read only if they are regular files.
+
+A file belongs to an exercise if its name contains that of the exercise, as `Softmax.py`, `softmax (1).py` and
+`ada_41_softmax-2.py` do; it may lie up to DEEPEST folders down. A notebook belongs to each exercise whose function one
+of its cells defines. Of several files for one exercise, those that define its function come first, then those with the
+fewest blanks left (`...`), then the newest, and the first of them is graded.
+"""
+
+import ast
+import json
+import os
+import re
+import stat
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from minitransformer.learn.cutting import File, bound
+
+DEEPEST, MOST_FILES, MOST_MODULES = 6, 2_000, 50
+MOST_BYTES = {".py": 1_000_000, ".ipynb": 20_000_000}
+SKIPPED = ("__pycache__", "__MACOSX", "site-packages", "node_modules")
+FILE_NAME = re.compile(r"(.+?)(\.py|\.ipynb)(\.txt)?", re.IGNORECASE | re.DOTALL)
+WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+IN_A_COPY = ("copy", "of", "final", "fixed", "new")  # words that do not make it another file
+MAGIC = re.compile(r"^[ \t]*(?:[%!?].*|[\w.]+\?+[ \t]*)$", re.MULTILINE)
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a symbolic link, and links are not followed",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class Unreadable(ValueError):  # noqa: N818
+    """A file or folder that is not read; the message says why."""
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The file of one exercise in a submission.
+
+    `file` is its path in the submission, `content` its source, `others` the paths that were not chosen, and `modules`
+    {name: content} of the Python files in the same folder, which it may import. If no file could be read, `trouble`
+    says why.
+    """
+
+    file: str
+    content: bytes = b""
+    modified: float = 0.0
+    others: tuple = ()
+    modules: tuple = ()
+    trouble: str = ""
+
+
+def read_regular(path, most: int) -> tuple[bytes, float]:
+    """Return the content of a regular file of at most `most` bytes, and the time of its last change.
+
+    Anything else raises Unreadable. Nothing that could block is opened: a named pipe or a device is recognised by its
+    inode, and again after opening, in case it has been exchanged.
+    """
+    try:
+        require_regular(os.lstat(path), most)
+        flags = os.O_RDONLY | sum(
+            getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
+        )
+        with open(os.open(path, flags), "rb") as file:
+            require_regular(status := os.fstat(file.fileno()), most)
+            return file.read(most), status.st_mtime
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from None
+
+
+def require_regular(status, most):
+    """Raise Unreadable unless a status is that of a regular file of at most `most` bytes."""
+    if not stat.S_ISREG(status.st_mode):
+        raise Unreadable(f"is {KINDS.get(stat.S_IFMT(status.st_mode), 'no regular file')}, not a regular file")
+    if status.st_size > most:
+        raise Unreadable(f"has {status.st_size:,} bytes, and at most {most:,} are read")
+
+
+def submitted_in(place, exercises) -> dict[str, Submitted]:
+    """Return {exercise: its Submitted} of a submission's folder. Raises Unreadable if there is none."""
+    place = Path(place)
+    paths = paths_below(place)
+    candidates = {name: [] for name in exercises}
+    for path in paths:
+        for name, submitted in sources_in(path, place, exercises):
+            candidates[name].append(submitted)
+    found = {name: chosen(exercises[name], entries, place) for name, entries in candidates.items() if entries}
+    if not found:
+        names = [path.relative_to(place).as_posix() for path in paths]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise Unreadable(f"no file of an exercise among {', '.join(names[:3])}{more}" if names else "no file in it")
+    return found
+
+
+def paths_below(place) -> list[Path]:
+    """Return the paths of the files below a folder, the nearest first. Raises Unreadable for a folder without end."""
+    found, todo = [], [(Path(place), 0)]
+    while todo:
+        folder, depth = todo.pop(0)
+        try:
+            with os.scandir(folder) as entries:
+                listed = sorted(islice(entries, MOST_FILES + 1), key=lambda entry: entry.name)
+        except OSError as error:
+            if depth == 0:
+                raise Unreadable(f"the folder cannot be read: {error.strerror}") from None
+            continue
+        for entry in listed:
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if is_folder and depth < DEEPEST and not entry.name.startswith(".") and entry.name not in SKIPPED:
+                todo.append((Path(entry.path), depth + 1))
+            if not is_folder or FILE_NAME.fullmatch(entry.name):
+                found.append(Path(entry.path))
+        if len(found) + len(todo) > MOST_FILES:
+            raise Unreadable(f"the folder holds more than {MOST_FILES:,} files")
+    return found
+
+
+def sources_in(path, place, exercises):
+    """Yield (exercise, Submitted) of each exercise that a file is for."""
+    match = FILE_NAME.fullmatch(path.name)
+    if match is None or path.name.startswith("."):
+        return
+    file, ending = path.relative_to(place).as_posix(), match[2].lower()
+    name, is_exact = exercise_named(match[1], exercises)
+    if name is None and ending == ".py":
+        return
+    try:
+        content, modified = read_regular(path, MOST_BYTES[ending])
+        if ending == ".py":
+            if is_exact or defines(content, exercises[name].target):
+                yield name, Submitted(file, content, modified)
+            return
+        sources = dict(sources_of_notebook(content, exercises))
+        if name is not None and name not in sources:
+            raise Unreadable(f"no cell defines {exercises[name].target} with a backward pass")
+        yield from ((name, Submitted(file, source, modified)) for name, source in sources.items())
+    except Unreadable as error:
+        if name is not None:
+            yield name, Submitted(file, trouble=f"{file}: {error}")
+
+
+def exercise_named(stem, exercises) -> tuple[str | None, bool]:
+    """Return the exercise whose name a file's name contains, the longest, or None; and whether it is only a copy's.
+
+    Names are compared word by word, without regard to capitals and to the characters between the words.
+    """
+    words = [word.lower() for word in WORD.findall(stem)]
+    if not words or {words[0], words[-1]} & {"test", "tests"}:
+        return None, False
+    joined = {"".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, min(i + 8, len(words)) + 1)}
+    for name in sorted(exercises, key=len, reverse=True):
+        plain = name.replace("_", "").lower()
+        if plain in joined:
+            rest = "".join(word for word in words if word not in IN_A_COPY and not word.isdigit())
+            return name, rest == re.sub(r"\d", "", plain)
+    return None, False
+
+
+def defines(content: bytes, target: str) -> bool:
+    """Return True if a source defines a function or class of that name at its top level."""
+    return re.search(rf"^(?:def|class) {target}\b".encode(), content, re.MULTILINE) is not None
+
+
+def sources_of_notebook(content: bytes, exercises):
+    """Yield (exercise, source) of each exercise whose function a notebook defines with a function inside it.
+
+    The source holds the last definition of the function, and of the imports, functions and constants that it needs, in
+    the order of the cells; nothing else in the notebook is run. Magic commands are removed. Raises Unreadable.
+    """
+    try:
+        notebook = json.loads(content)
+        sheets = notebook.get("worksheets") or [notebook]  # as notebooks had them before version 4
+        cells = [cell for sheet in sheets for cell in sheet["cells"] if cell["cell_type"] == "code"]
+        texts = ["".join(cell.get("source", cell.get("input", ""))) for cell in cells]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Unreadable(f"is not a notebook: {type(error).__name__}") from None
+    text = "\n".join(cell for cell in (MAGIC.sub("", text) for text in texts) if is_python(cell))
+    try:
+        file = File(text)
+        for name, exercise in exercises.items():
+            node = file.nodes.get(exercise.target)
+            inner = [n for n in ast.walk(node) if isinstance(n, (ast.FunctionDef, ast.Lambda))] if node else []
+            if len(inner) > (0 if exercise.is_update else 1):
+                needed = file.needed(exercise.target)
+                kept = [n for n in file.body if bound(n) & needed]
+                header = re.search(rf"^[ \t]*[\"']{{3}}({name}, level [0-3], cut from [^\n\"']*)", text, re.MULTILINE)
+                top = [f'"""{header[1]}"""'] if header else []
+                yield name, "\n".join(top + ["\n".join(file.lines[start(n) : n.end_lineno]) for n in kept]).encode()
+    except (RecursionError, MemoryError, UnicodeEncodeError) as error:
+        raise Unreadable(f"cannot be followed: {type(error).__name__}") from None
+
+
+def start(node) -> int:
+    """Return the index of a statement's first line, that of its decorators included."""
+    return min(part.lineno for part in (node, *getattr(node, "decorator_list", ()))) - 1
+
+
+def is_python(text: str) -> bool:
+    """Return True if a cell can be parsed."""
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def chosen(exercise, entries, place) -> Submitted:
+    """Return the Submitted to grade, the first by the rule in the module's docstring."""
+
+    def rank(entry):
+        blanks = sum(line.partition(b"#")[0].rstrip().endswith(b"...") for line in entry.content.split(b"\n"))
+        return (bool(entry.trouble), not defines(entry.content, exercise.target), blanks, -entry.modified, entry.file)
+
+    best, *others = sorted(entries, key=rank)
+    if best.trouble:
+        return best
+    modules = {}
+    for path in islice((place / best.file).parent.glob("*.py"), MOST_MODULES):
+        if path.stem.isidentifier() and path.stem != exercise.name:
+            try:
+                modules[path.name], _ = read_regular(path, MOST_BYTES[".py"])
+            except Unreadable:
+                continue  # an import of it fails in the check, which names it
+    return replace(best, others=tuple(other.file for other in others), modules=tuple(sorted(modules.items())))
