@@ -84,6 +84,21 @@ SLOW = {
     "sleep": "import time; time.sleep(9999)",
     "stop": "import os; os.kill(os.getpid(), 19)",
 }
+# Processes that a submission leaves behind; each starts a limited number of them.
+WAITS = "time.sleep(9999)"
+ESCAPES = {
+    "child": f"import os, time\nif os.fork() == 0: {WAITS}\nraise ValueError",
+    "child with a session": f"import os, time\nif os.fork() == 0: os.setsid(); {WAITS}\nraise ValueError",
+    "grandchild with a session": "import os, time\nif os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0: "
+    f"{WAITS}\n  os._exit(0)\nraise ValueError",
+    "program": "import subprocess; subprocess.Popen(['sleep', '9999'], start_new_session=True)\nraise ValueError",
+    "twenty children": f"import os, time\nfor k in range(20):\n  if os.fork() == 0: {WAITS}\nraise ValueError",
+    "forty children": f"import os, time\nfor k in range(40):\n  if os.fork() == 0: {WAITS}\n{WAITS}",
+    "child and exit": f"import os, time\nif os.fork() == 0: {WAITS}\nos._exit(0)",
+    "child that ignores signals": "import os, signal, time\nif os.fork() == 0:\n  for k in range(1, 32):\n"
+    f"    try: signal.signal(k, signal.SIG_IGN)\n    except OSError: pass\n  {WAITS}\nraise ValueError",
+    "pool": "from multiprocessing import get_context\nget_context('fork').Pool(3).map(print, [1])\nraise ValueError",
+}
 GRADIENTS = (
     "None, [1], 'x', dy.tolist(), (dy,), (dy, dy), iter(()), object(), np.nan * dy, 1j * dy, dy[..., :1], dy.T, 0, dy"
 )
@@ -228,6 +243,9 @@ def odd_submissions() -> dict:
     for words, code in HARMFUL.items():
         for where in ("top", "forward", "backward"):
             found[f"{words} in {where}"] = writes("softmax.py", with_code(code, where)), ANY
+    for words, code in ESCAPES.items():
+        for where in ("top", "backward"):
+            found[f"{words} in {where}"] = writes("softmax.py", with_code(code, where)), ANY
     for words, code in SLOW.items():
         found[words] = writes("softmax.py", with_code(code, "backward")), "did not end"
     for k, gradient in enumerate(GRADIENTS.split(", ")):
@@ -252,7 +270,8 @@ def odd_submissions() -> dict:
         "many files": (many_files, "more than 2,000 files"),
         "a long way down": (writes("/".join("d" * 60) + "/softmax.py"), "no file"),
         "carriage returns": (writes("softmax.py", RIGHT.replace("\n", "\r\n")), SOLVED),
-        "a byte order mark": (writes("softmax.py", b"\xef\xbb\xbf" + RIGHT.encode()), ANY + "|"),
+        "a byte order mark": (writes("softmax.py", b"\xef\xbb\xbf" + RIGHT.encode()), SOLVED),
+        "a copy of the process": (writes("softmax.py", with_code("import os; os.fork()", "top")), SOLVED),
         "a module": (writes("softmax.py", RIGHT + "\nimport helper\n", writes("helper.py", "x = 1")), SOLVED),
         "the newest": (writes("softmax.py", WRONG, dated("softmax-1.py", RIGHT, 4e9)), SOLVED),
         "notebook": (writes("homework.ipynb", notebook(CODE)), SOLVED),
@@ -270,10 +289,6 @@ def odd_submissions() -> dict:
         ),
         "notebook with a broken cell": (writes("a.ipynb", notebook("def softmax(:", CODE, "1 +")), SOLVED),
         "notebook, second try": (writes("a.ipynb", notebook(CODE.replace("dy - mean_dy", "dy"), CODE)), SOLVED),
-        "notebook before version 4": (
-            writes("a.ipynb", json.dumps({"worksheets": [{"cells": [{"cell_type": "code", "input": CODE}]}]})),
-            SOLVED,
-        ),
         "notebook two folders down": (writes("a/b/homework (2).ipynb", notebook(CODE)), SOLVED),
         "notebook beside a blank file": (writes("softmax.py", BLANK, writes("a.ipynb", notebook(CODE))), SOLVED),
         "wrong notebook": (writes("a.ipynb", notebook(CODE.replace("dy - mean_dy", "dy"))), ANY),
@@ -281,6 +296,7 @@ def odd_submissions() -> dict:
         "notebook of brackets": (writes("softmax.ipynb", "[" * 200_000), "is not a notebook"),
         "notebook that is none": (writes("softmax.ipynb", "{}"), "is not a notebook"),
         "notebook of another kind": (writes("softmax.ipynb", '{"cells": [1]}'), "is not a notebook"),
+        "notebook before version 4": (writes("softmax.ipynb", '{"worksheets": []}'), "is not a notebook: KeyError"),
         "notebook of numbers": (writes("softmax.ipynb", notebook([1, 2])), "is not a notebook"),
         "notebook with deep code": (writes("softmax.ipynb", notebook("x = " + "-" * 9999 + "1")), "no cell defines"),
         "notebook of 100 MB": (large("softmax.ipynb", 100_000_000), "has 100,000,000 bytes"),

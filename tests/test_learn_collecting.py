@@ -11,7 +11,20 @@ import time
 from pathlib import Path
 
 import pytest
-from odd_submissions import CODE, NAMES, RIGHT, SLOW, SOLVED, WRONG, dated, notebook, odd_submissions, put, with_code
+from odd_submissions import (
+    CODE,
+    ESCAPES,
+    NAMES,
+    RIGHT,
+    SLOW,
+    SOLVED,
+    WRONG,
+    dated,
+    notebook,
+    odd_submissions,
+    put,
+    with_code,
+)
 from test_learn import solution
 from test_learn_grading import OWN, TOML
 
@@ -98,7 +111,7 @@ def test_no_cell_is_a_formula_or_more_than_a_line(folder):
 def test_a_message_of_a_megabyte_is_shortened(folder, tmp_path):
     put(folder, "ada/softmax.py", with_code("raise ValueError('x' * 10**6 + 'end')", "top"))
     row = collected(folder, "--feedback", tmp_path / "feedback")["ada"]
-    assert len(row["softmax: mistake"]) < 1000 and row["softmax: mistake"].endswith("xend")
+    assert 400 < len(row["softmax: mistake"]) < 1000
     assert len((tmp_path / "feedback/ada/feedback.txt").read_text("utf-8")) < 2000
 
 
@@ -110,7 +123,8 @@ def test_each_student_gets_a_page_that_can_be_read(folder, tmp_path):
     ada, emmy = ((tmp_path / f"feedback/{name}/feedback.txt").read_text("utf-8") for name in ("ada", "emmy"))
     assert ada == (
         "ada: 1 of 1 points, 1 of 1 exercise solved\n\n"
-        "softmax: right (level 1) (1 of 1 points, softmax.py)\n   also found, and not graded: softmax (1).py\n"
+        "softmax: right (level 1) (1 of 1 points, softmax.py)\n"
+        "   the most complete file, then the newest, is graded, not softmax (1).py\n"
     )
     assert "softmax: not right yet (0 of 1 points, softmax.py)\n   (3) dx  WRONG: " in emmy
 
@@ -163,11 +177,12 @@ def test_an_exercise_of_a_teachers_own_is_graded_as_its_toml_says_whatever_a_stu
     assert cli.main(["learn", "start", "--exercise", str(tmp_path / "double.toml"), "--out", str(folder / "ada")]) == 0
     header = (folder / "ada/double.py").read_text("utf-8").partition("def ")[0]
     cheat = (folder / "ada/double.exercise").read_text("utf-8").replace("3.0", "2.0")
-    for name, by in (("ada", "by"), ("emmy", "2")):
-        put(folder, f"{name}/double.py", header + OWN.replace("by * dy", f"{by} * dy"))
+    for name, top, by in (("ada", header, "by"), ("emmy", header, "2"), ("eve", "", "by")):
+        put(folder, f"{name}/double.py", top + OWN.replace("by * dy", f"{by} * dy"))
         put(folder, f"{name}/double.exercise", cheat)
     rows = collected(folder, "--exercise", tmp_path / "double.toml")
-    assert [(row["double"], row["points"]) for row in rows.values()] == [(SOLVED, "2.5"), ("not right yet", "0.0")]
+    assert [row["double"] for row in rows.values()] == [SOLVED, "not right yet", SOLVED]
+    assert [row["points"] for row in rows.values()] == ["2.5", "0.0", "2.5"]
     put(tmp_path, "double.toml", TOML.replace('title = "twice"', 'title = "twice"\npoints = -1'))
     collected(folder, "--exercise", tmp_path / "double.toml", status=1)
 
@@ -268,7 +283,8 @@ def unexpected(odd, rows):
 
 @needs_posix
 def test_a_sample_of_odd_submissions_gets_its_rows(folder):
-    odd = {name: case for name, case in odd_submissions().items() if name not in SLOW}
+    slow = re.compile("|".join((*SLOW, *ESCAPES)))
+    odd = {name: case for name, case in odd_submissions().items() if not slow.match(name)}
     odd = dict(list(odd.items())[::12])
     assert len(odd) >= 20
     assert unexpected(odd, rows_of_odd(folder, odd, 120)) == []

@@ -76,7 +76,10 @@ class Graded:
 
 @dataclass(frozen=True)
 class Submission:
-    """A student's folder: its name and its Graded exercises, or the reason why there is none."""
+    """A student's folder: its name and its Graded exercises, or the reason why there is none.
+
+    `worth` is the number of points that could be had, and `seconds` how long the grading took.
+    """
 
     name: str
     graded: tuple = ()
@@ -85,23 +88,19 @@ class Submission:
 
     @property
     def solved(self) -> int:
-        """How many exercises are solved."""
         return sum(graded.verdict.is_solved for graded in self.graded)
 
     @property
     def points(self) -> float:
-        """The sum of the points."""
         return round(sum(graded.points for graded in self.graded), 2)
 
     @property
     def worth(self) -> float:
-        """The sum of the points that could be had."""
         return sum(graded.worth for graded in self.graded)
 
     @property
     def seconds(self) -> float:
-        """How long its grading took."""
-        return sum(graded.seconds for graded in self.graded)
+        return round(sum(graded.seconds for graded in self.graded), 2)
 
 
 def ungraded(exercise: Exercise, verdict: Verdict) -> Graded:
@@ -234,9 +233,9 @@ def graded_file(grader, exercise, submitted) -> Graded:
 
 def completed(found, exercises) -> list[Submission]:
     """Return Submissions by name, each with a Graded for every one of these exercises, in their order."""
+    missing = {name: ungraded(exercise, Verdict(name, MISSING)) for name, exercise in exercises.items()}
     rows = []
     for submission in sorted(found, key=lambda submission: submission.name):
-        graded = {each.verdict.name: each for each in submission.graded}
-        missing = {name: ungraded(exercise, Verdict(name, MISSING)) for name, exercise in exercises.items()}
-        rows.append(replace(submission, graded=tuple((missing | graded)[name] for name in exercises)))
+        graded = missing | {each.verdict.name: each for each in submission.graded}
+        rows.append(replace(submission, graded=tuple(graded[name] for name in exercises)))
     return rows

@@ -27,8 +27,8 @@ def marks(found) -> str:
         header += [f"{name}: {column}" for column in ("mistake", "remarks", "file", "seconds")]
     rows = [header]
     for submission in found:
-        row = [submission.name, submission.reason, submission.points, submission.worth, submission.solved]
-        row.append(round(submission.seconds, 2))
+        row = [submission.name, submission.reason, submission.points, submission.worth]
+        row += [submission.solved, submission.seconds]
         for each in submission.graded:
             level = "" if each.verdict.level is None else each.verdict.level
             row += [each.verdict.status, level, each.points, *each.lines.values(), each.verdict.mistake]
@@ -45,7 +45,7 @@ def remarks(graded) -> list[str]:
 
 def not_graded(graded) -> list[str]:
     """Return a remark on the files that were found and not chosen, if there are any."""
-    return [f"also found, and not graded: {', '.join(graded.others)}"] * bool(graded.others)
+    return [f"the most complete file, then the newest, is graded, not {', '.join(graded.others)}"] * bool(graded.others)
 
 
 def table(rows) -> str:

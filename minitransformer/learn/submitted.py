@@ -17,21 +17,14 @@ from pathlib import Path
 
 from minitransformer.learn.cutting import File, bound
 
-DEEPEST, MOST_FILES, MOST_MODULES = 6, 2_000, 50
+DEEPEST, MOST_FILES, MOST_READ, MOST_MODULES = 6, 2_000, 400, 50
 MOST_BYTES = {".py": 1_000_000, ".ipynb": 20_000_000}
 SKIPPED = ("__pycache__", "__MACOSX", "site-packages", "node_modules")
 FILE_NAME = re.compile(r"(.+?)(\.py|\.ipynb)(\.txt)?", re.IGNORECASE | re.DOTALL)
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 IN_A_COPY = ("copy", "of", "final", "fixed", "new")  # words that do not make it another file
 MAGIC = re.compile(r"^[ \t]*(?:[%!?].*|[\w.]+\?+[ \t]*)$", re.MULTILINE)
-KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFLNK: "a symbolic link, and links are not followed",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
+KINDS = {"d": "a folder", "l": "a symbolic link, and links are not followed", "p": "a named pipe", "s": "a socket"}
 
 
 class Unreadable(ValueError):  # noqa: N818
@@ -76,7 +69,8 @@ def read_regular(path, most: int) -> tuple[bytes, float]:
 def require_regular(status, most):
     """Raise Unreadable unless a status is that of a regular file of at most `most` bytes."""
     if not stat.S_ISREG(status.st_mode):
-        raise Unreadable(f"is {KINDS.get(stat.S_IFMT(status.st_mode), 'no regular file')}, not a regular file")
+        kind = KINDS.get(stat.filemode(status.st_mode)[0], "a device")
+        raise Unreadable(f"is {kind}, not a regular file")
     if status.st_size > most:
         raise Unreadable(f"has {status.st_size:,} bytes, and at most {most:,} are read")
 
@@ -86,7 +80,10 @@ def submitted_in(place, exercises) -> dict[str, Submitted]:
     place = Path(place)
     paths = paths_below(place)
     candidates = {name: [] for name in exercises}
-    for path in paths:
+    python = [path for path in paths if FILE_NAME.fullmatch(path.name) and not path.name.startswith(".")]
+    if len(python) > MOST_READ:
+        raise Unreadable(f"the folder holds more than {MOST_READ} Python files and notebooks")
+    for path in python:
         for name, submitted in sources_in(path, place, exercises):
             candidates[name].append(submitted)
     found = {name: chosen(exercises[name], entries, place) for name, entries in candidates.items() if entries}
@@ -123,8 +120,6 @@ def paths_below(place) -> list[Path]:
 def sources_in(path, place, exercises):
     """Yield (exercise, Submitted) of each exercise that a file is for."""
     match = FILE_NAME.fullmatch(path.name)
-    if match is None or path.name.startswith("."):
-        return
     file, ending = path.relative_to(place).as_posix(), match[2].lower()
     name, is_exact = exercise_named(match[1], exercises)
     if name is None and ending == ".py":
@@ -173,11 +168,9 @@ def sources_of_notebook(content: bytes, exercises):
     the order of the cells; nothing else in the notebook is run. Magic commands are removed. Raises Unreadable.
     """
     try:
-        notebook = json.loads(content)
-        sheets = notebook.get("worksheets") or [notebook]  # as notebooks had them before version 4
-        cells = [cell for sheet in sheets for cell in sheet["cells"] if cell["cell_type"] == "code"]
-        texts = ["".join(cell.get("source", cell.get("input", ""))) for cell in cells]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        cells = json.loads(content)["cells"]
+        texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Unreadable(f"is not a notebook: {type(error).__name__}") from None
     text = "\n".join(cell for cell in (MAGIC.sub("", text) for text in texts) if is_python(cell))
     try:
