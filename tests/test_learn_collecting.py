@@ -93,6 +93,14 @@ def test_marks_are_a_table_with_levels_points_equations_mistakes_files_and_secon
     assert said.err == ""  # which is no terminal
 
 
+def test_a_solution_that_uses_the_packages_answer_is_graded_and_marked(folder):
+    answer = "import importlib\nanswer = importlib.import_module('minitransformer.layers.softmax').softmax"
+    put(folder, "eve/softmax.py", with_code(f"{answer}\nreturn answer(x, axis=axis)[1](dy)", "backward"))
+    row = collected(folder)["eve"]
+    assert row["softmax"] == SOLVED
+    assert row["softmax: remarks"].startswith("uses the package's answer: ")
+
+
 def test_exercises_that_were_set_and_that_nobody_handed_in_count_as_well(folder):
     put(folder, "ada/softmax.py")
     assert collected(folder)["ada"]["of"] == "1.0"

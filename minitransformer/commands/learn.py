@@ -97,8 +97,7 @@ COLLECT = """\
 Grade a folder that holds a folder for each student, with files as `learn start` makes them, under their usual variants
 (`softmax (1).py`, a notebook, a folder within the folder). Each folder gets a row. Marks are kept in a journal as they
 are found: after Ctrl-C the same command continues, and a folder is graded again only if its files, the exercises or
-this program have changed. Each submission runs in a process with limits of time and memory, but that is no sandbox:
-other people's code runs here, as you.
+this program have changed.
 """
 
 

@@ -193,7 +193,6 @@ def submission_in(place, exercises, kept, free, stop) -> Submission:
     except Exception as error:  # a fault of this program costs this submission alone
         return Submission(place.name, reason=f"{GRADER_FAILED}: {error_in_words(error)}")
     finally:
-        grader.process.end()  # with everything that a submission has changed in it
         free.put(grader)
 
 

@@ -39,8 +39,8 @@ def marks(found) -> str:
 
 def remarks(graded) -> list[str]:
     """Return the remarks on an exercise: those of its Verdict, and which files were not graded."""
-    uses = getattr(graded.verdict, "uses_package", "")
-    return [*([f"uses the package's answer: {uses}"] * bool(uses)), *graded.verdict.remarks, *not_graded(graded)]
+    uses = [f"uses the package's answer: {graded.verdict.uses_package}"] * bool(graded.verdict.uses_package)
+    return [*uses, *graded.verdict.remarks, *not_graded(graded)]
 
 
 def not_graded(graded) -> list[str]:
