@@ -322,6 +322,21 @@ def test_more_than_two_hundred_odd_submissions_get_their_rows(folder):
     assert unexpected(odd, rows_of_odd(folder, odd, 1800)) == []
 
 
+@needs_posix
+def test_pipes_and_brackets_in_the_folder_of_a_learner_stop_no_command(tmp_path, capsys):
+    folder = tmp_path / "learn"
+    assert cli.main(["learn", "start", "--set", "first", "--out", str(folder)]) == 0
+    for file in ("y.exercise", ".hints.json"):
+        put(folder, file, "[" * 200_000)
+    os.mkfifo(folder / "x.exercise")
+    assert cli.main(["learn", "hint", "softmax", "--in", str(folder)]) == 0
+    assert capsys.readouterr().out.split("\n")[-2].startswith("hint 1 of ")
+    (folder / ".hints.json").unlink()
+    os.mkfifo(folder / ".hints.json")
+    assert cli.main(["learn", "hint", "softmax", "--in", str(folder)]) == 1
+    assert ".hints.json: cannot write: is a device or a pipe" in capsys.readouterr().err
+
+
 def test_a_failure_of_the_grader_costs_one_row_and_is_tried_again(folder, monkeypatch):
     put(folder, "ada/softmax.py", RIGHT)
     put(folder, "ada/relu.py", solution(named_exercise("relu"), 1))

@@ -366,7 +366,9 @@ def write_marks(arguments, found, exercises) -> list:
         write_atomically(path, lambda file, text=text: file.write(text.encode()))
     for path in filter(None, (arguments.csv, arguments.nbgrader, arguments.gradescope, arguments.feedback)):
         show_to_the_letter(path)
-    if arguments.picture is not None and handed_in:
+    if arguments.picture is not None and not handed_in:
+        say(f"{arguments.picture}: not drawn, as no exercise was handed in")
+    elif arguments.picture is not None:
         from minitransformer.learn.pictures import draw_class
         from minitransformer.pictures import save
 
