@@ -48,6 +48,7 @@ HARMFUL = {
     "exit at once": "import os; os._exit(0)",
     "crash": "import ctypes; ctypes.string_at(0)",
     "kill": "import os; os.kill(os.getpid(), 9)",
+    "kill the parent": "import os; os.kill(os.getppid(), 9)\nraise ValueError",
     "abort": "import os; os.abort()",
     "interrupt": "raise KeyboardInterrupt",
     "generator exit": "raise GeneratorExit",
@@ -192,10 +193,14 @@ def dated(file, content, seconds):
     return lambda folder: os.utime(put(folder, file, content), (seconds, seconds))
 
 
-def many_files(folder):
-    """Write more files than are looked at."""
-    for k in range(2100):
-        put(folder, f"{k}.txt", b"")
+def many(pattern, number):
+    """Return a function that writes empty files with these names."""
+
+    def write(folder):
+        for k in range(number):
+            put(folder, pattern.format(k), b"")
+
+    return write
 
 
 WRONG = RIGHT.replace("dy - mean_dy", "dy")
@@ -227,6 +232,7 @@ BESIDE = {
     "a pipe for another": fifo("softmax (1).py"),
     "a large one": large("softmax (1).py", 100_000_000),
     "an empty one, newer": dated("softmax (1).py", b"", 4e9),
+    "many images": many("images/{}.png", 2500),
     "a folder for another": writes("softmax (1).py/README", "x"),
 }
 
@@ -267,7 +273,8 @@ def odd_submissions() -> dict:
         "100 MB": (large("softmax.py", 100_000_000), "has 100,000,000 bytes"),
         "a line of 5 MB": (writes("softmax.py", "x = '" + "x" * 5_000_000), r"has 5,000,00\d bytes"),
         "a line of 900 kB": (writes("softmax.py", RIGHT + "# " + "x" * 900_000), SOLVED),
-        "many files": (many_files, "more than 2,000 files"),
+        "many Python files": (many("{}.py", 401), "more than 400 Python files"),
+        "many other files": (many("{}.txt", 2500), r"among 0.txt, 1.txt, 10.txt and 2,497 more"),
         "a long way down": (writes("/".join("d" * 60) + "/softmax.py"), "no file"),
         "carriage returns": (writes("softmax.py", RIGHT.replace("\n", "\r\n")), SOLVED),
         "a byte order mark": (writes("softmax.py", b"\xef\xbb\xbf" + RIGHT.encode()), SOLVED),
@@ -285,6 +292,10 @@ def odd_submissions() -> dict:
             writes(
                 "a.ipynb", notebook("from minitransformer.learn import check", CODE + "\nx = 1 / 0", "check('softmax')")
             ),
+            SOLVED,
+        ),
+        "notebook with all of NumPy": (
+            writes("a.ipynb", notebook("from numpy import *\nimport numpy as np", CODE.replace("np.exp(", "exp("))),
             SOLVED,
         ),
         "notebook with a broken cell": (writes("a.ipynb", notebook("def softmax(:", CODE, "1 +")), SOLVED),

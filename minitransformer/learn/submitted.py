@@ -17,7 +17,7 @@ from pathlib import Path
 
 from minitransformer.learn.cutting import File, bound
 
-DEEPEST, MOST_FILES, MOST_READ, MOST_MODULES = 6, 2_000, 400, 50
+DEEPEST, MOST_ENTRIES, MOST_READ, MOST_MODULES = 6, 100_000, 400, 50
 MOST_BYTES = {".py": 1_000_000, ".ipynb": 20_000_000}
 SKIPPED = ("__pycache__", "__MACOSX", "site-packages", "node_modules")
 FILE_NAME = re.compile(r"(.+?)(\.py|\.ipynb)(\.txt)?", re.IGNORECASE | re.DOTALL)
@@ -78,43 +78,44 @@ def require_regular(status, most):
 def submitted_in(place, exercises) -> dict[str, Submitted]:
     """Return {exercise: its Submitted} of a submission's folder. Raises Unreadable if there is none."""
     place = Path(place)
-    paths = paths_below(place)
-    candidates = {name: [] for name in exercises}
-    python = [path for path in paths if FILE_NAME.fullmatch(path.name) and not path.name.startswith(".")]
+    python, others = files_below(place)
     if len(python) > MOST_READ:
         raise Unreadable(f"the folder holds more than {MOST_READ} Python files and notebooks")
+    candidates = {name: [] for name in exercises}
     for path in python:
         for name, submitted in sources_in(path, place, exercises):
             candidates[name].append(submitted)
     found = {name: chosen(exercises[name], entries, place) for name, entries in candidates.items() if entries}
     if not found:
-        names = [path.relative_to(place).as_posix() for path in paths]
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        names = [path.relative_to(place).as_posix() for path in (*python, *others)]
+        more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
         raise Unreadable(f"no file of an exercise among {', '.join(names[:3])}{more}" if names else "no file in it")
     return found
 
 
-def paths_below(place) -> list[Path]:
-    """Return the paths of the files below a folder, the nearest first. Raises Unreadable for a folder without end."""
-    found, todo = [], [(Path(place), 0)]
-    while todo:
-        folder, depth = todo.pop(0)
+def files_below(place) -> tuple[list[Path], list[Path]]:
+    """Return (paths named as Python files or notebooks, paths of other files) below a folder. Raises Unreadable."""
+    python, others, todo, seen = [], [], [(place, 0)], 0
+    for folder, depth in todo:
         try:
             with os.scandir(folder) as entries:
-                listed = sorted(islice(entries, MOST_FILES + 1), key=lambda entry: entry.name)
+                listed = sorted(islice(entries, MOST_ENTRIES), key=lambda entry: entry.name)
         except OSError as error:
             if depth == 0:
                 raise Unreadable(f"the folder cannot be read: {error.strerror}") from None
             continue
+        seen += len(listed)
+        if seen >= MOST_ENTRIES:
+            raise Unreadable(f"the folder holds more than {MOST_ENTRIES:,} files")
         for entry in listed:
-            is_folder = entry.is_dir(follow_symlinks=False)
-            if is_folder and depth < DEEPEST and not entry.name.startswith(".") and entry.name not in SKIPPED:
+            is_folder, is_hidden = entry.is_dir(follow_symlinks=False), entry.name.startswith(".")
+            if is_folder and depth < DEEPEST and not is_hidden and entry.name not in SKIPPED:
                 todo.append((Path(entry.path), depth + 1))
-            if not is_folder or FILE_NAME.fullmatch(entry.name):
-                found.append(Path(entry.path))
-        if len(found) + len(todo) > MOST_FILES:
-            raise Unreadable(f"the folder holds more than {MOST_FILES:,} files")
-    return found
+            if FILE_NAME.fullmatch(entry.name) and not is_hidden:
+                python.append(Path(entry.path))
+            elif not is_folder:
+                others.append(Path(entry.path))
+    return python, others
 
 
 def sources_in(path, place, exercises):
@@ -179,12 +180,12 @@ def sources_of_notebook(content: bytes, exercises):
             node = file.nodes.get(exercise.target)
             inner = [n for n in ast.walk(node) if isinstance(n, (ast.FunctionDef, ast.Lambda))] if node else []
             if len(inner) > (0 if exercise.is_update else 1):
-                needed = file.needed(exercise.target)
+                needed = file.needed(exercise.target) | {"*"}
                 kept = [n for n in file.body if bound(n) & needed]
                 header = re.search(rf"^[ \t]*[\"']{{3}}({name}, level [0-3], cut from [^\n\"']*)", text, re.MULTILINE)
                 top = [f'"""{header[1]}"""'] if header else []
                 yield name, "\n".join(top + ["\n".join(file.lines[start(n) : n.end_lineno]) for n in kept]).encode()
-    except (RecursionError, MemoryError, UnicodeEncodeError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise Unreadable(f"cannot be followed: {type(error).__name__}") from None
 
 
