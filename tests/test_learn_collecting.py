@@ -90,7 +90,7 @@ def test_marks_are_a_table_with_levels_points_equations_mistakes_files_and_secon
     assert (grace["reason"], grace["points"], grace["softmax"]) == ("no file in it", "0.0", "not there")
     said = capsys.readouterr()
     assert "grace: not graded: no file in it\nlayer_norm    1 of 2   1 time: (6) dx_hat: " in said.out
-    assert said.err == ""  # which is no terminal
+    assert said.err == ""  # it is not a terminal
 
 
 def test_a_solution_that_uses_the_packages_answer_is_graded_and_marked(folder):
@@ -152,7 +152,7 @@ def test_gradescopes_results_have_the_documented_fields_and_types(folder, tmp_pa
         assert documented.issuperset(results)
         assert results["output_format"] in ("text", "simple_format", "html", "md", "ansi")
         assert all(isinstance(results[key], float) for key in ("score", "execution_time"))  # seconds
-        assert results["tests"]  # as a list of tests is required if one has a score of its own
+        assert results["tests"]  # required unless there is a score for the whole
         for test in results["tests"]:
             assert of_test.issuperset(test)
             assert all(isinstance(test[key], str) for key in ("name", "output"))
@@ -192,6 +192,8 @@ def test_an_exercise_of_a_teachers_own_is_graded_as_its_toml_says_whatever_a_stu
     rows = collected(folder, "--exercise", tmp_path / "double.toml")
     assert [row["double"] for row in rows.values()] == [SOLVED, "not right yet", SOLVED]
     assert [row["points"] for row in rows.values()] == ["2.5", "0.0", "2.5"]
+    (tmp_path / "others/zoe").mkdir(parents=True)
+    assert collected(tmp_path / "others", "--exercise", tmp_path / "double.toml")["zoe"]["of"] == "2.5"
     put(tmp_path, "double.toml", TOML.replace('title = "twice"', 'title = "twice"\npoints = -1'))
     collected(folder, "--exercise", tmp_path / "double.toml", status=1)
 
@@ -265,7 +267,7 @@ def test_of_a_notebook_only_the_function_and_what_it_needs_is_taken(tmp_path):
 
 
 def rows_of_odd(folder, odd, limit):
-    """Write and grade submissions in a process of its own. Return their rows in order; nothing of it may be left."""
+    """Write and grade submissions in another process, of which nothing may be left. Return {student: row}."""
     for student, (write, _) in odd.items():
         (folder / student).mkdir()
         write(folder / student)

@@ -301,9 +301,9 @@ def collect_marks(arguments) -> int:
     from minitransformer.learn.marks import in_words, summary
     from minitransformer.learn.own import read_toml
 
-    exercises = {exercise.name: exercise for exercise in exercise_set(arguments.set or "all")}
-    own = None if arguments.exercise is None else read_toml(arguments.exercise)
-    exercises |= {} if own is None else {own.name: own}
+    own = [] if arguments.exercise is None else [read_toml(arguments.exercise)]
+    exercises = {exercise.name: exercise for exercise in (*exercise_set(arguments.set or "all"), *own)}
+    expected = {exercise.name for exercise in own} if arguments.set is None else set(exercises)
     folder, journal = arguments.submissions, arguments.journal or arguments.submissions / JOURNAL
     for path in filter(None, (arguments.csv, arguments.nbgrader, arguments.picture, journal)):
         require_file_path(path)
@@ -313,15 +313,16 @@ def collect_marks(arguments) -> int:
         say(f"not graded, as in no folder: {', '.join(sorted(loose)[:5])}{', …' if len(loose) > 5 else ''}")
     with progress(total, arguments.quiet) as move:
         try:
-            with closing(collect(folder, exercises, journal=journal, again=arguments.again)) as graded:
+            with closing(collect(folder, exercises, journal, again=arguments.again)) as graded:
                 for submission in graded:
                     found.append(submission)
                     move(len(found), total)
         except KeyboardInterrupt as stop:
-            write_marks(arguments, found, exercises)
+            write_marks(arguments, found, exercises, expected)
+            others = "" if arguments.again else "; the same command grades the others"
             how = f"{str(stop) or 'interrupted'}: {len(found)} of {total} submissions are graded"
-            raise type(stop)(f"{how}; the same command grades the others") from None
-    rows = write_marks(arguments, found, exercises)
+            raise type(stop)(how + others) from None
+    rows = write_marks(arguments, found, exercises, expected)
     for submission in rows:
         if submission.reason:
             show(f"{submission.name}: not graded: {submission.reason}")
@@ -344,15 +345,17 @@ def progress(total, quiet):
             yield move
 
 
-def write_marks(arguments, found, exercises) -> list:
-    """Write the files that the options name, and print their paths. Return the Submissions, by name."""
+def write_marks(arguments, found, exercises, expected) -> list:
+    """Write the files that the options name, and print their paths. Return the Submissions, by name.
+
+    Exercises that nobody has handed in are left out unless they are `expected`.
+    """
     from minitransformer.files import write_atomically
     from minitransformer.learn.collecting import completed
     from minitransformer.learn.marks import feedback, gradescope, marks, nbgrader, summary
 
     handed_in = {graded.verdict.name for submission in found for graded in submission.graded}
-    is_set = arguments.set is not None
-    rows = completed(found, {name: each for name, each in exercises.items() if is_set or name in handed_in})
+    rows = completed(found, {name: each for name, each in exercises.items() if name in handed_in | expected})
     written = {}
     for path, text in ((arguments.csv, marks), (arguments.nbgrader, nbgrader)):
         written |= {} if path is None else {path: text(rows)}

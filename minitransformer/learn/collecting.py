@@ -118,7 +118,7 @@ def submissions(folder) -> list[Path]:
     return found
 
 
-def collect(folder, exercises, *, journal=None, again=False):
+def collect(folder, exercises, journal, *, again=False):
     """Grade the submissions in a folder, one on each core at a time; yield each Submission when it is graded.
 
     exercises: {name: Exercise} of those that are looked for.
@@ -128,7 +128,7 @@ def collect(folder, exercises, *, journal=None, again=False):
     Raises ValueError if there is no folder in it, and OSError if the journal cannot be written.
     """
     places = submissions(folder)
-    kept = {} if journal is None or again else read_journal(journal)
+    kept = {} if again else read_journal(journal)
     graders = [Grader() for _ in range(available_cores())]
     free, stop = SimpleQueue(), threading.Event()
     for grader in graders:
@@ -167,7 +167,7 @@ def read_journal(path) -> dict:
 
 def open_journal(path):
     """Return a file that lines can be added to, after the end of a line that was cut off."""
-    file = open(path or os.devnull, "a+b")  # noqa: SIM115
+    file = open(path, "a+b")  # noqa: SIM115
     with suppress(OSError):  # it is empty
         file.seek(-1, os.SEEK_END)
         if file.read(1) != b"\n":

@@ -108,7 +108,7 @@ def gradescope(submission) -> str:
 
 
 def feedback(submission) -> str:
-    """Return a page for a student: the points, and for each exercise what `learn check` shows."""
+    """Return a page for a student: the points, and the report of `learn check` on each exercise."""
     parts = [f"{submission.name}: {points_in_words(submission)}"]
     parts += [f"not graded: {submission.reason}"] * bool(submission.reason)
     return printable("\n\n".join([*parts, *("\n".join(said(each)) for each in submission.graded)])) + "\n"
