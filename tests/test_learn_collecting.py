@@ -34,7 +34,7 @@ from minitransformer.learn.checking import Grader
 from minitransformer.learn.exercises import exercise_set, named_exercise
 from minitransformer.learn.submitted import Unreadable, submitted_in
 
-needs_posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+needs_posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes, and fewer names")
 ALL = {exercise.name: exercise for exercise in exercise_set("all")}
 
 
@@ -107,6 +107,7 @@ def test_exercises_that_were_set_and_that_nobody_handed_in_count_as_well(folder)
     assert collected(folder, "--set", "loss")["ada"]["of"] == "5.0"
 
 
+@needs_posix
 def test_no_cell_is_a_formula_or_more_than_a_line(folder):
     for name in ("=1", "+1", "-1", "@a", " =1", "\t=1", "a\nb"):
         put(folder, f"{name}/softmax.py", with_code("raise ValueError('=1\\n2')", "top"))
@@ -428,6 +429,7 @@ def test_a_folder_without_folders_and_files_in_none_are_named(folder, capsys):
     assert capsys.readouterr().err == "not graded, as in no folder: softmax.py\n"
 
 
+@needs_posix
 def test_a_link_to_a_folder_is_a_row_and_is_not_followed(folder):
     put(folder, "ada/softmax.py")
     (folder / "eve").symlink_to(folder / "ada")
