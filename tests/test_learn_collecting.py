@@ -32,7 +32,8 @@ from test_learn_grading import OWN, TOML
 from minitransformer import cli
 from minitransformer.learn.checking import Grader
 from minitransformer.learn.exercises import exercise_set, named_exercise
-from minitransformer.learn.submitted import Unreadable, submitted_in
+from minitransformer.learn.reading import Unreadable
+from minitransformer.learn.submitted import submitted_in
 
 needs_posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes, and fewer names")
 ALL = {exercise.name: exercise for exercise in exercise_set("all")}

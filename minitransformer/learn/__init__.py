@@ -27,6 +27,8 @@ In reading order:
     checking.py     who asks it, for a
     verdict.py      which is what a learner reads
     hints.py        the place, the paths, the equation
+    reading.py      files that others wrote, read without risk
+    notebooks.py    the source of an exercise in a notebook
     submitted.py    the files of a student's submission
     collecting.py   the submissions of a class, graded side by side
     marks.py        their marks: tables, other graders' formats, feedback

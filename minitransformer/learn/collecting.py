@@ -26,8 +26,9 @@ from minitransformer.learn.checking import Grader
 from minitransformer.learn.equations import equation_numbers
 from minitransformer.learn.exercises import Exercise
 from minitransformer.learn.own import ENDING, OwnExercise, graded_by
+from minitransformer.learn.reading import Unreadable
 from minitransformer.learn.refusing import HEADER
-from minitransformer.learn.submitted import Unreadable, submitted_in
+from minitransformer.learn.submitted import submitted_in
 from minitransformer.learn.verdict import BEGUN, FAILED, FOLLOWS, MISSING, WRONG, Verdict
 from minitransformer.version import __version__
 
@@ -179,12 +180,14 @@ def submission_in(place, exercises, kept, free, stop) -> Submission:
     """Return the Submission of a folder: from `kept`, unless it has changed, or graded by one of the `free` Graders."""
     grader = free.get()
     try:
+        if stop.is_set():
+            raise Unreadable("not graded")
         if place.is_symlink():
             raise Unreadable("a symbolic link, and links are not followed")
         found = submitted_in(place, exercises)
         digest = digest_of(found, exercises)
-        if (place.name, digest) in kept or stop.is_set():
-            return kept.get((place.name, digest))
+        if (place.name, digest) in kept:
+            return kept[place.name, digest]
         graded = tuple(graded_file(grader, exercises[name], found[name]) for name in exercises if name in found)
         failed = any(each.verdict.sentence.startswith(GRADER_FAILED) for each in graded)
         return Submission(place.name, graded, digest="" if failed else digest)

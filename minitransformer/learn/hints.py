@@ -9,7 +9,7 @@ from pathlib import Path
 from minitransformer.book.statements import statements
 from minitransformer.files import write_atomically
 from minitransformer.learn.cutting import File, functions_within, statements_of
-from minitransformer.learn.submitted import read_regular
+from minitransformer.learn.reading import read_regular
 from minitransformer.learn.verdict import Verdict
 
 MOST_BYTES = 1_000_000

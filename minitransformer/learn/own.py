@@ -28,7 +28,7 @@ from pathlib import Path
 from gradcheck import Call, Case
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import Exercise
-from minitransformer.learn.submitted import read_regular
+from minitransformer.learn.reading import read_regular
 
 ENDING, MOST_BYTES = ".exercise", 1_000_000
 NEEDED = {"name": str, "title": str, "source": str, "function": str, "cases": list}

@@ -6,16 +6,14 @@ of its cells defines. Of several files for one exercise, those that define its f
 fewest blanks left (`...`), then the newest, and the first of them is graded.
 """
 
-import ast
-import json
 import os
 import re
-import stat
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from minitransformer.learn.cutting import File, bound
+from minitransformer.learn.notebooks import sources_of_notebook
+from minitransformer.learn.reading import Unreadable, read_regular
 
 DEEPEST, MOST_ENTRIES, MOST_READ, MOST_MODULES = 6, 100_000, 400, 50
 MOST_BYTES = {".py": 1_000_000, ".ipynb": 20_000_000}
@@ -23,12 +21,6 @@ SKIPPED = ("__pycache__", "__MACOSX", "site-packages", "node_modules")
 FILE_NAME = re.compile(r"(.+?)(\.py|\.ipynb)(\.txt)?", re.IGNORECASE | re.DOTALL)
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 IN_A_COPY = ("copy", "of", "final", "fixed", "new")  # words that do not make it another file
-MAGIC = re.compile(r"^[ \t]*(?:[%!?].*|[\w.]+\?+[ \t]*)$", re.MULTILINE)
-KINDS = {"d": "a folder", "l": "a symbolic link, and links are not followed", "p": "a named pipe", "s": "a socket"}
-
-
-class Unreadable(ValueError):  # noqa: N818
-    """A file or folder that is not read; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -46,33 +38,6 @@ class Submitted:
     others: tuple = ()
     modules: tuple = ()
     trouble: str = ""
-
-
-def read_regular(path, most: int) -> tuple[bytes, float]:
-    """Return the content of a regular file of at most `most` bytes, and the time of its last change.
-
-    Anything else raises Unreadable. Nothing that could block is opened: a named pipe or a device is recognised by its
-    inode, and again after opening, in case it has been exchanged.
-    """
-    try:
-        require_regular(os.lstat(path), most)
-        flags = os.O_RDONLY | sum(
-            getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
-        )
-        with open(os.open(path, flags), "rb") as file:
-            require_regular(status := os.fstat(file.fileno()), most)
-            return file.read(most), status.st_mtime
-    except OSError as error:
-        raise Unreadable(f"cannot be read: {error.strerror}") from None
-
-
-def require_regular(status, most):
-    """Raise Unreadable unless a status is that of a regular file of at most `most` bytes."""
-    if not stat.S_ISREG(status.st_mode):
-        kind = KINDS.get(stat.filemode(status.st_mode)[0], "a device")
-        raise Unreadable(f"is {kind}, not a regular file")
-    if status.st_size > most:
-        raise Unreadable(f"has {status.st_size:,} bytes, and at most {most:,} are read")
 
 
 def submitted_in(place, exercises) -> dict[str, Submitted]:
@@ -160,47 +125,6 @@ def exercise_named(stem, exercises) -> tuple[str | None, bool]:
 def defines(content: bytes, target: str) -> bool:
     """Return True if a source defines a function or class of that name at its top level."""
     return re.search(rf"^(?:def|class) {target}\b".encode(), content, re.MULTILINE) is not None
-
-
-def sources_of_notebook(content: bytes, exercises):
-    """Yield (exercise, source) of each exercise whose function a notebook defines with a function inside it.
-
-    The source holds the last definition of the function, and of the imports, functions and constants that it needs, in
-    the order of the cells; nothing else in the notebook is run. Magic commands are removed. Raises Unreadable.
-    """
-    try:
-        cells = json.loads(content)["cells"]
-        texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Unreadable(f"is not a notebook: {type(error).__name__}") from None
-    text = "\n".join(cell for cell in (MAGIC.sub("", text) for text in texts) if is_python(cell))
-    try:
-        file = File(text)
-        for name, exercise in exercises.items():
-            node = file.nodes.get(exercise.target)
-            inner = [n for n in ast.walk(node) if isinstance(n, (ast.FunctionDef, ast.Lambda))] if node else []
-            if len(inner) > (0 if exercise.is_update else 1):
-                needed = file.needed(exercise.target) | {"*"}
-                kept = [n for n in file.body if bound(n) & needed]
-                header = re.search(rf"^[ \t]*[\"']{{3}}({name}, level [0-3], cut from [^\n\"']*)", text, re.MULTILINE)
-                top = [f'"""{header[1]}"""'] if header else []
-                yield name, "\n".join(top + ["\n".join(file.lines[start(n) : n.end_lineno]) for n in kept]).encode()
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise Unreadable(f"cannot be followed: {type(error).__name__}") from None
-
-
-def start(node) -> int:
-    """Return the index of a statement's first line, that of its decorators included."""
-    return min(part.lineno for part in (node, *getattr(node, "decorator_list", ()))) - 1
-
-
-def is_python(text: str) -> bool:
-    """Return True if a cell can be parsed."""
-    try:
-        ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
 
 
 def chosen(exercise, entries, place) -> Submitted:
