@@ -134,10 +134,10 @@ def test_each_student_gets_a_page_that_can_be_read(folder, tmp_path):
     ada, emmy = ((tmp_path / f"feedback/{name}/feedback.txt").read_text("utf-8") for name in ("ada", "emmy"))
     assert ada == (
         "ada: 1 of 1 points, 1 of 1 exercise solved\n\n"
-        "softmax: right (level 1) (1 of 1 points, softmax.py)\n"
+        "softmax: right (level 1), 1 of 1 points, softmax.py\n"
         "   the most complete file, then the newest, is graded, not softmax (1).py\n"
     )
-    assert "softmax: not right yet (0 of 1 points, softmax.py)\n   (3) dx  WRONG: " in emmy
+    assert "softmax: not right yet, 0 of 1 points, softmax.py\n   (3) dx  WRONG: " in emmy
 
 
 def test_gradescopes_results_have_the_documented_fields_and_types(folder, tmp_path):

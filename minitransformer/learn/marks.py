@@ -20,7 +20,7 @@ def marks(found) -> str:
     Every Submission must have the same exercises.
     """
     header = ["submission", "reason", "points", "of", "solved", "seconds"]
-    for each in found[0].graded if found else ():
+    for each, *_ in columns(found):
         name = each.verdict.name
         header += [name, f"{name}: level", f"{name}: points"]
         header += [f"{name} {number} {line}".rstrip() for line, number in each.numbers.items()]
@@ -35,6 +35,11 @@ def marks(found) -> str:
             row += ["; ".join(remarks(each)), each.file, each.seconds]
         rows.append(row)
     return table(rows)
+
+
+def columns(found):
+    """Return the Graded of all Submissions, exercise by exercise."""
+    return zip(*(submission.graded for submission in found), strict=True)
 
 
 def remarks(graded) -> list[str]:
@@ -74,11 +79,10 @@ def nbgrader(found) -> str:
     https://nbgrader.readthedocs.io/en/stable/user_guide/creating_and_grading_assignments.html
     """
     rows = [NBGRADER]
-    for name in [each.verdict.name for each in found[0].graded] if found else ():
-        for submission in found:
-            (graded,) = (each for each in submission.graded if each.verdict.name == name)
-            points = float(graded.points)
-            rows.append((name, "", "", submission.name, "", "", "", points, 0.0, points, float(graded.worth)))
+    for column in columns(found):
+        for submission, graded in zip(found, column, strict=True):
+            scores = graded.points, 0.0, graded.points, graded.worth
+            rows.append((graded.verdict.name, "", "", submission.name, "", "", "", *scores))
     return table(rows)
 
 
@@ -90,15 +94,15 @@ def gradescope(submission) -> str:
     tests = [
         {
             "name": graded.verdict.name,
-            "score": float(graded.points),
-            "max_score": float(graded.worth),
+            "score": graded.points,
+            "max_score": graded.worth,
             "status": "passed" if graded.verdict.is_solved else "failed",
             "output": printable("\n".join(said(graded))),
         }
         for graded in submission.graded
     ]
     results = {
-        "score": float(submission.points),
+        "score": submission.points,
         "execution_time": submission.seconds,
         "output": printable(submission.reason or points_in_words(submission)),
         "output_format": "text",
@@ -118,7 +122,7 @@ def said(graded) -> list[str]:
     """Return the lines on an exercise."""
     file = f", {graded.file}" if graded.file else ""
     first, *lines = [*graded.verdict.lines(), *(f"   {remark}" for remark in not_graded(graded))]
-    return [f"{first} ({graded.points:g} of {graded.worth:g} points{file})", *map(short, lines)]
+    return [f"{first}, {graded.points:g} of {graded.worth:g} points{file}", *map(short, lines)]
 
 
 def points_in_words(submission) -> str:
@@ -130,12 +134,13 @@ def points_in_words(submission) -> str:
 def summary(found) -> list[tuple]:
     """Return for each exercise (name, how many solved it, of how many, its commonest mistake, how many made it)."""
     rows = []
-    for name in [each.verdict.name for each in found[0].graded] if found else ():
-        verdicts = [each.verdict for submission in found for each in submission.graded if each.verdict.name == name]
+    for column in columns(found):
+        verdicts = [graded.verdict for graded in column]
         mistakes = Counter(verdict.mistake for verdict in verdicts if verdict.mistake)
         mistake, times = mistakes.most_common(1)[0] if mistakes else ("", 0)
         handed_in = sum(verdict.status != MISSING for verdict in verdicts)
-        rows.append((name, sum(verdict.is_solved for verdict in verdicts), handed_in, mistake, times))
+        solved = sum(verdict.is_solved for verdict in verdicts)
+        rows.append((verdicts[0].name, solved, handed_in, mistake, times))
     return rows
 
 
