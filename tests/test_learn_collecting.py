@@ -425,6 +425,8 @@ def test_a_folder_without_folders_and_files_in_none_are_named(folder, capsys):
     assert (
         "there is no folder in it; collect grades a folder that holds one for each student" in capsys.readouterr().err
     )
+    assert cli.main(["learn", "collect", str(folder / "typo")]) == 1
+    assert capsys.readouterr().err == f"minitransformer: error: {folder / 'typo'}: No such file or directory\n"
     put(folder, "ada/softmax.py")
     assert cli.main(["learn", "collect", str(folder)]) == 0
     assert capsys.readouterr().err == "not graded, as in no folder: softmax.py\n"

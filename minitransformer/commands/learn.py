@@ -305,9 +305,9 @@ def collect_marks(arguments) -> int:
     exercises = {exercise.name: exercise for exercise in (*exercise_set(arguments.set or "all"), *own)}
     expected = {exercise.name for exercise in own} if arguments.set is None else set(exercises)
     folder, journal = arguments.submissions, arguments.journal or arguments.submissions / JOURNAL
+    total, found = len(submissions(folder)), []
     for path in filter(None, (arguments.csv, arguments.nbgrader, arguments.picture, journal)):
         require_file_path(path)
-    total, found = len(submissions(folder)), []
     loose = [path.name for path in folder.iterdir() if path.suffix in (".py", ".ipynb", ".zip")]
     if loose and not arguments.quiet:
         say(f"not graded, as in no folder: {', '.join(sorted(loose)[:5])}{', …' if len(loose) > 5 else ''}")
