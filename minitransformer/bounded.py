@@ -1,19 +1,31 @@
-"""A process that runs other people's code within limits of time and memory, so that nothing but it can be lost.
-
-It is no sandbox: what runs there may read and write what its user may. But an endless loop, an array that no machine
-has room for, `sys.exit` or a crash ends that process alone, and whoever asked is told so in a sentence.
+"""Run other people's code in processes with limits on time, memory and number.
 
     process = Bounded("minitransformer.learn.grading", megabytes=1000)
     answer = process.ask({"file": "softmax.py"}, seconds=10)
 
-The module is run with `python -m`, and calls serve(answer): that reads requests, one line of JSON each, and writes what
-`answer(request)` returns. What the code prints goes nowhere, unless it is caught.
+The module is run with `python -m` and calls serve(answers). This server imports once and runs no foreign code. For each
+request it forks a child in a new session, and at the end of the request it kills the child's process group and all of
+the child's descendants. On Linux these include processes that called `setsid`, since the server adopts them
+(PR_SET_CHILD_SUBREAPER). A request ends when Python code in it forks more than MOST times, which each process counts
+before it forks, or when the server sees more than MOST processes, however they were started. Without `fork`, as on
+Windows, a server answers one request directly and is then replaced.
+
+`answers(request)` is a generator. Each answer replaces the one before it, so a verdict can precede its explanation, and
+a Note says which part of the work comes next. Each line from a child begins with a random word that belongs to its
+request; any other line is ignored. Output that the code prints is discarded unless it is captured.
+
+The limits contain accidents: an endless loop, too large an array, `sys.exit`, a crash, a process left behind. They are
+no sandbox, because the code runs with the user's rights: it can read and write the user's files and use the network.
 """
 
 import contextlib
+import ctypes
+import io
 import json
 import os
 import queue
+import secrets
+import select
 import signal
 import subprocess
 import sys
@@ -27,17 +39,34 @@ try:
 except ImportError:  # Windows has no such limits
     resource = None  # type: ignore[assignment]
 
+FORKS = hasattr(os, "fork")
 ROOT = Path(__file__).parents[1]
-START = 60  # seconds that a process may take until it can be asked
-READY = "ready"
+START = 60  # seconds until a server must be ready
+GRACE = 5  # seconds that killing everything may take
+LARGEST = 100 * 2**20  # bytes of a file that a request may write
+MOST = 64  # processes of one request
+TOO_MANY = f"it started more than {MOST} processes"
+LOOK = 0.01  # seconds between two counts of them
+LONGEST = 2**20  # bytes of a line
+SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 
 
 class Ended(ChildProcessError):  # noqa: N818
-    """A process has ended, or was ended, before it answered; its message says why."""
+    """A request ended before its last answer; the message says why. `answer` is the latest answer, or None."""
+
+    def __init__(self, reason, answer=None):
+        super().__init__(reason)
+        self.answer = answer
+
+
+class Note(str):
+    """The part of the work that comes next, such as "in the code at module level": the end of an Ended's message."""
+
+    __slots__ = ()
 
 
 class Bounded:
-    """A process that answers requests; after one that ended it, the next begins another."""
+    """Answer each request in a separate process. Use it in a `with` block, or call `end`."""
 
     def __init__(self, module: str, *, megabytes: int):
         self.module, self.megabytes = module, megabytes
@@ -49,117 +78,274 @@ class Bounded:
     def __exit__(self, *exception):
         self.end()
 
-    def ask(self, request, seconds: float):
-        """Return the answer to a request. Raises Ended where there is none after so many seconds, or never will be."""
+    def ask(self, request, seconds: float, more: float = GRACE):
+        """Return the last answer to a request.
+
+        The first answer must arrive within `seconds`, and the last one within `more` seconds after the first. Raises
+        Ended, with the latest answer so far, if the time is over or the code ends its process.
+        """
         if self.process is None:
             self.begin()
+        asked = {"word": secrets.token_hex(16), "request": request, "seconds": seconds + more}
+        answer, note, allowed = None, "", seconds
         try:
-            self.process.stdin.write(json.dumps({"seconds": seconds, "request": request}) + "\n")
-            self.process.stdin.flush()
-            return self.received(seconds)
-        except BrokenPipeError:
-            raise Ended(self.how_it_ended()) from None
+            with contextlib.suppress(OSError):  # the server is gone, which `received` reports
+                self.process.stdin.write(json.dumps(asked).encode() + b"\n")
+            deadline = time.monotonic() + allowed
+            while True:
+                kind, value = self.received(asked["word"], deadline)
+                if kind == "answer":
+                    if answer is None:
+                        allowed, deadline = more, time.monotonic() + more
+                    answer, note = value, ""
+                elif kind == "note":
+                    note = value
+                else:
+                    break
         except BaseException:
             self.end()
             raise
+        if kind == "late" or not FORKS:
+            self.end()
+        if kind == "late":
+            value = f"it did not end within {allowed:g} seconds"
+        if value or answer is None:
+            raise Ended(", ".join(filter(None, [value or "its answer was lost", note])), answer)
+        return answer
 
     def begin(self):
-        """Begin a process, and wait until it can be asked."""
+        """Start a server and wait until it is ready."""
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        environment = os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "PYTHONUTF8": "1"}
+        one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
+        word = secrets.token_hex(16)
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", self.module, str(self.megabytes)],
+            [sys.executable, "-P", "-m", self.module, str(self.megabytes), word],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            encoding="utf-8",
-            env=environment,
-            start_new_session=True,  # Ctrl-C in a terminal is for whoever began it, not for a process that is starting
+            bufsize=0,
+            env=os.environ | one_thread | {"PYTHONPATH": path, "PYTHONUTF8": "1"},
+            start_new_session=True,  # Ctrl-C in a terminal is for the caller, which ends the server itself
         )
-        self.answers = queue.SimpleQueue()
-        threading.Thread(target=gather, args=(self.process.stdout, self.answers), daemon=True).start()
+        self.lines = queue.SimpleQueue()
+        threading.Thread(target=gather, args=(self.process.stdout, self.lines), daemon=True).start()
         try:
-            self.received(START)
+            kind, reason = self.received(word, time.monotonic() + START)
         except BaseException:
             self.end()
             raise
-
-    def received(self, seconds):
-        """Return the next answer. Raises Ended."""
-        try:
-            line = self.answers.get(timeout=seconds)
-        except queue.Empty:
+        if kind != "ready":
             self.end()
-            raise Ended(f"it did not end within {seconds:g} seconds") from None
-        if not line:
-            raise Ended(self.how_it_ended())
-        return json.loads(line)
+            raise Ended(reason or f"its server was not ready within {START} seconds")
 
-    def how_it_ended(self):
-        """Say how the process ended by itself."""
-        status = self.process.wait()
-        self.end()
-        if status < 0:
-            return f"it ended its process: {signal.Signals(-status).name}"
-        return f"it ended its process with status {status}"
+    def received(self, word, deadline):
+        """Return (kind, value) of the next line that begins with a word; ("late", None) after the deadline."""
+        while True:
+            try:
+                line = self.lines.get(timeout=max(deadline - time.monotonic(), 0))
+            except queue.Empty:
+                return "late", None
+            if not line:
+                process = self.process
+                self.end()
+                return "end", how_it_ended(process.returncode)
+            message = read(line, word)
+            if message is not None:
+                return message
 
     def end(self):
-        """End the process, if there is one."""
+        """End the server, which ends whatever it has started."""
         process, self.process = self.process, None
         if process is None:
             return
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):
-                stream.close()
+        process.stdin.close()
+        try:
+            process.wait(GRACE if FORKS else 0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
-def gather(stream, answers):
-    """Put each line of a stream into a queue, and "" at its end."""
-    with contextlib.suppress(ValueError, OSError):  # it was closed meanwhile
-        for line in stream:
-            answers.put(line)
-    answers.put("")
+def gather(stream, lines):
+    """Put each line of a stream into a queue, and b"" at its end."""
+    with io.BufferedReader(stream) as buffered:
+        for line in buffered:
+            lines.put(line)
+    lines.put(b"")
 
 
-def serve(answer) -> None:
-    """Answer requests until there are no more. For the process itself: limits its memory, and its time with each."""
-    for signum in (signal.SIGINT, *(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))):
-        signal.signal(signum, signal.SIG_IGN)  # whoever began this process ends it
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (1, 2):
+def how_it_ended(status):
+    """Describe the end of a process from its return code, as `subprocess` defines it."""
+    if status < 0:
+        names = {number.value: number.name for number in signal.Signals}
+        return f"it ended its process: {names.get(-status, f'signal {-status}')}"
+    return f"it ended its process with status {status}"
+
+
+def serve(answers) -> None:
+    """Answer requests from standard input until it ends: the main program of a server."""
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)  # the caller ends this process by closing its input
+    out, nowhere = os.dup(1), os.open(os.devnull, os.O_RDWR)
+    requests = os.fdopen(os.dup(0), "rb")
+    for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
-    requests = os.fdopen(os.dup(0), encoding="utf-8")
-    os.dup2(nowhere, 0)  # nobody answers what the code asks for
-    limit_memory(int(sys.argv[1]))
-    reply(answers, READY)
+    control(SET_CHILD_SUBREAPER, 1)
+    send(out, sys.argv[2], "ready")
     for line in requests:
         asked = json.loads(line)
-        limit_time(asked["seconds"])
-        reply(answers, answer(asked["request"]))
+        reason = in_a_child(answers, asked, requests, out) if FORKS else answer_all(answers, asked, out)
+        send(out, asked["word"], "end", reason)
 
 
-def reply(stream, value):
-    """Write a line of JSON."""
-    stream.write(json.dumps(value) + "\n")
-    stream.flush()
+def send(pipe, word, kind, value=None):
+    """Write a line: the word of a request, and a kind with its value in JSON."""
+    os.write(pipe, f"\n{word}{json.dumps([kind, value])}\n".encode())
+
+
+def read(line, word):
+    """Return [kind, value] of a line that begins with a word, or None if it does not or others wrote into it."""
+    if line.startswith(word.encode()):
+        with contextlib.suppress(ValueError):
+            return json.loads(line[len(word) :])
+    return None
+
+
+def answer_all(answers, asked, pipe):
+    """Send each answer to a request; a copy of this process, forked by the code, sends none."""
+    me = os.getpid()
+    for value in answers(asked["request"]):
+        if os.getpid() != me:
+            os._exit(0)
+        send(pipe, asked["word"], "note" if isinstance(value, Note) else "answer", value)
+
+
+def in_a_child(answers, asked, requests, out):
+    """Answer a request in a child, and kill all that is left of it. Return why it ended too early, or None."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        be_the_child(answers, asked, writing)
+    os.close(writing)
+    try:
+        return relayed(reading, child, asked["word"], requests, out)
+    finally:
+        end_all(child)
+        os.close(reading)
+
+
+def be_the_child(answers, asked, pipe):
+    """Answer a request within limits, and exit."""
+    status = 1
+    try:
+        os.setsid()
+        control(SET_PDEATHSIG, signal.SIGKILL)
+        os.closerange(3, pipe)
+        os.closerange(pipe + 1, 2**16)
+        limit_memory(int(sys.argv[1]))
+        limit(resource.RLIMIT_CPU, int(2 * asked["seconds"] + 2))
+        limit(resource.RLIMIT_CORE, 0)
+        limit(resource.RLIMIT_FSIZE, LARGEST)
+        limit_forks(asked, pipe)
+        answer_all(answers, asked, pipe)
+        send(pipe, asked["word"], "end")
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def relayed(pipe, child, word, requests, out):
+    """Pass a child's answers on until the last one. Return why that never came, or None."""
+    status, rest = None, b""
+    while True:
+        readable, _, _ = select.select([pipe, requests], [], [], LOOK)
+        if requests in readable:
+            raise SystemExit  # whoever asked is gone, or does not wait any longer
+        if status is None:
+            status = status_of(child)
+        data = os.read(pipe, 2**16) if pipe in readable else b""
+        *lines, rest = (rest + data).split(b"\n")
+        rest = rest[:LONGEST]  # no answer is as long
+        for line in lines:
+            message = read(line, word)
+            if message is not None and message[0] == "end":
+                return message[1]
+            if message is not None:
+                os.write(out, line + b"\n")
+        if not data and status is not None:
+            return how_it_ended(status)
+        if len(descendants()) > MOST:
+            return TOO_MANY
+        if not data and pipe in readable:
+            time.sleep(LOOK)  # the child has closed its end and is about to exit
+
+
+def status_of(child):
+    """Return a child's return code as `subprocess` defines it, or None while it runs."""
+    found, status = os.waitpid(child, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if found else None
+
+
+def end_all(group):
+    """Kill a process group, and every process below this one until there is none."""
+    deadline = time.monotonic() + GRACE
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+    while time.monotonic() < deadline:
+        for process in descendants():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.001)
+
+
+def descendants() -> list[int]:
+    """Return the processes below this one, as far as the system lists them in /proc."""
+    found, pending = [], [os.getpid()]
+    while pending:
+        tasks = f"/proc/{pending.pop()}/task"
+        with contextlib.suppress(OSError):
+            for task in os.listdir(tasks):
+                children = [int(pid) for pid in Path(tasks, task, "children").read_text().split()]
+                found += children
+                pending += children
+    return found
+
+
+def control(option, value):
+    """Set a property of this process that Linux alone knows."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, int(value), 0, 0, 0)
+
+
+def limit_forks(asked, pipe):
+    """End the request at the fork after the MOST-th of this process and its children, which share one count."""
+    left, filled = os.pipe()
+    os.write(filled, bytes(MOST))
+    os.close(filled)
+
+    def count():
+        with contextlib.suppress(OSError):  # the code has closed its files, or the server has ended the request
+            if os.read(left, 1):
+                return
+            send(pipe, asked["word"], "end", TOO_MANY)
+        time.sleep(START)  # until the server ends this process
+
+    os.register_at_fork(before=count)
 
 
 def limit_memory(megabytes):
     """Let this process have so much memory besides what it has, where the system keeps such a limit."""
     statm = Path("/proc/self/statm")
-    if resource is None or not statm.exists():
-        return
-    now = int(statm.read_text().split()[0]) * resource.getpagesize()
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    soft = now + megabytes * 2**20
-    resource.setrlimit(resource.RLIMIT_AS, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+    if statm.exists():
+        limit(resource.RLIMIT_AS, int(statm.read_text().split()[0]) * resource.getpagesize() + megabytes * 2**20)
 
 
-def limit_time(seconds):
-    """Let this process compute for a while, even if nobody is left to end it."""
-    if resource is not None:
-        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-        soft = int(time.process_time() + 2 * seconds + 2)
-        resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+def limit(which, most):
+    """Lower a limit of this process and its children."""
+    hard = resource.getrlimit(which)[1]
+    resource.setrlimit(which, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))

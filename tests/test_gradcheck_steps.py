@@ -279,6 +279,63 @@ def test_two_functions_with_a_cache_between_them_are_looked_at_too():
     )
 
 
+# Gradients that are returned without a name of their own
+
+
+def returned_by_one_expression(x, w, b, *, of_x=1, of_w=1):
+    """tanh(x w + b), whose three gradients come out of one generator."""
+    z = x @ w + b
+    y = np.tanh(z)
+
+    def backward(dy):
+        dz = dy * (1 - y**2)
+        return tuple(f(dz) for f in (lambda d: of_x * (d @ w.T), lambda d: of_w * (x.T @ d), lambda d: d.sum(axis=0)))
+
+    return y, backward
+
+
+@pytest.mark.parametrize(
+    "of_x, of_w, wrong",
+    [
+        (1, 2, {"dw": "the factor of_w is too much"}),
+        (2, 1, {"dx": "the factor of_x is too much"}),
+        (3, 2, {"dx": "the factor of_x is too much", "dw": "the factor of_w is too much"}),
+    ],
+)
+def test_of_gradients_that_share_an_expression_only_the_wrong_ones_are_blamed(of_x, of_w, wrong):
+    report = gradcheck.steps(returned_by_one_expression, normal(4, 3), normal(3, 2), normal(2), of_x=of_x, of_w=of_w)
+    assert {row.name: row.sentence for row in report.rows if row.verdict == "WRONG"} == wrong
+    assert {row.name for row in report.rows if row.verdict == "right"} == {"dz", "dx", "dw", "db"} - set(wrong)
+
+
+def test_a_line_that_undoes_the_mistake_of_another_hands_back_a_right_gradient():
+    def added(a, b):
+        def backward(dy):
+            g = 2 * dy
+            return g / 2, g
+
+        return a + b, backward
+
+    report = gradcheck.steps(added, normal(3), normal(3))
+    assert [(row.name, row.verdict) for row in report.rows] == [("g", "WRONG"), ("da", "right")]
+
+
+def test_a_place_without_a_name_is_called_by_the_gradient_that_is_returned_there():
+    def softmax(x):
+        e = np.exp(x)
+        y = e / e.sum(axis=-1, keepdims=True)
+
+        def backward(dy):
+            m = (dy * y).mean(axis=-1, keepdims=True)
+            return y * (dy - m)
+
+        return y, backward
+
+    assert gradcheck.steps(softmax, normal(3, 4)).first_wrong.sentence == (
+        "a mean stands where a sum belongs; or, where dx is computed, the factor 4 of m is missing"
+    )
+
+
 # Names that hold a part of a gradient
 
 

@@ -1,15 +1,11 @@
 """Grading: what a learner's file may do, what is refused, and that nothing else is graded."""
 
-import csv
-import io
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +17,9 @@ from minitransformer import cli
 from minitransformer.bounded import Bounded, Ended
 from minitransformer.learn import check, plot
 from minitransformer.learn.checking import Grader
-from minitransformer.learn.collecting import collect, marks, summary
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import EXERCISES, named_exercise
 from minitransformer.learn.hints import STATE, lines_of, next_hint
-from minitransformer.learn.own import read_toml
 from minitransformer.learn.pictures import draw_class
 from minitransformer.learn.running import train
 from minitransformer.learn.verdict import Verdict
@@ -99,6 +93,10 @@ def test_what_it_prints_is_shown_as_of_one_run_and_what_it_asks_for_is_nobodys(g
     [
         ("def softmax(x:\n", "softmax.py, line 1, column 12: not Python: '(' was never closed"),
         ("x = 1\0\n", "softmax.py: not Python"),
+        ("x = 1\nreturn x\n", "softmax.py, line 2, column 1: not Python: 'return' outside function"),
+        ("def f(x):\n    global x\n", "softmax.py, line 2, column 5: not Python: name 'x' is parameter and global"),
+        (f"x = {'+'.join('1' * 20000)}\n", "softmax.py: not Python: "),
+        (f"1\ndef softmax(x):\n    return {'-' * 600}x\n", "its code is nested too deeply to be examined"),
     ],
 )
 def test_a_file_that_is_no_python_is_a_line_with_its_place(text, said, graded):
@@ -109,10 +107,6 @@ def test_a_file_that_is_no_python_is_a_line_with_its_place(text, said, graded):
     "body, said",
     [
         ("import gradcheck", "line 41 imports gradcheck: it is what your gradient is held against"),
-        (
-            "from minitransformer.layers import softmax as s",
-            "line 41 imports minitransformer.layers.softmax: the answers are",
-        ),
         ("import torch", "line 41 imports torch: it derives gradients by itself"),
         ("return softmax(x + dy)[0]", "line 41 calls softmax itself: backward works with what forward left"),
     ],
@@ -123,13 +117,223 @@ def test_what_takes_the_gradient_from_elsewhere_is_refused_with_a_word(body, sai
     assert verdict.sentence.startswith(said)
 
 
+RIGHT_TEXT = solution(SOFTMAX, 1)
+BESIDE = {
+    "a main program": """
+if __name__ == "__main__":
+    import torch
+    from minitransformer import softmax as expected
+    y, backward = softmax(np.ones((2, 3)))
+    raise SystemExit(str(expected))
+""",
+    "a test": """
+def test_softmax():
+    import gradcheck
+    x = np.random.randn(2, 3)
+    y, backward = softmax(x)
+    numeric = (softmax(x + 1e-6)[0] - y) / 1e-6
+    gradcheck.check(softmax, x)
+""",
+    "a class of tests": """
+class TestSoftmax:
+    def test(self):
+        super().__init__()
+        self.forward = softmax(np.ones(3))
+""",
+    "an experiment": """
+import gradcheck
+from minitransformer.layers.softmax import softmax as theirs
+x = y = dy = np.random.randn(2, 3)
+y, backward = softmax(x)
+print(backward(dy), theirs(x))
+gradcheck.check(softmax, x)
+""",
+}
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+def test_what_stands_beside_the_function_and_is_not_called_by_it_costs_nothing(beside, graded):
+    for text in (RIGHT_TEXT, solution(SOFTMAX, 3)):
+        verdict = graded("softmax", text=text + "\n\n" + BESIDE[beside])
+        assert verdict.is_solved, verdict
+        assert not verdict.uses_package
+
+
+def test_a_file_may_begin_with_a_byte_order_mark_or_name_its_encoding(graded, tmp_path):
+    wrong = RIGHT_TEXT.replace("dy - mean_dy", "dy")
+    for text, solved in ((RIGHT_TEXT, True), (wrong, False)):
+        verdict = graded("softmax", text="\ufeff" + text)
+        assert verdict.is_solved is solved
+        assert solved or verdict.mistake == graded("softmax", text=text).mistake != ""
+    cookie = "# -*- coding: latin-1 -*-\n" + re.sub(r"[^\x00-\xff]", "?", RIGHT_TEXT)
+    (tmp_path / "softmax.py").write_text(cookie + "# é\n", "latin-1")
+    with Grader() as grader:
+        assert grader.verdict(tmp_path, "softmax").is_solved
+        (tmp_path / "softmax.py").write_bytes(b"\xff\xfe" + RIGHT_TEXT.encode("utf-16-le"))
+        assert grader.verdict(tmp_path, "softmax").sentence.startswith("softmax.py cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    "helper",
+    ["import torch\n\ndef helper(x):\n    return torch.sum(x)", "def helper(x):\n    return softmax(x)[0]"],
+)
+def test_functions_that_the_exercise_calls_are_looked_at(helper, graded):
+    text = RIGHT_TEXT.replace("mean_dy = ", "mean_dy = helper(dy) - helper(dy) + ")
+    verdict = graded("softmax", text=f"{text}\n\n{helper}\n")
+    assert verdict.status == "refused"
+    assert re.match(r"line \d+ (imports torch|calls softmax itself)", verdict.sentence)
+
+
+def test_a_failure_of_the_code_at_module_level_is_reported_as_such(graded):
+    line = RIGHT_TEXT.count("\n") + 1
+    verdict = graded("softmax", text=f"{RIGHT_TEXT}1 / 0\n")
+    assert verdict.sentence == f"softmax.py, line {line}, at module level: ZeroDivisionError: division by zero"
+    verdict = graded("softmax", text=f"{RIGHT_TEXT}softmax(3)\n")
+    assert re.match(rf"softmax\.py, line \d+, called at line {line}, at module level: Attr", verdict.sentence)
+    verdict = graded("softmax", text=f"{RIGHT_TEXT}import os; os._exit(7)\n")
+    assert verdict.sentence == "softmax.py: it ended its process with status 7, in the code at module level"
+
+
+def test_an_endless_loop_at_module_level_is_said_to_be_there(tmp_path):
+    (tmp_path / "softmax.py").write_text(f"{RIGHT_TEXT}while True: pass\n", "utf-8")
+    with Grader(seconds=0.5) as grader:
+        sentence = grader.verdict(tmp_path, "softmax").sentence
+    assert sentence == "softmax.py: it did not end within 0.5 seconds, in the code at module level"
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "softmax = lambda x, *, axis=-1: (x, lambda dy: dy)",
+        "globals()['softmax'] = lambda x, *, axis=-1: (x, lambda dy: dy)",
+        "def other(x, *, axis=-1):\n    return x, lambda dy: dy\n\nsoftmax = other",
+        "class softmax:\n    pass",
+        "softmax = 3",
+        "del softmax",
+    ],
+)
+def test_what_takes_the_name_of_the_function_later_is_not_graded_in_its_place(after, graded):
+    verdict = graded("softmax", text=f"{RIGHT_TEXT}\n{after}\n")
+    assert verdict.status == "failed"
+    assert re.fullmatch(r"softmax stands for something else after its definition at line \d+", verdict.sentence)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        "from minitransformer import softmax as theirs",
+        "import minitransformer.layers.softmax; theirs = minitransformer.layers.softmax.softmax",
+        "import importlib; theirs = importlib.import_module('minitransformer.layers.softmax').softmax",
+        "import sys; theirs = vars(sys.modules['minitransformer.layers.softmax'])['softmax']",
+        "import minitransformer; theirs = getattr(minitransformer, 'soft' + 'max')",
+        "theirs = __import__('minitransformer').fast.softmax",
+        "from minitransformer import Softmax; theirs = lambda x, axis: Softmax(axis)(x)",
+        "import minitransformer; globals().update(vars(minitransformer)); theirs = globals()['softmax']",
+    ],
+)
+def test_code_that_calls_the_packages_own_function_is_graded_and_its_row_says_so(found, graded):
+    body = f"{found}\nreturn theirs(x, axis=axis)[1](dy)"
+    verdict = graded("softmax", body)
+    assert verdict.is_solved
+    assert re.match(r"line 4[12] calls minitransformer\.[\w.]*softmax", verdict.uses_package)
+    assert f"   uses the package's answer: {verdict.uses_package}" in str(verdict).splitlines()
+    assert verdict.mistake == "uses the package's answer"
+    wrong = graded("softmax", body.replace("return ", "return 2 * "))
+    assert wrong.status == "not right yet"
+    assert wrong.mistake.endswith("; uses the package's answer")
+
+
+def test_an_update_that_calls_the_packages_own_is_told_too(graded):
+    text = solution(named_exercise("adamw"), 1)
+    assert not graded("adamw", text=text).uses_package
+    calls = (
+        "    from minitransformer import optim\n    return optim.adamw(theta, g, m, v, lr=lr, betas=betas, eps=eps, "
+    )
+    calls += "weight_decay=weight_decay, t=t)\n"
+    body = re.sub(r"(?s)(\n    decayed = .*)", lambda m: "\n" + calls, text)
+    assert "line " in graded("adamw", text=body).uses_package
+
+
+def test_lists_in_the_place_of_tuples_are_right(graded):
+    text = solution(named_exercise("layer_norm"), 3)
+    text = text.replace("return dx, dgamma, dbeta", "return [dx, dgamma, dbeta]")
+    assert graded("layer_norm", text=text).is_solved
+    assert graded("layer_norm", text=text.replace("return y, backward", "return [y, backward]")).is_solved
+    wrong = graded("layer_norm", text=text.replace("dx_hat - shift - x_hat", "dx_hat - x_hat"))
+    assert wrong.mistake == "dx: the path through the mean is missing"
+
+
+@pytest.mark.parametrize(
+    "name, old, new, said",
+    [
+        (
+            "softmax",
+            "np.exp(x - finite_max(x, axis))",
+            "np.exp(x)",
+            "1,000 times as large, 14 of 60 entries of y are nan",
+        ),
+        (
+            *("softmax", "np.exp(x - finite_max(x, axis))", "np.exp(x - x.real.max(axis=axis, keepdims=True))"),
+            "of which some entries are −∞, 6 of 60 entries of y are nan",
+        ),
+        ("log_softmax", "x - finite_max(x, axis)", "x * 1.0", "1,000 times as large, "),
+        ("cross_entropy", "log_softmax(logits)", "naive(logits)", "1,000 times as large, 1 of 1 entries of y are nan"),
+        ("silu", "x * sigma", "x * np.exp(x) / (1 + np.exp(x))", "1,000 times as large, "),
+    ],
+)
+def test_at_level_3_a_forward_pass_must_be_stable_where_the_textbooks_is(name, old, new, said, graded):
+    text = solution(named_exercise(name), 3)
+    assert old in text
+    text = text.replace(old, new)
+    if "naive" in new:
+        text += "\n\ndef naive(x):\n    e = np.exp(x)\n    s = e.sum(axis=-1, keepdims=True)\n"
+        text += "    return np.log(e / s), lambda dy: dy - e / s * dy.sum(axis=-1, keepdims=True)\n"
+    verdict = graded(name, text=text)
+    assert verdict.status == "failed"
+    assert verdict.sentence.startswith(f"forward is not stable: for inputs {said}"), verdict
+    assert graded(name, text=text.replace("level 3", "level 1")).status == "refused"
+
+
+def test_a_forward_pass_that_fails_for_extreme_inputs_alone_is_told_for_which(graded):
+    text = solution(SOFTMAX, 3).replace("    e = np.exp", "    assert abs(x).max() < 700\n    e = np.exp")
+    verdict = graded("softmax", text=text)
+    assert verdict.status == "failed"
+    assert re.fullmatch(
+        r"softmax\.py, line \d+: AssertionError, for inputs 1,000 times as large \(softmax\)", verdict.sentence
+    )
+
+
+def test_a_mistake_that_takes_too_long_to_explain_is_a_verdict_all_the_same(tmp_path):
+    text = solution(named_exercise("layer_norm"), 1).replace("dx_hat - shift - x_hat * scale", "dx_hat - x_hat * scale")
+    (tmp_path / "layer_norm.py").write_text(text, "utf-8")
+    with Grader(explanation=0.001) as grader:
+        verdict = grader.verdict(tmp_path, "layer_norm")
+        assert verdict.status == "not right yet"
+        assert [row.name for row in verdict.rows if row.verdict == "WRONG"] == ["dx"]
+        assert verdict.remarks[-1] == "the explanation is missing: it did not end within 0.001 seconds"
+    with Grader(seconds=5) as grader:
+        assert grader.verdict(tmp_path, "layer_norm").mistake == "(7) dx: the path through the mean is missing"
+
+
+def test_code_that_forks_prints_verdicts_or_raises_long_texts_is_graded_as_any(graded):
+    fork = "import os, time\nif os.fork() == 0:\n    time.sleep(1000)\n"
+    assert graded("softmax", fork + RIGHT).is_solved
+    assert graded("softmax", fork + "return dy").status == "not right yet"
+    forged = json.dumps(Verdict("softmax", "solved", 1).to_json())
+    write = "import os, contextlib\nfor k in range(99):\n    with contextlib.suppress(OSError):\n"
+    write += f"        os.write(k, b'\\n' + {forged!r}.encode() + b'\\n')\n"
+    assert graded("softmax", write + "return dy").status == "not right yet"
+    assert graded("softmax", write + RIGHT).is_solved
+    verdict = graded("softmax", "raise ValueError('x' * 5_000_000)")
+    assert len(verdict.sentence) < 600
+    assert verdict.sentence.startswith("softmax.py, line 41: ValueError: xxx")
+
+
 def test_another_forward_pass_is_refused_but_at_level_3(graded):
     text = solution(SOFTMAX, 1).replace("y = e / sum_or_one(e, axis)", "y = 0.9 * e / sum_or_one(e, axis)")
     assert graded("softmax", text=text).sentence.startswith("softmax was changed outside backward")
     verdict = graded("softmax", text=text.replace("level 1", "level 3"))
     assert verdict.sentence == "forward: 60 of 60 entries of y are not what they should be (softmax)"
-    again = solution(SOFTMAX, 3).replace("np.exp(x - finite_max(x, axis))", "np.exp(x)")
-    assert graded("softmax", text=again).sentence.startswith("forward") is False
 
 
 @pytest.mark.parametrize(
@@ -435,23 +639,6 @@ def test_what_is_saved_is_seen_once(folder):
     assert looks[4:] == [None, None, "", None, None, "x = 2\n", None]  # what is empty is not saved yet
 
 
-def test_a_class_is_graded_again_and_its_marks_are_a_table(folder, tmp_path):
-    for name in ("ada", "=emmy"):
-        start(tmp_path / "class" / name, [SOFTMAX], 0)
-    (tmp_path / "class/ada/softmax.py").write_text(solution(SOFTMAX, 0), "utf-8")
-    wrong = solution(SOFTMAX, 0).replace("dy - mean_dy", "dy")
-    (tmp_path / "class/=emmy/softmax.py").write_text(wrong, "utf-8")
-    found = collect(tmp_path / "class")
-    header, emmy, ada = csv.reader(io.StringIO(marks(found)))
-    assert header == ["submission", "solved", "softmax", "softmax (3) dx", "softmax: mistake"]
-    assert ada == ["ada", "1", "solved", "right", ""]
-    assert emmy[:4] == ["'=emmy", "0", "not right yet", "WRONG"]
-    assert emmy[4].startswith("(3) dx: ")
-    assert summary(found) == [("softmax", 1, 2, emmy[4], 1)]
-    with pytest.raises(ValueError, match="there is no folder in it that holds exercises"):
-        collect(tmp_path / "class" / "ada")
-
-
 def test_a_model_learns_with_the_learners_functions_in_it(tmp_path):
     names = ["linear", "softmax", "attention", "layer_norm", "block", "adamw", "gelu", "cross_entropy"]
     for name in names:
@@ -533,10 +720,6 @@ def test_a_teachers_own_exercise_is_a_function_and_a_few_lines(tmp_path, monkeyp
     assert check("double", "learn").is_solved
     mine.write_text(mine.read_text("utf-8").replace("y = by * x", "y = x"), "utf-8")
     assert check("double", "learn").status == "refused"
-    told = tmp_path / "learn/double.exercise"
-    told.write_text(told.read_text("utf-8").replace("3.0", "2.0"), "utf-8")
-    (changed,) = collect(tmp_path, read_toml("double.toml"))
-    assert changed.verdicts[0].sentence == "double.exercise is not as it was handed out"
     (tmp_path / "double.toml").write_text(TOML.replace("[2, 3]", "2"), "utf-8")
     assert cli.main(["learn", "start", "--exercise", "double.toml"]) == 1
     assert "double.toml: the shape of x must be a list of whole numbers, not 2" in capsys.readouterr().err
@@ -549,20 +732,3 @@ def test_ctrl_c_ends_a_watch_with_a_line(folder):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, b"minitransformer: interrupted\n")
-
-
-@pytest.mark.parametrize("started", [0.0, 0.3])
-def test_an_interrupt_in_a_terminal_while_a_class_is_graded_is_one_line(folder, started):
-    for k in range(20):
-        start(folder.parent / f"class/{k}", [named_exercise(name) for name in ("softmax", "relu", "silu")], 1)
-    command = [sys.executable, "-u", "-m", "minitransformer", "learn", "collect", "class"]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=folder.parent, start_new_session=True, **streams) as process:
-        first = process.stderr.readline()
-        time.sleep(started)  # the next processes are starting meanwhile
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        _, err = process.communicate(timeout=60)
-    *graded, last = [first, *err.splitlines(keepends=True)]
-    assert (process.returncode, last) == (130, "minitransformer: interrupted\n")
-    assert 1 <= len(graded) < 20
-    assert all(line.endswith(": 0 of 3 solved\n") for line in graded)

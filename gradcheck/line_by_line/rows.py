@@ -50,15 +50,17 @@ def _pinned(look, again):
             pinned[target] = first = found[0]
             others = [m for m in found[1:] if explained[m.event.key] == explained[first.event.key]]
             if others:
-                name = _name(look, others[0])
-                where = f"where {name} is computed{' above' if name == _name(look, first) else ''}"
+                name = _name(look, others[0].event)
+                where = f"where {name} is computed{' above' if name == _name(look, first.event) else ''}"
                 also = f"{first.sentence}; or, {where}, {others[0].sentence}"
                 pinned[target] = replace(first, sentence=also)
     return pinned
 
 
-def _name(look, mistake):
-    return look.scene.sites[mistake.event.site].name
+def _name(look, event):
+    """Return the name that a line binds, or those of the gradients that a `return` computes without binding them."""
+    bound = look.scene.sites[event.site].name
+    return bound or joined([target.name for target in look.targets if target.event.key == event.key])
 
 
 def _helpers(look, pinned):
@@ -70,13 +72,13 @@ def _helpers(look, pinned):
 def _verdict(look, target, pinned):
     """Return (verdict, sentence) of a Target."""
     found = look.found
-    blamed = [m.sentence for m in pinned.values() if m.event.key == target.event.key and (m.is_sure)]
+    if target.is_followed and target not in found.wrong:
+        return RIGHT, ""
+    blamed = _blamed(target, pinned)
     if blamed and not look.is_parameter(target):
-        return WRONG, blamed[0]
+        return WRONG, blamed[0].sentence
     if not target.is_followed:
         return NOT_FOLLOWED, target.reason
-    if target not in found.wrong:
-        return RIGHT, ""
     if target in found.parts:
         return NOT_FOLLOWED, "it is not all of that name's gradient, nor need it be: what is computed from it is right"
     if target in found.elsewhere:
@@ -84,12 +86,18 @@ def _verdict(look, target, pinned):
     if look.is_parameter(target) and target in found.at_fault:
         return _left(look, target)
     if target in pinned and pinned[target].event.key != target.event.key:
-        return FOLLOWS, f"from {_name(look, pinned[target])}"
+        return FOLLOWS, f"from {_name(look, pinned[target].event)}"
     if target in found.at_fault | found.suspect or (target in found.unknown and target.is_final):
         return _unsure(look, target, pinned[target].sentence if target in pinned else "")
     if target in found.unknown:
         return NOT_FOLLOWED, "it is not all of that name's gradient, and whether it is meant to be cannot be told"
     return FOLLOWS, f"from {_origin(look, target)}"
+
+
+def _blamed(target, pinned):
+    """Return the sure mistakes at a Target's line, but none of another Target that shares the line's expression."""
+    here = {t: m for t, m in pinned.items() if m.event.key == target.event.key and m.is_sure}
+    return [m for t, m in here.items() if t is target or t.event.key != target.event.key]
 
 
 def _left(look, target):

@@ -5,6 +5,8 @@ import shutil
 import sys
 import textwrap
 from argparse import SUPPRESS, RawDescriptionHelpFormatter
+from contextlib import closing, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from minitransformer.system.terminal import say, show, show_to_the_letter, whole_number
@@ -69,22 +71,52 @@ def add_arguments(parser) -> None:
     trains.add_argument("--steps", type=whole_number(1, "--steps"), default=1000, metavar="N", help="(default: 1000)")
     trains.add_argument("--seed", type=whole_number(0, "--seed"), default=0, metavar="N", help="(default: 0)")
     add_folder(trains, SUPPRESS)
-    collects = verb("collect", "grade a folder of submissions: a folder each", collect_marks)
-    collects.description = COLLECT
-    collects.add_argument("submissions", type=Path, metavar="FOLDER", help="what was handed in")
-    collects.add_argument("--exercise", type=Path, metavar="FILE", help="the TOML of your own, if it was one")
-    collects.add_argument("--csv", type=Path, metavar="FILE", help="write the marks there")
-    collects.add_argument("--picture", type=Path, metavar="FILE", help="draw the summary as a PNG")
-    collects.add_argument("--summary", action="store_true", help="show what a class got right, and its mistakes")
+    add_collect(verb("collect", "grade a folder that holds a folder for each student", collect_marks))
     handout = verb("handout", "a chapter on paper, with the answers left out: a page of the book", write_paper)
     handout.add_argument("name", metavar="NAME", help="an exercise")
     handout.add_argument("--out", type=Path, default=Path("handouts"), metavar="DIR", help="where (default: handouts)")
+    for name in ("check", "collect"):
+        verbs.choices[name].epilog = LIMITS
 
+
+LIMITS = """\
+Each file runs in a separate process, with limits on time, memory and the number of processes, and all processes that
+it has started are killed afterwards. This contains accidents but is not a sandbox: the code runs with your rights. It
+can read and change your files, use the network, and forge its own marks. A container without network confines it to
+one folder:
+
+  docker run --rm --init --network none -u "$(id -u)" -v "$PWD:/class" -w /class minitransformer \\
+    minitransformer learn collect submissions --csv marks.csv
+
+The image is built once, in a copy of the repository (podman takes the same commands):
+
+  printf 'FROM python:3.12-slim\\nCOPY . /source\\nRUN pip install /source\\n' | docker build -t minitransformer -f - .
+"""
 
 COLLECT = """\
-Grade a folder of submissions, each a folder as `learn start` makes it. Everything is graded again. Each runs in a
-process with limits of time and memory, but that is no sandbox: other people's code runs here, as you.
+Grade a folder that holds a folder for each student, with files as `learn start` makes them, under their usual variants
+(`softmax (1).py`, a notebook, a folder within the folder). Each folder gets a row. Marks are kept in a journal as they
+are found: after Ctrl-C the same command continues, and a folder is graded again only if its files, the exercises or
+this program have changed.
 """
+
+
+def add_collect(collects):
+    """Add the options of `collect`."""
+    collects.description = COLLECT
+    add = collects.add_argument
+    add("submissions", type=Path, metavar="FOLDER", help="the folder of the students' folders")
+    add("--exercise", type=Path, metavar="FILE", help="TOML file of an exercise of your own")
+    add("--set", metavar="SET", help=f"the exercises that were set: {SETS} (default: those handed in by anyone)")
+    add("--csv", type=Path, metavar="FILE", help="write the marks as a table")
+    add("--nbgrader", type=Path, metavar="FILE", help="write the points as `nbgrader export` does")
+    add("--gradescope", type=Path, metavar="DIR", help="write Gradescope's DIR/STUDENT/results.json")
+    add("--feedback", type=Path, metavar="DIR", help="write DIR/STUDENT/feedback.txt for each student")
+    add("--picture", type=Path, metavar="FILE", help="draw the summary as a PNG")
+    add("--summary", action="store_true", help="show how many solved each exercise, and the commonest mistakes")
+    add("--journal", type=Path, metavar="FILE", help="file of the marks found so far (default: FOLDER/.marks.jsonl)")
+    add("--again", action="store_true", help="grade every folder again")
+    add("--quiet", action="store_true", help="show no progress")
 
 
 def add_folder(parser, default):
@@ -262,25 +294,90 @@ def run_model(arguments) -> int:
 
 
 def collect_marks(arguments) -> int:
-    """Grade submissions, and write or print their marks."""
-    from minitransformer.files import write_atomically
-    from minitransformer.learn.collecting import collect, in_words, marks, summary
+    """Grade submissions, and write or print their marks; after Ctrl-C, of those that were graded until then."""
+    from minitransformer.files import require_file_path
+    from minitransformer.learn.collecting import JOURNAL, collect, submissions
+    from minitransformer.learn.exercises import exercise_set
+    from minitransformer.learn.marks import in_words, summary
     from minitransformer.learn.own import read_toml
 
-    own = None if arguments.exercise is None else read_toml(arguments.exercise)
-    found = collect(arguments.submissions, own, say=say)
-    if arguments.csv is not None:
-        write_atomically(arguments.csv, lambda file: file.write(marks(found).encode()))
-        show_to_the_letter(arguments.csv)
-    if arguments.picture is not None:
+    own = [] if arguments.exercise is None else [read_toml(arguments.exercise)]
+    exercises = {exercise.name: exercise for exercise in (*exercise_set(arguments.set or "all"), *own)}
+    expected = {exercise.name for exercise in own} if arguments.set is None else set(exercises)
+    folder, journal = arguments.submissions, arguments.journal or arguments.submissions / JOURNAL
+    total, found = len(submissions(folder)), []
+    for path in filter(None, (arguments.csv, arguments.nbgrader, arguments.picture, journal)):
+        require_file_path(path)
+    loose = [path.name for path in folder.iterdir() if path.suffix in (".py", ".ipynb", ".zip")]
+    if loose and not arguments.quiet:
+        say(f"not graded, as in no folder: {', '.join(sorted(loose)[:5])}{', …' if len(loose) > 5 else ''}")
+    with progress(total, arguments.quiet) as move:
+        try:
+            with closing(collect(folder, exercises, journal, again=arguments.again)) as graded:
+                for submission in graded:
+                    found.append(submission)
+                    move(len(found), total)
+        except KeyboardInterrupt as stop:
+            write_marks(arguments, found, exercises, expected)
+            others = "" if arguments.again else "; the same command grades the others"
+            how = f"{str(stop) or 'interrupted'}: {len(found)} of {total} submissions are graded"
+            raise type(stop)(how + others) from None
+    rows = write_marks(arguments, found, exercises, expected)
+    for submission in rows:
+        if submission.reason:
+            show(f"{submission.name}: not graded: {submission.reason}")
+    if arguments.summary or arguments.csv is None:
+        show("\n".join(in_words(summary(rows))))
+    return 0
+
+
+@contextmanager
+def progress(total, quiet):
+    """Yield a function move(done, total): on a terminal it moves a bar, or writes a line if tqdm is not installed."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total: None
+    elif find_spec("tqdm") is None:
+        yield lambda done, total: say(f"graded {done} of {total}")
+    else:
+        from minitransformer.system.narrator import Narrator
+
+        with Narrator().progress("grading", "submissions", total=total) as move:
+            yield move
+
+
+def write_marks(arguments, found, exercises, expected) -> list:
+    """Write the files that the options name, and print their paths. Return the Submissions, by name.
+
+    Exercises that nobody has handed in are left out unless they are `expected`.
+    """
+    from minitransformer.files import write_atomically
+    from minitransformer.learn.collecting import completed
+    from minitransformer.learn.marks import feedback, gradescope, marks, nbgrader, summary
+
+    handed_in = {graded.verdict.name for submission in found for graded in submission.graded}
+    rows = completed(found, {name: each for name, each in exercises.items() if name in handed_in | expected})
+    written = {}
+    for path, text in ((arguments.csv, marks), (arguments.nbgrader, nbgrader)):
+        written |= {} if path is None else {path: text(rows)}
+    for folder, file, text in (
+        (arguments.gradescope, "results.json", gradescope),
+        (arguments.feedback, "feedback.txt", feedback),
+    ):
+        written |= {} if folder is None else {folder / row.name / file: text(row) for row in rows}
+    for path, text in written.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda file, text=text: file.write(text.encode()))
+    for path in filter(None, (arguments.csv, arguments.nbgrader, arguments.gradescope, arguments.feedback)):
+        show_to_the_letter(path)
+    if arguments.picture is not None and not handed_in:
+        say(f"{arguments.picture}: not drawn, as no exercise was handed in")
+    elif arguments.picture is not None:
         from minitransformer.learn.pictures import draw_class
         from minitransformer.pictures import save
 
-        save(draw_class(summary(found)), arguments.picture)
+        save(draw_class(summary(rows)), arguments.picture)
         show_to_the_letter(arguments.picture)
-    if arguments.summary or arguments.csv is None:
-        show("\n".join(in_words(summary(found))))
-    return 0
+    return rows
 
 
 def write_paper(arguments) -> int:

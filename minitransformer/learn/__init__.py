@@ -14,8 +14,9 @@ In reading order:
     exercises.py    which there are, and what they are graded on
     cutting.py      an exercise, cut from the source
     workspace.py    the learner's folder
-    refusing.py     what is looked at before anything runs
+    refusing.py     the function and what it calls, examined before anything runs
     loading.py      a learner's file, run as a module
+    answers.py      does it call the package's own function?
     looking.py      are its gradients right?
     attempt.py      its function, on each case
     failing.py      what is said where it is wrong, and where that comes from:
@@ -26,7 +27,12 @@ In reading order:
     checking.py     who asks it, for a
     verdict.py      which is what a learner reads
     hints.py        the place, the paths, the equation
-    watching.py, running.py, collecting.py, own.py, pictures.py    what else `minitransformer learn` does
+    reading.py      files that others wrote, read without risk
+    notebooks.py    the source of an exercise in a notebook
+    submitted.py    the files of a student's submission
+    collecting.py   the submissions of a class, graded side by side
+    marks.py        their marks: tables, other graders' formats, feedback
+    watching.py, running.py, own.py, pictures.py    the other verbs of `minitransformer learn`
 """
 
 from minitransformer.learn.checking import check, plot

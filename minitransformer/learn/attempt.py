@@ -1,33 +1,39 @@
 """A learner's function, tried on each case of its exercise."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 
 from gradcheck import randomize_parameters, to_float64
 from minitransformer.learn.equations import blank_rows, equation_numbers, rows_by_gradients
 from minitransformer.learn.failing import Failure, remark_on
 from minitransformer.learn.loading import Fault, faults
-from minitransformer.learn.looking import cotangent, in_front, is_single, looked_at, single, without_blanks
+from minitransformer.learn.looking import as_promised, cotangent, in_front, is_single, looked_at, single
 from minitransformer.learn.verdict import BEGUN, SOLVED, WRONG, Verdict
 
 SEEDS = (0, 1)  # of the draws of each case
+LARGE = 1000  # times the size of an input: exp overflows beyond 709
 THOROUGH = {"oracles": None, "max_entries": 4}  # where a function of one's own may say anything to complex numbers
 
 
 class Attempt:
     """A learner's function, and what came of it on each case."""
 
-    def __init__(self, exercise, path, target, level, left):
+    def __init__(self, exercise, path, target, level, left, package):
         self.exercise, self.path, self.target, self.level = exercise, path, target, level
         self.blank = tuple(row for row in blank_rows(exercise, left) if row.equation or row.name == "backward")
+        self.package, self.has_lists = package, False
 
     def run_once(self):
-        """Run forward and backward on the first case."""
+        """Run forward and backward on the first case, and notice whether they return lists."""
         call, _ = self.call(self.exercise.cases()[0], SEEDS[0])
         dy = cotangent(call, SEEDS[0])
-        call.evaluate()[1](dy)
+        result = call.evaluate()
+        self.has_lists = isinstance(result, list) or isinstance(result[1](dy), list)
 
-    def verdict(self) -> Verdict:
-        """Grade it."""
+    def verdicts(self):
+        """Yield Verdicts: one that says whether it is right, and if it is wrong another that says why."""
         right, wrong = [], []
         for seed in SEEDS:
             for case in self.exercise.cases():
@@ -35,27 +41,39 @@ class Attempt:
                 (right if failure is None else wrong).append(failure or case.name)
             if wrong:
                 break
-        name, level = self.exercise.name, self.level
-        failure = max(wrong, key=lambda failure: len(failure.call.options), default=None)  # on which least coincides
-        if failure is not None:
-            failure.look_closer(explain=not self.blank)
-        if self.blank:
-            return Verdict(name, BEGUN, level, rows=self.partial(failure))
-        if failure is None:
-            sentence = self.with_another_axis()
-            if sentence:
-                return Verdict(name, WRONG, level, sentence)
-            return Verdict(name, SOLVED, level, remarks=tuple(self.remarks()))
-        return failure.verdict(self, remark_on(right, [failure.case for failure in wrong]))
+        if not wrong:
+            yield self.without_failure()
+            return
+        failure = max(wrong, key=lambda failure: len(failure.call.options))  # on which least coincides
+        remark = remark_on(right, [failure.case for failure in wrong])
+        first = self.partial(failure) if self.blank else failure.verdict(self, remark)
+        yield first
+        try:
+            with faults(self.path):
+                failure.look_closer(explain=not self.blank)
+                yield self.partial(failure) if self.blank else failure.explained(self, remark)
+        except Fault as fault:
+            yield replace(first, remarks=(*first.remarks, f"the explanation failed: {fault}"))
 
-    def partial(self, failure) -> tuple:
-        """Return the Rows of a file in which there are blanks: of these, and of the gradients that there are."""
+    def without_failure(self) -> Verdict:
+        """Return the Verdict where every gradient that is there is right."""
+        name, level = self.exercise.name, self.level
+        if self.blank:
+            return self.partial(None)
+        sentence = self.with_another_axis()
+        if sentence:
+            return Verdict(name, WRONG, level, sentence)
+        return Verdict(name, SOLVED, level, remarks=tuple(self.remarks()))
+
+    def partial(self, failure) -> Verdict:
+        """Return the Verdict on a file in which there are blanks, with rows for these and for the gradients."""
         found = {row.name: row for row in self.blank}
         if failure is not None and not failure.report.problems:
             for row in rows_by_gradients(failure, self.numbers):
                 found.setdefault(row.name, row)
         order = [*self.numbers, *found]
-        return tuple(sorted(found.values(), key=lambda row: order.index(row.name)))
+        rows = tuple(sorted(found.values(), key=lambda row: order.index(row.name)))
+        return Verdict(self.exercise.name, BEGUN, self.level, rows=rows)
 
     @property
     def numbers(self):
@@ -65,12 +83,14 @@ class Attempt:
     def tried(self, case, seed):
         """Return None if a case is right, else a Failure."""
         call, arguments = self.call(case, seed)
-        how = THOROUGH if self.level == 3 and call.target is self.target else {}
+        how = THOROUGH if self.level == 3 and not self.is_class and not self.blank else {}
         try:
             with faults(self.path):
                 dy = cotangent(call, seed)
+                with self.package:
+                    call.evaluate()[1](dy)
                 if self.level == 3:
-                    self.compare_forward(case, seed, call)
+                    self.compare_forward(case, seed)
                 report = looked_at(call, dy, seed, **how)
         except Fault as fault:
             fault.args = (f"{fault} ({case.name})",)
@@ -83,21 +103,25 @@ class Attempt:
         arguments = dict(zip(call.input_names(), call.inputs, strict=True)) | call.options
         if self.exercise.make is not None:
             call = self.exercise.make(call)
-        reference = self.exercise.reference
-        if isinstance(reference, type):
+        if self.is_class:
             to_float64(call.target)
             randomize_parameters(call.target, np.random.default_rng(seed + 100))
             for module in (call.target, *(module for _, module in call.target.named_modules())):
-                if type(module) is reference:
+                if type(module) is self.exercise.reference:
                     module.__class__ = self.target
             arguments["self"] = call.target
         else:
-            call.target = without_blanks(self.target) if self.blank else self.target
+            call.target = as_promised(self.target) if self.blank or self.has_lists else self.target
         return call, arguments
+
+    @property
+    def is_class(self):
+        """Whether the exercise is a class with a `forward`."""
+        return isinstance(self.exercise.reference, type)
 
     def with_another_axis(self) -> str:
         """Say that it is wrong where there is one more axis in front; nothing where it is not, or none was promised."""
-        if isinstance(self.exercise.reference, type) or self.exercise.given:
+        if self.is_class or self.exercise.given:
             return ""
         call, _ = self.call(self.exercise.cases()[0], 0)
         x = call.inputs[0]
@@ -113,23 +137,50 @@ class Attempt:
             how = f" ({fault})"
         return f"right for {x.shape}, but not with an axis more, {wider.inputs[0].shape}: there may be any number{how}"
 
-    def compare_forward(self, case, seed, call):
-        """Raise Fault unless y is what the package computes."""
-        given = case.draw(np.random.default_rng(seed))
-        given = given if self.exercise.make is None else self.exercise.make(given)
-        if isinstance(self.exercise.reference, type):
-            to_float64(given.target)
-            randomize_parameters(given.target, np.random.default_rng(seed + 100))
-        expected, y = (np.asarray(each.evaluate()[0]) for each in (given, call))
+    def compare_forward(self, case, seed):
+        """Raise Fault unless y is the package's, and finite wherever the package's is, also for extreme inputs."""
+        expected, y = self.both(case, seed, lambda x: x)
         if y.shape != expected.shape:
             raise Fault(f"forward: y has the shape {y.shape}, and should have {expected.shape}")
         different = ~np.isclose(y, expected, rtol=1e-9, atol=1e-12, equal_nan=True)
         if different.any():
             raise Fault(f"forward: {different.sum()} of {y.size} entries of y are not what they should be")
+        for inputs, change in self.extremes():
+            try:
+                with faults(self.path):
+                    expected, y = self.both(case, seed, change)
+            except Fault as fault:
+                fault.args = (f"{fault}, for inputs {inputs}",)
+                raise
+            lost = np.isfinite(expected) & ~np.isfinite(y)
+            if lost.any():
+                raise Fault(
+                    f"forward is not stable: for inputs {inputs}, {lost.sum()} of {y.size} entries of y are "
+                    f"{y[lost][0]}, where a stable formula gives finite numbers"
+                )
+
+    def extremes(self):
+        """Yield (in words, function of an array) for extreme inputs; −∞ where the forward pass's docstring names it."""
+        yield f"{LARGE:,} times as large", lambda x: LARGE * x
+        if "−∞" in (self.exercise.reference.__doc__ or ""):
+            yield "of which some entries are −∞", with_infinities
+
+    def both(self, case, seed, change):
+        """Return (the package's y, the learner's) for a case whose floating-point inputs are changed."""
+        given = case.draw(np.random.default_rng(seed))
+        given = given if self.exercise.make is None else self.exercise.make(given)
+        if self.is_class:
+            to_float64(given.target)
+            randomize_parameters(given.target, np.random.default_rng(seed + 100))
+        call, _ = self.call(case, seed)
+        with np.errstate(all="ignore"):
+            return [
+                np.asarray(each.on(map(partial(changed, change), each.inputs)).evaluate()[0]) for each in (given, call)
+            ]
 
     def remarks(self):
         """Yield what is worth knowing of a right gradient: that it is float64 for float32 inputs."""
-        if isinstance(self.exercise.reference, type):
+        if self.is_class:
             return
         call, _ = self.call(self.exercise.cases()[0], 0)
         call = call.on([single(value) for value in call.inputs], {k: single(v) for k, v in call.options.items()})
@@ -140,3 +191,16 @@ class Attempt:
         for name, gradient in zip(names, gradients, strict=True):
             if getattr(gradient, "dtype", None) != np.float32:
                 yield f"for float32 inputs {name} is {gradient.dtype}: something of another dtype made it so"
+
+
+def changed(change, value):
+    """Return change(value) for a floating-point array, and anything else as it is."""
+    return change(value) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
+
+
+def with_infinities(x):
+    """Return an array whose first entry along the last axis is −∞ everywhere, and all entries of its first row."""
+    x = x.copy()
+    x[..., :1] = -np.inf
+    x.reshape(-1, x.shape[-1])[:1] = -np.inf
+    return x

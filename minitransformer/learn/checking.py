@@ -1,20 +1,25 @@
 """Asking for verdicts: one process grades, which stays warm from one check to the next."""
 
 import atexit
+from dataclasses import replace
 from pathlib import Path
 
 from minitransformer.bounded import Bounded, Ended
 from minitransformer.learn.verdict import FAILED, Verdict
 from minitransformer.learn.workspace import exercise_in, found_folder
 
-SECONDS, MEGABYTES = 20, 1000
+SECONDS, EXPLANATION, MEGABYTES = 20, 60, 1000
 
 
 class Grader:
-    """A process that grades files; for use in a `with` block."""
+    """Grades each file in a separate process (bounded.py); for use in a `with` block.
 
-    def __init__(self, seconds: float = SECONDS):
-        self.process, self.seconds = Bounded("minitransformer.learn.grading", megabytes=MEGABYTES), seconds
+    The verdict must be known within `seconds`; a mistake is then explained if that takes at most `explanation` seconds.
+    """
+
+    def __init__(self, seconds: float = SECONDS, explanation: float = EXPLANATION):
+        self.process = Bounded("minitransformer.learn.grading", megabytes=MEGABYTES)
+        self.seconds, self.explanation = seconds, explanation
 
     def __enter__(self):
         return self
@@ -27,9 +32,14 @@ class Grader:
         exercise_in(folder, name)
         path = (Path(folder) / f"{name}.py").absolute()
         try:
-            return Verdict.from_json(self.process.ask({"file": str(path), "name": name}, self.seconds))
+            return Verdict.from_json(
+                self.process.ask({"file": str(path), "name": name}, self.seconds, self.explanation)
+            )
         except Ended as end:
-            return Verdict(name, FAILED, sentence=f"{path.name}: {end}")
+            if end.answer is None:
+                return Verdict(name, FAILED, sentence=f"{path.name}: {end}")
+            verdict = Verdict.from_json(end.answer)
+            return replace(verdict, remarks=(*verdict.remarks, f"the explanation is missing: {end}"))
 
     def slopes(self, folder, name: str):
         """Return a figure of the slope of an exercise's function, the learner's and the true one.

@@ -1,127 +1,243 @@
-"""Grading a class: each folder is graded again, whatever is told in it, and becomes a row of a table."""
+"""Grading a class: every folder becomes a Submission, whatever is in it, and none costs the marks of another.
 
-import csv
-import io
+A submission is graded in a separate process, on a copy of its files in an empty folder, so that no link, pipe or
+hidden file in it is met. Each one that is graded becomes a line of JSON in a journal, with a digest of all that its
+marks depend on: the version of this package, the exercises, and the files. With the same folder name and digest in the
+journal, the next run takes the marks from there. A submission in which the grader itself failed has no digest, and is
+always graded again.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
 import threading
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from queue import SimpleQueue
 
+from minitransformer.cores import available_cores
 from minitransformer.learn.checking import Grader
 from minitransformer.learn.equations import equation_numbers
-from minitransformer.learn.own import ENDING, graded_by
-from minitransformer.learn.verdict import REFUSED, Verdict
-from minitransformer.learn.workspace import exercise_in, exercises_in
-from minitransformer.system.terminal import counted
+from minitransformer.learn.exercises import Exercise
+from minitransformer.learn.own import ENDING, OwnExercise, graded_by
+from minitransformer.learn.reading import Unreadable
+from minitransformer.learn.refusing import HEADER
+from minitransformer.learn.submitted import submitted_in
+from minitransformer.learn.verdict import BEGUN, FAILED, FOLLOWS, MISSING, WRONG, Verdict
+from minitransformer.system.terminal import error_in_words
+from minitransformer.version import __version__
 
-AT_ONCE = 2  # processes
+JOURNAL = ".marks.jsonl"
+GRADER_FAILED = "the grader failed, please report it"
+
+
+@dataclass(frozen=True)
+class Graded:
+    """One exercise of a submission: its Verdict, the file that was graded, and how long that took.
+
+    `numbers` are the numbers of the equations of its backward pass, {name: "(6)"}, `worth` its points, and `others` the
+    files that were not chosen.
+    """
+
+    verdict: Verdict
+    numbers: dict
+    worth: float
+    file: str = ""
+    others: list | tuple = ()
+    seconds: float = 0.0
+
+    @property
+    def lines(self) -> dict:
+        """The verdict on each numbered line, {name: verdict}; of several names in a line, the worst."""
+        rows = {row.name: row.verdict for row in self.verdict.rows}
+        found = {}
+        for name in self.numbers:
+            verdicts = [rows[n] for n in (name, *name.split(", ")) if n in rows]
+            wrong = [verdict for verdict in verdicts if verdict != "right"]
+            found[name] = "right" if self.verdict.is_solved else (wrong or verdicts or [""])[0]
+        return found
+
+    @property
+    def points(self) -> float:
+        """All points of a solved exercise; of one that is begun or wrong, the share of its numbered lines.
+
+        A line counts if it is right, or wrong only because an earlier one is.
+        """
+        if self.verdict.is_solved:
+            return self.worth
+        if self.verdict.status not in (WRONG, BEGUN) or not self.numbers:
+            return 0.0
+        return round(self.worth * sum(v in ("right", FOLLOWS) for v in self.lines.values()) / len(self.numbers), 2)
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A folder that was handed in: its name, the Verdicts on its exercises, and the numbers of their lines."""
+    """A student's folder: its name and its Graded exercises, or the reason why there is none.
+
+    `worth` is the number of points that could be had, and `seconds` how long the grading took.
+    """
 
     name: str
-    verdicts: tuple
-    numbers: dict
+    graded: tuple = ()
+    reason: str = ""
+    digest: str = ""
+
+    @property
+    def solved(self) -> int:
+        return sum(graded.verdict.is_solved for graded in self.graded)
+
+    @property
+    def points(self) -> float:
+        return round(sum(graded.points for graded in self.graded), 2)
+
+    @property
+    def worth(self) -> float:
+        return sum(graded.worth for graded in self.graded)
+
+    @property
+    def seconds(self) -> float:
+        return round(sum(graded.seconds for graded in self.graded), 2)
 
 
-def submissions(folder) -> dict:
-    """Return {name: folder with exercises}: what lies directly in a folder, or one level further down.
+def ungraded(exercise: Exercise, verdict: Verdict) -> Graded:
+    """Return a Graded without a file. An exercise is worth its own `points`, or a point for each numbered line."""
+    numbers = equation_numbers(exercise)
+    about = exercise.about if isinstance(exercise, OwnExercise) else {}
+    return Graded(verdict, numbers, float(about.get("points", len(numbers) or 1)))
 
-    Raises ValueError where there is none.
-    """
-    found = {}
-    for place in sorted(p for p in Path(folder).iterdir() if p.is_dir()):
-        inner = [place, *sorted(p for p in place.iterdir() if p.is_dir())]
-        with_exercises = [p for p in inner if exercises_in(p)]
-        if with_exercises:
-            found[place.name] = with_exercises[0]
+
+def submissions(folder) -> list[Path]:
+    """Return the folders in a folder, and the links to folders, by name. Raises ValueError if there is none."""
+    found = sorted(path for path in Path(folder).iterdir() if path.is_dir())
     if not found:
-        raise ValueError(f"{folder}: there is no folder in it that holds exercises")
+        raise ValueError(f"{folder}: there is no folder in it; collect grades a folder that holds one for each student")
     return found
 
 
-def collect(folder, own=None, say=lambda text: None) -> list[Submission]:
-    """Grade every submission in a folder, several at once. Raises what `submissions` raises.
+def collect(folder, exercises, journal, *, again=False):
+    """Grade the submissions in a folder, one on each core at a time; yield each Submission when it is graded.
 
-    `own` is an exercise of a teacher's own, with its source: what tells how it is graded must be as it was handed out.
+    exercises: {name: Exercise} of those that are looked for.
+    journal: a file to which each Submission is added, and from which those that have not changed are taken.
+    again: grade all of them, whatever is in the journal.
+
+    Raises ValueError if there is no folder in it, and OSError if the journal cannot be written.
     """
-    stop = threading.Event()
-    handed_out = {} if own is None else {own.name: [graded_by(own, level) for level in range(3)]}
-
-    def graded(entry):
-        name, place = entry
-        with Grader() as grader:
-            verdicts = tuple(
-                grader.verdict(place, exercise)
-                if is_as_handed_out(place, exercise, handed_out)
-                else Verdict(exercise, REFUSED, sentence=f"{exercise}{ENDING} is not as it was handed out")
-                for exercise in exercises_in(place)
-                if not stop.is_set()
-            )
-        if not stop.is_set():
-            say(f"{name}: {sum(v.is_solved for v in verdicts)} of {len(verdicts)} solved")
-        return Submission(name, verdicts, {v.name: equation_numbers(exercise_in(place, v.name)) for v in verdicts})
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    places = submissions(folder)
+    kept = {} if again else read_journal(journal)
+    graders = [Grader() for _ in range(available_cores())]
+    free, stop = SimpleQueue(), threading.Event()
+    for grader in graders:
+        free.put(grader)
+    with open_journal(journal) as lines, ThreadPoolExecutor(len(graders)) as pool:
+        futures = [pool.submit(submission_in, place, exercises, kept, free, stop) for place in places]
         try:
-            return list(pool.map(graded, submissions(folder).items()))
-        except BaseException:  # Ctrl-C, say: what is being graded is the last
+            for future in as_completed(futures):
+                submission = future.result()
+                if submission.digest and (submission.name, submission.digest) not in kept:
+                    lines.write(json.dumps(asdict(submission)).encode() + b"\n")
+                    lines.flush()
+                yield submission
+        finally:
             stop.set()
-            raise
+            for future in futures:
+                future.cancel()
+            while True:  # after Ctrl-C, the submissions that are being graded are given up
+                for grader in graders:
+                    grader.process.end()
+                if not wait(futures, timeout=0.1).not_done:
+                    break
 
 
-def is_as_handed_out(folder, name, handed_out) -> bool:
-    """Whether what tells how a teacher's own exercise is graded is one of the texts that were handed out."""
-    return name not in handed_out or (folder / f"{name}{ENDING}").read_text("utf-8") in handed_out[name]
+def read_journal(path) -> dict:
+    """Return {(name, digest): Submission} of a journal. Other lines, such as one cut off by a crash, are ignored."""
+    kept = {}
+    with suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                entry = json.loads(line)
+                graded = [Graded(**{**each, "verdict": Verdict.from_json(each["verdict"])}) for each in entry["graded"]]
+                kept[entry["name"], entry["digest"]] = Submission(**{**entry, "graded": tuple(graded)})
+    return kept
 
 
-def marks(found: list[Submission]) -> str:
-    """Return a table in CSV: a row a submission, columns for each exercise, its equations, and the mistake."""
-    names = list(dict.fromkeys(v.name for s in found for v in s.verdicts))
-    columns = {name: list(numbers.items()) for s in found for name, numbers in s.numbers.items()}
-    header = ["submission", "solved"]
-    for name in names:
-        header += [name, *(f"{name} {number} {of}".rstrip() for of, number in columns[name]), f"{name}: mistake"]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for submission in found:
-        verdicts = {verdict.name: verdict for verdict in submission.verdicts}
-        row = [spelled(submission.name), sum(verdict.is_solved for verdict in submission.verdicts)]
-        for name in names:
-            verdict = verdicts.get(name)
-            lines = {} if verdict is None else {line.name: line.verdict for line in verdict.rows}
-            solved = verdict is not None and verdict.is_solved
-            row.append("not there" if verdict is None else verdict.status)
-            row += ["right" if solved else lines.get(of, "") for of, _ in columns[name]]
-            row.append("" if verdict is None else spelled(verdict.mistake))
-        writer.writerow(row)
-    return text.getvalue()
+def open_journal(path):
+    """Return a file that lines can be added to, after the end of a line that was cut off."""
+    file = open(path, "a+b")  # noqa: SIM115
+    with suppress(OSError):  # it is empty
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+    return file
 
 
-def spelled(text) -> str:
-    """Return text that a spreadsheet takes for no formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+def submission_in(place, exercises, kept, free, stop) -> Submission:
+    """Return the Submission of a folder: from `kept`, unless it has changed, or graded by one of the `free` Graders."""
+    grader = free.get()
+    try:
+        if stop.is_set():
+            raise Unreadable("not graded")
+        if place.is_symlink():
+            raise Unreadable("a symbolic link, and links are not followed")
+        found = submitted_in(place, exercises)
+        digest = digest_of(found, exercises)
+        if (place.name, digest) in kept:
+            return kept[place.name, digest]
+        graded = tuple(graded_file(grader, exercises[name], found[name]) for name in exercises if name in found)
+        failed = any(each.verdict.sentence.startswith(GRADER_FAILED) for each in graded)
+        return Submission(place.name, graded, digest="" if failed else digest)
+    except Unreadable as error:
+        return Submission(place.name, reason=str(error))
+    except Exception as error:  # a fault of this program costs this submission alone
+        return Submission(place.name, reason=f"{GRADER_FAILED}: {error_in_words(error)}")
+    finally:
+        free.put(grader)
 
 
-def summary(found: list[Submission]) -> list[tuple]:
-    """Return for each exercise (name, how many solved it, of how many, its commonest mistake, how many made it)."""
+def digest_of(found, exercises) -> str:
+    """Return a digest of all that the marks of a submission depend on."""
+    parts = [__version__]
+    for name in sorted(found):
+        exercise, file = exercises[name], found[name]
+        about = exercise.about if isinstance(exercise, OwnExercise) else {}
+        parts += [name, repr(about), exercise.source.read_text("utf-8"), repr(replace(file, modified=0.0))]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def graded_file(grader, exercise, submitted) -> Graded:
+    """Return the Graded of one file, which is graded on a copy in an empty folder."""
+    began = time.monotonic()
+    if submitted.trouble:
+        verdict = Verdict(exercise.name, FAILED, sentence=submitted.trouble)
+    else:
+        folder = Path(tempfile.mkdtemp(prefix="minitransformer-"))
+        try:
+            for name, content in (*submitted.modules, (f"{exercise.name}.py", submitted.content)):
+                (folder / name).write_bytes(content)
+            if isinstance(exercise, OwnExercise):  # whatever the student's file of it says
+                header = HEADER.search(submitted.content[:1000].decode("utf-8", "replace"))
+                level = min(int(header[2]), 2) if header else 1
+                (folder / f"{exercise.name}{ENDING}").write_text(graded_by(exercise, level), "utf-8")
+            verdict = grader.verdict(folder, exercise.name)
+        except Exception as error:
+            verdict = Verdict(exercise.name, FAILED, sentence=f"{GRADER_FAILED}: {error_in_words(error)}")
+        finally:
+            with suppress(RecursionError):  # folders within folders, without end
+                shutil.rmtree(folder, ignore_errors=True)
+    seconds = round(time.monotonic() - began, 2)
+    return replace(ungraded(exercise, verdict), file=submitted.file, others=submitted.others, seconds=seconds)
+
+
+def completed(found, exercises) -> list[Submission]:
+    """Return Submissions by name, each with a Graded for every one of these exercises, in their order."""
+    missing = {name: ungraded(exercise, Verdict(name, MISSING)) for name, exercise in exercises.items()}
     rows = []
-    for name in dict.fromkeys(v.name for s in found for v in s.verdicts):
-        verdicts = [v for s in found for v in s.verdicts if v.name == name]
-        mistakes = Counter(verdict.mistake for verdict in verdicts if verdict.mistake)
-        mistake, times = mistakes.most_common(1)[0] if mistakes else ("", 0)
-        rows.append((name, sum(verdict.is_solved for verdict in verdicts), len(verdicts), mistake, times))
+    for submission in sorted(found, key=lambda submission: submission.name):
+        graded = missing | {each.verdict.name: each for each in submission.graded}
+        rows.append(replace(submission, graded=tuple(graded[name] for name in exercises)))
     return rows
-
-
-def in_words(rows) -> list[str]:
-    """Return the lines of a summary."""
-    wide = max(len(name) for name, *_ in rows)
-    return [
-        f"{name:<{wide}}  {solved:>3} of {of}" + (f"   {counted(times, 'time')}: {mistake}" if times else "")
-        for name, solved, of, mistake, times in rows
-    ]

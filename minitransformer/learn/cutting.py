@@ -194,9 +194,11 @@ def bound(node) -> set:
 
 
 def names_read(node) -> set:
-    """Return all names that a node reads, but for those of checks."""
+    """Return all names that a node reads and does not bind, but for those of checks."""
     gone = {id(inner) for s in ast.walk(node) if is_check(s) for inner in ast.walk(s)}
-    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and id(n) not in gone}
+    names = [n for n in ast.walk(node) if isinstance(n, ast.Name) and id(n) not in gone]
+    parameters = {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
+    return {n.id for n in names} - {n.id for n in names if isinstance(n.ctx, ast.Store)} - parameters
 
 
 def is_check(node) -> bool:

@@ -25,6 +25,14 @@ class Failure:
             self.report = closer or self.report
 
     def verdict(self, attempt, remark) -> Verdict:
+        """Return the Verdict without an explanation: the fault of the contract, or which gradients are wrong."""
+        name, level = attempt.exercise.name, attempt.level
+        if self.report.problems:
+            return Verdict(name, WRONG, level, self.report.problems[0])
+        rows = tuple(rows_by_gradients(self, attempt.numbers))
+        return Verdict(name, WRONG, level, rows=rows, remarks=tuple(filter(None, [remark])))
+
+    def explained(self, attempt, remark) -> Verdict:
         """Say what is wrong: the contract, or the equation; and how, in the first of these words that there are.
 
         A mistake that the catalogue lists says what was thought, "the mean over the batch stands in place of the sum",
@@ -33,7 +41,7 @@ class Failure:
         """
         name, level = attempt.exercise.name, attempt.level
         if self.report.problems:
-            return Verdict(name, WRONG, level, self.report.problems[0])
+            return self.verdict(attempt, remark)
         of_gradients = rows_by_gradients(self, attempt.numbers)
         rows, sentences = rows_by_steps(self, attempt.numbers)
         said = {row.name: row.sentence for row in of_gradients}

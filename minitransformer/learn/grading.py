@@ -7,15 +7,17 @@ level 3, what y is. This runs in a process that is ended if it takes too long (s
 import ast
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
-from minitransformer.bounded import serve
+from minitransformer.bounded import Note, serve
+from minitransformer.learn.answers import INSIDE, PackageCalls
 from minitransformer.learn.attempt import Attempt
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.equations import blank_rows
-from minitransformer.learn.loading import Fault, Printed, faults, loaded, restored
+from minitransformer.learn.loading import Fault, NumpyNames, Printed, faults, loaded
 from minitransformer.learn.refusing import (
     Refusal,
     blanks,
@@ -24,58 +26,100 @@ from minitransformer.learn.refusing import (
     parsed,
     read_while_blank,
     refuse_other_tasks,
+    source_of,
 )
 from minitransformer.learn.updates import graded_update
 from minitransformer.learn.verdict import BEGUN, FAILED, MISSING, REFUSED, UNTOUCHED, Verdict
 from minitransformer.learn.workspace import exercise_in
-from minitransformer.system.terminal import error_in_words
 from minitransformer.version import __version__
 
+NEEDED_LATER = (  # by a child: imported once, before the first request
+    "minitransformer.cases",
+    "minitransformer.learn.catalogue",
+    "gradcheck.closer",
+    "gradcheck.diagnosis",
+    "gradcheck.line_by_line",
+    "gradcheck.refusals",
+)
 
-def grade(path, name: str) -> Verdict:
-    """Return the Verdict on an exercise's file."""
+
+def grade(path, name: str):
+    """Yield Verdicts on an exercise's file: first whether it is right, then the same with the mistake explained."""
     path = Path(path)
     exercise = exercise_in(path.parent, name)
+    if not path.is_file():
+        yield Verdict(name, MISSING, sentence=f"{path.name} is not there: `minitransformer learn start` adds it")
+        return
     try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        return Verdict(name, MISSING, sentence=f"{path.name} is not there: `minitransformer learn start` adds it")
-    except (OSError, UnicodeDecodeError) as error:
-        return Verdict(name, FAILED, sentence=f"{path.name} cannot be read: {error_in_words(error)}")
-    try:
+        text = source_of(path)
         tree = parsed(text, path.name)
     except Refusal as refusal:
-        return Verdict(name, FAILED, sentence=str(refusal))
+        yield Verdict(name, FAILED, sentence=str(refusal))
+        return
     level, version = level_of(tree)
-    if not exercise.given and (level is None or version != __version__):
+    if exercise.given:
+        level = 1 if level is None else level
+    elif level is None or version != __version__:
         level = 3
     given = ast.parse(cut(exercise, level))
     if is_untouched(tree, given):
-        return Verdict(name, UNTOUCHED, level)
+        yield Verdict(name, UNTOUCHED, level)
+        return
     try:
-        refuse_other_tasks(exercise, tree, given, level)
+        refuse_other_tasks(exercise, text, tree, given, level)
     except Refusal as refusal:
-        return Verdict(name, REFUSED, level, str(refusal))
-    return tried(exercise, path, text, tree, level)
+        yield Verdict(name, REFUSED, level, str(refusal))
+        return
+    yield from tried(exercise, path, text, tree, level)
 
 
-def tried(exercise, path, text, tree, level) -> Verdict:
-    """Return the Verdict on what a file computes, with what it prints in one run."""
+def tried(exercise, path, text, tree, level):
+    """Yield Verdicts on the gradients that a file computes, with the first characters that one run prints."""
     printed, left = Printed(), blanks(tree)
+    numpy, package = NumpyNames(path), PackageCalls(exercise, path)
     try:
-        with restored(path), faults(path):
+        with faults(path):
+            yield Note("in the code at module level")
             with printed:
-                target = getattr(loaded(path, text), exercise.target)
-                attempt = None if exercise.is_update else Attempt(exercise, path, target, level, left)
-                verdict = attempt.run_once() if attempt else graded_update(exercise, target, level, left)
-            verdict = attempt.verdict() if attempt else verdict
+                module = loaded(path, text)
+            yield Note("")
+            target = defined(module, exercise, tree, level)
+            with printed:
+                if exercise.is_update:
+                    found = [graded_update(exercise, target, level, left, package)]
+                else:
+                    attempt = Attempt(exercise, path, target, level, left, package)
+                    attempt.run_once()
+                    found = attempt.verdicts()
+            for verdict in found:
+                numpy.refuse_changes()
+                yield replace(verdict, printed=printed.text, uses_package=package.sentence)
     except Fault as fault:
+        sentence = numpy.changes() or str(fault)
         blank, status = read_while_blank(tree, fault.line, left), BEGUN if left else FAILED
-        sentence = f"line {fault.line} reads {blank}, which is still blank" if blank else str(fault)
+        if blank:
+            sentence = f"line {fault.line} reads {blank}, which is still blank"
         if fault.line in dict(left):
             sentence = f"line {fault.line} is still blank"
         verdict = Verdict(exercise.name, status, level, sentence, blank_rows(exercise, left))
-    return replace(verdict, printed=printed.text)
+        yield replace(verdict, printed=printed.text, uses_package=package.sentence)
+
+
+def defined(module, exercise, tree, level):
+    """Return the exercise's function or class in a module. Raises Fault if its name does not stand for it any more.
+
+    The package's own is returned too: PackageCalls reports it. At level 3 the forward pass is compared by its values.
+    """
+    target = vars(module).get(exercise.target)
+    if callable(target) and (level == 3 or exercise.is_update):
+        return target
+    nodes = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    node = nodes[exercise.target]
+    code = getattr(getattr(target, "forward", target), "__code__", None)
+    file = "" if code is None else code.co_filename
+    if file.startswith(INSIDE) or (file == module.__file__ and node.lineno <= code.co_firstlineno <= node.end_lineno):
+        return target
+    raise Fault(f"{exercise.target} stands for something else after its definition at line {node.lineno}")
 
 
 def slopes(path, name: str) -> dict:
@@ -86,25 +130,31 @@ def slopes(path, name: str) -> dict:
     path, exercise = Path(path), exercise_in(Path(path).parent, name)
     x = np.linspace(-4, 4, 401)
     h = 1e-5
-    with restored(path), faults(path):
-        function = getattr(loaded(path, path.read_text("utf-8")), exercise.target)
+    with faults(path):
+        function = getattr(loaded(path, source_of(path)), exercise.target)
         yours = np.broadcast_to(np.asarray(function(x)[1](np.ones_like(x)), np.float64), x.shape)
         true = (function(x + h)[0] - function(x - h)[0]) / (2 * h)
     return {"x": x.tolist(), "yours": yours.tolist(), "true": true.tolist()}
 
 
-def answer(request):
-    """Answer a request of bounded.py: {"file": …, "name": …}, and "slopes", true, if these are asked for."""
+def answers(request):
+    """Answer a request of bounded.py: {"file": …, "name": …}, and "slopes", true, for these in place of a verdict."""
     try:
         if request.get("slopes"):
-            return slopes(request["file"], request["name"])
-        return grade(request["file"], request["name"]).to_json()
+            yield slopes(request["file"], request["name"])
+            return
+        for verdict in grade(request["file"], request["name"]):
+            yield verdict if isinstance(verdict, Note) else verdict.to_json()
     except Fault as fault:
-        return {"fault": str(fault)}
+        yield {"fault": str(fault)}
     except MemoryError:
-        return Verdict(request["name"], FAILED, sentence="it asks for more memory than there is").to_json()
+        yield Verdict(request["name"], FAILED, sentence="it asks for more memory than there is").to_json()
+    except RecursionError:
+        yield Verdict(request["name"], FAILED, sentence="its code is nested too deeply to be examined").to_json()
 
 
 if __name__ == "__main__":
+    for module in NEEDED_LATER:
+        import_module(module)
     sys.dont_write_bytecode = True  # a learner's folder holds what a learner wrote
-    serve(answer)
+    serve(answers)

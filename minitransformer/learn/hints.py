@@ -9,8 +9,10 @@ from pathlib import Path
 from minitransformer.book.statements import statements
 from minitransformer.files import write_atomically
 from minitransformer.learn.cutting import File, functions_within, statements_of
+from minitransformer.learn.reading import read_regular
 from minitransformer.learn.verdict import Verdict
 
+MOST_BYTES = 1_000_000
 STATE = ".hints.json"  # how far each ladder has been climbed; where it is lost, they begin anew
 
 
@@ -101,9 +103,9 @@ def chosen(lines, row) -> Line:
 def remembered(folder) -> dict:
     """Return {ladder: rungs climbed}; nothing where the file is not there or not what it was."""
     try:
-        found = json.loads((Path(folder) / STATE).read_text("utf-8"))
+        found = json.loads(read_regular(Path(folder) / STATE, MOST_BYTES)[0])
         return {str(key): int(value) for key, value in found.items() if int(value) >= 0}
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         return {}
 
 

@@ -1,15 +1,10 @@
 """Running a learner's file as a module of its own, and saying in a line what goes wrong in it."""
 
 import contextlib
-import importlib
 import io
-import linecache
-import os
 import sys
 import traceback
 import types
-import warnings
-from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +12,7 @@ from gradcheck import GradientError
 from minitransformer.system.terminal import error_in_words
 
 MOST_PRINTED = 500  # characters
+MOST_SAID = 500  # characters of an exception
 
 
 class Fault(Exception):  # noqa: N818
@@ -26,66 +22,57 @@ class Fault(Exception):  # noqa: N818
 
 
 def loaded(path, text):
-    """Run a file as a module, which may import what lies beside it. Raises Fault, with the place, where that fails."""
-    beside(path.parent)
+    """Run a file as a module, which may import its neighbours. Raises Fault, with the place, where that fails."""
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     name = f"learn_{path.stem}"
     module = sys.modules[name] = types.ModuleType(name)
     module.__file__ = str(path)
-    linecache.checkcache(str(path))
-    with faults(path):
+    with faults(path, at_module_level=True):
         exec(compile(text, str(path), "exec", dont_inherit=True), vars(module))
     return module
 
 
-def beside(folder):
-    """Let what lies in a folder be imported, as it is now, unless a module of that name is installed."""
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and Path(file).parent == folder:
-            del sys.modules[name]
-    importlib.invalidate_caches()
+class NumpyNames:
+    """The values of NumPy's names before a learner's code runs."""
 
+    def __init__(self, path):
+        self.path = path
+        self.modules = {module: dict(vars(module)) for module in (np, np.linalg, np.random)}
 
-@contextlib.contextmanager
-def restored(path):
-    """After the block NumPy, what it does about errors, warnings, and the folder are what they were.
+    def changes(self) -> str:
+        """Name the first part of NumPy that the code has replaced, so that no computation can be relied on."""
+        for module, names in self.modules.items():
+            for name, value in names.items():
+                if vars(module).get(name) is not value:
+                    return f"{self.path.name} puts something else in the place of {module.__name__}.{name}"
+        return ""
 
-    Raises Fault, whatever else there was, if the block has put anything else in the place of a part of NumPy: nobody
-    can reckon then, and the next file could not either.
-    """
-    modules = np, np.linalg, np.random
-    before, folder = [dict(vars(module)) for module in modules], os.getcwd()
-    with np.errstate(), warnings.catch_warnings():
-        try:
-            yield
-        finally:
-            os.chdir(folder)
-            changed = []
-            for module, names in zip(modules, before, strict=True):
-                now = vars(module)
-                changed += [f"{module.__name__}.{name}" for name, value in names.items() if now.get(name) is not value]
-                now.update(names)
-            if changed:
-                raise Fault(f"{path.name} puts something else in the place of {changed[0]}") from None
+    def refuse_changes(self):
+        """Raise Fault if the code has replaced a part of NumPy."""
+        if self.changes():
+            raise Fault(self.changes())
 
 
 class faults:  # noqa: N801 — it is used as a function
     """Within the block, whatever the code of a file raises is a Fault, which names its line."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, path, *, at_module_level=False):
+        self.path, self.at_module_level = path, at_module_level
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, trace):
-        if error is None or isinstance(error, (Fault, GradientError)):
+        if error is None or isinstance(error, (Fault, GradientError, GeneratorExit)):
             return False
         lines = [n for frame, n in traceback.walk_tb(trace) if frame.f_code.co_filename == str(self.path)]
         where = f"{self.path.name}, line {lines[-1]}: " if lines else ""
+        if lines and self.at_module_level:
+            called = f", called at line {lines[0]}" if len(lines) > 1 else ""
+            where = f"{self.path.name}, line {lines[-1]}{called}, at module level: "
         words = error_in_words(error)
+        words = words if len(words) <= MOST_SAID else f"{words[:MOST_SAID]} …"
         if not lines:  # what gradcheck refuses, or else a mistake of ours
             refused = isinstance(error, (TypeError, ValueError))
             words = str(error) if refused else f"internal error, please report it: {words}"

@@ -46,18 +46,23 @@ def is_single(value):
 def cotangent(call, seed):
     """Return a random dy for a Call."""
     result = call.evaluate()
-    if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
+    if not is_pair(result):
         raise Fault(f"{call.name} must return two things, y and backward")
     return np.random.default_rng([seed, 7]).standard_normal(np.shape(result[0]))
 
 
-def without_blanks(function):
-    """Return a function whose backward gives zeros for a gradient that is still blank."""
+def is_pair(result):
+    """Whether a forward pass has returned y and backward."""
+    return isinstance(result, (tuple, list)) and len(result) == 2 and callable(result[1])
+
+
+def as_promised(function):
+    """Return a function whose lists become tuples, and whose blank gradients become zeros."""
 
     @functools.wraps(function)
     def filled(*inputs, **options):
         result = function(*inputs, **options)
-        if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
+        if not is_pair(result):
             return result
         arrays = [value for value in inputs if isinstance(value, np.ndarray) and value.dtype.kind in "fc"]
         return result[0], functools.partial(with_zeros, result[1], arrays)
@@ -65,9 +70,10 @@ def without_blanks(function):
     return filled
 
 
-def with_zeros(backward, arrays, dy):
-    """Return what backward(dy) does, with zeros where the gradient of one of the arrays is still blank."""
-    gradients = backward(dy)
+def with_zeros(backward, arrays, *dy):
+    """Return backward(dy), as a tuple if it is a list, with zeros for an array whose gradient is blank."""
+    gradients = backward(*dy)
+    gradients = tuple(gradients) if isinstance(gradients, list) else gradients
     given = gradients if isinstance(gradients, tuple) else (gradients,)
     if not any(gradient is ... for gradient in given) or len(given) != len(arrays):
         return gradients

@@ -2,6 +2,7 @@
 
     name = "swish"
     title = "a product rule, with a slope to learn"
+    points = 5                 # in the marks of `learn collect`; default: one for each numbered line of backward
     source = "swish.py"        # beside this file
     function = "swish"
 
@@ -27,8 +28,9 @@ from pathlib import Path
 from gradcheck import Call, Case
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import Exercise
+from minitransformer.learn.reading import read_regular
 
-ENDING = ".exercise"
+ENDING, MOST_BYTES = ".exercise", 1_000_000
 NEEDED = {"name": str, "title": str, "source": str, "function": str, "cases": list}
 
 
@@ -80,6 +82,9 @@ def refuse(path, about):
     for key, kind in NEEDED.items():
         if not isinstance(about.get(key), kind):
             raise ValueError(f"{path}: {key} must be {'a list of tables' if kind is list else 'a text'}")
+    points = about.get("points", 1)
+    if isinstance(points, bool) or not isinstance(points, (int, float)) or not 0 < points < float("inf"):
+        raise ValueError(f"{path}: points must be a positive number, not {points!r}")
     if not about["name"].isidentifier():
         raise ValueError(f"{path}: name must be that of a Python file, not {about['name']!r}")
     for entry in about["cases"]:
@@ -102,10 +107,10 @@ def own_exercises(folder) -> list[OwnExercise]:
     found = []
     for path in sorted(Path(folder).glob(f"*{ENDING}")):
         try:
-            read = json.loads(path.read_text("utf-8"))
+            read = json.loads(read_regular(path, MOST_BYTES)[0])
             about, given = read["about"], read["given"]
             refuse(path, about | {"source": ""})
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
         name = about["name"]
         found.append(OwnExercise(name, about["title"], path, about["function"], name, about=about, given=given))

@@ -34,7 +34,7 @@ def draw_slopes(name, x, yours, true):
 def draw_class(rows):
     """Return a figure of how many solved each exercise, and how many made its commonest mistake, in words.
 
-    `rows` are what collecting.summary returns. Raises MissingExtra.
+    `rows` are the result of marks.summary. Raises MissingExtra.
     """
     figure = new_figure(9, 1 + 0.42 * len(rows))
     axes = figure.subplots()

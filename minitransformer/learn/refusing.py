@@ -1,14 +1,19 @@
 """What is looked at before anything runs: whether the file is a Python file, and whether it keeps to the task.
 
 A forward pass that was changed would be another exercise, and a backward pass that asks a machine for the gradient is
-none. Whoever means to get around this can; the point is that nobody does so without meaning to.
+none. Whoever means to get around this can; the point is that nobody does so without meaning to. Only the exercise's
+function and the functions that it calls are examined. The file may also hold tests and experiments, with any imports.
 """
 
 import ast
+import importlib.util
 import re
+import symtable
+import warnings
 
 from minitransformer.learn.cutting import docstring_of, statements_of
-from minitransformer.learn.untyped import names_in_types, untyped
+from minitransformer.learn.untyped import untyped
+from minitransformer.system.terminal import error_in_words
 
 HEADER = re.compile(r"(\w+), level ([0-3]), cut from (?:minitransformer )?(\S+):")
 ORACLES = {
@@ -17,7 +22,6 @@ ORACLES = {
     "jax": "it derives gradients by itself",
     "autograd": "it derives gradients by itself",
     "tensorflow": "it derives gradients by itself",
-    "minitransformer": "the answers are in it",
 }
 
 
@@ -25,10 +29,21 @@ class Refusal(ValueError):  # noqa: N818
     """A file that is not graded; its message says why."""
 
 
+def source_of(path) -> str:
+    """Return the text of a Python file, decoded as Python does. Raises Refusal if it cannot be read."""
+    try:
+        return importlib.util.decode_source(path.read_bytes())
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        raise Refusal(f"{path.name} cannot be read: {error_in_words(error)}") from None
+
+
 def parsed(text: str, name: str):
     """Return the syntax tree of a file. Raises Refusal, with the place, where it is no Python."""
     try:
-        return ast.parse(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(text, name, "exec", dont_inherit=True)  # which refuses more than the grammar does
+            return ast.parse(text)
     except SyntaxError as error:
         place = f", line {error.lineno}, column {error.offset}" if error.lineno else ""
         raise Refusal(f"{name}{place}: not Python: {error.msg}") from None
@@ -42,14 +57,16 @@ def level_of(tree) -> tuple[int | None, str]:
     return (int(match[2]), match[3]) if match else (None, "")
 
 
-def refuse_other_tasks(exercise, tree, given, level) -> None:
+def refuse_other_tasks(exercise, text, tree, given, level) -> None:
     """Raise Refusal unless a file keeps to the task. `given` is the tree of the exercise as it was cut."""
     functions = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     if exercise.target not in functions:
         raise Refusal(f"there is no {exercise.target} in it any more, which is what is graded")
-    refuse_imports(tree, given, exercise)
+    known = {ast.dump(node) for node in given.body}
+    used = [node for node in needed(exercise.target, text, tree) if ast.dump(node) not in known]
+    refuse_imports(used)
     if not exercise.is_update:
-        refuse_calls_of_forward(exercise, functions[exercise.target], tree, given)
+        refuse_calls_of_forward(exercise, functions[exercise.target], used)
     if level == 3 or exercise.is_update:
         return
     mine = parts(tree)
@@ -59,6 +76,59 @@ def refuse_other_tasks(exercise, tree, given, level) -> None:
                 f"{name} was changed outside backward: its backward would be one of another function. "
                 f"`minitransformer learn start` in an empty folder shows how it was; at level 3 forward is yours"
             )
+
+
+def needed(target: str, text: str, tree) -> list:
+    """Return the statements at module level that define a function and whatever it reads, directly or through others.
+
+    Functions that nothing of this calls, and blocks that run only if the file is the main program, are left out.
+    """
+    scopes = {scope.get_name(): scope for scope in symtable.symtable(text, "", "exec").get_children()}
+    binding = {}
+    for node in tree.body:
+        if not is_main_block(node):
+            for name in names_bound(node):
+                binding.setdefault(name, []).append(node)
+    found, pending, seen = [], [target], set()
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for node in binding.get(name, ()):
+            found.append(node)
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                pending += globals_read(scopes[node.name])
+            else:
+                pending += [inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)]
+    return found
+
+
+def is_main_block(node) -> bool:
+    """Whether a statement is `if __name__ == "__main__":`."""
+    return isinstance(node, ast.If) and "__name__" in {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}
+
+
+def names_bound(node):
+    """Yield the names that a statement at module level binds."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        yield node.name
+        return
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+    if isinstance(node, ast.alias):
+        yield (node.asname or node.name).partition(".")[0]
+    for inner in ast.iter_child_nodes(node):
+        yield from names_bound(inner)
+
+
+def globals_read(scope):
+    """Yield the global names that a function or class reads, and those within it."""
+    for symbol in scope.get_symbols():
+        if symbol.is_global() and symbol.is_referenced():
+            yield symbol.get_name()
+    for inner in scope.get_children():
+        yield from globals_read(inner)
 
 
 def parts(tree) -> dict:
@@ -73,20 +143,17 @@ def parts(tree) -> dict:
     return found
 
 
-def refuse_imports(tree, given, exercise):
-    """Raise Refusal for an import that holds answers, except those of the exercise, which once had types as well."""
-    allowed = {module for _, module in imported(given)}
-    if not exercise.given:
-        source = ast.parse(exercise.source.read_text("utf-8"))
-        types = names_in_types(source)
-        allowed |= {module for _, module in imported(source) if module.rpartition(".")[2] in types}
-    for line, module in imported(tree):
-        if module not in allowed and module.split(".")[0] in ORACLES:
-            raise Refusal(f"line {line} imports {module}: {ORACLES[module.split('.')[0]]}")
+def refuse_imports(used):
+    """Raise Refusal for an import of a library that derives gradients, among statements that the exercise uses."""
+    for node in used:
+        for line, module in imported(node):
+            library = module.partition(".")[0]
+            if library in ORACLES:
+                raise Refusal(f"line {line} imports {module}: {ORACLES[library]}")
 
 
 def imported(tree):
-    """Yield (line, dotted name) of all that a file imports."""
+    """Yield (line, dotted name) of each import in a tree."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -94,13 +161,10 @@ def imported(tree):
             yield from ((node.lineno, f"{node.module or ''}.{alias.name}") for alias in node.names)
 
 
-def refuse_calls_of_forward(exercise, target, tree, given):
-    """Raise Refusal where anything evaluates the forward pass again: a difference of two values is no derivation."""
-    known = {ast.dump(node) for node in given.body}
-    for node in ast.walk(tree):
+def refuse_calls_of_forward(exercise, target, used):
+    """Raise Refusal if the exercise evaluates its forward pass again, for a difference quotient."""
+    for node in (inner for statement in used for inner in ast.walk(statement)):
         if isinstance(node, ast.Name) and node.id == exercise.target and isinstance(node.ctx, ast.Load):
-            if any(ast.dump(top) in known for top in tree.body if within(node, top)):
-                continue
             raise Refusal(f"line {node.lineno} calls {exercise.target} itself: {ONE_PASS}")
         if isinstance(target, ast.ClassDef) and is_of_self(node):
             raise Refusal(f"line {node.lineno} calls forward again: {ONE_PASS}")
@@ -116,11 +180,6 @@ def is_of_self(node):
     return (
         isinstance(node, ast.Attribute) and node.attr in ("forward", "__class__") and ast.unparse(node.value) == "self"
     )
-
-
-def within(node, top):
-    """Whether a node is one of those within another."""
-    return any(inner is node for inner in ast.walk(top))
 
 
 def forward_text(node) -> str:

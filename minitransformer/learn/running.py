@@ -10,7 +10,8 @@ import numpy as np
 from minitransformer.config import Config
 from minitransformer.generation import generate
 from minitransformer.learn.exercises import named_exercise
-from minitransformer.learn.grading import loaded
+from minitransformer.learn.loading import loaded
+from minitransformer.learn.refusing import source_of
 from minitransformer.module import plain
 from minitransformer.optim import AdamW
 from minitransformer.text import CharTokenizer, default_corpus, random_batch
@@ -50,7 +51,7 @@ def in_use(folder, names):
 def of_learner(folder, name):
     """Return the function of a learner's file, of a class its forward."""
     exercise, path = named_exercise(name), Path(folder) / f"{name}.py"
-    target = getattr(loaded(path.absolute(), path.read_text("utf-8")), exercise.target)
+    target = getattr(loaded(path.absolute(), source_of(path)), exercise.target)
     return target.forward if isinstance(target, type) else target
 
 

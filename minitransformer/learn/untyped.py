@@ -27,12 +27,6 @@ def types_of(node) -> list:
     return [annotation for annotation in (*parameters, node.returns) if annotation is not None]
 
 
-def names_in_types(tree) -> set:
-    """Return the names that the types of a file read."""
-    types = [annotation for node in ast.walk(tree) for annotation in types_of(node)]
-    return {inner.id for annotation in types for inner in ast.walk(annotation) if isinstance(inner, ast.Name)}
-
-
 def assignment(node, source: str) -> list[str]:
     """Return the lines of an assignment without its type: none if it has no value."""
     if node.value is None:

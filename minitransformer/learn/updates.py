@@ -15,12 +15,14 @@ OTHERWISE = "it is not what the equation says"
 SETTINGS = {"lr": 0.3, "betas": (0.8, 0.95), "eps": 0.1, "weight_decay": 0.2, "t": 3}
 
 
-def graded_update(exercise, function, level, left) -> Verdict:
-    """Return the Verdict on an update."""
+def graded_update(exercise, function, level, left, package) -> Verdict:
+    """Return the Verdict on an update; `package` notices calls of the package's own."""
     numbers = equation_numbers(exercise)
     open_rows = [Row(numbers.get(n, ""), n or exercise.target, "blank", f"line {line}") for line, n in left]
     if open_rows:
         return Verdict(exercise.name, BEGUN, level, rows=tuple(open_rows))
+    with package:
+        function(*drawn().values(), **SETTINGS)
     try:
         check_update(function, "adamw")
     except GradientError as error:

@@ -11,6 +11,7 @@ REFUSED = "refused"
 FAILED = "failed"
 MISSING = "not there"
 FOLLOWS = "follows"  # of a line: from a wrong one
+USES_PACKAGE = "uses the package's answer"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Verdict:
     """What was found about an exercise. `str(verdict)` is a table, and so is what a notebook shows.
 
     `status` is one of those above; `sentence` the first thing to know where it is not solved; `rows` are about lines;
-    `remarks` are true as well, and no faults; `printed` is the beginning of what the code prints.
+    `remarks` are true as well, and no faults; `printed` is the beginning of what the code prints. `uses_package`
+    names the line that calls the package's own function, or is empty: with it the answer is not the learner's.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Verdict:
     rows: tuple = ()
     remarks: tuple = ()
     printed: str = ""
+    uses_package: str = ""
 
     @property
     def is_solved(self) -> bool:
@@ -51,11 +54,17 @@ class Verdict:
 
     @property
     def mistake(self) -> str:
-        """The mistake in a sentence, or nothing where there is none."""
-        row = self.first_wrong
-        if self.sentence or row is None:
-            return self.sentence
-        return f"{row.equation} {row.name}: {row.sentence}".strip(" :")
+        """The mistake in a sentence, and whether the answer is the package's; empty if there is nothing to say."""
+        row, found = self.first_wrong, self.sentence
+        if not found and row is not None:
+            found = f"{row.equation} {row.name}: {row.sentence}".strip(" :")
+        return "; ".join(filter(None, [found, USES_PACKAGE if self.uses_package else ""]))
+
+    @property
+    def sentences(self) -> list[str]:
+        """The sentences about the file as a whole."""
+        uses = f"{USES_PACKAGE}: {self.uses_package}" if self.uses_package else ""
+        return [sentence for sentence in (self.sentence, uses, *self.remarks) if sentence]
 
     def lines(self) -> list[str]:
         """Return what there is to say, line by line."""
@@ -70,7 +79,7 @@ class Verdict:
                 f"{row.verdict}{'' if row.verdict == FOLLOWS else ':'} {row.sentence}" if row.sentence else row.verdict
             )
             found.append(f"   {row.equation:>{numbers}} {row.name:<{wide}}  {said}")
-        found += [f"   {sentence}" for sentence in (self.sentence, *self.remarks) if sentence]
+        found += [f"   {sentence}" for sentence in self.sentences]
         return found + [f"   it prints: {line}" for line in self.printed.splitlines()]
 
     def __str__(self):
@@ -82,8 +91,8 @@ class Verdict:
             "<tr>" + "".join(f'<td style="text-align:left">{escape(text)}</td>' for text in values) + "</tr>"
             for values in ((row.equation, row.name, row.verdict, row.sentence) for row in self.rows)
         )
-        sentences = [self.sentence, *self.remarks, *(f"it prints: {line}" for line in self.printed.splitlines())]
-        said = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences if sentence)
+        sentences = [*self.sentences, *(f"it prints: {line}" for line in self.printed.splitlines())]
+        said = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
         return f"<p><b>{escape(self.lines()[0])}</b></p><table>{cells}</table>{said}"
 
     def to_json(self) -> dict:

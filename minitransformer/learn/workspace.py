@@ -7,7 +7,7 @@ from minitransformer.files import write_atomically
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import EXERCISES, LEVELS, Exercise, looked_up
 from minitransformer.learn.own import ENDING, OwnExercise, graded_by, own_exercises
-from minitransformer.learn.refusing import Refusal, is_untouched, level_of, parsed
+from minitransformer.learn.refusing import Refusal, is_untouched, level_of, parsed, source_of
 
 FOLDER = Path("learn")
 TEST, PAGE = "test_learn.py", "README.md"
@@ -124,8 +124,8 @@ def known_in(folder) -> dict:
 def is_begun(folder, exercise) -> bool:
     """Whether a file is other than the exercise as it was cut; also if it is no Python."""
     try:
-        tree = parsed((Path(folder) / f"{exercise.name}.py").read_text("utf-8"), exercise.name)
-    except (OSError, UnicodeDecodeError, Refusal):
+        tree = parsed(source_of(Path(folder) / f"{exercise.name}.py"), exercise.name)
+    except Refusal:
         return True
     level, _ = level_of(tree)
     return level is None or not is_untouched(tree, ast.parse(cut(exercise, level)))

@@ -1,0 +1,51 @@
+"""The source of an exercise in a notebook: its function, and what it needs from the other cells."""
+
+import ast
+import json
+import re
+
+from minitransformer.learn.cutting import File, bound
+from minitransformer.learn.reading import Unreadable
+
+MAGIC = re.compile(r"^[ \t]*(?:[%!?].*|[\w.]+\?+[ \t]*)$", re.MULTILINE)
+
+
+def sources_of_notebook(content: bytes, exercises):
+    """Yield (exercise, source) of each exercise whose function a notebook defines with a function inside it.
+
+    The source holds the last definition of the function, and of the imports, functions and constants that it needs, in
+    the order of the cells; nothing else in the notebook is run. Magic commands are removed. Raises Unreadable.
+    """
+    try:
+        cells = json.loads(content)["cells"]
+        texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Unreadable(f"is not a notebook: {type(error).__name__}") from None
+    text = "\n".join(cell for cell in (MAGIC.sub("", text) for text in texts) if is_python(cell))
+    try:
+        file = File(text)
+        for name, exercise in exercises.items():
+            node = file.nodes.get(exercise.target)
+            inner = [n for n in ast.walk(node) if isinstance(n, (ast.FunctionDef, ast.Lambda))] if node else []
+            if len(inner) > (0 if exercise.is_update else 1):
+                needed = file.needed(exercise.target) | {"*"}
+                kept = [n for n in file.body if bound(n) & needed]
+                header = re.search(rf"^[ \t]*[\"']{{3}}({name}, level [0-3], cut from [^\n\"']*)", text, re.MULTILINE)
+                top = [f'"""{header[1]}"""'] if header else []
+                yield name, "\n".join(top + ["\n".join(file.lines[start(n) : n.end_lineno]) for n in kept]).encode()
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise Unreadable(f"cannot be followed: {type(error).__name__}") from None
+
+
+def start(node) -> int:
+    """Return the index of a statement's first line, that of its decorators included."""
+    return min(part.lineno for part in (node, *getattr(node, "decorator_list", ()))) - 1
+
+
+def is_python(text: str) -> bool:
+    """Return True if a cell can be parsed."""
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True

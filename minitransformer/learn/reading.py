@@ -1,0 +1,34 @@
+"""Reading files that others wrote: only regular files, of a limited size, and without waiting."""
+
+import os
+import stat
+
+KINDS = {"d": "a folder", "l": "a symbolic link, and links are not followed", "p": "a named pipe", "s": "a socket"}
+
+
+class Unreadable(ValueError):  # noqa: N818
+    """A file or folder that is not read; the message says why."""
+
+
+def read_regular(path, most: int) -> tuple[bytes, float]:
+    """Return the content of a regular file of at most `most` bytes, and the time of its last change.
+
+    Anything else raises Unreadable. Nothing that could block is opened: a named pipe or a device is recognised by its
+    inode, and again after opening, in case it has been exchanged.
+    """
+    try:
+        require_regular(os.lstat(path), most)
+        flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+        with open(os.open(path, flags), "rb") as file:
+            require_regular(status := os.fstat(file.fileno()), most)
+            return file.read(most), status.st_mtime
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from None
+
+
+def require_regular(status, most):
+    """Raise Unreadable unless a status is that of a regular file of at most `most` bytes."""
+    if not stat.S_ISREG(status.st_mode):
+        raise Unreadable(f"is {KINDS.get(stat.filemode(status.st_mode)[0], 'a device')}, not a regular file")
+    if status.st_size > most:
+        raise Unreadable(f"has {status.st_size:,} bytes, and at most {most:,} are read")

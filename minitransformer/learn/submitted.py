@@ -1,0 +1,147 @@
+"""The files of a submission: found under their usual names, and read only if they are regular files.
+
+A file belongs to an exercise if its name contains that of the exercise, as `Softmax.py`, `softmax (1).py` and
+`ada_41_softmax-2.py` do; it may lie up to DEEPEST folders down. A notebook belongs to each exercise whose function one
+of its cells defines. Of several files for one exercise, those that define its function come first, then those with the
+fewest blanks left (`...`), then the newest, and the first of them is graded.
+"""
+
+import os
+import re
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from minitransformer.learn.notebooks import sources_of_notebook
+from minitransformer.learn.reading import Unreadable, read_regular
+
+DEEPEST, MOST_ENTRIES, MOST_READ, MOST_MODULES = 6, 100_000, 400, 50
+MOST_BYTES = {".py": 1_000_000, ".ipynb": 20_000_000}
+SKIPPED = ("__pycache__", "__MACOSX", "site-packages", "node_modules")
+FILE_NAME = re.compile(r"(.+?)(\.py|\.ipynb)(\.txt)?", re.IGNORECASE | re.DOTALL)
+WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+IN_A_COPY = ("copy", "of", "final", "fixed", "new")  # words that do not make it another file
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The file of one exercise in a submission.
+
+    `file` is its path in the submission, `content` its source, `others` the paths that were not chosen, and `modules`
+    {name: content} of the Python files in the same folder, which it may import. If no file could be read, `trouble`
+    says why.
+    """
+
+    file: str
+    content: bytes = b""
+    modified: float = 0.0
+    others: tuple = ()
+    modules: tuple = ()
+    trouble: str = ""
+
+
+def submitted_in(place, exercises) -> dict[str, Submitted]:
+    """Return {exercise: its Submitted} of a submission's folder. Raises Unreadable if there is none."""
+    place = Path(place)
+    python, others = files_below(place)
+    if len(python) > MOST_READ:
+        raise Unreadable(f"the folder holds more than {MOST_READ} Python files and notebooks")
+    candidates = {name: [] for name in exercises}
+    for path in python:
+        for name, submitted in sources_in(path, place, exercises):
+            candidates[name].append(submitted)
+    found = {name: chosen(exercises[name], entries, place) for name, entries in candidates.items() if entries}
+    if not found:
+        names = [path.relative_to(place).as_posix() for path in (*python, *others)]
+        more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+        raise Unreadable(f"no file of an exercise among {', '.join(names[:3])}{more}" if names else "no file in it")
+    return found
+
+
+def files_below(place) -> tuple[list[Path], list[Path]]:
+    """Return (paths named as Python files or notebooks, paths of other files) below a folder. Raises Unreadable."""
+    python, others, todo, seen = [], [], [(place, 0)], 0
+    for folder, depth in todo:
+        try:
+            with os.scandir(folder) as entries:
+                listed = sorted(islice(entries, MOST_ENTRIES), key=lambda entry: entry.name)
+        except OSError as error:
+            if depth == 0:
+                raise Unreadable(f"the folder cannot be read: {error.strerror}") from None
+            continue
+        seen += len(listed)
+        if seen >= MOST_ENTRIES:
+            raise Unreadable(f"the folder holds more than {MOST_ENTRIES:,} files")
+        for entry in listed:
+            is_folder, is_hidden = entry.is_dir(follow_symlinks=False), entry.name.startswith(".")
+            if is_folder and depth < DEEPEST and not is_hidden and entry.name not in SKIPPED:
+                todo.append((Path(entry.path), depth + 1))
+            if FILE_NAME.fullmatch(entry.name) and not is_hidden:
+                python.append(Path(entry.path))
+            elif not is_folder:
+                others.append(Path(entry.path))
+    return python, others
+
+
+def sources_in(path, place, exercises):
+    """Yield (exercise, Submitted) of each exercise that a file is for."""
+    match = FILE_NAME.fullmatch(path.name)
+    file, ending = path.relative_to(place).as_posix(), match[2].lower()
+    name, is_exact = exercise_named(match[1], exercises)
+    if name is None and ending == ".py":
+        return
+    try:
+        content, modified = read_regular(path, MOST_BYTES[ending])
+        if ending == ".py":
+            if is_exact or defines(content, exercises[name].target):
+                yield name, Submitted(file, content, modified)
+            return
+        sources = dict(sources_of_notebook(content, exercises))
+        if name is not None and name not in sources:
+            raise Unreadable(f"no cell defines {exercises[name].target} with a backward pass")
+        yield from ((name, Submitted(file, source, modified)) for name, source in sources.items())
+    except Unreadable as error:
+        if name is not None:
+            yield name, Submitted(file, trouble=f"{file}: {error}")
+
+
+def exercise_named(stem, exercises) -> tuple[str | None, bool]:
+    """Return the exercise whose name a file's name contains, the longest, or None; and whether it is only a copy's.
+
+    Names are compared word by word, without regard to capitals and to the characters between the words.
+    """
+    words = [word.lower() for word in WORD.findall(stem)]
+    if not words or {words[0], words[-1]} & {"test", "tests"}:
+        return None, False
+    joined = {"".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, min(i + 8, len(words)) + 1)}
+    for name in sorted(exercises, key=len, reverse=True):
+        plain = name.replace("_", "").lower()
+        if plain in joined:
+            rest = "".join(word for word in words if word not in IN_A_COPY and not word.isdigit())
+            return name, rest == re.sub(r"\d", "", plain)
+    return None, False
+
+
+def defines(content: bytes, target: str) -> bool:
+    """Return True if a source defines a function or class of that name at its top level."""
+    return re.search(rf"^(?:def|class) {target}\b".encode(), content, re.MULTILINE) is not None
+
+
+def chosen(exercise, entries, place) -> Submitted:
+    """Return the Submitted to grade, the first by the rule in the module's docstring."""
+
+    def rank(entry):
+        blanks = sum(line.partition(b"#")[0].rstrip().endswith(b"...") for line in entry.content.split(b"\n"))
+        return (bool(entry.trouble), not defines(entry.content, exercise.target), blanks, -entry.modified, entry.file)
+
+    best, *others = sorted(entries, key=rank)
+    if best.trouble:
+        return best
+    modules = {}
+    for path in islice((place / best.file).parent.glob("*.py"), MOST_MODULES):
+        if path.stem.isidentifier() and path.stem != exercise.name:
+            try:
+                modules[path.name], _ = read_regular(path, MOST_BYTES[".py"])
+            except Unreadable:
+                continue  # an import of it fails in the check, which names it
+    return replace(best, others=tuple(other.file for other in others), modules=tuple(sorted(modules.items())))

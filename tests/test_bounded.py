@@ -1,0 +1,245 @@
+"""Code that is run within limits: it is ended with all that it has started, and cannot answer in the grader's place."""
+
+import contextlib
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from minitransformer import bounded
+from minitransformer.bounded import TOO_MANY, Bounded, Ended
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what has left its session is found on Linux alone")
+
+MODULE = """
+from minitransformer.bounded import Note, serve
+
+def answers(code):
+    names = {"Note": Note}
+    exec(code, names)
+    yield from names["answers"]()
+
+if __name__ == "__main__":
+    serve(answers)
+"""
+ONE = "\ndef answers(): yield 'done'\n"
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("module")
+    (folder / "runs_code.py").write_text(MODULE)
+    with pytest.MonkeyPatch.context() as patch, Bounded("runs_code", megabytes=200) as process:
+        patch.setenv("PYTHONPATH", str(folder))
+        yield process
+
+
+@pytest.fixture
+def started(tmp_path):
+    """A file in which code notes the processes that it starts, and a function that returns those still running."""
+    file = tmp_path / "started"
+    file.touch()
+
+    def running(wait=5.0):
+        deadline = time.monotonic() + wait
+        while True:
+            pids = [int(pid) for pid in file.read_text().split()]
+            alive = [pid for pid in pids if is_running(pid)]
+            if not alive or time.monotonic() > deadline:
+                assert pids
+                return alive
+            time.sleep(0.01)
+
+    running.note = f"import os, time\nnote = lambda: print(os.getpid(), file=open({str(file)!r}, 'a'))\n"
+    return running
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+LEFT = {
+    "a child": "if os.fork() == 0: note(); time.sleep(1000)",
+    "a session": "if os.fork() == 0: os.setsid(); note(); time.sleep(1000)",
+    "an orphan": "if os.fork() == 0:\n    os.setsid()\n    if os.fork(): os._exit(0)\n    note(); time.sleep(1000)",
+    "a command": "import subprocess\nif os.fork() == 0: note(); os.setsid(); os.execvp('sleep', ['sleep', '1000'])",
+}
+WAYS = {
+    "by a signal without a name": ("\nos.kill(os.getpid(), 40)", "it ended its process: signal 40"),
+    "answered": ("", None),
+    "failed": ("\nos._exit(3)", "it ended its process with status 3"),
+    "crashed": ("\nos.kill(os.getpid(), 11)", "it ended its process: SIGSEGV"),
+    "not in time": ("\ntime.sleep(1000)", "it did not end within 1 seconds"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("left", LEFT)
+def test_a_request_leaves_no_process_behind_however_it_ends(left, way, process, started):
+    end, reason = WAYS[way]
+    code = f"{started.note}{LEFT[left]}\ntime.sleep(0.2){end}{ONE}"
+    begun = time.monotonic()
+    if reason is None:
+        assert process.ask(code, seconds=20) == "done"
+    else:
+        with pytest.raises(Ended, match=f"^{reason}$"):
+            process.ask(code, seconds=1)
+    assert time.monotonic() - begun < 10
+    assert started() == []
+
+
+def test_an_interrupt_ends_what_was_started(process, started):
+    def interrupt(signum, frame):
+        raise KeyboardInterrupt
+
+    process.begin()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(KeyboardInterrupt):
+            process.ask(f"{started.note}{LEFT['an orphan']}\ntime.sleep(1000)", seconds=20)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert started() == []
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        "while may(): os.fork()",
+        "while may():\n    if os.fork() == 0: os.setsid()",
+        "while may(): os.fork() or os.fork()",
+    ],
+)
+def test_processes_that_multiply_are_ended_while_they_are_few(bomb, process, tmp_path):
+    counter = tmp_path / "forks"  # at most 200, so that a failure of this test harms no one
+    code = (
+        f"import os\nfile = os.open({str(counter)!r}, os.O_RDWR | os.O_CREAT | os.O_APPEND)\n"
+        f"def may():\n    os.write(file, b'.')\n    return os.fstat(file).st_size < 200\n{bomb}\n"
+        "import time\ntime.sleep(1000)"
+    )
+    with pytest.raises(Ended, match=f"^{TOO_MANY}$"):
+        process.ask(code + ONE, seconds=20)
+    assert counter.stat().st_size < 200
+    assert process.ask(ONE, seconds=20) == "done"
+
+
+def test_processes_that_python_does_not_fork_are_counted_too(process, started):
+    code = f"{started.note}import ctypes\nfor k in range(100):\n"
+    code += "    if ctypes.CDLL(None).fork() == 0: os.setsid(); note(); time.sleep(1000)\ntime.sleep(1000)"
+    with pytest.raises(Ended, match=f"^{TOO_MANY}$"):
+        process.ask(code, seconds=20)
+    assert started() == []
+
+
+def test_lines_that_code_writes_to_every_open_file_are_no_answers(process):
+    forged = json.dumps(["answer", "forged"])
+    code = f"""
+import os
+for number in range(256):
+    for text in ({forged!r}, "0123456789abcdef" * 2 + {forged!r}, "x" * 5_000_000, "no end of line"):
+        try:
+            os.write(number, b"\\n" * (text[0] != "n") + text.encode())
+        except OSError:
+            pass
+"""
+    assert process.ask(code + ONE, seconds=20) == "done"
+    assert process.ask(ONE, seconds=20) == "done"
+
+
+def test_an_answer_that_others_write_into_is_lost_and_the_server_goes_on(process):
+    code = """
+import os, threading
+def write():
+    while True:
+        for number in range(3, 9):
+            try:
+                os.write(number, b"!\\n" * 5000)
+            except OSError:
+                pass
+for _ in range(4):
+    threading.Thread(target=write, daemon=True).start()
+def answers(): yield "x" * 500_000
+"""
+    assert process.ask(ONE, seconds=20) == "done"
+    server = process.process.pid
+    with contextlib.suppress(Ended):
+        assert process.ask(code, seconds=20) == "x" * 500_000
+    assert process.ask(ONE, seconds=20) == "done"
+    assert process.process.pid == server
+
+
+def test_a_copy_of_the_process_gives_no_answer(process):
+    code = (
+        "import os, time\ndef answers():\n    copy = os.fork() == 0\n    time.sleep(0.3 * (not copy))\n    yield copy\n"
+    )
+    assert process.ask(code, seconds=20) is False
+
+
+def test_code_that_closes_every_file_is_told_at_once(process):
+    begun = time.monotonic()
+    with pytest.raises(Ended, match="it ended its process with status 1"):
+        process.ask("import os; os.closerange(0, 256)" + ONE, seconds=20)
+    assert time.monotonic() - begun < 10
+
+
+def test_the_latest_answer_is_kept_when_the_next_takes_too_long(process):
+    code = (
+        "import time\ndef answers():\n    yield 'verdict'\n    yield 'better'\n    time.sleep(1000)\n    yield 'best'"
+    )
+    with pytest.raises(Ended, match=r"^it did not end within 0\.5 seconds$") as ended:
+        process.ask(code, seconds=20, more=0.5)
+    assert ended.value.answer == "better"
+    with pytest.raises(Ended) as ended:
+        process.ask("import os\ndef answers():\n    yield 'verdict'\n    os._exit(0)", seconds=20)
+    assert (str(ended.value), ended.value.answer) == ("it ended its process with status 0", "verdict")
+
+
+def test_a_note_says_where_the_time_went(process):
+    code = "import time\ndef answers():\n    yield Note('in the long part')\n    time.sleep(1000)"
+    with pytest.raises(Ended, match=r"^it did not end within 1 seconds, in the long part$"):
+        process.ask(code, seconds=1)
+
+
+@pytest.mark.parametrize("signum, said", [("SIGKILL", "it ended its process: SIGKILL"), ("SIGSTOP", "it did not end")])
+def test_code_that_ends_or_stops_its_server_is_ended_too_and_the_next_request_has_another(
+    signum, said, process, started, monkeypatch
+):
+    monkeypatch.setattr(bounded, "GRACE", 0.5)
+    code = f"{started.note}note()\nimport signal\nos.kill(os.getppid(), signal.{signum})\ntime.sleep(1000)"
+    with pytest.raises(Ended, match=f"^{said}"):
+        process.ask(code, seconds=1)
+    assert started() == []
+    assert process.ask(ONE, seconds=20) == "done"
+
+
+def test_memory_is_limited_besides_what_the_server_has(process):
+    with pytest.raises(Ended, match="it ended its process with status 1"):
+        process.ask("bytes(10**9)" + ONE, seconds=20)
+    assert process.ask("bytes(10**8)" + ONE, seconds=20) == "done"
+
+
+def test_a_file_that_grows_without_end_is_an_error_before_the_disk_is_full(process, tmp_path):
+    file = tmp_path / "log"
+    code = f"file = open({str(file)!r}, 'wb', buffering=0)\ntry:\n    for k in range(200): file.write(bytes(2**20))\n"
+    code += "    found = 'written'\nexcept OSError as error:\n    found = error.strerror\ndef answers(): yield found"
+    assert process.ask(code, seconds=20) == "File too large"
+    file.unlink()
+
+
+def test_without_fork_each_request_has_a_process_of_its_own(tmp_path, monkeypatch):
+    without = "from minitransformer import bounded\nbounded.FORKS = False\n"
+    (tmp_path / "without_fork.py").write_text(without + MODULE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(bounded, "FORKS", False)
+    with Bounded("without_fork", megabytes=200) as process:
+        pids = [process.ask("import os\ndef answers(): yield os.getpid()", seconds=20) for _ in range(2)]
+        assert pids[0] != pids[1]
+        with pytest.raises(Ended, match="it did not end within 1 seconds"):
+            process.ask("while True: pass", seconds=1)

@@ -1,0 +1,453 @@
+"""A class: every folder gets a row, none costs the marks of another, and nothing that is done is lost."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from odd_submissions import (
+    ANY,
+    CODE,
+    ESCAPES,
+    NAMES,
+    RIGHT,
+    SLOW,
+    SOLVED,
+    WRONG,
+    dated,
+    notebook,
+    odd_submissions,
+    put,
+    with_code,
+)
+from test_learn import solution
+from test_learn_grading import OWN, TOML
+
+from minitransformer import cli
+from minitransformer.learn.checking import Grader
+from minitransformer.learn.exercises import exercise_set, named_exercise
+from minitransformer.learn.reading import Unreadable
+from minitransformer.learn.submitted import submitted_in
+
+needs_posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes, and fewer names")
+ALL = {exercise.name: exercise for exercise in exercise_set("all")}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a folder for the folders of students."""
+    (tmp_path / "class").mkdir()
+    return tmp_path / "class"
+
+
+def collected(folder, *options, status=0):
+    """Grade a folder by the command, and return {student: {column: cell}}."""
+    table = folder.parent / "marks.csv"
+    assert cli.main(["learn", "collect", str(folder), "--csv", str(table), *map(str, options)]) == status
+    return rows_of(table)
+
+
+def rows_of(table):
+    """Return {student: {column: cell}} of a table in CSV."""
+    with open(table, encoding="utf-8", newline="") as file:
+        return {row["submission"]: row for row in csv.DictReader(file)}
+
+
+def counting(folder, student, text=RIGHT):
+    """Write a submission that adds a letter to a file whenever it runs, and return a function that counts them."""
+    runs = folder.parent / f"{student}.runs"
+    code = f"import numpy as np\nwith open({str(runs)!r}, 'a') as file:\n    file.write('x')\n"
+    put(folder, f"{student}/softmax.py", text.replace("import numpy as np", code))
+    return lambda: len(runs.read_text()) if runs.exists() else 0
+
+
+# The marks.
+
+
+def test_marks_are_a_table_with_levels_points_equations_mistakes_files_and_seconds(folder, capsys):
+    norm = solution(named_exercise("layer_norm"), 0)
+    put(folder, "ada/layer_norm.py", norm)
+    put(folder, "ada/softmax.py", RIGHT)
+    put(folder, "=emmy/work/LayerNorm (1).py", norm.replace("dx_hat = dy * gamma", "dx_hat = dy"))
+    (folder / "grace").mkdir()
+    rows = collected(folder, "--summary")
+    assert list(rows) == ["'=emmy", "ada", "grace"]
+    emmy, ada, grace = rows.values()
+    assert (ada["points"], ada["of"], ada["solved"]) == ("5.0", "5.0", "2")
+    assert (ada["softmax"], ada["softmax: level"], ada["softmax: file"]) == (SOLVED, "1", "softmax.py")
+    assert (emmy["layer_norm"], emmy["layer_norm: level"], emmy["softmax"]) == ("not right yet", "0", "not there")
+    lines = [emmy[f"layer_norm {line}"] for line in ("(6) dbeta", "(6) dgamma", "(6) dx_hat", "(7) dx")]
+    assert lines == ["right", "right", "WRONG", "follows"]
+    assert emmy["points"] == emmy["layer_norm: points"] == "3.0"  # a line that follows from a wrong one is not counted
+    assert emmy["layer_norm: mistake"].startswith("(6) dx_hat: ")
+    assert emmy["layer_norm: file"] == "work/LayerNorm (1).py"
+    assert 0 < float(emmy["layer_norm: seconds"]) <= float(emmy["seconds"])
+    assert (grace["reason"], grace["points"], grace["softmax"]) == ("no file in it", "0.0", "not there")
+    said = capsys.readouterr()
+    assert "grace: not graded: no file in it\nlayer_norm    1 of 2   1 time: (6) dx_hat: " in said.out
+    assert said.err == ""  # it is not a terminal
+
+
+def test_a_solution_that_uses_the_packages_answer_is_graded_and_marked(folder):
+    answer = "import importlib\nanswer = importlib.import_module('minitransformer.layers.softmax').softmax"
+    put(folder, "eve/softmax.py", with_code(f"{answer}\nreturn answer(x, axis=axis)[1](dy)", "backward"))
+    row = collected(folder)["eve"]
+    assert row["softmax"] == SOLVED
+    assert row["softmax: remarks"].startswith("uses the package's answer: ")
+
+
+def test_exercises_that_were_set_and_that_nobody_handed_in_count_as_well(folder):
+    put(folder, "ada/softmax.py")
+    assert collected(folder)["ada"]["of"] == "1.0"
+    assert collected(folder, "--set", "loss")["ada"]["of"] == "5.0"
+
+
+@needs_posix
+def test_no_cell_is_a_formula_or_more_than_a_line(folder):
+    for name in ("=1", "+1", "-1", "@a", " =1", "\t=1", "a\nb"):
+        put(folder, f"{name}/softmax.py", with_code("raise ValueError('=1\\n2')", "top"))
+    rows = collected(folder)
+    assert set(rows) == {"'=1", "'+1", "'-1", "'@a", "' =1", "\\t=1", "a\\nb"}
+    assert not any(
+        cell.lstrip().startswith(("=", "+", "-", "@")) or "\n" in cell for row in rows.values() for cell in row.values()
+    )
+
+
+def test_a_message_of_a_megabyte_is_shortened(folder, tmp_path):
+    put(folder, "ada/softmax.py", with_code("raise ValueError('x' * 10**6 + 'end')", "top"))
+    row = collected(folder, "--feedback", tmp_path / "feedback")["ada"]
+    assert 400 < len(row["softmax: mistake"]) < 1000
+    assert len((tmp_path / "feedback/ada/feedback.txt").read_text("utf-8")) < 2000
+
+
+def test_each_student_gets_a_page_that_can_be_read(folder, tmp_path):
+    put(folder, "ada/softmax.py", RIGHT)
+    put(folder, "ada/softmax (1).py", "")
+    put(folder, "emmy/softmax.py", WRONG)
+    collected(folder, "--feedback", tmp_path / "feedback")
+    ada, emmy = ((tmp_path / f"feedback/{name}/feedback.txt").read_text("utf-8") for name in ("ada", "emmy"))
+    assert ada == (
+        "ada: 1 of 1 points, 1 of 1 exercise solved\n\n"
+        "softmax: right (level 1), 1 of 1 points, softmax.py\n"
+        "   the most complete file, then the newest, is graded, not softmax (1).py\n"
+    )
+    assert "softmax: not right yet, 0 of 1 points, softmax.py\n   (3) dx  WRONG: " in emmy
+
+
+def test_gradescopes_results_have_the_documented_fields_and_types(folder, tmp_path):
+    # https://gradescope-autograders.readthedocs.io/en/latest/specs/
+    documented = {"score", "execution_time", "output", "output_format", "test_output_format", "test_name_format"}
+    documented |= {"visibility", "stdout_visibility", "extra_data", "tests", "leaderboard"}
+    of_test = {"score", "max_score", "status", "name", "name_format", "number", "output", "output_format", "tags"}
+    put(folder, "ada/softmax.py", RIGHT)
+    put(folder, "ada/relu.py", "")
+    (folder / "emmy").mkdir()
+    collected(folder, "--gradescope", tmp_path / "out")
+    ada, emmy = (json.loads((tmp_path / f"out/{name}/results.json").read_text()) for name in ("ada", "emmy"))
+    for results in (ada, emmy):
+        assert documented.issuperset(results)
+        assert results["output_format"] in ("text", "simple_format", "html", "md", "ansi")
+        assert all(isinstance(results[key], float) for key in ("score", "execution_time"))  # seconds
+        assert results["tests"]  # required unless there is a score for the whole
+        for test in results["tests"]:
+            assert of_test.issuperset(test)
+            assert all(isinstance(test[key], str) for key in ("name", "output"))
+            assert isinstance(test["score"], float) and 0 <= test["score"] <= test["max_score"]
+            assert test["status"] in ("passed", "failed")
+        assert results["score"] == sum(test["score"] for test in results["tests"])
+    assert [(test["name"], test["status"], test["score"]) for test in ada["tests"]] == [
+        ("softmax", "passed", 1.0),
+        ("relu", "failed", 0.0),
+    ]
+    assert (emmy["score"], emmy["output"]) == (0.0, "no file in it")
+
+
+def test_a_table_for_nbgrader_has_the_columns_of_its_export(folder, tmp_path):
+    # https://nbgrader.readthedocs.io/en/stable/user_guide/creating_and_grading_assignments.html, `nbgrader export`
+    header = "assignment,duedate,timestamp,student_id,last_name,first_name,email,"
+    header += "raw_score,late_submission_penalty,score,max_score"
+    put(folder, "bitdiddle/softmax.py", RIGHT)
+    put(folder, "hacker/softmax.py", WRONG)
+    (folder / "reasoner").mkdir()
+    collected(folder, "--nbgrader", tmp_path / "grades.csv")
+    assert (tmp_path / "grades.csv").read_text("utf-8") == (
+        f"{header}\nsoftmax,,,bitdiddle,,,,1.0,0.0,1.0,1.0\n"
+        "softmax,,,hacker,,,,0.0,0.0,0.0,1.0\nsoftmax,,,reasoner,,,,0.0,0.0,0.0,1.0\n"
+    )
+
+
+def test_an_exercise_of_a_teachers_own_is_graded_as_its_toml_says_whatever_a_student_wrote_beside(folder, tmp_path):
+    put(tmp_path, "double.toml", TOML.replace('title = "twice"', 'title = "twice"\npoints = 2.5'))
+    put(tmp_path, "double.py", OWN)
+    assert cli.main(["learn", "start", "--exercise", str(tmp_path / "double.toml"), "--out", str(folder / "ada")]) == 0
+    header = (folder / "ada/double.py").read_text("utf-8").partition("def ")[0]
+    cheat = (folder / "ada/double.exercise").read_text("utf-8").replace("3.0", "2.0")
+    for name, top, by in (("ada", header, "by"), ("emmy", header, "2"), ("eve", "", "by")):
+        put(folder, f"{name}/double.py", top + OWN.replace("by * dy", f"{by} * dy"))
+        put(folder, f"{name}/double.exercise", cheat)
+    rows = collected(folder, "--exercise", tmp_path / "double.toml")
+    assert [row["double"] for row in rows.values()] == [SOLVED, "not right yet", SOLVED]
+    assert [row["points"] for row in rows.values()] == ["2.5", "0.0", "2.5"]
+    (tmp_path / "others/zoe").mkdir(parents=True)
+    assert collected(tmp_path / "others", "--exercise", tmp_path / "double.toml")["zoe"]["of"] == "2.5"
+    put(tmp_path, "double.toml", TOML.replace('title = "twice"', 'title = "twice"\npoints = -1'))
+    collected(folder, "--exercise", tmp_path / "double.toml", status=1)
+
+
+# The files of a submission.
+
+
+@pytest.mark.parametrize("file", NAMES)
+def test_a_file_is_found_under_its_usual_names(file, tmp_path):
+    put(tmp_path, file)
+    put(tmp_path, "test_softmax.py")
+    put(tmp_path, "README.md")
+    (submitted,) = submitted_in(tmp_path, ALL).values()
+    assert (submitted.file, submitted.content) == (file, RIGHT.encode())
+
+
+@pytest.mark.parametrize(
+    "file, exercise",
+    [
+        ("log_softmax (2).py", "log_softmax"),
+        ("GatedFeedForward.py", "gated_feed_forward"),
+        ("RMSNorm-1.py", "rms_norm"),
+        ("layernorm.py", "layer_norm"),
+        ("AdamW.py", "adamw"),
+        ("SiLU.py", "silu"),
+    ],
+)
+def test_the_longest_name_of_an_exercise_counts(file, exercise, tmp_path):
+    put(tmp_path, file)
+    assert list(submitted_in(tmp_path, ALL)) == [exercise]
+
+
+@needs_posix
+def test_only_regular_files_of_a_limited_size_are_read(tmp_path):
+    odd = {name: case for name, case in odd_submissions().items() if case[1] not in (SOLVED, ANY) and name not in SLOW}
+    assert {"a pipe", "a socket", "a link to zeros", "a folder for a file", "100 MB", "many other files"} <= set(odd)
+    for name, (write, expected) in odd.items():
+        (tmp_path / name).mkdir()
+        write(tmp_path / name)
+        try:
+            (submitted,) = submitted_in(tmp_path / name, ALL).values()
+            reason = submitted.trouble
+        except Unreadable as error:
+            reason = str(error)
+        assert re.search(expected, reason), name
+
+
+def test_of_several_files_the_most_complete_is_graded_then_the_newest(tmp_path):
+    blank = RIGHT.replace("return dx", "return ...")
+    for write in (
+        dated("softmax.py", WRONG, 1e9),
+        dated("a/softmax.py", RIGHT, 2e9),
+        dated("softmax-1.py", blank, 3e9),
+    ):
+        write(tmp_path)
+    dated("softmax (2).py", "# softmax", 4e9)(tmp_path)
+    submitted = submitted_in(tmp_path, ALL)["softmax"]
+    assert submitted.file == "a/softmax.py"
+    assert submitted.others == ("softmax.py", "softmax-1.py", "softmax (2).py")
+
+
+def test_of_a_notebook_only_the_function_and_what_it_needs_is_taken(tmp_path):
+    cells = ["%matplotlib inline\nimport numpy as np\nimport antigravity\nSCALE = 1", CODE, "assert False", "softmax?"]
+    put(tmp_path, "homework.ipynb", notebook(*cells, "def softmax(:"))
+    submitted = submitted_in(tmp_path, ALL)["softmax"]
+    assert submitted.content.decode().startswith("import numpy as np\nimport numpy as np\ndef softmax(")
+    assert not re.search("antigravity|SCALE|assert", submitted.content.decode())
+
+
+# Nobody's marks are lost.
+
+
+def rows_of_odd(folder, odd, limit):
+    """Write and grade submissions in another process, of which nothing may be left. Return {student: row}."""
+    for student, (write, _) in odd.items():
+        (folder / student).mkdir()
+        write(folder / student)
+    mark = f"minitransformer-test-{os.getpid()}-{time.time_ns()}"
+    command = [sys.executable, "-m", "minitransformer", "learn", "collect", "class", "--csv", "marks.csv"]
+    command += ["--feedback", "feedback", "--gradescope", "results", "--nbgrader", "grades.csv"]
+    environment = os.environ | {"MARK": mark, "TMPDIR": str(folder.parent)}
+    done = subprocess.run(command, cwd=folder.parent, env=environment, timeout=limit, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert processes_with(mark) == []
+    with open(folder.parent / "marks.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(odd)
+    return dict(zip(sorted(odd, key=lambda name: folder / name), rows, strict=True))
+
+
+def processes_with(mark):
+    """Return the processes in whose environment a text is, where the system tells."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            found += [path] if mark.encode() in path.read_bytes() else []
+        except OSError:
+            continue
+    return found
+
+
+def unexpected(odd, rows):
+    """Return the rows that are not those that submissions must get."""
+    found = []
+    for student, (_, expected) in odd.items():
+        row = rows[student]
+        reason = row["reason"] or row["softmax: mistake"]
+        right = row["softmax"] == SOLVED if expected == SOLVED else row["softmax"] != SOLVED
+        if not right or (expected != SOLVED and not re.search(expected, reason)):
+            found.append((student, expected, row["softmax"], reason))
+    return found
+
+
+@needs_posix
+def test_a_sample_of_odd_submissions_gets_its_rows(folder):
+    slow = re.compile("|".join((*SLOW, *ESCAPES)))
+    odd = {name: case for name, case in odd_submissions().items() if not slow.match(name)}
+    odd = dict(list(odd.items())[::12])
+    assert len(odd) >= 20
+    assert unexpected(odd, rows_of_odd(folder, odd, 120)) == []
+
+
+@needs_posix
+@pytest.mark.slow
+def test_more_than_two_hundred_odd_submissions_get_their_rows(folder):
+    odd = odd_submissions()
+    assert len(odd) >= 200
+    assert unexpected(odd, rows_of_odd(folder, odd, 1800)) == []
+
+
+@needs_posix
+def test_pipes_and_brackets_in_the_folder_of_a_learner_stop_no_command(tmp_path, capsys):
+    folder = tmp_path / "learn"
+    assert cli.main(["learn", "start", "--set", "first", "--out", str(folder)]) == 0
+    for file in ("y.exercise", ".hints.json"):
+        put(folder, file, "[" * 200_000)
+    os.mkfifo(folder / "x.exercise")
+    assert cli.main(["learn", "hint", "softmax", "--in", str(folder)]) == 0
+    assert capsys.readouterr().out.split("\n")[-2].startswith("hint 1 of ")
+    (folder / ".hints.json").unlink()
+    os.mkfifo(folder / ".hints.json")
+    assert cli.main(["learn", "hint", "softmax", "--in", str(folder)]) == 1
+    assert ".hints.json: cannot write: is a device or a pipe" in capsys.readouterr().err
+
+
+def test_a_failure_of_the_grader_costs_one_row_and_is_tried_again(folder, monkeypatch):
+    put(folder, "ada/softmax.py", RIGHT)
+    put(folder, "ada/relu.py", solution(named_exercise("relu"), 1))
+    put(folder, "emmy/softmax.py", RIGHT)
+    right = Grader.verdict
+    fails = {"relu"}
+
+    def verdict(self, place, name):
+        if name in fails:
+            raise RuntimeError("a bug")
+        return right(self, place, name)
+
+    monkeypatch.setattr(Grader, "verdict", verdict)
+    rows = collected(folder)
+    assert rows["ada"]["softmax"] == rows["emmy"]["softmax"] == SOLVED
+    assert rows["ada"]["relu: mistake"] == "the grader failed, please report it: RuntimeError: a bug"
+    fails.clear()
+    assert collected(folder)["ada"]["relu"] == SOLVED
+
+
+def test_what_has_not_changed_is_not_graded_again_unless_it_is_asked_for(folder):
+    ada, emmy = counting(folder, "ada"), counting(folder, "emmy", WRONG)
+    before = collected(folder)
+    once = ada()
+    assert once and emmy()
+    put(folder, "emmy/softmax.py", RIGHT)
+    after = collected(folder)
+    assert ada() == once
+    assert (before["ada"], after["emmy"]["softmax"]) == (after["ada"], SOLVED)
+    (folder / "ada").rename(folder / "eve")
+    collected(folder)
+    assert ada() == 2 * once
+    collected(folder, "--again")
+    assert ada() == 3 * once
+
+
+def test_a_journal_that_a_crash_cut_off_keeps_all_whole_lines(folder):
+    ada, emmy = counting(folder, "ada"), counting(folder, "emmy")
+    collected(folder)
+    journal = folder / ".marks.jsonl"
+    first, second = journal.read_bytes().splitlines(keepends=True)
+    kept, lost = (ada, emmy) if json.loads(first)["name"] == "ada" else (emmy, ada)
+    runs = kept(), lost()
+    journal.write_bytes(b'[]\n{"name": 1}\n\xff\n' + first + second[: len(second) // 2])
+    assert [row["softmax"] for row in collected(folder).values()] == [SOLVED, SOLVED]
+    assert (kept(), lost()) == (runs[0], 2 * runs[1])
+    collected(folder)
+    assert (kept(), lost()) == (runs[0], 2 * runs[1])
+    assert all(line.endswith(b"\n") for line in journal.read_bytes().splitlines(keepends=True))
+
+
+@pytest.mark.parametrize(
+    "signum, status, how", [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_ctrl_c_keeps_the_marks_and_the_same_command_grades_the_others(signum, status, how, folder, tmp_path):
+    put(folder, "00/softmax.py", with_code(SLOW["sleep"], "top"))
+    counts = {f"{k:02}": counting(folder, f"{k:02}") for k in range(1, 8)}
+    command = [sys.executable, "-m", "minitransformer", "learn", "collect", "class", "--csv", "marks.csv"]
+    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not (folder / ".marks.jsonl").exists() or len((folder / ".marks.jsonl").read_bytes().splitlines()) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(process.pid, signum)  # as a terminal does
+        _, err = process.communicate(timeout=12)  # the one that sleeps would take 20 s
+    assert process.returncode == status
+    (done,) = re.findall(
+        rf"^minitransformer: {how}: (\d+) of 8 submissions are graded; the same command grades the others$", err, re.M
+    )
+    assert err.count("\n") == 1
+    rows = rows_of(tmp_path / "marks.csv")
+    assert 3 <= len(rows) == int(done) < 8
+    runs = {name: counts[name]() for name in rows}
+    put(folder, "00/softmax.py", RIGHT)
+    assert [row["softmax"] for row in collected(folder).values()] == [SOLVED] * 8
+    assert {name: counts[name]() for name in rows} == runs
+
+
+def test_a_folder_without_folders_and_files_in_none_are_named(folder, capsys):
+    put(folder, "softmax.py")
+    assert cli.main(["learn", "collect", str(folder)]) == 1
+    assert (
+        "there is no folder in it; collect grades a folder that holds one for each student" in capsys.readouterr().err
+    )
+    assert cli.main(["learn", "collect", str(folder / "typo")]) == 1
+    assert capsys.readouterr().err == f"minitransformer: error: {folder / 'typo'}: No such file or directory\n"
+    put(folder, "ada/softmax.py")
+    assert cli.main(["learn", "collect", str(folder)]) == 0
+    assert capsys.readouterr().err == "not graded, as in no folder: softmax.py\n"
+
+
+@needs_posix
+def test_a_link_to_a_folder_is_a_row_and_is_not_followed(folder):
+    put(folder, "ada/softmax.py")
+    (folder / "eve").symlink_to(folder / "ada")
+    assert collected(folder)["eve"]["reason"] == "a symbolic link, and links are not followed"
+
+
+@pytest.mark.parametrize("tqdm", [True, False])
+def test_on_a_terminal_there_is_a_bar_or_lines_without_tqdm(tqdm, folder, capsys, monkeypatch):
+    if tqdm:
+        pytest.importorskip("tqdm")
+    put(folder, "ada/softmax.py", RIGHT)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr("minitransformer.commands.learn.find_spec", lambda name: tqdm or None)
+    collected(folder)
+    err = capsys.readouterr().err
+    assert "grading" in err and "1/1" in err if tqdm else err == "graded 1 of 1\n"
+    collected(folder, "--quiet")
+    assert capsys.readouterr().err == ""
