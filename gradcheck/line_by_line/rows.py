@@ -50,17 +50,17 @@ def _pinned(look, again):
             pinned[target] = first = found[0]
             others = [m for m in found[1:] if explained[m.event.key] == explained[first.event.key]]
             if others:
-                name = _name(look, others[0].event)
-                where = f"where {name} is computed{' above' if name == _name(look, first.event) else ''}"
+                name = _name(look, others[0])
+                where = f"where {name} is computed{' above' if name == _name(look, first) else ''}"
                 also = f"{first.sentence}; or, {where}, {others[0].sentence}"
                 pinned[target] = replace(first, sentence=also)
     return pinned
 
 
-def _name(look, event):
-    """Return the name that a line binds, or those of the gradients that a `return` computes without binding them."""
-    bound = look.scene.sites[event.site].name
-    return bound or joined([target.name for target in look.targets if target.event.key == event.key])
+def _name(look, mistake):
+    """Return the name that a mistake's line binds, or those of the gradients that a `return` computes unbound."""
+    bound = look.scene.sites[mistake.event.site].name
+    return bound or joined([target.name for target in look.targets if target.event.key == mistake.event.key])
 
 
 def _helpers(look, pinned):
@@ -86,7 +86,7 @@ def _verdict(look, target, pinned):
     if look.is_parameter(target) and target in found.at_fault:
         return _left(look, target)
     if target in pinned and pinned[target].event.key != target.event.key:
-        return FOLLOWS, f"from {_name(look, pinned[target].event)}"
+        return FOLLOWS, f"from {_name(look, pinned[target])}"
     if target in found.at_fault | found.suspect or (target in found.unknown and target.is_final):
         return _unsure(look, target, pinned[target].sentence if target in pinned else "")
     if target in found.unknown:
