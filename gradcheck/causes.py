@@ -2,16 +2,16 @@
 
 `check` computes the explanation before it raises. A sentence compares the wrong gradient with the true one
 (gradcheck/diagnosis); the lines are found by running forward and backward again with probes in them
-(gradcheck/line_by_line). Both run the user's function many times, so together they have a time limit: the processor
-time that the check took, or LEAST seconds if that is more, and twice as much by the clock. The limit is tested before
-each forward pass; a pass that has begun is not interrupted.
+(gradcheck/line_by_line). Both run the user's function many times, so together they have a time limit: the time that
+the check took, or LEAST seconds if that is more. It is tested before each forward pass; a pass that has begun is not
+interrupted.
 """
 
 import time
 from contextlib import suppress
 from dataclasses import replace
 
-LEAST = 5.0  # seconds of processor time that an explanation may take after a short check
+LEAST = 5.0  # seconds that an explanation may take after a short check
 
 
 class OutOfTime(BaseException):
@@ -19,26 +19,21 @@ class OutOfTime(BaseException):
 
 
 class TimeLimit:
-    """The end of an explanation, in processor time and by the clock; `began` is `now()` when the check began."""
+    """The end of an explanation that begins now; `began` is the time.monotonic() at which the check began."""
 
     def __init__(self, began):
-        processor, clock = now()
-        self.seconds = max(LEAST, processor - began[0])
-        self.ends = processor + self.seconds, clock + 2 * max(LEAST, clock - began[1])
+        now = time.monotonic()
+        self.seconds = max(LEAST, now - began)
+        self.end = now + self.seconds
 
     def keep(self):
         """Raise OutOfTime if the limit has passed."""
-        if any(time > end for time, end in zip(now(), self.ends, strict=True)):
+        if time.monotonic() > self.end:
             raise OutOfTime
 
 
-def now():
-    """Return (processor time, time by the clock), in seconds."""
-    return time.process_time(), time.monotonic()
-
-
 class Explanation:
-    """The explanation of one failed check, of which `began` is the `now()` of its beginning."""
+    """The explanation of one failed check, which began at the time `began`."""
 
     def __init__(self, began):
         self.limit = TimeLimit(began)

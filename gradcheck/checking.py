@@ -60,9 +60,9 @@ def check(
     checked together by one random direction through all of them; but with `oracles="complex"` alone, not at all.
 
     A wrong gradient is explained before GradientError is raised: the mistake, if its numbers show it, and the line of
-    backward that makes it. That runs the function again, for at most the processor time that the check took, or 5
-    seconds if that is more, and at most twice as long by the clock; a forward or backward pass that has begun is not
-    interrupted. `explain=False` raises at once, with the verdict alone. Printing the error runs nothing.
+    backward that makes it. That runs the function again, for as long as the check took at most, or 5 seconds if that
+    is more; a forward or backward pass that has begun is not interrupted. `explain=False` raises at once, with the
+    verdict alone. Printing the error runs nothing.
 
     An option of the function that has one of these names is bound beforehand: `functools.partial(function, seed=3)`.
     A random generator among inputs or options is copied before each evaluation, so that dropout repeats itself.
@@ -159,7 +159,7 @@ def check_call(
 
     `lines=False` leaves the lines of backward out of the explanation.
     """
-    began = time.process_time(), time.monotonic()
+    began = time.monotonic()
     strict, atol = atol is None, 1e-8 if atol is None else atol
     _refuse_settings(rtol, atol, max_entries, seed)
     terms = Terms(rtol, atol, strict, max_entries, _named(oracles))
