@@ -30,7 +30,7 @@ def mypy(tmp_path_factory):
 
 
 def unannotated(interface):
-    """Yield the name of each public function or method that lacks an annotation, and what lacks it."""
+    """Yield each parameter or result of a public function or method that has no annotation."""
     for name in importlib.import_module(interface).__all__:
         value = getattr(importlib.import_module(interface), name)
         if inspect.isclass(value):
@@ -49,7 +49,7 @@ def function_of(member):
 
 
 def missing(name, function):
-    """Yield what a function has without annotation: parameters by their names, and the result as `return`."""
+    """Yield the parameters of a function that have no annotation, and `return` for its result."""
     if inspect.isfunction(function) and function.__module__.split(".")[0] in OURS:
         signature = inspect.signature(function)
         for parameter in list(signature.parameters.values()):

@@ -249,7 +249,7 @@ def square(x: Array) -> tuple[Array, Backward]:
 
 
 def affine_forward(x: Array, w: Array) -> tuple[Array, Array]:
-    """Return x w and what the backward pass needs."""
+    """Return x w, and w for the backward pass."""
     return x * w, w
 
 

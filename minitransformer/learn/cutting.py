@@ -1,7 +1,7 @@
 """An exercise, cut from the source as it is now: so it cannot drift from it.
 
 The file includes the imports and the small functions that the function needs, such as `rows`. It leaves out checks of
-arguments, types, and the part that the level asks for:
+arguments, types, and the part that is left to the student:
 
     0  the right-hand side of every line of backward; names and numbers stay
     1  the body of backward; its derivation stays
