@@ -228,7 +228,7 @@ def test_what_takes_the_name_of_the_function_later_is_not_graded_in_its_place(af
         "import minitransformer; theirs = getattr(minitransformer, 'soft' + 'max')",
         "theirs = __import__('minitransformer').fast.softmax",
         "from minitransformer import Softmax; theirs = lambda x, axis: Softmax(axis)(x)",
-        "import minitransformer; globals().update(vars(minitransformer)); theirs = globals()['softmax']",
+        "from minitransformer.layers import softmax as m; globals().update(vars(m)); theirs = globals()['softmax']",
     ],
 )
 def test_code_that_calls_the_packages_own_function_is_graded_and_its_row_says_so(found, graded):
