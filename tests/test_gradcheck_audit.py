@@ -292,6 +292,7 @@ EXAMPLES = [
     ("backward call dropped", "return norm_backward(b.backward(dy))", "return norm_backward(dy)"),
     ("call dropped", "return np.exp(x) * dy", "return x * dy"),
     ("call dropped", "return dy.reshape(a.shape)", "return dy"),
+    ("power changed", "return dy**2", "return dy"),
     ("order reversed", "for f in reversed(a):\n    dy = f(dy)\nreturn dy", "for f in a:"),
 ]
 

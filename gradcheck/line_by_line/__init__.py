@@ -28,7 +28,7 @@ import numpy as np
 from gradcheck.call import Call, borrowed, is_module, randomize_parameters, to_float64
 from gradcheck.checking import check_call
 from gradcheck.line_by_line.instrument import instrumented, planted
-from gradcheck.line_by_line.look import look_again, look_at
+from gradcheck.line_by_line.look import look_at, looks_again
 from gradcheck.line_by_line.probe import Probe
 from gradcheck.line_by_line.report import StepRow, StepsReport
 from gradcheck.line_by_line.rows import report_on
@@ -51,9 +51,13 @@ def steps(function, /, *inputs, seed=0, dy=None, **options):
     return steps_of_call(Call(function, *inputs, **options), seed=seed, dy=dy, randomize=is_module(function))
 
 
-def steps_of_call(call, *, seed=0, dy=None, randomize=False):
-    """Look at each line of the backward pass of a Call; otherwise like `steps`."""
-    return _look(call, seed, dy, randomize, lambda looked_at: _verdicts(looked_at, seed, dy), report_on)
+def steps_of_call(call, *, seed=0, dy=None, randomize=False, others=()):
+    """Look at each line of the backward pass of a Call; otherwise like `steps`.
+
+    A repair is named only if it is one on the `others` as well, Calls of the same target. Without any, it is tried on
+    other sizes, signs and masks that are made from the first.
+    """
+    return _look(call, seed, dy, randomize, lambda looked_at: _verdicts(looked_at, seed, dy), report_on, others=others)
 
 
 def lines_beside(report, call, *, seed, dy, randomize, seconds):
@@ -74,8 +78,8 @@ def lines_beside(report, call, *, seed, dy, randomize, seconds):
     return _look(call, seed, dy, randomize, lambda _: verdicts, report_if_more, seconds)
 
 
-def _look(call, seed, dy, randomize, verdicts, answer, seconds=float("inf")):
-    """Return answer(look, again): a Look at a Call, and a function that returns one on other numbers."""
+def _look(call, seed, dy, randomize, verdicts, answer, seconds=float("inf"), others=()):
+    """Return answer(look, again): a Look at a Call, and a function that returns Looks at other draws."""
     call = call.copy()
     with borrowed(call.target):
         to_float64(call.target)
@@ -91,7 +95,7 @@ def _look(call, seed, dy, randomize, verdicts, answer, seconds=float("inf")):
                 look = look_at(call, dy, source, sites, probe, _stream(seed, "dy"), lambda: verdicts(call))
             except GradientError as error:
                 raise ValueError(f"{error}: there are no lines to compare before that is right") from error
-            again = functools.cache(lambda: look_again(look, sites, probe, _stream(seed, "again")))
+            again = functools.cache(lambda: looks_again(look, sites, probe, _stream(seed, "again"), others))
             return answer(look, again)
 
 

@@ -13,7 +13,8 @@ from the names in scope. The sentence serves two readers. The code in those hole
     patterns.py    matching code with a pattern, and building code from one
     row.py         a row, an edit, and its sentence for each reader
     table.py       the rows
-    planting.py    the scope of a function whose code is to be made wrong
+    planting.py    making mistakes: the places and the scope of right code
+    repairing.py   undoing them: the parts and the scope of a wrong line
 """
 
 from gradcheck.mistakes.row import Edit, Reader, Row, Student, mistake

@@ -57,6 +57,17 @@ class Scope:
         test = getattr(self, f"_is_{kind}", None)
         return test is None or test(code, place)
 
+    def _is_unplanted(self, code, place):
+        return False
+
+    def _is_reduction(self, code, place):
+        return isinstance(code, (str, ast.Name))
+
+    _is_named = _is_reduction
+
+    def _is_array(self, code, place):
+        return isinstance(code, ast.Name)
+
     def _is_numbers(self, code, place):
         return is_number(code)
 
@@ -91,6 +102,8 @@ class Scope:
 
     def _is_backward(self, code, place):
         return "backward" in _last_name(code)
+
+    _is_backwards = _is_backward
 
     def _is_function(self, code, place):
         name = _last_name(code)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from gradcheck.mistakes.patterns import build, holes, match, parsed, text_of
 
-SHOWN = re.compile(r"\{(\w)(?::([^}]*))?\}")
+SHOWN = re.compile(r"\{(\w+)(?::([^}]*))?\}")
 OPTIONAL = re.compile(r"\[([^\]]*)\]")
+WRONG = "wrong"  # in a sentence: all of the wrong code
 LONGEST = 60  # characters of a piece of code that a sentence quotes
 
 
@@ -85,11 +86,11 @@ class Edit:
         return SHOWN.sub(lambda _: next(shown), text)
 
     def _shown(self, hole, noun, reader):
-        code = text_of(self.bound[hole])
-        is_class = noun is not None and noun.startswith(("a ", "an ", "another ", "the "))
+        code = text_of(build(self.row.wrong, self.bound) if hole == WRONG else self.bound[hole])
+        is_class = noun is not None and noun.startswith(("a ", "an ", "another", "the "))
         if reader.sees(code, is_answer=hole in self.row.answer):
             quoted = code if len(code) <= LONGEST else f"{code[: LONGEST - 1]}…"
-            return quoted if noun is None or is_class else f"the {noun} {quoted}"
+            return quoted if noun is None or is_class else f"{'' if noun == 'axis' else 'the '}{noun} {quoted}"
         phrase = reader.phrase(code)
         if phrase is not None:
             return phrase
@@ -130,13 +131,13 @@ def mistake(kind, right, wrong, sentence, *, at="expression", rank=1, **classes)
     """Return the Row of a mistake. Raises ValueError if its sentence would show an answer and names no class for it.
 
     In the sentence, `{B}` is the text of a hole, `{B:factor}` "the factor gamma", or "a factor" for a reader who may
-    not see the answer, and `{B:another array}` "gamma", or "another array". A part in brackets, `[ of {A}]`, is left
-    out for a whole value.
+    not see the answer, and `{B:another array}` "gamma", or "another array". `{wrong}` is all of the wrong code. A part
+    in brackets, `[ of {A}]`, is left out for a whole value.
     """
     right, wrong = parsed(right), parsed(wrong)
     answer = frozenset(holes(right) - holes(wrong))
     for found in SHOWN.finditer(sentence):
-        if found[1] not in holes(right) | holes(wrong):
+        if found[1] not in {WRONG} | holes(right) | holes(wrong):
             raise ValueError(f"{kind}: the sentence {sentence!r} names the hole {found[1]}, which neither side has")
         if found[1] in answer and found[2] is None:
             raise ValueError(f"{kind}: the sentence {sentence!r} shows the answer {found[1]} without a class")

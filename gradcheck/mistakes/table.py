@@ -30,6 +30,7 @@ row is then used in the other direction alone. Code that two rows make is of the
 | backward call dropped | `norm_backward(dy)` → `dy` |
 | call dropped | `np.exp(x)` → `x`; `x.reshape(n)` → `x` |
 | order reversed | `reversed(x)` → `x` |
+| power changed | `a ** 2` → `a` |
 """
 
 import itertools
@@ -50,11 +51,17 @@ COMPARISONS = {
     "not in": ("in",),
 }
 TURN = "swapaxes(-1, -2)"
-TURNED = "{{{}}} is transposed and should not be"
+NOT_TURNED, TURNED = "{{{}}} is not transposed", "{{{}}} is transposed and should not be"
 MEAN_FOR_SUM, SUM_FOR_MEAN = "a mean stands where a sum belongs", "a sum stands where a mean belongs"
-NO_AXIS = "{F} runs over all axes where it should run over {K:one axis}"
-AXIS = "{F} runs over axis {L} where it should run over {K:another axis}"
+NO_AXIS = "the {{{}}} runs over all axes where it should over {{K:axis}}"
+AXIS = "the {{{}}} runs over axis {{L}} where it should over {{K:another}}"
 TWICE = "places of {A:the array} that come twice get one of their gradients, not the sum"
+
+FACTOR = "{B:factor}[ of {A}] is missing"
+ORDER = "{B} and {A} are in the wrong order"
+MINUS_TOTAL, NO_TOTAL = "A - A.{}(axis=K, keepdims=True)", "{}({{A}}) over {{K:axis}} is not subtracted"
+MINUS_MULTIPLE = "A - B * A.{}(axis=K, keepdims=True)"
+NO_MULTIPLE = "{{B:an array}} * {}({{A}}) over {{K:axis}} is not subtracted"
 
 STATEMENTS = [
     mistake("term dropped", "A += B", "pass", "{B:a term} is not added to {A:the sum}"),
@@ -81,24 +88,39 @@ STATEMENTS = [
 ]
 
 EXPRESSIONS = [
-    # Sums, products, quotients
-    mistake("term dropped", "A + B", "A", "{B:a term} is missing[ beside {A}]", rank=4, B="terms"),
-    mistake("term dropped", "A + B", "B", "{A:a term} is missing[ beside {B}]"),
+    # Sums
+    mistake("term dropped", "A + B", "A", "{B:term} is missing[ beside {A}]", rank=4, B="terms"),
+    mistake("term dropped", "A + B", "B", "{A:term} is missing[ beside {B}]"),
     mistake("term dropped", "A - B", "A", "{B:a term} is not subtracted[ from {A}]", rank=4, B="terms"),
     mistake("term dropped", "A - B", "-B", "{A:a term}, from which {B} is subtracted, is missing"),
-    mistake("factor dropped", "A * B", "A", "{B:factor}[ of {A}] is missing", rank=2, B="factors"),
+    *(
+        mistake(
+            "term dropped", right.format(total), "A", sentence.format(total), rank=4, A="summable", B="arrays", K="axes"
+        )
+        for total in ("mean", "sum")
+        for right, sentence in ((MINUS_TOTAL, NO_TOTAL), (MINUS_MULTIPLE, NO_MULTIPLE))
+    ),
+    mistake("term added", "A", "A + B", "the term {B} is too much"),
+    mistake("term added", "A", "B + A", "the term {B} is too much"),
+    mistake("term added", "A", "A - B", "{B} is subtracted and should not be"),
+    mistake("operands exchanged", "A - B", "B - A", "{B} and {A} are subtracted in the wrong order"),
+    mistake("operator exchanged", "A + B", "A - B", "{B} is subtracted where it should be added"),
+    mistake("operator exchanged", "A - B", "A + B", "{B} is added where it should be subtracted"),
+    mistake("sign flipped", "-A", "A", "the sign is wrong", at="value", A="expression"),
+    mistake("sign flipped", "-A", "A", "the sign of {A} is wrong", A="expression"),
+    # Products and quotients
+    mistake("power changed", "A ** 2", "A", "{A} is not squared", rank=2, A="array"),
+    mistake("factor dropped", "A * B", "A", FACTOR, rank=2, B="factors"),
+    mistake("factor dropped", "A * B", "A", FACTOR, rank=3, B="functions"),
+    mistake("factor dropped", "A * B[..., None]", "A", FACTOR, at="value", rank=2, B="arrays"),
     mistake("factor dropped", "A * B", "B", "{A:factor}[ of {B}] is missing"),
     mistake("factor dropped", "A / B", "A", "a division[ of {A}] by {B:a factor} is missing", rank=2, B="factors"),
     mistake("factor dropped", "A @ B", "A", "the product[ of {A}] with {B:a matrix} is missing"),
     mistake("factor dropped", "A @ B", "B", "the product[ of {B}] with {A:a matrix} is missing"),
-    mistake("operands exchanged", "A - B", "B - A", "{B} and {A} are subtracted in the wrong order"),
+    mistake("factor added", "A", "A * B", "the factor {B} is too much"),
+    mistake("factor added", "A", "B * A", "the factor {B} is too much"),
+    mistake("factor added", "A", "A / B", "the division by {B} is too much"),
     mistake("operands exchanged", "A / B", "B / A", "{B} is divided by {A} where {A} should be divided by {B}"),
-    mistake("operands exchanged", "A @ B", "B @ A", "{B} and {A} are in the wrong order"),
-    mistake("transpose added", "A @ B", f"A.{TURN} @ B", TURNED.format("A"), A="unturned"),
-    mistake("transpose added", "A @ B", f"A @ B.{TURN}", TURNED.format("B"), B="unturned"),
-    mistake("transpose added", "A @ B", f"(A @ B).{TURN}", "{A} @ {B} is transposed and should not be"),
-    mistake("operator exchanged", "A + B", "A - B", "{B} is subtracted where it should be added"),
-    mistake("operator exchanged", "A - B", "A + B", "{B} is added where it should be subtracted"),
     mistake("operator exchanged", "A * B", "A / B", "{B} divides where it should multiply"),
     mistake("operator exchanged", "A / B", "A * B", "{B} multiplies where it should divide"),
     *(
@@ -106,21 +128,66 @@ EXPRESSIONS = [
         for op, other in itertools.permutations(OPERATORS, 2)
         if {op, other} not in ({"+", "-"}, {"*", "/"})
     ),
-    # Signs, masks, constants
-    mistake("sign flipped", "-A", "A", "the sign of {A} is wrong", A="expression"),
-    mistake("mask forgotten", "~A", "A", "{A} stands where its complement belongs", A="mask"),
-    mistake("condition changed", "not A", "A", "{A} stands where its negation belongs"),
+    mistake("power changed", "A", "A ** M", "{wrong} stands where {A} belongs"),
+    mistake(
+        "power changed",
+        "A ** N",
+        "A ** M",
+        "{wrong} stands where the power {N:of another number} belongs",
+        N="powers",
+    ),
+    # Matrix products and transposes
+    mistake("transpose lost", "A.T", "A", NOT_TURNED.format("A")),
+    mistake("transpose lost", "A.mT", "A", NOT_TURNED.format("A")),
+    mistake("transpose lost", "A.M(*R)", "A", NOT_TURNED.format("A"), A="value", M="transpose"),
+    mistake("transpose lost", "np.M(A, *R)", "A", NOT_TURNED.format("A"), M="transpose"),
+    mistake("transpose lost", f"A.{TURN} @ B", "A @ B", NOT_TURNED.format("A")),
+    mistake("transpose lost", f"A @ B.{TURN}", "A @ B", NOT_TURNED.format("B")),
+    mistake("transpose lost", f"(A @ B).{TURN}", "A @ B", "the product of {A} and {B} is not transposed"),
+    mistake("transpose added", "A @ B", f"A.{TURN} @ B", TURNED.format("A"), A="unturned"),
+    mistake("transpose added", "A @ B", f"A @ B.{TURN}", TURNED.format("B"), B="unturned"),
+    mistake(
+        "transpose added", "A @ B", f"(A @ B).{TURN}", "the product of {A} and {B} is transposed and should not be"
+    ),
+    mistake("transpose added", "A", "A.T", TURNED.format("A"), A="unplanted"),
+    mistake("transpose added", "A", "A.swapaxes(*R)", TURNED.format("A"), A="unplanted"),
+    mistake("transpose added", "A", "A.transpose(*R)", TURNED.format("A"), A="unplanted"),
+    mistake("operands exchanged", "A @ B", "B @ A", "{B} and {A} are in the wrong order"),
+    # Masks, indices, constants
+    mistake("mask forgotten", "~A", "A", "{A} stands where ~{A} belongs", A="mask"),
+    mistake("mask forgotten", "A", "~A", "{wrong} stands where {A} belongs", A="unplanted"),
+    mistake("mask forgotten", "A[I]", "A", "{A} is taken whole where a part of it belongs", A="entries"),
+    mistake("mask forgotten", "np.where(C, A, B)", "A", "{A} is not limited to {C:a mask}"),
+    mistake("mask forgotten", "np.where(C, A, B)", "B", "{B} is not limited to {C:a mask}"),
+    mistake(
+        "mask forgotten",
+        "np.where(C, A, B)",
+        "np.where(C, B, A)",
+        "the values where {C} holds and where not are exchanged",
+    ),
+    mistake(
+        "mask forgotten",
+        "np.where(B > 0, A, 0.0)",
+        "A",
+        "{A} should be 0 where {B:an array} is not positive",
+        rank=2,
+        B="arrays",
+    ),
+    mistake(
+        "mask forgotten", "np.where(B, A, 0.0)", "A", "{A} should be 0 where {B:a mask} is False", rank=2, B="masks"
+    ),
+    mistake(
+        "mask forgotten", "np.where(B, 0.0, A)", "A", "{A} should be 0 where {B:a mask} is True", rank=2, B="masks"
+    ),
+    mistake("mask forgotten", "F(*R, where=K)", "F(*R)", "`where` is missing"),
     mistake("constant changed", "N", "M", "{M} stands where {N:another number} belongs", N="numbers", M="numbers"),
+    mistake("constant changed", "A", "N", "{N} stands where {A:a length} belongs", rank=2, A="lengths", N="number"),
     mistake("constant changed", "True", "False", "False stands where True belongs"),
     mistake("constant changed", "False", "True", "True stands where False belongs"),
     # Conditions
+    mistake("condition changed", "not A", "A", "{A} stands where `not {A}` belongs"),
     *(
-        mistake(
-            "condition changed",
-            f"A {op} B",
-            f"A {other} B",
-            f"{other} stands where {op} belongs, before {{B}}",
-        )
+        mistake("condition changed", f"A {op} B", f"A {other} B", f"{other} stands where {op} belongs, before {{B}}")
         for op, others in COMPARISONS.items()
         for other in others
     ),
@@ -128,14 +195,7 @@ EXPRESSIONS = [
     mistake("condition changed", "A or B", "A and B", "`and` stands where `or` belongs"),
     mistake("condition changed", "A if C else B", "A", "{A} is used whether or not {C:a condition} holds"),
     mistake("condition changed", "A if C else B", "B", "{B} is used whether or not {C:a condition} holds"),
-    # Transposes, indices
-    mistake("transpose lost", "A.T", "A", "{A} is not transposed"),
-    mistake("transpose lost", "A.mT", "A", "{A} is not transposed"),
-    mistake("mask forgotten", "A[I]", "A", "{A} is taken whole where a part of it belongs", A="entries"),
-    # Calls
-    mistake("mask forgotten", "np.where(C, A, B)", "A", "{A} is not limited to {C:a mask}"),
-    mistake("mask forgotten", "np.where(C, A, B)", "B", "{B} is not limited to {C:a mask}"),
-    mistake("mask forgotten", "np.where(C, A, B)", "np.where(C, B, A)", "the values for True and False are exchanged"),
+    # Sums and means, and their axes
     *(
         mistake("sum and mean exchanged", f"F.{right}(*R)", f"F.{wrong}(*R)", sentence)
         for sum_, mean in (("sum", "mean"), ("nansum", "nanmean"))
@@ -145,44 +205,66 @@ EXPRESSIONS = [
     mistake("sum and mean exchanged", "F(A, *R)", "F(A, *R) / len(A)", MEAN_FOR_SUM, F="lone_sum"),
     mistake("sum and mean exchanged", "F(A, *R)", "F(A, *R) * len(A)", SUM_FOR_MEAN, F="lone_mean"),
     mistake("keepdims lost", "F(*R, keepdims=K)", "F(*R)", "the axis that is summed over is not kept"),
-    mistake("mask forgotten", "F(*R, where=K)", "F(*R)", "`where` is missing"),
-    *(mistake("axis changed", f"F(*R, {axis}=K)", "F(*R)", NO_AXIS, K="axes") for axis in ("axis", "axes")),
     *(
-        mistake("axis changed", f"F(*R, {axis}=K)", f"F(*R, {axis}=L)", AXIS, K="axes", L="axes")
+        mistake("axis changed", f"{call}, {axis}=K)", wrong, sentence.format(name), K="axes", **classes)
         for axis in ("axis", "axes")
+        for call, name in (("A.M(*R", "M"), ("F(*R", "F"))
+        for wrong, sentence, classes in (
+            (f"{call})", NO_AXIS, {name: "reduction", "R": "all_axes"}),
+            (f"{call}, {axis}=L)", AXIS, {name: "named", "L": "axes"}),
+        )
     ),
+    *(
+        mistake(
+            "call dropped",
+            f"A.{total}(axis=K, keepdims=True)",
+            "A",
+            f"the {total} over {{K:axis}} is missing",
+            at="value",
+            rank=2,
+            K="axes",
+        )
+        for total in ("sum", "mean")
+    ),
+    # Calls
     mistake("transpose added", "F(S, *R)", "F(L, *R)", "two letters of {L} are exchanged", F="einsum", L="letters"),
     *(
         row
-        for call, turned, other, exchanged, classes in (
+        for call, turned, other, swapped, classes in (
             ("F(A, B, *R)", f"F(A.{TURN}, B, *R)", f"F(A, B.{TURN}, *R)", "F(B, A, *R)", {"F": "product"}),
             ("A.M(B, *R)", f"A.{TURN}.M(B, *R)", f"A.M(B.{TURN}, *R)", "B.M(A, *R)", {"M": "product"}),
         )
         for row in (
-            mistake(
-                "operands exchanged",
-                call,
-                exchanged,
-                "{B} and {A} are in the wrong order",
-                A="value",
-                R="keywords",
-                **classes,
-            ),
+            mistake("operands exchanged", call, swapped, ORDER, A="value", R="keywords", **classes),
             mistake("transpose added", call, turned, TURNED.format("A"), A="unturned", R="keywords", **classes),
             mistake(
                 "transpose added", call, other, TURNED.format("B"), A="value", B="unturned", R="keywords", **classes
             ),
         )
     ),
+    mistake("operands exchanged", "F(A, B, *R)", "F(B, A, *R)", "{B} and {A} are in the wrong order", A="unplanted"),
     mistake("order reversed", "reversed(A)", "A", "{A} is taken forwards where it should be backwards"),
-    mistake("transpose lost", "A.M(*R)", "A", "{A} is not transposed", A="value", M="transpose"),
-    mistake("transpose lost", "np.M(A, *R)", "A", "{A} is not transposed", M="transpose"),
     mistake("backward call dropped", "F(A, *R)", "A", "{F:a backward pass} is not applied to {A}", F="backward"),
+    mistake(
+        "backward call dropped", "F(A)", "A", "{F:a backward pass} is not applied to {A}", A="gradient", F="backwards"
+    ),
     mistake("call dropped", "F(A, *R)", "A", "{F:a function} is not applied to {A}", F="function"),
     mistake("call dropped", "A.M(*R)", "A", "{M:a method} is not applied to {A}", A="value", M="method"),
+    mistake("call dropped", "B", "A", "{A} stands where {B:a function of it} belongs", rank=2, A="array", B="forms"),
+    mistake("call added", "A", "np.M(A)", "{M} is too much", A="unplanted"),
+    mistake("call added", "A", "F(A)", "{F} is too much", A="unplanted"),
+    mistake(
+        "name replaced",
+        "np.M(A)",
+        "np.L(A)",
+        "{L} stands where {M:another function} belongs",
+        M="elementary",
+        L="elementary",
+    ),
     # Names
     mistake("dy ignored", "A", "0 * A + 1", "{A} is taken for ones", A="dy"),
     mistake("name replaced", "A", "B", "{B} stands where {A:another name} belongs", A="names", B="names"),
+    mistake("name replaced", "A", "B", "{B} stands where {A:an array} belongs", A="arrays", B="computed"),
     # Whole values
     mistake("sign flipped", "A", "-A", "the sign is wrong", at="value", A="arithmetic"),
     mistake("gradient replaced by zeros", "A", "0 * A", "it is zero", at="value", A="arithmetic"),

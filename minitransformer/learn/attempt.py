@@ -75,7 +75,15 @@ class Attempt:
         except Fault as fault:
             fault.args = (f"{fault} ({case.name})",)
             raise
-        return None if report is None else Failure(case.name, call, arguments, dy, seed, report)
+        return (
+            None if report is None else Failure(case.name, call, arguments, dy, seed, report, lambda: self.others(case))
+        )
+
+    def others(self, case):
+        """Return the Calls of all cases but one, of that one with other numbers, and of the first with an axis more."""
+        cases = self.exercise.cases()
+        calls = [self.call(other, 2 if other.name == case.name else SEEDS[0])[0] for other in cases]
+        return [*calls, *filter(None, [self.wider()])]
 
     def call(self, case, seed):
         """Return the Call of the learner's function on a case, and {name: input or option} of the textbook's."""
@@ -97,13 +105,10 @@ class Attempt:
 
     def with_another_axis(self) -> str:
         """Say that it is wrong where there is one more axis in front; nothing where it is not, or none was promised."""
-        if isinstance(self.exercise.reference, type) or self.exercise.given:
+        wider = self.wider()
+        if wider is None:
             return ""
-        call, _ = self.call(self.exercise.cases()[0], 0)
-        x = call.inputs[0]
-        wider = call.on(
-            [in_front(value, x) for value in call.inputs], {k: in_front(v, x) for k, v in call.options.items()}
-        )
+        x = self.call(self.exercise.cases()[0], 0)[0].inputs[0]
         try:
             with faults(self.path):
                 if looked_at(wider, cotangent(wider, 0), 0) is None:
@@ -112,6 +117,15 @@ class Attempt:
         except Fault as fault:
             how = f" ({fault})"
         return f"right for {x.shape}, but not with an axis more, {wider.inputs[0].shape}: there may be any number{how}"
+
+    def wider(self):
+        """Return the Call of the first case with one more axis in front; None where no such call was promised."""
+        if isinstance(self.exercise.reference, type) or self.exercise.given:
+            return None
+        call, _ = self.call(self.exercise.cases()[0], 0)
+        x = call.inputs[0]
+        options = {name: in_front(value, x) for name, value in call.options.items()}
+        return call.on([in_front(value, x) for value in call.inputs], options)
 
     def compare_forward(self, case, seed, call):
         """Raise Fault unless y is what the package computes."""

@@ -38,7 +38,7 @@ def rows_by_steps(failure, numbers):
     from gradcheck.line_by_line import steps_of_call  # which a right gradient never needs
 
     try:
-        report = steps_of_call(failure.call, seed=failure.seed, dy=failure.dy)
+        report = steps_of_call(failure.call, seed=failure.seed, dy=failure.dy, others=failure.others())
     except (TypeError, ValueError):
         return [], []
     if report.first_wrong is None:

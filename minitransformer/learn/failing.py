@@ -12,11 +12,14 @@ from minitransformer.learn.verdict import WRONG, Row, Verdict
 
 
 class Failure:
-    """A case on which something is wrong: its name, the Call, what it was given, and gradcheck's report."""
+    """A case on which something is wrong: its name, the Call, its inputs and options, and gradcheck's report.
 
-    def __init__(self, case, call, arguments, dy, seed, report):
+    `others()` returns the Calls of the other cases, on which a repair has to be one as well.
+    """
+
+    def __init__(self, case, call, arguments, dy, seed, report, others):
         self.case, self.call, self.arguments, self.dy, self.seed = case, call, arguments, dy, seed
-        self.report = report
+        self.report, self.others = report, others
 
     def look_closer(self, diagnose):
         """Look at each entry; but not of a module, which would take long, and whose lines say more."""

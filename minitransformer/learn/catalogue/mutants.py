@@ -51,6 +51,7 @@ WORDS = {
     "backward call dropped": "the backward of a layer were skipped",
     "call dropped": "a function were not applied",
     "order reversed": "an order were reversed",
+    "power changed": "a power were missing",
 }
 
 
