@@ -67,7 +67,7 @@ def test_a_pattern_does_not_match_other_code(pattern, code):
 
 
 def test_one_row_makes_a_mistake_and_its_repair():
-    row = mistake("factor dropped", "A * B", "A", "{B:factor}[ of {A}] is missing", B="factors")
+    row = mistake("factor dropped", "A * B", "A", "{B:factor} is missing[ from {A}]", B="factors")
     (made,) = row.planted(expression("dy * gamma"), Anything(), None)
     assert ast.unparse(made.new) == "dy"
     (undone,) = row.repaired(expression("dy"), Anything(), None)
@@ -83,15 +83,15 @@ def test_a_hole_without_a_class_is_not_filled():
     "reader, is_whole, said",
     [
         (Reader(), True, "the factor gamma is missing"),
-        (Reader(), False, "the factor gamma of dy is missing"),
+        (Reader(), False, "the factor gamma is missing from dy"),
         (Student("dx = dy", {}), True, "a factor is missing"),
-        (Student("dx = dy", {}), False, "a factor of dy is missing"),
+        (Student("dx = dy", {}), False, "a factor is missing from dy"),
         (Student("dx = g", {}), False, "a factor is missing"),
-        (Student("dx = dy * gamma", GLOSSARY), False, "the gain γ of dy is missing"),
+        (Student("dx = dy * gamma", GLOSSARY), False, "the gain γ is missing from dy"),
     ],
 )
 def test_a_sentence_shows_the_answer_to_those_alone_who_may_see_it(reader, is_whole, said):
-    row = mistake("factor dropped", "A * B", "A", "{B:factor}[ of {A}] is missing", B="factors")
+    row = mistake("factor dropped", "A * B", "A", "{B:factor} is missing[ from {A}]", B="factors")
     (made,) = row.planted(expression("dy * gamma"), Anything(), None)
     assert made.sentence(reader, is_whole) == said
 

@@ -3,7 +3,7 @@
 A mistake in a hand-written gradient is a small edit: a dropped factor, a flipped sign, a mean for a sum, a wrong axis,
 a forgotten transpose, one name for another. One row of the table is one such edit:
 
-    mistake("factor dropped", "A * B", "A", "{B:factor}[ of {A}] is missing", B="factors")
+    mistake("factor dropped", "A * B", "A", "{B:factor} is missing[ from {A}]", B="factors")
 
 Left is the right pattern, then the wrong one; capital letters are holes. The audit finds the right code and writes the
 wrong one. A repair finds the wrong code and writes the right one, with the holes that only the right side has filled

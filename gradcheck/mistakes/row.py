@@ -118,10 +118,16 @@ class Student(Reader):
     """
 
     def __init__(self, text, glossary):
-        self.text, self.glossary = re.sub(r"\s", "", text), glossary
+        try:
+            nodes = list(ast.walk(ast.parse(text)))
+        except SyntaxError:
+            nodes = []
+        self.own = {ast.unparse(n) for n in nodes if isinstance(n, ast.expr)}
+        self.own |= {n.attr for n in nodes if isinstance(n, ast.Attribute)}
+        self.glossary = glossary
 
     def sees(self, code, *, is_answer):
-        return not is_answer and re.sub(r"\s", "", code) in self.text
+        return not is_answer and code in self.own
 
     def phrase(self, code):
         return self.glossary.get(code)

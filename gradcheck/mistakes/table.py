@@ -57,7 +57,7 @@ NO_AXIS = "the {{{}}} runs over all axes where it should over {{K:axis}}"
 AXIS = "the {{{}}} runs over axis {{L}} where it should over {{K:another}}"
 TWICE = "places of {A:the array} that come twice get one of their gradients, not the sum"
 
-FACTOR = "{B:factor}[ of {A}] is missing"
+FACTOR = "{B:factor} is missing[ from {A}]"
 ORDER = "{B} and {A} are in the wrong order"
 MINUS_TOTAL, NO_TOTAL = "A - A.{}(axis=K, keepdims=True)", "{}({{A}}) over {{K:axis}} is not subtracted"
 MINUS_MULTIPLE = "A - B * A.{}(axis=K, keepdims=True)"
@@ -113,7 +113,7 @@ EXPRESSIONS = [
     mistake("factor dropped", "A * B", "A", FACTOR, rank=2, B="factors"),
     mistake("factor dropped", "A * B", "A", FACTOR, rank=3, B="functions"),
     mistake("factor dropped", "A * B[..., None]", "A", FACTOR, at="value", rank=2, B="arrays"),
-    mistake("factor dropped", "A * B", "B", "{A:factor}[ of {B}] is missing"),
+    mistake("factor dropped", "A * B", "B", "{A:factor} is missing[ from {B}]"),
     mistake("factor dropped", "A / B", "A", "a division[ of {A}] by {B:a factor} is missing", rank=2, B="factors"),
     mistake("factor dropped", "A @ B", "A", "the product[ of {A}] with {B:a matrix} is missing"),
     mistake("factor dropped", "A @ B", "B", "the product[ of {B}] with {A:a matrix} is missing"),
@@ -166,18 +166,18 @@ EXPRESSIONS = [
         "the values where {C} holds and where not are exchanged",
     ),
     mistake(
+        "mask forgotten", "np.where(B, A, 0.0)", "A", "{A} should be 0 where {B:a mask} is False", rank=2, B="masks"
+    ),
+    mistake(
+        "mask forgotten", "np.where(B, 0.0, A)", "A", "{A} should be 0 where {B:a mask} is True", rank=2, B="masks"
+    ),
+    mistake(
         "mask forgotten",
         "np.where(B > 0, A, 0.0)",
         "A",
         "{A} should be 0 where {B:an array} is not positive",
         rank=2,
         B="arrays",
-    ),
-    mistake(
-        "mask forgotten", "np.where(B, A, 0.0)", "A", "{A} should be 0 where {B:a mask} is False", rank=2, B="masks"
-    ),
-    mistake(
-        "mask forgotten", "np.where(B, 0.0, A)", "A", "{A} should be 0 where {B:a mask} is True", rank=2, B="masks"
     ),
     mistake("mask forgotten", "F(*R, where=K)", "F(*R)", "`where` is missing"),
     mistake("constant changed", "N", "M", "{M} stands where {N:another number} belongs", N="numbers", M="numbers"),
@@ -275,3 +275,29 @@ EXPRESSIONS = [
 ]
 
 ROWS = (*STATEMENTS, *EXPRESSIONS)
+KINDS = {  # a sentence that quotes no code, of each kind that is planted
+    "term dropped": "a term is missing",
+    "factor dropped": "a factor is missing",
+    "sign flipped": "a sign is wrong",
+    "operator exchanged": "one of + − · / stands in the place of another",
+    "operands exchanged": "two operands are exchanged",
+    "sum and mean exchanged": "a sum stands in the place of a mean, or a mean in the place of a sum",
+    "axis changed": "a sum or mean runs over the wrong axis",
+    "keepdims lost": "an axis is lost that should be kept, and other entries meet",
+    "transpose lost": "a transpose is missing",
+    "transpose added": "there is a transpose too many",
+    "name replaced": "one array stands in the place of another",
+    "constant changed": "a constant is wrong",
+    "gradient replaced by zeros": "it is zero",
+    "gradient replaced by dy": "it is the upstream gradient itself",
+    "dy ignored": "the upstream gradient is taken for ones",
+    "gradients exchanged": "two gradients are exchanged",
+    "mask forgotten": "a mask is forgotten",
+    "condition changed": "a condition is wrong",
+    "accumulation lost": "entries are overwritten where they should be added",
+    "statement dropped": "a statement is missing",
+    "backward call dropped": "the backward pass of a layer is skipped",
+    "call dropped": "a function is not applied",
+    "order reversed": "an order is reversed",
+    "power changed": "a power is wrong",
+}

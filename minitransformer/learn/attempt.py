@@ -82,7 +82,7 @@ class Attempt:
     def others(self, case):
         """Return the Calls of all cases but one, of that one with other numbers, and of the first with an axis more."""
         cases = self.exercise.cases()
-        calls = [self.call(other, 2 if other.name == case.name else SEEDS[0])[0] for other in cases]
+        calls = [self.call(other, 2 if other.name == case.name else SEEDS[0]) for other in cases]
         return [*calls, *filter(None, [self.wider()])]
 
     def call(self, case, seed):
@@ -105,7 +105,7 @@ class Attempt:
 
     def with_another_axis(self) -> str:
         """Say that it is wrong where there is one more axis in front; nothing where it is not, or none was promised."""
-        wider = self.wider()
+        wider, _ = self.wider() or (None, None)
         if wider is None:
             return ""
         x = self.call(self.exercise.cases()[0], 0)[0].inputs[0]
@@ -122,10 +122,11 @@ class Attempt:
         """Return the Call of the first case with one more axis in front; None where no such call was promised."""
         if isinstance(self.exercise.reference, type) or self.exercise.given:
             return None
-        call, _ = self.call(self.exercise.cases()[0], 0)
+        call, arguments = self.call(self.exercise.cases()[0], 0)
         x = call.inputs[0]
         options = {name: in_front(value, x) for name, value in call.options.items()}
-        return call.on([in_front(value, x) for value in call.inputs], options)
+        arguments = {name: in_front(value, x) for name, value in arguments.items()}
+        return call.on([in_front(value, x) for value in call.inputs], options), arguments
 
     def compare_forward(self, case, seed, call):
         """Raise Fault unless y is what the package computes."""
