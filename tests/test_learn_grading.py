@@ -526,12 +526,12 @@ def test_a_process_that_is_asked_again_after_it_ended_is_another():
             "dy - mean_dy",
             "dy",
             "the sum over y · dy is not subtracted",
-        ),  # listed, and so said before what would be right
+        ),  # a mistake of learners, before the repair of the line
         ("y * (dy - mean_dy)", "y * (dy - mean_dy) ** 3", "(dy - mean_dy) ** 3 stands where dy - mean_dy belongs"),
         ("y * (dy - mean_dy)", "np.sin(y * (dy - mean_dy))", "sin is too much"),
     ],
 )
-def test_a_mistake_is_named_as_the_catalogue_lists_it_or_by_its_line(graded, old, new, said):
+def test_a_mistake_is_named_as_learners_make_it_or_by_its_line(graded, old, new, said):
     verdict = graded("softmax", text=solution(SOFTMAX, 0).replace(old, new))
     assert said in verdict.mistake, verdict.mistake
 

@@ -18,7 +18,7 @@ they pass, it *survives*, and shows what they cannot see:
       + dx_hat = dy
       every check passes, although the gradients differ in layer_norm
 
-Here the mistakes are those that hand-derived gradients suffer from (the table in gradcheck/audit/mutations.py), made in
+Here the mistakes are those that hand-derived gradients suffer from (the table in gradcheck/mistakes/table.py), made in
 every function named `backward`, and the checks are the module's own cases. `--command "pytest -x -q tests"` scores a
 test command instead, whatever it checks with. The project's own files are never touched: the command runs in copies.
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from gradcheck.audit.outcome import BY_COMMAND, BY_TIME, KILLED, SURVIVING, Outcome
 from gradcheck.audit.pytest_command import pytest_arguments
-from gradcheck.audit.sources import read_source
+from gradcheck.mistakes.sources import read_source
 
 SHORTEST_LIMIT = 60.0  # seconds; and PATIENCE times what the command takes without a mutant
 PATIENCE = 10

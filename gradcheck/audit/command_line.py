@@ -13,9 +13,9 @@ from gradcheck.audit.mutations import mutate
 from gradcheck.audit.outcome import EQUIVALENT, KILLED, SURVIVING
 from gradcheck.audit.projects import files_in_memory, package_files
 from gradcheck.audit.reporting import Progress, describe, score, summary, write_json
-from gradcheck.audit.sources import find_closures
 from gradcheck.cases import load_cases
 from gradcheck.command_line import Parser, counted, one_line, say, show, whole_number
+from gradcheck.mistakes.sources import find_closures
 
 ALL_KILLED, SOME_SURVIVE, USAGE = 0, 1, 2
 

@@ -4,6 +4,8 @@ import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gradcheck.mistakes.row import Edit
+
 
 @dataclass(frozen=True)
 class Mutant:
@@ -11,7 +13,8 @@ class Mutant:
 
     `source` is the whole text of the file, as it was read before anything ran: it may be edited meanwhile.
     `codes` are (first line, name) of the code objects that it changes, outermost first; `lines` the first and last line
-    of the statement it is in: unless one of them is run, it cannot matter.
+    of the statement it is in: unless one of them is run, it cannot matter. `edit` is the mistake, and `is_whole` marks
+    one of the whole value of an assignment, or of a gradient that is returned.
     """
 
     path: Path
@@ -24,6 +27,8 @@ class Mutant:
     start: int
     end: int
     replacement: str
+    edit: Edit = field(repr=False)
+    is_whole: bool = False
 
     @property
     def mutated_source(self):

@@ -22,6 +22,7 @@ is said of names that do not keep it, but that.
 """
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from numpy.typing import ArrayLike
 from gradcheck.call import Call, Differentiable, borrowed, is_module, randomize_parameters, to_float64
 from gradcheck.checking import check_call
 from gradcheck.line_by_line.instrument import instrumented, planted
-from gradcheck.line_by_line.look import look_again, look_at
+from gradcheck.line_by_line.look import look_at, looks_again
 from gradcheck.line_by_line.probe import Probe
 from gradcheck.line_by_line.report import StepRow, StepsReport
 from gradcheck.line_by_line.rows import report_on
@@ -55,9 +56,20 @@ def steps(
     return steps_of_call(Call(function, *inputs, **options), seed=seed, dy=dy, randomize=is_module(function))
 
 
-def steps_of_call(call: Call, *, seed: int = 0, dy: ArrayLike | None = None, randomize: bool = False) -> StepsReport:
-    """Look at each line of the backward pass of a Call; otherwise like `steps`."""
-    return _look(call, seed, dy, randomize, lambda looked_at: _verdicts(looked_at, seed, dy), report_on)
+def steps_of_call(
+    call: Call,
+    *,
+    seed: int = 0,
+    dy: ArrayLike | None = None,
+    randomize: bool = False,
+    others: Iterable[Call] = (),
+) -> StepsReport:
+    """Look at each line of the backward pass of a Call; otherwise like `steps`.
+
+    A repair is named only if it is one on the `others` as well, Calls of the same target. Without any, it is tried on
+    other sizes, signs and masks that are made from the first.
+    """
+    return _look(call, seed, dy, randomize, lambda looked_at: _verdicts(looked_at, seed, dy), report_on, others=others)
 
 
 def lines_beside(report, call, *, seed, dy, randomize):
@@ -77,8 +89,8 @@ def lines_beside(report, call, *, seed, dy, randomize):
     return _look(call, seed, dy, randomize, lambda _: verdicts, report_if_more)
 
 
-def _look(call, seed, dy, randomize, verdicts, answer):
-    """Return answer(look, again): a Look at a Call, and a function that returns one on other numbers."""
+def _look(call, seed, dy, randomize, verdicts, answer, others=()):
+    """Return answer(look, again): a Look at a Call, and a function that returns Looks at other draws."""
     call = call.copy()
     with borrowed(call.target):
         to_float64(call.target)
@@ -94,7 +106,7 @@ def _look(call, seed, dy, randomize, verdicts, answer):
                 look = look_at(call, dy, source, sites, probe, _stream(seed, "dy"), lambda: verdicts(call))
             except GradientError as error:
                 raise ValueError(f"{error}: there are no lines to compare before that is right") from error
-            again = functools.cache(lambda: look_again(look, sites, probe, _stream(seed, "again")))
+            again = functools.cache(lambda: looks_again(look, sites, probe, _stream(seed, "again"), others))
             return answer(look, again)
 
 

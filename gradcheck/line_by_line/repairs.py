@@ -6,35 +6,42 @@ such as `scale = (dx_hat * x_hat).mean(...)`, in backward, or in forward where i
 
 import ast
 import itertools
+import time
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from gradcheck.line_by_line.blame import is_true
-from gradcheck.line_by_line.edits import Names
 from gradcheck.line_by_line.probe import Event, is_real_array
 from gradcheck.line_by_line.source import closures, contents, is_gradient, names_read
+from gradcheck.mistakes.repairing import Names, exchanged, repairs
+from gradcheck.mistakes.row import Edit, Reader
 
 MOST_FITTING = 8  # edits that fit the first numbers, of which one has to fit the second too
 MOST_HELPERS = 6
 MOST_RUNS = 2000  # of backward, for edits of helpers, in all
 MORE_RUNS = 200  # of these, to see whether another line may be it as well
 MOST_TRIED, LEAST_TRIED = 2000, 150  # edits of the target's own line, or of all of its helpers; of any of these
+MOST_SECONDS = 5.0  # of processor time, for all edits of one target of one rank
 SCALED = 1e-6  # a factor that is nearer to 1 is none
+REPLACED = "name replaced"
 SCATTER = "__gradcheck_scatter__"
 
 
 @dataclass(frozen=True)
 class Repair:
-    """An edit that fits: at the line of `event` `expression` would have been right; `phrase` says what is wrong.
+    """An edit that fits: at the line of `event` `expression` would have been right; `phrase` names the mistake.
 
+    `edit` is the Edit of the table that it comes from, if there is one, and `is_whole` marks one of all of the line.
     `is_of_helper` marks one that puts something else in the place of a helper, which may as well be wrong itself.
     """
 
     event: Event
     phrase: str
-    expression: ast.expr
+    expression: ast.expr | None = None
+    edit: Edit | None = None
+    is_whole: bool = False
     is_of_helper: bool = False
 
 
@@ -147,37 +154,40 @@ class Workbench:
         return abs(self.scene.truth.along(event.key, v)[0]) <= self.scene.run.rounding
 
 
-def fitting(bench, edits, most_runs=MOST_RUNS, is_one_enough=False):
-    """Return the Repairs that make the target right on these numbers: of its own line, then of its helpers.
+def fitting(bench, rank, most_runs=MOST_RUNS, is_one_enough=False):
+    """Return the Repairs of a rank that make the target right on these numbers, first at its line, then at its helpers.
 
     Of each line come the plainest first, but not many; of one line only, if that is enough.
     """
-    fitting = []
+    found, end = [], time.process_time() + MOST_SECONDS
     lines = bench.lines()
     helpers = {bench.scene.sites[e.site].name for e in bench.helpers()}
     for event in lines:
-        expression, found = bench.expression(event), 0
+        expression, here = bench.expression(event), 0
         if expression is None:
             continue
         values = bench.names(event)
-        names = Names(values, names_read(expression), helpers)
+        names = Names(values, names_read(expression), helpers, is_gradient)
         most = MOST_TRIED if event is bench.target.event else max(MOST_TRIED // len(lines), LEAST_TRIED)
-        for phrase, edited in itertools.islice(edits(expression, names), most):
-            if bench.look.runs >= min(most_runs, MOST_RUNS) and event is not bench.target.event:
+        for edit, repaired, is_whole in itertools.islice(repairs(expression, names, rank), most):
+            is_over = bench.look.runs >= min(most_runs, MOST_RUNS) and event is not bench.target.event
+            if is_over or time.process_time() > end:
                 break
-            if bench.fits(event, edited, values):
-                fitting.append(Repair(event, phrase, edited, phrase.partition(" stands where ")[0] in helpers))
-                found += 1
-                if found == MOST_FITTING:
+            if bench.fits(event, repaired, values):
+                of_helper = edit.row.kind == REPLACED and getattr(edit.old, "id", "") in helpers
+                phrase = edit.sentence(Reader(), is_whole)
+                found.append(Repair(event, phrase, repaired, edit, is_whole, of_helper))
+                here += 1
+                if here == MOST_FITTING:
                     break
-        if found and is_one_enough:
+        if here and is_one_enough:
             break
-    return fitting
+    return found
 
 
-def scaled(bench):
-    """Return Repairs of lines whose value is off by one factor, if that would make the target right."""
-    truth, repairs = bench.found.truths[bench.target], []
+def multiple(bench):
+    """Return (Event, factor) for each line whose value is off by one factor, if that would make the target right."""
+    truth, found = bench.found.truths[bench.target], []
     for event in bench.lines():
         expression = bench.expression(event)
         if expression is None or not is_real_array(event.value):
@@ -195,11 +205,11 @@ def scaled(bench):
         if factor and abs(factor - 1) > SCALED:
             edited = ast.BinOp(expression, ast.Mult(), ast.Constant(factor))
             if bench.fits(event, edited, bench.names(event)):
-                repairs.append(Repair(event, f"it is {_in_words(1 / factor, bench)}", edited))
-    return repairs
+                found.append((event, 1 / factor))
+    return found
 
 
-def exchanged(bench):
+def of_another(bench):
     """Return a Repair where the value is that of another gradient."""
     target = bench.target
     value = bench.base.value(target)
@@ -208,19 +218,8 @@ def exchanged(bench):
     for other, truth in others:
         is_another = np.any(truth) and not bench.scene.truth.same(truth, mine, target.array)
         if is_another and bench.scene.truth.same(value, truth, other.array):
-            return [Repair(target.event, f"it is what {other.name} should be", ast.Name(other.name, ast.Load()))]
+            return [Repair(target.event, f"it is what {other.name} should be")]
     return []
-
-
-def _in_words(factor, bench):
-    """Return `5 × what it should be: 5 is the length of axis 1 of x`, or without the length if that may be chance."""
-    number = round(max(factor, 1 / factor))
-    if factor < 0 or abs(max(factor, 1 / factor) - number) > 1e-9 * number:
-        return f"{factor:.6g} × what it should be"
-    arguments = bench.scene.run.arguments
-    axes = [f"axis {i} of {a.name}" for a in arguments for i, n in enumerate(a.array.shape) if n == number]
-    length = f": {number} is the length of {' and of '.join(axes)}" if 0 < len(axes) <= 2 else ""
-    return f"{number if factor > 1 else f'1/{number}'} × what it should be{length}"
 
 
 def left_out(bench):
@@ -239,7 +238,7 @@ def left_out(bench):
                 where = next((e for e in bench.scene.plain.events if e.key in readers), where)
             own = bench.scene.sites[bench.target.event.site].name == site.name
             phrase = f"what {site.name} held before is left out" if own else f"{site.name} is computed and left out"
-            return [Repair(where, phrase, ast.Name(site.name, ast.Load()))]
+            return [Repair(where, phrase)]
     return []
 
 
@@ -273,3 +272,15 @@ def still_fits(bench, repair):
     """Whether a Repair makes the target right on the numbers of another bench, too."""
     events = [event for event in bench.lines() if event.key == repair.event.key]
     return bool(events) and bench.fits(events[0], repair.expression, bench.names(events[0]))
+
+
+def repaired_statement(site, expression):
+    """Return the text of a Site's statement with another expression in it, empty if it has none."""
+    statement = site.statement
+    if expression is None or site.value is None:
+        return ""
+    if isinstance(expression, ast.Call) and getattr(expression.func, "id", "") == SCATTER:
+        return f"np.add.at({', '.join(map(ast.unparse, expression.args))})"
+    if isinstance(statement, ast.AugAssign):
+        return f"{ast.unparse(statement.target)} = {ast.unparse(expression)}"
+    return ast.unparse(exchanged(statement, site.value, expression))

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from gradcheck.mistakes.row import Edit
+
 UNNAMED = "given the true gradients, "
 RIGHT, WRONG, FOLLOWS, NOT_FOLLOWED = "right", "WRONG", "follows", "not followed"
 
@@ -12,7 +14,9 @@ class StepRow:
 
     `name` is what it is bound to, `equation` the number in the comment at its line, such as "(6)", or empty, and `line`
     its line in the file. `verdict` is "right", "WRONG" (the line is), "follows" (from a wrong one above), or "not
-    followed"; `sentence` says why, or is empty.
+    followed"; `sentence` says why, or is empty. If it names a repair, `repair` is the statement with that, and `edit`
+    the edit of the table (gradcheck/mistakes), which has a sentence for a student as well; `is_whole` marks one of the
+    whole value.
     """
 
     name: str
@@ -20,6 +24,9 @@ class StepRow:
     line: int
     verdict: str
     sentence: str = ""
+    repair: str = ""
+    edit: Edit | None = None
+    is_whole: bool = False
 
     @property
     def is_named(self) -> bool:

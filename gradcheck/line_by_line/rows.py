@@ -9,20 +9,22 @@ import numpy as np
 from gradcheck.line_by_line.called import wrong_within
 from gradcheck.line_by_line.instrument import equation_at
 from gradcheck.line_by_line.paths import joined, joined_or
-from gradcheck.line_by_line.repairs import Workbench
+from gradcheck.line_by_line.repairs import Workbench, repaired_statement
 from gradcheck.line_by_line.report import FOLLOWS, NOT_FOLLOWED, RIGHT, UNNAMED, WRONG, StepRow, StepsReport
 from gradcheck.line_by_line.source import is_gradient
 from gradcheck.line_by_line.words import mistakes
 
 
 def report_on(look, again):
-    """Return the StepsReport on a Look; `again()` returns another, on other numbers."""
+    """Return the StepsReport on a Look; `again()` returns Looks at other draws."""
     pinned = _pinned(look, again)
-    rows = [(e, _row(look, e, look.scene.sites[e.site].name, WRONG, s)) for e, s in _helpers(look, pinned)]
+    rows = [(m.event, _row(look, m.event, _name(look, m), WRONG, m.sentence, m)) for m in _helpers(look, pinned)]
     for target in look.targets:
         verdict, sentence = _verdict(look, target, pinned)
         if not target.outside or look.is_parameter(target) or target in look.found.elsewhere:
-            rows.append((target.event, _row(look, target.event, target.name, verdict, sentence)))
+            named = [m for m in pinned.values() if m.event.key == target.event.key and sentence.startswith(m.sentence)]
+            row = _row(look, target.event, target.name, verdict, sentence, named[0] if named and sentence else None)
+            rows.append((target.event, row))
     place = {event.key: i for i, event in enumerate([*look.scene.forward, *look.scene.plain.events])}
     rows.sort(key=lambda pair: place[pair[0].key])
     finals = [target for target in look.targets if target.argument is not None]
@@ -64,9 +66,9 @@ def _name(look, mistake):
 
 
 def _helpers(look, pinned):
-    """Return (Event, sentence) for each line that is wrong and is that of no Target."""
+    """Return the Mistake of each line that is wrong and is that of no Target."""
     keys = {target.event.key for target in look.targets}
-    return list({m.event.key: (m.event, m.sentence) for m in pinned.values() if m.event.key not in keys}.values())
+    return list({m.event.key: m for m in reversed(pinned.values()) if m.event.key not in keys}.values())
 
 
 def _verdict(look, target, pinned):
@@ -146,6 +148,10 @@ def _origin(look, target):
     return " and ".join(sorted(set(names))) or "the one above"
 
 
-def _row(look, event, name, verdict, sentence):
+def _row(look, event, name, verdict, sentence, mistake=None):
     site = look.scene.sites[event.site]
-    return StepRow(name, equation_at(look.source, site.statement), site.line, verdict, sentence)
+    row = StepRow(name, equation_at(look.source, site.statement), site.line, verdict, sentence)
+    if mistake is None or mistake.repair is None:
+        return row
+    repair = repaired_statement(site, mistake.repair.expression)
+    return replace(row, repair=repair, edit=mistake.edit, is_whole=mistake.repair.is_whole)

@@ -1,48 +1,61 @@
-"""What is said of a line that is wrong: the first that fits, and fits on other numbers as well."""
+"""The sentence on a wrong line: the first that fits, and fits on other draws as well."""
 
-from dataclasses import dataclass
+import ast
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 
 from gradcheck.line_by_line.called import wrong_within
-from gradcheck.line_by_line.edits import changes, factors, functions, terms
 from gradcheck.line_by_line.paths import instead_words, joined, path_words
 from gradcheck.line_by_line.probe import Event, is_real_array
 from gradcheck.line_by_line.repairs import (
     MORE_RUNS,
+    Repair,
     Workbench,
-    exchanged,
     fitting,
     left_out,
-    scaled,
+    multiple,
+    of_another,
     scattered,
     still_fits,
 )
+from gradcheck.mistakes.patterns import same
+from gradcheck.mistakes.row import Edit, Reader
+
+MOST_IN_A_FRACTION = 4  # a factor with a larger number in it is not shown
+ANOTHER, FACTOR, FUNCTION, TERM = 1, 2, 3, 4  # the ranks of repairs
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """What may be wrong at the line of an Event; `is_sure` if that line, changed so, would be right.
+    """A mistake that may be at the line of an Event; `is_sure` if that line, changed so, would be right.
 
-    `is_of_helper` as that of a Repair.
+    `repair` is the Repair that the sentence names, if it names one, and `edit` its Edit, with both of two names that
+    fit. `is_of_helper` as that of a Repair.
     """
 
     event: Event
     sentence: str
     is_sure: bool
     is_of_helper: bool = False
+    repair: Repair | None = None
+    edit: Edit | None = None
 
 
 def mistakes(look, again, target):
     """Return Mistakes that would each make a Target wrong as it is, one for each line; of the plainest kind there is.
 
     If that is one change in lines that may be right, a factor that another lacks is a mistake as plain.
-    `again()` returns the Look on other numbers.
+    `again()` returns Looks at other draws.
     """
     bench = Workbench(look.in_use(), target)
     event, value = target.event, bench.base.value(target)
     site = look.scene.sites[event.site]
-    within = wrong_within(bench, site.value if site.value is not None else site.statement)
+    called = site.value if site.value is not None else site.statement
+    within = wrong_within(bench, called)
+    others = _benches(look, again, target) if within else []
+    within = [name for name in within if all(name in wrong_within(other, called) for other in others)]
     if within:
         return [Mistake(event, f"the mistake is within {joined(within)}, which the line calls", True)]
     if value is None or not is_real_array(value):
@@ -52,41 +65,92 @@ def mistakes(look, again, target):
         return [Mistake(event, f"it is not finite at {at}", False)]
     if not np.any(value):
         return [Mistake(event, "it is zero", False)]
-    one_change = _by(changes)
-    plain = left_out, one_change, exchanged, scattered, path_words, _by(factors), scaled
-    for search in (*plain, _by(functions, is_one_enough=True), _by(terms, is_one_enough=True), instead_words):
+    one_change, factors = _of_rank(ANOTHER), _of_rank(FACTOR)
+    plain = left_out, one_change, of_another, scattered, path_words, factors, _scaled
+    for search in (*plain, _of_rank(FUNCTION, is_one_enough=True), _of_rank(TERM, is_one_enough=True), instead_words):
         found = _verified(look, again, target, search, search(bench))
         if search is one_change and found and all(mistake.event.key != event.key for mistake in found):
-            more = _verified(look, again, target, factors, fitting(bench, factors, look.runs + MORE_RUNS))
+            more = _verified(look, again, target, factors, fitting(bench, FACTOR, look.runs + MORE_RUNS))
             found += [mistake for mistake in more if mistake.event.key not in {m.event.key for m in found}]
         if found:
             return found
     return []
 
 
-def _by(edits, **options):
-    return lambda bench: fitting(bench, edits, **options)
+def _of_rank(rank, **options):
+    return lambda bench: fitting(bench, rank, **options)
+
+
+def _scaled(bench):
+    """Return a sentence on a value that is a multiple of the truth: by how much, if that is a small number."""
+    found = [factor for event, factor in multiple(bench) if event.key == bench.target.event.key]
+    if not found:
+        return ""
+    fraction = Fraction(found[0]).limit_denominator(MOST_IN_A_FRACTION)
+    is_small = abs(fraction.numerator) <= MOST_IN_A_FRACTION
+    if is_small and abs(found[0] - fraction) <= 1e-9:
+        return f"it is {fraction} × what it should be"
+    return "it is off by a constant factor"
 
 
 def _verified(look, again, target, search, found):
-    """Return the Mistakes of what a search found on one Look, if it holds on another: of each line the first.
+    """Return the Mistakes of a search on one Look that hold on other draws as well: of each line the first.
 
     What is found is a list of Repairs, or a sentence on the target's own line.
     """
     if not found:
         return []
-    twin = again().in_use().twin_of(target)
-    verified = {}
-    if twin is not None:
-        other = Workbench(again(), twin)
-        if isinstance(found, str):
-            if search(other) == found:
-                verified[target.event.key] = Mistake(target.event, found, False)
-        else:
-            once_more = search(other) if search in (left_out, exchanged) else []
-            for repair in found:
-                same = [r for r in once_more if (r.event.key, r.phrase) == (repair.event.key, repair.phrase)]
-                if repair.event.key not in verified and (same or still_fits(other, repair)):
-                    verified[repair.event.key] = Mistake(repair.event, repair.phrase, True, repair.is_of_helper)
+    benches, verified = _benches(look, again, target), {}
+    if isinstance(found, str):
+        if benches and all(_holds(bench, search, found) for bench in benches):
+            verified[target.event.key] = Mistake(target.event, found, False)
+    else:
+        for repair in found:
+            if benches and all(_still_fits(bench, search, repair) for bench in benches):
+                verified.setdefault(repair.event.key, []).append(repair)
+        verified = {key: _mistake(repairs) for key, repairs in verified.items()}
     look.in_use()
     return list(verified.values())
+
+
+def _benches(look, again, target):
+    """Return a Workbench for a Target in each other Look that has it. The parameters are those of `look` again."""
+    twins = [(other, other.twin_of(target)) for other in again()]
+    benches = [Workbench(other.in_use(), twin) for other, twin in twins if twin is not None]
+    look.in_use()
+    return benches
+
+
+def _holds(bench, search, sentence):
+    bench.look.in_use()
+    return search(bench) == sentence
+
+
+def _still_fits(bench, search, repair):
+    bench.look.in_use()
+    if search in (left_out, of_another):
+        return (repair.event.key, repair.phrase) in [(r.event.key, r.phrase) for r in search(bench)]
+    return still_fits(bench, repair)
+
+
+def _mistake(repairs):
+    """Return the Mistake of Repairs that no draw tells apart: two that differ in a name alone become one with both."""
+    first, *others = repairs
+    edit = first.edit
+    for other in others:
+        holes = _names_that_differ(first, other)
+        if len(holes) == 1:
+            either = {hole: " or ".join(ast.unparse(r.edit.bound[hole]) for r in (first, other)) for hole in holes}
+            edit = replace(first.edit, bound=first.edit.bound | either)
+            break
+    sentence = first.phrase if edit is None else edit.sentence(Reader(), first.is_whole)
+    return Mistake(first.event, sentence, True, first.is_of_helper, first, edit)
+
+
+def _names_that_differ(one, other):
+    """Return the holes in which the Edits of two Repairs of one row and place differ, if these hold names."""
+    a, b = one.edit, other.edit
+    if a is None or b is None or (a.row, a.old) != (b.row, b.old):
+        return []
+    holes = [hole for hole in a.row.answer if not same(a.bound[hole], b.bound[hole])]
+    return holes if all(isinstance(edit.bound[hole], ast.Name) for hole in holes for edit in (a, b)) else []

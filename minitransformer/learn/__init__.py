@@ -21,7 +21,7 @@ In reading order:
     attempt.py      its function, on each case
     failing.py      what is said where it is wrong, and where that comes from:
     equations.py    the lines, and
-    catalogue/      the numbers of known mistakes
+    naming/         mistakes whose numbers are the learner's
     updates.py      a step of the optimiser, which has no backward pass
     grading.py      all of this, in a process of its own (bounded.py), and
     checking.py     who asks it, for a

@@ -95,7 +95,15 @@ class Attempt:
         except Fault as fault:
             fault.args = (f"{fault} ({case.name})",)
             raise
-        return None if report is None else Failure(case.name, call, arguments, dy, seed, report)
+        return (
+            None if report is None else Failure(case.name, call, arguments, dy, seed, report, lambda: self.others(case))
+        )
+
+    def others(self, case):
+        """Return the Calls of all cases but one, of that one with other numbers, and of the first with an axis more."""
+        cases = self.exercise.cases()
+        calls = [self.call(other, 2 if other.name == case.name else SEEDS[0]) for other in cases]
+        return [*calls, *filter(None, [self.wider()])]
 
     def call(self, case, seed):
         """Return the Call of the learner's function on a case, and {name: input or option} of the textbook's."""
@@ -121,13 +129,10 @@ class Attempt:
 
     def with_another_axis(self) -> str:
         """Say that it is wrong where there is one more axis in front; nothing where it is not, or none was promised."""
-        if self.is_class or self.exercise.given:
+        wider, _ = self.wider() or (None, None)
+        if wider is None:
             return ""
-        call, _ = self.call(self.exercise.cases()[0], 0)
-        x = call.inputs[0]
-        wider = call.on(
-            [in_front(value, x) for value in call.inputs], {k: in_front(v, x) for k, v in call.options.items()}
-        )
+        x = self.call(self.exercise.cases()[0], 0)[0].inputs[0]
         try:
             with faults(self.path):
                 if looked_at(wider, cotangent(wider, 0), 0) is None:
@@ -136,6 +141,16 @@ class Attempt:
         except Fault as fault:
             how = f" ({fault})"
         return f"right for {x.shape}, but not with an axis more, {wider.inputs[0].shape}: there may be any number{how}"
+
+    def wider(self):
+        """Return the Call of the first case with one more axis in front; None where no such call was promised."""
+        if self.is_class or self.exercise.given:
+            return None
+        call, arguments = self.call(self.exercise.cases()[0], 0)
+        x = call.inputs[0]
+        options = {name: in_front(value, x) for name, value in call.options.items()}
+        arguments = {name: in_front(value, x) for name, value in arguments.items()}
+        return call.on([in_front(value, x) for value in call.inputs], options), arguments
 
     def compare_forward(self, case, seed):
         """Raise Fault unless y is the package's, and finite wherever the package's is, also for extreme inputs."""

@@ -3,6 +3,7 @@
 import ast
 import re
 
+from gradcheck.mistakes.table import KINDS
 from minitransformer.learn.cutting import cut, functions_within, statements_of
 from minitransformer.learn.refusing import parsed
 from minitransformer.learn.verdict import Row
@@ -30,7 +31,7 @@ def equation_numbers(exercise) -> dict:
     return found
 
 
-def rows_by_steps(failure, numbers):
+def rows_by_steps(failure, numbers, student):
     """Return (Rows, sentences): one Row for each line of backward; none where gradcheck cannot follow the code.
 
     A name that is one of the derivation's gets its number, {name: "(6)"}, where the line itself has none.
@@ -38,15 +39,25 @@ def rows_by_steps(failure, numbers):
     from gradcheck import steps_of_call  # which a right gradient never needs
 
     try:
-        report = steps_of_call(failure.call, seed=failure.seed, dy=failure.dy)
+        report = steps_of_call(
+            failure.call, seed=failure.seed, dy=failure.dy, others=[call for call, _ in failure.others()]
+        )
     except (TypeError, ValueError):
         return [], []
     if report.first_wrong is None:
         return [], list(report.remarks)
-    rows = [Row(row.equation or numbers.get(row.name, ""), row.name, row.verdict, row.sentence) for row in report.rows]
+    rows = [
+        Row(row.equation or numbers.get(row.name, ""), row.name, row.verdict, sentence_for(student, row))
+        for row in report.rows
+    ]
     of_names = [row for row in rows if not row.name.endswith(".grad")]
     told = any(row.verdict == "WRONG" for row in of_names)
     return of_names if told else rows, list(report.remarks)
+
+
+def sentence_for(student, row) -> str:
+    """Return the sentence of a row of gradcheck's for a Student, to whom the repair of a line is not shown."""
+    return row.sentence if row.edit is None else row.edit.sentence(student, row.is_whole) or KINDS[row.edit.row.kind]
 
 
 def rows_by_gradients(failure, numbers) -> list[Row]:

@@ -6,17 +6,22 @@ from functools import partial
 import numpy as np
 
 from gradcheck import clear_gradients, parameters_of
+from gradcheck.mistakes import Student
 from minitransformer.learn.equations import NO_WORDS, rows_by_gradients, rows_by_steps
-from minitransformer.learn.looking import looked_at
+from minitransformer.learn.looking import cotangent, looked_at
+from minitransformer.learn.naming.glossary import glossary_of
 from minitransformer.learn.verdict import WRONG, Row, Verdict
 
 
 class Failure:
-    """A case on which something is wrong: its name, the Call, what it was given, and gradcheck's report."""
+    """A case on which something is wrong: its name, the Call, its inputs and options, and gradcheck's report.
 
-    def __init__(self, case, call, arguments, dy, seed, report):
+    `others()` returns (Call, inputs and options) of the other cases, on which a repair has to be one as well.
+    """
+
+    def __init__(self, case, call, arguments, dy, seed, report, others):
         self.case, self.call, self.arguments, self.dy, self.seed = case, call, arguments, dy, seed
-        self.report = report
+        self.report, self.others = report, others
 
     def look_closer(self, explain):
         """Look at each entry; but not of a module, which would take long, and whose lines say more."""
@@ -33,52 +38,66 @@ class Failure:
         return Verdict(name, WRONG, level, rows=rows, remarks=tuple(filter(None, [remark])))
 
     def explained(self, attempt, remark) -> Verdict:
-        """Say what is wrong: the contract, or the equation; and how, in the first of these words that there are.
+        """Describe the mistake: that in the contract, or the first wrong line.
 
-        A mistake that the catalogue lists says what was thought, "the mean over the batch stands in place of the sum",
-        where the line says what would be right; then the line; what gradcheck says of the gradient; all else that the
-        numbers tell.
+        The sentence on that line is the first of these that there is: a mistake that learners make, the verified repair
+        of the line, a mistake made in the textbook's line, and gradcheck's sentence on the gradient.
         """
         name, level = attempt.exercise.name, attempt.level
         if self.report.problems:
             return self.verdict(attempt, remark)
+        student = Student(attempt.path.read_text("utf-8"), glossary_of(name))
         of_gradients = rows_by_gradients(self, attempt.numbers)
-        rows, sentences = rows_by_steps(self, attempt.numbers)
+        rows, sentences = rows_by_steps(self, attempt.numbers, student)
         said = {row.name: row.sentence for row in of_gradients}
-        rows = in_words(rows or of_gradients, said, partial(self.by_value, attempt.exercise.name))
+        rows = in_words(rows or of_gradients, said, partial(self.by_value, name, student))
         return Verdict(name, WRONG, level, rows=tuple(rows), remarks=tuple(filter(None, (*sentences, remark))))
 
-    def by_value(self, exercise: str, among) -> str:
-        """Return what the catalogue says of the numbers, or nothing; `among` is its function to ask."""
-        parameters = parameters_of(self.call.target)
-        clear_gradients(self.call.target)
-        gradients = self.call.evaluate()[1](self.dy)
-        gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    def by_value(self, exercise: str, student, *, planted) -> list[str]:
+        """Return sentences on the numbers: of mistakes of learners, or of those planted in the textbook."""
+        from minitransformer.learn.naming import named  # which a right gradient never needs
+
         labels = [argument.label for argument in self.report.arguments]
-        wrong = dict(zip(labels, gradients)) | {name: p.grad for name, p in parameters.items()}  # noqa: B905
-        wrong = {name: value for name, value in wrong.items() if value is not None and np.isfinite(value).all()}
-        return among(exercise, self.arguments, wrong, self.dy) or ""
+        draws = [(self.arguments, gradients_of(self.call, self.dy, labels), self.dy)]
+        for call, arguments in self.others():
+            try:
+                dy = cotangent(call, self.seed)
+                draws.append((arguments, gradients_of(call, dy, labels), dy))
+            except Exception:  # the learner's code, where it raises on another case: there is nothing to compare
+                continue
+        return named(exercise, draws, student, planted=planted)
+
+
+def gradients_of(call, dy, labels) -> dict:
+    """Return {name: gradient} of a Call, those of parameters under their dotted names; none that is not finite."""
+    parameters = parameters_of(call.target)
+    clear_gradients(call.target)
+    gradients = call.evaluate()[1](dy)
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    found = dict(zip(labels, gradients)) | {name: p.grad for name, p in parameters.items()}  # noqa: B905
+    return {name: value for name, value in found.items() if value is not None and np.isfinite(value).all()}
 
 
 def in_words(rows, said, by_value) -> list[Row]:
     """Return Rows, of which the first that is wrong says how. `said` is {gradient: gradcheck's sentence on it}."""
-    from minitransformer.learn.catalogue import listed, named  # which a right gradient never needs
-
     for k, row in enumerate(rows):
         if row.verdict == "WRONG":
-            known = by_value(listed)
-            here = known if row.name in names_in(known) or not row.equation else ""
-            told = (here, row.sentence, known, said.get(row.name, ""))
-            if any(other.name == row.name and other.verdict == "right" for other in rows[:k]):
-                told = (said.get(row.name, ""), row.sentence)  # the line is right, and not what is returned
-            words = next((words for words in told if not NO_WORDS.match(words)), "") or by_value(named) or row.sentence
+            told = [row.sentence, said.get(row.name, "")]
+            is_line_right = any(other.name == row.name and other.verdict == "right" for other in rows[:k])
+            if is_line_right:  # the mistake is in the order of the gradients that are returned
+                told.reverse()
+            known = [] if is_line_right else by_value(planted=False)
+            words = [sentence for sentence in known if row.name in names_in(sentence) or not names_in(sentence)]
+            words = next((sentence for sentence in (*words, *told) if not NO_WORDS.match(sentence)), "")
+            words = words or next(iter((*known, *by_value(planted=True))), row.sentence)
             words = re.sub(rf"^(?:\(\d+\) )?(?:\w+, )*{re.escape(row.name)}(?:, \w+)*: ", "", words)
+            words = re.sub(rf"^{re.escape(row.name)} (?=does )", "it ", words)
             return [*rows[:k], Row(row.equation, row.name, row.verdict, words), *rows[k + 1 :]]
     return list(rows)
 
 
 def names_in(sentence: str) -> set:
-    """Return the names at which a sentence of the catalogue begins: `(15) dg, du: ` or none."""
+    """Return the names at which a sentence begins: `(15) dg, du: ` or none."""
     return set(re.findall(r"[^\W\d]\w*", sentence.partition(": ")[0])) if ": " in sentence else set()
 
 

@@ -35,7 +35,7 @@ from minitransformer.version import __version__
 
 NEEDED_LATER = (  # by a child: imported once, before the first request
     "minitransformer.cases",
-    "minitransformer.learn.catalogue",
+    "minitransformer.learn.naming",
     "gradcheck.closer",
     "gradcheck.diagnosis",
     "gradcheck.line_by_line",

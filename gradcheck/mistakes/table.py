@@ -1,0 +1,303 @@
+"""The table of mistakes: the right code, the wrong code, and the sentence. Capital letters are holes (patterns.py).
+
+The audit makes a mistake by finding the right code and writing the wrong one; a repair is tried by finding the wrong
+code and writing the right one. The classes of holes are those of the scope that fills them: planting.py for the audit,
+repairing.py for a wrong line. A hole without a class, or with one that the scope does not list, is not filled, and the
+row is then used in the other direction alone. Code that two rows make is of the first row's kind.
+
+| kind | the right code → the wrong code |
+|---|---|
+| term dropped | `a + b` → `a`, `b`; `a - b` → `a`, `-b`; `a += b` → nothing |
+| factor dropped | `a * b` → `a`, `b`; `a / b` → `a`; `a @ b` → `a`, `b`; `a *= b` → nothing |
+| sign flipped | `-a` → `a`; `x = e` → `x = -e`; `return e` → `return -e`; `x += e` → `x -= e` |
+| operator exchanged | each of `+ - * /` for each other one, also in `x += e` |
+| operands exchanged | `a @ b` → `b @ a`; `a / b` → `b / a`; `np.dot(a, b)` → `np.dot(b, a)` |
+| sum and mean exchanged | `.sum()` ↔ `.mean()`, `feature_mean` ↔ `feature_sum`; divided or multiplied by a length |
+| axis changed | `axis=-1` → another, or none |
+| keepdims lost | `keepdims=True` removed |
+| transpose lost | `x.T`, `x.swapaxes(…)`, `np.transpose(x)` → `x` |
+| transpose added | on each factor of a product, and on the product; in einsum, two letters exchanged |
+| name replaced | a captured name by another of the scope that binds it, a local one by another local one |
+| constant changed | 2 → 3, 1; 0.5 → 1.0, 0.0; True → False |
+| gradient replaced by zeros | `return e` → `return 0 * e`; `x = e` → `x = 0 * e` |
+| gradient replaced by dy | `return e` → `return dy` |
+| dy ignored | `dy` → `0 * dy + 1` |
+| gradients exchanged | `return a, b` → `return b, a`; `a, b = e` → `b, a = e` |
+| mask forgotten | `np.where(c, a, b)` → `a`, `b`; `where=…` removed; `~m` → `m`; `a[i]` → `a` |
+| condition changed | `if c` → `if True`, `if False`; `a if c else b` → `a`, `b`; `<` → `<=`, `>` |
+| accumulation lost | `x += e` → `x = e`; `np.add.at(x, i, e)` → `x[i] += e` |
+| statement dropped | → `pass` |
+| backward call dropped | `norm_backward(dy)` → `dy` |
+| call dropped | `np.exp(x)` → `x`; `x.reshape(n)` → `x` |
+| order reversed | `reversed(x)` → `x` |
+| power changed | `a ** 2` → `a` |
+"""
+
+import itertools
+
+from gradcheck.mistakes.row import mistake
+
+OPERATORS = ("+", "-", "*", "/")
+COMPARISONS = {
+    "<": ("<=", ">"),
+    "<=": ("<", ">="),
+    ">": (">=", "<"),
+    ">=": (">", "<="),
+    "==": ("!=",),
+    "!=": ("==",),
+    "is": ("is not",),
+    "is not": ("is",),
+    "in": ("not in",),
+    "not in": ("in",),
+}
+TURN = "swapaxes(-1, -2)"
+NOT_TURNED, TURNED = "{{{}}} is not transposed", "{{{}}} is transposed and should not be"
+MEAN_FOR_SUM, SUM_FOR_MEAN = "a mean stands where a sum belongs", "a sum stands where a mean belongs"
+NO_AXIS = "the {{{}}} runs over all axes where it should over {{K:axis}}"
+AXIS = "the {{{}}} runs over axis {{L}} where it should over {{K:another}}"
+TWICE = "places of {A:the array} that come twice get one of their gradients, not the sum"
+
+FACTOR = "{B:factor} is missing[ from {A}]"
+ORDER = "{B} and {A} are in the wrong order"
+MINUS_TOTAL, NO_TOTAL = "A - A.{}(axis=K, keepdims=True)", "{}({{A}}) over {{K:axis}} is not subtracted"
+MINUS_MULTIPLE = "A - B * A.{}(axis=K, keepdims=True)"
+NO_MULTIPLE = "{{B:an array}} * {}({{A}}) over {{K:axis}} is not subtracted"
+
+STATEMENTS = [
+    mistake("term dropped", "A += B", "pass", "{B:a term} is not added to {A:the sum}"),
+    mistake("term dropped", "A -= B", "pass", "{B:a term} is not subtracted from {A:the sum}"),
+    mistake("factor dropped", "A *= B", "pass", "{A:a value} is not multiplied by {B:a factor}"),
+    mistake("factor dropped", "A /= B", "pass", "{A:a value} is not divided by {B:a factor}"),
+    *(
+        mistake("accumulation lost", f"A {op}= B", "A = B", "{A:an array} is overwritten where it should be updated")
+        for op in OPERATORS
+    ),
+    *(
+        mistake(
+            "sign flipped" if {op, other} == {"+", "-"} else "operator exchanged",
+            *(f"A {op}= B", f"A {other}= B", f"{other}= stands where {op}= belongs, before {{B:a value}}"),
+        )
+        for op, other in itertools.permutations(OPERATORS, 2)
+    ),
+    mistake("statement dropped", "A = B", "pass", "an assignment to {A:a name} is missing", A="rebound"),
+    mistake("statement dropped", "A", "pass", "a statement is missing", at="statement"),
+    mistake("accumulation lost", "np.add.at(A, I, B)", "A[I] += B", TWICE),
+    mistake("statement dropped", "for A in B: ...", "pass", "a loop is missing"),
+    mistake("statement dropped", "while A: ...", "pass", "a loop is missing"),
+    mistake("statement dropped", "if A: ...", "pass", "a condition, and what it guards, is missing"),
+]
+
+EXPRESSIONS = [
+    # Sums
+    mistake("term dropped", "A + B", "A", "{B:term} is missing[ beside {A}]", rank=4, B="terms"),
+    mistake("term dropped", "A + B", "B", "{A:term} is missing[ beside {B}]"),
+    mistake("term dropped", "A - B", "A", "{B:a term} is not subtracted[ from {A}]", rank=4, B="terms"),
+    mistake("term dropped", "A - B", "-B", "{A:a term}, from which {B} is subtracted, is missing"),
+    *(
+        mistake(
+            "term dropped", right.format(total), "A", sentence.format(total), rank=4, A="summable", B="arrays", K="axes"
+        )
+        for total in ("mean", "sum")
+        for right, sentence in ((MINUS_TOTAL, NO_TOTAL), (MINUS_MULTIPLE, NO_MULTIPLE))
+    ),
+    mistake("term added", "A", "A + B", "the term {B} is too much"),
+    mistake("term added", "A", "B + A", "the term {B} is too much"),
+    mistake("term added", "A", "A - B", "{B} is subtracted and should not be"),
+    mistake("operands exchanged", "A - B", "B - A", "{B} and {A} are subtracted in the wrong order"),
+    mistake("operator exchanged", "A + B", "A - B", "{B} is subtracted where it should be added"),
+    mistake("operator exchanged", "A - B", "A + B", "{B} is added where it should be subtracted"),
+    mistake("sign flipped", "-A", "A", "the sign is wrong", at="value", A="expression"),
+    mistake("sign flipped", "-A", "A", "the sign of {A} is wrong", A="expression"),
+    # Products and quotients
+    mistake("power changed", "A ** 2", "A", "{A} is not squared", rank=2, A="array"),
+    mistake("factor dropped", "A * B", "A", FACTOR, rank=2, B="factors"),
+    mistake("factor dropped", "A * B", "A", FACTOR, rank=3, B="functions"),
+    mistake("factor dropped", "A * B[..., None]", "A", FACTOR, at="value", rank=2, B="arrays"),
+    mistake("factor dropped", "A * B", "B", "{A:factor} is missing[ from {B}]"),
+    mistake("factor dropped", "A / B", "A", "a division[ of {A}] by {B:a factor} is missing", rank=2, B="factors"),
+    mistake("factor dropped", "A @ B", "A", "the product[ of {A}] with {B:a matrix} is missing"),
+    mistake("factor dropped", "A @ B", "B", "the product[ of {B}] with {A:a matrix} is missing"),
+    mistake("factor added", "A", "A * B", "the factor {B} is too much"),
+    mistake("factor added", "A", "B * A", "the factor {B} is too much"),
+    mistake("factor added", "A", "A / B", "the division by {B} is too much"),
+    mistake("operands exchanged", "A / B", "B / A", "{B} is divided by {A} where {A} should be divided by {B}"),
+    mistake("operator exchanged", "A * B", "A / B", "{B} divides where it should multiply"),
+    mistake("operator exchanged", "A / B", "A * B", "{B} multiplies where it should divide"),
+    *(
+        mistake("operator exchanged", f"A {op} B", f"A {other} B", f"{other} stands where {op} belongs, before {{B}}")
+        for op, other in itertools.permutations(OPERATORS, 2)
+        if {op, other} not in ({"+", "-"}, {"*", "/"})
+    ),
+    mistake("power changed", "A", "A ** M", "{wrong} stands where {A} belongs"),
+    mistake(
+        "power changed",
+        "A ** N",
+        "A ** M",
+        "{wrong} stands where the power {N:of another number} belongs",
+        N="powers",
+    ),
+    # Matrix products and transposes
+    mistake("transpose lost", "A.T", "A", NOT_TURNED.format("A")),
+    mistake("transpose lost", "A.mT", "A", NOT_TURNED.format("A")),
+    mistake("transpose lost", "A.M(*R)", "A", NOT_TURNED.format("A"), A="value", M="transpose"),
+    mistake("transpose lost", "np.M(A, *R)", "A", NOT_TURNED.format("A"), M="transpose"),
+    mistake("transpose lost", f"A.{TURN} @ B", "A @ B", NOT_TURNED.format("A")),
+    mistake("transpose lost", f"A @ B.{TURN}", "A @ B", NOT_TURNED.format("B")),
+    mistake("transpose lost", f"(A @ B).{TURN}", "A @ B", "the product of {A} and {B} is not transposed"),
+    mistake("transpose added", "A @ B", f"A.{TURN} @ B", TURNED.format("A"), A="unturned"),
+    mistake("transpose added", "A @ B", f"A @ B.{TURN}", TURNED.format("B"), B="unturned"),
+    mistake(
+        "transpose added", "A @ B", f"(A @ B).{TURN}", "the product of {A} and {B} is transposed and should not be"
+    ),
+    mistake("transpose added", "A", "A.T", TURNED.format("A"), A="unplanted"),
+    mistake("transpose added", "A", "A.swapaxes(*R)", TURNED.format("A"), A="unplanted"),
+    mistake("transpose added", "A", "A.transpose(*R)", TURNED.format("A"), A="unplanted"),
+    mistake("operands exchanged", "A @ B", "B @ A", "{B} and {A} are in the wrong order"),
+    # Masks, indices, constants
+    mistake("mask forgotten", "~A", "A", "{A} stands where ~{A} belongs", A="mask"),
+    mistake("mask forgotten", "A", "~A", "{wrong} stands where {A} belongs", A="unplanted"),
+    mistake("mask forgotten", "A[I]", "A", "{A} is taken whole where a part of it belongs", A="entries"),
+    mistake("mask forgotten", "np.where(C, A, B)", "A", "{A} is not limited to {C:a mask}"),
+    mistake("mask forgotten", "np.where(C, A, B)", "B", "{B} is not limited to {C:a mask}"),
+    mistake(
+        "mask forgotten",
+        "np.where(C, A, B)",
+        "np.where(C, B, A)",
+        "the values where {C} holds and where not are exchanged",
+    ),
+    mistake(
+        "mask forgotten", "np.where(B, A, 0.0)", "A", "{A} should be 0 where {B:a mask} is False", rank=2, B="masks"
+    ),
+    mistake(
+        "mask forgotten", "np.where(B, 0.0, A)", "A", "{A} should be 0 where {B:a mask} is True", rank=2, B="masks"
+    ),
+    mistake(
+        "mask forgotten",
+        "np.where(B > 0, A, 0.0)",
+        "A",
+        "{A} should be 0 where {B:an array} is not positive",
+        rank=2,
+        B="arrays",
+    ),
+    mistake("mask forgotten", "F(*R, where=K)", "F(*R)", "`where` is missing"),
+    mistake("constant changed", "N", "M", "{M} stands where {N:another number} belongs", N="numbers", M="numbers"),
+    mistake("constant changed", "A", "N", "{N} stands where {A:a length} belongs", rank=2, A="lengths", N="number"),
+    mistake("constant changed", "True", "False", "False stands where True belongs"),
+    mistake("constant changed", "False", "True", "True stands where False belongs"),
+    # Conditions
+    mistake("condition changed", "not A", "A", "{A} stands where `not {A}` belongs"),
+    *(
+        mistake("condition changed", f"A {op} B", f"A {other} B", f"{other} stands where {op} belongs, before {{B}}")
+        for op, others in COMPARISONS.items()
+        for other in others
+    ),
+    mistake("condition changed", "A and B", "A or B", "`or` stands where `and` belongs"),
+    mistake("condition changed", "A or B", "A and B", "`and` stands where `or` belongs"),
+    mistake("condition changed", "A if C else B", "A", "{A} is used whether or not {C:a condition} holds"),
+    mistake("condition changed", "A if C else B", "B", "{B} is used whether or not {C:a condition} holds"),
+    # Sums and means, and their axes
+    *(
+        mistake("sum and mean exchanged", f"F.{right}(*R)", f"F.{wrong}(*R)", sentence)
+        for sum_, mean in (("sum", "mean"), ("nansum", "nanmean"))
+        for right, wrong, sentence in ((sum_, mean, MEAN_FOR_SUM), (mean, sum_, SUM_FOR_MEAN))
+    ),
+    mistake("sum and mean exchanged", "F(*R)", "G(*R)", "{G} stands where its twin belongs", F="sum_or_mean", G="twin"),
+    mistake("sum and mean exchanged", "F(A, *R)", "F(A, *R) / len(A)", MEAN_FOR_SUM, F="lone_sum"),
+    mistake("sum and mean exchanged", "F(A, *R)", "F(A, *R) * len(A)", SUM_FOR_MEAN, F="lone_mean"),
+    mistake("keepdims lost", "F(*R, keepdims=K)", "F(*R)", "the axis that is summed over is not kept"),
+    *(
+        mistake("axis changed", f"{call}, {axis}=K)", wrong, sentence.format(name), K="axes", **classes)
+        for axis in ("axis", "axes")
+        for call, name in (("A.M(*R", "M"), ("F(*R", "F"))
+        for wrong, sentence, classes in (
+            (f"{call})", NO_AXIS, {name: "reduction", "R": "all_axes"}),
+            (f"{call}, {axis}=L)", AXIS, {name: "named", "L": "axes"}),
+        )
+    ),
+    *(
+        mistake(
+            "call dropped",
+            f"A.{total}(axis=K, keepdims=True)",
+            "A",
+            f"the {total} over {{K:axis}} is missing",
+            at="value",
+            rank=2,
+            K="axes",
+        )
+        for total in ("sum", "mean")
+    ),
+    # Calls
+    mistake("transpose added", "F(S, *R)", "F(L, *R)", "two letters of {L} are exchanged", F="einsum", L="letters"),
+    *(
+        row
+        for call, turned, other, swapped, classes in (
+            ("F(A, B, *R)", f"F(A.{TURN}, B, *R)", f"F(A, B.{TURN}, *R)", "F(B, A, *R)", {"F": "product"}),
+            ("A.M(B, *R)", f"A.{TURN}.M(B, *R)", f"A.M(B.{TURN}, *R)", "B.M(A, *R)", {"M": "product"}),
+        )
+        for row in (
+            mistake("operands exchanged", call, swapped, ORDER, A="value", R="keywords", **classes),
+            mistake("transpose added", call, turned, TURNED.format("A"), A="unturned", R="keywords", **classes),
+            mistake(
+                "transpose added", call, other, TURNED.format("B"), A="value", B="unturned", R="keywords", **classes
+            ),
+        )
+    ),
+    mistake("operands exchanged", "F(A, B, *R)", "F(B, A, *R)", "{B} and {A} are in the wrong order", A="unplanted"),
+    mistake("order reversed", "reversed(A)", "A", "{A} is taken forwards where it should be backwards"),
+    mistake("backward call dropped", "F(A, *R)", "A", "{F:a backward pass} is not applied to {A}", F="backward"),
+    mistake(
+        "backward call dropped", "F(A)", "A", "{F:a backward pass} is not applied to {A}", A="gradient", F="backwards"
+    ),
+    mistake("call dropped", "F(A, *R)", "A", "{F:a function} is not applied to {A}", F="function"),
+    mistake("call dropped", "A.M(*R)", "A", "{M:a method} is not applied to {A}", A="value", M="method"),
+    mistake("call dropped", "B", "A", "{A} stands where {B:a function of it} belongs", rank=2, A="array", B="forms"),
+    mistake("call added", "A", "np.M(A)", "{M} is too much", A="unplanted"),
+    mistake("call added", "A", "F(A)", "{F} is too much", A="unplanted"),
+    mistake(
+        "name replaced",
+        "np.M(A)",
+        "np.L(A)",
+        "{L} stands where {M:another function} belongs",
+        M="elementary",
+        L="elementary",
+    ),
+    # Names
+    mistake("dy ignored", "A", "0 * A + 1", "{A} is taken for ones", A="dy"),
+    mistake("name replaced", "A", "B", "{B} stands where {A:another name} belongs", A="names", B="names"),
+    mistake("name replaced", "A", "B", "{B} stands where {A:an array} belongs", A="arrays", B="computed"),
+    # Whole values
+    mistake("sign flipped", "A", "-A", "the sign is wrong", at="value", A="arithmetic"),
+    mistake("gradient replaced by zeros", "A", "0 * A", "it is zero", at="value", A="arithmetic"),
+    mistake("gradient replaced by dy", "A", "B", "it is {B} itself", at="gradient", B="dy"),
+    mistake("gradients exchanged", "A, B", "B, A", "{B} and {A} are in each other's place", at="pair"),
+    mistake("condition changed", "A", "True", "{A:a condition} is taken to hold always", at="test"),
+    mistake("condition changed", "A", "False", "{A:a condition} is taken to hold never", at="test"),
+]
+
+ROWS = (*STATEMENTS, *EXPRESSIONS)
+KINDS = {  # a sentence that quotes no code, of each kind that is planted
+    "term dropped": "a term is missing",
+    "factor dropped": "a factor is missing",
+    "sign flipped": "a sign is wrong",
+    "operator exchanged": "one of + − · / stands in the place of another",
+    "operands exchanged": "two operands are exchanged",
+    "sum and mean exchanged": "a sum stands in the place of a mean, or a mean in the place of a sum",
+    "axis changed": "a sum or mean runs over the wrong axis",
+    "keepdims lost": "an axis is lost that should be kept, and other entries meet",
+    "transpose lost": "a transpose is missing",
+    "transpose added": "there is a transpose too many",
+    "name replaced": "one array stands in the place of another",
+    "constant changed": "a constant is wrong",
+    "gradient replaced by zeros": "it is zero",
+    "gradient replaced by dy": "it is the upstream gradient itself",
+    "dy ignored": "the upstream gradient is taken for ones",
+    "gradients exchanged": "two gradients are exchanged",
+    "mask forgotten": "a mask is forgotten",
+    "condition changed": "a condition is wrong",
+    "accumulation lost": "entries are overwritten where they should be added",
+    "statement dropped": "a statement is missing",
+    "backward call dropped": "the backward pass of a layer is skipped",
+    "call dropped": "a function is not applied",
+    "order reversed": "an order is reversed",
+    "power changed": "a power is wrong",
+}

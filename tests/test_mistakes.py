@@ -1,0 +1,124 @@
+"""The grammar of mistakes: a row is matched, made and undone, and its sentence shows a student no answer."""
+
+import ast
+
+import pytest
+
+from gradcheck.audit.mutations import mutate
+from gradcheck.mistakes import Reader, Student, mistake
+from gradcheck.mistakes.patterns import build, match, parsed
+
+GLOSSARY = {"gamma": "the gain γ"}
+
+
+class Anything:
+    """A scope in which any code fits any hole, and gamma is the one thing that may fill an empty one."""
+
+    def admits(self, kind, code, place):
+        return True
+
+    def members(self, kind, bound, place):
+        return [ast.Name("gamma")]
+
+
+def expression(text):
+    return ast.parse(text, mode="eval").body
+
+
+@pytest.mark.parametrize(
+    "pattern, code",
+    [
+        ("A * B", "dy * gamma"),
+        ("A - A", "x - x"),
+        ("F(A, *R)", "np.sum(x, axis=0)"),
+        ("F(*R, axis=K)", "x.sum(keepdims=True, axis=-1, where=m)"),
+        ("A.M(*R)", "x.reshape(2, 3)"),
+        ("np.exp(A)", "numpy.exp(x)"),
+        ("A[I]", "x[..., None]"),
+        ("A += B", "x[i] += 2 * y"),
+        ("for A in B: ...", "for i in range(3):\n    x = 1"),
+    ],
+)
+def test_a_pattern_matches_code_and_builds_the_same_code_again(pattern, code):
+    node = ast.parse(code).body[0]
+    node = node.value if isinstance(node, ast.Expr) else node
+    bound = match(parsed(pattern), node, {})
+    assert bound is not None
+    if not pattern.startswith("for"):
+        assert ast.unparse(build(parsed(pattern), bound)) == code
+
+
+@pytest.mark.parametrize(
+    "pattern, code",
+    [
+        ("A * B", "a + b"),
+        ("A - A", "x - y"),
+        ("A - A", "1 - True"),
+        ("True", "1"),
+        ("np.exp(A)", "self.exp(x)"),
+        ("A.T", "x.size"),
+        ("F(A)", "f(x, y)"),
+        ("F(A)", "f(x, axis=0)"),
+        ("F(*R, axis=K)", "f(x)"),
+    ],
+)
+def test_a_pattern_does_not_match_other_code(pattern, code):
+    assert match(parsed(pattern), expression(code), {}) is None
+
+
+def test_one_row_makes_a_mistake_and_its_repair():
+    row = mistake("factor dropped", "A * B", "A", "{B:factor} is missing[ from {A}]", B="factors")
+    (made,) = row.planted(expression("dy * gamma"), Anything(), None)
+    assert ast.unparse(made.new) == "dy"
+    (undone,) = row.repaired(expression("dy"), Anything(), None)
+    assert ast.unparse(undone.new) == "dy * gamma"
+
+
+def test_a_hole_without_a_class_is_not_filled():
+    row = mistake("call dropped", "F(A)", "A", "{F:a function} is not applied to {A}")
+    assert list(row.repaired(expression("x"), Anything(), None)) == []
+
+
+@pytest.mark.parametrize(
+    "reader, is_whole, said",
+    [
+        (Reader(), True, "the factor gamma is missing"),
+        (Reader(), False, "the factor gamma is missing from dy"),
+        (Student("dx = dy", {}), True, "a factor is missing"),
+        (Student("dx = dy", {}), False, "a factor is missing from dy"),
+        (Student("dx = g", {}), False, "a factor is missing"),
+        (Student("dx = dy * gamma", GLOSSARY), False, "the gain γ is missing from dy"),
+    ],
+)
+def test_a_sentence_shows_the_answer_to_those_alone_who_may_see_it(reader, is_whole, said):
+    row = mistake("factor dropped", "A * B", "A", "{B:factor} is missing[ from {A}]", B="factors")
+    (made,) = row.planted(expression("dy * gamma"), Anything(), None)
+    assert made.sentence(reader, is_whole) == said
+
+
+def test_a_sentence_that_has_to_quote_what_a_student_did_not_write_is_not_said():
+    row = mistake("transpose lost", "A.T", "A", "{A} is not transposed")
+    (made,) = row.planted(expression("weight.T"), Anything(), None)
+    assert made.sentence(Student("dx = dy @ w", {}), False) is None
+    assert made.sentence(Student("dx = dy @ w", {"weight": "the matrix W"}), False) == "the matrix W is not transposed"
+
+
+@pytest.mark.parametrize(
+    "sentence, message",
+    [
+        ("the factor {B} is missing", "shows the answer B without a class"),
+        ("the factor {C:factor} is missing", "names the hole C, which neither side has"),
+    ],
+)
+def test_a_row_whose_sentence_would_show_an_answer_is_refused(sentence, message):
+    with pytest.raises(ValueError, match=message):
+        mistake("factor dropped", "A * B", "A", sentence)
+
+
+def test_a_number_that_takes_the_place_of_a_product_before_an_attribute_keeps_its_parentheses(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def backward(dy):\n    return (0 * dy).sum(axis=0)\n")
+    texts = [mutant.mutated_source for mutant in mutate(path)]
+    assert "def backward(dy):\n    return (0).sum(axis=0)\n" in texts
+    for text in texts:
+        compile(text, "mutant", "exec")
