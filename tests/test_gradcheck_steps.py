@@ -332,7 +332,7 @@ def test_a_place_without_a_name_is_called_by_the_gradient_that_is_returned_there
         return y, backward
 
     assert gradcheck.steps(softmax, normal(3, 4)).first_wrong.sentence == (
-        "a mean stands where a sum belongs; or, where dx is computed, the factor 4 of m is missing"
+        "a mean stands where a sum belongs; or, where dx is computed, the factor y.shape[-1] is missing from m"
     )
 
 

@@ -17,7 +17,8 @@ from the names in scope. The sentence serves two readers. The code in those hole
     repairing.py   undoing them: the parts and the scope of a wrong line
 """
 
+from gradcheck.mistakes.repairing import exchanged
 from gradcheck.mistakes.row import Edit, Reader, Row, Student, mistake
-from gradcheck.mistakes.table import ROWS
+from gradcheck.mistakes.table import KINDS, ROWS
 
-__all__ = ["ROWS", "Edit", "Reader", "Row", "Student", "mistake"]
+__all__ = ["KINDS", "ROWS", "Edit", "Reader", "Row", "Student", "exchanged", "mistake"]

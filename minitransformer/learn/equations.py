@@ -3,7 +3,7 @@
 import ast
 import re
 
-from gradcheck.mistakes.table import KINDS
+from gradcheck.mistakes import KINDS
 from minitransformer.learn.cutting import cut, functions_within, statements_of
 from minitransformer.learn.refusing import parsed
 from minitransformer.learn.verdict import Row

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gradcheck.audit.mutations import mutate
-from gradcheck.mistakes.table import KINDS
+from gradcheck.audit import mutate
+from gradcheck.mistakes import KINDS
 from minitransformer.learn.naming.own import ANY, INSTEAD, OWN
 from minitransformer.learn.naming.textbook import (
     INSIDE,

@@ -10,8 +10,8 @@ import textwrap
 
 import numpy as np
 
-from gradcheck.call import to_float64
-from gradcheck.mistakes.repairing import exchanged
+from gradcheck import to_float64
+from gradcheck.mistakes import exchanged
 from minitransformer.layers.activations import gelu_exact, gelu_tanh, relu, silu
 from minitransformer.layers.attention import attention
 from minitransformer.layers.block import TransformerBlock
