@@ -84,14 +84,14 @@ def _look(call, seed, dy, randomize, verdicts, answer, seconds=float("inf")):
         returned = call.evaluate()
         backward = returned[1] if isinstance(returned, tuple) and len(returned) == 2 else None
         source = source_of(backward, call.target, call.name)
-        tree, sites = instrumented(source)
+        tree, *instruments = instrumented(source)
         probe = Probe(seconds)
         with planted(source, call.target, tree, probe):
             try:
-                look = look_at(call, dy, source, sites, probe, _stream(seed, "dy"), lambda: verdicts(call))
+                look = look_at(call, dy, source, instruments, probe, _stream(seed, "dy"), lambda: verdicts(call))
             except GradientError as error:
                 raise ValueError(f"{error}: there are no lines to compare before that is right") from error
-            again = functools.cache(lambda: look_again(look, sites, probe, _stream(seed, "again")))
+            again = functools.cache(lambda: look_again(look, _stream(seed, "again")))
             return answer(look, again)
 
 

@@ -1,6 +1,6 @@
 """All that is known of one backward pass on one draw of numbers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,15 +14,17 @@ from gradcheck.line_by_line.targets import Reads, targets_of
 class Look:
     """A Scene, its Targets in the order of backward, what its lines read, and the Findings.
 
-    `runs` is how often backward was run to try what a line may have been meant to be.
+    `settled` are the keys of the Events of locals that hold no number, or that need no suspicion. `runs` is how often backward was run to try what a line may have been meant to be.
     """
 
     source: Source
     scene: Scene
+    parts: list
     targets: list
     reads: Reads
     found: Findings
     runs: int = 0
+    settled: set = field(default_factory=set)
 
     def in_use(self):
         """Let the parameters hold the numbers of this look, and return it."""
@@ -41,16 +43,17 @@ class Look:
         return same[0] if same and same[0] in self.found.truths else None
 
 
-def look_at(call, dy, source, sites, probe, rng, verdicts):
-    """Return a Look at a Call with its probes planted; `verdicts` as for `findings_on`."""
+def look_at(call, dy, source, instruments, probe, rng, verdicts):
+    """Return a Look at a Call with its probes planted; `instruments` are (Sites, Parts), `verdicts` as in blame.py."""
+    sites, parts = instruments
     scene = Scene(call, dy, source, sites, probe, rng)
     if not scene.plain.events:
         raise ValueError(f"{call.name}: {NOT_WITHIN}")
     targets, reads = targets_of(scene), Reads(scene, source.inner)
-    return Look(source, scene, targets, reads, findings_on(scene, targets, reads, verdicts))
+    return Look(source, scene, parts, targets, reads, findings_on(scene, targets, reads, verdicts))
 
 
-def look_again(look, sites, probe, rng):
+def look_again(look, rng):
     """Return a Look at the same Call on other numbers: inputs and parameters moved by up to a third, and another dy."""
     run = look.scene.run
     moved = {id(a.array): a.array * (1 + 0.3 * rng.uniform(-1, 1, a.array.shape)) for a in run.arguments}
@@ -59,4 +62,6 @@ def look_again(look, sites, probe, rng):
             argument.parameter.data = moved[id(argument.array)]
     call = run.call.on([moved.get(id(value), value) for value in run.call.inputs])
     verdicts = ["WRONG"] * len(run.arguments)
-    return look_at(call, None, look.source, sites, probe, np.random.default_rng(rng.integers(2**32)), lambda: verdicts)
+    instruments = look.scene.sites, look.parts
+    rng = np.random.default_rng(rng.integers(2**32))
+    return look_at(call, None, look.source, instruments, look.scene.probe, rng, lambda: verdicts)

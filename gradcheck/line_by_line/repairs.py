@@ -59,7 +59,8 @@ class Workbench:
     def helpers(self):
         """Return the Events of what the line reads that is not held at the truth, also of forward."""
         own = self.target.event
-        read = [e for e in self.look.reads.through(own, self.held) if e.key not in self.held and self._runs_once(e)]
+        known = self.held.keys() | self.look.settled
+        read = [e for e in self.look.reads.through(own, self.held) if e.key not in known and self._runs_once(e)]
         return [*read[:MOST_HELPERS], *self._helpers_in_forward([own, *read])]
 
     def _runs_once(self, event):

@@ -6,22 +6,29 @@ from dataclasses import replace
 
 import numpy as np
 
+from gradcheck.line_by_line.by_value import follow_by_value
 from gradcheck.line_by_line.called import wrong_within
 from gradcheck.line_by_line.instrument import equation_at
 from gradcheck.line_by_line.paths import joined, joined_or
 from gradcheck.line_by_line.repairs import Workbench
 from gradcheck.line_by_line.report import FOLLOWS, NOT_FOLLOWED, RIGHT, UNNAMED, WRONG, StepRow, StepsReport
+from gradcheck.line_by_line.solving import may_be_wrong
 from gradcheck.line_by_line.source import is_gradient
 from gradcheck.line_by_line.words import mistakes
+
+MOST_NAMED = 3  # locals beside a line of which one is wrong, or the line
 
 
 def report_on(look, again):
     """Return the StepsReport on a Look; `again()` returns another, on other numbers."""
+    if any(target.is_final for target in look.found.wrong):
+        follow_by_value(look, again())
     pinned = _pinned(look, again)
     rows = [(e, _row(look, e, look.scene.sites[e.site].name, WRONG, s)) for e, s in _helpers(look, pinned)]
     for target in look.targets:
         verdict, sentence = _verdict(look, target, pinned)
-        if not target.outside or look.is_parameter(target) or target in look.found.elsewhere:
+        is_shown = not target.outside or look.is_parameter(target) or target in look.found.elsewhere
+        if is_shown and (target.is_final or is_gradient(target.name) or verdict == WRONG):
             rows.append((target.event, _row(look, target.event, target.name, verdict, sentence)))
     place = {event.key: i for i, event in enumerate([*look.scene.forward, *look.scene.plain.events])}
     rows.sort(key=lambda pair: place[pair[0].key])
@@ -110,17 +117,18 @@ def _left(look, target):
 
 def _unsure(look, target, sentence):
     """Return (verdict, sentence) of a Target that is wrong given the true gradients: by its line, or what it reads."""
+    bench = Workbench(look.in_use(), target)
     doubtful = {t.key for t in look.found.unknown}
-    held = {key for key in look.found.held if key not in doubtful}
-    others = [e for e in look.reads.through(target.event, held) if e.key not in held]
-    others += Workbench(look.in_use(), target).helpers()
-    others = [e for e in others if not _is_of_the_line(look, e, target.event)]
+    known = {key for key in look.found.held if key not in doubtful} | look.settled
+    others = [e for e in look.reads.through(target.event, known) if e.key not in known]
+    others = [e for e in [*others, *bench.helpers()] if not _is_of_the_line(look, e, target.event)]
+    others = [e for e in {e.key: e for e in others}.values() if may_be_wrong(bench, e)]
     helpers = list(dict.fromkeys(look.scene.sites[e.site].name for e in others))
     if sentence and helpers:
         sentence = f"{sentence} (here, or in {joined_or(helpers)})"
     where = f", or that of {joined_or(helpers)}" if helpers else ""
     sentence = sentence or f"{UNNAMED}this line{where} gives something else"
-    return NOT_FOLLOWED if any(map(is_gradient, helpers)) else WRONG, sentence
+    return WRONG if len(helpers) <= MOST_NAMED else NOT_FOLLOWED, sentence
 
 
 def _is_of_the_line(look, event, own):

@@ -1,0 +1,248 @@
+"""Following the locals of a backward pass by their values, where their names do not say what they hold.
+
+`dxmu1`, `dzdv` or `tmp` is the gradient of no name of the forward pass. If a returned gradient is wrong, the value of
+each such local is compared with the quantities of the forward pass (quantities.py), on two draws:
+
+1. The name restricts the quantities. `dx2` may be a gradient of x; `dzdv` the derivative of z with respect to v; a name
+   that does not begin as a gradient's does, anything.
+2. A local that equals a quantity on both draws is right.
+3. Among the others, the first in the order of the program for which a quantity, in place of the value, makes a
+   gradient right that was wrong, and none wrong that was right, on both draws, holds a mistake. The quantity is its
+   true value. With that in place the search goes on, for up to three mistakes.
+
+blame.py then judges the lines of these locals like all others.
+"""
+
+import ast
+import re
+
+import numpy as np
+
+from gradcheck.line_by_line.blame import is_true, with_locals
+from gradcheck.line_by_line.probe import close, is_real_array
+from gradcheck.line_by_line.quantities import GRADIENT, LENGTH, SLOPE, VALUE, WHOLE, quantities_of
+from gradcheck.line_by_line.source import PREFIXES
+from gradcheck.line_by_line.targets import Target
+
+CHANGING = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare)
+MOST_MISTAKES = 3
+EQUAL = 1e-7  # relative
+
+
+def follow_by_value(look, again):
+    """Extend the Targets and Findings of a Look and of one on other numbers by the locals that a value identifies."""
+    looks = look, again
+    if not any(target.is_final for target in look.found.wrong):
+        return
+    by_name = {t.key for t in look.found.truths if t.key is not None} - {t.key for t in look.found.parts}
+    local = [e for e in look.scene.plain.events if look.scene.sites[e.site].kind == "backward"]
+    local = [e for e in local if e.key not in by_name and _is_number(e.value) and not _is_count(look, e)]
+    if not local:
+        return
+    shapes = [np.shape(e.value) for e in local]
+    names = {name for e in local for name in _gradient_of(look.scene.sites[e.site].name)}
+    sides = [_Side(one, quantities_of(one.in_use().scene, one.parts, shapes, names)) for one in looks]
+    search = _Search(look, sides, local)
+    for _ in range(MOST_MISTAKES):
+        if not search.find_mistake():
+            break
+    vouched = search.vouched()
+    for side in sides:
+        side.extend(local, vouched)
+        events = side.look.scene.plain.events
+        side.look.settled = {e.key for e in events if _needs_no_look(e.value, search.lengths)}
+    look.in_use()
+
+
+def _needs_no_look(value, lengths):
+    """Whether a local is no array and no function, such as None, an option, or the length of an axis."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value in lengths
+    return value is None or isinstance(value, (bool, str, bytes, dict, list, tuple))
+
+
+def _is_number(value):
+    return is_real_array(value) or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def _is_count(look, event):
+    """Whether a local is what a loop counts."""
+    return isinstance(look.scene.sites[event.site].statement, ast.For)
+
+
+class _Side:
+    """One of the two Looks, its quantities, and the true values found so far, {key of an Event: value}."""
+
+    def __init__(self, look, quantities):
+        self.look, self.quantities = look, quantities
+        self.held = {k: v for k, v in look.found.held.items() if k not in {t.key for t in look.found.parts}}
+        self.compared = [t for t in look.found.truths if t not in look.found.parts]
+        self.truths = {}
+
+    def backward(self, more=()):
+        """Run backward with the gradients that are followed by name held at the truth, and more."""
+        return self.look.in_use().scene.backward({**self.held, **self.truths, **dict(more)})
+
+    def right(self, passed, key):
+        """Return the Targets that are right in a Passed, but for that of one key."""
+        return {t for t in self.compared if t.key != key and is_true(self.look.scene, self.look.found, t, passed)}
+
+    def extend(self, local, vouched):
+        """Let the Look follow the locals that are vouched for, or whose true value is known."""
+        passed, look = self.backward(), self.look
+        values = {event.key: event.value for event in passed.events}
+        partial = {target.key for target in look.found.parts}
+        followed = {key: values[key] for key in vouched if key not in partial} | self.truths
+        targets = []
+        for event in local:
+            if event.key in followed:
+                name = look.scene.sites[event.site].name
+                own = next(e for e in look.scene.plain.events if e.key == event.key)
+                targets.append(Target(name, own, array=np.asarray(own.value), key=event.key))
+        replaced = {target.key or target.event.key for target in targets}
+        look.targets = [t for t in look.targets if t.is_final or t.event.key not in replaced] + targets
+        truths = {target: followed[target.key] for target in targets}
+        look.found = with_locals(look.scene, look.found, look.reads, truths)
+
+
+class _Search:
+    """The search for the mistakes among the locals, each an Event of the first Look."""
+
+    def __init__(self, look, sides, local):
+        self.look, self.sides, self.local = look, sides, local
+        self.known = set(look.scene.names)
+        self.lengths = {label[1] for label in sides[0].quantities if label[0] == LENGTH}
+        labels = sides[0].quantities.keys() & sides[1].quantities.keys()
+        self.labels = [label for label in sides[0].quantities if label in labels]
+        names = {look.scene.sites[event.site].name for event in local}
+        self.allowed = {name: self._allowed(name, names) for name in names}
+        first = sides[0]
+        truths = [truth for t, truth in first.look.found.truths.items() if t in first.compared and not t.is_final]
+        truths.append(look.scene.run.dy)
+        self.claimed = {k for k in self.labels if any(_fits(first.quantities[k], truth) for truth in truths)}
+
+    def vouched(self):
+        """Return the keys of the locals that equal an allowed quantity on both sides."""
+        first, second = ({e.key: e.value for e in side.backward().events} for side in self.sides)
+        return [e.key for e in self.local if self._equals(e, first.get(e.key), second.get(e.key))]
+
+    def _equals(self, event, *values):
+        if not all(map(_is_number, values)):
+            return False
+        return any(
+            all(_fits(side.quantities[label], value) for side, value in zip(self.sides, values, strict=True))
+            for label in self.allowed[self._name(event)]
+            if self._vouches(label, event)
+        )
+
+    def _vouches(self, label, event):
+        """Whether no mistake of the usual kinds gives a local just this quantity.
+
+        A forgotten factor leaves the gradient that is known by another name, a sum in the place of a mean a total.
+        """
+        quantity, name = self.sides[0].quantities[label], self._name(event)
+        if quantity.kind == VALUE:
+            statement = self.look.scene.sites[event.site].statement
+            is_copied = name not in self.known and not any(isinstance(n, CHANGING) for n in ast.walk(statement))
+            return is_copied or label == (VALUE, name)
+        if quantity.kind == SLOPE:
+            return bool(_pairs(name))
+        return quantity.kind == GRADIENT and "total" not in label and label not in self.claimed
+
+    def find_mistake(self):
+        """Find the first local that a quantity makes right, note its true value on both sides, and return True."""
+        passed = [side.backward() for side in self.sides]
+        vouched = set(self.vouched())
+        for event in self.local:
+            if event.key not in vouched and event.key not in self.sides[0].truths:
+                for label in self.allowed[self._name(event)]:
+                    if all(self._mends(side, p, event, label) for side, p in zip(self.sides, passed, strict=True)):
+                        for side in self.sides:
+                            side.truths[event.key] = self._truth(side, event, label)
+                        return True
+        return False
+
+    def _truth(self, side, event, label):
+        quantity = side.quantities[label]
+        if quantity.kind == LENGTH and np.ndim(event.value) == 0 and (quantity.array > 1) != (event.value > 1):
+            return None
+        return quantity.array if quantity.kind == WHOLE else _as(quantity.array, event.value)
+
+    def _mends(self, side, passed, event, label):
+        truth = self._truth(side, event, label)
+        if truth is None:
+            return False
+        before = side.right(passed, event.key)
+        after = side.right(side.backward({event.key: truth}), event.key)
+        return before < after
+
+    def _name(self, event):
+        return self.look.scene.sites[event.site].name
+
+    def _allowed(self, name, names):
+        """Return the labels of the quantities that a name allows; `names` are those of all locals."""
+        quantities = self.sides[0].quantities
+        rest = _gradient_of(name)
+        if not rest:
+            return [label for label in self.labels if label[0] != WHOLE]
+        pairs = _pairs(name)
+        of = next((x for x in rest if x in self.known), None) or next(
+            (x for x in (r.rstrip("_0123456789") for r in rest) if x in self.known), None
+        )
+        if of is None and any(a in self.known or b in self.known for a, b in pairs):
+            return [label for label in self.labels if self._is_slope(quantities[label], pairs, names)]
+        return [
+            label
+            for label in self.labels
+            if (label[0] == GRADIENT and (of is None or of in quantities[label].of))
+            or (label[0] == WHOLE and label[1] in rest)
+        ]
+
+    def _is_slope(self, quantity, pairs, names):
+        """Whether a quantity may be what one of the names `dAdB` says, as (A, B)."""
+        if quantity.kind == GRADIENT:
+            return any(a not in self.known and b in quantity.of for a, b in pairs)
+        if quantity.kind == LENGTH:
+            return True
+        if quantity.kind in (VALUE, WHOLE):
+            return False
+        for a, b in pairs:
+            claimed = {y for name in names for x, y in _pairs(name) if x == a and y in self.known}
+            is_of_a = a not in self.known or a == quantity.by
+            is_by_b = b in quantity.of if b in self.known else not (quantity.of and quantity.of <= claimed)
+            if is_of_a and is_by_b:
+                return True
+        return False
+
+
+def _gradient_of(name):
+    """Return the names X for which a name reads dX."""
+    return [name[len(prefix) :] for prefix in PREFIXES if name.startswith(prefix) and len(name) > len(prefix)]
+
+
+def _pairs(name):
+    """Return each (A, B) for which a name reads dAdB."""
+    found = []
+    for match in re.finditer("d", name):
+        a, b = name[1 : match.start()].strip("_"), name[match.end() :].strip("_")
+        if name[0] == "d" and a and b:
+            found.append((a, b))
+    return found
+
+
+def _fits(quantity, value):
+    truth = _as(quantity.array, value)
+    return truth is not None and close(value, truth, EQUAL)
+
+
+def _as(array, value):
+    """Return an array in the shape of a value, or None if that has other axes, where those of length 1 do not count."""
+    shape = np.shape(value)
+    if tuple(n for n in array.shape if n != 1) != tuple(n for n in shape if n != 1):
+        return None
+    if isinstance(value, np.ndarray):
+        return array.reshape(shape)
+    number = array.item()
+    if isinstance(value, int):
+        return int(number) if number.is_integer() else None
+    return number
