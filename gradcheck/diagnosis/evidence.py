@@ -52,6 +52,15 @@ class Evidence:
         return self.given - self.truth
 
     @property
+    def is_wrong_where_known(self):
+        """Whether an entry differs from a truth that is known, by more than the oracle resolves.
+
+        Otherwise the mistake is at a kink, or in entries that were not compared, and nothing tells its kind.
+        """
+        error, truth = np.abs(self.error[self.known]), np.abs(self.truth[self.known])
+        return bool(np.any(~(error <= self.resolution * np.max(truth, initial=0.0))))
+
+    @property
     def small_share(self):
         """The largest error as a share of the largest entry, 0 if it is not small, or too little is known."""
         error, truth = np.abs(self.error[self.known]), np.abs(self.truth[self.known])

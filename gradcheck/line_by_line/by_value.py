@@ -14,6 +14,7 @@ blame.py then judges the lines of these locals like all others.
 """
 
 import ast
+import itertools
 import re
 
 import numpy as np
@@ -147,20 +148,39 @@ class _Search:
             return is_copied or label == (VALUE, name)
         if quantity.kind == SLOPE:
             return bool(_pairs(name))
-        return quantity.kind == GRADIENT and "total" not in label and label not in self.claimed
+        return (
+            quantity.kind == GRADIENT
+            and "total" not in label
+            and label not in self.claimed
+            and not self._is_scaled_next(event)
+        )
+
+    def _is_scaled_next(self, event):
+        """Whether the next line that binds the name multiplies what it holds: a factor may be missing in either."""
+        events = [e for e in self.look.scene.plain.events if self._name(e) == self._name(event)]
+        later = [e for e in events[events.index(event) + 1 :] if e.site != event.site]
+        if not later or self._name(event) not in self.look.reads.names(later[0]):
+            return False
+        nodes = ast.walk(self.look.scene.sites[later[0].site].statement)
+        return any(isinstance(getattr(n, "op", None), (ast.Mult, ast.Div, ast.MatMult)) for n in nodes)
 
     def find_mistake(self):
         """Find the first local that a quantity makes right, note its true value on both sides, and return True."""
         passed = [side.backward() for side in self.sides]
         vouched = set(self.vouched())
-        for event in self.local:
-            if event.key not in vouched and event.key not in self.sides[0].truths:
-                for label in self.allowed[self._name(event)]:
-                    if all(self._mends(side, p, event, label) for side, p in zip(self.sides, passed, strict=True)):
-                        for side in self.sides:
-                            side.truths[event.key] = self._truth(side, event, label)
-                        return True
+        doubtful = [e for e in self.local if e.key not in vouched and e.key not in self.sides[0].truths]
+        for event, truth in itertools.product(doubtful, (self._truth, self._truth_of_another_shape)):
+            for label in self.allowed[self._name(event)]:
+                truths = [truth(side, event, label) for side in self.sides]
+                if all(map(self._mends, self.sides, passed, [event] * 2, truths)):
+                    for side, value in zip(self.sides, truths, strict=True):
+                        side.truths[event.key] = value
+                    return True
         return False
+
+    def _truth_of_another_shape(self, side, event, label):
+        array = side.quantities[label].array
+        return array if label[0] != LENGTH and array.ndim and np.shape(event.value) != array.shape else None
 
     def _truth(self, side, event, label):
         quantity = side.quantities[label]
@@ -168,8 +188,7 @@ class _Search:
             return None
         return quantity.array if quantity.kind == WHOLE else _as(quantity.array, event.value)
 
-    def _mends(self, side, passed, event, label):
-        truth = self._truth(side, event, label)
+    def _mends(self, side, passed, event, truth):
         if truth is None:
             return False
         before = side.right(passed, event.key)

@@ -128,7 +128,8 @@ def _unsure(look, target, sentence):
         sentence = f"{sentence} (here, or in {joined_or(helpers)})"
     where = f", or that of {joined_or(helpers)}" if helpers else ""
     sentence = sentence or f"{UNNAMED}this line{where} gives something else"
-    return WRONG if len(helpers) <= MOST_NAMED else NOT_FOLLOWED, sentence
+    is_in_loop = any(is_gradient(look.scene.sites[e.site].name) and not bench.runs_once(e) for e in others)
+    return NOT_FOLLOWED if len(helpers) > MOST_NAMED or is_in_loop else WRONG, sentence
 
 
 def _is_of_the_line(look, event, own):
