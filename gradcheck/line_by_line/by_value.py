@@ -35,7 +35,7 @@ def follow_by_value(look, again):
     looks = look, again
     if not any(target.is_final for target in look.found.wrong):
         return
-    by_name = {t.key for t in look.found.truths if t.key is not None} - {t.key for t in look.found.parts}
+    by_name = {t.key for t in look.found.truths if t.key is not None} - _otherwise(look.found)
     local = [e for e in look.scene.plain.events if look.scene.sites[e.site].kind == "backward"]
     local = [e for e in local if e.key not in by_name and _is_number(e.value) and not _is_count(look, e)]
     if not local:
@@ -62,6 +62,11 @@ def _needs_no_look(value, lengths):
     return value is None or isinstance(value, (bool, str, bytes, dict, list, tuple))
 
 
+def _otherwise(found):
+    """Return the keys of the gradients that may be meant otherwise than their names say."""
+    return {t.key for t in found.parts | found.unknown if not t.is_final}
+
+
 def _is_number(value):
     return is_real_array(value) or (isinstance(value, int) and not isinstance(value, bool))
 
@@ -76,8 +81,9 @@ class _Side:
 
     def __init__(self, look, quantities):
         self.look, self.quantities = look, quantities
-        self.held = {k: v for k, v in look.found.held.items() if k not in {t.key for t in look.found.parts}}
-        self.compared = [t for t in look.found.truths if t not in look.found.parts]
+        otherwise = _otherwise(look.found)
+        self.held = {key: truth for key, truth in look.found.held.items() if key not in otherwise}
+        self.compared = [t for t in look.found.truths if t.key is None or t.key not in otherwise]
         self.truths = {}
 
     def backward(self, more=()):
@@ -92,7 +98,7 @@ class _Side:
         """Let the Look follow the locals that are vouched for, or whose true value is known."""
         passed, look = self.backward(), self.look
         values = {event.key: event.value for event in passed.events}
-        partial = {target.key for target in look.found.parts}
+        partial = _otherwise(look.found)
         followed = {key: values[key] for key in vouched if key not in partial} | self.truths
         targets = []
         for event in local:

@@ -23,10 +23,9 @@ class Part:
 
     @property
     def names(self):
-        """The names that the expression reads, and the name that the statement binds to its value."""
+        """The names that the expression reads, and those that its statement binds."""
         targets = getattr(self.statement, "targets", ())
-        bound = [t.id for t in targets if isinstance(t, ast.Name) and self.node is self.statement.value]
-        return {*names_read(self.node), *bound}
+        return {*names_read(self.node), *(t.id for t in targets if isinstance(t, ast.Name))}
 
 
 class Marking(ast.NodeTransformer):
