@@ -23,6 +23,7 @@ class Call:
     """
 
     is_careful = False  # see gradcheck/careful.py
+    type_of_y = np.ndarray  # until the first evaluation tells
 
     def __init__(self, target, /, *inputs, **options):
         if not callable(target):
@@ -66,6 +67,10 @@ class Call:
                 rest = parameter.name
         numbered = (f"{rest}[{i}]" for i in itertools.count())
         return list(itertools.islice(itertools.chain(names, numbered), len(self.inputs)))
+
+    def as_y(self, dy):
+        """Return dy, an array, in the type of y: a number if the target returns a number."""
+        return dy if issubclass(self.type_of_y, np.ndarray) else self.type_of_y(dy)
 
     def on(self, inputs, options=None):
         """Return this Call on other inputs and, if given, other options."""

@@ -23,7 +23,7 @@ def with_zeros(gradients, arguments):
 def run_backward(call, backward, dy, arguments):
     """Run backward once, and return copies of the gradients in the order of `arguments`."""
     clear_gradients(call.target)
-    returned = backward(dy)
+    returned = backward(call.as_y(dy))
     inputs = [argument for argument in arguments if argument.parameter is None]
     if returned is None and not inputs:
         returned = ()

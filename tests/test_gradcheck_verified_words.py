@@ -46,3 +46,100 @@ def test_a_gradient_that_is_wrong_at_ties_alone_is_not_said_to_be_reversed(seed)
     x[0] = x[-1] = 5.0
     message = said(largest, x)
     assert "as they move together" in message and "reversed" not in message
+
+
+# Arrays without axes
+
+
+def rectified(x, alpha):
+    """PReLU, whose dα lacks its slope's mask."""
+    y = np.where(x > 0, x, alpha * x)
+
+    def backward(dy):
+        dx = dy * np.where(x > 0, 1.0, alpha)
+        dalpha = np.sum(dy * x).reshape(alpha.shape)
+        return dx, dalpha
+
+    return y, backward
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_the_line_of_a_gradient_without_axes_or_of_one_entry_is_found(shape):
+    report = gradcheck.steps(rectified, normal(3, 4), np.full(shape, 0.25))
+    assert report.first_wrong.name == "dalpha"
+
+
+def dynamic_tanh(x, alpha):
+    h = np.tanh(alpha * x)
+
+    def backward(dy):
+        dslope = dy * h**2
+        return alpha * dslope, np.sum(x * dslope).reshape(alpha.shape)
+
+    return h, backward
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_the_line_of_a_forgotten_one_minus_is_found_where_a_parameter_has_one_entry(shape):
+    report = gradcheck.steps(dynamic_tanh, normal(2, 3, 5), np.full(shape, 0.7))
+    assert report.first_wrong.name == "dslope"
+
+
+@pytest.mark.parametrize("kind", [float, np.float64])
+def test_backward_of_a_number_is_given_a_number_and_may_divide_it(kind):
+    def mean_square(x):
+        n = x.size
+
+        def backward(dy):
+            assert type(dy) is kind
+            dy /= n
+            return 2 * dy * x
+
+        return kind(np.mean(x**2)), backward
+
+    assert gradcheck.check(mean_square, normal(5), oracles="central").problems == ()
+
+
+# State
+
+
+def popped_forward(x):
+    return x**2, [x]
+
+
+def popped_backward(dy, cache):
+    x = cache.pop()
+    return 2 * x * dy
+
+
+def test_a_cache_that_backward_empties_is_named():
+    message = said(from_pair(popped_forward, popped_backward), normal(4))
+    assert (
+        "a second backward(dy) raises IndexError: pop from empty list; "
+        "backward takes an entry out of cache, and another call does not find it" in message
+    )
+
+
+SAVED = []
+
+
+def saving(x, *, which):
+    SAVED.append(x)
+
+    def backward(dy):
+        return 2 * SAVED[which] * dy
+
+    return x**2, backward
+
+
+def test_a_list_that_each_forward_pass_lengthens_is_named():
+    SAVED.clear()
+    message = said(saving, normal(4), which=-1)
+    assert "each forward pass leaves an entry in SAVED, where backward finds those of others too" in message
+
+
+def test_state_that_an_earlier_forward_pass_left_is_named():
+    SAVED.clear()
+    saving(normal(4, seed=1), which=0)
+    message = said(saving, normal(4), which=0)
+    assert "dx is right once SAVED is empty before forward: backward reads what an earlier forward pass left there" in message

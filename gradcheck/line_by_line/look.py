@@ -56,7 +56,7 @@ def look_at(call, dy, source, instruments, probe, rng, verdicts):
 def look_again(look, rng):
     """Return a Look at the same Call on other numbers: inputs and parameters moved by up to a third, and another dy."""
     run = look.scene.run
-    moved = {id(a.array): a.array * (1 + 0.3 * rng.uniform(-1, 1, a.array.shape)) for a in run.arguments}
+    moved = {id(a.array): np.asarray(a.array * _nearly_one(rng, a.array.shape)) for a in run.arguments}
     for argument in run.arguments:
         if argument.parameter is not None:
             argument.parameter.data = moved[id(argument.array)]
@@ -65,3 +65,7 @@ def look_again(look, rng):
     instruments = look.scene.sites, look.parts
     rng = np.random.default_rng(rng.integers(2**32))
     return look_at(call, None, look.source, instruments, look.scene.probe, rng, lambda: verdicts)
+
+
+def _nearly_one(rng, shape):
+    return 1 + 0.3 * rng.uniform(-1, 1, shape)
