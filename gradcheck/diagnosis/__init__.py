@@ -91,8 +91,6 @@ def what_is_wrong(run, step, findings):
 
 
 def _first(evidence):
-    if not evidence.is_wrong_where_known:
-        return ""
     with np.errstate(all="ignore"):
         for hypothesis in HYPOTHESES:
             sentence = hypothesis(evidence)

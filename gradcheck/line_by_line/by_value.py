@@ -22,10 +22,11 @@ import numpy as np
 from gradcheck.line_by_line.blame import is_true, with_locals
 from gradcheck.line_by_line.probe import close, is_real_array
 from gradcheck.line_by_line.quantities import GRADIENT, LENGTH, SLOPE, VALUE, WHOLE, quantities_of
-from gradcheck.line_by_line.source import PREFIXES
+from gradcheck.line_by_line.source import PREFIXES, names_read
 from gradcheck.line_by_line.targets import Target
 
-CHANGING = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare)
+CHANGING = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare, ast.Lambda)  # what more than hands a value on
+SCALING = (ast.Mult, ast.Div, ast.MatMult)
 MOST_MISTAKES = 3
 EQUAL = 1e-7  # relative
 
@@ -37,11 +38,12 @@ def follow_by_value(look, again):
         return
     by_name = {t.key for t in look.found.truths if t.key is not None} - _otherwise(look.found)
     local = [e for e in look.scene.plain.events if look.scene.sites[e.site].kind == "backward"]
-    local = [e for e in local if e.key not in by_name and _is_number(e.value) and not _is_count(look, e)]
+    local = [e for e in local if e.key not in by_name and _is_numeric(e.value) and not _is_count(look, e)]
     if not local:
         return
     shapes = [np.shape(e.value) for e in local]
-    names = {name for e in local for name in _gradient_of(look.scene.sites[e.site].name)}
+    names = {look.scene.sites[e.site].name for e in local}
+    names |= {of for name in names for of in _gradient_of(name)}
     sides = [_Side(one, quantities_of(one.in_use().scene, one.parts, shapes, names)) for one in looks]
     search = _Search(look, sides, local)
     for _ in range(MOST_MISTAKES):
@@ -51,15 +53,16 @@ def follow_by_value(look, again):
     for side in sides:
         side.extend(local, vouched)
         events = side.look.scene.plain.events
-        side.look.settled = {e.key for e in events if _needs_no_look(e.value, search.lengths)}
+        side.look.settled = {e.key for e in events if _needs_no_look(look, e, search.lengths)}
     look.in_use()
 
 
-def _needs_no_look(value, lengths):
-    """Whether a local is no array and no function, such as None, an option, or the length of an axis."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value in lengths
-    return value is None or isinstance(value, (bool, str, bytes, dict, list, tuple))
+def _needs_no_look(look, event, lengths):
+    """Whether a local is no array: an option, the length of an axis, or something that is only handed on."""
+    value, statement = event.value, look.scene.sites[event.site].statement
+    if isinstance(value, int) and not isinstance(value, bool) and value in lengths:
+        return True
+    return not is_real_array(value) and not any(isinstance(n, CHANGING) for n in ast.walk(statement))
 
 
 def _otherwise(found):
@@ -67,8 +70,10 @@ def _otherwise(found):
     return {t.key for t in found.parts | found.unknown if not t.is_final}
 
 
-def _is_number(value):
-    return is_real_array(value) or (isinstance(value, int) and not isinstance(value, bool))
+def _is_numeric(value):
+    """Whether a local is a number, or an array of numbers or of truth values."""
+    is_array = isinstance(value, (np.ndarray, np.generic, float, int)) and not isinstance(value, bool)
+    return is_array and np.asarray(value).dtype.kind in "fib"
 
 
 def _is_count(look, event):
@@ -134,8 +139,12 @@ class _Search:
         return [e.key for e in self.local if self._equals(e, first.get(e.key), second.get(e.key))]
 
     def _equals(self, event, *values):
-        if not all(map(_is_number, values)):
+        if not all(map(_is_numeric, values)):
             return False
+        if self._name(event) == self.look.source.parameter:
+            return all(
+                close(value, side.look.scene.run.dy, EQUAL) for side, value in zip(self.sides, values, strict=True)
+            )
         return any(
             all(_fits(side.quantities[label], value) for side, value in zip(self.sides, values, strict=True))
             for label in self.allowed[self._name(event)]
@@ -167,8 +176,11 @@ class _Search:
         later = [e for e in events[events.index(event) + 1 :] if e.site != event.site]
         if not later or self._name(event) not in self.look.reads.names(later[0]):
             return False
-        nodes = ast.walk(self.look.scene.sites[later[0].site].statement)
-        return any(isinstance(getattr(n, "op", None), (ast.Mult, ast.Div, ast.MatMult)) for n in nodes)
+        statement = self.look.scene.sites[later[0].site].statement
+        if isinstance(statement, ast.AugAssign):
+            return isinstance(statement.op, SCALING)
+        products = [n for n in ast.walk(statement) if isinstance(n, ast.BinOp) and isinstance(n.op, SCALING)]
+        return any(self._name(event) in names_read(product) for product in products)
 
     def find_mistake(self):
         """Find the first local that a quantity makes right, note its true value on both sides, and return True."""
@@ -266,8 +278,8 @@ def _as(array, value):
     if tuple(n for n in array.shape if n != 1) != tuple(n for n in shape if n != 1):
         return None
     if isinstance(value, np.ndarray):
-        return array.reshape(shape)
+        return array.reshape(shape).astype(value.dtype) if value.dtype.kind in "ib" else array.reshape(shape)
     number = array.item()
-    if isinstance(value, int):
+    if isinstance(value, (int, np.integer)):
         return int(number) if number.is_integer() else None
     return number

@@ -48,7 +48,7 @@ class Quantity:
 def quantities_of(scene, parts, shapes, names):
     """Return {label: Quantity} of a Scene: those with one of these shapes, where axes of length 1 do not count.
 
-    Of some names there is ∂L/∂A also in another shape.
+    Of some names there are the value and ∂L/∂A whatever their shapes.
     """
     moved, found = _Moved(scene, parts), {}
     wanted = {_without_ones(shape) for shape in shapes}
@@ -62,9 +62,10 @@ def quantities_of(scene, parts, shapes, names):
     for length in moved.lengths:
         add(LENGTH, (LENGTH, length), (), length)
         add(LENGTH, (LENGTH, f"1/{length}"), (), 1 / length)
-    for name, held in scene.names.items():
-        if is_real_array(held[-1].value):
-            add(VALUE, (VALUE, name), (name,), held[-1].value)
+    for name in scene.names.keys() & names:
+        value = scene.names[name][-1].value
+        if np.asarray(value).dtype.kind in "fib":
+            found[VALUE, name] = Quantity(VALUE, (VALUE, name), frozenset([name]), np.asarray(value, np.float64))
     gradients = {}
     for key, value in moved.values.items():
         of, shape = parts[key[0]].names, np.shape(value)
@@ -82,7 +83,9 @@ def quantities_of(scene, parts, shapes, names):
             for label, array in _with_rows((SLOPE, name, key), slope):
                 add(SLOPE, label, of, array, name)
             if slope.shape == np.shape(moved.names[name].value) and _without_ones(slope.shape) in wanted:
-                add(GRADIENT, (GRADIENT, name, key), of, slope * moved.gradient_of(name))
+                onto = moved.gradient_of(name)
+                if onto is not None:
+                    add(GRADIENT, (GRADIENT, name, key), of, slope * onto)
     for label, of, array in _sums(parts, gradients):
         add(GRADIENT, label, of, array)
     for name in moved.names.keys() & names:
@@ -140,9 +143,9 @@ class _Moved:
         return found
 
     def gradient_of(self, name):
-        """Return ∂L/∂A of a name A."""
+        """Return ∂L/∂A of a name A, or None if it has too many entries."""
         event = self.names[name]
-        return self.scene.truth.entries(event.key, event.value)
+        return self.scene.truth.entries(event.key, event.value) if np.size(event.value) <= MOST_ENTRIES else None
 
     def total(self, key, axis):
         """Return ∂L/∂e, summed over an axis."""

@@ -10,6 +10,7 @@ from gradcheck.line_by_line.by_value import follow_by_value
 from gradcheck.line_by_line.called import wrong_within
 from gradcheck.line_by_line.instrument import equation_at
 from gradcheck.line_by_line.paths import joined, joined_or
+from gradcheck.line_by_line.probe import is_real_array
 from gradcheck.line_by_line.repairs import Workbench
 from gradcheck.line_by_line.report import FOLLOWS, NOT_FOLLOWED, RIGHT, UNNAMED, WRONG, StepRow, StepsReport
 from gradcheck.line_by_line.solving import may_be_wrong
@@ -56,11 +57,11 @@ def _pinned(look, again):
         if found:
             pinned[target] = first = found[0]
             others = [m for m in found[1:] if explained[m.event.key] == explained[first.event.key]]
-            if others:
-                name = _name(look, others[0])
-                where = f"where {name} is computed{' above' if name == _name(look, first) else ''}"
-                also = f"{first.sentence}; or, {where}, {others[0].sentence}"
-                pinned[target] = replace(first, sentence=also)
+            sentence = first.sentence
+            for other in others:
+                above = " above" if _name(look, other) == _name(look, first) else ""
+                sentence += f"; or, where {_name(look, other)} is computed{above}, {other.sentence}"
+            pinned[target] = replace(first, sentence=sentence)
     return pinned
 
 
@@ -128,8 +129,11 @@ def _unsure(look, target, sentence):
         sentence = f"{sentence} (here, or in {joined_or(helpers)})"
     where = f", or that of {joined_or(helpers)}" if helpers else ""
     sentence = sentence or f"{UNNAMED}this line{where} gives something else"
-    is_in_loop = any(is_gradient(look.scene.sites[e.site].name) and not bench.runs_once(e) for e in others)
-    return NOT_FOLLOWED if len(helpers) > MOST_NAMED or is_in_loop else WRONG, sentence
+    gradients = [e for e in others if is_gradient(look.scene.sites[e.site].name) and is_real_array(e.value)]
+    is_in_loop = not all(map(bench.runs_once, gradients))
+    site = look.scene.sites[target.event.site]
+    is_handed_on = site.kind == "return" and isinstance(site.value, ast.Name)
+    return NOT_FOLLOWED if len(helpers) > MOST_NAMED or is_in_loop or is_handed_on else WRONG, sentence
 
 
 def _is_of_the_line(look, event, own):
