@@ -3,6 +3,7 @@
 Nothing of this is loaded before it has to be said. Each function returns the exception to raise, or a problem in words.
 """
 
+import inspect
 import numbers
 
 import numpy as np
@@ -11,6 +12,7 @@ from gradcheck.adapter_hints import for_nested, for_no_backward, for_no_pair
 from gradcheck.call import describe
 from gradcheck.leftovers import cause
 from gradcheck.report import GradientError, Report
+from gradcheck.shape_errors import shape_problem
 from gradcheck.shape_hints import shape_hint
 
 # Settings
@@ -189,6 +191,23 @@ def fault(call, problem):
 
 
 # What else backward does
+
+
+def raised(call, backward, dy, error):
+    """Explain an error that backward raised, if it takes more than dy or because of shapes; otherwise None."""
+    if isinstance(error, TypeError):
+        try:
+            inspect.signature(backward).bind(dy)
+        except TypeError:
+            return TypeError(
+                f"{call.name}: backward takes {inspect.signature(backward)}; it must take dy alone: "
+                "for two functions with a cache between them see from_pair of gradcheck.adapters"
+            )
+        except ValueError:  # it has no signature
+            pass
+        return None
+    problem = shape_problem(call, backward, error)
+    return fault(call, problem) if problem else None
 
 
 def raised_again(error, call, dy, arguments):

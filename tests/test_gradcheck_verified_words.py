@@ -143,3 +143,65 @@ def test_state_that_an_earlier_forward_pass_left_is_named():
     saving(normal(4, seed=1), which=0)
     message = said(saving, normal(4), which=0)
     assert "dx is right once SAVED is empty before forward: backward reads what an earlier forward pass left there" in message
+
+
+# Signatures and shapes
+
+
+def test_a_backward_that_takes_a_cache_is_pointed_to_from_pair():
+    def affine(x, w):
+        def backward(dy, cache):
+            return dy @ cache[1].T, cache[0].T @ dy
+
+        return x @ w, backward
+
+    with pytest.raises(TypeError, match=r"backward takes \(dy, cache\); it must take dy alone: .*see from_pair"):
+        gradcheck.check(affine, normal(4, 3), normal(3, 2))
+
+
+def test_the_lines_of_a_backward_with_starred_arguments_are_looked_at():
+    def square(x):
+        def backward(*args):
+            dx = args[0] * x
+            return dx
+
+        return x**2, backward
+
+    assert gradcheck.steps(square, normal(5)).first_wrong.name == "dx"
+
+
+def product_forward(x, w, b):
+    return x @ w + b, (x, w)
+
+
+def without_transpose(dout, cache):
+    x, w = cache
+    dx = dout @ w
+    return dx, x.T @ dout, dout.sum(axis=0)
+
+
+def without_sum(dout, cache):
+    x, w = cache
+    db = np.zeros(w.shape[1])
+    db += dout
+    return dout @ w.T, x.T @ dout, db
+
+
+def without_either(dout, cache):
+    x, w = cache
+    dx = dout @ w
+    return dx, x.T @ dout, dout.sum(axis=0) * 2
+
+
+@pytest.mark.parametrize(
+    "backward, place, mistake",
+    [
+        (without_transpose, "`dx = dout @ w`: dout has shape (4, 2), w has shape (3, 2)", "; w is not transposed"),
+        (without_sum, "`db += dout`: db has shape (2,), dout has shape (4, 2)", "; the sum of dout over axis 0 is missing"),
+        (without_either, "`dx = dout @ w`: dout has shape (4, 2), w has shape (3, 2)", ""),
+    ],
+)
+def test_an_error_of_shapes_comes_with_its_line_and_with_the_mistake_that_explains_it(backward, place, mistake):
+    message = said(from_pair(product_forward, backward), normal(4, 3), normal(3, 2), normal(2))
+    line = backward.__code__.co_firstlineno + (3 if "db" in place else 2)
+    assert message == f"product_forward: backward raises ValueError in line {line}, {place}{mistake}"

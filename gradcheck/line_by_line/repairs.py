@@ -81,7 +81,9 @@ class Workbench:
         bound = {}
         if self.scene.sites[event.site].kind != "forward":
             forward = {name: held[-1].live for name, held in self.scene.names.items()}
-            bound = {**forward, **self.closure, self.look.source.parameter: self.scene.run.dy}
+            bound = {**forward, **self.closure}
+            if self.look.source.parameter:
+                bound[self.look.source.parameter] = self.scene.run.dy
         for other in self.scene.forward if not bound else self.base.events:
             if other.key == event.key:
                 break
