@@ -126,6 +126,7 @@ class _Search:
         self.lengths = {label[1] for label in sides[0].quantities if label[0] == LENGTH}
         labels = sides[0].quantities.keys() & sides[1].quantities.keys()
         self.labels = [label for label in sides[0].quantities if label in labels]
+        self.otherwise = _otherwise(look.found)
         names = {look.scene.sites[event.site].name for event in local}
         self.allowed = {name: self._allowed(name, names) for name in names}
         first = sides[0]
@@ -163,12 +164,11 @@ class _Search:
             return is_copied or label == (VALUE, name)
         if quantity.kind == SLOPE:
             return bool(_pairs(name))
-        return (
-            quantity.kind == GRADIENT
-            and "total" not in label
-            and label not in self.claimed
-            and not self._is_scaled_next(event)
-        )
+        if quantity.kind == LENGTH or "total" in label or self._is_scaled_next(event):
+            return False
+        of = self._known_gradient(name)
+        is_meant = of is None or of in quantity.of or event.key in self.otherwise
+        return quantity.kind == WHOLE or (is_meant and label not in self.claimed)
 
     def _is_scaled_next(self, event):
         """Whether the next line that binds the name multiplies what it holds: a factor may be missing in either."""
@@ -186,7 +186,8 @@ class _Search:
         """Find the first local that a quantity makes right, note its true value on both sides, and return True."""
         passed = [side.backward() for side in self.sides]
         vouched = set(self.vouched())
-        doubtful = [e for e in self.local if e.key not in vouched and e.key not in self.sides[0].truths]
+        unknown = [e for e in self.local if e.key not in self.sides[0].truths]
+        doubtful = [e for e in unknown if e.key not in vouched or self._is_accumulated(e)]
         for event, truth in itertools.product(doubtful, (self._truth, self._truth_of_another_shape)):
             for label in self.allowed[self._name(event)]:
                 truths = [truth(side, event, label) for side in self.sides]
@@ -195,6 +196,10 @@ class _Search:
                         side.truths[event.key] = value
                     return True
         return False
+
+    def _is_accumulated(self, event):
+        """Whether a name is bound at several lines: what it holds may be a gradient along a part of the paths."""
+        return len({e.site for e in self.local if self._name(e) == self._name(event)}) > 1
 
     def _truth_of_another_shape(self, side, event, label):
         array = side.quantities[label].array
@@ -220,20 +225,21 @@ class _Search:
         """Return the labels of the quantities that a name allows; `names` are those of all locals."""
         quantities = self.sides[0].quantities
         rest = _gradient_of(name)
-        if not rest:
+        if not rest or (name[0] == "D" and self._known_gradient(name) is None):
             return [label for label in self.labels if label[0] != WHOLE]
         pairs = _pairs(name)
-        of = next((x for x in rest if x in self.known), None) or next(
-            (x for x in (r.rstrip("_0123456789") for r in rest) if x in self.known), None
-        )
+        of = self._known_gradient(name)
         if of is None and any(a in self.known or b in self.known for a, b in pairs):
             return [label for label in self.labels if self._is_slope(quantities[label], pairs, names)]
-        return [
-            label
-            for label in self.labels
-            if (label[0] == GRADIENT and (of is None or of in quantities[label].of))
-            or (label[0] == WHOLE and label[1] in rest)
-        ]
+        exact = [k for k in self.labels if k[0] == GRADIENT and (of is None or of in quantities[k].of)]
+        near = [k for k in self.labels if k[0] == GRADIENT and of in quantities[k].within - quantities[k].of]
+        return [*exact, *(k for k in self.labels if k[0] == WHOLE and k[1] in rest), *near]
+
+    def _known_gradient(self, name):
+        """Return the name X of the forward pass for which a name reads dX or dX2, or None."""
+        rest = _gradient_of(name)
+        rest += [x.rstrip("_0123456789") for x in rest]
+        return next((x for x in rest if x in self.known), None)
 
     def _is_slope(self, quantity, pairs, names):
         """Whether a quantity may be what one of the names `dAdB` says, as (A, B)."""
@@ -253,8 +259,9 @@ class _Search:
 
 
 def _gradient_of(name):
-    """Return the names X for which a name reads dX."""
-    return [name[len(prefix) :] for prefix in PREFIXES if name.startswith(prefix) and len(name) > len(prefix)]
+    """Return the names X for which a name reads dX, or DX."""
+    prefixes = (*PREFIXES, "D")
+    return [name[len(prefix) :] for prefix in prefixes if name.startswith(prefix) and len(name) > len(prefix)]
 
 
 def _pairs(name):

@@ -7,10 +7,11 @@ itself, and the change of the output is then the gradient along the paths that p
 import ast
 from dataclasses import dataclass
 
-from gradcheck.line_by_line.source import OWN_SCOPE, names_read, own_statements
+from gradcheck.line_by_line.source import OWN_SCOPE, own_statements
 
 PROBE = "__gradcheck_probe__"
 LIBRARIES = ("np", "numpy", "math", "scipy")
+VIEWS = ("T", "mT", "reshape", "transpose", "swapaxes", "ravel", "squeeze")
 UNMOVED = (ast.Slice, ast.Compare, ast.Lambda, ast.JoinedStr, ast.Constant, ast.Tuple, ast.List, ast.Dict)
 
 
@@ -22,10 +23,25 @@ class Part:
     statement: ast.stmt
 
     @property
-    def names(self):
-        """The names that the expression reads, and those that its statement binds."""
+    def bound(self):
+        """The names that the statement binds."""
         targets = getattr(self.statement, "targets", ())
-        return {*names_read(self.node), *(t.id for t in targets if isinstance(t, ast.Name))}
+        return {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+
+    @property
+    def names(self):
+        """The names whose gradient is that of the part: the one that it is or views, and those bound to its value."""
+        node = self.node
+        while not isinstance(node, ast.Name):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in VIEWS:
+                receiver = node.func.value
+                node = node.args[0] if isinstance(receiver, ast.Name) and receiver.id in LIBRARIES else receiver
+            elif isinstance(node, ast.Subscript) or (isinstance(node, ast.Attribute) and node.attr in VIEWS):
+                node = node.value
+            else:
+                break
+        viewed = {node.id} if isinstance(node, ast.Name) else set()
+        return viewed | (self.bound if self.node is self.statement.value else set())
 
 
 class Marking(ast.NodeTransformer):

@@ -35,7 +35,8 @@ VALUE, LENGTH, GRADIENT, SLOPE, WHOLE = "value", "length", "gradient", "slope", 
 class Quantity:
     """An array that a local may hold, of one `kind`; `label` tells it from others, and is the same on other numbers.
 
-    `of` are the names whose gradient it is, or by which A is differentiated; `by` the name A, or empty.
+    `of` are the names whose gradient it is, or by which A is differentiated; `by` the name A, or empty; `within` are
+    the names that the statement binds in which it is.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class Quantity:
     of: frozenset
     array: np.ndarray
     by: str = ""
+    within: frozenset = frozenset()
 
 
 def quantities_of(scene, parts, shapes, names):
@@ -53,41 +55,42 @@ def quantities_of(scene, parts, shapes, names):
     moved, found = _Moved(scene, parts), {}
     wanted = {_without_ones(shape) for shape in shapes}
 
-    def add(kind, label, of, array, by=""):
+    def add(kind, label, part, array, by=""):
         array = np.asarray(array, np.float64)
         is_telling = np.isfinite(array).all() and not np.isin(array, (-1, 0, 1)).all()
         if _without_ones(array.shape) in wanted and is_telling:
-            found[label] = Quantity(kind, label, frozenset(of), array, by)
+            of, within = (frozenset(part.names), frozenset(part.bound)) if part else (frozenset(), frozenset())
+            found[label] = Quantity(kind, label, of, array, by, within)
 
     for length in moved.lengths:
-        add(LENGTH, (LENGTH, length), (), length)
-        add(LENGTH, (LENGTH, f"1/{length}"), (), 1 / length)
+        add(LENGTH, (LENGTH, length), None, length)
+        add(LENGTH, (LENGTH, f"1/{length}"), None, 1 / length)
     for name in scene.names.keys() & names:
         value = scene.names[name][-1].value
         if np.asarray(value).dtype.kind in "fib":
             found[VALUE, name] = Quantity(VALUE, (VALUE, name), frozenset([name]), np.asarray(value, np.float64))
     gradients = {}
     for key, value in moved.values.items():
-        of, shape = parts[key[0]].names, np.shape(value)
-        add(VALUE, (VALUE, key), of, value)
+        part, shape = parts[key[0]], np.shape(value)
+        add(VALUE, (VALUE, key), part, value)
         if not moved.matters(key):
             continue
         if wanted & _rows_of(shape):
             gradients[key], _ = moved.each(key)
             for label, array in _with_rows((GRADIENT, key), gradients[key]):
-                add(GRADIENT, label, of, array)
+                add(GRADIENT, label, part, array)
         for axis in range(len(shape)):
             if _without_ones(shape[:axis] + shape[axis + 1 :]) in wanted:
-                add(GRADIENT, (GRADIENT, key, "total", axis), of, moved.total(key, axis))
+                add(GRADIENT, (GRADIENT, key, "total", axis), part, moved.total(key, axis))
         for name, slope in moved.slopes(key, wanted).items():
             for label, array in _with_rows((SLOPE, name, key), slope):
-                add(SLOPE, label, of, array, name)
+                add(SLOPE, label, part, array, name)
             if slope.shape == np.shape(moved.names[name].value) and _without_ones(slope.shape) in wanted:
                 onto = moved.gradient_of(name)
                 if onto is not None:
-                    add(GRADIENT, (GRADIENT, name, key), of, slope * onto)
-    for label, of, array in _sums(parts, gradients):
-        add(GRADIENT, label, of, array)
+                    add(GRADIENT, (GRADIENT, name, key), part, slope * onto)
+    for label, part, array in _sums(parts, gradients):
+        add(GRADIENT, label, part, array)
     for name in moved.names.keys() & names:
         whole = moved.gradient_of(name)
         if whole is not None:
@@ -219,14 +222,14 @@ def _with_rows(label, array):
 
 
 def _sums(parts, gradients):
-    """Yield (label, names, array) of the sums of the gradients of several occurrences of one expression."""
+    """Yield (label, Part, array) of the sums of the gradients of several occurrences of one expression."""
     alike = {}
     for key, gradient in gradients.items():
         alike.setdefault((ast.unparse(parts[key[0]].node), gradient.shape), []).append(key)
     for keys in alike.values():
         for size in range(2, len(keys) + 1) if len(keys) <= MOST_OCCURRENCES else (len(keys),):
             for chosen in itertools.combinations(keys, size):
-                yield (GRADIENT, *chosen), parts[keys[0][0]].names, sum(gradients[key] for key in chosen)
+                yield (GRADIENT, *chosen), parts[keys[0][0]], sum(gradients[key] for key in chosen)
 
 
 def _rows_of(shape):

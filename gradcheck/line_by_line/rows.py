@@ -17,7 +17,7 @@ from gradcheck.line_by_line.solving import may_be_wrong
 from gradcheck.line_by_line.source import is_gradient
 from gradcheck.line_by_line.words import mistakes
 
-MOST_NAMED = 3  # locals beside a line of which one is wrong, or the line
+MOST_NAMED = 3  # lines beside one of which one is wrong, or that itself
 
 
 def report_on(look, again):
@@ -123,7 +123,10 @@ def _unsure(look, target, sentence):
     known = {key for key in look.found.held if key not in doubtful} | look.settled
     others = [e for e in look.reads.through(target.event, known) if e.key not in known]
     others = [e for e in [*others, *bench.helpers()] if not _is_of_the_line(look, e, target.event)]
-    others = [e for e in {e.key: e for e in others}.values() if may_be_wrong(bench, e)]
+    others = list({e.key: e for e in others}.values())
+    masks = [e for e in others if not is_real_array(e.value) and e.key in look.reads.before]
+    by_masks = {read.key for e in masks for read in look.reads.through(e, known)}
+    others = [e for e in others if e.key in by_masks or may_be_wrong(bench, e)]
     helpers = list(dict.fromkeys(look.scene.sites[e.site].name for e in others))
     if sentence and helpers:
         sentence = f"{sentence} (here, or in {joined_or(helpers)})"
@@ -133,7 +136,8 @@ def _unsure(look, target, sentence):
     is_in_loop = not all(map(bench.runs_once, gradients))
     site = look.scene.sites[target.event.site]
     is_handed_on = site.kind == "return" and isinstance(site.value, ast.Name)
-    return NOT_FOLLOWED if len(helpers) > MOST_NAMED or is_in_loop or is_handed_on else WRONG, sentence
+    lines = {look.scene.sites[e.site].statement for e in others}
+    return NOT_FOLLOWED if len(lines) > MOST_NAMED or is_in_loop or is_handed_on else WRONG, sentence
 
 
 def _is_of_the_line(look, event, own):
