@@ -25,7 +25,8 @@ def cause(call, dy, arguments):
     taken = {name: n - len(reached[name]) for name, n in before.items()}
     for name, n in taken.items():
         if n > 0:
-            return f"backward takes {_entries(n)} out of {name}, and another call does not find {'it' if n == 1 else 'them'}"
+            missed = "it" if n == 1 else "them"
+            return f"backward takes {_entries(n)} out of {name}, and another call does not find {missed}"
     call.evaluate()
     for name, container in containers(call.target).items():
         added = len(container) - before.get(name, len(container)) + taken.get(name, 0)

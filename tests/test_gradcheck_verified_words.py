@@ -142,7 +142,10 @@ def test_state_that_an_earlier_forward_pass_left_is_named():
     SAVED.clear()
     saving(normal(4, seed=1), which=0)
     message = said(saving, normal(4), which=0)
-    assert "dx is right once SAVED is empty before forward: backward reads what an earlier forward pass left there" in message
+    assert (
+        "dx is right once SAVED is empty before forward: backward reads what an earlier forward pass left there"
+        in message
+    )
 
 
 # Signatures and shapes
@@ -197,7 +200,11 @@ def without_either(dout, cache):
     "backward, place, mistake",
     [
         (without_transpose, "`dx = dout @ w`: dout has shape (4, 2), w has shape (3, 2)", "; w is not transposed"),
-        (without_sum, "`db += dout`: db has shape (2,), dout has shape (4, 2)", "; the sum of dout over axis 0 is missing"),
+        (
+            without_sum,
+            "`db += dout`: db has shape (2,), dout has shape (4, 2)",
+            "; the sum of dout over axis 0 is missing",
+        ),
         (without_either, "`dx = dout @ w`: dout has shape (4, 2), w has shape (3, 2)", ""),
     ],
 )

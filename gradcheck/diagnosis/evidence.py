@@ -64,7 +64,11 @@ class Evidence:
     def small_share(self):
         """The largest error as a share of the largest entry, 0 if it is not small, or too little is known."""
         error, truth = np.abs(self.error[self.known]), np.abs(self.truth[self.known])
-        if not self.is_told or not self.is_wrong_where_known or np.sum(truth > SMALL * np.max(truth, initial=0.0)) < FEW:
+        if (
+            not self.is_told
+            or not self.is_wrong_where_known
+            or np.sum(truth > SMALL * np.max(truth, initial=0.0)) < FEW
+        ):
             return 0.0
         share = float(np.max(error) / np.max(truth))
         return share if share <= SMALL else 0.0

@@ -38,7 +38,7 @@ def follow_by_value(look, again):
         return
     by_name = {t.key for t in look.found.truths if t.key is not None} - _otherwise(look.found)
     local = [e for e in look.scene.plain.events if look.scene.sites[e.site].kind == "backward"]
-    local = [e for e in local if e.key not in by_name and _is_numeric(e.value) and not _is_count(look, e)]
+    local = [e for e in local if e.key not in by_name and _is_numeric(e.value) and not _is_start(look, e)]
     if not local:
         return
     shapes = [np.shape(e.value) for e in local]
@@ -76,9 +76,12 @@ def _is_numeric(value):
     return is_array and np.asarray(value).dtype.kind in "fib"
 
 
-def _is_count(look, event):
-    """Whether a local is what a loop counts."""
-    return isinstance(look.scene.sites[event.site].statement, ast.For)
+def _is_start(look, event):
+    """Whether a local is what a loop counts, or an array of zeros or of nothing, which later lines fill."""
+    statement = look.scene.sites[event.site].statement
+    value = getattr(statement, "value", None)
+    made = getattr(value.func, "attr", "") if isinstance(value, ast.Call) else ""
+    return isinstance(statement, ast.For) or made.startswith(("zeros", "empty"))
 
 
 class _Side:
@@ -187,8 +190,11 @@ class _Search:
         passed = [side.backward() for side in self.sides]
         vouched = set(self.vouched())
         unknown = [e for e in self.local if e.key not in self.sides[0].truths]
-        doubtful = [e for e in unknown if e.key not in vouched or self._is_accumulated(e)]
-        for event, truth in itertools.product(doubtful, (self._truth, self._truth_of_another_shape)):
+        partial = [e for e in unknown if e.key in vouched and self._is_accumulated(e)]
+        doubtful = [e for e in unknown if e.key not in vouched]
+        behind = [e for e in doubtful if {p.key for p in partial} & {r.key for r in self.look.reads.before[e.key]}]
+        order = [*(e for e in doubtful if e not in behind), *partial, *behind]
+        for event, truth in itertools.product(order, (self._truth, self._truth_of_another_shape)):
             for label in self.allowed[self._name(event)]:
                 truths = [truth(side, event, label) for side in self.sides]
                 if all(map(self._mends, self.sides, passed, [event] * 2, truths)):

@@ -74,7 +74,10 @@ class Probe:
             self.at_part = None
 
     def keep_to_time(self):
-        """Raise OutOfTime if that is over. The clock is read at every tenth call, because that is slow on some systems."""
+        """Raise OutOfTime if that is over.
+
+        The clock is read at every tenth call, because that is slow on some systems.
+        """
         self.asked += 1
         if self.asked % 10 == 1 and time.process_time() > self.end:
             raise OutOfTime

@@ -1,7 +1,7 @@
 """The quantities that a local of a backward pass may hold, measured by moving each part of the forward pass.
 
-Let e be a part of the forward pass, such as the `x` in `x - mu` (parts.py), A a name that it binds later, and L = ⟨dy, y⟩.
-A backward pass computes with
+Let e be a part of the forward pass, such as the `x` in `x - mu` (parts.py), A a name that is bound later, and
+L = ⟨dy, y⟩. A backward pass computes with
 
 - the value of e, the lengths of the axes, and their reciprocals;
 - ∂L/∂e, which is the gradient along the paths through this part alone; sums of these over several occurrences of one
@@ -233,7 +233,7 @@ def _sums(parts, gradients):
 
 
 def _rows_of(shape):
-    """Return the shapes, without axes of length 1, of an array, of its first row, of the first row of that, and so on."""
+    """Return the shapes, without axes of length 1, of an array, of its first row, of that one's first row, and so on."""
     return {_without_ones(shape[i:]) for i in range(len(shape) + 1)}
 
 

@@ -1,7 +1,8 @@
 """Whether a mistake may be in a local: whether any value of it makes the gradient right that is computed from it.
 
-Nothing vouches for some locals that a wrong line reads (by_value.py). The line is right, and the local is wrong, only if
-the line gives the true gradient for some value of the local. A few steps of Gauss and Newton find such a value.
+A line that does not give the true gradient may read a local of which nothing is known (by_value.py). The local may be
+wrong instead of the line only if the line gives the true gradient for some value of it. A few steps of Gauss and Newton
+find such a value.
 """
 
 import numpy as np
