@@ -233,7 +233,7 @@ def _sums(parts, gradients):
 
 
 def _rows_of(shape):
-    """Return the shapes, without axes of length 1, of an array, of its first row, of that one's first row, and so on."""
+    """Return the shapes, without axes of length 1, of an array, of its first row, of the first row of that, etc."""
     return {_without_ones(shape[i:]) for i in range(len(shape) + 1)}
 
 
