@@ -29,6 +29,7 @@ class Call:
 
     is_careful = False  # see gradcheck/careful.py
     time_limit: Any = None  # see gradcheck/causes.py
+    type_of_y: Any = np.ndarray  # until the first evaluation tells
 
     def __init__(self, target: Callable[..., Any], /, *inputs: Any, **options: Any):
         if not callable(target):
@@ -73,6 +74,10 @@ class Call:
                 rest = parameter.name
         numbered = (f"{rest}[{i}]" for i in itertools.count())
         return list(itertools.islice(itertools.chain(names, numbered), len(self.inputs)))
+
+    def as_y(self, dy: Any) -> Any:
+        """Return dy, an array, in the type of y: a number if the target returns a number."""
+        return dy if issubclass(self.type_of_y, np.ndarray) else self.type_of_y(dy)
 
     def on(self, inputs: Iterable[Any], options: dict[str, Any] | None = None) -> Self:
         """Return this Call on other inputs and, if given, other options."""

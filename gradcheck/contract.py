@@ -106,6 +106,7 @@ def _forward(call):
     y = np.asarray(result[0]) if is_pair and isinstance(result[0], (np.ndarray, np.generic, float)) else None
     if y is None or y.dtype != np.float64:
         raise refusals().unfit_result(call.name, result)
+    call.type_of_y = type(result[0])
     return y, result[1]
 
 
@@ -116,9 +117,9 @@ def _repetition(call, backward, dy, arguments, gradients):
     except RuntimeError:
         return ""  # refused, rather than answered differently
     except Exception as error:
-        return refusals().raised_again(error)
+        return refusals().raised_again(error, call, dy, arguments)
     changed = _changed(arguments, gradients, again)
-    return refusals().another_the_second_time(*changed) if changed else ""
+    return refusals().another_the_second_time(*changed, call, dy, arguments) if changed else ""
 
 
 def _dependence(call, dy, arguments, gradients):
@@ -140,8 +141,8 @@ def _dependence(call, dy, arguments, gradients):
         return ""
     anew = _changed(arguments, gradients, run_backward(call, call.evaluate()[1], dy, arguments))
     if anew and anew[0] == changed[0]:  # not the forward pass in between, but that it is not the first run
-        return refusals().another_in_another_run(*anew)
-    return refusals().another_after_another_forward(*changed)
+        return refusals().another_in_another_run(*anew, call, dy, arguments)
+    return refusals().another_after_another_forward(*changed, call, dy, arguments)
 
 
 def _changed(arguments, before, after):

@@ -23,7 +23,13 @@ def with_zeros(gradients, arguments):
 def run_backward(call, backward, dy, arguments):
     """Run backward once, and return copies of the gradients in the order of `arguments`."""
     clear_gradients(call.target)
-    returned = backward(dy)
+    try:
+        returned = backward(call.as_y(dy))
+    except (TypeError, ValueError) as error:
+        explained = refusals().raised(call, backward, dy, error)
+        if explained is None:
+            raise
+        raise explained from error
     inputs = [argument for argument in arguments if argument.parameter is None]
     if returned is None and not inputs:
         returned = ()

@@ -3,13 +3,16 @@
 Nothing of this is loaded before it has to be said. Each function returns the exception to raise, or a problem in words.
 """
 
+import inspect
 import numbers
 
 import numpy as np
 
 from gradcheck.adapter_hints import for_nested, for_no_backward, for_no_pair
 from gradcheck.call import describe
+from gradcheck.leftovers import cause
 from gradcheck.report import GradientError, Report
+from gradcheck.shape_errors import shape_problem
 from gradcheck.shape_hints import shape_hint
 
 # Settings
@@ -190,32 +193,52 @@ def fault(call, problem):
 # What else backward does
 
 
-def raised_again(error):
+def raised(call, backward, dy, error):
+    """Explain an error that backward raised, if it takes more than dy or because of shapes; otherwise None."""
+    if isinstance(error, TypeError):
+        try:
+            inspect.signature(backward).bind(dy)
+        except TypeError:
+            return TypeError(
+                f"{call.name}: backward takes {inspect.signature(backward)}; it must take dy alone: "
+                "for two functions with a cache between them see from_pair of gradcheck.adapters"
+            )
+        except ValueError:  # it has no signature
+            pass
+        return None
+    problem = shape_problem(call, backward, error)
+    return fault(call, problem) if problem else None
+
+
+def raised_again(error, call, dy, arguments):
     """A second backward(dy) that raises something, in words."""
-    return (
-        f"a second backward(dy) raises {type(error).__name__}: {error}; "
-        "if it is meant to be called once, a RuntimeError says so"
-    )
+    reason = cause(call, dy, arguments) or "if it is meant to be called once, a RuntimeError says so"
+    return f"a second backward(dy) raises {type(error).__name__}: {error}; {reason}"
 
 
-def another_the_second_time(label, first, second):
+def another_the_second_time(label, first, second, call, dy, arguments):
     """A second backward(dy) that gives something else, in words."""
+    reason = cause(call, dy, arguments) or "backward changes what forward saved for it, or draws random numbers"
     return (
         f"{label}: a second backward(dy) gives something else, different by up to {_difference(first, second)}: "
-        "backward changes what forward saved for it, or draws random numbers"
+        f"{reason}"
     )
 
 
-def another_in_another_run(label, first, second):
+def another_in_another_run(label, first, second, call, dy, arguments):
     """A gradient that is another as forward and backward are run again, in words."""
-    return f"{label}: another run of forward and backward changes it, by up to {_difference(first, second)}"
-
-
-def another_after_another_forward(label, first, second):
-    """A gradient that is another after a forward pass on other inputs, in words."""
+    reason = cause(call, dy, arguments)
     return (
-        f"{label}: another forward pass before backward(dy) changes it, by up to {_difference(first, second)}: "
-        "backward reads what the later forward pass has saved"
+        f"{label}: another run of forward and backward changes it, by up to {_difference(first, second)}"
+        f"{f': {reason}' if reason else ''}"
+    )
+
+
+def another_after_another_forward(label, first, second, call, dy, arguments):
+    """A gradient that is another after a forward pass on other inputs, in words."""
+    reason = cause(call, dy, arguments) or "backward reads what the later forward pass has saved"
+    return (
+        f"{label}: another forward pass before backward(dy) changes it, by up to {_difference(first, second)}: {reason}"
     )
 
 

@@ -200,7 +200,7 @@ FAULTS = [
     "backward changed dy in place",
     "backward changed w in place",
     r"a second backward\(dy\) gives something else",
-    r"a second backward\(dy\) raises KeyError: 't'; if it is meant to be called once, a RuntimeError says so",
+    r"a second backward\(dy\) raises KeyError: 't'; backward takes an entry out of pending",
     r"another forward pass before backward\(dy\) changes it",
 ]
 

@@ -636,9 +636,10 @@ def test_every_mistake_is_one_that_some_formula_can_have():
     [
         (
             ValueError,
-            "there is no formula 'adamm'; did you mean 'adam'? Known are sgd, ",
+            "there is no formula 'adamm'; did you mean 'adam'? known are sgd, ",
             lambda: check_update(adam, "adamm"),
         ),
+        (ValueError, "there is no formula 'zzz'; known are sgd, ", lambda: check_update(adam, "zzz")),
         (
             TypeError,
             "the formula is a float; it must be a name or a function of scalars",

@@ -18,6 +18,7 @@ from gradcheck.diagnosis.arrangement import (
     operand_reversed,
     rearranged,
 )
+from gradcheck.diagnosis.earlier_state import right_once_emptied
 from gradcheck.diagnosis.evidence import Evidence
 from gradcheck.diagnosis.formulas import derivative_at_the_wrong_place, factors_wrong
 from gradcheck.diagnosis.places import (
@@ -52,6 +53,7 @@ HYPOTHESES = (
     works_in_float32,
     does_not_depend_on_dy,
     captured_name_rebound,
+    right_once_emptied,
     exchanged,
     off_by_a_factor,
     rearranged,

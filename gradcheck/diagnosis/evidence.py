@@ -52,18 +52,34 @@ class Evidence:
         return self.given - self.truth
 
     @property
+    def is_wrong_where_known(self):
+        """Whether an entry differs from a truth that is known, by more than the oracle resolves.
+
+        Otherwise the mistake is at a kink, or in entries that were not compared, and nothing tells its kind.
+        """
+        error, truth = np.abs(self.error[self.known]), np.abs(self.truth[self.known])
+        return bool(np.any(~(error <= self.resolution * np.max(truth, initial=0.0))))
+
+    @property
     def small_share(self):
         """The largest error as a share of the largest entry, 0 if it is not small, or too little is known."""
         error, truth = np.abs(self.error[self.known]), np.abs(self.truth[self.known])
-        if not self.is_told or np.sum(truth > SMALL * np.max(truth, initial=0.0)) < FEW:
+        if (
+            not self.is_told
+            or not self.is_wrong_where_known
+            or np.sum(truth > SMALL * np.max(truth, initial=0.0)) < FEW
+        ):
             return 0.0
         share = float(np.max(error) / np.max(truth))
         return share if share <= SMALL else 0.0
 
     def same(self, a, b, where=None):
-        """Whether two arrays are equal at the known entries (of `where`), to what the oracle resolves."""
+        """Whether two arrays are equal at the known entries (of `where`), to what the oracle resolves.
+
+        False if no known entry is wrong, because then any rearrangement of zeros would explain the mistake.
+        """
         mask = self.known if where is None else self.known & where
-        if not mask.any():
+        if not mask.any() or not self.is_wrong_where_known:
             return False
         a, b = np.broadcast_to(a, self.given.shape)[mask], np.broadcast_to(b, self.given.shape)[mask]
         gap = np.max(np.abs(a - b))

@@ -21,7 +21,8 @@ def off_by_little(evidence):
     """What is so small may be a constant, an ε, or float32 somewhere; nothing more is known."""
     if not evidence.small_share:
         return None
+    where = "" if evidence.is_complete else " where it was compared"
     return (
-        f"{evidence.label} is off by no more than {evidence.small_share:.1g} of its size: perhaps by a rounded "
+        f"{evidence.label} is off by no more than {evidence.small_share:.1g} of its size{where}: perhaps by a rounded "
         "constant, an ε that the forward pass does not have, or float32 somewhere within"
     )

@@ -60,6 +60,17 @@ def findings_on(scene, targets, reads, verdicts):
     return found
 
 
+def with_locals(scene, found, reads, truths):
+    """Return the Findings with the truths of locals in addition, {Target: value}, that the values told."""
+    keys = {target.key for target in truths}
+    kept = {target: truth for target, truth in found.truths.items() if target.is_final or target.key not in keys}
+    wrong = {t for t, truth in truths.items() if not scene.truth.same(scene.plain.value(t), truth, t.array)}
+    more = Findings(kept | truths, {t for t in found.wrong if t in kept} | wrong)
+    _settle(scene, more)
+    _blame(scene, more, reads)
+    return more
+
+
 def _confirm(scene, found, verdicts):
     """Take from those that are wrong what a check of the whole does not call so."""
     for target in [t for t in found.wrong if t.argument is not None]:

@@ -11,9 +11,9 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from gradcheck.line_by_line.parts import PROBE, Marking
 from gradcheck.line_by_line.source import OWN_SCOPE, codes_of, first_line, holders_of, own_statements
 
-PROBE = "__gradcheck_probe__"
 EQUATION = re.compile(r"#\s*(\(\d+[a-z′']?\))")
 SCATTERS = (
     "at",
@@ -52,7 +52,7 @@ class Site:
 
 
 def instrumented(source):
-    """Return (tree of the file with probes, list of Sites)."""
+    """Return (tree of the file with probes, list of Sites, list of Parts)."""
     tree = copy.deepcopy(source.tree)
     twins = dict(zip(map(id, ast.walk(source.tree)), ast.walk(tree), strict=True))
     sites = []
@@ -66,8 +66,9 @@ def instrumented(source):
     arguments = inserting.entry(outer)
     outer.body = inserting.body(outer.body, "forward")
     start = 1 if ast.get_docstring(outer, clean=False) is not None else 0
+    parts = Marking(originals).mark(outer)
     outer.body[start:start] = arguments
-    return ast.fix_missing_locations(tree), sites
+    return ast.fix_missing_locations(tree), sites, parts
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """All that is known of one backward pass on one draw of numbers."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,15 +15,18 @@ from gradcheck.line_by_line.targets import Reads, targets_of
 class Look:
     """A Scene, its Targets in the order of backward, what its lines read, and the Findings.
 
-    `runs` is how often backward was run to try what a line may have been meant to be.
+    `runs` is how often backward was run to try what a line may have been meant to be. `settled` are the keys of the
+    Events of locals that no mistake is looked for in, such as the length of an axis.
     """
 
     source: Source
     scene: Scene
+    parts: list
     targets: list
     reads: Reads
     found: Findings
     runs: int = 0
+    settled: set = field(default_factory=set)
 
     def in_use(self):
         """Let the parameters hold the numbers of this look, and return it."""
@@ -42,40 +45,42 @@ class Look:
         return same[0] if same and same[0] in self.found.truths else None
 
 
-def look_at(call, dy, source, sites, probe, rng, verdicts):
-    """Return a Look at a Call with its probes planted; `verdicts` as for `findings_on`."""
+def look_at(call, dy, source, instruments, probe, rng, verdicts):
+    """Return a Look at a Call with its probes planted; `instruments` are (Sites, Parts), `verdicts` as in blame.py."""
+    sites, parts = instruments
     scene = Scene(call, dy, source, sites, probe, rng)
     if not scene.plain.events:
         raise ValueError(f"{call.name}: {NOT_WITHIN}")
     targets, reads = targets_of(scene), Reads(scene, source.inner)
-    return Look(source, scene, targets, reads, findings_on(scene, targets, reads, verdicts))
+    return Look(source, scene, parts, targets, reads, findings_on(scene, targets, reads, verdicts))
 
 
-def looks_again(look, sites, probe, rng, others):
+def looks_again(look, instruments, rng, others):
     """Return Looks at other draws: at each of the `others`, which are Calls, or at one that is made from the first.
 
     That has other sizes, signs, masks, indices and numbers, as far as the function takes them. There are no Looks
     if one of the `others` cannot be looked at, because a repair could not be tried there.
     """
     if others:
-        looks = [_other_look(look, other.copy(), sites, probe, rng) for other in others]
+        looks = [_other_look(look, other.copy(), instruments, rng) for other in others]
         return looks if all(looks) else []
     for is_larger, is_signed in ((True, True), (True, False), (False, True), (False, False)):
         call = _varied(look.scene.run, rng, is_larger, is_signed)
-        other = _other_look(look, call, sites, probe, rng) if call is not None else None
+        other = _other_look(look, call, instruments, rng) if call is not None else None
         if other is not None and all(np.all(np.isfinite(truth)) for truth in other.found.truths.values()):
             return [other]
     return []
 
 
-def _other_look(look, call, sites, probe, rng):
+def _other_look(look, call, instruments, rng):
     """Return a Look at another Call, None if the function raises on it."""
     verdicts = ["WRONG"] * len(look.scene.run.arguments)
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             seed = rng.integers(2**32)
-            return look_at(call, None, look.source, sites, probe, np.random.default_rng(seed), lambda: verdicts)
+            stream = np.random.default_rng(seed)
+            return look_at(call, None, look.source, instruments, look.scene.probe, stream, lambda: verdicts)
     except Exception:  # the user's code, on sizes or numbers that it was not written for
         return None
 
@@ -115,3 +120,16 @@ def _varied(run, rng, is_larger, is_signed):
     moved = {id(a.array): vary(a.array) for a in run.arguments if a.parameter is None}
     inputs = [moved[id(value)] if id(value) in moved else vary(value) for value in run.call.inputs]
     return run.call.on(inputs, {name: vary(value) for name, value in run.call.options.items()})
+
+
+def moved_look(look, instruments, rng):
+    """Return a Look at the same Call on other numbers of the same sizes, changed by up to a third, with another dy."""
+    run = look.scene.run
+    moved = {id(a.array): np.asarray(a.array * (1 + 0.3 * rng.uniform(-1, 1, a.array.shape))) for a in run.arguments}
+    for argument in run.arguments:
+        if argument.parameter is not None:
+            argument.parameter.data = moved[id(argument.array)]
+    call = run.call.on([moved.get(id(value), value) for value in run.call.inputs])
+    verdicts = ["WRONG"] * len(run.arguments)
+    rng = np.random.default_rng(rng.integers(2**32))
+    return look_at(call, None, look.source, instruments, look.scene.probe, rng, lambda: verdicts)

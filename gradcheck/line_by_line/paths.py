@@ -22,7 +22,7 @@ def path_words(bench):
     """Return a sentence on a path that a Target's value leaves out, or nothing."""
     scene, target = bench.scene, bench.target
     value = bench.base.value(target)
-    if value is None or not is_real_array(value) or not np.any(value):
+    if target.at is None or value is None or not is_real_array(value) or not np.any(value):
         return ""
     of = moved_name(bench)
     single = _bound_once(scene)
@@ -55,7 +55,7 @@ def _is_gradient(bench, value, held):
 def instead_words(bench):
     """Return a sentence on what else a value is: the gradient of another name, or the diagonal alone; or nothing."""
     scene, value = bench.scene, bench.base.value(bench.target)
-    if scene.truth.step is None or not is_real_array(value):
+    if bench.target.at is None or scene.truth.step is None or not is_real_array(value):
         return ""
     of, single = moved_name(bench), _bound_once(scene)
     for gradient, name, given in _starts(bench, single):

@@ -41,6 +41,7 @@ class Probe:
         self.events = None
         self.counts = {}
         self.witness = None
+        self.at_part = None
 
     def __call__(self, site, value):
         """Note a value and return what takes its place."""
@@ -50,6 +51,19 @@ class Probe:
             self.events.append(Event(site, nth, copy, value, self.witness()))
         change = self.changes.get((site, nth))
         return value if change is None else change(value)
+
+    def part(self, number, value):
+        """Return the value of a part of the forward pass, or its replacement while `moving` applies."""
+        return value if self.at_part is None else self.at_part(number, value)
+
+    @contextmanager
+    def moving(self, at_part):
+        """Let at_part(number, value) see and replace the value of each part in the `with` block."""
+        self.at_part = at_part
+        try:
+            yield
+        finally:
+            self.at_part = None
 
     @contextmanager
     def recording(self, changes, witness=lambda: None):

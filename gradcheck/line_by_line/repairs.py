@@ -61,15 +61,17 @@ class Workbench:
 
     def lines(self):
         """Return the Events at whose lines the mistake may be: the target's own first, then those of its helpers."""
-        return [event for event in [self.target.event, *self.helpers()] if self._runs_once(event)]
+        return [event for event in [self.target.event, *self.helpers()] if self.runs_once(event)]
 
     def helpers(self):
         """Return the Events of what the line reads that is not held at the truth, also of forward."""
         own = self.target.event
-        read = [e for e in self.look.reads.through(own, self.held) if e.key not in self.held and self._runs_once(e)]
+        known = self.held.keys() | self.look.settled
+        read = [e for e in self.look.reads.through(own, self.held) if e.key not in known and self.runs_once(e)]
         return [*read[:MOST_HELPERS], *self._helpers_in_forward([own, *read])]
 
-    def _runs_once(self, event):
+    def runs_once(self, event):
+        """Whether the line of an Event was reached once."""
         events = self.scene.forward if self.scene.sites[event.site].kind == "forward" else self.scene.plain.events
         return [e.site for e in events].count(event.site) == 1
 
@@ -86,7 +88,9 @@ class Workbench:
         bound = {}
         if self.scene.sites[event.site].kind != "forward":
             forward = {name: held[-1].live for name, held in self.scene.names.items()}
-            bound = {**forward, **self.closure, self.look.source.parameter: self.scene.run.dy}
+            bound = {**forward, **self.closure}
+            if self.look.source.parameter:
+                bound[self.look.source.parameter] = self.scene.run.dy
         for other in self.scene.forward if not bound else self.base.events:
             if other.key == event.key:
                 break

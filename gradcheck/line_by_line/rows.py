@@ -6,22 +6,30 @@ from dataclasses import replace
 
 import numpy as np
 
+from gradcheck.line_by_line.by_value import follow_by_value
 from gradcheck.line_by_line.called import wrong_within
 from gradcheck.line_by_line.instrument import equation_at
 from gradcheck.line_by_line.paths import joined, joined_or
+from gradcheck.line_by_line.probe import is_real_array
 from gradcheck.line_by_line.repairs import Workbench, repaired_statement
 from gradcheck.line_by_line.report import FOLLOWS, NOT_FOLLOWED, RIGHT, UNNAMED, WRONG, StepRow, StepsReport
+from gradcheck.line_by_line.solving import may_be_wrong
 from gradcheck.line_by_line.source import is_gradient
 from gradcheck.line_by_line.words import mistakes
 
+MOST_NAMED = 3  # lines beside one of which one is wrong, or that itself
 
-def report_on(look, again):
-    """Return the StepsReport on a Look; `again()` returns Looks at other draws."""
+
+def report_on(look, again, moved):
+    """Return the StepsReport on a Look; `again()` and `moved()` return Looks at other draws (look.py)."""
+    if any(target.is_final for target in look.found.wrong):
+        follow_by_value(look, again() or [moved()])
     pinned = _pinned(look, again)
     rows = [(m.event, _row(look, m.event, _name(look, m), WRONG, m.sentence, m)) for m in _helpers(look, pinned)]
     for target in look.targets:
         verdict, sentence = _verdict(look, target, pinned)
-        if not target.outside or look.is_parameter(target) or target in look.found.elsewhere:
+        is_shown = not target.outside or look.is_parameter(target) or target in look.found.elsewhere
+        if is_shown and (target.is_final or is_gradient(target.name) or verdict == WRONG):
             named = [m for m in pinned.values() if m.event.key == target.event.key and sentence.startswith(m.sentence)]
             row = _row(look, target.event, target.name, verdict, sentence, named[0] if named and sentence else None)
             rows.append((target.event, row))
@@ -51,11 +59,11 @@ def _pinned(look, again):
         if found:
             pinned[target] = first = found[0]
             others = [m for m in found[1:] if explained[m.event.key] == explained[first.event.key]]
-            if others:
-                name = _name(look, others[0])
-                where = f"where {name} is computed{' above' if name == _name(look, first) else ''}"
-                also = f"{first.sentence}; or, {where}, {others[0].sentence}"
-                pinned[target] = replace(first, sentence=also)
+            sentence = first.sentence
+            for other in others:
+                above = " above" if _name(look, other) == _name(look, first) else ""
+                sentence += f"; or, where {_name(look, other)} is computed{above}, {other.sentence}"
+            pinned[target] = replace(first, sentence=sentence)
     return pinned
 
 
@@ -120,17 +128,26 @@ def _left(look, target):
 
 def _unsure(look, target, sentence):
     """Return (verdict, sentence) of a Target that is wrong given the true gradients: by its line, or what it reads."""
+    bench = Workbench(look.in_use(), target)
     doubtful = {t.key for t in look.found.unknown}
-    held = {key for key in look.found.held if key not in doubtful}
-    others = [e for e in look.reads.through(target.event, held) if e.key not in held]
-    others += Workbench(look.in_use(), target).helpers()
-    others = [e for e in others if not _is_of_the_line(look, e, target.event)]
+    known = {key for key in look.found.held if key not in doubtful} | look.settled
+    others = [e for e in look.reads.through(target.event, known) if e.key not in known]
+    others = [e for e in [*others, *bench.helpers()] if not _is_of_the_line(look, e, target.event)]
+    others = list({e.key: e for e in others}.values())
+    masks = [e for e in others if not is_real_array(e.value) and e.key in look.reads.before]
+    by_masks = {read.key for e in masks for read in look.reads.through(e, known)}
+    others = [e for e in others if e.key in by_masks or may_be_wrong(bench, e)]
     helpers = list(dict.fromkeys(look.scene.sites[e.site].name for e in others))
     if sentence and helpers:
         sentence = f"{sentence} (here, or in {joined_or(helpers)})"
     where = f", or that of {joined_or(helpers)}" if helpers else ""
     sentence = sentence or f"{UNNAMED}this line{where} gives something else"
-    return NOT_FOLLOWED if any(map(is_gradient, helpers)) else WRONG, sentence
+    gradients = [e for e in others if is_gradient(look.scene.sites[e.site].name) and is_real_array(e.value)]
+    is_in_loop = not all(map(bench.runs_once, gradients))
+    site = look.scene.sites[target.event.site]
+    is_handed_on = site.kind == "return" and isinstance(site.value, ast.Name)
+    lines = {look.scene.sites[e.site].statement for e in others}
+    return NOT_FOLLOWED if len(lines) > MOST_NAMED or is_in_loop or is_handed_on else WRONG, sentence
 
 
 def _is_of_the_line(look, event, own):

@@ -59,7 +59,7 @@ class Scene:
             passed = [], [], backward
             with self.probe.recording(changes, self._left) as events, np.errstate(all="ignore"):
                 passed = events, [], backward
-                returned = backward(run.dy.copy())
+                returned = backward(run.call.as_y(run.dy.copy()))
         except Exception:  # the user's code, on values that it was not written for
             if not replaced:
                 raise

@@ -190,8 +190,8 @@ def _formula(formula):
     if isinstance(formula, str):
         if formula not in FORMULAS:
             near = difflib.get_close_matches(formula, FORMULAS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"there is no formula {formula!r}{hint} Known are {', '.join(FORMULAS)}")
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"there is no formula {formula!r}; {hint}known are {', '.join(FORMULAS)}")
         formula = FORMULAS[formula]
     elif not callable(formula):
         raise TypeError(f"the formula is {describe(formula)}; it must be a name or a function of scalars")

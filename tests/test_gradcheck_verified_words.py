@@ -1,0 +1,214 @@
+"""What a report says beside its verdict is true: of arguments compared in part, ties, state, caches and shapes."""
+
+import numpy as np
+import pytest
+
+import gradcheck
+from gradcheck.adapters import from_pair
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def said(function, *inputs, **options):
+    """Return the message of the GradientError that a check raises."""
+    with pytest.raises(gradcheck.GradientError) as raised:
+        gradcheck.check(function, *inputs, **options)
+    return str(raised.value)
+
+
+# What was not compared
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_an_error_outside_the_compared_entries_is_not_said_to_be_small(seed):
+    def square(x):
+        def backward(dy):
+            dx = 2 * x * dy
+            dx[seed::1000] *= 3  # of which a sample of 20 meets none
+            return dx
+
+        return x**2, backward
+
+    x = normal(3000, seed=seed)
+    message = said(square, x, max_entries=20, seed=1)
+    assert "off by no more than" not in message
+
+
+@pytest.mark.parametrize("seed", range(14))
+def test_a_gradient_that_is_wrong_at_ties_alone_is_not_said_to_be_reversed(seed):
+    def largest(x):
+        top = x.max()
+        return np.array([top]), lambda dy: dy * (x == top)
+
+    x = normal(6, seed=seed)
+    x[0] = x[-1] = 5.0
+    message = said(largest, x)
+    assert "as they move together" in message and "reversed" not in message
+
+
+# Arrays without axes
+
+
+def rectified(x, alpha):
+    """PReLU, whose dα lacks its slope's mask."""
+    y = np.where(x > 0, x, alpha * x)
+
+    def backward(dy):
+        dx = dy * np.where(x > 0, 1.0, alpha)
+        dalpha = np.sum(dy * x).reshape(alpha.shape)
+        return dx, dalpha
+
+    return y, backward
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_the_line_of_a_gradient_without_axes_or_of_one_entry_is_found(shape):
+    report = gradcheck.steps(rectified, normal(3, 4), np.full(shape, 0.25))
+    assert report.first_wrong.name == "dalpha"
+
+
+def dynamic_tanh(x, alpha):
+    h = np.tanh(alpha * x)
+
+    def backward(dy):
+        dslope = dy * h**2
+        return alpha * dslope, np.sum(x * dslope).reshape(alpha.shape)
+
+    return h, backward
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_the_line_of_a_forgotten_one_minus_is_found_where_a_parameter_has_one_entry(shape):
+    report = gradcheck.steps(dynamic_tanh, normal(2, 3, 5), np.full(shape, 0.7))
+    assert report.first_wrong.name == "dslope"
+
+
+@pytest.mark.parametrize("kind", [float, np.float64])
+def test_backward_of_a_number_is_given_a_number_and_may_divide_it(kind):
+    def mean_square(x):
+        n = x.size
+
+        def backward(dy):
+            assert type(dy) is kind
+            dy /= n
+            return 2 * dy * x
+
+        return kind(np.mean(x**2)), backward
+
+    assert gradcheck.check(mean_square, normal(5), oracles="central").problems == ()
+
+
+# State
+
+
+def popped_forward(x):
+    return x**2, [x]
+
+
+def popped_backward(dy, cache):
+    x = cache.pop()
+    return 2 * x * dy
+
+
+def test_a_cache_that_backward_empties_is_named():
+    message = said(from_pair(popped_forward, popped_backward), normal(4))
+    assert (
+        "a second backward(dy) raises IndexError: pop from empty list; "
+        "backward takes an entry out of cache, and another call does not find it" in message
+    )
+
+
+SAVED = []
+
+
+def saving(x, *, which):
+    SAVED.append(x)
+
+    def backward(dy):
+        return 2 * SAVED[which] * dy
+
+    return x**2, backward
+
+
+def test_a_list_that_each_forward_pass_lengthens_is_named():
+    SAVED.clear()
+    message = said(saving, normal(4), which=-1)
+    assert "each forward pass leaves an entry in SAVED, where backward finds those of others too" in message
+
+
+def test_state_that_an_earlier_forward_pass_left_is_named():
+    SAVED.clear()
+    saving(normal(4, seed=1), which=0)
+    message = said(saving, normal(4), which=0)
+    assert (
+        "dx is right once SAVED is empty before forward: backward reads what an earlier forward pass left there"
+        in message
+    )
+
+
+# Signatures and shapes
+
+
+def test_a_backward_that_takes_a_cache_is_pointed_to_from_pair():
+    def affine(x, w):
+        def backward(dy, cache):
+            return dy @ cache[1].T, cache[0].T @ dy
+
+        return x @ w, backward
+
+    with pytest.raises(TypeError, match=r"backward takes \(dy, cache\); it must take dy alone: .*see from_pair"):
+        gradcheck.check(affine, normal(4, 3), normal(3, 2))
+
+
+def test_the_lines_of_a_backward_with_starred_arguments_are_looked_at():
+    def square(x):
+        def backward(*args):
+            dx = args[0] * x
+            return dx
+
+        return x**2, backward
+
+    assert gradcheck.steps(square, normal(5)).first_wrong.name == "dx"
+
+
+def product_forward(x, w, b):
+    return x @ w + b, (x, w)
+
+
+def without_transpose(dout, cache):
+    x, w = cache
+    dx = dout @ w
+    return dx, x.T @ dout, dout.sum(axis=0)
+
+
+def without_sum(dout, cache):
+    x, w = cache
+    db = np.zeros(w.shape[1])
+    db += dout
+    return dout @ w.T, x.T @ dout, db
+
+
+def without_either(dout, cache):
+    x, w = cache
+    dx = dout @ w
+    return dx, x.T @ dout, dout.sum(axis=0) * 2
+
+
+@pytest.mark.parametrize(
+    "backward, place, mistake",
+    [
+        (without_transpose, "`dx = dout @ w`: dout has shape (4, 2), w has shape (3, 2)", "; w is not transposed"),
+        (
+            without_sum,
+            "`db += dout`: db has shape (2,), dout has shape (4, 2)",
+            "; the sum of dout over axis 0 is missing",
+        ),
+        (without_either, "`dx = dout @ w`: dout has shape (4, 2), w has shape (3, 2)", ""),
+    ],
+)
+def test_an_error_of_shapes_comes_with_its_line_and_with_the_mistake_that_explains_it(backward, place, mistake):
+    message = said(from_pair(product_forward, backward), normal(4, 3), normal(3, 2), normal(2))
+    line = backward.__code__.co_firstlineno + (3 if "db" in place else 2)
+    assert message == f"product_forward: backward raises ValueError in line {line}, {place}{mistake}"
