@@ -137,3 +137,29 @@ def clip_backward(dout, cache):
     dx = dout * keep
     return dx, np.sum(dout * (x >= top), axis=1, keepdims=True)
 """
+
+
+def two_layers(x, w, u, c, *, wrong):
+    h = np.tanh(x @ w)
+    s = h + c
+
+    def backward(dy):
+        ds = dy @ u.T * wrong
+        back = ds * (1 - h)
+        return back @ w.T, x.T @ back, s.T @ dy, ds.sum(axis=0)
+
+    return s @ u, backward
+
+
+def test_a_second_mistake_behind_the_first_is_said_to_be_there():
+    inputs = normal(4, 3), normal(3, 5, seed=1), normal(5, 2, seed=2), normal(5, seed=3)
+    report = gradcheck.steps(two_layers, *inputs, wrong=2.0)
+    assert {row.name for row in report.rows if row.verdict == "WRONG"} == {"ds", "back"}
+    assert report.remarks == ("with the true ds, dx and dw are still wrong: there is a second mistake",)
+
+
+def test_nothing_is_said_of_a_second_mistake_where_the_rest_is_right():
+    function, _ = planted(
+        STANDARDIZE, "dlast = dout * gain", "dlast = dout", "standardize_forward", "standardize_backward"
+    )
+    assert gradcheck.steps(function, normal(6, 4), normal(4, seed=1)).remarks == ()
