@@ -1,5 +1,7 @@
 """Lines of a backward pass whose names are not ours: locals are followed by their values."""
 
+import linecache
+
 import numpy as np
 import pytest
 
@@ -12,12 +14,10 @@ def normal(*shape, seed=0):
 
 
 def planted(text, old, new, forward, backward):
-    """Return the function of a source text with a mistake in it, whose lines can be read, and the line of the mistake."""
+    """Return (function of a source text with a mistake in it, line of the mistake)."""
     assert text.count(old) == 1, old
     wrong = text.replace(old, new)
     name = f"<planted {abs(hash(wrong))}>"
-    import linecache
-
     linecache.cache[name] = len(wrong), None, wrong.splitlines(keepends=True), name
     scope = {"np": np}
     exec(compile(wrong, name, "exec"), scope)

@@ -18,7 +18,7 @@ from gradcheck.line_by_line.solving import may_be_wrong
 from gradcheck.line_by_line.source import is_gradient
 from gradcheck.line_by_line.words import mistakes
 
-MOST_NAMED = 3  # lines beside one of which one is wrong, or that itself
+MOST_NAMED = 3  # lines that are named together with a line, if any of them may be the wrong one
 
 
 def report_on(look, again):
