@@ -14,7 +14,7 @@ DEPTH = 3
 
 
 def cause(call, dy, arguments):
-    """Return what a Call takes out of its state, or leaves in it, in words; empty if nothing of the kind is found."""
+    """Return a sentence on entries that a Call removes from its state or adds to it; empty if there are none."""
     _, backward = call.evaluate()
     reached = containers(backward) | containers(call.target)
     before = {name: len(container) for name, container in reached.items()}
@@ -54,7 +54,7 @@ def containers(function):
 
 
 def _within(name, value):
-    """Yield (name, value) of what a function, object or container holds."""
+    """Yield (name, value) of each value in a function's scope, an object or a container."""
     if inspect.ismethod(value):
         yield "self", value.__self__
         value = value.__func__

@@ -16,7 +16,7 @@ PRODUCTS = ("dot", "matmul")
 
 
 def shape_problem(call, backward, error):
-    """Return what is wrong with the shapes in a backward pass that raised an error, or nothing if it is another."""
+    """Describe the shapes that made a backward pass raise an error; return nothing for other errors."""
     frame, line = _place(error)
     if not ABOUT_SHAPES.search(str(error)) or frame is None:
         return ""
@@ -114,7 +114,7 @@ def _is_right(call):
 
 
 def _mended(node, ndims):
-    """Yield (what is wrong, operation) with one thing in it changed."""
+    """Yield (sentence on a mistake, the operation without it)."""
     left, right = _operands(node)
     is_product = isinstance(node, ast.Call) or isinstance(getattr(node, "op", None), ast.MatMult)
     if is_product:
@@ -146,7 +146,7 @@ def _turned(node):
 
 
 class _With(ast.NodeTransformer):
-    """Puts another node in the place of one, which is found by its position in the source."""
+    """Replaces one node, which is found by its position in the source."""
 
     def __init__(self, node, new):
         self.node, self.new = node, new

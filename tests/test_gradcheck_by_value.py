@@ -1,5 +1,7 @@
 """Lines of a backward pass whose names are not ours: locals are followed by their values."""
 
+import linecache
+
 import numpy as np
 import pytest
 
@@ -12,12 +14,10 @@ def normal(*shape, seed=0):
 
 
 def planted(text, old, new, forward, backward):
-    """Return the function of a source text with a mistake in it, and the line of the mistake."""
+    """Return (function of a source text with a mistake in it, line of the mistake)."""
     assert text.count(old) == 1, old
     wrong = text.replace(old, new)
     name = f"<planted {abs(hash(wrong))}>"
-    import linecache
-
     linecache.cache[name] = len(wrong), None, wrong.splitlines(keepends=True), name
     scope = {"np": np}
     exec(compile(wrong, name, "exec"), scope)
@@ -137,3 +137,29 @@ def clip_backward(dout, cache):
     dx = dout * keep
     return dx, np.sum(dout * (x >= top), axis=1, keepdims=True)
 """
+
+
+def two_layers(x, w, u, c, *, wrong):
+    h = np.tanh(x @ w)
+    s = h + c
+
+    def backward(dy):
+        ds = dy @ u.T * wrong
+        back = ds * (1 - h)
+        return back @ w.T, x.T @ back, s.T @ dy, ds.sum(axis=0)
+
+    return s @ u, backward
+
+
+def test_a_second_mistake_behind_the_first_is_said_to_be_there():
+    inputs = normal(4, 3), normal(3, 5, seed=1), normal(5, 2, seed=2), normal(5, seed=3)
+    report = gradcheck.steps(two_layers, *inputs, wrong=2.0)
+    assert {row.name for row in report.rows if row.verdict == "WRONG"} == {"ds", "back"}
+    assert report.remarks == ("with the true ds, dx and dw are still wrong: there is a second mistake",)
+
+
+def test_nothing_is_said_of_a_second_mistake_where_the_rest_is_right():
+    function, _ = planted(
+        STANDARDIZE, "dlast = dout * gain", "dlast = dout", "standardize_forward", "standardize_backward"
+    )
+    assert gradcheck.steps(function, normal(6, 4), normal(4, seed=1)).remarks == ()

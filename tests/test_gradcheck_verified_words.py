@@ -1,4 +1,4 @@
-"""What a report says beside its verdict is true: of arguments compared in part, ties, state, caches and shapes."""
+"""The sentences of a report are true: on arguments compared in part, ties, state, caches and shapes."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def said(function, *inputs, **options):
     return str(raised.value)
 
 
-# What was not compared
+# Entries that were not compared
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -1,10 +1,10 @@
-"""State that an earlier forward pass left behind, and that backward reads in the place of its own."""
+"""State left by an earlier forward pass, which backward reads by mistake."""
 
 from gradcheck.leftovers import containers
 
 
 def right_once_emptied(evidence):
-    """With a list or dictionary that forward lengthens emptied before it, what backward returns is right."""
+    """The gradient is right if a list or dictionary that forward lengthens is emptied before the forward pass."""
     reached = containers(evidence.run.call.target)
     lengths = {name: len(container) for name, container in reached.items()}
     if not lengths or evidence.again() is None:

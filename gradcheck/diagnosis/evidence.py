@@ -74,7 +74,7 @@ class Evidence:
         return share if share <= SMALL else 0.0
 
     def same(self, a, b, where=None):
-        """Whether two arrays are equal at the known entries (of `where`), to what the oracle resolves.
+        """Whether two arrays are equal at the known entries (of `where`), to the resolution of the oracle.
 
         False if no known entry is wrong, because then any rearrangement of zeros would explain the mistake.
         """

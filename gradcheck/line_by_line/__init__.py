@@ -16,9 +16,18 @@ only if it makes the gradient right on two draws (words.py).
        dq        follows from dscores
        dk        follows from dscores
 
-It asks for a `backward` that is defined within the forward pass, or for two functions that from_pair of
-gradcheck.adapters has made one of; and for the convention that `dx` is the gradient of what forward calls `x`. Nothing
-is said of names that do not keep it, but that.
+`backward` must be defined within the forward pass, or from_pair of gradcheck.adapters must have joined two functions.
+
+How a line is judged:
+
+1. A name `dx` is followed by name: it is compared with ∂L/∂x if forward binds `x` once and the shapes agree. A name
+   that holds the gradient along some of the paths, to which others are added later, is recognised and left alone.
+2. If a returned gradient is wrong, every other local is followed by its value (by_value.py). A local that equals a
+   quantity of the forward pass (quantities.py) on two draws is right. Otherwise it holds a mistake if such a quantity,
+   in its place, makes a gradient right and none wrong, on both draws.
+3. A line is WRONG if it gives something else than the truth although all that it reads is held at the truth.
+4. If such a line reads locals of which nothing is known, it is named together with those lines, at most three, for
+   which some value makes the gradient right (solving.py). If there are more, it is "not followed".
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Following the locals of a backward pass by their values, where their names do not say what they hold.
+"""Following the locals of a backward pass by their values, where their names do not tell the quantity.
 
 `dxmu1`, `dzdv` or `tmp` is the gradient of no name of the forward pass. If a returned gradient is wrong, the value of
 each such local is compared with the quantities of the forward pass (quantities.py), on two draws or more:
@@ -8,7 +8,7 @@ each such local is compared with the quantities of the forward pass (quantities.
 2. A local that equals a quantity on every draw is right.
 3. Among the others, the first in the order of the program for which a quantity, in place of the value, makes a
    gradient right that was wrong, and none wrong that was right, on every draw, holds a mistake. The quantity is its
-   true value. With that in place the search goes on, for up to three mistakes.
+   true value. The search is repeated with that value in place, for up to three mistakes.
 
 blame.py then judges the lines of these locals like all others.
 """
@@ -25,7 +25,7 @@ from gradcheck.line_by_line.quantities import GRADIENT, LENGTH, SLOPE, VALUE, WH
 from gradcheck.line_by_line.source import PREFIXES, names_read
 from gradcheck.line_by_line.targets import Target
 
-CHANGING = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare, ast.Lambda)  # what more than hands a value on
+CHANGING = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare, ast.Lambda)  # a statement with none of these copies a value
 SCALING = (ast.Mult, ast.Div, ast.MatMult)
 MOST_MISTAKES = 3
 EQUAL = 1e-7  # relative
@@ -33,8 +33,6 @@ EQUAL = 1e-7  # relative
 
 def follow_by_value(look, others):
     """Extend the Targets and Findings of a Look and of `others`, other draws, by locals that a value identifies."""
-    if not any(target.is_final for target in look.found.wrong):
-        return
     by_name = {t.key for t in look.found.truths if t.key is not None} - _otherwise(look.found)
     local = [e for e in look.scene.plain.events if look.scene.sites[e.site].kind == "backward"]
     local = [e for e in local if e.key not in by_name and _is_numeric(e.value) and not _is_start(look, e)]
@@ -56,7 +54,7 @@ def follow_by_value(look, others):
 
 
 def _needs_no_look(look, event, lengths):
-    """Whether a local is no array: an option, the length of an axis, or something that is only handed on."""
+    """Return True for the length of an axis, and for an option or another object that is only copied."""
     value, statement = event.value, look.scene.sites[event.site].statement
     if isinstance(value, int) and not isinstance(value, bool) and value in lengths:
         return True
@@ -75,7 +73,7 @@ def _is_numeric(value):
 
 
 def _is_start(look, event):
-    """Whether a local is what a loop counts, or an array of zeros or of nothing, which later lines fill."""
+    """Return True for the counter of a loop, and for an array of zeros that later lines fill."""
     statement = look.scene.sites[event.site].statement
     value = getattr(statement, "value", None)
     made = getattr(value.func, "attr", "") if isinstance(value, ast.Call) else ""
@@ -157,7 +155,8 @@ class _Search:
     def _vouches(self, label, event):
         """Whether no mistake of the usual kinds gives a local just this quantity.
 
-        A forgotten factor leaves the gradient that is known by another name, a sum in the place of a mean a total.
+        If a factor is forgotten, a local often equals the gradient of another name. A sum instead of a mean equals a
+        total.
         """
         quantity, name = self.sides[0].quantities[label], self._name(event)
         if quantity.kind == VALUE:
@@ -173,7 +172,7 @@ class _Search:
         return quantity.kind == WHOLE or (is_meant and label not in self.claimed)
 
     def _is_scaled_next(self, event):
-        """Whether the next line that binds the name multiplies what it holds: a factor may be missing in either."""
+        """Whether the next line that binds the name scales its value: then a factor may be missing in either line."""
         events = [e for e in self.look.scene.plain.events if self._name(e) == self._name(event)]
         later = [e for e in events[events.index(event) + 1 :] if e.site != event.site]
         if not later or self._name(event) not in self.look.reads.names(later[0]):
@@ -203,7 +202,7 @@ class _Search:
         return False
 
     def _is_accumulated(self, event):
-        """Whether a name is bound at several lines: what it holds may be a gradient along a part of the paths."""
+        """Whether a name is bound at several lines: each value may be the gradient along some of the paths."""
         return len({e.site for e in self.local if self._name(e) == self._name(event)}) > 1
 
     def _truth_of_another_shape(self, side, event, label):
@@ -255,7 +254,7 @@ class _Search:
         return next((x for x in rest if x in self.known), None)
 
     def _is_slope(self, quantity, pairs, names):
-        """Whether a quantity may be what one of the names `dAdB` says, as (A, B)."""
+        """Whether a quantity fits one of the names `dAdB`, given as pairs (A, B)."""
         if quantity.kind == GRADIENT:
             return any(a not in self.known and b in quantity.of for a, b in pairs)
         if quantity.kind == LENGTH:

@@ -15,7 +15,7 @@ from gradcheck.line_by_line.targets import Reads, targets_of
 class Look:
     """A Scene, its Targets in the order of backward, what its lines read, and the Findings.
 
-    `runs` is how often backward was run to try what a line may have been meant to be. `settled` are the keys of the
+    `runs` counts the backward passes that tried a repair. `settled` are the keys of the
     Events of locals that no mistake is looked for in, such as the length of an axis.
     """
 

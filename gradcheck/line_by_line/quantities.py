@@ -22,7 +22,7 @@ import numpy as np
 from gradcheck.complex_step import STEP, NotComplexSafe
 from gradcheck.line_by_line.probe import is_real_array
 
-MOST_ENTRIES = 300  # of a part, each of which is moved by itself
+MOST_ENTRIES = 300  # of a part, because each is moved separately
 MOST_TIMES = 4  # that a part is reached, as in a loop
 MOST_OCCURRENCES = 4  # of a name, of which every subset is summed
 STEPS = (4e-3, 2e-3, 1e-3)  # relative; of central differences, extrapolated to a step of zero
@@ -163,7 +163,7 @@ class _Moved:
         return result
 
     def each(self, key):
-        """Return (∂L/∂e, {name: derivative of the sum of its entries by e})."""
+        """Return (∂L/∂e, {name: derivative of the sum of its entries with respect to e})."""
         if key not in self.swept:
             shape = self.values[key].shape
             gradient, summed = np.zeros(shape), {name: np.zeros(shape) for name in self.names}
@@ -177,7 +177,7 @@ class _Moved:
         return self.swept[key]
 
     def _along(self, key, v):
-        """Return (derivative of L, {name: derivative of what it holds}) as a part is moved along v."""
+        """Return (derivative of L, {name: derivative of its value}) as a part is moved along v."""
         scene = self.scene
         scene.run.call.keep_to_time()
         if scene.truth.step is not None:
@@ -196,13 +196,13 @@ class _Moved:
         return np.array(self.scene.run.call.evaluate()[0])
 
     def _moved(self, key, change, evaluate):
-        """Return (what `evaluate` returns, {name: value}) with something added to a part."""
+        """Return (result of `evaluate`, {name: value}) with a change added to a part."""
         y, events = self._evaluate(lambda other, value: value + change if other == key else value, evaluate)
         held = {event.key: event.value for event in events}
         return y, {name: np.asarray(held[event.key]) for name, event in self.names.items()}
 
     def _evaluate(self, at_part, evaluate):
-        """Return (what `evaluate` returns, Events) with the value of each part replaced by at_part(key, value)."""
+        """Return (result of `evaluate`, Events) with the value of each part replaced by at_part(key, value)."""
         times = {}
 
         def at(number, value):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from gradcheck.line_by_line.blame import is_true
 from gradcheck.line_by_line.by_value import follow_by_value
 from gradcheck.line_by_line.called import wrong_within
 from gradcheck.line_by_line.instrument import equation_at
@@ -17,7 +18,7 @@ from gradcheck.line_by_line.solving import may_be_wrong
 from gradcheck.line_by_line.source import is_gradient
 from gradcheck.line_by_line.words import mistakes
 
-MOST_NAMED = 3  # lines beside one of which one is wrong, or that itself
+MOST_NAMED = 3  # lines that are named together with a line, if any of them may be the wrong one
 
 
 def report_on(look, again, moved):
@@ -38,7 +39,23 @@ def report_on(look, again, moved):
     finals = [target for target in look.targets if target.argument is not None]
     right = sum(target not in look.found.wrong for target in finals if target.is_followed)
     problems = (look.scene.run.problem,) if look.scene.run.problem else ()
-    return StepsReport(look.source.name, tuple(row for _, row in rows), problems, right, len(finals))
+    remarks = (*problems, *_still_wrong(look, rows))
+    return StepsReport(look.source.name, tuple(row for _, row in rows), remarks, right, len(finals))
+
+
+def _still_wrong(look, rows):
+    """Return a sentence on the gradients that are wrong although the first wrong line gives its true value, or none."""
+    first = next((event for event, row in rows if row.verdict == WRONG), None)
+    mended = [t for t in look.found.truths if first is not None and t.key == first.key and not t.is_final]
+    if not mended:
+        return ()
+    passed = look.in_use().scene.backward({first.key: look.found.truths[mended[0]]})
+    finals = [t for t in look.found.wrong if t.argument is not None and t in look.found.truths]
+    names = [t.name for t in look.targets if t in finals and not is_true(look.scene, look.found, t, passed)]
+    if not names:
+        return ()
+    verb = "is" if len(names) == 1 else "are"
+    return (f"with the true {mended[0].name}, {joined(names)} {verb} still wrong: there is a second mistake",)
 
 
 def _pinned(look, again):

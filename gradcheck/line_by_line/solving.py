@@ -18,7 +18,7 @@ SOLVED = 1e-7  # relative
 def may_be_wrong(bench, event):
     """Return True if some value of the local of an Event makes the Target right, or if that cannot be found out.
 
-    In a loop all values of the local are sought at once. A value may have the shape of the gradient instead of its own.
+    In a loop all values of the local are sought at once. A value of the shape of the gradient is tried too.
     """
     events = [e for e in bench.base.events if e.site == event.site]
     if not all(is_real_array(e.value) for e in events):
