@@ -39,7 +39,7 @@ def test_the_lens_follows_answers_that_are_asked_for_and_refuses_to_show_none(rn
     model = random_model(Config(vocab_size=9, context=6, d_model=8, n_heads=2, dtype="float64"), rng)
     ids = np.array([1, 2, 3])
     found = logit_lens(model, ids, answers=[4, 5, 6])
-    probabilities = softmax(model.predict(ids))[0]
+    probabilities = apply(softmax, model.predict(ids))[0]
     assert found.answer_probabilities[-1].tolist() == probabilities[[0, 1, 2], [4, 5, 6]].tolist()
     assert json.loads(json.dumps(found.to_dict()))["answers"] == [4, 5, 6]
     with pytest.raises(ValueError, match="k must be at least 1, not 0"):
