@@ -61,14 +61,6 @@ def assert_one_line(capsys, status, expected, words):
 # Help.
 
 
-def test_without_a_command_the_help_teaches(capsys):
-    assert main([]) == 0
-    shown = capsys.readouterr().out
-    for name in commands.NAMES:
-        assert re.search(rf"^    {name}\s+\w+", shown, re.MULTILINE)
-    assert "minitransformer train --text book.txt" in shown
-
-
 @pytest.mark.parametrize("name", commands.NAMES)
 def test_every_command_has_help_with_examples(capsys, name):
     assert main([name, "--help"]) == 0
@@ -155,7 +147,7 @@ def test_the_seed_decides_the_weights_that_training_begins_with(text, tmp_path):
 
 
 def test_the_help_spells_out_nanogpts_recipe():
-    command = train.EPILOG.split("medians of three seeds):\n")[1].split("\n\n")[0].replace("\\\n", " ")
+    command = train.EXAMPLES.split("medians of three seeds):\n")[1].split("\n\n")[0].replace("\\\n", " ")
     arguments = build_parser().parse_args(shlex.split(command)[1:])
     config, settings = train.given_config(arguments, None), train.given_settings(arguments, None)
     model = (config.n_layers, config.n_heads, config.d_model, config.context, config.hidden_width, config.bias)
@@ -175,7 +167,7 @@ def test_a_run_is_not_overwritten_unless_told_to(capsys, text, out):
     before = (out / "model.npz").read_bytes()
     capsys.readouterr()
     words = (
-        "error: .*run: holds a run already; --resume goes on with it, --force overwrites it, or choose another --out"
+        "error: .*run: holds a run already; --resume resumes it, --force overwrites it, or choose another --out"
     )
     assert_one_line(capsys, main(begin(text, out, "--seed", "1")), 1, words)
     assert (out / "model.npz").read_bytes() == before

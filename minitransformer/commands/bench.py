@@ -10,6 +10,7 @@ from minitransformer.bench.process import require_engines
 from minitransformer.bench.scaling import SERIES
 from minitransformer.bench.sizes import SIZES
 from minitransformer.bench.worker import ABOUT, BARE, ENGINE, OURS, TORCH
+from minitransformer.commands.options import option, switch
 from minitransformer.cores import MOST_PROCESSES, available_cores
 from minitransformer.files import require_file_path, write_atomically
 from minitransformer.folders import at_work_in
@@ -18,22 +19,21 @@ from minitransformer.system.terminal import show
 from minitransformer.text import TextFiles
 from minitransformer.values import number, positive, whole
 
-HELP = "measure speed and memory, compare with PyTorch and with the limits of the machine"
+HELP = "measure speed and memory, and compare them with PyTorch and the limits of the machine"
 
-DESCRIPTION = f"""\
-Measure speed and memory, compare with PyTorch and with the limits of the machine.
-
-examples:
+EXAMPLES = """\
   minitransformer bench                                 all sizes, this package alone
   minitransformer bench --against torch --out bench     comparison with PyTorch and a picture, in half an hour
   minitransformer bench --quick --against torch         rough numbers in a minute
   minitransformer bench --plain --against torch         the cost of plain formulas: textbook, engine and PyTorch
   minitransformer bench --sizes baby --profile          the time of each file in a training step
   minitransformer bench --scaling --out bench           growth of time and memory with T, batch, width, depth and text
+"""
 
-A training step is forward, loss, backward, clipping and AdamW. Each engine runs in a separate process. The engines take
-turns, ratios are taken in pairs of turns, and the intervals are over rounds of new processes. Other programs disturb
-the measurement; the last lines of the output report them.
+NOTES = f"""\
+A training step is forward, loss, backward, clipping and AdamW. Each engine runs in a separate process. The engines
+take turns, ratios are taken in pairs of turns, and the intervals are over rounds of new processes. Other programs
+disturb the measurement; the last lines of the output report them. minitransformer/bench/README.md describes the method.
 
 sizes:
 {chr(10).join(f"  {name:<15} {size.batch} x {size.length} tokens" for name, size in SIZES.items())}
@@ -48,39 +48,24 @@ A_DAY, MOST_ROUNDS = 86_400, 10_000
 
 
 def add_arguments(parser) -> None:
-    parser.description = DESCRIPTION
     measurement = parser.add_mutually_exclusive_group()
-    measurement.add_argument(
-        "--against",
-        nargs="+",
-        choices=TORCH,
-        default=[],
-        metavar="ENGINE",
-        help=f"engines to compare: {', '.join(TORCH)}",
-    )
-    measurement.add_argument("--profile", action="store_true", help="time of each file in a training step")
-    measurement.add_argument(
-        "--scaling", action="store_true", help="growth of costs with size, and the exponents that theory expects"
-    )
-    parser.add_argument("--plain", action="store_true", help="textbook against engine, without replicas of the model")
-    parser.add_argument(
-        "--sizes", nargs="+", choices=SIZES, metavar="SIZE", help=f"sizes among {', '.join(SIZES)} (default: all)"
-    )
-    parser.add_argument(
-        "--threads", type=int, metavar="N", help="threads of every engine (default: the number of available cores)"
-    )
-    parser.add_argument(
-        "--rounds", type=int, metavar="N", help=f"number of rounds of new processes (default: {FULL['rounds']})"
-    )
-    parser.add_argument(
-        "--seconds", type=float, metavar="S", help=f"seconds of steps in each turn (default: {FULL['seconds']:g})"
-    )
-    parser.add_argument("--quick", action="store_true", help="rough numbers in a minute: tiny and nano, short turns")
-    parser.add_argument(
-        "--text", type=Path, metavar="FILE", help="text of --scaling for the tokenizer (default: the text of demo)"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="file for the results as JSON")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder for the results as JSON and the picture")
+    words = f"engines to compare with: {', '.join(TORCH)}"
+    measurement.add_argument("--against", nargs="+", choices=TORCH, default=[], metavar="ENGINE", help=words)
+    switch(measurement, "--profile", "time of each file in a training step")
+    switch(measurement, "--scaling", "growth of costs with size, and the exponents that theory expects")
+    switch(parser, "--plain", "textbook against engine, without replicas of the model")
+    words = f"sizes to measure: {', '.join(SIZES)} (default: all)"
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, metavar="SIZE", help=words)
+    option(parser, "--threads", "threads of every engine (default: one per core)", metavar="N", type=int)
+    words = f"number of rounds of new processes (default: {FULL['rounds']})"
+    option(parser, "--rounds", words, metavar="N", type=int)
+    words = f"seconds of training steps in each turn (default: {FULL['seconds']:g})"
+    option(parser, "--seconds", words, metavar="S", type=float)
+    switch(parser, "--quick", "rough numbers in a minute: tiny and nano, short turns")
+    words = "text of --scaling for the tokenizer (default: the text of demo)"
+    option(parser, "--text", words, metavar="FILE", type=Path)
+    option(parser, "--json", "file for the results as JSON", metavar="FILE", type=Path)
+    option(parser, "--out", "folder for the results as JSON and the picture", metavar="FOLDER", type=Path)
 
 
 def run(arguments) -> int:
