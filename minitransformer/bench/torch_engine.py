@@ -6,7 +6,6 @@ torch-compile   torch.compile for forward and backward, and the fused AdamW
 """
 
 import time
-from contextlib import contextmanager
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -56,7 +55,7 @@ class TorchEngine:
 
     def counting_products(self):
         """Count the matrix products and attention kernels of a `with` block; None for a compiled model."""
-        return None if self.is_compiled else counted_in_torch()
+        return None if self.is_compiled else CountedProducts()
 
     def share_of_products(self, ids):
         """Return None: the share is measured for this package only."""
@@ -74,19 +73,12 @@ class TorchEngine:
         torch.mm(a, b, out=out)
 
 
-@contextmanager
-def counted_in_torch():
-    """Yield the Products of PyTorch, counted until the block ends."""
-    with CountedProducts() as mode:
-        yield mode.products
-
-
-class CountedProducts(TorchDispatchMode):
-    """Time each operation that is a matrix product or an attention kernel."""
+class CountedProducts(TorchDispatchMode, Products):
+    """The Products of PyTorch in a `with` block: matrix products and attention kernels."""
 
     def __init__(self):
-        super().__init__()
-        self.products = Products()
+        TorchDispatchMode.__init__(self)
+        Products.__init__(self)
 
     def __torch_dispatch__(self, function, types, arguments=(), options=None):
         start = time.perf_counter()
@@ -94,7 +86,7 @@ class CountedProducts(TorchDispatchMode):
         seconds = time.perf_counter() - start
         if function in PRODUCTS:
             left, right = [argument for argument in arguments if isinstance(argument, torch.Tensor)][-2:]
-            self.products.add(seconds, tuple(left.shape), tuple(right.shape), tuple(result.shape))
+            self.add(seconds, tuple(left.shape), tuple(right.shape), tuple(result.shape))
         elif function in ATTENTION:
-            self.products.seconds += seconds
+            self.seconds += seconds
         return result

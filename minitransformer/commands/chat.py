@@ -42,7 +42,7 @@ def add_arguments(parser) -> None:
     option(parser, "--max-new-tokens", "largest number of tokens of an answer", 512, "N")
     seed_option(parser, "the random choices")
     sampling = parser.add_argument_group("sampling of the next token")
-    words = "0 always chooses the likeliest token, above 1 prefers unlikely ones; 0.2 suits SmolLM2"
+    words = "divisor of the logits: 0 always chooses the likeliest token; the default suits SmolLM2"
     option(sampling, "--temperature", words, 0.2, "X")
     words = "choose among the likeliest tokens whose probabilities sum to P; 1 for all"
     option(sampling, "--top-p", words, 0.9, "P")
