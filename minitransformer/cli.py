@@ -24,7 +24,7 @@ from minitransformer.version import __version__
 PROGRAM = "minitransformer"
 FAILURE, USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 TRACEBACK = "--traceback"
-# Errors that a user can cause. The message of any other asks for a report.
+# Errors that a user can cause. The message of any other error requests a report.
 EXPECTED = (ValueError, TypeError, OSError, MissingExtra, MemoryError, TrainingDiverged)
 # Advice for the commands whose memory depends on options.
 LESS_MEMORY = {

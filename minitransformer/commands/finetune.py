@@ -11,7 +11,7 @@ from minitransformer.commands.options import (
     option,
     run_options,
 )
-from minitransformer.commands.runs import existing_run, how_to_resume
+from minitransformer.commands.runs import chosen_settings, existing_run, how_to_resume, recorded_arguments
 from minitransformer.folders import at_work_in
 from minitransformer.language_model import MODEL_FILE, LanguageModel, model_file
 from minitransformer.system.narrator import Narrator
@@ -20,7 +20,7 @@ from minitransformer.text import TextFiles, tokenize_corpus
 from minitransformer.training import FineTuningSettings, LowRank, Observer, PreferenceSettings, ProgressBar
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.finetuning import fine_tune, fine_tune_for_safety
-from minitransformer.training.remembered import remembered, remembered_file, remembered_files, remembered_texts
+from minitransformer.training.remembered import remembered_file, remembered_files, remembered_texts
 
 HELP = "fine-tune a model on pairs of responses or on a text"
 
@@ -170,12 +170,7 @@ def given_about(arguments, checkpoint) -> dict:
     """
     given = {name: getattr(arguments, name) for name in REMEMBERED}
     if checkpoint is not None:
-        before = remembered(checkpoint.training)
-        for name, value in given.items():
-            if value is not None and value != before.get(name):
-                raise ValueError(
-                    f"{checkpoint.path}: cannot resume: {REMEMBERED[name]} was {before.get(name)}, and now is {value}"
-                )
+        before = recorded_arguments(checkpoint, arguments, REMEMBERED)
         if before.get("data") is None and before.get("text") is None:
             raise ValueError(
                 f"{checkpoint.path}: cannot resume: the run was not begun by this command, but by a program"
@@ -202,13 +197,9 @@ def given_settings(arguments, about: dict, checkpoint) -> FineTuningSettings:
     given = given_fields(arguments, kind)
     with in_terms_of_options(kind):
         trainable = given_trainable(arguments)
-        if trainable is not None:
-            given["trainable"] = trainable
-        if checkpoint is None:
-            return kind(**given)
-        settings = dataclasses.replace(checkpoint.settings, **given)
-        checkpoint.check_fields(checkpoint.settings, settings)
-        return settings
+    if trainable is not None:
+        given["trainable"] = trainable
+    return chosen_settings(kind(), given, checkpoint)
 
 
 def given_trainable(arguments):

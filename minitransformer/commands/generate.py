@@ -39,7 +39,8 @@ def add_arguments(parser) -> None:
     seed_option(parser, "the random choices")
     sampling = parser.add_argument_group("sampling of the next token")
     temperature = sampling.add_mutually_exclusive_group()
-    option(temperature, "--temperature", "divisor of the logits: below 1 sharpens the distribution, above 1 flattens it", 0.8, "X")
+    words = "divisor of the logits: below 1 sharpens the distribution, above 1 flattens it"
+    option(temperature, "--temperature", words, 0.8, "X")
     switch(temperature, "--greedy", "always choose the likeliest token, like temperature 0")
     option(sampling, "--top-k", "choose among the K likeliest tokens (default: all)", metavar="K", type=int)
     words = "choose among the likeliest tokens whose probabilities sum to P (default: all)"

@@ -1,10 +1,13 @@
 """The folders of runs: resuming a run, protecting the model of another, and the message after Ctrl-C."""
 
+import dataclasses
 import shlex
 from pathlib import Path
 
-from minitransformer.training import MODEL_FILE
+from minitransformer.commands.options import in_terms_of_options
+from minitransformer.training import MODEL_FILE, Settings
 from minitransformer.training.checkpoints import Checkpoint
+from minitransformer.training.remembered import remembered
 
 
 def existing_run(arguments) -> Checkpoint | None:
@@ -23,6 +26,29 @@ def existing_run(arguments) -> Checkpoint | None:
             f"{arguments.out}: holds a run already; --resume resumes it, --force overwrites it, or choose another --out"
         )
     return None
+
+
+def chosen_settings(defaults: Settings, given: dict, checkpoint: Checkpoint | None) -> Settings:
+    """Return the given settings on top of the defaults, or of the checkpoint's, which they must not contradict."""
+    before = defaults if checkpoint is None else checkpoint.settings
+    with in_terms_of_options(type(before)):
+        settings = dataclasses.replace(before, **given)
+        if checkpoint is not None:
+            checkpoint.check_fields(before, settings)
+        return settings
+
+
+def recorded_arguments(checkpoint: Checkpoint, arguments, options: dict) -> dict:
+    """Return the arguments that a checkpoint records. `options` are the names of the options by argument.
+
+    Raises ValueError for an argument that differs from the recorded one.
+    """
+    before = remembered(checkpoint.training)
+    for name, option in options.items():
+        now = getattr(arguments, name)
+        if now is not None and now != before.get(name):
+            raise ValueError(f"{checkpoint.path}: cannot resume: {option} was {before.get(name)}, and now is {now}")
+    return before
 
 
 def refuse_to_overwrite(path: Path, about: dict, command: str) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 
 from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options, option, run_options
-from minitransformer.commands.runs import existing_run, how_to_resume
+from minitransformer.commands.runs import chosen_settings, existing_run, how_to_resume, recorded_arguments
 from minitransformer.config import Config
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.narrator import Narrator
@@ -28,7 +28,7 @@ from minitransformer.text import (
 )
 from minitransformer.training import MODEL_FILE, Observer, ProgressBar, Settings, pretrain
 from minitransformer.training.ranks import cores_of_a_rank, world, world_size
-from minitransformer.training.remembered import is_stream, remembered, remembered_files
+from minitransformer.training.remembered import is_stream, remembered_files
 from minitransformer.training.replicas import replicas_that_pay
 from minitransformer.transformer import Transformer
 
@@ -193,11 +193,7 @@ def given_settings(arguments, checkpoint) -> Settings:
     if checkpoint is None:
         share = -(-given.get("batch_size", before.batch_size) // world_size())
         given.setdefault("replicas", replicas_that_pay(share, cores_of_a_rank()))
-    with in_terms_of_options(Settings):
-        settings = dataclasses.replace(before, **given)
-        if checkpoint is not None:
-            checkpoint.check_fields(before, settings)
-        return settings
+    return chosen_settings(before, given, checkpoint)
 
 
 def given_text(arguments, checkpoint) -> dict:
@@ -213,12 +209,7 @@ def given_text(arguments, checkpoint) -> dict:
         if kind == "bpe" and vocab_size is None:
             vocab_size = DEFAULT_VOCAB_SIZE
         return {"text": arguments.text, "tokenizer": kind, "vocab_size": vocab_size}
-    about = remembered(checkpoint.training)
-    for field in ("tokenizer", "vocab_size"):
-        now = getattr(arguments, field)
-        if now is not None and now != about.get(field):
-            option = f"--{field.replace('_', '-')}"
-            raise ValueError(f"{checkpoint.path}: cannot resume: {option} was {about.get(field)}, and now is {now}")
+    about = recorded_arguments(checkpoint, arguments, {"tokenizer": "--tokenizer", "vocab_size": "--vocab-size"})
     return about | {"text": arguments.text or remembered_files(checkpoint.path, checkpoint.training, "text")}
 
 
