@@ -9,7 +9,7 @@ from pathlib import Path
 
 from minitransformer.system.terminal import say, show, show_to_the_letter, whole_number
 
-# As the help of all commands is made, what knows these is not loaded yet; a test holds them to it.
+# The help of all commands must not load the exercises. A test compares these with the package.
 SETS = "all, first, attention, norms, activations, loss, composition"
 LEVELS = {
     0: "right-hand sides are blank",
@@ -112,7 +112,7 @@ def said_of_levels():
 
 
 def run(arguments) -> int:
-    """Do what is asked for, or say where the learner is."""
+    """Run the verb, or show the progress without one."""
     return getattr(arguments, "act", show_where)(arguments)
 
 
@@ -197,7 +197,7 @@ def show_progress(arguments) -> int:
 
 
 def show_where(arguments) -> int:
-    """Say how far the learner is, and what comes next."""
+    """Print the progress and the next exercise."""
     from minitransformer.learn.workspace import found_folder
 
     try:
@@ -257,7 +257,7 @@ def watch(arguments) -> int:
 
 
 def run_model(arguments) -> int:
-    """Train a model with the functions that are solved in it, and print what it writes."""
+    """Train a model with the functions that are solved, and print its text."""
     from minitransformer.learn.running import train
     from minitransformer.learn.workspace import found_folder
 
