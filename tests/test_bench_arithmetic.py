@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 from strategies import rngs
 
 from minitransformer import Config, Transformer, module
-from minitransformer.bench import comparison, load, memory, report, timing
+from minitransformer.bench import comparison, load, memory, pictures, report, timing
 from minitransformer.bench.components import ComponentClock, by_component, total
 from minitransformer.bench.estimates import FEWEST, fit_exponent, paired_ratio, summary
 from minitransformer.bench.numpy_engine import NumPyEngine
@@ -231,6 +231,17 @@ def test_every_series_has_enough_sizes_for_a_fit_in_ascending_order():
         for sizes in (series.sizes, series.quick):
             assert len(sizes) >= FEWEST and list(sizes) == sorted(set(sizes))
         assert series.low <= series.high
+
+
+def test_a_picture_of_growth_has_a_panel_for_each_series_and_no_empty_one(monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    figures = []
+    monkeypatch.setattr(pictures, "save", lambda figure, path: figures.append(figure))
+    points = [(2**i, 4.0**i) for i in range(5)]
+    series = {name: {"points": points, "fit": fit_exponent(points)} for name in list(SERIES)[:5]}
+    pictures.draw_scaling({"series": series}, tmp_path, "some machine")
+    titles = [axes.get_title("left") or axes.get_title() for axes in figures[0].axes if axes.axison]
+    assert titles == [SERIES[name].title for name in series]
 
 
 # Products, FLOP and peaks.

@@ -44,10 +44,10 @@ def draw_scaling(results: dict, folder, subtitle: str) -> None:
     series = results["series"]
     rows, columns = -(-len(series) // COLUMNS), min(COLUMNS, len(series))
     figure = new_figure(3.4 * columns, 2.7 * rows)
-    panels = figure.subplots(rows, columns, squeeze=False).flat
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (name, growth) in zip(panels, series.items(), strict=False):
         draw_growth(axes, SERIES[name], growth)
-    for axes in list(panels)[len(series) :]:
+    for axes in panels[len(series) :]:
         axes.set_axis_off()
     headline(figure, "How cost grows: every point, and the line fitted to the last ones", 12)
     figure.supxlabel(subtitle, color=INK, fontsize=7)
