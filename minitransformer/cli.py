@@ -1,8 +1,8 @@
 """The command line: `minitransformer COMMAND`, or `python -m minitransformer COMMAND`.
 
-Whatever goes wrong becomes one line on standard error and an exit status: 2 for options that cannot be parsed, 130 for
-Ctrl-C, 143 for SIGTERM, 129 for a terminal that is closed, 141 when whoever reads the output stops reading, where there
-is no line, and 1 for everything else, such as a disk that is full. `--traceback` shows where it came from instead.
+An error becomes one line on standard error and an exit status: 2 for invalid options, 130 for Ctrl-C, 143 for SIGTERM,
+129 for a closed terminal, and 1 for everything else, such as a full disk. If the reader of the output ends, the status
+is 141 without a line. `--traceback` shows the traceback instead.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import traceback
 import warnings
 from pathlib import Path
 
-import numpy.random  # noqa: F401 — it swallows what Ctrl-C raises while it is imported, and NumPy imports it late
+import numpy.random  # noqa: F401 — imported early, because its own import swallows a KeyboardInterrupt
 
 from minitransformer import commands
 from minitransformer.system.extras import MissingExtra
@@ -24,9 +24,9 @@ from minitransformer.version import __version__
 PROGRAM = "minitransformer"
 FAILURE, USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 TRACEBACK = "--traceback"
-# What a user can cause. Anything else is a mistake of ours, and says so.
+# Errors that a user can cause. The message of any other error requests a report.
 EXPECTED = (ValueError, TypeError, OSError, MissingExtra, MemoryError, TrainingDiverged)
-# What lets a command do with less memory. The others take what their model takes.
+# Advice for the commands whose memory depends on options.
 LESS_MEMORY = {
     "train": "a smaller --batch-size, --context, --width, --layers or --accumulate, or fewer --replicas",
     "finetune": "a smaller --batch-size, or fewer --last-blocks",
@@ -37,33 +37,23 @@ LESS_MEMORY = {
     "bench": "smaller --sizes",
 }
 
-DESCRIPTION = "A small transformer language model in NumPy, every backward pass written by hand and checked."
-EPILOG = """\
-Begin with:
-  minitransformer demo                               a minute and a half: it trains, and shows what it learned
-  minitransformer patterns                           two tiny models; in one, a head learns to look things up
-  minitransformer scale                              a family of models: what comes with size, and how suddenly
-  minitransformer misconceptions                     beliefs about language models: predict, then see
-  minitransformer learn start                        exercises: write the backward passes yourself, line by line
+DESCRIPTION = """\
+A small transformer language model in NumPy, with every backward pass written by hand and checked.
 
-Then, with a text of your own:
+examples:
+  minitransformer demo                               train two small models in a minute and a half
+  minitransformer book                               read the derivations next to the code
+  minitransformer learn start                        write the backward passes yourself
   minitransformer train --text book.txt --out runs/book
   minitransformer generate --model runs/book --prompt "Once upon"
   minitransformer analyze runs/book --text "Once upon a time"
-  minitransformer influence runs/book --prompt "Once upon"
-  minitransformer finetune runs/book --data politeness
-
-Or with a model that others trained:
-  minitransformer fetch smollm2                      93 MB, and then
-  minitransformer chat --model "$(minitransformer fetch smollm2)"
   minitransformer verify "$(minitransformer fetch smollm2)"
 
-And how fast all this is on this machine, and where the time goes:
-  minitransformer bench
-
-minitransformer COMMAND --help tells all about a command. The source is meant to be read: begin with
-minitransformer/README.md, which lists the files in reading order. With
-MINITRANSFORMER_PLAIN=1 in the environment, any command runs on the plain formulas that are there to read.
+"""
+EPILOG = """\
+minitransformer COMMAND --help describes a command. python -m gradcheck checks hand-written gradients. The source is
+meant to be read: minitransformer/README.md lists the files in reading order. With MINITRANSFORMER_PLAIN=1 in the
+environment, every command runs on the plain formulas of the textbook.
 """
 
 
@@ -77,20 +67,33 @@ class OneLineParser(Parser):
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     options = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
-    parser = OneLineParser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG, **options)
+    modules = {name: importlib.import_module(f"minitransformer.commands.{name}") for name in commands.NAMES}
+    description = DESCRIPTION + command_list({name: command.HELP for name, command in modules.items()})
+    usage = f"{PROGRAM} [-h] [-V] COMMAND ..."
+    parser = OneLineParser(prog=PROGRAM, usage=usage, description=description, epilog=EPILOG, **options)
     parser.add_argument("-V", "--version", action="version", version=f"{PROGRAM} {__version__}")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for name in commands.NAMES:
-        command = importlib.import_module(f"minitransformer.commands.{name}")
-        subparser = subparsers.add_parser(name, help=command.HELP, description=command.HELP, **options)
+    # The description lists the commands, because argparse cannot group them.
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", prog=PROGRAM, help=argparse.SUPPRESS)
+    for name, command in modules.items():
+        description = f"{command.HELP[0].upper()}{command.HELP[1:]}.\n\nexamples:\n{command.EXAMPLES}"
+        subparser = subparsers.add_parser(name, description=description, epilog=command.NOTES, **options)
         command.add_arguments(subparser)
-        subparser.add_argument(TRACEBACK, action="store_true", help="show where an error came from")
+        subparser.add_argument(TRACEBACK, action="store_true", help="show the traceback of an error")
         subparser.set_defaults(run=command.run)
     return parser
 
 
+def command_list(summaries: dict) -> str:
+    """Return the commands in groups, with their summaries."""
+    width = max(map(len, summaries))
+    lines = []
+    for title, names in commands.GROUPS.items():
+        lines += [f"{title}:", *(f"    {name:<{width}}  {summaries[name]}" for name in names), ""]
+    return "\n".join(lines)
+
+
 def main(argv=None) -> int:
-    """Run the command that `argv` (sys.argv without the program's name) asks for. Returns the exit status."""
+    """Run the command in `argv`, by default sys.argv[1:], and return its exit status."""
     argv = sys.argv[1:] if argv is None else argv
     parser = build_parser()
 
@@ -103,10 +106,10 @@ def main(argv=None) -> int:
 
 
 def run_command(parser, argv) -> int:
-    """Do what `argv` asks for. Returns the exit status."""
+    """Parse `argv`, run the command, and return its exit status."""
     try:
         arguments = parser.parse_args(argv)
-    except SystemExit as stop:  # argparse has said why
+    except SystemExit as stop:  # argparse has printed the reason
         return stop.code
     if arguments.command is None:
         parser.print_help()
@@ -116,11 +119,11 @@ def run_command(parser, argv) -> int:
         try:
             return arguments.run(arguments)
         except MemoryError as error:
-            raise MemoryError(what_is_too_large(error, arguments.command)) from error
+            raise MemoryError(too_large(error, arguments.command)) from error
 
 
-def what_is_too_large(error: MemoryError, command: str) -> str:
-    """Return which array there is no memory for, as NumPy says it, in which file of ours, and what needs less."""
+def too_large(error: MemoryError, command: str) -> str:
+    """Return NumPy's message about the array, the file of this package, and the options that need less memory."""
     package = Path(__file__).parent
     files = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
     where = [file.relative_to(package).as_posix() for file in files if file.is_relative_to(package)][-1]
@@ -129,7 +132,7 @@ def what_is_too_large(error: MemoryError, command: str) -> str:
 
 
 def say_failure(error: BaseException) -> int:
-    """Say in one line why a command ends early, unless it is for want of a reader. Returns the exit status."""
+    """Report an error in one line, except for a closed pipe, and return the exit status."""
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE
     if isinstance(error, KeyboardInterrupt):
@@ -140,12 +143,12 @@ def say_failure(error: BaseException) -> int:
 
 
 def describe(error: Exception) -> str:
-    """Return an exception's message in one line; of an OSError, the file and what is wrong with it."""
+    """Return an exception's message in one line; for an OSError, the file and the reason."""
     if isinstance(error, EXPECTED):
         return described(error) or type(error).__name__
     return one_line(f"internal error, please report it: {type(error).__name__}: {error} (--traceback shows where)")
 
 
 def show_warning(message, category, filename, lineno, file=None, line=None):
-    """Show a warning as one line; takes the place of warnings.showwarning."""
+    """Print a warning in one line; replaces warnings.showwarning."""
     say(f"{PROGRAM}: warning: {one_line(message)}")

@@ -44,7 +44,7 @@ class Config:
     d_head: int | None = setting(None, "channels per head", size, none="width / heads")
     norm: str = setting("layer_norm", "kind of normalization", one_of, known=tuple(NORMS))
     feed_forward: str = setting("gelu", "kind of feed-forward layer; gelu is exact", one_of, known=FEED_FORWARDS)
-    positions: str = setting("learned", "how positions enter", one_of, known=POSITIONS)
+    positions: str = setting("learned", "kind of position encoding", one_of, known=POSITIONS)
     bias: bool = setting(True, "whether the linear maps have biases", true_or_false)
     tie_embeddings: bool = setting(True, "whether the unembedding is the embedding's own table", true_or_false)
     dropout: float = setting(0.0, "probability of dropping an entry in training", number, least=0, below=1)

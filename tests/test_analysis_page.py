@@ -110,7 +110,7 @@ def test_the_command_writes_the_page_and_says_where(model_file, tmp_path, capsys
 def test_the_examples_of_its_help_work_on_a_model_of_letters(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     examples = [
-        shlex.split(line)[1:] for line in analyze.EPILOG.splitlines() if " runs/book " in line and "|" not in line
+        shlex.split(line)[1:] for line in analyze.EXAMPLES.splitlines() if " runs/book " in line and "|" not in line
     ]
     letters = CharTokenizer.train("".join(text for example in examples for text in example))
     config = Config(letters.vocab_size, context=64, d_model=8, n_heads=2)

@@ -1,6 +1,5 @@
-"""The arithmetic of the measurements: medians, ratios, exponents, FLOP, peaks, profiles. No test looks at a clock."""
+"""The arithmetic of the measurements: medians, ratios, exponents, FLOP, peaks, profiles. No test depends on a speed."""
 
-import math
 import re
 import sys
 import time
@@ -13,39 +12,24 @@ from hypothesis import given, strategies as st
 from strategies import rngs
 
 from minitransformer import Config, Transformer, module
-from minitransformer.bench import components, growth, load, memory, report, results
-from minitransformer.bench.components import ComponentClock, by_component
-from minitransformer.bench.growth import Exponent, fit_exponent
+from minitransformer.bench import comparison, load, memory, pictures, report, timing
+from minitransformer.bench.components import ComponentClock, by_component, total
+from minitransformer.bench.estimates import FEWEST, fit_exponent, paired_ratio, summary
 from minitransformer.bench.numpy_engine import NumPyEngine
-from minitransformer.bench.pairing import Ratio, Summary, paired_ratio
-from minitransformer.bench.peak import product_peak, read_bandwidth
 from minitransformer.bench.process import EngineError
 from minitransformer.bench.products import Counted, Products, counted_in_model
-from minitransformer.bench.rounds import require_equal_losses, rotated
 from minitransformer.bench.scaling import SERIES, doubling, verdict
 from minitransformer.bench.sizes import SIZES, Size
-from minitransformer.bench.timing import fastest, token_times
 from minitransformer.bench.worker import OURS
 from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.training import training_step
 from minitransformer.unset import model_without_values
 
-GPT = Config(11, context=7, d_model=12, n_heads=3, n_layers=2, d_ff=20)
-LLAMA = Config(
-    13,
-    context=7,
-    d_model=12,
-    n_heads=4,
-    n_kv_heads=2,
-    d_head=4,
-    n_layers=2,
-    d_ff=20,
-    norm="rms_norm",
-    feed_forward="swiglu",
-    positions="rotary",
-    bias=False,
-    tie_embeddings=False,
-)
+SIZES_OF_BOTH = {"context": 7, "d_model": 12, "n_layers": 2, "d_ff": 20}
+LLAMA_FIELDS = {"norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary", "bias": False}
+GPT = Config(11, n_heads=3, **SIZES_OF_BOTH)
+LLAMA = Config(13, n_heads=4, n_kv_heads=2, d_head=4, tie_embeddings=False, **SIZES_OF_BOTH, **LLAMA_FIELDS)
+each_family = pytest.mark.parametrize("config", [GPT, LLAMA], ids=["GPT", "Llama"])
 B, T = 3, 5
 
 
@@ -54,17 +38,17 @@ B, T = 3, 5
 
 @given(values=st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=20))
 def test_a_summary_holds_the_quartiles_of_numpy(values):
-    summary = Summary.of(values)
+    found = summary(values)
     expected = np.quantile(values, [0.25, 0.5, 0.75])
-    np.testing.assert_allclose([summary.lower, summary.median, summary.upper], expected, rtol=1e-12)
-    assert summary.count == len(values)
+    np.testing.assert_allclose([found["lower"], found["median"], found["upper"]], expected, rtol=1e-12)
+    assert found["count"] == len(values)
 
 
-def test_a_ratio_in_pairs_is_blind_to_what_slows_both(rng):
+def test_a_ratio_in_pairs_ignores_a_slowdown_of_both(rng):
     ours = rng.uniform(1, 2, size=(4, 3))
     found = paired_ratio(ours.tolist(), (1.25 * ours).tolist())
-    assert found.rounds == 4
-    np.testing.assert_allclose([found.ratio, found.low, found.high], 1.25, rtol=1e-12)
+    assert found["rounds"] == 4
+    np.testing.assert_allclose([found["ratio"], found["low"], found["high"]], 1.25, rtol=1e-12)
 
 
 def test_the_interval_of_a_ratio_is_students_over_the_rounds_not_over_the_turns():
@@ -74,49 +58,41 @@ def test_the_interval_of_a_ratio_is_students_over_the_rounds_not_over_the_turns(
     logs = np.log([1.1, 1.2, 1.5])
     low, high = stats.t.interval(0.95, 2, loc=logs.mean(), scale=stats.sem(logs))
     found = paired_ratio(ours, theirs)
-    np.testing.assert_allclose([found.ratio, found.low, found.high], np.exp([logs.mean(), low, high]), rtol=1e-9)
+    expected = np.exp([logs.mean(), low, high])
+    np.testing.assert_allclose([found["ratio"], found["low"], found["high"]], expected, rtol=1e-9)
 
 
 @given(rng=rngs)
 def test_swapping_the_engines_inverts_ratio_and_interval(rng):
     a, b = rng.uniform(1, 9, size=(2, 3, 2)).tolist()
     one, other = paired_ratio(a, b), paired_ratio(b, a)
-    np.testing.assert_allclose([one.ratio, one.low, one.high], [1 / other.ratio, 1 / other.high, 1 / other.low])
+    inverted = [1 / other[key] for key in ("ratio", "high", "low")]
+    np.testing.assert_allclose([one["ratio"], one["low"], one["high"]], inverted)
 
 
 def test_one_round_has_a_ratio_and_no_interval():
-    assert paired_ratio([[2.0, 2.0]], [[4.0, 9.0]]) == Ratio(pytest.approx(3.0), None, None, 1)
+    expected = {"ratio": pytest.approx(3.0), "low": None, "high": None, "rounds": 1}
+    assert paired_ratio([[2.0, 2.0]], [[4.0, 9.0]]) == expected
 
 
 @pytest.mark.parametrize("ours, theirs", [([], []), ([[1.0]], [[1.0, 2.0]]), ([[1.0]], [[1.0], [1.0]])])
 def test_turns_without_a_partner_are_refused(ours, theirs):
-    with pytest.raises(ValueError, match="as many turns of the one as of the other"):
+    with pytest.raises(ValueError, match="same number of turns"):
         paired_ratio(ours, theirs)
 
 
-def test_each_engine_is_first_as_often_as_the_others():
-    assert [rotated(["a", "b", "c"], turn) for turn in range(4)] == [
-        ["a", "b", "c"],
-        ["b", "c", "a"],
-        ["c", "a", "b"],
-        ["a", "b", "c"],
-    ]
-
-
-def test_an_engine_that_computes_another_loss_is_found_before_anything_is_timed():
-    require_equal_losses({OURS: [4.0, 3.0], "torch": [4.0001, 3.0001]})
-    with pytest.raises(EngineError, match=r"torch computes a loss of 4\.1 and minitransformer 4: not the same model"):
-        require_equal_losses({OURS: [5.0, 4.0], "torch": [5.0, 4.1]})
+def test_an_engine_with_another_loss_is_found_before_anything_is_timed():
+    comparison.require_equal_losses({OURS: [4.0, 3.0], "torch": [4.0001, 3.0001]})
     with pytest.raises(EngineError, match=r"textbook computes a loss of 4\.1 and engine 4: not the same model"):
-        require_equal_losses({"engine": [5.0, 4.0], "torch": [5.0, 4.0], "textbook": [5.0, 4.1]})
+        comparison.require_equal_losses({"engine": [5.0, 4.0], "torch": [5.0, 4.0], "textbook": [5.0, 4.1]})
 
 
 # From answers to results.
 
 
-def answers(*steps, memory=100, products=0.5, flops=1e9, bandwidth=1e9, others=0.0):
-    """What one engine answered in a round, its turns having these times."""
-    turns = [{"times": turn, "load": {"seconds": 1.0, "cores": 1.5, "others": others}} for turn in steps]
+def answers(*steps, memory=100, products=0.5, flops=1e9, bandwidth=1e9):
+    """The answers of one engine in a round whose turns have these times."""
+    turns = [{"times": turn, "load": {"seconds": 1.0, "cores": 1.5, "others": 0.0}} for turn in steps]
     return {
         "steps": turns,
         "decode": turns,
@@ -127,17 +103,19 @@ def answers(*steps, memory=100, products=0.5, flops=1e9, bandwidth=1e9, others=0
     }
 
 
-FACTS = {"parameters": 1, "flops": 3e8, "bytes_per_token": 2e8}
-SIZE = Size(GPT, batch=4, length=5)
+def collected(*rounds):
+    """The results of these rounds at one size."""
+    facts = {"parameters": 1, "flops": 3e8, "bytes_per_token": 2e8}
+    raw = {"rounds": list(rounds), "facts": facts, "versions": {"NumPy": "2"}}
+    return comparison.collect({"some": raw}, {"some": Size(GPT, batch=4, length=5)})
 
 
-def test_results_are_the_quotients_that_they_are_said_to_be():
-    rounds = [
+def test_results_are_the_quotients_of_their_definitions():
+    found = collected(
         {OURS: answers([0.5, 0.5], [0.5]), "torch": answers([1.0], [1.0], memory=150, flops=2e9)},
         {OURS: answers([0.5], [0.5, 0.5]), "torch": answers([1.0], [1.0], memory=250)},
-    ]
-    found = results.collect({"some": {"rounds": rounds, "facts": FACTS, "versions": {"NumPy": "2"}}}, {"some": SIZE})
-    assert found["limits"] == {"flops": 2e9, "bandwidth": 1e9}
+    )
+    assert found["limits"] == {"flops": 2e9, "bandwidth": 1e9} and found["versions"] == {"NumPy": "2"}
     ours, theirs = (found["sizes"]["some"]["engines"][name] for name in (OURS, "torch"))
     assert (ours["step"]["median"], ours["step"]["count"], ours["turns"]) == (0.5, 6, [[0.5, 0.5], [0.5, 0.5]])
     assert (ours["tokens_per_second"], ours["products"], ours["of_peak"]) == (40.0, 0.5, 0.3)
@@ -151,7 +129,7 @@ def test_results_are_the_quotients_that_they_are_said_to_be():
     assert found["load"] == {"mean": 0.0, "greatest": 0.0, "disturbed": 0, "turns": 16}
 
 
-def test_the_table_of_plain_says_how_many_times_the_engines_time_and_memory_the_textbook_takes():
+def test_the_table_has_a_row_for_each_engine_with_its_ratio_and_interval():
     rounds = [
         {
             "engine": answers([1.0], [2.0], memory=20 * 2**20),
@@ -160,53 +138,44 @@ def test_the_table_of_plain_says_how_many_times_the_engines_time_and_memory_the_
         }
         for ratio in (1.5, 1.6)
     ]
-    raw = {"some": {"rounds": rounds, "facts": FACTS, "versions": {}}}
-    found = results.collect(raw, {"some": SIZE}) | {"engines": list(rounds[0])}
+    found = collected(*rounds) | {"engines": list(rounds[0])}
     low, high = (found["sizes"]["some"]["ratios"]["textbook"]["step"][end] for end in ("low", "high"))
-    lines = report.training_lines(found)
+    lines = report.comparison_lines(found)
     rows = [re.split(" {2,}", line.strip()) for line in lines]
     assert ["some", "engine", "1,500", "1,000 – 2,000", "13", "20 MiB", "1.50", "50 %", "20 %"] in rows
     expected = ["textbook", "2,300", "1,575 – 3,050", "9", "25 MiB", "1.50", "50 %", "13 %"]
     assert [*expected, "1.55", f"{low:.2f} – {high:.2f}"] in rows
     assert "Memory of a step, textbook's / engine's: some 1.25" in lines
-    assert "Memory of a step, torch's / engine's: some 0.50" in lines
     assert ["torch", "0.50", "0.50 – 0.50"] in [[row[0], *row[-2:]] for row in rows]
 
 
-def test_what_was_not_measured_is_none_and_not_zero():
-    rounds = [{OURS: answers([1.0], memory=None), "torch-compile": answers([1.0], products=None)}]
-    del rounds[0]["torch-compile"]["decode"]
-    found = results.collect({"some": {"rounds": rounds, "facts": FACTS, "versions": {}}}, {"some": SIZE})
-    engines = found["sizes"]["some"]["engines"]
-    assert engines[OURS]["memory"] is None and engines["torch-compile"]["products"] is None
-    assert "decode" not in engines["torch-compile"]
-    assert found["sizes"]["some"]["ratios"]["torch-compile"]["memory"] is None
-    assert "decode" not in found["sizes"]["some"]["ratios"]["torch-compile"]
+def test_a_missing_measurement_is_none_and_not_zero():
+    of_round = {OURS: answers([1.0], memory=None), "torch-compile": answers([1.0], products=None)}
+    del of_round["torch-compile"]["decode"]
+    found = collected(of_round)["sizes"]["some"]
+    assert found["engines"][OURS]["memory"] is None and found["engines"]["torch-compile"]["products"] is None
+    assert "decode" not in found["engines"]["torch-compile"]
+    assert found["ratios"]["torch-compile"]["memory"] is None
+    assert "decode" not in found["ratios"]["torch-compile"]
 
 
 def test_a_disturbed_turn_is_counted_and_the_mean_weighs_turns_by_their_length():
     loads = [{"seconds": seconds, "others": others} for seconds, others in [(3.0, 0.0), (1.0, 0.8), (0.01, 9.0)]]
     expected = {"mean": pytest.approx(0.2), "greatest": 0.8, "disturbed": 1, "turns": 2}
-    assert results.summed_load(loads) == expected
+    assert load.summed_load(loads) == expected
     unknown = {"mean": None, "greatest": None, "disturbed": None, "turns": 1}
-    assert results.summed_load([{"seconds": 1.0, "others": None}]) == unknown
+    assert load.summed_load([{"seconds": 1.0, "others": None}]) == unknown
 
 
-def test_the_load_of_others_leaves_out_our_own(monkeypatch):
-    wall, own, busy = iter([10.0, 14.0]), iter([1.0, 4.0]), iter([100.0, 105.0])
+@pytest.mark.parametrize("busy, others", [([100.0, 105.0], 0.5), ([None, None], None)], ids=["Linux", "elsewhere"])
+def test_the_load_of_others_excludes_this_process_and_may_be_unknown(monkeypatch, busy, others):
+    wall, own, busy = iter([10.0, 14.0]), iter([1.0, 4.0]), iter(busy)
     monkeypatch.setattr(load.time, "perf_counter", lambda: next(wall))
     monkeypatch.setattr(load, "own_time", lambda: next(own))
     monkeypatch.setattr(load, "busy_time", lambda: next(busy))
     with load.watched() as found:
         pass
-    assert (found.seconds, found.cores, found.others) == (4.0, 0.75, 0.5)
-
-
-def test_where_the_system_does_not_tell_the_load_is_unknown(monkeypatch):
-    monkeypatch.setattr(load, "busy_time", lambda: None)
-    with load.watched() as found:
-        pass
-    assert found.others is None
+    assert found == {"seconds": 4.0, "cores": 0.75, "others": others}
 
 
 # Exponents.
@@ -215,9 +184,9 @@ def test_where_the_system_does_not_tell_the_load_is_unknown(monkeypatch):
 @given(exponent=st.floats(-1, 3), constant=st.floats(1e-9, 1e9), count=st.integers(4, 9))
 def test_a_power_law_has_its_exponent_and_no_margin(exponent, constant, count):
     fit = fit_exponent([(2**i, constant * 2 ** (i * exponent)) for i in range(count)])
-    assert fit.exponent == pytest.approx(exponent, abs=1e-9)
-    assert fit.margin < 1e-6
-    assert fit.at(3) == pytest.approx(constant * 3**exponent)
+    assert fit["exponent"] == pytest.approx(exponent, abs=1e-9)
+    assert fit["margin"] < 1e-6
+    assert fit["constant"] == pytest.approx(constant)
 
 
 def test_an_exponent_and_its_margin_are_those_of_linear_regression(rng):
@@ -226,53 +195,61 @@ def test_an_exponent_and_its_margin_are_those_of_linear_regression(rng):
     costs = sizes**1.5 * np.exp(rng.normal(scale=0.1, size=5))
     expected = stats.linregress(np.log(sizes[1:]), np.log(costs[1:]))
     fit = fit_exponent(list(zip(sizes.tolist(), costs.tolist(), strict=True)))
-    assert fit.points == 4
-    assert fit.exponent == pytest.approx(expected.slope)
-    assert fit.margin == pytest.approx(stats.t.ppf(0.975, 2) * expected.stderr)
+    assert fit["points"] == 4
+    assert fit["exponent"] == pytest.approx(expected.slope)
+    assert fit["margin"] == pytest.approx(stats.t.ppf(0.975, 2) * expected.stderr)
 
 
-def test_the_constant_part_of_a_cost_is_left_behind_by_the_fit():
-    def cost(n):
-        return 100 + n**2
-
-    points = [(2**i, cost(2**i)) for i in range(12)]
-    assert fit_exponent(points).exponent == pytest.approx(2, abs=0.03)
-    assert fit_exponent(points[:8]).exponent < 1.9
+def test_the_fit_leaves_out_the_constant_part_of_a_cost():
+    points = [(2**i, 100 + 4**i) for i in range(12)]
+    assert fit_exponent(points)["exponent"] == pytest.approx(2, abs=0.03)
+    assert fit_exponent(points[:8])["exponent"] < 1.9
     assert fit_exponent(points) == fit_exponent(points[::-1])
 
 
-@pytest.mark.parametrize(
-    "points, words", [([(1, 1)] * 3, "4 points or more, not 3"), ([(1, 1), (2, 0), (4, 1), (8, 1)], "positive")]
-)
-def test_too_few_points_and_costs_of_nothing_are_refused(points, words):
+@pytest.mark.parametrize("points, words", [([(1, 1)] * 3, "4 points, not 3"), ([(1, 1), (2, 0)] * 2, "positive")])
+def test_too_few_points_and_costs_of_zero_are_refused(points, words):
     with pytest.raises(ValueError, match=words):
         fit_exponent(points)
 
 
-def test_a_verdict_compares_with_the_range_that_theory_gives():
-    series = SERIES["step-width"]
+@pytest.mark.parametrize(
+    "margin, exponents, first_words",
+    [
+        (0.1, (0.5, 0.9, 1.5, 2.1, 2.5), ["slower", "as", "as", "as", "faster"]),
+        (0.5, (0.2, 0.9, 2.5, 2.7), ["slower", "not", "not", "faster"]),
+    ],
+)
+def test_a_verdict_compares_with_the_range_that_theory_gives(margin, exponents, first_words):
+    verdicts = [verdict(SERIES["step-width"], {"exponent": p, "margin": margin}) for p in exponents]
+    assert [words.split()[0].strip(":") for words in verdicts] == first_words
 
-    def first_word(exponent, margin):
-        return verdict(series, Exponent(exponent, margin, 1.0, 4)).split()[0].strip(":")
 
-    assert [first_word(p, 0.1) for p in (0.5, 0.9, 1.5, 2.1, 2.5)] == ["slower", "as", "as", "as", "faster"]
-    assert [first_word(p, 0.5) for p in (0.2, 0.9, 2.5, 2.7)] == ["slower", "not", "not", "faster"]
-
-
-def test_every_series_has_sizes_enough_for_a_fit_in_ascending_order():
+def test_every_series_has_enough_sizes_for_a_fit_in_ascending_order():
     assert doubling(3, 13) == (3, 6, 12)
     for series in SERIES.values():
         for sizes in (series.sizes, series.quick):
-            assert len(sizes) >= growth.FEWEST and list(sizes) == sorted(set(sizes))
+            assert len(sizes) >= FEWEST and list(sizes) == sorted(set(sizes))
         assert series.low <= series.high
+
+
+def test_a_picture_of_growth_has_a_panel_for_each_series_and_no_empty_one(monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    figures = []
+    monkeypatch.setattr(pictures, "save", lambda figure, path: figures.append(figure))
+    points = [(2**i, 4.0**i) for i in range(5)]
+    series = {name: {"points": points, "fit": fit_exponent(points)} for name in list(SERIES)[:5]}
+    pictures.draw_scaling({"series": series}, tmp_path, "some machine")
+    titles = [axes.get_title("left") or axes.get_title() for axes in figures[0].axes if axes.axison]
+    assert titles == [SERIES[name].title for name in series]
 
 
 # Products, FLOP and peaks.
 
 
-@pytest.mark.parametrize("config", [GPT, LLAMA], ids=["GPT", "Llama"])
+@each_family
 @pytest.mark.parametrize("is_plain", [False, True])
-def test_the_flop_that_a_step_really_does_are_those_counted_by_hand(config, is_plain, rng):
+def test_the_counted_flop_of_a_step_are_those_computed_by_hand(config, is_plain, rng):
     model = Transformer(config)
     ids, targets = rng.integers(0, config.vocab_size, (2, B, T))
     with module.plain(is_plain), counted_in_model(model) as products:
@@ -286,7 +263,7 @@ def test_the_flop_that_a_step_really_does_are_those_counted_by_hand(config, is_p
     assert products.seconds > 0
 
 
-@pytest.mark.parametrize("config", [GPT, LLAMA], ids=["GPT", "Llama"])
+@each_family
 @pytest.mark.parametrize("shorter", [(), ("MEDIUM",), ("MEDIUM", "MANY"), ("MEDIUM", "VERY_LONG", "MANY")])
 def test_counting_products_changes_nothing_and_leaves_plain_arrays(monkeypatch, config, shorter, rng):
     for name in shorter:
@@ -323,41 +300,42 @@ def test_products_are_counted_through_views_out_and_dot_and_vectors_are_not(rng)
     assert type(np.asarray(counted.sum())) is np.ndarray
 
 
-class CountingEngine:
-    """An engine whose products take a time that is known."""
+class ClockedEngine:
+    """An engine whose products take the time that `clock` counts: half a second for each."""
+
+    clock = 0.0
 
     def random(self, *shape):
         return np.zeros(shape, np.float32)
 
     def multiply(self, a, b, out):
-        pass
+        self.clock += 0.5
 
 
-def test_peaks_are_work_over_the_shortest_time(monkeypatch):
-    monkeypatch.setattr("minitransformer.bench.peak.fastest", lambda call, fewest: 0.5)
-    assert product_peak(CountingEngine(), squares=(10, 20)) == 2 * 20**3 / 0.5
-    assert read_bandwidth(CountingEngine(), shape=(3, 5)) == 4 * 15 / 0.5
+def test_the_limits_are_work_over_the_shortest_time(monkeypatch):
+    engine = ClockedEngine()
+    monkeypatch.setattr(time, "perf_counter", lambda: engine.clock)
+    found = timing.machine_limits(engine, squares=(10, 20), shape=(3, 5))
+    assert found == {"flops": 2 * 20**3 / 0.5, "bandwidth": 4 * 15 / 0.5}
 
 
 @pytest.mark.parametrize("fewest, enough, called", [(2, 0.0, 2), (3, 0.0, 3), (2, 8.0, 3), (1, 5.5, 2)])
-def test_the_fastest_of_some_calls_is_of_as_many_as_were_asked_for_and_take_long_enough(
-    monkeypatch, fewest, enough, called
-):
+def test_the_fastest_call_is_among_enough_calls_of_enough_time(monkeypatch, fewest, enough, called):
     marks = iter([0.0, 5.0, 10.0, 12.0, 20.0, 23.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(marks))
     calls = []
-    assert fastest(lambda: calls.append(1), fewest, enough) == 2.0
+    assert timing.fastest(lambda: calls.append(1), fewest, enough) == 2.0
     assert len(calls) == called
 
 
 def test_each_token_of_a_stream_has_its_own_time(monkeypatch):
     marks = iter([0.0, 5.0, 7.0, 10.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(marks))
-    assert token_times("abc") == [5.0, 2.0, 3.0]
+    assert timing.token_times("abc") == [5.0, 2.0, 3.0]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory is measured on Linux")
-def test_the_peak_of_a_call_is_what_it_held_at_once_also_when_done_before():
+def test_the_peak_of_a_call_is_the_same_when_it_is_repeated():
     def hold(mebibytes):
         np.ones(mebibytes * 2**17)  # float64: every page is written
 
@@ -378,33 +356,26 @@ def test_without_proc_the_peak_is_unknown_and_the_call_is_still_made(monkeypatch
 # Sizes.
 
 
-def test_the_sizes_are_those_they_are_named_after():
+def test_the_sizes_have_the_parameters_of_the_models_they_are_named_after():
     parameters = {name: model_without_values(size.config).n_parameters() for name, size in SIZES.items()}
     assert 9e6 < parameters["llama"] < 11e6
     assert parameters["baby"] == pytest.approx(10.7e6, rel=0.02)
     assert (parameters["gpt2"], parameters["smollm2"]) == (124_439_808, 134_515_008)
-    gpt2 = SIZES["gpt2"].config
-    assert (gpt2.vocab_size, gpt2.d_model, gpt2.n_heads, gpt2.n_layers, gpt2.context) == (50257, 768, 12, 12, 1024)
     for size in SIZES.values():
         assert size.length <= size.config.context
         assert 0 < size.decoded <= size.config.context
         assert (size.prompt or 0) < size.config.context
-        assert Size.from_dict(size.to_dict()) == size
+        assert Size.from_dict(asdict(size)) == size
 
 
 # The profile by component.
 
 
-def profile_of(call):
-    with ComponentClock() as clock:
-        call()
-    return clock
-
-
-def test_a_profile_books_each_file_forward_and_backward_under_where_it_was_called(rng):
+def test_a_profile_has_each_file_forward_and_backward_under_its_caller(rng):
     engine = NumPyEngine(GPT)
     ids, targets = rng.integers(0, GPT.vocab_size, (2, B, T))
-    clock = profile_of(lambda: engine.training_step(ids, targets))
+    with ComponentClock() as clock:
+        engine.training_step(ids, targets)
     rows = {(row["component"], row["inside"]): row for row in by_component(clock.seconds)}
     for key in [("linear", "multi_head_attention"), ("linear", "feed_forward"), ("layer_norm", "block")]:
         assert rows[key]["forward"] > 0 and rows[key]["backward"] > 0 and rows[key]["update"] == 0
@@ -412,15 +383,16 @@ def test_a_profile_books_each_file_forward_and_backward_under_where_it_was_calle
     assert rows["optim", "step"]["update"] > 0 and rows["optim", "step"]["backward"] == 0
     assert ("linear", "linear") not in rows and ("linear", "module") not in rows
     assert rows["module", ""]["backward"] > 0
-    shares = [row["forward"] + row["backward"] + row["update"] for row in rows.values()]
-    assert shares == sorted(shares, reverse=True)
+    totals = list(map(total, rows.values()))
+    assert totals == sorted(totals, reverse=True)
 
 
-def test_the_times_of_a_profile_are_exclusive_and_add_up_to_the_whole(monkeypatch, rng):
+def test_the_times_of_a_profile_are_exclusive_and_sum_to_the_whole(monkeypatch, rng):
     ticks = iter(range(10**6))
-    monkeypatch.setattr(components.time, "perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))
     q = rng.normal(size=(1, 2, 4, 3))
-    clock = profile_of(lambda: attention(q, q, q, mask=causal_mask(4, 4))[1](q))
+    with ComponentClock() as clock:
+        attention(q, q, q, mask=causal_mask(4, 4))[1](q)
     assert sum(clock.seconds.values()) == next(ticks) - 1
     assert all(seconds > 0 for seconds in clock.seconds.values())
 
@@ -431,7 +403,7 @@ def test_a_profile_ends_with_its_block_also_after_an_error():
     assert sys.getprofile() is None
 
 
-def test_a_step_that_is_watched_moves_the_weights_as_any_other(rng):
+def test_a_profiled_step_changes_the_weights_like_any_other(rng):
     ids, targets = rng.integers(0, GPT.vocab_size, (2, B, T))
     watched, plain = NumPyEngine(GPT), NumPyEngine(GPT)
     with ComponentClock():
@@ -439,9 +411,3 @@ def test_a_step_that_is_watched_moves_the_weights_as_any_other(rng):
     training_step(plain.model, plain.optimizer, [(ids, targets)], clip=1.0)
     for one, other in zip(watched.model.parameters(), plain.model.parameters(), strict=True):
         assert one.data.tobytes() == other.data.tobytes()
-
-
-def test_an_exponent_survives_its_dictionary():
-    fit = fit_exponent([(1, 1), (2, 3), (4, 5), (8, 20)])
-    assert Exponent(**asdict(fit)) == fit
-    assert math.isfinite(fit.margin)

@@ -24,13 +24,13 @@ B, T = 2, 5
 
 
 def family_config(family, **fields):
-    """A small Config in which every size is another."""
+    """Return a small Config whose sizes all differ."""
     sizes = {"vocab_size": 11, "context": 9, "d_model": 8, "n_heads": 4, "n_layers": 2, "d_ff": 10, "d_head": 6}
     return Config(**sizes | FAMILIES[family] | fields)
 
 
 def weight_gradient(linear):
-    """A linear map's gradient as ours has it, (in, out), and its bias's."""
+    """Return the gradients of weight and bias in the shapes of ours."""
     return linear.weight.grad.T.numpy(), None if linear.bias is None else linear.bias.grad.numpy()
 
 
@@ -67,7 +67,7 @@ def test_the_model_in_pytorch_has_our_loss_and_every_gradient(torch, family, rng
 
     config = family_config(family, dtype="float64")
     model = random_model(config, rng)
-    twin = TorchTransformer(config).double().load(model)
+    twin = TorchTransformer(model).double()
     ids, targets = rng.integers(0, config.vocab_size, (2, B, T))
     loss, backward = model.loss(ids, targets)
     backward()
@@ -98,13 +98,14 @@ def test_training_steps_of_both_engines_stay_together(torch, family, fused, rng)
 @each_family
 def test_both_engines_decode_the_same_tokens(torch, family, rng):
     from minitransformer.bench.torch_engine import TorchEngine
+    from minitransformer.bench.torch_model import TorchTransformer
 
-    config = family_config(family, tie_embeddings=False)  # a tied model tends to say one token over and over
+    config = family_config(family, tie_embeddings=False)  # a tied model tends to repeat one token
     ours, theirs = NumPyEngine(config), TorchEngine(config)
     for parameter in ours.model.parameters():
         if parameter.data.ndim == 2:  # a bias would favour one token as well
             parameter.data = rng.normal(size=parameter.data.shape).astype(np.float32)
-    theirs.model.load(ours.model)
+    theirs.model = TorchTransformer(ours.model)
     ids = rng.integers(0, config.vocab_size, 3)
     tokens = [int(token) for token in ours.stream(ids, 6)]
     assert tokens == list(theirs.stream(ids, 6))
@@ -132,8 +133,8 @@ def test_a_compiled_model_hides_its_products(torch, monkeypatch):
 
 
 @pytest.mark.parametrize("fields", [{"dropout": 0.1}, {"positions": "sinusoidal"}, {"feed_forward": "relu"}])
-def test_what_the_model_in_pytorch_leaves_out_is_refused(torch, fields):
+def test_unsupported_models_are_refused(torch, fields):
     from minitransformer.bench.torch_model import TorchTransformer
 
     with pytest.raises(ValueError, match="no dropout, sinusoidal positions, relu"):
-        TorchTransformer(family_config("GPT", **fields))
+        TorchTransformer(Transformer(family_config("GPT", **fields)))

@@ -13,6 +13,7 @@ from minitransformer import cli
 from minitransformer.analysis import draw_attention
 from minitransformer.cli import main
 from minitransformer.commands import demo
+from minitransformer.commands.runs import refuse_to_overwrite
 from minitransformer.experiments.demonstration import narration, repeating, writing
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.text.patterns import INDUCTION, SYMBOLS
@@ -117,7 +118,7 @@ def test_it_overwrites_its_own_model_but_nobody_elses(tmp_path, capsys):
     assert capsys.readouterr().err == f"minitransformer: error: {tmp_path / MODEL_FILE}: {words}\n"
     assert (tmp_path / MODEL_FILE).read_bytes() == before
     pretrain(small_lm(), small_corpus(), Settings(steps=2), out=tmp_path, about=writing.ABOUT)
-    demo.refuse_to_overwrite(tmp_path / MODEL_FILE)
+    refuse_to_overwrite(tmp_path / MODEL_FILE, writing.ABOUT, "the demo")
 
 
 def test_a_folder_that_cannot_be_written_and_a_negative_seed_are_one_line(tmp_path, capsys):

@@ -266,7 +266,7 @@ def test_what_a_strangers_checkpoint_remembers_is_not_read_whatever_it_is(capsys
 def test_a_run_is_not_overwritten_unless_told_to_and_the_model_itself_never(capsys, folder):
     assert main(on_pairs(folder)) == 0
     capsys.readouterr()
-    assert_one_line(capsys, main(on_pairs(folder)), 1, "error: .*out: holds a run already; --resume goes on with it")
+    assert_one_line(capsys, main(on_pairs(folder)), 1, "error: .*out: holds a run already; --resume resumes it")
     arguments = on_pairs(folder, "--force")
     arguments[arguments.index("--out") + 1] = str(folder / "base")
     assert_one_line(capsys, main(arguments), 1, "--out .*base is where the model itself is: choose another folder")

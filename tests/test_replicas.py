@@ -479,7 +479,7 @@ def test_the_bench_shares_a_batch_as_train_does_and_still_counts_every_product(r
     assert list(engines[1].trained) == [1, 3]
     assert all(type(parameter.data) is np.ndarray for parameter in engines[1].model.parameters())
     processes = [replica.process for replica in engines[1].trained[3].processes]
-    engines[1].begin_anew()
+    engines[1].restart_replicas()
     assert not any(process.is_alive() for process in processes)
     engines[1].training_step(ids[:1], targets[:1])
     assert engines[1].sequences == [1, 1]
@@ -494,7 +494,7 @@ def test_the_bench_counts_the_memory_and_the_time_of_the_processes(rng):
     peaks = []
     for measured in (engine, alone):
         measured.training_step(ids, targets)
-        measured.begin_anew()
+        measured.restart_replicas()
         peaks.append(memory.peak_above(lambda measured=measured: measured.training_step(ids, targets)))
     weights = sum(parameter.data.nbytes for parameter in engine.model.parameters())
     assert peaks[0] > peaks[1] + 0.5 * weights  # the gradients of two replicas are in memory together

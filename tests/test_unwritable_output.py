@@ -232,7 +232,7 @@ def test_nothing_is_added_to_a_traceback_that_was_asked_for(command, output, fol
     [
         (f"minitransformer generate --model {RUN} --prompt 'a cat sat on the mat' --max-new-tokens 3", 0),  # warns
         ("minitransformer info none", cli.FAILURE),
-        ("minitransformer info", cli.USAGE),
+        ("minitransformer verify", cli.USAGE),
         ("gradcheck none", USAGE),
     ],
 )

@@ -1,31 +1,30 @@
-"""The time in each file of the package, forward and backward: a component is a file, so a profile is a table of files.
+"""The time of each file of the package in a training step, forward and backward.
 
-Python tells a function that asks (sys.setprofile) of every call and return. The time between two such events belongs to
-the innermost function that runs, and so to the file in which it is written: the *exclusive* time of a file leaves out
-what it calls in others. NumPy's own time belongs to the file that calls it. Each time is booked under
+`sys.setprofile` reports every call and return of a Python function. The time between two such events belongs to the
+innermost running function, and so to its file; the time of a file excludes the time of other files that it calls.
+NumPy's time belongs to the calling file. The time is recorded with
 
-    inside     the nearest file further out that it was called from: a linear map of attention, or of the feed-forward
-    component  the file itself, without its folder
-    direction  "backward" below any function whose name ends so, "update" in the optimiser, else "forward"
+    inside     the nearest calling file, for example attention or the feed-forward layer for a linear map
+    component  the file, without its folder
+    direction  "backward" below a function whose name ends in "backward", "update" in the optimizer, else "forward"
 
-Being told costs time, most where functions are small. The whole step's time with and without it is given beside the
-table, so that nobody takes the one for the other.
+The events cost time, most for small functions, so the report shows the duration of a step with and without them.
 """
 
 import sys
 import time
-from dataclasses import dataclass, field
+from collections import defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGE = Path(__file__).resolve().parent.parent
-FRAMEWORK = "module"  # what calls everything, and so is never of interest as the place that something was called from
-UPDATE = "optim"
+FRAMEWORK = "module"  # calls every component, so it does not identify a caller
 OUTSIDE = "(outside)"
+DIRECTIONS = ("forward", "backward", "update")
 
 
-@dataclass
-class Location:
-    """Where a running function stands: the key of its time, and `page`, the nearest component that is no framework."""
+class Location(NamedTuple):
+    """The key of a running function's time, and `page`, the innermost component other than the framework."""
 
     inside: str
     component: str
@@ -33,16 +32,12 @@ class Location:
     page: str
 
 
-@dataclass
 class ComponentClock:
-    """`with ComponentClock() as clock:` fills clock.seconds: (inside, component, direction) → exclusive time."""
-
-    seconds: dict = field(default_factory=dict)
-    stack: list = field(default_factory=list)
-    known: dict = field(default_factory=dict)  # code object → (component or None, whether it is a backward)
-    last: float = 0.0
+    """Record `seconds`, {(inside, component, direction): time}, within a `with` block."""
 
     def __enter__(self):
+        self.seconds = defaultdict(float)
+        self.known = {}  # code object: (component or None, True for a backward pass)
         self.stack = [Location("", OUTSIDE, "forward", OUTSIDE)]
         self.last = time.perf_counter()
         sys.setprofile(self.event)
@@ -50,23 +45,21 @@ class ComponentClock:
 
     def __exit__(self, *error):
         sys.setprofile(None)
-        self.book()
+        self.record()
 
     def event(self, frame, event, argument):
-        """Book the time since the last event, then note which function runs now."""
+        """Record the time since the last event, then update the stack of running functions."""
         if event == "call":
-            self.book()
+            self.record()
             self.stack.append(self.location(frame.f_code))
-        elif event == "return" and len(self.stack) > 1:  # the first may be the return of __enter__ itself
-            self.book()
+        elif event == "return" and len(self.stack) > 1:  # the first event may be the return of __enter__
+            self.record()
             self.stack.pop()
 
-    def book(self):
-        """Add the time since the last event to the function that runs."""
+    def record(self):
+        """Add the time since the last event to the running function."""
         now = time.perf_counter()
-        location = self.stack[-1]
-        key = location.inside, location.component, location.direction
-        self.seconds[key] = self.seconds.get(key, 0.0) + now - self.last
+        self.seconds[self.stack[-1][:3]] += now - self.last
         self.last = now
 
     def location(self, code) -> Location:
@@ -77,20 +70,23 @@ class ComponentClock:
             component = path.stem if path.is_relative_to(PACKAGE) else None
             self.known[code] = component, code.co_name.endswith("backward")
         component, is_backward = self.known[code]
-        if component is None:  # Python code of NumPy's, or of anything else: the caller's own time
+        if component is None:  # Python code outside the package: its time belongs to the caller
             return caller
-        direction = "backward" if is_backward else "update" if component == UPDATE else caller.direction
+        direction = "backward" if is_backward else "update" if component == "optim" else caller.direction
         inside = caller.inside if component in (FRAMEWORK, caller.page) else caller.page
         return Location(inside, component, direction, caller.page if component == FRAMEWORK else component)
 
 
 def by_component(seconds: dict) -> list[dict]:
-    """Return rows of component, inside and the seconds in each direction, the longest first."""
+    """Return rows of component, inside and the seconds in each direction, in descending order of the total."""
     rows = {}
     for (inside, component, direction), spent in seconds.items():
-        if component == FRAMEWORK:
-            inside = ""
-        empty = {"component": component, "inside": inside, "forward": 0.0, "backward": 0.0, "update": 0.0}
-        row = rows.setdefault((inside, component), empty)
-        row[direction] += spent
-    return sorted(rows.values(), key=lambda row: -(row["forward"] + row["backward"] + row["update"]))
+        inside = "" if component == FRAMEWORK else inside
+        empty = {"component": component, "inside": inside, **dict.fromkeys(DIRECTIONS, 0.0)}
+        rows.setdefault((inside, component), empty)[direction] += spent
+    return sorted(rows.values(), key=total, reverse=True)
+
+
+def total(row: dict) -> float:
+    """Return the seconds of a row in all directions."""
+    return sum(row[direction] for direction in DIRECTIONS)

@@ -1,15 +1,13 @@
-"""The peak of a call: the resident memory at its highest, above the level before it, in this process and its children.
+"""The peak of resident memory during a call, in this process and its children.
 
-Resident memory is what the process really occupies: arrays, but also what the allocator keeps of freed ones and the
-scratch space of the matrix library. Before the call, what is free is given back to the system, so that the call has to
-ask for all it needs; whoever keeps freed memory from call to call is not charged less for it.
+Resident memory includes the freed arrays that the allocator keeps and the scratch space of the matrix library. Free
+memory is returned to the system before the call, so that each call is charged for all the memory it needs.
 
-Linux keeps the highest resident size of a process (VmHWM), and starts counting anew when "5" is written to
-/proc/<pid>/clear_refs. Elsewhere nothing is measured, and the result is None: the one portable number, ru_maxrss, is
-the highest of the process's whole life, and so says nothing of a call after something larger.
+Linux records the highest resident size of a process (VmHWM) and resets it when "5" is written to
+/proc/<pid>/clear_refs. On other systems the peak is unknown: ru_maxrss covers the whole life of a process.
 
-Of several processes the peaks are added up, as though all came at the same moment, and memory that they share counts
-for each that touches it: the sum is at least what they occupy together.
+The peaks of several processes are added, and shared memory counts once for each process that touches it, so the sum is
+an upper bound.
 """
 
 import ctypes
@@ -19,7 +17,7 @@ import os
 
 
 def peak_above(call) -> int | None:
-    """Run call() and return the bytes of its peak above the level before it; None where the system cannot say."""
+    """Run call() and return its peak in bytes above the level before it, or None if the system does not record it."""
     gc.collect()
     give_back_free_memory()
     processes = [os.getpid(), *(child.pid for child in multiprocessing.active_children())]
@@ -28,20 +26,20 @@ def peak_above(call) -> int | None:
     call()
     if not is_known:
         return None
-    peaks = [resident(pid, "VmHWM") for pid in processes]  # None for one that has ended meanwhile
+    peaks = [resident(pid, "VmHWM") for pid in processes]  # None for a process that has ended
     return sum(peak - level for peak, level in zip(peaks, before, strict=True) if peak is not None)
 
 
 def give_back_free_memory() -> None:
-    """Have glibc return free memory to the system. Nothing happens with another C library."""
+    """Return glibc's free memory to the system. Other C libraries are left alone."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
-    except (AttributeError, OSError, TypeError):  # another C library; Windows
+    except (AttributeError, OSError, TypeError):  # another C library, or Windows
         return
 
 
 def resident(pid: int, kind: str = "VmRSS") -> int | None:
-    """Return the resident memory of a process in bytes, now (VmRSS) or at its highest (VmHWM), or None."""
+    """Return the current (VmRSS) or highest (VmHWM) resident memory of a process in bytes, or None without /proc."""
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
             sizes = [line.split() for line in file if line.startswith(f"{kind}:")]
@@ -51,7 +49,7 @@ def resident(pid: int, kind: str = "VmRSS") -> int | None:
 
 
 def restart_peak(pid: int) -> bool:
-    """Have the system forget the highest resident size of a process so far. Returns whether it did."""
+    """Reset the highest resident size of a process. Return False if the system cannot."""
     try:
         with open(f"/proc/{pid}/clear_refs", "w", encoding="ascii") as file:
             file.write("5")

@@ -1,17 +1,14 @@
-"""This package as an engine: what `train` and `generate` do, and nothing besides.
+"""This package as an engine, with the training step of `train` and the decoding of `generate`.
 
-As in `train`, the cores share a batch, where it has sequences enough and threadpoolctl is installed: each has a replica
-of the model, in a process. Otherwise, and in decoding, the matrix library has them all.
+If threadpoolctl is installed and the batch is large enough, replicas of the model share it in a training step, one per
+thread and each in a process. Otherwise, and in decoding, the matrix library has all threads. Every engine has
 
-An engine has
-
-    training_step(ids, targets) -> loss     forward, loss, backward, clip, AdamW
-    loss(ids, targets) -> loss              forward and loss alone, as in evaluation, in one process
-    share_of_products(ids)                  what share of a token's time its products take alone, or None
-    stream(ids, n)                          yields n new tokens, the likeliest each time, with a key–value cache
-    random(*shape), multiply(a, b, out)     arrays of its own kind and their product, for peak.py
-    counting_products()                     a `with` block that counts and times matrix products, or None (products.py)
-    begin_anew()                            gives back what it keeps between steps
+    training_step(ids, targets) -> loss     forward, loss, backward, clipping, AdamW
+    stream(ids, n)                          yield the n likeliest tokens one by one, with a key–value cache
+    counting_products()                     count the matrix products of a `with` block, or None (products.py)
+    share_of_products(ids)                  share of a token's time that its matrix products need, or None
+    restart_replicas()                      free the memory that replicas keep between steps
+    random(*shape), multiply(a, b, out)     float32 arrays of the engine's library, and their product
 """
 
 from contextlib import contextmanager
@@ -34,7 +31,7 @@ CLIP = 1.0
 
 
 class NumPyEngine:
-    """A model of this package and its optimiser. As many as `threads` processes may share a batch."""
+    """A model of this package and its optimizer. Up to `threads` processes share a batch."""
 
     def __init__(self, config, seed: int = 0, threads: int = 1):
         self.threads = threads
@@ -43,27 +40,30 @@ class NumPyEngine:
         self.optimizer = AdamW(self.model.parameters(), lr=LEARNING_RATE)
 
     def training_step(self, ids, targets) -> float:
-        """Move the weights once; return the loss before."""
+        """Update the weights once and return the loss."""
         count = replicas_that_pay(len(ids), self.threads)
         if count not in self.trained:
             self.trained[count] = with_replicas(self.model, count)
-        self.sequences = [len(ids), -(-len(ids) // count)]  # of all processes together, of this one
+        self.sequences = [len(ids), -(-len(ids) // count)]  # of all replicas together, and of this process
         loss, _ = training_step(self.trained[count], self.optimizer, [(ids, targets)], clip=CLIP)
         return loss
-
-    def loss(self, ids, targets) -> float:
-        """Return the loss."""
-        return self.model.loss(ids, targets)[0]
 
     def stream(self, ids, n: int):
         """Yield n tokens after ids (T,)."""
         yield from decoding(stream(self.model, ids, n, temperature=0))
 
-    def share_of_products(self, ids, tokens: int = 40) -> float:
-        """Return the time of one row times each matrix of the model, over that of a token after ids (T,).
+    @contextmanager
+    def counting_products(self):
+        """Count the matrix products of one training step. Their time is that of this process's share of the batch."""
+        with counted_in_model(self.model) as products:
+            yield products
+        every, own = self.sequences
+        products.flops = products.flops * every // own
 
-        Both are measured in turns, and the median of the quotients is returned. No token takes less than its products,
-        in which each weight is read once.
+    def share_of_products(self, ids, tokens: int = 40) -> float:
+        """Return the time of one row times each matrix of the model, divided by that of a token after ids (T,).
+
+        Both alternate, and the result is the median of the quotients.
         """
         linears = [module for _, module in self.model.named_modules() if isinstance(module, Linear)]
         matrices = [*(linear.weight.data for linear in linears), self.model.lm_head.weight.data.T]
@@ -78,6 +78,13 @@ class NumPyEngine:
             next(new)
         return median(seconds_of(products) / seconds_of(next, new) for _ in range(tokens))
 
+    def restart_replicas(self):
+        """Replace the processes of the replicas by new ones, which have read the weights and nothing else."""
+        for count in self.trained.keys() - {1}:
+            self.trained[count].stop()
+            one_token_each = np.zeros((count, 1), int)
+            self.trained[count].loss(one_token_each, one_token_each)
+
     def random(self, *shape):
         """Return a float32 array of uniform numbers."""
         return np.random.default_rng(0).random(shape, dtype=np.float32)
@@ -85,21 +92,3 @@ class NumPyEngine:
     def multiply(self, a, b, out):
         """Write a @ b into out."""
         np.matmul(a, b, out=out)
-
-    @contextmanager
-    def counting_products(self):
-        """Count the matrix products of a `with` block around a step, and time them.
-
-        Of processes that share the batch, the time is this one's.
-        """
-        with counted_in_model(self.model) as products:
-            yield products
-        every, own = self.sequences
-        products.flops = products.flops * every // own
-
-    def begin_anew(self):
-        """Start new processes, without what those before have kept; they read the weights."""
-        for count in self.trained.keys() - {1}:
-            self.trained[count].stop()
-            one_token_each = np.zeros((count, 1), int)
-            self.trained[count].loss(one_token_each, one_token_each)

@@ -1,36 +1,30 @@
-"""Pictures of what was measured: ratios by size, and costs against sizes in logarithms. They need matplotlib."""
+"""The pictures of `bench --out`: ratios by size, and costs against sizes on logarithmic axes. They need matplotlib."""
 
 import math
 
-from minitransformer.bench.growth import Exponent
 from minitransformer.bench.scaling import SERIES
 from minitransformer.pictures import BLUE, GREEN, INK, PURPLE, VERMILION, headline, label, new_figure, save, with_grid
 
-COLOURS = (BLUE, VERMILION, GREEN, PURPLE)
-MARKERS = ("o", "s", "D", "^")
-RATIOS_FILE, SCALING_FILE = "ratios.png", "scaling.png"
+STYLES = tuple(zip((BLUE, VERMILION, GREEN, PURPLE), ("o", "s", "D", "^"), strict=True))
 COLUMNS = 4  # panels in a row
-DECADE = 10**0.55  # a panel spans at least a factor of ten and a little, so that what hardly grows looks so
+DECADE = 10**0.55  # half the height of a panel, at least, so that a constant cost looks constant
 
 
 def draw_ratios(results: dict, folder, subtitle: str) -> None:
-    """Draw how many times faster than each other engine the first is, by size, with intervals, in the folder."""
+    """Draw the ratios of training steps to those of the first engine, with intervals, as ratios.png."""
     sizes = results["sizes"]
     first, *rivals = results["engines"]
     figure = new_figure(max(1.6 * len(sizes), 7), 4.2)
     axes = figure.add_subplot()
     for index, rival in enumerate(rivals):
         offset = (index - (len(rivals) - 1) / 2) * 0.6 / len(rivals)
-        xs, ratios, below, above = [], [], [], []
+        colour, marker = STYLES[index % len(STYLES)]
         for column, size in enumerate(sizes.values()):
-            ratio = size["ratios"][rival]["step"]
-            xs.append(column + offset)
-            ratios.append(ratio["ratio"])
-            below.append(ratio["ratio"] - (ratio["low"] or ratio["ratio"]))
-            above.append((ratio["high"] or ratio["ratio"]) - ratio["ratio"])
-        style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
-        axes.errorbar(xs, ratios, (below, above), linestyle="none", capsize=4, label=rival, **style)
-        for x, y in zip(xs, ratios, strict=True):
+            step = size["ratios"][rival]["step"]
+            x, y = column + offset, step["ratio"]
+            error = None if step["low"] is None else [[y - step["low"]], [step["high"] - y]]
+            name = rival if column == 0 else None
+            axes.errorbar(x, y, error, linestyle="none", capsize=4, label=name, color=colour, marker=marker)
             axes.annotate(
                 f"{y:.2f}", (x, y), xytext=(7, 0), textcoords="offset points", va="center", color=INK, fontsize=8
             )
@@ -42,43 +36,37 @@ def draw_ratios(results: dict, folder, subtitle: str) -> None:
     figure.supxlabel(subtitle, color=INK, fontsize=7)
     with_grid(axes)
     axes.legend(frameon=False, labelcolor=INK)
-    save(figure, folder / RATIOS_FILE)
+    save(figure, folder / "ratios.png")
 
 
 def draw_scaling(results: dict, folder, subtitle: str) -> None:
-    """Draw each cost against its size, with the fitted line over the points that it was fitted to, in the folder."""
+    """Draw each cost against its size with the fitted line as scaling.png."""
     series = results["series"]
-    rows = -(-len(series) // COLUMNS)
-    columns = min(COLUMNS, len(series))
+    rows, columns = -(-len(series) // COLUMNS), min(COLUMNS, len(series))
     figure = new_figure(3.4 * columns, 2.7 * rows)
-    panels = figure.subplots(rows, columns, squeeze=False)
-    for axes, (name, growth) in zip(panels.flat, series.items(), strict=False):
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (name, growth) in zip(panels, series.items(), strict=False):
         draw_growth(axes, SERIES[name], growth)
-    for axes in panels.flat[len(series) :]:
+    for axes in panels[len(series) :]:
         axes.set_axis_off()
     headline(figure, "How cost grows: every point, and the line fitted to the last ones", 12)
     figure.supxlabel(subtitle, color=INK, fontsize=7)
-    save(figure, folder / SCALING_FILE)
+    save(figure, folder / "scaling.png")
 
 
 def draw_growth(axes, series, growth: dict) -> None:
-    """Draw one cost."""
-    fit = Exponent(**growth["fit"])
+    """Draw one cost against its size."""
+    fit = growth["fit"]
     scale, unit = (2**20, "MiB") if series.unit == "bytes" else (1e-3, "ms")
-    sizes = [n for n, _ in growth["points"]]
-    axes.loglog(sizes, [cost / scale for _, cost in growth["points"]], "o", color=COLOURS[0], markersize=4)
-    upper = sizes[-fit.points :]
-    axes.loglog(upper, [fit.at(n) / scale for n in upper], color=COLOURS[1], linewidth=1.6)
+    (point_colour, marker), (line_colour, _) = STYLES[:2]
+    sizes, costs = zip(*growth["points"], strict=True)
+    upper = sizes[-fit["points"] :]
+    fitted = [fit["constant"] * n ** fit["exponent"] / scale for n in upper]
+    axes.loglog(sizes, [cost / scale for cost in costs], marker, color=point_colour, markersize=4)
+    axes.loglog(upper, fitted, color=line_colour, linewidth=1.6)
     label(axes, series.title, series.variable, unit, size=9)
-    axes.text(
-        0.04,
-        0.95,
-        f"exponent {fit.exponent:.2f} ± {fit.margin:.2f}\nexpected {series.expected}",
-        transform=axes.transAxes,
-        va="top",
-        fontsize=8,
-        color=COLOURS[1],
-    )
+    words = f"exponent {fit['exponent']:.2f} ± {fit['margin']:.2f}\nexpected {series.expected}"
+    axes.text(0.04, 0.95, words, transform=axes.transAxes, va="top", fontsize=8, color=line_colour)
     shown = sizes[-1 :: -max(len(sizes) // 3, 1)]
     axes.set_xticks(shown, [f"{n:,}" for n in shown])
     middle = math.sqrt(math.prod(axes.get_ylim()))

@@ -1,4 +1,4 @@
-"""The other end of the pipe: an engine in a process of its own, which is asked one question at a time."""
+"""The pipe to an engine that runs in a separate process and answers one question at a time."""
 
 import json
 import os
@@ -19,13 +19,13 @@ OWN = f"from minitransformer import tune_process; tune_process(); {RIVAL}"
 
 
 class EngineError(ChildProcessError):
-    """An engine's process failed: the message says at what."""
+    """An engine's process failed at a question, which the message names."""
 
 
 class EngineProcess:
     """`with EngineProcess("torch", threads=2) as engine: engine.ask("steps", seconds=1.0)`.
 
-    The process ends with the block, and by itself when this one is gone. Raises EngineError where it fails.
+    The process ends with the block, or when this process ends. Raises EngineError if it fails.
     """
 
     def __init__(self, engine: str, threads: int):
@@ -43,7 +43,7 @@ class EngineProcess:
             stderr=self.errors,
             text=True,
             env=os.environ | limits | {"PYTHONPATH": path} | BARE.get(self.engine, {}),
-            start_new_session=True,  # Ctrl-C is for the parent, which then ends this one
+            start_new_session=True,  # Ctrl-C reaches this process, which then ends the other
         )
         return self
 
@@ -56,7 +56,7 @@ class EngineProcess:
         self.errors.close()
 
     def ask(self, question: str, **arguments):
-        """Return the answer to a question: a method of worker.Worker."""
+        """Return the result of the Worker method named `question`."""
         try:
             print(json.dumps({"ask": question, "arguments": arguments}), file=self.process.stdin, flush=True)
         except BrokenPipeError:
@@ -70,11 +70,11 @@ class EngineProcess:
         return answer["answer"]
 
     def failure(self, question: str) -> EngineError:
-        """Return an error that says how the process ended."""
+        """Return an error with the exit status and the last line of the process's standard error."""
         how = ending(self.process.wait(), "for want of memory?")
         self.errors.seek(0)
-        said = self.errors.read().strip().splitlines()
-        last = f": {said[-1]}" if said else ""
+        lines = self.errors.read().strip().splitlines()
+        last = f": {lines[-1]}" if lines else ""
         return EngineError(f"the process of the engine {self.engine} {how} at {question!r}{last}")
 
 

@@ -1,33 +1,30 @@
-"""The time in matrix products, measured where they stand: with the caches, layouts and new arrays of the real step.
+"""The time of the matrix products inside a real training step, with its caches, layouts and new arrays.
 
-Timing the same products alone would need a list of them, which goes out of date when the code changes, and would find
-them faster than they are, with warm caches. Instead, the model's weights become arrays of a class that times every
-product that they, or what was computed from them, take part in: NumPy lets such a class stand before each of its
-functions (NEP 13 and 18). The arithmetic stays the same. What surrounds a product becomes a little slower, so the
-step's own time is measured without it.
+The model's weights become arrays of a subclass that times every product of a weight, or of an array computed from a
+weight; NumPy passes such arrays to `__array_ufunc__` and `__array_function__` (NEP 13 and 18). The arithmetic is
+unchanged. The rest of the step becomes slightly slower, so the duration of a step is measured separately.
 
-Sums and means that are products with a vector are no matrix products here: they multiply nothing that is not 1, or read
-a matrix for one row. A product that a sum over an axis hides in (`einsum`, `tensordot`) is counted where NumPy uses
-`matmul` or `dot` for it, and otherwise not.
+Products with a vector are not counted: sums and means computed as products with ones, and reads of a matrix for one
+row. Products inside `einsum` and `tensordot` are counted if NumPy computes them with `matmul` or `dot`.
 """
 
 import math
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 
 
 @dataclass
 class Products:
-    """What the products of some work came to. seconds: their time; flops: multiplications and additions."""
+    """Total time in seconds and number of floating-point operations of some matrix products."""
 
     seconds: float = 0.0
     flops: int = 0
 
     def add(self, seconds: float, left: tuple, right: tuple, result: tuple) -> None:
-        """Count one product, unless a factor or the result is a vector."""
+        """Count a product of these shapes, unless a factor or the result is a vector."""
         if min(len(left), len(right)) < 2 or min(left[-2:] + right[-2:]) == 1:
             return
         self.seconds += seconds
@@ -35,7 +32,7 @@ class Products:
 
 
 class Counted(np.ndarray):
-    """An array whose products are counted in `products`, as are those of all that is computed from it."""
+    """An array whose products are added to `products`, and those of all arrays computed from it."""
 
     products = None
 
@@ -44,15 +41,10 @@ class Counted(np.ndarray):
             self.products = getattr(source, "products", None)
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=(), **options):
+        options = {name: uncounted(value) for name, value in options.items()}
         if out:
             options["out"] = uncounted(out)
-        options = {name: uncounted(value) for name, value in options.items()}
-        factors = uncounted(inputs)
-        start = time.perf_counter()
-        result = getattr(ufunc, method)(*factors, **options)
-        seconds = time.perf_counter() - start
-        if ufunc is np.matmul:
-            self.products.add(seconds, factors[0].shape, factors[1].shape, result.shape)
+        result = self.timed(getattr(ufunc, method), ufunc is np.matmul, inputs, options)
         if out:
             return out[0] if len(out) == 1 else out
         return self.like(result)
@@ -60,14 +52,20 @@ class Counted(np.ndarray):
     def __array_function__(self, function, types, arguments, options):
         if function is not np.dot:
             return self.like(super().__array_function__(function, types, arguments, options))
-        factors = uncounted(arguments)
-        start = time.perf_counter()
-        result = np.dot(*factors, **{name: uncounted(value) for name, value in options.items()})
-        self.products.add(time.perf_counter() - start, *(np.shape(array) for array in (*factors[:2], result)))
-        return self.like(result)
+        options = {name: uncounted(value) for name, value in options.items()}
+        return self.like(self.timed(np.dot, True, arguments, options))
+
+    def timed(self, function, is_product, inputs, options):
+        """Call a function on plain arrays, and count its time if it is a product."""
+        inputs = uncounted(inputs)
+        start = perf_counter()
+        result = function(*inputs, **options)
+        if is_product:
+            self.products.add(perf_counter() - start, *(np.shape(array) for array in (*inputs[:2], result)))
+        return result
 
     def like(self, result):
-        """Return a result, or several, as of this class; numbers as they are."""
+        """Convert the arrays of a result to this class."""
         if isinstance(result, tuple):
             return tuple(map(self.like, result))
         if not isinstance(result, np.ndarray):
@@ -78,7 +76,7 @@ class Counted(np.ndarray):
 
 
 def uncounted(value):
-    """Return an array, or those in a tuple, as an ordinary one that shares its memory."""
+    """Convert an array, or those in a tuple, to plain arrays that share the memory."""
     if isinstance(value, tuple):
         return tuple(map(uncounted, value))
     return value.view(np.ndarray) if isinstance(value, Counted) else value
@@ -86,7 +84,7 @@ def uncounted(value):
 
 @contextmanager
 def counted_in_model(model):
-    """Count the matrix products of a model of this package during a `with` block, which receives the Products."""
+    """Yield the Products of a model of this package, counted until the block ends."""
     products = Products()
     try:
         for parameter in model.parameters():

@@ -1,22 +1,22 @@
-"""What `bench --scaling` measures: one cost against one size, all else fixed, and how fast theory lets it grow.
+"""The series of `bench --scaling`: one cost against one size, with the exponent that theory expects.
 
-Per token, a model of width C, depth L and T positions multiplies with weights of ∝ L C² numbers, and meets T others in
-each block's attention. So a training step should take time
+Per token, a model of width C, depth L and T positions multiplies with weights of ∝ L C² numbers and attends to T
+positions in each block. So the time of a training step is
 
-    ∝ batch,  ∝ depth,  ∝ width² where products outweigh the rest,  ∝ T, tending to T² where attention outweighs it
+    ∝ batch,  ∝ depth,  ∝ C² once products dominate,  ∝ T, and ∝ T² once attention dominates
 
-and memory for activations ∝ batch, depth, T and width (tending to width², when the gradients of the weights outweigh
-them); attention that keeps its weights (T × T) has T² of memory too, attention in blocks has not. Decoding with a
-cache costs the same for each token, plus what attention takes to read the cached positions; without one, each token
-costs what the whole text does. Byte-pair encoding should grow as the text, in training and in use.
+The memory of its activations is ∝ batch, depth, T and C, and ∝ C² once the gradients of the weights dominate; attention
+that keeps its T × T weights needs T², attention in blocks does not. Decoding a token with a cache has a constant cost
+plus that of reading the cached positions; without a cache, each token costs as much as the whole text. Byte-pair
+encoding should be linear in the text, in training and in use.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from minitransformer.bench.growth import Exponent
 from minitransformer.bench.memory import peak_above
 from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.bench.timing import fastest, seconds_of, token_times
@@ -28,21 +28,17 @@ from minitransformer.text import BPETokenizer, TextFiles, default_corpus
 from minitransformer.transformer import Transformer
 
 ENOUGH = 0.3  # seconds spent on a point
-FEWEST = 3  # times it is measured
-SLACK = 0.15  # an exponent this far outside its range still passes for it
-UNCERTAIN = 0.4  # an exponent with a wider margin says nothing
+FEWEST = 3  # measurements of a point
+SLACK = 0.15  # tolerance of an exponent outside the expected range
+UNCERTAIN = 0.4  # an exponent with a wider margin has no verdict
 VOCABULARY = 2000  # of the tokenizer
 
 
 @dataclass(frozen=True)
 class Series:
-    """A cost against a size.
+    """A cost `measure(n)` in `unit` against a size n, and the range `low` to `high` of its expected exponent.
 
-    title, variable   for people
-    low, high         the range in which theory puts the exponent
-    measure           measure(n) returns the cost at n; where reads_text, measure(text) that of the first n bytes
-    sizes, quick      the values of n, and those of a quick run
-    unit              of the cost: "s" or "bytes"
+    If `reads_text`, the cost is `measure(text)` for the first n bytes of a text. `quick` are the sizes of a quick run.
     """
 
     title: str
@@ -57,7 +53,7 @@ class Series:
 
     @property
     def expected(self) -> str:
-        """The range in words."""
+        """The expected range in words."""
         if self.low == self.high:
             return f"{self.high}"
         return f"{self.low} to {self.high}" if self.low else f"at most {self.high}"
@@ -82,7 +78,7 @@ def step_seconds(**sizes) -> float:
 
 
 def step_memory(**sizes) -> int:
-    """Return the peak of memory of a training step above the level before it. Raises OSError where no one knows it."""
+    """Return the peak of memory of a training step. Raises OSError if the system does not record it."""
     peak = peak_above(step_of(**sizes))
     if peak is None:
         raise OSError("the memory of a step is not measured on this system: it needs Linux's /proc")
@@ -101,7 +97,7 @@ def attention_seconds(T: int) -> float:
 
 
 def token_seconds(T: int, use_cache: bool = True) -> float:
-    """Return the time of a new token after T others, the fastest of some."""
+    """Return the time of a new token after T others."""
     new = 8
     model = Transformer(Config(64, context=T + new, d_model=256, n_heads=8, n_layers=4))
     return min(token_times(stream(model, np.zeros(T, int), new, temperature=0, use_cache=use_cache))[1:])
@@ -113,9 +109,9 @@ def bpe_training_seconds(text: str) -> float:
 
 
 def bpe_encoding_seconds(text: str) -> float:
-    """Return the time to encode a text with a vocabulary learned from the beginning of it, no word seen before."""
+    """Return the time to encode a text with a vocabulary learned from its beginning."""
     trained = BPETokenizer.train(text[:100_000], VOCABULARY)
-    fresh = [BPETokenizer(trained.tokens, trained.merges) for _ in range(FEWEST)]  # a used one remembers words
+    fresh = [BPETokenizer(trained.tokens, trained.merges) for _ in range(FEWEST)]  # without cached words
     return min(seconds_of(tokenizer.encode, text) for tokenizer in fresh)
 
 
@@ -124,152 +120,50 @@ def doubling(first: int, last: int) -> tuple:
     return tuple(first << i for i in range((last // first).bit_length()))
 
 
-TEXT_SIZES, QUICK_TEXT_SIZES = doubling(2**14, 2**24), doubling(2**13, 2**16)
-STEP, MEMORY, CACHED, UNCACHED = "training step", "memory of a step", "new token, with cache", "new token, no cache"
+def of_step(title, measure, variable, low, high, sizes, quick, unit="s", **fixed) -> Series:
+    """Return the series of a training step against one of step_of's arguments, the others fixed."""
+    name = "T" if variable == "length" else variable
+    return Series(title, name, low, high, lambda n: measure(**{variable: n}, **fixed), sizes, quick, unit)
+
+
+step_time = partial(of_step, "training step", step_seconds)
+memory = partial(of_step, "memory of a step", step_memory, unit="bytes")
+TEXT = {"sizes": doubling(2**14, 2**24), "quick": doubling(2**13, 2**16), "reads_text": True}
+LONG, SHORT = doubling(64, 8192), doubling(32, 256)
 SERIES = {
-    "attention-length": Series(
-        title="attention, both ways",
-        variable="T",
-        low=2,
-        high=2,
-        measure=attention_seconds,
-        sizes=doubling(64, 8192),
-        quick=doubling(32, 256),
-    ),
-    "step-length": Series(
-        title=STEP,
-        variable="T",
-        low=1,
-        high=2,
-        measure=lambda n: step_seconds(batch=1, length=n),
-        sizes=doubling(64, 8192),
-        quick=doubling(32, 256),
-    ),
-    "step-batch": Series(
-        title=STEP,
-        variable="batch",
-        low=1,
-        high=1,
-        measure=lambda n: step_seconds(batch=n),
-        sizes=doubling(1, 64),
-        quick=doubling(1, 8),
-    ),
-    "step-width": Series(
-        title=STEP,
-        variable="width",
-        low=1,
-        high=2,
-        measure=lambda n: step_seconds(width=n),
-        sizes=doubling(64, 2048),
-        quick=doubling(32, 256),
-    ),
-    "step-depth": Series(
-        title=STEP,
-        variable="depth",
-        low=1,
-        high=1,
-        measure=lambda n: step_seconds(depth=n),
-        sizes=doubling(1, 32),
-        quick=doubling(1, 8),
-    ),
-    "memory-length": Series(
-        title=MEMORY,
-        variable="T",
-        unit="bytes",
-        low=1,
-        high=1,
-        measure=lambda n: step_memory(batch=1, length=n),
-        sizes=doubling(512, 16384),
-        quick=doubling(128, 1024),
-    ),
-    "memory-batch": Series(
-        title=MEMORY,
-        variable="batch",
-        unit="bytes",
-        low=1,
-        high=1,
-        measure=lambda n: step_memory(batch=n),
-        sizes=doubling(4, 128),
-        quick=doubling(4, 32),
-    ),
-    "memory-width": Series(
-        title=MEMORY,
-        variable="width",
-        unit="bytes",
-        low=1,
-        high=2,
-        measure=lambda n: step_memory(width=n),
-        sizes=doubling(64, 2048),
-        quick=doubling(64, 512),
-    ),
-    "memory-depth": Series(
-        title=MEMORY,
-        variable="depth",
-        unit="bytes",
-        low=1,
-        high=1,
-        measure=lambda n: step_memory(depth=n),
-        sizes=doubling(1, 32),
-        quick=doubling(2, 16),
-    ),
-    "token-cached": Series(
-        title=CACHED,
-        variable="T",
-        low=0,
-        high=1,
-        measure=token_seconds,
-        sizes=doubling(64, 4096),
-        quick=doubling(32, 256),
-    ),
+    "attention-length": Series("attention, both ways", "T", 2, 2, attention_seconds, LONG, SHORT),
+    "step-length": step_time("length", 1, 2, LONG, SHORT, batch=1),
+    "step-batch": step_time("batch", 1, 1, doubling(1, 64), doubling(1, 8)),
+    "step-width": step_time("width", 1, 2, doubling(64, 2048), SHORT),
+    "step-depth": step_time("depth", 1, 1, doubling(1, 32), doubling(1, 8)),
+    "memory-length": memory("length", 1, 1, doubling(512, 16384), doubling(128, 1024), batch=1),
+    "memory-batch": memory("batch", 1, 1, doubling(4, 128), doubling(4, 32)),
+    "memory-width": memory("width", 1, 2, doubling(64, 2048), doubling(64, 512)),
+    "memory-depth": memory("depth", 1, 1, doubling(1, 32), doubling(2, 16)),
+    "token-cached": Series("new token, with cache", "T", 0, 1, token_seconds, doubling(64, 4096), SHORT),
     "token-uncached": Series(
-        title=UNCACHED,
-        variable="T",
-        low=1,
-        high=2,
-        measure=lambda n: token_seconds(n, use_cache=False),
-        sizes=doubling(64, 2048),
-        quick=doubling(32, 256),
+        "new token, no cache", "T", 1, 2, partial(token_seconds, use_cache=False), doubling(64, 2048), SHORT
     ),
-    "bpe-training": Series(
-        title="BPE training",
-        variable="bytes",
-        low=0,
-        high=1,
-        measure=bpe_training_seconds,
-        sizes=TEXT_SIZES,
-        quick=QUICK_TEXT_SIZES,
-        reads_text=True,
-    ),
-    "bpe-encoding": Series(
-        title="BPE encoding",
-        variable="bytes",
-        low=0,
-        high=1,
-        measure=bpe_encoding_seconds,
-        sizes=TEXT_SIZES,
-        quick=QUICK_TEXT_SIZES,
-        reads_text=True,
-    ),
+    "bpe-training": Series("BPE training", "bytes", 0, 1, bpe_training_seconds, **TEXT),
+    "bpe-encoding": Series("BPE encoding", "bytes", 0, 1, bpe_encoding_seconds, **TEXT),
 }
 
 
 def measure_series(name: str, quick: bool, text: str | None = None) -> list:
-    """Return [(n, cost), …] of a series, as far as the text goes: that of the file `text`, or the default corpus."""
+    """Return the points (n, cost) of a series, up to the length of the file `text` or the default corpus."""
     series = SERIES[name]
     sizes = series.quick if quick else series.sizes
     if not series.reads_text:
         return [(n, series.measure(n)) for n in sizes]
-    corpus = "".join(default_corpus() if text is None else TextFiles([text]))
-    data = corpus.encode("utf-8")
+    data = "".join(default_corpus() if text is None else TextFiles([text])).encode("utf-8")
     return [(n, series.measure(data[:n].decode("utf-8", "ignore"))) for n in sizes if n <= len(data)]
 
 
-def verdict(series: Series, fit: Exponent) -> str:
-    """Say how a measured exponent compares with the range that theory gives, as far as its interval lets one say."""
-    if fit.exponent - fit.margin > series.high + SLACK:
+def verdict(series: Series, fit: dict) -> str:
+    """Compare a fitted exponent and its interval with the expected range."""
+    exponent, margin = fit["exponent"], fit["margin"]
+    if exponent - margin > series.high + SLACK:
         return "faster than it should"
-    if fit.exponent + fit.margin < series.low - SLACK:
+    if exponent + margin < series.low - SLACK:
         return "slower: fixed costs still weigh"
-    if fit.margin > UNCERTAIN:
-        return "not known: too much scatter"
-    return "as it should"
+    return "not known: too much scatter" if margin > UNCERTAIN else "as it should"

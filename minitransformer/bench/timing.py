@@ -1,20 +1,29 @@
-"""The time of calls, in seconds."""
+"""The time of calls, and the fastest matrix product and memory read of this machine.
+
+A training step consists mostly of matrix products, so the speed of large square products bounds it. Decoding one
+sequence reads every weight once per token, so the speed at which memory is read bounds it; a product of a vector with a
+matrix that is much larger than the caches measures that speed.
+"""
 
 import time
 from itertools import pairwise
 
+SQUARES = (512, 1024, 2048)
+MATRIX = (4096, 8192)  # 128 MiB of float32
+REPEATS = 4
+
 
 def seconds_of(call, *arguments) -> float:
-    """Return the time that a call takes."""
+    """Return the time of one call in seconds."""
     start = time.perf_counter()
     call(*arguments)
     return time.perf_counter() - start
 
 
 def fastest(call, fewest: int, enough: float = 0.0) -> float:
-    """Return the time of the fastest of `fewest` calls, or of as many as take `enough` seconds together.
+    """Return the shortest time of at least `fewest` calls that take at least `enough` seconds together.
 
-    The fastest counts, since nothing makes a computation too fast: so the first, which warms up, does no harm.
+    The shortest time leaves out the warm-up and most disturbances, which only add time.
     """
     times = []
     while len(times) < fewest or sum(times) < enough:
@@ -23,8 +32,23 @@ def fastest(call, fewest: int, enough: float = 0.0) -> float:
 
 
 def token_times(tokens) -> list[float]:
-    """Return the time that each of the tokens of a stream took."""
+    """Return the time of each token of a stream."""
     marks = [time.perf_counter()]
     for _ in tokens:
         marks.append(time.perf_counter())
     return [after - before for before, after in pairwise(marks)]
+
+
+def machine_limits(engine, squares=SQUARES, shape=MATRIX) -> dict:
+    """Return the highest FLOP/s of a square product and bytes/s of a read, with the engine's library in float32."""
+
+    def product_seconds(rows, inner, columns):
+        a, b, out = engine.random(rows, inner), engine.random(inner, columns), engine.random(rows, columns)
+        return fastest(lambda: engine.multiply(a, b, out), REPEATS)
+
+    rows, columns = shape
+    read = min(product_seconds(rows, columns, 1), product_seconds(1, rows, columns))  # the faster order of reading
+    return {
+        "flops": max(2 * n**3 / product_seconds(n, n, n) for n in squares),
+        "bandwidth": 4 * rows * columns / read,
+    }

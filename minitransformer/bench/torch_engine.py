@@ -1,14 +1,11 @@
-"""PyTorch as an engine, with the interface of numpy_engine.py. Imported in PyTorch's own process alone.
+"""PyTorch as an engine, with the interface of numpy_engine.py. Only PyTorch's own process imports it.
 
-Three ways to run it:
-
-    torch           eager, with everything at PyTorch's defaults
-    torch-fused     eager, with AdamW(fused=True): one pass over memory, in place of one for each of its operations
-    torch-compile   the model compiled, forward and backward, and the fused AdamW: as fast as PyTorch gets
+torch           eager, with PyTorch's defaults
+torch-fused     eager, with AdamW(fused=True), which updates all parameters in one pass over memory
+torch-compile   torch.compile for forward and backward, and the fused AdamW
 """
 
 import time
-from contextlib import contextmanager
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -27,28 +24,23 @@ ATTENTION = (
 
 
 class TorchEngine:
-    """A model in PyTorch with the weights of this package's, and its optimiser."""
+    """A model in PyTorch with the weights of a model of this package, and its optimizer."""
 
     def __init__(self, config, seed: int = 0, *, fused: bool = False, compiled: bool = False):
-        self.model = TorchTransformer(config).load(Transformer(config, seed))
+        self.model = TorchTransformer(Transformer(config, seed))
         self.is_compiled = compiled
         self.mean_loss = torch.compile(self.model) if compiled else self.model
         settings = {"fused": True} if fused else {}
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=LEARNING_RATE, weight_decay=0.01, **settings)
 
     def training_step(self, ids, targets) -> float:
-        """Move the weights once; return the loss before."""
+        """Update the weights once and return the loss."""
         loss = self.mean_loss(torch.from_numpy(ids), torch.from_numpy(targets))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return loss.item()
-
-    @torch.inference_mode()
-    def loss(self, ids, targets) -> float:
-        """Return the loss."""
-        return self.mean_loss(torch.from_numpy(ids), torch.from_numpy(targets)).item()
 
     @torch.inference_mode()
     def stream(self, ids, n: int):
@@ -61,8 +53,15 @@ class TorchEngine:
             new = logits.argmax()[None, None]
             yield int(new)
 
+    def counting_products(self):
+        """Count the matrix products and attention kernels of a `with` block; None for a compiled model."""
+        return None if self.is_compiled else CountedProducts()
+
     def share_of_products(self, ids):
-        """Return None: what PyTorch could do with its products alone says nothing of this package."""
+        """Return None: the share is measured for this package only."""
+
+    def restart_replicas(self):
+        """Do nothing, since PyTorch uses threads."""
 
     def random(self, *shape):
         """Return a float32 tensor of uniform numbers."""
@@ -73,30 +72,13 @@ class TorchEngine:
         """Write a @ b into out."""
         torch.mm(a, b, out=out)
 
-    def begin_anew(self):
-        """Do nothing: this engine has no processes that keep anything."""
 
-    def counting_products(self):
-        """Count and time the matrix products of a `with` block; None for a compiled model, which hides them.
-
-        Attention is one kernel in PyTorch, softmax and all, and is counted whole.
-        """
-        return None if self.is_compiled else counted_in_torch()
-
-
-@contextmanager
-def counted_in_torch():
-    """Count the products that PyTorch does during a `with` block, which receives the Products."""
-    with CountedProducts() as mode:
-        yield mode.products
-
-
-class CountedProducts(TorchDispatchMode):
-    """Times each operation that is a matrix product or attention."""
+class CountedProducts(TorchDispatchMode, Products):
+    """The Products of PyTorch in a `with` block: matrix products and attention kernels."""
 
     def __init__(self):
-        super().__init__()
-        self.products = Products()
+        TorchDispatchMode.__init__(self)
+        Products.__init__(self)
 
     def __torch_dispatch__(self, function, types, arguments=(), options=None):
         start = time.perf_counter()
@@ -104,7 +86,7 @@ class CountedProducts(TorchDispatchMode):
         seconds = time.perf_counter() - start
         if function in PRODUCTS:
             left, right = [argument for argument in arguments if isinstance(argument, torch.Tensor)][-2:]
-            self.products.add(seconds, tuple(left.shape), tuple(right.shape), tuple(result.shape))
+            self.add(seconds, tuple(left.shape), tuple(right.shape), tuple(result.shape))
         elif function in ATTENTION:
-            self.products.seconds += seconds
+            self.seconds += seconds
         return result

@@ -1,29 +1,28 @@
-"""The process that measures one engine: it reads questions as lines of JSON, and answers each with a line of JSON.
+"""The process that measures one engine: it reads questions as lines of JSON and answers each with a line of JSON.
 
-It stays silent between questions, so that while it waits the processor belongs to the engine whose turn it is. Numbers
-come in seconds and bytes, unless a name says otherwise.
+Between questions it sleeps, so that the other engine has the processor. All values are in seconds and bytes.
 """
 
 import json
 import os
 import sys
-from dataclasses import asdict
-from statistics import median
+from statistics import mean, median
 
 import numpy as np
 
-from minitransformer.bench import components, memory, peak, scaling
+from minitransformer.bench import memory, scaling
+from minitransformer.bench.components import ComponentClock, by_component
 from minitransformer.bench.load import watched
 from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.bench.sizes import SHORT_PROMPT, Size
-from minitransformer.bench.timing import seconds_of, token_times
+from minitransformer.bench.timing import machine_limits, seconds_of, token_times
 from minitransformer.cores import THREAD_VARIABLES
 from minitransformer.training.environment import environment
 
-WARM_UP = 3  # steps: memory is there, the optimiser has its state, compilers have compiled
-FEWEST = 2  # steps of a turn, however long they take
+WARM_UP = 3  # steps, which allocate memory, create the optimizer's state and run compilers
+FEWEST = 2  # steps of a turn
 OURS, ENGINE = "minitransformer", "engine"
-# This package in one process, without replicas: with its engine and without, and the environment that makes it so.
+# This package in one process, without replicas, and the environment variables of that process.
 BARE = {ENGINE: {"MINITRANSFORMER_PLAIN": "0"}, "textbook": {"MINITRANSFORMER_PLAIN": "1"}}
 TORCH = {"torch": {}, "torch-fused": {"fused": True}, "torch-compile": {"fused": True, "compiled": True}}
 ABOUT = {
@@ -37,90 +36,76 @@ ABOUT = {
 
 
 class Worker:
-    """Answers the questions: each public method but `batch` is one. All but `prepare` and `growth` need a `prepare`."""
+    """The questions are the public methods. All but `prepare` and `growth` need a `prepare` first."""
 
     def __init__(self, engine: str):
         self.name = engine
-        self.engine = self.size = None
 
     def prepare(self, size: dict, seed: int = 0) -> dict:
-        """Build the model and warm up. Returns the losses of the first steps, and versions."""
+        """Build the model and warm up. Return the losses of the first steps and the versions."""
         self.size = Size.from_dict(size)
-        self.rng = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(seed)  # every engine draws the same batches in the same order
         self.engine = build(self.name, self.size.config, seed)
-        losses = [self.engine.training_step(*self.batch()) for _ in range(WARM_UP)]
+        losses = [self.engine.training_step(*self._batch()) for _ in range(WARM_UP)]
         self.decode(seconds=0.0)
         return {"losses": losses, "versions": versions()}
 
-    def batch(self):
-        """Return new random ids and targets (B, T): the same ones, in the same order, in every engine."""
-        shape = 2, self.size.batch, self.size.length
-        return self.rng.integers(0, self.size.config.vocab_size, shape)
-
     def steps(self, seconds: float) -> dict:
-        """Take training steps for about `seconds`. Returns their times and the load."""
-        return timed(self.engine.training_step, self.batch, seconds)
-
-    def losses(self, seconds: float) -> dict:
-        """Work out losses alone for about `seconds`. Returns their times and the load."""
-        return timed(self.engine.loss, self.batch, seconds)
+        """Take training steps for about `seconds`, and at least FEWEST. Return their times and the load."""
+        return self._timed_steps(self.engine.training_step, seconds)
 
     def decode(self, seconds: float) -> dict:
-        """Decode after a short prompt, again and again for about `seconds`, at least once.
-
-        Returns the time of each new token but those that begin with a prompt, and the load.
-        """
-        ids = self.rng.integers(0, self.size.config.vocab_size, SHORT_PROMPT)
+        """Decode after a short prompt, repeatedly for about `seconds`. Return the time of each token but the first."""
+        ids = self._ids(SHORT_PROMPT)
         times = []
         with watched() as load:
             while not times or sum(times) < seconds:
                 times += token_times(self.engine.stream(ids, self.size.decoded))[1:]
-        return {"times": times, "load": asdict(load)}
+        return {"times": times, "load": load}
 
     def token(self) -> float | None:
-        """Return what share of the time of a token its products take alone; None where the engine hides them."""
-        return self.engine.share_of_products(self.rng.integers(0, self.size.config.vocab_size, SHORT_PROMPT))
+        """Return the share of a token's time that its matrix products need, or None if the engine has none."""
+        return self.engine.share_of_products(self._ids(SHORT_PROMPT))
 
     def prompt(self) -> dict:
-        """Read the long prompt. Returns the time to the first new token, and the load."""
-        ids = self.rng.integers(0, self.size.config.vocab_size, self.size.prompt)
+        """Read the long prompt. Return the time to the first new token and the load."""
+        ids = self._ids(self.size.prompt)
         with watched() as load:
             times = token_times(self.engine.stream(ids, 1))
-        return {"times": times, "load": asdict(load)}
+        return {"times": times, "load": load}
 
     def memory(self) -> int | None:
         """Return the peak of a training step above the level before it."""
-        batch = self.batch()
-        self.engine.begin_anew()
+        batch = self._batch()
+        self.engine.restart_replicas()
         return memory.peak_above(lambda: self.engine.training_step(*batch))
 
     def products(self, steps: int = 3) -> dict | None:
-        """Return what share of a step matrix products take, and their FLOP; None where the engine hides them.
+        """Return the share of a step that matrix products take and their FLOP; None if they cannot be counted.
 
-        Before each step whose products are timed, one that is not watched is timed as a whole: the share is the median
-        of the quotients.
+        Steps with and without the counter alternate, and the share is the median of the quotients.
         """
         shares = []
         for _ in range(steps):
             counting = self.engine.counting_products()
             if counting is None:
                 return None
-            whole = timed(self.engine.training_step, self.batch, 0.0, fewest=1)["times"][0]
-            batch = self.batch()
+            whole = seconds_of(self.engine.training_step, *self._batch())
+            batch = self._batch()
             with counting as products:
                 self.engine.training_step(*batch)
             shares.append(products.seconds / whole)
         return {"share": median(shares), "flops": products.flops}
 
     def limits(self) -> dict:
-        """Return what the machine can do, with this engine's library: FLOP/s, bytes/s."""
-        return {"flops": peak.product_peak(self.engine), "bandwidth": peak.read_bandwidth(self.engine)}
+        """Return the highest FLOP/s and bytes/s of the engine's library on this machine."""
+        return machine_limits(self.engine)
 
     def facts(self) -> dict:
-        """Return what of a model of this package is known without measuring."""
+        """Return the parameters, the FLOP of a training step and the bytes read for a token, of our engines only."""
         model, config = self.engine.model, self.size.config
         cached = 2 * config.n_layers * config.kv_heads * config.head_width * 4
-        # Of a table, a token reads one row; but of a tied one all, as the unembedding.
+        # A token reads one row of an embedding table, but all of it if the table is tied to the unembedding.
         tables = ("positional_embedding",) if config.tie_embeddings else ("positional_embedding", "embedding")
         read = sum(p.data.nbytes for name, p in model.named_parameters() if not name.startswith(tables))
         return {
@@ -130,34 +115,46 @@ class Worker:
         }
 
     def profile(self, seconds: float) -> dict:
-        """Return the time in each file in a training step, and the step's with and without the profiler.
+        """Return the time of each file in a training step, and that of the step with and without the profiler.
 
-        The profiler follows one thread, so this is a step without replicas.
+        The profiler follows one thread, so the step runs without replicas.
         """
         self.engine.threads = 1
-        without = timed(self.engine.training_step, self.batch, seconds)
+        without = self.steps(seconds)
         clocks = []
 
         def profiled_step(ids, targets):
-            with components.ComponentClock() as clock:
+            with ComponentClock() as clock:
                 self.engine.training_step(ids, targets)
             clocks.append(clock.seconds)
 
-        profiled = timed(profiled_step, self.batch, seconds)
-        keys = set().union(*clocks)
-        mean = {key: sum(clock.get(key, 0.0) for clock in clocks) / len(clocks) for key in keys}
+        profiled = self._timed_steps(profiled_step, seconds)
+        means = {key: mean(clock.get(key, 0.0) for clock in clocks) for key in set().union(*clocks)}
         return {
-            "rows": components.by_component(mean),
+            "rows": by_component(means),
             "with_profiler": median(profiled["times"]),
             "without": median(without["times"]),
             "load": without["load"],
         }
 
     def growth(self, name: str, quick: bool, text: str | None = None) -> dict:
-        """Measure one of scaling.py's series."""
+        """Measure one series of scaling.py."""
         with watched() as load:
             points = scaling.measure_series(name, quick, text)
-        return {"points": points, "load": asdict(load), "versions": versions()}
+        return {"points": points, "load": load, "versions": versions()}
+
+    def _ids(self, *shape):
+        return self.rng.integers(0, self.size.config.vocab_size, shape)
+
+    def _batch(self):
+        return self._ids(2, self.size.batch, self.size.length)
+
+    def _timed_steps(self, step, seconds: float) -> dict:
+        times = []
+        with watched() as load:
+            while len(times) < FEWEST or sum(times) < seconds:
+                times.append(seconds_of(step, *self._batch()))
+        return {"times": times, "load": load}
 
 
 def build(name: str, config, seed: int):
@@ -171,17 +168,8 @@ def build(name: str, config, seed: int):
     return TorchEngine(config, seed, **TORCH[name])
 
 
-def timed(step, batch, seconds: float, fewest: int = FEWEST) -> dict:
-    """Take steps for about `seconds`, at least `fewest`. The steps themselves are timed, not the making of batches."""
-    times = []
-    with watched() as load:
-        while len(times) < fewest or sum(times) < seconds:
-            times.append(seconds_of(step, *batch()))
-    return {"times": times, "load": asdict(load)}
-
-
 def versions() -> dict:
-    """Return the versions of what computes."""
+    """Return the versions of NumPy, its matrix library, and PyTorch if it is loaded."""
     version_of = {"NumPy": np.__version__, "BLAS": environment()["BLAS"]}
     if "torch" in sys.modules:
         version_of["PyTorch"] = sys.modules["torch"].__version__
@@ -189,9 +177,9 @@ def versions() -> dict:
 
 
 def main(engine: str) -> None:
-    """Answer questions until there are no more."""
+    """Answer questions until standard input ends."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints must not mix with the answers
+    os.dup2(2, 1)  # keeps the output of libraries apart from the answers
     worker = Worker(engine)
     for line in sys.stdin:
         question = json.loads(line)

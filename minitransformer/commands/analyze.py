@@ -1,26 +1,18 @@
-"""`minitransformer analyze`: one page that shows what a model does with a text, and why."""
+"""`minitransformer analyze`: a page with the analysis of one text by one model."""
 
 import json
 from pathlib import Path
 
-from minitransformer.commands.generate import MODEL_HELP, read_prompt
+from minitransformer.commands.generate import read_prompt
+from minitransformer.commands.options import model_argument, option, switch
 from minitransformer.files import require_file_path
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.terminal import show
 
-HELP = "a page that shows what a model does with a text: heads, logit lens, contributions"
+HELP = "write a page about a model and a text: attention heads, logit lens, contributions, ablations"
 
-DESCRIPTION = """\
-Write one HTML page, without anything from the network, that shows what a model does with a text: point at
-a token to see what comes next, where each head looks, what the model would say if it stopped after a layer,
-which components write its prediction, and what the prediction loses without each token before it.
-
-Attention is not influence, so each shading says how well it agrees with the ablation of tokens.
-"""
-
-EPILOG = """\
-examples:
+EXAMPLES = """\
   minitransformer analyze runs/book --text "It was the best of times"
   minitransformer analyze runs/book --text "He was" --against "We wer" --answers " " "e"
   minitransformer analyze runs/book --text - --out page.html < passage.txt
@@ -28,38 +20,35 @@ examples:
   minitransformer analyze SmolLM2-135M-Instruct.Q4_1.gguf --text "The capital of France is"
   minitransformer analyze SmolLM2-135M-Instruct.Q4_1.gguf --text "The capital of France is" \\
       --against "The capital of Italy is"
+"""
 
-Each explained token costs a pass over the text for every token before it: --last explains fewer.
-With --against, activation patching shows which activations carry the difference between the two texts, which have as
-many tokens: to a model of letters, as many letters.
+NOTES = """\
+The page is one HTML file that loads nothing from the network. Point at a token to see the probabilities of the
+next token, the attention of each head, the prediction after each layer, the contribution of each component, and
+the loss of probability if an earlier token is ablated. Attention is not influence, so each shading shows its
+agreement with the ablation.
+
+The explanation of a token needs a forward pass for each earlier token, so --last limits the number of explained
+tokens. With --against, activation patching shows which activations carry the difference between two texts of as
+many tokens.
 """
 
 
 def add_arguments(parser) -> None:
-    """Add the options."""
-    parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("--text", required=True, metavar="TEXT", help="the text, or - for standard input")
-    parser.add_argument("--against", metavar="TEXT", help="another of as many tokens, answered otherwise: patch it")
-    parser.add_argument(
-        "--answers", nargs=2, metavar=("A", "B"), help="the two next tokens to compare (default: the model's own)"
-    )
-    parser.add_argument("--last", type=int, default=32, metavar="N", help="explain the last N tokens (default: 32)")
-    parser.add_argument(
-        "--ablation",
-        choices=("hide", "blank"),
-        default="hide",
-        help="how a token is taken away: hidden from all later ones, or blanked where it stands (default: hide)",
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("analysis.html"), metavar="FILE", help="the page (default: analysis.html)"
-    )
-    parser.add_argument("--json", action="store_true", help="print the numbers as JSON, and write no page")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    model_argument(parser)
+    option(parser, "--text", "the text, or - for standard input", metavar="TEXT", required=True)
+    option(parser, "--against", "a second text of as many tokens, for activation patching", metavar="TEXT")
+    words = "the two next tokens to compare (default: the model's predictions)"
+    parser.add_argument("--answers", nargs=2, metavar=("A", "B"), help=words)
+    option(parser, "--last", "number of explained tokens, at the end of the text", 32, "N")
+    words = "ablation of a token: hide it from all later ones, or blank its embedding"
+    option(parser, "--ablation", words, "hide", choices=("hide", "blank"))
+    option(parser, "--out", "file of the page", Path("analysis.html"), "FILE")
+    switch(parser, "--json", "print the numbers as JSON, and write no page")
+    switch(parser, "--quiet", "show no progress bar")
 
 
 def run(arguments) -> int:
-    """Analyse the text and write the page."""
     from minitransformer.analysis import patch_prompts
     from minitransformer.analysis.page import page_findings, write_page
 

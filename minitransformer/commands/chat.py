@@ -7,7 +7,8 @@ import warnings
 
 import numpy as np
 
-from minitransformer.commands.generate import MODEL_HELP, say_rate
+from minitransformer.commands.generate import say_rate
+from minitransformer.commands.options import MODEL, option, seed_option
 from minitransformer.generation import check_sampling
 from minitransformer.interop.chat import Conversation
 from minitransformer.language_model import LanguageModel
@@ -17,20 +18,17 @@ from minitransformer.values import whole
 
 HELP = "hold a conversation with a model"
 
-DESCRIPTION = """\
-Hold a conversation with a model that was trained for it, such as SmolLM2. What you say is read line by
-line, the answer comes word by word. Ctrl-C stops an answer, Ctrl-D ends the conversation.
-"""
-
-EPILOG = """\
-examples:
+EXAMPLES = """\
   minitransformer chat --model SmolLM2-135M-Instruct.Q4_1.gguf
   minitransformer chat --model SmolLM2-135M-Instruct.Q4_1.gguf --system "You are a pirate." --temperature 1
   echo "What is the capital of France?" | minitransformer chat --model SmolLM2-135M-Instruct.Q4_1.gguf
+"""
 
-In a pipe every line of input is one turn, and the answers are separated by a line of ---.
-minitransformer fetch smollm2 fetches that model; how it is told who says what is in
-minitransformer/interop/chat.py. A small model says much that is not true.
+NOTES = """\
+The model must have been trained for conversations, such as SmolLM2 (minitransformer fetch smollm2). Each line
+of input is one message, and the answer appears word by word. Ctrl-C stops an answer, Ctrl-D ends the
+conversation. In a pipe, a line of --- separates the answers. minitransformer/interop/chat.py describes the chat
+template. Many statements of a small model are false.
 """
 
 PROMPT = "> "
@@ -39,33 +37,18 @@ LONGEST_LINE = 1 << 20  # bytes
 
 
 def add_arguments(parser) -> None:
-    """Add the options."""
-    parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument("--model", required=True, metavar="MODEL", help=f"{MODEL_HELP}, with a chat template")
-    parser.add_argument("--system", metavar="TEXT", help="tell it who it is (default: what its makers did)")
-    parser.add_argument(
-        "--max-new-tokens", type=int, default=512, metavar="N", help="of an answer, at most (default: 512)"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random choices (default: 0)")
-    how = parser.add_argument_group("how the next token is chosen")
-    how.add_argument(
-        "--temperature",
-        type=float,
-        default=0.2,
-        metavar="X",
-        help="below 1 bets on what is likely, 0 always does, above 1 dares more (default: 0.2, which suits SmolLM2)",
-    )
-    how.add_argument(
-        "--top-p",
-        type=float,
-        default=0.9,
-        metavar="P",
-        help="only among the likeliest that together reach P; 1 for all (default: 0.9)",
-    )
+    option(parser, "--model", f"{MODEL}, with a chat template", metavar="MODEL", required=True)
+    option(parser, "--system", "system message (default: that of the chat template)", metavar="TEXT")
+    option(parser, "--max-new-tokens", "largest number of tokens of an answer", 512, "N")
+    seed_option(parser, "the random choices")
+    sampling = parser.add_argument_group("sampling of the next token")
+    words = "divisor of the logits: 0 always chooses the likeliest token; the default suits SmolLM2"
+    option(sampling, "--temperature", words, 0.2, "X")
+    words = "choose among the likeliest tokens whose probabilities sum to P; 1 for all"
+    option(sampling, "--top-p", words, 0.9, "P")
 
 
 def run(arguments) -> int:
-    """Hold the conversation."""
     whole("--seed", arguments.seed, least=0)
     whole("--max-new-tokens", arguments.max_new_tokens, least=1)
     settings = {"temperature": arguments.temperature, "top_p": arguments.top_p}
@@ -83,9 +66,9 @@ def run(arguments) -> int:
 
 
 def talk(conversation, max_new_tokens) -> None:
-    """Ask for what to say, and write the answer, until Ctrl-D. What cannot be answered is said, and is no end."""
+    """Read messages and write answers until Ctrl-D. A message that cannot be answered gives a warning."""
     with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  input() then knows the arrow keys
+        import readline  # noqa: F401  gives input() the arrow keys
     while True:
         try:
             line = input(PROMPT)
@@ -119,7 +102,7 @@ def answer_lines(conversation, max_new_tokens) -> None:
 def lines_of_input():
     """Yield the lines of standard input that are not blank.
 
-    Raises ValueError, naming the line, if it is not UTF-8, or one that goes on for ever, as those of a device may.
+    Raises ValueError, naming the line, for one that is not UTF-8 or longer than LONGEST_LINE.
     """
     for number, line in enumerate(iter(lambda: sys.stdin.buffer.readline(LONGEST_LINE + 1), b""), start=1):
         if len(line) > LONGEST_LINE:
@@ -134,7 +117,7 @@ def lines_of_input():
 
 
 def write(conversation, line, max_new_tokens) -> None:
-    """Write the answer to a line piece by piece, and end its last line, also when interrupted."""
+    """Write the answer to a line piece by piece; end its last line also after Ctrl-C."""
     forgotten, piece = conversation.forgotten, "\n"
     try:
         for piece in conversation.answer(line, max_new_tokens):

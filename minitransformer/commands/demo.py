@@ -1,57 +1,46 @@
-"""`minitransformer demo`: watch a transformer learn, and see what it learned.
-
-Two small models are trained before your eyes. The first reads real text and learns to write like it. The second sees
-random symbols repeat, no two sequences alike, and learns to predict them: its heads come to find where a symbol stood
-before, and what followed it there. What is shown, and how, is in experiments/demonstration/.
-"""
+"""`minitransformer demo`: two small models that are trained in a minute and a half."""
 
 import time
 from pathlib import Path
 
+from minitransformer.commands.options import out_option, seed_option, switch
+from minitransformer.commands.runs import refuse_to_overwrite
 from minitransformer.experiments.demonstration import repeating, writing
 from minitransformer.experiments.demonstration.narration import heading, say
 from minitransformer.folders import at_work_in
 from minitransformer.pictures import can_draw
 from minitransformer.training import LOSS_FILE, METRICS_FILE, MODEL_FILE
-from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.values import whole
 
-HELP = "watch a transformer learn, and see what it learned: a minute and a half"
+HELP = "train two small models in a minute and a half, and show what they learned"
 
-DESCRIPTION = """\
-Watch a transformer learn, and see what it learned. In about a minute and a half, on a laptop,
-
-  1  a model of 700,000 parameters reads the Python manual, which nearly every Python carries, and
-     learns to write like it: what it writes before, halfway and after;
-  2  what its attention heads look at, as a picture;
-  3  a tiny one sees random symbols repeat and learns to predict them, though no two sequences are alike;
-  4  the heads that do this, as a picture.
-
-With each comes the file to read. The folder then holds the pictures and the model, for `generate`.
-"""
-
-EPILOG = """\
-examples:
+EXAMPLES = """\
   minitransformer demo
   minitransformer demo --seed 1 --out demo-1
   minitransformer generate --model demo --prompt "The import statement"
 """
 
+NOTES = """\
+The command takes about a minute and a half on a laptop:
+
+  1  A model of 700,000 parameters trains on the Python manual, which most installations of Python contain. The
+     command shows its text before, halfway through and after training.
+  2  A picture shows the attention of its heads.
+  3  A tiny model trains on repeated sequences of random symbols, no two of them alike, and learns to predict the
+     repetition.
+  4  A picture shows the heads that find the earlier symbol and its successor.
+
+Each part names the source file to read. The folder contains the pictures and the model, for generate.
+"""
+
 
 def add_arguments(parser) -> None:
-    """Add the options."""
-    parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument(
-        "--out", type=Path, default=Path("demo"), metavar="FOLDER", help="where to write (default: demo)"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, batches, samples (default: 0)")
-    parser.add_argument(
-        "--quick", action="store_true", help="a few seconds: shows that all works, learns next to nothing"
-    )
+    out_option(parser, "demo", "folder for the model and the pictures")
+    seed_option(parser, "weights, batches and samples")
+    switch(parser, "--quick", "a few seconds: runs everything, and learns next to nothing")
 
 
 def run(arguments) -> int:
-    """Demonstrate."""
     whole("--seed", arguments.seed, least=0)
     drawn = can_draw()
     out, seed = arguments.out, arguments.seed
@@ -59,7 +48,7 @@ def run(arguments) -> int:
     steps = repeating.QUICK_STEPS if arguments.quick else repeating.FULL_STEPS
     start = time.perf_counter()
     with at_work_in(out):
-        refuse_to_overwrite(out / MODEL_FILE)
+        refuse_to_overwrite(out / MODEL_FILE, writing.ABOUT, "the demo")
         try:
             lm = writing.learn_to_write(out, seed, size, drawn)
             writing.show_attention(lm, out, drawn)
@@ -71,14 +60,8 @@ def run(arguments) -> int:
     return 0
 
 
-def refuse_to_overwrite(path: Path) -> None:
-    """Raise FileExistsError for a model that is not a demonstration's: somebody may have trained it for hours."""
-    if path.exists() and Checkpoint.read(path).training.get("about") != writing.ABOUT:
-        raise FileExistsError(f"{path}: holds a model that the demo did not make; choose another folder with --out")
-
-
 def finish(out: Path, seconds: float, drawn: bool) -> None:
-    """Name the files that were written, and the commands to try next."""
+    """Name the written files and the next commands to try."""
     pictures = (LOSS_FILE, writing.ATTENTION_FILE, repeating.INDUCTION_LOSS_FILE, repeating.INDUCTION_FILE)
     pictures = pictures if drawn else ()
     heading(f"Done, in {seconds:.0f} seconds")

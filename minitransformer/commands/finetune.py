@@ -1,11 +1,17 @@
-"""`minitransformer finetune`: a trained model in, the same a little different out."""
+"""`minitransformer finetune`: fine-tuning of a trained model."""
 
 import dataclasses
 import math
-import shlex
-from pathlib import Path
 
-from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
+from minitransformer.commands.options import (
+    add_fields,
+    given_fields,
+    in_terms_of_options,
+    model_argument,
+    option,
+    run_options,
+)
+from minitransformer.commands.runs import chosen_settings, existing_run, how_to_resume, recorded_arguments
 from minitransformer.folders import at_work_in
 from minitransformer.language_model import MODEL_FILE, LanguageModel, model_file
 from minitransformer.system.narrator import Narrator
@@ -14,48 +20,47 @@ from minitransformer.text import TextFiles, tokenize_corpus
 from minitransformer.training import FineTuningSettings, LowRank, Observer, PreferenceSettings, ProgressBar
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.finetuning import fine_tune, fine_tune_for_safety
-from minitransformer.training.remembered import remembered, remembered_file, remembered_files, remembered_texts
+from minitransformer.training.remembered import remembered_file, remembered_files, remembered_texts
 
-HELP = "fine-tune a model, on pairs of responses or on a text"
+HELP = "fine-tune a model on pairs of responses or on a text"
 
-DESCRIPTION = """\
-Fine-tune a trained model while a part of it stays as it is.
-
---data trains it to prefer one response to another. The file has one JSON object a line:
-
-  {"prompt": "Can you help me?", "safe": " Of course, with pleasure.", "unsafe": " Go away, you fool."}
-
-and "politeness" is a small dataset that comes with the program. --text goes on with plain training, on another
-text. Either way it writes to a folder
-
-  model.npz       the model; also the checkpoint to resume from
-  metrics.jsonl   the loss of every step, and what else happened, one JSON object a line
-  report.json     before and after: likelihoods, margin, perplexity on general text, completions (--data)
-  finetuning.png  a picture of it (--data), or loss.png (--text), if matplotlib is installed
-
-and prints what changed. Ctrl-C, or SIGTERM, finishes the step, saves, and stops; --resume goes on from there, or
-from the last checkpoint if the process was killed, and ends with the same weights, to the bit. The exit status is
-1 where the model was wrecked, which the report says in words.
-"""
-
-EPILOG = """\
-examples:
+EXAMPLES = """\
   minitransformer finetune runs/train --data politeness                    the last two blocks, by DPO
   minitransformer finetune runs/train --data politeness --lora 4           adapters of rank 4, then merged
   minitransformer finetune runs/train --data pairs.jsonl --objective unlikelihood --parameters "blocks.3.*" "ln_final.*"
   minitransformer finetune runs/train --data politeness --objective difference --out runs/wrecked
-                                                                           watch an unbounded objective at work
+                                                                           the effect of an unbounded objective
   minitransformer finetune runs/train --text letters.txt --last-blocks 1   plain training on a text
   minitransformer finetune --resume                                        the other options are remembered
+"""
 
-The perplexity on general text says what was forgotten. It is measured on the end of the text that comes with
-Python, unless --general gives another: a model whose tokenizer knows only other characters needs that.
-What the objectives are, and why one of them wrecks the model: minitransformer/training/finetuning/objectives/.
+NOTES = """\
+A part of the model trains, and the rest is frozen. With --data, the model learns to prefer one response to
+another. Each line of the file is a JSON object:
+
+  {"prompt": "Can you help me?", "safe": " Of course, with pleasure.", "unsafe": " Go away, you fool."}
+
+"politeness" is a small dataset in this package. With --text, training continues on another text. The folder
+then contains
+
+  model.npz       the model; also the checkpoint to resume from
+  metrics.jsonl   the loss of every step and other events, one JSON object per line
+  report.json     likelihoods, margin, perplexity on general text and completions, before and after (--data)
+  finetuning.png  a picture of them (--data), or loss.png (--text), if matplotlib is installed
+
+Ctrl-C or SIGTERM stops the run after the current step, and saves it. --resume continues from there, or from the
+last checkpoint if the process was killed, and ends with bit-identical weights. The exit status is 1 if the run
+wrecked the model, which the report describes.
+
+The perplexity on general text measures forgetting. Its default text is the end of the text that comes with
+Python; a model whose tokenizer lacks its characters needs --general. The folder
+minitransformer/training/finetuning/objectives/ describes the objectives, and the reason why one of them wrecks
+the model.
 """
 
 DEFAULT_OUT = "runs/finetune"
 WRECKED = 1  # the exit status
-# What the checkpoint remembers of the options beside the settings, with the option's name.
+# The arguments, other than settings, that the checkpoint records, with the name of each option.
 REMEMBERED = {
     "model": "MODEL",
     "data": "--data",
@@ -74,45 +79,30 @@ READ = {
 
 
 def add_arguments(parser) -> None:
-    """Add the options."""
-    parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="a model's file, or the folder that train wrote")
+    model_argument(parser, nargs="?", help="a model's file, or a folder that train wrote (not needed with --resume)")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--data", metavar="FILE", help="pairs of responses: a file of JSON lines, or politeness")
+    option(source, "--data", "pairs of responses: a file of JSON lines, or politeness", metavar="FILE")
     source.add_argument("--text", nargs="+", metavar="FILE", help="UTF-8 files, for plain training")
-    parser.add_argument(
-        "--out", type=Path, default=Path(DEFAULT_OUT), metavar="FOLDER", help=f"where to write (default: {DEFAULT_OUT})"
-    )
-    existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--resume", action="store_true", help="go on with the run in that folder")
-    existing.add_argument("--force", action="store_true", help="overwrite the run in that folder")
-    parser.add_argument("--no-plot", action="store_true", help="draw no picture")
-    parser.add_argument("--quiet", action="store_true", help="print only the result, warnings and errors")
+    run_options(parser, DEFAULT_OUT, "picture")
 
     pairs = parser.add_argument_group("with --data")
     add_fields(pairs, PreferenceSettings, ("objective", "beta", "perplexity_limit"))
-    pairs.add_argument(
-        "--held-out",
-        metavar="X",
-        help="rows for evaluation alone: a fraction of them, or another file (default: those marked, or a fifth)",
-    )
-    pairs.add_argument("--general", nargs="+", metavar="FILE", help="text to measure forgetting on (default: Python's)")
-    pairs.add_argument(
-        "--prompt", action="append", dest="prompts", metavar="TEXT", help="complete this before and after; repeatable"
-    )
+    words = "pairs for evaluation only: a fraction of them, or a file (default: the marked pairs, or a fifth)"
+    option(pairs, "--held-out", words, metavar="X")
+    words = "files of a general text for the perplexity (default: the text that comes with Python)"
+    pairs.add_argument("--general", nargs="+", metavar="FILE", help=words)
+    words = "prompt to complete before and after; repeatable"
+    pairs.add_argument("--prompt", action="append", dest="prompts", metavar="TEXT", help=words)
 
-    group = parser.add_argument_group("what is trained")
+    group = parser.add_argument_group("trained parameters")
     which = group.add_mutually_exclusive_group()
-    which.add_argument("--last-blocks", type=int, metavar="N", help="the last N blocks (default: 2)")
-    which.add_argument("--parameters", nargs="+", metavar="NAME", help='by name, * for anything: "blocks.3.*"')
-    which.add_argument("--lora", type=int, metavar="RANK", help="low-rank adapters, merged into the model at the end")
-    group.add_argument("--alpha", type=float, metavar="X", help=f"with --lora: its scale (default: {LowRank.alpha:g})")
-    group.add_argument(
-        "--adapt",
-        nargs="+",
-        metavar="NAME",
-        help=f"with --lora: the linear maps, * for anything (default: {' '.join(LowRank.targets)})",
-    )
+    option(which, "--last-blocks", "number of trained blocks, from the last (default: 2)", metavar="N", type=int)
+    words = 'names of the trained parameters, * for anything: "blocks.3.*"'
+    which.add_argument("--parameters", nargs="+", metavar="NAME", help=words)
+    option(which, "--lora", "rank of low-rank adapters, merged at the end", metavar="RANK", type=int)
+    option(group, "--alpha", f"with --lora: its scale (default: {LowRank.alpha:g})", metavar="X", type=float)
+    words = f"with --lora: names of the linear maps, * for anything (default: {' '.join(LowRank.targets)})"
+    group.add_argument("--adapt", nargs="+", metavar="NAME", help=words)
 
     training = parser.add_argument_group("training")
     of_pairs = {
@@ -125,18 +115,17 @@ def add_arguments(parser) -> None:
 
 
 def run(arguments) -> int:
-    """Fine-tune. Whatever can be found wrong before the long work is."""
     with at_work_in(arguments.out):
         return fine_tune_into_folder(arguments, Narrator(arguments.quiet))
 
 
 def fine_tune_into_folder(arguments, narrator) -> int:
-    """Fine-tune, in a folder that no other run works in. Returns the exit status."""
-    checkpoint = existing_run(arguments)
+    """Fine-tune, and return the exit status. The caller has locked the folder."""
+    checkpoint = existing_fine_tuning(arguments)
     about = given_about(arguments, checkpoint)
     settings = given_settings(arguments, about, checkpoint)
     lm = LanguageModel.load(about["model"] if checkpoint is None else arguments.out)
-    narrator.say(f"fine-tuning {about['model']} on {what_on(about)}, into {arguments.out}")
+    narrator.say(f"fine-tuning {about['model']} on {training_data(about)}, into {arguments.out}")
     if checkpoint is not None:
         narrator.say(f"resuming after step {checkpoint.training['step']} of {settings.steps}")
     options = {
@@ -149,54 +138,39 @@ def fine_tune_into_folder(arguments, narrator) -> int:
     try:
         report = (on_pairs if about["data"] else on_text)(lm, about, settings, options, narrator)
     except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(how_to_resume(interrupt, arguments.out)) from None
+        raise KeyboardInterrupt(how_to_resume(interrupt, "finetune", arguments.out)) from None
     show(report)
     narrator.say(f"the model is {arguments.out / MODEL_FILE}; generate --model {arguments.out} writes text")
     return WRECKED if getattr(report, "diverged", False) else 0
 
 
-def existing_run(arguments) -> Checkpoint | None:
+def existing_fine_tuning(arguments) -> Checkpoint | None:
     """Return the checkpoint to resume from, or None for a new run.
 
-    Raises FileNotFoundError where there is none to resume, ValueError for one that is no fine-tuning,
-    FileExistsError where there is one that nobody mentioned.
+    Raises ValueError without a model, for the model's own folder, and for a run of pretraining.
     """
     path = arguments.out / MODEL_FILE
-    if arguments.resume:
-        if not path.exists():
-            raise FileNotFoundError(f"{arguments.out}: there is no {MODEL_FILE} to resume from; begin without --resume")
-        checkpoint = Checkpoint.read(path)
-        if not isinstance(checkpoint.settings, FineTuningSettings):
-            kind = checkpoint.settings.kind
-            raise ValueError(f"{path}: cannot resume: it holds a run of {kind}; fine-tune it into another --out")
-        return checkpoint
-    if arguments.model is None:
-        raise ValueError("which MODEL? give a model's file, or the folder that train wrote, or --resume")
-    if path.exists():
-        if path.resolve() == model_file(arguments.model).resolve():
+    if not arguments.resume:
+        if arguments.model is None:
+            raise ValueError("which MODEL? give a model's file, or the folder that train wrote, or --resume")
+        if path.exists() and path.resolve() == model_file(arguments.model).resolve():
             raise ValueError(f"--out {arguments.out} is where the model itself is: choose another folder")
-        if not arguments.force:
-            raise FileExistsError(
-                f"{arguments.out}: holds a run already; --resume goes on with it, --force overwrites it, or choose "
-                "another --out"
-            )
-    return None
+    checkpoint = existing_run(arguments)
+    if checkpoint is not None and not isinstance(checkpoint.settings, FineTuningSettings):
+        kind = checkpoint.settings.kind
+        raise ValueError(f"{path}: cannot resume: it holds a run of {kind}; fine-tune it into another --out")
+    return checkpoint
 
 
 def given_about(arguments, checkpoint) -> dict:
-    """Return what the checkpoint shall remember of the options that are no settings.
+    """Return the arguments that the checkpoint records in addition to the settings.
 
-    Raises ValueError for none of --data and --text, for one that is not what the checkpoint remembers, or for an
-    option of --data without it.
+    Raises ValueError without --data and --text, for a value other than the checkpoint's, and for an option of --data
+    without it.
     """
     given = {name: getattr(arguments, name) for name in REMEMBERED}
     if checkpoint is not None:
-        before = remembered(checkpoint.training)
-        for name, value in given.items():
-            if value is not None and value != before.get(name):
-                raise ValueError(
-                    f"{checkpoint.path}: cannot resume: {REMEMBERED[name]} was {before.get(name)}, and now is {value}"
-                )
+        before = recorded_arguments(checkpoint, arguments, REMEMBERED)
         if before.get("data") is None and before.get("text") is None:
             raise ValueError(
                 f"{checkpoint.path}: cannot resume: the run was not begun by this command, but by a program"
@@ -218,22 +192,18 @@ def given_about(arguments, checkpoint) -> dict:
 
 
 def given_settings(arguments, about: dict, checkpoint) -> FineTuningSettings:
-    """Return the settings that the options ask for, on top of the defaults or the checkpoint's, which must agree."""
+    """Return the settings of the options, and otherwise the defaults or those of the checkpoint, which must agree."""
     kind = PreferenceSettings if about["data"] else FineTuningSettings
     given = given_fields(arguments, kind)
     with in_terms_of_options(kind):
         trainable = given_trainable(arguments)
-        if trainable is not None:
-            given["trainable"] = trainable
-        if checkpoint is None:
-            return kind(**given)
-        settings = dataclasses.replace(checkpoint.settings, **given)
-        checkpoint.check_fields(checkpoint.settings, settings)
-        return settings
+    if trainable is not None:
+        given["trainable"] = trainable
+    return chosen_settings(kind(), given, checkpoint)
 
 
 def given_trainable(arguments):
-    """Return what the options say is trained, None if nothing. Raises ValueError for an option without its --lora."""
+    """Return the trainable setting of the options, or None. Raises ValueError for an option that needs --lora."""
     if arguments.lora is None:
         for name in ("alpha", "adapt"):
             if getattr(arguments, name) is not None:
@@ -243,13 +213,13 @@ def given_trainable(arguments):
     return LowRank(**{name: value for name, value in fields.items() if value is not None})
 
 
-def what_on(about: dict) -> str:
-    """Return what is trained on, for people."""
+def training_data(about: dict) -> str:
+    """Return the names of the training data."""
     return about["data"] or ", ".join(about["text"])
 
 
 def on_pairs(lm, about, settings, options, narrator):
-    """Fine-tune on pairs of responses, and return the report."""
+    """Fine-tune on pairs of responses and return the report."""
     fields = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
     general = None if about["general"] is None else "".join(TextFiles(about["general"]))
     held_out = about["held_out"]
@@ -264,7 +234,7 @@ def on_pairs(lm, about, settings, options, narrator):
 
 
 def on_text(lm, about, settings, options, narrator) -> str:
-    """Fine-tune on a text, and return what changed, in words."""
+    """Fine-tune on a text and return a sentence with the validation losses before and after."""
     text = TextFiles(about["text"])
     narrator.say(f"tokenizing {text.name}")
     with narrator.progress("tokenizing", "characters") as progress:
@@ -278,11 +248,3 @@ def on_text(lm, about, settings, options, narrator) -> str:
         f"{settings.steps} steps on {text.name}: validation loss {before:.4f} before, {after:.4f} after, in nats per "
         f"token; perplexity {math.exp(min(before, 700)):.4g}, then {math.exp(min(after, 700)):.4g}"
     )
-
-
-def how_to_resume(interrupt, out) -> str:
-    """Return what Ctrl-C did, and how to go on, in one line."""
-    reason = str(interrupt) or "interrupted"
-    if not (out / MODEL_FILE).exists():
-        return f"{reason}; nothing was saved"
-    return f"{reason}; go on with: minitransformer finetune --out {shlex.quote(str(out))} --resume"

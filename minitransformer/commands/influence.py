@@ -1,64 +1,52 @@
-"""`minitransformer influence`: has a model seen the like of a prompt, and which passages made its answer?"""
+"""`minitransformer influence`: the familiarity of a prompt, and the training passages behind the model's answer."""
 
 import json
 
 import numpy as np
 
-from minitransformer.commands.generate import MODEL_HELP
+from minitransformer.commands.options import model_argument, option, seed_option, switch
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.terminal import say, show
 from minitransformer.text import TextFiles, tokenize_corpus
 from minitransformer.training.remembered import load_with_training, remembered_text, was_trained_on
 from minitransformer.values import whole
 
-HELP = "whether a model has likely seen the like of a prompt, and which passages made its answer"
+HELP = "estimate whether a model was trained on text like a prompt, and rank the passages behind its answer"
 
-DESCRIPTION = """\
-Say of each prompt how familiar it is to the model, whether it has likely seen something similar, how well that
-can be told, and which passages of its training text pushed it most towards its own answer: those whose gradients
-point the same way as the answer's (TracIn).
-
-The text is that of the training, its last tenth held out, as train does. Passages one token longer than the model's
-context, 257 at most, are drawn from both parts. Where they differ in more than having been seen, the report says
-so if it can notice.
-"""
-
-EPILOG = """\
-examples:
+EXAMPLES = """\
   minitransformer influence runs/book --prompt "It was the best of"
   minitransformer influence runs/book --prompt "It was the" "She said that" --passages 2000 --rank-by cosine
   minitransformer influence model.npz --text book.txt --prompt "It was the" --json | python -m json.tool
+"""
 
-A ranking is a hypothesis, and training again without the passages is its test: see PassageTraining in
+NOTES = """\
+For each prompt, the report contains its familiarity to the model, the reliability of that measure, and the
+passages of the training text whose gradients agree most with the gradient of the model's answer (TracIn).
+
+The text is that of the training, with the last tenth held out as in train. Passages are one token longer than
+the model's context, and at most 257 tokens long. They are drawn from both parts, and the report warns if the
+parts differ in a way other than training.
+
+A ranking is a hypothesis. Its test is to train again without the passages: see PassageTraining in
 minitransformer/experiments/influence/retraining.py.
 """
 
 
 def add_arguments(parser) -> None:
-    """Add the options."""
-    parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("--prompt", nargs="+", required=True, metavar="TEXT", help="one prompt or several")
-    parser.add_argument(
-        "--text", nargs="+", metavar="FILE", help="the text it was trained on (default: what its file remembers)"
-    )
-    parser.add_argument(
-        "--passages", type=int, default=400, metavar="N", help="to draw from each part, at most (default: 400)"
-    )
-    parser.add_argument("--answer-tokens", type=int, default=8, metavar="N", help="of the answer, at most (default: 8)")
-    parser.add_argument(
-        "--rank-by",
-        choices=("influence", "cosine"),
-        default="influence",
-        help="the inner product of gradients, or the same without their lengths (default: influence)",
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw of passages (default: 0)")
-    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
-    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    model_argument(parser)
+    parser.add_argument("--prompt", nargs="+", required=True, metavar="TEXT", help="one or several prompts")
+    words = "files of the training text (default: those recorded in the model's file)"
+    parser.add_argument("--text", nargs="+", metavar="FILE", help=words)
+    option(parser, "--passages", "largest number of passages drawn from each part", 400, "N")
+    option(parser, "--answer-tokens", "largest number of tokens of an answer", 8, "N")
+    words = "inner product of gradients, or their cosine"
+    option(parser, "--rank-by", words, "influence", choices=("influence", "cosine"))
+    seed_option(parser, "the choice of passages")
+    switch(parser, "--json", "print the numbers as JSON")
+    switch(parser, "--quiet", "show no progress bar")
 
 
 def run(arguments) -> int:
-    """Draw passages, analyse the prompts, and print what was found."""
     from minitransformer.experiments.influence import analyze_training_influence
 
     narrator = Narrator(arguments.quiet)
@@ -66,7 +54,11 @@ def run(arguments) -> int:
     whole("--seed", arguments.seed, least=0)
     lm, training = load_with_training(arguments.model)
     corpus = tokenize_corpus(training_text(arguments, training), lm.tokenizer)
-    warn_of_another_text(corpus, training)
+    if not was_trained_on(training, corpus):
+        say(
+            "minitransformer: warning: the model's file does not say that it was trained on just this text: "
+            "what is called seen may not have been"
+        )
     rng = np.random.default_rng(arguments.seed)
     seen, held_out = (drawn(lm, ids, arguments.passages, rng) for ids in (corpus.train_ids, corpus.val_ids))
     with narrator.progress("comparing gradients", "passages") as progress:
@@ -84,7 +76,7 @@ def run(arguments) -> int:
 
 
 def training_text(arguments, training: dict):
-    """Return the text that was given, or that the run remembers. Raises ValueError where it remembers none."""
+    """Return the text of --text or of the recorded files. Raises ValueError if neither exists."""
     if arguments.text is not None:
         return TextFiles(arguments.text)
     text = remembered_text(arguments.model, training)
@@ -93,17 +85,8 @@ def training_text(arguments, training: dict):
     raise ValueError(f"{arguments.model}: does not say which file it was trained on: give it with --text")
 
 
-def warn_of_another_text(corpus, training: dict) -> None:
-    """Say so on standard error where the text is not what the run was trained on, or nobody knows."""
-    if not was_trained_on(training, corpus):
-        say(
-            "minitransformer: warning: the model's file does not say that it was trained on just this text: "
-            "what is called seen may not have been"
-        )
-
-
 def drawn(lm, ids, number: int, rng) -> list:
-    """Return at most so many passages of a text's ids, at random, in the order of the text."""
+    """Return at most `number` random passages of a text's ids, in the order of the text."""
     from minitransformer.experiments.influence.passages import cut
 
     pieces = cut(lm, ids)

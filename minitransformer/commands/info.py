@@ -4,6 +4,7 @@ import json
 import re
 
 from minitransformer.archive import open_archive
+from minitransformer.commands.options import model_argument, switch
 from minitransformer.language_model import LanguageModel, is_pretrained, model_file
 from minitransformer.system.printable import printable
 from minitransformer.system.tables import table
@@ -14,31 +15,25 @@ from minitransformer.version import __version__
 
 HELP = "describe a model, or without one this installation"
 
-DESCRIPTION = """\
-Describe a model: its configuration, its parameters by component, the cost of a token, its tokenizer and the
-progress of its training. Without MODEL, describe this installation: versions, cores, and for each function of the
-textbook that has a faster twin in fast/, which of the two runs.
-"""
-
-EPILOG = """\
-examples:
+EXAMPLES = """\
   minitransformer info
   minitransformer info runs/book
   minitransformer info runs/book/model.npz --json | python -m json.tool
 """
 
+NOTES = """\
+For a model: its configuration, its parameters by component, the cost of a token, its tokenizer and the progress
+of its training. Without MODEL: versions, cores, and for each textbook function with a faster twin in fast/ the
+version that runs.
+"""
+
 
 def add_arguments(parser) -> None:
-    """Add the options."""
-    parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument(
-        "model", metavar="MODEL", nargs="?", help="a model's file, a folder that train wrote, a GGUF file"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object, for machines")
+    model_argument(parser, nargs="?")
+    switch(parser, "--json", "print one JSON object")
 
 
 def run(arguments) -> int:
-    """Print the facts."""
     if arguments.model is None:
         facts = installation_facts()
         lines = [json.dumps(facts)] if arguments.json else installation_lines(facts)
@@ -58,7 +53,7 @@ def run(arguments) -> int:
 
 
 def installation_facts() -> dict:
-    """Return versions, threads, and which form of each function with a twin runs: "twin" or "textbook"."""
+    """Return versions, threads, and the form, twin or textbook, in which each function with a twin runs."""
     return {
         "minitransformer": __version__,
         **environment(),
@@ -67,14 +62,14 @@ def installation_facts() -> dict:
 
 
 def installation_lines(facts: dict):
-    """Yield the facts as lines for people."""
+    """Yield the facts of an installation as lines of text."""
     yield from table([(name, value) for name, value in facts.items() if name != "twins"], "<")
     yield ""
     yield from table([("function of the textbook", "runs as"), *sorted(facts["twins"].items())], "<")
 
 
 def facts_of(path, lm: LanguageModel, checkpoint: Checkpoint | None) -> dict:
-    """Return the facts as JSON can hold them."""
+    """Return the facts about a model as JSON data."""
     model, tokenizer = lm.model, lm.tokenizer
     return {
         "file": str(path),
@@ -89,7 +84,7 @@ def facts_of(path, lm: LanguageModel, checkpoint: Checkpoint | None) -> dict:
 
 
 def components(model) -> list[dict]:
-    """Return the name, shape, times and numbers of each parameter, those of all blocks taken together."""
+    """Return the name, shape, count and entries of each parameter, with those of all blocks combined."""
     entries = {}
     for name, parameter in model.named_parameters():
         component = re.sub(r"^blocks\.\d+\.", "blocks.*.", name)
@@ -100,7 +95,7 @@ def components(model) -> list[dict]:
 
 
 def training_facts(checkpoint: Checkpoint) -> dict:
-    """Return how far the training is, and how well it went."""
+    """Return the progress and the losses of a training run."""
     state = checkpoint.training
     return {
         "step": state["step"],
@@ -114,7 +109,7 @@ def training_facts(checkpoint: Checkpoint) -> dict:
 
 
 def fact_lines(facts: dict):
-    """Yield the facts as lines for people."""
+    """Yield the facts about a model as lines of text."""
     total = facts["parameters"]
     yield f"{facts['file']}: a language model of {total:,} parameters"
     yield ""
@@ -137,7 +132,7 @@ def fact_lines(facts: dict):
 
 
 def training_lines(facts: dict | None):
-    """Yield how far the training is."""
+    """Yield the facts about the training as lines of text."""
     if facts is None:
         yield "training    the file says nothing of it"
         return

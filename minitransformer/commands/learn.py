@@ -11,7 +11,7 @@ from pathlib import Path
 
 from minitransformer.system.terminal import say, show, show_to_the_letter, whole_number
 
-# As the help of all commands is made, what knows these is not loaded yet; a test holds them to it.
+# The help of all commands must not load the exercises. A test compares these with the package.
 SETS = "all, first, attention, norms, activations, loss, composition"
 LEVELS = {
     0: "right-hand sides are blank",
@@ -22,59 +22,66 @@ LEVELS = {
 
 HELP = "write the backward passes yourself, graded line by line"
 
-DESCRIPTION = """\
-Derive it yourself: `start` writes a folder of exercises, each a function of the textbook whose backward
-pass is left out. `check` holds yours against derivatives that are measured on the forward pass beside it,
-and says which line is wrong, and how. Without a word: where you are, and what comes next.
-"""
-
-EPILOG = """\
-examples:
+EXAMPLES = """\
   minitransformer learn start
   minitransformer learn start --set attention --level 0
   minitransformer learn check layer_norm
   minitransformer learn watch
+"""
 
-An installed package contains the answers, as it is what the exercises are cut from. Neither the folder nor
-anything that is said here holds one, so that nobody meets it by accident.
+NOTES = """\
+`start` writes a folder of exercises, each a function of the textbook without its backward pass. `check` compares yours
+with derivatives measured on the forward pass of the same file, and names the wrong line and its mistake. Without a
+VERB, the command prints your progress and the next exercise.
+
+An installed package contains the answers, because the exercises are cut from it. Neither the folder nor any output of
+the command contains an answer.
 """
 
 
 def add_arguments(parser) -> None:
-    """Add what there is to do, and the options of each."""
-    parser.description, parser.epilog = DESCRIPTION, EPILOG
     add_folder(parser, None)
-    verbs = parser.add_subparsers(title="what to do", metavar="VERB", dest="verb")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
 
     def verb(name, words, act):
         added = verbs.add_parser(name, help=words, description=words, formatter_class=RawDescriptionHelpFormatter)
         added.set_defaults(act=act)
-        added.add_argument("--traceback", action="store_true", default=SUPPRESS, help="show where an error came from")
+        added.add_argument("--traceback", action="store_true", default=SUPPRESS, help="show the traceback of an error")
         return added
 
-    start = verb("start", "write the exercises, leaving alone what is there already", start_here)
+    start = verb("start", "write the exercises, and keep existing files", start_here)
     start.add_argument("--level", type=int, choices=tuple(LEVELS), default=1, help=f"{said_of_levels()} (default: 1)")
-    start.add_argument("--set", default="all", metavar="SET", help=f"which exercises: {SETS} (default: all)")
-    start.add_argument("--exercise", type=Path, metavar="FILE", help="one of your own, told in TOML: see learn/own.py")
-    start.add_argument("--out", type=Path, default=Path("learn"), metavar="DIR", help="where (default: learn)")
-    check = verb("check", "say what is right, and what is wrong with the rest", check_some)
-    check.add_argument("name", nargs="?", metavar="NAME", help="one exercise (default: all that are begun)")
+    start.add_argument("--set", default="all", metavar="SET", help=f"set of exercises: {SETS} (default: all)")
+    start.add_argument(
+        "--exercise", type=Path, metavar="FILE", help="TOML file of an exercise of your own: see learn/own.py"
+    )
+    start.add_argument(
+        "--out", type=Path, default=Path("learn"), metavar="DIR", help="directory of the exercises (default: learn)"
+    )
+    check = verb("check", "grade the exercises, and name the wrong lines", check_some)
+    check.add_argument("name", nargs="?", metavar="NAME", help="name of an exercise (default: all that are begun)")
     check.add_argument("--plot", type=Path, metavar="FILE", help="also draw its slope f′ (relu, silu, gelu) as a PNG")
     add_folder(check, SUPPRESS)
-    hint = verb("hint", "a little help, then a little more; never the answer", give_hint)
-    hint.add_argument("name", nargs="?", metavar="NAME", help="one exercise (default: the next)")
+    hint = verb("hint", "print a hint, each time a more detailed one, but never the answer", give_hint)
+    hint.add_argument("name", nargs="?", metavar="NAME", help="name of an exercise (default: the next)")
     add_folder(hint, SUPPRESS)
-    add_folder(verb("watch", "check whatever is saved, until Ctrl-C", watch), SUPPRESS)
-    add_folder(verb("progress", "a table of all exercises", show_progress), SUPPRESS)
-    trains = verb("run", "train a small model with your functions in it, and show what it writes", run_model)
-    trains.add_argument("--like", choices=("gpt", "llama"), default="gpt", help="which model (default: gpt)")
-    trains.add_argument("--steps", type=whole_number(1, "--steps"), default=1000, metavar="N", help="(default: 1000)")
-    trains.add_argument("--seed", type=whole_number(0, "--seed"), default=0, metavar="N", help="(default: 0)")
+    add_folder(verb("watch", "grade each saved file, until Ctrl-C", watch), SUPPRESS)
+    add_folder(verb("progress", "print a table of all exercises", show_progress), SUPPRESS)
+    trains = verb("run", "train a small model with your functions, and print its text", run_model)
+    trains.add_argument("--like", choices=("gpt", "llama"), default="gpt", help="family of the model (default: gpt)")
+    trains.add_argument(
+        "--steps", type=whole_number(1, "--steps"), default=1000, metavar="N", help="training steps (default: 1000)"
+    )
+    trains.add_argument(
+        "--seed", type=whole_number(0, "--seed"), default=0, metavar="N", help="seed of the model (default: 0)"
+    )
     add_folder(trains, SUPPRESS)
     add_collect(verb("collect", "grade a folder that holds a folder for each student", collect_marks))
-    handout = verb("handout", "a chapter on paper, with the answers left out: a page of the book", write_paper)
-    handout.add_argument("name", metavar="NAME", help="an exercise")
-    handout.add_argument("--out", type=Path, default=Path("handouts"), metavar="DIR", help="where (default: handouts)")
+    handout = verb("handout", "write a chapter of the book without the answers", write_paper)
+    handout.add_argument("name", metavar="NAME", help="name of an exercise")
+    handout.add_argument(
+        "--out", type=Path, default=Path("handouts"), metavar="DIR", help="directory of the handout (default: handouts)"
+    )
     for name in ("check", "collect"):
         verbs.choices[name].epilog = LIMITS
 
@@ -120,19 +127,24 @@ def add_collect(collects):
 
 
 def add_folder(parser, default):
-    """Add the option that says where the exercises are."""
+    """Add the option for the directory of the exercises."""
     parser.add_argument(
-        "--in", dest="folder", type=Path, default=default, metavar="DIR", help="where they are (default: learn, or .)"
+        "--in",
+        dest="folder",
+        type=Path,
+        default=default,
+        metavar="DIR",
+        help="directory of the exercises (default: learn, or .)",
     )
 
 
 def said_of_levels():
-    """What is left out at each level, for the help."""
-    return "what is left out, " + "; ".join(f"{level}: {words}" for level, words in LEVELS.items())
+    """Return the help of --level."""
+    return "omitted parts, " + "; ".join(f"{level}: {words}" for level, words in LEVELS.items())
 
 
 def run(arguments) -> int:
-    """Do what is asked for, or say where the learner is."""
+    """Run the verb, or show the progress without one."""
     return getattr(arguments, "act", show_where)(arguments)
 
 
@@ -217,7 +229,7 @@ def show_progress(arguments) -> int:
 
 
 def show_where(arguments) -> int:
-    """Say how far the learner is, and what comes next."""
+    """Print the progress and the next exercise."""
     from minitransformer.learn.workspace import found_folder
 
     try:
@@ -277,7 +289,7 @@ def watch(arguments) -> int:
 
 
 def run_model(arguments) -> int:
-    """Train a model with the functions that are solved in it, and print what it writes."""
+    """Train a model with the functions that are solved, and print its text."""
     from minitransformer.learn.running import train
     from minitransformer.learn.workspace import found_folder
 

@@ -1,10 +1,11 @@
-"""`minitransformer misconceptions`: what people believe about language models, and what comes out when it is tried."""
+"""`minitransformer misconceptions`: beliefs about language models, tested by experiments."""
 
 import contextlib
 import json
 import sys
 from pathlib import Path
 
+from minitransformer.commands.options import option, out_option, seed_option, switch
 from minitransformer.cores import MOST_PROCESSES
 from minitransformer.experiments.misconceptions.report import OUTCOMES_FILE, Result, introduction
 from minitransformer.files import write_atomically
@@ -15,57 +16,48 @@ from minitransformer.system.tables import table
 from minitransformer.system.terminal import show, show_to_the_letter, whole_number
 from minitransformer.values import dictionary, one_of, whole
 
-HELP = "beliefs about language models, each tested in two minutes: predict, then see"
+HELP = "test beliefs about language models by experiments of two minutes: predict, then see"
 
-DESCRIPTION = """\
-What people believe about language models, each belief as an experiment of two minutes on models that are trained for
-it. Without a name: the list of them. With one, you are told what is measured, and asked what you expect; then it is
-measured, with several seeds, drawn, and set beside what you said. The folder then holds
-
-  index.html       a page of all that was measured there: text, pictures, what came out, and what that does not show
-  NAME.png         the picture of each
-  outcomes.json    the numbers with their intervals
-  measured/        what was measured with each seed
-
-A run that was stopped, by Ctrl-C or worse, goes on when the same command is given again.
-"""
-
-EPILOG = """\
-examples:
+EXAMPLES = """\
   minitransformer misconceptions
   minitransformer misconceptions weight-decay
   minitransformer misconceptions weight-decay --predict 2 --seeds 10
   minitransformer misconceptions --all --out misconceptions          ten minutes on two cores
-  minitransformer misconceptions leaps --from runs/scale             what a finished run says, in a second
-
-Exit status 0 whatever comes out: an experiment that does not show its claim says so.
+  minitransformer misconceptions leaps --from runs/scale             results of a finished run, in a second
 """
 
-MOST_SEEDS = 1000  # nobody waits for more
+NOTES = """\
+Without a name, the command lists the experiments. With one, it describes the measurement and asks for your
+prediction, trains models with several seeds, measures, and compares the result with the prediction. It writes
+to the folder
+
+  index.html       a page with every result in the folder: description, picture, outcome and limits
+  NAME.png         the picture of each experiment
+  outcomes.json    the numbers with their intervals
+  measured/        the measurements with each seed
+
+An interrupted run resumes when the same command is given again. The exit status is 0 for every outcome: the
+report states if an experiment does not show its claim.
+"""
+
+MOST_SEEDS = 1000
 
 
 def add_arguments(parser) -> None:
-    """Add the options."""
-    parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument("name", nargs="?", metavar="NAME", help="of an experiment; without it, they are listed")
-    parser.add_argument("--all", action="store_true", help="one after another")
-    parser.add_argument(
-        "--predict", type=whole_number(1, "--predict"), metavar="N", help="the outcome that you expect, without asking"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("misconceptions"), metavar="FOLDER", help="(default: misconceptions)"
-    )
-    parser.add_argument(
-        "--from", dest="folder", type=Path, metavar="FOLDER", help="of a finished scale or train, in place of training"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="the first seed (default: 0)")
-    parser.add_argument("--seeds", type=int, metavar="N", help="how many (default: what each experiment asks for)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
-    parser.add_argument("--quiet", action="store_true", help="ask nothing and print the path of the page alone")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="name of an experiment (default: list all)")
+    switch(parser, "--all", "run all experiments")
+    prediction = {"type": whole_number(1, "--predict"), "metavar": "N"}
+    option(parser, "--predict", "number of the outcome that you predict (default: the command asks)", **prediction)
+    out_option(parser, "misconceptions", "folder for the page, the pictures and the numbers")
+    words = "folder of a finished scale or train to read (default: train new models)"
+    option(parser, "--from", words, metavar="FOLDER", dest="folder", type=Path)
+    seed_option(parser, "the first run")
+    option(parser, "--seeds", "number of seeds (default: that of each experiment)", metavar="N", type=int)
+    option(parser, "--workers", "number of processes (default: one per core)", metavar="N", type=int)
+    switch(parser, "--quiet", "ask nothing, and print only the path of the page")
 
 
 def run(arguments) -> int:
-    """List, or ask, measure, draw and report."""
     from minitransformer.experiments.misconceptions import NAMES, experiment, experiments
 
     check_options(arguments)
@@ -85,7 +77,7 @@ def run(arguments) -> int:
             if drawn:
                 draw(one, measured[one.name], arguments.out)
             else:
-                (arguments.out / picture_of(one)).unlink(missing_ok=True)  # of a run before
+                (arguments.out / picture_of(one)).unlink(missing_ok=True)  # from an earlier run
         page = write(arguments.out, results)
     if not arguments.quiet:
         show("\n\n".join(str(results[one.name]) for one in chosen) + "\n")
@@ -95,7 +87,7 @@ def run(arguments) -> int:
 
 
 def check_options(arguments) -> None:
-    """Raise ValueError for options that are out of range, or do not go together."""
+    """Raise ValueError for options that are out of range or exclude each other."""
     whole("--seed", arguments.seed, least=0)
     for name, least, most in (("seeds", 2, MOST_SEEDS), ("workers", 1, MOST_PROCESSES)):
         if getattr(arguments, name) is not None:
@@ -118,14 +110,14 @@ def check_choice(arguments, chosen) -> None:
 
 
 def listed(every) -> list[str]:
-    """Return the lines of a table of experiments."""
+    """Return the lines of the table of experiments."""
     rows = [("name", "the belief", "about")]
     rows += [(one.name, one.belief, f"{one.seconds} s") for one in every]
     return [*table(rows, "<<>", indent=0), "", "minitransformer misconceptions NAME tests one, --all all of them."]
 
 
 def prediction(experiment, arguments, narrator) -> int | None:
-    """Say what is measured, and return the outcome that the reader expects, from 0; None where nobody says."""
+    """Introduce an experiment, and return the index of the predicted outcome, or None without a prediction."""
     narrator.say(f"{introduction(experiment)}\n")
     if arguments.predict is not None:
         return arguments.predict - 1
@@ -143,7 +135,7 @@ def prediction(experiment, arguments, narrator) -> int | None:
 
 
 def measure(arguments, chosen, narrator) -> tuple[dict, dict]:
-    """Measure; return {name: what was measured} and {name: with what, in words}."""
+    """Return {name: measurements} and {name: description of the seeds or of the folder that was read}."""
     if arguments.folder is not None:
         (one,) = chosen
         return {one.name: one.read(arguments.folder)}, {one.name: f"{one.reads} in {arguments.folder}"}
@@ -161,19 +153,17 @@ def measure(arguments, chosen, narrator) -> tuple[dict, dict]:
 
 
 def draw(experiment, measured, folder: Path) -> None:
-    """Draw an experiment's picture."""
     figure = new_figure(*experiment.size)
     experiment.draw(figure, measured)
     save(figure, folder / picture_of(experiment))
 
 
 def picture_of(experiment) -> str:
-    """Return the name of an experiment's picture."""
     return f"{experiment.name}.png"
 
 
 def kept_results(folder: Path, every) -> dict:
-    """Return {name: Result} of what was found in this folder before. Raises ValueError for a file that is none."""
+    """Return {name: Result} of earlier runs in this folder. Raises ValueError for a file of another format."""
     path = folder / OUTCOMES_FILE
     try:
         kept = dictionary("outcomes", json.loads(path.read_bytes()))
@@ -185,7 +175,7 @@ def kept_results(folder: Path, every) -> dict:
 
 
 def write(folder: Path, results: dict) -> Path:
-    """Write the numbers and the page of all that was found in this folder; return the path of the page."""
+    """Write the numbers and the page of all results in this folder; return the path of the page."""
     from minitransformer.book.writing import write_beliefs
     from minitransformer.experiments.misconceptions import NAMES
 

@@ -1,16 +1,19 @@
-"""Options made of settings: what a field says of itself (see values.py), said to whoever types a command.
+"""Options that several commands share, and options made from the fields of settings.
 
-An option has its field's name, unless FLAGS has another for it, and is absent from the arguments unless it is given: so
-the defaults are those of the dataclass, or of the checkpoint that a run goes on from. An error that names fields is put
-into terms of options again.
+`option` declares one option and adds the default to its help. `add_fields` declares an option for each field of a
+dataclass of settings (values.py). Such an option has the field's name, or the one in FLAGS, and is absent from the
+arguments unless it is given, so the defaults are those of the dataclass or of the checkpoint that is resumed.
+`in_terms_of_options` rewrites errors that name fields.
 """
 
 import argparse
 import re
 from contextlib import contextmanager
+from pathlib import Path
 
 from minitransformer.values import number, one_of, statements, text, true_or_false, whole
 
+MODEL = "a model's file, a folder that train or demo wrote, a GGUF file, or a folder of the Hugging Face layout"
 FLAGS = {
     "n_layers": "--layers",
     "n_heads": "--heads",
@@ -20,7 +23,7 @@ FLAGS = {
     "d_head": "--head-width",
     "betas": "--beta1 and --beta2",
     "sample_prompt": "--prompt",
-    **{name: name for name in ("bias", "tie_embeddings", "trainable")},  # whose options say more, or the opposite
+    **{name: name for name in ("bias", "tie_embeddings", "trainable")},  # fields without an option of the same meaning
 }
 KINDS = {
     whole: {"type": int, "metavar": "N"},
@@ -30,23 +33,62 @@ KINDS = {
 }
 
 
+def option(group, flag: str, words: str, default=None, metavar: str | None = None, **more) -> None:
+    """Add an option that takes a value of the default's type, with the default at the end of its help."""
+    if default is not None:
+        more = {"type": type(default), **more}
+        words = f"{words} (default: {default})"
+    group.add_argument(flag, default=default, metavar=metavar, help=words, **more)
+
+
+def switch(group, flag: str, words: str, **more) -> None:
+    """Add an option without a value."""
+    group.add_argument(flag, action="store_true", help=words, **more)
+
+
+def model_argument(parser, **more) -> None:
+    """Add the positional argument MODEL."""
+    parser.add_argument("model", **{"metavar": "MODEL", "help": MODEL, **more})
+
+
+def out_option(group, default: str, words: str = "folder for the results") -> None:
+    """Add --out FOLDER."""
+    option(group, "--out", words, Path(default), "FOLDER")
+
+
+def seed_option(group, subject: str) -> None:
+    """Add --seed N for the random numbers of a subject."""
+    option(group, "--seed", f"seed of {subject}", 0, "N")
+
+
+def run_options(group, default_out: str, picture: str) -> None:
+    """Add the options of a training run: its folder, its relation to a run in that folder, and its output."""
+    out_option(group, default_out, "folder of the run")
+    existing = group.add_mutually_exclusive_group()
+    switch(existing, "--resume", "resume the run in that folder")
+    switch(existing, "--force", "overwrite the run in that folder")
+    switch(group, "--no-plot", f"draw no {picture}")
+    switch(group, "--quiet", "print only the result, warnings and errors")
+
+
 def flag_of(name: str) -> str:
     """Return the option of a field."""
     return FLAGS.get(name, f"--{name.replace('_', '-')}")
 
 
 def zero_is_none(cls, name: str) -> bool:
-    """Whether an option's 0 stands for None: where None can be, and is not what stands there anyway."""
+    """Return True if the option's 0 stands for None: the field can be None, and that is not its default."""
     return statements(cls)[name]["none"] is not None and cls.__dataclass_fields__[name].default is not None
 
 
 def add_fields(group, cls, names, **defaults) -> None:
     """Add an option for each of these fields of a dataclass of settings.
 
-    The help ends in the default: the field's, in words where it is None, unless the command has another for it.
+    The help ends with the default: that in `defaults`, the field's, or the field's description of None.
     """
     for name in names:
-        check, none, words = (statements(cls)[name][what] for what in ("check", "none", "means"))
+        statement = statements(cls)[name]
+        check, none, words = statement["check"], statement["none"], statement["means"]
         kind = {"choices": tuple(check.keywords["known"])} if check.func is one_of else KINDS[check.func]
         default = defaults.get(name, cls.__dataclass_fields__[name].default)
         if zero_is_none(cls, name):
@@ -66,7 +108,7 @@ def given_fields(arguments, cls) -> dict:
 def in_terms_of_options(*classes):
     """Within the block, errors that name a field of these dataclasses name its option instead.
 
-    Field names that are words of the language, such as positions, are taken for one only where a sentence begins.
+    A field name that is an English word, such as positions, is replaced only at the beginning of a sentence.
     """
     try:
         yield
@@ -76,9 +118,9 @@ def in_terms_of_options(*classes):
             message = message.removeprefix(f"{cls.__name__}: ")
         names = {name for cls in classes for name in statements(cls)}
 
-        def option(match):
+        def flag(match):
             name, before = match[0], message[: match.start()]
             begins = not before or before.endswith(": ")
             return flag_of(name) if name in names and ("_" in name or begins) else name
 
-        raise type(error)(re.sub(r"(?<![\w/.-])\w+(?![\w/.-])", option, message)) from None
+        raise type(error)(re.sub(r"(?<![\w/.-])\w+(?![\w/.-])", flag, message)) from None

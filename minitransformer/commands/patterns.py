@@ -1,49 +1,47 @@
-"""`minitransformer patterns`: two tiny models learn simple patterns, and one of them grows an induction head."""
+"""`minitransformer patterns`: two tiny models that learn simple patterns, and the induction head of one."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 
+from minitransformer.commands.options import option, out_option, seed_option
+from minitransformer.commands.runs import refuse_to_overwrite
 from minitransformer.experiments.patterns.training import PatternSettings, quiet_bar, train_on_simple_patterns
 from minitransformer.files import write_atomically
 from minitransformer.folders import at_work_in
 from minitransformer.pictures import can_draw
 from minitransformer.system.terminal import show
 from minitransformer.training import MODEL_FILE
-from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.transformer import TinyTransformer
 
-HELP = "two tiny models learn simple patterns; see the heads that do it, and when they appear"
+HELP = "train two tiny models on simple patterns, and show the heads that learn them"
 
-DESCRIPTION = """\
-Two models of width 64 and 4 heads learn the simple patterns of text/patterns.py: to say a sequence again,
-or backward, to go on with what repeats, to count, to add. One has two blocks, the other only one. To find
-what followed a symbol before takes two heads, the second of which reads what the first wrote; so the one
-finds out, suddenly, how to do it, and the other cannot.
-
-Prints how much each has learned, of tasks as long as those in training and of longer ones; what each head
-looks at, and what is lost without it; and the circuits of the induction head. Writes to the folder
-
-  two-blocks/, one-block/   the models, for `generate`, and their metrics
-  moment.png                when a head begins to do induction, and what that does to the accuracy
-  heads.png                 each head's scores, and what is lost without it
-  attention.png             where every head of the two blocks looks, on one sequence
-  circuits.png              what the weights of the induction head, if there is one, say by themselves
-  patterns.json             all the numbers
-
-A run that was stopped, by Ctrl-C or worse, goes on when the same command is given again, and ends with the
-same weights, to the bit.
+EXAMPLES = """\
+  minitransformer patterns
+  minitransformer patterns --out patterns-learned --positions learned    another form of induction
+  minitransformer generate --model patterns/two-blocks --greedy --prompt "COPY ba de ko fu =" --max-new-tokens 5
 """
 
-EPILOG = """\
-examples:
-  minitransformer patterns
-  minitransformer patterns --out patterns-learned --positions learned    another way to do induction
-  minitransformer generate --model patterns/two-blocks --greedy --prompt "COPY ba de ko fu =" --max-new-tokens 5
+NOTES = """\
+Two models of width 64 with 4 heads learn the patterns of text/patterns.py: to copy a sequence or reverse it, to
+continue a repetition, to count, to add. One has two blocks, the other only one. Induction, the continuation of
+a repetition, needs two heads, the second of which reads the output of the first. So the model with two blocks
+learns it suddenly, and the other cannot.
 
-What the scores, the ablations and the circuits show, and what not, is told in learned.py and the files that it names,
-how training begins in starting_attention.py, both in minitransformer/experiments/patterns.
+The command prints the accuracy on tasks of the trained lengths and on longer ones, the scores of each head, the
+loss of accuracy without it, and the circuits of the induction head. It writes to the folder
+
+  two-blocks/, one-block/   the models, for generate, and their metrics
+  moment.png                the beginning of induction, and its effect on the accuracy
+  heads.png                 the scores of each head, and the loss of accuracy without it
+  attention.png             the attention of every head of the two blocks on one sequence
+  circuits.png              the circuits of the induction head, if there is one, computed from its weights
+  patterns.json             all numbers
+
+An interrupted run resumes when the same command is given again, and ends with bit-identical weights. The files
+learned.py and starting_attention.py in minitransformer/experiments/patterns describe the scores, their limits
+and the start of training.
 """
 
 BLOCKS = {"two-blocks": 2, "one-block": 1}
@@ -51,43 +49,25 @@ QUICK_STEPS = 50
 MOMENT_FILE, HEADS_FILE, ATTENTION_FILE, CIRCUITS_FILE = "moment.png", "heads.png", "attention.png", "circuits.png"
 DATA_FILE = "patterns.json"
 SHOWN_LENGTH = 12  # of the sequence in the picture of attention
-ABOUT = {"command": "patterns"}  # what a model's file remembers of where it came from
+ABOUT = {"command": "patterns"}  # recorded in a model's file
 
 
 def add_arguments(parser) -> None:
-    """Add the options."""
-    parser.description, parser.epilog = DESCRIPTION, EPILOG
-    defaults = PatternSettings()
-    parser.add_argument(
-        "--out", type=Path, default=Path("patterns"), metavar="FOLDER", help="where to write (default: patterns)"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the weights and of all tasks (default: 0)")
+    out_option(parser, "patterns", "folder for the models, the pictures and the numbers")
+    seed_option(parser, "the weights and all tasks")
     steps = parser.add_mutually_exclusive_group()
-    steps.add_argument(
-        "--steps", type=int, default=defaults.steps, metavar="N", help=f"of each model (default: {defaults.steps})"
-    )
-    steps.add_argument(
-        "--quick",
-        dest="steps",
-        action="store_const",
-        const=QUICK_STEPS,
-        help="a few seconds: shows that all works, learns next to nothing",
-    )
-    parser.add_argument(
-        "--positions",
-        choices=("rotary", "learned"),
-        default="rotary",
-        help="how positions enter the models (default: rotary)",
-    )
+    option(steps, "--steps", "training steps of each model", PatternSettings.steps, "N")
+    words = "a few seconds: runs everything, and learns next to nothing"
+    steps.add_argument("--quick", dest="steps", action="store_const", const=QUICK_STEPS, help=words)
+    option(parser, "--positions", "kind of position encoding", "rotary", choices=("rotary", "learned"))
 
 
 def run(arguments) -> int:
-    """Train both models as far as they are not trained yet, analyse them, print and draw."""
     settings = PatternSettings(steps=arguments.steps, seed=arguments.seed)
     drawn = can_draw()
     with at_work_in(arguments.out):
         for name in BLOCKS:
-            refuse_to_overwrite(arguments.out / name / MODEL_FILE)
+            refuse_to_overwrite(arguments.out / name / MODEL_FILE, ABOUT, "this command")
         learn_patterns(arguments.out, settings, arguments.positions, drawn)
     return 0
 
@@ -117,7 +97,7 @@ def learn_patterns(out: Path, settings: PatternSettings, positions: str, drawn: 
 
 
 def train(model, folder: Path, settings: PatternSettings, name: str) -> list[dict]:
-    """Train a model, from where the run in its folder stands if there is one. Returns the records of metrics."""
+    """Train a model, or resume the run in its folder. Returns the records of metrics."""
     resume = (folder / MODEL_FILE).exists()
     chosen = settings.to_dict()
     try:
@@ -129,14 +109,8 @@ def train(model, folder: Path, settings: PatternSettings, name: str) -> list[dic
         raise KeyboardInterrupt(f"{reason}; the same command goes on") from None
 
 
-def refuse_to_overwrite(path: Path) -> None:
-    """Raise FileExistsError for a model that this command did not make: somebody may have trained it for hours."""
-    if path.exists() and Checkpoint.read(path).training.get("about") != ABOUT:
-        raise FileExistsError(f"{path}: holds a model that this command did not make; choose another folder with --out")
-
-
 def draw_pictures(models, runs, learned, out: Path, seed: int) -> list[str]:
-    """Draw the pictures, and return their names."""
+    """Draw the pictures and return their names."""
     from minitransformer.analysis import attention_weights, draw_attention, induction_targets
     from minitransformer.experiments.patterns.learned import NOTABLE
     from minitransformer.experiments.patterns.pictures import draw_circuits, draw_heads, draw_moment
@@ -154,7 +128,7 @@ def draw_pictures(models, runs, learned, out: Path, seed: int) -> list[str]:
     draw_attention(weights, labels, out / ATTENTION_FILE, title=title, notes=notes, marked=marked)
     pictures = [MOMENT_FILE, HEADS_FILE, ATTENTION_FILE]
     if two.induction is None:
-        (out / CIRCUITS_FILE).unlink(missing_ok=True)  # of a run before
+        (out / CIRCUITS_FILE).unlink(missing_ok=True)  # from an earlier run
         return pictures
     draw_circuits(two.induction, out / CIRCUITS_FILE)
     return [*pictures, CIRCUITS_FILE]

@@ -1,8 +1,10 @@
-"""`minitransformer scale`: a family of models, and what comes with size."""
+"""`minitransformer scale`: a family of models of growing size."""
 
+from argparse import ArgumentTypeError
 from contextlib import contextmanager
 from pathlib import Path
 
+from minitransformer.commands.options import option, out_option, seed_option, switch
 from minitransformer.cores import MOST_PROCESSES
 from minitransformer.folders import at_work_in
 from minitransformer.pictures import can_draw
@@ -11,83 +13,68 @@ from minitransformer.system.narrator import Narrator
 from minitransformer.system.terminal import show
 from minitransformer.values import whole
 
-HELP = "train a family of models: what comes with size, and does it come suddenly?"
+HELP = "train a family of models, and measure the skills that come with size and their suddenness"
 
-DESCRIPTION = """\
-Train a family of models, from a thousand parameters to two million, several seeds each, on a text and on five
-little tasks whose test questions they never trained on: copying, reversing, going on with what repeats
-(induction), adding modulo 17, and closing brackets. Then say
-
-  what comes with size      the fraction answered exactly and, because a leap of that can be the metric's own
-                            doing, the log-likelihood of an answer token
-  whether it jumps          more than doubles from a tenth of the size, beyond what the seeds explain
-  how the loss falls        L = E + A/N^alpha + B/D^beta, with intervals, the largest size predicted from the
-                            smaller ones, and the best size and amount of text for a budget
-  deeper or wider?          1, 2, 4 and 8 layers with as many parameters
-
-The folder then holds emergence.json, up to four pictures, and runs/, with one small file for each finished run. Ctrl-C,
-or anything else, stops it at any time: the same command goes on from there, to the same numbers.
-"""
-
-EPILOG = """\
-examples:
+EXAMPLES = """\
   minitransformer scale --out runs/scale                       9 sizes, 3 seeds: 10 to 20 minutes on two cores
-  minitransformer scale --out runs/quick --quick               half a minute: all works, next to nothing is learned
+  minitransformer scale --out runs/quick --quick               half a minute, with next to nothing learned
   minitransformer scale --out runs/small --sizes 1000,10000,100000 --seeds 5 --steps 400
 
 on several machines, with pip install "minitransformer[cluster]" on each:
   dask scheduler                                               on one
   dask worker HOST:8786 --nworkers 2 --nthreads 1              on each, as many as it has cores
   minitransformer scale --out runs/scale --dask tcp://HOST:8786
+"""
 
-What it does not show: sizes are compared at the same number of steps and at a learning rate that falls with the width;
-another recipe moves the jumps. Three seeds make narrow intervals. A law is a description of what was measured.
+NOTES = """\
+The models have a thousand to two million parameters and train, with several seeds each, on a text and on five
+small tasks whose test questions are not in the training data: copying, reversing, continuing a repetition
+(induction), adding modulo 17, and closing brackets. The report contains
+
+  the skills at each size   the fraction of exact answers and the log-likelihood of an answer token, since a leap
+                            of the fraction can be an artefact of the metric
+  leaps                     a score that more than doubles within a factor of ten in size, beyond the spread of seeds
+  the fall of the loss      L = E + A/N^alpha + B/D^beta with intervals, the largest size predicted from the
+                            smaller ones, and the best size and amount of text for a budget
+  depth against width       1, 2, 4 and 8 layers with equal parameters
+
+The folder contains emergence.json, up to four pictures, and runs/ with one small file for each finished run. An
+interrupted command resumes when it is given again, and ends with the same numbers.
+
+Limits: all sizes have the same number of steps and a learning rate that falls with the width; another recipe
+moves the leaps. Intervals over three seeds are narrow. A scaling law describes the measured range.
 """
 
 SIZES = (1_000, 2_500, 6_000, 15_000, 40_000, 100_000, 250_000, 600_000, 2_000_000)
 SHAPES, SHAPE_PARAMETERS = (1, 2, 4, 8), 100_000
 QUICK_SIZES, QUICK_SHAPES, QUICK_SHAPE_PARAMETERS = (1_000, 2_500, 6_000, 15_000), (1, 2), 6_000
 QUICK_SEEDS, QUICK_STEPS = 2, 24
-DASK_PATIENCE = 10  # seconds to wait for a scheduler
-MOST_SEEDS = 10_000  # nobody waits for more
+DASK_PATIENCE = 10  # seconds
+MOST_SEEDS = 10_000
 
 
 def add_arguments(parser) -> None:
-    """Add the options."""
-    parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("runs/scale"),
-        metavar="FOLDER",
-        help="where to write, and to go on (default: runs/scale)",
-    )
-    parser.add_argument(
-        "--sizes",
-        type=sizes_of,
-        metavar="N,N,…",
-        help=f"about how many parameters (default: {','.join(map(str, SIZES))}); without the comparison of shapes",
-    )
-    parser.add_argument("--seeds", type=int, metavar="N", help="runs of each model (default: 3; --quick: 2)")
-    parser.add_argument("--steps", type=int, metavar="N", help="steps of each run (default: 600; --quick: 24)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
-    parser.add_argument("--dask", metavar="ADDRESS", help="train on the workers of this Dask scheduler instead")
-    parser.add_argument("--quick", action="store_true", help="few small sizes, seeds and steps")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="the first seed (default: 0)")
+    out_option(parser, "runs/scale", "folder of the runs, which the command resumes")
+    words = f"sizes in parameters, without the comparison of shapes (default: {','.join(map(str, SIZES))})"
+    option(parser, "--sizes", words, metavar="N,N,…", type=sizes_of)
+    option(parser, "--seeds", "runs of each model (default: 3; --quick: 2)", metavar="N", type=int)
+    option(parser, "--steps", "steps of each run (default: 600; --quick: 24)", metavar="N", type=int)
+    option(parser, "--workers", "number of processes (default: one per core)", metavar="N", type=int)
+    words = "address of a Dask scheduler whose workers train (default: processes on this machine)"
+    option(parser, "--dask", words, metavar="ADDRESS")
+    switch(parser, "--quick", "few small sizes, seeds and steps")
+    seed_option(parser, "the first run")
 
 
 def sizes_of(text: str) -> list[int]:
-    """Return the sizes of an option, "1000,10000"."""
-    import argparse
-
+    """Parse the value of --sizes."""
     try:
         return [int(size) for size in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"sizes are integers with commas between them, not {text!r}") from None
+        raise ArgumentTypeError(f"sizes are integers with commas between them, not {text!r}") from None
 
 
 def run(arguments) -> int:
-    """Train what is not there yet, and report."""
     from minitransformer.experiments.emergence import analyze_emergent_capabilities, draw_emergence
     from minitransformer.experiments.emergence.analysis import unique
 
@@ -115,7 +102,7 @@ def run(arguments) -> int:
 
 
 def check_options(arguments) -> None:
-    """Raise ValueError for an option out of range."""
+    """Raise ValueError for options that are out of range or exclude each other."""
     for name, most in (("seeds", MOST_SEEDS), ("workers", MOST_PROCESSES)):
         if getattr(arguments, name) is not None:
             whole(f"--{name}", getattr(arguments, name), least=1, most=most)
@@ -125,7 +112,7 @@ def check_options(arguments) -> None:
 
 
 def chosen_family(arguments) -> tuple:
-    """Return the sizes and the shapes, as Configs, how many seeds, and the steps that the options ask for."""
+    """Return the Configs of the sizes and of the shapes, the number of seeds, and the steps."""
     from minitransformer.experiments.emergence.analysis import SEEDS, STEPS
     from minitransformer.experiments.emergence.family import configuration, of_size
 
@@ -142,7 +129,7 @@ def chosen_family(arguments) -> tuple:
 def executor_of(address: str | None):
     """Yield the executor of a Dask cluster, or None for processes on this machine.
 
-    Raises MissingExtra without dask.distributed, OSError where no scheduler answers.
+    Raises MissingExtra without dask.distributed, and OSError if no scheduler answers.
     """
     if address is None:
         yield None
@@ -162,7 +149,8 @@ def executor_of(address: str | None):
 def reporting(total: int, out: Path):
     """Yield a function progress(plan, outcome) that moves a bar, and writes a line for a run that fails or is retried.
 
-    Ctrl-C says how many runs are kept. There is no time left to be told: the largest models come first.
+    The bar shows no remaining time, since the largest models come first. The message after Ctrl-C has the number of
+    finished runs.
     """
     narrator, ended = Narrator(), []
     with narrator.progress("the largest models first", "runs", total=total, even=False) as move:

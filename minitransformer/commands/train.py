@@ -1,4 +1,4 @@
-"""`minitransformer train`: a text in, a model out."""
+"""`minitransformer train`: pretraining on a text."""
 
 import argparse
 import dataclasses
@@ -8,9 +8,9 @@ import statistics
 import warnings
 from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 
-from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
+from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options, option, run_options
+from minitransformer.commands.runs import chosen_settings, existing_run, how_to_resume, recorded_arguments
 from minitransformer.config import Config
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.narrator import Narrator
@@ -27,38 +27,21 @@ from minitransformer.text import (
     tokenize_corpus,
 )
 from minitransformer.training import MODEL_FILE, Observer, ProgressBar, Settings, pretrain
-from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.ranks import cores_of_a_rank, world, world_size
-from minitransformer.training.remembered import is_stream, remembered, remembered_files
+from minitransformer.training.remembered import is_stream, remembered_files
 from minitransformer.training.replicas import replicas_that_pay
 from minitransformer.transformer import Transformer
 
 HELP = "train a model on a text"
 
-DESCRIPTION = """\
-Train a model on a text, and write to a folder
-
-  model.npz       the model with its tokenizer; also the checkpoint to resume from
-  metrics.jsonl   the loss of every step, and what else happened, one JSON object a line
-  loss.png        a picture of it, if matplotlib is installed
-
-Ctrl-C finishes the step, saves, and stops, and so does SIGTERM, with which machines are stopped, or a
-terminal that is closed; --resume goes on from there, or from the last checkpoint if the process was killed,
-and ends with the same weights, to the bit, as a run that was never stopped.
-
-All cores work on a step: each batch is shared by --replicas of the model, in a process each. Started by
-mpirun, so do its ranks, on one machine or several. How many of both there are changes the last bits of a result.
-"""
-
-EPILOG = """\
-examples:
+EXAMPLES = """\
   minitransformer train                                    on the text that comes with Python
   minitransformer train --text book.txt --out runs/book
   cat *.txt | minitransformer train --text - --tokenizer bpe --vocab-size 2000
   minitransformer train --out runs/book --resume           the other options are remembered
 
-nanoGPT's recipe for a CPU on tiny Shakespeare, its numbers spelled out; the validation loss is 1.90. (nanoGPT leaves
-the biases out and lets embeddings decay: with --no-bias --decay-embeddings it is 1.91; medians of three seeds):
+nanoGPT's recipe for a CPU on tiny Shakespeare, with all its numbers; the validation loss is 1.90. (nanoGPT has
+no biases and lets embeddings decay: with --no-bias --decay-embeddings the loss is 1.91; medians of three seeds):
   minitransformer train --text tinyshakespeare.txt --out runs/shakespeare --tokenizer char \\
       --layers 4 --heads 4 --width 128 --context 64 --dropout 0 \\
       --steps 2000 --batch-size 12 --lr 1e-3 --min-lr 1e-4 --warmup 100 \\
@@ -68,11 +51,26 @@ a small Llama:
   minitransformer train --text book.txt --norm rms_norm --positions rotary --feed-forward swiglu \\
       --kv-heads 2 --no-bias --untied
 
-on several machines (extra mpi; the first process alone reads the text, writes and prints; Open MPI's mpirun binds
-each of two processes to one core unless told otherwise, and after Ctrl-C leaves it a fraction of a second, enough
-for a small model's step and checkpoint; --resume works with any number of processes, and with the same number ends
-in the same bits):
+on two machines (extra mpi):
   mpirun -n 2 --host one,two --bind-to none python -m minitransformer train --text book.txt --batch-size 24
+"""
+
+NOTES = """\
+The folder of the run contains
+
+  model.npz       the model with its tokenizer; also the checkpoint to resume from
+  metrics.jsonl   the loss of every step and other events, one JSON object per line
+  loss.png        a picture of the loss, if matplotlib is installed
+
+Ctrl-C, SIGTERM or a closed terminal stops the run after the current step, and saves it. --resume continues from
+there, or from the last checkpoint if the process was killed, and ends with the same weights, to the bit, as an
+uninterrupted run.
+
+All cores share each batch: --replicas of the model work on it, each in a process, and so do the ranks that
+mpirun starts. The numbers of replicas and ranks change the last bits of the result. Only the first rank reads
+the text, writes and prints. Open MPI's mpirun binds each of two processes to one core unless told otherwise.
+After Ctrl-C it leaves them a fraction of a second, enough for the step and the checkpoint of a small model.
+--resume works with any number of ranks, and the same number gives the same bits.
 """
 
 DEFAULT_OUT = "runs/train"
@@ -82,43 +80,27 @@ TRAINING_DEFAULTS = {"sample_every": 500}
 
 
 def add_arguments(parser) -> None:
-    """Add the options."""
-    parser.description, parser.epilog = DESCRIPTION, EPILOG
     files = parser.add_argument_group("text and folder")
-    files.add_argument(
-        "--text",
-        nargs="+",
-        metavar="FILE",
-        help=f"UTF-8 files, or - for standard input; the last tenth is held out (default: {DEFAULT_CORPUS})",
-    )
-    files.add_argument(
-        "--out", type=Path, default=Path(DEFAULT_OUT), metavar="FOLDER", help=f"where to write (default: {DEFAULT_OUT})"
-    )
-    existing = files.add_mutually_exclusive_group()
-    existing.add_argument("--resume", action="store_true", help="go on with the run in that folder")
-    existing.add_argument("--force", action="store_true", help="overwrite the run in that folder")
-    files.add_argument("--no-plot", action="store_true", help="draw no loss.png")
-    files.add_argument("--quiet", action="store_true", help="print only the model's path, warnings and errors")
+    words = f"UTF-8 files, or - for standard input; the last tenth is held out (default: {DEFAULT_CORPUS})"
+    files.add_argument("--text", nargs="+", metavar="FILE", help=words)
+    run_options(files, DEFAULT_OUT, "loss.png")
 
     tokens = parser.add_argument_group("tokenizer")
-    tokens.add_argument("--tokenizer", choices=("char", "byte", "bpe"), help=f"(default: {DEFAULT_TOKENIZER})")
-    tokens.add_argument(
-        "--vocab-size",
-        type=int,
-        metavar="N",
-        help=f"tokens that bpe learns, at least 256 (default: {DEFAULT_VOCAB_SIZE})",
-    )
+    words = f"kind of tokenizer (default: {DEFAULT_TOKENIZER})"
+    option(tokens, "--tokenizer", words, choices=("char", "byte", "bpe"))
+    words = f"number of tokens that bpe learns, at least 256 (default: {DEFAULT_VOCAB_SIZE})"
+    option(tokens, "--vocab-size", words, metavar="N", type=int)
 
     model = parser.add_argument_group("model")
     add_fields(model, Config, ("n_layers", "n_heads", "d_model", "context"), **MODEL_DEFAULTS)
     add_fields(model, Config, ("d_ff", "n_kv_heads", "d_head", "norm", "feed_forward", "positions"))
     no = {"action": "store_false", "default": argparse.SUPPRESS}
     model.add_argument("--no-bias", dest="bias", help="linear maps without biases", **no)
-    model.add_argument("--untied", dest="tie_embeddings", help="an unembedding of its own", **no)
+    model.add_argument("--untied", dest="tie_embeddings", help="unembedding separate from the embedding", **no)
     add_fields(model, Config, ("dropout", "dtype"))
 
     training = parser.add_argument_group("training")
-    pays = "one a core, but at most one a window; 1 without threadpoolctl"
+    pays = "one per core, but at most one per window; 1 without threadpoolctl"
     add_fields(training, Settings, ("steps", "batch_size", "accumulate", "replicas"), replicas=pays)
     add_fields(training, Settings, ("lr", "min_lr", "warmup"))
     for i, averaged in enumerate(("the gradient", "its square")):
@@ -129,7 +111,6 @@ def add_arguments(parser) -> None:
 
 
 def run(arguments) -> int:
-    """Train, alone or with the other processes that mpirun started."""
     ranks = world()
     if not ranks.first:
         arguments.quiet = arguments.no_plot = True
@@ -140,7 +121,7 @@ def run(arguments) -> int:
 
 
 def train(arguments, ranks) -> None:
-    """Train. The first process alone reads, writes and prints."""
+    """Train as one of the ranks. Only the first reads, writes and prints."""
     narrator = Narrator(arguments.quiet)
     config, tokenizer, corpus, settings, about = ranks.from_first(lambda: prepare(arguments, narrator))
     try:
@@ -159,14 +140,14 @@ def train(arguments, ranks) -> None:
                 communicator=ranks.communicator,
             )
     except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(how_to_resume(interrupt, arguments.out, about)) from None
+        raise KeyboardInterrupt(resumption(interrupt, arguments.out, about)) from None
     if ranks.first:
         summarise(narrator, records, arguments.out)
         show_to_the_letter(arguments.out / MODEL_FILE)
 
 
 def prepare(arguments, narrator):
-    """Return (Config, tokenizer, Corpus, Settings, about). Whatever can be found wrong before the long work is."""
+    """Return (Config, tokenizer, Corpus, Settings, about), with all arguments checked."""
     checkpoint = existing_run(arguments)
     config = given_config(arguments, checkpoint)
     settings = given_settings(arguments, checkpoint)
@@ -184,32 +165,14 @@ def prepare(arguments, narrator):
         with narrator.progress("tokenizing", "characters") as progress:
             return config, tokenizer, tokenize_corpus(text, tokenizer, name=name, progress=progress), settings, about
     except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(how_to_resume(interrupt, arguments.out, about)) from None
-
-
-def existing_run(arguments) -> Checkpoint | None:
-    """Return the checkpoint to resume from, or None for a new run.
-
-    Raises FileNotFoundError where there is none to resume, FileExistsError where there is one that nobody mentioned.
-    """
-    path = arguments.out / MODEL_FILE
-    if arguments.resume:
-        if not path.exists():
-            raise FileNotFoundError(f"{arguments.out}: there is no {MODEL_FILE} to resume from; begin without --resume")
-        return Checkpoint.read(path)
-    if path.exists() and not arguments.force:
-        raise FileExistsError(
-            f"{arguments.out}: holds a run already; --resume goes on with it, --force overwrites it, or choose another "
-            "--out"
-        )
-    return None
+        raise KeyboardInterrupt(resumption(interrupt, arguments.out, about)) from None
 
 
 def given_config(arguments, checkpoint) -> Config:
-    """Return the configuration that the options ask for, on top of the defaults or the checkpoint's.
+    """Return the configuration of the options, and otherwise of the defaults or the checkpoint.
 
-    The vocabulary's size is the checkpoint's, or 1 as long as there is no tokenizer. Raises ValueError for one that
-    cannot be, or is not the checkpoint's.
+    The size of the vocabulary is the checkpoint's, or 1 until there is a tokenizer. Raises ValueError for an invalid
+    configuration, and for one that differs from the checkpoint's.
     """
     with in_terms_of_options(Config):
         if checkpoint is None:
@@ -222,7 +185,7 @@ def given_config(arguments, checkpoint) -> Config:
 
 
 def given_settings(arguments, checkpoint) -> Settings:
-    """Return the settings that the options ask for, on top of the defaults or the checkpoint's, which must agree."""
+    """Return the settings of the options, and otherwise the defaults or those of the checkpoint, which must agree."""
     given = given_fields(arguments, Settings)
     before = Settings(**TRAINING_DEFAULTS) if checkpoint is None else checkpoint.settings
     beta1, beta2 = before.betas
@@ -230,17 +193,13 @@ def given_settings(arguments, checkpoint) -> Settings:
     if checkpoint is None:
         share = -(-given.get("batch_size", before.batch_size) // world_size())
         given.setdefault("replicas", replicas_that_pay(share, cores_of_a_rank()))
-    with in_terms_of_options(Settings):
-        settings = dataclasses.replace(before, **given)
-        if checkpoint is not None:
-            checkpoint.check_fields(before, settings)
-        return settings
+    return chosen_settings(before, given, checkpoint)
 
 
 def given_text(arguments, checkpoint) -> dict:
-    """Return what the checkpoint shall remember of the options that are neither model nor training.
+    """Return the arguments that the checkpoint records in addition to the model's and the training's.
 
-    Raises ValueError for a tokenizer that is not the checkpoint's, or a vocabulary's size where none is learned.
+    Raises ValueError for a tokenizer other than the checkpoint's, and for a vocabulary size without bpe.
     """
     if checkpoint is None:
         kind = arguments.tokenizer or DEFAULT_TOKENIZER
@@ -250,17 +209,12 @@ def given_text(arguments, checkpoint) -> dict:
         if kind == "bpe" and vocab_size is None:
             vocab_size = DEFAULT_VOCAB_SIZE
         return {"text": arguments.text, "tokenizer": kind, "vocab_size": vocab_size}
-    about = remembered(checkpoint.training)
-    for field in ("tokenizer", "vocab_size"):
-        now = getattr(arguments, field)
-        if now is not None and now != about.get(field):
-            option = f"--{field.replace('_', '-')}"
-            raise ValueError(f"{checkpoint.path}: cannot resume: {option} was {about.get(field)}, and now is {now}")
+    about = recorded_arguments(checkpoint, arguments, {"tokenizer": "--tokenizer", "vocab_size": "--vocab-size"})
     return about | {"text": arguments.text or remembered_files(checkpoint.path, checkpoint.training, "text")}
 
 
 def make_tokenizer(about, text, name, narrator):
-    """Return the tokenizer, trained on the text if it has anything to learn."""
+    """Return the tokenizer, trained on the text unless it is that of bytes."""
     if about["tokenizer"] == "byte":
         return ByteTokenizer()
     narrator.say(f"training a tokenizer ({about['tokenizer']}) on {name}")
@@ -273,7 +227,7 @@ def make_tokenizer(about, text, name, narrator):
 
 
 def announce(narrator, lm, corpus, settings, out) -> None:
-    """Say what is about to be trained on what."""
+    """Describe the text, the model and the training."""
     config, tokenizer = lm.model.config, lm.tokenizer
     narrator.say(
         f"text: {corpus.characters:,} characters, as {len(corpus.train_ids):,} tokens to train on and "
@@ -293,7 +247,7 @@ def announce(narrator, lm, corpus, settings, out) -> None:
 
 
 def summarise(narrator, records, out) -> None:
-    """Say how it went."""
+    """Report the steps, the validation loss and the time per step."""
     last = records[-1] if records else {}
     between = [b - a for a, b in pairwise(record["seconds"] for record in records if "seconds" in record)]
     loss = f", validation loss {last['val_loss']:.4f}" if "val_loss" in last else ""
@@ -301,28 +255,28 @@ def summarise(narrator, records, out) -> None:
     narrator.say(f"finished after {last.get('step', 0):,} steps{loss}{pace}; generate --model {out} writes text")
 
 
-def how_to_resume(interrupt, out, about) -> str:
-    """Return what Ctrl-C did, and how to go on, in one line."""
-    reason = str(interrupt) or "interrupted"
-    if not (out / MODEL_FILE).exists():
-        return f"{reason}; nothing was saved"
+def resumption(reason, out, about) -> str:
+    """Return the reason of an interruption and the command that resumes the run, in one line.
+
+    Standard input and pipes are not recorded, so the command names them.
+    """
     given = [about["text"]] if isinstance(about["text"], str) else about["text"] or []
     text = f" --text {shlex.join(given)}" if any(file == "-" or is_stream(file) for file in given) else ""
-    return f"{reason}; go on with: minitransformer train --out {shlex.quote(str(out))} --resume{text}"
+    return how_to_resume(reason, "train", out, text)
 
 
 @contextmanager
 def explained_to_ranks(ranks, out, about):
-    """Within the block, it is said at once what SIGTERM is for, and how to go on, before it does what it does anyway.
+    """Within the block, warn of SIGTERM and explain how to resume, before the handler in place runs.
 
-    mpirun sends it to all ranks when it is stopped, or has lost one. Then the others cannot finish the step, and mpirun
-    ends them a moment later.
+    mpirun sends SIGTERM to all ranks if it is stopped or has lost one. The others cannot finish the step then, and
+    mpirun kills them a moment later.
     """
 
     def stop(signum, frame):
         if ranks.first:
             reason = "a process of this run was lost, or mpirun was stopped"
-            warnings.warn(how_to_resume(reason, out, about), stacklevel=1)
+            warnings.warn(resumption(reason, out, about), stacklevel=1)
         before(signum, frame)
 
     before = signal.getsignal(signal.SIGTERM)

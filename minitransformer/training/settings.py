@@ -28,14 +28,14 @@ class Settings:
     batch_size: int = setting(12, "windows of the text per batch", whole, least=1, most=HUGE_BATCH)
     accumulate: int = setting(
         1,
-        "batches per step, whose gradients are averaged: two of 6 windows do what one of 12 does, with half the memory "
-        "for activations",
+        "batches per step, with averaged gradients: two of 6 windows replace one of 12, with half the memory for "
+        "activations",
         whole,
         least=1,
         most=HUGE_BATCH,
     )
     replicas: int = setting(
-        1, "processes that share each batch, with a model each", whole, least=1, most=MOST_PROCESSES
+        1, "processes that share each batch, each with a copy of the model", whole, least=1, most=MOST_PROCESSES
     )
     lr: float = setting(1e-3, "the highest learning rate", positive)
     min_lr: float | None = setting(None, "the last learning rate", number, none="lr / 10")
@@ -47,22 +47,22 @@ class Settings:
         0.1, "decay of the matrices; gains and biases have none", number, least=0, below=math.inf
     )
     decay_embeddings: bool = setting(
-        False, "let the embeddings, of positions too, decay as well, as nanoGPT does", true_or_false
+        False, "also decay the embeddings of tokens and positions, as nanoGPT does", true_or_false
     )
     clip: float | None = setting(1.0, "largest norm of the gradient", number, none="no limit")
     eval_every: int = setting(
-        250, "steps between evaluations on what is held out; 0: only at the beginning and the end", whole, least=0
+        250, "steps between evaluations on the held-out text; 0: only at the beginning and the end", whole, least=0
     )
     eval_tokens: int | None = setting(
-        250_000, "tokens of it, from its beginning, to evaluate on", whole, least=1, none="all"
+        250_000, "tokens of the evaluation, from the beginning of the held-out text", whole, least=1, none="all"
     )
     checkpoint_every: int = setting(
         250, "steps between checkpoints; 0: only at the beginning and the end", whole, least=0
     )
     sample_every: int = setting(0, "steps between samples of generated text; 0: none", whole, least=0)
-    sample_prompt: str | None = setting(None, "what samples begin with", text, none="the text's first token")
-    sample_tokens: int = setting(200, "tokens that follow in a sample", whole, least=1, most=HUGE_BATCH)
-    seed: int = setting(0, "of all random numbers of the run", whole, least=0)
+    sample_prompt: str | None = setting(None, "beginning of the samples", text, none="the text's first token")
+    sample_tokens: int = setting(200, "new tokens of a sample", whole, least=1, most=HUGE_BATCH)
+    seed: int = setting(0, "seed of all random numbers of the run", whole, least=0)
 
     def __post_init__(self):
         check_fields(self)

@@ -32,12 +32,12 @@ class FineTuningSettings(Settings):
     weight_decay: float = 0.0
     eval_every: int = 20
     eval_tokens: int | None = setting(
-        250_000, "tokens of the text held out, or of the general text, to evaluate on", whole, least=1, none="all"
+        250_000, "tokens of the evaluation, from the held-out or the general text", whole, least=1, none="all"
     )
     checkpoint_every: int = 50
-    seed: int = setting(0, "of all random numbers of the run, and of which pairs are held out", whole, least=0)
+    seed: int = setting(0, "seed of all random numbers of the run, and of the choice of held-out pairs", whole, least=0)
     trainable: Trainable = setting(
-        2, "what may move: the last n blocks, names of parameters, or a LowRank (see trainable.py)", checked
+        2, "trained parameters: the last n blocks, names, or a LowRank (see trainable.py)", checked
     )
 
     def __post_init__(self):
@@ -58,11 +58,11 @@ class PreferenceSettings(FineTuningSettings):
     eval_tokens: int | None = 10_000
     objective: str = setting(
         "dpo",
-        "what is minimised (see objectives/): dpo and unlikelihood are bounded",
+        "minimised objective (see objectives/): dpo and unlikelihood are bounded",
         one_of,
         known=OBJECTIVES,
     )
-    beta: float = setting(0.1, "of dpo: the price of leaving the starting model", positive)
+    beta: float = setting(0.1, "with dpo: penalty for the distance to the starting model", positive)
     perplexity_limit: float = setting(
-        2.0, "stop, as diverged, once general perplexity has grown so many times", number, above=1
+        2.0, "stop as diverged if general perplexity grows by this factor", number, above=1
     )

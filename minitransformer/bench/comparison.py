@@ -1,0 +1,170 @@
+"""The comparison of engines: rounds of new processes, and alternating turns in each round.
+
+A round starts each engine in a process with the same weights and batches, and requires equal losses of the first steps.
+Then the engines take turns at training steps, decoding and, at some sizes, a long prompt. Last come the measurements
+that need no pairs: the peak of memory, the time of matrix products, and the limits of the machine.
+
+Let the step of an engine take t seconds, a size need W FLOP in matrix products per step and R bytes of weights and
+cached keys and values per token, and the machine reach P FLOP/s and M bytes/s. Then
+
+    tokens per second = B · T / t                   (1)
+    of peak = W / (t · P)                           (2)
+    of bandwidth = R · (decoded tokens per second) / M      (3)
+
+W counts the products that the model needs (Transformer.flops_per_token): masked scores count, recomputed activations
+do not.
+"""
+
+import contextlib
+import math
+import time
+from dataclasses import asdict
+from statistics import median
+
+from minitransformer.bench.estimates import paired_ratio, summary
+from minitransformer.bench.load import summed_load
+from minitransformer.bench.process import EngineError, EngineProcess
+from minitransformer.bench.worker import BARE, ENGINE, OURS
+
+TURNS = 3
+SETTLE = 0.25  # seconds between turns, for the threads of the previous engine to fall asleep
+DECODING_SHARE = 0.25  # of the seconds of a turn of training steps
+TOLERANCE = 1e-4  # of the first losses, in float32
+ALSO_DECODING = (*BARE, "torch")  # as well as the first engine; the others decode like one of these
+TIMED = {
+    "steps": "step",
+    "decode": "decode",
+    "prompt": "prompt",
+}  # questions asked in turns: their names in the results
+
+
+def measure_size(size, engines, *, threads: int, rounds: int, seconds: float, progress) -> dict:
+    """Measure the engines at one size; the first must be of this package.
+
+    seconds is the time of each engine's training steps in a turn; progress(words) reports the progress. Returns
+    {"rounds": [{engine: {question: answer}}, …], "facts", "versions"}, where the answers in turns are lists.
+    Raises EngineError if a process fails or an engine's losses differ from those of the first.
+    """
+    raw = {"rounds": [], "versions": {}}
+    for number in range(rounds):
+        progress(f"round {number + 1} of {rounds}: starting {', '.join(engines)}")
+        with contextlib.ExitStack() as stack:
+            running = {name: stack.enter_context(EngineProcess(name, threads)) for name in engines}
+            prepared = {name: engine.ask("prepare", size=asdict(size)) for name, engine in running.items()}
+            require_equal_losses({name: answer["losses"] for name, answer in prepared.items()})
+            for answer in prepared.values():
+                raw["versions"].update(answer["versions"])
+            raw["facts"] = running[engines[0]].ask("facts")
+            raw["rounds"].append(measure_round(running, size, number, seconds, progress))
+    return raw
+
+
+def measure_round(running: dict, size, number: int, seconds: float, progress) -> dict:
+    """Return {engine: {question: answer}} of one round."""
+    first = next(iter(running))
+    decoding = {name: engine for name, engine in running.items() if name == first or name in ALSO_DECODING}
+    if first == OURS:
+        decoding.pop(ENGINE, None)  # decodes like the first
+    answers = {name: {} for name in running}
+
+    def in_turns(engines, question, **arguments):
+        for turn in range(TURNS):
+            names = list(engines)
+            begin = (number + turn) % len(names)  # a different engine begins each turn
+            for name in names[begin:] + names[:begin]:
+                time.sleep(SETTLE)
+                answers[name].setdefault(question, []).append(engines[name].ask(question, **arguments))
+
+    progress("  training steps")
+    in_turns(running, "steps", seconds=seconds)
+    progress("  decoding")
+    in_turns(decoding, "decode", seconds=seconds * DECODING_SHARE)
+    for name, engine in decoding.items():
+        answers[name]["token"] = engine.ask("token")
+    if size.prompt is not None:
+        progress(f"  a prompt of {size.prompt} tokens")
+        in_turns(decoding, "prompt")
+    progress("  memory, matrix products, limits of the machine")
+    for name, engine in running.items():
+        time.sleep(SETTLE)
+        answers[name] |= {question: engine.ask(question) for question in ("memory", "products", "limits")}
+    return answers
+
+
+def require_equal_losses(losses: dict) -> None:
+    """Raise EngineError unless all engines have the losses of the first, since else they train different models."""
+    first, *others = losses
+    for name in others:
+        for theirs, ours in zip(losses[name], losses[first], strict=True):
+            if not math.isclose(theirs, ours, rel_tol=TOLERANCE):
+                raise EngineError(f"{name} computes a loss of {theirs:.6g} and {first} {ours:.6g}: not the same model")
+
+
+def collect(raw: dict, sizes: dict) -> dict:
+    """Return the results of a run for JSON from {name of a size: result of measure_size}."""
+    answers = [answer for measured in raw.values() for of_round in measured["rounds"] for answer in of_round.values()]
+    limits = {kind: max(answer["limits"][kind] for answer in answers) for kind in ("flops", "bandwidth")}
+    turns = [turn for answer in answers for question in TIMED for turn in answer.get(question, [])]
+    results = {"limits": limits, "load": summed_load([turn["load"] for turn in turns]), "versions": {}, "sizes": {}}
+    for name, measured in raw.items():
+        results["versions"] |= measured["versions"]
+        engines = {engine: [of_round[engine] for of_round in measured["rounds"]] for engine in measured["rounds"][0]}
+        first, *others = engines
+        facts = asdict(sizes[name]) | measured["facts"]
+        results["sizes"][name] = facts | {
+            "engines": {engine: engine_results(engines[engine], facts, limits) for engine in engines},
+            "ratios": {engine: ratios(engines[first], engines[engine]) for engine in others},
+        }
+    return results
+
+
+def engine_results(answers: list, facts: dict, limits: dict) -> dict:
+    """Return the results of one engine at one size from its answers in each round."""
+
+    def summarized(question):
+        return summary([seconds for answer in answers for turn in answer[question] for seconds in turn["times"]])
+
+    step = summarized("steps")
+    loads = [turn["load"] for answer in answers for turn in answer["steps"]]
+    products = [answer["products"] or {"share": None, "flops": None} for answer in answers]
+    result = {
+        "step": step,
+        "turns": turn_medians(answers, "steps"),
+        "tokens_per_second": facts["batch"] * facts["length"] / step["median"],  # (1)
+        "memory": known_median([answer["memory"] for answer in answers]),
+        "cores": sum(load["cores"] * load["seconds"] for load in loads) / sum(load["seconds"] for load in loads),
+        "products": known_median([counted["share"] for counted in products]),
+        "product_flops": known_median([counted["flops"] for counted in products]),
+        "of_peak": facts["flops"] / (step["median"] * limits["flops"]),  # (2)
+    }
+    if "decode" in answers[0]:
+        token = summarized("decode")
+        result["decode"] = token | {
+            "tokens_per_second": 1 / token["median"],
+            "of_bandwidth": facts["bytes_per_token"] / (token["median"] * limits["bandwidth"]),  # (3)
+            "products": known_median([answer["token"] for answer in answers]),
+        }
+    if "prompt" in answers[0]:
+        result["prompt"] = summarized("prompt")
+    return result
+
+
+def ratios(ours: list, theirs: list) -> dict:
+    """Return the ratios theirs / ours: of times in pairs, of memory by the medians."""
+    found = {
+        name: paired_ratio(turn_medians(ours, question), turn_medians(theirs, question))
+        for question, name in TIMED.items()
+        if question in theirs[0]
+    }
+    memory = [known_median([answer["memory"] for answer in answers]) for answers in (theirs, ours)]
+    return found | {"memory": memory[0] / memory[1] if all(memory) else None}
+
+
+def turn_medians(answers: list, question: str) -> list[list[float]]:
+    """Return the median time of each turn, in a list for each round."""
+    return [[median(turn["times"]) for turn in answer[question]] for answer in answers]
+
+
+def known_median(values: list):
+    """Return the median, or None if a value is None."""
+    return None if None in values else median(values)

@@ -1,0 +1,75 @@
+"""Estimates with intervals: quartiles, ratios in pairs, and exponents of growth.
+
+**Ratios.** Let a_ij and b_ij be the median times of two engines in turn j of round i. The two turns follow each other,
+so slow changes of the machine's speed affect both and cancel in the ratio. All turns of a round share their two
+processes, and the memory layout of a process affects its speed, so the rounds are the independent observations
+(Kalibera and Jones, 2013):
+
+    x_i = mean_j log (b_ij / a_ij)                  (1)
+    ratio = exp(mean x ± t · s / √n)                (2)
+
+with n rounds, s the standard deviation of x and t the 0.975 quantile of Student's distribution with n − 1 degrees of
+freedom.
+
+**Growth.** A power law y = c nᵖ is a line in logarithms:
+
+    log y = log c + p log n                         (3)
+
+Least squares gives p and its standard error. The fit uses the upper half of the points, because the constant cost of a
+call flattens the lower end. The interval covers scatter only, not the bend that caches and small matrices cause.
+"""
+
+import math
+from statistics import mean, stdev
+
+import numpy as np
+
+FEWEST = 4  # points of a fit
+
+
+def summary(values) -> dict:
+    """Return the median, the lower and upper quartile, and the count of some values."""
+    lower, middle, upper = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
+    return {"median": middle, "lower": lower, "upper": upper, "count": len(values)}
+
+
+def paired_ratio(ours, theirs) -> dict:
+    """Return theirs / ours and its 95 % interval from lists of rounds, each a list of turns.
+
+    The keys are "ratio", "low", "high" and "rounds"; a single round has no interval, so low and high are None. Raises
+    ValueError unless both have the same number of turns in each round, and at least one round.
+    """
+    if not ours or [len(turns) for turns in ours] != [len(turns) for turns in theirs]:
+        raise ValueError("a ratio in pairs needs the same number of turns of both engines in each round")
+    pairs = [zip(a_turns, b_turns, strict=True) for a_turns, b_turns in zip(ours, theirs, strict=True)]
+    x = [mean(math.log(b / a) for a, b in turns) for turns in pairs]  # (1)
+    centre, n = mean(x), len(x)
+    if n == 1:
+        return {"ratio": math.exp(centre), "low": None, "high": None, "rounds": 1}
+    margin = student(n - 1) * stdev(x) / math.sqrt(n)
+    low, high = math.exp(centre - margin), math.exp(centre + margin)
+    return {"ratio": math.exp(centre), "low": low, "high": high, "rounds": n}  # (2)
+
+
+def fit_exponent(points) -> dict:
+    """Fit the power law to the upper half of points (n, cost), and at least FEWEST of them.
+
+    Returns {"exponent", "margin", "constant", "points"} with the half-width of the exponent's 95 % interval as margin.
+    Raises ValueError for fewer than FEWEST points, or if a size or cost is not positive.
+    """
+    points = sorted(points)
+    if len(points) < FEWEST:
+        raise ValueError(f"an exponent needs at least {FEWEST} points, not {len(points)}")
+    if not all(n > 0 and cost > 0 for n, cost in points):
+        raise ValueError("an exponent needs positive sizes and costs")
+    upper = points[-max(FEWEST, math.ceil(len(points) / 2)) :]
+    (p, log_c), covariance = np.polyfit(*np.log(upper).T, 1, cov=True)  # (3)
+    margin = student(len(upper) - 2) * math.sqrt(covariance[0, 0])
+    return {"exponent": float(p), "margin": margin, "constant": math.exp(log_c), "points": len(upper)}
+
+
+def student(freedom: int) -> float:
+    """Return the 0.975 quantile of Student's distribution."""
+    from scipy.special import stdtrit  # takes half of the start of a command
+
+    return float(stdtrit(freedom, 0.975))

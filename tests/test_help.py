@@ -1,0 +1,55 @@
+"""The help of every command: a summary, then examples, then options whose help names the value and the default."""
+
+import argparse
+import re
+
+import pytest
+
+from minitransformer import commands
+from minitransformer.cli import build_parser, main
+
+
+def parsers(parser, name="minitransformer"):
+    """Yield (name, parser) of a parser and of all below it."""
+    yield name, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, below in action.choices.items():
+                yield from parsers(below, f"{name} {word}")
+
+
+PARSERS = dict(parsers(build_parser()))
+OPTIONS = [
+    pytest.param(action, id=f"{name} {'/'.join(action.option_strings) or action.dest}")
+    for name, parser in PARSERS.items()
+    for action in parser._actions
+    if not isinstance(action, argparse._SubParsersAction)
+]
+
+
+@pytest.mark.parametrize("action", OPTIONS)
+def test_the_help_of_an_option_names_its_value(action):
+    assert not re.match(r"(where|how|what|which|of|\()\b", action.help), action.help
+
+
+@pytest.mark.parametrize("action", [option for option in OPTIONS if option.values[0].default not in (None, False, [])])
+def test_the_help_of_an_option_names_its_default(action):
+    if action.default is not argparse.SUPPRESS:
+        default = "a line break" if action.default == "\n" else str(action.default)
+        assert f"(default: {default})" in action.help
+
+
+@pytest.mark.parametrize("name", ["minitransformer", *(f"minitransformer {name}" for name in commands.NAMES)])
+def test_a_help_begins_with_a_summary_in_one_line_and_examples(name):
+    lines = PARSERS[name].description.splitlines()
+    assert lines[0].endswith(".") and 10 < len(lines[0]) <= 120
+    assert lines[1:3] == ["", "examples:"] and lines[3].strip().startswith(name)
+
+
+def test_the_help_lists_every_command_once_in_its_group(capsys):
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    for title, names in commands.GROUPS.items():
+        group = shown.partition(f"\n{title}:\n")[2].partition("\n\n")[0]
+        assert re.findall(r"^    (\w+)  +\w", group, re.MULTILINE) == list(names)
+    assert len(set(commands.NAMES)) == len(commands.NAMES)
