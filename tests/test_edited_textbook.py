@@ -2,6 +2,7 @@
 
 import ast
 import compileall
+import importlib
 import json
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import minitransformer
-from minitransformer.fast.digests import VERIFIED, digest_of, text_and_names
+from minitransformer.fast.digests import VERIFIED, digest_of, source_of, text_and_names
 from minitransformer.module import TWINS, load_engine
 
 PACKAGE = Path(minitransformer.__file__).parent
@@ -66,6 +67,65 @@ def test_any_other_edit_changes_a_digest(right, wrong):
     assert text_of(SOURCE.replace(right, wrong)) != text_of(SOURCE)
 
 
+MODULE = """
+import math
+import cmath
+
+HALF = 0.5
+
+
+def f(x):
+    return half(math.sqrt(x))
+
+
+def half(x):
+    return HALF * x
+"""
+
+
+@pytest.fixture
+def digest(tmp_path, monkeypatch):
+    """A function that returns the digest of f in a module with a given source."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def digest(source):
+        def f():
+            pass
+
+        f.__module__ = "written"
+        (tmp_path / "written.py").write_text(source)
+        importlib.invalidate_caches()
+        source_of.cache_clear()
+        monkeypatch.setitem(VERIFIED, f, ("", ()))
+        return digest_of(f)
+
+    return digest
+
+
+@pytest.mark.parametrize(
+    "right, wrong",
+    [
+        ("import math\n", "import cmath as math\n"),
+        ("import math\n", "from numpy.lib import scimath as math\n"),
+        ("HALF = 0.5\n", "HALF = 0.5\nHALF *= 3\n"),
+        ("HALF = 0.5\n", "for HALF in range(9):\n    pass\n"),
+        ("HALF * x\n", "HALF * x\n\n\nif HALF:\n    def half(x):\n        return x\n"),
+        ("HALF * x\n", "HALF * x\n\n\ntry:\n    from cmath import cos as half\nexcept ImportError:\n    pass\n"),
+        ("HALF * x\n", "HALF * x\n\n\nhalf.__code__ = math.__code__\n"),
+    ],
+    ids=["import", "import from", "augmented", "loop", "conditional definition", "conditional import", "attribute"],
+)
+def test_a_statement_that_changes_a_used_name_changes_the_digest(right, wrong, digest):
+    assert digest(MODULE.replace(right, wrong)) != digest(MODULE)
+
+
+@pytest.mark.parametrize(
+    "addition", ["def g(x):\n    return 2 * f(x)\n", "import os\n", "G = half(3)\n", "print(f(2))\n"]
+)
+def test_a_statement_that_changes_no_used_name_leaves_the_digest(addition, digest):
+    assert digest(MODULE + addition) == digest(MODULE)
+
+
 RUN = """
 import json, sys, warnings
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
@@ -111,6 +171,14 @@ def unedited(copy):
     return run(copy)
 
 
+OWN_SOFTMAX = """
+
+def softmax(x):
+    e = np.exp(x - x.real.max(axis=-1, keepdims=True))
+    y = 1.5 * e / e.sum(axis=-1, keepdims=True)
+    return y, lambda dy: y * (dy - (y * dy).sum(axis=-1, keepdims=True))
+"""
+
 # The function with a twin that an edit reaches, the file, and the edit.
 EDITS = [
     ("through_blocks", "layers/layer_norm.py", "y = gamma * x_hat + beta", "y = 1.5 * gamma * x_hat + beta"),
@@ -125,6 +193,8 @@ EDITS = [
     ("swiglu", "layers/feed_forward.py", "p = a * u", "p = 1.5 * a * u"),
     ("causal_mask", "layers/attention.py", "Tk - Tq, dtype", "Tk - Tq + 1, dtype"),
     ("keep_top_p", "generation.py", "before < top_p", "before < top_p / 9"),
+    ("through_blocks", "layers/positions.py", "(rotary, x, positions=positions", "(rotary, x, positions=3 * positions"),
+    ("attention", "layers/attention.py", "\n\ndef together(", OWN_SOFTMAX + "\n\ndef together("),
 ]
 
 

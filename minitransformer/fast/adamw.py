@@ -19,7 +19,7 @@ from minitransformer.cores import ENOUGH_FOR_THREADS, side_by_side
 from minitransformer.fast.digests import twin_of
 
 
-@twin_of(textbook.adamw_in_place, "a0f98bdb9749")
+@twin_of(textbook.adamw_in_place, "e8da5aa3c57f")
 def adamw_in_place(moves, gradient_scale=1.0):
     """Take a step of AdamW for every (theta, g, m, v, settings) of `moves`: changes θ, m and v in place."""
 

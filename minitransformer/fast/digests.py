@@ -2,8 +2,8 @@
 
 A twin must compute the same as its textbook function. Its tests compare the two, so they hold for the textbook function
 as it was when they were run. Hence a twin is registered with a digest of that source: of the function, and of the
-functions, classes and constants of this package that it uses, directly or through others. The digest is taken from the
-syntax tree without docstrings and annotations, so comments, formatting and types do not matter.
+functions, classes, constants and imports of this package that it uses, directly or through others. The digest is taken
+from the syntax tree without docstrings and annotations, so comments, formatting and types do not matter.
 
 When a function is called for the first time, its digest is computed again. If it differs, somebody has edited the
 textbook: the textbook function then runs instead of the twin, and one warning names it. Without source files, as in
@@ -56,41 +56,63 @@ def is_edited(function) -> bool:
 def digest_of(function) -> str | None:
     """Return the digest of a registered textbook function's present source; None if there is no source file."""
     starts = [function, *VERIFIED[function][1]]
-    if source_of(function.__module__) == ({}, {}):
+    if not source_of(function.__module__):
         return None
     todo, parts = [(start.__module__, start.__name__) for start in starts], {}
     while todo:
         module, name = todo.pop()
-        definitions, imports = source_of(module)
-        if name in imports:
-            todo.append(imports[name])
-        elif name in definitions and (module, name) not in parts:
-            parts[module, name], used = definitions[name]
-            todo += [(module, other) for other in used]
+        statements = source_of(module).get(name)
+        if statements and (module, name) not in parts:
+            parts[module, name] = [text for text, _ in statements]
+            todo += [other for _, used in statements for other in used]
     return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()[:12]
 
 
 @cache
-def source_of(module: str) -> tuple[dict, dict]:
-    """Return the definitions and the imports at the top level of a module of this package.
+def source_of(module: str) -> dict:
+    """Return the statements at the top level of a module by the names that they bind; {} without a source file.
 
-    Definitions are {name: (text of its syntax tree, names that it uses)}, imports {name: (module, name there)}. Both
-    are empty if the module has no source file.
+    Each is {name: [(text of the statement, (module, name) of everything in this package that it uses)]}. A name that
+    several statements bind, as an import and a definition further down, has all of them.
     """
     file = Path(find_spec(module).origin)
-    definitions, imports = {}, {}
+    found = {}
     for node in ast.parse(file.read_bytes() if file.suffix == ".py" and file.exists() else b"").body:
-        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(f"{PACKAGE}."):
-            imports |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            definitions[node.name] = text_and_names(node)
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            assigned = text_and_names(node)
-            for part in (part for target in targets for part in ast.walk(target)):
-                if isinstance(part, ast.Name):
-                    definitions[part.id] = assigned
-    return definitions, imports
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            origin = node.module if isinstance(node, ast.ImportFrom) else None
+            ours = f"{origin}.".startswith(f"{PACKAGE}.")
+            for alias in node.names:
+                used = {(origin, alias.name)} if ours else set()
+                found.setdefault(bound_by(alias), []).append((f"{origin} {alias.name}", used))
+        else:
+            text, names = text_and_names(node)
+            used = {(module, name) for name in names}
+            for name in bound(node):
+                found.setdefault(name, []).append((text, used))
+    return found
+
+
+def bound(statement) -> set:
+    """Return the names that a statement binds, or whose attributes or items it assigns, also within `if` or `try`."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {statement.name}
+    names = set()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.alias):
+            names.add(bound_by(node))
+        elif isinstance(node, ast.Name | ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            while isinstance(node, ast.Attribute | ast.Subscript):
+                node = node.value
+            if isinstance(node, ast.Name):
+                names.add(node.id)
+    return names
+
+
+def bound_by(alias) -> str:
+    """Return the name that a part of an import statement binds: np for `numpy as np`, scipy for `scipy.special`."""
+    return alias.asname or alias.name.partition(".")[0]
 
 
 def text_and_names(definition) -> tuple[str, frozenset]:

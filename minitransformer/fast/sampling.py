@@ -16,7 +16,7 @@ ROUNDING = 1e-9  # by which the sum of the likeliest must exceed top_p, so that 
 TRIES = 12  # each with a quarter of the border before
 
 
-@twin_of(textbook.keep_top_p, "82ddb2e14445")
+@twin_of(textbook.keep_top_p, "859ba6ee9121")
 def keep_top_p(p, top_p):
     """Set to 0 those of each row of p (..., V) that are not needed to reach top_p, taking the likeliest first."""
     if p.size > p.shape[-1] < LARGE:

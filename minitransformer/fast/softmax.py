@@ -14,7 +14,7 @@ from minitransformer.layers import softmax as textbook
 from minitransformer.module import require_floating
 
 
-@twin_of(textbook.softmax, "80c79e70b0d2")
+@twin_of(textbook.softmax, "8944119ea148")
 def softmax(x, *, axis=-1):
     """Turn x into weights y, of x's shape, that are not negative and sum to 1 along `axis`; a row of −∞ gives zeros.
 

@@ -11,7 +11,7 @@ from minitransformer.fast.elementwise import elementwise
 from minitransformer.layers import feed_forward as textbook
 
 
-@twin_of(textbook.swiglu, "4cb1fd92d135")
+@twin_of(textbook.swiglu, "86fee3d21a5d")
 def swiglu(g, u):
     """Return silu(g) · u, for g and u of one shape. Saved for backward: g (...), u (...)."""
     textbook.check_arguments(g, u)
