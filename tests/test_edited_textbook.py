@@ -7,13 +7,17 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
+import time
+import warnings
 from pathlib import Path
 
 import pytest
 
 import minitransformer
-from minitransformer.fast.digests import VERIFIED, digest_of, source_of, text_and_names
-from minitransformer.module import TWINS, load_engine
+from minitransformer.fast import digests
+from minitransformer.fast.digests import VERIFIED, digest_of, is_edited, source_of, text_and_names
+from minitransformer.module import TWINS, EditedTextbook, load_engine
 
 PACKAGE = Path(minitransformer.__file__).parent
 load_engine()
@@ -215,6 +219,32 @@ def test_an_edited_function_runs_and_one_warning_names_it(name, file, right, wro
     assert any(found[model] != unedited[model] for model in ("gpt2", "llama"))
     assert len([warning for warning in found["warnings"] if warning.startswith(f"{name} in ")]) == 1
     assert len(set(found["warnings"])) == len(found["warnings"])
+
+
+def test_threads_that_make_the_first_call_at_once_get_one_warning(monkeypatch):
+    function = next(iter(VERIFIED))
+    monkeypatch.setitem(VERIFIED, function, ("0" * 12, ()))
+    together, said = threading.Barrier(4), []
+
+    def slow_digest(function):
+        time.sleep(0.05)
+        return "another"
+
+    def first_call():
+        together.wait(timeout=10)
+        said.append(is_edited(function))
+
+    monkeypatch.setattr(digests, "digest_of", slow_digest)
+    monkeypatch.setattr(digests, "EDITED", {})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        threads = [threading.Thread(target=first_call) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert said == [True] * 4
+    assert [warning.category for warning in caught] == [EditedTextbook]
 
 
 def test_a_comment_changes_nothing(copy, unedited):

@@ -12,6 +12,7 @@ an installation of compiled files alone, nothing can have been edited.
 
 import ast
 import hashlib
+import threading
 import warnings
 from functools import cache
 from importlib.util import find_spec
@@ -21,6 +22,8 @@ from minitransformer.module import TWINS, EditedTextbook
 
 PACKAGE = "minitransformer"
 VERIFIED = {}  # {textbook function: (digest, further textbook classes that the twin imitates)}
+EDITED = {}  # {textbook function that has been called: whether it has been edited}
+CHECKING = threading.Lock()
 UNIMPORTANT = ("annotation", "returns", "type_comment", "kind", "type_params")
 
 
@@ -39,18 +42,21 @@ def twin_of(function, digest: str, imitates=()):
     return register
 
 
-@cache
 def is_edited(function) -> bool:
-    """Return True, with a warning, if the source of a textbook function differs from the verified one."""
-    if function not in VERIFIED or digest_of(function) in (None, VERIFIED[function][0]):
-        return False
-    warnings.warn(
-        f"{function.__name__} in {function.__module__}, or a function that it uses, has been edited: "
-        "the edited code runs, without its faster twin",
-        EditedTextbook,
-        stacklevel=2,
-    )
-    return True
+    """Return True if the source of a textbook function differs from the verified one, at first with a warning."""
+    if function not in EDITED:
+        with CHECKING:  # threads that call a function for the first time at once get one warning
+            if function not in EDITED:
+                edited = function in VERIFIED and digest_of(function) not in (None, VERIFIED[function][0])
+                if edited:
+                    warnings.warn(
+                        f"{function.__name__} in {function.__module__}, or a function that it uses, has been edited: "
+                        "the edited code runs, without its faster twin",
+                        EditedTextbook,
+                        stacklevel=2,
+                    )
+                EDITED[function] = edited
+    return EDITED[function]
 
 
 def digest_of(function) -> str | None:
