@@ -300,6 +300,7 @@ def test_square(gradcheck: Checker) -> None:
 
 def wrong() -> None:
     """Make mistakes, each of which must be reported by the code in its comment: mypy reports a comment without use."""
+    gradcheck.chek(layer_norm, x, gamma, beta)  # type: ignore[attr-defined]
     layer_norm("text", gamma, beta)  # type: ignore[arg-type]
     layer_norm(x, gamma, beta, 1e-5)  # type: ignore[call-arg]
     softmax(x, axis="last")  # type: ignore[arg-type]
