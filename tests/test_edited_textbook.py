@@ -247,6 +247,32 @@ def test_threads_that_make_the_first_call_at_once_get_one_warning(monkeypatch):
     assert [warning.category for warning in caught] == [EditedTextbook]
 
 
+WORKERS = """
+import sys
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+from minitransformer.experiments.emergence.workers import WorkerProcesses
+from minitransformer.training.environment import environment
+
+assert sys.modules["minitransformer"].__file__.startswith(sys.argv[1])
+with WorkerProcesses(2) as workers:
+    print({worker.result()["engine"] for worker in [workers.submit(environment) for _ in range(2)]})
+"""
+
+
+def test_worker_processes_leave_the_warning_to_the_process_that_starts_them(copy):
+    path = copy / "minitransformer/losses.py"
+    source = path.read_text("utf-8")
+    path.write_text(source.replace("losses.sum() * share", "losses.sum() * share * 2"), "utf-8")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", WORKERS, str(copy)], cwd=copy, capture_output=True, text=True, timeout=120
+        )
+    finally:
+        path.write_text(source, "utf-8")
+    assert done.stdout == "{'on, but not for cross_entropy'}\n", done.stderr
+    assert done.stderr.count("cross_entropy in ") == 1
+
+
 def test_a_comment_changes_nothing(copy, unedited):
     path = copy / "minitransformer/layers/layer_norm.py"
     source = path.read_text("utf-8")

@@ -11,19 +11,26 @@ parent, and ends with it.
 
 import multiprocessing
 import signal
+import warnings
 from concurrent.futures import Future, ProcessPoolExecutor
 
 from minitransformer.cores import begin, one_thread_each
 from minitransformer.files import naming
+from minitransformer.module import EditedTextbook
 from minitransformer.system.stopping import birth
+from minitransformer.training.environment import forms_in_use
 
 
 class WorkerProcesses(ProcessPoolExecutor):
-    """An executor of `count` processes, born when there is something to do and ended at once with its block."""
+    """An executor of `count` processes, born when there is something to do and ended at once with its block.
+
+    This process warns of edited functions of the textbook, so the others do not repeat it.
+    """
 
     def __init__(self, count: int):
+        forms_in_use()  # warns
         with naming("the file that worker processes share"):
-            super().__init__(count, mp_context=multiprocessing.get_context("spawn"), initializer=begin)
+            super().__init__(count, mp_context=multiprocessing.get_context("spawn"), initializer=begin_quietly)
         self.processes = set()
 
     def submit(self, function, /, *arguments) -> Future:
@@ -39,3 +46,9 @@ class WorkerProcesses(ProcessPoolExecutor):
         for process in self.processes:
             process.kill()
         self.shutdown(cancel_futures=True)
+
+
+def begin_quietly() -> None:
+    """Prepare a worker process, without warnings of edited functions."""
+    begin()
+    warnings.simplefilter("ignore", EditedTextbook)
