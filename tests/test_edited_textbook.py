@@ -289,3 +289,13 @@ def test_an_installation_of_compiled_files_counts_as_unedited(copy, unedited, tm
     for path in tmp_path.rglob("*.py"):
         path.unlink()
     assert run(tmp_path) == unedited
+
+
+def test_without_the_engine_the_environment_says_that_it_is_off(copy, tmp_path):
+    shutil.copytree(copy / "minitransformer", tmp_path / "minitransformer")
+    shutil.rmtree(tmp_path / "minitransformer/fast")
+    program = WORKERS.split("\nwith")[0] + "\nprint(environment()['engine'])\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "off\n", done.stderr

@@ -29,7 +29,7 @@ def environment() -> dict:
         "SciPy": scipy.__version__,
         "BLAS": f"{blas.get('name')} {blas.get('version')}",
         "processor": " ".join([platform.machine(), *build.get("SIMD Extensions", {}).get("found", [])]),
-        "engine": "off" if is_plain() else f"on, but not for {', '.join(edited)}" if edited else "on",
+        "engine": "off" if is_plain() or not TWINS else f"on, but not for {', '.join(edited)}" if edited else "on",
         "threads": " ".join([f"{available_cores()} cores", *ranks, *limits]),
     }
 
