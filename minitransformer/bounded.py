@@ -31,6 +31,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -323,7 +324,10 @@ def control(option, value):
 
 
 def limit_forks(asked, pipe):
-    """End the request at the fork after the MOST-th of this process and its children, which share one count."""
+    """End the request at the fork after the MOST-th of this process and its children, which share one count.
+
+    Each of them is killed when the process that has forked it ends, so that none outlives a server that is killed.
+    """
     left, filled = os.pipe()
     os.write(filled, bytes(MOST))
     os.close(filled)
@@ -335,7 +339,7 @@ def limit_forks(asked, pipe):
             send(pipe, asked["word"], "end", TOO_MANY)
         time.sleep(START)  # until the server ends this process
 
-    os.register_at_fork(before=count)
+    os.register_at_fork(before=count, after_in_child=partial(control, SET_PDEATHSIG, signal.SIGKILL))
 
 
 def limit_memory(megabytes):

@@ -67,7 +67,8 @@ def is_running(pid):
 LEFT = {
     "a child": "if os.fork() == 0: note(); time.sleep(1000)",
     "a session": "if os.fork() == 0: os.setsid(); note(); time.sleep(1000)",
-    "an orphan": "if os.fork() == 0:\n    os.setsid()\n    if os.fork(): os._exit(0)\n    note(); time.sleep(1000)",
+    "an orphan": "import ctypes\nif os.fork() == 0:\n    os.setsid()\n    if ctypes.CDLL(None).fork(): os._exit(0)\n"
+    "    note(); time.sleep(1000)",
     "a command": "import subprocess\nif os.fork() == 0: note(); os.setsid(); os.execvp('sleep', ['sleep', '1000'])",
 }
 WAYS = {
@@ -217,6 +218,14 @@ def test_code_that_ends_or_stops_its_server_is_ended_too_and_the_next_request_ha
         process.ask(code, seconds=1)
     assert started() == []
     assert process.ask(ONE, seconds=20) == "done"
+
+
+def test_code_that_kills_its_server_leaves_no_process_behind(process, started):
+    code = "\nimport signal\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: note()\n    time.sleep(1000)"
+    code = f"{started.note}{code}\ntime.sleep(0.3)\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(1000)"
+    with pytest.raises(Ended, match="^it ended its process: SIGKILL"):
+        process.ask(code, seconds=5)
+    assert started() == []
 
 
 def test_memory_is_limited_besides_what_the_server_has(process):
