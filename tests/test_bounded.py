@@ -223,7 +223,7 @@ def test_code_that_ends_or_stops_its_server_is_ended_too_and_the_next_request_ha
 def test_code_that_kills_its_server_leaves_no_process_behind(process, started):
     code = "\nimport signal\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: note()\n    time.sleep(1000)"
     code = f"{started.note}{code}\ntime.sleep(0.3)\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(1000)"
-    with pytest.raises(Ended, match="^it ended its process: SIGKILL"):
+    with pytest.raises(Ended, match=r"^it ended its process: SIGKILL$"):
         process.ask(code, seconds=5)
     assert started() == []
 
