@@ -170,7 +170,9 @@ def test_a_file_may_begin_with_a_byte_order_mark_or_name_its_encoding(graded, tm
     with Grader() as grader:
         assert grader.verdict(tmp_path, "softmax").is_solved
         (tmp_path / "softmax.py").write_bytes(b"\xff\xfe" + RIGHT_TEXT.encode("utf-16-le"))
-        assert grader.verdict(tmp_path, "softmax").sentence.startswith("softmax.py cannot be read: ")
+        assert grader.verdict(tmp_path, "softmax").sentence.startswith("softmax.py cannot be decoded (")
+        (tmp_path / "softmax.py").write_text(RIGHT_TEXT.replace("−", "-") + "# é\n", "latin-1", errors="replace")
+        assert grader.verdict(tmp_path, "softmax").sentence.endswith("): save it as UTF-8")
 
 
 @pytest.mark.parametrize(

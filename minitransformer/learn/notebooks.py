@@ -34,7 +34,7 @@ def sources_of_notebook(content: bytes, exercises):
                 top = [f'"""{header[1]}"""'] if header else []
                 yield name, "\n".join(top + ["\n".join(file.lines[start(n) : n.end_lineno]) for n in kept]).encode()
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise Unreadable(f"cannot be followed: {type(error).__name__}") from None
+        raise Unreadable(f"cannot be parsed: {type(error).__name__}") from None
 
 
 def start(node) -> int:

@@ -3,7 +3,7 @@
 import os
 import stat
 
-KINDS = {"d": "a folder", "l": "a symbolic link, and links are not followed", "p": "a named pipe", "s": "a socket"}
+KINDS = {"d": "a folder", "l": "a symbolic link", "p": "a named pipe", "s": "a socket"}
 
 
 class Unreadable(ValueError):  # noqa: N818

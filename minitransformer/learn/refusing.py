@@ -33,8 +33,10 @@ def source_of(path) -> str:
     """Return the text of a Python file, decoded as Python does. Raises Refusal if it cannot be read."""
     try:
         return importlib.util.decode_source(path.read_bytes())
-    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise Refusal(f"{path.name} cannot be read: {error_in_words(error)}") from None
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise Refusal(f"{path.name} cannot be decoded ({error}): save it as UTF-8") from None
 
 
 def parsed(text: str, name: str):

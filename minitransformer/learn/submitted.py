@@ -98,11 +98,11 @@ def sources_in(path, place, exercises):
             return
         sources = dict(sources_of_notebook(content, exercises))
         if name is not None and name not in sources:
-            raise Unreadable(f"no cell defines {exercises[name].target} with a backward pass")
+            raise Unreadable(f"has no cell that defines {exercises[name].target} with a backward pass")
         yield from ((name, Submitted(file, source, modified)) for name, source in sources.items())
     except Unreadable as error:
         if name is not None:
-            yield name, Submitted(file, trouble=f"{file}: {error}")
+            yield name, Submitted(file, trouble=f"{file} {error}")
 
 
 def exercise_named(stem, exercises) -> tuple[str | None, bool]:
