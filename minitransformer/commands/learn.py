@@ -5,8 +5,7 @@ import shutil
 import sys
 import textwrap
 from argparse import SUPPRESS, RawDescriptionHelpFormatter
-from contextlib import closing, contextmanager
-from importlib.util import find_spec
+from contextlib import closing
 from pathlib import Path
 
 from minitransformer.system.terminal import say, show, show_to_the_letter, whole_number
@@ -312,6 +311,7 @@ def collect_marks(arguments) -> int:
     from minitransformer.learn.exercises import exercise_set
     from minitransformer.learn.marks import in_words, summary
     from minitransformer.learn.own import read_toml
+    from minitransformer.system.narrator import Narrator
 
     own = [] if arguments.exercise is None else [read_toml(arguments.exercise)]
     exercises = {exercise.name: exercise for exercise in (*exercise_set(arguments.set or "all"), *own)}
@@ -323,7 +323,7 @@ def collect_marks(arguments) -> int:
     loose = [path.name for path in folder.iterdir() if path.suffix in (".py", ".ipynb", ".zip")]
     if loose and not arguments.quiet:
         say(f"not graded, as in no folder: {', '.join(sorted(loose)[:5])}{', …' if len(loose) > 5 else ''}")
-    with progress(total, arguments.quiet) as move:
+    with Narrator(arguments.quiet).progress("grading", "submissions", total=total) as move:
         try:
             with closing(collect(folder, exercises, journal, again=arguments.again)) as graded:
                 for submission in graded:
@@ -341,20 +341,6 @@ def collect_marks(arguments) -> int:
     if arguments.summary or arguments.csv is None:
         show("\n".join(in_words(summary(rows))))
     return 0
-
-
-@contextmanager
-def progress(total, quiet):
-    """Yield a function move(done, total): on a terminal it moves a bar, or writes a line if tqdm is not installed."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda done, total: None
-    elif find_spec("tqdm") is None:
-        yield lambda done, total: say(f"graded {done} of {total}")
-    else:
-        from minitransformer.system.narrator import Narrator
-
-        with Narrator().progress("grading", "submissions", total=total) as move:
-            yield move
 
 
 def write_marks(arguments, found, exercises, expected) -> list:

@@ -107,7 +107,7 @@ class Submission:
 def ungraded(exercise: Exercise, verdict: Verdict) -> Graded:
     """Return a Graded without a file. An exercise is worth its own `points`, or a point for each numbered line."""
     numbers = equation_numbers(exercise)
-    about = exercise.about if isinstance(exercise, OwnExercise) else {}
+    about = getattr(exercise, "about", {})
     return Graded(verdict, numbers, float(about.get("points", len(numbers) or 1)))
 
 
@@ -203,9 +203,8 @@ def digest_of(found, exercises) -> str:
     """Return a digest of all that the marks of a submission depend on."""
     parts = [__version__]
     for name in sorted(found):
-        exercise, file = exercises[name], found[name]
-        about = exercise.about if isinstance(exercise, OwnExercise) else {}
-        parts += [name, repr(about), exercise.source.read_text("utf-8"), repr(replace(file, modified=0.0))]
+        exercise, file = exercises[name], replace(found[name], modified=0.0)
+        parts += [name, repr(getattr(exercise, "about", {})), exercise.source.read_text("utf-8"), repr(file)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
