@@ -10,6 +10,7 @@ always graded again.
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -53,26 +54,30 @@ class Graded:
 
     @property
     def lines(self) -> dict:
-        """The verdict on each numbered line, {name: verdict}; of several names in a line, the worst."""
-        rows = {row.name: row.verdict for row in self.verdict.rows}
+        """The verdict on each numbered line, {name: verdict}; of several rows of a line, the worst."""
+        if self.verdict.is_solved:
+            return dict.fromkeys(self.numbers, "right")
         found = {}
         for name in self.numbers:
-            verdicts = [rows[n] for n in (name, *name.split(", ")) if n in rows]
-            wrong = [verdict for verdict in verdicts if verdict != "right"]
-            found[name] = "right" if self.verdict.is_solved else (wrong or verdicts or [""])[0]
+            verdicts = [row.verdict for row in self.verdict.rows if row.name in (name, *name.split(", "))]
+            found[name] = min(verdicts, key=lambda v: (v == "right", v == FOLLOWS), default="")
         return found
 
     @property
     def points(self) -> float:
         """All points of a solved exercise; of one that is begun or wrong, the share of its numbered lines.
 
-        A line counts if it is right, or wrong only because an earlier one is.
+        A line counts if it is right, or wrong only because another numbered line is, which loses its point.
         """
         if self.verdict.is_solved:
             return self.worth
         if self.verdict.status not in (WRONG, BEGUN) or not self.numbers:
             return 0.0
-        return round(self.worth * sum(v in ("right", FOLLOWS) for v in self.lines.values()) / len(self.numbers), 2)
+        numbered = set(", ".join(self.numbers).split(", "))
+        follow = [row for row in self.verdict.rows if row.verdict == FOLLOWS]
+        excused = {row.name for row in follow if numbered & set(re.findall(r"\w+", row.sentence))}
+        earned = [v == "right" or (v == FOLLOWS and excused & set(n.split(", "))) for n, v in self.lines.items()]
+        return round(self.worth * sum(map(bool, earned)) / len(self.numbers), 2)
 
 
 @dataclass(frozen=True)
