@@ -256,6 +256,16 @@ def test_an_update_that_calls_the_packages_own_is_told_too(graded):
     assert "line " in graded("adamw", text=body).uses_package
 
 
+def test_a_right_gradient_of_another_name_has_its_numbered_row(graded):
+    text = solution(named_exercise("linear"), 0)
+    for old, new in (("dweight", "dW"), ("dbias", "db"), ("rows(dy).sum(axis=0)", "rows(dy).mean(axis=0)")):
+        assert old in text
+        text = text.replace(old, new)
+    rows = graded("linear", text=text).rows
+    assert [(row.equation, row.verdict) for row in rows if row.name == "dweight"] == [("(3)", "right")]
+    assert [row.name for row in rows if row.verdict == "WRONG"] == ["db"]
+
+
 def test_lists_in_the_place_of_tuples_are_right(graded):
     text = solution(named_exercise("layer_norm"), 3)
     text = text.replace("return dx, dgamma, dbeta", "return [dx, dgamma, dbeta]")

@@ -51,6 +51,8 @@ class Failure:
         rows, sentences = rows_by_steps(self, attempt.numbers, student)
         said = {row.name: row.sentence for row in of_gradients}
         rows = in_words(rows or of_gradients, said, partial(self.by_value, name, student))
+        names = {row.name for row in rows}  # a right gradient may have another name in the code
+        rows += [r for r in of_gradients if r.equation and r.verdict == "right" and r.name not in names]
         return Verdict(name, WRONG, level, rows=tuple(rows), remarks=tuple(filter(None, (*sentences, remark))))
 
     def by_value(self, exercise: str, student, *, planted) -> list[str]:
