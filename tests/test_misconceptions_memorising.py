@@ -52,9 +52,7 @@ def test_of_a_finished_family_the_largest_models_are_taken(tmp_path):
 
 def test_a_family_that_has_not_learned_its_training_is_refused(tmp_path):
     put_runs(tmp_path, {(900, 0): [0.1, 0.5, 0, 1], (900, 1): [0.1, 0.3, 0, 1]})
-    with pytest.raises(
-        ValueError, match="its largest models go on with 40% of the sequences that they were trained on"
-    ):
+    with pytest.raises(ValueError, match="its largest models continue 40% of the sequences that they were trained on"):
         memorising.read(tmp_path)
 
 

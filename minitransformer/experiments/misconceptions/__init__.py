@@ -1,12 +1,12 @@
-"""Misconceptions, tested: each belief about language models as an experiment of two minutes, predicted first.
+"""Twelve beliefs about language models, each tested by an experiment of at most two minutes.
 
-    form.py      what each says before it is run, and the interval of what it measures      Experiment
-    panels.py    curves and bars, with their intervals
-    reader.py    a small model that has read the Python manual in tokens                    reader
-    running.py   each once for each seed, kept as it is measured                            measure_all
-    report.py    what came out, in words and in numbers                                     Result
+    form.py      the form of an experiment: text, measurement, picture    Experiment
+    models.py    the training loop, and models that have learned to write
+    panels.py    curves and bars with their intervals
+    running.py   measures the missing seeds in worker processes           measure_all
+    report.py    the outcome in words and numbers                         Result
 
-and a file for each belief, whose docstring is the text that readers see.
+Every other file is one experiment. Its docstring is the text that readers see.
 """
 
 import importlib
@@ -28,10 +28,10 @@ NAMES = (
 
 
 def experiment(name: str):
-    """Return the Experiment of a name, one of NAMES."""
+    """Return the Experiment of a name in NAMES."""
     return importlib.import_module(f"{__name__}.{name.replace('-', '_')}").EXPERIMENT
 
 
 def experiments() -> list:
-    """Return every Experiment, in the order in which they are shown."""
+    """Return every Experiment in the order of NAMES."""
     return [experiment(name) for name in NAMES]

@@ -8,7 +8,7 @@ import pytest
 from small_runs import TEXT, small_corpus, small_lm
 
 from minitransformer.experiments.misconceptions import attention_explains
-from minitransformer.experiments.misconceptions.reader import finished_run
+from minitransformer.experiments.misconceptions.models import finished_run
 from minitransformer.training import Settings, pretrain
 
 
@@ -32,7 +32,9 @@ def test_a_run_whose_text_has_changed_holds_nothing_out(run):
     path = run / "text.txt"
     path.write_text(TEXT[::-1])
     try:
-        with pytest.raises(ValueError, match=f"{re.escape(str(run))}: .*text.txt is no longer what its model was"):
+        with pytest.raises(
+            ValueError, match=f"{re.escape(str(run))}: .*text.txt has changed since the model was trained"
+        ):
             finished_run(run)
     finally:
         path.write_text(TEXT)
@@ -40,7 +42,7 @@ def test_a_run_whose_text_has_changed_holds_nothing_out(run):
 
 def test_a_model_that_does_not_know_its_text_is_refused(tmp_path):
     small_lm().save(tmp_path / "model.npz")
-    with pytest.raises(ValueError, match="does not say which file it was trained on"):
+    with pytest.raises(ValueError, match="does not name the file it was trained on"):
         finished_run(tmp_path)
 
 
