@@ -1,4 +1,4 @@
-"""How the demonstration speaks: paragraphs, quotations, bars, and which file to read for what was shown."""
+"""The output of the demonstration: paragraphs, quotations, bars, and references to files."""
 
 import sys
 import textwrap
@@ -8,32 +8,30 @@ from minitransformer.system.printable import printable
 from minitransformer.system.tables import table
 from minitransformer.training import ProgressBar
 
-WIDTH, BAR = 96, 40  # characters of a line, and of the longest bar
+WIDTH, BAR = 96, 40  # characters of a line and of the longest bar
 
 
 def say(text: str = "") -> None:
-    """Write lines to standard output."""
+    """Print lines, with replacements for characters that the terminal cannot show."""
     print(printable(text), flush=True)
 
 
 def paragraph(text: str) -> None:
-    """Write a paragraph, and an empty line."""
     say(textwrap.fill(text, WIDTH, break_on_hyphens=False) + "\n")
 
 
 def heading(text: str) -> None:
-    """Write a heading."""
     say(f"\n{text}\n{'=' * len(text)}\n")
 
 
 def see(picture: Path, content_shown: str, *sources: tuple[str, str]) -> None:
-    """Write which picture to look at, and for each of the sources (file, what is in it) which file to read."""
+    """Print a reference to a picture and to source files, pairs (file, contents)."""
     say(f"  Look at {picture}: {content_shown}.\n  Read")
     say("\n".join(table([(f"minitransformer/{file}", content) for file, content in sources], "<", indent=4)))
 
 
 def quoted(text: str, most_lines: int = 8) -> str:
-    """Return the beginning of a text as an indented quotation, safe for any terminal."""
+    """Return the beginning of a text as an indented quotation of printable characters."""
     safe = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
     width = WIDTH - 6
     lines = [line[i : i + width] for line in safe.split("\n") for i in range(0, max(len(line), 1), width)]
@@ -41,12 +39,11 @@ def quoted(text: str, most_lines: int = 8) -> str:
 
 
 def bar(fraction: float) -> str:
-    """Return a bar of at most BAR characters."""
     return "█" * round(BAR * min(max(fraction, 0), 1))
 
 
 def watcher() -> ProgressBar:
-    """Return a progress bar, with a line for each evaluation above it, and the samples as quotations."""
+    """Return a progress bar that prints a line for each evaluation, and samples as quotations."""
     losses = []
 
     def evaluation(record, training_loss):
