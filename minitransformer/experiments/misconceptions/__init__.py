@@ -1,13 +1,4 @@
-"""Twelve beliefs about language models, each tested by an experiment of at most two minutes.
-
-    form.py      the form of an experiment: text, measurement, picture    Experiment
-    models.py    the training loop, and models that have learned to write
-    panels.py    curves and bars with their intervals
-    running.py   measures the missing seeds in worker processes           measure_all
-    report.py    the outcome in words and numbers                         Result
-
-Every other file is one experiment. Its docstring is the text that readers see.
-"""
+"""Twelve beliefs about language models, each tested by an experiment. README.md lists the files."""
 
 import importlib
 

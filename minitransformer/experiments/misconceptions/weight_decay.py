@@ -1,7 +1,7 @@
 """Weight decay is L2 regularisation.
 
 For plain gradient descent it is: adding λθ to the gradient of θ is the same as shrinking θ by lr · λ at each step. Adam
-divides the gradient by its typical size √v̂ before it moves a weight. Are the two the same there?
+first divides each entry of the gradient by √v̂, its typical size. Are the two the same there?
 
 The matrices of a small model learn the letters of the Python manual three times, from the same start on the same
 batches: with AdamW and λ = 0.5, with Adam and λθ added to each gradient, λ = 0.001, and with neither. The entries of
