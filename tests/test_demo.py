@@ -28,7 +28,7 @@ PICTURES = ["attention.png", "induction-loss.png", "induction.png", "loss.png"]
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """Run the short form once. Returns (the folder, what it wrote to standard output)."""
+    """Run the short form once. Return (the folder, its standard output)."""
     folder = tmp_path_factory.mktemp("demo") / "out"
     command = [sys.executable, "-m", "minitransformer", "demo", "--quick", "--out", str(folder)]
     return folder, subprocess.run(command, check=True, capture_output=True, text=True).stdout

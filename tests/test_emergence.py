@@ -1,4 +1,4 @@
-"""Emergence: the tasks and what is held out, the family, a run and its branches, jumps, and the report."""
+"""Emergence: the tasks and their held-out questions, the family, a run and its branches, jumps, and the report."""
 
 import dataclasses
 import itertools
@@ -190,7 +190,7 @@ def test_the_sharp_score_counts_whole_answers_and_the_smooth_one_each_token():
 
 
 def test_exact_is_what_greedy_writing_gets_right():
-    """Half of the answers are what a random model itself writes greedily, each token after its own; half are not."""
+    """Half of the answers are the greedy output of a random model, each token after its own; half are not."""
     model = Transformer(Config(a.VOCAB_SIZE, a.CONTEXT, d_model=16, n_layers=1), seed=0)
     for parameter in model.parameters():
         parameter.data = 10 * parameter.data
@@ -246,7 +246,7 @@ ALL = tuple(CAPABILITIES.values())
 
 
 def numbers(run):
-    """Return what of a run another machine must not change."""
+    """Return the part of a run that must not depend on the machine."""
     return {key: value for key, value in run.items() if key not in ("seconds", "environment")}
 
 
@@ -289,7 +289,7 @@ def test_a_new_model_has_outputs_of_a_size_that_does_not_depend_on_the_width():
         model = one_run.Trainee(Plan(family.of_width(width, 2), 0, 8, ALL)).model
         assert model.embedding.weight.data.std() == pytest.approx(width**-0.5, rel=0.1)
         assert model.blocks[1].attention.w_q.weight.data.std() == pytest.approx(width**-0.5, rel=0.1)
-        down = model.blocks[0].feed_forward.down.weight.data  # GPT-2 makes what adds to the stream smaller by 1/√(2L)
+        down = model.blocks[0].feed_forward.down.weight.data  # smaller by 1/√(2L), as in GPT-2
         assert down.std() == pytest.approx((4 * width) ** -0.5 / 2, rel=0.1)
         assert all(parameter.data.dtype == np.float32 for parameter in model.parameters())
         logits = model.predict(CAPABILITIES["copy"].test()[0])
@@ -383,7 +383,7 @@ def test_a_rise_of_less_than_double_in_a_decade_is_no_jump():
 @pytest.mark.slow
 @given(seed=seeds)
 def test_the_rule_is_the_one_that_is_written_down(seed):
-    """By a loop: interpolate every resample in log N, and look at each size by itself."""
+    """By a loop: interpolate every resample in log N, and interpolate at each size separately."""
     rng = np.random.default_rng(seed)
     values = np.sort(rng.uniform(0, 1, (3, 6)), axis=1).T  # sizes, runs
     means, resamples = bootstrap.resampled_means(list(values), rng)
@@ -486,7 +486,7 @@ def test_a_report_has_its_pictures(found, tmp_path):
     assert "Scaling law: none; too few" in str(without)
 
 
-# What is refused, before anything is trained.
+# Refusals before the training.
 
 
 def far(rng, n):
@@ -544,7 +544,7 @@ def test_rows_are_spelled_for_people():
     assert len({a.spell([i]) for i in range(a.VOCAB_SIZE)}) == a.VOCAB_SIZE
 
 
-# What others take from here.
+# Functions for other modules.
 
 
 def test_a_run_without_its_branches_ends_with_the_same_model():
@@ -553,7 +553,7 @@ def test_a_run_without_its_branches_ends_with_the_same_model():
 
 
 def kept_run(parameters, seed=0, steps=600, n_layers=2, scores=("copy", "addition")):
-    """What a sweep keeps of a run, as far as it is read here."""
+    """The part of a run's file that is read here."""
     score = {"exact": 0.5, "loglik": -1.0, "seen": 0.6}
     return {
         "parameters": parameters,

@@ -1,4 +1,4 @@
-"""The command `influence`: the training's own text, found by itself; numbers as JSON; its errors in one line."""
+"""The command `influence`: the text of the training, found automatically; numbers as JSON; its errors in one line."""
 
 import json
 import os

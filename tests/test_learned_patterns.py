@@ -1,4 +1,4 @@
-"""What a model has learned of the simple patterns: held against loops, interventions, and models that must differ."""
+"""A model's abilities on the simple patterns: compared with loops, interventions, and models that must differ."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The experiments on misconceptions: their form, how they are run and kept, and what is said of them."""
+"""The experiments on misconceptions: their form, running and keeping them, and the report."""
 
 import json
 import math
@@ -23,7 +23,7 @@ def by_name(one):
     return one.name
 
 
-# What the seeds decide.
+# The interval over the seeds.
 
 
 def test_the_interval_is_students():
@@ -207,7 +207,7 @@ def test_what_is_said_before_is_no_word_about_what_came_out(one):
 
 
 def made_up(one, seed):
-    """What an experiment might have measured."""
+    """Made-up results of an experiment."""
     return dict.fromkeys(one.numbers, seed + 0.5)
 
 
@@ -247,7 +247,7 @@ def test_a_measurement_that_fails_is_named(tmp_path):
         measure_all([experiment("weight-decay")], {"weight-decay": [-1]}, tmp_path, workers=1)
 
 
-# What came out.
+# The authors' results.
 
 
 def test_what_the_authors_measured_is_there_for_each():

@@ -10,7 +10,6 @@ from minitransformer.experiments.misconceptions.intentions import (
     COLDER,
     CONTEXT,
     DEGREES,
-    EXPERIMENT,
     HEADER,
     NAMES,
     TURNS,
@@ -23,7 +22,6 @@ from minitransformer.experiments.misconceptions.intentions import (
     towards_colder,
     turned_round,
 )
-from minitransformer.pictures import new_figure
 from minitransformer.transformer import Transformer
 
 
@@ -129,15 +127,3 @@ def test_somebody_turned_round_whose_own_turns_together_go_the_other_way():
     assert turned_round(to_and_fro, speakers, np.array([WARMER])) == 0
     both = np.repeat(texts, 2, axis=0), np.repeat(speakers, 2, axis=0)
     assert turned_round(*both, np.array([WARMER, COLDER])) == 0.5
-
-
-def test_a_run_measures_and_draws_what_is_promised(monkeypatch):
-    pytest.importorskip("matplotlib")
-    for name, value in (("STEPS", 3), ("ROWS", 4), ("DIALOGUES", 5), ("STRENGTHS", (0.0, 1.0))):
-        monkeypatch.setattr(intentions, name, value)
-    measured = [EXPERIMENT.measure(seed) for seed in (7, 8)]
-    assert measured[0] == EXPERIMENT.measure(7)
-    assert all(isinstance(one[name], float) for one in measured for name in EXPERIMENT.numbers)
-    figure = new_figure(*EXPERIMENT.size)
-    EXPERIMENT.draw(figure, measured)
-    assert [len(line.get_xdata()) for line in figure.axes[1].lines] == [TURNS + 1] * 3

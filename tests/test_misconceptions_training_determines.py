@@ -1,10 +1,9 @@
-"""The experiment on what two models do where their examples are silent."""
+"""The experiment on the behaviour of two models where their examples are silent."""
 
 import numpy as np
 import pytest
 
 from minitransformer.experiments.misconceptions import training_determines as t
-from minitransformer.pictures import new_figure
 from minitransformer.text import IGNORE_INDEX
 
 
@@ -79,14 +78,3 @@ def test_all_models_learn_from_the_same_examples(monkeypatch):
     for number in range(2):
         t.trained(5, number)
     np.testing.assert_array_equal(*seen)
-
-
-def test_a_short_run_measures_all_numbers_and_can_be_drawn(monkeypatch):
-    pytest.importorskip("matplotlib")
-    monkeypatch.setattr(t, "STEPS", 3)
-    monkeypatch.setattr(t, "TEST", 20)
-    measured = [t.measure(0), t.measure(1)]
-    assert set(t.EXPERIMENT.intervals(measured)) == set(t.EXPERIMENT.numbers)
-    assert all(one["difference"] == one["silent"] - one["answered"] and one["loss_gap"] > 0 for one in measured)
-    assert np.shape(measured[0]["follow"]) == (len(t.SORTS), t.MODELS)
-    t.EXPERIMENT.draw(new_figure(*t.EXPERIMENT.size), measured)

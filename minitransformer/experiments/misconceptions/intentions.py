@@ -71,7 +71,7 @@ def measure(seed: int) -> dict:
     who = rng.integers(0, 2, DIALOGUES)  # is pushed
     by_aim = np.where(who == WARMER, 1, -1)[:, None] * direction
     by_chance = of_same_length(by_aim, rng)
-    found = {"by_aim": [], "by_chance": [], "other_by_aim": []}
+    found: dict = {"by_aim": [], "by_chance": [], "other_by_aim": []}
     for strength in STRENGTHS:
         aimed, chance = (continued(model, headers, speakers, who, strength * push, rng) for push in (by_aim, by_chance))
         found["by_aim"].append(turned_round(aimed, speakers, who))
@@ -112,7 +112,7 @@ def trained(rng) -> Transformer:
         ids = dialogues(rng, ROWS)
         return ids[:, :-1], np.where(is_turn_of_anybody(ids)[:, :-1], ids[:, 1:], IGNORE_INDEX)
 
-    schedule = {"steps": STEPS, "lr": LR, "min_lr": LR / 20, "warmup": STEPS // 20}
+    schedule: dict = {"steps": STEPS, "lr": LR, "min_lr": LR / 20, "warmup": STEPS // 20}
     return train(model, draw_batch, **schedule, clip=1.0, betas=(0.9, 0.98), weight_decay=0.1)
 
 

@@ -102,7 +102,13 @@ def per_token(model, pairs) -> list[float]:
 def changes(lm, rows, sets, seed: int) -> list[list[float]]:
     """Train on preferences. Return the changes of per_token of each set of pairs, every EVERY steps."""
     watcher = Watcher(lm.model, sets)
-    settings = {"steps": PREFERENCE_STEPS, "batch_size": BATCH, "eval_every": 0, "eval_tokens": 500, "prompts": []}
+    settings: dict = {
+        "steps": PREFERENCE_STEPS,
+        "batch_size": BATCH,
+        "eval_every": 0,
+        "eval_tokens": 500,
+        "prompts": [],
+    }
     fine_tune_for_safety(lm, rows, held_out=rows, objective="dpo", **settings, observer=watcher, seed=seed)
     return (np.array(watcher.seen) - watcher.seen[0]).tolist()
 

@@ -130,7 +130,7 @@ def trained(seed: int, number: int):
         inputs, answers = (np.concatenate(parts) for parts in zip(*batch, strict=True))
         return inputs, as_targets(inputs, answers)
 
-    schedule = {"steps": STEPS, "lr": LR, "min_lr": 0.0, "warmup": WARMUP}
+    schedule: dict = {"steps": STEPS, "lr": LR, "min_lr": 0.0, "warmup": WARMUP}
     return train(model, draw_batch, **schedule, clip=1.0, betas=(0.9, 0.98), weight_decay=0.1)
 
 

@@ -129,7 +129,7 @@ def trained(training, test, rng):
             curve.append(float(losses(model, test)[0].mean()))
 
     draw_batch = partial(random_batch, training, ROWS, CONTEXT, rng)
-    schedule = {"steps": STEPS, "lr": LR, "min_lr": LR / 20, "warmup": STEPS // 20}
+    schedule: dict = {"steps": STEPS, "lr": LR, "min_lr": LR / 20, "warmup": STEPS // 20}
     train(model, draw_batch, **schedule, clip=1.0, look=look, betas=(0.9, 0.99), weight_decay=0.1)
     return model, curve
 
