@@ -1,5 +1,6 @@
 """The experiments on misconceptions: their form, running and keeping them, and the report."""
 
+import importlib
 import json
 import math
 import re
@@ -219,6 +220,21 @@ def test_what_was_measured_is_kept_and_not_measured_again(tmp_path):
         path_of(one, seed, tmp_path).parent.mkdir(exist_ok=True)
         keep(one, seed, tmp_path, made_up(one, seed))
     assert measure_all([one], seeds, tmp_path) == {one.name: [made_up(one, seed) for seed in range(3)]}
+
+
+def test_a_result_is_measured_again_after_a_change_of_the_code_and_not_of_the_text(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    code = "def measure(seed):\n    return {'number': seed, 'other': 0.0}\n"
+
+    def written(name, text, code):
+        (tmp_path / name).with_suffix(".py").write_text(f'"""{text}"""\n\n{code}')
+        one = Experiment(importlib.import_module(name).measure, None)
+        one.name = "example"  # of each version of the file
+        return path_of(one, 0, tmp_path)
+
+    kept_as = written("version_1", TEXT, code)
+    assert written("version_2", TEXT.replace("Another one.", "Another wording."), code) == kept_as
+    assert written("version_3", TEXT, code.replace("0.0", "1.0")) != kept_as
 
 
 @pytest.mark.parametrize(

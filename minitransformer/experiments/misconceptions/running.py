@@ -1,7 +1,8 @@
 """Measure an experiment once per seed, in processes of one thread, and keep each result in a JSON file.
 
-The file's name contains the experiment, the seed, and a hash of the version and of the experiment's file. An
-interrupted run therefore continues with the missing seeds, and an experiment that was changed is measured again.
+The file's name contains the experiment, the seed, and a hash of the version and of the experiment's code. An
+interrupted run therefore continues with the missing seeds. An experiment whose code has changed is measured again; one
+whose text has changed is not.
 """
 
 import hashlib
@@ -70,8 +71,9 @@ def measured_by(name: str, seed: int, without_engine: bool) -> dict:
 
 def path_of(experiment: Experiment, seed: int, folder) -> Path:
     """Return the path of a result."""
-    text = inspect.getsource(sys.modules[experiment.module])
-    key = hashlib.sha256(f"{__version__} {text}".encode()).hexdigest()[:12]
+    module = sys.modules[experiment.module]
+    code = inspect.getsource(module).replace(module.__doc__ or "", "", 1)
+    key = hashlib.sha256(f"{__version__} {code}".encode()).hexdigest()[:12]
     return Path(folder) / MEASURED_FOLDER / f"{experiment.name}-seed{seed}-{key}.json"
 
 
