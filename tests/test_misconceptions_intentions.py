@@ -16,6 +16,7 @@ from minitransformer.experiments.misconceptions.intentions import (
     WARMER,
     beginnings,
     continued,
+    courses,
     dialogues,
     is_turn_of_anybody,
     of_same_length,
@@ -116,6 +117,20 @@ def test_only_who_is_pushed_is_pushed_and_only_in_their_turns(model, rng):
     norm = model.blocks[1].norm1
     normed = (expected - mean) / np.sqrt(variance + norm.eps) * norm.gamma.data + norm.beta.data
     np.testing.assert_allclose(with_push[-1], normed, atol=1e-9)
+
+
+def test_the_courses_are_means_with_nobody_and_with_one_or_the_other_pushed_to_change_sides(model):
+    headers, speakers = beginnings(np.random.default_rng(1), 6)
+    direction = np.random.default_rng(2).normal(size=8)
+    found = courses(model, headers, speakers, direction, np.random.default_rng(3))
+    rng = np.random.default_rng(3)
+    for name, who, push in (
+        ("nobody", WARMER, 0 * direction),
+        ("both_colder", WARMER, direction),
+        ("both_warmer", COLDER, -direction),
+    ):
+        texts = continued(model, headers, speakers, np.full(6, who), np.tile(push, (6, 1)), rng)
+        assert found[name] == texts[:, HEADER - 1 :: 2].mean(axis=0).tolist()
 
 
 def test_somebody_turned_round_whose_own_turns_together_go_the_other_way():

@@ -56,12 +56,12 @@ def of_size(parameters: int, n_layers: int = LAYERS) -> Config:
     least = count(2, n_layers)
     if parameters < least:
         raise ValueError(f"model_sizes: {n_layers} layers have at least {least} parameters, not {parameters}")
-    candidates = []
-    for width in chain(range(2, NARROW, 2), count_from(NARROW, 4)):
-        candidates.append(width)
-        if count(width, n_layers) >= 2 * parameters:
+    below = 2
+    for above in chain(range(2, NARROW, 2), count_from(NARROW, 4)):
+        if count(above, n_layers) >= parameters:
             break
-    width = min(candidates, key=lambda width: distance(count(width, n_layers), parameters))
+        below = above
+    width = min((below, above), key=lambda width: distance(count(width, n_layers), parameters))
     return of_width(width, n_layers)
 
 
