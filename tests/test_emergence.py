@@ -255,6 +255,8 @@ def test_the_same_plan_gives_the_same_numbers_and_another_seed_others():
     assert numbers(one) == numbers(again) and one["key"] == again["key"]
     assert one["lengths"][-1]["loss"] != other["lengths"][-1]["loss"]
     assert json.loads(json.dumps(one)) == one
+    read = [(length["steps"], length["characters"]) for length in one["lengths"]]
+    assert read == [(steps, steps * 14 * a.CONTEXT) for steps in (1, 2, 4, 8)]  # 14 windows of text in each step
 
 
 @pytest.mark.slow

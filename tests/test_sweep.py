@@ -373,7 +373,9 @@ def test_plans_that_agree_are_one_run():
 def test_a_file_that_is_no_run_is_named(tmp_path):
     sweep([plan()], executor=Flaky(0), folder=tmp_path)
     (path,) = (tmp_path / "runs").iterdir()
-    for text in ('{"key": "other", "lengths": []}', '{"key"', "[]"):
+    run = json.loads(path.read_bytes())
+    others = (json.dumps(run | {"key": "other"}), json.dumps(run | {"lengths": run["lengths"][1:]}), '{"key"', "[]")
+    for text in others:
         path.write_text(text)
         with pytest.raises(ValueError, match=f"{path.name}: is not a run of this sweep; delete it"):
             sweep([plan()], executor=Flaky(0), folder=tmp_path)
