@@ -361,6 +361,13 @@ def test_a_leap_of_the_power_of_a_smooth_rise_is_the_metrics_alone():
     assert found and not any(jump.smooth_jumps for jump in found)
 
 
+def test_neighbouring_sizes_are_one_jump_at_the_largest_rise_and_others_are_several():
+    (jump,) = jumps_of([0, 0, 0, 0.5, 0.9, 1.0], np.log([0.1] * 6))
+    assert (jump.parameters, jump.flagged) == (100_000, (30_000, 100_000))
+    found = jumps_of([0, 0.2, 0.3, 0.35, 0.9, 1.0], np.log([0.1] * 6))
+    assert [jump.flagged for jump in found] == [(10_000,), (100_000,)]
+
+
 def test_noise_is_no_jump():
     assert jumps_of([0, 0, 0.0, 0.01, 0.03, 0.09], np.log([0.1] * 6)) == ()
     exact = [0.2, 0.2, 0.2, 0.2, 0.45, 0.45]
@@ -463,6 +470,12 @@ def test_a_report_says_whose_jump_it_is_what_failed_and_what_it_does_not_show(fo
     assert "error of this as a prediction" in text
     assert [shape.n_layers for shape in found.shapes] == [1, 4]
     assert max(len(line) for line in text.splitlines()) < 150
+
+
+def test_each_interval_of_a_report_contains_its_mean(found):
+    for curve in found.curves:
+        for means, ends in ((curve.exact, curve.exact_ends), (curve.loglik, curve.loglik_ends)):
+            assert np.all(ends[:, 0] <= means + 1e-12) and np.all(means <= ends[:, 1] + 1e-12)
 
 
 def test_a_report_is_data_too(found, tmp_path):

@@ -174,3 +174,9 @@ def test_a_forecast_says_which_choices_lie_beyond_what_was_trained():
 def test_too_few_sizes_give_a_reason_instead_of_a_law():
     found, reason = f.forecast(runs_of(family(TRUTH)[:3]))
     assert found is None and "at least 4 sizes, and there are 3" in reason
+
+
+@pytest.mark.parametrize("measured, is_nearer", [(2.1, True), (2.4, False)])
+def test_a_prediction_is_nearer_if_its_error_is_smaller_than_that_of_the_size_before(measured, is_nearer):
+    prediction = f.Prediction(1, 1, predicted=2.0, ends=(1.9, 2.1), no_better=2.5, measured=measured)
+    assert prediction.is_nearer == is_nearer
