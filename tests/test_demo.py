@@ -19,7 +19,7 @@ from minitransformer.text import IGNORE_INDEX
 from minitransformer.text.patterns import INDUCTION, SYMBOLS
 from minitransformer.training import MODEL_FILE, Settings, pretrain
 
-pytestmark = pytest.mark.slow  # shows the demonstration again and again
+slow = pytest.mark.slow  # shows the demonstration again and again
 
 pytest.importorskip("matplotlib")
 
@@ -28,7 +28,7 @@ PICTURES = ["attention.png", "induction-loss.png", "induction.png", "loss.png"]
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """Run the short form once. Returns (the folder, what it wrote to standard output)."""
+    """Run the short form once. Return (the folder, its standard output)."""
     folder = tmp_path_factory.mktemp("demo") / "out"
     command = [sys.executable, "-m", "minitransformer", "demo", "--quick", "--out", str(folder)]
     return folder, subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -41,6 +41,7 @@ def png_size(path):
     return int.from_bytes(header[16:20]), int.from_bytes(header[20:24])
 
 
+@slow
 def test_it_leaves_the_model_the_metrics_and_the_pictures(shown):
     folder, text = shown
     assert sorted(path.name for path in folder.iterdir()) == sorted([*PICTURES, "metrics.jsonl", "model.npz"])
@@ -50,6 +51,7 @@ def test_it_leaves_the_model_the_metrics_and_the_pictures(shown):
         assert f"Look at {folder / picture}: " in text
 
 
+@slow
 def test_it_shows_samples_of_the_same_prompt_and_the_loss_falling(shown):
     text = shown[1]
     samples = re.findall(r"It writes, after (\d+) steps?:\n    │ (.*)", text)
@@ -60,6 +62,7 @@ def test_it_shows_samples_of_the_same_prompt_and_the_loss_falling(shown):
     assert abs(losses[0] - np.log(writing.QUICK.vocab_size)) < 0.1  # as the text says of guessing
 
 
+@slow
 def test_it_shows_what_the_tiny_model_predicts_before_and_after(shown):
     rows = re.findall(r"sequence (.*)\n +predicted (.*)", shown[1])
     assert len(rows) == 2 and rows[0][0] == rows[1][0] and rows[0][1] != rows[1][1]
@@ -68,6 +71,7 @@ def test_it_shows_what_the_tiny_model_predicts_before_and_after(shown):
     assert len(rows[0][1].split()) == 7  # the first to come again cannot be known
 
 
+@slow
 def test_the_files_that_it_says_to_read_are_there(shown):
     files = re.findall(r"^    minitransformer/(\S+\.py) ", shown[1], re.MULTILINE)
     assert len(files) >= 8
@@ -75,15 +79,18 @@ def test_the_files_that_it_says_to_read_are_there(shown):
     assert all((package / file).is_file() for file in files)
 
 
+@slow
 def test_its_lines_fit_a_terminal(shown):
     assert max(map(len, shown[1].splitlines())) <= 120
 
 
+@slow
 def test_generate_goes_on_with_its_model(shown, capsys):
     assert main(["generate", "--model", str(shown[0]), "--prompt", "The import", "--max-new-tokens", "5"]) == 0
     assert capsys.readouterr().out.startswith("The import")
 
 
+@slow
 def test_the_same_seed_shows_the_same(shown, tmp_path):
     folder, text = shown
     again = tmp_path / "out"
@@ -96,6 +103,7 @@ def test_the_same_seed_shows_the_same(shown, tmp_path):
     assert timeless(text, folder) == timeless(second, again)
 
 
+@slow
 def test_ctrl_c_is_one_line_and_what_was_written_stays(tmp_path):
     command = [sys.executable, "-m", "minitransformer", "demo", "--out", str(tmp_path / "out")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -152,6 +160,7 @@ def test_what_a_terminal_could_obey_is_never_shown():
     assert narration.quoted("a\x1b[2Jb\x07\n\u202ec") == "    │ a\ufffd[2Jb\ufffd\n    │ \ufffdc"
 
 
+@slow
 def test_attention_is_drawn_with_any_labels_and_for_any_number_of_heads(tmp_path, rng):
     for blocks, heads, T in ((1, 1, 3), (2, 3, 9)):
         weights = rng.dirichlet(np.ones(T), (blocks, heads, T))

@@ -1,4 +1,4 @@
-"""Emergence: the tasks and what is held out, the family, a run and its branches, jumps, and the report."""
+"""Emergence: the tasks and their held-out questions, the family, a run and its branches, jumps, and the report."""
 
 import dataclasses
 import itertools
@@ -190,7 +190,7 @@ def test_the_sharp_score_counts_whole_answers_and_the_smooth_one_each_token():
 
 
 def test_exact_is_what_greedy_writing_gets_right():
-    """Half of the answers are what a random model itself writes greedily, each token after its own; half are not."""
+    """Half of the answers are the greedy output of a random model, each token after its own; half are not."""
     model = Transformer(Config(a.VOCAB_SIZE, a.CONTEXT, d_model=16, n_layers=1), seed=0)
     for parameter in model.parameters():
         parameter.data = 10 * parameter.data
@@ -246,7 +246,7 @@ ALL = tuple(CAPABILITIES.values())
 
 
 def numbers(run):
-    """Return what of a run another machine must not change."""
+    """Return the part of a run that must not depend on the machine."""
     return {key: value for key, value in run.items() if key not in ("seconds", "environment")}
 
 
@@ -255,6 +255,8 @@ def test_the_same_plan_gives_the_same_numbers_and_another_seed_others():
     assert numbers(one) == numbers(again) and one["key"] == again["key"]
     assert one["lengths"][-1]["loss"] != other["lengths"][-1]["loss"]
     assert json.loads(json.dumps(one)) == one
+    read = [(length["steps"], length["characters"]) for length in one["lengths"]]
+    assert read == [(steps, steps * 14 * a.CONTEXT) for steps in (1, 2, 4, 8)]  # 14 windows of text in each step
 
 
 @pytest.mark.slow
@@ -289,7 +291,7 @@ def test_a_new_model_has_outputs_of_a_size_that_does_not_depend_on_the_width():
         model = one_run.Trainee(Plan(family.of_width(width, 2), 0, 8, ALL)).model
         assert model.embedding.weight.data.std() == pytest.approx(width**-0.5, rel=0.1)
         assert model.blocks[1].attention.w_q.weight.data.std() == pytest.approx(width**-0.5, rel=0.1)
-        down = model.blocks[0].feed_forward.down.weight.data  # GPT-2 makes what adds to the stream smaller by 1/√(2L)
+        down = model.blocks[0].feed_forward.down.weight.data  # smaller by 1/√(2L), as in GPT-2
         assert down.std() == pytest.approx((4 * width) ** -0.5 / 2, rel=0.1)
         assert all(parameter.data.dtype == np.float32 for parameter in model.parameters())
         logits = model.predict(CAPABILITIES["copy"].test()[0])
@@ -359,6 +361,13 @@ def test_a_leap_of_the_power_of_a_smooth_rise_is_the_metrics_alone():
     assert found and not any(jump.smooth_jumps for jump in found)
 
 
+def test_neighbouring_sizes_are_one_jump_at_the_largest_rise_and_others_are_several():
+    (jump,) = jumps_of([0, 0, 0, 0.5, 0.9, 1.0], np.log([0.1] * 6))
+    assert (jump.parameters, jump.flagged) == (100_000, (30_000, 100_000))
+    found = jumps_of([0, 0.2, 0.3, 0.35, 0.9, 1.0], np.log([0.1] * 6))
+    assert [jump.flagged for jump in found] == [(10_000,), (100_000,)]
+
+
 def test_noise_is_no_jump():
     assert jumps_of([0, 0, 0.0, 0.01, 0.03, 0.09], np.log([0.1] * 6)) == ()
     exact = [0.2, 0.2, 0.2, 0.2, 0.45, 0.45]
@@ -383,7 +392,7 @@ def test_a_rise_of_less_than_double_in_a_decade_is_no_jump():
 @pytest.mark.slow
 @given(seed=seeds)
 def test_the_rule_is_the_one_that_is_written_down(seed):
-    """By a loop: interpolate every resample in log N, and look at each size by itself."""
+    """By a loop: interpolate every resample in log N, and interpolate at each size separately."""
     rng = np.random.default_rng(seed)
     values = np.sort(rng.uniform(0, 1, (3, 6)), axis=1).T  # sizes, runs
     means, resamples = bootstrap.resampled_means(list(values), rng)
@@ -455,12 +464,18 @@ def found():
 
 def test_a_report_says_whose_jump_it_is_what_failed_and_what_it_does_not_show(found):
     text = str(found)
-    assert "the jump may be the metric's alone" in text
-    assert "What this does not show" in text
+    assert "which does not: the metric may be the reason" in text
+    assert "Limits\n" in text
     assert "1 run failed\n  2x4, seed 7: it diverged" in text
-    assert "had it been no better than the size before" in text
+    assert "error of this as a prediction" in text
     assert [shape.n_layers for shape in found.shapes] == [1, 4]
     assert max(len(line) for line in text.splitlines()) < 150
+
+
+def test_each_interval_of_a_report_contains_its_mean(found):
+    for curve in found.curves:
+        for means, ends in ((curve.exact, curve.exact_ends), (curve.loglik, curve.loglik_ends)):
+            assert np.all(ends[:, 0] <= means + 1e-12) and np.all(means <= ends[:, 1] + 1e-12)
 
 
 def test_a_report_is_data_too(found, tmp_path):
@@ -486,7 +501,7 @@ def test_a_report_has_its_pictures(found, tmp_path):
     assert "Scaling law: none; too few" in str(without)
 
 
-# What is refused, before anything is trained.
+# Refusals before the training.
 
 
 def far(rng, n):
@@ -544,7 +559,7 @@ def test_rows_are_spelled_for_people():
     assert len({a.spell([i]) for i in range(a.VOCAB_SIZE)}) == a.VOCAB_SIZE
 
 
-# What others take from here.
+# Functions for other modules.
 
 
 def test_a_run_without_its_branches_ends_with_the_same_model():
@@ -553,7 +568,7 @@ def test_a_run_without_its_branches_ends_with_the_same_model():
 
 
 def kept_run(parameters, seed=0, steps=600, n_layers=2, scores=("copy", "addition")):
-    """What a sweep keeps of a run, as far as it is read here."""
+    """The part of a run's file that is read here."""
     score = {"exact": 0.5, "loglik": -1.0, "seen": 0.6}
     return {
         "parameters": parameters,

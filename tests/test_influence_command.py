@@ -1,4 +1,4 @@
-"""The command `influence`: the training's own text, found by itself; numbers as JSON; its errors in one line."""
+"""The command `influence`: the text of the training, found automatically; numbers as JSON; its errors in one line."""
 
 import json
 import os
@@ -45,8 +45,8 @@ def test_it_prints_the_report_and_draws_as_many_passages_as_asked_for(run, capsy
     ask = ["influence", str(run), *ASK, "--passages", "20"]
     assert main(ask) == 0
     printed = capsys.readouterr().out
-    assert "the·cat -> " in printed and "against 20 passages that were not seen" in printed
-    assert "Not shown: a familiar text need not have been seen" in printed
+    assert "the·cat -> " in printed and "against 20 unseen passages" in printed
+    assert "Limits: a familiar text need not have been seen" in printed
     assert main([*ask, "--json"]) == 0
     first = json.loads(capsys.readouterr().out)["passages"]
     assert main([*ask, "--json", "--seed", "1"]) == 0

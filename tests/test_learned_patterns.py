@@ -1,4 +1,4 @@
-"""What a model has learned of the simple patterns: held against loops, interventions, and models that must differ."""
+"""A model's abilities on the simple patterns: compared with loops, interventions, and models that must differ."""
 
 import json
 
@@ -14,7 +14,7 @@ from minitransformer.experiments.patterns import moment_of_induction
 from minitransformer.experiments.patterns.learned import NOTABLE, wilson_interval
 from minitransformer.text import IGNORE_INDEX, PATTERNS
 
-pytestmark = pytest.mark.slow  # trains models until they have induction heads
+slow = pytest.mark.slow  # trains models until they have induction heads
 
 TRAINING = {"steps": 300, "batch_size": 8, "eval_every": 20}
 LONGEST = 16  # which training takes as well
@@ -39,6 +39,7 @@ def one_block():
     return trained(1)
 
 
+@slow
 def test_two_blocks_learn_induction_and_the_scores_find_the_heads_that_ablation_confirms(two_blocks):
     _, _, learned = two_blocks
     found = learned.induction
@@ -50,6 +51,7 @@ def test_two_blocks_learn_induction_and_the_scores_find_the_heads_that_ablation_
     assert found.without_feeder < 0.3 and found.score_without_feeder < found.score - 0.3
 
 
+@slow
 def test_its_circuits_copy_what_it_looks_at_and_look_for_what_came_before(two_blocks):
     found = two_blocks[2].induction
     assert found.ov.on_diagonal > 0.2 and found.ov.eigenvalue_score > 0.8
@@ -57,6 +59,7 @@ def test_its_circuits_copy_what_it_looks_at_and_look_for_what_came_before(two_bl
     assert found.pointer is None  # positions are not in the stream
 
 
+@slow
 def test_one_block_trained_alike_has_no_induction_head_and_does_not_learn_it(one_block):
     _, records, learned = one_block
     assert learned.induction is None and moment_of_induction(records) is None
@@ -64,6 +67,7 @@ def test_one_block_trained_alike_has_no_induction_head_and_does_not_learn_it(one
     assert learned.accuracies[0].answers < 0.05
 
 
+@slow
 def test_the_moment_is_the_first_evaluation_with_a_notable_score_and_the_accuracy_rises_there(two_blocks):
     _, records, _ = two_blocks
     moment = moment_of_induction(records)
@@ -80,6 +84,7 @@ def test_a_moment_needs_records_that_have_one():
     assert moment_of_induction([{"step": 3}, *heads]) == 5
 
 
+@slow
 def test_the_accuracies_and_what_is_left_without_a_head_equal_loops(two_blocks):
     model, _, _ = two_blocks
     learned = analyze_learned_patterns(model, ["repeat", "add"], rows=20, seed=3)
@@ -127,6 +132,7 @@ def test_heads_of_several_blocks_are_ablated_together_and_the_others_left_alone(
     assert not any(module.is_hooked for _, module in model.named_modules())
 
 
+@slow
 def test_without_the_feeder_the_head_looks_elsewhere(two_blocks):
     model, _, learned = two_blocks
     found = learned.induction
@@ -148,6 +154,7 @@ def test_intervals_are_wilsons(right, n):
     assert np.allclose(wilson_interval(right / n, n), expected, atol=1e-9)
 
 
+@slow
 def test_what_was_found_can_be_printed_and_stored(two_blocks, one_block):
     learned = two_blocks[2]
     text = str(learned)
@@ -196,6 +203,7 @@ def test_a_vocabulary_without_the_patterns_is_refused():
         analyze_learned_patterns(TinyTransformer(d_model=8, vocab_size=50))
 
 
+@slow
 def test_the_pictures_are_drawn(two_blocks, one_block, tmp_path):
     pytest.importorskip("matplotlib")
     from minitransformer.experiments.patterns.pictures import draw_circuits, draw_heads, draw_moment

@@ -1,5 +1,6 @@
-"""The experiments on misconceptions: their form, how they are run and kept, and what is said of them."""
+"""The experiments on misconceptions: their form, running and keeping them, and the report."""
 
+import importlib
 import json
 import math
 import re
@@ -23,7 +24,7 @@ def by_name(one):
     return one.name
 
 
-# What the seeds decide.
+# The interval over the seeds.
 
 
 def test_the_interval_is_students():
@@ -54,18 +55,65 @@ def test_an_interval_is_shown_with_as_many_decimals_as_its_largest_end_needs(end
     assert str(Interval(*ends)) == shown
 
 
-def example(**changed):
+TEXT = """A belief: stated.
+
+A paragraph on
+the method.
+
+Another one.
+
+Predict: The number is
+    -inf: small
+        A.
+    0: middling
+        B: the second
+        line.
+    1: large
+        C.
+
+Numbers:
+    number: the deciding
+        number
+    other: the other: not deciding
+
+Not shown: Anything
+else.
+
+Sources:
+    Nobody (1900), A title,
+        arXiv:1
+    Nobody (1901)
+"""
+
+
+def example(text=TEXT):
     """An experiment of three outcomes."""
-    fields = {
-        "question": "The number is",
-        "outcomes": (Outcome(-math.inf, "small", "A."), Outcome(0.0, "middling", "B."), Outcome(1.0, "large", "C.")),
-        "numbers": {"number": "what decides", "other": "what does not"},
-        "does_not_show": "anything",
-        "sources": ("Nobody",),
-        "measure": interval,  # any function of a module that has a docstring
-        "draw": None,
-    }
-    return Experiment(**(fields | changed))
+    return Experiment(measure_nothing, None, text=text)
+
+
+def measure_nothing(seed):
+    return {}
+
+
+def test_an_experiment_reads_all_its_parts_from_its_text():
+    one = example()
+    assert (one.belief, one.method) == ("A belief: stated.", ["A paragraph on the method.", "Another one."])
+    assert one.question == "The number is"
+    assert one.outcomes == (
+        Outcome(-math.inf, "small", "A."),
+        Outcome(0.0, "middling", "B: the second line."),
+        Outcome(1.0, "large", "C."),
+    )
+    assert one.numbers == {"number": "the deciding number", "other": "the other: not deciding"}
+    assert one.does_not_show == "Anything else."
+    assert one.sources == ("Nobody (1900), A title, arXiv:1", "Nobody (1901)")
+
+
+@pytest.mark.parametrize("section", ["Predict", "Numbers", "Not shown", "Sources"])
+def test_a_text_without_one_of_its_sections_is_refused(section):
+    without = "\n\n".join(part for part in TEXT.split("\n\n") if not part.startswith(section))
+    with pytest.raises(ValueError, match=f"test_misconceptions: .*{section}"):
+        example(without)
 
 
 @pytest.mark.parametrize(
@@ -89,22 +137,24 @@ def test_an_outcome_came_out_where_the_whole_interval_lies_in_its_range(low, hig
 def test_the_first_number_decides():
     measured = [{"number": value, "other": 9.0} for value in (0.4, 0.5, 0.6)]
     assert example().outcome(measured).expected == "middling"
-    assert example(numbers={"other": "", "number": ""}).outcome(measured).expected == "large"
+    swapped = TEXT.replace("    number: the", "    other: the").replace("    other: the other", "    number: the other")
+    assert example(swapped).outcome(measured).expected == "large"
 
 
 @pytest.mark.parametrize(
     "predicted, low, high, words",
     [
         (None, 0.2, 0.3, ""),
-        (1, 0.2, 0.3, "middling, and so it is"),
-        (0, 0.2, 0.3, "small, and it is not so"),
-        (0, -1, 0.3, "small, which nobody can tell yet"),
+        (1, 0.2, 0.3, "middling (confirmed)"),
+        (0, 0.2, 0.3, "small (not confirmed)"),
+        (0, -1, 0.3, "small (undecided)"),
     ],
 )
 def test_what_was_expected_is_set_beside_what_came_out(predicted, low, high, words):
-    result = Result(example(), {"number": Interval(0.25, low, high), "other": Interval(0, 0, 0)}, "seeds", predicted)
+    one = example()
+    result = Result(one, {"number": Interval(0.25, low, high), "other": Interval(0, 0, 0)}, "seeds", predicted)
     assert result.expected == words
-    assert Result.from_dict(example(), json.loads(json.dumps(result.to_dict()))) == result
+    assert Result.from_dict(one, json.loads(json.dumps(result.to_dict()))) == result
 
 
 def test_a_number_that_a_finished_run_does_not_have_is_left_out():
@@ -113,9 +163,9 @@ def test_a_number_that_a_finished_run_does_not_have_is_left_out():
     result = Result(one, one.intervals(measured), "scale in runs")
     assert list(result.intervals) == ["number"]
     assert Result.from_dict(one, json.loads(json.dumps(result.to_dict()))) == result
-    assert "what decides" in str(result)
-    assert "what does not" not in str(result)
-    with pytest.raises(ValueError, match="is not what an experiment found"):
+    assert "the deciding number" in str(result)
+    assert "the other" not in str(result)
+    with pytest.raises(ValueError, match="is not the result of an experiment"):
         Result.from_dict(one, result.to_dict() | {"numbers": {"other": [0, 0, 0]}})
 
 
@@ -124,7 +174,7 @@ def test_a_number_that_a_finished_run_does_not_have_is_left_out():
 
 def test_each_file_of_the_folder_is_listed():
     folder = Path(misconceptions.__file__).parent
-    others = {"__init__", "form", "panels", "reader", "running", "report"}
+    others = {"__init__", "form", "models", "panels", "running", "report"}
     assert {path.stem for path in folder.glob("*.py")} - others == {name.replace("-", "_") for name in NAMES}
 
 
@@ -158,7 +208,7 @@ def test_what_is_said_before_is_no_word_about_what_came_out(one):
 
 
 def made_up(one, seed):
-    """What an experiment might have measured."""
+    """Made-up results of an experiment."""
     return dict.fromkeys(one.numbers, seed + 0.5)
 
 
@@ -170,6 +220,21 @@ def test_what_was_measured_is_kept_and_not_measured_again(tmp_path):
         path_of(one, seed, tmp_path).parent.mkdir(exist_ok=True)
         keep(one, seed, tmp_path, made_up(one, seed))
     assert measure_all([one], seeds, tmp_path) == {one.name: [made_up(one, seed) for seed in range(3)]}
+
+
+def test_a_result_is_measured_again_after_a_change_of_the_code_and_not_of_the_text(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    code = "def measure(seed):\n    return {'number': seed, 'other': 0.0}\n"
+
+    def written(name, text, code):
+        (tmp_path / name).with_suffix(".py").write_text(f'"""{text}"""\n\n{code}')
+        one = Experiment(importlib.import_module(name).measure, None)
+        one.name = "example"  # of each version of the file
+        return path_of(one, 0, tmp_path)
+
+    kept_as = written("version_1", TEXT, code)
+    assert written("version_2", TEXT.replace("Another one.", "Another wording."), code) == kept_as
+    assert written("version_3", TEXT, code.replace("0.0", "1.0")) != kept_as
 
 
 @pytest.mark.parametrize(
@@ -198,13 +263,15 @@ def test_a_measurement_that_fails_is_named(tmp_path):
         measure_all([experiment("weight-decay")], {"weight-decay": [-1]}, tmp_path, workers=1)
 
 
-# What came out.
+# The authors' results.
 
 
 def test_what_the_authors_measured_is_there_for_each():
     found = {result.experiment.name: result for result in recorded()}
     assert list(found) == list(NAMES)
     assert all(set(result.intervals) == set(result.experiment.numbers) for result in found.values())
+    kept = json.loads((Path(misconceptions.__file__).parent / "outcomes.json").read_text("utf-8"))
+    assert all(result.to_dict() == kept[name] for name, result in found.items())
     assert all(result.predicted is None for result in found.values())
 
 
@@ -263,13 +330,13 @@ def test_what_came_out_is_printed_drawn_and_written_to_a_page(out, capsys):
     assert main(["misconceptions", "weight-decay", "--predict", "3", "--out", str(out)]) == 0
     captured = capsys.readouterr()
     said = " ".join(captured.out.split())
-    assert "You expected: more than with weight decay, and it is not so." in said
+    assert "You expected: more than with weight decay (not confirmed)." in said
     assert "L2 minus AdamW -1.20 [-1.40, -1.00]" in said
     assert said.endswith(f"{out}/index.html")
     assert "What do you expect" not in said
     assert "1 less than with weight decay" in " ".join(captured.err.split())
     page = (out / "index.html").read_text("utf-8")
-    assert "You expected: more than with weight decay, and it is not so." in page
+    assert "You expected: more than with weight decay (not confirmed)." in page
     assert '<img src="weight-decay.png"' in page
     assert (out / "weight-decay.png").read_bytes().startswith(b"\x89PNG")
     numbers = json.loads((out / "outcomes.json").read_text("utf-8"))["weight-decay"]["numbers"]
@@ -284,7 +351,7 @@ def test_a_reader_at_a_terminal_is_asked_first_and_again_after_an_answer_that_is
     monkeypatch.setattr("builtins.input", lambda prompt: (asked.append(prompt), next(answers))[1])
     assert main(["misconceptions", "weight-decay", "--out", str(out)]) == 0
     assert asked == ["What do you expect? 1, 2 or 3 (Enter: nothing) "] * 3
-    assert "You expected: less than with weight decay, and so it is." in " ".join(capsys.readouterr().out.split())
+    assert "You expected: less than with weight decay (confirmed)." in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_page_holds_what_was_found_in_its_folder_before(out):

@@ -1,6 +1,4 @@
-"""The experiment on attention as an explanation: what is correlated with what, on a small model that knows nothing."""
-
-import json
+"""The experiment on attention as an explanation: its correlations, on a small untrained model."""
 
 import numpy as np
 import pytest
@@ -8,7 +6,7 @@ from scipy.stats import spearmanr
 
 from minitransformer import ByteTokenizer, Config, LanguageModel, Transformer
 from minitransformer.experiments.misconceptions import attention_explains
-from minitransformer.experiments.misconceptions.attention_explains import EXPERIMENT, by_attention, compare
+from minitransformer.experiments.misconceptions.attention_explains import by_attention, compare
 from minitransformer.layers.softmax import log_softmax
 
 TOKENS = 14
@@ -62,19 +60,3 @@ def test_attention_is_held_against_the_change_of_the_likeliest_answer_of_all_tok
 def test_changes_are_grouped_from_the_least_attention_to_the_most(monkeypatch):
     monkeypatch.setattr(attention_explains, "GROUPS", 3)
     assert by_attention(np.array([1.0, 2, 3, 4, 5, 7]), np.array([0.1, 0.9, 0.2, 0.8, 0.3, 0.4])) == [2, 6, 3]
-
-
-def test_a_measurement_holds_what_decides_and_what_is_drawn(lm, ids, monkeypatch):
-    from types import SimpleNamespace
-
-    pictures = pytest.importorskip("minitransformer.pictures")
-    pytest.importorskip("matplotlib")
-    text = np.random.default_rng(6).integers(0, 256, 200).astype(np.uint8)
-    monkeypatch.setattr(attention_explains, "PASSAGES", 2)
-    monkeypatch.setattr(attention_explains, "TOKENS", TOKENS)
-    monkeypatch.setattr(attention_explains, "manual", lambda: (lm.tokenizer, SimpleNamespace(val_ids=text)))
-    monkeypatch.setattr(attention_explains, "reader", lambda seed: lm)
-    measured = [json.loads(json.dumps(EXPERIMENT.measure(seed))) for seed in range(2)]
-    assert measured[0] != measured[1]
-    assert all(-1 <= one[name] <= 1 for one in measured for name in EXPERIMENT.numbers)
-    EXPERIMENT.draw(pictures.new_figure(8, 3.2), measured)

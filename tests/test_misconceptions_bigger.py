@@ -1,13 +1,10 @@
-"""The experiment on size: what the text says, what is held out, and what a model's answers are counted as."""
-
-import json
+"""The experiment on size: the statements of the text, the held-out pairs, and the counts of answers."""
 
 import numpy as np
 import pytest
 
 from minitransformer.experiments.emergence.alphabet import ADD, ANSWER, NUMBERS
 from minitransformer.experiments.misconceptions import bigger
-from minitransformer.pictures import new_figure
 from minitransformer.text import IGNORE_INDEX
 
 
@@ -64,15 +61,3 @@ def test_a_model_that_says_what_the_text_says_repeats_every_error():
     found = bigger.answers(Saying(lambda x, y: 0 if (x, y) in unread else said[x, y]), task, said)
     right = np.mean([max(pair) == 0 for pair in unread])
     assert found == pytest.approx({"repeated": 1, "sure": 0.9, "truth_of_errors": 0, "truth": 1, "truth_unread": right})
-
-
-def test_a_short_measurement_has_all_that_is_shown(monkeypatch):
-    monkeypatch.setattr(bigger, "SIZES", (320, 820))
-    monkeypatch.setattr(bigger, "STEPS", 8)
-    measured = json.loads(json.dumps([bigger.measure(seed) for seed in (0, 1)]))
-    assert set(bigger.EXPERIMENT.intervals(measured)) == set(bigger.EXPERIMENT.numbers)
-    assert measured[0]["parameters"] == [316, 824]
-    curves = measured[0]["curves"]
-    assert all(measured[0][name] == curves[name][1] - curves[name][0] for name in bigger.EXPERIMENT.numbers)
-    pytest.importorskip("matplotlib")
-    bigger.draw(new_figure(8, 3.2), measured)

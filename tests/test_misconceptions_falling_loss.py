@@ -12,7 +12,6 @@ from minitransformer.layers.activations import gelu
 from minitransformer.layers.attention import attention
 from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.module import TWINS, faster, load_engine, plain
-from minitransformer.pictures import new_figure
 
 
 def gradients(name, wrong):
@@ -78,16 +77,3 @@ def test_the_loss_of_letter_frequencies_is_a_cross_entropy():
     training, test = (Counter(part.tolist()) for part in prose.text_ids())
     expected = -sum(n * np.log(training[i] / training.total()) for i, n in test.items()) / test.total()
     np.testing.assert_allclose(f.frequencies_loss(), expected, rtol=1e-12)
-
-
-def test_a_short_run_measures_all_numbers_and_can_be_drawn(monkeypatch):
-    pytest.importorskip("matplotlib")
-    monkeypatch.setattr(f, "STEPS", 8)
-    monkeypatch.setattr(prose, "TEST_WINDOWS", 5)
-    measured = [f.measure(0), f.measure(1)]
-    assert set(f.EXPERIMENT.intervals(measured)) == set(f.EXPERIMENT.numbers)
-    curves = measured[0]["curves"]
-    assert {len(curve) for curve in curves.values()} == {f.LOOKS + 1}
-    assert len({curve[0] for curve in curves.values()}) == 1  # the same start
-    assert len({curve[-1] for curve in curves.values()}) == len(curves)  # each went its own way
-    f.EXPERIMENT.draw(new_figure(*f.EXPERIMENT.size), measured)

@@ -10,20 +10,19 @@ from minitransformer.experiments.misconceptions.intentions import (
     COLDER,
     CONTEXT,
     DEGREES,
-    EXPERIMENT,
     HEADER,
     NAMES,
     TURNS,
     WARMER,
     beginnings,
     continued,
+    courses,
     dialogues,
     is_turn_of_anybody,
     of_same_length,
     towards_colder,
     turned_round,
 )
-from minitransformer.pictures import new_figure
 from minitransformer.transformer import Transformer
 
 
@@ -120,6 +119,20 @@ def test_only_who_is_pushed_is_pushed_and_only_in_their_turns(model, rng):
     np.testing.assert_allclose(with_push[-1], normed, atol=1e-9)
 
 
+def test_the_courses_are_means_with_nobody_and_with_one_or_the_other_pushed_to_change_sides(model):
+    headers, speakers = beginnings(np.random.default_rng(1), 6)
+    direction = np.random.default_rng(2).normal(size=8)
+    found = courses(model, headers, speakers, direction, np.random.default_rng(3))
+    rng = np.random.default_rng(3)
+    for name, who, push in (
+        ("nobody", WARMER, 0 * direction),
+        ("both_colder", WARMER, direction),
+        ("both_warmer", COLDER, -direction),
+    ):
+        texts = continued(model, headers, speakers, np.full(6, who), np.tile(push, (6, 1)), rng)
+        assert found[name] == texts[:, HEADER - 1 :: 2].mean(axis=0).tolist()
+
+
 def test_somebody_turned_round_whose_own_turns_together_go_the_other_way():
     text = [30, 31, 10, 30, 12, 31, 11, 30, 11, 31, 13]  # the one: +2 and 0; the other: −1 and +2
     texts, speakers = np.array([text]), np.array([[0, 1, 0, 1]])
@@ -129,15 +142,3 @@ def test_somebody_turned_round_whose_own_turns_together_go_the_other_way():
     assert turned_round(to_and_fro, speakers, np.array([WARMER])) == 0
     both = np.repeat(texts, 2, axis=0), np.repeat(speakers, 2, axis=0)
     assert turned_round(*both, np.array([WARMER, COLDER])) == 0.5
-
-
-def test_a_run_measures_and_draws_what_is_promised(monkeypatch):
-    pytest.importorskip("matplotlib")
-    for name, value in (("STEPS", 3), ("ROWS", 4), ("DIALOGUES", 5), ("STRENGTHS", (0.0, 1.0))):
-        monkeypatch.setattr(intentions, name, value)
-    measured = [EXPERIMENT.measure(seed) for seed in (7, 8)]
-    assert measured[0] == EXPERIMENT.measure(7)
-    assert all(isinstance(one[name], float) for one in measured for name in EXPERIMENT.numbers)
-    figure = new_figure(*EXPERIMENT.size)
-    EXPERIMENT.draw(figure, measured)
-    assert [len(line.get_xdata()) for line in figure.axes[1].lines] == [TURNS + 1] * 3

@@ -1,4 +1,4 @@
-"""The experiment on leaps: how far the smooth score is ahead of the strict one, and what a finished family says."""
+"""The experiment on leaps: the difference of the smooth and the strict score, and the results of a finished family."""
 
 import json
 
@@ -43,7 +43,7 @@ def test_letters_that_come_evenly_make_answers_that_leap():
 
 
 def put_runs(folder, scores):
-    """Write what a sweep keeps of runs, by (parameters, seed)."""
+    """Write the files of a sweep's runs, by (parameters, seed)."""
     (folder / "runs").mkdir()
     for (parameters, seed), last in scores.items():
         plan = {"steps": 600, "seed": seed, "config": {"n_layers": 2}}
@@ -87,14 +87,3 @@ def draw(measured):
     """Draw, if there is something to draw with."""
     pytest.importorskip("matplotlib")
     leaps.draw(new_figure(8, 3.2), measured)
-
-
-def test_a_short_measurement_has_all_that_is_shown(monkeypatch):
-    monkeypatch.setattr(leaps, "SIZES", (900, 1_500))
-    monkeypatch.setattr(leaps, "SIZES_ALONE", (320, 900))
-    monkeypatch.setattr(leaps, "STEPS", 8)
-    measured = json.loads(json.dumps([leaps.measure(seed) for seed in (0, 1)]))
-    assert set(leaps.EXPERIMENT.intervals(measured)) == set(leaps.EXPERIMENT.numbers)
-    assert measured[0]["both"]["parameters"] == [824, 1524]
-    assert measured[0]["alone"]["parameters"] == [316, 824]
-    draw(measured)

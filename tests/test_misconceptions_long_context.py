@@ -1,6 +1,5 @@
-"""The misconception of long contexts: what is cut off, shuffled and replaced, on models whose use of it is known."""
+"""The misconception of long contexts: truncated, shuffled and replaced contexts, on models with a known use of them."""
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -39,7 +38,7 @@ def test_what_is_seen_doubles_to_the_whole_context():
 
 
 def test_a_model_that_uses_near_tokens_alone_gets_all_from_them():
-    ids = np.arange(300) // 2 % V  # what comes next is one more than the second nearest
+    ids = np.arange(300) // 2 % V  # the next token is one more than the second nearest
     found = by_context(knowing(-2, least=2), ids, 1000, np.random.default_rng(0))
     assert found["lengths"] == [1, 2, 4, 8, 16]
     assert found["losses"] == pytest.approx([WRONG, *4 * [RIGHT]])
@@ -48,7 +47,7 @@ def test_a_model_that_uses_near_tokens_alone_gets_all_from_them():
 
 
 def test_a_model_that_uses_the_farthest_token_gets_nothing_from_near_ones():
-    ids = np.arange(3000) // CONTEXT % V  # what comes next is one more than what stood a context before
+    ids = np.arange(3000) // CONTEXT % V  # the next token is one more than the token a context before
     found = by_context(knowing(0, least=CONTEXT), ids, 1000, np.random.default_rng(0))
     assert found["losses"] == pytest.approx([*4 * [WRONG], RIGHT])
     assert found["share"] == 0
@@ -79,19 +78,6 @@ def test_what_stands_in_the_farther_half_alone_can_be_copied_from_there():
 def few_passages(monkeypatch):
     monkeypatch.setattr(long_context, "PASSAGES", 20)
     monkeypatch.setattr(long_context, "PASSAGES_OF_A_PART", 20)
-
-
-def test_a_run_measures_and_draws_what_is_promised(monkeypatch, few_passages):
-    pictures = pytest.importorskip("minitransformer.pictures")
-    pytest.importorskip("matplotlib")
-    monkeypatch.setattr(long_context, "manual", lambda: (None, small_corpus()))
-    monkeypatch.setattr(long_context, "reader", lambda seed, context: small_lm(seed=seed, context=CONTEXT))
-    measured = [json.loads(json.dumps(EXPERIMENT.measure(seed))) for seed in (7, 8)]
-    assert measured[0] == EXPERIMENT.measure(7)
-    assert all(isinstance(one[name], float) for one in measured for name in EXPERIMENT.numbers)
-    figure = pictures.new_figure(*EXPERIMENT.size)
-    EXPERIMENT.draw(figure, measured)
-    assert figure.axes[0].lines[0].get_xdata().tolist() == [1, 2, 4, 8, 16]
 
 
 def test_a_finished_run_is_asked_on_each_part_of_its_text(monkeypatch, few_passages):

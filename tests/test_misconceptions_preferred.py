@@ -1,4 +1,4 @@
-"""The experiment on preference training: what is counted, from when, and for which answers."""
+"""The experiment on preference training: the counted tokens, the start of the change, and the answers."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""What the experiments on misconceptions find does not depend on the seeds that it was written from.
+"""The outcomes of the experiments on misconceptions do not depend on the seeds of the recorded results.
 
 All of them take some 15 minutes on two cores:
 

@@ -1,4 +1,4 @@
-"""The misconception of understanding: the texts that are compared, and what was found on other seeds."""
+"""The misconception of understanding: the compared texts, and the losses."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import pytest
 from minitransformer.config import Config
 from minitransformer.experiments.misconceptions import understanding
 from minitransformer.experiments.misconceptions.understanding import (
-    EXPERIMENT,
     exchanged,
     in_random_order,
     losses,
@@ -16,7 +15,6 @@ from minitransformer.experiments.misconceptions.understanding import (
     vocabulary,
     words,
 )
-from minitransformer.pictures import new_figure
 from minitransformer.transformer import Transformer
 
 
@@ -96,18 +94,3 @@ def test_surprise_is_what_the_exchanged_words_cost_more(rng):
     differences = (losses(model, swapped)[0] - losses(model, ids)[0]).ravel()
     places = [t for t in range(1, len(ids)) if ids[t] in (one, other)]
     assert surprise(model, ids, "and", "or") == pytest.approx(np.mean([differences[t - 1] for t in places]))
-
-
-def test_a_run_measures_and_draws_what_is_promised(monkeypatch):
-    pytest.importorskip("matplotlib")
-    monkeypatch.setattr(understanding, "STEPS", 5)
-    monkeypatch.setattr(understanding, "ROWS", 2)
-    training = parts()[0][:400]
-    test = np.append([vocabulary()[word] for pair in understanding.EXCHANGES for word in pair], training)
-    monkeypatch.setattr(understanding, "parts", lambda: (training, test))
-    measured = [EXPERIMENT.measure(seed) for seed in (7, 8)]
-    assert measured[0] == EXPERIMENT.measure(7)
-    assert all(isinstance(one[name], float) for one in measured for name in EXPERIMENT.numbers)
-    figure = new_figure(*EXPERIMENT.size)
-    EXPERIMENT.draw(figure, measured)
-    assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [understanding.LOOKS] * 3

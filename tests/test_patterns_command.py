@@ -1,4 +1,4 @@
-"""The command `patterns`: what it leaves behind, that it goes on where it stopped, and its errors in one line."""
+"""The command `patterns`: its files, that it resumes an interrupted run, and its errors in one line."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The scaling law: the fit finds what is known to be there, and the closed form is the numeric minimum."""
+"""The scaling law: the fit finds a known law, and the closed form is the numeric minimum."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ SIZES, LENGTHS, SEEDS = np.geomspace(1e3, 2e6, 8), np.array([25e3, 5e4, 1e5, 2e5
 
 @pytest.fixture
 def few_refits(monkeypatch):
-    """Fewer resamples: for tests of what does not depend on how many there are."""
+    """Fewer resamples, for tests that do not depend on their number."""
     monkeypatch.setattr(s, "REFITS", 20)
 
 
@@ -97,7 +97,7 @@ def test_the_closed_form_is_the_numeric_minimum_along_the_budget(law, log_budget
     C = np.exp(log_budget)
     N, D = law.optimal(C)
     np.testing.assert_allclose(6 * N * D, C)
-    reducible = dataclasses.replace(law, E=0.0)  # beside E, the differences would drown in rounding
+    reducible = dataclasses.replace(law, E=0.0)  # with E, the differences would be lost in rounding
     numeric = minimize_scalar(
         lambda log_n: reducible.loss(np.exp(log_n), C / 6 / np.exp(log_n)),
         bounds=(np.log(N) - 3, np.log(N) + 2),
@@ -148,7 +148,7 @@ def test_the_largest_size_is_predicted_without_it():
 
 
 def runs_of(groups):
-    """Return a family as what train_one returns, as far as a forecast reads it."""
+    """Return a family in the form of train_one's results, with the entries that a forecast reads."""
     return [
         [
             {"parameters": points[0, 0], "lengths": [{"characters": D, "loss": L} for _, D, L in points]}
@@ -174,3 +174,9 @@ def test_a_forecast_says_which_choices_lie_beyond_what_was_trained():
 def test_too_few_sizes_give_a_reason_instead_of_a_law():
     found, reason = f.forecast(runs_of(family(TRUTH)[:3]))
     assert found is None and "at least 4 sizes, and there are 3" in reason
+
+
+@pytest.mark.parametrize("measured, is_nearer", [(2.1, True), (2.4, False)])
+def test_a_prediction_is_nearer_if_its_error_is_smaller_than_that_of_the_size_before(measured, is_nearer):
+    prediction = f.Prediction(1, 1, predicted=2.0, ends=(1.9, 2.1), no_better=2.5, measured=measured)
+    assert prediction.is_nearer == is_nearer

@@ -1,4 +1,4 @@
-"""Training on the simple patterns: what is drawn, what is measured, how it begins and how it goes on."""
+"""Training on the simple patterns: the exercises, the measurements, the start and resuming."""
 
 import dataclasses
 import json
@@ -30,11 +30,11 @@ def small_model(seed=0, **fields):
 
 
 def lm(model):
-    """Return what small_runs compares."""
+    """Return the LanguageModel that small_runs compares."""
     return LanguageModel(model, PatternTokenizer())
 
 
-# What is drawn.
+# The exercises.
 
 
 @pytest.mark.parametrize("longest", [6, 9, 16])
@@ -71,7 +71,7 @@ def test_evaluating_changes_nothing_of_what_is_learned():
     assert_same_weights(lm(one), lm(other))
 
 
-# What is measured.
+# The measurements.
 
 
 def test_the_records_hold_what_loops_over_rows_and_heads_find():
@@ -181,7 +181,7 @@ def test_a_run_that_diverges_says_at_which_step():
 
 
 class Terminal:
-    """What people look at."""
+    """The output for people."""
 
     def __init__(self, is_terminal):
         self.is_terminal = is_terminal
@@ -222,7 +222,7 @@ def test_a_run_that_goes_on_says_so_by_its_name(capsys):
     assert capsys.readouterr().err == "two-blocks: resuming after step 3 of 6\n"
 
 
-# What cannot be.
+# Refusals.
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ FLAG = "MINITRANSFORMER_TEST_FLAG"
 SIZES = [900, 1_500]
 ONE_THREAD = os.environ | dict.fromkeys(THREAD_VARIABLES, "1")
 
-# A sweep by itself, in this one process, one model after another: what all others are compared with.
+# A sweep in this one process, one model after another: the reference for all others.
 SERIAL = """
 import json, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +41,7 @@ json.dump(report.runs, sys.stdout)
 
 
 def numbers(runs):
-    """Return, by key, what of the runs another machine must not change."""
+    """Return, by key, the part of the runs that must not depend on the machine."""
     return {run["key"]: {k: v for k, v in run.items() if k not in ("seconds", "environment")} for run in runs}
 
 
@@ -58,7 +58,7 @@ def small_sweep(**how):
 
 @pytest.fixture(scope="module")
 def serial():
-    """The numbers of a sweep in one process of its own, one model after another."""
+    """The numbers of a sweep in one worker process, one model after another."""
     run = subprocess.run([sys.executable, "-c", SERIAL], capture_output=True, text=True, check=True, env=ONE_THREAD)
     return numbers(json.loads(run.stdout))
 
@@ -133,7 +133,7 @@ def workers_of(pid):
 
 
 def is_alive(pid):
-    """Whether a process runs, and is no zombie."""
+    """Return True if a process runs and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -190,7 +190,7 @@ def test_ctrl_c_ends_all_processes_and_says_in_one_line_how_to_go_on(tmp_path):
     pytest.importorskip("matplotlib")
     options = ["--sizes", "900,1500", "--seeds", "1", "--steps", "100000", "--workers", "2", "--out", str(tmp_path)]
     with began(COMMAND, "scale", *options) as process:
-        wait_until(lambda: len(workers_of(process.pid)) >= 3)  # one more looks after what they share
+        wait_until(lambda: len(workers_of(process.pid)) >= 3)  # one more manages their shared resources
         workers = workers_of(process.pid)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
@@ -371,7 +371,9 @@ def test_plans_that_agree_are_one_run():
 def test_a_file_that_is_no_run_is_named(tmp_path):
     sweep([plan()], executor=Flaky(0), folder=tmp_path)
     (path,) = (tmp_path / "runs").iterdir()
-    for text in ('{"key": "other", "lengths": []}', '{"key"', "[]"):
+    run = json.loads(path.read_bytes())
+    others = (json.dumps(run | {"key": "other"}), json.dumps(run | {"lengths": run["lengths"][1:]}), '{"key"', "[]")
+    for text in others:
         path.write_text(text)
         with pytest.raises(ValueError, match=f"{path.name}: is not a run of this sweep; delete it"):
             sweep([plan()], executor=Flaky(0), folder=tmp_path)

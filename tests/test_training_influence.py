@@ -287,7 +287,7 @@ def test_a_model_that_knows_its_training_by_heart_tells_it_from_what_was_held_ou
         assert calibration.false_alarms <= 0.05
         assert calibration.n_seen == sum(len(text) >= prompt.tokens for text in SEEN)
     assert "likely seen similar: yes (p = " in str(found) and "likely seen similar: no (p = " in str(found)
-    assert "not to be trusted" not in str(found)
+    assert "not reliable" not in str(found)
 
 
 def test_a_model_that_has_not_learned_says_that_its_flag_is_not_to_be_trusted():
@@ -295,9 +295,7 @@ def test_a_model_that_has_not_learned_says_that_its_flag_is_not_to_be_trusted():
     calibration = found.prompts[0].calibration
     assert calibration.separation.is_chance and not calibration.is_trustworthy
     assert isinstance(found.prompts[0].likely_seen_similar, bool)
-    assert "not to be trusted: familiarity tells the passages seen from those held out no better than chance" in str(
-        found
-    )
+    assert "not reliable: familiarity does not separate seen from held-out passages better than chance" in str(found)
 
 
 def test_passages_of_another_kind_are_noticed_without_the_model(lm):
@@ -306,12 +304,12 @@ def test_passages_of_another_kind_are_noticed_without_the_model(lm):
     calibration = found.prompts[0].calibration
     assert calibration.blind.better_than_chance
     assert calibration.separation.better_than_chance and not calibration.is_trustworthy
-    assert "the compressed length alone tells the two apart (area 1.00" in str(found)
+    assert "the compressed length alone separates the two (area 1.00" in str(found)
 
 
 def test_held_out_passages_that_are_more_familiar_are_noticed(lm):
     found = analyze_training_influence(lm, "balu eats ", training=HELD_OUT, held_out=SEEN)
-    assert "the passages held out are more familiar than those seen: they are not of the same kind" in str(found)
+    assert "the held-out passages are more familiar than the seen ones: they are not of the same kind" in str(found)
     assert not found.prompts[0].calibration.is_trustworthy
 
 
@@ -326,7 +324,7 @@ def test_held_out_passages_that_are_more_familiar_are_noticed(lm):
 def test_without_passages_of_both_kinds_nothing_is_said_of_having_been_seen(lm, given_passages, missing):
     found = analyze_training_influence(lm, "balu eats ", **given_passages)
     assert found.prompts[0].likely_seen_similar is None and found.prompts[0].p_value is None
-    assert f"not said, as a threshold needs {missing} passages to calibrate it" in str(found)
+    assert f"unknown; a threshold needs {missing} passages for its calibration" in str(found)
 
 
 # Who taught it
@@ -489,7 +487,7 @@ def test_the_report_is_json_and_tells_what_is_not_shown(lm):
         (
             "balu",
             {"held_out": ["a" * 26]},
-            "held_out: passage 0 has 26 tokens, and the model, with its context, can be",
+            "held_out: passage 0 has 26 tokens, more than the 25 that the model's context allows",
         ),
         ("balu", {"training": ["AB"]}, "training: passage 0: unknown character 'A'"),
         ("balu", {"checkpoints": []}, "checkpoints is for the influence of training passages, and training is None"),
@@ -497,7 +495,7 @@ def test_the_report_is_json_and_tells_what_is_not_shown(lm):
         (
             "balu",
             {"training": SEEN, "checkpoints": []},
-            "checkpoints: there are none; None stands for the model itself",
+            "checkpoints: the list is empty; None stands for the model alone",
         ),
         (
             "balu",

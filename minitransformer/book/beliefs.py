@@ -50,7 +50,7 @@ def section(result: Result, picture: str | None):
     numbers = "".join(row_of(inline(experiment.numbers[name]), str(one)) for name, one in result.intervals.items())
     said = [*experiment.method, f"**Predict:** {experiment.question} …"]
     came = [f"**What came out**, with {result.seeds}:"]
-    after = [result.found, f"**What it does not show:** {experiment.does_not_show}"]
+    after = [result.found, f"**Not shown:** {experiment.does_not_show}"]
     after = [f"You expected: {result.expected}.", *after] if result.expected else after
     drawn = (
         f'<img src="{escape(picture)}" alt="{escape(experiment.belief)} What was measured, drawn.">' if picture else ""

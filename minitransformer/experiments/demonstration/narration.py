@@ -1,4 +1,4 @@
-"""How the demonstration speaks: paragraphs, quotations, bars, and which file to read for what was shown."""
+"""The output of the demonstration: paragraphs, quotations, bars, and references to files."""
 
 import sys
 import textwrap
@@ -8,26 +8,24 @@ from minitransformer.system.printable import printable
 from minitransformer.system.tables import table
 from minitransformer.training import ProgressBar
 
-WIDTH, BAR = 96, 40  # characters of a line, and of the longest bar
+WIDTH, BAR = 96, 40  # characters of a line and of the longest bar
 
 
 def say(text: str = "") -> None:
-    """Write lines to standard output."""
+    """Print lines, with replacements for characters that the terminal cannot show."""
     print(printable(text), flush=True)
 
 
 def paragraph(text: str) -> None:
-    """Write a paragraph, and an empty line."""
     say(textwrap.fill(text, WIDTH, break_on_hyphens=False) + "\n")
 
 
 def heading(text: str) -> None:
-    """Write a heading."""
     say(f"\n{text}\n{'=' * len(text)}\n")
 
 
 def see(picture: Path | None, content_shown: str, *sources: tuple[str, str]) -> None:
-    """Name the picture to look at, if it was drawn, and the files to read: `sources` are (file, its contents)."""
+    """Print a reference to a picture, if it was drawn, and to source files, pairs (file, contents)."""
     if picture is not None:
         say(f"  Look at {picture}: {content_shown}.")
     say("  Read")
@@ -35,7 +33,7 @@ def see(picture: Path | None, content_shown: str, *sources: tuple[str, str]) -> 
 
 
 def quoted(text: str, most_lines: int = 8) -> str:
-    """Return the beginning of a text as an indented quotation, safe for any terminal."""
+    """Return the beginning of a text as an indented quotation of printable characters."""
     safe = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
     width = WIDTH - 6
     lines = [line[i : i + width] for line in safe.split("\n") for i in range(0, max(len(line), 1), width)]
@@ -43,12 +41,11 @@ def quoted(text: str, most_lines: int = 8) -> str:
 
 
 def bar(fraction: float) -> str:
-    """Return a bar of at most BAR characters."""
     return "█" * round(BAR * min(max(fraction, 0), 1))
 
 
 def watcher() -> ProgressBar:
-    """Return a progress bar, with a line for each evaluation above it, and the samples as quotations."""
+    """Return a progress bar that prints a line for each evaluation, and samples as quotations."""
     losses = []
 
     def evaluation(record, training_loss):

@@ -1,4 +1,4 @@
-"""A tiny model learns to repeat what it never saw: it grows induction heads (see analysis/heads.py) in 20 seconds."""
+"""A tiny model learns to repeat random sequences with induction heads (see analysis/heads.py), in 20 seconds."""
 
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from minitransformer.analysis import (
     previous_token_score,
 )
 from minitransformer.experiments.demonstration.narration import heading, paragraph, say, see, watcher
+from minitransformer.experiments.patterns.learned import NOTABLE
 from minitransformer.experiments.patterns.starting_attention import start_attention
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
 from minitransformer.system.tables import table
@@ -23,26 +24,25 @@ from minitransformer.transformer import TinyTransformer
 
 INDUCTION_FILE, INDUCTION_LOSS_FILE = "induction.png", "induction-loss.png"
 INDUCTION_TITLE = (
-    "A random sequence, twice. Outlined: what followed the same symbol before, where an induction head attends"
+    "A random sequence, twice. Outlined: the successor of the same symbol, where an induction head attends"
 )
 FULL_STEPS, QUICK_STEPS = 700, 20
-LONGEST = 16  # of the sequences that it is trained on
+LONGEST = 16  # of the sequences in training
 SHORTEST, FIRST_LONGEST = 3, 8
 TOKENS = 1024  # in each batch
 LR = 1.5e-3  # the highest learning rate
-NOTABLE = 0.5  # a head is named after what gets at least half of its attention
 
 
 def learn_to_repeat(out: Path, seed: int, steps: int, drawn: bool) -> TinyTransformer:
-    """Train the tiny model on random sequences that repeat, and draw its losses if `drawn`."""
-    heading("3  A tiny transformer learns to repeat what it never saw")
+    """Train the tiny model on repeating random sequences, and draw its losses if `drawn`."""
+    heading("3  A tiny transformer learns to repeat new sequences")
     model = TinyTransformer(seed, positions="rotary")
     start_attention(model)
     example = PATTERNS["induction"].sample(np.random.default_rng(seed), 1, FIRST_LONGEST)
     paragraph(
         f"Another model, of 2 blocks and width 64, sees some of {len(SYMBOLS)} meaningless symbols in random order, "
-        "again and again. No two rows are alike, so there is nothing to remember; only a procedure helps: where did "
-        "this symbol stand before, and what came next? Untrained, it does not know:"
+        "repeated until the row is full. No two rows are equal, so memorising does not help. Only a procedure does: "
+        "find the previous occurrence of this symbol, and predict its successor. The untrained model predicts:"
     )
     say(with_predictions(model, *example) + "\n")
     records = train_to_repeat(model, steps, seed)
@@ -51,21 +51,21 @@ def learn_to_repeat(out: Path, seed: int, steps: int, drawn: bool) -> TinyTransf
     say(f"\n{with_predictions(model, *example)}\n")
     longer = LONGEST + LONGEST // 2
     paragraph(
-        f"Of sequences of {LONGEST}, the longest in training, {repeats(model, LONGEST):.0%} of the symbols are right "
-        f"the second time; of sequences of {longer}, longer than any it saw, {repeats(model, longer):.0%}. Chance is "
-        f"{1 / len(SYMBOLS):.0%}."
+        f"In sequences of {LONGEST}, the longest in training, {repeats(model, LONGEST):.0%} of repeated symbols are "
+        f"right; in sequences of {longer}, which are longer than any in training, {repeats(model, longer):.0%}. Chance "
+        f"is {1 / len(SYMBOLS):.0%}."
     )
     see(
         out / INDUCTION_LOSS_FILE if drawn else None,
-        "the loss, and where it suddenly falls",
+        "the loss and its sudden fall",
         ("text/patterns.py", "this and five other little languages"),
-        ("layers/block.py", "what a block adds to the stream"),
+        ("layers/block.py", "the two additions of a block to the stream"),
     )
     return model
 
 
 def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
-    """Train, and return the records of metrics: of each step its loss, and ten times the accuracy."""
+    """Train. Return the records of metrics: the loss of each step, and ten times the accuracy."""
     optimizer = AdamW(decay_groups(model, 0.1), betas=(0.9, 0.98))
     trained = with_replicas(model, replicas_that_pay(TOKENS // (2 * LONGEST)))
     rng = np.random.default_rng(seed)
@@ -87,10 +87,10 @@ def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
 
 
 def repeated_sequences(rng, progress: float):
-    """Return (inputs, targets), about TOKENS in all, of random sequences that repeat until the row is full.
+    """Draw (inputs, targets), about TOKENS in total, of random sequences that repeat until the row is full.
 
-    `progress`, from 0 to 1, is how far training is: the longest sequences grow from FIRST_LONGEST to LONGEST in its
-    first half. Short ones, which come again sooner and more often, are much easier to learn from.
+    `progress` of the training is from 0 to 1. In its first half, the greatest length grows from FIRST_LONGEST to
+    LONGEST, because short sequences, which repeat sooner and more often, are much easier to learn.
     """
     longest = int(min(LONGEST, FIRST_LONGEST + (LONGEST - FIRST_LONGEST) * 2 * progress))
     T = 2 * longest
@@ -104,23 +104,23 @@ def repeated_sequences(rng, progress: float):
 
 
 def repeats(model, length: int) -> float:
-    """Return how many symbols of random sequences the model predicts when they come a second time."""
+    """Return the share of right predictions of the repeated symbols of random sequences."""
     inputs, targets = PATTERNS["induction"].sample(np.random.default_rng(1), 64, length)
     return accuracy(model.predict(inputs).argmax(axis=-1), targets)
 
 
 def with_predictions(model, inputs, targets) -> str:
-    """Return a row of symbols, and beneath it what the model predicts where it can know."""
+    """Return a row of symbols and, below it, the predictions of the repeated ones."""
     predicted = np.where(targets[0] == IGNORE_INDEX, IGNORE_INDEX, model.predict(inputs[:1])[0].argmax(axis=-1))
     shown = [*inputs[0, 1:], targets[0, -1]]
-    said = ["" if i == IGNORE_INDEX else spell([i]) for i in predicted]
+    words = ["" if i == IGNORE_INDEX else spell([i]) for i in predicted]
     row = "".join(f"{spell([i]):>5}" for i in shown)
-    return f"    sequence  {row}\n    predicted {''.join(f'{word:>5}' for word in said)}"
+    return f"    sequence  {row}\n    predicted {''.join(f'{word:>5}' for word in words)}"
 
 
 def show_induction(model: TinyTransformer, out: Path, seed: int, drawn: bool) -> None:
-    """Name the heads that do it, and draw them if `drawn`."""
-    heading("4  The heads that do it")
+    """Name the heads that repeat, and draw them if `drawn`."""
+    heading("4  The heads that repeat")
     inputs, _ = PATTERNS["induction"].sample(np.random.default_rng(seed), 1, 12)
     ids = inputs[0]
     weights = attention_weights(model, ids)
@@ -139,23 +139,23 @@ def show_induction(model: TinyTransformer, out: Path, seed: int, drawn: bool) ->
     first, second = (np.unravel_index(score.argmax(), score.shape) for score in (previous, induction))
     say()
     if induction[second] < NOTABLE:
-        paragraph("No head does it yet: training was too short.")
+        paragraph("No head does this yet, because training was too short.")
     else:
         paragraph(
-            f"Head {first[0]}.{first[1]} gives {previous[first]:.0%} of its attention to the token just before, so "
-            f"that each position knows what preceded it. Head {second[0]}.{second[1]} gives {induction[second]:.0%} to "
-            "what followed the same symbol before: it looks for a position that was preceded by the symbol where it is."
+            f"Head {first[0]}.{first[1]} gives {previous[first]:.0%} of its attention to the preceding token, so each "
+            f"position contains its predecessor. Head {second[0]}.{second[1]} gives {induction[second]:.0%} to the "
+            "successor of the same symbol: it looks for a position whose predecessor is the current symbol."
         )
     see(
         out / INDUCTION_FILE if drawn else None,
-        "every head, on a sequence that comes twice",
-        ("analysis/heads.py", "induction heads, and what the scores mean"),
-        ("layers/positions.py", "how a head can tell which token was the one before"),
+        "every head, on a sequence that occurs twice",
+        ("analysis/heads.py", "induction heads, and the meaning of the scores"),
+        ("layers/positions.py", "how a head can find the preceding token"),
     )
 
 
 def notable_scores(scores: dict) -> list:
-    """Return, for each head of scores (L, H) by name, the name and value of its highest score, if NOTABLE."""
+    """Return, for each head of {name: scores (L, H)}, the name and value of its highest score, if NOTABLE."""
     blocks, heads = next(iter(scores.values())).shape
     notes = [[""] * heads for _ in range(blocks)]
     for block, head in np.ndindex(blocks, heads):

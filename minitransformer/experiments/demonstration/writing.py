@@ -1,4 +1,4 @@
-"""A model learns to write: from the text that comes with every Python, in about 40 seconds."""
+"""A model learns to write from the Python manual, in about 40 seconds."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +18,17 @@ ATTENTION_FILE = "attention.png"
 BATCH_SIZE = 12
 PROMPT = "The"
 SENTENCE = "A class definition defines a class object, and a function definition defines a function object."
-ABOUT = {"command": "demo"}  # what the model's file remembers of where it came from
+ABOUT = {"command": "demo"}  # stored in the model's file
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """How much there is to learn."""
+    """The size of the training."""
 
     characters: int | None  # of the corpus; None: all
     vocab_size: int
     steps: int
-    reports: int  # how often the loss is shown after the beginning
+    reports: int  # number of losses shown after the initial one
 
 
 FULL = Lesson(characters=None, vocab_size=1000, steps=1000, reports=10)
@@ -45,14 +45,14 @@ def learn_to_write(out: Path, seed: int, lesson: Lesson, drawn: bool) -> Languag
     lm = LanguageModel(Transformer(config, seed), tokenizer)
     tokens = f"{tokenizer.vocab_size:,}"
     paragraph(
-        f"The text is {DEFAULT_CORPUS}: {len(text):,} characters of English and code. A model sees tokens, not "
-        f"letters, and {tokens} of them were just learned from the text:"
+        f"The text is {DEFAULT_CORPUS}: {len(text):,} characters of English and code. A model sees tokens instead of "
+        f"letters. These {tokens} tokens were learned from the text:"
     )
     say(quoted("|".join(tokenizer.decode([i]) for i in tokenizer.encode(SENTENCE))) + "\n")
     paragraph(
-        f"The model has {config.n_layers} blocks of {config.n_heads} heads, {lm.model.n_parameters():,} numbers, all "
-        "random as yet. It is asked one thing only, again and again: which token comes next? The loss is its surprise "
-        f"at the answer, on text kept from it; to guess blindly among {tokens} tokens costs ln {tokens} = "
+        f"The model has {config.n_layers} blocks of {config.n_heads} heads, with {lm.model.n_parameters():,} random "
+        "parameters. Its only task is to predict the next token. The loss is the mean of −ln p of the right token, on "
+        f"held-out text; a uniform guess among {tokens} tokens has the loss ln {tokens} = "
         f"{np.log(tokenizer.vocab_size):.2f}."
     )
     settings = Settings(
@@ -70,13 +70,13 @@ def learn_to_write(out: Path, seed: int, lesson: Lesson, drawn: bool) -> Languag
     )
     records = pretrain(lm, corpus, settings, out=out, plot=drawn, observer=watcher(), about=ABOUT)
     loss = records[-1]["val_loss"]
-    paragraph(f"It is now as unsure as if it chose among {np.exp(loss):.0f} tokens instead of {tokens}.")
+    paragraph(f"It is now as uncertain as a uniform choice among {np.exp(loss):.0f} tokens instead of {tokens}.")
     see(
         out / LOSS_FILE if drawn else None,
         "the loss, falling",
         ("transformer.py", "the model"),
         ("losses.py", "the loss and its gradient"),
-        ("optim.py", "how a gradient moves the weights"),
+        ("optim.py", "the update of the weights"),
         ("training/loop.py", "the loop"),
     )
     return lm
@@ -84,25 +84,25 @@ def learn_to_write(out: Path, seed: int, lesson: Lesson, drawn: bool) -> Languag
 
 def show_attention(lm: LanguageModel, out: Path, drawn: bool) -> None:
     """Describe the attention of the trained model's heads, and draw it if `drawn`."""
-    heading("2  What its heads look at")
+    heading("2  The attention of its heads")
     ids = lm.encode(SENTENCE)
     labels = list(map(shown, token_strings(lm.tokenizer, ids)))
     weights = attention_weights(lm.model, ids)
     if drawn:
-        title = "Each row is a token, and its blue cells are the earlier tokens that it takes information from"
+        title = "Each row is a token; its blue cells are the earlier tokens that it takes information from"
         draw_attention(weights, labels, out / ATTENTION_FILE, title=title)
-    # Links to a token before, other than the first, where heads look for want of anything better.
+    # Links to earlier tokens, without the first token, where heads put unused attention.
     links = np.tril(weights, k=-1)[..., 1:]
     block, head, query, key = np.unravel_index(links.argmax(), links.shape)
     paragraph(
-        f"{weights[..., 0, 0].size} heads decide, for every token, which earlier tokens matter to it, and nobody told "
-        f"them how. The strongest link here: head {head} of block {block} lets “{labels[query]}” give "
+        f"{weights[..., 0, 0].size} heads weight the earlier tokens for every token, as they learned to do from the "
+        f"text alone. The strongest link here: in head {head} of block {block}, “{labels[query]}” gives "
         f"{links[block, head, query, key]:.0%} of its attention to “{labels[key + 1]}”."
     )
     see(
         out / ATTENTION_FILE if drawn else None,
         "every head, on one sentence",
-        ("layers/attention.py", "what attention is, and the derivation of its gradient"),
+        ("layers/attention.py", "attention, and the derivation of its gradient"),
         ("layers/multi_head_attention.py", "several of them side by side"),
         ("module.py", "the hooks that recorded them"),
     )

@@ -1,12 +1,12 @@
-"""The one small vocabulary that every model of a family shares: letters, numbers, brackets, and the names of tasks.
+"""The vocabulary that every model of a family shares: letters, numbers, brackets, and the names of tasks.
 
 A model of a thousand parameters cannot afford the thousand ids of text/patterns.py: at width 4 its table alone would
-take four thousand. Here are 64, laid out once:
+have four thousand parameters. Here are 64 ids:
 
-    0          PAD, fills a row up on the right; never asked for
-    1          ANSWER, "=": what follows is the answer
+    0          PAD, fills a row on the right; never a target
+    1          ANSWER, "=": the answer follows
     2 … 6      the task, which is the first token of a row: COPY, REVERSE, INDUCTION, ADD, BRACKETS
-    7 … 10     free, for the tasks of capabilities of your own
+    7 … 10     free, for user-defined tasks
     11 … 37    the space and the letters a … z: those of the text, and symbols without meaning in a task
     38 … 57    NUMBERS: 38 + n stands for the number n
     58 … 63    brackets of three kinds: ( [ { and then ) ] }
@@ -20,12 +20,12 @@ LETTERS = np.arange(12, 38)
 NUMBERS = np.arange(38, 58)
 OPENING, CLOSING = np.arange(58, 61), np.arange(61, 64)
 VOCAB_SIZE = 64
-CONTEXT = 18  # positions, of the text's windows; the longest task takes 17
+CONTEXT = 18  # positions of a text window; the longest task takes 17
 
 _NAMES = ["", "=", "COPY", "REVERSE", "INDUCTION", "ADD", "BRACKETS", *(f"TASK{i}" for i in range(7, 11))]
 _NAMES += ["_", *"abcdefghijklmnopqrstuvwxyz", *map(str, range(len(NUMBERS))), *"([{)]}"]
 
 
 def spell(ids) -> str:
-    """Write a row of ids for people to read: "REVERSE b a d = d a b"."""
+    """Return a row of ids as readable text: "REVERSE b a d = d a b"."""
     return " ".join(_NAMES[int(i)] for i in ids if i != PAD)

@@ -1,10 +1,10 @@
-"""The whole of it: train a family, and see what comes with size, and whether it comes suddenly.
+"""Train a family of models, and report which abilities come with size, and whether suddenly.
 
     report = analyze_emergent_capabilities([1_000, 10_000, 100_000], ["copy", "reverse"], out="runs/scale")
     print(report)
 
-Each model reads the same text and does the same exercises, of all capabilities at once, for the same number of steps;
-so a larger one has had more computation, but no more to learn from.
+Every model reads the same text and does the same exercises, of all capabilities at once, for the same number of steps.
+So a larger model has used more computation, but has seen no more data.
 """
 
 import os
@@ -32,7 +32,7 @@ from minitransformer.values import whole
 STEPS = 600
 SEEDS = (0, 1, 2)
 FEWEST_STEPS = 8
-EQUAL = 1.15  # shapes whose numbers of parameters differ by less than this factor are compared
+EQUAL = 1.15  # the largest factor between the numbers of parameters of shapes that are compared
 
 
 def analyze_emergent_capabilities(
@@ -47,29 +47,32 @@ def analyze_emergent_capabilities(
     out: str | os.PathLike[str] | None = None,
     progress: Callable[..., object] | None = None,
 ) -> EmergenceReport:
-    """Train a family of models on little tasks and a text, and report what comes with size.
+    """Train a family of models on small tasks and a text, and report which abilities come with size.
 
-    model_sizes        integers ("about so many parameters"), dictionaries of Config's fields, or Configs: see family.py
-    capability_tests   names of CAPABILITIES, or Capability objects
+    model_sizes        integers (approximate numbers of parameters), dictionaries of Config's fields, or Configs: see
+                       family.py
+    capability_tests   names in CAPABILITIES, or Capability objects
     shapes             sizes, in the same forms, to compare at equal parameters: deeper against wider
-    seeds              one run of each model for each of them; intervals need at least 2
+    seeds              one run of each model per seed; intervals need at least 2
     steps              of each run; at least 8
-    executor, workers, progress   see sweep.py: processes of its own unless an executor is given
-    out                a folder that keeps each finished run, so that a sweep that was interrupted goes on; and where
-                       emergence.json, the report as data, is written. None: nothing is kept
+    executor, workers, progress   see sweep.py: separate processes unless an executor is given
+    out                a folder for the finished runs, from which an interrupted sweep continues, and for
+                       emergence.json, the report as data; None: nothing is kept
 
-    The same arguments give the same numbers, in processes, on a cluster, at once or resumed; but for the last bits,
-    where a worker has another processor, NumPy, or number of threads for a matrix product.
+    The same arguments give the same numbers, in processes or on a cluster, in one sweep or resumed, except for the last
+    bits if a worker has another processor, NumPy version, or number of threads for a matrix product.
 
-    Raises TypeError or ValueError for a size, test or setting that cannot be, before anything is trained; ValueError
-    if not one model could be trained; and what `sweep` raises.
+    Raises TypeError or ValueError for an invalid size, test or setting, before the training; ValueError if no model
+    could be trained; and the exceptions of `sweep`.
     """
     sizes, shapes = (unique(map(configuration, given)) for given in (model_sizes, shapes))
     capabilities, seeds = checked_capabilities(capability_tests), checked_seeds(seeds)
     if not sizes:
         raise ValueError("model_sizes: at least one size is needed")
     steps = whole("steps", steps, least=FEWEST_STEPS, most=ENDLESS_STEPS)
-    check_equal(shapes)
+    parameters = [n_parameters(config) for config in shapes]
+    if parameters and distance(min(parameters), max(parameters)) > EQUAL:
+        raise ValueError(f"shapes: the numbers of parameters differ by more than a factor of {EQUAL}: {parameters}")
     by_size, by_shape = (
         [[Plan(config, seed, steps, capabilities) for seed in seeds] for config in configs]
         for configs in (sizes, shapes)
@@ -87,7 +90,7 @@ def analyze_emergent_capabilities(
 
 
 def unique(items) -> list:
-    """Return the items in order, each once. (They need not be hashable: a Config may hold a dictionary.)"""
+    """Return the items in order, without repetitions. They need not be hashable: a Config may hold a dictionary."""
     kept = []
     for item in items:
         if item not in kept:
@@ -96,9 +99,9 @@ def unique(items) -> list:
 
 
 def checked_capabilities(capability_tests) -> tuple[Capability, ...]:
-    """Return the capabilities that are named or given, after looking at their exercises.
+    """Return the Capability objects, after a check of their exercises.
 
-    Raises TypeError for what is neither, ValueError for an unknown name, two of one name, or exercises that do not fit.
+    Raises TypeError for another type, ValueError for an unknown or repeated name, or exercises that do not fit.
     """
     if isinstance(capability_tests, (str, Capability)):
         raise TypeError(f"capability_tests must be a list, such as [{capability_tests!r}]")
@@ -118,27 +121,19 @@ def checked_capabilities(capability_tests) -> tuple[Capability, ...]:
 
 
 def check_exercises(capability: Capability) -> None:
-    """Raise ValueError unless the exercises are of the alphabet, fit the context, and each asks for something."""
+    """Raise ValueError unless the exercises are in the alphabet, fit the context, and each has a target."""
     tokens, is_answer = capability.rows(np.asarray(capability.questions(np.random.default_rng(0), 100)))
-    if tokens.shape[1] > CONTEXT + 1:
-        raise ValueError(
-            f"capability {capability.name}: a row may have {CONTEXT + 1} tokens, and this has {tokens.shape[1]}"
-        )
+    name, width = f"capability {capability.name}", tokens.shape[1]
+    if width > CONTEXT + 1:
+        raise ValueError(f"{name}: a row may have {CONTEXT + 1} tokens, and this has {width}")
     if tokens.min() < 0 or tokens.max() >= VOCAB_SIZE:
-        raise ValueError(f"capability {capability.name}: tokens must be from 0 to {VOCAB_SIZE - 1}: see alphabet.py")
+        raise ValueError(f"{name}: tokens must be from 0 to {VOCAB_SIZE - 1}: see alphabet.py")
     if not (capability.test()[1] != IGNORE_INDEX).any(axis=1).all() or not np.any(is_answer):
-        raise ValueError(f"capability {capability.name}: a row asks for nothing")
-
-
-def check_equal(shapes) -> None:
-    """Raise ValueError if the shapes differ too much in size to be compared."""
-    parameters = [n_parameters(config) for config in shapes]
-    if parameters and distance(min(parameters), max(parameters)) > EQUAL:
-        raise ValueError(f"shapes: the numbers of parameters differ by more than a factor of {EQUAL}: {parameters}")
+        raise ValueError(f"{name}: a row has no token to predict")
 
 
 def checked_seeds(seeds) -> list[int]:
-    """Return the seeds. Raises TypeError for one that is no integer, ValueError for none, or one twice or negative."""
+    """Return the seeds. Raises TypeError or ValueError unless they are distinct integers from 0, at least one."""
     seeds = [whole("seeds: each", seed, least=0) for seed in seeds]
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds: at least one is needed, and each once, not {seeds}")
@@ -146,10 +141,11 @@ def checked_seeds(seeds) -> list[int]:
 
 
 def make_report(by_size, by_shape, capabilities, failures) -> EmergenceReport:
-    """Return the report of the runs of each size and of each shape, and of what failed, by name."""
+    """Return the report of the runs of each size and of each shape, and of the failures by name."""
     by_size = sorted((runs for runs in by_size if runs), key=lambda runs: runs[0]["parameters"])
+    by_shape = [runs for runs in by_shape if runs]
     if not by_size:
-        raise ValueError(f"no model could be trained; of the first, {next(iter(failures.items()))}")
+        raise ValueError(f"no model could be trained; the first failure is {next(iter(failures.items()))}")
     law, reason = forecast(by_size)
     return EmergenceReport(
         names=tuple(runs[0]["name"].partition(",")[0] for runs in by_size),
@@ -157,18 +153,17 @@ def make_report(by_size, by_shape, capabilities, failures) -> EmergenceReport:
         curves=tuple(curve(capability, by_size) for capability in capabilities),
         law=law,
         no_law=reason,
-        shapes=compared([runs for runs in by_shape if runs], capabilities),
-        runs=tuple(run for runs in unique(by_size + [runs for runs in by_shape if runs]) for run in runs),
+        shapes=compared(by_shape, capabilities) if by_shape else (),
+        runs=tuple(run for runs in unique(by_size + by_shape) for run in runs),
         failures=failures,
     )
 
 
 def curve(capability: Capability, by_size) -> Curve:
-    """Return the scores of a capability against the size, with the jumps among them."""
-    rng = np.random.default_rng(0)
+    """Return the scores of a capability by size, and their jumps."""
     parameters = [runs[0]["parameters"] for runs in by_size]
     scores = [np.array([final_scores(run, capability) for run in runs]) for runs in by_size]
-    means, resamples = resampled_means(scores, rng)
+    means, resamples = resampled_means(scores, np.random.default_rng(0))
     exact, loglik = ((means[:, i], resamples[:, :, i]) for i in (0, 1))
     jumps = find_jumps(parameters, exact, loglik, [len(runs) for runs in by_size], capability.chance)
     ends = interval(resamples)
@@ -176,27 +171,22 @@ def curve(capability: Capability, by_size) -> Curve:
 
 
 def final_scores(run: dict, capability: Capability) -> list[float]:
-    """Return the exact score, the smooth one, and that on questions of the training, at the end of a run."""
     scores = run["lengths"][-1]["scores"][capability.name]
     return [scores["exact"], scores["loglik"], scores["seen"]]
 
 
 def compared(by_shape, capabilities) -> tuple[Shape, ...]:
-    """Return the shapes, shallowest first, with their last losses and exact scores."""
-    if not by_shape:
-        return ()
-    rng = np.random.default_rng(0)
+    """Return the shapes, shallowest first, with their final losses and exact scores."""
     columns = [
         np.array([[run["lengths"][-1]["loss"], *(final_scores(run, c)[0] for c in capabilities)] for run in runs])
         for runs in by_shape
     ]
-    means, resamples = resampled_means(columns, rng)
+    means, resamples = resampled_means(columns, np.random.default_rng(0))
     shapes = []
     for runs, values, ends in zip(by_shape, means, interval(resamples), strict=True):
-        config = runs[0]["plan"]["config"]
-        scores = {c.name: (values[1 + i], *ends[1 + i]) for i, c in enumerate(capabilities)}
+        config, parameters = runs[0]["plan"]["config"], runs[0]["parameters"]
+        loss, *scores = [(value, *end) for value, end in zip(values, ends, strict=True)]
+        exact = dict(zip((c.name for c in capabilities), scores, strict=True))
         seconds = float(np.mean([run["seconds"] for run in runs]))
-        shapes.append(
-            Shape(config["n_layers"], config["d_model"], runs[0]["parameters"], (values[0], *ends[0]), scores, seconds)
-        )
+        shapes.append(Shape(config["n_layers"], config["d_model"], parameters, loss, exact, seconds))
     return tuple(sorted(shapes, key=lambda shape: shape.n_layers))

@@ -1,11 +1,11 @@
-"""How much the luck of the seeds decides: the bootstrap over runs (Efron, 1979).
+"""Intervals over the seeds: the bootstrap over runs (Efron, 1979).
 
-Of each size there are a few runs, alike but for their seeds. A resample draws as many of them, with replacement, at
-each size by itself; whatever is computed from the runs is computed from 1,000 resamples as well, and the middle 95 % of
-the results are its interval.
+Each size has a few runs that differ only in their seeds. A resample draws as many runs, with replacement, separately at
+each size. Any quantity is computed from the runs and from 1,000 resamples, and the middle 95 % of the latter is its
+interval.
 
-What it does not show: with three runs there are ten different resamples, and an interval is then no wider than the
-three values lie apart. It is on the narrow side, and one run has none at all. Nor does it know of what all the runs
+Limits: three runs have ten different resamples, so their interval stays within the spread of the three values,
+and is rather too narrow. One run has no interval. An interval does not include the variation of anything that all runs
 share: the text, the tests, the recipe.
 """
 

@@ -1,29 +1,28 @@
-"""Capabilities: little tasks whose every answer is known, and whose test questions no model has trained on.
+"""Capabilities: small tasks with known answers, whose test questions no model has trained on.
 
-A capability is a distribution of questions, and the row of tokens that a question and its answer make:
+A capability is a distribution of questions, and a rule that turns a question and its answer into a row of tokens:
 
-    COPY d b e a c f  =  d b e a c f              say it again
-    REVERSE d b e a c f  =  f c a e b d           say it backward
-    INDUCTION d b e a c d b e a c d b …           go on with what repeats; only from the second time on is it asked for
+    COPY d b e a c f  =  d b e a c f              repeat the letters
+    REVERSE d b e a c f  =  f c a e b d           reverse them
+    INDUCTION d b e a c d b e a c d b …           continue a repeating sequence; only repetitions are targets
     ADD 3 16  =  2                                modulo 17
-    BRACKETS { } { [ ( ) …  =  ] }                close what is open, the last one first
+    BRACKETS { } { [ ( ) …  =  ] }                close the open brackets, the last one first
 
-Training draws random questions anew for every step, so that hardly any comes twice; but of the few pairs of numbers
-that there are to add all would be seen. Hence one rule for all: **a fifth of all questions, chosen by a hash of the
-question itself, is held out.** Training never draws one of them, and the test asks no other. Questions that are the
-same for whoever has understood the task have one canonical form, so that 16 + 3 is held out where 3 + 16 is.
+Training draws new random questions for every step, so hardly any question comes twice; but it would see all of the few
+pairs of numbers for addition. Hence one rule for all tasks: **a fifth of all questions, chosen by a hash of the
+question, is held out.** Training never draws one of them, and the test uses no others. Equivalent questions have one
+canonical form, so that 16 + 3 is held out if 3 + 16 is.
 
 Every test has a sharp score and a smooth one (Schaeffer et al., 2023):
 
-    exact     the fraction of questions whose whole answer is right: each token the most probable one, given those
-              before it. It is the same as writing the answer down greedily and comparing the whole
-    loglik    the mean log-likelihood of an answer token in nats, given those before it; at most 0
+    exact     fraction of questions whose whole answer is right: each token is the most probable one, given those before
+              it. This equals writing the answer greedily and comparing the whole
+    loglik    mean log-likelihood of an answer token in nats, given those before it; at most 0
 
-and, to tell learning from remembering, `seen`: what `exact` is on questions of the training.
+and, to distinguish learning from memorising, `seen`: the score `exact` on questions of the training.
 
-An answer of m tokens, each right with probability p, is right as a whole with pᵐ: a smooth rise of p can look like a
-leap of `exact`. What a test does not show: that the same holds for longer questions than those of its size, which no
-model here has seen.
+An answer of m tokens, each right with probability p, is right as a whole with pᵐ, so a smooth rise of p can look like a
+leap of `exact`. A test does not show the ability for longer questions, which no model here has seen.
 """
 
 import hashlib
@@ -38,16 +37,16 @@ from minitransformer.experiments.emergence import alphabet as a
 from minitransformer.layers.softmax import log_softmax
 from minitransformer.text import IGNORE_INDEX, right_rows
 
-HELD_OUT = 5  # one question in so many
+HELD_OUT = 5  # one question in HELD_OUT
 TEST_QUESTIONS = 200
 MODULUS = 17
-LENGTH = 6  # of what is copied and reversed
-PERIODS = range(4, 9)  # of what repeats
-OPEN = 4  # brackets that are left open, of twice as many
+LENGTH = 6  # of the copied and reversed sequences
+PERIODS = range(4, 9)  # of the repeating sequences
+OPEN = 4  # brackets left open, of 2 OPEN
 
 
 def unchanged(questions):
-    """The canonical form of questions of which no two are alike."""
+    """Return the questions: the canonical form if no two are equivalent."""
     return questions
 
 
@@ -55,14 +54,14 @@ def unchanged(questions):
 class Capability:
     """One task.
 
-    name, description   for people
-    questions           questions(rng, n) draws n of them: an integer array (n, m)
+    name, description   for reports
+    questions           questions(rng, n) draws an integer array (n, m) of n questions
     rows                rows(questions) returns (tokens, is_answer), both (n, T + 1): ids of alphabet.py, and booleans
-                        that mark the tokens to be predicted
-    canonical           canonical(questions) gives questions that are the same for this task the same row, (n, k)
-    chance              what guessing among the answers that have the right form would get exactly right
+                        that mark the tokens to predict
+    canonical           canonical(questions) returns (n, k), with equal rows for equivalent questions
+    chance              exact score of guessing among the answers of the right form
 
-    The functions must be those of a module, so that another process can import them.
+    The functions must be importable from a module, because other processes use them.
     """
 
     name: str
@@ -73,7 +72,7 @@ class Capability:
     chance: float = 0.0
 
     def is_held_out(self, questions):
-        """Return (n,) booleans: whether a question belongs to the test, which training never draws."""
+        """Return booleans (n,): True for a test question, which training never draws."""
         mixed = np.zeros(len(questions), np.uint64)
         for column in self.canonical(questions).T:  # the mixing step of SplitMix64 (Steele et al., 2014)
             mixed += column.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
@@ -87,11 +86,11 @@ class Capability:
         return as_exercise(*self.rows(self.draw(rng, n, held_out=False)))
 
     def test(self):
-        """Return (inputs, targets), each (n, CONTEXT): TEST_QUESTIONS held-out ones, or all that there are."""
+        """Return (inputs, targets), each (n, CONTEXT), of TEST_QUESTIONS held-out questions, or all that exist."""
         return test_of(self)
 
     def draw(self, rng, n: int, *, held_out: bool):
-        """Draw n questions of the test, or n that are not. Raises ValueError if next to none is of that sort."""
+        """Draw n test questions or n training questions. Raises ValueError if hardly any exist."""
         drawn, count = [], 0
         for _ in range(100):
             questions = np.asarray(self.questions(rng, 2 * n))
@@ -104,7 +103,7 @@ class Capability:
         raise ValueError(f"capability {self.name}: of {200 * n} questions drawn, only {count} are for {sort}")
 
     def fingerprint(self) -> str:
-        """Return a hash of the test and of a training batch: what they hold, wherever the functions came from."""
+        """Return a hash of the test and of a training batch, which identifies the exercises."""
         return fingerprint_of(self)
 
     def scores(self, model) -> dict:
@@ -120,13 +119,13 @@ class Capability:
 
 
 def exact_match(logits, targets) -> float:
-    """Return the fraction of rows whose answer is right from its first token to its last."""
+    """Return the fraction of rows whose whole answer is right."""
     return float(right_rows(logits.argmax(axis=-1), targets).mean())
 
 
 @cache
 def test_of(capability: Capability):
-    """Return (inputs, targets) of a capability's test; always the same."""
+    """Return the fixed (inputs, targets) of a capability's test."""
     questions = capability.draw(np.random.default_rng(0), 20 * TEST_QUESTIONS, held_out=True)
     first = np.sort(np.unique(questions, axis=0, return_index=True)[1])[:TEST_QUESTIONS]
     return as_exercise(*capability.rows(questions[first]))
@@ -134,19 +133,18 @@ def test_of(capability: Capability):
 
 @cache
 def seen_by(capability: Capability):
-    """Return (inputs, targets) of questions that training draws from; always the same."""
+    """Return fixed (inputs, targets) of training questions."""
     return capability.training_batch(np.random.default_rng(0), TEST_QUESTIONS)
 
 
 @cache
 def fingerprint_of(capability: Capability) -> str:
-    """Return a hash of the exercises of a capability."""
     batches = *capability.test(), *seen_by(capability)
     return hashlib.sha256(np.concatenate(batches).astype("<i8").tobytes()).hexdigest()[:16]
 
 
 def as_exercise(tokens, is_answer):
-    """Return (inputs, targets), each (n, CONTEXT), of rows of tokens, filled up with PAD and IGNORE_INDEX."""
+    """Return (inputs, targets), each (n, CONTEXT), of rows of tokens, padded with PAD and IGNORE_INDEX."""
     n, width = tokens.shape
     inputs = np.full((n, a.CONTEXT), a.PAD)
     targets = np.full((n, a.CONTEXT), IGNORE_INDEX)
@@ -156,7 +154,7 @@ def as_exercise(tokens, is_answer):
 
 
 def question_and_answer(task, prompt, answer):
-    """Return (tokens, is_answer) of rows that read: task, prompt (n, p), ANSWER, answer (n, m)."""
+    """Return (tokens, is_answer) of the rows: task, prompt (n, p), ANSWER, answer (n, m)."""
     n = len(prompt)
     tokens = np.concatenate([np.full((n, 1), task), prompt, np.full((n, 1), a.ANSWER), answer], axis=1)
     is_answer = np.broadcast_to(np.arange(tokens.shape[1]) >= 2 + prompt.shape[1], tokens.shape)
@@ -169,26 +167,26 @@ def letters(rng, n):
 
 
 def copy_rows(questions):
-    """COPY x1 … xn = x1 … xn."""
+    """Return the rows COPY x1 … xn = x1 … xn."""
     return question_and_answer(a.COPY, questions, questions)
 
 
 def reverse_rows(questions):
-    """REVERSE x1 … xn = xn … x1."""
+    """Return the rows REVERSE x1 … xn = xn … x1."""
     return question_and_answer(a.REVERSE, questions, questions[:, ::-1])
 
 
 def units(rng, n, symbols=a.LETTERS):
-    """Draw n sequences of different symbols, as long as one of PERIODS says, and filled up with PAD: (n, longest)."""
+    """Draw n sequences of different symbols with lengths in PERIODS, padded with PAD to (n, longest)."""
     drawn = rng.permuted(np.tile(symbols, (n, 1)), axis=1)[:, : PERIODS[-1]]
     period = rng.integers(PERIODS[0], PERIODS[-1] + 1, (n, 1))
     return np.where(np.arange(PERIODS[-1]) < period, drawn, a.PAD)
 
 
 def induction_rows(questions):
-    """INDUCTION x1 … xn x1 … xn x1 …, as far as the longest unit twice; asked for from the second x2 on.
+    """Return the rows INDUCTION x1 … xn x1 … xn x1 …, twice the longest unit; the targets begin at the second x2.
 
-    Nothing says how long the unit is: only that x1 has come again.
+    The row does not contain the unit's length; the second x1 reveals it.
     """
     period = (questions != a.PAD).sum(axis=1, keepdims=True)
     positions = np.arange(2 * PERIODS[-1])
@@ -203,19 +201,19 @@ def number_pairs(rng, n):
 
 
 def in_order(questions):
-    """The smaller addend first: a + b and b + a are one question."""
+    """Return pairs with the smaller number first: a + b and b + a are one question."""
     return np.sort(questions, axis=1)
 
 
 def add_rows(questions):
-    """ADD x y = (x + y) modulo MODULUS."""
+    """Return the rows ADD x y = (x + y) modulo MODULUS."""
     return question_and_answer(a.ADD, a.NUMBERS[questions], a.NUMBERS[questions.sum(axis=1, keepdims=True) % MODULUS])
 
 
 def orders(opens: int, closes: int, depth: int) -> int:
-    """Return in how many orders so many brackets can open and close, from a depth, without closing one too many.
+    """Return the number of orders in which brackets can open and close, from a depth, without one too many closing.
 
-    Those that do reach depth −1 are, reflected up to there, all the orders from depth −2 − depth to the same end.
+    By reflection, the orders that reach depth −1 correspond to all orders from depth −2 − depth to the same end.
     """
     too_many = math.comb(opens + closes, closes - depth - 1) if closes > depth else 0
     return math.comb(opens + closes, closes) - too_many
@@ -227,9 +225,9 @@ ORDERS = np.array(
 
 
 def brackets(rng, n):
-    """Draw n beginnings of balanced words, (n, 3 OPEN): 2 OPEN brackets open, of random kinds, and OPEN close.
+    """Draw n beginnings of balanced words, (n, 3 OPEN): 2 OPEN brackets of random kinds open, and OPEN close.
 
-    Every order in which they can open and close is equally likely.
+    Every possible order is equally likely.
     """
     words = np.empty((n, 3 * OPEN), int)
     stack = np.empty((n, 2 * OPEN), int)
@@ -247,7 +245,7 @@ def brackets(rng, n):
 
 
 def brackets_rows(questions):
-    """BRACKETS and a beginning = the brackets that close what it left open, the last one first."""
+    """Return the rows BRACKETS beginning = the brackets that close the open ones, the last one first."""
     answers = np.empty((len(questions), OPEN), int)
     for row, answer in zip(questions, answers, strict=True):
         stack = []

@@ -1,11 +1,11 @@
-"""A sweep as four pictures. They need matplotlib, of the extra `app`.
+"""Pictures of a sweep. They need matplotlib, of the extra `app`.
 
-    capabilities.png      each capability against the size: the sharp score above, the smooth one below, jumps shaded
-    scaling-law.png       the loss against parameters, and against characters of text, with the law through it
-    compute-optimal.png   the law as a landscape, with the way through it that costs least
+    capabilities.png      each capability by size: the sharp score above, the smooth one below, jumps shaded
+    scaling-law.png       the loss against parameters, and against characters of text, with the fitted law
+    compute-optimal.png   the law as a landscape, with the path of the lowest cost
     shapes.png            deeper against wider, at equal parameters
 
-Colours are of viridis and those of pictures.py, which people with any colour vision can tell apart.
+The colours are of viridis and pictures.py, which people with any colour vision can distinguish.
 """
 
 from pathlib import Path
@@ -28,23 +28,24 @@ from minitransformer.pictures import (
 )
 
 MARKERS = "osD^vP*X"
+SMALL_NOTE = {"xy": (0.97, 0.03), "xycoords": "axes fraction", "ha": "right", "fontsize": 8, "color": INK}
+LEGEND = {"frameon": False, "labelcolor": INK, "fontsize": 8}
 
 
 def draw_emergence(report: EmergenceReport, folder) -> list[Path]:
-    """Draw a report's pictures in the folder, atomically, and return their paths: those of what the report has.
+    """Draw a report's pictures in the folder, atomically, and return their paths.
 
-    Raises MissingExtra without matplotlib, OSError where they cannot be written.
+    The law's and the shapes' pictures are drawn if the report has them. Raises MissingExtra without matplotlib, OSError
+    if a picture cannot be written.
     """
-    folder = Path(folder)
     figures = {"capabilities.png": capabilities_figure(report)}
     if report.law is not None:
-        figures["scaling-law.png"] = law_figure(report)
-        figures["compute-optimal.png"] = optimal_figure(report)
+        figures |= {"scaling-law.png": law_figure(report.law), "compute-optimal.png": optimal_figure(report.law)}
     if report.shapes:
-        figures["shapes.png"] = shapes_figure(report)
+        figures["shapes.png"] = shapes_figure(report.shapes)
     for name, figure in figures.items():
-        save(figure, folder / name)
-    return [folder / name for name in figures]
+        save(figure, Path(folder) / name)
+    return [Path(folder) / name for name in figures]
 
 
 def new_panels(rows: int, columns: int, width: float, height: float, **options):
@@ -57,44 +58,40 @@ def new_panels(rows: int, columns: int, width: float, height: float, **options):
 
 
 def capabilities_figure(report):
-    """Draw each capability's scores against the size: exact above, log-likelihood below."""
+    """Draw each capability's scores by size: exact above, log-likelihood below."""
     figure, panels = new_panels(2, len(report.curves), 2.9, 2.7, sharex=True, sharey="row")
     for (above, below), curve in zip(panels.T, report.curves, strict=True):
         for jump in curve.jumps:
             for axes in (above, below):
                 axes.axvspan(jump.parameters / 10, jump.parameters, color=ORANGE, alpha=0.18, linewidth=0)
-            whose = "smooth: jumps too" if jump.smooth_jumps else "smooth: does not jump"
-            below.annotate(
-                whose, (0.97, 0.03), xycoords="axes fraction", ha="right", va="bottom", fontsize=8, color=INK
-            )
+            text = "smooth: jumps too" if jump.smooth_jumps else "smooth: does not jump"
+            below.annotate(text, va="bottom", **SMALL_NOTE)
         draw_score(above, report.parameters, curve.exact, curve.exact_ends, BLUE)
         draw_score(below, report.parameters, curve.loglik, curve.loglik_ends, GREEN)
-        above.plot(
-            report.parameters, curve.seen, color=VERMILION, linewidth=1, linestyle=":", label="on trained questions"
-        )
+        dotted = {"color": VERMILION, "linewidth": 1, "linestyle": ":"}
+        above.plot(report.parameters, curve.seen, label="on trained questions", **dotted)
         above.set_ylim(-0.04, 1.04)
         above.set_xscale("log")
         label(above, curve.capability)
         label(below, x="parameters")
     label(panels[0, 0], report.curves[0].capability, y="answered exactly (fraction)")
     label(panels[1, 0], x="parameters", y="log-likelihood of an\nanswer token (nats)")
-    panels[0, 0].legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left")
-    title = "What comes with size, on questions held out: means and 95 % intervals over the seeds"
+    panels[0, 0].legend(**LEGEND, loc="upper left")
+    title = "Scores by size, on held-out questions: means and 95 % intervals over the seeds"
     headline(figure, f"{title}. Shaded: the decade of a jump")
     return figure
 
 
 def draw_score(axes, parameters, means, ends, colour) -> None:
-    """Draw a score against the size, with its intervals."""
     axes.fill_between(parameters, ends[:, 0], ends[:, 1], color=colour, alpha=0.2, linewidth=0)
     axes.plot(parameters, means, color=colour, linewidth=1.6, marker="o", markersize=3.5, label="held out")
 
 
-def law_figure(report):
-    """Draw the losses against N, a line for each D, and against D, a line for each N, with the law."""
+def law_figure(forecast):
+    """Draw the losses and the law against N, one line per D, and against D, one line per N."""
     figure, panels = new_panels(1, 2, 5.2, 4.0, sharey=True)
     against_n, against_d = panels[0]
-    points, law = report.law.points, report.law.law
+    points, law, prediction = forecast.points, forecast.law, forecast.prediction
     for axes, x, other, unit in ((against_n, 0, 1, "characters"), (against_d, 1, 0, "parameters")):
         values = np.unique(points[:, other])
         for value, colour in zip(values, viridis(len(values)), strict=True):
@@ -103,16 +100,10 @@ def law_figure(report):
             axes.plot(xs, law.loss(*((xs, value) if x == 0 else (value, xs))), color=colour, linewidth=1)
             axes.plot(chosen[:, x], chosen[:, 2], "o", color=colour, markersize=3.5, label=f"{value:,.0f} {unit}")
         axes.set_xscale("log")
-        axes.legend(frameon=False, labelcolor=INK, fontsize=7)
-    prediction = report.law.prediction
-    low, high = prediction.ends
-    against_n.errorbar(
-        [prediction.parameters],
-        [prediction.predicted],
-        [[max(prediction.predicted - low, 0)], [max(high - prediction.predicted, 0)]],
-        fmt="D", color=VERMILION, markersize=5, capsize=3, markerfacecolor="none", label="predicted without it",
-    )  # fmt: skip
-    against_n.legend(frameon=False, labelcolor=INK, fontsize=7)
+    values, hollow = [(prediction.predicted, *prediction.ends)], {"markerfacecolor": "none", "linewidth": None}
+    draw_values(against_n, [prediction.parameters], values, VERMILION, "D", "predicted without it", **hollow)
+    for axes in panels[0]:
+        axes.legend(**LEGEND | {"fontsize": 7})
     label(against_n, "Loss and size", "parameters, N", "loss of the text (nats per character)")
     label(against_d, "Loss and text", "characters of text, D")
     formula = f"L = {law.E:.3g} + {law.A:.3g} / N^{law.alpha:.2f} + {law.B:.3g} / D^{law.beta:.2f}"
@@ -120,74 +111,66 @@ def law_figure(report):
     return figure
 
 
-def optimal_figure(report):
-    """Draw the law over N and D, with the compute-optimal choices, and their N against the budget."""
+def optimal_figure(forecast):
+    """Draw the law over N and D with the compute-optimal choices, and their N against the budget."""
     figure, panels = new_panels(1, 2, 5.2, 4.0)
     landscape, sizes = panels[0]
-    law, points = report.law.law, report.law.points
-    choices = report.law.choices
+    law, points, choices = forecast.law, forecast.points, forecast.choices
     best = np.array([law.optimal(choice.budget) for choice in choices])
     shown = np.concatenate([points[:, :2], best])
-    N, D = (
-        np.geomspace(low, high, 80) for low, high in zip(shown.min(axis=0) / 1.3, shown.max(axis=0) * 1.3, strict=True)
-    )
+    N, D = np.geomspace(shown.min(axis=0) / 1.3, shown.max(axis=0) * 1.3, 80).T
     image = landscape.contourf(N, D, law.loss(N[None, :], D[:, None]), levels=14, cmap="viridis_r")
     figure.colorbar(image, ax=landscape, label="loss by the law (nats per character)")
     landscape.plot(points[:, 0], points[:, 1], "o", color="white", markeredgecolor=INK, markersize=4, label="trained")
     landscape.plot(best[:, 0], best[:, 1], color=VERMILION, marker="D", markersize=4, label="compute-optimal")
-    landscape.set_xscale("log")
-    landscape.set_yscale("log")
     landscape.legend(fontsize=8, labelcolor=INK, loc="upper left")
-    label(landscape, "Where computation is best spent", "parameters, N", "characters of text, D")
-    budgets = [choice.budget for choice in choices]
-    ends = np.array([choice.parameters_ends for choice in choices])
+    label(landscape, "The best use of computation", "parameters, N", "characters of text, D")
+    budgets, ends = [choice.budget for choice in choices], np.array([choice.parameters_ends for choice in choices])
     draw_score(sizes, budgets, best[:, 0], ends, VERMILION)
     largest = 6 * points[:, 0].max() * points[:, 1].max()
     sizes.axvspan(largest, budgets[-1], color=GRID, alpha=0.6, linewidth=0)
-    sizes.annotate("more than any run had", (0.97, 0.03), xycoords="axes fraction", ha="right", fontsize=8, color=INK)
-    sizes.set_xscale("log")
-    sizes.set_yscale("log")
+    sizes.annotate("more than any run had", **SMALL_NOTE)
     label(sizes, "The best size, with its interval", "budget, C = 6 N D (operations)", "parameters, N*")
+    for axes in panels[0]:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
     return figure
 
 
-def shapes_figure(report):
+def shapes_figure(shapes):
     """Draw the loss and the exact scores of each shape."""
     figure, panels = new_panels(1, 2, 5.2, 3.8)
     losses, scores = panels[0]
-    xs = np.arange(len(report.shapes))
-    names = [f"{shape.n_layers} × {shape.d_model}" for shape in report.shapes]
-    draw_values(losses, xs, [shape.loss for shape in report.shapes], BLUE, "o", "")
-    capabilities = list(report.shapes[0].exact)
-    for i, name in enumerate(capabilities):
+    xs = np.arange(len(shapes))
+    draw_values(losses, xs, [shape.loss for shape in shapes], BLUE, "o", "")
+    capabilities = list(shapes[0].exact)
+    for i, (name, colour) in enumerate(zip(capabilities, viridis(len(capabilities)), strict=True)):
         offset = (i - (len(capabilities) - 1) / 2) * 0.1
-        values = [shape.exact[name] for shape in report.shapes]
-        colour = viridis(len(capabilities))[i]
+        values = [shape.exact[name] for shape in shapes]
         draw_values(scores, xs + offset, values, colour, MARKERS[i % len(MARKERS)], name)
-    for axes in (losses, scores):
-        axes.set_xticks(xs, names)
+    for axes in panels[0]:
+        axes.set_xticks(xs, [f"{shape.n_layers} × {shape.d_model}" for shape in shapes])
         axes.set_xlim(-0.5, len(xs) - 0.5)
     scores.set_ylim(-0.04, 1.04)
-    scores.legend(frameon=False, labelcolor=INK, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    scores.legend(**LEGEND, loc="center left", bbox_to_anchor=(1, 0.5))
     label(losses, "Loss of the text", "layers × width", "nats per character")
-    label(scores, "Answered exactly", "layers × width", "fraction, of questions held out")
-    smallest, largest = (f(shape.parameters for shape in report.shapes) for f in (min, max))
+    label(scores, "Answered exactly", "layers × width", "fraction of held-out questions")
+    smallest, largest = (f(shape.parameters for shape in shapes) for f in (min, max))
     title = f"Deeper against wider, {smallest:,} to {largest:,} parameters"
     headline(figure, f"{title}: means and 95 % intervals over the seeds")
     return figure
 
 
-def draw_values(axes, xs, values, colour, marker, name) -> None:
-    """Draw (mean, low, high) at each x."""
+def draw_values(axes, xs, values, colour, marker, name, **options) -> None:
+    """Draw (mean, low, high) at each x; `options` are passed to axes.errorbar."""
     means, low, high = np.array(values).T
-    axes.errorbar(
-        xs, means, [np.maximum(means - low, 0), np.maximum(high - means, 0)],
-        fmt=marker, color=colour, markersize=5, capsize=3, linewidth=1.2, label=name,
-    )  # fmt: skip
+    options = {"markersize": 5, "capsize": 3, "linewidth": 1.2} | options
+    reach = [np.maximum(means - low, 0), np.maximum(high - means, 0)]
+    axes.errorbar(xs, means, reach, fmt=marker, color=colour, label=name, **options)
 
 
 def viridis(count: int):
-    """Return so many colours that can be told apart, dark to light."""
+    """Return `count` distinguishable colours, dark to light."""
     from matplotlib import colormaps
 
     return [colormaps["viridis"](x) for x in np.linspace(0, 0.88, count)]

@@ -1,14 +1,14 @@
-"""A family: models alike but for their size, from a thousand parameters to a few million.
+"""A family: models that differ only in size, from a thousand parameters to a few million.
 
 A size may be given as
 
-    an integer      about so many parameters: the width that comes nearest, at 2 layers
+    an integer      the approximate number of parameters: the model of 2 layers with the nearest width
     a dictionary    fields of Config, such as {"d_model": 64, "n_layers": 8}
-    a Config        as it is; its vocab_size and context must be those of alphabet.py, or larger
+    a Config        used as it is; its vocab_size and context must be at least those of alphabet.py
 
-An integer always makes 2 layers, however large, so that along the family nothing changes but the width; what depth does
-is a comparison of its own, at equal parameters. The parameters that count are all of them, with the embedding's: in the
-smallest models it is a third, and a law in the others alone bends there (Pearce and Song, 2024).
+An integer always gives 2 layers, so that along the family only the width changes; depth is a separate comparison, at
+equal parameters. All parameters are counted, including the embedding's: in the smallest models it is a third of them,
+and a law in the other parameters alone bends there (Pearce and Song, 2024).
 
 With tied embeddings, learned positions, biases and F = 4 C, a model of width C has
 
@@ -19,6 +19,7 @@ table of V tokens, that of T positions, and the last norm.
 """
 
 import numbers
+from itertools import chain, count as count_from
 
 from minitransformer.config import Config
 from minitransformer.experiments.emergence.alphabet import CONTEXT, VOCAB_SIZE
@@ -26,14 +27,14 @@ from minitransformer.transformer import Transformer
 from minitransformer.values import whole
 
 LAYERS = 2
-MOST_PARAMETERS = 10**12  # of one of a family that is compared with models of a thousand
-NARROW = 16  # below this width models have 2 heads and any even width; from here on 4 heads, and multiples of 4
+MOST_PARAMETERS = 10**12
+NARROW = 16  # models below this width have 2 heads and any even width; the others 4 heads and multiples of 4
 
 
 def configuration(size) -> Config:
-    """Return the Config of a size, in any of its three forms.
+    """Return the Config of a size in any of its three forms.
 
-    Raises TypeError for another type, ValueError for a number too small, or what Config raises.
+    Raises TypeError for another type, ValueError for a number that is too small, and the exceptions of Config.
     """
     if isinstance(size, Config):
         for name, least in (("vocab_size", VOCAB_SIZE), ("context", CONTEXT)):
@@ -47,26 +48,25 @@ def configuration(size) -> Config:
 
 
 def of_size(parameters: int, n_layers: int = LAYERS) -> Config:
-    """Return the model of so many layers whose number of parameters is nearest, by ratio, to the one given.
+    """Return the model of `n_layers` layers whose number of parameters has the ratio nearest to 1.
 
-    Raises ValueError for fewer than the narrowest model has, or more than MOST_PARAMETERS.
+    Raises ValueError for fewer parameters than the narrowest model has, or more than MOST_PARAMETERS.
     """
     whole("model_sizes: each", parameters, most=MOST_PARAMETERS)
-    narrowest = of_width(2, n_layers)
-    if parameters < count(2, n_layers):
-        least = count(2, n_layers)
+    least = count(2, n_layers)
+    if parameters < least:
         raise ValueError(f"model_sizes: {n_layers} layers have at least {least} parameters, not {parameters}")
-    best = narrowest
-    width = 2
-    while count(width, n_layers) < 2 * parameters:
-        width += 2 if width < NARROW else 4
-        nearer = distance(count(width, n_layers), parameters) < distance(count(best.d_model, n_layers), parameters)
-        best = of_width(width, n_layers) if nearer else best
-    return best
+    below = 2
+    for above in chain(range(2, NARROW, 2), count_from(NARROW, 4)):
+        if count(above, n_layers) >= parameters:
+            break
+        below = above
+    width = min((below, above), key=lambda width: distance(count(width, n_layers), parameters))
+    return of_width(width, n_layers)
 
 
 def of_width(width: int, n_layers: int) -> Config:
-    """Return the model of a width and so many layers."""
+    """Return the family's model of a width and a number of layers."""
     return Config(VOCAB_SIZE, CONTEXT, d_model=width, n_heads=2 if width < NARROW else 4, n_layers=n_layers)
 
 
@@ -76,7 +76,7 @@ def count(width: int, n_layers: int) -> int:
 
 
 def distance(one: int, other: int) -> float:
-    """Return by what factor two numbers differ."""
+    """Return the factor between two numbers, at least 1."""
     return max(one, other) / min(one, other)
 
 
@@ -86,5 +86,5 @@ def n_parameters(config: Config) -> int:
 
 
 def shape_name(config: Config) -> str:
-    """Return what a model is called: "2x64" for 2 layers of width 64."""
+    """Return a model's name: "2x64" for 2 layers of width 64."""
     return f"{config.n_layers}x{config.d_model}"

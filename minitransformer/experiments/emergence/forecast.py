@@ -1,11 +1,11 @@
-"""What the scaling law says about a family: its fit, a size predicted from the smaller ones, and what to buy.
+"""The scaling law of a family: its fit, a test by prediction, and the best size for a budget.
 
-**A prediction that can fail.** The law is fitted to all sizes but the largest, and its loss predicted. Beside it stands
-what costs nothing to predict, that the largest does no better than the size before. A law that comes no nearer has
-shown nothing. Then it is fitted again, to all.
+**A prediction that can fail.** The law is fitted to all sizes except the largest, and predicts its loss. The
+simplest other prediction is the loss of the next smaller size. A law that does not come nearer than this has shown
+nothing. Then the law is fitted again, to all sizes.
 
-What it does not show: that the law holds for ten times the size. The interval of the prediction is that of the seeds;
-if the law is of the wrong form, the truth may lie far outside.
+Limits: this does not show that the law holds at ten times the size. The interval of the prediction is that of the
+seeds; if the law has the wrong form, the true loss may lie far outside.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from minitransformer.experiments.emergence.bootstrap import interval
 from minitransformer.experiments.emergence.scaling_law import ScalingLaw, fit_scaling_law, refits
 
 FEWEST_SIZES = 4
-BUDGETS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # in those of the largest run
+BUDGETS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # multiples of the largest run's
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Prediction:
 
     parameters, characters   N and D
     predicted, ends          by the law of the smaller sizes, with its interval
-    no_better                the loss of the size before
-    measured                 the mean over the runs
+    no_better                loss of the next smaller size
+    measured                 mean over the runs
     """
 
     parameters: int
@@ -38,7 +38,7 @@ class Prediction:
 
     @property
     def is_nearer(self) -> bool:
-        """Whether the law came nearer than the loss of the size before."""
+        """True if the law was nearer than the loss of the next smaller size."""
         return abs(self.predicted - self.measured) < abs(self.no_better - self.measured)
 
 
@@ -52,14 +52,19 @@ class Choice:
     characters: float
     characters_ends: tuple[float, float]
     loss: float
-    measured_range: bool  # whether N* and D* lie among what was trained
+    measured_range: bool  # True if N* and D* lie within the trained range
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """law, and the ends of E, A, B, alpha, beta; error, the typical relative error of a loss in the fit; and the rest.
+    """The scaling law of a family, a prediction by it, and its choices.
 
-    points   (M, 3): the N, D and loss of every length of every run
+    law          ScalingLaw, fitted to all sizes
+    ends         {name of E, A, B, alpha or beta: interval}
+    error        typical relative error of a loss in the fit
+    prediction   Prediction of the largest size
+    choices      one Choice per budget
+    points       (M, 3): N, D and loss of every length of every run
     """
 
     law: ScalingLaw
@@ -71,11 +76,10 @@ class Forecast:
 
 
 def forecast(by_size) -> tuple[Forecast | None, str]:
-    """Return the Forecast of the runs of each size, by size, and ""; or None, and why there is none."""
+    """Return the Forecast of the runs of each size, in order of size, and ""; or None and the reason."""
     if len(by_size) < FEWEST_SIZES:
         return None, f"a law with a size held out needs at least {FEWEST_SIZES} sizes, and there are {len(by_size)}"
     groups = [[points_of(run) for run in runs] for runs in by_size]
-    prediction = predict_largest(groups)
     points = np.concatenate([points for runs in groups for points in runs])
     law = fit_scaling_law(*points.T)
     laws = refits(law, groups, np.random.default_rng(0))
@@ -84,7 +88,7 @@ def forecast(by_size) -> tuple[Forecast | None, str]:
     error = float(np.sqrt(np.mean(np.log(law.loss(N, D) / L) ** 2)))
     largest = 6 * N.max() * D.max()
     choices = tuple(choice(law, laws, budget * largest, points) for budget in BUDGETS)
-    return Forecast(law, ends, error, prediction, choices, points), ""
+    return Forecast(law, ends, error, predict_largest(groups), choices, points), ""
 
 
 def points_of(run: dict) -> np.ndarray:
@@ -93,13 +97,12 @@ def points_of(run: dict) -> np.ndarray:
 
 
 def ends_of(values) -> tuple[float, float]:
-    """Return the ends of the interval of resampled numbers."""
     low, high = interval(np.asarray(values))
     return float(low), float(high)
 
 
 def predict_largest(groups) -> Prediction:
-    """Predict the last loss of the largest size from all others."""
+    """Predict the final loss of the largest size from all others."""
     smaller = groups[:-1]
     law = fit_scaling_law(*np.concatenate([points for runs in smaller for points in runs]).T)
     N, D, _ = groups[-1][0][-1]

@@ -1,26 +1,26 @@
-"""One run: one model of the family, one seed, trained, and measured after an eighth, a quarter, half and all of it.
+"""One run: one model of the family with one seed, trained, and measured after 1/8, 1/4, 1/2 and all of the steps.
 
-Each step reads 14 windows of text and 50 exercises, as many of each capability, in one batch. A loss against the
-number of tokens needs runs of several lengths, and the loss on the way of one long run is not that of a shorter one:
-its learning rate has not come down yet. That bent the exponents of Kaplan et al., 2020, as Hoffmann et al. found in
-2022. So the rate stays constant after the warm-up, and wherever a run of the length m is to be measured, a copy of the
-model branches off at 0.8 m and takes the last 0.2 m steps with the rate falling linearly to 0, while the original goes
-on (Hägele et al., 2024):
+Each step reads 14 windows of text and 50 exercises, equally many of each capability, in one batch. The loss as a
+function of the number of tokens needs runs of several lengths. The intermediate loss of a long run is not that of a
+shorter run, because its learning rate has not decayed yet; this bent the exponents of Kaplan et al. (2020), as Hoffmann
+et al. (2022) found. Therefore the rate stays constant after the warm-up. To measure a run of length m, a copy of the
+model branches off at 0.8 m and takes the last 0.2 m steps with the rate falling linearly to 0, while the original
+continues (Hägele et al., 2024):
 
     rate   ┌────────────────────────┐     the run of length S
           /        ╲       ╲         ╲
          /          ╲       ╲         ╲   its branches end as runs of length S/4, S/2, …
          └──────────┴───────┴─────────┴── steps
 
-Four lengths cost 1.175 runs instead of 1.875. They share their beginning, so they are not independent of one another:
-intervals resample whole runs.
+Four lengths cost 1.175 runs instead of 1.875. They share their beginning and so are not independent; intervals resample
+whole runs.
 
-Two things must change with the width, or a part of the family does not train at all. Where GPT-2 draws all weights
-with a standard deviation of 0.02, here a matrix has 1/√(its inputs), those that write to the stream over √(2L)
-as in GPT-2, and a table 1/√C. At 0.02 a block of width 8 adds
-next to nothing: after 400 steps such a model knew no more than how frequent the letters are, 2.84 nats, and with these
-2.5. And the learning rate falls as 0.25/C, from at most 0.02: what is best for one width is too much for a wider one
-(Yang et al., 2021). Both were chosen by a few runs of the widths 8, 24 and 64; what a family shows depends on them.
+Two settings must change with the width, or a part of the family does not train. GPT-2 draws all weights with a standard
+deviation of 0.02. Here a matrix has 1/√(its inputs), matrices that write to the stream divide this by √(2L) as in
+GPT-2, and a table has 1/√C. At 0.02 a block of width 8 adds next to nothing: after 400 steps such a model had only
+learned letter frequencies, 2.84 nats, and with this initialization it reaches 2.5. The learning rate falls as 0.25/C,
+from at most 0.02, because the best rate for one width is too high for a wider model (Yang et al., 2021). Both were
+chosen by a few runs of the widths 8, 24 and 64, and the results of a family depend on them.
 """
 
 import copy
@@ -56,18 +56,18 @@ RECIPE = {
     "clip": 1.0,
 }
 
-# Of one core whose matrix products run at 100 GFLOP/s. Only the order in which models begin depends on them.
+# For one core whose matrix products run at 100 GFLOP/s. Only the order in which models begin depends on them.
 SECONDS_PER_STEP, SECONDS_PER_LAYER, FLOPS_PER_SECOND = 2e-3, 1.5e-3, 50e9
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that determines the numbers of a run, up to the last bits, which environment() determines.
+    """Determines the numbers of a run, up to the last bits, which environment() determines.
 
     config         the model's
     seed           of its weights and its batches
     steps          of the longest length; at least 8
-    capabilities   what it exercises, and is tested on
+    capabilities   trained and tested
     """
 
     config: Config
@@ -77,7 +77,7 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """What the run is called: "2x64, seed 0"."""
+        """The run's name: "2x64, seed 0"."""
         return f"{shape_name(self.config)}, seed {self.seed}"
 
     def description(self) -> dict:
@@ -93,7 +93,7 @@ class Plan:
         }
 
     def key(self) -> str:
-        """Return a hash of the description: the same for the same numbers."""
+        """Return a hash of the description: plans with equal numbers have equal keys."""
         return hashlib.sha256(json.dumps(self.description(), sort_keys=True).encode()).hexdigest()[:16]
 
     def lengths(self) -> list[int]:
@@ -101,7 +101,7 @@ class Plan:
         return [round(fraction * self.steps) for fraction in RECIPE["lengths"]]
 
     def seconds(self) -> float:
-        """Return about how long the run takes on one core."""
+        """Return the approximate time of the run on one core."""
         rows = RECIPE["text_rows"] + RECIPE["exercise_rows"]
         flops = 6 * n_parameters(self.config) * rows * CONTEXT
         per_step = self.config.n_layers * SECONDS_PER_LAYER + SECONDS_PER_STEP + flops / FLOPS_PER_SECOND
@@ -109,24 +109,24 @@ class Plan:
 
 
 class Trainee:
-    """A model in training: with its optimiser and its random numbers, so that a copy goes on by itself."""
+    """A model in training with its optimizer and random generator, so that a copy continues independently."""
 
     def __init__(self, plan: Plan):
         self.plan = plan
         self.model = rescaled(Transformer(plan.config, plan.seed))
         self.optimizer = AdamW(decay_groups(self.model, RECIPE["weight_decay"]), betas=tuple(RECIPE["betas"]))
-        self.rng = np.random.default_rng((plan.seed, 1))  # not the numbers that the weights were drawn with
+        self.rng = np.random.default_rng((plan.seed, 1))  # separate from the generator of the weights
         self.step = 0
         self.lr = min(RECIPE["highest_lr"], RECIPE["lr_times_width"] / plan.config.d_model)
 
     def advance(self, step: int) -> None:
-        """Train up to a step, at the constant rate but for the warm-up."""
+        """Train up to a step, at the constant rate after the warm-up."""
         warmup = int(RECIPE["warmup"] * self.plan.steps)
         while self.step < step:
             self.train(min(1.0, (self.step + 1) / (warmup + 1)))
 
     def cooled(self, length: int):
-        """Return a copy of the model that ends as a run of this length: its last steps with a falling rate."""
+        """Return a copy of the model, trained to the end of a run of this length with a falling rate."""
         trainee = copy.deepcopy(self)
         steps = length - trainee.step
         for left in range(steps, 0, -1):
@@ -142,7 +142,7 @@ class Trainee:
 
 
 def rescaled(model):
-    """Scale a new model's weights, so that each layer's output begins with a size that does not depend on the width."""
+    """Scale a new model's weights so that the initial size of each layer's output does not depend on the width."""
     for name, parameter in model.named_parameters():
         if parameter.data.ndim == 2:
             inputs = parameter.data.shape[0] if name.startswith("blocks.") else model.config.d_model
@@ -160,7 +160,7 @@ def batch(rng, capabilities):
 
 
 def trained(plan: Plan):
-    """Return the model of a run's longest length alone, without its branches."""
+    """Return the model of a run's longest length, without its branches."""
     trainee = Trainee(plan)
     trainee.advance(before_cooldown(plan.steps))
     return trainee.cooled(plan.steps)
@@ -172,21 +172,24 @@ def before_cooldown(length: int) -> int:
 
 
 def train_one(plan: Plan) -> dict:
-    """Train and measure one model. Returns what is kept of it, as a dictionary that JSON can hold.
+    """Train and measure one model. Return its results as a dictionary that JSON can hold.
 
-        key, name, plan      what it was
+        key, name, plan      identify the run
         parameters           N
-        lengths              for each: steps; characters, D, the tokens of text; loss, of text, in nats per character;
-                             scores, {capability: {"exact": …, "loglik": …}}
-        seconds, environment how long it took, and where: all that another machine may change
+        lengths              for each: steps; characters, D, the tokens of text; loss of the text, in nats per
+                             character; scores, {capability: {"exact": …, "loglik": …, "seen": …}}
+        seconds, environment the time and the machine, which may differ elsewhere
 
-    Raises TrainingDiverged where a loss is not finite.
+    Raises TrainingDiverged if a loss is not finite.
     """
     start = time.perf_counter()
     trainee, measured = Trainee(plan), []
-    for length in plan.lengths():
-        trainee.advance(before_cooldown(length))
-        measured.append({"steps": length, **measure(trainee.cooled(length), length, plan.capabilities)})
+    for steps in plan.lengths():
+        trainee.advance(before_cooldown(steps))
+        model = trainee.cooled(steps)
+        scores = {capability.name: capability.scores(model) for capability in plan.capabilities}
+        characters = steps * RECIPE["text_rows"] * CONTEXT
+        measured.append({"steps": steps, "characters": characters, "loss": text_loss(model), "scores": scores})
     return {
         "key": plan.key(),
         "name": plan.name,
@@ -195,13 +198,4 @@ def train_one(plan: Plan) -> dict:
         "lengths": measured,
         "seconds": round(time.perf_counter() - start, 3),
         "environment": environment(),
-    }
-
-
-def measure(model, steps: int, capabilities) -> dict:
-    """Return the loss and the scores of a model that was trained for so many steps."""
-    return {
-        "characters": steps * RECIPE["text_rows"] * CONTEXT,
-        "loss": text_loss(model),
-        "scores": {capability.name: capability.scores(model) for capability in capabilities},
     }

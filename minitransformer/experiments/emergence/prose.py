@@ -1,8 +1,8 @@
-"""The text that every model of a family reads beside its exercises: its loss is what scaling laws are about.
+"""The text that every model of a family reads in addition to its exercises; its loss follows the scaling law.
 
-It is the Python manual, which nearly every Python carries, in 27 characters: lower-case letters, and one space for
-whatever stands between them. Windows of CONTEXT characters are drawn at random from the first nine tenths; the loss is
-measured on windows of the last tenth, always the same.
+It is the Python manual, which nearly every Python contains, in 27 characters: lower-case letters, and one space for
+everything between them. Windows of CONTEXT characters are drawn at random from the first nine tenths. The loss is
+measured on fixed windows of the last tenth.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ def text_ids():
 
 
 def text_fingerprint() -> str:
-    """Return a hash of the text, which differs a little from one version of Python to the next."""
+    """Return a hash of the text, which differs slightly between versions of Python."""
     return hashlib.sha256(np.concatenate(text_ids()).astype(np.uint8).tobytes()).hexdigest()[:16]
 
 
@@ -40,6 +40,6 @@ def text_batch(rng, n: int):
 
 
 def text_loss(model) -> float:
-    """Return the mean cross-entropy of the model in nats per character of the test windows."""
+    """Return the mean cross-entropy of the test windows, in nats per character."""
     inputs, targets = random_batch(text_ids()[1], TEST_WINDOWS, CONTEXT, np.random.default_rng(0))
     return float(apply(cross_entropy, model.predict(inputs), targets)[0])

@@ -1,26 +1,26 @@
-"""The scaling law: loss against parameters N and tokens D, and what to do with a given amount of computation.
+"""The scaling law: the loss as a function of parameters N and tokens D, and the best use of a computing budget.
 
-**The law** (Hoffmann et al., 2022, equation 2) says that a loss is a sum of what no model can predict, what a model of
-N parameters is too small for, and what D tokens do not teach:
+**The law** (Hoffmann et al., 2022, equation 2) writes the loss as a sum of three terms: the part that no model can
+predict, the part that a model of N parameters is too small for, and the part that D tokens do not teach.
 
     L(N, D) = E + A/N^α + B/D^β                     (1)
 
-**The fit** (their Approach 3) looks for log E, log A, log B, α and β. With z the logarithms of the three terms, the
-logarithm of the law is their log-sum-exp, and what is minimised is the sum of Huber's losses of its error r at each
-measurement: quadratic within δ and linear beyond, so that an outlier pulls no harder than a point at a distance of δ.
+**The fit** (their Approach 3) determines log E, log A, log B, α and β. With z the logarithms of the three terms, the
+logarithm of the law is their log-sum-exp. The fit minimises the sum of Huber's losses of its error r at each
+measurement: quadratic within δ and linear beyond, so that an outlier has no more influence than a point at distance δ.
 
     z = (log A − α log N, log B − β log D, log E)         (2)
     r = log Σ exp(z) − log L                        (3)
     ∂r = Σ softmax(z) ∂z                            (4)
 
-δ is 0.01, ten times theirs: small runs differ by about so much from seed to seed. There are local minima, so the
-optimiser begins at many points and the best end is taken. It is one for least squares, which knows that r is nearly
-linear in the parameters: 50 times as fast as L-BFGS here, to the same end. And it must be let to the end: the original
-fit stopped early, and its intervals came out too narrow (Besiroglu et al., 2024). log N and log D are counted from
-their means, or log A and α would be as good as one parameter.
+δ is 0.01, ten times theirs, because small runs differ by about this much between seeds. There are local minima, so the
+optimiser starts at many points and the best result is kept. It is a least-squares optimiser, which uses that r is
+nearly linear in the parameters: 50 times as fast as L-BFGS here, with the same result. It must run to convergence: the
+original fit stopped early, and its intervals were too narrow (Besiroglu et al., 2024). log N and log D are centred,
+because otherwise log A and α are nearly collinear.
 
-**The compute-optimal choice.** Training takes about 6 operations per parameter and token, C = 6 N D. Put D = C/(6N)
-into (1): growing N lowers the second term and, through D, raises the third. At the best N they balance: the derivative
+**The compute-optimal choice.** Training takes about 6 operations per parameter and token, C = 6 N D. Insert D = C/(6N)
+into (1): a larger N lowers the second term and, through D, raises the third. At the best N they balance: the derivative
 
     −α A N^(−α−1) + β B (6/C)^β N^(β−1)
 
@@ -29,10 +29,10 @@ is zero:
     N* = (α A / (β B))^(1/(α+β)) · (C/6)^(β/(α+β))        (5)
     D* = C / (6 N*)                                 (6)
 
-So N* grows as C^(β/(α+β)): with α = β, as fast as D*. And α A/N*^α = β B/D*^β, whatever the budget is.
+So N* grows as C^(β/(α+β)): with α = β, as fast as D*. And α A/N*^α = β B/D*^β for every budget.
 
-What it does not show: the law is a description, not a mechanism, and beyond the sizes and tokens that were measured it
-is a guess. The exponents belong to this text, this context, and this recipe.
+Limits: the law is a description and not a mechanism, and beyond the measured sizes and tokens it is a guess. The
+exponents belong to this text, this context, and this recipe.
 """
 
 from dataclasses import dataclass
@@ -40,13 +40,13 @@ from dataclasses import dataclass
 import numpy as np
 
 DELTA = 0.01
-EXPONENTS = (0.01, 3.0)  # between which they are looked for
+EXPONENTS = (0.01, 3.0)  # bounds of α and β
 REFITS = 300  # for the intervals
 
 
 @dataclass(frozen=True)
 class ScalingLaw:
-    """E, A, B, α and β of (1). E is in the units of the loss."""
+    """E, A, B, α and β of (1). E has the unit of the loss."""
 
     E: float
     A: float
@@ -59,7 +59,7 @@ class ScalingLaw:
         return self.E + self.A / np.asarray(N, float) ** self.alpha + self.B / np.asarray(D, float) ** self.beta  # (1)
 
     def optimal(self, C):
-        """Return (N*, D*), the choice of the lowest loss at the budget of C floating-point operations."""
+        """Return (N*, D*), the choice with the lowest loss for C floating-point operations."""
         ratio = self.alpha * self.A / (self.beta * self.B)
         N = ratio ** (1 / (self.alpha + self.beta)) * (C / 6) ** (self.beta / (self.alpha + self.beta))  # (5)
         D = C / (6 * N)  # (6)
@@ -67,10 +67,10 @@ class ScalingLaw:
 
 
 def fit_scaling_law(N, D, L, starts=None) -> ScalingLaw:
-    """Return the law that fits losses L (M,), each of a model of N (M,) parameters after D (M,) tokens.
+    """Fit a law to losses L (M,) of models of N (M,) parameters after D (M,) tokens.
 
-    starts: laws to begin at; many points unless given.
-    Raises ValueError for fewer than 3 different N or D, which do not determine it, or a number that is not positive.
+    starts: laws to start the optimiser at; a grid of points by default.
+    Raises ValueError for fewer than 3 different N or D, which do not determine a law, or a number that is not positive.
     """
     from scipy.optimize import least_squares
 
@@ -110,7 +110,7 @@ def errors(parameters, log_n, log_d, log_l):
 
 
 def jacobian(parameters, log_n, log_d, log_l):
-    """Return ∂r (M, 5) by the parameters."""
+    """Return ∂r (M, 5) with respect to the parameters."""
     z = log_terms(parameters, log_n, log_d)
     terms = np.exp(z - z.max(axis=0))
     terms /= terms.sum(axis=0)
@@ -118,7 +118,7 @@ def jacobian(parameters, log_n, log_d, log_l):
 
 
 def grid(L):
-    """Return points to begin at: steep and flat, with much or little of the lowest loss irreducible."""
+    """Return starting points: steep and flat, with much or little of the lowest loss irreducible."""
     size = np.log(max(np.median(L) - L.min(), 0.01 * L.min()))
     return [
         np.array([size, size, np.log(L.min() * share), alpha, beta])
@@ -129,15 +129,15 @@ def grid(L):
 
 
 def point(law: ScalingLaw, centres):
-    """Return where a law lies among what `errors` takes, with logarithms counted from `centres`."""
+    """Return a law's parameters in the form of `errors`, with logarithms centred at `centres`."""
     a, b = np.log(law.A) - law.alpha * centres[0], np.log(law.B) - law.beta * centres[1]
     return np.array([a, b, np.log(law.E), law.alpha, law.beta])
 
 
 def refits(law: ScalingLaw, groups, rng) -> list[ScalingLaw]:
-    """Return the laws of REFITS resamples of the runs; `law` is that of all of them, where each fit begins.
+    """Return the laws of REFITS resamples of the runs. Each fit starts at `law`, the law of all runs.
 
-    groups: of each size, a list of runs; each run an array (lengths, 3) of its (N, D, L).
+    groups: for each size a list of runs, each an array (lengths, 3) of its (N, D, L).
     """
     laws = []
     for _ in range(REFITS):

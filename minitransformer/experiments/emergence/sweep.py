@@ -1,23 +1,21 @@
-"""A sweep: many runs, on any executor, kept as they finish, whatever happens meanwhile.
+"""A sweep: many runs on any executor, each kept in a file when it finishes.
 
-Each finished run is one small JSON file, named after its plan and a hash of all that determines its numbers, and
-written whole or not at all. A sweep that begins takes from its folder what is there and trains the rest; so one that
-was killed at any point goes on with the runs it had not finished, and ends with the same numbers. There is no other
-state.
+Each finished run is one small JSON file, named after its plan and a hash of everything that determines its numbers, and
+written atomically. A sweep loads the runs in its folder and trains the others. So a sweep that was killed at any point
+continues with the missing runs, and ends with the same numbers. There is no other state.
 
-Who trains is a concurrent.futures.Executor: processes of the sweep's own (see workers.py), Dask's
-Client.get_executor(), mpi4py's MPIPoolExecutor, or another. What can go wrong, and what is done:
+The executor is any concurrent.futures.Executor: the sweep's own processes (see workers.py), Dask's
+Client.get_executor(), mpi4py's MPIPoolExecutor, or another. Failures are handled as follows:
 
-    a model fails        (its loss diverges, say) The others go on; it is reported by name at the end, and tried again
-                         by the next sweep.
-    a worker is lost     (killed, out of memory) Its model is tried again, at most RETRIES times, after all others.
-    the executor breaks  as a process pool does with any of its workers, and all futures with it. Processes of the
-                         sweep's own are made anew. The models that were running are then tried one at a time, until it
-                         is known which did it, and the innocent are not blamed. An executor of the caller's stays
-                         broken, and what is left has failed.
-    Ctrl-C, or worse     What is finished is on disk.
+    a model fails        (its loss diverges, for example) The others continue. Its name is reported at the end, and the
+                         next sweep tries it again.
+    a worker is lost     (killed, out of memory) Its model is tried again after all others, at most RETRIES times.
+    the executor breaks  as a process pool does when it loses a worker, together with all its futures. The sweep
+                         replaces its processes, and trains the models that were running one at a time, until the one
+                         that broke the pool is known. A caller's executor stays broken, and the remaining models fail.
+    Ctrl-C, or worse     The finished runs are on disk.
 
-The largest models begin first: otherwise the last would run alone while the other cores wait.
+The largest models begin first: otherwise the last one would run alone while the other cores wait.
 """
 
 import json
@@ -40,7 +38,7 @@ from minitransformer.values import number, whole
 RETRIES = 2
 RUNS_FOLDER = "runs"
 
-one_model_at_a_time = threading.Lock()  # in a process: a worker of Dask may have several threads
+one_model_at_a_time = threading.Lock()  # within a process: a Dask worker may have several threads
 
 
 def sweep(
@@ -51,25 +49,24 @@ def sweep(
     folder=None,
     progress: Callable | None = None,
 ) -> tuple[dict, dict]:
-    """Train all that is not there yet. Returns (runs, failures): by key, what train_one returns and why there is none.
+    """Train the missing runs. Return (runs, failures) by key: results of train_one, and reasons.
 
     plans      two with the same key are one run
-    executor   any concurrent.futures.Executor, which stays the caller's; None: as many processes as `workers`, each
-               with one thread for its matrix products
-    workers    for executor None; None: one for each core
-    folder     where the runs are kept, made where it does not exist; None: nowhere
-    progress   called as progress(plan, outcome) when a run is there: "found", "trained", "failed" or "retried"
+    executor   any concurrent.futures.Executor, which is not shut down; None: `workers` processes, each with one thread
+               for its matrix products
+    workers    for executor None; None: one per core
+    folder     of the runs' files, created if it does not exist; None: runs are not kept
+    progress   called as progress(plan, outcome) for each run: "found", "trained", "failed" or "retried"
 
-    Raises ValueError for a file in the folder that is no run, OSError where it cannot be written, BlockingIOError
-    where another sweep is at work there, and whatever `progress` raises. After Ctrl-C, the sweep's own processes are
-    ended.
+    Raises ValueError for a file in the folder that is not a run, OSError if the folder cannot be written,
+    BlockingIOError if another sweep uses it, and any exception of `progress`. Ctrl-C ends the sweep's own processes.
     """
     progress = progress or (lambda plan, outcome: None)
-    shelf = Shelf(folder)
+    folder = None if folder is None else Path(folder) / RUNS_FOLDER
     runs, failures, todo = {}, {}, {}
-    with at_work_in(shelf.folder):
+    with at_work_in(folder):
         for key, plan in {plan.key(): plan for plan in plans}.items():
-            run = shelf.find(plan, key)
+            run = kept(folder, plan, key)
             if run is None:
                 todo[key] = plan
             else:
@@ -78,7 +75,7 @@ def sweep(
         with closing(outcomes(todo, executor, workers or available_cores())) as training:
             for key, outcome, result in training:
                 if outcome == "trained":
-                    runs[key] = shelf.put(todo[key], key, result)
+                    runs[key] = keep(folder, todo[key], key, result)
                 elif outcome == "failed":
                     failures[key] = result
                 progress(todo[key], outcome)
@@ -86,7 +83,7 @@ def sweep(
 
 
 def outcomes(plans: dict, executor: Executor | None, workers: int) -> Iterator:
-    """Train the plans, by key. Yields (key, "trained", run), (key, "failed", why) or (key, "retried", why)."""
+    """Train the plans, by key. Yield (key, "trained", run), (key, "failed", reason) or (key, "retried", reason)."""
     rounds = [sorted(plans, key=lambda key: -plans[key].seconds())]
     lost = Counter()
     while any(rounds):
@@ -99,7 +96,7 @@ def outcomes(plans: dict, executor: Executor | None, workers: int) -> Iterator:
                     yield key, *answer
         left = [key for key in keys if key in errors]
         broken = any(isinstance(error, BrokenExecutor) for error in errors.values())
-        if broken and executor is None and len(keys) > 1:  # it was one of the first, which were running
+        if broken and executor is None and len(keys) > 1:  # one of the first `workers` models, which were running
             rounds[:0] = filter(None, [*([key] for key in left[:workers]), left[workers:]])
             continue
         for key in left:
@@ -115,7 +112,7 @@ def outcomes(plans: dict, executor: Executor | None, workers: int) -> Iterator:
 
 
 def answers(executor: Executor, plans: dict) -> Iterator:
-    """Let an executor train the plans, by key. Yields (key, what `attempt` returned or an exception) as they come."""
+    """Train the plans, by key, on an executor. Yield (key, result of `attempt` or an exception) as they finish."""
     futures = {}
     try:
         try:
@@ -132,7 +129,7 @@ def answers(executor: Executor, plans: dict) -> Iterator:
 
 
 def attempt(plan: Plan, key: str, without_engine: bool) -> tuple:
-    """Train a model on a worker. Returns ("trained", run) or ("failed", why): not every exception survives the way."""
+    """Train a model on a worker. Return ("trained", run) or ("failed", reason); not every exception can be pickled."""
     try:
         if plan.key() != key:
             return "failed", "the worker has another version of the program, or of the text"
@@ -142,43 +139,38 @@ def attempt(plan: Plan, key: str, without_engine: bool) -> tuple:
         return "failed", f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-class Shelf:
-    """The folder where runs are kept; None: nowhere."""
+def path_of(folder: Path, plan: Plan, key: str) -> Path:
+    return folder / f"{plan.name.replace(', seed ', '-seed')}-{key}.json"
 
-    def __init__(self, folder):
-        self.folder = None if folder is None else Path(folder) / RUNS_FOLDER
 
-    def path(self, plan: Plan, key: str) -> Path:
-        """Return where a run is kept."""
-        return self.folder / f"{plan.name.replace(', seed ', '-seed')}-{key}.json"
+def kept(folder: Path | None, plan: Plan, key: str) -> dict | None:
+    """Return a run from the folder, or None if it has none. Raises ValueError for a file with other contents."""
+    if folder is None or not path_of(folder, plan, key).exists():
+        return None
+    path = path_of(folder, plan, key)
+    try:
+        run = json.loads(path.read_bytes())
+        if run["key"] == key and len(run["lengths"]) == len(plan.lengths()):
+            return run
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise ValueError(f"{path}: is not a run of this sweep; delete it, and the run is trained again")
 
-    def find(self, plan: Plan, key: str) -> dict | None:
-        """Return a run, if it is there. Raises ValueError for a file that is none."""
-        if self.folder is None or not self.path(plan, key).exists():
-            return None
-        path = self.path(plan, key)
-        try:
-            run = json.loads(path.read_bytes())
-            if run["key"] == key and len(run["lengths"]) == len(plan.lengths()):
-                return run
-        except (ValueError, TypeError, KeyError):
-            pass
-        raise ValueError(f"{path}: is not a run of this sweep; delete it, and the run is trained again")
 
-    def put(self, plan: Plan, key: str, run: dict) -> dict:
-        """Keep a run. Returns it as `find` will."""
-        text = json.dumps(run, indent=1)
-        if self.folder is not None:
-            write_atomically(self.path(plan, key), lambda file: file.write(text.encode()))
-        return json.loads(text)
+def keep(folder: Path | None, plan: Plan, key: str, run: dict) -> dict:
+    """Write a run to the folder. Return it in the form of `kept`."""
+    text = json.dumps(run, indent=1)
+    if folder is not None:
+        write_atomically(path_of(folder, plan, key), lambda file: file.write(text.encode()))
+    return json.loads(text)
 
 
 def runs_by_size(folder, capabilities) -> list[dict]:
-    """Return the runs of a finished sweep: of each size, smallest first, {seed: what train_one returned}.
+    """Return the runs of a finished sweep: for each size, smallest first, {seed: result of train_one}.
 
-    They are those of the family, without other shapes, of the longest training that the folder has, and tested in the
-    capabilities that are named. Raises ValueError for a folder without such runs, with a file that is none, or with
-    but one seed of a size, which has no interval; OSError for a file that cannot be read.
+    Only runs of the family count, with the greatest number of steps in the folder, and tested in all `capabilities`.
+    Raises ValueError for a folder without such runs, with a file that is not a run, or with only one seed of a size,
+    which has no interval; OSError for a file that cannot be read.
     """
     found = {}
     for path in sorted((Path(folder) / RUNS_FOLDER).glob("*.json")):
@@ -198,7 +190,7 @@ def runs_by_size(folder, capabilities) -> list[dict]:
 
 
 def is_tested(run: dict, capabilities) -> bool:
-    """Return whether a run was tested in all these capabilities. Raises as runs_by_size expects, where it is no run."""
+    """Return True if a run was tested in all capabilities. Raises the exceptions that runs_by_size handles."""
     scores = run["lengths"][-1]["scores"]
     for test in scores.values():
         for name in ("exact", "loglik", "seen"):

@@ -1,12 +1,12 @@
-"""Processes to train in: one model in each at a time, and one thread of the matrix library in each.
+"""Worker processes: each trains one model at a time, with one thread of the matrix library.
 
-A matrix product of these sizes gains little from a second thread, while two models gain all of a second core; so each
+A matrix product of these sizes gains little from a second thread, while two models fully use a second core. So each
 process has one thread, and there are as many processes as cores (see cores.py, also for the guard that a program with
-processes needs). One thread is also why a result has the same bits however many cores there are, with the
-same processor and libraries: see training/environment.py.
+processes needs). With one thread, a result has the same bits for any number of cores, on the same processor with the
+same libraries: see training/environment.py.
 
-When the parent is killed, its workers would go on and then wait for ever for their next model; each of them watches its
-parent, and ends with it.
+If the parent is killed, a worker would wait for ever for its next model. Therefore each worker watches its parent and
+ends with it.
 """
 
 import multiprocessing
@@ -22,7 +22,7 @@ from minitransformer.training.environment import forms_in_use
 
 
 class WorkerProcesses(ProcessPoolExecutor):
-    """An executor of `count` processes, born when there is something to do and ended at once with its block.
+    """An executor of `count` processes, started on demand and killed at the end of its block.
 
     This process warns of edited functions of the textbook, so the others do not repeat it.
     """
@@ -34,15 +34,14 @@ class WorkerProcesses(ProcessPoolExecutor):
         self.processes = set()
 
     def submit(self, function, /, *arguments) -> Future:
-        """Let a process call the function."""
         before = set(multiprocessing.active_children())
-        with one_thread_each(), birth(signal.SIGINT):  # at SIGTERM, with which the executor ends them, they end
+        with one_thread_each(), birth(signal.SIGINT):  # the executor ends them with SIGTERM
             future = super().submit(function, *arguments)
         self.processes |= set(multiprocessing.active_children()) - before
         return future
 
     def __exit__(self, *exception):
-        """End all processes, whatever they are doing."""
+        """Kill all processes."""
         for process in self.processes:
             process.kill()
         self.shutdown(cancel_futures=True)

@@ -1,11 +1,11 @@
-"""Training influence: what a model makes of prompts, whether it has likely seen their like, and what taught it that.
+"""Analyse prompts: a model's answers, whether it has likely seen similar texts, and which passages taught it.
 
     report = analyze_training_influence(lm, "To be, or ", training=seen, held_out=unseen)
     print(report)
 
-Three questions, from the cheap to the dear: how familiar is the prompt, against passages that were seen in training and
-others that were not (calibration.py); which of the passages seen pushed the model most towards its answer, by their
-gradients (tracin.py); and is that so, by training again without them (retraining.py).
+Three questions, in order of cost. How familiar is the prompt, compared with passages that were seen in training and
+others that were not (calibration.py)? Which of the seen passages pushed the model most towards its answer, by their
+gradients (tracin.py)? And is this true, by training again without them (retraining.py)?
 """
 
 import math
@@ -17,12 +17,7 @@ from os import PathLike
 import numpy as np
 
 from minitransformer.analysis.tokens import token_strings
-from minitransformer.experiments.influence.calibration import (
-    ScoredPassages,
-    calibrate,
-    p_value,
-    require_enough,
-)
+from minitransformer.experiments.influence.calibration import ScoredPassages, calibrate, p_value, require_enough
 from minitransformer.experiments.influence.familiarity import answer_loss, own_answer, token_log_probabilities
 from minitransformer.experiments.influence.passages import Example, answer_after, as_passages, next_tokens
 from minitransformer.experiments.influence.report import RANKINGS, PromptInfluence, TrainingInfluence
@@ -47,26 +42,26 @@ def analyze_training_influence(
     seeds: Sequence[int] = (0, 1, 2),
     progress: Callable[[int, int], object] | None = None,
 ) -> TrainingInfluence:
-    """Say of each prompt how familiar it is, whether its like was likely seen, and which passages made the answer.
+    """Analyse each prompt's familiarity, and the influence of training passages on the model's answer.
 
-    training          passages that the model was trained on: a list of str, or one text, which is cut (passages.py)
-    held_out          passages of the same kind that it was not; both are needed for likely_seen_similar
-    checkpoints       pairs (LanguageModel or the path of one, its learning rate), whose influences are added up; by
-                      default the model itself, at a learning rate of 1
-    answer_tokens     of the model's own answer: its likeliest continuation, token by token, or less if that ends
+    training          passages of the training set: a list of str, or one text, which is cut (passages.py)
+    held_out          passages of the same kind outside of it; both are needed for likely_seen_similar
+    checkpoints       pairs (LanguageModel or its path, learning rate), whose influences are added; by default the model
+                      alone, with a learning rate of 1
+    answer_tokens     of the model's greedy continuation, which may end earlier
     rank_by           "influence", the inner product of gradients, or "cosine", without their lengths (tracin.py)
-    false_alarm_rate  the probability, at most, that a text is flagged which was not seen
-    train             train(passages, seed) trains again and returns a LanguageModel, such as PassageTraining: then the
-                      ranking is tested, by training without the `remove` strongest proponents, for each of `seeds`
-    progress          called as progress(done, total), in passages, while gradients are compared
+    false_alarm_rate  upper bound of the probability that an unseen text is flagged
+    train             train(passages, seed) trains again and returns a LanguageModel, for example a PassageTraining. It
+                      tests the ranking by training without the `remove` strongest proponents, for each of `seeds`
+    progress          called as progress(done, total), in passages, while gradients are computed
 
-    Costs a forward pass for each passage of either kind, a forward and a backward pass for each training passage and
-    checkpoint, and three trainings for each prompt and seed where `train` is given; memory, a copy of the parameters
-    for each prompt. Leaves the parameters of the model and their gradients as they were.
+    The cost is a forward pass per passage of either kind, a forward and a backward pass per training passage and
+    checkpoint, and with `train` three trainings per prompt and seed; the memory is a copy of the parameters per prompt.
+    The model's parameters and their gradients do not change.
 
-    Raises ValueError for no prompts, one of fewer than two tokens or too long for an answer, passages that are missing,
-    too short, too long or too few to calibrate with, settings out of range, and checkpoints of another tokenizer;
-    TypeError for prompts that are no text; OSError for a checkpoint that cannot be read.
+    Raises ValueError for no prompts, a prompt of fewer than two tokens or too long for an answer, passages that are
+    missing, too short, too long or too few to calibrate with, settings out of range, and checkpoints of another
+    tokenizer; TypeError for prompts that are not text; OSError for a checkpoint that cannot be read.
     """
     check_settings(answer_tokens, rank_by, false_alarm_rate, remove)
     if training is None and (checkpoints is not None or train is not None):
@@ -99,7 +94,7 @@ def analyze_training_influence(
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A prompt, its ids (n,), those of the model's answer, and the exercise of giving it."""
+    """A prompt, its ids (n,), the ids of the model's answer, and the exercise of giving it."""
 
     prompt: str
     ids: np.ndarray
@@ -108,7 +103,6 @@ class Question:
 
 
 def check_settings(answer_tokens, rank_by, false_alarm_rate, remove) -> None:
-    """Raise ValueError or TypeError, naming the setting, for one out of range."""
     whole("answer_tokens", answer_tokens, least=1)
     one_of("rank_by", rank_by, known=RANKINGS)
     number("false_alarm_rate", false_alarm_rate, above=0, below=1)
@@ -116,7 +110,7 @@ def check_settings(answer_tokens, rank_by, false_alarm_rate, remove) -> None:
 
 
 def listed(prompts) -> list[str]:
-    """Return one prompt or several as a list. Raises ValueError for none, TypeError for one that is not a str."""
+    """Return the prompts as a list. Raises ValueError if it is empty, TypeError for one that is not a str."""
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not prompts:
         raise ValueError("there are no prompts")
@@ -127,7 +121,7 @@ def listed(prompts) -> list[str]:
 
 
 def question_of(lm, i: int, prompt: str, answer_tokens: int) -> Question:
-    """Return prompt number i with the model's answer. Raises ValueError for one too short, or too long to answer."""
+    """Return prompt i with the model's answer. Raises ValueError if it is too short, or too long to answer."""
     try:
         ids = lm.encode(prompt)
     except ValueError as error:
@@ -151,7 +145,7 @@ def question_of(lm, i: int, prompt: str, answer_tokens: int) -> Question:
 
 
 def prompt_facts(lm, asked: Question) -> dict:
-    """Return what can be said of a prompt without any passages."""
+    """Return the fields of PromptInfluence that need no passages."""
     return {
         "prompt": asked.prompt,
         "tokens": len(asked.ids),
@@ -163,10 +157,10 @@ def prompt_facts(lm, asked: Question) -> dict:
 
 
 def familiarity_flags(lm, questions, seen, unseen, alpha: float) -> list[dict]:
-    """Return for each question whether its prompt was likely seen, with the p-value and the calibration."""
+    """Return for each question whether it was likely seen, the p-value and the calibration."""
     if not seen or not unseen:
         return [{"likely_seen_similar": None, "p_value": None, "calibration": None} for _ in questions]
-    for asked in questions:  # before the passages are read, which may take long
+    for asked in questions:  # before the passages are scored, which may take long
         require_enough(seen, unseen, len(asked.ids), alpha)
     scored = [
         ScoredPassages(lm.tokenizer, group, [token_log_probabilities(lm.model, passage.ids) for passage in group])
@@ -187,18 +181,18 @@ def familiarity_flags(lm, questions, seen, unseen, alpha: float) -> list[dict]:
 
 
 def checked_pairs(checkpoints) -> list:
-    """Return the pairs (model or path, learning rate) as a list. Raises ValueError for none, or a rate out of range."""
+    """Return the pairs (model or path, learning rate) as a list. Raises ValueError without any, or for a bad rate."""
     pairs = [
         (checkpoint, positive(f"checkpoints: the learning rate of checkpoint {i}", rate))
         for i, (checkpoint, rate) in enumerate(checkpoints)
     ]
     if not pairs:
-        raise ValueError("checkpoints: there are none; None stands for the model itself")
+        raise ValueError("checkpoints: the list is empty; None stands for the model alone")
     return pairs
 
 
 def passage_influences(lm, questions, seen, pairs, progress) -> list[dict]:
-    """Return for each question the influence and cosine (N,) of the passages seen, by checkpoints; None without any."""
+    """Return for each question the influence and cosine (N,) of the seen passages; None without any."""
     if not seen:
         return [{"influence": None, "cosine": None} for _ in questions]
     done, total = count(1), len(pairs) * len(seen)
@@ -213,9 +207,9 @@ def passage_influences(lm, questions, seen, pairs, progress) -> list[dict]:
 
 
 def models(lm, pairs):
-    """Yield (model, learning rate) for each checkpoint, loaded when it is needed.
+    """Yield (model, learning rate) for each checkpoint, loaded on demand.
 
-    Raises ValueError for one that reads other ids, or fewer of them at once, than `lm`.
+    Raises ValueError for one with another tokenizer, or a shorter context, than `lm`.
     """
     for i, (checkpoint, rate) in enumerate(pairs):
         loaded = LanguageModel.load(checkpoint) if isinstance(checkpoint, (str, PathLike)) else checkpoint

@@ -1,30 +1,30 @@
-"""What score is so high that a text was likely seen: a threshold from texts that were not, and how well it does.
+"""Calibration: the familiarity above which a text was likely seen in training, and the accuracy of this threshold.
 
-Let a score be higher for texts that were seen, and let n texts of the same kind be held out. A text whose score is
-above the k-th highest of theirs is called seen, with
+Let a score be higher for texts that were seen, and let n texts of the same kind be held out. A text is classified as
+seen if its score exceeds the k-th highest held-out score, with
 
     k = ⌊α (n + 1)⌋                                 (1)
-    t = the k-th highest score of those held out    (2)
+    t = the k-th highest held-out score             (2)
 
-Why this is right: were the text unseen and of the same kind, its place among the n + 1 would be any with equal
-probability, and it is above t only in the first k places. So an unseen text is called seen with probability at most α,
-for any model, score and n (conformal prediction: Vovk, Gammerman and Shafer, 2005). Likewise, its p-value is the share
-of the n + 1 that score at least as high as it:
+Reason: if the text were unseen and of the same kind, its rank among the n + 1 would be uniformly distributed, and it
+exceeds t only in the first k ranks. So an unseen text is classified as seen with probability at most α, for any model,
+score and n (conformal prediction: Vovk, Gammerman and Shafer, 2005). Likewise, its p-value is the share of the n + 1
+that score at least as high:
 
-    p = (1 + number of those held out that do) / (n + 1)        (3)
+    p = (1 + number of held-out scores at least as high) / (n + 1)        (3)
 
-and p ≤ α says the same as a score above t. What was seen takes no part in the threshold, so the share of it that the
-threshold finds, and the area under the curve, are not made better by fitting. Fewer false alarms are asked for than
-misses, as an attack that is right about few but surely is one, and one that is right about half is none (Carlini et
+and p ≤ α is equivalent to a score above t. The threshold does not use the seen texts, so fitting does not improve the
+share of them that it finds, or the area under the curve. False alarms are limited rather than misses, because an attack
+that is right about few texts with certainty succeeds, and one that is right about half of them does not (Carlini et
 al., 2022).
 
-Familiarity depends on the length of a text; so both kinds of passages are cut to the length of the text in question.
+Familiarity depends on the length of a text, so both kinds of passages are cut to the length of the text in question.
 
-What it does not show. "Of the same kind" is what the caller vouches for: a later chapter, another speaker or year
-differs from what was seen in more than having been seen, and then the score tells this apart (Duan et al., 2024). One
-sign of it can be checked: where the compressed length, which knows nothing of the model, separates the two as well
-(`blind`), the score's separation is not evidence of having been seen. The guarantee is for one text at a time: of a
-hundred that were not seen, α of them are flagged.
+Limits. The caller guarantees that the texts are "of the same kind". A later chapter, another speaker or another year
+differs from the seen texts in more ways, and the score may detect these (Duan et al., 2024). One sign of this can be
+checked: if the compressed length, which does not depend on the model, also separates the two (`blind`), the separation
+by the score is not evidence of membership. The guarantee is for one text at a time: of a hundred unseen texts, a share
+of α is flagged.
 """
 
 import math
@@ -41,16 +41,16 @@ from minitransformer.text import Tokenizer
 
 @dataclass(frozen=True)
 class Calibration:
-    """A threshold for the familiarity of texts of one length, and how well it tells what was seen.
+    """A threshold of familiarity for texts of one length, and its accuracy.
 
-    tokens               that the passages were cut to; shorter ones took no part
-    n_seen, n_held_out   how many there were
+    tokens               length to which passages were cut; shorter ones are not used
+    n_seen, n_held_out   numbers of passages
     threshold            mean log-probability of a token, in nats, above which a text counts as likely seen
-    false_alarm_rate     α: the probability at most, for a text that was not seen
-    found                share of the passages seen that are above the threshold; 1 − found are missed
-    false_alarms         share of those held out that are; somewhat below α by construction
+    false_alarm_rate     α: upper bound of the probability for an unseen text
+    found                share of the seen passages above the threshold; 1 − found are missed
+    false_alarms         share of the held-out passages above it; slightly below α by construction
     separation           area under the ROC curve of familiarity, seen against held out
-    blind                the same of the compressed length, shorter counting as seen, which knows nothing of the model
+    blind                the same for the compressed length, which is independent of the model; shorter is seen
     """
 
     tokens: int
@@ -65,19 +65,19 @@ class Calibration:
 
     @property
     def is_trustworthy(self) -> bool:
-        """Whether the score separates better than chance, and the compressed length no better."""
+        """True if the score separates better than chance, and the compressed length does not."""
         return self.separation.better_than_chance and self.blind.is_chance
 
     def to_dict(self) -> dict:
-        """Return the same as JSON can hold it."""
+        """Return the fields as a dictionary that JSON can hold."""
         return fields_as_data(self) | {"is_trustworthy": self.is_trustworthy}
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredPassages:
-    """Passages, the log-probabilities (n − 1,) of the tokens of each, and the tokenizer.
+    """Passages, the log-probabilities (n − 1,) of each passage's tokens, and the tokenizer.
 
-    A causal model gives a token the same where the passage ends after it, so one forward pass serves for all lengths.
+    In a causal model, a token's log-probability does not depend on later tokens: one forward pass gives all lengths.
     """
 
     tokenizer: Tokenizer
@@ -85,15 +85,15 @@ class ScoredPassages:
     log_probabilities: list[np.ndarray]
 
     def beginnings(self, n: int):
-        """Return (mean log-probabilities, compressed lengths in bytes) of the first n tokens of those that have n."""
+        """Return (mean log-probabilities, compressed bytes) of the first n tokens of the passages that have n."""
         long = [(p, scores) for p, scores in zip(self.passages, self.log_probabilities, strict=True) if len(p.ids) >= n]
         means = np.array([scores[: n - 1].mean() for _, scores in long])
         return means, np.array([compressed_bytes(self.tokenizer.decode(p.ids[:n])) for p, _ in long])
 
 
 def require_enough(seen: list[Passage], held_out: list[Passage], tokens: int, alpha: float) -> None:
-    """Raise ValueError for fewer than 1/α − 1 passages, of either kind, that have so many tokens."""
-    least = fewest(alpha)
+    """Raise ValueError if fewer than 1/α − 1 passages of either kind have at least `tokens` tokens."""
+    least = math.ceil(1 / alpha - 1 - 1e-9)
     counts = [sum(len(passage.ids) >= tokens for passage in group) for group in (seen, held_out)]
     if min(counts) < least:
         raise ValueError(
@@ -105,10 +105,7 @@ def require_enough(seen: list[Passage], held_out: list[Passage], tokens: int, al
 def calibrate(
     seen: ScoredPassages, held_out: ScoredPassages, tokens: int, alpha: float
 ) -> tuple[Calibration, np.ndarray]:
-    """Return the Calibration for texts of so many tokens, and the scores (n,) of those held out.
-
-    There must be enough passages of either kind: see require_enough.
-    """
+    """Return the Calibration for texts of `tokens` tokens, and the held-out scores (n,); see require_enough."""
     seen_scores, seen_bytes = seen.beginnings(tokens)
     scores, held_out_bytes = held_out.beginnings(tokens)
     t = threshold(scores, alpha)
@@ -126,21 +123,12 @@ def calibrate(
     return calibration, scores
 
 
-def allowed(n: int, alpha: float) -> int:
-    """Return k: how many of n + 1 places count as seen. A product such as 0.1 · 30 is not to miss a whole number."""
-    return math.floor(alpha * (n + 1) + 1e-9)  # (1)
-
-
-def fewest(alpha: float) -> int:
-    """Return the smallest number of held-out texts for which there is a threshold."""
-    return math.ceil(1 / alpha - 1 - 1e-9)
-
-
 def threshold(held_out, alpha: float) -> float:
-    """Return t for scores held_out (n,)."""
-    return float(np.sort(held_out)[-allowed(len(held_out), alpha)])  # (2)
+    """Return t for held-out scores (n,)."""
+    k = math.floor(alpha * (len(held_out) + 1) + 1e-9)  # (1); a product such as 0.1 · 30 may round below an integer
+    return float(np.sort(held_out)[-k])  # (2)
 
 
 def p_value(score: float, held_out) -> float:
-    """Return how probable a score at least as high would be for a text like those held_out (n,)."""
+    """Return the probability of a score at least as high for a text of the held-out kind, from their scores (n,)."""
     return (1 + int((held_out >= score).sum())) / (len(held_out) + 1)  # (3)

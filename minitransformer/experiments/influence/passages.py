@@ -1,4 +1,4 @@
-"""Passages: the pieces of text that a model learned from, or did not, as ids."""
+"""Passages: pieces of text as ids, and the prediction exercises made from them."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from minitransformer.text import IGNORE_INDEX, chunks_of
 
-LONGEST = 256  # tokens of a piece that are predicted; more would say less of where in it an influence lies
+LONGEST = 256  # predicted tokens of a piece; the influence of a longer piece would be harder to locate
 
 
 @dataclass(frozen=True, eq=False)
 class Passage:
-    """A piece of text: its ids (n,), which may begin with a token that begins every text, and as people read it."""
+    """A piece of text, and its ids (n,), which may begin with the token that begins every text."""
 
     text: str
     ids: np.ndarray
@@ -19,23 +19,23 @@ class Passage:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """What a model is asked: to predict targets (n,), some of which may be left out, from inputs (n,)."""
+    """An exercise: predict targets (n,), some of which may be ignored, from inputs (n,)."""
 
     inputs: np.ndarray
     targets: np.ndarray
 
 
 def as_passages(lm, given, name: str) -> list[Passage]:
-    """Return what is given as a list of Passages that the model can see each at once; `name` is for messages.
+    """Return the given text as a list of Passages that fit the model's context; `name` is for messages.
 
-    given   a list of passages, each a str or a Passage; or one text, a str or a TextFiles, which is cut one after
-            another into pieces that the model can be asked for at once, of up to LONGEST tokens and one more
+    given   a list of passages, each a str or a Passage; or one text, a str or a TextFiles, which is cut into pieces
+            with up to LONGEST predicted tokens, as many as the context allows
 
-    Raises ValueError for none, for one that is too short or too long, or that the tokenizer cannot encode; TypeError
-    for what is neither.
+    Raises ValueError for an empty list or text, and for a passage that is too short, too long, or cannot be encoded;
+    TypeError for another type.
     """
     if isinstance(given, (list, tuple)):
-        passages = list(each_passage(lm, given, name))
+        passages = [as_passage(lm, item, f"{name}: passage {i}") for i, item in enumerate(given)]
     else:
         passages = cut(lm, np.concatenate([np.empty(0, np.int64), *lm.tokenizer.encode_chunks(chunks_of(given))]))
     if not passages:
@@ -47,31 +47,28 @@ def as_passages(lm, given, name: str) -> list[Passage]:
             raise ValueError(f"{name}: passage {i} has {n} tokens, and at least 2 are needed to predict one")
         if n > longest:
             raise ValueError(
-                f"{name}: passage {i} has {n} tokens, and the model, with its context, can be asked for {longest} "
-                "at once; give one text, not a list, to have it cut"
+                f"{name}: passage {i} has {n} tokens, more than the {longest} that the model's context allows; "
+                "give one text, not a list, to have it cut"
             )
     return passages
 
 
-def each_passage(lm, given, name: str):
-    """Yield the passages of a list."""
-    for i, item in enumerate(given):
-        if isinstance(item, Passage):
-            yield item
-        elif isinstance(item, str):
-            try:
-                yield Passage(item, lm.encode(item))
-            except ValueError as error:
-                raise ValueError(f"{name}: passage {i}: {error}") from None
-        else:
-            raise TypeError(f"{name}: passage {i} must be a str, not {type(item).__name__}")
+def as_passage(lm, item, name: str) -> Passage:
+    if isinstance(item, Passage):
+        return item
+    if not isinstance(item, str):
+        raise TypeError(f"{name} must be a str, not {type(item).__name__}")
+    try:
+        return Passage(item, lm.encode(item))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def cut(lm, ids) -> list[Passage]:
-    """Return the ids (N,) of a text in pieces, one after another; what remains at the end is one more, if it has two.
+    """Cut the ids (N,) of a text into consecutive passages; a remainder of at least two tokens is the last one.
 
-    Each has as many tokens as the model can be asked for at once, its context and one more, but at most LONGEST and one
-    more; the token that begins every text is among them where there is one.
+    A passage has at most LONGEST + 1 tokens and fits the model's context. It includes the token that begins every text,
+    if the tokenizer has one.
     """
     tokenizer = lm.tokenizer
     begin = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
@@ -83,12 +80,12 @@ def cut(lm, ids) -> list[Passage]:
 
 
 def next_tokens(passage: Passage) -> Example:
-    """Return the exercise of a passage in training: every token but the first, from those before it."""
+    """Return a passage's exercise in training: predict every token except the first from those before it."""
     return Example(passage.ids[:-1], passage.ids[1:])
 
 
 def answer_after(prompt_ids, answer_ids) -> Example:
-    """Return the exercise of giving this answer to this prompt, ids each: the prompt's own tokens count for nothing."""
+    """Return the exercise of giving an answer to a prompt; the prompt's tokens are ignored as targets."""
     ids = np.concatenate([prompt_ids, answer_ids]).astype(np.int64)
     targets = ids[1:].copy()
     targets[: len(prompt_ids) - 1] = IGNORE_INDEX

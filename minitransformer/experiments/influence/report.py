@@ -1,4 +1,4 @@
-"""What was found about prompts and the passages behind them: as numbers, and as text for people."""
+"""The results for prompts and their passages, as numbers and as text."""
 
 from dataclasses import dataclass
 
@@ -10,33 +10,33 @@ from minitransformer.experiments.influence.calibration import Calibration
 from minitransformer.experiments.influence.retraining import Retraining
 from minitransformer.system.tables import table
 
-MOST_PASSAGES, LONGEST_TEXT = 5, 60  # that a report shows
+MOST_PASSAGES, LONGEST_TEXT = 5, 60  # shown in a report
 RANKINGS = ("influence", "cosine")
 NOT_SHOWN = """\
-Not shown: a familiar text need not have been seen, nor is one that was seen always familiar. Influence is the inner
-product of gradients, a first-order estimate for small steps of gradient descent at the weights given. It leaves out
-what AdamW makes of a gradient, what a passage taught so well that it has no gradient any more (give checkpoints from
-earlier in training), what passages do together, and every passage that was not given. A ranking is a hypothesis;
-training again without its proponents is the test."""
+Limits: a familiar text need not have been seen, and a seen text need not be familiar. Influence is the inner product of
+gradients, a first-order estimate for small steps of gradient descent at the given weights. It ignores AdamW's scaling
+of gradients, passages that were learned so well that their gradient has vanished (give earlier checkpoints), the joint
+effect of passages, and every passage that was not given. A ranking is a hypothesis; training again without its
+proponents is the test."""
 
 
 @dataclass(frozen=True, eq=False)
 class PromptInfluence:
-    """What a model makes of one prompt, and which of N training passages pushed it most towards its answer.
+    """The familiarity of one prompt, the model's answer, and the influence of N training passages on it.
 
-    prompt               as it was given
-    tokens               how many it has
-    perplexity           of its tokens but the first
-    answer, answer_ids   what the model thinks likeliest to follow, token by token: as text, and ids
-    confidence           geometric mean of the probabilities that it gives to the answer's tokens
-    likely_seen_similar  whether the prompt is more familiar than the calibration's threshold; None without a
-                         calibration. To be believed only if calibration.is_trustworthy
-    p_value              share of passages like the held-out ones, itself counted in, that are at least as familiar
-    calibration          see calibration.py; None where passages of either kind are missing
+    prompt               as given
+    tokens               number of tokens
+    perplexity           of its tokens except the first
+    answer, answer_ids   the model's greedy continuation, as text and ids
+    confidence           geometric mean of the probabilities of the answer's tokens
+    likely_seen_similar  True if the prompt is more familiar than the calibration's threshold; None without a
+                         calibration. Reliable only if calibration.is_trustworthy
+    p_value              share of the held-out passages and the prompt that are at least as familiar
+    calibration          see calibration.py; None if passages of either kind are missing
     influence            (N,) of each passage on the answer, in nats, positive for proponents; None without passages
     cosine               (N,) the same without the gradients' lengths, from −1 to 1
     ranked_by            "influence" or "cosine"
-    retraining           what becomes of the answer without those of most influence; None where that was not asked for
+    retraining           the test of the ranking; None without `train`
     """
 
     prompt: str
@@ -55,22 +55,22 @@ class PromptInfluence:
 
     @property
     def ranking(self) -> np.ndarray:
-        """The indices (N,) of the passages, the strongest proponent first and the strongest opponent last."""
+        """Indices (N,) of the passages, from the strongest proponent to the strongest opponent."""
         return np.argsort(-getattr(self, self.ranked_by), kind="stable")
 
     def to_dict(self) -> dict:
-        """Return the same as JSON can hold it."""
+        """Return the fields as a dictionary that JSON can hold."""
         return fields_as_data(self)
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingInfluence:
-    """What was found about each of some prompts. print(report) shows it.
+    """The results for several prompts. print(report) shows them.
 
-    prompts          one PromptInfluence for each
-    passages         the texts of the N training passages
-    held_out         how many passages were held out
-    learning_rates   of each checkpoint whose gradients were compared
+    prompts          one PromptInfluence per prompt
+    passages         texts of the N training passages
+    held_out         number of held-out passages
+    learning_rates   of the checkpoints
     """
 
     prompts: tuple[PromptInfluence, ...]
@@ -79,7 +79,7 @@ class TrainingInfluence:
     learning_rates: list[float]
 
     def to_dict(self) -> dict:
-        """Return the same as JSON can hold it."""
+        """Return the fields as a dictionary that JSON can hold."""
         return fields_as_data(self)
 
     def __str__(self):
@@ -88,7 +88,6 @@ class TrainingInfluence:
 
 
 def prompt_lines(prompt: PromptInfluence, report: TrainingInfluence):
-    """Yield what was found about one prompt."""
     yield f"{abridged(prompt.prompt)} -> {abridged(prompt.answer)}"
     yield (
         f"  {prompt.tokens} tokens, perplexity {prompt.perplexity:.2f}; confidence in the answer "
@@ -105,37 +104,32 @@ def prompt_lines(prompt: PromptInfluence, report: TrainingInfluence):
 
 
 def flag_lines(prompt: PromptInfluence, report: TrainingInfluence):
-    """Yield whether the prompt is likely to have been seen, and how far that is to be believed."""
     calibration = prompt.calibration
     if calibration is None:
         given = {"training": bool(report.passages), "held-out": bool(report.held_out)}
         missing = " and ".join(name for name, is_given in given.items() if not is_given)
-        yield f"  likely seen similar: not said, as a threshold needs {missing} passages to calibrate it"
+        yield f"  likely seen similar: unknown; a threshold needs {missing} passages for its calibration"
         return
-    more = f"p = {prompt.p_value:.3f} against {calibration.n_held_out} passages that were not seen"
+    more = f"p = {prompt.p_value:.3f} against {calibration.n_held_out} unseen passages"
     yield f"  likely seen similar: {'yes' if prompt.likely_seen_similar else 'no'} ({more})"
     yield (
-        f"  of {calibration.n_seen} passages that were seen, the threshold finds {calibration.found:.0%}, with "
+        f"  of {calibration.n_seen} seen passages, the threshold finds {calibration.found:.0%}, with "
         f"{calibration.false_alarms:.0%} false alarms; area under the curve {calibration.separation}"
     )
-    yield from (f"  not to be trusted: {doubt}" for doubt in doubts(calibration))
+    yield from (f"  not reliable: {doubt}" for doubt in doubts(calibration))
 
 
 def doubts(calibration: Calibration):
-    """Yield why the flag is not to be trusted, if it is not."""
+    """Yield the reasons against relying on the flag."""
     if calibration.separation.is_chance:
-        yield "familiarity tells the passages seen from those held out no better than chance"
+        yield "familiarity does not separate seen from held-out passages better than chance"
     elif not calibration.separation.better_than_chance:
-        yield "the passages held out are more familiar than those seen: they are not of the same kind"
+        yield "the held-out passages are more familiar than the seen ones: they are not of the same kind"
     if not calibration.blind.is_chance:
-        yield (
-            f"the compressed length alone tells the two apart (area {calibration.blind}), without the model: "
-            "they differ in kind"
-        )
+        yield f"the compressed length alone separates the two (area {calibration.blind}): they differ in kind"
 
 
 def passage_lines(prompt: PromptInfluence, passages: list[str]):
-    """Return a table of the strongest proponents and opponents."""
     rows = []
     order, measure = prompt.ranking, getattr(prompt, prompt.ranked_by)
     for title, indices, sign in (("proponents", order, 1), ("opponents", order[::-1], -1)):
@@ -149,5 +143,5 @@ def passage_lines(prompt: PromptInfluence, passages: list[str]):
 
 
 def abridged(text: str) -> str:
-    """Return a text as one line shows it, its beginning alone if it is long."""
+    """Return the beginning of a text in one line."""
     return "".join(map(shown, text[:LONGEST_TEXT])) + "…" * (len(text) > LONGEST_TEXT)

@@ -3,14 +3,15 @@
     train again, from the same initial weights and with the same seed,
         on all passages
         without the removed ones
-        without as many others, drawn at random
+        without equally many others, drawn at random
 
-and see what each says of the answer. If the named passages taught it, its loss is higher without them than without the
-others; how much higher, beyond what training on fewer passages costs, is the difference of the second and the third. It
-differs from seed to seed, so there are several, and each is compared with itself.
+and compare the loss of the answer. If the named passages taught it, its loss is higher without them than without the
+others. The difference of the second and the third training is the effect beyond that of fewer passages. It varies
+between seeds, so there are several, and each is compared with the same seed.
 
-What it does not show: which of the removed passages it was, nor that those left had no part: where two passages teach
-the same, either can be removed without loss. And with few seeds the standard error is itself uncertain.
+Limits: the test does not identify the important ones of the removed passages. Nor does it show that the remaining ones
+had no effect: if two passages teach the same fact, either can be removed without loss. With few seeds, the standard
+error is uncertain too.
 """
 
 from collections.abc import Callable
@@ -33,9 +34,9 @@ from minitransformer.transformer import Transformer
 
 @dataclass(frozen=True)
 class PassageTraining:
-    """A recipe: train a model of this configuration on passages, each of them a row. Calling it does.
+    """A recipe that trains a model of a configuration on passages, each of them a row, when it is called.
 
-    The seed gives the initial weights and which passages make up each batch, and a cosine schedule ends at lr / 10.
+    The seed determines the initial weights and the batches. A cosine schedule of the learning rate ends at lr / 10.
     """
 
     config: Config
@@ -47,14 +48,14 @@ class PassageTraining:
     clip: float = 1.0
 
     def __call__(self, passages: list[Passage], seed: int) -> LanguageModel:
-        """Return a LanguageModel, trained from the beginning on these passages. Raises TrainingDiverged."""
+        """Train a new LanguageModel on these passages. Raises TrainingDiverged."""
         model = Transformer(self.config, seed)
         for _ in self.learning_rates(model, passages, seed):
             pass
         return LanguageModel(model, self.tokenizer)
 
     def checkpoints(self, passages: list[Passage], seed: int, number: int) -> list[tuple[LanguageModel, float]]:
-        """Return so many models on the way, evenly spaced and the last at the end, each with its learning rate."""
+        """Return `number` evenly spaced models of a training, the last at its end, each with its learning rate."""
         if not 1 <= number <= self.steps:
             raise ValueError(f"PassageTraining: {number} checkpoints cannot be spread over {self.steps} steps")
         model = Transformer(self.config, seed)
@@ -63,7 +64,7 @@ class PassageTraining:
         return [(LanguageModel(deepcopy(model), self.tokenizer), rate) for step, rate in rates if step in kept]
 
     def learning_rates(self, model, passages, seed):
-        """Train the model, and yield the learning rate of each step when it is taken."""
+        """Train the model; yield the learning rate after each step."""
         optimizer = AdamW(decay_groups(model, self.weight_decay), betas=(0.9, 0.99))
         batch_rng, dropout_rng = (np.random.default_rng([seed, stream]) for stream in range(2))
         inputs, targets = padded_rows(passages)
@@ -78,7 +79,7 @@ class PassageTraining:
 
 
 def padded_rows(passages):
-    """Return inputs and targets (N, T) of all passages, filled up on the right with targets that count for nothing."""
+    """Return inputs and targets (N, T) of all passages, padded on the right with ignored targets."""
     longest = max(len(passage.ids) for passage in passages) - 1
     inputs = np.zeros((len(passages), longest), np.int64)
     targets = np.full((len(passages), longest), IGNORE_INDEX, np.int64)
@@ -90,13 +91,13 @@ def padded_rows(passages):
 
 @dataclass(frozen=True, eq=False)
 class Retraining:
-    """What models that were trained again say of an answer: its loss in nats, mean over its tokens, for each seed.
+    """The loss of an answer after training again, in nats, mean over its tokens, for each seed.
 
-    removed          the indices of the passages removed
+    removed          indices of the removed passages
     seeds            (S,) of the trainings
-    all_passages     (S,) the loss after training on all
-    without          (S,) without those removed
-    without_random   (S,) without as many others at random
+    all_passages     (S,) loss after training on all passages
+    without          (S,) without the removed ones
+    without_random   (S,) without equally many random others
     """
 
     removed: list[int]
@@ -107,17 +108,17 @@ class Retraining:
 
     @property
     def difference(self) -> float:
-        """How much more loss the answer has without those removed than without as many at random: mean over seeds."""
+        """The mean over seeds of `without` minus `without_random`."""
         return float((self.without - self.without_random).mean())
 
     @property
     def standard_error(self) -> float:
-        """Of that mean; NaN with one seed."""
+        """The standard error of the difference; NaN with one seed."""
         n = len(self.seeds)
         return float((self.without - self.without_random).std(ddof=1) / n**0.5) if n > 1 else float("nan")
 
     def to_dict(self) -> dict:
-        """Return the same as JSON can hold it."""
+        """Return the fields as a dictionary that JSON can hold."""
         return fields_as_data(self)
 
     def __str__(self):
@@ -141,7 +142,7 @@ class Retraining:
 
 
 def spread(losses) -> str:
-    """Return the mean of losses (S,) and their standard deviation, which one alone does not have."""
+    """Return the mean of losses (S,) and, for more than one, their standard deviation, as text."""
     return f"{losses.mean():.3f}" + (f" ± {losses.std(ddof=1):.3f}" if len(losses) > 1 else "")
 
 
@@ -152,15 +153,15 @@ def retrain_without(
     answer: Example,
     seeds=(0, 1, 2),
 ) -> Retraining:
-    """Train again without passages, and without as many others, and compare what becomes of an answer.
+    """Train again without some passages, and without equally many others, and compare the loss of an answer.
 
-    train     train(passages, seed) returns a LanguageModel: the same for the same arguments, such as PassageTraining
-    passages  all that are trained on
-    removed   indices of those to remove
+    train     train(passages, seed) returns a LanguageModel, deterministically; for example a PassageTraining
+    passages  all passages of the training
+    removed   indices of the passages to remove
     answer    see answer_after in passages.py
-    seeds     one training of each of the three kinds for each; they also draw the others
+    seeds     three trainings for each; a seed also draws the random others
 
-    Raises ValueError for no index, one that is out of range or given twice, no seed, or no more others than removed.
+    Raises ValueError for no index, one out of range or repeated, no seed, or not more others than removed.
     """
     removed, seeds, n = [int(i) for i in removed], [int(seed) for seed in seeds], len(passages)
     if not removed or len(set(removed)) < len(removed) or not all(0 <= i < n for i in removed):
@@ -180,7 +181,7 @@ def retrain_without(
 
 
 def check_retraining(passages: int, removed: int, seeds) -> None:
-    """Raise ValueError unless as many others can be removed, with some left, and there are seeds."""
+    """Raise ValueError without seeds, or unless equally many others can be removed with some left."""
     if passages <= 2 * removed:
         raise ValueError(f"retraining: {passages} passages without {removed} leave too few to remove as many others")
     if not len(seeds):

@@ -1,28 +1,27 @@
-"""How well a score tells two groups apart: the area under the ROC curve, and an interval for it.
+"""Separation of two groups by a score: the area under the ROC curve, and an interval for it.
 
-The area is the probability that one drawn from the first group scores higher than one from the second, an equal score
-counting half (Hanley and McNeil, 1982); 0.5 is chance. With m in the first and n in the second, and ranks from 1 for
+The area is the probability that a score from the first group is higher than one from the second, with ties counting
+half (Hanley and McNeil, 1982); 0.5 is chance. With m scores in the first group, n in the second, and ranks from 1 for
 the lowest of all m + n,
 
     A = (Σ ranks of the first − m (m + 1)/2) / (m n)                                        (1)
 
-which is Mann and Whitney's U divided by all pairs. An estimate from few has an interval. Were the true area θ, and the
-scores spread exponentially, the variance of A would be (Hanley and McNeil; with m and n, where they differ, each
-replaced by their mean, so that it does not matter which group is called first)
+which is Mann and Whitney's U divided by the number of pairs. If the true area were θ, and the scores exponentially
+distributed, the variance of A would be (Hanley and McNeil; m and n are replaced by their mean where they differ, so
+that the order of the groups does not matter)
 
     V(θ) = θ (1 − θ)/(m n) · [1 + N ((1 − θ)/(2 − θ) + θ/(1 + θ))],   N = (m + n)/2 − 1     (2)
 
-and the interval holds every θ from which A is not too far (Newcombe, 2006, method 5):
+and the interval contains every θ from which A is not too far (Newcombe, 2006, method 5):
 
     |A − θ| ≤ z √V(θ)                                                                       (3)
 
-Two things speak for it against DeLong's and the bootstrap. It takes the variance at θ rather than at A, as Wilson's
-interval does, so that it neither leaves 0 … 1 nor shrinks to a point where no pair is out of order, A = 1, as both
-others do. And at θ = ½ the variance is (m + n + 1)/(12 m n), that of U for groups that do not differ, whatever the
-scores' distribution: **the interval excludes 0.5 exactly where Mann and Whitney's test rejects chance.**
+It has two advantages over DeLong's and the bootstrap. It uses the variance at θ rather than at A, as Wilson's interval
+does. So it stays within [0, 1], and does not shrink to a point at A = 1, as the other two do. And at θ = ½ the variance
+is (m + n + 1)/(12 m n), that of U for equal groups, for any distribution of the scores: **the interval excludes 0.5
+exactly when Mann and Whitney's test rejects chance.**
 
-What it does not show: each passage counts as drawn by itself. Neighbours in one text are not, and the interval is
-then too narrow.
+Limits: passages count as independent draws. Neighbours in one text are not, and the interval is then too narrow.
 """
 
 import math
@@ -38,7 +37,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Separation:
-    """The area under the ROC curve, and the ends of its interval at LEVEL."""
+    """The area under the ROC curve and the ends of its interval at LEVEL."""
 
     area: float
     low: float
@@ -46,12 +45,12 @@ class Separation:
 
     @property
     def better_than_chance(self) -> bool:
-        """Whether the interval lies above 0.5."""
+        """True if the interval lies above 0.5."""
         return self.low > 0.5
 
     @property
     def is_chance(self) -> bool:
-        """Whether the interval includes 0.5: nothing shows that the score tells the groups apart."""
+        """True if the interval includes 0.5, so the score may not distinguish the groups."""
         return self.low <= 0.5 <= self.high
 
     def __str__(self):
@@ -59,14 +58,14 @@ class Separation:
 
 
 def separation(first, second) -> Separation:
-    """Return how well scores first (m,) lie above scores second (n,); m and n are at least 1."""
+    """Return the separation of scores first (m,) from lower scores second (n,); m and n are at least 1."""
     m, n = len(first), len(second)
     area = float((ranks(np.concatenate([first, second]))[:m].sum() - m * (m + 1) / 2) / (m * n))  # (1)
     return Separation(area, lower_end(area, m, n), 1 - lower_end(1 - area, m, n))
 
 
 def variance(theta: float, m: int, n: int) -> float:
-    """Return the variance of an area whose expectation is theta; it is symmetric about 0.5."""
+    """Return the variance of an area with expectation theta; it is symmetric about 0.5."""
     pairs_share_one = (1 - theta) / (2 - theta) + theta / (1 + theta)
     return theta * (1 - theta) / (m * n) * (1 + ((m + n) / 2 - 1) * pairs_share_one)  # (2)
 

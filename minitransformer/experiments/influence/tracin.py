@@ -1,42 +1,43 @@
-"""TracIn: how much a training passage pushed the model to its answer (Pruthi, Liu, Kale and Sundararajan, 2020).
+"""TracIn: the influence of a training passage on a model's answer (Pruthi, Liu, Kale and Sundararajan, 2020).
 
-One step of gradient descent on passage z, of learning rate η, moves the parameters to θ − η g(z), with g(z) = ∇ℓ(z; θ).
-To first order in η the loss of the answer z′ falls by η g(z) · g(z′). Of all steps that training took, add up those on
-z: the fall of the answer's loss for which z is responsible. Checkpoints c stand for the steps around them (TracInCP):
+One step of gradient descent on passage z with learning rate η moves the parameters to θ − η g(z), with g(z) = ∇ℓ(z; θ).
+To first order in η, the loss of the answer z′ falls by η g(z) · g(z′). The sum over the training steps on z is the fall
+of the answer's loss that z caused. Checkpoints c represent the steps around them (TracInCP):
 
     g(z) · g(z′) = Σ over parameters of Σ g_p(z) g_p(z′)            (1)
     influence of z on z′ = Σ_c η_c g_c(z) · g_c(z′)                 (2)
 
-Positive: a **proponent**, a step on it makes the answer likelier. Negative: an **opponent**. A passage's influence on
-itself is a sum of squares. Both losses are means over tokens, in nats.
+A passage with positive influence is a **proponent**: a step on it makes the answer likelier. One with negative
+influence is an **opponent**. The influence of a passage on itself is a sum of squares. Both losses are means over
+tokens, in nats.
 
-The product is large where g(z) is long, whatever its direction; and g is long where the loss is high: what the model
-has not learned, typos and oddities, comes up as a proponent or opponent of everything (Barshan et al., 2020; Hammoudeh
-and Lowd, 2022). What is left without the lengths is the angle,
+The product is large if g(z) is long, whatever its direction, and g is long if the loss is high. So passages that the
+model has not learned, such as typos and oddities, appear as proponents or opponents of everything (Barshan et al.,
+2020; Hammoudeh and Lowd, 2022). Without the lengths, the angle remains,
 
     cosine of z and z′ = Σ_c η_c g_c(z) · g_c(z′) / (‖g_c(z)‖ ‖g_c(z′)‖) / Σ_c η_c         (3)
 
-from −1 to 1, which prefers what pushes in this answer's direction and in few others.
+from −1 to 1, which prefers passages that push in this answer's direction and in few others.
 
-The gradients are those of `model.loss`, one passage at a time, without dropout; a frozen parameter has no part. Kept
-are those of the answers alone, one copy of the parameters for each, while the passages stream by: a forward and a
-backward pass for each of them and each checkpoint.
+The gradients are those of `model.loss`, one passage at a time, without dropout; a frozen parameter is left out. Only
+the answers' gradients are kept, one copy of the parameters for each, while the passages are processed one after
+another: a forward and a backward pass per passage and checkpoint.
 
-**One checkpoint, the end of training, is not enough where the model has memorised**: what it knows by heart has next to
-no gradient left, whoever taught it. A model of two layers and width 32 learned 30 facts, each from two passages out of
-60, in 400 steps of AdamW, and answered all 30 with a confidence of 99 %. For how many of them one of their own two
-passages came first, and the mean place of the two (the best is 0.5, chance 29.5):
+**The final checkpoint alone is not enough if the model has memorised**: a memorised passage has next to no gradient
+left, whichever passage taught it. A model of two layers and width 32 learned 30 facts, each from two of 60 passages, in
+400 steps of AdamW, and answered all 30 with a confidence of 99 %. For this number of facts, one of the fact's two
+passages ranked first; the mean rank of the two follows (the best is 0.5, chance 29.5):
 
-    checkpoints    by influence    by cosine    place by influence    place by cosine
-    1              4 of 30         7 of 30      18.3                  18.2
-    4              18              22           4.5                   3.0
-    10             20              21           2.9                   2.4
-    20             23              26           3.6                   2.8
+    checkpoints    by influence    by cosine    rank by influence    rank by cosine
+    1              4 of 30         7 of 30      18.3                 18.2
+    4              18              22           4.5                  3.0
+    10             20              21           2.9                  2.4
+    20             23              26           3.6                  2.8
 
-What it does not show. It is a correlation of gradients at a few points, linear and local: what passages do together, or
-would do in more than a small step, is not in it. AdamW does not step along g but along g divided by its own running
-size, entry by entry, with momentum; (1) knows nothing of that. And it can rank only the passages that it is given. So a
-ranking is a hypothesis, and retraining.py the test of it.
+Limits. Influence is a correlation of gradients at a few points, linear and local. It leaves out the joint effect of
+passages, and steps that are not small. AdamW does not step along g but along g divided by its running size, entry by
+entry, with momentum, which (1) ignores. And only the given passages are ranked. So a ranking is a hypothesis, and
+retraining.py tests it.
 """
 
 import math
@@ -49,7 +50,7 @@ from minitransformer.optim import squared_norm
 
 @contextmanager
 def gradients_apart(model):
-    """Let gradients accumulate from None during a `with` block, and put those that were there back afterwards."""
+    """Set gradients to None for a `with` block and restore them afterwards; yield the trainable parameters."""
     parameters = model.parameters()
     before = [parameter.grad for parameter in parameters]
     try:
@@ -62,7 +63,7 @@ def gradients_apart(model):
 
 
 def loss_gradient(model, example) -> list:
-    """Return ∇ℓ of an Example, one array for each parameter that is not frozen, in the order of model.parameters()."""
+    """Return ∇ℓ of an Example: one array per trainable parameter, in the order of model.parameters()."""
     with gradients_apart(model) as trained:
         _, backward = model.loss(example.inputs[None], example.targets[None])
         backward()
@@ -70,22 +71,20 @@ def loss_gradient(model, example) -> list:
 
 
 def inner_product(first, second) -> float:
-    """Return the inner product of two gradients, each a list of arrays."""
     return sum(float(np.vdot(a, b)) for a, b in zip(first, second, strict=True))  # (1)
 
 
 def gradient_length(gradient) -> float:
-    """Return the length of a gradient."""
     return math.sqrt(sum(squared_norm(array) for array in gradient))
 
 
 def influences(checkpoints, answers, examples, passage_done):
-    """Return (influence, cosine), each (A, N), of N training Examples on A answers, Examples too.
+    """Return (influence, cosine), each (A, N), of N training Examples on the Examples of A answers.
 
-    checkpoints   an iterable of (model, learning rate), one after the other in memory
+    checkpoints   an iterable of (model, learning rate), of which one at a time is in memory
     passage_done  called after each passage at each checkpoint
 
-    The influence is in nats, for learning rates of gradient descent. Raises ValueError for a model that is all frozen.
+    The influence is in nats, for learning rates of gradient descent. Raises ValueError if every parameter is frozen.
     """
     influence, cosine = np.zeros((2, len(answers), len(examples)))
     total = 0.0

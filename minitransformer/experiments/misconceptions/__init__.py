@@ -1,13 +1,4 @@
-"""Misconceptions, tested: each belief about language models as an experiment of two minutes, predicted first.
-
-    form.py      what each says before it is run, and the interval of what it measures      Experiment
-    panels.py    curves and bars, with their intervals
-    reader.py    a small model that has read the Python manual in tokens                    reader
-    running.py   each once for each seed, kept as it is measured                            measure_all
-    report.py    what came out, in words and in numbers                                     Result
-
-and a file for each belief, whose docstring is the text that readers see.
-"""
+"""Twelve beliefs about language models, each tested by an experiment. README.md lists the files."""
 
 import importlib
 
@@ -28,10 +19,10 @@ NAMES = (
 
 
 def experiment(name: str):
-    """Return the Experiment of a name, one of NAMES."""
+    """Return the Experiment of a name in NAMES."""
     return importlib.import_module(f"{__name__}.{name.replace('-', '_')}").EXPERIMENT
 
 
 def experiments() -> list:
-    """Return every Experiment, in the order in which they are shown."""
+    """Return every Experiment in the order of NAMES."""
     return [experiment(name) for name in NAMES]

@@ -1,15 +1,40 @@
 """The loss falls, so the gradients are right.
 
-Three mistakes that were found in backward passes of public projects (see the README): attention's dK without the
-transpose of dscores, which has the right shape wherever there are as many queries as keys; a layer norm that multiplies
-by γ after its two means instead of before; and a table that is both embedding and unembedding, and gets the gradient of
-the first use alone. Each is made here in a copy of the textbook's function, by exchanging one expression.
+Three mistakes were found in backward passes of public projects (see the README): attention's dK without the transpose
+of dscores, which has the right shape if there are as many queries as keys; a layer norm that multiplies by γ after its
+two means instead of before; and a table that is both embedding and unembedding, but receives only the gradient of the
+first use. Each mistake is made here in a copy of the textbook's function, by replacing one expression.
 
 A small model learns the letters of the Python manual, from the same start on the same batches: with right gradients,
-with each mistake, and with right gradients but a third of the learning rate, for comparison. To know how frequent each
-letter is takes no attention, so the fall of the validation loss is counted from there. What share of the right
-gradients' fall do the wrong ones reach? The number that decides is the mean over the three mistakes: near 0, a falling
-loss is good evidence; near 1, it is none. The same wrong functions are then handed to `gradcheck.check`.
+with each mistake, and, for comparison, with right gradients and a third of the learning rate. Letter frequencies can be
+learned without attention, so the fall of the validation loss is measured from the loss that they give. Which share of
+the right gradients' fall do the wrong ones reach? The deciding number is the mean over the three mistakes: near 0, a
+falling loss is good evidence of right gradients; near 1, it proves nothing. The wrong functions are also given to
+`gradcheck.check`.
+
+Predict: Trained with a gradient that is wrong in one of these ways, the model's loss falls
+    -inf: hardly below that of the letter frequencies
+        Wrong gradients show: a loss that falls well is good evidence that they are right.
+    0.1: by a part of the fall that the right gradients reach
+        The loss falls with wrong gradients too, but so much less that a result might look suspicious.
+    0.75: by three quarters or more of the fall that the right gradients reach
+        A falling loss is next to no evidence about the gradients: without a right run to compare with, nobody could
+        distinguish such a curve from that of a recipe that could be better.
+
+Numbers:
+    share: share of the right gradients' fall below letter frequencies, mean of the three mistakes
+    transpose: the same, with the transpose of dscores left out of dK
+    gamma: the same, with γ after the means
+    tied: the same, with half of a tied gradient
+    slower: the same, with right gradients and a learning rate 3 times too small
+    caught: how many of the three gradcheck finds wrong
+
+Not shown: That every mistake is as quiet: a wrong sign stops training at once and is found that day. These three were
+chosen because they had gone unnoticed. Nor that they remain as cheap in larger models or longer training: γ, for
+example, starts at 1, where its mistake has no effect, and it stays near 1 here.
+
+Sources:
+    Karpathy (2019), A recipe for training neural networks, karpathy.github.io/2019/04/25/recipe
 """
 
 import inspect
@@ -23,23 +48,22 @@ from minitransformer.config import Config
 from minitransformer.experiments.emergence.alphabet import CONTEXT, VOCAB_SIZE
 from minitransformer.experiments.emergence.one_run import rescaled
 from minitransformer.experiments.emergence.prose import text_batch, text_ids, text_loss
-from minitransformer.experiments.misconceptions.form import Experiment, Outcome
-from minitransformer.experiments.misconceptions.panels import draw_bars, draw_curve, panels_of
+from minitransformer.experiments.misconceptions.form import Experiment
+from minitransformer.experiments.misconceptions.models import train
+from minitransformer.experiments.misconceptions.panels import draw_bars, draw_curve, draw_curves, panels_of
 from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.layers.embedding import unembedding
 from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.module import TWINS, is_plain, load_engine, plain
-from minitransformer.optim import AdamW, cosine_schedule
 from minitransformer.pictures import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILION, label
-from minitransformer.training import training_step
 from minitransformer.transformer import Transformer
 
 WIDTH = 36
 STEPS, ROWS, LR, WARMUP = 400, 32, 7e-3, 30
-LOOKS = 8  # at the validation loss on the way
-SLOWER = 3  # how many times too small the other learning rate is
+LOOKS = 8  # evaluations during training
+SLOWER = 3  # the factor by which the smaller learning rate is too small
 
-MISTAKES = {  # function, what its source says, what stands there instead
+MISTAKES = {  # function, expression in its source, wrong expression
     "transpose": (
         attention,
         "together(dscores, K).swapaxes(-1, -2) @ together(q, K)",
@@ -52,11 +76,9 @@ MISTAKES = {  # function, what its source says, what stands there instead
     ),
     "tied": (unembedding, "return dx, dweight", "return dx, 0 * dweight"),
 }
-NAMES = {"transpose": "dK, no transpose", "gamma": "γ after the means", "tied": "half of a tied gradient"}
 
 
 def measure(seed: int) -> dict:
-    """Return the validation losses on the way of each run, the shares of the fall, and how many mistakes are caught."""
     curves = {"right": losses(seed), "slower": losses(seed, lr=LR / SLOWER)}
     for name, mistake in MISTAKES.items():
         with in_place_of(mistake[0], mistaken(*mistake)):
@@ -70,9 +92,9 @@ def measure(seed: int) -> dict:
 
 
 def mistaken(function, right: str, wrong: str):
-    """Return a copy of a function in whose source `wrong` stands for `right`.
+    """Return a copy of a function with one expression of its source replaced.
 
-    Raises ValueError unless `right` is there just once.
+    Raises ValueError unless the source contains `right` exactly once.
     """
     source = inspect.getsource(function)
     if source.count(right) != 1:
@@ -84,12 +106,12 @@ def mistaken(function, right: str, wrong: str):
 
 @contextmanager
 def in_place_of(function, other):
-    """Let every layer use `other` for a function of the textbook within the block: it stands for its twin."""
+    """Make every layer call `other` instead of a textbook function within the block, by registering it as the twin."""
     load_engine()
     before = dict(TWINS)
     try:
         if is_plain():
-            TWINS.clear()  # so that all others stay the textbook's
+            TWINS.clear()  # so that all other functions remain the textbook's
         TWINS[function] = other
         with plain(False):
             yield
@@ -99,29 +121,29 @@ def in_place_of(function, other):
 
 
 def losses(seed: int, *, lr: float = LR) -> list[float]:
-    """Train; return the validation loss in nats per character, before and after each of LOOKS equal parts."""
+    """Train; return the validation loss in nats per character, at the start and after each of LOOKS equal parts."""
     config = Config(VOCAB_SIZE, CONTEXT, d_model=WIDTH, n_heads=2, n_layers=2)
     model = rescaled(Transformer(config, seed))
-    optimizer = AdamW(model.parameters())
     rng = np.random.default_rng((seed, 1))
     found = [text_loss(model)]
-    for step in range(STEPS):
-        optimizer.param_groups[0]["lr"] = cosine_schedule(step, lr=lr, min_lr=0.0, warmup=WARMUP, steps=STEPS)
-        training_step(model, optimizer, [text_batch(rng, ROWS)])
-        if (step + 1) * LOOKS % STEPS < LOOKS:
+
+    def look(step):
+        if step * LOOKS % STEPS < LOOKS:
             found.append(text_loss(model))
+
+    train(model, lambda: text_batch(rng, ROWS), steps=STEPS, lr=lr, min_lr=0.0, warmup=WARMUP, look=look)
     return found
 
 
 def frequencies_loss() -> float:
-    """Return the loss, in nats per character, of who knows how frequent each letter is, and nothing else."""
+    """Return the loss of predicting the letters' frequencies everywhere, in nats per character."""
     training, test = text_ids()
     counts = np.bincount(training, minlength=VOCAB_SIZE)
     return float(-np.log(counts[test] / counts.sum()).mean())
 
 
 def calls(rng) -> dict:
-    """Return (inputs, options) for each mistake's function: random, with as many queries as keys."""
+    """Draw (inputs, options) for each mistake's function, with as many queries as keys."""
     return {
         "transpose": (tuple(rng.normal(size=(3, 2, 2, 4, 3))), {"mask": causal_mask(4, 4)}),
         "gamma": ((rng.normal(size=(2, 3, 5)), rng.normal(size=5), rng.normal(size=5)), {}),
@@ -130,7 +152,7 @@ def calls(rng) -> dict:
 
 
 def is_caught(function, inputs, options) -> bool:
-    """Whether gradcheck finds a gradient of the function wrong."""
+    """Return True if gradcheck finds a gradient of the function wrong."""
     try:
         check(function, *inputs, explain=False, **options)
     except GradientError:
@@ -139,56 +161,23 @@ def is_caught(function, inputs, options) -> bool:
 
 
 def draw(figure, measured) -> None:
-    """Draw the losses on the way, and the share of the fall that each run reaches."""
     curves, shares = panels_of(figure, 2, width_ratios=(3, 2))
     steps = np.linspace(0, STEPS, LOOKS + 1)[1:]
-    colours = {"transpose": BLUE, "gamma": ORANGE, "tied": VERMILION, "slower": PURPLE}
-    names = NAMES | {"slower": f"right, rate / {SLOWER}"}
-    draw_curve(curves, steps, [one["curves"]["right"][1:] for one in measured], INK, "right", linewidth=3.5)
-    for name, colour in colours.items():
-        draw_curve(curves, steps, [one["curves"][name][1:] for one in measured], colour, names[name])
+    after_start = [{name: curve[1:] for name, curve in one["curves"].items()} for one in measured]
+    lines = {
+        "transpose": ("dK, no transpose", BLUE),
+        "gamma": ("γ after the means", ORANGE),
+        "tied": ("half of a tied gradient", VERMILION),
+        "slower": (f"right, rate / {SLOWER}", PURPLE),
+    }
+    draw_curve(curves, steps, [one["right"] for one in after_start], INK, "right", linewidth=3.5)
     curves.axhline(measured[0]["frequencies"], color=GREEN, linewidth=1.2, linestyle="--", label="letter frequencies")
-    curves.legend(framealpha=1, edgecolor="white", labelcolor=INK, fontsize=8)
+    draw_curves(curves, steps, after_start, lines, frameon=True, framealpha=1, edgecolor="white")
     label(curves, "The loss falls", "step", "validation loss (nats per character)")
-    rows = [[one[name] for name in colours] for one in measured]
-    draw_bars(shares, ["dK", "γ", "tied", f"rate / {SLOWER}"], rows, list(colours.values()))
+    rows = [[one[name] for name in lines] for one in measured]
+    draw_bars(shares, ["dK", "γ", "tied", f"rate / {SLOWER}"], rows, [colour for _, colour in lines.values()])
     shares.axhline(1, color=INK, linewidth=1)
-    label(shares, "How far, of the right gradients' fall", "", "share")
+    label(shares, "Fall compared with right gradients", "", "share")
 
 
-EXPERIMENT = Experiment(
-    question="Trained with a gradient that is wrong in one of these ways, the model's loss falls",
-    outcomes=(
-        Outcome(
-            -np.inf,
-            "hardly below what the frequencies of letters give",
-            "Wrong gradients show: a loss that falls well is good evidence that they are right.",
-        ),
-        Outcome(
-            0.1,
-            "by a part of what the right gradients reach",
-            "The loss falls with wrong gradients too, but so much less that a result might look suspicious.",
-        ),
-        Outcome(
-            0.75,
-            "by three quarters or more of what the right gradients reach",
-            "A falling loss says next to nothing about the gradients: without a right run beside it, nobody could tell "
-            "such a curve from that of a recipe that could be better.",
-        ),
-    ),
-    numbers={
-        "share": "share of the right gradients' fall below letter frequencies, mean of the three mistakes",
-        "transpose": "the same, with the transpose of dscores left out of dK",
-        "gamma": "the same, with γ after the means",
-        "tied": "the same, with half of a tied gradient",
-        "slower": f"the same, with right gradients and a learning rate {SLOWER} times too small",
-        "caught": "how many of the three gradcheck finds wrong",
-    },
-    does_not_show="That every mistake is as quiet: a wrong sign stops training at once, and is found that day. These "
-    "three were chosen because they had gone unnoticed. And that they stay as cheap in larger models or longer "
-    "training; γ, for one, starts at 1, where its mistake is none, and here it stays near.",
-    sources=("Karpathy (2019), A recipe for training neural networks, karpathy.github.io/2019/04/25/recipe",),
-    measure=measure,
-    draw=draw,
-    seconds=45,
-)
+EXPERIMENT = Experiment(measure, draw, seconds=45)

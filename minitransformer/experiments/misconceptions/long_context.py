@@ -1,42 +1,68 @@
 """More context is always used.
 
-A small model learns to write from the Python manual, with a context of 128 tokens, of two letters or so each. Then it
-is asked for the next token of many passages that were held out: with the nearest token alone, with the nearest two,
-four, eight, and so on to all 128. Each time it is the same token that is asked for, so that what changes is the
-context. The number that decides is what the nearest eighth, 16 tokens, already gives, as a share of all that the loss
-falls from one token to 128. It is 1 if the other tokens are worth nothing, and more if the model does better without
-them.
+A small model learns to write from the Python manual, with a context of 128 tokens of about two letters each. Then it
+predicts the next token of many held-out passages: from the nearest token alone, from the nearest two, four, eight, and
+so on to all 128. The predicted token is always the same, so only the context changes. The deciding number is the fall
+of the loss from one token to the nearest eighth, 16 tokens, as a share of its fall from one token to 128. It is 1 if
+the other tokens are worth nothing, and more if the model does better without them.
 
-Three more questions are asked of the tokens beyond the nearest eighth. What does the model lose when they are left out,
-what when they are there in random order, and what when those of another passage stand in their place? And where the
-next token stands in the farther half but not in the nearer, so that it could be copied, how much does the farther half
-save there?
+Three more questions concern the tokens beyond the nearest eighth. How much does the loss rise if they are left out, if
+they are in random order, and if those of another passage replace them? And if the next token occurs in the farther half
+but not in the nearer, so that it could be copied, how much does the farther half reduce the loss there?
 
-A finished run of train can be asked the same. Then parts of the text that it held out take the place of seeds.
+The same can be measured for a finished run of train. Then parts of its held-out text replace the seeds.
+
+Predict: Of the gain from the whole context, the nearest eighth alone gives
+    -inf: at most half
+        Far tokens are worth about as much as near ones: with more context the model still predicts better.
+    0.5: more than half, and at most nine tenths
+        Near tokens do most of the work, and far ones still help: context is used, and each token less, the farther away
+        it is.
+    0.9: more than nine tenths, or more than all
+        The context that a model can see is not the context that it uses: nearly all of this one could be left out. It
+        is room, and the model has to learn to use it.
+
+Numbers:
+    share: the nearest eighth's share of the gain from the whole context
+    left_out: cost of leaving the other seven eighths out (nats; negative: it helps)
+    shuffled: cost of their random order (nats)
+    replaced: cost of replacing them by those of another passage (nats)
+    copied: gain from the farther half if only it contains the next token (nats)
+
+Not shown: That long contexts are useless. This model is small and has learned for seconds. Larger ones that train for
+longer use more, and you can test a finished run of your own. A manual requires little from far away. And the mean loss
+reveals little about the few tokens that depend on one word far back: whether a model finds such a word on demand is
+another experiment.
+
+Sources:
+    Khandelwal, He, Qi and Jurafsky (2018), Sharp nearby, fuzzy far away: how neural language models use context,
+        arXiv:1805.04623
+    Sun, Krishna, Mattarella-Micke and Iyyer (2021), Do long-range language models actually use long-range context?,
+        arXiv:2109.09115
+    Liu et al. (2023), Lost in the middle: how language models use long contexts, arXiv:2307.03172
 """
 
 import numpy as np
 
-from minitransformer.experiments.misconceptions.form import Experiment, Outcome
-from minitransformer.experiments.misconceptions.panels import draw_bars, draw_curve, panels_of
-from minitransformer.experiments.misconceptions.reader import finished_run, manual, reader
+from minitransformer.experiments.misconceptions.form import Experiment
+from minitransformer.experiments.misconceptions.models import finished_run, manual, reader
+from minitransformer.experiments.misconceptions.panels import draw_curve, draw_named_bars, panels_of
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
 from minitransformer.pictures import BLUE, INK, ORANGE, VERMILION, label
 
 CONTEXT, LEAST_CONTEXT = 128, 16
-PASSAGES, PASSAGES_OF_A_PART = 1000, 300  # a finished run may be of a much larger model
-AT_ONCE = 100  # passages, in one forward pass
+PASSAGES, PASSAGES_OF_A_PART = 1000, 300  # the model of a finished run may be much larger
+AT_ONCE = 100  # passages per forward pass
 
 
 def measure(seed: int) -> dict:
-    """Return what the loss is by context, and what far tokens are worth, to a model of its own."""
     _, corpus = manual()
     return by_context(reader(seed, CONTEXT).model, corpus.val_ids, PASSAGES, np.random.default_rng((seed, 1)))
 
 
 def read(folder) -> list[dict]:
-    """Return the same for the model of a finished run, on parts of its text held out. Raises what finished_run does."""
+    """Return the results for the model of a finished run, on parts of its held-out text. Raises as finished_run."""
     lm, parts = finished_run(folder)
     context = lm.model.config.context
     if context < LEAST_CONTEXT:
@@ -48,9 +74,9 @@ def read(folder) -> list[dict]:
 
 
 def by_context(model, ids, passages: int, rng) -> dict:
-    """Return the losses at the token after each of some passages, by how much of it is seen, and what follows.
+    """Return the losses at the token after each of some passages, by the length that is seen, and the numbers.
 
-    ids: (N,), the text, N > the model's context C. The passages are C tokens long, at random places.
+    ids: (N,), the text, with N greater than the model's context C. The passages have C tokens and random places.
     """
     C = model.config.context
     starts = rng.integers(0, len(ids) - C, (passages, 1))
@@ -76,13 +102,13 @@ def by_context(model, ids, passages: int, rng) -> dict:
 
 
 def nearest(context: int) -> list[int]:
-    """Return how many of the nearest tokens are seen: 1, 2, 4, …, and an eighth, half and all of the context."""
+    """Return the lengths that are seen: 1, 2, 4, …, and an eighth, half and all of the context."""
     doubled = {2**k for k in range(context.bit_length())}
     return sorted(doubled | {context // 8, context // 2, context})
 
 
 def losses_at_the_end(model, seen, target):
-    """Return the cross-entropy (rows,) of target (rows,) after what is seen (rows, T), in nats."""
+    """Return the cross-entropy (rows,) of target (rows,) after the tokens seen (rows, T), in nats."""
     found = []
     for start in range(0, len(seen), AT_ONCE):
         rows = slice(start, start + AT_ONCE)
@@ -92,14 +118,13 @@ def losses_at_the_end(model, seen, target):
 
 
 def can_be_copied(seen, target):
-    """Return whether the target (rows,) stands in the farther half of what is seen (rows, T), and not in the nearer."""
+    """Return booleans (rows,): True if only the farther half of seen (rows, T) contains the target."""
     half = seen.shape[1] - seen.shape[1] // 2
     farther, nearer = ((part == target[:, None]).any(axis=1) for part in (seen[:, :half], seen[:, half:]))
     return farther & ~nearer
 
 
 def draw(figure, measured) -> None:
-    """Draw the loss against how much is seen, and what the far tokens are worth."""
     curve, bars = panels_of(figure, 2, width_ratios=(1.3, 1))
     lengths = measured[0]["lengths"]
     draw_curve(curve, lengths, [one["losses"] for one in measured], BLUE)
@@ -107,56 +132,11 @@ def draw(figure, measured) -> None:
     curve.set_xscale("log", base=2)
     curve.set_xticks(lengths, map(str, lengths))
     curve.minorticks_off()
-    label(curve, "What the context gives (dotted: its eighth)", "nearest tokens seen", "loss at the next token (nats)")
-    names = {"left_out": "left out", "shuffled": "in random\norder", "replaced": "from another\npassage"}
-    draw_bars(bars, names.values(), [[one[name] for name in names] for one in measured], [BLUE, ORANGE, VERMILION])
+    label(curve, "Loss by context (dotted: its eighth)", "nearest tokens seen", "loss at the next token (nats)")
+    names = {"left_out": ("left out", BLUE), "shuffled": ("in random\norder", ORANGE)}
+    draw_named_bars(bars, measured, names | {"replaced": ("from another\npassage", VERMILION)})
     bars.axhline(0, color=INK, linewidth=0.8)
-    label(bars, "The other seven eighths", "", "loss, more than with all (nats)")
+    label(bars, "The other seven eighths", "", "increase of the loss (nats)")
 
 
-EXPERIMENT = Experiment(
-    question="Of all that the whole context gives, the nearest eighth alone already gives",
-    outcomes=(
-        Outcome(
-            -np.inf,
-            "at most half",
-            "Far tokens are worth as much as near ones, or nearly: with more context the model goes on predicting "
-            "better.",
-        ),
-        Outcome(
-            0.5,
-            "more than half, and at most nine tenths",
-            "Near tokens do most of the work, and far ones still help: context is used, and each token less, the "
-            "farther away it is.",
-        ),
-        Outcome(
-            0.9,
-            "more than nine tenths, or more than all",
-            "What a model can see and what it uses are two things: nearly all of this context could be left away. It "
-            "is room, and the model has to learn what to do with it.",
-        ),
-    ),
-    numbers={
-        "share": "the nearest eighth's share of what the whole context gives",
-        "left_out": "what leaving the other seven eighths out costs (nats; negative: it helps)",
-        "shuffled": "what their random order costs (nats)",
-        "replaced": "what those of another passage in their place cost (nats)",
-        "copied": "what the farther half saves where it alone holds the next token (nats)",
-    },
-    does_not_show="That long contexts are useless. This model is small and has learned for seconds: whoever trains "
-    "larger ones for longer finds that they use more, and a finished run of your own can be asked. A manual asks for "
-    "little from far away. And the mean loss says little of the few tokens that depend on one word far back: whether "
-    "that is found when it is asked for is another experiment.",
-    sources=(
-        "Khandelwal, He, Qi and Jurafsky (2018), Sharp nearby, fuzzy far away: how neural language models use context, "
-        "arXiv:1805.04623",
-        "Sun, Krishna, Mattarella-Micke and Iyyer (2021), Do long-range language models actually use long-range "
-        "context?, arXiv:2109.09115",
-        "Liu et al. (2023), Lost in the middle: how language models use long contexts, arXiv:2307.03172",
-    ),
-    measure=measure,
-    draw=draw,
-    seconds=60,
-    read=read,
-    reads="train",
-)
+EXPERIMENT = Experiment(measure, draw, seconds=60, read=read, reads="train")

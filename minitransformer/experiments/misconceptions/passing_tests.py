@@ -1,16 +1,47 @@
 """The tests pass, so the gradients are right.
 
-A test of a backward pass compares it with central differences, on inputs that somebody chose. Here are habits that were
-found in the tests of public projects (see the README): an upstream gradient dy of ones; parameters as they are at
+A test of a backward pass compares it with central differences, on inputs that somebody chose. Five habits were found in
+the tests of public projects (see the README): an upstream gradient dy of ones; parameters as they are at
 initialization, γ = 1, β = 0 and biases 0; dropout that is off; sequences of one position; and small numbers, compared
-to an absolute tolerance. A careful test has none of these: everything is random, of order 1, and compared by its size.
+with an absolute tolerance. A careful test has none of these: every input is random and of order 1, and the tolerance is
+relative.
 
-What can each of them see? A sample of mutants answers: copies of the textbook's backward passes, each with one small
-mistake of the kinds that hand-derived gradients suffer from (a term or a factor dropped, a sign flipped, an axis
-changed, a transpose lost, …). A mutant is a mistake if its gradients differ from the textbook's on any of some random
-inputs; others are left out. Each is given to the careful test, to a test with each of the habits, and to one with all
-of them. The number that decides is the share of mistakes that pass with all habits, minus the share that pass the
+Which mistakes can each test detect? A sample of mutants answers: copies of the textbook's backward passes, each with
+one small mistake of a kind that occurs in hand-derived gradients (a term or a factor dropped, a sign flipped, an axis
+changed, a transpose lost, …). A mutant is a mistake if its gradients differ from the textbook's on some random inputs;
+the others are left out. Each mistake is given to the careful test, to a test with each of the habits, and to one with
+all of them. The deciding number is the share of mistakes that pass with all habits, minus the share that pass the
 careful test.
+
+Predict: Beyond the mistakes that pass even a careful test, a test with all five habits lets pass
+    -inf: hardly any more
+        A mistake shows on nearly any inputs: a test that passes is good evidence, however it was written.
+    0.05: some, but fewer than half of all
+        A test that passes excludes most mistakes. Which ones remain possible depends on its inputs, and nothing in its
+        output shows it.
+    0.5: half of all or more
+        Such a test is more likely to pass than to fail on a wrong gradient. Its success is next to no evidence.
+
+Numbers:
+    difference: share of the mistakes that pass with all habits, minus the share that pass the careful test
+    all: share of the mistakes that pass with all habits
+    careful: share that pass the careful test
+    ones: share that pass with dy = 1
+    start: share that pass with parameters as at initialization
+    no_dropout: share that pass with dropout off
+    one_position: share that pass with one position
+    small: share that pass with numbers of size 0.02 and an absolute tolerance of 0.0001
+    refused: share of right gradients that a test refuses
+    mistakes: how many of 700 mutants are mistakes
+
+Not shown: How many of the mistakes that people make and keep would pass. Mutants are small slips in all places, and
+most of them have large effects. A mistake that a test detects is corrected the same day, so the mistakes that remain in
+a project are those that pass there. Nor that any project has all five habits at once, or that a careful test of the
+parts also tests their combination.
+
+Sources:
+    DeMillo, Lipton and Sayward (1978), Hints on test data selection: help for the practicing programmer,
+        Computer 11(4), 34–41
 """
 
 import inspect
@@ -22,8 +53,8 @@ import numpy as np
 
 from gradcheck.audit import mutate
 from gradcheck.museum import numeric_gradient
-from minitransformer.experiments.misconceptions.form import Experiment, Outcome
-from minitransformer.experiments.misconceptions.panels import draw_bars, panels_of
+from minitransformer.experiments.misconceptions.form import Experiment
+from minitransformer.experiments.misconceptions.panels import draw_bars, draw_named_bars, panels_of
 from minitransformer.layers.activations import gelu_exact, gelu_tanh, relu, silu
 from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.layers.dropout import dropout
@@ -40,7 +71,7 @@ from minitransformer.pictures import BLUE, ORANGE, VERMILION, label
 HABITS = ("ones", "start", "no_dropout", "one_position", "small")
 TESTS = {"careful": (), **{habit: (habit,) for habit in HABITS}, "all": HABITS}
 SAMPLE = 700  # mutants, about half of all
-DRAWS = 20  # on which a mutant must give the textbook's gradients, not to be a mistake
+DRAWS = 20  # inputs on which a mutant is compared with the textbook
 SMALL = 0.02  # the size of small numbers
 RELATIVE, ABSOLUTE = 1e-6, 1e-4  # tolerances, of a test and of one with small numbers
 SAME = 1e-12
@@ -49,44 +80,39 @@ B, C, F, V = 2, 4, 5, 7  # batch, channels, hidden width, vocabulary
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a test with some habits draws its inputs from."""
+    """Draws the inputs of a test with some habits."""
 
     rng: np.random.Generator
     habits: tuple
 
     @property
     def T(self) -> int:  # noqa: N802
-        """Positions."""
         return 1 if "one_position" in self.habits else 3
 
     def normal(self, *shape):
-        """Normal numbers of order 1, or small ones."""
         return self.rng.normal(size=shape) * (SMALL if "small" in self.habits else 1.0)
 
     def parameter(self, start, *shape):
-        """A parameter that training begins with the value `start`."""
+        """Draw a parameter whose initial value is `start`."""
         return np.full(shape, float(start)) if "start" in self.habits else self.normal(*shape)
 
     def whole(self, below, *shape):
-        """Random whole numbers."""
         return self.rng.integers(0, below, shape)
 
     def one_of(self, *values):
-        """One of some values."""
         return values[self.rng.integers(len(values))]
 
     def dropping(self, *shape):
-        """The options of a dropout."""
+        """Draw the options of a dropout."""
         is_off = "no_dropout" in self.habits
         return {"keep": np.ones(shape, bool) if is_off else self.rng.random(shape) < 0.6, "p": 0.0 if is_off else 0.4}
 
     def dy(self, y):
-        """An upstream gradient."""
         return np.ones(np.shape(y)) if "ones" in self.habits else self.rng.normal(size=np.shape(y))
 
 
 def attention_call(d):
-    """Grouped heads under a causal mask or none, with dropout on the weights."""
+    """Draw grouped heads, with a causal mask or none, and dropout on the weights."""
     dropping = d.dropping(B, 2, d.T, d.T)
     options = {
         "mask": d.one_of(causal_mask(d.T, d.T), None),
@@ -96,7 +122,6 @@ def attention_call(d):
 
 
 def cross_entropy_call(d):
-    """With class weights, smoothing and an ignored target, or without."""
     targets = d.whole(V, B, d.T)
     targets.flat[0] = d.one_of(-100, 1)
     weight = d.one_of(d.rng.random(V) + 0.5, None)
@@ -105,12 +130,11 @@ def cross_entropy_call(d):
 
 
 def turned_call(d):
-    """Queries at random positions."""
     angle = d.rng.normal(size=(d.T, 2))
     return (d.normal(B, 2, d.T, 4),), {"cos": np.cos(angle), "sin": np.sin(angle), "layout": d.one_of(*LAYOUTS)}
 
 
-CALLS = {  # function: its (inputs, options)
+CALLS = {  # function: draws its (inputs, options)
     linear: lambda d: ((d.normal(B, d.T, C), d.normal(C, F), d.parameter(0, F)), {}),
     embedding: lambda d: ((d.whole(V, B, d.T), d.normal(V, C)), {}),
     unembedding: lambda d: ((d.normal(B, d.T, C), d.normal(V, C)), {}),
@@ -141,7 +165,6 @@ FAMILIES = {
 
 
 def measure(seed: int) -> dict:
-    """Return, for each test, the share of mistakes that pass it; and the share of right gradients that fail one."""
     rng = np.random.default_rng(seed)
     tests = {name: {f: Comparison.by_differences(f, rng, habits) for f in CALLS} for name, habits in TESTS.items()}
     looks = {f: [Comparison.by_the_textbook(f, rng) for _ in range(DRAWS)] for f in CALLS}
@@ -163,13 +186,12 @@ def measure(seed: int) -> dict:
 
 
 def share(results) -> float:
-    """Return the share of results that are true."""
     return float(np.mean(list(results)))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Inputs, a dy, and the gradients that a function should give there, to some tolerance."""
+    """Inputs, an upstream gradient dy, the expected gradients, and the tolerances."""
 
     inputs: tuple
     options: dict
@@ -180,7 +202,7 @@ class Comparison:
 
     @classmethod
     def by_differences(cls, function, rng, habits):
-        """A test with some habits: its expected gradients are central differences."""
+        """Draw a test with some habits, whose expected gradients are central differences."""
         d = Inputs(rng, habits)
         inputs, options = CALLS[function](d)
         dy = d.dy(function(*inputs, **options)[0])
@@ -194,7 +216,7 @@ class Comparison:
 
     @classmethod
     def by_the_textbook(cls, function, rng):
-        """A look at whether a mutant is a mistake: with each habit or without, as it comes."""
+        """Draw a comparison with the textbook's gradients, with a random choice of habits."""
         d = Inputs(rng, tuple(habit for habit in HABITS if rng.random() < 0.3))
         inputs, options = CALLS[function](d)
         y, backward = function(*inputs, **options)
@@ -202,7 +224,7 @@ class Comparison:
         return cls(inputs, options, dy, as_tuple(backward(dy)), SAME, SAME)
 
     def passes(self, function) -> bool:
-        """Whether a function gives the gradients that are expected, and raises nothing."""
+        """Return True if a function gives the expected gradients and raises nothing."""
         with np.errstate(all="ignore"):
             try:
                 given = as_tuple(function(*self.inputs, **self.options)[1](self.dy.copy()))
@@ -215,13 +237,12 @@ class Comparison:
 
 
 def as_tuple(gradients) -> tuple:
-    """Return one gradient or several as a tuple."""
     return gradients if isinstance(gradients, tuple) else (gradients,)
 
 
 @cache
 def mutants() -> list:
-    """Return (function, mutant) of every mutant of the backward pass of each function in CALLS."""
+    """Return (function, mutant) for every mutant of the backward passes of CALLS."""
     of_file = {path: mutate(Path(path)) for path in {inspect.getsourcefile(function) for function in CALLS}}
     return [
         (function, mutant)
@@ -232,75 +253,22 @@ def mutants() -> list:
 
 
 def with_mistake(function, mutant):
-    """Return a copy of a function with the mistake in it."""
+    """Return a copy of a function with the mutant's mistake."""
     names = {"__name__": function.__module__}
     exec(compile(mutant.mutated_source, str(mutant.path), "exec"), names)
     return names[function.__name__]
 
 
 def draw(figure, measured) -> None:
-    """Draw the share of mistakes that pass each test; and with all habits, of the mistakes in each kind of function."""
     by_test, by_family = panels_of(figure, 2, sharey=True)
-    names = {
-        "careful": "careful",
-        "ones": "dy = 1",
-        "start": "γ = 1,\nβ = 0",
-        "no_dropout": "no\ndropout",
-        "one_position": "one\nposition",
-        "small": "small\nnumbers",
-        "all": "all\nfive",
-    }
-    colours = [BLUE, *[ORANGE] * len(HABITS), VERMILION]
-    draw_bars(by_test, list(names.values()), [[100 * one[name] for name in names] for one in measured], colours)
+    habits = zip(HABITS, ("dy = 1", "γ = 1,\nβ = 0", "no\ndropout", "one\nposition", "small\nnumbers"), strict=True)
+    bars = {"careful": ("careful", BLUE), **{habit: (name, ORANGE) for habit, name in habits}}
+    draw_named_bars(by_test, measured, bars | {"all": ("all\nfive", VERMILION)}, scale=100)
     label(by_test, "Mistakes that pass, by the test's habits", "", "% of the mistakes")
     draw_bars(by_family, list(FAMILIES), 100 * np.array([one["families"] for one in measured]), VERMILION)
-    label(by_family, "With all five, by what is tested")
+    label(by_family, "With all five, by the tested function")
     for axes in (by_test, by_family):
         axes.tick_params(axis="x", labelsize=7)
 
 
-EXPERIMENT = Experiment(
-    question="Beyond the mistakes that pass even a careful test, a test with all five habits lets pass",
-    outcomes=(
-        Outcome(
-            -np.inf,
-            "hardly any more",
-            "A mistake shows on nearly any inputs: a test that passes is good evidence, however it was written.",
-        ),
-        Outcome(
-            0.05,
-            "some, but fewer than half of all",
-            "A test that passes says that most mistakes are not there. Which ones depends on its inputs, and nothing "
-            "in its output says so.",
-        ),
-        Outcome(
-            0.5,
-            "half of all or more",
-            "Such a test would rather pass than fail on a wrong gradient. That it passes says next to nothing.",
-        ),
-    ),
-    numbers={
-        "difference": "share of the mistakes that pass with all habits, minus the share that pass the careful test",
-        "all": "share of the mistakes that pass with all habits",
-        "careful": "share that pass the careful test",
-        "ones": "share that pass with dy = 1",
-        "start": "share that pass with parameters as at initialization",
-        "no_dropout": "share that pass with dropout off",
-        "one_position": "share that pass with one position",
-        "small": f"share that pass with numbers of size {SMALL} and an absolute tolerance of {ABSOLUTE:g}",
-        "refused": "share of right gradients that a test refuses",
-        "mistakes": f"how many of {SAMPLE} mutants are mistakes",
-    },
-    does_not_show="How many of the mistakes that people make and keep would pass. Mutants are all small slips in all "
-    "places, most of them gross; what a test catches is mended the same day, so that what stays in a project is what "
-    "passes there. Nor that any project has all five habits at once, or that a careful test of the parts is one of how "
-    "they are put together.",
-    sources=(
-        "DeMillo, Lipton and Sayward (1978), Hints on test data selection: help for the practicing programmer, "
-        "Computer 11(4), 34–41",
-    ),
-    measure=measure,
-    draw=draw,
-    seconds=20,
-    size=(8, 3.4),
-)
+EXPERIMENT = Experiment(measure, draw, seconds=20, size=(8, 3.4))

@@ -1,4 +1,4 @@
-"""What came out: an experiment with what was measured, in words and in numbers, beside what the reader expected."""
+"""The result of an experiment in words and numbers, compared with the reader's prediction."""
 
 import json
 import textwrap
@@ -16,11 +16,11 @@ OUTCOMES_FILE = "outcomes.json"
 
 @dataclass(frozen=True)
 class Result:
-    """One experiment, measured.
+    """The result of one experiment.
 
-    intervals    of each of its numbers, by name
-    seeds        what was measured, in words: "seeds 0 to 4"
-    predicted    the number of the outcome that the reader expected, from 0; None: nobody was asked
+    intervals    {name of a number: its Interval}
+    seeds        the seeds in words: "seeds 0 to 4"
+    predicted    index of the outcome that the reader expected; None without a prediction
     """
 
     experiment: Experiment
@@ -30,40 +30,39 @@ class Result:
 
     @property
     def outcome(self) -> Outcome | None:
-        """What came out; None where the seeds do not decide."""
+        """The outcome; None if the seeds do not decide."""
         return self.experiment.outcome_at(self.decisive)
 
     @property
     def decisive(self) -> Interval:
-        """The interval that decides."""
+        """The interval of the deciding number."""
         return self.intervals[self.experiment.decides]
 
     @property
     def expected(self) -> str:
-        """What the reader expected, and whether it came; "" where nobody was asked."""
+        """The prediction and whether it was confirmed; "" without a prediction."""
         if self.predicted is None:
             return ""
         expected = self.experiment.outcomes[self.predicted]
-        verdict = "which nobody can tell yet" if self.outcome is None else "and so it is"
-        verdict = verdict if self.outcome in (None, expected) else "and it is not so"
-        return f"{expected.expected}, {verdict}"
+        verdict = "undecided" if self.outcome is None else "confirmed" if self.outcome == expected else "not confirmed"
+        return f"{expected.expected} ({verdict})"
 
     @property
     def found(self) -> str:
-        """What came out, as a sentence."""
+        """The outcome as a sentence."""
         if self.outcome is None:
             return f"The seeds do not decide: {self.experiment.decides} is {self.decisive}."
         return f"{self.experiment.question} {self.outcome.expected}. {self.outcome.means}"
 
     def to_dict(self) -> dict:
-        """Return what was measured, as JSON can hold it."""
+        """Return the result as a dictionary that JSON can hold."""
         numbers = {name: [one.mean, one.low, one.high] for name, one in self.intervals.items()}
         outcome = None if self.outcome is None else self.outcome.expected
         return {"seeds": self.seeds, "predicted": self.predicted, "outcome": outcome, "numbers": numbers}
 
     @classmethod
     def from_dict(cls, experiment: Experiment, kept: dict) -> "Result":
-        """Return what to_dict returned. Raises ValueError for anything else."""
+        """Return the Result of a dictionary from to_dict. Raises ValueError for anything else."""
         try:
             numbers = {name: kept["numbers"][name] for name in (experiment.decides, *kept["numbers"])}
             intervals = {
@@ -76,7 +75,7 @@ class Result:
                 whole("predicted", predicted, least=0, most=len(experiment.outcomes) - 1)
             return cls(experiment, intervals, text("seeds", kept["seeds"]), predicted)
         except (TypeError, KeyError, ValueError):
-            raise ValueError(f"{experiment.name} is not what an experiment found") from None
+            raise ValueError(f"{experiment.name} is not the result of an experiment") from None
 
     def __str__(self):
         experiment = self.experiment
@@ -86,24 +85,23 @@ class Result:
             *([filled(f"You expected: {self.expected}.")] if self.expected else []),
             f"  Measured with {self.seeds}, mean and 95 % interval:\n" + "\n".join(table(rows, "<>", indent=4)),
             filled(self.found),
-            filled(f"What it does not show: {experiment.does_not_show}"),
+            filled(f"Not shown: {experiment.does_not_show}"),
         ]
         return "\n\n".join(parts)
 
 
 def filled(words: str, indent: str = "  ") -> str:
-    """Return a paragraph in lines."""
     return textwrap.fill(words, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def introduction(experiment: Experiment) -> str:
-    """Return what an experiment says before it is run: the belief, what is measured, and what may come out."""
+    """Return the text shown before the measurement: the belief, the method, and the possible outcomes."""
     choices = [filled(f"{n}  {outcome.expected}", "    ") for n, outcome in enumerate(experiment.outcomes, start=1)]
     parts = [filled(f"{experiment.name}: {experiment.belief}", ""), *map(filled, experiment.method)]
     return "\n\n".join([*parts, "\n".join([filled(f"{experiment.question} …"), *choices])])
 
 
 def recorded() -> list[Result]:
-    """Return what came out of all experiments for the authors: the outcomes.json of a run of `misconceptions --all`."""
+    """Return the authors' results, from the outcomes.json of a run of `misconceptions --all`."""
     kept = json.loads(resources.files(__package__).joinpath(OUTCOMES_FILE).read_text("utf-8"))
     return [Result.from_dict(experiment, kept[experiment.name]) for experiment in experiments()]

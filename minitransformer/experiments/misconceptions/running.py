@@ -1,7 +1,8 @@
-"""Running: an experiment once for each seed, in processes of one thread each, and kept as it is measured.
+"""Measure an experiment once per seed, in processes of one thread, and keep each result in a JSON file.
 
-What was measured with a seed is one small JSON file, named after the experiment, the seed and a hash of the file of the
-experiment. So a run that was stopped goes on with what is missing, and an experiment that was changed is measured anew.
+The file's name contains the experiment, the seed, and a hash of the version and of the experiment's code. An
+interrupted run therefore continues with the missing seeds. An experiment whose code has changed is measured again; one
+whose text has changed is not.
 """
 
 import hashlib
@@ -27,14 +28,14 @@ MEASURED_FOLDER = "measured"
 def measure_all(
     experiments: list[Experiment], seeds: dict, folder, *, workers: int | None = None, progress: Callable | None = None
 ) -> dict:
-    """Measure what is not in the folder yet. Returns {name: what was measured, a dictionary for each seed in order}.
+    """Run the experiments that have no result in the folder. Return {name: list of results, one per seed}.
 
     seeds      {name: the seeds of that experiment}
-    workers    processes; None: one for each core
-    progress   called as progress(done, total, name) for each measurement that is there
+    workers    number of processes; None: one per core
+    progress   called as progress(done, total, name) for each result
 
-    Raises ValueError for a file in the folder that is none of these; RuntimeError, naming experiment and seed, where a
-    measurement fails; BlockingIOError where another run is at work there, and OSError.
+    Raises ValueError for a file in the folder that is not a result; RuntimeError, naming experiment and seed, if a
+    measurement fails; BlockingIOError if another run uses the folder, and OSError.
     """
     wanted = [(experiment, seed) for experiment in experiments for seed in seeds[experiment.name]]
     with at_work_in(Path(folder) / MEASURED_FOLDER):
@@ -61,7 +62,7 @@ def measure_all(
 
 
 def measured_by(name: str, seed: int, without_engine: bool) -> dict:
-    """Measure in a process that was born for it."""
+    """Measure in a worker process."""
     from minitransformer.experiments.misconceptions import experiment
 
     with plain(without_engine):
@@ -69,20 +70,21 @@ def measured_by(name: str, seed: int, without_engine: bool) -> dict:
 
 
 def path_of(experiment: Experiment, seed: int, folder) -> Path:
-    """Return where a measurement is kept."""
-    text = inspect.getsource(sys.modules[experiment.module])
-    key = hashlib.sha256(f"{__version__} {text}".encode()).hexdigest()[:12]
+    """Return the path of a result."""
+    module = sys.modules[experiment.module]
+    code = inspect.getsource(module).replace(module.__doc__ or "", "", 1)
+    key = hashlib.sha256(f"{__version__} {code}".encode()).hexdigest()[:12]
     return Path(folder) / MEASURED_FOLDER / f"{experiment.name}-seed{seed}-{key}.json"
 
 
 def keep(experiment: Experiment, seed: int, folder, measured: dict) -> None:
-    """Write a measurement."""
+    """Write a result."""
     text = json.dumps(measured, indent=1) + "\n"
     write_atomically(path_of(experiment, seed, folder), lambda file: file.write(text.encode()))
 
 
 def kept(experiment: Experiment, seed: int, folder) -> dict | None:
-    """Return a measurement, if it is there. Raises ValueError for a file that is none."""
+    """Return a result, or None if there is none. Raises ValueError for a file with other contents."""
     path = path_of(experiment, seed, folder)
     try:
         measured = json.loads(path.read_bytes())

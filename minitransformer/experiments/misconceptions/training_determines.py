@@ -1,15 +1,42 @@
-"""What a model does is determined by what it was trained on.
+"""The training data determine the behaviour of a model.
 
-A question shows six letters, one of them behind a mark, and asks for one of four: the first, the last, the largest in
-the alphabet, or the marked one. But which of the four is never said. There are six sorts of questions, each with a sign
-of its own, one for each pair of these rules, and in training every question is one to which both rules of its pair give
-the same answer. So examples of each sort can be explained in two ways, and nothing speaks for one of them.
+A question shows six letters, one of them with a mark before it, and the answer is one of four: the first letter, the
+last, the largest in the alphabet, or the marked one. The question does not reveal which of these four rules applies.
+There are six sorts of questions, one for each pair of rules, each with its own sign. In training, both rules of the
+pair always give the same answer. So the examples of each sort have two explanations, and nothing favours one of them.
 
 Four models of the same size learn from the same examples in the same order. Only their initial weights differ. Then all
-get new questions: some to which the two rules give the same answer, as in training, and some on which the two part.
-There the examples are silent. The number that decides is how often two of the models answer differently where the
-examples are silent, minus how often where they are not. They are asked as well about letters that no example held, in
-questions to which the two rules give the same answer.
+of them answer new questions. In some, the two rules give the same answer, as in training. In others they differ, and
+there the examples are silent. The deciding number is how often two of the models answer differently where the examples
+are silent, minus how often they do so elsewhere. A third group of questions has letters that no example contained, and
+two rules with the same answer.
+
+Predict: Where the examples are silent, two models that learned from the same ones answer differently
+    -inf: hardly more often than elsewhere
+        The examples, with the way of training, decide even the answers that they leave open: the initial weights leave
+        no trace.
+    0.05: more often, but on fewer than half of the questions
+        The behaviour of a model depends partly on its training data, and partly on numbers drawn before training began.
+    0.5: on half of the questions or more
+        Where the examples are silent, the behaviour depends on the numbers drawn before training began.
+
+Numbers:
+    difference: share of questions that two models answer differently, rules that differ minus rules that agree
+    silent: the share if the rules differ
+    answered: the share if both rules give the same answer, as in training
+    unseen: the same, with letters that no example contained
+    right: share of right answers, as in training
+    loss_gap: largest loss of the models minus the smallest, as in training (nats)
+    sure: mean probability that a model gives to its own answer if the rules differ
+
+Not shown: How often real examples are silent: these were designed for it, and a few examples on which two rules differ
+might settle the matter. Nor that chance alone decides in the silent cases: architecture, optimiser and the order of the
+examples are the same for all models, and if all choose the same rule, one of these made the choice.
+
+Sources:
+    McCoy, Min and Linzen (2020), BERTs of a feather do not generalize together, arXiv:1911.02969
+    D'Amour et al. (2020), Underspecification presents challenges for credibility in modern machine learning,
+        arXiv:2011.03395
 """
 
 from itertools import combinations
@@ -19,15 +46,14 @@ import numpy as np
 from minitransformer.config import Config
 from minitransformer.experiments.emergence.alphabet import ANSWER, LETTERS, VOCAB_SIZE
 from minitransformer.experiments.emergence.one_run import rescaled
-from minitransformer.experiments.misconceptions.form import Experiment, Outcome
-from minitransformer.experiments.misconceptions.panels import draw_bars, panels_of
+from minitransformer.experiments.misconceptions.form import Experiment
+from minitransformer.experiments.misconceptions.models import train
+from minitransformer.experiments.misconceptions.panels import draw_named_bars, panels_of
 from minitransformer.layers.softmax import softmax
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
-from minitransformer.optim import AdamW, cosine_schedule
 from minitransformer.pictures import BLUE, GREEN, INK, ORANGE, VERMILION, label
 from minitransformer.text import IGNORE_INDEX
-from minitransformer.training import training_step
 from minitransformer.transformer import Transformer
 
 MODELS = 4
@@ -35,8 +61,8 @@ STEPS, EACH, LR, WARMUP, WIDTH = 450, 10, 8e-3, 30, 32  # EACH: rows of each sor
 TEST = 300  # questions of each sort
 LENGTH = 6  # letters in a question
 SEEN, UNSEEN = LETTERS[:-LENGTH], LETTERS[-LENGTH:]
-MARK = 8  # of the ids that alphabet.py leaves free
-RULES = {  # of letters (n, LENGTH) and the places (n,) of those that are marked
+MARK = 8  # an id that alphabet.py leaves free
+RULES = {  # functions of letters (n, LENGTH) and the places (n,) of the marked ones
     "first": lambda letters, places: letters[:, 0],
     "last": lambda letters, places: letters[:, -1],
     "largest": lambda letters, places: letters.max(axis=1),
@@ -46,7 +72,6 @@ SORTS = list(combinations(RULES, 2))
 
 
 def measure(seed: int) -> dict:
-    """Return how often two models disagree, on questions of three kinds, and how often each follows which rule."""
     models = [trained(seed, number) for number in range(MODELS)]
     rng = np.random.default_rng((seed, 9))
     answered = {sort: asked(models, *questions(rng, sort, TEST, part=False)) for sort in SORTS}
@@ -68,9 +93,9 @@ def measure(seed: int) -> dict:
 
 
 def questions(rng, sort, n: int, *, part: bool, symbols=SEEN):
-    """Draw n questions of a sort, on which its two rules part or do not. Returns tokens (n, T), and the two answers.
+    """Draw n questions of a sort, whose two rules differ if `part`. Return tokens (n, T) and the two answers.
 
-    sign  b d ! a c f e  =         with ! for the mark, before the letter that is marked
+    sign  b d ! a c f e  =         with ! for the mark, before the marked letter
     """
     first, second = (RULES[rule] for rule in sort)
     kept, count = [], 0
@@ -87,7 +112,7 @@ def questions(rng, sort, n: int, *, part: bool, symbols=SEEN):
 
 
 def as_tokens(sort, letters, places):
-    """Return the rows (n, LENGTH + 3) of questions: the sort's sign, the letters with the mark among them, ANSWER."""
+    """Return the rows (n, LENGTH + 3) of questions: the sort's sign, the letters and the mark, ANSWER."""
     n = len(letters)
     marked = np.insert(letters.ravel(), np.arange(n) * LENGTH + places, MARK).reshape(n, LENGTH + 1)
     sign = np.full((n, 1), 2 + SORTS.index(sort))
@@ -95,29 +120,30 @@ def as_tokens(sort, letters, places):
 
 
 def trained(seed: int, number: int):
-    """Return one of the models that learn from the same examples, the seed's, and begin with weights of their own."""
+    """Train one of the models, which share the seed's examples and differ in their initial weights."""
     config = Config(VOCAB_SIZE, LENGTH + 3, d_model=WIDTH, n_heads=4, n_layers=2)
     model = rescaled(Transformer(config, rng=np.random.default_rng((seed, 1 + number))))
-    optimizer = AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.1)
     rng = np.random.default_rng((seed, 0))
-    for step in range(STEPS):
-        optimizer.param_groups[0]["lr"] = cosine_schedule(step, lr=LR, min_lr=0.0, warmup=WARMUP, steps=STEPS)
+
+    def draw_batch():
         batch = [questions(rng, sort, EACH, part=False)[:2] for sort in SORTS]
         inputs, answers = (np.concatenate(parts) for parts in zip(*batch, strict=True))
-        training_step(model, optimizer, [(inputs, as_targets(inputs, answers))], clip=1.0)
-    return model
+        return inputs, as_targets(inputs, answers)
+
+    schedule: dict = {"steps": STEPS, "lr": LR, "min_lr": 0.0, "warmup": WARMUP}
+    return train(model, draw_batch, **schedule, clip=1.0, betas=(0.9, 0.98), weight_decay=0.1)
 
 
 def as_targets(inputs, answers):
-    """Return targets of inputs (n, T): of each row's last position alone, its answer."""
+    """Return targets of inputs (n, T): the answer at each row's last position, and nothing elsewhere."""
     targets = np.full(inputs.shape, IGNORE_INDEX)
     targets[:, -1] = answers
     return targets
 
 
 def asked(models, inputs, first, second) -> dict:
-    """Ask all models. Returns how often two disagree, how often each answers by the first rule, its loss by that, and
-    the mean probability of the answers that they give.
+    """Return how often two models disagree, how often each follows the first rule, its loss by that rule, and the
+    mean probability of the given answers.
     """
     logits = [model.predict(inputs)[:, -1] for model in models]
     given = [rows.argmax(axis=-1) for rows in logits]
@@ -130,15 +156,9 @@ def asked(models, inputs, first, second) -> dict:
 
 
 def draw(figure, measured) -> None:
-    """Draw how often the models disagree, and by which rule each answers where the two part."""
     disagreement, rules = panels_of(figure, 2, width_ratios=(2, 5))
-    kinds = {
-        "answered": ("as in\ntraining", BLUE),
-        "silent": ("the rules\npart", ORANGE),
-        "unseen": ("new\nletters", GREEN),
-    }
-    rows = [[100 * one[kind] for kind in kinds] for one in measured]
-    draw_bars(disagreement, [name for name, _ in kinds.values()], rows, [colour for _, colour in kinds.values()])
+    kinds = {"answered": ("as in\ntraining", BLUE), "silent": ("the rules\ndiffer", ORANGE)}
+    draw_named_bars(disagreement, measured, kinds | {"unseen": ("new\nletters", GREEN)}, scale=100)
     label(disagreement, "Different answers", "", "% of the questions")
     places = np.add.outer(np.linspace(-0.3, 0.3, len(measured)), range(len(SORTS)))
     follow = 100 * np.array([one["follow"] for one in measured])  # (seeds, sorts, models)
@@ -146,51 +166,9 @@ def draw(figure, measured) -> None:
     for number in range(MODELS):
         rules.plot(places.ravel(), follow[..., number].ravel(), "o", color=VERMILION, markersize=3, alpha=0.8)
     rules.set_xticks(range(len(SORTS)), [f"{first}\n(or {second})" for first, second in SORTS])
-    label(rules, "Where the rules part: answers by the upper one (a line for each seed)")
+    label(rules, "Where the rules differ: answers by the upper one (one line per seed)")
     for axes in (disagreement, rules):
         axes.set_ylim(-4, 104)
 
 
-EXPERIMENT = Experiment(
-    question="Where the examples are silent, two models that learned from the same ones answer differently",
-    outcomes=(
-        Outcome(
-            -np.inf,
-            "hardly more often than where they are not",
-            "The examples, with the way of training, decide even what they do not say: the weights that a model begins "
-            "with leave no trace.",
-        ),
-        Outcome(
-            0.05,
-            "more often, but on fewer than half of the questions",
-            "What a model does is determined in part by what it was trained on, and in part by numbers drawn before "
-            "training began.",
-        ),
-        Outcome(
-            0.5,
-            "on half of the questions or more",
-            "Where the examples are silent, what a model does is left to the numbers drawn before training began.",
-        ),
-    ),
-    numbers={
-        "difference": "share of questions that two models answer differently, where the rules part minus where not",
-        "silent": "the share where the rules part",
-        "answered": "the share where both rules give the same answer, as in training",
-        "unseen": "the same, with letters that no example held",
-        "right": "share of right answers, as in training",
-        "loss_gap": "largest loss of the models minus the smallest, as in training (nats)",
-        "sure": "mean probability that a model gives its own answer where the rules part",
-    },
-    does_not_show="How often real examples are as silent: these were made to be, and a few examples on which two rules "
-    "part might settle it. Nor that chance alone decides where they are: architecture, optimiser and the order of the "
-    "examples are the same for all, and where all models choose the same rule, it is one of these that chose.",
-    sources=(
-        "McCoy, Min and Linzen (2020), BERTs of a feather do not generalize together, arXiv:1911.02969",
-        "D'Amour et al. (2020), Underspecification presents challenges for credibility in modern machine learning, "
-        "arXiv:2011.03395",
-    ),
-    measure=measure,
-    draw=draw,
-    seconds=40,
-    size=(8, 3.6),
-)
+EXPERIMENT = Experiment(measure, draw, seconds=40, size=(8, 3.6))

@@ -1,12 +1,4 @@
-"""The simple patterns: exercises whose answers are known, and how a model that learns them comes to do it.
-
-In reading order:
-
-    starting_attention.py  where attention begins
-    training.py            exercises in the place of a text                      train_on_simple_patterns
-    learned.py             what the heads of the trained model do, and prove to  analyze_learned_patterns
-    pictures.py            pictures of that
-"""
+"""Simple patterns: exercises with known answers, and the attention heads with which a model learns them."""
 
 from minitransformer.experiments.patterns.learned import (
     InductionCircuit,

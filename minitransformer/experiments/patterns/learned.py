@@ -1,28 +1,26 @@
-"""What a model has learned of the simple patterns, how far that carries, and which heads do it.
+"""Analyse a model's abilities on the simple patterns: their accuracy, how far they generalize, and the heads involved.
 
     learned = analyze_learned_patterns(model)
     print(learned)
 
-**How well.** The accuracy on new rows of each pattern, at the greatest length that was trained and at half as much
-again, which no training has shown. Whole answers and single tokens are counted. Intervals are Wilson's of 1927, at
-95 %. The tokens of one row stand and fall together, so those of n rows count as n and no more: too wide rather than too
-narrow.
+**Accuracy** is measured on new rows of each pattern, at the greatest trained length and at one and a half times this
+length, which training never shows. Whole answers and single tokens are counted. Intervals are Wilson's (1927) at 95 %.
+The tokens of one row are not independent, so those of n rows count as n: the intervals are rather too wide.
 
-**Which heads.** For every head its scores (heads.py), and for every head and pattern the accuracy without it
-(ablation.py), which is the test of the scores. An induction head is one with a score of at least NOTABLE. Its *feeder*
-is the head of an earlier block without which its score falls most: a previous-token head, as a rule, of a model with
-rotary positions; where positions are in the stream, it may be a duplicate-token head. Then follow its circuits
-(circuits.py), and what is left without all induction heads, beside what is left without as many heads that neither are
-one nor feed one.
+**Heads.** Every head has scores (heads.py), and for every pattern the accuracy without it (ablation.py), which tests
+the scores. An induction head has a score of at least NOTABLE. Its *feeder* is the head of an earlier block whose
+ablation lowers this score most: usually a previous-token head in a model with rotary positions, and possibly a
+duplicate-token head in a model with positions in the stream. Then follow its circuits (circuits.py), and the accuracy
+without all induction heads, compared with that without equally many heads that are neither induction heads nor feeder.
 
-**When.** `moment_of_induction` finds, in the records of training, the first evaluation at which a head's score reaches
+**Time.** `moment_of_induction` finds, in the records of training, the first evaluation with a head's score of at least
 NOTABLE.
 
-What this does not show. New rows are not all rows: `count` has fewer than a hundred of each length, so all were in
-training, and of `add` two numbers have fewer than ten thousand sums; both can be remembered. Nor does a high accuracy
-say by which procedure: a model of one layer does better than chance at several, by looking a usual distance back or at
-what it has seen already. The scores are taken on random sequences that come twice, of many lengths (see heads.py); what
-the heads do in the other patterns is shown by the ablations alone.
+Limits. New rows are not always unseen: `count` has fewer than a hundred rows of each length, all of them in the
+training, and `add` has fewer than ten thousand sums of two numbers, so both can be memorised. A high accuracy does not
+reveal the procedure: a model of one layer exceeds chance on several patterns by attending to a typical distance or to
+earlier symbols. The scores are measured on random sequences that occur twice, of many lengths (see heads.py); the
+heads' roles in the other patterns are shown only by the ablations.
 """
 
 import math
@@ -41,20 +39,20 @@ from minitransformer.text.patterns import SYMBOLS, VOCAB_SIZE
 from minitransformer.transformer import Transformer
 from minitransformer.values import one_of, whole
 
-NOTABLE = 0.5  # a head is called what gets at least half of its attention
+NOTABLE = 0.5  # a head is named after the target of at least half of its attention
 ABLATION_ROWS = 64
 SCORE_ROWS = 8  # of each length
-NORMAL_95 = 1.959964  # of a normal distribution, 95 % is within as many deviations
+NORMAL_95 = 1.959964  # 95 % of a normal distribution lies within this number of standard deviations
 
 
 @dataclass(frozen=True)
 class PatternAccuracy:
-    """How much of one pattern is right, at one length.
+    """The accuracy on one pattern at one length.
 
-    trained            whether training had tasks of this length
-    rows               how many were asked
-    answers            the fraction of them that are right from the first token to the last
-    tokens             the fraction of the answers' tokens that are right
+    trained            True if training had tasks of this length
+    rows               number of tasks
+    answers            fraction of whole answers that are right
+    tokens             fraction of the answers' tokens that are right
     answers_interval, tokens_interval   (low, high), at 95 %
     """
 
@@ -70,19 +68,19 @@ class PatternAccuracy:
 
 @dataclass(frozen=True)
 class InductionCircuit:
-    """The heads by which a model does induction, and what is left without them.
+    """The heads with which a model does induction, and the accuracy without them.
 
     head             (block, head) with the highest induction score
-    heads            all with a score of at least NOTABLE
-    feeder           (block, head) of an earlier block without which the score of `head` falls most; None if there is
+    heads            all heads with a score of at least NOTABLE
+    feeder           (block, head) of an earlier block whose ablation lowers the score of `head` most; None if there is
                      no earlier block
-    score, score_without_feeder   the induction score of `head`; NaN without a feeder
+    score, score_without_feeder   induction score of `head`; NaN without a feeder
     whole            accuracy per token on the pattern "induction", with every head
     without_head, without_heads, without_feeder   the same without them; NaN without a feeder
-    others           how many heads a set for comparison has: as many as `heads`, or all that are neither among them
-                     nor the feeder
-    without_others   the mean over such sets; NaN if there are no others
-    ov               its circuit over the symbols
+    others           size of the sets for comparison: as many heads as `heads`, or all that are neither among them nor
+                     the feeder
+    without_others   mean accuracy without such a set; NaN if there are no others
+    ov               the head's circuit over the symbols
     qk, pointer      the two circuits through the feeder, over symbols and over positions; None without a feeder, and
                      the second also without positions in the stream
     """
@@ -103,19 +101,19 @@ class InductionCircuit:
     pointer: Circuit | None
 
     def to_dict(self) -> dict:
-        """Return the same as JSON can hold it, of the circuits their scores."""
+        """Return the fields as a dictionary that JSON can hold, with the scores of the circuits."""
         return fields_as_data(self)
 
 
 @dataclass(frozen=True)
 class LearnedPatterns:
-    """What analyze_learned_patterns found.
+    """The results of analyze_learned_patterns.
 
-    accuracies    for each pattern, at the greatest length trained, and at a longer one where the pattern has any
-    scores        of every head, on random sequences that come twice
-    ablations     by the pattern's name, the accuracy per token (L, H) without each head, of which `whole` is with all
-    whole         by the pattern's name, the accuracy per token with every head, on the same rows
-    induction     the heads by which it does induction; None if no head's score reaches NOTABLE
+    accuracies    for each pattern, at the greatest trained length, and at a longer one if the pattern has any
+    scores        of every head, on random sequences that occur twice
+    ablations     {name of a pattern: accuracy per token (L, H) without each head}
+    whole         {name of a pattern: accuracy per token with every head, on the same rows}
+    induction     the heads for induction; None if no head's score reaches NOTABLE
     """
 
     accuracies: tuple[PatternAccuracy, ...]
@@ -125,14 +123,13 @@ class LearnedPatterns:
     induction: InductionCircuit | None
 
     def to_dict(self) -> dict:
-        """Return the same as JSON can hold it."""
+        """Return the fields as a dictionary that JSON can hold."""
         return fields_as_data(self)
 
     def __str__(self):
         return "\n".join([*self.accuracy_lines(), "", *self.head_lines(), "", *self.induction_lines()])
 
     def accuracy_lines(self):
-        """Return the table of accuracies."""
         rows = [("pattern", "length", "answers right (95 %)", "tokens right (95 %)", "")]
         for entry in self.accuracies:
             answers = percent_and_interval(entry.answers, entry.answers_interval)
@@ -142,8 +139,7 @@ class LearnedPatterns:
         return table(rows, "<>>><", indent=0)
 
     def head_lines(self):
-        """Yield the table of heads: scores, and the tokens that are right without each."""
-        yield "Attention of each head to the previous token, a duplicate, what followed one; tokens right without it"
+        yield "Attention of each head to the previous token, a duplicate, its successor; tokens right without the head"
         rows = [("head", "previous", "duplicate", "induction", "", *self.ablations)]
         scores = self.scores.previous_token, self.scores.duplicate_token, self.scores.induction
         for head in np.ndindex(scores[0].shape):
@@ -153,11 +149,10 @@ class LearnedPatterns:
         yield from table(rows, indent=0)
 
     def induction_lines(self):
-        """Yield what does induction."""
         induction = self.induction
         if induction is None:
             best = self.scores.induction.max()
-            yield f"No head does induction: the highest score is {best:.2f}, and {NOTABLE} would be one."
+            yield f"No head does induction: the highest score is {best:.2f}, below {NOTABLE}."
             return
         yield f"Head {head_name(induction.head)} does induction. Tokens of that pattern that are right"
         rows = [("with every head", induction.whole), (f"without {head_name(induction.head)}", induction.without_head)]
@@ -172,7 +167,7 @@ class LearnedPatterns:
             head, feeder = head_name(induction.head), head_name(induction.feeder)
             scores = f"from {induction.score:.2f} to {induction.score_without_feeder:.2f}"
             yield f"Without {feeder}, the induction score of {head} falls {scores}."
-        yield "What its weights say, circuit by circuit: how many are taken to themselves, how far that stands out"
+        yield "Its weights, by circuit: share of tokens mapped to themselves, and contrast of the diagonal"
         circuits = {
             "OV": induction.ov,
             "QK, by the previous token": induction.qk,
@@ -193,11 +188,11 @@ def analyze_learned_patterns(
     rows: int = 200,
     seed: int = 0,
 ) -> LearnedPatterns:
-    """Return LearnedPatterns of a Transformer: how well it does on the simple patterns, and by which heads.
+    """Return LearnedPatterns of a Transformer: its accuracy on the simple patterns, and the heads involved.
 
-    patterns   names of PATTERNS; None: all
-    longest    the greatest length that it was trained on
-    rows       how many tasks to ask of each pattern and length, drawn from `seed`; training draws from other generators
+    patterns   names in PATTERNS; None: all
+    longest    greatest trained length
+    rows       number of tasks per pattern and length, drawn from `seed`, with another generator than in training
 
     Raises ValueError for an unknown pattern, or a model whose vocabulary or context is too small.
     """
@@ -219,7 +214,6 @@ def analyze_learned_patterns(
 
 
 def check_analysable(model, names, longest, rows) -> None:
-    """Raise ValueError for what cannot be analysed."""
     for name in names:
         one_of("pattern", name, known=PATTERNS)
     if model.config.vocab_size < VOCAB_SIZE:
@@ -233,13 +227,13 @@ def check_analysable(model, names, longest, rows) -> None:
 
 
 def greatest_length(name: str, longest: int) -> int:
-    """Return the greatest length of a pattern that is no greater than `longest`."""
+    """Return the greatest length of a pattern up to `longest`."""
     limit = PATTERNS[name].longest
     return longest if limit is None else min(longest, limit)
 
 
 def lengths(model, names, longest: int):
-    """Yield (name, length): the greatest that was trained, and half as much again where pattern and context allow."""
+    """Yield (name, length): the greatest trained length, and 1.5 times as much if pattern and context allow."""
     for name in names:
         trained = greatest_length(name, longest)
         longer = min(trained + (trained + 1) // 2, PATTERNS[name].longest_within(model.config.context))
@@ -249,12 +243,10 @@ def lengths(model, names, longest: int):
 
 
 def longest_exercises(rng, name: str, longest: int, rows: int):
-    """Return (inputs, targets) of a pattern at the greatest length."""
     return PATTERNS[name].sample(rng, rows, greatest_length(name, longest))
 
 
 def measured(model, rng, name: str, length: int, longest: int, rows: int) -> PatternAccuracy:
-    """Return the accuracy on new rows of a pattern."""
     inputs, targets = PATTERNS[name].sample(rng, rows, length)
     predicted = model.predict(inputs).argmax(axis=-1)
     answers, tokens = float(right_rows(predicted, targets).mean()), accuracy(predicted, targets)
@@ -263,7 +255,7 @@ def measured(model, rng, name: str, length: int, longest: int, rows: int) -> Pat
 
 
 def wilson_interval(fraction: float, n: int) -> tuple[float, float]:
-    """Return (low, high), within which a probability is at 95 % confidence, if this fraction of n trials came true."""
+    """Return the 95 % confidence interval (low, high) of a probability from the fraction of n successful trials."""
     z = NORMAL_95
     centre = (fraction + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(fraction * (1 - fraction) / n + z * z / (4 * n * n)) / (1 + z * z / n)
@@ -271,7 +263,6 @@ def wilson_interval(fraction: float, n: int) -> tuple[float, float]:
 
 
 def tokens_right(model, inputs, targets) -> float:
-    """Return the fraction of the answers' tokens that are right."""
     return accuracy(model.predict(inputs).argmax(axis=-1), targets)
 
 
@@ -286,7 +277,6 @@ def without_each(model, inputs, targets):
 
 
 def induction_circuit(model, scores: HeadScores, repeated, inputs, targets, longest: int) -> InductionCircuit:
-    """Return the heads by which a model does induction, given that there are any."""
     outputs = mean_head_outputs(model, inputs)
 
     def without(*heads):
@@ -333,5 +323,4 @@ def moment_of_induction(records) -> int | None:
 
 
 def percent_and_interval(fraction: float, interval: tuple[float, float]) -> str:
-    """Return a fraction and its interval in per cent."""
     return f"{fraction:.1%} ({interval[0]:.1%} to {interval[1]:.1%})"

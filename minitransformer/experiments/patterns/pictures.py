@@ -1,4 +1,4 @@
-"""Pictures of what was learned of the simple patterns, and when. They need matplotlib, of the extra `app`."""
+"""Pictures of the learning of simple patterns. They need matplotlib, of the extra `app`."""
 
 import numpy as np
 
@@ -8,15 +8,14 @@ from minitransformer.pictures import GRID, INK, colour_bar, headline, label, new
 from minitransformer.text import spell
 from minitransformer.text.patterns import SYMBOLS
 
-LINES = [("#1f5a94", "-"), ("#d1730e", "--")]  # told apart by their stroke as well as by colour
+LINES = [("#1f5a94", "-"), ("#d1730e", "--")]  # colour and stroke
 
 
 def draw_moment(runs: dict, path) -> None:
-    """Draw, step by step, the highest induction score, the accuracy on "induction" and the loss of one or two runs.
+    """Draw the highest induction score, the accuracy on "induction" and the loss of one or two runs by step.
 
-    runs: the records of each by its name, as train_on_simple_patterns returns them. The moment of induction, where a
-    run has one, is a line through all three. Raises MissingExtra without matplotlib, OSError where the file cannot be
-    written.
+    runs: {name: records of train_on_simple_patterns}. A line through all panels marks the moment of induction, if a run
+    has one. Raises MissingExtra without matplotlib, OSError if the file cannot be written.
     """
     figure = new_figure(8, 7.5)
     panels = figure.subplots(3, 1, sharex=True)
@@ -42,12 +41,12 @@ def draw_moment(runs: dict, path) -> None:
         axes.set_ylim(-0.03, 1.03)
     panels[0].legend(frameon=False, labelcolor=INK, fontsize=9, loc="upper left")
     panels[-1].set_xlabel("steps", color=INK, fontsize=9)
-    headline(figure, "When a model learns to find what followed before", 12)
+    headline(figure, "The moment when a model learns induction", 12)
     save(figure, path)
 
 
 def draw_heads(learned: LearnedPatterns, path) -> None:
-    """Draw every head's scores, and beside them the tokens that are right of each pattern without it, as numbers."""
+    """Draw tables of every head's scores and of the tokens of each pattern that are right without it."""
     scores = {"previous": learned.scores.previous_token, "duplicate": learned.scores.duplicate_token}
     scores["induction"] = learned.scores.induction
     heads = [head_name(head) for head in np.ndindex(scores["induction"].shape)]
@@ -59,12 +58,12 @@ def draw_heads(learned: LearnedPatterns, path) -> None:
     draw_table(second, left, [*(f"without {head}" for head in heads), "with every head"], "{:.0%}", "Greys_r")
     label(first, "attention to …")
     label(second, "tokens right of …")
-    headline(figure, "Where each head looks, and what is lost without it", 12)
+    headline(figure, "The attention of each head, and the accuracy without it", 12)
     save(figure, path)
 
 
 def draw_table(axes, columns: dict, rows, form: str, colours: str) -> None:
-    """Draw columns of numbers from 0 to 1, each as a shade and as text of that `form`."""
+    """Draw columns of numbers from 0 to 1, each as a shade and as text in the format `form`."""
     table = np.stack(list(columns.values()), axis=1)
     image = axes.imshow(table, cmap=colours, vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(columns)), list(columns), fontsize=9, color=INK)
@@ -79,26 +78,26 @@ def draw_table(axes, columns: dict, rows, form: str, colours: str) -> None:
 
 
 def draw_circuits(induction: InductionCircuit, path) -> None:
-    """Draw the matrices of an induction head's circuits, those that it has."""
+    """Draw the matrices of an induction head's circuits."""
     symbols = [spell([symbol]) for symbol in SYMBOLS]
     positions = range(0 if induction.pointer is None else len(induction.pointer.matrix))
     drawn = [
-        ("OV: what looking at a token does", induction.ov, ("token looked at", symbols), ("logit of", symbols)),
-        ("QK by the previous token", induction.qk, ("token that looks", symbols), ("at the position after", symbols)),
-        ("QK by a pointer", induction.pointer, ("token was at", positions), ("looks at", [k + 1 for k in positions])),
+        ("OV: effect of attending to a token", induction.ov, ("attended token", symbols), ("logit of", symbols)),
+        ("QK by the previous token", induction.qk, ("attending token", symbols), ("at the position after", symbols)),
+        ("QK by a pointer", induction.pointer, ("token was at", positions), ("attends to", [k + 1 for k in positions])),
     ]
     drawn = [entry for entry in drawn if entry[1] is not None]
     figure = new_figure(5.2 * len(drawn), 5.6)
     for axes, (title, circuit, rows, columns) in zip(np.ravel(figure.subplots(1, len(drawn))), drawn, strict=True):
         limit = float(np.abs(circuit.matrix).max()) or 1.0
         image = axes.imshow(circuit.matrix, cmap="PuOr_r", vmin=-limit, vmax=limit, interpolation="nearest")
-        note = f"{circuit.on_diagonal:.0%} largest on the diagonal, which stands out by {circuit.contrast:.2g}"
+        note = f"{circuit.on_diagonal:.0%} largest on the diagonal, contrast {circuit.contrast:.2g}"
         label(axes, f"{title}\n{note}", columns[0], rows[0], size=9)
-        ticks = range(0, len(circuit.matrix), 10 if len(circuit.matrix) > 30 else 2)  # of the labels there is room for
+        ticks = range(0, len(circuit.matrix), 10 if len(circuit.matrix) > 30 else 2)  # the labels that fit
         axes.set_yticks(ticks, [rows[1][i] for i in ticks])
         axes.set_xticks(ticks, [columns[1][i] for i in ticks])
         axes.tick_params(length=2, colors=INK, labelsize=8)
         colour_bar(figure, image, axes, shrink=0.75)
     through = "" if induction.feeder is None else f", through head {head_name(induction.feeder)}"
-    headline(figure, f"What the weights of head {head_name(induction.head)} do{through}", 12)
+    headline(figure, f"The weights of head {head_name(induction.head)}{through}", 12)
     save(figure, path)

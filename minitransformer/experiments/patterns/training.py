@@ -1,17 +1,15 @@
-"""Training on the simple patterns: no text, but exercises drawn anew for every step, and whose answers are known.
+"""Training on the simple patterns: exercises with known answers, drawn again for every step, instead of a text.
 
     model = TinyTransformer(seed=0)
     records = train_on_simple_patterns(model)
 
-Every step draws new rows of each pattern, all rows of a pattern of one length, so that none needs filling up. Of the
-long ones hardly any comes twice, so that remembering does not help; what helps is a procedure. (Of `count` there are
-only 1,380 rows, and training sees all of them, those it is evaluated on too.) How well the model does on rows of
-another generator, and what its heads attend to there, is measured again and again: so the records show when it finds
-one.
+Every step draws new rows of each pattern. All rows of a pattern have one length, so none needs padding. Few long rows
+occur twice, so memorising does not help, and a procedure does. (`count` has only 1,380 rows, and training sees all of
+them, including those of the evaluation.) The accuracy on rows of another generator, and the heads' attention to them,
+are measured regularly, so the records show when the model finds a procedure.
 
-Short tasks come again sooner and teach more, so there are more rows of them: each pattern has about as many tokens in a
-step, whatever its length. And a model that has not been trained first gets somewhere to begin: see
-starting_attention.py.
+Short tasks repeat their symbols sooner and teach more, so there are more rows of them: each pattern has about the same
+number of tokens in a step at every length. An untrained model gets a prepared start: see starting_attention.py.
 """
 
 import hashlib
@@ -41,12 +39,12 @@ from minitransformer.transformer import Transformer
 from minitransformer.values import documented, one_of, setting, whole
 
 EVALUATION_ROWS = 32  # of each pattern
-ROWS_OF_A_LENGTH = 4  # to score heads on
-KEPT_APART = 1  # beside the seed: the generator of the rows to evaluate on is another than that of training
+ROWS_OF_A_LENGTH = 4  # for the heads' scores
+KEPT_APART = 1  # added to the seed, so that the rows of the evaluation differ from those of training
 
 
 def known_patterns(name: str, patterns) -> tuple[str, ...]:
-    """Return the names of patterns as a tuple. Raises TypeError for no list, ValueError for none, or an unknown one."""
+    """Return the names as a tuple. Raises TypeError unless it is a list, ValueError if empty or a name is unknown."""
     if isinstance(patterns, str) or not isinstance(patterns, Iterable):
         raise TypeError(f"{name} must be a list of names, such as ['copy', 'induction'], not {patterns!r}")
     if not patterns:
@@ -57,9 +55,9 @@ def known_patterns(name: str, patterns) -> tuple[str, ...]:
 @documented
 @dataclass(frozen=True)
 class PatternSettings(Settings):
-    """The settings of a run on simple patterns: those of Settings, with defaults of its own, and two more.
+    """The settings of a run on simple patterns: those of Settings with other defaults, and two more.
 
-    Of the former, accumulate and eval_tokens have no effect. Raises TypeError or ValueError for one that cannot be.
+    The settings accumulate and eval_tokens have no effect. Raises TypeError or ValueError for an invalid setting.
     """
 
     kind = "training on simple patterns"
@@ -67,7 +65,7 @@ class PatternSettings(Settings):
     steps: int = 1500
     batch_size: int = setting(
         6,
-        "how many of the widest tasks a step has room for, of each pattern: of shorter ones it has more",
+        "number of the longest tasks in a step, for each pattern; a step has more of the shorter ones",
         whole,
         least=1,
         most=HUGE_BATCH,
@@ -76,8 +74,8 @@ class PatternSettings(Settings):
     betas: tuple[float, float] = (0.9, 0.98)
     eval_every: int = 25
     checkpoint_every: int = 100
-    patterns: tuple[str, ...] = setting(tuple(PATTERNS), "the names of those to learn, of PATTERNS", known_patterns)
-    longest: int = setting(16, "the greatest length to train on, of patterns that have no limit below it", whole)
+    patterns: tuple[str, ...] = setting(tuple(PATTERNS), "names in PATTERNS to learn", known_patterns)
+    longest: int = setting(16, "greatest length to train on; some patterns have a lower limit", whole)
 
     def __post_init__(self):
         super().__post_init__()
@@ -92,7 +90,7 @@ class PatternSettings(Settings):
         return max(PATTERNS[name].width(self.greatest_length(name)) for name in self.patterns)
 
     def greatest_length(self, name: str) -> int:
-        """Return the greatest length that is trained of a pattern."""
+        """Return the greatest length at which a pattern is trained."""
         limit = PATTERNS[name].longest
         return self.longest if limit is None else min(self.longest, limit)
 
@@ -108,22 +106,22 @@ def train_on_simple_patterns(
     about: dict[str, Any] | None = None,
     **settings: Any,
 ) -> list[dict[str, Any]]:
-    """Train a Transformer, in place, on the patterns of text/patterns.py. Returns the records of metrics.
+    """Train a Transformer, in place, on the patterns of text/patterns.py. Return the records of metrics.
 
-    model      of a vocabulary of at least 1000 and a context that holds the longest task, such as TinyTransformer(seed)
-    patterns   the names of those to learn; None: all of PATTERNS
+    model      with a vocabulary of at least 1000 and a context for the longest task, such as TinyTransformer(seed)
+    patterns   names of the patterns to learn; None: all of PATTERNS
     out, resume, plot, about   a folder for the model and its metrics, as in `pretrain`
-    observer   watches the run; None: a progress bar if standard error is a terminal
+    observer   receives the events; None: a progress bar if standard error is a terminal
     settings   any field of PatternSettings by name: steps, longest, seed, lr, …
 
-    A model that has not been trained gets its first block prepared before it begins: see starting_attention.py.
-    The records are those of metrics.py; an evaluation adds, on rows of another generator and the longest trained on,
+    The first block of an untrained model is prepared first: see starting_attention.py. The records are those of
+    metrics.py. An evaluation adds, on rows of another generator with the greatest trained length,
 
-        val_loss   the mean cross-entropy in nats of an answer's token
-        accuracy   by the pattern's name, the fraction of the answers' tokens that are right
-        heads      the HeadScores of analysis/heads.py, as lists (L, H), on random sequences that come twice
+        val_loss   mean cross-entropy of an answer's token, in nats
+        accuracy   {name of a pattern: fraction of the answers' tokens that are right}
+        heads      HeadScores of analysis/heads.py, as lists (L, H), on random sequences that occur twice
 
-    Raises TypeError or ValueError for settings or a model that cannot be, and what `pretrain` raises.
+    Raises TypeError or ValueError for an invalid setting or model, and the exceptions of `pretrain`.
     """
     if patterns is not None:
         settings["patterns"] = patterns
@@ -152,11 +150,11 @@ class PatternRun(TrainingState):
 
     @property
     def tokens(self) -> int:
-        """How many tokens it has trained on."""
+        """Number of tokens of the training so far."""
         return self.trained_tokens
 
     def advance(self) -> dict:
-        """Take one step. Returns its loss, learning rate and gradient's norm; raises TrainingDiverged."""
+        """Take one step. Return its loss, learning rate and gradient norm. Raises TrainingDiverged."""
         lr = self.set_learning_rate()
         batches = [self.draw(name) for name in self.settings.patterns]
         model, clip = self.lm.model, self.settings.clip
@@ -169,14 +167,14 @@ class PatternRun(TrainingState):
         return {"loss": loss, "lr": lr, "grad_norm": norm}
 
     def draw(self, name: str):
-        """Return new rows (inputs, targets) of a pattern, of a random length."""
+        """Draw rows (inputs, targets) of a pattern with a random length."""
         pattern, settings = PATTERNS[name], self.settings
         length = int(self.batch_rng.integers(pattern.shortest, settings.greatest_length(name) + 1))
         rows = settings.batch_size * settings.widest // pattern.width(length)
         return pattern.sample(self.batch_rng, rows, length)
 
     def evaluate(self) -> dict:
-        """Return loss, accuracy and the heads' scores on the rows of another generator; raises TrainingDiverged."""
+        """Return loss, accuracy and heads' scores on the rows of the evaluation. Raises TrainingDiverged."""
         total, answers, right = 0.0, 0, {}
         for name in self.settings.patterns:
             inputs, targets = self.exercises[name]
@@ -190,11 +188,11 @@ class PatternRun(TrainingState):
         return {"val_loss": total / answers, "accuracy": right, "heads": scores.to_dict()}
 
     def first_ids(self):
-        """Return the token that begins a task of the first pattern."""
+        """Return the first token of a task of the first pattern."""
         return self.exercises[self.settings.patterns[0]][0][0, :1]
 
     def describe_data(self) -> dict:
-        """Return the patterns, and a fingerprint of rows of them."""
+        """Return the patterns' names and a fingerprint of their rows."""
         digest = hashlib.sha256()
         for name in self.settings.patterns:
             for array in self.exercises[name]:
@@ -203,15 +201,14 @@ class PatternRun(TrainingState):
         return {"name": f"simple patterns ({names}), up to {self.settings.longest} long", "sha256": digest.hexdigest()}
 
     def own_state(self):
-        """Return how many tokens there were: their number depends on the lengths that were drawn."""
+        """Return the number of tokens, which depends on the lengths that were drawn."""
         return {}, {"tokens": self.trained_tokens}
 
     def restore_own_state(self, arrays, state):
-        """Take back what own_state returned."""
+        """Restore the state of own_state."""
         self.trained_tokens = whole("tokens", state["tokens"], least=0)
 
     def draw_picture(self, records, path) -> None:
-        """Draw the losses."""
         draw_loss_curve(records, path, "training on simple patterns")
 
 
@@ -229,15 +226,15 @@ def check_model(model, settings: PatternSettings) -> None:
 
 
 def is_untrained(model) -> bool:
-    """Whether the final norm's gains are all 1, as they begin; the first step of training moves each of them."""
+    """Return True if the final norm's gains have their initial value 1; the first step changes each of them."""
     return bool((model.ln_final.gamma.data == 1).all())
 
 
 def quiet_bar(name: str = "") -> ProgressBar:
-    """Return a progress bar without a line for each evaluation: there are many, and what is right stands before it."""
+    """Return a progress bar without a line for each evaluation, of which there are many."""
     return ProgressBar(name=name, evaluation=lambda record, loss: "")
 
 
 def progress_on_a_terminal() -> Observer:
-    """Return a progress bar if somebody would see it, else an observer that says nothing."""
+    """Return a progress bar if standard error is a terminal, else a silent observer."""
     return quiet_bar() if sys.stderr.isatty() else Observer()

@@ -1,15 +1,35 @@
-"""The models that have learned to write: that of a finished run, and the text that it did not see."""
+"""The models of the experiments on misconceptions: the training loop, and finished runs with their held-out text."""
 
 import json
 import re
 
 import numpy as np
 import pytest
-from small_runs import TEXT, small_corpus, small_lm
+from small_runs import TEXT, assert_same_weights, small_corpus, small_lm
 
 from minitransformer.experiments.misconceptions import attention_explains
-from minitransformer.experiments.misconceptions.reader import finished_run
-from minitransformer.training import Settings, pretrain
+from minitransformer.experiments.misconceptions.models import finished_run, train
+from minitransformer.optim import AdamW, cosine_schedule
+from minitransformer.training import Settings, pretrain, training_step
+
+
+def test_training_takes_adamw_steps_with_a_cosine_schedule_and_looks_after_each():
+    lm, other, looks = small_lm(), small_lm(), []
+    ids = np.random.default_rng(0).integers(0, lm.tokenizer.vocab_size, (4, 3, 9))
+    batches = iter(ids)
+
+    def draw_batch():
+        batch = next(batches)
+        return batch[:, :-1], batch[:, 1:]
+
+    how = {"lr": 0.1, "min_lr": 0.04, "warmup": 1, "steps": 4}
+    train(lm.model, draw_batch, **how, clip=0.5, look=looks.append, betas=(0.5, 0.6), weight_decay=0.3)
+    assert looks == [1, 2, 3, 4]
+    optimizer = AdamW(other.model.parameters(), betas=(0.5, 0.6), weight_decay=0.3)
+    for step, batch in enumerate(ids):
+        optimizer.param_groups[0]["lr"] = cosine_schedule(step, **how)
+        training_step(other.model, optimizer, [(batch[:, :-1], batch[:, 1:])], clip=0.5)
+    assert_same_weights(lm, other)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +52,9 @@ def test_a_run_whose_text_has_changed_holds_nothing_out(run):
     path = run / "text.txt"
     path.write_text(TEXT[::-1])
     try:
-        with pytest.raises(ValueError, match=f"{re.escape(str(run))}: .*text.txt is no longer what its model was"):
+        with pytest.raises(
+            ValueError, match=f"{re.escape(str(run))}: .*text.txt has changed since the model was trained"
+        ):
             finished_run(run)
     finally:
         path.write_text(TEXT)
@@ -40,7 +62,7 @@ def test_a_run_whose_text_has_changed_holds_nothing_out(run):
 
 def test_a_model_that_does_not_know_its_text_is_refused(tmp_path):
     small_lm().save(tmp_path / "model.npz")
-    with pytest.raises(ValueError, match="does not say which file it was trained on"):
+    with pytest.raises(ValueError, match="does not name the file it was trained on"):
         finished_run(tmp_path)
 
 

@@ -1,0 +1,91 @@
+"""Short measurements of every experiment on misconceptions: all numbers are there, repeatable, and can be drawn."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from minitransformer.experiments.emergence import prose
+from minitransformer.experiments.misconceptions import NAMES, experiment, models, understanding
+from minitransformer.pictures import new_figure
+
+
+def a_few_words():
+    """Return texts of a few words, of which the second contains every exchanged word."""
+    words = understanding.vocabulary()
+    training = np.random.default_rng(0).integers(0, understanding.WORDS, 400)
+    return training, np.append([words[word] for pair in understanding.EXCHANGES for word in pair], training)
+
+
+SHORT = {
+    "understanding": {"STEPS": 5, "ROWS": 2, "parts": a_few_words},
+    "bigger": {"SIZES": (320, 820), "STEPS": 8},
+    "intentions": {"STEPS": 3, "ROWS": 4, "DIALOGUES": 5, "STRENGTHS": (0.0, 1.0)},
+    "training-determines": {"STEPS": 3, "TEST": 20},
+    "memorising": {"PARAMETERS": 900, "STEPS": 8},
+    "attention-explains": {"PASSAGES": 2},
+    "leaps": {"SIZES": (900, 1_500), "SIZES_ALONE": (320, 900), "STEPS": 8},
+    "falling-loss": {"STEPS": 8},
+    "passing-tests": {"SAMPLE": 300, "DRAWS": 2},
+    "preferred": {"PLAIN_STEPS": 2, "PREFERENCE_STEPS": 4, "EVERY": 2},
+    "weight-decay": {"PARAMETERS": 900, "STEPS": 4},
+    "long-context": {"PASSAGES": 20},
+}
+
+
+@pytest.fixture(params=NAMES)
+def short(request, monkeypatch):
+    """An experiment with short trainings and few questions."""
+    one = experiment(request.param)
+    monkeypatch.setattr(models, "STEPS", 2)
+    monkeypatch.setattr(prose, "TEST_WINDOWS", 5)
+    for name, value in SHORT[one.name].items():
+        monkeypatch.setattr(f"{one.module}.{name}", value)
+    return one
+
+
+def test_a_measurement_has_all_numbers_depends_on_its_seed_alone_and_can_be_drawn(short):
+    measured = [json.loads(json.dumps(short.measure(seed))) for seed in (7, 7, 8)]
+    assert measured[0] == measured[1] != measured[2]
+    assert set(short.intervals(measured)) == set(short.numbers)
+    assert all(math.isfinite(one[name]) for one in measured for name in short.numbers)
+    assert RELATIONS.get(short.name, lambda one: True)(measured[0])
+    pytest.importorskip("matplotlib")
+    figure = new_figure(*short.size)
+    short.draw(figure, measured[1:])
+    assert all(axes.has_data() for axes in figure.axes)
+
+
+def same_start_and_different_ends(one):
+    curves = one["curves"].values()
+    return len({curve[0] for curve in curves}) == 1 and len({curve[-1] for curve in curves}) == len(curves)
+
+
+def largest_minus_smallest(one):
+    return all(one[name] == curve[-1] - curve[0] for name, curve in one["curves"].items())
+
+
+def last_points_of_the_curves(one):
+    taught, untaught = one["taught_curves"][-1], one["untaught_curves"][-1]
+    numbers = [one[name] for name in ("preferred", "unpreferred", "held_out", "untaught", "untaught_held_out")]
+    return numbers == [*taught[:3], untaught[0], untaught[2]]
+
+
+RELATIONS = {
+    "bigger": largest_minus_smallest,
+    "intentions": lambda one: one["difference"] == one["pushed"] - one["chance"],
+    "training-determines": lambda one: one["difference"] == one["silent"] - one["answered"] and one["loss_gap"] > 0,
+    "memorising": lambda one: [len(one[f"{task}_right"]) for task in ("repeating", "addition")] == [3, 2],
+    "leaps": lambda one: (one["both"]["parameters"], one["alone"]["parameters"]) == ([824, 1524], [316, 824]),
+    "falling-loss": same_start_and_different_ends,
+    "passing-tests": lambda one: (
+        one["refused"] == 0
+        and 250 < one["mistakes"] <= 300
+        and one["careful"] < one["all"] < 1
+        and one["difference"] == one["all"] - one["careful"]
+    ),
+    "preferred": last_points_of_the_curves,
+    "weight-decay": lambda one: one["difference"] == one["l2"] - one["adamw"],
+    "long-context": lambda one: one["lengths"] == [1, 2, 4, 8, 16, 32, 64, 128] and len(one["losses"]) == 8,
+}
