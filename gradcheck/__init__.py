@@ -107,6 +107,14 @@ What else is here:
 
 TYPE_CHECKING = False  # but to a type checker it is true; from `typing` it would take longer than all that is here
 if TYPE_CHECKING:  # what is loaded when it is asked for: see __getattr__
+    from gradcheck.adapters import (
+        from_derivative,
+        from_jacobian,
+        from_layer,
+        from_nested,
+        from_pair,
+        from_value_and_gradient,
+    )
     from gradcheck.call import Call, borrowed, clear_gradients, parameters_of, randomize_parameters, to_float64
     from gradcheck.cases import Case, check_case, load_cases
     from gradcheck.checking import adjoint, check, check_call, check_module
@@ -124,6 +132,12 @@ __all__ = [
     "jacobian",
     "Jacobian",
     "steps",
+    "from_pair",
+    "from_layer",
+    "from_nested",
+    "from_value_and_gradient",
+    "from_derivative",
+    "from_jacobian",
     "Call",
     "Case",
     "check_case",
@@ -142,6 +156,14 @@ __all__ = [
 ]
 
 _MODULES = {
+    "adapters": (
+        "from_derivative",
+        "from_jacobian",
+        "from_layer",
+        "from_nested",
+        "from_pair",
+        "from_value_and_gradient",
+    ),
     "call": ("Call", "borrowed", "clear_gradients", "parameters_of", "randomize_parameters", "to_float64"),
     "cases": ("Case", "check_case", "load_cases"),
     "checking": ("check", "check_call", "check_module", "adjoint"),
