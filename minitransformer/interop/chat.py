@@ -160,7 +160,9 @@ class Conversation:
                 self.forgotten += len(self.messages) - len(messages)
                 self.messages = messages
                 return ids
-        raise ValueError(f"the message has {len(ids):,} tokens; the model's context of {context:,} holds fewer")
+        raise ValueError(
+            f"the message has {len(ids):,} tokens, which leaves no room for an answer in the context of {context:,}"
+        )
 
     def answer_ids(self, ids, max_new_tokens):
         """Yield the ids of the answer, without the id that ends the turn."""

@@ -1,8 +1,8 @@
 """Conversion between Hugging Face's config.json, for GPT-2 and Llama, and Config.
 
 A field that changes the result of the model is either supported or rejected by name. Other fields, such as the ids of
-special tokens, are ignored here. A missing field has the default of Transformers, except for a size, which must be
-given, since no real model has Transformers' default size by accident.
+special tokens, are ignored here. A missing field has the default of Transformers. Only sizes must be given,
+because a missing size is more likely a damaged file than a model of the default size.
 
 Dropout matters only in training. Config has a single probability for all places. If a file has different ones, or if
 the target format has no such dropout, the model is read or written without dropout, with a warning.

@@ -122,7 +122,7 @@ class SafetensorsFile:
     def __init__(self, path: Path):
         from safetensors import SafetensorError, safe_open
 
-        with open(path, "rb"):  # its OSError has the file's name, safe_open's has not
+        with open(path, "rb"):  # raises an OSError with the file's name, which safe_open's lacks
             pass
         try:
             self.file = safe_open(path, framework="numpy")

@@ -237,7 +237,7 @@ def first_token_of_metadata(get, splitting):
     if not (splitting == "llama3" if added is None else added):
         return None
     if get("ggml.bos_token_id") is None:
-        raise ValueError("add_bos_token is true, but tokenizer.ggml.bos_token_id is missing")
+        raise ValueError("a token precedes every text, but tokenizer.ggml.bos_token_id is missing")
     return get("ggml.bos_token_id")
 
 

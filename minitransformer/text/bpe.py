@@ -1,7 +1,7 @@
 """Byte-pair encoding: tokens for frequent byte sequences (Sennrich et al., 2016; GPT-2, 2019).
 
-The vocabulary consists of the 256 bytes, so that any text can be encoded (see byte.py), and of tokens that were learned
-by merging frequent neighbours (see bpe_training.py). To encode a text:
+A learned vocabulary consists of the 256 bytes, so that any text can be encoded (see byte.py), and of tokens that merge
+frequent neighbours (see bpe_training.py). To encode a text:
 
 1. Split it into words (see splitting.py), and each word into its bytes.
 2. In each word, find the pair of neighbours whose merge was learned first, and merge it.
