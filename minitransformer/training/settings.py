@@ -1,4 +1,4 @@
-"""What a training run is asked to do."""
+"""The settings of a training run."""
 
 import dataclasses
 import math
@@ -8,8 +8,8 @@ from minitransformer.cores import MOST_PROCESSES
 from minitransformer.optim import averaging_rates
 from minitransformer.values import check_fields, documented, number, positive, setting, text, true_or_false, whole
 
-ENDLESS_STEPS = 10**12  # take thirty years at a millisecond each
-HUGE_BATCH = 10**9  # is more than there is memory for, be it one token each
+ENDLESS_STEPS = 10**12  # thirty years at a millisecond each
+HUGE_BATCH = 10**9  # more than fits in memory, even with one token each
 
 
 @documented
@@ -17,25 +17,25 @@ HUGE_BATCH = 10**9  # is more than there is memory for, be it one token each
 class Settings:
     """The settings of a run. The defaults are nanoGPT's numbers for a small model on a CPU.
 
-    Unlike nanoGPT's, embeddings do not decay unless asked to, and validation is on a fixed stretch of text. The last
-    bits of the result depend on the number of replicas (see replicas.py).
-    Raises TypeError for a number or a flag of the wrong type, ValueError for a setting out of range.
+    Two defaults differ from nanoGPT: embeddings have no weight decay, and the validation loss is measured on a fixed
+    part of the text. The last bits of the result depend on the number of replicas (see replicas.py). Raises TypeError
+    for a number or a flag of the wrong type, ValueError for a setting out of range.
     """
 
-    kind = "pretraining"  # what a checkpoint calls a run with such settings
+    kind = "pretraining"  # the name of this kind of run in checkpoints
 
     steps: int = setting(2000, "updates of the weights", whole, least=1, most=ENDLESS_STEPS)
     batch_size: int = setting(12, "windows of the text per batch", whole, least=1, most=HUGE_BATCH)
     accumulate: int = setting(
         1,
-        "batches per step, whose gradients are averaged: two of 6 windows do what one of 12 does, with half the memory "
-        "for activations",
+        "batches per step, whose gradients are averaged: two batches of 6 windows have the effect of one of 12, with "
+        "half the memory for activations",
         whole,
         least=1,
         most=HUGE_BATCH,
     )
     replicas: int = setting(
-        1, "processes that share each batch, with a model each", whole, least=1, most=MOST_PROCESSES
+        1, "processes that share each batch, each with its own model", whole, least=1, most=MOST_PROCESSES
     )
     lr: float = setting(1e-3, "the highest learning rate", positive)
     min_lr: float | None = setting(None, "the last learning rate", number, none="lr / 10")
@@ -51,25 +51,25 @@ class Settings:
     )
     clip: float | None = setting(1.0, "largest norm of the gradient", number, none="no limit")
     eval_every: int = setting(
-        250, "steps between evaluations on what is held out; 0: only at the beginning and the end", whole, least=0
+        250, "steps between evaluations on held-out data; 0: only at the beginning and the end", whole, least=0
     )
     eval_tokens: int | None = setting(
-        250_000, "tokens of it, from its beginning, to evaluate on", whole, least=1, none="all"
+        250_000, "tokens of the held-out data, from its beginning, to evaluate on", whole, least=1, none="all"
     )
     checkpoint_every: int = setting(
         250, "steps between checkpoints; 0: only at the beginning and the end", whole, least=0
     )
     sample_every: int = setting(0, "steps between samples of generated text; 0: none", whole, least=0)
-    sample_prompt: str | None = setting(None, "what samples begin with", text, none="the text's first token")
-    sample_tokens: int = setting(200, "tokens that follow in a sample", whole, least=1, most=HUGE_BATCH)
-    seed: int = setting(0, "of all random numbers of the run", whole, least=0)
+    sample_prompt: str | None = setting(None, "the beginning of each sample", text, none="the text's first token")
+    sample_tokens: int = setting(200, "tokens in a sample after the prompt", whole, least=1, most=HUGE_BATCH)
+    seed: int = setting(0, "seed of all random numbers of the run", whole, least=0)
 
     def __post_init__(self):
         check_fields(self)
         where = type(self).__name__
         if self.replicas > self.batch_size:
             most = self.batch_size
-            raise ValueError(f"{where}: replicas must not exceed batch_size ({most}) and is {self.replicas}")
+            raise ValueError(f"{where}: replicas must be at most batch_size, {most}, not {self.replicas}")
         if self.warmup_steps >= self.steps:
             raise ValueError(f"{where}: warmup must be less than steps, {self.steps}, not {self.warmup}")
         if not 0 <= self.final_lr <= self.lr:
@@ -79,28 +79,28 @@ class Settings:
 
     @property
     def final_lr(self) -> float:
-        """min_lr, or its default."""
+        """Return min_lr or its default."""
         return self.lr / 10 if self.min_lr is None else self.min_lr
 
     @property
     def warmup_steps(self) -> int:
-        """warmup, or its default."""
+        """Return warmup or its default."""
         return self.steps // 20 if self.warmup is None else self.warmup
 
     def to_dict(self) -> dict:
-        """Return the fields as a dictionary that JSON can hold; Settings(**dictionary) restores them."""
+        """Return the fields as a dictionary that JSON can represent."""
         return dataclasses.asdict(self)
 
 
 def settings_of_kind(kind: str, fields: dict) -> Settings:
-    """Return the Settings, or those of a subclass, that `kind` and to_dict describe.
+    """Return the Settings, or an instance of a subclass, that to_dict described.
 
-    Raises ValueError for another kind, or one whose class has not been imported.
+    Raises ValueError for an unknown kind, or one whose class has not been imported.
     """
     classes = [Settings]
-    for cls in classes:  # the list grows by what it finds
+    for cls in classes:  # the list grows during the iteration
         classes += cls.__subclasses__()
     by_kind = {cls.kind: cls for cls in classes}
     if kind not in by_kind:
-        raise ValueError(f"nothing that has been imported knows the settings of a run of {kind}")
+        raise ValueError(f"unknown kind of run {kind!r}: expected one of {', '.join(by_kind)}")
     return by_kind[kind](**fields)

@@ -1,4 +1,4 @@
-"""What a fine-tuning run is asked to do, beside the settings that all runs have."""
+"""The settings of a fine-tuning run, in addition to those of all runs."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ DEFAULT_LR, ADAPTERS_LR = 2e-4, 1e-3
 @documented
 @dataclass(frozen=True)
 class FineTuningSettings(Settings):
-    """Settings of fine-tuning: fewer steps than pretraining takes, smaller but for adapters, and no decay.
+    """The settings of fine-tuning: fewer steps and a lower learning rate than pretraining, and no weight decay.
 
-    Weight decay pulls towards zero, which is not where a trained model came from. Adapters begin by adding nothing, so
-    that their rate may be higher.
+    Weight decay would pull the weights towards zero and away from the trained model. Adapters start with no effect, so
+    they allow a higher learning rate.
     """
 
     kind = "fine-tuning on a text"
@@ -32,12 +32,12 @@ class FineTuningSettings(Settings):
     weight_decay: float = 0.0
     eval_every: int = 20
     eval_tokens: int | None = setting(
-        250_000, "tokens of the text held out, or of the general text, to evaluate on", whole, least=1, none="all"
+        250_000, "tokens of the held-out or general text to evaluate on", whole, least=1, none="all"
     )
     checkpoint_every: int = 50
-    seed: int = setting(0, "of all random numbers of the run, and of which pairs are held out", whole, least=0)
+    seed: int = setting(0, "seed of all random numbers of the run and of the held-out pairs", whole, least=0)
     trainable: Trainable = setting(
-        2, "what may move: the last n blocks, names of parameters, or a LowRank (see trainable.py)", checked
+        2, "trained part: the last n blocks, names of parameters, or a LowRank (see trainable.py)", checked
     )
 
     def __post_init__(self):
@@ -50,7 +50,7 @@ class FineTuningSettings(Settings):
 @documented
 @dataclass(frozen=True)
 class PreferenceSettings(FineTuningSettings):
-    """Settings of fine-tuning on pairs of responses: batches are of pairs, or of all where there are fewer."""
+    """The settings of fine-tuning on pairs of responses. A batch has at most as many pairs as there are."""
 
     kind = "fine-tuning on pairs of responses"
 
@@ -58,11 +58,11 @@ class PreferenceSettings(FineTuningSettings):
     eval_tokens: int | None = 10_000
     objective: str = setting(
         "dpo",
-        "what is minimised (see objectives/): dpo and unlikelihood are bounded",
+        "objective to minimise (see objectives/); dpo and unlikelihood are bounded",
         one_of,
         known=OBJECTIVES,
     )
-    beta: float = setting(0.1, "of dpo: the price of leaving the starting model", positive)
+    beta: float = setting(0.1, "penalty of dpo for differences from the starting model", positive)
     perplexity_limit: float = setting(
-        2.0, "stop, as diverged, once general perplexity has grown so many times", number, above=1
+        2.0, "growth of the general perplexity at which the run stops as diverged", number, above=1
     )
