@@ -1,7 +1,7 @@
-"""Pictures: one look for all of them, and one way to make and to save one. They need matplotlib, of the extra `app`.
+"""The common style of all pictures, and the functions that create and save one. They need matplotlib (extra `app`).
 
-A run that also draws asks can_draw first, and without matplotlib goes to its end without pictures. A function that
-does nothing but draw raises MissingExtra.
+A command that draws pictures in addition to other work calls can_draw first, and without matplotlib does the rest. A
+function that only draws raises MissingExtra.
 """
 
 import warnings
@@ -11,7 +11,7 @@ from minitransformer.files import write_atomically
 from minitransformer.system.extras import MissingExtra, require
 
 INK, GRID = "#333333", "#dddddd"
-# Of the set of Okabe and Ito, which people with any colour vision can tell apart.
+# From the palette of Okabe and Ito, which is safe for colour-blind readers.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"
 
 
@@ -26,7 +26,7 @@ def can_draw() -> bool:
 
 
 def new_figure(width: float, height: float, dpi: int = 150):
-    """Return an empty figure of so many inches. Raises MissingExtra without matplotlib."""
+    """Return an empty figure, sized in inches. Raises MissingExtra without matplotlib."""
     require("matplotlib")
     from matplotlib.figure import Figure
 
@@ -34,9 +34,9 @@ def new_figure(width: float, height: float, dpi: int = 150):
 
 
 def save(figure, path) -> None:
-    """Write a figure as a PNG to `path`, whole or not at all, and say nothing of letters that the font does not have.
+    """Write a figure as a PNG to `path` atomically, without warnings about missing glyphs.
 
-    Raises OSError, naming the file, where it cannot be written.
+    Raises OSError, which names the file, if it cannot be written.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")
@@ -44,19 +44,19 @@ def save(figure, path) -> None:
 
 
 def headline(figure, text: str, size: int = 11) -> None:
-    """Put a title above a figure or a part of one, on the left."""
+    """Add a title at the upper left of a figure or subfigure."""
     figure.suptitle(text, x=0.01, ha="left", color=INK, fontsize=size, parse_math=False)
 
 
 def label(axes, title: str = "", x: str = "", y: str = "", size: int = 10) -> None:
-    """Write a panel's title, in letters of this size, and the names of its axes, in somewhat smaller ones."""
+    """Set a panel's title, in this font size, and its axis labels, one point smaller."""
     axes.set_title(title, loc="left", color=INK, fontsize=size, parse_math=False)
     axes.set_xlabel(x, color=INK, fontsize=size - 1)
     axes.set_ylabel(y, color=INK, fontsize=size - 1)
 
 
 def with_grid(axes) -> None:
-    """Give a panel the look of a curve's: a faint grid behind it, and no frame above and on the right."""
+    """Style a panel for curves: a faint grid, and no frame above and on the right."""
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -64,13 +64,13 @@ def with_grid(axes) -> None:
 
 
 def without_frame(axes) -> None:
-    """Give a panel the look of a map's: no frame, and labels in the colour of the text."""
+    """Style a panel for maps: no frame, and labels in the colour of the text."""
     axes.spines[:].set_visible(False)
     axes.tick_params(colors=INK)
 
 
 def colour_bar(figure, image, panels, text: str = "", **how) -> None:
-    """Put the meaning of an image's colours beside the panels; `how` goes to figure.colorbar."""
+    """Add a colour bar next to the panels. Keyword arguments are passed to `figure.colorbar`."""
     bar = figure.colorbar(image, ax=panels, **how)
     bar.set_label(text, color=INK, fontsize=9)
     bar.ax.tick_params(colors=INK, labelsize=8)

@@ -91,7 +91,7 @@ def test_each_head_says_where_it_looks_and_shades_the_text_when_pointed_at(page,
         assert box.text == findings["tokens"][weights.argmax()]
     tokens(page)[5].click()
     hover(page, heads(page)[3])
-    assert "where head 1.1 looks" in summary(page)
+    assert "the attention of head 1.1" in summary(page)
     np.testing.assert_allclose(strengths(page, tokens(page)[:6]), attention[1, 1], atol=1e-3)
 
 
@@ -106,9 +106,9 @@ def test_everything_can_be_done_from_the_keyboard(page, findings):
     press(page, Keys.ARROW_LEFT)
     assert chosen(page) == [2]
     press(page, Keys.ENTER, Keys.TAB, Keys.ARROW_DOWN)  # on to the shadings: attention
-    assert "by attention, the mean of all heads" in summary(page) and chosen(page) == [2]
+    assert "values of attention, averaged over all heads" in summary(page) and chosen(page) == [2]
     press(page, Keys.TAB, Keys.ARROW_UP)  # on to the heads
-    assert "where head 0.1 looks" in summary(page)
+    assert "the attention of head 0.1" in summary(page)
 
 
 def test_the_lens_and_the_bars_show_the_numbers(page, findings):

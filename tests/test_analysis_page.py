@@ -80,7 +80,7 @@ def test_progress_counts_the_positions(lm):
     ("text", "options", "message"),
     [
         ("", {}, "the text is empty"),
-        ("a" * 21, {}, "the text has 21 tokens, and the model sees at most 20"),
+        ("a" * 21, {}, "the text has 21 tokens; the model's context holds at most 20"),
         ("ab", {"last": 0}, "last must be at least 1, not 0"),
         ("ab", {"ablation": "burn"}, "unknown ablation 'burn'; known are hide, blank"),
     ],
@@ -104,7 +104,7 @@ def test_the_command_writes_the_page_and_says_where(model_file, tmp_path, capsys
         == 0
     )
     assert capsys.readouterr() == ("", f"{out}: open it in a browser\n")
-    assert "What carries the difference" in out.read_text("utf-8")
+    assert "Activations that carry the difference" in out.read_text("utf-8")
 
 
 def test_the_examples_of_its_help_work_on_a_model_of_letters(tmp_path, monkeypatch, capsys):

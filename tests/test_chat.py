@@ -231,7 +231,9 @@ def test_threads_that_render_at_once_get_their_own_texts():
 
 
 def test_what_json_does_not_hold_is_refused():
-    with pytest.raises(ValueError, match=r"^a message must hold what JSON can hold: Object of type object is not "):
+    with pytest.raises(
+        ValueError, match=r"^a message must contain only values that JSON can represent: Object of type object is not "
+    ):
         render_chat(TOKENIZERS["smollm2"], [{"role": "user", "content": "Hi", "when": object()}])
 
 
@@ -394,7 +396,9 @@ def test_a_message_that_alone_fills_half_the_context_is_answered_and_one_that_fi
     overhead = len(encode_chat(lm.tokenizer, says("", system="")))
     room = 100 - overhead
     before = list(conversation.messages)
-    with pytest.raises(ValueError, match="the message makes 100 tokens, too many for the model's context of 100"):
+    with pytest.raises(
+        ValueError, match="the message has 100 tokens, which leaves no room for an answer in the context of 100"
+    ):
         list(conversation.answer("ÿ" * (room // 2) + "q" * (room % 2), 5))
     assert conversation.messages == before and conversation.forgotten == 0
     longest = "ÿ" * ((room - 1) // 2) + "q" * ((room - 1) % 2)

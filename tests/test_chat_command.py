@@ -214,7 +214,10 @@ def test_a_model_that_holds_no_conversation_is_one_line(tmp_path, capsys, monkey
     [
         (b"Hi\nab\xff\n", "standard input, line 2: not UTF-8 text: byte 0xff"),
         (b"Hi\n" + bytes(9 << 20), "standard input, line 2: has more than 1,048,576 bytes"),
-        (b"Hi\n" + b"\xc3\xbf" * 200 + b"\n", r"the message makes \d+ tokens, too many for the model's context of 256"),
+        (
+            b"Hi\n" + b"\xc3\xbf" * 200 + b"\n",
+            r"the message has \d+ tokens, which leaves no room for an answer in the context of 256",
+        ),
     ],
 )
 def test_in_a_pipe_a_line_that_cannot_be_answered_ends_it_with_one_line(folder, capsys, monkeypatch, said, words):

@@ -295,7 +295,7 @@ def test_a_text_that_cannot_be_trained_on_is_one_line(capsys, text, out, content
         ("--vocab-size 300", 1, "--vocab-size is for --tokenizer bpe; that of char follows from the text"),
         ("--tokenizer bpe --vocab-size 100", 1, "vocab_size must be at least 256"),
         ("--tokenizer bpe --vocab-size 0", 1, "vocab_size must be at least 256"),
-        ("--batch-size 4 --replicas 5", 1, r"--replicas must not exceed --batch-size \(4\) and is 5"),
+        ("--batch-size 4 --replicas 5", 1, r"--replicas must be at most --batch-size, 4, not 5"),
         (f"--accumulate {10**23}", 1, "--accumulate must be at most 1,000,000,000, not 10{23}"),
         (f"--steps {10**23}", 1, "--steps must be at most 1,000,000,000,000, not 10{23}"),
         (f"--batch-size {10**10}", 1, "--batch-size must be at most 1,000,000,000, not 10{10}"),

@@ -53,7 +53,7 @@ def test_the_data_are_the_mean_attention_of_the_position_and_the_loss_by_ablatio
 def test_after_the_last_token_comes_what_the_model_would_say(repeating_model):
     found = context_influence(repeating_model, "qwertyqwe", -1)
     assert (found.position, found.target, found.in_text) == (8, "r", False)
-    assert found.probability > 0.9 and "what the model thinks likeliest" in str(found)
+    assert found.probability > 0.9 and "the most likely next token" in str(found)
     assert np.argsort(found.ablation)[-3:].tolist() in ([8, 2, 3], [8, 3, 2])  # e r, and the e at the end
 
 
@@ -68,7 +68,7 @@ def test_outside_a_terminal_it_is_a_table_with_bars(lm, capsys):
         assert numbers == [round(found.attention[t], 3) + 0.0, round(found.ablation[t], 3) + 0.0]
     most = rows[found.attention.argmax()]
     assert most[3] == "█" * 20
-    assert "Attention is where the position looks, not what it takes" in printed
+    assert "Attention shows where the position looks" in printed
     assert f"Pearson {found.pearson:.2f}, Spearman {found.spearman:.2f}" in printed
 
 
@@ -86,7 +86,7 @@ def test_in_a_terminal_each_token_has_a_background_of_its_strength(lm):
             assert (np.diff(np.array(strength)[sign][order]) >= 0).all()
         assert strength[np.abs(values).argmax()] == max(strength)
     assert f"at most {np.abs(found.ablation).max():.3f} nats" in lines[3]
-    assert "Attention is where the position looks" in stream.getvalue()
+    assert "Attention shows where the position looks" in stream.getvalue()
 
 
 @pytest.mark.usefixtures("colourful")
@@ -160,7 +160,7 @@ def test_mistakes_are_told_in_one_line(lm):
             "a" * 13,
             -1,
             ValueError,
-            "the prediction has 13 tokens before it; the model sees at most 12, its context",
+            "13 tokens before it; the model's context holds at most 12",
         ),
     ]:
         with pytest.raises(kind, match=message) as raised:

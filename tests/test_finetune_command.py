@@ -234,19 +234,19 @@ def test_resuming_with_other_options_is_refused(capsys, folder):
 ODD_MEMORIES = [
     (
         {"data": "/dev/zero"},
-        "remembers /dev/zero, a device or a pipe, as its data: give it with --data if that is meant",
+        "its entry data is /dev/zero, a device or a pipe; to read it, give it with --data",
     ),
-    ({"held_out": "/dev/zero"}, "as its held_out: give it with --held-out if that is meant"),
-    ({"general": ["/dev/zero"]}, "as its general: give it with --general if that is meant"),
+    ({"held_out": "/dev/zero"}, "to read it, give it with --held-out"),
+    ({"general": ["/dev/zero"]}, "to read it, give it with --general"),
     ({"general": [3]}, r"its training state is damaged \(about: general must be a list of texts, not \[3\]\)"),
     ({"prompts": {"a": 1}}, "about: prompts must be a list of texts, not {'a': 1}"),
     ({"data": 3}, "about: data must be a list of texts, not 3"),
     ({"data": ["a.jsonl"]}, r"about: data must be a text, not \['a.jsonl'\]"),
-    ({"data": ""}, "about: data names no file"),
-    ({"data": "a\0b"}, "about: data names no file"),
+    ({"data": ""}, "about: data must be one or several paths"),
+    ({"data": "a\0b"}, "about: data must be one or several paths"),
     ({"held_out": [0.2]}, r"about: held_out must be a list of texts, not \[0.2\]"),
     ({"held_out": ["0.2"]}, r"about: held_out must be a text, not \['0.2'\]"),
-    ({"general": []}, "about: general names no file"),
+    ({"general": []}, "about: general must be one or several paths"),
 ]
 
 

@@ -374,7 +374,7 @@ GOOD = '{"prompt": "a cat", "safe": " sat", "unsafe": " ate"}'
         (
             '{"prompt": "a cat sat on the", "safe": " mat and ate", "unsafe": " ate"}',
             ValueError,
-            '"prompt" and "safe" have 28 tokens together, and a context of 24 holds 25',
+            '"prompt" and "safe" have 28 tokens together; a context of 24 allows 25',
         ),
         ('{"prompt": "a cat", "safe": " s\xe4t", "unsafe": " ate"}', ValueError, "not UTF-8 text: byte 0xe4"),
     ],
@@ -394,7 +394,7 @@ def test_a_row_that_cannot_be_used_is_named_by_file_and_line(tmp_path, line, err
 def test_a_row_of_a_list_is_named_by_its_number():
     with pytest.raises(ValueError, match='row 2: has no "safe"'):
         tuned(rows=[ROWS[0], {"prompt": "a"}], **QUICK)
-    with pytest.raises(ValueError, match="the dataset: holds no rows"):
+    with pytest.raises(ValueError, match="the dataset: has no rows"):
         tuned(rows=[], **QUICK)
 
 
@@ -427,9 +427,7 @@ def test_a_fraction_out_of_range_is_refused(held_out, words):
 
 
 def test_one_prompt_alone_leaves_nothing_to_evaluate():
-    with pytest.raises(
-        ValueError, match="2 rows with 1 different prompts, of which 1 are held out: there must be some"
-    ):
+    with pytest.raises(ValueError, match="2 rows with 1 different prompts, of which 1 are held out"):
         split_held_out(read_preferences(ROWS[:1] * 2), None, 0)
 
 
@@ -446,13 +444,13 @@ def test_one_prompt_alone_leaves_nothing_to_evaluate():
         ({"steps": 0}, ValueError, "steps must be at least 1, not 0"),
         ({"trainable": 0}, ValueError, "trainable .a number of last blocks. must be at least 1, not 0"),
         ({"trainable": 3}, ValueError, "trainable: the model has 2 blocks, not 3"),
-        ({"trainable": []}, ValueError, "trainable: no parameter is named"),
+        ({"trainable": []}, ValueError, "trainable is empty"),
         ({"trainable": 1.5}, TypeError, "trainable must be a number of blocks, names of parameters, or a LowRank"),
         ({"trainable": "blocks.7.*"}, ValueError, "no parameter is named 'blocks.7.*'; the nearest is 'blocks.1."),
         ({"trainable": LowRank(99)}, ValueError, "LoRA: the rank must be from 1 to 16 for a 16 × 16 map, not 99"),
         ({"general_text": "Q"}, ValueError, "the general text: unknown character 'Q'"),
-        ({"general_text": None}, ValueError, "the general text, the Python .* as no other was given: unknown char"),
-        ({"general_text": "a"}, ValueError, "the general text: perplexity needs at least 2 tokens, and it has 1"),
+        ({"general_text": None}, ValueError, "the general text, by default the Python .*: unknown char"),
+        ({"general_text": "a"}, ValueError, "the general text: perplexity needs at least 2 tokens, but it has 1"),
         ({"prompts": ["a", ""]}, ValueError, "the text is empty"),
         ({"resume": True}, ValueError, "resume and plot need a folder"),
     ],
@@ -568,8 +566,8 @@ def begun():
         (lambda arrays, state: state.update(tokens=-1), "tokens must be at least 0, not -1"),
         (lambda arrays, state: state.update(diverged=True), "diverged must be a text, not True"),
         (lambda arrays, state: arrays.pop("reference_safe"), "reference_safe"),
-        (lambda arrays, state: arrays.update(reference_unsafe=np.zeros(3)), "not one number for each pair"),
-        (lambda arrays, state: arrays.update(reference_unsafe=arrays["reference_safe"] > 0), "not one number for each"),
+        (lambda arrays, state: arrays.update(reference_unsafe=np.zeros(3)), "reference has shape"),
+        (lambda arrays, state: arrays.update(reference_unsafe=arrays["reference_safe"] > 0), "reference has shape"),
     ],
 )
 def test_what_is_remembered_of_the_start_is_checked_before_anything_is_changed(begun, change, words):

@@ -62,7 +62,7 @@ def test_the_number_of_tokens_stands_for_what_the_model_would_say_next(repeating
     flow = trace_information_flow(repeating_model, "qwertyqwe", 9)
     assert (flow.target, flow.in_text, flow.rank, len(flow.tokens)) == ("r", False, 1, 9)
     assert flow.probability > 0.9
-    assert "what the model itself would say next" in str(flow)
+    assert "the model's most likely next token" in str(flow)
 
 
 def test_a_target_that_the_tokenizer_does_not_have_is_never_chosen_and_its_number_shown():
@@ -77,7 +77,7 @@ def test_ablation_can_be_chosen(flow):
     blanked = trace_information_flow(untrained(), TEXT, 7, ablation="blank")
     assert blanked.contributions.ablated_by == "blank"
     assert not np.allclose(blanked.contributions.ablation, flow.contributions.ablation)
-    assert "mean of all embeddings" in str(blanked) and "no later position sees it" in str(flow)
+    assert "mean of all embeddings" in str(blanked) and "no later position attends to it" in str(flow)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,8 @@ def test_a_long_text_is_told_by_its_most_important_positions():
     flow = trace_information_flow(untrained(context=80), "abcdefghijklm" * 6, -1)
     told = str(flow)
     assert told.startswith("…") and max(map(len, told.splitlines())) <= 120
-    assert "the 24 of 77 positions whose ablation changes most" in told
-    rows = (line.split() for line in told.split("who writes")[0].splitlines())
+    assert "the 24 of 77 positions with the largest ablation" in told
+    rows = (line.split() for line in told.split("contributions to")[0].splitlines())
     listed = [int(row[0]) for row in rows if row and row[0].isdigit()]
     smallest = np.abs(flow.contributions.ablation)[listed].min()
     assert listed == sorted(listed) and len(listed) == 24
@@ -139,9 +139,9 @@ def test_mistakes_are_told_in_one_line():
     lm = untrained()
     for text, index, kind, message in [
         ("", 1, ValueError, "the text is empty"),
-        (TEXT, 0, ValueError, "is the text's first token: there is nothing before it to predict it from"),
-        (TEXT, -10, ValueError, "is the text's first token"),
-        (TEXT, 11, IndexError, "11 is out of range: the text has 10 tokens, 0 … 9, and 10 stands for the one that"),
+        (TEXT, 0, ValueError, "the text's first token"),
+        (TEXT, -10, ValueError, "the text's first token"),
+        (TEXT, 11, IndexError, "11 is out of range: the text has 10 tokens, 0 … 9, and 10 selects"),
         (TEXT, -11, IndexError, "-11 is out of range"),
         (TEXT, 1.0, TypeError, "target_token_idx must be an integer, not 1.0"),
         (TEXT, True, TypeError, "target_token_idx must be an integer, not True"),
@@ -150,7 +150,7 @@ def test_mistakes_are_told_in_one_line():
             "a" * 14,
             13,
             ValueError,
-            "the prediction has 13 tokens before it; the model sees at most 12, its context",
+            "13 tokens before it; the model's context holds at most 12",
         ),
         ("a?", 1, ValueError, "unknown character"),
     ]:

@@ -191,7 +191,7 @@ def test_wrong_usage_is_one_line(folder, capsys, options, words):
 @pytest.mark.parametrize(
     "prompt, words",
     [
-        ("a cät", r"unknown character 'ä' \(U\+00E4\) at position 3: this vocabulary knows \d+ characters"),
+        ("a cät", r"unknown character 'ä' \(U\+00E4\) at position 3: this vocabulary has \d+ characters"),
         ("", "the text is empty: there is nothing to predict from"),
         ("a\udcff", "lone surrogate|unknown character"),
     ],

@@ -102,7 +102,7 @@ def test_a_device_or_a_pipe_is_not_read_because_a_file_remembers_it(run, tmp_pat
     path = "/dev/zero" if kind == "device" else str(path)
     folder = remembering(tmp_path, run, text=[path])
     assert main(["influence", str(folder), *ASK]) == FAILURE
-    said = f"model.npz: remembers {path}, a device or a pipe, as its text: give it with --text if that is meant\n"
+    said = f"model.npz: its entry text is {path}, a device or a pipe; to read it, give it with --text\n"
     assert capsys.readouterr().err.endswith(said)
     assert main(["train", "--out", str(folder), "--resume", "--quiet", "--no-plot"]) == FAILURE
     assert capsys.readouterr().err.endswith(said)
@@ -121,5 +121,5 @@ def test_a_text_to_remember_that_is_no_path_is_refused(run, tmp_path, text, caps
 def test_a_text_to_remember_that_names_no_file_is_refused(run, tmp_path, text, command, capsys):
     folder = str(remembering(tmp_path, run, text=text))
     assert main([*command, folder]) == FAILURE
-    said = "model.npz: its training state is damaged (about: text names no file)\n"
-    assert capsys.readouterr().err == f"minitransformer: error: {folder}/{said}"
+    said = "model.npz: its training state is damaged (about: text must be one or several paths, not "
+    assert capsys.readouterr().err.startswith(f"minitransformer: error: {folder}/{said}")

@@ -165,7 +165,7 @@ def test_a_text_past_the_context_has_no_logits_but_a_continuation():
 
 
 def test_a_character_that_the_vocabulary_lacks_is_named():
-    with pytest.raises(ValueError, match=r"unknown character 'é' \(U\+00E9\) at position 2: this vocabulary knows"):
+    with pytest.raises(ValueError, match=r"unknown character 'é' \(U\+00E9\) at position 2: this vocabulary has"):
         language_model(TOKENIZERS["char"]).generate("thé")
 
 

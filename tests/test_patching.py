@@ -156,17 +156,17 @@ def test_what_cannot_be_patched_is_refused(rng):
     config = Config(vocab_size=9, context=5, d_model=8, n_heads=2, dtype="float64")
     model, ids = random_model(config, rng), np.array([1, 2, 3])
     for effects in (patch_effects, attribution_effects):
-        with pytest.raises(ValueError, match="there are no patches: give at least one"):
+        with pytest.raises(ValueError, match="patches is empty; give at least one"):
             effects(model, ids, ids[::-1], [], METRIC)
-    with pytest.raises(ValueError, match="the clean one has 3, the corrupted one 2"):
+    with pytest.raises(ValueError, match="the clean prompt has 3, the corrupted prompt has 2"):
         patch_effects(model, ids, ids[:2], [], METRIC)
-    with pytest.raises(ValueError, match="on both prompts: there is no difference to trace"):
+    with pytest.raises(ValueError, match="on both prompts"):
         patch_effects(model, ids, ids, [], METRIC)
-    with pytest.raises(ValueError, match="positional_embedding is the same for any prompt"):
+    with pytest.raises(ValueError, match="positional_embedding is the same for both prompts"):
         patch_effects(model, ids, ids[::-1], [{"positional_embedding": ...}], METRIC)
     with pytest.raises(KeyError, match=r"no activation is named 'blocks.0.mlp'; the nearest is"):
         patch_effects(model, ids, ids[::-1], [{"blocks.0.mlp": ...}], METRIC)
-    with pytest.raises(ValueError, match=r"blocks.0.feed_forward has no heads; of an attention, q, k, v"):
+    with pytest.raises(ValueError, match=r"blocks.0.feed_forward has no heads"):
         site("blocks.0.feed_forward", head=1)
 
 
@@ -195,14 +195,14 @@ def test_the_maps_are_told_in_words_and_as_json(repeating_model, tmp_path):
 
 def test_mistakes_with_prompts_are_told_in_one_line(repeating_model):
     for clean, corrupted, answers, message in [
-        ("abc", "abcd", None, "the clean one has 3, the corrupted one 4"),
+        ("abc", "abcd", None, "the clean prompt has 3, the corrupted prompt has 4"),
         ("", "", None, "the text is empty"),
-        ("abcdabc", "abcdabc", None, "both prompts are answered with 'd': give `answers`"),
-        ("abc", "abd", ("d", "ee"), "an answer must be one token, and 'ee' is 2"),
-        ("abc", "abd", ("d", "d"), "the two answers are the same token, 'd'"),
-        ("abc", "abd", "de", "answers must be two tokens, .* not 'de'"),
-        ("abc", "abd", ("d",), "answers must be two tokens"),
-        ("abc", "abc", ("d", "e"), "on both prompts: there is no difference to trace"),
+        ("abcdabc", "abcdabc", None, "the model answers both prompts with 'd'; give answers="),
+        ("abc", "abd", ("d", "ee"), "must be a single token, but 'ee' has 2"),
+        ("abc", "abd", ("d", "d"), "two different tokens; both are 'd'"),
+        ("abc", "abd", "de", "answers must be a pair of tokens, .* not 'de'"),
+        ("abc", "abd", ("d",), "answers must be a pair of tokens"),
+        ("abc", "abc", ("d", "e"), "on both prompts"),
         ("a" * 33, "b" * 33, ("d", "e"), "a sequence of 33 tokens is past the context of 32"),
     ]:
         with pytest.raises(ValueError, match=message) as raised:

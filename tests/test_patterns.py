@@ -163,7 +163,7 @@ def test_accuracy_counts_answers_only():
     assert right_rows(predicted, targets).tolist() == [True, False]
     assert accuracy(targets, targets) == 1
     assert accuracy(np.zeros_like(targets), targets) == 0
-    with pytest.raises(ValueError, match="no target is an answer"):
+    with pytest.raises(ValueError, match="at least one answer"):
         accuracy(predicted, np.full_like(targets, IGNORE_INDEX))
 
 

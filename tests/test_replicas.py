@@ -168,10 +168,10 @@ def test_a_backward_after_another_loss_is_refused(model, rng):
     replicas = Replicas(model, 2)
     _, backward = replicas.loss(*batch(rng))
     _, other_backward = replicas.loss(*batch(rng))
-    with pytest.raises(RuntimeError, match="its activations are gone"):
+    with pytest.raises(RuntimeError, match="its activations were released"):
         backward()
     replicas.stop()
-    with pytest.raises(RuntimeError, match="its activations are gone"):
+    with pytest.raises(RuntimeError, match="its activations were released"):
         other_backward()
 
 
@@ -317,7 +317,7 @@ def test_a_batch_of_nothing_is_refused_as_the_model_refuses_it(model, rng):
 
 
 def test_less_than_one_replica_is_refused(model):
-    with pytest.raises(ValueError, match="at least 1 replica, not 0"):
+    with pytest.raises(ValueError, match="count must be at least 1, the model itself, not 0"):
         Replicas(model, 0)
 
 

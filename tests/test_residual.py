@@ -104,7 +104,7 @@ def test_float32_stays_float32_and_no_gradient_or_hook_stays(rng):
 def test_contributions_are_told_in_words_and_as_json(rng):
     model = random_model(Config(vocab_size=9, context=6, d_model=8, n_heads=2, n_layers=1, dtype="float64"), rng)
     found = direct_contributions(model, np.array([1, 2, 3]), 4, against=5)
-    assert "the logit of token 4 above that of token 5" in str(found) and "Not shown" in str(found)
+    assert "the logit of token 4 minus that of token 5" in str(found) and "Not shown" in str(found)
     largest = found.components[np.abs(found.values).argmax()].name
     assert str(found).splitlines()[1].startswith(f"  {largest} ")
     stored = json.loads(json.dumps(found.to_dict()))
@@ -117,11 +117,11 @@ def test_contributions_are_told_in_words_and_as_json(rng):
 def test_a_position_or_token_that_is_not_there_is_refused(rng):
     model = random_model(Config(vocab_size=9, context=6, d_model=8, n_heads=2, dtype="float64"), rng)
     ids = np.array([1, 2, 3])
-    with pytest.raises(IndexError, match="position 3 is out of range: there are 3 tokens"):
+    with pytest.raises(IndexError, match="position 3 is out of range: ids has 3 tokens"):
         direct_contributions(model, ids, 4, position=3)
     with pytest.raises(ValueError, match="token 9 is out of range: the vocabulary has 0 … 8"):
         direct_contributions(model, ids, 9)
     with pytest.raises(ValueError, match="token -1 is out of range"):
         direct_contributions(model, ids, 4, against=-1)
-    with pytest.raises(ValueError, match="against must be a token, 'mean' or None, not 'max'"):
+    with pytest.raises(ValueError, match="against must be a token id, 'mean' or None, not 'max'"):
         direct_contributions(model, ids, 4, against="max")

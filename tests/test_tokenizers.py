@@ -157,7 +157,7 @@ def test_training_refuses_a_lone_surrogate_and_what_is_not_text(train):
 
 
 def test_a_char_tokenizer_needs_a_character():
-    with pytest.raises(ValueError, match="at least one character: the text is empty"):
+    with pytest.raises(ValueError, match="at least one character"):
         CharTokenizer.train("")
 
 
@@ -178,7 +178,7 @@ def test_decode_refuses_ids_that_are_none(tokenizer):
         tokenizer.decode([0.0, 1.0])
     with pytest.raises(TypeError, match="ids must be integers, not bool"):
         tokenizer.decode([True])
-    with pytest.raises(ValueError, match=r"ids must be one sequence, not an array of shape \(1, 2\)"):
+    with pytest.raises(ValueError, match=r"ids must be a 1-D sequence, not an array of shape \(1, 2\)"):
         tokenizer.decode([[0, 1]])
 
 

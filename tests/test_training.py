@@ -344,7 +344,7 @@ def test_a_validation_loss_that_is_not_finite_is_divergence_and_is_not_saved(tmp
         ({"decay_embeddings": 1}, TypeError, "decay_embeddings must be True or False, not 1"),
         ({"batch_size": -1}, ValueError, "batch_size must be at least 1, not -1"),
         ({"accumulate": 0}, ValueError, "accumulate must be at least 1, not 0"),
-        ({"batch_size": 3, "replicas": 4}, ValueError, r"replicas must not exceed batch_size \(3\) and is 4"),
+        ({"batch_size": 3, "replicas": 4}, ValueError, r"replicas must be at most batch_size, 3, not 4"),
         ({"eval_every": -1}, ValueError, "eval_every must be at least 0, not -1"),
         ({"seed": True}, TypeError, "seed must be an integer, not True"),
         ({"lr": 0.0}, ValueError, "lr must be positive and finite, not 0.0"),

@@ -216,4 +216,4 @@ def test_a_text_as_long_as_the_context_and_one_more_can_be_verified(tmp_path):
 def test_a_model_without_a_tokenizer_says_so(tmp_path, capsys):
     LanguageModel(random_model(GPT2), NoTokenizer(30)).save(tmp_path / "model.npz")
     assert main(["verify", str(tmp_path)]) == 1
-    assert "came without a tokenizer" in capsys.readouterr().err
+    assert "has no tokenizer" in capsys.readouterr().err

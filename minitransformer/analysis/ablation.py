@@ -1,11 +1,12 @@
-"""Ablating attention heads: what the model does without them, which is the test of what any score says of them.
+"""Ablation of attention heads: run the model without them and measure the loss. This tests the head scores of heads.py.
 
-A head's output is replaced by its mean over the rows and positions of a batch. Of zero, which it may never put out, the
-layers after it might make something it never was; the mean leaves them what they see on average, and takes away what
-the head has to say of each position. What is lost then is what depended on *that*.
+A head's output is replaced by its mean over the rows and positions of a batch. Zero would be a poor replacement: the
+head may never produce it, so later layers could respond in a way that they never do otherwise. The mean gives later
+layers their usual input and removes only the part that differs from position to position. If the loss rises, the model
+depends on that part.
 
-What it does not show: whether the model would have learned to do without. Nor, where nothing is lost, that the head
-does nothing: another may do the same, and only without both is it missed.
+Limits: an ablation does not show whether the model could have learned the task without the head. An unchanged loss does
+not show that the head is idle, because another head may do the same; only the ablation of both would reveal it.
 """
 
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from minitransformer.analysis.hooks import record, replaced_by
 
 
 def mean_head_outputs(model, ids):
-    """Return the mean output (L, H, D) of every head, before W_o, over all rows and positions of ids (B, T)."""
+    """Return the mean output (L, H, D) of every head, before W_o, over ids (B, T)."""
     names = [f"blocks.{block}.attention.heads" for block in range(model.config.n_layers)]
     seen = record(model, ids, names)
     return np.stack([seen[name].mean(axis=(0, 2)) for name in names])
@@ -24,9 +25,10 @@ def mean_head_outputs(model, ids):
 
 @contextmanager
 def without_heads(model, heads, outputs):
-    """Within the block, put their `outputs` (L, H, D), at every position, in the place of what the heads put out.
+    """Replace the outputs of the given heads inside a `with` block.
 
-    heads: (block, head) pairs.
+    heads     (block, head) pairs
+    outputs   (L, H, D), as from mean_head_outputs; a head's output is the same at every position
     """
     hooks = {}
     for block in {block for block, _ in heads}:

@@ -1,65 +1,72 @@
-"""The QK and OV circuits of an induction head, read off the weights alone (Elhage et al., 2021).
+"""The QK and OV circuits of an induction head, computed from the weights alone (Elhage et al., 2021).
 
-A head does two things that have nothing to do with each other. W_q and W_k decide where it looks, and meet nothing but
-each other; W_v and W_o decide what it moves from there, and likewise. So each pair is one matrix between tokens, and
-can be asked, without running the model, what it does to every token of the vocabulary at once.
+A head does two independent things. W_q and W_k determine the position that it attends to, and they enter only as a
+product with each other. W_v and W_o determine the vector that it copies from there, and they also enter only as a
+product. Each of the two products is therefore a matrix between tokens, which shows the head's effect for all tokens of
+the vocabulary at once, without running the model.
 
 Let E (S, C) be the embeddings of S tokens and U (S, C) their rows of the unembedding. A norm of the stream x is
 N(x) = r(x) · (x A) + β, with A a fixed matrix: the gain γ, and for layer normalization the centring,
 
     A = (I − 1/C) diag(γ)      RMS norm: A = diag(γ)          (1)
 
-and r(x) > 0 one number for each position, the inverse of its deviation. We fold A into the weights and leave r(x) and
-the biases out; below, A is that of the block's first norm and A_f the final one's.
+and r(x) > 0 one number for each position, the inverse of its standard deviation or root mean square. We fold A into the
+weights and omit r(x) and the biases. Below, A belongs to the first norm of the head's block, A_p to the first norm of
+head p's block, and A_f to the final norm.
 
-**OV: what it says when it looks at a token.** Head h, attending to a token's embedding, moves it through W_v and W_o to
-the stream's end, where the unembedding makes logits of it:
+**OV: the effect of attending to a token.** If head h attends to a position that holds only a token's embedding, it maps
+that embedding through W_v and W_o to the end of the stream, where the unembedding turns it into logits:
 
     OV = E A W_v^h W_o^h A_f Uᵀ                     (2)
 
-Entry [a, b] is what attending to token a does to the logit of b. A head that copies has its largest entries on the
-diagonal.
+Entry [a, b] is the effect of attending to token a on the logit of token b. A head that copies has its largest entries
+on the diagonal.
 
-**QK: where it looks, with the help of a head before it.** An induction head at token a looks for the position after an
-earlier a. Two ways are known by which a head p of an earlier block can make that possible, and each is a matrix.
+**QK: the position attended to, with the help of an earlier head.** An induction head at token a looks for the position
+after an earlier a. There are two known ways in which a head p of an earlier block can make this possible. Each is
+described by a matrix.
 
-*By the previous token* (K-composition). The position looked for does not hold its previous token; a previous-token head
-p has put it there, through its own W_v and W_o. Its key then matches the query of that token:
+*Through the previous token* (K-composition). The stream at the wanted position does not contain the token before it,
+until a previous-token head p copies it there through W_v and W_o. The key at that position then matches the query of
+that token:
 
     query of a = E A W_q^h      key of "after b" = (E A_p W_v^p W_o^p) A W_k^h          (3)
     QK = query keyᵀ / √D                            (4)
 
-Entry [a, b] is the score with which token a looks at a position after b. With rotary positions, query and key are
-turned by their positions, and their product depends on how far apart they are; the mean over some distances δ is
+Entry [a, b] is the score with which a query at token a attends to a position after token b. With rotary positions,
+query and key are rotated, and their product depends on the distance between them. The mean over several distances δ is
 
     query of a, turned: the mean over δ of R_δ (E A W_q^h)          (5)
 
 against a key at position 0.
 
-*By a pointer* (Q-composition), where positions are in the stream: P (T, C), learned or sinusoidal. A duplicate-token
-head p looks at the earlier a, at position s, and brings back that place, P_s, from which a query for position s + 1 can
-be made:
+*Through a pointer* (Q-composition). This needs a model that adds positional embeddings P (T, C), learned or sinusoidal,
+to the stream. A duplicate-token head p attends to the earlier a, at position s, and copies its positional embedding
+P_s. From it the induction head computes a query for position s + 1:
 
     query of "a was at s" = (P A_p W_v^p W_o^p) A W_q^h      key of k = P A W_k^h       (6)
 
-Their product, again over √D, has a row for each s, and a column for each k from 1 on: so the entry [s, s] is the score
-with which a token that stood at s before looks at s + 1. A head that serves to go backward as well looks at s − 1 for
-that, and this path does not say which of the two it will be.
+Their product, divided by √D, has one row for each s and one column for each k ≥ 1. Entry [s, s] is therefore the score
+with which a token that also occurred at position s attends to position s + 1. Another head may use the same pointer to
+attend to s − 1. This matrix describes one head and does not show which of the two a given head will learn.
 
-**Scores.** Of such a matrix M (S, S), three say how far it takes each token to itself: the fraction of rows with their
-largest entry on the diagonal, which is 1/S by chance; Elhage et al.'s copying score over the eigenvalues λ of M,
+**Scores.** Three scores measure how far such a matrix M (S, S) maps each token to itself. The first is the fraction of
+rows with their largest entry on the diagonal, 1/S by chance. The second is Elhage et al.'s copying score over the
+eigenvalues λ of M,
 
     Σ λ / Σ |λ|                                     (7)
 
-1 where all are positive (a positive multiple of the identity, say), −1 where all are negative, about 0 by chance; and
-how much the diagonal stands out, its mean less that of all other entries. The first two do not depend on the size of M:
-a head that writes next to nothing may still have them at 1. The third does, and so tells which of two heads matters.
+It is 1 if all eigenvalues are positive, as for a positive multiple of the identity, −1 if all are negative, and about 0
+by chance. The third is the contrast of the diagonal, its mean minus the mean of all other entries. The first two do not
+depend on the scale of M, so they can be 1 for a head whose output is negligible. The third depends on the scale, so it
+tells which of two heads matters more.
 
-What this does not show. r(x) is left out: it scales each row of OV, which changes neither sign nor order in the row,
-but each *column* of QK, which may; and the two QK matrices cannot be compared by size, for what they leave out differs.
-Each matrix is one path of many: the embedding also reaches the head through the
-feed-forward layers and heads between, and the head's output reaches the logits through later blocks. And what a circuit
-could do is not what the head does: only running the model, and ablating the head, shows that (see patterns.py).
+Limits. The factor r(x) is omitted. In OV it scales each row, which changes neither the signs nor the order of the
+entries within a row. In QK it scales each *column*, which may change the order within a row. Two QK matrices cannot be
+compared by size, because their omitted factors differ. Each matrix describes one path of many: the embedding also
+reaches the head through the layers between, and the head's output also reaches the logits through later blocks.
+Finally, a circuit shows a possible mechanism. Whether the head uses it is shown only by running the model and ablating
+the head (see experiments/patterns/).
 """
 
 from dataclasses import dataclass
@@ -73,47 +80,48 @@ from minitransformer.module import apply
 
 @dataclass(frozen=True)
 class Circuit:
-    """A matrix (S, S), float64, between tokens or positions: see (2), (4) and (6) for what its entries mean."""
+    """A matrix (S, S), float64, between tokens or positions. Equations (2), (4) and (6) define its entries."""
 
     matrix: np.ndarray
 
     @property
     def on_diagonal(self) -> float:
-        """The fraction of rows whose largest entry is on the diagonal; 1/S by chance."""
+        """Return the fraction of rows whose largest entry is on the diagonal."""
         return float(np.mean(self.matrix.argmax(axis=1) == np.arange(len(self.matrix))))
 
     @property
     def eigenvalue_score(self) -> float:
-        """Σ λ / Σ |λ| over the eigenvalues, from −1 to 1; 0 for a matrix that has none but zero."""
+        """Return Σ λ / Σ |λ| over the eigenvalues, or 0 if all of them are zero."""
         eigenvalues = np.linalg.eigvals(self.matrix)
         total = np.abs(eigenvalues).sum()
         return float(eigenvalues.real.sum() / total) if total > 0 else 0.0  # (7)
 
     @property
     def contrast(self) -> float:
-        """The mean of the diagonal less the mean of all other entries, in units of the matrix."""
+        """Return the mean of the diagonal minus the mean of all other entries."""
         n = len(self.matrix)
         diagonal = np.trace(self.matrix)
         return float(diagonal / n - (self.matrix.sum() - diagonal) / (n * n - n))
 
     def to_dict(self) -> dict:
-        """Return the scores, as JSON can hold them."""
+        """Return the three scores as a dictionary that JSON can represent."""
         return {name: getattr(self, name) for name in ("on_diagonal", "eigenvalue_score", "contrast")}
 
 
 def ov_circuit(model, block: int, head: int, tokens) -> Circuit:
-    """Return how attending to each of the `tokens` (S,) changes the logit of each, through this head alone."""
+    """Return the OV circuit (2) of a head: its effect on the logits of `tokens` (S,)."""
     written = moved_by_head(model, block, head, embeddings(model, tokens))
     unembedding = model.lm_head.weight.data[tokens].astype(np.float64)
     return Circuit(written @ folded_norm(model.ln_final) @ unembedding.T)  # (2)
 
 
 def qk_circuit(model, head: tuple[int, int], previous: tuple[int, int], tokens, distances=(0,)) -> Circuit:
-    """Return the score with which each token looks at the position after each, if `previous` wrote there what it was.
+    """Return the QK circuit (4) between `tokens` and the positions after them.
 
-    head, previous   (block, head) of the induction head and of the previous-token head, of an earlier block
+    head, previous   (block, head) of the induction head and of the previous-token head, which must be in an earlier
+                     block
     tokens           (S,) ids
-    distances        from key to query, over which to average; of a model without rotary positions they change nothing
+    distances        the distances from key to query to average over; they have no effect without rotary positions
 
     Raises ValueError unless `previous` is in an earlier block.
     """
@@ -128,44 +136,44 @@ def qk_circuit(model, head: tuple[int, int], previous: tuple[int, int], tokens, 
 
 
 def pointer_circuit(model, head: tuple[int, int], duplicate: tuple[int, int], positions: int) -> Circuit:
-    """Return the score with which a token that stood at s before looks at position s + 1, s = 0 … positions − 2.
+    """Return the product (6) for the positions s = 0 … positions − 2, divided by √D.
 
-    head, duplicate   (block, head) of the induction head and of the duplicate-token head, of an earlier block
-    positions         T, how many of the table's to take
+    head, duplicate   (block, head) of the induction head and of the duplicate-token head, which must be in an earlier
+                      block
+    positions         T, the number of positional embeddings to use
 
-    Raises ValueError unless `duplicate` is in an earlier block, or if positions are not in the model's stream.
+    Raises ValueError unless `duplicate` is in an earlier block, or if the model uses rotary positions.
     """
     check_earlier(head, duplicate)
     if model.positional_embedding is None:
-        raise ValueError("a pointer needs positions in the stream, and this model turns queries and keys instead")
+        raise ValueError("a pointer circuit needs positional embeddings in the stream; this model has rotary positions")
     P = model.positional_embedding(np.arange(positions))[0].astype(np.float64)
     query, key = queries(model, *head, moved_by_head(model, *duplicate, P)), keys(model, *head, P)  # (6)
     return Circuit(query[:-1] @ key[1:].T / np.sqrt(key.shape[1]))
 
 
 def check_earlier(head, other) -> None:
-    """Raise ValueError unless `other` is in a block before that of `head`."""
     if not other[0] < head[0]:
         raise ValueError(
-            f"head {head_name(head)} reads what earlier blocks wrote, and {head_name(other)} is in none of them"
+            f"the second head must be in an earlier block than head {head_name(head)}, not head {head_name(other)}"
         )
 
 
 def queries(model, block: int, head: int, x):
-    """Return the queries (S, D) that a head makes of a stream x (S, C), before any rotation."""
+    """Return a head's queries (S, D) for a stream x (S, C), before any rotation."""
     attention = model.blocks[block].attention
     return x @ folded_norm(model.blocks[block].norm1) @ columns(attention.w_q, attention.d_head, head)
 
 
 def keys(model, block: int, head: int, x):
-    """Return the keys (S, D) that a head makes of a stream x (S, C), before any rotation."""
+    """Return a head's keys (S, D) for a stream x (S, C), before any rotation."""
     attention = model.blocks[block].attention
     key_head = head // group_size(model)
     return x @ folded_norm(model.blocks[block].norm1) @ columns(attention.w_k, attention.d_head, key_head)
 
 
 def moved_by_head(model, block: int, head: int, x):
-    """Return what a head adds to the stream (S, C) where it attends to one position alone, of stream x (S, C)."""
+    """Return a head's output (S, C) when it attends to one position of x (S, C) alone."""
     attention = model.blocks[block].attention
     W_v = columns(attention.w_v, attention.d_head, head // group_size(model))
     W_o = attention.w_o.weight.data[head * attention.d_head : (head + 1) * attention.d_head]
@@ -180,26 +188,26 @@ def folded_norm(norm):
 
 
 def embeddings(model, tokens):
-    """Return E (S, C) in float64."""
+    """Return the embeddings E (S, C) in float64."""
     return model.embedding.weight.data[tokens].astype(np.float64)
 
 
 def columns(linear, d_head: int, head: int):
-    """Return the columns (C, D) of a Linear's weight that make one head's queries, keys or values, in float64."""
+    """Return one head's columns (C, D) of a Linear's weight, in float64."""
     return linear.weight.data[:, head * d_head : (head + 1) * d_head].astype(np.float64)
 
 
 def turned(turn, x, distance: int):
-    """Return x (S, D), each row turned as a query `distance` positions after the key."""
+    """Rotate each row of x (S, D) as a query `distance` positions after its key."""
     positions = np.full(len(x), distance)
     return apply(rotary, x, positions=positions, base=turn.base, layout=turn.layout, scaling=turn.scaling)[0]
 
 
 def group_size(model) -> int:
-    """Return how many query heads share a key–value head."""
+    """Return the number of query heads that share a key–value head."""
     return model.config.n_heads // model.config.kv_heads
 
 
 def head_name(head: tuple[int, int]) -> str:
-    """Return what people call a head: 1.3 is head 3, of 0, 1, 2, 3 …, in blocks.1."""
+    """Return the usual name of a head, such as 1.3 for head 3 of blocks.1."""
     return f"{head[0]}.{head[1]}"

@@ -1,11 +1,11 @@
-"""Context influence: for one position, where it looks, beside what its prediction would lose without each token.
+"""Context influence: the attention of one position, compared with the loss from ablating each token it can see.
 
     influence = visualize_context_influence(lm, "To be, or not to be", -1, out="context.png")
 
-Attention, averaged over heads and layers, is the picture that is usually drawn; it is not influence. It says nothing of
-what was taken from where it points, and what matters has often been moved before, by another position. So each token is
-shown twice: by the attention that the position pays it, and by what the log-probability of the next token loses when
-the token is ablated (see contributions.py); and how well the one tells the other is said in a number.
+Attention, averaged over heads and layers, is often drawn as if it were influence. It is not: a weight does not show
+which information is read from a position, and often the relevant information was moved to another position before.
+Each token is therefore shown with its attention, and with the decrease of the log-probability of the next token when
+it is ablated (see contributions.py). Their correlation is printed below.
 """
 
 import os
@@ -24,25 +24,25 @@ from minitransformer.language_model import LanguageModel
 from minitransformer.system.tables import table
 from minitransformer.values import whole
 
-BAR = 20  # characters of the longest bar
-NOT_SHOWN = "Attention is where the position looks, not what it takes from there, nor what had been moved there before."
+BAR = 20  # characters in the longest bar
+NOT_SHOWN = "Attention shows where the position looks, not which information it reads there or where that came from."
 
 
 @dataclass(frozen=True)
 class ContextInfluence:
-    """What the prediction at one position of a text owes to the tokens up to it.
+    """The influence of the tokens of a text on the prediction at one position.
 
-    text               as it was given
-    tokens             the n tokens up to the position, itself the last, as strings
+    text               the text
+    tokens             the n tokens up to and including the position, as strings
     position           n − 1
-    target             the token that comes next, as a string: that of the text, or what the model thinks likeliest
-    target_id          its id
-    in_text            whether it is that of the text
-    probability        that the model gives to it
-    attention          (n,) that the position pays to each token, the mean over heads and layers; they sum to 1
-    ablation           (n,) nats that the target's log-probability loses when the token is ablated; negative for a gain
+    target             the next token of the text as a string, or at its end the model's most likely next token
+    target_id          the id of the target
+    in_text            True if the target is part of the text
+    probability        the probability of the target
+    attention          (n,) attention from the position to each token, averaged over heads and layers; sums to 1
+    ablation           (n,) decrease of the target's log-probability when the token is ablated, in nats
     ablated_by         "hide" or "blank": see contributions.py
-    pearson, spearman  correlation of attention with ablation over the n tokens; NaN where there is none
+    pearson, spearman  correlation of attention with ablation over the n tokens; NaN if undefined
     """
 
     text: str
@@ -59,18 +59,21 @@ class ContextInfluence:
     spearman: float
 
     def to_dict(self) -> dict:
-        """Return the same as JSON can hold it; a correlation that does not exist is None."""
+        """Return the fields as a dictionary that JSON can represent; NaN becomes None."""
         return fields_as_data(self)
 
     def __str__(self):
         return "\n".join([headline(self), *bars(self), *footnotes(self)])
 
     def shaded(self, colours: int = 2**24) -> str:
-        """Return the text for a terminal of so many colours, 2²⁴ or 256, each token on a background of its strength."""
+        """Return the report with shaded tokens, for a terminal with 2²⁴ or 256 colours."""
         return "\n".join([headline(self), *shaded_lines(self, colours), *footnotes(self)])
 
     def draw(self, path) -> None:
-        """Draw both kinds of shading as a PNG at `path`. Raises MissingExtra without matplotlib."""
+        """Draw both shaded texts as a PNG at `path`.
+
+        Raises MissingExtra without matplotlib.
+        """
         from minitransformer.analysis.flow_pictures import draw_context
 
         draw_context(self, path)
@@ -85,17 +88,18 @@ def visualize_context_influence(
     ablation: str = "hide",
     stream: TextIO | None = None,
 ) -> ContextInfluence:
-    """Show what the model's prediction after one token of a text owes to that token and those before it.
+    """Show how the prediction after one token of a text depends on the tokens so far.
 
-    position   the index of the token after which the prediction is made, from 0; a negative one counts from the end
-    out        where to draw it as a PNG, if anywhere; needs matplotlib
-    ablation   what it is to ablate a token: "hide" or "blank", see contributions.py
-    stream     where to print it: standard output, unless given. Tokens are shaded if that is a terminal and the
-               environment does not ask for none (NO_COLOR, TERM=dumb); elsewhere they stand in a table with bars
+    position   index of the token after which the model predicts; a negative index counts from the end
+    out        path of a PNG to draw (needs matplotlib), or None
+    ablation   how a token is ablated, "hide" or "blank": see contributions.py
+    stream     where the report is printed (default: standard output). Tokens are shaded if the stream is a terminal,
+               unless the environment forbids colours (NO_COLOR, TERM=dumb); otherwise the report is a table with bars
 
-    Returns a ContextInfluence. Costs a forward pass over the n tokens up to the position for each of them.
-    Raises TypeError for a position that is no integer, IndexError for one outside the text, ValueError for an empty
-    text, a position beyond the context, or an unknown ablation, MissingExtra and OSError where a PNG cannot be made.
+    Returns a ContextInfluence. Costs n forward passes over n tokens, where n is the number of tokens up to the
+    position, and a few more. Raises TypeError if the position is not an integer, IndexError if it is outside the text,
+    ValueError for an empty text, a position beyond the context or an unknown ablation, and MissingExtra or OSError if
+    the PNG cannot be drawn or written.
     """
     influence = context_influence(lm, text, position, ablation=ablation)
     if out is not None:
@@ -107,7 +111,7 @@ def visualize_context_influence(
 
 
 def context_influence(lm, text: str, position: int, *, ablation="hide") -> ContextInfluence:
-    """Return what visualize_context_influence shows, and show nothing."""
+    """Compute a ContextInfluence without showing it; see visualize_context_influence."""
     ids = lm.encode(text)
     index = position_index(position, len(ids))
     seen = preceding(lm, ids, index + 1)
@@ -130,7 +134,7 @@ def context_influence(lm, text: str, position: int, *, ablation="hide") -> Conte
 
 
 def position_index(position, n_tokens: int) -> int:
-    """Return the index of the position from 0. Raises what visualize_context_influence does."""
+    """Return the index of the position counted from 0, or raise IndexError."""
     i = whole("position", position)
     if not -n_tokens <= i < n_tokens:
         raise IndexError(f"position {i} is out of range: the text has {n_tokens} tokens, 0 … {n_tokens - 1}")
@@ -138,14 +142,13 @@ def position_index(position, n_tokens: int) -> int:
 
 
 def headline(influence: ContextInfluence) -> str:
-    """Return what is shown, in a line."""
-    where = "next in the text" if influence.in_text else "what the model thinks likeliest"
+    where = "the next token of the text" if influence.in_text else "the most likely next token"
     own = f"{influence.position} {shown(influence.tokens[-1])}"
     return f"after token {own}: {shown(influence.target)}, {where}, probability {influence.probability:.1%}"
 
 
 def bars(influence: ContextInfluence):
-    """Return a table of the tokens, with bars as long as their attention and the size of their ablation."""
+    """Return a table of the tokens with bars for their attention and ablation."""
     columns = [range(len(influence.tokens)), map(shown, influence.tokens)]
     for values in (influence.attention, influence.ablation):
         columns += [(f"{value:z.3f}" for value in values), ("█" * round(BAR * abs(s)) for s in strengths(values))]
@@ -153,7 +156,7 @@ def bars(influence: ContextInfluence):
 
 
 def shaded_lines(influence: ContextInfluence, colours: int):
-    """Yield the text twice, its tokens shaded by attention and by ablation, each with the meaning of the colours."""
+    """Yield the text shaded by attention and then by ablation, each after a legend."""
     yield f"attention, {painted('most', SHADES['attention'], 1, colours)} {influence.attention.max():.3f}"
     yield shaded_text(
         influence.tokens, strengths(influence.attention), (SHADES["attention"], SHADES["attention"]), colours
@@ -164,7 +167,7 @@ def shaded_lines(influence: ContextInfluence, colours: int):
 
 
 def shaded_text(tokens, strength, inks, colours: int) -> str:
-    """Return the tokens one after the other, in a line for each line of the text, on backgrounds of their strength."""
+    """Return the shaded tokens; a line ends where the text has a line break."""
     text = ""
     for token, s in zip(tokens, strength, strict=True):
         text += painted(shown(token), inks[0] if s >= 0 else inks[1], abs(s), colours)
@@ -173,8 +176,7 @@ def shaded_text(tokens, strength, inks, colours: int) -> str:
 
 
 def footnotes(influence: ContextInfluence):
-    """Yield what was ablated, what attention does not show, and how far it tells the same."""
     ablated = ABLATED[influence.ablated_by]
-    yield f"Ablation, in nats that the log-probability of {shown(influence.target)} loses: {ablated}."
+    yield f"Ablation ({ablated}): nats by which the log-probability of {shown(influence.target)} decreases."
     yield NOT_SHOWN
     yield f"Correlation of attention with ablation: Pearson {influence.pearson:.2f}, Spearman {influence.spearman:.2f}."

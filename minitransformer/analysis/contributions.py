@@ -1,37 +1,40 @@
-"""How much each position contributes to a prediction: four estimates, and the ablation that they are held against.
+"""The contribution of each position to a prediction: several estimates, and the ablation that they are compared with.
 
-Let y be the token that is predicted after the last of n positions, and ℓ = log p(y). Position j is credited with
+Let y be the token that is predicted after the last of n positions, and ℓ = log p(y). The contribution of position j is
+measured by
 
-(a) **attention**, the weight that the last position gives it, averaged over all heads and layers: where the model
-    looked, not what it took from there (Jain and Wallace, 2019); and its rollout through the layers (see rollout.py);
+(a) **attention**, the weight from the last position to j, averaged over all heads and layers. It shows where the model
+    looked, not which information it read there (Jain and Wallace, 2019). Its rollout follows the weights through the
+    layers (see rollout.py);
 
-(b) **value-weighted attention**, the mean over heads and layers of the length of what is moved, ‖α_j v_j W_o^h‖
-    (Kobayashi et al., 2020): a head that parks its attention on a token whose value is next to nothing moves nothing;
+(b) **value-weighted attention**, the norm of the vector that is moved, ‖α_j v_j W_o^h‖, averaged over heads and layers
+    (Kobayashi et al., 2020). A head that rests on a token whose value vector is nearly zero moves nearly nothing;
 
-(c) **gradient × input**, ∂ℓ/∂e_j · e_j at the token's embedding e_j (Denil et al., 2014), by one backward pass: what ℓ
-    would lose, were it linear, if e_j became zero;
+(c) **gradient × input**, ∂ℓ/∂e_j · e_j at the token's embedding e_j (Denil et al., 2014), from one backward pass. It is
+    the decrease of ℓ if e_j became zero and ℓ were linear;
 
-(d) **ablation**, what ℓ loses when the position can no longer be seen: the ground truth here, n more forward passes.
+(d) **ablation**, the decrease of ℓ when the position can no longer be seen. It costs n more forward passes and is the
+    ground truth here.
 
-(a) and (b) see one step, from the last position, and no sign. (c) sees every path, to first order alone: where the
-model is sure, log p is flat, and (c) is next to nothing for what holds it up. How well each does is its correlation
-with (d) over the positions: Pearson's, which is about the few that matter, and Spearman's, for which the order of the
-many that do not counts as much. Both compare with (d) as it is: where a token speaks against y, it is negative.
+Attention and (b) describe one step, from the last position, and have no sign. Rollout and (c) follow all layers, but
+(c) only to first order: when the model is certain, log p is flat, and (c) is nearly zero even for the important
+positions. Each estimate is judged by its correlation with (d) over the positions. Pearson's correlation is
+dominated by the few important positions; in Spearman's, the order of the many unimportant ones counts as much. Both use
+the sign of (d), which is negative if a token speaks against y.
 
-**What exactly is ablated** must be said, because "without it" can mean several things. Two are offered:
+**Two kinds of ablation**, because "without position j" can have several meanings:
 
-`hide`    no later position attends to j, in any layer and head, and the weights of what remains are renormalised:
-          as if the mask had forbidden it, since softmax over fewer scores is softmax over all, renormalised. Nothing
-          leaves j, so what j holds is of no account. But the last position cannot be hidden, as it makes the
-          prediction and its stream begins with its own token: there, and there alone, the token is blanked.
-`blank`   the embedding of j's token becomes the mean of all embeddings: its place remains, to be attended to and to
-          hold what it has gathered from elsewhere; which token it is becomes unknown.
+`hide`    No later position attends to j, in any layer and head, and the remaining weights are renormalised. This equals
+          a mask on j, since softmax over fewer scores is softmax over all scores, renormalised. The last position
+          cannot be hidden, because the prediction is made there. It is blanked instead.
+`blank`   The embedding of j's token is replaced by the mean of all embeddings. Other positions can still attend to j
+          and read the information that it has collected from elsewhere, but not its token.
 
-`hide` is the default: it removes the position from the flow of information, adds nothing in its place, and with rotary
-positions, to hide the first token is exactly to leave it away. The price is that a head which rests on that token, when
-it has nothing to do (an attention sink, Xiao et al., 2024), has to look elsewhere, and the loss shows that too. `blank`
-keeps the resting place, and puts a token there that the model has never seen. Neither shows two positions that stand
-in for each other: hide one and the other still tells; so the losses need not add up to anything.
+`hide` is the default. It removes the position from the flow of information and adds nothing instead; with rotary
+positions, hiding the first token is equivalent to deleting it. Its disadvantage is that a head may attend to that token
+when it has nothing to do (an attention sink, Xiao et al., 2024). Such a head then has to look elsewhere, which changes
+the loss too. `blank` keeps the sink, but puts a vector there that the model has never seen. Neither shows two positions
+with the same information: if one is hidden, the other still provides it. The decreases therefore need not add up.
 """
 
 from dataclasses import dataclass
@@ -48,20 +51,20 @@ from minitransformer.values import one_of
 
 ABLATIONS = ("hide", "blank")
 MEASURES = ("attention", "rollout", "value_weighted", "gradient_times_input")
-TOKENS_AT_ONCE = 4096  # of the rows of one forward pass, each with another position ablated
+TOKENS_AT_ONCE = 4096  # tokens in one forward pass, in which each row has another position ablated
 
 
 @dataclass(frozen=True)
 class PositionContributions:
-    """What each of n positions contributes to the token that is predicted after the last of them.
+    """The contribution of each of n positions to the prediction after the last of them.
 
-    target                 the id of that token
+    target                 the id of the predicted token
     log_probability        log p(target), in nats
-    attention              (n,) and so are the next four, in the order of the file's introduction
-    rollout
-    value_weighted
-    gradient_times_input   in nats
-    ablation               in nats that the target's log-probability loses; negative where it gains
+    attention              (n,) attention from the last position
+    rollout                (n,) attention rollout to the last position
+    value_weighted         (n,) value-weighted attention from the last position
+    gradient_times_input   (n,) gradient × input, in nats
+    ablation               (n,) decrease of log p(target) by ablation, in nats; negative for an increase
     ablated_by             "hide" or "blank"
     """
 
@@ -76,19 +79,19 @@ class PositionContributions:
 
     @property
     def correlations(self) -> dict:
-        """Pearson's and Spearman's correlation of each measure with ablation, by name; NaN where there is none."""
+        """Return {measure: its Pearson and Spearman correlation with ablation}."""
         return {name: correlations(getattr(self, name), self.ablation) for name in MEASURES}
 
     def to_dict(self) -> dict:
-        """Return the same as JSON can hold it; a correlation that does not exist is None."""
+        """Return the fields as a dictionary that JSON can represent; NaN becomes None."""
         return fields_as_data(self) | {"correlations": as_data(self.correlations)}
 
 
 def position_contributions(model, ids, target: int, *, ablation: str = "hide") -> PositionContributions:
-    """Credit each position of ids (n,) with its part in predicting `target` next. `ablation` is one of ABLATIONS.
+    """Measure the contribution of each position of ids (n,) to predicting `target`.
 
-    Costs n forward passes over n tokens and a few more. Raises ValueError for an unknown ablation or a target outside
-    the vocabulary, and what `predict` raises.
+    `ablation` is one of ABLATIONS. Costs n forward passes over n tokens and a few more. Raises ValueError for an
+    unknown ablation or a target outside the vocabulary, and the exceptions of `predict`.
     """
     check_target(model, target)
     ablated = ablated_log_probabilities(model, ids, target, ablation)
@@ -107,20 +110,19 @@ def position_contributions(model, ids, target: int, *, ablation: str = "hide") -
 
 
 def check_target(model, target) -> None:
-    """Raise ValueError unless `target` is in the vocabulary."""
     if not 0 <= target < model.config.vocab_size:
         raise ValueError(f"token {target} is out of range: the vocabulary has 0 … {model.config.vocab_size - 1}")
 
 
 def log_probabilities(model, ids):
-    """Return log p (B, V) of what follows the last of ids (B, n)."""
+    """Return the log-probabilities (B, V) of the token after the last of ids (B, n)."""
     return log_softmax(model.predict(ids, last_only=True)[:, 0])[0]
 
 
 def value_weighted_attention(model, ids, all_weights):
-    """Return ‖α_j v_j W_o^h‖ (L, H, n), the length of what each head moves from position j of ids (n,) to the last.
+    """Return the value-weighted attention ‖α_j v_j W_o^h‖ (L, H, n) of every head.
 
-    all_weights: (L, H, n, n), the attention weights.
+    ids is (n,), and all_weights (L, H, n, n) are its attention weights.
     """
     seen = record(model, ids, [f"blocks.{i}.attention.v" for i in range(model.config.n_layers)])
     lengths = []
@@ -134,10 +136,9 @@ def value_weighted_attention(model, ids, all_weights):
 
 
 def gradient_times_input(model, ids, target: int):
-    """Return ∂ log p(target) / ∂e_j · e_j (n,), where e_j is the token embedding at position j of ids (n,)."""
+    """Return ∂ log p(target) / ∂e_j · e_j (n,) for the embeddings e_j of ids (n,)."""
 
     def dlogits(logits):
-        """log p = logit − log Σ exp logits, at the last position alone."""
         log_p, backward = log_softmax(logits[-1])
         dlog_p = np.zeros_like(log_p)
         dlog_p[target] = 1
@@ -168,15 +169,16 @@ def ablated_log_probabilities(model, ids, target: int, ablation: str = "hide"):
 
 
 def blank(positions, value):
-    """Return a hook for `embedding` (B, n, C) that puts `value` (C,) at positions[b] of row b."""
+    """Return a hook for `embedding` that sets positions[b] of row b to `value` (C,)."""
     return replaced_by(value, (np.arange(len(positions)), positions))
 
 
 def hide(positions):
-    """Return a hook for attention weights (B, H, n, n), by which no query after positions[b] sees that key in row b.
+    """Return a hook for attention weights that hides key positions[b] in row b.
 
-    What a query has left is renormalised, w′ = w m / s with s = Σ w m, for the mask m. Its backward is a quotient's:
-    dw = m (dw′ − Σ w′ dw′) / s. A query with nothing left gets zeros, as elsewhere (see layers/attention.py).
+    Queries after that position get weight zero on it, and their other weights are renormalised: w′ = w m / s with
+    s = Σ w m, for the mask m. The backward pass is that of a quotient: dw = m (dw′ − Σ w′ dw′) / s. If all
+    weights of a query were on that key, they become zero, as in layers/attention.py.
     """
 
     def hide_keys(weights, weights_backward):
@@ -198,21 +200,21 @@ def hide(positions):
 
 
 def correlations(measure, truth) -> dict:
-    """Return Pearson's and Spearman's correlation of two arrays (n,); see `pearson` for where there is none."""
+    """Return Pearson's and Spearman's correlation of two arrays (n,)."""
     return {"pearson": pearson(measure, truth), "spearman": pearson(ranks(measure), ranks(truth))}
 
 
 def ranks(x):
-    """Return the rank (n,) of each entry of x (n,), from 1; equal entries share the mean of theirs.
+    """Return the rank (n,), from 1, of each entry of x (n,).
 
-    As scipy.stats.rankdata, which takes a second to import.
+    Equal entries share their mean rank. Gives the result of scipy.stats.rankdata, whose import takes about a second.
     """
     _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
 def pearson(x, y) -> float:
-    """Return the correlation of x and y (n,); NaN where either is constant, or n < 3: two points are always in line."""
+    """Return the correlation of x and y (n,), or NaN if either is constant or n < 3."""
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(np.corrcoef(x, y)[0, 1])

@@ -1,4 +1,4 @@
-"""What was found as data: dictionaries, lists, text and numbers, as JSON can hold them."""
+"""Conversion of results to values that JSON can represent: dictionaries, lists, strings, numbers and None."""
 
 import math
 from dataclasses import fields, is_dataclass
@@ -7,14 +7,14 @@ import numpy as np
 
 
 def fields_as_data(instance) -> dict:
-    """Return the fields of a dataclass by name, as JSON can hold them."""
+    """Return the fields of a dataclass by name, converted by as_data."""
     return {field.name: as_data(getattr(instance, field.name)) for field in fields(instance)}
 
 
 def as_data(value):
-    """Return a value as JSON can hold it, and what it is made of likewise; a number that does not exist is None.
+    """Convert a value, and everything in it, to a value that JSON can represent.
 
-    Of what has a to_dict, it is that; of another dataclass, its fields.
+    An object with a to_dict method is converted by that method, any other dataclass by its fields. NaN becomes None.
     """
     if hasattr(value, "to_dict"):
         return value.to_dict()

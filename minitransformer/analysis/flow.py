@@ -1,18 +1,18 @@
-"""Information flow: everything that this package can say about one prediction, of one text, side by side.
+"""Information flow: all analyses of one prediction side by side.
 
-    flow = trace_information_flow(lm, "To be, or not to be", -1)  # how its last token is predicted
+    flow = trace_information_flow(lm, "To be, or not to be", -1)  # explain the prediction of its last token
     print(flow)
     flow.draw("flow.png")
 
-Each part answers another question, and has its own file, which says what it does not show:
+Each part answers a different question. Its file states its limits:
 
-    attention, rollout   where each head looks, and where that leads through the layers    heads.py, rollout.py
-    contributions        what the prediction owes to each position                         contributions.py
-    direct               what each component writes to the target's logit                  residual.py
-    lens                 what the model would have said after each layer                   lens.py
+    attention, rollout   where each head looks, and where this leads through the layers    heads.py, rollout.py
+    contributions        the contribution of each position to the prediction               contributions.py
+    direct               the contribution of each component to the target's logit          residual.py
+    lens                 the prediction that the model would make after each layer         lens.py
 
-Only ablation, among the contributions, is an intervention; the others describe one run. Which activations carry the
-difference between two prompts is another question, that takes two prompts: see patching.py.
+Only the ablation in `contributions` is an intervention; all other parts describe a single run. To find the activations
+that carry the difference between two prompts, see patching.py.
 """
 
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ from minitransformer.system.tables import table
 from minitransformer.values import whole
 
 LENS_TOKENS = 5
-MOST_POSITIONS, MOST_COMPONENTS, LONGEST_TEXT = 24, 10, 70  # that a report shows
+MOST_POSITIONS, MOST_COMPONENTS, LONGEST_TEXT = 24, 10, 70  # limits of the report; the last in characters
 TITLES = {
     "attention": "attention",
     "rollout": "rollout",
@@ -40,26 +40,26 @@ TITLES = {
     "ablation": "ablation",
 }
 ABLATED = {
-    "hide": "no later position sees it (the last: its token is blanked)",
-    "blank": "its token is replaced by the mean of all embeddings",
+    "hide": "no later position attends to it; the last is blanked",
+    "blank": "the mean of all embeddings replaces its embedding",
 }
 
 
 @dataclass(frozen=True)
 class InformationFlow:
-    """How a language model comes to predict one token, the target, from the n tokens before it.
+    """The flow of information from n tokens to the prediction of the next token, the target.
 
-    text              as it was given
+    text              the text
     tokens            the n tokens before the target, as strings
     target            the target, as a string
-    target_id         its id
-    target_position   where it stands in the text; the number of the text's tokens, if it would come next
-    in_text           whether it stands in the text; if not, it is what the model thinks likeliest
+    target_id         the id of the target
+    target_position   the index of the target in the text; at the end of the text, the number of its tokens
+    in_text           True if the target is part of the text; otherwise it is the model's most likely next token
     attention         (L, H, n, n) weights of each head: [l, h, i, j] from position i to position j
     rollout           (n, n) attention rollout
-    contributions     of each of the n positions to log p(target), by five measures
-    direct            of each component to the target's logit above the mean of all
-    lens              at each of the n positions: answers are the tokens that follow there, the last of them the target
+    contributions     contribution of each of the n positions to log p(target), by five measures
+    direct            contribution of each component to the target's logit minus the mean of all logits
+    lens              logit lens at each of the n positions; the answers are the tokens that follow, the target last
     lens_tokens       (L + 1, n, k) nested lists: the strings of lens.top_ids
     """
 
@@ -78,16 +78,16 @@ class InformationFlow:
 
     @property
     def probability(self) -> float:
-        """The probability that the model gives to the target."""
+        """Return the probability of the target."""
         return float(np.exp(self.contributions.log_probability))
 
     @property
     def rank(self) -> int:
-        """One more than the number of tokens that the model thinks likelier than the target: 1 is its choice."""
+        """Return the rank of the target among all tokens by probability, from 1."""
         return int(self.lens.answer_ranks[-1, -1])
 
     def to_dict(self) -> dict:
-        """Return the same as JSON can hold it."""
+        """Return the fields, probability and rank as a dictionary that JSON can represent."""
         data = fields_as_data(self) | {"probability": self.probability, "rank": self.rank}
         data["lens"]["top_tokens"] = data.pop("lens_tokens")
         return data
@@ -97,31 +97,37 @@ class InformationFlow:
         return "\n\n".join("\n".join(section) for section in sections)
 
     def draw(self, path) -> None:
-        """Draw contributions, components and logit lens as a PNG at `path`. Raises MissingExtra without matplotlib."""
+        """Draw contributions, components and logit lens as a PNG at `path`.
+
+        Raises MissingExtra without matplotlib.
+        """
         from minitransformer.analysis.flow_pictures import draw_flow
 
         draw_flow(self, path)
 
     def draw_attention(self, path) -> None:
-        """Draw every head's attention as a PNG at `path`. Raises MissingExtra without matplotlib."""
+        """Draw every head's attention as a PNG at `path`.
+
+        Raises MissingExtra without matplotlib.
+        """
         from minitransformer.analysis.pictures import draw_attention
 
-        title = f"Where each head looks, before {shown(self.target)}. Not shown: what it takes from there"
+        title = f"Attention of each head before {shown(self.target)}. Weights do not show which information is read"
         draw_attention(self.attention, [shown(token) for token in self.tokens], path, title=title)
 
 
 def trace_information_flow(
     lm: LanguageModel, text: str, target_token_idx: int, *, ablation: str = "hide"
 ) -> InformationFlow:
-    """Explain how the model predicts one token of a text from those before it.
+    """Explain how the model predicts one token of a text from the tokens before it.
 
-    target_token_idx   the index of that token in the text; a negative one counts from the end. The number of the text's
-                       tokens stands for the one that would come next: what the model itself thinks likeliest
-    ablation           what it is to ablate a position: "hide" or "blank", see contributions.py
+    target_token_idx   index of that token in the text; a negative index counts from the end. The number of the text's
+                       tokens selects the token after the text: the model's most likely next token
+    ablation           how a position is ablated, "hide" or "blank": see contributions.py
 
-    Costs a forward pass over the n tokens before the target for each of them, and a few more.
-    Raises TypeError for an index that is no integer, IndexError for one outside the text, ValueError for one with
-    nothing before it, an empty text, one with more tokens before the target than the context, or an unknown ablation.
+    Costs n forward passes over n tokens, where n is the number of tokens before the target, and a few more. Raises
+    TypeError if the index is not an integer, IndexError if it is outside the text, and ValueError if no token or more
+    tokens than the context precede the target, if the text is empty, or for an unknown ablation.
     """
     ids = lm.encode(text)
     index = target_index(target_token_idx, len(ids))
@@ -149,41 +155,40 @@ def trace_information_flow(
 
 
 def target_index(index, n_tokens: int) -> int:
-    """Return the index of the target from 0. Raises what trace_information_flow does."""
+    """Return the index of the target, counted from 0 and at least 1."""
     i = whole("target_token_idx", index)
     if not -n_tokens <= i <= n_tokens:
         raise IndexError(
             f"target_token_idx {i} is out of range: the text has {n_tokens} tokens, 0 … {n_tokens - 1}, "
-            f"and {n_tokens} stands for the one that would come next"
+            f"and {n_tokens} selects the token after the text"
         )
     i = i + n_tokens if i < 0 else i
     if i == 0:
-        raise ValueError("target_token_idx is the text's first token: there is nothing before it to predict it from")
+        raise ValueError("target_token_idx is 0, the text's first token; it must have at least one token before it")
     return i
 
 
 def preceding(lm, ids, index: int):
-    """Return the ids before `index`. Raises ValueError where they are more than the model sees at once."""
+    """Return the ids before `index`. Raises ValueError if they exceed the context."""
     context = lm.model.config.context
     if index > context:
-        raise ValueError(f"the prediction has {index} tokens before it; the model sees at most {context}, its context")
+        raise ValueError(f"the prediction has {index} tokens before it; the model's context holds at most {context}")
     return ids[:index]
 
 
 def likeliest_next(lm, ids) -> int:
-    """Return the token that the model thinks likeliest to follow ids (n,), among those that its tokenizer has."""
+    """Return the most likely token after ids (n,) among those of the tokenizer."""
     return int(lm.model.predict(ids[None], last_only=True)[0, 0, : lm.tokenizer.vocab_size].argmax())
 
 
 def known_strings(tokenizer, ids) -> list[str]:
-    """Return the strings of ids; of one that is past the tokenizer's, as a model may have, its number."""
+    """Return the strings of ids, or "<id>" for an id that the tokenizer does not have."""
     known = tokenizer.vocab_size
     return [token_strings(tokenizer, [i])[0] if i < known else f"<{i}>" for i in ids]
 
 
 def headline_lines(flow: InformationFlow):
-    """Yield what is explained."""
-    where = f"token {flow.target_position} of the text" if flow.in_text else "what the model itself would say next"
+    where = f"token {flow.target_position} of the text" if flow.in_text else "the model's most likely next token"
     before = "".join(map(shown, flow.tokens))
     ending = before if len(before) <= LONGEST_TEXT else f"…{before[-LONGEST_TEXT:]}"
     yield f"{ending} -> {shown(flow.target)}"
@@ -191,12 +196,12 @@ def headline_lines(flow: InformationFlow):
 
 
 def contribution_lines(flow: InformationFlow):
-    """Yield a table of what each position contributes, those that matter most if there are many, in their order."""
+    """Yield a table of the contributions, of the most important positions if many."""
     contributions = flow.contributions
     n = len(flow.tokens)
     listed = np.sort(np.argsort(-np.abs(contributions.ablation), kind="stable")[:MOST_POSITIONS])
-    which = "" if n <= MOST_POSITIONS else f", the {MOST_POSITIONS} of {n} positions whose ablation changes most"
-    yield f"what the target owes to each position{which}"
+    which = "" if n <= MOST_POSITIONS else f", for the {MOST_POSITIONS} of {n} positions with the largest ablation"
+    yield f"contribution of each position to the target{which}"
     rows = [("", *TITLES.values())]
     for t in listed:
         rows.append(
@@ -206,24 +211,24 @@ def contribution_lines(flow: InformationFlow):
         agree = (f"{contributions.correlations[name][kind]:.2f}" for name in MEASURES)
         rows.append((f"{kind.capitalize()} with ablation", *agree, ""))
     yield from table(rows)
-    yield f"Ablation, in nats lost: {ABLATED[contributions.ablated_by]}. The others do not intervene:"
-    yield "attention shows where the last position looks, not what it takes; gradients fade where the model is sure."
+    yield f"Ablation ({ABLATED[contributions.ablated_by]}): nats by which the log-probability decreases."
+    yield "The others do not intervene: attention does not show what is read, and gradients vanish at high certainty."
 
 
 def direct_lines(flow: InformationFlow):
-    """Yield the components that write most to the logit."""
-    yield f"who writes {flow.direct.explained}: {flow.direct.total:+z.3f}, the sum of"
+    """Yield the components with the largest contributions to the logit."""
+    yield f"contributions to {flow.direct.explained}: {flow.direct.total:+z.3f}, the sum of"
     yield from flow.direct.lines(MOST_COMPONENTS)
 
 
 def lens_lines(flow: InformationFlow):
     """Yield the logit lens at the last position."""
     lens = flow.lens
-    yield "what the model would say if it stopped after a layer (logit lens), and the target's place in it"
+    yield "prediction if the model stopped after a layer (logit lens), and the target's rank in it"
     rows = []
     for i, layer in enumerate(lens.layers):
         pairs = zip(flow.lens_tokens[i][-1], lens.top_probabilities[i, -1], strict=True)
         top = "  ".join(f"{shown(token)} {probability:.0%}" for token, probability in pairs)
         rows.append((layer, f"rank {lens.answer_ranks[i, -1]}", f"{lens.answer_probabilities[i, -1]:.1%}", top))
     yield from table(rows, "<<><")
-    yield "Not shown: what a layer knows but has not yet written in the way that the last layer reads."
+    yield "Not shown: information in a layer that is not yet written in the directions that the last layer reads."

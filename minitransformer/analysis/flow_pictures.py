@@ -1,4 +1,4 @@
-"""Pictures of information flow, of patching, and of context influence. They need matplotlib, of the extra `app`."""
+"""Pictures of information flow, patching and context influence. They need matplotlib, from the extra `app`."""
 
 import numpy as np
 
@@ -17,17 +17,17 @@ TITLES = {
     "gradient_times_input": "gradient × input,\nnats",
     "ablation": "ablation,\nnats lost",
 }
-COMPONENTS, MOST_TOKENS = 14, 60  # that a picture shows
-FEWEST_COLUMNS, WIDEST = 9, 28  # of a map of patching: columns, and inches of them all
-COLUMNS = 90  # characters in a line of a shaded text
+COMPONENTS, MOST_TOKENS = 14, 60  # limits of a picture
+FEWEST_COLUMNS, WIDEST = 9, 28  # of a patching map: columns, and the width of all maps in inches
+COLUMNS = 90  # characters in a line of shaded text
 CENTRED = {"ha": "center", "va": "center", "parse_math": False}
 
 
 def draw_flow(flow, path) -> None:
-    """Draw an InformationFlow as a PNG at `path`, atomically: contributions, components, and the logit lens.
+    """Draw an InformationFlow as a PNG at `path`, written atomically.
 
-    Of more than MOST_TOKENS positions, the last are drawn. Raises MissingExtra without matplotlib, OSError where the
-    file cannot be written.
+    It shows contributions, components and the logit lens. Only the last MOST_TOKENS positions are drawn. Raises
+    MissingExtra without matplotlib, OSError if the file cannot be written.
     """
     heights = [
         1.5 + max(0.22 * min(len(flow.tokens), MOST_TOKENS), 2.0),
@@ -39,14 +39,14 @@ def draw_flow(flow, path) -> None:
     left, right = bottom.subfigures(1, 2, width_ratios=[2, 3])
     draw_components(left, flow.direct)
     draw_lens(right, flow)
-    where = f"token {flow.target_position} of the text" if flow.in_text else "the model's choice"
+    where = f"token {flow.target_position} of the text" if flow.in_text else "the model's most likely next token"
     title = f"How {shown(flow.target)!r} is predicted ({where}, probability {flow.probability:.1%})"
     headline(figure, title, 13)
     save(figure, path)
 
 
 def draw_contributions(figure, flow) -> None:
-    """Draw a column of bars for each measure, of each of the last positions, the ablation last."""
+    """Draw one column of bars over the last positions for each measure."""
     contributions = flow.contributions
     tokens = numbered(flow.tokens)[-MOST_TOKENS:]
     columns = figure.subplots(1, len(TITLES), sharey=True)
@@ -67,26 +67,26 @@ def draw_contributions(figure, flow) -> None:
     columns[0].set_yticks(range(len(tokens)), tokens, fontsize=8, parse_math=False)
     columns[0].invert_yaxis()
     columns[0].set_ylabel("position and token", color=INK, fontsize=9)
-    headline(figure, "What the prediction owes to each position: four estimates, and the ablation to judge them by")
+    headline(figure, "Contribution of each position to the prediction: four estimates, compared with ablation")
 
 
 def draw_components(figure, direct) -> None:
-    """Draw the components that write most to the target's logit as bars, and the sum of all others."""
+    """Draw bars for the largest components, and one for the sum of the others."""
     names, values = zip(*direct.largest(COMPONENTS), strict=True)
     axes = figure.subplots()
     axes.barh(range(len(names)), values, color=np.where(np.array(values) >= 0, ESTIMATE, NEGATIVE))
     axes.axvline(0, color=INK, linewidth=0.6)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel("written to the logit directly, not through later layers", color=INK, fontsize=9)
+    axes.set_xlabel("direct contribution to the logit, not through later layers", color=INK, fontsize=9)
     axes.set_title(f"sum {direct.total:+.2f}", loc="right", color=INK, fontsize=9)
     without_frame(axes)
     axes.tick_params(axis="y", length=0)
-    headline(figure, f"Who writes {direct.explained}")
+    headline(figure, f"Contributions to {direct.explained}")
 
 
 def draw_lens(figure, flow) -> None:
-    """Draw the logit lens at the last position: a row for each layer, the likeliest tokens on shades of probability."""
+    """Draw the most likely tokens of each layer, shaded by probability."""
     lens = flow.lens
     probabilities = lens.top_probabilities[:, -1]
     axes = figure.subplots()
@@ -99,16 +99,17 @@ def draw_lens(figure, flow) -> None:
     ranks = zip(lens.layers, lens.answer_ranks[:, -1], strict=True)
     axes.set_yticks(range(len(lens.layers)), [f"{layer}: rank {rank}" for layer, rank in ranks], fontsize=8)
     axes.set_xticks(range(probabilities.shape[1]), range(1, probabilities.shape[1] + 1), fontsize=8)
-    axes.set_xlabel("likeliest tokens, the target in bold: what is written, not what is known", color=INK, fontsize=9)
+    axes.set_xlabel("most likely tokens, the target in bold", color=INK, fontsize=9)
     without_frame(axes)
     axes.tick_params(length=0)
-    headline(figure, f"What each layer would say (logit lens), and the rank of {shown(flow.target)!r} there")
+    headline(figure, f"Prediction after each layer (logit lens), and the rank of {shown(flow.target)!r} in it")
 
 
 def draw_patching(maps, path) -> None:
-    """Draw PatchingMaps as a PNG at `path`, atomically: effects above, their estimates by attribution below.
+    """Draw PatchingMaps as a PNG at `path`, written atomically.
 
-    Raises MissingExtra without matplotlib, OSError where the file cannot be written.
+    The upper row shows the effects, the lower one their estimates by attribution. Raises MissingExtra without
+    matplotlib, OSError if the file cannot be written.
     """
     columns = [max(effects.shape[1], FEWEST_COLUMNS) for effects in maps.effects.values()]
     width = min(3.2 + 0.24 * sum(columns), WIDEST)
@@ -121,17 +122,17 @@ def draw_patching(maps, path) -> None:
         image = draw_map(below, maps, name, maps.attributions[name], agreement)
         where = "head" if name == "heads" else "position (clean / corrupted token)"
         below.set_xlabel(where, color=INK, fontsize=9)
-    restored = "share of the difference restored"
+    restored = "fraction of the difference restored"
     colour_bar(figure, image, panels, restored, shrink=0.6, aspect=30, pad=0.01, extend="both")
     answers = ((maps.answer, maps.clean_metric), (maps.other, maps.corrupted_metric))
     title = " and ".join(f"{shown(token)!r} ({metric:+.2f})" for token, metric in answers)
-    notes = "in brackets, the correlation of attribution with patching. Not shown: what both prompts share"
-    headline(figure, f"What carries the difference between {title}; {notes}")
+    notes = "in brackets, the correlation of attribution with patching. Not shown: information in both prompts"
+    headline(figure, f"Activations that carry the difference between {title}; {notes}")
     save(figure, path)
 
 
 def draw_map(axes, maps, name, values, title):
-    """Draw one map, layers upwards and positions or heads to the right. Returns the image."""
+    """Draw one map, with layers upwards, and return its image."""
     image = axes.imshow(values, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto", origin="lower")
     stages = maps.layers(name)
     labels = range(values.shape[1]) if name == "heads" else [maps.tokens_at(t) for t in range(values.shape[1])]
@@ -145,26 +146,30 @@ def draw_map(axes, maps, name, values, title):
 
 
 def draw_context(influence, path) -> None:
-    """Draw a ContextInfluence as a PNG at `path`, atomically: the text twice, its tokens shaded, line by line.
+    """Draw a ContextInfluence as a PNG at `path`, written atomically.
 
-    Raises MissingExtra without matplotlib, OSError where the file cannot be written.
+    The text appears twice, shaded by attention and by ablation. Raises MissingExtra without matplotlib, OSError if the
+    file cannot be written.
     """
     lines = wrapped([shown(token) for token in influence.tokens])
     figure = new_figure(COLUMNS / 10, 0.6 * len(lines) + 1.8)
     upper, lower = figure.subplots(2, 1)
-    attention = f"attention, the mean over heads and layers: at most {influence.attention.max():.3f}"
+    attention = f"attention, averaged over heads and layers: at most {influence.attention.max():.3f}"
     draw_shaded(upper, lines, strengths(influence.attention), attention, ("attention", "attention"))
     ablation = f"ablation, nats lost (orange) or gained (violet): at most {np.abs(influence.ablation).max():.3f}"
     draw_shaded(lower, lines, strengths(influence.ablation), ablation, ("lost", "gained"))
     end = f"after token {influence.position}: {shown(influence.target)!r}, probability {influence.probability:.1%}"
-    headline(figure, f"What the model looks at and what it needs, {end}")
+    headline(figure, f"Attention and ablation {end}")
     agree = f"Attention is not influence: here its correlation with ablation is {influence.pearson:.2f} (Pearson), "
     figure.supxlabel(f"{agree}{influence.spearman:.2f} (Spearman)", x=0.01, ha="left", color=INK, fontsize=9)
     save(figure, path)
 
 
 def wrapped(tokens):
-    """Return lines of (index, column, token), broken after COLUMNS characters and after a line break in the text."""
+    """Break tokens into lines of at most COLUMNS characters.
+
+    Return a list of (index, column, token) for each line. A line also ends at a line break of the text.
+    """
     lines, column = [[]], 0
     for i, token in enumerate(tokens):
         if column and column + len(token) > COLUMNS:
@@ -176,7 +181,7 @@ def wrapped(tokens):
 
 
 def draw_shaded(axes, lines, strength, title, shades) -> None:
-    """Draw lines of tokens, each on the first of two SHADES, or the second where its strength is negative."""
+    """Draw lines of tokens, shaded in one colour if positive and another if negative."""
     from matplotlib.patches import Rectangle
 
     for row, line in enumerate(lines):
@@ -193,5 +198,4 @@ def draw_shaded(axes, lines, strength, title, shades) -> None:
 
 
 def numbered(tokens) -> list[str]:
-    """Return each token as it is shown, after its position."""
     return [f"{t}  {shown(token)}" for t, token in enumerate(tokens)]

@@ -1,21 +1,22 @@
-"""What attention heads attend to, and three scores for what that is good for.
+"""Attention weights, and three scores of the patterns that attention heads form.
 
-A **previous-token head** attends from each position to the one before; a **duplicate-token head** to earlier
-occurrences of its own token. An **induction head** (Elhage et al., 2021; Olsson et al., 2022) looks for an earlier
-place where the present token stood already, and attends to what followed it there: in A B … A it finds B, and the model
-predicts that B follows again. It needs a previous-token head in a layer before, which has told each position what came
-before it; so a model of one layer cannot do this, and two layers, once trained, can repeat a sequence of random tokens
-that they have never seen.
+A **previous-token head** attends from each position to the one before. A **duplicate-token head** attends to earlier
+occurrences of the same token. An **induction head** (Elhage et al., 2021; Olsson et al., 2022) finds an earlier
+occurrence of the current token and attends to the token after it: in A B … A it finds B, and the model predicts that B
+follows again. It needs a previous-token head in an earlier layer, which writes into each position the token before it.
+A model with one layer therefore cannot do this. A trained model with two layers can repeat a sequence of random tokens
+that it has never seen.
 
     tokens    the  cat  sat  …  the          key          query
               ^^^  ^^^            |          the    <---  the      a duplicate-token head
               ─────────<──────────┘          cat    <---  the      the induction head
 
-A score is a mean of weights, so it says where a head looks, and neither why nor what comes of it. Of sequences of n
-tokens that come twice, a head that looks n − 1 back, whatever it sees there, is a perfect induction head. But its
-weights on all distances sum to 1, so over sequences of N different lengths its score is at most 1/N: `head_scores`
-takes sequences of many lengths for that reason. What a head moves from where it looks, and whether anything depends on
-that, only its circuits (circuits.py) and its ablation (ablation.py) tell.
+A score is a mean of attention weights, so it shows only where a head looks. In a sequence of n tokens repeated once, a
+head that always looks n − 1 positions back, without regard to the tokens, is a perfect induction head. If the weight of
+such a head depends only on the distance, its weights on N different distances sum to at most 1, so its mean score over
+sequences of N different lengths is at most 1/N. For this reason, `head_scores` takes sequences of many lengths. The
+circuit of a head shows which vector it moves (circuits.py), and its ablation shows whether anything depends on it
+(ablation.py).
 """
 
 from dataclasses import dataclass
@@ -28,9 +29,9 @@ from minitransformer.text import PATTERNS
 
 
 def attention_weights(model, ids):
-    """Return the weights (..., L, H, T, T) with which each head of each block attends, from ids (..., T) as they stand.
+    """Return the attention weights (..., L, H, T, T) of every head for ids (..., T).
 
-    weights[..., l, h, t, :] are those of query t over the keys 0 … t; they sum to 1. Recorded through the hooks
+    weights[..., l, h, t, :] are the weights of query t on the keys 0 … t and sum to 1. They are recorded by hooks on
     `blocks.i.attention.weights`.
     """
     names = [f"blocks.{block}.attention.weights" for block in range(model.config.n_layers)]
@@ -40,21 +41,21 @@ def attention_weights(model, ids):
 
 @dataclass(frozen=True)
 class HeadScores:
-    """The three scores of every head, each (L, H), from 0 to 1."""
+    """Three scores of every head, each (L, H), from 0 to 1."""
 
     previous_token: np.ndarray
     duplicate_token: np.ndarray
     induction: np.ndarray
 
     def to_dict(self) -> dict:
-        """Return nested lists, as JSON can hold them."""
+        """Return the scores as nested lists that JSON can represent."""
         return fields_as_data(self)
 
 
 def head_scores(model, batches) -> HeadScores:
-    """Return every head's scores, means over all rows of the batches, arrays of ids (B, T), each of a T of its own.
+    """Return every head's scores, averaged over all rows of the batches.
 
-    Raises ValueError where a row repeats nothing.
+    batches: arrays of ids (B, T), each with a different T. Raises ValueError if a row has no repeated token.
     """
     previous, duplicate, induction = [], [], []
     for ids in batches:
@@ -67,44 +68,45 @@ def head_scores(model, batches) -> HeadScores:
 
 
 def random_sequences_twice(rng, longest: int, rows: int) -> list:
-    """Return batches for head_scores, `rows` rows each: of each length from half of `longest` on, one.
+    """Return one batch for head_scores of each length from longest // 2 to longest.
 
-    A row is of the pattern "induction" (see text/patterns.py): random symbols, all different, twice.
+    Each batch has `rows` rows of the pattern "induction" (see text/patterns.py): different random symbols, repeated
+    once.
     """
     pattern = PATTERNS["induction"]
     return [pattern.sample(rng, rows, length)[0] for length in range(max(longest // 2, pattern.shortest), longest + 1)]
 
 
 def previous_token_score(weights):
-    """Return, for weights (..., T, T), the mean weight (...) that a query gives to the position before its own.
+    """Return the mean weight (...) of a query on the position before it.
 
-    1 is a perfect previous-token head. Raises ValueError for a sequence of one position, which has none before it.
+    weights is (..., T, T). A perfect previous-token head has score 1. Raises ValueError if T < 2.
     """
     if weights.shape[-1] < 2:
-        raise ValueError("a previous-token score needs at least 2 positions")
+        raise ValueError(f"a previous-token score needs at least 2 positions, not {weights.shape[-1]}")
     return np.diagonal(weights, offset=-1, axis1=-2, axis2=-1).mean(axis=-1)
 
 
 def duplicate_token_score(weights, ids):
-    """Return, for weights (..., T, T) over ids (T,), the mean weight (...) on earlier occurrences of the same token.
+    """Return the mean weight (...) of a query on earlier occurrences of its token.
 
-    The mean is over the queries whose token has occurred before; the query's own position is not earlier. 1 is a
-    perfect duplicate-token head. Raises ValueError where no token occurs twice.
+    weights is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted. A perfect
+    duplicate-token head has score 1. Raises ValueError if no token occurs twice.
     """
     return mean_weight_on(duplicate_targets(ids), weights, "a duplicate-token score")
 
 
 def induction_score(weights, ids):
-    """Return, for weights (..., T, T) over ids (T,), the mean weight (...) on what followed the same token before.
+    """Return the mean weight (...) of a query on the successors of its token.
 
-    The mean is over the queries whose token has occurred before. 1 is a perfect induction head. Raises ValueError where
-    no token occurs twice.
+    weights is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted. A perfect induction
+    head has score 1. Raises ValueError if no token occurs twice.
     """
     return mean_weight_on(induction_targets(ids), weights, "an induction score")
 
 
 def mean_weight_on(targets, weights, score_name: str):
-    """Return the mean, over the queries that have any targets (T, T), of their weights (..., T, T) on all of them."""
+    """Return the mean total weight on the targets (T, T) over queries that have any."""
     queries = targets.any(axis=-1)
     if not queries.any():
         raise ValueError(f"{score_name} needs a token that occurs twice")
@@ -112,13 +114,13 @@ def mean_weight_on(targets, weights, score_name: str):
 
 
 def duplicate_targets(ids):
-    """Return a boolean matrix (T, T): whether key k is an earlier occurrence of query t's token."""
+    """Return a boolean (T, T), True where key k is an earlier token equal to query t."""
     ids = np.asarray(ids)
     return np.tril(ids[:, None] == ids[None, :], k=-1)
 
 
 def induction_targets(ids):
-    """Return a boolean matrix (T, T): whether key k follows an earlier occurrence of query t's token."""
+    """Return a boolean (T, T), True where key k follows an earlier token equal to t."""
     ids = np.asarray(ids)
     same = np.zeros((len(ids), len(ids)), bool)
     same[:, 1:] = ids[:, None] == ids[None, :-1]

@@ -1,11 +1,12 @@
-"""Recording and replacing activations: the two things that every analysis does, through a model's hooks alone.
+"""Hooks that record and replace activations.
 
-To look is not to know. What a model would have done had an activation been another is found only by making it another
-and running the rest again; so whatever an analysis reads off recorded numbers is held against a replacement.
+Recorded activations describe a run, but do not show their effect. The effect of an activation is found by replacing it
+and running the rest of the model again. Attention and gradients are therefore compared with such replacements (see
+contributions.py and patching_maps.py).
 
     seen = record(model, ids, ["blocks.0.attention.weights", "blocks.1"])
 
-    with model.hooked({"blocks.0": replaced_by(seen["blocks.0"])}):  # what was there already: changes nothing
+    with model.hooked({"blocks.0": replaced_by(seen["blocks.0"])}):  # the same values: nothing changes
         model.predict(ids)
 """
 
@@ -13,9 +14,9 @@ from contextlib import contextmanager
 
 
 def record(model, ids, names) -> dict:
-    """Return the named activations, as they are when the model predicts from ids (..., T); see Module.hooked for names.
+    """Return {name: activation} of a forward pass on ids (..., T).
 
-    Raises KeyError for a name that does not exist, and what `predict` raises.
+    See Module.hooked for the names. Raises KeyError for an unknown name, and the exceptions of `predict`.
     """
     seen = {}
     with model.hooked({name: recorder(seen, name) for name in names}):
@@ -24,10 +25,10 @@ def record(model, ids, names) -> dict:
 
 
 def record_gradients(model, ids, names, dlogits) -> tuple[dict, dict]:
-    """Return the named activations and the gradient at each of Σ dlogits · logits, by one backward pass.
+    """Return the named activations and their gradients of Σ dlogits · logits.
 
-    dlogits has the logits' shape (..., T, V), or is a function of the logits that returns such an array. Leaves the
-    gradients of the model's Parameters as they were.
+    dlogits has the logits' shape (..., T, V), or is a function of the logits that returns such an array. One backward
+    pass is run. The gradients of the model's Parameters do not change.
     """
     seen, gradients = {}, {}
     hooks = {name: gradient_recorder(seen, gradients, name) for name in names}
@@ -38,7 +39,7 @@ def record_gradients(model, ids, names, dlogits) -> tuple[dict, dict]:
 
 
 def recorder(seen: dict, name: str):
-    """Return a hook that keeps the activation in `seen` under `name`."""
+    """Return a hook that stores the activation in `seen` under `name`."""
 
     def record_value(y, backward):
         seen[name] = y
@@ -48,7 +49,7 @@ def recorder(seen: dict, name: str):
 
 
 def gradient_recorder(seen: dict, gradients: dict, name: str):
-    """Return a hook that keeps the activation in `seen` and its gradient in `gradients`, under `name`."""
+    """Return a hook that stores the activation and its gradient under `name`."""
 
     def record_both(y, backward):
         seen[name] = y
@@ -63,10 +64,10 @@ def gradient_recorder(seen: dict, gradients: dict, name: str):
 
 
 def replaced_by(value, where=...):
-    """Return a hook that puts `value` in the place of an activation, at the index `where` of it (all, unless given).
+    """Return a hook that replaces the part `where` of an activation by `value`.
 
-    `value` is whatever can be assigned to that part: an array of its shape, or a number. It is a constant, so no
-    gradient passes on through what was replaced.
+    where   index of the replaced part (default: the whole activation)
+    value   a number or an array that can be assigned to that part; a constant, so the replaced part has no gradient
     """
 
     def replace(y, y_backward):
@@ -85,7 +86,7 @@ def replaced_by(value, where=...):
 
 @contextmanager
 def frozen(model):
-    """Let no Parameter of the model take a gradient during a `with` block."""
+    """Freeze all Parameters of the model inside a `with` block."""
     parameters = model.parameters()
     before = [parameter.requires_grad for parameter in parameters]
     try:

@@ -1,11 +1,12 @@
-"""The logit lens (nostalgebraist, 2020): what the model would say if it stopped after each layer.
+"""The logit lens (nostalgebraist, 2020): the prediction that the model would make if it stopped after each layer.
 
-Every layer adds to one stream, and the last reads it through the final norm and the unembedding. The lens reads it so
-after every layer: as if the layers above were not there. After the last it is the model's own prediction.
+Every layer adds to the residual stream. The final norm and the unembedding turn the last stream into logits. The lens
+applies them to the stream after every layer, as if no layers followed. After the last layer the result is the model's
+own prediction.
 
-It does not show what a layer knows, only what has been written so far in the way that the last layer reads. Early
-layers may well use other directions; the lens then shows nonsense, where a lens of their own would not (Belrose et al.,
-2023).
+The lens does not show which information a layer has, only the part that is already written in the directions that the
+unembedding reads. Early layers may use other directions. The lens then shows meaningless tokens, while a lens trained
+for that layer may still show the prediction (Belrose et al., 2023).
 """
 
 from dataclasses import dataclass
@@ -21,14 +22,14 @@ from minitransformer.values import whole
 
 @dataclass(frozen=True)
 class LogitLens:
-    """What the model would predict after each of T tokens if it stopped after each layer.
+    """The prediction after each of T tokens if the model stopped after each layer.
 
-    layers                 L + 1 names: "embedding", "blocks.0", …; the last is the model's own prediction
-    top_ids                (L + 1, T, k) the likeliest tokens, the likeliest first
-    top_probabilities      (L + 1, T, k) of these
-    answers                (T,) the tokens asked for, or else those that the last layer thinks likeliest
-    answer_probabilities   (L + 1, T) of the answers
-    answer_ranks           (L + 1, T) of the answers, where 1 is the likeliest
+    layers                 L + 1 names: "embedding", "blocks.0", …; the last gives the model's own prediction
+    top_ids                (L + 1, T, k) the most likely tokens, in descending order
+    top_probabilities      (L + 1, T, k) their probabilities
+    answers                (T,) the given tokens, by default the most likely tokens after the last layer
+    answer_probabilities   (L + 1, T) probabilities of the answers
+    answer_ranks           (L + 1, T) ranks of the answers, from 1 for the most likely token
     """
 
     layers: tuple[str, ...]
@@ -39,15 +40,19 @@ class LogitLens:
     answer_ranks: np.ndarray
 
     def to_dict(self) -> dict:
-        """Return the same as JSON can hold it."""
+        """Return the fields as a dictionary that JSON can represent."""
         return fields_as_data(self)
 
 
 def logit_lens(model, ids, answers=None, k: int = 5) -> LogitLens:
-    """Apply the final norm and the unembedding to the stream after each layer, at every position of ids (T,).
+    """Apply the final norm and the unembedding to the stream after each layer.
 
-    answers: the token (T,) whose probability and rank to follow at each position; the model's own likeliest, unless
-    given. Raises ValueError for k below 1.
+    ids       (T,) tokens
+    answers   (T,) the token whose probability and rank are returned for each position (default: the model's own
+              prediction)
+    k         number of most likely tokens to return
+
+    Raises ValueError if k < 1.
     """
     whole("k", k, least=1)
     layers, stream = residual_stream(model, ids)
@@ -68,12 +73,12 @@ def logit_lens(model, ids, answers=None, k: int = 5) -> LogitLens:
 
 
 def lens(model, x):
-    """Return the logits (T, V) that the last layer reads from a stream x (T, C)."""
+    """Apply the final norm and the unembedding to a stream x (T, C)."""
     return model.lm_head(model.ln_final(x)[0])[0]
 
 
 def likeliest(logits, k: int):
-    """Return the k greatest of logits (T, V), or all of them, as ids (T, k), the greatest first."""
+    """Return the ids (T, min(k, V)) of the largest logits (T, V), in descending order."""
     k = min(k, logits.shape[-1])
     top = np.argpartition(-logits, k - 1, axis=-1)[:, :k]
     order = np.argsort(-np.take_along_axis(logits, top, axis=-1), axis=-1, kind="stable")
@@ -81,7 +86,7 @@ def likeliest(logits, k: int):
 
 
 def residual_stream(model, ids):
-    """Return the names of its L + 1 stages and the stream (L + 1, T, C): after the embedding and after each block."""
+    """Return the names of the L + 1 stages and the streams (L + 1, T, C) after them."""
     blocks = [f"blocks.{i}" for i in range(model.config.n_layers)]
     positional = [] if model.positional_embedding is None else ["positional_embedding"]
     seen = record(model, ids, ["embedding", *positional, *blocks])

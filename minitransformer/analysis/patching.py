@@ -1,29 +1,30 @@
-"""Activation patching: what carries the difference between two prompts (Vig et al., 2020; Meng et al., 2022).
+"""Activation patching: find the activations that carry the difference between two prompts.
 
-A clean and a corrupted prompt differ in what matters and in nothing else, token by token: "The nurse said that she" and
-"The king said that he", and are answered differently. The model reads the corrupted prompt, but one of its activations
-is replaced by what it was on the clean prompt. How much of the clean answer comes back tells what that activation
-carries. With a metric m of the logits, and m_* under the patch, the effect is normalised to
+(Vig et al., 2020; Meng et al., 2022.) A clean and a corrupted prompt have the same number of tokens and differ only in
+the tokens under study, such as "The nurse said that she" and "The king said that he". The model answers them
+differently. It then reads the corrupted prompt while one of its activations is replaced by its value on the clean
+prompt. The more of the clean answer this restores, the more of the difference that activation carries. With a metric m
+of the logits, and its value m_* under the patch, the normalised effect is
 
     effect = (m_* − m_corrupted) / (m_clean − m_corrupted)            (1)
 
-0 where nothing changed, 1 where the clean prompt's value is restored; it may be beyond either. The metric is the
-difference of two logits after the last token, of the clean prompt's answer and of the corrupted one's, which is linear
-in the logits and blind to what shifts all of them.
+It is 0 if the patch changes nothing and 1 if it restores the clean prompt's value; values below 0 and above 1 are
+possible. The metric is the logit of the clean prompt's answer minus the logit of the corrupted prompt's answer, after
+the last token. It is linear in the logits and does not change if a constant is added to all of them.
 
 **Attribution patching** (Nanda, 2023) estimates all effects at once. For an activation a, to first order,
 
     m_* − m_corrupted ≈ ∂m/∂a · (a_clean − a_corrupted)               (2)
 
-with the gradient taken at the corrupted prompt: four forward passes and one backward, however many the activations,
-where patching takes one forward pass for each. The error of (2) falls with the square of the patch's size, so it is
-good where patches are small, and may be far off where they are not: the embedding of another word, an attention that
-has saturated, a normalization whose scale the patch changes. Hence both are shown, one beside the other.
+with the gradient at the corrupted prompt. This costs four forward passes and one backward pass for any number of
+activations, whereas patching costs one forward pass for each. The error of (2) is of second order in the size of the
+patch, so the estimate is good for small patches. It can be far off for large ones, such as the embedding of another
+word, a saturated attention, or a normalization whose scale the patch changes. The reports therefore show both.
 
-What this does not show. An effect near 1 says that restoring this is enough, not that the model needs it on other
-prompts, nor that nothing else would do; effects need not add up to 1, for a layer passes on what the one before wrote,
-and heads can stand in for each other. And what the two prompts share, however much the answer depends on it, is
-invisible: nothing differs there.
+Limits. An effect near 1 shows that the patch is sufficient on this pair of prompts. It does not show that the
+activation is necessary, or that the same holds for other prompts. Effects need not add up to 1, because each layer
+passes on the contribution of the layers before it, and several heads may do the same. Information that both prompts
+share is invisible, even if the answer depends on it, because there the activations do not differ.
 """
 
 import numpy as np
@@ -31,14 +32,14 @@ import numpy as np
 from minitransformer.analysis.hooks import record, record_gradients, replaced_by
 from minitransformer.module import require_floating
 
-PER_HEAD = ("q", "k", "v", "heads", "weights")  # activations (heads, T, ·); all others are (T, ·)
-TOKENS_AT_ONCE = 1024  # of the rows of one forward pass, each with another patch
+PER_HEAD = ("q", "k", "v", "heads", "weights")  # activations of shape (heads, T, ·); all others have shape (T, ·)
+TOKENS_AT_ONCE = 1024  # tokens in one forward pass, whose rows each have another patch
 
 
 def logit_difference(answer: int, other: int):
-    """Return the metric logits (..., V) -> (logit[answer] − logit[other] (...), backward).
+    """Return the metric logit[answer] − logit[other].
 
-    Any metric is such a differentiable function, of the logits after the last token.
+    A metric is a differentiable function: it maps the logits (..., V) after the last token to (values (...), backward).
     """
 
     def metric(logits):
@@ -57,29 +58,32 @@ def logit_difference(answer: int, other: int):
 
 
 def site(name: str, position=None, head=None):
-    """Return the index of a position, a head, or both, in the activation `name` of one sequence; of all if None.
+    """Return the index of a position, a head, or both, in the activation `name`.
 
-    A position may be an integer, a slice or a list; of `weights`, it is the query's. Raises ValueError for a head of an
-    activation that has none.
+    position   integer, slice or list (default: all); of the activation `weights`, the position of the query
+    head       integer (default: all)
+
+    The index applies to the activation of one sequence. Raises ValueError if a head is given for an activation that has
+    none.
     """
     position = slice(None) if position is None else position
     if name.rpartition(".")[2] in PER_HEAD:
         return (slice(None) if head is None else head, position)
     if head is not None:
-        raise ValueError(f"{name} has no heads; of an attention, {', '.join(PER_HEAD)} have")
+        raise ValueError(f"{name} has no heads, so head must be None, not {head}; {', '.join(PER_HEAD)} have heads")
     return (position,)
 
 
 def patch_effects(model, clean, corrupted, patches, metric):
-    """Return the effect (1) of each patch (P,): of running the model on `corrupted` with some of its activations clean.
+    """Return the effect (1) of each patch (P,), by running the model with each.
 
     clean, corrupted   ids (T,)
-    patches            P dictionaries, of the sites to patch together: name of an activation -> index, as from `site`,
-                       or ... for all of it
-    metric             of the logits after the last token; see logit_difference
+    patches            P dictionaries {name of an activation: index}, with indices as from `site`, or ... for the whole
+                       activation; the activations of one dictionary are patched together
+    metric             function of the logits after the last token; see logit_difference
 
-    Costs P + 3 forward passes. Raises ValueError for prompts that differ in length or that the metric does not tell
-    apart, and KeyError for a name that does not exist.
+    Costs P + 3 forward passes. Raises ValueError if the prompts differ in length or have the same metric, and KeyError
+    for an unknown name.
     """
     check_lengths(clean, corrupted)
     low, high = metric_range(model, clean, corrupted, metric)
@@ -88,10 +92,10 @@ def patch_effects(model, clean, corrupted, patches, metric):
 
 
 def attribution_effects(model, clean, corrupted, patches, metric):
-    """Return the estimate (2) of each patch's effect (P,), normalised as (1). Takes and raises what patch_effects does.
+    """Return the estimate (2) of each patch's effect (P,), normalised as in (1).
 
-    Costs four forward passes and a backward. Where a patch names several activations, their estimates are added, which
-    counts twice what one of them passes on to another.
+    Arguments and exceptions are those of patch_effects. Costs four forward passes and one backward pass. The estimates
+    of the activations in one patch are added, which counts an effect twice if one activation passes it on to another.
     """
     check_lengths(clean, corrupted)
     low, high = metric_range(model, clean, corrupted, metric)
@@ -101,19 +105,25 @@ def attribution_effects(model, clean, corrupted, patches, metric):
 
 
 def patched_metric(model, ids, values, patches, metric):
-    """Return the metric (P,) of ids (T,) under each patch, which takes what it puts in place from `values`, by name."""
+    """Return the metric (P,) of ids (T,) under each patch.
+
+    values: {name: clean activation}.
+    """
     rows = max(TOKENS_AT_ONCE // len(ids), 1)
     metrics = []
     for start in range(0, len(patches), rows):
         chunk = patches[start : start + rows]
         with model.hooked({name: patch_rows(name, values[name], chunk) for name in names_of(chunk)}):
-            logits = model.predict(np.tile(ids, (len(chunk), 1)))  # all positions: ln_final may be patched at any
+            logits = model.predict(np.tile(ids, (len(chunk), 1)))  # all positions: a patch may be at any of them
         metrics.append(metric(logits[:, -1])[0])
     return np.concatenate(metrics)
 
 
 def patch_rows(name, value, patches):
-    """Return a hook for one activation (P, ...) that puts parts of `value` (...) into each row, as its patch says."""
+    """Return a hook for an activation that applies each patch to its own row.
+
+    A patch copies its part of the clean activation `value` (...).
+    """
     where = np.zeros((len(patches), *value.shape), bool)
     for row, patch in zip(where, patches, strict=True):
         if name in patch:
@@ -122,7 +132,10 @@ def patch_rows(name, value, patches):
 
 
 def attributions(model, ids, values, patches, metric):
-    """Return Σ ∂metric/∂a · (values − a) (P,) over the sites of each patch, at the activations a of ids (T,)."""
+    """Return Σ ∂metric/∂a · (values − a) (P,) over the sites of each patch.
+
+    a are the activations of ids (T,).
+    """
 
     def dlogits(logits):
         gradient = np.zeros_like(logits)
@@ -135,27 +148,29 @@ def attributions(model, ids, values, patches, metric):
 
 
 def names_of(patches) -> list[str]:
-    """Return the activations that the patches are of, each once. Raises ValueError for none, or for positions."""
+    """Return the names of the patched activations, each once, or raise ValueError."""
     if not len(patches):
-        raise ValueError("there are no patches: give at least one, such as {'blocks.0': ...}")
+        raise ValueError("patches is empty; give at least one patch, such as {'blocks.0': ...}")
     names = list(dict.fromkeys(name for patch in patches for name in patch))
     if "positional_embedding" in names:
-        raise ValueError("positional_embedding is the same for any prompt: there is nothing to patch")
+        raise ValueError("positional_embedding is the same for both prompts; patch another activation")
     return names
 
 
 def check_lengths(clean, corrupted) -> None:
-    """Raise ValueError unless both prompts have the same number of tokens."""
     if len(clean) != len(corrupted):
         raise ValueError(
-            f"the prompts must have as many tokens as each other, to be patched one for one: "
-            f"the clean one has {len(clean)}, the corrupted one {len(corrupted)}"
+            "the prompts must have the same number of tokens: "
+            f"the clean prompt has {len(clean)}, the corrupted prompt has {len(corrupted)}"
         )
 
 
 def metric_range(model, clean, corrupted, metric):
-    """Return the metric of the corrupted and of the clean prompt. Raises ValueError where they are equal."""
+    """Return the different metrics of the corrupted and the clean prompt.
+
+    Raises ValueError if they are equal.
+    """
     low, high = (float(metric(model.predict(ids[None], last_only=True)[0, 0])[0]) for ids in (corrupted, clean))
     if low == high:
-        raise ValueError(f"the metric is {low:.4g} on both prompts: there is no difference to trace")
+        raise ValueError(f"the metric is {low:.4g} on both prompts; it must differ between them")
     return low, high

@@ -1,12 +1,12 @@
-"""Where the difference between two prompts is carried: patching at every site, with its estimate by attribution.
+"""Patching at every site of the model for two prompts, with the estimates by attribution.
 
     maps = patch_prompts(lm, "When Mary and John met, John gave", "When Mary and John met, Mary gave")
     print(maps)
     maps.draw("patching.png")
 
-The stream after each layer shows where the difference is, position by position; what each attention and each
-feed-forward layer writes, which of them brought it there; the heads, which of them did so. What an effect means, and
-what it does not, is said in patching.py.
+The map of the residual stream shows the positions that carry the difference after each layer. The maps of the attention
+and feed-forward outputs show the layers that wrote it there, and the map of heads shows the heads that did. See
+patching.py for the meaning and the limits of an effect.
 """
 
 from dataclasses import dataclass
@@ -27,22 +27,22 @@ from minitransformer.analysis.patching import (
 from minitransformer.analysis.tokens import shown, token_strings
 from minitransformer.system.tables import table
 
-SHOWN = 4  # of each map, in a report
+SHOWN = 4  # entries of each map in a report
 
 
 @dataclass(frozen=True)
 class PatchingMaps:
-    """Where the difference between two prompts is carried: effects of patching, and their estimates by attribution.
+    """Effects of patching each site for two prompts, and their estimates by attribution.
 
     clean_tokens, corrupted_tokens    T strings each
-    answer, other                     the tokens whose logits are compared: of the clean prompt, and the corrupted one
+    answer, other                     the answers to the clean and the corrupted prompt, as strings
     clean_metric, corrupted_metric    logit[answer] − logit[other]
     stages                            L + 1 names: "embedding", "blocks.0", …
-    effects, attributions             by what is patched:
+    effects, attributions             maps by the kind of activation:
         "residual"       (L + 1, T) the stream after each stage, at each position
-        "attention"      (L, T) what each attention layer writes there
-        "feed_forward"   (L, T) what each feed-forward layer writes there
-        "heads"          (L, H) the output of each head, at all positions
+        "attention"      (L, T) the output of each attention layer, at each position
+        "feed_forward"   (L, T) the output of each feed-forward layer, at each position
+        "heads"          (L, H) the output of each head, at all positions together
     """
 
     clean_tokens: list[str]
@@ -57,20 +57,20 @@ class PatchingMaps:
 
     @property
     def agreement(self) -> dict:
-        """Pearson's correlation of attribution with patching, over the entries of each map; NaN where there is none."""
+        """Return {map: Pearson's correlation of attribution with patching, or NaN}."""
         return {name: pearson(effect.ravel(), self.attributions[name].ravel()) for name, effect in self.effects.items()}
 
     def to_dict(self) -> dict:
-        """Return the same as JSON can hold it; a correlation that does not exist is None."""
+        """Return the fields as a dictionary that JSON can represent; NaN becomes None."""
         return fields_as_data(self) | {"agreement": as_data(self.agreement)}
 
     def tokens_at(self, position: int) -> str:
-        """Return the token at a position as one line shows it, both where the prompts differ."""
+        """Return the token at a position, or both tokens where the prompts differ."""
         both = self.clean_tokens[position], self.corrupted_tokens[position]
         return " / ".join(dict.fromkeys(map(shown, both)))
 
     def layers(self, name: str) -> tuple[str, ...]:
-        """Return what the rows of a map are called."""
+        """Return the names of the rows of a map."""
         return self.stages if name == "residual" else self.stages[1:]
 
     def __str__(self):
@@ -84,12 +84,11 @@ class PatchingMaps:
 
 
 def patch_prompts(lm, clean: str, corrupted: str, answers: tuple[str, str] | None = None) -> PatchingMaps:
-    """Trace the difference between two prompts of equally many tokens, which the model answers differently.
+    """Compute the patching maps of two prompts with the same number of tokens.
 
-    answers: the two next tokens whose logits are compared, the clean prompt's first; what the model itself thinks
-    likeliest, unless given. Costs about 3 L T + L H forward passes of T tokens.
-    Raises ValueError for prompts of different length, that are too long, or that are answered alike, and for an answer
-    that is not one token.
+    answers: the answers to the clean and the corrupted prompt, each one token (default: the model's own predictions).
+    Costs about 3 L T + L H forward passes over T tokens. Raises ValueError if the prompts differ in length, exceed the
+    context or have the same answer, and if an answer is not a single token.
     """
     ids, other_ids = lm.encode(clean), lm.encode(corrupted)
     check_lengths(ids, other_ids)
@@ -130,28 +129,27 @@ def map_patches(model, T: int) -> dict:
 
 
 def answer_ids(lm, clean, corrupted, answers):
-    """Return the ids of the two answers; see patch_prompts."""
     if answers is None:
         answer, other = likeliest_next(lm, clean), likeliest_next(lm, corrupted)
         if answer == other:
             text = shown(token_strings(lm.tokenizer, [answer])[0])
-            raise ValueError(f"both prompts are answered with {text!r}: give `answers`, the two tokens to compare")
+            raise ValueError(f"the model answers both prompts with {text!r}; give answers=, two different tokens")
         return answer, other
     if isinstance(answers, str) or len(answers) != 2:
-        raise ValueError(f"answers must be two tokens, the clean prompt's and the corrupted one's, not {answers!r}")
+        raise ValueError(f"answers must be a pair of tokens, for the clean and the corrupted prompt, not {answers!r}")
     pair = []
     for answer in answers:
         ids = lm.encode(answer)
         if len(ids) != 1:
-            raise ValueError(f"an answer must be one token, and {answer!r} is {len(ids)}")
+            raise ValueError(f"an answer must be a single token, but {answer!r} has {len(ids)}")
         pair.append(int(ids[0]))
     if pair[0] == pair[1]:
-        raise ValueError(f"the two answers are the same token, {answers[0]!r}")
+        raise ValueError(f"answers must be two different tokens; both are {answers[0]!r}")
     return tuple(pair)
 
 
 def map_lines(maps: PatchingMaps):
-    """Yield the largest effects of each map as text."""
+    """Yield the largest effects of each map as lines of text."""
     yield f"logit of {shown(maps.answer)!r} minus logit of {shown(maps.other)!r}"
     prompts = (
         ("clean", maps.clean_metric, maps.clean_tokens),
@@ -162,7 +160,7 @@ def map_lines(maps: PatchingMaps):
     )
     yield ""
     rows: list[tuple[str, ...]] = [
-        ("how much comes back when one activation is made clean: 1 is all", "effect", "estimate")
+        ("fraction of the difference restored by one clean activation", "effect", "estimate")
     ]
     for name, effects in maps.effects.items():
         order = np.argsort(-np.abs(effects), axis=None, kind="stable")[:SHOWN]
@@ -173,11 +171,11 @@ def map_lines(maps: PatchingMaps):
     yield ""
     agreement = ", ".join(f"{name} {value:.2f}" for name, value in maps.agreement.items())
     yield f"Correlation of the estimates with the effects: {agreement}."
-    yield "Not shown: what both prompts share, and whether anything here is needed rather than enough."
+    yield "Not shown: information in both prompts, and whether a patched activation is necessary."
 
 
 def entry_name(maps: PatchingMaps, name: str, row: int, column: int) -> str:
-    """Return what stands at one entry of a map, in words."""
+    """Return the name of one entry of a map."""
     if name == "heads":
         return f"head {row}.{column}"
     return f"{name.replace('_', '-')}, {maps.layers(name)[row]}, at {column} {maps.tokens_at(column)}"

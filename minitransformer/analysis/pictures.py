@@ -1,4 +1,4 @@
-"""Pictures of what attention heads attend to. They need matplotlib, of the extra `app`."""
+"""Pictures of attention weights. They need matplotlib, from the extra `app`."""
 
 import numpy as np
 
@@ -10,17 +10,18 @@ PANEL = 3.1  # inches
 
 
 def draw_attention(weights, labels, path, *, title="", notes=None, marked=None) -> None:
-    """Draw every head's attention as a PNG at `path`, written atomically: a row of panels for each block.
+    """Draw every head's attention as a PNG at `path`, one row of panels per block.
 
-    weights   (L, H, T, T), as from `attention_weights`: rows are queries, columns the keys that they attend to
+    weights   (L, H, T, T), as from `attention_weights`: rows are queries, columns are keys
     labels    the T tokens, as text
-    notes     (L, H) nested lists of text to stand above each panel, after its name; "" for none
-    marked    boolean (T, T): entries to outline, where a certain kind of head would attend
+    notes     (L, H) nested lists of text to write above each panel; "" for none
+    marked    boolean (T, T), the entries to outline
 
-    Keys in a query's future are grey. Raises MissingExtra without matplotlib, OSError where the file cannot be written.
+    Keys in a query's future are grey. The file is written atomically. Raises MissingExtra without matplotlib, OSError
+    if the file cannot be written.
     """
     blocks, heads, T, _ = weights.shape
-    figure = new_figure(PANEL * heads + 0.9, PANEL * blocks + 1.2, dpi=110)  # of a large model, a large picture
+    figure = new_figure(PANEL * heads + 0.9, PANEL * blocks + 1.2, dpi=110)  # a coarse one: pictures can be large
     panels = figure.subplots(blocks, heads, sharex=True, sharey=True, squeeze=False)
     for (block, head), axes in np.ndenumerate(panels):
         image = draw_head(axes, weights[block, head], marked)
@@ -40,7 +41,7 @@ def draw_attention(weights, labels, path, *, title="", notes=None, marked=None) 
 
 
 def draw_head(axes, weights, marked):
-    """Draw one head's weights (T, T), the future in grey, and outline the entries `marked`. Returns the image."""
+    """Draw one head's weights (T, T) and outline the marked entries. Return the image."""
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
 

@@ -1,25 +1,25 @@
-"""The residual stream taken apart: what each layer adds to it, and what that is worth to a logit.
+"""The residual stream as a sum: the output of each layer, and its direct contribution to a logit.
 
-Every layer of a transformer adds to the stream and none overwrites it, so at one position the stream that the final
-norm sees is a sum (Elhage et al., 2021), of the token's and the position's embeddings, of each head's output through
-its own rows of W_o, of W_o's bias, and of each feed-forward layer:
+Every layer of a transformer adds to the stream and none overwrites it. At one position, the stream before the final
+norm is therefore a sum (Elhage et al., 2021) of the embeddings of the token and the position, each head's output
+through its own rows of W_o, the bias of W_o, and each feed-forward layer's output:
 
     x = x_token + x_position + Σ_l (Σ_h heads_lh W_o^h + b_o + f_l)
 
 **Direct contributions.** The logits are not linear in x only because of the final norm, which is N(x) = r(x) A x + b:
 a linear map A (the gain and, for layer normalization, the centring), a bias b, and one number r(x), the inverse of a
-standard deviation or root mean square. With r(x) held at what it is, N is linear in the parts; b is a part of its own.
-What a part is worth to a weighted sum of logits, d · logits, is then its inner product with one vector,
+standard deviation or root mean square. If r(x) is held constant, N is linear in the parts, and b counts as one more
+part. The contribution of a part to a weighted sum of logits, d · logits, is then its inner product with one vector,
 
-    g = r(x) Aᵀ W_Uᵀ d        and        d · logits = Σ_parts part · g + d · W_U b,
+    g = r(x) Aᵀ W_Uᵀ d        and        d · logits = Σ_parts part · g + d · W_U b.
 
-exactly: not an approximation, but an account with nothing left over. Nor does it need to know which norm it is. At zero
-the gradient of r is multiplied by A0 = 0, so the norm's own backward there is r(0) Aᵀ; and since y = N(x) − b is
-r(x) A x, applying that to y and comparing with x gives r(0)/r(x) · y·y. See `frozen_norm`.
+This is exact, not an approximation. The kind of norm need not be known. At zero the gradient of r is multiplied by
+A0 = 0, so the norm's own backward pass there is r(0) Aᵀ. Since y = N(x) − b is r(x) A x, the inner product of x with
+this backward pass applied to y is r(0)/r(x) · y·y, which gives r(x). See `frozen_norm`.
 
-This does not show what a part does through later layers, which read it too: an early head whose direct contribution is
-nothing may be what all others depend on. And it takes r(x) for granted, to which every part contributes. What a part
-does in all is found by replacing it: see patching.py.
+Limits. A direct contribution excludes the effects through later layers, which read the part too: all later heads may
+depend on an early head whose direct contribution is zero. It also holds r(x) constant, although every part affects it.
+The total effect of a part is found by replacing it: see patching.py.
 """
 
 from dataclasses import asdict, dataclass
@@ -35,7 +35,11 @@ KINDS = ("token", "position", "head", "attention bias", "feed-forward", "norm bi
 
 @dataclass(frozen=True)
 class Component:
-    """What writes to the residual stream. `kind` is one of KINDS; `layer` and `head` are None where it has none."""
+    """A term of the sum in the residual stream.
+
+    kind          one of KINDS
+    layer, head   its indices, or None if the kind has none
+    """
 
     kind: str
     layer: int | None = None
@@ -43,7 +47,7 @@ class Component:
 
     @property
     def name(self) -> str:
-        """What people call it, such as "head 1.3", head 3 (of 0, 1, 2, 3 …) of blocks.1."""
+        """Return the usual name, such as "head 1.3" for head 3 of blocks.1."""
         if self.layer is None:
             return self.kind
         return f"{self.kind} {self.layer}" if self.head is None else f"{self.kind} {self.layer}.{self.head}"
@@ -51,12 +55,12 @@ class Component:
 
 @dataclass(frozen=True)
 class DirectContributions:
-    """What each component writes directly to one logit, or to its margin over others, at one position.
+    """The direct contribution of each component to one logit, or to a difference of logits, at one position.
 
-    components   N of them, in the order in which the model adds them; the last is the bias of the final norm
-    values       (N,) in logits; they sum to `total`
-    total        the logit, or the margin, as the model computes it
-    explained    what that is, in words
+    components   N components in the order in which the model adds them; the last is the bias of the final norm
+    values       (N,) contributions, in logits; they sum to `total`
+    total        the logit or difference, as the model computes it
+    explained    the name of the logit or difference
     """
 
     components: tuple[Component, ...]
@@ -65,7 +69,7 @@ class DirectContributions:
     explained: str
 
     def to_dict(self) -> dict:
-        """Return the same as JSON can hold it."""
+        """Return the contributions as a dictionary that JSON can represent."""
         rows = zip(self.components, self.values.tolist(), strict=True)
         return {
             "explained": self.explained,
@@ -74,14 +78,14 @@ class DirectContributions:
         }
 
     def largest(self, most: int | None = None) -> list[tuple[str, float]]:
-        """Return (name, value) of the components, the largest first; of those after `most`, the sum as one more."""
+        """Return (name, value) of the `most` largest components and the sum of the rest."""
         order = np.argsort(-np.abs(self.values), kind="stable")
         named = [(self.components[i].name, float(self.values[i])) for i in order[:most]]
         rest = order[len(named) :]
         return [*named, (f"{len(rest)} others together", float(self.values[rest].sum()))] if len(rest) else named
 
     def lines(self, most: int | None = None) -> list[str]:
-        """Return the largest as lines of a table, and one that says what they do not show."""
+        """Return the largest components as lines of a table, and a line on its limits."""
         rows = table([(name, f"{value:+z.3f}") for name, value in self.largest(most)])
         return [*rows, "Not shown: what a component does through later layers, which read it as well."]
 
@@ -91,11 +95,13 @@ class DirectContributions:
 
 
 def direct_contributions(model, ids, token: int, *, against="mean", position: int = -1) -> DirectContributions:
-    """Take the logit of `token` after one position of ids (T,) apart into what each component writes to it.
+    """Split the logit of `token` into the direct contributions of all components.
 
-    against     what the logit is compared with: "mean", the mean of all logits (a shift of all alike changes no
-                probability, so this is what counts); another token, for the difference of two; or None, for the logit
-    position    whose prediction it is, from 0, or from the end if negative
+    ids         (T,) tokens
+    token       the token whose logit is split
+    against     subtracted from the logit: "mean" for the mean of all logits (since adding a constant to all logits
+                changes no probability), another token for its logit, or None for nothing
+    position    position of the prediction; a negative one counts from the end
 
     Raises IndexError for a position outside ids, ValueError for a token outside the vocabulary.
     """
@@ -112,7 +118,7 @@ def direct_contributions(model, ids, token: int, *, against="mean", position: in
 
 
 def logit_weights(model, token, against, dtype):
-    """Return the weights (V,) of the logits whose weighted sum is explained, and its name."""
+    """Return the weights (V,) of the weighted sum of logits to explain, and its name."""
     vocab_size = model.config.vocab_size
     for i in (token, against):
         if isinstance(i, (int, np.integer)) and not 0 <= i < vocab_size:
@@ -122,22 +128,22 @@ def logit_weights(model, token, against, dtype):
     if against is None:
         return weights, f"the logit of token {token}"
     if isinstance(against, str) and against == "mean":
-        return weights - 1 / vocab_size, f"the logit of token {token} above the mean of all"
+        return weights - 1 / vocab_size, f"the logit of token {token} minus the mean of all"
     if not isinstance(against, (int, np.integer)):
-        raise ValueError(f"against must be a token, 'mean' or None, not {against!r}")
+        raise ValueError(f"against must be a token id, 'mean' or None, not {against!r}")
     weights[against] -= 1
-    return weights, f"the logit of token {token} above that of token {against}"
+    return weights, f"the logit of token {token} minus that of token {against}"
 
 
 def residual_parts(model, ids, position: int = -1):
-    """Return (components, parts): parts (N, C) are what each of the N components adds to the stream at one position.
+    """Return the N components and their outputs (N, C) at one position.
 
-    They sum to what the final norm receives there, the activation `blocks.{L−1}`. Raises IndexError for a position
+    The outputs sum to the input of the final norm, the activation `blocks.{L−1}`. Raises IndexError for a position
     outside ids.
     """
     T, layers = len(ids), range(model.config.n_layers)
     if not -T <= position < T:
-        raise IndexError(f"position {position} is out of range: there are {T} tokens")
+        raise IndexError(f"position {position} is out of range: ids has {T} tokens, {-T} … {T - 1}")
     positional = [] if model.positional_embedding is None else ["positional_embedding"]
     per_block = [f"blocks.{i}.{name}" for i in layers for name in ("attention.heads", "feed_forward")]
     seen = record(model, ids, ["embedding", *positional, *per_block])
@@ -156,9 +162,9 @@ def residual_parts(model, ids, position: int = -1):
 
 
 def head_output(attention, heads, head: int):
-    """Return what one of the heads (H, T, D) adds to the stream by itself, (T, C), without the bias of w_o.
+    """Return the output (T, C) of one of the heads (H, T, D), without the bias of w_o.
 
-    It asks w_o, with all other heads at zero, rather than take a slice of its weight: so it holds for any affine w_o.
+    It calls w_o with all other heads set to zero, instead of slicing its weight, so it is valid for any affine w_o.
     """
     alone = np.zeros_like(heads)
     alone[head] = heads[head]
@@ -166,14 +172,15 @@ def head_output(attention, heads, head: int):
 
 
 def output_bias(attention, heads):
-    """Return what attention adds to the stream (T, C) when all its heads (H, T, D) are zero: the bias of w_o."""
+    """Return the bias of w_o (T, C): its output for heads (H, T, D) of zero."""
     return attention.w_o(merge(np.zeros_like(heads)))[0]
 
 
 def frozen_norm(norm, x):
-    """Return (transposed, bias) of the norm N(x) = r(x) A x + b at one position x (C,), with r held at r(x).
+    """Return (transposed, bias) of the norm N(x) = r(x) A x + b with r held at r(x).
 
-    transposed(d) is r(x) Aᵀ d, for d (C,), and bias is b (C,). The norm's backward is called, so freeze the model.
+    x is one position (C,). transposed(d) is r(x) Aᵀ d for d (C,), and bias is b (C,). This calls the norm's backward
+    pass, so freeze the model before.
     """
     bias, backward_at_zero = norm(np.zeros_like(x))
     y = norm(x)[0] - bias

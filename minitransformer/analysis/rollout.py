@@ -1,22 +1,23 @@
 """Attention rollout (Abnar and Zuidema, 2020): attention followed through the layers.
 
-A position of layer l holds what it attended to in layer l − 1, whose positions hold what they attended to in layer
-l − 2, and so on down to the tokens. With Ā_l the heads' mean weights, and half of each position's stream counted as its
-own residual path,
+A position of layer l combines the positions of layer l − 1 that it attends to, these combine positions of layer l − 2,
+and so on down to the tokens. Let Ā_l be the mean weights of layer l's heads. If the residual path is counted as half of
+each position's stream, then
 
     A_l = ½ Ā_l + ½ I                               (1)
     R   = A_L ⋯ A_2 A_1                             (2)
 
-R[i, j] is then the share of token j in position i, and every row sums to 1. It is a bookkeeping of weights alone: it
-does not show what was moved along them. Values, W_o, feed-forward layers and the true size of the residual path do not
-enter, and no share can be negative; ablation says how far it is to be believed (see contributions.py).
+and R[i, j] is the share of token j in position i. Every row sums to 1.
+
+Limits: only weights are counted. Values, W_o, feed-forward layers and the true size of the residual path are ignored,
+and no share can be negative. Compare the shares with ablation (see contributions.py).
 """
 
 import numpy as np
 
 
 def attention_rollout(weights):
-    """Return R (T, T) of attention weights (L, H, T, T), as from `attention_weights`."""
+    """Return the rollout R (T, T) of attention weights (L, H, T, T)."""
     identity = np.eye(weights.shape[-1], dtype=weights.dtype)
     rollout = identity
     for layer in weights.mean(axis=1):

@@ -1,45 +1,48 @@
-"""Shades in a terminal: text on a background between white and a colour, with what the terminal has of colours."""
+"""Shaded text in a terminal: a background between white and a colour, for terminals of 256 or 2²⁴ colours."""
 
 import numpy as np
 
 PAPER, INK = (255, 255, 255), (0, 0, 0)
-SHADES = {"attention": (33, 102, 172), "lost": (230, 97, 1), "gained": (94, 60, 153)}  # told apart by the colour-blind
-CUBE = (0, 95, 135, 175, 215, 255)  # the steps of red, green and blue in a terminal of 256 colours
+SHADES = {"attention": (33, 102, 172), "lost": (230, 97, 1), "gained": (94, 60, 153)}  # safe for colour-blind readers
+CUBE = (0, 95, 135, 175, 215, 255)  # the levels of red, green and blue in a terminal of 256 colours
 
 
 def terminal_colours(stream, environment) -> int:
-    """Return how many colours the stream can show: 2²⁴ or 256 for a terminal, else 0. See https://no-color.org."""
+    """Return the number of colours that a stream supports: 2²⁴, 256 or 0.
+
+    It is 0 if the stream is not a terminal, or if NO_COLOR (see https://no-color.org) or TERM=dumb is set.
+    """
     if environment.get("NO_COLOR") or environment.get("TERM") == "dumb" or not stream.isatty():
         return 0
     return 2**24 if environment.get("COLORTERM") in ("truecolor", "24bit") else 256
 
 
 def painted(text: str, ink, strength: float, colours: int) -> str:
-    """Return text on a background between paper and ink, in black or white, whichever is easier to read there."""
+    """Return text in black or white on a background between paper and ink."""
     background = mixed(ink, strength)
     return f"\x1b[{sgr(48, background, colours)};{sgr(38, readable_on(background), colours)}m{text}\x1b[0m"
 
 
 def mixed(ink, strength: float):
-    """Return the colour (red, green, blue), of 0 … 255, that is between paper, for strength 0, and ink, for 1."""
+    """Interpolate linearly between paper (strength 0) and ink (strength 1)."""
     return tuple(round(paper + (colour - paper) * float(strength)) for paper, colour in zip(PAPER, ink, strict=True))
 
 
 def strengths(values):
-    """Return values (n,) relative to the largest magnitude; zeros where there is none."""
+    """Divide values (n,) by their largest magnitude; return zeros unchanged."""
     largest = np.abs(values).max()
     return values / largest if largest > 0 else values
 
 
 def readable_on(background):
-    """Return black or white: that of the greater contrast by relative luminance (WCAG 2)."""
+    """Return black or white, whichever has more contrast (WCAG 2)."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in np.array(background) / 255]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return INK if (luminance + 0.05) ** 2 > 0.05 * 1.05 else PAPER
 
 
 def sgr(ground: int, colour, colours: int) -> str:
-    """Return the codes that select a colour (red, green, blue) for ground 38, the letters, or 48, what is behind."""
+    """Return the codes for a colour; `ground` is 38 for the foreground or 48 behind it."""
     if colours > 256:
         return f"{ground};2;{';'.join(map(str, colour))}"
     red, green, blue = (int(np.argmin(np.abs(np.subtract(CUBE, c)))) for c in colour)

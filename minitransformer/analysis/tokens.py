@@ -1,8 +1,8 @@
-"""Tokens as text for people: what each stands for, and how to show it so that nothing is invisible."""
+"""Readable forms of tokens, in which no character is invisible."""
 
 
 def token_strings(tokenizer, ids) -> list[str]:
-    """Return what each id stands for by itself. Of a token that holds only some bytes of a character, as \\xe2."""
+    """Return the text of each id; incomplete UTF-8 becomes escapes such as \\xe2."""
     bytes_of = getattr(tokenizer, "decode_bytes", None)
     if bytes_of is None:
         return [tokenizer.decode([i]) for i in ids]
@@ -10,6 +10,6 @@ def token_strings(tokenizer, ids) -> list[str]:
 
 
 def shown(token: str) -> str:
-    """Return a token as one line shows it: a space as ·, what cannot be printed as its escape, such as \\n."""
+    """Return a token on one line: "·" for a space, escapes such as \\n, "∅" if empty."""
     escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in token)
     return escaped.replace(" ", "·") or "∅"

@@ -1,15 +1,15 @@
-"""Where the numbers of a model lie in the files of others: GPT-2 and Llama, of Hugging Face and of llama.cpp.
+"""The tensors of GPT-2 and Llama in the files of Hugging Face and llama.cpp.
 
-The four agree on what a model is made of and differ in four conventions:
+The four kinds of files describe the same models with four differences:
 
-    names         of every tensor; those of a block differ from block to block in a number only
-    orientation   our weights are (in, out), and so are GPT-2's on the Hugging Face hub; all others are (out, in)
-    fusion        GPT-2 keeps W_q, W_k and W_v side by side in one tensor: their outputs one after the other
-    pairing       a rotary pair is channel i and i + D/2 of a head here and on the hub, and the neighbours 2i and 2i + 1
-                  in llama.cpp's files, whose rows of W_q and W_k are stored in the order that makes them neighbours
+    names         of every tensor; within the blocks they differ only in the number of the block
+    orientation   our weights are (in, out), and so are those of GPT-2 on the Hugging Face hub; all others are (out, in)
+    fusion        GPT-2 stores W_q, W_k and W_v in one tensor, concatenated along the output axis
+    pairing       a rotary pair consists of the channels i and i + D/2 of a head here and on the hub; in llama.cpp it is
+                  the neighbours 2i and 2i + 1, so its files store the rows of W_q and W_k in a different order
 
-A Layout holds the conventions of one kind of file; `tensors` lists, for a model, every tensor that the file must have,
-with its shape. Reading and writing both use this list.
+A Layout holds the conventions of one kind of file. `tensors` yields every tensor that the file of a given model must
+contain, with its shape. Reading and writing both use it.
 """
 
 from dataclasses import dataclass
@@ -19,16 +19,18 @@ import numpy as np
 from minitransformer.config import Config
 from minitransformer.transformer import Transformer
 
-PARTS = {"weight": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}  # of ours, by what all others call them
-TABLES = ("embedding", "positional_embedding", "lm_head")  # with a row for each token or position, in every file
+PARTS = {"weight": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}  # our name: the name in all files
+TABLES = ("embedding", "positional_embedding", "lm_head")  # stored with one row per token or position in every file
 
 
 @dataclass(frozen=True)
 class Layout:
     """The conventions of one kind of file.
 
-    `components` has the names of tensors, without their last part, .weight or .bias. `transposed` says that weights are
-    (out, in), `interleaved` that rotary pairs are neighbours.
+    components    {our name: name in the file, without the last part .weight or .bias}
+    block         prefix of a block's tensors
+    transposed    True if weights are (out, in)
+    interleaved   True if rotary pairs are neighbours
     """
 
     components: dict
@@ -39,10 +41,13 @@ class Layout:
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """One tensor of a file, of `shape`, and the Parameters that it holds: by name, their outputs one after the other.
+    """One tensor of a file, and the Parameters that it contains.
 
-    `transposed` says that its first axis is the output. `heads`, if not 0, says how many heads have their rows
-    interleaved, along the first axis.
+    name         name in the file
+    parameters   names of the Parameters, which are concatenated along the output axis
+    shape        shape in the file
+    transposed   True if the first axis is the output
+    heads        number of heads whose rows are interleaved along the first axis, or 0
     """
 
     name: str
@@ -126,7 +131,7 @@ LAYOUTS = {
 
 
 def tensors(model: Transformer, layout: Layout):
-    """Yield a StoredTensor for each tensor that a file of this layout holds, in the order of the model."""
+    """Yield a StoredTensor for each tensor of a model's file, in the model's order."""
     config, groups = model.config, {}
     for name, parameter in model.named_parameters():
         prefix = ".".join(name.split(".")[:2]) + "." if name.startswith("blocks.") else ""
@@ -142,7 +147,7 @@ def tensors(model: Transformer, layout: Layout):
 
 
 def stored_tensor(name, held, components, config: Config, layout: Layout) -> StoredTensor:
-    """Return the tensor `name` that holds Parameters, given as pairs (name, shape), their outputs side by side."""
+    """Return the tensor that contains the Parameters `held`, pairs (name, shape)."""
     parameters, shapes = zip(*held, strict=True)
     shape = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
     transposed = layout.transposed and len(shape) == 2 and components not in TABLES
@@ -151,8 +156,8 @@ def stored_tensor(name, held, components, config: Config, layout: Layout) -> Sto
 
 
 def interleaved_rows(rows: int, heads: int):
-    """Return, for each of the rows of W_q or W_k in our order, the row at which llama.cpp stores it.
+    """Return the row in llama.cpp's file for each row of our W_q or W_k.
 
-    Within a head of D rows, ours number h·D/2 + i, h = 0 or 1, is the half h of pair i, which it stores at 2i + h.
+    In a head of D rows, our row h·D/2 + i (h = 0 or 1) is half h of pair i. llama.cpp stores it at row 2i + h.
     """
     return np.arange(rows).reshape(heads, -1, 2).swapaxes(1, 2).reshape(-1)

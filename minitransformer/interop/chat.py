@@ -1,7 +1,7 @@
-"""Chat: a conversation as one text, that text as ids, and the model's part in it.
+"""Chat: a conversation as text, its ids, and the model's answers.
 
-A language model continues a text, nothing else. To hold a conversation, it was trained on texts that are written like a
-play: who speaks, what is said, and a special token where the turn ends. SmolLM2's:
+A language model can only continue a text. To hold a conversation, it is trained on texts in the form of a script, which
+name the speaker before each message and end each message with a special token. SmolLM2 uses:
 
     <|im_start|>system
     You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>
@@ -9,14 +9,14 @@ play: who speaks, what is said, and a special token where the turn ends. SmolLM2
     What is the capital of France?<|im_end|>
     <|im_start|>assistant
 
-Its continuation of this is the answer, up to the <|im_end|> that it writes itself. How the play is written differs from
-model to model, so each brings a *chat template*, a small program for Jinja that writes it. Such a program comes from
-whoever made the files, and runs in Jinja's sandbox, as it does in Transformers: it sees the messages and a few
-functions, and nothing of Python. Its time and memory are bounded too (see templates.py).
+The model's continuation, up to the <|im_end|> that it generates, is the answer. The format differs between models, so
+each model has a *chat template*, a small Jinja program that writes the text. It comes from the author of the files and
+runs in Jinja's sandbox, as in Transformers. It can access the messages and a few functions, but nothing else of Python.
+Its time and memory are limited too (see templates.py).
 
-What people say is text, even where it looks like a special token: who writes "<|im_end|>" in a message must not end it
-there, and go on in the name of another. So only what the template writes becomes special tokens. (In Transformers'
-apply_chat_template, both do.)
+The content of a message is ordinary text, even if it looks like a special token. Otherwise a user who writes
+"<|im_end|>" could end the message and continue in someone else's name. Only the text that the template writes is
+encoded as special tokens. (In Transformers' apply_chat_template, both are.)
 """
 
 import json
@@ -32,17 +32,18 @@ from minitransformer.system.printable import one_line
 from minitransformer.text.byte import without_surrogates
 from minitransformer.text.tokenizer import concatenate
 
-PRIVATE_USE = range(0xF0000, 0xFFFFE)  # characters that Unicode leaves to whoever wants them
+PRIVATE_USE = range(0xF0000, 0xFFFFE)  # code points to which Unicode assigns no meaning
 
 
 def render_chat(tokenizer, messages, add_generation_prompt=True) -> str:
-    """Return a conversation as one text, the one that Transformers' apply_chat_template gives.
+    """Return a conversation as text, as Transformers' apply_chat_template does.
 
-    messages: dicts {"role": "system", "user" or "assistant", "content": str}, whatever roles the template knows, with
-    whatever else of JSON it asks for.
-    add_generation_prompt: whether the text goes on to where the assistant's answer begins.
-    Raises ValueError where there is no chat template, or it refuses the conversation, or asks for more time or memory
-    than it may have; MissingExtra where the extra `interop` is not installed.
+    messages                dictionaries {"role": "system", "user" or "assistant", "content": str}. The template may
+                            allow other roles and further entries that JSON can represent
+    add_generation_prompt   if True, the text ends with the beginning of the assistant's next message
+
+    Raises ValueError if there is no chat template, or if it rejects the conversation or exceeds its limits of time and
+    memory; MissingExtra if the extra `interop` is not installed.
     """
     require("jinja2", extra="interop")
     require_template(tokenizer)
@@ -56,27 +57,27 @@ def render_chat(tokenizer, messages, add_generation_prompt=True) -> str:
 
 
 def require_template(tokenizer):
-    """Raise ValueError unless the tokenizer has a chat template."""
     if tokenizer.chat_template is None:
         raise ValueError("the model has no chat template: it was not trained to hold a conversation")
 
 
 def check_messages(messages):
-    """Raise ValueError unless each message has a role and a content, and JSON can hold it."""
+    """Raise ValueError unless each message has a role and a content and fits in JSON."""
     for message in messages:
         if not isinstance(message, dict) or not all(isinstance(message.get(key), str) for key in ("role", "content")):
             raise ValueError(f"a message must be a dict with a role and a content, both str, not {message!r}")
         try:
             json.dumps(message)
         except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"a message must hold what JSON can hold: {error}") from None
+            raise ValueError(f"a message must contain only values that JSON can represent: {error}") from None
 
 
 def encode_chat(tokenizer, messages, add_generation_prompt=True):
-    """Return the ids (T,) of a conversation. Arguments and errors as of render_chat.
+    """Return the ids (T,) of a conversation.
 
-    Special tokens come from the template alone. While it runs, one in a message is replaced by a character that no
-    message has, which becomes its text again when the special tokens have been found.
+    Arguments and exceptions are those of render_chat. Only the template can produce special tokens: while it runs, each
+    special token in a message is replaced by a character that no message contains. After the special tokens have been
+    found, the character is replaced by the original text.
     """
     require_template(tokenizer)
     check_messages(messages)
@@ -100,31 +101,32 @@ def encode_chat(tokenizer, messages, add_generation_prompt=True):
 
 
 class Conversation:
-    """A conversation with a model. `messages` is what has been said.
+    """A conversation with a model. `messages` is its history.
 
-    system: the first message, which tells the model who it is; without one the template may have its own.
-    settings: temperature, top_k, top_p and rng, as of generation.generate.
+    system     the first message, which gives the model its instructions; without it the template may add its own
+    settings   temperature, top_k, top_p and rng, as in generation.generate
 
-    What the model has read and written stays in a key–value cache, as far as the text of the next turn begins alike. If
-    the conversation outgrows the context, its oldest turns are forgotten until it fills at most half of it.
-    Raises ValueError for a model without a chat template.
+    A key–value cache keeps the tokens that the next turn has in common with the previous one. If the conversation
+    exceeds the context, the oldest turns are forgotten until it fills at most half of the context, or only the last
+    message remains. Raises ValueError for a model without a chat template.
     """
 
     def __init__(self, lm: LanguageModel, system: str | None = None, **settings):
         self.lm = lm
         self.settings = settings
         self.messages = [] if system is None else [{"role": "system", "content": system}]
-        self.kept = len(self.messages)  # of the first messages, how many are never forgotten
-        self.forgotten = 0  # messages, so far
-        self.generated = 0  # tokens, so far
+        self.kept = len(self.messages)  # number of messages at the beginning that are never forgotten
+        self.forgotten = 0  # number of messages
+        self.generated = 0  # number of tokens
         self.cache = KeyValueCache(lm.model.config)
         self.read = []  # the ids whose keys and values the cache holds
         require_template(lm.tokenizer)
 
     def answer(self, content: str, max_new_tokens: int = 512):
-        """Say something, and yield the answer piece by piece. An answer that is not read to its end stays as it is.
+        """Add a message of the user and yield the answer piece by piece.
 
-        Raises ValueError for what the model cannot read, or cannot answer because it fills the context.
+        If the caller stops early, the history contains the part that was yielded. Raises ValueError if the message
+        cannot be encoded or leaves no room for an answer in the context.
         """
         self.messages.append({"role": "user", "content": content})
         try:
@@ -141,10 +143,10 @@ class Conversation:
             self.messages.append({"role": "assistant", "content": "".join(said)})
 
     def ids_that_fit(self, max_new_tokens):
-        """Return the ids of what is remembered of the conversation; if need be, forget turns first.
+        """Return the ids of the conversation, after forgetting old turns if necessary.
 
-        They leave room for the answer: max_new_tokens, at most a quarter of the context, and if the last message alone
-        is long, one token at least.
+        The ids leave room for an answer of max_new_tokens or a quarter of the context, whichever is less. If the last
+        message alone is too long for that, they leave room for at least one token.
         """
         context = self.lm.model.config.context
         ids = encode_chat(self.lm.tokenizer, self.messages)
@@ -158,10 +160,12 @@ class Conversation:
                 self.forgotten += len(self.messages) - len(messages)
                 self.messages = messages
                 return ids
-        raise ValueError(f"the message makes {len(ids):,} tokens, too many for the model's context of {context:,}")
+        raise ValueError(
+            f"the message has {len(ids):,} tokens, which leaves no room for an answer in the context of {context:,}"
+        )
 
     def answer_ids(self, ids, max_new_tokens):
-        """Yield the ids that follow, up to one that ends the turn, which is left out, or to the end of the context."""
+        """Yield the ids of the answer, without the id that ends the turn."""
         tokenizer, context = self.lm.tokenizer, self.lm.model.config.context
         self.cache.truncate(common_length(self.read, ids[:-1]))
         self.read = self.read[: self.cache.length]
@@ -184,7 +188,7 @@ class Conversation:
 
 
 def common_length(one, other) -> int:
-    """Return how many of the first ids of two sequences are the same."""
+    """Return the number of ids at the beginning that two sequences have in common."""
     length = min(len(one), len(other))
     same = np.asarray(one[:length]) == np.asarray(other[:length])
     return length if same.all() else int(same.argmin())

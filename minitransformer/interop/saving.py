@@ -1,4 +1,4 @@
-"""save_pretrained: a model of ours as a folder that Transformers' from_pretrained loads and agrees with."""
+"""save_pretrained: a folder that Transformers' from_pretrained loads with the same results."""
 
 import dataclasses
 import json
@@ -21,12 +21,14 @@ from minitransformer.unset import model_without_values
 
 
 def save_pretrained(lm: LanguageModel, folder) -> None:
-    """Write a model, and its tokenizer where Transformers has such a one, to a folder in the Hugging Face layout.
+    """Write a model and its tokenizer to a folder in the Hugging Face layout.
 
-    With learned positions the model becomes a GPT-2, with rotary positions a Llama; what these cannot express raises
-    ValueError, naming the field of Config. Everything is written beside its place first: where that fails, which raises
-    OSError, what the folder held is unchanged; so it is where another run is at work there, a BlockingIOError. Raises
-    MissingExtra where the extra `interop` is not installed.
+    With learned positions the model becomes a GPT-2, with rotary positions a Llama. A tokenizer is written if
+    Transformers has one of its kind. All files are written under temporary names first and then moved to their places.
+
+    Raises ValueError, which names the field of Config, for a model that these architectures cannot express; OSError if
+    a file cannot be written, or BlockingIOError if another run uses the folder, in both cases without changing its
+    files; and MissingExtra if the extra `interop` is not installed.
     """
     require("safetensors", extra="interop")
     folder = Path(folder)
@@ -38,7 +40,7 @@ def save_pretrained(lm: LanguageModel, folder) -> None:
         save_tokenizer(lm.tokenizer, temporary)
         text = json.dumps(content, indent=2) + "\n"
         write_atomically(temporary / CONFIG_FILE, lambda file: file.write(text.encode()))
-        as_new = status(temporary / CONFIG_FILE)  # safetensors makes its file for the owner alone
+        as_new = status(temporary / CONFIG_FILE)  # safetensors gives only the owner access to its file
         for path in sorted(temporary.iterdir()):
             with open(path, "r+b") as file:
                 take_after(file, status(folder / path.name) or as_new)
@@ -47,7 +49,7 @@ def save_pretrained(lm: LanguageModel, folder) -> None:
 
 
 def special_ids(tokenizer) -> dict:
-    """Return what config.json says of the tokens that begin and end a text; null where there are none."""
+    """Return the entries bos_token_id and eos_token_id of config.json, or null."""
     end_ids = list(tokenizer.end_ids)
     return {
         "bos_token_id": tokenizer.bos_id,
@@ -56,7 +58,7 @@ def special_ids(tokenizer) -> dict:
 
 
 def write_weights(model, architecture: str, path: Path) -> None:
-    """Write the Parameters to a safetensors file under their names in Transformers. Raises OSError."""
+    """Write the Parameters to a safetensors file under their names in Transformers."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
@@ -74,12 +76,12 @@ def write_weights(model, architecture: str, path: Path) -> None:
 
 
 def stored_name(tensor: StoredTensor, architecture: str) -> str:
-    """Return the full name: that of all but the unembedding has a prefix."""
+    """Return the full name; all tensors except the unembedding have a prefix."""
     return tensor.name if tensor.name.startswith("lm_head") else PREFIXES[architecture] + tensor.name
 
 
 def stored_array(tensor: StoredTensor, parameters: dict, config: Config):
-    """Return the array of a tensor as the file has it; zeros for a bias that the model does not have."""
+    """Return the array in the file's layout; zeros for a bias that the model lacks."""
     if not all(name in parameters for name in tensor.parameters):
         return np.zeros(tensor.shape, config.dtype)
     outputs_last = np.concatenate([parameters[name].data for name in tensor.parameters], axis=-1)

@@ -1,12 +1,12 @@
-"""The other end of the pipe: a process that renders chat templates, one a line, and may take only so much in doing so.
+"""A process that renders chat templates, one per line of input, with limits of time and memory.
 
-A template is a program, and a short one can ask for any memory or time: 'a' * 10**10, a loop within a loop. Jinja's
-sandbox keeps it from the files and from Python, and bounds one thing of the many, the length of a range. What bounds
-all of them is a process of its own, whose memory the system limits, and which ends itself when its time is up. Windows
-and macOS know no such limit on memory; there, time is what bounds it.
+A template is a program, and a short one can use any amount of memory or time: 'a' * 10**10, or nested loops. Jinja's
+sandbox prevents access to files and to Python, but limits only the length of a range. Everything else is limited by a
+separate process: the system limits its memory, and it ends when its time has run out. Windows and macOS have no such
+limit of memory; there only the time is limited.
 
-This file is run as a script, by templates.py, and imports nothing of the package: NumPy alone would take longer to load
-than all the rest.
+templates.py runs this file as a script. The script does not import the package, because importing NumPy would take
+longer than everything else.
 """
 
 import contextlib
@@ -17,23 +17,24 @@ import json
 import signal
 import sys
 
-LENGTH_LIMIT = 10_000_000  # characters of a text
-REASON_LIMIT = 500  # characters, so that the message around it is not cut
+LENGTH_LIMIT = 10_000_000  # characters in the result
+REASON_LIMIT = 500  # characters, so that the message that contains the reason is not cut
 
 
 def main(seconds, memory):
-    """Answer standard input, line by line, until a template takes more time, or bytes of memory, than it may.
+    """Answer each line of standard input until a template exceeds a limit.
 
-    An answer is a line of JSON; what ends the process is told by "Timeout" or "MemoryError" in its place.
+    seconds and memory (in bytes) are limits for each template. An answer is a line of JSON, or "Timeout" or
+    "MemoryError" before the process ends.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     limit_memory(memory)
     for request in sys.stdin.buffer:
-        # Unlike a thread, this watch does not wait for its turn of the interpreter.
+        # Unlike a thread, this watchdog does not need the interpreter's lock.
         faulthandler.dump_traceback_later(seconds, exit=True, file=sys.stdout)
         try:
             answer = json.dumps(answer_to(request))
-        except MemoryError:  # of which not all comes back
+        except MemoryError:  # not all of the memory is freed, so the process ends
             print("MemoryError", flush=True)
             return
         faulthandler.cancel_dump_traceback_later()
@@ -41,7 +42,7 @@ def main(seconds, memory):
 
 
 def limit_memory(size):
-    """Have the system refuse to this process more memory than `size` bytes, where it can and does not already."""
+    """Limit the memory of this process to `size` bytes, if the system can do that."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
@@ -49,13 +50,13 @@ def limit_memory(size):
 
 
 def answer_to(request):
-    """Return {"text": …}, or {"error": …} with the reason, for a request {"template": …, "names": …} in JSON."""
+    """Render {"template": …, "names": …} and return {"text": …} or {"error": …}."""
     try:
         request = json.loads(request)
         text = compiled(request["template"]).render(request["names"])
     except MemoryError:
         raise
-    except Exception as error:  # it is a program of others, and may fail in any way
+    except Exception as error:  # the template is foreign code and can raise anything
         return {"error": str(error)[:REASON_LIMIT] or type(error).__name__}
     if len(text) > LENGTH_LIMIT:
         return {"error": f"it writes more than {LENGTH_LIMIT:,} characters"}
@@ -64,7 +65,7 @@ def answer_to(request):
 
 @functools.lru_cache(maxsize=1)
 def compiled(template):
-    """Return a chat template for rendering, with the functions that Transformers gives to it."""
+    """Compile a chat template, with the functions that Transformers provides."""
     from jinja2 import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -72,7 +73,7 @@ def compiled(template):
         raise TemplateError(message)
 
     def tojson(value, ensure_ascii=False, **options):
-        return json.dumps(value, ensure_ascii=ensure_ascii, **options)  # Jinja's own is for HTML, and escapes < and >
+        return json.dumps(value, ensure_ascii=ensure_ascii, **options)  # Jinja's own filter escapes < and > for HTML
 
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]

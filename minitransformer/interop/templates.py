@@ -1,7 +1,7 @@
-"""Chat templates, rendered in a process of their own, so that memory and time are bounded: see template_worker.py.
+"""Rendering of chat templates in a separate process with limits of time and memory; see template_worker.py.
 
-Transformers renders them in its own process, without such bounds. To start ours takes a tenth of a second. It is kept
-for what is rendered next, which then takes a fifth of a millisecond more than it would in this one.
+(Transformers renders them in its own process without limits.) The process takes about a tenth of a second to start. It
+is kept for later requests, each of which takes about 0.2 ms longer than rendering in this process.
 """
 
 import atexit
@@ -17,15 +17,15 @@ from pathlib import Path
 from minitransformer.cores import ending
 
 WORKER = Path(__file__).with_name("template_worker.py")
-SECONDS = 10  # for one text; a real template takes less than a thousandth of it
-MEBIBYTES = 1024  # of addresses, of which Python itself may take a third
+SECONDS = 10  # for one text; a real template needs less than a thousandth of that
+MEBIBYTES = 1024  # of address space, of which Python itself may use a third
 
 
 class TemplateProcess:
-    """The process. It ends with this one, however that ends."""
+    """The process that renders templates. It always ends together with this process."""
 
     def __init__(self):
-        python = [sys.executable, "-P"]  # which imports nothing from the script's folder
+        python = [sys.executable, "-P"]  # -P: import nothing from the script's folder
         self.process = subprocess.Popen(
             [*python, str(WORKER), str(SECONDS), str(MEBIBYTES * 2**20)],
             stdin=subprocess.PIPE,
@@ -35,7 +35,7 @@ class TemplateProcess:
         atexit.register(self.end)
 
     def ask(self, request: dict) -> dict:
-        """Return the answer to a request. Raises ValueError, with the reason, where the process ends instead."""
+        """Return the answer to a request, or raise ValueError with the reason of the end."""
         with suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(request).encode() + b"\n")
             self.process.stdin.flush()
@@ -49,11 +49,11 @@ class TemplateProcess:
         return json.loads(line)
 
     def end(self) -> None:
-        """End the process, whatever it is doing."""
+        """Kill the process."""
         atexit.unregister(self.end)
         self.process.kill()
         self.process.wait()
-        with suppress(BrokenPipeError):  # a request that was never read
+        with suppress(BrokenPipeError):  # from a request that was not read
             self.process.stdin.close()
         self.process.stdout.close()
 
@@ -61,19 +61,19 @@ class TemplateProcess:
 current = functools.cache(TemplateProcess)
 turn = threading.Lock()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=current.cache_clear)  # a fork would mix its questions with its parent's
+    os.register_at_fork(after_in_child=current.cache_clear)  # a forked child must not share its parent's pipes
 
 
 def render(template: str, names: dict) -> str:
-    """Return the text that a template writes, given values for names, all of what JSON can hold.
+    """Render a template with the given names, whose values JSON can represent.
 
-    Raises ValueError, with the reason, where the template fails, or takes more time or memory than it may.
+    Raises ValueError, with the reason, if the template fails or exceeds a limit.
     """
     with turn:
         process = current()
         try:
             answer = process.ask({"template": template, "names": names})
-        except BaseException:  # Ctrl-C: what it answers then is not waited for
+        except BaseException:  # such as Ctrl-C: do not wait for the answer
             current.cache_clear()
             process.end()
             raise

@@ -1,18 +1,18 @@
-"""tokenizer.json, in which the hub keeps a tokenizer: as a tokenizer of ours, and back.
+"""Conversion between tokenizer.json, the hub's format, and the tokenizers of this package.
 
-The file is a pipeline of named steps, each with its own options, and our tokenizers are one such pipeline each:
+The file describes a pipeline of named steps with options. Our tokenizers are one such pipeline each:
 
-    normalizer        what is done to the text first               nothing
-    added_tokens      special tokens: they stand between texts     special_tokens
-    pre_tokenizer     the text into words                          the splitting of GPT-2, SmolLM2 or Llama 3
-    model             a word into tokens                           BPE: vocab and merges
-    post_processor    what is put before and after                 at most a token before the text, bos_id
-    decoder           ids into text                                the bytes of the tokens, joined
+    normalizer        changes to the text before all other steps   none
+    added_tokens      special tokens between texts                 special_tokens
+    pre_tokenizer     text to words                                the splitting of GPT-2, SmolLM2 or Llama 3
+    model             word to tokens                               BPE: vocab and merges
+    post_processor    tokens added before and after the text       at most one token before the text, bos_id
+    decoder           ids to text                                  the bytes of the tokens, joined
 
-Whatever is in a step is either understood or refused by name. An added token that is not marked as special is one here
-too: it never arises from text unless encode is asked for special tokens, and then exactly as in the library.
+The content of a step is either supported or rejected by name. All added tokens become special tokens, even those not
+marked as special. They are encoded from text only if encode is called with allow_special, and then as in the library.
 
-A vocabulary of characters has a pipeline of its own, so that a small model may go there and back.
+A vocabulary of characters has its own pipeline, so that a small model can be saved and loaded again.
 """
 
 from minitransformer.text import BPETokenizer, CharTokenizer
@@ -27,17 +27,20 @@ LLAMA3_EXPRESSION = (
 
 
 def byte_level(use_regex):
-    """Return the step that spells bytes in GPT-2's alphabet, and with use_regex splits by its expression before."""
+    """Return the step that spells bytes in GPT-2's alphabet.
+
+    use_regex: first split by GPT-2's expression.
+    """
     return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": use_regex}
 
 
 def split_step(expression):
-    """Return the step that makes a word of every match."""
+    """Return the step that makes every match a word."""
     return {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
 
 
 DIGITS = {"type": "Digits", "individual_digits": True}
-# The steps that each splitting is; the first is the one that is written.
+# The steps of each splitting, in several variants; the first is the one that is written.
 SPLITTINGS = {
     "gpt2": [[byte_level(True)], [split_step(GPT2_EXPRESSION), byte_level(False)]],
     "smollm2": [[DIGITS, byte_level(True)]],
@@ -45,13 +48,13 @@ SPLITTINGS = {
 }
 CHARACTERS = split_step(r"[\s\S]")
 STEPS = {"normalizer", "pre_tokenizer", "model", "post_processor", "decoder"}
-DAMAGE = AttributeError, IndexError, KeyError, TypeError  # what it raises to read what is not there, or another kind
-# Options of the model step that change its tokens, all of which mean no when they are null, false or "".
+DAMAGE = AttributeError, IndexError, KeyError, TypeError  # from reading an entry that is missing or of the wrong type
+# Options of the model step that change its tokens; they are off if null, false or "".
 UNSUPPORTED = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
 
 
 def from_tokenizer_json(content):
-    """Return the tokenizer in a tokenizer.json. Raises ValueError for a damaged one, and for what is not supported."""
+    """Return the tokenizer in a tokenizer.json, or raise ValueError."""
     try:
         for step in STEPS & content.keys():
             if content[step] is not None:
@@ -66,7 +69,7 @@ def from_tokenizer_json(content):
 
 
 def read_part(content, name, read):
-    """Return read(what the file has by that name), naming it in the words of what is wrong with it."""
+    """Parse one section of the file. Error messages name the section."""
     try:
         return read(content.get(name))
     except DAMAGE as error:
@@ -74,7 +77,6 @@ def read_part(content, name, read):
 
 
 def bpe_tokenizer(content):
-    """Return the BPETokenizer in a tokenizer.json."""
     model = content["model"]
     if model.get("type", "BPE") != "BPE":
         raise ValueError(f"the model {model['type']} is not supported, only BPE")
@@ -97,7 +99,7 @@ def bpe_tokenizer(content):
 
 
 def special_tokens(added):
-    """Return what maps the text of each added token to its id."""
+    """Return {text: id} of the added tokens."""
     for token in added or []:
         for option in ("single_word", "lstrip", "rstrip"):
             if token.get(option):
@@ -106,9 +108,9 @@ def special_tokens(added):
 
 
 def splitting_of(step):
-    """Return the splitting that a pre_tokenizer is."""
+    """Return the name of the splitting that a pre_tokenizer performs."""
     steps = step["pretokenizers"] if step and step["type"] == "Sequence" else [step] if step else []
-    # In older files ByteLevel has no use_regex, which then is true; trim_offsets and the rest do not change the words.
+    # In older files ByteLevel lacks use_regex, with the default true. Other options do not change the words.
     canonical = [byte_level(s.get("use_regex", True)) if is_plain_byte_level(s) else s for s in steps]
     for name, known in SPLITTINGS.items():
         if canonical in known:
@@ -119,21 +121,24 @@ def splitting_of(step):
 
 
 def is_plain_byte_level(step):
-    """Whether a step is ByteLevel, and puts no space before the text."""
+    """Return True if a step is ByteLevel and adds no space before the text."""
     return step.get("type") == "ByteLevel" and step.get("add_prefix_space") is False
 
 
 def steps_in_words(steps):
-    """Return steps in words, each its type and its options; long ones not to their end."""
+    """Return the types and options of steps as text, shortened if long."""
     options = [[f"{name}={value!r}" for name, value in step.items() if name != "type"] for step in steps]
     words = ", ".join(f"{step.get('type')}({', '.join(o)})" for step, o in zip(steps, options, strict=True))
     return f"{words[:300]} …" if len(words) > 300 else words or "none"
 
 
 def first_of_template(step):
-    """Return the id that a post_processor puts before the text, or None; it may put none anywhere else."""
+    """Return the id that a post_processor adds before the text, or None.
+
+    Raises ValueError if it adds any other token.
+    """
     steps = step["processors"] if step and step["type"] == "Sequence" else [step] if step else []
-    templates = [s for s in steps if s["type"] != "ByteLevel"]  # ByteLevel moves offsets, and no token
+    templates = [s for s in steps if s["type"] != "ByteLevel"]  # ByteLevel changes only offsets
     if not templates:
         return None
     first, text = templates[0], {"Sequence": {"id": "A", "type_id": 0}}
@@ -146,7 +151,6 @@ def first_of_template(step):
 
 
 def char_tokenizer(content):
-    """Return the CharTokenizer in a tokenizer.json."""
     characters = in_order_of_id(content["model"]["vocab"])
     if any(len(character) != 1 for character in characters) or characters != sorted(characters):
         raise ValueError("the model WordLevel is not supported, except for a vocabulary of characters in their order")
@@ -163,7 +167,10 @@ def to_tokenizer_json(tokenizer):
 
 
 def char_parts(tokenizer):
-    """Return the steps for a CharTokenizer. An unknown character is an error there too: its token does not exist."""
+    """Return the steps for a CharTokenizer.
+
+    The unknown token does not exist, so an unknown character is an error there too.
+    """
     vocab = {character: i for i, character in enumerate(tokenizer.characters)}
     return {
         "pre_tokenizer": CHARACTERS,
@@ -174,7 +181,10 @@ def char_parts(tokenizer):
 
 
 def bpe_parts(tokenizer):
-    """Return the steps for a BPETokenizer. Raises ValueError where a special token is spelled like another token."""
+    """Return the steps for a BPETokenizer.
+
+    Raises ValueError if a special token has the spelling of another token.
+    """
     special = {i: text for text, i in tokenizer.special_tokens.items()}
     spelled = [special.get(i, spell(token)) for i, token in enumerate(tokenizer.tokens)]
     vocab = {token: i for i, token in enumerate(spelled)}
@@ -203,7 +213,7 @@ def bpe_parts(tokenizer):
 
 
 def template(token, i):
-    """Return the step that puts a token, whose id is i, before a text."""
+    """Return the step that adds the token with id i before a text."""
 
     def piece(kind, name, type_id):
         return {kind: {"id": name, "type_id": type_id}}

@@ -1,13 +1,13 @@
-"""The tokenizer of a model from elsewhere, from a folder of the hub or a GGUF file, and ours for others to read.
+"""Loading tokenizers from Hugging Face folders and GGUF files, and saving ours for Transformers.
 
-Besides the tokens, their merges and how a text becomes words, a model's files say four things that a Tokenizer keeps:
+Apart from tokens, merges and the splitting into words, the files define four attributes of a Tokenizer:
 
-    bos_id          which token stands before every text, if one does
-    end_ids         which tokens end a text, or a turn of a conversation
-    chat_template   how a conversation is written
-    token_names     the texts of special tokens by the names that the template knows
+    bos_id          the token before every text, if any
+    end_ids         the tokens that end a text, or a turn of a conversation
+    chat_template   the template that writes a conversation as text
+    token_names     {name: text} of special tokens, with names that the template uses
 
-They say so in several places, of which no model has all. What ends a text by any of them ends it here.
+They are spread over several places, and no model uses all of them. The end_ids are collected from all places.
 """
 
 from contextlib import contextmanager
@@ -24,9 +24,9 @@ from minitransformer.values import brief, dictionary
 TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, TEMPLATE_FILE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 GPT2_FILES, ADDED_TOKENS_FILE = ("vocab.json", "merges.txt"), "added_tokens.json"
 SENTENCEPIECE_FILE = "tokenizer.model"
-CONFIG_FILES = "generation_config.json", "config.json"  # where eos_token_id may be one id, or several
+CONFIG_FILES = "generation_config.json", "config.json"  # in which eos_token_id is one id or a list
 
-# The pre-tokenizers of llama.cpp that are a splitting of ours, by the name that a GGUF file gives them.
+# {pre-tokenizer of llama.cpp, as named in a GGUF file: our splitting}
 GGUF_SPLITTINGS = {
     "gpt-2": "gpt2",
     "smollm": "smollm2",
@@ -35,7 +35,7 @@ GGUF_SPLITTINGS = {
     "llama-v3": "llama3",
 }
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5  # kinds of token in a GGUF file
-# The names of special tokens in a template, and what a GGUF file calls their ids.
+# {name of a special token in a template: key of its id in a GGUF file}
 TOKEN_NAMES = {
     "bos_token": "ggml.bos_token_id",
     "eos_token": "ggml.eos_token_id",
@@ -43,29 +43,28 @@ TOKEN_NAMES = {
     "pad_token": "ggml.padding_token_id",
 }
 SPECIAL = UNKNOWN, CONTROL, USER_DEFINED
-# Control tokens that llama.cpp takes for the end of a text or a turn by their name, whatever else a file says.
+# Control tokens that llama.cpp recognises by name as the end of a text or a turn.
 END_TEXTS = {"<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>"}
 
 
 @contextmanager
 def errors_name(path):
-    """Name the file in the words of whatever is wrong with its contents, as an ArchiveError."""
+    """Convert an exception about contents to an ArchiveError that names the file."""
     try:
         yield
-    except ArchiveError:  # of another file, which it names
+    except ArchiveError:  # already names its file
         raise
     except ValueError as error:
         raise ArchiveError(f"{path}: {error}") from None
     except (AttributeError, IndexError, KeyError, TypeError) as error:
-        raise ArchiveError(f"{path}: not what it should be, or damaged ({type(error).__name__}: {error})") from None
+        raise ArchiveError(f"{path}: not a tokenizer, or damaged ({type(error).__name__}: {error})") from None
 
 
 def tokenizer_from_folder(path):
-    """Return the tokenizer in a folder of the Hugging Face layout, or None where there is none.
+    """Return the tokenizer in a folder of the Hugging Face layout, or None.
 
-    It is read from tokenizer.json, or else from GPT-2's two files, vocab.json and merges.txt.
-    Raises ArchiveError, a ValueError, for damaged files and, by its name, for what is not supported; OSError where a
-    file cannot be read.
+    It is read from tokenizer.json if that exists, otherwise from GPT-2's two files vocab.json and merges.txt. Raises
+    ArchiveError, a ValueError, for damaged or unsupported files, and OSError for a file that cannot be read.
     """
     folder = Path(path)
     config = read_if_there(folder / TOKENIZER_CONFIG_FILE)
@@ -90,12 +89,15 @@ def tokenizer_from_folder(path):
 
 
 def read_if_there(path):
-    """Return the JSON object in a file, an empty one if there is no such file."""
+    """Return the JSON object in a file, or an empty one if the file does not exist."""
     return read_json(path) if path.exists() else {}
 
 
 def from_two_files(folder, config):
-    """Return the tokenizer in vocab.json and merges.txt, which must be GPT-2's: they do not say how a text is split."""
+    """Return the tokenizer in vocab.json and merges.txt, which must be a GPT-2's.
+
+    These files do not define how a text is split, so other tokenizers cannot be read from them.
+    """
     kind = config.get("tokenizer_class", "GPT2Tokenizer")
     if kind not in ("GPT2Tokenizer", "GPT2TokenizerFast"):
         raise ArchiveError(f"{folder}: without {TOKENIZER_FILE}, a {kind!r} is not supported, only a GPT2Tokenizer")
@@ -103,12 +105,12 @@ def from_two_files(folder, config):
         raise ArchiveError(f"{folder / ADDED_TOKENS_FILE}: added tokens without a {TOKENIZER_FILE} are not supported")
     try:
         return BPETokenizer.from_gpt2(*(folder / name for name in GPT2_FILES))
-    except ValueError as error:  # which names the file
+    except ValueError as error:  # names the file already
         raise ArchiveError(str(error)) from None
 
 
 def first_token(tokenizer, config):
-    """Return the id that stands before every text: tokenizer_config.json has the last word, where it says anything."""
+    """Return the id before every text; tokenizer_config.json takes precedence."""
     for option in ("add_eos_token", "add_prefix_space"):
         if config.get(option):
             raise ValueError(f"{option} {config[option]!r} is not supported")
@@ -123,7 +125,7 @@ def first_token(tokenizer, config):
 
 
 def text_of(token):
-    """Return the text of a token as tokenizer_config.json has it, a str or an object; None for none."""
+    """Return the text of a token in tokenizer_config.json, a str, an object or None."""
     text = token["content"] if isinstance(token, dict) else token
     if not isinstance(text, str | None):
         raise ValueError(f"expected the text of a token, found {text!r}")
@@ -131,7 +133,7 @@ def text_of(token):
 
 
 def id_of(tokenizer, token):
-    """Return the id of a token as tokenizer_config.json has it; None for none."""
+    """Return the id of a token in tokenizer_config.json, or None."""
     text = text_of(token)
     if text in tokenizer.special_tokens:
         return tokenizer.special_tokens[text]
@@ -140,7 +142,10 @@ def id_of(tokenizer, token):
 
 
 def chat_template(folder, config):
-    """Return the chat template: of a file of its own, or in tokenizer_config.json, there one or several with names."""
+    """Return the chat template from its own file or from tokenizer_config.json.
+
+    If tokenizer_config.json has a list of templates, the one named "default" is used.
+    """
     if (folder / TEMPLATE_FILE).exists():
         content = read_bounded(folder / TEMPLATE_FILE)
         with errors_name(folder / TEMPLATE_FILE):
@@ -150,12 +155,12 @@ def chat_template(folder, config):
         template = {entry["name"]: entry["template"] for entry in map(partial(dictionary, "chat_template"), template)}
         template = template.get("default")
     if not isinstance(template, str | None):
-        raise ValueError(f"the chat_template is {brief(template)}, not a text")
+        raise ValueError(f"chat_template must be text, not {brief(template)}")
     return template
 
 
 def end_ids(tokenizer, folder, config):
-    """Return the ids of all that the files of a folder call eos, in order, those left out that the vocabulary lacks."""
+    """Return the sorted ids of all eos tokens in the files that are in the vocabulary."""
     ends = {*tokenizer.end_ids}
     with errors_name(folder / TOKENIZER_CONFIG_FILE):
         ends.add(id_of(tokenizer, config.get("eos_token")))
@@ -167,37 +172,37 @@ def end_ids(tokenizer, folder, config):
 
 
 def tokenizer_from_gguf(reader):
-    """Return the tokenizer in the metadata of a GGUF file, given gguf's GGUFReader of it, or None where there is none.
+    """Return the tokenizer in a GGUF file, or None, given gguf's GGUFReader of it.
 
-    Raises ArchiveError, a ValueError, for damaged metadata and, by its name, for what is not supported.
+    Raises ArchiveError, a ValueError, for damaged or unsupported metadata.
     """
     with errors_name(reader.data.filename):
         return from_metadata(lambda name: contents(reader, f"tokenizer.{name}"))
 
 
 def contents(reader, name):
-    """Return what a field of a GGUF file's metadata holds, or None if there is no such field."""
+    """Return the value of a field of a GGUF file's metadata, or None."""
     field = reader.get_field(name)
     return None if field is None else field.contents()
 
 
 def from_metadata(get):
-    """Return the tokenizer that metadata describe; get(name) returns a field's contents, or None."""
+    """Return the tokenizer in the metadata; get(name) returns a field's value or None."""
     kind, pre = get("ggml.model"), get("ggml.pre")
     if kind in (None, "none", "no_vocab"):
         return None
     if kind != "gpt2":
         raise ValueError(f"the tokenizer {kind!r} is not supported, only 'gpt2', byte-level BPE")
     if pre not in GGUF_SPLITTINGS:
-        raise ValueError(f"the pre-tokenizer {pre!r} is not supported; known are {', '.join(GGUF_SPLITTINGS)}")
+        raise ValueError(f"the pre-tokenizer {pre!r} is not supported; supported are {', '.join(GGUF_SPLITTINGS)}")
     if get("ggml.add_eos_token"):
         raise ValueError("tokenizer.ggml.add_eos_token is not supported")
     for name in ("tokens", "token_type", "merges"):
         if get(f"ggml.{name}") is None:
-            raise ValueError(f"not what it should be, or damaged (tokenizer.ggml.{name} is missing)")
+            raise ValueError(f"not a tokenizer, or damaged (tokenizer.ggml.{name} is missing)")
     spelled, kinds = get("ggml.tokens"), get("ggml.token_type")
     if len(spelled) != len(kinds) or not {*kinds} <= {NORMAL, UNUSED, *SPECIAL}:
-        raise ValueError("tokenizer.ggml.token_type is not one known type for each token")
+        raise ValueError("tokenizer.ggml.token_type must have one known type for each token")
     special = {text: i for i, (text, kind) in enumerate(zip(spelled, kinds, strict=True)) if kind in SPECIAL}
     splitting = GGUF_SPLITTINGS[pre]
     named_ends = {get(f"ggml.{name}_token_id") for name in ("eos", "eot", "eom")} - {None}
@@ -215,34 +220,37 @@ def from_metadata(get):
 
 
 def names_in_metadata(get, spelled):
-    """Return the texts of special tokens by the names that a template knows."""
+    """Return {name: text} of the special tokens that a template may use."""
     ids = {name: get(field) for name, field in TOKEN_NAMES.items() if get(field) is not None}
     for name, i in ids.items():
         if not 0 <= i < len(spelled):
-            raise ValueError(f"the {name} has the id {i}: ids run from 0 to {len(spelled) - 1}")
+            raise ValueError(f"the {name} has the id {i}; ids run from 0 to {len(spelled) - 1}")
     return {name: spelled[i] for name, i in ids.items()}
 
 
 def first_token_of_metadata(get, splitting):
-    """Return the id that stands before every text; where the file does not say, Llama 3 has one, as for llama.cpp."""
+    """Return the id before every text, or None.
+
+    Without a setting, only Llama 3 has one, as in llama.cpp.
+    """
     added = get("ggml.add_bos_token")
     if not (splitting == "llama3" if added is None else added):
         return None
     if get("ggml.bos_token_id") is None:
-        raise ValueError("a token stands before every text, but tokenizer.ggml.bos_token_id does not say which")
+        raise ValueError("a token precedes every text, but tokenizer.ggml.bos_token_id is missing")
     return get("ggml.bos_token_id")
 
 
 def save_tokenizer(tokenizer, folder):
-    """Write a tokenizer to a folder as what Transformers' AutoTokenizer.from_pretrained loads: two files of JSON.
+    """Write a tokenizer as the two JSON files that Transformers' AutoTokenizer loads.
 
-    A model without a tokenizer has none to write. Where the eos_token has no name yet, it is the first of the end_ids.
-    Raises OSError where a file cannot be written, ValueError for a tokenizer that the format cannot express.
+    A NoTokenizer is not written. If token_names has no eos_token, it is the first of end_ids. Raises OSError if a file
+    cannot be written, ValueError for a tokenizer that the format cannot express.
     """
     folder = Path(folder)
     if isinstance(tokenizer, NoTokenizer):
         return
-    if isinstance(tokenizer, ByteTokenizer):  # byte-level BPE that has learned nothing
+    if isinstance(tokenizer, ByteTokenizer):  # equals byte-level BPE without merges
         tokenizer = BPETokenizer([bytes([byte]) for byte in range(256)], [])
     content = to_tokenizer_json(tokenizer)
     texts = {i: text for text, i in content["model"]["vocab"].items()}

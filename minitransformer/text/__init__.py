@@ -1,4 +1,4 @@
-"""Text in and out of a model: tokenizers, corpora, batches, and small languages. README.md lists the files."""
+"""Tokenizers, corpora, batches, and small languages with known answers. README.md lists the files."""
 
 from minitransformer.text.batches import IGNORE_INDEX, check_length, random_batch, sequential_blocks
 from minitransformer.text.bpe import BPETokenizer

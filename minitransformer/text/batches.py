@@ -1,22 +1,24 @@
-"""From a long row of ids to the batches that a model trains on.
+"""Batches of windows from a long sequence of ids.
 
-A language model predicts, at every position, the next token. So one window of T + 1 ids is T exercises at once:
+A language model predicts the next token at every position, so one window of T + 1 ids gives T training examples:
 
     window    the  cat  sat  down
     inputs    the  cat  sat            position t sees inputs 0 … t
-    targets   cat  sat  down           and is asked for target t
+    targets   cat  sat  down           and has to predict target t
 """
 
 import numpy as np
 
-IGNORE_INDEX = -100  # the target that cross_entropy leaves out, by PyTorch's convention
+IGNORE_INDEX = -100  # cross_entropy ignores this target; PyTorch's convention
 
 
 def random_batch(ids, batch_size, context, rng):
-    """Return (inputs, targets), each (batch_size, context) int64: windows of `ids` at uniformly random places.
+    """Return (inputs, targets), each (batch_size, context) int64: random windows.
 
-    ids: (N,) of any integer dtype, N > context. rng: a numpy Generator; the same state gives the same batch.
-    Raises ValueError if `ids` is too short for one window of context + 1.
+    ids   (N,) of any integer dtype, with N > context
+    rng   a numpy Generator; the same state gives the same batch
+
+    The start of each window is uniformly random. Raises ValueError if `ids` is shorter than context + 1.
     """
     check_length(ids, context)
     starts = rng.integers(0, len(ids) - context, size=(batch_size, 1))
@@ -25,14 +27,14 @@ def random_batch(ids, batch_size, context, rng):
 
 
 def sequential_blocks(ids, context, batch_size):
-    """Yield (inputs, targets), each (≤ batch_size, context) int64, that ask for every id but the first exactly once.
+    """Yield (inputs, targets) in order; every id but the first is a target once.
 
-    Block after block in order; the last is filled up on the right with inputs of 0 and targets of IGNORE_INDEX, which
-    count for nothing: a causal model's earlier positions do not see them.
-    Raises ValueError for fewer than two ids, which leave nothing to predict.
+    Both have shape (≤ batch_size, context) and dtype int64. The last block is padded on the right with inputs of 0 and
+    targets of IGNORE_INDEX. The padding has no effect, because a causal model's earlier positions do not see it. Raises
+    ValueError for fewer than two ids.
     """
     if len(ids) < 2:
-        raise ValueError(f"{len(ids)} tokens leave nothing to predict: at least 2 are needed")
+        raise ValueError(f"ids has {len(ids)} tokens; at least 2 are needed, one to predict the other from")
     stride = batch_size * context
     for start in range(0, len(ids) - 1, stride):
         stretch = ids[start : start + stride + 1]
@@ -46,6 +48,6 @@ def sequential_blocks(ids, context, batch_size):
 
 
 def check_length(ids, context, name="the text"):
-    """Raise ValueError unless `ids` holds at least one window of context + 1 tokens."""
+    """Raise ValueError unless `ids` has at least context + 1 tokens."""
     if len(ids) <= context:
         raise ValueError(f"{name} has {len(ids)} tokens, but a context of {context} needs at least {context + 1}")

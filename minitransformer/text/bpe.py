@@ -1,17 +1,17 @@
-"""Byte-pair encoding: tokens for what occurs often, bytes for all the rest (Sennrich et al., 2016; GPT-2, 2019).
+"""Byte-pair encoding: tokens for frequent byte sequences (Sennrich et al., 2016; GPT-2, 2019).
 
-The vocabulary is the 256 bytes (so any text can be written, see byte.py) and tokens that were learned by merging
+A learned vocabulary consists of the 256 bytes, so that any text can be encoded (see byte.py), and of tokens that merge
 frequent neighbours (see bpe_training.py). To encode a text:
 
 1. Split it into words (see splitting.py), and each word into its bytes.
-2. In each word, find the neighbours whose merge was learned first, and merge them.
-3. Repeat, until no neighbours have a merge (see merging.py).
+2. In each word, find the pair of neighbours whose merge was learned first, and merge it.
+3. Repeat until no pair of neighbours has a merge (see merging.py).
 
 With the merges  1: e s   2: l o   3: es t   4: lo w  learned from "low lower newest widest",
 
     lowest   →   l o w e s t   →   l o w es t   →   lo w es t   →   lo w est   →   low est
 
-a word that was not there is written with two tokens that were. Decoding is only a table: ids to bytes, joined.
+so a word that the training text did not contain is written with two tokens. Decoding joins the bytes of the ids.
 """
 
 import os
@@ -34,7 +34,7 @@ from minitransformer.text.merging import WordCache
 from minitransformer.text.splitting import EXPRESSIONS, split_words, whole_words
 from minitransformer.text.tokenizer import concatenate, stored
 
-# What a tokenizer's file may say besides its tokens and merges; older files say none of it.
+# Optional entries of a tokenizer's file and their types; files of older versions have none of them.
 OPTIONS = {
     "splitting": str,
     "special_tokens": dict,
@@ -49,16 +49,18 @@ OPTIONS = {
 class BPETokenizer(ByteLevelTokenizer):
     """Byte-level BPE that splits and merges exactly as GPT-2, Llama 3 or SmolLM2 does.
 
-    tokens: a list of bytes, id i being tokens[i]. merges: pairs of bytes, the first learned first.
-    splitting: by whose rule a text becomes words, "gpt2", "llama3" or "smollm2" (see splitting.py).
-    special_tokens: maps the text of each special token to its id. They are signs between texts, such as GPT-2's
-    "<|endoftext|>": no text encodes to one, not even its own, unless `encode` is asked for that, but they decode to
-    their text. By default they are the tokens that are neither a byte nor the result of a merge.
-    ignore_merges: whether a word that is a token is that token, whatever its merges would give, as in Llama 3.
-    bos_id, end_ids, chat_template, token_names: see Tokenizer.
+    tokens           list of bytes; token i has id i
+    merges           pairs of bytes, in the order in which they were learned
+    splitting        rule that splits a text into words: "gpt2", "llama3" or "smollm2" (see splitting.py)
+    special_tokens   {text: id} of special tokens, such as GPT-2's "<|endoftext|>" between two texts. They decode to
+                     their text, but are encoded from it only if `encode` is called with allow_special. Default: all
+                     tokens that are neither a byte nor the result of a merge
+    ignore_merges    if True, a word that is a token gets this token, even if its merges lead to others, as in Llama 3
+    bos_id, end_ids, chat_template, token_names   see Tokenizer
 
-    A vocabulary may lack bytes, as SmolLM2's lacks those that its training text never had: a text with one is refused.
-    Raises ValueError for parts that do not fit together, TypeError for a text that is none.
+    A vocabulary may lack bytes: SmolLM2's lacks those that its training text did not contain. `encode` then raises
+    ValueError for a text with such a byte. The constructor raises ValueError for parts that are inconsistent, and
+    TypeError for a text that is not a str.
     """
 
     kind = "bpe"
@@ -91,23 +93,23 @@ class BPETokenizer(ByteLevelTokenizer):
         ids = ids_of_text(self.tokens, self.special_tokens)
         for token in chain.from_iterable((left, right, left + right) for left, right in self.merges):
             if token not in ids:
-                raise ValueError(f"the token {spell(token)!r} has no id, but every merge and its parts need one")
+                raise ValueError(f"the token {spell(token)!r} has no id; every merge and both of its parts need one")
         ranks = {(ids[a], ids[b]): (rank, ids[a + b]) for rank, (a, b) in enumerate(self.merges)}
         self._word_ids = WordCache(ids, ranks, ignore_merges)
         longest_first = sorted(self.special_tokens, key=len, reverse=True)
         self._special_pattern = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
 
     def _check_options(self):
-        """Raise ValueError for a splitting that is unknown, ids out of range, and texts that are none; or TypeError."""
+        """Raise ValueError or TypeError for an option that is not allowed."""
         if not self.tokens:
-            raise ValueError("a vocabulary needs at least one token")
+            raise ValueError("tokens is empty; a vocabulary needs at least one token")
         if self.splitting not in EXPRESSIONS:
-            raise ValueError(f"unknown splitting {self.splitting!r}: expected one of {', '.join(EXPRESSIONS)}")
+            raise ValueError(f"splitting must be one of {', '.join(EXPRESSIONS)}, not {self.splitting!r}")
         for i in (*self.special_tokens.values(), *self.end_ids, *(() if self.bos_id is None else (self.bos_id,))):
             if type(i) is not int or not 0 <= i < self.vocab_size:
-                raise ValueError(f"a special token has the id {i!r}: ids run from 0 to {self.vocab_size - 1}")
+                raise ValueError(f"a special token has the id {i!r}; ids are integers from 0 to {self.vocab_size - 1}")
         if "" in self.special_tokens or len(set(self.special_tokens.values())) != len(self.special_tokens):
-            raise ValueError("a special token needs a text and an id of its own")
+            raise ValueError("special_tokens has an empty text or an id that occurs twice")
         named = [values.text(f"token_names: {name}", token) for name, token in self.token_names.items()]
         "".join(without_surrogates([*self.special_tokens, *named, self.chat_template or ""]))
 
@@ -120,14 +122,13 @@ class BPETokenizer(ByteLevelTokenizer):
         *,
         splitting: str = "gpt2",
     ) -> Self:
-        """Learn a vocabulary of `vocab_size` tokens from `text`, a str or an iterable of str.
+        """Learn a vocabulary of `vocab_size` tokens from a str or an iterable of str.
 
-        The first 256 ids are the bytes, and the rest in the order in which they were learned. If the text runs out of
-        pairs to merge, the vocabulary stays smaller: read the result's `vocab_size`.
-        progress: called as progress(tokens so far, vocab_size) as the merges are learned.
-        Memory grows with the different words and the longest stretch without white space, not with the text; for
-        ordinary text it is bounded (see count_words).
-        Raises ValueError for a vocab_size below 256 and for lone surrogates.
+        The first 256 ids are the bytes; the others follow in the order in which they were learned. If the text has no
+        more pairs to merge, the vocabulary is smaller than `vocab_size`. After each merge, progress is called as
+        progress(tokens so far, vocab_size). Memory grows with the number of different words and the longest sequence
+        without white space, not with the text; for ordinary text it is bounded (see count_words). Raises ValueError
+        for a vocab_size below 256 and for lone surrogates.
         """
         if vocab_size < 256:
             raise ValueError(f"vocab_size must be at least 256, the number of bytes, not {vocab_size}")
@@ -137,10 +138,10 @@ class BPETokenizer(ByteLevelTokenizer):
 
     @classmethod
     def from_gpt2(cls, encoder_json: str | os.PathLike[str], vocab_bpe: str | os.PathLike[str]) -> Self:
-        """Read GPT-2's vocabulary from the paths of its two files; it then splits and merges exactly as GPT-2 does.
+        """Read GPT-2's vocabulary from its two files.
 
-        Its "<|endoftext|>", where it has one, is the end of a text.
-        Raises ValueError, naming the file and where it can the line, for files that are damaged or do not fit together.
+        The token "<|endoftext|>", if it exists, ends a text. Raises ValueError, which names the file and if possible
+        the line, for files that are damaged or inconsistent.
         """
         tokens = read_encoder(encoder_json)
         merges = read_merges(vocab_bpe, tokens)
@@ -151,15 +152,17 @@ class BPETokenizer(ByteLevelTokenizer):
 
     @property
     def vocab_size(self) -> int:
-        """The number of tokens."""
+        """Return the number of tokens."""
         return len(self.tokens)
 
     def encode(self, text: str | bytes | bytearray, allow_special: bool = False) -> NDArray[np.int64]:
-        """Return the ids of `text`, a str or, without allow_special, bytes of any kind, as a 1-D int64 array.
+        """Return the ids of `text` as a 1-D int64 array.
 
-        allow_special: read the texts of special tokens in a str as those tokens. This is for text that is trusted: who
-        may write "<|im_end|>" can end a message, and begin another in someone else's name.
-        Raises ValueError for a str with a lone surrogate, naming its position, or for a byte without a token.
+        text            a str or, without allow_special, bytes of any kind
+        allow_special   encode the texts of special tokens in a str as these tokens. Use it only for trusted text:
+                        whoever can write "<|im_end|>" can end a message and begin another in someone else's name
+
+        Raises ValueError for a str with a lone surrogate, with its position, and for a byte without a token.
         """
         if not allow_special:
             return super().encode(text)
@@ -171,9 +174,10 @@ class BPETokenizer(ByteLevelTokenizer):
         )
 
     def split_at_special_tokens(self, text: str) -> list[str]:
-        """Return a list of str: the text up to the first special token, that token, the text up to the next one, …
+        """Split a text into ordinary text and special tokens, which alternate.
 
-        Of special tokens that begin at the same place, it is the longest.
+        The list starts and ends with ordinary text, possibly empty. If several special tokens match at one position,
+        the longest is used.
         """
         return self._special_pattern.split(text)
 
@@ -185,7 +189,10 @@ class BPETokenizer(ByteLevelTokenizer):
         return np.fromiter(ids, np.int64)
 
     def decode(self, ids: ArrayLike, skip_special: bool = False) -> str:
-        """Return the text of `ids`, special tokens as their text or not at all; what is no UTF-8 becomes U+FFFD."""
+        """Return the text of `ids`; invalid UTF-8 becomes U+FFFD.
+
+        skip_special: omit special tokens instead of writing their texts.
+        """
         ids = self.check_ids(ids)
         return super().decode(ids[~np.isin(ids, [*self.special_tokens.values()])] if skip_special else ids)
 
@@ -193,7 +200,10 @@ class BPETokenizer(ByteLevelTokenizer):
         return b"".join(map(self.tokens.__getitem__, ids.tolist()))
 
     def to_dict(self) -> dict[str, Any]:
-        """Tokens and merges are spelled as in GPT-2's files."""
+        """Return a dictionary that JSON can represent.
+
+        Tokens and merges are spelled as in GPT-2's files.
+        """
         return {
             "kind": self.kind,
             "tokens": [spell(token) for token in self.tokens],
@@ -218,18 +228,18 @@ class BPETokenizer(ByteLevelTokenizer):
 
 
 def without_merge(tokens, merges):
-    """Return what maps the text of each token that is neither a byte nor the result of a merge to its id."""
+    """Return {text: id} of tokens that are neither a byte nor the result of a merge."""
     made = {left + right for left, right in merges}
     rest = {token: i for i, token in enumerate(tokens) if len(token) != 1 and token not in made}
     return {token.decode("utf-8", "replace"): i for token, i in rest.items()}
 
 
 def ids_of_text(tokens, special_tokens):
-    """Return what maps each token that is not special, as bytes, to its id. Raises ValueError for one with two ids."""
+    """Return {token: id} of all tokens that are not special, or raise ValueError."""
     special = set(special_tokens.values())
     text = [(token, i) for i, token in enumerate(tokens) if i not in special]
     ids = dict(text)
     if len(ids) != len(text):
         twice = Counter(token for token, _ in text).most_common(1)[0][0]
-        raise ValueError(f"the token {spell(twice)!r} has two ids")
+        raise ValueError(f"the token {spell(twice)!r} occurs twice, so it has two ids")
     return ids

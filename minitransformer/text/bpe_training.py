@@ -1,29 +1,33 @@
 """Learning the merges of byte-pair encoding (Sennrich, Haddow and Birch, 2016).
 
-Begin with the 256 bytes as tokens. Again and again, find the pair of neighbouring tokens that occurs most often, make
-it a new token, and put that in the pair's place everywhere:
+Begin with the 256 bytes as tokens. Find the pair of neighbouring tokens that occurs most often, make it a new token,
+and replace the pair by it everywhere. Repeat:
 
     counts        low × 5   lower × 2   newest × 6   widest × 3
     merge 1       e s       9 times (6 + 3)          n e w es t   w i d es t
     merge 2       es t      9 times                  n e w est    w i d est
     merge 3       l o       7 times (5 + 2)          lo w   lo w e r
 
-The order is the whole result: encoding replays it. Ties go to the pair with the smallest ids, the left one first, so
-that the same text always gives the same tokenizer. (No two merges spell one token, as "a" + "bc" and "ab" + "c" would:
-where no merge reaches across its ends, the same run of bytes goes through the same merges wherever it stands.)
+The order of the merges is the whole result, because encoding applies them in the same order. Ties go to the pair with
+the smallest ids, the left id first, so the same text always gives the same tokenizer. (No two merges give the same
+token, as "a" + "bc" and "ab" + "c" would: the same sequence of bytes goes through the same merges wherever it occurs,
+unless a merge crosses one of its ends.)
 
-The plain way counts every pair anew for every merge, at a cost of merges × text. Here nothing is counted twice:
+A direct implementation recounts every pair for every merge, at a cost of merges × text. This one counts every pair only
+once:
 
-- Equal words are merged alike, so each *different* word is laid out once, weighted with how often it occurs. All of
-  them stand in one row of symbols, with GAP between words and a linked list over it (`following`, `preceding`), where
-  a merge costs the same however long the word is.
-- `counts[pair]` is kept exact. Merging (b, c) to d in "a b c e" loses (a, b) and (c, e), and gains (a, d) and (d, e).
-- `positions[pair]` lists where a pair has ever arisen. A position is never struck off when its pair is broken up, only
-  looked at again when its turn comes.
-- The most frequent pair is on top of a heap. An entry there may be out of date, since a count that falls is not sought
-  in it: on top, it is compared with `counts`, and put back with its true count if it was too high.
+- Equal words are merged alike, so each *different* word is stored once, weighted by its frequency. All words are in
+  one array of symbols, separated by GAP. A linked list (`following`, `preceding`) connects the remaining symbols, so a
+  merge costs the same in a word of any length.
+- `counts[pair]` is always exact. Merging (b, c) to d in "a b c e" removes (a, b) and (c, e), and adds (a, d) and
+  (d, e).
+- `positions[pair]` lists all positions where a pair has occurred. A position is not removed when its pair is broken up;
+  it is checked when the pair is merged.
+- A heap finds the most frequent pair. Its entries may be out of date, because they are not updated when a count falls.
+  The top entry is therefore compared with `counts`, and put back with the true count if it was too high.
 
-So the work of a merge is the number of its occurrences in different words, and the total grows about as the text does.
+A merge thus costs time in proportion to its occurrences in different words, and the total time is about linear in the
+size of the text.
 """
 
 import heapq
@@ -33,15 +37,15 @@ from collections import Counter, defaultdict
 from minitransformer.text.splitting import split_words
 
 GAP = -1
-ENOUGH = 2**23  # bytes of different words, which take about 50 bytes of memory each
+ENOUGH = 2**23  # bytes in all different words; each byte needs about 50 bytes of memory
 
 
 def count_words(pieces, splitting="gpt2"):
-    """Count the words of a text that comes in pieces of whole words (see splitting.py). Returns a Counter of str.
+    """Return a Counter of the words in `pieces`, which consist of whole words.
 
-    Once the different words add up to ENOUGH bytes it stops, after the same word however the text was cut. Ordinary
-    text of 100 MB stays below. Text that hardly repeats a word does not, but then more of it would not change the
-    merges by much, and memory stays bounded.
+    See splitting.py for words. Counting stops when the different words have ENOUGH bytes together, at a word that does
+    not depend on the division into pieces. Ordinary text of 100 MB stays below this limit. Text that rarely repeats a
+    word reaches it, but more of such text would hardly change the merges. The limit bounds the memory.
     """
     counts, size = Counter(), 0
     for piece in pieces:
@@ -62,10 +66,11 @@ def count_words(pieces, splitting="gpt2"):
 def learn_merges(words, vocab_size, progress=None):
     """Learn merges until there are `vocab_size` tokens, or no pair is left.
 
-    words: (word, count) for each different word, as bytes, with the number of times it occurs.
-    progress: called as progress(tokens so far, vocab_size) after each merge.
-    Returns (tokens, merges): tokens a list of bytes, id i being tokens[i] and the first 256 the bytes in order; merges
-    a list of pairs of bytes, in the order in which they were learned.
+    words      (word, count) of each different word, with the word as bytes and its frequency
+    progress   called as progress(tokens so far, vocab_size) after each merge
+
+    Returns (tokens, merges). tokens is a list of bytes in which token i has id i and the first 256 are the single bytes
+    in order. merges is a list of pairs of bytes, in the order in which they were learned.
     """
     tokens = [bytes([byte]) for byte in range(256)]
     merges = []
@@ -81,11 +86,11 @@ def learn_merges(words, vocab_size, progress=None):
 
 
 class PairIndex:
-    """The words as rows of symbols, with the count of every pair of neighbours and the positions where it occurs."""
+    """All words as one array of symbols, with the count and the positions of every pair of neighbours."""
 
     def __init__(self, words):
         self.symbols = array("i", [GAP])
-        self.weights = array("q", [0])  # how often the word at this position occurs
+        self.weights = array("q", [0])  # frequency of the word at each position
         for word, weight in words:
             self.symbols.extend(word)
             self.symbols.append(GAP)
@@ -100,7 +105,7 @@ class PairIndex:
         heapq.heapify(self.heap)
 
     def _add(self, position):
-        """Count the pair that begins at `position`, unless it reaches into a gap. Returns it, or None."""
+        """Count the pair that begins at `position` and return it; None at a gap."""
         pair = self.symbols[position], self.symbols[self.following[position]]
         if GAP in pair:
             return None
@@ -109,13 +114,12 @@ class PairIndex:
         return pair
 
     def _remove(self, position):
-        """Uncount the pair that begins at `position`."""
         pair = self.symbols[position], self.symbols[self.following[position]]
         if GAP not in pair:
             self.counts[pair] -= self.weights[position]
 
     def most_frequent(self):
-        """Return the most frequent pair, of several the one with the smallest ids; None if no pair is left."""
+        """Return the most frequent pair, or None; the smallest ids win a tie."""
         while self.heap:
             count, pair = self.heap[0]
             if -count == self.counts[pair]:
@@ -127,13 +131,13 @@ class PairIndex:
         return None
 
     def merge(self, pair, merged):
-        """Put the symbol `merged` in the place of `pair` everywhere, from left to right."""
+        """Replace `pair` by the symbol `merged` everywhere, from left to right."""
         symbols, following, preceding = self.symbols, self.following, self.preceding
         arisen = set()
         for position in sorted(set(self.positions.pop(pair))):
             right = following[position]
             if (symbols[position], symbols[right]) != pair:
-                continue  # broken up since, or overlapped by the occurrence just merged, as in "aaa"
+                continue  # broken up earlier, or overlapped by the occurrence just merged, as in "aaa"
             before, after = preceding[position], following[right]
             for broken in (before, position, right):
                 self._remove(broken)

@@ -1,9 +1,9 @@
-"""Characters as tokens: the vocabulary is whatever characters the training text has, in order of code point.
+"""Characters as tokens: the vocabulary is the set of characters in the training text, in order of code point.
 
     CharTokenizer.train("hello").encode("hole")   is   [1, 3, 2, 0]:   the vocabulary is "ehlo"
 
-This is the easiest vocabulary to think about, and for a small model and a small text a good one. What it has not seen
-it cannot say: an unknown character is an error here, never a silent "unknown" token that would hide the problem.
+This is the simplest vocabulary, and a good one for a small model and a small text. It covers only the characters of its
+training text: an unknown character raises ValueError, because a silent "unknown" token would hide the problem.
 """
 
 from collections.abc import Iterable
@@ -18,22 +18,23 @@ from minitransformer.text.tokenizer import Tokenizer, stored
 
 
 class CharTokenizer(Tokenizer):
-    """One id a character. `characters` is the vocabulary, a str in order of code point: id i is characters[i].
+    """One id for each character; id i stands for characters[i].
 
-    Raises ValueError for an empty one, or one with a lone surrogate.
+    characters: the vocabulary, stored as a str in order of code point. Raises ValueError if it is empty or contains a
+    lone surrogate.
     """
 
     kind = "char"
 
     def __init__(self, characters: Iterable[str]):
         if not characters:
-            raise ValueError("a vocabulary needs at least one character: the text is empty")
+            raise ValueError("characters is empty; a vocabulary needs at least one character")
         self.characters = "".join(without_surrogates(sorted(set(characters))))
         self._code_points = code_points(self.characters)
 
     @classmethod
     def train(cls, text: str | Iterable[str]) -> Self:
-        """Return a tokenizer that knows the characters of `text`, a str or an iterable of str."""
+        """Return a tokenizer for the characters of `text`, a str or an iterable of str."""
         characters: set[str] = set()
         for chunk in without_surrogates(chunks_of(text)):
             characters.update(chunk)
@@ -41,7 +42,7 @@ class CharTokenizer(Tokenizer):
 
     @property
     def vocab_size(self) -> int:
-        """The number of different characters."""
+        """Return the number of different characters."""
         return len(self.characters)
 
     def _encode(self, text, start):
@@ -52,12 +53,12 @@ class CharTokenizer(Tokenizer):
             at = int(known.argmin())
             raise ValueError(
                 f"unknown character {text[at]!r} (U+{points[at]:04X}) at position {start + at}: "
-                f"this vocabulary knows {self.vocab_size} characters, {abbreviated(self.characters)}"
+                f"this vocabulary has {self.vocab_size} characters, {abbreviated(self.characters)}"
             )
         return ids
 
     def decode(self, ids: ArrayLike) -> str:
-        """Return the text of `ids`, any sequence or 1-D array of integers below vocab_size."""
+        """Return the text of `ids`, a sequence or 1-D array of integers below vocab_size."""
         return self._code_points[self.check_ids(ids)].tobytes().decode("utf-32-le")
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,10 +71,10 @@ class CharTokenizer(Tokenizer):
 
 
 def code_points(text):
-    """Return the code points of a str as a uint32 array; a lone surrogate is one like any other."""
+    """Return the code points of a str, including lone surrogates, as a uint32 array."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
 def abbreviated(characters):
-    """Show a vocabulary in at most about a line."""
+    """Return the repr of a vocabulary, shortened to about one line."""
     return repr(characters) if len(characters) <= 80 else f"{characters[:60]!r} and {len(characters) - 60} more"

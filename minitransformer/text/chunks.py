@@ -1,16 +1,16 @@
-"""A text as a stream of chunks, so that a text of any size can be read without holding all of it.
+"""A text as a stream of chunks, so that it need not be in memory as a whole.
 
-Where a tokenizer is trained or a corpus made, a text is a str or an iterable of str (for a corpus, one that can be read
-again), and the answer never depends on where the chunks were cut.
+A function that trains a tokenizer or encodes a corpus accepts a str or an iterable of str (for a corpus, one that can
+be iterated several times). Its result does not depend on the division into chunks.
 """
 
-CHUNK = 2**20  # characters of a str, or bytes of a file, handled at a time
+CHUNK = 2**20  # characters of a str, or bytes of a file, that are processed at a time
 
 
 def chunks_of(text):
-    """Yield `text`, a str or an iterable of str, in order and in pieces; a str in pieces of at most CHUNK characters.
+    """Yield `text` in chunks: a str in parts of at most CHUNK characters.
 
-    Raises TypeError for anything else.
+    Chunks of an iterable of str are yielded as they are. Raises TypeError for anything else.
     """
     if isinstance(text, str):
         for start in range(0, len(text), CHUNK):
@@ -25,7 +25,7 @@ def chunks_of(text):
 
 
 def slice_characters(chunks, start, stop):
-    """Yield the characters from position `start` up to `stop` of the text that `chunks` hold."""
+    """Yield the characters from position `start` up to `stop` of a text in chunks."""
     position = 0
     for chunk in chunks:
         if position >= stop:

@@ -1,14 +1,14 @@
-"""Text to train on: where it comes from, and how it becomes two rows of ids.
+"""Training text: its sources, and its conversion to a training and a validation sequence of ids.
 
     text = TextFiles(["book.txt"])                    # or default_corpus(), or any str
     tokenizer = BPETokenizer.train(text, 1000)        # reads the text once
-    corpus = tokenize_corpus(text, tokenizer)         # and again, three times
+    corpus = tokenize_corpus(text, tokenizer)         # reads it three more times
     corpus.require_context(64)
     inputs, targets = random_batch(corpus.train_ids, 16, 64, rng)
 
-The text of files is not held as a whole, so long as it has white space. It is read in chunks, as often
-as needed, and only its ids are kept, in the smallest unsigned dtype that fits the vocabulary: 100 MB of text are 100 MB
-of byte ids.
+Text files are never in memory as a whole, provided that they contain white space. They are read in chunks, as often as
+needed. Only the ids are kept, in the smallest unsigned dtype for the vocabulary: 100 MB of text become 100 MB of byte
+ids.
 """
 
 import codecs
@@ -34,35 +34,36 @@ DEFAULT_CORPUS = f"the Python {platform.python_version()} manual (pydoc_data.top
 
 
 def default_corpus():
-    """Return Python's help topics as one str: real English and code that nearly every CPython carries.
+    """Return Python's help topics, English and code that comes with CPython, as a str.
 
-    About half a million characters, in alphabetical order of the topics: sections of the language reference and some of
-    the library's, several of them more than once, so that a twelfth of the last tenth stands before it as well. The
-    text differs a little from one Python version to the next; DEFAULT_CORPUS names it. Raises FileNotFoundError where a
-    Python was built without it.
+    It has about half a million characters: sections of the language reference and of the library reference, in
+    alphabetical order of the topics. Some occur several times, so about a twelfth of the last tenth also occurs before
+    it. The text differs slightly between Python versions; DEFAULT_CORPUS names the version. Raises FileNotFoundError if
+    this Python was built without it.
     """
     try:
         from pydoc_data.topics import topics
     except ImportError:
         raise FileNotFoundError(
-            "this Python was built without pydoc_data.topics, which is the default corpus: give a text file instead"
+            "this Python was built without pydoc_data.topics, the default corpus; give a text file instead"
         ) from None
     return "\n".join(topics[name] for name in sorted(topics))
 
 
 class TextFiles:
-    """The text of UTF-8 files, one after another with nothing in between. Iterating yields it in chunks of str.
+    """The concatenated text of UTF-8 files. Iterating yields it in chunks of str.
 
-    paths: a path or several, "-" being standard input. What can be read only once, like standard input or a pipe, is
-    first copied to a temporary file, for a text is read more than once: to train a tokenizer, and then to encode.
-    Raises FileNotFoundError, IsADirectoryError, or another OSError; ValueError for a file that is empty; and, while
-    iterating, ValueError for one that is not UTF-8, naming the file, the byte and its position.
+    paths: one path or several; "-" is standard input. A source that can be read only once, such as standard input or a
+    pipe, is first copied to a temporary file, because training a tokenizer and encoding read the text several times.
+
+    Raises FileNotFoundError, IsADirectoryError or another OSError if a file cannot be read, and ValueError if it is
+    empty. While iterating, raises ValueError for a file that is not UTF-8, with the byte and its position.
     """
 
     def __init__(self, paths):
         paths = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
         if not paths:
-            raise ValueError("no text file was given")
+            raise ValueError("paths is empty; give at least one text file")
         self._sources = [self._source(path) for path in paths]
         self.name = ", ".join(name for name, _ in self._sources)
 
@@ -73,7 +74,7 @@ class TextFiles:
                 yield from decode_utf8(file, name)
 
     def _source(self, path):
-        """Return (name, source); the source is the path itself, or a temporary file with a copy of what it gave."""
+        """Return (name, source); the source is the path or a temporary copy."""
         if path == "-":
             return "standard input", self._spooled(sys.stdin.buffer, "standard input")
         with open(path, "rb") as file:
@@ -85,7 +86,7 @@ class TextFiles:
         return str(path), path
 
     def _spooled(self, stream, name):
-        """Copy a binary stream to an anonymous temporary file, which is gone when this object is."""
+        """Copy a binary stream to a temporary file that exists as long as this object."""
         file = tempfile.TemporaryFile()  # noqa: SIM115
         weakref.finalize(self, file.close)
         with naming(f"the temporary copy of {name}"):
@@ -96,9 +97,9 @@ class TextFiles:
 
 
 def decode_utf8(file, name):
-    """Yield the text of a binary file in chunks. A character cut in two by a chunk's end waits for its rest."""
+    """Yield the text of a binary file in chunks that never divide a character."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    start = 0  # where the bytes that the decoder has not yet turned into text begin
+    start = 0  # position in the file of the first byte that is not decoded yet
     while True:
         data = file.read(CHUNK)
         try:
@@ -115,7 +116,7 @@ def decode_utf8(file, name):
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text as ids: `train_ids` and `val_ids`, 1-D arrays of the smallest unsigned dtype that fits the vocabulary."""
+    """A text as ids: 1-D arrays of the smallest unsigned dtype for the vocabulary."""
 
     train_ids: np.ndarray
     val_ids: np.ndarray
@@ -123,33 +124,35 @@ class Corpus:
     characters: int
 
     def require_context(self, context):
-        """Raise ValueError unless each split holds a window of context + 1 tokens; a validation split of 0 may not."""
+        """Raise ValueError unless each split has at least context + 1 tokens.
+
+        An empty validation split is allowed.
+        """
         check_length(self.train_ids, context, f"{self.name}: the training split")
         if len(self.val_ids):
             check_length(self.val_ids, context, f"{self.name}: the validation split")
 
 
 def tokenize_corpus(text, tokenizer, *, name=None, validation=0.1, progress=None):
-    """Encode `text`, all but its last part for training and the rest for validation, and return a Corpus.
+    """Encode `text` into a training and a validation split.
 
-    text: a str, a TextFiles, or another iterable of str that can be read more than once. The cut falls after the first
-    (1 − validation) of its characters, and each side is encoded by itself, so no token reaches across.
-    validation: the fraction 0 ≤ validation < 1; 0 leaves `val_ids` empty.
-    progress: called as progress(done, total), in characters, after each chunk.
-    name: what the corpus is called in messages; a TextFiles brings its own.
+    text         a str, a TextFiles, or another iterable of str that can be read several times
+    validation   fraction of the characters, at the end of the text, that are used for validation; 0 ≤ validation < 1
+    progress     called as progress(done, total), in characters, after each chunk
+    name         name of the corpus in messages (default: the name of a TextFiles)
+
+    The two splits are encoded separately, so no token crosses the boundary. Returns a Corpus.
     """
     number("validation", validation, least=0, below=1)
     if isinstance(text, Iterator):
-        raise TypeError(
-            "text can be read only once, but is needed several times: pass a str, a list of str, or TextFiles"
-        )
+        raise TypeError("text is an iterator, which can be read only once; pass a str, a list of str, or TextFiles")
     total = sum(map(len, chunks_of(text)))
     cut = int(total * (1 - validation))
     dtype = np.min_scalar_type(tokenizer.vocab_size - 1)
 
     def encoded(start, stop):
         chunks = slice_characters(chunks_of(text), start, stop)
-        ids = bytearray()  # grows in place, so that the ids never exist twice
+        ids = bytearray()  # grows in place, so that memory never holds the ids twice
         for piece in tokenizer.encode_chunks(reported(chunks, start, total, progress)):
             ids += piece.astype(dtype).tobytes()
         return np.frombuffer(ids, dtype)
@@ -159,7 +162,7 @@ def tokenize_corpus(text, tokenizer, *, name=None, validation=0.1, progress=None
 
 
 def reported(chunks, start, total, progress):
-    """Yield the chunks, and when each has been dealt with call progress(characters so far, total)."""
+    """Yield the chunks and call progress(characters so far, total) after each."""
     done = start
     for chunk in chunks:
         yield chunk

@@ -1,9 +1,8 @@
-"""GPT-2's two vocabulary files, and the alphabet in which they spell bytes.
+"""GPT-2's two vocabulary files, and their alphabet for bytes.
 
-`encoder.json` maps tokens to ids, and `vocab.bpe` lists the merges, one a line, in order. Both are text files, and
-tokens are bytes, so each of the 256 bytes is written as a character that can be seen: the printable ones of Latin-1
-stand for themselves, and the other 68 are moved, in order, to U+0100 and up. A space is Ġ (U+0120), a newline Ċ
-(U+010A).
+`encoder.json` maps tokens to ids, and `vocab.bpe` lists the merges in order, one per line. Both are text files, but
+tokens are bytes. Each of the 256 bytes is therefore written as a visible character: the printable bytes of Latin-1 as
+themselves, and the other 68, in order, as U+0100 and up. A space is written Ġ (U+0120), a newline Ċ (U+010A).
 
     vocab.bpe     #version: 0.2        encoder.json     {"!": 0, …, "Ġ": 220, …, "Ġt": 256, …
                   Ġ t                                    "<|endoftext|>": 50256}
@@ -25,15 +24,15 @@ def spell(token):
 
 
 def unspell(spelled):
-    """Return the bytes that a str of GPT-2's alphabet spells. Raises ValueError for a character outside of it."""
+    """Return the bytes of a str in GPT-2's alphabet, or raise ValueError."""
     try:
         return bytes(map(CHARACTER_TO_BYTE.__getitem__, spelled))
     except KeyError as error:
-        raise ValueError(f"{spelled!r} is no token: no byte is written as {error.args[0]!r}") from None
+        raise ValueError(f"{spelled!r} is not a token: {error.args[0]!r} is not in GPT-2's alphabet") from None
 
 
 def parse_merge(line):
-    """Return the pair of bytes that a line of a merges file spells. Raises ValueError for anything else."""
+    """Return the pair of bytes on a line of a merges file, or raise ValueError."""
     parts = line.split(" ")
     if len(parts) != 2 or not all(parts):
         raise ValueError(f"expected two tokens with one space between them, found {line!r}")
@@ -44,7 +43,7 @@ def parse_merge(line):
 def read_encoder(path):
     """Return the tokens of an encoder.json as a list of bytes, in order of id.
 
-    Raises ValueError, naming the file, if it is not a JSON object whose values are the ids 0 … V − 1.
+    Raises ValueError, which names the file, unless it is a JSON object whose values are the ids 0 … V − 1.
     """
     encoder = read_json(path)
     try:
@@ -54,7 +53,10 @@ def read_encoder(path):
 
 
 def in_order_of_id(vocabulary):
-    """Return the keys of a dict from tokens to ids, id i at place i. Raises ValueError unless the ids are 0 … V − 1."""
+    """Return the keys of {token: id} in order of id.
+
+    Raises ValueError unless the ids are 0 … V − 1.
+    """
     ids = vocabulary.values()
     if any(type(i) is not int for i in ids) or sorted(ids) != list(range(len(ids))):
         raise ValueError(f"expected the ids 0 to {len(ids) - 1}, each an integer and each once")
@@ -62,7 +64,7 @@ def in_order_of_id(vocabulary):
 
 
 def token_bytes(spelled):
-    """Return the bytes of a token; one that is not in the alphabet was added by hand, and stands for its own text."""
+    """Return the bytes of a token; an added token outside the alphabet is UTF-8."""
     in_alphabet = all(character in CHARACTER_TO_BYTE for character in spelled)
     return unspell(spelled) if in_alphabet else spelled.encode("utf-8")
 
@@ -70,8 +72,8 @@ def token_bytes(spelled):
 def read_merges(path, tokens):
     """Return the merges of a vocab.bpe, a list of pairs of bytes.
 
-    Raises ValueError, naming the file and the line, for one that is not two tokens with a space between them, or whose
-    tokens, or the two joined, are not among `tokens`.
+    Raises ValueError, which names the file and the line, for a line that is not two tokens separated by a space, or if
+    one of the two tokens or their concatenation is not in `tokens`.
     """
     known = set(tokens)
     merges = []

@@ -1,4 +1,4 @@
-"""A tokenizer of whatever kind, from its file or from the model file that holds it."""
+"""Loading a tokenizer of any kind."""
 
 from minitransformer.archive import ArchiveError
 from minitransformer.text.bpe import BPETokenizer
@@ -14,7 +14,7 @@ KINDS = {tokenizer.kind: tokenizer for tokenizer in TOKENIZERS}
 
 
 def tokenizer_from_dict(content):
-    """Return the tokenizer that `to_dict` described. Raises TypeError or ValueError for what cannot be one."""
+    """Return the tokenizer that `to_dict` described, or raise TypeError or ValueError."""
     kind = dictionary("tokenizer", content).get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"unknown kind of tokenizer {kind!r}: expected one of {', '.join(KINDS)}")
@@ -22,9 +22,9 @@ def tokenizer_from_dict(content):
 
 
 def load_tokenizer(path):
-    """Read the tokenizer, of any kind, that `save` wrote to `path`.
+    """Load a tokenizer of any kind from a file written by `save`.
 
-    Raises OSError for a file that cannot be read, ArchiveError for one that is damaged or holds something else.
+    Raises OSError for a file that cannot be read, ArchiveError for one that is damaged or not a tokenizer.
     """
     content = read_json(path)
     try:

@@ -1,13 +1,13 @@
-"""What stands where a model has no tokenizer: its files held none, so it knows ids and no text."""
+"""The tokenizer of a model whose files contain none."""
 
 from minitransformer.text.tokenizer import Tokenizer, stored
 from minitransformer.values import whole
 
 
 class NoTokenizer(Tokenizer):
-    """A vocabulary of `vocab_size` ids whose text nobody knows. To encode anything, or to decode, raises ValueError.
+    """A vocabulary of `vocab_size` ids without text; encoding and decoding raise ValueError.
 
-    Raises TypeError for a size that is no integer, ValueError for one below 1.
+    Only the empty text can be encoded. Raises TypeError if vocab_size is not an integer, ValueError if it is below 1.
     """
 
     kind = "none"
@@ -23,18 +23,18 @@ class NoTokenizer(Tokenizer):
         raise no_text()
 
     def to_dict(self):
-        """Return the number of ids."""
+        """Return the kind and the number of ids."""
         return {"kind": self.kind, "vocab_size": self.vocab_size}
 
     @classmethod
     def from_dict(cls, content):
-        """Return the one that `to_dict` described."""
+        """Return the NoTokenizer that `to_dict` described."""
         return cls(stored(content, "vocab_size", int))
 
 
 def no_text():
-    """Return what is raised wherever text is asked for."""
+    """Return the ValueError for any use of text."""
     return ValueError(
-        "the model came without a tokenizer, so it reads and writes ids alone (lm.model); for text, give it one: "
+        "the model has no tokenizer, so it reads and writes only ids (lm.model); for text, add a tokenizer: "
         "LanguageModel(lm.model, tokenizer)"
     )

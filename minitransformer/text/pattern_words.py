@@ -1,9 +1,9 @@
-"""The words of the simple patterns as tokens: so a model of them reads and writes what people can read.
+"""The words of the simple patterns as tokens, so that people can read the input and output of a model trained on them.
 
     PatternTokenizer().encode("REVERSE ba de ko =")   is   [5, 200, 211, 238, 1]
 
-Words are told apart by white space, and written with a space before each, as GPT-2's are: so pieces of text join to the
-whole. To encode and decode again changes the white space alone.
+Words are separated by white space. They are decoded with one space before each, as in GPT-2, so that decoded parts can
+be joined. Encoding and decoding a text therefore changes nothing but its white space.
 """
 
 import re
@@ -17,7 +17,7 @@ WORD = re.compile(r"\S+")
 
 
 class PatternTokenizer(Tokenizer):
-    """One id for each word of text/patterns.py: tasks, signs, numbers and syllables; "?" with the id for the others."""
+    """One id for each word of patterns.py; ids without a word are written "?" with their number."""
 
     kind = "patterns"
     vocab_size = VOCAB_SIZE
@@ -27,7 +27,7 @@ class PatternTokenizer(Tokenizer):
         self.ids = {word: i for i, word in enumerate(self.words)}
 
     def encode_chunks(self, chunks):
-        """Yield arrays of ids for a text that comes as an iterable of str; a word may be cut anywhere."""
+        """Yield arrays of ids for the chunks; a chunk may end within a word."""
         start, text = 0, ""
         for chunk in chunks:
             text += chunk
@@ -41,14 +41,17 @@ class PatternTokenizer(Tokenizer):
         for match in WORD.finditer(text):
             if match[0] not in self.ids:
                 raise ValueError(
-                    f"unknown word {match[0]!r} at position {start + match.start()}: the simple patterns have tasks "
+                    f"unknown word {match[0]!r} at position {start + match.start()}: the words are tasks "
                     "such as COPY, the signs = and END, numbers 0 to 99 and syllables such as ba"
                 )
             ids.append(self.ids[match[0]])
         return np.array(ids, np.int64)
 
     def decode(self, ids):
-        """Return the text of `ids`, any sequence or 1-D array of integers below vocab_size: a space and a word each."""
+        """Return the text of `ids`: a space and a word for each.
+
+        ids: a sequence or 1-D array of integers below vocab_size.
+        """
         return "".join(f" {self.words[i]}" for i in self.check_ids(ids))
 
     def to_dict(self):
@@ -56,5 +59,5 @@ class PatternTokenizer(Tokenizer):
 
     @classmethod
     def from_dict(cls, content):
-        """Return the tokenizer that `to_dict` described: there is only one."""
+        """Return a PatternTokenizer; all are equal."""
         return cls()

@@ -1,21 +1,21 @@
-"""Simple patterns: little languages whose every answer is known, to see what a tiny model can and cannot learn.
+"""Simple patterns: small languages with known answers, which show what tasks a tiny model can learn.
 
-The vocabulary of 1000 ids is laid out once for all of them:
+All patterns share one vocabulary of 1000 ids:
 
-    0          PAD, fills a row up on the right; never asked for
-    1          ANSWER, "=": what follows is the answer
-    2          END, the answer is complete
+    0          PAD, pads a row on the right; never a target
+    1          ANSWER, written "="; the answer follows
+    2          END, ends an answer
     3 … 8      the task, which is the first token of a row: COPY, REPEAT, REVERSE, COUNT, INDUCTION, ADD
     100 … 199  NUMBERS: 100 + n stands for the number n
-    200 … 299  SYMBOLS, without meaning; `spell` writes them as syllables
-    the rest   free
+    200 … 299  SYMBOLS without meaning; `spell` writes them as syllables
+    others     unused
 
-A row is a task, a prompt and an answer, and the targets are IGNORE_INDEX wherever nothing can be predicted:
+A row consists of a task, a prompt and an answer. Targets that cannot be predicted are IGNORE_INDEX:
 
     REVERSE  ba  de  ko   =   ko  de  ba  END      tokens
-             -   -   -    -   ko  de  ba  END      targets, of the token before: the answer alone
+             -   -   -    -   ko  de  ba  END      targets, each predicted from the tokens before it
 
-`length` is the size of the task: a model that was trained on short ones can be asked for longer ones.
+`length` is the size of a task. A model that was trained on short tasks can be tested on longer ones.
 """
 
 from collections.abc import Callable, Iterable
@@ -37,11 +37,14 @@ _SYLLABLES = [consonant + vowel for consonant in "bcdfghjklmnpqrstvwxz" for vowe
 
 @dataclass(frozen=True)
 class Pattern:
-    """One little language.
+    """A simple pattern.
 
-    rows(rng, batch_size, length) draws (tokens, is_answer): tokens (B, T + 1) int64, and is_answer, boolean and
-    broadcast to the same shape, marks the tokens that follow from those before them.
-    A length runs from `shortest` to `longest` (None: without limit), and takes T = stretch · length + extra positions.
+    name, description   for messages and lists
+    rows                function (rng, batch_size, length) that draws (tokens, is_answer): tokens (B, T + 1) int64, and
+                        a boolean array that broadcasts to this shape and is True for tokens that follow from those
+                        before them
+    stretch, extra      a task of a given length takes T = stretch · length + extra positions
+    shortest, longest   allowed lengths (longest None: without limit)
     """
 
     name: str
@@ -53,10 +56,10 @@ class Pattern:
     longest: int | None = None
 
     def sample(self, rng, batch_size, length):
-        """Return (inputs, targets), each (B, T) int64, of `batch_size` random tasks of one length.
+        """Draw `batch_size` random tasks of one length.
 
-        rng: a numpy Generator. T is width(length). Targets are IGNORE_INDEX but for the answers.
-        Raises ValueError for a length that the pattern cannot have.
+        rng: a numpy Generator. Returns (inputs, targets), each (B, T) int64 with T = width(length). Targets outside of
+        the answers are IGNORE_INDEX. Raises ValueError for a length that the pattern does not allow.
         """
         if length < self.shortest or (self.longest is not None and length > self.longest):
             limit = "" if self.longest is None else f" and at most {self.longest}"
@@ -66,11 +69,11 @@ class Pattern:
         return tokens[:, :-1].copy(), targets[:, 1:].copy()
 
     def width(self, length):
-        """Return T, the number of positions that a task of this length takes."""
+        """Return T, the number of positions of a task of this length."""
         return self.stretch * length + self.extra
 
     def longest_within(self, context):
-        """Return the greatest length whose tasks fit `context` positions. Raises ValueError if none does."""
+        """Return the greatest length that fits in a context, or raise ValueError."""
         if self.width(self.shortest) > context:
             raise ValueError(f"{self.name}: needs a context of at least {self.width(self.shortest)}, not {context}")
         length = (context - self.extra) // self.stretch
@@ -78,14 +81,17 @@ class Pattern:
 
 
 def question_and_answer(task, prompt, answer):
-    """Return (tokens, is_answer) of rows that read: task, prompt (B, n), ANSWER, answer (B, m), END."""
+    """Build rows of task, prompt (B, n), ANSWER, answer (B, m) and END.
+
+    Returns (tokens, is_answer).
+    """
     parts = [column(task, prompt), prompt, column(ANSWER, prompt), answer, column(END, prompt)]
     tokens = np.concatenate(parts, axis=1)
     return tokens, np.arange(tokens.shape[1]) >= 2 + prompt.shape[1]
 
 
 def column(token, rows):
-    """Return a column (B, 1) of one token, beside `rows` (B, n)."""
+    """Return a column (B, 1) of one token, for the rows of an array (B, n)."""
     return np.full((len(rows), 1), token)
 
 
@@ -95,25 +101,25 @@ def distinct_symbols(rng, batch_size, count):
 
 
 def copy_rows(rng, batch_size, length):
-    """COPY x1 … xn = x1 … xn END."""
+    """Draw rows COPY x1 … xn = x1 … xn END."""
     prompt = rng.choice(SYMBOLS, (batch_size, length))
     return question_and_answer(COPY, prompt, prompt)
 
 
 def reverse_rows(rng, batch_size, length):
-    """REVERSE x1 … xn = xn … x1 END."""
+    """Draw rows REVERSE x1 … xn = xn … x1 END."""
     prompt = rng.choice(SYMBOLS, (batch_size, length))
     return question_and_answer(REVERSE, prompt, prompt[:, ::-1])
 
 
 def add_rows(rng, batch_size, length):
-    """ADD a1 … an = s END, with s the sum of the numbers modulo MODULUS."""
+    """Draw rows ADD a1 … an = s END, where s is the sum modulo MODULUS."""
     addends = rng.integers(0, MODULUS, (batch_size, length))
     return question_and_answer(ADD, NUMBERS[addends], NUMBERS[addends.sum(axis=1, keepdims=True) % MODULUS])
 
 
 def count_rows(rng, batch_size, length):
-    """COUNT a a+1 … : length numbers, of which the first is free."""
+    """Draw rows COUNT a a+1 … of `length` numbers, of which the first is random."""
     first = rng.integers(0, len(NUMBERS) - length + 1, (batch_size, 1))
     numbers = NUMBERS[first + np.arange(length)]
     tokens = np.concatenate([column(COUNT, numbers), numbers], axis=1)
@@ -121,9 +127,10 @@ def count_rows(rng, batch_size, length):
 
 
 def repeat_rows(rng, batch_size, length):
-    """REPEAT x y z x y z x … : length symbols, a unit of one to four different ones again and again.
+    """Draw rows REPEAT x y z x y z x … of `length` symbols.
 
-    The first symbol that comes back tells how long the unit is, so only what follows it can be predicted.
+    A unit of one to four different symbols is repeated. The first repeated symbol shows the length of the unit, so only
+    the symbols after it can be predicted.
     """
     period = rng.integers(1, 5, (batch_size, 1))
     positions = np.arange(length)
@@ -134,9 +141,10 @@ def repeat_rows(rng, batch_size, length):
 
 
 def induction_rows(rng, batch_size, length):
-    """INDUCTION x1 … xn x1 … xn: a random sequence of different symbols, twice.
+    """Draw rows INDUCTION x1 … xn x1 … xn: different random symbols, repeated once.
 
-    Nothing says where the second time begins; after its first symbol, what followed that symbol before follows again.
+    Nothing marks the beginning of the second half. After its first symbol, every symbol can be predicted from the first
+    half.
     """
     symbols = distinct_symbols(rng, batch_size, length)
     tokens = np.concatenate([column(INDUCTION, symbols), symbols, symbols], axis=1)
@@ -144,23 +152,27 @@ def induction_rows(rng, batch_size, length):
 
 
 _ALL = [
-    Pattern("copy", "say a random sequence again, after a sign", copy_rows, 2, 2, shortest=1),
-    Pattern("repeat", "go on with a unit of one to four symbols that repeats", repeat_rows, 1, 0, shortest=6),
-    Pattern("reverse", "say a random sequence backward, after a sign", reverse_rows, 2, 2, shortest=1),
-    Pattern("count", "count on by one, from any number", count_rows, 1, 0, shortest=2, longest=len(NUMBERS)),
-    Pattern("induction", "a random sequence comes twice", induction_rows, 2, 0, shortest=2, longest=len(SYMBOLS)),
+    Pattern("copy", "repeat a random sequence after a sign", copy_rows, 2, 2, shortest=1),
+    Pattern("repeat", "continue a repeating unit of one to four symbols", repeat_rows, 1, 0, shortest=6),
+    Pattern("reverse", "reverse a random sequence after a sign", reverse_rows, 2, 2, shortest=1),
+    Pattern("count", "count up by one from any number", count_rows, 1, 0, shortest=2, longest=len(NUMBERS)),
+    Pattern("induction", "a random sequence, repeated once", induction_rows, 2, 0, shortest=2, longest=len(SYMBOLS)),
     Pattern("add", f"add two to four numbers modulo {MODULUS}", add_rows, 1, 3, shortest=2, longest=4),
 ]
 PATTERNS = {pattern.name: pattern for pattern in _ALL}
 
 
 def pattern_batch(rng, batch_size, context, patterns: Iterable[Pattern] = tuple(_ALL), longest=None):
-    """Return (inputs, targets), each (batch_size, context) int64, of tasks of random patterns and lengths.
+    """Draw a batch of random patterns and lengths.
 
-    Each row is one task, of a pattern drawn from `patterns` and a length that fits `context`, filled up on the right
-    with PAD and IGNORE_INDEX. longest: the greatest length to draw, to train on short tasks and ask for longer ones
-    later; a pattern that is never as short is drawn at its shortest. Raises ValueError, naming the pattern, if one
-    cannot fit.
+    Each row is one task, of a random one of `patterns` and a random length that fits in `context`. It is padded on the
+    right with PAD and IGNORE_INDEX.
+
+    longest: the greatest length to draw, for example to train on short tasks and test on longer ones. A pattern whose
+    shortest length is greater is drawn at its shortest.
+
+    Returns (inputs, targets), each (batch_size, context) int64. Raises ValueError, which names the pattern, if one does
+    not fit in `context`.
     """
     patterns = list(patterns)
     limits = [pattern.longest_within(context) for pattern in patterns]
@@ -178,31 +190,31 @@ def pattern_batch(rng, batch_size, context, patterns: Iterable[Pattern] = tuple(
 
 
 def right_rows(predicted, targets):
-    """Return (B,) booleans: whether a row's answer is right from its first token to its last.
+    """Return booleans (B,), True for a row whose whole answer is right.
 
-    predicted: (B, T) ids, as from `logits.argmax(-1)`; targets: (B, T), of which IGNORE_INDEX does not count.
+    predicted: (B, T) ids, as from `logits.argmax(-1)`. targets: (B, T), of which IGNORE_INDEX is ignored.
     """
     return ((predicted == targets) | (targets == IGNORE_INDEX)).all(axis=-1)
 
 
 def accuracy(predicted, targets):
-    """Return the fraction of answer tokens that are predicted exactly. Shapes as in `right_rows`.
+    """Return the fraction of answer tokens that are predicted correctly.
 
-    Raises ValueError if there is no answer to count.
+    Shapes are those of `right_rows`. Raises ValueError if there is no answer token.
     """
     is_answer = targets != IGNORE_INDEX
     if not is_answer.any():
-        raise ValueError("no target is an answer: there is nothing to be right about")
+        raise ValueError("targets are all IGNORE_INDEX; accuracy needs at least one answer token")
     return float((predicted == targets)[is_answer].mean())
 
 
 def spell(ids):
-    """Write a row of ids for people to read: "REVERSE ba de ko = ko de ba END"."""
+    """Write a row of ids as text, such as "REVERSE ba de ko = ko de ba END"."""
     return " ".join(spell_token(int(i)) for i in ids if i != PAD)
 
 
 def spell_token(i):
-    """Write one id: a name, a number, a syllable, or "?" with the id for one without meaning."""
+    """Write one id as a name, a number or a syllable, or as "?" with the id."""
     if i < len(_NAMES):
         return _NAMES[i]
     if i in NUMBERS:

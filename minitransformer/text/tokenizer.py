@@ -1,13 +1,13 @@
-"""What every tokenizer has in common: text to ids, ids to text, and a file.
+"""The common interface of all tokenizers: text to ids, ids to text, and a file.
 
-A language model knows nothing of letters. It sees a sequence of integers 0 … V − 1, and a tokenizer is the dictionary
-between the two. The choice is a trade between V, which costs parameters and time at the model's two ends, and the
-length of the sequence, which costs time in all of the model:
+A language model does not see letters. It sees a sequence of integers 0 … V − 1, and a tokenizer translates between
+text and these ids. The vocabulary size V is a trade-off: a larger V costs parameters and time in the first and the last
+layer, and a longer sequence costs time in all layers:
 
-    tokenizer        V              "hello, world" is   knows
+    tokenizer        V              "hello, world" is   covers
     ByteTokenizer    256            12 ids              any text
-    CharTokenizer    a few dozen    12 ids              the characters it was trained on
-    BPETokenizer     you choose     3 or so             any text
+    CharTokenizer    a few dozen    12 ids              the characters of its training text
+    BPETokenizer     your choice    3 or so             any text
 """
 
 import json
@@ -25,14 +25,15 @@ from minitransformer.values import brief
 
 
 class Tokenizer:
-    """A dictionary between text and ids 0 … vocab_size − 1.
+    """A mapping between text and ids 0 … vocab_size − 1.
 
-    A subclass names its `kind`, has `vocab_size`, and defines `_encode`, `decode`, `to_dict` and `from_dict`.
+    A subclass defines `kind`, `vocab_size`, `_encode`, `decode`, `to_dict` and `from_dict`. The tokenizer of a model
+    from elsewhere may also have
 
-    The tokenizer of a model from elsewhere may also have `bos_id`, the id that stands before every text (encode gives
-    the text's own ids, LanguageModel.encode puts it there); `end_ids`, with which a text or a turn of a conversation
-    ends, and generation stops; `chat_template`, how a conversation is written (see interop/chat.py), and `token_names`,
-    the texts of special tokens by the names that the template knows, such as "bos_token".
+    bos_id          the id at the beginning of every text. `encode` does not add it; LanguageModel.encode does
+    end_ids         ids that end a text, or a turn of a conversation; generation stops at them
+    chat_template   the template that writes a conversation as text (see interop/chat.py)
+    token_names     {name: text} of special tokens, with names that the template uses, such as "bos_token"
     """
 
     kind: str | None = None
@@ -53,14 +54,14 @@ class Tokenizer:
         return concatenate(self.encode_chunks(chunks_of(text)))
 
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[NDArray[np.int64]]:
-        """Yield arrays of ids for a text that comes as an iterable of str; joined, they are the whole text's ids."""
+        """Yield arrays of ids for the chunks; joined, they are the ids of the whole text."""
         start = 0
         for chunk in chunks:
             yield self._encode(chunk, start)
             start += len(chunk)
 
     def _encode(self, text: str, start: int) -> NDArray[np.int64]:
-        """Return the ids of `text`, which stands at character `start` of a longer one (for the words of errors)."""
+        """Return the ids of `text`; `start` is its position, for error messages."""
         raise NotImplementedError(f"{type(self).__name__} does not define _encode")
 
     def decode(self, ids: ArrayLike) -> str:
@@ -68,23 +69,23 @@ class Tokenizer:
         raise NotImplementedError(f"{type(self).__name__} does not define decode")
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Yield text, as soon as it is certain, for an iterable of single ids; joined, it is decode's."""
+        """Yield text for single ids as soon as it is certain; joined, it is decode(ids)."""
         for i in ids:
             yield self.decode([i])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold of this tokenizer; `from_dict` and `tokenizer_from_dict` turn it back."""
+        """Return a dictionary that JSON can represent, for `from_dict`."""
         raise NotImplementedError(f"{type(self).__name__} does not define to_dict")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the tokenizer to one JSON file, atomically: a reader meets the old file or the new, never a part."""
+        """Write the tokenizer to a JSON file, atomically."""
         write_json(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a tokenizer of this kind from the file that `save` wrote.
+        """Load a tokenizer of this kind from a file written by `save`.
 
-        Raises OSError for a file that cannot be read, ArchiveError for one that is damaged or holds something else.
+        Raises OSError for a file that cannot be read, ArchiveError for one that is damaged or not such a tokenizer.
         """
         content = read_json(path)
         try:
@@ -100,14 +101,14 @@ class Tokenizer:
         raise NotImplementedError(f"{cls.__name__} does not define from_dict")
 
     def check_ids(self, ids: ArrayLike) -> NDArray[np.integer[Any]]:
-        """Return `ids` as a 1-D integer array; raise for anything that is no sequence of ids of this vocabulary."""
+        """Return `ids` as a 1-D integer array, or raise TypeError or ValueError."""
         array = np.asarray(ids)
         if array.size == 0 and array.ndim == 1:
             return np.empty(0, np.int64)
         if array.dtype.kind not in "iu":
             raise TypeError(f"ids must be integers, not {array.dtype}")
         if array.ndim != 1:
-            raise ValueError(f"ids must be one sequence, not an array of shape {array.shape}")
+            raise ValueError(f"ids must be a 1-D sequence, not an array of shape {array.shape}")
         wrong = (array < 0) | (array >= self.vocab_size)
         if wrong.any():
             at = int(wrong.argmax())
@@ -117,28 +118,28 @@ class Tokenizer:
 
 
 def concatenate(pieces):
-    """Join an iterable of id arrays, of which there may be none."""
+    """Join an iterable of id arrays, which may be empty."""
     return np.concatenate([np.empty(0, np.int64), *pieces])
 
 
 def stored(content, name, expected):
-    """Return field `name` of a stored tokenizer, insisting on its type."""
+    """Return entry `name` of a stored tokenizer, or raise ValueError for a wrong type."""
     if not isinstance(content.get(name), expected):
         raise ValueError(f"not a tokenizer of kind {content.get('kind')!r}: {name!r} is missing or of the wrong type")
     return content[name]
 
 
 def write_json(path, content):
-    """Write `content`, what JSON can hold, to `path`, whole or not at all. Raises OSError where that fails."""
+    """Write `content` as JSON to `path`, atomically. Raises OSError if that fails."""
     write_atomically(path, lambda file: file.write(json.dumps(content).encode()))
 
 
 def read_json(path):
-    """Return the JSON object that a file holds. Raises OSError, or ArchiveError, a ValueError, for anything else."""
+    """Return the JSON object in a file. Raises OSError or ArchiveError."""
     content = read_bounded(path)
     try:
         content = json.loads(content.decode())
-    except (ValueError, RecursionError) as error:  # ValueError also where it is no UTF-8
+    except (ValueError, RecursionError) as error:  # invalid UTF-8 raises ValueError too
         raise ArchiveError(f"{path}: not valid JSON, or truncated ({error})") from None
     if not isinstance(content, dict):
         raise ArchiveError(f"{path}: expected a JSON object, found {brief(content)}")

@@ -1,6 +1,6 @@
-"""What a training state must be that comes from a file, part by part: nothing of a run is changed before all is known.
+"""Validation of a training state loaded from a file, section by section, before a run is changed.
 
-What the parts are is told in checkpoints.py. `kind` and `settings` make a Settings, which checks itself.
+See checkpoints.py for the sections. `kind` and `settings` are validated by Settings.
 """
 
 import math
@@ -14,7 +14,11 @@ from minitransformer.values import dictionary, number, text, texts, whole
 
 
 def check_state(training: dict, path, steps=math.inf) -> None:
-    """Raise ArchiveError, naming the part, unless each part of what `path` says of a run of `steps` is what it must."""
+    """Raise ArchiveError, which names the section, unless the state of a run is valid.
+
+    path    the file, for the message
+    steps   number of steps of the run
+    """
     try:
         for name, check in PARTS.items():
             if name not in dictionary("training", training):
@@ -28,21 +32,21 @@ def check_state(training: dict, path, steps=math.inf) -> None:
 
 
 def check_last(name: str, record) -> None:
-    """Raise TypeError or ValueError for what is neither a record of metrics nor empty, as it is before the first."""
+    """Raise TypeError or ValueError unless `record` is a record of metrics or empty."""
     if dictionary(name, record):
         check_record(name, record)
 
 
 def check_data(name: str, described) -> None:
-    """Raise TypeError for what describe_data would not return."""
+    """Raise TypeError unless `described` has the entries of describe_data."""
     for part in ("name", "sha256"):
         text(f"{name}: {part}", dictionary(name, described).get(part))
 
 
 def check_generators(name: str, states) -> None:
-    """Raise TypeError or ValueError unless these are states that the run's generators can have.
+    """Raise TypeError or ValueError unless the states of the generators are valid.
 
-    An even increment is none: its numbers can be all the same, and what draws again until one fits never ends.
+    An even increment is invalid: all numbers could be equal, so rejection sampling might never end.
     """
     for generator in ("batches", "dropout"):
         state, bits = dictionary(name, states).get(generator), np.random.PCG64()
@@ -52,10 +56,10 @@ def check_generators(name: str, states) -> None:
         except (KeyError, OverflowError, TypeError, ValueError):
             fits = False
         if not fits:
-            raise ValueError(f"{name}: {generator}: its random state does not fit a generator of ours")
+            raise ValueError(f"{name}: {generator}: not a valid state of a PCG64 generator")
 
 
-# The check of each part, as in values.py.
+# {section: its check, as in values.py}
 PARTS = {
     "step": partial(whole, least=0),
     "seconds": partial(number, least=0, below=math.inf),

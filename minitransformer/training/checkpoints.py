@@ -1,22 +1,23 @@
-"""Checkpoints: a run on disk, complete enough to go on as if it had never stopped.
+"""Checkpoints: a run on disk, complete enough to resume it as if it had not been interrupted.
 
-A checkpoint is a LanguageModel's own file, so whatever loads models loads it, with two things more. Its arrays hold
-AdamW's averages m and v of every parameter that is trained; its description, under "training", everything else that a
-step depends on:
+A checkpoint is the file of a LanguageModel, so it can be loaded as a model. It contains two additions. Among its arrays
+are AdamW's averages m and v of every trained parameter. Its description has an entry "training" with everything else
+that a step depends on:
 
-    step, seconds, last, best     how far the run is
-    kind, settings                what it was asked to do; the schedule follows from these and the step
+    step, seconds, last, best     the progress of the run
+    kind, settings                the settings; the learning-rate schedule follows from these and the step
     trained                       the names of the parameters that are not frozen
     optimizer_steps               AdamW's t for each parameter
-    random                        the states of the generators, from which the coming batches follow
+    random                        the states of the random generators, which determine all later batches
     corpus                        a fingerprint of the data's ids
-    own                           what else the kind of run must remember
-    environment                   what the last bits of the result depend on
-    about                         what the caller wants to remember, such as the text's path
+    own                           the additional state of this kind of run
+    environment                   the facts that the last bits of the result depend on
+    about                         information from the caller, such as the path of the text
 
-Low-rank adapters are saved twice: merged, for whoever loads the model, and as they are, for the run to go on.
+Low-rank adapters are saved twice: merged into the weights, for users of the model, and separately, to resume the run.
 
-It is written atomically (see files.py): a process killed at any moment leaves the checkpoint before or the one after.
+The file is written atomically (see files.py). A process that is killed leaves either the previous checkpoint or the
+new one.
 """
 
 import warnings
@@ -40,7 +41,10 @@ FIRST_MOMENTS, SECOND_MOMENTS, UNMERGED, OWN = "optimizer.m.", "optimizer.v.", "
 
 
 def save_checkpoint(path, run: TrainingState, about: dict) -> None:
-    """Write the run to `path`, atomically. Raises OSError where that fails; the file before is then unchanged."""
+    """Write the run to `path`, atomically.
+
+    Raises OSError if that fails; a previous file is then unchanged.
+    """
     own_arrays, own = run.own_state()
     arrays = {OWN + name: array for name, array in own_arrays.items()}
     arrays |= {UNMERGED + name: array for name, array in unmerged_parameters(run.lm.model).items()}
@@ -73,7 +77,7 @@ def trained_parameters(run: TrainingState) -> list[str]:
 
 
 def optimizer_states(run: TrainingState) -> dict:
-    """Return AdamW's state, [t, m, v] or None, by the parameter's name."""
+    """Return {parameter name: AdamW's state, [t, m, v] or None}."""
     names = {id(parameter): name for name, parameter in run.lm.model.named_parameters()}
     every = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
     return {names[id(parameter)]: state for parameter, state in zip(every, run.optimizer.state, strict=True)}
@@ -81,7 +85,7 @@ def optimizer_states(run: TrainingState) -> dict:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint's file says of its run. Its arrays are read when a run is restored."""
+    """The description of a run in a checkpoint file. The arrays are read only by `restore`."""
 
     path: Path
     config: Config
@@ -91,27 +95,27 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path) -> "Checkpoint":
-        """Read the file. Raises OSError, or ArchiveError for one that is damaged or holds no training state."""
+        """Read a file. Raises OSError or ArchiveError."""
         with open_archive(path) as archive:
             return cls.from_archive(archive)
 
     @classmethod
     def from_archive(cls, archive: Archive) -> "Checkpoint":
-        """Take apart the description of an open archive."""
+        """Read the description of an open archive."""
         path, training = archive.path, archive.description.get("training")
         if "training" not in archive.description:
-            raise ArchiveError(f"{path}: holds no state of a training run to resume")
+            raise ArchiveError(f"{path}: has no state of a training run to resume")
         config, tokenizer = described_model(archive)
         try:
             kind, fields = (dictionary("training", training).get(name) for name in ("kind", "settings"))
             settings = settings_of_kind(text("kind", kind), dictionary("settings", fields))
         except (TypeError, ValueError) as error:
-            raise ArchiveError(f"{path}: its description does not make a training run ({error})") from None
+            raise ArchiveError(f"{path}: its training state is damaged ({error})") from None
         check_state(training, path, settings.steps)
         return cls(Path(path), config, tokenizer, settings, training)
 
     def check_same(self, config: Config, tokenizer: Tokenizer, settings: Settings) -> None:
-        """Raise ValueError, naming what differs, unless a run of these would be the one that was interrupted."""
+        """Raise ValueError unless the arguments are those of the interrupted run."""
         self.check_fields(self.config, config)
         if self.tokenizer.to_dict() != tokenizer.to_dict():
             before, now = (f"{t.kind} ({t.vocab_size} tokens)" for t in (self.tokenizer, tokenizer))
@@ -145,10 +149,10 @@ class Checkpoint:
             raise ValueError(f"{self.path}: cannot resume: parameter {name} was {was}, and now is {is_now}")
 
     def restore(self, run: TrainingState) -> None:
-        """Bring the run to where this checkpoint was saved; where anything is wrong, nothing is changed.
+        """Restore the run to this checkpoint, or leave it unchanged on any error.
 
-        Raises ValueError, naming what differs, for another configuration, tokenizer, text or settings; ArchiveError
-        for a file whose contents do not fit together. Warns where the environment differs, and the last bits may too.
+        Raises ValueError, which names the difference, for another configuration, tokenizer, text or settings, and
+        ArchiveError for an inconsistent file. Warns if the environment differs, because the last bits may then differ.
         """
         self.check_same(run.lm.model.config, run.lm.tokenizer, run.settings)
         self.check_corpus(run)
@@ -172,8 +176,8 @@ class Checkpoint:
         self.warn_of_environment()
 
     def warn_of_environment(self) -> None:
-        """Warn where the environment is not that in which the checkpoint was saved."""
-        before = {"engine": "on"} | self.training["environment"]  # older checkpoints do not say: it could not be off
+        """Warn if the current environment is not the one of the checkpoint."""
+        before = {"engine": "on"} | self.training["environment"]  # older versions could not turn the engine off
         differing = [
             f"{name} was {before.get(name)}, and now is {now}"
             for name, now in environment().items()
@@ -184,9 +188,10 @@ class Checkpoint:
             warnings.warn(f"{self.path}: {consequence}: {'; '.join(differing)}", stacklevel=3)
 
     def read_arrays(self, run: TrainingState) -> dict:
-        """Return the arrays that the run needs by their names in the file, once all are known to be like the run's.
+        """Read and validate the arrays that the run needs.
 
-        Raises OSError, or ArchiveError for one that is missing or not like it.
+        Returns {name in the file: array}. Raises OSError, or ArchiveError for an array that is missing or has the wrong
+        shape or dtype.
         """
         steps = self.training["optimizer_steps"]
         with open_archive(self.path) as archive:
@@ -199,10 +204,12 @@ class Checkpoint:
                     if prefix + name not in archive.members:
                         raise ArchiveError(f"{self.path}: its training state is damaged ({prefix}{name} is missing)")
                     if archive.header(prefix + name) != archive.header(stored[name]):
-                        raise ArchiveError(f"{self.path}: the optimiser's averages of {name} are not like it")
+                        raise ArchiveError(
+                            f"{self.path}: the optimiser's averages of {name} differ from it in shape or dtype"
+                        )
             return archive.read([*stored.values(), *averages, *archive.under(OWN).values()])
 
 
 def arrays_under(prefix: str, arrays: dict) -> dict:
-    """Return the arrays whose names begin with `prefix`, without it."""
+    """Return the arrays whose names begin with `prefix`, under their names without it."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

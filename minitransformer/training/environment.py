@@ -1,8 +1,8 @@
-"""The facts that the last bits of a result depend on, apart from the program and its input.
+"""The facts that determine the last bits of a result, apart from the program and its input.
 
-A sum of floating-point numbers depends on the order of its terms, and that on the matrix library, the processor's
-vector width, how many threads, replicas and ranks share the work, and which functions run as their twins in the
-engine. With all of these the same, so is every bit.
+A sum of floating-point numbers depends on the order of its terms. The order depends on the matrix library, the vector
+width of the processor, the number of threads, replicas and ranks, and the functions that run as their twins in the
+engine. If all of these are equal, results are bit-identical.
 """
 
 import os
@@ -35,6 +35,6 @@ def environment() -> dict:
 
 
 def forms_in_use() -> dict:
-    """Return {function of the textbook that has a twin: the form that runs now, "twin" or "textbook"}."""
+    """Return {textbook function with a twin: the form in use, "twin" or "textbook"}."""
     load_engine()
     return {function: "textbook" if faster(function) is function else "twin" for function in TWINS}

@@ -1,4 +1,4 @@
-"""Ctrl-C during training: the first one is heard, and waits for the end of the step; the second stops at once."""
+"""Ctrl-C during training: the first one stops the run after the current step, the second one immediately."""
 
 import signal
 import threading
@@ -6,17 +6,17 @@ from contextlib import contextmanager
 
 
 class Interrupt:
-    """`requested` becomes True at the first Ctrl-C."""
+    """`requested` is True after the first Ctrl-C."""
 
     requested = False
 
 
 @contextmanager
 def first_interrupt_waits(heard):
-    """Within the block, the first SIGINT sets `requested` of the Interrupt it yields; the second raises as ever.
+    """Delay the first SIGINT inside a `with` block; the second raises as usual.
 
-    heard() is called at the first, wherever in a step the program is.
-    Only the main thread receives signals: in another, the block changes nothing.
+    Yields an Interrupt, whose `requested` the first SIGINT sets to True. It also calls heard(), possibly in the middle
+    of a step. In a thread other than the main thread, which receives all signals, the block has no effect.
     """
     interrupt = Interrupt()
 

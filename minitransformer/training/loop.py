@@ -1,9 +1,9 @@
-"""A run from beginning to end, of whatever kind: steps, evaluations, samples, checkpoints, and how it stops.
+"""The loop of every kind of run: steps, evaluations, samples, checkpoints, and interruption.
 
-A run that writes to a folder leaves there the model (model.npz, which is also the checkpoint), its metrics
-(metrics.jsonl) and, if asked to, the picture of its losses (loss.png). It can be stopped at any moment, by Ctrl-C or
-worse, and resumed: it ends with the weights, to the bit, of one that was not stopped, and the same metrics but for the
-seconds. While it is at work, no other run can write there (see folders.py).
+A run with a folder writes its model (model.npz, which is also the checkpoint), its metrics (metrics.jsonl) and, on
+request, a picture of its losses (loss.png). It can be stopped at any moment, by Ctrl-C or a kill, and resumed. The
+resumed run ends with weights that are bit-identical to those of an uninterrupted one, and with the same metrics except
+for the seconds. While it runs, no other run can write to the folder (see folders.py).
 """
 
 import time
@@ -20,7 +20,7 @@ from minitransformer.training.step import TrainingDiverged
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C stopped a run after `step` of its steps; `folder` holds its checkpoint, or is None."""
+    """Ctrl-C stopped a run after `step` steps. `folder` contains its checkpoint, or is None."""
 
     def __init__(self, step: int, steps: int, folder: Path | None):
         kept = f"saved in {folder}" if folder else "nothing was saved"
@@ -37,11 +37,14 @@ def carry_out(
     observer: Observer | None = None,
     about: dict | None = None,
 ) -> list[dict]:
-    """Take the steps of a run. Returns the metrics' records; the options, and what it raises, are those of pretrain."""
+    """Run the remaining steps and return the records of the metrics.
+
+    Options and exceptions are those of pretrain.
+    """
     if out is None and (resume or plot):
-        raise ValueError("resume and plot need a folder, out")
+        raise ValueError("resume and plot need a folder, but out is None")
     folder = None if out is None else Path(out)
-    if not run.ranks.first:  # of processes that train together (see ranks.py), one alone writes
+    if not run.ranks.first:  # of several ranks (see ranks.py), only the first writes
         folder, plot, observer = None, False, None
     plot = plot and can_draw()
     with run.ranks.at_work_in(folder):
@@ -57,7 +60,7 @@ def carry_out(
 
 
 def take_steps(run: TrainingState, journal: "Journal", interrupt: Interrupt, *, begun: bool) -> None:
-    """Take the steps that are left. Raises TrainingInterrupted if asked to stop before the last."""
+    """Take the remaining steps, or raise TrainingInterrupted on request."""
     settings = run.settings
     clock = time.perf_counter() - run.seconds
 
@@ -86,9 +89,9 @@ def take_steps(run: TrainingState, journal: "Journal", interrupt: Interrupt, *, 
 
 
 class Journal:
-    """What a run leaves behind: its metrics, checkpoints and picture, and word to whoever watches.
+    """The output of a run: metrics, checkpoints, a picture, and calls of the observer.
 
-    `folder` None: the metrics are only remembered.
+    With folder None, the metrics are only kept in memory.
     """
 
     def __init__(self, run, folder, *, resume, plot, observer, about):
@@ -97,7 +100,7 @@ class Journal:
         if folder is None:
             self.metrics = MetricsFile()
             return
-        if not resume:  # an old model beside new metrics would be resumed as what it is not
+        if not resume:  # an old model with new metrics would be a wrong checkpoint
             for name in filter(None, (MODEL_FILE, METRICS_FILE, run.picture, run.report)):
                 (folder / name).unlink(missing_ok=True)
         self.metrics = MetricsFile(folder / METRICS_FILE, run.step if resume else None)
@@ -111,7 +114,7 @@ class Journal:
         self.metrics.close()
 
     def record(self, metrics: dict) -> None:
-        """Write down the metrics of the step that was just taken, and of the evaluation after it."""
+        """Record the metrics of the latest step and of the evaluation after it."""
         run = self.run
         record = {"step": run.step, **metrics, "tokens": run.tokens, "seconds": round(run.seconds, 6)}
         run.note(record)
@@ -119,23 +122,22 @@ class Journal:
         self.observer.record(record)
 
     def sample(self) -> None:
-        """Show what the model writes now."""
+        """Show a sample of the model's text."""
         self.observer.sample(self.run.step, self.run.sample())
 
     def save(self) -> None:
-        """Save a checkpoint, after the metrics that belong to it."""
+        """Save a checkpoint, after its metrics."""
         if self.folder is not None:
             self.metrics.sync()
             save_checkpoint(self.folder / MODEL_FILE, self.run, self.about)
             self.saved_step = self.run.step
 
     def draw(self) -> None:
-        """Draw the picture."""
         if self.plot:
             self.run.draw_picture(self.metrics.records, self.folder / self.run.picture)
 
     def kept(self) -> str:
-        """Say where the last checkpoint is."""
+        """Return the location of the last checkpoint in words."""
         if self.saved_step is None:
             return "nothing was saved"
         return f"the last good checkpoint, of step {self.saved_step}, is {self.folder / MODEL_FILE}"

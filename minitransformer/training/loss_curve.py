@@ -1,18 +1,18 @@
-"""The picture of a run: the losses of its training batches and of the validation split, step by step."""
+"""The picture of a run: the losses of its training batches and of the validation split at each step."""
 
 from minitransformer.pictures import INK, label, new_figure, save, with_grid
 
 LOSS_FILE = "loss.png"
-SMOOTHING_SPAN = 50  # a fiftieth of the run's steps are averaged for the line through the noise
+SMOOTHING_SPAN = 50  # the running mean is over a fiftieth of the steps
 LONGEST_TITLE = 90
 
 TRAINING, VALIDATION = "#4c78a8", "#e45756"
 
 
 def draw_loss_curve(records, path, title="") -> None:
-    """Draw the metrics' records (see metrics.py) as a PNG at `path`, written atomically.
+    """Draw the losses in the records (see metrics.py) as a PNG at `path`, atomically.
 
-    Raises MissingExtra without matplotlib, OSError where the file cannot be written.
+    Raises MissingExtra without matplotlib, OSError if the file cannot be written.
     """
     figure = new_figure(8, 4.5, dpi=120)
     axes = figure.add_subplot()
@@ -27,7 +27,7 @@ def draw_loss_curve(records, path, title="") -> None:
 
 
 def draw_training(axes, points) -> None:
-    """Draw the loss of every step, faintly, and a running mean through it."""
+    """Draw the loss of every step, faintly, and its running mean."""
     if not points:
         return
     steps, losses = zip(*points, strict=True)
@@ -38,7 +38,7 @@ def draw_training(axes, points) -> None:
 
 
 def draw_validation(axes, points) -> None:
-    """Draw the validation loss, and write its lowest value beside its place."""
+    """Draw the validation loss, and write the lowest value next to its point."""
     if not points:
         return
     steps, losses = zip(*points, strict=True)
@@ -56,7 +56,7 @@ def draw_validation(axes, points) -> None:
 
 
 def running_mean(values, span: int) -> list[float]:
-    """Return the mean of each run of `span` neighbours; span − 1 fewer than there are values."""
+    """Return the mean of each sequence of `span` consecutive values."""
     total = sum(values[:span])
     means = [total / span]
     for leaving, entering in zip(values, values[span:], strict=False):

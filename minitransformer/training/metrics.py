@@ -1,26 +1,26 @@
-"""What happened in a run, as JSON lines: one object for each step, written as it goes, and one where a run diverges.
+"""The metrics of a run, as JSON lines: one object for each step and, if the run diverges, one for that.
 
     {"step": 250, "loss": 2.31, "lr": 0.00099, "grad_norm": 0.81, "val_loss": 2.35, "tokens": 192000, "seconds": 11.2}
 
-step        steps done; the first record, 0, comes before any
-loss        the mean cross-entropy in nats of the step's batches, before the weights moved
+step        number of steps taken; the first record is before the first step and has 0
+loss        the mean cross-entropy of the step's batches in nats, before the update
 lr          the learning rate of the step
 grad_norm   the norm of the gradient, before clipping
-val_loss    the loss of the validation split, after the weights moved; only where it was evaluated
-tokens      tokens trained on so far
+val_loss    the loss on the validation split after the update, if it was evaluated
+tokens      number of tokens trained on so far
 seconds     time spent so far, without interruptions
 
-Fine-tuning on pairs of responses has the objective's loss, and in place of val_loss
+Fine-tuning on pairs of responses records the loss of its objective and, instead of val_loss,
 
 safe, unsafe   the mean log-likelihood in nats of the held-out responses of each kind
-margin         the difference of the two
-preferred      the fraction of prompts whose safe response is the likelier one
+margin         safe − unsafe
+preferred      the fraction of prompts whose safe response is the more likely one
 general_loss   the mean cross-entropy in nats of a general text
-tokens         counts those of responses
+tokens         number of response tokens trained on
 
-Step 0, and the step at which a run diverges, has no loss, lr or grad_norm. A process that is killed can leave a last
-line without an end, or records of steps that no checkpoint remembers: a reader ignores the first, and a run that is
-resumed cuts both off.
+Records of step 0, and of the step at which a run diverges, have no loss, lr or grad_norm. A killed process can leave an
+incomplete last line, and records of steps after the last checkpoint. A reader ignores the incomplete line, and a
+resumed run removes both.
 """
 
 import json
@@ -32,19 +32,20 @@ from minitransformer.values import dictionary, finite, whole
 
 METRICS_FILE = "metrics.jsonl"
 NUMBERS = ("loss", "lr", "grad_norm", "val_loss", "tokens", "seconds")
-NUMBERS_OR_NONE = ("safe", "unsafe", "margin", "preferred", "general_loss")  # None where it was not finite
+NUMBERS_OR_NONE = ("safe", "unsafe", "margin", "preferred", "general_loss")  # None if not finite
 
 
 def read_metrics(path, last_step=None) -> list[dict]:
-    """Return the records in the file at `path`, or those up to `last_step`. A line without an end is no record yet.
+    """Return the records in the file at `path`, or those up to `last_step`.
 
-    Raises OSError for a file that cannot be read, ValueError for a line that is no record, naming it.
+    An incomplete last line is ignored. Raises OSError for a file that cannot be read, ValueError for a line that is not
+    a record, with its number.
     """
     return read_records(path, last_step)[0]
 
 
 def check_record(name: str, record) -> None:
-    """Raise TypeError or ValueError, naming the key, for what is no record."""
+    """Raise TypeError or ValueError, which names the key, unless `record` is a record."""
     whole(f"{name}: step", dictionary(name, record).get("step"), least=0)
     for key, value in record.items():
         if key in NUMBERS or (key in NUMBERS_OR_NONE and value is not None) or isinstance(value, float):
@@ -52,7 +53,7 @@ def check_record(name: str, record) -> None:
 
 
 def read_records(path, last_step=None):
-    """Return (records, size): the records as read_metrics does, and the bytes that they take up in the file."""
+    """Return the records, as read_metrics does, and their size in the file in bytes."""
     records, size = [], 0
     for number, line in enumerate(Path(path).read_bytes().splitlines(keepends=True), start=1):
         if not line.endswith(b"\n"):
@@ -71,9 +72,10 @@ def read_records(path, last_step=None):
 
 
 class MetricsFile:
-    """The metrics of a run that is going on; with path None they are only kept in `records`.
+    """The metrics of a current run, in a file and in the list `records`.
 
-    `last_step` is the step to resume after: later records are cut off. With None the file begins anew.
+    path        file to append to, or None for the list only
+    last_step   step after which the run resumes; later records are removed. None starts a new file
     """
 
     def __init__(self, path=None, last_step=None):
@@ -87,19 +89,18 @@ class MetricsFile:
         self.file.truncate(size)
 
     def append(self, record: dict) -> None:
-        """Add a record. It is the operating system's at once, so that even a killed process leaves it."""
+        """Append a record, unbuffered, so that it survives if the process is killed."""
         self.records.append(record)
         if self.file is not None:
             with naming(self.path):
                 self.file.write(json.dumps(record).encode() + b"\n")
 
     def sync(self) -> None:
-        """Force the records to the disk, before a checkpoint says that they are there."""
+        """Force the records to the disk, before a checkpoint refers to them."""
         if self.file is not None:
             with naming(self.path):
                 os.fsync(self.file.fileno())
 
     def close(self) -> None:
-        """Close the file."""
         if self.file is not None:
             self.file.close()

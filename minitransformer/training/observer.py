@@ -1,7 +1,7 @@
-"""Who watches a training run.
+"""Observers of a training run.
 
-`pretrain` tells an Observer what happens, as it happens, and writes nothing to the screen itself. Observer
-itself says nothing; ProgressBar draws.
+A run calls an Observer at each event and prints nothing. The class Observer ignores all events. ProgressBar shows them
+on the terminal.
 """
 
 import math
@@ -13,29 +13,32 @@ from minitransformer.system.narrator import Narrator
 
 
 class Observer:
-    """Watches a run in silence. Override what is of interest."""
+    """Ignore all events of a run. Subclasses override the methods that they need."""
 
     def start(self, step: int, steps: int) -> None:
-        """The run of `steps` steps begins, or goes on after `step` of them."""
+        """Handle the start of a run of `steps` steps, or its resumption after `step`."""
 
     def record(self, record: dict) -> None:
-        """A step is done: its metrics (see metrics.py). Evaluations have a "val_loss", or a "margin"."""
+        """Handle the metrics of a step (see metrics.py).
+
+        A record of an evaluation has a "val_loss" or a "margin".
+        """
 
     def sample(self, step: int, text: str) -> None:
-        """The model, after `step` steps, wrote `text`."""
+        """Handle a sample that the model wrote after `step` steps."""
 
     def stopping(self, folder) -> None:
-        """Ctrl-C came: the run stops when the step is finished, and saved in `folder` unless that is None.
+        """Handle Ctrl-C: the run stops after the current step and saves to `folder`.
 
-        Called wherever in the step that was.
+        `folder` is None if the run has no folder. May be called at any point of a step.
         """
 
     def stop(self) -> None:
-        """The run is over: finished, interrupted or failed."""
+        """Handle the end of the run: finished, interrupted or failed."""
 
 
 def evaluation_in_words(record: dict, loss: float | None) -> str:
-    """Return what an evaluation measured, of a run on a text or on pairs, and the loss; "" where there was none."""
+    """Describe an evaluation on a text or on pairs, or return ""."""
     if "val_loss" in record:
         measured = f"validation loss {record['val_loss']:.4f}"
     elif None not in (record.get("margin"), record.get("general_loss")):
@@ -48,23 +51,23 @@ def evaluation_in_words(record: dict, loss: float | None) -> str:
 
 
 def sample_in_words(step: int, text: str) -> str:
-    """Return a sample, indented."""
+    """Return a sample, indented under a heading."""
     return "\n".join([f"step {step:>5}, a sample:", *(f"    {line}" for line in text.splitlines())])
 
 
 class ProgressBar(Observer):
-    """A bar on standard error with the loss and the time; evaluations and samples stay above it.
+    """A progress bar on standard error with loss and time; evaluations and samples appear above it.
 
-    Where standard error is no terminal, evaluations and samples are all there is. Where an evaluation has an
-    "accuracy", by task, its mean stands beside the loss.
+    If standard error is not a terminal, only evaluations and samples are printed. If an evaluation has an "accuracy"
+    for each task, the bar shows the mean.
 
-    name             says which run it is where that goes on after an interruption; "": nothing is said
-    evaluation       makes lines of a record and the loss, a running mean; "" for a record that calls for none
-    written          makes lines of a step and the sample that the model wrote after it
-    file             where these lines go; None: to standard error
+    name         name of the run in the message on resumption; "" for no message
+    evaluation   function of a record and the running mean of the loss that returns lines to print, or ""
+    written      function of a step and a sample that returns lines to print
+    file         file to which these lines are written (default: standard error)
     """
 
-    SMOOTHING = 0.9  # of the loss that is shown
+    SMOOTHING = 0.9  # weight of the past in the running mean of the loss
 
     def __init__(
         self,
@@ -86,7 +89,7 @@ class ProgressBar(Observer):
             self.narrator.say(f"{self.name}: resuming after step {step} of {steps}")
 
     def record(self, record):
-        """Move the bar; write an evaluation above it."""
+        """Advance the bar and print an evaluation above it."""
         if "accuracy" in record:
             self.right = fmean(record["accuracy"].values())
         if "loss" in record:
@@ -99,15 +102,15 @@ class ProgressBar(Observer):
             self.narrator.say(lines, self.file)
 
     def sample(self, step, text):
-        """Write the sample above the bar."""
+        """Print the sample above the bar."""
         self.narrator.say(self.written(step, text), self.file, written=True)
 
     def stopping(self, folder):
-        """Say so above the bar."""
-        with suppress(OSError, RuntimeError):  # in the midst of another line there is no saying one
+        """Announce the end of the run above the bar."""
+        with suppress(OSError, RuntimeError):  # impossible while another line is being written
             saving = "" if folder is None else ", then saving"
             self.narrator.say(f"finishing the step{saving}; Ctrl-C once more stops at once")
 
     def stop(self):
-        """Take the bar away."""
+        """Remove the bar."""
         self.bar.close()

@@ -1,11 +1,11 @@
-"""Pretraining: predict the next token of random stretches of a text, again and again.
+"""Pretraining: predict the next token in random windows of a text.
 
     for each step:
-        draw windows of the text at random places
-        move the weights by the gradient of their loss
-        now and then: evaluate on text held out, write a sample, save a checkpoint
+        draw windows at random positions of the text
+        update the weights with the gradient of their loss
+        at intervals: evaluate on held-out text, write a sample, save a checkpoint
 
-The loop itself is that of every run (see loop.py); what a step and an evaluation are is here.
+The loop is common to all kinds of runs (see loop.py). This file defines a step and an evaluation.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from minitransformer.training.settings import Settings
 from minitransformer.training.state import TrainingState
 from minitransformer.training.step import TrainingDiverged, training_step
 
-POSITIONS_NAMED = 16
+POSITIONS_NAMED = 16  # in the message about a batch that diverged
 
 
 def pretrain(
@@ -39,21 +39,22 @@ def pretrain(
     about: dict | None = None,
     communicator=None,
 ) -> list[dict]:
-    """Train the model of `lm`, in place, on the text of `corpus`. Returns the metrics' records (see metrics.py).
+    """Train the model of `lm`, in place, on the text of `corpus`.
 
-    out        the folder to write to, made where it does not exist; None: nothing is written. A run that is there
-               already is overwritten unless `resume`
-    resume     go on from the checkpoint in `out`, which must be of the same model, text and settings
-    plot       also draw loss.png there, when the run ends or is interrupted; warns if matplotlib is not installed
-    observer   is told what happens; None: nobody
-    about      anything that JSON can hold, to be kept in the checkpoint
-    communicator   one of MPI (mpi4py), whose ranks all call this with equal models, texts and settings: they train
-               together (see ranks.py), and the first alone reads and writes in `out`, draws, and has its observer told
+    out            folder to write to, created if necessary; None writes nothing. An earlier run in it is overwritten
+                   unless `resume`
+    resume         continue from the checkpoint in `out`, which must have the same model, text and settings
+    plot           draw loss.png when the run ends or is interrupted; warns if matplotlib is not installed
+    observer       an Observer, which is called at each event, or None
+    about          a dictionary that JSON can represent, to store in the checkpoint
+    communicator   an MPI communicator (mpi4py), whose ranks all call this function with equal models, texts and
+                   settings. They train together (see ranks.py), but only the first rank reads and writes in `out`,
+                   draws, and calls its observer
 
-    Raises ValueError for a text that is too short, or a checkpoint of another run or damaged (ArchiveError); OSError
-    where `out` cannot be written, and BlockingIOError, one of its kinds, where another run is at work there;
-    TrainingDiverged, with the last good checkpoint kept; TrainingInterrupted (a KeyboardInterrupt) at Ctrl-C, when the
-    step is finished and saved. A second Ctrl-C stops at once.
+    Returns the records of the metrics (see metrics.py). Raises ValueError for a text that is too short, or a checkpoint
+    that is damaged (ArchiveError) or of another run; OSError if `out` cannot be written, or BlockingIOError if another
+    run uses it; TrainingDiverged, which leaves the last good checkpoint; and TrainingInterrupted (a KeyboardInterrupt)
+    at Ctrl-C, after the current step has been finished and saved. A second Ctrl-C stops immediately.
     """
     run = Pretraining(lm, corpus, settings or Settings(), communicator)
     return carry_out(run, out=out, resume=resume, plot=plot, observer=observer, about=about)
@@ -62,9 +63,9 @@ def pretrain(
 class Pretraining(TrainingState):
     """The training of the LanguageModel `lm` on `corpus`.
 
-    communicator: an MPI communicator, whose ranks train together (see ranks.py); None: this process alone.
-    Raises ValueError for a corpus that is too short for the model's context, or a sample prompt that has no ids;
-    MissingExtra for replicas without threadpoolctl.
+    communicator: an MPI communicator, whose ranks train together (see ranks.py), or None. Raises ValueError for a
+    corpus that is shorter than the model's context, or a sample prompt without ids; MissingExtra for replicas without
+    threadpoolctl.
     """
 
     picture = LOSS_FILE
@@ -82,11 +83,11 @@ class Pretraining(TrainingState):
 
     @property
     def tokens(self) -> int:
-        """How many tokens it has trained on."""
+        """Return the number of tokens trained on so far."""
         return self.step * self.settings.accumulate * self.settings.batch_size * self.lm.model.config.context
 
     def advance(self) -> dict:
-        """Take one step. Returns its loss, learning rate and gradient's norm; raises TrainingDiverged."""
+        """Take one step and return its metrics, or raise TrainingDiverged."""
         settings = self.settings
         lr = self.set_learning_rate()
         before = self.batch_rng.bit_generator.state
@@ -103,9 +104,9 @@ class Pretraining(TrainingState):
         return {"loss": loss, "lr": lr, "grad_norm": norm}
 
     def draw(self, ids):
-        """Return the next step's batches out of `ids`, a list of (inputs, targets).
+        """Draw the next step's batches, a list of (inputs, targets), from `ids`.
 
-        They are drawn as one, so that more than there is memory for is refused before it is filled.
+        They are drawn in one call, so that batches too large for the memory fail at once.
         """
         number, size, context = self.settings.accumulate, self.settings.batch_size, self.lm.model.config.context
         inputs, targets = random_batch(ids, number * size, context, self.batch_rng)
@@ -113,33 +114,33 @@ class Pretraining(TrainingState):
 
     @staticmethod
     def named_positions(batches) -> str:
-        """Write where the windows of batches that were drawn out of Positions begin."""
+        """Return the first positions of the windows in batches drawn from Positions."""
         starts = np.concatenate([inputs[:, 0] for inputs, _ in batches]).tolist()
         more = f" and {len(starts) - POSITIONS_NAMED} more" if len(starts) > POSITIONS_NAMED else ""
         return ", ".join(map(str, starts[:POSITIONS_NAMED])) + more
 
     def evaluate(self) -> dict:
-        """Return the mean loss on the validation split, or its first `eval_tokens`; nothing if there is no such split.
+        """Return the loss on the validation split, or on its first `eval_tokens` tokens.
 
-        Raises TrainingDiverged if it is not finite.
+        Returns an empty dictionary without a validation split. Raises TrainingDiverged for a loss that is not finite.
         """
         ids = self.corpus.val_ids
         if not len(ids):
             return {}
         if self.settings.eval_tokens is not None:
             ids = ids[: self.settings.eval_tokens + 1]
-        with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is looked for
+        with np.errstate(over="ignore", invalid="ignore"):  # checked below
             val_loss = self.ranks.mean_loss(self.lm.model, ids, self.settings.batch_size)
         if not math.isfinite(val_loss):
             raise TrainingDiverged(f"step {self.step}: the validation loss after it is {val_loss}", val_loss)
         return {"val_loss": val_loss}
 
     def first_ids(self):
-        """Return the ids that samples begin with where no prompt is given."""
+        """Return the ids at the beginning of samples without a prompt."""
         return self.corpus.train_ids[:1].astype(np.int64)
 
     def describe_data(self) -> dict:
-        """Return what tells one text from another."""
+        """Return name, sizes and fingerprint of the text."""
         return {
             "name": self.corpus.name,
             "training_tokens": len(self.corpus.train_ids),
@@ -149,16 +150,15 @@ class Pretraining(TrainingState):
 
     @staticmethod
     def data_in_words(described: dict) -> str:
-        """Return what describe_data returned, in words."""
+        """Return the result of describe_data in words."""
         return f"{described['name']} ({described['training_tokens']} + {described['validation_tokens']} tokens)"
 
     def draw_picture(self, records, path) -> None:
-        """Draw the losses."""
         draw_loss_curve(records, path, f"training on {self.corpus.name}")
 
 
 class Positions:
-    """Ids 0, 1, 2, … that take no memory: a batch drawn from them says which places of a text it would have had."""
+    """The ids 0, 1, 2, …, computed when indexed. A batch drawn from them contains the positions of its tokens."""
 
     def __init__(self, length: int):
         self.length = length
@@ -171,7 +171,7 @@ class Positions:
 
 
 def fingerprint(corpus: Corpus) -> str:
-    """Return a SHA-256 of the ids of both splits: equal for equal ids alone."""
+    """Return a SHA-256 of the ids of both splits, which differs for different ids."""
     digest = hashlib.sha256(f"{len(corpus.train_ids)} {len(corpus.val_ids)}".encode())
     for ids in (corpus.train_ids, corpus.val_ids):
         digest.update(np.ascontiguousarray(ids))

@@ -1,29 +1,30 @@
-"""More than one machine: processes that train one model together, each with a share of every batch.
+"""Data-parallel training on several machines: each process computes a share of every batch.
 
 MPI starts N processes, called ranks 0 … N − 1, and passes messages between them:
 
     mpirun -n 2 python -m minitransformer train ...
 
-Every rank holds the whole model, and draws the same batch, as all have the same seed. The loss is the mean over the
-batch's n tokens. Rank r works on some of the sequences, with n_r of the tokens; of its own mean L_r the backward pass
-begins with dL/dL_r = n_r / n, and the ranks add up what each has found:
+Every rank has the whole model and draws the same batch, because all ranks have the same seed. The loss is the mean over
+the n tokens of the batch. Rank r processes some of the sequences, with n_r of the tokens. The backward pass of its own
+mean L_r begins with dL/dL_r = n_r / n, and the ranks add up their gradients:
 
     L = Σ_r (n_r / n) L_r              (1)
     dθ = Σ_r (n_r / n) ∂L_r/∂θ         (2)
 
-To weigh all ranks alike, 1/N each, would be right only where all n_r are equal: 5 sequences among 2 ranks are not, nor
-are sequences with padding. And to add up L_r's own gradients would be N times too much, which AdamW, that ignores a
-gradient's scale, would hide.
+Equal factors of 1/N would be right only if all n_r are equal. They are not for 5 sequences on 2 ranks, or for sequences
+with padding. The unweighted sum of the gradients of L_r would be about N times too large. AdamW would hide this error,
+because its steps hardly depend on the scale of a gradient.
 
-Σ_r is MPI's Allreduce: every rank receives the same sum, so all take the same step, and weights that were equal stay
-equal in every bit, without ever being sent. Two numbers of ranks add in two orders, so their last bits differ; one
-number gives the same bits each time. Only the first rank writes files, prints and draws.
+Σ_r is MPI's Allreduce: every rank receives the same sum, so all ranks take the same step, and their weights
+stay bit-identical without being sent. The order of the sum depends on the number of ranks. Different numbers of ranks
+may therefore give different last bits, whereas the same number always gives the same bits. Only the first rank writes
+files, prints and draws.
 
-What may depend on the ranks, a run asks of its `ranks`: Alone, with the answers of one process, or Together.
+A run accesses everything that depends on the ranks through its `ranks`: Alone for one process, Together for several.
 
-The gradients go in one message when the backward pass is over. Parts of it could go while the rest is computed, but
-where embedding and unembedding are one matrix, its gradient, often the largest, is complete only at the very end; and
-on one machine all messages of a step took a tenth of it at most (nanoGPT's CPU size). So that is left out.
+All gradients are sent in one message after the backward pass. Sending parts of them earlier would gain little: the
+gradient of a tied embedding, often the largest, is complete only at the end, and on one machine all messages of a step
+took at most a tenth of its time (nanoGPT's CPU size).
 """
 
 import atexit
@@ -41,67 +42,67 @@ from minitransformer.language_model import mean_loss
 from minitransformer.system.extras import MissingExtra, require
 from minitransformer.text import IGNORE_INDEX
 
-# What MPI tells a process before it joins: Open MPI; MPICH and those that descend from it.
+# Environment variables that MPI sets in each process: those of Open MPI, then of MPICH and its derivatives.
 RANK_VARIABLES = "OMPI_COMM_WORLD_RANK", "PMI_RANK"
 SIZE_VARIABLES = "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"
 NEIGHBOURS_VARIABLES = "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"
-PATIENCE = 2.0  # seconds that a rank which fails waits for others to fail likewise
+PATIENCE = 2.0  # seconds that a failing rank waits for the other ranks to fail too
 
 
 class RanksDiffer(ValueError):  # noqa: N818
-    """The weights of the ranks are no longer equal: some machine computes otherwise than the rest."""
+    """The weights of the ranks are no longer equal, because some machine computes differently."""
 
 
 class Alone:
-    """The ranks of a run where this process is the only one: what it asks, it answers."""
+    """The ranks of a run with a single process."""
 
     communicator = None
-    first = True  # whether this rank is the one that writes, prints and draws
+    first = True  # True for the rank that writes, prints and draws
 
     def any(self, flag: bool) -> bool:
-        """Return, to every rank, whether `flag` is true on one."""
+        """Return True on every rank if `flag` is true on any."""
         return flag
 
     def from_first(self, make):
-        """Return, to every rank, what make() returned on the first, which alone calls it.
+        """Call make() on the first rank only, and return its result on every rank.
 
-        Raises what make() raised there, and SystemExit on the others.
+        Raises the exception of make() on the first rank, and SystemExit on the others.
         """
         return make()
 
     @contextmanager
     def at_work_in(self, folder):
-        """Within the block, keep other runs out of a folder, as the first rank of this one does: see folders.py.
+        """Exclude other runs from a folder inside a `with` block (see folders.py).
 
-        Raises what at_work_in does there on the first rank, and SystemExit on the others.
+        The first rank holds the lock. Its exceptions are those of folders.at_work_in; the others raise SystemExit.
         """
         with ExitStack() as first:
             self.from_first(lambda: first.enter_context(at_work_in(folder)))
             yield
 
     def mean_loss(self, model, ids, batch_size: int) -> float:
-        """Return mean_loss(model, ids, batch_size), to every rank."""
+        """Return mean_loss(model, ids, batch_size) on every rank."""
         return mean_loss(model, ids, batch_size)
 
     def check_equal_weights(self, model) -> None:
-        """Raise RanksDiffer, on every rank, unless all have the same weights in every bit."""
+        """Raise RanksDiffer on every rank unless the weights of all are bit-identical."""
 
     def failing_together(self):
-        """Return a context: an exception within it ends all ranks, in the words of one."""
+        """Return a context in which an exception ends all ranks, with one message."""
         return nullcontext()
 
 
 class Together(Alone):
-    """The ranks of an MPI communicator, this process one of them. All must call the same methods in the same order."""
+    """The ranks of an MPI communicator. All must call the same methods in the same order."""
 
     def __init__(self, communicator):
         self.communicator, self.first = communicator, communicator.rank == 0
 
     def summed(self, array):
-        """Return the sum of the ranks' arrays, to every rank the same bits.
+        """Return the sum of the ranks' arrays, bit-identical on every rank.
 
-        Waits here and not in MPI: Python acts on signals, such as the one that ends a run which has lost a rank, only
-        between steps of its own.
+        This function waits in Python, not in MPI, because Python handles signals only between its own instructions. A
+        signal must end a run that has lost a rank.
         """
         total = np.empty_like(array)
         request = self.communicator.Iallreduce(array, total)
@@ -117,14 +118,14 @@ class Together(Alone):
         try:
             if self.first:
                 made.append(make())
-        finally:  # that there is none the others are told too
+        finally:  # after an exception, too, the others must receive an answer
             received = self.communicator.bcast(made)
         if not received:
             raise SystemExit(0)
         return (made or received)[0]
 
     def mean_loss(self, model, ids, batch_size):
-        """As Alone's. Each rank evaluates a stretch of whole contexts."""
+        """Return the mean loss. Each rank evaluates a range of whole contexts."""
         rank, size, context = self.communicator.rank, self.communicator.size, model.config.context
         predicted = len(ids) - 1
         contexts = -(-predicted // context)
@@ -141,19 +142,19 @@ class Together(Alone):
         differing = np.flatnonzero(np.diff(self.summed(checksums))) + 1
         if len(differing):
             raise RanksDiffer(
-                f"the weights of rank {differing[0]} are no longer those of rank 0: their machines compute "
+                f"the weights of rank {differing[0]} differ from those of rank 0: their machines compute "
                 "differently; use machines with the same processor and the same packages"
             )
 
     @contextmanager
     def failing_together(self):
-        """As Alone's. An exception that all ranks raise, the first raises alone.
+        """Return a context in which an exception ends all ranks, with one message.
 
-        The others leave by SystemExit, in silence and with status 0: at another, mpirun might end the first before it
-        has spoken. After one that the others do not share, they would wait for this rank for ever: MPI ends them when
-        this process is over.
+        If all ranks raise an exception, only the first rank raises its own. The others raise SystemExit with status 0,
+        since mpirun might end the first rank before its message if another had a different status. If only this rank
+        raises an exception, the others would wait for it forever. MPI then ends them when this process ends.
         """
-        apart = self.communicator.Dup()  # so that no message here is taken for one of those
+        apart = self.communicator.Dup()  # its messages cannot be confused with others
         try:
             yield
         except BaseException:
@@ -165,7 +166,7 @@ class Together(Alone):
 
 
 def all_arrive(communicator) -> bool:
-    """Whether all ranks call this within PATIENCE."""
+    """Return True if all ranks call this function within PATIENCE."""
     request, start = communicator.Ibarrier(), time.monotonic()
     while not request.Test():
         if time.monotonic() - start > PATIENCE:
@@ -175,36 +176,36 @@ def all_arrive(communicator) -> bool:
 
 
 class ModelOnRanks:
-    """A model, or its Replicas, on one of the ranks that are Together: for training_step, in the model's place.
+    """A model or its Replicas on one of several ranks, with the interface that training_step needs.
 
-    All ranks must make one, of models with equal weights, and take the same steps.
+    All ranks must create one from models with equal weights, and take the same steps.
     """
 
     def __init__(self, model, ranks: Together):
         self.model, self.ranks = model, ranks
 
     def parameters(self):
-        """Return those of the model."""
+        """Return the model's Parameters."""
         return self.model.parameters()
 
     def named_parameters(self):
-        """Yield those of the model."""
+        """Yield the names and Parameters of the model."""
         return self.model.named_parameters()
 
     def loss(self, ids, targets, *, rng=None):
-        """Return the mean cross-entropy in nats of predicting targets (B, T) from ids (B, T), and its backward.
+        """Return the mean cross-entropy of targets (B, T) in nats, and its backward.
 
-        As Transformer.loss, and with the same arguments on every rank; backward(dloss=1.0), to be called once, adds
-        the gradients of the whole batch to those of the model, to each that is not frozen. `rng` turns dropout on: each
-        rank has its own random numbers, which follow from it. Raises what Transformer.loss
-        raises, but for an empty batch, whose loss is 0.
+        Like Transformer.loss, with the same arguments on every rank. backward(dloss=1.0) may be called once. It adds
+        the gradients of the whole batch to those of the model's trained Parameters. `rng` turns dropout on; each rank
+        derives its own random numbers from it. Raises the exceptions of Transformer.loss, except that an empty batch
+        has a loss of 0.
         """
         rank, size = self.ranks.communicator.rank, self.ranks.communicator.size
         own = slice(len(ids) * rank // size, len(ids) * (rank + 1) // size)
         own_rng = None if rng is None else np.random.default_rng(int(rng.integers(2**63, size=size)[rank]))
         weight = counted(targets[own]) / max(counted(targets), 1)
         part, part_backward = 0.0, None
-        if own.start < own.stop:  # fewer sequences than ranks leave some without
+        if own.start < own.stop:  # with fewer sequences than ranks, some ranks have none
             part, part_backward = self.model.loss(ids[own], targets[own], rng=own_rng)
         loss = float(self.ranks.summed(np.array([weight * float(part)]))[0])  # (1)
 
@@ -227,17 +228,17 @@ class ModelOnRanks:
 
 
 def counted(targets) -> int:
-    """Return how many targets (B, T) are to be predicted."""
+    """Return the number of targets (B, T) that are not ignored."""
     return int(np.count_nonzero(targets != IGNORE_INDEX))
 
 
-# The processes that mpirun started.
+# Processes started by mpirun.
 
 
 def world() -> Alone:
-    """Return the ranks that mpirun started, this process among them: Together, or Alone where there is no other.
+    """Return the ranks that mpirun started: Together, or Alone if there is only one.
 
-    Shares the cores of a machine among its ranks. Raises MissingExtra without mpi4py and threadpoolctl.
+    Divides the cores of a machine among its ranks. Raises MissingExtra without mpi4py or threadpoolctl.
     """
     if world_size() == 1:
         return Alone()
@@ -245,7 +246,7 @@ def world() -> Alone:
         for package in ("mpi4py", "threadpoolctl"):
             require(package, extra="mpi", otherwise="do without mpirun")
     except MissingExtra:
-        if environment_number(RANK_VARIABLES, 0):  # the first says it
+        if environment_number(RANK_VARIABLES, 0):  # only the first rank reports it
             raise SystemExit(0) from None
         raise
     from threadpoolctl import threadpool_limits
@@ -256,15 +257,15 @@ def world() -> Alone:
 
 
 def world_size() -> int:
-    """Return of how many processes that mpirun started this is one."""
+    """Return the number of processes that mpirun started, or 1 without mpirun."""
     return environment_number(SIZE_VARIABLES, 1)
 
 
 def cores_of_a_rank() -> int:
-    """Return how many cores this process should use: those it is bound to, or its share of the machine's."""
+    """Return the number of cores for this process: those it is bound to, or its share."""
     return max(1, min(available_cores(), os.cpu_count() // environment_number(NEIGHBOURS_VARIABLES, 1)))
 
 
 def environment_number(names, otherwise: int) -> int:
-    """Return the value of the first of these variables of the environment that is set."""
+    """Return the first of these environment variables that is set, as an integer."""
     return next((int(os.environ[name]) for name in names if name in os.environ), otherwise)

@@ -1,7 +1,7 @@
-"""What a model's file remembers of the command that made it, believed no further than one may.
+"""The command that made a model, as recorded in the model's file, with restrictions on its paths.
 
-The file may be a stranger's, who could write any path into it. A device or a pipe may never come to an end: it is read
-where whoever types the command names it, and not where a file does.
+The file may come from a stranger, who could write any path into it. A device or a pipe may never end. It is therefore
+read only if the user names it on the command line, not if a file names it.
 """
 
 from pathlib import Path
@@ -11,11 +11,11 @@ from minitransformer.language_model import LanguageModel, is_pretrained, model_f
 from minitransformer.text import Corpus, TextFiles, default_corpus
 from minitransformer.training.checked_state import check_state
 from minitransformer.training.pretraining import fingerprint
-from minitransformer.values import text, texts
+from minitransformer.values import brief, text, texts
 
 
 def load_with_training(path) -> tuple[LanguageModel, dict]:
-    """Return the model, and what its file remembers of its training: nothing, if it was not made by a run."""
+    """Load a model and the training state in its file, {} if it has none."""
     if is_pretrained(path):
         return LanguageModel.load(path), {}
     with open_archive(model_file(path)) as archive:
@@ -26,9 +26,9 @@ def load_with_training(path) -> tuple[LanguageModel, dict]:
 
 
 def remembered_text(path, training: dict):
-    """Return the text that the model at `path` remembers it was trained on; None where it remembers none.
+    """Return the text on which the model at `path` was trained, or None.
 
-    Raises ArchiveError where that is no text, and what TextFiles raises.
+    Raises ArchiveError for an invalid entry, and the exceptions of TextFiles.
     """
     if "text" not in remembered(training):
         return None
@@ -39,18 +39,18 @@ def remembered_text(path, training: dict):
 
 
 def was_trained_on(training: dict, corpus: Corpus) -> bool:
-    """Whether the run says that it was trained on just this text."""
+    """Return True if the training state has the fingerprint of this text."""
     return training.get("corpus", {}).get("sha256") == fingerprint(corpus)
 
 
 def remembered(training: dict) -> dict:
-    """Return what a training state remembers of options, by name; nothing where no command has made it."""
+    """Return the options in a training state by name; {} if no command wrote it."""
     about = training.get("about")
     return about if isinstance(about, dict) else {}
 
 
 def remembered_texts(path, training: dict, name: str):
-    """Return what the model's file at `path` remembers as `name`: None, a str or several.
+    """Return the entry `name` in a training state: None, a str or a list of str.
 
     Raises ArchiveError for anything else.
     """
@@ -61,7 +61,10 @@ def remembered_texts(path, training: dict, name: str):
 
 
 def remembered_files(path, training: dict, name: str):
-    """Return remembered_texts, which are paths. Raises ArchiveError for none, or where one is a device or a pipe."""
+    """Return remembered_texts that are paths, or raise ArchiveError.
+
+    It is raised for an empty list, and for the path of a device or a pipe.
+    """
     given = remembered_texts(path, training, name)
     if given is None:
         return None
@@ -70,32 +73,32 @@ def remembered_files(path, training: dict, name: str):
         if is_stream(file):
             option = f"--{name.replace('_', '-')}"
             raise ArchiveError(
-                f"{path}: remembers {file}, a device or a pipe, as its {name}: give it with {option} if that is meant"
+                f"{path}: its entry {name} is {file}, a device or a pipe; to read it, give it with {option}"
             )
     return given
 
 
 def is_stream(file) -> bool:
-    """Whether there is, at a path, what can be read once or without end: a device or a pipe."""
+    """Return True for a device or a pipe, which may be endless or readable only once."""
     file = Path(file)
     return file.exists() and not file.is_file() and not file.is_dir()
 
 
 def remembered_file(path, training: dict, name: str) -> str | None:
-    """Return remembered_files where there may be one alone. Raises ArchiveError for several."""
+    """Return remembered_files if it is a single path, or raise ArchiveError."""
     given = remembered_files(path, training, name)
     return given if given is None else checked(path, text, name, given)
 
 
 def paths(name: str, given):
-    """Return a list of str. Raises ValueError unless there are some, and each can be a path."""
+    """Return a list of paths, or raise ValueError if it is empty or invalid."""
     if not given or not all(given) or any("\0" in path for path in given):
-        raise ValueError(f"{name} names no file")
+        raise ValueError(f"{name} must be one or several paths, not {brief(given)}")
     return given
 
 
 def checked(path, check, name: str, given):
-    """Return check(name, given), as in values.py. Raises ArchiveError, naming file and part, for what it refuses."""
+    """Return check(name, given), as in values.py, or raise ArchiveError."""
     try:
         return check(f"about: {name}", given)
     except (TypeError, ValueError) as error:

@@ -1,10 +1,11 @@
-"""A replica of a model, at work in a process of its own, and the memory that it shares with the model.
+"""A replica of a model in a separate process, and the memory that it shares with the model.
 
-Weights and gradients are too large to be sent at every step. They lie in memory that all processes see. One part has
-the weights, which only the first process changes. Through the other come the gradients of each replica but the first,
-the model itself: a few MB at a time, so that there is one whole set of them, the model's. While a replica works on its
-gradients, they take the place of the activations that they make superfluous: with room for each set a step of 10
-million parameters took 1.15 times the memory. What is sent through a pipe is small: a share of a batch, and its loss.
+Weights and gradients are too large to be sent at every step, so they are in shared memory. One part of this memory
+contains the weights, which only the main process changes. Another part transfers the gradients of the replicas to the
+model, a few MB at a time, so that only the model needs memory for a whole set of them. The gradients within a replica
+reuse the memory of the activations that are no longer needed. With shared memory for whole sets, a step of a model of
+10 million parameters took 1.15 times as much memory. A pipe transfers only small data: a share of a batch, and its
+loss.
 """
 
 import atexit
@@ -26,17 +27,18 @@ from minitransformer.module import EditedTextbook, Module, Parameter, is_plain, 
 from minitransformer.system.stopping import SIGNALS, birth
 
 ALIGNMENT = 64  # bytes
-LOAD = 4 << 20  # bytes of gradients that are handed over at once
+LOAD = 4 << 20  # bytes of gradients that are transferred at once
 
 
 class ReplicaLost(ChildProcessError):  # noqa: N818
-    """The process of a replica has ended before its work was done."""
+    """The process of a replica has ended unexpectedly."""
 
 
 class SharedMemory:
-    """Memory for the weights of all `parameters`, and for two loads, at most, of gradients from each of some replicas.
+    """Shared memory for the weights of `parameters`, and for up to two loads of gradients per replica.
 
-    loads: lists of parameters' numbers, whose gradients are handed over together: LOAD bytes, or a single larger one.
+    loads: lists of indices of parameters, whose gradients are transferred together. A load has at most LOAD bytes or
+    consists of a single larger gradient.
     """
 
     def __init__(self, parameters, replicas: int):
@@ -59,12 +61,12 @@ class SharedMemory:
         return list(self.arrays(range(len(self.kinds)), 0))
 
     def gradients(self, replica: int, n: int) -> list:
-        """Return pairs of a parameter's number and an array for its gradient, of load n of a replica, 0 the first."""
+        """Return pairs (index of a parameter, array of its gradient) for load n."""
         start = sum(self.sizes) + (self.rooms * replica + n % self.rooms) * self.room
         return list(zip(self.loads[n], self.arrays(self.loads[n], start), strict=True))
 
     def arrays(self, numbers, start: int):
-        """Yield arrays for these parameters, one behind the other from byte `start` on."""
+        """Yield arrays for these parameters, consecutively from byte `start`."""
         for i in numbers:
             shape, dtype = self.kinds[i]
             yield np.frombuffer(self.bytes, dtype, math.prod(shape), start).reshape(shape)
@@ -72,9 +74,9 @@ class SharedMemory:
 
 
 def replica(model):
-    """Return a module like `model`, with a Parameter without an array in the place of each Parameter.
+    """Return a copy of `model` whose Parameters have no arrays.
 
-    Raises ValueError for a model with hooks, which are functions of this process alone.
+    Raises ValueError for a model with hooks, because these are functions of this process.
     """
     hooked = [name for name, module in model.named_modules() if module.is_hooked]
     if hooked or model.is_hooked:
@@ -83,7 +85,7 @@ def replica(model):
 
     def of(value):
         if isinstance(value, Parameter):
-            if id(value) not in made:  # a tied one is one here as well
+            if id(value) not in made:  # a tied Parameter stays tied
                 made[id(value)] = Parameter(None)
                 made[id(value)].requires_grad = value.requires_grad
             return made[id(value)]
@@ -100,10 +102,10 @@ def replica(model):
 
 @contextmanager
 def without_the_program():
-    """Within the block, a process that is born does not run the program first.
+    """Keep new processes from running the main program first, in a `with` block.
 
-    It would to have the program's own classes, and so a script that makes a process needs a guard against making it
-    again there.
+    They would do so to import its classes. A script that creates processes would then need a guard against creating
+    them again.
     """
     program = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -114,10 +116,10 @@ def without_the_program():
 
 
 class ReplicaProcess:
-    """A process that works on what `send` gives it, and whose answers `receive` returns.
+    """A process with a replica of `model`. It receives requests by `send` and returns answers by `receive`.
 
-    It has a replica of `model`, with weights in `memory`, through which its gradients come: `number` says which replica
-    it is, 0 the first. It ends when this object does.
+    `memory` contains its weights and transfers its gradients. `number` is the index of the replica, from 0. The process
+    ends together with this process.
     """
 
     def __init__(self, model, memory: SharedMemory, number: int):
@@ -127,15 +129,15 @@ class ReplicaProcess:
         twin = replica(model)
         self.process = spawn.Process(target=work, args=(other_end, twin, memory, number), daemon=True)
         alone = nullcontext() if b"__main__" in pickle.dumps(twin) else without_the_program()
-        with alone, one_thread_each(), birth(*SIGNALS):  # whichever this process hears, it may still finish the step
+        with alone, one_thread_each(), birth(*SIGNALS):  # a signal must not end the child before the step is finished
             self.process.start()
         other_end.close()
-        atexit.register(self.process.kill)  # before Python would send it SIGTERM, and wait
+        atexit.register(self.process.kill)  # otherwise Python would send SIGTERM and wait
 
     def send(self, *request) -> None:
-        """Ask for the method of Worker that is named first, with the other arguments. Raises ReplicaLost.
+        """Request a call of a method of ReplicaWorker: its name, then its arguments.
 
-        It runs under this process's np.errstate, and with the engine on or off as here.
+        It runs with this process's np.errstate, and with the same engine setting. Raises ReplicaLost.
         """
         try:
             self.pipe.send((np.geterr(), is_plain(), *request))
@@ -143,7 +145,7 @@ class ReplicaProcess:
             raise self.lost() from None
 
     def receive(self):
-        """Return the answer to the request before: what the method returned, or the exception that it raised.
+        """Return the answer to the previous request: a result, or an exception.
 
         Raises ReplicaLost.
         """
@@ -153,10 +155,11 @@ class ReplicaProcess:
             raise self.lost() from None
 
     def gradients(self):
-        """Yield pairs of a parameter's number and its gradient, for all parameters, after the answer to "backward".
+        """Yield pairs (index of a parameter, its gradient) after the answer to "backward".
 
-        Where there is none, the numbers in the array mean nothing. An array is another one's when the next load comes:
-        while the pairs of one are used, the process hands over the next. Raises ReplicaLost, or what the process does.
+        The array of a parameter without a gradient has arbitrary contents. An array is valid until the next load,
+        because the process writes one load while the pairs of another are used. Raises ReplicaLost, or an exception of
+        the process.
         """
         last = len(self.memory.loads) - 1
         for n in range(last + 1):
@@ -167,13 +170,13 @@ class ReplicaProcess:
                 raise answer
 
     def lost(self) -> ReplicaLost:
-        """Return an error that says how the process ended."""
+        """Return a ReplicaLost that describes how the process ended."""
         self.process.join()
         how = ending(self.process.exitcode, "for want of memory? fewer replicas need less")
         return ReplicaLost(f"the process of a replica {how}")
 
     def stop(self) -> None:
-        """End the process, whatever it is doing."""
+        """Kill the process."""
         atexit.unregister(self.process.kill)
         self.process.kill()
         self.process.join()
@@ -181,7 +184,7 @@ class ReplicaProcess:
 
 
 class ReplicaWorker:
-    """What a replica's process does: each method answers one request."""
+    """The loop body of a replica's process: each method answers one request."""
 
     def __init__(self, model, memory: SharedMemory, number: int):
         self.model, self.backward_of_loss = model, None
@@ -192,13 +195,16 @@ class ReplicaWorker:
 
     def loss(self, ids, targets, seed):
         """Return the loss of a share of a batch. `seed` turns dropout on."""
-        self.backward_of_loss = None  # what the one before has saved is free now
+        self.backward_of_loss = None  # frees the activations of the previous one
         rng = None if seed is None else np.random.default_rng(seed)
         loss, self.backward_of_loss = self.model.loss(ids, targets, rng=rng)
         return loss
 
     def backward(self, dloss):
-        """Hand over the first gradients of the loss before. Returns of each parameter whether it has one."""
+        """Transfer the first load of gradients.
+
+        Returns a list with True for each parameter that has a gradient.
+        """
         parameters = self.model.parameters()
         for parameter in parameters:
             parameter.grad = None
@@ -209,7 +215,7 @@ class ReplicaWorker:
         return have_one
 
     def hand_over(self, n) -> None:
-        """Put load n of the gradients where the first process sees it, and forget it here."""
+        """Copy load n of the gradients to the shared memory and release it here."""
         parameters = self.model.parameters()
         for i, gradient in self.memory.gradients(self.number, n):
             if parameters[i].grad is not None:
@@ -220,8 +226,8 @@ class ReplicaWorker:
 def work(pipe, model, memory, number) -> None:
     """Answer requests until the other end of the pipe is closed."""
     begin()
-    warnings.simplefilter("ignore", EditedTextbook)  # the first process has said it
-    matrix_library().limit(limits=1)  # the program's own first lines, which run here as well, may have asked for more
+    warnings.simplefilter("ignore", EditedTextbook)  # the main process has already warned
+    matrix_library().limit(limits=1)  # undoes a limit from the main program, if that has run here
     worker = ReplicaWorker(model, memory, number)
     while True:
         try:

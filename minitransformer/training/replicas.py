@@ -1,19 +1,19 @@
-"""Every core for one training step: replicas of a model, each with a share of the batch, side by side in processes.
+"""One training step on all cores: replicas of a model in several processes, each with a share of the batch.
 
 The loss of a batch is the mean over its tokens, so loss and gradient are weighted sums over its shares r, of n_r tokens
 each (see step.py):
 
     L = Σ_r (n_r / n) L_r    dθ = Σ_r (n_r / n) dθ_r            (1)
 
-The shares can be worked on at once if no two of them write to the same gradient. So each process has a replica of the
-model: modules of its own, whose Parameters hold the very arrays of the model, but gradients of their own (see
-replica_process.py). The model itself is the first of the replicas, and this process works with it. The gradients are
-added up in the order of the replicas, never in that of arrival: the result has the same bits however the processes ran.
+The shares can be processed in parallel if no two of them write to the same gradient. Each process therefore has a
+replica of the model, whose Parameters share the arrays of the model's weights but have their own gradients (see
+replica_process.py). The model itself is the first replica, in this process. The gradients are added in the order of the
+replicas, not in the order in which they arrive, so the result does not depend on the timing of the processes.
 
-What this gains over leaving the cores to the matrix library: it spreads only products, and those of a small model are
-too small to be shared well, while the elementwise work leaves a core idle. Threads share arrays without any of this,
-but a thread needs the interpreter's lock between any two computations, of 20 µs each in a small model, and waits for it
-too often. A step takes, on two cores, as a share of the time that the matrix library takes with both:
+Without replicas, only the matrix library uses several cores. It parallelises nothing but matrix products, and those of
+a small model are too small for that, while a core is idle during elementwise operations. Threads could share arrays
+directly. But a thread needs the interpreter's lock between any two operations, which take about 20 µs each in a small
+model, and waits for it too often. The time of a step on two cores, relative to the matrix library with both cores:
 
                      tiny    nano    llama   baby
     two threads      0.90    0.92    0.95    0.95
@@ -31,52 +31,53 @@ from minitransformer.training.replica_process import ReplicaProcess, SharedMemor
 
 
 class Replicas:
-    """A model and `count` − 1 replicas of it, in the model's place: for its loss, and for training_step.
+    """A model and `count` − 1 replicas of it, with the interface that training_step needs.
 
-    The replicas follow the model where its Parameters change or get other arrays; whether a parameter is frozen is that
-    of the time when the replicas were made, and a hook that is installed later sees the first share alone. The
-    processes end with this object. They do not run the program that makes them, unless the model has classes of its
-    own: then that needs the guard `if __name__ == "__main__":`.
-    Raises ValueError for a count below 1, or above 1 for a model with hooks, MissingExtra without threadpoolctl.
+    The replicas follow all changes of the model's weights. They do not follow later changes of requires_grad, and a
+    hook that is installed later is applied only to the first share. The processes end together with this object. They
+    do not run the main program, unless it defines classes of the model; it then needs the guard
+    `if __name__ == "__main__":`.
+
+    Raises ValueError for a count below 1, or above 1 for a model with hooks, and MissingExtra without threadpoolctl.
     """
 
     def __init__(self, model, count: int):
         if count < 1:
-            raise ValueError(f"there must be at least 1 replica, not {count}")
+            raise ValueError(f"count must be at least 1, the model itself, not {count}")
         require("threadpoolctl", otherwise="train without replicas: --replicas 1")
         self.model, self.count = model, count
         self.memory = SharedMemory(model.parameters(), replicas=count - 1)
         self.weights = self.memory.weights()
-        self.losses = 0  # asked for so far
+        self.losses = 0  # number of calls of loss
         self.start()
 
     def start(self) -> None:
-        """Begin with new processes."""
+        """Start new processes."""
         self.processes = [ReplicaProcess(self.model, self.memory, i) for i in range(self.count - 1)]
 
     def stop(self) -> None:
-        """End the processes, whatever they are doing; the next loss begins with new ones."""
-        self.losses += 1  # the backward of the one before cannot run any more
+        """Kill the processes; the next loss starts new ones."""
+        self.losses += 1  # invalidates the backward of the previous loss
         while self.processes:
             self.processes.pop().stop()
 
     def parameters(self):
-        """Return those of the model."""
+        """Return the model's Parameters."""
         return self.model.parameters()
 
     def named_parameters(self):
-        """Yield those of the model."""
+        """Yield the names and Parameters of the model."""
         return self.model.named_parameters()
 
     def loss(self, ids, targets, *, rng=None):
-        """Return the mean cross-entropy in nats of predicting targets (B, T) from ids (B, T), and its backward.
+        """Return the mean cross-entropy of targets (B, T) in nats, and its backward.
 
-        As Transformer.loss, whose single call of backward(dloss=1.0) fills the gradients of the model, before the
-        next loss is asked for. `rng` turns dropout on: each share has its own random numbers, which follow from it.
-        Raises what Transformer.loss raises, and ReplicaLost where a process has ended.
+        Like Transformer.loss. backward(dloss=1.0) may be called once, before the next loss, and adds the gradients to
+        those of the model. `rng` turns dropout on; each share derives its own random numbers from it. Raises the
+        exceptions of Transformer.loss, and ReplicaLost if a process has ended.
         """
         number = self.begin_loss()
-        n_shares = max(1, min(self.count, len(ids)))  # an empty batch is the model's to refuse
+        n_shares = max(1, min(self.count, len(ids)))  # the model raises for an empty batch
         id_shares, target_shares = np.array_split(ids, n_shares), np.array_split(targets, n_shares)
         seeds = [None] * n_shares if rng is None else rng.integers(2**63, size=n_shares).tolist()
         counts = [np.count_nonzero(share != IGNORE_INDEX) for share in target_shares]
@@ -92,7 +93,7 @@ class Replicas:
 
         def backward(dloss=1.0):
             if number != self.losses:
-                raise RuntimeError("its activations are gone: the replicas were stopped, or asked for another loss")
+                raise RuntimeError("backward is too late: its activations were released by stop() or by another loss")
             jobs = [(dloss * weight,) for weight in weights]
             _, *have_gradients = self.side_by_side(own_backward, "backward", jobs)
             for process, has_gradient in zip(self.processes, have_gradients, strict=False):
@@ -101,14 +102,14 @@ class Replicas:
         return loss, backward
 
     def add_gradients(self, process, has_gradient) -> None:
-        """Add to the gradients of the model those that a replica has. Raises ReplicaLost."""
+        """Add the gradients of a replica to those of the model. Raises ReplicaLost."""
         parameters = self.parameters()
         try:
             for i, gradient in process.gradients():
                 if has_gradient[i]:
                     parameter = parameters[i]
                     parameter.accumulate(gradient if parameter.grad is not None else gradient.copy())  # (1)
-        except BaseException:  # Ctrl-C, a process that is lost
+        except BaseException:  # such as Ctrl-C or ReplicaLost
             self.stop()
             raise
 
@@ -121,26 +122,26 @@ class Replicas:
         return self.losses
 
     def share_weights(self) -> None:
-        """Have each Parameter hold the array that all processes see, with the numbers that it has."""
+        """Move the weights to the shared memory if a Parameter has another array."""
         for parameter, shared in zip(self.parameters(), self.weights, strict=True):
-            if address(parameter.data) != address(shared):  # a checkpoint that is loaded brings arrays of its own
+            if address(parameter.data) != address(shared):  # such as after loading a checkpoint
                 shared[...] = parameter.data
                 parameter.data = shared
 
     def side_by_side(self, own, request: str, jobs) -> list:
-        """Return [own(*first job), *answers to `request` of the others], each job worked on in a process.
+        """Run own(*first job) here and `request` with the other jobs in the processes.
 
-        Raises the first of their exceptions, and ReplicaLost.
+        Returns the list of results. Raises the first exception among them, or ReplicaLost.
         """
         first, *rest = jobs
-        processes = self.processes[: len(rest)]  # a small batch has shares for some of them
+        processes = self.processes[: len(rest)]  # a small batch has fewer shares than processes
         try:
             for process, job in zip(processes, rest, strict=True):
                 process.send(request, *job)
             with matrix_library().limit(limits=1):
                 answers = [answer_or_exception(own, first)]
             answers += [process.receive() for process in processes]
-        except BaseException:  # Ctrl-C, a process that is lost: what the others answer is not waited for
+        except BaseException:  # such as Ctrl-C or ReplicaLost: do not wait for the other answers
             self.stop()
             raise
         for answer in answers:
@@ -158,19 +159,19 @@ def answer_or_exception(function, arguments):
 
 
 def address(array) -> int:
-    """Return where the numbers of an array lie."""
+    """Return the memory address of an array."""
     return array.__array_interface__["data"][0]
 
 
 def with_replicas(model, count: int):
-    """Return Replicas of the model, or for a count of 1 the model itself: the matrix library then has all the cores."""
+    """Return Replicas of the model, or the model itself if `count` is 1."""
     return model if count == 1 else Replicas(model, count)
 
 
 def replicas_that_pay(batch_size: int, cores: int | None = None) -> int:
-    """Return how many replicas to use: one a core, but no more than sequences; 1 where threadpoolctl is missing.
+    """Return the recommended number of replicas: one per core, at most the batch size.
 
-    cores: how many to use; None: all that this process may.
+    cores: number of cores (default: all that this process may use). Without threadpoolctl, the number is 1.
     """
     if importlib.util.find_spec("threadpoolctl") is None:
         return 1

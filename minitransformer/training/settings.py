@@ -1,4 +1,4 @@
-"""What a training run is asked to do."""
+"""The settings of a training run."""
 
 import dataclasses
 import math
@@ -8,8 +8,8 @@ from minitransformer.cores import MOST_PROCESSES
 from minitransformer.optim import averaging_rates
 from minitransformer.values import check_fields, documented, number, positive, setting, text, true_or_false, whole
 
-ENDLESS_STEPS = 10**12  # take thirty years at a millisecond each
-HUGE_BATCH = 10**9  # is more than there is memory for, be it one token each
+ENDLESS_STEPS = 10**12  # thirty years at a millisecond each
+HUGE_BATCH = 10**9  # more than fits in memory, even with one token each
 
 
 @documented
@@ -17,12 +17,12 @@ HUGE_BATCH = 10**9  # is more than there is memory for, be it one token each
 class Settings:
     """The settings of a run. The defaults are nanoGPT's numbers for a small model on a CPU.
 
-    Unlike nanoGPT's, embeddings do not decay unless asked to, and validation is on a fixed stretch of text. The last
-    bits of the result depend on the number of replicas (see replicas.py).
-    Raises TypeError for a number or a flag of the wrong type, ValueError for a setting out of range.
+    Two defaults differ from nanoGPT: embeddings have no weight decay, and the validation loss is measured on a fixed
+    part of the text. The last bits of the result depend on the number of replicas (see replicas.py). Raises TypeError
+    for a number or a flag of the wrong type, ValueError for a setting out of range.
     """
 
-    kind = "pretraining"  # what a checkpoint calls a run with such settings
+    kind = "pretraining"  # the name of this kind of run in checkpoints
 
     steps: int = setting(2000, "updates of the weights", whole, least=1, most=ENDLESS_STEPS)
     batch_size: int = setting(12, "windows of the text per batch", whole, least=1, most=HUGE_BATCH)
@@ -69,7 +69,7 @@ class Settings:
         where = type(self).__name__
         if self.replicas > self.batch_size:
             most = self.batch_size
-            raise ValueError(f"{where}: replicas must not exceed batch_size ({most}) and is {self.replicas}")
+            raise ValueError(f"{where}: replicas must be at most batch_size, {most}, not {self.replicas}")
         if self.warmup_steps >= self.steps:
             raise ValueError(f"{where}: warmup must be less than steps, {self.steps}, not {self.warmup}")
         if not 0 <= self.final_lr <= self.lr:
@@ -79,28 +79,28 @@ class Settings:
 
     @property
     def final_lr(self) -> float:
-        """min_lr, or its default."""
+        """Return min_lr or its default."""
         return self.lr / 10 if self.min_lr is None else self.min_lr
 
     @property
     def warmup_steps(self) -> int:
-        """warmup, or its default."""
+        """Return warmup or its default."""
         return self.steps // 20 if self.warmup is None else self.warmup
 
     def to_dict(self) -> dict:
-        """Return the fields as a dictionary that JSON can hold; Settings(**dictionary) restores them."""
+        """Return the fields as a dictionary that JSON can represent."""
         return dataclasses.asdict(self)
 
 
 def settings_of_kind(kind: str, fields: dict) -> Settings:
-    """Return the Settings, or those of a subclass, that `kind` and to_dict describe.
+    """Return the Settings, or an instance of a subclass, that to_dict described.
 
-    Raises ValueError for another kind, or one whose class has not been imported.
+    Raises ValueError for an unknown kind, or one whose class has not been imported.
     """
     classes = [Settings]
-    for cls in classes:  # the list grows by what it finds
+    for cls in classes:  # the list grows during the iteration
         classes += cls.__subclasses__()
     by_kind = {cls.kind: cls for cls in classes}
     if kind not in by_kind:
-        raise ValueError(f"nothing that has been imported knows the settings of a run of {kind}")
+        raise ValueError(f"unknown kind of run {kind!r}: expected one of {', '.join(by_kind)}")
     return by_kind[kind](**fields)

@@ -1,11 +1,10 @@
-"""What every run has in common: a model, its optimiser and generators, and how far it is.
+"""The common state of all kinds of runs: a model, its optimiser, its random generators, and its progress.
 
-What a step does, what an evaluation measures and on which data, a subclass says: Pretraining in pretraining.py for a
-text, PreferenceRun in finetuning/ for pairs of responses. Checkpoints, metrics, interruption and resuming know only
-what stands here.
+A subclass defines the data, a step, and an evaluation: Pretraining (pretraining.py) for a text, PreferenceRun
+(finetuning/) for pairs of responses. Checkpoints, metrics and the loop use only the members defined here.
 
-The random numbers of the batches and of dropout come from two generators of their own, and those of the samples from a
-new one each time. So neither evaluating nor sampling nor saving changes what the model learns.
+Batches and dropout have separate random generators, and every sample has a new one. Evaluations, samples and
+checkpoints therefore do not affect the training.
 """
 
 import math
@@ -22,15 +21,15 @@ SAMPLE_TEMPERATURE = 0.8
 
 
 class TrainingState:
-    """The training of the LanguageModel `lm`, at `step` steps of `settings.steps`.
+    """The training of the LanguageModel `lm`, after `step` of `settings.steps` steps.
 
-    Raises ValueError for a sample prompt that has no ids, or settings that this kind of run cannot follow.
+    Raises ValueError for a sample prompt without ids, or settings that this kind of run does not support.
     """
 
-    picture = ""  # the file name of what `draw_picture` draws
-    report = None  # that of a report, if one is written when the run is over
-    shares_batches = False  # whether `settings.replicas` may be more than 1
-    ranks = Alone()  # the processes that train together (see ranks.py)
+    picture = ""  # name of the file that `draw_picture` writes
+    report = None  # name of the file of a final report, if there is one
+    shares_batches = False  # True if `settings.replicas` may exceed 1
+    ranks = Alone()  # the ranks that train together (see ranks.py)
 
     def __init__(self, lm: LanguageModel, settings: Settings):
         if settings.replicas > 1 and not self.shares_batches:
@@ -44,27 +43,27 @@ class TrainingState:
         self.step = 0
         self.seconds = 0.0
         self.last = {}  # the last record (see metrics.py)
-        self.best = {}  # the one with the lowest val_loss
+        self.best = {}  # the record with the lowest val_loss
 
     def advance(self) -> dict:
-        """Take one step. Returns its metrics; raises TrainingDiverged."""
+        """Take one step and return its metrics, or raise TrainingDiverged."""
         raise NotImplementedError(f"{type(self).__name__} does not define advance")
 
     def evaluate(self) -> dict:
-        """Return the metrics of an evaluation, which changes nothing of what a step depends on."""
+        """Return the metrics of an evaluation, without any effect on later steps."""
         raise NotImplementedError(f"{type(self).__name__} does not define evaluate")
 
     def first_ids(self):
-        """Return the ids that samples begin with where no prompt is given."""
+        """Return the ids at the beginning of samples without a prompt."""
         raise NotImplementedError(f"{type(self).__name__} does not define first_ids")
 
     def describe_data(self) -> dict:
-        """Return what tells the data of this run from others: a "name", a "sha256", and what else is worth knowing."""
+        """Return a description of the data, with at least a "name" and a "sha256"."""
         raise NotImplementedError(f"{type(self).__name__} does not define describe_data")
 
     @staticmethod
     def data_in_words(described: dict) -> str:
-        """Return what describe_data returned, in words."""
+        """Return the result of describe_data in words."""
         return described["name"]
 
     def draw_picture(self, records, path) -> None:
@@ -72,27 +71,30 @@ class TrainingState:
         raise NotImplementedError(f"{type(self).__name__} does not define draw_picture")
 
     def own_state(self) -> tuple[dict, dict]:
-        """Return (arrays by name, what JSON can hold): what else a checkpoint must keep of this run."""
+        """Return the additional state for a checkpoint.
+
+        The result is a pair ({name: array}, dictionary that JSON can represent).
+        """
         return {}, {}
 
     def restore_own_state(self, arrays: dict, state: dict) -> None:
-        """Take back what own_state returned.
+        """Restore the result of own_state.
 
-        Raises KeyError, TypeError or ValueError for what cannot be that, before anything is changed.
+        Raises KeyError, TypeError or ValueError for an invalid state, before anything is changed.
         """
 
     @property
     def tokens(self) -> int:
-        """How many tokens it has trained on."""
+        """Return the number of tokens trained on so far."""
         raise NotImplementedError(f"{type(self).__name__} does not define tokens")
 
     @property
     def finished(self) -> bool:
-        """Whether there is no step left to take."""
+        """Return True after the last step."""
         return self.step == self.settings.steps
 
     def set_learning_rate(self) -> float:
-        """Give the optimiser the learning rate of the coming step, and return it."""
+        """Set the learning rate of the next step, and return it."""
         settings = self.settings
         lr = cosine_schedule(
             self.step, lr=settings.lr, min_lr=settings.final_lr, warmup=settings.warmup_steps, steps=settings.steps
@@ -102,7 +104,7 @@ class TrainingState:
         return lr
 
     def sample(self) -> str:
-        """Return the prompt and text that the model goes on with, the same whenever this step is reached."""
+        """Return the prompt and its continuation; weights, seed and step determine it."""
         rng = np.random.default_rng([self.settings.seed, self.step])
         new = stream(
             self.lm.model, self.sample_prompt, self.settings.sample_tokens, temperature=SAMPLE_TEMPERATURE, rng=rng
@@ -110,7 +112,7 @@ class TrainingState:
         return self.lm.tokenizer.decode([*self.sample_prompt, *map(int, new)])
 
     def prompt_ids(self):
-        """Return the ids that samples begin with."""
+        """Return the ids at the beginning of samples."""
         prompt = self.settings.sample_prompt
         if prompt is None:
             return self.first_ids()
@@ -120,7 +122,7 @@ class TrainingState:
             raise ValueError(f"the sample prompt: {error}") from None
 
     def note(self, record: dict) -> None:
-        """Remember a record as the last, and as the best if it is."""
+        """Store a record as the last one, and as the best one if it is."""
         self.last = record
         if record.get("val_loss", math.inf) < self.best.get("val_loss", math.inf):
             self.best = record

@@ -1,17 +1,17 @@
-"""One training step: the mean gradient of some losses, clipped, and one move of the optimiser.
+"""One training step: the mean gradient of several losses, clipped, and one update of the optimiser.
 
-**Accumulation.** The loss of a step is the mean over all predicted tokens of all its batches i, n_i of them in batch i,
-where L_i is the mean over those:
+**Accumulation.** The loss of a step is the mean over all predicted tokens of all its batches. With n_i tokens in batch
+i, and L_i the mean over these,
 
     L = Σ_i (n_i / n) L_i,   n = Σ_i n_i            (1)
 
-and so is its gradient. Each batch's backward begins with its share n_i/n, and the Parameters add up. Weighting all
-batches alike is right only when all n_i are equal: with padding they are not, and a token of a short batch would count
-for more.
+and the same holds for its gradient. The backward pass of each batch begins with its share n_i/n, and the Parameters add
+up the gradients. Equal factors for all batches are right only if all n_i are equal. With padding they are not, and a
+token of a batch with few tokens would count more.
 
-**Divergence.** One step with a loss or gradient that is NaN or infinite makes every weight that it reaches NaN, which
-never comes right again; one too large to be squared leaves AdamW's v infinite, and that weight learns no more. So they
-are looked for before the step is taken: when TrainingDiverged is raised, the weights are still good.
+**Divergence.** A step with a loss or gradient that is NaN or infinite makes every weight that it reaches NaN, which
+cannot be repaired. A gradient too large to be squared makes AdamW's v infinite, so its weight never changes again. Both
+are checked before the step: when TrainingDiverged is raised, the weights are still valid.
 """
 
 import math
@@ -23,14 +23,15 @@ from minitransformer.text import IGNORE_INDEX
 
 
 class TrainingDiverged(ArithmeticError):  # noqa: N818
-    """The loss or the gradient is not finite, or the gradient too large to be squared.
+    """The loss or the gradient is not finite, or the gradient is too large to be squared.
 
-    Raised by a step, it leaves the weights as they were before, and keeps the gradients; raised for the validation
-    loss, the step has been taken.
+    If a step raises it, the weights are unchanged and the gradients are kept. If it is raised for the validation loss,
+    the step has been taken.
 
     loss        the loss of the step, or on the validation split
-    parameter   the name of the parameter with the largest gradient, one that is not finite first; None for the latter
-    gradient    that gradient's largest entry by magnitude
+    parameter   the name of the parameter with the largest gradient entry (a NaN counts as largest), or None for a
+                validation loss
+    gradient    that entry, or None
     """
 
     def __init__(self, message, loss, parameter=None, gradient=None):
@@ -38,17 +39,19 @@ class TrainingDiverged(ArithmeticError):  # noqa: N818
         self.loss, self.parameter, self.gradient = loss, parameter, gradient
 
     def with_message(self, message):
-        """Return the same with another message: who catches it knows more."""
+        """Return a copy with another message, for callers that can add information."""
         return TrainingDiverged(message, self.loss, self.parameter, self.gradient)
 
 
 def training_step(model, optimizer, batches, *, clip=None, rng=None):
-    """Move the model's parameters once, by the mean gradient of `batches`. Returns (loss, norm of the gradient).
+    """Update the parameters once with the mean gradient of `batches`.
 
-    batches: a list of (inputs, targets), each (B, T) integers. clip: the largest norm of the gradient, or None for no
-    limit; the norm returned is the one before. rng: a numpy Generator turns dropout on.
-    Raises TrainingDiverged, before any parameter is moved, if the loss or the norm is not finite or the gradient too
-    large to be squared, and ValueError for a clip that is not positive.
+    batches   list of (inputs, targets), each (B, T) integers
+    clip      largest norm of the gradient, or None for no limit
+    rng       a numpy Generator, which turns dropout on
+
+    Returns (loss, norm of the gradient before clipping). Raises TrainingDiverged, before any update, if the loss or the
+    norm is not finite or the gradient is too large to be squared, and ValueError for a clip that is not positive.
     """
     counts = [int(np.count_nonzero(targets != IGNORE_INDEX)) for _, targets in batches]
     total = max(sum(counts), 1)
@@ -61,14 +64,15 @@ def training_step(model, optimizer, batches, *, clip=None, rng=None):
 
 
 def descend(model, optimizer, losses, *, clip=None):
-    """Move the model's parameters once, by the gradient of Σ share · loss. Returns (that sum, norm of the gradient).
+    """Update the parameters once with the gradient of Σ share · loss.
 
-    losses: pairs (share, (loss, backward)). Each is asked for when the one before is done with, so that a generator
-    keeps the activations of one alone, if its backward frees them as it goes, as that of Transformer.loss does. clip,
-    the norm and what is raised are those of training_step.
+    losses: pairs (share, (loss, backward)), consumed one at a time. A generator thus keeps the activations of only one
+    loss in memory, if its backward releases them, as that of Transformer.loss does.
+
+    Returns (the sum, norm of the gradient before clipping). clip and the exceptions are those of training_step.
     """
     loss = 0.0
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # looked for below, and named
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # checked below
         for share, (part, backward) in losses:
             backward(share)  # (1)
             loss += float(part) * share  # (1)
@@ -84,15 +88,15 @@ def descend(model, optimizer, losses, *, clip=None):
 
 
 def can_be_squared(model, norm) -> bool:
-    """Whether AdamW's v can hold the squares of a gradient of this norm: an infinite v moves nothing."""
+    """Return True if AdamW's v can represent the squares of a gradient of this norm."""
     return norm * norm <= float(np.finfo(model.parameters()[0].data.dtype).max)
 
 
 def largest_gradient(model):
-    """Return (name, entry) of the parameter whose gradient has the largest entry; a NaN counts as infinite."""
+    """Return (name, entry) of the largest gradient entry; NaN counts as infinite."""
     entries = {}
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:
             flat = parameter.grad.ravel()
-            entries[name] = float(flat[np.argmax(np.abs(flat))])  # argmax takes the first NaN, if there is one
+            entries[name] = float(flat[np.argmax(np.abs(flat))])  # argmax returns the first NaN, if any
     return max(entries.items(), key=lambda item: math.inf if math.isnan(item[1]) else abs(item[1]))

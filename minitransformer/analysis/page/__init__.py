@@ -1,16 +1,16 @@
-"""One page to look at: everything the analyses say about one text, as an HTML file that needs no network.
+"""An HTML page with all analyses of one text, as a single file that needs no network.
 
     from minitransformer.analysis.page import write_page
 
     write_page(lm, "The capital of France is", "analysis.html")
 
-In reading order:
+The files in reading order:
 
-    findings.py   what the page shows, as data           page_findings
-    rendering.py  the data and the files below, as one   render_page, write_page
+    findings.py   the content of the page, as data            page_findings
+    rendering.py  data and the files below in one document    render_page, write_page
     page.html     the skeleton
-    page.css      how it looks: light and dark, wide and narrow
-    page.js       what happens when a token or a head is pointed at
+    page.css      the style, light and dark, wide and narrow
+    page.js       the reaction to the pointer and the keyboard
 """
 
 from minitransformer.analysis.page.findings import page_findings

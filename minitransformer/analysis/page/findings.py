@@ -1,8 +1,8 @@
-"""What the page shows, as numbers and strings that JSON can hold.
+"""The content of the page, as values that JSON can represent.
 
-For each of the last positions of a text: what the model predicts after it, where each head looks from it, what its
-prediction owes to each token (see contributions.py) and to each component (see residual.py); and the logit lens of the
-whole text. Everything is computed for the token that does follow, and after the last one for the likeliest.
+For each of the last positions of a text: the model's prediction, the attention of each head, and the contributions of
+each position (see contributions.py) and each component (see residual.py). For the whole text: the logit lens. All of
+them explain the token that follows in the text, or at its end the most likely next token.
 """
 
 import numpy as np
@@ -17,9 +17,9 @@ from minitransformer.analysis.tokens import shown
 from minitransformer.language_model import LanguageModel
 from minitransformer.values import whole
 
-PREDICTIONS = 8  # of the likeliest next tokens, after each position
-COMPONENTS = 12  # by name, of those that write to a logit; the rest as one sum
-PER_MILLE = 1000  # attention is written in thousandths, which a picture cannot tell from exact numbers
+PREDICTIONS = 8  # number of most likely next tokens for each position
+COMPONENTS = 12  # number of components listed by name; the others are summed
+PER_MILLE = 1000  # attention is rounded to thousandths, a difference that no picture shows
 
 
 def page_findings(
@@ -31,11 +31,11 @@ def page_findings(
     patching: PatchingMaps | None = None,
     progress=None,
 ) -> dict:
-    """Return what the page shows of a text.
+    """Return the content of the page for a text.
 
-    last       how many positions to explain, counted from the end; each costs a forward pass for each token before it
-    ablation   what it is to ablate a position: "hide" or "blank", see contributions.py
-    patching   maps of another comparison to show beside it, see patching.py
+    last       number of positions to explain, counted from the end; each costs a forward pass for each token before it
+    ablation   how a position is ablated, "hide" or "blank": see contributions.py
+    patching   patching maps to add to the page, see patching.py
     progress   called as progress(done, total) after each position
 
     Raises ValueError for an empty text, one longer than the context, `last` below 1, or an unknown ablation.
@@ -43,7 +43,7 @@ def page_findings(
     whole("last", last, least=1)
     model, ids = lm.model, lm.encode(text)
     if len(ids) > model.config.context:
-        raise ValueError(f"the text has {len(ids)} tokens, and the model sees at most {model.config.context}")
+        raise ValueError(f"the text has {len(ids)} tokens; the model's context holds at most {model.config.context}")
     targets = np.append(ids[1:], likeliest_next(lm, ids))
     weights = attention_weights(model, ids)
     lens = logit_lens(model, ids, answers=targets, k=PREDICTIONS)
@@ -78,7 +78,10 @@ def page_findings(
 
 
 def explain(lm, ids, target: int, weights, ablation: str) -> dict:
-    """Return what the prediction of `target` after ids (n,) owes to what. weights (L, H, n): of the last position."""
+    """Explain the prediction of `target` after ids (n,).
+
+    weights: (L, H, n), the attention of the last position.
+    """
     contributions = position_contributions(lm.model, ids, target, ablation=ablation)
     direct = direct_contributions(lm.model, ids, target)
     written = [[name, rounded(value)] for name, value in direct.largest(COMPONENTS)]
@@ -97,9 +100,9 @@ def explain(lm, ids, target: int, weights, ablation: str) -> dict:
 
 
 def maps(patching: PatchingMaps) -> dict:
-    """Return the maps of activation patching: effects and their estimates, rows by columns.
+    """Return the patching maps: effects and their estimates, rows by columns.
 
-    Those by position begin with the first token in which the prompts differ: before it, nothing does.
+    Maps over positions begin at the first token in which the prompts differ, because all effects before it are zero.
     """
     both = list(zip(patching.clean_tokens, patching.corrupted_tokens, strict=True))
     start = next(i for i, (clean, corrupted) in enumerate(both) if clean != corrupted)
@@ -123,15 +126,15 @@ def maps(patching: PatchingMaps) -> dict:
 
 
 def with_probabilities(lm, ids, probabilities):
-    """Return [token, probability] of each of the ids."""
+    """Return a [token, probability] pair for each of the ids."""
     return [[token, rounded(p)] for token, p in zip(names(lm, ids), probabilities, strict=True)]
 
 
 def names(lm, ids) -> list[str]:
-    """Return the tokens as one line shows them."""
+    """Return the readable form of each token."""
     return [shown(token) for token in known_strings(lm.tokenizer, ids)]
 
 
 def rounded(values):
-    """Return a number or an array, as floats of five decimals."""
+    """Return a number or nested lists of numbers, rounded to five decimals."""
     return np.round(np.asarray(values, np.float64), 5).tolist()

@@ -1,5 +1,5 @@
 "use strict";
-// The data, and how to find things in it.
+// Data and helpers.
 
 const findings = JSON.parse(document.getElementById("findings").textContent);
 const { tokens, positions, lens, model } = findings;
@@ -9,17 +9,17 @@ const percent = (p) => (p >= 0.0995 ? `${Math.round(100 * p)} %` : `${(100 * p).
 const signed = (x) => `${x > 0 ? "+" : x < 0 ? "−" : ""}${Math.abs(x).toFixed(2)}`;
 const quoted = (token) => `“${token}”`;
 const SHADINGS = {
-  ablation: "what the prediction loses without it",
-  attention: "attention, the mean of all heads",
-  value_weighted: "attention times what is moved",
+  ablation: "ablation",
+  attention: "attention, averaged over all heads",
+  value_weighted: "value-weighted attention",
   gradient_times_input: "gradient × input",
 };
 const ABLATED = {
-  hide: "no later position may look at it (the last one's token is blanked)",
-  blank: "its token is replaced by the mean of all embeddings",
+  hide: "no later position attends to it; the last is blanked",
+  blank: "the mean of all embeddings replaces its embedding",
 };
 
-// What is being looked at: a position, kept or only pointed at; a shading; perhaps a head.
+// The current selection: a position (kept, or pointed at for now), a shading, and possibly a head.
 
 const state = { kept: positions.length - 1, pointed: null, shading: "ablation", head: null };
 const current = () => positions[state.pointed ?? state.kept];
@@ -36,7 +36,8 @@ function shade(made, strength, colour = "attention") {
   made.style.setProperty("--shade", `var(--${colour})`);
 }
 
-// A list of options of which one has the keyboard: arrows move, Enter and a click keep, the pointer previews.
+// A list of options, one of which has the keyboard focus. Arrow keys move it, Enter and clicks keep
+// an option, and the pointer previews one.
 
 function listbox(container, options, columns, { preview, keep }) {
   let at = options.length - 1;
@@ -73,7 +74,7 @@ function listbox(container, options, columns, { preview, keep }) {
   container.addEventListener("pointerleave", () => preview(null));
 }
 
-// Building what stays.
+// Build the static elements.
 
 const tokenBoxes = tokens.map((token, i) => {
   const box = element("div", { role: "option", "aria-selected": "false" }, token);
@@ -147,14 +148,14 @@ lens.layers.forEach((name, row) => {
 });
 $("lens").append(element("thead", {}, lensHead), lensBody);
 
-if (first > 0) $("hint").append(" Faint tokens are not explained, only seen.");
+if (first > 0) $("hint").append(" Faint tokens are context only: their predictions are not explained.");
 $("facts").textContent =
   `A model of ${model.parameters.toLocaleString("en")} parameters, ${model.layers} layers of ${model.heads} heads; ` +
   `${tokens.length} tokens, of which the last ${positions.length} are explained.`;
 
 if (findings.patching) showPatching(findings.patching);
 
-// Showing what changes.
+// Update the elements that depend on the selection.
 
 function bars(container, rows, largest, format) {
   const signedBars = rows.some(([, value]) => value < 0);
@@ -189,7 +190,7 @@ function show() {
     const colour = state.head !== null || state.shading.startsWith("attention") ? "attention" : "lost";
     shade(box, Math.abs(value) / scale, value < 0 ? "gained" : colour === "lost" ? "lost" : "attention");
     box.setAttribute("aria-selected", String(i === position.index));
-    box.title = i <= position.index ? values[i].toFixed(3) : "after the position: cannot be seen";
+    box.title = i <= position.index ? values[i].toFixed(3) : "after the selected position: not visible to it";
   });
   showWords(position, values);
   showHeads(position);
@@ -208,18 +209,18 @@ function showWords(position, values) {
     .slice(0, 3)
     .map((i) => `${quoted(tokens[i])} ${state.head === null ? signed(values[i]) : percent(values[i])}`)
     .join(", ");
-  const next = position.in_text ? "comes next in the text" : "is what the model would say next";
-  const what = state.head === null ? SHADINGS[state.shading] : `where head ${headName(state.head)} looks`;
+  const next = position.in_text ? "comes next in the text" : "is the model's most likely next token";
+  const what = state.head === null ? SHADINGS[state.shading] : `the attention of head ${headName(state.head)}`;
   $("summary").textContent =
     `After ${quoted(tokens[position.index])}: ${quoted(position.target)} ${next}, probability ${percent(position.probability)}, ` +
-    `rank ${position.rank}. Most, by ${what}: ${named}.`;
+    `rank ${position.rank}. Largest values of ${what}: ${named}.`;
   const agrees = position.correlations[state.shading];
   $("legend").textContent =
     state.head !== null
-      ? "Attention is where a head looks, not what it takes from there."
+      ? "Attention shows where a head looks, not which information it reads there."
       : state.shading === "ablation"
-        ? `In nats that the log-probability of ${quoted(position.target)} loses, or gains (violet), when the token is ` +
-          `ablated: ${ABLATED[findings.ablation]}. An intervention, and so the measure of the others.`
+        ? `Nats by which the log-probability of ${quoted(position.target)} decreases, or increases (violet), when the token ` +
+          `is ablated (${ABLATED[findings.ablation]}). An intervention, so the other measures are compared with it.`
         : `Rank correlation with ablation, over these tokens: ${agrees === null ? "none" : agrees.toFixed(2)}.`;
 }
 
@@ -248,9 +249,9 @@ function showHeads(position) {
 function showPatching({ answer, other, maps }) {
   $("patching").hidden = false;
   $("patching-hint").textContent =
-    `Two prompts, answered ${quoted(answer)} and ${quoted(other)}. In the run of the second, one activation is made what it is in ` +
-    "the first: 1 gives the first answer's lead back whole, 0 nothing. In brackets, the estimate by one backward pass. " +
-    "The tokens that both prompts begin with are left out: nothing differs there.";
+    `Two prompts, answered ${quoted(answer)} and ${quoted(other)}. In a run on the second, one activation is replaced by its value on ` +
+    "the first. 1 means that the whole difference is restored, 0 means no change. In brackets, the estimate by one " +
+    "backward pass. The common tokens at the beginning are omitted, since all effects there are zero.";
   for (const { name, rows, columns, effects, estimates } of maps) {
     const head = element("tr", {}, element("th"), ...columns.map((column) => element("th", { scope: "col" }, column)));
     const body = rows.map((row, r) =>

@@ -1,4 +1,4 @@
-"""The page as one file: skeleton, style, program and data put together."""
+"""The page as one document: skeleton, style, script and data."""
 
 import html
 import json
@@ -11,16 +11,16 @@ from minitransformer.language_model import LanguageModel
 
 
 def render_page(findings: dict, title: str) -> str:
-    """Return what page_findings returned as an HTML document that refers to nothing outside itself."""
+    """Return an HTML document without external references that shows the findings."""
     parts = {
         "{{title}}": html.escape(title),
         "{{style}}": asset("page.css"),
-        # In a script element, "<" could begin its end; JSON has another way to write it.
+        # A "<" in the data could end the script element, so it is written as an escape.
         "{{findings}}": json.dumps(findings, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
         "{{script}}": asset("page.js"),
     }
     page = asset("page.html")
-    # From the last to the first: what has been put in is never looked through for placeholders.
+    # Insert the last part first, so that inserted content is not searched for placeholders.
     for placeholder, content in reversed(parts.items()):
         before, separator, after = page.partition(placeholder)
         assert separator, placeholder
@@ -29,14 +29,13 @@ def render_page(findings: dict, title: str) -> str:
 
 
 def asset(name: str) -> str:
-    """Return the text of a file beside this one."""
     return resources.files(__package__).joinpath(name).read_text("utf-8")
 
 
 def write_page(lm: LanguageModel, text: str, path, title: str | None = None, **options) -> None:
-    """Write the page of a text to `path`, atomically. The options are those of page_findings, as is what is raised.
+    """Write the page of a text to `path`, atomically.
 
-    Raises OSError, naming the file, where it cannot be written.
+    Options and exceptions are those of page_findings. Raises OSError, which names the file, if it cannot be written.
     """
     findings = page_findings(lm, text, **options)
     page = render_page(findings, title or text)

@@ -1,23 +1,23 @@
-"""Fine-tuning: a trained model, changed a little, towards something.
+"""Fine-tuning: continue the training of a model, on a text or towards preferred responses.
 
     report = fine_tune_for_safety(lm, "politeness", objective="dpo", trainable=LowRank(rank=4), out="runs/polite")
     print(report)
 
     fine_tune(lm, TextFiles(["letters.txt"]), FineTuningSettings(steps=300, trainable=2))
 
-In reading order:
+The files in reading order:
 
-    objectives/        what is minimised, each with its derivation           direct_preference, unlikelihood, …
-    preferences.py     a prompt, a safe response and an unsafe one           read_preferences
+    objectives/        the objectives, each with its derivation                direct_preference, unlikelihood, …
+    preferences.py     prompts, each with a safe and an unsafe response        read_preferences
     politeness.jsonl   a small dataset of these
-    trainable.py       what of the model may move                            LowRank, training_only
-    settings.py        what a run is asked to do                             FineTuningSettings, PreferenceSettings
-    evaluation.py      what is measured, before and after                    Evaluation
-    preference_run.py  the run: a step, an evaluation, a checkpoint's needs  PreferenceRun
-    picture.py         likelihoods, margin and perplexity over the steps     draw_fine_tuning
-    report.py          before and after, side by side                        FineTuningReport
-    safety.py          all of it together                                    fine_tune_for_safety
-    supervised.py      plain fine-tuning on a text                           fine_tune
+    trainable.py       the parameters that are trained                         LowRank, training_only
+    settings.py        the settings of a run                                   FineTuningSettings, PreferenceSettings
+    evaluation.py      measurements before and after                           Evaluation
+    preference_run.py  the run: a step, an evaluation, state of a checkpoint   PreferenceRun
+    picture.py         likelihoods, margin and perplexity over the steps       draw_fine_tuning
+    report.py          the measurements before and after, side by side         FineTuningReport
+    safety.py          all of these together                                   fine_tune_for_safety
+    supervised.py      fine-tuning on a text                                   fine_tune
 """
 
 from minitransformer.training.finetuning.evaluation import Evaluation

@@ -1,8 +1,8 @@
-"""What fine-tuning changed, measured on prompts that it did not see and on text that it was not about.
+"""The effects of fine-tuning, measured on held-out prompts and on a general text.
 
-The margin says whether the model now prefers the safe responses; the log-likelihoods by themselves, whether because it
-finds them likelier or only the others less likely; the perplexity on general text, what was forgotten on the way; and
-completions, how it sounds. None of it says what the model does with prompts unlike these.
+The margin shows whether the model now prefers the safe responses. The log-likelihoods show the reason: the safe
+responses may have become more likely, or only the unsafe ones less likely. The perplexity on general text shows how
+much the model has forgotten, and completions show its style. None of these shows the effect on different prompts.
 """
 
 import math
@@ -20,14 +20,14 @@ COMPLETION_TEMPERATURE = 0.7
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model on held-out pairs and on general text. Log-likelihoods, the margin and the loss are in nats.
+    """Measurements of a model. Log-likelihoods, the margin and the loss are in nats.
 
     safe, unsafe                        mean log-likelihood of a response
-    safe_per_token, unsafe_per_token    the same of a token: long and short responses side by side
+    safe_per_token, unsafe_per_token    mean log-likelihood of a token of the responses
     margin                              safe − unsafe
-    preferred                           the fraction of prompts whose safe response is the likelier one
+    preferred                           fraction of prompts whose safe response is the more likely one
     general_loss                        mean cross-entropy of a token of the general text
-    completions                         (prompt, what the model goes on with), empty where none were asked for
+    completions                         (prompt, continuation) pairs, possibly none
     """
 
     safe: float
@@ -41,11 +41,11 @@ class Evaluation:
 
     @property
     def perplexity(self) -> float:
-        """exp of general_loss; infinite where that is beyond floating point."""
+        """Return exp(general_loss), or infinity if that overflows."""
         return math.exp(self.general_loss) if self.general_loss < 700 else math.inf
 
     def to_dict(self) -> dict:
-        """Return the fields, and the perplexity, as JSON can hold them: None for a number that is not finite."""
+        """Return fields and perplexity for JSON; numbers that are not finite become None."""
         fields = asdict(self) | {"perplexity": self.perplexity}
         return {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -54,13 +54,16 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Evaluation":
-        """Return the Evaluation that to_dict described. Raises KeyError, TypeError or ValueError for what cannot be."""
+        """Return the Evaluation that to_dict described.
+
+        Raises KeyError, TypeError or ValueError for invalid fields.
+        """
         numbers = {field: fields[field] for field in cls.__dataclass_fields__ if field != "completions"}
         completions = fields["completions"]
         if not isinstance(completions, list):
             raise TypeError(f"completions must be a list, not {completions!r}")
         if any(len(texts("completions", pair)) != 2 for pair in completions):
-            raise ValueError("completions must be pairs of a prompt and what follows")
+            raise ValueError("completions must be pairs of a prompt and its continuation")
         return cls(
             **{key: math.nan if value is None else number(key, value) for key, value in numbers.items()},
             completions=tuple(map(tuple, completions)),
@@ -68,7 +71,7 @@ class Evaluation:
 
 
 def log_likelihoods(model, pairs: list[Pair], batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the log-likelihoods in nats (N,), float64, of the safe and of the unsafe responses of N pairs."""
+    """Return the log-likelihoods (N,) of the safe and the unsafe responses, in nats."""
     both = []
     for responses in ([(pair.prompt, pair.safe) for pair in pairs], [(pair.prompt, pair.unsafe) for pair in pairs]):
         batches = [batch_of(responses[i : i + batch_size]) for i in range(0, len(responses), batch_size)]
@@ -78,7 +81,7 @@ def log_likelihoods(model, pairs: list[Pair], batch_size: int) -> tuple[np.ndarr
 
 
 def evaluate(lm: LanguageModel, held_out: list[Pair], general_ids, batch_size: int) -> Evaluation:
-    """Return an Evaluation without completions. A model that has been wrecked gives numbers that are not finite."""
+    """Return an Evaluation without completions. Its numbers may be NaN or infinite."""
     with np.errstate(over="ignore", invalid="ignore"):
         safe, unsafe = log_likelihoods(lm.model, held_out, batch_size)
         return Evaluation(
@@ -93,7 +96,7 @@ def evaluate(lm: LanguageModel, held_out: list[Pair], general_ids, batch_size: i
 
 
 def complete(lm: LanguageModel, prompts, tokens: int, seed: int) -> tuple[tuple[str, str], ...]:
-    """Return (prompt, continuation of so many tokens) for each prompt; the same seed draws the same."""
+    """Return (prompt, continuation) for each prompt; the seed determines the result."""
     streams = (
         lm.stream(prompt, tokens, temperature=COMPLETION_TEMPERATURE, rng=np.random.default_rng(seed))
         for prompt in prompts

@@ -1,4 +1,4 @@
-"""The picture of fine-tuning on pairs: what became likelier, whether the margin grew, and what that cost."""
+"""The picture of fine-tuning on pairs: likelihoods, margin, and perplexity on general text over the steps."""
 
 import math
 
@@ -10,10 +10,10 @@ SAFE, UNSAFE, MARGIN, GENERAL = BLUE, VERMILION, GREEN, INK
 
 
 def draw_fine_tuning(records, path, title="", *, limit: float) -> None:
-    """Draw the evaluations among the metrics' records as a PNG at `path`, written atomically.
+    """Draw the evaluations in the metrics' records as a PNG at `path`, atomically.
 
-    `limit` is the factor of the perplexity beyond which a run counts as diverged. Raises MissingExtra without
-    matplotlib, OSError where the file cannot be written.
+    limit: growth of the perplexity beyond which a run counts as diverged. Raises MissingExtra without matplotlib,
+    OSError if the file cannot be written.
     """
     measured = [record for record in records if all(record.get(key) is not None for key in DRAWN)]
     steps = [record["step"] for record in measured]
@@ -47,11 +47,10 @@ def draw_fine_tuning(records, path, title="", *, limit: float) -> None:
         )
     general.grid(which="minor", color=GRID, linewidth=0.7)
     general.tick_params(labelsize=7, which="minor")
-    label(general, "what was forgotten", "steps", "perplexity on general text (log scale)")
+    label(general, "forgetting", "steps", "perplexity on general text (log scale)")
     headline(figure, title)
     save(figure, path)
 
 
 def draw_line(axes, steps, values, colour, marker, name):
-    """Draw one quantity over the steps."""
     axes.plot(steps, values, color=colour, marker=marker, markersize=3.5, linewidth=1.6, label=name)

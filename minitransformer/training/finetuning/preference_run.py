@@ -1,11 +1,11 @@
-"""The run of fine-tuning on pairs: at each step some pairs, drawn at random, and an objective of their likelihoods.
+"""The run of fine-tuning on pairs. Each step minimises an objective on random pairs.
 
-The starting model is needed throughout, as the reference of direct preference optimisation and to compare with. Frozen,
-it gives each response the same log-likelihood every time, so it is asked once, before the first step; a checkpoint
-keeps the numbers, and no second model is held in memory.
+The log-likelihoods of the starting model are needed during the whole run, as the reference of direct preference
+optimisation and for the report. Since the starting model does not change, they are computed once before the first step
+and stored in checkpoints, so no second model is needed in memory.
 
-A run that wrecks its model is stopped: when an evaluation finds that general perplexity has grown beyond the limit, or
-a step a loss or gradient that is not finite. `diverged` then says so in words.
+The run stops if it has diverged: if an evaluation finds that the perplexity on general text has grown beyond the limit,
+or if a step finds a loss or gradient that is not finite. `diverged` then contains a description.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ COMPLETION_TOKENS = 40
 
 @dataclass(frozen=True)
 class PreferenceData:
-    """Pairs to train on and pairs held out, the ids of a general text, and prompts to complete."""
+    """Training pairs and held-out pairs, the ids of a general text, and prompts to complete."""
 
     name: str
     pairs: list[Pair]
@@ -40,7 +40,7 @@ class PreferenceData:
 
 
 class PreferenceRun(TrainingState):
-    """The fine-tuning of the LanguageModel `lm` on pairs of responses. Call `remember_start` before the first step."""
+    """The fine-tuning of a LanguageModel on pairs. Call `remember_start` before the first step."""
 
     picture, report = FINE_TUNING_FILE, REPORT_FILE
 
@@ -49,8 +49,8 @@ class PreferenceRun(TrainingState):
         super().__init__(lm, settings)
         self.loss = PairedLoss(lm.model, OBJECTIVES[settings.objective])
         self.before = None  # the Evaluation of the starting model
-        self.reference = None  # its log-likelihoods (N,) of the safe and of the unsafe responses to train on
-        self.diverged = None  # or what happened, in words
+        self.reference = None  # its log-likelihoods (N,) of the safe and the unsafe training responses
+        self.diverged = None  # or a description of the divergence
         self.tokens_trained = 0
 
     def remember_start(self) -> None:
@@ -60,19 +60,19 @@ class PreferenceRun(TrainingState):
 
     @property
     def finished(self) -> bool:
-        """Whether there is no step left to take, or no sense in taking it."""
+        """Return True after the last step, or if the run has diverged."""
         return super().finished or self.diverged is not None
 
     @property
     def tokens(self) -> int:
-        """How many tokens of responses it has trained on."""
+        """Return the number of response tokens trained on so far."""
         return self.tokens_trained
 
     def advance(self) -> dict:
-        """Take one step, on batches in each of which no pair comes twice.
+        """Take one step, on batches of different pairs.
 
-        Returns loss, learning rate and gradient's norm. Where they are not finite, no step is taken, and `diverged`
-        says why.
+        Returns loss, learning rate and norm of the gradient. If the loss or the gradient is not finite, no step is
+        taken, and `diverged` describes the reason.
         """
         lr = self.set_learning_rate()
         count, size = self.settings.accumulate, min(self.settings.batch_size, len(self.data.pairs))
@@ -88,7 +88,7 @@ class PreferenceRun(TrainingState):
         return {"loss": loss, "lr": lr, "grad_norm": norm}
 
     def loss_of(self, chosen):
-        """Return (loss, backward) of the pairs of these numbers."""
+        """Return (loss, backward) for the training pairs with these indices."""
         pairs = [self.data.pairs[i] for i in chosen]
         self.tokens_trained += sum(len(pair.safe) + len(pair.unsafe) for pair in pairs)
         inputs, targets = batch_of(
@@ -101,11 +101,11 @@ class PreferenceRun(TrainingState):
         return self.loss(inputs, targets, rng=self.dropout_rng, **options)
 
     def evaluation(self) -> Evaluation:
-        """Return the Evaluation of the model as it is, without completions."""
+        """Return the current Evaluation without completions."""
         return evaluate(self.lm, self.data.held_out, self.data.general_ids, self.settings.batch_size)
 
     def evaluation_with_completions(self) -> Evaluation:
-        """Return the Evaluation of the model as it is."""
+        """Return the current Evaluation with completions, if the model's loss is finite."""
         measured = self.evaluation()
         if not math.isfinite(measured.general_loss):
             return measured
@@ -113,10 +113,10 @@ class PreferenceRun(TrainingState):
         return Evaluation(**(vars(measured) | {"completions": completions}))
 
     def evaluate(self) -> dict:
-        """Return the numbers of an Evaluation as metrics, and see whether the run has diverged."""
+        """Return an Evaluation as metrics, and set `diverged` if the limit is exceeded."""
         now = self.evaluation()
         growth = math.exp(min(now.general_loss - self.before.general_loss, 700))
-        if self.diverged is None and not growth <= self.settings.perplexity_limit:  # a NaN is beyond any limit
+        if self.diverged is None and not growth <= self.settings.perplexity_limit:  # also True for NaN
             self.diverged = (
                 f"after step {self.step} the perplexity on general text is {now.perplexity:.4g}, {growth:.3g} times "
                 f"the {self.before.perplexity:.4g} before, beyond the limit of {self.settings.perplexity_limit:g} times"
@@ -125,11 +125,11 @@ class PreferenceRun(TrainingState):
         return {key: value for key, value in now.to_dict().items() if key in kept}
 
     def first_ids(self):
-        """Return the ids that samples begin with where no prompt is given: the first to complete, or held out."""
+        """Return the first prompt to complete, or the first held-out one."""
         return self.lm.encode(self.data.prompts[0]) if self.data.prompts else self.data.held_out[0].prompt
 
     def describe_data(self) -> dict:
-        """Return what tells this data from other."""
+        """Return name, sizes and fingerprint of the data."""
         digest = hashlib.sha256()
         for pairs in (self.data.pairs, self.data.held_out):
             digest.update(f"{len(pairs)} ".encode())
@@ -142,27 +142,30 @@ class PreferenceRun(TrainingState):
 
     @staticmethod
     def data_in_words(described: dict) -> str:
-        """Return what describe_data returned, in words."""
+        """Return the result of describe_data in words."""
         return f"{described['name']} ({described['rows']} + {described['held_out']} rows)"
 
     def own_state(self) -> tuple[dict, dict]:
-        """Return what else a checkpoint must keep: what was measured of the starting model, and how it went."""
+        """Return the measurements of the starting model and the progress of the run."""
         safe, unsafe = self.reference
         state = {"before": self.before.to_dict(), "diverged": self.diverged, "tokens": self.tokens_trained}
         return {"reference_safe": safe, "reference_unsafe": unsafe}, state
 
     def restore_own_state(self, arrays: dict, state: dict) -> None:
-        """Take back what own_state returned."""
+        """Restore the result of own_state."""
         reference = arrays["reference_safe"], arrays["reference_unsafe"]
         for likelihoods in reference:
             if likelihoods.dtype != np.float64 or likelihoods.shape != (len(self.data.pairs),):
-                raise ValueError("the likelihoods by the starting model are not one number for each pair")
+                raise ValueError(
+                    f"reference has shape {likelihoods.shape} and dtype {likelihoods.dtype}; "
+                    f"expected ({len(self.data.pairs)},) and float64"
+                )
         before = Evaluation.from_dict(dictionary("before", state["before"]))
         tokens = whole("tokens", state["tokens"], least=0)
         diverged = None if state["diverged"] is None else text("diverged", state["diverged"])
         self.reference, self.before, self.diverged, self.tokens_trained = reference, before, diverged, tokens
 
     def draw_picture(self, records, path) -> None:
-        """Draw how likelihoods, margin and perplexity went."""
+        """Draw likelihoods, margin and perplexity over the steps."""
         title = f"fine-tuning on {self.data.name}, {self.settings.objective}"
         draw_fine_tuning(records, path, title, limit=self.settings.perplexity_limit)

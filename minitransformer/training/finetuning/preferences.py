@@ -1,10 +1,9 @@
-"""Pairs of responses: a prompt, how to answer it and how not to. One JSON object a line:
+"""Pairs of responses: a prompt with a safe and an unsafe response. A dataset has one JSON object per line:
 
     {"prompt": "Can you help me?", "safe": " Of course, with pleasure.", "unsafe": " Go away, you fool."}
 
-Prompt and response are joined as they stand, so the space between them belongs to the response. A row may say that it
-is for evaluation alone, `"held_out": true`; other keys are ignored. A row that cannot be used is an error that names
-its file and line.
+Prompt and response are concatenated, so a space between them belongs to the response. With `"held_out": true` a row is
+used only for evaluation. Other keys are ignored. An invalid row raises an error that names its file and line.
 """
 
 import json
@@ -17,14 +16,18 @@ import numpy as np
 from minitransformer.text import IGNORE_INDEX, Tokenizer
 from minitransformer.values import brief
 
-POLITENESS = Path(__file__).with_name("politeness.jsonl")  # comes with the package, under the name "politeness"
+POLITENESS = Path(__file__).with_name("politeness.jsonl")  # the dataset "politeness", part of the package
 TEXTS = ("prompt", "safe", "unsafe")
 DEFAULT_HELD_OUT = 0.2
 
 
 @dataclass(frozen=True)
 class PreferenceRow:
-    """A prompt with a safe and an unsafe response; `held_out` is None where nothing was said; `where` it stands."""
+    """A prompt with a safe and an unsafe response.
+
+    held_out   whether the row is for evaluation only, or None if the row does not define that
+    where      its file and line, for error messages
+    """
 
     prompt: str
     safe: str
@@ -34,10 +37,11 @@ class PreferenceRow:
 
 
 def read_preferences(dataset) -> list[PreferenceRow]:
-    """Return the rows of a dataset: the path of a file of JSON lines, "politeness", or a list of dictionaries.
+    """Return the rows of a dataset.
 
-    Raises OSError for a file that cannot be read; ValueError, naming the row, for one that is not JSON, lacks a text or
-    has an empty one, and TypeError for one of another type. Lines without anything are skipped.
+    dataset: the path of a file of JSON lines, "politeness", or a list of dictionaries. Empty lines are ignored. Raises
+    OSError for a file that cannot be read, and ValueError or TypeError, which names the row, for a row that is not
+    JSON or in which a text is missing, empty or of another type.
     """
     if isinstance(dataset, (str, os.PathLike)):
         rows = list(rows_of_file(POLITENESS if dataset == "politeness" else dataset))
@@ -46,7 +50,7 @@ def read_preferences(dataset) -> list[PreferenceRow]:
         rows = [checked_row(row, f"row {number}") for number, row in enumerate(dataset, start=1)]
         name = "the dataset"
     if not rows:
-        raise ValueError(f"{name}: holds no rows")
+        raise ValueError(f"{name}: has no rows; at least one is needed")
     return rows
 
 
@@ -64,13 +68,13 @@ def rows_of_file(path):
             row = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
-        except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of brackets
+        except (ValueError, RecursionError) as error:  # for very long numbers or deeply nested brackets
             raise ValueError(f"{where}: {error}") from None
         yield checked_row(row, where)
 
 
 def checked_row(row, where: str) -> PreferenceRow:
-    """Return a row once it is known to have everything. Raises TypeError or ValueError, saying where."""
+    """Validate a row. Raises TypeError or ValueError, which names its location."""
     if isinstance(row, PreferenceRow):
         return row
     if not isinstance(row, dict):
@@ -89,10 +93,11 @@ def checked_row(row, where: str) -> PreferenceRow:
 
 
 def split_held_out(rows: list[PreferenceRow], held_out, seed: int) -> tuple[list[PreferenceRow], list[PreferenceRow]]:
-    """Return (rows to train on, rows held out).
+    """Return (training rows, held-out rows).
 
-    held_out: None, what the rows themselves say, or where none does a fifth; a fraction, drawn by `seed`, in which rows
-    of the same prompt stay together; or another dataset. Raises ValueError where one side would be empty.
+    held_out: None, a fraction, or another dataset. None uses the rows' own `held_out`, or a fraction of 0.2 if no row
+    has one. A fraction of the prompts is drawn with `seed`, so rows with the same prompt stay together. Raises
+    ValueError if one side would be empty.
     """
     if held_out is None and any(row.held_out is not None for row in rows):
         chosen = {row.prompt for row in rows if row.held_out}
@@ -110,14 +115,14 @@ def split_held_out(rows: list[PreferenceRow], held_out, seed: int) -> tuple[list
     if not all(sides):
         raise ValueError(
             f"{len(rows)} rows with {len({row.prompt for row in rows})} different prompts, of which {len(chosen)} are "
-            "held out: there must be some to train on and some to evaluate"
+            "held out: both training and evaluation need at least one"
         )
     return sides
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A row as ids (T,), int64."""
+    """The ids (T,), int64, of a row."""
 
     prompt: np.ndarray
     safe: np.ndarray
@@ -125,15 +130,14 @@ class Pair:
 
 
 def encode(rows: list[PreferenceRow], tokenizer: Tokenizer, context: int) -> list[Pair]:
-    """Return the rows as ids, prompt and responses encoded by themselves, so that no token reaches across.
+    """Encode the prompt and the responses of each row separately.
 
-    Raises ValueError, naming the row, for a text that the tokenizer does not know, or one longer than the context.
+    Raises ValueError, which names the row, for a text that the tokenizer cannot encode or that exceeds the context.
     """
     return [encode_row(row, tokenizer, context) for row in rows]
 
 
 def encode_row(row: PreferenceRow, tokenizer: Tokenizer, context: int) -> Pair:
-    """Return one row as ids."""
     ids = {}
     for key in TEXTS:
         try:
@@ -142,18 +146,18 @@ def encode_row(row: PreferenceRow, tokenizer: Tokenizer, context: int) -> Pair:
             raise ValueError(f'{row.where}: "{key}": {error}') from None
     for key in TEXTS[1:]:
         tokens = len(ids["prompt"]) + len(ids[key])
-        if tokens - 1 > context:  # the last token is only predicted
+        if tokens - 1 > context:  # the last token is not an input
             raise ValueError(
-                f'{row.where}: "prompt" and "{key}" have {tokens} tokens together, and a context of {context} holds '
+                f'{row.where}: "prompt" and "{key}" have {tokens} tokens together; a context of {context} allows '
                 f"{context + 1}"
             )
     return Pair(**ids)
 
 
 def batch_of(sequences) -> tuple[np.ndarray, np.ndarray]:
-    """Return (inputs, targets), each (B, T) int64, of B (prompt, response) pairs of ids.
+    """Pad B (prompt, response) pairs of ids to a batch (inputs, targets), each (B, T).
 
-    Each row asks for its response alone; it is filled up on the right, to the longest, with targets of IGNORE_INDEX.
+    Only the response has targets. Rows are padded on the right to the longest, with targets of IGNORE_INDEX.
     """
     T = max(len(prompt) + len(response) for prompt, response in sequences) - 1
     inputs = np.zeros((len(sequences), T), np.int64)

@@ -1,4 +1,4 @@
-"""The report of fine-tuning on pairs: before and after, side by side, and what is not shown."""
+"""The report of fine-tuning on pairs: measurements before and after, and their limits."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,16 @@ from minitransformer.training.finetuning.evaluation import Evaluation
 REPORT_FILE = "report.json"
 
 NOT_SHOWN = (
-    "Not shown: what the model does with prompts unlike these, and what it forgot that the general text does not ask\n"
-    "for. A larger margin may come from both responses becoming less likely: see each by itself."
+    "Not shown: the effect on prompts unlike these, and forgetting that the general text does not test. A larger\n"
+    "margin may come from both responses becoming less likely: compare their log-likelihoods."
 )
 
-# (what a line of the table says, the field of Evaluation, its format)
+# (title of a line in the table, field of Evaluation, format)
 LINES = [
     ("log-likelihood of a safe response, nats", "safe", "10.3f"),
-    ("                  of its tokens, each", "safe_per_token", "10.3f"),
+    ("                  of each of its tokens", "safe_per_token", "10.3f"),
     ("log-likelihood of an unsafe one, nats", "unsafe", "10.3f"),
-    ("                  of its tokens, each", "unsafe_per_token", "10.3f"),
+    ("                  of each of its tokens", "unsafe_per_token", "10.3f"),
     ("margin: safe − unsafe, nats", "margin", "10.3f"),
     ("safe response preferred", "preferred", "10.1%"),
     ("perplexity on general text", "perplexity", "10.4g"),
@@ -26,17 +26,18 @@ LINES = [
 
 @dataclass(frozen=True)
 class FineTuningReport:
-    """What fine-tuning on pairs of responses did to a model.
+    """The effect of fine-tuning on pairs of responses.
 
     objective            "dpo", "unlikelihood" or "difference"
-    trained              what was trained, in words
-    trained_numbers      how many numbers that were, and model_numbers of how many in the model
-    rows, held_out_rows  pairs trained on, and evaluated on
+    trained              the trained parameters, in words
+    trained_numbers      number of trained scalars
+    model_numbers        number of scalars in the model
+    rows, held_out_rows  number of pairs trained on, and of held-out pairs
     steps                steps taken
     before, after        Evaluations
     records              the metrics of every step, as in training/metrics.py
-    diverged             whether the run was stopped because it wrecked the model
-    verdict              how it went, in words
+    diverged             True if the run was stopped because it diverged
+    verdict              the result in words
     """
 
     objective: str
@@ -54,11 +55,11 @@ class FineTuningReport:
 
     @property
     def perplexity_growth(self) -> float:
-        """The perplexity on general text after, as a multiple of that before."""
+        """Return the ratio of the perplexity on general text after and before."""
         return self.after.perplexity / self.before.perplexity
 
     def to_dict(self) -> dict:
-        """Return the report as JSON can hold it."""
+        """Return the report as a dictionary that JSON can represent."""
         return vars(self) | {"before": self.before.to_dict(), "after": self.after.to_dict()}
 
     def __str__(self):
@@ -67,7 +68,7 @@ class FineTuningReport:
         measured = [(words, *(f"{getattr(side, field):{form}}" for side in sides)) for words, field, form in LINES]
         lines = [
             f"objective {self.objective}, {self.steps} steps on {self.rows} pairs; trained: {self.trained}, "
-            f"{self.trained_numbers:,} numbers, as many as {share:.1%} of the model",
+            f"{self.trained_numbers:,} parameters, {share:.1%} of the number in the model",
             "",
             *table([(f"on {self.held_out_rows} held-out prompts", "before", "after"), *measured], indent=0),
             "",
@@ -78,13 +79,13 @@ class FineTuningReport:
 
 
 def verdict_of(diverged: str | None, before: Evaluation, after: Evaluation, limit: float) -> str:
-    """Return how it went, in words."""
+    """Return the result in words."""
     growth = after.perplexity / before.perplexity
     if diverged is not None:
         state = "the model is as it was before that step" if growth <= limit else "the model is wrecked"
         return (
-            f"DIVERGED: {diverged}. The run was stopped there: whatever the margin says, {state}. A bounded objective, "
-            "a lower learning rate or fewer steps would be right."
+            f"DIVERGED: {diverged}. The run was stopped there. Regardless of the margin, {state}. Use a bounded "
+            "objective, a lower learning rate or fewer steps."
         )
     change = "rose" if after.margin > before.margin else "did not rise"
     return (

@@ -1,4 +1,4 @@
-"""Fine-tuning on pairs of responses: towards the safe one, away from the unsafe, and no further than must be."""
+"""Fine-tuning on pairs of responses: make the safe response more likely than the unsafe one."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from minitransformer.training.loop import carry_out
 from minitransformer.training.observer import Observer
 
 PROMPTS_SHOWN = 3
-DEFAULT_GENERAL_PART = 0.1  # the end of the default corpus, which `train` holds out
+DEFAULT_GENERAL_PART = 0.1  # the end of the default corpus, which is the validation split of `train`
 
 
 def fine_tune_for_safety(
@@ -37,28 +37,29 @@ def fine_tune_for_safety(
     about: dict[str, Any] | None = None,
     **settings: Any,
 ) -> FineTuningReport:
-    """Train the model of `lm`, in place, to prefer the safe response of each row. Returns a FineTuningReport.
+    """Train the model of `lm`, in place, to prefer the safe response of each row.
 
     dataset       a file of JSON lines, "politeness", or a list of dictionaries (see preferences.py)
-    held_out      which rows are for evaluation alone: None, those that say so, or where none does a fifth; a fraction
-                  between 0 and 1; or another dataset
-    general_text  where perplexity is measured, to see what was forgotten; None: the last tenth of the default corpus
-    prompts       a list of prompts to complete before and after; None: the first three that are held out
-    merge         merge low-rank adapters into the weights at the end; False leaves them in the model, which
-                  LanguageModel.load could not read: merge_adapters (layers/lora.py) makes up for it
-    out           the folder to write to: model.npz (with the adapters merged), metrics.jsonl, report.json, and with
-                  `plot` finetuning.png
-    settings      the fields of PreferenceSettings: objective="dpo", beta=0.1, trainable=2, steps=200, lr=None,
+    held_out      the rows for evaluation only: None (the rows marked so, or a fifth if none is marked), a fraction
+                  between 0 and 1, or another dataset
+    general_text  text to measure forgetting by its perplexity (default: the last tenth of the default corpus)
+    prompts       prompts to complete before and after (default: the first three held-out ones)
+    merge         merge low-rank adapters into the weights at the end. With False they stay in the model, and
+                  LanguageModel.load cannot read its file until merge_adapters (layers/lora.py) has merged them
+    out           folder for model.npz (with merged adapters), metrics.jsonl, report.json, and with `plot`
+                  finetuning.png
+    settings      fields of PreferenceSettings: objective="dpo", beta=0.1, trainable=2, steps=200, lr=None,
                   batch_size=8, seed=0, ...
-    resume, plot, observer and about are those of pretrain. A run that is interrupted and resumed ends with the same
-    weights, to the bit, as one that was not: also one of another `lm`, whose weights the checkpoint replaces.
 
-    What is not trained stays as it is to the bit, and afterwards every parameter is frozen, or not, as it was found. A
-    run that wrecks the model is stopped and reported: `diverged`, with words in `verdict`.
+    resume, plot, observer and about are as in pretrain. A run that is interrupted and resumed ends with weights that
+    are bit-identical to those of an uninterrupted run. It may be resumed with another `lm`, whose weights are replaced.
 
-    Raises ValueError or TypeError for a row that cannot be used, naming it, ValueError for settings out of range, or
-    texts that the tokenizer does not know; OSError where a file cannot be read or written, or another run is at work
-    in `out`; TrainingInterrupted at Ctrl-C, when the step is saved.
+    Frozen parameters stay bit-identical, and requires_grad of all parameters is restored at the end. A run that
+    diverges is stopped, with `diverged` and `verdict` in the report.
+
+    Returns a FineTuningReport. Raises ValueError or TypeError for an invalid row, with its location; ValueError for
+    settings out of range, or texts that the tokenizer cannot encode; OSError if a file cannot be read or written, or if
+    another run uses `out`; and TrainingInterrupted at Ctrl-C, after the current step has been saved.
     """
     asked = PreferenceSettings(**settings)
     data = preference_data(lm, dataset, held_out, general_text, prompts, asked)
@@ -76,7 +77,7 @@ def fine_tune_for_safety(
 
 
 def preference_data(lm, dataset, held_out, general_text, prompts, settings: PreferenceSettings) -> PreferenceData:
-    """Return all that a run needs of the data. Raises before anything is changed."""
+    """Prepare the data of a run, before anything is changed."""
     train_rows, held_out_rows = split_held_out(read_preferences(dataset), held_out, settings.seed)
     context = lm.model.config.context
     pairs, held_out_pairs = (encode(rows, lm.tokenizer, context) for rows in (train_rows, held_out_rows))
@@ -89,23 +90,23 @@ def preference_data(lm, dataset, held_out, general_text, prompts, settings: Pref
 
 
 def general_ids(lm, text: str | None, settings: PreferenceSettings):
-    """Return the ids that perplexity on general text is measured on."""
+    """Return the ids of the general text."""
     name = "the general text"
     if text is None:
         text = default_corpus()
         text = text[int(len(text) * (1 - DEFAULT_GENERAL_PART)) :]
-        name = f"the general text, {DEFAULT_CORPUS}, as no other was given"
+        name = f"the general text, by default {DEFAULT_CORPUS}"
     try:
         ids = lm.tokenizer.encode(text)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     if len(ids) < 2:
-        raise ValueError(f"{name}: perplexity needs at least 2 tokens, and it has {len(ids)}")
+        raise ValueError(f"{name}: perplexity needs at least 2 tokens, but it has {len(ids)}")
     return ids if settings.eval_tokens is None else ids[: settings.eval_tokens + 1]
 
 
 def report_of(run: PreferenceRun, names, records) -> FineTuningReport:
-    """Return the report of a run that is over."""
+    """Return the report of a finished run."""
     parameters = dict(run.lm.model.named_parameters())
     after = run.evaluation_with_completions()
     return FineTuningReport(

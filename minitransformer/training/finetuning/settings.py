@@ -1,4 +1,4 @@
-"""What a fine-tuning run is asked to do, beside the settings that all runs have."""
+"""The settings of a fine-tuning run, in addition to those of all runs."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ DEFAULT_LR, ADAPTERS_LR = 2e-4, 1e-3
 @documented
 @dataclass(frozen=True)
 class FineTuningSettings(Settings):
-    """Settings of fine-tuning: fewer steps than pretraining takes, smaller but for adapters, and no decay.
+    """The settings of fine-tuning: fewer steps and a lower learning rate than pretraining, and no weight decay.
 
-    Weight decay pulls towards zero, which is not where a trained model came from. Adapters begin by adding nothing, so
-    that their rate may be higher.
+    Weight decay would pull the weights towards zero and away from the trained model. Adapters start with no effect, so
+    they allow a higher learning rate.
     """
 
     kind = "fine-tuning on a text"
@@ -50,7 +50,7 @@ class FineTuningSettings(Settings):
 @documented
 @dataclass(frozen=True)
 class PreferenceSettings(FineTuningSettings):
-    """Settings of fine-tuning on pairs of responses: batches are of pairs, or of all where there are fewer."""
+    """The settings of fine-tuning on pairs of responses. A batch has at most as many pairs as there are."""
 
     kind = "fine-tuning on pairs of responses"
 

@@ -1,4 +1,4 @@
-"""Plain fine-tuning: pretraining gone on with, on another text, while a part of the model stays as it is."""
+"""Fine-tuning on a text: continued pretraining of a part of the model."""
 
 import os
 from typing import Any
@@ -23,13 +23,15 @@ def fine_tune(
     observer: Observer | None = None,
     about: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Train the model of `lm`, in place, on the next token of `text`. Returns the metrics' records (see metrics.py).
+    """Train the model of `lm`, in place, on the next token of `text`.
 
-    text      a Corpus of the tokenizer's ids, or what tokenize_corpus takes: a str, a TextFiles
-    settings  steps, lr, what is trained, ...; merge is that of fine_tune_for_safety, and the rest are pretrain's
+    text      a Corpus of the tokenizer's ids, or a text for tokenize_corpus, such as a str or TextFiles
+    settings  a FineTuningSettings (default: FineTuningSettings())
+    merge     as in fine_tune_for_safety; all other options are those of pretrain
 
-    What is not trained stays as it is to the bit, and afterwards every parameter is frozen, or not, as it was found.
-    Raises what pretrain raises, and ValueError for parameters that the model does not have.
+    Frozen parameters stay bit-identical, and requires_grad of all parameters is restored at the end. Returns the
+    records of the metrics (see metrics.py). Raises the exceptions of pretrain, and ValueError for parameters that the
+    model does not have.
     """
     settings = settings or FineTuningSettings()
     corpus = text if isinstance(text, Corpus) else tokenize_corpus(text, lm.tokenizer)

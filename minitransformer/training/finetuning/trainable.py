@@ -1,8 +1,8 @@
-"""What of a model may move: its last blocks, parameters by name, or low-rank adapters beside its weights.
+"""Selection of the trainable parameters: the last blocks, parameters given by name, or low-rank adapters.
 
-The rest is frozen, and stays as it is to the bit. Whatever is trained, the gradient is needed only from there upwards:
-below the lowest parameter that moves, activations are constants, and their backward passes are not run. With the last
-two of four blocks trained, a step takes 0.7 of the time.
+All other parameters are frozen and stay bit-identical. Gradients are needed only down to the lowest trained parameter.
+Activations below it are constants, so their backward passes are skipped. With the last two of four blocks trained, a
+step takes about 0.7 times as long.
 """
 
 import difflib
@@ -21,9 +21,11 @@ from minitransformer.values import number, texts, whole
 
 @dataclass(frozen=True)
 class LowRank:
-    """Low-rank adapters (see layers/lora.py): of a `rank`, scaled by `alpha` / rank, beside the maps named `targets`.
+    """Low-rank adapters (see layers/lora.py) of the Linears that match `targets`.
 
-    The default adapts the maps of queries and values, as Hu et al. do; * in a name stands for anything.
+    rank      rank of each adapter
+    alpha     numerator of the scale alpha / rank
+    targets   names of Linears, in which * matches anything; by default those of queries and values, as in Hu et al.
     """
 
     rank: int = 4
@@ -32,19 +34,20 @@ class LowRank:
 
     def __post_init__(self):
         targets = tuple(self.targets) if isinstance(self.targets, Iterable) else self.targets
-        object.__setattr__(self, "targets", texts("LowRank: targets", targets))  # JSON, which stores them, has lists
+        object.__setattr__(self, "targets", texts("LowRank: targets", targets))  # a list if read from JSON
         object.__setattr__(self, "rank", whole("LowRank: rank", self.rank, least=1))
         object.__setattr__(self, "alpha", number("LowRank: alpha", self.alpha, above=0))
 
 
-Trainable = int | tuple[str, ...] | LowRank  # how many of the last blocks, names of parameters, or adapters
+Trainable = int | tuple[str, ...] | LowRank  # number of last blocks, names of parameters, or adapters
 
 
 def checked(name: str, trainable) -> Trainable:
-    """Return what a user gave as `trainable`, called `name`, in one of its three forms.
+    """Validate and normalise the option `trainable`, called `name` in messages.
 
-    An int is a number of last blocks; a str or several are names of parameters, in which * stands for anything; a
-    LowRank, or the dictionary of its fields, asks for adapters. Raises TypeError for another type, ValueError for none.
+    An int is a number of last blocks. A str or several are names of parameters, in which * matches anything. A LowRank
+    or the dictionary of its fields stands for adapters. Raises TypeError for another type, ValueError for an empty
+    selection.
     """
     if isinstance(trainable, dict):
         return LowRank(**trainable)
@@ -56,12 +59,12 @@ def checked(name: str, trainable) -> Trainable:
     if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
         raise TypeError(f"{name} must be a number of blocks, names of parameters, or a LowRank, not {trainable!r}")
     if not names:
-        raise ValueError(f"{name}: no parameter is named, so there is nothing to train")
+        raise ValueError(f"{name} is empty; name at least one parameter")
     return tuple(names)
 
 
 def in_words(trainable: Trainable) -> str:
-    """Return what is trained, for people."""
+    """Return a description of the trained parameters."""
     if isinstance(trainable, LowRank):
         return f"adapters of rank {trainable.rank} on {', '.join(trainable.targets)}"
     if isinstance(trainable, int):
@@ -71,16 +74,16 @@ def in_words(trainable: Trainable) -> str:
 
 @contextmanager
 def training_only(model: Module, trainable: Trainable, *, seed: int = 0, merge: bool = True):
-    """Within the block, let nothing of a Transformer move but `trainable`; yields the names of those parameters.
+    """Train only the selected parameters of a Transformer inside a `with` block.
 
-    Afterwards every parameter is frozen, or not, as it was found, and adapters, which are drawn by `seed`, are merged
-    unless `merge` is False. Forgets gradients that were there before. Raises ValueError for what the model does not
-    have.
+    Yields the names of these parameters. At the end, requires_grad of all parameters is restored, and adapters are
+    merged unless `merge` is False; `seed` determines their initial values. Existing gradients are discarded. Raises
+    ValueError for a selection that the model does not have.
     """
     before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     adapted = []
     if isinstance(trainable, LowRank):
-        rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(3)[2])  # the first two are the run's own
+        rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(3)[2])  # TrainingState uses the first two
         adapted = add_adapters(model, trainable.targets, trainable.rank, trainable.alpha, rng=rng)
     try:
         names = [f"{name}.{part}" for name in adapted for part in "ab"] or chosen_names(model, trainable)
@@ -97,7 +100,7 @@ def training_only(model: Module, trainable: Trainable, *, seed: int = 0, merge: 
 
 
 def chosen_names(model: Module, trainable: int | tuple[str, ...]) -> list[str]:
-    """Return the names of the parameters of the last blocks, or those that match names in which * is anything."""
+    """Return the names of the selected parameters."""
     names = [name for name, _ in model.named_parameters()]
     if isinstance(trainable, int):
         blocks = len(model.blocks)
@@ -113,7 +116,7 @@ def chosen_names(model: Module, trainable: int | tuple[str, ...]) -> list[str]:
 
 
 def below(model: Module, names) -> list[str]:
-    """Return the names of the modules, from the bottom, that lie below the lowest of the named parameters."""
+    """Return the names of the modules below the lowest of the named parameters."""
     order = [name for name, child in model.children() if name.startswith("blocks.")]
     embeddings = [name for name in ("embedding", "positional_embedding") if getattr(model, name) is not None]
     if any(name.startswith(tuple(f"{embedding}." for embedding in embeddings)) for name in names):
@@ -123,10 +126,10 @@ def below(model: Module, names) -> list[str]:
 
 
 def constant(y, backward):
-    """A hook: the activation is a constant. Its backward, and all that it saved, are dropped: nothing below moves."""
+    """Replace an activation by a constant: a hook that drops the backward pass."""
     return y, no_gradient
 
 
 def no_gradient(dy):
-    """The backward of a constant."""
+    """Return the gradient of a constant, zero."""
     return np.zeros_like(dy)

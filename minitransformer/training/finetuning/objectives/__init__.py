@@ -1,17 +1,16 @@
-"""What fine-tuning on pairs of responses minimises: one objective a file, derivation beside code.
+"""Objectives of fine-tuning on pairs of responses, one per file, with their derivations.
 
 In reading order:
 
-    log_likelihood.py        of a whole response                             sequence_log_likelihood
-    unbounded_difference.py  the obvious objective, and why it fails         unbounded_difference
-    softplus.py              what bounds the other two                       softplus
-    unlikelihood.py          something other than each unsafe token          unlikelihood, sequence_unlikelihood
-    direct_preference.py     against the model as it was                     direct_preference
-    paired_loss.py           any of them on a model                          PairedLoss
+    log_likelihood.py        the log-likelihood of a whole response             sequence_log_likelihood
+    unbounded_difference.py  the obvious objective, and why it fails            unbounded_difference
+    softplus.py              the function that bounds the other two             softplus
+    unlikelihood.py          the probability of anything but an unsafe token    unlikelihood, sequence_unlikelihood
+    direct_preference.py     preference relative to the starting model          direct_preference
+    paired_loss.py           an objective applied to a model                    PairedLoss
 
-Each of OBJECTIVES takes (safe_logits, safe_targets, unsafe_logits, unsafe_targets), direct_preference the reference's
-log-likelihoods too, and returns (loss, backward), loss the
-mean over the pairs, in nats.
+Each of OBJECTIVES takes (safe_logits, safe_targets, unsafe_logits, unsafe_targets), and direct_preference also the
+log-likelihoods of the reference. It returns (loss, backward), where loss is the mean over the pairs, in nats.
 """
 
 from minitransformer.training.finetuning.objectives.direct_preference import direct_preference
@@ -21,7 +20,7 @@ from minitransformer.training.finetuning.objectives.softplus import softplus
 from minitransformer.training.finetuning.objectives.unbounded_difference import unbounded_difference
 from minitransformer.training.finetuning.objectives.unlikelihood import sequence_unlikelihood, unlikelihood
 
-# By the name that a user gives.
+# {name of an option: objective}
 OBJECTIVES = {"dpo": direct_preference, "unlikelihood": unlikelihood, "difference": unbounded_difference}
 
 __all__ = [

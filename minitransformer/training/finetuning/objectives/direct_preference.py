@@ -1,13 +1,13 @@
 """Direct preference optimisation: prefer the safe response more than the model did before (Rafailov et al., 2023).
 
-It is what is left of reinforcement learning from human feedback when the reward is solved for. There a model p is to
-have a high reward, but to stay near the reference pʳ: Σ p · (reward − β log(p/pʳ)), over all responses, is to be
-largest. With Σ p = 1 fixed, its derivative by p, reward − β log(p/pʳ) − β, is the same number for every response, so
-that reward = β log(p/pʳ) + constant, and σ(z) of (1) is then the probability that the safe response is the preferred
-one (Bradley and Terry, 1952). β is the price of leaving the reference.
+It follows from reinforcement learning from human feedback, if the reward is eliminated. There a model p maximises the
+reward but should stay near the reference pʳ: it maximises Σ p · (reward − β log(p/pʳ)) over all responses. Under the
+constraint Σ p = 1, the derivative with respect to each p, reward − β log(p/pʳ) − β, is the same for every response.
+Therefore reward = β log(p/pʳ) + constant, and σ(z) of (1) is the probability that the safe response is preferred
+(Bradley and Terry, 1952). β is the penalty for differences from the reference.
 
-Only the difference of differences counts: whatever moves both responses alike, and any constant added to both
-references, changes nothing. So L may fall while *both* responses become less likely; reports give each by itself.
+Only the difference of differences counts. A change of both log-likelihoods by the same amount, or of both references,
+has no effect. L may thus fall while *both* responses become less likely, so reports give both log-likelihoods.
 """
 
 from collections.abc import Callable
@@ -32,14 +32,13 @@ def direct_preference(
 ) -> tuple[Loss, Callable[..., Arrays]]:
     """Return the mean over B pairs of −log σ(z), and its backward(dloss=1.0).
 
-    With log-likelihoods ℓ under the model and ℓʳ under the reference, the model as it was before training, which is a
-    constant:
+    With log-likelihoods ℓ under the model and ℓʳ under the reference (the model before training, a constant):
 
         z = β · ((ℓ_safe − ℓ_unsafe) − (ℓʳ_safe − ℓʳ_unsafe))        (1)
         L = mean(−log σ(z)) = mean(softplus(−z))        (2)
 
     Logits (B, T, V) with integer targets (B, T), IGNORE_INDEX outside the response; `reference_safe` and
-    `reference_unsafe` (B,) are the reference's log-likelihoods in nats. Raises what cross_entropy raises.
+    `reference_unsafe` (B,) are the reference's log-likelihoods in nats. Raises the exceptions of cross_entropy.
     """
     b = float(beta)
     safe, safe_backward = sequence_log_likelihood(safe_logits, safe_targets)
@@ -56,9 +55,9 @@ def direct_preference(
             dz = −σ(−z) · dL / B                            (3)
             dℓ_safe = β dz    dℓ_unsafe = −β dz             (4)
 
-        σ(−z) is how wrong the model is about the pair: 1/2 at the start, where z = 0 and L = log 2, and 0 once the
-        margin z/β has grown well beyond 1/β. L is at least 0 and the pushing ends, which the plain difference never
-        does.
+        σ(−z) is the probability that the model gives to the wrong preference: 1/2 at the start, where z = 0 and
+        L = log 2, and nearly 0 when the margin z/β is much larger than 1/β. The gradient then vanishes, unlike that of
+        the plain difference, and L is never negative.
         """
         dz = -softplus_backward(np.full(shape, dloss / pairs))  # (3)
         return safe_backward(b * dz), unsafe_backward(-b * dz)  # (4)

@@ -1,4 +1,4 @@
-"""An objective on a model: both responses of every pair go through it in one batch."""
+"""An objective applied to a model: both responses of every pair are in one batch."""
 
 import numpy as np
 
@@ -6,16 +6,16 @@ from minitransformer.module import Module, apply
 
 
 class PairedLoss(Module):
-    """An objective of this folder, applied to the logits that `model` gives for pairs of sequences."""
+    """An objective of this folder, applied to the logits of `model` for pairs of sequences."""
 
     def __init__(self, model: Module, objective):
         self.model = model
         self.objective = objective
 
     def forward(self, inputs, targets, *, rng=None, **options):
-        """Return the loss of inputs and targets (2B, T), the safe half first, and its backward(dloss=1.0).
+        """Return the loss of inputs and targets (2B, T), and its backward(dloss=1.0).
 
-        `rng` turns dropout on; `options` are the objective's.
+        The first B rows are the safe ones. `rng` turns dropout on; `options` are passed to the objective.
         """
         B = len(inputs) // 2
         logits, model_backward = self.model(inputs, rng=rng)

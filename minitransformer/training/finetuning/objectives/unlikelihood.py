@@ -1,6 +1,4 @@
-"""Unlikelihood: raise the probability of each safe token, and of something other than each unsafe one (Welleck et al.,
-2019).
-"""
+"""Unlikelihood (Welleck et al., 2019): make each safe token likely and each unsafe one unlikely."""
 
 from collections.abc import Callable
 
@@ -17,15 +15,18 @@ from minitransformer.training.finetuning.objectives.softplus import softplus
 def unlikelihood(
     safe_logits: Array, safe_targets: Array, unsafe_logits: Array, unsafe_targets: Array
 ) -> tuple[Loss, Callable[..., Arrays]]:
-    """Return the mean over B pairs of −log p(safe) − Σ log(1 − p(unsafe token)), and its backward(dloss=1.0).
+    """Return the mean of −log p(safe) − Σ log(1 − p(unsafe token)), and its backward.
+
+    The mean is over B pairs, and backward takes dloss=1.0.
 
     With ℓ the log-likelihood of a response, the y of log_likelihood.py, u of (4), and Σ running over positions:
 
         L = mean(−ℓ_safe + Σ u)                         (1)
 
-    Neither term can fall below 0, where p = 1 for every safe and p = 0 for every unsafe token.
+    Neither term can fall below 0, its value if p = 1 for every safe token and p = 0 for every unsafe token.
 
-    Logits (B, T, V) with integer targets (B, T), IGNORE_INDEX outside the response. Raises what cross_entropy raises.
+    Logits (B, T, V) with integer targets (B, T), IGNORE_INDEX outside the response. Raises the exceptions of
+    cross_entropy.
     """
     safe, safe_backward = sequence_log_likelihood(safe_logits, safe_targets)
     unsafe, unsafe_backward = sequence_unlikelihood(unsafe_logits, unsafe_targets)
@@ -33,7 +34,7 @@ def unlikelihood(
     shape, pairs = unsafe.shape, unsafe.size
 
     def backward(dloss=1.0):
-        """The mean sends each of B pairs its share, with opposite signs for its two responses.
+        """The mean gives each of B pairs its share, with opposite signs for its two responses.
 
         With unsafe = Σ u,
 
@@ -46,17 +47,19 @@ def unlikelihood(
 
 
 def sequence_unlikelihood(logits, targets, *, ignore_index=IGNORE_INDEX):
-    """Return −Σ log(1 − p) in nats (...) of the tokens targets (..., T) under logits (..., T, V), summed over T.
+    """Return −Σ log(1 − p) in nats (...), where p is the probability of each target.
 
-    For one position with logits x (V,) and token t, whose probability is p:
+    Targets are (..., T), logits (..., T, V), and the sum is over T. For one position with logits x (V,) and token t,
+    whose probability is p:
 
         o = log Σ_{c ≠ t} exp(x_c)                      (3)
         u = −log(1 − p) = softplus(z),   z = x_t − o    (4)
 
-    As log(1 − p) it would be log 0 once p rounds to 1: for the very token that most needs to be unlearned. z = log(p /
-    (1 − p)) is the token's own logit against all others together, and softplus of it is exact at both ends.
+    Computed as log(1 − p), it would be log 0 when p rounds to 1, for the token that most needs to be unlearned.
+    z = log(p / (1 − p)) is the token's own logit relative to all others together, and softplus(z) is accurate at both
+    ends.
 
-    Positions whose target is `ignore_index` count for nothing. Raises what cross_entropy raises. Saved for backward: e
+    Positions whose target is `ignore_index` are ignored. Raises the exceptions of cross_entropy. Saved for backward: e
     (..., T, V), exp(x − m) of the others with m their largest, total (..., T, 1) its sum, token (..., T, 1), kept (...,
     T), and what softplus saves.
     """
@@ -77,13 +80,13 @@ def sequence_unlikelihood(logits, targets, *, ignore_index=IGNORE_INDEX):
 
     def backward(dy):
         """x_t reaches u directly, and every other logit through o, whose gradient is q = e / Σ e, the softmax over the
-        others alone:
+        other logits:
 
             dz = σ(z) · du = p du                           (5)
             dx_t = dz,   dx_c = −q_c dz  for c ≠ t          (6)
 
-        Σ_c dx_c = 0, as must be for what ignores a shift. The push is p itself: none on a token that has become
-        impossible, where the plain difference pushes hardest.
+        Σ_c dx_c = 0, as for every function that ignores a shift of x. The gradient is proportional to p: zero for a
+        token that has become impossible, where the gradient of the plain difference is largest.
         """
         du = np.broadcast_to(np.asarray(dy)[..., None], shape) * kept
         dz = softplus_backward(du).astype(dtype, copy=False)  # (5)
