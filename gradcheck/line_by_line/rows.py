@@ -83,7 +83,7 @@ def _pinned(look, again):
 
 
 def _name(look, mistake):
-    return look.scene.sites[mistake.event.site].name
+    return look.scene.sites[mistake.event.site].name or "the returned value"
 
 
 def _helpers(look, pinned):
