@@ -107,11 +107,11 @@ What else is here:
 
 TYPE_CHECKING = False  # but to a type checker it is true; from `typing` it would take longer than all that is here
 if TYPE_CHECKING:  # what is loaded when it is asked for: see __getattr__
-    from gradcheck.adapters import from_layer, from_pair, from_value_and_gradient
+    from gradcheck.adapters import from_layer, from_pair
     from gradcheck.call import Call, borrowed, clear_gradients, parameters_of, randomize_parameters, to_float64
     from gradcheck.cases import Case, check_case, load_cases
     from gradcheck.checking import adjoint, check, check_call, check_module
-    from gradcheck.given_derivatives import from_derivative, from_jacobian
+    from gradcheck.given_derivatives import from_derivative, from_jacobian, from_value_and_gradient
     from gradcheck.html import report_html
     from gradcheck.jacobian_matrix import Jacobian, jacobian
     from gradcheck.line_by_line import steps, steps_of_call
@@ -151,11 +151,11 @@ __all__ = [
 ]
 
 _MODULES = {
-    "adapters": ("from_layer", "from_pair", "from_value_and_gradient"),
+    "adapters": ("from_layer", "from_pair"),
     "call": ("Call", "borrowed", "clear_gradients", "parameters_of", "randomize_parameters", "to_float64"),
     "cases": ("Case", "check_case", "load_cases"),
     "checking": ("check", "check_call", "check_module", "adjoint"),
-    "given_derivatives": ("from_derivative", "from_jacobian"),
+    "given_derivatives": ("from_derivative", "from_jacobian", "from_value_and_gradient"),
     "html": ("report_html",),
     "jacobian_matrix": ("jacobian", "Jacobian"),
     "line_by_line": ("steps", "steps_of_call"),

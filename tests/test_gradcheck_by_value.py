@@ -163,3 +163,22 @@ def test_nothing_is_said_of_a_second_mistake_where_the_rest_is_right():
         STANDARDIZE, "dlast = dout * gain", "dlast = dout", "standardize_forward", "standardize_backward"
     )
     assert gradcheck.steps(function, normal(6, 4), normal(4, seed=1)).remarks == ()
+
+
+def cell(x, c, w):
+    z = np.tanh(x @ w)
+    y = z * c
+
+    def backward(grad):
+        gc = grad * z  # noqa: F841 (it is what should be returned)
+        gz = grad * c * (1 - z**2)
+        dw = x.T @ gz
+        return gz @ w.T, gz, dw
+
+    return y, backward
+
+
+def test_a_wrong_name_that_is_returned_is_blamed_on_the_return_and_not_on_the_line_that_binds_it():
+    report = gradcheck.steps(cell, normal(4, 3), normal(4, 2, seed=1), normal(3, 2, seed=2))
+    wrong = [(row.name, row.sentence) for row in report.rows if row.verdict == "WRONG"]
+    assert wrong == [("dc", "gz stands where gc belongs")]

@@ -202,8 +202,10 @@ class _Search:
         return False
 
     def _is_accumulated(self, event):
-        """Whether a name is bound at several lines: each value may be the gradient along some of the paths."""
-        return len({e.site for e in self.local if self._name(e) == self._name(event)}) > 1
+        """Whether a name is computed at several lines: each value may be the gradient along some of the paths."""
+        statement = self.look.scene.sites[event.site].statement
+        is_computed = any(isinstance(n, (*CHANGING, ast.AugAssign)) for n in ast.walk(statement))
+        return is_computed and len({e.site for e in self.local if self._name(e) == self._name(event)}) > 1
 
     def _truth_of_another_shape(self, side, event, label):
         array = side.quantities[label].array

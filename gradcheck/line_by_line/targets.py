@@ -111,11 +111,12 @@ def _returned(scene, returned, last):
             if i is None:
                 continue
         elif isinstance(site.value, ast.Name) and site.value.id in last:
-            bound = last[site.value.id]
-            is_free = not _is_of_forward(scene, site.value.id) and target.name not in last
-            own = site.value.id == target.name or is_free
+            given = site.value.id
+            bound = last[given]
+            is_free = not (_is_of_forward(scene, given) or target.name in last or _is_read(scene, given))
+            own = given == target.name or is_free
             if own and bound.live is event.live and bound.is_untouched:
-                target.name, target.event, target.key = site.value.id, bound, bound.key
+                target.name, target.event, target.key = given, bound, bound.key
         if not is_real_array(target.event.value) and target.key is not None:
             target.reason = "it is no array of floating-point numbers"
         elif array.size > MOST:
@@ -142,6 +143,12 @@ def _expected(scene):
         for name, e in found
         if is_once and isinstance(e.value, np.ndarray) and is_real_array(e.value)
     ]
+
+
+def _is_read(scene, name):
+    """Whether a line of backward, other than the one that returns it, reads a name."""
+    sites = {scene.sites[event.site] for event in scene.plain.events if scene.sites[event.site].kind == "backward"}
+    return any(name in names_read(site.statement) for site in sites)
 
 
 def _is_of_forward(scene, name):
