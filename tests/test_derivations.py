@@ -34,7 +34,7 @@ EQUATION = re.compile(r"^    .*\S {2,}\((\d+)\)$")
 MISPLACED = re.compile(r"^\S.*\S {2,}\(\d+\)$")
 TAG = re.compile(r"#((?: \(\d+\))+)(?: |,|;|:|$)")
 QUOTED = re.compile(r"`[^`\n]*`")
-REFERENCE = re.compile(r"(?<!\S)\((\d+)\)")
+REFERENCE = re.compile(r"(?<!\S)\((\d{1,2})\)")  # a year has four digits
 
 
 @cache

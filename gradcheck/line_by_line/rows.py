@@ -86,9 +86,8 @@ def _pinned(look, again):
 
 def _name(look, mistake):
     """Return the name that a mistake's line binds, or those of the gradients that a `return` computes unbound."""
-    bound = look.scene.sites[mistake.event.site].name
-    computed = joined([target.name for target in look.targets if target.event.key == mistake.event.key])
-    return bound or computed or "the returned value"
+    computed = [target.name for target in look.targets if target.event.key == mistake.event.key]
+    return look.scene.sites[mistake.event.site].name or joined(computed or ["the returned value"])
 
 
 def _helpers(look, pinned):
