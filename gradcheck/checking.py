@@ -138,7 +138,7 @@ def check_call(
         if diagnose and any(finding.is_wrong for finding in findings):
             from gradcheck.diagnosis import what_is_wrong
 
-            sentences = what_is_wrong(run, step, findings)
+            sentences = what_is_wrong(run, step, findings, lambda other: _find(other, terms, seed)[:2])
         arguments = [summarise(f, run, terms, s) for f, s in zip(findings, sentences, strict=True)]
         report = Report(call.name, tuple(arguments), (run.problem,) if run.problem else (), tuple(notes))
     if not report.is_right:
