@@ -82,7 +82,7 @@ HYPOTHESES = (
     factors_wrong,
     off_by_little,
 )
-OBSERVATIONS = (  # what the numbers of this draw are: it says nothing of others
+OBSERVATIONS = (  # they describe the numbers of this draw, and claim nothing about others
     identically_zero,
     not_finite,
     works_in_float32,
@@ -99,9 +99,9 @@ OBSERVATIONS = (  # what the numbers of this draw are: it says nothing of others
 
 
 def what_is_wrong(run, step, findings, find):
-    """Return one sentence for each Finding, empty where it is right or nothing is known. Runs the function again.
+    """Return one sentence for each Finding, empty if it is right or unexplained. Run the function again.
 
-    `step` is the ComplexStep of the Run, None where it does not apply; `find(run)` returns (Findings, ComplexStep) of
+    `step` is the ComplexStep of the Run, None if it does not apply; `find(run)` returns (Findings, ComplexStep) of
     another Run.
     """
     everything, elsewhere = _evidence(run, step, findings), functools.cache(lambda: _on_another_draw(run, find))

@@ -84,7 +84,7 @@ class Workbench:
     def names(self, event, held=None):
         """Return {name: value} that a line could read: bound before it, or captured by backward.
 
-        `held` are the values that names are held at, those of this bench if it is None.
+        `held` are the values of names that are held; None stands for those of this bench.
         """
         held, events = (self.held, self.base.events) if held is None else (held, self.scene.plain.events)
         bound = {}

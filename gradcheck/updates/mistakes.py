@@ -33,7 +33,7 @@ L2, DECAY = "g = g + weight_decay * theta", "theta = theta - lr * weight_decay *
 T1, T2 = "beta1**t", "beta2**t"
 VELOCITY, AHEAD = "momentum * velocity + g", "(g + momentum * velocity_new)"
 
-NOBODY = Student("", {})  # a mistake of the table is said by its kind: the code that is checked has other names
+NOBODY = Student("", {})  # sees only the kind of a mistake of the table, since the checked code has other names
 T_FROM_0 = "the bias is corrected with t − 1 in place of t = 1, 2, …"
 
 # In the order in which they are tried: the first that gives the update's numbers is named.
