@@ -54,19 +54,19 @@ def look_at(call, dy, source, sites, probe, rng, verdicts):
 
 
 def looks_again(look, sites, probe, rng, others):
-    """Return Looks at other draws: at each of the `others`, which are Calls, or at one that is made from the first.
+    """Return Looks at other draws: the first of the same sizes, then the `others`, which are Calls, or larger sizes.
 
-    That has other sizes, signs, masks, indices and numbers, as far as the function takes them. There are no Looks
-    if one of the `others` cannot be looked at, because a repair could not be tried there.
+    Signs, masks, indices and numbers differ as far as the function takes that. None stands for one of the `others` that
+    cannot be looked at, so that a repair cannot be tried there.
     """
-    if others:
-        looks = [_other_look(look, other.copy(), sites, probe, rng) for other in others]
-        return looks if all(looks) else []
-    for call in other_draws(look.scene.run, rng):
-        other = _other_look(look, call, sites, probe, rng)
-        if other is not None and all(np.all(np.isfinite(truth)) for truth in other.found.truths.values()):
-            return [other]
-    return []
+    looks = []
+    for sizes in ((False,),) if others else ((False,), (True,)):
+        for call in other_draws(look.scene.run, rng, sizes):
+            other = _other_look(look, call, sites, probe, rng)
+            if other is not None and all(np.all(np.isfinite(truth)) for truth in other.found.truths.values()):
+                looks.append(other)
+                break
+    return looks + [_other_look(look, other.copy(), sites, probe, rng) for other in others]
 
 
 def _other_look(look, call, sites, probe, rng):

@@ -117,6 +117,8 @@ def _verified(look, again, target, search, found):
 
 def _benches(look, again, target):
     """Return a Workbench for a Target in each other Look that has it. The parameters are those of `look` again."""
+    if None in again():
+        return []
     twins = [(other, other.twin_of(target)) for other in again()]
     benches = [Workbench(other.in_use(), twin) for other, twin in twins if twin is not None]
     look.in_use()

@@ -1,14 +1,17 @@
 """Other inputs for the same function: a claim that holds on them too does not hold by chance."""
 
+import itertools
+
 import numpy as np
 
 
-def other_draws(run, rng):
+def other_draws(run, rng, sizes=(True, False)):
     """Yield Calls like that of a Run on other arrays and numbers, the most different first.
 
-    Of a module the parameters are changed in place; the Run's arguments hold the original ones.
+    `sizes` says whether they are larger. Of a module the parameters are changed in place; the Run's arguments hold the
+    original ones.
     """
-    for is_larger, is_signed in ((True, True), (True, False), (False, True), (False, False)):
+    for is_larger, is_signed in itertools.product(sizes, (True, False)):
         call = varied(run, rng, is_larger, is_signed)
         if call is not None:
             yield call
