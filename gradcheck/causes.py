@@ -38,13 +38,16 @@ class Explanation:
     def __init__(self, began):
         self.limit = TimeLimit(began)
 
-    def with_sentences(self, report, run, step, findings):
-        """Return the report with a diagnosis of each wrong gradient whose mistake is known."""
+    def with_sentences(self, report, run, step, findings, find):
+        """Return the report with a diagnosis of each wrong gradient whose mistake is known.
+
+        `find(run)` returns (Findings, ComplexStep) of another Run.
+        """
         from gradcheck.diagnosis import what_is_wrong
 
         run.call.time_limit, arguments = self.limit, list(report.arguments)
         with suppress(OutOfTime):
-            for i, sentence in enumerate(what_is_wrong(run, step, findings)):
+            for i, sentence in enumerate(what_is_wrong(run, step, findings, find)):
                 arguments[i] = replace(arguments[i], diagnosis=sentence)
         return replace(report, arguments=tuple(arguments))
 

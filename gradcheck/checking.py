@@ -176,7 +176,9 @@ def check_call(
             from gradcheck.causes import Explanation
 
             explanation = Explanation(began)
-            report = explanation.with_sentences(report, run, step, findings)
+            report = explanation.with_sentences(
+                report, run, step, findings, lambda other: _find(other, terms, seed)[:2]
+            )
     if not report.is_right:
         raise GradientError(report, explanation.lines(report, call, dy, seed, randomize) if explain and lines else ())
     return report

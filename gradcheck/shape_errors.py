@@ -107,7 +107,7 @@ def _is_right(call):
     from gradcheck.checking import check_call
 
     try:
-        check_call(call, diagnose=False)
+        check_call(call, explain=False)
     except Exception:
         return False
     return True

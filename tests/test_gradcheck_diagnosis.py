@@ -160,43 +160,52 @@ WRAPPED = {
         (
             "mean_rows",
             0,
-            lambda g, dy, *_: g * T,
+            lambda g, dy, x: g * x.shape[1],
             r"dx equals 4 × the truth: 4 is the length of axis 1 of x.*sum where a mean",
         ),
         (
             "linear",
             2,
-            lambda g, dy, *_: g / (B * T),
+            lambda g, dy, *_: g / (dy.size // dy.shape[-1]),
             "dbias equals 1/12 × the truth: 12 is the number of rows of .*mean where a sum",
         ),
         (
             "layer_norm",
             2,
-            lambda g, dy, *_: g / B,
+            lambda g, dy, *_: g / dy.shape[0],
             "dbeta equals 1/3 × the truth: 3 is the length of axis 0 of .*mean where a sum",
         ),
-        ("attention", 0, lambda g, dy, *_: g * C**0.5, "dq equals √5 × the truth: 5 is the length of axis 3 of q"),
-        ("attention", 1, lambda g, dy, *_: g / C**0.5, "dk equals 1/√5 × the truth: 5 is the length of axis 3 of"),
+        (
+            "attention",
+            0,
+            lambda g, dy, q, *_: g * q.shape[3] ** 0.5,
+            "dq equals √5 × the truth: 5 is the length of axis 3 of q",
+        ),
+        (
+            "attention",
+            1,
+            lambda g, dy, q, *_: g / q.shape[3] ** 0.5,
+            "dk equals 1/√5 × the truth: 5 is the length of axis 3 of",
+        ),
         (
             "unembedding",
             1,
-            lambda g, dy, *_: g * V,
+            lambda g, dy, x, weight: g * len(weight),
             "dweight equals 11 × the truth: 11 is the length of axis 0 of weight",
         ),
         (
             "cross_entropy",
             0,
-            lambda g, dy, *_: g * 10,
+            lambda g, dy, logits, targets: g * np.sum(targets >= 0),
             "dlogits equals 10 × the truth: 10 of the 12 entries of targets are not negative",
         ),
         (
             "cross_entropy",
             0,
-            lambda g, dy, *_: g * 10 / 12,
+            lambda g, dy, logits, targets: g * np.mean(targets >= 0),
             "dlogits equals 10/12 × the truth: 10 of the 12 entries of targets are not",
         ),
-        ("dropout", 0, lambda g, dy, *_: g * 0.6, r"dx equals \(1 − p\) × the truth: p is 0.4"),
-        ("rms_norm", 0, lambda g, dy, *_: g * 1.37, "dx equals 1.37 × the truth$"),
+        ("rms_norm", 0, lambda g, dy, *_: g * 1.37, "dx is off by a constant factor$"),
     ],
     "twice": [
         ("gelu", 0, lambda g, dy, *_: g * 2, "dx equals 2 × the truth: added twice"),
@@ -749,6 +758,11 @@ def normalized_with_another_scale(x, *, axis, centred, scale):
     return z * r, backward
 
 
+def unscaled_dropout(x, *, keep, p):
+    """y = x · keep / (1 − p), whose backward forgets the division."""
+    return x * keep / (1 - p), lambda dy: dy * keep
+
+
 def two_entries(x, *, i, j, function):
     """y = function(x_i) · x_j, whose second path overwrites the first where i = j."""
     e = function(x[i])
@@ -852,6 +866,11 @@ INSIDE = [
         "two paths into one entry",
         Call(two_entries, X[0, 0], i=1, j=1, function=np.exp),
         "dx is right once i and j diff",
+    ),
+    (
+        "a size forgotten or applied twice",
+        Call(unscaled_dropout, X, keep=KEEP, p=0.4),
+        r"dx equals \(1 − p\) × the truth: p is 0.4",
     ),
     ("two paths into one entry", Call(two_entries, X[0, 1], i=2, j=2, function=np.tanh), "right once i and j differ"),
     ("two paths into one entry", Call(two_entries, X[0, 2], i=0, j=0, function=np.square), "right once i and j differ"),
@@ -1077,8 +1096,24 @@ def test_the_diagnosis_ends_the_message():
 
 
 def test_a_factor_of_no_size_is_given_as_a_number_and_one_entry_alone_is_no_evidence_for_it():
-    assert diagnosis_of(Call(Wrong(gelu, 0, lambda g, dy, x: 1.37 * g), X))["x"].diagnosis.endswith("1.37 × the truth")
+    assert (
+        diagnosis_of(Call(Wrong(gelu, 0, lambda g, dy, x: 1.37 * g), X))["x"].diagnosis
+        == "dx is off by a constant factor"
+    )
     assert diagnosis_of(Call(Wrong(gelu, 0, lambda g, dy, x: 1.37 * g), X[:1, 0, 0]))["x"].diagnosis == ""
+
+
+def test_a_length_that_is_the_factor_by_chance_is_not_named():
+    third = diagnosis_of(Call(Wrong(gelu, 0, lambda g, dy, x: g / 3), X))["x"].diagnosis  # the first axis has 3
+    assert third == "dx equals 1/3 × the truth"
+
+
+def masked_scale(x, *, keep, p):
+    return x * keep / (1 - p), lambda dy: dy * keep * 2.5  # 1 / 0.4: p is 0.4 on this draw
+
+
+def test_a_factor_that_is_an_option_by_chance_is_not_named():
+    assert "p is" not in diagnosis_of(Call(masked_scale, X, keep=KEEP, p=0.4))["x"].diagnosis
 
 
 @pytest.mark.parametrize("function", [np.abs, np.cbrt], ids=["unsafe", "raises"])

@@ -207,11 +207,12 @@ def test_a_loss_that_is_multiplied_by_dy_twice_is_said_to_be():
 
 
 def test_a_number_by_chance_is_not_said_to_be_a_square_of_a_size():
-    def scaled(x, *, wrong):
-        return 3 * x, lambda dy: wrong * dy
+    def scaled(factor):
+        return lambda x: (3 * x, lambda dy: 3 * factor(x) * dy)
 
-    assert said(scaled, normal(10, 2), wrong=-300.0) == {"x": "dx equals -100 × the truth"}
-    assert said(scaled, normal(4, 7), wrong=3 * 4 / 7)["x"].endswith(
+    assert said(scaled(lambda x: -100), normal(10, 2)) == {"x": "dx is off by a constant factor"}
+    assert said(scaled(lambda x: 4 / 7), normal(4, 7)) == {"x": "dx is off by a constant factor"}
+    assert said(scaled(lambda x: x.shape[0] / x.shape[1]), normal(4, 7))["x"].endswith(
         "4 is the length of axis 0 of x and the length of axis 0 of y, and 7 is the length of axis 1 of x and the "
         "length of axis 1 of y (one in the place of the other?)"
     )
@@ -219,10 +220,11 @@ def test_a_number_by_chance_is_not_said_to_be_a_square_of_a_size():
     assert convolved["b"].startswith(
         "db equals 1/10 × the truth: 10 is the number of entries of y for each of b (a mean"
     )
-    assert said(scaled, normal(4, 7), wrong=6.0)["x"].endswith(
-        "; or √4, where 4 is the length of axis 0 of x and the length of axis 0 of y"
+    assert said(scaled(lambda x: 2), normal(4, 7))["x"].endswith("added twice, or a factor 2 too many")
+    assert said(scaled(lambda x: x.shape[0] ** 0.5), normal(4, 7))["x"].endswith(
+        "√4 × the truth: 4 is the length of axis 0 of x; or 4 is the length of axis 0 of y"
     )
-    assert said(scaled, normal(4, 7), wrong=3 * (1 + 2e-6)) == {"x": "dx equals 1.000002 × the truth"}
+    assert said(scaled(lambda x: 1 + 2e-6), normal(4, 7)) == {"x": "dx is off by a constant factor"}
 
 
 def rebinds(x, *, what):

@@ -777,3 +777,20 @@ def test_the_state_is_left_to_the_update():
 
     check_update(step, "momentum")
     assert not calls[0].any() and calls[2].any() and calls[3].any()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda m, g, beta1: beta1 * m + (1 - beta1) + g,
+        lambda m, g, beta1: beta1 + m + (1 - beta1) * g,
+        lambda m, g, beta1: beta1 * m + (1 - beta1) / g,
+    ],
+)
+def test_an_edit_of_the_table_is_named_by_its_kind_and_place(wrong):
+    def step(w, dw, m, v, t, lr, beta1, beta2, eps):
+        m = wrong(m, dw, beta1)
+        v = beta2 * v + (1 - beta2) * dw**2
+        return w - lr * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps), m, v
+
+    assert said_of(step, "adam") == "in m_new: one of + − · / stands in the place of another"

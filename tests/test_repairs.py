@@ -15,7 +15,7 @@ from minitransformer.learn.grading import grade
 
 @pytest.fixture
 def reported(monkeypatch):
-    """Collect the StepsReports that grading asks for."""
+    """Collect the StepsReports of a grading."""
     reports, steps_of_call = [], gradcheck.line_by_line.steps_of_call
 
     def report(*arguments, **options):
@@ -27,7 +27,7 @@ def reported(monkeypatch):
 
 
 def with_statement(text, line, statement):
-    """Return a text in which another statement stands in the place of the one at a line."""
+    """Return a text in which another statement replaces the one at a line."""
     (node,) = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.stmt) and n.lineno == line]
     lines = text.splitlines()
     indented = textwrap.indent(statement, " " * node.col_offset)

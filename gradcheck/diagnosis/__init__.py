@@ -9,8 +9,13 @@ A sentence is about the numbers, and what it means is up to the reader: `equals 
 axis 1 of x` may be a mean where a sum belongs, and in a check whose sizes all differ it most often is.
 """
 
+import contextlib
+import functools
+import warnings
+
 import numpy as np
 
+from gradcheck.contract import run_under_watch
 from gradcheck.diagnosis.arrangement import (
     exchanged,
     matrix_not_transposed,
@@ -19,7 +24,7 @@ from gradcheck.diagnosis.arrangement import (
     rearranged,
 )
 from gradcheck.diagnosis.earlier_state import right_once_emptied
-from gradcheck.diagnosis.evidence import Evidence
+from gradcheck.diagnosis.evidence import Evidence, stream
 from gradcheck.diagnosis.formulas import derivative_at_the_wrong_place, factors_wrong
 from gradcheck.diagnosis.places import (
     right_once_indices_differ,
@@ -45,7 +50,9 @@ from gradcheck.diagnosis.whole import (
     not_finite,
     not_linear_in_dy,
     off_by_a_factor,
+    verified,
 )
+from gradcheck.mistakes.draws import other_draws
 
 HYPOTHESES = (
     identically_zero,
@@ -77,24 +84,74 @@ HYPOTHESES = (
     factors_wrong,
     off_by_little,
 )
+OBSERVATIONS = (  # they describe the numbers of this draw, and claim nothing about others
+    identically_zero,
+    not_finite,
+    works_in_float32,
+    does_not_depend_on_dy,
+    captured_name_rebound,
+    wrong_on_a_slice,
+    not_linear_in_dy,
+    right_once_indices_differ,
+    right_when_summed,
+    wrong_through_a_part_of_y,
+    right_with_an_axis_less,
+    off_by_little,
+)
 
 
-def what_is_wrong(run, step, findings):
-    """Yield one sentence for each Finding, empty if it is right or nothing is known. Runs the function again.
+def what_is_wrong(run, step, findings, find):
+    """Yield one sentence for each Finding, empty if it is right or unexplained. Run the function again.
 
-    `step` is the ComplexStep of the Run, None where it does not apply.
+    `step` is the ComplexStep of the Run, None if it does not apply; `find(run)` returns (Findings, ComplexStep) of
+    another Run.
     """
+    everything, elsewhere = _evidence(run, step, findings), functools.cache(lambda: _on_another_draw(run, find))
+    for evidence in everything:
+        yield _first(evidence, elsewhere) if evidence.is_wrong else ""
+
+
+def _verified(hypothesis, sentence, evidence, other):
+    """Return the sentence of a hypothesis on two draws, empty if the other draw contradicts it."""
+    if hypothesis is off_by_a_factor:
+        return verified(evidence, other) or ""
+    return sentence if hypothesis(other) == sentence else ""
+
+
+def _on_another_draw(run, find):
+    """Return the Evidence on another draw of the inputs; nothing if the function takes no other."""
+    rng = stream("another draw")
+    try:
+        for call in other_draws(run, rng):
+            with np.errstate(all="ignore"), warnings.catch_warnings(), contextlib.suppress(Exception):
+                warnings.simplefilter("ignore")  # the user's code, on sizes and numbers that it was not written for
+                other = run_under_watch(call, None, rng)
+                if np.isfinite(other.y).all():
+                    findings, step = find(other)
+                    return _evidence(other, step, findings)
+    finally:
+        for argument in run.arguments:
+            if argument.parameter is not None:
+                argument.parameter.data = argument.array
+    return []
+
+
+def _evidence(run, step, findings):
+    """Return the Evidence of each Finding, each of which knows the others."""
     everything = [Evidence(run, step, finding, i) for i, finding in enumerate(findings)]
     for evidence in everything:
         evidence.others = everything
-    for evidence in everything:
-        yield _first(evidence) if evidence.is_wrong else ""
+    return everything
 
 
-def _first(evidence):
+def _first(evidence, elsewhere):
+    """Return the first sentence that holds, and on another draw as well if it is about more than these numbers."""
     with np.errstate(all="ignore"):
         for hypothesis in HYPOTHESES:
             sentence = hypothesis(evidence)
+            if sentence and hypothesis not in OBSERVATIONS:
+                other = elsewhere()[evidence.position] if elsewhere() else None
+                sentence = _verified(hypothesis, sentence, evidence, other) if other is not None else ""
             if sentence:
                 return sentence[0].upper() + sentence[1:] if sentence.startswith("the ") else sentence
     return ""

@@ -10,6 +10,7 @@ import numpy as np
 
 from gradcheck.complex_step import NotComplexSafe
 from gradcheck.diagnosis.evidence import EXACT, axes_of, equal, fits, profiles, stream
+from gradcheck.mistakes.draws import is_a_mask
 
 
 def equals_dy(evidence):
@@ -127,7 +128,7 @@ def right_once_all_ones(evidence):
     for name, array in evidence.arrays("fb"):
         if array is evidence.array or array.ndim == 0 or np.ptp(array.astype(np.float64)) == 0:
             continue
-        is_factor = _is_a_mask(array) or _is_a_gain(evidence, array)
+        is_factor = array.dtype.kind == "b" or is_a_mask(array) or _is_a_gain(evidence, array)
         if not (is_factor or _is_read(evidence, array)):
             continue
         before = array.copy()
@@ -154,11 +155,6 @@ def _is_right_for_equal_slices(evidence, array, values):
         if array.shape[axis] > 1:
             array[...] = np.take(values, [0], axis)
             yield evidence.is_right_for(evidence.run.call)
-
-
-def _is_a_mask(array):
-    """Whether an array says yes or no to each place, with 1 or what makes up for the places lost."""
-    return array.dtype.kind == "b" or (np.min(array) == 0 and len(np.unique(array)) == 2)
 
 
 def _is_read(evidence, array):

@@ -2,10 +2,13 @@
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 
 from gradcheck.diagnosis.evidence import equal, joined, stream
+
+LARGEST = 4  # number in a fraction that is shown
 
 
 def identically_zero(evidence):
@@ -46,94 +49,103 @@ def not_linear_in_dy(evidence):
 
 def off_by_a_factor(evidence):
     """given = c · truth with one number c: a sign, a size forgotten or applied twice, a sum for a mean."""
-    mask = evidence.known
-    given, truth = evidence.given[mask], evidence.truth[mask]
-    square = float(np.dot(truth, truth))
-    if not square:
-        return None
-    c = float(np.dot(given, truth)) / square
-    if (
-        not math.isfinite(c)
-        or c == 0
-        or _close(c, 1.0, evidence)
-        or not evidence.same(evidence.given, c * evidence.truth)
-    ):
+    c = _factor(evidence)
+    if c is None:
         return None
     if _close(c, -1.0, evidence):
         return f"{evidence.label} has its sign flipped: it is minus the truth"
     if evidence.dy.size == 1 and _close(c, evidence.dy.item(), evidence):
         return f"{evidence.label} equals dy × the truth: it is multiplied by dy once too often"
-    named = _names(c, evidence)
-    if named is None and np.sum(np.abs(truth) > 1e-6 * np.max(np.abs(truth))) < 2:
-        return None  # one number is always a multiple of another
-    return f"{evidence.label} equals {named or f'{c:.{_digits(c)}g} × the truth'}"
+    return f"{evidence.label} is off by a constant factor"
 
 
-def _digits(c):
-    """Return how many digits tell a factor from 1: six, most often."""
-    return max(6, 2 - math.floor(math.log10(abs(c - 1) or 1.0)))
+def verified(evidence, other):
+    """Return the sentence on a factor that holds on another draw too: the factor itself only if it is a known number.
 
-
-def _names(c, evidence):
-    """Return `5 × the truth: 5 is ...` for a positive factor that is a number in play; or None."""
-    for candidates in (_candidates(evidence), _ratios(evidence)):
+    A length, an option or a small fraction explains it if it does so on both draws.
+    """
+    sentence, c = off_by_a_factor(evidence), _factor(evidence)
+    there = _factor(other)
+    if there is None:
+        return None
+    if "constant" not in sentence:
+        return sentence if off_by_a_factor(other) == sentence else None
+    for candidates in (_candidates, _ratios):
+        elsewhere = {key: value for key, value, *_ in candidates(other)}
         reasons_of = {}
-        for value, symbol, reason in candidates:
-            if value > 0 and value != 1 and _close(c, value, evidence):
+        for key, value, symbol, reason in candidates(evidence):
+            fits = value > 0 and value != 1 and _close(c, value, evidence)
+            if fits and key in elsewhere and _close(there, elsewhere[key], other):
                 reasons_of.setdefault(symbol, []).append(reason)
         if reasons_of:
-            break
-    else:
+            (symbol, reasons), *others = reasons_of.items()
+            reasons = reasons[:2] + [f"{also}, where {reason}" for also, several in others for reason in several[:1]]
+            return f"{evidence.label} equals {symbol} × the truth: {'; or '.join(dict.fromkeys(reasons))}"
+    truth = np.abs(evidence.truth[evidence.known])
+    if not _close(c, there, evidence) or np.sum(truth > 1e-6 * np.max(truth)) < 2:
+        return None  # another for other inputs, or one number, which is always a multiple of another
+    fraction = Fraction(c).limit_denominator(LARGEST)
+    is_small = abs(fraction.numerator) <= LARGEST and _close(c, float(fraction), evidence)
+    return f"{evidence.label} equals {fraction} × the truth" if is_small else sentence
+
+
+def _factor(evidence):
+    """Return c if given = c · truth, and c is not 1; or None."""
+    mask = evidence.known
+    given, truth = evidence.given[mask], evidence.truth[mask]
+    square = float(np.dot(truth, truth))
+    c = float(np.dot(given, truth)) / square if square else 0.0
+    if (
+        c == 0
+        or not math.isfinite(c)
+        or _close(c, 1.0, evidence)
+        or not evidence.same(evidence.given, c * evidence.truth)
+    ):
         return None
-    (symbol, reasons), *others = reasons_of.items()
-    reasons += [f"{other}, where {reason}" for other, several in others for reason in several]
-    return f"{symbol} × the truth: {'; or '.join(dict.fromkeys(reasons))}"
+    return c
 
 
 def _candidates(evidence):
-    """Yield (value, how it is written, what it is) for every number in play."""
+    """Yield (key, value, symbol, reason) for every number in play; the key is the same on other draws."""
     twice = "added or accumulated twice" if evidence.is_parameter else "added twice, or a factor 2 too many"
-    yield 2.0, "2", twice
-    yield 0.5, "1/2", "a factor 2 is missing, or one of two equal terms"
-    sizes = dict(_sizes(evidence))
-    for n, what in sizes.items():
-        yield float(n), f"{n}", f"{n} is {what} (a sum where a mean belongs?)"
-        yield 1 / n, f"1/{n}", f"{n} is {what} (a mean where a sum belongs?)"
-        yield n**0.5, f"√{n}", f"{n} is {what}"
-        yield n**-0.5, f"1/√{n}", f"{n} is {what}"
-        yield n**2.0, f"{n}²", f"{n} is {what}"
-        yield n**-2.0, f"1/{n}²", f"{n} is {what}"
-        if n > 2 and n - 1 not in sizes:
-            yield n / (n - 1), f"{n}/{n - 1}", f"{n} is {what} (n − 1 where n belongs?)"
-            yield (n - 1) / n, f"{n - 1}/{n}", f"{n} is {what} (n where n − 1 belongs?)"
+    yield "2", 2.0, "2", twice
+    yield "1/2", 0.5, "1/2", "a factor 2 is missing, or one of two equal terms"
+    for n, what in _sizes(evidence):
+        yield ("n", what), float(n), f"{n}", f"{n} is {what} (a sum where a mean belongs?)"
+        yield ("1/n", what), 1 / n, f"1/{n}", f"{n} is {what} (a mean where a sum belongs?)"
+        yield ("√n", what), n**0.5, f"√{n}", f"{n} is {what}"
+        yield ("1/√n", what), n**-0.5, f"1/√{n}", f"{n} is {what}"
+        yield ("n²", what), n**2.0, f"{n}²", f"{n} is {what}"
+        yield ("1/n²", what), n**-2.0, f"1/{n}²", f"{n} is {what}"
+        if n > 2:
+            yield ("n/(n-1)", what), n / (n - 1), f"{n}/{n - 1}", f"{n} is {what} (n − 1 where n belongs?)"
+            yield ("(n-1)/n", what), (n - 1) / n, f"{n - 1}/{n}", f"{n} is {what} (n where n − 1 belongs?)"
     for name, value in evidence.numbers():
         if value:
-            yield abs(value), name, f"{name} is {value:g}"
-            yield 1 / abs(value), f"1/{name}", f"{name} is {value:g}"
-            yield value * value, f"{name}²", f"{name} is {value:g}"
+            yield name, abs(value), name, f"{name} is {value:g}"
+            yield f"1/{name}", 1 / abs(value), f"1/{name}", f"{name} is {value:g}"
+            yield f"{name}²", value * value, f"{name}²", f"{name} is {value:g}"
             if value < 1:
-                yield 1 - value, f"(1 − {name})", f"{name} is {value:g}"
-                yield 1 / (1 - value), f"1/(1 − {name})", f"{name} is {value:g}"
+                yield f"1-{name}", 1 - value, f"(1 − {name})", f"{name} is {value:g}"
+                yield f"1/(1-{name})", 1 / (1 - value), f"1/(1 − {name})", f"{name} is {value:g}"
     for name, array in evidence.arrays("bi"):
         counted = array if array.dtype.kind == "b" else array >= 0
         n, size = int(np.sum(counted)), array.size
         if 0 < n < size:
             what = f"{n} of the {size} entries of {name} are {'True' if array.dtype.kind == 'b' else 'not negative'}"
-            yield n / size, f"{n}/{size}", what
-            yield size / n, f"{size}/{n}", what
-            yield float(n), f"{n}", what
-            yield 1 / n, f"1/{n}", what
+            yield ("n/size", name), n / size, f"{n}/{size}", what
+            yield ("size/n", name), size / n, f"{size}/{n}", what
+            yield ("n", name), float(n), f"{n}", what
+            yield ("1/n", name), 1 / n, f"1/{n}", what
 
 
 def _ratios(evidence):
     """Yield likewise for the length of one axis over that of another."""
     for (n, what), (m, other) in itertools.permutations(_lengths(evidence).items(), 2):
         if n > 1 and m > 1:
-            yield (
-                n / m,
-                f"{n}/{m}",
-                f"{n} is {joined(what[:2])}, and {m} is {joined(other[:2])} (one in the place of the other?)",
-            )
+            what, other = joined(what[:2]), joined(other[:2])
+            reason = f"{n} is {what}, and {m} is {other} (one in the place of the other?)"
+            yield (what, other), n / m, f"{n}/{m}", reason
 
 
 def _sizes(evidence):
@@ -148,8 +160,8 @@ def _sizes(evidence):
     if not rest:
         sources.setdefault(each, []).append(f"the number of entries of y for each of {evidence.name}")
     for n, whats in sources.items():
-        if n > 1:
-            yield n, joined(whats[:2])
+        for what in whats if n > 1 else ():
+            yield n, what
 
 
 def _lengths(evidence):

@@ -40,7 +40,7 @@ from numpy.typing import ArrayLike
 from gradcheck.call import Call, Differentiable, borrowed, is_module, randomize_parameters, to_float64
 from gradcheck.checking import check_call
 from gradcheck.line_by_line.instrument import instrumented, planted
-from gradcheck.line_by_line.look import look_at, looks_again, moved_look
+from gradcheck.line_by_line.look import look_at, looks_again
 from gradcheck.line_by_line.probe import Probe
 from gradcheck.line_by_line.report import StepRow, StepsReport
 from gradcheck.line_by_line.rows import report_on
@@ -87,11 +87,11 @@ def lines_beside(report, call, *, seed, dy, randomize):
     That is so if backward has no gradient of a name in between, and it is said already what is wrong with the others.
     """
 
-    def report_if_more(look, again, moved):
+    def report_if_more(look, again):
         has_names = any(not target.is_final for target in look.targets)
         if not has_names and all(a.diagnosis for a in report.arguments if a.verdict == "WRONG"):
             return None
-        found = report_on(look, again, moved)
+        found = report_on(look, again)
         return found if has_names or any(row.is_named for row in found.rows) else None
 
     verdicts = [argument.verdict for argument in report.arguments]
@@ -99,7 +99,7 @@ def lines_beside(report, call, *, seed, dy, randomize):
 
 
 def _look(call, seed, dy, randomize, verdicts, answer, others=()):
-    """Return answer(look, again, moved): a Look at a Call, and functions that return Looks at other draws (look.py)."""
+    """Return answer(look, again): a Look at a Call, and a function that returns Looks at other draws (look.py)."""
     call = call.copy()
     with borrowed(call.target):
         to_float64(call.target)
@@ -116,8 +116,7 @@ def _look(call, seed, dy, randomize, verdicts, answer, others=()):
             except GradientError as error:
                 raise ValueError(f"{error}: there are no lines to compare before that is right") from error
             again = functools.cache(lambda: looks_again(look, instruments, _stream(seed, "again"), others))
-            moved = functools.cache(lambda: moved_look(look, instruments, _stream(seed, "moved")))
-            return answer(look, again, moved)
+            return answer(look, again)
 
 
 def _verdicts(call, seed, dy):

@@ -9,6 +9,7 @@ from gradcheck.line_by_line.blame import Findings, findings_on
 from gradcheck.line_by_line.scene import Scene
 from gradcheck.line_by_line.source import NOT_WITHIN, Source
 from gradcheck.line_by_line.targets import Reads, targets_of
+from gradcheck.mistakes.draws import other_draws
 
 
 @dataclass
@@ -56,20 +57,19 @@ def look_at(call, dy, source, instruments, probe, rng, verdicts):
 
 
 def looks_again(look, instruments, rng, others):
-    """Return Looks at other draws: at each of the `others`, which are Calls, or at one that is made from the first.
+    """Return Looks at other draws: the first of the same sizes, then the `others`, which are Calls, or larger sizes.
 
-    That has other sizes, signs, masks, indices and numbers, as far as the function takes them. There are no Looks
-    if one of the `others` cannot be looked at, because a repair could not be tried there.
+    Signs, masks, indices and numbers differ as far as the function takes that. None stands for one of the `others` that
+    cannot be looked at, so that a repair cannot be tried there.
     """
-    if others:
-        looks = [_other_look(look, other.copy(), instruments, rng) for other in others]
-        return looks if all(looks) else []
-    for is_larger, is_signed in ((True, True), (True, False), (False, True), (False, False)):
-        call = _varied(look.scene.run, rng, is_larger, is_signed)
-        other = _other_look(look, call, instruments, rng) if call is not None else None
-        if other is not None and all(np.all(np.isfinite(truth)) for truth in other.found.truths.values()):
-            return [other]
-    return []
+    looks = []
+    for sizes in ((False,),) if others else ((False,), (True,)):
+        for call in other_draws(look.scene.run, rng, sizes):
+            other = _other_look(look, call, instruments, rng)
+            if other is not None and all(np.all(np.isfinite(truth)) for truth in other.found.truths.values()):
+                looks.append(other)
+                break
+    return looks + [_other_look(look, other.copy(), instruments, rng) for other in others]
 
 
 def _other_look(look, call, instruments, rng):
@@ -83,53 +83,3 @@ def _other_look(look, call, instruments, rng):
             return look_at(call, None, look.source, instruments, look.scene.probe, stream, lambda: verdicts)
     except Exception:  # the user's code, on sizes or numbers that it was not written for
         return None
-
-
-def _varied(run, rng, is_larger, is_signed):
-    """Return the Call of a Run with other arrays and numbers; None if a module's sizes would have to change.
-
-    Each length of an axis grows by 1, and keeps all of its indices. Entries are scaled, and get another sign if the
-    array has both; True and False are exchanged at some places.
-    """
-    parameters = {id(a.parameter.data) for a in run.arguments if a.parameter is not None}
-    if is_larger and parameters:
-        return None
-
-    def vary(value):
-        if isinstance(value, float):
-            return value * rng.uniform(0.7, 0.95)
-        if not isinstance(value, np.ndarray):
-            return value
-        if is_larger:
-            for axis, n in enumerate(value.shape):
-                if n > 1:
-                    value = np.take(value, rng.permutation([*range(n), rng.integers(n)]), axis)
-        if value.dtype.kind == "f":
-            value = value * rng.uniform(0.7, 1.3, value.shape)
-            if is_signed and np.min(value, initial=0.0) < 0 < np.max(value, initial=0.0):
-                value = value * rng.choice([-1.0, 1.0], value.shape)
-        elif value.dtype.kind == "b" and is_signed:
-            value = value ^ (rng.random(value.shape) < 0.2)
-        elif value.dtype.kind in "iu" and is_signed and not is_larger:
-            value = rng.permutation(value.ravel()).reshape(value.shape)
-        return value
-
-    for argument in run.arguments:
-        if argument.parameter is not None:
-            argument.parameter.data = vary(argument.array)
-    moved = {id(a.array): vary(a.array) for a in run.arguments if a.parameter is None}
-    inputs = [moved[id(value)] if id(value) in moved else vary(value) for value in run.call.inputs]
-    return run.call.on(inputs, {name: vary(value) for name, value in run.call.options.items()})
-
-
-def moved_look(look, instruments, rng):
-    """Return a Look at the same Call on other numbers of the same sizes, changed by up to a third, with another dy."""
-    run = look.scene.run
-    moved = {id(a.array): np.asarray(a.array * (1 + 0.3 * rng.uniform(-1, 1, a.array.shape))) for a in run.arguments}
-    for argument in run.arguments:
-        if argument.parameter is not None:
-            argument.parameter.data = moved[id(argument.array)]
-    call = run.call.on([moved.get(id(value), value) for value in run.call.inputs])
-    verdicts = ["WRONG"] * len(run.arguments)
-    rng = np.random.default_rng(rng.integers(2**32))
-    return look_at(call, None, look.source, instruments, look.scene.probe, rng, lambda: verdicts)

@@ -83,19 +83,23 @@ class Workbench:
             return ast.BinOp(ast.Name(statement.target.id, ast.Load()), statement.op, statement.value)
         return None if site.is_written and not site.is_overwritten else site.value
 
-    def names(self, event):
-        """Return {name: value} of what a line could read: what is bound before it, and what backward has captured."""
+    def names(self, event, held=None):
+        """Return {name: value} that a line could read: bound before it, or captured by backward.
+
+        `held` are the values of names that are held; None stands for those of this bench.
+        """
+        held, events = (self.held, self.base.events) if held is None else (held, self.scene.plain.events)
         bound = {}
         if self.scene.sites[event.site].kind != "forward":
             forward = {name: held[-1].live for name, held in self.scene.names.items()}
             bound = {**forward, **self.closure}
             if self.look.source.parameter:
                 bound[self.look.source.parameter] = self.scene.run.dy
-        for other in self.scene.forward if not bound else self.base.events:
+        for other in self.scene.forward if not bound else events:
             if other.key == event.key:
                 break
             if self.scene.sites[other.site].kind in ("forward", "backward"):
-                bound[self.scene.sites[other.site].name] = self.held.get(other.key, other.value)
+                bound[self.scene.sites[other.site].name] = held.get(other.key, other.value)
         return bound
 
     def fits(self, repair_event, expression, names):
@@ -112,6 +116,18 @@ class Workbench:
             return False
         mended = self.scene.backward({**self.held, repair_event.key: value, **self.with_truth})
         return all(is_true(self.scene, self.found, other, mended) for other in self.right)
+
+    def solves(self, repair):
+        """Return True if the gradient of every input is right with a Repair alone, and nothing held at the truth.
+
+        Those of parameters are left out, because the line's first value leaves its own there too.
+        """
+        value = self._value(repair.event, repair.expression, self.names(repair.event, held={}))
+        if value is None:
+            return False
+        passed = self.scene.backward({repair.event.key: value})
+        inputs = [t for t in self.found.truths if t.is_final and not self.look.is_parameter(t)]
+        return all(is_true(self.scene, self.found, t, passed) for t in inputs)
 
     def _value(self, event, expression, names):
         site = self.scene.sites[event.site]

@@ -18,13 +18,14 @@ from gradcheck.line_by_line.solving import may_be_wrong
 from gradcheck.line_by_line.source import is_gradient
 from gradcheck.line_by_line.words import mistakes
 
+DRAWS = 2  # on which a local is compared with quantities, besides the first
 MOST_NAMED = 3  # lines that are named together with a line, if any of them may be the wrong one
 
 
-def report_on(look, again, moved):
-    """Return the StepsReport on a Look; `again()` and `moved()` return Looks at other draws (look.py)."""
+def report_on(look, again):
+    """Return the StepsReport on a Look; `again()` returns Looks at other draws (look.py)."""
     if any(target.is_final for target in look.found.wrong):
-        follow_by_value(look, again() or [moved()])
+        follow_by_value(look, [other for other in again() if other is not None][:DRAWS])
     pinned = _pinned(look, again)
     rows = [(m.event, _row(look, m.event, _name(look, m), WRONG, m.sentence, m)) for m in _helpers(look, pinned)]
     for target in look.targets:

@@ -100,13 +100,15 @@ def _verified(look, again, target, search, found):
     """
     if not found:
         return []
-    benches, verified = _benches(look, again, target), {}
+    benches, verified, bench = _benches(look, again, target), {}, Workbench(look, target)
     if isinstance(found, str):
-        if benches and all(_holds(bench, search, found) for bench in benches):
+        if benches and all(_holds(other, search, found) for other in benches):
             verified[target.event.key] = Mistake(target.event, found, False)
     else:
         for repair in found:
-            if benches and all(_still_fits(bench, search, repair) for bench in benches):
+            look.in_use()
+            is_all = repair.expression is not None and bench.solves(repair)
+            if benches and all(_still_fits(other, search, repair, is_all) for other in benches):
                 verified.setdefault(repair.event.key, []).append(repair)
         verified = {key: _mistake(repairs) for key, repairs in verified.items()}
     look.in_use()
@@ -115,6 +117,8 @@ def _verified(look, again, target, search, found):
 
 def _benches(look, again, target):
     """Return a Workbench for a Target in each other Look that has it. The parameters are those of `look` again."""
+    if None in again():
+        return []
     twins = [(other, other.twin_of(target)) for other in again()]
     benches = [Workbench(other.in_use(), twin) for other, twin in twins if twin is not None]
     look.in_use()
@@ -126,11 +130,12 @@ def _holds(bench, search, sentence):
     return search(bench) == sentence
 
 
-def _still_fits(bench, search, repair):
+def _still_fits(bench, search, repair, is_all):
+    """Return True if a Repair fits on another bench: if it `is_all` that is wrong, all must be right there with it."""
     bench.look.in_use()
     if search in (left_out, of_another):
         return (repair.event.key, repair.phrase) in [(r.event.key, r.phrase) for r in search(bench)]
-    return still_fits(bench, repair)
+    return still_fits(bench, repair) and (not is_all or bench.solves(repair))
 
 
 def _mistake(repairs):

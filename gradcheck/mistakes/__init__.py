@@ -15,6 +15,7 @@ from the names in scope. The sentence serves two readers. The code in those hole
     table.py       the rows
     planting.py    making mistakes: the places and the scope of right code
     repairing.py   undoing them: the parts and the scope of a wrong line
+    draws.py       other inputs, on which a claim has to hold as well
 """
 
 from gradcheck.mistakes.repairing import exchanged

@@ -178,7 +178,7 @@ def repairs(expression, names, rank):
 
 
 def exchanged(tree, node, new):
-    """Return a copy of a tree with another node in the place of one, which is found by identity."""
+    """Return a copy of a tree in which `new` replaces `node`, which is found by identity."""
     return new if tree is node else _Exchange(node, new).visit(_shallow(tree))
 
 

@@ -5,10 +5,17 @@ that can have it. One of the second kind is in what a formula in scalars does no
 for which parameter, how steps are counted and gradients clipped.
 """
 
+import ast
 import functools
 import inspect
 import re
+from pathlib import Path
 
+from gradcheck.mistakes import Student
+from gradcheck.mistakes.planting import planted
+from gradcheck.mistakes.repairing import exchanged
+from gradcheck.mistakes.sources import find_closures
+from gradcheck.mistakes.table import KINDS
 from gradcheck.updates import formulas
 from gradcheck.updates.following import (
     Habits,
@@ -26,6 +33,7 @@ L2, DECAY = "g = g + weight_decay * theta", "theta = theta - lr * weight_decay *
 T1, T2 = "beta1**t", "beta2**t"
 VELOCITY, AHEAD = "momentum * velocity + g", "(g + momentum * velocity_new)"
 
+NOBODY = Student("", {})  # sees only the kind of a mistake of the table, since the checked code has other names
 T_FROM_0 = "the bias is corrected with t − 1 in place of t = 1, 2, …"
 
 # In the order in which they are tried: the first that gives the update's numbers is named.
@@ -222,6 +230,23 @@ def mistaken(function, edits):
     names = vars(formulas) | {"clipped": clipped}
     exec(source, names)
     return read_formula(names[function.__name__])
+
+
+@functools.cache
+def planted_in(function):
+    """Return (sentence, Formula with the mistake in it) for each mistake of the table in one of FORMULAS."""
+    (closure,) = find_closures(Path(formulas.__file__), (function.__name__,))
+    found = []
+    for edit, place in planted(closure):
+        if edit.row.at not in ("expression", "value"):
+            continue
+        names = dict(vars(formulas))
+        exec(ast.unparse(exchanged(closure.node, edit.old, edit.new)), names)
+        line = next(s for s in closure.node.body if s.lineno <= place.lines[0] <= s.end_lineno)
+        name = ast.unparse(line.targets[0]) if isinstance(line, ast.Assign) else "the result"
+        what = edit.sentence(NOBODY, place.is_whole) or KINDS[edit.row.kind]
+        found.append((f"in {name}: {what}", read_formula(names[function.__name__])))
+    return tuple(found)
 
 
 def around(formula, course):

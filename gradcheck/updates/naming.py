@@ -10,7 +10,7 @@ import numpy as np
 
 from gradcheck.updates.following import Habits, follow
 from gradcheck.updates.formulas import FORMULAS
-from gradcheck.updates.mistakes import T_FROM_0, around, mistaken, mistakes_in
+from gradcheck.updates.mistakes import T_FROM_0, around, mistaken, mistakes_in, planted_in
 from gradcheck.updates.trying import EXACT, agrees
 
 SMALL = 1e-5  # of a step: more than float32 leaves, and less than a mistake does
@@ -28,6 +28,7 @@ def name_the_mistake(formula, course, thetas, largest):
     sentence = (
         _still(thetas)
         or _first(_alone(formula, mistakes, habits), course, thetas)
+        or _first(((sentence, wrong, Habits()) for sentence, wrong in _planted(formula, is_known)), course, thetas)
         or _in_proportion(formula, course, thetas)
         or _small(largest)
         or _nowhere_finite(mistakes, thetas)
@@ -46,6 +47,10 @@ def _alone(formula, mistakes, habits):
     yield from ((sentence, wrong, Habits()) for sentence, _, wrong in mistakes if not wrong.clips)
     yield from ((sentence, formula, habit) for sentence, habit in habits)
     yield from ((sentence, wrong, Habits()) for sentence, _, wrong in mistakes if wrong.clips)
+
+
+def _planted(formula, is_known):
+    return planted_in(formula.function) if is_known else ()
 
 
 def _together(formula, mistakes, habits):

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import sys
 
 import numpy as np
@@ -12,6 +13,7 @@ from minitransformer.learn.equations import equation_numbers
 from minitransformer.learn.verdict import BEGUN, FOLLOWS, SOLVED, WRONG, Row, Verdict
 
 OTHERWISE = "it is not what the equation says"
+NAMES = {"theta": "decayed", "step": "theta_new", "root": "theta_new", "the result": "theta_new"}  # of its formula
 SETTINGS = {"lr": 0.3, "betas": (0.8, 0.95), "eps": 0.1, "weight_decay": 0.2, "t": 3}
 
 
@@ -31,10 +33,19 @@ def graded_update(exercise, function, level, left, package) -> Verdict:
         known = "" if report.diagnosis.startswith("nothing is finite") else report.diagnosis
         for k, row in enumerate(rows):
             if row.verdict == "WRONG":
-                rows[k] = Row(row.equation, row.name, row.verdict, known or row.sentence)
+                words = of_line(known, row.name) or row.sentence
+                rows[k] = Row(row.equation, row.name, row.verdict, words)
                 return Verdict(exercise.name, WRONG, level, rows=tuple(rows))
         return Verdict(exercise.name, WRONG, level, known or report.failures()[0])
     return Verdict(exercise.name, SOLVED, level)
+
+
+def of_line(sentence, name):
+    """Return a sentence of gradcheck's on a line of its formula without the place; nothing if that is another line."""
+    place = re.match("in ([\\w ]+): ", sentence)
+    if place is None:
+        return sentence
+    return sentence[place.end() :] if NAMES.get(place[1], place[1]) == name else ""
 
 
 def drawn() -> dict:

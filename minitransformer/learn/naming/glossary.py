@@ -1,4 +1,4 @@
-"""Noun phrases for the names of each component's backward pass. A student reads them in the place of an answer."""
+"""Noun phrases for the names of each component's backward pass. A student reads them instead of an answer."""
 
 DY = "dy: the upstream gradient; dz: the upstream gradient; dp: the upstream gradient; dloss: the upstream gradient"
 NORM = """gamma: the gain γ; x_hat: the normalized x̂; dx_hat: the gradient of x̂; r: the scale 1/σ;

@@ -1,4 +1,4 @@
-"""Mistakes that learners make, and that are no single edit of the textbook's line: wrong code, and a sentence.
+"""Mistakes of learners beyond a single edit of the textbook's line: wrong code and a sentence.
 
 In the code, V is the right value of the statement. It may use every name that the textbook's function knows there.
 **To add a mistake**, add a line under its component and statement.

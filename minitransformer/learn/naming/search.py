@@ -45,8 +45,8 @@ def named(component, draws, student, *, planted):
     `draws` are (arguments, wrong, dy) of several cases: {name: value} of the inputs and options, of a composition with
     its module as "self"; {"dx": array, ...}, all that backward returned, and a module's parameters under their dotted
     names; the upstream gradient. A mistake is named if it explains the first draw and contradicts none; of two that
-    explain as much, both are. `planted` asks for those of gradcheck's table, made in the textbook's backward, instead
-    of the learners' own.
+    explain as much, both are. With `planted` the mistakes are those of gradcheck's table, made in the textbook's
+    backward, otherwise the learners' own.
     """
     first, *others = (Search.on(component, *draw) for draw in draws)
     if first is None:
@@ -66,7 +66,7 @@ def named(component, draws, student, *, planted):
 
 
 class Search:
-    """A learner's gradients beside the right ones; `bad` are the names of the wrong ones."""
+    """A learner's gradients and the right ones; `bad` are the names of the wrong ones."""
 
     def __init__(self, textbook, wrong):
         self.textbook, self.truth = textbook, textbook.truth
@@ -83,7 +83,7 @@ class Search:
             return None
 
     def explained(self, guess):
-        """Return the gradients that a Guess explains; None if it changes one that is not what the learner has."""
+        """Return the gradients that a Guess explains; None if it changes another one differently from the learner."""
         try:
             gradients = self.textbook.run(guess.code, guess.inner)
         except DoesNotFitError:

@@ -60,7 +60,7 @@ class Textbook:
             component = "gelu_exact" if form == "none" else "gelu_tanh"
         self.component, self.function = component, FUNCTIONS[component]
         self.dy = np.zeros(()) if dy is None else np.asarray(in_float64(dy))
-        if "self" in arguments:  # a learner's class has forward and backward of its own
+        if "self" in arguments:  # a learner's class has its own forward and backward
             owner = self.function.__qualname__.split(".")[0]
             arguments["self"].__class__ = self.function.__globals__[owner]
         self.bound = inspect.signature(self.function).bind(**arguments)
@@ -140,7 +140,7 @@ def compiled(text):
 
 @functools.cache
 def statements(function):
-    """Return {name: statement} of the gradients that backward assigns, and of what it returns under no name."""
+    """Return {name: statement} of the gradients that backward assigns, and of a call that it returns."""
     backwards = [n for n in ast.walk(tree_of(function)) if isinstance(n, ast.FunctionDef) and n.name == "backward"]
     found = {}
     for statement in ast.walk(backwards[0]) if backwards else ():
@@ -175,7 +175,7 @@ def renamed(function, name, names, wrong):
 
 
 class _Filled(ast.NodeTransformer):
-    """Puts an expression in the place of V."""
+    """Replaces V by an expression."""
 
     def __init__(self, value):
         self.value = value
@@ -185,7 +185,7 @@ class _Filled(ast.NodeTransformer):
 
 
 class _Renamed(ast.NodeTransformer):
-    """Puts expressions in the place of names."""
+    """Replaces names by expressions."""
 
     def __init__(self, names, wrong):
         self.names, self.wrong = names, wrong

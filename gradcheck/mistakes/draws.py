@@ -1,0 +1,61 @@
+"""Other inputs for the same function: a claim that holds on them too does not hold by chance."""
+
+import itertools
+
+import numpy as np
+
+
+def other_draws(run, rng, sizes=(True, False)):
+    """Yield Calls like that of a Run on other arrays and numbers, the most different first.
+
+    `sizes` says whether they are larger. Of a module the parameters are changed in place; the Run's arguments hold the
+    original ones.
+    """
+    for is_larger, is_signed in itertools.product(sizes, (True, False)):
+        call = varied(run, rng, is_larger, is_signed)
+        if call is not None:
+            yield call
+
+
+def varied(run, rng, is_larger, is_signed):
+    """Return the Call of a Run with other arrays and numbers; None if a module's sizes would have to change.
+
+    Each length of an axis grows by 1, and keeps all of its indices. Entries are scaled, and get another sign if the
+    array has both; True and False are exchanged at some places.
+    """
+    parameters = {id(a.parameter.data) for a in run.arguments if a.parameter is not None}
+    if is_larger and parameters:
+        return None
+
+    def vary(value):
+        if isinstance(value, float):
+            return value * rng.uniform(0.7, 0.95)
+        if not isinstance(value, np.ndarray):
+            return value
+        if is_larger:
+            for axis, n in enumerate(value.shape):
+                if n > 1:
+                    value = np.take(value, rng.permutation([*range(n), rng.integers(n)]), axis)
+        if is_a_mask(value):
+            value = rng.permutation(value.ravel()).reshape(value.shape) if is_signed else value
+        elif value.dtype.kind == "f":
+            value = value * rng.uniform(0.7, 1.3, value.shape)
+            if is_signed and np.min(value, initial=0.0) < 0 < np.max(value, initial=0.0):
+                value = value * rng.choice([-1.0, 1.0], value.shape)
+        elif value.dtype.kind == "b" and is_signed:
+            value = value ^ (rng.random(value.shape) < 0.2)
+        elif value.dtype.kind in "iu" and is_signed and not is_larger:
+            value = rng.permutation(value.ravel()).reshape(value.shape)
+        return np.asarray(value)
+
+    for argument in run.arguments:
+        if argument.parameter is not None:
+            argument.parameter.data = vary(argument.array)
+    moved = {id(a.array): vary(a.array) for a in run.arguments if a.parameter is None}
+    inputs = [moved[id(value)] if id(value) in moved else vary(value) for value in run.call.inputs]
+    return run.call.on(inputs, {name: vary(value) for name, value in run.call.options.items()})
+
+
+def is_a_mask(array):
+    """Return True for a floating-point array of zeros and one other number."""
+    return array.dtype.kind == "f" and array.size > 1 and np.min(array) == 0 and len(np.unique(array)) == 2
