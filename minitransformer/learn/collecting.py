@@ -135,7 +135,7 @@ def collect(folder, exercises, journal, *, again=False):
     """
     places = submissions(folder)
     kept = {} if again else read_journal(journal)
-    graders = [Grader() for _ in range(available_cores())]
+    graders = [Grader() for _ in range(max(2, available_cores()))]  # code that sleeps does not keep the others waiting
     free, stop = SimpleQueue(), threading.Event()
     for grader in graders:
         free.put(grader)
