@@ -39,9 +39,9 @@ def resident():
 import numpy as np
 import minitransformer, minitransformer.fast
 {tune}
-np.ones(2**20)
+np.ones(2**23)
 before = resident()
-arrays = [np.ones(2**20) for _ in range(40)]
+arrays = [np.ones(2**23) for _ in range(5)]  # 64 MiB each: more than malloc ever takes from its heap
 assert resident() - before > 300 * 2**20
 del arrays
 print(resident() - before < 50 * 2**20)

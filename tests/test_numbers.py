@@ -39,7 +39,7 @@ def test_there_are_as_many_rows_of_count_as_is_said():
 
 
 def test_the_default_corpus_is_as_large_as_is_said_and_as_often_repeats_itself():
-    assert "About half a million characters" in corpora.default_corpus.__doc__
+    assert "about half a million characters" in corpora.default_corpus.__doc__
     text = default_corpus()
     assert len(text) == pytest.approx(500_000, rel=0.2)  # it differs from one Python to the next
     cut = len(text) * 9 // 10
