@@ -42,7 +42,8 @@ class Look:
 
     def twin_of(self, target):
         """Return the Target of this look that is another look's, or None."""
-        same = [t for t in self.targets if (t.name, t.event.key, t.key) == (target.name, target.event.key, target.key)]
+        sought = target.name, target.event.key, target.key, target.at is None
+        same = [t for t in self.targets if (t.name, t.event.key, t.key, t.at is None) == sought]
         return same[0] if same and same[0] in self.found.truths else None
 
 
