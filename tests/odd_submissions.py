@@ -261,8 +261,8 @@ def odd_submissions() -> dict:
         found[words] = writes("softmax.py", content), ANY
     found |= {
         "nothing": (lambda folder: None, "no file in it"),
-        "a letter": (writes("letter.txt", "sorry"), "no file of an exercise among letter.txt"),
-        "an archive": (writes("softmax.zip", b"PK"), "among softmax.zip"),
+        "a letter": (writes("letter.txt", "sorry"), "no exercise among the files letter.txt"),
+        "an archive": (writes("softmax.zip", b"PK"), "among the files softmax.zip"),
         "a pipe": (fifo("softmax.py"), "softmax.py is a named pipe, not a regular file"),
         "a socket": (bound_socket, "softmax.py is a socket, not a regular file"),
         "a folder for a file": (writes("softmax.py/README", "x"), "softmax.py is a folder, not a regular file"),
