@@ -274,7 +274,7 @@ def odd_submissions() -> dict:
         "a line of 5 MB": (writes("softmax.py", "x = '" + "x" * 5_000_000), r"has 5,000,00\d bytes"),
         "a line of 900 kB": (writes("softmax.py", RIGHT + "# " + "x" * 900_000), SOLVED),
         "many Python files": (many("{}.py", 401), "more than 400 Python files"),
-        "many other files": (many("{}.txt", 2500), r"among 0.txt, 1.txt, 10.txt and 2,497 more"),
+        "many other files": (many("{}.txt", 2500), r"among the files 0.txt, 1.txt, 10.txt and 2,497 more"),
         "a long way down": (writes("/".join("d" * 60) + "/softmax.py"), "no file"),
         "carriage returns": (writes("softmax.py", RIGHT.replace("\n", "\r\n")), SOLVED),
         "a byte order mark": (writes("softmax.py", b"\xef\xbb\xbf" + RIGHT.encode()), SOLVED),
