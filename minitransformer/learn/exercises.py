@@ -139,5 +139,5 @@ def looked_up(name, known, what):
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
+    hint = f"; did you mean {near[0]}?" if near else f"; it must be one of {', '.join(known)}"
     raise ValueError(f"there is no {what} {name!r}{hint}")
