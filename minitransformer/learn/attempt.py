@@ -44,7 +44,7 @@ class Attempt:
         if not wrong:
             yield self.without_failure()
             return
-        failure = max(wrong, key=lambda failure: len(failure.call.options))  # the fewest mistakes coincide
+        failure = max(wrong, key=lambda failure: len(failure.call.options))  # options make mistakes distinguishable
         remark = remark_on(right, [failure.case for failure in wrong])
         first = self.partial(failure) if self.blank else failure.verdict(self, remark)
         yield first

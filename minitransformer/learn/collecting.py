@@ -68,7 +68,7 @@ class Graded:
         """Return the points: all if solved, otherwise in proportion to the numbered lines.
 
         A line earns its share if it is right, or if its only error comes from another numbered line, which earns none.
-        An exercise that is neither wrong nor begun has no points.
+        Other exercises, such as a refused one, have no points.
         """
         if self.verdict.is_solved:
             return self.worth

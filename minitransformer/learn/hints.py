@@ -28,7 +28,11 @@ class Line:
     def rungs(self, where: str):
         """Return the hints for the line in order. Each begins with its place, `where`."""
         letter = self.name[1:] if self.name.startswith("d") else ""
-        reads = f"which lines of the forward pass read {letter}? Each is one path" if letter else "what enters it?"
+        reads = (
+            f"which lines of the forward pass read {letter}? Each is one path of the gradient"
+            if letter
+            else "which values does it depend on?"
+        )
         found = [f"{where}: {reads}"]
         if self.mirrors:
             found.append(f"{where}: it goes back through {self.mirrors}; add the contributions of all paths")

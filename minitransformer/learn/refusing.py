@@ -80,7 +80,7 @@ def refuse_other_tasks(exercise, text, tree, given, level) -> None:
         if mine.get(name) != code:
             raise Refusal(
                 f"{name} was changed outside backward, so the equations no longer apply. Restore it from a new copy "
-                f"(`minitransformer learn start --out another`); only at level 3 you write forward"
+                f"(`minitransformer learn start --out another`); you write forward only at level 3"
             )
 
 
