@@ -20,7 +20,6 @@ OPENING = (
 
 
 def beliefs():
-    """Return the body of the book's chapter."""
     command = inline("To run the experiments yourself and to plot the results: `minitransformer misconceptions`.")
     return [*beliefs_page(recorded(), {}), f"<p>{command}</p>"]
 
@@ -39,7 +38,6 @@ def beliefs_page(results: list[Result], pictures: dict):
 
 
 def row_of_result(result: Result):
-    """Return a row of the table of results."""
     experiment = result.experiment
     outcome = "the seeds do not decide" if result.outcome is None else result.outcome.expected
     link = f'<a href="#{experiment.name}">{inline(experiment.belief)}</a>'

@@ -63,12 +63,10 @@ def both_sides(left, right, surroundings):
 
 
 def parts(value):
-    """Return a value as a tuple."""
     return value if isinstance(value, tuple) else (value,)
 
 
 def every_node(node):
-    """Yield a node and its descendants."""
     yield node
     for child in n.children(node):
         yield from every_node(child)

@@ -8,7 +8,6 @@ from minitransformer.book.prose import inline
 
 
 def exhibits(names):
-    """Return the section of a chapter's exhibits."""
     shown = [exhibit_of(find(name)) for name in names]
     return (
         ['<section><h2>How others went wrong</h2><div class="exhibits">', *shown, "</div></section>"] if shown else []

@@ -34,7 +34,6 @@ def listing(lines, numbers: dict, known: set, marks: dict) -> str:
 
 
 def indentation(text):
-    """Return the number of leading spaces."""
     return len(text) - len(text.lstrip(" "))
 
 

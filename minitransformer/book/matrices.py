@@ -45,5 +45,4 @@ def with_digits(digits: int):
 
 
 def infinite(number):
-    """Return the text of ±∞ or NaN."""
     return "NaN" if np.isnan(number) else ("−∞" if number < 0 else "∞")

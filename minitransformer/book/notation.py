@@ -452,7 +452,6 @@ class Parser:
         return self.entries(")")
 
     def entries(self, closing):
-        """Parse expressions separated by commas, up to the closing bracket."""
         entries = [self.choice()]
         while self.peek() == ",":
             self.take()

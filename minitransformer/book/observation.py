@@ -104,7 +104,6 @@ def functions(source: str):
 
 @lru_cache(maxsize=64)
 def docstrings(source: str) -> list[Docstring]:
-    """Return the docstrings of a file in order."""
     lines = source.split("\n")
     return [docstring_of(name, node, lines) for name, node in functions(source) if ast.get_docstring(node) is not None]
 

@@ -112,11 +112,9 @@ class Words:
         return "".join(self.equations(line.strip(), function) for line in content if line.strip())
 
     def equations(self, text, function):
-        """Format the equations of one line."""
         return "".join(map(self.equation, self.of.get((function, text), ()))) or drawing([text])
 
     def equation(self, statement):
-        """Format an equation with its number and value."""
         remarks = " ".join(map(escape, statement.remarks))
         ranges = "".join(f",&ensp;{mathml(part, self.names)}" for part in statement.ranges)
         return (

@@ -43,7 +43,6 @@ def first_line(node, text):
 
 
 def trimmed(lines):
-    """Remove blank lines at both ends."""
     while lines and not lines[0][1].strip():
         lines = lines[1:]
     while lines and not lines[-1][1].strip():

@@ -78,7 +78,6 @@ def entry(x, y, size, value, scale):
 
 
 def label(x, y, name, index):
-    """Return a name with a subscript."""
     below = f'<tspan class="index" dy="3">{index}</tspan>'
     return f'<text class="axes middle" x="{x}" y="{y}">{escape(name)}{below}</text>'
 

@@ -72,7 +72,6 @@ def exactly(number) -> str:
 
 
 def with_unit(fraction, unit):
-    """Return a fraction of a unit as text."""
     sign, size = "−" if fraction < 0 else "", abs(fraction)
     if not unit or not fraction:
         return f"{sign}{size}"
@@ -92,7 +91,6 @@ def logarithms(rng, rows, columns, total):
 
 
 def rows_for(level):
-    """Return the number of positions of a sheet of this level."""
     return 1 if level == FORWARD_ALONE else 2
 
 

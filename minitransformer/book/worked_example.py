@@ -73,7 +73,6 @@ def steps(body, lines, values):
 
 
 def worked_page(seed: int = 0) -> list:
-    """Return the body of the example's page."""
     theta = weights(seed)
     forward, back, moved = worked(theta)
     return [

@@ -222,12 +222,10 @@ def write_page(folder, name, title, body, numbers=(), links="") -> Path:
 
 
 def write(path, content):
-    """Write a file atomically."""
     write_atomically(path, lambda file: file.write(content))
 
 
 def contents(leaves, counts):
-    """Return the body of the index page."""
     equations, equal = (sum(column) for column in zip(*counts, strict=True))
     items = "".join(
         f'<li><a href="{leaf.page}.html">{escape(leaf.title)}</a><br>{escape(leaf.about)}</li>' for leaf in leaves

@@ -127,7 +127,6 @@ class Attempt:
 
     @property
     def is_class(self):
-        """Return True if the exercise is a class with a `forward`."""
         return isinstance(self.exercise.reference, type)
 
     def with_another_axis(self) -> str:

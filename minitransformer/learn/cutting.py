@@ -145,7 +145,6 @@ class File:
         return gone
 
     def blanked(self, statement):
-        """Return a statement with its right-hand side replaced by a blank."""
         number = self.number_of(statement)
         left = {
             ast.Assign: lambda: f"{ast.unparse(statement.targets[0]).strip('()')} = ",
@@ -175,7 +174,6 @@ class File:
         return [Edit(node.lineno, node.end_lineno, shorter.split("\n"))] if shorter != text else []
 
     def edited(self, node, edits):
-        """Return the lines of a node after applying the Edits."""
         lines = list(self.lines)
         for edit in sorted(edits, key=lambda e: e.first, reverse=True):
             lines[edit.first - 1 : edit.last] = edit.lines or []
@@ -216,7 +214,6 @@ def functions_within(node):
 
 
 def docstring_of(function) -> str:
-    """Return a function's docstring, or an empty string."""
     return ast.get_docstring(function, clean=False) or ""
 
 

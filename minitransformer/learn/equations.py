@@ -81,7 +81,6 @@ def in_words(argument) -> str:
 
 
 def blank_rows(exercise, left) -> tuple:
-    """Return a Row for each remaining blank."""
     numbers = equation_numbers(exercise)
     nameless = "..." if "" in numbers else "backward"
     return tuple(Row(numbers.get(name, ""), name or nameless, "blank", f"line {line}") for line, name in left)

@@ -66,14 +66,12 @@ def turned_call(call):
 
 
 def gelu_tanh_call(call):
-    """Convert a Call of `gelu` to a Call of `gelu_tanh`."""
     from minitransformer.layers.activations import gelu_tanh
 
     return Call(gelu_tanh, *call.inputs)
 
 
 def of_layers(name, title, file, target=None, prefix=None, make=None):
-    """Return an exercise whose source is in layers/."""
     return Exercise(name, title, PACKAGE / "layers" / f"{file}.py", target or name, prefix or name, make)
 
 

@@ -114,5 +114,4 @@ def remembered(folder) -> dict:
 
 
 def remember(folder, climbed):
-    """Store {line: number of hints given}."""
     write_atomically(Path(folder) / STATE, lambda file: file.write(json.dumps(climbed, indent=0).encode()))

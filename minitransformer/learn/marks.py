@@ -122,14 +122,12 @@ def feedback(submission) -> str:
 
 
 def said(graded) -> list[str]:
-    """Return the lines of the report on an exercise."""
     file = f", {graded.file}" if graded.file else ""
     first, *lines = [*graded.verdict.lines(), *(f"   {remark}" for remark in not_graded(graded))]
     return [f"{first}, {graded.points:g} of {graded.worth:g} points{file}", *map(short, lines)]
 
 
 def points_in_words(submission) -> str:
-    """Return the points and the number of solved exercises in words."""
     exercises = counted(len(submission.graded), "exercise")
     return f"{submission.points:g} of {submission.worth:g} points, {submission.solved} of {exercises} solved"
 
@@ -148,7 +146,6 @@ def summary(found) -> list[tuple]:
 
 
 def in_words(rows) -> list[str]:
-    """Return the lines of a summary."""
     wide = max((len(name) for name, *_ in rows), default=0)
     return [
         f"{name:<{wide}}  {solved:>3} of {of}" + (f"   {counted(times, 'time')}: {mistake}" if times else "")

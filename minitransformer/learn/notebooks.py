@@ -44,7 +44,6 @@ def start(node) -> int:
 
 
 def is_python(text: str) -> bool:
-    """Return True if a cell can be parsed."""
     try:
         ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

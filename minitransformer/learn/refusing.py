@@ -209,7 +209,6 @@ def is_untouched(tree, given) -> bool:
 
 
 def without_docstrings(node) -> str:
-    """Return the source of a statement without docstrings and types."""
     node = ast.parse(untyped(ast.unparse(node))).body[0]
     for inner in ast.walk(node):
         if isinstance(inner, ast.FunctionDef) and docstring_of(inner):

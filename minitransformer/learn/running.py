@@ -58,7 +58,6 @@ def of_learner(folder, name):
 
 
 def counting(calls, name, function):
-    """Wrap a function so that each call adds one to calls[name]."""
 
     @functools.wraps(function)
     def counted(*inputs, **options):
