@@ -261,8 +261,8 @@ def odd_submissions() -> dict:
         found[words] = writes("softmax.py", content), ANY
     found |= {
         "nothing": (lambda folder: None, "no file in it"),
-        "a letter": (writes("letter.txt", "sorry"), "no file of an exercise among letter.txt"),
-        "an archive": (writes("softmax.zip", b"PK"), "among softmax.zip"),
+        "a letter": (writes("letter.txt", "sorry"), "no exercise among the files letter.txt"),
+        "an archive": (writes("softmax.zip", b"PK"), "among the files softmax.zip"),
         "a pipe": (fifo("softmax.py"), "softmax.py is a named pipe, not a regular file"),
         "a socket": (bound_socket, "softmax.py is a socket, not a regular file"),
         "a folder for a file": (writes("softmax.py/README", "x"), "softmax.py is a folder, not a regular file"),
@@ -274,7 +274,7 @@ def odd_submissions() -> dict:
         "a line of 5 MB": (writes("softmax.py", "x = '" + "x" * 5_000_000), r"has 5,000,00\d bytes"),
         "a line of 900 kB": (writes("softmax.py", RIGHT + "# " + "x" * 900_000), SOLVED),
         "many Python files": (many("{}.py", 401), "more than 400 Python files"),
-        "many other files": (many("{}.txt", 2500), r"among 0.txt, 1.txt, 10.txt and 2,497 more"),
+        "many other files": (many("{}.txt", 2500), r"among the files 0.txt, 1.txt, 10.txt and 2,497 more"),
         "a long way down": (writes("/".join("d" * 60) + "/softmax.py"), "no file"),
         "carriage returns": (writes("softmax.py", RIGHT.replace("\n", "\r\n")), SOLVED),
         "a byte order mark": (writes("softmax.py", b"\xef\xbb\xbf" + RIGHT.encode()), SOLVED),

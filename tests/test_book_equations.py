@@ -165,10 +165,10 @@ def test_what_stands_side_by_side_binds_closest(text, means):
     [
         ("y = x +", 8, "the line ends too early"),
         ("y = (x", 7, "the line ends where ) is expected"),
-        ("y = x $ 2", 7, "'$' is no sign of this notation"),
+        ("y = x $ 2", 7, "'$' is not a character of this notation"),
         ("y = x ) 2", 7, "')' is not expected here"),
         ("y x", 4, "'=' is expected"),
-        ("y = ∂x/y", 8, "∂ is expected below the stroke of a derivative"),
+        ("y = ∂x/y", 8, "∂ is expected in the denominator of a derivative"),
     ],
 )
 def test_a_line_that_does_not_parse_is_told_with_its_column(line, column, message):

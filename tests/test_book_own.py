@@ -87,14 +87,14 @@ def test_the_arrays_of_a_function_of_ones_own_are_drawn_and_what_it_saves_is_cou
 
 def test_a_file_without_cases_is_told_that_nothing_is_executed(written):
     status, said, _ = written(edited(('CASES = [Case("square",', 'OTHERS = [Case("square",')))
-    assert status == 0 and "mine.py lists no CASES, on whose inputs its equations would be executed\n" in said
+    assert status == 0 and "mine.py has no CASES, so its equations are not executed\n" in said
 
 
 def test_an_equation_that_differs_from_its_line_is_said_and_shown(written):
     status, said, page = written(edited(("dx = 2 x · dy ", "dx = 3 x · dy ")))
     assert status == 1
-    assert "mine.py, line 18: dx = 3 x · dy (2): differs from its line, by 0.5 of the largest entry\n" in said
-    assert '<span class="value different">differs from its line, by 0.5' in page.read_text("utf-8")
+    assert "mine.py, line 18: dx = 3 x · dy (2): differs from its line by 0.5 of the largest entry\n" in said
+    assert '<span class="value different">differs from its line by 0.5' in page.read_text("utf-8")
 
 
 def test_shapes_that_do_not_fit_are_said(written):
@@ -113,13 +113,13 @@ def test_a_wrong_gradient_is_said_and_shown(written):
     "replacements, reason",
     [
         ([("2 x · dy ", "2 q · dy ")], "q has no value"),
-        ([("2 x · dy ", "f(x) · dy ")], "f is no function that is known here"),
+        ([("2 x · dy ", "f(x) · dy ")], "the function f is unknown"),
         ([("2 x · dy ", "δ_ij · dy ")], "the index i has no range"),
         ([("2 x · dy ", "Case · dy ")], "Case has no value"),
         ([("2 x · dy ", "1/0 · dy ")], "ZeroDivisionError: float division by zero"),
         ([("# (2)", "# here")], "no line of code ends in # (2)"),
-        ([('CASES = [Case("square",', 'OTHERS = [Case("square",')], "nothing here runs it"),
-        ([("Call(square, ", "Call(Identity(), "), ("from gradcheck", IDENTITY)], "nothing here runs it"),
+        ([('CASES = [Case("square",', 'OTHERS = [Case("square",')], "no example runs it"),
+        ([("Call(square, ", "Call(Identity(), "), ("from gradcheck", IDENTITY)], "no example runs it"),
     ],
 )
 def test_what_cannot_be_executed_is_shown_with_its_reason(written, replacements, reason):
@@ -147,12 +147,12 @@ def test_a_numbered_line_that_is_no_equation_is_told_with_its_column_in_the_file
     "content, line",
     [
         ("def f(:\n", "mine.py, line 1, column 7: not Python: invalid syntax"),
-        (b'"""caf\xe9"""\n', "mine.py: neither UTF-8 text nor in an encoding that its first lines name"),
+        (b'"""caf\xe9"""\n', "mine.py: not UTF-8 text, and its first lines declare no other encoding"),
         (b'"""x"""\n#\n#\ns = "\xe9"\n', "mine.py, line 4: not UTF-8 text: invalid continuation byte"),
-        ("", "mine.py: there is no equation in its docstrings, on an indented line that ends in (1)"),
+        ("", "mine.py: no equation in its docstrings; write one on an indented line that ends in (1)"),
         (
             '"""y = x     (1)"""',
-            "mine.py: there is no equation in its docstrings, on an indented line that ends in (1)",
+            "mine.py: no equation in its docstrings; write one on an indented line that ends in (1)",
         ),
         (edited(("y = x * x", "y = x * (1 / 0)")), "mine.py: case 'square': ZeroDivisionError: division by zero"),
         (edited(("CASES =", "1 / 0\nCASES =")), "cannot import mine.py, line 26: ZeroDivisionError: division by zero"),
@@ -242,7 +242,7 @@ def test_options_that_ask_for_nothing_that_there_is_are_one_line(options, line, 
 
 def test_without_a_browser_pdf_says_so_before_anything_is_written(written, monkeypatch):
     monkeypatch.setattr(printing, "CHROMIUMS", ("no-such-browser",))
-    line = "--pdf needs Chromium or Chrome, and finds none; any browser prints the pages by hand"
+    line = "--pdf needs Chromium or Chrome, which was not found; print the pages from another browser"
     status, said, page = written(SQUARE, "--pdf")
     assert (status, said, page) == (1, f"minitransformer: error: {line}\n", None)
 
@@ -262,5 +262,5 @@ def test_an_equation_of_the_book_that_is_neither_equal_nor_listed_is_a_fault(mon
     derived = writing.read_derivations(writing.CHAPTERS[1].path, ())
     (first, *_), reports = writing.unlisted("layers/linear.py", derived), {}
     assert writing.faults("layers/linear.py", [first], reports) == [
-        "layers/linear.py, line 19: y = x W + b (1): not executed: nothing here runs it"
+        "layers/linear.py, line 19: y = x W + b (1): not executed: no example runs it"
     ]

@@ -182,7 +182,7 @@ def inputs_of(file, function, k=0):
 
 def assert_drawn(maps, **wanted):
     """Assert that the maps are those of these names, in their order, and have these numbers, to two decimals."""
-    assert [title for title, _ in maps] == [name.replace("_", " ") for name in wanted]
+    assert [title for title, _ in maps] == [name.replace("_by_", " with respect to ") for name in wanted]
     for (_, drawn), matrix in zip(maps, wanted.values(), strict=True):
         np.testing.assert_allclose(drawn, matrix, atol=0.0051)
 

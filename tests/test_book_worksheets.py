@@ -201,7 +201,7 @@ def test_a_sheet_says_what_its_names_stand_for(name):
 
 
 def test_more_sheets_than_there_are_is_an_error_that_says_how_many():
-    with pytest.raises(ValueError, match=r"^AdamW's first step: there are no more than \d\d worksheets of level 1$"):
+    with pytest.raises(ValueError, match=r"^AdamW's first step: level 1 has only \d\d different worksheets, not 200$"):
         sheets(TOPICS["adamw"], seed=0, level=1, count=200)
 
 
@@ -225,7 +225,7 @@ def test_a_number_is_written_as_one_writes_it(number, text):
 
 @pytest.mark.parametrize("number", [0.1234567, np.sqrt(2), np.pi, 1 / 97, 1e6, np.inf, np.nan])
 def test_a_number_that_does_not_come_out_even_is_refused(number):
-    with pytest.raises(OddError, match="does not come out even"):
+    with pytest.raises(OddError, match=r"short exact form|at most"):
         exactly(number)
 
 

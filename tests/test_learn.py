@@ -18,6 +18,7 @@ from minitransformer.learn.cutting import File, cut, docstring_of, functions_wit
 from minitransformer.learn.equations import NO_WORDS
 from minitransformer.learn.exercises import EXERCISES, LEVELS, SETS, named_exercise
 from minitransformer.learn.untyped import types_of, untyped
+from minitransformer.learn.updates import OTHERWISE
 from minitransformer.learn.workspace import PAGE_TEXT, exercises_in, start
 
 
@@ -132,7 +133,7 @@ def test_of_a_hundred_typical_mistakes_nearly_all_are_named(graded, request):
         answer = names_of_code(text) - names_of_code(text.replace(right, wrong))
         assert not answer & set(re.findall(r"\w+", verdict.mistake.partition(": ")[2])), verdict.mistake
         assert verdict.status in ("not right yet", "failed"), (name, wrong)
-        if NO_WORDS.match(verdict.mistake.partition(": ")[2]) or "not what the equation says" in verdict.mistake:
+        if NO_WORDS.match(verdict.mistake.partition(": ")[2]) or OTHERWISE in verdict.mistake:
             unnamed.append((name, wrong, verdict.mistake))
     assert len(unnamed) <= 0.03 * len(sample), unnamed
 

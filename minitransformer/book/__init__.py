@@ -1,16 +1,17 @@
-"""The book: the derivations as pages, made from the sources themselves, so that it cannot drift from them.
+"""The book: HTML pages of the derivations, generated from the sources, so that both always agree.
 
-What an equation is, and whether it holds:
+These modules read and execute equations:
 
-- `notation` is how equations are written in docstrings, and their tree; `symbols`, what its names mean in the code;
-- `observation` watches a function run, and `specimens` are the small calls that are watched;
-- `execution` says what an expression is worth, and a `run` compares each equation with the value at its line;
-- `statements` are the equations of a file, and `derivations` all of it, read and executed.
+- `notation` defines the syntax of equations and parses it; `symbols` maps symbols to names in the code;
+- `observation` records the local variables of running functions; `specimens` are small calls to record;
+- `execution` evaluates an expression with NumPy; `run` compares each equation with the value at its line of code;
+- `statements` are the equations of a file; `derivations` reads a file and executes all of them.
 
-How it looks:
+These modules generate the pages:
 
-- `typesetting` sets an equation as MathML, `prose` a docstring, `listing` code, `matrices` and `pictures` numbers;
-- `passages` and `page` put them side by side; `appendix` and `exhibits` are what follows;
-- `handout`, `worksheets` with their `problems`, and the `worked_example` are for a class;
-- `chapters` are the table of contents, and `writing` and `printing` make files.
+- `typesetting` converts equations to MathML, `prose` docstrings and `listing` code to HTML; `matrices` and `pictures`
+  show numbers;
+- `passages` and `page` place derivation and code side by side; `appendix` and `exhibits` follow them;
+- `handout`, `worksheets` with their `problems`, and `worked_example` are for teaching;
+- `chapters` is the table of contents; `writing` and `printing` write the files.
 """

@@ -1,4 +1,4 @@
-"""What stands after a derivation: the numbers that went in, the arrays to scale, what was saved, and the checks."""
+"""The sections after a derivation: inputs, shapes of arrays, saved arrays, and gradient checks."""
 
 from functools import cache, partial
 from html import escape
@@ -13,11 +13,14 @@ from minitransformer.book.symbols import bases_in
 from minitransformer.book.typesetting import name_set
 from minitransformer.cases import CASES
 
-LARGEST = 60  # numbers of an array that is shown whole
+LARGEST = 60  # size of an array up to which all entries are shown
 
 
 def appendix(runs) -> list:
-    """What went in, the shapes, and what was saved: of each function once, on the first numbers."""
+    """Return the sections on inputs, shapes and saved arrays.
+
+    Shapes and saved arrays are shown for the first run of each function.
+    """
     first = {run.specimen.function: run for run in reversed(runs)}
     once = [run for run in runs if run is first[run.specimen.function]]
     return [
@@ -28,13 +31,13 @@ def appendix(runs) -> list:
 
 
 def section(title, parts):
-    """A heading and its parts, if there are any."""
+    """Return a heading and its nonempty parts, or nothing if all are empty."""
     parts = [part for part in parts if part]
     return [f'<section><h2>{title}</h2><div class="parts">', *parts, "</div></section>"] if parts else []
 
 
 def numbers_of(run):
-    """The numbers on which the equations are executed whose values are shown."""
+    """Return the inputs of a run whose values are shown with equations."""
     given, names = run.given(), bases_in(*(side for s in run.statements for side in s.equation.sides))
     if not given:
         return ""
@@ -43,7 +46,7 @@ def numbers_of(run):
 
 
 def shown_on(run):
-    """Which equations have their values of this run."""
+    """Return "for" and the numbers of the equations whose shown values are from a run."""
     shown = [s.number for s in run.statements if s.shown_on is run]
     numbers = sorted({number for number in shown if number is not None})
     parts = [f"({number})" for number in numbers]
@@ -54,20 +57,20 @@ def shown_on(run):
 
 
 def given_array(label, value):
-    """A number or an array behind its name, whole unless it is large."""
+    """Return the name and entries of an array, or its shape if it is large."""
     if np.size(value) <= LARGEST:
         return matrix(label, value, with_digits(3))
     return f'<span class="given">{label} {" × ".join(map(str, value.shape))} numbers</span>'
 
 
 def function_name(run, what=""):
-    """The name of the function that was run, if it has one, and words on it."""
+    """Return a paragraph with the name of the run's function and the given text."""
     name = f"<code>{escape(run.specimen.function)}</code> " if run.specimen.function else ""
     return f'<p class="of">{name}{what}</p>'
 
 
 def shapes_of(run):
-    """The arrays of the forward pass as rectangles, and below them those of backward."""
+    """Return a picture of the arrays of the forward and the backward pass."""
     function = run.specimen.function
     rows = {"forward": run.arrays(function), "backward": run.arrays(function + BACKWARD)}
     if not any(rows.values()):
@@ -76,7 +79,7 @@ def shapes_of(run):
 
 
 def saved_by(run):
-    """A table of what backward needs of the forward pass."""
+    """Return a table of the values that backward uses from the forward pass."""
     rows = "".join(row_of_saved(name, kept) for name, kept in saved(run.handed_back()).items())
     if not rows:
         return ""
@@ -85,20 +88,19 @@ def saved_by(run):
 
 
 def row_of_saved(name, kept):
-    """A row for an array, and for another backward or a list of these if it keeps any number."""
+    """Return a row for an array, or for backward functions that save numbers."""
     if isinstance(kept, np.ndarray):
         return row_of(escape(name), " × ".join(map(str, kept.shape)) or "1", kept.size)
-    others = f"{len(kept)} others save" if isinstance(kept, list) else f"{escape(name.removesuffix('_backward'))} saves"
-    return row_of(f"what {others}", "", numbers_in(kept)) if numbers_in(kept) else ""
+    others = f"{len(kept)} functions" if isinstance(kept, list) else f"{escape(name.removesuffix('_backward'))}"
+    return row_of(f"saved by {others}", "", numbers_in(kept)) if numbers_in(kept) else ""
 
 
 def row_of(*cells):
-    """A row of a table."""
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 def checks(reports: dict) -> list:
-    """The table of the gradient checks, {case: its Report}: a row a case, and all arguments for whoever asks."""
+    """Return a table of the gradient checks {case: Report}, with details per argument."""
     if not reports:
         return []
     rows = "".join(row_of(*cells(name, report)) for name, report in reports.items())
@@ -111,14 +113,17 @@ def checks(reports: dict) -> list:
 
 
 def cells(name, report):
-    """The cells of a case: how much was compared, and how it came out."""
+    """Return the cells of a case: the number of comparisons and the result."""
     worst = max((argument.worst_relative for argument in report.arguments), default=0.0)
     verdict = '<span class="equal">right</span>' if report.is_right else '<span class="different">WRONG</span>'
     return escape(name), len(report.arguments), f"{report.entries:,}", f"{worst:.1e}", verdict
 
 
 def checked(cases) -> dict:
-    """Return {name of a case: its Report}, of wrong gradients too. Raises ValueError for what cannot be checked."""
+    """Check cases and return {name: Report}, also of wrong gradients.
+
+    Raises ValueError if a case cannot be checked.
+    """
     reports = {}
     for case in cases:
         try:
@@ -132,7 +137,7 @@ def checked(cases) -> dict:
 
 @cache
 def cases_by_file() -> dict:
-    """Return {file below the package: the cases of its functions and modules}."""
+    """Return {file relative to the package: cases of its functions and modules}."""
     found = {}
     for case in CASES:
         found.setdefault(file_of(case.draw(np.random.default_rng(0)).target), []).append(case)
@@ -140,7 +145,7 @@ def cases_by_file() -> dict:
 
 
 def file_of(target):
-    """The file below the package in which a function or module is defined."""
+    """Return the path, relative to the package, of the file that defines a target."""
     while isinstance(target, partial):
         target = target.func
     owner = target if hasattr(target, "__name__") else type(target)

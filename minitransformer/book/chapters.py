@@ -1,4 +1,4 @@
-"""The chapters, in the order in which the map says to read: each is a file of the textbook."""
+"""The chapters of the book in reading order. Each is a file of the textbook."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ PACKAGE = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Leaf:
-    """A page: its title, its name without .html, and in a sentence what it is about."""
+    """A page: its title, its name without .html, and a sentence on its content."""
 
     title: str
     page: str
@@ -17,7 +17,7 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Chapter:
-    """A chapter: its title, the file below the package, what it is about, and its exhibits in the museum, by name."""
+    """A chapter: its title, its file, a sentence on its content, and names of museum exhibits."""
 
     title: str
     file: str
@@ -26,12 +26,11 @@ class Chapter:
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
         return PACKAGE / self.file
 
     @property
     def page(self) -> str:
-        """The name of its page, without .html."""
+        """Return the name of the page, without .html."""
         return self.path.stem
 
 
@@ -39,26 +38,27 @@ CHAPTERS = (
     Chapter(
         "Chapter zero: the chain rule",
         "module.py",
-        "What a gradient is, why paths add, and why backward runs from the last step to the first; then all of the "
-        "framework.",
+        "The definition of a gradient, why the contributions of paths are added, and why backward runs from the last "
+        "step to the first; then the complete framework.",
         ("used-twice", "backward-twice"),
     ),
     Chapter(
         "Linear map",
         "layers/linear.py",
-        "A product with a matrix, and the two products of its gradient, one of them transposed.",
+        "A product with a matrix, and the two matrix products that are its gradients.",
         ("bias-broadcast", "input-twice"),
     ),
     Chapter(
         "Embedding and unembedding",
         "layers/embedding.py",
-        "A table that is looked up, whose gradient adds up where a token repeats; and the same table as a product.",
+        "Looking up the rows of a table, where the gradients of repeated tokens are added; the product with the same "
+        "table.",
         ("embedding-repeated", "tied-embedding"),
     ),
     Chapter(
         "Positions",
         "layers/positions.py",
-        "How a token is told where it stands: by a table, by waves, or by turning queries and keys.",
+        "Encodings of a token's position: a table, sine waves, or rotations of queries and keys.",
         ("rotary",),
     ),
     Chapter(
@@ -70,64 +70,65 @@ CHAPTERS = (
     Chapter(
         "Root-mean-square normalization",
         "layers/rms_norm.py",
-        "Its simpler relative, with one path less.",
+        "Layer normalization without the mean, which has one path fewer.",
         ("rms-norm-weight",),
     ),
     Chapter(
         "Softmax",
         "layers/softmax.py",
-        "Weights that sum to one, and what their common sum makes of the gradient; and their logarithm.",
+        "Weights that sum to one, the effect of their common sum on the gradient, and the logarithm of softmax.",
         ("softmax-identity", "softmax-diagonal", "log-softmax"),
     ),
     Chapter(
         "Attention",
         "layers/attention.py",
-        "An average of values, weighted by how well keys fit a query; masks, and heads that share keys.",
+        "An average of values, weighted by the scores of a query with the keys; masks, and heads that share keys.",
         ("attention-transposed", "attention-empty-row", "attention-grouped", "attention-dropout"),
     ),
     Chapter(
         "Multi-head attention",
         "layers/multi_head_attention.py",
-        "Several heads side by side, between four linear maps.",
+        "Several heads in parallel, and the four linear maps around them.",
     ),
     Chapter(
         "Activations",
         "layers/activations.py",
-        "ReLU, SiLU and GELU: functions of one number, and their slopes.",
+        "ReLU, SiLU and GELU: functions of one number, and their derivatives.",
         ("relu-zero", "gelu-mixed", "tanh-of-dy"),
     ),
     Chapter(
-        "Dropout", "layers/dropout.py", "Noise that trains, and the same noise on the way back.", ("dropout-ratio",)
+        "Dropout", "layers/dropout.py", "Random zeros in training, with the same mask in backward.", ("dropout-ratio",)
     ),
     Chapter(
         "Feed-forward layers",
         "layers/feed_forward.py",
-        "What happens at each position by itself: up, an activation or a gate, and down.",
+        "The computation at each position: a wider linear map, an activation or a gate, and a linear map back.",
     ),
     Chapter(
         "The transformer block",
         "layers/block.py",
-        "Two steps that add to the stream, and the direct path that their gradients have.",
+        "Two steps that add to the residual stream, and the direct path of the gradient past them.",
         ("pre-norm-residual",),
     ),
-    Chapter("The transformer", "transformer.py", "From ids to logits: the parts put together."),
+    Chapter("The transformer", "transformer.py", "From token ids to logits: all parts combined."),
     Chapter(
         "Cross-entropy",
         "losses.py",
-        "The loss of the next token: weights, smoothing, what is ignored; its gradient is p minus the target.",
+        "The loss of the next token, with weights, smoothing and ignored targets. Its gradient is p − target.",
         ("cross-entropy-ignored", "cross-entropy-padding"),
     ),
     Chapter(
         "AdamW, clipping and the schedule",
         "optim.py",
-        "How weights move: two averages and their correction, a bound for all gradients, a rate that rises and falls.",
+        "The update of the weights: two moving averages with bias correction, a bound on the gradient's norm, and a "
+        "learning rate that rises and falls.",
     ),
-    Chapter("One page", "one_page.py", "A whole training step, forward and backward, straight down one page."),
+    Chapter("One page", "one_page.py", "A complete training step, forward and backward, on one page."),
     Chapter("Generation", "generation.py", "From logits to a token, and the cache of keys and values."),
     Chapter(
         "Low-rank adapters",
         "layers/lora.py",
-        "Fine-tuning: a matrix that stays, and a small correction that is learned.",
+        "Fine-tuning with a fixed matrix and a small trained correction.",
     ),
-    Chapter("Recomputation", "layers/recomputation.py", "Less memory for a second forward pass."),
+    Chapter("Recomputation", "layers/recomputation.py", "Less memory at the cost of a second forward pass."),
 )

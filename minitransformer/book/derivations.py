@@ -1,4 +1,4 @@
-"""Derivations: a file, read: its equations, each executed on specimens and compared with the value at its line."""
+"""Read a file, execute its equations on specimens, and compare each with the value at its line of code."""
 
 import tokenize
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from minitransformer.book.statements import Statement, statements
 
 @dataclass
 class Derivations:
-    """A file of derivations: its source, its equations, and a Run for each specimen, executed."""
+    """A file of derivations: its source, its equations, and an executed Run per specimen."""
 
     source: str
     statements: list[Statement]
@@ -19,10 +19,11 @@ class Derivations:
 
 
 def read_derivations(path, specimens, source: str | None = None) -> Derivations:
-    """Read a file and execute its equations on specimens. `source` takes the place of its docstrings.
+    """Read a file and execute its equations on specimens.
 
-    Raises OSError for a file that cannot be read, ValueError, naming file and line, for one that is no Python, and
-    NotationError, naming the column too, for a numbered line that is no equation.
+    The equations are taken from the docstrings of `source` if it is given, and otherwise from the file. Raises OSError
+    if the file cannot be read, ValueError if it is not valid Python, and NotationError for a numbered line that is not
+    an equation. The messages contain the line.
     """
     code = read_python(path)
     found, numbered = statements(source or code, Path(path).name), places(code)
@@ -40,7 +41,7 @@ def read_derivations(path, specimens, source: str | None = None) -> Derivations:
 def read_python(path) -> str:
     """Return the text of a Python file.
 
-    Raises OSError where it cannot be read, ValueError, naming the line, for one that is no Python.
+    Raises OSError if it cannot be read, and ValueError, with the line, if it is not valid Python.
     """
     source = decoded(path)
     try:
@@ -54,18 +55,21 @@ def read_python(path) -> str:
 
 
 def decoded(path) -> str:
-    """Return a text in the encoding that its first lines name, UTF-8 otherwise. Raises what read_python does."""
+    """Read a text in the encoding that its first lines declare, or else in UTF-8.
+
+    Raises the exceptions of read_python.
+    """
     try:
         with tokenize.open(path) as file:
             return file.read()
     except SyntaxError:
-        raise ValueError(f"{path}: neither UTF-8 text nor in an encoding that its first lines name") from None
+        raise ValueError(f"{path}: not UTF-8 text, and its first lines declare no other encoding") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ValueError(f"{path}, line {line}: not {error.encoding.upper()} text: {error.reason}") from None
 
 
 def fits(remarks, specimen):
-    """Whether remarks, if they name variants, name that of a specimen."""
+    """Return True if the remarks name the variant of a specimen or no variant."""
     words = {word.strip("(),") for remark in remarks for word in remark.split()}
     return words.isdisjoint(specimen.variants) or specimen.variant in words

@@ -1,7 +1,7 @@
-"""Execution: what an expression of the notation is worth, with NumPy, where its names have values.
+"""Evaluate expressions of the notation with NumPy, given the values of their names.
 
-An expression with indices is worked out once for each value of each index, which is slow and plain: the book's arrays
-have a few dozen entries.
+An expression with indices is evaluated once for each combination of indices. This is slow but simple, and the arrays of
+the book have only a few dozen entries.
 """
 
 import itertools
@@ -15,20 +15,20 @@ from minitransformer.book import notation as n
 
 FUNCTIONS = {"exp": np.exp, "log": np.log, "tanh": np.tanh, "cos": np.cos, "sin": np.sin, "erf": erf}
 CONSTANTS = {"π": np.pi}
-POSITIONS = "p"  # the index of positions, which are the first axis
-KEPT = {POSITIONS: 1, "batch": 2}  # the last axes that a sum over these leaves alone
-MOST = 20_000  # values of indices, for each of which both sides are worked out
+POSITIONS = "p"  # the index of positions, the first axis
+KEPT = {POSITIONS: 1, "batch": 2}  # the number of last axes that these sums do not include
+MOST = 20_000  # combinations of indices for which both sides are evaluated
 
 
-class NotExecuted(Exception):  # noqa: N818, which is what it is called in sentences
-    """An expression that has no value here, and why."""
+class NotExecuted(Exception):  # noqa: N818
+    """An expression cannot be evaluated. The message gives the reason."""
 
 
 @dataclass
 class Surroundings:
-    """What names mean: `values` of names, `backwards` of functions, `derivative(of, by)`.
+    """The values of names, `backwards` of functions, and `derivative(of, by)`.
 
-    `ranges` are those of indices that are said beside an equation, and `at` is where indices are.
+    `ranges` are the ranges of indices given with an equation, and `at` the current values of indices.
     """
 
     values: dict
@@ -38,17 +38,17 @@ class Surroundings:
     at: dict = field(default_factory=dict)
 
     def with_indices(self, at):
-        """The same, with indices at other places."""
+        """Return a copy with other values of these indices."""
         return replace(self, at={**self.at, **at})
 
 
 def both_sides(left, right, surroundings):
-    """Return the values of two sides of an equation, with an axis for each index that is free in them."""
+    """Return the flattened values of both sides, for all values of the free indices."""
     free = {**index_ranges(left, surroundings), **index_ranges(right, surroundings)}
     bound = totalled(left) | totalled(right)
     names = [name for name in free if name not in bound or name in indices_of(left)]
     if math.prod(len(free[name]) for name in names) > MOST:
-        raise NotExecuted(f"its indices have more than {MOST:,} values")
+        raise NotExecuted(f"its indices have more than {MOST:,} combinations of values")
     rows = [
         (evaluate(left, here), evaluate(right, here))
         for at in itertools.product(*(free[name] for name in names))
@@ -63,24 +63,22 @@ def both_sides(left, right, surroundings):
 
 
 def parts(value):
-    """The arrays of a value: of several, each."""
     return value if isinstance(value, tuple) else (value,)
 
 
 def every_node(node):
-    """Yield a node and all below it."""
     yield node
     for child in n.children(node):
         yield from every_node(child)
 
 
 def totalled(node):
-    """Return the indices that sums run over."""
+    """Return the summation indices below a node."""
     return {below.index for below in every_node(node) if isinstance(below, n.Total) and below.index}
 
 
 def indices_of(node):
-    """Return the letters of subscripts below a node, but not those that belong to sums in it."""
+    """Return the free indices of a node, without summation indices."""
     if isinstance(node, n.Symbol):
         return set(node.subscript)
     below = set().union(*(indices_of(child) for child in n.children(node)), set())
@@ -88,7 +86,7 @@ def indices_of(node):
 
 
 def index_ranges(node, surroundings):
-    """Return {index: its range} of a node: how long the axis is that it counts."""
+    """Return {index: range} of a node, given by the lengths of the axes."""
     found = {}
     for below in every_node(node):
         if isinstance(below, n.Symbol) and below.text not in surroundings.values and below.subscript:
@@ -106,15 +104,15 @@ def index_ranges(node, surroundings):
 
 
 def span_of(index, length, surroundings):
-    """Return the numbers of an index along an axis of this length: 0, 1, … unless it was said otherwise."""
+    """Return the values of an index along an axis: 0, 1, … unless its range is given."""
     span = surroundings.ranges.get(index, range(length))
     if len(span) != length:
-        raise ValueError(f"the index {index} has {len(span)} values, and its axis {length}")
+        raise ValueError(f"the index {index} has {len(span)} values, but its axis has length {length}")
     return span
 
 
 def axes(letters, ndim):
-    """Return the axes that indices count: the last ones, but positions the first."""
+    """Return the axes that indices count: the first for positions, else the last ones."""
     if len(letters) > ndim:
         raise NotExecuted(f"{len(letters)} indices for an array of {ndim} axes")
     where = [ndim - len(letters) + k for k in range(len(letters))]
@@ -124,7 +122,10 @@ def axes(letters, ndim):
 
 
 def evaluate(node, here):
-    """Return the value of a node: an array, a number, or a tuple of these. Raises NotExecuted where it has none."""
+    """Return the value of a node: an array, a number, or a tuple of these.
+
+    Raises NotExecuted if it cannot be evaluated.
+    """
     worker = WORKERS.get(type(node))
     if worker is None:
         raise NotExecuted(f"a {type(node).__name__.lower()} has no value")
@@ -161,7 +162,7 @@ def entry_of(array, letters, here):
 
 
 def without_kept_axis(value, here):
-    """A value; beside entries x_i of several positions, what a sum keeps as an axis of length 1 is an entry too."""
+    """Drop a last axis of length 1, which a sum keeps, in an equation of entries x_i."""
     return value[..., 0] if here.at and np.ndim(value) > 1 and np.shape(value)[-1] == 1 else value
 
 
@@ -183,7 +184,7 @@ def beside(node, here):
         both = np.ndim(value) > 1 and (np.ndim(right) > 1 or np.shape(right) == np.shape(value)[-1:])
         alone = not both and not here.at
         if alone and np.ndim(value) and np.ndim(right) and np.size(value) > 1 and np.size(right) > 1:
-            raise NotExecuted("a product of arrays that are no matrices: a dot is needed")
+            raise NotExecuted("adjacent arrays that are not matrices: write a dot for their product")
         value = value @ right if both else value * right
     return value
 
@@ -195,7 +196,7 @@ def total(node, here):
     if node.index in indices_of(body):
         span = index_ranges(body, here).get(node.index)
         if span is None:
-            raise NotExecuted(f"it is not known how far the index {node.index} of Σ runs")
+            raise NotExecuted(f"the index {node.index} of Σ has no range")
         return sum(evaluate(body, here.with_indices({node.index: k})) for k in span)
     if node.index not in KEPT:
         raise NotExecuted(f"the index {node.index} of Σ does not occur")
@@ -207,7 +208,7 @@ def call(node, here):
     name = node.function.text
     if node.transposed:
         if name not in here.backwards:
-            raise NotExecuted(f"{name}'s backward is not at hand")
+            raise NotExecuted(f"the backward of {name} is not available")
         return here.backwards[name](*(evaluate(argument, here) for argument in node.arguments))
     arguments = [evaluate(argument, here) for argument in node.arguments]
     if name in here.values:
@@ -220,7 +221,7 @@ def call(node, here):
         return (np.minimum if name == "min" else np.maximum)(*arguments)
     if name in FUNCTIONS:
         return FUNCTIONS[name](*arguments)
-    raise NotExecuted(f"{name} is no function that is known here")
+    raise NotExecuted(f"the function {name} is unknown")
 
 
 def entry(node, here):
@@ -237,20 +238,20 @@ def holds(node, here):
 
 def derivative(node, here):
     if here.derivative is None:
-        raise NotExecuted("no derivatives are at hand")
+        raise NotExecuted("derivatives are not available")
     whole = here.derivative(base_text(node.of), node.by.base if indexed(node.by, here) else node.by.text)
     of = node.of.base if isinstance(node.of, n.Power) else node.of
     letters = (of.subscript if indexed(of, here) else "") + (node.by.subscript if indexed(node.by, here) else "")
-    if not letters and whole.ndim == 2:  # a function entry by entry
+    if not letters and whole.ndim == 2:  # an elementwise function
         return np.diagonal(whole)
     whole = np.squeeze(whole)
     if len(letters) != whole.ndim:
-        raise NotExecuted("the entries of this derivative are those at one position")
+        raise NotExecuted(f"{len(letters)} indices for a derivative of {whole.ndim} axes")
     return whole[tuple(place_of_index(letter, here) for letter in letters)]
 
 
 def base_text(node):
-    """The name, as equations have it on the left, of what a derivative is of."""
+    """Return the name of a derivative's numerator without indices, with its square."""
     return f"{node.base.text}²" if isinstance(node, n.Power) else node.base
 
 

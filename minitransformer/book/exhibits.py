@@ -1,4 +1,4 @@
-"""The museum of wrong gradients as pages: what real projects had, as it was and as it should be, and what missed it."""
+"""Pages of the museum of wrong gradients: wrong code of real projects, its correction, and the check that missed it."""
 
 import inspect
 from html import escape
@@ -8,7 +8,6 @@ from minitransformer.book.prose import inline
 
 
 def exhibits(names):
-    """The exhibits of a chapter."""
     shown = [exhibit_of(find(name)) for name in names]
     return (
         ['<section><h2>How others went wrong</h2><div class="exhibits">', *shown, "</div></section>"] if shown else []
@@ -16,7 +15,7 @@ def exhibits(names):
 
 
 def museum():
-    """All exhibits, room by room."""
+    """Return the body of the museum's page, with all exhibits by room."""
     body = ["<h1>The museum of wrong gradients</h1>"]
     for room in ROOMS:
         shown = "".join(map(exhibit_of, room.EXHIBITS))
@@ -25,7 +24,7 @@ def museum():
 
 
 def exhibit_of(exhibit):
-    """An exhibit: its story, its code, where it was found, and the check that missed it."""
+    """Return an exhibit: its story, code and sources, and the check that missed it."""
     code = "".join(marked(mark, line) for mark, line in listing(exhibit.function))
     check = "".join(marked(" ", line) for _, line in listing(exhibit.check))
     sources = ", ".join(f'<a href="{escape(s.url)}">{escape(str(s))}</a>' for s in exhibit.sources)
@@ -39,12 +38,12 @@ def exhibit_of(exhibit):
 
 
 def paragraphs(function):
-    """A docstring."""
+    """Return the docstring of a function as paragraphs."""
     return "".join(f"<p>{inline(' '.join(p.split()))}</p>" for p in inspect.getdoc(function).split("\n\n"))
 
 
 def marked(mark, line):
-    """A line as it was (−), as it should be (+), or as it is in both."""
+    """Return a line of the wrong code (−), of the correction (+), or of both."""
     kind = {"−": "was", "+": "is"}.get(mark, "both")
     indentation = len(line) - len(line.lstrip()) + 2
     return f'<span class="line {kind}" style="--in:{indentation}">{escape(f"{mark} {line}")}</span>'

@@ -1,4 +1,4 @@
-"""A handout: a chapter's derivation with the backward equations left out, and their lines of code; and its key."""
+"""A handout: a chapter without its backward equations and their code, and the key with both."""
 
 import re
 from collections import Counter
@@ -10,31 +10,31 @@ from minitransformer.book.passages import Passage, passages
 from minitransformer.book.symbols import names_given, texts_of
 from minitransformer.book.typesetting import mathml
 
-LINE, ALL = 9, 190  # millimetres: what a written line takes, and what all blanks of a chapter may take
+LINE, ALL = 9, 190  # height in millimetres of a written line, and maximum height of all blanks of a chapter
 TASK = (
-    "Fill in: each gradient, with its derivation, and the line of code that computes it. Given is the argument of "
-    "backward, the gradient ∂L/∂y of what the forward pass returns; dx stands for ∂L/∂x, and is of x's shape."
+    "Fill in each gradient with its derivation, and the line of code that computes it. The argument of backward is "
+    "given: it is the gradient ∂L/∂y of the loss with respect to the output y. dx denotes ∂L/∂x and has the shape of x."
 )
 
 
 def handout(leaf, derivations, answers=False, exercises=()) -> list:
-    """Return the body of a chapter's handout, for `answers` of its key: what has equations of it, and nothing else.
+    """Return the body of a chapter's handout or, with `answers`, of its key.
 
-    `exercises` are the names of those that ask for the same in code.
-    Raises ValueError for a chapter in which nothing is derived backward.
+    Only passages with equations are included. `exercises` are the names of the exercises on the same functions. Raises
+    ValueError for a chapter without a backward pass.
     """
     if not any(statement.is_of_gradient for statement in derivations.statements):
-        raise ValueError(f"there is no handout of {leaf.page!r}: it has no backward pass whose equations to leave out")
+        raise ValueError(f"there is no handout of {leaf.page!r}, because the chapter derives no backward pass")
     words = Words(leaf.file, derivations) if answers else Blanks(leaf.file, derivations)
     kind = "the key" if answers else "a handout"
-    task = "" if answers else f"<p>{TASK}{f' The same {in_code(exercises)}.' * bool(exercises)}</p>"
+    task = "" if answers else f"<p>{TASK}{f' To do the same {in_code(exercises)}.' * bool(exercises)}</p>"
     its_own = {statement.function for statement in derivations.statements if statement.number is not None} | {""}
     shown = [p for p in passages(derivations.source) if is_shown(p) and p.function in its_own]
     return [f"<h1>{escape(leaf.title)}: {kind}</h1>", task, *map(words.passage, shown)]
 
 
 def in_code(exercises=()):
-    """How to derive something as a program: the commands that make exercises, and that check those of these names."""
+    """Return the commands that write the exercises and check those with these names."""
     start, *check = (
         f"<code>minitransformer learn {act}</code>" for act in ("start", *map("check {}".format, exercises))
     )
@@ -42,7 +42,7 @@ def in_code(exercises=()):
 
 
 class Blanks(Words):
-    """Makes passages whose backward equations are to be filled in."""
+    """Format passages with blanks for the backward equations."""
 
     def __init__(self, file, derivations):
         super().__init__(file, derivations)
@@ -53,7 +53,7 @@ class Blanks(Words):
         self.answer = re.compile(rf"(?<!\w)({'|'.join(names)})(?!\w)[^.;]*=|=[^.;]*(?<!\w)({'|'.join(names)})(?!\w)")
 
     def passage(self, passage):
-        """A docstring beside its code; of a backward only what its equations and their lines begin with."""
+        """Format a passage. Of a backward pass, only the left sides of equations are kept."""
         mine = [s for s in self.derivations.statements if s.function == passage.function and s.is_of_gradient]
         if not mine:
             return super().passage(passage)
@@ -62,15 +62,15 @@ class Blanks(Words):
         return f'<div class="blanks">{super().passage(Passage(passage.function, kept, lines))}</div>'
 
     def block(self, kind, content, function):
-        """A paragraph or equations; nothing of a paragraph that says what a gradient is equal to."""
+        """Format a block, but omit a paragraph that contains the value of a gradient."""
         return "" if kind == "prose" and self.answer.search(content) else super().block(kind, content, function)
 
     def is_kept(self, at, line):
-        """Whether a line of a backward is shown: one with a number, where it begins, and what is no more of it."""
+        """Return True for a line with a number, and for a def, class or return line."""
         return bool(self.numbers.get(at)) or line.lstrip().startswith(("def ", "return ", "class "))
 
     def without_answer(self, at, line):
-        """A line of code; where it carries a number, what it assigns, returns or calls is left out."""
+        """Return a line of code. If it has a number, its right-hand side is removed."""
         if not self.numbers.get(at):
             return line
         begins = re.match(r" *(?:return\b|[\w, ]+=(?!=)|)", line)[0] + " " * 6
@@ -79,26 +79,28 @@ class Blanks(Words):
         return kept
 
     def equation(self, statement):
-        """An equation; of a backward one the left side alone."""
+        """Format an equation; of a backward pass, only its left side and a blank."""
         if not statement.is_of_gradient:
             return super().equation(statement)
         left = mathml(statement.equation, self.names, only_left=True)
         tied = self.tied("equation to-fill", statement)
         blank = f'<span class="blank" style="height:{self.rooms[id(statement)]:.0f}mm"></span>'
         of_several = self.lefts[statement.function, statement.number, statement.equation.sides[0]] > 1
-        remarks = " ".join(map(escape, statement.remarks * of_several))  # which of these it is; else it may tell
+        # A remark is needed only to tell equal left sides apart. Otherwise it may reveal the answer.
+        remarks = " ".join(map(escape, statement.remarks * of_several))
         remark = f'<span class="remark">{remarks}</span>' * bool(remarks)
         return f"<div {tied}><div>{left}{remark}{blank}</div><span>({statement.number})</span></div>"
 
     def jacobian(self, function):
-        """Nothing: it is part of the answer."""
+        """Return "", because the Jacobian is part of the answer."""
         return ""
 
 
 def rooms(asked, source):
-    """Return {id of a statement: millimetres}: room in proportion to the lines that its derivation has in the file.
+    """Return {id of a statement: height of its blank in millimetres}.
 
-    Equations that stand together have one derivation, and equal parts of its room.
+    The height is proportional to the length of the derivation in the file. Equations on adjacent lines have a common
+    derivation and share its height equally.
     """
     before, groups = {docstring.function: docstring.first for docstring in docstrings(source)}, []
     for statement in asked:

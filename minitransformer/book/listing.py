@@ -1,4 +1,4 @@
-"""A listing: Python code as HTML, each line with its number, coloured, and tied to the equations that it carries."""
+"""Format Python code as HTML with line numbers, syntax colours, and links to the equations."""
 
 import io
 import keyword
@@ -12,7 +12,7 @@ TAGGED = re.compile(r"\((\d{1,6})\)")
 
 
 def marks_of(source: str) -> dict:
-    """Return {line: [(first column, the one behind the last, kind), …]} of what is coloured."""
+    """Return {line: [(start column, end column, kind), …]} of the coloured tokens."""
     found = {}
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         kind = KINDS.get(token.type) or ("keyword" if keyword.iskeyword(token.string) else None)
@@ -22,9 +22,9 @@ def marks_of(source: str) -> dict:
 
 
 def listing(lines, numbers: dict, known: set, marks: dict) -> str:
-    """Return lines, (number in the file, text), as HTML, without the indentation that they share.
+    """Format lines, (number in the file, text), without their common indentation.
 
-    `numbers` are {line: equations that it carries}, of which those that are `known` have an equation on the page.
+    `numbers` is {line: numbers of its equations}. Those in `known` are on the page and are linked.
     """
     shared = min((len(text) - len(text.lstrip()) for _, text in lines if text.strip()), default=0)
     return "".join(
@@ -34,12 +34,11 @@ def listing(lines, numbers: dict, known: set, marks: dict) -> str:
 
 
 def indentation(text):
-    """How many blanks a line begins with."""
     return len(text) - len(text.lstrip(" "))
 
 
 def one_line(at, markup, indented, equations):
-    """A line of code; `--in` is how many blanks it begins with, for where it goes on if it is too long."""
+    """Return a line of code. The CSS variable `--in` is the indentation if it wraps."""
     classes = "".join(f" e{number}" for number in equations)
     return (
         f'<span class="line{classes}" id="L{at}" style="--in:{max(indented, 0)}">'
@@ -48,7 +47,7 @@ def one_line(at, markup, indented, equations):
 
 
 def coloured(text, marks, known, start):
-    """A line from column `start` on with its marks, and the numbers of equations linked to them."""
+    """Return a line from column `start` on, with colours and links to equations."""
     markup, at = "", start
     for first, behind, kind in marks:
         before, inner = text[at:first], escape(text[first:behind])
@@ -61,5 +60,5 @@ def coloured(text, marks, known, start):
 
 
 def to_equation(match, known):
-    """The number of an equation, linked to it where it is on the page."""
+    """Return the number of an equation, linked if the equation is on the page."""
     return f'<a href="#eq-{match[1]}">{match[0]}</a>' if int(match[1]) in known else match[0]

@@ -1,10 +1,13 @@
-"""Matrices: arrays as small tables between bars, as one writes them on a board."""
+"""Format arrays as HTML tables between vertical bars."""
 
 import numpy as np
 
 
 def matrix(label: str, array, show, kind: str = "matrix") -> str:
-    """Return an array as a table behind a label, each entry as `show` has it; of several axes, row by row."""
+    """Return an array as a label and a table. `show` converts an entry to text.
+
+    The leading axes of an array with more than two axes are flattened to rows.
+    """
     array = np.asarray(array)
     rows = array.reshape(int(np.prod(array.shape[:-1])), array.shape[-1]) if array.ndim else array.reshape(1, 1)
     cells = "".join(f"<tr>{''.join(f'<td>{show(entry)}</td>' for entry in row)}</tr>" for row in rows)
@@ -12,12 +15,11 @@ def matrix(label: str, array, show, kind: str = "matrix") -> str:
 
 
 def board(matrices) -> str:
-    """Return matrices side by side."""
     return f'<div class="board">{"".join(matrices)}</div>'
 
 
 def with_decimals(decimals: int):
-    """Return what shows a number with so many decimals."""
+    """Return a function that formats a number with this number of decimals."""
 
     def show(number):
         if not np.isfinite(number):
@@ -29,7 +31,10 @@ def with_decimals(decimals: int):
 
 
 def with_digits(digits: int):
-    """Return what shows a number with so many digits that count, and yes or no for one that is true or false."""
+    """Return a function that formats a number with this number of significant digits.
+
+    Truth values are formatted as yes or no.
+    """
 
     def show(entry):
         if isinstance(entry, (bool, np.bool_)):
@@ -40,5 +45,4 @@ def with_digits(digits: int):
 
 
 def infinite(number):
-    """Infinity, with its sign, or what is no number."""
     return "NaN" if np.isnan(number) else ("−∞" if number < 0 else "∞")

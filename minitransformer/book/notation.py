@@ -1,41 +1,43 @@
-"""Notation: how equations are written in docstrings, for authors; and the tree that one parses to.
+"""The syntax of equations in docstrings, and its parser.
 
-An equation stands on a line of its own, indented by four blanks or more, and ends, two blanks or more behind it, in its
-number; the line of code that computes it ends in a comment that begins with that number. Several equations stand on one
-line with two blanks or more between them. Words beside an equation, such as `(summed over positions)`, are a remark,
-and are printed as they are. A line that ends in no number explains: it is executed too where it is an equation, and is
-otherwise printed as it is.
+An equation is written on a separate line, indented by at least four spaces. Its number follows in parentheses after at
+least two spaces. The line of code that computes the equation ends in a comment that begins with the same number. A line
+may contain several equations, separated by at least two spaces. Text next to an equation, such as `(summed over
+positions)`, is a remark and is printed unchanged. An indented line without a number is executed if it is an equation,
+and printed unchanged otherwise.
 
         dβ = Σ_p dy    dγ = Σ_p dy · x̂    dx̂ = dy · γ       (n)
 
-What a name holds when its function returns is what its equation is compared with; so a name is assigned once.
+An equation is compared with the value that its name has when the function returns. Each name should therefore be
+assigned only once.
 
 **Names** are a letter or a word, with a hat (`x̂`), primes (`m′`), digits (`β₁`, `norm1`) or a subscript (`W_up`). A
-subscript of the letters c d i j k n o p t v is one of indices: `x_i` is an entry of x, `y_po` one of a matrix; p
-numbers positions, which are the first axis, and the others count the last ones. A gradient begins with d: `dx̂` is
-∂L/∂x̂. Known without being assigned are π, ∞ and ½.
+subscript that consists of the letters c d i j k n o p t v is a list of indices: `x_i` is an entry of the vector x, and
+`y_po` an entry of the matrix y. The index p counts positions, which are the first axis; the other indices count the
+last axes. The name of a gradient begins with d: `dx̂` is ∂L/∂x̂. The constants π, ∞ and ½ are predefined.
 
-**Products.** A dot multiplies entry by entry, `γ · x̂`. Names side by side are a product of matrices, `x W`, of a
-number and anything, `2 x`, or of entries, `e_i δ_ij`. What stands side by side binds closest: `1/2h` is 1/(2h), and `r³
-(x_i − μ)/C` is (r³ (x_i − μ))/C. Dot and stroke bind alike, from left to right; but a fraction without blanks is one
-factor, so that `a · 1/C` is a · (1/C), which is the same number and another picture.
+**Products.** A dot multiplies elementwise, `γ · x̂`. Adjacent factors are a matrix product, `x W`, a multiple, `2 x`, or
+a product of entries, `e_i δ_ij`. Adjacent factors bind most tightly: `1/2h` is 1/(2h), and `r³ (x_i − μ)/C` is
+(r³ (x_i − μ))/C. Dot and slash have equal precedence and associate from left to right. A fraction without spaces is one
+factor, so that `a · 1/C` is typeset as a · (1/C), which has the same value.
 
-**Powers** `x²`, `β₁ᵗ`, `β₁^(t−k)`; the transpose `Wᵀ`, of the last two axes; the root `√x`, `√(σ² + ε)`; the length
-`‖x‖`.
+**Powers** are written `x²`, `β₁ᵗ` or `β₁^(t−k)`, the transpose of the last two axes `Wᵀ`, roots `√x` or `√(σ² + ε)`,
+and the norm `‖x‖`.
 
-**Sums** reach to the next + or −, so `Σ y · dy` is Σ (y · dy). Σ runs over the last axis, which it keeps, as one of
-length 1, and `mean(x)` does so too; beside entries `x_i` that one is an entry as well. `Σ_j` runs over an index, `Σ_p`
-over all positions, every axis but the last, and `Σ_batch` over every axis but the last two.
+**Sums** extend to the next + or −, so `Σ y · dy` is Σ (y · dy). Σ sums over the last axis and keeps it with length 1;
+`mean(x)` does the same. In an equation of entries such as `x_i`, the result is a number. `Σ_j` sums over the index j,
+`Σ_p` over all positions (every axis except the last), and `Σ_batch` over every axis except the last two.
 
-**Functions** take parentheses, `mean(x)`, `min(a, b)`, or in the case of exp, log, tanh, erf, cos and sin what stands
-next: `log Σ exp(x)`. `f′` is the derivative of f, a function of one number, and `fᵀ(dy)` f's backward of dy.
+**Functions** take arguments in parentheses, `mean(x)`, `min(a, b)`. The functions exp, log, tanh, erf, cos and sin can
+also be applied to the next factor: `log Σ exp(x)`. `f′` is the derivative of a function f of one number, and `fᵀ(dy)`
+is the backward pass of f applied to dy.
 
-**Relations.** Besides `=`, which may stand several times, `≤`, `≥`, `<`, `>` and `≠` hold for all entries.
+**Relations.** `=` may occur several times in an equation. `≤`, `≥`, `<`, `>` and `≠` must hold for all entries.
 
-**Ranges.** Beside an equation, `k = 1 … t` says how far an index runs, where it is not along an axis.
+**Ranges.** `k = 1 … t` after an equation gives the range of an index that does not count an axis.
 
-**Entries.** `W[id]` is a row, `P[t, 2i]` an entry; `[c = t]` is 1 where c = t and 0 elsewhere, and so is `δ_ij`;
-`∂y_i/∂x_j` is a derivative; `x where keep, else 0` chooses entry by entry.
+**Entries.** `W[id]` is a row, `P[t, 2i]` an entry. `[c = t]` is 1 where c = t and 0 elsewhere; `δ_ij` is 1 where i = j.
+`∂y_i/∂x_j` is a derivative, and `x where keep, else 0` selects elementwise.
 """
 
 import re
@@ -45,9 +47,9 @@ from functools import lru_cache
 SUPERSCRIPTS = {"²": "2", "³": "3", "ᵗ": "t"}
 PREFIX_FUNCTIONS = ("exp", "log", "tanh", "erf", "cos", "sin")
 INDICES = "cdijknoptv"
-WORDS = ("where", "else", "for", "and", "with", "over", "is")  # of English, which no name can be
+WORDS = ("where", "else", "for", "and", "with", "over", "is")  # English words that cannot be names
 RELATIONS = ("=", "≤", "≥", "<", ">", "≠")
-LONGEST = 200  # in tokens: so deep is nothing nested that ends
+LONGEST = 200  # tokens of an equation; also bounds the depth of recursion
 
 LETTER = "(?:(?![Σᵀᵗ²³½ⁿ₀₁₂₃₄₅₆₇₈₉])[^\\W\\d_])"
 TOKEN = re.compile(
@@ -62,7 +64,7 @@ NUMBERED = re.compile(r"(.*\S) {2,}\((\d{1,6})\) *")
 
 
 class NotationError(ValueError):
-    """A line that is no equation of this grammar: `column` says where, from 1."""
+    """A line is not an equation of this notation. `column` is the place, counted from 1."""
 
     def __init__(self, message, column):
         super().__init__(message)
@@ -71,25 +73,25 @@ class NotationError(ValueError):
 
 @dataclass(frozen=True)
 class Number:
-    """A number as it is written."""
+    """A number, as text."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Symbol:
-    """A name, `subscript` included: `x`, `x̂`, `W_up`, `y_ij`."""
+    """A name with its subscript: `x`, `x̂`, `W_up`, `y_ij`."""
 
     text: str
 
     @property
     def base(self):
-        """The name without its subscript."""
+        """Return the name without its subscript."""
         return self.text.partition("_")[0]
 
     @property
     def subscript(self):
-        """The indices after the first underscore; nothing where something else stands there, as in W_up."""
+        """Return the indices after the underscore, or "" if it is a word as in W_up."""
         letters = self.text.partition("_")[2]
         return letters if set(letters) <= set(INDICES) else ""
 
@@ -103,7 +105,7 @@ class Sum:
 
 @dataclass(frozen=True)
 class Dot:
-    """A product entry by entry."""
+    """An elementwise product."""
 
     left: object
     right: object
@@ -111,14 +113,14 @@ class Dot:
 
 @dataclass(frozen=True)
 class Beside:
-    """Factors side by side."""
+    """A product of adjacent factors."""
 
     factors: tuple
 
 
 @dataclass(frozen=True)
 class Fraction:
-    """A quotient, entry by entry."""
+    """An elementwise quotient."""
 
     above: object
     below: object
@@ -126,7 +128,7 @@ class Fraction:
 
 @dataclass(frozen=True)
 class Power:
-    """A power, entry by entry."""
+    """An elementwise power."""
 
     base: object
     exponent: object
@@ -148,14 +150,14 @@ class Root:
 
 @dataclass(frozen=True)
 class Norm:
-    """The length ‖x‖."""
+    """The norm ‖x‖."""
 
     of: object
 
 
 @dataclass(frozen=True)
 class Total:
-    """Σ, over the last axis where `index` is empty."""
+    """A sum Σ over `index`, or over the last axis if `index` is empty."""
 
     index: str
     of: object
@@ -163,7 +165,7 @@ class Total:
 
 @dataclass(frozen=True)
 class Call:
-    """A function of arguments; of its backward, where `transposed`."""
+    """A call of a function or, if `transposed`, of its backward pass."""
 
     function: Symbol
     arguments: tuple
@@ -180,7 +182,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Condition:
-    """A comparison, or something that is true or false."""
+    """A comparison, or a truth value if `relation` is empty."""
 
     left: object
     relation: str = ""
@@ -204,7 +206,7 @@ class Derivative:
 
 @dataclass(frozen=True)
 class Where:
-    """A choice, entry by entry."""
+    """An elementwise selection."""
 
     value: object
     condition: Condition
@@ -221,14 +223,14 @@ class Range:
 
 @dataclass(frozen=True)
 class Several:
-    """Expressions with commas between them."""
+    """Expressions separated by commas."""
 
     of: tuple
 
 
 @dataclass(frozen=True)
 class Equation:
-    """Expressions that are said to be equal (or, with relations other than =, otherwise related)."""
+    """Expressions with = or another relation between each two."""
 
     sides: tuple
     relations: tuple
@@ -236,14 +238,14 @@ class Equation:
 
 @dataclass(frozen=True)
 class Remark:
-    """Words beside an equation."""
+    """The text next to an equation."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a docstring: what stands in it, and its number, or None."""
+    """A line of a docstring: its equations and remarks, and its number or None."""
 
     parts: tuple
     number: int | None
@@ -251,9 +253,9 @@ class Line:
 
 @lru_cache(maxsize=4096)
 def parse_line(text: str) -> Line:
-    """Parse a line, an equation or several and their number.
+    """Parse a line of one or several equations with their number.
 
-    Raises NotationError where no part is an equation, or one that has a = is none.
+    Raises NotationError if no part of the line is an equation, or if a part with = is not valid.
     """
     numbered = NUMBERED.fullmatch(text)
     body, number = (numbered[1], int(numbered[2])) if numbered else (text, None)
@@ -267,22 +269,22 @@ def parse_line(text: str) -> Line:
             parts.append(Remark(match[0]))
             error = error or fault
     if not any(isinstance(part, Equation) for part in parts):
-        raise error or NotationError("there is no equation", 1)
+        raise error or NotationError("the line contains no equation", 1)
     return Line(tuple(parts), number)
 
 
 def is_numbered(text: str) -> bool:
-    """Whether a line ends in the number of an equation."""
+    """Return True if a line ends in the number of an equation."""
     return NUMBERED.fullmatch(text) is not None
 
 
 def parse(text: str, start: int = 0) -> Equation:
-    """Parse one equation. `start` is where it begins in its line, for the column of an error."""
+    """Parse one equation. `start` is its offset in the line, for error messages."""
     return Parser(text, start).equation()
 
 
 class Parser:
-    """A parser by recursive descent: one method for each level of the grammar, from the loosest to the closest."""
+    """A recursive descent parser with one method per level of precedence, lowest first."""
 
     def __init__(self, text, start):
         self.tokens = tokens(text, start)
@@ -290,7 +292,7 @@ class Parser:
         self.within_norm = False
 
     def next(self):
-        """The next token that is no blank, as (kind, text, where), or the end."""
+        """Return the next token as (kind, text, offset), skipping blanks."""
         at = self.at
         while at < len(self.tokens) and self.tokens[at][0] == "blank":
             at += 1
@@ -298,19 +300,19 @@ class Parser:
         return self.tokens[at] if at < len(self.tokens) else ("end", "", where + len(text))
 
     def peek(self):
-        """The text of the next token that is no blank, or ''."""
+        """Return the text of the next token, or an empty string at the end."""
         return self.next()[1]
 
     def kind(self):
-        """The kind of the next token that is no blank."""
+        """Return the kind of the next token."""
         return self.next()[0]
 
     def adjacent(self):
-        """Whether the next token follows without a blank."""
+        """Return True if the next token follows without a blank."""
         return self.at < len(self.tokens) and self.tokens[self.at][0] != "blank"
 
     def take(self, expected=None):
-        """Move past the next token, and return its text."""
+        """Consume the next token and return its text. Fail if it is not the expected one."""
         kind, text, _ = self.next()
         if kind == "end":
             self.fail(f"the line ends where {expected or 'something'} is expected")
@@ -326,7 +328,7 @@ class Parser:
         raise NotationError(message, self.next()[2] + 1)
 
     def equation(self):
-        """Sides with = between them."""
+        """Parse expressions with relations between them."""
         sides, relations = [self.several()], []
         while self.peek() in RELATIONS:
             relations.append(self.take())
@@ -338,7 +340,7 @@ class Parser:
         return Equation(tuple(sides), tuple(relations))
 
     def several(self):
-        """Expressions with commas between them."""
+        """Parse expressions separated by commas."""
         first = self.choice()
         if self.peek() != ",":
             return first
@@ -349,7 +351,7 @@ class Parser:
         return Several(tuple(entries))
 
     def choice(self):
-        """`value where condition, else otherwise`, or a range, or a sum."""
+        """Parse `value where condition, else otherwise`, a range, or a sum."""
         value = self.sum()
         if self.peek() == "…":
             self.take()
@@ -363,14 +365,14 @@ class Parser:
         return Where(value, condition, self.sum())
 
     def condition(self):
-        """A comparison."""
+        """Parse a comparison or a truth value."""
         left = self.sum()
         if self.peek() not in RELATIONS:
             return Condition(left)
         return Condition(left, self.take(), self.sum())
 
     def sum(self):
-        """Terms with + and − between them."""
+        """Parse terms separated by + and −."""
         sign = -1 if self.peek() == "−" and self.take() else 1
         terms = [(sign, self.term())]
         while self.peek() in ("+", "−"):
@@ -379,14 +381,14 @@ class Parser:
         return terms[0][1] if len(terms) == 1 and sign == 1 else Sum(tuple(terms))
 
     def term(self):
-        """Factors with · and / between them."""
+        """Parse factors separated by · and /."""
         node = self.beside()
         while self.peek() in ("·", "/"):
             node = Dot(node, self.fraction()) if self.take() == "·" else Fraction(node, self.beside())
         return node
 
     def fraction(self):
-        """A factor after a dot, and what is below it where no blank is before the stroke."""
+        """Parse the factor after a dot, which may be a fraction without blanks."""
         node = self.beside()
         while self.adjacent() and self.peek() == "/":
             self.take()
@@ -394,21 +396,21 @@ class Parser:
         return node
 
     def beside(self):
-        """Factors side by side, the last of which may be a sum over all that follows in the term."""
+        """Parse adjacent factors. The last may be a sum, which takes the rest of the term."""
         factors = [self.total() if self.peek() == "Σ" else self.factor()]
         while self.begins_factor():
             factors.append(self.total() if self.peek() == "Σ" else self.factor())
         return factors[0] if len(factors) == 1 else Beside(tuple(factors))
 
     def begins_factor(self):
-        """Whether what comes next belongs to the product."""
+        """Return True if the next token begins a factor."""
         kind, text = self.kind(), self.peek()
         if kind == "name":
             return text not in WORDS
         return kind == "number" or text in ("(", "√", "Σ", "[", "∞") or (text == "‖" and not self.within_norm)
 
     def total(self):
-        """Σ, with an index or none."""
+        """Parse a sum with an optional index."""
         self.take("Σ")
         index = ""
         if self.adjacent() and self.peek() == "_":
@@ -419,7 +421,7 @@ class Parser:
         return Total(index, self.term())
 
     def factor(self):
-        """Something with its powers, entries and arguments."""
+        """Parse a factor with its powers, indices and arguments."""
         node = self.primary()
         while self.adjacent():
             text = self.peek()
@@ -445,12 +447,11 @@ class Parser:
         return node
 
     def arguments(self):
-        """(a, b)."""
+        """Parse `(a, b)`."""
         self.take("(")
         return self.entries(")")
 
     def entries(self, closing):
-        """Expressions up to the closing bracket."""
         entries = [self.choice()]
         while self.peek() == ",":
             self.take()
@@ -459,7 +460,7 @@ class Parser:
         return tuple(entries)
 
     def primary(self):
-        """A number, a name, or something in brackets."""
+        """Parse a number, a name, a root, or an expression in brackets."""
         kind, text = self.kind(), self.peek()
         if kind == "number":
             return Number(self.take())
@@ -467,7 +468,7 @@ class Parser:
             if text.startswith("∂"):
                 return self.derivative()
             if text in WORDS:
-                self.fail(f"{text!r} is a word, where a name is expected")
+                self.fail(f"expected a name, not the word {text!r}")
             return Symbol(self.take())
         if text == "∞":
             return Number(self.take())
@@ -494,33 +495,33 @@ class Parser:
         return self.fail(f"{text!r} is not expected here" if text else "the line ends too early")
 
     def derivative(self):
-        """∂y_i/∂x_j."""
+        """Parse `∂y_i/∂x_j`."""
         of = self.with_powers(Symbol(self.take().removeprefix("∂")))
         self.take("/")
         if not self.peek().startswith("∂"):
-            self.fail("∂ is expected below the stroke of a derivative")
+            self.fail("∂ is expected in the denominator of a derivative")
         return Derivative(of, Symbol(self.take().removeprefix("∂")))
 
     def with_powers(self, node):
-        """A name with its square."""
+        """Parse the powers after a name."""
         while self.adjacent() and self.peek() in SUPERSCRIPTS:
             node = Power(node, Number(SUPERSCRIPTS[self.take()]))
         return node
 
 
 def tokens(text, start):
-    """Return [(kind, text, where)] of a line."""
+    """Split a line into [(kind, text, offset)]. Raises NotationError."""
     found, at = [], 0
     while at < len(text):
         match = TOKEN.match(text, at)
         if match is None:
-            raise NotationError(f"{text[at]!r} is no sign of this notation", start + at + 1)
+            raise NotationError(f"{text[at]!r} is not a character of this notation", start + at + 1)
         found.append((match.lastgroup, match[0], start + at))
         at = match.end()
     if not found:
-        raise NotationError("there is nothing", start + 1)
+        raise NotationError("the equation is empty", start + 1)
     if len(found) > LONGEST:
-        raise NotationError(f"more than {LONGEST} signs are no equation", start + 1)
+        raise NotationError(f"an equation may have at most {LONGEST} tokens, not {len(found)}", start + 1)
     return found
 
 
@@ -532,7 +533,7 @@ def children(node):
 
 
 def flat(value):
-    """Yield what is in nested tuples."""
+    """Yield the entries of nested tuples."""
     if isinstance(value, tuple):
         for entry in value:
             yield from flat(entry)

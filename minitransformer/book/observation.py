@@ -1,7 +1,7 @@
-"""Observation: what each name of a function holds while it runs, and which line belongs to which equation.
+"""Record the local variables of functions, and find the line of code of each equation.
 
-Python's profiler hook sees every function return, with its local variables. As the textbook assigns each name once,
-these are the values of which its equations speak.
+Python's profiler hook is called whenever a function returns, and can read its local variables. Because the textbook
+assigns each name once, these are the values in its equations.
 """
 
 import ast
@@ -22,7 +22,7 @@ RETURNED = "return"
 
 @dataclass(frozen=True)
 class Frame:
-    """A function that has returned: its local variables, which are its arguments, what it returned, and where."""
+    """A returned call: local variables, names of the arguments, returned value, and line."""
 
     names: dict
     given: tuple
@@ -32,9 +32,9 @@ class Frame:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the value of an equation is found: a function, by its qualified name, and a name in it, or RETURNED.
+    """The place of an equation's value: a function's qualified name and a name in it, or RETURNED.
 
-    `first` and `last` are the lines of the statement.
+    `first` and `last` are the first and last line of the statement.
     """
 
     function: str
@@ -45,7 +45,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Docstring:
-    """A docstring and whose it is: a qualified name, or nothing for the file's own; its first and last line there."""
+    """A docstring, the qualified name of its function ("" for the file), and its lines."""
 
     function: str
     text: str
@@ -55,13 +55,12 @@ class Docstring:
 
 @cache
 def resolved(file):
-    """The path of a file, whatever way it is named."""
     return Path(file).resolve()
 
 
 @contextmanager
 def watched(path):
-    """Collect the Frames of a file's functions that return within the block: {qualified name: [Frame, …]}."""
+    """Collect {qualified name: [Frame, …]} of a file's functions in a `with` block."""
     seen, wanted = {}, resolved(os.path.abspath(path))
 
     def profiler(frame, event, returned):
@@ -76,18 +75,18 @@ def watched(path):
     try:
         yield seen
     finally:
-        sys.setprofile(before if callable(before) else None)  # cProfile's cannot be given back
+        sys.setprofile(before if callable(before) else None)  # the hook of cProfile cannot be restored
 
 
-@lru_cache(maxsize=64)  # what reads a file asks for its tree several times
+@lru_cache(maxsize=64)  # the readers of a file parse it several times
 def parsed(source: str):
-    """Return the tree of some Python. Raises SyntaxError or ValueError for what is none."""
-    with warnings.catch_warnings(action="ignore"):  # of escapes in strings
+    """Parse Python source without warnings. Raises SyntaxError or ValueError."""
+    with warnings.catch_warnings(action="ignore"):  # on invalid escapes in strings
         return ast.parse(source)
 
 
 def functions(source: str):
-    """Yield (qualified name, node) of a file, its classes and its functions, in the order in which it is read."""
+    """Yield (qualified name, node) of a file and its classes and functions, in order."""
 
     def visit(node, name):
         for child in ast.iter_child_nodes(node):
@@ -105,13 +104,12 @@ def functions(source: str):
 
 @lru_cache(maxsize=64)
 def docstrings(source: str) -> list[Docstring]:
-    """Return the docstrings of a file in their order."""
     lines = source.split("\n")
     return [docstring_of(name, node, lines) for name, node in functions(source) if ast.get_docstring(node) is not None]
 
 
 def docstring_of(name, node, lines):
-    """Return the docstring of a function, class or file, without the indentation that it has as a whole."""
+    """Return the docstring of a function, class or file without common indentation."""
     quoted = node.body[0]
     first, *others = quoted.value.value.expandtabs().split("\n")
     before = len(lines[quoted.lineno - 1][: quoted.col_offset].expandtabs())
@@ -123,7 +121,7 @@ def docstring_of(name, node, lines):
 
 @lru_cache(maxsize=64)
 def places(source: str) -> dict[int, list[Place]]:
-    """Return {number: [Place, …]}: what those lines of a file assign or return that carry an equation's number."""
+    """Return {number: [Place, …]} of the lines that have an equation's number."""
     numbers, found = numbers_of_lines(source), {}
     for function, node in functions(source):
         for statement in statements(node):
@@ -135,7 +133,7 @@ def places(source: str) -> dict[int, list[Place]]:
 
 
 def statements(node):
-    """Yield the statements of a function that are not in a function or class within it."""
+    """Yield the statements of a function, without nested functions and classes."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return, ast.Expr)):
             yield child
@@ -144,7 +142,10 @@ def statements(node):
 
 
 def names_given(statement):
-    """Return the names that a statement gives values to; RETURNED; or the array that it scatters into."""
+    """Return the names that a statement assigns, or RETURNED.
+
+    A call on a numbered line, such as np.add.at, writes to its first argument.
+    """
     if isinstance(statement, ast.Return):
         return [RETURNED]
     if isinstance(statement, ast.Expr):
@@ -155,7 +156,7 @@ def names_given(statement):
 
 
 def numbers_of_lines(source: str) -> dict[int, list[int]]:
-    """Return {line: the numbers of the equations that it carries}."""
+    """Return {line: numbers of the equations in its comment}."""
     found = {}
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         beside_code = token.line[: token.start[1]].strip()

@@ -1,4 +1,4 @@
-"""A page: a file of derivations as HTML, the derivation on the left and the code on the right."""
+"""Format a file of derivations as HTML, with the derivation on the left and the code on the right."""
 
 import inspect
 import textwrap
@@ -20,16 +20,19 @@ from minitransformer.book.statements import EQUAL
 from minitransformer.book.symbols import bases_in
 from minitransformer.book.typesetting import mathml
 
-SHOWN = 3  # entries of an array
+SHOWN = 3  # entries of an array that are shown
 LEGEND = (
-    "Each equation is executed on small numbers, which stand below. In green: what the code makes of them, where the "
-    'equation makes the same.<span class="screen"> Point at an equation, and its line lights up.</span>'
+    "Each equation is executed on small arrays, which are listed below. A value in green is computed by the code and "
+    'equals that of the equation.<span class="screen"> Point at an equation to highlight its line of code.</span>'
 )
 show = with_digits(3)
 
 
 def whole_page(title, body, numbers=(), navigation=""):
-    """Return a whole document. `numbers` are those of its equations, which light up together with their lines."""
+    """Return the HTML document of a page.
+
+    Pointing at an equation with one of these `numbers` highlights it and its line of code.
+    """
     light = "".join(f"body:has(.e{k}:hover) .e{k}{{background:var(--light)}}" for k in sorted(numbers))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -40,14 +43,14 @@ def whole_page(title, body, numbers=(), navigation=""):
 
 
 def navigation(before, after):
-    """Links to the page before, to the contents, and to the page after."""
+    """Return the links to the previous page, the contents, and the next page."""
     back = f'<a href="{before.page}.html">← {escape(before.title)}</a>' if before else ""
     on = f'<a href="{after.page}.html">{escape(after.title)} →</a>' if after else ""
     return f'<nav><span>{back}</span><span><a href="index.html">contents</a></span><span>{on}</span></nav>'
 
 
 def docstring_page(title, text):
-    """The body of a page of prose."""
+    """Return the body of a page that shows only a docstring."""
     body = [f"<h1>{escape(title)}</h1>"]
     for kind, content in blocks(inspect.cleandoc(text)):
         body.append(f"<p>{inline(content)}</p>" if kind == "prose" else drawing(content))
@@ -55,17 +58,17 @@ def docstring_page(title, text):
 
 
 def drawing(lines):
-    """Lines as they are."""
+    """Return lines as preformatted text."""
     return f'<pre class="drawing">{escape(textwrap.dedent(chr(10).join(lines)))}</pre>'
 
 
 def is_shown(passage):
-    """Whether a passage is part of the chapter: what only checks arguments is not."""
+    """Return True unless a passage only checks arguments."""
     return not passage.function.rpartition(".")[2].startswith(("check_", "require_"))
 
 
 class Words:
-    """Makes the passages of one file of derivations; `file` is its name below the package."""
+    """Format the passages of a file. `file` is its path relative to the package."""
 
     def __init__(self, file, derivations):
         self.file, self.derivations, self.of = file, derivations, {}
@@ -81,7 +84,7 @@ class Words:
         self.anchored, self.pictured = set(), set()
 
     def passages(self):
-        """Return the passages that are shown, those without an equation in a frame, which is printed in two columns."""
+        """Return the passages as HTML. Those without equations are printed in two columns."""
         shown = [passage for passage in passages(self.derivations.source) if is_shown(passage)]
         body = []
         for derives, some in groupby(shown, key=lambda p: not p.function or any(p.function == f for f, _ in self.of)):
@@ -90,7 +93,7 @@ class Words:
         return body
 
     def passage(self, passage):
-        """A docstring beside its code."""
+        """Format a docstring and its code side by side."""
         words = "".join(self.block(kind, content, passage.function) for kind, content in blocks(passage.docstring))
         if passage.function.endswith(BACKWARD):
             words += self.jacobian(passage.function.removesuffix(BACKWARD))
@@ -101,7 +104,7 @@ class Words:
         return f'<div class="{side}"><div class="words">{words}</div><pre>{code}</pre></div>'
 
     def block(self, kind, content, function):
-        """A paragraph, or the equations of an indented one."""
+        """Format a paragraph, or the equations of an indented block."""
         if kind == "prose":
             return f"<p>{inline(content)}</p>"
         if not any((function, line.strip()) in self.of for line in content):
@@ -109,11 +112,9 @@ class Words:
         return "".join(self.equations(line.strip(), function) for line in content if line.strip())
 
     def equations(self, text, function):
-        """The equations of one line."""
         return "".join(map(self.equation, self.of.get((function, text), ()))) or drawing([text])
 
     def equation(self, statement):
-        """An equation, its number and its value."""
         remarks = " ".join(map(escape, statement.remarks))
         ranges = "".join(f",&ensp;{mathml(part, self.names)}" for part in statement.ranges)
         return (
@@ -124,7 +125,7 @@ class Words:
         )
 
     def tied(self, classes, statement):
-        """The attributes by which an equation is found, and lights up with its line."""
+        """Return the HTML attributes for linking and highlighting an equation."""
         if statement.number is None:
             return f'class="{classes}"'
         anchor = "" if statement.number in self.anchored else f' id="eq-{statement.number}"'
@@ -132,7 +133,7 @@ class Words:
         return f'class="{classes} e{statement.number}"{anchor}'
 
     def number(self, statement):
-        """The number of an equation, with a link to its line."""
+        """Format the number of an equation, with a link to its line."""
         if statement.number is None:
             return ""
         line = self.line_of.get(statement.number)
@@ -140,7 +141,7 @@ class Words:
         return f'<a class="number" href="#L{line}">{tag}</a>' if line else f'<span class="number">{tag}</span>'
 
     def value(self, statement):
-        """What an equation is worth on the small inputs, and whether it equals its line."""
+        """Format the value of an equation, or the reason why it has none."""
         if statement.verdict == EQUAL:
             return f'<span class="value equal">= {entries(statement.value)}</span>'
         reason = why_not_executed(self.file, statement.text)
@@ -148,7 +149,7 @@ class Words:
         return f'<span class="value{" different" * bool(statement.errors)}">{escape(words)}</span>'
 
     def picture(self, statement):
-        """The Jacobian whose entries an equation says, as a map of colours."""
+        """Return a heat map of the Jacobian whose entries an equation defines, or ""."""
         left, run = statement.equation.sides[0], statement.shown_on
         if run is None or not isinstance(left, n.Derivative) or not isinstance(left.of, n.Symbol):
             return ""
@@ -161,7 +162,10 @@ class Words:
         return figure(matrix, left, f" for one {both}" if both else " at one position")
 
     def jacobian(self, function):
-        """The Jacobians that a function's specimens show; else that of one position, where no equation has said it."""
+        """Return heat maps of the Jacobians of a function.
+
+        They are those that its specimens list, or else that of one position, unless `picture` has shown it already.
+        """
         runs = [run for run in self.derivations.runs if run.specimen.function == function]
         named = "".join(
             figure(np.squeeze(run.jacobian(of, by)), entry(of, "i", by, "j"), said=f". {words}")
@@ -179,9 +183,10 @@ class Words:
 
 
 def matrix_of(jacobian, rows, columns):
-    """The entries of a Jacobian whose axes have the letters `rows` and `columns`, at the first of what both have.
+    """Return a Jacobian as a matrix.
 
-    None where that is no matrix, or one that is too large to be looked at.
+    The letters `rows` and `columns` name its axes. Letters in both are fixed at index 0. Returns None if the result is
+    not a matrix, or too large for a picture.
     """
     if jacobian.ndim != len(rows + columns):
         return None
@@ -190,12 +195,11 @@ def matrix_of(jacobian, rows, columns):
 
 
 def entry(of, i, by, j):
-    """The derivative of an entry by an entry."""
     return n.Derivative(n.Symbol(f"{of}_{i}"), n.Symbol(f"{by}_{j}"))
 
 
 def figure(matrix, derivative, where="", said=""):
-    """A Jacobian and what it is: rows count the entries of the one, columns those of the other."""
+    """Return a heat map of a Jacobian with a caption that explains rows and columns."""
     row, column = (
         next(letter for letter in mine if letter not in other)
         for mine, other in (
@@ -211,7 +215,7 @@ def figure(matrix, derivative, where="", said=""):
 
 
 def entries(value):
-    """The shape of an array and its first entries; nothing of what is no number."""
+    """Format the first entries of an array and its shape."""
     if not is_numeric(value):
         return "its line"
     value = np.asarray(value)

@@ -1,4 +1,4 @@
-"""Passages: a source file as a book shows it, each docstring on one side and the code that it explains on the other."""
+"""Split a source file into passages: a docstring and the code that it explains."""
 
 import ast
 import re
@@ -11,15 +11,15 @@ FORMATTER = re.compile(r" *# fmt: (on|off)$")
 
 @dataclass(frozen=True)
 class Passage:
-    """A docstring and the code after it, up to the next one: `lines` are (number in the file, text)."""
+    """A docstring and the code up to the next one. `lines` are (number in the file, text)."""
 
-    function: str  # its qualified name, or nothing for the file's own docstring
+    function: str  # its qualified name, or "" for the docstring of the file
     docstring: str
     lines: tuple
 
 
 def passages(source: str) -> list[Passage]:
-    """Return the passages of a file, in its order. What has no docstring belongs to the passage before."""
+    """Return the passages of a file. Code without docstring belongs to the one before."""
     text, found = source.split("\n"), []
     starts = [(name, node) for name, node in functions(source) if ast.get_docstring(node) is not None]
     begins = [first_line(node, text) for _, node in starts] + [len(text) + 1]
@@ -33,7 +33,7 @@ def passages(source: str) -> list[Passage]:
 
 
 def first_line(node, text):
-    """The line where a definition begins, with its decorators and the comment above it."""
+    """Return the first line of a definition, including decorators and a comment above."""
     if isinstance(node, ast.Module):
         return 1
     line = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
@@ -43,7 +43,6 @@ def first_line(node, text):
 
 
 def trimmed(lines):
-    """Lines without blank ones at either end."""
     while lines and not lines[0][1].strip():
         lines = lines[1:]
     while lines and not lines[-1][1].strip():

@@ -1,4 +1,4 @@
-"""Pictures of a run as SVG: its arrays as rectangles to scale, and a small Jacobian as a map of colours."""
+"""Pictures of a run as SVG: its arrays as rectangles to scale, and a small Jacobian as a heat map."""
 
 from html import escape
 
@@ -10,10 +10,10 @@ RED, BLUE = "#b3261e", "#1f5fa8"
 
 
 def picture_of_shapes(rows: dict, letters: dict) -> str:
-    """Return an SVG of rows of arrays, {title: [(name, shape), …]}; an axis of n entries is n cells long.
+    """Return an SVG of arrays in rows, {title: [(name, shape), …]}.
 
-    The last axis runs to the right and the one before it down; what comes before these lies behind. `letters` names
-    axes by their length.
+    An axis of n entries is n cells long. The last axis is horizontal, the one before it vertical, and further axes are
+    drawn as a stack of rectangles. `letters` is {length: name of an axis}.
     """
     parts, wide, tall = [], 0, 0
     for title, arrays in rows.items():
@@ -26,7 +26,7 @@ def picture_of_shapes(rows: dict, letters: dict) -> str:
 
 
 def row_of_shapes(arrays, letters, y):
-    """Return the elements of a row of arrays, whose upper edge is at y; how wide it is, and how tall."""
+    """Return (SVG elements, width, height) of a row of arrays. Its upper edge is at y."""
     parts, x, tall = [], 70, 0
     for name, shape in arrays:
         rows, columns = (1, 1, *shape)[-2:]
@@ -42,7 +42,7 @@ def row_of_shapes(arrays, letters, y):
 
 
 def rectangle(x, y, wide, tall, front):
-    """An array, with lines between its entries where it is in front."""
+    """Return a rectangle for an array, with lines between its entries if `front`."""
     lines = ""
     if front:
         lines = "".join(f"M{x + CELL * k} {y}v{tall}" for k in range(1, wide // CELL))
@@ -52,7 +52,10 @@ def rectangle(x, y, wide, tall, front):
 
 
 def heat_map(matrix, of: str, by: str) -> str:
-    """Return an SVG of a Jacobian, a row for each entry of `of`, a column for each of `by`: blue below 0, red above."""
+    """Return an SVG of a Jacobian of `of` with respect to `by`.
+
+    Positive entries are red, negative ones blue.
+    """
     size, left, top = 34, 32, 24
     scale = np.abs(matrix).max(initial=0) or 1
     parts = [label(left + size * (j + 0.5), 15, by, j) for j in range(matrix.shape[1])]
@@ -60,11 +63,11 @@ def heat_map(matrix, of: str, by: str) -> str:
         parts.append(label(left / 2, top + size * i + 21, of, i))
         parts += [entry(left + size * j, top + size * i, size, value, scale) for j, value in enumerate(row)]
     wide, tall = left + size * matrix.shape[1] + 2, top + size * matrix.shape[0] + 2
-    return svg(wide, tall, "".join(parts), f"the Jacobian of {of} by {by}")
+    return svg(wide, tall, "".join(parts), f"the Jacobian of {of} with respect to {by}")
 
 
 def entry(x, y, size, value, scale):
-    """A square of a colour as strong as its number is large."""
+    """Return a square whose opacity is proportional to the magnitude of its value."""
     strength = abs(value) / scale
     number = "0" if abs(value) < 5e-3 else f"{value:.2f}".replace("-", "−")
     kind = "entry strong" if strength > 0.5 else "entry"
@@ -75,11 +78,9 @@ def entry(x, y, size, value, scale):
 
 
 def label(x, y, name, index):
-    """A name with its index below it."""
     below = f'<tspan class="index" dy="3">{index}</tspan>'
     return f'<text class="axes middle" x="{x}" y="{y}">{escape(name)}{below}</text>'
 
 
 def svg(wide, tall, body, title):
-    """An SVG element that fits its column."""
     return f'<svg viewBox="0 0 {wide} {tall}" width="{wide}" role="img"><title>{escape(title)}</title>{body}</svg>'

@@ -1,4 +1,4 @@
-"""Printing: pages to PDF, by a browser that is installed."""
+"""Print pages to PDF with an installed browser."""
 
 import os
 import shutil
@@ -15,26 +15,25 @@ SECONDS = 120  # for a page
 
 
 def browser() -> str:
-    """Return the path of a browser that prints. Raises FileNotFoundError where there is none."""
+    """Return the path of Chromium or Chrome. Raises FileNotFoundError if not found."""
     for name in CHROMIUMS:
         if found := shutil.which(name):
             return found
-    raise FileNotFoundError("--pdf needs Chromium or Chrome, and finds none; any browser prints the pages by hand")
+    raise FileNotFoundError("--pdf needs Chromium or Chrome, which was not found; print the pages from another browser")
 
 
 def print_pages(program: str, pages) -> None:
-    """Print each page to a .pdf beside it. Raises OSError, naming the page, where that fails."""
+    """Print each page to a .pdf in its folder. Raises OSError if this fails."""
     with tempfile.TemporaryDirectory() as profile:
         for page in pages:
             print_page(program, Path(page).resolve(), profile)
 
 
 def print_page(program, page, profile):
-    """Print one page."""
     target = page.with_suffix(".pdf")
     command = [program, "--headless", "--disable-gpu", "--no-pdf-header-footer", f"--user-data-dir={profile}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        command.append("--no-sandbox")  # it has none for root
+        command.append("--no-sandbox")  # Chromium's sandbox does not run as root
     target.unlink(missing_ok=True)
     command += [f"--print-to-pdf={target}", page.as_uri()]
     try:

@@ -1,7 +1,8 @@
-"""Problems that come out even: calls of the textbook's functions on numbers that one can work with by hand.
+"""Problems with short exact results: calls of the textbook's functions on numbers that suit calculation by hand.
 
-Softmaxes get logarithms of whole numbers, so that exp gives these back; layer normalization gets a row whose deviations
-have a whole root mean square; rotary positions turn by right angles. What does not come out even is drawn again.
+The inputs of a softmax are logarithms of integers, so that exp returns the integers. The deviations in a row of layer
+normalization have an integer root mean square. Rotary positions rotate by right angles. A problem with another kind of
+result is drawn again.
 """
 
 from collections.abc import Callable
@@ -29,18 +30,18 @@ FORWARD_ALONE, WITHOUT_EQUATIONS = 1, 3
 
 
 class OddError(ValueError):
-    """A number that does not come out even."""
+    """A number has no short exact form."""
 
 
-GRADIENTS = "A gradient is that of a loss L: dy is ∂L/∂y, and dx, of x's shape, is ∂L/∂x."
+GRADIENTS = "Gradients are those of a loss L: dy is ∂L/∂y, and dx is ∂L/∂x and has the shape of x."
 
 
 @dataclass(frozen=True)
 class Topic:
-    """What a worksheet is about: the file of its equations, and draw(rng, level) → (Specimen, {name: given array}).
+    """The topic of a worksheet: its file, and draw(rng, level) → (Specimen, {name: given array}).
 
-    `names` says what the names of a sheet stand for, and `gradients` those of its backward pass; `skipped` are the
-    numbers of equations that are not asked for.
+    `names` explains the names of the forward pass, and `gradients` those of the backward pass. `skipped` are the
+    numbers of equations that are not questions.
     """
 
     title: str
@@ -52,11 +53,14 @@ class Topic:
 
 
 def exactly(number) -> str:
-    """Return a number as one writes it: 3, 3/8, ln 2, 3/8 ln 2 or ln 3. Raises OddError for any other."""
+    """Return the exact form of a number: 3, 3/8, ln 2, 3/8 ln 2, ln 3 or −∞.
+
+    Raises OddError for any other number.
+    """
     if number == -np.inf:
         return "−∞"
     if not abs(number) <= LARGEST_NUMERATOR:
-        raise OddError(f"{number} does not come out even")
+        raise OddError(f"{number} must be at most {LARGEST_NUMERATOR} in absolute value")
     for unit, name in ((1.0, ""), (LN2, "ln 2")):
         fraction = Fraction(float(number / unit)).limit_denominator(LARGEST_DENOMINATOR)
         if abs(float(fraction) * unit - number) < 1e-9 and abs(fraction.numerator) <= LARGEST_NUMERATOR:
@@ -64,11 +68,10 @@ def exactly(number) -> str:
     whole = np.exp(min(abs(number), 9))
     if abs(whole - round(whole)) < 1e-9 and whole < LARGEST_DENOMINATOR:
         return f"{'−' if number < 0 else ''}ln {round(whole)}"
-    raise OddError(f"{number} does not come out even")
+    raise OddError(f"{number} has no short exact form")
 
 
 def with_unit(fraction, unit):
-    """A fraction of a unit, as one writes it."""
     sign, size = "−" if fraction < 0 else "", abs(fraction)
     if not unit or not fraction:
         return f"{sign}{size}"
@@ -76,19 +79,18 @@ def with_unit(fraction, unit):
 
 
 def whole(rng, *shape, least=-3, most=3):
-    """Whole numbers, none of them zero."""
+    """Draw nonzero integers."""
     drawn = rng.integers(least, most, shape)
     return np.where(drawn >= 0, drawn + 1, drawn).astype(float)
 
 
 def logarithms(rng, rows, columns, total):
-    """Rows of logarithms of powers of two that add up to `total`."""
+    """Draw rows of logarithms of powers of two whose sum is in `total`."""
     powers = [p for p in combinations_with_replacement((1, 2, 4, 8), columns) if sum(p) in total]
     return np.log([rng.permutation(powers[rng.integers(len(powers))]) for _ in range(rows)]).astype(float)
 
 
 def rows_for(level):
-    """How many positions a sheet of this level has."""
     return 1 if level == FORWARD_ALONE else 2
 
 
@@ -128,7 +130,7 @@ def draw_attention(rng, level):
     v, dy = whole(rng, 1, 2, 2), whole(rng, 1, queries, 2)
     mask = np.tri(queries, 2, 2 - queries, dtype=bool)
     if len({tuple(row) for row in k[0]}) == 1 or not q.any(axis=-1).all():
-        raise OddError("all keys are alike to a query")
+        raise OddError("a query has the same score for all keys")
     names = {"softmax": constant(value_of(softmax)), "mask": constant(mask)}
     specimen = Specimen("attention", attention, (q, k, v), {"mask": mask, "scale": 1.0}, names=names, dy=dy)
     return specimen, {"q": q[0], "k": k[0], "v": v[0], "s": np.array(1.0), "mask": mask, "dy": dy[0]}
@@ -184,72 +186,74 @@ def draw_adamw(rng, level):
     return specimen, given | {"λ": np.array(0.25), "ε": np.array(1.0), "β₁": np.array(0.5), "β₂": np.array(0.75)}
 
 
-ROWS = "A row of x is a position."
+ROWS = "Each row of x is a position."
 
 TOPICS = {
     "linear": Topic(
         "A linear map",
         "layers/linear.py",
         draw_linear,
-        f"{ROWS} It is multiplied by the matrix W, and b is added to each row: y.",
+        f"{ROWS} The output y is x multiplied by the matrix W, plus b in each row.",
     ),
     "softmax": Topic(
         "A softmax",
         "layers/softmax.py",
         draw_softmax,
-        "Each row of x is turned into weights y that add up to 1: m is its largest entry, e what exp makes of its "
-        "distances from m, and Σ adds up a row.",
+        "Each row of x is converted to weights y that sum to 1. m is the largest entry of the row, e the exponential "
+        "of x − m, and Σ the sum over the row.",
     ),
     "cross_entropy": Topic(
         "Cross-entropy",
         "losses.py",
         draw_cross_entropy,
-        "A row of x are the logits of a position, t counts from 0 and is its target, no target is ignored, a is 1 at "
-        "the target and 0 elsewhere, and w weighs all classes alike. z is the logarithm of the softmax of a row, p the "
-        "softmax, ℓ the loss of a position, and L their mean.",
-        "A gradient is that of L: dL = 1, dℓ is ∂L/∂ℓ, and dx, of x's shape, is ∂L/∂x; A is the sum of a row of a.",
+        "Each row of x contains the logits of a position, and t its target, counted from 0. No target is ignored. a is "
+        "1 at the target and 0 elsewhere, and the weight w is 1 for all classes. z is the logarithm of the softmax of "
+        "a row, p the softmax, ℓ the loss of a position, and L the mean of the losses.",
+        "Gradients are those of L: dL = 1, dℓ is ∂L/∂ℓ, and dx is ∂L/∂x and has the shape of x. A is the sum of a row "
+        "of a.",
         skipped=(1,),
     ),
     "attention": Topic(
         "Attention",
         "layers/attention.py",
         draw_attention,
-        "A row of q is a query, a row of k a key and that of v its value; s scales their scores. A query, a row of the "
-        "mask, sees the keys, its columns, where it says yes; elsewhere its score is masked by −∞. The weights are the "
-        "softmax of a row, and used as they are: used = weights. A row of y is a query's result.",
+        "Each row of q is a query, each row of k a key, and the same row of v its value. The scores are multiplied by "
+        "s. The rows of the mask are queries and its columns keys: where it says no, the masked score is −∞. The "
+        "weights are the softmax of each row. There is no dropout: used = weights. Each row of y is the output of a "
+        "query.",
         f"{GRADIENTS} Also dweights = dused.",
     ),
     "layer_norm": Topic(
         "Layer normalization",
         "layers/layer_norm.py",
         draw_layer_norm,
-        f"{ROWS} From it its mean μ is taken, and what is left is divided by its root mean square σ, that is, "
-        "multiplied by r, where ε is nothing: x̂; γ and β scale and shift that, entry by entry: y. A mean is that of a "
-        "row, and Σ adds up all positions.",
+        f"{ROWS} x̂ is the row minus its mean μ, divided by its standard deviation σ (r = 1/σ, since ε = 0). y is x̂ "
+        "multiplied by γ, plus β, elementwise. A mean is that of a row, and Σ sums over all positions.",
     ),
     "rms_norm": Topic(
         "Root-mean-square normalization",
         "layers/rms_norm.py",
         draw_rms_norm,
-        f"{ROWS} It is divided by its root mean square, that is, multiplied by r, where ε is nothing: x̂; γ scales "
-        "that, entry by entry: y. A mean is that of a row, and Σ adds up all positions.",
+        f"{ROWS} x̂ is the row divided by its root mean square (r is the reciprocal, since ε = 0). y is x̂ multiplied "
+        "by γ, elementwise. A mean is that of a row, and Σ sums over all positions.",
     ),
-    "relu": Topic("A ReLU", "layers/activations.py", draw_relu, "Each entry of x is kept where it is positive: y."),
+    "relu": Topic("A ReLU", "layers/activations.py", draw_relu, "y is x where x is positive, and 0 elsewhere."),
     "rotary": Topic(
         "Rotary positions, by right angles",
         "layers/positions.py",
         draw_rotary,
-        "A row is a position, and (a, b) the pairs of its channels: each pair is turned by an angle, of which cos and "
-        "sin are given, to (a′, b′).",
-        "A gradient is that of a loss L: da′ is ∂L/∂a′, and da is ∂L/∂a.",
+        "Each row is a position. Each pair of channels (a, b) is rotated to (a′, b′) by an angle, whose cos and "
+        "sin are given.",
+        "Gradients are those of a loss L: da′ is ∂L/∂a′, and da is ∂L/∂a.",
     ),
     "adamw": Topic(
         "AdamW's first step",
         "optim.py",
         draw_adamw,
-        "A weight θ has the gradient g; m and v are the averages of g and of g², with rates β₁ and β₂, and 0 before "
-        "step t = 1; lr is the learning rate, and λ the decay: θ decayed comes first. θ′, m′ and v′ are new, m̂ and v̂ "
-        "corrected for the start at 0, by 1 − β₁ᵗ and 1 − β₂ᵗ, and ε is added to a root.",
+        "The weight θ has the gradient g. m and v are the moving averages of g and g² with the rates β₁ and β₂. They "
+        "are 0 before step t = 1. lr is the learning rate. The weight decay λ is applied first and gives the decayed "
+        "weight. θ′, m′ and v′ are the new values. m̂ and v̂ are corrected for the initial 0 by 1 − β₁ᵗ and 1 − β₂ᵗ. ε "
+        "is added to the root.",
         gradients="",
     ),
 }

@@ -1,4 +1,4 @@
-"""Prose: the text of a docstring as HTML, its indented lines left to whoever knows what they are."""
+"""Convert the text of docstrings to HTML. Indented blocks are returned unchanged."""
 
 import re
 from html import escape
@@ -12,7 +12,7 @@ CODE, PLACEHOLDER = re.compile(r"`([^`]*)`"), "\0"
 
 
 def blocks(text: str):
-    """Yield ("prose", paragraph) and ("indented", [line, …]) of a docstring, in its order."""
+    """Yield ("prose", paragraph) and ("indented", [line, …]) of a docstring, in order."""
     kind, lines = "prose", []
     for line in text.split("\n"):
         its_kind = ("indented" if line.startswith("    ") else "prose") if line.strip() else None
@@ -27,7 +27,7 @@ def blocks(text: str):
 
 
 def block(kind, lines):
-    """What lines of one kind are: a paragraph, or themselves, without blank ones at the end."""
+    """Join the lines of a paragraph, or strip blank lines from an indented block."""
     if kind == "prose":
         return kind, " ".join(map(str.strip, lines)).strip()
     while not lines[-1].strip():
@@ -36,7 +36,7 @@ def block(kind, lines):
 
 
 def inline(text: str) -> str:
-    """Return a paragraph as HTML: `code`, *emphasis*, **more of it**, subscripts, and powers in parentheses."""
+    """Convert a paragraph to HTML: `code`, *emphasis*, **bold**, subscripts and ^(…)."""
     codes = CODE.findall(text)
     markup = SUBSCRIPT.sub(r"\1<sub>\2</sub>", escape(CODE.sub(PLACEHOLDER, text.replace(PLACEHOLDER, " "))))
     markup = POWER.sub(r"<sup>\1</sup>", markup)

@@ -1,7 +1,7 @@
-"""A run: a specimen that has been run, and the equations executed on what its names held.
+"""Run a specimen, and execute equations on the values of its local variables.
 
-Most names are found by themselves: x̂ is x_hat, dγ is dgamma. A name on the left of an equation is what the line of that
-number assigns or returns; what is left over is said by the specimen.
+Most symbols correspond to names automatically: x̂ is x_hat, and dγ is dgamma. A name on the left of an equation has the
+value that the line with the equation's number assigns or returns. The specimen defines the remaining symbols.
 """
 
 import inspect
@@ -18,13 +18,13 @@ from minitransformer.book.observation import RETURNED, Place, watched
 from minitransformer.book.symbols import names_given, symbol_of, symbols_in, texts_of
 from minitransformer.module import plain
 
-STEP = 1e-30  # of the complex step
-LARGEST, WIDEST = 200, 12  # entries of what derivatives are taken by, and of one position whose Jacobian is shown
+STEP = 1e-30  # step size of the complex step
+LARGEST, WIDEST = 200, 12  # maximum size of an input to differentiate by, and of a position with a heat map
 BACKWARD = ".<locals>.backward"
 
 
 class Run:
-    """A specimen that has been run: its frames, the places of its equations, and the values of its symbols."""
+    """The result of running a specimen: frames, places of equations, and values of symbols."""
 
     def __init__(self, specimen, path, numbered, statements):
         self.specimen, self.path = specimen, path
@@ -44,7 +44,10 @@ class Run:
         self.surroundings = Surroundings(self.values, backwards, self.jacobian)
 
     def observe(self, inputs, backward=False):
-        """Run the call, and its backward with a random gradient if it has one; return the frames of its file."""
+        """Run the call and return the frames of the file's functions.
+
+        If `backward`, also run the backward pass on the specimen's dy, or on random numbers.
+        """
         with plain(), watched(self.path) as seen:
             returned = self.specimen.call(*inputs, **self.specimen.options)
             if backward and isinstance(returned, tuple) and len(returned) == 2 and callable(returned[1]):
@@ -54,21 +57,21 @@ class Run:
         return seen
 
     def was_run(self, place):
-        """Whether the function of a place was run, and, where it is a return, this one was reached."""
+        """Return True if the function of a place was run and reached its return statement."""
         frame = self.frames.get(place.function)
         return frame is not None and (place.name != RETURNED or place.first <= frame.line <= place.last)
 
     def local_variables(self):
-        """Return {name: value} of all frames. Of a name that two have, the value where more names are."""
+        """Return {name: value} of all frames. The frame with the most names goes first."""
         return dict(ChainMap(*(frame.names for frame in sorted(self.frames.values(), key=lambda f: -len(f.names)))))
 
     def named_values(self, local):
-        """Yield (symbol, value) for the symbols of which the specimen says what they are."""
+        """Yield (symbol, value) for the symbols that the specimen defines."""
         for symbol, how in self.specimen.names.items():
             yield symbol, how(local) if callable(how) else local.get(how)
 
     def code_name(self, symbol):
-        """The name of the code for a symbol, or its gradient, if the specimen says it."""
+        """Return the name that the specimen gives for a symbol or gradient, or None."""
         names = self.specimen.names
         found = names.get(symbol)
         if found is None and symbol.startswith("d") and isinstance(names.get(symbol[1:]), str):
@@ -76,14 +79,14 @@ class Run:
         return found if isinstance(found, str) else None
 
     def value_at(self, place, frames=None):
-        """What was assigned, or returned, at a place."""
+        """Return the value that was assigned or returned at a place."""
         frame = self.frames[place.function] if frames is None else frames[place.function][-1]
         return frame.returned if place.name == RETURNED else frame.names.get(place.name)
 
     def bind(self, nodes, places):
-        """Give the names on the left of the equations of one number the values at its lines.
+        """Assign values to the names on the left of the equations with one number.
 
-        A name has the line that assigns it; those that are left have the lines that are left, in their order.
+        A name has the value at the line that assigns it. The remaining names have the remaining lines in order.
         """
         rest = []
         for node in nodes:
@@ -101,7 +104,10 @@ class Run:
                 self.give(node, place)
 
     def place_that_assigns(self, node, places):
-        """The first place at which a name is assigned, by its own symbol or by that of the specimen; or None."""
+        """Return the first place that assigns the name of a node, or None.
+
+        The name in the code corresponds to the node's symbol, or is given by the specimen.
+        """
         texts = texts_of(node)
         for place in places:
             if symbol_of(place.name) in texts:
@@ -109,7 +115,7 @@ class Run:
         return next((place for place in places if place.name in map(self.code_name, texts)), None)
 
     def give(self, node, place):
-        """Give a name the value at a place; the root of it where the name is squared."""
+        """Assign the value at a place to a name; its square root if the name is squared."""
         value = self.value_at(place)
         if value is None:
             return
@@ -121,23 +127,23 @@ class Run:
         self.place_of[text + "²" if squared else text] = place
 
     def execute(self):
-        """Execute the equations that the specimen is for, in their order."""
+        """Execute the equations that the specimen is for, in order."""
         for statement in self.statements:
             explains = statement.number is None
             if self.specimen.explains in (None, explains) and (explains or self.places.get(statement.number)):
                 self.execute_one(statement)
 
     def execute_one(self, statement):
-        """Note how far the sides of an equation differ, or why it cannot be executed."""
+        """Record the error of an equation, or the reason why it cannot be executed."""
         try:
             with np.errstate(all="ignore"):
                 sides, error = self.sides_and_error(statement)
         except NotExecuted as reason:
             statement.reasons.append(str(reason))
-        except (ValueError, IndexError) as misfit:  # of shapes
+        except (ValueError, IndexError) as misfit:  # of the shapes
             statement.errors.append(np.inf)
             statement.reasons.append(str(misfit))
-        except Exception as fault:  # of a function that it calls, or of a name that holds no numbers
+        except Exception as fault:  # raised by a called function, or for a value that is not numeric
             statement.reasons.append(f"{type(fault).__name__}: {fault}")
         else:
             statement.errors.append(error)
@@ -146,7 +152,7 @@ class Run:
                 statement.value, statement.shown_on = sides if value is None else value, self
 
     def sides_and_error(self, statement):
-        """Return the left side of an equation, and how far its sides differ, relative to the largest entry."""
+        """Return (left side, largest error relative to the largest entry) of an equation."""
         sides, relations = statement.equation.sides, statement.equation.relations
         spans = {part.sides[0].text: evaluate(part.sides[1], self.surroundings) for part in statement.ranges}
         here = replace(self.surroundings, ranges=spans)
@@ -162,7 +168,7 @@ class Run:
         return shown, max(errors)
 
     def value_of(self, node):
-        """Return what a name on the left stands for, all entries of it; of several the first."""
+        """Return the full value of a name on the left, or of the first of several names."""
         node = node.of[0] if isinstance(node, n.Several) else node
         known = [text for text in texts_of(node) if text in self.values]
         if not known:
@@ -171,7 +177,7 @@ class Run:
         return value**2 if isinstance(node, n.Power) else value
 
     def given(self):
-        """Return {symbol: number or array} that the equations shown on this run use, and none of them computes."""
+        """Return {symbol: value} of the inputs of the equations shown on this run."""
         shown = [s for s in self.statements if s.shown_on is self]
         made = {text for s in shown for node in names_given(s.equation) for text in texts_of(node)}
         used = [text for s in shown for symbol in symbols_in(*s.equation.sides) for text in texts_of(symbol)]
@@ -182,7 +188,7 @@ class Run:
         }
 
     def arrays(self, function):
-        """Return [(symbol, shape)] of the arrays that a function was given, and its numbered lines make."""
+        """Return [(symbol, shape)] of a function's arguments and numbered arrays."""
         frame = self.frames.get(function)
         if frame is None:
             return []
@@ -196,7 +202,7 @@ class Run:
         return list(found.items())
 
     def symbol_for(self, name):
-        """The symbol of a name of the code: the specimen's, or its own."""
+        """Return the symbol of a name, as the specimen defines it or the default."""
         said = [symbol for symbol, how in self.specimen.names.items() if how == name]
         return said[0] if said else symbol_of(name)
 
@@ -207,14 +213,14 @@ class Run:
         return last if inspect.isfunction(last) else None
 
     def name_of_output(self):
-        """The symbol of an output, y or z, whose Jacobian by the input x is a small matrix, or nothing."""
+        """Return y or z if its Jacobian with respect to x is a small matrix, else ""."""
         x, inputs = self.values.get("x"), self.specimen.inputs
         if not inputs or x is not inputs[0] or np.ndim(x) != 1 or len(x) > WIDEST:
             return ""
         return next((name for name in "yz" if name in self.place_of and np.ndim(self.values[name]) == 1), "")
 
     def jacobian(self, of, by):
-        """Return the derivatives of a value of the forward pass by an input, exact to rounding: the complex step."""
+        """Return the derivatives of a value with respect to an input, by the complex step."""
         if f"∂{of}/∂{by}" in self.values:
             return self.values[f"∂{of}/∂{by}"]
         frame = self.frames.get(self.specimen.function)
@@ -222,10 +228,10 @@ class Run:
         place, names = self.place_of.get(of, unnumbered), list(inspect.signature(self.specimen.call).parameters)
         wanted = [k for k, name in enumerate(names) if self.specimen.names.get(by, by) in (name, symbol_of(name))]
         if place is None or not wanted:
-            raise NotExecuted(f"∂{of}/∂{by} needs a value of the forward pass, and an input")
+            raise NotExecuted(f"∂{of}/∂{by} must be a derivative of a forward value with respect to an input")
         inputs, x = list(self.specimen.inputs), self.specimen.inputs[wanted[0]]
         if np.size(x) > LARGEST:
-            raise NotExecuted(f"{by} has more than {LARGEST} entries, and each is moved by itself")
+            raise NotExecuted(f"{by} must have at most {LARGEST} entries for the complex step")
         columns = []
         for k in range(x.size):
             inputs[wanted[0]] = x.astype(complex)
@@ -236,26 +242,26 @@ class Run:
 
 
 def belongs(function, specimen):
-    """Whether a docstring's function is a specimen's, or within it."""
+    """Return True if a function is a specimen's or nested in it."""
     return function in (specimen.function, *specimen.also) or function.startswith(
         tuple(f"{name}.<locals>" for name in (specimen.function, *specimen.also))
     )
 
 
 def normal(shape):
-    """A random gradient."""
+    """Return a random upstream gradient, the same for the same shape."""
     return np.random.default_rng(7).normal(size=shape) if shape else 0.7
 
 
 def saved(backward):
-    """Return {name: value} of what a backward keeps of the forward pass: arrays, other backwards, lists."""
+    """Return {name: value} of the arrays, functions and lists that a backward saves."""
     cells = zip(backward.__code__.co_freevars, backward.__closure__ or (), strict=True) if backward else ()
     kept = {name: cell.cell_contents for name, cell in cells if cell != CellType()}
     return {name: value for name, value in kept.items() if isinstance(value, (np.ndarray, FunctionType, list))}
 
 
 def numbers_in(kept):
-    """Return how many numbers there are in what a backward keeps, or in a list of backwards, each counted once."""
+    """Count the numbers that a backward, or a list of these, saves; each array once."""
     seen, waiting, total = {}, [kept], 0
     while waiting:
         value = waiting.pop()
@@ -270,12 +276,15 @@ def numbers_in(kept):
 
 
 def is_numeric(value):
-    """Whether a value is a number, or an array of numbers or of truth values."""
+    """Return True for a number, and for an array of numbers or truth values."""
     return isinstance(value, (int, float, np.ndarray, np.generic)) and np.asarray(value).dtype.kind in "fiub"
 
 
 def relative_error(left, right):
-    """Return the largest difference of two vectors, relative to the largest finite entry."""
+    """Return the largest difference of two vectors, relative to the largest entry.
+
+    Infinite entries are equal only to themselves, and not used as the scale.
+    """
     if left.size == 1 or right.size == 1:
         left, right = np.broadcast_arrays(left, right)
     if left.shape != right.shape:

@@ -1,7 +1,7 @@
 """Specimens: small calls of the textbook's functions, on which their equations are executed.
 
-Sizes differ from each other, so that a transpose that is missing does not fit, and numbers are random. What is said for
-entries, ∂y_i/∂x_j, is executed at one position.
+The inputs are random. The axes have different lengths, so that a missing transpose raises an error. Equations of
+entries, such as ∂y_i/∂x_j, are executed at one position.
 """
 
 import inspect
@@ -35,34 +35,36 @@ from minitransformer.transformer import Transformer
 
 REDUCTIONS = ("mean", "sum", "none")
 
-# Equations that are not executed: {file: {line: why}}.
+# Equations that are not executed: {file: {line: reason}}.
 NOT_EXECUTED = {
     "transformer.py": {
-        "h = blocks(x) (L of them, under the causal mask) (2)": "it is a loop over the blocks, each of which has "
-        "equations of its own"
+        "h = blocks(x) (L of them, under the causal mask) (2)": "it is a loop over the blocks, whose equations are in "
+        "another chapter"
     },
     "layers/positions.py": {
-        "R_uᵀ R_t = │ cos uω sin uω│ │cos tω −sin tω│": "its matrices are drawn",
-        "= │cos (t−u)ω −sin (t−u)ω│ = R_{t−u}": "its matrices are drawn",
+        "R_uᵀ R_t = │ cos uω sin uω│ │cos tω −sin tω│": "its matrices are drawn with lines",
+        "= │cos (t−u)ω −sin (t−u)ω│ = R_{t−u}": "its matrices are drawn with lines",
     },
 }
 
 
 def why_not_executed(file: str, line: str) -> str:
-    """Return why an equation is not executed, or nothing; `line` is as it stands in its docstring."""
+    """Return why a line of a docstring is not executed, or an empty string."""
     return NOT_EXECUTED.get(file, {}).get(" ".join(line.split()), "")
 
 
 @dataclass(frozen=True)
 class Specimen:
-    """A call of the function whose qualified name is `function`, whose equations are executed on it.
+    """A call on which the equations of the function with the qualified name `function` are executed.
 
-    `names` says what a symbol is where the code has another name for it: that name, or a function that finds its value
-    among the local variables. `also` are functions whose lines carry its equations too. Of equations with remarks,
-    such as (mean), that name `variants`, those of another than its `variant` are left out. One that `explains` is for
-    equations without a number alone, and one with False there for those with one. `letters` names axes by their length,
-    for the picture of the shapes. `shows` are Jacobians, {(of, by): what to see in it}, shown without axes of length 1,
-    for which there is no equation of their entries. `dy` is what backward is given, random numbers where it is None.
+    names       {symbol: name in the code, or a function of the local variables that returns the value}
+    also        other functions whose lines have equations of this one
+    variant     of equations with remarks such as (mean) that name one of `variants`, only those that name this one
+                are executed
+    explains    True: execute only equations without a number; False: only those with one; None: all
+    letters     {length: name of an axis} for the picture of the shapes
+    shows       {(of, by): caption} of Jacobians to show that no equation defines; axes of length 1 are removed
+    dy          the argument of backward; None: random numbers
     """
 
     function: str
@@ -80,22 +82,22 @@ class Specimen:
 
 
 def normal(*shape, other=0):
-    """Random numbers, the same each time for the same shape, and others where an `other` is given."""
+    """Return normal random numbers, determined by the shape and by `other`."""
     return np.random.default_rng([*shape, *[other] * bool(other)]).normal(size=shape)
 
 
 def value_of(function):
-    """The first of what a differentiable function returns, as a function."""
+    """Return a function that evaluates only the value of a differentiable function."""
     return lambda *inputs: function(*inputs)[0]
 
 
 def constant(value):
-    """A symbol's value that depends on nothing."""
+    """Return a function of the local variables that returns a constant."""
     return lambda local: value
 
 
 def parameters(**paths):
-    """Symbols for parameters of the module that is called: W_up="up.weight"."""
+    """Define symbols as parameters of the called module: W_up="up.weight"."""
 
     def finder(path):
         return lambda local: dict(local["self"].named_parameters())[path].data
@@ -104,12 +106,12 @@ def parameters(**paths):
 
 
 def weight_of(name, local):
-    """The weight of a linear map that is an argument."""
+    """Return the weight of a linear map that is a local variable."""
     return local[name].weight.data
 
 
 def submodules(*names):
-    """Symbols for modules within the one that is called, as functions."""
+    """Define symbols as functions that apply submodules of the called module."""
 
     def finder(name):
         return lambda local: value_of(getattr(local["self"], name))
@@ -118,7 +120,7 @@ def submodules(*names):
 
 
 def after_blocks(local):
-    """What a transformer's last block gives."""
+    """Return the output of a transformer's last block."""
     model, x = local["self"], local["self"].embed(local["ids"], 0, None)[0]
     mask, positions = model.mask_and_positions(local["ids"], 0)
     for block in model.blocks:
@@ -127,14 +129,17 @@ def after_blocks(local):
 
 
 def randomized(module):
-    """The module, its parameters random and in float64."""
+    """Set the parameters of a module to random float64 numbers, and return the module."""
     for k, (_, parameter) in enumerate(module.named_parameters()):
         parameter.data = np.random.default_rng(k).normal(size=parameter.data.shape)
     return module
 
 
 def one_function():
-    """Chapter zero's y = f(x): the logarithm of a softmax, whose Jacobian is not symmetric."""
+    """Return the specimen for y = f(x) in chapter zero: log_softmax.
+
+    Its Jacobian is not symmetric, so a missing transpose changes the result.
+    """
     x, dy = normal(4), normal(4, 4)[0]
     y, backward = log_softmax(x)
     jacobian = jacobian_of(log_softmax, x)
@@ -143,7 +148,7 @@ def one_function():
 
 
 def two_paths():
-    """Chapter zero's x that is read twice: the logarithm of a softmax, and layer normalization."""
+    """Return the specimen for an x that is used twice: by log_softmax and layer_norm."""
 
     def normalized(x):
         return layer_norm(x, normal(4, other=1), normal(4, other=2))
@@ -156,19 +161,19 @@ def two_paths():
 
 
 def jacobian_of(function, x):
-    """The Jacobian of a function of x (n,), by the complex step."""
+    """Return the Jacobian of a function of x (n,), by the complex step."""
     return np.stack([np.imag(function(x + 1e-30j * row)[0]) / 1e-30 for row in np.eye(len(x))], axis=1)
 
 
 def three_steps(**settings):
-    """A step of AdamW after two others, from m = v = 0, with the gradients g_1, g_2, g_3."""
+    """Run three steps of AdamW from m = v = 0, with the gradients g_1, g_2, g_3."""
     theta, m, v = np.ones(1), np.zeros(1), np.zeros(1)
     for t, g in enumerate(normal(3, 1), start=1):
         theta, m, v = optim.adamw(theta, g, m, v, t=t, **settings)
 
 
 def weights_of_steps(rate):
-    """Return what turns AdamW's local variables into the weights of its average over the steps 1 … t."""
+    """Return a function that computes the weights of steps 1 … t in AdamW's average."""
 
     def weights(local):
         beta, t = local[rate], local["t"]
@@ -178,7 +183,7 @@ def weights_of_steps(rate):
 
 
 def specimens_of_cases(path, cases) -> list[Specimen]:
-    """Return a specimen for each Case that calls a function or module of a file: its equations run on the inputs."""
+    """Return a specimen for each Case that calls a function or module of a file."""
     found = []
     for case in cases:
         call = case.call(np.random.default_rng(0))
@@ -189,7 +194,7 @@ def specimens_of_cases(path, cases) -> list[Specimen]:
 
 
 def called_by(target):
-    """The function that does what a function, a partial function, or a module does."""
+    """Return the function that is executed by a function, partial function or module."""
     while isinstance(target, partial):
         target = target.func
     if inspect.isroutine(target):
@@ -198,7 +203,7 @@ def called_by(target):
 
 
 def specimens() -> dict[str, list[Specimen]]:
-    """Return {file below the package: its specimens}."""
+    """Return {file relative to the package: its specimens}."""
     width = {"C": lambda local: local["x"].shape[-1]}
     largest = {"m": lambda local: finite_max(local["x"], -1)}
     table, wide = {"W": "weight"}, {"W": "weight", "b": "bias"}
@@ -271,8 +276,9 @@ def specimens() -> dict[str, list[Specimen]]:
                 | {"layout": "interleaved"},
                 names={"da′": "da_turned", "db′": "db_turned"},
                 shows={
-                    ("y", "x"): "This is position 20, each pair being two neighbours: a rotation for each, and 0 "
-                    "between pairs. The last has hardly turned; the first has gone round three times",
+                    ("y", "x"): "The position is 20, and each pair is two adjacent channels. Each pair is rotated, and "
+                    "the entries between pairs are 0. The first pair has made more than three turns, and the last has "
+                    "hardly moved",
                 },
             ),
         ],
@@ -308,15 +314,15 @@ def specimens() -> dict[str, list[Specimen]]:
             Specimen(
                 "attention",
                 attention,
-                tuple(normal(1, 4, 1, other=333 + k) for k in range(3)),  # of which no entry is too small to be seen
+                tuple(normal(1, 4, 1, other=333 + k) for k in range(3)),  # no entry is too small to be visible
                 {"mask": causal_mask(4, 4)},
                 names={"softmax": constant(value_of(softmax))},
                 shows={
-                    ("y", "q"): "One head of one channel, four positions, the causal mask. A query reaches its own "
-                    "output alone; the first sees one key, and has nothing to choose",
-                    ("y", "k"): "A key reaches the outputs of all queries that may see it. Each row sums to 0: a bias "
-                    "added to every key changes nothing",
-                    ("y", "v"): "These are the weights. Each row sums to 1",
+                    ("y", "q"): "There are one head with one channel, four positions and the causal mask. A query "
+                    "affects only its output. The first query sees only one key, so its gradient is 0",
+                    ("y", "k"): "A key affects the outputs of all queries that see it. Each row sums to 0, because "
+                    "adding the same bias to every key does not change the output",
+                    ("y", "v"): "The entries are the attention weights. Each row sums to 1",
                 },
             ),
         ],
@@ -378,9 +384,9 @@ def specimens() -> dict[str, list[Specimen]]:
                 (np.array([-6.0, -1.0, 1.0, 3.0]), normal(4, other=1)),
                 names={"silu": constant(value_of(silu))},
                 shows={
-                    ("p", "g"): "Entry by entry <i>u</i> · silu′(<i>g</i>), for <i>g</i> = −6, −1, 1, 3",
-                    ("p", "u"): "Entry by entry silu(<i>g</i>): where <i>g</i> is far below 0, hardly "
-                    "anything of <i>u</i> passes",
+                    ("p", "g"): "The diagonal is <i>u</i> · silu′(<i>g</i>), for <i>g</i> = −6, −1, 1, 3",
+                    ("p", "u"): "The diagonal is silu(<i>g</i>). Where <i>g</i> is far below 0, the gate is nearly "
+                    "closed",
                 },
             ),
             Specimen(

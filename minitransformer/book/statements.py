@@ -1,4 +1,4 @@
-"""Statements: the equations as they stand in the docstrings of a file, and what came of executing them."""
+"""The equations in the docstrings of a file, and the results of executing them."""
 
 from dataclasses import dataclass, field
 
@@ -7,16 +7,17 @@ import numpy as np
 from minitransformer.book import notation as n
 from minitransformer.book.observation import docstrings, parsed
 
-TOLERANCE = 1e-10  # of the largest entry
+TOLERANCE = 1e-10  # relative to the largest entry
 EQUAL, DIFFERENT = "equal", "different"
 
 
 @dataclass
 class Statement:
-    """An equation as it stands in a docstring, and what came of executing it.
+    """An equation in a docstring, and the results of executing it.
 
-    `errors` are relative to the largest entry, one for each specimen on which it could be executed; `value` is what its
-    left side is on the first of these, and `shown_on` its Run. `reasons` say why it could not be executed on others.
+    `errors` has an entry for each specimen on which the equation could be executed, relative to the largest entry.
+    `value` is its left side on the first of these specimens, and `shown_on` the Run of that specimen. `reasons` are the
+    reasons why it could not be executed on the others.
     """
 
     text: str
@@ -33,33 +34,33 @@ class Statement:
 
     @property
     def verdict(self) -> str:
-        """EQUAL, DIFFERENT, or why it was not executed."""
+        """Return EQUAL, DIFFERENT, or the reason why the equation was not executed."""
         if self.errors:
             return EQUAL if max(self.errors) <= TOLERANCE else DIFFERENT
-        return self.reasons[-1] if self.reasons else "nothing here runs it"
+        return self.reasons[-1] if self.reasons else "no example runs it"
 
     @property
     def in_words(self) -> str:
-        """What came of executing it: that it is equal, how it differs, or why it was not executed."""
+        """Return a sentence on the result: equal, how different, or why not executed."""
         if self.verdict not in (EQUAL, DIFFERENT):
             return f"not executed: {self.verdict}"
         if self.verdict == EQUAL:
             return "equal to its line"
         worst = max(self.errors)
         if np.isfinite(worst):
-            return f"differs from its line, by {worst:.3g} of the largest entry"
+            return f"differs from its line by {worst:.3g} of the largest entry"
         return f"does not hold{': ' * bool(self.reasons)}{', '.join(self.reasons)}"
 
     @property
     def is_of_gradient(self) -> bool:
-        """Whether it stands in the docstring of a backward, and has a line there."""
+        """Return True for a numbered equation of a backward pass."""
         return self.number is not None and self.function.endswith("backward")
 
 
 def statements(source: str, file: str) -> list[Statement]:
-    """Return the equations in the docstrings of a file, in its order.
+    """Return the equations in the docstrings of a file, in order.
 
-    Raises NotationError, naming the file, the line and the column, for a numbered line that is no equation.
+    Raises NotationError, with file, line and column, for a numbered line that is not an equation.
     """
     physical, found = source.split("\n"), []
     for docstring in docstrings(source):
@@ -71,7 +72,10 @@ def statements(source: str, file: str) -> list[Statement]:
 
 
 def statements_of(text, function, at, physical, file):
-    """Return the equations of a line of a docstring, which is line `at` of the file, and looks there as `physical`."""
+    """Return the equations in a line of a docstring.
+
+    `at` is its line number in the file, and `physical` the line as it is in the file.
+    """
     try:
         line = n.parse_line(text.strip())
     except n.NotationError as error:
@@ -94,12 +98,12 @@ def statements_of(text, function, at, physical, file):
 
 
 def is_range(part):
-    """Whether a part of a line says how far an index runs."""
+    """Return True if a part of a line is the range of an index."""
     return isinstance(part, n.Equation) and isinstance(part.sides[0], n.Symbol) and isinstance(part.sides[-1], n.Range)
 
 
 def is_python(text):
-    """Whether a line is code, such as `dx = backward(dy)`, which parses as an equation too."""
+    """Return True for code. `dx = backward(dy)`, for example, is also an equation."""
     try:
         parsed(text.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError):

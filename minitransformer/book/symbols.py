@@ -1,4 +1,4 @@
-"""Symbols: which name of the code a symbol of the equations is."""
+"""The symbols of equations, and the names in the code that correspond to them."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ SHORT = {"eps": "ε", "lam": "λ"}
 
 
 def symbol_of(name: str) -> str:
-    """Return the symbol that a name of the code is in equations: x̂ for x_hat, β₁ for beta1, dγ for dgamma."""
+    """Return the symbol of a name: x̂ for x_hat, β₁ for beta1, dγ for dgamma."""
     stem = name.removesuffix("_hat")
     hat = "\u0302" if stem != name else ""
     word = stem.rstrip("0123456789")
@@ -22,7 +22,7 @@ def symbol_of(name: str) -> str:
 
 
 def greek(word: str) -> str:
-    """Return the Greek letter of that name, capital where the name is, or nothing."""
+    """Return the Greek letter of a name, a capital one for a capitalized name, or ""."""
     size = "SMALL" if word.islower() else "CAPITAL"
     try:
         return SHORT.get(word) or unicodedata.lookup(f"GREEK {size} LETTER {word.upper()}")
@@ -31,7 +31,7 @@ def greek(word: str) -> str:
 
 
 def texts_of(node) -> tuple[str, ...]:
-    """Return what a name on the left may be called: all of it, and without its indices. Nothing if it is no name."""
+    """Return the names of a node with and without indices, or () if it is not a name."""
     if isinstance(node, n.Power):
         return texts_of(node.base)
     if isinstance(node, n.Entry):
@@ -40,13 +40,13 @@ def texts_of(node) -> tuple[str, ...]:
 
 
 def names_given(equation: n.Equation) -> list:
-    """Return the nodes on the left side of an equation that are names: x̂, σ², P[t, 2i], dx_j."""
+    """Return the nodes on the left that are names, such as x̂, σ², P[t, 2i] and dx_j."""
     left = equation.sides[0]
     return [node for node in (left.of if isinstance(left, n.Several) else (left,)) if texts_of(node)]
 
 
 def symbols_in(*nodes) -> Iterator[n.Symbol]:
-    """Yield the symbols of some nodes, in their order."""
+    """Yield the symbols in nodes, in order."""
     for node in nodes:
         if isinstance(node, n.Symbol):
             yield node
@@ -54,5 +54,5 @@ def symbols_in(*nodes) -> Iterator[n.Symbol]:
 
 
 def bases_in(*nodes) -> set[str]:
-    """Return the names in some nodes, without their subscripts."""
+    """Return the names in nodes, without subscripts."""
     return {symbol.base for symbol in symbols_in(*nodes)}

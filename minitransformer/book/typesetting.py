@@ -1,11 +1,11 @@
-"""Typesetting: an expression of the notation as MathML, which browsers set by themselves."""
+"""Convert expressions of the notation to MathML, which browsers render without a library."""
 
 import unicodedata
 from html import escape
 
 from minitransformer.book import notation as n
 
-# How closely each kind of node holds together; a looser one within a closer one is put in parentheses.
+# The precedence of each kind of node. A node within one of higher precedence is put in parentheses.
 RANGE, CHOICE, SUM, TERM, PRODUCT, FACTOR = range(6)
 LEVEL = {
     n.Several: RANGE,
@@ -17,17 +17,17 @@ LEVEL = {
     n.Total: TERM,
     n.Beside: PRODUCT,
 }
-HIGH = FACTOR + 1  # what looks different with a power behind it: a fraction, or another power
+HIGH = FACTOR + 1  # for the base of a power, if it is a fraction or a power itself
 THIN = '<mspace width="0.2em"/>'
 APPLY = "<mo>&#x2061;</mo>"
 MINUS = '<mo form="prefix">−</mo>'
 
 
 def mathml(equation: n.Equation, names=(), *, only_left=False) -> str:
-    """Return the <math> element of an equation, or of its left side and the = after it.
+    """Return the <math> elements of an equation, or of its left side if `only_left`.
 
-    `names` are those whose gradients are set as d and the name. What stands after a second = is an element of its own,
-    so that it may go on below where there is no room.
+    A gradient of one of the `names` is typeset as d and the name. The part from a second = on is a separate element, so
+    that a browser can break the line before it.
     """
     setter = Setter(frozenset(names))
     sides = [setter.set(side) for side in equation.sides]
@@ -38,18 +38,18 @@ def mathml(equation: n.Equation, names=(), *, only_left=False) -> str:
 
 
 def name_set(text: str, names=(), after: str = "") -> str:
-    """Return the <math> element of a name, and a sign after it."""
+    """Return the <math> element of a name and the operator `after`, if given."""
     return f"<math>{row(Setter(frozenset(names)).symbol(n.Symbol(text)) + (operator(after) if after else ''))}</math>"
 
 
 class Setter:
-    """Sets nodes: a method for each kind."""
+    """Convert nodes to MathML, with a method for each kind of node."""
 
     def __init__(self, names):
         self.names = names
 
     def set(self, node, within=RANGE):
-        """The MathML of a node, in parentheses where it holds together less closely than what it stands in."""
+        """Return the MathML of a node, in parentheses if its precedence is below `within`."""
         markup = getattr(self, type(node).__name__.lower())(node)
         return fenced("(", markup, ")") if LEVEL.get(type(node), FACTOR) < within else markup
 
@@ -64,13 +64,13 @@ class Setter:
         return f"<msub>{row(markup)}{row(letters(subscript))}</msub>" if subscript else markup
 
     def without_d(self, text):
-        """The name whose gradient this is; this itself if it is none."""
+        """Return the name whose gradient `text` is, or `text` if it is not a gradient."""
         rest = text[1:].rstrip("′")
         is_gradient = text.startswith("d") and (rest in self.names or len(with_digits_apart(rest)[0]) == 1)
         return text[1:] if is_gradient else text
 
     def name(self, text):
-        """A name without subscript: letters, a hat, digits, primes."""
+        """Return the MathML of a name without subscript: letters, hat, digits, primes."""
         if self.without_d(text) != text:
             return f"<mi>d</mi>{self.name(text[1:])}"
         stem = text.rstrip("′")
@@ -94,7 +94,7 @@ class Setter:
 
     def beside(self, node):
         *others, last = node.factors
-        # A sum may stand last without parentheses, since it takes all that follows.
+        # A sum at the end needs no parentheses, because it extends to the end of the term.
         level = TERM if isinstance(last, n.Total) else FACTOR
         return THIN.join([*(self.set(factor, FACTOR) for factor in others), self.set(last, level)])
 
@@ -108,7 +108,7 @@ class Setter:
         return f"<msup>{row(self.set(node.of, self.closest(node.of)))}<mi>⊤</mi></msup>"
 
     def closest(self, node):
-        """The level below which the base of a power is put in parentheses."""
+        """Return the precedence below which the base of a power is put in parentheses."""
         high = isinstance(node, (n.Fraction, n.Power, n.Transpose, n.Derivative)) or node == n.Number("½")
         return HIGH if high else FACTOR
 
@@ -159,14 +159,14 @@ class Setter:
 
 
 def ends_in_a_sum(node):
-    """Whether a product ends in a Σ, which would take what follows."""
+    """Return True if a product ends in a Σ, which would include the following factors."""
     if isinstance(node, n.Dot):
         return ends_in_a_sum(node.right)
     return ends_in_a_sum(node.factors[-1]) if isinstance(node, n.Beside) else isinstance(node, n.Total)
 
 
 def with_digits_apart(text):
-    """Return the letter of a name without its hat, and the digits below it; none below a word, such as norm1."""
+    """Return (letter without hat, digits) of a name. A word keeps its digits."""
     letter = text.rstrip("0123456789₀₁₂₃₄₅₆₇₈₉")
     digits = unicodedata.normalize("NFKC", text[len(letter) :])
     letter = letter.removesuffix("\u0302")
@@ -174,27 +174,24 @@ def with_digits_apart(text):
 
 
 def row(markup):
-    """One element for several."""
     return f"<mrow>{markup}</mrow>"
 
 
 def operator(sign):
-    """A sign between two expressions."""
     return f"<mo>{escape(sign)}</mo>"
 
 
 def comma(entries):
-    """Expressions with commas between them."""
     return '<mo separator="true">,</mo>'.join(entries)
 
 
 def fenced(opening, markup, closing):
-    """An expression in brackets that grow with it."""
+    """Put an expression in brackets of its height."""
     return row(f'<mo form="prefix" fence="true">{opening}</mo>{markup}<mo form="postfix" fence="true">{closing}</mo>')
 
 
 def letters(text):
-    """The letters of a subscript: indices in italics, words upright."""
+    """Return the MathML of a subscript: single letters for indices, else one word."""
     if not text:
         return ""
     if set(text) <= set(n.INDICES):

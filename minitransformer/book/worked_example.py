@@ -1,7 +1,7 @@
-"""A worked example: every number of one training step of a tiny model, as one would put it on the board.
+"""A worked example: every number of one training step of a tiny model.
 
-Two positions, width 4, one head, a vocabulary of five, and weights of one decimal: forward, loss, backward and a step
-of AdamW, line by line as one_page.py has them, and worked out by it.
+The model has two positions, width 4, one head, a vocabulary of five tokens, and weights with one decimal. The forward
+pass, the loss, the backward pass and a step of AdamW are computed by one_page.py and shown line by line.
 """
 
 import ast
@@ -23,7 +23,7 @@ LR = 0.1
 
 @dataclass(frozen=True)
 class Step:
-    """A statement of the step: its code, what stands behind it, and the arrays that it makes by name."""
+    """A statement of the step: its code, its comment, and {name: array} of its results."""
 
     code: str
     comment: str
@@ -31,7 +31,7 @@ class Step:
 
 
 def weights(seed: int = 0) -> list:
-    """Return weights for one_page.gpt, float64, each a number with one decimal."""
+    """Return float64 weights for one_page.gpt, rounded to one decimal."""
     rng = np.random.default_rng(seed)
     shapes = [(V, C), (T, C), (C,), (C,), *[(C, C)] * 4, (C,), (C,), (C, F), (F, C), (C,), (C,)]
     drawn = [rng.integers(-5, 6, shape) / 10 for shape in shapes]
@@ -41,13 +41,13 @@ def weights(seed: int = 0) -> list:
 
 
 def names() -> list:
-    """Return the names of the weights, as one_page.gpt has them."""
+    """Return the names of the weights in the signature of one_page.gpt."""
     parameters = inspect.signature(one_page.gpt).parameters.values()
     return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
 
 
 def worked(theta) -> tuple[list[Step], list[Step], list]:
-    """Return the steps of the forward pass and of backward, and for each weight (name, θ, its gradient, θ′)."""
+    """Return (forward steps, backward steps, [(name, θ, gradient, θ′), …])."""
     with watched(one_page.__file__) as seen:
         _, _, backward = one_page.gpt(*theta, ids=IDS, targets=TARGETS, H=H)
         gradients = backward()
@@ -62,7 +62,7 @@ def worked(theta) -> tuple[list[Step], list[Step], list]:
 
 
 def steps(body, lines, values):
-    """Return the Steps of some statements, those that carry a comment."""
+    """Return the Steps of the assignments that have a comment."""
     found = []
     for node in body:
         code, _, comment = lines[node.end_lineno - 1].partition("  #")
@@ -73,14 +73,13 @@ def steps(body, lines, values):
 
 
 def worked_page(seed: int = 0) -> list:
-    """Return the body of the example's page."""
     theta = weights(seed)
     forward, back, moved = worked(theta)
     return [
         "<h1>One training step, every number</h1>",
-        f"<p>The ids {IDS[0].tolist()} are to be followed by {TARGETS[0].tolist()}: T = {T} positions, width C = {C}, "
-        f"{H} head, F = {F}, a vocabulary of V = {V}. Lines, numbers and names are those of one_page.py; a row stands "
-        "for a position. The weights:</p>",
+        f"<p>The inputs are the ids {IDS[0].tolist()}, and the targets {TARGETS[0].tolist()}: T = {T} positions, width "
+        f"C = {C}, {H} head, F = {F}, and a vocabulary of V = {V}. The lines, names and numbers are those of "
+        "one_page.py. Each row is a position. The weights are</p>",
         board(named(name, w, decimals=1) for name, w in zip(names(), theta, strict=True)),
         "<h2>Forward</h2>",
         steps_in_columns(forward),
@@ -93,28 +92,28 @@ def worked_page(seed: int = 0) -> list:
 
 
 def step_in_words():
-    """What AdamW does at its first step, and with which settings."""
+    """Return the settings of AdamW and an explanation of its first step."""
     settings = {p.name: p.default for p in inspect.signature(one_page.adamw).parameters.values()}
     return (
-        f"With a learning rate of {LR}, decay {settings['decay']} of matrices and ε = {settings['eps']:g}. At t = 1, "
-        "from m = v = 0, the corrected averages are the gradient g and its square, so that each weight, once decayed, "
-        f"moves by {LR} g / (|g| + ε): by nearly {LR}, whatever the size of g."
+        f"The learning rate is {LR}, the weight decay of matrices {settings['decay']}, and ε = {settings['eps']:g}. At "
+        "t = 1, with m = v = 0, the corrected averages are the gradient g and its square. After the decay, each weight "
+        f"therefore changes by {LR} g / (|g| + ε), which is nearly {LR} unless g is close to 0."
     )
 
 
 def named(name, array, decimals=3):
-    """An array behind its name, if it has one; without decimals where its numbers are whole."""
+    """Return an array with its name, without decimals if all entries are integers."""
     label = f"<var>{escape(name)}</var>" if name else ""
     return matrix(label, array, with_decimals(0 if np.array_equal(array, np.round(array)) else decimals))
 
 
 def steps_in_columns(steps):
-    """Statements below each other, on paper in two columns."""
+    """Return statements one below the other, and in two columns when printed."""
     return f'<div class="steps">{"".join(map(line, steps))}</div>'
 
 
 def line(step):
-    """A statement with its numbers; their name stands in the code, unless there are several."""
+    """Return a statement with its arrays, which are labelled if there are several."""
     arrays = (named(name if len(step.arrays) > 1 else "", array) for name, array in step.arrays.items())
     return (
         f'<div class="step"><span class="comment">{escape(step.comment.partition("(")[0])}</span>'

@@ -1,4 +1,4 @@
-"""Worksheets: pages to fill in by hand, each with numbers of its own, and their key, worked out by the package."""
+"""Worksheets with different numbers to solve by hand, and their keys, computed by the package."""
 
 from dataclasses import dataclass
 from html import escape
@@ -14,26 +14,27 @@ from minitransformer.book.statements import EQUAL
 from minitransformer.book.symbols import bases_in
 from minitransformer.book.typesetting import mathml, name_set
 
-TRIES = 200  # in a row without another sheet
+TRIES = 200  # draws in a row without a new sheet
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A worksheet: what is given, and what is asked for, [(Statement, array)], in the order of the equations."""
+    """A worksheet: the given arrays, and the [(Statement, array)] to compute, in order."""
 
     given: dict
     asked: list
 
 
 def sheets(topic, *, seed: int, level: int, count: int) -> list[Sheet]:
-    """Return worksheets of a topic, no two with the same numbers; each comes out even, and its gradient is checked.
+    """Return `count` different worksheets of a topic.
 
-    Raises ValueError where so many of this level are not found.
+    All results are short exact numbers, and the gradients are checked. Raises ValueError if there are fewer worksheets
+    of this level.
     """
     rng, found, seen, misses = np.random.default_rng(seed), [], set(), 0
     while len(found) < count:
         if misses == TRIES:
-            raise ValueError(f"{topic.title}: there are no more than {len(found)} worksheets of level {level}")
+            raise ValueError(f"{topic.title}: level {level} has only {len(found)} different worksheets, not {count}")
         misses += 1
         try:
             specimen, given = topic.draw(rng, level)
@@ -50,7 +51,7 @@ def sheets(topic, *, seed: int, level: int, count: int) -> list[Sheet]:
 
 
 def worked_out(topic, specimen, given, level):
-    """Return the worksheet of a specimen. Raises OddError where a number of it does not come out even."""
+    """Return the worksheet of a specimen. Raises OddError if a result is not short."""
     statements = read_derivations(PACKAGE / topic.file, [specimen]).statements
     asked = [(s, np.asarray(s.value)) for s in statements if s.number and s.shown_on and s.number not in topic.skipped]
     if any(s.verdict != EQUAL for s, _ in asked):
@@ -66,7 +67,7 @@ def worked_out(topic, specimen, given, level):
 
 
 def worksheet_page(topic, made, *, seed, level, answers) -> list:
-    """Return the body of a page with worksheets, or with their keys, each on a sheet of its own."""
+    """Return the body of a page of worksheets or keys, each on a separate sheet."""
     body = []
     for k, sheet in enumerate(made, start=1):
         statements = [statement for statement, _ in sheet.asked]
@@ -85,12 +86,12 @@ def worksheet_page(topic, made, *, seed, level, answers) -> list:
 
 
 def question(statement, value, names, level, answers):
-    """What is asked for: its equation, unless the level keeps it back, and cells to fill in, or filled."""
+    """Format a question: the equation, or at level 3 its left side, and the cells."""
     hint = mathml(statement.equation, names, only_left=level == WITHOUT_EQUATIONS)
     cells = matrix("", value, written) if answers else matrix("", value, lambda entry: "", kind="matrix to-write")
     return f'<div class="question"><div>{hint}</div>{cells}<span class="number">({statement.number})</span></div>'
 
 
 def written(entry):
-    """A number as one writes it; yes or no for one that is true or false."""
+    """Return a number as it is written by hand, and "yes" or "no" for a truth value."""
     return ("no", "yes")[int(entry)] if isinstance(entry, np.bool_) else exactly(entry)

@@ -1,4 +1,4 @@
-"""Writing: the book, or a page of its kind, to a folder: pages and what they need, and nothing from elsewhere."""
+"""Write the book, or single pages of its kind, to a folder. The pages load nothing from the network."""
 
 import difflib
 from dataclasses import dataclass, field
@@ -30,34 +30,34 @@ STATIC = ("book.css", "book-math.woff2", "LICENSE-book-math.txt")
 EXAMPLE = Leaf(
     "One training step, every number",
     "worked_example",
-    "A model of two positions, worked out on two pages, as on a board.",
+    "A model of two positions, computed by hand on two pages.",
 )
 MUSEUM = Leaf(
     "The museum of wrong gradients",
     "museum",
-    "What others shipped, as it was and as it should be, and the checks that missed it.",
+    "Wrong gradients that other projects released, their corrections, and the checks that missed them.",
 )
 BELIEFS = Leaf(
     TITLE,
     "misconceptions",
-    "What people believe about language models, each belief as an experiment of two minutes, and what came out.",
+    "Common beliefs about language models, each tested by an experiment of two minutes.",
 )
-NOTATION = Leaf("How equations are written", "notation", "For authors, and for pages of your own functions.")
+NOTATION = Leaf("How equations are written", "notation", "The syntax of equations, for pages of your own functions.")
 
 
 @dataclass
 class Written:
-    """What has been written: the paths of pages, the first to be opened; and what is wrong with what they say."""
+    """The paths of the written pages, the start page first, and a line for each error that they show."""
 
     pages: list = field(default_factory=list)
     faults: list = field(default_factory=list)
 
 
 def write_book(folder, exercises, say=lambda text: None) -> Written:
-    """Write the whole book: index.html, a page a chapter, the style and the font. `say` hears of each page.
+    """Write the whole book: index.html, the chapters, the style sheet and the font.
 
-    `exercises` are {file of a chapter: names}, as `learn check` knows them.
-    Raises OSError where that fails.
+    `exercises` is {file of a chapter: names for `learn check`}. `say` is called with a line for each page. Raises
+    OSError if a file cannot be written.
     """
     folder, written, counts = Path(folder), Written(), []
     write_static(folder)
@@ -83,7 +83,7 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
 
 
 def chapter(title, file, derivations, reports, museum_names=()):
-    """Return the body of a chapter's page, and the numbers of its equations. `reports` are those of its checks."""
+    """Return (body, equation numbers) of a page. `reports` are its gradient checks."""
     words = Words(file, derivations)
     legend = f'<p class="legend">{LEGEND}</p>' if derivations.statements else ""
     body = [f"<h1>{escape(title)}</h1>{legend}", *words.passages(), *appendix(derivations.runs)]
@@ -91,17 +91,17 @@ def chapter(title, file, derivations, reports, museum_names=()):
 
 
 def yourself(names):
-    """The last line of a chapter that has exercises: their commands."""
+    """Return a paragraph with the commands of a chapter's exercises, if it has any."""
     return [f"<p>To derive it yourself, {in_code(names)}.</p>"] if names else []
 
 
 def count(derivations):
-    """How many equations there are, and how many are equal to their lines."""
+    """Return (number of equations, number of those equal to their lines)."""
     return len(derivations.statements), sum(s.verdict == EQUAL for s in derivations.statements)
 
 
 def in_numbers(derivations):
-    """How many equations there are, and what came of executing them, in words."""
+    """Return a sentence on the number of equations and the results of executing them."""
     verdicts = [s.verdict for s in derivations.statements]
     equal, different = verdicts.count(EQUAL), verdicts.count(DIFFERENT)
     rest = len(verdicts) - equal - different
@@ -114,20 +114,21 @@ def in_numbers(derivations):
 
 
 def unlisted(file, derivations):
-    """Return the equations that are neither equal to their lines nor listed as not executed."""
+    """Return the equations that should equal their lines and do not."""
     return [s for s in derivations.statements if s.verdict != EQUAL and not why_not_executed(file, s.text)]
 
 
 def faults(file, statements, reports):
-    """Return a line for each of some equations, and for each wrong gradient."""
+    """Return an error line for each given equation and for each wrong gradient."""
     found = [f"{file}, line {s.line}: {s.text}: {s.in_words}" for s in statements]
     return [one_line(fault) for fault in found + [f"{file}: {x}" for r in reports.values() for x in r.failures()]]
 
 
 def write_handout(name, folder, exercises, answers=False) -> Written:
-    """Write the handout of a chapter, or its key; `exercises` as for write_book.
+    """Write the handout of a chapter or, with `answers`, its key.
 
-    Raises ValueError for a name that no chapter has, or one without a backward pass; OSError where writing fails.
+    `exercises` is as for write_book. Raises ValueError for an unknown chapter or one without a backward pass, and
+    OSError if a file cannot be written.
     """
     leaf = named(name, {leaf.page: leaf for leaf in CHAPTERS}, "chapter")
     body = handout(
@@ -141,8 +142,8 @@ def write_handout(name, folder, exercises, answers=False) -> Written:
 def write_worksheets(name, folder, *, seed=0, level=2, count=1) -> Written:
     """Write worksheets of a topic to one page, and their keys to another.
 
-    Raises ValueError for a name that no topic has, or where there are not so many different ones; OSError where writing
-    fails.
+    Raises ValueError for an unknown topic or if there are fewer than `count` different worksheets, and OSError if a
+    file cannot be written.
     """
     topic = named(name, TOPICS, "worksheet")
     made, written, folder = sheets(topic, seed=seed, level=level, count=count), Written(), Path(folder)
@@ -154,16 +155,17 @@ def write_worksheets(name, folder, *, seed=0, level=2, count=1) -> Written:
 
 
 def write_beliefs(folder, results, pictures) -> Path:
-    """Write the page of the Results of experiments on beliefs, `pictures` {name: file in the folder}; return its path.
+    """Write the page of experiments on beliefs and return its path.
 
-    Raises OSError where that fails.
+    `results` are their Results and `pictures` {name of an experiment: file in the folder}. Raises OSError if a file
+    cannot be written.
     """
     write_static(Path(folder))
     return write_page(Path(folder), "index", TITLE, beliefs_page(results, pictures))
 
 
 def named(name, known, what):
-    """Return what has that name. Raises ValueError, with the nearest, where nothing has."""
+    """Return known[name]. Raises ValueError, with the nearest name, if it is missing."""
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
         raise ValueError(f"there is no {what} {name!r}; the nearest is {near[0]!r}")
@@ -171,32 +173,33 @@ def named(name, known, what):
 
 
 def write_own(path, folder, say=lambda text: None) -> Written:
-    """Write the page of somebody's own file of derivations, executed on the inputs of the CASES that it lists.
+    """Write the page of a reader's file.
 
-    `say` hears how much was executed. Raises ValueError for a file that is no Python, has no equation, or cannot be
-    run; NotationError, naming line and column, for a numbered line that is no equation; and OSError.
+    Its equations are executed on the inputs of its CASES. `say` is called with a summary. Raises ValueError if the file
+    is not valid Python, has no equation, or cannot be run; NotationError, with line and column, for a numbered line
+    that is not an equation; and OSError.
     """
     folder, path = Path(folder), Path(path)
     if not read_derivations(path, ()).statements:
-        raise ValueError(f"{path}: there is no equation in its docstrings, on an indented line that ends in (1)")
+        raise ValueError(f"{path}: no equation in its docstrings; write one on an indented line that ends in (1)")
     cases = own_cases(path)
     try:
         reports = checked(cases)
         derivations = read_derivations(path, specimens_of_cases(path, cases))
-    except Exception as error:  # of a function of theirs
+    except Exception as error:  # raised by the reader's functions
         raise ValueError(f"{path}: {error}") from error
     body, numbers = chapter(path.stem, path.name, derivations, reports)
     write_static(folder)
     page = write_page(folder, path.stem, path.stem, body, numbers)
     say(f"{path}: {in_numbers(derivations)}")
     if not cases:
-        say(f"{path} lists no CASES, on whose inputs its equations would be executed")
+        say(f"{path} has no CASES, so its equations are not executed")
     different = [s for s in derivations.statements if s.verdict == DIFFERENT]
     return Written([page], faults(path, different, reports))
 
 
 def own_cases(path):
-    """Return the cases of a file, none where it lists none. Raises ValueError where it cannot be imported."""
+    """Return the cases of a file, if any. Raises ValueError if it cannot be imported."""
     try:
         return load_cases(str(path))
     except ImportError as error:
@@ -206,35 +209,33 @@ def own_cases(path):
 
 
 def write_static(folder):
-    """Make the folder, and write to it what all pages share."""
+    """Create the folder, and write the style sheet and the font to it."""
     with at_work_in(folder):
         for name in STATIC:
             write(folder / name, files("minitransformer.book").joinpath("static", name).read_bytes())
 
 
 def write_page(folder, name, title, body, numbers=(), links="") -> Path:
-    """Write a page, with what cannot be printed escaped; return its path."""
+    """Write a page, with unprintable characters escaped, and return its path."""
     write(folder / f"{name}.html", printable(whole_page(title, body, numbers, links)).encode())
     return folder / f"{name}.html"
 
 
 def write(path, content):
-    """Write bytes, whole or not at all."""
     write_atomically(path, lambda file: file.write(content))
 
 
 def contents(leaves, counts):
-    """The body of the index."""
     equations, equal = (sum(column) for column in zip(*counts, strict=True))
     items = "".join(
         f'<li><a href="{leaf.page}.html">{escape(leaf.title)}</a><br>{escape(leaf.about)}</li>' for leaf in leaves
     )
     return [
         "<h1>minitransformer: how a language model works, and why its gradients are right</h1>",
-        "<p>Each chapter is a file of the program: its derivation on one side, the code that computes it on the other. "
-        "The book is made from the sources, so that it cannot differ from them.</p>",
-        f"<p>Of its {equations} equations {equal} are executed, on small numbers that stand with them, and equal what "
-        "their lines compute; the others say why they are not.</p>",
+        "<p>Each chapter shows a file of the program, with the derivation on one side and the code on the other. "
+        "The pages are generated from the source files, so the equations and the code are those of the program.</p>",
+        f"<p>{equal} of the {equations} equations are executed on small arrays, which are shown with them, and equal "
+        "the values that their lines of code compute. For each of the others, the page gives the reason.</p>",
         "<p>To derive a chapter yourself, on paper: <code>minitransformer book --handout layer_norm</code>; "
         f"{in_code()}.</p>",
         f'<ol class="contents">{items}</ol>',

@@ -1,7 +1,7 @@
-"""Learn: the backward passes of the textbook as exercises, cut from its source, and graded line by line.
+"""Learn: write the textbook's backward passes yourself, and have each line graded.
 
-    minitransformer learn start          a folder with a file an exercise
-    minitransformer learn check          what is right, and what is wrong with the rest
+    minitransformer learn start          write a folder with one file for each exercise
+    minitransformer learn check          grade every line of the exercises
 
 or in Python
 
@@ -11,27 +11,27 @@ or in Python
 
 In reading order:
 
-    exercises.py    which there are, and what they are graded on
-    cutting.py      an exercise, cut from the source
-    workspace.py    the learner's folder
-    refusing.py     the function and what it calls, examined before anything runs
-    loading.py      a learner's file, run as a module
-    answers.py      does it call the package's own function?
-    looking.py      are its gradients right?
-    attempt.py      its function, on each case
-    failing.py      what is said where it is wrong, and where that comes from:
-    equations.py    the lines, and
-    naming/         mistakes whose numbers are the learner's
-    updates.py      a step of the optimiser, which has no backward pass
-    grading.py      all of this, in a process of its own (bounded.py), and
-    checking.py     who asks it, for a
-    verdict.py      which is what a learner reads
-    hints.py        the place, the paths, the equation
-    reading.py      files that others wrote, read without risk
-    notebooks.py    the source of an exercise in a notebook
-    submitted.py    the files of a student's submission
-    collecting.py   the submissions of a class, graded side by side
-    marks.py        their marks: tables, other graders' formats, feedback
+    exercises.py    the list of exercises and the cases they are graded on
+    cutting.py      cuts an exercise from the source
+    workspace.py    writes the learner's folder
+    refusing.py     examines the source of an exercise before it runs
+    loading.py      runs a learner's file as a module
+    answers.py      detects calls of the package's own function
+    looking.py      compares the gradients of one call with the true ones
+    attempt.py      tests the learner's function on each case
+    failing.py      describes the mistake in a failing case, with
+    equations.py    a verdict on each line, and
+    naming/         the names of known mistakes, found by their numbers
+    updates.py      grades a step of the optimiser, which has no backward pass
+    grading.py      grades a file, in a separate process (bounded.py)
+    checking.py     sends requests to that process
+    verdict.py      the result, as a learner reads it
+    hints.py        hints: the place, the paths, the equation
+    reading.py      reads untrusted files safely
+    notebooks.py    extracts an exercise from a notebook
+    submitted.py    finds the files of a student's submission
+    collecting.py   grades the submissions of a class in parallel
+    marks.py        writes the marks: tables, other graders' formats, feedback
     watching.py, running.py, own.py, pictures.py    the other verbs of `minitransformer learn`
 """
 

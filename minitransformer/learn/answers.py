@@ -1,4 +1,4 @@
-"""Notice that a learner's code calls the package's own function: the answer, however the code has reached it."""
+"""Detect that a learner's code calls the package's own function, however the code obtained it."""
 
 import os
 import sys
@@ -10,9 +10,10 @@ INSIDE = f"{PACKAGE}{os.sep}"
 
 
 class PackageCalls:
-    """Within a `with` block, notices a call of the package's version of an exercise's function, or of its backward.
+    """Within a `with` block, detect calls of the package's version of the exercise.
 
-    `sentence` names the first one and the line that made it. It is empty until then.
+    Calls of its function and of its backward are both detected. `sentence` names the first call and its line, or is
+    empty.
     """
 
     def __init__(self, exercise, path):
@@ -27,7 +28,7 @@ class PackageCalls:
         sys.setprofile(None)
 
     def look(self, frame, event, argument):
-        """Look at a call: the profile function of `sys.setprofile`."""
+        """Examine a call. This is the profile function passed to `sys.setprofile`."""
         code = frame.f_code
         if event != "call" or self.sentence or not code.co_filename.startswith(INSIDE):
             return
@@ -35,7 +36,7 @@ class PackageCalls:
             self.sentence = f"{self.line_above(frame)} {frame.f_globals['__name__']}.{code.co_qualname}"
 
     def line_above(self, frame):
-        """Return the words for the line of the learner's file that is being executed, if there is one."""
+        """Return "line N calls" for the current line of the learner's file, or "it is"."""
         while frame is not None:
             if frame.f_code.co_filename == self.path:
                 return f"line {frame.f_lineno} calls"

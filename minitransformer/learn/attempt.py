@@ -1,4 +1,4 @@
-"""A learner's function, tried on each case of its exercise."""
+"""Test a learner's function on each case of its exercise."""
 
 from dataclasses import replace
 from functools import partial
@@ -13,12 +13,12 @@ from minitransformer.learn.looking import as_promised, cotangent, in_front, is_s
 from minitransformer.learn.verdict import BEGUN, SOLVED, WRONG, Verdict
 
 SEEDS = (0, 1)  # of the draws of each case
-LARGE = 1000  # times the size of an input: exp overflows beyond 709
-THOROUGH = {"oracles": None, "max_entries": 4}  # where a function of one's own may say anything to complex numbers
+LARGE = 1000  # factor for extreme inputs; exp overflows beyond 709
+THOROUGH = {"oracles": None, "max_entries": 4}  # for a forward pass that may treat complex numbers differently
 
 
 class Attempt:
-    """A learner's function, and what came of it on each case."""
+    """The test of a learner's function. `blank` are the Rows of the remaining blanks."""
 
     def __init__(self, exercise, path, target, level, left, package):
         self.exercise, self.path, self.target, self.level = exercise, path, target, level
@@ -26,14 +26,14 @@ class Attempt:
         self.package, self.has_lists = package, False
 
     def run_once(self):
-        """Run forward and backward on the first case, and notice whether they return lists."""
+        """Run forward and backward on the first case, and record if they return lists."""
         call, _ = self.call(self.exercise.cases()[0], SEEDS[0])
         dy = cotangent(call, SEEDS[0])
         result = call.evaluate()
         self.has_lists = isinstance(result, list) or isinstance(result[1](dy), list)
 
     def verdicts(self):
-        """Yield Verdicts: one that says whether it is right, and if it is wrong another that says why."""
+        """Yield a Verdict and, if the function is wrong, a second one with an explanation."""
         right, wrong = [], []
         for seed in SEEDS:
             for case in self.exercise.cases():
@@ -44,7 +44,7 @@ class Attempt:
         if not wrong:
             yield self.without_failure()
             return
-        failure = max(wrong, key=lambda failure: len(failure.call.options))  # on which least coincides
+        failure = max(wrong, key=lambda failure: len(failure.call.options))  # options make mistakes distinguishable
         remark = remark_on(right, [failure.case for failure in wrong])
         first = self.partial(failure) if self.blank else failure.verdict(self, remark)
         yield first
@@ -56,7 +56,7 @@ class Attempt:
             yield replace(first, remarks=(*first.remarks, f"the explanation failed: {fault}"))
 
     def without_failure(self) -> Verdict:
-        """Return the Verdict where every gradient that is there is right."""
+        """Return the Verdict if no gradient is wrong."""
         name, level = self.exercise.name, self.level
         if self.blank:
             return self.partial(None)
@@ -66,7 +66,7 @@ class Attempt:
         return Verdict(name, SOLVED, level, remarks=tuple(self.remarks()))
 
     def partial(self, failure) -> Verdict:
-        """Return the Verdict on a file in which there are blanks, with rows for these and for the gradients."""
+        """Return the Verdict on a file with blanks: a Row for each blank and gradient."""
         found = {row.name: row for row in self.blank}
         if failure is not None and not failure.report.problems:
             for row in rows_by_gradients(failure, self.numbers):
@@ -77,11 +77,11 @@ class Attempt:
 
     @property
     def numbers(self):
-        """The numbers of the lines of its backward, where its derivation stands in the file."""
+        """Return {name: "(6)"} of the numbered lines; empty if the file has no derivation."""
         return equation_numbers(self.exercise) if self.level < 2 else {}
 
     def tried(self, case, seed):
-        """Return None if a case is right, else a Failure."""
+        """Test one case. Return None if it is right, else a Failure."""
         call, arguments = self.call(case, seed)
         how = THOROUGH if self.level == 3 and not self.is_class and not self.blank else {}
         try:
@@ -100,13 +100,16 @@ class Attempt:
         )
 
     def others(self, case):
-        """Return the Calls of all cases but one, of that one with other numbers, and of the first with an axis more."""
+        """Return (Call, arguments) of further cases, for verifying an explanation.
+
+        They are the other cases, this case with other random inputs, and the first case with an additional axis.
+        """
         cases = self.exercise.cases()
         calls = [self.call(other, 2 if other.name == case.name else SEEDS[0]) for other in cases]
         return [*calls, *filter(None, [self.wider()])]
 
     def call(self, case, seed):
-        """Return the Call of the learner's function on a case, and {name: input or option} of the textbook's."""
+        """Return the learner's Call for a case, and {name: value} of its arguments."""
         call = case.draw(np.random.default_rng(seed))
         arguments = dict(zip(call.input_names(), call.inputs, strict=True)) | call.options
         if self.exercise.make is not None:
@@ -124,11 +127,10 @@ class Attempt:
 
     @property
     def is_class(self):
-        """Whether the exercise is a class with a `forward`."""
         return isinstance(self.exercise.reference, type)
 
     def with_another_axis(self) -> str:
-        """Say that it is wrong where there is one more axis in front; nothing where it is not, or none was promised."""
+        """Test an additional leading axis. Return a sentence on the failure, or ""."""
         wider, _ = self.wider() or (None, None)
         if wider is None:
             return ""
@@ -140,10 +142,13 @@ class Attempt:
                 how = ""
         except Fault as fault:
             how = f" ({fault})"
-        return f"right for {x.shape}, but not with an axis more, {wider.inputs[0].shape}: there may be any number{how}"
+        return f"right for shape {x.shape}, wrong for {wider.inputs[0].shape}: allow any number of leading axes{how}"
 
     def wider(self):
-        """Return the Call of the first case with one more axis in front; None where no such call was promised."""
+        """Return (Call, arguments) of the first case with an additional leading axis.
+
+        Returns None for classes and for teachers' exercises, which need not accept one.
+        """
         if self.is_class or self.exercise.given:
             return None
         call, arguments = self.call(self.exercise.cases()[0], 0)
@@ -153,13 +158,16 @@ class Attempt:
         return call.on([in_front(value, x) for value in call.inputs], options), arguments
 
     def compare_forward(self, case, seed):
-        """Raise Fault unless y is the package's, and finite wherever the package's is, also for extreme inputs."""
+        """Raise Fault if y differs from the package's.
+
+        For extreme inputs, y must be finite wherever the package's is.
+        """
         expected, y = self.both(case, seed, lambda x: x)
         if y.shape != expected.shape:
-            raise Fault(f"forward: y has the shape {y.shape}, and should have {expected.shape}")
+            raise Fault(f"forward: y has shape {y.shape}, expected {expected.shape}")
         different = ~np.isclose(y, expected, rtol=1e-9, atol=1e-12, equal_nan=True)
         if different.any():
-            raise Fault(f"forward: {different.sum()} of {y.size} entries of y are not what they should be")
+            raise Fault(f"forward: {different.sum()} of {y.size} entries of y are wrong")
         for inputs, change in self.extremes():
             try:
                 with faults(self.path):
@@ -175,13 +183,16 @@ class Attempt:
                 )
 
     def extremes(self):
-        """Yield (in words, function of an array) for extreme inputs; −∞ where the forward pass's docstring names it."""
+        """Yield (description, function of an array) for extreme inputs.
+
+        Infinite inputs are included if the docstring of the forward pass mentions −∞.
+        """
         yield f"{LARGE:,} times as large", lambda x: LARGE * x
         if "−∞" in (self.exercise.reference.__doc__ or ""):
             yield "of which some entries are −∞", with_infinities
 
     def both(self, case, seed, change):
-        """Return (the package's y, the learner's) for a case whose floating-point inputs are changed."""
+        """Return [the package's y, the learner's y] after applying `change` to the inputs."""
         given = case.draw(np.random.default_rng(seed))
         given = given if self.exercise.make is None else self.exercise.make(given)
         if self.is_class:
@@ -194,7 +205,7 @@ class Attempt:
             ]
 
     def remarks(self):
-        """Yield what is worth knowing of a right gradient: that it is float64 for float32 inputs."""
+        """Yield a remark for each gradient that is not float32 although the inputs are."""
         if self.is_class:
             return
         call, _ = self.call(self.exercise.cases()[0], 0)
@@ -205,16 +216,16 @@ class Attempt:
         names = [f"d{name}" for name, value in zip(call.input_names(), call.inputs) if is_single(value)]  # noqa: B905
         for name, gradient in zip(names, gradients, strict=True):
             if getattr(gradient, "dtype", None) != np.float32:
-                yield f"for float32 inputs {name} is {gradient.dtype}: something of another dtype made it so"
+                yield f"for float32 inputs {name} is {gradient.dtype}: a value of another dtype enters its computation"
 
 
 def changed(change, value):
-    """Return change(value) for a floating-point array, and anything else as it is."""
+    """Return change(value) for a floating-point array, and other values unchanged."""
     return change(value) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
 
 
 def with_infinities(x):
-    """Return an array whose first entry along the last axis is −∞ everywhere, and all entries of its first row."""
+    """Return a copy with −∞ in the first row and in the first entry of every row."""
     x = x.copy()
     x[..., :1] = -np.inf
     x.reshape(-1, x.shape[-1])[:1] = -np.inf

@@ -1,4 +1,4 @@
-"""Asking for verdicts: one process grades, which stays warm from one check to the next."""
+"""Request verdicts from a grading process, which is kept running between checks."""
 
 import atexit
 from dataclasses import replace
@@ -12,9 +12,10 @@ SECONDS, EXPLANATION, MEGABYTES = 20, 60, 1000
 
 
 class Grader:
-    """Grades each file in a separate process (bounded.py); for use in a `with` block.
+    """Grade files in a separate process (bounded.py). Use it in a `with` block.
 
-    The verdict must be known within `seconds`; a mistake is then explained if that takes at most `explanation` seconds.
+    A file without a verdict after `seconds` fails. A mistake is explained if that takes at most `explanation` seconds
+    more.
     """
 
     def __init__(self, seconds: float = SECONDS, explanation: float = EXPLANATION):
@@ -28,7 +29,7 @@ class Grader:
         self.process.end()
 
     def verdict(self, folder, name: str) -> Verdict:
-        """Return the Verdict on an exercise in a folder. Raises ValueError where there is no such exercise."""
+        """Grade an exercise in a folder. Raises ValueError if there is no such exercise."""
         exercise_in(folder, name)
         path = (Path(folder) / f"{name}.py").absolute()
         try:
@@ -42,15 +43,14 @@ class Grader:
             return replace(verdict, remarks=(*verdict.remarks, f"the explanation is missing: {end}"))
 
     def slopes(self, folder, name: str):
-        """Return a figure of the slope of an exercise's function, the learner's and the true one.
+        """Plot the derivative of an elementwise function: the learner's and the true one.
 
-        Raises ValueError for an exercise whose function does not work entry by entry, or whose code fails; MissingExtra
-        without matplotlib.
+        Raises ValueError if the function is not elementwise or the code fails, and MissingExtra without matplotlib.
         """
         from minitransformer.learn.pictures import ENTRY_BY_ENTRY, draw_slopes
 
         if name not in ENTRY_BY_ENTRY:
-            raise ValueError(f"there is a plot of {', '.join(ENTRY_BY_ENTRY)}, whose slope is a curve; not of {name}")
+            raise ValueError(f"name must be an elementwise function ({', '.join(ENTRY_BY_ENTRY)}), not {name}")
         path = (Path(folder) / f"{name}.py").absolute()
         try:
             found = self.process.ask({"file": str(path), "name": name, "slopes": True}, self.seconds)
@@ -61,11 +61,11 @@ class Grader:
         return draw_slopes(name, **found)
 
 
-_warm = []  # the Grader of `check` and `plot`
+_warm = []  # the Grader that `check` and `plot` share
 
 
 def warm() -> Grader:
-    """Return a Grader that stays warm until the program ends."""
+    """Return the shared Grader, whose process is kept until the program ends."""
     if not _warm:
         _warm.append(Grader())
         atexit.register(_warm[0].process.end)
@@ -73,20 +73,21 @@ def warm() -> Grader:
 
 
 def check(name: str, folder=None) -> Verdict:
-    """Return the Verdict on an exercise: `print` it, or let a notebook show it as a table.
+    """Grade an exercise. `print` shows the Verdict as a table, and so does a notebook.
 
-    `folder` is where its file is: ./learn, or this folder, unless given. Raises ValueError where there is no exercise
-    of that name, FileNotFoundError where there is no folder of exercises.
+    `folder` contains the exercise's file (default: ./learn, else the current folder). Raises ValueError if there is no
+    exercise of that name, and FileNotFoundError if the folder contains no exercises.
     """
     return warm().verdict(found_folder(folder), name)
 
 
 def plot(name: str, folder=None):
-    """Return what a notebook shows as a picture of f′, the learner's and the true one: of relu, silu and gelu.
+    """Plot f′, the learner's and the true one, for relu, silu or gelu.
 
-    Its `figure` is matplotlib's.
+    A notebook displays the result. Its attribute `figure` is the matplotlib figure.
 
-    Raises what `check` raises, ValueError for other exercises or code that fails, MissingExtra without matplotlib.
+    Raises the exceptions of `check`, ValueError for other exercises or if the code fails, and MissingExtra without
+    matplotlib.
     """
     from minitransformer.learn.pictures import Shown
 

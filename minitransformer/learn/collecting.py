@@ -1,10 +1,10 @@
-"""Grading a class: every folder becomes a Submission, whatever is in it, and none costs the marks of another.
+"""Grade a class. Every folder becomes a Submission, and an error in one does not affect the others.
 
-A submission is graded in a separate process, on a copy of its files in an empty folder, so that no link, pipe or
-hidden file in it is met. Each one that is graded becomes a line of JSON in a journal, with a digest of all that its
-marks depend on: the version of this package, the exercises, and the files. With the same folder name and digest in the
-journal, the next run takes the marks from there. A submission in which the grader itself failed has no digest, and is
-always graded again.
+A submission is graded in a separate process, on a copy of its files in an empty folder. Links, pipes and hidden files
+are not copied. Each graded submission is added to a journal as a line of JSON, with a digest of everything its marks
+depend on: the version of this package, the exercises, and the files. The next run reuses the marks of a folder whose
+name and digest are in the journal. A submission for which the grader itself failed has no digest and is always graded
+again.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ class Graded:
 
     @property
     def lines(self) -> dict:
-        """The verdict on each numbered line, {name: verdict}; of several rows of a line, the worst."""
+        """Return {name: verdict} of the numbered lines; for several rows, the worst."""
         if self.verdict.is_solved:
             return dict.fromkeys(self.numbers, "right")
         found = {}
@@ -65,9 +65,10 @@ class Graded:
 
     @property
     def points(self) -> float:
-        """All points of a solved exercise; of one that is begun or wrong, the share of its numbered lines.
+        """Return the points: all if solved, otherwise in proportion to the numbered lines.
 
-        A line counts if it is right, or wrong only because another numbered line is, which loses its point.
+        A line earns its share if it is right, or if its only error comes from another numbered line, which earns none.
+        Other exercises, such as a refused one, have no points.
         """
         if self.verdict.is_solved:
             return self.worth
@@ -84,7 +85,7 @@ class Graded:
 class Submission:
     """A student's folder: its name and its Graded exercises, or the reason why there is none.
 
-    `worth` is the number of points that could be had, and `seconds` how long the grading took.
+    `worth` is the maximum number of points, and `seconds` the duration of the grading.
     """
 
     name: str
@@ -110,28 +111,36 @@ class Submission:
 
 
 def ungraded(exercise: Exercise, verdict: Verdict) -> Graded:
-    """Return a Graded without a file. An exercise is worth its own `points`, or a point for each numbered line."""
+    """Return a Graded without a file.
+
+    The exercise is worth the `points` in its TOML file, or by default one point for each numbered line.
+    """
     numbers = equation_numbers(exercise)
     about = getattr(exercise, "about", {})
     return Graded(verdict, numbers, float(about.get("points", len(numbers) or 1)))
 
 
 def submissions(folder) -> list[Path]:
-    """Return the folders in a folder, and the links to folders, by name. Raises ValueError if there is none."""
+    """Return the subfolders, and links to folders, sorted by name.
+
+    Raises ValueError if there is none.
+    """
     found = sorted(path for path in Path(folder).iterdir() if path.is_dir())
     if not found:
-        raise ValueError(f"{folder}: there is no folder in it; collect grades a folder that holds one for each student")
+        raise ValueError(f"{folder}: contains no folder; collect grades a folder that contains one for each student")
     return found
 
 
 def collect(folder, exercises, journal, *, again=False):
-    """Grade the submissions in a folder, one on each core at a time; yield each Submission when it is graded.
+    """Grade the submissions in a folder, and yield each Submission as it is graded.
 
-    exercises: {name: Exercise} of those that are looked for.
-    journal: a file to which each Submission is added, and from which those that have not changed are taken.
-    again: grade all of them, whatever is in the journal.
+    One submission per core is graded at a time.
 
-    Raises ValueError if there is no folder in it, and OSError if the journal cannot be written.
+    exercises: {name: Exercise} of the exercises to grade.
+    journal: a file to which each Submission is added. Unchanged submissions are read from it.
+    again: grade all submissions, ignoring the entries of the journal.
+
+    Raises ValueError if the folder contains no folder, and OSError if the journal cannot be written.
     """
     places = submissions(folder)
     kept = {} if again else read_journal(journal)
@@ -152,7 +161,7 @@ def collect(folder, exercises, journal, *, again=False):
             stop.set()
             for future in futures:
                 future.cancel()
-            while True:  # after Ctrl-C, the submissions that are being graded are given up
+            while True:  # after Ctrl-C, abandon the submissions that are being graded
                 for grader in graders:
                     grader.process.end()
                 if not wait(futures, timeout=0.1).not_done:
@@ -160,7 +169,10 @@ def collect(folder, exercises, journal, *, again=False):
 
 
 def read_journal(path) -> dict:
-    """Return {(name, digest): Submission} of a journal. Other lines, such as one cut off by a crash, are ignored."""
+    """Read a journal as {(name, digest): Submission}.
+
+    Invalid lines, such as one cut off by a crash, are ignored.
+    """
     kept = {}
     with suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
@@ -172,7 +184,7 @@ def read_journal(path) -> dict:
 
 
 def open_journal(path):
-    """Return a file that lines can be added to, after the end of a line that was cut off."""
+    """Open a journal for appending, and end a last line that was cut off."""
     file = open(path, "a+b")  # noqa: SIM115
     with suppress(OSError):  # it is empty
         file.seek(-1, os.SEEK_END)
@@ -182,13 +194,16 @@ def open_journal(path):
 
 
 def submission_in(place, exercises, kept, free, stop) -> Submission:
-    """Return the Submission of a folder: from `kept`, unless it has changed, or graded by one of the `free` Graders."""
+    """Grade a folder, or return its Submission in `kept` if it is unchanged.
+
+    `free` is a queue of idle Graders. Nothing is graded once `stop` is set.
+    """
     grader = free.get()
     try:
         if stop.is_set():
             raise Unreadable("not graded")
         if place.is_symlink():
-            raise Unreadable("a symbolic link, and links are not followed")
+            raise Unreadable("the folder is a symbolic link, which is not followed")
         found = submitted_in(place, exercises)
         digest = digest_of(found, exercises)
         if (place.name, digest) in kept:
@@ -198,14 +213,14 @@ def submission_in(place, exercises, kept, free, stop) -> Submission:
         return Submission(place.name, graded, digest="" if failed else digest)
     except Unreadable as error:
         return Submission(place.name, reason=str(error))
-    except Exception as error:  # a fault of this program costs this submission alone
+    except Exception as error:  # an error of this program affects only this submission
         return Submission(place.name, reason=f"{GRADER_FAILED}: {error_in_words(error)}")
     finally:
         free.put(grader)
 
 
 def digest_of(found, exercises) -> str:
-    """Return a digest of all that the marks of a submission depend on."""
+    """Return a digest of everything that the marks of a submission depend on."""
     parts = [__version__]
     for name in sorted(found):
         exercise, file = exercises[name], replace(found[name], modified=0.0)
@@ -214,7 +229,7 @@ def digest_of(found, exercises) -> str:
 
 
 def graded_file(grader, exercise, submitted) -> Graded:
-    """Return the Graded of one file, which is graded on a copy in an empty folder."""
+    """Grade a copy of one file in an empty folder."""
     began = time.monotonic()
     if submitted.trouble:
         verdict = Verdict(exercise.name, FAILED, sentence=submitted.trouble)
@@ -223,7 +238,7 @@ def graded_file(grader, exercise, submitted) -> Graded:
         try:
             for name, content in (*submitted.modules, (f"{exercise.name}.py", submitted.content)):
                 (folder / name).write_bytes(content)
-            if isinstance(exercise, OwnExercise):  # whatever the student's file of it says
+            if isinstance(exercise, OwnExercise):  # overwrites a file of this name by the student
                 header = HEADER.search(submitted.content[:1000].decode("utf-8", "replace"))
                 level = min(int(header[2]), 2) if header else 1
                 (folder / f"{exercise.name}{ENDING}").write_text(graded_by(exercise, level), "utf-8")
@@ -231,14 +246,14 @@ def graded_file(grader, exercise, submitted) -> Graded:
         except Exception as error:
             verdict = Verdict(exercise.name, FAILED, sentence=f"{GRADER_FAILED}: {error_in_words(error)}")
         finally:
-            with suppress(RecursionError):  # folders within folders, without end
+            with suppress(RecursionError):  # from very deeply nested folders
                 shutil.rmtree(folder, ignore_errors=True)
     seconds = round(time.monotonic() - began, 2)
     return replace(ungraded(exercise, verdict), file=submitted.file, others=submitted.others, seconds=seconds)
 
 
 def completed(found, exercises) -> list[Submission]:
-    """Return Submissions by name, each with a Graded for every one of these exercises, in their order."""
+    """Sort Submissions by name, and add a Graded for each missing exercise."""
     missing = {name: ungraded(exercise, Verdict(name, MISSING)) for name, exercise in exercises.items()}
     rows = []
     for submission in sorted(found, key=lambda submission: submission.name):

@@ -1,14 +1,14 @@
-"""An exercise, cut from the source as it is now: so it cannot drift from it.
+"""Cut exercises from the current source, so that an exercise and the textbook cannot differ.
 
-The file includes the imports and the small functions that the function needs, such as `rows`. It leaves out checks of
-arguments, types, and the part that is left to the student:
+The file includes the imports and the small functions that the function needs, such as `rows`. It omits argument
+checks, types, and the part that the student writes. The level selects this part:
 
     0  the right-hand side of every line of backward; names and numbers stay
     1  the body of backward; its derivation stays
     2  the derivation as well
-    3  the body of forward too; what it computes stands in its docstring
+    3  the body of forward as well; its docstring defines the result
 
-AdamW has no backward pass: there it is the update itself.
+AdamW has no backward pass. Its exercise is the update.
 """
 
 import ast
@@ -37,13 +37,13 @@ def cut(exercise: Exercise, level: int) -> str:
 
 
 def header(exercise, level):
-    """Return what stands at the top of the file: what it is, which `workspace.py` reads, and what there is to do."""
-    aim = "Your backward is held against this forward: leave the rest as it is."
+    """Return the docstring of the file. Its first line is parsed by `refusing.py`."""
+    aim = "Do not change forward: your backward is compared with its derivatives."
     if exercise.is_update:
-        aim = "It has no backward pass: it is the update itself that is yours."
+        aim = "AdamW has no backward pass: you write the update."
     elif level == 3:
-        aim = "Your backward is held against your forward, and that against what the package computes."
-    what = textwrap.fill(f"Write {LEVELS[level]}, where `{BLANK}` stands. {aim}", 110)
+        aim = "Your backward is compared with derivatives of your forward, and your y with the package's."
+    what = textwrap.fill(f"Replace each `{BLANK}`: write {LEVELS[level]}. {aim}", 110)
     source = f"minitransformer {__version__}" if exercise.source.is_relative_to(PACKAGE) else exercise.source.name
     first = f"{exercise.name}, level {level}, cut from {source}: {exercise.title}."
     return f'"""{first}\n\n{what}\n"""\n'
@@ -51,7 +51,7 @@ def header(exercise, level):
 
 @dataclass(frozen=True)
 class Edit:
-    """Lines `first` to `last` of a file, which become others."""
+    """Replace lines `first` to `last` of a file by `lines`."""
 
     first: int
     last: int
@@ -59,7 +59,7 @@ class Edit:
 
 
 class File:
-    """A source file, of which parts are taken."""
+    """A source file without types, with its statements by the names they bind."""
 
     def __init__(self, source: str):
         source = untyped(source)
@@ -68,9 +68,9 @@ class File:
         self.nodes = {name: node for node in self.body for name in bound(node)}
 
     def taken(self, exercise, level) -> list[str]:
-        """Return the lines of an exercise: imports, constants and functions that it needs, and the function itself.
+        """Return the lines of an exercise: its function, and everything that it needs.
 
-        Level None leaves nothing out but checks: it is the solution, which no file holds.
+        Level None removes only the checks and gives the solution, which is never written to a file.
         """
         names = self.needed(exercise.target) | {"np"}
         imports, constants, functions = [], [], []
@@ -86,7 +86,7 @@ class File:
         return [*imports, *([""] * bool(constants)), *constants, *functions]
 
     def needed(self, target):
-        """Return the names that a function needs, its own among them, from this file or imported."""
+        """Return the names that a function needs, including its own and indirect ones."""
         found, todo = set(), [target]
         while todo:
             name = todo.pop()
@@ -99,14 +99,14 @@ class File:
         return found
 
     def import_of(self, node, names):
-        """Return the lines of an import, with those of the names alone."""
+        """Return the lines of an import statement, restricted to the given names."""
         kept = [alias for alias in node.names if (alias.asname or alias.name) in names]
         if not kept:
             return []
         return ast.unparse(type(node)(**{**dict(ast.iter_fields(node)), "names": kept})).split("\n")
 
     def edits(self, node, exercise, level):
-        """Return the Edits of a function or class."""
+        """Return the Edits that turn a function or class into the exercise's version."""
         found = [Edit(s.lineno, s.end_lineno, []) for s in ast.walk(node) if is_check(s)]
         if level is None:
             return found
@@ -124,16 +124,16 @@ class File:
         return found
 
     def is_numbered(self, function):
-        """Whether a line of a function, below its docstring, has the number of an equation."""
+        """Return True if a statement of a function has the number of an equation."""
         return any(self.number_of(node) for node in statements_of(function))
 
     def number_of(self, node) -> str:
-        """Return the numbers of a statement's equations as they stand behind it, or nothing."""
+        """Return the equation numbers in the comment after a statement, or ""."""
         match = NUMBERS.search(self.lines[node.end_lineno - 1][node.end_col_offset - 1 :])
         return match[1].strip(", ") if match else ""
 
     def hollow(self, function, level, task):
-        """Return the Edits that leave out of a function what a level asks for. `task` stands in for a derivation."""
+        """Return the Edits that blank a function at a level. `task` replaces a derivation."""
         if level == 0:
             return [Edit(s.lineno, s.end_lineno, self.blanked(s)) for s in statements_of(function) if is_an_answer(s)]
         body = function.body[1:] if docstring_of(function) else function.body
@@ -145,7 +145,6 @@ class File:
         return gone
 
     def blanked(self, statement):
-        """Return a statement with its right-hand side left out."""
         number = self.number_of(statement)
         left = {
             ast.Assign: lambda: f"{ast.unparse(statement.targets[0]).strip('()')} = ",
@@ -155,14 +154,17 @@ class File:
         return [" " * statement.col_offset + left + BLANK + (f"  # {number}" if number else "")]
 
     def forward_gone(self, node):
-        """Return the Edit that leaves out the body of the forward pass, but for its backward and what it returns."""
+        """Return the Edit that blanks the forward pass, except backward and the return."""
         function = next((f for f in node.body if getattr(f, "name", "") == "forward"), node)
         inner = next(s for s in function.body if isinstance(s, ast.FunctionDef))
         first = function.body[1] if docstring_of(function) else function.body[0]
         return [Edit(first.lineno, inner.lineno - 1, [" " * first.col_offset + BLANK, ""])]
 
     def without_raises(self, function):
-        """Return the Edit that leaves out of a docstring what is raised, as the checks are left out."""
+        """Return the Edit that removes the exceptions from a docstring.
+
+        An exercise has no checks, so it does not raise them.
+        """
         node = function.body[0]
         lines = self.lines[node.lineno - 1 : node.end_lineno]
         text = "\n".join(lines)
@@ -172,7 +174,6 @@ class File:
         return [Edit(node.lineno, node.end_lineno, shorter.split("\n"))] if shorter != text else []
 
     def edited(self, node, edits):
-        """Return the lines of a node after Edits."""
         lines = list(self.lines)
         for edit in sorted(edits, key=lambda e: e.first, reverse=True):
             lines[edit.first - 1 : edit.last] = edit.lines or []
@@ -180,12 +181,11 @@ class File:
 
 
 def inside(edit, other):
-    """Whether an Edit lies within another."""
     return other.first <= edit.first and edit.last <= other.last
 
 
 def bound(node) -> set:
-    """Return the names that a statement of a module binds."""
+    """Return the names that a module-level statement binds."""
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return {alias.asname or alias.name for alias in node.names}
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -194,7 +194,7 @@ def bound(node) -> set:
 
 
 def names_read(node) -> set:
-    """Return all names that a node reads and does not bind, but for those of checks."""
+    """Return all names that a node reads and does not bind, ignoring argument checks."""
     gone = {id(inner) for s in ast.walk(node) if is_check(s) for inner in ast.walk(s)}
     names = [n for n in ast.walk(node) if isinstance(n, ast.Name) and id(n) not in gone]
     parameters = {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
@@ -202,24 +202,26 @@ def names_read(node) -> set:
 
 
 def is_check(node) -> bool:
-    """Whether a statement is a call of a function that checks arguments."""
+    """Return True if a statement is a call of a function that checks arguments."""
     if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
         return False
     return getattr(node.value.func, "id", "").startswith(CHECKS)
 
 
 def functions_within(node):
-    """Yield a function, or those of a class, and all within it."""
+    """Yield every function definition in a function or class, including nested ones."""
     return (inner for inner in ast.walk(node) if isinstance(inner, ast.FunctionDef))
 
 
 def docstring_of(function) -> str:
-    """Return a function's docstring, or nothing."""
     return ast.get_docstring(function, clean=False) or ""
 
 
 def statements_of(function):
-    """Yield the simple statements of a function below its docstring, also within branches, not within functions."""
+    """Yield the simple statements of a function in order.
+
+    Statements in branches and loops are included; the docstring and nested functions are not.
+    """
     todo = function.body[1:] if docstring_of(function) else list(function.body)
     while todo:
         node = todo.pop(0)
@@ -230,7 +232,7 @@ def statements_of(function):
 
 
 def is_an_answer(statement) -> bool:
-    """Whether a statement of a backward pass has a right-hand side to leave out: more than names or a number."""
+    """Return True if a statement's right-hand side is more than names or a number."""
     if not isinstance(statement, (ast.Assign, ast.Expr, ast.Return)) or statement.value is None:
         return False
     parts = statement.value.elts if isinstance(statement.value, ast.Tuple) else [statement.value]
@@ -238,23 +240,23 @@ def is_an_answer(statement) -> bool:
 
 
 def summary_of(function):
-    """Return a docstring of the first paragraph of a function's own."""
-    return f'"""{ast.get_docstring(function).split(chr(10) * 2)[0]}\n\nIts equations are yours.\n"""'.split("\n")
+    """Return a docstring with the first paragraph of the function's docstring."""
+    return f'"""{ast.get_docstring(function).split(chr(10) * 2)[0]}\n\nYou derive the equations.\n"""'.split("\n")
 
 
 def task_of(node, function):
-    """Return the docstring that stands where a derivation was: what is asked for, and nothing of how."""
+    """Yield the lines of the docstring that replaces a derivation by the task."""
     (dy, *others) = [argument.arg for argument in function.args.args]
     given = listed([dy, *others])
     gradients = gradients_of(node, function)
-    yield f'"""Return {listed(gradients)} for {given}, where dX stands for ∂L/∂X and has the shape of X.'
+    yield f'"""Return {listed(gradients)} for {given}, where dX denotes ∂L/∂X and has the shape of X.'
     yield ""
-    yield "Derive it from the equations of the forward pass; the leading axes may be any number."
+    yield "Derive it from the equations of the forward pass. There may be any number of leading axes."
     yield '"""'
 
 
 def gradients_of(node, function):
-    """Return the names of what a backward pass returns: those in its return, else one for its function's first."""
+    """Return the names in the longest return statement of a backward pass, or ["dx"]."""
     found = []
     for statement in statements_of(function):
         if isinstance(statement, ast.Return):

@@ -1,4 +1,4 @@
-"""Line by line: what gradcheck says of each name that a backward pass assigns, or at least of what it returns."""
+"""Verdicts on the lines of a backward pass or, if it cannot be followed, on its gradients."""
 
 import ast
 import re
@@ -15,7 +15,7 @@ NO_WORDS = re.compile(
 
 
 def equation_numbers(exercise) -> dict:
-    """Return {name: "(6)"} of the lines of an exercise's backward that have a number."""
+    """Return {name: "(6)"} of the numbered lines of an exercise's backward."""
     found = {}
     text = cut(exercise, 0)
     lines = text.split("\n")
@@ -32,11 +32,12 @@ def equation_numbers(exercise) -> dict:
 
 
 def rows_by_steps(failure, numbers, student):
-    """Return (Rows, sentences): one Row for each line of backward; none where gradcheck cannot follow the code.
+    """Return (Rows, remarks) with one Row for each line of backward.
 
-    A name that is one of the derivation's gets its number, {name: "(6)"}, where the line itself has none.
+    There are no Rows if gradcheck cannot follow the code or finds no wrong line. `numbers`, {name: "(6)"}, supplies the
+    equation numbers of lines without one.
     """
-    from gradcheck import steps_of_call  # which a right gradient never needs
+    from gradcheck import steps_of_call  # only needed for a wrong gradient
 
     try:
         report = steps_of_call(
@@ -56,12 +57,12 @@ def rows_by_steps(failure, numbers, student):
 
 
 def sentence_for(student, row) -> str:
-    """Return the sentence of a row of gradcheck's for a Student, to whom the repair of a line is not shown."""
+    """Return the sentence of a row of gradcheck's without the repair of the line."""
     return row.sentence if row.edit is None else row.edit.sentence(student, row.is_whole) or KINDS[row.edit.row.kind]
 
 
 def rows_by_gradients(failure, numbers) -> list[Row]:
-    """Return a Row for each gradient, of what a comparison with the true one says."""
+    """Return a Row for each gradient, judged by comparison with the true one."""
     rows = [
         Row(numbers.get(a.label, ""), a.label, "right" if a.is_right else "WRONG", "" if a.is_right else in_words(a))
         for a in failure.report.arguments
@@ -71,7 +72,7 @@ def rows_by_gradients(failure, numbers) -> list[Row]:
 
 
 def in_words(argument) -> str:
-    """Say what is wrong with a gradient: what kind of mistake, if that is known, else where."""
+    """Describe a wrong gradient: the mistake if known, else how much of it is wrong."""
     if argument.diagnosis:
         return argument.diagnosis
     if argument.disagree:
@@ -80,7 +81,6 @@ def in_words(argument) -> str:
 
 
 def blank_rows(exercise, left) -> tuple:
-    """Return a Row for each blank that is left."""
     numbers = equation_numbers(exercise)
     nameless = "..." if "" in numbers else "backward"
     return tuple(Row(numbers.get(name, ""), name or nameless, "blank", f"line {line}") for line, name in left)

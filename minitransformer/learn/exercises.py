@@ -1,4 +1,4 @@
-"""The exercises, in the order of the map: each is a function of the textbook, and what its cases are."""
+"""The exercises, in the order of the map: functions of the textbook and the cases they are graded on."""
 
 import difflib
 from collections.abc import Callable
@@ -12,18 +12,18 @@ PACKAGE = Path(__file__).parents[1]
 LEVELS = {
     0: "the right-hand side of each line of backward",
     1: "the body of backward",
-    2: "the derivation, and the body of backward",
+    2: "the derivation and the body of backward",
     3: "forward and backward",
 }
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """A function, or a class with a `forward`, whose backward pass is to be written.
+    """A function, or a class with a `forward`, whose backward pass the student writes.
 
-    `name` is that of the exercise and of its file, `source` the file that it is cut from, `target` what the function is
-    called there. `make` changes a Call of `cases.py` into one of the target, where that is not what is called there.
-    `given` is its file as it was cut, where the source is not here.
+    `name` is the name of the exercise and of its file. The exercise is cut from the function `target` of the file
+    `source`. Its cases are those of `cases.py` whose names begin with `prefix`. If they call another function, `make`
+    converts their Calls into Calls of the target. `given` is the text of the exercise if its source is not available.
     """
 
     name: str
@@ -36,28 +36,28 @@ class Exercise:
 
     @property
     def reference(self):
-        """What it was cut from."""
+        """Return the function or class that the exercise is cut from."""
         return getattr(import_module(self.module), self.target)
 
     @property
     def module(self) -> str:
-        """The module that it was cut from."""
+        """Return the dotted name of the module that the exercise is cut from."""
         return ".".join((PACKAGE.name, *self.source.relative_to(PACKAGE).with_suffix("").parts))
 
     @property
     def is_update(self) -> bool:
-        """Whether it is a step of an optimiser, which has no backward pass."""
+        """Return True for a step of an optimiser, which has no backward pass."""
         return self.target == "adamw"
 
     def cases(self) -> list[Case]:
-        """Return what it is graded on: the cases of cases.py whose name begins with its own."""
+        """Return the cases that the exercise is graded on."""
         from minitransformer.cases import FUNCTIONS, MODULES
 
         return [case for case in (*FUNCTIONS, *MODULES) if f"{case.name},".startswith(f"{self.prefix},")]
 
 
 def turned_call(call):
-    """Return the Call of `turned` that a Call of `rotary` comes down to."""
+    """Convert a Call of `rotary` to the Call of `turned` that it makes."""
     from minitransformer.layers.positions import cos_and_sin, turned
 
     (x,), options = call.inputs, {"base": 10000.0, "layout": "half", "scaling": None} | call.options
@@ -66,26 +66,24 @@ def turned_call(call):
 
 
 def gelu_tanh_call(call):
-    """Return the Call of `gelu_tanh` that one of `gelu` comes down to."""
     from minitransformer.layers.activations import gelu_tanh
 
     return Call(gelu_tanh, *call.inputs)
 
 
 def of_layers(name, title, file, target=None, prefix=None, make=None):
-    """Return the exercise on a function of layers/."""
     return Exercise(name, title, PACKAGE / "layers" / f"{file}.py", target or name, prefix or name, make)
 
 
 EXERCISES = (
     of_layers("linear", "a product with a matrix", "linear"),
-    of_layers("embedding", "a table that is looked up", "embedding"),
-    of_layers("unembedding", "the same table as a product", "embedding"),
-    of_layers("rotary", "pairs of channels, turned by their position", "positions", "turned", "rotary", turned_call),
+    of_layers("embedding", "looking up the rows of a table", "embedding"),
+    of_layers("unembedding", "the product with the same table", "embedding"),
+    of_layers("rotary", "pairs of channels, rotated by their position", "positions", "turned", "rotary", turned_call),
     of_layers("layer_norm", "layer normalization", "layer_norm"),
-    of_layers("rms_norm", "its simpler relative", "rms_norm"),
+    of_layers("rms_norm", "layer normalization without the mean", "rms_norm"),
     of_layers("softmax", "weights that sum to one", "softmax"),
-    of_layers("log_softmax", "their logarithm", "softmax"),
+    of_layers("log_softmax", "the logarithm of softmax", "softmax"),
     of_layers("attention", "scaled dot-product attention", "attention"),
     of_layers(
         "multi_head_attention",
@@ -99,7 +97,7 @@ EXERCISES = (
     of_layers("gelu", "a chain rule within a product rule", "activations", "gelu_tanh", "gelu, tanh", gelu_tanh_call),
     of_layers("dropout", "noise that trains", "dropout"),
     of_layers("feed_forward", "two maps and an activation", "feed_forward", "FeedForward", "FeedForward"),
-    of_layers("swiglu", "a gate, and what it lets through", "feed_forward"),
+    of_layers("swiglu", "a gated activation", "feed_forward"),
     of_layers("gated_feed_forward", "three maps", "feed_forward", "GatedFeedForward", "GatedFeedForward"),
     of_layers("block", "two residual steps", "block", "TransformerBlock", "TransformerBlock"),
     Exercise("cross_entropy", "the loss", PACKAGE / "losses.py", "cross_entropy", "cross_entropy"),
@@ -117,12 +115,12 @@ SETS = {
 
 
 def named_exercise(name: str) -> Exercise:
-    """Return the exercise of that name. Raises ValueError, with the nearest, where there is none."""
+    """Return the exercise of that name. Raises ValueError if there is none."""
     return looked_up(name, {exercise.name: exercise for exercise in EXERCISES}, "exercise")
 
 
 def names_by_file() -> dict[str, list[str]]:
-    """Return {file below the package: the names of its exercises}."""
+    """Return {path relative to the package: names of the exercises cut from it}."""
     found = {}
     for exercise in EXERCISES:
         found.setdefault(exercise.source.relative_to(PACKAGE).as_posix(), []).append(exercise.name)
@@ -130,14 +128,14 @@ def names_by_file() -> dict[str, list[str]]:
 
 
 def exercise_set(name: str) -> list[Exercise]:
-    """Return the exercises of a set. Raises ValueError, with those there are, for another name."""
+    """Return the exercises of a set. Raises ValueError for an unknown name."""
     return [named_exercise(member) for member in looked_up(name, SETS, "set of exercises")]
 
 
 def looked_up(name, known, what):
-    """Return known[name]. Raises ValueError, with the nearest, where it is not there."""
+    """Return known[name]. Raises ValueError, with a suggestion, if it is missing."""
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
+    hint = f"; did you mean {near[0]}?" if near else f"; it must be one of {', '.join(known)}"
     raise ValueError(f"there is no {what} {name!r}{hint}")

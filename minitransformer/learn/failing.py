@@ -1,4 +1,4 @@
-"""A case on which something is wrong, and how it is said: the contract, the line, the gradient, the numbers."""
+"""Describe the mistake in a failing case: a breach of the contract, a wrong line, or a wrong gradient."""
 
 import re
 from functools import partial
@@ -14,9 +14,9 @@ from minitransformer.learn.verdict import WRONG, Row, Verdict
 
 
 class Failure:
-    """A case on which something is wrong: its name, the Call, its inputs and options, and gradcheck's report.
+    """A failing case: its name, the Call, its inputs and options, and gradcheck's report.
 
-    `others()` returns (Call, inputs and options) of the other cases, on which a repair has to be one as well.
+    `others()` returns (Call, inputs and options) of further cases. A repair of the mistake must hold on all of them.
     """
 
     def __init__(self, case, call, arguments, dy, seed, report, others):
@@ -24,13 +24,19 @@ class Failure:
         self.report, self.others = report, others
 
     def look_closer(self, explain):
-        """Look at each entry; but not of a module, which would take long, and whose lines say more."""
+        """Check the gradients entry by entry, except for modules.
+
+        For a module this would be slow, and the verdicts on its lines are more precise.
+        """
         if not hasattr(self.call.target, "named_parameters"):
             closer = looked_at(self.call, self.dy, self.seed, oracles=None, explain=explain, lines=False)
             self.report = closer or self.report
 
     def verdict(self, attempt, remark) -> Verdict:
-        """Return the Verdict without an explanation: the fault of the contract, or which gradients are wrong."""
+        """Return the Verdict without an explanation.
+
+        It lists the breach of contract or the wrong gradients.
+        """
         name, level = attempt.exercise.name, attempt.level
         if self.report.problems:
             return Verdict(name, WRONG, level, self.report.problems[0])
@@ -38,10 +44,10 @@ class Failure:
         return Verdict(name, WRONG, level, rows=rows, remarks=tuple(filter(None, [remark])))
 
     def explained(self, attempt, remark) -> Verdict:
-        """Describe the mistake: that in the contract, or the first wrong line.
+        """Explain the breach of contract or the first wrong line in a Verdict.
 
-        The sentence on that line is the first of these that there is: a mistake that learners make, the verified repair
-        of the line, a mistake made in the textbook's line, and gradcheck's sentence on the gradient.
+        The sentence on that line is the first available of these: a typical mistake of learners, the verified repair of
+        the line, a mistake planted in the textbook's line, and gradcheck's sentence on the gradient.
         """
         name, level = attempt.exercise.name, attempt.level
         if self.report.problems:
@@ -56,8 +62,11 @@ class Failure:
         return Verdict(name, WRONG, level, rows=tuple(rows), remarks=tuple(filter(None, (*sentences, remark))))
 
     def by_value(self, exercise: str, student, *, planted) -> list[str]:
-        """Return sentences on the numbers: of mistakes of learners, or of those planted in the textbook."""
-        from minitransformer.learn.naming import named  # which a right gradient never needs
+        """Return sentences on mistakes that reproduce the learner's numbers.
+
+        The mistakes are typical ones of learners or, if `planted`, those planted in the textbook's lines.
+        """
+        from minitransformer.learn.naming import named  # slow to import, and only needed for a wrong gradient
 
         labels = [argument.label for argument in self.report.arguments]
         draws = [(self.arguments, gradients_of(self.call, self.dy, labels), self.dy)]
@@ -65,13 +74,16 @@ class Failure:
             try:
                 dy = cotangent(call, self.seed)
                 draws.append((arguments, gradients_of(call, dy, labels), dy))
-            except Exception:  # the learner's code, where it raises on another case: there is nothing to compare
+            except Exception:  # the learner's code raises on this case, which then cannot be compared
                 continue
         return named(exercise, draws, student, planted=planted)
 
 
 def gradients_of(call, dy, labels) -> dict:
-    """Return {name: gradient} of a Call, those of parameters under their dotted names; none that is not finite."""
+    """Return {name: gradient} of the finite gradients of a Call.
+
+    The names of parameters are dotted.
+    """
     parameters = parameters_of(call.target)
     clear_gradients(call.target)
     gradients = call.evaluate()[1](dy)
@@ -81,7 +93,10 @@ def gradients_of(call, dy, labels) -> dict:
 
 
 def in_words(rows, said, by_value) -> list[Row]:
-    """Return Rows, of which the first that is wrong says how. `said` is {gradient: gradcheck's sentence on it}."""
+    """Return Rows in which the first wrong one describes the mistake.
+
+    `said` is {gradient: gradcheck's sentence on it}. See Failure.explained for the order of preference.
+    """
     for k, row in enumerate(rows):
         if row.verdict == "WRONG":
             told = [row.sentence, said.get(row.name, "")]
@@ -99,12 +114,12 @@ def in_words(rows, said, by_value) -> list[Row]:
 
 
 def names_in(sentence: str) -> set:
-    """Return the names at which a sentence begins: `(15) dg, du: ` or none."""
+    """Return the names before the first colon of a sentence such as `(15) dg, du: …`."""
     return set(re.findall(r"[^\W\d]\w*", sentence.partition(": ")[0])) if ": " in sentence else set()
 
 
 def remark_on(right, wrong):
-    """Say on which inputs it is right, where it is on some."""
+    """Return a remark that lists right and wrong cases, or "" if none is right."""
     right = [name for name in dict.fromkeys(right) if name not in wrong]
     if not right:
         return ""

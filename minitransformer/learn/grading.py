@@ -1,7 +1,7 @@
-"""Grading: an exercise's file, run as a module of its own, and its gradients held against its own forward pass.
+"""Grade an exercise: run its file as a module, and compare its gradients with derivatives of its forward pass.
 
-What is graded is what the file defines. The package's function of that name is asked for nothing in it, except, at
-level 3, what y is. This runs in a process that is ended if it takes too long (see bounded.py).
+The gradients are those of the function that the file defines. The package's function is called only at level 3, where
+the learner's y is compared with it. Grading runs in a separate process with a time limit (bounded.py).
 """
 
 import ast
@@ -33,7 +33,7 @@ from minitransformer.learn.verdict import BEGUN, FAILED, MISSING, REFUSED, UNTOU
 from minitransformer.learn.workspace import exercise_in
 from minitransformer.version import __version__
 
-NEEDED_LATER = (  # by a child: imported once, before the first request
+NEEDED_LATER = (  # imported once, before the first request, so that no child has to import them
     "minitransformer.cases",
     "minitransformer.learn.naming",
     "gradcheck.closer",
@@ -44,11 +44,11 @@ NEEDED_LATER = (  # by a child: imported once, before the first request
 
 
 def grade(path, name: str):
-    """Yield Verdicts on an exercise's file: first whether it is right, then the same with the mistake explained."""
+    """Yield one or two Verdicts on a file: the second also explains the mistake."""
     path = Path(path)
     exercise = exercise_in(path.parent, name)
     if not path.is_file():
-        yield Verdict(name, MISSING, sentence=f"{path.name} is not there: `minitransformer learn start` adds it")
+        yield Verdict(name, MISSING, sentence=f"{path.name} does not exist: `minitransformer learn start` adds it")
         return
     try:
         text = source_of(path)
@@ -74,7 +74,7 @@ def grade(path, name: str):
 
 
 def tried(exercise, path, text, tree, level):
-    """Yield Verdicts on the gradients that a file computes, with the first characters that one run prints."""
+    """Yield Verdicts on the gradients of a file, with the beginning of its output."""
     printed, left = Printed(), blanks(tree)
     numpy, package = NumpyNames(path), PackageCalls(exercise, path)
     try:
@@ -106,9 +106,10 @@ def tried(exercise, path, text, tree, level):
 
 
 def defined(module, exercise, tree, level):
-    """Return the exercise's function or class in a module. Raises Fault if its name does not stand for it any more.
+    """Return the exercise's function or class from a module.
 
-    The package's own is returned too: PackageCalls reports it. At level 3 the forward pass is compared by its values.
+    Raises Fault if the name was assigned another object after its definition. The package's own function is allowed,
+    because PackageCalls reports it. At level 3 any callable is allowed, because its y is compared with the package's.
     """
     target = vars(module).get(exercise.target)
     if callable(target) and (level == 3 or exercise.is_update):
@@ -119,13 +120,13 @@ def defined(module, exercise, tree, level):
     file = "" if code is None else code.co_filename
     if file.startswith(INSIDE) or (file == module.__file__ and node.lineno <= code.co_firstlineno <= node.end_lineno):
         return target
-    raise Fault(f"{exercise.target} stands for something else after its definition at line {node.lineno}")
+    raise Fault(f"{exercise.target} is reassigned after its definition at line {node.lineno}")
 
 
 def slopes(path, name: str) -> dict:
-    """Return {"x", "yours", "true"}, lists: the slopes of a function that works entry by entry. Raises Fault.
+    """Return {"x", "yours", "true"}, lists of derivatives of an elementwise function.
 
-    The true ones are measured by central differences of its own forward pass.
+    The true ones are central differences of the learner's forward pass. Raises Fault if the code fails.
     """
     path, exercise = Path(path), exercise_in(Path(path).parent, name)
     x = np.linspace(-4, 4, 401)
@@ -138,7 +139,10 @@ def slopes(path, name: str) -> dict:
 
 
 def answers(request):
-    """Answer a request of bounded.py: {"file": …, "name": …}, and "slopes", true, for these in place of a verdict."""
+    """Answer a request {"file": …, "name": …} of bounded.py.
+
+    Yields Verdicts as dictionaries or, if the request has a true "slopes", the result of `slopes`.
+    """
     try:
         if request.get("slopes"):
             yield slopes(request["file"], request["name"])
@@ -148,13 +152,13 @@ def answers(request):
     except Fault as fault:
         yield {"fault": str(fault)}
     except MemoryError:
-        yield Verdict(request["name"], FAILED, sentence="it asks for more memory than there is").to_json()
+        yield Verdict(request["name"], FAILED, sentence="the code needs more memory than is available").to_json()
     except RecursionError:
-        yield Verdict(request["name"], FAILED, sentence="its code is nested too deeply to be examined").to_json()
+        yield Verdict(request["name"], FAILED, sentence="the code is nested too deeply to be examined").to_json()
 
 
 if __name__ == "__main__":
     for module in NEEDED_LATER:
         import_module(module)
-    sys.dont_write_bytecode = True  # a learner's folder holds what a learner wrote
+    sys.dont_write_bytecode = True  # a learner's folder should not fill with __pycache__
     serve(answers)

@@ -1,4 +1,4 @@
-"""Hints: the place, then the paths, then the equation. Never the line of code."""
+"""Hints in steps: the place, then the paths, then the equation. No hint shows the line of code."""
 
 import ast
 import json
@@ -13,12 +13,12 @@ from minitransformer.learn.reading import read_regular
 from minitransformer.learn.verdict import Verdict
 
 MOST_BYTES = 1_000_000
-STATE = ".hints.json"  # how far each ladder has been climbed; where it is lost, they begin anew
+STATE = ".hints.json"  # the number of hints given for each line; without it, hints restart at the first
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the textbook that is to be written: its number, the name it assigns, and what it mirrors."""
+    """A line to write: its number, the name it assigns, the forward lines it mirrors, its equation."""
 
     number: str
     name: str
@@ -26,17 +26,21 @@ class Line:
     equation: str
 
     def rungs(self, where: str):
-        """Return the ladder of hints; `where` says where the learner is to look."""
+        """Return the hints for the line in order. Each begins with its place, `where`."""
         letter = self.name[1:] if self.name.startswith("d") else ""
-        reads = f"which lines of the forward pass read {letter}? Each is a path" if letter else "what is it made of?"
+        reads = (
+            f"which lines of the forward pass read {letter}? Each is one path of the gradient"
+            if letter
+            else "which values does it depend on?"
+        )
         found = [f"{where}: {reads}"]
         if self.mirrors:
-            found.append(f"{where}: it goes back through {self.mirrors}, and paths add")
+            found.append(f"{where}: it goes back through {self.mirrors}; add the contributions of all paths")
         return [*found, *([f"{where}: the equation is {self.equation}"] * bool(self.equation))]
 
 
 def lines_of(exercise) -> list[Line]:
-    """Return the Lines of an exercise in their order."""
+    """Return the Lines of an exercise, sorted by number."""
     source = exercise.given or exercise.source.read_text("utf-8")
     file, found = File(source), []
     equations = [s for s in statements(source, exercise.source.name) if s.number is not None]
@@ -57,19 +61,19 @@ def lines_of(exercise) -> list[Line]:
 
 
 def equation(equations, number):
-    """Return the text of an equation, as it stands in the derivation."""
+    """Return the derivation's text of the equations with these numbers."""
     wanted = {int(n) for n in re.findall(r"\d+", number)}
     texts = dict.fromkeys(re.sub(r"\s+", " ", s.text) for s in equations if s.number in wanted)
     return "; ".join(texts)
 
 
 def next_hint(folder, exercise, verdict: Verdict) -> str:
-    """Return the next rung of the ladder that a Verdict leads to, and remember that it was given."""
+    """Return the next hint for the line that a Verdict points to, and record it."""
     if verdict.sentence and all(row.verdict != "blank" for row in verdict.rows):
         return verdict.sentence
     lines = lines_of(exercise)
     if not lines:
-        return "there is no hint at this exercise: what was left out has no numbers"
+        return f"there are no hints for {exercise.name}, because its equations have no numbers"
     row = verdict.first_wrong or next((row for row in verdict.rows if row.verdict == "blank"), None)
     line = chosen(lines, row)
     where = f"{line.number} {line.name}".strip()
@@ -84,12 +88,12 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     key = f"{exercise.name} {line.number} {line.name}"
     at = min(climbed.get(key, 0), len(rungs) - 1)
     remember(folder, climbed | {key: at + 1})
-    last = " (the last hint there is of it)" if at == len(rungs) - 1 else ""
+    last = " (the last hint for this line)" if at == len(rungs) - 1 else ""
     return f"hint {at + 1} of {len(rungs)}: {rungs[at]}{last}"
 
 
 def chosen(lines, row) -> Line:
-    """Return the Line that a Row is about; the first of all where there is no row."""
+    """Return the Line that a Row describes, or the first Line if there is no row."""
     if row is None or row.name == "backward":
         return lines[0]
     for line in lines:
@@ -101,7 +105,7 @@ def chosen(lines, row) -> Line:
 
 
 def remembered(folder) -> dict:
-    """Return {ladder: rungs climbed}; nothing where the file is not there or not what it was."""
+    """Return {line: number of hints given}; empty if the file is missing or invalid."""
     try:
         found = json.loads(read_regular(Path(folder) / STATE, MOST_BYTES)[0])
         return {str(key): int(value) for key, value in found.items() if int(value) >= 0}
@@ -110,5 +114,4 @@ def remembered(folder) -> dict:
 
 
 def remember(folder, climbed):
-    """Write how far each ladder has been climbed."""
     write_atomically(Path(folder) / STATE, lambda file: file.write(json.dumps(climbed, indent=0).encode()))

@@ -1,4 +1,4 @@
-"""Running a learner's file as a module of its own, and saying in a line what goes wrong in it."""
+"""Run a learner's file as a module, and describe an exception in one line."""
 
 import contextlib
 import io
@@ -16,13 +16,13 @@ MOST_SAID = 500  # characters of an exception
 
 
 class Fault(Exception):  # noqa: N818
-    """The learner's code fails; the message says where and how. `line` is that of its file, or None."""
+    """The learner's code fails. `line` is the line number in the learner's file, or None."""
 
     line = None
 
 
 def loaded(path, text):
-    """Run a file as a module, which may import its neighbours. Raises Fault, with the place, where that fails."""
+    """Run a file as a module. It can import modules from its folder. Raises Fault."""
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     name = f"learn_{path.stem}"
@@ -34,28 +34,27 @@ def loaded(path, text):
 
 
 class NumpyNames:
-    """The values of NumPy's names before a learner's code runs."""
+    """Detect whether a learner's code replaces a function of NumPy."""
 
     def __init__(self, path):
         self.path = path
         self.modules = {module: dict(vars(module)) for module in (np, np.linalg, np.random)}
 
     def changes(self) -> str:
-        """Name the first part of NumPy that the code has replaced, so that no computation can be relied on."""
+        """Return a sentence on the first name of NumPy that the code has replaced, or ""."""
         for module, names in self.modules.items():
             for name, value in names.items():
                 if vars(module).get(name) is not value:
-                    return f"{self.path.name} puts something else in the place of {module.__name__}.{name}"
+                    return f"{self.path.name} replaces {module.__name__}.{name}, which the grader needs"
         return ""
 
     def refuse_changes(self):
-        """Raise Fault if the code has replaced a part of NumPy."""
         if self.changes():
             raise Fault(self.changes())
 
 
 class faults:  # noqa: N801 — it is used as a function
-    """Within the block, whatever the code of a file raises is a Fault, which names its line."""
+    """Within the block, convert exceptions of a file's code to Faults that name the line."""
 
     def __init__(self, path, *, at_module_level=False):
         self.path, self.at_module_level = path, at_module_level
@@ -73,7 +72,7 @@ class faults:  # noqa: N801 — it is used as a function
             where = f"{self.path.name}, line {lines[-1]}{called}, at module level: "
         words = error_in_words(error)
         words = words if len(words) <= MOST_SAID else f"{words[:MOST_SAID]} …"
-        if not lines:  # what gradcheck refuses, or else a mistake of ours
+        if not lines:  # raised by gradcheck for an invalid call, or else by an error of this package
             refused = isinstance(error, (TypeError, ValueError))
             words = str(error) if refused else f"internal error, please report it: {words}"
         fault = Fault(where + words)
@@ -82,14 +81,13 @@ class faults:  # noqa: N801 — it is used as a function
 
 
 class Printed(io.TextIOBase):
-    """What code prints, the beginning of it. Within a `with` block it takes the place of standard output."""
+    """Within a `with` block, replace standard output and keep the first MOST_PRINTED characters."""
 
     def __init__(self):
         self.text = ""
         self.redirection = contextlib.redirect_stdout(self)
 
     def write(self, text):
-        """Keep the beginning."""
         self.text += text[: MOST_PRINTED - len(self.text)]
         return len(text)
 

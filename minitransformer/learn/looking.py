@@ -1,4 +1,4 @@
-"""A look at the gradients of a Call: is something wrong?"""
+"""Compare the gradients of one Call with the true ones."""
 
 import functools
 
@@ -7,21 +7,21 @@ import numpy as np
 from gradcheck import GradientError, check_call
 from minitransformer.learn.loading import Fault
 
-ENTRIES = 200  # of an argument that are looked at one by one, where something is wrong
+ENTRIES = 200  # of each argument that are compared one by one, if a gradient is wrong
 
 
 def looked_at(call, dy, seed, **how):
     """Return None if every gradient is right, else gradcheck's Report.
 
-    Unless `how` asks for more, it is the adjoint identity, which looks at all of them at once in a moment; where the
-    forward pass takes no complex numbers, central differences.
+    By default only the adjoint identity is tested, which is fast and covers all entries at once. A forward pass that
+    does not accept complex numbers is checked with the default oracles. `how` is passed to gradcheck.check_call.
     """
     how = {"oracles": ("adjoint",), "explain": False, "max_entries": ENTRIES} | how
     try:
         check_call(call, dy=dy, seed=seed, **how)
     except GradientError as error:
         return error.report
-    except ValueError:  # the forward pass takes no complex numbers, or it is refused in any case
+    except ValueError:  # the forward pass does not accept complex numbers, or the call is invalid
         if how["oracles"] is None:
             raise
         return looked_at(call, dy, seed, **how | {"oracles": None})
@@ -29,13 +29,13 @@ def looked_at(call, dy, seed, **how):
 
 
 def in_front(value, x):
-    """Return an array that begins with x's first axis with an axis before that; anything else as it is."""
+    """Add an axis in front of an array if its first axis is that of x."""
     is_like = isinstance(value, np.ndarray) and value.ndim >= 2 and value.shape[0] == x.shape[0]
     return value[None] if is_like else value
 
 
 def single(value):
-    """An array of float64 as float32; anything else as it is."""
+    """Convert a float64 array to float32, and return any other value unchanged."""
     return value.astype(np.float32) if isinstance(value, np.ndarray) and value.dtype == np.float64 else value
 
 
@@ -47,17 +47,17 @@ def cotangent(call, seed):
     """Return a random dy for a Call."""
     result = call.evaluate()
     if not is_pair(result):
-        raise Fault(f"{call.name} must return two things, y and backward")
+        raise Fault(f"{call.name} must return the pair (y, backward), where backward is a function")
     return np.random.default_rng([seed, 7]).standard_normal(np.shape(result[0]))
 
 
 def is_pair(result):
-    """Whether a forward pass has returned y and backward."""
+    """Return True if the result of a forward pass is (y, backward)."""
     return isinstance(result, (tuple, list)) and len(result) == 2 and callable(result[1])
 
 
 def as_promised(function):
-    """Return a function whose lists become tuples, and whose blank gradients become zeros."""
+    """Wrap a function so that backward returns tuples, with zeros for blank gradients."""
 
     @functools.wraps(function)
     def filled(*inputs, **options):
@@ -71,7 +71,7 @@ def as_promised(function):
 
 
 def with_zeros(backward, arrays, *dy):
-    """Return backward(dy), as a tuple if it is a list, with zeros for an array whose gradient is blank."""
+    """Return backward(dy), with tuples for lists and zeros for blank gradients."""
     gradients = backward(*dy)
     gradients = tuple(gradients) if isinstance(gradients, list) else gradients
     given = gradients if isinstance(gradients, tuple) else (gradients,)

@@ -15,7 +15,7 @@ NBGRADER += ("raw_score", "late_submission_penalty", "score", "max_score")
 
 
 def marks(found) -> str:
-    """Return a table in CSV: a row for each Submission, and for each exercise a column for each of its equations.
+    """Return a CSV table with a row per Submission and a column per equation.
 
     Every Submission must have the same exercises.
     """
@@ -38,30 +38,33 @@ def marks(found) -> str:
 
 
 def columns(found):
-    """Return the Graded of all Submissions, exercise by exercise."""
+    """Yield for each exercise the Graded of all Submissions."""
     return zip(*(submission.graded for submission in found), strict=True)
 
 
 def remarks(graded) -> list[str]:
-    """Return the remarks on an exercise: those of its Verdict, and which files were not graded."""
+    """Return the remarks of the Verdict, and those on the package and on other files."""
     uses = [f"uses the package's answer: {graded.verdict.uses_package}"] * bool(graded.verdict.uses_package)
     return [*uses, *graded.verdict.remarks, *not_graded(graded)]
 
 
 def not_graded(graded) -> list[str]:
-    """Return a remark on the files that were found and not chosen, if there are any."""
-    return [f"the most complete file, then the newest, is graded, not {', '.join(graded.others)}"] * bool(graded.others)
+    """Return a list with a remark on the files that were not graded, if there are any."""
+    return [f"not graded, because less complete or older: {', '.join(graded.others)}"] * bool(graded.others)
 
 
 def table(rows) -> str:
-    """Return rows in CSV, in which no cell is a formula to a spreadsheet, and every cell is one printable line."""
+    """Return rows as CSV. Each cell is a printable line that no spreadsheet evaluates."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([cell(value) for value in row] for row in rows)
     return text.getvalue()
 
 
 def cell(value):
-    """Return a number as it is; of a text, one line, with an apostrophe before the beginning of a formula."""
+    """Return a number unchanged, and a text as one line that is not a formula.
+
+    An apostrophe is put before a text that a spreadsheet would evaluate as a formula.
+    """
     if not isinstance(value, str):
         return value
     line = short(printable(value, keep=""))
@@ -69,12 +72,12 @@ def cell(value):
 
 
 def short(line: str) -> str:
-    """Return a line without the middle of one that is very long, as a message of the code's own can be."""
+    """Shorten a long line, such as an exception of a student's code, in the middle."""
     return line if len(line) <= LONGEST else one_line(line)
 
 
 def nbgrader(found) -> str:
-    """Return a table as `nbgrader export` writes it, with a row for each exercise and student.
+    """Return the table of `nbgrader export`, with a row for each exercise and student.
 
     https://nbgrader.readthedocs.io/en/stable/user_guide/creating_and_grading_assignments.html
     """
@@ -87,7 +90,7 @@ def nbgrader(found) -> str:
 
 
 def gradescope(submission) -> str:
-    """Return the results.json of Gradescope for a Submission, with a test for each exercise.
+    """Return Gradescope's results.json of a Submission, with a test per exercise.
 
     https://gradescope-autograders.readthedocs.io/en/latest/specs/
     """
@@ -112,27 +115,25 @@ def gradescope(submission) -> str:
 
 
 def feedback(submission) -> str:
-    """Return a page for a student: the points, and the report of `learn check` on each exercise."""
+    """Return the feedback for a student: the points and the report on each exercise."""
     parts = [f"{submission.name}: {points_in_words(submission)}"]
     parts += [f"not graded: {submission.reason}"] * bool(submission.reason)
     return printable("\n\n".join([*parts, *("\n".join(said(each)) for each in submission.graded)])) + "\n"
 
 
 def said(graded) -> list[str]:
-    """Return the lines on an exercise."""
     file = f", {graded.file}" if graded.file else ""
     first, *lines = [*graded.verdict.lines(), *(f"   {remark}" for remark in not_graded(graded))]
     return [f"{first}, {graded.points:g} of {graded.worth:g} points{file}", *map(short, lines)]
 
 
 def points_in_words(submission) -> str:
-    """Return the points and the number of solved exercises in words."""
     exercises = counted(len(submission.graded), "exercise")
     return f"{submission.points:g} of {submission.worth:g} points, {submission.solved} of {exercises} solved"
 
 
 def summary(found) -> list[tuple]:
-    """Return for each exercise (name, how many solved it, of how many, its commonest mistake, how many made it)."""
+    """Return (name, solved, submitted, commonest mistake, its count) of each exercise."""
     rows = []
     for column in columns(found):
         verdicts = [graded.verdict for graded in column]
@@ -145,7 +146,6 @@ def summary(found) -> list[tuple]:
 
 
 def in_words(rows) -> list[str]:
-    """Return the lines of a summary."""
     wide = max((len(name) for name, *_ in rows), default=0)
     return [
         f"{name:<{wide}}  {solved:>3} of {of}" + (f"   {counted(times, 'time')}: {mistake}" if times else "")

@@ -1,4 +1,4 @@
-"""The source of an exercise in a notebook: its function, and what it needs from the other cells."""
+"""Extract an exercise from a notebook: its function, and the names it needs from other cells."""
 
 import ast
 import json
@@ -11,10 +11,11 @@ MAGIC = re.compile(r"^[ \t]*(?:[%!?].*|[\w.]+\?+[ \t]*)$", re.MULTILINE)
 
 
 def sources_of_notebook(content: bytes, exercises):
-    """Yield (exercise, source) of each exercise whose function a notebook defines with a function inside it.
+    """Yield (exercise, source) for each exercise that a notebook solves.
 
-    The source holds the last definition of the function, and of the imports, functions and constants that it needs, in
-    the order of the cells; nothing else in the notebook is run. Magic commands are removed. Raises Unreadable.
+    The notebook must define the exercise's function, with a function inside it unless it is an update. The source
+    contains the last definition of the function, and the imports, functions and constants that it needs, in the order
+    of the cells. Nothing else in the notebook is run, and magic commands are removed. Raises Unreadable.
     """
     try:
         cells = json.loads(content)["cells"]
@@ -38,12 +39,11 @@ def sources_of_notebook(content: bytes, exercises):
 
 
 def start(node) -> int:
-    """Return the index of a statement's first line, that of its decorators included."""
+    """Return the index of a statement's first line, including its decorators."""
     return min(part.lineno for part in (node, *getattr(node, "decorator_list", ()))) - 1
 
 
 def is_python(text: str) -> bool:
-    """Return True if a cell can be parsed."""
     try:
         ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -1,9 +1,9 @@
-"""An exercise of a teacher's own: a function in this style, and a few lines of TOML that say what to call it on.
+"""Exercises that a teacher adds: a function in the textbook's style, and a TOML file with its test cases.
 
     name = "swish"
     title = "a product rule, with a slope to learn"
     points = 5                 # in the marks of `learn collect`; default: one for each numbered line of backward
-    source = "swish.py"        # beside this file
+    source = "swish.py"        # relative to this file
     function = "swish"
 
     [[cases]]
@@ -15,9 +15,9 @@
     inputs = {x = [2, 3, 5], beta = [5]}
     options = {scale = 2.5}
 
-Inputs are shapes, in the order of the arguments, and the arrays are drawn from the normal distribution; options are
-values. `learn start --exercise swish.toml` cuts the function, and puts beside it what grading needs, but not the
-source: `swish.exercise`, where these lines and the file as it was cut stand.
+Inputs are shapes, in the order of the arguments; the arrays are drawn from the standard normal distribution. Options
+are passed as given. `learn start --exercise swish.toml` writes two files: the exercise `swish.py`, and
+`swish.exercise`, which contains the test cases and the original text of the exercise, but not the solution.
 """
 
 import json
@@ -36,74 +36,74 @@ NEEDED = {"name": str, "title": str, "source": str, "function": str, "cases": li
 
 @dataclass(frozen=True)
 class OwnExercise(Exercise):
-    """An exercise that is not cut from the package, and what its TOML says."""
+    """An exercise that a teacher has added. `about` is the content of its TOML file."""
 
     about: dict = field(default_factory=dict, compare=False)
 
     @property
     def reference(self):
-        """What stands for the function that it was cut from."""
+        """Return a placeholder for the original function, which a learner does not have."""
         return placeholder(self.target)
 
     def cases(self):
-        """Return what it is graded on."""
+        """Return the cases of the TOML file."""
         return [Case(entry["name"], lambda rng, entry=entry: self.drawn(entry, rng)) for entry in self.about["cases"]]
 
     def drawn(self, entry, rng):
-        """Return a Call, whose function is put in its place by grading."""
+        """Return a Call with random inputs. Grading replaces its placeholder function."""
         inputs = [rng.normal(size=shape) for shape in entry["inputs"].values()]
         return Call(placeholder(self.target), *inputs, **entry.get("options", {}))
 
 
 def placeholder(name):
-    """Return a function that stands for one that is not here."""
+    """Return a function of this name that raises NotImplementedError."""
 
     def missing(*inputs, **options):
-        raise NotImplementedError(f"{name} is not here")
+        raise NotImplementedError(f"the source of {name} is not available")
 
     missing.__name__ = name
     return missing
 
 
 def read_toml(path) -> OwnExercise:
-    """Return the exercise that a TOML file describes. Raises ValueError, naming the file, where it does not."""
+    """Read an exercise from a TOML file. Raises ValueError if the file is invalid."""
     path = Path(path)
     try:
         about = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not TOML: {error}") from None
+        raise ValueError(f"{path}: invalid TOML: {error}") from None
     refuse(path, about)
     source = path.parent / about["source"]
     return OwnExercise(about["name"], about["title"], source, about["function"], about["name"], about=about)
 
 
 def refuse(path, about):
-    """Raise ValueError, naming the file, for what is missing or is not what it should be."""
+    """Raise ValueError for an entry that is missing or invalid."""
     for key, kind in NEEDED.items():
         if not isinstance(about.get(key), kind):
-            raise ValueError(f"{path}: {key} must be {'a list of tables' if kind is list else 'a text'}")
+            raise ValueError(f"{path}: {key} must be {'a list of tables' if kind is list else 'a string'}")
     points = about.get("points", 1)
     if isinstance(points, bool) or not isinstance(points, (int, float)) or not 0 < points < float("inf"):
         raise ValueError(f"{path}: points must be a positive number, not {points!r}")
     if not about["name"].isidentifier():
-        raise ValueError(f"{path}: name must be that of a Python file, not {about['name']!r}")
+        raise ValueError(f"{path}: name must be a Python identifier, not {about['name']!r}")
     for entry in about["cases"]:
         shapes = entry.get("inputs") if isinstance(entry, dict) else None
         if not isinstance(shapes, dict) or not isinstance(entry.get("name"), str):
-            raise ValueError(f"{path}: each of the cases needs a name, and inputs, such as {{x = [2, 3, 5]}}")
+            raise ValueError(f"{path}: each case must have a name and inputs such as {{x = [2, 3, 5]}}")
         for name, shape in shapes.items():
             if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
-                raise ValueError(f"{path}: the shape of {name} must be a list of whole numbers, not {shape!r}")
+                raise ValueError(f"{path}: the shape of {name} must be a list of positive integers, not {shape!r}")
 
 
 def graded_by(exercise, level) -> str:
-    """Return what is put beside an exercise of one's own, for its grading."""
+    """Return the content of the `.exercise` file: the cases and the original text."""
     about = {key: exercise.about[key] for key in ("name", "title", "function", "cases")}
     return json.dumps({"about": about, "given": cut(exercise, level)}, indent=1, ensure_ascii=False) + "\n"
 
 
 def own_exercises(folder) -> list[OwnExercise]:
-    """Return the exercises of a teacher's own in a folder; those whose file cannot be read are left out."""
+    """Return the exercises of the valid `.exercise` files in a folder."""
     found = []
     for path in sorted(Path(folder).glob(f"*{ENDING}")):
         try:

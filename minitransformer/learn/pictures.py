@@ -1,4 +1,4 @@
-"""Pictures: a slope, the learner's and the true one; and how far a class has come."""
+"""Plots: the learner's and the true derivative, and the results of a class."""
 
 import io
 
@@ -8,7 +8,7 @@ ENTRY_BY_ENTRY = ("relu", "silu", "gelu")  # whose backward is dy · f′(x)
 
 
 class Shown:
-    """A figure that a notebook shows."""
+    """Wrap a figure so that a notebook displays it."""
 
     def __init__(self, figure):
         self.figure = figure
@@ -20,10 +20,10 @@ class Shown:
 
 
 def draw_slopes(name, x, yours, true):
-    """Return a figure of f′ over x: what backward makes of dy = 1, and what forward says. Raises MissingExtra."""
+    """Plot f′ over x: backward(1), and the true derivative. Raises MissingExtra."""
     figure = new_figure(6, 3.6)
     axes = figure.subplots()
-    axes.plot(x, true, color=BLUE, linewidth=4, alpha=0.4, label="true, measured on the forward pass")
+    axes.plot(x, true, color=BLUE, linewidth=4, alpha=0.4, label="true, by central differences of the forward pass")
     axes.plot(x, yours, color=VERMILION, linewidth=1.4, label="yours")
     with_grid(axes)
     label(axes, f"{name}: the slope f′(x)", x="x")
@@ -32,9 +32,9 @@ def draw_slopes(name, x, yours, true):
 
 
 def draw_class(rows):
-    """Return a figure of how many solved each exercise, and how many made its commonest mistake, in words.
+    """Plot the number of solutions and of the commonest mistake for each exercise.
 
-    `rows` are the result of marks.summary. Raises MissingExtra.
+    `rows` is the result of marks.summary. Raises MissingExtra.
     """
     figure = new_figure(9, 1 + 0.42 * len(rows))
     axes = figure.subplots()

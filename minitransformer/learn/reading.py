@@ -1,4 +1,4 @@
-"""Reading files that others wrote: only regular files, of a limited size, and without waiting."""
+"""Read untrusted files: only regular files of limited size, and without blocking."""
 
 import os
 import stat
@@ -7,14 +7,14 @@ KINDS = {"d": "a folder", "l": "a symbolic link", "p": "a named pipe", "s": "a s
 
 
 class Unreadable(ValueError):  # noqa: N818
-    """A file or folder that is not read; the message says why."""
+    """A file or folder is not read. The message gives the reason."""
 
 
 def read_regular(path, most: int) -> tuple[bytes, float]:
-    """Return the content of a regular file of at most `most` bytes, and the time of its last change.
+    """Return (content, modification time) of a regular file of at most `most` bytes.
 
-    Anything else raises Unreadable. Nothing that could block is opened: a named pipe or a device is recognised by its
-    inode, and again after opening, in case it has been exchanged.
+    Raises Unreadable for any other file. Named pipes and devices, which could block, are not opened. The kind and size
+    are checked again after opening, in case the file has been replaced.
     """
     try:
         require_regular(os.lstat(path), most)
@@ -27,8 +27,8 @@ def read_regular(path, most: int) -> tuple[bytes, float]:
 
 
 def require_regular(status, most):
-    """Raise Unreadable unless a status is that of a regular file of at most `most` bytes."""
+    """Raise Unreadable unless a stat result is that of a regular file of this size."""
     if not stat.S_ISREG(status.st_mode):
         raise Unreadable(f"is {KINDS.get(stat.filemode(status.st_mode)[0], 'a device')}, not a regular file")
     if status.st_size > most:
-        raise Unreadable(f"has {status.st_size:,} bytes, and at most {most:,} are read")
+        raise Unreadable(f"has {status.st_size:,} bytes; at most {most:,} are allowed")

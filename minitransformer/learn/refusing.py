@@ -1,8 +1,9 @@
-"""What is looked at before anything runs: whether the file is a Python file, and whether it keeps to the task.
+"""Examine the source of an exercise before it runs: is it valid Python, and does it keep to the task?
 
-A forward pass that was changed would be another exercise, and a backward pass that asks a machine for the gradient is
-none. Whoever means to get around this can; the point is that nobody does so without meaning to. Only the exercise's
-function and the functions that it calls are examined. The file may also hold tests and experiments, with any imports.
+The forward pass must be unchanged, because the equations to derive depend on it, and backward must not call a library
+that computes gradients. This prevents accidents, not cheating: a determined student can circumvent it. Only the
+exercise's function and the functions that it calls are examined. The file may also contain tests and experiments, with
+any imports.
 """
 
 import ast
@@ -17,20 +18,20 @@ from minitransformer.system.terminal import error_in_words
 
 HEADER = re.compile(r"(\w+), level ([0-3]), cut from (?:minitransformer )?(\S+):")
 ORACLES = {
-    "gradcheck": "it is what your gradient is held against",
-    "torch": "it derives gradients by itself",
-    "jax": "it derives gradients by itself",
-    "autograd": "it derives gradients by itself",
-    "tensorflow": "it derives gradients by itself",
+    "gradcheck": "your gradient is compared with its results",
+    "torch": "it computes gradients automatically",
+    "jax": "it computes gradients automatically",
+    "autograd": "it computes gradients automatically",
+    "tensorflow": "it computes gradients automatically",
 }
 
 
 class Refusal(ValueError):  # noqa: N818
-    """A file that is not graded; its message says why."""
+    """A file is not graded. The message gives the reason."""
 
 
 def source_of(path) -> str:
-    """Return the text of a Python file, decoded as Python does. Raises Refusal if it cannot be read."""
+    """Read a Python file in its declared encoding. Raises Refusal if this fails."""
     try:
         return importlib.util.decode_source(path.read_bytes())
     except OSError as error:
@@ -40,11 +41,11 @@ def source_of(path) -> str:
 
 
 def parsed(text: str, name: str):
-    """Return the syntax tree of a file. Raises Refusal, with the place, where it is no Python."""
+    """Parse a file. Raises Refusal, with the position, if it is not valid Python."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            compile(text, name, "exec", dont_inherit=True)  # which refuses more than the grammar does
+            compile(text, name, "exec", dont_inherit=True)  # finds errors that ast.parse does not
             return ast.parse(text)
     except SyntaxError as error:
         place = f", line {error.lineno}, column {error.offset}" if error.lineno else ""
@@ -54,16 +55,19 @@ def parsed(text: str, name: str):
 
 
 def level_of(tree) -> tuple[int | None, str]:
-    """Return the level and the version that the first line of an exercise's file tells, or (None, "")."""
+    """Return (level, version) from the first line of an exercise, or (None, "")."""
     match = HEADER.match(ast.get_docstring(tree) or "")
     return (int(match[2]), match[3]) if match else (None, "")
 
 
 def refuse_other_tasks(exercise, text, tree, given, level) -> None:
-    """Raise Refusal unless a file keeps to the task. `given` is the tree of the exercise as it was cut."""
+    """Raise Refusal unless a file keeps to the task.
+
+    `given` is the syntax tree of the original exercise.
+    """
     functions = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     if exercise.target not in functions:
-        raise Refusal(f"there is no {exercise.target} in it any more, which is what is graded")
+        raise Refusal(f"the file does not define {exercise.target}, the function that is graded")
     known = {ast.dump(node) for node in given.body}
     used = [node for node in needed(exercise.target, text, tree) if ast.dump(node) not in known]
     refuse_imports(used)
@@ -75,15 +79,15 @@ def refuse_other_tasks(exercise, text, tree, given, level) -> None:
     for name, code in parts(given).items():
         if mine.get(name) != code:
             raise Refusal(
-                f"{name} was changed outside backward: its backward would be one of another function. "
-                f"`minitransformer learn start` in an empty folder shows how it was; at level 3 forward is yours"
+                f"{name} was changed outside backward, so the equations no longer apply. Restore it from a new copy "
+                f"(`minitransformer learn start --out another`); you write forward only at level 3"
             )
 
 
 def needed(target: str, text: str, tree) -> list:
-    """Return the statements at module level that define a function and whatever it reads, directly or through others.
+    """Return the module-level statements that a function needs, also indirectly.
 
-    Functions that nothing of this calls, and blocks that run only if the file is the main program, are left out.
+    Unused functions, and blocks that run only if the file is the main program, are omitted.
     """
     scopes = {scope.get_name(): scope for scope in symtable.symtable(text, "", "exec").get_children()}
     binding = {}
@@ -107,12 +111,12 @@ def needed(target: str, text: str, tree) -> list:
 
 
 def is_main_block(node) -> bool:
-    """Whether a statement is `if __name__ == "__main__":`."""
+    """Return True if a statement is `if __name__ == "__main__":`."""
     return isinstance(node, ast.If) and "__name__" in {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}
 
 
 def names_bound(node):
-    """Yield the names that a statement at module level binds."""
+    """Yield the names that a module-level statement binds, also in its branches."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         yield node.name
         return
@@ -125,7 +129,7 @@ def names_bound(node):
 
 
 def globals_read(scope):
-    """Yield the global names that a function or class reads, and those within it."""
+    """Yield the global names that a scope and its nested scopes read."""
     for symbol in scope.get_symbols():
         if symbol.is_global() and symbol.is_referenced():
             yield symbol.get_name()
@@ -134,7 +138,7 @@ def globals_read(scope):
 
 
 def parts(tree) -> dict:
-    """Return {name: what it computes} of each function of a file, and of each method, without their backward."""
+    """Return {name: source of the forward pass} of each function and method of a file."""
     found = {}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
@@ -146,7 +150,7 @@ def parts(tree) -> dict:
 
 
 def refuse_imports(used):
-    """Raise Refusal for an import of a library that derives gradients, among statements that the exercise uses."""
+    """Raise Refusal if the exercise imports a library that computes gradients."""
     for node in used:
         for line, module in imported(node):
             library = module.partition(".")[0]
@@ -164,7 +168,10 @@ def imported(tree):
 
 
 def refuse_calls_of_forward(exercise, target, used):
-    """Raise Refusal if the exercise evaluates its forward pass again, for a difference quotient."""
+    """Raise Refusal if the exercise calls its own forward pass.
+
+    A difference quotient would do so.
+    """
     for node in (inner for statement in used for inner in ast.walk(statement)):
         if isinstance(node, ast.Name) and node.id == exercise.target and isinstance(node.ctx, ast.Load):
             raise Refusal(f"line {node.lineno} calls {exercise.target} itself: {ONE_PASS}")
@@ -172,11 +179,11 @@ def refuse_calls_of_forward(exercise, target, used):
             raise Refusal(f"line {node.lineno} calls forward again: {ONE_PASS}")
 
 
-ONE_PASS = "backward works with what forward left, and evaluates no forward pass"
+ONE_PASS = "backward must use the values saved by forward, and not evaluate a forward pass"
 
 
 def is_of_self(node):
-    """Whether a node is `self(…)`, `super()` or `self.forward`."""
+    """Return True for `self(…)`, `super()`, `self.forward` and `self.__class__`."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         return node.func.id in ("self", "super")
     return (
@@ -185,7 +192,7 @@ def is_of_self(node):
 
 
 def forward_text(node) -> str:
-    """Return a function as code that says what it computes: without docstrings, nor bodies of backward."""
+    """Return the source of a function without docstrings and the body of backward."""
     node = ast.parse(untyped(ast.unparse(node))).body[0]
     for inner in ast.walk(node):
         if isinstance(inner, ast.FunctionDef):
@@ -197,12 +204,11 @@ def forward_text(node) -> str:
 
 
 def is_untouched(tree, given) -> bool:
-    """Whether a file is the exercise as it was cut, but for docstrings and comments."""
+    """Return True if only docstrings and comments differ from the original exercise."""
     return [without_docstrings(node) for node in tree.body[1:]] == [without_docstrings(node) for node in given.body[1:]]
 
 
 def without_docstrings(node) -> str:
-    """Return a statement as code without docstrings and types."""
     node = ast.parse(untyped(ast.unparse(node))).body[0]
     for inner in ast.walk(node):
         if isinstance(inner, ast.FunctionDef) and docstring_of(inner):
@@ -211,7 +217,10 @@ def without_docstrings(node) -> str:
 
 
 def blanks(tree) -> list[tuple[int, str]]:
-    """Return (line, name) of the blanks that are left; the name is "return", or "" where nothing is assigned."""
+    """Return (line, name) of each remaining blank.
+
+    The name is "return" in a return statement, and "" in an expression statement.
+    """
     found = []
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef):
@@ -224,7 +233,7 @@ def blanks(tree) -> list[tuple[int, str]]:
 
 
 def read_while_blank(tree, line, left) -> str:
-    """Return the name of a blank that the statement at a line reads, or nothing."""
+    """Return the name of a blank that is read at a line, or an empty string."""
     names = {name for _, targets in left for name in targets.split(", ")}
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.lineno == line and node.id in names and isinstance(node.ctx, ast.Load):

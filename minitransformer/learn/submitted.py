@@ -1,9 +1,9 @@
-"""The files of a submission: found under their usual names, and read only if they are regular files.
+"""Find the files of a submission by their names. Only regular files are read.
 
 A file belongs to an exercise if its name contains that of the exercise, as `Softmax.py`, `softmax (1).py` and
-`ada_41_softmax-2.py` do; it may lie up to DEEPEST folders down. A notebook belongs to each exercise whose function one
-of its cells defines. Of several files for one exercise, those that define its function come first, then those with the
-fewest blanks left (`...`), then the newest, and the first of them is graded.
+`ada_41_softmax-2.py` do. It may be in a folder up to DEEPEST levels down. A notebook belongs to each exercise whose
+function one of its cells defines. If there are several files for one exercise, those that define its function are
+preferred, then those with the fewest blanks left (`...`), then the newest. The first in this order is graded.
 """
 
 import os
@@ -20,7 +20,7 @@ MOST_BYTES = {".py": 1_000_000, ".ipynb": 20_000_000}
 SKIPPED = ("__pycache__", "__MACOSX", "site-packages", "node_modules")
 FILE_NAME = re.compile(r"(.+?)(\.py|\.ipynb)(\.txt)?", re.IGNORECASE | re.DOTALL)
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-IN_A_COPY = ("copy", "of", "final", "fixed", "new")  # words that do not make it another file
+IN_A_COPY = ("copy", "of", "final", "fixed", "new")  # words that mark a copy, not a different file
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Submitted:
     """The file of one exercise in a submission.
 
     `file` is its path in the submission, `content` its source, `others` the paths that were not chosen, and `modules`
-    {name: content} of the Python files in the same folder, which it may import. If no file could be read, `trouble`
-    says why.
+    the (name, content) of the Python files in the same folder, which it may import. If no file could be read, `trouble`
+    is the reason.
     """
 
     file: str
@@ -41,11 +41,14 @@ class Submitted:
 
 
 def submitted_in(place, exercises) -> dict[str, Submitted]:
-    """Return {exercise: its Submitted} of a submission's folder. Raises Unreadable if there is none."""
+    """Return {exercise: Submitted} of a submission's folder.
+
+    Raises Unreadable if the folder contains no exercise or too many files.
+    """
     place = Path(place)
     python, others = files_below(place)
     if len(python) > MOST_READ:
-        raise Unreadable(f"the folder holds more than {MOST_READ} Python files and notebooks")
+        raise Unreadable(f"the folder contains more than {MOST_READ} Python files and notebooks")
     candidates = {name: [] for name in exercises}
     for path in python:
         for name, submitted in sources_in(path, place, exercises):
@@ -54,12 +57,15 @@ def submitted_in(place, exercises) -> dict[str, Submitted]:
     if not found:
         names = [path.relative_to(place).as_posix() for path in (*python, *others)]
         more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-        raise Unreadable(f"no file of an exercise among {', '.join(names[:3])}{more}" if names else "no file in it")
+        raise Unreadable(f"no exercise among the files {', '.join(names[:3])}{more}" if names else "no file in it")
     return found
 
 
 def files_below(place) -> tuple[list[Path], list[Path]]:
-    """Return (paths named as Python files or notebooks, paths of other files) below a folder. Raises Unreadable."""
+    """Return (Python files and notebooks, other files) below a folder.
+
+    Raises Unreadable if the folder cannot be read or contains MOST_ENTRIES files.
+    """
     python, others, todo, seen = [], [], [(place, 0)], 0
     for folder, depth in todo:
         try:
@@ -71,7 +77,7 @@ def files_below(place) -> tuple[list[Path], list[Path]]:
             continue
         seen += len(listed)
         if seen >= MOST_ENTRIES:
-            raise Unreadable(f"the folder holds more than {MOST_ENTRIES:,} files")
+            raise Unreadable(f"the folder contains more than {MOST_ENTRIES:,} files")
         for entry in listed:
             is_folder, is_hidden = entry.is_dir(follow_symlinks=False), entry.name.startswith(".")
             if is_folder and depth < DEEPEST and not is_hidden and entry.name not in SKIPPED:
@@ -84,7 +90,7 @@ def files_below(place) -> tuple[list[Path], list[Path]]:
 
 
 def sources_in(path, place, exercises):
-    """Yield (exercise, Submitted) of each exercise that a file is for."""
+    """Yield (exercise, Submitted) for each exercise that a file contains."""
     match = FILE_NAME.fullmatch(path.name)
     file, ending = path.relative_to(place).as_posix(), match[2].lower()
     name, is_exact = exercise_named(match[1], exercises)
@@ -106,9 +112,11 @@ def sources_in(path, place, exercises):
 
 
 def exercise_named(stem, exercises) -> tuple[str | None, bool]:
-    """Return the exercise whose name a file's name contains, the longest, or None; and whether it is only a copy's.
+    """Return (exercise, is_exact) for the name of a file without its ending.
 
-    Names are compared word by word, without regard to capitals and to the characters between the words.
+    The exercise is the one with the longest name contained in the file's name, or None. `is_exact` is True if the rest
+    of the name consists of numbers and words that mark a copy. Names are compared word by word; case and separators are
+    ignored.
     """
     words = [word.lower() for word in WORD.findall(stem)]
     if not words or {words[0], words[-1]} & {"test", "tests"}:
@@ -123,12 +131,12 @@ def exercise_named(stem, exercises) -> tuple[str | None, bool]:
 
 
 def defines(content: bytes, target: str) -> bool:
-    """Return True if a source defines a function or class of that name at its top level."""
+    """Return True if a source defines the function or class `target` at its top level."""
     return re.search(rf"^(?:def|class) {target}\b".encode(), content, re.MULTILINE) is not None
 
 
 def chosen(exercise, entries, place) -> Submitted:
-    """Return the Submitted to grade, the first by the rule in the module's docstring."""
+    """Choose the file to grade by the rule in the module's docstring."""
 
     def rank(entry):
         blanks = sum(line.partition(b"#")[0].rstrip().endswith(b"...") for line in entry.content.split(b"\n"))
@@ -143,5 +151,5 @@ def chosen(exercise, entries, place) -> Submitted:
             try:
                 modules[path.name], _ = read_regular(path, MOST_BYTES[".py"])
             except Unreadable:
-                continue  # an import of it fails in the check, which names it
+                continue  # if the exercise imports it, the check reports the failed import
     return replace(best, others=tuple(other.file for other in others), modules=tuple(sorted(modules.items())))

@@ -1,4 +1,4 @@
-"""A source file without its types: an exercise shows the mathematics, and a reader may not know them yet."""
+"""Remove type hints from source code, so that an exercise shows only the mathematics."""
 
 import ast
 
@@ -18,7 +18,10 @@ def untyped(source: str) -> str:
 
 
 def types_of(node) -> list:
-    """Return the types that stand in an assignment, or in the signature of a function whose body is below it."""
+    """Return the annotations of an assignment or signature.
+
+    A function whose body is on the same line as its signature is left as it is.
+    """
     if isinstance(node, ast.AnnAssign):
         return [node.annotation]
     if not isinstance(node, ast.FunctionDef) or node.body[0].lineno == node.lineno:
@@ -28,7 +31,7 @@ def types_of(node) -> list:
 
 
 def assignment(node, source: str) -> list[str]:
-    """Return the lines of an assignment without its type: none if it has no value."""
+    """Return the lines of an assignment without annotation; none if it has no value."""
     if node.value is None:
         return []
     target, value = (ast.get_source_segment(source, part) for part in (node.target, node.value))
@@ -47,7 +50,7 @@ def signature(function, source: str) -> list[str]:
 
 
 def parameters(arguments, source: str):
-    """Yield the parameters of a signature, with their defaults as the source has them."""
+    """Yield the parameters of a signature without annotations, with their defaults."""
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults = [None] * (len(positional) - len(arguments.defaults)) + arguments.defaults
     for k, (parameter, default) in enumerate(zip(positional, defaults, strict=True)):
@@ -63,5 +66,4 @@ def parameters(arguments, source: str):
 
 
 def with_default(parameter, default, source: str) -> str:
-    """Return a parameter, followed by its default if there is one."""
     return parameter.arg if default is None else f"{parameter.arg}={ast.get_source_segment(source, default)}"

@@ -1,4 +1,4 @@
-"""Grading a step of the optimiser: it has no backward pass, and is held against its formula in plain scalars."""
+"""Grade a step of the optimiser by comparison with its formula in plain scalars."""
 
 import ast
 import inspect
@@ -12,13 +12,13 @@ from minitransformer.learn.cutting import names_read, statements_of
 from minitransformer.learn.equations import equation_numbers
 from minitransformer.learn.verdict import BEGUN, FOLLOWS, SOLVED, WRONG, Row, Verdict
 
-OTHERWISE = "it is not what the equation says"
+OTHERWISE = "its value differs from the equation's"
 NAMES = {"theta": "decayed", "step": "theta_new", "root": "theta_new", "the result": "theta_new"}  # of its formula
 SETTINGS = {"lr": 0.3, "betas": (0.8, 0.95), "eps": 0.1, "weight_decay": 0.2, "t": 3}
 
 
 def graded_update(exercise, function, level, left, package) -> Verdict:
-    """Return the Verdict on an update; `package` notices calls of the package's own."""
+    """Grade an update function; calls of the package's own are recorded in `package`."""
     numbers = equation_numbers(exercise)
     open_rows = [Row(numbers.get(n, ""), n or exercise.target, "blank", f"line {line}") for line, n in left]
     if open_rows:
@@ -49,13 +49,17 @@ def of_line(sentence, name):
 
 
 def drawn() -> dict:
-    """Return arrays to call an update on; v, a mean of squares, is not negative."""
+    """Return random arguments for an update; v, a mean of squares, is not negative."""
     arrays = {name: np.random.default_rng([k, 3]).standard_normal((2, 5)) for k, name in enumerate("θgmv")}
     return {"theta": arrays["θ"], "g": arrays["g"], "m": arrays["m"], "v": arrays["v"] ** 2}
 
 
 def rows_of_names(exercise, function, numbers) -> list[Row]:
-    """Return a Row for each equation's name: right, or WRONG, unless its equation reads another that differs."""
+    """Return a Row for each name that an equation assigns.
+
+    A name whose value differs from the reference is WRONG, unless its equation reads another such name, from which it
+    then follows. The list is empty if the function lacks one of the names or if no value differs.
+    """
     arrays = drawn().values()
     expected, found = (names_at_return(f, arrays) for f in (exercise.reference, function))
     tree = ast.parse(inspect.getsource(exercise.reference))
@@ -75,12 +79,12 @@ def rows_of_names(exercise, function, numbers) -> list[Row]:
 
 
 def is_named(statement):
-    """Whether a statement gives a value to one name."""
+    """Return True if a statement assigns to a single name."""
     return isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
 
 
 def names_at_return(function, arrays) -> dict:
-    """Return what the names of a function hold as it returns."""
+    """Call a function and return its local variables at the return."""
     held = {}
 
     def watch(frame, event, value):

@@ -1,4 +1,4 @@
-"""A verdict on an exercise: whether it is solved, and what is wrong, line by line."""
+"""The result of grading an exercise: its status, and a verdict on each line."""
 
 from dataclasses import asdict, dataclass
 from html import escape
@@ -10,13 +10,13 @@ UNTOUCHED = "not begun"
 REFUSED = "refused"
 FAILED = "failed"
 MISSING = "not there"
-FOLLOWS = "follows"  # of a line: from a wrong one
+FOLLOWS = "follows"  # of a line whose only error comes from another line
 USES_PACKAGE = "uses the package's answer"
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is said of one line: the number of its equation, its name, the verdict in a word, and why."""
+    """The verdict on one line: its equation's number, its name, a word, and the reason."""
 
     equation: str
     name: str
@@ -26,11 +26,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found about an exercise. `str(verdict)` is a table, and so is what a notebook shows.
+    """The result of grading an exercise. `str(verdict)` is a table, and notebooks display one.
 
-    `status` is one of those above; `sentence` the first thing to know where it is not solved; `rows` are about lines;
-    `remarks` are true as well, and no faults; `printed` is the beginning of what the code prints. `uses_package`
-    names the line that calls the package's own function, or is empty: with it the answer is not the learner's.
+    `status` is one of the constants above. `sentence` is the main reason if the exercise is not solved. `rows` are the
+    verdicts on its lines, `remarks` further observations that are not errors, and `printed` the first characters of the
+    code's output. If the code calls the package's own function, so that the answer is not the learner's,
+    `uses_package` names the line; otherwise it is empty.
     """
 
     name: str
@@ -44,17 +45,17 @@ class Verdict:
 
     @property
     def is_solved(self) -> bool:
-        """Whether every gradient is right."""
+        """Return True if every gradient is right."""
         return self.status == SOLVED
 
     @property
     def first_wrong(self):
-        """The first Row that is wrong, or None."""
+        """Return the first wrong Row, or None."""
         return next((row for row in self.rows if row.verdict == "WRONG"), None)
 
     @property
     def mistake(self) -> str:
-        """The mistake in a sentence, and whether the answer is the package's; empty if there is nothing to say."""
+        """Return a sentence on the mistake and on use of the package, or an empty string."""
         row, found = self.first_wrong, self.sentence
         if not found and row is not None:
             found = f"{row.equation} {row.name}: {row.sentence}".strip(" :")
@@ -62,12 +63,12 @@ class Verdict:
 
     @property
     def sentences(self) -> list[str]:
-        """The sentences about the file as a whole."""
+        """Return the sentences about the file as a whole."""
         uses = f"{USES_PACKAGE}: {self.uses_package}" if self.uses_package else ""
         return [sentence for sentence in (self.sentence, uses, *self.remarks) if sentence]
 
     def lines(self) -> list[str]:
-        """Return what there is to say, line by line."""
+        """Return the lines of the printed report."""
         head = f"{self.name}: {self.status}"
         if self.status == SOLVED and self.level is not None:
             head = f"{self.name}: right (level {self.level})"
@@ -86,7 +87,6 @@ class Verdict:
         return "\n".join(self.lines())
 
     def _repr_html_(self):
-        """Show the table where a notebook would."""
         cells = "".join(
             "<tr>" + "".join(f'<td style="text-align:left">{escape(text)}</td>' for text in values) + "</tr>"
             for values in ((row.equation, row.name, row.verdict, row.sentence) for row in self.rows)
@@ -96,11 +96,11 @@ class Verdict:
         return f"<p><b>{escape(self.lines()[0])}</b></p><table>{cells}</table>{said}"
 
     def to_json(self) -> dict:
-        """Return it as what JSON can hold."""
+        """Return the Verdict as a JSON-serializable dictionary."""
         return asdict(self)
 
     @staticmethod
     def from_json(found: dict) -> "Verdict":
-        """Return the Verdict that to_json was asked for."""
+        """Return the Verdict of a dictionary that `to_json` returned."""
         rows = tuple(Row(**row) for row in found["rows"])
         return Verdict(**{**found, "rows": rows, "remarks": tuple(found["remarks"])})

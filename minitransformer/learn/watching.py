@@ -1,16 +1,17 @@
-"""Watching a folder: what is saved is checked."""
+"""Watch a folder for saved exercises."""
 
 import time
 
 from minitransformer.learn.workspace import exercises_in
 
-PAUSE = 0.3  # seconds between two looks
+PAUSE = 0.3  # seconds between polls
 
 
 def saved_files(folder, look=time.sleep):
-    """Yield the name of each exercise whenever its file has been saved; for ever. `look` waits until the next look.
+    """Poll a folder forever, and yield the name of each exercise that is saved.
 
-    A file that is being written looks different each time: it is saved once two looks see the same.
+    A changed file counts as saved when two consecutive polls find the same time and size. `look(seconds)` waits for the
+    next poll.
     """
     known = last = times(folder)
     while True:
@@ -23,13 +24,13 @@ def saved_files(folder, look=time.sleep):
 
 
 def times(folder) -> dict:
-    """Return {exercise: when its file was changed, and how long it is}."""
+    """Return {exercise: (time of the last change, size)} of the files in a folder."""
     found = {}
     for name in exercises_in(folder):
         try:
             status = (folder / f"{name}.py").stat()
-        except OSError:  # an editor is just replacing it
+        except OSError:  # an editor is replacing it
             continue
-        if status.st_size:  # if it is empty, the text is still on its way
+        if status.st_size:  # an empty file is still being written
             found[name] = status.st_mtime_ns, status.st_size
     return found

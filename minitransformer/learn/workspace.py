@@ -1,4 +1,7 @@
-"""The learner's folder: a file an exercise, a test, and a page of instructions. What is there is never overwritten."""
+"""The learner's folder: one file for each exercise, a test file, and a page of instructions.
+
+Existing files are never overwritten.
+"""
 
 import ast
 from pathlib import Path
@@ -12,7 +15,7 @@ from minitransformer.learn.refusing import Refusal, is_untouched, level_of, pars
 FOLDER = Path("learn")
 TEST, PAGE = "test_learn.py", "README.md"
 TEST_TEXT = '''\
-"""Your exercises as tests, for plain `pytest`: what is not begun is skipped."""
+"""Run your exercises as tests with `pytest`. Exercises that are not begun are skipped."""
 
 from pathlib import Path
 
@@ -34,17 +37,17 @@ def test_its_gradients_are_right(name):
 PAGE_TEXT = """\
 # Derive it yourself
 
-Each file here is a function of the textbook, with its backward pass left out. Write it where `...` stands, in any
-style; the forward pass stays as it is. Begin with {first}.
+Each file in this folder is a function of the textbook without its backward pass. Replace each `...` by your code, in
+any style, and do not change the forward pass. Begin with {first}.
 
-    minitransformer learn               where you are, and what comes next
-    minitransformer learn check NAME    is it right? Each line of backward, and in words what is wrong
-    minitransformer learn watch         the same whenever you save a file
-    minitransformer learn hint NAME     a little help, then a little more; never the answer
-    minitransformer learn progress      all exercises
-    minitransformer learn run           trains a model with your functions in it
+    minitransformer learn               show your progress and the next exercise
+    minitransformer learn check NAME    check each line of backward, and explain the first mistake
+    minitransformer learn watch         check an exercise whenever you save its file
+    minitransformer learn hint NAME     get a hint; each further hint says more, but none gives the code
+    minitransformer learn progress      list all exercises
+    minitransformer learn run           train a model that uses your functions
 
-Give these commands in the folder above, or here. `pytest` works here as well, and in a notebook
+Run these commands in this folder or its parent. You can also run `pytest` in this folder or, in a notebook,
 
     from minitransformer.learn import check
     check("{first}")
@@ -53,26 +56,27 @@ The exercises, in order:
 
 {listed}
 
-A level says what is left out:
+The level of an exercise is the part that you write:
 
 {levels}
 
-`minitransformer learn start --level 2 --out another` makes another folder. How a check works: your backward pass is
-compared with derivatives of the forward pass beside it, measured by the complex step and by central differences; no
-answer is asked for. The package that is installed contains the answers, of course: these files are its own source.
-Here nobody meets one by accident.
+`minitransformer learn start --level 2 --out another` writes the exercises of another level to another folder.
+
+A check compares your backward pass with derivatives of the forward pass in the same file, which are computed by the
+complex step and by central differences. It does not use the solution. The installed package contains the solutions,
+because the exercises are cut from its source. No command of `learn` shows them.
 """
 
 
 def start(folder, exercises, level: int) -> tuple[list[str], list[str]]:
-    """Write what is missing in a folder. Returns the names of files (that were added, that were there already).
+    """Write the missing files of a learner's folder.
 
-    Raises OSError, naming it, for a file that cannot be written, and ValueError for an exercise of one's own at level
-    3, where something must tell what its forward pass computes.
+    Returns the names of (added, existing) files. Raises OSError if a file cannot be written, and ValueError for a
+    teacher's exercise at level 3, which has no reference for the result of its forward pass.
     """
     own = [exercise for exercise in exercises if isinstance(exercise, OwnExercise)]
     if own and level == 3:
-        raise ValueError(f"{own[0].name}: an exercise of one's own has levels 0 to 2")
+        raise ValueError(f"{own[0].name}: the level of an exercise from a TOML file must be 0, 1 or 2, not {level}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     listed = "\n".join(f"- `{exercise.name}.py`: {exercise.title}" for exercise in exercises)
@@ -92,37 +96,37 @@ def start(folder, exercises, level: int) -> tuple[list[str], list[str]]:
 
 
 def found_folder(folder=None) -> Path:
-    """Return the folder of a learner: the one given, `learn` in this one, or this one itself.
+    """Find the learner's folder: the given one, or else ./learn or the current one.
 
-    Raises FileNotFoundError where there is no exercise.
+    Raises FileNotFoundError if it contains no exercise.
     """
     places = [Path(folder)] if folder is not None else [FOLDER, Path()]
     for place in places:
         if exercises_in(place):
             return place
     raise FileNotFoundError(
-        f"there is no exercise in {places[0]}: `minitransformer learn start` makes a folder of them"
-        + (", and --in names one that is elsewhere" if folder is None else "")
+        f"there is no exercise in {places[0]}: `minitransformer learn start` writes a folder of exercises"
+        + (", and --in DIR selects another folder" if folder is None else "")
     )
 
 
 def exercises_in(folder) -> list[str]:
-    """Return the names of the exercises that a folder has files of, in the order of the map, a teacher's own last."""
+    """Return the names of the exercises in a folder, the teacher's last."""
     return [name for name in known_in(folder) if (Path(folder) / f"{name}.py").is_file()]
 
 
 def exercise_in(folder, name: str) -> Exercise:
-    """Return the exercise of that name. Raises ValueError, with the nearest, where there is none."""
+    """Return the exercise of that name. Raises ValueError if there is none."""
     return looked_up(name, known_in(folder), "exercise")
 
 
 def known_in(folder) -> dict:
-    """Return {name: Exercise} of the package's, and of those of a teacher's own in a folder."""
+    """Return {name: Exercise} of the package and of the `.exercise` files in a folder."""
     return {exercise.name: exercise for exercise in (*EXERCISES, *own_exercises(folder))}
 
 
 def is_begun(folder, exercise) -> bool:
-    """Whether a file is other than the exercise as it was cut; also if it is no Python."""
+    """Return True if the file of an exercise was changed or is not valid Python."""
     try:
         tree = parsed(source_of(Path(folder) / f"{exercise.name}.py"), exercise.name)
     except Refusal:
