@@ -292,7 +292,9 @@ def test_entries_of_a_dictionary_can_be_named():
 def test_a_layer_that_is_not_initialized_is_refused():
     layer = Accumulating()
     layer.parameters["W"] = None
-    with pytest.raises(ValueError, match=r"parameters\['W'\] is None, not a floating-point array; a layer that makes"):
+    with pytest.raises(
+        ValueError, match=r"parameters\['W'\] is None, not a floating-point array; if the layer creates"
+    ):
         from_layer(layer)
 
 
