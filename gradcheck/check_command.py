@@ -138,7 +138,6 @@ def _load(target):
 
 
 def _run(cases, seed):
-    """Check the cases, print a table and a summary, and return the exit status."""
     row = _Table(cases).print_row
     row("component", "argument", "entries", "worst error", "verdict")
     start = time.perf_counter()

@@ -25,5 +25,4 @@ def lines_below_the_table(error):
 
 
 def _is_within(file):
-    """Return True if a file belongs to gradcheck, or to IPython, which runs the cell."""
     return file.startswith(OURS + os.sep) or f"{os.sep}IPython{os.sep}" in file

@@ -38,7 +38,6 @@ PROPERTY = "gradcheck"
 
 
 def pytest_addoption(parser):
-    """Add the option --gradcheck-report."""
     group = parser.getgroup("gradcheck", "gradients derived by hand")
     group.addoption(
         "--gradcheck-report",
@@ -91,7 +90,6 @@ def rows(report):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """Print the table of gradients."""
     if not config.getoption("gradcheck_report"):
         return
     noted = {}

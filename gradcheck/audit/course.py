@@ -136,7 +136,6 @@ class Audit:
         return self.pool.run([(run_here, (trial, self.original.cases, self.functions)) for trial in trials])
 
     def _try(self, what, indices, ask, afresh=False):
-        """Return {index: Outcome} of mutants tried on all the cases that run them."""
         indices = list(indices)
         trials = [self._trial(i, ask, compare=not afresh) for i in indices]
         outcomes = {}

@@ -270,6 +270,5 @@ def run_afresh(connection, trial, target):
 
 
 def _settle():
-    """Silence this process, which tries a mutant."""
     warnings.simplefilter("ignore")  # a mutant may divide by zero; the comparison of gradients detects it
     hear(signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process

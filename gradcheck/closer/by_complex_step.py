@@ -78,7 +78,6 @@ def _with_tolerance(run, step, i, both, kinks, terms, rng):
 
 
 def _norm(run, i, both):
-    """Return ‖dx v‖."""
     return norm(run.gradients[i] * both.v)
 
 

@@ -1,4 +1,4 @@
-"""All that is known of one backward pass on one draw of numbers."""
+"""The complete results for one backward pass on one draw of numbers."""
 
 import warnings
 from dataclasses import dataclass, field
@@ -13,10 +13,10 @@ from gradcheck.line_by_line.targets import Reads, targets_of
 
 @dataclass
 class Look:
-    """A Scene, its Targets in the order of backward, what its lines read, and the Findings.
+    """A Scene, its Targets in the order of backward, the operands of its lines, and the Findings.
 
-    `runs` counts the backward passes that tried a repair. `settled` are the keys of the
-    Events of locals that no mistake is looked for in, such as the length of an axis.
+    `runs` counts the backward passes that tried a correction. `settled` are the keys of the Events of locals that need
+    no examination, such as the length of an axis.
     """
 
     source: Source
@@ -29,24 +29,27 @@ class Look:
     settled: set = field(default_factory=set)
 
     def in_use(self):
-        """Let the parameters hold the numbers of this look, and return it."""
+        """Assign the numbers of this Look to the parameters, and return it."""
         for argument in self.scene.run.arguments:
             if argument.parameter is not None:
                 argument.parameter.data = argument.array
         return self
 
     def is_parameter(self, target):
-        """Whether a Target is the gradient of a parameter."""
+        """Return True if a Target is the gradient of a parameter."""
         return target.argument is not None and self.scene.run.arguments[target.argument].parameter is not None
 
     def twin_of(self, target):
-        """Return the Target of this look that is another look's, or None."""
+        """Return the Target of this Look that corresponds to another Look's, or None."""
         same = [t for t in self.targets if (t.name, t.event.key, t.key) == (target.name, target.event.key, target.key)]
         return same[0] if same and same[0] in self.found.truths else None
 
 
 def look_at(call, dy, source, instruments, probe, rng, verdicts):
-    """Return a Look at a Call with its probes planted; `instruments` are (Sites, Parts), `verdicts` as in blame.py."""
+    """Return a Look at a Call with its probes inserted.
+
+    `instruments` are (Sites, Parts), and `verdicts` is described in blame.py.
+    """
     sites, parts = instruments
     scene = Scene(call, dy, source, sites, probe, rng)
     if not scene.plain.events:
@@ -56,10 +59,11 @@ def look_at(call, dy, source, instruments, probe, rng, verdicts):
 
 
 def looks_again(look, instruments, rng, others):
-    """Return Looks at other draws: at each of the `others`, which are Calls, or at one that is made from the first.
+    """Return Looks at other draws: at each of the `others`, or at one new draw.
 
-    That has other sizes, signs, masks, indices and numbers, as far as the function takes them. There are no Looks
-    if one of the `others` cannot be looked at, because a repair could not be tried there.
+    The `others` are Calls. The new draw has other sizes, signs, masks, indices and numbers, as far as the function
+    accepts them. If one of the `others` cannot be examined, the list is empty, because a correction cannot be tested
+    there.
     """
     if others:
         looks = [_other_look(look, other.copy(), instruments, rng) for other in others]
@@ -73,7 +77,7 @@ def looks_again(look, instruments, rng, others):
 
 
 def _other_look(look, call, instruments, rng):
-    """Return a Look at another Call, None if the function raises on it."""
+    """Return a Look at another Call, or None if the function raises on it."""
     verdicts = ["WRONG"] * len(look.scene.run.arguments)
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
@@ -81,15 +85,15 @@ def _other_look(look, call, instruments, rng):
             seed = rng.integers(2**32)
             stream = np.random.default_rng(seed)
             return look_at(call, None, look.source, instruments, look.scene.probe, stream, lambda: verdicts)
-    except Exception:  # the user's code, on sizes or numbers that it was not written for
+    except Exception:  # the user's code may not accept these sizes or numbers
         return None
 
 
 def _varied(run, rng, is_larger, is_signed):
-    """Return the Call of a Run with other arrays and numbers; None if a module's sizes would have to change.
+    """Return the Call of a Run with other arrays and numbers, or None.
 
-    Each length of an axis grows by 1, and keeps all of its indices. Entries are scaled, and get another sign if the
-    array has both; True and False are exchanged at some places.
+    Each axis becomes longer by 1, and keeps all of its indices. Entries are scaled, and change sign if the array has
+    both signs; booleans are flipped at some places. If a module's sizes would have to change, the result is None.
     """
     parameters = {id(a.parameter.data) for a in run.arguments if a.parameter is not None}
     if is_larger and parameters:
@@ -123,7 +127,10 @@ def _varied(run, rng, is_larger, is_signed):
 
 
 def moved_look(look, instruments, rng):
-    """Return a Look at the same Call on other numbers of the same sizes, changed by up to a third, with another dy."""
+    """Return a Look at the same Call with other numbers of the same sizes.
+
+    The numbers change by at most 30 %, and dy is drawn again.
+    """
     run = look.scene.run
     moved = {id(a.array): np.asarray(a.array * (1 + 0.3 * rng.uniform(-1, 1, a.array.shape))) for a in run.arguments}
     for argument in run.arguments:
