@@ -11,7 +11,7 @@ def shape_hint(argument, shape, others):
     wanted = argument.array.shape
     for other, gradient in others:
         if other is not argument and np.shape(gradient) == wanted and other.array.shape == shape:
-            return f": {argument.label} and {other.label} are exchanged"
+            return f": {argument.label} and {other.label} are returned in each other's place"
     if sorted(shape) == sorted(wanted):
         return f": the shape of {argument.name} transposed"
     broadcast = _broadcast_axes(wanted, shape)
