@@ -12,8 +12,8 @@ def for_no_pair(returned):
     if not _is_numeric(returned):
         return ""
     if np.size(returned) == 1:
-        return f"; if a second function returns its gradient see from_value_and_gradient {WHERE}"
-    return f"; if a second function returns its derivative see from_derivative, or from_jacobian, {WHERE}"
+        return f"; if a second function returns its gradient, see from_value_and_gradient {WHERE}"
+    return f"; if a second function returns its derivative, see from_derivative, or from_jacobian, {WHERE}"
 
 
 def for_no_backward(y, second):

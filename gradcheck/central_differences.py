@@ -45,8 +45,8 @@ R as D(h) does.
 
 The spread is of second order and R of fourth, so the spread overestimates the error of R. If the derivatives grow as a
 geometric series, L⁽⁵⁾ / L‴ ≈ L‴ / L′, the ratio of the error of R to the spread equals that of the spread to L′. A kink
-within 2h follows no such series but contributes to S₊ − S₋: six times its effect on R if its distance c is between h
-and 2h, less if it is nearer, and nothing at c = 2h/3. Hence, with rounding,
+at a distance c < 2h follows no such series but contributes to S₊ − S₋: at least six times its effect on R if c ≥ 4h/5,
+less if it is nearer, and nothing at c = 2h/3. Hence, with rounding,
 
     uncertainty = |S₊ − S₋| + spread² / (spread + |R|) + 3/2 · noise     (6)
 

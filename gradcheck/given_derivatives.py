@@ -43,7 +43,7 @@ def from_value_and_gradient(function: Callable[..., Any], gradient: Callable[...
             what = f"an array {value.shape}" if isinstance(value, np.ndarray) else describe(value)
             raise TypeError(
                 f"{_name(function)}: the value is {what}; it must be one floating-point number: if each entry has a "
-                "derivative see from_derivative, or from_jacobian, of gradcheck.adapters"
+                "derivative, see from_derivative, or from_jacobian, of gradcheck.adapters"
             )
 
     return _adapted(function, gradient, "gradient", require, pulled_back)
@@ -67,7 +67,7 @@ def from_derivative(function: Callable[..., Any], derivative: Callable[..., Any]
             if np.shape(y) != x.shape:
                 raise ValueError(
                     f"{_name(function)}: y has shape {np.shape(y)}, but {name} has {x.shape}: if its entries depend on "
-                    "several entries of x see from_jacobian of gradcheck.adapters"
+                    "several entries of x, see from_jacobian of gradcheck.adapters"
                 )
 
     def pulled_back(inputs, y, dy, derivative):

@@ -268,9 +268,7 @@ class Unpaired:
 
 
 def test_an_array_without_a_gradient_is_refused_rather_than_passed_over():
-    with pytest.raises(
-        ValueError, match="Unpaired: running_mean looks like a parameter, but has no gradient"
-    ):
+    with pytest.raises(ValueError, match="Unpaired: running_mean looks like a parameter, but has no gradient"):
         from_layer(Unpaired())
 
 

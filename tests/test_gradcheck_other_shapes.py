@@ -437,9 +437,9 @@ def test_what_cannot_be_adapted_is_refused_in_one_line(words, call):
 @pytest.mark.parametrize(
     "words, call",
     [
-        ("returns its gradient see from_value_and_gradient", lambda: check(rosenbrock, normal(3))),
+        ("returns its gradient, see from_value_and_gradient", lambda: check(rosenbrock, normal(3))),
         (
-            "returns its derivative see from_derivative, or from_jacobian, of",
+            "returns its derivative, see from_derivative, or from_jacobian, of",
             lambda: check(np.tanh, normal(3)),
         ),
         ("for outputs with a cache see from_pair", lambda: check(lambda x: (x, x, x), normal(3))),

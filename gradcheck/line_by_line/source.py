@@ -38,7 +38,7 @@ class Source:
 
     @property
     def name(self):
-        """Return its name: `attention`, or `FeedForward` for the method `forward` of a class."""
+        """Return its name, that of the class for a method `forward` or `__call__`."""
         if self.forward is not None:
             return self.forward.__name__
         owner, _, name = self.function.__qualname__.rpartition(".<locals>.")[0].rpartition(".")
