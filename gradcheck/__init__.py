@@ -18,95 +18,101 @@ It checks functions that return their value and their own backward pass:
     print(gradcheck.check(softmax, rng.normal(size=(2, 5))))
 
 `backward(dy)` takes ∂L/∂y and returns ∂L/∂x for each floating-point array x among the positional arguments. If one of
-them is wrong, `check` raises a GradientError. That is an AssertionError, so the call is a test as it stands. Without
-the subtraction in `backward` it says:
+them is wrong, `check` raises a GradientError. This is an AssertionError, so the call can be used as a test. Without
+the subtraction in `backward`, the message is:
 
     softmax: dx: 10 of 10 entries disagree; worst at [0, 0]: backward gives -0.004101, central differences give
     0.001461. dx is off by a multiple of y along axis 1: a term y · Σ over it, or with another factor that is one along
     it, is missing or wrong
 
-`check_module(module, *inputs)` does so for every parameter of an object too. For a whole table of functions, list
-them as `CASES` and run `python -m gradcheck MODULE` (see gradcheck/cases.py and `python -m gradcheck --help`). Without
-MODULE, the modules that your setup.cfg or pyproject.toml names are checked (gradcheck/configuration.py).
+`check_module(module, *inputs)` also checks every parameter of an object. To check many functions, list them as `CASES`
+and run `python -m gradcheck MODULE` (see gradcheck/cases.py and `python -m gradcheck --help`). Without MODULE, the
+command checks the modules named in your setup.cfg or pyproject.toml (gradcheck/configuration.py).
 
-Code of another shape needs no rewriting: `from_pair(forward, backward)` of gradcheck.adapters takes two functions with
-a cache between them, `from_layer(layer)` an object with a forward, a backward and a cache of its own, with the layers
-within it, `from_value_and_gradient(f, gradient)` what optimisers take, `from_jacobian(f, jacobian)` what filters do,
-and `from_nested(f, params, x)` arrays in dictionaries and several outputs.
+Code with other interfaces needs no rewriting. The adapters in gradcheck.adapters convert it:
 
-How it is done. L = ⟨dy, y⟩ is the loss, so that ∂L/∂y is dy. Three oracles, which know nothing of any derivation, say
-what its derivatives are (gradcheck/measurement.py):
+- `from_pair(forward, backward)`: two functions that pass a cache from one to the other;
+- `from_layer(layer)`: an object with forward, backward, a cache and possibly further layers as attributes;
+- `from_value_and_gradient(f, gradient)`: a scalar function and its gradient, as optimisers take them;
+- `from_jacobian(f, jacobian)`: a function and its Jacobian, as Kalman filters and least-squares fits take them;
+- `from_nested(f, params, x)`: arrays in dictionaries or lists, and functions with several outputs.
 
-- central differences move each entry of each argument a little, forth and back, and divide the change of L by the
-  move: that is the derivative, by its definition (gradcheck/central_differences.py);
-- the complex step moves it by 1e-30 i instead, and looks at the imaginary part: exact to machine precision, for a
-  forward pass that computes with complex numbers as with real ones (gradcheck/complex_step.py);
+Method. The loss is L = ⟨dy, y⟩, so that ∂L/∂y is dy. Three oracles compute its derivatives from the forward pass alone
+(gradcheck/measurement.py):
+
+- central differences perturb each entry of each argument by ±h and divide the change of L by 2h
+  (gradcheck/central_differences.py);
+- the complex step perturbs the entry by 1e-30 i and divides the imaginary part of L by 1e-30. It is exact to machine
+  precision, but needs a forward pass that accepts complex numbers (gradcheck/complex_step.py);
 - the adjoint identity ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ compares all entries of all arguments in one complex forward pass:
   `adjoint(model, ids)` checks ten million parameters in seconds (gradcheck/adjoint_identity.py).
 
-The first and the last look at everything, and the complex step at each entry of what they do not find right;
-`oracles="central"` and the like choose. `jacobian(function, *inputs)` shows the matrix. To read how, begin with
-gradcheck/checking.py: what nearly every right gradient meets, and nothing else, lies beside it; gradcheck/closer is
-asked about what a first look did not find right.
+Central differences and the adjoint identity examine every gradient. The complex step then examines each entry of a
+gradient that they do not confirm. The option `oracles`, as in `oracles="central"`, selects among the three.
+`jacobian(function, *inputs)` returns the Jacobian matrix. To read the code, begin with gradcheck/checking.py. The
+modules next to it are those that confirm a right gradient; gradcheck/closer examines all other gradients.
 
-How a finite difference fails. With a step h its error is truncation, which grows with h (the function is not straight),
-plus rounding, which grows with 1/h (the difference of two nearly equal numbers has lost its leading digits). In
-float32, with its 7 digits, no step leaves more than about 3 digits to a forward difference and 5 to a central one: too
-few to tell a mistake from rounding. Hence float64, a formula of fourth order, and a step for each entry from its scale:
-nine digits or more for a single layer, eight for a whole model; the derivation is in gradcheck/central_differences.py.
-And a function may have a kink: at its 0, ReLU has one slope to the left and another to the right. There a difference
-gives their mean, and neither 0 nor 1 is wrong (gradcheck/closer/one_derivative.py).
+Limits of finite differences. The error of a difference with step h has two parts: truncation, which grows with h
+because the function is not linear, and rounding, which grows with 1/h because the leading digits of two nearly equal
+numbers cancel. In float32, which has 7 digits, a forward difference has at most about 3 correct digits and a central
+one 5, too few to distinguish a mistake from rounding. Therefore gradcheck uses float64, a fourth-order formula and a
+step that depends on the scale of each entry. This gives nine digits or more for a single layer and eight for a whole
+model; the derivation is in gradcheck/central_differences.py. A function may also have a kink: ReLU has slope 0 to the
+left of 0 and slope 1 to the right. There a central difference returns the mean of both slopes, and neither 0 nor 1 is
+wrong (gradcheck/closer/one_derivative.py).
 
-Why dy = ones tests nothing. Each row of a softmax sums to 1 whatever x is, and a layer norm's to Σβ when its γ is
-constant. So with dy = 1 the loss is constant, the true gradient is zero, and a backward that returns zeros passes.
-Likewise a random dy notices a backward that ignores it, and a γ that is random notices one that stands in the wrong
-place. So dy and parameters are random here unless you give them, and a constant dy is refused.
+Why dy = ones tests nothing. Each row of a softmax sums to 1 for every x, and each row of a layer norm sums to Σβ when
+γ is constant. With dy = 1 the loss is therefore constant, the true gradient is zero, and a backward that returns zeros
+passes. A random dy also reveals a backward that ignores dy, and a random γ reveals a γ in the wrong place. Therefore
+dy and the parameters are random unless you pass them, and a constant dy is refused.
 
-How to read the report. There is a row for each argument:
+How to read the report. Each argument has one row:
 
       argument  entries  absolute  relative  oracle ±  verdict
       x              10   4.4e-14   2.3e-12   1.6e-10  right
 
-`entries` is how many were compared (a large argument is sampled, and the rest checked together by one random direction;
-where the adjoint identity alone was asked for, none is); `absolute` the largest |a − n|,
-backward's entry a against the oracle's n; `relative` the largest |a − n| / (|n| + atol/rtol), which must not exceed
-rtol; `oracle ±` how far n itself may be from the truth. Up to 1e-8 or so is a right gradient with its rounding errors;
-a forgotten term shows as 1e-2 to 1. There is little between, and no tolerance to tune. The verdict is `right`, with the
-number of entries at a kink, if any; `WRONG`; or `CANNOT TELL` where no oracle is surer than the difference, since the
-output jumps, is not finite, drowns in rounding errors, or has detail finer than any step. A gradient must also be right
-to rtol of its norm, however small it is beside the output. Where the complex step applies, that is found out; where
-only central differences do, a gradient below their reach is one that they cannot tell, unless the output ignores the
-argument and it is `right (zero to ±1e-14)`; `atol=1e-8` says that errors below that do not matter. A function that
-changes what it was given, or whose backward gives something else when asked again, fails too: that is said first.
+- `entries`: the number of compared entries. A large argument is sampled, and one random direction through the whole
+  argument checks the rest. With the adjoint identity alone, no single entry is compared.
+- `absolute`: the largest |a − n|, where a is an entry of backward's gradient and n the value of the oracle.
+- `relative`: the largest |a − n| / (|n| + atol/rtol), which must not exceed rtol.
+- `oracle ±`: the estimated error of n.
+- `verdict`: `right`, with the number of entries at a kink, if any; `WRONG`; or `CANNOT TELL` if the error of every
+  oracle is larger than the difference, because the output jumps, is not finite, is dominated by rounding errors, or
+  varies on a scale shorter than every step.
 
-What is wrong. The difference between a wrong gradient and the true one has the shape of the mistake. Where it is simple
-the report says so, in a sentence that holds to nine digits of the largest entry at every entry compared, to six by
-central differences (gradcheck/diagnosis):
+A right gradient has a relative error of at most about 1e-8, from rounding; a missing term gives 1e-2 to 1. Few errors
+lie in between, so there is no tolerance to tune. A gradient must also be right to rtol of its norm, even if it is
+small compared with the output. The complex step can verify this. Central differences alone cannot verify a gradient
+below their precision, unless the output does not depend on the argument; its verdict is then
+`right (zero to ±1e-14)`. Pass `atol=1e-8` to accept errors below 1e-8. The check also fails if the function modifies
+its arguments, or if a second call of backward returns another gradient. The report lists these faults first.
+
+Diagnosis. The difference between a wrong gradient and the true one often identifies the mistake. If it does, the report
+names the mistake in one sentence. The sentence has been verified at every compared entry: to nine digits of the largest
+entry, or to six if only central differences apply (gradcheck/diagnosis). Examples are
 `dw is transposed`, `dx equals 5 × the truth: 5 is the length of axis 1 of x`, `dx differs only where mask is False`,
-`dx does not depend on dy`. Otherwise it says nothing, and where the entries disagree is the clue: all of them point at
-a formula; a few at an index, a mask or an edge; one argument alone at the line that computes it.
+`dx does not depend on dy`. Without a diagnosis, look at which entries disagree. If all do, a formula is wrong; if only
+a few do, an index, a mask or a boundary; if one argument is wrong, the line that computes its gradient.
 
-What else is here:
+Other tools:
 
-- `steps(f, *inputs)` and `python -m gradcheck steps MODULE` look at each line of a backward pass: what it computes
-  under the name dx is compared with the true gradient of x, and the first line that is wrong is found. A failed check
-  shows it (gradcheck/line_by_line), within a time limit (gradcheck/causes.py); `check(..., explain=False)` raises
-  without an explanation, for a caller that needs only the verdict.
-- `python -m gradcheck curve` draws the error of a difference against its step: the picture of all this, for the board
-  (gradcheck/curve).
-- `python -m gradcheck museum` walks through wrong gradients that real projects shipped, the checks that missed them,
-  and why (gradcheck/museum).
-- `python -m gradcheck audit MODULE` tests the checks: it makes mistakes in backward passes on purpose, and shows which
-  go unnoticed, by the module's cases or by any test command (gradcheck/audit).
-- in pytest, the fixture `gradcheck` and a table of the worst errors, `--gradcheck-report` (gradcheck/plugin.py); with
-  Hypothesis, strategies for shapes, masks, cotangents and well-conditioned arrays (gradcheck/strategies.py); in a
-  notebook, a report shows itself as a table, and so does that of an error (gradcheck/notebook.py).
-- `check_update(adam, "adam")` holds the steps of an optimiser against a formula that is written in plain scalars, and
-  names AdamW's usual mistakes (gradcheck/updates).
+- `steps(f, *inputs)` and `python -m gradcheck steps MODULE` find the first wrong line of a backward pass: the array
+  that a line assigns to the name dx is compared with the true gradient of x (gradcheck/line_by_line). A failed check
+  includes this table, within a time limit (gradcheck/causes.py); `check(..., explain=False)` raises without it.
+- `python -m gradcheck curve` plots the error of a finite difference against its step (gradcheck/curve).
+- `python -m gradcheck museum` shows wrong gradients that real projects shipped, the checks that missed them, and why
+  (gradcheck/museum).
+- `python -m gradcheck audit MODULE` tests the checks: it plants mistakes in backward passes and reports which of them
+  the module's cases, or any test command, do not detect (gradcheck/audit).
+- In pytest, the fixture `gradcheck` checks gradients, and `--gradcheck-report` prints a table of the worst errors
+  (gradcheck/plugin.py). For Hypothesis there are strategies for shapes, masks, cotangents and well-conditioned arrays
+  (gradcheck/strategies.py). Notebooks display a report, or that of an error, as a table (gradcheck/notebook.py).
+- `check_update(adam, "adam")` compares the steps of an optimiser with a formula in plain scalars, and names the usual
+  mistakes in AdamW (gradcheck/updates).
 """
 
-TYPE_CHECKING = False  # but to a type checker it is true; from `typing` it would take longer than all that is here
-if TYPE_CHECKING:  # what is loaded when it is asked for: see __getattr__
+TYPE_CHECKING = False  # type checkers treat it as True; importing `typing` would take longer than this whole module
+if TYPE_CHECKING:  # these names are loaded on first use: see __getattr__
     from gradcheck.adapters import from_layer, from_pair
     from gradcheck.call import Call, borrowed, clear_gradients, parameters_of, randomize_parameters, to_float64
     from gradcheck.cases import Case, check_case, load_cases
@@ -166,10 +172,13 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
-if not TYPE_CHECKING:  # because a type checker that sees __getattr__ accepts any name
+if not TYPE_CHECKING:  # a type checker that sees __getattr__ accepts any name
 
     def __getattr__(name):
-        """Load a public name, or a module, on first use: pytest imports every package that has a plugin."""
+        """Load a public name or a submodule on first use.
+
+        pytest imports every package that has a plugin, so the import of this package must be fast.
+        """
         from importlib import import_module
         from importlib.util import find_spec
 

@@ -1,7 +1,7 @@
 """`python -m gradcheck`: check every case that a module lists, or run one of the other commands.
 
-A command is a module with a `main(argv)` that returns an exit status. It is imported only when it is called, so that
-a signal that comes while NumPy is imported already ends the command with one line.
+A command is a module with a function `main(argv)` that returns an exit status. It is imported inside `run`, so that a
+signal that arrives while NumPy is being imported also ends the command with one line.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ COMMANDS = {
     "curve": "curve",
     "audit": "audit",
     "museum": "museum",
-}  # the module of each
+}  # command: module within gradcheck
 
 
 def main(argv=None):
@@ -25,14 +25,14 @@ def main(argv=None):
 
 
 def _answer(argv):
-    with contextlib.suppress(FileNotFoundError):  # a current folder that is gone holds no module
+    with contextlib.suppress(FileNotFoundError):  # the current directory has been deleted
         if os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())  # a console script, unlike `python -m`, does not look in it
+            sys.path.insert(0, os.getcwd())  # `python -m` adds it, a console script does not
     try:
         if argv and argv[0] in COMMANDS:
             return import_module(f"gradcheck.{COMMANDS[argv[0]]}").main(argv[1:])
         return import_module("gradcheck.check_command").main(argv)
-    except SystemExit as stop:  # argparse has said why
+    except SystemExit as stop:  # argparse has printed the reason
         return stop.code
 
 

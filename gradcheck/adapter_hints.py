@@ -1,4 +1,4 @@
-"""Which of gradcheck.adapters makes a differentiable function of code that is refused as it is, told by its shape."""
+"""Hints that name the adapter in gradcheck.adapters for a function with another interface."""
 
 import numpy as np
 
@@ -6,18 +6,18 @@ WHERE = "of gradcheck.adapters"
 
 
 def for_no_pair(returned):
-    """Return a hint on what a function returned that is no pair."""
+    """Return a hint for a function that returned something other than a pair."""
     if isinstance(returned, tuple):
         return f"; for outputs with a cache see from_pair {WHERE}" if len(returned) > 2 else ""
     if not _is_numeric(returned):
         return ""
     if np.size(returned) == 1:
-        return f"; with its gradient in a function beside it see from_value_and_gradient {WHERE}"
-    return f"; with its derivative in a function beside it see from_derivative, or from_jacobian, {WHERE}"
+        return f"; if a second function returns its gradient, see from_value_and_gradient {WHERE}"
+    return f"; if a second function returns its derivative, see from_derivative, or from_jacobian, {WHERE}"
 
 
 def for_no_backward(y, second):
-    """Return a hint on a pair (y, second) whose second is no function."""
+    """Return a hint for a pair (y, second) whose second element is not a function."""
     cache = f"for a cache see from_pair {WHERE}"
     if _is_numeric(y) and np.size(y) == 1 and (_is_numeric(second) or isinstance(second, (dict, list))):
         return f"for a value and its gradient see from_value_and_gradient {WHERE}, {cache}"
@@ -31,7 +31,7 @@ def for_no_backward(y, second):
 
 
 def for_nested(values):
-    """Return a hint on inputs, or on what backward returned, if there are arrays in dictionaries, lists or tuples."""
+    """Return a hint if some of the values are dictionaries, lists or tuples of arrays."""
     kinds = [
         type(value).__name__ for value in values if isinstance(value, (dict, list, tuple)) and _holds_arrays(value)
     ]

@@ -1,7 +1,7 @@
-"""Adapters for the other common shapes of hand-written gradients.
+"""Adapters for other common interfaces of hand-written gradients.
 
-gradcheck checks functions that return their value and a closure, `(y, backward)`. Most code that is out there looks
-otherwise, and needs no rewriting to be checked.
+gradcheck checks functions that return their value and a closure, `(y, backward)`. The adapters convert code with other
+interfaces, so that it can be checked without rewriting.
 
 **A pair of functions with a cache**, as in many courses:
 
@@ -14,9 +14,10 @@ otherwise, and needs no rewriting to be checked.
 
     gradcheck.check(from_pair(affine_forward, affine_backward), x, w, b)
 
-`backward(dy, cache)` returns one gradient for each floating-point input, in order; more than one as a tuple or a list.
+`backward(dy, cache)` returns one gradient for each floating-point input, in order. Several gradients form a tuple or a
+list.
 
-**A derivative that is written down as such**: from_value_and_gradient, from_derivative and from_jacobian
+**An explicit derivative, gradient or Jacobian**: from_derivative, from_value_and_gradient and from_jacobian
 (gradcheck/given_derivatives.py).
 
     gradcheck.check(from_jacobian(motion, jacobian_of_motion), state, control=u)
@@ -25,7 +26,7 @@ otherwise, and needs no rewriting to be checked.
 
     gradcheck.check(*from_nested(network, params, x))
 
-**A layer that keeps its cache on `self`**, with parameters and gradients beside each other:
+**A layer that keeps its cache, its parameters and their gradients on `self`**:
 
     class Affine:
         def __init__(self, w, b):
@@ -42,16 +43,15 @@ otherwise, and needs no rewriting to be checked.
 
     gradcheck.check_module(from_layer(Affine(w, b)), x)
 
-Parameters are found in the layer and in the layers within it, wherever such code has them: `layer.W` and `layer.dW`,
-`layer.params["W"]` and `layer.grads["W"]`, objects with `.data` and `.grad` (gradcheck/layer_parameters.py). What looks
-like a parameter but has no gradient beside it (a running mean, or a dW that backward makes) is refused by its name
-rather than passed over, since an unchecked parameter looks like a right one. Where parameters or gradients are
-elsewhere, name them: `from_layer(block, {"first.W": "first.gradient_of_W"})`.
+Parameters are found in the layer and in the layers within it by the usual conventions: `layer.W` and `layer.dW`,
+`layer.params["W"]` and `layer.grads["W"]`, objects with `.data` and `.grad` (gradcheck/layer_parameters.py). An array
+that looks like a parameter but has no gradient (a running mean, or a parameter whose dW only backward creates) raises
+an error that names it. It is not ignored, since the report would not show that it was left unchecked. If your code
+follows another convention, name the parameters: `from_layer(block, {"first.W": "first.gradient_of_W"})`.
 
-Each forward pass works on a copy of the layer, and each backward pass on a copy of that one, so that the layer is left
-as it was, its random state included, and the closure has a cache of its own, which a backward may consume. The price is
-that a mistake which needs two calls on the same layer is not seen: such layers cannot be called twice before backward,
-and that is a good reason to write closures.
+Each forward pass runs on a copy of the layer, and each backward pass on a copy of that copy. The layer, including its
+random state, is therefore unchanged, and backward may consume the cache. As a consequence, mistakes that need two
+forward calls on the same layer before backward are not detected.
 """
 
 import copy
@@ -70,10 +70,11 @@ __all__ = ["from_derivative", "from_jacobian", "from_layer", "from_nested", "fro
 
 
 def from_pair(forward: Callable[..., tuple[Any, Any]], backward: Callable[..., Any]) -> Differentiable:
-    """Return the differentiable function of `forward(*inputs, **options) -> (y, cache)` and `backward(dy, cache)`.
+    """Return a differentiable function made from `forward` and `backward`.
 
-    Give it to `gradcheck.check`, or to a Call. Raises TypeError if one of the two is no function, and, when called, if
-    forward does not return a pair.
+    `forward(*inputs, **options)` returns (y, cache), and `backward(dy, cache)` returns the gradients. Pass the result
+    to `gradcheck.check` or to a Call. Raises TypeError if one of the two is not a function. The result raises TypeError
+    if forward does not return a pair.
     """
     for role, given, signature in (("forward", forward, "the inputs"), ("backward", backward, "(dy, cache)")):
         if not callable(given):
@@ -96,15 +97,16 @@ def from_pair(forward: Callable[..., tuple[Any, Any]], backward: Callable[..., A
 
 
 def from_layer(layer: Any, parameters: Mapping[str, str] | None = None) -> Differentiable:
-    """Return a module of a layer with `forward(*inputs, **options) -> y` and `backward(dy) -> gradients of the inputs`.
+    """Return a module made from a layer with methods `forward` and `backward`.
 
-    Give it to `gradcheck.check_module`, or to a Call. `parameters` maps the names of parameters to those of their
-    gradients, as attributes or entries of the layer's dictionaries, dotted where they are in a layer within it; left
-    out, they are found as described above. A layer without any has `parameters={}`.
+    `layer.forward(*inputs, **options)` returns y, and `layer.backward(dy)` returns the gradients of the inputs. Pass
+    the result to `gradcheck.check_module` or to a Call. `parameters` maps the names of parameters to those of their
+    gradients. Both are attributes of the layer or keys of its dictionaries, with dots for layers within the layer. By
+    default they are found by the conventions described above. Pass `parameters={}` for a layer without parameters.
 
-    Raises TypeError if there is no forward or no backward, and ValueError if an array where parameters are looked for
-    has no gradient beside it, or if what was named is no floating-point array; and, when called, if forward makes
-    parameters that were not there before.
+    Raises TypeError if the layer has no forward or no backward, and ValueError if an array that looks like a parameter
+    has no gradient, or if a named parameter is not a floating-point array. The result raises ValueError if forward
+    creates parameters that did not exist before.
     """
     for method in ("forward", "backward"):
         if not callable(getattr(layer, method, None)):
@@ -115,9 +117,9 @@ def from_layer(layer: Any, parameters: Mapping[str, str] | None = None) -> Diffe
 
 
 class _Layer:
-    """A stateful layer as a module: named parameters, and a call that returns (y, backward).
+    """A stateful layer as a module: it has named parameters, and a call returns (y, backward).
 
-    `is_told` says that these are all parameters; otherwise the first call finds out whether forward makes others.
+    `is_told` is True if the caller named all parameters. Otherwise the first call tests whether forward creates others.
     """
 
     def __init__(self, layer, found, is_told):
@@ -129,7 +131,7 @@ class _Layer:
         self.parameters = {name: _Parameter(layer, parameter.places) for name, parameter in found.items()}
 
     def named_parameters(self):
-        """Yield (name, parameter), by the names that the layer has for their values."""
+        """Yield (name, parameter), under the names that the layer uses."""
         yield from self.parameters.items()
 
     def __call__(self, *inputs, **options):
@@ -143,7 +145,7 @@ class _Layer:
             layer = copy.deepcopy(after)
             for parameter in self.found.values():
                 for place in parameter.gradients:
-                    if isinstance(place.get(layer), np.ndarray):  # backward may add to what it finds
+                    if isinstance(place.get(layer), np.ndarray):  # backward may accumulate into it
                         place.set(layer, np.zeros_like(parameter.places[0].get(layer)))
             dx = layer.backward(dy)
             for name, parameter in self.parameters.items():
@@ -154,7 +156,7 @@ class _Layer:
 
 
 class _Parameter:
-    """A parameter whose data lives in the layer, in as many places as it is kept."""
+    """A parameter whose data is an array in the layer, which may be stored in several places."""
 
     def __init__(self, layer, places):
         self.layer = layer
@@ -163,7 +165,7 @@ class _Parameter:
 
     @property
     def data(self):
-        """The array in the layer."""
+        """Return the array in the layer."""
         return self.places[0].get(self.layer)
 
     @data.setter
@@ -172,7 +174,7 @@ class _Parameter:
             place.set(self.layer, array)
 
     def accumulate(self, grad):
-        """Add a gradient, as backward passes do."""
+        """Add a gradient to `grad`, as backward passes do."""
         if grad is not None:
             self.grad = grad if self.grad is None else self.grad + grad
 

@@ -1,17 +1,17 @@
-"""All entries of a gradient at once: the adjoint identity.
+"""The adjoint identity, which checks all entries of a gradient at once.
 
-J takes a small move v of the inputs to the move of the output; backward is its adjoint Jᵀ. So for any dy and v,
-whatever the function,
+The Jacobian J maps a small change v of the inputs to the change of the output. The backward pass is its adjoint Jᵀ.
+Therefore, for every function, dy and v,
 
     ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩                                          (1)
 
-The left side comes from the complex step (complex_step.py): one forward pass with x + ihv in the place of x. The right
-side is backward's gradient, times v, added up. With v random, an error e in the gradient escapes only if ⟨e, v⟩ happens
-to vanish. Both sides are exact to rounding, some thirteen digits, which makes up for there being only one number for
-however many entries: of ten million, a single wrong one changes (1) in its fourth digit or so.
+The left side comes from the complex step (complex_step.py), that is, from one forward pass at x + ihv. The right side
+is the inner product of backward's gradient and v. If v is random, an error e in the gradient is missed only if ⟨e, v⟩
+happens to vanish. Both sides are exact to rounding, about thirteen digits. This precision makes up for comparing only
+one number: of ten million entries, a single wrong one changes (1) in about its fourth digit.
 
-Both sides may be the rounding of a zero. Where they agree to less than the identity asks for, what rounding may have
-left in them is measured (rounding.py).
+If both sides are zero up to rounding, they may differ by more than the identity allows. In this case rounding.py
+measures how much of the difference is rounding.
 """
 
 from dataclasses import dataclass, replace
@@ -21,14 +21,14 @@ import numpy as np
 from gradcheck.central_differences import scales_of
 from gradcheck.rounding import RESOLVED, rounding_along
 
-IDENTITY = 1e-12  # to which (1) holds, of Σ|dx v|
+IDENTITY = 1e-12  # the relative error allowed in (1), as a fraction of Σ|dx v|
 
 
 @dataclass(frozen=True)
 class Sides:
-    """Both sides of (1) along v: `analytic` = ⟨Jᵀ dy, v⟩, `exact` = ⟨dy, J v⟩, and what rounding lets them differ by.
+    """Both sides of (1) along v: `analytic` = ⟨Jᵀ dy, v⟩ and `exact` = ⟨dy, J v⟩.
 
-    `size` is Σ|dx v|.
+    `size` is Σ|dx v|, and `rounding` the largest difference of the two sides that rounding explains.
     """
 
     v: np.ndarray | None
@@ -39,19 +39,20 @@ class Sides:
 
     @property
     def gap(self):
-        """How far the two sides are apart."""
+        """Return the absolute difference of the two sides."""
         return abs(self.analytic - self.exact)
 
     @property
     def agree(self):
-        """Whether the identity holds."""
+        """Return True if the identity holds up to rounding."""
         return self.gap <= self.rounding
 
 
 def sides(run, step, i, rng, *, zero_at=()):
-    """Return the Sides along a random direction v through argument i, v being 0 at the entries `zero_at`.
+    """Return the Sides along a random direction v through argument i.
 
-    v is as long for every entry, so that the gap is in proportion to the norm of the error. Raises NotComplexSafe.
+    v is 0 at the entries `zero_at`. All other entries have the same scale, so that the difference of the sides is
+    proportional to the norm of the error. Raises NotComplexSafe.
     """
     v = np.min(scales_of(run.arguments[i].array)) * rng.standard_normal(run.arguments[i].array.shape)
     v.flat[np.asarray(zero_at, dtype=np.intp)] = 0.0
@@ -63,9 +64,10 @@ def sides(run, step, i, rng, *, zero_at=()):
 
 
 def sides_of_all(run, step, rng):
-    """Return the Sides along one random direction through all arguments, each moved by its own scales; v is None.
+    """Return the Sides along one random direction through all arguments.
 
-    One evaluation tells of all gradients whether one of them is wrong. Raises NotComplexSafe.
+    Each argument is perturbed by its own scales, so the result has no `v`. One evaluation shows whether any
+    gradient is wrong. Raises NotComplexSafe.
     """
     directions = {
         i: scales_of(argument.array) * rng.standard_normal(argument.array.shape)
@@ -76,7 +78,7 @@ def sides_of_all(run, step, rng):
 
 def _sides(run, step, directions, v):
     exact = float(np.sum(run.dy * step.along(directions)))  # (1)
-    with np.errstate(all="ignore"):  # backward may give what is not finite
+    with np.errstate(all="ignore"):  # gradients may be infinite or NaN
         products = [run.gradients[i] * along for i, along in directions.items()]
         size = float(sum(np.sum(np.abs(product)) for product in products))
         return Sides(v, float(sum(map(np.sum, products))), exact, size, IDENTITY * size)

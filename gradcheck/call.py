@@ -1,4 +1,4 @@
-"""One call to check: a function or module with its parameters, its inputs and its options."""
+"""A Call: a function or a module with its parameters, together with its inputs and options."""
 
 import copy
 import functools
@@ -17,19 +17,19 @@ Differentiable = Callable[..., tuple[Any, Callable[..., Any]]]
 
 
 class Call:
-    """A differentiable function or module together with what it is called on.
+    """A differentiable function or module together with its inputs and options.
 
         Call(layer_norm, x, gamma, beta, eps=1e-5)
         Call(LayerNorm(5), x)
 
-    The target returns (y, backward). `inputs` are its positional arguments: each floating-point array among them has a
+    The target returns (y, backward). `inputs` are its positional arguments; each floating-point array among them has a
     gradient. `options` are its keyword arguments, which have none. A target with `named_parameters()`, or a method of
     an object that has it, is a module: its parameters have gradients too.
     """
 
     is_careful = False  # see gradcheck/careful.py
     time_limit: Any = None  # see gradcheck/causes.py
-    type_of_y: Any = np.ndarray  # until the first evaluation tells
+    type_of_y: Any = np.ndarray  # set by the first evaluation
 
     def __init__(self, target: Callable[..., Any], /, *inputs: Any, **options: Any):
         if not callable(target):
@@ -48,16 +48,17 @@ class Call:
 
     @property
     def name(self) -> str:
-        """What reports call the target: the name of the function, or of the module's class."""
+        """Return the name of the function, or of the module's class, for reports."""
         target = self.target
         while isinstance(target, functools.partial):
             target = target.func
         return getattr(target, "__name__", type(target).__name__)
 
     def input_names(self) -> list[str]:
-        """Return one name for each input, from the signature of the target (of a module: of its `forward`).
+        """Return one name for each input, from the signature of the target.
 
-        What from_nested has made says itself what its `names_of_inputs` are.
+        For a module, the signature is that of its `forward`. A target made by from_nested has the attribute
+        `names_of_inputs`, which is returned instead.
         """
         if len(getattr(self.target, "names_of_inputs", ())) == len(self.inputs) > 0:
             return list(self.target.names_of_inputs)
@@ -76,24 +77,28 @@ class Call:
         return list(itertools.islice(itertools.chain(names, numbered), len(self.inputs)))
 
     def as_y(self, dy: Any) -> Any:
-        """Return dy, an array, in the type of y: a number if the target returns a number."""
+        """Return the array dy, converted to a number if the target returns a number."""
         return dy if issubclass(self.type_of_y, np.ndarray) else self.type_of_y(dy)
 
     def on(self, inputs: Iterable[Any], options: dict[str, Any] | None = None) -> Self:
-        """Return this Call on other inputs and, if given, other options."""
+        """Return this Call with other inputs and, if given, other options."""
         other = copy.copy(self)
         other.inputs, other.options = tuple(inputs), self.options if options is None else options
         return other
 
     def copy(self) -> Self:
-        """Return a Call on copies of the arrays, so that they may be moved. An array given twice becomes two."""
+        """Return a Call on copies of the arrays.
+
+        An array that was passed twice becomes two arrays.
+        """
         options = {name: _copy_array(value) for name, value in self.options.items()}
         return self.on(map(_copy_array, self.inputs), options)
 
     def evaluate(self) -> Any:
-        """Call the target and return what it returns.
+        """Call the target and return its result.
 
-        Random generators, NumPy's global one among them, and dictionaries and lists are each time what they were.
+        Random generators (including NumPy's global one), dictionaries and lists are restored to their initial state
+        before each call.
         """
         self.keep_to_time()
         inputs, options = self.inputs, self.options
@@ -103,18 +108,18 @@ class Call:
             return self.target(*inputs, **options)
 
     def keep_to_time(self) -> None:
-        """Raise OutOfTime if the call belongs to an explanation whose time limit has passed."""
+        """Raise OutOfTime if the call belongs to an explanation that is out of time."""
         if self.time_limit is not None:
             self.time_limit.keep()
 
 
 def is_module(target):
-    """Whether the target has parameters of its own."""
+    """Return True if the target, or the object that it is a method of, has parameters."""
     return hasattr(_owner(target), "named_parameters")
 
 
 def parameters_of(target: Any) -> dict[str, Any]:
-    """Return {dotted name: parameter}, a parameter that is tied in several places under its first name only."""
+    """Return {dotted name: parameter}, with tied parameters under their first name."""
     if not is_module(target):
         return {}
     unique = {}
@@ -124,7 +129,10 @@ def parameters_of(target: Any) -> dict[str, Any]:
 
 
 def _owner(target):
-    """What holds the parameters: the target itself, or the object that it is a method of."""
+    """Return the object that holds the parameters.
+
+    It is the target, or the object that the target is a method of.
+    """
     return target if hasattr(target, "named_parameters") else getattr(target, "__self__", target)
 
 
@@ -136,10 +144,10 @@ def to_float64(module: Any) -> None:
 
 
 def randomize_parameters(module: Any, rng: np.random.Generator) -> None:
-    """Give every floating-point parameter O(1) random values, in place of the special ones that it starts from.
+    """Replace the values of every floating-point parameter by random values.
 
-    Vectors are drawn from the standard normal distribution; matrices (fan_in, ...) likewise, over √fan_in, so that
-    activations stay O(1) however deep the module. Each keeps its dtype.
+    Vectors are drawn from the standard normal distribution. Matrices (fan_in, ...) are drawn from it and divided by
+    √fan_in, so that activations stay of order 1 at any depth. Each parameter keeps its dtype.
     """
     for parameter in parameters_of(module).values():
         data = parameter.data
@@ -149,17 +157,17 @@ def randomize_parameters(module: Any, rng: np.random.Generator) -> None:
 
 
 def clear_gradients(module: Any) -> None:
-    """Set every gradient to what it is before the first backward pass: None, or zeros where it was an array."""
+    """Reset every gradient to None, or to zeros if it was an array."""
     for parameter in parameters_of(module).values():
         parameter.grad = None if parameter.grad is None else np.zeros(parameter.data.shape)
 
 
 @contextmanager
 def borrowed(module: Any) -> Iterator[None]:
-    """Let every parameter require its gradient, for the `with` block.
+    """Make every parameter require its gradient within the `with` block.
 
-    At its end, also after an exception, every parameter's data, gradient and flag are the objects that they were, and
-    so are all other arrays.
+    At its end, also after an exception, the data, gradient and flag of every parameter are the same objects as before,
+    and all other arrays of the module have their values from before.
     """
     before = [(p, p.data, p.grad, getattr(p, "requires_grad", None)) for p in parameters_of(module).values()]
     with state_kept(module):
@@ -176,12 +184,12 @@ def borrowed(module: Any) -> Iterator[None]:
 
 
 def state_kept(target):
-    """Let the arrays that a target keeps be what they were after the `with` block, but for its parameters."""
+    """Restore a target's arrays, except parameters, after the `with` block."""
     return kept(_owner(target), parameters_of(target).values())
 
 
 def describe(value):
-    """Return what messages call a value that something else belongs in the place of: `a list`, `an array of int64`."""
+    """Describe a value for error messages, as `a list` or `an array of int64`."""
     if value is None:
         return "None"
     if type(value) is np.ndarray:
@@ -191,7 +199,7 @@ def describe(value):
 
 
 def refusals():
-    """Return the module of what is said of what is refused: it is loaded only then."""
+    """Return the module of error messages, imported only when needed."""
     from gradcheck import refusals
 
     return refusals

@@ -1,6 +1,6 @@
-"""A Call of a function that is known to change what it was given: it is evaluated on copies of everything.
+"""A Call that evaluates its function on copies of all arrays.
 
-So its numbers can be compared although it is at fault.
+It is used for a function that modifies its arguments, so that its gradients can still be compared.
 """
 
 import copy
@@ -9,7 +9,7 @@ from gradcheck.call import Call, parameters_of
 
 
 def careful(call):
-    """Return the same Call, on the same arrays, which nothing that the function does can change."""
+    """Return the same Call on the same arrays, protected from changes by the function."""
     other = copy.copy(call)
     other.__class__ = _Careful
     return other
@@ -19,7 +19,10 @@ class _Careful(Call):
     is_careful = True
 
     def evaluate(self):
-        """Call the target on copies of the arrays; parameters hold a copy for as long as forward or backward runs."""
+        """Call the target on copies of the arrays.
+
+        While forward or backward runs, the parameters hold copies too.
+        """
         y, backward = _on_copied_parameters(self.target, self.copy()._evaluate)
 
         def careful_backward(dy):

@@ -1,6 +1,6 @@
-"""Tables of cases: what `python -m gradcheck MODULE` runs, and what a test can be parametrised over.
+"""Tables of cases, for `python -m gradcheck MODULE` and for parametrised tests.
 
-A module lists its cases as an iterable `CASES`, or is a package whose submodule `cases` does:
+A module lists its cases as an iterable `CASES`. A package may have a submodule `cases` that does:
 
     CASES = [
         Case("layer_norm", lambda rng: Call(layer_norm, rng.normal(size=(2, 3, 5)), rng.normal(size=5))),
@@ -28,14 +28,14 @@ from gradcheck.report import Report
 class Case:
     """A name, and a function `draw(rng)` that returns a Call on inputs drawn from a random generator.
 
-    `draw` makes its module anew each time, since `call` changes the parameters.
+    `draw` must create a new module each time, since `call` changes the parameters.
     """
 
     name: str
     draw: Callable[[np.random.Generator], Call]
 
     def call(self, rng: np.random.Generator) -> Call:
-        """Draw a Call, and give its module, if it is one, float64 parameters with random values from the same rng."""
+        """Draw a Call, with random float64 parameters if it is of a module."""
         call = self.draw(rng)
         if not isinstance(call, Call):
             raise TypeError(f"case {self.name!r}: draw(rng) returned {describe(call)}, not a Call")
@@ -45,9 +45,9 @@ class Case:
 
 
 def check_case(case: Case, seed: int = 0, *, explain: bool = True) -> Report:
-    """Draw a case and check every gradient of it. Returns a Report; raises what `check` raises.
+    """Draw a case and check all of its gradients.
 
-    `explain` is that of `check`.
+    Returns a Report; raises the same exceptions as `check`. `explain` is passed to `check`.
     """
     with ends_nothing():
         return check_call(case.call(np.random.default_rng(seed)), seed=seed, explain=explain)
@@ -55,7 +55,7 @@ def check_case(case: Case, seed: int = 0, *, explain: bool = True) -> Report:
 
 @contextlib.contextmanager
 def ends_nothing():
-    """Within the block, what would end the program, as SystemExit does, is a RuntimeError instead; but for Ctrl-C."""
+    """Turn exceptions that would end the program, except Ctrl-C, into RuntimeError."""
     try:
         yield
     except (Exception, KeyboardInterrupt):
@@ -65,15 +65,15 @@ def ends_nothing():
 
 
 def error_in_words(error):
-    """Return the type and the message of an exception, in one line."""
+    """Return the type and the message of an exception on one line."""
     return ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))
 
 
 def load_cases(target: str) -> list[Case]:
-    """Return the list of Cases of a module, given by name (`package.module`) or as the path of a .py file.
+    """Return the Cases of a module, given by name or as the path of a .py file.
 
-    Raises ImportError if there is no such module, it cannot be imported, or it lists no cases; ValueError or TypeError
-    if what it lists is not a table of Cases with unique names.
+    Raises ImportError if there is no such module, if it cannot be imported, or if it lists no cases. Raises ValueError
+    or TypeError if its `CASES` is not a table of Cases with unique names.
     """
     module = _import_file(Path(target)) if target.endswith(".py") else _import(target)
     if not hasattr(module, "CASES") and hasattr(module, "__path__"):
@@ -86,7 +86,10 @@ def load_cases(target: str) -> list[Case]:
 
 
 def validated(cases, source):
-    """Return a table of Cases as a list, once every entry is a Case and no two have the same name."""
+    """Return a table of Cases as a list.
+
+    Raises TypeError if an entry is not a Case, and ValueError if a name occurs twice.
+    """
     try:
         cases = list(cases)
     except TypeError as error:
@@ -118,8 +121,8 @@ def _import(name):
 def _import_file(path):
     if not path.is_file():
         raise ImportError(f"there is no file {str(path)!r}")
-    sys.path.insert(0, str(path.parent.resolve()))  # as `python FILE` does, for what it imports from beside it
-    name = f"_cases_of_{path.stem}"  # never the name of another module
+    sys.path.insert(0, str(path.parent.resolve()))  # as `python FILE` does, so that it can import its neighbours
+    name = f"_cases_of_{path.stem}"  # differs from the name of every other module
     spec = importlib.util.spec_from_file_location(name, path)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
@@ -131,7 +134,10 @@ def _import_file(path):
 
 
 def line_in(path, error):
-    """Return the line of a file that an exception comes from, as `, line 3`; nothing where it comes from none."""
+    """Return the line of a file that raised an exception, as `, line 3`.
+
+    The text is empty if the exception was raised elsewhere.
+    """
     frames = [frame for e in (error, error.__cause__) if e for frame in traceback.extract_tb(e.__traceback__)]
     lines = [frame.lineno for frame in frames if frame.filename == str(path.absolute())]
     return f", line {lines[-1]}" if lines else ""

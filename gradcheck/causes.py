@@ -1,9 +1,9 @@
-"""Explain a gradient that is not right: a sentence on its numbers, and the lines of its backward pass.
+"""Explain a wrong gradient: a sentence on its values, and a table of the lines of its backward pass.
 
-`check` computes the explanation before it raises. A sentence compares the wrong gradient with the true one
-(gradcheck/diagnosis); the lines are found by running forward and backward again with probes in them
-(gradcheck/line_by_line). Both run the user's function many times, so together they have a time limit: the time that
-the check took, or LEAST seconds if that is more. It is tested before each forward pass; a pass that has begun is not
+`check` computes the explanation before it raises. The sentence is the result of a comparison of the wrong gradient with
+the true one (gradcheck/diagnosis). The lines are found by running forward and backward again with probes
+(gradcheck/line_by_line). Both run the user's function many times, so they share a time limit, the duration of the check
+or LEAST seconds, whichever is longer. The limit is tested before each forward pass; a pass that has begun is not
 interrupted.
 """
 
@@ -15,11 +15,17 @@ LEAST = 5.0  # seconds that an explanation may take after a short check
 
 
 class OutOfTime(BaseException):
-    """The time limit of an explanation has passed. Not an Exception, which the user's function might catch."""
+    """The time limit of an explanation has passed.
+
+    It is not an Exception, because the user's function might catch that.
+    """
 
 
 class TimeLimit:
-    """The end of an explanation that begins now; `began` is the time.monotonic() at which the check began."""
+    """The time limit of an explanation that begins now.
+
+    `began` is the time.monotonic() at which the check began.
+    """
 
     def __init__(self, began):
         now = time.monotonic()
@@ -39,7 +45,7 @@ class Explanation:
         self.limit = TimeLimit(began)
 
     def with_sentences(self, report, run, step, findings, find):
-        """Return the report with a diagnosis of each wrong gradient whose mistake is known.
+        """Return the report with a diagnosis of each wrong gradient, if one is known.
 
         `find(run)` returns (Findings, ComplexStep) of another Run.
         """
@@ -52,10 +58,10 @@ class Explanation:
         return replace(report, arguments=tuple(arguments))
 
     def lines(self, report, call, dy, seed, randomize):
-        """Return the table of the lines of backward, as lines of text: none if no line is known to be wrong.
+        """Return the table of the lines of backward as lines of text.
 
-        There are none either where the lines cannot be looked at. An error of the look itself takes one line of text,
-        so that it hides nothing that is known without it.
+        The list is empty if no line is known to be wrong, or if the lines cannot be examined. If the examination raises
+        another error, the list holds one line that names it, so that the report itself is still printed.
         """
         from gradcheck.line_by_line import lines_beside
 
@@ -66,10 +72,10 @@ class Explanation:
             return []
         except OutOfTime:
             return [
-                f"(the explanation is incomplete: it was given up after {self.limit.seconds:.0f} s; "
-                "gradcheck.steps has no time limit, and smaller arrays take less)"
+                f"(the explanation is incomplete: it stopped after {self.limit.seconds:.0f} s; "
+                "gradcheck.steps has no time limit, and smaller arrays need less time)"
             ]
         except Exception as error:
             message = " ".join(str(error).split())
-            return [f"(the lines of backward could not be looked at: {type(error).__name__}: {message})"]
+            return [f"(the lines of backward could not be examined: {type(error).__name__}: {message})"]
         return str(found).split("\n") if found is not None and found.first_wrong else []

@@ -1,9 +1,9 @@
 """The derivative of a function along a line, by central differences extrapolated to fourth order.
 
-Let y(t) be the output when the input has moved by t along a line (one entry of one argument, or a direction through
-all of it), and L(t) = ⟨dy, y(t)⟩ with dy fixed. Wanted is L′(0). The four evaluations y(±h), y(±2h) give two central
-differences. The outputs are subtracted before the product with dy, so that the large common part of L cancels exactly
-instead of leaving its rounding errors behind:
+Let y(t) be the output after a perturbation of the input by t along a line (one entry of one argument, or a direction
+through all of it), and L(t) = ⟨dy, y(t)⟩ with dy fixed. We need L′(0). The four evaluations y(±h), y(±2h) give two
+central differences. The outputs are subtracted before the product with dy, so that the large common part of L cancels
+exactly and leaves no rounding error:
 
     D(h) = ⟨dy, y(h) − y(−h)⟩ / 2h                                  (1)
 
@@ -21,37 +21,38 @@ Y = Σ |dy · y|, and (2) at most 3/2 of that. If s is the length over which L c
     E(h) = Y · (h⁴ / 30 s⁵ + 3ε / 2h)
 
 are least where E′ = 0, at h = s · (45 ε / 4)^(1/5) ≈ 1.2e-3 s, with E ≈ 3.5e-13 Y/s. Plain central differences,
-with E(h) = Y (h² / 6 s³ + ε / h), get no lower than 4e-11 Y/s: in a whole model, where some L⁽ⁿ⁾ are hundreds of times
-larger than this estimate of them, that is the difference between a check at 1e-6 and none. Hence the step,
+with E(h) = Y (h² / 6 s³ + ε / h), reach at best 4e-11 Y/s. In a whole model some L⁽ⁿ⁾ are hundreds of times larger than
+this estimate, and then plain central differences could not check to 1e-6. Hence the step,
 
     h = √3 · 2⁻¹¹ · s ≈ 0.85e-3 s                                   (3)
 
 with s the scale of the entry: its own size, or the mean size of its argument if that is larger, rounded up to a power
-of two, and h to a multiple of 2⁻⁵¹ s, so that x ± h is nearly always exact. But s is a guess: near a kink, beside a
-pole, or where logits are in the thousands, the length is shorter. So an estimate has to know how far it may be from the
-truth. Where that is too far, shorter steps are tried (gradcheck/closer/estimates.py, which also says why √3).
+of two, and h to a multiple of 2⁻⁵¹ s, so that x ± h is nearly always exact. But s is a guess: near a kink or a pole, or
+where logits are in the thousands, the length is shorter. Therefore each estimate comes with an estimate of its error.
+If that is too large, shorter steps are tried (gradcheck/closer/estimates.py, which also explains the factor √3).
 
-One-sided derivatives come from the same evaluations, extrapolated likewise:
+One-sided derivatives are extrapolated from the same evaluations:
 
     S±(h) = (4 ⟨dy, y(±h) − y(0)⟩ − ⟨dy, y(±2h) − y(0)⟩) / ±2h = L′ − h²/3 · L‴ + …    (4)
 
-Both carry the same h² term, so that for a smooth function S₊ − S₋ = O(h³), which vanishes much faster than either
-error; where the slope jumps, S₊ − S₋ tends to the jump. How far they lie from R is an honest, rather pessimistic
-bound on R's own error:
+Both have the same h² term, so that for a smooth function S₊ − S₋ = O(h³), which vanishes much faster than either error.
+Where the slope jumps, S₊ − S₋ tends to the jump. Their distance from R is a rather pessimistic bound on the error of R:
 
     spread = max(|S₊ − R|, |S₋ − R|)                                (5)
 
-It covers the distance of D from R too: the mean of S₊ and S₋ is 2 D(h) − D(2h), twice as far from R as D(h) is.
+It also bounds the distance of D(h) from R, since the mean of S₊ and S₋ is 2 D(h) − D(2h), which lies twice as far from
+R as D(h) does.
 
-The spread is of second order, R of fourth, so a sharper measure is wanted where R is to be trusted to all its digits.
-If the derivatives grow as a geometric series, L⁽⁵⁾ / L‴ ≈ L‴ / L′, the error of R is to the spread as the spread is
-to L′. A kink within reach of the step follows no series, but shows in S₊ − S₋: at six times its effect on R if it lies
-between h and 2h, at less if it is nearer, and at 2h/3 not at all. Hence, with rounding,
+The spread is of second order and R of fourth, so the spread overestimates the error of R. If the derivatives grow as a
+geometric series, L⁽⁵⁾ / L‴ ≈ L‴ / L′, the ratio of the error of R to the spread equals that of the spread to L′. A kink
+at a distance c < 2h follows no such series but contributes to S₊ − S₋: at least six times its effect on R if c ≥ 4h/5,
+less if it is nearer, and nothing at c = 2h/3. Hence, with rounding,
 
     uncertainty = |S₊ − S₋| + spread² / (spread + |R|) + 3/2 · noise     (6)
 
-That is an estimate, not a bound. Measured against the complex step on 21,071 entries of 109 layers and models, the true
-error was 2 % of it in the median, 28 % at the 99th percentile, and exceeded it in four entries, by 1.74 times at most.
+This is an estimate, not a bound. On 21,071 entries of 109 layers and models, compared with the complex step, the true
+error was 2 % of it in the median and 28 % at the 99th percentile. It exceeded (6) in four entries, by a factor of at
+most 1.74.
 """
 
 import math
@@ -67,8 +68,8 @@ EPSILON = np.finfo(np.float64).eps
 class Estimate:
     """One estimate of the derivative along a line.
 
-    `value` is the derivative, `left` and `right` the one-sided derivatives, `spread` a bound on the error of all
-    three as they show it themselves, `noise` what rounding alone may contribute to it.
+    `value` is the derivative, and `left` and `right` are the one-sided derivatives. `spread` bounds the truncation
+    error of all three by (5), and `noise` is the error that rounding alone may cause.
     """
 
     value: float
@@ -79,7 +80,7 @@ class Estimate:
 
     @property
     def uncertainty(self):
-        """How far `value` may lie from the truth; infinite where the output is not finite."""
+        """Return the estimated error (6) of `value`, infinite if the output is not finite."""
         slope = abs(self.value)
         if not math.isfinite(self.spread):
             return math.inf
@@ -87,21 +88,25 @@ class Estimate:
         return abs(self.right - self.left) + bend + 1.5 * self.noise  # (6)
 
     def allows(self, value):
-        """Whether another oracle's value is within ten times the uncertainty, or rounding: it is not contradicted."""
+        """Return True if another oracle's value is compatible with this estimate.
+
+        It may differ by ten times the uncertainty, plus rounding.
+        """
         return not abs(value - self.value) > 10 * self.uncertainty + 64 * EPSILON * abs(value)
 
 
 def estimate(line, y, dy, h, ever_moved=False):
-    """Return the Estimate of the derivative of ⟨dy, line(t)⟩ at t = 0 with the step h; NaN where that is not finite.
+    """Return the Estimate of the derivative of ⟨dy, line(t)⟩ at t = 0 with the step h.
 
-    `line(t)` is the output (..., ) after a move by t, and `y` = line(0). Outputs that have not moved have no rounding
-    errors; `ever_moved` marks those that did with other steps.
+    `line(t)` is the output (..., ) after a perturbation by t, and `y` = line(0). The values are NaN if an output is not
+    finite. Outputs that do not change have no rounding errors, unless `ever_moved` marks them as having changed with
+    another step.
     """
     with np.errstate(all="ignore"):
         forth, back, forth2, back2 = line(h), line(-h), line(2 * h), line(-2 * h)
         moved = (forth2 != back2) | ever_moved
         rounding = EPSILON * np.abs(dy * y)
-        noise = float(np.sum(rounding, where=moved if moved.any() else True)) / h  # if none has, all may be drowned
+        noise = float(np.sum(rounding, where=moved if moved.any() else True)) / h  # if none moved, all may be rounded
         d1 = _inner(dy, forth - back) / (2 * h)  # (1)
         d2 = _inner(dy, forth2 - back2) / (4 * h)  # (1)
         value = (4 * d1 - d2) / 3  # (2)
@@ -112,23 +117,29 @@ def estimate(line, y, dy, h, ever_moved=False):
 
 
 def step_of(scale, shortened=1.0):
-    """Return h for an entry of that scale, or one that is shorter by a factor."""
+    """Return the step h for an entry of that scale, times `shortened`."""
     return scale * round(2**51 * RELATIVE_STEP * shortened) / 2**51  # (3)
 
 
 def scales_of(array):
-    """The length over which each entry matters, a power of two: its own size, or the array's mean if that is larger."""
+    """Return the scale s of each entry, a power of two.
+
+    It is the entry's own size, or the mean size of the array if that is larger, rounded up.
+    """
     size = np.maximum(np.abs(array), np.mean(np.abs(array))) if array.size else np.abs(array)
     return np.where(size > 0, np.exp2(np.ceil(np.log2(np.where(size > 0, size, 1.0)))), 1.0)
 
 
 def line_along_entry(call, array, index):
-    """Return line(t): the output of a call, as a copy, after the entry `index` of one of its arrays has moved by t."""
+    """Return line(t), the output of a call after array[index] has changed by t."""
     return line_along(call, array, 1.0, index)
 
 
 def line_along(call, array, v, index=...):
-    """Return line(t) likewise: after all entries of the array have moved by t v."""
+    """Return line(t): the output of a call after array[index] has changed by t v.
+
+    By default, `index` selects all entries. The output is a copy.
+    """
     here = array[index].copy()
 
     def line(t):

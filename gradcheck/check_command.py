@@ -14,7 +14,7 @@ from gradcheck.report import GradientError
 OK, WRONG = 0, 1
 
 HELP = """\
-A module lists its cases as CASES, in itself or in a submodule `cases`. Save this as mine.py:
+A module lists its cases as CASES, and a package may do so in its submodule `cases`. Save this as mine.py:
 
   import numpy as np
   from gradcheck import Call, Case
@@ -27,34 +27,34 @@ A module lists its cases as CASES, in itself or in a submodule `cases`. Save thi
 
   CASES = [Case("square", lambda rng: Call(square, rng.normal(size=(2, 3))))]
 
-and then
+Then run
 
   python -m gradcheck mine               check every case
-  python -m gradcheck mine:square        check one
-  python -m gradcheck path/to/mine.py    a file will do as well
+  python -m gradcheck mine:square        check one case
+  python -m gradcheck path/to/mine.py    check the cases of a file
   python -m gradcheck                    check the modules that the project's configuration names
 
 The configuration is `modules = ["mine"]` under [tool.gradcheck] in pyproject.toml, or `modules = mine` under
-[tool:gradcheck] in setup.cfg, of the current folder or the nearest above it, up to the root of a repository.
+[tool:gradcheck] in setup.cfg. The current directory and its parents are searched, up to the root of a repository.
 
-Each row is one gradient: how many of its entries were compared with central differences in float64 (and, where the
-forward pass allows it, all together with the complex step), the worst error |a - n| / (|n| + 0.01), which may not
-exceed 1e-6, and the verdict. "at a kink" means that the two one-sided derivatives differ there (a ReLU at 0) and the
-gradient lies between them. What is wrong with a wrong gradient is said at the end, if it has a simple name, and so is
-what else there is to know, such as a forward pass that the complex step does not apply to.
+Each row shows one gradient: the number of entries that were compared with central differences in float64, the worst
+error |a - n| / (|n| + 0.01), which must not exceed 1e-6, and the verdict. If the forward pass accepts complex numbers,
+the complex step also checks all entries together. "at a kink" means that the two one-sided derivatives differ (as for
+ReLU at 0) and the gradient lies between them. Diagnoses of wrong gradients and notes follow the table.
 
-A check is many small products, which a matrix library does not gain by spreading over threads; while other programs
-are busy it loses much. OPENBLAS_NUM_THREADS=1 before the command keeps it on one.
+A check consists of many small matrix products, which do not become faster with several threads, and much slower while
+other programs are busy. Set OPENBLAS_NUM_THREADS=1 to use one thread.
 
-Other commands, each with a --help of its own:
+Other commands, each of which has a --help:
 
-  python -m gradcheck steps MODULE       which line of a backward pass is wrong
-  python -m gradcheck curve              the error of a difference against its step
-  python -m gradcheck audit MODULE       which mistakes the checks would miss
-  python -m gradcheck museum             wrong gradients that real projects shipped
 
-Exit status: 0 all gradients are right, 1 some are wrong or could not be checked, 2 there was nothing to check (with
-neither a module nor a configuration, this help is printed), or the output could not be written.
+  python -m gradcheck steps MODULE       find the wrong line of a backward pass
+  python -m gradcheck curve              plot the error of a finite difference against its step
+  python -m gradcheck audit MODULE       find mistakes that the checks would miss
+  python -m gradcheck museum             show wrong gradients that real projects shipped
+
+Exit status: 0 if all gradients are right, 1 if some are wrong or could not be checked, 2 if there was nothing to check
+or the output could not be written. With neither a module nor a configuration, this help is printed.
 """
 
 
@@ -66,7 +66,7 @@ def main(argv):
         targets = _configured() if arguments.target is None else [arguments.target]
         if not targets:
             show(parser.format_help())
-            say("gradcheck: there is nothing to check: name a module, or configure the modules of your project")
+            say("gradcheck: there is nothing to check: name a module, or list modules in the project's configuration")
             return USAGE
         cases = _select(targets, arguments.k)
     except (ImportError, LookupError, TypeError, ValueError) as error:
@@ -76,7 +76,10 @@ def main(argv):
 
 
 def _configured():
-    """Return the configured modules, made importable from the folder that they were found in; [] if there are none."""
+    """Return the configured modules, or [] if there is no configuration.
+
+    The directory of the configuration is added to sys.path.
+    """
     found = configured_modules()
     if found is None:
         return []
@@ -100,13 +103,16 @@ def _parser():
         help="MODULE or MODULE:NAME, the module by name or as a .py file (default: the configured modules)",
     )
     seed = whole_number(0, "a seed")
-    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="decides all that is random (default: 0)")
-    parser.add_argument("-k", metavar="SUBSTRING", help="only the cases whose name contains this, in any case")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of all random numbers (default: 0)")
+    parser.add_argument("-k", metavar="SUBSTRING", help="check only cases whose name contains SUBSTRING, ignoring case")
     return parser
 
 
 def _select(targets, substring):
-    """Return the Cases of all targets, never none. With several, each name begins with its module's."""
+    """Return the Cases of all targets, at least one.
+
+    With several targets, each name begins with that of its module.
+    """
     cases = []
     for target in targets:
         prefix = f"{target.partition(':')[0]}:" if len(targets) > 1 else ""
@@ -119,7 +125,7 @@ def _select(targets, substring):
 
 
 def _load(target):
-    """Return the Cases of MODULE, or the one of MODULE:NAME."""
+    """Return the Cases of MODULE, or the one Case of MODULE:NAME."""
     module, _, name = target.partition(":")
     cases = load_cases(module)
     if name:
@@ -132,7 +138,6 @@ def _load(target):
 
 
 def _run(cases, seed):
-    """Check the cases, print a row for each gradient and a summary, and return the exit status."""
     row = _Table(cases).print_row
     row("component", "argument", "entries", "worst error", "verdict")
     start = time.perf_counter()
@@ -169,13 +174,13 @@ def _run(cases, seed):
 
 
 class _Table:
-    """Prints rows as they come, so that the widths of the columns are settled beforehand."""
+    """Prints rows one at a time, with column widths computed in advance."""
 
     def __init__(self, cases):
         self.component = max(len("component"), *(len(case.name) for case in cases))
 
     def print_row(self, component, argument, entries, error, verdict):
-        """Print one row at once, also into a pipe."""
+        """Print one row without buffering."""
         show(f"{component:<{self.component}}  {argument:<36}  {entries:>7}  {error:>11}  {verdict}")
 
 

@@ -1,12 +1,11 @@
 """Compare every gradient that a backward pass returns with the true one: `check`, `check_module` and `adjoint`.
 
-Everything that a right gradient meets lies beside this file, and the numbers go one way: run forward and backward under
-watch (contract.py); measure what the oracles say of each gradient (measurement.py); judge by the measurements
-(judgement.py); report (summary.py, report.py). Only if the first look does not confirm a gradient, gradcheck/closer
-looks again, and only if a gradient is not right, gradcheck/causes.py explains it. Neither is loaded before.
+A check has four steps: run forward and backward and detect side effects (contract.py), compare each gradient with the
+oracles (measurement.py), judge the measurements (judgement.py), and write the report (summary.py, report.py). These
+modules suffice for a right gradient. If they do not confirm a gradient, gradcheck/closer examines it again, and if it
+is not right, gradcheck/causes.py explains it. Neither is imported before it is needed.
 
-Bad use raises TypeError or ValueError; a wrong gradient, or a backward pass that is at fault in another way, raises
-GradientError.
+Invalid arguments raise TypeError or ValueError. A wrong gradient or a faulty backward pass raises GradientError.
 """
 
 import numbers
@@ -43,36 +42,39 @@ def check(
     explain: bool = True,
     **options: Any,
 ) -> Report:
-    """Check the gradients of a differentiable function. Returns a Report; raises GradientError if any is wrong.
+    """Check the gradients of a differentiable function.
 
-    `function(*inputs, **options)` returns (y, backward), y a float64 array or number, and backward(dy) returns one
-    gradient for each floating-point array among `inputs`, in order; a single one bare. Each entry a of each gradient
-    is compared with the derivative n of L = ⟨dy, y⟩ that an oracle finds, and is right if |a − n| ≤ atol + rtol |n|.
-    Unless `atol` is given (it is 1e-8 otherwise), the gradient as a whole must besides be right to rtol of its norm.
+    Returns a Report; raises GradientError if a gradient is wrong.
 
-    `oracles` names those to use: `"central"` (central differences along each entry), `"adjoint"` (the complex step
-    along one random direction through each argument), `"complex"` (the complex step along each entry, where the
-    direction has not settled it). By default all that apply: a forward pass that is not complex-safe is checked by
-    central differences, and a note says why.
+    `function(*inputs, **options)` returns (y, backward), where y is a float64 array or number. backward(dy) returns one
+    gradient for each floating-point array among `inputs`, in order, as a tuple; a single gradient needs no tuple. Each
+    entry a of each gradient is compared with the derivative n of L = ⟨dy, y⟩ that an oracle computes, and is right if
+    |a − n| ≤ atol + rtol |n|. If `atol` is not given, it is 1e-8, and the gradient as a whole must also be right to
+    rtol of its norm.
 
-    `dy`, of y's shape, is drawn from the standard normal distribution unless given. `seed` decides all that is random.
-    Of an input with more than `max_entries` entries, 200 are sampled, or `max_entries` if that is less, and the rest
-    checked together by one random direction through all of them; but with `oracles="complex"` alone, not at all.
+    `oracles` selects the oracles: `"central"` (central differences along each entry), `"adjoint"` (the complex step
+    along one random direction through each argument), `"complex"` (the complex step along each entry, if the direction
+    has not settled the verdict). By default, all that apply are used. A forward pass that is not complex-safe is
+    checked by central differences, and a note in the report gives the reason.
 
-    A wrong gradient is explained before GradientError is raised: the mistake, if its numbers show it, and the line of
-    backward that makes it. That runs the function again, for as long as the check took at most, or 5 seconds if that
-    is more; a forward or backward pass that has begun is not interrupted. `explain=False` raises at once, with the
-    verdict alone. Printing the error runs nothing.
+    `dy` has y's shape and is drawn from the standard normal distribution by default. `seed` seeds all random numbers.
+    If an input has more than `max_entries` entries, min(200, max_entries) of them are sampled, and one random direction
+    through all entries checks the rest. With `oracles="complex"` alone, the rest is not checked.
 
-    An option of the function that has one of these names is bound beforehand: `functools.partial(function, seed=3)`.
+    A wrong gradient is explained before GradientError is raised: the mistake, if the values reveal it, and the line of
+    backward that makes it. For this purpose the function is run again, for at most the duration of the check or 5
+    seconds, whichever is longer; a forward or backward pass that has begun is not interrupted. `explain=False` raises
+    at once, with the verdict alone. Printing the error runs nothing.
+
+    If the function has an option with one of these names, bind it beforehand: `functools.partial(function, seed=3)`.
     A random generator among inputs or options is copied before each evaluation, so that dropout repeats itself.
 
-    Raises TypeError or ValueError where a check would mean nothing: float32 inputs, constant `dy`, nothing to
-    differentiate, a function that does not repeat itself.
+    Raises TypeError or ValueError if a check would be meaningless: float32 inputs, a constant `dy`, no floating-point
+    input, or a function that is not deterministic.
     """
     call = Call(function, *inputs, **options)
     if is_module(function):
-        raise TypeError(f"{call.name} has parameters, whose gradients check() would not see: use check_module()")
+        raise TypeError(f"{call.name} has parameters, whose gradients check() does not compare: use check_module()")
     return check_call(
         call, dy=dy, rtol=rtol, atol=atol, seed=seed, max_entries=max_entries, oracles=oracles, explain=explain
     )
@@ -92,17 +94,17 @@ def check_module(
     randomize: bool = True,
     **options: Any,
 ) -> Report:
-    """Check the gradients of a module: those of every input and of every parameter. Otherwise like `check`.
+    """Check the gradients of a module: those of its inputs and its parameters.
 
     `module(*inputs, **options)` returns (y, backward), and `module.named_parameters()` yields (name, parameter) with
     `parameter.data`, `parameter.grad` and, if it can be frozen, `parameter.requires_grad`. backward(dy) returns the
-    inputs' gradients (None if no input has one) and leaves the parameters' in `.grad`. A method of
-    a module will do too.
+    gradients of the inputs (None if no input has one) and stores those of the parameters in `.grad`. The module may
+    also be a method of such an object. The options are those of `check`.
 
-    During the check every parameter is float64 and requires its gradient. Its values are random, as by
-    `randomize_parameters`, since those that it starts from hide bugs (at γ = 1 a layer norm with γ in the wrong place
-    looks right); `randomize=False` checks at the module's own. Afterwards, also after an exception, data, gradients
-    and flags are what they were.
+    During the check every parameter is float64 and requires its gradient. By default its values are random, drawn by
+    `randomize_parameters`, because initial values hide bugs: at γ = 1 a layer norm with γ in the wrong place looks
+    right. With `randomize=False` the module's own values are used. Afterwards, also after an exception, data, gradients
+    and flags are restored.
     """
     call = Call(module, *inputs, **options)
     if not is_module(module):
@@ -130,13 +132,15 @@ def adjoint(
     randomize: bool = True,
     **options: Any,
 ) -> Report:
-    """Check every gradient of a function or module by the adjoint identity. Returns a Report; raises as `check` does.
+    """Check every gradient of a function or module with the adjoint identity.
 
-    The same as `check` or `check_module` with `oracles=("adjoint",)`, for either: one forward pass in complex numbers
-    for a whole model, besides those that find out whether the function keeps its contract. Where the identity fails, it
-    is tried for each argument by itself, which tells whose gradient is wrong. Which entries, and why, is then a matter
-    for `check` on the component that it belongs to. Raises ValueError, with the reason, if the forward pass is not
-    complex-safe.
+    Equivalent to `check` or `check_module` with `oracles=("adjoint",)`. A whole model needs one complex forward pass,
+    in addition to the passes that test the contract of the function. If the identity fails, it is evaluated for each
+    argument separately, so that the report names the wrong gradients. To find the wrong entries, call `check` on the
+    component that computes them.
+
+    Returns a Report and raises the same exceptions as `check`. Raises ValueError, with the reason, if the forward pass
+    is not complex-safe.
     """
     call = Call(target, *inputs, **options)
     return check_call(call, dy=dy, seed=seed, oracles=("adjoint",), explain=explain, randomize=randomize)
@@ -155,7 +159,7 @@ def check_call(
     randomize: bool = False,
     lines: bool = True,
 ) -> Report:
-    """Check a Call, of a function or of a module alike: what `check` and `check_module` share.
+    """Check a Call of a function or of a module, for `check` and `check_module`.
 
     `lines=False` leaves the lines of backward out of the explanation.
     """
@@ -185,10 +189,10 @@ def check_call(
 
 
 def _find(run, terms, seed):
-    """Return (a Finding for each gradient, the ComplexStep, notes on how they were found, for a reader).
+    """Return (a Finding for each gradient, the ComplexStep, notes for the reader).
 
-    The step is None where it was not asked for or the forward pass is not complex-safe. That may show late, and then
-    everything is judged again without it. Raises ValueError if nothing else was asked for.
+    The ComplexStep is None if it was not selected or if the forward pass is not complex-safe. If this shows late, all
+    gradients are judged again without it. Raises ValueError if only the complex step was selected.
     """
     rng, notes = _stream(seed, "entries"), []
     measurements = [by_central_differences(run, i, terms, rng) for i in range(len(run.arguments))]
@@ -211,7 +215,7 @@ def _find(run, terms, seed):
 
 
 def _judged(run, step, i, measurement, terms, rng):
-    """Return the Finding on the gradient of argument i. Raises NotComplexSafe if that shows."""
+    """Return the Finding on the gradient of argument i. Raises NotComplexSafe."""
     finding = first_look(measurement, run, terms)
     if finding is None:
         from gradcheck.closer import look_closer
@@ -229,7 +233,7 @@ def _both_sides(together):
 
 
 def _refuse_settings(rtol, atol, max_entries, seed):
-    """Raise TypeError or ValueError, in one line, for a setting that means nothing."""
+    """Raise TypeError or ValueError if a setting is invalid."""
     are_numbers = isinstance(rtol, numbers.Real) and isinstance(atol, numbers.Real) and rtol >= 0 and atol >= 0
     whole = [isinstance(value, numbers.Integral) and not isinstance(value, bool) for value in (max_entries, seed)]
     if not (are_numbers and all(whole) and max_entries >= 1 and seed >= 0):
@@ -237,7 +241,10 @@ def _refuse_settings(rtol, atol, max_entries, seed):
 
 
 def _named(oracles):
-    """Return the oracles asked for as a tuple, all of them if None. Raises ValueError for a name that is none."""
+    """Return the selected oracles as a tuple, all of them if None.
+
+    Raises ValueError for an unknown name.
+    """
     if oracles is None:
         return ORACLES
     named = (oracles,) if isinstance(oracles, str) else oracles
@@ -247,5 +254,8 @@ def _named(oracles):
 
 
 def _stream(seed, purpose):
-    """A random stream for one purpose: inputs drawn from `default_rng(seed)` must not reappear as dy."""
+    """Return a random generator for one purpose.
+
+    Its numbers differ from those of `default_rng(seed)`, from which the caller may have drawn the inputs.
+    """
     return np.random.default_rng([seed, *purpose.encode()])

@@ -1,4 +1,4 @@
-"""The terminal helpers of all commands: options, output, and the exit status once all output is written."""
+"""Terminal helpers of all commands: options, output and exit status."""
 
 import argparse
 import contextlib
@@ -16,18 +16,18 @@ LONGEST, BEGINNING, END = 900, 600, 297  # characters of a message
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, whatever was typed."""
+    """A parser whose error messages are one line, whatever the arguments contain."""
 
     def error(self, message):
-        """Exit with status 2 and the usage."""
+        """Print the usage and the message, and exit with status 2."""
         super().error(one_line(message))
 
 
 def run(command):
-    """Call command(), which returns an exit status, and return it once all output is written.
+    """Call command(), and return its exit status after all output is written.
 
-    An output that cannot be written, a lack of memory, and each of the signals (see stopping.py) become one line on
-    standard error and a status. A closed pipe (`| head`) becomes a status without a line.
+    An output that cannot be written, a lack of memory, and a signal (stopping.py) each become one line on standard
+    error and an exit status. A closed pipe (`| head`) becomes an exit status without a message.
     """
     _make_streams_usable()
     try:
@@ -59,7 +59,7 @@ def _described(error):
 
 
 def _make_streams_usable():
-    """Replace standard streams that are closed, and write "?" for characters that their encoding does not have."""
+    """Replace closed standard streams, and make unencodable characters print as "?"."""
     for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
@@ -69,31 +69,31 @@ def _make_streams_usable():
 
 
 def printable(text, keep="\n\t"):
-    """Return a text in which characters that a terminal would obey, or not show, are escapes such as \\x1b."""
+    """Replace control characters and unprintable characters by escapes such as \\x1b."""
     return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in str(text))
 
 
 def one_line(message):
-    """Return a message as one printable line. Of a very long one, the middle is left out."""
+    """Return a message as one printable line, without the middle if it is very long."""
     line = printable(" ".join(str(message).split()))
     return line if len(line) <= LONGEST else f"{line[:BEGINNING]} … {line[-END:]}"
 
 
 def show(text=""):
-    """Write lines to standard output at once."""
+    """Write lines to standard output without buffering."""
     print(printable(text), flush=True)
 
 
 def say(message):
-    """Write a line to standard error, if that can be written."""
+    """Write a line to standard error. Errors of writing are ignored."""
     with contextlib.suppress(OSError):
         print(printable(message), file=sys.stderr, flush=True)
 
 
 def write_file(path, content):
-    """Write bytes to a file whole or not at all: beside its place, and then renamed. A device gets them as they come.
+    """Write bytes to a file atomically: to a temporary file, which is then renamed.
 
-    A file that was there keeps its mode. Raises OSError, naming the file.
+    A device is written directly. An existing file keeps its mode. Raises OSError with the name of the file.
     """
     place = os.path.realpath(path)
     temporary = os.path.join(os.path.dirname(place), f".gradcheck-{os.urandom(8).hex()}.tmp")
@@ -118,7 +118,10 @@ def write_file(path, content):
 
 
 def whole_number(least, name, most=math.inf):
-    """Return a type for argparse: an integer from `least` to `most`. `name` begins the message about all others."""
+    """Return an argparse type for integers from `least` to `most`.
+
+    Its error message begins with `name`.
+    """
     limits = f"a whole number, {least} or more" if most == math.inf else f"a whole number from {least} to {most:,}"
 
     def read(text):

@@ -1,25 +1,25 @@
 """The derivative of a function along a line, by the complex step (Squire and Trapp, 1998): exact to machine precision.
 
-Let y(z) be analytic, and move its arguments by ihv, with i² = −1. Taylor's series gives
+Let y(z) be analytic, and perturb its arguments by ihv, with i² = −1. Taylor's series gives
 
     y(x + ihv) = y(x) + ih · J v − h²/2 · vᵀ H v − …                (1)
 
-whose imaginary part, since y and its derivatives are real on the real line, is h · J v up to O(h³):
+Since y and its derivatives are real on the real line, the imaginary part is h · J v up to O(h³):
 
     J v = Im y(x + ihv) / h + O(h²)                                 (2)
 
-Nothing is subtracted, so nothing cancels, and h may be as small as one likes: with
+There is no subtraction and hence no cancellation, so h may be arbitrarily small. With
 
     h = 1e-30                                                       (3)
 
-the square is lost in rounding, and (2) has no error but the rounding of the evaluation itself. That is the whole
-advantage over a finite difference, whose best step still loses a fifth to a half of the digits.
+the term in h² is below rounding, and the only error of (2) is the rounding of the evaluation. A finite difference, in
+contrast, loses a fifth to a half of the digits even at its best step.
 
-What it asks for is a forward pass that computes with complex numbers as with real ones: complex-safe. `abs`, `conj`,
-`linalg.norm` are not (they are not analytic), a cast to float drops the imaginary part, some functions have no
-complex form. A comparison should look at the real part, ReLU as `where(x.real > 0, x, 0)`; NumPy's own does, but
-among equal real parts. A forward pass that is not
-complex-safe is not wrong, only out of this oracle's reach: NotComplexSafe says why.
+The method requires a complex-safe forward pass, that is, one that extends analytically to complex numbers. `abs`,
+`conj` and `linalg.norm` are not analytic, a cast to float drops the imaginary part, and some functions have no complex
+version. Comparisons should use the real part, as in ReLU written as `where(x.real > 0, x, 0)`. NumPy's own comparisons
+do, except that they compare the imaginary parts of numbers with equal real parts. A forward pass that is not
+complex-safe is not wrong: NotComplexSafe gives the reason, and another oracle checks it.
 """
 
 import warnings
@@ -31,15 +31,15 @@ from gradcheck.call import state_kept
 STEP = 1e-30  # (3)
 
 
-class NotComplexSafe(Exception):  # noqa: N818 (nothing has gone wrong: it is the answer to a question)
-    """The complex step does not apply to this forward pass; the message says why."""
+class NotComplexSafe(Exception):  # noqa: N818 (it reports a property of the forward pass, not an error)
+    """The complex step does not apply to this forward pass; the message gives the reason."""
 
 
 class ComplexStep:
-    """The oracle for one call. All arguments become complex together, since `y += bias` fails if only one of them is.
+    """The complex step for one call.
 
-    `arguments` is a list of contract.Argument, whose arrays, as they are now, are inputs of the call or the data of
-    parameters; `y` is the output for real arguments.
+    `arguments` is a list of contract.Argument, whose arrays are inputs of the call or the data of parameters. All of
+    them become complex together, since `y += bias` fails if only one is. `y` is the output for real arguments.
     """
 
     def __init__(self, call, arguments, y):
@@ -49,7 +49,10 @@ class ComplexStep:
         self.moved = [argument.array.astype(np.complex128) for argument in arguments]
 
     def along(self, directions):
-        """Return J v, of y's shape, for v = {position of an argument: array of its shape}. Raises NotComplexSafe."""
+        """Return J v, of y's shape. Raises NotComplexSafe.
+
+        `directions` maps the position of an argument to its part of v; all other parts of v are zero.
+        """
         for i, v in directions.items():
             self.moved[i].imag = STEP * v  # (1)
         try:
@@ -59,7 +62,10 @@ class ComplexStep:
                 self.moved[i].imag = 0.0
 
     def along_entry(self, i, index, scale):
-        """Return the derivative of y, of y's shape, by the entry `index` of argument i. Raises NotComplexSafe."""
+        """Return the derivative of y with respect to one entry of argument i.
+
+        It has y's shape. Raises NotComplexSafe.
+        """
         moved = self.moved[i]
         here = moved[index]
         moved[index] = here + 1j * STEP * scale
@@ -71,14 +77,14 @@ class ComplexStep:
     def _evaluate(self):
         y = self._complex_output()
         if y.dtype.kind != "c":
-            raise NotComplexSafe(f"for complex arguments y is {y.dtype}: the imaginary part is dropped on the way")
+            raise NotComplexSafe(f"for complex arguments y is {y.dtype}: the imaginary part is lost")
         if y.shape != self.y.shape:
             raise NotComplexSafe(f"for complex arguments the shape of y is {y.shape}, not {self.y.shape}")
         if not np.all(np.isfinite(y)):
             raise NotComplexSafe("for complex arguments y is not finite")
         if not np.allclose(y.real, self.y, rtol=1e-9, atol=1e-9 * np.max(np.abs(self.y), initial=0.0)):
             difference = np.max(np.abs(y.real - self.y))
-            raise NotComplexSafe(f"for complex arguments the real part of y is another, by up to {difference:.1e}")
+            raise NotComplexSafe(f"for complex arguments the real part of y changes by up to {difference:.1e}")
         return y.imag / STEP  # (2)
 
     def _complex_output(self):
@@ -94,7 +100,7 @@ class ComplexStep:
                 warnings.simplefilter("error", np.exceptions.ComplexWarning)
                 return np.array(self.call.on(inputs).evaluate()[0])
         except np.exceptions.ComplexWarning:
-            raise NotComplexSafe("it casts to real, which drops the imaginary part") from None
+            raise NotComplexSafe("it casts to real numbers, which discards the imaginary part") from None
         except Exception as error:
             reason = str(error).strip().split("\n")[0]
             raise NotComplexSafe(f"on complex arguments it raises {type(error).__name__}: {reason}") from error

@@ -1,4 +1,4 @@
-"""The modules that `python -m gradcheck` checks if the command names none: those that a project's configuration names.
+"""Read from a project's configuration the modules that `python -m gradcheck` checks by default.
 
 In pyproject.toml:
 
@@ -21,11 +21,11 @@ KEY = "modules"
 
 
 def configured_modules(start: str | os.PathLike[str] = ".") -> tuple[Path, list[str]] | None:
-    """Return (folder, modules) of the nearest configuration, or None if there is none.
+    """Return (folder, modules) of the nearest configuration, or None.
 
-    The folders are searched from `start` upwards, to the root of a repository or of the file system. Of two files in
-    one folder, pyproject.toml decides. Files (.py) among the modules are relative to the folder. Raises ValueError,
-    naming the file, if it cannot be parsed or its table is not as above.
+    The directories from `start` upwards are searched, to the root of a repository or of the file system. If a directory
+    has both files, pyproject.toml takes precedence. Files (.py) among the modules are relative to the directory. Raises
+    ValueError, naming the file, if it cannot be parsed or its table is not as above.
     """
     here = Path(start).absolute()
     for folder in (here, *here.parents):
@@ -63,13 +63,13 @@ TABLES = {"pyproject.toml": ("tool.gradcheck", _from_toml), "setup.cfg": ("tool:
 
 
 def _validated(table, where):
-    """Return the modules of a table that has these and nothing else."""
+    """Return the modules of a table. Raises ValueError if it is invalid."""
     if not isinstance(table, dict):
         raise ValueError(f"{where} must be a table, not {table!r}")
     unknown = sorted(set(table) - {KEY})
     if unknown:
-        raise ValueError(f"{where} has an unknown key {unknown[0]!r}; it may have {KEY!r}")
+        raise ValueError(f"{where} has an unknown key {unknown[0]!r}; the only key is {KEY!r}")
     modules = table.get(KEY)
     if not isinstance(modules, list) or not modules or not all(isinstance(name, str) and name for name in modules):
-        raise ValueError(f'{where} must name modules, as in {KEY} = ["my_layers"], not {modules!r}')
+        raise ValueError(f'{where} must list modules, as in {KEY} = ["my_layers"], not {modules!r}')
     return modules

@@ -1,12 +1,12 @@
-"""What a differentiable function owes its caller before any gradient is compared.
+"""The contract of a differentiable function, tested before any gradient is compared.
 
-It returns a pair (y, backward). Given float64 it answers in float64, finite, and the same each time. backward(dy)
-returns one gradient for each argument (gradients.py). Neither changes an argument, a parameter, y or dy, and a second
-backward(dy) gives what the first gave; one that cannot (it has let go of its activations) says so with a RuntimeError.
-What forward returned and saved is its own: a forward pass on other inputs in between changes nothing.
+The function returns a pair (y, backward). For float64 inputs, y is float64, finite and the same in each call.
+backward(dy) returns one gradient for each argument (gradients.py). Neither modifies an argument, a parameter, y or dy.
+A second backward(dy) returns the same gradients, or raises RuntimeError if backward has discarded its activations. The
+values that forward has saved are not affected by a later forward pass on other inputs.
 
-Where the function cannot be checked at all, TypeError or ValueError is raised, and GradientError where backward returns
-no gradients. Any other fault is a problem of the report: it is said, and the numbers are compared all the same.
+If the function cannot be checked at all, TypeError or ValueError is raised; if backward returns no gradients,
+GradientError. Any other violation is a problem of the report, and the gradients are still compared.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,17 @@ import numpy as np
 from gradcheck.call import Call, parameters_of, refusals
 from gradcheck.gradients import run_backward, with_zeros
 
-REPEATS = 1e-12  # relative; two runs may differ by rounding where memory is aligned differently
+REPEATS = 1e-12  # relative; two runs may differ by rounding if memory is aligned differently
 ROUNDING = 1e-12  # of Σ|dy y|: no rounding error of a gradient (of y's unit over x's) is larger
-NOTHING = 1e-50  # smaller than that is what the complex step leaves of a zero: h² of a cube
+NOTHING = 1e-50  # the complex step of a zero may leave an error below this: h² for a cube
 
 
 @dataclass
 class Argument:
-    """An array that has a gradient: an input, or a parameter's data. `label` is what messages call the gradient."""
+    """An array that has a gradient: an input, or a parameter's data.
+
+    `label` is the name of the gradient in messages.
+    """
 
     name: str
     label: str
@@ -33,11 +36,12 @@ class Argument:
 
 @dataclass(frozen=True)
 class Run:
-    """One forward and one backward pass: what the oracles are asked about.
+    """The result of one forward and one backward pass.
 
-    `y` is what forward gave, `dy` = ∂L/∂y, and `gradients` are what backward made of it, one for each of `arguments`:
-    zeros for those that are `missing`, parameters that got none. `rounding` is the largest error that rounding may
-    leave in a derivative of L = ⟨dy, y⟩, by a change of its argument by 1. `problem` is the first fault, or empty.
+    `y` is the output, `dy` = ∂L/∂y, and `gradients` are the results of backward, one for each of `arguments`. They are
+    zeros for the arguments that are `missing`, which are parameters without a gradient. `rounding` bounds the rounding
+    error of the derivative of L = ⟨dy, y⟩ with respect to an argument of scale 1. `problem` is the first fault, or
+    empty.
     """
 
     call: Call
@@ -51,7 +55,10 @@ class Run:
 
 
 def arguments_of(call):
-    """Return the Arguments of a call, inputs first. Raises TypeError or ValueError if they cannot be checked."""
+    """Return the Arguments of a call, inputs first.
+
+    Raises TypeError or ValueError if they cannot be checked.
+    """
     arguments = [
         Argument(name, f"d{name}", value)
         for name, value in zip(call.input_names(), call.inputs, strict=True)
@@ -70,9 +77,10 @@ def arguments_of(call):
 
 
 def run_under_watch(call, dy, rng, problem=""):
-    """Run forward and backward, and see that they keep the contract. Returns a Run; dy, if None, is drawn from rng.
+    """Run forward and backward, test their contract, and return a Run.
 
-    If they do not, that is the `problem`, and both are run anew on copies, so that it changes no numbers.
+    If dy is None, it is drawn from rng. The first violation of the contract becomes the `problem` of the Run. Forward
+    and backward are then run again on copies, so that the violation does not affect the numbers.
     """
     arguments = arguments_of(call)
     watch = _Watch(call, arguments)
@@ -100,7 +108,7 @@ def run_under_watch(call, dy, rng, problem=""):
 
 
 def _forward(call):
-    """Evaluate a call. Returns (y, backward) once they are what they should be."""
+    """Evaluate a call, and return (y, backward) if both have the right type."""
     result = call.evaluate()
     is_pair = isinstance(result, tuple) and len(result) == 2 and callable(result[1])
     y = np.asarray(result[0]) if is_pair and isinstance(result[0], (np.ndarray, np.generic, float)) else None
@@ -111,11 +119,11 @@ def _forward(call):
 
 
 def _repetition(call, backward, dy, arguments, gradients):
-    """Return what is wrong with a second backward(dy), or nothing."""
+    """Describe a difference between two calls of backward(dy), or return ""."""
     try:
         again = run_backward(call, backward, dy, arguments)
     except RuntimeError:
-        return ""  # refused, rather than answered differently
+        return ""  # it may refuse a second call, but not return another gradient
     except Exception as error:
         return refusals().raised_again(error, call, dy, arguments)
     changed = _changed(arguments, gradients, again)
@@ -123,13 +131,13 @@ def _repetition(call, backward, dy, arguments, gradients):
 
 
 def _dependence(call, dy, arguments, gradients):
-    """Run forward on other inputs between a forward and its backward, and return what that changes, or nothing."""
+    """Describe the effect of another forward pass before backward, or return ""."""
     y, backward = _forward(call)
     before = y.copy()
     try:
         with np.errstate(all="ignore"):
             call.on(map(_elsewhere, call.inputs)).evaluate()
-    except Exception:  # the function may refuse these inputs, and nothing is said about it
+    except Exception:  # the function may refuse these inputs
         return ""
     if not np.array_equal(y, before, equal_nan=True):
         return f"another forward pass overwrites y: {np.sum(y != before)} entries"
@@ -140,13 +148,13 @@ def _dependence(call, dy, arguments, gradients):
     if not changed:
         return ""
     anew = _changed(arguments, gradients, run_backward(call, call.evaluate()[1], dy, arguments))
-    if anew and anew[0] == changed[0]:  # not the forward pass in between, but that it is not the first run
+    if anew and anew[0] == changed[0]:  # the cause is not the forward pass in between: every later run differs
         return refusals().another_in_another_run(*anew, call, dy, arguments)
     return refusals().another_after_another_forward(*changed, call, dy, arguments)
 
 
 def _changed(arguments, before, after):
-    """Return (label, gradient, other gradient) of the first that is not the same, or nothing."""
+    """Return (label, gradient, other gradient) of the first that differs, or ()."""
     for argument, a, b in zip(arguments, before, after, strict=True):
         if (a is None) != (b is None) or not (a is None or _same(a, b)):
             return argument.label, a, b
@@ -158,7 +166,7 @@ def _elsewhere(value):
 
 
 def _fit_dy(name, dy, y):
-    """Return a copy of the caller's dy, once it can tell a right gradient from a wrong one."""
+    """Return a copy of the caller's dy. Raises if it could not reveal a mistake."""
     dy = np.array(dy)
     is_array = dy.dtype.kind in "fiu" and dy.shape == y.shape and np.isfinite(dy).all()
     if not is_array or (dy.item() in (0, 1) if dy.size == 1 else dy.size and np.all(dy == dy.flat[0])):
@@ -167,7 +175,7 @@ def _fit_dy(name, dy, y):
 
 
 class _Watch:
-    """Notices arrays that are changed in place."""
+    """Detects arrays that are modified in place."""
 
     def __init__(self, call, arguments):
         self.before = []
@@ -179,11 +187,11 @@ class _Watch:
                 self.add(argument.name, argument.array)
 
     def add(self, name, array):
-        """Remember an array as it is now."""
+        """Store a copy of an array."""
         self.before.append((name, array, array.copy()))
 
     def change(self, culprit):
-        """Return what `culprit` has changed in place, or nothing, and let the arrays be again as they were."""
+        """Describe an array that `culprit` modified in place, and restore all arrays."""
         problem = ""
         for name, array, before in self.before:
             if not np.array_equal(array, before, equal_nan=array.dtype.kind in "fc"):
@@ -193,12 +201,15 @@ class _Watch:
 
 
 def _same(a, b):
-    """Whether two runs gave the same, but for rounding."""
+    """Return True if two arrays agree up to rounding."""
     size = max(np.max(np.abs(a), initial=0, where=np.isfinite(a)), np.finfo(np.float64).tiny)
     return a.shape == b.shape and np.allclose(a, b, rtol=0, atol=REPEATS * size, equal_nan=True)
 
 
 def refuse_infinite(name, what, array):
-    """Raise ValueError, with the place, if an array is not finite; `name` is that of the function."""
+    """Raise ValueError, with the index, if an array is not finite.
+
+    `name` is the name of the function. The message calls the array `what`.
+    """
     if not np.isfinite(array).all():
         raise refusals().not_finite(name, what, array)

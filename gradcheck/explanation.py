@@ -1,4 +1,4 @@
-"""A gradient that is not right, in words: which entries, the worst of them, and both of its values."""
+"""A gradient that is not right, in words: the number of wrong entries, the worst one, and both of its values."""
 
 import math
 
@@ -14,8 +14,8 @@ def _what_was_found(report):
     if report.together:
         both = _both(*report.together, "central differences")
         return (
-            f"{report.label}: {report.disagree} of {report.entries} {sampled}entries disagree: each alone may be what "
-            f"it is at a kink, but as they move together {both}"
+            f"{report.label}: {report.disagree} of {report.entries} {sampled}entries disagree: each alone may be right "
+            f"at a kink, but as they move together {both}"
         )
     if report.disagree:
         return (
@@ -39,13 +39,13 @@ def _what_was_found(report):
 
 def _obstacle(report):
     if not math.isfinite(report.numeric):
-        return ""  # which the values say already
+        return ""  # the values show it
     if math.isinf(report.worst_uncertainty):
-        return ", but finer steps give something else each time: the output has detail finer than they are"
+        return ", but each finer step gives another value: the output varies on a scale shorter than the steps"
     if report.doubt:
         return f", but {report.doubt}"
     return (
-        f", but may be off by {report.worst_uncertainty:.1g}: the output jumps here, or its rounding errors drown "
+        f", but may be off by {report.worst_uncertainty:.1g}: the output jumps here, or its rounding errors hide "
         "the change"
     )
 
@@ -58,7 +58,7 @@ def _both(analytic, numeric, oracle):
 
 
 def told_apart(a, b):
-    """Return two numbers as text, with as many digits as it takes to tell them apart."""
+    """Return two numbers as text, with enough digits to distinguish them."""
     texts = f"{a:.4g}", f"{b:.4g}"
     for digits in range(5, 18):
         if texts[0] != texts[1]:

@@ -1,14 +1,14 @@
-"""Adapters for functions whose derivative is written down as such, not as a backward pass.
+"""Adapters for functions with an explicit derivative instead of a backward pass.
 
-Optimisers ask for a gradient, filters and fits for a Jacobian, activations have their f′. It is a second function of
-the same arguments, or comes from the first, beside the value:
+Optimisers use a gradient, filters and fits a Jacobian, and an activation has its f′. The derivative is a second
+function of the same arguments, or the function returns it together with the value:
 
     check(from_value_and_gradient(rosenbrock, gradient_of_rosenbrock), x)
     check(from_derivative(np.tanh, lambda x: 1 - np.tanh(x) ** 2), x)
     check(from_jacobian(motion, jacobian_of_motion), state, control=u)
 
-There is one derivative for each floating-point array among the inputs; several are returned as a tuple. What has none,
-such as data, is given by keyword, as `control` is.
+There is one derivative for each floating-point array among the inputs; several form a tuple. Pass arrays without a
+derivative, such as data, as keyword arguments, as `control` above.
 """
 
 import functools
@@ -22,42 +22,44 @@ from gradcheck.report import GradientError, Report
 
 
 def from_value_and_gradient(function: Callable[..., Any], gradient: Callable[..., Any] | None = None) -> Differentiable:
-    """Return the differentiable function of a number f(x) and its gradient.
+    """Return the differentiable function of a scalar function f(x) and its gradient.
 
         check(from_value_and_gradient(f, gradient), x)      two functions: scipy.optimize.check_grad(f, gradient, x)
         check(from_value_and_gradient(f), x)                one, f(x) -> (value, gradient): minimize(f, x, jac=True)
-        check(from_value_and_gradient(loss), w, X=X, y=y)   one, and data that it has no gradient for
+        check(from_value_and_gradient(loss), w, X=X, y=y)   one, and data without a gradient
 
     The gradient of a vector may be a list of numbers. For parameters in a dictionary or a list see from_nested.
 
-    Raises TypeError for what is no function and, when called, for a value that is no number.
+    Raises TypeError if an argument is not a function. The result raises TypeError if the value is not a number.
     """
 
     def pulled_back(inputs, value, dy, derivative):
         if any(isinstance(x, (dict, list, tuple)) for x in inputs):
-            return _scaled(derivative, dy.item())  # which from_nested takes apart
+            return _scaled(derivative, dy.item())  # from_nested flattens it
         return _bare(_scaled(d, dy.item()) for _, _, d in _each(function, inputs, derivative, "gradient"))
 
     def require(inputs, value):
         if np.size(value) != 1 or not isinstance(value, (float, np.generic, np.ndarray)):
             what = f"an array {value.shape}" if isinstance(value, np.ndarray) else describe(value)
             raise TypeError(
-                f"{_name(function)}: the value is {what}; it must be one floating-point number: where entries have a "
-                "derivative each see from_derivative, or from_jacobian, of gradcheck.adapters"
+                f"{_name(function)}: the value is {what}; it must be one floating-point number: if each entry has a "
+                "derivative, see from_derivative, or from_jacobian, of gradcheck.adapters"
             )
 
     return _adapted(function, gradient, "gradient", require, pulled_back)
 
 
 def from_derivative(function: Callable[..., Any], derivative: Callable[..., Any] | None = None) -> Differentiable:
-    """Return the differentiable function of y = f(x), taken of each entry by itself, and dy/dx, of x's shape.
+    """Return the differentiable function of an elementwise f(x) and its derivative.
+
+    The derivative has x's shape, and so has y = f(x).
 
         check(from_derivative(sigmoid, sigmoid_prime), x)           two functions
         check(from_derivative(f), x)                                one, f(x) -> (y, derivative)
-        check(from_derivative(math.sin, math.cos), np.array(0.5))   of a number
+        check(from_derivative(math.sin, math.cos), np.array(0.5))   a function of a number
 
-    Raises TypeError for what is no function; when called, ValueError if y has not x's shape, and, from backward,
-    GradientError if the derivative has not.
+    Raises TypeError if an argument is not a function. If y does not have x's shape, the result raises ValueError; if
+    the derivative does not, backward raises GradientError.
     """
 
     def require(inputs, y):
@@ -65,14 +67,14 @@ def from_derivative(function: Callable[..., Any], derivative: Callable[..., Any]
             if np.shape(y) != x.shape:
                 raise ValueError(
                     f"{_name(function)}: y has shape {np.shape(y)}, but {name} has {x.shape}: if its entries depend on "
-                    "several of x's, see from_jacobian of gradcheck.adapters"
+                    "several entries of x, see from_jacobian of gradcheck.adapters"
                 )
 
     def pulled_back(inputs, y, dy, derivative):
         gradients = []
         for name, x, d in _each(function, inputs, derivative, "derivative"):
             if d.shape != x.shape:
-                raise _fault(function, f"the derivative by {name} has shape {d.shape}, but {name} has {x.shape}")
+                raise _fault(function, f"the derivative for {name} has shape {d.shape}, but {name} has {x.shape}")
             gradients.append(dy.astype(d.dtype) * d)
         return _bare(gradients)
 
@@ -84,12 +86,13 @@ def from_jacobian(function: Callable[..., Any], jacobian: Callable[..., Any] | N
 
         check(from_jacobian(f, jacobian), x)                two functions: scipy.optimize.least_squares(f, x, jacobian)
         check(from_jacobian(f), x)                          one, f(x) -> (y, J)
-        check(from_jacobian(motion, jacobian), x, u=u)      two, and a control that there is no Jacobian for
+        check(from_jacobian(motion, jacobian), x, u=u)      two, and a control without a Jacobian
 
-    J has a row for each entry of y and a column for each of x, or the shape of y and then that of x. It may be a sparse
-    matrix of SciPy's. An entry of dx that is wrong tells the column of J; `gradcheck.jacobian` shows the true one.
+    J has a row for each entry of y and a column for each entry of x, or it has shape y.shape + x.shape. It may be a
+    sparse matrix of SciPy. The index of a wrong entry of dx is that of the wrong column of J; `gradcheck.jacobian`
+    returns the true Jacobian.
 
-    Raises TypeError for what is no function and, from backward, GradientError if J has another shape.
+    Raises TypeError if an argument is not a function. Backward raises GradientError if J has another shape.
     """
 
     def pulled_back(inputs, y, dy, derivative):
@@ -99,7 +102,7 @@ def from_jacobian(function: Callable[..., Any], jacobian: Callable[..., Any] | N
             if j.shape not in ((rows, columns), (*np.shape(y), *x.shape)):
                 wanted = f"{(rows, columns)}: a row for each entry of y, a column for each of {name}"
                 transposed = "; it is transposed" if j.shape == (columns, rows) else ""
-                raise _fault(function, f"the Jacobian by {name} has shape {j.shape}, not {wanted}{transposed}")
+                raise _fault(function, f"the Jacobian for {name} has shape {j.shape}, not {wanted}{transposed}")
             gradients.append((dy.ravel().astype(j.dtype) @ j.reshape(rows, columns)).reshape(x.shape))
         return _bare(gradients)
 
@@ -107,9 +110,9 @@ def from_jacobian(function: Callable[..., Any], jacobian: Callable[..., Any] | N
 
 
 def _adapted(function, derivative, what, require, pulled_back):
-    """Return the function of inputs and options that returns (y, backward).
+    """Return a function of the inputs and options that returns (y, backward).
 
-    `require(inputs, y)` raises for a y that cannot be; `pulled_back(inputs, y, dy, derivative)` returns the gradients.
+    `require(inputs, y)` raises for an invalid y; `pulled_back(inputs, y, dy, derivative)` returns the gradients.
     """
     for role, given in [("function", function), *([] if derivative is None else [(what, derivative)])]:
         if not callable(given):
@@ -136,20 +139,20 @@ def _adapted(function, derivative, what, require, pulled_back):
 
 
 def _each(function, inputs, derivative, what):
-    """Return (name, input, its derivative as an array of floating-point numbers) for each input that has one."""
+    """Return (name, input, derivative as an array) for each input that has one."""
     arguments = _differentiable(function, inputs)
     if len(arguments) != 1:
         if not isinstance(derivative, (tuple, list)) or len(derivative) != len(arguments):
             count = len(derivative) if isinstance(derivative, (tuple, list)) else 1
             wanted = f"{len(arguments)} {what}s in a tuple, one for each of {', '.join(name for name, _ in arguments)}"
-            raise _fault(function, f"there must be {wanted}, not {count}; an array that has none is given by keyword")
+            raise _fault(function, f"there must be {wanted}, not {count}; pass other arrays as keyword arguments")
     elif not (isinstance(derivative, tuple) and len(derivative) == 1):
         derivative = (derivative,)
     return [(name, x, _as_array(d)) for (name, x), d in zip(arguments, derivative, strict=True)]
 
 
 def _differentiable(function, inputs):
-    """Return (name, array) of the inputs that have a derivative; their numbers may be complex."""
+    """Return (name, array) of the inputs that have a derivative, also complex ones."""
     names = Call(function, *inputs).input_names()
     return [
         (name, x) for name, x in zip(names, inputs, strict=True) if isinstance(x, np.ndarray) and x.dtype.kind in "fc"
@@ -157,13 +160,13 @@ def _differentiable(function, inputs):
 
 
 def _as_array(derivative):
-    """Return a derivative as an array; float32 stays float32, which the check then refuses."""
+    """Return a derivative as an array. float32 is kept, because the check refuses it."""
     array = np.asarray(derivative.toarray() if hasattr(derivative, "toarray") else derivative)
     return array if array.dtype.kind == "f" else array.astype(float)
 
 
 def _scaled(gradient, dy):
-    """Return a gradient times a number; also one in dictionaries, lists and tuples."""
+    """Multiply a gradient, also within dictionaries, lists and tuples, by a number."""
     if isinstance(gradient, dict):
         return {key: _scaled(value, dy) for key, value in gradient.items()}
     if isinstance(gradient, (list, tuple)):

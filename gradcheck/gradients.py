@@ -1,6 +1,6 @@
-"""What a backward pass hands back: one gradient for each argument, a float64 array of its shape.
+"""Run backward and validate its result: one gradient for each argument, a float64 array of the argument's shape.
 
-Whatever else it is, is a fault of backward and raises GradientError; but a parameter without one counts as zeros.
+Any other result raises GradientError, except that a parameter may have no gradient, which counts as zeros.
 """
 
 import numpy as np
@@ -9,19 +9,19 @@ from gradcheck.call import clear_gradients, refusals
 
 
 def gradients_of(call, arguments, dy):
-    """Run forward and backward once more and return the gradients in the order of `arguments`."""
+    """Run forward and backward once, and return the gradients of `arguments` in order."""
     _, backward = call.evaluate()
     return with_zeros(run_backward(call, backward, dy.copy(), arguments), arguments)
 
 
 def with_zeros(gradients, arguments):
-    """Return the gradients with zeros in the place of those that are None."""
+    """Return the gradients with each None replaced by zeros."""
     pairs = zip(gradients, arguments, strict=True)
     return [np.zeros(argument.array.shape) if gradient is None else gradient for gradient, argument in pairs]
 
 
 def run_backward(call, backward, dy, arguments):
-    """Run backward once, and return copies of the gradients in the order of `arguments`."""
+    """Run backward once, and return copies of the gradients of `arguments` in order."""
     clear_gradients(call.target)
     try:
         returned = backward(call.as_y(dy))
@@ -43,7 +43,10 @@ def run_backward(call, backward, dy, arguments):
 
 
 def _fit(call, argument, gradient, others):
-    """Return a copy of a gradient, of its argument's shape. `others` are all (argument, gradient) of this backward."""
+    """Return a copy of a gradient, or raise GradientError if it is not valid.
+
+    `others` lists every (argument, gradient) of the same backward pass.
+    """
     if gradient is None and argument.parameter is not None:
         return None
     array = np.array(gradient) if isinstance(gradient, (np.ndarray, np.generic, float)) else None

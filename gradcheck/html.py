@@ -1,7 +1,7 @@
-"""A report as HTML, for a notebook: the table of `str(report)`, readable on a light and on a dark page.
+"""A report as HTML for a notebook: the table of `str(report)`, readable on a light and a dark background.
 
-In a notebook a Report shows itself this way. Elsewhere, `report_html(report)` is a fragment to put into a page of your
-own: it brings its few styles along, loads nothing, and escapes every name.
+Notebooks display a Report in this form. For other pages, `report_html(report)` returns a fragment with inline styles.
+It loads no other files, and all names are escaped.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,9 +26,9 @@ COLUMNS: tuple[tuple[str, str, Callable[[ArgumentReport], str]], ...] = (
 
 
 def report_html(report: Report, look: Iterable[str] = ()) -> str:
-    """Return a Report as a fragment of HTML: its name and verdict, a row for each argument, and what is wrong.
+    """Return a Report as an HTML fragment: verdict, a row per argument, and messages.
 
-    `look` are lines of text on the lines of its backward pass, shown below as they are.
+    `look` holds lines of text on the lines of the backward pass; they are shown unchanged below the table.
     """
     lines = [*report.failures(), *(f"note: {note}" for note in report.notes)]
     text = "\n".join(look)
@@ -36,9 +36,10 @@ def report_html(report: Report, look: Iterable[str] = ()) -> str:
 
 
 def table_html(name, verdict, columns, rows, lines, text=""):
-    """Return what any report shows: its name and verdict, a row for each of `rows`, which have a verdict, and lines.
+    """Return a table with a name, a verdict, the rows and a list of messages.
 
-    `columns` are (heading, alignment, function that returns the text for a row); `text` is shown as it is.
+    `columns` are (heading, alignment, function that returns the text for a row). Each row has an attribute `verdict`.
+    `text` is shown unchanged at the end.
     """
     parts = [f"<div><strong>{escape(name)}</strong> {_badge(verdict)}</div>"]
     if rows:

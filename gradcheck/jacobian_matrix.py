@@ -1,8 +1,8 @@
-"""The Jacobian itself, for those who want to look.
+"""The Jacobian as an explicit matrix, to look at.
 
-J has the shape of y followed by that of x: J[i, j] = ∂y_i / ∂x_j for indices i into y and j into x. For each
-entry of x it takes eight evaluations or more by central differences, and one more by the complex step, so it is for
-small arrays. backward never forms it: dx = Jᵀ dy costs about one forward pass, however large J is.
+J has the shape of y followed by that of x: J[i, j] = ∂y_i / ∂x_j for indices i into y and j into x. Each entry of x
+needs at least eight evaluations for central differences, and one for the complex step, so this is meant for small
+arrays. backward never forms J: dx = Jᵀ dy costs about one forward pass, however large J is.
 """
 
 from collections.abc import Callable
@@ -16,13 +16,14 @@ from gradcheck.closer.estimates import steps
 from gradcheck.complex_step import ComplexStep, NotComplexSafe
 from gradcheck.contract import arguments_of, refuse_infinite
 
-AGREEMENT = 1e-4  # of the largest entry: central differences of a kinked or very curved function are no better
+AGREEMENT = 1e-4  # of the largest entry: the accuracy of central differences near a kink or with strong curvature
 
 
 class Jacobian(np.ndarray[tuple[int, ...], np.dtype[np.float64]]):
-    """An array of shape y.shape + x.shape that also says how it was found.
+    """An array of shape y.shape + x.shape that records its origin.
 
-    `oracle` is "the complex step" or "central differences", `reason` why it is the latter, `name` that of x.
+    `oracle` is "the complex step" or "central differences", `reason` says why the complex step was not used, and `name`
+    is the name of x.
     """
 
     name: str
@@ -48,12 +49,13 @@ def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> J
 
 
 def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> Jacobian | tuple[Jacobian, ...]:
-    """Return the numeric Jacobian of a function by its input, or a tuple of one for each floating-point input.
+    """Return the numeric Jacobian of a function with respect to its input.
 
-    `function(*inputs, **options)` returns y, or (y, backward) of which backward is left alone. Each Jacobian is a
-    float64 array of shape y.shape + x.shape that says which oracle found it (see Jacobian): the complex step where the
-    forward pass is complex-safe, or else central differences. At a kink the two disagree,
-    and central differences' is returned, the mean of both slopes. Where the output jumps, central differences give NaN.
+    With several floating-point inputs, return a tuple of one Jacobian for each. `function(*inputs, **options)` returns
+    y, or (y, backward), whose backward is not called. Each Jacobian is a float64 array of shape y.shape + x.shape that
+    records the oracle that computed it: the complex step if the forward pass is complex-safe, and central differences
+    otherwise. At a kink the two disagree, and central differences are returned, that is, the mean of both slopes. Where
+    the output jumps, central differences are NaN.
 
     Raises TypeError or ValueError as `check` does.
     """
@@ -72,10 +74,8 @@ def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> J
 
 
 class _ValueOnly(Call):
-    """A Call whose function may return y alone."""
-
     def evaluate(self):
-        """Return (y, backward), backward None where the function returns y alone."""
+        """Return (y, backward), or (y, None) if the function returns y alone."""
         result = super().evaluate()
         return result if isinstance(result, tuple) and len(result) == 2 and callable(result[1]) else (result, None)
 
@@ -96,19 +96,20 @@ def _jacobian(call, step, arguments, i, y):
 
 
 def _verify(call, argument, columns, y, scales):
-    """Raise NotComplexSafe if some column of the Jacobian is not what central differences say."""
+    """Raise NotComplexSafe if central differences contradict a column of the Jacobian."""
     for index, exact in zip(np.ndindex(scales.shape), columns, strict=True):
         numeric = _column(call, argument.array, index, y, scales[index])
-        gap = np.max(np.abs(exact - numeric), initial=0.0)  # NaN, and nothing against it, where they cannot tell
+        gap = np.max(np.abs(exact - numeric), initial=0.0)  # NaN, hence no contradiction, if numeric is unknown
         if gap > AGREEMENT * max(np.max(np.abs(numeric), initial=0.0), np.max(np.abs(exact), initial=0.0), 1e-8):
-            raise NotComplexSafe(f"in {argument.name} at {list(index)} it is off from central differences by {gap:.1g}")
+            raise NotComplexSafe(f"in {argument.name} at {list(index)} central differences differ by {gap:.1g}")
 
 
 def _column(call, array, index, y, scale):
-    """Return the derivative of the whole output by one entry: R of central_differences.py, without dy.
+    """Return the derivative of y with respect to one entry.
 
-    The step is the first whose derivative that of the next one confirms, to 1e-6 of the largest entry and to rounding
-    (64 ε of each output, for what is rounded within). The column is NaN where none does.
+    It is R of central_differences.py without the product with dy. The step is the first whose derivative the next step
+    confirms, to 1e-6 of the largest entry plus rounding (64 ε of each output, which allows for rounding errors within
+    the forward pass). If no step is confirmed, the column is NaN.
     """
     line = line_along_entry(call, array, index)
     before = unknown = np.full(y.shape, np.nan)

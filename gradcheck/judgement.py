@@ -1,12 +1,12 @@
-"""What is to be said of a gradient, by a first look at what was measured of it; mostly it is the only one.
+"""Judge a gradient by its measurements. Most gradients need no further examination.
 
-A gradient is right if all that was measured agrees with it: each entry with central differences, which must themselves
-be sure of it; all together with them, to rtol of the norm, since entries that are each right to atol may be quite wrong
-together if all of them are small; and the adjoint identity. Where that does not apply, central differences must also
-know the gradient to rtol of its norm.
+A gradient is right if all measurements agree with it. Each entry must agree with central differences, whose own
+uncertainty must be small. The error of all entries together must be at most rtol of the norm, because entries that are
+each within atol may have a large relative error if all of them are small. The adjoint identity must hold. If the
+identity does not apply, the uncertainty of central differences must be at most rtol of the norm.
 
-What is not found right is not therefore wrong: it may be at a kink, or beyond what a first estimate can tell. It is
-looked at more closely (gradcheck/closer).
+A gradient that is not confirmed is not necessarily wrong: it may be at a kink, or beyond the precision of a first
+estimate. gradcheck/closer examines it further.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ RIGHT, WRONG, KINK, CANNOT_TELL = "right", "wrong", "at a kink", "cannot tell"
 
 @dataclass(frozen=True)
 class Direction:
-    """What was found along a random direction through a whole argument.
+    """The result along a random direction v through a whole argument.
 
-    `limit` is rtol ‖dx v‖, what of the derivative along v may be wrong.
+    `limit` is rtol ‖dx v‖, the largest allowed error of the derivative along v.
     """
 
     analytic: float
@@ -35,12 +35,12 @@ class Direction:
 
 @dataclass(frozen=True)
 class Finding(Measurement):
-    """A Measurement with what is to be said of it: a verdict on each compared entry, and on the whole.
+    """A Measurement with a verdict on each compared entry and on the whole gradient.
 
-    `exact` are the complex step's values for the entries, None where it was not asked. `doubt` says why the gradient as
-    a whole cannot be called right although no entry is wrong, if that is so. `zero_to` is what it is known to be zero
-    to, where that is all that there is to know. `together` are backward's and the true derivative as entries at a kink
-    are moved together, where that alone is wrong.
+    `exact` holds the complex step's values for the entries, or None. `doubt` says why the gradient as a whole cannot be
+    called right although no entry is wrong, and is otherwise empty. `zero_to` is the bound of a gradient that is zero
+    up to rounding, or None. `together` is the pair (backward's, the true) derivative along the direction in which
+    entries at a kink move together, if only this one disagrees.
     """
 
     verdicts: np.ndarray | None = None
@@ -52,28 +52,28 @@ class Finding(Measurement):
 
     @property
     def truth(self):
-        """The best value known for each compared entry."""
+        """Return the most accurate value of each compared entry."""
         return self.numeric if self.exact is None else self.exact
 
     @property
     def direction_verdict(self):
-        """The verdict on the direction, right where none was tried."""
+        """Return the verdict on the direction, RIGHT if there is none."""
         return RIGHT if self.direction is None else self.direction.verdict
 
     @property
     def is_wrong(self):
-        """Whether something that was compared disagrees; what cannot be told does not."""
+        """Return True if a comparison disagrees. Undecided ones do not count."""
         return WRONG in (self.direction_verdict, *self.verdicts)
 
 
 def norm(values):
-    """Return ‖values‖, also where the squares would underflow."""
+    """Return ‖values‖, also if the squares would underflow."""
     size = np.max(np.abs(values), initial=0.0)
     return float(size * np.linalg.norm(values / size)) if 0 < size < np.inf else float(size)
 
 
 def first_look(measurement, run, terms):
-    """Return the Finding on a gradient that is right, or None where what was measured does not show it."""
+    """Return the Finding on a gradient, or None if the measurements do not confirm it."""
     m, gap = measurement, np.abs(measurement.analytic - measurement.numeric)
     if not is_sure(m, terms).all():
         return None
@@ -90,32 +90,32 @@ def first_look(measurement, run, terms):
 
 
 def is_sure(measurement, terms):
-    """Return of each compared entry whether central differences agree with it and are sure of it."""
+    """Return for each entry whether precise central differences confirm it."""
     tolerance = terms.tolerance(measurement.numeric)
     gap = np.abs(measurement.analytic - measurement.numeric)
     return (gap <= tolerance) & (measurement.uncertainty <= tolerance)
 
 
 def beyond_uncertainty(measurement, run):
-    """Return by how much each entry differs from central differences by more than these, or rounding, explain.
+    """Return the error of each entry that uncertainty and rounding do not explain.
 
-    A gradient that is truly zero is noise, and so is what central differences find of it.
+    If the true gradient is zero, both the gradient and its central differences are noise.
     """
     gap = np.abs(measurement.analytic - measurement.numeric)
     return np.maximum(gap - 10 * measurement.uncertainty - run.rounding / measurement.scales, 0.0)
 
 
 def _is_known_as_a_whole(m, gap, terms):
-    """Whether central differences alone know the gradient to rtol of its norm, if that is what was asked for."""
+    """Return True if central differences confirm the gradient to rtol of its norm."""
     if not m.is_complete:
         return False
-    if not terms.strict or not (m.gradient.any() or m.numeric.any()):  # nothing has moved, and backward says so
+    if not terms.strict or not (m.gradient.any() or m.numeric.any()):  # both are exactly zero
         return True
     limit = terms.rtol * norm(m.numeric)
     return max(norm(gap), norm(m.uncertainty)) <= limit
 
 
 def unexamined(measurement, direction=None):
-    """Return the Finding on a gradient with nothing against it."""
+    """Return the Finding that every entry is right."""
     verdicts = np.full(len(measurement.entries), RIGHT, dtype=object)
     return Finding(**vars(measurement), verdicts=verdicts, direction=direction)

@@ -1,17 +1,17 @@
-"""Where the parameters of somebody's layer are, and where their gradients.
+"""Find the parameters of a layer, and their gradients.
 
-A layer is searched through and through: its attributes, the layers, lists, tuples and dictionaries among them, and what
-these hold. An array is a parameter if a gradient stands beside it, in one of the ways that such code has:
+The search covers the attributes of the layer and, recursively, the layers, lists, tuples and dictionaries among them.
+An array is a parameter if it has a gradient by one of these conventions:
 
     layer.W, layer.dW                                       also grad_W, W_grad, Wg and the like
     layer.params["W"], layer.grads["W"] (or "dW")           dictionaries; also parameters / gradients
     layer.params[0], layer.grads[0]                         lists
     layer.W, layer.grads["W"]
-    layer.W.data, layer.W.grad                              an object of its own; also value
+    layer.W.data, layer.W.grad                              a parameter object; also value
 
-An array without a gradient is refused by name, since an unchecked parameter looks like a right one. It is passed over
-only if the layer itself says what its parameters are, and it is not among them: in `params` or `parameters`, a
-dictionary, a list, or a method that returns one. All that these name must have been found.
+An array without a gradient raises an error that names it, since the report would not show that it was left unchecked.
+It is ignored only if the layer lists its parameters and the array is not in the list. The list is `params` or
+`parameters`: a dictionary, a list, or a method that returns one. Every parameter in it must be found by the search.
 """
 
 import copy
@@ -30,42 +30,47 @@ GRADIENTS = {"params": "grads", "parameters": "gradients", "_params": "_grads", 
 PATTERNS = ("d{}", "{}_grad", "grad_{}", "d_{}", "{}grad", "grad{}", "{}_gradient", "gradient_{}", "{}g", "{}_g")
 OBJECTS = {"data": ("grad", "gradient"), "value": ("grad", "gradient")}
 CONTAINERS = (dict, list, tuple)
-UNMADE = "a layer that makes its parameters in its first forward pass must have run it"
-HINT = "say which arrays are parameters, and where their gradients are: from_layer(layer, {'W': 'dW'}), or {} for none"
+UNMADE = "if the layer creates its parameters in its first forward pass, run it first"
+HINT = "name the parameters and their gradients, as in from_layer(layer, {'W': 'dW'}), or pass {} if there are none"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where something is in a layer: the steps that lead there, each (".", an attribute) or ("[", an entry's key)."""
+    """The path to a value in a layer.
+
+    Each step is (".", name of an attribute) or ("[", key of an entry).
+    """
 
     steps: tuple
 
     def get(self, layer):
-        """Return what is there, None for nothing."""
+        """Return the value at this place, or None."""
         return reduce(_after, self.steps, layer)
 
     def set(self, layer, value):
-        """Put a value there."""
         _put(layer, self.steps, value)
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """An array with a gradient: the places where the array is, and those where its gradient may be, in one of them."""
+    """An array with a gradient.
+
+    `places` are the places of the array, and `gradients` the candidate places of its gradient.
+    """
 
     places: tuple
     gradients: tuple
 
     def gradient(self, layer):
-        """Return the gradient, None if there is none."""
+        """Return the gradient, or None."""
         return next((g for place in self.gradients if (g := place.get(layer)) is not None), None)
 
 
 def find(layer):
-    """Return {name: Parameter} for a layer, by the conventions in this file's docstring.
+    """Return {name: Parameter} for a layer, by the conventions described above.
 
-    Raises ValueError, with its name, for an array that has no gradient beside it, or two, and for what the layer counts
-    among its parameters and is not found.
+    Raises ValueError, with the name, for an array that has no gradient or two, and for a listed parameter that is not
+    found.
     """
     places_of, arrays, objects = _searched(layer)
     listed = {steps: _listed(value) for steps, value in objects.items()}
@@ -79,22 +84,23 @@ def find(layer):
         elif not all(steps in gradients or _is_passed_over(steps, i, listed, places_of) for steps in places):
             raise _refusal(
                 layer,
-                f"{_shown(places[0])} looks like a parameter, but has no gradient beside it; {HINT}. "
-                "If an earlier call has left it there, clear it, or take a layer that has not run",
+                f"{_shown(places[0])} looks like a parameter, but has no gradient; {HINT}. "
+                "If it is left over from an earlier call, clear it, or pass a layer that has not run",
             )
     known = {id(parameter.places[0].get(layer)) for parameter in found.values()}
     for label, array in (pair for several in listed.values() for pair in several):
         if id(array) not in known:
             raise _refusal(
-                layer, f"{label} is among its parameters, but no attribute with a gradient beside it; {HINT}"
+                layer, f"{label} is listed as a parameter, but no attribute holds it with a gradient; {HINT}"
             )
     return found
 
 
 def named(layer, parameters):
-    """Return {name: Parameter} where the caller names both, as in {"W": "dW", "attention.w_q.W": "dW"}.
+    """Return {name: Parameter} for names given by the caller.
 
-    A gradient's name without a dot is of one beside its parameter. Raises ValueError for what is no array.
+    `parameters` is a dictionary such as {"W": "dW", "attention.w_q.W": "dW"}. A gradient's name without a dot refers to
+    the object that holds the parameter. Raises ValueError if a name does not refer to an array.
     """
     places_of, *_ = _searched(layer)
     found = {}
@@ -113,9 +119,10 @@ def named(layer, parameters):
 
 
 def refuse_late(layer, inputs, options):
-    """Raise ValueError if forward makes a parameter: an array that other inputs do not change, with a gradient.
+    """Raise ValueError if forward creates a parameter.
 
-    Forward and backward run on copies of everything. If they raise, they will do so again where it is noticed.
+    It is recognised as an array with a gradient whose values do not depend on the inputs. Forward and backward run on
+    copies. If they raise, this function returns; the check will raise the same error.
     """
     runs, random = [], GlobalRandom()
     for factor in (1.0, 0.75):
@@ -134,12 +141,15 @@ def refuse_late(layer, inputs, options):
         if is_new and isinstance(beside, np.ndarray) and np.array_equal(arrays[i], Place(steps).get(runs[1])):
             raise _refusal(
                 layer,
-                f"forward makes {_shown(steps)}, which has a gradient beside it; run it once, and name it: {HINT}",
+                f"forward creates {_shown(steps)}, which has a gradient; run it once before the check, and {HINT}",
             )
 
 
 def _searched(layer):
-    """Return ({id: the steps to each place of an array}, {id: the array}, {steps: an object}) for all in a layer."""
+    """Search a layer for arrays and objects.
+
+    Returns ({id: the steps to each place of an array}, {id: the array}, {steps: an object}).
+    """
     places_of, arrays, objects, seen, pending = {}, {}, {}, set(), [((), layer)]
     while pending:
         steps, value = pending.pop(0)
@@ -156,7 +166,7 @@ def _searched(layer):
 
 
 def _members(value):
-    """Return {step: what it leads to} for the entries of a container and for the attributes of an object."""
+    """Return {step: value} for the entries of a container or attributes of an object."""
     if isinstance(value, dict):
         return {("[", key): member for key, member in value.items()}
     if isinstance(value, CONTAINERS):
@@ -169,13 +179,16 @@ def _members(value):
 
 
 def _after(value, step):
-    """Return what a step leads to, None for nothing."""
+    """Return the value that a step leads to, or None."""
     kind, key = step
     return getattr(value, key, None) if kind == "." else _members(value).get(step)
 
 
 def _put(holder, steps, value):
-    """Put a value where the steps lead, and return the holder: a new one if it is a tuple."""
+    """Store a value at the end of the steps, and return the holder.
+
+    A tuple is replaced by a new one.
+    """
     (kind, key), *rest = steps
     if rest:
         value = _put(_after(holder, steps[0]), rest, value)
@@ -189,12 +202,12 @@ def _put(holder, steps, value):
 
 
 def _listed(value):
-    """Return [(label, array)] for what a layer says its parameters are; nothing if it says nothing."""
+    """Return [(label, array)] of the parameters that a layer lists."""
     for name in GRADIENTS:
         try:
             parameters = getattr(value, name, None)
             if callable(parameters):
-                inspect.signature(parameters).bind()  # a TypeError, if it asks for more than the layer
+                inspect.signature(parameters).bind()  # raises TypeError if it needs arguments
                 parameters = parameters()
         except TypeError:
             continue
@@ -221,10 +234,10 @@ def _flattened(layer, label, value):
 
 
 def _gradients(layer, array, steps):
-    """Return the steps to each place where the gradient of an array may be, none if there is no such convention."""
+    """Return the steps to each place where the gradient of an array may be."""
     *before, (kind, key) = steps
     if any(name in GRADIENTS.values() for _, name in before):
-        return []  # it is one itself
+        return []  # the array is a gradient
     keys = [key, f"d{key}"] if isinstance(key, str) else [key]
     patterns = [*(OBJECTS.get(key, ()) if kind == "." else ()), *(PATTERNS if isinstance(key, str) else ())]
     candidates = [[(*before, (kind, pattern.format(key)))] for pattern in patterns]
@@ -234,13 +247,13 @@ def _gradients(layer, array, steps):
         for mirror in [GRADIENTS[name]] if name in GRADIENTS else [p.format(name) for p in PATTERNS]:
             there = (*before[:i], (".", mirror), *before[i + 1 :])
             candidates.append([(*there, (kind, k)) for k in keys])
-            if name in GRADIENTS and not Place(there).get(layer):  # it is made in backward
+            if name in GRADIENTS and not Place(there).get(layer):  # backward creates it
                 return candidates[-1]
     return next((several for several in candidates if any(_may_be_gradient(layer, array, s) for s in several)), [])
 
 
 def _may_be_gradient(layer, array, steps):
-    """Whether these steps lead to what may be an array's gradient, or to the None that stands there at first."""
+    """Return True if the steps lead to None, 0, or a value of the array's shape."""
     members = _members(Place(steps[:-1]).get(layer))
     if steps[-1] not in members:
         return False
@@ -249,10 +262,11 @@ def _may_be_gradient(layer, array, steps):
 
 
 def _parameter(layer, places, gradients):
-    """Return the Parameter at these places, {steps: steps to its gradient} being known for some, the innermost first.
+    """Return the Parameter at these places.
 
-    A layer may keep a list of all the parameters of those in it. But an array that two of these share has two
-    gradients, of which one or the sum is the true one: that is refused.
+    `gradients` is {steps: steps to its gradient} for some of them, the innermost first. A layer may keep a list of the
+    parameters of the layers within it. But if two layers share an array and each has a gradient for it, the true
+    gradient is one of them or their sum, so ValueError is raised.
     """
     (first, beside), *others = gradients.items()
     parameter = Parameter(tuple(map(Place, places)), tuple(map(Place, beside)))
@@ -261,15 +275,16 @@ def _parameter(layer, places, gradients):
         theirs = Parameter((), tuple(map(Place, its))).gradient(layer)
         if not is_around and (theirs is None or theirs is not parameter.gradient(layer)):
             raise _refusal(
-                layer, f"{_shown(first)} and {_shown(other)} are one array, and each has a gradient of its own; {HINT}"
+                layer, f"{_shown(first)} and {_shown(other)} are the same array, but have two gradients; {HINT}"
             )
     return parameter
 
 
 def _is_passed_over(steps, i, listed, places_of):
-    """Whether the layer that has an array, or one around it, says what its parameters are, and not this one.
+    """Return True if an enclosing layer lists its parameters without this array.
 
-    One around it must speak of the layers within it at all. Arrays in a list may be what forward appends its own to.
+    The list counts only if the layer holds the array itself, or if the list includes parameters of layers within it.
+    Arrays in a Python list never count as excluded, since forward may append to the same list.
     """
     owner = _owner(steps)
     if any(kind == "[" and isinstance(key, int) for kind, key in steps[len(owner) :]):
@@ -283,12 +298,12 @@ def _is_passed_over(steps, i, listed, places_of):
 
 
 def _owner(steps):
-    """Return the steps to the object that has what is there, in an attribute or further within one."""
+    """Return the steps to the object whose attribute holds the array."""
     return steps[: max((i for i, (kind, _) in enumerate(steps) if kind == "."), default=0)]
 
 
 def _name(steps):
-    """Return what a parameter is called: `attention.w_q.W`, `blocks.0.W`, `W` for layer.params["W"]."""
+    """Return the name of a parameter: `attention.w_q.W`, or `W` for layer.params["W"]."""
     if isinstance(steps[-1][1], str):
         steps = [*(step for step in steps[:-1] if step[1] not in GRADIENTS), steps[-1]]
     if len(steps) > 1 and steps[-1][0] == "." and steps[-1][1] in OBJECTS:
@@ -297,14 +312,17 @@ def _name(steps):
 
 
 def _shown(steps):
-    """Return what is at a place as text: `attention.w_q.W`, `blocks.0.W`, `params[0]`, `cache['x']`."""
+    """Return steps as text, such as `attention.w_q.W`, `params[0]` or `cache['x']`."""
     n = len(_owner(steps)) + 1
     inside = "".join(f"[{key!r}]" for _, key in steps[n:])
     return ".".join(str(key) for _, key in steps[:n]) + inside
 
 
 def _resolved(layer, name):
-    """Return the steps of a dotted name; entries of a layer's dictionary of parameters go by their keys alone."""
+    """Return the steps of a dotted name.
+
+    Entries of a layer's dictionary of parameters may be named by their keys alone.
+    """
     steps = []
     for key in re.split(r"[.\[\]]+", name.rstrip("]")):
         here = Place(tuple(steps)).get(layer)

@@ -1,7 +1,7 @@
-"""State that forward or backward leaves behind: a cache that backward empties, a list that each forward pass lengthens.
+"""Find state that forward or backward leaves behind, such as a cache that backward empties.
 
-It is looked for once a function is found to answer differently the second time. Each list, dictionary, set or deque
-that the function reaches through its closure, its globals or its object is counted before and after.
+This runs after a function has returned two different results. The length of each list, dictionary, set or deque that is
+reachable through the function's closure, globals or object is compared before and after a call.
 """
 
 import inspect
@@ -14,24 +14,24 @@ DEPTH = 3
 
 
 def cause(call, dy, arguments):
-    """Return a sentence on entries that a Call removes from its state or adds to it; empty if there are none."""
+    """Describe entries that a Call removes from its state or adds to it, or return ""."""
     _, backward = call.evaluate()
     reached = containers(backward) | containers(call.target)
     before = {name: len(container) for name, container in reached.items()}
     try:
         run_backward(call, backward, dy.copy(), arguments)
-    except Exception:  # the function is at fault, and this only asks how
+    except Exception:  # the fault itself is reported elsewhere
         return ""
     taken = {name: n - len(reached[name]) for name, n in before.items()}
     for name, n in taken.items():
         if n > 0:
             missed = "it" if n == 1 else "them"
-            return f"backward takes {_entries(n)} out of {name}, and another call does not find {missed}"
+            return f"backward removes {_entries(n)} from {name}, and another call does not find {missed}"
     call.evaluate()
     for name, container in containers(call.target).items():
         added = len(container) - before.get(name, len(container)) + taken.get(name, 0)
         if added > 0:
-            return f"each forward pass leaves {_entries(added)} in {name}, where backward finds those of others too"
+            return f"each forward pass leaves {_entries(added)} in {name}, and backward also reads those of others"
     return ""
 
 
@@ -40,7 +40,7 @@ def _entries(n):
 
 
 def containers(function):
-    """Return {name: container} of those that a function reaches."""
+    """Return {name: container} for the containers that a function can reach."""
     found, pending, seen = {}, [("", function, 0)], set()
     while pending:
         name, value, depth = pending.pop(0)
@@ -54,7 +54,7 @@ def containers(function):
 
 
 def _within(name, value):
-    """Yield (name, value) of each value in a function's scope, an object or a container."""
+    """Yield (name, value) for a function's scope, an object or a container."""
     if inspect.ismethod(value):
         yield "self", value.__self__
         value = value.__func__

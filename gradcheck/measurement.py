@@ -1,9 +1,10 @@
-"""What a check measures: each gradient beside what the oracles say of it. Nothing is judged here.
+"""Compare each gradient with the oracles. The measurements are judged in judgement.py.
 
-Central differences (central_differences.py) ask nothing of the forward pass but float64, and say something of each
-entry by itself; the adjoint identity (adjoint_identity.py) knows a thousand times more, of all entries together, where
-the forward pass is complex-safe. Whether it is, no oracle can say of itself: |z|² differentiates to something else
-without a word. So the two vouch for each other, along the identity's direction too where the entries are a sample.
+Central differences (central_differences.py) need only a float64 forward pass and give the error of each entry. The
+adjoint identity (adjoint_identity.py) is a thousand times more precise and covers all entries together, but needs a
+complex-safe forward pass. The complex step cannot detect that a forward pass is not complex-safe: |z|², for example,
+silently gives another derivative. Therefore the two oracles are compared with each other. If the entries are a sample,
+they are also compared along the direction of the identity.
 """
 
 from dataclasses import dataclass, replace
@@ -15,12 +16,15 @@ from gradcheck.central_differences import Estimate, estimate, line_along, line_a
 from gradcheck.contract import Argument
 
 ORACLES = ("central", "complex", "adjoint")
-SAMPLE = 200  # entries of a large argument: they vouch for the complex step, which then speaks of all of them together
+SAMPLE = 200  # entries of a large argument; they validate the complex step, which then covers all entries together
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What was asked of a check. `strict`: a gradient must be right to rtol of its norm too, however small it is."""
+    """The settings of a check.
+
+    If `strict`, a gradient must also be right to rtol of its norm, however small it is.
+    """
 
     rtol: float
     atol: float
@@ -29,18 +33,18 @@ class Terms:
     oracles: tuple
 
     def tolerance(self, numeric):
-        """Return how far from the oracle's value each entry may be."""
+        """Return the largest allowed error of each entry, given the oracle's values."""
         return self.atol + self.rtol * np.abs(numeric)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One gradient, and what the oracles say of it.
+    """One gradient and the values of the oracles.
 
-    `entries` are indices into the flat array, in order; `analytic` is backward's value for each, and `numeric` and
-    `uncertainty` what central differences give, and how far that may be from the truth; `scales` are theirs. `sides`
-    are those of the adjoint identity, None where it was not asked or does not apply; `along` is central differences'
-    Estimate of the same derivative, where the entries are a sample.
+    `entries` are sorted indices into the flat array. For each of them, `analytic` is backward's value, `numeric` and
+    `uncertainty` are the value of central differences and its estimated error, and `scales` are the scales of the
+    steps. `sides` are those of the adjoint identity, or None if it was not selected or does not apply. If the entries
+    are a sample, `along` is the Estimate of the same derivative by central differences.
     """
 
     argument: Argument
@@ -56,12 +60,15 @@ class Measurement:
 
     @property
     def is_complete(self):
-        """Whether every entry of the argument was compared."""
+        """Return True if every entry of the argument was compared."""
         return len(self.entries) == self.argument.array.size
 
 
 def by_central_differences(run, i, terms, rng):
-    """Return the Measurement of argument i of a Run entry by entry; of no entry, if that was not asked for."""
+    """Compare the gradient of argument i of a Run with central differences.
+
+    Returns a Measurement. It has no entries if central differences were not selected.
+    """
     measurement = nothing_known(run, i, terms.max_entries if "central" in terms.oracles else 0, rng)
     array = measurement.argument.array
     numeric, uncertainty = np.empty((2, len(measurement.entries)))
@@ -73,7 +80,10 @@ def by_central_differences(run, i, terms, rng):
 
 
 def nothing_known(run, i, most, rng):
-    """Return a Measurement of all entries of argument i if they are at most `most`, or of a sample, none known yet."""
+    """Return a Measurement of argument i without values of the oracles.
+
+    Its entries are all entries of the argument, or a sample if there are more than `most`.
+    """
     array, gradient = run.arguments[i].array, run.gradients[i]
     size = array.size
     entries = np.arange(size) if size <= most else np.sort(rng.choice(size, min(most, SAMPLE), replace=False))
@@ -83,7 +93,7 @@ def nothing_known(run, i, most, rng):
 
 
 def by_the_identity(run, step, i, measurement, terms, rng):
-    """Return the Measurement with the two sides of the adjoint identity. Raises NotComplexSafe if that shows."""
+    """Add both sides of the adjoint identity to a Measurement. Raises NotComplexSafe."""
     if "adjoint" not in terms.oracles or not measurement.gradient.size:
         return measurement
     both, along = sides(run, step, i, rng), None

@@ -1,7 +1,7 @@
-"""An adapter for several outputs, and for inputs in dictionaries, lists and tuples, one within another.
+"""An adapter for several outputs, and for inputs in nested dictionaries, lists and tuples.
 
-A check compares one output with the arrays among the inputs. Here the arrays are taken out, and put back for each call;
-the outputs are joined into one vector, and dy is cut up for backward as they are:
+A check compares one output with the arrays among the inputs. This adapter extracts the arrays from the inputs and puts
+them back for each call. It concatenates the outputs into one vector, and splits dy in the same way for backward:
 
     def network(params, x):                        # params = {"W": ..., "b": ...}
         def backward(dy):
@@ -15,8 +15,8 @@ the outputs are joined into one vector, and dy is cut up for backward as they ar
 
     check(*from_nested(cell, x, h, c))
 
-Gradients are arranged as the inputs are. Those of a dictionary may be called W or dW, and others may be with them. The
-other adapters go inside: check(*from_nested(from_value_and_gradient(loss), params), X=X).
+The gradients have the structure of the inputs. In a dictionary the gradient of W may have the key W or dW, and further
+keys are allowed. Other adapters are applied first: check(*from_nested(from_value_and_gradient(loss), params), X=X).
 """
 
 import functools
@@ -32,13 +32,14 @@ NUMBERS = (np.ndarray, np.generic, float)
 
 
 def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
-    """Return (a differentiable function of arrays, array, …), to be checked: `check(*from_nested(function, *inputs))`.
+    """Return (a differentiable function of arrays, array, …), for `check`.
 
-    The arrays are those of floating-point numbers in the inputs, in order, called by their places: params['W1'],
-    layers[0]['b']. All else in the inputs stays what it is. Options go to `check`.
+    Call it as `check(*from_nested(function, *inputs))`. The arrays are the floating-point arrays in the inputs, in
+    order, with names such as params['W1'] or layers[0]['b']. All other values in the inputs are constants. Pass options
+    to `check`.
 
-    Raises TypeError for what is no function, ValueError if there is no such array and, from backward, GradientError if
-    the gradients are not arranged as the inputs are.
+    Raises TypeError if `function` is not a function, and ValueError if there is no such array. Backward raises
+    GradientError if the gradients do not have the structure of the inputs.
     """
     call = Call(function, *inputs)
     named = dict(zip(call.input_names(), inputs, strict=True))
@@ -51,7 +52,7 @@ def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
         by_place = dict(zip(places, arrays, strict=True))
         returned = function(*(_filled(name, value, by_place) for name, value in named.items()), **options)
         if not (isinstance(returned, tuple) and len(returned) == 2 and callable(returned[1])):
-            return returned  # which the check refuses
+            return returned  # the check raises an error about it
         outputs, backward = returned
         parts = {place: np.asarray(leaf) for place, leaf in _leaves("y", outputs) if isinstance(leaf, NUMBERS)}
         is_one = isinstance(outputs, NUMBERS) or not parts
@@ -73,8 +74,8 @@ def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
     return of_arrays, *places.values()
 
 
-class _Misplaced(Exception):  # noqa: N818 (it becomes a GradientError, which has a name to say)
-    """A gradient is not where its array is among the inputs."""
+class _Misplaced(Exception):  # noqa: N818 (it is turned into a GradientError)
+    """The gradients do not have the structure of the inputs."""
 
 
 def _is_real(leaf):
@@ -82,7 +83,7 @@ def _is_real(leaf):
 
 
 def _items(name, value):
-    """Return {key: (place, item)} of a dictionary, list or tuple; None for all else, which is a leaf."""
+    """Return {key: (place, item)} of a dictionary, list or tuple, or None for a leaf."""
     if isinstance(value, dict):
         return {key: (f"{name}[{key!r}]", item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -91,7 +92,7 @@ def _items(name, value):
 
 
 def _leaves(name, value):
-    """Yield (place, leaf) of everything in a value that is no dictionary, list or tuple."""
+    """Yield (place, leaf) of every value that is not a dictionary, list or tuple."""
     items = _items(name, value)
     if items is None:
         yield name, value
@@ -101,7 +102,7 @@ def _leaves(name, value):
 
 
 def _filled(name, value, by_place):
-    """Return a value like the given one, with other leaves at some places."""
+    """Return a copy of a nested value with the leaves at some places replaced."""
     items = _items(name, value)
     if items is None:
         return by_place.get(name, value)
@@ -112,7 +113,7 @@ def _filled(name, value, by_place):
 
 
 def _gradients(named, returned):
-    """Yield the gradient of each array in the inputs, from what backward returned. Raises _Misplaced."""
+    """Yield the gradient of each array in the inputs. Raises _Misplaced."""
     wanted = {name: value for name, value in named.items() if any(_is_real(leaf) for _, leaf in _leaves(name, value))}
     if len(wanted) == 1:
         ((name, value),) = wanted.items()
@@ -127,14 +128,17 @@ def _gradients(named, returned):
 
 
 def _is_like(gradient, value):
-    """Whether a gradient is that of a value by itself: both dictionaries, both sequences, or both neither."""
+    """Return True if both are dictionaries, both are sequences, or both are neither."""
     return [isinstance(gradient, kind) for kind in (dict, (list, tuple))] == [
         isinstance(value, kind) for kind in (dict, (list, tuple))
     ]
 
 
 def _found(name, value, gradient):
-    """Yield the gradient of each array in a value, from a gradient that is arranged alike. Raises _Misplaced."""
+    """Yield the gradient of each array in a value. Raises _Misplaced.
+
+    `gradient` must have the same structure as `value`.
+    """
     items = _items(name, value)
     if items is None:
         yield gradient
@@ -154,6 +158,6 @@ def _found(name, value, gradient):
     elif len(gradient) == len(with_arrays):
         keys = {i: k for k, i in enumerate(with_arrays)}
     else:
-        raise _Misplaced(f"there are {len(gradient)} gradients in that of {name}, expected {len(with_arrays)}")
+        raise _Misplaced(f"the gradient of {name} has {len(gradient)} entries, expected {len(with_arrays)}")
     for key, (place, item) in with_arrays.items():
         yield from _found(place, item, gradient[keys[key]])

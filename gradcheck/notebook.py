@@ -1,8 +1,8 @@
-"""A GradientError in a notebook: the table of its report above the message, as a right report shows itself.
+"""A GradientError in a notebook: the table of its report above the message.
 
-IPython asks an exception that nobody catches for its `_render_traceback_`. What that returns is text, so the table is
-published as an output of the cell, in HTML where there is a page to show it. Of the traceback, the lines within
-gradcheck are left out: the one to look at is the caller's.
+For an uncaught exception, IPython calls the method `_render_traceback_` and prints the text that it returns. The table
+is published as an output of the cell, as HTML if the frontend displays HTML. Frames within gradcheck are left out of
+the traceback, so that it ends at the caller's line.
 """
 
 import os
@@ -12,7 +12,7 @@ OURS = os.path.dirname(os.path.abspath(__file__))
 
 
 def lines_below_the_table(error):
-    """Publish the report of a GradientError, and return the lines of text that IPython shows of the error itself."""
+    """Publish the report of a GradientError, and return the lines of its traceback."""
     from IPython.display import publish_display_data
 
     from gradcheck.html import report_html
@@ -25,5 +25,4 @@ def lines_below_the_table(error):
 
 
 def _is_within(file):
-    """Whether a file is one of gradcheck's, or of IPython's, which runs the cell."""
     return file.startswith(OURS + os.sep) or f"{os.sep}IPython{os.sep}" in file

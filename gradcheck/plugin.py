@@ -1,7 +1,7 @@
-"""A plugin for pytest: the fixture `gradcheck`, and a table of the worst errors.
+"""A pytest plugin: the fixture `gradcheck`, and a table of the worst errors.
 
-It is there once the package is installed. A test asks for the fixture and calls it as it would call `gradcheck.check`
-(a module goes to `gradcheck.module`, which is `check_module`):
+The plugin is active once the package is installed. A test requests the fixture and calls it like `gradcheck.check`.
+For a module it calls `gradcheck.module`, which is `check_module`:
 
     def test_softmax(gradcheck):
         gradcheck(softmax, np.random.default_rng(0).normal(size=(2, 5)))
@@ -9,20 +9,19 @@ It is there once the package is installed. A test asks for the fixture and calls
     def test_layer_norm(gradcheck):
         gradcheck.module(LayerNorm(5), np.random.default_rng(0).normal(size=(2, 3, 5)))
 
-A wrong gradient fails the test, and the test's report says what is wrong. Both calls return the Report.
+A wrong gradient fails the test, and the failure shows the report. Both calls return the Report.
 
     pytest --gradcheck-report
 
 prints, after the tests, one line for each gradient that was compared through the fixture, the largest error first. Read
-it from time to time, even when all is green: a right gradient lies at 1e-8 or below, and one at 1e-7 is telling you
-something.
+it occasionally even if all tests pass: the error of a right gradient is 1e-8 or below, so one of 1e-7 deserves a look.
 
-The fixture hides a module that was imported as `gradcheck`. It does no harm: every other name, as in `gradcheck.Call`
-or `gradcheck.GradientError`, is looked up in the package. The lines travel with the reports of the tests, so they
-arrive from the workers of pytest-xdist too. Switch the plugin off with `-p no:gradcheck`.
+The fixture hides an imported module `gradcheck`. This does no harm, since all other names, such as `gradcheck.Call` or
+`gradcheck.GradientError`, are looked up in the package. The lines are stored in the reports of the tests, so that they
+also arrive from the workers of pytest-xdist. Disable the plugin with `-p no:gradcheck`.
 """
 
-from __future__ import annotations  # their names are loaded when a test first uses the fixture
+from __future__ import annotations  # gradcheck is loaded when a test first uses the fixture
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -39,7 +38,6 @@ PROPERTY = "gradcheck"
 
 
 def pytest_addoption(parser):
-    """Add --gradcheck-report."""
     group = parser.getgroup("gradcheck", "gradients derived by hand")
     group.addoption(
         "--gradcheck-report",
@@ -49,18 +47,18 @@ def pytest_addoption(parser):
 
 
 class Checker:
-    """What the fixture gives: `check` and `check_module` that also take notes for the table."""
+    """The value of the fixture: `check` and `check_module`, with a record of each gradient."""
 
     def __init__(self, note):
         self._note = note
 
     def __call__(self, function: Differentiable, /, *inputs: Any, **options: Any) -> Report:
-        """Check a differentiable function: `gradcheck.check`."""
-        __tracebackhide__ = True  # the line to look at is the test's
+        """Check a differentiable function by `gradcheck.check`."""
+        __tracebackhide__ = True  # so that the traceback ends in the test
         return self._noted(gradcheck.check, function, inputs, options)
 
     def module(self, module: Differentiable, /, *inputs: Any, **options: Any) -> Report:
-        """Check a module with its parameters: `gradcheck.check_module`."""
+        """Check a module with its parameters by `gradcheck.check_module`."""
         __tracebackhide__ = True
         return self._noted(gradcheck.check_module, module, inputs, options)
 
@@ -80,26 +78,25 @@ class Checker:
 
 @pytest.fixture(name="gradcheck")
 def gradcheck_fixture(request):
-    """Check gradients derived by hand: `gradcheck(function, *inputs)`, `gradcheck.module(module, *inputs)`."""
+    """Return a Checker: `gradcheck(f, *inputs)`, `gradcheck.module(module, *inputs)`."""
     notes = request.node.user_properties if request.config.getoption("gradcheck_report") else []
     return Checker(lambda report: notes.extend((PROPERTY, row) for row in rows(report)))
 
 
 def rows(report):
-    """Return (function, argument, worst relative error, verdict) for each gradient of a Report."""
+    """Return (function, argument, worst relative error, verdict) for each gradient."""
     compared = [[report.name, a.name, float(a.worst_relative), a.verdict] for a in report.arguments]
     return compared or [[report.name, "", math.inf, "WRONG"]]
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """Print the table."""
     if not config.getoption("gradcheck_report"):
         return
     noted = {}
     for reports in terminalreporter.stats.values():
         for report in reports:
             notes = [value for name, value in getattr(report, "user_properties", ()) if name == PROPERTY]
-            if len(notes) > len(noted.get(report.nodeid, ())):  # those of a later phase begin with those of the earlier
+            if len(notes) > len(noted.get(report.nodeid, ())):  # those of a later phase include those of the earlier
                 noted[report.nodeid] = notes
     table = [(nodeid, *row) for nodeid, notes in noted.items() for row in notes]
     terminalreporter.section("gradients")

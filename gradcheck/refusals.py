@@ -1,6 +1,7 @@
-"""What is said of a function that cannot be checked, or does not do what it owes its caller, and of bad settings.
+"""Error messages for functions that cannot be checked or violate their contract, and for invalid settings.
 
-Nothing of this is loaded before it has to be said. Each function returns the exception to raise, or a problem in words.
+This module is imported only when there is an error. Each function returns the exception to raise, or the text of a
+problem for the report.
 """
 
 import inspect
@@ -19,12 +20,12 @@ from gradcheck.shape_hints import shape_hint
 
 
 def settings(rtol, atol, max_entries, seed):
-    """The first of these that means nothing."""
+    """Return the exception for the first invalid setting."""
     for name, value in (("rtol", rtol), ("atol", atol)):
         if not isinstance(value, numbers.Real):
             return TypeError(f"{name} must be a number, not {value!r}")
     if not (rtol >= 0 and atol >= 0):
-        return ValueError(f"rtol and atol must not be negative: {rtol}, {atol}")
+        return ValueError(f"rtol and atol must not be negative, not {rtol} and {atol}")
     if not isinstance(max_entries, numbers.Integral) or isinstance(max_entries, bool):
         return TypeError(f"max_entries must be a whole number, not {max_entries!r}")
     if max_entries < 1:
@@ -34,22 +35,22 @@ def settings(rtol, atol, max_entries, seed):
 
 
 def oracles(asked, known):
-    """What was asked for is no name of an oracle."""
+    """Return the exception for an invalid `oracles`."""
     if not isinstance(asked, (str, tuple, list, set)):
-        return TypeError(f"oracles must be names, such as {known[0]!r}, not {asked!r}")
+        return TypeError(f"oracles must be a name or a list of names, such as {known[0]!r}, not {asked!r}")
     unknown = [name for name in ((asked,) if isinstance(asked, str) else asked) if name not in known]
-    return ValueError(f"oracles are {', '.join(known)}; not {', '.join(map(repr, unknown)) or 'none at all'}")
+    return ValueError(f"oracles must be among {', '.join(known)}, not {', '.join(map(repr, unknown)) or 'empty'}")
 
 
 def not_complex_safe(name, reason):
-    """The complex step alone was asked for, and does not apply."""
+    """Return the exception if only the complex step was selected and does not apply."""
     return ValueError(
-        f"{name}: the forward pass is not complex-safe: {reason}. Leave `oracles` out, or name central among them"
+        f"{name}: the forward pass is not complex-safe: {reason}. Omit `oracles`, or add 'central' to them"
     )
 
 
 def not_callable(target):
-    """There is no function."""
+    """Return the exception for a target that is not callable."""
     hint = ": for an object with forward() and backward() see from_layer of gradcheck.adapters"
     return TypeError(
         f"{describe(target)} cannot be called, so there is no gradient to check"
@@ -61,26 +62,26 @@ def not_callable(target):
 
 
 def nothing_to_differentiate(call):
-    """No input is a floating-point array with entries."""
+    """Return the exception if no input is a floating-point array with entries."""
     kinds = [value.dtype.name if isinstance(value, np.ndarray) else type(value).__name__ for value in call.inputs]
     return ValueError(
         f"{call.name}: nothing to differentiate: no positional input is a floating-point array with entries "
-        f"({', '.join(kinds) or 'there are none'}); give float64 arrays, as np.array(1.5) is"
+        f"({', '.join(kinds) or 'there are none'}); pass float64 arrays, such as np.array(1.5)"
         f"{for_nested(call.inputs)}"
     )
 
 
 def unfit_argument(name, argument):
-    """An array of another kind, or another type than float64."""
+    """Return the exception for an array of the wrong class or dtype."""
     array, dtype = argument.array, argument.array.dtype
     if isinstance(array, (np.ma.MaskedArray, np.matrix)):
-        return TypeError(f"{name}: {argument.name} is {describe(array)}; it must be a plain array, as np.asarray makes")
+        return TypeError(f"{name}: {argument.name} is {describe(array)}; it must be a plain array; use np.asarray")
     if dtype.kind == "c":
-        obstacle = "a derivative along the real line alone says too little"
+        obstacle = "the derivative along the real line does not determine the gradient"
     elif dtype.itemsize > 8:
-        obstacle = "some of NumPy falls back to less"
+        obstacle = "some NumPy functions compute with lower precision"
     else:
-        obstacle = "rounding alone is as large as the error looked for"
+        obstacle = "rounding errors are as large as the errors to be found"
     return TypeError(
         f"{name}: central differences need float64: in {dtype} {obstacle}; {argument.name} is {dtype}, "
         f"shape {array.shape}"
@@ -88,18 +89,18 @@ def unfit_argument(name, argument):
 
 
 def not_finite(name, what, array):
-    """An array with a NaN or an infinity in it: where."""
+    """Return the exception for an array with a NaN or an infinity, with its index."""
     bad = np.argwhere(~np.isfinite(array))
     index = tuple(int(i) for i in bad[0])
     where = f" at {list(index)}" if index else ""
     return ValueError(
         f"{name}: {what} is not finite: {array[index]}{where} ({len(bad)} of {array.size} entries); "
-        "check it where it is"
+        "choose inputs at which it is finite"
     )
 
 
 def unfit_dy(name, dy, y):
-    """A dy that cannot tell a right gradient from a wrong one."""
+    """Return the exception for a dy that cannot reveal a wrong gradient."""
     if dy.dtype.kind not in "fiu":
         return TypeError(f"{name}: dy is {dy.dtype}; it must be an array of real numbers")
     if dy.shape != y.shape:
@@ -109,17 +110,17 @@ def unfit_dy(name, dy, y):
     if dy.size > 1:
         return ValueError(
             f"{name}: dy is {dy.flat[0]:g} everywhere, and checks too little: the outputs of a softmax or a layer norm "
-            "have a constant sum, whose gradient is zero, so a backward that returns zeros would pass. Leave dy out to "
-            "have a random one"
+            "have a constant sum, whose gradient is zero, so a backward that returns zeros would pass. Omit dy to "
+            "use a random one"
         )
     return ValueError(
         f"{name}: dy is {dy.item():g}, and checks too little: a backward that "
-        f"{'returns zeros' if dy.item() == 0 else 'ignores dy'} would pass. Leave dy out to have a random one"
+        f"{'returns zeros' if dy.item() == 0 else 'ignores dy'} would pass. Omit dy to use a random one"
     )
 
 
 def unfit_result(name, result):
-    """Something else than a pair of one float64 output and a function."""
+    """Return the exception for a result that is not (one float64 output, a function)."""
     if not (isinstance(result, tuple) and len(result) == 2):
         what = f"a tuple of {len(result)}" if isinstance(result, tuple) else describe(result)
         return TypeError(
@@ -137,22 +138,22 @@ def unfit_result(name, result):
             "check several outputs one at a time, or concatenated, as from_nested of gradcheck.adapters does"
         )
     dtype = np.asarray(y).dtype
-    return TypeError(f"{name}: y is {dtype}, although every floating-point input is float64; it must be too")
+    return TypeError(f"{name}: y is {dtype}, although every floating-point input is float64; it must be float64 too")
 
 
 def not_deterministic(name, y, again):
-    """Two forward passes that differ."""
+    """Return the exception for two forward passes that differ."""
     return ValueError(
         f"{name} is not deterministic: two forward passes on the same inputs differ, by up to "
         f"{_difference(y, again)}. Pass the random generator as an input or option: it is copied before each call"
     )
 
 
-# What backward returns
+# Results of backward
 
 
 def wrong_number(call, returned, inputs):
-    """Another number of gradients than there are inputs that have one."""
+    """Return the exception for a wrong number of gradients."""
     if returned is None or isinstance(returned, (list, dict)):
         what = "nothing" if returned is None else describe(returned)
         return _not_expected(call, what, "an array" if len(inputs) == 1 else f"a tuple of {len(inputs)}", inputs)
@@ -172,7 +173,10 @@ def _not_expected(call, what, expected, inputs, hint=""):
 
 
 def unfit_gradient(call, argument, gradient, others):
-    """No array, or one of another shape or type; `others` are all (argument, gradient) of this backward."""
+    """Describe a gradient that is not an array, or has the wrong shape or dtype.
+
+    `others` lists every (argument, gradient) of the same backward pass.
+    """
     if not isinstance(gradient, (np.ndarray, np.generic, float)):
         return fault(call, f"{argument.label} is {describe(gradient)}, not an array {argument.array.shape}")
     gradient = np.array(gradient)
@@ -186,22 +190,25 @@ def unfit_gradient(call, argument, gradient, others):
 
 
 def fault(call, problem):
-    """A backward pass that is at fault before any gradient is compared."""
+    """Return the GradientError for a fault found before any gradient is compared."""
     return GradientError(Report(call.name, problems=(problem,)))
 
 
-# What else backward does
+# Other faults of backward
 
 
 def raised(call, backward, dy, error):
-    """Explain an error that backward raised, if it takes more than dy or because of shapes; otherwise None."""
+    """Explain an error that backward raised, or return None.
+
+    There is an explanation if backward takes more arguments than dy, or if the error is about shapes.
+    """
     if isinstance(error, TypeError):
         try:
             inspect.signature(backward).bind(dy)
         except TypeError:
             return TypeError(
                 f"{call.name}: backward takes {inspect.signature(backward)}; it must take dy alone: "
-                "for two functions with a cache between them see from_pair of gradcheck.adapters"
+                "for two functions that share a cache see from_pair of gradcheck.adapters"
             )
         except ValueError:  # it has no signature
             pass
@@ -211,22 +218,22 @@ def raised(call, backward, dy, error):
 
 
 def raised_again(error, call, dy, arguments):
-    """A second backward(dy) that raises something, in words."""
-    reason = cause(call, dy, arguments) or "if it is meant to be called once, a RuntimeError says so"
+    """Describe an exception raised by a second backward(dy)."""
+    reason = cause(call, dy, arguments) or "a backward that may be called only once should raise RuntimeError"
     return f"a second backward(dy) raises {type(error).__name__}: {error}; {reason}"
 
 
 def another_the_second_time(label, first, second, call, dy, arguments):
-    """A second backward(dy) that gives something else, in words."""
+    """Describe a second backward(dy) that returns another gradient."""
     reason = cause(call, dy, arguments) or "backward changes what forward saved for it, or draws random numbers"
     return (
-        f"{label}: a second backward(dy) gives something else, different by up to {_difference(first, second)}: "
+        f"{label}: a second backward(dy) returns another gradient, different by up to {_difference(first, second)}: "
         f"{reason}"
     )
 
 
 def another_in_another_run(label, first, second, call, dy, arguments):
-    """A gradient that is another as forward and backward are run again, in words."""
+    """Describe a gradient that changes if forward and backward are run again."""
     reason = cause(call, dy, arguments)
     return (
         f"{label}: another run of forward and backward changes it, by up to {_difference(first, second)}"
@@ -235,8 +242,8 @@ def another_in_another_run(label, first, second, call, dy, arguments):
 
 
 def another_after_another_forward(label, first, second, call, dy, arguments):
-    """A gradient that is another after a forward pass on other inputs, in words."""
-    reason = cause(call, dy, arguments) or "backward reads what the later forward pass has saved"
+    """Describe a gradient that changes after a forward pass on other inputs."""
+    reason = cause(call, dy, arguments) or "backward reads values saved by the later forward pass"
     return (
         f"{label}: another forward pass before backward(dy) changes it, by up to {_difference(first, second)}: {reason}"
     )

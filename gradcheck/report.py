@@ -1,4 +1,4 @@
-"""What a check found: a Report, and the error that carries one when a gradient is wrong."""
+"""The result of a check: a Report, and the GradientError that carries it if a gradient is wrong."""
 
 import math
 from collections.abc import Iterable
@@ -8,20 +8,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ArgumentReport:
-    """What was found about the gradient of one argument or parameter.
+    """The result for the gradient of one argument or parameter.
 
-    `entries` of its `size` entries were compared one by one. When that is not all of them, `direction` holds the pair
-    (backward's, the oracle's) of derivatives along one random direction through the whole argument, or None where none
-    was tried. Entries `at_kink`
-    are excused and count neither as right nor as wrong; of those that the oracle `cannot_tell`, neither is claimed, but
-    the gradient is not called right. The worst entry is the one that takes up the most of its tolerance.
+    `entries` of its `size` entries were compared one by one. If these are not all entries, `direction` is the pair
+    (backward's, the oracle's) of derivatives along one random direction through the whole argument, or None if it was
+    not compared. Entries `at_kink` count neither as right nor as wrong. For `cannot_tell` entries the oracle is not
+    precise enough; they are not called wrong, but the gradient is not called right. The worst entry is the one with the
+    largest ratio of error to tolerance.
 
-    `oracle` says where `numeric` comes from, `worst_uncertainty` how far it may be from the truth, `uncertainty` how
-    far any of the oracle's values may be. `doubt` says why the gradient as a whole cannot be called right although no
-    entry disagrees, or is empty. `zero_to` is what a gradient is known to be zero to that central differences cannot
-    tell from a small one, and whose argument the output ignores. `together` are (backward's, the oracle's) derivatives
-    as entries at a kink move together, if they disagree only then. `diagnosis` is what is known about the mistake, as a
-    sentence, or empty.
+    `oracle` names the source of `numeric`, `worst_uncertainty` is the uncertainty of `numeric`, and `uncertainty` the
+    largest one of all entries. `doubt` says why the gradient as a whole cannot be called right although no entry is
+    wrong, or is empty. If the output ignores the argument, so that the true gradient is zero, `zero_to` is the bound to
+    which central differences confirm it. `together` is the pair of derivatives in the direction that moves entries at a
+    kink together, if only this one disagrees. `diagnosis` is a sentence that names the mistake, or empty.
     """
 
     name: str
@@ -50,17 +49,20 @@ class ArgumentReport:
 
     @property
     def size(self) -> int:
-        """How many entries the argument has."""
+        """Return the number of entries of the argument."""
         return math.prod(self.shape)
 
     @property
     def is_right(self) -> bool:
-        """Whether everything that was compared agrees, or is at a kink."""
+        """Return True if all comparisons agree, except at kinks."""
         return not (self.disagree or self.cannot_tell or self.direction_disagrees or self.doubt)
 
     @property
     def verdict(self) -> str:
-        """`right`, `right, N at a kink`, `right (zero to ±u)`, `WRONG`, or `CANNOT TELL`."""
+        """Return `right` (possibly with a note), `WRONG` or `CANNOT TELL`.
+
+        The notes are `right, N at a kink` and `right (zero to ±u)`.
+        """
         if not self.is_right:
             return "WRONG" if self.disagree or self.direction_disagrees else "CANNOT TELL"
         if self.zero_to is not None:
@@ -69,20 +71,23 @@ class ArgumentReport:
 
     @property
     def extent(self) -> str:
-        """How many entries were checked: `24`, or `2000 of 65536 + direction`."""
+        """Return the number of checked entries: `24`, or `2000 of 65536 + direction`."""
         if not self.entries and self.size:
             return "direction"
         return str(self.entries) if self.entries == self.size else f"{self.entries} of {self.size} + direction"
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """The worst absolute and relative error and the oracle's uncertainty, as text: `-` if no entry was compared."""
+        """Return the worst absolute and relative error and the uncertainty, as text.
+
+        Each is `-` if no entry was compared.
+        """
         compared = self.entries or not self.size
         values = (self.worst_absolute, self.worst_relative, self.uncertainty)
         return tuple(f"{value:.1e}" if compared else "-" for value in values)
 
     def explain(self) -> str:
-        """Say in one line what is wrong."""
+        """Return one line that describes the error."""
         from gradcheck.explanation import in_words
 
         return in_words(self)
@@ -90,10 +95,10 @@ class ArgumentReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found about one function or module. `str(report)` is a table.
+    """The result for one function or module. `str(report)` is a table.
 
-    `problems` are the faults that come before any comparison: a gradient of the wrong shape, an input changed in place.
-    `notes` are not faults: what a reader should know of how the gradients were checked.
+    `problems` are faults found before any comparison, such as a gradient of the wrong shape or an input modified in
+    place. `notes` describe how the gradients were checked, and are not faults.
     """
 
     name: str
@@ -103,16 +108,16 @@ class Report:
 
     @property
     def is_right(self) -> bool:
-        """Whether every gradient is right."""
+        """Return True if every gradient is right and there are no problems."""
         return not self.problems and all(argument.is_right for argument in self.arguments)
 
     @property
     def entries(self) -> int:
-        """How many entries were compared one by one, over all arguments."""
+        """Return the number of entries compared one by one, over all arguments."""
         return sum(argument.entries for argument in self.arguments)
 
     def failures(self) -> list[str]:
-        """Return one line for each thing that is wrong."""
+        """Return one line for each problem and for each gradient that is not right."""
         return [*self.problems, *(argument.explain() for argument in self.arguments if not argument.is_right)]
 
     def __getitem__(self, name: str) -> ArgumentReport:
@@ -123,7 +128,7 @@ class Report:
         raise KeyError(f"{self.name} has no argument {name!r}; it has {', '.join(a.name for a in self.arguments)}")
 
     def _repr_html_(self) -> str:
-        """Show the report as a table where a notebook would."""
+        """Return the report as an HTML table for a notebook."""
         from gradcheck.html import report_html
 
         return report_html(self)
@@ -135,10 +140,10 @@ class Report:
 
 
 class GradientError(AssertionError):
-    """A gradient is wrong. The message says which and how; `report` holds everything that was found.
+    """A gradient is wrong. The message names it and its error; `report` holds all results.
 
-    `report` is a Report, but from check_update an UpdateReport.
-    `lines` is the second part of the explanation, on the lines of backward, as lines of text. Printing runs nothing.
+    `report` is a Report, or an UpdateReport if the error comes from check_update. `lines` is the second part of the
+    explanation, on the lines of backward, as lines of text. Printing the error runs nothing.
     """
 
     def __init__(self, report: Any, lines: Iterable[str] = ()):
@@ -153,7 +158,7 @@ class GradientError(AssertionError):
         return "\n  ".join([first, *others, *self.lines])
 
     def _render_traceback_(self) -> list[str]:
-        """Show the report as a table where a notebook would show the traceback, and return the lines below it."""
+        """Publish the report as a table in a notebook, and return the lines below it."""
         from gradcheck.notebook import lines_below_the_table
 
         return lines_below_the_table(self)

@@ -1,14 +1,14 @@
-"""How much of a small difference is rounding: measured, by moving all arguments by a few units of their last digit.
+"""Measure how much of a small difference is rounding, by perturbing all arguments by a few units in the last place.
 
-A gradient may be truly zero, as that of a key's bias, which the softmax ignores. What backward and the complex step
-give then is the remainder of terms that cancel, 1e-17 and −3e-17, a relative error of 400 % between two right answers.
-Another may be small and meant: 1e-9 of the others, because something multiplies it by 1e-9. Its size does not tell the
-two apart. A nudge does: at arguments that differ by 1e-15 of themselves, a true gradient is the same to some twelve
-digits, however small, and a remainder of rounding is another number altogether.
+A gradient may be exactly zero, such as that of the bias of the keys, which the softmax cancels. Backward and the
+complex step then return the remainders of terms that cancel, for example 1e-17 and −3e-17: a relative error of 400 %
+between two right answers. Another gradient may be small but not zero, for example because a factor of 1e-9 multiplies
+it. Its size does not distinguish the two cases, but a perturbation does. If the arguments change by 1e-15 of their
+size, a true gradient, however small, keeps about twelve digits, whereas a remainder of rounding becomes another number.
 
-So each side is evaluated again at a few nudged places, the complex step with a step whose digits are others too, and
-what changes there is what each may be wrong by. Near a jump, or where a maximum has ties, a nudge changes the gradient
-itself; therefore no more is allowed for rounding than ε Σ|dy y| justifies.
+Therefore both sides are evaluated again at a few perturbed arguments, the complex step also with another step, and the
+changes estimate their rounding errors. Near a jump, or where a maximum has ties, the perturbation changes the gradient
+as well; therefore the estimate is limited to a multiple of ε Σ|dy y|.
 """
 
 import numpy as np
@@ -18,13 +18,16 @@ from gradcheck.gradients import gradients_of
 
 NUDGE = 2.0**-50  # relative: four units of the last place
 PLACES = 3
-SHORTENED = 0.7  # the step at the nudged places, so that the imaginary parts are rounded in other ways
-FACTOR = 10.0  # the changes at so few places are a sample of the error, not a bound on it
-RESOLVED = 1e-2  # of what rounding may leave at most: what the complex step does, which subtracts nothing
+SHORTENED = 0.7  # factor of the step at the perturbed arguments, so that imaginary parts are rounded differently
+FACTOR = 10.0  # the changes at so few arguments are a sample of the error, not a bound
+RESOLVED = 1e-2  # error of the complex step, which subtracts nothing, as a fraction of the bound on rounding errors
 
 
 def rounding_along(run, i, v, exact):
-    """Return by how much ⟨dx, v⟩ of argument i and its value `exact` by the complex step may differ, rightly."""
+    """Return the largest difference of ⟨dx, v⟩ and `exact` that rounding explains.
+
+    dx is the gradient of argument i, and `exact` the value of the complex step.
+    """
     changes = []
     for gradients, step in nudged(run):
         changes.append(abs(float(np.sum(run.dy * step.along({i: SHORTENED * v}))) / SHORTENED - exact))
@@ -34,7 +37,10 @@ def rounding_along(run, i, v, exact):
 
 
 def nudged(run, *, mirrored=False):
-    """Return the gradients and the ComplexStep at a few places beside the arguments; if mirrored, opposite too."""
+    """Return the gradients and the ComplexStep at a few perturbed arguments.
+
+    If `mirrored`, each perturbation is followed by the opposite one.
+    """
     before = [argument.array.copy() for argument in run.arguments]
     rng = np.random.default_rng(0)
     places = []

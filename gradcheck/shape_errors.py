@@ -1,7 +1,7 @@
-"""A ValueError that NumPy raises in a backward pass because of shapes: the line, the shapes, and the mistake.
+"""Explain a ValueError that NumPy raises in a backward pass because of shapes: the line, the shapes, and the mistake.
 
-The expression at fault is found by evaluating the parts of the line once more. A transpose, an exchange of two factors,
-or a sum over an axis is named only if backward, with the line changed so, returns the right gradients.
+The parts of the line are evaluated again to find the failing operation. A missing transpose, two exchanged factors or a
+missing sum over an axis is named only if backward, with the line corrected, returns the right gradients.
 """
 
 import ast
@@ -16,7 +16,7 @@ PRODUCTS = ("dot", "matmul")
 
 
 def shape_problem(call, backward, error):
-    """Describe the shapes that made a backward pass raise an error; return nothing for other errors."""
+    """Describe the shapes that made backward raise an error, or return ""."""
     frame, line = _place(error)
     if not ABOUT_SHAPES.search(str(error)) or frame is None:
         return ""
@@ -32,7 +32,10 @@ def shape_problem(call, backward, error):
 
 
 def _place(error):
-    """Return (frame, line) of the last call outside of NumPy and gradcheck, or (None, 0)."""
+    """Return (frame, line) of the innermost call outside of NumPy and gradcheck.
+
+    If there is none, return (None, 0).
+    """
     found, trace = (None, 0), error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_globals.get("__name__", "").split(".")[0] not in ("numpy", "gradcheck"):
@@ -53,7 +56,7 @@ def _statement(frame, line):
 
 
 def _at_fault(statement, frame):
-    """Return the operation of a statement that raises although its operands can be evaluated, or None."""
+    """Return the operation that raises although its operands do not, or None."""
     for node in reversed(list(ast.walk(statement))):
         operands = _operands(node)
         if operands and all(_evaluated(operand, frame) is not None for operand in operands):
@@ -65,7 +68,7 @@ def _at_fault(statement, frame):
 
 
 def _operands(node):
-    """Return the two operands of an operation on arrays, or nothing."""
+    """Return the two operands of an operation on arrays, or []."""
     if isinstance(node, ast.BinOp):
         return [node.left, node.right]
     if isinstance(node, ast.AugAssign):
@@ -86,7 +89,7 @@ def _evaluated(node, frame):
 
 
 def _verified(call, backward, node, ndims):
-    """Return the mistake in an operation that, once mended, makes every gradient right; or nothing."""
+    """Return the mistake whose correction makes every gradient right, or ""."""
     from gradcheck.line_by_line.instrument import planted
     from gradcheck.line_by_line.source import source_of
 
@@ -103,7 +106,6 @@ def _verified(call, backward, node, ndims):
 
 
 def _is_right(call):
-    """Whether every gradient of a Call is right."""
     from gradcheck.checking import check_call
 
     try:
@@ -114,7 +116,7 @@ def _is_right(call):
 
 
 def _mended(node, ndims):
-    """Yield (sentence on a mistake, the operation without it)."""
+    """Yield (name of a mistake, the operation without it)."""
     left, right = _operands(node)
     is_product = isinstance(node, ast.Call) or isinstance(getattr(node, "op", None), ast.MatMult)
     if is_product:
@@ -139,14 +141,14 @@ def _mended(node, ndims):
 
 
 def _turned(node):
-    """Return an expression, transposed; a transpose of it is dropped instead."""
+    """Return the transpose of an expression; x.T becomes x."""
     if isinstance(node, ast.Attribute) and node.attr == "T":
         return node.value
     return ast.Attribute(node, "T", ast.Load())
 
 
 class _With(ast.NodeTransformer):
-    """Replaces one node, which is found by its position in the source."""
+    """Replaces one node, which is identified by its position in the source."""
 
     def __init__(self, node, new):
         self.node, self.new = node, new

@@ -1,12 +1,12 @@
-"""What a gradient of the wrong shape gives away, as long as it is only one thing."""
+"""Explain a gradient of the wrong shape, if the shape has one simple explanation."""
 
 import numpy as np
 
 
 def shape_hint(argument, shape, others):
-    """Say what a wrong shape gives away: a broadcast axis, an exchange, a transpose; or nothing.
+    """Return an explanation of a wrong shape, such as a transpose, or "".
 
-    `others` are all (Argument, gradient) of this backward pass.
+    `others` lists every (Argument, gradient) of the same backward pass.
     """
     wanted = argument.array.shape
     for other, gradient in others:
@@ -24,7 +24,7 @@ def shape_hint(argument, shape, others):
 
 
 def _broadcast_axes(wanted, shape):
-    """Return the axes of `shape` along which an array of shape `wanted` is broadcast to it; none if it cannot be."""
+    """Return the axes of `shape` along which `wanted` is broadcast to it, or []."""
     lengthened = (1,) * (len(shape) - len(wanted)) + wanted
     if len(lengthened) != len(shape) or any(n not in (1, m) for n, m in zip(lengthened, shape, strict=True)):
         return []

@@ -1,7 +1,7 @@
-"""What a forward pass draws from and keeps: each evaluation finds what the first found, and the caller finds all of it.
+"""Save and restore the state of a target: random generators, and arrays that forward or backward changes.
 
-A check evaluates a function hundreds of times, on moved inputs and on complex ones. Without this a running mean would
-wander off and end up complex, and dropout would drop others each time.
+A check evaluates a function hundreds of times, at perturbed and at complex inputs. Without this module a running mean
+would drift and become complex, and dropout would use another mask in each evaluation.
 """
 
 import copy
@@ -14,11 +14,14 @@ import numpy as np
 STATEFUL = (np.random.Generator, np.random.RandomState, dict, list)
 ELSEWHERE = frozenset(
     {"numpy", *sys.stdlib_module_names}
-)  # no objects of these are searched: they hold nothing of a target's
+)  # objects of these packages hold no state of a target and are not searched
 
 
 def fresh(value):
-    """Return a copy of a random generator, or of a dictionary or list with all that it holds; else the value itself."""
+    """Copy a random generator, or a dictionary or list with its contents.
+
+    Any other value is returned unchanged.
+    """
     if not isinstance(value, STATEFUL):
         return value
     if not isinstance(value, (dict, list)):
@@ -30,15 +33,15 @@ def fresh(value):
 
 
 class GlobalRandom:
-    """NumPy's global random state, which some dropout draws from: each time the same, and put back afterwards."""
+    """NumPy's global random state, repeated in each evaluation and restored afterwards."""
 
     def __init__(self):
         self.state = None
-        self.is_drawn = True  # until the first time tells
+        self.is_drawn = True  # set by the first use
 
     @contextmanager
     def repeated(self):
-        """Let the `with` block find the state that the first such block found."""
+        """Start the `with` block in the random state of the first such block."""
         before = np.random.get_state(legacy=False)  # noqa: NPY002 (others draw from it)
         is_first, self.state = self.state is None, self.state or before
         np.random.set_state(self.state)  # noqa: NPY002
@@ -52,9 +55,9 @@ class GlobalRandom:
 
 @contextmanager
 def kept(owner, parameters=()):
-    """Let an object have the arrays that it had, and these what was in them, once the `with` block is done.
+    """Restore an object's arrays, and their contents, after the `with` block.
 
-    They are looked for among its attributes and further within. The parameters are left alone.
+    The search covers its attributes recursively. The parameters are not restored.
     """
     seen = {id(value) for parameter in parameters for value in (parameter, parameter.data)}
     before = [(holder, _entries(holder)) for holder in _holders(owner, seen)]
@@ -71,7 +74,7 @@ def kept(owner, parameters=()):
 
 
 def _put_back(holder, was):
-    """Let what is an array in a dictionary or list, or was one, be what it was."""
+    """Restore the entries of a dictionary or list that are or were arrays."""
     now = _entries(holder)
     for key in [*now, *(was.keys() - now.keys())]:
         if isinstance(now.get(key), np.ndarray) or isinstance(was.get(key), np.ndarray):
@@ -82,7 +85,10 @@ def _put_back(holder, was):
 
 
 def _holders(owner, seen):
-    """Yield the dictionary of an object's attributes, and every dictionary and list within, each once."""
+    """Yield the dictionary of an object's attributes, and all containers within it.
+
+    Each is yielded once.
+    """
     pending = [owner]
     while pending:
         value = pending.pop()

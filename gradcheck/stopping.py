@@ -1,7 +1,7 @@
 """The signals that end a command: Ctrl-C, SIGTERM (`kill`) and SIGHUP (a closed terminal).
 
-Each raises an exception wherever the command is, so that its processes end and its temporary files are removed. The
-exit status is the one that a shell reports: 128 plus the signal's number. A signal that is ignored when the command
+Each raises an exception at the current point of the command, so that its processes end and its temporary files are
+removed. The exit status is 128 plus the number of the signal, as in a shell. A signal that is ignored when the command
 begins, as SIGHUP is under `nohup`, stays ignored.
 """
 
@@ -10,12 +10,13 @@ import signal
 import threading
 
 WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "the terminal was closed"}
-SIGNALS = {getattr(signal, name): words for name, words in WORDS.items() if hasattr(signal, name)}  # Windows has two
+# Windows has no SIGHUP.
+SIGNALS = {getattr(signal, name): words for name, words in WORDS.items() if hasattr(signal, name)}
 INTERRUPTED = 128 + signal.SIGINT
 
 
 class Stopped(KeyboardInterrupt):
-    """One of the signals came. `status` is the exit status that belongs to it."""
+    """A signal has arrived. `status` is the exit status for it."""
 
     def __init__(self, signum):
         super().__init__(SIGNALS[signum])
@@ -24,11 +25,11 @@ class Stopped(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def signals_raise():
-    """Within the block, raise Stopped at each of the signals."""
+    """Raise Stopped when a signal arrives within the `with` block."""
 
     def stop(signum, frame):
         if signum != signal.SIGINT:
-            signal.signal(signum, signal.SIG_IGN)  # a shell sends SIGHUP twice
+            signal.signal(signum, signal.SIG_IGN)  # a shell may send SIGHUP twice
         raise Stopped(signum)
 
     with _handled(stop):
@@ -37,17 +38,17 @@ def signals_raise():
 
 @contextlib.contextmanager
 def signals_wait():
-    """Within the block, put the signals off until its end.
+    """Delay signals that arrive within the `with` block until its end.
 
-    A process that starts in it hears none until it calls `hear`. Otherwise a signal would raise an exception there
-    before its work has begun, and end it with a traceback.
+    A process started in the block receives no signals until it calls `hear`. Otherwise a signal would raise an
+    exception before its work has begun, and end it with a traceback.
     """
     came = []
     with _handled(lambda signum, frame: came.append(signum)):
-        if hasattr(signal, "pthread_sigmask"):  # which a new process inherits; Windows has none
+        if hasattr(signal, "pthread_sigmask"):  # new processes inherit the mask; Windows has none
             from multiprocessing import resource_tracker
 
-            resource_tracker.ensure_running()  # Python's own helper, whose start would lift the mask
+            resource_tracker.ensure_running()  # starting this helper of Python would lift the mask
             before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
             try:
                 yield
@@ -60,7 +61,10 @@ def signals_wait():
 
 
 def hear(at_ctrl_c):
-    """Hear the signals, in a process that was started in signals_wait: Ctrl-C does `at_ctrl_c`, the others end it."""
+    """Enable the signals in a process that was started in signals_wait.
+
+    Ctrl-C calls `at_ctrl_c`; the other signals end the process.
+    """
     for signum in SIGNALS:
         signal.signal(signum, at_ctrl_c if signum == signal.SIGINT else signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
@@ -69,7 +73,10 @@ def hear(at_ctrl_c):
 
 @contextlib.contextmanager
 def _handled(handler):
-    """Within the block, call `handler` at each of the signals that is not ignored. Only the main thread has signals."""
+    """Call `handler` for each signal within the block, unless the signal is ignored.
+
+    Python handles signals only in the main thread.
+    """
     before = {}
     try:
         if threading.current_thread() is threading.main_thread():

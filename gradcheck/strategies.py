@@ -1,4 +1,4 @@
-"""Hypothesis strategies for what a gradient is checked on: shapes, arrays, masks and cotangents.
+"""Hypothesis strategies for the inputs of gradient checks: shapes, arrays, masks and cotangents.
 
     from hypothesis import given
     from gradcheck import check, strategies
@@ -13,21 +13,21 @@
         mask = data.draw(strategies.masks((3, 5), empty_rows=True))
         check(masked_softmax, scores, mask=mask)
 
-Inputs drawn entry by entry, as Hypothesis does by itself, are what a gradient should not be checked on. They like to be
-0, 1 or huge: ties, where a maximum has a kink; zeros, where a ReLU has one and a quotient has a pole; and 1e300, where
-nothing is left of the truth to compare with. What is wanted of the inputs of a gradient check is
+The arrays that Hypothesis draws by default are unsuitable for gradient checks, since many entries are 0, 1 or huge. A
+maximum has a kink at ties, a ReLU has one at 0, a quotient has a pole at 0, and most functions overflow at 1e300. The
+inputs of a gradient check should have
 
-- entries of order 1, so that the terms of a formula are of one size and a forgotten one shows;
-- no entry near 0, and no two near each other, as seen from the step of a finite difference (1e-3), so that no kink or
-  pole lies within its reach;
-- no special values, no symmetry, no constant;
-- sizes of the axes that differ from each other, so that an axis mistaken for another one shows.
+- entries of order 1, so that the terms of a formula have similar sizes and a missing term shows;
+- no entry near 0, and no two entries near each other, compared with the step of a finite difference (1e-3), so that no
+  kink or pole lies within the step;
+- no special values, no symmetry, and not all entries equal;
+- axes of different lengths, so that a mistaken axis shows.
 
-A kink has its own test, at the kink. These strategies are for all the others. Arrays are made from a random seed, which
-shrinks; their shapes shrink to the smallest that fails. Every failing example is explained: `explain=False` makes
+Kinks need tests at the kink; these strategies are for all other tests. Arrays are generated from a random seed, which
+shrinks; their shapes shrink to the smallest that fails. Each failing example is explained, so `explain=False` makes
 shrinking faster.
 
-Needs the package hypothesis, which `import gradcheck` does not.
+This module needs the package hypothesis; `import gradcheck` does not.
 """
 
 import numpy as np
@@ -45,21 +45,21 @@ LOW, HIGH = 0.25, 2.0  # the range of absolute values
 
 
 def rngs() -> st.SearchStrategy[np.random.Generator]:
-    """NumPy random generators."""
+    """Draw NumPy random generators."""
     return st.builds(np.random.default_rng, st.integers(0, 2**32 - 1))
 
 
 def shapes(
     min_dims: int = 1, max_dims: int = 3, min_side: int = 2, max_side: int = 6
 ) -> st.SearchStrategy[tuple[int, ...]]:
-    """Shapes whose sides all differ, such as (3, 2, 5). With `min_side=1` one of them may be 1.
+    """Draw shapes whose sides all differ, such as (3, 2, 5).
 
-    Raises ValueError if there are not that many different sides.
+    With `min_side=1` one of the sides may be 1. Raises ValueError if there are fewer than `max_dims` different sides.
     """
     if max_dims > max_side - min_side + 1:
         raise ValueError(
-            f"{max_dims} sides that all differ do not fit between {min_side} and {max_side}: "
-            f"at most {max_side - min_side + 1} do"
+            f"max_dims is {max_dims}, but only {max_side - min_side + 1} different sides lie between min_side "
+            f"{min_side} and max_side {max_side}"
         )
     sides = st.integers(min_side, max_side)
     return st.lists(sides, min_size=min_dims, max_size=max_dims, unique=True).map(tuple)
@@ -67,10 +67,11 @@ def shapes(
 
 @st.composite
 def well_conditioned(draw: st.DrawFn, shape: Shape, positive: bool = False) -> NDArray[np.float64]:
-    """float64 arrays of order 1: absolute values between 0.25 and 2, no two entries near each other.
+    """Draw float64 arrays of order 1 with no two entries near each other.
 
-    Of n entries any two are at least 2/(n + 1) apart (1/n if `positive`), which exceeds the step of a finite difference
-    up to n = 500 or so. `shape` is a tuple or a strategy for one. `positive` is for logarithms, roots and scales.
+    Absolute values lie between 0.25 and 2. Any two of n entries are at least 2/(n + 1) apart (1/n if `positive`), which
+    exceeds the step of a finite difference up to about n = 500. `shape` is a tuple or a strategy for one. Use
+    `positive` for logarithms, roots and scales.
     """
     shape = draw(shape) if isinstance(shape, st.SearchStrategy) else tuple(shape)
     rng = draw(rngs())
@@ -83,7 +84,10 @@ def well_conditioned(draw: st.DrawFn, shape: Shape, positive: bool = False) -> N
 
 
 def _spread(n, rng):
-    """Return n numbers between LOW and HIGH in random order: one in the middle of each of n equal parts, about."""
+    """Return n numbers between LOW and HIGH in random order.
+
+    Each lies near the middle of one of n equal intervals.
+    """
     part = (HIGH - LOW) / max(n, 1)
     middles = LOW + part * (np.arange(n) + 0.5)
     return rng.permutation(middles + rng.uniform(-0.2, 0.2, n) * part)
@@ -91,11 +95,10 @@ def _spread(n, rng):
 
 @st.composite
 def cotangents(draw: st.DrawFn, shape: Shape) -> NDArray[np.float64]:
-    """Values of dy, ∂L/∂y, for an output of that shape: of order 1, never 0 or 1; of several
-    entries never constant, and of both signs.
+    """Draw values of dy = ∂L/∂y for an output of that shape.
 
-    Under dy = ones the gradients of softmax and layer norm are zero, and one that is proportional to dy looks right
-    even if dy is ignored.
+    The entries are of order 1 and never 0 or 1. Several entries are not all equal and have both signs. With dy = ones
+    the gradients of softmax and layer norm are zero, and a backward that ignores dy may look right.
     """
     shape = draw(shape) if isinstance(shape, st.SearchStrategy) else tuple(shape)
     dy = draw(well_conditioned(shape))
@@ -106,10 +109,10 @@ def cotangents(draw: st.DrawFn, shape: Shape) -> NDArray[np.float64]:
 
 @st.composite
 def masks(draw: st.DrawFn, shape: Shape, empty_rows: bool = False) -> NDArray[np.bool_]:
-    """Boolean masks, True where something counts. Rows run along the last axis.
+    """Draw boolean masks, True where an entry counts. Rows run along the last axis.
 
-    Every row has a True, unless `empty_rows`: then rows without any are drawn as well. If a row has more than one
-    entry, some entry of the mask is False: a mask that masks nothing tests nothing.
+    Every row has a True. If `empty_rows`, rows without a True are drawn as well. If a row has more than one entry, at
+    least one entry of the mask is False, since a mask of ones tests nothing.
     """
     shape = draw(shape) if isinstance(shape, st.SearchStrategy) else tuple(shape)
     rng = draw(rngs())

@@ -1,4 +1,4 @@
-"""One gradient in the report: what was compared, the largest errors, and the entry that is worst."""
+"""Summarise one gradient for the report: the number of compared entries, the largest errors, and the worst entry."""
 
 import math
 
@@ -10,7 +10,7 @@ from gradcheck.rounding import RESOLVED
 
 
 def summarise(finding, run, terms):
-    """Return the ArgumentReport of a Finding about one gradient of a Run, without a diagnosis."""
+    """Return the ArgumentReport of a Finding, without a diagnosis."""
     verdicts, direction = finding.verdicts, finding.direction
     tried = {} if direction is None else {"direction_oracle": direction.oracle}
     return ArgumentReport(
@@ -33,10 +33,10 @@ def summarise(finding, run, terms):
 
 
 def _worst(finding, run, terms):
-    """Find the largest errors, and the entry that takes up the most of its tolerance, kinks left out.
+    """Return the largest errors and the entry that uses most of its tolerance.
 
-    The relative error is |a − n| / (|n| + atol / rtol): it is the usual one where n matters, does not explode where
-    the true gradient is zero, and must not exceed rtol.
+    Entries at a kink are left out. The relative error is |a − n| / (|n| + atol / rtol). It is the usual relative error
+    where n is large, stays finite where the true gradient is zero, and must not exceed rtol.
     """
     counted = finding.verdicts != KINK
     if not counted.any():
@@ -68,9 +68,10 @@ def _worst(finding, run, terms):
 
 
 def _only_complex_step_shows_it(finding, terms):
-    """Whether the values to show are the complex step's: central differences have none, or do not tell them apart.
+    """Return True if the report should show the complex step's values.
 
-    Otherwise they are central differences': their word is the plainest.
+    This is the case if central differences were not selected, or do not show the error. Otherwise the report shows
+    central differences, because they are easier to reproduce.
     """
     if finding.exact is None:
         return False

@@ -1,8 +1,8 @@
-"""A report as text: a row for each argument, and what is wrong."""
+"""A report as text: a row for each argument, and a line for each failure."""
 
 
 def report_table(report):
-    """Return a Report as an aligned table, with its notes and a line for each thing that is wrong."""
+    """Return a Report as an aligned table, with its notes and failures."""
     header = ("argument", "entries", "absolute", "relative", "oracle ±", "verdict")
     rows = [(a.name, a.extent, *a.numbers, a.verdict) for a in report.arguments]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]

@@ -460,14 +460,16 @@ def test_an_argument_of_kinks_only_is_right():
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_less_than_float64_is_refused_with_the_reason(dtype):
     message = (
-        rf"central differences need float64: in {np.dtype(dtype)} rounding alone.*w is {np.dtype(dtype)}, shape \(3"
+        rf"central differences need float64: in {np.dtype(dtype)} rounding errors .*w is {np.dtype(dtype)}, shape \(3"
     )
     with pytest.raises(TypeError, match=message):
         check(product, normal(3), normal(3).astype(dtype))
 
 
 def test_complex_inputs_are_refused_with_the_reason():
-    with pytest.raises(TypeError, match="central differences need float64: in complex128 a derivative along the real"):
+    with pytest.raises(
+        TypeError, match="central differences need float64: in complex128 the derivative along the real"
+    ):
         check(square, normal(3) + 1j)
 
 
@@ -506,7 +508,7 @@ def test_an_input_that_is_not_finite_is_refused():
 
 
 def test_tolerances_and_limits_are_refused_where_they_mean_nothing():
-    with pytest.raises(ValueError, match=r"rtol and atol must not be negative: -1\.0, 1e-08"):
+    with pytest.raises(ValueError, match=r"rtol and atol must not be negative, not -1\.0 and 1e-08"):
         check(square, normal(3), rtol=-1.0)
     with pytest.raises(ValueError, match="must not be negative"):
         check(square, normal(3), atol=np.nan)
@@ -600,7 +602,9 @@ def test_a_second_backward_that_gives_something_else_is_a_fault():
 
         return x * x, backward
 
-    with pytest.raises(GradientError, match=r"dx: a second backward\(dy\) gives something else, different by up to"):
+    with pytest.raises(
+        GradientError, match=r"dx: a second backward\(dy\) returns another gradient, different by up to"
+    ):
         check(accumulating, normal(3))
 
 
@@ -614,7 +618,7 @@ def test_a_second_backward_that_adds_to_the_array_it_returned_is_a_fault():
 
         return x * x, backward
 
-    with pytest.raises(GradientError, match=r"dx: a second backward\(dy\) gives something else"):
+    with pytest.raises(GradientError, match=r"dx: a second backward\(dy\) returns another gradient"):
         check(accumulating, normal(3))
 
 

@@ -268,9 +268,7 @@ class Unpaired:
 
 
 def test_an_array_without_a_gradient_is_refused_rather_than_passed_over():
-    with pytest.raises(
-        ValueError, match="Unpaired: running_mean looks like a parameter, but has no gradient beside it"
-    ):
+    with pytest.raises(ValueError, match="Unpaired: running_mean looks like a parameter, but has no gradient"):
         from_layer(Unpaired())
 
 
@@ -292,7 +290,9 @@ def test_entries_of_a_dictionary_can_be_named():
 def test_a_layer_that_is_not_initialized_is_refused():
     layer = Accumulating()
     layer.parameters["W"] = None
-    with pytest.raises(ValueError, match=r"parameters\['W'\] is None, not a floating-point array; a layer that makes"):
+    with pytest.raises(
+        ValueError, match=r"parameters\['W'\] is None, not a floating-point array; if the layer creates"
+    ):
         from_layer(layer)
 
 

@@ -354,7 +354,7 @@ def test_cases_with_a_gain_of_one_leave_survivors_named_with_file_line_and_diffe
         "  - dx_hat = dy * gamma\n"
         "  + dx_hat = dy\n"
         "  every check passes, although the gradients differ in 'scale, no gain' "
-        "once its inputs have other values than the case draws\n"
+        "for inputs other than those that the case draws\n"
     ) in out, out
     assert re.search(r"mine\.py +\d+ +\d+ +\d+ +1 +\d\d\.\d %", out), out
 
@@ -509,7 +509,7 @@ def test_one_session_of_pytest_kills_what_the_command_kills_when_it_is_run_for_e
 
     monkeypatch.setattr(course, "tried_in_one_session", refused)
     anew = results(tmp_path, *chosen)
-    assert "note: the command is run anew for each mutant, which takes longer: it is told not to" in (
+    assert "note: the command is started again for each mutant, which takes longer: it is told not to" in (
         capfd.readouterr().err
     )
     status = [[result["status"] for result in found["results"]] for found in (in_one, anew)]
@@ -530,7 +530,9 @@ def test_why_there_is_no_single_session_is_said(write, monkeypatch, capfd):
         "def pytest_configure(config):\n    config.pluginmanager.register(object(), 'dsession')\n", "tests/conftest.py"
     )
     _, _, err = audit(capfd, "mine", "--sample", "1", "--command", "python -m pytest -q tests")
-    assert "note: the command is run anew for each mutant, which takes longer: pytest-xdist runs the tests in" in err
+    assert (
+        "note: the command is started again for each mutant, which takes longer: pytest-xdist runs the tests in" in err
+    )
 
 
 def test_tests_that_killed_mutants_of_the_function_come_first_then_the_quickest_that_enter_it():
@@ -597,12 +599,12 @@ MISUSE = [
     (["mine", "-k", "no such"], "no mutant of mine has 'no such' in its file, function or kind"),
     (["mine", "--functions", "grad_*"], "mine: there is no function 'grad_*' in the files that its cases run"),
     (["mine", "--command", "python -c 'exit(3)'"], "the command fails without any mutant, with exit status 3"),
-    (["mine", "--command", "python -c pass"], "the command passes even where mine.py cannot be imported"),
+    (["mine", "--command", "python -c pass"], "the command passes although mine.py cannot be imported"),
     (["mine", "--command", "no-such-program"], "cannot run 'no-such-program': No such file or directory"),
     (["mine", "--command", ""], "the command is empty"),
-    (["wrong"], "the check of 'scale' fails without any mutant (seed 0), so its failures say nothing: scale: "),
+    (["wrong"], "the check of 'scale' fails without any mutant (seed 0), so its failures prove nothing: scale: "),
     (["no_backward"], "no_backward: there is no function 'backward' in the files that its cases run"),
-    (["mine", "--json", "no/such.json"], "no/such.json: there is no such folder to write it in"),
+    (["mine", "--json", "no/such.json"], "--json no/such.json: its folder does not exist"),
 ]
 
 

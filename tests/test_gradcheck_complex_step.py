@@ -44,10 +44,10 @@ UNSAFE = {
         unsafe(np.cbrt, lambda x: np.cbrt(x) / (3 * x)),
         "on complex arguments it raises TypeError: ufunc 'cbrt'",
     ),
-    "real output": (unsafe(np.abs, np.sign), "for complex arguments y is float64: the imaginary part is dropped"),
+    "real output": (unsafe(np.abs, np.sign), "for complex arguments y is float64: the imaginary part is lost"),
     "cast": (
         unsafe(lambda x: x.astype(float) ** 2, lambda x: 2 * x),
-        "it casts to real, which drops the imaginary part",
+        "it casts to real",
     ),
     "modulus": (
         unsafe(lambda x: np.abs(x) * x, lambda x: 2 * np.abs(x)),
@@ -60,7 +60,7 @@ UNSAFE = {
     "infinite": (unsafe(lambda x: np.where(np.imag(x) == 0, x * x, np.nan), lambda x: 2 * x), "y is not finite"),
     "another value": (
         unsafe(lambda x: x * x + 1.0 * np.any(np.imag(x) != 0), lambda x: 2 * x),
-        "the real part of y is another, by up to 1",
+        "the real part of y changes by up to 1",
     ),
 }
 
@@ -122,7 +122,7 @@ def test_a_wrong_gradient_of_an_unsafe_forward_pass_is_found_by_central_differen
 @pytest.mark.parametrize("oracle", ["complex", "adjoint"])
 def test_an_unsafe_forward_pass_is_refused_if_nothing_but_the_complex_step_is_asked_for(name, oracle):
     function, reason = UNSAFE[name]
-    with pytest.raises(ValueError, match=f"the forward pass is not complex-safe: .*{reason}.*Leave `oracles` out"):
+    with pytest.raises(ValueError, match=f"the forward pass is not complex-safe: .*{reason}.*Omit `oracles`"):
         check(function, normal(3, 4), oracles=oracle)
 
 
@@ -146,9 +146,9 @@ def test_the_complex_step_alone_names_itself_and_knows_twelve_digits():
 
 
 def test_unknown_oracles_are_refused_with_the_names_there_are():
-    with pytest.raises(ValueError, match="oracles are central, complex, adjoint; not 'forward'"):
+    with pytest.raises(ValueError, match="oracles must be among central, complex, adjoint, not 'forward'"):
         check(cubic, normal(2), normal(2), oracles=("central", "forward"))
-    with pytest.raises(ValueError, match="not none at all"):
+    with pytest.raises(ValueError, match="not empty"):
         check(cubic, normal(2), normal(2), oracles=())
 
 
@@ -159,9 +159,7 @@ def test_what_central_differences_cannot_see_for_noise_the_complex_step_decides(
 
         return 1e12 + np.sin(x), backward
 
-    with pytest.raises(
-        GradientError, match=r"dx: cannot tell at .*: the output jumps here, or its rounding errors drown"
-    ):
+    with pytest.raises(GradientError, match=r"dx: cannot tell at .*: the output jumps here, or its rounding errors"):
         check(drowned, np.array([0.3, 0.4]), oracles="central")
     assert check(drowned, np.array([0.3, 0.4]), oracles="complex").is_right
 
@@ -322,7 +320,7 @@ def test_at_a_kink_the_adjoint_identity_alone_calls_nothing_right_that_it_does_n
     x = normal(3, 4)
     x[0, 0] = 0
     assert gradcheck.adjoint(rectified, x).is_right
-    with pytest.raises(GradientError, match="jumps here, at a kink of one of them or more") as caught:
+    with pytest.raises(GradientError, match="jumps here, at a kink of at least one of them") as caught:
         gradcheck.adjoint(rectified, x, slope=0.0)
     assert caught.value.report["x"].verdict == "CANNOT TELL"
 
@@ -369,7 +367,7 @@ def test_without_the_identity_a_sample_is_no_proof(seed):
 
 
 def test_names_and_counts_that_are_none_are_refused():
-    with pytest.raises(TypeError, match="oracles must be names, such as 'central', not 3"):
+    with pytest.raises(TypeError, match=r"oracles must be .*'central', not 3"):
         check(cubic, normal(2), normal(2), oracles=3)
     with pytest.raises(TypeError, match="max_entries must be a whole number, not True"):
         check(cubic, normal(2), normal(2), max_entries=True)

@@ -180,7 +180,7 @@ def test_a_forward_pass_that_raises_on_complex_numbers_says_so():
         return 2 * x, backward
 
     assert measure(Call(ceiling, normal(3))).obstacle.startswith(
-        "complex numbers make it raise TypeError: ufunc 'ceil'"
+        "for complex numbers it raises TypeError: ufunc 'ceil'"
     )
 
 

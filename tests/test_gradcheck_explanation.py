@@ -205,6 +205,6 @@ def test_an_explanation_takes_no_longer_than_the_check_or_five_seconds(oracles, 
     begun = 1.5  # a forward pass and two backward passes, which are not interrupted
     assert check < together <= check + limit + begun
     assert str(error).startswith(str(bare))
-    given_up = error.lines[-1].startswith("(the explanation is incomplete: it was given up after ")
+    given_up = error.lines[-1].startswith("(the explanation is incomplete: it stopped after ")
     assert given_up == (together > check + limit)
     assert given_up or oracles is None

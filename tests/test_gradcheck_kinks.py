@@ -84,9 +84,7 @@ def test_equal_moduli_of_both_signs_are_a_tie_as_well():
 
 
 def test_the_message_says_that_the_entries_are_wrong_together():
-    message = (
-        r"function: dx: 3 of 3 entries disagree: each alone may be what it is at a kink, but as they move together b"
-    )
+    message = r"function: dx: 3 of 3 entries disagree: each alone may be right at a kink, but as they move together b"
     with pytest.raises(GradientError, match=message + r"ackward gives \S+, central differences give \S+$") as caught:
         check(maximum(whole), np.ones((1, 3)))
     backwards, true = caught.value.report["x"].together

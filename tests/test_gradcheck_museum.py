@@ -17,7 +17,7 @@ every_exhibit = pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda exhibit:
 # What is wrong with each of these shows before any gradient is compared.
 FAULTS = {
     "softmax-in-place": "backward changed dy in place",
-    "backward-twice": "a second backward(dy) gives something else",
+    "backward-twice": "a second backward(dy) returns another gradient",
     "bias-broadcast": "dbias has shape (4, 2), but bias has (2,)",
 }
 

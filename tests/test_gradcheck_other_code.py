@@ -210,7 +210,9 @@ def test_central_differences_alone_call_no_right_gradient_wrong_and_no_wrong_one
 @pytest.mark.parametrize("sampled", [False, True])
 def test_what_no_step_resolves_cannot_be_told_and_the_message_says_why(sampled):
     function, slope = PERIODIC["sine of a large multiple"]
-    with pytest.raises(GradientError, match=r"dx: cannot tell.*: the output has detail finer than they are$") as caught:
+    with pytest.raises(
+        GradientError, match=r"dx: cannot tell.*: the output varies on a scale shorter than the steps$"
+    ) as caught:
         check(with_error(function, slope), 1e6 + np.arange(6.0), oracles="central", max_entries=2 if sampled else 6)
     assert caught.value.report["x"].verdict == "CANNOT TELL"
 
@@ -375,7 +377,9 @@ def test_a_gradient_of_what_has_none_is_traced_to_it():
 
 @pytest.mark.parametrize("x", [1.5, np.float64(1.5), [1.0, 2.0], np.arange(3)])
 def test_what_to_give_in_place_of_numbers_lists_and_integers_is_said(x):
-    with pytest.raises(ValueError, match=r"nothing to differentiate.*\); give float64 arrays, as np\.array\(1\.5\) is"):
+    with pytest.raises(
+        ValueError, match=r"nothing to differentiate.*\); pass float64 arrays, such as np\.array\(1\.5\)"
+    ):
         check(lambda x: (np.sin(x), lambda dy: dy * np.cos(x)), x)
 
 

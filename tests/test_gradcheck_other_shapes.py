@@ -139,7 +139,7 @@ def sigmoid(x):
             "dx equals dy · x (1 − x), and the truth dy · y (1 − y): the derivative is taken at the",
         ),
         (lambda x: sigmoid(x) * (1 + sigmoid(x)), "6 of 6 entries disagree"),
-        (lambda x: np.array(0.25), "the derivative by x has shape (), but x has (2, 3)"),
+        (lambda x: np.array(0.25), "the derivative for x has shape (), but x has (2, 3)"),
     ],
 )
 def test_an_activation_and_its_derivative(derivative, words):
@@ -209,7 +209,7 @@ def test_what_there_is_no_jacobian_for_goes_by_keyword():
     by_state = from_jacobian(lambda x, *, u: motion(x, u), lambda x, *, u: jacobian_of_motion(x, u)[0])
     assert check(by_state, normal(4, 1), u=normal(2)).is_right
     message = (
-        "there must be 2 Jacobians in a tuple, one for each of x, u, not 1; an array that has none is given by keyword"
+        "there must be 2 Jacobians in a tuple, one for each of x, u, not 1; pass other arrays as keyword arguments"
     )
     assert message in said_of(from_jacobian(motion, lambda x, u: jacobian_of_motion(x, u)[0]), normal(4, 1), normal(2))
 
@@ -251,7 +251,7 @@ def test_a_jacobian_may_be_a_matrix_or_have_the_shapes_of_y_and_x(f, jacobian, x
             A.T,
             "not (3, 4): a row for each entry of y, a column for each of x; it is transposed",
         ),
-        (A[:2], "the Jacobian by x has shape (2, 4), not (3, 4): a row for each entry of y, a column for each of x"),
+        (A[:2], "the Jacobian for x has shape (2, 4), not (3, 4): a row for each entry of y, a column for each of x"),
         (A * np.array([[1.0], [1.0], [-1.0]]), "dx: 4 of 4 entries disagree"),
         (A + np.eye(3, 4), "dx: 3 of 4 entries disagree"),
         (A.astype(np.float32), "dx is float32, but x is float64"),
@@ -390,7 +390,7 @@ def test_a_nested_call_is_a_case():
         (lambda dy: [dy, dy], "the gradient of params is a list, not a dictionary as params is"),
         (lambda dy: dy, "the gradient of params is an array of float64, not a dictionary as params is"),
         (lambda dy: {}, "there is no gradient of params['a']: the keys of the gradient are none"),
-        (lambda dy: {"a": dy, "b": [dy]}, "there are 1 gradients in that of params['b'], expected 2"),
+        (lambda dy: {"a": dy, "b": [dy]}, "the gradient of params['b'] has 1 entries, expected 2"),
         (
             lambda dy: {"a": dy, "b": dy},
             "the gradient of params['b'] is an array of float64, not a list as params['b'] is",
@@ -420,7 +420,7 @@ def test_gradients_that_are_not_arranged_as_the_inputs_are_refused(backward, wor
             lambda: check(from_value_and_gradient(lambda x: float(x.sum())), A),
         ),
         (
-            "the value is an array (3, 4); it must be one floating-point number: where entries have",
+            "the value is an array (3, 4); it must be one floating-point number",
             lambda: check(from_value_and_gradient(lambda x: (x, x)), A),
         ),
         ("the value is a str; it must be one", lambda: check(from_value_and_gradient(lambda x: ("a", x)), A)),
@@ -437,9 +437,9 @@ def test_what_cannot_be_adapted_is_refused_in_one_line(words, call):
 @pytest.mark.parametrize(
     "words, call",
     [
-        ("with its gradient in a function beside it see from_value_and_gradient", lambda: check(rosenbrock, normal(3))),
+        ("returns its gradient, see from_value_and_gradient", lambda: check(rosenbrock, normal(3))),
         (
-            "with its derivative in a function beside it see from_derivative, or from_jacobian, of",
+            "returns its derivative, see from_derivative, or from_jacobian, of",
             lambda: check(np.tanh, normal(3)),
         ),
         ("for outputs with a cache see from_pair", lambda: check(lambda x: (x, x, x), normal(3))),

@@ -185,7 +185,7 @@ class Faulty:
                 dy *= 2
             if self.fault == "backward changed w in place":
                 w[...] = w - 0.1 * gradients[1]
-            if "gives something else" in self.fault:
+            if "another gradient" in self.fault:
                 t[...] = 0.0
             return gradients
 
@@ -199,8 +199,8 @@ FAULTS = [
     "forward changed w in place",
     "backward changed dy in place",
     "backward changed w in place",
-    r"a second backward\(dy\) gives something else",
-    r"a second backward\(dy\) raises KeyError: 't'; backward takes an entry out of pending",
+    r"a second backward\(dy\) returns another gradient",
+    r"a second backward\(dy\) raises KeyError: 't'; backward removes an entry from pending",
     r"another forward pass before backward\(dy\) changes it",
 ]
 

@@ -590,7 +590,7 @@ def test_a_fault_of_the_look_hides_nothing_that_is_known_without(monkeypatch):
         gradcheck.check(in_two_parts, normal(4, 3), normal(3, 5), normal(5, 2), normal(5, 2), mistake="last")
     first, last = str(caught.value).splitlines()
     assert first.startswith("in_two_parts: dx: 12 of 12 entries disagree")
-    assert last == "  (the lines of backward could not be looked at: AttributeError: no such thing)"
+    assert last == "  (the lines of backward could not be examined: AttributeError: no such thing)"
 
 
 def test_the_command_prints_a_table_for_each_case(tmp_path, monkeypatch, capsys):
@@ -838,8 +838,8 @@ def test_a_look_at_the_lines_that_takes_too_long_is_given_up_and_hides_nothing(m
     monkeypatch.setattr("time.monotonic", lambda: next(seconds))
     assert said() == [
         verdict,
-        "  (the explanation is incomplete: it was given up after 10 s; gradcheck.steps has no time limit, and smaller "
-        "arrays take less)",
+        "  (the explanation is incomplete: it stopped after 10 s; gradcheck.steps has no time limit, and smaller "
+        "arrays need less time)",
     ]
 
 

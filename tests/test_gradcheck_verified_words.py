@@ -116,7 +116,7 @@ def test_a_cache_that_backward_empties_is_named():
     message = said(from_pair(popped_forward, popped_backward), normal(4))
     assert (
         "a second backward(dy) raises IndexError: pop from empty list; "
-        "backward takes an entry out of cache, and another call does not find it" in message
+        "backward removes an entry from cache, and another call does not find it" in message
     )
 
 
@@ -135,7 +135,7 @@ def saving(x, *, which):
 def test_a_list_that_each_forward_pass_lengthens_is_named():
     SAVED.clear()
     message = said(saving, normal(4), which=-1)
-    assert "each forward pass leaves an entry in SAVED, where backward finds those of others too" in message
+    assert "each forward pass leaves an entry in SAVED, and backward also reads those of others" in message
 
 
 def test_state_that_an_earlier_forward_pass_left_is_named():

@@ -1,9 +1,9 @@
-"""Trying mutants on a test command: each is written into a copy of the project, where the command is run.
+"""Try mutants on a test command: each mutant is written into a copy of the project, and the command runs there.
 
-The copies lie in a temporary folder, one for each command that runs at a time. What the command imports must be the
-copy, although the original may be installed: so the copy, and the copies of those folders of sys.path that lie within
-the project, come first in PYTHONPATH. That it is so is tested: with the audited files unimportable, the command must
-fail.
+The copies are in a temporary directory, one for each command that runs at a time. The command must import the copy,
+even if the original is installed. Therefore the copy, and the copies of the directories of sys.path within the project,
+come first in PYTHONPATH. This is verified: if the audited files are replaced by files that cannot be imported, the
+command must fail.
 """
 
 import contextlib
@@ -23,22 +23,23 @@ from gradcheck.audit.outcome import BY_COMMAND, BY_TIME, KILLED, SURVIVING, Outc
 from gradcheck.audit.pytest_command import pytest_arguments
 from gradcheck.mistakes.sources import read_source
 
-SHORTEST_LIMIT = 60.0  # seconds; and PATIENCE times what the command takes without a mutant
+SHORTEST_LIMIT = 60.0  # seconds; the limit is at least PATIENCE times the duration without a mutant
 PATIENCE = 10
-BROKEN = "raise ImportError('the audit asks whether this file is imported')\n"
+BROKEN = "raise ImportError('the audit tests that this file is imported')\n"
 
 
 class CommandError(ValueError):
-    """The command says nothing about the code: it fails without a mutant, or does not import what is audited."""
+    """The command does not test the code: it fails without a mutant, or imports other files."""
 
 
 class TestCommand:
-    """A test command, and copies of the project to run it in. Use it in a `with` block: the copies are removed after.
+    """A test command, and copies of the project in which it runs.
 
-    `root` is the folder to copy, and where the command runs; `files` are the audited ones in it.
+    Use it in a `with` block, at the end of which the copies are deleted. `root` is the directory to copy, in which the
+    command runs; `files` are the audited files within it.
     """
 
-    __test__ = False  # no test, whatever pytest makes of the name
+    __test__ = False  # pytest would collect it because of its name
 
     def __init__(self, command, root, files, jobs):
         self.command = command
@@ -47,7 +48,7 @@ class TestCommand:
             raise CommandError("the command is empty")
         start, rest = pytest_arguments(self.arguments)
         self.is_pytest = start is not None
-        # The first test that fails has said it all.
+        # One failed test is enough.
         self.until_it_fails = [*start, "-x", *rest] if self.is_pytest else self.arguments
         self.root = Path(root)
         self.files = files
@@ -65,7 +66,7 @@ class TestCommand:
                 shutil.copytree(self.root, copy, ignore=self._not_copied, symlinks=True)
         except BaseException as error:
             self.folder.cleanup()
-            if isinstance(error, shutil.Error):  # whose words are a list of all that could not be copied
+            if isinstance(error, shutil.Error):  # its message lists every file that could not be copied
                 raise CommandError(f"cannot copy the project: {error.args[0][0][2]}") from None
             raise
         return self
@@ -74,7 +75,10 @@ class TestCommand:
         self.folder.cleanup()
 
     def _not_copied(self, folder, names):
-        """Return those of the names in a folder that no test needs: hidden ones, caches, virtual environments."""
+        """Return the names in a folder that no test needs.
+
+        These are hidden files, caches and virtual environments.
+        """
         paths = [Path(folder, name) for name in names]
         return [
             path.name
@@ -86,9 +90,10 @@ class TestCommand:
         ]
 
     def verify(self):
-        """Run the command without a mutant, where it must pass, and with the audited files broken, where it must not.
+        """Run the command without a mutant and with broken files; return its duration.
 
-        Raises CommandError. Returns the seconds that the first took.
+        The duration is that of the first run in seconds. Raises CommandError if the command fails without a mutant, or
+        passes although the audited files cannot be imported.
         """
         copy = self.copies[0]
         start = time.monotonic()
@@ -96,7 +101,7 @@ class TestCommand:
         seconds = time.monotonic() - start
         if status != 0:
             raise CommandError(
-                f"the command fails without any mutant, with exit status {status}, so its failures say nothing:\n"
+                f"the command fails without any mutant, with exit status {status}, so its failures prove nothing:\n"
                 f"  {self.command}\n{_tail(output)}"
             )
         self.limit = max(SHORTEST_LIMIT, PATIENCE * seconds)
@@ -110,13 +115,13 @@ class TestCommand:
         if status == 0:
             names = ", ".join(str(path.relative_to(self.root)) for path in self.files)
             raise CommandError(
-                f"the command passes even where {names} cannot be imported: it does not test the copy of the project "
+                f"the command passes although {names} cannot be imported: it does not test the copy of the project "
                 f"that mutants are written into\n  {self.command}"
             )
         return seconds
 
     def run(self, mutants):
-        """Yield (index of the mutant, Outcome) for each mutant, as they end."""
+        """Yield (index, Outcome) for each mutant, in the order in which they end."""
         free = queue.SimpleQueue()
         for copy in self.copies:
             free.put(copy)
@@ -155,14 +160,20 @@ class TestCommand:
         return Outcome(SURVIVING)
 
     def _write(self, copy, path, source):
-        """Write a file of a copy, and forget its compiled form, which is known by size and second only."""
+        """Write a file of a copy, and delete its compiled versions.
+
+        Python detects outdated ones only by size and by time in seconds.
+        """
         path = copy / path.relative_to(self.root)
         path.write_text(source, "utf-8")
         for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
             compiled.unlink()
 
     def _run(self, copy):
-        """Run the command in a copy. Returns (exit status, None if it took too long; what it printed)."""
+        """Run the command in a copy, and return (exit status, output).
+
+        The exit status None means that the time limit was exceeded.
+        """
         process = self.started(
             self.until_it_fails, copy, self.environment(copy), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -175,7 +186,7 @@ class TestCommand:
         return process.returncode, output.decode("utf-8", "replace")
 
     def started(self, arguments, copy, environment, **options):
-        """Start a process in a copy, which `end` will end, or an interruption of the audit."""
+        """Start a process in a copy. It ends by `end`, or if the audit is interrupted."""
         try:
             process = subprocess.Popen(
                 arguments,
@@ -193,12 +204,12 @@ class TestCommand:
         return process
 
     def end(self, process):
-        """End a process that was started, if it still runs, with all that it started in turn."""
+        """Kill a started process, if it still runs, and all processes that it started."""
         _end(process)
         self.running.discard(process)
 
     def environment(self, copy):
-        """Return the environment variables of a process that is to import a copy of the project."""
+        """Return environment variables with which a process imports a copy of the project."""
         folders = [copy]
         for entry in sys.path:
             entry = Path(os.path.realpath(entry))
@@ -206,7 +217,7 @@ class TestCommand:
                 folders.append(copy / entry.relative_to(self.root))
         before = os.environ.get("PYTHONPATH")
         python_path = [*dict.fromkeys(map(str, folders)), *([before] if before else [])]
-        # `python` and `pytest` are those that run this audit, also where its environment is not activated.
+        # `python` and `pytest` must be those of this environment, even if it is not activated.
         programs = [os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]
         return {
             "OPENBLAS_NUM_THREADS": "1",
@@ -220,9 +231,9 @@ class TestCommand:
 def _end(process):
     if process.poll() is not None:
         return
-    with contextlib.suppress(ProcessLookupError):  # it ended this very moment
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
         if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)  # it leads a group of its own
+            os.killpg(process.pid, signal.SIGKILL)  # it was started as the leader of a process group
         else:
             process.kill()
     process.wait()

@@ -1,4 +1,4 @@
-"""`python -m gradcheck audit`: its arguments, and the course of an audit."""
+"""`python -m gradcheck audit`: its options, and the steps of an audit."""
 
 import argparse
 import os
@@ -21,16 +21,17 @@ ALL_KILLED, SOME_SURVIVE, USAGE = 0, 1, 2
 
 EPILOG = """\
 Each mutant is one mistake in one place of a function named `backward`: a term dropped, a sign flipped, a transpose
-lost, dy ignored, ... It is killed when a check fails. Survivors are listed with their file, line and difference, and
-show what the checks cannot see. Mutants that compute the same gradients as the original in every case are equivalent,
-and counted apart.
+lost, dy ignored, ... It is killed when a check fails. Survivors are listed with their file, line and difference; each
+is a mistake that the checks do not detect. Mutants that compute the same gradients as the original in every case are
+equivalent, and counted separately.
 
-  python -m gradcheck audit mine                                   do the cases of mine.py notice?
-  python -m gradcheck audit mine -k layer_norm --list              what would be tried in layer_norm
-  python -m gradcheck audit mine --sample 200 --seed 3             a part of it, the same one each time
-  python -m gradcheck audit mine --command "pytest -x -q tests"    does pytest notice?
+  python -m gradcheck audit mine                                   evaluate the cases of mine.py
+  python -m gradcheck audit mine -k layer_norm --list              list the mutants of layer_norm
+  python -m gradcheck audit mine --sample 200 --seed 3             try a reproducible sample of the mutants
+  python -m gradcheck audit mine --command "pytest -x -q tests"    evaluate a pytest suite
 
-Exit status: 0 no mutant survives, 1 some do, 2 nothing could be audited, or what was found could not be written.
+Exit status: 0 if no mutant survives, 1 if some survive, 2 if nothing could be audited or the results could not be
+written.
 """
 
 
@@ -43,7 +44,7 @@ def main(argv=None):
         return _audit(options, progress, start)
     except (AuditError, ImportError, TypeError, ValueError) as error:
         progress.clear()
-        words = error if isinstance(error, CommandError) else one_line(error)  # with the lines of the command itself
+        words = error if isinstance(error, CommandError) else one_line(error)  # a CommandError has several lines
         say(f"gradcheck audit: {words}")
         return USAGE
     finally:
@@ -53,22 +54,26 @@ def main(argv=None):
 def _parser():
     parser = Parser(
         prog="python -m gradcheck audit",
-        description="Test the checks: make mistakes in backward passes on purpose, and see which go unnoticed.",
+        description="Test the checks: make mistakes in backward passes on purpose, and list those that go unnoticed.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("target", metavar="MODULE", help="a module that lists cases, by name or as a .py file")
-    parser.add_argument("--command", metavar="CMD", help="a test command to score in place of the module's own cases")
+    parser.add_argument("--command", metavar="CMD", help="test command to evaluate (default: the module's cases)")
     positive = whole_number(1, "the number")
-    parser.add_argument("-k", metavar="TEXT", help="only mutants whose file, function or kind contains this")
-    parser.add_argument("--sample", type=positive, metavar="N", help="only N of the mutants, drawn at random")
+    parser.add_argument("-k", metavar="TEXT", help="try only mutants whose file, function or kind contains TEXT")
+    parser.add_argument(
+        "--sample", type=positive, metavar="N", help="number of mutants to try, drawn at random (default: all)"
+    )
     seed = whole_number(0, "a seed")
-    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="decides the sample (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the sample (default: 0)")
     draws, jobs = whole_number(1, "the number", most=10_000), whole_number(1, "the number", most=1024)
     parser.add_argument(
-        "--draws", type=draws, default=5, metavar="N", help="random draws of each case (default: %(default)s)"
+        "--draws", type=draws, default=5, metavar="N", help="number of random draws of each case (default: %(default)s)"
     )
-    parser.add_argument("--jobs", type=jobs, metavar="N", help="mutants tried at a time (default: one a core)")
+    parser.add_argument(
+        "--jobs", type=jobs, metavar="N", help="number of mutants tried at a time (default: one for each core)"
+    )
     parser.add_argument(
         "--functions",
         nargs="+",
@@ -77,17 +82,19 @@ def _parser():
         help="names of the functions to mutate, as in `*_backward` (default: backward)",
     )
     parser.add_argument(
-        "--all", action="store_true", help="every file of the module's package, not only those that the cases run"
+        "--all",
+        action="store_true",
+        help="mutate every file of the module's package (default: those that the cases run)",
     )
-    parser.add_argument("--list", action="store_true", help="list the mutants and try none")
+    parser.add_argument("--list", action="store_true", help="list the mutants without trying them")
     parser.add_argument("--equivalent", action="store_true", help="list the equivalent mutants too")
-    parser.add_argument("--json", metavar="FILE", help="write all results to a file")
+    parser.add_argument("--json", metavar="FILE", help="JSON file to which all results are written")
     return parser
 
 
 def _audit(options, progress, start):
     if options.json and not os.path.isdir(os.path.dirname(os.path.abspath(options.json))):
-        raise AuditError(f"{options.json}: there is no such folder to write it in")
+        raise AuditError(f"--json {options.json}: its folder does not exist")
     cases = _load(options)
     loaded = files_in_memory(options.target)
     original = Original(options.target, cases, range(options.draws), loaded, progress.say)
@@ -120,7 +127,7 @@ def _audit(options, progress, start):
 
 
 def _load(options):
-    """Return the cases of the target; none for a test command that goes without."""
+    """Return the cases of the target, which may be none if there is a test command."""
     try:
         return load_cases(options.target)
     except ImportError as error:
@@ -130,7 +137,7 @@ def _load(options):
 
 
 def _select(options, files):
-    """Return the mutants that the options ask for, in the order of the source, never none."""
+    """Return the selected mutants, at least one, in the order of the source."""
     mutants = [mutant for path in files for mutant in mutate(path, options.functions)]
     if not mutants:
         where = "the package" if options.all else "the files that its cases run"
@@ -149,7 +156,7 @@ def _select(options, files):
 
 
 def _meant(files):
-    """Name a function that may be a backward pass by another name, and the pattern for it and its like."""
+    """Return a hint with a function that may be a backward pass, and a pattern for it."""
     for pattern in ("*_backward", "*backward*", "*grad*", "*acobian*", "*jac*", "*deriv*"):
         found = [closure.qualname for path in files for closure in find_closures(path, [pattern])]
         if found:
@@ -176,7 +183,7 @@ def _report(options, mutants, outcomes, seconds):
 
 
 def _cpu_seconds():
-    """Return the CPU time of this process and of all that it has started and seen end."""
+    """Return the CPU time of this process and of its processes that have ended."""
     return sum(os.times()[:4])
 
 

@@ -1,4 +1,4 @@
-"""The course of an audit: mutants are tried on the cases, or on a test command, and what survives is looked into."""
+"""The steps of an audit: try mutants on the cases or on a test command, and examine the survivors."""
 
 from dataclasses import replace
 
@@ -9,18 +9,19 @@ from gradcheck.audit.pytest_command import CannotServeError, tried_in_one_sessio
 from gradcheck.audit.trials import Trial, originals, run_afresh, run_here
 
 LEAST = 5.0  # seconds of CPU that a mutant is always allowed, before the time limit kills it
-PATIENCE = 20  # and how many times what the original takes
+PATIENCE = 20  # the limit also allows this many times the CPU time of the original
 
 
 class AuditError(Exception):
-    """What was asked for cannot be audited; the message says why."""
+    """The target cannot be audited; the message gives the reason."""
 
 
 class Original:
-    """What is known of the module without any mutant, for each of its `cases` and each seed of `seeds`.
+    """The results of the module without a mutant, for each case and each seed.
 
-    `observed` is what its backward passes gave, `lines` the lines of `files` that each case runs, `seconds` the CPU
-    time of looking at it for a seed: three draws, each with one forward and two backward passes, one of them traced.
+    `observed` are the results of its backward passes, and `lines` the lines of `files` that each case runs. `seconds`
+    is the CPU time of an observation for one seed: three draws, each with one forward and two backward passes, one of
+    them traced.
     """
 
     def __init__(self, target, cases, seeds, files, say):
@@ -30,11 +31,11 @@ class Original:
         self.observed, self.lines, self.seconds = originals(cases, seeds, files, say)
 
     def files_run(self):
-        """Return the names of all files of which some case runs a line."""
+        """Return the names of all files of which a case runs at least one line."""
         return {path for lines in self.lines.values() for path, _ in lines}
 
     def cases_that_run(self, mutant):
-        """Return the names of the cases that run the statement in which the mutant is."""
+        """Return the names of the cases that run the mutated statement."""
         first, last = mutant.lines
         wanted = {(str(mutant.path), line) for line in range(first, last + 1)}
         return [case.name for case in self.cases if wanted & self.lines[case.name]]
@@ -65,7 +66,10 @@ class Audit:
         return [self._explained(outcomes[i], i, "every check passes") for i in range(len(self.mutants))]
 
     def _confirm(self, outcomes):
-        """Try survivors again, in a new Python that has never seen the original. A kill there counts."""
+        """Try survivors again in a new Python process that imports the mutant.
+
+        If a check fails there, the mutant counts as killed.
+        """
         suspects = [i for i, outcome in outcomes.items() if outcome.status == SURVIVING and self.runs_in[i]]
         for i, confirmed in self._try("confirming survivors", suspects, ask=True, afresh=True).items():
             if confirmed.status == KILLED:
@@ -74,12 +78,13 @@ class Audit:
     def by_command(self, command):
         """Return the Outcome of every mutant, tried on a TestCommand.
 
-        What the cases show to be equivalent is left out: no test can tell it from the original. The rest is given to
-        one session of pytest, if that is the command, and what passes there to the command itself.
+        Mutants that are equivalent in the cases are excluded, since no test can distinguish them from the original. If
+        the command is pytest, the others are tried in one session of it. Those that survive are tried with the command
+        itself.
         """
         self.progress.say("running the command without a mutant")
         command.verify()
-        self.to_check = self.to_look  # no check is asked
+        self.to_check = self.to_look  # no check is run
         everything = range(len(self.mutants))
         compared = self._try("comparing with the original", [i for i in everything if self.runs_in[i]], ask=False)
         left = [i for i in everything if i not in compared or compared[i].status != EQUIVALENT]
@@ -93,15 +98,18 @@ class Audit:
         return [self._explained(outcomes[i], i, "the command passes") for i in everything]
 
     def _killed_in_one_session(self, command, indices):
-        """Return {index: Outcome} of the mutants that a test of a pytest session kills."""
+        """Return {index: Outcome} of the mutants that a test of one pytest session kills."""
         try:
             return self._killed("trying mutants", indices, tried_in_one_session(command, self._chosen(indices)))
         except CannotServeError as reason:
-            self.progress.note(f"the command is run anew for each mutant, which takes longer: {reason}")
+            self.progress.note(f"the command is started again for each mutant, which takes longer: {reason}")
             return {}
 
     def _killed(self, what, indices, results):
-        """Return {index: Outcome} of those that `results` call killed; they count within `indices`."""
+        """Return {index: Outcome} of the killed mutants among `results`.
+
+        The results are numbered by their position in `indices`.
+        """
         outcomes = self.progress.follow(what, results, len(indices))
         return {indices[j]: outcome for j, outcome in outcomes if outcome.status == KILLED}
 
@@ -109,7 +117,7 @@ class Audit:
         return [self.mutants[i] for i in indices]
 
     def _verify(self, draws):
-        """Run checks without a mutant: they must pass, or it would mean nothing that they fail."""
+        """Run checks without a mutant. Raises AuditError if one of them fails."""
         draws = sorted(draws)
         trials = [Trial(None, ((name, seed, 0.0, 3600.0),)) for name, seed in draws]
         for i, outcome in self.progress.follow("checking without a mutant", self._run(trials), len(trials), False):
@@ -117,18 +125,17 @@ class Audit:
             self.to_check[name] = max(self.to_check.get(name, 0.0), LEAST + PATIENCE * outcome.seconds)
             if outcome.status == KILLED:
                 raise AuditError(
-                    f"the check of {name!r} fails without any mutant (seed {seed}), so its failures say nothing: "
+                    f"the check of {name!r} fails without any mutant (seed {seed}), so its failures prove nothing: "
                     f"{outcome.message or outcome.by}"
                 )
 
     def _run(self, trials, afresh=False):
-        """Yield (index of the Trial, Outcome) of each."""
+        """Yield (index, Outcome) for each Trial."""
         if afresh or not FORKS:
             return self.pool.run([(run_afresh, (trial, self.original.target)) for trial in trials], afresh=True)
         return self.pool.run([(run_here, (trial, self.original.cases, self.functions)) for trial in trials])
 
     def _try(self, what, indices, ask, afresh=False):
-        """Return {index: Outcome} of mutants tried on all the cases that run them."""
         indices = list(indices)
         trials = [self._trial(i, ask, compare=not afresh) for i in indices]
         outcomes = {}
@@ -149,7 +156,10 @@ class Audit:
         return Trial(self.mutants[i], draws, ask, expected)
 
     def _explained(self, outcome, i, what):
-        """Return an Outcome with a message, if it is a survivor's. What no case runs is not equivalent to anything."""
+        """Return an Outcome with a message for a survivor.
+
+        A mutant that no case runs is not equivalent.
+        """
         if not self.runs_in[i] and outcome.status in (EQUIVALENT, SURVIVING):
             without = f"{what}; without cases, none is equivalent"
             reason = "no case runs this statement" if self.original.cases else without
@@ -160,7 +170,7 @@ class Audit:
             return replace(outcome, message=f"{what}, although it is {outcome.by} that ends the cases")
         where = _listed(outcome.differs_in)
         if outcome.only_varied:
-            where = f"{where} once its inputs have other values than the case draws"
+            where = f"{where} for inputs other than those that the case draws"
         return replace(outcome, message=f"{what}, although the gradients differ in {where}")
 
 

@@ -1,4 +1,4 @@
-"""One mistake in one place of a source file, kept as an edit of its text."""
+"""One mistake in one place of a source file, stored as an edit of its text."""
 
 import textwrap
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ from gradcheck.mistakes.row import Edit
 
 @dataclass(frozen=True)
 class Mutant:
-    """One mistake in one place: the characters `start` to `end` of the file at `path` become `replacement`.
+    """One mistake: characters `start` to `end` of the file at `path` become `replacement`.
 
-    `source` is the whole text of the file, as it was read before anything ran: it may be edited meanwhile.
-    `codes` are (first line, name) of the code objects that it changes, outermost first; `lines` the first and last line
-    of the statement it is in: unless one of them is run, it cannot matter. `edit` is the mistake, and `is_whole` marks
-    one of the whole value of an assignment, or of a gradient that is returned.
+    `source` is the text of the file, read before anything ran, since the file may be edited meanwhile. `codes` are
+    (first line, name) of the code objects that the mutant changes, outermost first. `lines` are the first and last line
+    of the mutated statement; a case that runs none of them is not affected. `edit` is the mistake, and `is_whole` is
+    True if it replaces the whole value of an assignment, or of a returned gradient.
     """
 
     path: Path
@@ -32,7 +32,10 @@ class Mutant:
 
     @property
     def mutated_source(self):
-        """The text of the file with the mistake in it. Every statement below begins at the line where it did."""
+        """Return the text of the file with the mistake.
+
+        Every statement below it keeps its line number.
+        """
         lost = self.source.count("\n", self.start, self.end) - self.replacement.count("\n")
         last = max(self.lines[1], self.source.count("\n", 0, self.end) + 1)  # of the statement
         below = sum(map(len, self.source.splitlines(keepends=True)[:last]))
@@ -40,7 +43,7 @@ class Mutant:
         return self.source[: self.start] + self.replacement + rest + "\n" * lost + self.source[below:]
 
     def difference(self):
-        """Return the lines (removed, added) that differ, without their common indentation."""
+        """Return (removed lines, added lines), without their common indentation."""
         source = self.source
         first = source.rfind("\n", 0, self.start) + 1
         last = source.find("\n", self.end)

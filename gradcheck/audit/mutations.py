@@ -1,7 +1,7 @@
 """The mutants of a file: each has one mistake of the table (gradcheck/mistakes/table.py) in one place of one function.
 
-A mutant replaces one expression or statement of the syntax tree by another. It is kept as an edit of the source text,
-so that every other line stays as it is, comments included, and its difference can be read.
+A mutant replaces one expression or statement of the syntax tree by another. It is stored as an edit of the source text,
+so that all other lines, including comments, are unchanged and its difference is readable.
 """
 
 import ast
@@ -16,7 +16,10 @@ ATOMS = (ast.Name, ast.Constant, ast.Call, ast.Attribute, ast.Subscript, ast.Tup
 
 
 def mutate(path, patterns=("backward",)):
-    """Return every Mutant of every function of a file whose name fits a pattern, in the order of the source."""
+    """Return the Mutants of the functions of a file, in the order of the source.
+
+    Functions whose name matches one of the patterns are mutated.
+    """
     text = Text(read_source(path))
     closures = find_closures(path, patterns)
     nested = {closure.node for closure in closures}
@@ -24,7 +27,7 @@ def mutate(path, patterns=("backward",)):
 
 
 def _mutants(closure, text, others):
-    """Return the Mutants of one function; of several that come out alike the first."""
+    """Return the Mutants of one function without duplicates."""
     trees, mutants = {text.function(text.source, closure.node)}, []
     for edit, place in planted(closure, others):
         start, end, replacement = text.replaced(edit, place)
@@ -50,7 +53,7 @@ def _mutants(closure, text, others):
 
 
 class Text:
-    """The text of a file, in which the code of its syntax tree is found and replaced."""
+    """The text of a file, in which the code of nodes of its syntax tree can be replaced."""
 
     def __init__(self, source):
         self.source = source
@@ -58,7 +61,10 @@ class Text:
         self.starts = list(itertools.accumulate((len(line) for line in self.lines), initial=0))
 
     def replaced(self, edit, place):
-        """Return (start, end, text to put there) for an Edit, with the parentheses that the new code needs."""
+        """Return (start, end, replacement) for an Edit.
+
+        The replacement includes the parentheses that the new code needs.
+        """
         old, new = edit.old, edit.new
         start, end = self._offset(old.lineno, old.col_offset), self._offset(old.end_lineno, old.end_col_offset)
         text = ast.unparse(new)
@@ -74,16 +80,19 @@ class Text:
         return start, end, text
 
     def function(self, source, node):
-        """Return a function of a changed source in a normal form. Changes are within it, so the rest is as long."""
+        """Return a function of a mutated source in a normal form.
+
+        Only lines of this function may differ from the original source.
+        """
         tail = len(self.lines) - node.end_lineno
         lines = source.splitlines(keepends=True)
         text = "".join(lines[node.lineno - 1 : len(lines) - tail])
         return ast.dump(ast.parse(textwrap.dedent(text)))
 
     def _is_integer_before_an_attribute(self, new, end):
-        """Return True for `0` in `0.sum()`, where Python reads a number with a decimal point."""
+        """Return True for `0` in `0.sum()`, which Python reads as a decimal number."""
         return isinstance(getattr(new, "value", None), int) and self.source[end : end + 1] == "."
 
     def _offset(self, line, column):
-        """Turn a position of the syntax tree, which counts bytes of UTF-8, into one of the source."""
+        """Convert a position of the syntax tree, in bytes of UTF-8, to one in the source."""
         return self.starts[line - 1] + len(self.lines[line - 1].encode()[:column].decode())

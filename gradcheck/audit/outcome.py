@@ -1,4 +1,4 @@
-"""What became of a mutant."""
+"""The outcome of trying a mutant."""
 
 from dataclasses import dataclass
 
@@ -14,10 +14,11 @@ BY_GRADIENT, BY_EXCEPTION, BY_TIME, BY_CRASH, BY_COMMAND = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a mutant: its status; what killed it, with which case and seed; or where its gradients differ.
+    """The status of a mutant, with the reason.
 
-    `case` is the name of the case, or of the test, that killed it. `only_varied` says that the gradients differ only on
-    inputs that no case draws. `seconds` is the CPU time that it took.
+    A killed mutant has the cause `by`, and the `case` (the name of the case or test) and `seed` that killed it. For a
+    survivor, `differs_in` names the cases in which its gradients differ, and `only_varied` is True if they differ only
+    for inputs that no case draws. `seconds` is the CPU time that it took.
     """
 
     status: str

@@ -1,8 +1,8 @@
-"""Putting a mutant in the place of the original: in the functions that are already there, or as they are imported.
+"""Replace the original by a mutant: in the functions in memory, or when the file is imported.
 
-The first way is quick. A closure's code is a constant of the code of the function around it, so everyone who has
-imported that function gets the mutated closure once the function's `__code__` is replaced. The second changes what an
-import compiles. It takes a new process, and needs no more trust than that in Python's own import.
+The first way is fast. The code of a closure is a constant in the code of its outer function. If the outer function's
+`__code__` is replaced, all modules that have imported it use the mutated closure. The second way changes the source
+that an import compiles. It needs a new process, but relies only on Python's import.
 """
 
 import gc
@@ -13,13 +13,13 @@ from contextlib import contextmanager
 
 
 class PlantingError(Exception):
-    """The code of a function that is already there cannot be replaced by the mutated one."""
+    """The code of a function in memory cannot be replaced by the mutated code."""
 
 
 def live_functions(mutants):
-    """Return {(path, line, name): functions} of all functions in memory whose code one of the mutants changes.
+    """Return {(path, line, name): functions} in memory whose code a mutant changes.
 
-    Raises ValueError if that code is not what the source says now.
+    Raises ValueError if the code in memory differs from the source.
     """
     wanted = {(str(mutant.path), *code) for mutant in mutants for code in mutant.codes}
     written = {}
@@ -28,7 +28,7 @@ def live_functions(mutants):
             written[path, *code] = compiled
     functions = {}
     for thing in gc.get_objects():
-        if type(thing) is types.FunctionType:  # isinstance would ask for `__class__`, and some objects warn at that
+        if type(thing) is types.FunctionType:  # isinstance would read `__class__`, and some objects then emit a warning
             code = thing.__code__
             key = (os.path.realpath(code.co_filename), code.co_firstlineno, code.co_name)
             if key in wanted:
@@ -40,9 +40,10 @@ def live_functions(mutants):
 
 @contextmanager
 def planted(mutant, functions):
-    """Have a mutant in the place of the original for the `with` block. `functions` is what live_functions returned.
+    """Replace the original by a mutant within the `with` block.
 
-    Raises PlantingError where that is impossible: a function made by another one that does not hold the names needed.
+    `functions` is the result of live_functions. Raises PlantingError if a function cannot be replaced, because the
+    function that created it does not hold the names that the mutant needs.
     """
     path = str(mutant.path)
     codes = function_codes(compile(mutant.mutated_source, path, "exec", dont_inherit=True))
@@ -65,7 +66,7 @@ def planted(mutant, functions):
 
 
 def function_codes(code):
-    """Return {(first line, name): code} of everything within a code object."""
+    """Return {(first line, name): code} of all code objects within a code object."""
     codes = {}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
@@ -75,7 +76,10 @@ def function_codes(code):
 
 
 def plant_at_import(mutant):
-    """Have every later import of the mutant's file compile the mutant. For a process made for it: never undone."""
+    """Make every later import of the mutant's file compile the mutant.
+
+    This is never undone, so it must be called in a process made for the mutant.
+    """
     original = importlib.machinery.SourceFileLoader.get_code
 
     def get_code(loader, name):

@@ -1,7 +1,7 @@
-"""Processes that try one mutant each and are gone: a mutant can spoil, crash or hang nothing but its own.
+"""Processes that try one mutant each, so that a mutant that crashes or hangs affects nothing else.
 
-Where the system can fork, a process begins as a copy of this one, with everything imported: a few milliseconds.
-Elsewhere each imports everything anew, which is slow, and otherwise the same.
+If the system can fork, a process starts as a copy of this one, with everything imported, in a few milliseconds. On
+other systems each process imports everything again, which is slow but otherwise equivalent.
 """
 
 import contextlib
@@ -17,26 +17,27 @@ from multiprocessing.connection import wait
 from gradcheck.audit.outcome import BY_CRASH, BY_EXCEPTION, BY_TIME, KILLED, Outcome
 from gradcheck.stopping import signals_wait
 
-FORKS = sys.platform.startswith("linux")  # macOS has fork too, but its own libraries do not survive it
-TO_START = 120.0  # seconds until a new process must have given a sign of life
-PATIENCE = 20  # a step may take this many times its CPU time by the clock, since the machine may be busy
+FORKS = sys.platform.startswith("linux")  # macOS has fork too, but its system libraries do not support it
+TO_START = 120.0  # seconds after which a new process must have sent its first message
+PATIENCE = 20  # ratio of wall-clock time to CPU time that a step may reach, since the machine may be busy
 
 
 class Pool:
-    """Runs tasks in processes of their own, `jobs` at a time.
+    """Runs tasks in separate processes, `jobs` at a time.
 
-    A task is a function and its arguments. It is called as `function(connection, *arguments)`, settles which signals it
-    hears by stopping.hear, and hands all that it does to `answer`.
+    A task is a function and its arguments. It is called as `function(connection, *arguments)`, must call stopping.hear
+    to choose its signals, and must run its work through `answer`.
     """
 
     def __init__(self, jobs):
         self.jobs = jobs
 
     def run(self, tasks, afresh=False):
-        """Yield (index of the task, its answer) for each task, as they end. A task is taken only when it can start.
+        """Yield (index, answer) for each task, in the order in which they end.
 
-        `afresh`: in a new Python, not in a copy of this one. A process that is killed by its time limit, or crashes,
-        has the Outcome of a mutant that does so for an answer.
+        A task is taken from `tasks` only when it can start. With `afresh`, it runs in a new Python process, not in a
+        copy of this one. If a process crashes or exceeds its time limit, the answer is the Outcome of a mutant killed
+        in this way.
         """
         running = {}
         waiting = enumerate(tasks)
@@ -70,10 +71,10 @@ class Pool:
 
 
 def answer(connection, attempt):
-    """Send what `attempt(alive)` returns through a connection. To be run in a process of the Pool's.
+    """Send the result of `attempt(alive)` through a connection.
 
-    `alive(seconds)` is called before each step with the CPU time that it may take. It tells the Pool, and ends this
-    process once it has used more, where the system can see to it.
+    This runs in a process of the Pool. `attempt` calls `alive(seconds)` before each step, with the CPU time that the
+    step may take. The call informs the Pool and, if the system supports it, sets a timer that ends the process.
     """
     if hasattr(signal, "SIGPROF"):
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
@@ -99,7 +100,7 @@ def _start(function, arguments, afresh):
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=function, args=(theirs, *arguments))
     with warnings.catch_warnings(), signals_wait():
-        # Python warns of forking with threads. Those of a BLAS, the usual ones, stop before it and start after it.
+        # Python warns about forking with threads. Those of a BLAS, the usual ones, stop and restart around a fork.
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
     theirs.close()
@@ -107,7 +108,7 @@ def _start(function, arguments, afresh):
 
 
 def _receive(connection, process, entry):
-    """Return the answer if there is one now, or None after a sign of life."""
+    """Return the answer if it has arrived, or None after an intermediate message."""
     try:
         message = connection.recv()
     except EOFError:

@@ -1,4 +1,4 @@
-"""Which source files belong to the project of a module, and which of them are in memory."""
+"""Find the source files that belong to the project of a module, and those that are in memory."""
 
 import importlib.util
 import os
@@ -25,9 +25,9 @@ def package_files(target):
 
 
 def files_in_memory(target):
-    """Return the source files of modules in memory that belong to the target's project, sorted.
+    """Return the imported source files of the target's project, sorted.
 
-    These are the files of its package, and those beside it and below that are not of an installed package.
+    These are the files of its package, and files in the same directory and below that belong to no installed package.
     """
     top = top_level(target)
     files = {os.path.realpath(file) for module in list(sys.modules.values()) if (file := _source_file(module))}

@@ -1,8 +1,8 @@
-"""Trying mutants on a pytest command in one session of it, which takes a hundredth of the time: pytest_server.py.
+"""Try mutants on a pytest command in a single session, which takes a hundredth of the time (pytest_server.py).
 
-It plants mutants in memory, and `command` runs them as they are written in a file. Both must agree, and a test holds
-them to it. Where this way is not open (no fork, pytest-xdist, a pytest of another environment), CannotServeError says
-why, and every mutant is given to the command.
+The session plants mutants in memory, whereas `command` writes them into files. A test verifies that both agree. If one
+session is not possible (no fork, pytest-xdist, a pytest of another environment), CannotServeError gives the reason, and
+the command runs for every mutant.
 """
 
 import os
@@ -22,11 +22,11 @@ SERVER = Path(__file__).with_name("pytest_server.py")
 
 
 class CannotServeError(Exception):
-    """The mutants cannot be tried in one session of pytest; the message says why."""
+    """The mutants cannot be tried in one pytest session; the message gives the reason."""
 
 
 def pytest_arguments(arguments):
-    """Return (how the command starts pytest, pytest's own arguments); (None, None) for another command."""
+    """Return (the start of the command, pytest's arguments), or (None, None)."""
     name = Path(arguments[0]).name
     if name in ("pytest", "py.test"):
         return arguments[:1], arguments[1:]
@@ -36,9 +36,10 @@ def pytest_arguments(arguments):
 
 
 def tried_in_one_session(command, mutants):
-    """Yield (index of the mutant, Outcome) for each, as they end. `command` is a TestCommand of pytest.
+    """Yield (index, Outcome) for each mutant, in the order in which they end.
 
-    A mutant that survives has passed only the tests that enter its function, in one process. Raises CannotServeError.
+    `command` is a TestCommand that runs pytest. A surviving mutant has passed only the tests that call its function, in
+    one process. Raises CannotServeError.
     """
     start, arguments = pytest_arguments(command.arguments)
     copy = command.copies[0]
@@ -47,7 +48,7 @@ def tried_in_one_session(command, mutants):
     if not FORKS:
         raise CannotServeError("this system does not fork")
     if program is None or Path(program).parent != Path(sys.executable).parent:
-        raise CannotServeError(f"{start[0]} is not of the environment that runs the audit")
+        raise CannotServeError(f"{start[0]} does not belong to the environment that runs the audit")
     environment["PYTHONPATH"] = os.pathsep.join([environment["PYTHONPATH"], str(PACKAGE.parent)])
     ours, theirs = Pipe(duplex=False)
     moved = [replace(mutant, path=copy / mutant.path.relative_to(command.root)) for mutant in mutants]

@@ -1,19 +1,18 @@
-"""One session of pytest for all mutants: whatever the tests import and collect is in memory once a mutant is planted.
+"""One pytest session for all mutants, in which each mutant is planted after the tests have been imported and collected.
 
-To start Python, to import the project and to collect its tests takes a second or so, and for each mutant anew, most of
-the time. So pytest runs here as far as its loop over the tests, and then, for every mutant, a copy of the process
-plants it in the functions in memory and runs the tests on it until the first that fails. That is the quicker the
-sooner it comes:
+Starting Python, importing the project and collecting its tests takes about a second, most of the time for each mutant.
+Therefore pytest runs here up to its loop over the tests. Then, for every mutant, a copy of the process plants it in the
+functions in memory and runs the tests until one fails. To find a failing test early, it first runs
 
-1. the tests that have failed for other mutants of the same function, the latest first;
-2. the others that enter the mutated function at all, the quickest first.
+1. the tests that have failed for other mutants of the same function, the most recent first;
+2. the other tests that call the mutated function, the fastest first.
 
-Which those are is found by running all tests once without a mutant, as the first copy does. They must pass there, one
-after the other in the process that collected them, or nothing is tried here. A test that does not enter the function
-cannot tell the difference, unless it reads the source; a mutant that passes is given to the command itself.
+The first copy finds these tests by running all tests once without a mutant. All tests must pass there, one after the
+other in the process that collected them; otherwise no mutant is tried here. A test that does not call the function
+cannot detect the mutant, unless it reads the source. A mutant that passes is tried with the command itself.
 
-This file is run as a script, by pytest_command.py. It imports nothing of this package before pytest is there, since
-pytest warns of plugins that were imported earlier, and this package has one.
+This file is run as a script by pytest_command.py. It imports nothing from this package before pytest is loaded, since
+pytest warns about plugins that were imported earlier, and this package has one.
 """
 
 import os
@@ -26,14 +25,14 @@ from multiprocessing.connection import Connection
 import pytest
 
 LEAST = 5.0  # seconds of CPU that a test is always allowed
-PATIENCE = 10  # and how many times what it takes without a mutant; to say what is wrong takes longer than to pass
+PATIENCE = 10  # the limit also allows this many times its CPU time without a mutant, since a failure takes longer
 
 
 class Server:
-    """A plugin that takes the place of pytest's own loop over the tests.
+    """A plugin that replaces pytest's loop over the tests.
 
-    It sends (index of the mutant, Outcome) for each as they end, and None after the last; or a text that says why it
-    cannot.
+    It sends (index, Outcome) for each mutant, in the order in which they end, and then None. If the mutants cannot be
+    tried, it sends a text with the reason.
     """
 
     def __init__(self, plan, connection):
@@ -43,19 +42,19 @@ class Server:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session):
-        """Try every mutant, in the place of running every test."""
+        """Try every mutant instead of running every test."""
         self.connection.send(self._obstacle(session) or self._serve(session))
         return True
 
     def _obstacle(self, session):
         if session.config.pluginmanager.hasplugin("dsession"):
-            return "pytest-xdist runs the tests in processes of its own"
+            return "pytest-xdist runs the tests in other processes"
         if session.testsfailed:
             return "not every test could be collected"
         return None if session.items else "there is no test"
 
     def _serve(self, session):
-        """Send the Outcome of each mutant. Returns why that is not possible, or None."""
+        """Send the Outcome of each mutant. Return a reason if that is impossible, or None."""
         from gradcheck.audit.outcome import Outcome
         from gradcheck.audit.planting import live_functions
         from gradcheck.audit.pool import Pool
@@ -73,7 +72,7 @@ class Server:
             return f"without a mutant, its tests end by {profile.by}: {profile.message}"
         if isinstance(profile, str):
             return profile
-        killers = {}  # {function: tests that have failed for a mutant of it, the latest last}
+        killers = {}  # {function: tests that have failed for one of its mutants, the most recent last}
         positions = {item.nodeid: i for i, item in enumerate(session.items)}
 
         def tasks():
@@ -90,10 +89,13 @@ class Server:
             self.connection.send((index, outcome))
         return None
 
-    # What runs in a copy of this process
+    # These methods run in a copy of this process.
 
     def measure(self, connection, items, files):
-        """Answer with [(seconds, codes of `files` that it enters)] of each test; or with the name of one that fails."""
+        """Answer with [(seconds, called code objects of `files`)] for each test.
+
+        If a test fails, answer with a text that names it.
+        """
         from gradcheck.audit.pool import answer
         from gradcheck.stopping import hear
 
@@ -115,7 +117,7 @@ class Server:
         answer(connection, attempt)
 
     def try_mutant(self, connection, mutant, functions, items, limits):
-        """Answer with the Outcome of one mutant: killed by the first of `items` that fails, if any does."""
+        """Answer with the Outcome of one mutant, which the first failing test kills."""
         from gradcheck.audit.outcome import BY_COMMAND, KILLED, SURVIVING, UNPLANTABLE, Outcome
         from gradcheck.audit.planting import PlantingError, planted
         from gradcheck.audit.pool import answer
@@ -140,13 +142,16 @@ class Server:
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
 
     def pytest_runtest_logreport(self, report):
-        """Note a test that fails, in its setup or teardown too."""
+        """Record a test that fails, also in its setup or teardown."""
         if report.failed:
             self.failed.append(report.nodeid)
 
 
 def _order(profile, mutant, killers):
-    """Return the positions of the tests to run, in order. `killers` has those that killed a mutant of its function."""
+    """Return the positions of the tests to run, in order.
+
+    `killers` are the tests that have killed other mutants of the function.
+    """
     entering = [i for i, (_, entered) in enumerate(profile) if (str(mutant.path), *mutant.codes[-1]) in entered]
     latest = [i for i in reversed(killers) if i in entering]
     return latest + sorted((i for i in entering if i not in killers), key=lambda i: profile[i][0])
@@ -157,7 +162,10 @@ def _key(mutant):
 
 
 def _noting(entered, files):
-    """Return a function for sys.setprofile that collects (file, first line, name) of the code that is entered."""
+    """Return a function for sys.setprofile that records code objects that are called.
+
+    Each is added to `entered` as (file, first line, name).
+    """
     real = {}
 
     def note(frame, event, _):
@@ -173,7 +181,10 @@ def _noting(entered, files):
 
 
 def main(plan, descriptor, arguments):
-    """Run pytest with these arguments. The file `plan` has the pickled (mutants, how many to try at a time)."""
+    """Run pytest with these arguments.
+
+    The file `plan` has the pickled (mutants, number to try at a time).
+    """
     with Connection(int(descriptor), readable=False) as connection:
         return pytest.main(arguments, plugins=[Server(plan, connection)])
 

@@ -1,4 +1,4 @@
-"""What an audit says: its progress while it runs, and the score and the survivors at its end."""
+"""The output of an audit: its progress, and the score and the survivors at the end."""
 
 import json
 import os
@@ -10,11 +10,14 @@ from collections import Counter
 from gradcheck.audit.outcome import EQUIVALENT, KILLED, SURVIVING
 from gradcheck.command_line import printable, say, write_file
 
-EVERY = 10.0  # seconds between lines of progress where there is no terminal
+EVERY = 10.0  # seconds between lines of progress if stderr is not a terminal
 
 
 class Progress:
-    """A line on stderr that says how far it is, how fast and how long still; on a terminal, always the same line."""
+    """A line on stderr with the progress, the speed and the remaining time.
+
+    On a terminal the line is overwritten.
+    """
 
     def __init__(self):
         self.terminal = sys.stderr.isatty()
@@ -22,7 +25,7 @@ class Progress:
         self.width = 0
 
     def say(self, text):
-        """Show a text, unless the last one was shown only just now."""
+        """Show a text, unless the previous one was shown very recently."""
         now = time.monotonic()
         if now - self.last < (0.1 if self.terminal else EVERY):
             return
@@ -37,19 +40,19 @@ class Progress:
         sys.stderr.flush()
 
     def note(self, text):
-        """Say something that stays."""
+        """Print a line that is not overwritten."""
         self.clear()
         say(f"note: {text}")
 
     def clear(self):
-        """Take the line away from the terminal."""
+        """Erase the line on the terminal."""
         if self.terminal and self.width:
             sys.stderr.write(f"\r{'':<{self.width}}\r")
             sys.stderr.flush()
             self.width = 0
 
     def follow(self, what, results, total, hunting=True):
-        """Pass on what `results` yields, (index, Outcome) pairs, and say how far it is."""
+        """Yield the (index, Outcome) pairs of `results`, and show the progress."""
         start = time.monotonic()
         counts = Counter()
         for done, (index, outcome) in enumerate(results, 1):
@@ -66,7 +69,7 @@ class Progress:
 
 
 def summary(mutants, outcomes, footer):
-    """Return the report as text: a table by file, what killed the mutants, and every survivor."""
+    """Return the report as text: a table by file, causes of death, and all survivors."""
     lines = [*table(mutants, outcomes), ""]
     by = Counter(outcome.by for outcome in outcomes if outcome.status == KILLED)
     if by:
@@ -99,7 +102,10 @@ def table(mutants, outcomes):
 
 
 def score(count):
-    """Return the share of the mutants that were killed, of those that could be; never 100 % with a survivor."""
+    """Return the mutation score, killed / (killed + surviving).
+
+    It is rounded down, so that 100 % means no survivor.
+    """
     possible = count[KILLED] + count[SURVIVING]
     if not possible:
         return "-"
@@ -107,7 +113,7 @@ def score(count):
 
 
 def describe(mutant):
-    """Return the lines that say where a mutant is, and what it changes."""
+    """Return lines with the place of a mutant and its difference."""
     removed, added = mutant.difference()
     return [
         f"{shown(mutant.path)}:{mutant.line}: {mutant.function}: {mutant.kind}",
@@ -117,13 +123,13 @@ def describe(mutant):
 
 
 def shown(path):
-    """Return a path as it is shown: from the current folder, if it is in it."""
+    """Return a path relative to the current folder, if it is within it."""
     here = os.path.realpath(os.getcwd())
     return os.path.relpath(path, here) if os.path.realpath(path).startswith(here + os.sep) else str(path)
 
 
 def write_json(file, target, command, mutants, outcomes):
-    """Write everything that was found to a JSON file."""
+    """Write all results to a JSON file."""
     count = Counter(outcome.status for outcome in outcomes)
     results = []
     for mutant, outcome in zip(mutants, outcomes, strict=True):

@@ -1,18 +1,17 @@
-"""Trying a mutant on the cases: are its gradients other than the original's, and if so, does the check notice?
+"""Try a mutant on the cases: compare its gradients with the original's, and run the check if they differ.
 
 For every case that runs the mutated statement, and every seed, the gradients of the original and of the mutant are
-computed on the same random inputs. If they are the same, no check could tell the two apart there, and none is run. If
-they differ, `check_case` is asked; by raising it kills the mutant. Where nothing has differed, the inputs may have been
-special, γ = 1 or p = 0, so the case is *varied*: its arrays, parameters and numbers get other random values, of the
-same shapes. So a mutant is
+computed on the same random inputs. If they are the same, no check can distinguish them, and none is run. If they
+differ, `check_case` is run, and kills the mutant by raising. If no case shows a difference, its inputs may be special,
+such as γ = 1 or p = 0. Then the case is *varied*: its arrays, parameters and numbers get other random values, with the
+same shapes. A mutant is
 
-- **killed** when a check raises, which without the mutant passes;
-- **surviving** when its gradients differ somewhere, if only on varied inputs, and every check passes all the same; or
-  when no case runs it;
-- **equivalent** when they are the same for every case and seed, as drawn and varied.
+- **killed** if a check raises that passes without the mutant;
+- **surviving** if its gradients differ, if only for varied inputs, and every check passes; or if no case runs it;
+- **equivalent** if its gradients are the same for every case and seed, as drawn and varied.
 
-"The same" covers all that a check could observe: the gradients of a first and of a second call of backward (to 1e-12 of
-the largest entry), their shapes and dtypes, and what both do to dy, the arguments and the parameters (to the bit).
+The comparison covers everything that a check could observe: the gradients of a first and a second call of backward (to
+1e-12 of the largest entry), their shapes and dtypes, and the effects on dy, the arguments and the parameters (exactly).
 """
 
 import contextlib
@@ -51,12 +50,12 @@ VARIATIONS = ("scaled", "shifted")
 
 @dataclass(frozen=True)
 class Trial:
-    """How to try one mutant, and on what.
+    """A mutant, and the cases on which to try it.
 
-    `draws` holds (name of the case, seed, seconds of CPU that looking may take, and checking).
-    `mutant` None tries the original itself, which must pass. `ask` False leaves the checks out: only equivalence is
-    wanted. `expected` holds what `observe` gave of the original for each (name, seed, variation); None asks the checks
-    without comparing.
+    `draws` holds (name of the case, seed, seconds of CPU for the comparison, seconds of CPU for the check). Without
+    a `mutant` the original is tried, which must pass. If `ask` is False, no checks are run, only the comparison.
+    `expected` holds the results of `observe` for the original, for each (name, seed, variation). Without it, only the
+    checks are run.
     """
 
     mutant: object
@@ -66,9 +65,10 @@ class Trial:
 
 
 def observe(case, seed, variation=None):
-    """Return what a check may see of a case's backward: (gradients, arrays that backward had better not change).
+    """Return everything that a check can observe of a case's backward.
 
-    The gradients are those of a first call and then of a second; None stands for one that is missing.
+    The result is (gradients, arrays that backward must not change). The gradients are those of a first and then of a
+    second call; None stands for a missing one.
     """
     with ends_nothing():
         return _observe(case, seed, variation)
@@ -89,7 +89,7 @@ def _observe(case, seed, variation):
         except RuntimeError:
             if not is_second:
                 raise
-            break  # refused, as the rules allow
+            break  # the contract allows it to refuse a second call
         given = [*(returned if isinstance(returned, tuple) else [returned]), *(p.grad for p in parameters)]
         gradients += [None if gradient is None else np.array(gradient) for gradient in given]
     others = [value for value in (*call.inputs, *call.options.values()) if isinstance(value, np.ndarray)]
@@ -97,7 +97,7 @@ def _observe(case, seed, variation):
 
 
 def varied(call, variation, rng):
-    """Return a Call on other values: of arrays, parameters and numbers that are not integers, and of masks.
+    """Return a Call with other arrays, parameters, masks and floating-point numbers.
 
     "scaled" keeps signs and zeros, which some functions need; "shifted" does not.
     """
@@ -119,7 +119,10 @@ def varied(call, variation, rng):
 
 
 def is_same(a, b):
-    """Whether two observations are the same: gradients to 1e-12 of the largest entry of any in b, the rest exactly."""
+    """Return True if two observations are the same.
+
+    Gradients may differ by 1e-12 of the largest entry in b; all other arrays must be identical.
+    """
     (gradients_a, others_a), (gradients_b, others_b) = a, b
     if [_kind(x) for x in gradients_a] != [_kind(y) for y in gradients_b]:
         return False
@@ -134,11 +137,12 @@ def _kind(array):
 
 
 def originals(cases, seeds, files, say):
-    """Observe the original. Returns ({(case, seed, variation): observation}, {case: lines run}, {case: seconds}).
+    """Observe the original on all cases and seeds.
 
-    Lines are (file, line), of the given files only, and what varied inputs run does not count. Where the original does
-    not take them, because it raises or is not finite, there is no observation. `say` is told how far it is.
-    Raises ValueError, naming the case, where it raises on inputs that are not varied.
+    Returns ({(case, seed, variation): observation}, {case: lines run}, {case: seconds}). Lines are (file, line), only
+    of the given files and without those that only varied inputs run. There is no observation if the original raises on
+    varied inputs, or is not finite. `say` is called with the progress. Raises ValueError with the name of a case that
+    raises on inputs that are not varied.
     """
     observations, lines, seconds = {}, {}, {}
     for i, case in enumerate(cases):
@@ -162,7 +166,10 @@ def originals(cases, seeds, files, say):
 
 @contextlib.contextmanager
 def lines_run(files):
-    """Collect {(file, line)} of all lines of the given files that are run in the `with` block, by this thread."""
+    """Collect the lines of the given files that this thread runs in the `with` block.
+
+    Yields a set of (file, line).
+    """
     wanted = {str(path) for path in files}
     run = set()
 
@@ -186,7 +193,10 @@ real_path = functools.lru_cache(os.path.realpath)
 
 
 def try_mutant(trial, cases, functions, alive):
-    """Return the Outcome of a Trial, in a process made for it. `alive(seconds)` is called when a step may take that."""
+    """Return the Outcome of a Trial, in a process made for it.
+
+    `alive(seconds)` is called before each step with the CPU time that the step may take.
+    """
     by_name = {case.name: case for case in cases}
     plant = contextlib.nullcontext() if functions is None else planted(trial.mutant, functions)
     differs_in = {}
@@ -223,11 +233,11 @@ def _differs(case, seed, variation, expected):
 
 
 def ask(case, seed):
-    """Run a check. Returns the Outcome that kills, or None if it passes.
+    """Run a check. Return the Outcome if it kills, or None if it passes.
 
-    A wrong gradient is most often wrong everywhere. So the check is first run on a few entries of each argument, the
-    same check with less to compare and no stricter (on a whole model ten times as fast), and in full only when those
-    are right. What is wrong with a gradient takes longer to say than that it is wrong, and is not asked.
+    A wrong gradient is usually wrong everywhere. Therefore the check first runs on a few entries of each argument,
+    which is no stricter and, for a whole model, ten times as fast. The complete check runs only if it passes. The
+    explanation of a wrong gradient is not computed.
     """
     try:
         few = case.call(np.random.default_rng(seed))
@@ -241,14 +251,14 @@ def ask(case, seed):
 
 
 def run_here(connection, trial, cases, functions):
-    """Try a mutant in a forked process, where everything is in memory."""
+    """Try a mutant in a forked process, which has everything in memory."""
     functions = None if trial.mutant is None else functions
     _settle()
     answer(connection, lambda alive: try_mutant(trial, cases, functions, alive))
 
 
 def run_afresh(connection, trial, target):
-    """Try a mutant in a new process that imports everything, with the mutant in it, for the first time."""
+    """Try a mutant in a new process that imports the mutant instead of the original."""
 
     def attempt(alive):
         if trial.mutant is not None:
@@ -260,6 +270,5 @@ def run_afresh(connection, trial, target):
 
 
 def _settle():
-    """Make this process, which is a mutant's, quiet."""
-    warnings.simplefilter("ignore")  # a mutant may divide by zero; whether that is wrong, its gradient tells
+    warnings.simplefilter("ignore")  # a mutant may divide by zero; the comparison of gradients detects it
     hear(signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process

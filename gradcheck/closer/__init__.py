@@ -1,19 +1,20 @@
-"""A closer look at a gradient that a first look did not confirm: wrong, right after all, at a kink, or cannot tell.
+"""Examine a gradient that the first measurements did not confirm: it may be right, wrong, at a kink, or undecidable.
 
-Central differences are made finer, entry by entry, until they tell (one_derivative.py, estimates.py), unless rounding
-errors within the forward pass drown them (drowned.py). The adjoint identity is tried again, away from the entries at a
-kink; where it fails, the complex step goes through the entries, with a thousand times the precision of central
-differences (by_complex_step.py). What entries are given at a kink that they share must hold together (kinks.py).
+For each such entry, central differences with ever shorter steps are computed until one is conclusive
+(one_derivative.py, estimates.py), unless rounding errors within the forward pass dominate them (drowned.py). The
+adjoint identity is evaluated again along a direction that excludes entries at a kink. If it fails, the complex step
+computes each entry, with a thousand times the precision of central differences (by_complex_step.py). The gradients of
+entries that share a kink must also be consistent with each other (kinks.py).
 
-Is the forward pass complex-safe? That it raises nothing proves little. The rule: if the complex step and central
-differences disagree by more than ten times the uncertainty of the latter and the tolerance, the forward pass is not
-complex-safe, and central differences decide alone.
+A forward pass may not be complex-safe although it accepts complex numbers. It is treated as unsafe if the complex step
+and central differences disagree by more than the tolerance plus ten times the uncertainty of central differences.
+Central differences then decide alone.
 
-A gradient may be right entry by entry, to atol, and quite wrong as a whole, if all of it is small. So it must also be
-right to rtol of its norm (unless the caller gives an atol: then that is what counts). Central differences know a
-gradient to some ε Σ|dy y| / h and no better; where that is more than rtol of its norm, they cannot tell, and say so
-(doubt.py), but for the zero of an argument that the output ignores (zero.py). The complex step can: there nothing is
-subtracted, and its rounding errors are measured.
+A gradient may be right to atol in each entry and still have a large relative error, if all of it is small. Therefore it
+must also be right to rtol of its norm, unless the caller sets atol. The uncertainty of central differences is about ε
+Σ|dy y| / h. If that exceeds rtol of the norm, the verdict is CANNOT TELL (doubt.py), except for an argument that the
+output ignores, whose gradient is zero (zero.py). The complex step has no such limit, since it subtracts nothing, and
+its rounding errors are measured.
 """
 
 from dataclasses import replace
@@ -29,9 +30,9 @@ from gradcheck.measurement import nothing_known
 
 
 def look_closer(run, step, i, measurement, terms, rng):
-    """Return the Finding on the gradient of argument i of a Run. Raises NotComplexSafe if that shows.
+    """Return the Finding on the gradient of argument i of a Run.
 
-    `step` is the ComplexStep, or None where central differences are all there is.
+    `step` is the ComplexStep, or None if only central differences apply. Raises NotComplexSafe.
     """
     if "central" in terms.oracles:
         finding = drowned(run, refined(run, i, measurement, terms, rng), measurement)

@@ -1,4 +1,4 @@
-"""One gradient by central differences made ever finer: each entry; along a direction where the entries are a sample."""
+"""Compare one gradient with ever finer central differences, for each entry and along a random direction."""
 
 from dataclasses import replace
 
@@ -11,7 +11,10 @@ from gradcheck.judgement import RIGHT, WRONG, Direction, beyond_uncertainty, is_
 
 
 def refined(run, i, measurement, terms, rng):
-    """Return a Finding of what central differences say of argument i: of what the first estimate was sure, that."""
+    """Return a Finding about argument i by central differences.
+
+    Entries that the first estimates confirm keep their values. The direction is used if the entries are a sample.
+    """
     finding = unexamined(measurement)
     verdicts, numeric, uncertainty = (a.copy() for a in (finding.verdicts, finding.numeric, finding.uncertainty))
     analytic, scales = finding.analytic, finding.scales
@@ -26,9 +29,11 @@ def refined(run, i, measurement, terms, rng):
 
 
 def held_whole(verdicts, error, numeric, rtol):
-    """Return the verdicts once the error of all right entries together is no more than rtol of their norm.
+    """Return the verdicts, corrected so that the total error is within rtol.
 
-    Otherwise those that have more than their share of it are wrong: atol alone lets small gradients be quite wrong.
+    The total is the norm of the errors of all right entries, relative to the norm of the gradient. If it exceeds rtol,
+    the entries with more than an equal share of the limit become wrong. This is needed because atol alone permits large
+    relative errors of small gradients.
     """
     error = np.maximum(error, 0.0)
     counted = (verdicts == RIGHT) & np.isfinite(error)
@@ -42,7 +47,7 @@ def held_whole(verdicts, error, numeric, rtol):
 def _direction(run, i, measurement, terms, rng):
     """Compare the derivative along one random direction v through the whole argument.
 
-    The entries' tolerances add up in quadrature, as independent errors do: ‖(atol + rtol |dx|) v‖.
+    The tolerances of the entries add up in quadrature, as independent errors do: ‖(atol + rtol |dx|) v‖.
     """
     gradient = measurement.gradient
     v = scales_of(measurement.argument.array) * rng.standard_normal(gradient.shape)

@@ -1,4 +1,4 @@
-"""One gradient by the complex step: all entries at once by the adjoint identity; where that fails, one by one."""
+"""Compare one gradient with the complex step: all entries together by the adjoint identity, then each if that fails."""
 
 from dataclasses import replace
 
@@ -14,14 +14,14 @@ from gradcheck.complex_step import NotComplexSafe
 from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG, Direction, norm
 from gradcheck.rounding import FACTOR, PLACES, SHORTENED, nudged
 
-TINY = 1e-3 * EPSILON  # a saturated softmax moves its 1 by so little, and backward, which has that 1, cannot know
-LITTLE = 0.1  # of the largest entry: errors above that are not looked at for what rounding may have left
+TINY = 1e-3 * EPSILON  # a saturated softmax changes its 1 by so little that backward, which uses the 1, ignores it
+LITTLE = 0.1  # of the largest entry: larger errors are not attributed to rounding
 
 
 def by_complex_step(run, step, i, finding, terms, rng):
-    """Return the Finding with what central differences cannot tell, or tell less well, overruled.
+    """Return the Finding with the complex step's verdicts where they are more precise.
 
-    Raises NotComplexSafe if that shows.
+    Raises NotComplexSafe.
     """
     if "adjoint" in terms.oracles:
         finding, holds = _by_the_identity(run, step, i, finding, terms, rng)
@@ -31,13 +31,16 @@ def by_complex_step(run, step, i, finding, terms, rng):
 
 
 def _by_the_identity(run, step, i, finding, terms, rng):
-    """Return (the Finding, whether ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ for a random v), v being away from entries at a kink."""
+    """Return (the Finding, True if ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ for a random v).
+
+    v is zero at entries at a kink.
+    """
     kinks = finding.entries[finding.verdicts == KINK]
     both = sides(run, step, i, rng, zero_at=kinks)
     if both.agree:
         return _direction_told(finding), True
     if finding.is_complete and "complex" in terms.oracles:
-        return finding, False  # the entries will tell
+        return finding, False  # the entries are compared next
     both, tolerance = _with_tolerance(run, step, i, both, kinks, terms, rng)
     if both.gap <= tolerance:
         return _direction_told(finding), False
@@ -52,11 +55,12 @@ def _by_the_identity(run, step, i, finding, terms, rng):
 
 
 def _with_tolerance(run, step, i, both, kinks, terms, rng):
-    """Return (Sides, how far apart they may be), where the entries compared are a sample, or none.
+    """Return (Sides, the allowed difference), for a sample of entries or none.
 
-    An error e adds ⟨e, v⟩, which is small for some v by chance. So a gap that is allowed for one v is looked at for
-    many: its root mean square is the norm of e, and that of the products dx v the norm of the gradient. Where that is
-    too much, the sides are those that show it best, and nothing but rounding is allowed.
+    An error e contributes ⟨e, v⟩ to the difference, which may be small by chance. If the difference for one v is
+    allowed, many directions are tried. The root mean square of the differences estimates the norm of e, and that of the
+    products dx v the norm of the gradient. If the ratio exceeds rtol, the Sides with the largest ratio are returned,
+    and only rounding is allowed.
     """
     if terms.oracles == ("adjoint",):
         return both, both.rounding
@@ -74,12 +78,14 @@ def _with_tolerance(run, step, i, both, kinks, terms, rng):
 
 
 def _norm(run, i, both):
-    """Return ‖dx v‖, of the products whose sum is one side of the identity."""
     return norm(run.gradients[i] * both.v)
 
 
 def _direction_told(finding):
-    """What central differences cannot tell of a random direction is right by the identity."""
+    """Return the finding with an undecided random direction marked right.
+
+    It is called when the adjoint identity holds.
+    """
     if finding.direction_verdict not in (KINK, CANNOT_TELL):
         return finding
     return replace(finding, direction=replace(finding.direction, verdict=RIGHT))
@@ -107,17 +113,18 @@ def _by_entries(run, step, i, finding, terms):
 
 
 def _opened(run, i, finding, error):
-    """Return the finding with what is called wrong by little left open, where the complex step itself knows no better.
+    """Return the finding with small errors marked undecided if rounding explains them.
 
-    Nothing is subtracted in it but what forward subtracts: (10⁵ w)² − 10¹⁰ w² loses ten digits. What its values at
-    nudges to both sides have in common is no change of the function.
+    The complex step subtracts nothing, but the forward pass may: (10⁵ w)² − 10¹⁰ w² loses ten digits. The mean of the
+    values at opposite perturbations cancels true changes of the derivative, so its difference from the unperturbed
+    value measures rounding.
     """
     wrong = finding.verdicts == WRONG
     if not wrong.any() or not np.max(error[wrong]) <= LITTLE * np.max(np.abs(finding.exact)):
         return finding
     try:
         values = [_along_entries(run, step, i, finding, SHORTENED)[0] for _, step in nudged(run, mirrored=True)]
-    except NotComplexSafe:  # the nudge moves the output by more than rounding errors
+    except NotComplexSafe:  # the perturbation changes the output by more than rounding
         return finding
     both = np.mean(np.reshape(values, (PLACES, 2, -1)), axis=1)
     open_to = FACTOR * np.max(np.abs(both - finding.exact), axis=0)
@@ -128,9 +135,10 @@ def _opened(run, i, finding, error):
 
 
 def _along_entries(run, step, i, finding, shortened=1.0):
-    """Return the derivative of L by each compared entry, by the complex step, and what differences cannot see of it.
+    """Return the derivative of L with respect to each compared entry.
 
-    That is of outputs which move by less than their last digit.
+    Also return, for each entry, the contribution of outputs that change by less than their last digit, which central
+    differences cannot detect.
     """
     shape = finding.argument.array.shape
     exact, lost = np.empty((2, len(finding.entries)))
@@ -142,7 +150,10 @@ def _along_entries(run, step, i, finding, shortened=1.0):
 
 
 def _beyond_rounding(run, i, finding, error, rtol):
-    """Return what of the error is not rounding. That is measured only where it decides, since it takes a while."""
+    """Return the part of the error that rounding does not explain.
+
+    Rounding is measured only if the result depends on it, since that is slow.
+    """
     counted = (finding.verdicts == RIGHT) & np.isfinite(error)
     limit = rtol * norm(finding.exact[counted])
     most = run.rounding / finding.scales
@@ -154,18 +165,21 @@ def _beyond_rounding(run, i, finding, error, rtol):
 
 
 def _rounding_of_entries(run, i, finding):
-    """Return by how much backward's value and the complex step's may differ, rightly, at each entry (rounding.py)."""
+    """Return the difference that rounding explains at each entry (rounding.py)."""
     change = np.zeros(len(finding.entries))
     for gradients, step in nudged(run):
         values, _ = _along_entries(run, step, i, finding, SHORTENED)
         change = np.maximum(change, np.abs(values - finding.exact))
         change = np.maximum(change, np.abs(gradients[i] - finding.gradient).ravel()[finding.entries])
     typical = float(np.sqrt(np.mean(change * change))) if len(change) else 0.0
-    return FACTOR * np.maximum(change, typical)  # one that did not change has done so by chance
+    return FACTOR * np.maximum(change, typical)  # an entry may be unchanged by chance
 
 
 def _verify_complex_safety(run, i, finding, exact, lost, terms):
-    """Raise NotComplexSafe where the complex step differs from central differences by more than these may err."""
+    """Raise NotComplexSafe if the complex step contradicts central differences.
+
+    The difference must exceed the tolerance plus ten times the uncertainty.
+    """
     atol = terms.atol
     if terms.strict and len(exact):
         atol = min(atol, terms.rtol * norm(exact) / len(exact) ** 0.5)

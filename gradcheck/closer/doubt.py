@@ -1,7 +1,7 @@
-"""Why central differences alone cannot call a gradient right, though none of its entries is wrong.
+"""Decide if central differences alone can call a gradient right although none of its entries is wrong.
 
-They can if both its distance from them and their own uncertainty are no more than rtol of its norm, along a random
-direction too where the entries are a sample.
+They can if the error and their own uncertainty are both at most rtol of the norm of the gradient. If the entries are a
+sample, this must also hold along a random direction.
 """
 
 from dataclasses import replace
@@ -13,11 +13,14 @@ from gradcheck.closer.estimates import along_direction, along_entry
 from gradcheck.closer.one_derivative import judge
 from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG, norm
 
-DIRECTIONS = 30  # enough for an error of 2e-6 of the norm never to pass for one of 1e-6
+DIRECTIONS = 30  # enough to distinguish an error of 2e-6 of the norm from one of 1e-6
 
 
 def surest(run, i, finding, terms):
-    """Return the finding with the surest estimates there are, where the first was good enough for atol alone."""
+    """Return the finding with the most precise estimates that can be obtained.
+
+    Only entries whose first estimate was sufficient for atol, but not for rtol of the norm, are estimated again.
+    """
     counted = finding.verdicts == RIGHT
     if _nothing_moves(finding, counted):
         return finding
@@ -32,12 +35,12 @@ def surest(run, i, finding, terms):
 
 
 def doubt(run, i, finding, terms, rng):
-    """Return why central differences cannot call the gradient of argument i right, or an empty text."""
+    """Return why central differences cannot confirm gradient i, or ""."""
     what = f"the derivative along a random direction through all {finding.gradient.size} entries"
     if finding.direction_verdict == CANNOT_TELL:
-        return f"{what} is beyond central differences: the output jumps, or has detail finer than their steps"
+        return f"{what} is beyond central differences: the output jumps, or varies on a scale shorter than their steps"
     if finding.direction_verdict == KINK:
-        return f"{what} jumps here, at a kink of one of them or more, where only the entries themselves can tell"
+        return f"{what} jumps here, at a kink of at least one of them, so that only single entries can be checked"
     counted = finding.verdicts == RIGHT
     if _nothing_moves(finding, counted):
         return ""
@@ -57,17 +60,23 @@ def doubt(run, i, finding, terms, rng):
     share = _off_along_directions(run, i, finding, terms, rng)
     if share <= terms.rtol:
         return ""
-    return f"along random directions through all entries it is off by {share:.1g} of its norm"
+    return f"along random directions through all entries its error is {share:.1g} of its norm"
 
 
 def _nothing_moves(finding, counted):
-    """Whether nothing has moved, and backward says that nothing does; entries at a kink are judged by themselves."""
+    """Return True if the gradient and its true value are exactly zero.
+
+    Entries at a kink are not included.
+    """
     given = finding.analytic[counted] if finding.is_complete else finding.gradient
     return not given.any() and not finding.truth[counted].any()
 
 
 def _off_along_directions(run, i, finding, terms, rng):
-    """Return the error as a share of the gradient's norm: one direction shows either by chance alone, many do not."""
+    """Return the error along many random directions, relative to the gradient's norm.
+
+    A single direction may show a large or a small error by chance.
+    """
     gaps, products = [], []
     for _ in range(DIRECTIONS):
         v = np.min(scales_of(finding.argument.array)) * rng.standard_normal(finding.gradient.shape)
@@ -81,5 +90,5 @@ def _off_along_directions(run, i, finding, terms, rng):
 def _too_small(what, size, uncertainty):
     return (
         f"{what} is {size:.2g}, and central differences, the only oracle that applies, know it to ±{uncertainty:.1g}; "
-        "a gradient that small may be quite wrong. With an atol, errors below it do not matter"
+        "its relative error may be large. Pass an atol to accept errors below it"
     )

@@ -1,11 +1,12 @@
-"""What central differences call wrong, where forward's own rounding errors are as large as the difference.
+"""Detect disagreements that rounding errors within the forward pass explain.
 
-They reckon with errors in the last digit of the output. There may be larger ones within: (10⁵ w)² − 10¹⁰ w² has lost
-ten digits, and what computes in float32, though it takes and gives float64, moves in steps of 2⁻²⁴ ≈ 6e-8 of itself. An
-estimate with a short step is then sure of what is not there.
+Central differences account for errors in the last digit of the output. The errors within the forward pass may be
+larger: (10⁵ w)² − 10¹⁰ w² loses ten digits, and a computation in float32 between float64 inputs and outputs changes in
+steps of 2⁻²⁴ ≈ 6e-8 of its value. An estimate with a short step may then be precise and wrong.
 
-Steps show as an argument is moved by a thousandth of one: most outputs stay where they are. Other errors show as it is
-moved by 2⁻⁴⁶ of itself, twice that, and so on: what a function does over so short a way is straight.
+Steps are detected by changing an argument by a thousandth of a step: most outputs stay equal. Other errors are measured
+by changing it by 2⁻⁴⁶, 2 · 2⁻⁴⁶, … of its value: over so short a distance the function is linear, so deviations from a
+line are rounding errors.
 """
 
 from dataclasses import replace
@@ -21,9 +22,10 @@ SHORT, PLACES = 2.0**-46, 5
 
 
 def drowned(run, finding, measurement):
-    """Return the finding with what is wrong left open where the first estimates, of the longest steps, allow it.
+    """Return the finding without the wrong verdicts that rounding may explain.
 
-    Errors e in the output leave Σ|dy e| / h of a difference. Those of float32 leave no use for a finer one.
+    An error e of the output causes an error of Σ|dy e| / h in a difference, so the first estimates, with the longest
+    steps, decide. For a forward pass in float32, the finer estimates are discarded.
     """
     if not finding.is_wrong:
         return finding
@@ -31,7 +33,7 @@ def drowned(run, finding, measurement):
     in_steps = is_in_steps(forward)
     if in_steps:
         error = STEPS * float(np.sum(np.abs(run.dy * run.y)))
-        doubt = "the forward pass computes in float32 somewhere, and its output moves in steps of 6e-8 of itself"
+        doubt = "part of the forward pass computes in float32, so its output changes in steps of 6e-8 of its value"
     else:
         error = float(np.sum(np.abs(run.dy) * _jitter(forward)))
         doubt = f"rounding errors within the forward pass are as large as {error:.1g} in the loss"
@@ -50,18 +52,24 @@ def drowned(run, finding, measurement):
 
 
 def is_in_steps(evaluate):
-    """Whether most of what evaluate(t) returns is still for a short relative move of t, and moves for a long one."""
+    """Return True if evaluate(t) is a step function on a very small scale.
+
+    That is, most results are equal for a short relative perturbation t and differ for a long one.
+    """
     try:
         with np.errstate(all="ignore"):
             here, near, far = evaluate(0.0), evaluate(NEAR), evaluate(FAR)
             live = far != here
             return bool(live.any() and np.mean((near == here)[live]) > 0.5)
-    except Exception:  # somebody's code under a probe that it was not written for
+    except Exception:  # user code may fail at perturbed inputs
         return False
 
 
 def moved(arrays, evaluate):
-    """Return a function of t: what evaluate() gives while each entry of some arrays is moved by up to t of itself."""
+    """Return a function of t that evaluates with each array entry changed by up to t.
+
+    The change is relative to the entry.
+    """
     before = [array.copy() for array in arrays]
     rng = np.random.default_rng([*b"single precision"])
     by = [rng.uniform(0.5, 1.0, array.shape) for array in arrays]
@@ -79,6 +87,6 @@ def moved(arrays, evaluate):
 
 
 def _jitter(forward):
-    """Return how far each output is from the straight line, over a way too short to bend."""
+    """Return the deviation of each output from a line over a very short distance."""
     outputs = np.stack([forward(k * SHORT) for k in range(PLACES)])
     return np.max(np.abs(np.diff(outputs, 2, axis=0)), axis=0)

@@ -1,11 +1,12 @@
-"""Whether what backward gives at the kinks of several entries holds together.
+"""Check that the gradients of several entries at a kink are consistent with each other.
 
-At a maximum of four equal entries each has slopes of 0 and 1, and may be given anything between. But all four moved
-together take the maximum with them, smoothly: what they are given has to add up to 1. A backward that sends the whole
-gradient to each of them, or none to any, is wrong, though no entry by itself shows it.
+At a maximum of four equal entries each entry has slopes 0 and 1, and its gradient may be any value between. But if all
+four change together, the maximum changes with them, smoothly, so their gradients must add up to 1. A backward that
+passes the whole gradient to each of them, or to none, is wrong, although no single entry shows it.
 
-Entries hang together if their kinks show at the same outputs; the ReLUs of two entries do not. Those that do are moved
-together, all by the same, and once more each by what moves the loss as much. Where that is a kink too, nothing is said.
+Entries belong together if their kinks affect the same outputs; the ReLUs of two entries do not. The entries of a group
+are changed together, once by equal amounts and once by amounts that change the loss equally. If that direction also has
+a kink, it decides nothing.
 """
 
 from dataclasses import replace
@@ -17,14 +18,14 @@ from gradcheck.closer.estimates import along_direction
 from gradcheck.closer.one_derivative import judge
 from gradcheck.judgement import KINK, WRONG
 
-SHORT = 2.0**-20  # of an entry's scale: what a smooth bend adds over that is a millionth of what a kink does
-CLEAR = 1e-3  # of the largest kink that an entry has: no other output's is smaller
+SHORT = 2.0**-20  # of an entry's scale: over this distance a smooth curvature has a millionth of the effect of a kink
+CLEAR = 1e-3  # of the largest kink of an entry: smaller second differences of an output are not kinks
 
 
 def held_together(run, i, finding, terms):
-    """Return the finding, with entries at a kink wrong that cannot together be what each may be.
+    """Return the finding, with inconsistent gradients at kinks marked wrong.
 
-    Not where others are wrong: what these are given may be what is missing here.
+    Nothing is marked if other entries are wrong, since those may explain the inconsistency.
     """
     array, gradient = run.arguments[i].array, run.gradients[i]
     kinks = finding.entries[finding.verdicts == KINK]
@@ -49,7 +50,7 @@ def held_together(run, i, finding, terms):
 
 
 def _kinked_outputs(run, array, entry):
-    """Return (the outputs that have a kink where this entry is, the slope of the loss across it)."""
+    """Return (the outputs with a kink at this entry, the slope of the loss across it)."""
     h = SHORT * float(scales_of(array).flat[entry])
     line = line_along_entry(run.call, array, np.unravel_index(entry, array.shape))
     forth, back = line(h), line(-h)
@@ -58,7 +59,10 @@ def _kinked_outputs(run, array, entry):
 
 
 def _groups(outputs):
-    """Return lists of the positions of entries whose kinks show at the same outputs, of several each."""
+    """Return lists of the positions of entries with kinks at the same outputs.
+
+    Each list has at least two positions.
+    """
     group_of, first = list(range(len(outputs))), {}
     for k, several in enumerate(outputs):
         for output in several.tolist():

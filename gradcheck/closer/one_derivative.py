@@ -1,24 +1,26 @@
-"""Whether one derivative is right, wrong, or at a kink, or whether central differences cannot tell.
+"""Decide if one derivative is right, wrong, at a kink, or beyond the precision of central differences.
 
-A backward pass claims that the derivative along a line is a. An oracle yields estimates n of it, ever finer, and each
-knows how far it may be from the truth. Most often the first one is sure of itself, agrees, and that is all. If not,
-either a is wrong, or the estimate is: the step may reach across a kink of a ReLU nearby, or be too long for the
-function. Finer estimates tell which.
+A backward pass claims that the derivative along a line is a. An oracle yields ever finer estimates n of it, each with
+its uncertainty. Usually the first estimate is precise and agrees with a. If it does not, either a is wrong or the
+estimate is: the step may reach across the kink of a ReLU, or be too long for the function. Finer estimates distinguish
+these cases.
 
-- **Right**: an estimate agrees, |a − n| ≤ atol + rtol |n|, and its own uncertainty is no larger than that. Should
-  none be so sure, the surest has to agree, and its uncertainty to be at most a hundred times larger.
-- **Wrong**: two estimates in a row agree with each other, each knows itself well (its spread is small against the gap
-  to a), and neither agrees with a. They are such as a smooth function gives: their values and one-sided derivatives
-  differ by far less than the spread, or by rounding alone. The function is smooth here and its derivative is not a.
-- **At a kink**: the two one-sided derivatives keep differing, by the same amount, down to the shortest step that
-  rounding allows, and a lies between them, the ends included. Any such a is a subgradient of a convex kink:
-  frameworks differ in which they return at ReLU's 0, and none is wrong. If a lies outside, it is wrong.
-- **Cannot tell**: no estimate is surer than the gap between it and a. The output jumps here, is not finite beside the
-  input, or its rounding errors drown the change. Or finer estimates deny the surest one: the output has detail finer
-  than the steps, of which a coarse one sees the mean. Nothing is said against the gradient then, nor for it.
+- **Right**: an estimate agrees, |a − n| ≤ atol + rtol |n|, and its uncertainty is within the same tolerance. If no
+  estimate is so precise, the most precise one must agree, with an uncertainty of at most a hundred times the tolerance.
+- **Wrong**: two successive estimates agree with each other, the spread of each is small compared with its distance from
+  a, and neither agrees with a. They must also be typical of a smooth function: their values and one-sided derivatives
+  differ by far less than the spread, or by rounding alone. The function is then smooth here, and its derivative is not
+  a.
+- **At a kink**: the two one-sided derivatives differ by the same amount down to the shortest step that rounding allows,
+  and a lies between them or equals one of them. Any such a is a subgradient of a convex kink: frameworks return
+  different values for ReLU at 0, and none is wrong. If a lies outside, it is wrong.
+- **Cannot tell**: every estimate is less precise than its distance from a. The output jumps here, is not finite near
+  the input, or is dominated by rounding errors. Or finer estimates contradict the most precise one: the output varies
+  on a scale shorter than the steps, and a coarse step sees the mean. The gradient is then called neither right nor
+  wrong.
 
-A smooth function is never taken for a kink: the difference of its one-sided derivatives falls as h³, a factor of
-32,000 from one estimate to the next, until it is rounding noise, which grows instead.
+A smooth function is never mistaken for a kink: the difference of its one-sided derivatives falls as h³, by a factor of
+32,000 from one estimate to the next, until it reaches the rounding noise, which grows instead.
 """
 
 import math
@@ -27,11 +29,11 @@ from typing import NamedTuple
 from gradcheck.central_differences import EPSILON
 from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG
 
-HIDDEN = 2.0**16  # a function's own rounding errors may be so many times that of y, which is all that noise counts
+HIDDEN = 2.0**16  # rounding errors within a function may exceed those of y, which `noise` counts, by this factor
 
 
 class Judgement(NamedTuple):
-    """The verdict on one derivative, what the oracle gives instead, and how far that may lie from the truth."""
+    """The verdict on one derivative, the oracle's value, and its uncertainty."""
 
     verdict: str
     numeric: float
@@ -39,10 +41,10 @@ class Judgement(NamedTuple):
 
 
 def judge(analytic, estimates, rtol, atol, *, is_one_entry=True):
-    """Return the Judgement on `analytic`, after as few of the estimates as it takes.
+    """Return the Judgement on `analytic`, using as few of the estimates as possible.
 
-    A direction through several entries, each at a kink of its own, has slopes between which no choice of backward's has
-    to lie: there a kink is all that can be said.
+    A direction through several entries at different kinks has one-sided slopes between which backward's value need not
+    lie. For such a direction (`is_one_entry=False`) the verdict is only that there is a kink.
     """
     seen = []
     for estimate in estimates:
@@ -73,7 +75,10 @@ def _judgement(verdict, estimate):
 
 
 def _settled(analytic, seen, rtol, atol):
-    """Whether more estimates cannot help: the last two are sure of themselves, of each other, and of the gap."""
+    """Return True if another estimate cannot change the verdict.
+
+    The last two agree, and their uncertainty is below a quarter of the distance from `analytic`.
+    """
     last = seen[-1]
     if not math.isfinite(analytic):
         return math.isfinite(last.value)
@@ -88,9 +93,10 @@ def _settled(analytic, seen, rtol, atol):
 
 
 def _are_smooth(before, last):
-    """Whether two estimates in a row are such as a smooth function gives, but for rounding.
+    """Return True if two successive estimates are typical of a smooth function.
 
-    Its spread is of second order in the step, what its one-sided derivatives differ by of third, its values of fourth.
+    For a smooth function the spread is of second order in the step, the difference of the one-sided derivatives of
+    third, and the error of the value of fourth. Rounding is allowed for.
     """
     hidden = _hidden(last)
     differences = [(abs(e.right - e.left), e.spread) for e in (before, last)]
@@ -99,21 +105,30 @@ def _are_smooth(before, last):
 
 
 def _is_denied(best, seen):
-    """Whether both one-sided derivatives of a finer estimate are others than the best's, and not for rounding."""
+    """Return True if a finer estimate contradicts the best one by more than rounding.
+
+    Both one-sided derivatives must differ.
+    """
     for finer in seen[seen.index(best) + 1 :]:
-        change = min(abs(finer.left - best.left), abs(finer.right - best.right))  # a jump nearby moves one of them
+        change = min(abs(finer.left - best.left), abs(finer.right - best.right))  # a nearby jump changes only one
         if change > max(4 * best.spread, _hidden(finer)):
             return True
     return False
 
 
 def _hidden(estimate):
-    """Return what may be rounding in the changes of an estimate: that of y, and as much as HIDDEN times that within."""
+    """Return the largest rounding error of an estimate.
+
+    It allows for rounding errors within the function of HIDDEN times those of y.
+    """
     return HIDDEN * (estimate.noise + EPSILON * abs(estimate.value))
 
 
 def _slopes(seen):
-    """Return the estimates whose one-sided derivatives differ clearly, if they keep differing as the step shrinks."""
+    """Return the estimates with clearly different one-sided derivatives, or None.
+
+    The difference must stay the same as the step shrinks.
+    """
     clear = [e for e in seen[1:] if 20 * e.noise <= abs(e.right - e.left)]
     if len(clear) < 2:
         return None
@@ -125,7 +140,7 @@ def _slopes(seen):
 
 
 def _between(analytic, clear, rtol, atol):
-    """Whether `analytic` lies between the one-sided derivatives of each of these estimates."""
+    """Return True if `analytic` lies between the slopes of each estimate."""
     before = clear[-2]
     for estimate, neighbour in zip(clear, [*clear[1:], before], strict=True):
         low, high = sorted((estimate.left, estimate.right))

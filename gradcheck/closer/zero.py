@@ -1,9 +1,10 @@
-"""A gradient that is zero because the output ignores its argument: that of a key's bias, which the softmax takes away.
+"""Recognise a gradient that is zero because the output ignores its argument, such as the bias of the keys before a
+softmax.
 
-Central differences know such a gradient to some 1e-11 of the output, and cannot tell it from a small one that is meant.
-A long move can: if all entries move by as much as they are, and no output by more than its own rounding, then there is
-no slope of more than that over that length. And backward's answer must itself be zero, or the remainder of terms that
-cancel: one that becomes another number when the arguments are nudged (rounding.py).
+Central differences determine such a gradient to about 1e-11 of the output, and cannot distinguish it from a small
+gradient that is not zero. A large perturbation can: if all entries change by their own size and no output changes by
+more than its rounding, the slope over that distance is bounded by rounding. In addition, backward's result must be
+zero, or a remainder of terms that cancel, which becomes another number when the arguments are perturbed (rounding.py).
 """
 
 import numpy as np
@@ -13,11 +14,14 @@ from gradcheck.judgement import norm
 from gradcheck.rounding import FACTOR, nudged
 
 MOVES = 4
-ROUNDED = 32 * EPSILON  # of an output and the mean of all: what a long move changes by rounding; 3 ε at most was seen
+ROUNDED = 32 * EPSILON  # of an output plus the mean of all: rounding after a large perturbation (3 ε was observed)
 
 
 def zero_to(run, i):
-    """Return what every entry of gradient i is zero to, in truth and as backward gives it, or None if it may not be."""
+    """Return the bound to which gradient i is zero, or None if it may not be zero.
+
+    Both the true gradient and backward's are within the bound.
+    """
     array, gradient = run.arguments[i].array, run.gradients[i]
     scales, rng = scales_of(array), np.random.default_rng([i, MOVES])
     rounded = ROUNDED * (np.abs(run.y) + np.mean(np.abs(run.y)))

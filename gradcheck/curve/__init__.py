@@ -1,31 +1,30 @@
-"""The step curve: the error of a numerical derivative against its step. The picture that belongs on the board.
+"""The step curve: the error of a numerical derivative as a function of its step.
 
     python -m gradcheck curve                          softmax, right and wrong, side by side
-    python -m gradcheck curve MODULE:CASE              a case of your own, in the terminal
-    python -m gradcheck curve MODULE:CASE --out c.png  and as a picture
+    python -m gradcheck curve MODULE:CASE              one of your cases, in the terminal
+    python -m gradcheck curve MODULE:CASE --out c.png  also as a picture
 
-Or in a notebook: `curve = measure(Call(function, x))`, then `print(draw(curve))`, or `save([curve], "c.png")`.
+In a notebook: `curve = measure(Call(function, x))`, then `print(draw(curve))`, or `save([curve], "c.png")`.
 
-A loss is moved along one direction and differentiated by forward differences, by central differences and by the complex
-step (gradcheck/curve/measurement.py), with each of many steps h. What the picture shows, from the right (large steps)
-to the left, both axes logarithmic:
+The derivative of a loss along one direction is computed by forward differences, by central differences and by the
+complex step (gradcheck/curve/measurement.py), with many steps h. Both axes are logarithmic. The picture shows, from
+right (large steps) to left:
 
-- **Truncation.** The function is not straight. The error of forward differences falls along with h, slope 1; those of
-  central differences and of the complex step with h², slope 2: a step ten times shorter, an error a hundred times
-  smaller.
-- **Rounding.** L(h) and L(0) are nearly equal numbers, each rounded to 16 digits. Their difference keeps an error of
-  ε|L|, ε = 2⁻⁵³ ≈ 1e-16, and division by h blows it up: slope −1, and noisy. Where both lines meet is the best step:
-  h ≈ √ε for forward differences, which leaves 8 digits, and h ≈ ∛ε for central ones, which leaves 11.
-- **No subtraction, no rounding.** In the complex step the derivative is the imaginary part by itself. Nothing cancels,
-  so h may be 1e-16 or 1e-200, and the error stays at the last digit. It asks for a forward pass that computes with
-  complex numbers as analysis does: no abs, no comparison of the imaginary part, no conjugate. Where it does not, the
-  curve says so.
-- **A wrong gradient is a flat line.** No step brings the error below a certain height, for any of the three: they
-  agree with each other, and disagree with the backward pass. The height is the size of the mistake. At a kink,
-  where the slope jumps, forward and central differences have flat lines of different heights; the caption says so.
+- **Truncation.** The function is not linear. The error of forward differences is proportional to h (slope 1), that of
+  central differences and of the complex step to h² (slope 2): with a step ten times shorter, the error is a hundred
+  times smaller.
+- **Rounding.** L(h) and L(0) are nearly equal numbers, each rounded to 16 digits. Their difference has an error of
+  about ε|L|, ε = 2⁻⁵³ ≈ 1e-16, and division by h amplifies it (slope −1, with noise). The best step is where both lines
+  meet: h ≈ √ε for forward differences, which leaves 8 digits, and h ≈ ∛ε for central ones, which leaves 11.
+- **No subtraction, no rounding.** In the complex step the derivative is the imaginary part of the result. Nothing
+  cancels, so h may be 1e-16 or 1e-200, and the error stays in the last digit. The forward pass must be analytic in
+  complex numbers: no abs, no comparison of imaginary parts, no conjugate. If it is not, the curve says so.
+- **A wrong gradient is a flat line.** No step reduces the error below a certain height for any of the three methods:
+  they agree with each other, but not with the backward pass. The height is the size of the mistake. At a kink, where
+  the slope jumps, forward and central differences have flat lines of different heights, and the caption names the kink.
 
-A tolerance is a horizontal line in this picture. It must pass above the bottom of the valley and below the flat line:
-at 1e-6 or so there is a wide gap for it, in float64. A step is a vertical line, and 1e-5 a good place for central
+A tolerance is a horizontal line in this picture. It must lie above the bottom of the valley and below the flat line; in
+float64, about 1e-6 leaves a wide margin on both sides. A step is a vertical line, and 1e-5 is a good one for central
 differences.
 """
 

@@ -1,4 +1,4 @@
-"""`python -m gradcheck curve`: its arguments, and the lesson that it gives without any."""
+"""`python -m gradcheck curve`: its options, and the lesson that it shows without arguments."""
 
 import difflib
 from dataclasses import replace
@@ -17,7 +17,7 @@ OK, WRONG, USAGE = 0, 1, 2
 
 
 def softmax(x, *, wrong=False):
-    """Softmax over the last axis; `wrong`: differentiated as if it worked on each entry by itself."""
+    """Compute softmax over the last axis. If `wrong`, treat it as elementwise."""
     e = np.exp(x - x.real.max(axis=-1, keepdims=True))
     y = e / e.sum(axis=-1, keepdims=True)
 
@@ -48,7 +48,7 @@ def main(argv=None):
         return USAGE
     show("\n\n\n".join(draw(curve) for curve in curves))
     if arguments.out is not None:
-        show(f"\n  The picture is in {arguments.out}.")
+        show(f"\n  The picture was saved to {arguments.out}.")
     if arguments.target is None:
         return OK
     return WRONG if curves[0].verdict == "wrong" else OK
@@ -57,21 +57,21 @@ def main(argv=None):
 def _parser():
     parser = Parser(
         prog="python -m gradcheck curve",
-        description="Draw the error of numerical derivatives against their step: truncation on one side, rounding on "
+        description="Plot the error of numerical derivatives against their step: truncation on one side, rounding on "
         "the other, and the flat line of a wrong gradient.",
         epilog="Exit status: 0, or 1 if the curve of TARGET is the flat line of a wrong gradient, or 2 if there was "
-        "nothing to draw, or it could not be written.",
+        "nothing to draw or the picture could not be written.",
     )
     parser.add_argument(
         "target",
         metavar="TARGET",
         nargs="?",
-        help="MODULE:CASE, as for `python -m gradcheck`, or a MODULE with one case; left out: softmax, right and wrong",
+        help="MODULE:CASE, as for `python -m gradcheck`, or a MODULE with one case (default: softmax, right and wrong)",
     )
-    parser.add_argument("--argument", metavar="NAME", help="move this argument or parameter alone (default: all)")
-    parser.add_argument("--out", metavar="FILE", help="save a picture as well, a PNG (needs matplotlib)")
+    parser.add_argument("--argument", metavar="NAME", help="perturb only this argument or parameter (default: all)")
+    parser.add_argument("--out", metavar="FILE", help="file of a picture to save, such as curve.png (needs matplotlib)")
     seed = whole_number(0, "a seed")
-    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="decides all that is random (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of all random numbers (default: 0)")
     return parser
 
 
@@ -89,7 +89,7 @@ def _select(target):
 
 
 def _measure(case, argument, seed):
-    """Return the Curve of a case. Whatever the case itself raises becomes a ValueError that names it."""
+    """Return the Curve of a case. Other exceptions become a ValueError that names it."""
     try:
         with ends_nothing():
             return replace(measure(case.call(np.random.default_rng(seed)), argument, seed), name=case.name)
@@ -105,5 +105,5 @@ def _save(curves, path):
     except ImportError as error:
         raise ImportError(
             "a picture needs matplotlib, which is not installed: install it with pip install matplotlib, "
-            "or leave out --out to have the curve in the terminal"
+            "or omit --out to show the curve in the terminal"
         ) from error

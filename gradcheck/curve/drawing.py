@@ -1,4 +1,4 @@
-"""The step curve in the terminal: a column is a fifth of a decade of h, and a row one decade of the error."""
+"""The step curve as text: a column is a fifth of a decade of h, and a row one decade of the error."""
 
 import math
 import textwrap
@@ -6,7 +6,7 @@ import textwrap
 from gradcheck.curve.measurement import CENTRAL, COMPLEX, FORWARD, STEPS
 
 SYMBOLS = {FORWARD: "+", CENTRAL: "o", COMPLEX: "*"}
-FLOOR = 1e-17  # where an error of exactly zero is drawn
+FLOOR = 1e-17  # an error of exactly zero is drawn here
 COLUMNS = 76
 TOP, BOTTOM = 1, -17  # decades of the error
 ROWS = TOP - BOTTOM + 1
@@ -42,7 +42,7 @@ def draw(curve):
 
 
 def describe(curve, method):
-    """Return what one method's errors do: with large steps, with small ones, and at best."""
+    """Describe the errors of one method: for large and small steps, and the lowest."""
     slope = curve.slope(method)
     truncation = f"truncation ∝ h^{slope:.2f}" if slope is not None else "no straight line of truncation"
     rounding = "no rounding" if method == COMPLEX else "rounding ∝ 1/h"

@@ -1,7 +1,7 @@
-"""The derivative along one direction by three methods and many steps, beside what the backward pass says of it.
+"""Compute the derivative along one direction by three methods and many steps, and by the backward pass.
 
-Move all inputs (and parameters) of a function by t along a random direction v, and let L(t) = ⟨dy, y(x + t v)⟩. The
-backward pass says that L′(0) = ⟨dx, v⟩. So do, each with its own error,
+Perturb all inputs (and parameters) of a function by t along a random direction v, and let L(t) = ⟨dy, y(x + t v)⟩. The
+backward pass gives L′(0) = ⟨dx, v⟩. Three numerical methods give L′(0) with different errors:
 
     forward differences    (L(h) − L(0)) / h           = L′ + h/2 · L″ + …           (1)
     central differences    (L(h) − L(−h)) / 2h         = L′ + h²/6 · L‴ + …          (2)
@@ -26,10 +26,10 @@ FORWARD, CENTRAL, COMPLEX = "forward differences", "central differences", "compl
 
 @dataclass(frozen=True)
 class Curve:
-    """Numerical derivatives along one direction, for each method and each of STEPS, beside what backward gives.
+    """Numerical derivatives along one direction, for each method and each of STEPS.
 
-    `derivatives` maps a method to an array like STEPS; `analytic` is ⟨dx, v⟩; `obstacle` says why there is no complex
-    step, if there is none.
+    `derivatives` maps a method to an array like STEPS; `analytic` is backward's ⟨dx, v⟩; `obstacle` says why there is
+    no complex step (None if there is one).
     """
 
     name: str
@@ -40,12 +40,12 @@ class Curve:
 
     @property
     def numeric(self):
-        """The best that central differences give: where neighbouring steps agree best."""
+        """Return the best central difference: the one where neighbouring steps agree best."""
         return _settle(self.derivatives[CENTRAL])[0]
 
     @property
     def size(self):
-        """What errors are relative to."""
+        """Return the size that errors are relative to."""
         values = (abs(value) for value in (self.analytic, self.numeric) if math.isfinite(value))
         return max(np.finfo(np.float64).tiny, *values)
 
@@ -54,19 +54,22 @@ class Curve:
         return np.abs(self.derivatives[method] - self.analytic) / self.size
 
     def best(self, method):
-        """Return the smallest error and the step that has it."""
+        """Return the smallest error and its step."""
         error = self.error(method)
         i = int(np.argmin(np.where(np.isfinite(error), error, np.inf)))
         return float(error[i]), float(STEPS[i])
 
     @property
     def height(self):
-        """The error of the best numerical derivative: the bottom of the valley, or the height of the flat line."""
+        """Return the error of the best numerical derivative.
+
+        It is the bottom of the valley, or the height of the flat line.
+        """
         return abs(self.numeric - self.analytic) / self.size
 
     @property
     def one_sided(self):
-        """The derivatives to the left and to the right, or None where they are the same."""
+        """Return the derivatives to the left and to the right, or None if they are equal."""
         right, uncertainty = _settle(self.derivatives[FORWARD])
         jump = 2 * abs(right - self.numeric)
         if jump <= max(1e-4 * self.size, 100 * uncertainty):
@@ -75,10 +78,10 @@ class Curve:
 
     @property
     def verdict(self):
-        """`right`, `wrong`, `at a kink`, or `cannot tell`.
+        """Return `right`, `wrong`, `at a kink`, or `cannot tell`.
 
-        Wrong is a flat line: neighbouring steps agree with each other a hundred times better than with backward. At a
-        kink forward and central differences have flat lines of different heights.
+        A wrong gradient is a flat line: neighbouring steps agree with each other a hundred times better than with
+        backward. At a kink, forward and central differences have flat lines of different heights.
         """
         if not math.isfinite(self.analytic):
             return "wrong"
@@ -91,7 +94,7 @@ class Curve:
 
     @property
     def caption(self):
-        """One sentence on what the picture shows."""
+        """Describe the picture in one sentence."""
         both = f"backward gives {self.analytic:.6g}, central differences {self.numeric:.6g}"
         if self.verdict == "right":
             lowest, step = self.best(CENTRAL)
@@ -104,14 +107,14 @@ class Curve:
             left, right = (f"{slope:.6g}" for slope in self.one_sided)
             return (
                 f"At a kink: the slope is {left} to the left, {right} to the right, and backward gives "
-                f"{self.analytic:.6g}. One direction cannot tell; gradcheck.check looks at each entry."
+                f"{self.analytic:.6g}. One direction cannot decide; gradcheck.check examines each entry."
             )
-        return f"Cannot tell: neither a valley nor a flat line, too much rounding: {both}."
+        return f"Cannot tell: rounding errors hide both the valley and the flat line: {both}."
 
     def slope(self, method):
-        """Return the measured exponent p of a truncation error hᵖ, or None if no stretch of the curve shows one.
+        """Return the exponent p of a truncation error hᵖ, or None if it is unclear.
 
-        It is fitted to the distance from the best numerical value, so that a wrong backward pass does not hide it.
+        It is fitted to the distance from the best numerical value, so that a wrong backward pass does not affect it.
         """
         best = self.derivatives[COMPLEX][-1] if COMPLEX in self.derivatives else self.numeric
         distance = np.abs(self.derivatives[method] - best)
@@ -129,9 +132,10 @@ class Curve:
 
 
 def measure(call, argument=None, seed=0):
-    """Return the Curve of a Call, along a random direction through all its arguments, or through the one named.
+    """Return the Curve of a Call along a random direction.
 
-    Raises ValueError for an argument that there is not, and what `gradcheck.check` raises.
+    The direction passes through all arguments, or only through the one named. Raises ValueError for an unknown
+    argument, and the same exceptions as `gradcheck.check`.
     """
     call = call.copy()
     rng = np.random.default_rng([seed, 1])
@@ -154,7 +158,7 @@ def measure(call, argument=None, seed=0):
 
 
 class _Line:
-    """L(t) = ⟨dy, y(x + t v)⟩, for real and for imaginary moves t."""
+    """L(t) = ⟨dy, y(x + t v)⟩ for real and for imaginary t."""
 
     def __init__(self, call, dy, moves):
         self.call = call
@@ -188,7 +192,7 @@ class _Line:
 
 
 def _derivatives(line, here):
-    """Return {method: derivative for each step}, and why the complex step is missing, if it is."""
+    """Return {method: derivatives}, and why there is no complex step, or None."""
     ahead = np.array([line.real(h) for h in STEPS])
     behind = np.array([line.real(-h) for h in STEPS])
     forward = (ahead - here) / STEPS  # (1)
@@ -199,19 +203,20 @@ def _derivatives(line, here):
             warnings.simplefilter("error", np.exceptions.ComplexWarning)
             complex_step = np.array([line.imaginary(h) for h in STEPS]) / STEPS  # (3)
     except Exception as error:
-        return derivatives, f"complex numbers make it raise {type(error).__name__}: {error}"
+        return derivatives, f"for complex numbers it raises {type(error).__name__}: {error}"
     (right, _), (numeric, spread) = _settle(derivatives[FORWARD]), _settle(derivatives[CENTRAL])
     exact = complex_step[-1]
-    jump = abs(right - numeric)  # at a kink the complex step gives one of its sides
+    jump = abs(right - numeric)  # at a kink the complex step gives one of the two slopes
     if not abs(exact - numeric) <= jump + 1e-5 * max(abs(exact), abs(numeric)) + 10 * spread:
         return derivatives, f"complex numbers give {exact:.6g}, central differences {numeric:.6g}"
     return derivatives | {COMPLEX: complex_step}, None
 
 
 def _settle(derivatives):
-    """Return the derivative where neighbouring steps agree best, and how well: three in a row, as two may by chance.
+    """Return the derivative where neighbouring steps agree best, and their difference.
 
-    Very short steps are left out. There x + h is x, and all agree on zero.
+    Three in a row must agree, since two may agree by chance. Very short steps are excluded, since there x + h rounds to
+    x and all differences are zero.
     """
     gaps = np.abs(np.diff(derivatives))
     spreads = np.maximum(gaps[:-1], gaps[1:])

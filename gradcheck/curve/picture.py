@@ -1,4 +1,4 @@
-"""The step curve as a picture, with the law of each branch written along it. Needs matplotlib."""
+"""The step curve as a picture, in which the order of each branch is annotated. Needs matplotlib."""
 
 import io
 import math
@@ -15,9 +15,10 @@ COLOURS = {FORWARD: "#c2571a", CENTRAL: "#1f5fa8", COMPLEX: "#2e7d32"}
 
 
 def save(curves, path):
-    """Draw curves side by side into a PNG (or whatever the ending of the path asks for). Needs matplotlib.
+    """Draw curves side by side into an image file. Needs matplotlib.
 
-    Raises OSError, naming the file, where it cannot be written; ValueError for an ending that matplotlib does not know.
+    The extension of the path selects the format; without one it is PNG. Raises OSError with the name of the file if it
+    cannot be written, and ValueError for an extension that matplotlib does not support.
     """
     from matplotlib.figure import Figure
 
@@ -34,7 +35,7 @@ def save(curves, path):
 def _plot(axis, curve):
     for method in curve.derivatives:
         error = np.maximum(curve.error(method), FLOOR)
-        broad = method == COMPLEX  # it lies beneath central differences where both are truncation
+        broad = method == COMPLEX  # it coincides with central differences where both are truncation
         style = {"ms": 5, "lw": 3, "alpha": 0.55, "zorder": 1} if broad else {"ms": 3, "lw": 1.2}
         axis.loglog(STEPS, error, "o-", color=COLOURS[method], label=method, **style)
     if curve.verdict == "right":
@@ -53,7 +54,7 @@ def _plot(axis, curve):
 
 
 def _annotate_branches(axis, curve):
-    """Lay a thin line of exactly the slope that theory gives beside each branch, with its law written along it."""
+    """Draw the theoretical slope next to each branch, with its order as text."""
     for method, laws in (
         (FORWARD, (("∝ h", 1, 1e-3, 1e-1), ("∝ 1/h", -1, 1e-13, 1e-10))),
         (CENTRAL, (("∝ h²", 2, 1e-3, 1e-1),)),
@@ -87,7 +88,7 @@ def _annotate_flat_line(axis, curve):
     axis.axhline(curve.height, color="#b00020", lw=7, alpha=0.15)
     size = f"{curve.height:.0%}" if curve.height >= 0.01 else f"{curve.height:.0e}"
     axis.annotate(
-        f"a flat line: off by {size}, whatever the step",
+        f"a flat line: the error is {size} for every step",
         (1e-7, curve.height),
         xytext=(0, -18),
         textcoords="offset points",

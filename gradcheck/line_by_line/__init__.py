@@ -1,11 +1,12 @@
-"""A backward pass line by line: `steps` says which is the first local gradient that is wrong.
+"""A backward pass line by line: `steps` finds the first local gradient that is wrong.
 
-A check of the whole says that dq and dk are wrong, and leaves it open where that begins. But what backward computes
-on the way has names: `dscores` is ∂L/∂scores, and scores is a name of the forward pass. So the source is read, a probe
-is put behind each assignment (instrument.py), the name is moved there, and what L = ⟨dy, y⟩ changes by (truth.py) is
-compared with what backward computed under `dscores` (targets.py). A line is wrong if its value is, although all that
-it reads is held at the truth (blame.py); all else follows from it. What it may have been meant to be is tried, and said
-only if it makes the gradient right on two draws (words.py).
+A check of the whole function shows that dq and dk are wrong, but not where the error begins. The intermediate results
+of backward have names, however: `dscores` is ∂L/∂scores, and scores is a name in the forward pass. Therefore the source
+is read, and a probe is inserted after each assignment (instrument.py). The value of scores is perturbed there, and the
+change of L = ⟨dy, y⟩ (truth.py) is compared with the value of `dscores` in backward (targets.py). A line is wrong if
+its value is wrong although all its operands have been replaced by their true values (blame.py); errors of later lines
+follow from it. Possible corrections of the line are tried, and one is reported only if it makes the gradient right on
+two draws (words.py).
 
     print(gradcheck.steps(attention, q, k, v))
 
@@ -16,18 +17,18 @@ only if it makes the gradient right on two draws (words.py).
        dq        follows from dscores
        dk        follows from dscores
 
-`backward` must be defined within the forward pass, or from_pair of gradcheck.adapters must have joined two functions.
+`backward` must be defined within the forward pass, or the function must be the result of from_pair.
 
 How a line is judged:
 
 1. A name `dx` is followed by name: it is compared with ∂L/∂x if forward binds `x` once and the shapes agree. A name
-   that holds the gradient along some of the paths, to which others are added later, is recognised and left alone.
+   that holds the gradient along only some of the paths, to which others are added later, is recognised and ignored.
 2. If a returned gradient is wrong, every other local is followed by its value (by_value.py). A local that equals a
-   quantity of the forward pass (quantities.py) on two draws is right. Otherwise it holds a mistake if such a quantity,
-   in its place, makes a gradient right and none wrong, on both draws.
-3. A line is WRONG if it gives something else than the truth although all that it reads is held at the truth.
-4. If such a line reads locals of which nothing is known, it is named together with those lines, at most three, for
-   which some value makes the gradient right (solving.py). If there are more, it is "not followed".
+   quantity of the forward pass (quantities.py) on two draws is right. Otherwise it is wrong if replacing it by such a
+   quantity makes a gradient right and none wrong, on both draws.
+3. A line is WRONG if its value is not the true one although all its operands have been replaced by their true values.
+4. If such a line reads locals that could not be followed, it is named together with up to three of them for which some
+   value makes the gradient right (solving.py). If there are more, the line is "not followed".
 """
 
 import functools
@@ -53,14 +54,14 @@ __all__ = ["steps", "steps_of_call", "StepRow", "StepsReport"]
 def steps(
     function: Differentiable, /, *inputs: Any, seed: int = 0, dy: ArrayLike | None = None, **options: Any
 ) -> StepsReport:
-    """Look at each line of a backward pass. Returns a StepsReport, whose text is a table, whether one is wrong or not.
+    """Find the first wrong line of a backward pass.
 
-    `function(*inputs, **options)` returns (y, backward), as for `gradcheck.check`, or is a module, as for
-    `gradcheck.check_module`, whose parameters are then random, and afterwards what they were. `seed` and `dy` are as
-    there.
+    Returns a StepsReport, whose text is a table, also if all lines are right. `function(*inputs, **options)` returns
+    (y, backward), as for `gradcheck.check`, or is a module, as for `gradcheck.check_module`. The parameters of a module
+    are random during the call, and restored afterwards. `seed` and `dy` have the same meaning as in `check`.
 
-    Raises ValueError where there is nothing to look at: no source, no `backward` defined within the function, a
-    gradient of another shape than its argument. Raises TypeError or ValueError for what `check` refuses, too.
+    Raises ValueError if the lines cannot be examined: there is no source, no `backward` defined within the function, or
+    a gradient has another shape than its argument. Also raises the same TypeError and ValueError as `check`.
     """
     return steps_of_call(Call(function, *inputs, **options), seed=seed, dy=dy, randomize=is_module(function))
 
@@ -73,18 +74,18 @@ def steps_of_call(
     randomize: bool = False,
     others: Iterable[Call] = (),
 ) -> StepsReport:
-    """Look at each line of the backward pass of a Call; otherwise like `steps`.
+    """Find the first wrong line of the backward pass of a Call, like `steps`.
 
-    A repair is named only if it is one on the `others` as well, Calls of the same target. Without any, it is tried on
-    other sizes, signs and masks that are made from the first.
+    `others` are Calls of the same target, on which a correction must hold as well. Without any, it is tested on other
+    sizes, signs and masks that are derived from this Call.
     """
     return _look(call, seed, dy, randomize, lambda looked_at: _verdicts(looked_at, seed, dy), report_on, others=others)
 
 
 def lines_beside(report, call, *, seed, dy, randomize):
-    """Return a StepsReport on the lines of what a Report is on, or None if it would say no more than that does.
+    """Return a StepsReport that adds to a Report, or None if it would add nothing.
 
-    That is so if backward has no gradient of a name in between, and it is said already what is wrong with the others.
+    It adds nothing if backward binds no intermediate gradients and all wrong gradients already have a diagnosis.
     """
 
     def report_if_more(look, again):
@@ -99,7 +100,10 @@ def lines_beside(report, call, *, seed, dy, randomize):
 
 
 def _look(call, seed, dy, randomize, verdicts, answer, others=()):
-    """Return answer(look, again): a Look at a Call, and a function that returns Looks at other draws (look.py)."""
+    """Return answer(look, again).
+
+    The arguments are a Look at the Call, and a function that returns Looks at other draws (look.py).
+    """
     call = call.copy()
     with borrowed(call.target):
         to_float64(call.target)
@@ -120,7 +124,6 @@ def _look(call, seed, dy, randomize, verdicts, answer, others=()):
 
 
 def _verdicts(call, seed, dy):
-    """Return the verdicts of a check on each argument of a Call."""
     try:
         report = check_call(call, seed=seed, dy=dy, explain=False)
     except GradientError as error:
@@ -129,5 +132,5 @@ def _verdicts(call, seed, dy):
 
 
 def _stream(seed, purpose):
-    """A random stream for one purpose, the same as check's."""
+    """Return the random generator for one purpose, the same as in `check`."""
     return np.random.default_rng([seed, *purpose.encode()])

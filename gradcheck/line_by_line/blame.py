@@ -1,12 +1,12 @@
-"""Which line is wrong: that whose value is not the truth although all that it reads is.
+"""Find the wrong line: its value is not the true one although all its operands are.
 
-Let every gradient that backward binds to a name be replaced by the truth as soon as it is bound. What the next line
-then computes is its own doing: if it is the truth, a wrong value there only follows from an earlier one.
+As soon as backward binds a gradient to a name, it is replaced by the true gradient. The next line then has correct
+operands. If it computes the true value from them, a wrong value in the unmodified run was caused by an earlier line.
 
-The trap is fan-out. Right code may call `dh` what comes along one of two paths and add the other later: not ∂L/∂h, and
-no mistake. So a name in the middle is blamed only if the true value there, in place of the computed one, makes
-something right that is computed from it. Where it makes something wrong that was right, the name holds a part, and is
-left as it is. Where it does neither, nothing is known of the name, nor of what reads it.
+Fan-out needs care. Correct code may call `dh` the gradient along one of two paths, and add the other one later. Its
+value is not ∂L/∂h, but it is not a mistake. Therefore an intermediate name is blamed only if replacing its value by the
+true one makes a later gradient right. If the replacement makes a right gradient wrong, the name holds a partial
+gradient and is not replaced. If it does neither, the name is unknown, and so are the lines that read it.
 """
 
 from dataclasses import dataclass, field
@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Findings:
-    """What is known of the Targets, each set holding Targets.
+    """The results for the Targets; the sets hold Targets.
 
-    `wrong` are those whose value is not the truth. Of these, the lines of those `at_fault` are wrong; the `parts` are a
-    part of a gradient, and a right one; of the `unknown` it cannot be told, but for the `suspect` among them: these are
-    meant to be the whole gradient, but read what nothing is known of; and those `elsewhere` are wrong although all
-    lines are right. `truths` is {Target: the true gradient}, `held` {key: value} what backward is given in the
-    place of what it computes, and `own` the Passed in which it is.
+    `wrong` are those whose value is not the truth. Among these, `at_fault` are those whose line is wrong, and `parts`
+    hold a correct partial gradient. `unknown` are undecided; the `suspect` ones among them are meant to be the whole
+    gradient, but read undecided values. `elsewhere` are wrong although all lines are right. `truths` is {Target: the
+    true gradient}, `held` is {key: value} of the values that replace those of backward, and `own` is the Passed with
+    these replacements.
     """
 
     truths: dict
@@ -37,8 +37,8 @@ class Findings:
 def findings_on(scene, targets, reads, verdicts):
     """Return the Findings on the Targets of a Scene.
 
-    `verdicts()` returns those of a check on each argument of the run; it is asked for if one seems wrong where that is
-    not plain to see.
+    `verdicts()` returns the verdict of a check on each argument of the run. It is called only if a gradient seems wrong
+    and may be at a kink.
     """
     truths, wrong = {}, set()
     for target in targets:
@@ -61,7 +61,10 @@ def findings_on(scene, targets, reads, verdicts):
 
 
 def with_locals(scene, found, reads, truths):
-    """Return the Findings with the truths of locals in addition, {Target: value}, that the values told."""
+    """Return the Findings extended by locals followed by value.
+
+    `truths` is {Target: true value} of these locals.
+    """
     keys = {target.key for target in truths}
     kept = {target: truth for target, truth in found.truths.items() if target.is_final or target.key not in keys}
     wrong = {t for t, truth in truths.items() if not scene.truth.same(scene.plain.value(t), truth, t.array)}
@@ -72,7 +75,7 @@ def with_locals(scene, found, reads, truths):
 
 
 def _confirm(scene, found, verdicts):
-    """Take from those that are wrong what a check of the whole does not call so."""
+    """Remove from `wrong` the gradients that a check does not call wrong."""
     for target in [t for t in found.wrong if t.argument is not None]:
         if verdicts[target.argument] != "WRONG":
             found.wrong.discard(target)
@@ -83,13 +86,17 @@ def _confirm(scene, found, verdicts):
 
 
 def is_true(scene, found, target, passed):
-    """Whether a Target's value is the truth in a Passed."""
+    """Return True if a Target's value in a Passed is the true one."""
     value = passed.value(target)
     return value is not None and scene.truth.same(value, found.truths[target], target.array)
 
 
 def _settle(scene, found):
-    """Find out which names hold a part, until no more are found; then what all lines compute from the truth."""
+    """Find the names that hold a partial gradient, and then the lines at fault.
+
+    Both are determined with true values in place of the computed ones. The search is repeated until no partial gradient
+    is found.
+    """
     while True:
         in_use = [target for target in found.truths if target not in found.parts]
         found.held = {t.key: found.truths[t] for t in in_use if t.key is not None}
@@ -116,7 +123,7 @@ def _settle(scene, found):
 
 
 def _blame(scene, found, reads):
-    """Take the blame from those that read what nothing is known of."""
+    """Mark as unknown the Targets at fault that read unknown values."""
     doubtful = {t.key for t in found.unknown} | _tainted(scene, reads)
     for target in list(found.at_fault):
         read = {event.key for event in reads.through(target.event, found.held)}
@@ -127,6 +134,6 @@ def _blame(scene, found, reads):
 
 
 def _tainted(scene, reads):
-    """Return the keys of Events whose value is written into later, where no line of their own name does so."""
+    """Return the keys of Events whose value is modified later under another name."""
     last = {scene.sites[e.site].name: e for e in scene.plain.events if scene.sites[e.site].kind == "backward"}
     return {event.key for event in last.values() if not event.is_untouched}

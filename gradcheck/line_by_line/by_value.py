@@ -1,16 +1,16 @@
-"""Following the locals of a backward pass by their values, where their names do not tell the quantity.
+"""Follow the locals of a backward pass by value, if their names do not identify the quantity.
 
-`dxmu1`, `dzdv` or `tmp` is the gradient of no name of the forward pass. If a returned gradient is wrong, the value of
-each such local is compared with the quantities of the forward pass (quantities.py), on two draws or more:
+`dxmu1`, `dzdv` or `tmp` is not named after the gradient of a name in the forward pass. If a returned gradient is wrong,
+the value of each such local is compared with the quantities of the forward pass (quantities.py), on at least two draws:
 
 1. The name restricts the quantities. `dx2` may be a gradient of x; `dzdv` the derivative of z with respect to v; a name
-   that does not begin as a gradient's does, anything.
+   without the prefix of a gradient may be any quantity.
 2. A local that equals a quantity on every draw is right.
-3. Among the others, the first in the order of the program for which a quantity, in place of the value, makes a
-   gradient right that was wrong, and none wrong that was right, on every draw, holds a mistake. The quantity is its
-   true value. The search is repeated with that value in place, for up to three mistakes.
+3. The others are tried in the order of the program. The first one for which a quantity, in place of its value, makes a
+   wrong gradient right and no right one wrong, on every draw, is wrong, and the quantity is its true value. The search
+   is repeated with that value in place, for up to three mistakes.
 
-blame.py then judges the lines of these locals like all others.
+blame.py then judges the lines of these locals in the same way as all others.
 """
 
 import ast
@@ -25,14 +25,17 @@ from gradcheck.line_by_line.quantities import GRADIENT, LENGTH, SLOPE, VALUE, WH
 from gradcheck.line_by_line.source import PREFIXES, names_read
 from gradcheck.line_by_line.targets import Target
 
-CHANGING = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare, ast.Lambda)  # a statement with none of these copies a value
+CHANGING = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare, ast.Lambda)  # other statements copy a value
 SCALING = (ast.Mult, ast.Div, ast.MatMult)
 MOST_MISTAKES = 3
 EQUAL = 1e-7  # relative
 
 
 def follow_by_value(look, others):
-    """Extend the Targets and Findings of a Look and of `others`, other draws, by locals that a value identifies."""
+    """Extend the Targets and Findings of a Look by locals that their values identify.
+
+    `others` are Looks at other draws; they are extended too.
+    """
     by_name = {t.key for t in look.found.truths if t.key is not None} - _otherwise(look.found)
     local = [e for e in look.scene.plain.events if look.scene.sites[e.site].kind == "backward"]
     local = [e for e in local if e.key not in by_name and _is_numeric(e.value) and not _is_start(look, e)]
@@ -54,7 +57,7 @@ def follow_by_value(look, others):
 
 
 def _needs_no_look(look, event, lengths):
-    """Return True for the length of an axis, and for an option or another object that is only copied."""
+    """Return True for the length of an axis, and for an object that is only copied."""
     value, statement = event.value, look.scene.sites[event.site].statement
     if isinstance(value, int) and not isinstance(value, bool) and value in lengths:
         return True
@@ -62,18 +65,18 @@ def _needs_no_look(look, event, lengths):
 
 
 def _otherwise(found):
-    """Return the keys of the gradients that may be meant otherwise than their names say."""
+    """Return the keys of gradients that may differ from those their names suggest."""
     return {t.key for t in found.parts | found.unknown if not t.is_final}
 
 
 def _is_numeric(value):
-    """Whether a local is a number, or an array of numbers or of truth values."""
+    """Return True for a number, or an array of numbers or booleans."""
     is_array = isinstance(value, (np.ndarray, np.generic, float, int)) and not isinstance(value, bool)
     return is_array and np.asarray(value).dtype.kind in "fib"
 
 
 def _is_start(look, event):
-    """Return True for the counter of a loop, and for an array of zeros that later lines fill."""
+    """Return True for a loop counter, and for an array of zeros that is filled later."""
     statement = look.scene.sites[event.site].statement
     value = getattr(statement, "value", None)
     made = getattr(value.func, "attr", "") if isinstance(value, ast.Call) else ""
@@ -81,7 +84,10 @@ def _is_start(look, event):
 
 
 class _Side:
-    """One of the Looks, its quantities, and the true values found so far, {key of an Event: value}."""
+    """One of the Looks with its quantities and the true values found so far.
+
+    The true values are {key of an Event: value}.
+    """
 
     def __init__(self, look, names, local):
         self.look, self.events = look, {e.key: e for e in look.scene.plain.events}
@@ -93,15 +99,15 @@ class _Side:
         self.truths = {}
 
     def backward(self, more=()):
-        """Run backward with the gradients that are followed by name held at the truth, and more."""
+        """Run backward with true values for the gradients followed by name, and `more`."""
         return self.look.in_use().scene.backward({**self.held, **self.truths, **dict(more)})
 
     def right(self, passed, key):
-        """Return the Targets that are right in a Passed, but for that of one key."""
+        """Return the Targets that are right in a Passed, except the one with this key."""
         return {t for t in self.compared if t.key != key and is_true(self.look.scene, self.look.found, t, passed)}
 
     def extend(self, local, vouched):
-        """Let the Look follow the locals that are vouched for, or whose true value is known."""
+        """Add to the Look the locals that are right, or whose true value is known."""
         passed, look = self.backward(), self.look
         values = {event.key: event.value for event in passed.events}
         partial = _otherwise(look.found)
@@ -118,7 +124,7 @@ class _Side:
 
 
 class _Search:
-    """The search for the mistakes among the locals, each an Event of the first Look."""
+    """The search for mistakes among the locals, each an Event of the first Look."""
 
     def __init__(self, look, sides, local):
         self.look, self.sides, self.local = look, sides, local
@@ -153,10 +159,10 @@ class _Search:
         )
 
     def _vouches(self, label, event):
-        """Whether no mistake of the usual kinds gives a local just this quantity.
+        """Return True if equality with this quantity shows that a local is right.
 
-        If a factor is forgotten, a local often equals the gradient of another name. A sum instead of a mean equals a
-        total.
+        It does not if a typical mistake produces the same value. With a missing factor, a local often equals the
+        gradient of another name. A sum instead of a mean equals a total.
         """
         quantity, name = self.sides[0].quantities[label], self._name(event)
         if quantity.kind == VALUE:
@@ -172,7 +178,10 @@ class _Search:
         return quantity.kind == WHOLE or (is_meant and label not in self.claimed)
 
     def _is_scaled_next(self, event):
-        """Whether the next line that binds the name scales its value: then a factor may be missing in either line."""
+        """Return True if the next line that binds the name scales its value.
+
+        A factor may then be missing in either line.
+        """
         events = [e for e in self.look.scene.plain.events if self._name(e) == self._name(event)]
         later = [e for e in events[events.index(event) + 1 :] if e.site != event.site]
         if not later or self._name(event) not in self.look.reads.names(later[0]):
@@ -184,7 +193,10 @@ class _Search:
         return any(self._name(event) in names_read(product) for product in products)
 
     def find_mistake(self):
-        """Find the first local that a quantity makes right, note its true value on every side, and return True."""
+        """Find the first wrong local, record its true value, and return True.
+
+        If there is none, return False.
+        """
         passed = [side.backward() for side in self.sides]
         vouched = set(self.vouched())
         unknown = [e for e in self.local if e.key not in self.sides[0].truths]
@@ -202,7 +214,10 @@ class _Search:
         return False
 
     def _is_accumulated(self, event):
-        """Whether a name is computed at several lines: each value may be the gradient along some of the paths."""
+        """Return True if a name is computed at several lines.
+
+        Each value may then be the gradient along some of the paths.
+        """
         statement = self.look.scene.sites[event.site].statement
         is_computed = any(isinstance(n, (*CHANGING, ast.AugAssign)) for n in ast.walk(statement))
         return is_computed and len({e.site for e in self.local if self._name(e) == self._name(event)}) > 1
@@ -236,7 +251,10 @@ class _Search:
         return self.look.scene.sites[event.site].name
 
     def _allowed(self, name, names):
-        """Return the labels of the quantities that a name allows; `names` are those of all locals."""
+        """Return the labels of the quantities that a name allows.
+
+        `names` are the names of all locals.
+        """
         quantities = self.sides[0].quantities
         rest = _gradient_of(name)
         if not rest or (name[0] == "D" and self._known_gradient(name) is None):
@@ -250,13 +268,13 @@ class _Search:
         return [*exact, *(k for k in self.labels if k[0] == WHOLE and k[1] in rest), *near]
 
     def _known_gradient(self, name):
-        """Return the name X of the forward pass for which a name reads dX or dX2, or None."""
+        """Return the forward name X if a name has the form dX or dX2, or None."""
         rest = _gradient_of(name)
         rest += [x.rstrip("_0123456789") for x in rest]
         return next((x for x in rest if x in self.known), None)
 
     def _is_slope(self, quantity, pairs, names):
-        """Whether a quantity fits one of the names `dAdB`, given as pairs (A, B)."""
+        """Return True if a quantity fits one of the pairs (A, B) of a name `dAdB`."""
         if quantity.kind == GRADIENT:
             return any(a not in self.known and b in quantity.of for a, b in pairs)
         if quantity.kind == LENGTH:
@@ -273,13 +291,13 @@ class _Search:
 
 
 def _gradient_of(name):
-    """Return the names X for which a name reads dX, or DX."""
+    """Return each X for which a name has the form dX or DX."""
     prefixes = (*PREFIXES, "D")
     return [name[len(prefix) :] for prefix in prefixes if name.startswith(prefix) and len(name) > len(prefix)]
 
 
 def _pairs(name):
-    """Return each (A, B) for which a name reads dAdB."""
+    """Return each (A, B) for which a name has the form dAdB."""
     found = []
     for match in re.finditer("d", name):
         a, b = name[1 : match.start()].strip("_"), name[match.end() :].strip("_")
@@ -294,7 +312,10 @@ def _fits(quantity, value):
 
 
 def _as(array, value):
-    """Return an array in the shape of a value, or None if that has other axes, where those of length 1 do not count."""
+    """Return an array in the shape of a value, or None if the shapes differ.
+
+    Axes of length 1 are ignored in the comparison.
+    """
     shape = np.shape(value)
     if tuple(n for n in array.shape if n != 1) != tuple(n for n in shape if n != 1):
         return None

@@ -1,7 +1,8 @@
-"""Whether a backward pass that a line calls is itself right.
+"""Check a backward pass that is called in a line of another one.
 
-`n, norm_backward = self.norm(x)` in forward, `norm_backward(dn)` in backward: the call in forward is a function of its
-own, of the arguments that it was given. These are moved, one after the other, and what comes of them is seen.
+Forward contains `n, norm_backward = self.norm(x)`, and backward calls `norm_backward(dn)`. The call in forward is a
+function of its arguments, so its arguments are perturbed one after the other, and the changes of its outputs are
+compared with the gradients that norm_backward returns.
 """
 
 import ast
@@ -13,13 +14,16 @@ from gradcheck.line_by_line.probe import is_real_array
 
 
 def wrong_within(bench, node):
-    """Return the names of the backward passes called in a line, or a part of it, that are wrong themselves."""
+    """Return the names of the backward passes called in a line that are wrong.
+
+    `node` is the line or a part of it.
+    """
     called = [n.func.id for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
     return [name for name in dict.fromkeys(called) if name in bench.closure and _is_wrong(bench, name)]
 
 
 def _is_wrong(bench, name):
-    """Whether a backward pass is known to be wrong; False also where that cannot be found out."""
+    """Return True if a backward pass is wrong, False if it is right or unknown."""
     scene = bench.scene
     made = [e for e in scene.names.get(name, ()) if e.live is not None]
     if len(made) != 1 or scene.truth.step is None:
@@ -35,7 +39,7 @@ def _is_wrong(bench, name):
     try:
         with np.errstate(all="ignore"):
             returned = bench.closure[name](*[d.copy() for d in dy])
-    except Exception:  # it wants something else than one gradient for each output
+    except Exception:  # it does not take one gradient for each output
         return False
     returned = returned if isinstance(returned, tuple) else (returned,)
     if len(returned) != len(given) or not all(is_array(r) for r in returned):
@@ -47,12 +51,15 @@ def _is_wrong(bench, name):
 
 
 def is_array(value):
-    """Whether a value is an array that has a gradient."""
+    """Return True if a value is an array that has a gradient."""
     return isinstance(value, np.ndarray) and is_real_array(value)
 
 
 def _is_right(scene, event, gradient, outputs, dy, rng):
-    """Whether ⟨dy, what the outputs change by⟩ is ⟨gradient, v⟩, as one argument is moved along v."""
+    """Return True if ⟨dy, change of the outputs⟩ equals ⟨gradient, v⟩.
+
+    The changes are those of a perturbation of one argument along v.
+    """
     v = rng.standard_normal(gradient.shape)
     try:
         with scene.probe.recording({event.key: lambda value: value + 1j * STEP * v}) as events:

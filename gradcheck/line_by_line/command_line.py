@@ -1,4 +1,4 @@
-"""`python -m gradcheck steps`: the lines of every backward pass that a module lists as a case."""
+"""`python -m gradcheck steps`: examine the lines of every backward pass that a module lists as a case."""
 
 import argparse
 import difflib
@@ -86,7 +86,10 @@ def _parser():
 
 
 def _select(target, name):
-    """Return the Cases asked for. Raises LookupError, naming the nearest, if there is none of that name."""
+    """Return the selected Cases.
+
+    Raises LookupError, with the nearest name, if there is no case of that name.
+    """
     cases = load_cases(target)
     if name is None:
         return cases

@@ -1,8 +1,8 @@
-"""A probe behind each assignment: the same functions, of which every value can be seen, moved or replaced.
+"""Insert a probe after each assignment, so that every value can be recorded, perturbed or replaced.
 
-Behind `h = x @ w` comes `h = probe(7, h)`, in forward as in backward; what is returned goes through a probe of its own,
-and so do the arguments of a call that gives a backward pass back. Lines and names stay what they were. The code of the
-function that is already there is exchanged for as long as a `with` block runs.
+`h = x @ w` is followed by `h = probe(7, h)`, in forward and in backward. Returned values are passed through a probe
+too, and so are the arguments of a call that returns a backward pass. Line numbers and names do not change. The code of
+the live function is replaced within a `with` block.
 """
 
 import ast
@@ -22,16 +22,16 @@ SCATTERS = (
     "copyto",
     "place",
     "putmask",
-)  # of NumPy: they write into their first argument
+)  # NumPy functions that write into their first argument
 
 
 @dataclass(frozen=True)
 class Site:
-    """A place where a probe stands: behind a `statement` that binds `name`, or where a value is returned or given.
+    """The place of a probe: after a `statement` that binds `name`, or around an expression.
 
-    `kind` is "forward", "backward", "return" or "argument"; `value` is the expression whose value it is, if there is
-    one; `position` says which element of a tuple it is, and `count` of how many (0: it is not known); `is_written`
-    that the name existed before.
+    The expression is a returned value or an argument. `kind` is "forward", "backward", "return" or "argument". `value`
+    is the expression whose value the probe receives, or None. If that is an element of a tuple, `position` is its index
+    and `count` the length of the tuple (0 if unknown). `is_written` is True if the name existed before.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class Site:
 
     @property
     def is_overwritten(self):
-        """Whether all that the name held is written over, as by `dk[...] = ds @ q`."""
+        """Return True if the whole array is overwritten, as by `dk[...] = ds @ q`."""
         if not isinstance(self.statement, ast.Assign) or not isinstance(self.statement.targets[0], ast.Subscript):
             return False
         return ast.unparse(self.statement.targets[0].slice) in ("...", ":")
@@ -73,9 +73,9 @@ def instrumented(source):
 
 @contextmanager
 def planted(source, target, tree, probe):
-    """Have the probes in the live functions for the `with` block. Raises ValueError if none is there.
+    """Insert the probes into the live functions within the `with` block.
 
-    `target` is what calls them.
+    `target` is the callable that leads to them. Raises ValueError if none is found.
     """
     codes = codes_of(tree, source.file)
     functions = holders_of(source, target)
@@ -97,7 +97,7 @@ def planted(source, target, tree, probe):
 
 
 def equation_at(source, statement):
-    """Return the number of the equation that a comment gives a statement, such as "(6)", or nothing."""
+    """Return the equation number in the comment at a statement, such as "(6)", or ""."""
     last = getattr(statement, "end_lineno", statement.lineno)
     for line in range(last, statement.lineno - 1, -1):
         found = EQUATION.search(source.lines[line - 1]) if line <= len(source.lines) else None
@@ -107,7 +107,10 @@ def equation_at(source, statement):
 
 
 class _Inserting:
-    """Puts probes into the body of a function, whose own names are `local`; `originals` has each node as it was."""
+    """Inserts probes into the body of a function.
+
+    `local` are the local names of the function; `originals` has the original of each node.
+    """
 
     def __init__(self, sites, originals, local=()):
         self.sites = sites
@@ -115,7 +118,7 @@ class _Inserting:
         self.local = local
 
     def body(self, statements, kind):
-        """Return a list of statements with a probe behind each that binds a name."""
+        """Return a list of statements with a probe after each one that binds a name."""
         new = []
         for statement in statements:
             if isinstance(statement, OWN_SCOPE):
@@ -139,7 +142,7 @@ class _Inserting:
         return new
 
     def behind(self, statement, kind):
-        """Return the probes for what a statement binds or writes into."""
+        """Return the probes for the names that a statement binds or modifies."""
         names, is_written = _bound(statement)
         value = getattr(statement, "value", None)
         many = isinstance(value, ast.Tuple) and len(value.elts) == len(names) > 1
@@ -162,7 +165,10 @@ class _Inserting:
         ]
 
     def arguments(self, statement):
-        """Put a probe around each argument of a call that returns a tuple: (y, backward) of another function."""
+        """Insert a probe around each argument of a call that returns a tuple.
+
+        Such a call may return (y, backward) of another function.
+        """
         if not (isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call)):
             return
         if not isinstance(statement.targets[0], ast.Tuple):
@@ -173,7 +179,7 @@ class _Inserting:
                 call.args[position] = self.call("argument", "", statement, argument, position)
 
     def returned(self, value, statement):
-        """Return what is returned, with a probe around each element of a tuple."""
+        """Insert a probe around a returned value, or around each element of a tuple."""
         if isinstance(value, ast.Tuple) and not any(isinstance(e, ast.Starred) for e in value.elts):
             count = len(value.elts)
             value.elts = [self.call("return", "", statement, e, k, count) for k, e in enumerate(value.elts)]
@@ -186,7 +192,7 @@ class _Inserting:
         return ast.copy_location(_probe(number, value), value)
 
     def add(self, kind, name, statement, value=None, position=0, count=1, is_written=False):
-        """Note a Site, and return its number."""
+        """Append a Site, and return its number."""
         original = self.originals[id(statement)]
         value = None if value is None else self.originals[id(value)]
         line = first_line(original) if isinstance(original, OWN_SCOPE) else original.lineno
@@ -195,7 +201,7 @@ class _Inserting:
 
 
 def _bound(statement):
-    """Return (names that a statement binds or writes into, whether they had to exist before)."""
+    """Return (names that a statement binds or modifies, True if it modifies them)."""
     if isinstance(statement, ast.Assign):
         targets, is_written = statement.targets, False
         if any(isinstance(t, ast.Subscript) for t in targets):
@@ -216,7 +222,7 @@ def _bound(statement):
 
 
 def _root(target):
-    """Return the name of which an expression is a part."""
+    """Return the node of the array that an expression indexes."""
     while isinstance(target, ast.Subscript):
         target = target.value
     return target
@@ -235,7 +241,10 @@ def _probe(number, value):
 
 
 def _assignment(name, number, statement, is_own=True):
-    """Return the statement of a probe behind another one; a name that is not the function's own is not bound by it."""
+    """Return the statement of a probe after another statement.
+
+    It does not bind names that are not local to the function.
+    """
     probe = _probe(number, ast.Name(name, ast.Load()))
     node = ast.Assign([ast.Name(name, ast.Store())], probe) if is_own else ast.Expr(probe)
     for part in ast.walk(node):
@@ -244,7 +253,7 @@ def _assignment(name, number, statement, is_own=True):
 
 
 def _local(function):
-    """Return the names that a function binds itself: its arguments, and what its statements bind, not write into."""
+    """Return the local names of a function: its arguments and the names that it binds."""
     arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
     local = {argument.arg for argument in arguments}
     for statement in own_statements(function.body):

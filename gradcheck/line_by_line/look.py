@@ -1,4 +1,4 @@
-"""All that is known of one backward pass on one draw of numbers."""
+"""The complete results for one backward pass on one draw of numbers."""
 
 import warnings
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ from gradcheck.mistakes.draws import other_draws
 
 @dataclass
 class Look:
-    """A Scene, its Targets in the order of backward, what its lines read, and the Findings.
+    """A Scene, its Targets in the order of backward, the operands of its lines, and the Findings.
 
-    `runs` counts the backward passes that tried a repair. `settled` are the keys of the
-    Events of locals that no mistake is looked for in, such as the length of an axis.
+    `runs` counts the backward passes that tried a correction. `settled` are the keys of the Events of locals that need
+    no examination, such as the length of an axis.
     """
 
     source: Source
@@ -30,25 +30,28 @@ class Look:
     settled: set = field(default_factory=set)
 
     def in_use(self):
-        """Let the parameters hold the numbers of this look, and return it."""
+        """Assign the numbers of this Look to the parameters, and return it."""
         for argument in self.scene.run.arguments:
             if argument.parameter is not None:
                 argument.parameter.data = argument.array
         return self
 
     def is_parameter(self, target):
-        """Whether a Target is the gradient of a parameter."""
+        """Return True if a Target is the gradient of a parameter."""
         return target.argument is not None and self.scene.run.arguments[target.argument].parameter is not None
 
     def twin_of(self, target):
-        """Return the Target of this look that is another look's, or None."""
+        """Return the Target of this Look that corresponds to another Look's, or None."""
         sought = target.name, target.event.key, target.key, target.at is None
         same = [t for t in self.targets if (t.name, t.event.key, t.key, t.at is None) == sought]
         return same[0] if same and same[0] in self.found.truths else None
 
 
 def look_at(call, dy, source, instruments, probe, rng, verdicts):
-    """Return a Look at a Call with its probes planted; `instruments` are (Sites, Parts), `verdicts` as in blame.py."""
+    """Return a Look at a Call with its probes inserted.
+
+    `instruments` are (Sites, Parts), and `verdicts` is described in blame.py.
+    """
     sites, parts = instruments
     scene = Scene(call, dy, source, sites, probe, rng)
     if not scene.plain.events:
@@ -58,10 +61,10 @@ def look_at(call, dy, source, instruments, probe, rng, verdicts):
 
 
 def looks_again(look, instruments, rng, others):
-    """Return Looks at other draws: the first of the same sizes, then the `others`, which are Calls, or larger sizes.
+    """Return Looks at other draws: one of the same sizes, then one of larger sizes or at each of the `others`.
 
-    Signs, masks, indices and numbers differ as far as the function takes that. None stands for one of the `others` that
-    cannot be looked at, so that a repair cannot be tried there.
+    The `others` are Calls. Signs, masks, indices and numbers differ as far as the function accepts them. None stands
+    for one of the `others` that cannot be examined, because a correction cannot be tested there.
     """
     looks = []
     for sizes in ((False,),) if others else ((False,), (True,)):
@@ -74,7 +77,7 @@ def looks_again(look, instruments, rng, others):
 
 
 def _other_look(look, call, instruments, rng):
-    """Return a Look at another Call, None if the function raises on it."""
+    """Return a Look at another Call, or None if the function raises on it."""
     verdicts = ["WRONG"] * len(look.scene.run.arguments)
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
@@ -82,5 +85,5 @@ def _other_look(look, call, instruments, rng):
             seed = rng.integers(2**32)
             stream = np.random.default_rng(seed)
             return look_at(call, None, look.source, instruments, look.scene.probe, stream, lambda: verdicts)
-    except Exception:  # the user's code, on sizes or numbers that it was not written for
+    except Exception:  # the user's code may not accept these sizes or numbers
         return None

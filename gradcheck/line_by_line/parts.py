@@ -1,7 +1,7 @@
 """The parts of the forward pass: every operand, argument, receiver and occurrence of a name in its expressions.
 
-`z = (x - mu) / std` has the parts `x`, `mu`, `x - mu`, `std` and the quotient. A probe around each lets it be moved by
-itself, and the change of the output is then the gradient along the paths that pass through this part.
+`z = (x - mu) / std` has the parts `x`, `mu`, `x - mu`, `std` and the quotient. With a probe around each, a single part
+can be perturbed. The change of the output is then the gradient along the paths through this part.
 """
 
 import ast
@@ -17,20 +17,23 @@ UNMOVED = (ast.Slice, ast.Compare, ast.Lambda, ast.JoinedStr, ast.Constant, ast.
 
 @dataclass(frozen=True)
 class Part:
-    """An expression of the forward pass, `node`, in a `statement`; both as they are in the source."""
+    """An expression `node` of the forward pass, in a `statement`, both as in the source."""
 
     node: ast.expr
     statement: ast.stmt
 
     @property
     def bound(self):
-        """The names that the statement binds."""
+        """Return the names that the statement binds."""
         targets = getattr(self.statement, "targets", ())
         return {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
 
     @property
     def names(self):
-        """The names whose gradient is that of the part: the one that it is or views, and those bound to its value."""
+        """Return the names whose gradient is that of the part.
+
+        These are the name that the part is or views, and the names bound to its value.
+        """
         node = self.node
         while not isinstance(node, ast.Name):
             if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in VIEWS:
@@ -45,7 +48,7 @@ class Part:
 
 
 class Marking(ast.NodeTransformer):
-    """Puts a probe around each part of a function; `originals` has each node, by its id, as it is in the source."""
+    """Inserts a probe around each part of a function. `originals` is {id of a node: its original}."""
 
     def __init__(self, originals):
         self.originals = originals
@@ -53,7 +56,10 @@ class Marking(ast.NodeTransformer):
         self.statement = None
 
     def mark(self, function):
-        """Mark the assignments and the returned value of a function, in place. Returns the list of Parts."""
+        """Mark the assigned and returned values of a function, and return the Parts.
+
+        The function is changed in place.
+        """
         for statement in own_statements(function.body):
             if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return)) and statement.value:
                 self.statement = self.originals.get(id(statement))
@@ -62,7 +68,10 @@ class Marking(ast.NodeTransformer):
         return self.parts
 
     def visit(self, node):
-        """Return an expression with probes around its parts, and around itself if it can be moved."""
+        """Return an expression with probes around its parts.
+
+        The expression itself has a probe too, if it can be perturbed.
+        """
         if isinstance(node, (*OWN_SCOPE, ast.comprehension)):
             return node
         if isinstance(node, ast.Call):

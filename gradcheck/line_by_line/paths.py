@@ -1,8 +1,9 @@
-"""What a gradient is instead of the true one: that by some of the paths alone, or that of something else.
+"""Explain a wrong gradient as the gradient along only some of the paths, or of another quantity.
 
-x reaches y directly, and through what forward computes of it. Hold one of these names while x moves, and what is left
-is the gradient by all other paths. If that is what the line gives, the path through that name is what it lacks. Or look
-at what else moves with x: the line may give the gradient of that, or count each entry's effect on its own place alone.
+x reaches y directly, and through other names computed from it. If one of these names is held constant while x is
+perturbed, the result is the gradient along all other paths. If the line computes that, it lacks the path through this
+name. Other explanations are that the line computes the gradient of another name that depends on x, or only the effect
+of each entry on the entry at the same index.
 """
 
 import itertools
@@ -15,11 +16,11 @@ from gradcheck.line_by_line.source import PREFIXES, names_read
 from gradcheck.line_by_line.truth import finite
 
 MOST_PAIRS = 30
-MOST_DIAGONAL = 400  # entries of which each is moved by itself
+MOST_DIAGONAL = 400  # entries, each of which is perturbed separately
 
 
 def path_words(bench):
-    """Return a sentence on a path that a Target's value leaves out, or nothing."""
+    """Return a sentence on a path that a Target's value lacks, or ""."""
     scene, target = bench.scene, bench.target
     value = bench.base.value(target)
     if target.at is None or value is None or not is_real_array(value) or not np.any(value):
@@ -41,7 +42,7 @@ def path_words(bench):
 
 
 def moved_name(bench):
-    """Return the name of the forward pass whose gradient a Target is."""
+    """Return the name in the forward pass whose gradient a Target is."""
     at = bench.target.at
     if isinstance(at, int):
         return bench.scene.run.arguments[at].name
@@ -53,7 +54,10 @@ def _is_gradient(bench, value, held):
 
 
 def instead_words(bench):
-    """Return a sentence on what else a value is: the gradient of another name, or the diagonal alone; or nothing."""
+    """Return a sentence on the quantity that was computed instead, or "".
+
+    It is the gradient of another name, or the diagonal of a Jacobian.
+    """
     scene, value = bench.scene, bench.base.value(bench.target)
     if bench.target.at is None or scene.truth.step is None or not is_real_array(value):
         return ""
@@ -77,18 +81,18 @@ def _bound_once(scene):
 
 
 def joined(words, last_word="and"):
-    """Return `a`, `a and b`, `a, b and c`."""
+    """Return `a`, `a and b` or `a, b and c`."""
     *first, last = words
     return f"{', '.join(first)} {last_word} {last}" if first else last
 
 
 def joined_or(words):
-    """Return `a`, `a or b`, `a, b or c`."""
+    """Return `a`, `a or b` or `a, b or c`."""
     return joined(words, "or")
 
 
 def _starts(bench, single):
-    """Yield (name of a gradient that the line reads, name of what it is the gradient of, its value)."""
+    """Yield (gradient that the line reads, name that it is the gradient of, value)."""
     source, run = bench.look.source, bench.scene.run
     names = bench.names(bench.target.event)
     followed = {bench.scene.sites[key[0]].name for key in bench.held}
@@ -103,7 +107,10 @@ def _starts(bench, single):
 
 
 def _moves(bench, cotangents, value):
-    """Whether a value is the gradient of Σ ⟨cotangent, what an Event of forward holds⟩, along a random direction."""
+    """Return True if a value is the gradient of Σ ⟨cotangent, forward value⟩.
+
+    `cotangents` is {key of a forward Event: cotangent}. The two are compared along a random direction.
+    """
     v = bench.scene.truth.rng.standard_normal(np.shape(value))
     slopes = _slopes(bench, v, cotangents)
     if slopes is None:
@@ -114,7 +121,10 @@ def _moves(bench, cotangents, value):
 
 
 def _diagonal(bench, key):
-    """Return the derivative of each entry of what an Event holds by the same entry of what is moved, or None."""
+    """Return the diagonal of the Jacobian of a forward Event, or None.
+
+    The derivative is with respect to the value that is perturbed.
+    """
     array = finite(bench.target.array)
     diagonal = np.zeros(array.shape)
     for index in np.ndindex(array.shape):
@@ -128,7 +138,7 @@ def _diagonal(bench, key):
 
 
 def _slopes(bench, v, keys):
-    """Return {key: what the value of an Event of forward changes by} as the Target is moved along v, or None."""
+    """Return {key: derivative of a forward Event} along v, or None."""
     scene, at = bench.scene, bench.target.at
     is_input = isinstance(at, int)
     changes = {} if is_input else {at: lambda value: value + 1j * STEP * v}
@@ -141,7 +151,7 @@ def _slopes(bench, v, keys):
 
 
 def _covered(bench, names):
-    """Return {name: Event} of the names whose gradients, or whose backward passes, the line uses."""
+    """Return {name: Event} of the names whose gradient or backward pass the line uses."""
     scene = bench.scene
     site = scene.sites[bench.target.event.site]
     read = bench.look.reads.names(bench.target.event)

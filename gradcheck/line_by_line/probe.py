@@ -1,4 +1,4 @@
-"""What runs behind each assignment: it writes down what a name holds, and moves or replaces it where it is told to."""
+"""The probe that is called after each assignment: it records the value of a name, and perturbs or replaces it."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,9 +8,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Event:
-    """One time that a Site was reached, the `nth` from 0: `value` is a copy, `live` what the name held.
+    """One call of the probe of a Site, the `nth` from 0.
 
-    `left` is what the witness of the recording saw then.
+    `value` is a copy of the value, and `live` the value itself. `left` is the result of the recording's witness at that
+    time.
     """
 
     site: int
@@ -21,17 +22,17 @@ class Event:
 
     @property
     def key(self):
-        """What tells it from others."""
+        """Return the identity of the Event: its Site and its count."""
         return self.site, self.nth
 
     @property
     def is_untouched(self):
-        """Whether nobody has written into what the name holds since."""
+        """Return True if the value has not been modified since."""
         return not isinstance(self.live, np.ndarray) or np.array_equal(self.live, self.value, equal_nan=True)
 
 
 class Probe:
-    """Called as probe(site, value) by the functions under it; returns the value, or what `changes` makes of it.
+    """A function probe(site, value) that returns the value, or its replacement.
 
     `changes` is {(site, nth): function of the value}.
     """
@@ -44,7 +45,7 @@ class Probe:
         self.at_part = None
 
     def __call__(self, site, value):
-        """Note a value and return what takes its place."""
+        """Record a value, and return it or its replacement."""
         nth = self.counts[site] = self.counts.get(site, -1) + 1
         if self.events is not None:
             copy = value.copy() if isinstance(value, np.ndarray) else value
@@ -53,12 +54,15 @@ class Probe:
         return value if change is None else change(value)
 
     def part(self, number, value):
-        """Return the value of a part of the forward pass, or its replacement while `moving` applies."""
+        """Return the value of a part of the forward pass, or its replacement.
+
+        Replacements are active within `moving`.
+        """
         return value if self.at_part is None else self.at_part(number, value)
 
     @contextmanager
     def moving(self, at_part):
-        """Let at_part(number, value) see and replace the value of each part in the `with` block."""
+        """Pass each part through at_part(number, value) within the `with` block."""
         self.at_part = at_part
         try:
             yield
@@ -67,7 +71,10 @@ class Probe:
 
     @contextmanager
     def recording(self, changes, witness=lambda: None):
-        """Yield a list that collects the Events of the `with` block, in which these changes apply."""
+        """Yield a list that collects the Events of the `with` block.
+
+        The changes apply within the block.
+        """
         before = self.changes, self.events, self.counts
         self.changes, self.events, self.counts, self.witness = changes, [], {}, witness
         try:
@@ -77,7 +84,7 @@ class Probe:
 
     @contextmanager
     def changing(self, changes):
-        """Let these changes apply in the `with` block."""
+        """Apply these changes within the `with` block."""
         before = self.changes, self.events, self.counts
         self.changes, self.events, self.counts = changes, None, {}
         try:
@@ -87,12 +94,15 @@ class Probe:
 
 
 def is_real_array(value):
-    """Whether a value is an array of floating-point numbers, or such a number."""
+    """Return True for a floating-point array or number."""
     return isinstance(value, (np.ndarray, np.floating, float)) and np.asarray(value).dtype.kind == "f"
 
 
 def close(a, b, resolution, floor=0.0):
-    """Whether two real arrays are equal to a resolution, relative to the largest entry, or to a floor."""
+    """Return True if two real arrays are equal up to a tolerance.
+
+    The tolerance is `resolution` times the largest entry, plus `floor`.
+    """
     if np.iscomplexobj(a) or np.iscomplexobj(b):
         return False
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)

@@ -1,4 +1,4 @@
-"""The quantities that a local of a backward pass may hold, measured by moving each part of the forward pass.
+"""The quantities that a local of a backward pass may hold, measured by perturbing each part of the forward pass.
 
 Let e be a part of the forward pass, such as the `x` in `x - mu` (parts.py), A a name that is bound later, and
 L = ⟨dy, y⟩. A backward pass computes with
@@ -9,7 +9,7 @@ L = ⟨dy, y⟩. A backward pass computes with
 - ∂A/∂e where A depends on e elementwise, or where each entry of A sums a row of entries of e;
 - ∂A/∂e · ∂L/∂A, the term before it is summed over the axes along which e was broadcast.
 
-A quantity whose entries are all 0 or ±1 is left out, because too many things equal it by chance.
+A quantity whose entries are all 0 or ±1 is excluded, because too many values equal it by chance.
 """
 
 import ast
@@ -22,8 +22,8 @@ import numpy as np
 from gradcheck.complex_step import STEP, NotComplexSafe
 from gradcheck.line_by_line.probe import is_real_array
 
-MOST_ENTRIES = 300  # of a part, because each is moved separately
-MOST_TIMES = 4  # that a part is reached, as in a loop
+MOST_ENTRIES = 300  # of a part, because each is perturbed separately
+MOST_TIMES = 4  # evaluations of a part, as in a loop
 MOST_OCCURRENCES = 4  # of a name, of which every subset is summed
 STEPS = (4e-3, 2e-3, 1e-3)  # relative; of central differences, extrapolated to a step of zero
 EXTRAPOLATION = 1 / 45, -20 / 45, 64 / 45
@@ -33,10 +33,10 @@ VALUE, LENGTH, GRADIENT, SLOPE, WHOLE = "value", "length", "gradient", "slope", 
 
 @dataclass(frozen=True)
 class Quantity:
-    """An array that a local may hold, of one `kind`; `label` tells it from others, and is the same on other numbers.
+    """An array that a local may hold, of one `kind`.
 
-    `of` are the names whose gradient it is, or by which A is differentiated; `by` the name A, or empty; `within` are
-    the names that the statement binds in which it is.
+    `label` identifies it on every draw. `of` are the names whose gradient it is, or with respect to which A is
+    differentiated. `by` is the name A, or empty. `within` are the names bound by the statement that contains it.
     """
 
     kind: str
@@ -48,9 +48,10 @@ class Quantity:
 
 
 def quantities_of(scene, parts, shapes, names):
-    """Return {label: Quantity} of a Scene: those with one of these shapes, where axes of length 1 do not count.
+    """Return {label: Quantity} of a Scene, for quantities with one of these shapes.
 
-    Of some names there are the value and ∂L/∂A whatever their shapes.
+    Axes of length 1 are ignored in the comparison of shapes. For the given `names`, the value and ∂L/∂A are included
+    with any shape.
     """
     moved, found = _Moved(scene, parts), {}
     wanted = {_without_ones(shape) for shape in shapes}
@@ -99,7 +100,10 @@ def quantities_of(scene, parts, shapes, names):
 
 
 class _Moved:
-    """The forward pass of a Scene with its Parts moved, one at a time; keys are (number of a part, nth time)."""
+    """The forward pass of a Scene with one Part at a time perturbed.
+
+    Keys are (number of a part, nth evaluation).
+    """
 
     def __init__(self, scene, parts):
         self.scene, self.parts = scene, parts
@@ -116,7 +120,7 @@ class _Moved:
         self.random, self.swept = {}, {}
 
     def matters(self, key):
-        """Whether the output, or anything that has a name, changes with a part."""
+        """Return True if the output or any named value depends on a part."""
         self.random[key] = v = self.rng.standard_normal(self.values[key].shape)
         try:
             self.random[key] = v, self._along(key, v)
@@ -126,7 +130,10 @@ class _Moved:
         return slope != 0 or any(map(np.any, slopes.values()))
 
     def slopes(self, key, wanted):
-        """Return {name: ∂A/∂e} of the names A that depend on e elementwise, or that sum rows of such a product."""
+        """Return {name: ∂A/∂e} for names A that depend on e elementwise.
+
+        Names that sum rows of an elementwise product are included.
+        """
         v, (_, along) = self.random[key]
         along = {name: change for name, change in along.items() if np.any(change)}
         found, rest = {}, []
@@ -163,7 +170,7 @@ class _Moved:
         return result
 
     def each(self, key):
-        """Return (∂L/∂e, {name: derivative of the sum of its entries with respect to e})."""
+        """Return (∂L/∂e, {name: gradient of the sum of its entries with respect to e})."""
         if key not in self.swept:
             shape = self.values[key].shape
             gradient, summed = np.zeros(shape), {name: np.zeros(shape) for name in self.names}
@@ -177,7 +184,7 @@ class _Moved:
         return self.swept[key]
 
     def _along(self, key, v):
-        """Return (derivative of L, {name: derivative of its value}) as a part is moved along v."""
+        """Return (derivative of L, {name: derivative of its value}) of a part along v."""
         scene = self.scene
         scene.run.call.keep_to_time()
         if scene.truth.step is not None:
@@ -202,7 +209,10 @@ class _Moved:
         return y, {name: np.asarray(held[event.key]) for name, event in self.names.items()}
 
     def _evaluate(self, at_part, evaluate):
-        """Return (result of `evaluate`, Events) with the value of each part replaced by at_part(key, value)."""
+        """Return (result of `evaluate`, Events) with the value of each part replaced.
+
+        The replacement is at_part(key, value).
+        """
         times = {}
 
         def at(number, value):
@@ -214,7 +224,10 @@ class _Moved:
 
 
 def _with_rows(label, array):
-    """Yield (label, array) of an array, and of its first row for each leading axis along which all rows are equal."""
+    """Yield (label, array) for an array, and for its first row if all rows are equal.
+
+    This is repeated for each leading axis.
+    """
     yield label, array
     while array.ndim and len(array) and _is_near(array, np.broadcast_to(array[:1], array.shape)):
         array, label = array[0], (*label, "row")
@@ -222,7 +235,7 @@ def _with_rows(label, array):
 
 
 def _sums(parts, gradients):
-    """Yield (label, Part, array) of the sums of the gradients of several occurrences of one expression."""
+    """Yield (label, Part, array) for sums of gradients of one repeated expression."""
     alike = {}
     for key, gradient in gradients.items():
         alike.setdefault((ast.unparse(parts[key[0]].node), gradient.shape), []).append(key)
@@ -233,7 +246,7 @@ def _sums(parts, gradients):
 
 
 def _rows_of(shape):
-    """Return the shapes, without axes of length 1, of an array, of its first row, of the first row of that, etc."""
+    """Return the shapes of an array and of its rows, without axes of length 1."""
     return {_without_ones(shape[i:]) for i in range(len(shape) + 1)}
 
 

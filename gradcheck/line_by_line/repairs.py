@@ -1,7 +1,7 @@
-"""Which edit of which line makes a gradient right: tried on the numbers, and once more on others.
+"""Find the edit of a line that makes a gradient right, and confirm it on other numbers.
 
-The line is tried whose gradient is wrong, and those whose names it reads that are no gradients themselves: a helper
-such as `scale = (dx_hat * x_hat).mean(...)`, in backward, or in forward where it is worked out for backward alone.
+The search covers the line of the wrong gradient, and the lines of the other names that it reads: helpers such as
+`scale = (dx_hat * x_hat).mean(...)`, in backward, or in forward if only backward uses them.
 """
 
 import ast
@@ -18,23 +18,23 @@ from gradcheck.line_by_line.source import closures, contents, is_gradient, names
 from gradcheck.mistakes.repairing import Names, exchanged, repairs
 from gradcheck.mistakes.row import Edit, Reader
 
-MOST_FITTING = 8  # edits that fit the first numbers, of which one has to fit the second too
+MOST_FITTING = 8  # edits that fit the first draw, of which one has to fit the second too
 MOST_HELPERS = 6
-MOST_RUNS = 2000  # of backward, for edits of helpers, in all
-MORE_RUNS = 200  # of these, to see whether another line may be it as well
-MOST_TRIED, LEAST_TRIED = 2000, 150  # edits of the target's own line, or of all of its helpers; of any of these
+MOST_RUNS = 2000  # runs of backward for all edits of helpers
+MORE_RUNS = 200  # of these, to find other lines that may hold the mistake
+MOST_TRIED, LEAST_TRIED = 2000, 150  # edits of the target's line, or of all helpers; at least for each of these
 MOST_SECONDS = 5.0  # of processor time, for all edits of one target of one rank
-SCALED = 1e-6  # a factor that is nearer to 1 is none
+SCALED = 1e-6  # a factor nearer to 1 is ignored
 REPLACED = "name replaced"
 SCATTER = "__gradcheck_scatter__"
 
 
 @dataclass(frozen=True)
 class Repair:
-    """An edit that fits: at the line of `event` `expression` would have been right; `phrase` names the mistake.
+    """An edit that fits: with `expression` at the line of `event`, the gradient is right.
 
-    `edit` is the Edit of the table that it comes from, if there is one, and `is_whole` marks one of all of the line.
-    `is_of_helper` marks one that puts something else in the place of a helper, which may as well be wrong itself.
+    `phrase` names the mistake. `edit` is the Edit of the table from which the repair comes, or None, and `is_whole` is
+    True if it replaces the whole line. `is_of_helper` is True if it replaces a helper, which may itself be wrong.
     """
 
     event: Event
@@ -46,7 +46,10 @@ class Repair:
 
 
 class Workbench:
-    """One wrong Target of a Look, and what is needed to try edits on its line and on those that it reads."""
+    """One wrong Target of a Look, and the data needed to try edits.
+
+    Edits are tried at the line of the Target and at the lines of its helpers.
+    """
 
     def __init__(self, look, target):
         self.look, self.target = look, target
@@ -60,23 +63,26 @@ class Workbench:
         self.right = [t for t in self.found.truths if t is not target and is_true(self.scene, self.found, t, mended)]
 
     def lines(self):
-        """Return the Events at whose lines the mistake may be: the target's own first, then those of its helpers."""
+        """Return the Events of the lines that may be wrong, the Target's first."""
         return [event for event in [self.target.event, *self.helpers()] if self.runs_once(event)]
 
     def helpers(self):
-        """Return the Events of what the line reads that is not held at the truth, also of forward."""
+        """Return the Events of operands that are not held at their true values.
+
+        Operands computed in forward are included.
+        """
         own = self.target.event
         known = self.held.keys() | self.look.settled
         read = [e for e in self.look.reads.through(own, self.held) if e.key not in known and self.runs_once(e)]
         return [*read[:MOST_HELPERS], *self._helpers_in_forward([own, *read])]
 
     def runs_once(self, event):
-        """Whether the line of an Event was reached once."""
+        """Return True if the line of an Event was executed once."""
         events = self.scene.forward if self.scene.sites[event.site].kind == "forward" else self.scene.plain.events
         return [e.site for e in events].count(event.site) == 1
 
     def expression(self, event):
-        """Return the expression whose value a line binds, as far as it is known."""
+        """Return the expression whose value a line binds, or None if it is unknown."""
         site = self.scene.sites[event.site]
         statement = site.statement
         if isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
@@ -84,9 +90,10 @@ class Workbench:
         return None if site.is_written and not site.is_overwritten else site.value
 
     def names(self, event, held=None):
-        """Return {name: value} that a line could read: bound before it, or captured by backward.
+        """Return {name: value} of the names that a line could read.
 
-        `held` are the values of names that are held; None stands for those of this bench.
+        These are the names bound before it, and those that backward has captured. `held` are the values of held
+        names; None stands for those of this bench.
         """
         held, events = (self.held, self.base.events) if held is None else (held, self.scene.plain.events)
         bound = {}
@@ -103,7 +110,10 @@ class Workbench:
         return bound
 
     def fits(self, repair_event, expression, names):
-        """Whether the target is right with another expression at a line, and nothing else is wrong for it."""
+        """Return True if another expression at a line makes the Target right.
+
+        No other right gradient may become wrong.
+        """
         self.scene.run.call.keep_to_time()
         value = self._value(repair_event, expression, names)
         if value is None:
@@ -138,7 +148,7 @@ class Workbench:
             try:
                 value = eval(code, scope)
                 return value[site.position] if site.count > 1 and site.kind != "return" else value
-            except Exception:  # the user's line, with something in it that does not fit
+            except Exception:  # an edit of the user's line may raise anything
                 return None
 
     def _is_true(self, value):
@@ -154,7 +164,10 @@ class Workbench:
         return {}
 
     def _helpers_in_forward(self, events):
-        """Return the Events of forward that backward alone reads the values of: y does not change with them."""
+        """Return the Events of forward whose values only backward reads.
+
+        The output y does not change with them.
+        """
         names = {name for event in events for name in self.look.reads.names(event)}
         helpers, pending = {}, [name for name in self.scene.names if name in names]
         while pending:
@@ -175,9 +188,10 @@ class Workbench:
 
 
 def fitting(bench, rank, most_runs=MOST_RUNS, is_one_enough=False):
-    """Return the Repairs of a rank that make the target right on these numbers, first at its line, then at its helpers.
+    """Return the Repairs of a rank that make the Target right on these numbers.
 
-    Of each line come the plainest first, but not many; of one line only, if that is enough.
+    Those at its line come first, then those at its helpers. For each line the simplest come first, up to a maximum. If
+    `is_one_enough`, the search ends after the first line with a Repair.
     """
     found, end = [], time.process_time() + MOST_SECONDS
     lines = bench.lines()
@@ -206,7 +220,10 @@ def fitting(bench, rank, most_runs=MOST_RUNS, is_one_enough=False):
 
 
 def multiple(bench):
-    """Return (Event, factor) for each line whose value is off by one factor, if that would make the target right."""
+    """Return (Event, factor) for each line that is wrong by a constant factor.
+
+    Without the factor, the Target would be right.
+    """
     truth, found = bench.found.truths[bench.target], []
     for event in bench.lines():
         expression = bench.expression(event)
@@ -230,7 +247,7 @@ def multiple(bench):
 
 
 def of_another(bench):
-    """Return a Repair where the value is that of another gradient."""
+    """Return a list with a Repair if the value is that of another gradient."""
     target = bench.target
     value = bench.base.value(target)
     mine = bench.found.truths[target]
@@ -243,7 +260,10 @@ def of_another(bench):
 
 
 def left_out(bench):
-    """Return a Repair where all that a gradient lacks is another one that backward computes, and nothing reads."""
+    """Return a list with a Repair if the gradient lacks a computed value.
+
+    Backward computes that value, but does not read it.
+    """
     value, truth = bench.base.value(bench.target), bench.found.truths[bench.target]
     read = {e.key for before in bench.look.reads.before.values() for e in before}
     readers = [key for key, before in bench.look.reads.before.items() if bench.target.event in before]
@@ -267,7 +287,10 @@ def _place(bench, event):
 
 
 def scattered(bench):
-    """Return a Repair for a line that writes to places of which some come twice, `a[ids] = b` or `a[ids] += b`."""
+    """Return a list with a Repair for a write to repeated indices.
+
+    Examples are `a[ids] = b` and `a[ids] += b`.
+    """
     event = bench.target.event
     statement = bench.scene.sites[event.site].statement
     targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
@@ -282,20 +305,20 @@ def scattered(bench):
 
 
 def _scattered(array, index, values):
-    """Return zeros like an array with values added at an index, however often a place comes."""
+    """Return zeros like an array, with values added at an index that may repeat."""
     result = np.zeros_like(array)
     np.add.at(result, index, values)
     return result
 
 
 def still_fits(bench, repair):
-    """Whether a Repair makes the target right on the numbers of another bench, too."""
+    """Return True if a Repair also makes the Target of another bench right."""
     events = [event for event in bench.lines() if event.key == repair.event.key]
     return bool(events) and bench.fits(events[0], repair.expression, bench.names(events[0]))
 
 
 def repaired_statement(site, expression):
-    """Return the text of a Site's statement with another expression in it, empty if it has none."""
+    """Return the text of a Site's statement with another expression, or ""."""
     statement = site.statement
     if expression is None or site.value is None:
         return ""

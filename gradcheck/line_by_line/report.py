@@ -1,4 +1,4 @@
-"""What a look at each line found: a StepsReport, whose text is a table."""
+"""The result of an examination of each line: a StepsReport, whose text is a table."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ RIGHT, WRONG, FOLLOWS, NOT_FOLLOWED = "right", "WRONG", "follows", "not followed
 class StepRow:
     """One gradient that backward computes.
 
-    `name` is what it is bound to, `equation` the number in the comment at its line, such as "(6)", or empty, and `line`
-    its line in the file. `verdict` is "right", "WRONG" (the line is), "follows" (from a wrong one above), or "not
-    followed"; `sentence` says why, or is empty. If it names a repair, `repair` is the statement with that, and `edit`
-    the edit of the table (gradcheck/mistakes), which has a sentence for a student as well; `is_whole` marks one of the
-    whole value.
+    `name` is the name that it is bound to, `equation` the number in the comment at its line, such as "(6)", or empty,
+    and `line` its line number in the file. `verdict` is "right", "WRONG" (the line is wrong), "follows" (the error
+    comes from a line above), or "not followed"; `sentence` gives the reason, or is empty. If the sentence names a
+    repair, `repair` is the corrected statement, and `edit` the edit of the table (gradcheck/mistakes), which also has a
+    sentence for students; `is_whole` is True if it replaces the whole value.
     """
 
     name: str
@@ -30,15 +30,16 @@ class StepRow:
 
     @property
     def is_named(self) -> bool:
-        """Whether it is said what is wrong."""
+        """Return True if the sentence names the mistake."""
         return self.verdict == WRONG and not self.sentence.startswith(UNNAMED)
 
 
 @dataclass(frozen=True)
 class StepsReport:
-    """The rows of one backward pass, in the order of its source; `remarks` are sentences that belong to no row.
+    """The rows of one backward pass, in the order of its source.
 
-    `right` of the `total` gradients that backward hands back are right.
+    `remarks` are sentences that do not belong to a row. `right` of the `total` gradients that backward returns are
+    right.
     """
 
     function: str
@@ -49,12 +50,12 @@ class StepsReport:
 
     @property
     def first_wrong(self) -> StepRow | None:
-        """The first row that is wrong, or None."""
+        """Return the first row that is wrong, or None."""
         return next((row for row in self.rows if row.verdict == WRONG), None)
 
     @property
     def passed(self) -> bool:
-        """Whether every gradient that backward hands back is right."""
+        """Return True if every gradient that backward returns is right."""
         return self.right == self.total and self.first_wrong is None
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The rows of the report: a verdict on each target, and why."""
+"""The rows of the report: a verdict on each Target, with the reason."""
 
 import ast
 from collections import Counter
@@ -18,12 +18,15 @@ from gradcheck.line_by_line.solving import may_be_wrong
 from gradcheck.line_by_line.source import is_gradient
 from gradcheck.line_by_line.words import mistakes
 
-DRAWS = 2  # on which a local is compared with quantities, besides the first
-MOST_NAMED = 3  # lines that are named together with a line, if any of them may be the wrong one
+DRAWS = 2  # further draws on which a local is compared with quantities
+MOST_NAMED = 3  # lines that are named together with a line because any of them may be the wrong one
 
 
 def report_on(look, again):
-    """Return the StepsReport on a Look; `again()` returns Looks at other draws (look.py)."""
+    """Return the StepsReport on a Look.
+
+    `again()` returns Looks at other draws (look.py).
+    """
     if any(target.is_final for target in look.found.wrong):
         follow_by_value(look, [other for other in again() if other is not None][:DRAWS])
     pinned = _pinned(look, again)
@@ -45,7 +48,10 @@ def report_on(look, again):
 
 
 def _still_wrong(look, rows):
-    """Return a sentence on the gradients that are wrong although the first wrong line gives its true value, or none."""
+    """Return a remark on gradients that a correction of the first line leaves wrong.
+
+    The result is a tuple, which is empty if there are none.
+    """
     first = next((event for event, row in rows if row.verdict == WRONG), None)
     mended = [t for t in look.found.truths if first is not None and t.key == first.key and not t.is_final]
     if not mended:
@@ -60,10 +66,10 @@ def _still_wrong(look, rows):
 
 
 def _pinned(look, again):
-    """Return {Target: Mistake} for each that is wrong, and whose mistake is known.
+    """Return {Target: Mistake} for each wrong Target whose mistake is known.
 
-    A line that other lines read is it only if that explains all of those that are wrong. Of several lines that might
-    each be the mistake, it is the one that explains the most; if that leaves two, both are said.
+    A line that other lines read is accepted only if it explains the errors of all of them. If several lines may hold
+    the mistake, the one that explains the most Targets is chosen; in a tie, all are named.
     """
     at_fault = look.found.at_fault | look.found.suspect | {target for target in look.found.unknown if target.is_final}
     asked = [t for t in look.targets if t in at_fault and not look.is_parameter(t)]
@@ -86,19 +92,19 @@ def _pinned(look, again):
 
 
 def _name(look, mistake):
-    """Return the name that a mistake's line binds, or those of the gradients that a `return` computes unbound."""
+    """Return the name that a mistake's line binds, or the gradients that it returns."""
     computed = [target.name for target in look.targets if target.event.key == mistake.event.key]
     return look.scene.sites[mistake.event.site].name or joined(computed or ["the returned value"])
 
 
 def _helpers(look, pinned):
-    """Return the Mistake of each line that is wrong and is that of no Target."""
+    """Return the Mistake of each wrong line that does not belong to a Target."""
     keys = {target.event.key for target in look.targets}
     return list({m.event.key: m for m in reversed(pinned.values()) if m.event.key not in keys}.values())
 
 
 def _verdict(look, target, pinned):
-    """Return (verdict, sentence) of a Target."""
+    """Return (verdict, sentence) for a Target."""
     found = look.found
     if target.is_followed and target not in found.wrong:
         return RIGHT, ""
@@ -123,13 +129,19 @@ def _verdict(look, target, pinned):
 
 
 def _blamed(target, pinned):
-    """Return the sure mistakes at a Target's line, but none of another Target that shares the line's expression."""
+    """Return the sure mistakes at a Target's line.
+
+    A mistake of another Target that shares the expression is excluded.
+    """
     here = {t: m for t, m in pinned.items() if m.event.key == target.event.key and m.is_sure}
     return [m for t, m in here.items() if t is target or t.event.key != target.event.key]
 
 
 def _left(look, target):
-    """Return (verdict, sentence) of a parameter whose gradient is wrong although its layer is given the true ones."""
+    """Return (verdict, sentence) for a parameter with a wrong gradient.
+
+    Its layer has received the true gradients.
+    """
     if look.scene.run.missing[target.argument]:
         return NOT_FOLLOWED, "no gradient arrives there"
     others = [t for t in look.targets if t in look.found.at_fault and not look.is_parameter(t)]
@@ -145,7 +157,10 @@ def _left(look, target):
 
 
 def _unsure(look, target, sentence):
-    """Return (verdict, sentence) of a Target that is wrong given the true gradients: by its line, or what it reads."""
+    """Return (verdict, sentence) for a Target that is wrong given the true gradients.
+
+    Either its line is wrong or a value that the line reads.
+    """
     bench = Workbench(look.in_use(), target)
     doubtful = {t.key for t in look.found.unknown}
     known = {key for key in look.found.held if key not in doubtful} | look.settled
@@ -169,14 +184,17 @@ def _unsure(look, target, sentence):
 
 
 def _is_of_the_line(look, event, own):
-    """Whether what a line reads is no other line's doing: what it sums up itself, from zero, or the count of a loop."""
+    """Return True if an operand belongs to the line itself.
+
+    It is a sum that the line accumulates from zero, or a loop counter.
+    """
     site = look.scene.sites[event.site]
     is_start = site.name == look.scene.sites[own.site].name and not np.any(event.value)
     return event.site == own.site or is_start or isinstance(site.statement, ast.For)
 
 
 def _origin(look, target):
-    """Return the names of the nearest wrong gradients that a Target is computed from."""
+    """Return the names of the nearest wrong gradients from which a Target is computed."""
     wrong = look.found.wrong - look.found.parts - {target}
     wrong = {t.key: t.name for t in wrong if t.key is not None}
     names = [wrong[e.key] for e in look.reads.through(target.event, wrong) if e.key in wrong]

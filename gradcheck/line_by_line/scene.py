@@ -1,4 +1,4 @@
-"""One forward pass, and as many backward passes as are asked for, with true values in place of what was computed."""
+"""One forward pass, and any number of backward passes with true values in place of computed ones."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from gradcheck.line_by_line.truth import Truth
 
 @dataclass(frozen=True)
 class Passed:
-    """What a backward pass made: its Events, and a gradient for each argument of the run; and the function that it was.
+    """The result of a backward pass: its Events, a gradient for each argument, and the function.
 
-    There are no gradients where it raised.
+    If it raised, there are no gradients.
     """
 
     events: list
@@ -21,14 +21,14 @@ class Passed:
     function: object
 
     def value(self, target):
-        """Return the value of a Target, None if backward did not come that far."""
+        """Return the value of a Target, or None if backward did not reach it."""
         if target.key is None:
             return self.gradients[target.argument] if self.gradients else None
         return next((e.value for e in self.events if e.key == target.key), None)
 
 
 class Scene:
-    """A Call with its probes planted, one dy, and what forward and backward make of it."""
+    """A Call with its probes inserted, one dy, and the results of forward and backward."""
 
     def __init__(self, call, dy, source, sites, probe, rng):
         self.sites, self.probe = sites, probe
@@ -45,9 +45,10 @@ class Scene:
         self.plain = self.backward({})
 
     def backward(self, replaced):
-        """Run forward and backward anew, with {key: value in the place of what was computed}. Returns a Passed.
+        """Run forward and backward with some values replaced, and return a Passed.
 
-        Where backward raises, as with a value that it was never written for, it has made nothing.
+        The replacements are {key: value}. If backward raises, for example because of a replaced value, the Passed has
+        no gradients.
         """
         run = self.run
         changes = {key: self._putting(key, value) for key, value in replaced.items()}
@@ -60,7 +61,7 @@ class Scene:
             with self.probe.recording(changes, self._left) as events, np.errstate(all="ignore"):
                 passed = events, [], backward
                 returned = backward(run.call.as_y(run.dy.copy()))
-        except Exception:  # the user's code, on values that it was not written for
+        except Exception:  # the user's code may not accept these values
             if not replaced:
                 raise
             return Passed(*passed)
@@ -75,12 +76,15 @@ class Scene:
         return Passed(events, gradients, backward)
 
     def _left(self):
-        """Return the size of what is left in each parameter so far, which tells when its gradient arrives."""
+        """Return the size of the gradient in each parameter, to detect when it arrives."""
         gradients = [None if a.parameter is None else a.parameter.grad for a in self.run.arguments]
         return [0.0 if g is None else float(np.sum(np.abs(g))) for g in gradients]
 
     def _putting(self, key, value):
-        """Return what puts a value where backward computed another: into the array, if it has been written into."""
+        """Return a function that replaces a computed value.
+
+        If backward has written into the array, it is replaced in place.
+        """
 
         def put(computed):
             if self.sites[key[0]].is_written and isinstance(computed, np.ndarray) and computed.flags.writeable:

@@ -1,24 +1,25 @@
-"""Whether a mistake may be in a local: whether any value of it makes the gradient right that is computed from it.
+"""Decide if a local may be wrong: if some value of it makes the gradient that is computed from it right.
 
-A line that does not give the true gradient may read a local of which nothing is known (by_value.py). The local may be
-wrong instead of the line only if the line gives the true gradient for some value of it. A few steps of Gauss and Newton
-find such a value.
+A line with a wrong result may read a local that could not be followed (by_value.py). The local may be the cause of the
+error, instead of the line, only if the line computes the true gradient for some value of it. A few Gauss–Newton steps
+search for such a value.
 """
 
 import numpy as np
 
 from gradcheck.line_by_line.probe import close, is_real_array
 
-MOST_ENTRIES = 200  # of a local whose value is sought
-STEPS = 4  # of Gauss and Newton
+MOST_ENTRIES = 200  # of a local whose value is searched for
+STEPS = 4  # of the Gauss–Newton method
 NUDGE = 1e-6  # relative, of central differences
 SOLVED = 1e-7  # relative
 
 
 def may_be_wrong(bench, event):
-    """Return True if some value of the local of an Event makes the Target right, or if that cannot be found out.
+    """Return True if some value of a local makes the Target right, or if unknown.
 
-    In a loop all values of the local are sought at once. A value of the shape of the gradient is tried too.
+    All values that the local has in a loop are solved for together. A value with the shape of the gradient is tried
+    too.
     """
     events = [e for e in bench.base.events if e.site == event.site]
     if not all(is_real_array(e.value) for e in events):
@@ -34,7 +35,7 @@ def may_be_wrong(bench, event):
 
 
 def _is_solved(bench, events, value, truth):
-    """Whether Gauss and Newton, from a value, find one for which the Target is right, or cannot look for it."""
+    """Return True if Gauss–Newton steps from a value make the Target right."""
     value = np.where(np.isfinite(value), value, 1.0)
     for _ in range(STEPS):
         given = _gradient(bench, events, value)

@@ -1,7 +1,7 @@
-"""Finding the source of a backward pass, and of the forward pass around it, as syntax trees.
+"""Find the source of a backward pass, and of its forward pass, as syntax trees.
 
-What runs is asked, not what it is called: the function `backward` that came back knows the file and the line of its
-own code. If it is one that only hands on (`apply` of a framework), it holds the one that computes in its closure.
+The search starts from the returned function `backward`, whose code object holds its file and line. If this function
+only calls another one (as `apply` of a framework does), the one that computes is found in its closure.
 """
 
 import ast
@@ -15,16 +15,16 @@ FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 OWN_SCOPE = (*FUNCTION, ast.Lambda, ast.ClassDef)
 NOT_WITHIN = "no function `backward` is defined within its forward pass, whose lines could be looked at"
 ADAPTERS = tuple(f"gradcheck.{name}" for name in ("adapters", "given_derivatives", "layer_parameters", "nested"))
-PREFIXES = ("d", "d_", "grad_")  # what a name may begin with that holds a gradient
+PREFIXES = ("d", "d_", "grad_")  # of names that hold a gradient
 
 
 @dataclass(frozen=True)
 class Source:
-    """A backward pass, `inner`, and the forward pass that defines it, `outer`: syntax trees within `tree`, a file's.
+    """A backward pass, `inner`, and its forward pass, `outer`: syntax trees within `tree`, that of a file.
 
-    `function` is the live `backward` that was found, `is_whole` whether it is the one that was asked for, rather than
-    one that it hands on to; `lines` are those of the file. Of two functions with a cache between them, which none
-    defines within the other, `forward` is the live forward pass.
+    `function` is the live backward pass; `is_whole` is True if it is the function that the target returned, and False
+    if that function only calls it. `lines` are the lines of the file. For two functions with a cache, neither of which
+    is defined within the other, `forward` is the live forward pass.
     """
 
     file: str
@@ -38,7 +38,7 @@ class Source:
 
     @property
     def name(self):
-        """What to call it: `attention`, or `FeedForward` for a method `forward` of that class."""
+        """Return its name, that of the class for a method `forward` or `__call__`."""
         if self.forward is not None:
             return self.forward.__name__
         owner, _, name = self.function.__qualname__.rpartition(".<locals>.")[0].rpartition(".")
@@ -46,13 +46,16 @@ class Source:
 
     @property
     def parameter(self):
-        """The name of backward's first argument, the gradient of the output; empty if it has none."""
+        """Return the name of backward's first argument, the gradient of the output, or ""."""
         names = [a.arg for a in (*self.inner.args.posonlyargs, *self.inner.args.args)]
         return names[0] if names else ""
 
 
 def source_of(backward, target, name):
-    """Return the Source of a backward pass that a target returned. Raises ValueError, with a reason, if it has none."""
+    """Return the Source of a backward pass that a target returned.
+
+    Raises ValueError, with the reason, if there is none.
+    """
     pair = _pair_within(target)
     if pair:
         return _source_of_pair(*pair, name)
@@ -79,7 +82,7 @@ def source_of(backward, target, name):
 
 
 def _pair_within(target):
-    """Return (forward, backward) of a target that from_pair has made of two functions, or nothing."""
+    """Return (forward, backward) of a target made by from_pair, or ()."""
     if not isinstance(target, types.FunctionType) or target.__globals__.get("__name__") != "gradcheck.adapters":
         return ()
     held = contents(target)
@@ -88,7 +91,10 @@ def _pair_within(target):
 
 
 def _source_of_pair(forward, backward, name):
-    """Return the Source of two functions with a cache between them. Raises ValueError if it cannot be read."""
+    """Return the Source of two functions with a cache.
+
+    Raises ValueError if the source cannot be read.
+    """
     file, lines = backward.__code__.co_filename, _lines_of(backward)
     if not lines or forward.__code__.co_filename != file:
         raise ValueError(f"{name}: the source of its forward and backward cannot be read, or is not in one file")
@@ -103,13 +109,16 @@ def _source_of_pair(forward, backward, name):
 
 
 def _node_of(function, lines):
-    """Return (tree, function around it or None, node) of a live function in its file; three times None if not found."""
+    """Return (tree, outer function or None, node) of a live function in its file.
+
+    If it is not found, return three times None.
+    """
     found = _functions_of("".join(lines)).get(_key(function.__code__), [])
     return found[0] if len(found) == 1 else (None, None, None)
 
 
 def _refuse_stale(function, tree, name):
-    """Raise ValueError unless a function's code is what its source says now."""
+    """Raise ValueError if a function's code differs from its source."""
     code = function.__code__
     if codes_of(tree, code.co_filename).get(_key(code)) != code:
         raise ValueError(
@@ -118,7 +127,10 @@ def _refuse_stale(function, tree, name):
 
 
 def closures(function):
-    """Yield a function, and every function that it has captured or is bound to, the nearest first."""
+    """Yield a function, and all functions in its closure, the nearest first.
+
+    Functions that it is bound to are included.
+    """
     pending, seen = [function], set()
     while pending:
         value = pending.pop(0)
@@ -132,7 +144,7 @@ def closures(function):
 
 
 def contents(function):
-    """Return {name: value} of what a function has captured."""
+    """Return {name: value} of the variables that a function has captured."""
     held = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
@@ -143,9 +155,9 @@ def contents(function):
 
 
 def holders_of(source, target):
-    """Return the live functions whose code has that of a Source in it, as far as a target leads to them.
+    """Return the live functions whose code contains that of a Source.
 
-    Others are looked for among all that is in memory, which takes longer.
+    Those that the target leads to are tried first. Otherwise all objects in memory are searched, which is slower.
     """
     function = source.function
     if source.forward is not None:
@@ -157,7 +169,7 @@ def holders_of(source, target):
 
 
 def _by_name(function):
-    """Return what stands under the name of the function around a function in its module, or None."""
+    """Return the object with the name of a function's outer function, or None."""
     outer, _, _ = function.__qualname__.rpartition(".<locals>.")
     first, *rest = outer.split(".")
     value = function.__globals__.get(first)
@@ -167,7 +179,7 @@ def _by_name(function):
 
 
 def _defining(function, things):
-    """Return those things that are functions, and have a function's code as a constant of theirs."""
+    """Return the functions among `things` whose constants include a function's code."""
     code = function.__code__
     functions = [thing for thing in things if type(thing) is types.FunctionType]
     return list({id(f): f for f in functions if any(constant is code for constant in f.__code__.co_consts)}.values())
@@ -185,7 +197,7 @@ def codes_of(tree, file):
 
 
 def own_statements(body):
-    """Yield the statements of a function's body, also those within `if`, `for` and the like, in order."""
+    """Yield the statements of a function's body, also within `if`, `for` and so on."""
     for statement in body:
         yield statement
         if not isinstance(statement, OWN_SCOPE):
@@ -200,17 +212,20 @@ def names_read(node):
 
 
 def is_gradient(name):
-    """Whether a name looks like that of a gradient: `dx`, `d_x`, `grad_x`."""
+    """Return True if a name has the form of a gradient: `dx`, `d_x`, `grad_x`."""
     return any(name.startswith(prefix) and len(name) > len(prefix) for prefix in PREFIXES)
 
 
 def first_line(function):
-    """The line at which a function's code begins, as its code object has it: that of the first decorator."""
+    """Return the line at which a function's code begins: that of the first decorator."""
     return min([function.lineno, *(decorator.lineno for decorator in getattr(function, "decorator_list", ()))])
 
 
 def _computes(inner):
-    """Whether a backward pass has a line to look at: one that binds the name of a gradient, or returns of one."""
+    """Return True if a backward pass has a line that can be examined.
+
+    Such a line binds the name of a gradient, or returns an expression that contains one.
+    """
     if isinstance(inner, ast.Lambda):
         return any(map(is_gradient, names_read(inner.body)))
     for statement in own_statements(inner.body):
@@ -223,7 +238,10 @@ def _computes(inner):
 
 
 def _reckons(inner, name):
-    """Whether a function does arithmetic with a name, or gives it to a library: `return g @ w.T` names no gradient."""
+    """Return True if a function computes with a name, or passes it to a library.
+
+    An example is `return g @ w.T`, which names no gradient.
+    """
     operations = [n for n in ast.walk(inner) if isinstance(n, (ast.BinOp, ast.UnaryOp, ast.Call))]
     operations = [n for n in operations if not isinstance(n, ast.Call) or isinstance(n.func, ast.Attribute)]
     return any(name in names_read(operation) for operation in operations)
@@ -245,10 +263,11 @@ def _lines_of(function):
 
 @functools.lru_cache(maxsize=32)
 def _functions_of(text):
-    """Return {(first line, name): [(tree, function around it or None, function)]} of each function in a source text.
+    """Return {(first line, name): [(tree, outer function or None, function)]}.
 
-    The tree is that of the text with only that statement in it which they belong to, and what is imported, which a call
-    compiles to other code for. Empty if there is none.
+    The dictionary has each function of a source text, and is empty if the text cannot be parsed. The tree contains only
+    the imports and the top-level statement with the function. The imports are needed because calls of imported names
+    compile to other code.
     """
     try:
         module = ast.parse(text)

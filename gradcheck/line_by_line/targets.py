@@ -1,7 +1,7 @@
-"""What is compared with the truth: each gradient that backward computes under a name, or hands back.
+"""The Targets of the comparison: each gradient that backward binds to a name or returns.
 
-`dscores` is compared with ∂L/∂scores if forward binds the name `scores` once, and so is what backward returns, and what
-it leaves in a parameter. A name that cannot be followed gets the reason instead.
+`dscores` is compared with ∂L/∂scores if forward binds the name `scores` once. The values that backward returns, and
+those that it leaves in parameters, are compared too. A name that cannot be followed has a reason instead.
 """
 
 import ast
@@ -18,12 +18,12 @@ TOO_MANY = f"it has more than {MOST:,} entries: take smaller arrays"
 
 @dataclass(eq=False)
 class Target:
-    """A gradient at an Event of backward, or one that comes out of it; compared by identity.
+    """A gradient at an Event of backward, or one that backward returns; compared by identity.
 
-    `at` is where the forward pass is moved, `array` what is moved there. `event` is the one behind whose line it is
-    there; `key` is its key if the value can be replaced there, otherwise None. `is_final` marks what backward hands
-    back, and `argument` is the position, among those of the run, of the argument whose gradient it is then. What is
-    `outside` is made of that by others. `reason` says why it cannot be followed, or is empty.
+    `at` is the place in the forward pass to perturb, and `array` the value there. `event` is that of the line after
+    which the gradient exists; `key` is its key if the value can be replaced there, otherwise None. If `is_final`,
+    backward returns the gradient, and `argument` is the position of its argument in the run. If `outside`, other code
+    computes it from the results of backward. `reason` says why it cannot be followed, or is empty.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Target:
 
     @property
     def is_followed(self):
-        """Whether it can be compared."""
+        """Return True if the gradient can be compared."""
         return not self.reason
 
 
@@ -62,14 +62,17 @@ def targets_of(scene):
 
 
 def _goes_on(scene, event, bound):
-    """Whether what a name holds is not done: its line comes again, in a loop, or the next one writes into it."""
+    """Return True if the value of a name is not complete.
+
+    Its line is executed again, in a loop, or the next one writes into it.
+    """
     later = [e for e in bound if scene.sites[e.site].name == scene.sites[event.site].name]
     after = later[later.index(event) + 1]
     return any(e.site == event.site for e in later[later.index(event) + 1 :]) or scene.sites[after.site].is_written
 
 
 def _named(scene, name, event, is_last):
-    """Return the Target of a name that backward binds, and does not hand back by itself."""
+    """Return the Target of a name that backward binds but does not return."""
     target = Target(name, event)
     if not is_last:
         target.reason = "it is bound or written into again below"
@@ -97,7 +100,10 @@ def _named(scene, name, event, is_last):
 
 
 def _returned(scene, returned, last):
-    """Return a Target for each gradient that backward returns: at the name that is returned, or at the `return`."""
+    """Return a Target for each gradient that backward returns.
+
+    It is at the line of the name that is returned, or at the `return`.
+    """
     targets = []
     for position, (i, at, name, array) in enumerate(_expected(scene)):
         at_return = [e for e in returned if scene.sites[e.site].count == 0 or scene.sites[e.site].position == position]
@@ -126,9 +132,10 @@ def _returned(scene, returned, last):
 
 
 def _expected(scene):
-    """Return (position among the run's arguments, where to move, name, array) for each gradient that backward returns.
+    """Return (position, place, name, array) for each gradient that backward returns.
 
-    Where these lines are not all of the function, the position is None: they hand on to others.
+    The position is that among the run's arguments, or None if other code passes the result on. The place is where the
+    forward pass is perturbed.
     """
     arguments = scene.run.arguments
     if scene.is_whole:
@@ -146,7 +153,6 @@ def _expected(scene):
 
 
 def _is_read(scene, name):
-    """Whether a line of backward, other than the one that returns it, reads a name."""
     sites = {scene.sites[event.site] for event in scene.plain.events if scene.sites[event.site].kind == "backward"}
     return any(name in names_read(site.statement) for site in sites)
 
@@ -156,7 +162,10 @@ def _is_of_forward(scene, name):
 
 
 def _coming_out(scene, found):
-    """Return a Target for each gradient of the run that is not among those found: parameters', and what others make."""
+    """Return a Target for each gradient of the run that is not in `found`.
+
+    These are gradients of parameters, and those computed by other code.
+    """
     there = {target.argument for target in found}
     targets = []
     for i, argument in enumerate(scene.run.arguments):
@@ -172,7 +181,7 @@ def _coming_out(scene, found):
 
 
 class Reads:
-    """Which Events of backward each Event reads, by the names in its statement."""
+    """The Events that each Event of backward reads, by the names in its statement."""
 
     def __init__(self, scene, inner):
         self.scene = scene
@@ -199,7 +208,10 @@ class Reads:
         return [*read, *(n for name in read for n in self.helpers.get(name, ()))]
 
     def through(self, event, stops):
-        """Return the Events that one reads, directly or through others, but not through those whose key is in stops."""
+        """Return the Events that one reads, directly or through others.
+
+        Events whose key is in `stops` are included, but not those that they read.
+        """
         found, pending = {}, list(self.before[event.key])
         while pending:
             other = pending.pop()

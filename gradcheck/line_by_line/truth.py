@@ -1,8 +1,8 @@
-"""The true gradient at a name: what L = ⟨dy, y⟩ changes by as what the name holds is moved.
+"""The true gradient at a name: the derivative of L = ⟨dy, y⟩ with respect to its value.
 
-By the complex step where the forward pass is complex-safe, and there central differences vouch for it; otherwise by
-central differences. The inputs stay where they are; it is the name that moves, and whatever is computed from it
-afterwards follows. Names may besides be held: what is then measured is the path past them.
+It is computed by the complex step if the forward pass is complex-safe, which central differences verify, and otherwise
+by central differences. The inputs are not changed. The value of the name is perturbed, and everything computed from it
+changes accordingly. Other names may be held constant; the result is then the gradient along the paths that avoid them.
 """
 
 import numpy as np
@@ -11,10 +11,10 @@ from gradcheck.central_differences import estimate, line_along, scales_of, step_
 from gradcheck.complex_step import STEP, ComplexStep, NotComplexSafe
 from gradcheck.line_by_line.probe import close
 
-MOST = 3000  # entries of which each is moved by itself
-EXACT, APPROXIMATE = 1e-9, 2e-6  # to which a gradient is the truth, relative
+MOST = 3000  # entries, each of which is perturbed separately
+EXACT, APPROXIMATE = 1e-9, 2e-6  # relative errors of a gradient that counts as true
 DIRECTIONS = 2
-SMOOTH = 1e-4  # relative: the one-sided derivatives of a smooth function differ by less, as far apart as they are taken
+SMOOTH = 1e-4  # bound on the relative difference of the one-sided derivatives of a smooth function
 
 
 class Truth:
@@ -29,16 +29,19 @@ class Truth:
 
     @property
     def resolution(self):
-        """To what the truth is known, relative."""
+        """Return the relative error of the true gradients."""
         return EXACT if self.step else APPROXIMATE
 
     def floor(self, array):
-        """How large the rounding errors of a gradient of this array may be."""
+        """Return the largest rounding error of a gradient of this array."""
         size = np.min(scales_of(finite(array))) if np.size(array) else 1.0
         return (1 if self.step else 100) * self.run.rounding / size
 
     def is_gradient(self, value, at, array, held=None):
-        """Whether a value is the true gradient, along random directions; `at` is what `moved` takes."""
+        """Return True if a value is the true gradient, along random directions.
+
+        `at` and `held` are those of `along`.
+        """
         original, array = array, finite(array)
         if np.shape(value) != array.shape or not np.all(np.isfinite(value)):
             return False
@@ -52,21 +55,24 @@ class Truth:
         return True
 
     def along(self, at, v, held=None):
-        """Return (derivative along v at a place, how far it may be from the truth).
+        """Return (derivative along v at a place, its uncertainty).
 
-        `at` is the key of an Event of forward, or the position of an argument; `held` is {key: what is held there}.
+        `at` is the key of an Event of forward, or the position of an argument; `held` is {key: constant value}.
         """
         holding = {key: _holding(value) for key, value in (held or {}).items()}
         if self.step is not None:
             try:
                 return self._by_complex_step(at, v, holding), 0.0
-            except NotComplexSafe:  # as at a logarithm of what is 0
+            except NotComplexSafe:  # for example at log(0)
                 self.step = None
         here = estimate(self._line(at, v, holding), self.run.y, self.run.dy, step_of(1.0))
         return here.value, 10 * here.uncertainty
 
     def is_plain(self, at, array):
-        """Whether nothing but the true gradient can be right here: it is known exactly, and there is no kink."""
+        """Return True if the gradient is known exactly and there is no kink.
+
+        Then only the true gradient can be right.
+        """
         if self.step is None:
             return False
         v = self.rng.standard_normal(np.shape(array)) * np.min(scales_of(finite(array)), initial=1.0)
@@ -75,7 +81,7 @@ class Truth:
         return bool(abs(here.right - here.left) <= SMOOTH * size + 4 * here.noise)
 
     def entries(self, at, array, held=None):
-        """Return the true gradient, entry by entry; None if there are too many."""
+        """Return the true gradient, entry by entry, or None if there are too many."""
         original, array = np.asarray(array), finite(array)
         if array.size > MOST:
             return None
@@ -90,7 +96,7 @@ class Truth:
         return self.known[key]
 
     def same(self, a, b, array):
-        """Whether two gradients of an array are the same."""
+        """Return True if two gradients of an array are equal up to their errors."""
         return close(a, b, self.resolution, self.floor(array))
 
     def _by_complex_step(self, at, v, holding):
@@ -121,7 +127,10 @@ class Truth:
         return line
 
     def _is_complex_safe(self, keys):
-        """Whether the complex step applies, comes past the same probes, and says what central differences say."""
+        """Return True if the complex step applies and agrees with central differences.
+
+        Its forward pass must also call the same probes.
+        """
         try:
             with self.probe.recording({}) as events:
                 self.step.along({})
@@ -140,11 +149,14 @@ class Truth:
 
 
 def finite(array):
-    """Return an array with zeros where it is not finite: a masked score of −∞ stays where it is."""
+    """Return an array with zeros in place of infinite values, such as masked scores."""
     array = np.asarray(array, np.float64)
     return np.where(np.isfinite(array), array, 0.0)
 
 
 def _holding(value):
-    """Return what lets a name hold a value, complex where it would be: then so is all that is computed from it."""
+    """Return a function that holds a name at a value.
+
+    The result is complex if the name's value would be, so that later results are complex too.
+    """
     return lambda now: value.astype(np.complex128) if np.iscomplexobj(now) and isinstance(now, np.ndarray) else value

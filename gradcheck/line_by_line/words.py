@@ -1,4 +1,4 @@
-"""The sentence on a wrong line: the first that fits, and fits on other draws as well."""
+"""The sentence on a wrong line: the first that fits, and that also fits on other draws."""
 
 import ast
 from dataclasses import dataclass, replace
@@ -29,10 +29,10 @@ ANOTHER, FACTOR, FUNCTION, TERM = 1, 2, 3, 4  # the ranks of repairs
 
 @dataclass(frozen=True)
 class Mistake:
-    """A mistake that may be at the line of an Event; `is_sure` if that line, changed so, would be right.
+    """A mistake that may be at the line of an Event.
 
-    `repair` is the Repair that the sentence names, if it names one, and `edit` its Edit, with both of two names that
-    fit. `is_of_helper` as that of a Repair.
+    `is_sure` is True if the corrected line would be right. `repair` is the Repair that the sentence names, or None, and
+    `edit` is its Edit; if two names fit, it has both. `is_of_helper` is that of the Repair.
     """
 
     event: Event
@@ -44,10 +44,10 @@ class Mistake:
 
 
 def mistakes(look, again, target):
-    """Return Mistakes that would each make a Target wrong as it is, one for each line; of the plainest kind there is.
+    """Return the simplest Mistakes that explain a wrong Target, one for each line.
 
-    If that is one change in lines that may be right, a factor that another lacks is a mistake as plain.
-    `again()` returns Looks at other draws.
+    A missing factor in another line counts as equally simple as one change in lines that may be right. `again()`
+    returns Looks at other draws.
     """
     bench = Workbench(look.in_use(), target)
     event, value = target.event, bench.base.value(target)
@@ -82,7 +82,10 @@ def _of_rank(rank, **options):
 
 
 def _scaled(bench):
-    """Return a sentence on a value that is a multiple of the truth: by how much, if that is a small number."""
+    """Return a sentence on a value that is a multiple of the true one.
+
+    It names the factor if that is a simple fraction.
+    """
     found = [factor for event, factor in multiple(bench) if event.key == bench.target.event.key]
     if not found:
         return ""
@@ -94,9 +97,9 @@ def _scaled(bench):
 
 
 def _verified(look, again, target, search, found):
-    """Return the Mistakes of a search on one Look that hold on other draws as well: of each line the first.
+    """Return the Mistakes of a search that also hold on other draws.
 
-    What is found is a list of Repairs, or a sentence on the target's own line.
+    There is at most one for each line. `found` is a list of Repairs, or a sentence on the Target's line.
     """
     if not found:
         return []
@@ -116,7 +119,10 @@ def _verified(look, again, target, search, found):
 
 
 def _benches(look, again, target):
-    """Return a Workbench for a Target in each other Look that has it. The parameters are those of `look` again."""
+    """Return a Workbench for a Target in each other Look that has it.
+
+    Afterwards the parameters hold the numbers of `look` again.
+    """
     if None in again():
         return []
     twins = [(other, other.twin_of(target)) for other in again()]
@@ -139,7 +145,10 @@ def _still_fits(bench, search, repair, is_all):
 
 
 def _mistake(repairs):
-    """Return the Mistake of Repairs that no draw tells apart: two that differ in a name alone become one with both."""
+    """Return the Mistake of Repairs that no draw distinguishes.
+
+    If two differ in a single name, the sentence has both names.
+    """
     first, *others = repairs
     edit = first.edit
     for other in others:
@@ -153,7 +162,10 @@ def _mistake(repairs):
 
 
 def _names_that_differ(one, other):
-    """Return the holes in which the Edits of two Repairs of one row and place differ, if these hold names."""
+    """Return the holes in which the Edits of two Repairs differ.
+
+    The Repairs must be of the same row and place, and the holes must hold names.
+    """
     a, b = one.edit, other.edit
     if a is None or b is None or (a.row, a.old) != (b.row, b.old):
         return []

@@ -1,23 +1,24 @@
-"""A museum of wrong gradients: each was shipped by a real project, or asked about by a real person.
+"""A museum of wrong gradients, each of which a real project shipped or a real person asked about.
 
-    python -m gradcheck museum              the list
-    python -m gradcheck museum 3            one exhibit, by number or by name
-    python -m gradcheck museum --all        all of them, as one long page
+    python -m gradcheck museum              list the exhibits
+    python -m gradcheck museum 3            show one exhibit, by number or by name
+    python -m gradcheck museum --all        show all exhibits
 
-An exhibit shows the mistake in a few lines written for it here, beside the lines that are right; where it was found;
-the check that missed it, in the style of those who made it, and why it could not see it; and what gradcheck says. The
-check and gradcheck are both run, each time: the first passes, the second fails, and the right version passes.
+An exhibit shows the mistake in a few lines written for this purpose, together with the correct lines, and its source.
+It then shows a check in the style of the authors, which does not detect the mistake, the reason, and the report of
+gradcheck. The check and gradcheck run each time the exhibit is shown: the check passes on the wrong version, gradcheck
+fails on it, and gradcheck passes on the right version.
 
-Walk through it and count the reasons. A dy of ones. A γ of one. A mask that masks nothing. Sizes that happen to be
-equal. A tolerance as large as the mistake. A loss that falls: half of a gradient, or one of the right sign, makes it
-fall too. A layer checked together with the one loss that hides its mistake. A test that compares shapes. None of their
-authors was careless, and such tests as there were, were green. The rules of gradcheck are this list, turned round:
-inputs and parameters random and of order 1, a random dy, sizes that all differ, masks and dropout on, every input and
-every parameter compared entry by entry, in float64, at a tolerance between rounding error and any mistake.
+The reasons recur: a dy of ones; a γ of one; a mask that masks nothing; axes of equal length; a tolerance as large as
+the mistake; a falling loss, since half of a gradient, or any gradient of the right sign, makes it fall; a layer checked
+only together with the one loss that hides its mistake; a test that compares only shapes. The authors were not careless,
+and their tests passed. The rules of gradcheck follow from this list: random inputs and parameters of order 1, a random
+dy, axes of different lengths, active masks and dropout, every input and every parameter compared entry by entry, in
+float64, with a tolerance between rounding errors and mistakes.
 
-The rooms: softmax.py, normalization.py, attention.py, accumulation.py, elementwise.py. To add an exhibit, write the
-function with `if wrong: ... else: ...` around the lines that differ, and the check that passes; the listing, the
-run and the tests follow from that (exhibit.py).
+The rooms are softmax.py, normalization.py, attention.py, accumulation.py and elementwise.py. To add an exhibit, write
+the function with `if wrong: ... else: ...` around the lines that differ, and a check that passes. The listing, the run
+and the tests are derived from them (exhibit.py).
 """
 
 import ast
@@ -59,16 +60,18 @@ def main(argv=None):
 def _parser():
     parser = Parser(
         prog="python -m gradcheck museum",
-        description="Wrong gradients that real projects shipped or asked about, the checks that missed them, and the "
-        "one that does not. Each check is run as it is shown.",
+        description="Show wrong gradients that real projects shipped or asked about, the checks that missed them, and "
+        "the report of gradcheck. Each check runs when it is shown.",
     )
-    parser.add_argument("exhibit", metavar="EXHIBIT", nargs="?", help="its number or name; left out: the list")
+    parser.add_argument(
+        "exhibit", metavar="EXHIBIT", nargs="?", help="number or name of an exhibit (default: list them)"
+    )
     parser.add_argument("--all", action="store_true", help="show every exhibit")
     return parser
 
 
 def find(key):
-    """Return the exhibit of that number (from 1) or name. Raises LookupError."""
+    """Return the exhibit with a number (from 1) or name. Raises LookupError."""
     if key.isdecimal():
         if len(key) < 9 and 1 <= int(key) <= len(EXHIBITS):
             return EXHIBITS[int(key) - 1]
@@ -81,7 +84,7 @@ def find(key):
 
 
 def catalogue(width=88):
-    """Return the list of exhibits, room by room."""
+    """Return the list of exhibits by room."""
     number = 0
     lines = ["A museum of wrong gradients, each from a real project or a real question.", ""]
     for room in ROOMS:
@@ -90,11 +93,11 @@ def catalogue(width=88):
             number += 1
             lines.append(f"  {number:>2}  {exhibit.name:<22} {exhibit.title}")
         lines.append("")
-    return "\n".join([*lines, "python -m gradcheck museum 1     shows the first; --all shows everything"])
+    return "\n".join([*lines, "python -m gradcheck museum 1     shows the first exhibit; --all shows all of them"])
 
 
 def page(exhibit, width=88):
-    """Return everything about one exhibit. Both its check and gradcheck are run for it."""
+    """Return the page of one exhibit. Runs its check and gradcheck."""
     number = EXHIBITS.index(exhibit) + 1
     heading = f"{number}. {exhibit.title}"
     lines = [heading, "═" * min(len(heading), width), ""]
@@ -114,9 +117,10 @@ def page(exhibit, width=88):
 
 
 def listing(function):
-    """Return the source of a function as (mark, line), without its docstring and without `wrong`.
+    """Return the source of a function as (mark, line).
 
-    Of each `if wrong: ... else: ...` the lines of the first part are marked −, and those of the other, if any, +.
+    The docstring and the argument `wrong` are left out. In each `if wrong: ... else: ...` the lines of the first block
+    are marked − and those of the second, if there is one, +.
     """
     source = textwrap.dedent(inspect.getsource(function))
     lines = source.splitlines()
@@ -142,7 +146,7 @@ def listing(function):
 
 
 def outcome(exhibit):
-    """Run an exhibit's own check on the wrong version, and say what came of it."""
+    """Run an exhibit's check on the wrong version, and describe the result."""
     try:
         exhibit.check(exhibit.version(wrong=True))
     except AssertionError as error:

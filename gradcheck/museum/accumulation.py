@@ -1,4 +1,4 @@
-"""What is used several times receives several gradients, and they add up: once each, and no more than once."""
+"""A value that is used several times receives several gradients, and its gradient is their sum."""
 
 import numpy as np
 
@@ -6,9 +6,10 @@ from gradcheck.museum.exhibit import Exhibit, Source, close, numeric_gradient
 
 
 def embedding_repeated(weight, *, ids, wrong):
-    """An id that occurs twice receives the gradient of one of its occurrences only.
+    """An id that occurs twice receives the gradient of only one of its occurrences.
 
-    `a[ids] += b` reads all rows, adds, and writes all rows: of two writes to one row the last remains.
+    `a[ids] += b` reads all rows, adds, and writes all rows. If two writes go to the same row, only the last one
+    remains.
     """
 
     def backward(dy):
@@ -23,7 +24,7 @@ def embedding_repeated(weight, *, ids, wrong):
 
 
 def with_distinct_ids(embedding):
-    """The ids of the test are all different, as those of a small example tend to be."""
+    """The ids of the test are all different, as is common in small examples."""
     rng = np.random.default_rng(0)
     weight, dy, ids = rng.normal(size=(7, 3)), rng.normal(size=(4, 3)), np.array([3, 0, 6, 2])
     dweight = embedding(weight, ids=ids)[1](dy)
@@ -31,9 +32,10 @@ def with_distinct_ids(embedding):
 
 
 def tied_embedding(weight, *, ids, wrong):
-    """One matrix is both embedding and output head, but each keeps a gradient of its own.
+    """One matrix is both embedding and output head, but the two uses keep separate gradients.
 
-    Its true gradient is the sum. There the two halves went to two optimizers, and the two copies drifted apart.
+    The true gradient is their sum. In the project, the two parts went to two optimizers, and the two copies drifted
+    apart.
     """
     x = np.tanh(weight[ids])
 
@@ -51,9 +53,9 @@ def tied_embedding(weight, *, ids, wrong):
 
 
 def it_trains(tied):
-    """Half of a gradient still goes downhill. The loss falls, only not as far as it should.
+    """Half of a gradient is still a descent direction. The loss falls, but less than it should.
 
-    What gave it away was a perplexity of 115 where another framework reached 50.
+    The mistake was noticed because the perplexity was 115, whereas another framework reached 50.
     """
     rng = np.random.default_rng(0)
     weight, targets = rng.normal(size=(7, 3)), rng.normal(size=(4, 7))
@@ -67,9 +69,9 @@ def it_trains(tied):
 
 
 def backward_twice(a, b, *, wrong):
-    """Inner nodes keep what the last backward pass left in them, and the next one adds to that.
+    """Inner nodes keep the gradient of the previous backward pass, and the next pass adds to it.
 
-    y = (a + b)²: the node of the sum lies between. Clearing the gradients of the parameters does not clear its own.
+    y = (a + b)²: the sum is an inner node. Clearing the gradients of the parameters does not clear its gradient.
     """
     total = a + b
     dtotal = np.zeros_like(total)
@@ -85,7 +87,7 @@ def backward_twice(a, b, *, wrong):
 
 
 def called_once(square):
-    """Each test builds its graph anew and walks it once."""
+    """Each test builds a new graph and calls backward once."""
     rng = np.random.default_rng(0)
     a, b, dy = rng.normal(size=3), rng.normal(size=3), rng.normal(size=3)
     da, _ = square(a, b)[1](dy)
@@ -93,7 +95,7 @@ def called_once(square):
 
 
 def used_twice(x, *, i, j, wrong):
-    """y = exp(x_i) · x_j, on a tape that assigns gradients. If i and j are the same, the last path wins."""
+    """y = exp(x_i) · x_j, on a tape that assigns gradients. If i = j, the last path overwrites the first."""
     e = np.exp(x[i])
 
     def backward(dy):
@@ -109,14 +111,14 @@ def used_twice(x, *, i, j, wrong):
 
 
 def on_expressions_that_use_each_value_once(product):
-    """The expressions tried at first use each of their values once. The notebook's own comment tells of the repair."""
+    """The first expressions tried use each value once. A comment in the notebook describes the later correction."""
     x, dy = np.random.default_rng(0).normal(size=3), 0.7
     dx = product(x, i=0, j=2)[1](dy)
     close(dx, numeric_gradient(lambda x: dy * product(x, i=0, j=2)[0], x))
 
 
 def max_pool_overlapping(x, *, size, stride, wrong):
-    """Windows that overlap share their maximum, which then has a gradient from each of them."""
+    """Overlapping windows may share their maximum, which then receives a gradient from each of them."""
     starts = np.arange(0, len(x) - size + 1, stride)
     best = np.array([start + np.argmax(x[start : start + size]) for start in starts])
 
@@ -133,7 +135,7 @@ def max_pool_overlapping(x, *, size, stride, wrong):
 
 
 def with_windows_side_by_side(max_pool):
-    """The test pools by 2 with stride 2. Its windows never share an entry."""
+    """The test pools by 2 with stride 2, so that windows never share an entry."""
     rng = np.random.default_rng(0)
     x, dy = rng.normal(size=8), rng.normal(size=4)
     dx = max_pool(x, size=2, stride=2)[1](dy)
@@ -141,9 +143,9 @@ def with_windows_side_by_side(max_pool):
 
 
 def returned_too_early(x, *, wrong):
-    """A return that stands one level too deep: the loop ends after its first turn.
+    """A return is indented one level too deep, so that the loop ends after its first iteration.
 
-    The maximum of each channel: only the first channel passes its gradient on.
+    In a maximum over each channel, only the first channel passes on its gradient.
     """
     best = x.argmax(axis=1)
 
@@ -159,9 +161,9 @@ def returned_too_early(x, *, wrong):
 
 
 def the_model_converges(max_pool):
-    """The report says it: "the model as-is still converges". There all patches but the first are never trained.
+    """The report itself says: "the model as-is still converges". There, only the first patch is trained.
 
-    Here it is all channels but the first. The sum of the squared maxima is to fall, and it does.
+    Here it is only the first channel. The check requires that the sum of the squared maxima falls, and it does.
     """
     x = np.random.default_rng(0).normal(size=(3, 4))
     losses = []
@@ -187,7 +189,7 @@ EXHIBITS = [
     ),
     Exhibit(
         "tied-embedding",
-        "Tied weights that keep their gradients apart",
+        "Tied weights with separate gradients",
         (Source("paiml/entrenar", "issue", 314),),
         tied_embedding,
         it_trains,
@@ -203,7 +205,7 @@ EXHIBITS = [
     ),
     Exhibit(
         "used-twice",
-        "= in the place of +=",
+        "= instead of +=",
         (Source("karpathy/nn-zero-to-hero", "issue", 52), Source("karpathy/micrograd", "issue", 2)),
         used_twice,
         on_expressions_that_use_each_value_once,

@@ -1,4 +1,4 @@
-"""Attention and rotary positions: axes of the same size, groups of the same size, masks that are never on."""
+"""Attention and rotary positions: axes of equal length, groups of equal size, masks that are never active."""
 
 import numpy as np
 
@@ -6,9 +6,10 @@ from gradcheck.museum.exhibit import Exhibit, Source, close, numeric_gradient
 
 
 def attention_dropout(q, k, v, *, keep, wrong):
-    """Dropout on the weights, forgotten on the way back.
+    """Dropout is applied to the weights in forward, but forgotten in backward.
 
-    The softmax is differentiated at the weights after dropout, and the gradient that enters it was never dropped.
+    The softmax is differentiated at the weights after dropout, and the gradient that enters it is not multiplied by the
+    mask.
     """
     scale = q.shape[-1] ** -0.5
     scores = q @ k.T * scale
@@ -28,7 +29,7 @@ def attention_dropout(q, k, v, *, keep, wrong):
 
 
 def without_dropout(attention):
-    """Nothing is dropped, so that numbers can be compared. Then both lines are the same."""
+    """Dropout is off, so that numbers can be compared. The two versions are then the same."""
     rng = np.random.default_rng(0)
     q, k, v = rng.normal(size=(3, 2)), rng.normal(size=(4, 2)), rng.normal(size=(4, 5))
     keep, dy = np.ones((3, 4)), rng.normal(size=(3, 5))
@@ -38,10 +39,10 @@ def without_dropout(attention):
 
 
 def attention_empty_row(scores, v, *, mask, wrong):
-    """A query that may attend to nothing has a row of −∞, whose softmax is 0 / 0.
+    """A query that may attend to no key has a row of −∞, whose softmax is 0 / 0.
 
-    The output of that row is thrown away, but its gradient is not: 0 · NaN is NaN, and as every query shares the
-    keys and values, one empty row spoils the gradients of all of them.
+    The output of that row is discarded, but its gradient is not: 0 · NaN is NaN. Since all queries share the keys and
+    values, one empty row makes all of their gradients NaN.
     """
     with np.errstate(invalid="ignore"):
         masked = np.where(mask, scores, -np.inf)
@@ -63,9 +64,9 @@ def attention_empty_row(scores, v, *, mask, wrong):
 
 
 def under_a_causal_mask(head):
-    """Under a causal mask alone every query sees at least itself.
+    """Under a causal mask alone every query attends to at least its own position.
 
-    Rows run empty when a second mask, for padding or a window, is laid over the first.
+    Rows become empty when a second mask, for padding or a window, is combined with the first.
     """
     rng = np.random.default_rng(0)
     scores, v, dy = rng.normal(size=(4, 4)), rng.normal(size=(4, 3)), rng.normal(size=(4, 3))
@@ -76,7 +77,7 @@ def under_a_causal_mask(head):
 
 
 def attention_grouped(q, k, *, wrong):
-    """Grouped heads, interleaved: query head h reads key head h mod K. Backward divides by the group's size G instead.
+    """Interleaved head groups: query head h reads key head h mod K. Backward divides by the group size G instead.
 
     The scores stand for the whole attention: q (H, T, D) times k (K, T, D), with H = K G.
     """
@@ -98,9 +99,9 @@ def attention_grouped(q, k, *, wrong):
 
 
 def with_as_many_groups_as_heads_in_each(attention):
-    """Four query heads share two key heads: K = G = 2, and a mix-up of the two cannot be seen.
+    """Four query heads share two key heads: K = G = 2, so that exchanging the two has no effect.
 
-    The two divisions agree exactly where the counts are equal.
+    The two divisions agree exactly if the counts are equal.
     """
     rng = np.random.default_rng(0)
     q, k = rng.normal(size=(4, 3, 5)), rng.normal(size=(2, 3, 5))
@@ -110,9 +111,9 @@ def with_as_many_groups_as_heads_in_each(attention):
 
 
 def attention_transposed_twice(q, k, *, wrong):
-    """Forward transposes (T, H, D) to (H, T, D) and saves that. Backward transposes k once more.
+    """Forward transposes (T, H, D) to (H, T, D) and saves the result. Backward transposes k once more.
 
-    With as many heads as positions every shape fits, and the heads and the positions of k have changed places.
+    If there are as many heads as positions, the shapes fit, but the heads and the positions of k are exchanged.
     """
     q_heads, k_heads = q.swapaxes(0, 1), k.swapaxes(0, 1)
     scores = q_heads @ k_heads.swapaxes(1, 2)
@@ -130,9 +131,9 @@ def attention_transposed_twice(q, k, *, wrong):
 
 
 def shapes_and_finiteness(attention):
-    """The backward pass ran, its shapes were right and its numbers finite, in code that was used for inference.
+    """The backward pass ran, its shapes were right and its values finite, in code that was used for inference.
 
-    The report that found it chose 16 heads and 16 positions, so that the mix-up could not show as a wrong shape.
+    The report that found it used 16 heads and 16 positions, for which the mistake does not cause a wrong shape.
     """
     rng = np.random.default_rng(0)
     q, k = rng.normal(size=(4, 4, 3)), rng.normal(size=(4, 4, 3))
@@ -142,10 +143,10 @@ def shapes_and_finiteness(attention):
 
 
 def ring_attention_stale(q, *chunks, wrong):
-    """The keys arrive in chunks, one in each turn of a loop. Backward finds in its place the chunk saved first.
+    """The keys arrive in chunks, one per iteration of a loop. Backward always reads the chunk saved first.
 
-    What a backward pass captures must still be there when it runs: a name bound anew in each turn, or a buffer filled
-    again, is not.
+    The values that a backward pass captures must still exist when it runs. A name that is bound again in each
+    iteration, or a buffer that is overwritten, no longer holds them.
     """
     y = np.concatenate([q @ chunk.T for chunk in chunks], axis=1)
 
@@ -163,7 +164,7 @@ def ring_attention_stale(q, *chunks, wrong):
 
 
 def on_one_device(ring_attention):
-    """On a single device the ring has one turn, and the first chunk is the only one."""
+    """On a single device the ring has one step, and the first chunk is the only one."""
     rng = np.random.default_rng(0)
     q, chunk, dy = rng.normal(size=(2, 5)), rng.normal(size=(3, 5)), rng.normal(size=(2, 3))
     dq, _ = ring_attention(q, chunk)[1](dy)
@@ -171,13 +172,13 @@ def on_one_device(ring_attention):
 
 
 def rotate_half(x):
-    """Exchange the halves of the last axis, the second one negated."""
+    """Exchange the halves of the last axis, and negate the second one."""
     first, second = np.split(x, 2, axis=-1)
     return np.concatenate([-second, first], axis=-1)
 
 
 def rotary(x, *, cos, sin, wrong):
-    """y = x cos + rotate(x) sin. Backward turns dy first and multiplies by sin then. It must be the other way round.
+    """y = x cos + rotate(x) sin. Backward rotates dy first and then multiplies by sin; the order must be reversed.
 
     The transpose of "rotate, then multiply" is "multiply, then rotate back".
     """
@@ -194,9 +195,9 @@ def rotary(x, *, cos, sin, wrong):
 
 
 def with_both_halves_alike(rotary):
-    """In the test both halves of the table of sines are the same, as in a true rotation, and then the order is free.
+    """In the test both halves of the table of sines are equal, as in a true rotation, and the order does not matter.
 
-    The operator accepts any table. The repaired test multiplies the second half by 0.1, and fails on the old code.
+    The operator accepts any table. The corrected test multiplies the second half by 0.1, and fails on the old code.
     """
     rng = np.random.default_rng(0)
     angle = rng.normal(size=(3, 2))

@@ -1,4 +1,4 @@
-"""Activations, losses, layers, a motion: a derivative at the wrong place, a forgotten factor, a sum not taken."""
+"""Activations, losses, layers, a motion model: a derivative at the wrong point, a missing factor, a missing sum."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from gradcheck.museum.exhibit import Exhibit, Source, close, numeric_gradient
 
 
 def tanh_of_dy(x, *, wrong):
-    """The derivative of tanh is evaluated at the gradient that arrives, not at x, and never multiplied by it."""
+    """The derivative of tanh is evaluated at the upstream gradient instead of x, and is not multiplied by it."""
     y = np.tanh(x)
 
     def backward(dy):
@@ -20,9 +20,9 @@ def tanh_of_dy(x, *, wrong):
 
 
 def shape_and_range(tanh):
-    """A derivative of tanh lies between 0 and 1 and has the shape of x. So does this one.
+    """A derivative of tanh lies between 0 and 1 and has the shape of x. So does this wrong one.
 
-    The report mentions no test; one that asserts no value would have passed.
+    The report mentions no test; a test that compares no values would have passed.
     """
     x = np.random.default_rng(0).normal(size=(3, 4))
     dx = tanh(x)[1](np.ones((3, 4)))
@@ -30,9 +30,9 @@ def shape_and_range(tanh):
 
 
 def sigmoid_at_input(x, *, wrong):
-    """σ′ = y (1 − y) holds for the output y. At the input, x (1 − x) is some parabola.
+    """σ′ = y (1 − y) holds for the output y. At the input, x (1 − x) is an unrelated parabola.
 
-    Its authors called it "bugged_sigmoid" and kept it: "Why does this work?"
+    The authors called it "bugged_sigmoid" and kept it: "Why does this work?"
     """
     y = 1 / (1 + np.exp(-x))
 
@@ -47,9 +47,9 @@ def sigmoid_at_input(x, *, wrong):
 
 
 def it_learns_something(sigmoid):
-    """It works, as they say, while the numbers that arrive lie between 0 and 1: the parabola is positive there.
+    """It works while the inputs lie between 0 and 1, where the parabola is positive.
 
-    A gradient of the right sign is enough to make a loss fall.
+    A gradient of the right sign is enough to reduce a loss.
     """
     x, target = np.array([0.2, 0.5, 0.7]), np.array([0.7, 0.5, 0.6])
     losses = []
@@ -61,11 +61,11 @@ def it_learns_something(sigmoid):
 
 
 def gelu_mixed(x, *, wrong):
-    """Forward is the tanh approximation of a GELU. Backward takes one term from it and the other from the exact GELU.
+    """Forward is the tanh approximation of GELU. Backward takes one term from it and the other from the exact GELU.
 
-    Each term is right where it comes from. Their sum is the derivative of neither, wrong in the fourth digit. No simple
-    hypothesis fits such an error, and gradcheck names none: it shows that nearly every entry is off, by thousands of
-    times what the oracle may be.
+    Each term is right for its own function, but their sum is the derivative of neither, wrong in the fourth digit. No
+    simple hypothesis explains such an error, and gradcheck names none. It reports that nearly every entry is wrong, by
+    thousands of times the uncertainty of the oracle.
     """
     scale = np.sqrt(2 / np.pi)
     t = np.tanh(scale * (x + 0.044715 * x**3))
@@ -81,9 +81,10 @@ def gelu_mixed(x, *, wrong):
 
 
 def to_three_decimals(gelu):
-    """The gradient of the project's test is compared to three decimals, and the mistake is in the fourth.
+    """The project's test compares the gradient to three decimals, and the mistake is in the fourth.
 
-    The tolerance was chosen for the approximation, which is no better than that. But its own derivative is exact.
+    The tolerance was chosen for the error of the approximation. But the derivative of the approximation itself is
+    exact.
     """
     x = np.random.default_rng(0).normal(size=50)
     dx = gelu(x)[1](np.ones_like(x))
@@ -92,7 +93,7 @@ def to_three_decimals(gelu):
 
 
 def relu_of_output(x, *, wrong):
-    """The derivative is taken from the output, with ≥. Where the unit is off, its output is exactly 0, and 0 ≥ 0.
+    """The derivative is computed from the output with ≥. Where the unit is off, its output is exactly 0, and 0 ≥ 0.
 
     So every gradient passes, as if there were no ReLU. With > it would be right.
     """
@@ -109,16 +110,16 @@ def relu_of_output(x, *, wrong):
 
 
 def on_active_units(relu):
-    """The values that come to mind when one tests a ReLU are positive.
+    """A test of ReLU often uses only positive values.
 
-    The report noticed it by a test accuracy that differed by 12 %.
+    The mistake was reported because the test accuracy differed by 12 %.
     """
     x, dy = np.array([0.5, 1.0, 3.0]), np.array([1.0, -2.0, 0.5])
     close(relu(x)[1](dy), numeric_gradient(lambda x: dy @ relu(x)[0], x))
 
 
 def dropout_from_ratio(x, *, keep, wrong):
-    """The mask is not saved but guessed: it is y / x, and where x is 0, taken to be 1.
+    """The mask is not saved but reconstructed: it is y / x, and taken to be 1 where x is 0.
 
     After a ReLU many x are 0, and half of those were dropped.
     """
@@ -135,7 +136,7 @@ def dropout_from_ratio(x, *, keep, wrong):
 
 
 def on_inputs_that_are_never_zero(dropout):
-    """A random number is never exactly 0."""
+    """Random inputs are never exactly 0."""
     rng = np.random.default_rng(0)
     x, dy, keep = rng.normal(size=4), rng.normal(size=4), np.array([1.0, 0.0, 0.0, 1.0])
     dx = dropout(x, keep=keep)[1](dy)
@@ -143,7 +144,7 @@ def on_inputs_that_are_never_zero(dropout):
 
 
 def squared_error_half(prediction, *, target, wrong):
-    """The loss is the mean of the squares; its gradient lacks the 2 of the power rule."""
+    """The loss is the mean of the squares; its gradient lacks the factor 2 of the power rule."""
     error = prediction - target
 
     def backward(dloss):
@@ -157,9 +158,9 @@ def squared_error_half(prediction, *, target, wrong):
 
 
 def same_direction(loss):
-    """Half of the gradient points where the gradient points. A learning rate makes up for the rest.
+    """Half of the gradient has the direction of the gradient, and the learning rate can make up for its length.
 
-    Gradients that are compared by the angle between them, or by how a loss falls, may have any length.
+    A comparison of the angle between gradients, or of the decrease of a loss, does not depend on the length.
     """
     rng = np.random.default_rng(0)
     prediction, target = rng.normal(size=5), rng.normal(size=5)
@@ -169,9 +170,9 @@ def same_direction(loss):
 
 
 def total_score(scores, *, wrong):
-    """The backward pass of a log-sum-exp returns the probabilities, and does not look at dy.
+    """The backward pass of a log-sum-exp returns the probabilities and ignores dy.
 
-    Those who minimized minus the score went uphill.
+    If the loss was minus the score, the update ascended.
     """
     e = np.exp(scores - scores.max())
     y = np.log(e.sum()) + scores.max()
@@ -187,13 +188,13 @@ def total_score(scores, *, wrong):
 
 
 def from_the_score_itself(total):
-    """`score.backward()` starts with dy = 1, and to forget a factor of 1 is no mistake."""
+    """`score.backward()` starts with dy = 1, so a missing factor dy has no effect."""
     scores = np.random.default_rng(0).normal(size=6)
     close(total(scores)[1](1.0), numeric_gradient(lambda s: total(s)[0], scores))
 
 
 def cross_entropy_ignored(logits, *, targets, wrong):
-    """Ignored targets are left out of the loss but not out of its gradient."""
+    """Ignored targets are excluded from the loss but not from its gradient."""
     counted = targets >= 0
     shifted = logits - logits.max(axis=-1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
@@ -212,10 +213,10 @@ def cross_entropy_ignored(logits, *, targets, wrong):
 
 
 def cross_entropy_padding(logits, *, targets, wrong):
-    """The mean is taken over all positions, padding included, where it should be over those that count.
+    """The mean is taken over all positions, including padding, instead of those that count.
 
-    In the projects named, an automatic gradient followed the loss. Written by hand, one of the two is repaired first:
-    here the loss is, and the gradient still divides by everything.
+    In the projects named, automatic differentiation followed the loss. In code written by hand, loss and gradient are
+    corrected separately: here the loss is corrected, and the gradient still divides by the number of all positions.
     """
     counted = targets >= 0
     shifted = logits - logits.max(axis=-1, keepdims=True)
@@ -242,9 +243,9 @@ def without_padding(cross_entropy):
 
 
 def bias_not_summed(x, weight, bias, *, wrong):
-    """The bias is added to every row, so its gradient is a sum over the rows. Here the rows are returned.
+    """The bias is added to every row, so its gradient is a sum over the rows. Here the sum is missing.
 
-    `bias - rate * dbias` broadcasts without a word, and from then on there is a bias for each row.
+    `bias - rate * dbias` broadcasts silently, and from then on every row has a separate bias.
     """
 
     def backward(dy):
@@ -258,7 +259,7 @@ def bias_not_summed(x, weight, bias, *, wrong):
 
 
 def the_loss_falls(linear):
-    """It falls, and further than it should: with a bias for each example, each example can be learnt by heart."""
+    """The loss falls further than it should: with a separate bias for each example, each example can be memorised."""
     rng = np.random.default_rng(0)
     x, target = rng.normal(size=(4, 3)), rng.normal(size=(4, 2))
     weight, bias = rng.normal(size=(3, 2)), np.zeros(2)
@@ -274,7 +275,7 @@ def the_loss_falls(linear):
 def input_gradient_twice(x, weight, *, wrong):
     """The gradient of the input is summed in one loop, and again in the next, which has already updated the weights.
 
-    Half of what goes down is right; the other half is the gradient of a network that did not exist in this step.
+    Half of the result is right; the other half is the gradient at weights that forward did not use.
     """
 
     def backward(dy):
@@ -288,7 +289,7 @@ def input_gradient_twice(x, weight, *, wrong):
 
 
 def the_weights_alone(linear):
-    """The gradient of the weights is right, and so is everything in a network of one layer."""
+    """The gradient of the weights is right, and so are all gradients in a network of one layer."""
     rng = np.random.default_rng(0)
     x, weight, dy = rng.normal(size=(4, 3)), rng.normal(size=(3, 2)), rng.normal(size=(4, 2))
     _, dweight = linear(x, weight)[1](dy)
@@ -296,7 +297,7 @@ def the_weights_alone(linear):
 
 
 def bias_past_tanh(x, weight, bias, *, wrong):
-    """y = tanh(x W + b): the bias receives the gradient of y, not that of x W + b, which tanh′ makes smaller."""
+    """y = tanh(x W + b): the bias receives the gradient of y, not that of x W + b, which has the factor tanh′."""
     y = np.tanh(x @ weight + bias)
 
     def backward(dy):
@@ -311,9 +312,9 @@ def bias_past_tanh(x, weight, bias, *, wrong):
 
 
 def at_small_weights(layer):
-    """At weights of 0.01, as a layer starts with, tanh is a straight line and tanh′ is 1.
+    """At initial weights of 0.01, tanh is nearly linear, and tanh′ is nearly 1.
 
-    The correction is smaller than a tolerance of 1e-3. The exercise mentions no test.
+    The error is smaller than a tolerance of 1e-3. The exercise mentions no test.
     """
     rng = np.random.default_rng(0)
     x, dy = rng.normal(size=(4, 3)), rng.normal(size=(4, 2))
@@ -324,10 +325,10 @@ def at_small_weights(layer):
 
 
 def dish_at_input(x, weight, bias, *, wrong):
-    """z = x W + b, y = z (1 + z / √(1 + z²)) / 2. The activation's derivative is taken at x, the input of the layer.
+    """z = x W + b, y = z (1 + z / √(1 + z²)) / 2. The activation's derivative is evaluated at x instead of z.
 
-    Within the activation its argument is called X, and in the layer around it X is something else. As many features go
-    in as come out; otherwise the shapes would not fit, and everybody would know. The error has no simple shape, and
+    The activation calls its argument X, and the layer around it uses X for its input. The mistake goes unnoticed only
+    if the layer has as many outputs as inputs; otherwise the shapes would not fit. The error has no simple form, and
     gradcheck names none; `gradcheck.steps` finds the line: x stands where z belongs.
     """
     z = x @ weight + bias
@@ -346,9 +347,9 @@ def dish_at_input(x, weight, bias, *, wrong):
 
 
 def shapes_alone(layer):
-    """Every layer of the library is put through one test, which looks at types and shapes.
+    """Every layer of the library is tested in the same way, by types and shapes.
 
-    This one is made with 4 features in and 4 out. With 4 and 3 the test would have raised an exception.
+    This test uses 4 input and 4 output features. With 4 and 3 it would have raised an exception.
     """
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(5, 4)), rng.normal(size=(4, 4)), rng.normal(size=4)
@@ -357,11 +358,12 @@ def shapes_alone(layer):
 
 
 def motion_as_commented(state, *, speed, turn, dt, wrong):
-    """A vehicle's step, for a Kalman filter. The state is a position, a yaw, the speed and the speedometer's scale.
+    """The motion of a vehicle in a Kalman filter. The state is position, yaw, speed and the scale of the speedometer.
 
-    The comment over the Jacobian says that the speed stays, v′ = v, and moves the vehicle. In the code the commanded
-    speed moves it, and takes the place of the one in the state, on which nothing then depends: its column is zero. Both
-    derivations are right, of two different functions. A gradient is that of the code.
+    The comment on the Jacobian says that the speed is constant, v′ = v, and moves the vehicle. In the code, the
+    commanded speed moves the vehicle and replaces the speed in the state. The next state then does not depend on the
+    speed, so its column is zero. Both derivations are right, but for two different functions. A gradient must be that
+    of the code.
     """
     x, y, yaw, _, scale = state
     cos, sin, way = np.cos(yaw), np.sin(yaw), dt * speed * scale
@@ -382,8 +384,8 @@ def motion_as_commented(state, *, speed, turn, dt, wrong):
 def the_filter_runs(motion):
     """The tests of the collection run each program to its end, and compare nothing.
 
-    An extended Kalman filter forgives a Jacobian much: the covariance is wrong, the estimate is still drawn to what is
-    measured.
+    An extended Kalman filter tolerates errors of the Jacobian: the covariance is wrong, but the measurements still
+    correct the estimate.
     """
     rng = np.random.default_rng(0)
     options = {"speed": 1.0, "turn": 0.1, "dt": 0.1}

@@ -1,4 +1,4 @@
-"""One exhibit: a wrong gradient, the check that missed it, and what is needed to show both."""
+"""One exhibit: a wrong gradient, the check that missed it, and the inputs to run both."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ PATHS = {"issue": "issues", "pull request": "pull", "file": "blob"}
 
 @dataclass(frozen=True)
 class Source:
-    """Where the mistake was made or asked about: an issue, a pull request or a file of a public repository."""
+    """The origin of a mistake: an issue, a pull request or a file of a public repository."""
 
     repository: str
     kind: str
@@ -27,7 +27,7 @@ class Source:
 
     @property
     def url(self):
-        """Its address; a file's at the commit where it was read."""
+        """Return the address. That of a file includes the commit."""
         parts = (self.repository, PATHS[self.kind], self.commit, str(self.item))
         return "https://github.com/" + "/".join(part for part in parts if part)
 
@@ -36,9 +36,9 @@ class Source:
 class Exhibit:
     """A wrong gradient.
 
-    `function(*inputs, ..., wrong)` is differentiable, with the mistake if `wrong`; its docstring tells the story.
-    `check(function)` is a check in its authors' style: it passes on the wrong version, and its docstring says why.
-    `draw(rng)` returns inputs and options on which the mistake can be seen.
+    `function(*inputs, ..., wrong)` is differentiable, with the mistake if `wrong`; its docstring describes the mistake.
+    `check(function)` is a check in the style of the authors: it passes on the wrong version, and its docstring explains
+    why. `draw(rng)` returns inputs and options for which the mistake shows.
     """
 
     name: str
@@ -49,11 +49,11 @@ class Exhibit:
     draw: Callable
 
     def version(self, wrong):
-        """Return the differentiable function with the mistake or without it."""
+        """Return the differentiable function, with or without the mistake."""
         return partial(self.function, wrong=wrong)
 
     def examine(self, wrong, seed=0):
-        """Return gradcheck's Report on the version with the mistake or without it."""
+        """Return gradcheck's Report on the function, with or without the mistake."""
         inputs, options = self.draw(np.random.default_rng(seed))
         try:
             return check_call(Call(self.version(wrong), *inputs, **options), seed=seed, lines=False)
@@ -62,7 +62,7 @@ class Exhibit:
 
 
 def numeric_gradient(loss, x, h=1e-5):
-    """Central differences of a number with respect to each entry of x, as every course writes them."""
+    """Return central differences of a scalar function with respect to each entry of x."""
     gradient = np.zeros_like(x)
     for index in np.ndindex(x.shape):
         there, back = x.copy(), x.copy()

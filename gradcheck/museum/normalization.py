@@ -1,4 +1,4 @@
-"""Normalizations: three paths to each output, and a γ that starts at the one value which hides where it belongs."""
+"""Normalizations: three paths to each output, and an initial γ of 1, which hides its wrong place."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ from gradcheck.museum.exhibit import Exhibit, Source, close, numeric_gradient
 
 
 def batch_norm_zeros(x, gamma, beta, *, wrong):
-    """No gradient reaches the input at all.
+    """No gradient reaches the input.
 
-    The project's own formula was right; its test could not have told. It was documented as passing trivially, and
-    people keep asking why the gradient of a normalization vanishes there.
+    The project's formula was right, but its test could not have shown that. The test was documented as passing
+    trivially, and the question why the gradient of a normalization vanishes there is asked repeatedly.
     """
     centred = x - x.mean(axis=0)
     r = 1 / np.sqrt((centred**2).mean(axis=0) + 1e-5)
@@ -27,9 +27,9 @@ def batch_norm_zeros(x, gamma, beta, *, wrong):
 
 
 def under_ones(batch_norm):
-    """With dy = 1 the loss is Σ y = N Σ β, whatever x is: its true gradient is zero.
+    """With dy = 1 the loss is Σ y = N Σ β for every x, and its true gradient is zero.
 
-    So zeros pass, and so does any formula that cancels.
+    So zeros pass, and so does any formula whose terms cancel.
     """
     x, gamma, beta = np.random.default_rng(0).normal(size=(6, 3)), np.ones(3), np.zeros(3)
     y, backward = batch_norm(x, gamma, beta)
@@ -40,7 +40,7 @@ def under_ones(batch_norm):
 def batch_norm_constants(x, gamma, beta, *, wrong):
     """The gradient of the input is wrong; those of γ and β are right.
 
-    The report does not say which term was missing. Here mean and variance are taken for constants.
+    The report does not say which term was missing. Here mean and variance are treated as constants.
     """
     centred = x - x.mean(axis=0)
     r = 1 / np.sqrt((centred**2).mean(axis=0) + 1e-5)
@@ -58,9 +58,9 @@ def batch_norm_constants(x, gamma, beta, *, wrong):
 
 
 def parameters_of_the_first_layer(batch_norm):
-    """The layer is the first of the network that the test builds, and the test compares parameters.
+    """The layer is the first of the network in the test, and the test compares parameters.
 
-    No parameter lies below it, so nobody ever reads its dx. One linear layer underneath, and the test fails.
+    No parameter lies below it, so its dx is never used. With one linear layer below it, the test fails.
     """
     rng = np.random.default_rng(0)
     x, dy = rng.normal(size=(6, 3)), rng.normal(size=(6, 3))
@@ -71,9 +71,9 @@ def parameters_of_the_first_layer(batch_norm):
 
 
 def batch_norm_inverse_std(x, gamma, *, wrong):
-    """Forward saves 1/σ. Backward takes what it finds for σ², and computes 1/√(saved + ε) from it.
+    """Forward saves 1/σ. Backward treats the saved value as σ², and computes 1/√(saved + ε) from it.
 
-    The two agree where σ = 1, the fixed point of that function.
+    The two agree if σ = 1, the fixed point of that function.
     """
     centred = x - x.mean(axis=0)
     saved = 1 / np.sqrt((centred**2).mean(axis=0) + 1e-5)
@@ -92,10 +92,11 @@ def batch_norm_inverse_std(x, gamma, *, wrong):
 
 
 def on_standard_normal_inputs(batch_norm):
-    """The project's test applied the same transform in its reference. This one, on standard normal inputs, where σ is
-    nearly 1, would have passed as well.
+    """The reference in the project's test contained the same mistake.
 
-    At a tolerance of 5 %, as it suits half precision, no difference is left.
+    This check, on standard normal inputs, for which σ is nearly 1, would have passed as well.
+
+    With a tolerance of 5 %, which is common in half precision, the difference does not show.
     """
     rng = np.random.default_rng(0)
     x, gamma, dy = rng.normal(size=(20000, 2)), rng.normal(size=2), rng.normal(size=(20000, 2))
@@ -106,7 +107,7 @@ def on_standard_normal_inputs(batch_norm):
 
 
 def rms_norm_weight_twice(x, weight, *, wrong):
-    """The weight multiplies the second term twice: once inside the mean, and once more outside of it."""
+    """The second term is multiplied by the weight twice: once inside the mean, and once outside."""
     r = 1 / np.sqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5)
 
     def backward(dy):
@@ -122,7 +123,7 @@ def rms_norm_weight_twice(x, weight, *, wrong):
 
 
 def at_initialization(rms_norm):
-    """The layer is tested as it is made: with every weight 1, a factor too many does not show."""
+    """The layer is tested at its initial weights, which are all 1, so that an extra factor has no effect."""
     rng = np.random.default_rng(0)
     x, weight, dy = rng.normal(size=(3, 5)), np.ones(5), rng.normal(size=(3, 5))
     dx, dweight = rms_norm(x, weight)[1](dy)
@@ -131,10 +132,10 @@ def at_initialization(rms_norm):
 
 
 def layer_norm_two_dimensions(x, gamma, *, wrong):
-    """Backward counts x.shape[0] rows and takes all the rest for the width of a row.
+    """Backward counts x.shape[0] rows and takes the product of all other axes as the width of a row.
 
-    For x (batch, positions, channels) each "row" is then a whole sequence, normalized by the statistics of somebody
-    else's position. On the GPU it also wrote past the end of γ's gradient.
+    For x (batch, positions, channels) each "row" is then a whole sequence, normalized with the statistics of another
+    position. On the GPU it also wrote past the end of γ's gradient.
     """
     width = gamma.size
     centred = x - x.mean(axis=-1, keepdims=True)
@@ -160,7 +161,7 @@ def layer_norm_two_dimensions(x, gamma, *, wrong):
 
 
 def on_a_matrix(layer_norm):
-    """The backward test has inputs of two dimensions, though forward takes any number of them."""
+    """The test of backward has inputs with two dimensions, although forward accepts any number."""
     rng = np.random.default_rng(0)
     x, gamma, dy = rng.normal(size=(4, 5)), rng.normal(size=5), rng.normal(size=(4, 5))
     dx, dgamma = layer_norm(x, gamma)[1](dy)
@@ -169,9 +170,9 @@ def on_a_matrix(layer_norm):
 
 
 def pre_norm_residual(x, *, wrong):
-    """The norm hands on both its output and the residual stream, y = (norm(x), x), and has two gradients to add.
+    """The norm returns its output and the residual stream, y = (norm(x), x), and must add two gradients.
 
-    It adds them before the norm's derivative, and sends the stream's own gradient through the norm as well.
+    It adds them before applying the norm's derivative, so the gradient of the stream also passes through the norm.
     """
     r = 1 / np.sqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5)
 
@@ -190,9 +191,9 @@ def pre_norm_residual(x, *, wrong):
 
 
 def one_output_only(pre_norm):
-    """A test that follows one output alone leaves the other's gradient at zero, where either order will do.
+    """A test that uses one output alone leaves the gradient of the other at zero, and then either order is right.
 
-    The repair came with the tests that had been missing.
+    The correction came with the missing tests.
     """
     rng = np.random.default_rng(0)
     x, d_out = rng.normal(size=(3, 5)), rng.normal(size=(3, 5))
@@ -201,7 +202,7 @@ def one_output_only(pre_norm):
 
 
 def batch(rng):
-    """x (6, 3), γ and β."""
+    """Return x (6, 3), γ and β."""
     return (rng.normal(size=(6, 3)), rng.normal(size=3), rng.normal(size=3)), {}
 
 

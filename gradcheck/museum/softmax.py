@@ -1,4 +1,4 @@
-"""Softmax and its logarithm: the Jacobian is not diagonal, and a row of outputs cannot change its sum."""
+"""Softmax and its logarithm: the Jacobian is not diagonal, and the sum of a row of outputs is constant."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ from gradcheck.museum.exhibit import Exhibit, Source, close, numeric_gradient
 
 
 def softmax_identity(x, *, wrong):
-    """The layer hands the gradient through, as if softmax were the identity.
+    """The layer passes the gradient through unchanged, as if softmax were the identity.
 
-    It is meant for one loss only, whose gradient is given with respect to the logits. Between any other two layers,
-    in an attention for instance, what comes out is no gradient of anything.
+    This is meant for a single loss, whose gradient is given with respect to the logits. With any other next layer, for
+    example in attention, the result is not a gradient.
     """
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     y = e / e.sum(axis=-1, keepdims=True)
@@ -25,10 +25,10 @@ def softmax_identity(x, *, wrong):
 
 
 def the_loss_and_the_layer_together(softmax):
-    """Layer and loss are checked as a pair, and in the pair two mistakes cancel.
+    """Layer and loss are checked as a pair, in which two mistakes cancel.
 
-    The loss returns p − t and calls it the gradient of the probabilities. It is that of the logits already. A right
-    softmax fails this test.
+    The loss returns p − t as the gradient with respect to the probabilities, but it is that with respect to the logits.
+    A right softmax fails this test.
     """
     x, t = np.random.default_rng(0).normal(size=5), np.eye(5)[2]
     p, backward = softmax(x)
@@ -37,9 +37,9 @@ def the_loss_and_the_layer_together(softmax):
 
 
 def softmax_diagonal(x, *, wrong):
-    """Only the diagonal of the Jacobian, y (1 − y), as if softmax worked on each entry by itself.
+    """Backward uses only the diagonal of the Jacobian, y (1 − y), as if softmax were elementwise.
 
-    Each output depends on every input, through the sum that it is divided by.
+    Each output depends on every input, because it is divided by their sum.
     """
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     y = e / e.sum(axis=-1, keepdims=True)
@@ -55,9 +55,9 @@ def softmax_diagonal(x, *, wrong):
 
 
 def each_output_by_its_own_input(softmax):
-    """The report mentions no test. This is the one that suggests itself: output i against input i.
+    """The report mentions no test. This one is an obvious choice: output i against input i.
 
-    It looks at the diagonal of the Jacobian, which is right, and at nothing else.
+    It tests only the diagonal of the Jacobian, which is right.
     """
     x = np.random.default_rng(0).normal(size=5)
     _, backward = softmax(x)
@@ -68,7 +68,7 @@ def each_output_by_its_own_input(softmax):
 
 
 def log_softmax_plus(x, *, wrong):
-    """The backward pass adds the softmax to dy, in place of taking it Σ dy times away.
+    """The backward pass adds the softmax to dy, instead of subtracting Σ dy times the softmax.
 
     With y = x − log Σ exp(x), every input also reaches each output through the logarithm, with weight −softmax(x).
     """
@@ -86,9 +86,9 @@ def log_softmax_plus(x, *, wrong):
 
 
 def under_the_negative_log_likelihood(log_softmax):
-    """The only dy that a negative log-likelihood ever sends down is −1 at the target and 0 elsewhere.
+    """The dy of a negative log-likelihood is always −1 at the target and 0 elsewhere.
 
-    Its sum is −1, and there, but nowhere else, the two formulas agree. Networks train, and their tests pass.
+    Its sum is −1, the only value for which the two formulas agree. Networks train, and their tests pass.
     """
     x, target = np.random.default_rng(0).normal(size=5), 2
     _, backward = log_softmax(x)
@@ -98,9 +98,9 @@ def under_the_negative_log_likelihood(log_softmax):
 
 
 def softmax_in_place(x, *, wrong):
-    """The gradient is written over dy, to save an allocation.
+    """The gradient is written into dy, to save an allocation.
 
-    dy belongs to the caller. In a residual block the same array goes down the other branch as well.
+    dy belongs to the caller. In a residual block the same array is also the gradient of the other branch.
     """
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     y = e / e.sum(axis=-1, keepdims=True)
@@ -118,7 +118,7 @@ def softmax_in_place(x, *, wrong):
 
 
 def what_is_returned(softmax):
-    """The returned gradient is right. What became of dy, nobody looks at."""
+    """The returned gradient is right. The test does not look at dy afterwards."""
     rng = np.random.default_rng(0)
     x, dy = rng.normal(size=(3, 4)), rng.normal(size=(3, 4))
     numeric = numeric_gradient(lambda x: (dy * softmax(x)[0]).sum(), x)
@@ -126,7 +126,7 @@ def what_is_returned(softmax):
 
 
 def log_sum_exp_unshifted(x, *, wrong):
-    """Forward subtracts the maximum before it takes exponentials. Backward forgets to.
+    """Forward subtracts the maximum before taking exponentials. Backward does not.
 
     exp(800) overflows, and ∞ / ∞ is NaN.
     """
@@ -152,7 +152,7 @@ def at_logits_of_order_one(log_sum_exp):
 
 
 def rows(rng):
-    """Three rows of four."""
+    """Return three rows of four."""
     return (rng.normal(size=(3, 4)),), {}
 
 
