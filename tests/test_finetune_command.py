@@ -140,7 +140,7 @@ def test_parameters_by_name_and_the_other_options_of_pairs(capsys, folder):
     ]
     assert main([*arguments, *more]) == 0
     shown = capsys.readouterr().out
-    assert "trained: ln_final.*, blocks.1.norm1.*, 64 numbers" in shown and "on 15 held-out prompts" in shown
+    assert "trained: ln_final.*, blocks.1.norm1.*, 64 parameters" in shown and "on 15 held-out prompts" in shown
     assert "'the cat'\n  before" in shown and "'a'\n  before" in shown
     before, after = weights(trained_lm()), weights(LanguageModel.load(folder / "out"))
     moved = {name for name in before if before[name].tobytes() != after[name].tobytes()}

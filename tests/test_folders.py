@@ -322,9 +322,8 @@ from dataclasses import replace
 from minitransformer.training import pretrain
 
 def ready():
-    child = os.fork()
-    if child:
-        print(child, flush=True)
+    if not os.fork():
+        print(os.getpid(), flush=True)  # the fork itself, which has then closed the lock file
     time.sleep(60)
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ class FineTuningReport:
         measured = [(words, *(f"{getattr(side, field):{form}}" for side in sides)) for words, field, form in LINES]
         lines = [
             f"objective {self.objective}, {self.steps} steps on {self.rows} pairs; trained: {self.trained}, "
-            f"{self.trained_numbers:,} parameters, {share:.1%} of the number in the model",
+            f"{self.trained_numbers:,} parameters, {share:.1%} of the model",
             "",
             *table([(f"on {self.held_out_rows} held-out prompts", "before", "after"), *measured], indent=0),
             "",
