@@ -28,7 +28,7 @@ splits into two sums, one for each path from x to the loss. With the gradients d
     dx = J_fᵀ dy_f + J_gᵀ dy_g
 
 The same holds for x + f(x), where dx = dy + J_fᵀ dy; for a weight that is read at every position; for a table that is
-both embedding and unembedding; for a parameter that two batches share. This is the reason wherever gradients are added.
+both embedding and unembedding; for a parameter that two batches share.
 
 **A broadcast is summed.** In y_pc = x_pc + b_c the one number b_c is read at every position p. These are paths, and
 they add: db_c = Σ_p dy_pc. Conversely, a sum is broadcast: y_c = Σ_p x_pc gives dx_pc = dy_c, the same at every p; for
@@ -38,8 +38,7 @@ a mean over n entries each gets dy_c / n.
 as L is one number. Multiplied from the left, every product is a row times a matrix, and one pass gives the derivatives
 with respect to all parameters, at about twice the cost of the forward pass. Multiplied from the right, or by changing
 one parameter at a time, it takes a pass for each parameter: for GPT-2, 124,439,808 of them. The price is memory:
-arrays of the forward pass are kept until backward has used them. The docstring of each function lists them after
-"Saved for backward".
+backward needs arrays of the forward pass, which each docstring lists after "Saved for backward".
 
 **Why `y, backward` is enough.** A differentiable function returns its value and its own backward pass:
 
@@ -47,9 +46,8 @@ arrays of the forward pass are kept until backward has used them. The docstring 
     dx, dgamma, dbeta = backward(dy)
 
 `backward` computes Jᵀ dy. It is a closure over the variables of its forward pass. For two functions in a row, backward
-is one call within the other; for two paths, a sum. So a composition is written with its mirror image below, and is
-again a function of the same kind. The next drawing shows a block of a transformer and its backward pass. The second is
-the first read from below, with every fork turned into a sum and every sum into a fork:
+is one call within the other; for two paths, a sum. So a composition is again a function of this kind. The drawing shows
+a block of a transformer, and its backward pass: the same read from below, with forks and sums exchanged:
 
         x                               dx
         │                               │
@@ -68,27 +66,23 @@ the first read from below, with every fork turned into a sum and every sum into 
 There is no tape and no graph: the closures are the graph. A comment at the end of a line gives the number of its
 equation; in a backward pass, `# (6) ← γ · x̂ (5)` names the part of the forward pass that the line mirrors.
 
-**Modules.** A Module is such a function with its parameters attached. Calling one gives the same pair, except that
-backward accumulates the gradients of the parameters and returns only those of the inputs:
+**Modules.** A Module is such a function with its parameters attached. It stores nothing of a forward pass. Calling it
+gives the same pair, except that backward accumulates the parameters' gradients and returns only those of the inputs:
 
     norm = LayerNorm(64)
     y, backward = norm(x)
     dx = backward(dy)  # and norm.gamma.grad, norm.beta.grad are filled
 
-`apply` turns the first form into the second. A module stores nothing of a forward pass, so it may be used twice before
-either backward runs.
-
 **Complex numbers.** Every forward pass here also takes complex arrays, because a check needs them. With h as small as
 1e-200, f(x + ih) = f(x) + i h f′(x) up to terms of h², which vanish, so Im f(x + ih) / h is the derivative to the last
 digit, while a difference of two values loses a third to half of the digits. The forward pass must be a formula that
-holds for x + ih as it does for x. Complex numbers have no order, so a comparison uses the real part, which is x itself:
-`x.real > 0`, `x.real.max()`. abs(x) is not such a formula, and is not used. Hence `.real` in these files, and
-`x.real.dtype`, the dtype of the real numbers.
+holds for x + ih as it does for x. abs(x) is not, and is not used. Complex numbers have no order, so a comparison uses
+the real part, which is x itself. Hence `.real` in these files: `x.real > 0`, `x.real.max()`, `x.real.dtype`.
 
 **The textbook and the engine.** The functions of layers/, losses.py and optim.py have the form of their derivations.
 A function whose plain form is slow has a twin in fast/, of the same name and contract, which `faster` returns and
-`apply` calls. A function that you edit runs as you wrote it: its twin is then not used, and a warning names it. Within
-`with minitransformer.plain():`, or with MINITRANSFORMER_PLAIN=1 in the environment, everything runs on the textbook.
+`apply` calls. A function that you edit runs as you wrote it, and a warning says so. `minitransformer.plain()` and the
+environment variable MINITRANSFORMER_PLAIN=1 turn the engine off.
 """
 
 import difflib
