@@ -1,7 +1,8 @@
-"""Checking what an optimiser does with gradients: each step against a formula that is written once, in plain scalars.
+"""Check the steps of an optimiser against its update formula, which is written once for scalars.
 
-A wrong update trains, only worse: nothing in a loss curve says that ε stands inside the root. `check_update` lets the
-code take a few steps with random gradients and settings, and compares where its parameters are after each:
+A model still trains with a wrong update, only worse: a loss curve does not show that ε is inside the root.
+`check_update` runs the code for a few steps with random gradients and settings, and compares the parameters after each
+step with the formula:
 
     def adam(w, dw, m, v, t, lr, beta1, beta2, eps):
         m = beta1 * m + (1 - beta1) * dw
@@ -11,10 +12,11 @@ code take a few steps with random gradients and settings, and compares where its
 
     gradcheck.check_update(adam, "adam")
 
-raises a GradientError, which ends in `ε is inside the root: √(v + ε) in place of √v + ε`.
+raises a GradientError whose message ends with `ε is inside the root: √(v + ε) in place of √v + ε`.
 
-The formulas that are known by name (gradcheck/updates/formulas.py) are sgd, momentum, nesterov, adagrad, rmsprop, adam
-and adamw, as PyTorch has them. Any other is given as a function of scalars, which is called for each entry by itself:
+The built-in formulas (gradcheck/updates/formulas.py) are sgd, momentum, nesterov, adagrad, rmsprop, adam and adamw.
+They follow PyTorch's conventions. Any other formula is passed as a function of scalars, which is called once for each
+entry:
 
     def signed(theta, g, m, *, lr, beta):
         m = beta * m + (1 - beta) * g
@@ -22,30 +24,31 @@ and adamw, as PyTorch has them. Any other is given as a function of scalars, whi
 
     gradcheck.check_update(my_update, signed)
 
-Its state, what stands between g and the star, is 0 before the first step; an argument `t` counts steps from 1.
+The state is the positional arguments after θ and g (here m), and is 0 before the first step. A keyword-only argument
+`t` counts the steps from 1.
 
-**The code** may have one of five shapes.
+**The code** may have one of five interfaces.
 
-A function of the parameter, its gradient, the state and the settings. It returns θ′, or θ′ followed by the state, or
-nothing, if it changes them in place:
+A function of the parameter, its gradient, the state and the settings. It returns θ′, or θ′ followed by the new state,
+or None if it changes them in place:
 
     check_update(adam, "adam")
 
-A function with settings and state in a dictionary, `w, config = adam(w, dw, config)`:
+A function that keeps its settings and state in a dictionary, `w, config = adam(w, dw, config)`:
 
     check_update(from_config(adam), "adam")
 
-A class whose objects have a `step()`, made from a list of parameters that have `.data` and `.grad`:
+A class whose objects have a method `step()` and are created from a list of parameters with `.data` and `.grad`:
 
     check_update(from_optimizer(AdamW), "adamw")
 
-A class whose objects have an `update(w, dw)`, one object for each parameter; or one for all of them, if parameters
-and gradients are held in dictionaries or lists:
+A class whose objects have a method `update(w, dw)`. There is one object for each parameter, or one for all of them if
+parameters and gradients are stored in dictionaries or lists:
 
     check_update(from_object(Adam), "adam")
     check_update(from_object(Adam, dict), "adam")
 
-Anything else, as a generator that is given lists of arrays, takes the steps, and yields the parameters after each:
+Any other code, wrapped in a generator that takes lists of arrays and yields the parameters after each step:
 
     def steps(parameters, gradients, lr):
         for gradient in gradients:
@@ -54,13 +57,16 @@ Anything else, as a generator that is given lists of arrays, takes the steps, an
 
     check_update(from_steps(steps), "sgd")
 
-Settings are passed by the names that the code has for them (`learning_rate`, `betas`, `epsilon`, `wd`, …: SPELLINGS in
-gradcheck/updates/calling.py). One that is fixed in the code is told: `check_update(adam, "adam", eps=1e-8)`. Code that
-clips its gradients has, or is told, a `max_norm`: the largest norm, of all parameters' gradients together where the
-code sees them all, of each by itself where it does not.
+Settings are passed under the code's own names for them (`learning_rate`, `betas`, `epsilon`, `wd`, …; see SPELLINGS in
+gradcheck/updates/calling.py). If the code fixes the value of a setting, pass that value to the check:
+`check_update(adam, "adam", eps=1e-8)`. If the code clips its gradients, it must take an argument `max_norm`, or the
+value must be passed to the check. If the code receives the gradients of all parameters at once, `max_norm` bounds their
+common norm. Otherwise it bounds the norm of each gradient.
 
-**What is wrong** is named if one of the usual mistakes (gradcheck/updates/mistakes.py), or two of them, put into the
-formula, give the same numbers to nine digits of every step; else nothing is said.
+**The mistake** is named if the formula with one or two of the usual mistakes (gradcheck/updates/mistakes.py) gives the
+same numbers, to nine digits of every step. The message also points out a parameter that never moves, steps that are
+all the same multiple of the correct ones, errors as small as those of float32, and the division by 1 − β⁰ = 0 (see
+gradcheck/updates/naming.py). In all other cases it gives no cause.
 """
 
 import difflib
@@ -100,19 +106,22 @@ def check_update(
     explain: bool = True,
     **settings: float,
 ) -> UpdateReport:
-    """Check the steps of an optimiser. Returns an UpdateReport; raises GradientError if one of them is wrong.
+    """Check the steps of an optimiser against a formula.
 
-    `update` is a function `update(theta, g, *state, **settings)`, or what an adapter below makes of other code. All
-    arrays that it is given are float64. `formula` is the name of one of FORMULAS, or a function of scalars: θ, g and
-    the state are positional, t and settings keyword-only. `settings` are values of settings, by the formula's names;
-    those that are not given are random. `seed` decides all that is random. With `explain=False` the usual mistakes are
-    not tried on a wrong step.
+    Returns an UpdateReport. Raises GradientError if a step is wrong or changes the shape or dtype of a parameter.
 
-    Two parameters take five steps, from a state of zeros: at first two of one shape, then two others. A step is right
-    if it brings every entry to within 1e-9 of the step's length (and 1e-13 of θ, for rounding) of where it should be.
+    `update` is a function `update(theta, g, *state, **settings)`, or the result of one of the adapters below for code
+    with another interface. All arrays passed to it are float64. `formula` is the name of one of FORMULAS, or a function
+    of scalars with positional arguments θ, g and the state, and keyword-only arguments t and the settings. `settings`
+    are values of settings under the formula's names; the other settings of the code are drawn at random. `seed`
+    determines every random number. With `explain=False`, a wrong step is reported without a search for the mistake.
 
-    Raises TypeError or ValueError where a check would mean nothing: an unknown formula, a setting that the code does
-    not take and is not told, an update that returns what it should not.
+    The code takes five steps with two parameters, twice: first with two parameters of the same shape, then with two
+    of different shapes. The state is 0 before the first step. A step is right if the error of every entry is at most
+    1e-9 of the distance that the formula moves the entry, plus 1e-13 of the entry's size for rounding.
+
+    Raises TypeError or ValueError if the check is not possible: the formula is unknown, the code does not take a
+    setting that the formula needs and no value is given, or the update returns the wrong number or kind of values.
     """
     rule, code = _formula(formula), _code(update)
     _refuse(settings, rule)
@@ -135,9 +144,9 @@ def check_update(
 
 
 def from_config(function: Callable[..., Any]) -> OfConfig:
-    """Return for check_update the update of `function(w, dw, config) -> (w, config)`, which keeps its state in config.
+    """Adapt `function(w, dw, config) -> (w, config)`, which keeps its state in config, for check_update.
 
-    Its settings are what it looks up in an empty dictionary, or puts there for itself.
+    Its settings are the keys that it looks up in `config`, which is empty at first, or adds to it.
     """
     return OfConfig(_callable("from_config", function))
 
@@ -145,11 +154,12 @@ def from_config(function: Callable[..., Any]) -> OfConfig:
 def from_optimizer(
     make: Callable[..., Any], parameter: Callable[..., Any] = new_parameter, gradient: Callable[..., Any] = np.asarray
 ) -> OfOptimizer:
-    """Return for check_update the update of a class, or a function, that makes optimisers: objects with a `step()`.
+    """Adapt a class or function that creates optimisers, objects with a method `step()`, for check_update.
 
-    `make(parameters, **settings)` is given a list of what `parameter(array)` returns: objects with `.data`, which is
-    read after each step, and `.grad`, where `gradient(array)` is put before. By default they have nothing else, and the
-    gradient is an array. For PyTorch: `from_optimizer(torch.optim.AdamW, torch.tensor, torch.tensor)`.
+    `make(parameters, **settings)` receives a list of parameters, each created by `parameter(array)`. A parameter has
+    the attributes `.grad`, which is set to `gradient(array)` before each step, and `.data`, which is read after each
+    step. By default a parameter has no other attributes, and the gradient is an array. For PyTorch:
+    `from_optimizer(torch.optim.AdamW, torch.tensor, torch.tensor)`.
     """
     return OfOptimizer(_callable("from_optimizer", make), parameter, gradient)
 
@@ -157,13 +167,13 @@ def from_optimizer(
 def from_object(
     make: Callable[..., Any], container: type[dict[Any, Any]] | type[list[Any]] | None = None, *, method: str = "update"
 ) -> OfObject:
-    """Return for check_update the update of a class, or a function, that makes objects with an `update(w, dw)`.
+    """Adapt a class or function that creates objects with a method `update(w, dw)`, for check_update.
 
-    `make(**settings)` makes one for each parameter; `update` is given arrays, and returns the new parameter, or changes
-    it in place. With a `container`, dict or list, there is one object, and `update` is given all parameters in one, all
-    gradients in another. `method` is what `update` is called.
+    `make(**settings)` creates one object for each parameter. Its `update` takes two arrays, and returns the new
+    parameter or changes it in place. With a `container` (dict or list), there is a single object, whose `update` takes
+    one container of all parameters and one of all gradients. `method` is the name of the method, "update" by default.
 
-    Raises ValueError for another container.
+    Raises ValueError if `container` is not dict, list or None.
     """
     if container not in (None, dict, list):
         raise ValueError(f"from_object: container must be dict, list or None, not {container!r}")
@@ -171,10 +181,10 @@ def from_object(
 
 
 def from_steps(function: Callable[..., Any]) -> OfSteps:
-    """Return for check_update the update of a generator function, `function(parameters, gradients, **settings)`.
+    """Adapt a generator function, `function(parameters, gradients, **settings)`, for check_update.
 
-    `parameters` is a list of arrays, `gradients` a list of such lists, one for each step. It yields after each step
-    what the parameters are, as a list in the same order; or nothing, if it changes the arrays of the list in place.
+    `parameters` is a list of arrays, and `gradients` contains one such list for each step. After each step the
+    generator yields the list of parameters in the same order, or None if it changed `parameters` in place.
     """
     return OfSteps(_callable("from_steps", function))
 
@@ -186,7 +196,7 @@ def _callable(adapter, function):
 
 
 def _formula(formula):
-    """Return a Formula. Raises TypeError or ValueError if there is none."""
+    """Return the Formula of a name or function. Raises ValueError for an unknown name, TypeError for another object."""
     if isinstance(formula, str):
         if formula not in FORMULAS:
             near = difflib.get_close_matches(formula, FORMULAS, n=1)
@@ -199,7 +209,7 @@ def _formula(formula):
 
 
 def _code(update):
-    """Return what takes a course of steps. Raises TypeError for what needs an adapter, or has none."""
+    """Return an adapter for the code. Raises TypeError if the user must choose one, or if it cannot be called."""
     if isinstance(update, (OfConfig, OfObject, OfOptimizer, OfSteps)):
         return update
     if inspect.isclass(update):
@@ -213,7 +223,7 @@ def _code(update):
 
 
 def _refuse(settings, rule):
-    """Raise TypeError or ValueError for a value of a setting that there is not, or that is no number."""
+    """Raise TypeError for an unknown setting or a value that is not a number, ValueError if it is not finite."""
     for name, value in settings.items():
         if name not in (*rule.settings, "max_norm"):
             raise TypeError(f"{name} is no setting of {rule.name}, which has {', '.join(rule.settings)}")
@@ -224,9 +234,9 @@ def _refuse(settings, rule):
 
 
 def _arguments(code, rule, settings):
-    """Return {setting: the code's name for it} of those that the code takes.
+    """Return {setting: the code's name for it} for the settings that the code takes.
 
-    Raises TypeError if it does not take one that the formula needs, nor is it given.
+    Raises TypeError if the code does not take a setting that the formula needs and `settings` has no value for it.
     """
     arguments = code.arguments(rule)
     for name, default in rule.settings.items():
@@ -243,13 +253,13 @@ def _arguments(code, rule, settings):
 
 
 def _said(values, arguments):
-    """Say what the settings were, and what the code calls them."""
+    """Describe the values of the settings, with the code's names where they differ."""
     names = [f"{name} ({arguments[name]})" if arguments.get(name, name) != name else name for name in values]
     return ", ".join(f"{name} {value:.4g}" for name, value in zip(names, values.values(), strict=True))
 
 
 def _diagnosed(report, rule, course, thetas):
-    """Return the report with a sentence on what is wrong, if that is known."""
+    """Return the report with a sentence that names the mistake, if it is known."""
     from gradcheck.updates.naming import name_the_mistake
 
     formula = rule if FORMULAS.get(rule.name) is rule.function else entry_by_entry(rule)

@@ -1,9 +1,9 @@
-"""How the code that takes steps is called: five shapes, each made into one that takes a whole course of steps.
+"""Adapters that run code with one of five interfaces for a whole course of steps.
 
-A shape has a `name`, for the report. `arguments(formula)` says which of a Formula's settings it takes, and what it
-calls them; `takes_any`, whether it takes settings of any name. `take(course, options)` yields, after each step, a list
-of the parameters' values. `jointly` says whether it sees the gradients of all parameters, as what clips them by their
-common norm must.
+An adapter has a `name`, for the report. `arguments(formula)` returns {setting: the code's name for it} for the settings
+of a Formula that the code takes. `takes_any` is True if the code takes settings of any name. `take(course, options)`
+yields the list of the parameters' values after each step. `jointly` is True if the code receives the gradients of all
+parameters at once, which it needs to clip them by their common norm.
 """
 
 import functools
@@ -14,7 +14,7 @@ import numpy as np
 
 from gradcheck.call import describe
 
-# What else settings are called. A name goes to the first setting that wants it.
+# Other names of the settings. A name that several settings share belongs to the first of them without a name yet.
 SPELLINGS = {
     "lr": ("learning_rate", "eta", "step_size", "stepsize", "alpha"),
     "momentum": ("mu", "beta", "gamma", "rho"),
@@ -30,7 +30,7 @@ PAIR = "betas"  # one name for two settings
 
 
 def spelled(wanted, names):
-    """Return {setting: its name} for those of the wanted settings that are among the names."""
+    """Return {setting: its name} for the wanted settings that are found among the names."""
     found = {setting: setting for setting in wanted if setting in names}
     for setting in wanted:
         free = [n for n in SPELLINGS.get(setting, ()) if n in names and (n == PAIR or n not in found.values())]
@@ -40,7 +40,7 @@ def spelled(wanted, names):
 
 
 def options_of(values, arguments):
-    """Return the values of settings under the names that the code has for them."""
+    """Return the values of the settings under the code's names for them."""
     options = {}
     for setting, name in arguments.items():
         value = values[setting]
@@ -49,7 +49,7 @@ def options_of(values, arguments):
 
 
 class OfFunction:
-    """A function `update(theta, g, *state, **settings)`: it returns θ′ and the new state, or changes them in place."""
+    """A function `update(theta, g, *state, **settings)` that returns θ′ and the new state, or changes them in place."""
 
     jointly = False
 
@@ -72,11 +72,11 @@ class OfFunction:
         return found
 
     def understood(self, found):
-        """Say how the arguments were read, for one who misses something among them."""
+        """Describe the arguments taken to be the state, for the message about a missing setting."""
         return f" (its state is taken to be {', '.join(self.state)})" if self.state else ""
 
     def take(self, course, options):
-        """Call the function for one parameter after the other."""
+        """Call the function once for each parameter at each step."""
         thetas = [start.copy() for start in course.starts]
         states = [[np.zeros(start.shape) for _ in self.state] for start in course.starts]
         for t, gradients in enumerate(course.gradients, start=1):
@@ -101,7 +101,7 @@ class OfFunction:
 
 
 class OfConfig:
-    """A function `update(w, dw, config) -> (w, config)`, whose settings and state are in a dictionary."""
+    """A function `update(w, dw, config) -> (w, config)` that keeps its settings and state in a dictionary."""
 
     jointly = takes_any = False
 
@@ -110,7 +110,7 @@ class OfConfig:
         self.name = _name(function)
 
     def arguments(self, formula):
-        """Find the settings among the keys that the function looks up in an empty dictionary, or puts there."""
+        """Find the settings among the keys that the function looks up in an empty dictionary or adds to it."""
         wanted, config = (*formula.settings, "max_norm"), {}
         while True:
             try:
@@ -121,11 +121,11 @@ class OfConfig:
                 config[error.args[0]] = 0.5
 
     def understood(self, found):
-        """Say what was found in the dictionary."""
+        """Describe the settings that were found in the dictionary."""
         return f" (in its dictionary it has {', '.join(found.values()) or 'no setting'})"
 
     def take(self, course, options):
-        """Call the function for one parameter after the other, each with a dictionary of its own."""
+        """Call the function once for each parameter at each step, with a separate dictionary for each parameter."""
         thetas, configs = [start.copy() for start in course.starts], [dict(options) for _ in course.starts]
         for gradients in course.gradients:
             for i, g in enumerate(gradients):
@@ -141,7 +141,7 @@ class OfConfig:
 
 
 class _OfAll:
-    """What sees all parameters at once, and takes settings after the first few arguments."""
+    """Code that takes its settings after the first `before` arguments, and by default all parameters at once."""
 
     jointly = True
 
@@ -162,12 +162,12 @@ class _OfAll:
         return found
 
     def understood(self, found):
-        """Say which settings were found."""
+        """Describe the settings that were found among the arguments."""
         return f" (it takes {', '.join(dict.fromkeys(found.values())) or 'none'})"
 
 
 class OfOptimizer(_OfAll):
-    """What makes an object with step() of a list of parameters, which have .data and .grad."""
+    """A class or function that creates an object with step() from a list of parameters with .data and .grad."""
 
     def __init__(self, make, parameter, gradient):
         super().__init__(make, before=1)
@@ -175,7 +175,7 @@ class OfOptimizer(_OfAll):
         self.gradient = gradient
 
     def take(self, course, options):
-        """Give each parameter its gradient, and call step()."""
+        """Set the gradient of each parameter and call step(), at each step."""
         parameters = [self.parameter(start.copy()) for start in course.starts]
         optimizer = self.function(parameters, **options)
         if not callable(getattr(optimizer, "step", None)):
@@ -188,10 +188,10 @@ class OfOptimizer(_OfAll):
 
 
 class OfObject(_OfAll):
-    """What makes, of settings alone, an object with a method that takes parameters and gradients.
+    """A class or function that takes only settings and creates an object whose method takes parameters and gradients.
 
-    Without a `container` there is an object for each parameter, whose method takes two arrays; with one, `dict` or
-    `list`, there is one object, whose method takes two of these.
+    Without a `container`, there is one object for each parameter, and its method takes two arrays. With a `container`
+    (`dict` or `list`), there is a single object, and its method takes two containers.
     """
 
     def __init__(self, make, method, container):
@@ -201,7 +201,7 @@ class OfObject(_OfAll):
         self.jointly = container is not None
 
     def take(self, course, options):
-        """Call the method at each step. What it returns are the parameters; nothing, if it changes them in place."""
+        """Call the method at each step. It returns the new parameters, or None if it changed them in place."""
         if self.container is None:
             methods = [self._made(options) for _ in course.starts]
             thetas = [start.copy() for start in course.starts]
@@ -238,7 +238,7 @@ class OfSteps(_OfAll):
         super().__init__(function, before=2)
 
     def take(self, course, options):
-        """Let the generator go through the whole course."""
+        """Run the generator over the whole course."""
         parameters, count = [start.copy() for start in course.starts], 0
         for yielded in self.function(parameters, [[g.copy() for g in step] for step in course.gradients], **options):
             values = parameters if yielded is None else list(yielded)
@@ -253,7 +253,7 @@ class OfSteps(_OfAll):
 
 
 def new_parameter(array):
-    """Return a parameter with `.data` and `.grad`, and nothing else."""
+    """Return a parameter with only the attributes `.data` and `.grad`."""
     return SimpleNamespace(data=array, grad=None)
 
 
@@ -268,6 +268,6 @@ def _takes_any(function):
 
 
 def _after(function, count):
-    """Return {name: inspect.Parameter} of the arguments after the first `count`, but *args and **kwargs."""
+    """Return {name: inspect.Parameter} of the named arguments after the first `count`, without *args and **kwargs."""
     parameters = list(inspect.signature(function).parameters.values())[count:]
     return {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
