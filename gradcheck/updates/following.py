@@ -1,7 +1,7 @@
-"""What a formula says of a course of steps: from where the update itself was before each, where it should be after.
+"""Apply a formula to a course of steps: compute the correct θ′ of each step from the update's own θ before it.
 
-The formula keeps a state of its own, which begins at 0 and follows the gradients. So a wrong step does not make the
-next one wrong, and what the first wrong one is, is seen.
+The formula keeps a separate state, which is 0 before the first step and is updated with the gradients. A wrong step
+does not make the next one wrong, so the first wrong step can be identified.
 """
 
 import inspect
@@ -12,39 +12,40 @@ import numpy as np
 
 
 def by_the_common_norm(gradients, max_norm):
-    """Return for each gradient what it is multiplied by, so that their common norm is at most max_norm."""
+    """Return an array of factors for each gradient that scale their common norm down to at most max_norm."""
     norm = np.sqrt(sum(np.sum(g**2) for g in gradients))
     return [np.full(g.shape, min(1.0, max_norm / norm)) for g in gradients]
 
 
 def each_by_its_norm(gradients, max_norm):
-    """Likewise, but each by its own norm."""
+    """Return factors that scale the norm of each gradient down to at most max_norm."""
     return [by_the_common_norm([g], max_norm)[0] for g in gradients]
 
 
 def each_entry(gradients, max_norm):
-    """Likewise, but each entry by its own size."""
+    """Return factors that scale the absolute value of each entry down to at most max_norm."""
     return [np.minimum(1.0, max_norm / np.abs(g)) for g in gradients]
 
 
 def not_at_all(gradients, _):
-    """Likewise, but nothing is clipped."""
+    """Return factors of 1, which clip nothing."""
     return [np.ones(g.shape) for g in gradients]
 
 
 def small_ones_too(gradients, max_norm):
-    """Likewise, but a common norm that is smaller becomes max_norm too."""
+    """Return factors that scale the common norm to max_norm, even if it is smaller."""
     norm = np.sqrt(sum(np.sum(g**2) for g in gradients))
     return [np.full(g.shape, max_norm / norm) for g in gradients]
 
 
 @dataclass(frozen=True)
 class Formula:
-    """A function of scalars, `formula(theta, g, *state, **settings)`, and what its signature says of it.
+    """A function of scalars, `formula(theta, g, *state, **settings)`, and the properties of its signature.
 
-    `state` are the names of its positional arguments after θ and g, `settings` {name: default, or inspect's `empty`}
-    of its keyword-only ones, but t. `counts`: whether it has an argument t. `clips`: whether it clips for itself, which
-    is a mistake; it is given the gradient as it is, and the arguments `_scale` and `_max_norm`.
+    `state` contains the names of the positional arguments after θ and g. `settings` is {name: default, or inspect's
+    `empty`} of the keyword-only arguments, without t. `counts` is True if there is a keyword-only argument t. `clips`
+    is True for a formula with a mistake in its clipping: it receives the unclipped gradient and the arguments `_scale`
+    and `_max_norm`, and clips another quantity.
     """
 
     function: Callable
@@ -70,10 +71,10 @@ def read_formula(function):
 
 @dataclass(frozen=True)
 class Course:
-    """What an update is tried on: parameters to start from, their gradients at each step, and settings by name.
+    """The inputs of a trial: the initial parameters, their gradients at each step, and the settings by name.
 
-    `max_norm` is what gradients are clipped to, None where they are not; `jointly`, whether by the norm of all
-    parameters together.
+    `max_norm` is the norm to which gradients are clipped, or None without clipping. `jointly` is True if they are
+    clipped by the common norm of all gradients.
     """
 
     starts: list
@@ -85,11 +86,11 @@ class Course:
 
 @dataclass(frozen=True)
 class Habits:
-    """What goes on around a formula. Those by default are right: all else is a mistake.
+    """The treatment of state, step counter and clipping around a formula. Any value but the default is a mistake.
 
-    `lost` are positions in the state of what is not kept for the next step, `ones` of what begins at 1. `shared`: the
-    parameters, one after the other, use one state. `count` says what t counts: "steps", "parameters" or "nothing".
-    `clip` is one of the functions above.
+    `lost` contains the positions in the state of the arrays that are not kept for the next step, `ones` the positions
+    of those that begin at 1. With `shared`, all parameters use one state, one after the other. `count` is "steps",
+    "parameters" (t increases with each parameter) or "nothing" (t stays 1). `clip` is one of the functions above.
     """
 
     lost: tuple = ()
@@ -100,7 +101,7 @@ class Habits:
 
 
 def follow(formula, course, thetas, habits=Habits()):
-    """Yield for each step the list of θ′ that a Formula makes of `thetas[step]`, where the update was before it."""
+    """Yield for each step the list of θ′ that a Formula computes from `thetas[step]`, the θ before that step."""
     positions = range(len(formula.state))
     first = [[np.full(start.shape, float(k in habits.ones)) for k in positions] for start in course.starts]
     states, count, parameters = [list(state) for state in first], 0, len(course.starts)
@@ -124,7 +125,7 @@ def follow(formula, course, thetas, habits=Habits()):
 
 
 def entry_by_entry(formula):
-    """Return a Formula whose function takes arrays, and calls that of another for each of their entries."""
+    """Return a Formula whose function takes arrays and calls the function of `formula` for each entry."""
 
     def of_arrays(theta, *others, **settings):
         entries = zip(theta.flat, *(array.flat for array in others), strict=True)

@@ -1,9 +1,9 @@
-"""The update rules that are known by name, each written once, in plain scalars.
+"""The built-in update rules, each written once for scalars.
 
-θ is one entry of a parameter and g that of its gradient; what follows them is the state, which is 0 before the first
-step; then come the settings, and t = 1, 2, … counts the steps. Returned are θ′ and the new state. The rules are
-PyTorch's. A setting that has a default may be missing from the code that is checked. Where two conventions give the
-same θ, as a velocity with lr in it or before it, both are right.
+The arguments are an entry θ of a parameter, the same entry g of its gradient, the state, which is 0 before the first
+step, and the settings. The argument t = 1, 2, … counts the steps. A rule returns θ′ and the new state. The rules follow
+PyTorch's conventions. The code that is checked need not have the settings with a default. If two conventions give the
+same θ, both pass: the velocity, for example, may include the factor lr or not.
 """
 
 from numpy import sqrt
@@ -25,7 +25,7 @@ def momentum(theta, g, velocity, *, lr, momentum, weight_decay=0.0):
 
 
 def nesterov(theta, g, velocity, *, lr, momentum, weight_decay=0.0):
-    """Gradient descent with the momentum of Nesterov, as PyTorch has it (Sutskever et al., 2013)."""
+    """Gradient descent with Nesterov momentum in PyTorch's form (Sutskever et al., 2013)."""
     g = g + weight_decay * theta
     velocity_new = momentum * velocity + g
     step = lr * (g + momentum * velocity_new)
@@ -51,7 +51,7 @@ def rmsprop(theta, g, v, *, lr, rho, eps, weight_decay=0.0):
 
 
 def adam(theta, g, m, v, *, t, lr, beta1, beta2, eps, weight_decay=0.0):
-    """Adam (Kingma and Ba, 2015). Weight decay, if there is any, is L2 regularisation: a part of the gradient."""
+    """Adam (Kingma and Ba, 2015). Weight decay, if any, is L2 regularisation, which is added to the gradient."""
     g = g + weight_decay * theta
     m_new = beta1 * m + (1 - beta1) * g
     v_new = beta2 * v + (1 - beta2) * g**2
@@ -63,7 +63,7 @@ def adam(theta, g, m, v, *, t, lr, beta1, beta2, eps, weight_decay=0.0):
 
 
 def adamw(theta, g, m, v, *, t, lr, beta1, beta2, eps, weight_decay):
-    """AdamW (Loshchilov and Hutter, 2019), its decay multiplied by lr."""
+    """AdamW (Loshchilov and Hutter, 2019), with the decay multiplied by lr."""
     theta = theta - lr * weight_decay * theta
     m_new = beta1 * m + (1 - beta1) * g
     v_new = beta2 * v + (1 - beta2) * g**2
