@@ -1,8 +1,8 @@
-"""The usual mistakes in an update rule: what each makes of a formula's text, or of what goes on around it.
+"""The usual mistakes in an update rule, as edits of a formula's text or as changes in the code around it.
 
-A mistake of the first kind is a list of (what the formula says, what stands there instead); a formula that says all of
-that can have it. One of the second kind is in what a formula in scalars does not see: whether the state is kept, and
-for which parameter, how steps are counted and gradients clipped.
+A mistake of the first kind is a list of edits (correct text, wrong text). It applies to each formula that contains all
+the correct texts. A mistake of the second kind is outside a formula of scalars: the state is not kept, begins at 1 or
+is shared by all parameters, the steps are miscounted, or the gradients are clipped in the wrong way.
 """
 
 import ast
@@ -33,10 +33,10 @@ L2, DECAY = "g = g + weight_decay * theta", "theta = theta - lr * weight_decay *
 T1, T2 = "beta1**t", "beta2**t"
 VELOCITY, AHEAD = "momentum * velocity + g", "(g + momentum * velocity_new)"
 
-NOBODY = Student("", {})  # sees only the kind of a mistake of the table, since the checked code has other names
+NOBODY = Student("", {})  # a reader to whom no code is quoted, because the checked code has other names
 T_FROM_0 = "the bias is corrected with t − 1 in place of t = 1, 2, …"
 
-# In the order in which they are tried: the first that gives the update's numbers is named.
+# Mistakes are tried in this order, and the first that gives the update's numbers is named.
 IN_A_FORMULA = (
     # Bias
     ("the bias of m and v is not corrected: m̂ and v̂ are missing", (M_HAT, "m_new"), (V_HAT, "v_new")),
@@ -179,7 +179,7 @@ IN_A_FORMULA = (
     ("the parameter and its gradient are taken for each other", ("(theta, g", "(g, theta")),
 )
 
-AROUND = "*, _scale, _max_norm, "  # the arguments of a formula that clips for itself
+AROUND = "*, _scale, _max_norm, "  # additional arguments of a formula that does the clipping
 CLIPPED = (
     (
         "clipping comes after the moments: m and v are those of the gradient before it",
@@ -210,19 +210,19 @@ CLIPPED = (
 
 
 def clipped(array, max_norm):
-    """Return an array scaled down to a norm of max_norm, if its norm is larger."""
+    """Return the array, scaled down to the norm max_norm if its norm is larger."""
     return by_the_common_norm([array], max_norm)[0] * array
 
 
 @functools.cache
 def mistakes_in(function):
-    """Return (sentence, edits, Formula with the mistake in it) for each mistake that one of FORMULAS can have."""
+    """Return (sentence, edits, Formula with the mistake) for each mistake that applies to one of FORMULAS."""
     every = ((sentence, edits, mistaken(function, edits)) for sentence, *edits in (*IN_A_FORMULA, *CLIPPED))
     return tuple(mistake for mistake in every if mistake[-1] is not None)
 
 
 def mistaken(function, edits):
-    """Return the Formula of one of FORMULAS with all the edits made in its text, or None if that cannot be."""
+    """Apply the edits to the text of one of FORMULAS. Return the Formula, or None if they do not all apply."""
     text = "|".join(re.escape(old) for old, _ in edits)
     source, count = re.subn(text, lambda found: dict(edits)[found.group()], _source(function))
     if count != len(edits):
@@ -234,7 +234,10 @@ def mistaken(function, edits):
 
 @functools.cache
 def planted_in(function):
-    """Return (sentence, Formula with the mistake in it) for each mistake of the table in one of FORMULAS."""
+    """Plant the mistakes of gradcheck/mistakes/table.py in one of FORMULAS. Return a tuple of (sentence, Formula).
+
+    Only mistakes in an expression or a value are planted.
+    """
     (closure,) = find_closures(Path(formulas.__file__), (function.__name__,))
     found = []
     for edit, place in planted(closure):
@@ -250,7 +253,7 @@ def planted_in(function):
 
 
 def around(formula, course):
-    """Yield (sentence, Habits) of the mistakes that may be made around a Formula."""
+    """Yield (sentence, Habits) for each mistake that is possible in the code around a Formula."""
     state, everything = " and ".join(formula.state), tuple(range(len(formula.state)))
     if formula.counts:
         yield f"nothing is kept for the next step: {state} begin at 0, and t at 1", Habits(everything, count="nothing")

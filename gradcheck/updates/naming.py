@@ -1,7 +1,8 @@
-"""Which mistake it is: the first whose numbers, by the formula with the mistake in it, are those of the update.
+"""Find the mistake in a wrong update: the first with which the formula gives the numbers of the update.
 
-They must be the same to nine digits of the step, for every entry and at every step. Where no mistake alone fits, two at
-once are tried. What does not fit is not named.
+The numbers must be the same to nine digits of the step, for every finite entry and at every step. Combinations of two
+mistakes are tried last. Parameters that never move, steps that are the same multiple of the correct ones, errors as
+small as those of float32 and non-finite results are recognised separately. No mistake is named if none fits.
 """
 
 import itertools
@@ -13,13 +14,14 @@ from gradcheck.updates.formulas import FORMULAS
 from gradcheck.updates.mistakes import T_FROM_0, around, mistaken, mistakes_in, planted_in
 from gradcheck.updates.trying import EXACT, agrees
 
-SMALL = 1e-5  # of a step: more than float32 leaves, and less than a mistake does
+SMALL = 1e-5  # relative error of a step: larger than rounding in float32, smaller than the effect of a mistake
 
 
 def name_the_mistake(formula, course, thetas, largest):
-    """Return a sentence on an update that is wrong by up to `largest` of its steps, or an empty one.
+    """Return a sentence that names the mistake in a wrong update, or an empty string if none is found.
 
-    `formula` is a Formula of arrays, `thetas` where the update was before the first step and after each.
+    `formula` is a Formula of arrays. `thetas` contains the update's parameters before the first step and after each
+    step. `largest` is the largest relative error of a step.
     """
     is_known = FORMULAS.get(formula.name) is formula.function
     every = mistakes_in(formula.function) if is_known else ()
@@ -38,12 +40,16 @@ def name_the_mistake(formula, course, thetas, largest):
 
 
 def _first(candidates, course, thetas):
-    """Return the sentence of the first of (sentence, Formula, Habits) that gives the numbers of the update."""
+    """Return the sentence of the first (sentence, Formula, Habits) that gives the numbers of the update, or ""."""
     return next((sentence for sentence, *mistake in candidates if agrees(*mistake, course, thetas)), "")
 
 
 def _alone(formula, mistakes, habits):
-    """Yield one mistake at a time; those of clipping something else last, which may be too small to be clipped."""
+    """Yield (sentence, Formula, Habits) for each single mistake.
+
+    Mistakes that clip another quantity than the gradient come last, because that quantity may be too small to be
+    clipped. The numbers are then those of an update without clipping.
+    """
     yield from ((sentence, wrong, Habits()) for sentence, _, wrong in mistakes if not wrong.clips)
     yield from ((sentence, formula, habit) for sentence, habit in habits)
     yield from ((sentence, wrong, Habits()) for sentence, _, wrong in mistakes if wrong.clips)
@@ -63,7 +69,7 @@ def _together(formula, mistakes, habits):
 
 
 def _still(thetas):
-    """A parameter is where it began, after every step."""
+    """Return a sentence if a parameter has its initial value after every step, or an empty string."""
     still = [i for i, start in enumerate(thetas[0]) if all(np.array_equal(theta[i], start) for theta in thetas)]
     if len(still) == len(thetas[0]):
         return "no parameter ever moves: a new θ is neither returned nor put in the place of the old one"
@@ -71,7 +77,7 @@ def _still(thetas):
 
 
 def _in_proportion(formula, course, thetas):
-    """Each step is the same multiple of what it should be."""
+    """Return a sentence if each step is the same multiple of the correct step, or an empty string."""
     with np.errstate(all="ignore"):
         pairs = list(zip(thetas, thetas[1:], follow(formula, course, thetas), strict=False))
         given, right = (
@@ -90,7 +96,7 @@ def _small(largest):
 
 
 def _nowhere_finite(mistakes, thetas):
-    """After the first step nothing is finite, as 1 − β⁰ would have it."""
+    """Return a sentence if no entry is finite after the first step, as with 1 − β⁰ = 0, or an empty string."""
     divides = any(sentence == T_FROM_0 for sentence, *_ in mistakes)
     if not divides or np.isfinite(np.concatenate(thetas[1], axis=None)).any():
         return ""
