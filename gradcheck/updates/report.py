@@ -1,4 +1,4 @@
-"""What was found about an update: a row for each step, and what is wrong with the first that is wrong."""
+"""The report on an update: a row for each step, and a description of the first wrong step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,11 @@ COLUMNS: tuple[tuple[str, str, Callable[["StepReport"], str]], ...] = (
 
 @dataclass(frozen=True)
 class StepReport:
-    """How far the parameters are, after one step, from where the formula puts them.
+    """The difference between the parameters after one step and the formula's result: a row of the report.
 
-    `disagree` of the `entries` are not there. `relative` is the largest error, as a part of how far the formula moves
-    the entry, and `worst` that entry: (parameter, index, by how much the update moved it, by how much the formula).
+    `disagree` of the `entries` are wrong. `relative` is the largest error, divided by the distance that the formula
+    moves the entry (plus a small multiple of the entry's size: see `_errors` in gradcheck/updates/trying.py). `worst`
+    describes that entry: (parameter, index, change by the update, change by the formula).
     """
 
     step: int
@@ -29,17 +30,17 @@ class StepReport:
 
     @property
     def verdict(self) -> str:
-        """`right` or `WRONG`."""
+        """The string "right", or "WRONG" if an entry disagrees."""
         return "WRONG" if self.disagree else "right"
 
 
 @dataclass(frozen=True)
 class UpdateReport:
-    """What was found about the code called `name`, by the formula called `formula`. `str(report)` is a table.
+    """The report on the code called `name`, checked against the formula called `formula`. `str(report)` is a table.
 
-    `steps` are StepReports. `problems` are faults that come before any comparison, such as a parameter that becomes
-    another shape. `diagnosis` is what is known about the mistake, as a sentence, or empty. `notes` are not faults: what
-    a reader should know of how the update was tried.
+    `steps` contains the StepReports. `problems` describes faults found before any comparison, such as a change of a
+    parameter's shape. `diagnosis` is a sentence on the mistake, or empty if it is not known. `notes` describes the
+    conditions of the check, not faults.
     """
 
     name: str
@@ -51,11 +52,11 @@ class UpdateReport:
 
     @property
     def is_right(self) -> bool:
-        """Whether every entry was where the formula puts it, after every step."""
+        """True if there is no problem and every entry agrees with the formula after every step."""
         return not self.problems and not any(step.disagree for step in self.steps)
 
     def failures(self) -> list[str]:
-        """Return one line for each thing that is wrong; of the steps, for the first."""
+        """Return one line for each problem, and one for the first wrong step."""
         wrong = [step for step in self.steps if step.disagree][:1]
         return [*self.problems, *map(self._explain, wrong)]
 
@@ -69,7 +70,7 @@ class UpdateReport:
         return f"{found}. {self.diagnosis}" if self.diagnosis else found
 
     def _repr_html_(self) -> str:
-        """Show the report as a table where a notebook would."""
+        """Return the report as an HTML table, which notebooks display."""
         from gradcheck.html import table_html
 
         verdict = "right" if self.is_right else "WRONG"

@@ -1,9 +1,11 @@
-"""Trying an update: it takes a random course of steps, and a formula says where it should be after each.
+"""Run an update for a random course of steps, and compare the parameters after each step with a formula.
 
-What is drawn is what tells mistakes apart. The gradients' sizes are spread from a few ε up to 10, so that it shows
-where ε stands. All settings are random, as their usual values hide things: λ = 0 the decay, ε = 1e-8 itself. Several
-steps show what is kept of the state; two parameters, at first of one shape, whether each has a state of its own. Where
-gradients are clipped, some are and some are not.
+The random inputs are chosen to distinguish the mistakes. The scales of the gradients' entries are spread geometrically
+from 0.003 (or from 30 ε if that is smaller) to 10, so that the position of ε in the formula has an effect. The code's
+settings are random unless the caller gives them, because the usual values hide mistakes: λ = 0 hides those in the
+decay, and ε = 1e-8 hides those in the use of ε. Several steps show whether the state is kept. Two parameters, at first
+of the same shape, show whether each has a separate state. If gradients are clipped, their norms are scaled to values
+around max_norm, so that some are clipped and some are not.
 """
 
 import numpy as np
@@ -11,8 +13,8 @@ import numpy as np
 from gradcheck.updates.following import Course, follow
 from gradcheck.updates.report import StepReport
 
-SHAPES = ((2, 3), (2, 3)), ((4,), (3, 2))  # of the two parameters: in a first course, and in another
-STRENGTHS = (1.0, 0.3, 2.0, 0.02, 1.0)  # of the gradients, step by step
+SHAPES = ((2, 3), (2, 3)), ((4,), (3, 2))  # of the two parameters, in the first and in the second course
+STRENGTHS = (1.0, 0.3, 2.0, 0.02, 1.0)  # factor of the gradients at each step
 RANGES = {
     "lr": (0.05, 0.3),
     "momentum": (0.5, 0.9),
@@ -24,16 +26,16 @@ RANGES = {
     "max_norm": (0.05, 0.1),
 }
 ANOTHER = (0.1, 0.9)
-EXACT, ROUNDING = 1e-9, 1e-13  # what an error may be of the length of the step, and of θ
+EXACT, ROUNDING = 1e-9, 1e-13  # largest error allowed, relative to the step and to θ
 
 
 def draw_settings(names, given, rng):
-    """Return {name: value} of settings: the value given, or else a random one."""
+    """Return {name: value} of the settings: the given value, or a random one if there is none."""
     return {name: given[name] if name in given else rng.uniform(*RANGES.get(name, ANOTHER)) for name in names}
 
 
 def draw_course(shapes, settings, jointly, rng):
-    """Return a random Course for parameters of these shapes."""
+    """Draw a random Course for parameters of these shapes."""
     smallest = min(0.003, 30 * settings.get("eps", 1.0))
     starts = [rng.standard_normal(shape) for shape in shapes]
     sizes = [rng.permutation(np.geomspace(smallest, 10, start.size)).reshape(start.shape) for start in starts]
@@ -48,7 +50,11 @@ def draw_course(shapes, settings, jointly, rng):
 
 
 def walk(shape, course, options):
-    """Let the code take the course. Returns (where it was before the first step and after each, what is at fault)."""
+    """Run the code for the course. Returns (thetas, fault).
+
+    `thetas` contains the list of parameters before the first step and after each step. `fault` describes a change of
+    shape or dtype, which ends the run, and is empty if there is none.
+    """
     thetas = [course.starts]
     with np.errstate(all="ignore"):
         for step, values in enumerate(shape.take(course, options), start=1):
@@ -62,7 +68,7 @@ def walk(shape, course, options):
 
 
 def compare(formula, course, thetas):
-    """Return a StepReport for each step, by a Formula."""
+    """Compare the parameters after each step with a Formula. Returns a list of StepReports."""
     with np.errstate(all="ignore"):
         predicted = list(follow(formula, course, thetas))
         return [
@@ -72,9 +78,10 @@ def compare(formula, course, thetas):
 
 
 def agrees(formula, habits, course, thetas):
-    """Whether a Formula with these habits gives the same numbers, at every step; not finite ones where these are not.
+    """Return True if a Formula with these habits gives the numbers of the update at every step.
 
-    Four entries at least must be finite: what is not says little.
+    An entry that was finite before the step must be finite after it in both, or in neither. At least four entries must
+    be finite, because entries that are not finite are little evidence.
     """
     finite = 0
     with np.errstate(all="ignore"):
@@ -101,7 +108,11 @@ def _compared(step, before, after, expected):
 
 
 def _errors(theta, given, right):
-    """Return the error of each entry as a part of how far it should move, and of what rounding allows of θ."""
+    """Return the error of each entry, divided by |θ′ − θ| + 1e-4 max(|θ|, |θ′|) with the formula's θ′.
+
+    With the bound EXACT on this quotient, the second term allows a rounding error of ROUNDING relative to θ. An error
+    that is not finite counts as infinite if θ is finite, and as 0 if it is not.
+    """
     size = np.maximum(np.abs(theta), np.abs(right))
     with np.errstate(invalid="ignore", divide="ignore"):
         errors = np.abs(given - right) / (np.abs(right - theta) + ROUNDING / EXACT * size)
