@@ -113,8 +113,9 @@ def check_update(
     `update` is a function `update(theta, g, *state, **settings)`, or the result of one of the adapters below for code
     with another interface. All arrays passed to it are float64. `formula` is the name of one of FORMULAS, or a function
     of scalars with positional arguments θ, g and the state, and keyword-only arguments t and the settings. `settings`
-    are values of settings under the formula's names; the other settings of the code are drawn at random. `seed`
-    determines every random number. With `explain=False`, a wrong step is reported without a search for the mistake.
+    are values of settings under the formula's names; the other settings of the code are drawn at random. Settings
+    that the code does not take have the formula's default. `seed` determines every random number. With `explain=False`,
+    a wrong step is reported without a search for the mistake.
 
     The code takes five steps with two parameters, twice: first with two parameters of the same shape, then with two
     of different shapes. The state is 0 before the first step. A step is right if the error of every entry is at most
@@ -144,9 +145,10 @@ def check_update(
 
 
 def from_config(function: Callable[..., Any]) -> OfConfig:
-    """Adapt `function(w, dw, config) -> (w, config)`, which keeps its state in config, for check_update.
+    """Adapt a function `function(w, dw, config) -> (w, config)` for check_update.
 
-    Its settings are the keys that it looks up in `config`, which is empty at first, or adds to it.
+    The function keeps its settings and its state in the dictionary `config`. To find the settings, the check calls it
+    with an empty dictionary: they are the keys that it looks up with `config[key]` or adds.
     """
     return OfConfig(_callable("from_config", function))
 
@@ -154,7 +156,7 @@ def from_config(function: Callable[..., Any]) -> OfConfig:
 def from_optimizer(
     make: Callable[..., Any], parameter: Callable[..., Any] = new_parameter, gradient: Callable[..., Any] = np.asarray
 ) -> OfOptimizer:
-    """Adapt a class or function that creates optimisers, objects with a method `step()`, for check_update.
+    """Adapt a class or function that creates optimisers with a method `step()`, for check_update.
 
     `make(parameters, **settings)` receives a list of parameters, each created by `parameter(array)`. A parameter has
     the attributes `.grad`, which is set to `gradient(array)` before each step, and `.data`, which is read after each

@@ -141,7 +141,7 @@ class OfConfig:
 
 
 class _OfAll:
-    """Code that takes its settings after the first `before` arguments, and by default all parameters at once."""
+    """Code that takes its settings after `before` other arguments, and all parameters at once if `jointly` is True."""
 
     jointly = True
 

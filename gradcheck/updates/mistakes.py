@@ -216,7 +216,7 @@ def clipped(array, max_norm):
 
 @functools.cache
 def mistakes_in(function):
-    """Return (sentence, edits, Formula with the mistake) for each mistake that applies to one of FORMULAS."""
+    """Return (sentence, edits, Formula with the mistake) for each mistake that fits one of FORMULAS."""
     every = ((sentence, edits, mistaken(function, edits)) for sentence, *edits in (*IN_A_FORMULA, *CLIPPED))
     return tuple(mistake for mistake in every if mistake[-1] is not None)
 

@@ -47,7 +47,7 @@ def _first(candidates, course, thetas):
 def _alone(formula, mistakes, habits):
     """Yield (sentence, Formula, Habits) for each single mistake.
 
-    Mistakes that clip another quantity than the gradient come last, because that quantity may be too small to be
+    Mistakes that clip a quantity other than the gradient come last, because that quantity may be too small to be
     clipped. The numbers are then those of an update without clipping.
     """
     yield from ((sentence, wrong, Habits()) for sentence, _, wrong in mistakes if not wrong.clips)
