@@ -181,7 +181,7 @@ class Evidence:
     def exchanged(self, call):
         """Return copies of a Call in which the entries of each float input are permuted.
 
-        Otherwise the entries under test may not include the values that a mistake affects, such as negative ones.
+        Without them, the entries under test might not include the values that a mistake affects, such as negative ones.
         """
         return [call.on([_exchanged(value, k) for value in call.inputs]) for k in range(REPEATS)]
 

@@ -1,11 +1,11 @@
 """Mistakes at some places only: for example where a mask is False, at the last position, or in one row.
 
 The set W of the wrong entries is compared with each set S that has a simple description. S fits if it contains W but
-not all entries, if W is at least half of S, and if the truth is zero at all other known entries of S. The smallest S
-that fits is reported. No set is reported if the truth is zero at every entry outside W, as it may be for a ReLU,
-because nothing then distinguishes W. Nor is one reported if the errors outside W are only moderately smaller, as when
-an ε was forgotten that affects some entries less. If other values of the inputs give wrong entries at another place,
-the sentence says so.
+not all known entries, if W is at least half of S, and if the truth is zero at all other known entries of S. The
+smallest S that fits is reported. No set is reported if the truth is zero at every entry outside W, as it may be for a
+ReLU, because nothing then distinguishes W. Nor is one reported if the errors outside W are only moderately smaller, as
+when an ε was forgotten that affects some entries less. If other values of the inputs give wrong entries at another
+place, the sentence adds a note.
 """
 
 import itertools

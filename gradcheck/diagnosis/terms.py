@@ -99,8 +99,8 @@ def mean_not_removed(evidence):
 def multiple_missing(evidence):
     """Detect a missing term that is a multiple of an array along an axis.
 
-    The error is a multiple of y, exp(y) or an array of the call, centred or not, possibly plus a constant. The truth is
-    not of this form.
+    The error is a multiple of y, of exp(y) or of an array of the call (centred or not), possibly plus a constant. The
+    truth is not of this form.
     """
     given, label = evidence.given, evidence.label
     if not evidence.is_complete:
