@@ -1,12 +1,13 @@
-"""What is wrong with a wrong gradient: hypotheses tested against the numbers, the most specific first.
+"""Diagnosis of a wrong gradient: test hypotheses against the numbers, roughly from the most specific to the least.
 
-A checker that has both the gradient given and the true one holds more than a verdict. Their difference has the shape of
-the mistake: a sign, a size that was divided by twice, the positions of a mask, a term that is constant along an axis.
-Each hypothesis here predicts something exact (`dx equals 5 × the truth`) and is stated only if that holds at every
-compared entry, to within what the oracle knows, and would not hold by chance. If none does, nothing is said.
+A checker that has both the given and the true gradient can report more than a verdict, because their difference shows
+the mistake: a sign, a second division by a size, the positions of a mask, a term that is constant along an axis. Each
+hypothesis makes an exact prediction (`dx equals 5 × the truth`). It is reported only if the prediction holds at every
+compared entry, to the precision of the oracle, and would not hold by chance. If no hypothesis passes, no diagnosis is
+reported.
 
-A sentence is about the numbers, and what it means is up to the reader: `equals 1/5 × the truth: 5 is the length of
-axis 1 of x` may be a mean where a sum belongs, and in a check whose sizes all differ it most often is.
+A sentence describes the numbers, and the reader has to interpret it. For example, `equals 1/5 × the truth: 5 is the
+length of axis 1 of x` may indicate a mean where a sum belongs. In a check whose sizes all differ, it usually does.
 """
 
 import contextlib
@@ -84,7 +85,7 @@ HYPOTHESES = (
     factors_wrong,
     off_by_little,
 )
-OBSERVATIONS = (  # they describe the numbers of this draw, and claim nothing about others
+OBSERVATIONS = (  # these describe the numbers of this draw only, so they are not tested on another
     identically_zero,
     not_finite,
     works_in_float32,
@@ -101,10 +102,10 @@ OBSERVATIONS = (  # they describe the numbers of this draw, and claim nothing ab
 
 
 def what_is_wrong(run, step, findings, find):
-    """Yield one sentence for each Finding, empty if it is right or unexplained. Run the function again.
+    """Yield a sentence for each Finding, empty if the gradient is right or no hypothesis explains it.
 
-    `step` is the ComplexStep of the Run, None if it does not apply; `find(run)` returns (Findings, ComplexStep) of
-    another Run.
+    The function is run again. `step` is the ComplexStep of the Run, or None if the complex step does not apply.
+    `find(run)` returns (Findings, ComplexStep) of another Run.
     """
     everything, elsewhere = _evidence(run, step, findings), functools.cache(lambda: _on_another_draw(run, find))
     for evidence in everything:
@@ -112,19 +113,19 @@ def what_is_wrong(run, step, findings, find):
 
 
 def _verified(hypothesis, sentence, evidence, other):
-    """Return the sentence of a hypothesis on two draws, empty if the other draw contradicts it."""
+    """Return the sentence of a hypothesis if it also holds on the other draw, and an empty string if not."""
     if hypothesis is off_by_a_factor:
         return verified(evidence, other) or ""
     return sentence if hypothesis(other) == sentence else ""
 
 
 def _on_another_draw(run, find):
-    """Return the Evidence on another draw of the inputs; nothing if the function takes no other."""
+    """Return the Evidence on another draw of the inputs, or an empty list if the function accepts no other draw."""
     rng = stream("another draw")
     try:
         for call in other_draws(run, rng):
             with np.errstate(all="ignore"), warnings.catch_warnings(), contextlib.suppress(Exception):
-                warnings.simplefilter("ignore")  # the user's code, on sizes and numbers that it was not written for
+                warnings.simplefilter("ignore")  # user code on sizes and numbers that it was not written for
                 other = run_under_watch(call, None, rng)
                 if np.isfinite(other.y).all():
                     findings, step = find(other)
@@ -137,7 +138,7 @@ def _on_another_draw(run, find):
 
 
 def _evidence(run, step, findings):
-    """Return the Evidence of each Finding, each of which knows the others."""
+    """Return the Evidence of each Finding, with references to all of them in `others`."""
     everything = [Evidence(run, step, finding, i) for i, finding in enumerate(findings)]
     for evidence in everything:
         evidence.others = everything
@@ -145,7 +146,10 @@ def _evidence(run, step, findings):
 
 
 def _first(evidence, elsewhere):
-    """Return the first sentence that holds, and on another draw as well if it is about more than these numbers."""
+    """Return the sentence of the first hypothesis that holds, or an empty string.
+
+    Hypotheses that are not OBSERVATIONS must also hold on another draw.
+    """
     with np.errstate(all="ignore"):
         for hypothesis in HYPOTHESES:
             sentence = hypothesis(evidence)

@@ -1,4 +1,4 @@
-"""Mistakes of arrangement: the right numbers in the wrong place, or made with a matrix that should be transposed."""
+"""Mistakes of arrangement: the right numbers in the wrong place, or an operand wrongly transposed or reversed."""
 
 import itertools
 
@@ -8,7 +8,7 @@ from gradcheck.diagnosis.evidence import axes_of
 
 
 def exchanged(evidence):
-    """This gradient is that of another argument: two were returned in each other's place."""
+    """Detect a gradient that equals the true gradient of another argument, for example because two are exchanged."""
     for other in evidence.others:
         if other is evidence or other.given.shape != evidence.given.shape or not other.is_complete:
             continue
@@ -22,7 +22,7 @@ def exchanged(evidence):
 
 
 def rearranged(evidence):
-    """The entries are right, but two axes are exchanged, one runs backwards, or all are shifted along one."""
+    """Detect the right entries in the wrong order: with axes exchanged, or reversed or shifted along one axis."""
     given, label = evidence.given, evidence.label
     for axes in itertools.permutations(range(given.ndim)):
         if axes != tuple(range(given.ndim)) and given.ndim <= 5:
@@ -48,10 +48,12 @@ def rearranged(evidence):
 
 
 def operand_not_transposed(evidence):
-    """With a square operand W transposed, what backward returns is right: it reads W where Wᵀ belongs, or the reverse.
+    """Detect that backward reads an operand W where Wᵀ belongs, or Wᵀ where W belongs.
 
-    W is transposed after forward has run; or before, where backward reads what forward has saved of it. If the function
-    reads W, and its backward pass Wᵀ, both rightly, then backward at Wᵀ has nothing to do with the truth at W.
+    The test exchanges two axes of W that have the same length, and checks whether backward then returns the truth. It
+    transposes W after the forward pass, and in a second attempt before it, because backward may read a copy that
+    forward saved. If the function reads W and its backward pass correctly reads Wᵀ, then the result of backward at Wᵀ
+    has no relation to the truth at W.
     """
     for name, array in evidence.arrays():
         for i, j in itertools.combinations(range(array.ndim), 2):
@@ -63,7 +65,7 @@ def operand_not_transposed(evidence):
 
 
 def operand_reversed(evidence):
-    """With a kernel reversed, what backward returns is right: a convolution in the place of a correlation."""
+    """Detect an operand, such as a kernel, that is wrongly reversed: a convolution in place of a correlation."""
     for name, array in evidence.arrays():
         long = [axis for axis, n in enumerate(array.shape) if n > 1]
         for axes in [*itertools.combinations(long, 1), *itertools.combinations(long, 2)]:
@@ -76,7 +78,10 @@ def operand_reversed(evidence):
 
 
 def _is_right_with(evidence, array, values):
-    """Whether what backward returns is the truth if it finds other values in an array, forward not doing so, or too."""
+    """Return True if backward returns the truth when an array holds other values.
+
+    The values are replaced before backward only, and then before forward and backward.
+    """
     for alone in (True, False):
         again = evidence.again_with(array, values, in_backward_alone=alone)
         if again is not None and evidence.same(again, evidence.truth):
@@ -85,9 +90,10 @@ def _is_right_with(evidence, array, values):
 
 
 def matrix_not_transposed(evidence):
-    """given = M A while truth = Mᵀ A, with A = dy or an argument, and M a matrix between: `dscores @ q` for `.T @ q`.
+    """Detect given = M A where truth = Mᵀ A, such as `dscores @ q` instead of `dscores.T @ q`.
 
-    M is found from A, of at least as many columns as rows. That then Mᵀ A is the truth cannot be by chance.
+    A is dy or an array of the call, and M is an intermediate matrix. M is computed from the given gradient and the
+    pseudoinverse of A, so A must have at least as many columns as rows. Mᵀ A cannot equal the truth by chance.
     """
     given = evidence.given
     if not evidence.is_complete or given.ndim < 2:

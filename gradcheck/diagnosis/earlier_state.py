@@ -1,10 +1,14 @@
-"""State left by an earlier forward pass, which backward reads by mistake."""
+"""State that an earlier forward pass left and that backward reads by mistake."""
 
 from gradcheck.leftovers import containers
 
 
 def right_once_emptied(evidence):
-    """The gradient is right if a list or dictionary that forward lengthens is emptied before the forward pass."""
+    """Detect that backward reads entries that an earlier forward pass left in a container.
+
+    Forward adds entries to a list, dictionary, set or deque, and the gradient is right if the container is empty before
+    the forward pass.
+    """
     reached = containers(evidence.run.call.target)
     lengths = {name: len(container) for name, container in reached.items()}
     if not lengths or evidence.again() is None:

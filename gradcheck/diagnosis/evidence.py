@@ -1,4 +1,4 @@
-"""What a hypothesis may look at: the gradient given, the true one, and whatever the function was called on."""
+"""The data that a hypothesis may use: the given and the true gradient, and the arguments of the call."""
 
 import numpy as np
 
@@ -7,17 +7,20 @@ from gradcheck.contract import arguments_of
 from gradcheck.gradients import gradients_of, run_backward, with_zeros
 from gradcheck.judgement import CANNOT_TELL, KINK
 
-HOLDS = 1e-10  # to which the adjoint identity holds, of Σ|dx v|
-EXACT = 1e-9  # relative to the largest entry: far above the complex step's rounding, far below any mistake
-APPROXIMATE = 1e-7  # likewise, of central differences
-SMALL = 1e-4  # of the largest entry: forgotten terms and factors are a thousand times as large, mostly
-FEW = 3  # entries, of less than which little can be said
-NOTHING = 1e-13  # of Σ|dy y|: a gradient as small may be the rounding of zero
+HOLDS = 1e-10  # tolerance of the adjoint identity, relative to Σ|dx v|
+EXACT = 1e-9  # relative to the largest entry: far above the complex step's rounding error, far below any mistake
+APPROXIMATE = 1e-7  # the same for central differences
+SMALL = 1e-4  # relative to the largest entry: most forgotten terms and factors are a thousand times as large
+FEW = 3  # fewer entries do not suffice for a conclusion
+NOTHING = 1e-13  # relative to Σ|dy y|: a gradient this small may be zero up to rounding
 REPEATS = 3
 
 
 class Evidence:
-    """One argument's gradient, `given`, beside the `truth`, which is NaN where it was not compared or is not known."""
+    """The gradient of one argument, `given`, and the true gradient, `truth`.
+
+    `truth` is NaN at entries that were not compared or whose true value is not known.
+    """
 
     def __init__(self, run, step, finding, position):
         self.run = run
@@ -37,7 +40,7 @@ class Evidence:
         self.truth = truth.reshape(self.given.shape)
         self.known = np.isfinite(self.truth)
         self.is_complete = bool(self.known.all())
-        self.is_told = bool(known.all())  # nothing that was compared is unknown
+        self.is_told = bool(known.all())  # the truth is known at every compared entry
         uncertainty = finding.uncertainty[known]
         if finding.exact is not None or not len(uncertainty):
             self.resolution = EXACT
@@ -48,21 +51,21 @@ class Evidence:
 
     @property
     def error(self):
-        """given − truth."""
+        """Return given − truth."""
         return self.given - self.truth
 
     @property
     def is_wrong_where_known(self):
-        """Whether an entry differs from a truth that is known, by more than the oracle resolves.
+        """Return True if an entry differs from its known truth by more than the oracle's resolution.
 
-        Otherwise the mistake is at a kink, or in entries that were not compared, and nothing tells its kind.
+        Otherwise the mistake is at a kink or in entries that were not compared, and its kind cannot be determined.
         """
         error, truth = np.abs(self.error[self.known]), np.abs(self.truth[self.known])
         return bool(np.any(~(error <= self.resolution * np.max(truth, initial=0.0))))
 
     @property
     def small_share(self):
-        """The largest error as a share of the largest entry, 0 if it is not small, or too little is known."""
+        """Return the largest error divided by the largest entry, or 0 if it is not small or too little is known."""
         error, truth = np.abs(self.error[self.known]), np.abs(self.truth[self.known])
         if (
             not self.is_told
@@ -74,9 +77,9 @@ class Evidence:
         return share if share <= SMALL else 0.0
 
     def same(self, a, b, where=None):
-        """Whether two arrays are equal at the known entries (of `where`), to the resolution of the oracle.
+        """Return True if two arrays are equal to the oracle's resolution at the known entries (within `where`).
 
-        False if no known entry is wrong, because then any rearrangement of zeros would explain the mistake.
+        Return False if no known entry is wrong, because any rearrangement of zeros would then explain the mistake.
         """
         mask = self.known if where is None else self.known & where
         if not mask.any() or not self.is_wrong_where_known:
@@ -87,12 +90,12 @@ class Evidence:
         return bool(gap <= self.resolution * size and gap <= 1e-2 * np.max(np.abs(self.error[mask])))
 
     def wrong(self):
-        """Return where the gradient is known to be wrong: at more than the resolution."""
+        """Return a mask of the entries that are known to be wrong, by more than 100 times the resolution."""
         size = np.max(np.abs(self.truth[self.known]), initial=0.0)
         return self.known & ~(np.abs(self.error) <= 100 * self.resolution * size)
 
     def arrays(self, kinds="f"):
-        """Yield (name, array) for each array among inputs, options and parameters whose dtype is of these kinds."""
+        """Yield (name, array) for each input, option and parameter that is an array with a dtype of these kinds."""
         call = self.run.call
         for name, value in [*zip(call.input_names(), call.inputs, strict=True), *call.options.items()]:
             if isinstance(value, np.ndarray) and value.dtype.kind in kinds:
@@ -102,7 +105,7 @@ class Evidence:
                 yield argument.name, argument.array
 
     def numbers(self):
-        """Yield (name, number) for each number among the options."""
+        """Yield (name, number) for each option that is a number."""
         for name, value in self.run.call.options.items():
             if isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_)):
                 yield name, float(value)
@@ -112,13 +115,14 @@ class Evidence:
         run = self.run
         try:
             return gradients_of(run.call, run.arguments, self.dy if dy is None else dy)[self.position]
-        except Exception:  # the user's code under a probe that it was never written for: no evidence, then
+        except Exception:  # user code may fail under such a probe, and then there is no evidence
             return None
 
     def again_with(self, array, values, *, in_backward_alone=False):
-        """Return `again()` while `array` (an argument's, or an option) holds other values, or None if it cannot.
+        """Return `again()` with other values in `array` (of an argument or an option), or None if this is impossible.
 
-        With `in_backward_alone` forward still finds the true ones: what then differs is what backward reads itself.
+        With `in_backward_alone` the forward pass still uses the original values, so a different result shows that
+        backward reads the array itself.
         """
         if self.run.call.is_careful or not array.flags.writeable or np.shape(values) != array.shape:
             return None
@@ -132,7 +136,7 @@ class Evidence:
             array[...] = before
 
     def output_with(self, array, values):
-        """Return y while `array` holds other values, or None if it cannot."""
+        """Return y with other values in `array`, or None if this is impossible."""
         before = array.copy()
         try:
             array[...] = values
@@ -154,10 +158,11 @@ class Evidence:
             return None
 
     def is_right_for(self, call, *, outputs=True, entries=True):
-        """Whether this argument's gradient is right on a Call like the original, on other inputs or options.
+        """Return True if this argument's gradient is right on another Call of the function.
 
-        Told by the adjoint identity, for a new dy, at the `outputs` and `entries` given as masks alone. None where the
-        function will not have it, or all of it is zero.
+        The Call may have other inputs or options. The test is the adjoint identity for a new dy, restricted to the
+        masks `outputs` (of y) and `entries` (of the gradient). Return None if the function fails on the Call, or if
+        the gradient is zero up to rounding.
         """
         try:
             arguments = arguments_of(call)
@@ -174,20 +179,23 @@ class Evidence:
         return bool(abs(np.vdot(given, v) - exact) <= HOLDS * size)
 
     def exchanged(self, call):
-        """Return Calls like one, with the entries of each input exchanged among themselves.
+        """Return copies of a Call in which the entries of each float input are permuted.
 
-        A mistake that matters at some values only, such as negative ones, may otherwise be met by none of them.
+        Without them, the entries under test might not include the values that a mistake affects, such as negative ones.
         """
         return [call.on([_exchanged(value, k) for value in call.inputs]) for k in range(REPEATS)]
 
 
 def equal(a, b):
-    """Whether two arrays are the same but for rounding."""
+    """Return True if two arrays are equal up to rounding."""
     return bool(np.allclose(a, b, rtol=0, atol=1e-12 * np.max(np.abs(b), initial=0.0), equal_nan=True))
 
 
 def stream(purpose):
-    """A random stream of its own: inputs are drawn from `default_rng(0)`, and a direction must not be one of them."""
+    """Return a random generator that is independent of `default_rng(0)`.
+
+    Inputs are often drawn from `default_rng(0)`, and a direction must not equal an input.
+    """
     return np.random.default_rng([*b"diagnosis", *purpose.encode()])
 
 
@@ -198,7 +206,10 @@ def _exchanged(value, k):
 
 
 def _is_sharp(finding):
-    """Where the truth is known to a millionth of the largest: not at a kink that backward takes wrongly, for one."""
+    """Return a mask of the entries whose truth is known to a millionth of the largest entry.
+
+    It excludes, for example, a kink at which backward is wrong.
+    """
     if finding.exact is not None:
         return np.isfinite(finding.exact)
     size = np.max(np.abs(finding.numeric), initial=0.0, where=np.isfinite(finding.numeric))
@@ -206,7 +217,7 @@ def _is_sharp(finding):
 
 
 def joined(words):
-    """Return `a`, `a and b`, `a, b and c`."""
+    """Return `a`, `a and b` or `a, b and c`."""
     words = list(words)
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
@@ -222,7 +233,10 @@ def listed(indices, n):
 
 
 def profiles(evidence, axis):
-    """Yield (name, array) that an error may be a multiple of: y, exp y, each input, and each input centred."""
+    """Yield (name, array) for the arrays of which an error may be a multiple.
+
+    These are y, exp(y), and each array of the call as it is and minus its mean along the axis.
+    """
     shape = evidence.given.shape
     if evidence.y.shape == shape:
         yield "y", evidence.y
@@ -237,9 +251,9 @@ def profiles(evidence, axis):
 
 
 def fits(evidence, array, columns, axis, *, all_needed=False):
-    """Whether an array of the gradient's shape is, line by line along the axis, a linear combination of the columns.
+    """Return True if each line of an array along the axis is a linear combination of the columns.
 
-    With `all_needed` none of them may be absent from every line.
+    The array has the gradient's shape. With `all_needed`, every column must contribute to at least one line.
     """
     lines = np.moveaxis(array, axis, -1)
     basis = np.stack([np.moveaxis(np.broadcast_to(c, evidence.given.shape), axis, -1) for c in columns], axis=-1)
@@ -252,7 +266,7 @@ def fits(evidence, array, columns, axis, *, all_needed=False):
 
 
 def _largest(array, axis=None):
-    """Return the largest modulus along an axis, or over all but the last."""
+    """Return the largest absolute value along an axis, by default over all axes but the last."""
     return np.max(np.abs(array), axis=axis if axis is not None else tuple(range(array.ndim - 1)))
 
 

@@ -1,4 +1,4 @@
-"""Mistakes of a formula of the right form: taken at the wrong place, or with wrong factors before its terms."""
+"""Mistakes in a formula of the right form: evaluated at the wrong place, or with wrong factors before its terms."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from gradcheck.diagnosis.evidence import fits, profiles
 
-# Derivatives as they are known by heart, of y = f(x): some in terms of x, others in terms of y.
+# Common derivatives of y = f(x): some are written in terms of x, others in terms of y.
 DERIVATIVES = (
     ("{0} (1 − {0})", lambda t: t * (1 - t)),
     ("(1 − {0}²)", lambda t: 1 - t * t),
@@ -22,7 +22,11 @@ DERIVATIVES = (
 
 
 def derivative_at_the_wrong_place(evidence):
-    """given = dy · F(x) and truth = dy · F(y), or the reverse: the derivative at the input where the output belongs."""
+    """Detect a derivative that is evaluated at the wrong array.
+
+    given = dy · F(x) and truth = dy · F(y), or the reverse: the input is used where the output belongs. Other arrays of
+    the call may also take the place of x or y.
+    """
     dy, shape = evidence.dy, evidence.given.shape
     if dy.shape != shape or evidence.known.sum() < 3:
         return None
@@ -39,10 +43,11 @@ def derivative_at_the_wrong_place(evidence):
 
 
 def factors_wrong(evidence):
-    """Along an axis, both given and truth combine dy, a constant and an array in play, but not alike.
+    """Detect a wrong factor before the right terms of a gradient, such as 1/σ, a mean or a sum.
 
-    So the derivation is right as far as its terms, and one of what stands before them is not: a 1/σ, a mean, a sum.
-    None of the terms may be missing from either.
+    Along an axis, given and truth are linear combinations of the same terms with different factors. The terms are dy
+    (or dy times an array), an array of the call, and possibly a constant. So the derivation has the right terms, and
+    one of the factors before them is wrong. Every term must be present in both.
     """
     if not evidence.is_complete or evidence.dy.shape != evidence.given.shape:
         return None
@@ -61,7 +66,7 @@ def factors_wrong(evidence):
 
 
 def _weighted(evidence):
-    """Yield dy, and dy times each array in play."""
+    """Yield (text, array) for dy, dy · y, and dy times each array of the call."""
     yield "dy", evidence.dy
     for name, array in [("y", evidence.y), *evidence.arrays()]:
         if name != evidence.name or array.shape == evidence.dy.shape:

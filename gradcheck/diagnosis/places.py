@@ -1,8 +1,8 @@
-"""Mistakes of place: of the paths by which an argument reaches y, some are followed rightly and others are not.
+"""Mistakes of place: backward is right for some of the paths by which an argument reaches y, and wrong for others.
 
-The truth at one dy does not tell them apart. But a backward pass is linear in dy and may be asked again, with dy zero
-except in one place, or on less of the inputs; and whether the answer is right, the adjoint identity tells each time
-from one forward pass with the complex step.
+The truth at one dy does not distinguish the paths. But a backward pass is linear in dy and can be run again, with a dy
+that is zero except at one place, or on a part of the inputs. Each time, one forward pass with the complex step and the
+adjoint identity decide whether the result is right.
 """
 
 import itertools
@@ -12,13 +12,13 @@ import numpy as np
 from gradcheck.complex_step import NotComplexSafe
 from gradcheck.diagnosis.evidence import HOLDS, joined, listed, stream
 
-FEW = 16  # the longest axis whose indices are tried one by one
-MANY = 512  # entries, each of which takes an evaluation
+FEW = 16  # the longest axis whose indices are tried individually
+MANY = 512  # the largest number of entries, each of which needs one evaluation
 OUTPUTS = 8
 
 
 def wrong_through_a_part_of_y(evidence):
-    """What arrives at some indices of y is passed on rightly, and what arrives at others is not."""
+    """Detect a gradient that is right for the dy at some indices of an axis of y and wrong at others."""
     step = evidence.step
     if step is None or evidence.small_share:
         return None
@@ -42,13 +42,19 @@ def wrong_through_a_part_of_y(evidence):
 
 
 def is_right_elsewhere(evidence, **parts):
-    """Whether the part that is right is so for other values too: then it is for its place."""
+    """Return True if the right part of a gradient is not wrong for other values of the inputs.
+
+    The place then decides whether the gradient is right, and not the values.
+    """
     call = evidence.run.call
     return not any(evidence.is_right_for(other, **parts) is False for other in evidence.exchanged(call))
 
 
 def _holds_for(evidence, dy, v, moved):
-    """Whether ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ for this dy; None where it is 0 = 0, or backward will not have it."""
+    """Return True if ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ holds for this dy.
+
+    Return None if both sides are zero, or if backward fails or returns values that are not finite.
+    """
     given = evidence.again(dy)
     exact = float(np.sum(dy * moved))
     if given is None or not np.isfinite(given).all():
@@ -61,7 +67,10 @@ def _holds_for(evidence, dy, v, moved):
 
 
 def right_with_an_axis_less(evidence):
-    """On x[0], of one dimension less, the gradient is right: the leading axis is mishandled, or taken for another."""
+    """Detect a gradient that is right for x[0], which has one dimension less than x.
+
+    The leading axis is mishandled, or confused with another axis.
+    """
     call = evidence.run.call
     inputs = [value for value in call.inputs if isinstance(value, np.ndarray) and value.dtype.kind == "f"]
     ndim = max((value.ndim for value in inputs), default=0)
@@ -89,9 +98,10 @@ def right_with_an_axis_less(evidence):
 
 
 def right_once_indices_differ(evidence):
-    """Two integer options are equal, and once they are not, the gradient is right: one path overwrites the other.
+    """Detect a path that overwrites another because two integer options are equal.
 
-    It has to be right for others of either. Were it for one alone, that might be a number that backward has by heart.
+    The gradient must be right for at least two pairs of different options, and wrong for none that were tried. If it
+    were right for a single pair, backward might contain a hard-coded number.
     """
     call = evidence.run.call
     whole = {name: value for name, value in call.options.items() if type(value) is int}
@@ -111,10 +121,11 @@ def right_once_indices_differ(evidence):
 
 
 def right_when_summed(evidence):
-    """What each output sends back is right but for its place along an axis: it was added at the wrong index of it.
+    """Detect contributions to the gradient that are added at the wrong index of an axis.
 
-    That the sums along the axis are right is not enough. They may be so for another reason: those of what goes through
-    a layer norm are zero.
+    For several outputs, the gradient of the output must have the right values along the axis up to their order. It is
+    not enough that the sums along the axis are right, because they may be right for another reason: the sums of a
+    gradient that passes through a layer norm are zero.
     """
     step, shape = evidence.step, evidence.given.shape
     if step is None or evidence.small_share or not evidence.is_complete or not 1 < evidence.given.size <= MANY:

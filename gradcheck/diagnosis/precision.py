@@ -1,10 +1,13 @@
-"""Errors too small for a forgotten term: a rounded constant, or float32 within."""
+"""Errors that are too small for a forgotten term: a rounded constant, or a computation in float32."""
 
 from gradcheck.closer.drowned import is_in_steps, moved
 
 
 def works_in_float32(evidence):
-    """Backward does not follow a move of dy, or of what forward saved, in the eleventh digit."""
+    """Detect a backward pass that computes in float32.
+
+    Most entries of its gradient do not change when dy, or the arguments, change in the eleventh digit.
+    """
     if not evidence.small_share:
         return None
     dy = evidence.dy.copy()
@@ -18,7 +21,10 @@ def works_in_float32(evidence):
 
 
 def off_by_little(evidence):
-    """What is so small may be a constant, an ε, or float32 somewhere; nothing more is known."""
+    """Detect a small error whose cause is not known.
+
+    It may be a rounded constant, an ε that the forward pass does not have, or a computation in float32.
+    """
     if not evidence.small_share:
         return None
     where = "" if evidence.is_complete else " where it was compared"

@@ -1,8 +1,9 @@
-"""A name that backward captures is bound anew after backward was defined.
+"""Captured names that are rebound after backward was defined.
 
-A closure keeps the variable, not its value. `x = norm(x)` below `def backward` changes what backward reads when it runs
-later. Nothing in the numbers gives that away. So forward is run once more and watched: what did each name hold at the
-line where a closure was made? Then backward gets that value back; if its gradient is now right, that was the mistake.
+A closure keeps the variable, not its value. If `x = norm(x)` follows `def backward`, backward reads the new value when
+it runs later. The numbers alone do not show this mistake. So forward is run again under a trace that records the value
+of each captured name at the line that defines the closure. Backward then runs with the recorded value. If its gradient
+is now right, the rebinding was the mistake.
 """
 
 import ast
@@ -18,17 +19,17 @@ from gradcheck.gradients import run_backward, with_zeros
 
 
 def captured_name_rebound(evidence):
-    """Name the variable and the line."""
+    """Detect a captured name that is rebound after the closure, and report the name and the line."""
     run, seen = evidence.run, {}
     try:
         with _watched(seen):
             _, backward = run.call.evaluate()
-    except Exception:  # the user's function, which has run before: whatever it is now, it is no evidence
+    except Exception:  # the user's function ran before, so an exception now does not explain the gradient
         return None
     for function in _closures(backward, set()):
         code = function.__code__
         values = seen.get(code, [])
-        if len(values) != 1:  # made several times: which one of them this is, is not known
+        if len(values) != 1:  # never seen, or defined several times and so ambiguous
             continue
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             if name in values[0] and _holds_another(cell, values[0][name]):
@@ -47,13 +48,16 @@ def _gradient(evidence, backward):
     try:
         gradients = run_backward(run.call, backward, run.dy.copy(), run.arguments)
         return with_zeros(gradients, run.arguments)[evidence.position]
-    except Exception:  # with a value that it was not written for
+    except Exception:  # user code may fail with a value that it was not written for
         return None
 
 
 @contextmanager
 def _watched(seen):
-    """Collect in {code: [{name: value}]} what the names of a function hold where it makes that of a closure."""
+    """Record in `seen` the values of a closure's free variables whenever the line that defines it is reached.
+
+    `seen` is {code of the closure: [{name: value}]}, with one dictionary per definition.
+    """
 
     def trace_calls(frame, event, _):
         inner = [c for c in frame.f_code.co_consts if isinstance(c, types.CodeType) and c.co_freevars]
@@ -79,7 +83,7 @@ def _watched(seen):
 
 
 def _closures(function, seen):
-    """Yield a function and every function that it, or one of these, has captured."""
+    """Yield a function and every function that it captures, directly or through other functions."""
     if isinstance(function, types.FunctionType) and id(function) not in seen and len(seen) < 100:
         seen.add(id(function))
         yield function
@@ -100,7 +104,7 @@ def _holds_another(cell, value):
 
 @contextmanager
 def _holding(cell, value):
-    """Let a cell hold a value for the `with` block."""
+    """Set a cell to a value during the `with` block."""
     before = cell.cell_contents
     cell.cell_contents = value
     try:
@@ -110,7 +114,10 @@ def _holding(cell, value):
 
 
 def _in_line(code, name):
-    """Return `, in line 12`: the first assignment to a free variable of this code after its definition."""
+    """Return the line of the first assignment to a name after a closure that captures it, as `, in line 12`.
+
+    Return an empty string if there is none.
+    """
     tree = _parsed("".join(linecache.getlines(code.co_filename)))
     for outer in ast.walk(tree):
         if isinstance(outer, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -123,7 +130,7 @@ def _in_line(code, name):
 
 
 def _own_nodes(function):
-    """Yield the nodes of a function's body, but not those of the functions within it."""
+    """Yield the nodes of a function's body, except those inside nested functions and classes."""
     pending = list(function.body)
     while pending:
         node = pending.pop()
@@ -139,7 +146,10 @@ def _starts_at(node, code):
 
 @functools.lru_cache(maxsize=32)
 def _parsed(source):
-    """Return the syntax tree of a source text, of nothing where it is none. A check asks for one file many times."""
+    """Return the syntax tree of a source text, or an empty tree if the text is not valid Python.
+
+    The result is cached because a check parses the same file many times.
+    """
     try:
         return ast.parse(source)
     except SyntaxError:

@@ -1,10 +1,11 @@
-"""Mistakes of some places only: the gradient is right except where a mask is False, at the last position, in one row.
+"""Mistakes at some places only: for example where a mask is False, at the last position, or in one row.
 
-The wrong entries W are held against each set S that a reader has a name for. S fits if it holds all of W, is not
-everything, and W is at least half of it and all that is not zero there. The smallest that fits is named. Where every
-entry outside W is right only by being zero, as with a ReLU's, nothing sets W apart, and nothing is named. Nor is it
-where the errors outside W are merely smaller, as when an ε was forgotten and some entries feel it less. And where other
-values of the inputs would be wrong at another place, that is said.
+The set W of the wrong entries is compared with each set S that has a simple description. S fits if it contains W but
+not all known entries, if W is at least half of S, and if the truth is zero at all other known entries of S. The
+smallest S that fits is reported. No set is reported if the truth is zero at every entry outside W, as it may be for a
+ReLU, because nothing then distinguishes W. Nor is one reported if the errors outside W are only moderately smaller, as
+when an ε was forgotten that affects some entries less. If other values of the inputs give wrong entries at another
+place, the sentence adds a note.
 """
 
 import itertools
@@ -16,7 +17,7 @@ from gradcheck.diagnosis.places import is_right_elsewhere
 
 
 def wrong_on_a_slice(evidence):
-    """Say where alone the gradient is wrong, and what it is there if that is simple."""
+    """Detect a gradient that is wrong at some places only, and describe its values there if they are simple."""
     wrong = evidence.wrong()
     right = evidence.known & ~wrong
     zero = evidence.known & (
@@ -45,7 +46,7 @@ def wrong_on_a_slice(evidence):
 
 
 def _stands_out(evidence, wrong, right):
-    """Whether the errors of the wrong entries are all larger than those of the right ones, by far."""
+    """Return True if every wrong entry has an error at least 100 times as large as that of any right entry."""
     error = np.abs(evidence.error)
     return np.max(error[right]) <= 1e-2 * np.min(np.where(np.isfinite(error[wrong]), error[wrong], np.inf))
 
@@ -59,7 +60,7 @@ def _masks(evidence):
 
 
 def _indices(evidence):
-    """Integer arrays: ids that name rows of this argument, or labels of its positions."""
+    """Yield the sets that integer arrays describe, as ids of rows of this argument or as labels of its positions."""
     shape = evidence.given.shape
     for name, ids in evidence.arrays("iu"):
         if ids.shape == shape[: ids.ndim] and ids.ndim < len(shape):
@@ -83,7 +84,10 @@ def _indices(evidence):
 
 
 def _box(evidence, wrong):
-    """The smallest range of indices that holds all wrong entries. One entry alone is named by the report already."""
+    """Yield the smallest product of index sets, one per axis, that contains all wrong entries.
+
+    A single wrong entry in several dimensions is left out, because the report names it already.
+    """
     shape = wrong.shape
     if wrong.sum() == 1 and len(shape) > 1:
         return
@@ -135,7 +139,10 @@ def _what_it_is_there(evidence, wrong):
 
 
 def _aligned(mask, shape):
-    """Return the mask broadcast to `shape`, its axes aligned with the last axes or else with the first; or None."""
+    """Return the mask broadcast to `shape`, or None if this is impossible.
+
+    Its axes are aligned with the last axes of `shape`, or else with the first.
+    """
     lengthened = mask.shape + (1,) * (len(shape) - mask.ndim)
     for candidate in (mask.shape, lengthened):
         try:

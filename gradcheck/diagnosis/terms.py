@@ -1,7 +1,8 @@
-"""Mistakes of a term or a factor: one is missing, or was taken over the wrong axis.
+"""Mistakes of a term or a factor: one is missing, or a sum is taken over the wrong axis.
 
-A normalisation or a softmax feeds a sum over an axis back into each of its entries. Leave that path out and the error,
-given − truth, is the term that is missing: constant along the axis, or a multiple of some array in play.
+In a normalisation or a softmax, each output depends on a sum over an axis. If backward leaves that path out, the error
+(given − truth) is the missing term, up to its sign. This term is constant along the axis, or a multiple of an array of
+the call.
 """
 
 import itertools
@@ -14,14 +15,18 @@ from gradcheck.mistakes.draws import is_a_mask
 
 
 def equals_dy(evidence):
-    """dy is handed through: the function's own derivative was skipped."""
+    """Detect a gradient that equals dy, because the derivative of the function itself is skipped."""
     if evidence.given.shape == evidence.dy.shape and np.array_equal(evidence.given, evidence.dy):
         return f"{evidence.label} equals dy: the derivative of the function itself is skipped"
     return None
 
 
 def summed_over_the_wrong_axis(evidence):
-    """given = Σ s over some axes of y, truth = Σ s over others, with s = dy or dy times an array in play."""
+    """Detect a sum over the wrong axes of y.
+
+    given = Σ s over some axes and truth = Σ s over others, where s is dy, dy · y or dy times an array of the call. A
+    gradient that equals Σ dy is reported even if no such sum equals the truth.
+    """
     dy, shape = evidence.dy, evidence.given.shape
     same_shape = [(name, array) for name, array in evidence.arrays() if array.shape == dy.shape]
     products = [("dy", dy), *((f"dy · {name}", dy * array) for name, array in [*same_shape, ("y", evidence.y)])]
@@ -45,7 +50,10 @@ def summed_over_the_wrong_axis(evidence):
 
 
 def factor_missing(evidence):
-    """truth = c · given · w, or given = c · truth · w, with w an array in play."""
+    """Detect a missing or superfluous factor.
+
+    truth = c · given · w or given = c · truth · w, where w is an array of the call or its square.
+    """
     shape = evidence.given.shape
     for name, array in evidence.arrays("fb"):
         try:
@@ -66,7 +74,10 @@ def factor_missing(evidence):
 
 
 def mean_not_removed(evidence):
-    """truth = given − mean(given) along an axis, or the error is constant along it, and the truth is not."""
+    """Detect a mean that is not removed, or an error that is constant along some axes.
+
+    truth = given − mean(given) over these axes; or the error is constant along them, and the truth is not.
+    """
     given, label = evidence.given, evidence.label
     if not evidence.is_complete:
         return None
@@ -86,7 +97,11 @@ def mean_not_removed(evidence):
 
 
 def multiple_missing(evidence):
-    """Along an axis, the error is a multiple of an array in play, or of it and a constant, and the truth is not."""
+    """Detect a missing term that is a multiple of an array along an axis.
+
+    The error is a multiple of y, of exp(y) or of an array of the call (centred or not), possibly plus a constant. The
+    truth is not of this form.
+    """
     given, label = evidence.given, evidence.label
     if not evidence.is_complete:
         return None
@@ -112,16 +127,18 @@ def multiple_missing(evidence):
 
 
 def _is_off_by(evidence, columns, axis):
-    """Whether the error is a combination of the columns along an axis, and the truth is not."""
+    """Return True if the error is a linear combination of the columns along an axis, and the truth is not."""
     return fits(evidence, evidence.error, columns, axis) and not fits(evidence, evidence.truth, columns, axis)
 
 
 def right_once_all_ones(evidence):
-    """With another argument or a mask set to ones, the gradient is right: a factor stands in the wrong place.
+    """Detect a factor in the wrong place: the gradient is right once another array of the call is 1 everywhere.
 
-    The usual test at initialisation, where a gain is 1, cannot see it. It has to be a factor, though: keys of 1 make
-    all weights of an attention equal, and a forgotten transpose with them right. A mask is one, and an array in whose
-    entries y is linear, or that backward itself reads, unless its rows need but be alike.
+    The usual test at initialisation, where a gain is 1, cannot detect this mistake. The array has to be a factor,
+    because an array of ones can also hide other mistakes: if all attention keys are 1, then all weights are equal, and
+    a forgotten transpose has no effect. A mask is a factor, and so is an array in whose entries y is affine. Another
+    array is accepted if backward itself reads it, unless equal slices along an axis, with values of the array, already
+    make the gradient right.
     """
     if evidence.step is None or evidence.small_share:
         return None
@@ -150,7 +167,10 @@ def right_once_all_ones(evidence):
 
 
 def _is_right_for_equal_slices(evidence, array, values):
-    """Yield for each axis whether the gradient is right once an array has the same, of its values, all along it."""
+    """Yield for each axis whether the gradient is right once all slices of the array along it are equal.
+
+    Every slice is replaced by the first. An array of a single dimension yields nothing.
+    """
     for axis in range(array.ndim if array.ndim > 1 else 0):
         if array.shape[axis] > 1:
             array[...] = np.take(values, [0], axis)
@@ -158,14 +178,17 @@ def _is_right_for_equal_slices(evidence, array, values):
 
 
 def _is_read(evidence, array):
-    """Whether backward itself reads an array, and not only forward."""
+    """Return True if backward itself reads an array, and not only forward."""
     other = stream("other values").permutation(array.ravel()).reshape(array.shape)
     again = evidence.again_with(array, other, in_backward_alone=True)
     return again is not None and not equal(again, evidence.given)
 
 
 def _is_a_gain(evidence, array):
-    """Whether each entry of y is linear in the one entry of an array that is broadcast to it, as in a gain."""
+    """Return True if an array acts on y as a gain.
+
+    Each entry of y is then an affine function of the one entry of the array that is broadcast to it.
+    """
     factor = stream("factors").uniform(0.5, 2.0, array.shape)
     without, other = (evidence.output_with(array, values) for values in (0 * array, factor * array))
     try:
@@ -176,7 +199,7 @@ def _is_a_gain(evidence, array):
 
 
 def only_the_diagonal(evidence):
-    """dx_i = ∂y_i/∂x_i · dy_i, as if x_i reached y_i alone: `y * (1 - y) * dy` of a softmax."""
+    """Detect dx_i = ∂y_i/∂x_i · dy_i, as if x_i affected only y_i: `y * (1 - y) * dy` for a softmax."""
     if evidence.step is None or evidence.y.shape != evidence.given.shape or not 1 < evidence.given.size <= 256:
         return None
     try:
@@ -192,7 +215,7 @@ def only_the_diagonal(evidence):
 
 
 def _ratio(b, a, evidence):
-    """Return c if b = c · a at the known entries, at least three of which count; else None."""
+    """Return c if b = c · a at the known entries and at least three entries of a are not negligible; else None."""
     mask = evidence.known
     square = float(np.dot(a[mask], a[mask]))
     c = float(np.dot(a[mask], b[mask])) / square if square else 0.0
@@ -203,7 +226,7 @@ def _ratio(b, a, evidence):
 
 
 def _axis_sets(shape):
-    """Every single axis from the last to the first, then the sets of several; none of one entry."""
+    """Yield each single axis from the last to the first, then the sets of several axes; skip axes of length 1."""
     axes = [axis for axis in reversed(range(len(shape))) if shape[axis] > 1]
     for n in range(1, len(axes) + 1):
         yield from itertools.combinations(axes, n)

@@ -8,18 +8,25 @@ import numpy as np
 
 from gradcheck.diagnosis.evidence import equal, joined, stream
 
-LARGEST = 4  # number in a fraction that is shown
+LARGEST = 4  # numerator or denominator of a fraction that is reported
 
 
 def identically_zero(evidence):
-    """Zeros pass every check whose true gradient is zero, as a softmax's is for dy = 1."""
+    """Detect a gradient that is zero everywhere.
+
+    It passes every check whose true gradient is zero, such as that of a softmax for dy = 1.
+    """
     if not evidence.given.any():
         return f"{evidence.label} is zero everywhere"
     return None
 
 
 def not_finite(evidence):
-    """NaN comes from 0 · inf, inf − inf and 0 / 0: a row masked throughout, a norm of zero."""
+    """Detect NaN and infinite entries.
+
+    NaN results from 0 · inf, inf − inf and 0 / 0: for example, in a row that is completely masked, or from a norm of
+    zero.
+    """
     bad = ~np.isfinite(evidence.given)
     if not bad.any():
         return None
@@ -28,9 +35,10 @@ def not_finite(evidence):
 
 
 def does_not_depend_on_dy(evidence):
-    """Another dy, and the same gradient: then backward never reads dy, as if the function were the end of the program.
+    """Detect a gradient that is the same for another dy, because backward never reads dy.
 
-    A dy twice as large, and the same gradient, would not do: dy / ‖dy‖ is read, though not as it should be.
+    Such a backward pass treats the function as the last one of the program. Doubling dy would not be a sufficient test:
+    dy / ‖dy‖ does not change, although backward reads dy.
     """
     other = evidence.dy * stream("another dy").uniform(2.0, 3.0, size=evidence.dy.shape)
     again = evidence.again(other)
@@ -40,7 +48,10 @@ def does_not_depend_on_dy(evidence):
 
 
 def not_linear_in_dy(evidence):
-    """Every vector–Jacobian product is linear: backward(2 dy) = 2 backward(dy)."""
+    """Detect a gradient that is not linear in dy.
+
+    Every vector–Jacobian product is linear, so backward(2 dy) = 2 backward(dy) must hold.
+    """
     again = evidence.again(2 * evidence.dy)
     if again is None or equal(again, 2 * evidence.given):
         return None
@@ -48,7 +59,7 @@ def not_linear_in_dy(evidence):
 
 
 def off_by_a_factor(evidence):
-    """given = c · truth with one number c: a sign, a size forgotten or applied twice, a sum for a mean."""
+    """Detect given = c · truth: a wrong sign, a size forgotten or applied twice, or a sum instead of a mean."""
     c = _factor(evidence)
     if c is None:
         return None
@@ -60,9 +71,10 @@ def off_by_a_factor(evidence):
 
 
 def verified(evidence, other):
-    """Return the sentence on a factor that holds on another draw too: the factor itself only if it is a known number.
+    """Return the sentence on a factor that also holds on another draw, or None if there is no such sentence.
 
-    A length, an option or a small fraction explains it if it does so on both draws.
+    The sentence states the factor only if a known number explains it on both draws: a length, an option or another
+    number of the call, or a small fraction.
     """
     sentence, c = off_by_a_factor(evidence), _factor(evidence)
     there = _factor(other)
@@ -83,14 +95,14 @@ def verified(evidence, other):
             return f"{evidence.label} equals {symbol} × the truth: {'; or '.join(dict.fromkeys(reasons))}"
     truth = np.abs(evidence.truth[evidence.known])
     if not _close(c, there, evidence) or np.sum(truth > 1e-6 * np.max(truth)) < 2:
-        return None  # another for other inputs, or one number, which is always a multiple of another
+        return None  # it depends on the inputs, or the truth is one number, of which every number is a multiple
     fraction = Fraction(c).limit_denominator(LARGEST)
     is_small = abs(fraction.numerator) <= LARGEST and _close(c, float(fraction), evidence)
     return f"{evidence.label} equals {fraction} × the truth" if is_small else sentence
 
 
 def _factor(evidence):
-    """Return c if given = c · truth, and c is not 1; or None."""
+    """Return c if given = c · truth and c is neither 0 nor 1, else None."""
     mask = evidence.known
     given, truth = evidence.given[mask], evidence.truth[mask]
     square = float(np.dot(truth, truth))
@@ -106,7 +118,10 @@ def _factor(evidence):
 
 
 def _candidates(evidence):
-    """Yield (key, value, symbol, reason) for every number in play; the key is the same on other draws."""
+    """Yield (key, value, symbol, reason) for every number that may be the factor.
+
+    The key is the same on other draws, and the value need not be.
+    """
     twice = "added or accumulated twice" if evidence.is_parameter else "added twice, or a factor 2 too many"
     yield "2", 2.0, "2", twice
     yield "1/2", 0.5, "1/2", "a factor 2 is missing, or one of two equal terms"
@@ -140,7 +155,7 @@ def _candidates(evidence):
 
 
 def _ratios(evidence):
-    """Yield likewise for the length of one axis over that of another."""
+    """Yield (key, value, symbol, reason) for each ratio of the lengths of two axes."""
     for (n, what), (m, other) in itertools.permutations(_lengths(evidence).items(), 2):
         if n > 1 and m > 1:
             what, other = joined(what[:2]), joined(other[:2])
@@ -149,7 +164,10 @@ def _ratios(evidence):
 
 
 def _sizes(evidence):
-    """Yield (n, what it is) for the length of each axis in play, and the numbers of rows and of entries."""
+    """Yield (n, description) for the length of each axis of each array, and for the numbers of rows and of entries.
+
+    Sizes of 1 are omitted.
+    """
     sources = _lengths(evidence)
     for name, array in _arrays(evidence).items():
         if array.ndim > 1:
@@ -165,7 +183,7 @@ def _sizes(evidence):
 
 
 def _lengths(evidence):
-    """Return {n: [what has this length]} for the axes of all arrays in play."""
+    """Return {n: [description of an axis of length n]} for the axes of the gradient, y and all arrays of the call."""
     sources = {}
     for name, array in _arrays(evidence).items():
         for axis, n in enumerate(array.shape):
