@@ -224,6 +224,7 @@ def test_an_exercise_of_a_teachers_own_is_graded_as_its_toml_says_whatever_a_stu
 
 @pytest.mark.parametrize("file", NAMES)
 def test_a_file_is_found_under_its_usual_names(file, tmp_path):
+    file = os.fsdecode(file.encode())  # as Python reads the name where file names are ASCII
     put(tmp_path, file)
     put(tmp_path, "test_softmax.py")
     put(tmp_path, "README.md")
