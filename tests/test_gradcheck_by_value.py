@@ -170,7 +170,7 @@ def cell(x, c, w):
     y = z * c
 
     def backward(grad):
-        gc = grad * z  # noqa: F841 (it is what should be returned)
+        gc = grad * z  # noqa: F841 (the value that should be returned)
         gz = grad * c * (1 - z**2)
         dw = x.T @ gz
         return gz @ w.T, gz, dw

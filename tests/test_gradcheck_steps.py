@@ -279,7 +279,7 @@ def test_two_functions_with_a_cache_between_them_are_looked_at_too():
     )
 
 
-# Gradients that are returned without a name of their own
+# Gradients that are returned without a name
 
 
 def returned_by_one_expression(x, w, b, *, of_x=1, of_w=1):
@@ -483,7 +483,7 @@ def test_without_a_backward_within_or_without_source_it_says_so():
         "def double(x):\n    def backward(dy):\n        dx = 2 * dy\n        return dx\n    return 2 * x, backward",
         scope,
     )
-    with pytest.raises(ValueError, match="double: the source of its backward cannot be read: <string> is no file"):
+    with pytest.raises(ValueError, match=r"double: .* cannot be read: there is no file <string>"):
         gradcheck.steps(scope["double"], normal(3))
     pair = from_value_and_gradient(lambda x: (np.sum(x * x), 2 * x))
     with pytest.raises(ValueError, match="no function `backward` is defined within its forward pass"):
@@ -496,7 +496,7 @@ def test_a_source_that_changed_since_is_not_taken_for_what_runs(tmp_path):
     path.write_text(text, "utf-8")
     scope = {}
     exec(compile(text.replace("2 * dy", "3 * dy"), str(path), "exec"), scope)
-    with pytest.raises(ValueError, match=r"changing\.py is no longer the source of what runs"):
+    with pytest.raises(ValueError, match=r"changing\.py was changed after it was loaded"):
         gradcheck.steps(scope["double"], normal(3))
 
 
@@ -508,7 +508,7 @@ def test_a_gradient_of_another_shape_is_refused_in_one_line():
 
         return 2 * x, backward
 
-    with pytest.raises(ValueError, match=r"dx has shape \(6,\), but x has \(2, 3\).*: there are no lines to compare"):
+    with pytest.raises(ValueError, match=r"dx has shape \(6,\), but x has \(2, 3\).*; correct this"):
         gradcheck.steps(flat, normal(2, 3))
 
 
@@ -617,8 +617,8 @@ CASES = [
     out = capsys.readouterr().out
     assert "right\nsquare.backward: 1 of 1 gradients right\n   (2) dx  right\n" in out
     assert "wrong\nsquare.backward: 0 of 1 gradients right\n   (2) dx  WRONG: it is 3/2 × what it should be\n" in out
-    assert "lambda: not looked at: <lambda>: no function `backward` is defined within its forward pass" in out
-    assert out.endswith("2 gradients in 2 functions: 1 function with a wrong gradient, 1 function not looked at\n")
+    assert "lambda: not examined: <lambda>: no function `backward` is defined within its forward pass" in out
+    assert out.endswith("2 gradients in 2 functions: 1 function with a wrong gradient, 1 function not examined\n")
     assert main(["steps", "mine_by_line.py", "--only", "right"]) == 0
     assert main(["steps", "mine_by_line.py", "--only", "lambda"]) == 2
     capsys.readouterr()
@@ -778,7 +778,7 @@ def summed(x, w):
 
 def test_a_sum_in_a_loop_is_not_said_to_be_wrong_in_itself_or_in_what_the_loop_counts():
     found = gradcheck.steps(summed, normal(5, 4), normal(4, 3, seed=1)).first_wrong
-    assert found.sentence == "given the true gradients, this line, or that of scale gives something else"
+    assert found.sentence == "given the true gradients, this line, or that of scale gives a wrong value"
 
 
 def complex_edit(x):
@@ -909,7 +909,7 @@ def masked(x, *, keep, p):
 def test_a_factor_that_fits_one_value_of_an_option_is_not_named():
     keep = np.random.default_rng(3).random((4, 5)) < 0.5
     report = gradcheck.steps(masked, normal(4, 5), keep=keep, p=0.5)
-    assert report.first_wrong.sentence == "given the true gradients, this line gives something else"
+    assert report.first_wrong.sentence == "given the true gradients, this line gives a wrong value"
 
 
 def picked(x, *, mask):

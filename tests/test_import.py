@@ -1,4 +1,4 @@
-"""Importing the package and calling it change nothing in the process; tune_process() changes what it says."""
+"""Importing and calling the package change nothing in the process; tune_process() makes only documented changes."""
 
 import subprocess
 import sys

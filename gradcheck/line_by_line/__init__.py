@@ -118,7 +118,7 @@ def _look(call, seed, dy, randomize, verdicts, answer, others=()):
             try:
                 look = look_at(call, dy, source, instruments, probe, _stream(seed, "dy"), lambda: verdicts(call))
             except GradientError as error:
-                raise ValueError(f"{error}: there are no lines to compare before that is right") from error
+                raise ValueError(f"{error}; correct this before the lines can be compared") from error
             again = functools.cache(lambda: looks_again(look, instruments, _stream(seed, "again"), others))
             return answer(look, again)
 

@@ -12,9 +12,9 @@ from gradcheck.line_by_line import steps_of_call
 OK, WRONG, USAGE = 0, 1, 2
 
 HELP = """\
-A check of the whole says that a gradient is wrong, not where. This looks at each line of `backward`: what it
-computes under the name dx is compared with the true gradient of what the forward pass calls x, and the line is
-wrong if that differs although all that the line reads is held at the truth.
+A check finds that a gradient is wrong, but not in which line. This command examines each line of `backward`. It
+compares the value of dx with the true gradient of the variable x of the forward pass. A line is wrong if its value
+differs although every gradient that it reads is replaced by the true one.
 
   attention.backward: 1 of 3 gradients right
      (5) dv        right
@@ -24,16 +24,15 @@ wrong if that differs although all that the line reads is held at the truth.
      (7) dk        follows from dscores
 
   right         the value is the true gradient
-  WRONG         the line is wrong; what is wrong with it follows, if an edit of it, tried on two draws, says so
-  follows       it is made of a wrong value, and the line itself is right
-  not followed  it cannot be compared, and why; or it is not the whole gradient of that name, which right code may
-                well compute on the way
+  WRONG         the line is wrong; the mistake is named if its correction has been verified on two draws
+  follows       the value is wrong because the line reads a wrong value; the line itself is right
+  not followed  the value cannot be compared, for the reason given; or it is only a part of that gradient, which
+                right code may compute as well
 
-It needs a `backward` defined within the forward pass, and the convention that dx is the gradient of x. The number
-in front is that of a comment at the end of the line, such as # (6). On one's own function, without a table of cases:
-print(gradcheck.steps(f, *inputs)).
+`backward` must be defined within the forward pass. The number in front comes from a comment at the end of the line,
+such as # (6). For a single function, without a list of cases: print(gradcheck.steps(f, *inputs)).
 
-Exit status: 0, or 1 if a line is wrong or a gradient is, or 2 if there was nothing to look at.
+Exit status: 0; 1 if a line or a gradient is wrong; 2 if there is nothing to examine.
 """
 
 
@@ -52,17 +51,17 @@ def main(argv=None):
                 report = steps_of_call(case.call(np.random.default_rng(arguments.seed)), seed=arguments.seed)
         except (TypeError, ValueError) as error:
             refused += 1
-            show(f"{case.name}: not looked at: {' '.join(str(error).split())}\n")
+            show(f"{case.name}: not examined: {' '.join(str(error).split())}\n")
         except Exception as error:
             refused += 1
-            show(f"{case.name}: not looked at: it raises {error_in_words(error)}\n")
+            show(f"{case.name}: not examined: it raises {error_in_words(error)}\n")
         else:
             reports.append(report)
             show(f"{case.name}\n{report}\n")
     wrong = sum(not report.passed for report in reports)
     rows = sum(len(report.rows) for report in reports)
     verdict = f"{counted(wrong, 'function')} with a wrong gradient" if wrong else "all right"
-    left = f", {counted(refused, 'function')} not looked at" if refused else ""
+    left = f", {counted(refused, 'function')} not examined" if refused else ""
     show(f"{counted(rows, 'gradient')} in {counted(len(reports), 'function')}: {verdict}{left}")
     if not reports:
         return USAGE
@@ -72,16 +71,16 @@ def main(argv=None):
 def _parser():
     parser = Parser(
         prog="python -m gradcheck steps",
-        description="Look at each line of a backward pass, and find the first that is wrong.",
+        description="Examine each line of a backward pass, and find the first wrong one.",
         epilog=HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "target", metavar="MODULE", help="a module by name or as a .py file, as for `python -m gradcheck`"
     )
-    parser.add_argument("--only", metavar="NAME", help="this case alone")
+    parser.add_argument("--only", metavar="NAME", help="name of the only case to examine")
     seed = whole_number(0, "a seed")
-    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="decides all that is random (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of all random numbers (default: 0)")
     return parser
 
 

@@ -152,7 +152,7 @@ def _left(look, target):
     within = wrong_within(Workbench(look.in_use(), target), statement)
     if within:
         return WRONG, f"the mistake is within {joined(within)}, which the line calls"
-    sentence = f"{UNNAMED}what this line calls leaves something else there"
+    sentence = f"{UNNAMED}a function that this line calls writes a wrong value there"
     return (NOT_FOLLOWED, f"{sentence}, or a later one does") if others else (WRONG, sentence)
 
 
@@ -174,7 +174,7 @@ def _unsure(look, target, sentence):
     if sentence and helpers:
         sentence = f"{sentence} (here, or in {joined_or(helpers)})"
     where = f", or that of {joined_or(helpers)}" if helpers else ""
-    sentence = sentence or f"{UNNAMED}this line{where} gives something else"
+    sentence = sentence or f"{UNNAMED}this line{where} gives a wrong value"
     gradients = [e for e in others if is_gradient(look.scene.sites[e.site].name) and is_real_array(e.value)]
     is_in_loop = not all(map(bench.runs_once, gradients))
     site = look.scene.sites[target.event.site]

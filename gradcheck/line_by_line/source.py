@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 OWN_SCOPE = (*FUNCTION, ast.Lambda, ast.ClassDef)
-NOT_WITHIN = "no function `backward` is defined within its forward pass, whose lines could be looked at"
+NOT_WITHIN = "no function `backward` is defined within its forward pass, so there are no lines to examine"
 ADAPTERS = tuple(f"gradcheck.{name}" for name in ("adapters", "given_derivatives", "layer_parameters", "nested"))
 PREFIXES = ("d", "d_", "grad_")  # of names that hold a gradient
 
@@ -65,7 +65,7 @@ def source_of(backward, target, name):
             continue
         file, lines = function.__code__.co_filename, _lines_of(function)
         if not lines:
-            reason = f"{name}: the source of its backward cannot be read: {file} is no file that is there"
+            reason = f"{name}: the source of its backward cannot be read: there is no file {file}"
             continue
         tree, outer, inner = _node_of(function, lines)
         if outer is None:
@@ -122,7 +122,7 @@ def _refuse_stale(function, tree, name):
     code = function.__code__
     if codes_of(tree, code.co_filename).get(_key(code)) != code:
         raise ValueError(
-            f"{name}: {code.co_filename} is no longer the source of what runs: it was changed after it was loaded"
+            f"{name}: {code.co_filename} was changed after it was loaded, so it is not the source of the code that runs"
         )
 
 
