@@ -97,7 +97,7 @@ a few do, an index, a mask or a boundary; if one argument is wrong, the line tha
 Other tools:
 
 - `steps(f, *inputs)` and `python -m gradcheck steps MODULE` find the first wrong line of a backward pass: the array
-  that a line assigns to the name dx is compared with the true gradient of x (gradcheck/line_by_line). A failed check
+  that a line assigns to the name dx is compared with the true gradient of x (gradcheck/lines). A failed check
   includes this table, within a time limit (gradcheck/causes.py); `check(..., explain=False)` raises without it.
 - `python -m gradcheck curve` plots the error of a finite difference against its step (gradcheck/curve).
 - `python -m gradcheck museum` shows wrong gradients that real projects shipped, the checks that missed them, and why
@@ -120,7 +120,7 @@ if TYPE_CHECKING:  # these names are loaded on first use: see __getattr__
     from gradcheck.given_derivatives import from_derivative, from_jacobian, from_value_and_gradient
     from gradcheck.html import report_html
     from gradcheck.jacobian_matrix import Jacobian, jacobian
-    from gradcheck.line_by_line import steps, steps_of_call
+    from gradcheck.lines import steps, steps_of_call
     from gradcheck.nested import from_nested
     from gradcheck.report import ArgumentReport, GradientError, Report
     from gradcheck.updates import check_update
@@ -164,7 +164,7 @@ _MODULES = {
     "given_derivatives": ("from_derivative", "from_jacobian", "from_value_and_gradient"),
     "html": ("report_html",),
     "jacobian_matrix": ("jacobian", "Jacobian"),
-    "line_by_line": ("steps", "steps_of_call"),
+    "lines": ("steps", "steps_of_call"),
     "nested": ("from_nested",),
     "report": ("Report", "ArgumentReport", "GradientError"),
     "updates": ("check_update",),

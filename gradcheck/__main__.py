@@ -12,7 +12,7 @@ from importlib import import_module
 from gradcheck.command_line import run
 
 COMMANDS = {
-    "steps": "line_by_line.command_line",
+    "steps": "lines.command_line",
     "curve": "curve",
     "audit": "audit",
     "museum": "museum",

@@ -2,7 +2,7 @@
 
 `check` computes the explanation before it raises. The sentence is the result of a comparison of the wrong gradient with
 the true one (gradcheck/diagnosis). The lines are found by running forward and backward again with probes
-(gradcheck/line_by_line). Both run the user's function many times, so they share a time limit, the duration of the check
+(gradcheck/lines). Both run the user's function many times, so they share a time limit, the duration of the check
 or LEAST seconds, whichever is longer. The limit is tested before each forward pass; a pass that has begun is not
 interrupted.
 """
@@ -63,7 +63,7 @@ class Explanation:
         The list is empty if no line is known to be wrong, or if the lines cannot be examined. If the examination raises
         another error, the list holds one line that names it, so that the report itself is still printed.
         """
-        from gradcheck.line_by_line import lines_beside
+        from gradcheck.lines import lines_beside
 
         call.time_limit = self.limit
         try:

@@ -90,8 +90,8 @@ def _evaluated(node, frame):
 
 def _verified(call, backward, node, ndims):
     """Return the mistake whose correction makes every gradient right, or ""."""
-    from gradcheck.line_by_line.instrument import planted
-    from gradcheck.line_by_line.source import source_of
+    from gradcheck.lines.instrument import planted
+    from gradcheck.lines.source import source_of
 
     try:
         source = source_of(backward, call.target, call.name)

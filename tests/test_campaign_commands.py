@@ -23,7 +23,7 @@ import gradcheck.__main__
 from gradcheck import check_command, museum
 from gradcheck.audit import command_line as audit
 from gradcheck.curve import command_line as curve
-from gradcheck.line_by_line import command_line as steps
+from gradcheck.lines import command_line as steps
 from minitransformer import cli, commands
 from minitransformer.system import stopping
 

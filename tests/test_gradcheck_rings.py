@@ -23,7 +23,7 @@ WALK = {
     "summary",
     "report",
 }  # ring 1: what a check of a right gradient runs
-ROOMS = {"diagnosis", "museum", "curve", "audit", "updates", "line_by_line"}  # ring 3
+ROOMS = {"diagnosis", "museum", "curve", "audit", "updates", "lines"}  # ring 3
 DOORS = {  # where something further out is asked for, within a function, and by whom
     ("checking", "closer"),
     ("checking", "causes"),

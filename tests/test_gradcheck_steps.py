@@ -11,11 +11,11 @@ import pytest
 
 import gradcheck
 import minitransformer
-from gradcheck import Call, line_by_line, randomize_parameters
+from gradcheck import Call, randomize_parameters
 from gradcheck.__main__ import main
 from gradcheck.adapters import from_pair, from_value_and_gradient
 from gradcheck.call import to_float64
-from gradcheck.line_by_line import steps_of_call
+from gradcheck.lines import steps_of_call
 from minitransformer.cases import CASES
 
 FOLDER = Path(minitransformer.__file__).parent
@@ -585,7 +585,7 @@ def test_a_fault_of_the_look_hides_nothing_that_is_known_without(monkeypatch):
     def fail(*_, **__):
         raise AttributeError("no such thing")
 
-    monkeypatch.setattr(line_by_line, "lines_beside", fail)
+    monkeypatch.setattr("gradcheck.lines.lines_beside", fail)
     with pytest.raises(gradcheck.GradientError) as caught:
         gradcheck.check(in_two_parts, normal(4, 3), normal(3, 5), normal(5, 2), normal(5, 2), mistake="last")
     first, last = str(caught.value).splitlines()

@@ -37,7 +37,7 @@ from gradcheck.adapters import (
     from_pair,
     from_value_and_gradient,
 )
-from gradcheck.line_by_line import StepRow, StepsReport
+from gradcheck.lines import StepRow, StepsReport
 from gradcheck.plugin import Checker
 from gradcheck.updates import UpdateReport, from_config, from_object, from_optimizer, from_steps
 from minitransformer import (

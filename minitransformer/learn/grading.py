@@ -38,7 +38,7 @@ NEEDED_LATER = (  # imported once, before the first request, so that no child ha
     "minitransformer.learn.naming",
     "gradcheck.closer",
     "gradcheck.diagnosis",
-    "gradcheck.line_by_line",
+    "gradcheck.lines",
     "gradcheck.refusals",
 )
 

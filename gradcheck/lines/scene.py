@@ -6,7 +6,7 @@ import numpy as np
 
 from gradcheck.call import clear_gradients
 from gradcheck.contract import run_under_watch
-from gradcheck.line_by_line.truth import Truth
+from gradcheck.lines.truth import Truth
 
 
 @dataclass(frozen=True)

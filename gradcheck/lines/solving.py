@@ -7,7 +7,7 @@ search for such a value.
 
 import numpy as np
 
-from gradcheck.line_by_line.probe import close, is_real_array
+from gradcheck.lines.probe import close, is_real_array
 
 MOST_ENTRIES = 200  # of a local whose value is searched for
 STEPS = 4  # of the Gauss–Newton method

@@ -9,7 +9,7 @@ import numpy as np
 
 from gradcheck.central_differences import estimate, line_along, scales_of, step_of
 from gradcheck.complex_step import STEP, ComplexStep, NotComplexSafe
-from gradcheck.line_by_line.probe import close
+from gradcheck.lines.probe import close
 
 MOST = 3000  # entries, each of which is perturbed separately
 EXACT, APPROXIMATE = 1e-9, 2e-6  # relative errors of a gradient that counts as true

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradcheck.complex_step import STEP, NotComplexSafe
-from gradcheck.line_by_line.probe import is_real_array
+from gradcheck.lines.probe import is_real_array
 
 MOST_ENTRIES = 300  # of a part, because each is perturbed separately
 MOST_TIMES = 4  # evaluations of a part, as in a loop

@@ -11,8 +11,8 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from gradcheck.line_by_line.parts import PROBE, Marking
-from gradcheck.line_by_line.source import OWN_SCOPE, codes_of, first_line, holders_of, own_statements
+from gradcheck.lines.parts import PROBE, Marking
+from gradcheck.lines.source import OWN_SCOPE, codes_of, first_line, holders_of, own_statements
 
 EQUATION = re.compile(r"#\s*(\(\d+[a-z′']?\))")
 SCATTERS = (

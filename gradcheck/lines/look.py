@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gradcheck.line_by_line.blame import Findings, findings_on
-from gradcheck.line_by_line.scene import Scene
-from gradcheck.line_by_line.source import NOT_WITHIN, Source
-from gradcheck.line_by_line.targets import Reads, targets_of
+from gradcheck.lines.blame import Findings, findings_on
+from gradcheck.lines.scene import Scene
+from gradcheck.lines.source import NOT_WITHIN, Source
+from gradcheck.lines.targets import Reads, targets_of
 from gradcheck.mistakes.draws import other_draws
 
 

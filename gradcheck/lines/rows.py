@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradcheck.line_by_line.blame import is_true
-from gradcheck.line_by_line.by_value import follow_by_value
-from gradcheck.line_by_line.called import wrong_within
-from gradcheck.line_by_line.instrument import equation_at
-from gradcheck.line_by_line.paths import joined, joined_or
-from gradcheck.line_by_line.probe import is_real_array
-from gradcheck.line_by_line.repairs import Workbench, repaired_statement
-from gradcheck.line_by_line.report import FOLLOWS, NOT_FOLLOWED, RIGHT, UNNAMED, WRONG, StepRow, StepsReport
-from gradcheck.line_by_line.solving import may_be_wrong
-from gradcheck.line_by_line.source import is_gradient
-from gradcheck.line_by_line.words import mistakes
+from gradcheck.lines.blame import is_true
+from gradcheck.lines.by_value import follow_by_value
+from gradcheck.lines.called import wrong_within
+from gradcheck.lines.instrument import equation_at
+from gradcheck.lines.paths import joined, joined_or
+from gradcheck.lines.probe import is_real_array
+from gradcheck.lines.repairs import Workbench, repaired_statement
+from gradcheck.lines.report import FOLLOWS, NOT_FOLLOWED, RIGHT, UNNAMED, WRONG, StepRow, StepsReport
+from gradcheck.lines.solving import may_be_wrong
+from gradcheck.lines.source import is_gradient
+from gradcheck.lines.words import mistakes
 
 DRAWS = 2  # further draws on which a local is compared with quantities
 MOST_NAMED = 3  # lines that are named together with a line because any of them may be the wrong one

@@ -10,7 +10,7 @@ import ast
 import numpy as np
 
 from gradcheck.complex_step import STEP, NotComplexSafe
-from gradcheck.line_by_line.probe import is_real_array
+from gradcheck.lines.probe import is_real_array
 
 
 def wrong_within(bench, node):

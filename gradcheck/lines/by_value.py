@@ -19,11 +19,11 @@ import re
 
 import numpy as np
 
-from gradcheck.line_by_line.blame import is_true, with_locals
-from gradcheck.line_by_line.probe import close, is_real_array
-from gradcheck.line_by_line.quantities import GRADIENT, LENGTH, SLOPE, VALUE, WHOLE, quantities_of
-from gradcheck.line_by_line.source import PREFIXES, names_read
-from gradcheck.line_by_line.targets import Target
+from gradcheck.lines.blame import is_true, with_locals
+from gradcheck.lines.probe import close, is_real_array
+from gradcheck.lines.quantities import GRADIENT, LENGTH, SLOPE, VALUE, WHOLE, quantities_of
+from gradcheck.lines.source import PREFIXES, names_read
+from gradcheck.lines.targets import Target
 
 CHANGING = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare, ast.Lambda)  # other statements copy a value
 SCALING = (ast.Mult, ast.Div, ast.MatMult)

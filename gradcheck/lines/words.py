@@ -6,10 +6,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from gradcheck.line_by_line.called import wrong_within
-from gradcheck.line_by_line.paths import instead_words, joined, path_words
-from gradcheck.line_by_line.probe import Event, is_real_array
-from gradcheck.line_by_line.repairs import (
+from gradcheck.lines.called import wrong_within
+from gradcheck.lines.paths import instead_words, joined, path_words
+from gradcheck.lines.probe import Event, is_real_array
+from gradcheck.lines.repairs import (
     MORE_RUNS,
     Repair,
     Workbench,

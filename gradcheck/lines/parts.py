@@ -7,7 +7,7 @@ can be perturbed. The change of the output is then the gradient along the paths 
 import ast
 from dataclasses import dataclass
 
-from gradcheck.line_by_line.source import OWN_SCOPE, own_statements
+from gradcheck.lines.source import OWN_SCOPE, own_statements
 
 PROBE = "__gradcheck_probe__"
 LIBRARIES = ("np", "numpy", "math", "scipy")

@@ -11,9 +11,9 @@ import itertools
 import numpy as np
 
 from gradcheck.complex_step import STEP, NotComplexSafe
-from gradcheck.line_by_line.probe import is_real_array
-from gradcheck.line_by_line.source import PREFIXES, names_read
-from gradcheck.line_by_line.truth import finite
+from gradcheck.lines.probe import is_real_array
+from gradcheck.lines.source import PREFIXES, names_read
+from gradcheck.lines.truth import finite
 
 MOST_PAIRS = 30
 MOST_DIAGONAL = 400  # entries, each of which is perturbed separately

@@ -7,7 +7,7 @@ import numpy as np
 
 from gradcheck.cases import ends_nothing, error_in_words, load_cases
 from gradcheck.command_line import Parser, counted, say, show, whole_number
-from gradcheck.line_by_line import steps_of_call
+from gradcheck.lines import steps_of_call
 
 OK, WRONG, USAGE = 0, 1, 2
 

@@ -40,12 +40,12 @@ from numpy.typing import ArrayLike
 
 from gradcheck.call import Call, Differentiable, borrowed, is_module, randomize_parameters, to_float64
 from gradcheck.checking import check_call
-from gradcheck.line_by_line.instrument import instrumented, planted
-from gradcheck.line_by_line.look import look_at, looks_again
-from gradcheck.line_by_line.probe import Probe
-from gradcheck.line_by_line.report import StepRow, StepsReport
-from gradcheck.line_by_line.rows import report_on
-from gradcheck.line_by_line.source import source_of
+from gradcheck.lines.instrument import instrumented, planted
+from gradcheck.lines.look import look_at, looks_again
+from gradcheck.lines.probe import Probe
+from gradcheck.lines.report import StepRow, StepsReport
+from gradcheck.lines.rows import report_on
+from gradcheck.lines.source import source_of
 from gradcheck.report import GradientError
 
 __all__ = ["steps", "steps_of_call", "StepRow", "StepsReport"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradcheck.line_by_line.probe import Event, is_real_array
-from gradcheck.line_by_line.source import PREFIXES, is_gradient, names_read
-from gradcheck.line_by_line.truth import MOST
+from gradcheck.lines.probe import Event, is_real_array
+from gradcheck.lines.source import PREFIXES, is_gradient, names_read
+from gradcheck.lines.truth import MOST
 
 TOO_MANY = f"it has more than {MOST:,} entries: take smaller arrays"
 

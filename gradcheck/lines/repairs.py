@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradcheck.line_by_line.blame import is_true
-from gradcheck.line_by_line.probe import Event, is_real_array
-from gradcheck.line_by_line.source import closures, contents, is_gradient, names_read
+from gradcheck.lines.blame import is_true
+from gradcheck.lines.probe import Event, is_real_array
+from gradcheck.lines.source import closures, contents, is_gradient, names_read
 from gradcheck.mistakes.repairing import Names, exchanged, repairs
 from gradcheck.mistakes.row import Edit, Reader
 
