@@ -50,7 +50,7 @@ Method. The loss is L = ⟨dy, y⟩, so that ∂L/∂y is dy. Three oracles comp
 Central differences and the adjoint identity examine every gradient. The complex step then examines each entry of a
 gradient that they do not confirm. The option `oracles`, as in `oracles="central"`, selects among the three.
 `jacobian(function, *inputs)` returns the Jacobian matrix. To read the code, begin with gradcheck/checking.py. The
-modules next to it are those that confirm a right gradient; gradcheck/closer examines all other gradients.
+modules next to it are those that confirm a right gradient; gradcheck/refine examines all other gradients.
 
 Limits of finite differences. The error of a difference with step h has two parts: truncation, which grows with h
 because the function is not linear, and rounding, which grows with 1/h because the leading digits of two nearly equal
@@ -59,7 +59,7 @@ one 5, too few to distinguish a mistake from rounding. Therefore gradcheck uses 
 step that depends on the scale of each entry. This gives nine digits or more for a single layer and eight for a whole
 model; the derivation is in gradcheck/central_differences.py. A function may also have a kink: ReLU has slope 0 to the
 left of 0 and slope 1 to the right. There a central difference returns the mean of both slopes, and neither 0 nor 1 is
-wrong (gradcheck/closer/one_derivative.py).
+wrong (gradcheck/refine/one_derivative.py).
 
 Why dy = ones tests nothing. Each row of a softmax sums to 1 for every x, and each row of a layer norm sums to Σβ when
 γ is constant. With dy = 1 the loss is therefore constant, the true gradient is zero, and a backward that returns zeros
@@ -114,14 +114,14 @@ Other tools:
 TYPE_CHECKING = False  # type checkers treat it as True; importing `typing` would take longer than this whole module
 if TYPE_CHECKING:  # these names are loaded on first use: see __getattr__
     from gradcheck.adapters import from_layer, from_pair
+    from gradcheck.adapters.derivatives import from_derivative, from_jacobian, from_value_and_gradient
+    from gradcheck.adapters.nested import from_nested
     from gradcheck.call import Call, borrowed, clear_gradients, parameters_of, randomize_parameters, to_float64
     from gradcheck.cases import Case, check_case, load_cases
     from gradcheck.checking import adjoint, check, check_call, check_module
-    from gradcheck.given_derivatives import from_derivative, from_jacobian, from_value_and_gradient
     from gradcheck.html import report_html
     from gradcheck.jacobian_matrix import Jacobian, jacobian
     from gradcheck.lines import steps, steps_of_call
-    from gradcheck.nested import from_nested
     from gradcheck.report import ArgumentReport, GradientError, Report
     from gradcheck.updates import check_update
 
@@ -161,11 +161,11 @@ _MODULES = {
     "call": ("Call", "borrowed", "clear_gradients", "parameters_of", "randomize_parameters", "to_float64"),
     "cases": ("Case", "check_case", "load_cases"),
     "checking": ("check", "check_call", "check_module", "adjoint"),
-    "given_derivatives": ("from_derivative", "from_jacobian", "from_value_and_gradient"),
+    "adapters.derivatives": ("from_derivative", "from_jacobian", "from_value_and_gradient"),
     "html": ("report_html",),
     "jacobian_matrix": ("jacobian", "Jacobian"),
     "lines": ("steps", "steps_of_call"),
-    "nested": ("from_nested",),
+    "adapters.nested": ("from_nested",),
     "report": ("Report", "ArgumentReport", "GradientError"),
     "updates": ("check_update",),
 }

@@ -10,8 +10,8 @@ is the inner product of backward's gradient and v. If v is random, an error e in
 happens to vanish. Both sides are exact to rounding, about thirteen digits. This precision makes up for comparing only
 one number: of ten million entries, a single wrong one changes (1) in about its fourth digit.
 
-If both sides are zero up to rounding, they may differ by more than the identity allows. In this case rounding.py
-measures how much of the difference is rounding.
+If both sides are zero up to rounding, they may differ by more than the identity allows. In this case
+refine/rounding.py measures how much of the difference is rounding.
 """
 
 from dataclasses import dataclass, replace
@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradcheck.central_differences import scales_of
-from gradcheck.rounding import RESOLVED, rounding_along
 
+RESOLVED = 1e-2  # error of the complex step, which subtracts nothing, as a fraction of the bound on rounding errors
 IDENTITY = 1e-12  # the relative error allowed in (1), as a fraction of Σ|dx v|
 
 
@@ -59,6 +59,8 @@ def sides(run, step, i, rng, *, zero_at=()):
     both = _sides(run, step, {i: v}, v)
     most = RESOLVED * run.rounding
     if not both.agree and both.gap <= both.rounding + most:
+        from gradcheck.refine.rounding import rounding_along
+
         return replace(both, rounding=both.rounding + min(most, rounding_along(run, i, v, both.exact)))
     return both
 

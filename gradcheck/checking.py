@@ -2,7 +2,7 @@
 
 A check has four steps: run forward and backward and detect side effects (contract.py), compare each gradient with the
 oracles (measurement.py), judge the measurements (judgement.py), and write the report (summary.py, report.py). These
-modules suffice for a right gradient. If they do not confirm a gradient, gradcheck/closer examines it again, and if it
+modules suffice for a right gradient. If they do not confirm a gradient, gradcheck/refine examines it again, and if it
 is not right, gradcheck/causes.py explains it. Neither is imported before it is needed.
 
 Invalid arguments raise TypeError or ValueError. A wrong gradient or a faulty backward pass raises GradientError.
@@ -218,7 +218,7 @@ def _judged(run, step, i, measurement, terms, rng):
     """Return the Finding on the gradient of argument i. Raises NotComplexSafe."""
     finding = first_look(measurement, run, terms)
     if finding is None:
-        from gradcheck.closer import look_closer
+        from gradcheck.refine import look_closer
 
         finding = look_closer(run, step, i, measurement, terms, rng)
     return finding

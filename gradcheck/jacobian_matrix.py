@@ -12,9 +12,9 @@ import numpy as np
 
 from gradcheck.call import Call, describe
 from gradcheck.central_differences import EPSILON, line_along_entry, scales_of
-from gradcheck.closer.estimates import steps
 from gradcheck.complex_step import ComplexStep, NotComplexSafe
 from gradcheck.contract import arguments_of, refuse_infinite
+from gradcheck.refine.estimates import steps
 
 AGREEMENT = 1e-4  # of the largest entry: the accuracy of central differences near a kink or with strong curvature
 

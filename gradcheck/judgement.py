@@ -6,7 +6,7 @@ each within atol may have a large relative error if all of them are small. The a
 identity does not apply, the uncertainty of central differences must be at most rtol of the norm.
 
 A gradient that is not confirmed is not necessarily wrong: it may be at a kink, or beyond the precision of a first
-estimate. gradcheck/closer examines it further.
+estimate. gradcheck/refine examines it further.
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ import numbers
 
 import numpy as np
 
-from gradcheck.adapter_hints import for_nested, for_no_backward, for_no_pair
+from gradcheck.adapters.hints import for_nested, for_no_backward, for_no_pair
 from gradcheck.call import describe
 from gradcheck.leftovers import cause
 from gradcheck.report import GradientError, Report

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
+from gradcheck.adjoint_identity import RESOLVED
 from gradcheck.judgement import CANNOT_TELL, KINK, WRONG
 from gradcheck.report import ArgumentReport
-from gradcheck.rounding import RESOLVED
 
 
 def summarise(finding, run, terms):

@@ -18,14 +18,14 @@ WALK = {
     "adjoint_identity",
     "central_differences",
     "complex_step",
-    "rounding",
     "judgement",
     "summary",
     "report",
 }  # ring 1: what a check of a right gradient runs
 ROOMS = {"diagnosis", "museum", "curve", "audit", "updates", "lines"}  # ring 3
 DOORS = {  # where something further out is asked for, within a function, and by whom
-    ("checking", "closer"),
+    ("checking", "refine"),
+    ("adjoint_identity", "refine"),
     ("checking", "causes"),
     ("call", "refusals"),
     ("contract", "careful"),
@@ -58,7 +58,7 @@ def outward(graph):
     return {
         (room, target)
         for room, target in graph
-        if (room in WALK and target not in WALK) or (room in {*ROOMS, "closer"} and target in ROOMS)
+        if (room in WALK and target not in WALK) or (room in {*ROOMS, "refine"} and target in ROOMS)
     }
 
 
@@ -66,7 +66,7 @@ def test_nothing_is_imported_from_further_out_but_through_the_doors_and_when_nee
     graph = arrows()
     assert outward(graph) == DOORS
     assert all(graph[door] for door in DOORS)
-    assert outward(graph | {("closer", "diagnosis"): True, ("museum", "audit"): False}) > DOORS
+    assert outward(graph | {("refine", "diagnosis"): True, ("museum", "audit"): False}) > DOORS
 
 
 def loaded_by(code):
@@ -98,7 +98,7 @@ def test_a_wrong_gradient_loads_what_looks_closer_and_what_says_what_is_wrong():
         "except gradcheck.GradientError as error: assert 'dx equals 1/2 ' in str(error)"
     )
     loaded = loaded_by(SPOKEN + DRAWN + check)
-    assert {"gradcheck.closer", "gradcheck.diagnosis"} <= loaded
+    assert {"gradcheck.refine", "gradcheck.diagnosis"} <= loaded
     assert not any(name.startswith(("gradcheck.audit", "gradcheck.museum", "gradcheck.curve")) for name in loaded)
 
 

@@ -12,7 +12,7 @@ from gradcheck.checking import check_call
 from gradcheck.complex_step import ComplexStep
 from gradcheck.contract import Run, arguments_of
 from gradcheck.gradients import gradients_of
-from gradcheck.rounding import rounding_along
+from gradcheck.refine.rounding import rounding_along
 from minitransformer import attention, gelu, layer_norm, linear, log_softmax, rms_norm, silu, softmax, unembedding
 from minitransformer.cases import CASES
 

@@ -1,6 +1,6 @@
 """Errors that are too small for a forgotten term: a rounded constant, or a computation in float32."""
 
-from gradcheck.closer.drowned import is_in_steps, moved
+from gradcheck.refine.drowned import is_in_steps, moved
 
 
 def works_in_float32(evidence):

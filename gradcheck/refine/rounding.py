@@ -20,7 +20,6 @@ NUDGE = 2.0**-50  # relative: four units of the last place
 PLACES = 3
 SHORTENED = 0.7  # factor of the step at the perturbed arguments, so that imaginary parts are rounded differently
 FACTOR = 10.0  # the changes at so few arguments are a sample of the error, not a bound
-RESOLVED = 1e-2  # error of the complex step, which subtracts nothing, as a fraction of the bound on rounding errors
 
 
 def rounding_along(run, i, v, exact):

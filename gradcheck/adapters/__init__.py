@@ -18,11 +18,11 @@ interfaces, so that it can be checked without rewriting.
 list.
 
 **An explicit derivative, gradient or Jacobian**: from_derivative, from_value_and_gradient and from_jacobian
-(gradcheck/given_derivatives.py).
+(gradcheck/adapters/derivatives.py).
 
     gradcheck.check(from_jacobian(motion, jacobian_of_motion), state, control=u)
 
-**Several outputs, or inputs in dictionaries and lists**: from_nested (gradcheck/nested.py).
+**Several outputs, or inputs in dictionaries and lists**: from_nested (gradcheck/adapters/nested.py).
 
     gradcheck.check(*from_nested(network, params, x))
 
@@ -44,10 +44,10 @@ list.
     gradcheck.check_module(from_layer(Affine(w, b)), x)
 
 Parameters are found in the layer and in the layers within it by the usual conventions: `layer.W` and `layer.dW`,
-`layer.params["W"]` and `layer.grads["W"]`, objects with `.data` and `.grad` (gradcheck/layer_parameters.py). An array
-that looks like a parameter but has no gradient (a running mean, or a parameter whose dW only backward creates) raises
-an error that names it. It is not ignored, since the report would not show that it was left unchecked. If your code
-follows another convention, name the parameters: `from_layer(block, {"first.W": "first.gradient_of_W"})`.
+`layer.params["W"]` and `layer.grads["W"]`, objects with `.data` and `.grad` (gradcheck/adapters/layer_parameters.py).
+An array that looks like a parameter but has no gradient (a running mean, or a parameter whose dW only backward creates)
+raises an error that names it. It is not ignored, since the report would not show that it was left unchecked. If your
+code follows another convention, name the parameters: `from_layer(block, {"first.W": "first.gradient_of_W"})`.
 
 Each forward pass runs on a copy of the layer, and each backward pass on a copy of that copy. The layer, including its
 random state, is therefore unchanged, and backward may consume the cache. As a consequence, mistakes that need two
@@ -61,10 +61,10 @@ from typing import Any
 
 import numpy as np
 
+from gradcheck.adapters.derivatives import from_derivative, from_jacobian, from_value_and_gradient
+from gradcheck.adapters.layer_parameters import find, named, refuse_late
+from gradcheck.adapters.nested import from_nested
 from gradcheck.call import Differentiable, describe
-from gradcheck.given_derivatives import from_derivative, from_jacobian, from_value_and_gradient
-from gradcheck.layer_parameters import find, named, refuse_late
-from gradcheck.nested import from_nested
 
 __all__ = ["from_derivative", "from_jacobian", "from_layer", "from_nested", "from_pair", "from_value_and_gradient"]
 

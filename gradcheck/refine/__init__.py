@@ -19,14 +19,14 @@ its rounding errors are measured.
 
 from dataclasses import replace
 
-from gradcheck.closer.by_central_differences import refined
-from gradcheck.closer.by_complex_step import by_complex_step
-from gradcheck.closer.doubt import doubt, surest
-from gradcheck.closer.drowned import drowned
-from gradcheck.closer.kinks import held_together
-from gradcheck.closer.zero import zero_to
 from gradcheck.judgement import CANNOT_TELL, KINK, unexamined
 from gradcheck.measurement import nothing_known
+from gradcheck.refine.by_central_differences import refined
+from gradcheck.refine.by_complex_step import by_complex_step
+from gradcheck.refine.doubt import doubt, surest
+from gradcheck.refine.drowned import drowned
+from gradcheck.refine.kinks import held_together
+from gradcheck.refine.zero import zero_to
 
 
 def look_closer(run, step, i, measurement, terms, rng):

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from gradcheck.central_differences import scales_of
-from gradcheck.closer.estimates import along_direction, along_entry
-from gradcheck.closer.one_derivative import judge
 from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG, norm
+from gradcheck.refine.estimates import along_direction, along_entry
+from gradcheck.refine.one_derivative import judge
 
 DIRECTIONS = 30  # enough to distinguish an error of 2e-6 of the norm from one of 1e-6
 

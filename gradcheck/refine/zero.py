@@ -11,7 +11,7 @@ import numpy as np
 
 from gradcheck.central_differences import EPSILON, line_along, scales_of
 from gradcheck.judgement import norm
-from gradcheck.rounding import FACTOR, nudged
+from gradcheck.refine.rounding import FACTOR, nudged
 
 MOVES = 4
 ROUNDED = 32 * EPSILON  # of an output plus the mean of all: rounding after a large perturbation (3 ε was observed)
