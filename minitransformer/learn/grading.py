@@ -36,7 +36,7 @@ from minitransformer.version import __version__
 NEEDED_LATER = (  # imported once, before the first request, so that no child has to import them
     "minitransformer.cases",
     "minitransformer.learn.naming",
-    "gradcheck.closer",
+    "gradcheck.refine",
     "gradcheck.diagnosis",
     "gradcheck.lines",
     "gradcheck.refusals",
