@@ -7,7 +7,7 @@ use, so importing the package imports nothing else and changes nothing in the pr
 from importlib import import_module
 from importlib.util import find_spec
 
-from minitransformer.version import __version__ as __version__
+from minitransformer.system.version import __version__ as __version__
 
 _PUBLIC = {  # {module: its public names}, in reading order; __init__.pyi tells type checkers the same
     "module": ("Parameter", "Module", "apply", "plain"),

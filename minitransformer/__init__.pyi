@@ -40,6 +40,7 @@ from minitransformer.optim import (
     decay_groups as decay_groups,
 )
 from minitransformer.system.tuning import tune_process as tune_process
+from minitransformer.system.version import __version__ as __version__
 from minitransformer.text import (
     BPETokenizer as BPETokenizer,
     ByteTokenizer as ByteTokenizer,
@@ -60,4 +61,3 @@ from minitransformer.training.finetuning.objectives.unbounded_difference import 
 )
 from minitransformer.training.finetuning.objectives.unlikelihood import unlikelihood as unlikelihood
 from minitransformer.transformer import TinyTransformer as TinyTransformer, Transformer as Transformer
-from minitransformer.version import __version__ as __version__

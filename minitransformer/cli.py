@@ -18,8 +18,8 @@ from minitransformer import commands
 from minitransformer.system.extras import MissingExtra
 from minitransformer.system.printable import one_line
 from minitransformer.system.terminal import Parser, described, say, written_out
+from minitransformer.system.version import __version__
 from minitransformer.training import TrainingDiverged
-from minitransformer.version import __version__
 
 PROGRAM = "minitransformer"
 FAILURE, USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141

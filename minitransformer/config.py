@@ -10,7 +10,16 @@ import numpy as np
 
 from minitransformer.layers.block import FEED_FORWARDS, NORMS
 from minitransformer.layers.positions import check_scaling
-from minitransformer.values import check_fields, documented, number, one_of, positive, setting, true_or_false, whole
+from minitransformer.system.values import (
+    check_fields,
+    documented,
+    number,
+    one_of,
+    positive,
+    setting,
+    true_or_false,
+    whole,
+)
 
 POSITIONS = ("learned", "sinusoidal", "rotary")
 DTYPES = ("float32", "float64")

@@ -23,8 +23,8 @@ from minitransformer.config import Config
 from minitransformer.layers.embedding import check_ids
 from minitransformer.layers.softmax import softmax
 from minitransformer.module import Array, apply, faster
+from minitransformer.system.values import number, whole
 from minitransformer.transformer import Transformer
-from minitransformer.values import number, whole
 
 LEAST_ROOM = 256  # positions
 

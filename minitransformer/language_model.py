@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minitransformer.archive import Archive, ArchiveError, open_archive, save_archive
 from minitransformer.config import Config
 from minitransformer.generation import stream
 from minitransformer.losses import cross_entropy
 from minitransformer.module import Array, apply
+from minitransformer.system.archive import Archive, ArchiveError, open_archive, save_archive
+from minitransformer.system.values import dictionary
 from minitransformer.text import Tokenizer, sequential_blocks, tokenizer_from_dict
 from minitransformer.transformer import Transformer
 from minitransformer.unset import unset_model
-from minitransformer.values import dictionary
 
 KIND = "language model"
 PARAMETERS = "parameters."  # the prefix of the names of their arrays

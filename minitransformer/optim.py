@@ -12,7 +12,7 @@ import numpy as np
 
 from minitransformer.layers.embedding import Embedding
 from minitransformer.module import Array, Arrays, Module, Parameter, faster
-from minitransformer.values import number
+from minitransformer.system.values import number
 
 if TYPE_CHECKING:
     from minitransformer.transformer import Transformer

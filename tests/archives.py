@@ -1,6 +1,6 @@
 """Archives as a whole, for tests that look into one or change something in it."""
 
-from minitransformer.archive import open_archive
+from minitransformer.system.archive import open_archive
 
 
 def load_archive(path) -> tuple[dict, dict]:

@@ -19,8 +19,8 @@ from archives import load_archive
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as npst
 
-from minitransformer import archive, files
-from minitransformer.archive import ArchiveError, Header, open_archive, save_archive
+from minitransformer.system import archive, files
+from minitransformer.system.archive import ArchiveError, Header, open_archive, save_archive
 
 ARRAYS = {
     "parameters.w": np.arange(12, dtype=np.float32).reshape(3, 4) / 7,
@@ -167,7 +167,9 @@ def test_ctrl_c_at_any_call_of_the_writing_is_what_arrives(tmp_path):
 
     def interrupt(frame, event, argument):
         nonlocal left
-        writing = frame.f_code.co_filename.endswith(("zipfile.py", "zipfile/__init__.py", "minitransformer/archive.py"))
+        writing = frame.f_code.co_filename.endswith(
+            ("zipfile.py", "zipfile/__init__.py", "minitransformer/system/archive.py")
+        )
         left -= writing and frame.f_code.co_name != "__del__"  # from where nothing arrives, whatever it is
         if left == 0:
             raise KeyboardInterrupt

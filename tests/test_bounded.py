@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from minitransformer import bounded
-from minitransformer.bounded import TOO_MANY, Bounded, Ended
+from minitransformer.system import bounded
+from minitransformer.system.bounded import TOO_MANY, Bounded, Ended
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what has left its session is found on Linux alone")
 
 MODULE = """
-from minitransformer.bounded import Note, serve
+from minitransformer.system.bounded import Note, serve
 
 def answers(code):
     names = {"Note": Note}
@@ -243,7 +243,7 @@ def test_a_file_that_grows_without_end_is_an_error_before_the_disk_is_full(proce
 
 
 def test_without_fork_each_request_has_a_process_of_its_own(tmp_path, monkeypatch):
-    without = "from minitransformer import bounded\nbounded.FORKS = False\n"
+    without = "from minitransformer.system import bounded\nbounded.FORKS = False\n"
     (tmp_path / "without_fork.py").write_text(without + MODULE)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(bounded, "FORKS", False)

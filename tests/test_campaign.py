@@ -18,7 +18,8 @@ import test_campaign_kills
 from campaign import Campaign, Forked, Limits, complaints_about_end, complaints_about_line, in_a_process
 from small_runs import TEXT, small_lm
 
-from minitransformer import LanguageModel, archive, cli
+from minitransformer import LanguageModel, cli
+from minitransformer.system import archive
 
 slow = pytest.mark.slow
 Failed = pytest.fail.Exception

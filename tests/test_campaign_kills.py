@@ -23,7 +23,7 @@ from small_pairs import ROWS
 from small_runs import TEXT, assert_same_weights, small_lm, without_seconds
 
 from minitransformer import LanguageModel, cli
-from minitransformer.archive import ArchiveError
+from minitransformer.system.archive import ArchiveError
 from minitransformer.training.checkpoints import Checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

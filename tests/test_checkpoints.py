@@ -14,10 +14,11 @@ import pytest
 from archives import load_archive
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, weights, without_seconds
 
-from minitransformer import CharTokenizer, LanguageModel, archive, folders
-from minitransformer.archive import ArchiveError, save_archive
-from minitransformer.files import TEMPORARY_END, TEMPORARY_START
+from minitransformer import CharTokenizer, LanguageModel
 from minitransformer.module import is_plain, plain
+from minitransformer.system import archive, folders
+from minitransformer.system.archive import ArchiveError, save_archive
+from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START
 from minitransformer.text import Corpus
 from minitransformer.training import pretrain
 from minitransformer.training.checked_state import PARTS, check_state

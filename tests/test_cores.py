@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from minitransformer import cores
-from minitransformer.cores import side_by_side, threads
+from minitransformer.system import cores
+from minitransformer.system.cores import side_by_side, threads
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_there_are_as_many_threads_as_the_matrix_library_may_have_and_one_within
 
 FORK = """
 import os, signal, threading, time, warnings
-from minitransformer import cores
+from minitransformer.system import cores
 warnings.simplefilter("ignore")  # Python's, of a fork beside threads
 cores.threads = lambda: 2
 cores.available_cores = lambda: 2
@@ -142,7 +142,8 @@ class NoMallopt:
 ctypes.CDLL = NoMallopt
 import numpy as np
 from minitransformer.system import stopping
-from minitransformer import AdamW, TinyTransformer, cores, tune_process
+from minitransformer import AdamW, TinyTransformer, tune_process
+from minitransformer.system import cores
 from minitransformer.system import tuning
 from minitransformer.training import training_step
 model = TinyTransformer(vocab_size=20)

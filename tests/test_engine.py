@@ -247,7 +247,7 @@ def test_a_block_that_is_recomputed_runs_as_it_did(rng, off):
 
 @pytest.mark.skipif(find_spec("threadpoolctl") is None, reason="replicas need threadpoolctl")
 def test_the_processes_of_replicas_run_as_this_one_does():
-    from minitransformer.cores import matrix_library
+    from minitransformer.system.cores import matrix_library
     from minitransformer.training.replicas import Replicas
 
     model = Transformer(Config(**CONFIG | {"d_model": 48}))

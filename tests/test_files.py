@@ -15,9 +15,10 @@ from types import SimpleNamespace
 import pytest
 from small_runs import SETTINGS, small_corpus, small_lm
 
-from minitransformer import cli, files
+from minitransformer import cli
 from minitransformer.experiments.emergence.workers import WorkerProcesses
-from minitransformer.files import TEMPORARY_END, TEMPORARY_START, take_after, write_atomically
+from minitransformer.system import files
+from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, take_after, write_atomically
 from minitransformer.text import TextFiles
 from minitransformer.training import Settings, pretrain
 from minitransformer.training.replicas import Replicas

@@ -13,9 +13,9 @@ from small_pairs import GENERAL, ROWS, trained_lm
 from small_runs import TEXT, At, assert_same_weights, weights, without_seconds
 
 from minitransformer import LanguageModel
-from minitransformer.archive import save_archive
 from minitransformer.cli import main
 from minitransformer.commands import finetune
+from minitransformer.system.archive import save_archive
 from minitransformer.training import FineTuningSettings, LowRank, PreferenceSettings, fine_tune, fine_tune_for_safety
 from minitransformer.training.checkpoints import Checkpoint
 

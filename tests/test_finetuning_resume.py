@@ -13,7 +13,7 @@ from small_pairs import GENERAL, ROWS, trained_lm
 from small_runs import TEXT, At, assert_same_weights, small_lm, weights, without_seconds
 
 from minitransformer import LanguageModel
-from minitransformer.archive import ArchiveError, save_archive
+from minitransformer.system.archive import ArchiveError, save_archive
 from minitransformer.text import tokenize_corpus
 from minitransformer.training import FineTuningSettings, LowRank, fine_tune, fine_tune_for_safety, pretrain
 from minitransformer.training.checkpoints import Checkpoint

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, without_seconds
 
-from minitransformer import cli, files, folders
+from minitransformer import cli
 from minitransformer.experiments.emergence.sweep import sweep
-from minitransformer.files import TEMPORARY_END, TEMPORARY_START, write_atomically
-from minitransformer.folders import LOCK_FILE, at_work_in
+from minitransformer.system import files, folders
+from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, write_atomically
+from minitransformer.system.folders import LOCK_FILE, at_work_in
 from minitransformer.training import Settings, pretrain
 
 AT_WORK = (

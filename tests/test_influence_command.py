@@ -9,11 +9,11 @@ import pytest
 from archives import load_archive
 from small_runs import TEXT, small_corpus, small_lm
 
-from minitransformer.archive import save_archive
 from minitransformer.cli import FAILURE, main
 from minitransformer.experiments.influence import analyze_training_influence
 from minitransformer.experiments.influence.passages import cut
 from minitransformer.language_model import LanguageModel
+from minitransformer.system.archive import save_archive
 from minitransformer.training import Settings, pretrain
 
 ASK = ["--prompt", "the cat", "a r", "--answer-tokens", "2", "--quiet"]

@@ -28,10 +28,11 @@ from safetensors_files import (
     write_tensors,
 )
 
-from minitransformer import ByteTokenizer, LanguageModel, archive, folders
-from minitransformer.archive import ArchiveError
-from minitransformer.files import TEMPORARY_END, TEMPORARY_START
+from minitransformer import ByteTokenizer, LanguageModel
 from minitransformer.interop import load_pretrained, save_pretrained
+from minitransformer.system import archive, folders
+from minitransformer.system.archive import ArchiveError
+from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START
 from minitransformer.text import NoTokenizer
 
 WEIGHTS = "model.safetensors"

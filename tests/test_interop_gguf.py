@@ -12,9 +12,9 @@ import gguf
 from gguf_models import CONFIGS, converted, random_model, write_gguf
 
 from minitransformer import LanguageModel, generate
-from minitransformer.archive import ArchiveError
 from minitransformer.cli import main
 from minitransformer.interop import gguf_file, load_pretrained
+from minitransformer.system.archive import ArchiveError
 from minitransformer.text.gpt2_files import spell
 
 KINDS = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"]

@@ -10,9 +10,9 @@ from test_bpe import HARD_TEXTS, splitter_of_tokenizers, tricky_text, write_gpt2
 from transformers_models import import_transformers
 
 from minitransformer import BPETokenizer, ByteTokenizer, CharTokenizer
-from minitransformer.archive import ArchiveError
 from minitransformer.interop.tokenizer_json import from_tokenizer_json, to_tokenizer_json
 from minitransformer.interop.tokenizers import save_tokenizer, tokenizer_from_folder, tokenizer_from_gguf
+from minitransformer.system.archive import ArchiveError
 from minitransformer.text import NoTokenizer, default_corpus
 
 TEXT = default_corpus()[:30_000] + "\n".join(text[:200] for text in HARD_TEXTS) * 3

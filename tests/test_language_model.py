@@ -19,7 +19,7 @@ from minitransformer import (
     Transformer,
     generate,
 )
-from minitransformer.archive import ArchiveError, save_archive
+from minitransformer.system.archive import ArchiveError, save_archive
 
 TEXT = "the cat sat on the mat, the rat sat on the cat: naïve ☃ — and the mat sat still.\n" * 3
 TOKENIZERS = {

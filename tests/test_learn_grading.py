@@ -14,7 +14,6 @@ from other_styles import BODIES
 from test_learn import blank_filled, solution
 
 from minitransformer import cli
-from minitransformer.bounded import Bounded, Ended
 from minitransformer.learn import check, plot
 from minitransformer.learn.checking import Grader
 from minitransformer.learn.cutting import cut
@@ -26,6 +25,7 @@ from minitransformer.learn.updates import OTHERWISE
 from minitransformer.learn.verdict import Verdict
 from minitransformer.learn.watching import saved_files
 from minitransformer.learn.workspace import start
+from minitransformer.system.bounded import Bounded, Ended
 
 SOFTMAX = named_exercise("softmax")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minitransformer.experiments.misconceptions import leaps
-from minitransformer.pictures import new_figure
+from minitransformer.system.pictures import new_figure
 
 
 @pytest.mark.parametrize(

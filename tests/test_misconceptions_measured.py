@@ -8,7 +8,7 @@ import pytest
 
 from minitransformer.experiments.emergence import prose
 from minitransformer.experiments.misconceptions import NAMES, experiment, models, understanding
-from minitransformer.pictures import new_figure
+from minitransformer.system.pictures import new_figure
 
 
 def a_few_words():

@@ -7,7 +7,7 @@ import pytest
 
 from minitransformer.experiments.emergence import alphabet as a
 from minitransformer.experiments.misconceptions import memorising
-from minitransformer.pictures import new_figure
+from minitransformer.system.pictures import new_figure
 
 
 def letters_in(task):

@@ -60,7 +60,7 @@ def test_plain_training_makes_the_preferred_answers_likelier_and_changes_come_af
 
 
 def test_a_measurement_holds_what_decides_and_what_is_drawn(monkeypatch):
-    pictures = pytest.importorskip("minitransformer.pictures")
+    pictures = pytest.importorskip("minitransformer.system.pictures")
     pytest.importorskip("matplotlib")
     lm = trained_lm()
     monkeypatch.setattr(preferred, "reader", lambda seed: copy.deepcopy(lm))

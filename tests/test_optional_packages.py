@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from small_runs import TEXT, small_corpus, small_lm
 
-from minitransformer import cli, cores
+from minitransformer import cli
 from minitransformer.commands import bench
 from minitransformer.experiments.misconceptions import experiment
 from minitransformer.experiments.misconceptions.running import keep, path_of
+from minitransformer.system import cores
 from minitransformer.training import Settings, pretrain
 
 OPTIONAL = ("matplotlib", "tqdm", "threadpoolctl", "mpi4py")

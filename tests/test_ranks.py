@@ -20,9 +20,10 @@ from hypothesis import given, strategies as st
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, without_seconds
 from strategies import configs, random_ids, random_model, rngs
 
-from minitransformer import AdamW, LanguageModel, folders
+from minitransformer import AdamW, LanguageModel
 from minitransformer.cli import main
 from minitransformer.language_model import mean_loss
+from minitransformer.system import folders
 from minitransformer.training import pretrain, ranks as ranks_module, read_metrics, training_step
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.environment import environment

@@ -19,14 +19,14 @@ from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, sm
 from strategies import configs, random_ids, random_model, rngs
 
 from minitransformer import AdamW, Config, Transformer
-from minitransformer.archive import save_archive
 from minitransformer.bench import load, memory
 from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.cli import main
-from minitransformer.cores import threads
 from minitransformer.experiments.patterns import PatternSettings
 from minitransformer.experiments.patterns.training import PatternRun
 from minitransformer.module import Module
+from minitransformer.system.archive import save_archive
+from minitransformer.system.cores import threads
 from minitransformer.training import (
     PreferenceSettings,
     pretrain,

@@ -15,7 +15,7 @@ from archives import load_archive
 from small_runs import SETTINGS, At, assert_same_weights, small_corpus, small_lm, without_seconds
 
 from minitransformer import LanguageModel
-from minitransformer.archive import save_archive
+from minitransformer.system.archive import save_archive
 from minitransformer.training import TrainingInterrupted, pretrain
 from minitransformer.training.checkpoints import Checkpoint
 
@@ -177,7 +177,7 @@ import os, signal, sys, time
 from dataclasses import replace
 sys.path.insert(0, sys.argv[1])
 from small_runs import SETTINGS, small_corpus, small_lm
-from minitransformer import archive
+from minitransformer.system import archive
 from minitransformer.training import Observer, pretrain
 
 out, resume, place = sys.argv[2], sys.argv[3] == "resume", sys.argv[4]

@@ -13,14 +13,14 @@ import minitransformer
 PACKAGE = Path(minitransformer.__file__).parent
 LEVELS = [
     ("system",),
-    ("version", "files", "values", "cores", "module", "bounded"),
-    ("layers", "folders", "archive", "pictures"),
+    ("module",),
+    ("layers",),
     ("config", "losses", "optim"),
     ("transformer", "text"),
     ("generation",),
     ("unset", "one_page", "fast"),
     ("language_model",),
-    ("training", "analysis", "verification", "interop"),
+    ("training", "analysis", "interop"),
     ("experiments", "bench", "cases"),
     ("book",),
     ("learn",),
@@ -37,7 +37,7 @@ MODULES = {
 # The modules that check gradients, or show how they are checked.
 CHECKING = (
     "minitransformer.cases",
-    "minitransformer.verification",
+    "minitransformer.interop.verification",
     "minitransformer.book",
     "minitransformer.learn",
     "minitransformer.experiments.misconceptions.falling_loss",
@@ -160,7 +160,10 @@ LOADED = "import sys, minitransformer; print(*sys.modules)"
 def test_the_package_loads_nothing_before_it_is_used():
     loaded = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True).stdout.split()
     assert "numpy" not in loaded
-    assert {name for name in loaded if name.startswith("minitransformer.")} == {"minitransformer.version"}
+    assert {name for name in loaded if name.startswith("minitransformer.")} == {
+        "minitransformer.system",
+        "minitransformer.system.version",
+    }
 
 
 @pytest.mark.parametrize(
@@ -179,7 +182,7 @@ def test_a_name_that_does_not_exist_is_refused():
 def test_type_checkers_are_told_the_public_names_and_their_modules():
     tree = ast.parse((PACKAGE / "__init__.pyi").read_text("utf-8"))
     told = {alias.asname: node.module for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert told.pop("__version__") == "minitransformer.version"
+    assert told.pop("__version__") == "minitransformer.system.version"
     assert told == {name: f"minitransformer.{module}" for name, module in minitransformer._MODULE_OF.items()}
     for name in minitransformer.__all__:
         assert getattr(minitransformer, name).__name__ == name

@@ -15,12 +15,12 @@ import pytest
 from minitransformer import analyze_emergent_capabilities
 from minitransformer.cli import build_parser, main
 from minitransformer.commands.scale import chosen_family
-from minitransformer.cores import THREAD_VARIABLES, one_thread_each
 from minitransformer.experiments.emergence import CAPABILITIES, Capability, capabilities, family
 from minitransformer.experiments.emergence.one_run import Plan
 from minitransformer.experiments.emergence.sweep import RETRIES, attempt, sweep
 from minitransformer.experiments.emergence.workers import WorkerProcesses
 from minitransformer.module import plain
+from minitransformer.system.cores import THREAD_VARIABLES, one_thread_each
 
 pytestmark = pytest.mark.slow  # many processes, and models that they train
 

@@ -19,8 +19,8 @@ import gradcheck.__main__
 import minitransformer.commands
 from gradcheck.command_line import USAGE
 from minitransformer import LanguageModel, cli
-from minitransformer.archive import ArchiveError, save_archive
 from minitransformer.commands import train
+from minitransformer.system.archive import ArchiveError, save_archive
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.tables import table
 from minitransformer.text import tokenize_corpus

@@ -11,8 +11,7 @@ import pytest
 from minitransformer import Config
 from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
 from minitransformer.experiments.patterns.training import PatternSettings
-from minitransformer.training import FineTuningSettings, PreferenceSettings, Settings
-from minitransformer.values import (
+from minitransformer.system.values import (
     check_fields,
     dictionary,
     documented,
@@ -27,6 +26,7 @@ from minitransformer.values import (
     true_or_false,
     whole,
 )
+from minitransformer.training import FineTuningSettings, PreferenceSettings, Settings
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from small_runs import assert_same_weights, small_lm, weights
 
 from minitransformer import Config, LanguageModel
 from minitransformer.cli import main
+from minitransformer.interop.verification import TOLERANCE, parts_of, verify_gradient
 from minitransformer.layers import feed_forward, multi_head_attention
 from minitransformer.layers.feed_forward import swiglu
 from minitransformer.text import NoTokenizer
-from minitransformer.verification import TOLERANCE, parts_of, verify_gradient
 
 SIZES = {"vocab_size": 30, "context": 9, "d_model": 12, "n_heads": 3, "n_layers": 3}
 GPT2 = Config(**SIZES, feed_forward="gelu_tanh")

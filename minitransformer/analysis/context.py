@@ -22,7 +22,7 @@ from minitransformer.analysis.shading import SHADES, painted, strengths, termina
 from minitransformer.analysis.tokens import shown, token_strings
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.tables import table
-from minitransformer.values import whole
+from minitransformer.system.values import whole
 
 BAR = 20  # characters in the longest bar
 NOT_SHOWN = "Attention shows where the position looks, not which information it reads there or where that came from."

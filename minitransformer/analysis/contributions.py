@@ -47,7 +47,7 @@ from minitransformer.analysis.hooks import record, record_gradients, replaced_by
 from minitransformer.analysis.residual import head_output
 from minitransformer.analysis.rollout import attention_rollout
 from minitransformer.layers.softmax import log_softmax
-from minitransformer.values import one_of
+from minitransformer.system.values import one_of
 
 ABLATIONS = ("hide", "blank")
 MEASURES = ("attention", "rollout", "value_weighted", "gradient_times_input")

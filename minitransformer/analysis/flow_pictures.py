@@ -5,7 +5,7 @@ import numpy as np
 from minitransformer.analysis.contributions import MEASURES
 from minitransformer.analysis.shading import SHADES, mixed, readable_on, strengths
 from minitransformer.analysis.tokens import shown
-from minitransformer.pictures import GRID, INK, colour_bar, headline, label, new_figure, save, without_frame
+from minitransformer.system.pictures import GRID, INK, colour_bar, headline, label, new_figure, save, without_frame
 
 PAPER = "#ffffff"
 ESTIMATE, TRUTH, NEGATIVE = "#4c78a8", "#e66101", "#5e3c99"

@@ -17,7 +17,7 @@ from minitransformer.analysis.data import fields_as_data
 from minitransformer.analysis.hooks import record
 from minitransformer.layers.softmax import softmax
 from minitransformer.module import apply
-from minitransformer.values import whole
+from minitransformer.system.values import whole
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minitransformer.pictures import INK, colour_bar, headline, label, new_figure, save, without_frame
+from minitransformer.system.pictures import INK, colour_bar, headline, label, new_figure, save, without_frame
 
 FUTURE, STRIPE = "#f0f0f0", "#e45756"
 COLOURS = "Blues"

@@ -18,10 +18,10 @@ import numpy as np
 
 from minitransformer.bench.products import counted_in_model
 from minitransformer.bench.timing import seconds_of
-from minitransformer.cores import decoding
 from minitransformer.generation import stream
 from minitransformer.layers.linear import Linear
 from minitransformer.optim import AdamW
+from minitransformer.system.cores import decoding
 from minitransformer.training.replicas import replicas_that_pay, with_replicas
 from minitransformer.training.step import training_step
 from minitransformer.transformer import Transformer

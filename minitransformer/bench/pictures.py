@@ -3,7 +3,18 @@
 import math
 
 from minitransformer.bench.scaling import SERIES
-from minitransformer.pictures import BLUE, GREEN, INK, PURPLE, VERMILION, headline, label, new_figure, save, with_grid
+from minitransformer.system.pictures import (
+    BLUE,
+    GREEN,
+    INK,
+    PURPLE,
+    VERMILION,
+    headline,
+    label,
+    new_figure,
+    save,
+    with_grid,
+)
 
 STYLES = tuple(zip((BLUE, VERMILION, GREEN, PURPLE), ("o", "s", "D", "^"), strict=True))
 COLUMNS = 4  # panels in a row

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from minitransformer.bench.worker import BARE, TORCH
-from minitransformer.cores import THREAD_VARIABLES, ending
+from minitransformer.system.cores import THREAD_VARIABLES, ending
 from minitransformer.system.extras import MissingExtra
 
 PACKAGE = Path(__file__).resolve().parent.parent

@@ -16,7 +16,7 @@ from minitransformer.bench.load import watched
 from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.bench.sizes import SHORT_PROMPT, Size
 from minitransformer.bench.timing import machine_limits, seconds_of, token_times
-from minitransformer.cores import THREAD_VARIABLES
+from minitransformer.system.cores import THREAD_VARIABLES
 from minitransformer.training.environment import environment
 
 WARM_UP = 3  # steps, which allocate memory, create the optimizer's state and run compilers

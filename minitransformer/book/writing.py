@@ -21,8 +21,8 @@ from minitransformer.book.specimens import specimens, specimens_of_cases, why_no
 from minitransformer.book.statements import DIFFERENT, EQUAL
 from minitransformer.book.worked_example import worked_page
 from minitransformer.book.worksheets import sheets, worksheet_page
-from minitransformer.files import write_atomically
-from minitransformer.folders import at_work_in
+from minitransformer.system.files import write_atomically
+from minitransformer.system.folders import at_work_in
 from minitransformer.system.printable import one_line, printable
 from minitransformer.system.terminal import counted
 

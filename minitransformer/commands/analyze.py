@@ -5,8 +5,8 @@ from pathlib import Path
 
 from minitransformer.commands.generate import read_prompt
 from minitransformer.commands.options import model_argument, option, switch
-from minitransformer.files import require_file_path
 from minitransformer.language_model import LanguageModel
+from minitransformer.system.files import require_file_path
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.terminal import show
 

@@ -11,13 +11,13 @@ from minitransformer.bench.scaling import SERIES
 from minitransformer.bench.sizes import SIZES
 from minitransformer.bench.worker import ABOUT, BARE, ENGINE, OURS, TORCH
 from minitransformer.commands.options import option, switch
-from minitransformer.cores import MOST_PROCESSES, available_cores
-from minitransformer.files import require_file_path, write_atomically
-from minitransformer.folders import at_work_in
-from minitransformer.pictures import can_draw
+from minitransformer.system.cores import MOST_PROCESSES, available_cores
+from minitransformer.system.files import require_file_path, write_atomically
+from minitransformer.system.folders import at_work_in
+from minitransformer.system.pictures import can_draw
 from minitransformer.system.terminal import show
+from minitransformer.system.values import number, positive, whole
 from minitransformer.text import TextFiles
-from minitransformer.values import number, positive, whole
 
 HELP = "measure speed and memory, and compare them with PyTorch and the limits of the machine"
 

@@ -14,7 +14,7 @@ from minitransformer.interop.chat import Conversation
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.stopping import Stopped
 from minitransformer.system.terminal import show, show_to_the_letter
-from minitransformer.values import whole
+from minitransformer.system.values import whole
 
 HELP = "hold a conversation with a model"
 

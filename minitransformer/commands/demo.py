@@ -7,10 +7,10 @@ from minitransformer.commands.options import out_option, seed_option, switch
 from minitransformer.commands.runs import refuse_to_overwrite
 from minitransformer.experiments.demonstration import repeating, writing
 from minitransformer.experiments.demonstration.narration import heading, say
-from minitransformer.folders import at_work_in
-from minitransformer.pictures import can_draw
+from minitransformer.system.folders import at_work_in
+from minitransformer.system.pictures import can_draw
+from minitransformer.system.values import whole
 from minitransformer.training import LOSS_FILE, METRICS_FILE, MODEL_FILE
-from minitransformer.values import whole
 
 HELP = "train two small models in a minute and a half, and show what they learned"
 

@@ -12,8 +12,8 @@ from minitransformer.commands.options import (
     run_options,
 )
 from minitransformer.commands.runs import chosen_settings, existing_run, how_to_resume, recorded_arguments
-from minitransformer.folders import at_work_in
 from minitransformer.language_model import MODEL_FILE, LanguageModel, model_file
+from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.terminal import show
 from minitransformer.text import TextFiles, tokenize_corpus

@@ -7,10 +7,10 @@ import warnings
 import numpy as np
 
 from minitransformer.commands.options import MODEL, option, seed_option, switch
-from minitransformer.cores import decoding
 from minitransformer.language_model import LanguageModel
+from minitransformer.system.cores import decoding
 from minitransformer.system.terminal import say, show, show_to_the_letter
-from minitransformer.values import whole
+from minitransformer.system.values import whole
 
 HELP = "write text with a model"
 

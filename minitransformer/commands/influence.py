@@ -7,9 +7,9 @@ import numpy as np
 from minitransformer.commands.options import model_argument, option, seed_option, switch
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.terminal import say, show
+from minitransformer.system.values import whole
 from minitransformer.text import TextFiles, tokenize_corpus
 from minitransformer.training.remembered import load_with_training, remembered_text, was_trained_on
-from minitransformer.values import whole
 
 HELP = "estimate whether a model was trained on text like a prompt, and rank the passages behind its answer"
 

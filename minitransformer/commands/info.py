@@ -3,15 +3,15 @@
 import json
 import re
 
-from minitransformer.archive import open_archive
 from minitransformer.commands.options import model_argument, switch
 from minitransformer.language_model import LanguageModel, is_pretrained, model_file
+from minitransformer.system.archive import open_archive
 from minitransformer.system.printable import printable
 from minitransformer.system.tables import table
 from minitransformer.system.terminal import show
+from minitransformer.system.version import __version__
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.environment import environment, forms_in_use
-from minitransformer.version import __version__
 
 HELP = "describe a model, or without one this installation"
 

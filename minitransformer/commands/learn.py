@@ -180,7 +180,7 @@ def check_some(arguments) -> int:
     with Grader() as grader:
         right = [show_verdict(grader.verdict(folder, name)) for name in names]
         if arguments.plot is not None:
-            from minitransformer.pictures import save
+            from minitransformer.system.pictures import save
 
             save(grader.slopes(folder, names[0]), arguments.plot)
             show_to_the_letter(arguments.plot)
@@ -306,11 +306,11 @@ def run_model(arguments) -> int:
 
 def collect_marks(arguments) -> int:
     """Grade submissions, and write or print their marks; after Ctrl-C, of those that were graded until then."""
-    from minitransformer.files import require_file_path
     from minitransformer.learn.collecting import JOURNAL, collect, submissions
     from minitransformer.learn.exercises import exercise_set
     from minitransformer.learn.marks import in_words, summary
     from minitransformer.learn.own import read_toml
+    from minitransformer.system.files import require_file_path
     from minitransformer.system.narrator import Narrator
 
     own = [] if arguments.exercise is None else [read_toml(arguments.exercise)]
@@ -348,9 +348,9 @@ def write_marks(arguments, found, exercises, expected) -> list:
 
     Exercises that nobody has handed in are left out unless they are `expected`.
     """
-    from minitransformer.files import write_atomically
     from minitransformer.learn.collecting import completed
     from minitransformer.learn.marks import feedback, gradescope, marks, nbgrader, summary
+    from minitransformer.system.files import write_atomically
 
     handed_in = {graded.verdict.name for submission in found for graded in submission.graded}
     rows = completed(found, {name: each for name, each in exercises.items() if name in handed_in | expected})
@@ -371,7 +371,7 @@ def write_marks(arguments, found, exercises, expected) -> list:
         say(f"{arguments.picture}: not drawn, as no exercise was handed in")
     elif arguments.picture is not None:
         from minitransformer.learn.pictures import draw_class
-        from minitransformer.pictures import save
+        from minitransformer.system.pictures import save
 
         save(draw_class(summary(rows)), arguments.picture)
         show_to_the_letter(arguments.picture)

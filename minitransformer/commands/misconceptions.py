@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 
 from minitransformer.commands.options import option, out_option, seed_option, switch
-from minitransformer.cores import MOST_PROCESSES
 from minitransformer.experiments.misconceptions.report import OUTCOMES_FILE, Result, introduction
-from minitransformer.files import write_atomically
-from minitransformer.folders import at_work_in
-from minitransformer.pictures import can_draw, new_figure, save
+from minitransformer.system.cores import MOST_PROCESSES
+from minitransformer.system.files import write_atomically
+from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
+from minitransformer.system.pictures import can_draw, new_figure, save
 from minitransformer.system.tables import table
 from minitransformer.system.terminal import show, show_to_the_letter, whole_number
-from minitransformer.values import dictionary, one_of, whole
+from minitransformer.system.values import dictionary, one_of, whole
 
 HELP = "test beliefs about language models by experiments of two minutes: predict, then see"
 

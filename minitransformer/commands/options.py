@@ -11,7 +11,7 @@ import re
 from contextlib import contextmanager
 from pathlib import Path
 
-from minitransformer.values import number, one_of, statements, text, true_or_false, whole
+from minitransformer.system.values import number, one_of, statements, text, true_or_false, whole
 
 MODEL = "a model's file, a folder that train or demo wrote, a GGUF file, or a folder of the Hugging Face layout"
 FLAGS = {

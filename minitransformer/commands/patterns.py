@@ -8,9 +8,9 @@ import numpy as np
 from minitransformer.commands.options import option, out_option, seed_option
 from minitransformer.commands.runs import refuse_to_overwrite
 from minitransformer.experiments.patterns.training import PatternSettings, quiet_bar, train_on_simple_patterns
-from minitransformer.files import write_atomically
-from minitransformer.folders import at_work_in
-from minitransformer.pictures import can_draw
+from minitransformer.system.files import write_atomically
+from minitransformer.system.folders import at_work_in
+from minitransformer.system.pictures import can_draw
 from minitransformer.system.terminal import show
 from minitransformer.training import MODEL_FILE
 from minitransformer.transformer import TinyTransformer

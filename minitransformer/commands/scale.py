@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minitransformer.commands.options import option, out_option, seed_option, switch
-from minitransformer.cores import MOST_PROCESSES
-from minitransformer.folders import at_work_in
-from minitransformer.pictures import can_draw
+from minitransformer.system.cores import MOST_PROCESSES
 from minitransformer.system.extras import require
+from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
+from minitransformer.system.pictures import can_draw
 from minitransformer.system.terminal import show
-from minitransformer.values import whole
+from minitransformer.system.values import whole
 
 HELP = "train a family of models, and measure the skills that come with size and their suddenness"
 

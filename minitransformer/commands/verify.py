@@ -5,7 +5,7 @@ import time
 from minitransformer.commands.options import model_argument, option, seed_option
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.terminal import counted, show
-from minitransformer.values import whole
+from minitransformer.system.values import whole
 
 HELP = "verify the gradient of every parameter of a model, at its own weights"
 
@@ -18,7 +18,7 @@ NOTES = """\
 The command compares the hand-written backward pass with the complex step, which needs no backward pass, for
 every parameter of each part of the model, in float64. It needs a forward pass for each block, and about seven
 times the memory of the model in float32. The exit status is 1 if a gradient is wrong.
-minitransformer/verification.py describes the method and its limits.
+minitransformer/interop/verification.py describes the method and its limits.
 """
 
 TEXT = "The capital of France is Paris, and the capital of Italy is Rome."
@@ -31,7 +31,7 @@ def add_arguments(parser) -> None:
 
 
 def run(arguments) -> int:
-    from minitransformer.verification import HEADER, verify_gradient  # no other command needs it
+    from minitransformer.interop.verification import HEADER, verify_gradient  # no other command needs it
 
     whole("--seed", arguments.seed, least=0)
     lm = LanguageModel.load(arguments.model)

@@ -15,8 +15,8 @@ import math
 import numpy as np
 
 from minitransformer import optim as textbook
-from minitransformer.cores import ENOUGH_FOR_THREADS, side_by_side
 from minitransformer.fast.digests import twin_of
+from minitransformer.system.cores import ENOUGH_FOR_THREADS, side_by_side
 
 
 @twin_of(textbook.adamw_in_place, "e8da5aa3c57f")

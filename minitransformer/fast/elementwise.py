@@ -8,7 +8,7 @@ million are in the cache as they are, and gain nothing.
 
 import numpy as np
 
-from minitransformer.cores import ENOUGH_FOR_THREADS, side_by_side
+from minitransformer.system.cores import ENOUGH_FOR_THREADS, side_by_side
 
 BLOCK = 65536  # entries
 ENOUGH_FOR_BLOCKS = 8 * BLOCK

@@ -17,7 +17,7 @@ Saved for backward: only the arrays that attention saves.
 
 import numpy as np
 
-from minitransformer.cores import side_by_side, threads
+from minitransformer.system.cores import side_by_side, threads
 
 
 def in_head_groups(q, k, v, *, attention, mask=None, groups=None, **options):

@@ -11,9 +11,9 @@ the target format has no such dropout, the model is read or written without drop
 import json
 import warnings
 
-from minitransformer.archive import ArchiveError, read_bounded
 from minitransformer.config import Config, size as checked_size
-from minitransformer.values import brief, positive, true_or_false
+from minitransformer.system.archive import ArchiveError, read_bounded
+from minitransformer.system.values import brief, positive, true_or_false
 
 CONFIG_FILE = "config.json"
 GPT2_ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu"}

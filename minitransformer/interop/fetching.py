@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minitransformer.files import TEMPORARY_END, TEMPORARY_START, write_atomically
-from minitransformer.folders import at_work_in
+from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, write_atomically
+from minitransformer.system.folders import at_work_in
 
 WAIT = 0.2  # seconds between two checks whether another fetch has ended
 

@@ -13,9 +13,9 @@ allocated and filled a few rows at a time, so the peak memory is little more tha
 
 import numpy as np
 
-from minitransformer.archive import ArchiveError
 from minitransformer.config import Config
 from minitransformer.interop.architectures import Layout, StoredTensor, interleaved_rows, tensors
+from minitransformer.system.archive import ArchiveError
 from minitransformer.transformer import Transformer
 from minitransformer.unset import unset_model
 

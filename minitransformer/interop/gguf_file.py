@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from minitransformer.archive import ArchiveError
 from minitransformer.config import Config
 from minitransformer.interop.architectures import LAYOUTS
 from minitransformer.interop.filling import load_model
+from minitransformer.system.archive import ArchiveError
 from minitransformer.system.extras import require
 
 MAGIC = b"GGUF"

@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from minitransformer.archive import ArchiveError
 from minitransformer.interop.architectures import LAYOUTS
 from minitransformer.interop.configurations import CONFIG_FILE, read_config, read_json
 from minitransformer.interop.filling import load_model
+from minitransformer.system.archive import ArchiveError
 from minitransformer.system.extras import require
 
 WEIGHTS_FILE = "model.safetensors"

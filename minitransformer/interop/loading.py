@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from minitransformer.archive import ArchiveError
 from minitransformer.interop.gguf_file import load_gguf
 from minitransformer.interop.huggingface import load_folder
 from minitransformer.language_model import LanguageModel
+from minitransformer.system.archive import ArchiveError
 from minitransformer.text import NoTokenizer
 
 

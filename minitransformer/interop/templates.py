@@ -14,7 +14,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from minitransformer.cores import ending
+from minitransformer.system.cores import ending
 
 WORKER = Path(__file__).with_name("template_worker.py")
 SECONDS = 10  # for one text; a real template needs less than a thousandth of that

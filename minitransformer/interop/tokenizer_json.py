@@ -15,9 +15,9 @@ marked as special. They are encoded from text only if encode is called with allo
 A vocabulary of characters has its own pipeline, so that a small model can be saved and loaded again.
 """
 
+from minitransformer.system.values import dictionary
 from minitransformer.text import BPETokenizer, CharTokenizer
 from minitransformer.text.gpt2_files import in_order_of_id, parse_merge, spell, token_bytes
-from minitransformer.values import dictionary
 
 GPT2_EXPRESSION = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 LLAMA3_EXPRESSION = (

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from minitransformer.module import Array, Backward, Module, apply, require_floating
-from minitransformer.values import positive
+from minitransformer.system.values import positive
 
 LAYOUTS = ("half", "interleaved")
 SCALINGS = {

@@ -4,9 +4,9 @@ import atexit
 from dataclasses import replace
 from pathlib import Path
 
-from minitransformer.bounded import Bounded, Ended
 from minitransformer.learn.verdict import FAILED, Verdict
 from minitransformer.learn.workspace import exercise_in, found_folder
+from minitransformer.system.bounded import Bounded, Ended
 
 SECONDS, EXPLANATION, MEGABYTES = 20, 60, 1000
 

@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 
-from minitransformer.cores import available_cores
 from minitransformer.learn.checking import Grader
 from minitransformer.learn.equations import equation_numbers
 from minitransformer.learn.exercises import Exercise
@@ -30,8 +29,9 @@ from minitransformer.learn.reading import Unreadable
 from minitransformer.learn.refusing import HEADER
 from minitransformer.learn.submitted import submitted_in
 from minitransformer.learn.verdict import BEGUN, FAILED, FOLLOWS, MISSING, WRONG, Verdict
+from minitransformer.system.cores import available_cores
 from minitransformer.system.terminal import error_in_words
-from minitransformer.version import __version__
+from minitransformer.system.version import __version__
 
 JOURNAL = ".marks.jsonl"
 GRADER_FAILED = "the grader failed, please report it"

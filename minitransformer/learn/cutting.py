@@ -19,7 +19,7 @@ from functools import cache
 
 from minitransformer.learn.exercises import LEVELS, PACKAGE, Exercise
 from minitransformer.learn.untyped import untyped
-from minitransformer.version import __version__
+from minitransformer.system.version import __version__
 
 NUMBERS = re.compile(r"#\s*((?:\(\d+\)[, ]*)+)")
 RAISES = re.compile(r"\s*Raises [^\n]*(?:\n(?!\s*\n)[^\n]*?)*?(?=\s*Saved for backward|\s*\n\s*\n|\s*\"\"\")")

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from minitransformer.bounded import Note, serve
 from minitransformer.learn.answers import INSIDE, PackageCalls
 from minitransformer.learn.attempt import Attempt
 from minitransformer.learn.cutting import cut
@@ -31,7 +30,8 @@ from minitransformer.learn.refusing import (
 from minitransformer.learn.updates import graded_update
 from minitransformer.learn.verdict import BEGUN, FAILED, MISSING, REFUSED, UNTOUCHED, Verdict
 from minitransformer.learn.workspace import exercise_in
-from minitransformer.version import __version__
+from minitransformer.system.bounded import Note, serve
+from minitransformer.system.version import __version__
 
 NEEDED_LATER = (  # imported once, before the first request, so that no child has to import them
     "minitransformer.cases",

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minitransformer.book.statements import statements
-from minitransformer.files import write_atomically
 from minitransformer.learn.cutting import File, functions_within, statements_of
 from minitransformer.learn.reading import read_regular
 from minitransformer.learn.verdict import Verdict
+from minitransformer.system.files import write_atomically
 
 MOST_BYTES = 1_000_000
 STATE = ".hints.json"  # the number of hints given for each line; without it, hints restart at the first

@@ -2,7 +2,7 @@
 
 import io
 
-from minitransformer.pictures import BLUE, GRID, INK, ORANGE, VERMILION, headline, label, new_figure, with_grid
+from minitransformer.system.pictures import BLUE, GRID, INK, ORANGE, VERMILION, headline, label, new_figure, with_grid
 
 ENTRY_BY_ENTRY = ("relu", "silu", "gelu")  # whose backward is dy · f′(x)
 

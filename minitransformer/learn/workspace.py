@@ -6,11 +6,11 @@ Existing files are never overwritten.
 import ast
 from pathlib import Path
 
-from minitransformer.files import write_atomically
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import EXERCISES, LEVELS, Exercise, looked_up
 from minitransformer.learn.own import ENDING, OwnExercise, graded_by, own_exercises
 from minitransformer.learn.refusing import Refusal, is_untouched, level_of, parsed, source_of
+from minitransformer.system.files import write_atomically
 
 FOLDER = Path("learn")
 TEST, PAGE = "test_learn.py", "README.md"

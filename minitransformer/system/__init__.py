@@ -1,4 +1,4 @@
-"""The process, the terminal, signals and optional packages: code that any program needs, whatever its subject.
+"""Settings, files, processes and the terminal: code that any program needs, whatever its subject.
 
     tuning.py       settings of the process that make it faster
     terminal.py     a command's output, its errors in one line, and its exit status
@@ -7,6 +7,15 @@
     tables.py       rows of cells as lines of text
     narrator.py     progress on standard error: lines and bars
     extras.py       packages that are optional
+    values.py       validation of settings
+    files.py        files written completely or not at all
+    folders.py      folders that one run at a time works in
+    archive.py      named arrays in a file, with a description
+    cores.py        the number of cores, and work that is spread over them
+    bounded.py      other people's code, within limits of time and memory
+    pictures.py     one style for all pictures
+    version.py      the version number
 
-Only the standard library is imported here, so that a program can handle signals before it imports anything else.
+No file imports NumPy when it is loaded but archive.py, so that a program can handle signals before it imports
+anything else.
 """

@@ -25,7 +25,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minitransformer import values
+from minitransformer.system import values
 from minitransformer.text.bpe_training import count_words, learn_merges
 from minitransformer.text.byte import ByteLevelTokenizer, without_surrogates
 from minitransformer.text.chunks import chunks_of

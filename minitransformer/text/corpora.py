@@ -25,10 +25,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.files import naming
+from minitransformer.system.files import naming
+from minitransformer.system.values import number
 from minitransformer.text.batches import check_length
 from minitransformer.text.chunks import CHUNK, chunks_of, slice_characters
-from minitransformer.values import number
 
 DEFAULT_CORPUS = f"the Python {platform.python_version()} manual (pydoc_data.topics)"
 

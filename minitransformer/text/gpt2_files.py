@@ -9,7 +9,7 @@ themselves, and the other 68, in order, as U+0100 and up. A space is written Ġ 
                   Ġ a
 """
 
-from minitransformer.archive import read_bounded
+from minitransformer.system.archive import read_bounded
 from minitransformer.text.tokenizer import read_json
 
 PRINTABLE = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]

@@ -1,13 +1,13 @@
 """Loading a tokenizer of any kind."""
 
-from minitransformer.archive import ArchiveError
+from minitransformer.system.archive import ArchiveError
+from minitransformer.system.values import dictionary
 from minitransformer.text.bpe import BPETokenizer
 from minitransformer.text.byte import ByteTokenizer
 from minitransformer.text.char import CharTokenizer
 from minitransformer.text.no_tokenizer import NoTokenizer
 from minitransformer.text.pattern_words import PatternTokenizer
 from minitransformer.text.tokenizer import read_json
-from minitransformer.values import dictionary
 
 TOKENIZERS = ByteTokenizer, CharTokenizer, BPETokenizer, PatternTokenizer, NoTokenizer
 KINDS = {tokenizer.kind: tokenizer for tokenizer in TOKENIZERS}

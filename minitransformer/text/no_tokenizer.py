@@ -1,7 +1,7 @@
 """The tokenizer of a model whose files contain none."""
 
+from minitransformer.system.values import whole
 from minitransformer.text.tokenizer import Tokenizer, stored
-from minitransformer.values import whole
 
 
 class NoTokenizer(Tokenizer):

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minitransformer.archive import ArchiveError, read_bounded
-from minitransformer.files import write_atomically
+from minitransformer.system.archive import ArchiveError, read_bounded
+from minitransformer.system.files import write_atomically
+from minitransformer.system.values import brief
 from minitransformer.text.chunks import chunks_of
-from minitransformer.values import brief
 
 
 class Tokenizer:

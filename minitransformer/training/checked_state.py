@@ -8,9 +8,9 @@ from functools import partial
 
 import numpy as np
 
-from minitransformer.archive import ArchiveError
+from minitransformer.system.archive import ArchiveError
+from minitransformer.system.values import dictionary, number, text, texts, whole
 from minitransformer.training.metrics import check_record
-from minitransformer.values import dictionary, number, text, texts, whole
 
 
 def check_state(training: dict, path, steps=math.inf) -> None:

@@ -26,16 +26,16 @@ from pathlib import Path
 
 import numpy as np
 
-from minitransformer.archive import Archive, ArchiveError, open_archive
 from minitransformer.config import Config
 from minitransformer.language_model import PARAMETERS, check_parameters, described_model
 from minitransformer.layers.lora import merged, unmerged_parameters
+from minitransformer.system.archive import Archive, ArchiveError, open_archive
+from minitransformer.system.values import dictionary, text
 from minitransformer.text import Tokenizer
 from minitransformer.training.checked_state import check_state
 from minitransformer.training.environment import environment
 from minitransformer.training.settings import Settings, settings_of_kind
 from minitransformer.training.state import TrainingState
-from minitransformer.values import dictionary, text
 
 FIRST_MOMENTS, SECOND_MOMENTS, UNMERGED, OWN = "optimizer.m.", "optimizer.v.", "unmerged.", "own."
 

@@ -11,8 +11,8 @@ import platform
 import numpy as np
 import scipy
 
-from minitransformer.cores import THREAD_VARIABLES, available_cores
 from minitransformer.module import TWINS, faster, is_plain, load_engine
+from minitransformer.system.cores import THREAD_VARIABLES, available_cores
 from minitransformer.training.ranks import world_size
 
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from minitransformer.language_model import MODEL_FILE
-from minitransformer.pictures import can_draw
+from minitransformer.system.pictures import can_draw
 from minitransformer.training.checkpoints import Checkpoint, save_checkpoint
 from minitransformer.training.interruption import Interrupt, first_interrupt_waits
 from minitransformer.training.metrics import METRICS_FILE, MetricsFile

@@ -1,6 +1,6 @@
 """The picture of a run: the losses of its training batches and of the validation split at each step."""
 
-from minitransformer.pictures import INK, label, new_figure, save, with_grid
+from minitransformer.system.pictures import INK, label, new_figure, save, with_grid
 
 LOSS_FILE = "loss.png"
 SMOOTHING_SPAN = 50  # the running mean is over a fiftieth of the steps

@@ -27,8 +27,8 @@ import json
 import os
 from pathlib import Path
 
-from minitransformer.files import naming
-from minitransformer.values import dictionary, finite, whole
+from minitransformer.system.files import naming
+from minitransformer.system.values import dictionary, finite, whole
 
 METRICS_FILE = "metrics.jsonl"
 NUMBERS = ("loss", "lr", "grad_norm", "val_loss", "tokens", "seconds")

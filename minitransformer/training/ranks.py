@@ -36,10 +36,10 @@ from contextlib import ExitStack, contextmanager, nullcontext
 
 import numpy as np
 
-from minitransformer.cores import available_cores
-from minitransformer.folders import at_work_in
 from minitransformer.language_model import mean_loss
+from minitransformer.system.cores import available_cores
 from minitransformer.system.extras import MissingExtra, require
+from minitransformer.system.folders import at_work_in
 from minitransformer.text import IGNORE_INDEX
 
 # Environment variables that MPI sets in each process: those of Open MPI, then of MPICH and its derivatives.

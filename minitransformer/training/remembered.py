@@ -6,12 +6,12 @@ read only if the user names it on the command line, not if a file names it.
 
 from pathlib import Path
 
-from minitransformer.archive import ArchiveError, open_archive
 from minitransformer.language_model import LanguageModel, is_pretrained, model_file
+from minitransformer.system.archive import ArchiveError, open_archive
+from minitransformer.system.values import brief, text, texts
 from minitransformer.text import Corpus, TextFiles, default_corpus
 from minitransformer.training.checked_state import check_state
 from minitransformer.training.pretraining import fingerprint
-from minitransformer.values import brief, text, texts
 
 
 def load_with_training(path) -> tuple[LanguageModel, dict]:

@@ -21,9 +21,9 @@ from types import ModuleType
 
 import numpy as np
 
-from minitransformer.cores import begin, ending, matrix_library, one_thread_each
-from minitransformer.files import naming
 from minitransformer.module import EditedTextbook, Module, Parameter, is_plain, plain
+from minitransformer.system.cores import begin, ending, matrix_library, one_thread_each
+from minitransformer.system.files import naming
 from minitransformer.system.stopping import SIGNALS, birth
 
 ALIGNMENT = 64  # bytes

@@ -24,7 +24,7 @@ import importlib.util
 
 import numpy as np
 
-from minitransformer.cores import available_cores, matrix_library
+from minitransformer.system.cores import available_cores, matrix_library
 from minitransformer.system.extras import require
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.training.replica_process import ReplicaProcess, SharedMemory

@@ -4,9 +4,18 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from minitransformer.cores import MOST_PROCESSES
 from minitransformer.optim import averaging_rates
-from minitransformer.values import check_fields, documented, number, positive, setting, text, true_or_false, whole
+from minitransformer.system.cores import MOST_PROCESSES
+from minitransformer.system.values import (
+    check_fields,
+    documented,
+    number,
+    positive,
+    setting,
+    text,
+    true_or_false,
+    whole,
+)
 
 ENDLESS_STEPS = 10**12  # thirty years at a millisecond each
 HUGE_BATCH = 10**9  # more than fits in memory, even with one token each

@@ -6,8 +6,8 @@ from importlib import resources
 from pathlib import Path
 
 from minitransformer.analysis.page.findings import page_findings
-from minitransformer.files import write_atomically
 from minitransformer.language_model import LanguageModel
+from minitransformer.system.files import write_atomically
 
 
 def render_page(findings: dict, title: str) -> str:

@@ -24,10 +24,10 @@ from minitransformer.experiments.emergence.jumps import find_jumps
 from minitransformer.experiments.emergence.one_run import Plan
 from minitransformer.experiments.emergence.report import Curve, EmergenceReport, Shape
 from minitransformer.experiments.emergence.sweep import sweep
-from minitransformer.folders import at_work_in
+from minitransformer.system.folders import at_work_in
+from minitransformer.system.values import whole
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.training.settings import ENDLESS_STEPS
-from minitransformer.values import whole
 
 STEPS = 600
 SEEDS = (0, 1, 2)

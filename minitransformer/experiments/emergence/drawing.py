@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from minitransformer.experiments.emergence.report import EmergenceReport
-from minitransformer.pictures import (
+from minitransformer.system.pictures import (
     BLUE,
     GREEN,
     GRID,

@@ -23,8 +23,8 @@ from itertools import chain, count as count_from
 
 from minitransformer.config import Config
 from minitransformer.experiments.emergence.alphabet import CONTEXT, VOCAB_SIZE
+from minitransformer.system.values import whole
 from minitransformer.transformer import Transformer
-from minitransformer.values import whole
 
 LAYERS = 2
 MOST_PARAMETERS = 10**12

@@ -38,10 +38,10 @@ from minitransformer.experiments.emergence.capabilities import Capability
 from minitransformer.experiments.emergence.family import n_parameters, shape_name
 from minitransformer.experiments.emergence.prose import text_batch, text_fingerprint, text_loss
 from minitransformer.optim import AdamW, decay_groups
+from minitransformer.system.version import __version__
 from minitransformer.training import training_step
 from minitransformer.training.environment import environment
 from minitransformer.transformer import INITIAL_STD, Transformer
-from minitransformer.version import __version__
 
 RECIPE = {
     "text_rows": 14,  # of each batch

@@ -9,7 +9,7 @@ import numpy as np
 from minitransformer.analysis.data import fields_as_data
 from minitransformer.experiments.emergence.forecast import Forecast
 from minitransformer.experiments.emergence.jumps import Jump
-from minitransformer.files import write_atomically
+from minitransformer.system.files import write_atomically
 from minitransformer.system.tables import table
 
 REPORT_FILE = "emergence.json"

@@ -26,14 +26,14 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, as_comp
 from contextlib import closing, nullcontext
 from pathlib import Path
 
-from minitransformer.cores import available_cores
 from minitransformer.experiments.emergence.family import LAYERS
 from minitransformer.experiments.emergence.one_run import Plan, train_one
 from minitransformer.experiments.emergence.workers import WorkerProcesses
-from minitransformer.files import write_atomically
-from minitransformer.folders import at_work_in
 from minitransformer.module import is_plain, plain
-from minitransformer.values import number, whole
+from minitransformer.system.cores import available_cores
+from minitransformer.system.files import write_atomically
+from minitransformer.system.folders import at_work_in
+from minitransformer.system.values import number, whole
 
 RETRIES = 2
 RUNS_FOLDER = "runs"

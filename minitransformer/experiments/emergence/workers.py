@@ -14,9 +14,9 @@ import signal
 import warnings
 from concurrent.futures import Future, ProcessPoolExecutor
 
-from minitransformer.cores import begin, one_thread_each
-from minitransformer.files import naming
 from minitransformer.module import EditedTextbook
+from minitransformer.system.cores import begin, one_thread_each
+from minitransformer.system.files import naming
 from minitransformer.system.stopping import birth
 from minitransformer.training.environment import forms_in_use
 

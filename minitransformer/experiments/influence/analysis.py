@@ -24,7 +24,7 @@ from minitransformer.experiments.influence.report import RANKINGS, PromptInfluen
 from minitransformer.experiments.influence.retraining import check_retraining, retrain_without
 from minitransformer.experiments.influence.tracin import influences
 from minitransformer.language_model import LanguageModel
-from minitransformer.values import number, one_of, positive, whole
+from minitransformer.system.values import number, one_of, positive, whole
 
 
 def analyze_training_influence(

@@ -54,7 +54,7 @@ from minitransformer.analysis.flow import likeliest_next
 from minitransformer.experiments.misconceptions.form import Experiment
 from minitransformer.experiments.misconceptions.models import finished_run, manual, reader
 from minitransformer.experiments.misconceptions.panels import draw_curves, draw_named_bars, panels_of
-from minitransformer.pictures import BLUE, GREEN, INK, ORANGE, VERMILION, label
+from minitransformer.system.pictures import BLUE, GREEN, INK, ORANGE, VERMILION, label
 
 PASSAGES, TOKENS = 60, 32
 GROUPS = 10  # of a passage's tokens, by their attention, for the picture

@@ -54,7 +54,7 @@ from minitransformer.experiments.emergence.one_run import Plan, trained
 from minitransformer.experiments.misconceptions.form import Experiment
 from minitransformer.experiments.misconceptions.panels import draw_curves, panels_of, size_axis
 from minitransformer.layers.softmax import softmax
-from minitransformer.pictures import BLUE, GREEN, ORANGE, VERMILION, label
+from minitransformer.system.pictures import BLUE, GREEN, ORANGE, VERMILION, label
 
 SIZES, STEPS = (820, 1_500, 2_500, 6_000, 15_000), 600
 WRONG = 5  # the text is wrong about one pair in WRONG

@@ -55,7 +55,7 @@ from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.layers.embedding import unembedding
 from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.module import TWINS, is_plain, load_engine, plain
-from minitransformer.pictures import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILION, label
+from minitransformer.system.pictures import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILION, label
 from minitransformer.transformer import Transformer
 
 WIDTH = 36

@@ -49,7 +49,7 @@ from minitransformer.experiments.misconceptions.models import train
 from minitransformer.experiments.misconceptions.panels import draw_curves, panels_of
 from minitransformer.experiments.patterns.starting_attention import start_attention
 from minitransformer.generation import sample
-from minitransformer.pictures import BLUE, GREEN, INK, VERMILION, label
+from minitransformer.system.pictures import BLUE, GREEN, INK, VERMILION, label
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.transformer import Transformer
 

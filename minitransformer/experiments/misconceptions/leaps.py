@@ -46,7 +46,7 @@ from minitransformer.experiments.emergence.one_run import Plan, trained
 from minitransformer.experiments.emergence.sweep import runs_by_size
 from minitransformer.experiments.misconceptions.form import Experiment
 from minitransformer.experiments.misconceptions.panels import legend, panels_of, size_axis
-from minitransformer.pictures import BLUE, VERMILION, label
+from minitransformer.system.pictures import BLUE, VERMILION, label
 
 SIZES, STEPS = (1_000, 2_500, 6_000, 15_000, 40_000), 500
 SIZES_ALONE = (320, 820, 1_500, 2_500, 6_000)

@@ -49,7 +49,7 @@ from minitransformer.experiments.misconceptions.models import finished_run, manu
 from minitransformer.experiments.misconceptions.panels import draw_curve, draw_named_bars, panels_of
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
-from minitransformer.pictures import BLUE, INK, ORANGE, VERMILION, label
+from minitransformer.system.pictures import BLUE, INK, ORANGE, VERMILION, label
 
 CONTEXT, LEAST_CONTEXT = 128, 16
 PASSAGES, PASSAGES_OF_A_PART = 1000, 300  # the model of a finished run may be much larger

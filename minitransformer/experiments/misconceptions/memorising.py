@@ -50,7 +50,7 @@ from minitransformer.experiments.emergence.one_run import Plan, trained
 from minitransformer.experiments.emergence.sweep import runs_by_size
 from minitransformer.experiments.misconceptions.form import Experiment
 from minitransformer.experiments.misconceptions.panels import draw_bars, panels_of
-from minitransformer.pictures import BLUE, ORANGE, VERMILION, label
+from minitransformer.system.pictures import BLUE, ORANGE, VERMILION, label
 
 PARAMETERS, STEPS = 40_000, 1000
 KNOWN, NEW = LETTERS[:18], LETTERS[18:]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minitransformer.experiments.misconceptions.form import interval
-from minitransformer.pictures import INK, with_grid
+from minitransformer.system.pictures import INK, with_grid
 
 
 def panels_of(figure, count: int, **options):

@@ -66,7 +66,7 @@ from minitransformer.layers.positions import LAYOUTS, turned
 from minitransformer.layers.rms_norm import rms_norm
 from minitransformer.layers.softmax import log_softmax, softmax
 from minitransformer.losses import cross_entropy
-from minitransformer.pictures import BLUE, ORANGE, VERMILION, label
+from minitransformer.system.pictures import BLUE, ORANGE, VERMILION, label
 
 HABITS = ("ones", "start", "no_dropout", "one_position", "small")
 TESTS = {"careful": (), **{habit: (habit,) for habit in HABITS}, "all": HABITS}

@@ -52,7 +52,7 @@ from minitransformer.experiments.misconceptions.form import Experiment
 from minitransformer.experiments.misconceptions.models import reader
 from minitransformer.experiments.misconceptions.panels import draw_curve, legend, panels_of
 from minitransformer.optim import AdamW
-from minitransformer.pictures import BLUE, INK, VERMILION, label
+from minitransformer.system.pictures import BLUE, INK, VERMILION, label
 from minitransformer.training import Observer, fine_tune_for_safety, training_step
 from minitransformer.training.finetuning.evaluation import log_likelihoods
 from minitransformer.training.finetuning.preferences import batch_of, encode, read_preferences, split_held_out

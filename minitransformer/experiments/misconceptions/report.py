@@ -8,7 +8,7 @@ from importlib import resources
 from minitransformer.experiments.misconceptions import experiments
 from minitransformer.experiments.misconceptions.form import Experiment, Interval, Outcome
 from minitransformer.system.tables import table
-from minitransformer.values import finite, text, whole
+from minitransformer.system.values import finite, text, whole
 
 WIDTH = 96
 OUTCOMES_FILE = "outcomes.json"

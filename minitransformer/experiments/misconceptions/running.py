@@ -14,13 +14,13 @@ from collections.abc import Callable
 from concurrent.futures import as_completed
 from pathlib import Path
 
-from minitransformer.cores import available_cores
 from minitransformer.experiments.emergence.workers import WorkerProcesses
 from minitransformer.experiments.misconceptions.form import Experiment
-from minitransformer.files import write_atomically
-from minitransformer.folders import at_work_in
 from minitransformer.module import is_plain, plain
-from minitransformer.version import __version__
+from minitransformer.system.cores import available_cores
+from minitransformer.system.files import write_atomically
+from minitransformer.system.folders import at_work_in
+from minitransformer.system.version import __version__
 
 MEASURED_FOLDER = "measured"
 

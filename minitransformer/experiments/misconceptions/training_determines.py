@@ -52,7 +52,7 @@ from minitransformer.experiments.misconceptions.panels import draw_named_bars, p
 from minitransformer.layers.softmax import softmax
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
-from minitransformer.pictures import BLUE, GREEN, INK, ORANGE, VERMILION, label
+from minitransformer.system.pictures import BLUE, GREEN, INK, ORANGE, VERMILION, label
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.transformer import Transformer
 

@@ -58,7 +58,7 @@ from minitransformer.experiments.misconceptions.models import train
 from minitransformer.experiments.misconceptions.panels import draw_bars, draw_curve, legend, panels_of
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
-from minitransformer.pictures import BLUE, GREEN, ORANGE, VERMILION, label
+from minitransformer.system.pictures import BLUE, GREEN, ORANGE, VERMILION, label
 from minitransformer.text import default_corpus, random_batch
 from minitransformer.transformer import Transformer
 

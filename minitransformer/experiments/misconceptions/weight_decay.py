@@ -39,7 +39,7 @@ from minitransformer.experiments.emergence.prose import text_batch
 from minitransformer.experiments.misconceptions.form import Experiment
 from minitransformer.experiments.misconceptions.panels import draw_curve, legend, panels_of
 from minitransformer.optim import AdamW
-from minitransformer.pictures import BLUE, ORANGE, label
+from minitransformer.system.pictures import BLUE, ORANGE, label
 from minitransformer.training import training_step
 from minitransformer.transformer import Transformer
 

@@ -34,10 +34,10 @@ from minitransformer.analysis.circuits import Circuit, head_name, ov_circuit, po
 from minitransformer.analysis.data import fields_as_data
 from minitransformer.analysis.heads import HeadScores, head_scores, random_sequences_twice
 from minitransformer.system.tables import table
+from minitransformer.system.values import one_of, whole
 from minitransformer.text import PATTERNS, accuracy, right_rows
 from minitransformer.text.patterns import SYMBOLS, VOCAB_SIZE
 from minitransformer.transformer import Transformer
-from minitransformer.values import one_of, whole
 
 NOTABLE = 0.5  # a head is named after the target of at least half of its attention
 ABLATION_ROWS = 64

@@ -4,7 +4,17 @@ import numpy as np
 
 from minitransformer.analysis.circuits import head_name
 from minitransformer.experiments.patterns.learned import NOTABLE, InductionCircuit, LearnedPatterns, moment_of_induction
-from minitransformer.pictures import GRID, INK, colour_bar, headline, label, new_figure, save, with_grid, without_frame
+from minitransformer.system.pictures import (
+    GRID,
+    INK,
+    colour_bar,
+    headline,
+    label,
+    new_figure,
+    save,
+    with_grid,
+    without_frame,
+)
 from minitransformer.text import spell
 from minitransformer.text.patterns import SYMBOLS
 

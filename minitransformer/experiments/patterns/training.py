@@ -27,6 +27,7 @@ from minitransformer.experiments.patterns.starting_attention import start_attent
 from minitransformer.language_model import LanguageModel
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
+from minitransformer.system.values import documented, one_of, setting, whole
 from minitransformer.text import PATTERNS, PatternTokenizer, accuracy
 from minitransformer.text.patterns import VOCAB_SIZE
 from minitransformer.training.loop import carry_out
@@ -36,7 +37,6 @@ from minitransformer.training.settings import HUGE_BATCH, Settings
 from minitransformer.training.state import TrainingState
 from minitransformer.training.step import TrainingDiverged, training_step
 from minitransformer.transformer import Transformer
-from minitransformer.values import documented, one_of, setting, whole
 
 EVALUATION_ROWS = 32  # of each pattern
 ROWS_OF_A_LENGTH = 4  # for the heads' scores

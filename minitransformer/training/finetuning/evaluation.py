@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from minitransformer.language_model import LanguageModel, mean_loss
+from minitransformer.system.values import number, texts
 from minitransformer.training.finetuning.objectives import sequence_log_likelihood
 from minitransformer.training.finetuning.preferences import Pair, batch_of
-from minitransformer.values import number, texts
 
 COMPLETION_TEMPERATURE = 0.7
 

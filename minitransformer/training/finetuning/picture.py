@@ -2,7 +2,18 @@
 
 import math
 
-from minitransformer.pictures import BLUE, GREEN, GRID, INK, VERMILION, headline, label, new_figure, save, with_grid
+from minitransformer.system.pictures import (
+    BLUE,
+    GREEN,
+    GRID,
+    INK,
+    VERMILION,
+    headline,
+    label,
+    new_figure,
+    save,
+    with_grid,
+)
 
 FINE_TUNING_FILE = "finetuning.png"
 DRAWN = ("safe", "unsafe", "margin", "general_loss")

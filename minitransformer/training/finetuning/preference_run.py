@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minitransformer.language_model import LanguageModel
+from minitransformer.system.values import dictionary, text, whole
 from minitransformer.training.finetuning.evaluation import Evaluation, complete, evaluate, log_likelihoods
 from minitransformer.training.finetuning.objectives import OBJECTIVES, PairedLoss, direct_preference
 from minitransformer.training.finetuning.picture import FINE_TUNING_FILE, draw_fine_tuning
@@ -23,7 +24,6 @@ from minitransformer.training.finetuning.report import REPORT_FILE
 from minitransformer.training.finetuning.settings import PreferenceSettings
 from minitransformer.training.state import TrainingState
 from minitransformer.training.step import TrainingDiverged, descend
-from minitransformer.values import dictionary, text, whole
 
 COMPLETION_TOKENS = 40
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from minitransformer.system.values import brief
 from minitransformer.text import IGNORE_INDEX, Tokenizer
-from minitransformer.values import brief
 
 POLITENESS = Path(__file__).with_name("politeness.jsonl")  # the dataset "politeness", part of the package
 TEXTS = ("prompt", "safe", "unsafe")

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minitransformer.files import write_atomically
-from minitransformer.folders import at_work_in
 from minitransformer.language_model import LanguageModel
+from minitransformer.system.files import write_atomically
+from minitransformer.system.folders import at_work_in
 from minitransformer.text import DEFAULT_CORPUS, default_corpus
 from minitransformer.training.finetuning.preference_run import PreferenceData, PreferenceRun
 from minitransformer.training.finetuning.preferences import encode, read_preferences, split_held_out

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from minitransformer.system.values import documented, number, one_of, positive, setting, whole
 from minitransformer.training.finetuning.objectives import OBJECTIVES
 from minitransformer.training.finetuning.trainable import LowRank, Trainable, checked
 from minitransformer.training.settings import HUGE_BATCH, Settings
-from minitransformer.values import documented, number, one_of, positive, setting, whole
 
 DEFAULT_LR, ADAPTERS_LR = 2e-4, 1e-3
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from minitransformer.layers.lora import add_adapters, merge_adapters
 from minitransformer.module import Module
-from minitransformer.values import number, texts, whole
+from minitransformer.system.values import number, texts, whole
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ except ImportError:  # Windows has no such limits
     resource = None  # type: ignore[assignment]
 
 FORKS = hasattr(os, "fork")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 START = 60  # seconds until a server must be ready
 GRACE = 5  # seconds that killing everything may take
 LARGEST = 100 * 2**20  # bytes of a file that a request may write

@@ -7,8 +7,8 @@ function that only draws raises MissingExtra.
 import warnings
 from functools import partial
 
-from minitransformer.files import write_atomically
 from minitransformer.system.extras import MissingExtra, require
+from minitransformer.system.files import write_atomically
 
 INK, GRID = "#333333", "#dddddd"
 # From the palette of Okabe and Ito, which is safe for colour-blind readers.

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
-from minitransformer.files import TEMPORARY_END, TEMPORARY_START, lock, status
+from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, lock, status
 
 LOCK_FILE = ".minitransformer.lock"
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minitransformer.files import write_atomically
+from minitransformer.system.files import write_atomically
 from minitransformer.system.printable import one_line
 
 FORMAT = "minitransformer"
