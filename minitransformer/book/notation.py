@@ -41,8 +41,9 @@ is the backward pass of f applied to dy.
 """
 
 import re
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, make_dataclass
 from functools import lru_cache
+from typing import Any
 
 SUPERSCRIPTS = {"²": "2", "³": "3", "ᵗ": "t"}
 PREFIX_FUNCTIONS = ("exp", "log", "tanh", "erf", "cos", "sin")
@@ -72,13 +73,6 @@ class NotationError(ValueError):
 
 
 @dataclass(frozen=True)
-class Number:
-    """A number, as text."""
-
-    text: str
-
-
-@dataclass(frozen=True)
 class Symbol:
     """A name with its subscript: `x`, `x̂`, `W_up`, `y_ij`."""
 
@@ -96,136 +90,32 @@ class Symbol:
         return letters if set(letters) <= set(INDICES) else ""
 
 
-@dataclass(frozen=True)
-class Sum:
-    """Terms with their signs, (+1 or −1, node)."""
-
-    terms: tuple
-
-
-@dataclass(frozen=True)
-class Dot:
-    """An elementwise product."""
-
-    left: object
-    right: object
+def node(name: str, names: str, **defaults) -> Any:
+    """Return a class of nodes of a syntax tree, with fields of these names."""
+    return make_dataclass(
+        name, [(f, object, field(default=defaults.get(f, MISSING))) for f in names.split()], frozen=True
+    )
 
 
-@dataclass(frozen=True)
-class Beside:
-    """A product of adjacent factors."""
-
-    factors: tuple
-
-
-@dataclass(frozen=True)
-class Fraction:
-    """An elementwise quotient."""
-
-    above: object
-    below: object
-
-
-@dataclass(frozen=True)
-class Power:
-    """An elementwise power."""
-
-    base: object
-    exponent: object
-
-
-@dataclass(frozen=True)
-class Transpose:
-    """The transpose of the last two axes."""
-
-    of: object
-
-
-@dataclass(frozen=True)
-class Root:
-    """A square root."""
-
-    of: object
-
-
-@dataclass(frozen=True)
-class Norm:
-    """The norm ‖x‖."""
-
-    of: object
-
-
-@dataclass(frozen=True)
-class Total:
-    """A sum Σ over `index`, or over the last axis if `index` is empty."""
-
-    index: str
-    of: object
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call of a function or, if `transposed`, of its backward pass."""
-
-    function: Symbol
-    arguments: tuple
-    transposed: bool = False
-
-
-@dataclass(frozen=True)
-class Entry:
-    """W[id]."""
-
-    of: Symbol
-    at: tuple
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A comparison, or a truth value if `relation` is empty."""
-
-    left: object
-    relation: str = ""
-    right: object = None
-
-
-@dataclass(frozen=True)
-class Indicator:
-    """[condition]."""
-
-    condition: Condition
-
-
-@dataclass(frozen=True)
-class Derivative:
-    """∂y/∂x."""
-
-    of: object
-    by: object
-
-
-@dataclass(frozen=True)
-class Where:
-    """An elementwise selection."""
-
-    value: object
-    condition: Condition
-    otherwise: object
-
-
-@dataclass(frozen=True)
-class Range:
-    """first … last."""
-
-    first: object
-    last: object
-
-
-@dataclass(frozen=True)
-class Several:
-    """Expressions separated by commas."""
-
-    of: tuple
+Number = node("Number", "text")
+Sum = node("Sum", "terms")  # (+1 or −1, node), …
+Dot = node("Dot", "left right")  # an elementwise product
+Beside = node("Beside", "factors")  # a product of adjacent factors
+Fraction = node("Fraction", "above below")  # an elementwise quotient
+Power = node("Power", "base exponent")  # an elementwise power
+Transpose = node("Transpose", "of")  # of the last two axes
+Root = node("Root", "of")
+Norm = node("Norm", "of")  # ‖x‖
+Total = node("Total", "index of")  # a sum Σ over the index, or over the last axis if it is empty
+Call = node("Call", "function arguments transposed", transposed=False)  # transposed: of the function's backward pass
+Entry = node("Entry", "of at")  # W[id]
+Condition = node("Condition", "left relation right", relation="", right=None)  # without a relation, a truth value
+Indicator = node("Indicator", "condition")  # [condition]
+Derivative = node("Derivative", "of by")  # ∂y/∂x
+Where = node("Where", "value condition otherwise")  # an elementwise selection
+Range = node("Range", "first last")  # first … last
+Several = node("Several", "of")  # expressions separated by commas
+Remark = node("Remark", "text")  # the text next to an equation
 
 
 @dataclass(frozen=True)
@@ -234,13 +124,6 @@ class Equation:
 
     sides: tuple
     relations: tuple
-
-
-@dataclass(frozen=True)
-class Remark:
-    """The text next to an equation."""
-
-    text: str
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,23 @@ def normal(*shape, other=0):
     return np.random.default_rng([*shape, *[other] * bool(other)]).normal(size=shape)
 
 
+def on(call, inputs, sizes="", **fields):
+    """Return the Specimen of a call on arrays, or on random ones given by the letters of their axes.
+
+        on(linear, "P I, I O, O", "P=3 I=4 O=2")
+
+    `sizes` are the lengths of the axes, for the random arrays and for the picture of the shapes.
+    """
+    lengths = {letter: int(length) for letter, length in (size.split("=") for size in sizes.split())}
+    if isinstance(inputs, str):
+        shapes = [tuple(lengths[letter] for letter in letters.split()) for letters in inputs.split(",")]
+        inputs = [normal(*shape, other=shapes[:k].count(shape)) for k, shape in enumerate(shapes)]
+    letters = {length: letter for letter, length in lengths.items()}
+    return Specimen(
+        **{"function": called_by(call).__qualname__, "letters": letters} | fields, call=call, inputs=(*inputs,)
+    )
+
+
 def value_of(function):
     """Return a function that evaluates only the value of a differentiable function."""
     return lambda *inputs: function(*inputs)[0]
@@ -94,6 +111,11 @@ def value_of(function):
 def constant(value):
     """Return a function of the local variables that returns a constant."""
     return lambda local: value
+
+
+def values_of(**functions):
+    """Define symbols as the values of differentiable functions: softmax=softmax."""
+    return {symbol: constant(value_of(function)) for symbol, function in functions.items()}
 
 
 def parameters(**paths):
@@ -202,318 +224,225 @@ def called_by(target):
     return getattr(type(target), "forward", type(target).__call__)
 
 
-def specimens() -> dict[str, list[Specimen]]:
-    """Return {file relative to the package: its specimens}."""
-    width = {"C": lambda local: local["x"].shape[-1]}
-    largest = {"m": lambda local: finite_max(local["x"], -1)}
-    table, wide = {"W": "weight"}, {"W": "weight", "b": "bias"}
-    schedule = {"lr": 0.5, "min_lr": 0.1, "warmup": 4, "steps": 9}
-    letters = {"t": "step", "w": "warmup", "S": "steps"}
-    llama3 = {
-        "rope_type": "llama3",
-        "factor": 8.0,
-        "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0,
-        "original_max_position_embeddings": 64,
-    }
-    stretched = {"C": "channels", "ω": "omega", "s": lambda local: local["scaling"]["factor"]}
-    embedded = randomized(
-        Transformer(Config(vocab_size=6, context=5, d_model=4, n_heads=2, n_layers=1, dtype="float64"))
+def of_positions() -> list[Specimen]:
+    width, angle = {"C": "channels", "ω": "omega"}, "The position is 20, and each pair is two adjacent channels."
+    stretched = width | {"s": lambda local: local["scaling"]["factor"]}
+    llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    llama3["original_max_position_embeddings"] = 64
+    old_context = {"N": lambda local: local["scaling"]["original_max_position_embeddings"]}
+    cos, sin = cos_and_sin([20], 6, 10000.0, None, float)
+    gradients = {"da′": "da_turned", "db′": "db_turned"}
+    rotation = (
+        f"{angle} Each pair is rotated, and the entries between pairs are 0. The first pair has made more than three "
+        "turns, and the last has hardly moved"
     )
-    block = randomized(TransformerBlock(4, 2, 5))
-    adapted = randomized(LowRankLinear(Linear(4, 3), 2, 3.0))
+    return [
+        on(frequencies, (8,), names=width),
+        on(frequencies, (8, 10000.0, {"rope_type": "linear", "factor": 3.0}), names=stretched),
+        on(frequencies, (8, 10.0, llama3), names=stretched | old_context),
+        on(
+            sinusoidal_positions, (3, 4), function="sinusoidal_rows", names={"ω": lambda local: frequencies(local["C"])}
+        ),
+        on(
+            turned,
+            "T D",
+            "T=3 D/2=2 D=4",
+            options={"cos": np.cos(normal(3, 2)), "sin": np.sin(normal(3, 2)), "layout": "half"},
+            names=gradients,
+        ),
+        on(
+            turned,
+            (normal(1, 6),),
+            options={"cos": cos, "sin": sin, "layout": "interleaved"},
+            names=gradients,
+            shows={("y", "x"): rotation},
+        ),
+    ]
+
+
+def of_attention() -> list[Specimen]:
+    by_query = (
+        "There are one head with one channel, four positions and the causal mask. A query affects only its output. The "
+        "first query sees only one key, so its gradient is 0"
+    )
+    by_key = (
+        "A key affects the outputs of all queries that see it. Each row sums to 0, because adding the same bias to "
+        "every key does not change the output"
+    )
+    by_value = "The entries are the attention weights. Each row sums to 1"
+    return [
+        on(
+            attention,
+            "H Tq D, H Tk D, H Tk Dv",
+            "H=2 Tq=3 Tk=5 D=4 Dv=6",
+            options={"mask": normal(3, 5) > -0.5},
+            names=values_of(softmax=softmax),
+        ),
+        on(
+            attention,
+            [normal(1, 4, 1, other=333 + k) for k in range(3)],  # no entry is too small to be visible
+            options={"mask": causal_mask(4, 4)},
+            names=values_of(softmax=softmax),
+            shows={("y", "q"): by_query, ("y", "k"): by_key, ("y", "v"): by_value},
+        ),
+    ]
+
+
+def of_feed_forward() -> list[Specimen]:
+    by_gate = "The diagonal is <i>u</i> · silu′(<i>g</i>), for <i>g</i> = −6, −1, 1, 3"
+    by_factor = "The diagonal is silu(<i>g</i>). Where <i>g</i> is far below 0, the gate is nearly closed"
+    gate = np.array([-6.0, -1.0, 1.0, 3.0])
+    plain = parameters(W_up="up.weight", b_up="up.bias", W_down="down.weight", b_down="down.bias")
+    gated = parameters(W_gate="gate.weight", W_up="up.weight", W_down="down.weight")
+    activation = {"f": lambda local: value_of(local["self"].activation)}
+    names = values_of(silu=silu)
+    return [
+        on(randomized(FeedForward(4, 5)), "P C", "P=3 C=4 F=5", names=plain | activation),
+        on(swiglu, "P F, P F", "P=3 F=4", names=names),
+        on(swiglu, (gate, normal(4, other=1)), names=names, shows={("p", "g"): by_gate, ("p", "u"): by_factor}),
+        on(randomized(GatedFeedForward(4, 5)), "P C", "P=3 C=4 F=5", names=gated | names),
+    ]
+
+
+def of_cross_entropy() -> list[Specimen]:
+    def upstream(local):
+        return np.where(local["kept"], local["dloss"], 0) if local["reduction"] == "none" else local["dloss"]
+
+    names = {"x": "logits", "t": "targets", "ε": "smooth", "ignored": "ignore_index", "dL": upstream}
+    names |= {"dz": lambda local: -local["a"] * local["dlosses"][..., None]} | values_of(log_softmax=log_softmax)
+    settings = {"weight": np.abs(normal(6)), "label_smoothing": 0.1}
+    return [
+        on(
+            cross_entropy,
+            (logits, targets),
+            "P=3 V=6" if reduction == "mean" else "",
+            options=settings | {"reduction": reduction, "ignore_index": ignored},
+            names=names,
+            variant=reduction,
+            variants=REDUCTIONS,
+        )
+        for reduction, ignored, logits, targets in (
+            ("mean", -100, normal(3, 6), np.array([2, 3, 0])),
+            ("sum", -100, normal(3, 6), np.array([2, 3, 0])),
+            ("none", 3, normal(3, 6), np.array([2, 3, 0])),
+            ("sum", -100, normal(6), np.array(2)),
+        )
+    ]
+
+
+def of_optimizers() -> list[Specimen]:
+    settings = {"lr": 0.1, "betas": (0.9, 0.8), "eps": 0.3, "weight_decay": 0.4}
+    state = normal(4), normal(4, other=1), normal(4, other=2) / 10, normal(4, other=3) ** 2
+    history = {"a": weights_of_steps("beta1"), "b": weights_of_steps("beta2"), "g": constant(normal(3, 1)[:, 0])}
     clipped, unclipped = Parameter(normal(4)), Parameter(normal(4))
     clipped.grad = unclipped.grad = normal(4)
     clipping = {"g": constant(normal(4)), "g′": lambda local: local["parameters"][0].grad}
+    schedule = {"lr": 0.5, "min_lr": 0.1, "warmup": 4, "steps": 9}
+    letters = {"t": "step", "w": "warmup", "S": "steps"}
+    return [
+        on(optim.adamw, state, "n=4", options={"t": 3} | settings, names={"λ": "weight_decay"}, explains=False),
+        on(three_steps, (), function="adamw", options=settings, names=history, explains=True),
+        on(optim.clip_grad_norm, ([clipped], 0.3), names=clipping),
+        on(optim.clip_grad_norm, ([unclipped], 30.0), names=clipping),
+        on(optim.cosine_schedule, (2,), options=schedule, names=letters),
+        on(optim.cosine_schedule, (6,), options=schedule, names=letters),
+    ]
+
+
+def of_low_rank() -> list[Specimen]:
+    names = {"A": "a", "B": "b", "dA": "da", "dB": "db"}
+    merged = parameters(A="a", B="b", W="weight") | {"s": lambda local: local["self"].scale}
+    adapted = randomized(LowRankLinear(Linear(4, 3), 2, 3.0))
+    return [
+        on(low_rank, "P I, I R, R O", "P=3 I=4 R=2 O=5", options={"scale": 0.7}, names=names),
+        on(adapted.merged_weight, (), names=merged),
+    ]
+
+
+def specimens() -> dict[str, list[Specimen]]:
+    """Return {file relative to the package: its specimens}."""
+    width = {"C": lambda local: local["x"].shape[-1]}
+    block = randomized(TransformerBlock(4, 2, 5))
     return {
         "module.py": [one_function(), two_paths()],
         "layers/linear.py": [
-            Specimen(
-                "linear", linear, (normal(3, 4), normal(4, 2), normal(2)), names=wide, letters={3: "P", 4: "I", 2: "O"}
-            ),
-            Specimen("linear", linear, (normal(4), normal(4, 2), normal(2)), names=wide, explains=True),
+            on(linear, "P I, I O, O", "P=3 I=4 O=2", names={"W": "weight", "b": "bias"}),
+            on(linear, "I, I O, O", "I=4 O=2", names={"W": "weight", "b": "bias"}, explains=True),
         ],
         "layers/embedding.py": [
-            Specimen(
-                "embedding",
-                embedding,
-                (np.array([3, 1, 3]), normal(6, 4)),
-                names=table | {"id": "ids"},
-                letters={3: "P", 6: "V", 4: "C"},
-            ),
-            Specimen(
-                "unembedding", unembedding, (normal(3, 4), normal(6, 4)), names=table, letters={3: "P", 6: "V", 4: "C"}
-            ),
+            on(embedding, (np.array([3, 1, 3]), normal(6, 4)), "P=3 V=6 C=4", names={"W": "weight", "id": "ids"}),
+            on(unembedding, "P C, V C", "P=3 V=6 C=4", names={"W": "weight"}),
         ],
-        "layers/positions.py": [
-            Specimen("frequencies", frequencies, (8,), names={"C": "channels", "ω": "omega"}),
-            Specimen("frequencies", frequencies, (8, 10000.0, {"rope_type": "linear", "factor": 3.0}), names=stretched),
-            Specimen(
-                "frequencies",
-                frequencies,
-                (8, 10.0, llama3),
-                names=stretched | {"N": lambda local: local["scaling"]["original_max_position_embeddings"]},
-            ),
-            Specimen(
-                "sinusoidal_rows",
-                sinusoidal_positions,
-                (3, 4),
-                names={"ω": lambda local: frequencies(local["C"])},
-            ),
-            Specimen(
-                "turned",
-                turned,
-                (normal(3, 4),),
-                {"cos": np.cos(normal(3, 2)), "sin": np.sin(normal(3, 2)), "layout": "half"},
-                names={"da′": "da_turned", "db′": "db_turned"},
-                letters={3: "T", 2: "D/2", 4: "D"},
-            ),
-            Specimen(
-                "turned",
-                turned,
-                (normal(1, 6),),
-                dict(zip(("cos", "sin"), cos_and_sin([20], 6, 10000.0, None, float), strict=True))
-                | {"layout": "interleaved"},
-                names={"da′": "da_turned", "db′": "db_turned"},
-                shows={
-                    ("y", "x"): "The position is 20, and each pair is two adjacent channels. Each pair is rotated, and "
-                    "the entries between pairs are 0. The first pair has made more than three turns, and the last has "
-                    "hardly moved",
-                },
-            ),
-        ],
+        "layers/positions.py": of_positions(),
         "layers/layer_norm.py": [
-            Specimen(
-                "layer_norm",
-                layer_norm,
-                (normal(3, 4), normal(4), normal(4, other=1)),
-                names=width,
-                letters={3: "P", 4: "C"},
-            ),
-            Specimen("layer_norm", layer_norm, (normal(5), normal(5, other=1), normal(5, other=2)), names=width),
+            on(layer_norm, "P C, C, C", "P=3 C=4", names=width),
+            on(layer_norm, "C, C, C", "C=5", names=width),
         ],
         "layers/rms_norm.py": [
-            Specimen("rms_norm", rms_norm, (normal(3, 4), normal(4)), names=width, letters={3: "P", 4: "C"}),
-            Specimen("rms_norm", rms_norm, (normal(5), normal(5, other=1)), names=width),
+            on(rms_norm, "P C, C", "P=3 C=4", names=width),
+            on(rms_norm, "C, C", "C=5", names=width),
         ],
         "layers/softmax.py": [
-            Specimen("softmax", softmax, (normal(3, 4),), names=largest, letters={3: "P", 4: "n"}),
-            Specimen("softmax", softmax, (normal(4),), names=largest),
-            Specimen("log_softmax", log_softmax, (normal(3, 4),), names=largest, letters={3: "P", 4: "n"}),
-            Specimen("log_softmax", log_softmax, (normal(4),), names=largest),
+            on(function, inputs, "P=3 n=4", names={"m": lambda local: finite_max(local["x"], -1)})
+            for function in (softmax, log_softmax)
+            for inputs in ("P n", "n")
         ],
-        "layers/attention.py": [
-            Specimen(
-                "attention",
-                attention,
-                (normal(2, 3, 4), normal(2, 5, 4), normal(2, 5, 6)),
-                {"mask": normal(3, 5) > -0.5},
-                names={"softmax": constant(value_of(softmax))},
-                letters={2: "H", 3: "Tq", 5: "Tk", 4: "D", 6: "Dv"},
-            ),
-            Specimen(
-                "attention",
-                attention,
-                tuple(normal(1, 4, 1, other=333 + k) for k in range(3)),  # no entry is too small to be visible
-                {"mask": causal_mask(4, 4)},
-                names={"softmax": constant(value_of(softmax))},
-                shows={
-                    ("y", "q"): "There are one head with one channel, four positions and the causal mask. A query "
-                    "affects only its output. The first query sees only one key, so its gradient is 0",
-                    ("y", "k"): "A key affects the outputs of all queries that see it. Each row sums to 0, because "
-                    "adding the same bias to every key does not change the output",
-                    ("y", "v"): "The entries are the attention weights. Each row sums to 1",
-                },
-            ),
-        ],
+        "layers/attention.py": of_attention(),
         "layers/multi_head_attention.py": [
-            Specimen(
-                "MultiHeadAttention.forward",
+            on(
                 randomized(MultiHeadAttention(4, 2, d_head=5, bias=False)),
-                (normal(3, 4),),
+                "T C",
+                "H=2 T=3 C=4 D=5 H·D=10",
                 names=parameters(W_q="w_q.weight", W_k="w_k.weight", W_v="w_v.weight", W_o="w_o.weight")
-                | {
-                    "split": constant(lambda x: split(x, 5)),
-                    "merge": constant(merge),
-                    "attention": constant(value_of(attention)),
-                },
-                letters={2: "H", 3: "T", 4: "C", 5: "D", 10: "H·D"},
+                | {"split": constant(lambda x: split(x, 5)), "merge": constant(merge)}
+                | values_of(attention=attention),
             ),
-            Specimen(
-                "projections",
+            on(
                 projections,
                 (normal(3, 4), *(randomized(Linear(4, width)) for width in (6, 2, 5))),
+                "T=3 C=4",
                 names={f"W_{c}": partial(weight_of, f"w_{c}") for c in "qkv"},
-                letters={3: "T", 4: "C"},
             ),
         ],
         "layers/activations.py": [
-            Specimen(function.__name__, function, (normal(3, 4),), letters={3: "P", 4: "C"})
-            for function in (relu, silu, gelu_exact, gelu_tanh)
-        ]
-        + [Specimen(function.__name__, function, (normal(4),)) for function in (gelu_tanh,)],
+            *(on(function, "P C", "P=3 C=4") for function in (relu, silu, gelu_exact, gelu_tanh)),
+            on(gelu_tanh, "C", "C=4"),
+        ],
         "layers/dropout.py": [
-            Specimen(
-                "dropout",
-                dropout,
-                (normal(3, 4),),
-                {"keep": normal(3, 4, other=2) > -0.5, "p": 0.3},
-                letters={3: "P", 4: "C"},
-            ),
-            Specimen("dropout", dropout, (normal(4),), {"keep": normal(4) > -0.5, "p": 0.3}, explains=True),
+            on(dropout, "P C", "P=3 C=4", options={"keep": normal(3, 4, other=2) > -0.5, "p": 0.3}),
+            on(dropout, "C", "C=4", options={"keep": normal(4) > -0.5, "p": 0.3}, explains=True),
         ],
-        "layers/feed_forward.py": [
-            Specimen(
-                "FeedForward.forward",
-                randomized(FeedForward(4, 5)),
-                (normal(3, 4),),
-                names=parameters(W_up="up.weight", b_up="up.bias", W_down="down.weight", b_down="down.bias")
-                | {"f": lambda local: value_of(local["self"].activation)},
-                letters={3: "P", 4: "C", 5: "F"},
-            ),
-            Specimen(
-                "swiglu",
-                swiglu,
-                (normal(3, 4), normal(3, 4, other=1)),
-                names={"silu": constant(value_of(silu))},
-                letters={3: "P", 4: "F"},
-            ),
-            Specimen(
-                "swiglu",
-                swiglu,
-                (np.array([-6.0, -1.0, 1.0, 3.0]), normal(4, other=1)),
-                names={"silu": constant(value_of(silu))},
-                shows={
-                    ("p", "g"): "The diagonal is <i>u</i> · silu′(<i>g</i>), for <i>g</i> = −6, −1, 1, 3",
-                    ("p", "u"): "The diagonal is silu(<i>g</i>). Where <i>g</i> is far below 0, the gate is nearly "
-                    "closed",
-                },
-            ),
-            Specimen(
-                "GatedFeedForward.forward",
-                randomized(GatedFeedForward(4, 5)),
-                (normal(3, 4),),
-                names=parameters(W_gate="gate.weight", W_up="up.weight", W_down="down.weight")
-                | {"silu": constant(value_of(silu))},
-                letters={3: "P", 4: "C", 5: "F"},
-            ),
-        ],
+        "layers/feed_forward.py": of_feed_forward(),
         "layers/block.py": [
-            Specimen(
-                "TransformerBlock.forward",
-                block,
-                (normal(3, 4),),
-                names=submodules("norm1", "attention", "norm2", "feed_forward"),
-                letters={3: "T", 4: "C"},
-            ),
+            on(block, "T C", "T=3 C=4", names=submodules("norm1", "attention", "norm2", "feed_forward"))
         ],
         "transformer.py": [
-            Specimen(
-                "Transformer.forward",
-                embedded,
+            on(
+                randomized(Transformer(Config(6, context=5, d_model=4, n_heads=2, n_layers=1, dtype="float64"))),
                 (np.array([[3, 1, 3], [0, 5, 2]]),),
+                "B=2 T=3 C=4 V=6",
                 names=submodules("embedding", "positional_embedding", "lm_head", "ln_final")
                 | {"T": lambda local: local["ids"].shape[-1], "h": after_blocks},
                 also=("Transformer.embed", "Transformer.up_to_head"),
-                letters={2: "B", 3: "T", 4: "C", 6: "V"},
             )
         ],
-        "losses.py": [
-            Specimen(
-                "cross_entropy",
-                cross_entropy,
-                (logits, targets),
-                {
-                    "weight": np.abs(normal(6)),
-                    "label_smoothing": 0.1,
-                    "reduction": reduction,
-                    "ignore_index": ignored,
-                },
-                names={
-                    "x": "logits",
-                    "t": "targets",
-                    "ε": "smooth",
-                    "ignored": "ignore_index",
-                    "dL": lambda local: (
-                        np.where(local["kept"], local["dloss"], 0) if local["reduction"] == "none" else local["dloss"]
-                    ),
-                    "log_softmax": constant(value_of(log_softmax)),
-                    "dz": lambda local: -local["a"] * local["dlosses"][..., None],
-                },
-                variant=variant,
-                variants=REDUCTIONS,
-                letters={3: "P", 6: "V"} if variant == "mean" else {},
-            )
-            for reduction, variant, ignored, logits, targets in (
-                ("mean", "mean", -100, normal(3, 6), np.array([2, 3, 0])),
-                ("sum", "sum", -100, normal(3, 6), np.array([2, 3, 0])),
-                ("none", "none", 3, normal(3, 6), np.array([2, 3, 0])),
-                ("sum", "sum", -100, normal(6), np.array(2)),
-            )
-        ],
-        "optim.py": [
-            Specimen(
-                "adamw",
-                optim.adamw,
-                (normal(4), normal(4, other=1), normal(4, other=2) / 10, normal(4, other=3) ** 2),
-                {"t": 3, "lr": 0.1, "betas": (0.9, 0.8), "eps": 0.3, "weight_decay": 0.4},
-                names={"λ": "weight_decay"},
-                explains=False,
-                letters={4: "n"},
-            ),
-            Specimen(
-                "adamw",
-                three_steps,
-                (),
-                {"lr": 0.1, "betas": (0.9, 0.8), "eps": 0.3, "weight_decay": 0.4},
-                names={
-                    "a": weights_of_steps("beta1"),
-                    "b": weights_of_steps("beta2"),
-                    "g": constant(normal(3, 1)[:, 0]),
-                },
-                explains=True,
-            ),
-            Specimen(
-                "clip_grad_norm",
-                optim.clip_grad_norm,
-                ([clipped], 0.3),
-                names=clipping,
-            ),
-            Specimen("clip_grad_norm", optim.clip_grad_norm, ([unclipped], 30.0), names=clipping),
-            Specimen("cosine_schedule", optim.cosine_schedule, (2,), schedule, names=letters),
-            Specimen("cosine_schedule", optim.cosine_schedule, (6,), schedule, names=letters),
-        ],
+        "losses.py": of_cross_entropy(),
+        "optim.py": of_optimizers(),
         "generation.py": [
-            Specimen(
-                "sample",
+            on(
                 sample,
-                (normal(2, 5),),
-                {"temperature": 0.7, "top_k": None, "top_p": None, "rng": np.random.default_rng(0)},
-                names={"τ": "temperature", "softmax": constant(value_of(softmax))},
-                letters={2: "B", 5: "V"},
+                "B V",
+                "B=2 V=5",
+                options={"temperature": 0.7, "top_k": None, "top_p": None, "rng": np.random.default_rng(0)},
+                names={"τ": "temperature"} | values_of(softmax=softmax),
             )
         ],
-        "layers/lora.py": [
-            Specimen(
-                "low_rank",
-                low_rank,
-                (normal(3, 4), normal(4, 2), normal(2, 5)),
-                {"scale": 0.7},
-                names={"A": "a", "B": "b", "dA": "da", "dB": "db"},
-                letters={3: "P", 4: "I", 2: "R", 5: "O"},
-            ),
-            Specimen(
-                "LowRankLinear.merged_weight",
-                adapted.merged_weight,
-                (),
-                names=parameters(A="a", B="b", W="weight") | {"s": lambda local: local["self"].scale},
-            ),
-        ],
+        "layers/lora.py": of_low_rank(),
         "layers/recomputation.py": [
-            Specimen(
-                "",
+            on(
                 recomputed,
                 (block, normal(3, 4)),
+                function="",
                 names={
                     "f": lambda local: value_of(local["module"]),
                     "fᵀ": lambda local: local["module"](local["x"])[1],
