@@ -12,7 +12,7 @@ from typical_mistakes import MISTAKES
 
 from gradcheck.audit.mutations import mutate
 from minitransformer.book.statements import statements
-from minitransformer.commands import learn as command
+from minitransformer.commands import exercises as verbs, learn as command
 from minitransformer.learn.checking import Grader
 from minitransformer.learn.cutting import File, cut, docstring_of, functions_within, statements_of
 from minitransformer.learn.equations import NO_WORDS
@@ -170,14 +170,21 @@ def test_equations_of_backward_are_withheld_from_level_2_on(exercise):
             )
 
 
+@pytest.mark.parametrize("exercise, level", BOTH)
+def test_an_exercise_cites_no_equation_that_it_lacks(exercise, level):
+    text = cut(exercise, level)
+    known = set(re.findall(r" {2}\((\d+)\) *$", text, re.MULTILINE))
+    assert set(re.findall(r"\b(?:by|in|from|From) \((\d+)\)", text)) <= known
+
+
 def test_an_untouched_folder_solves_nothing_and_the_solutions_all(tmp_path, capsys):
     start(tmp_path, EXERCISES, 0)
     assert exercises_in(tmp_path) == [exercise.name for exercise in EXERCISES]
-    verdicts = command.verdicts_of(tmp_path)
+    verdicts = verbs.verdicts_of(tmp_path)
     assert [verdict.status for verdict in verdicts] == ["not begun"] * len(EXERCISES)
     for exercise in EXERCISES:
         (tmp_path / f"{exercise.name}.py").write_text(solution(exercise, 0), "utf-8")
-    assert all(verdict.is_solved for verdict in command.verdicts_of(tmp_path))
+    assert all(verdict.is_solved for verdict in verbs.verdicts_of(tmp_path))
 
 
 def test_start_never_overwrites_what_is_there(tmp_path):
@@ -193,6 +200,7 @@ def test_start_never_overwrites_what_is_there(tmp_path):
 def test_the_command_knows_the_sets_and_the_levels():
     assert ", ".join(SETS) == command.SETS
     assert list(command.LEVELS) == list(LEVELS)
+    assert all(callable(getattr(verbs, verb)) for verb in command.VERBS)
 
 
 def test_no_docstring_of_a_page_or_a_function_is_left_empty():

@@ -56,9 +56,9 @@ def out_option(group, default: str, words: str = "folder for the results") -> No
     option(group, "--out", words, Path(default), "FOLDER")
 
 
-def seed_option(group, subject: str) -> None:
+def seed_option(group, subject: str, **more) -> None:
     """Add --seed N for the random numbers of a subject."""
-    option(group, "--seed", f"seed of {subject}", 0, "N")
+    option(group, "--seed", f"seed of {subject}", 0, "N", **more)
 
 
 def run_options(group, default_out: str, picture: str) -> None:

@@ -131,7 +131,12 @@ def submissions(folder) -> list[Path]:
     return found
 
 
-def collect(folder, exercises, journal, *, again=False):
+def loose_files(folder) -> list[str]:
+    """Return the names of the files that look like submissions but are in no student's folder."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix in (".py", ".ipynb", ".zip"))
+
+
+def collected(folder, exercises, journal, *, again=False):
     """Grade the submissions in a folder, and yield each Submission as it is graded.
 
     One submission per core is graded at a time.
@@ -252,11 +257,15 @@ def graded_file(grader, exercise, submitted) -> Graded:
     return replace(ungraded(exercise, verdict), file=submitted.file, others=submitted.others, seconds=seconds)
 
 
-def completed(found, exercises) -> list[Submission]:
-    """Sort Submissions by name, and add a Graded for each missing exercise."""
-    missing = {name: ungraded(exercise, Verdict(name, MISSING)) for name, exercise in exercises.items()}
+def completed(found, exercises, expected) -> list[Submission]:
+    """Sort Submissions by name, and add a Graded for each missing exercise.
+
+    Exercises that nobody has handed in are left out unless they are `expected`.
+    """
+    kept = expected | {graded.verdict.name for submission in found for graded in submission.graded}
+    missing = {name: ungraded(each, Verdict(name, MISSING)) for name, each in exercises.items() if name in kept}
     rows = []
     for submission in sorted(found, key=lambda submission: submission.name):
         graded = missing | {each.verdict.name: each for each in submission.graded}
-        rows.append(replace(submission, graded=tuple(graded[name] for name in exercises)))
+        rows.append(replace(submission, graded=tuple(graded[name] for name in missing)))
     return rows

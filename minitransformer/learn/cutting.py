@@ -13,17 +13,17 @@ AdamW has no backward pass. Its exercise is the update.
 
 import ast
 import re
+import symtable
 import textwrap
 from dataclasses import dataclass
 from functools import cache
 
 from minitransformer.learn.exercises import LEVELS, PACKAGE, Exercise
-from minitransformer.learn.untyped import untyped
+from minitransformer.learn.untyped import untyped, without_checks
 from minitransformer.system.version import __version__
 
 NUMBERS = re.compile(r"#\s*((?:\(\d+\)[, ]*)+)")
 RAISES = re.compile(r"\s*Raises [^\n]*(?:\n(?!\s*\n)[^\n]*?)*?(?=\s*Saved for backward|\s*\n\s*\n|\s*\"\"\")")
-CHECKS = ("check_", "require_")
 BLANK = "..."
 
 
@@ -33,7 +33,18 @@ def cut(exercise: Exercise, level: int) -> str:
     if exercise.given:
         return exercise.given
     source = exercise.source.read_text("utf-8")
-    return "\n".join([header(exercise, level), *File(source).taken(exercise, level)]).rstrip() + "\n"
+    text = "\n".join([header(exercise, level), *File(source).taken(exercise, level)]).rstrip() + "\n"
+    return without_citations(text)
+
+
+def without_citations(text):
+    """Return the text of an exercise in which no sentence cites an equation that was cut out."""
+    kept = {number for line in text.split("\n") for number in re.findall(r" {2}\((\d+)\) *$", line)}
+
+    def cited(match):
+        return match[0] if match[2] in kept else f"{match[1]} the equations of backward"
+
+    return re.sub(r"\b(by|in|from|From) \((\d+)\)", cited, text)
 
 
 def header(exercise, level):
@@ -59,44 +70,35 @@ class Edit:
 
 
 class File:
-    """A source file without types, with its statements by the names they bind."""
+    """A source file without types and argument checks, with its statements by the names they bind."""
 
     def __init__(self, source: str):
-        source = untyped(source)
-        self.lines = source.split("\n")
-        self.body = ast.parse(source).body
-        self.nodes = {name: node for node in self.body for name in bound(node)}
+        self.source = without_checks(untyped(source))
+        self.lines = self.source.split("\n")
+        self.body = ast.parse(self.source).body
+        self.nodes = {name: node for node in self.body for name in names_bound(node)}
+
+    def needed(self, target) -> set:
+        """Return the names that a function needs, including its own and indirect ones."""
+        return names_needed(self.source, self.body, target)
 
     def taken(self, exercise, level) -> list[str]:
         """Return the lines of an exercise: its function, and everything that it needs.
 
-        Level None removes only the checks and gives the solution, which is never written to a file.
+        Level None gives the solution, which is never written to a file.
         """
         names = self.needed(exercise.target) | {"np"}
         imports, constants, functions = [], [], []
         for node in self.body:
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 imports += self.import_of(node, names)
-            elif names.isdisjoint(bound(node)):
+            elif names.isdisjoint(names_bound(node)):
                 continue
             elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                 functions += ["", "", *self.edited(node, self.edits(node, exercise, level))]
             else:
                 constants += self.lines[node.lineno - 1 : node.end_lineno]
         return [*imports, *([""] * bool(constants)), *constants, *functions]
-
-    def needed(self, target):
-        """Return the names that a function needs, including its own and indirect ones."""
-        found, todo = set(), [target]
-        while todo:
-            name = todo.pop()
-            if name in found:
-                continue
-            found.add(name)
-            node = self.nodes.get(name)
-            if node is not None and not isinstance(node, (ast.Import, ast.ImportFrom)):
-                todo += sorted(names_read(node) & set(self.nodes))
-        return found
 
     def import_of(self, node, names):
         """Return the lines of an import statement, restricted to the given names."""
@@ -107,12 +109,11 @@ class File:
 
     def edits(self, node, exercise, level):
         """Return the Edits that turn a function or class into the exercise's version."""
-        found = [Edit(s.lineno, s.end_lineno, []) for s in ast.walk(node) if is_check(s)]
+        found, is_target = [], node.name == exercise.target
         if level is None:
             return found
-        is_target = node.name == exercise.target
         if exercise.is_update and is_target:
-            return found + self.hollow(node, level, summary_of(node))
+            return self.hollow(node, level, summary_of(node))
         for function in functions_within(node):
             if function.name == "backward" and self.is_numbered(function):
                 found += self.hollow(function, level, [*task_of(node, function)])
@@ -184,28 +185,63 @@ def inside(edit, other):
     return other.first <= edit.first and edit.last <= other.last
 
 
-def bound(node) -> set:
-    """Return the names that a module-level statement binds."""
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
-        return {alias.asname or alias.name for alias in node.names}
-    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-        return {node.name}
-    return {t.id for t in getattr(node, "targets", ()) if isinstance(t, ast.Name)}
+def names_needed(source: str, body, target: str) -> set:
+    """Return the names of a module that a function needs, including its own and indirect ones.
+
+    Blocks that run only if the file is the main program are ignored.
+    """
+    scopes = {scope.get_name(): scope for scope in symtable.symtable(source, "", "exec").get_children()}
+    binding = {}
+    for node in body:
+        if not is_main_block(node):
+            for name in names_bound(node):
+                binding.setdefault(name, []).append(node)
+    found, todo = set(), [target]
+    while todo:
+        name = todo.pop()
+        if name not in found and name in binding:
+            found.add(name)
+            todo += [read for node in binding[name] for read in names_read(node, scopes)]
+    return found
 
 
-def names_read(node) -> set:
-    """Return all names that a node reads and does not bind, ignoring argument checks."""
-    gone = {id(inner) for s in ast.walk(node) if is_check(s) for inner in ast.walk(s)}
-    names = [n for n in ast.walk(node) if isinstance(n, ast.Name) and id(n) not in gone]
-    parameters = {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
-    return {n.id for n in names} - {n.id for n in names if isinstance(n.ctx, ast.Store)} - parameters
+def is_main_block(node) -> bool:
+    """Return True if a statement is `if __name__ == "__main__":`."""
+    return isinstance(node, ast.If) and "__name__" in names_in(node.test)
 
 
-def is_check(node) -> bool:
-    """Return True if a statement is a call of a function that checks arguments."""
-    if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
-        return False
-    return getattr(node.value.func, "id", "").startswith(CHECKS)
+def names_in(node) -> set:
+    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+
+
+def names_bound(node):
+    """Yield the names that a module-level statement binds, also in its branches."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        yield node.name
+        return
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+    if isinstance(node, ast.alias):
+        yield (node.asname or node.name).partition(".")[0]
+    for inner in ast.iter_child_nodes(node):
+        yield from names_bound(inner)
+
+
+def names_read(node, scopes) -> set:
+    """Return the names of the module that a statement reads. `scopes` are the symbol tables of its functions."""
+    if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return names_in(node)
+    outside = [*node.decorator_list, node.args if isinstance(node, ast.FunctionDef) else ast.Tuple(node.bases)]
+    return set().union(globals_read(scopes[node.name]), *map(names_in, outside))
+
+
+def globals_read(scope):
+    """Yield the global names that a scope and its nested scopes read."""
+    for symbol in scope.get_symbols():
+        if symbol.is_global() and symbol.is_referenced():
+            yield symbol.get_name()
+    for inner in scope.get_children():
+        yield from globals_read(inner)
 
 
 def functions_within(node):

@@ -1,17 +1,33 @@
 """The marks of a class: a table, the formats of other graders, a page of feedback for each student, and a summary."""
 
-import csv
 import io
 import json
 from collections import Counter
+from csv import writer
 
 from minitransformer.learn.verdict import MISSING
+from minitransformer.system.files import write_atomically
 from minitransformer.system.printable import LONGEST, one_line, printable
 from minitransformer.system.terminal import counted
 
 FORMULA = ("=", "+", "-", "@")
 NBGRADER = ("assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email")
 NBGRADER += ("raw_score", "late_submission_penalty", "score", "max_score")
+
+
+def write(rows, csv=None, nbgrader=None, gradescope=None, feedback=None) -> list:
+    """Write the marks of Submissions to the given files and folders, and return those.
+
+    `csv` and `nbgrader` are files; `gradescope` and `feedback` are folders that get a folder for each student.
+    """
+    texts = {path: text(rows) for path, text in ((csv, marks), (nbgrader, nbgrader_table)) if path is not None}
+    for folder, name, text in ((gradescope, "results.json", results), (feedback, "feedback.txt", letter)):
+        if folder is not None:
+            texts |= {folder / row.name / name: text(row) for row in rows}
+    for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda file, text=text: file.write(text.encode()))
+    return [path for path in (csv, nbgrader, gradescope, feedback) if path is not None]
 
 
 def marks(found) -> str:
@@ -56,7 +72,7 @@ def not_graded(graded) -> list[str]:
 def table(rows) -> str:
     """Return rows as CSV. Each cell is a printable line that no spreadsheet evaluates."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([cell(value) for value in row] for row in rows)
+    writer(text, lineterminator="\n").writerows([cell(value) for value in row] for row in rows)
     return text.getvalue()
 
 
@@ -76,7 +92,7 @@ def short(line: str) -> str:
     return line if len(line) <= LONGEST else one_line(line)
 
 
-def nbgrader(found) -> str:
+def nbgrader_table(found) -> str:
     """Return the table of `nbgrader export`, with a row for each exercise and student.
 
     https://nbgrader.readthedocs.io/en/stable/user_guide/creating_and_grading_assignments.html
@@ -89,7 +105,7 @@ def nbgrader(found) -> str:
     return table(rows)
 
 
-def gradescope(submission) -> str:
+def results(submission) -> str:
     """Return Gradescope's results.json of a Submission, with a test per exercise.
 
     https://gradescope-autograders.readthedocs.io/en/latest/specs/
@@ -104,17 +120,17 @@ def gradescope(submission) -> str:
         }
         for graded in submission.graded
     ]
-    results = {
+    found = {
         "score": submission.points,
         "execution_time": submission.seconds,
         "output": printable(submission.reason or points_in_words(submission)),
         "output_format": "text",
         "tests": tests,
     }
-    return json.dumps(results, indent=1) + "\n"
+    return json.dumps(found, indent=1) + "\n"
 
 
-def feedback(submission) -> str:
+def letter(submission) -> str:
     """Return the feedback for a student: the points and the report on each exercise."""
     parts = [f"{submission.name}: {points_in_words(submission)}"]
     parts += [f"not graded: {submission.reason}"] * bool(submission.reason)

@@ -4,7 +4,7 @@ import ast
 import json
 import re
 
-from minitransformer.learn.cutting import File, bound
+from minitransformer.learn.cutting import File, names_bound
 from minitransformer.learn.reading import Unreadable
 
 MAGIC = re.compile(r"^[ \t]*(?:[%!?].*|[\w.]+\?+[ \t]*)$", re.MULTILINE)
@@ -30,7 +30,7 @@ def sources_of_notebook(content: bytes, exercises):
             inner = [n for n in ast.walk(node) if isinstance(n, (ast.FunctionDef, ast.Lambda))] if node else []
             if len(inner) > (0 if exercise.is_update else 1):
                 needed = file.needed(exercise.target) | {"*"}
-                kept = [n for n in file.body if bound(n) & needed]
+                kept = [n for n in file.body if needed & {*names_bound(n)}]
                 header = re.search(rf"^[ \t]*[\"']{{3}}({name}, level [0-3], cut from [^\n\"']*)", text, re.MULTILINE)
                 top = [f'"""{header[1]}"""'] if header else []
                 yield name, "\n".join(top + ["\n".join(file.lines[start(n) : n.end_lineno]) for n in kept]).encode()

@@ -9,10 +9,9 @@ any imports.
 import ast
 import importlib.util
 import re
-import symtable
 import warnings
 
-from minitransformer.learn.cutting import docstring_of, statements_of
+from minitransformer.learn.cutting import docstring_of, is_main_block, names_bound, names_needed, statements_of
 from minitransformer.learn.untyped import untyped
 from minitransformer.system.terminal import error_in_words
 
@@ -69,7 +68,8 @@ def refuse_other_tasks(exercise, text, tree, given, level) -> None:
     if exercise.target not in functions:
         raise Refusal(f"the file does not define {exercise.target}, the function that is graded")
     known = {ast.dump(node) for node in given.body}
-    used = [node for node in needed(exercise.target, text, tree) if ast.dump(node) not in known]
+    names = names_needed(text, tree.body, exercise.target)
+    used = [n for n in tree.body if names & {*names_bound(n)} and not is_main_block(n) and ast.dump(n) not in known]
     refuse_imports(used)
     if not exercise.is_update:
         refuse_calls_of_forward(exercise, functions[exercise.target], used)
@@ -82,59 +82,6 @@ def refuse_other_tasks(exercise, text, tree, given, level) -> None:
                 f"{name} was changed outside backward, so the equations no longer apply. Restore it from a new copy "
                 f"(`minitransformer learn start --out another`); you write forward only at level 3"
             )
-
-
-def needed(target: str, text: str, tree) -> list:
-    """Return the module-level statements that a function needs, also indirectly.
-
-    Unused functions, and blocks that run only if the file is the main program, are omitted.
-    """
-    scopes = {scope.get_name(): scope for scope in symtable.symtable(text, "", "exec").get_children()}
-    binding = {}
-    for node in tree.body:
-        if not is_main_block(node):
-            for name in names_bound(node):
-                binding.setdefault(name, []).append(node)
-    found, pending, seen = [], [target], set()
-    while pending:
-        name = pending.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        for node in binding.get(name, ()):
-            found.append(node)
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                pending += globals_read(scopes[node.name])
-            else:
-                pending += [inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)]
-    return found
-
-
-def is_main_block(node) -> bool:
-    """Return True if a statement is `if __name__ == "__main__":`."""
-    return isinstance(node, ast.If) and "__name__" in {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}
-
-
-def names_bound(node):
-    """Yield the names that a module-level statement binds, also in its branches."""
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        yield node.name
-        return
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-        yield node.id
-    if isinstance(node, ast.alias):
-        yield (node.asname or node.name).partition(".")[0]
-    for inner in ast.iter_child_nodes(node):
-        yield from names_bound(inner)
-
-
-def globals_read(scope):
-    """Yield the global names that a scope and its nested scopes read."""
-    for symbol in scope.get_symbols():
-        if symbol.is_global() and symbol.is_referenced():
-            yield symbol.get_name()
-    for inner in scope.get_children():
-        yield from globals_read(inner)
 
 
 def parts(tree) -> dict:

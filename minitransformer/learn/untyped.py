@@ -1,8 +1,10 @@
-"""Remove type hints from source code, so that an exercise shows only the mathematics."""
+"""Remove type hints and argument checks from source code, so that an exercise shows only the mathematics."""
 
 import ast
+import copy
 
 LONGEST = 120  # characters of a line
+CHECKS = ("check_", "require_")  # the names of functions that check arguments begin so
 
 
 def untyped(source: str) -> str:
@@ -15,6 +17,22 @@ def untyped(source: str) -> str:
         else:
             lines[node.lineno - 1 : node.body[0].lineno - 1] = signature(node, source)
     return "\n".join(lines)
+
+
+def without_checks(source: str) -> str:
+    """Return a source file without argument checks, except where one is alone in its block."""
+    lines = source.split("\n")
+    blocks = [node.body for node in ast.walk(ast.parse(source)) if isinstance(getattr(node, "body", None), list)]
+    checks = [statement for block in blocks if not all(map(is_check, block)) for statement in filter(is_check, block)]
+    for node in sorted(checks, key=lambda node: node.lineno, reverse=True):
+        del lines[node.lineno - 1 : node.end_lineno]
+    return "\n".join(lines)
+
+
+def is_check(node) -> bool:
+    """Return True if a statement is a call of a function that checks arguments."""
+    call = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(call, ast.Call) and getattr(call.func, "id", "").startswith(CHECKS)
 
 
 def types_of(node) -> list:
@@ -41,29 +59,14 @@ def assignment(node, source: str) -> list[str]:
 
 def signature(function, source: str) -> list[str]:
     """Return the lines of a signature without types, on one line if they fit."""
-    indent = " " * function.col_offset
-    entries = [*parameters(function.args, source)]
-    line = f"{indent}def {function.name}({', '.join(entries)}):"
+    arguments, indent = copy.deepcopy(function.args), " " * function.col_offset
+    for parameter in ast.walk(arguments):
+        if isinstance(parameter, ast.arg):
+            parameter.annotation = None
+    for defaults in (arguments.defaults, arguments.kw_defaults):  # written as they are in the source
+        defaults[:] = [value and ast.Name(ast.get_source_segment(source, value)) for value in defaults]
+    line = f"{indent}def {function.name}({ast.unparse(arguments)}):"
     if len(line) <= LONGEST:
         return [line]
+    entries = ast.unparse(arguments).split(", ")
     return [f"{indent}def {function.name}(", *(f"{indent}    {entry}," for entry in entries), f"{indent}):"]
-
-
-def parameters(arguments, source: str):
-    """Yield the parameters of a signature without annotations, with their defaults."""
-    positional = [*arguments.posonlyargs, *arguments.args]
-    defaults = [None] * (len(positional) - len(arguments.defaults)) + arguments.defaults
-    for k, (parameter, default) in enumerate(zip(positional, defaults, strict=True)):
-        yield with_default(parameter, default, source)
-        if k + 1 == len(arguments.posonlyargs):
-            yield "/"
-    if arguments.vararg or arguments.kwonlyargs:
-        yield f"*{arguments.vararg.arg if arguments.vararg else ''}"
-    for parameter, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        yield with_default(parameter, default, source)
-    if arguments.kwarg:
-        yield f"**{arguments.kwarg.arg}"
-
-
-def with_default(parameter, default, source: str) -> str:
-    return parameter.arg if default is None else f"{parameter.arg}={ast.get_source_segment(source, default)}"

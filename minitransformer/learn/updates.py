@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 from gradcheck import GradientError, check_update
-from minitransformer.learn.cutting import names_read, statements_of
+from minitransformer.learn.cutting import names_in, statements_of
 from minitransformer.learn.equations import equation_numbers
 from minitransformer.learn.verdict import BEGUN, FOLLOWS, SOLVED, WRONG, Row, Verdict
 
@@ -63,7 +63,7 @@ def rows_of_names(exercise, function, numbers) -> list[Row]:
     arrays = drawn().values()
     expected, found = (names_at_return(f, arrays) for f in (exercise.reference, function))
     tree = ast.parse(inspect.getsource(exercise.reference))
-    reads = {s.targets[0].id: names_read(s.value) for s in statements_of(tree.body[0]) if is_named(s)}
+    reads = {s.targets[0].id: names_in(s.value) for s in statements_of(tree.body[0]) if is_named(s)}
     rows, differing = [], []
     for name, number in numbers.items():
         if name not in found:

@@ -125,6 +125,11 @@ def known_in(folder) -> dict:
     return {exercise.name: exercise for exercise in (*EXERCISES, *own_exercises(folder))}
 
 
+def begun_in(folder) -> list[str]:
+    """Return the names of the exercises in a folder that are begun."""
+    return [name for name in exercises_in(folder) if is_begun(folder, exercise_in(folder, name))]
+
+
 def is_begun(folder, exercise) -> bool:
     """Return True if the file of an exercise was changed or is not valid Python."""
     try:

@@ -1,7 +1,8 @@
 """Mistakes of learners beyond a single edit of the textbook's line: wrong code and a sentence.
 
 In the code, V is the right value of the statement. It may use every name that the textbook's function knows there.
-**To add a mistake**, add a line under its component and statement.
+**To add a mistake**, add a line `wrong code → sentence` under its component and statement. The sentence may follow on
+the next line, with a deeper indentation.
 """
 
 # Of each gradient: {wrong code: sentence}
@@ -62,353 +63,262 @@ INSTEAD = {
     (("v",), "k"): "the keys stand in place of the values",
 }
 
-MEAN, OVER_POSITIONS = ".mean(axis=-1, keepdims=True)", ".mean(axis=-2, keepdims=True)"
-NORM = {
-    "dx_hat": {
-        "dy * gamma ** 2": "the gain γ stands there twice",
-        "dy * (1 + gamma)": "1 + γ stands in place of γ",
-        "dy * gamma / x.shape[-1]": "it is divided by the number of features",
-    },
-    "dgamma": {
-        "(V / gamma)": "it is divided by γ",
-        "(dy * gamma * x_hat).sum(axis=tuple(range(dy.ndim - 1)))": "it is multiplied by γ: y stands in place of x̂",
-        "(dy * x_hat).mean(axis=0).sum(axis=tuple(range(dy.ndim - 2)))": "a mean over the batch stands for the sum",
-        "(dy * x_hat * r).sum(axis=tuple(range(dy.ndim - 1)))": "it is multiplied by 1/σ once more",
-    },
+# Longer code in the table below.
+LONGER = {
+    "{MEAN}": ".mean(axis=-1, keepdims=True)",
+    "{OVER_POSITIONS}": ".mean(axis=-2, keepdims=True)",
+    "{SUM}": "(weights * dweights).sum(axis=-1, keepdims=True)",
+    "{DENSITY}": "np.exp(-x * x / 2) / math.sqrt(2 * math.pi)",
 }
-SUM_OF_PRODUCT = "(weights * dweights).sum(axis=-1, keepdims=True)"
-QUICK_SLOPE = "dy * (0.5 * (1 + np.tanh(0.851 * x))) * (1 + 1.702 * x * (1 - 0.5 * (1 + np.tanh(0.851 * x))))"
-SILU_SLOPE = "dy * (0.5 * (1 + np.tanh(0.5 * x))) * (1 + x * (1 - 0.5 * (1 + np.tanh(0.5 * x))))"
-DENSITY = "np.exp(-x * x / 2) / math.sqrt(2 * math.pi)"
-SLOPES = {
-    QUICK_SLOPE: "the slope is that of the form x · σ(1.702 x)",
-    "dy * (x > 0)": "the slope is that of ReLU",
-    "dy * x": "x stands in place of the slope",
-    "dy * y": "y stands in place of the slope",
-}
+TABLE = """
+linear: dx
+    dy @ np.linalg.pinv(weight) → the pseudo-inverse of W stands in place of its transpose
+    dy @ weight.reshape(weight.shape[::-1]) → W is reshaped, which does not transpose it
+    dy{MEAN} * weight.sum(axis=1) → the products are not summed over the outputs
+    (dy + bias) @ weight.T → the bias is added on the way
+linear: dweight
+    np.outer(rows(x).sum(axis=0), rows(dy).sum(axis=0)) → the sums come before the product
+    x.reshape(x.shape[-1], -1) @ rows(dy) → x is reshaped, which does not transpose it
+    rows(x.swapaxes(0, -2)).T @ rows(dy) → batch and sequence are exchanged in one of the two
+    rows(np.ones_like(x)).T @ rows(dy) → x is not in it: every row is the sum of dy
+linear: dbias
+    rows(dy).mean(axis=0) * dy.shape[0] → a mean over each sequence stands in place of the sum
+unembedding: dweight
+    dy.reshape(dy.shape[-1], -1) @ rows(x) → dy is reshaped, which does not transpose it
+    np.outer(rows(dy).sum(axis=0), rows(x).sum(axis=0)) → the sums come before the product
+embedding: dweight
+    np.add.at(dweight, ids, dy / ids.size) → a mean over all positions stands in place of the sum
+    np.add.at(dweight, ids, dy / ids.shape[0]) → it is divided by the size of the batch
+    np.add.at(dweight, ids, dy / C ** 0.5) → it is divided by the root of the number of channels
+    np.add.at(dweight, ids, weight[ids]) → the output is added up in place of dy
+    np.add.at(dweight, ids, 2 * dy) → it counts twice
+    np.add.at(dweight, ids, 0 * dy + 1) → dy is taken for ones: it counts how often a row is read
+    np.maximum.at(dweight, ids, dy) → a row that is read twice has the largest of its gradients, not the sum
+turned: dx
+    joined(db, da, layout) → the first and the second of each pair are exchanged in the end
+    dy * np.concatenate([cos, cos], axis=-1) → the sine is left out
+    joined(da_turned * cos - db_turned * sin, db_turned * cos + da_turned * sin, layout) →
+        it is turned forward once more, not back
+    joined(da_turned * sin - db_turned * cos, db_turned * sin + da_turned * cos, layout) → sine and cosine are exchanged
+    joined(da, db, 'half' if layout == 'interleaved' else 'interleaved') →
+        pairs are taken in one layout and put back in the other
+turned: da_turned, db_turned
+    pairs(dy, 'half' if layout == 'interleaved' else 'interleaved') →
+        pairs are taken in the other layout and put back in this one
+    pairs(dy, 'half') → pairs are taken in the layout half, whatever is given
+    pairs(dy, 'interleaved') → pairs are taken in the layout interleaved, whatever is given
+layer_norm, rms_norm: dx_hat
+    dy * gamma ** 2 → the gain γ stands there twice
+    dy * (1 + gamma) → 1 + γ stands in place of γ
+    dy * gamma / x.shape[-1] → it is divided by the number of features
+layer_norm, rms_norm: dgamma
+    (V / gamma) → it is divided by γ
+    (dy * gamma * x_hat).sum(axis=tuple(range(dy.ndim - 1))) → it is multiplied by γ: y stands in place of x̂
+    (dy * x_hat).mean(axis=0).sum(axis=tuple(range(dy.ndim - 2))) → a mean over the batch stands for the sum
+    (dy * x_hat * r).sum(axis=tuple(range(dy.ndim - 1))) → it is multiplied by 1/σ once more
+layer_norm: dx
+    r * dx_hat → mean and variance are taken for constants: both of their paths are missing
+    r * (dx_hat - shift) → the path through the variance is missing
+    r * (dx_hat - x_hat * scale) → the path through the mean is missing
+    r * dx_hat - shift - x_hat * scale → 1/σ is multiplied with the direct path alone
+    gamma * r * (dy - dy{MEAN} - x_hat * (dy * x_hat){MEAN}) → the gain γ multiplies the whole from outside the means
+    r * (dx_hat - dy{MEAN} - x_hat * (dy * x_hat){MEAN}) → the gain γ is missing in the means
+    r * (dx_hat - x.shape[-1] * (shift + x_hat * scale)) → sums over the features stand in place of both means
+    r * (dx_hat + shift + x_hat * scale) → the signs of both indirect paths are wrong
+    r * (dx_hat - shift - x * (dx_hat * x){MEAN}) → x stands in place of x̂ on the path through the variance
+    r * (dx_hat - shift - y * (dx_hat * y){MEAN}) → y stands in place of x̂ on the path through the variance
+    (dx_hat - shift - x_hat * scale) / np.sqrt(variance) → ε is forgotten in the scale in front
+    (dx_hat - shift - x_hat * scale) / (np.sqrt(variance) + eps) → ε stands outside the root
+    (dx_hat - shift - x_hat * scale) / (variance + eps) → it is divided by σ² + ε, not by its root
+    (dx_hat - shift - x_hat * scale) / variance → it is divided by σ², not by the root of σ² + ε
+    (dx_hat - shift - x_hat * scale) / r → it is divided by 1/σ, not multiplied
+    gamma * V → it is multiplied by γ once more
+    r * (dx_hat - dx_hat.mean() - x_hat * (dx_hat * x_hat).mean()) →
+        the means run over all entries, not over the features of each position
+    r * (dx_hat - dx_hat{OVER_POSITIONS} - x_hat * (dx_hat * x_hat){OVER_POSITIONS}) →
+        the means run over the positions, not over the features
+layer_norm: dbeta
+    V * gamma → it is multiplied by γ
+    dy.mean(axis=positions) → a mean over all positions stands in place of the sum
+rms_norm: dx
+    r * dx_hat → the path through the mean square is missing: it is taken for a constant
+    r * (dx_hat - dx_hat{MEAN} - x_hat * scale) → the mean of dx̂ is subtracted as well, as in layer normalization
+    gamma * r * (dy - x_hat * (dy * x_hat){MEAN}) → the gain γ multiplies the whole from outside the mean
+    r * (dx_hat - 2 * x_hat * scale) → the path through the mean square counts twice
+    r * (dx_hat - x_hat * scale / 2) → the path through the mean square counts half
+    r * dx_hat - x * scale → x stands in place of r · x̂ on the path through the mean square
+    r * (dx_hat - y * (dx_hat * y){MEAN}) → y stands in place of x̂ on the path through the mean square
+    (dx_hat - x_hat * scale) / np.sqrt(mean_square) → ε is forgotten in the scale in front
+    (dx_hat - x_hat * scale) / (np.sqrt(mean_square) + eps) → ε stands outside the root
+    (dx_hat - x_hat * scale) / (mean_square + eps) → it is divided by the mean square + ε, not by its root
+    gamma * V → it is multiplied by γ once more
+softmax: dx
+    y * dy → the sum over y · dy is not subtracted
+    y * (1 - y) * dy → only the diagonal of the Jacobian is there
+    dy - y * mean_dy → y multiplies the sum alone, not dy
+    y * dy - mean_dy → y multiplies dy alone, not the sum
+    y * (dy - dy.sum(axis=axis, keepdims=True)) → dy is summed without the weights y
+    y * (dy - dy.mean(axis=axis, keepdims=True)) → dy is averaged without the weights y
+    dy - y * dy.sum(axis=axis, keepdims=True) → it is the gradient of log_softmax
+    y * (dy - y) → y is subtracted in place of the sum
+    y - dy → it is the loss's gradient, with dy for the target
+    V * y → y multiplies the whole twice
+    e * (dy - (e * dy).sum(axis=axis, keepdims=True)) → the exponentials are not divided by their sum
+    y * (1 - y) → dy is not in it
+log_softmax: dx
+    dz → the path through the logarithm of the sum is missing
+    dz - np.exp(z) → the sum over dz is left out, as though it were 1
+    dz * (1 - np.exp(z)) → dz is not summed: only the diagonal of the Jacobian is there
+    np.exp(z) * (dz - (np.exp(z) * dz).sum(axis=axis, keepdims=True)) → it is the gradient of softmax
+    dz - dz.mean(axis=axis, keepdims=True) → the mean of dz is subtracted
+    dz - (np.exp(z) * dz).sum(axis=axis, keepdims=True) → softmax's output is inside the sum alone
+    1 - np.exp(z) → dz is not in it
+attention: dscores
+    weights * dweights → the sum over the keys of weights · dweights is not subtracted
+    weights * (1 - weights) * dweights → only the diagonal of softmax's Jacobian is there
+    dweights - {SUM} → the weights do not multiply the difference
+    weights * (dweights + {SUM}) → the sign of the subtracted sum is wrong
+    weights * dweights - {SUM} → the weights multiply dweights alone, not the sum
+    dweights - weights * {SUM} → the weights multiply the sum alone, not dweights
+    weights * (dweights - dweights.sum(axis=-1, keepdims=True)) → dweights is summed without the weights
+    weights * (dweights - dweights{MEAN}) → dweights is averaged over the keys, without the weights
+    weights * (dweights - (weights * dweights).sum(axis=-2, keepdims=True)) →
+        the sum runs over the queries, not over the keys
+    weights * (dweights - (weights * dweights).sum()) → the sum runs over all entries
+    used * (dweights - (used * dweights).sum(axis=-1, keepdims=True)) →
+        the weights after dropout stand in place of those before it
+    V / s → the scale is forgotten in dq and in dk
+    s * V → the scale stands there twice in dq and in dk
+    V.swapaxes(-1, -2) → it is transposed in dq and in dk
+attention: dweights
+    on_weights_backward(on_weights_backward(dused)) → the gradient of dropout is taken twice
+attention: dq
+    s * V → the scale stands there twice
+    V / q.shape[-1] ** 0.5 / s → the scale is 1/√D, whatever is given
+attention: dk
+    s * V → the scale stands there twice
+    V / q.shape[-1] ** 0.5 / s → the scale is 1/√D, whatever is given
+attention: dv
+    V / dy.shape[-2] → it is a mean over the queries, not a sum
+relu: dx
+    np.where(dy <= 0, 0, dy) → it is stopped where dy ≤ 0, not where x ≤ 0
+    np.where(off | (dy <= 0), 0, dy) → it is stopped where dy ≤ 0 as well as where x ≤ 0
+    np.where(off, 0, 1) + 0 * dy → dy is not in it
+    dy * y → y stands in place of the slope
+    np.where(off, -dy, dy) → it is −dy where x ≤ 0
+    np.where(off, 0.01 * dy, dy) → it is 0.01 · dy where x ≤ 0, as in a leaky ReLU
+silu, gelu_exact, gelu_tanh: dx
+    dy * (0.5 * (1 + np.tanh(0.851 * x))) * (1 + 1.702 * x * (1 - 0.5 * (1 + np.tanh(0.851 * x)))) →
+        the slope is that of the form x · σ(1.702 x)
+    dy * (x > 0) → the slope is that of ReLU
+    dy * x → x stands in place of the slope
+    dy * y → y stands in place of the slope
+silu: dx
+    dy * sigma → the path through σ is missing
+    dy * sigma * (1 - sigma) → it is the slope of σ alone
+    dy * x * sigma * (1 - sigma) → the direct path is missing
+    dy * (sigma + x * (1 - sigma)) → the slope of σ is taken as 1 − σ
+    dy * (sigma + x * (1 - sigma ** 2)) → the slope of σ is taken as that of tanh
+    dy * y * (1 - y) → it is the logistic function's slope, at its own output
+    dy * sigma + x * sigma * (1 - sigma) → dy multiplies the direct path alone
+gelu_exact, gelu_tanh: dx
+    dy * (0.5 * (1 + np.tanh(0.5 * x))) * (1 + x * (1 - 0.5 * (1 + np.tanh(0.5 * x)))) → the slope is that of SiLU
+    dy * Phi → the path through Φ is missing
+gelu_exact: dx
+    dy * x * phi → the direct path is missing
+    dy * (Phi + phi) → the density is not multiplied by x
+    dy * (Phi - x * phi) → the sign of the path through Φ is wrong
+    dy * (Phi + x * np.exp(-0.5 * x * x)) → 1/√(2π) is missing in the density
+    dy * (Phi + x * np.exp(-x * x) / math.sqrt(2 * math.pi)) → the density has exp(−x²), not exp(−x²/2)
+    dy * (Phi + x * Phi * (1 - Phi)) → the density is taken as Φ (1 − Φ), as if Φ were logistic
+gelu_tanh: dx
+    dy * (Phi + x * {DENSITY}) → the slope of Φ is that of the exact form
+    dy * (Phi + 2 * x * Phi * (1 - Phi)) → the chain rule ends at u: its slope is missing
+    dy * (Phi + 0.5 * x * u_slope) → the slope of tanh is missing
+    dy * (Phi + 0.5 * x * (1 - Phi ** 2) * u_slope) → the slope of tanh is taken at Φ
+    dy * (Phi + 2 * x * Phi * (1 - Phi) * u) → u stands in place of its slope
+    dy * (Phi + x * (1 - np.tanh(u) ** 2)) → the slope of u and a factor ½ are missing
+gelu_tanh: u_slope
+    c * (1 + 0.044715 * x * x) → the 3 of the cube's derivative is missing
+    c + 3 * 0.044715 * x * x → √(2/π) multiplies the 1 alone, not the cube's derivative
+swiglu: dg
+    da → the slope of silu is missing
+    da * a → the slope of silu is taken as silu(g)
+swiglu: du
+    dp * 0.5 * (1 + np.tanh(0.5 * g)) → σ(g) stands in place of silu(g)
+dropout: dx
+    dy → the mask is forgotten, and its scale
+    dy * keep / p → it is divided by p, not by 1 − p
+    dy * ~keep * scale → the mask is inverted: it passes where x was dropped
+    dy * keep * scale ** 2 → it is divided by 1 − p twice
+    dy * keep / keep.mean() → it is divided by the share that was kept, not by 1 − p
+    np.where(keep, dy * scale, dy) → dropped entries pass dy
+cross_entropy: dlogits
+    A * p * dlosses[..., None] → the target is not subtracted: it is the probabilities alone
+    -a * dlosses[..., None] → the probabilities are missing
+    (a - A * p) * dlosses[..., None] → the sign is wrong: target minus prediction
+    V * p → it is multiplied by the probabilities once more
+    V * p * (1 - p) → it is multiplied by p (1 − p)
+    V / logits.shape[-1] → it is divided by the number of classes
+cross_entropy: dlosses
+    np.where(kept, np.asarray(dloss, dtype) / targets.size, 0) →
+        the mean is over all positions: ignored ones are counted
+    np.asarray(dloss, dtype) / targets.size * np.ones(kept.shape) →
+        the mean is over all positions, and ignored ones are given a gradient
+    np.where(kept, share, 0) → the upstream gradient is forgotten
+    V / targets.size → it is divided by the number of positions once more
+feed_forward: dh
+    da → the activation's backward is skipped
+    da * h → h stands in place of the activation's slope
+    da * a → the activation itself stands in place of its slope
+    da * (h > 0) → the activation's slope is that of ReLU
+    activation_backward(activation_backward(da)) → the activation's slope is taken twice
+feed_forward: dx
+    up_backward(dh) + dy → dy is added, as the block's residual would
+gated_feed_forward: dx
+    gate_backward(du) + up_backward(dg) → the two are exchanged: each goes through the other's matrix
+    (gate_backward(dg) + up_backward(du)) / 2 → the paths are averaged, not added
+multi_head_attention: dheads
+    w_o_backward(dy).reshape(heads.shape) → the heads are cut without exchanging them with the positions
+multi_head_attention: return
+    projections_backward(0 * dxq, dxk, dxv) → the path through q is missing
+    projections_backward(dxq, 0 * dxk, dxv) → the path through k is missing
+    projections_backward(dxq, dxk, 0 * dxv) → the path through v is missing
+    projections_backward(dxq, dxk, dxv) / 3 → the three paths are averaged, not added
+multi_head_attention: dxq, dxk, dxv
+    (merge(dq), k_backward(dkeys[..., -T:, :]), v_backward(dvalues[..., -T:, :])) → rotary positions do not turn dq back
+    (merge(dq), merge(dkeys), merge(dvalues)) → rotary positions do not turn dq and dk back
+block: dr
+    residual_mid_backward(norm2_backward(feed_forward_backward(dropout2_backward(dy)))) →
+        the direct path past feed_forward is missing
+    dy + norm2_backward(feed_forward_backward(dropout2_backward(dy))) + dy → the direct path counts twice
+    (dy + norm2_backward(feed_forward_backward(dropout2_backward(dy)))) / 2 → the paths are averaged, not added
+    residual_mid_backward(dy + feed_forward_backward(norm2_backward(dropout2_backward(dy)))) →
+        the order is wrong: norm2's backward comes first
+    residual_mid_backward(norm2_backward(dy + feed_forward_backward(dropout2_backward(dy)))) →
+        the direct path goes through norm2 as well
+block: dx
+    dr + norm1_backward(attention_backward(dropout1_backward(dr))) + dy → dy is added once more
+    dr + attention_backward(norm1_backward(dropout1_backward(dr))) → the order is wrong: norm1's backward comes first
+    norm1_backward(dr + attention_backward(dropout1_backward(dr))) → the direct path goes through norm1 as well
+    (dr + norm1_backward(attention_backward(dropout1_backward(dr)))) / 2 → the paths are averaged, not added
+"""
 
-OWN = {
-    "linear": {
-        "dx": {
-            "dy @ np.linalg.pinv(weight)": "the pseudo-inverse of W stands in place of its transpose",
-            "dy @ weight.reshape(weight.shape[::-1])": "W is reshaped, which does not transpose it",
-            "dy.mean(axis=-1, keepdims=True) * weight.sum(axis=1)": "the products are not summed over the outputs",
-            "(dy + bias) @ weight.T": "the bias is added on the way",
-        },
-        "dweight": {
-            "np.outer(rows(x).sum(axis=0), rows(dy).sum(axis=0))": "the sums come before the product",
-            "x.reshape(x.shape[-1], -1) @ rows(dy)": "x is reshaped, which does not transpose it",
-            "rows(x.swapaxes(0, -2)).T @ rows(dy)": "batch and sequence are exchanged in one of the two",
-            "rows(np.ones_like(x)).T @ rows(dy)": "x is not in it: every row is the sum of dy",
-        },
-        "dbias": {"rows(dy).mean(axis=0) * dy.shape[0]": "a mean over each sequence stands in place of the sum"},
-    },
-    "unembedding": {
-        "dweight": {
-            "dy.reshape(dy.shape[-1], -1) @ rows(x)": "dy is reshaped, which does not transpose it",
-            "np.outer(rows(dy).sum(axis=0), rows(x).sum(axis=0))": "the sums come before the product",
-        },
-    },
-    "embedding": {
-        "dweight": {
-            "np.add.at(dweight, ids, dy / ids.size)": "a mean over all positions stands in place of the sum",
-            "np.add.at(dweight, ids, dy / ids.shape[0])": "it is divided by the size of the batch",
-            "np.add.at(dweight, ids, dy / C ** 0.5)": "it is divided by the root of the number of channels",
-            "np.add.at(dweight, ids, weight[ids])": "the output is added up in place of dy",
-            "np.add.at(dweight, ids, 2 * dy)": "it counts twice",
-            "np.add.at(dweight, ids, 0 * dy + 1)": "dy is taken for ones: it counts how often a row is read",
-            "np.maximum.at(dweight, ids, dy)": "a row that is read twice has the largest of its gradients, not the sum",
-        },
-    },
-    "turned": {
-        "dx": {
-            "joined(db, da, layout)": "the first and the second of each pair are exchanged in the end",
-            "dy * np.concatenate([cos, cos], axis=-1)": "the sine is left out",
-            "joined(da_turned * cos - db_turned * sin, db_turned * cos + da_turned * sin, layout)": (
-                "it is turned forward once more, not back"
-            ),
-            "joined(da_turned * sin - db_turned * cos, db_turned * sin + da_turned * cos, layout)": (
-                "sine and cosine are exchanged"
-            ),
-            "joined(da, db, 'half' if layout == 'interleaved' else 'interleaved')": (
-                "pairs are taken in one layout and put back in the other"
-            ),
-        },
-        "da_turned, db_turned": {
-            "pairs(dy, 'half' if layout == 'interleaved' else 'interleaved')": (
-                "pairs are taken in the other layout and put back in this one"
-            ),
-            "pairs(dy, 'half')": "pairs are taken in the layout half, whatever is given",
-            "pairs(dy, 'interleaved')": "pairs are taken in the layout interleaved, whatever is given",
-        },
-    },
-    "layer_norm": {
-        **NORM,
-        "dx": {
-            "r * dx_hat": "mean and variance are taken for constants: both of their paths are missing",
-            "r * (dx_hat - shift)": "the path through the variance is missing",
-            "r * (dx_hat - x_hat * scale)": "the path through the mean is missing",
-            "r * dx_hat - shift - x_hat * scale": "1/σ is multiplied with the direct path alone",
-            f"gamma * r * (dy - dy{MEAN} - x_hat * (dy * x_hat){MEAN})": (
-                "the gain γ multiplies the whole from outside the means"
-            ),
-            f"r * (dx_hat - dy{MEAN} - x_hat * (dy * x_hat){MEAN})": "the gain γ is missing in the means",
-            "r * (dx_hat - x.shape[-1] * (shift + x_hat * scale))": (
-                "sums over the features stand in place of both means"
-            ),
-            "r * (dx_hat + shift + x_hat * scale)": "the signs of both indirect paths are wrong",
-            f"r * (dx_hat - shift - x * (dx_hat * x){MEAN})": "x stands in place of x̂ on the path through the variance",
-            f"r * (dx_hat - shift - y * (dx_hat * y){MEAN})": "y stands in place of x̂ on the path through the variance",
-            "(dx_hat - shift - x_hat * scale) / np.sqrt(variance)": "ε is forgotten in the scale in front",
-            "(dx_hat - shift - x_hat * scale) / (np.sqrt(variance) + eps)": "ε stands outside the root",
-            "(dx_hat - shift - x_hat * scale) / (variance + eps)": "it is divided by σ² + ε, not by its root",
-            "(dx_hat - shift - x_hat * scale) / variance": "it is divided by σ², not by the root of σ² + ε",
-            "(dx_hat - shift - x_hat * scale) / r": "it is divided by 1/σ, not multiplied",
-            "gamma * V": "it is multiplied by γ once more",
-            "r * (dx_hat - dx_hat.mean() - x_hat * (dx_hat * x_hat).mean())": (
-                "the means run over all entries, not over the features of each position"
-            ),
-            f"r * (dx_hat - dx_hat{OVER_POSITIONS} - x_hat * (dx_hat * x_hat){OVER_POSITIONS})": (
-                "the means run over the positions, not over the features"
-            ),
-        },
-        "dbeta": {
-            "V * gamma": "it is multiplied by γ",
-            "dy.mean(axis=positions)": "a mean over all positions stands in place of the sum",
-        },
-    },
-    "rms_norm": {
-        **NORM,
-        "dx": {
-            "r * dx_hat": "the path through the mean square is missing: it is taken for a constant",
-            f"r * (dx_hat - dx_hat{MEAN} - x_hat * scale)": (
-                "the mean of dx̂ is subtracted as well, as in layer normalization"
-            ),
-            f"gamma * r * (dy - x_hat * (dy * x_hat){MEAN})": "the gain γ multiplies the whole from outside the mean",
-            "r * (dx_hat - 2 * x_hat * scale)": "the path through the mean square counts twice",
-            "r * (dx_hat - x_hat * scale / 2)": "the path through the mean square counts half",
-            "r * dx_hat - x * scale": "x stands in place of r · x̂ on the path through the mean square",
-            f"r * (dx_hat - y * (dx_hat * y){MEAN})": "y stands in place of x̂ on the path through the mean square",
-            "(dx_hat - x_hat * scale) / np.sqrt(mean_square)": "ε is forgotten in the scale in front",
-            "(dx_hat - x_hat * scale) / (np.sqrt(mean_square) + eps)": "ε stands outside the root",
-            "(dx_hat - x_hat * scale) / (mean_square + eps)": "it is divided by the mean square + ε, not by its root",
-            "gamma * V": "it is multiplied by γ once more",
-        },
-    },
-    "softmax": {
-        "dx": {
-            "y * dy": "the sum over y · dy is not subtracted",
-            "y * (1 - y) * dy": "only the diagonal of the Jacobian is there",
-            "dy - y * mean_dy": "y multiplies the sum alone, not dy",
-            "y * dy - mean_dy": "y multiplies dy alone, not the sum",
-            "y * (dy - dy.sum(axis=axis, keepdims=True))": "dy is summed without the weights y",
-            "y * (dy - dy.mean(axis=axis, keepdims=True))": "dy is averaged without the weights y",
-            "dy - y * dy.sum(axis=axis, keepdims=True)": "it is the gradient of log_softmax",
-            "y * (dy - y)": "y is subtracted in place of the sum",
-            "y - dy": "it is the loss's gradient, with dy for the target",
-            "V * y": "y multiplies the whole twice",
-            "e * (dy - (e * dy).sum(axis=axis, keepdims=True))": "the exponentials are not divided by their sum",
-            "y * (1 - y)": "dy is not in it",
-        },
-    },
-    "log_softmax": {
-        "dx": {
-            "dz": "the path through the logarithm of the sum is missing",
-            "dz - np.exp(z)": "the sum over dz is left out, as though it were 1",
-            "dz * (1 - np.exp(z))": "dz is not summed: only the diagonal of the Jacobian is there",
-            "np.exp(z) * (dz - (np.exp(z) * dz).sum(axis=axis, keepdims=True))": "it is the gradient of softmax",
-            "dz - dz.mean(axis=axis, keepdims=True)": "the mean of dz is subtracted",
-            "dz - (np.exp(z) * dz).sum(axis=axis, keepdims=True)": "softmax's output is inside the sum alone",
-            "1 - np.exp(z)": "dz is not in it",
-        },
-    },
-    "attention": {
-        "dscores": {
-            "weights * dweights": "the sum over the keys of weights · dweights is not subtracted",
-            "weights * (1 - weights) * dweights": "only the diagonal of softmax's Jacobian is there",
-            f"dweights - {SUM_OF_PRODUCT}": "the weights do not multiply the difference",
-            f"weights * (dweights + {SUM_OF_PRODUCT})": "the sign of the subtracted sum is wrong",
-            f"weights * dweights - {SUM_OF_PRODUCT}": "the weights multiply dweights alone, not the sum",
-            f"dweights - weights * {SUM_OF_PRODUCT}": "the weights multiply the sum alone, not dweights",
-            "weights * (dweights - dweights.sum(axis=-1, keepdims=True))": "dweights is summed without the weights",
-            "weights * (dweights - dweights.mean(axis=-1, keepdims=True))": (
-                "dweights is averaged over the keys, without the weights"
-            ),
-            "weights * (dweights - (weights * dweights).sum(axis=-2, keepdims=True))": (
-                "the sum runs over the queries, not over the keys"
-            ),
-            "weights * (dweights - (weights * dweights).sum())": "the sum runs over all entries",
-            f"used * (dweights - {SUM_OF_PRODUCT.replace('weights *', 'used *', 1)})": (
-                "the weights after dropout stand in place of those before it"
-            ),
-            "V / s": "the scale is forgotten in dq and in dk",
-            "s * V": "the scale stands there twice in dq and in dk",
-            "V.swapaxes(-1, -2)": "it is transposed in dq and in dk",
-        },
-        "dweights": {
-            "on_weights_backward(on_weights_backward(dused))": "the gradient of dropout is taken twice",
-        },
-        "dq": {
-            "s * V": "the scale stands there twice",
-            "V / q.shape[-1] ** 0.5 / s": "the scale is 1/√D, whatever is given",
-        },
-        "dk": {
-            "s * V": "the scale stands there twice",
-            "V / q.shape[-1] ** 0.5 / s": "the scale is 1/√D, whatever is given",
-        },
-        "dv": {
-            "V / dy.shape[-2]": "it is a mean over the queries, not a sum",
-        },
-    },
-    "relu": {
-        "dx": {
-            "np.where(dy <= 0, 0, dy)": "it is stopped where dy ≤ 0, not where x ≤ 0",
-            "np.where(off | (dy <= 0), 0, dy)": "it is stopped where dy ≤ 0 as well as where x ≤ 0",
-            "np.where(off, 0, 1) + 0 * dy": "dy is not in it",
-            "dy * y": "y stands in place of the slope",
-            "np.where(off, -dy, dy)": "it is −dy where x ≤ 0",
-            "np.where(off, 0.01 * dy, dy)": "it is 0.01 · dy where x ≤ 0, as in a leaky ReLU",
-        },
-    },
-    "silu": {
-        "dx": {
-            **SLOPES,
-            "dy * sigma": "the path through σ is missing",
-            "dy * sigma * (1 - sigma)": "it is the slope of σ alone",
-            "dy * x * sigma * (1 - sigma)": "the direct path is missing",
-            "dy * (sigma + x * (1 - sigma))": "the slope of σ is taken as 1 − σ",
-            "dy * (sigma + x * (1 - sigma ** 2))": "the slope of σ is taken as that of tanh",
-            "dy * y * (1 - y)": "it is the logistic function's slope, at its own output",
-            "dy * sigma + x * sigma * (1 - sigma)": "dy multiplies the direct path alone",
-        },
-    },
-    "gelu_exact": {
-        "dx": {
-            **SLOPES,
-            SILU_SLOPE: "the slope is that of SiLU",
-            "dy * Phi": "the path through Φ is missing",
-            "dy * x * phi": "the direct path is missing",
-            "dy * (Phi + phi)": "the density is not multiplied by x",
-            "dy * (Phi - x * phi)": "the sign of the path through Φ is wrong",
-            "dy * (Phi + x * np.exp(-0.5 * x * x))": "1/√(2π) is missing in the density",
-            "dy * (Phi + x * np.exp(-x * x) / math.sqrt(2 * math.pi))": "the density has exp(−x²), not exp(−x²/2)",
-            "dy * (Phi + x * Phi * (1 - Phi))": "the density is taken as Φ (1 − Φ), as if Φ were logistic",
-        },
-    },
-    "gelu_tanh": {
-        "dx": {
-            **SLOPES,
-            SILU_SLOPE: "the slope is that of SiLU",
-            "dy * Phi": "the path through Φ is missing",
-            f"dy * (Phi + x * {DENSITY})": "the slope of Φ is that of the exact form",
-            "dy * (Phi + 2 * x * Phi * (1 - Phi))": "the chain rule ends at u: its slope is missing",
-            "dy * (Phi + 0.5 * x * u_slope)": "the slope of tanh is missing",
-            "dy * (Phi + 0.5 * x * (1 - Phi ** 2) * u_slope)": "the slope of tanh is taken at Φ",
-            "dy * (Phi + 2 * x * Phi * (1 - Phi) * u)": "u stands in place of its slope",
-            "dy * (Phi + x * (1 - np.tanh(u) ** 2))": "the slope of u and a factor ½ are missing",
-        },
-        "u_slope": {
-            "c * (1 + 0.044715 * x * x)": "the 3 of the cube's derivative is missing",
-            "c + 3 * 0.044715 * x * x": "√(2/π) multiplies the 1 alone, not the cube's derivative",
-        },
-    },
-    "swiglu": {
-        "dg": {
-            "da": "the slope of silu is missing",
-            "da * a": "the slope of silu is taken as silu(g)",
-        },
-        "du": {
-            "dp * 0.5 * (1 + np.tanh(0.5 * g))": "σ(g) stands in place of silu(g)",
-        },
-    },
-    "dropout": {
-        "dx": {
-            "dy": "the mask is forgotten, and its scale",
-            "dy * keep / p": "it is divided by p, not by 1 − p",
-            "dy * ~keep * scale": "the mask is inverted: it passes where x was dropped",
-            "dy * keep * scale ** 2": "it is divided by 1 − p twice",
-            "dy * keep / keep.mean()": "it is divided by the share that was kept, not by 1 − p",
-            "np.where(keep, dy * scale, dy)": "dropped entries pass dy",
-        },
-    },
-    "cross_entropy": {
-        "dlogits": {
-            "A * p * dlosses[..., None]": "the target is not subtracted: it is the probabilities alone",
-            "-a * dlosses[..., None]": "the probabilities are missing",
-            "(a - A * p) * dlosses[..., None]": "the sign is wrong: target minus prediction",
-            "V * p": "it is multiplied by the probabilities once more",
-            "V * p * (1 - p)": "it is multiplied by p (1 − p)",
-            "V / logits.shape[-1]": "it is divided by the number of classes",
-        },
-        "dlosses": {
-            "np.where(kept, np.asarray(dloss, dtype) / targets.size, 0)": (
-                "the mean is over all positions: ignored ones are counted"
-            ),
-            "np.asarray(dloss, dtype) / targets.size * np.ones(kept.shape)": (
-                "the mean is over all positions, and ignored ones are given a gradient"
-            ),
-            "np.where(kept, share, 0)": "the upstream gradient is forgotten",
-            "V / targets.size": "it is divided by the number of positions once more",
-        },
-    },
-    "feed_forward": {
-        "dh": {
-            "da": "the activation's backward is skipped",
-            "da * h": "h stands in place of the activation's slope",
-            "da * a": "the activation itself stands in place of its slope",
-            "da * (h > 0)": "the activation's slope is that of ReLU",
-            "activation_backward(activation_backward(da))": "the activation's slope is taken twice",
-        },
-        "dx": {"up_backward(dh) + dy": "dy is added, as the block's residual would"},
-    },
-    "gated_feed_forward": {
-        "dx": {
-            "gate_backward(du) + up_backward(dg)": "the two are exchanged: each goes through the other's matrix",
-            "(gate_backward(dg) + up_backward(du)) / 2": "the paths are averaged, not added",
-        },
-    },
-    "multi_head_attention": {
-        "dheads": {
-            "w_o_backward(dy).reshape(heads.shape)": ("the heads are cut without exchanging them with the positions"),
-        },
-        "return": {
-            "projections_backward(0 * dxq, dxk, dxv)": "the path through q is missing",
-            "projections_backward(dxq, 0 * dxk, dxv)": "the path through k is missing",
-            "projections_backward(dxq, dxk, 0 * dxv)": "the path through v is missing",
-            "projections_backward(dxq, dxk, dxv) / 3": "the three paths are averaged, not added",
-        },
-        "dxq, dxk, dxv": {
-            "(merge(dq), k_backward(dkeys[..., -T:, :]), v_backward(dvalues[..., -T:, :]))": (
-                "rotary positions do not turn dq back"
-            ),
-            "(merge(dq), merge(dkeys), merge(dvalues))": "rotary positions do not turn dq and dk back",
-        },
-    },
-    "block": {
-        "dr": {
-            "residual_mid_backward(norm2_backward(feed_forward_backward(dropout2_backward(dy))))": (
-                "the direct path past feed_forward is missing"
-            ),
-            "dy + norm2_backward(feed_forward_backward(dropout2_backward(dy))) + dy": "the direct path counts twice",
-            "(dy + norm2_backward(feed_forward_backward(dropout2_backward(dy)))) / 2": (
-                "the paths are averaged, not added"
-            ),
-            "residual_mid_backward(dy + feed_forward_backward(norm2_backward(dropout2_backward(dy))))": (
-                "the order is wrong: norm2's backward comes first"
-            ),
-            "residual_mid_backward(norm2_backward(dy + feed_forward_backward(dropout2_backward(dy))))": (
-                "the direct path goes through norm2 as well"
-            ),
-        },
-        "dx": {
-            "dr + norm1_backward(attention_backward(dropout1_backward(dr))) + dy": "dy is added once more",
-            "dr + attention_backward(norm1_backward(dropout1_backward(dr)))": (
-                "the order is wrong: norm1's backward comes first"
-            ),
-            "norm1_backward(dr + attention_backward(dropout1_backward(dr)))": (
-                "the direct path goes through norm1 as well"
-            ),
-            "(dr + norm1_backward(attention_backward(dropout1_backward(dr)))) / 2": "the paths are averaged, not added",
-        },
-    },
-}
+
+def read(table: str) -> dict:
+    """Return {component: {statement: {wrong code: sentence}}} of a table."""
+    for name, code in LONGER.items():
+        table = table.replace(name, code)
+    found, current = {}, []
+    for line in table.replace(" →\n        ", " → ").strip().split("\n"):
+        if line.startswith(" "):
+            wrong, sentence = line.strip().split(" → ")
+            for mistakes in current:
+                mistakes[wrong] = sentence
+        else:
+            components, statement = line.split(": ")
+            current = [found.setdefault(one, {}).setdefault(statement, {}) for one in components.split(", ")]
+    return found
+
+
+OWN = read(TABLE)

@@ -1,0 +1,194 @@
+"""The verbs of `minitransformer learn`. Each takes the parsed arguments and returns the exit status."""
+
+import re
+import shutil
+import sys
+import textwrap
+from contextlib import closing
+
+from minitransformer.book.writing import write_handout
+from minitransformer.learn import marks, running, workspace
+from minitransformer.learn.checking import Grader
+from minitransformer.learn.collecting import JOURNAL, collected, completed, loose_files, submissions
+from minitransformer.learn.exercises import exercise_set, named_exercise, names_by_file
+from minitransformer.learn.hints import next_hint
+from minitransformer.learn.own import read_toml
+from minitransformer.learn.watching import saved_files
+from minitransformer.system.files import require_file_path
+from minitransformer.system.narrator import Narrator
+from minitransformer.system.pictures import save
+from minitransformer.system.terminal import say, show, show_to_the_letter
+
+
+def start(arguments) -> int:
+    """Write a folder of exercises."""
+    exercises = exercise_set(arguments.set) if arguments.exercise is None else [read_toml(arguments.exercise)]
+    added, kept = workspace.start(arguments.out, exercises, arguments.level)
+    for name in added:
+        show(f"{arguments.out / name}")
+    if kept:
+        show(f"left as it is: {kept[0]}" if len(kept) == 1 else f"left as they are: {len(kept)} files that were there")
+    first = exercises[0].name
+    show(f"\nBegin with {arguments.out / first}.py, then: minitransformer learn check {first}")
+    return 0
+
+
+def where(arguments) -> int:
+    """Print the progress and the next exercise."""
+    try:
+        folder = workspace.found_folder(arguments.folder)
+    except FileNotFoundError as nothing:
+        show(str(nothing))
+        return 0
+    verdicts = verdicts_of(folder)
+    todo = [verdict for verdict in verdicts if not verdict.is_solved]
+    show(f"{len(verdicts) - len(todo)} of {len(verdicts)} solved in {folder}")
+    if not todo:
+        show("All of them. `minitransformer learn run` trains a model with your functions in it.")
+    else:
+        show(f"next: {folder / todo[0].name}.py ({todo[0].status}), then: minitransformer learn check {todo[0].name}")
+    return 0
+
+
+def check(arguments) -> int:
+    """Print verdicts; return 1 unless all are right."""
+    folder = workspace.found_folder(arguments.folder)
+    if arguments.plot is not None and arguments.name is None:
+        raise ValueError("--plot draws one exercise: name it")
+    names = [arguments.name] if arguments.name else workspace.begun_in(folder)
+    if not names:
+        return where(arguments)
+    with Grader() as grader:
+        right = [show_verdict(grader.verdict(folder, name)) for name in names]
+        if arguments.plot is not None:
+            save(grader.slopes(folder, names[0]), arguments.plot)
+            show_to_the_letter(arguments.plot)
+    return 0 if all(right) else 1
+
+
+def hint(arguments) -> int:
+    """Print the next hint for an exercise or, without a name, for the first that is not solved."""
+    folder = workspace.found_folder(arguments.folder)
+    names = [arguments.name] if arguments.name else workspace.exercises_in(folder)
+    with Grader() as grader:
+        verdicts = (grader.verdict(folder, name) for name in names)
+        verdict = next((verdict for verdict in verdicts if not verdict.is_solved), None)
+    if verdict is None:
+        show("there is nothing to hint at: it is right")
+    else:
+        show(folded(next_hint(folder, workspace.exercise_in(folder, verdict.name), verdict)))
+    return 0
+
+
+def watch(arguments) -> int:
+    """Print the verdict on each file as it is saved, until Ctrl-C."""
+    folder = workspace.found_folder(arguments.folder)
+    where(arguments)
+    say(f"watching {folder}: what you save is checked; Ctrl-C ends")
+    with Grader() as grader:
+        for name in saved_files(folder):
+            show()
+            show_verdict(grader.verdict(folder, name))
+    return 0
+
+
+def progress(arguments) -> int:
+    """Print a table of all exercises."""
+    verdicts = verdicts_of(workspace.found_folder(arguments.folder))
+    wide = max(len(verdict.name) for verdict in verdicts)
+    for verdict in verdicts:
+        show(folded(f"{verdict.name:<{wide}}  {verdict.status:<13}  {verdict.mistake}".rstrip()))
+    show(f"\n{sum(v.is_solved for v in verdicts)} of {len(verdicts)} solved")
+    return 0
+
+
+def run(arguments) -> int:
+    """Train a model with the functions that are solved, and print its text."""
+    folder = workspace.found_folder(arguments.folder)
+    solved = [verdict.name for verdict in verdicts_of(folder) if verdict.is_solved]
+    if not solved:
+        raise ValueError("nothing is solved yet, and a model without anything of yours would prove nothing")
+    settings = {"style": arguments.like, "steps": arguments.steps, "seed": arguments.seed}
+    calls, written = running.train(folder, solved, **settings, say=say)
+    used = [name for name, times in calls.items() if times]
+    show(f"yours in it: {', '.join(used) or 'nothing: no function that is solved belongs to this model'}")
+    show_to_the_letter(written)
+    return 0
+
+
+def collect(arguments) -> int:
+    """Grade submissions, and write or print their marks; after Ctrl-C, of those that were graded until then."""
+    own = [] if arguments.exercise is None else [read_toml(arguments.exercise)]
+    exercises = {exercise.name: exercise for exercise in (*exercise_set(arguments.set or "all"), *own)}
+    expected = {exercise.name for exercise in own} if arguments.set is None else set(exercises)
+    folder, journal = arguments.submissions, arguments.journal or arguments.submissions / JOURNAL
+    total, found, stop = len(submissions(folder)), [], None
+    for path in filter(None, (arguments.csv, arguments.nbgrader, arguments.picture, journal)):
+        require_file_path(path)
+    if (loose := loose_files(folder)) and not arguments.quiet:
+        say(f"not graded, as in no folder: {', '.join(loose[:5])}{', …' if len(loose) > 5 else ''}")
+    with Narrator(arguments.quiet).progress("grading", "submissions", total=total) as move:
+        try:
+            with closing(collected(folder, exercises, journal, again=arguments.again)) as graded:
+                for submission in graded:
+                    found.append(submission)
+                    move(len(found), total)
+        except KeyboardInterrupt as interrupt:
+            stop = interrupt
+    rows = completed(found, exercises, expected)
+    for path in marks.write(rows, arguments.csv, arguments.nbgrader, arguments.gradescope, arguments.feedback):
+        show_to_the_letter(path)
+    if arguments.picture is not None:
+        draw(rows, arguments.picture)
+    if stop is not None:
+        others = "" if arguments.again else "; the same command grades the others"
+        raise type(stop)(f"{str(stop) or 'interrupted'}: {len(found)} of {total} submissions are graded{others}")
+    for submission in rows:
+        if submission.reason:
+            show(f"{submission.name}: not graded: {submission.reason}")
+    if arguments.summary or arguments.csv is None:
+        show("\n".join(marks.in_words(marks.summary(rows))))
+    return 0
+
+
+def draw(rows, path) -> None:
+    """Draw the summary of a class, unless nobody handed in an exercise."""
+    from minitransformer.learn.pictures import draw_class
+
+    summary = marks.summary(rows)
+    if not any(handed_in for _, _, handed_in, *_ in summary):
+        say(f"{path}: not drawn, as no exercise was handed in")
+        return
+    save(draw_class(summary), path)
+    show_to_the_letter(path)
+
+
+def handout(arguments) -> int:
+    """Write a handout and print its path."""
+    exercise = named_exercise(arguments.name)
+    show_to_the_letter(write_handout(exercise.source.stem, arguments.out, names_by_file()).pages[0])
+    return 0
+
+
+def verdicts_of(folder) -> list:
+    """Return the verdicts on all exercises of a folder."""
+    with Grader() as grader:
+        return [grader.verdict(folder, name) for name in workspace.exercises_in(folder)]
+
+
+def show_verdict(verdict) -> bool:
+    """Print a verdict; return True if the exercise is solved."""
+    show(folded(str(verdict)))
+    return verdict.is_solved
+
+
+def folded(text) -> str:
+    """Return lines folded to the width of the terminal, if there is one, each under where its words begin."""
+    if not sys.stdout.isatty():
+        return text
+    width, lines = max(shutil.get_terminal_size().columns, 40), []
+    for line in text.split("\n"):
+        start = len(line) - len(line.lstrip())
+        begins = start + re.match(r"(\(\d+\) )?[\w.]* {2,}(not right yet|begun|failed|refused)? *|", line[start:]).end()
+        lines += textwrap.wrap(line, width, subsequent_indent=" " * begins) or [""]
+    return "\n".join(lines)
