@@ -20,7 +20,7 @@ def untyped(source: str) -> str:
 
 
 def without_checks(source: str) -> str:
-    """Return a source file without argument checks, except where one is alone in its block."""
+    """Return a source file without argument checks. A check that is alone in its block stays."""
     lines = source.split("\n")
     blocks = [node.body for node in ast.walk(ast.parse(source)) if isinstance(getattr(node, "body", None), list)]
     checks = [statement for block in blocks if not all(map(is_check, block)) for statement in filter(is_check, block)]
