@@ -574,8 +574,8 @@ def test_a_failed_check_shows_the_line(plant):
     assert "(7) dk        follows from dscores" in text
 
 
-def test_readme_shows_what_it_says(plant):
-    readme = (FOLDER.parent / "README.md").read_text("utf-8")
+def test_the_guide_shows_the_lines_of_attention_as_they_are_printed(plant):
+    readme = (FOLDER / "GUIDE.md").read_text("utf-8")
     (shown,) = re.findall(r"^```text\n(attention\.backward.*?)\n```$", readme, re.DOTALL | re.MULTILINE)
     module = plant("layers/attention.py", "dscores = softmax_backward(dweights)", "dscores = weights * dweights")
     assert str(steps_of_call(call_of(module, "attention", np.random.default_rng(0)))) == shown

@@ -275,10 +275,10 @@ def test_what_the_authors_measured_is_there_for_each():
     assert all(result.predicted is None for result in found.values())
 
 
-def test_the_readme_shows_the_number_that_decided_of_each_in_their_order():
-    readme = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
-    tour = readme.partition("**`misconceptions`**")[2].partition("\n## ")[0]
-    shown = re.findall(r"\*\*(-?[\d.]+ \[[-\d., ]+\])\*\*", tour)
+def test_the_list_of_beliefs_shows_the_deciding_number_of_each_in_their_order():
+    page = (Path(misconceptions.__file__).parent / "BELIEFS.md").read_text("utf-8")
+    shown = re.findall(r"\*\*(-?[\d.]+ \[[-\d., ]+\])\*\*", page)
+    assert re.findall(r"^\d+\. .*`([\w-]+)`$", page, re.MULTILINE) == list(NAMES)
     assert shown == [str(result.decisive) for result in recorded()]
 
 
