@@ -575,7 +575,7 @@ def test_a_failed_check_shows_the_line(plant):
 
 
 def test_the_guide_shows_the_lines_of_attention_as_they_are_printed(plant):
-    readme = (FOLDER / "GUIDE.md").read_text("utf-8")
+    readme = (FOLDER.parent / "gradcheck/GUIDE.md").read_text("utf-8")
     (shown,) = re.findall(r"^```text\n(attention\.backward.*?)\n```$", readme, re.DOTALL | re.MULTILINE)
     module = plant("layers/attention.py", "dscores = softmax_backward(dweights)", "dscores = weights * dweights")
     assert str(steps_of_call(call_of(module, "attention", np.random.default_rng(0)))) == shown

@@ -94,7 +94,7 @@ def test_a_command_of_a_page_has_options_that_exist(command):
 # The others are long, need a network or a terminal, or install something. Each is run by the test or tool named here.
 ELSEWHERE = {
     r"bash \.ci/run|ruff|mypy|pip install|python3 -m venv|python -m (minitransformer demo|pytest)": ".ci/run",
-    r"python -m gradcheck$|python -m gradcheck \w+ my_module": ".ci/run, and GUIDE's own layer below",
+    r"python -m gradcheck( \w+)? my_module|python -m gradcheck$": ".ci/run, and GUIDE's own layer below",
     r"minitransformer (fetch|chat|verify)": ".ci/run and the tests of the real model",
     r"minitransformer bench": "the slow tests of bench, in smaller sizes",
     r"minitransformer (train|generate|analyze|finetune|patterns)": "the tests of these commands, in fewer steps",

@@ -90,7 +90,7 @@ def attention(
             dq = s · dscores k    dk = s · dscoresᵀ q       (7)
 
         with dscores transposed for dk, as its sum runs over the queries. For Tq = Tk the shapes also fit
-        without the transpose, and that mistake has been published (see README). By (6) Σ over keys of dscores is
+        without the transpose, and that mistake has been published (tests/README.md). By (6) Σ over keys of dscores is
         zero, so a bias added to every key has gradient zero.
         """
         dv = together(used, K).swapaxes(-1, -2) @ together(dy, K)  # (5) ← used v (4)

@@ -1,6 +1,6 @@
 """The loss falls, so the gradients are right.
 
-Three mistakes were found in backward passes of public projects (see the README): attention's dK without the transpose
+Three mistakes were found in backward passes of public projects (tests/README.md): attention's dK without the transpose
 of dscores, which has the right shape if there are as many queries as keys; a layer norm that multiplies by γ after its
 two means instead of before; and a table that is both embedding and unembedding, but receives only the gradient of the
 first use. Each mistake is made here in a copy of the textbook's function, by replacing one expression.

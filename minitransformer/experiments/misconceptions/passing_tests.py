@@ -1,7 +1,7 @@
 """The tests pass, so the gradients are right.
 
 A test of a backward pass compares it with central differences, on inputs that somebody chose. Five habits were found in
-the tests of public projects (see the README): an upstream gradient dy of ones; parameters as they are at
+the tests of public projects (tests/README.md): an upstream gradient dy of ones; parameters as they are at
 initialization, γ = 1, β = 0 and biases 0; dropout that is off; sequences of one position; and small numbers, compared
 with an absolute tolerance. A careful test has none of these: every input is random and of order 1, and the tolerance is
 relative.
