@@ -21,8 +21,7 @@ from minitransformer.system.archive import ArchiveError, save_archive
 from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START
 from minitransformer.text import Corpus
 from minitransformer.training import pretrain
-from minitransformer.training.checked_state import PARTS, check_state
-from minitransformer.training.checkpoints import Checkpoint, save_checkpoint
+from minitransformer.training.checkpoints import SECTIONS, Checkpoint, check_state, save_checkpoint
 from minitransformer.training.pretraining import Pretraining
 
 FINISHED = replace(SETTINGS, steps=5)
@@ -137,9 +136,7 @@ def test_another_text_is_refused_though_only_one_letter_differs(finished):
     ids = small_corpus().train_ids.copy()
     ids[700] = (ids[700] + 1) % 5
     corpus = Corpus(ids, small_corpus().val_ids, "other text", len(TEXT))
-    with pytest.raises(
-        ValueError, match=r"cannot resume: the text was small text \(\d+ \+ \d+ tokens\), and now is an"
-    ):
+    with pytest.raises(ValueError, match="cannot resume: the text was small text .* and now is another, other text"):
         resume(finished, corpus=corpus)
 
 
@@ -249,7 +246,7 @@ def saved_training(tmp_path_factory):
     return Checkpoint.read(folder / "model.npz").training
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", SECTIONS)
 def test_a_part_of_a_training_state_that_cannot_be_is_named(saved_training, part):
     check_state(saved_training, "model.npz", 5)
     without = {name: value for name, value in saved_training.items() if name != part}
@@ -303,7 +300,7 @@ def remembered(run):
     [
         lambda arrays, d: d["training"].update(own=[]),
         lambda arrays, d: d["training"]["random"]["dropout"].pop("state"),
-        lambda arrays, d: d["training"]["corpus"].pop("training_tokens"),
+        lambda arrays, d: d["training"]["corpus"].pop("sha256"),
         lambda arrays, d: arrays.pop("optimizer.v.ln_final.gamma"),
         lambda arrays, d: arrays.update({"optimizer.v.ln_final.gamma": np.zeros(8)}),
         lambda arrays, d: arrays.update({"parameters.ln_final.gamma": np.zeros(9, np.float32)}),

@@ -17,7 +17,7 @@ from minitransformer.system.archive import ArchiveError, save_archive
 from minitransformer.text import tokenize_corpus
 from minitransformer.training import FineTuningSettings, LowRank, fine_tune, fine_tune_for_safety, pretrain
 from minitransformer.training.checkpoints import Checkpoint
-from minitransformer.training.loop import TrainingInterrupted
+from minitransformer.training.run import TrainingInterrupted
 
 pytestmark = pytest.mark.slow  # trains, is interrupted at every step, and trains again
 

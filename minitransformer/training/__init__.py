@@ -14,12 +14,12 @@ from minitransformer.training.finetuning import (
     fine_tune,
     fine_tune_for_safety,
 )
-from minitransformer.training.loop import TrainingInterrupted
 from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
 from minitransformer.training.metrics import METRICS_FILE, read_metrics
 from minitransformer.training.observer import Observer, ProgressBar
 from minitransformer.training.pretraining import pretrain
 from minitransformer.training.replicas import Replicas
+from minitransformer.training.run import TrainingInterrupted
 from minitransformer.training.settings import Settings
 from minitransformer.training.step import TrainingDiverged, training_step
 

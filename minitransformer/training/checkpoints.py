@@ -20,8 +20,10 @@ The file is written atomically (see files.py). A process that is killed leaves e
 new one.
 """
 
+import math
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,18 +32,17 @@ from minitransformer.config import Config
 from minitransformer.language_model import PARAMETERS, check_parameters, described_model
 from minitransformer.layers.lora import merged, unmerged_parameters
 from minitransformer.system.archive import Archive, ArchiveError, open_archive
-from minitransformer.system.values import dictionary, text
+from minitransformer.system.values import dictionary, number, text, texts, whole
 from minitransformer.text import Tokenizer
-from minitransformer.training.checked_state import check_state
 from minitransformer.training.environment import environment
+from minitransformer.training.metrics import check_record
 from minitransformer.training.settings import Settings, settings_of_kind
-from minitransformer.training.state import TrainingState
 
 FIRST_MOMENTS, SECOND_MOMENTS, UNMERGED, OWN = "optimizer.m.", "optimizer.v.", "unmerged.", "own."
 
 
-def save_checkpoint(path, run: TrainingState, about: dict) -> None:
-    """Write the run to `path`, atomically.
+def save_checkpoint(path, run, about: dict) -> None:
+    """Write a Run to `path`, atomically.
 
     Raises OSError if that fails; a previous file is then unchanged.
     """
@@ -71,12 +72,12 @@ def save_checkpoint(path, run: TrainingState, about: dict) -> None:
         run.lm.save(path, arrays, {"training": training})
 
 
-def trained_parameters(run: TrainingState) -> list[str]:
+def trained_parameters(run) -> list[str]:
     """Return the names of the parameters that are not frozen."""
     return [name for name, parameter in run.lm.model.named_parameters() if parameter.requires_grad]
 
 
-def optimizer_states(run: TrainingState) -> dict:
+def optimizer_states(run) -> dict:
     """Return {parameter name: AdamW's state, [t, m, v] or None}."""
     names = {id(parameter): name for name, parameter in run.lm.model.named_parameters()}
     every = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
@@ -110,59 +111,51 @@ class Checkpoint:
             kind, fields = (dictionary("training", training).get(name) for name in ("kind", "settings"))
             settings = settings_of_kind(text("kind", kind), dictionary("settings", fields))
         except (TypeError, ValueError) as error:
-            raise ArchiveError(f"{path}: its training state is damaged ({error})") from None
+            raise damaged(path, error) from None
         check_state(training, path, settings.steps)
         return cls(Path(path), config, tokenizer, settings, training)
 
-    def check_same(self, config: Config, tokenizer: Tokenizer, settings: Settings) -> None:
-        """Raise ValueError unless the arguments are those of the interrupted run."""
-        self.check_fields(self.config, config)
+    def refuse(self, name: str, before, now) -> None:
+        """Raise ValueError for a difference from the interrupted run."""
+        raise ValueError(f"{self.path}: cannot resume: {name} was {before}, and now is {now}")
+
+    def check_same(self, run) -> None:
+        """Raise ValueError, which names the difference, unless `run` continues the interrupted run."""
+        tokenizer = run.lm.tokenizer
+        self.check_fields(self.config, run.lm.model.config)
         if self.tokenizer.to_dict() != tokenizer.to_dict():
             before, now = (f"{t.kind} ({t.vocab_size} tokens)" for t in (self.tokenizer, tokenizer))
-            now = now if now != before else f"another {now}"
-            raise ValueError(f"{self.path}: cannot resume: the tokenizer was {before}, and now is {now}")
-        if self.settings.kind != settings.kind:
-            raise ValueError(f"{self.path}: cannot resume: it holds a run of {self.settings.kind}, not {settings.kind}")
-        self.check_fields(self.settings, settings)
+            self.refuse("the tokenizer", before, now if now != before else f"another {now}")
+        if self.settings.kind != run.settings.kind:
+            self.refuse("the run", self.settings.kind, run.settings.kind)
+        self.check_fields(self.settings, run.settings)
+        before, now = self.training["corpus"], run.describe_data()
+        if before["sha256"] != now["sha256"]:
+            self.refuse("the text", data_in_words(before), f"another, {data_in_words(now)}")
+        before, now = self.training["trained"], trained_parameters(run)
+        for name in sorted(set(before) ^ set(now)):
+            self.refuse(f"parameter {name}", *(("trained", "frozen") if name in before else ("frozen", "trained")))
 
     def check_fields(self, before, now) -> None:
         """Raise ValueError for the first field in which two Configs or Settings differ."""
         now = now.to_dict()
         for name, value in before.to_dict().items():
             if now[name] != value:
-                raise ValueError(f"{self.path}: cannot resume: {name} was {value}, and now is {now[name]}")
+                self.refuse(name, value, now[name])
 
-    def check_corpus(self, run: TrainingState) -> None:
-        """Raise ValueError unless the run's text has the same ids."""
-        before, now = self.training["corpus"], run.describe_data()
-        for name in now.keys() - before.keys():
-            raise ArchiveError(f"{self.path}: its training state is damaged (corpus: {name} is missing)")
-        if before["sha256"] != now["sha256"]:
-            was, is_now = map(run.data_in_words, (before, now))
-            raise ValueError(f"{self.path}: cannot resume: the text was {was}, and now is another, {is_now}")
-
-    def check_trained(self, run: TrainingState) -> None:
-        """Raise ValueError unless the run trains the same parameters."""
-        before, now = self.training["trained"], trained_parameters(run)
-        for name in sorted(set(before) ^ set(now)):
-            was, is_now = ("trained", "frozen") if name in before else ("frozen", "trained")
-            raise ValueError(f"{self.path}: cannot resume: parameter {name} was {was}, and now is {is_now}")
-
-    def restore(self, run: TrainingState) -> None:
-        """Restore the run to this checkpoint, or leave it unchanged on any error.
+    def restore(self, run) -> None:
+        """Restore a Run to this checkpoint, or leave it unchanged on any error.
 
         Raises ValueError, which names the difference, for another configuration, tokenizer, text or settings, and
         ArchiveError for an inconsistent file. Warns if the environment differs, because the last bits may then differ.
         """
-        self.check_same(run.lm.model.config, run.lm.tokenizer, run.settings)
-        self.check_corpus(run)
-        self.check_trained(run)
+        self.check_same(run)
         arrays = run.ranks.from_first(lambda: self.read_arrays(run))
         try:
             run.restore_own_state(arrays_under(OWN, arrays), self.training["own"])
         except (KeyError, TypeError, ValueError) as error:
             reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
-            raise ArchiveError(f"{self.path}: its training state is damaged (own: {reason})") from None
+            raise damaged(self.path, f"own: {reason}") from None
         parameters = arrays_under(PARAMETERS, arrays) | arrays_under(UNMERGED, arrays)
         for name, parameter in run.lm.model.named_parameters():
             parameter.data = np.ascontiguousarray(parameters[name])
@@ -171,9 +164,31 @@ class Checkpoint:
         run.optimizer.state = [[steps[name], m[name], v[name]] if name in m else None for name in optimizer_states(run)]
         states = self.training["random"]
         run.batch_rng.bit_generator.state, run.dropout_rng.bit_generator.state = states["batches"], states["dropout"]
-        run.step, run.seconds = self.training["step"], self.training["seconds"]
-        run.last, run.best = self.training["last"], self.training["best"]
+        for name in ("step", "seconds", "last", "best"):
+            setattr(run, name, self.training[name])
         self.warn_of_environment()
+
+    def read_arrays(self, run) -> dict:
+        """Read and validate the arrays that the run needs.
+
+        Returns {name in the file: array}. Raises OSError, or ArchiveError for an array that is missing or has the wrong
+        shape or dtype.
+        """
+        steps = self.training["optimizer_steps"]
+        with open_archive(self.path) as archive:
+            stored = archive.under(PARAMETERS) | archive.under(UNMERGED)
+            check_parameters(archive, stored, dict(run.lm.model.named_parameters()))
+            averages = []
+            for name in filter(steps.__contains__, optimizer_states(run)):
+                for average in (FIRST_MOMENTS + name, SECOND_MOMENTS + name):
+                    if average not in archive.members:
+                        raise damaged(self.path, f"{average} is missing")
+                    if archive.header(average) != archive.header(stored[name]):
+                        raise ArchiveError(
+                            f"{self.path}: the optimiser's averages of {name} differ from it in shape or dtype"
+                        )
+                    averages.append(average)
+            return archive.read([*stored.values(), *averages, *archive.under(OWN).values()])
 
     def warn_of_environment(self) -> None:
         """Warn if the current environment is not the one of the checkpoint."""
@@ -187,29 +202,80 @@ class Checkpoint:
             consequence = "the last bits of the result may differ from those of a run that was not interrupted"
             warnings.warn(f"{self.path}: {consequence}: {'; '.join(differing)}", stacklevel=3)
 
-    def read_arrays(self, run: TrainingState) -> dict:
-        """Read and validate the arrays that the run needs.
-
-        Returns {name in the file: array}. Raises OSError, or ArchiveError for an array that is missing or has the wrong
-        shape or dtype.
-        """
-        steps = self.training["optimizer_steps"]
-        with open_archive(self.path) as archive:
-            stored = archive.under(PARAMETERS) | archive.under(UNMERGED)
-            check_parameters(archive, stored, dict(run.lm.model.named_parameters()))
-            averages = []
-            for prefix in (FIRST_MOMENTS, SECOND_MOMENTS):
-                for name in filter(steps.__contains__, optimizer_states(run)):
-                    averages.append(prefix + name)
-                    if prefix + name not in archive.members:
-                        raise ArchiveError(f"{self.path}: its training state is damaged ({prefix}{name} is missing)")
-                    if archive.header(prefix + name) != archive.header(stored[name]):
-                        raise ArchiveError(
-                            f"{self.path}: the optimiser's averages of {name} differ from it in shape or dtype"
-                        )
-            return archive.read([*stored.values(), *averages, *archive.under(OWN).values()])
-
 
 def arrays_under(prefix: str, arrays: dict) -> dict:
     """Return the arrays whose names begin with `prefix`, under their names without it."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def data_in_words(described: dict) -> str:
+    """Return the name and the sizes of a run's data."""
+    sizes = [f"{value:,} {name.replace('_', ' ')}" for name, value in described.items() if isinstance(value, int)]
+    return f"{described['name']} ({', '.join(sizes)})" if sizes else described["name"]
+
+
+# Validation of a training state loaded from a file, before a run is changed.
+
+
+def damaged(path, reason) -> ArchiveError:
+    return ArchiveError(f"{path}: its training state is damaged ({reason})")
+
+
+def check_state(training: dict, path, steps=math.inf) -> None:
+    """Raise ArchiveError, which names the section, unless the state of a run is valid.
+
+    path: the file, for the message. steps: number of steps of the run. `kind` and `settings` are checked by Settings.
+    """
+    try:
+        for name, check in SECTIONS.items():
+            if name not in dictionary("training", training):
+                raise ValueError(f"{name} is missing")
+            check(name, training[name])
+        whole("step", training["step"], most=steps)
+        for name, t in training["optimizer_steps"].items():
+            whole(f"optimizer_steps: {name}", t, least=1, most=training["step"])
+    except (TypeError, ValueError) as error:
+        raise damaged(path, error) from None
+
+
+def check_last(name: str, record) -> None:
+    """Raise TypeError or ValueError unless `record` is a record of metrics or empty."""
+    if dictionary(name, record):
+        check_record(name, record)
+
+
+def check_data(name: str, described) -> None:
+    """Raise TypeError unless `described` has the entries of describe_data."""
+    for part in ("name", "sha256"):
+        text(f"{name}: {part}", dictionary(name, described).get(part))
+
+
+def check_generators(name: str, states) -> None:
+    """Raise TypeError or ValueError unless the states of the generators are valid.
+
+    An even increment is invalid: all numbers could be equal, so rejection sampling might never end.
+    """
+    for generator in ("batches", "dropout"):
+        state, bits = dictionary(name, states).get(generator), np.random.PCG64()
+        try:
+            bits.state = state
+            fits = bits.state == state and state["state"]["inc"] % 2 == 1
+        except (KeyError, OverflowError, TypeError, ValueError):
+            fits = False
+        if not fits:
+            raise ValueError(f"{name}: {generator}: not a valid state of a PCG64 generator")
+
+
+# {section: its check, as in values.py}
+SECTIONS = {
+    "step": partial(whole, least=0),
+    "seconds": partial(number, least=0, below=math.inf),
+    "last": check_last,
+    "best": check_last,
+    "trained": texts,
+    "optimizer_steps": dictionary,
+    "random": check_generators,
+    "corpus": check_data,
+    "own": dictionary,
+    "environment": dictionary,
+}

@@ -5,7 +5,7 @@
         update the weights with the gradient of their loss
         at intervals: evaluate on held-out text, write a sample, save a checkpoint
 
-The loop is common to all kinds of runs (see loop.py). This file defines a step and an evaluation.
+The loop is common to all kinds of runs (see run.py). This file defines a step and an evaluation.
 """
 
 import hashlib
@@ -15,13 +15,12 @@ import numpy as np
 
 from minitransformer.language_model import LanguageModel
 from minitransformer.text import Corpus, random_batch
-from minitransformer.training.loop import carry_out
 from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
 from minitransformer.training.observer import Observer
 from minitransformer.training.ranks import ModelOnRanks, Together
 from minitransformer.training.replicas import with_replicas
+from minitransformer.training.run import Run
 from minitransformer.training.settings import Settings
-from minitransformer.training.state import TrainingState
 from minitransformer.training.step import TrainingDiverged, training_step
 
 POSITIONS_NAMED = 16  # in the message about a batch that diverged
@@ -57,10 +56,10 @@ def pretrain(
     at Ctrl-C, after the current step has been finished and saved. A second Ctrl-C stops immediately.
     """
     run = Pretraining(lm, corpus, settings or Settings(), communicator)
-    return carry_out(run, out=out, resume=resume, plot=plot, observer=observer, about=about)
+    return run.carry_out(out=out, resume=resume, plot=plot, observer=observer, about=about)
 
 
-class Pretraining(TrainingState):
+class Pretraining(Run):
     """The training of the LanguageModel `lm` on `corpus`.
 
     communicator: an MPI communicator, whose ranks train together (see ranks.py), or None. Raises ValueError for a
@@ -147,11 +146,6 @@ class Pretraining(TrainingState):
             "validation_tokens": len(self.corpus.val_ids),
             "sha256": self.fingerprint,
         }
-
-    @staticmethod
-    def data_in_words(described: dict) -> str:
-        """Return the result of describe_data in words."""
-        return f"{described['name']} ({described['training_tokens']} + {described['validation_tokens']} tokens)"
 
     def draw_picture(self, records, path) -> None:
         draw_loss_curve(records, path, f"training on {self.corpus.name}")

@@ -10,7 +10,7 @@ from minitransformer.language_model import LanguageModel, is_pretrained, model_f
 from minitransformer.system.archive import ArchiveError, open_archive
 from minitransformer.system.values import brief, text, texts
 from minitransformer.text import Corpus, TextFiles, default_corpus
-from minitransformer.training.checked_state import check_state
+from minitransformer.training.checkpoints import check_state, damaged
 from minitransformer.training.pretraining import fingerprint
 
 
@@ -102,4 +102,4 @@ def checked(path, check, name: str, given):
     try:
         return check(f"about: {name}", given)
     except (TypeError, ValueError) as error:
-        raise ArchiveError(f"{path}: its training state is damaged ({error})") from None
+        raise damaged(path, error) from None

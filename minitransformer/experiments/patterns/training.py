@@ -30,11 +30,10 @@ from minitransformer.module import apply
 from minitransformer.system.values import documented, one_of, setting, whole
 from minitransformer.text import PATTERNS, PatternTokenizer, accuracy
 from minitransformer.text.patterns import VOCAB_SIZE
-from minitransformer.training.loop import carry_out
 from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
 from minitransformer.training.observer import Observer, ProgressBar
+from minitransformer.training.run import Run
 from minitransformer.training.settings import HUGE_BATCH, Settings
-from minitransformer.training.state import TrainingState
 from minitransformer.training.step import TrainingDiverged, training_step
 from minitransformer.transformer import Transformer
 
@@ -129,10 +128,10 @@ def train_on_simple_patterns(
     observer = progress_on_a_terminal() if observer is None else observer
     if not resume and is_untrained(model):
         start_attention(model)
-    return carry_out(run, out=out, resume=resume, plot=plot, observer=observer, about=about)
+    return run.carry_out(out=out, resume=resume, plot=plot, observer=observer, about=about)
 
 
-class PatternRun(TrainingState):
+class PatternRun(Run):
     """The training of a Transformer on simple patterns."""
 
     picture = LOSS_FILE

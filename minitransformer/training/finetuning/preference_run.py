@@ -22,7 +22,7 @@ from minitransformer.training.finetuning.picture import FINE_TUNING_FILE, draw_f
 from minitransformer.training.finetuning.preferences import Pair, batch_of
 from minitransformer.training.finetuning.report import REPORT_FILE
 from minitransformer.training.finetuning.settings import PreferenceSettings
-from minitransformer.training.state import TrainingState
+from minitransformer.training.run import Run
 from minitransformer.training.step import TrainingDiverged, descend
 
 COMPLETION_TOKENS = 40
@@ -39,7 +39,7 @@ class PreferenceData:
     prompts: tuple[str, ...]
 
 
-class PreferenceRun(TrainingState):
+class PreferenceRun(Run):
     """The fine-tuning of a LanguageModel on pairs. Call `remember_start` before the first step."""
 
     picture, report = FINE_TUNING_FILE, REPORT_FILE
@@ -139,11 +139,6 @@ class PreferenceRun(TrainingState):
         digest.update(self.data.general_ids.tobytes())
         counts = {"rows": len(self.data.pairs), "held_out": len(self.data.held_out)}
         return {"name": self.data.name, **counts, "sha256": digest.hexdigest()}
-
-    @staticmethod
-    def data_in_words(described: dict) -> str:
-        """Return the result of describe_data in words."""
-        return f"{described['name']} ({described['rows']} + {described['held_out']} rows)"
 
     def own_state(self) -> tuple[dict, dict]:
         """Return the measurements of the starting model and the progress of the run."""

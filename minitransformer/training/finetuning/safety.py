@@ -15,7 +15,6 @@ from minitransformer.training.finetuning.preferences import encode, read_prefere
 from minitransformer.training.finetuning.report import REPORT_FILE, FineTuningReport, verdict_of
 from minitransformer.training.finetuning.settings import PreferenceSettings
 from minitransformer.training.finetuning.trainable import in_words, training_only
-from minitransformer.training.loop import carry_out
 from minitransformer.training.observer import Observer
 
 PROMPTS_SHOWN = 3
@@ -68,7 +67,7 @@ def fine_tune_for_safety(
             run = PreferenceRun(lm, data, asked)
             if not resume:
                 run.remember_start()
-            records = carry_out(run, out=out, resume=resume, plot=plot, observer=observer, about=about)
+            records = run.carry_out(out=out, resume=resume, plot=plot, observer=observer, about=about)
             report = report_of(run, names, records)
         if out is not None:
             text = json.dumps(report.to_dict(), indent=2, allow_nan=False)

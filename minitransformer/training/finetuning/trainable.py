@@ -83,7 +83,7 @@ def training_only(model: Module, trainable: Trainable, *, seed: int = 0, merge: 
     before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     adapted = []
     if isinstance(trainable, LowRank):
-        rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(3)[2])  # TrainingState uses the first two
+        rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(3)[2])  # Run uses the first two
         adapted = add_adapters(model, trainable.targets, trainable.rank, trainable.alpha, rng=rng)
     try:
         names = [f"{name}.{part}" for name in adapted for part in "ab"] or chosen_names(model, trainable)

@@ -1,0 +1,233 @@
+"""A run of training from beginning to end: steps, evaluations, samples, checkpoints, interruption and resumption.
+
+A Run owns the model, its optimiser, its random generators, and the folder that it writes to: the model (model.npz,
+which is also the checkpoint), the metrics (metrics.jsonl) and, on request, a picture (loss.png). It can be stopped at
+any moment, by Ctrl-C or a kill, and resumed. The resumed run ends with weights that are bit-identical to those of an
+uninterrupted one, and with the same metrics except for the seconds. While it runs, no other run can write to the folder
+(see folders.py).
+
+Batches and dropout have separate random generators, and every sample has a new one. Evaluations, samples and
+checkpoints therefore do not affect the training.
+"""
+
+import math
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from minitransformer.generation import stream
+from minitransformer.language_model import MODEL_FILE, LanguageModel
+from minitransformer.optim import AdamW, cosine_schedule, decay_groups
+from minitransformer.system.pictures import can_draw
+from minitransformer.training.checkpoints import Checkpoint, save_checkpoint
+from minitransformer.training.metrics import METRICS_FILE, MetricsFile
+from minitransformer.training.observer import Observer
+from minitransformer.training.ranks import Alone
+from minitransformer.training.settings import Settings
+from minitransformer.training.step import TrainingDiverged
+
+SAMPLE_TEMPERATURE = 0.8
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C stopped a run after `step` steps. `folder` contains its checkpoint, or is None."""
+
+    def __init__(self, step: int, steps: int, folder: Path | None):
+        kept = f"saved in {folder}" if folder else "nothing was saved"
+        super().__init__(f"interrupted after step {step} of {steps}, {kept}")
+        self.step, self.folder = step, folder
+
+
+class Run:
+    """The training of the LanguageModel `lm`, after `step` of `settings.steps` steps.
+
+    A subclass, such as Pretraining or PreferenceRun, defines
+
+        advance()                     take one step and return its metrics, or raise TrainingDiverged
+        evaluate()                    return the metrics of an evaluation, without any effect on later steps
+        tokens                        number of tokens trained on so far
+        first_ids()                   ids at the beginning of samples without a prompt
+        describe_data()               {"name": …, "sha256": fingerprint, and sizes, such as "rows": 12}
+        draw_picture(records, path)   draw the metrics' records
+
+    and, if it has additional state, own_state and restore_own_state. Raises ValueError for a sample prompt without ids,
+    or settings that this kind of run does not support.
+    """
+
+    picture = ""  # name of the file that `draw_picture` writes
+    report = None  # name of the file of a final report, if there is one
+    shares_batches = False  # True if `settings.replicas` may exceed 1
+    ranks = Alone()  # the ranks that train together (see ranks.py)
+
+    def __init__(self, lm: LanguageModel, settings: Settings):
+        if settings.replicas > 1 and not self.shares_batches:
+            raise ValueError(f"Settings: replicas must be 1 for {settings.kind}, not {settings.replicas}")
+        self.lm, self.settings = lm, settings
+        groups = decay_groups(lm.model, settings.weight_decay, embeddings=settings.decay_embeddings)
+        self.optimizer = AdamW(groups, lr=settings.lr, betas=settings.betas)
+        batch_seed, dropout_seed = np.random.SeedSequence(settings.seed).spawn(2)
+        self.batch_rng, self.dropout_rng = np.random.default_rng(batch_seed), np.random.default_rng(dropout_seed)
+        self.sample_prompt = self.first_ids() if settings.sample_prompt is None else self.prompt_ids()
+        self.step = 0
+        self.seconds = 0.0
+        self.last = {}  # the last record (see metrics.py)
+        self.best = {}  # the record with the lowest val_loss
+
+    def prompt_ids(self):
+        """Return the ids of the sample prompt."""
+        try:
+            return self.lm.encode(self.settings.sample_prompt)
+        except ValueError as error:
+            raise ValueError(f"the sample prompt: {error}") from None
+
+    def own_state(self) -> tuple[dict, dict]:
+        """Return the additional state for a checkpoint: {name: array}, and a dictionary that JSON can represent."""
+        return {}, {}
+
+    def restore_own_state(self, arrays: dict, state: dict) -> None:
+        """Restore the result of own_state.
+
+        Raises KeyError, TypeError or ValueError for an invalid state, before anything is changed.
+        """
+
+    @property
+    def finished(self) -> bool:
+        """Return True after the last step."""
+        return self.step == self.settings.steps
+
+    def set_learning_rate(self) -> float:
+        """Set the learning rate of the next step, and return it."""
+        settings = self.settings
+        lr = cosine_schedule(
+            self.step, lr=settings.lr, min_lr=settings.final_lr, warmup=settings.warmup_steps, steps=settings.steps
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        return lr
+
+    def carry_out(self, *, out=None, resume=False, plot=False, observer=None, about=None) -> list[dict]:
+        """Take the remaining steps and return the records of the metrics.
+
+        Options and exceptions are those of pretrain.
+        """
+        if out is None and (resume or plot):
+            raise ValueError("resume and plot need a folder, but out is None")
+        writes = self.ranks.first  # of several ranks (see ranks.py), only the first
+        self.folder = Path(out) if writes and out is not None else None
+        self.observer, self.about = (observer if writes else None) or Observer(), about or {}
+        self.plot = plot and writes and can_draw()
+        self.interrupted = False
+        with self.ranks.at_work_in(self.folder):
+            if resume:
+                self.ranks.from_first(lambda: Checkpoint.read(self.folder / MODEL_FILE)).restore(self)
+            self.saved_step = self.step if resume else None
+            self.metrics = self.open_metrics(resume)
+            try:
+                self.observer.start(self.step, self.settings.steps)
+                with first_interrupt_waits(self.stop_soon):
+                    self.take_steps(begun=resume)
+            except TrainingDiverged as error:
+                raise error.with_message(f"{error}; {self.kept()}") from None
+            finally:
+                self.observer.stop()
+                self.metrics.close()
+        return self.metrics.records
+
+    def open_metrics(self, resume: bool) -> MetricsFile:
+        """Open the metrics. Unless the run is resumed, remove the files of an earlier run."""
+        if self.folder is None:
+            return MetricsFile()
+        if not resume:  # an old model with new metrics would be a wrong checkpoint
+            for name in filter(None, (MODEL_FILE, METRICS_FILE, self.picture, self.report)):
+                (self.folder / name).unlink(missing_ok=True)
+        return MetricsFile(self.folder / METRICS_FILE, self.step if resume else None)
+
+    def take_steps(self, *, begun: bool) -> None:
+        """Take the remaining steps, or raise TrainingInterrupted after Ctrl-C."""
+        clock = time.perf_counter() - self.seconds
+        if not begun:
+            self.write_down({}, clock)
+        while not self.finished:
+            if self.ranks.any(self.interrupted):
+                self.save()
+                self.save_picture()
+                raise TrainingInterrupted(self.step, self.settings.steps, self.folder)
+            self.write_down(self.advance(), clock)
+        self.save_picture()
+
+    def write_down(self, metrics: dict, clock: float) -> None:
+        """Evaluate, sample and save after a step with these metrics, if that is due."""
+        settings = self.settings
+
+        def due(every):
+            return self.finished or (every > 0 and self.step % every == 0)
+
+        evaluation = self.evaluate() if self.step == 0 or due(settings.eval_every) else {}
+        self.seconds = time.perf_counter() - clock
+        record = {"step": self.step, **metrics, **evaluation, "tokens": self.tokens, "seconds": round(self.seconds, 6)}
+        self.last = record
+        if record.get("val_loss", math.inf) < self.best.get("val_loss", math.inf):
+            self.best = record
+        self.metrics.append(record)
+        self.observer.record(record)
+        if settings.sample_every and due(settings.sample_every):
+            self.observer.sample(self.step, self.sample())
+        if self.step == 0 or due(settings.checkpoint_every):
+            self.ranks.check_equal_weights(self.lm.model)
+            self.save()
+
+    def sample(self) -> str:
+        """Return the prompt and its continuation; weights, seed and step determine it."""
+        rng = np.random.default_rng([self.settings.seed, self.step])
+        new = stream(
+            self.lm.model, self.sample_prompt, self.settings.sample_tokens, temperature=SAMPLE_TEMPERATURE, rng=rng
+        )
+        return self.lm.tokenizer.decode([*self.sample_prompt, *map(int, new)])
+
+    def save(self) -> None:
+        """Save a checkpoint, after its metrics."""
+        if self.folder is not None:
+            self.metrics.sync()
+            save_checkpoint(self.folder / MODEL_FILE, self, self.about)
+            self.saved_step = self.step
+
+    def save_picture(self) -> None:
+        if self.plot:
+            self.draw_picture(self.metrics.records, self.folder / self.picture)
+
+    def stop_soon(self) -> None:
+        """Stop after the current step. May be called at any point of it."""
+        self.interrupted = True
+        self.observer.stopping(self.folder)
+
+    def kept(self) -> str:
+        """Return the location of the last checkpoint in words."""
+        if self.folder is None or self.saved_step is None:
+            return "nothing was saved"
+        return f"the last good checkpoint, of step {self.saved_step}, is {self.folder / MODEL_FILE}"
+
+
+@contextmanager
+def first_interrupt_waits(heard):
+    """Call heard() at the first SIGINT inside a `with` block; the second raises KeyboardInterrupt, as usual.
+
+    The call may come in the middle of a step. In a thread other than the main thread, which receives all signals, the
+    block has no effect.
+    """
+
+    def request(signum, frame):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        heard()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, request)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
