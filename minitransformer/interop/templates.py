@@ -1,67 +1,33 @@
-"""Rendering of chat templates in a separate process with limits of time and memory; see template_worker.py.
+"""Chat templates, rendered in a separate process with limits of time and memory (see bounded.py).
 
-(Transformers renders them in its own process without limits.) The process takes about a tenth of a second to start. It
-is kept for later requests, each of which takes about 0.2 ms longer than rendering in this process.
+A template is a program, and a short one can use any amount of memory or time: 'a' * 10**10, or nested loops. Jinja's
+sandbox prevents access to files and to Python, but limits only the length of a range. (Transformers renders templates
+in its own process, without limits.) The process is kept for later requests.
 """
 
 import atexit
+import datetime
 import functools
 import json
 import os
-import subprocess
-import sys
 import threading
-from contextlib import suppress
-from pathlib import Path
 
-from minitransformer.system.cores import ending
+from minitransformer.system.bounded import Bounded, Ended, serve
 
-WORKER = Path(__file__).with_name("template_worker.py")
 SECONDS = 10  # for one text; a real template needs less than a thousandth of that
-MEBIBYTES = 1024  # of address space, of which Python itself may use a third
+MEBIBYTES = 1024
+LENGTH_LIMIT = 10_000_000  # characters in the result
+REASON_LIMIT = 500  # characters, so that the message that contains the reason is not cut
 
-
-class TemplateProcess:
-    """The process that renders templates. It always ends together with this process."""
-
-    def __init__(self):
-        python = [sys.executable, "-P"]  # -P: import nothing from the script's folder
-        self.process = subprocess.Popen(
-            [*python, str(WORKER), str(SECONDS), str(MEBIBYTES * 2**20)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        atexit.register(self.end)
-
-    def ask(self, request: dict) -> dict:
-        """Return the answer to a request, or raise ValueError with the reason of the end."""
-        with suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
-            self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if line.startswith(b"Timeout"):
-            raise ValueError(f"it takes more than {SECONDS} seconds")
-        if line.startswith(b"MemoryError"):
-            raise ValueError(f"it takes more than {MEBIBYTES:,} MiB of memory")
-        if not line.endswith(b"\n"):
-            raise ValueError(f"the process that renders it {ending(self.process.wait(), 'for want of memory?')}")
-        return json.loads(line)
-
-    def end(self) -> None:
-        """Kill the process."""
-        atexit.unregister(self.end)
-        self.process.kill()
-        self.process.wait()
-        with suppress(BrokenPipeError):  # from a request that was not read
-            self.process.stdin.close()
-        self.process.stdout.close()
-
-
-current = functools.cache(TemplateProcess)
 turn = threading.Lock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=current.cache_clear)  # a forked child must not share its parent's pipes
+
+
+@functools.cache
+def process_for(pid: int) -> Bounded:
+    """Return the process that renders templates for the process with this id; a forked child has its own."""
+    process = Bounded("minitransformer.interop.templates", megabytes=MEBIBYTES)
+    atexit.register(process.end)
+    return process
 
 
 def render(template: str, names: dict) -> str:
@@ -70,13 +36,49 @@ def render(template: str, names: dict) -> str:
     Raises ValueError, with the reason, if the template fails or exceeds a limit.
     """
     with turn:
-        process = current()
         try:
-            answer = process.ask({"template": template, "names": names})
-        except BaseException:  # such as Ctrl-C: do not wait for the answer
-            current.cache_clear()
-            process.end()
-            raise
+            answer = process_for(os.getpid()).ask({"template": template, "names": names}, SECONDS)
+        except Ended as end:
+            raise ValueError(str(end)) from None
     if "error" in answer:
         raise ValueError(answer["error"])
     return answer["text"]
+
+
+def answers(request):
+    """Answer a request {"template": …, "names": …} of bounded.py with {"text": …} or {"error": …}."""
+    try:
+        text = compiled(request["template"]).render(request["names"])
+    except MemoryError:
+        yield {"error": f"it takes more than {MEBIBYTES:,} MiB of memory"}
+    except Exception as error:  # the template is foreign code and can raise anything
+        yield {"error": str(error)[:REASON_LIMIT] or type(error).__name__}
+    else:
+        fits = len(text) <= LENGTH_LIMIT
+        yield {"text": text} if fits else {"error": f"it writes more than {LENGTH_LIMIT:,} characters"}
+
+
+def compiled(template):
+    """Compile a chat template, with the functions that Transformers provides."""
+    from jinja2 import TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def raise_exception(message):
+        raise TemplateError(message)
+
+    def tojson(value, ensure_ascii=False, **options):
+        return json.dumps(value, ensure_ascii=ensure_ascii, **options)  # Jinja's own filter escapes < and > for HTML
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = tojson
+    environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+    return environment.from_string(template)
+
+
+if __name__ == "__main__":
+    import jinja2.sandbox  # noqa: F401 — imported once, so that no child has to
+
+    serve(answers)

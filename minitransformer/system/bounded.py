@@ -48,7 +48,7 @@ LARGEST = 100 * 2**20  # bytes of a file that a request may write
 MOST = 64  # processes of one request
 TOO_MANY = f"it started more than {MOST} processes"
 LOOK = 0.01  # seconds between two counts of them
-LONGEST = 2**20  # bytes of a line
+LONGEST = 2**26  # bytes of a line
 SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 
 
