@@ -212,7 +212,7 @@ def test_a_process_that_was_ended_says_so_and_the_next_takes_its_place():
     ours = chat_tokenizer(chat_template="yes")
     render_chat(ours, says("Hi"))
     templates.process_for(os.getpid()).process.kill()
-    with pytest.raises(ValueError, match="^the chat template failed: it ended its process: SIGKILL"):
+    with pytest.raises(ValueError, match=r"^the chat template failed: it ended its process: SIGKILL"):
         render_chat(ours, says("Hi"))
     assert render_chat(ours, says("Hi")) == "yes"
 

@@ -136,7 +136,7 @@ def test_another_text_is_refused_though_only_one_letter_differs(finished):
     ids = small_corpus().train_ids.copy()
     ids[700] = (ids[700] + 1) % 5
     corpus = Corpus(ids, small_corpus().val_ids, "other text", len(TEXT))
-    with pytest.raises(ValueError, match="cannot resume: the text was small text .* and now is another, other text"):
+    with pytest.raises(ValueError, match=r"cannot resume: the text was small text .* and now is another, other text"):
         resume(finished, corpus=corpus)
 
 
