@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy.random  # noqa: F401 — imported early, because its own import swallows a KeyboardInterrupt
 
 from minitransformer import commands
+from minitransformer.commands.options import check_limits
 from minitransformer.system.extras import MissingExtra
 from minitransformer.system.printable import one_line
 from minitransformer.system.terminal import Parser, described, say, written_out
@@ -79,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
         subparser = subparsers.add_parser(name, description=description, epilog=command.NOTES, **options)
         command.add_arguments(subparser)
         subparser.add_argument(TRACEBACK, action="store_true", help="show the traceback of an error")
-        subparser.set_defaults(run=command.run)
+        subparser.set_defaults(run=command.run, parser=subparser)
     return parser
 
 
@@ -117,6 +118,7 @@ def run_command(parser, argv) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = show_warning
         try:
+            check_limits(arguments.parser, arguments)
             return arguments.run(arguments)
         except MemoryError as error:
             raise MemoryError(too_large(error, arguments.command)) from error

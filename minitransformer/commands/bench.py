@@ -10,13 +10,13 @@ from minitransformer.bench.process import require_engines
 from minitransformer.bench.scaling import SERIES
 from minitransformer.bench.sizes import SIZES
 from minitransformer.bench.worker import ABOUT, BARE, ENGINE, OURS, TORCH
-from minitransformer.commands.options import option, switch
-from minitransformer.system.cores import MOST_PROCESSES, available_cores
+from minitransformer.commands.options import PROCESSES, option, switch
+from minitransformer.system.cores import available_cores
 from minitransformer.system.files import require_file_path, write_atomically
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.pictures import can_draw
 from minitransformer.system.terminal import show
-from minitransformer.system.values import number, positive, whole
+from minitransformer.system.values import number, positive
 from minitransformer.text import TextFiles
 
 HELP = "measure speed and memory, and compare them with PyTorch and the limits of the machine"
@@ -56,9 +56,9 @@ def add_arguments(parser) -> None:
     switch(parser, "--plain", "textbook against engine, without replicas of the model")
     words = f"sizes to measure: {', '.join(SIZES)} (default: all)"
     parser.add_argument("--sizes", nargs="+", choices=SIZES, metavar="SIZE", help=words)
-    option(parser, "--threads", "threads of every engine (default: one per core)", metavar="N", type=int)
+    option(parser, "--threads", "threads of every engine (default: one per core)", metavar="N", limits=PROCESSES)
     words = f"number of rounds of new processes (default: {FULL['rounds']})"
-    option(parser, "--rounds", words, metavar="N", type=int)
+    option(parser, "--rounds", words, metavar="N", limits={"least": 1, "most": MOST_ROUNDS})
     words = f"seconds of training steps in each turn (default: {FULL['seconds']:g})"
     option(parser, "--seconds", words, metavar="S", type=float)
     switch(parser, "--quick", "rough numbers in a minute: tiny and nano, short turns")
@@ -105,8 +105,6 @@ def settings_of(arguments) -> dict:
         **(QUICK if arguments.quick else FULL),
         **given,
     }
-    for name, most in (("threads", MOST_PROCESSES), ("rounds", MOST_ROUNDS)):
-        whole(f"--{name}", settings[name], least=1, most=most)
     number("--seconds", positive("--seconds", settings["seconds"]), most=A_DAY)
     if arguments.json is not None:
         require_file_path(arguments.json)

@@ -14,7 +14,6 @@ from minitransformer.interop.chat import Conversation
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.stopping import Stopped
 from minitransformer.system.terminal import show, show_to_the_letter
-from minitransformer.system.values import whole
 
 HELP = "hold a conversation with a model"
 
@@ -39,7 +38,7 @@ LONGEST_LINE = 1 << 20  # bytes
 def add_arguments(parser) -> None:
     option(parser, "--model", f"{MODEL}, with a chat template", metavar="MODEL", required=True)
     option(parser, "--system", "system message (default: that of the chat template)", metavar="TEXT")
-    option(parser, "--max-new-tokens", "largest number of tokens of an answer", 512, "N")
+    option(parser, "--max-new-tokens", "largest number of tokens of an answer", 512, "N", limits={"least": 1})
     seed_option(parser, "the random choices")
     sampling = parser.add_argument_group("sampling of the next token")
     words = "divisor of the logits: 0 always chooses the likeliest token; the default suits SmolLM2"
@@ -49,8 +48,6 @@ def add_arguments(parser) -> None:
 
 
 def run(arguments) -> int:
-    whole("--seed", arguments.seed, least=0)
-    whole("--max-new-tokens", arguments.max_new_tokens, least=1)
     settings = {"temperature": arguments.temperature, "top_p": arguments.top_p}
     check_sampling(**settings, top_k=None)
     lm = LanguageModel.load(arguments.model)

@@ -9,7 +9,6 @@ from minitransformer.experiments.demonstration import repeating, writing
 from minitransformer.experiments.demonstration.narration import heading, say
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.pictures import can_draw
-from minitransformer.system.values import whole
 from minitransformer.training import LOSS_FILE, METRICS_FILE, MODEL_FILE
 
 HELP = "train two small models in a minute and a half, and show what they learned"
@@ -41,7 +40,6 @@ def add_arguments(parser) -> None:
 
 
 def run(arguments) -> int:
-    whole("--seed", arguments.seed, least=0)
     drawn = can_draw()
     out, seed = arguments.out, arguments.seed
     size = writing.QUICK if arguments.quick else writing.FULL

@@ -10,7 +10,6 @@ from minitransformer.commands.options import MODEL, option, seed_option, switch
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.cores import decoding
 from minitransformer.system.terminal import say, show, show_to_the_letter
-from minitransformer.system.values import whole
 
 HELP = "write text with a model"
 
@@ -35,7 +34,7 @@ def add_arguments(parser) -> None:
     words = "text to continue, or - for standard input without its last line break (default: a line break)"
     parser.add_argument("--prompt", default="\n", metavar="TEXT", help=words)
     option(parser, "--max-new-tokens", "number of new tokens", 200, "N")
-    option(parser, "--samples", "number of texts", 1, "N")
+    option(parser, "--samples", "number of texts", 1, "N", limits={"least": 1})
     seed_option(parser, "the random choices")
     sampling = parser.add_argument_group("sampling of the next token")
     temperature = sampling.add_mutually_exclusive_group()
@@ -49,8 +48,6 @@ def add_arguments(parser) -> None:
 
 
 def run(arguments) -> int:
-    whole("--samples", arguments.samples, least=1)
-    whole("--seed", arguments.seed, least=0)
     lm = LanguageModel.load(arguments.model)
     prompt = read_prompt() if arguments.prompt == "-" else arguments.prompt
     tokens, context = len(lm.encode(prompt)), lm.model.config.context

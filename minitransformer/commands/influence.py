@@ -7,7 +7,6 @@ import numpy as np
 from minitransformer.commands.options import model_argument, option, seed_option, switch
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.terminal import say, show
-from minitransformer.system.values import whole
 from minitransformer.text import TextFiles, tokenize_corpus
 from minitransformer.training.remembered import load_with_training, remembered_text, was_trained_on
 
@@ -37,7 +36,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--prompt", nargs="+", required=True, metavar="TEXT", help="one or several prompts")
     words = "files of the training text (default: those recorded in the model's file)"
     parser.add_argument("--text", nargs="+", metavar="FILE", help=words)
-    option(parser, "--passages", "largest number of passages drawn from each part", 400, "N")
+    option(parser, "--passages", "largest number of passages drawn from each part", 400, "N", limits={"least": 1})
     option(parser, "--answer-tokens", "largest number of tokens of an answer", 8, "N")
     words = "inner product of gradients, or their cosine"
     option(parser, "--rank-by", words, "influence", choices=("influence", "cosine"))
@@ -50,8 +49,6 @@ def run(arguments) -> int:
     from minitransformer.experiments.influence import analyze_training_influence
 
     narrator = Narrator(arguments.quiet)
-    whole("--passages", arguments.passages, least=1)
-    whole("--seed", arguments.seed, least=0)
     lm, training = load_with_training(arguments.model)
     corpus = tokenize_corpus(training_text(arguments, training), lm.tokenizer)
     if not was_trained_on(training, corpus):

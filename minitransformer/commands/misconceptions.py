@@ -5,9 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from minitransformer.commands.options import option, out_option, seed_option, switch
+from minitransformer.commands.options import PROCESSES, option, out_option, seed_option, switch
 from minitransformer.experiments.misconceptions.report import OUTCOMES_FILE, Result, introduction
-from minitransformer.system.cores import MOST_PROCESSES
 from minitransformer.system.files import write_atomically
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
@@ -40,7 +39,7 @@ An interrupted run resumes when the same command is given again. The exit status
 report states if an experiment does not show its claim.
 """
 
-MOST_SEEDS = 1000
+SEEDS = {"least": 2, "most": 1000}
 
 
 def add_arguments(parser) -> None:
@@ -52,8 +51,8 @@ def add_arguments(parser) -> None:
     words = "folder of a finished scale or train to read (default: train new models)"
     option(parser, "--from", words, metavar="FOLDER", dest="folder", type=Path)
     seed_option(parser, "the first run")
-    option(parser, "--seeds", "number of seeds (default: that of each experiment)", metavar="N", type=int)
-    option(parser, "--workers", "number of processes (default: one per core)", metavar="N", type=int)
+    option(parser, "--seeds", "number of seeds (default: that of each experiment)", metavar="N", limits=SEEDS)
+    option(parser, "--workers", "number of processes (default: one per core)", metavar="N", limits=PROCESSES)
     switch(parser, "--quiet", "ask nothing, and print only the path of the page")
 
 
@@ -88,10 +87,6 @@ def run(arguments) -> int:
 
 def check_options(arguments) -> None:
     """Raise ValueError for options that are out of range or exclude each other."""
-    whole("--seed", arguments.seed, least=0)
-    for name, least, most in (("seeds", 2, MOST_SEEDS), ("workers", 1, MOST_PROCESSES)):
-        if getattr(arguments, name) is not None:
-            whole(f"--{name}", getattr(arguments, name), least=least, most=most)
     if arguments.all and arguments.name is not None:
         raise ValueError(f"--all and {arguments.name} are two things: give one of them")
     for name, given in (("--predict", arguments.predict), ("--from", arguments.folder)):

@@ -11,9 +11,11 @@ import re
 from contextlib import contextmanager
 from pathlib import Path
 
+from minitransformer.system.cores import MOST_PROCESSES
 from minitransformer.system.values import number, one_of, statements, text, true_or_false, whole
 
 MODEL = "a model's file, a folder that train or demo wrote, a GGUF file, or a folder of the Hugging Face layout"
+PROCESSES = {"least": 1, "most": MOST_PROCESSES}  # the limits of an option
 FLAGS = {
     "n_layers": "--layers",
     "n_heads": "--heads",
@@ -33,12 +35,25 @@ KINDS = {
 }
 
 
-def option(group, flag: str, words: str, default=None, metavar: str | None = None, **more) -> None:
-    """Add an option that takes a value of the default's type, with the default at the end of its help."""
+def option(group, flag: str, words: str, default=None, metavar: str | None = None, *, limits=None, **more) -> None:
+    """Add an option that takes a value of the default's type, with the default at the end of its help.
+
+    `limits` are those of `whole`, such as {"least": 1}. `check_limits` enforces them.
+    """
     if default is not None:
         more = {"type": type(default), **more}
         words = f"{words} (default: {default})"
-    group.add_argument(flag, default=default, metavar=metavar, help=words, **more)
+    elif limits is not None:
+        more = {"type": int, **more}
+    group.add_argument(flag, default=default, metavar=metavar, help=words, **more).limits = limits
+
+
+def check_limits(parser, arguments) -> None:
+    """Raise ValueError for a number outside of the limits of its option."""
+    for action in parser._actions:
+        value, limits = getattr(arguments, action.dest, None), getattr(action, "limits", None)
+        if value is not None and limits is not None:
+            whole(action.option_strings[0], value, **limits)
 
 
 def switch(group, flag: str, words: str, **more) -> None:
@@ -58,7 +73,7 @@ def out_option(group, default: str, words: str = "folder for the results") -> No
 
 def seed_option(group, subject: str, **more) -> None:
     """Add --seed N for the random numbers of a subject."""
-    option(group, "--seed", f"seed of {subject}", 0, "N", **more)
+    option(group, "--seed", f"seed of {subject}", 0, "N", limits={"least": 0}, **more)
 
 
 def run_options(group, default_out: str, picture: str) -> None:

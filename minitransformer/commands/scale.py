@@ -4,14 +4,12 @@ from argparse import ArgumentTypeError
 from contextlib import contextmanager
 from pathlib import Path
 
-from minitransformer.commands.options import option, out_option, seed_option, switch
-from minitransformer.system.cores import MOST_PROCESSES
+from minitransformer.commands.options import PROCESSES, option, out_option, seed_option, switch
 from minitransformer.system.extras import require
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.pictures import can_draw
 from minitransformer.system.terminal import show
-from minitransformer.system.values import whole
 
 HELP = "train a family of models, and measure the skills that come with size and their suddenness"
 
@@ -50,16 +48,22 @@ SHAPES, SHAPE_PARAMETERS = (1, 2, 4, 8), 100_000
 QUICK_SIZES, QUICK_SHAPES, QUICK_SHAPE_PARAMETERS = (1_000, 2_500, 6_000, 15_000), (1, 2), 6_000
 QUICK_SEEDS, QUICK_STEPS = 2, 24
 DASK_PATIENCE = 10  # seconds
-MOST_SEEDS = 10_000
+SEEDS = {"least": 1, "most": 10_000}
 
 
 def add_arguments(parser) -> None:
     out_option(parser, "runs/scale", "folder of the runs, which the command resumes")
     words = f"sizes in parameters, without the comparison of shapes (default: {','.join(map(str, SIZES))})"
     option(parser, "--sizes", words, metavar="N,N,…", type=sizes_of)
-    option(parser, "--seeds", "runs of each model (default: 3; --quick: 2)", metavar="N", type=int)
+    option(
+        parser,
+        "--seeds",
+        "runs of each model (default: 3; --quick: 2)",
+        metavar="N",
+        limits=SEEDS,
+    )
     option(parser, "--steps", "steps of each run (default: 600; --quick: 24)", metavar="N", type=int)
-    option(parser, "--workers", "number of processes (default: one per core)", metavar="N", type=int)
+    option(parser, "--workers", "number of processes (default: one per core)", metavar="N", limits=PROCESSES)
     words = "address of a Dask scheduler whose workers train (default: processes on this machine)"
     option(parser, "--dask", words, metavar="ADDRESS")
     switch(parser, "--quick", "few small sizes, seeds and steps")
@@ -78,7 +82,8 @@ def run(arguments) -> int:
     from minitransformer.experiments.emergence import analyze_emergent_capabilities, draw_emergence
     from minitransformer.experiments.emergence.analysis import unique
 
-    check_options(arguments)
+    if arguments.dask and arguments.workers:
+        raise ValueError("--workers is for processes on this machine; with --dask, the cluster has its own")
     drawn = can_draw()
     sizes, shapes, seeds, steps = chosen_family(arguments)
     runs = len(unique([*sizes, *shapes])) * seeds  # a shape may be one of the sizes
@@ -99,16 +104,6 @@ def run(arguments) -> int:
     if pictures:
         show(f"\nPictures: {', '.join(map(str, pictures))}")
     return 1 if report.failures else 0
-
-
-def check_options(arguments) -> None:
-    """Raise ValueError for options that are out of range or exclude each other."""
-    for name, most in (("seeds", MOST_SEEDS), ("workers", MOST_PROCESSES)):
-        if getattr(arguments, name) is not None:
-            whole(f"--{name}", getattr(arguments, name), least=1, most=most)
-    whole("--seed", arguments.seed, least=0)
-    if arguments.dask and arguments.workers:
-        raise ValueError("--workers is for processes on this machine; with --dask, the cluster has its own")
 
 
 def chosen_family(arguments) -> tuple:

@@ -5,7 +5,6 @@ import time
 from minitransformer.commands.options import model_argument, option, seed_option
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.terminal import counted, show
-from minitransformer.system.values import whole
 
 HELP = "verify the gradient of every parameter of a model, at its own weights"
 
@@ -33,7 +32,6 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     from minitransformer.interop.verification import HEADER, verify_gradient  # no other command needs it
 
-    whole("--seed", arguments.seed, least=0)
     lm = LanguageModel.load(arguments.model)
     ids, most = lm.encode(arguments.text), lm.model.config.context + 1
     if not 2 <= len(ids) <= most:
