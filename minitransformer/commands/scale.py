@@ -48,7 +48,7 @@ SHAPES, SHAPE_PARAMETERS = (1, 2, 4, 8), 100_000
 QUICK_SIZES, QUICK_SHAPES, QUICK_SHAPE_PARAMETERS = (1_000, 2_500, 6_000, 15_000), (1, 2), 6_000
 QUICK_SEEDS, QUICK_STEPS = 2, 24
 DASK_PATIENCE = 10  # seconds
-SEEDS = {"least": 1, "most": 10_000}
+RUNS = {"least": 1, "most": 10_000}
 
 
 def add_arguments(parser) -> None:
@@ -60,7 +60,7 @@ def add_arguments(parser) -> None:
         "--seeds",
         "runs of each model (default: 3; --quick: 2)",
         metavar="N",
-        limits=SEEDS,
+        limits=RUNS,
     )
     option(parser, "--steps", "steps of each run (default: 600; --quick: 24)", metavar="N", type=int)
     option(parser, "--workers", "number of processes (default: one per core)", metavar="N", limits=PROCESSES)
