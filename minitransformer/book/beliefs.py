@@ -7,10 +7,10 @@ measurements, with pictures.
 from html import escape
 
 from minitransformer.book.appendix import row_of
+from minitransformer.book.chapters import BELIEFS
 from minitransformer.book.prose import inline
 from minitransformer.experiments.misconceptions.report import Result, recorded
 
-TITLE = "Misconceptions, tested"
 OPENING = (
     "Common beliefs about language models, each tested by an experiment of two minutes. Each section first describes "
     "the measurement and the meaning of each outcome: predict the outcome before you read the result. The intervals "
@@ -32,7 +32,8 @@ def beliefs_page(results: list[Result], pictures: dict):
     rows = "".join(map(row_of_result, results))
     heading = "<tr><th>belief</th><th>result</th><th>measured</th></tr>"
     return [
-        f'<h1>{TITLE}</h1><p class="legend">{OPENING}</p><div class="scroll"><table>{heading}{rows}</table></div>',
+        f'<h1>{BELIEFS.title}</h1><p class="legend">{OPENING}</p>',
+        f'<div class="scroll"><table>{heading}{rows}</table></div>',
         *(section(result, pictures.get(result.experiment.name)) for result in results),
     ]
 

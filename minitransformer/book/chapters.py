@@ -132,3 +132,19 @@ CHAPTERS = (
     ),
     Chapter("Recomputation", "layers/recomputation.py", "Less memory at the cost of a second forward pass."),
 )
+EXAMPLE = Leaf(
+    "One training step, every number",
+    "worked_example",
+    "A model of two positions, computed by hand on two pages.",
+)
+MUSEUM = Leaf(
+    "The museum of wrong gradients",
+    "museum",
+    "Wrong gradients that other projects released, their corrections, and the checks that missed them.",
+)
+BELIEFS = Leaf(
+    "Misconceptions, tested",
+    "misconceptions",
+    "Common beliefs about language models, each tested by an experiment of two minutes.",
+)
+NOTATION = Leaf("How equations are written", "notation", "The syntax of equations, for pages of your own functions.")

@@ -183,11 +183,9 @@ class Parser:
         return self.tokens[at] if at < len(self.tokens) else ("end", "", where + len(text))
 
     def peek(self):
-        """Return the text of the next token, or an empty string at the end."""
         return self.next()[1]
 
     def kind(self):
-        """Return the kind of the next token."""
         return self.next()[0]
 
     def adjacent(self):

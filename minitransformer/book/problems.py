@@ -13,7 +13,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 
 from minitransformer import optim
-from minitransformer.book.specimens import REDUCTIONS, Specimen, constant, value_of
+from minitransformer.book.specimens import REDUCTIONS, constant, on, values_of
 from minitransformer.layers.activations import relu
 from minitransformer.layers.attention import attention
 from minitransformer.layers.layer_norm import layer_norm
@@ -98,28 +98,27 @@ def draw_linear(rng, level):
     rows = rows_for(level)
     x, weight, bias, dy = whole(rng, rows, 3), whole(rng, 3, 2), whole(rng, 2), whole(rng, rows, 2)
     names = {"W": "weight", "b": "bias"}
-    return Specimen("linear", linear, (x, weight, bias), names=names, dy=dy), {"x": x, "W": weight, "b": bias, "dy": dy}
+    return on(linear, (x, weight, bias), names=names, dy=dy), {"x": x, "W": weight, "b": bias, "dy": dy}
 
 
 def draw_relu(rng, level):
     x, dy = whole(rng, rows_for(level), 4), whole(rng, rows_for(level), 4)
-    return Specimen("relu", relu, (x,), dy=dy), {"x": x, "dy": dy}
+    return on(relu, (x,), dy=dy), {"x": x, "dy": dy}
 
 
 def draw_softmax(rng, level):
     x = logarithms(rng, 2, 4, {8, 16})
     dy = whole(rng, *x.shape)
     m = x.max(-1, keepdims=True)
-    return Specimen("softmax", softmax, (x,), names={"m": constant(m)}, dy=dy), {"x": x, "m": m, "dy": dy}
+    return on(softmax, (x,), names={"m": constant(m)}, dy=dy), {"x": x, "m": m, "dy": dy}
 
 
 def draw_cross_entropy(rng, level):
     x = logarithms(rng, rows_for(level), 4, {8, 16})
     t = rng.integers(4, size=len(x))
     names = {"x": "logits", "t": "targets", "ε": "smooth", "ignored": "ignore_index", "dL": "dloss"}
-    names["log_softmax"] = constant(value_of(log_softmax))
-    kind = {"variant": "mean", "variants": REDUCTIONS}
-    specimen = Specimen("cross_entropy", cross_entropy, (x, t), names=names, dy=1.0, **kind)
+    names |= values_of(log_softmax=log_softmax)
+    specimen = on(cross_entropy, (x, t), names=names, dy=1.0, variant="mean", variants=REDUCTIONS)
     return specimen, {"x": x, "t": t, "a": np.eye(4)[t], "w": np.ones(4), "dL": np.array(1.0)}
 
 
@@ -131,8 +130,8 @@ def draw_attention(rng, level):
     mask = np.tri(queries, 2, 2 - queries, dtype=bool)
     if len({tuple(row) for row in k[0]}) == 1 or not q.any(axis=-1).all():
         raise OddError("a query has the same score for all keys")
-    names = {"softmax": constant(value_of(softmax)), "mask": constant(mask)}
-    specimen = Specimen("attention", attention, (q, k, v), {"mask": mask, "scale": 1.0}, names=names, dy=dy)
+    names = values_of(softmax=softmax) | {"mask": constant(mask)}
+    specimen = on(attention, (q, k, v), options={"mask": mask, "scale": 1.0}, names=names, dy=dy)
     return specimen, {"q": q[0], "k": k[0], "v": v[0], "s": np.array(1.0), "mask": mask, "dy": dy[0]}
 
 
@@ -143,7 +142,7 @@ def draw_layer_norm(rng, level):
     chosen = [rng.permutation(deviations[rng.integers(len(deviations))]) for _ in range(rows_for(level))]
     x = np.array(chosen) + rng.integers(-3, 4, (len(chosen), 1)).astype(float)
     gamma, beta, dy = whole(rng, 4), whole(rng, 4), whole(rng, *x.shape)
-    specimen = Specimen("layer_norm", layer_norm, (x, gamma, beta), {"eps": 0.0}, dy=dy)
+    specimen = on(layer_norm, (x, gamma, beta), options={"eps": 0.0}, dy=dy)
     return specimen, {"x": x, "γ": gamma, "β": beta, "ε": np.array(0.0), "dy": dy}
 
 
@@ -152,8 +151,8 @@ def draw_rms_norm(rng, level):
     chosen = [rng.permutation(rows[rng.integers(len(rows))]) for _ in range(rows_for(level))]
     x = np.array(chosen) * rng.choice([-1.0, 1.0], (len(chosen), 4))
     gamma, dy = whole(rng, 4), whole(rng, *x.shape)
-    specimen = Specimen("rms_norm", rms_norm, (x, gamma), {"eps": 0.0}, dy=dy)
-    return specimen, {"x": x, "γ": gamma, "ε": np.array(0.0), "dy": dy}
+    given = {"x": x, "γ": gamma, "ε": np.array(0.0), "dy": dy}
+    return on(rms_norm, (x, gamma), options={"eps": 0.0}, dy=dy), given
 
 
 def draw_rotary(rng, level):
@@ -162,16 +161,9 @@ def draw_rotary(rng, level):
     cos, sin = np.array([1.0, 0, -1, 0])[quarters], np.array([0.0, 1, 0, -1])[quarters]
     x, dy = whole(rng, 3, 2 * pairs), whole(rng, 3, 2 * pairs)
     names = {"da′": "da_turned", "db′": "db_turned"}
-    options = {"cos": cos, "sin": sin, "layout": "half"}
-    specimen = Specimen("turned", turned, (x,), options, names=names, dy=dy)
-    return specimen, {
-        "a": x[:, :pairs],
-        "b": x[:, pairs:],
-        "cos": cos,
-        "sin": sin,
-        "da′": dy[:, :pairs],
-        "db′": dy[:, pairs:],
-    }
+    specimen = on(turned, (x,), options={"cos": cos, "sin": sin, "layout": "half"}, names=names, dy=dy)
+    given = {"a": x[:, :pairs], "b": x[:, pairs:], "cos": cos, "sin": sin}
+    return specimen, given | {"da′": dy[:, :pairs], "db′": dy[:, pairs:]}
 
 
 def draw_adamw(rng, level):
@@ -179,9 +171,8 @@ def draw_adamw(rng, level):
     theta, g = whole(rng, size, least=-6, most=6), whole(rng, size, least=-4, most=4)
     settings = {"t": 1, "lr": 0.5, "betas": (0.5, 0.75), "eps": 1.0, "weight_decay": 0.25}
     zero = np.zeros(size)
-    specimen = Specimen(
-        "adamw", optim.adamw, (theta, g, zero, zero), settings, names={"λ": "weight_decay"}, explains=False
-    )
+    names = {"λ": "weight_decay"}
+    specimen = on(optim.adamw, (theta, g, zero, zero), options=settings, names=names, explains=False)
     given = {"θ": theta, "g": g, "m": zero, "v": zero, "t": np.array(1), "lr": np.array(0.5)}
     return specimen, given | {"λ": np.array(0.25), "ε": np.array(1.0), "β₁": np.array(0.5), "β₂": np.array(0.75)}
 

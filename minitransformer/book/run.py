@@ -79,7 +79,6 @@ class Run:
         return found if isinstance(found, str) else None
 
     def value_at(self, place, frames=None):
-        """Return the value that was assigned or returned at a place."""
         frame = self.frames[place.function] if frames is None else frames[place.function][-1]
         return frame.returned if place.name == RETURNED else frame.names.get(place.name)
 
@@ -127,14 +126,12 @@ class Run:
         self.place_of[text + "²" if squared else text] = place
 
     def execute(self):
-        """Execute the equations that the specimen is for, in order."""
         for statement in self.statements:
             explains = statement.number is None
             if self.specimen.explains in (None, explains) and (explains or self.places.get(statement.number)):
                 self.execute_one(statement)
 
     def execute_one(self, statement):
-        """Record the error of an equation, or the reason why it cannot be executed."""
         try:
             with np.errstate(all="ignore"):
                 sides, error = self.sides_and_error(statement)
@@ -202,7 +199,6 @@ class Run:
         return list(found.items())
 
     def symbol_for(self, name):
-        """Return the symbol of a name, as the specimen defines it or the default."""
         said = [symbol for symbol, how in self.specimen.names.items() if how == name]
         return said[0] if said else symbol_of(name)
 

@@ -82,7 +82,6 @@ class Specimen:
 
 
 def normal(*shape, other=0):
-    """Return normal random numbers, determined by the shape and by `other`."""
     return np.random.default_rng([*shape, *[other] * bool(other)]).normal(size=shape)
 
 
@@ -109,7 +108,6 @@ def value_of(function):
 
 
 def constant(value):
-    """Return a function of the local variables that returns a constant."""
     return lambda local: value
 
 
@@ -128,7 +126,6 @@ def parameters(**paths):
 
 
 def weight_of(name, local):
-    """Return the weight of a linear map that is a local variable."""
     return local[name].weight.data
 
 
@@ -142,7 +139,6 @@ def submodules(*names):
 
 
 def after_blocks(local):
-    """Return the output of a transformer's last block."""
     model, x = local["self"], local["self"].embed(local["ids"], 0, None)[0]
     mask, positions = model.mask_and_positions(local["ids"], 0)
     for block in model.blocks:
@@ -183,7 +179,6 @@ def two_paths():
 
 
 def jacobian_of(function, x):
-    """Return the Jacobian of a function of x (n,), by the complex step."""
     return np.stack([np.imag(function(x + 1e-30j * row)[0]) / 1e-30 for row in np.eye(len(x))], axis=1)
 
 

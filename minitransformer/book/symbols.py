@@ -46,7 +46,6 @@ def names_given(equation: n.Equation) -> list:
 
 
 def symbols_in(*nodes) -> Iterator[n.Symbol]:
-    """Yield the symbols in nodes, in order."""
     for node in nodes:
         if isinstance(node, n.Symbol):
             yield node
@@ -54,5 +53,4 @@ def symbols_in(*nodes) -> Iterator[n.Symbol]:
 
 
 def bases_in(*nodes) -> set[str]:
-    """Return the names in nodes, without subscripts."""
     return {symbol.base for symbol in symbols_in(*nodes)}

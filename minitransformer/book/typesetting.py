@@ -186,7 +186,6 @@ def comma(entries):
 
 
 def fenced(opening, markup, closing):
-    """Put an expression in brackets of its height."""
     return row(f'<mo form="prefix" fence="true">{opening}</mo>{markup}<mo form="postfix" fence="true">{closing}</mo>')
 
 

@@ -41,7 +41,6 @@ def weights(seed: int = 0) -> list:
 
 
 def names() -> list:
-    """Return the names of the weights in the signature of one_page.gpt."""
     parameters = inspect.signature(one_page.gpt).parameters.values()
     return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
 
@@ -62,7 +61,6 @@ def worked(theta) -> tuple[list[Step], list[Step], list]:
 
 
 def steps(body, lines, values):
-    """Return the Steps of the assignments that have a comment."""
     found = []
     for node in body:
         code, _, comment = lines[node.end_lineno - 1].partition("  #")
@@ -108,12 +106,10 @@ def named(name, array, decimals=3):
 
 
 def steps_in_columns(steps):
-    """Return statements one below the other, and in two columns when printed."""
     return f'<div class="steps">{"".join(map(line, steps))}</div>'
 
 
 def line(step):
-    """Return a statement with its arrays, which are labelled if there are several."""
     arrays = (named(name if len(step.arrays) > 1 else "", array) for name, array in step.arrays.items())
     return (
         f'<div class="step"><span class="comment">{escape(step.comment.partition("(")[0])}</span>'

@@ -86,7 +86,6 @@ def worksheet_page(topic, made, *, seed, level, answers) -> list:
 
 
 def question(statement, value, names, level, answers):
-    """Format a question: the equation, or at level 3 its left side, and the cells."""
     hint = mathml(statement.equation, names, only_left=level == WITHOUT_EQUATIONS)
     cells = matrix("", value, written) if answers else matrix("", value, lambda entry: "", kind="matrix to-write")
     return f'<div class="question"><div>{hint}</div>{cells}<span class="number">({statement.number})</span></div>'

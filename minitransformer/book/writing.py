@@ -10,8 +10,8 @@ from pathlib import Path
 from gradcheck import load_cases
 from minitransformer.book import notation
 from minitransformer.book.appendix import appendix, cases_by_file, checked, checks
-from minitransformer.book.beliefs import TITLE, beliefs, beliefs_page
-from minitransformer.book.chapters import CHAPTERS, Leaf
+from minitransformer.book.beliefs import beliefs, beliefs_page
+from minitransformer.book.chapters import BELIEFS, CHAPTERS, EXAMPLE, MUSEUM, NOTATION
 from minitransformer.book.derivations import read_derivations
 from minitransformer.book.exhibits import exhibits, museum
 from minitransformer.book.handout import handout, in_code
@@ -27,22 +27,6 @@ from minitransformer.system.printable import one_line, printable
 from minitransformer.system.terminal import counted
 
 STATIC = ("book.css", "book-math.woff2", "LICENSE-book-math.txt")
-EXAMPLE = Leaf(
-    "One training step, every number",
-    "worked_example",
-    "A model of two positions, computed by hand on two pages.",
-)
-MUSEUM = Leaf(
-    "The museum of wrong gradients",
-    "museum",
-    "Wrong gradients that other projects released, their corrections, and the checks that missed them.",
-)
-BELIEFS = Leaf(
-    TITLE,
-    "misconceptions",
-    "Common beliefs about language models, each tested by an experiment of two minutes.",
-)
-NOTATION = Leaf("How equations are written", "notation", "The syntax of equations, for pages of your own functions.")
 
 
 @dataclass
@@ -53,17 +37,30 @@ class Written:
     faults: list = field(default_factory=list)
 
 
+def write_pages(folder, pages, faults=()) -> Written:
+    """Write pages, {name: (title, body, equation numbers, links)}, with the style sheet and the font.
+
+    The last two of a page may be left out. Unprintable characters are escaped. Raises OSError if a file cannot be
+    written.
+    """
+    contents = {name: files("minitransformer.book").joinpath("static", name).read_bytes() for name in STATIC}
+    contents |= {f"{name}.html": printable(whole_page(*page)).encode() for name, page in pages.items()}
+    with at_work_in(folder):
+        for name, content in contents.items():
+            write_atomically(Path(folder) / name, lambda file, content=content: file.write(content))
+    return Written([Path(folder) / f"{name}.html" for name in pages], [*faults])
+
+
 def write_book(folder, exercises, say=lambda text: None) -> Written:
     """Write the whole book: index.html, the chapters, the style sheet and the font.
 
     `exercises` is {file of a chapter: names for `learn check`}. `say` is called with a line for each page. Raises
     OSError if a file cannot be written.
     """
-    folder, written, counts = Path(folder), Written(), []
-    write_static(folder)
     leaves, every = [*CHAPTERS, EXAMPLE, MUSEUM, BELIEFS, NOTATION], specimens()
     notes = partial(docstring_page, NOTATION.title, notation.__doc__)
     bodies = {EXAMPLE: worked_page, MUSEUM: museum, BELIEFS: beliefs, NOTATION: notes}
+    pages, found, counts = {"index": None}, [], []
     for before, leaf, after in zip([None, *leaves], leaves, [*leaves[1:], None], strict=False):
         said, numbers = f"{leaf.page}.html", ()
         if leaf in bodies:
@@ -72,14 +69,15 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
             derivations = read_derivations(leaf.path, every.get(leaf.file, []))
             reports = checked(cases_by_file().get(leaf.file, []))
             body, numbers = chapter(leaf.title, leaf.file, derivations, reports, leaf.exhibits)
-            body += yourself(exercises.get(leaf.file, ()))
-            written.faults += faults(leaf.file, unlisted(leaf.file, derivations), reports)
-            counts.append(count(derivations))
+            if names := exercises.get(leaf.file):
+                body.append(f"<p>To derive it yourself, {in_code(names)}.</p>")
+            found += faults(leaf.file, unlisted(leaf.file, derivations), reports)
+            counts.append((len(derivations.statements), sum(s.verdict == EQUAL for s in derivations.statements)))
             said += f": {in_numbers(derivations)}"
-        written.pages.append(write_page(folder, leaf.page, leaf.title, body, numbers, navigation(before, after)))
+        pages[leaf.page] = (leaf.title, body, numbers, navigation(before, after))
         say(said)
-    written.pages.insert(0, write_page(folder, "index", "minitransformer, the book", contents(leaves, counts)))
-    return written
+    pages["index"] = ("minitransformer, the book", contents(leaves, counts))
+    return write_pages(folder, pages, found)
 
 
 def chapter(title, file, derivations, reports, museum_names=()):
@@ -88,16 +86,6 @@ def chapter(title, file, derivations, reports, museum_names=()):
     legend = f'<p class="legend">{LEGEND}</p>' if derivations.statements else ""
     body = [f"<h1>{escape(title)}</h1>{legend}", *words.passages(), *appendix(derivations.runs)]
     return [*body, *checks(reports), *exhibits(museum_names)], words.known
-
-
-def yourself(names):
-    """Return a paragraph with the commands of a chapter's exercises, if it has any."""
-    return [f"<p>To derive it yourself, {in_code(names)}.</p>"] if names else []
-
-
-def count(derivations):
-    """Return (number of equations, number of those equal to their lines)."""
-    return len(derivations.statements), sum(s.verdict == EQUAL for s in derivations.statements)
 
 
 def in_numbers(derivations):
@@ -131,12 +119,9 @@ def write_handout(name, folder, exercises, answers=False) -> Written:
     OSError if a file cannot be written.
     """
     leaf = named(name, {leaf.page: leaf for leaf in CHAPTERS}, "chapter")
-    body = handout(
-        leaf, read_derivations(leaf.path, specimens().get(leaf.file, [])), answers, exercises.get(leaf.file, ())
-    )
-    folder = Path(folder)
-    write_static(folder)
-    return Written([write_page(folder, f"{name}-{'key' if answers else 'handout'}", leaf.title, body)])
+    derivations = read_derivations(leaf.path, specimens().get(leaf.file, []))
+    body = handout(leaf, derivations, answers, exercises.get(leaf.file, ()))
+    return write_pages(folder, {f"{name}-{'key' if answers else 'handout'}": (leaf.title, body)})
 
 
 def write_worksheets(name, folder, *, seed=0, level=2, count=1) -> Written:
@@ -146,12 +131,11 @@ def write_worksheets(name, folder, *, seed=0, level=2, count=1) -> Written:
     file cannot be written.
     """
     topic = named(name, TOPICS, "worksheet")
-    made, written, folder = sheets(topic, seed=seed, level=level, count=count), Written(), Path(folder)
-    write_static(folder)
+    made, pages = sheets(topic, seed=seed, level=level, count=count), {}
     for kind in ("worksheet", "key"):
         body = worksheet_page(topic, made, seed=seed, level=level, answers=kind == "key")
-        written.pages.append(write_page(folder, f"{name}-{level}-{seed}-{kind}", topic.title, body))
-    return written
+        pages[f"{name}-{level}-{seed}-{kind}"] = (topic.title, body)
+    return write_pages(folder, pages)
 
 
 def write_beliefs(folder, results, pictures) -> Path:
@@ -160,8 +144,7 @@ def write_beliefs(folder, results, pictures) -> Path:
     `results` are their Results and `pictures` {name of an experiment: file in the folder}. Raises OSError if a file
     cannot be written.
     """
-    write_static(Path(folder))
-    return write_page(Path(folder), "index", TITLE, beliefs_page(results, pictures))
+    return write_pages(folder, {"index": (BELIEFS.title, beliefs_page(results, pictures))}).pages[0]
 
 
 def named(name, known, what):
@@ -179,7 +162,7 @@ def write_own(path, folder, say=lambda text: None) -> Written:
     is not valid Python, has no equation, or cannot be run; NotationError, with line and column, for a numbered line
     that is not an equation; and OSError.
     """
-    folder, path = Path(folder), Path(path)
+    path = Path(path)
     if not read_derivations(path, ()).statements:
         raise ValueError(f"{path}: no equation in its docstrings; write one on an indented line that ends in (1)")
     cases = own_cases(path)
@@ -189,13 +172,12 @@ def write_own(path, folder, say=lambda text: None) -> Written:
     except Exception as error:  # raised by the reader's functions
         raise ValueError(f"{path}: {error}") from error
     body, numbers = chapter(path.stem, path.name, derivations, reports)
-    write_static(folder)
-    page = write_page(folder, path.stem, path.stem, body, numbers)
+    different = [s for s in derivations.statements if s.verdict == DIFFERENT]
+    written = write_pages(folder, {path.stem: (path.stem, body, numbers)}, faults(path, different, reports))
     say(f"{path}: {in_numbers(derivations)}")
     if not cases:
         say(f"{path} has no CASES, so its equations are not executed")
-    different = [s for s in derivations.statements if s.verdict == DIFFERENT]
-    return Written([page], faults(path, different, reports))
+    return written
 
 
 def own_cases(path):
@@ -206,23 +188,6 @@ def own_cases(path):
         if str(error).startswith(f"{path} lists no cases"):
             return []
         raise ValueError(str(error)) from error
-
-
-def write_static(folder):
-    """Create the folder, and write the style sheet and the font to it."""
-    with at_work_in(folder):
-        for name in STATIC:
-            write(folder / name, files("minitransformer.book").joinpath("static", name).read_bytes())
-
-
-def write_page(folder, name, title, body, numbers=(), links="") -> Path:
-    """Write a page, with unprintable characters escaped, and return its path."""
-    write(folder / f"{name}.html", printable(whole_page(title, body, numbers, links)).encode())
-    return folder / f"{name}.html"
-
-
-def write(path, content):
-    write_atomically(path, lambda file: file.write(content))
 
 
 def contents(leaves, counts):

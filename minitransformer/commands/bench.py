@@ -86,7 +86,6 @@ def run(arguments) -> int:
 
 
 def settings_of(arguments) -> dict:
-    """Check the arguments and fill in the defaults."""
     if arguments.text is not None and not arguments.scaling:
         raise ValueError("--text is for --scaling: the other measurements need no text")
     if arguments.text is not None:

@@ -4,6 +4,7 @@ from argparse import SUPPRESS
 from pathlib import Path
 
 from minitransformer.commands.options import option, out_option, switch
+from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.terminal import counted, say, show_to_the_letter, whole_number
 
@@ -61,7 +62,8 @@ def run(arguments) -> int:
 
     printer = browser() if arguments.pdf else None
     narrator = Narrator(arguments.quiet)
-    written = write(arguments, settings, narrator)
+    with at_work_in(arguments.out):
+        written = write(arguments, settings, narrator)
     if printer is not None:
         narrator.say(f"printing {counted(len(written.pages), 'page')}")
         print_pages(printer, written.pages)

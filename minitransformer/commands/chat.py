@@ -89,7 +89,6 @@ def talk(conversation, max_new_tokens) -> None:
 
 
 def answer_lines(conversation, max_new_tokens) -> None:
-    """Answer standard input line by line."""
     for number, line in enumerate(lines_of_input()):
         if number > 0:
             show(BETWEEN_ANSWERS)

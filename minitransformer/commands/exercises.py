@@ -21,7 +21,6 @@ from minitransformer.system.terminal import say, show, show_to_the_letter
 
 
 def start(arguments) -> int:
-    """Write a folder of exercises."""
     exercises = exercise_set(arguments.set) if arguments.exercise is None else [read_toml(arguments.exercise)]
     added, kept = workspace.start(arguments.out, exercises, arguments.level)
     for name in added:
@@ -34,7 +33,6 @@ def start(arguments) -> int:
 
 
 def where(arguments) -> int:
-    """Print the progress and the next exercise."""
     try:
         folder = workspace.found_folder(arguments.folder)
     except FileNotFoundError as nothing:
@@ -67,7 +65,6 @@ def check(arguments) -> int:
 
 
 def hint(arguments) -> int:
-    """Print the next hint for an exercise or, without a name, for the first that is not solved."""
     folder = workspace.found_folder(arguments.folder)
     names = [arguments.name] if arguments.name else workspace.exercises_in(folder)
     with Grader() as grader:
@@ -81,7 +78,6 @@ def hint(arguments) -> int:
 
 
 def watch(arguments) -> int:
-    """Print the verdict on each file as it is saved, until Ctrl-C."""
     folder = workspace.found_folder(arguments.folder)
     where(arguments)
     say(f"watching {folder}: what you save is checked; Ctrl-C ends")
@@ -93,7 +89,6 @@ def watch(arguments) -> int:
 
 
 def progress(arguments) -> int:
-    """Print a table of all exercises."""
     verdicts = verdicts_of(workspace.found_folder(arguments.folder))
     wide = max(len(verdict.name) for verdict in verdicts)
     for verdict in verdicts:
@@ -103,7 +98,6 @@ def progress(arguments) -> int:
 
 
 def run(arguments) -> int:
-    """Train a model with the functions that are solved, and print its text."""
     folder = workspace.found_folder(arguments.folder)
     solved = [verdict.name for verdict in verdicts_of(folder) if verdict.is_solved]
     if not solved:
@@ -152,7 +146,6 @@ def collect(arguments) -> int:
 
 
 def draw(rows, path) -> None:
-    """Draw the summary of a class, unless nobody handed in an exercise."""
     from minitransformer.learn.pictures import draw_class
 
     summary = marks.summary(rows)
@@ -164,14 +157,12 @@ def draw(rows, path) -> None:
 
 
 def handout(arguments) -> int:
-    """Write a handout and print its path."""
     exercise = named_exercise(arguments.name)
     show_to_the_letter(write_handout(exercise.source.stem, arguments.out, names_by_file()).pages[0])
     return 0
 
 
 def verdicts_of(folder) -> list:
-    """Return the verdicts on all exercises of a folder."""
     with Grader() as grader:
         return [grader.verdict(folder, name) for name in workspace.exercises_in(folder)]
 

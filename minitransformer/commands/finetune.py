@@ -214,12 +214,10 @@ def given_trainable(arguments):
 
 
 def training_data(about: dict) -> str:
-    """Return the names of the training data."""
     return about["data"] or ", ".join(about["text"])
 
 
 def on_pairs(lm, about, settings, options, narrator):
-    """Fine-tune on pairs of responses and return the report."""
     fields = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
     general = None if about["general"] is None else "".join(TextFiles(about["general"]))
     held_out = about["held_out"]
@@ -234,7 +232,6 @@ def on_pairs(lm, about, settings, options, narrator):
 
 
 def on_text(lm, about, settings, options, narrator) -> str:
-    """Fine-tune on a text and return a sentence with the validation losses before and after."""
     text = TextFiles(about["text"])
     narrator.say(f"tokenizing {text.name}")
     with narrator.progress("tokenizing", "characters") as progress:

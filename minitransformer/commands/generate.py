@@ -75,7 +75,6 @@ def run(arguments) -> int:
 
 
 def kept(ids, written: list):
-    """Yield the ids, and append them to `written`."""
     for i in ids:
         written.append(i)
         yield i
@@ -109,5 +108,4 @@ def read_prompt() -> str:
 
 
 def say_rate(tokens: int, seconds: float) -> None:
-    """Write the number of tokens per second to standard error."""
     say(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / max(seconds, 1e-9):,.0f} a second")

@@ -62,14 +62,12 @@ def installation_facts() -> dict:
 
 
 def installation_lines(facts: dict):
-    """Yield the facts of an installation as lines of text."""
     yield from table([(name, value) for name, value in facts.items() if name != "twins"], "<")
     yield ""
     yield from table([("function of the textbook", "runs as"), *sorted(facts["twins"].items())], "<")
 
 
 def facts_of(path, lm: LanguageModel, checkpoint: Checkpoint | None) -> dict:
-    """Return the facts about a model as JSON data."""
     model, tokenizer = lm.model, lm.tokenizer
     return {
         "file": str(path),
@@ -95,7 +93,6 @@ def components(model) -> list[dict]:
 
 
 def training_facts(checkpoint: Checkpoint) -> dict:
-    """Return the progress and the losses of a training run."""
     state = checkpoint.training
     return {
         "step": state["step"],
@@ -109,7 +106,6 @@ def training_facts(checkpoint: Checkpoint) -> dict:
 
 
 def fact_lines(facts: dict):
-    """Yield the facts about a model as lines of text."""
     total = facts["parameters"]
     yield f"{facts['file']}: a language model of {total:,} parameters"
     yield ""
@@ -132,7 +128,6 @@ def fact_lines(facts: dict):
 
 
 def training_lines(facts: dict | None):
-    """Yield the facts about the training as lines of text."""
     if facts is None:
         yield "training    the file says nothing of it"
         return

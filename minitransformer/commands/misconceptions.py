@@ -105,7 +105,6 @@ def check_choice(arguments, chosen) -> None:
 
 
 def listed(every) -> list[str]:
-    """Return the lines of the table of experiments."""
     rows = [("name", "the belief", "about")]
     rows += [(one.name, one.belief, f"{one.seconds} s") for one in every]
     return [*table(rows, "<<>", indent=0), "", "minitransformer misconceptions NAME tests one, --all all of them."]

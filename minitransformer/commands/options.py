@@ -57,22 +57,18 @@ def check_limits(parser, arguments) -> None:
 
 
 def switch(group, flag: str, words: str, **more) -> None:
-    """Add an option without a value."""
     group.add_argument(flag, action="store_true", help=words, **more)
 
 
 def model_argument(parser, **more) -> None:
-    """Add the positional argument MODEL."""
     parser.add_argument("model", **{"metavar": "MODEL", "help": MODEL, **more})
 
 
 def out_option(group, default: str, words: str = "folder for the results") -> None:
-    """Add --out FOLDER."""
     option(group, "--out", words, Path(default), "FOLDER")
 
 
 def seed_option(group, subject: str, **more) -> None:
-    """Add --seed N for the random numbers of a subject."""
     option(group, "--seed", f"seed of {subject}", 0, "N", limits={"least": 0}, **more)
 
 
@@ -87,7 +83,6 @@ def run_options(group, default_out: str, picture: str) -> None:
 
 
 def flag_of(name: str) -> str:
-    """Return the option of a field."""
     return FLAGS.get(name, f"--{name.replace('_', '-')}")
 
 

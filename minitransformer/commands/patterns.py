@@ -97,7 +97,6 @@ def learn_patterns(out: Path, settings: PatternSettings, positions: str, drawn: 
 
 
 def train(model, folder: Path, settings: PatternSettings, name: str) -> list[dict]:
-    """Train a model, or resume the run in its folder. Returns the records of metrics."""
     resume = (folder / MODEL_FILE).exists()
     chosen = settings.to_dict()
     try:
@@ -110,7 +109,6 @@ def train(model, folder: Path, settings: PatternSettings, name: str) -> list[dic
 
 
 def draw_pictures(models, runs, learned, out: Path, seed: int) -> list[str]:
-    """Draw the pictures and return their names."""
     from minitransformer.analysis import attention_weights, draw_attention, induction_targets
     from minitransformer.experiments.patterns.learned import NOTABLE
     from minitransformer.experiments.patterns.pictures import draw_circuits, draw_heads, draw_moment
@@ -135,5 +133,4 @@ def draw_pictures(models, runs, learned, out: Path, seed: int) -> list[str]:
 
 
 def write_json(path: Path, data: dict) -> None:
-    """Write the numbers, atomically."""
     write_atomically(path, lambda file: file.write(json.dumps(data, indent=1).encode() + b"\n"))

@@ -71,7 +71,6 @@ def add_arguments(parser) -> None:
 
 
 def sizes_of(text: str) -> list[int]:
-    """Parse the value of --sizes."""
     try:
         return [int(size) for size in text.split(",")]
     except ValueError:

@@ -214,7 +214,6 @@ def given_text(arguments, checkpoint) -> dict:
 
 
 def make_tokenizer(about, text, name, narrator):
-    """Return the tokenizer, trained on the text unless it is that of bytes."""
     if about["tokenizer"] == "byte":
         return ByteTokenizer()
     narrator.say(f"training a tokenizer ({about['tokenizer']}) on {name}")
@@ -227,7 +226,6 @@ def make_tokenizer(about, text, name, narrator):
 
 
 def announce(narrator, lm, corpus, settings, out) -> None:
-    """Describe the text, the model and the training."""
     config, tokenizer = lm.model.config, lm.tokenizer
     narrator.say(
         f"text: {corpus.characters:,} characters, as {len(corpus.train_ids):,} tokens to train on and "
@@ -247,7 +245,6 @@ def announce(narrator, lm, corpus, settings, out) -> None:
 
 
 def summarise(narrator, records, out) -> None:
-    """Report the steps, the validation loss and the time per step."""
     last = records[-1] if records else {}
     between = [b - a for a, b in pairwise(record["seconds"] for record in records if "seconds" in record)]
     loss = f", validation loss {last['val_loss']:.4f}" if "val_loss" in last else ""

@@ -56,7 +56,6 @@ class Attempt:
             yield replace(first, remarks=(*first.remarks, f"the explanation failed: {fault}"))
 
     def without_failure(self) -> Verdict:
-        """Return the Verdict if no gradient is wrong."""
         name, level = self.exercise.name, self.level
         if self.blank:
             return self.partial(None)
@@ -220,7 +219,6 @@ class Attempt:
 
 
 def changed(change, value):
-    """Return change(value) for a floating-point array, and other values unchanged."""
     return change(value) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
 
 

@@ -132,7 +132,6 @@ def submissions(folder) -> list[Path]:
 
 
 def loose_files(folder) -> list[str]:
-    """Return the names of the files that look like submissions but are in no student's folder."""
     return sorted(path.name for path in folder.iterdir() if path.suffix in (".py", ".ipynb", ".zip"))
 
 

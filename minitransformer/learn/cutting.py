@@ -29,7 +29,6 @@ BLANK = "..."
 
 @cache
 def cut(exercise: Exercise, level: int) -> str:
-    """Return the text of an exercise's file."""
     if exercise.given:
         return exercise.given
     source = exercise.source.read_text("utf-8")
@@ -101,7 +100,6 @@ class File:
         return [*imports, *([""] * bool(constants)), *constants, *functions]
 
     def import_of(self, node, names):
-        """Return the lines of an import statement, restricted to the given names."""
         kept = [alias for alias in node.names if (alias.asname or alias.name) in names]
         if not kept:
             return []
@@ -125,7 +123,6 @@ class File:
         return found
 
     def is_numbered(self, function):
-        """Return True if a statement of a function has the number of an equation."""
         return any(self.number_of(node) for node in statements_of(function))
 
     def number_of(self, node) -> str:
@@ -206,7 +203,6 @@ def names_needed(source: str, body, target: str) -> set:
 
 
 def is_main_block(node) -> bool:
-    """Return True if a statement is `if __name__ == "__main__":`."""
     return isinstance(node, ast.If) and "__name__" in names_in(node.test)
 
 
@@ -245,7 +241,6 @@ def globals_read(scope):
 
 
 def functions_within(node):
-    """Yield every function definition in a function or class, including nested ones."""
     return (inner for inner in ast.walk(node) if isinstance(inner, ast.FunctionDef))
 
 
@@ -302,5 +297,4 @@ def gradients_of(node, function):
 
 
 def listed(names):
-    """Return `a`, `a and b` or `a, b and c`."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -50,14 +50,12 @@ class Exercise:
         return self.target == "adamw"
 
     def cases(self) -> list[Case]:
-        """Return the cases that the exercise is graded on."""
         from minitransformer.cases import FUNCTIONS, MODULES
 
         return [case for case in (*FUNCTIONS, *MODULES) if f"{case.name},".startswith(f"{self.prefix},")]
 
 
 def turned_call(call):
-    """Convert a Call of `rotary` to the Call of `turned` that it makes."""
     from minitransformer.layers.positions import cos_and_sin, turned
 
     (x,), options = call.inputs, {"base": 10000.0, "layout": "half", "scaling": None} | call.options

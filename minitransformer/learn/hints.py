@@ -40,7 +40,6 @@ class Line:
 
 
 def lines_of(exercise) -> list[Line]:
-    """Return the Lines of an exercise, sorted by number."""
     source = exercise.given or exercise.source.read_text("utf-8")
     file, found = File(source), []
     equations = [s for s in statements(source, exercise.source.name) if s.number is not None]
@@ -61,7 +60,6 @@ def lines_of(exercise) -> list[Line]:
 
 
 def equation(equations, number):
-    """Return the derivation's text of the equations with these numbers."""
     wanted = {int(n) for n in re.findall(r"\d+", number)}
     texts = dict.fromkeys(re.sub(r"\s+", " ", s.text) for s in equations if s.number in wanted)
     return "; ".join(texts)

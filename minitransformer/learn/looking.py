@@ -35,7 +35,6 @@ def in_front(value, x):
 
 
 def single(value):
-    """Convert a float64 array to float32, and return any other value unchanged."""
     return value.astype(np.float32) if isinstance(value, np.ndarray) and value.dtype == np.float64 else value
 
 
@@ -44,7 +43,6 @@ def is_single(value):
 
 
 def cotangent(call, seed):
-    """Return a random dy for a Call."""
     result = call.evaluate()
     if not is_pair(result):
         raise Fault(f"{call.name} must return the pair (y, backward), where backward is a function")
@@ -52,7 +50,6 @@ def cotangent(call, seed):
 
 
 def is_pair(result):
-    """Return True if the result of a forward pass is (y, backward)."""
     return isinstance(result, (tuple, list)) and len(result) == 2 and callable(result[1])
 
 

@@ -54,7 +54,6 @@ def marks(found) -> str:
 
 
 def columns(found):
-    """Yield for each exercise the Graded of all Submissions."""
     return zip(*(submission.graded for submission in found), strict=True)
 
 
@@ -88,7 +87,6 @@ def cell(value):
 
 
 def short(line: str) -> str:
-    """Shorten a long line, such as an exception of a student's code, in the middle."""
     return line if len(line) <= LONGEST else one_line(line)
 
 
@@ -131,7 +129,6 @@ def results(submission) -> str:
 
 
 def letter(submission) -> str:
-    """Return the feedback for a student: the points and the report on each exercise."""
     parts = [f"{submission.name}: {points_in_words(submission)}"]
     parts += [f"not graded: {submission.reason}"] * bool(submission.reason)
     return printable("\n\n".join([*parts, *("\n".join(said(each)) for each in submission.graded)])) + "\n"

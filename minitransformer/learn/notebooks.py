@@ -39,7 +39,6 @@ def sources_of_notebook(content: bytes, exercises):
 
 
 def start(node) -> int:
-    """Return the index of a statement's first line, including its decorators."""
     return min(part.lineno for part in (node, *getattr(node, "decorator_list", ()))) - 1
 
 

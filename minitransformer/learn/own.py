@@ -46,7 +46,6 @@ class OwnExercise(Exercise):
         return placeholder(self.target)
 
     def cases(self):
-        """Return the cases of the TOML file."""
         return [Case(entry["name"], lambda rng, entry=entry: self.drawn(entry, rng)) for entry in self.about["cases"]]
 
     def drawn(self, entry, rng):
@@ -78,7 +77,6 @@ def read_toml(path) -> OwnExercise:
 
 
 def refuse(path, about):
-    """Raise ValueError for an entry that is missing or invalid."""
     for key, kind in NEEDED.items():
         if not isinstance(about.get(key), kind):
             raise ValueError(f"{path}: {key} must be {'a list of tables' if kind is list else 'a string'}")

@@ -97,7 +97,6 @@ def parts(tree) -> dict:
 
 
 def refuse_imports(used):
-    """Raise Refusal if the exercise imports a library that computes gradients."""
     for node in used:
         for line, module in imported(node):
             library = module.partition(".")[0]

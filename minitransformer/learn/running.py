@@ -51,7 +51,6 @@ def in_use(folder, names):
 
 
 def of_learner(folder, name):
-    """Load the function of a learner's file. For a class, return its `forward`."""
     exercise, path = named_exercise(name), Path(folder) / f"{name}.py"
     target = getattr(loaded(path.absolute(), source_of(path)), exercise.target)
     return target.forward if isinstance(target, type) else target

@@ -131,7 +131,6 @@ def exercise_named(stem, exercises) -> tuple[str | None, bool]:
 
 
 def defines(content: bytes, target: str) -> bool:
-    """Return True if a source defines the function or class `target` at its top level."""
     return re.search(rf"^(?:def|class) {target}\b".encode(), content, re.MULTILINE) is not None
 
 

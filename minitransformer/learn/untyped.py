@@ -30,7 +30,6 @@ def without_checks(source: str) -> str:
 
 
 def is_check(node) -> bool:
-    """Return True if a statement is a call of a function that checks arguments."""
     call = node.value if isinstance(node, ast.Expr) else None
     return isinstance(call, ast.Call) and getattr(call.func, "id", "").startswith(CHECKS)
 

@@ -18,7 +18,6 @@ SETTINGS = {"lr": 0.3, "betas": (0.8, 0.95), "eps": 0.1, "weight_decay": 0.2, "t
 
 
 def graded_update(exercise, function, level, left, package) -> Verdict:
-    """Grade an update function; calls of the package's own are recorded in `package`."""
     numbers = equation_numbers(exercise)
     open_rows = [Row(numbers.get(n, ""), n or exercise.target, "blank", f"line {line}") for line, n in left]
     if open_rows:
@@ -49,7 +48,6 @@ def of_line(sentence, name):
 
 
 def drawn() -> dict:
-    """Return random arguments for an update; v, a mean of squares, is not negative."""
     arrays = {name: np.random.default_rng([k, 3]).standard_normal((2, 5)) for k, name in enumerate("θgmv")}
     return {"theta": arrays["θ"], "g": arrays["g"], "m": arrays["m"], "v": arrays["v"] ** 2}
 
@@ -79,7 +77,6 @@ def rows_of_names(exercise, function, numbers) -> list[Row]:
 
 
 def is_named(statement):
-    """Return True if a statement assigns to a single name."""
     return isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
 
 

@@ -45,12 +45,10 @@ class Verdict:
 
     @property
     def is_solved(self) -> bool:
-        """Return True if every gradient is right."""
         return self.status == SOLVED
 
     @property
     def first_wrong(self):
-        """Return the first wrong Row, or None."""
         return next((row for row in self.rows if row.verdict == "WRONG"), None)
 
     @property
@@ -63,12 +61,10 @@ class Verdict:
 
     @property
     def sentences(self) -> list[str]:
-        """Return the sentences about the file as a whole."""
         uses = f"{USES_PACKAGE}: {self.uses_package}" if self.uses_package else ""
         return [sentence for sentence in (self.sentence, uses, *self.remarks) if sentence]
 
     def lines(self) -> list[str]:
-        """Return the lines of the printed report."""
         head = f"{self.name}: {self.status}"
         if self.status == SOLVED and self.level is not None:
             head = f"{self.name}: right (level {self.level})"

@@ -121,14 +121,12 @@ def in_float64(value):
 
 @functools.cache
 def source_of(function):
-    """Return (text, number of the first line) of a function, without indentation."""
     lines, first = inspect.getsourcelines(function)
     return textwrap.dedent("".join(lines)), first
 
 
 @functools.cache
 def tree_of(function):
-    """Return the syntax tree of a function."""
     return ast.parse(source_of(function)[0])
 
 
@@ -196,7 +194,6 @@ class _Renamed(ast.NodeTransformer):
 
 @functools.cache
 def name_of_dy(function):
-    """Return the name of the argument of a function's backward."""
     return re.search(r"def backward\((\w*)|$", source_of(function)[0])[1] or "dy"
 
 
