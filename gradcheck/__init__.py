@@ -113,9 +113,10 @@ Other tools:
 
 TYPE_CHECKING = False  # type checkers treat it as True; importing `typing` would take longer than this whole module
 if TYPE_CHECKING:  # these names are loaded on first use: see __getattr__
-    from gradcheck.adapters import from_layer, from_pair
     from gradcheck.adapters.derivatives import from_derivative, from_jacobian, from_value_and_gradient
+    from gradcheck.adapters.layers import from_layer
     from gradcheck.adapters.nested import from_nested
+    from gradcheck.adapters.pairs import from_pair
     from gradcheck.call import Call, borrowed, clear_gradients, parameters_of, randomize_parameters, to_float64
     from gradcheck.cases import Case, check_case, load_cases
     from gradcheck.checking import adjoint, check, check_call, check_module
@@ -157,7 +158,8 @@ __all__ = [
 ]
 
 _MODULES = {
-    "adapters": ("from_layer", "from_pair"),
+    "adapters.layers": ("from_layer",),
+    "adapters.pairs": ("from_pair",),
     "call": ("Call", "borrowed", "clear_gradients", "parameters_of", "randomize_parameters", "to_float64"),
     "cases": ("Case", "check_case", "load_cases"),
     "checking": ("check", "check_call", "check_module", "adjoint"),

@@ -1,7 +1,7 @@
 """`python -m gradcheck`: check every case that a module lists, or run one of the other commands.
 
-A command is a module with a function `main(argv)` that returns an exit status. It is imported inside `run`, so that a
-signal that arrives while NumPy is being imported also ends the command with one line.
+A command is a function of argv that returns an exit status. Its module is imported inside `run`, so that a signal that
+arrives while NumPy is being imported also ends the command with one line.
 """
 
 import contextlib
@@ -9,14 +9,15 @@ import os
 import sys
 from importlib import import_module
 
-from gradcheck.command_line import run
+from gradcheck.command_line import USAGE, Unusable, one_line, run, say
 
 COMMANDS = {
-    "steps": "lines.command_line",
-    "curve": "curve",
-    "audit": "audit",
-    "museum": "museum",
-}  # command: module within gradcheck
+    "": ("commands", "check"),
+    "steps": ("commands", "steps"),
+    "curve": ("curve", "main"),
+    "audit": ("audit", "main"),
+    "museum": ("museum", "main"),
+}  # command: module within gradcheck, function
 
 
 def main(argv=None):
@@ -28,12 +29,15 @@ def _answer(argv):
     with contextlib.suppress(FileNotFoundError):  # the current directory has been deleted
         if os.getcwd() not in sys.path:
             sys.path.insert(0, os.getcwd())  # `python -m` adds it, a console script does not
+    command = argv[0] if argv and argv[0] in COMMANDS else ""
+    module, function = COMMANDS[command]
     try:
-        if argv and argv[0] in COMMANDS:
-            return import_module(f"gradcheck.{COMMANDS[argv[0]]}").main(argv[1:])
-        return import_module("gradcheck.check_command").main(argv)
+        return getattr(import_module(f"gradcheck.{module}"), function)(argv[1:] if command else argv)
     except SystemExit as stop:  # argparse has printed the reason
         return stop.code
+    except Unusable as error:
+        say(f"{f'gradcheck {command}'.rstrip()}: {one_line(error)}")
+        return USAGE
 
 
 if __name__ == "__main__":

@@ -1,19 +1,28 @@
-"""A Call: a function or a module with its parameters, together with its inputs and options."""
+"""A Call: a function or a module with its parameters, together with its inputs and options.
+
+A check evaluates a Call hundreds of times, at perturbed and at complex arguments. Each evaluation starts in the same
+state: random generators, dictionaries and lists among the arguments are copied, NumPy's global random state is
+repeated, and the arrays of a module are restored. Otherwise a running mean would drift and become complex, and dropout
+would use another mask in each evaluation.
+"""
 
 import copy
 import functools
 import inspect
 import itertools
+import pickle
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Self
 
 import numpy as np
 
-from gradcheck.state import STATEFUL, GlobalRandom, fresh, kept
-
 # A function or module that returns its value and its backward pass.
 Differentiable = Callable[..., tuple[Any, Callable[..., Any]]]
+
+STATEFUL = (np.random.Generator, np.random.RandomState, dict, list)
+STATELESS = frozenset({"numpy", *sys.stdlib_module_names})  # objects of these packages hold no state of a target
 
 
 class Call:
@@ -27,13 +36,17 @@ class Call:
     an object that has it, is a module: its parameters have gradients too.
     """
 
-    is_careful = False  # see gradcheck/careful.py
+    is_careful = False
     time_limit: Any = None  # see gradcheck/causes.py
     type_of_y: Any = np.ndarray  # set by the first evaluation
 
     def __init__(self, target: Callable[..., Any], /, *inputs: Any, **options: Any):
         if not callable(target):
-            raise refusals().not_callable(target)
+            hint = ": for an object with forward() and backward() see from_layer of gradcheck.adapters"
+            raise TypeError(
+                f"{describe(target)} cannot be called, so there is no gradient to check"
+                f"{hint if hasattr(target, 'backward') else ''}"
+            )
         function: Any = target
         while isinstance(function, functools.partial) and not function.args:
             function, options = function.func, {**function.keywords, **options}
@@ -66,13 +79,9 @@ class Call:
             signature = inspect.signature(getattr(self.target, "forward", self.target))
         except (TypeError, ValueError):  # some built-in functions have none
             signature = inspect.Signature()
-        names = []
-        rest = "input"
-        for parameter in signature.parameters.values():
-            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-                names.append(parameter.name)
-            elif parameter.kind == parameter.VAR_POSITIONAL:
-                rest = parameter.name
+        parameters = signature.parameters.values()
+        names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        rest = next((p.name for p in parameters if p.kind == p.VAR_POSITIONAL), "input")
         numbered = (f"{rest}[{i}]" for i in itertools.count())
         return list(itertools.islice(itertools.chain(names, numbered), len(self.inputs)))
 
@@ -94,16 +103,18 @@ class Call:
         options = {name: _copy_array(value) for name, value in self.options.items()}
         return self.on(map(_copy_array, self.inputs), options)
 
-    def evaluate(self) -> Any:
-        """Call the target and return its result.
+    def careful(self):
+        """Return this Call on the same arrays, protected from changes by the function."""
+        other = copy.copy(self)
+        other.__class__ = _Careful
+        return other
 
-        Random generators (including NumPy's global one), dictionaries and lists are restored to their initial state
-        before each call.
-        """
+    def evaluate(self) -> Any:
+        """Call the target and return its result, in the same state as in each earlier call."""
         self.keep_to_time()
         inputs, options = self.inputs, self.options
         if self.has_state:
-            inputs, options = tuple(map(fresh, inputs)), {name: fresh(value) for name, value in options.items()}
+            inputs, options = tuple(map(_fresh, inputs)), {name: _fresh(value) for name, value in options.items()}
         with self.random.repeated() if self.random.is_drawn else nullcontext():
             return self.target(*inputs, **options)
 
@@ -111,6 +122,29 @@ class Call:
         """Raise OutOfTime if the call belongs to an explanation that is out of time."""
         if self.time_limit is not None:
             self.time_limit.keep()
+
+
+class _Careful(Call):
+    """A Call of a function that modifies its arguments: forward and backward run on copies of all arrays."""
+
+    is_careful = True
+
+    def evaluate(self):
+        y, backward = self._on_copies(lambda: Call.evaluate(self.copy()))
+        return y, lambda dy: self._on_copies(lambda: backward(dy))
+
+    def _on_copies(self, function):
+        before = [(parameter, parameter.data) for parameter in parameters_of(self.target).values()]
+        try:
+            for parameter, data in before:
+                parameter.data = data.copy()
+            return function()
+        finally:
+            for parameter, data in before:
+                parameter.data = data
+
+
+# Modules and their parameters
 
 
 def is_module(target):
@@ -129,10 +163,7 @@ def parameters_of(target: Any) -> dict[str, Any]:
 
 
 def _owner(target):
-    """Return the object that holds the parameters.
-
-    It is the target, or the object that the target is a method of.
-    """
+    """Return the object that holds the parameters: the target, or the object that it is a method of."""
     return target if hasattr(target, "named_parameters") else getattr(target, "__self__", target)
 
 
@@ -183,9 +214,112 @@ def borrowed(module: Any) -> Iterator[None]:
                     parameter.requires_grad = requires_grad
 
 
+@contextmanager
+def prepared(call, seed=None):
+    """Borrow the parameters of a Call as float64 arrays, with random values if a seed is given."""
+    with borrowed(call.target):
+        to_float64(call.target)
+        if seed is not None:
+            randomize_parameters(call.target, stream(seed, "parameters"))
+        yield
+
+
+def stream(seed, purpose):
+    """Return a random generator for one purpose.
+
+    Its numbers differ from those of `default_rng(seed)`, from which the caller may have drawn the inputs.
+    """
+    return np.random.default_rng([seed, *purpose.encode()])
+
+
+# State
+
+
+class GlobalRandom:
+    """NumPy's global random state, repeated in each evaluation and restored afterwards."""
+
+    def __init__(self):
+        self.state = None
+        self.is_drawn = True  # set by the first use
+
+    @contextmanager
+    def repeated(self):
+        """Start the `with` block in the random state of the first such block."""
+        before = np.random.get_state(legacy=False)  # noqa: NPY002 (others draw from it)
+        is_first, self.state = self.state is None, self.state or before
+        np.random.set_state(self.state)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            if is_first:
+                self.is_drawn = pickle.dumps(before) != pickle.dumps(np.random.get_state(legacy=False))  # noqa: NPY002
+            np.random.set_state(before)  # noqa: NPY002
+
+
+@contextmanager
 def state_kept(target):
-    """Restore a target's arrays, except parameters, after the `with` block."""
-    return kept(_owner(target), parameters_of(target).values())
+    """Restore a target's arrays and their contents after the `with` block.
+
+    The search covers its attributes recursively. Parameters are not restored.
+    """
+    seen = {id(value) for parameter in parameters_of(target).values() for value in (parameter, parameter.data)}
+    before = [(holder, _entries(holder)) for holder in _holders(_owner(target), seen)]
+    arrays = [a for _, was in before for a in was.values() if isinstance(a, np.ndarray) and id(a) not in seen]
+    contents = [array.copy() for array in arrays]
+    try:
+        yield
+    finally:
+        for holder, was in before:
+            _put_back(holder, was)
+        for array, content in zip(arrays, contents, strict=True):
+            if array.flags.writeable:
+                array[...] = content
+
+
+def _holders(owner, seen):
+    """Yield the dictionary of an object's attributes, and each container within it, once."""
+    pending = [owner]
+    while pending:
+        value = pending.pop()
+        is_container = isinstance(value, (dict, list, tuple))
+        if id(value) in seen or not (is_container or type(value).__module__.split(".")[0] not in STATELESS):
+            continue
+        seen.add(id(value))
+        holder = value if is_container else getattr(value, "__dict__", {})
+        pending.extend(holder.values() if isinstance(holder, dict) else holder)
+        if not isinstance(holder, tuple):
+            yield holder
+
+
+def _put_back(holder, was):
+    """Restore the entries of a dictionary or list that are or were arrays."""
+    now = _entries(holder)
+    for key in [*now, *(was.keys() - now.keys())]:
+        if isinstance(now.get(key), np.ndarray) or isinstance(was.get(key), np.ndarray):
+            if key in was and (key in now or isinstance(holder, dict)):
+                holder[key] = was[key]
+            elif isinstance(holder, dict):
+                del holder[key]
+
+
+def _entries(holder):
+    return dict(holder) if isinstance(holder, dict) else dict(enumerate(holder))
+
+
+def _fresh(value):
+    """Copy a random generator, or a dictionary or list with its contents."""
+    if not isinstance(value, STATEFUL):
+        return value
+    if not isinstance(value, (dict, list)):
+        return copy.deepcopy(value)
+    copied = copy.copy(value)
+    for key, entry in _entries(value).items():
+        copied[key] = _copy_array(_fresh(entry))
+    return copied
+
+
+def _copy_array(value):
+    return value.copy(order="K") if isinstance(value, np.ndarray) else value
 
 
 def describe(value):
@@ -196,14 +330,3 @@ def describe(value):
         return f"an array of {value.dtype}"
     name = type(value).__name__
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
-
-
-def refusals():
-    """Return the module of error messages, imported only when needed."""
-    from gradcheck import refusals
-
-    return refusals
-
-
-def _copy_array(value):
-    return value.copy(order="K") if isinstance(value, np.ndarray) else value

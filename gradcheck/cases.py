@@ -9,6 +9,7 @@ A module lists its cases as an iterable `CASES`. A package may have a submodule 
 """
 
 import contextlib
+import difflib
 import importlib
 import importlib.util
 import sys
@@ -67,6 +68,20 @@ def ends_nothing():
 def error_in_words(error):
     """Return the type and the message of an exception on one line."""
     return ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))
+
+
+def selected_cases(target):
+    """Return the Cases of MODULE, or the one Case of MODULE:NAME.
+
+    Raises LookupError, with the nearest name, if there is no case of that name, and the exceptions of load_cases.
+    """
+    module, _, name = target.partition(":")
+    cases = load_cases(module)
+    named = [case for case in cases if not name or case.name == name]
+    if not named:
+        near = difflib.get_close_matches(name, [case.name for case in cases], n=1, cutoff=0.0)[0]
+        raise LookupError(f"{module} has no case {name!r}; the nearest is {near!r}")
+    return named
 
 
 def load_cases(target: str) -> list[Case]:

@@ -2,14 +2,18 @@
 
 `check` computes the explanation before it raises. The sentence is the result of a comparison of the wrong gradient with
 the true one (gradcheck/diagnosis). The lines are found by running forward and backward again with probes
-(gradcheck/lines). Both run the user's function many times, so they share a time limit, the duration of the check
-or LEAST seconds, whichever is longer. The limit is tested before each forward pass; a pass that has begun is not
+(gradcheck/lines). Both run the user's function many times, so they share a time limit, the duration of the check or
+LEAST seconds, whichever is longer. The limit is tested before each forward pass; a pass that has begun is not
 interrupted.
 """
 
 import time
 from contextlib import suppress
 from dataclasses import replace
+
+from gradcheck.diagnosis import what_is_wrong
+from gradcheck.examination import find
+from gradcheck.lines import lines_beside
 
 LEAST = 5.0  # seconds that an explanation may take after a short check
 
@@ -21,11 +25,8 @@ class OutOfTime(BaseException):
     """
 
 
-class TimeLimit:
-    """The time limit of an explanation that begins now.
-
-    `began` is the time.monotonic() at which the check began.
-    """
+class Explanation:
+    """The explanation of one failed check, which began at the time.monotonic() `began`."""
 
     def __init__(self, began):
         now = time.monotonic()
@@ -33,29 +34,19 @@ class TimeLimit:
         self.end = now + self.seconds
 
     def keep(self):
-        """Raise OutOfTime if the limit has passed."""
+        """Raise OutOfTime if the time limit has passed. Call.evaluate calls this."""
         if time.monotonic() > self.end:
             raise OutOfTime
 
-
-class Explanation:
-    """The explanation of one failed check, which began at the time `began`."""
-
-    def __init__(self, began):
-        self.limit = TimeLimit(began)
-
-    def with_sentences(self, report, run, step, findings, find):
-        """Return the report with a diagnosis of each wrong gradient, if one is known.
-
-        `find(run)` returns (Findings, ComplexStep) of another Run.
-        """
-        from gradcheck.diagnosis import what_is_wrong
-
-        run.call.time_limit, arguments = self.limit, list(report.arguments)
+    def with_sentences(self, examination, terms):
+        """Return the report of an Examination with a diagnosis of each wrong gradient, if one is known."""
+        run, arguments = examination.run, list(examination.report.arguments)
+        run.call.time_limit = self
         with suppress(OutOfTime):
-            for i, sentence in enumerate(what_is_wrong(run, step, findings, find)):
+            sentences = what_is_wrong(run, examination.step, examination.findings, lambda other: find(other, terms)[:2])
+            for i, sentence in enumerate(sentences):
                 arguments[i] = replace(arguments[i], diagnosis=sentence)
-        return replace(report, arguments=tuple(arguments))
+        return replace(examination.report, arguments=tuple(arguments))
 
     def lines(self, report, call, dy, seed, randomize):
         """Return the table of the lines of backward as lines of text.
@@ -63,16 +54,14 @@ class Explanation:
         The list is empty if no line is known to be wrong, or if the lines cannot be examined. If the examination raises
         another error, the list holds one line that names it, so that the report itself is still printed.
         """
-        from gradcheck.lines import lines_beside
-
-        call.time_limit = self.limit
+        call.time_limit = self
         try:
             found = lines_beside(report, call, dy=dy, seed=seed, randomize=randomize)
         except (TypeError, ValueError):
             return []
         except OutOfTime:
             return [
-                f"(the explanation is incomplete: it stopped after {self.limit.seconds:.0f} s; "
+                f"(the explanation is incomplete: it stopped after {self.seconds:.0f} s; "
                 "gradcheck.steps has no time limit, and smaller arrays need less time)"
             ]
         except Exception as error:

@@ -29,7 +29,7 @@ this estimate, and then plain central differences could not check to 1e-6. Hence
 with s the scale of the entry: its own size, or the mean size of its argument if that is larger, rounded up to a power
 of two, and h to a multiple of 2⁻⁵¹ s, so that x ± h is nearly always exact. But s is a guess: near a kink or a pole, or
 where logits are in the thousands, the length is shorter. Therefore each estimate comes with an estimate of its error.
-If that is too large, shorter steps are tried (gradcheck/refine/estimates.py, which also explains the factor √3).
+If that is too large, shorter steps are tried (gradcheck/refine/one_derivative.py, which also explains the factor √3).
 
 One-sided derivatives are extrapolated from the same evaluations:
 

@@ -1,30 +1,24 @@
 """Compare every gradient that a backward pass returns with the true one: `check`, `check_module` and `adjoint`.
 
 A check has four steps: run forward and backward and detect side effects (contract.py), compare each gradient with the
-oracles (measurement.py), judge the measurements (judgement.py), and write the report (summary.py, report.py). These
-modules suffice for a right gradient. If they do not confirm a gradient, gradcheck/refine examines it again, and if it
-is not right, gradcheck/causes.py explains it. Neither is imported before it is needed.
+oracles (examination.py), judge the measurements (judgement.py), and write the report (report.py). These modules suffice
+for a right gradient. If they do not confirm a gradient, gradcheck/refine examines it again, and if it is not right,
+gradcheck/causes.py explains it. Neither is imported before it is needed.
 
 Invalid arguments raise TypeError or ValueError. A wrong gradient or a faulty backward pass raises GradientError.
 """
 
-import numbers
 import time
 from collections.abc import Collection
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from gradcheck.adjoint_identity import sides_of_all
-from gradcheck.call import Call, Differentiable, borrowed, is_module, randomize_parameters, refusals, to_float64
-from gradcheck.complex_step import ComplexStep, NotComplexSafe
-from gradcheck.contract import run_under_watch
-from gradcheck.judgement import first_look, unexamined
-from gradcheck.measurement import ORACLES, Terms, by_central_differences, by_the_identity
+from gradcheck.call import Call, Differentiable, is_module, prepared
+from gradcheck.contract import fault
+from gradcheck.examination import examine
+from gradcheck.judgement import Terms
 from gradcheck.report import GradientError, Report
-from gradcheck.summary import summarise
 
 MAX_ENTRIES = 2000
 
@@ -164,98 +158,32 @@ def check_call(
     `lines=False` leaves the lines of backward out of the explanation.
     """
     began = time.monotonic()
-    strict, atol = atol is None, 1e-8 if atol is None else atol
-    _refuse_settings(rtol, atol, max_entries, seed)
-    terms = Terms(rtol, atol, strict, max_entries, _named(oracles))
+    terms = Terms(rtol, atol, seed, max_entries, oracles)
     call = call.copy()
-    with borrowed(call.target):
-        to_float64(call.target)
-        if randomize:
-            randomize_parameters(call.target, _stream(seed, "parameters"))
-        run = run_under_watch(call, dy, _stream(seed, "dy"))
-        findings, step, notes = _find(run, terms, seed)
-        arguments = tuple(summarise(finding, run, terms) for finding in findings)
-        report = Report(call.name, arguments, (run.problem,) if run.problem else (), tuple(notes))
+    with prepared(call, seed if randomize else None):
+        examination = _examined(call, dy, terms)
+        report, explanation = examination.report, None
         if explain and not report.is_right:
             from gradcheck.causes import Explanation
 
             explanation = Explanation(began)
-            report = explanation.with_sentences(
-                report, run, step, findings, lambda other: _find(other, terms, seed)[:2]
-            )
+            report = explanation.with_sentences(examination, terms)
     if not report.is_right:
-        raise GradientError(report, explanation.lines(report, call, dy, seed, randomize) if explain and lines else ())
+        found = explanation.lines(report, call, dy, seed, randomize) if explanation and lines else ()
+        raise GradientError(report, found)
     return report
 
 
-def _find(run, terms, seed):
-    """Return (a Finding for each gradient, the ComplexStep, notes for the reader).
+def _examined(call, dy, terms):
+    """Examine a Call. A ValueError that backward raises because of shapes becomes a GradientError that explains it."""
+    try:
+        return examine(call, dy, terms)
+    except ValueError as error:
+        if not hasattr(error, "backward"):
+            raise
+        from gradcheck.shape_errors import shape_problem
 
-    The ComplexStep is None if it was not selected or if the forward pass is not complex-safe. If this shows late, all
-    gradients are judged again without it. Raises ValueError if only the complex step was selected.
-    """
-    rng, notes = _stream(seed, "entries"), []
-    measurements = [by_central_differences(run, i, terms, rng) for i in range(len(run.arguments))]
-    if terms.oracles != ("central",):
-        step = ComplexStep(run.call, run.arguments, run.y)
-        try:
-            if terms.oracles == ("adjoint",):
-                together = sides_of_all(run, step, rng)
-                notes.append(_both_sides(together))
-                if together.agree:
-                    return [unexamined(m) for m in measurements], step, notes
-            both = [by_the_identity(run, step, i, m, terms, rng) for i, m in enumerate(measurements)]
-            return [_judged(run, step, i, m, terms, rng) for i, m in enumerate(both)], step, notes
-        except NotComplexSafe as reason:
-            if "central" not in terms.oracles:
-                raise refusals().not_complex_safe(run.call.name, reason) from reason
-            notes = [f"the complex step does not apply, since the forward pass is not complex-safe: {reason}"]
-    terms = replace(terms, oracles=("central",))
-    return [_judged(run, None, i, m, terms, rng) for i, m in enumerate(measurements)], None, notes
-
-
-def _judged(run, step, i, measurement, terms, rng):
-    """Return the Finding on the gradient of argument i. Raises NotComplexSafe."""
-    finding = first_look(measurement, run, terms)
-    if finding is None:
-        from gradcheck.refine import look_closer
-
-        finding = look_closer(run, step, i, measurement, terms, rng)
-    return finding
-
-
-def _both_sides(together):
-    share = min(together.gap / max(together.size, np.finfo(float).tiny), 1.0)
-    return (
-        f"the adjoint identity through all arguments: backward gives {together.analytic:.15g}, the complex step gives "
-        f"{together.exact:.15g}; the difference is {share:.1e} of Σ|dx v|"
-    )
-
-
-def _refuse_settings(rtol, atol, max_entries, seed):
-    """Raise TypeError or ValueError if a setting is invalid."""
-    are_numbers = isinstance(rtol, numbers.Real) and isinstance(atol, numbers.Real) and rtol >= 0 and atol >= 0
-    whole = [isinstance(value, numbers.Integral) and not isinstance(value, bool) for value in (max_entries, seed)]
-    if not (are_numbers and all(whole) and max_entries >= 1 and seed >= 0):
-        raise refusals().settings(rtol, atol, max_entries, seed)
-
-
-def _named(oracles):
-    """Return the selected oracles as a tuple, all of them if None.
-
-    Raises ValueError for an unknown name.
-    """
-    if oracles is None:
-        return ORACLES
-    named = (oracles,) if isinstance(oracles, str) else oracles
-    if not isinstance(named, (tuple, list, set)) or not named or any(name not in ORACLES for name in named):
-        raise refusals().oracles(oracles, ORACLES)
-    return tuple(name for name in ORACLES if name in named)
-
-
-def _stream(seed, purpose):
-    """Return a random generator for one purpose.
-
-    Its numbers differ from those of `default_rng(seed)`, from which the caller may have drawn the inputs.
-    """
-    return np.random.default_rng([seed, *purpose.encode()])
+        problem = shape_problem(call, error.backward, error)
+        if not problem:
+            raise
+        raise fault(call, problem) from error

@@ -1,4 +1,4 @@
-"""Terminal helpers of all commands: options, output and exit status."""
+"""The command line that all commands share: options, terminal output and exit status."""
 
 import argparse
 import contextlib
@@ -10,13 +10,43 @@ import sys
 
 from gradcheck.stopping import INTERRUPTED, signals_raise
 
-USAGE, PIPE_CLOSED = 2, 141  # the latter as a shell reports SIGPIPE
+OK, WRONG, USAGE, PIPE_CLOSED = 0, 1, 2, 141  # the last as a shell reports SIGPIPE
 OUTPUT_FAILS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 LONGEST, BEGINNING, END = 900, 600, 297  # characters of a message
 
 
+class Unusable(Exception):  # noqa: N818 (it is a message, not a fault of the program)
+    """The arguments of a command cannot be used. The message is printed, and the exit status is USAGE."""
+
+
+@contextlib.contextmanager
+def unusable(*others):
+    """Turn ImportError, LookupError, TypeError, ValueError and `others` within the block into Unusable."""
+    try:
+        yield
+    except (ImportError, LookupError, TypeError, ValueError, *others) as error:
+        raise Unusable(error.args[0] if isinstance(error, LookupError) else error) from error
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser whose error messages are one line, whatever the arguments contain."""
+    """The parser of a command. Its error messages are one line, whatever the arguments contain."""
+
+    def __init__(self, command, description, epilog=None):
+        super().__init__(
+            prog=f"python -m gradcheck {command}".rstrip(),
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def add_target(self, metavar, help, nargs="?"):
+        """Add the positional argument that names a module or a case."""
+        self.add_argument("target", metavar=metavar, nargs=nargs, help=help)
+
+    def add_seed(self, of="all random numbers", metavar="N"):
+        """Add the option --seed."""
+        whole = whole_number(0, "a seed")
+        self.add_argument("--seed", type=whole, default=0, metavar=metavar, help=f"seed of {of} (default: 0)")
 
     def error(self, message):
         """Print the usage and the message, and exit with status 2."""

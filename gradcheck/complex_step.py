@@ -53,10 +53,14 @@ class ComplexStep:
 
         `directions` maps the position of an argument to its part of v; all other parts of v are zero.
         """
+        return self._derivative(self.output(directions))
+
+    def output(self, directions, h=STEP):
+        """Return y(x + ihv) without further checks. Raises NotComplexSafe if the function raises."""
         for i, v in directions.items():
-            self.moved[i].imag = STEP * v  # (1)
+            self.moved[i].imag = h * v  # (1)
         try:
-            return self._evaluate()
+            return self._output()
         finally:
             for i in directions:
                 self.moved[i].imag = 0.0
@@ -70,12 +74,11 @@ class ComplexStep:
         here = moved[index]
         moved[index] = here + 1j * STEP * scale
         try:
-            return self._evaluate() / scale
+            return self._derivative(self._output()) / scale
         finally:
             moved[index] = here
 
-    def _evaluate(self):
-        y = self._complex_output()
+    def _derivative(self, y):
         if y.dtype.kind != "c":
             raise NotComplexSafe(f"for complex arguments y is {y.dtype}: the imaginary part is lost")
         if y.shape != self.y.shape:
@@ -87,7 +90,7 @@ class ComplexStep:
             raise NotComplexSafe(f"for complex arguments the real part of y changes by up to {difference:.1e}")
         return y.imag / STEP  # (2)
 
-    def _complex_output(self):
+    def _output(self):
         by_identity = {id(argument.array): z for argument, z in zip(self.arguments, self.moved, strict=True)}
         inputs = [by_identity.get(id(value), value) for value in self.call.inputs]
         parameters = [argument.parameter for argument in self.arguments]

@@ -1,24 +1,27 @@
 """The contract of a differentiable function, tested before any gradient is compared.
 
 The function returns a pair (y, backward). For float64 inputs, y is float64, finite and the same in each call.
-backward(dy) returns one gradient for each argument (gradients.py). Neither modifies an argument, a parameter, y or dy.
-A second backward(dy) returns the same gradients, or raises RuntimeError if backward has discarded its activations. The
-values that forward has saved are not affected by a later forward pass on other inputs.
+backward(dy) returns one gradient for each argument, a float64 array of the argument's shape; only a parameter may have
+none, which counts as zeros. Neither modifies an argument, a parameter, y or dy. A second backward(dy) returns the same
+gradients, or raises RuntimeError if backward has discarded its activations. The values that forward has saved are not
+affected by a later forward pass on other inputs.
 
-If the function cannot be checked at all, TypeError or ValueError is raised; if backward returns no gradients,
+If the function cannot be checked at all, TypeError or ValueError is raised; if backward returns no valid gradients,
 GradientError. Any other violation is a problem of the report, and the gradients are still compared.
 """
 
+import inspect
 from dataclasses import dataclass
 
 import numpy as np
 
-from gradcheck.call import Call, parameters_of, refusals
-from gradcheck.gradients import run_backward, with_zeros
+from gradcheck.call import Call, clear_gradients, describe, parameters_of
+from gradcheck.report import GradientError, Report
 
 REPEATS = 1e-12  # relative; two runs may differ by rounding if memory is aligned differently
 ROUNDING = 1e-12  # of Σ|dy y|: no rounding error of a gradient (of y's unit over x's) is larger
 NOTHING = 1e-50  # the complex step of a zero may leave an error below this: h² for a cube
+NUMERIC = (np.ndarray, np.generic, float)
 
 
 @dataclass
@@ -54,6 +57,41 @@ class Run:
     problem: str = ""
 
 
+def run_under_watch(call, dy, rng, problem=""):
+    """Run forward and backward, test their contract, and return a Run.
+
+    If dy is None, it is drawn from rng. The first violation of the contract becomes the `problem` of the Run. Forward
+    and backward are then run again on copies, so that the violation does not affect the numbers.
+    """
+    arguments = arguments_of(call)
+    watch = _Watch(call, arguments)
+    returned, backward = _forward(call)
+    problem = problem or watch.change("forward")
+    y = returned.copy()
+    require_finite(call.name, "the output", y)
+    again, _ = _forward(call)
+    if not _same(y, again):
+        raise ValueError(
+            f"{call.name} is not deterministic: two forward passes on the same inputs differ, by up to "
+            f"{_difference(y, again)}. Pass the random generator as an input or option: it is copied before each call"
+        )
+    given, dy = dy, rng.standard_normal(y.shape) if dy is None else _fit_dy(call.name, dy, y)
+    watch.add("dy", dy)
+    watch.add("y", returned)
+    gradients = run_backward(call, backward, dy, arguments)
+    change = watch.change("backward")
+    problem = problem or change or _repetition(call, backward, dy, arguments, gradients)
+    problem = problem or watch.change("a second backward") or _dependence(call, dy, arguments, gradients)
+    if problem and not call.is_careful:
+        return run_under_watch(call.careful(), given, rng, problem)
+    missing = [gradient is None for gradient in gradients]
+    rounding = ROUNDING * float(np.sum(np.abs(dy * y))) + NOTHING
+    return Run(call, arguments, y, dy, with_zeros(gradients, arguments), missing, rounding, problem)
+
+
+# Forward
+
+
 def arguments_of(call):
     """Return the Arguments of a call, inputs first.
 
@@ -68,54 +106,203 @@ def arguments_of(call):
         if parameter.data.dtype.kind in "fc":
             arguments.append(Argument(name, f"{name}.grad", parameter.data, parameter))
     for argument in arguments:
-        if isinstance(argument.array, (np.ma.MaskedArray, np.matrix)) or argument.array.dtype != np.float64:
-            raise refusals().unfit_argument(call.name, argument)
-        refuse_infinite(call.name, argument.name, argument.array)
+        name, array, dtype = argument.name, argument.array, argument.array.dtype
+        if isinstance(array, (np.ma.MaskedArray, np.matrix)):
+            raise TypeError(f"{call.name}: {name} is {describe(array)}; it must be a plain array; use np.asarray")
+        if dtype != np.float64:
+            obstacle = "rounding errors are as large as the errors to be found"
+            if dtype.kind == "c":
+                obstacle = "the derivative along the real line does not determine the gradient"
+            elif dtype.itemsize > 8:
+                obstacle = "some NumPy functions compute with lower precision"
+            raise TypeError(
+                f"{call.name}: central differences need float64: in {dtype} {obstacle}; {name} is {dtype}, "
+                f"shape {array.shape}"
+            )
+        require_finite(call.name, name, array)
     if not any(argument.array.size for argument in arguments):
-        raise refusals().nothing_to_differentiate(call)
+        kinds = [value.dtype.name if isinstance(value, np.ndarray) else type(value).__name__ for value in call.inputs]
+        raise ValueError(
+            f"{call.name}: nothing to differentiate: no positional input is a floating-point array with entries "
+            f"({', '.join(kinds) or 'there are none'}); pass float64 arrays, such as np.array(1.5)"
+            f"{_adapters().for_nested(call.inputs)}"
+        )
     return arguments
 
 
-def run_under_watch(call, dy, rng, problem=""):
-    """Run forward and backward, test their contract, and return a Run.
+def require_finite(name, what, array):
+    """Raise ValueError, with the index, if an array is not finite.
 
-    If dy is None, it is drawn from rng. The first violation of the contract becomes the `problem` of the Run. Forward
-    and backward are then run again on copies, so that the violation does not affect the numbers.
+    `name` is the name of the function. The message calls the array `what`.
     """
-    arguments = arguments_of(call)
-    watch = _Watch(call, arguments)
-    returned, backward = _forward(call)
-    problem = problem or watch.change("forward")
-    y = returned.copy()
-    refuse_infinite(call.name, "the output", y)
-    again, _ = _forward(call)
-    if not _same(y, again):
-        raise refusals().not_deterministic(call.name, y, again)
-    given, dy = dy, rng.standard_normal(y.shape) if dy is None else _fit_dy(call.name, dy, y)
-    watch.add("dy", dy)
-    watch.add("y", returned)
-    gradients = run_backward(call, backward, dy, arguments)
-    change = watch.change("backward")
-    problem = problem or change or _repetition(call, backward, dy, arguments, gradients)
-    problem = problem or watch.change("a second backward") or _dependence(call, dy, arguments, gradients)
-    if problem and not call.is_careful:
-        from gradcheck.careful import careful
-
-        return run_under_watch(careful(call), given, rng, problem)
-    missing = [gradient is None for gradient in gradients]
-    rounding = ROUNDING * float(np.sum(np.abs(dy * y))) + NOTHING
-    return Run(call, arguments, y, dy, with_zeros(gradients, arguments), missing, rounding, problem)
+    if np.isfinite(array).all():
+        return
+    bad = np.argwhere(~np.isfinite(array))
+    index = tuple(int(i) for i in bad[0])
+    where = f" at {list(index)}" if index else ""
+    raise ValueError(
+        f"{name}: {what} is not finite: {array[index]}{where} ({len(bad)} of {array.size} entries); "
+        "choose inputs at which it is finite"
+    )
 
 
 def _forward(call):
-    """Evaluate a call, and return (y, backward) if both have the right type."""
-    result = call.evaluate()
-    is_pair = isinstance(result, tuple) and len(result) == 2 and callable(result[1])
-    y = np.asarray(result[0]) if is_pair and isinstance(result[0], (np.ndarray, np.generic, float)) else None
-    if y is None or y.dtype != np.float64:
-        raise refusals().unfit_result(call.name, result)
-    call.type_of_y = type(result[0])
-    return y, result[1]
+    """Evaluate a call, and return (y, backward). Raises TypeError if it is not such a pair."""
+    result, name = call.evaluate(), call.name
+    if not (isinstance(result, tuple) and len(result) == 2):
+        what = f"a tuple of {len(result)}" if isinstance(result, tuple) else describe(result)
+        hint = _adapters().for_no_pair(result)
+        raise TypeError(f"{name} returned {what}; a differentiable function returns a pair (y, backward){hint}")
+    y, backward = result
+    if not callable(backward):
+        kind, hint = type(backward).__name__, _adapters().for_no_backward(y, backward)
+        raise TypeError(f"{name} returned (y, {kind}); the second must be a function of dy; {hint}")
+    if not isinstance(y, NUMERIC):
+        raise TypeError(
+            f"{name}: y is {describe(y)}; it must be one float64 array or number: "
+            "check several outputs one at a time, or concatenated, as from_nested of gradcheck.adapters does"
+        )
+    call.type_of_y, y = type(y), np.asarray(y)
+    if y.dtype != np.float64:
+        raise TypeError(
+            f"{name}: y is {y.dtype}, although every floating-point input is float64; it must be float64 too"
+        )
+    return y, backward
+
+
+def _adapters():
+    """Return the module of hints at adapters, which only an error needs."""
+    from gradcheck.adapters import hints
+
+    return hints
+
+
+def _fit_dy(name, dy, y):
+    """Return a copy of the caller's dy. Raises if it could not reveal a mistake."""
+    dy = np.array(dy)
+    if dy.dtype.kind not in "fiu":
+        raise TypeError(f"{name}: dy is {dy.dtype}; it must be an array of real numbers")
+    if dy.shape != y.shape:
+        raise ValueError(f"{name}: dy has shape {dy.shape}, but y has {y.shape}")
+    dy = dy.astype(np.float64)
+    require_finite(name, "dy", dy)
+    if dy.size > 1 and np.all(dy == dy.flat[0]):
+        raise ValueError(
+            f"{name}: dy is {dy.flat[0]:g} everywhere, and checks too little: the outputs of a softmax or a layer norm "
+            "have a constant sum, whose gradient is zero, so a backward that returns zeros would pass. Omit dy to "
+            "use a random one"
+        )
+    if dy.size == 1 and dy.item() in (0, 1):
+        kind = "returns zeros" if dy.item() == 0 else "ignores dy"
+        raise ValueError(
+            f"{name}: dy is {dy.item():g}, and checks too little: a backward that {kind} would pass. Omit dy to use a "
+            "random one"
+        )
+    return dy
+
+
+# Backward
+
+
+def gradients_of(call, arguments, dy):
+    """Run forward and backward once, and return the gradients of `arguments` in order."""
+    _, backward = call.evaluate()
+    return with_zeros(run_backward(call, backward, dy.copy(), arguments), arguments)
+
+
+def with_zeros(gradients, arguments):
+    """Return the gradients with each None replaced by zeros."""
+    pairs = zip(gradients, arguments, strict=True)
+    return [np.zeros(argument.array.shape) if gradient is None else gradient for gradient, argument in pairs]
+
+
+def run_backward(call, backward, dy, arguments):
+    """Run backward once, and return copies of the gradients of `arguments` in order.
+
+    A parameter without a gradient has None. Raises GradientError if the gradients are not valid.
+    """
+    clear_gradients(call.target)
+    try:
+        returned = backward(call.as_y(dy))
+    except TypeError as error:
+        signature = _signature_without_dy(backward)
+        if signature is None:
+            raise
+        raise TypeError(
+            f"{call.name}: backward takes {signature}; it must take dy alone: "
+            "for two functions that share a cache see from_pair of gradcheck.adapters"
+        ) from error
+    except ValueError as error:
+        error.backward = backward  # checking.py explains it if it is about shapes
+        raise
+    inputs = [argument for argument in arguments if argument.parameter is None]
+    if returned is None and not inputs:
+        returned = ()
+    elif returned is not None and not isinstance(returned, (tuple, list, dict)):
+        returned = (returned,)
+    if not isinstance(returned, tuple) or len(returned) != len(inputs):
+        raise fault(call, _wrong_number(call, returned, inputs))
+    supply = iter(returned)
+    pairs = [(a, next(supply) if a.parameter is None else a.parameter.grad) for a in arguments]
+    return [_valid(call, argument, gradient, pairs) for argument, gradient in pairs]
+
+
+def _signature_without_dy(backward):
+    """Return the signature of a backward that does not take one argument, or None."""
+    try:
+        signature = inspect.signature(backward)
+    except ValueError:  # it has no signature
+        return None
+    try:
+        signature.bind(None)
+    except TypeError:
+        return signature
+    return None
+
+
+def _wrong_number(call, returned, inputs):
+    names = ", ".join(argument.name for argument in inputs) or "no input"
+    hint = _adapters().for_nested(call.inputs)
+    if not isinstance(returned, tuple):
+        what = "nothing" if returned is None else describe(returned)
+        expected = "an array" if len(inputs) == 1 else f"a tuple of {len(inputs)}"
+        return f"backward returned {what}, expected {expected}: one for {names}{hint}"
+    count = "1 gradient" if len(returned) == 1 else f"{len(returned)} gradients"
+    others = [
+        f"{name} ({describe(value)})"
+        for name, value in zip(call.input_names(), call.inputs, strict=True)
+        if not (isinstance(value, np.ndarray) and value.dtype.kind == "f")
+    ]
+    none_for = f", and none for {', '.join(others)}" if others and len(returned) > len(inputs) else ""
+    return f"backward returned {count}, expected {len(inputs)}: one for {names}{none_for}{hint}"
+
+
+def _valid(call, argument, gradient, others):
+    """Return a copy of a gradient, or raise GradientError.
+
+    `others` lists every (argument, gradient) of the same backward pass.
+    """
+    if gradient is None and argument.parameter is not None:
+        return None
+    if not isinstance(gradient, NUMERIC):
+        raise fault(call, f"{argument.label} is {describe(gradient)}, not an array {argument.array.shape}")
+    array = np.array(gradient)
+    if array.shape != argument.array.shape:
+        from gradcheck.shape_hints import shape_hint
+
+        shapes = f"{argument.label} has shape {array.shape}, but {argument.name} has {argument.array.shape}"
+        raise fault(call, f"{shapes}{shape_hint(argument, array.shape, others)}")
+    if array.dtype != np.float64:
+        raise fault(call, f"{argument.label} is {array.dtype}, but {argument.name} is float64")
+    return array
+
+
+def fault(call, problem):
+    """Return the GradientError for a fault found before any gradient is compared."""
+    return GradientError(Report(call.name, problems=(problem,)))
+
+
+# Side effects
 
 
 def _repetition(call, backward, dy, arguments, gradients):
@@ -125,9 +312,13 @@ def _repetition(call, backward, dy, arguments, gradients):
     except RuntimeError:
         return ""  # it may refuse a second call, but not return another gradient
     except Exception as error:
-        return refusals().raised_again(error, call, dy, arguments)
-    changed = _changed(arguments, gradients, again)
-    return refusals().another_the_second_time(*changed, call, dy, arguments) if changed else ""
+        reason = _cause(call, dy, arguments) or "a backward that may be called only once should raise RuntimeError"
+        return f"a second backward(dy) raises {type(error).__name__}: {error}; {reason}"
+    label, difference = _changed(arguments, gradients, again)
+    if not label:
+        return ""
+    reason = _cause(call, dy, arguments) or "backward changes what forward saved for it, or draws random numbers"
+    return f"{label}: a second backward(dy) returns another gradient, different by up to {difference}: {reason}"
 
 
 def _dependence(call, dy, arguments, gradients):
@@ -142,36 +333,49 @@ def _dependence(call, dy, arguments, gradients):
     if not np.array_equal(y, before, equal_nan=True):
         return f"another forward pass overwrites y: {np.sum(y != before)} entries"
     try:
-        changed = _changed(arguments, gradients, run_backward(call, backward, dy, arguments))
+        label, difference = _changed(arguments, gradients, run_backward(call, backward, dy, arguments))
     except RuntimeError:
         return ""
-    if not changed:
+    if not label:
         return ""
+    reason = _cause(call, dy, arguments)
     anew = _changed(arguments, gradients, run_backward(call, call.evaluate()[1], dy, arguments))
-    if anew and anew[0] == changed[0]:  # the cause is not the forward pass in between: every later run differs
-        return refusals().another_in_another_run(*anew, call, dy, arguments)
-    return refusals().another_after_another_forward(*changed, call, dy, arguments)
+    if anew[0] == label:  # the cause is not the forward pass in between: every later run differs
+        because = f": {reason}" if reason else ""
+        return f"{label}: another run of forward and backward changes it, by up to {anew[1]}{because}"
+    reason = reason or "backward reads values saved by the later forward pass"
+    return f"{label}: another forward pass before backward(dy) changes it, by up to {difference}: {reason}"
+
+
+def _cause(call, dy, arguments):
+    """Describe state that the function leaves behind, or return ""."""
+    from gradcheck.leftovers import cause
+
+    return cause(call, lambda backward: run_backward(call, backward, dy.copy(), arguments))
 
 
 def _changed(arguments, before, after):
-    """Return (label, gradient, other gradient) of the first that differs, or ()."""
+    """Return (label, size of the change) of the first gradient that differs, or two empty texts."""
     for argument, a, b in zip(arguments, before, after, strict=True):
         if (a is None) != (b is None) or not (a is None or _same(a, b)):
-            return argument.label, a, b
-    return ()
+            return argument.label, _difference(a, b)
+    return "", ""
+
+
+def _same(a, b):
+    """Return True if two arrays agree up to rounding."""
+    size = max(np.max(np.abs(a), initial=0, where=np.isfinite(a)), np.finfo(np.float64).tiny)
+    return a.shape == b.shape and np.allclose(a, b, rtol=0, atol=REPEATS * size, equal_nan=True)
+
+
+def _difference(a, b):
+    if a is None or b is None or a.shape != b.shape:
+        return "everything"
+    return f"{np.nanmax(np.abs(a - b)):.2g}"
 
 
 def _elsewhere(value):
     return 0.75 * value if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
-
-
-def _fit_dy(name, dy, y):
-    """Return a copy of the caller's dy. Raises if it could not reveal a mistake."""
-    dy = np.array(dy)
-    is_array = dy.dtype.kind in "fiu" and dy.shape == y.shape and np.isfinite(dy).all()
-    if not is_array or (dy.item() in (0, 1) if dy.size == 1 else dy.size and np.all(dy == dy.flat[0])):
-        raise refusals().unfit_dy(name, dy, y)
-    return dy.astype(np.float64)
 
 
 class _Watch:
@@ -198,18 +402,3 @@ class _Watch:
                 problem = problem or f"{culprit} changed {name} in place: {np.sum(array != before)} entries"
                 array[...] = before
         return problem
-
-
-def _same(a, b):
-    """Return True if two arrays agree up to rounding."""
-    size = max(np.max(np.abs(a), initial=0, where=np.isfinite(a)), np.finfo(np.float64).tiny)
-    return a.shape == b.shape and np.allclose(a, b, rtol=0, atol=REPEATS * size, equal_nan=True)
-
-
-def refuse_infinite(name, what, array):
-    """Raise ValueError, with the index, if an array is not finite.
-
-    `name` is the name of the function. The message calls the array `what`.
-    """
-    if not np.isfinite(array).all():
-        raise refusals().not_finite(name, what, array)

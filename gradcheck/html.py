@@ -1,13 +1,17 @@
-"""A report as HTML for a notebook: the table of `str(report)`, readable on a light and a dark background.
+"""A report in a notebook or on another page: an HTML table, readable on a light and a dark background.
 
 Notebooks display a Report in this form. For other pages, `report_html(report)` returns a fragment with inline styles.
 It loads no other files, and all names are escaped.
 """
 
+import os
+import traceback
 from collections.abc import Callable, Iterable
 from html import escape
+from typing import TYPE_CHECKING, Any
 
-from gradcheck.report import ArgumentReport, Report
+if TYPE_CHECKING:
+    from gradcheck.report import Report
 
 RIGHT, DOUBTFUL, WRONG = "#2e7d32", "#8a6100", "#b3261e"  # white text is readable on each of them
 
@@ -15,7 +19,7 @@ TABLE = "border-collapse:collapse;font-variant-numeric:tabular-nums;margin:0.3em
 CELL = "padding:0.15em 0.7em;border-bottom:1px solid rgba(128,128,128,0.35);text-align:"
 BADGE = "display:inline-block;padding:0 0.5em;border-radius:0.6em;color:#fff;background:"
 
-COLUMNS: tuple[tuple[str, str, Callable[[ArgumentReport], str]], ...] = (
+COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("argument", "left", lambda argument: argument.name),
     ("shape", "left", lambda argument: str(argument.shape)),
     ("entries", "right", lambda argument: argument.extent),
@@ -25,14 +29,15 @@ COLUMNS: tuple[tuple[str, str, Callable[[ArgumentReport], str]], ...] = (
 )
 
 
-def report_html(report: Report, look: Iterable[str] = ()) -> str:
+def report_html(report: "Report", look: Iterable[str] = ()) -> str:
     """Return a Report as an HTML fragment: verdict, a row per argument, and messages.
 
     `look` holds lines of text on the lines of the backward pass; they are shown unchanged below the table.
     """
+    doubts = [argument.verdict for argument in report.arguments if not argument.is_right]
+    verdict = "WRONG" if report.problems or "WRONG" in doubts else "right" if report.is_right else doubts[0]
     lines = [*report.failures(), *(f"note: {note}" for note in report.notes)]
-    text = "\n".join(look)
-    return table_html(report.name, _overall(report), COLUMNS, report.arguments, lines, text)
+    return table_html(report.name, verdict, COLUMNS, report.arguments, lines, "\n".join(look))
 
 
 def table_html(name, verdict, columns, rows, lines, text=""):
@@ -43,8 +48,10 @@ def table_html(name, verdict, columns, rows, lines, text=""):
     """
     parts = [f"<div><strong>{escape(name)}</strong> {_badge(verdict)}</div>"]
     if rows:
+        headings = [(heading, alignment) for heading, alignment, _ in columns] + [("verdict", "left")]
+        header = "".join(f'<th style="{CELL}{alignment}">{heading}</th>' for heading, alignment in headings)
         body = "".join(_row(row, columns) for row in rows)
-        parts.append(f'<table style="{TABLE}"><thead>{_header(columns)}</thead><tbody>{body}</tbody></table>')
+        parts.append(f'<table style="{TABLE}"><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>')
     if lines:
         items = "".join(f"<li>{escape(line)}</li>" for line in lines)
         parts.append(f'<ul style="margin:0.3em 0;padding-left:1.2em">{items}</ul>')
@@ -53,26 +60,27 @@ def table_html(name, verdict, columns, rows, lines, text=""):
     return f'<div class="gradcheck-report">{"".join(parts)}</div>'
 
 
-def _overall(report):
-    if report.is_right:
-        return "right"
-    doubts = [argument.verdict for argument in report.arguments if not argument.is_right]
-    return "WRONG" if report.problems or "WRONG" in doubts else doubts[0]
-
-
-def _header(columns):
-    cells = [(name, align) for name, align, _ in columns] + [("verdict", "left")]
-    return "<tr>" + "".join(f'<th style="{CELL}{align}">{name}</th>' for name, align in cells) + "</tr>"
-
-
 def _row(row, columns):
     cells = "".join(f'<td style="{CELL}{align}">{escape(show(row))}</td>' for _, align, show in columns)
     return f'<tr>{cells}<td style="{CELL}left">{_badge(row.verdict)}</td></tr>'
 
 
 def _badge(verdict):
-    if verdict == "WRONG":
-        colour = WRONG
-    else:
-        colour = RIGHT if verdict == "right" else DOUBTFUL
+    colour = {"WRONG": WRONG, "right": RIGHT}.get(verdict, DOUBTFUL)
     return f'<span style="{BADGE}{colour}">{escape(verdict)}</span>'
+
+
+def lines_below_the_table(error):
+    """Publish the report of a GradientError in a notebook, and return the lines of its traceback.
+
+    For an uncaught exception, IPython calls the method `_render_traceback_` and prints the text that it returns. Frames
+    within gradcheck are left out of the traceback, so that it ends at the caller's line.
+    """
+    from IPython.display import publish_display_data
+
+    text = "\n".join([str(error.report), *error.lines])
+    publish_display_data({"text/plain": text, "text/html": report_html(error.report, error.lines)})
+    ours = (os.path.dirname(os.path.abspath(__file__)) + os.sep, f"{os.sep}IPython{os.sep}")
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not any(part in f.filename for part in ours)]
+    where = "".join(traceback.format_list(frames)).splitlines()
+    return [*where, *traceback.format_exception_only(error)[-1].splitlines()]

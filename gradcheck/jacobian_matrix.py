@@ -13,8 +13,8 @@ import numpy as np
 from gradcheck.call import Call, describe
 from gradcheck.central_differences import EPSILON, line_along_entry, scales_of
 from gradcheck.complex_step import ComplexStep, NotComplexSafe
-from gradcheck.contract import arguments_of, refuse_infinite
-from gradcheck.refine.estimates import steps
+from gradcheck.contract import arguments_of, require_finite
+from gradcheck.refine.one_derivative import steps
 
 AGREEMENT = 1e-4  # of the largest entry: the accuracy of central differences near a kink or with strong curvature
 
@@ -67,7 +67,7 @@ def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> J
     y = np.array(y)
     if y.dtype != np.float64:
         raise TypeError(f"{call.name}: y is {y.dtype}; a Jacobian is of one float64 array or number")
-    refuse_infinite(call.name, "the output", y)
+    require_finite(call.name, "the output", y)
     step = ComplexStep(call, arguments, y)
     jacobians = tuple(_jacobian(call, step, arguments, i, y) for i in range(len(arguments)))
     return jacobians[0] if len(jacobians) == 1 else jacobians

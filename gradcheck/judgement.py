@@ -9,13 +9,89 @@ A gradient that is not confirmed is not necessarily wrong: it may be at a kink, 
 estimate. gradcheck/refine examines it further.
 """
 
+import copy
+import numbers
 from dataclasses import dataclass
 
 import numpy as np
 
-from gradcheck.measurement import Measurement
+from gradcheck.adjoint_identity import Sides
+from gradcheck.central_differences import Estimate, scales_of
+from gradcheck.contract import Argument
 
+ORACLES = ("central", "complex", "adjoint")
 RIGHT, WRONG, KINK, CANNOT_TELL = "right", "wrong", "at a kink", "cannot tell"
+SAMPLE = 200  # entries of a large argument; they validate the complex step, which then covers all entries together
+
+
+class Terms:
+    """The settings of a check, validated.
+
+    `oracles` is a tuple of the selected oracles. If `strict`, a gradient must also be right to rtol of its norm,
+    however small it is.
+    """
+
+    def __init__(self, rtol=1e-6, atol=None, seed=0, max_entries=2000, oracles=None):
+        self.strict, atol = atol is None, 1e-8 if atol is None else atol
+        for name, value in (("rtol", rtol), ("atol", atol)):
+            if not isinstance(value, numbers.Real):
+                raise TypeError(f"{name} must be a number, not {value!r}")
+        if not (rtol >= 0 and atol >= 0):
+            raise ValueError(f"rtol and atol must not be negative, not {rtol} and {atol}")
+        if not isinstance(max_entries, numbers.Integral) or isinstance(max_entries, bool):
+            raise TypeError(f"max_entries must be a whole number, not {max_entries!r}")
+        if max_entries < 1:
+            raise ValueError(f"max_entries must be at least 1, not {max_entries}")
+        is_whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
+        if not is_whole or seed < 0:
+            kind = ValueError if is_whole else TypeError
+            raise kind(f"seed must be a whole number of at least 0, not {seed!r}")
+        if oracles is not None and not isinstance(oracles, (str, tuple, list, set)):
+            raise TypeError(f"oracles must be a name or a list of names, such as {ORACLES[0]!r}, not {oracles!r}")
+        named = ORACLES if oracles is None else (oracles,) if isinstance(oracles, str) else oracles
+        unknown = [name for name in named if name not in ORACLES]
+        if unknown or not named:
+            found = ", ".join(map(repr, unknown)) or "empty"
+            raise ValueError(f"oracles must be among {', '.join(ORACLES)}, not {found}")
+        self.rtol, self.atol, self.seed, self.max_entries = rtol, atol, seed, max_entries
+        self.oracles = tuple(name for name in ORACLES if name in named)
+
+    def with_central_differences_alone(self):
+        """Return these Terms for a forward pass that is not complex-safe."""
+        other = copy.copy(self)
+        other.oracles = ("central",)
+        return other
+
+    def tolerance(self, numeric):
+        """Return the largest allowed error of each entry, given the oracle's values."""
+        return self.atol + self.rtol * np.abs(numeric)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One gradient and the values of the oracles.
+
+    `entries` are sorted indices into the flat array. For each of them, `analytic` is backward's value, `numeric` and
+    `uncertainty` are the value of central differences and its estimated error, and `scales` are the scales of the
+    steps. `sides` are those of the adjoint identity, or None if it was not selected or does not apply. If the entries
+    are a sample, `along` is the Estimate of the same derivative by central differences.
+    """
+
+    argument: Argument
+    gradient: np.ndarray
+    missing: bool
+    entries: np.ndarray
+    analytic: np.ndarray
+    scales: np.ndarray
+    numeric: np.ndarray
+    uncertainty: np.ndarray
+    sides: Sides | None = None
+    along: Estimate | None = None
+
+    @property
+    def is_complete(self):
+        """Return True if every entry of the argument was compared."""
+        return len(self.entries) == self.argument.array.size
 
 
 @dataclass(frozen=True)
@@ -66,10 +142,17 @@ class Finding(Measurement):
         return WRONG in (self.direction_verdict, *self.verdicts)
 
 
-def norm(values):
-    """Return ‖values‖, also if the squares would underflow."""
-    size = np.max(np.abs(values), initial=0.0)
-    return float(size * np.linalg.norm(values / size)) if 0 < size < np.inf else float(size)
+def nothing_known(run, i, most, rng):
+    """Return a Measurement of argument i without values of the oracles.
+
+    Its entries are all entries of the argument, or a sample if there are more than `most`.
+    """
+    array, gradient = run.arguments[i].array, run.gradients[i]
+    size = array.size
+    entries = np.arange(size) if size <= most else np.sort(rng.choice(size, min(most, SAMPLE), replace=False))
+    analytic, scales = gradient.ravel()[entries], scales_of(array).ravel()[entries]
+    numeric, uncertainty = np.full(len(entries), np.nan), np.full(len(entries), np.inf)
+    return Measurement(run.arguments[i], gradient, run.missing[i], entries, analytic, scales, numeric, uncertainty)
 
 
 def first_look(measurement, run, terms):
@@ -77,10 +160,8 @@ def first_look(measurement, run, terms):
     m, gap = measurement, np.abs(measurement.analytic - measurement.numeric)
     if not is_sure(m, terms).all():
         return None
-    if terms.strict:
-        beyond = beyond_uncertainty(m, run)
-        if norm(beyond) > terms.rtol * norm(m.numeric):
-            return None
+    if terms.strict and norm(beyond_uncertainty(m, run)) > terms.rtol * norm(m.numeric):
+        return None
     if m.sides is None:
         is_enough = terms.oracles == ("central",) or not m.gradient.size
         return unexamined(m) if is_enough and _is_known_as_a_whole(m, gap, terms) else None
@@ -111,11 +192,16 @@ def _is_known_as_a_whole(m, gap, terms):
         return False
     if not terms.strict or not (m.gradient.any() or m.numeric.any()):  # both are exactly zero
         return True
-    limit = terms.rtol * norm(m.numeric)
-    return max(norm(gap), norm(m.uncertainty)) <= limit
+    return max(norm(gap), norm(m.uncertainty)) <= terms.rtol * norm(m.numeric)
 
 
 def unexamined(measurement, direction=None):
     """Return the Finding that every entry is right."""
     verdicts = np.full(len(measurement.entries), RIGHT, dtype=object)
     return Finding(**vars(measurement), verdicts=verdicts, direction=direction)
+
+
+def norm(values):
+    """Return ‖values‖, also if the squares would underflow."""
+    size = np.max(np.abs(values), initial=0.0)
+    return float(size * np.linalg.norm(values / size)) if 0 < size < np.inf else float(size)

@@ -7,19 +7,20 @@ reachable through the function's closure, globals or object is compared before a
 import inspect
 from collections import deque
 
-from gradcheck.gradients import run_backward
-
 CONTAINERS = (list, dict, set, deque)
 DEPTH = 3
 
 
-def cause(call, dy, arguments):
-    """Describe entries that a Call removes from its state or adds to it, or return ""."""
+def cause(call, run_backward):
+    """Describe entries that a Call removes from its state or adds to it, or return "".
+
+    `run_backward(backward)` runs a backward pass of the Call.
+    """
     _, backward = call.evaluate()
     reached = containers(backward) | containers(call.target)
     before = {name: len(container) for name, container in reached.items()}
     try:
-        run_backward(call, backward, dy.copy(), arguments)
+        run_backward(backward)
     except Exception:  # the fault itself is reported elsewhere
         return ""
     taken = {name: n - len(reached[name]) for name, n in before.items()}

@@ -87,10 +87,41 @@ class ArgumentReport:
         return tuple(f"{value:.1e}" if compared else "-" for value in values)
 
     def explain(self) -> str:
-        """Return one line that describes the error."""
-        from gradcheck.explanation import in_words
+        """Return one line that describes the error: the number of wrong entries, the worst one, and both values."""
+        found = f"{self.label}: {self._error()}"
+        return f"{found}. {self.diagnosis}" if self.diagnosis else found
 
-        return in_words(self)
+    def _error(self):
+        note = " (backward left no gradient, which counts as zeros)" if self.missing else ""
+        entries = f"of {self.entries} {'' if self.entries == self.size else 'sampled '}entries"
+        both = _both(self.analytic, self.numeric, self.oracle)
+        where = "" if self.worst_index is None else f"at {list(self.worst_index)}: {both}"
+        if self.together:
+            return (
+                f"{self.disagree} {entries} disagree: each alone may be right at a kink, but as they move together "
+                f"{_both(*self.together, 'central differences')}"
+            )
+        if self.disagree:
+            return f"{self.disagree} {entries} disagree{note}; worst {where}"
+        if self.direction_disagrees and self.direction is not None:
+            agreeing = f"all {self.entries} sampled entries agree, but " if self.entries else ""
+            direction = f"a random direction through all {self.size} does not{'' if self.entries else ' agree'}"
+            return f"{agreeing}{direction}{note}: {_both(*self.direction, self.direction_oracle)}"
+        if self.cannot_tell:
+            return f"cannot tell at {self.cannot_tell} {entries}; for one {where}{self._obstacle()}"
+        return f"cannot tell: {self.doubt}"
+
+    def _obstacle(self):
+        if not math.isfinite(self.numeric):
+            return ""  # the values show it
+        if math.isinf(self.worst_uncertainty):
+            return ", but each finer step gives another value: the output varies on a scale shorter than the steps"
+        if self.doubt:
+            return f", but {self.doubt}"
+        return (
+            f", but may be off by {self.worst_uncertainty:.1g}: the output jumps here, or its rounding errors hide "
+            "the change"
+        )
 
 
 @dataclass(frozen=True)
@@ -134,9 +165,10 @@ class Report:
         return report_html(self)
 
     def __str__(self) -> str:
-        from gradcheck.table import report_table
-
-        return report_table(self)
+        header = ("  argument", "entries", "absolute", "relative", "oracle ±", "verdict")
+        rows = [header, *((f"  {a.name}", a.extent, *a.numbers, a.verdict) for a in self.arguments)]
+        table = aligned(rows, "<>>>>") if self.arguments else []
+        return "\n".join([self.name, *table, *(f"note: {note}" for note in self.notes), *self.failures()])
 
 
 class GradientError(AssertionError):
@@ -159,6 +191,31 @@ class GradientError(AssertionError):
 
     def _render_traceback_(self) -> list[str]:
         """Publish the report as a table in a notebook, and return the lines below it."""
-        from gradcheck.notebook import lines_below_the_table
+        from gradcheck.html import lines_below_the_table
 
         return lines_below_the_table(self)
+
+
+def aligned(rows, alignments):
+    """Return rows of cells as lines of text; the cells after the last alignment ("<" or ">") are not padded."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    columns = [*zip(alignments, widths, strict=False)]
+    columns += [("<", 0)] * (len(widths) - len(columns))
+    return ["  ".join(f"{cell:{a}{w}}" for cell, (a, w) in zip(row, columns, strict=True)).rstrip() for row in rows]
+
+
+def _both(analytic, numeric, oracle):
+    given, true = told_apart(analytic, numeric)
+    note = ": the forward pass is not finite near this entry" if not math.isfinite(numeric) else ""
+    gives = "give" if oracle.endswith("s") else "gives"
+    return f"backward gives {given}, {oracle} {gives} {true}{note}"
+
+
+def told_apart(a, b):
+    """Return two numbers as text, with enough digits to distinguish them."""
+    texts = f"{a:.4g}", f"{b:.4g}"
+    for digits in range(5, 18):
+        if texts[0] != texts[1]:
+            break
+        texts = f"{a:#.{digits}g}", f"{b:#.{digits}g}"  # with zeros at the end, so that both are as long
+    return texts

@@ -11,6 +11,9 @@ import re
 
 import numpy as np
 
+from gradcheck.examination import examine
+from gradcheck.judgement import Terms
+
 ABOUT_SHAPES = re.compile(r"broadcast|core dimension|not aligned|reshape|must match exactly|sum of .* size")
 PRODUCTS = ("dot", "matmul")
 
@@ -106,13 +109,10 @@ def _verified(call, backward, node, ndims):
 
 
 def _is_right(call):
-    from gradcheck.checking import check_call
-
     try:
-        check_call(call, explain=False)
+        return examine(call.copy(), None, Terms()).report.is_right
     except Exception:
         return False
-    return True
 
 
 def _mended(node, ndims):

@@ -20,10 +20,10 @@ from small_chats import chat_tokenizer
 from test_campaign_files import render
 
 import gradcheck.__main__
-from gradcheck import check_command, museum
+from gradcheck import museum
 from gradcheck.audit import command_line as audit
-from gradcheck.curve import command_line as curve
-from gradcheck.lines import command_line as steps
+from gradcheck.commands import check_parser, steps_parser
+from gradcheck.curve.command import curve_parser
 from minitransformer import cli, commands
 from minitransformer.system import stopping
 
@@ -108,9 +108,8 @@ def parser_of(command) -> argparse.ArgumentParser:
     """Return the parser that a command reads its arguments with."""
     program, *words = command.split()
     if program == "gradcheck":
-        return {"curve": curve, "audit": audit, "museum": museum, "steps": steps}.get(
-            command.split()[-1], check_command
-        )._parser()
+        parsers = {"curve": curve_parser, "audit": audit._parser, "museum": museum._parser, "steps": steps_parser}
+        return parsers.get(command.split()[-1], check_parser)()
     parser = cli.build_parser()
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     return commands.choices[words[0]] if words else parser

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gradcheck import Call, Case, GradientError, check_case, check_command, load_cases
+from gradcheck import Call, Case, GradientError, check_case, commands, load_cases
 from gradcheck.__main__ import main
 from gradcheck.cases import validated
 from gradcheck.command_line import write_file
@@ -303,7 +303,7 @@ def test_too_little_memory_is_one_line(message, said, monkeypatch, capsys):
     def fail(*arguments):
         raise MemoryError(message)
 
-    monkeypatch.setattr(check_command, "main", fail)
+    monkeypatch.setattr(commands, "check", fail)
     assert main([]) == 2
     assert capsys.readouterr() == ("", f"gradcheck: {said}\n")
 

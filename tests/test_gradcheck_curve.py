@@ -180,7 +180,7 @@ def test_a_forward_pass_that_raises_on_complex_numbers_says_so():
         return 2 * x, backward
 
     assert measure(Call(ceiling, normal(3))).obstacle.startswith(
-        "for complex numbers it raises TypeError: ufunc 'ceil'"
+        "on complex arguments it raises TypeError: ufunc 'ceil'"
     )
 
 
@@ -194,7 +194,7 @@ def test_a_forward_pass_that_drops_the_imaginary_part_is_not_complex_safe():
 
         return y, backward
 
-    assert "ComplexWarning" in measure(Call(filled, normal(3))).obstacle
+    assert "casts to real numbers" in measure(Call(filled, normal(3))).obstacle
 
 
 def test_one_argument_alone_can_be_moved():

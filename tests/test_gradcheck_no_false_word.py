@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gradcheck import GradientError, check
-from gradcheck.explanation import _both
+from gradcheck.report import _both
 from minitransformer import gelu, linear
 
 

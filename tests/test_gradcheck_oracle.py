@@ -9,8 +9,7 @@ from hypothesis import given, strategies as st
 from gradcheck import central_differences
 from gradcheck.central_differences import RELATIVE_STEP, Estimate
 from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG
-from gradcheck.refine.estimates import estimates
-from gradcheck.refine.one_derivative import judge
+from gradcheck.refine.one_derivative import estimates, judge
 
 CLOSED_FORMS = {
     "sin": (np.sin, np.cos),

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from gradcheck import Call, GradientError
+from gradcheck.adjoint_identity import _rounding_along as rounding_along
 from gradcheck.call import parameters_of
 from gradcheck.checking import check_call
 from gradcheck.complex_step import ComplexStep
-from gradcheck.contract import Run, arguments_of
-from gradcheck.gradients import gradients_of
-from gradcheck.refine.rounding import rounding_along
+from gradcheck.contract import Run, arguments_of, gradients_of
 from minitransformer import attention, gelu, layer_norm, linear, log_softmax, rms_norm, silu, softmax, unembedding
 from minitransformer.cases import CASES
 

@@ -18,7 +18,7 @@ from small_chats import chat_lm
 from small_runs import TEXT, At
 
 import gradcheck.__main__
-import gradcheck.check_command
+import gradcheck.commands
 from minitransformer import cli
 from minitransformer.commands import info, train
 from minitransformer.system import stopping
@@ -70,7 +70,7 @@ def test_a_command_ends_with_one_line_and_the_signals_status(program, signum, st
             ended.append("what was begun")
 
     monkeypatch.setattr(info, "run", work)
-    monkeypatch.setattr(gradcheck.check_command, "main", work)
+    monkeypatch.setattr(gradcheck.commands, "check", work)
     main, arguments = (cli.main, ["info", "run"]) if program == "minitransformer" else (gradcheck.__main__.main, [])
     assert main(arguments) == status
     assert capsys.readouterr() == ("", f"{program}: {words}\n")

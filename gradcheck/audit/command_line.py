@@ -1,6 +1,5 @@
 """`python -m gradcheck audit`: its options, and the steps of an audit."""
 
-import argparse
 import os
 import random
 import shlex
@@ -53,10 +52,9 @@ def main(argv=None):
 
 def _parser():
     parser = Parser(
-        prog="python -m gradcheck audit",
-        description="Test the checks: make mistakes in backward passes on purpose, and list those that go unnoticed.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "audit",
+        "Test the checks: make mistakes in backward passes on purpose, and list those that go unnoticed.",
+        EPILOG,
     )
     parser.add_argument("target", metavar="MODULE", help="a module that lists cases, by name or as a .py file")
     parser.add_argument("--command", metavar="CMD", help="test command to evaluate (default: the module's cases)")
@@ -65,8 +63,7 @@ def _parser():
     parser.add_argument(
         "--sample", type=positive, metavar="N", help="number of mutants to try, drawn at random (default: all)"
     )
-    seed = whole_number(0, "a seed")
-    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the sample (default: 0)")
+    parser.add_seed("the sample", "S")
     draws, jobs = whole_number(1, "the number", most=10_000), whole_number(1, "the number", most=1024)
     parser.add_argument(
         "--draws", type=draws, default=5, metavar="N", help="number of random draws of each case (default: %(default)s)"

@@ -10,14 +10,13 @@ backward pass gives L′(0) = ⟨dx, v⟩. Three numerical methods give L′(0) 
 
 import difflib
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
-from gradcheck.call import borrowed, parameters_of, to_float64
-from gradcheck.contract import run_under_watch
-from gradcheck.refusals import fault
+from gradcheck.call import prepared
+from gradcheck.complex_step import ComplexStep, NotComplexSafe
+from gradcheck.contract import fault, run_under_watch
 
 STEPS = np.logspace(-1, -16, 61)
 AGREES = 1e-6  # the relative error that the best step must reach, as in gradcheck.check
@@ -139,8 +138,7 @@ def measure(call, argument=None, seed=0):
     """
     call = call.copy()
     rng = np.random.default_rng([seed, 1])
-    with borrowed(call.target), np.errstate(all="ignore"):
-        to_float64(call.target)
+    with prepared(call), np.errstate(all="ignore"):
         run = run_under_watch(call, None, rng)
         if run.problem:
             raise fault(call, run.problem)
@@ -148,68 +146,47 @@ def measure(call, argument=None, seed=0):
         if argument is not None and argument not in names:
             near = difflib.get_close_matches(argument, names, n=1, cutoff=0.0)[0]
             raise ValueError(f"{call.name} has no argument {argument!r}; the nearest is {near!r}")
-        chosen = [(a, g) for a, g in zip(run.arguments, run.gradients, strict=True) if argument in (None, a.name)]
-        direction = [rng.standard_normal(a.array.shape) for a, _ in chosen]
-        length = math.sqrt(sum(np.vdot(v, v) for v in direction))
-        moves = [(a, v / length) for (a, _), v in zip(chosen, direction, strict=True)]
-        claims = [np.vdot(g, v) for (_, g), (_, v) in zip(chosen, moves, strict=True)]
-        derivatives, obstacle = _derivatives(_Line(call, run.dy, moves), float(np.vdot(run.dy, run.y)))
-    return Curve(call.name, argument or "all arguments", derivatives, float(sum(claims)), obstacle)
+        chosen = [i for i, name in enumerate(names) if argument in (None, name)]
+        drawn = {i: rng.standard_normal(run.arguments[i].array.shape) for i in chosen}
+        length = math.sqrt(sum(np.vdot(v, v) for v in drawn.values()))
+        direction = {i: v / length for i, v in drawn.items()}
+        claim = sum(np.vdot(run.gradients[i], v) for i, v in direction.items())
+        derivatives, obstacle = _derivatives(run, direction)
+    return Curve(call.name, argument or "all arguments", derivatives, float(claim), obstacle)
 
 
-class _Line:
-    """L(t) = ⟨dy, y(x + t v)⟩ for real and for imaginary t."""
-
-    def __init__(self, call, dy, moves):
-        self.call = call
-        self.dy = dy
-        self.moves = moves
-
-    def real(self, t):
-        """Return L(t)."""
-        here = [argument.array.copy() for argument, _ in self.moves]
-        try:
-            for argument, v in self.moves:
-                argument.array[...] += t * v
-            return float(np.sum(self.dy * self.call.evaluate()[0]))
-        finally:
-            for (argument, _), array in zip(self.moves, here, strict=True):
-                argument.array[...] = array
-
-    def imaginary(self, h):
-        """Return Im L(i h)."""
-        directions = {id(argument.array): v for argument, v in self.moves}
-
-        def moved(value):
-            is_real = isinstance(value, np.ndarray) and value.dtype.kind == "f"
-            return value + 1j * h * directions.get(id(value), 0.0) if is_real else value
-
-        with borrowed(self.call.target):
-            for parameter in parameters_of(self.call.target).values():
-                parameter.data = moved(parameter.data)
-            y, _ = self.call.on(map(moved, self.call.inputs)).evaluate()
-        return float(np.sum(self.dy * np.imag(y)))
-
-
-def _derivatives(line, here):
+def _derivatives(run, direction):
     """Return {method: derivatives}, and why there is no complex step, or None."""
-    ahead = np.array([line.real(h) for h in STEPS])
-    behind = np.array([line.real(-h) for h in STEPS])
+    here = float(np.vdot(run.dy, run.y))
+    ahead = np.array([_loss(run, direction, h) for h in STEPS])
+    behind = np.array([_loss(run, direction, -h) for h in STEPS])
     forward = (ahead - here) / STEPS  # (1)
     central = (ahead - behind) / (2 * STEPS)  # (2)
     derivatives = {FORWARD: forward, CENTRAL: central}
+    step = ComplexStep(run.call, run.arguments, run.y)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", np.exceptions.ComplexWarning)
-            complex_step = np.array([line.imaginary(h) for h in STEPS]) / STEPS  # (3)
-    except Exception as error:
-        return derivatives, f"for complex numbers it raises {type(error).__name__}: {error}"
+        complex_step = np.array([np.sum(run.dy * step.output(direction, h).imag) for h in STEPS]) / STEPS  # (3)
+    except NotComplexSafe as reason:
+        return derivatives, str(reason)
     (right, _), (numeric, spread) = _settle(derivatives[FORWARD]), _settle(derivatives[CENTRAL])
     exact = complex_step[-1]
     jump = abs(right - numeric)  # at a kink the complex step gives one of the two slopes
     if not abs(exact - numeric) <= jump + 1e-5 * max(abs(exact), abs(numeric)) + 10 * spread:
         return derivatives, f"complex numbers give {exact:.6g}, central differences {numeric:.6g}"
     return derivatives | {COMPLEX: complex_step}, None
+
+
+def _loss(run, direction, t):
+    """Return L(t) = ⟨dy, y(x + t v)⟩."""
+    arrays = {i: run.arguments[i].array for i in direction}
+    here = {i: array.copy() for i, array in arrays.items()}
+    try:
+        for i, v in direction.items():
+            arrays[i] += t * v
+        return float(np.sum(run.dy * run.call.evaluate()[0]))
+    finally:
+        for i, array in here.items():
+            arrays[i][...] = array
 
 
 def _settle(derivatives):

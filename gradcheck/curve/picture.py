@@ -20,8 +20,13 @@ def save(curves, path):
     The extension of the path selects the format; without one it is PNG. Raises OSError with the name of the file if it
     cannot be written, and ValueError for an extension that matplotlib does not support.
     """
-    from matplotlib.figure import Figure
-
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "a picture needs matplotlib, which is not installed: install it with pip install matplotlib, "
+            "or omit --out to show the curve in the terminal"
+        ) from error
     figure = Figure(figsize=(6.4 * len(curves) + 0.6, 5.6), layout="constrained")
     axes = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
     for axis, curve in zip(axes, curves, strict=True):

@@ -3,8 +3,7 @@
 import numpy as np
 
 from gradcheck.complex_step import ComplexStep
-from gradcheck.contract import arguments_of
-from gradcheck.gradients import gradients_of, run_backward, with_zeros
+from gradcheck.contract import arguments_of, gradients_of, run_backward, with_zeros
 from gradcheck.judgement import CANNOT_TELL, KINK
 
 HOLDS = 1e-10  # tolerance of the adjoint identity, relative to Σ|dx v|

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from gradcheck.gradients import run_backward, with_zeros
+from gradcheck.contract import run_backward, with_zeros
 
 
 def captured_name_rebound(evidence):

@@ -35,11 +35,11 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from gradcheck.call import Call, Differentiable, borrowed, is_module, randomize_parameters, to_float64
-from gradcheck.checking import check_call
+from gradcheck.call import Call, Differentiable, is_module, prepared, stream
+from gradcheck.examination import examine
+from gradcheck.judgement import Terms
 from gradcheck.lines.instrument import instrumented, planted
 from gradcheck.lines.look import look_at, looks_again
 from gradcheck.lines.probe import Probe
@@ -105,10 +105,7 @@ def _look(call, seed, dy, randomize, verdicts, answer, others=()):
     The arguments are a Look at the Call, and a function that returns Looks at other draws (look.py).
     """
     call = call.copy()
-    with borrowed(call.target):
-        to_float64(call.target)
-        if randomize:
-            randomize_parameters(call.target, _stream(seed, "parameters"))
+    with prepared(call, seed if randomize else None):
         returned = call.evaluate()
         backward = returned[1] if isinstance(returned, tuple) and len(returned) == 2 else None
         source = source_of(backward, call.target, call.name)
@@ -116,21 +113,13 @@ def _look(call, seed, dy, randomize, verdicts, answer, others=()):
         probe = Probe()
         with planted(source, call.target, tree, probe):
             try:
-                look = look_at(call, dy, source, instruments, probe, _stream(seed, "dy"), lambda: verdicts(call))
+                look = look_at(call, dy, source, instruments, probe, stream(seed, "dy"), lambda: verdicts(call))
             except GradientError as error:
                 raise ValueError(f"{error}; correct this before the lines can be compared") from error
-            again = functools.cache(lambda: looks_again(look, instruments, _stream(seed, "again"), others))
+            again = functools.cache(lambda: looks_again(look, instruments, stream(seed, "again"), others))
             return answer(look, again)
 
 
 def _verdicts(call, seed, dy):
-    try:
-        report = check_call(call, seed=seed, dy=dy, explain=False)
-    except GradientError as error:
-        report = error.report
+    report = examine(call.copy(), dy, Terms(seed=seed)).report
     return [argument.verdict for argument in report.arguments]
-
-
-def _stream(seed, purpose):
-    """Return the random generator for one purpose, the same as in `check`."""
-    return np.random.default_rng([seed, *purpose.encode()])

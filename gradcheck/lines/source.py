@@ -83,7 +83,7 @@ def source_of(backward, target, name):
 
 def _pair_within(target):
     """Return (forward, backward) of a target made by from_pair, or ()."""
-    if not isinstance(target, types.FunctionType) or target.__globals__.get("__name__") != "gradcheck.adapters":
+    if not isinstance(target, types.FunctionType) or target.__globals__.get("__name__") != "gradcheck.adapters.pairs":
         return ()
     held = contents(target)
     pair = held.get("forward"), held.get("backward")

@@ -59,9 +59,9 @@ def main(argv=None):
 
 def _parser():
     parser = Parser(
-        prog="python -m gradcheck museum",
-        description="Show wrong gradients that real projects shipped or asked about, the checks that missed them, and "
-        "the report of gradcheck. Each check runs when it is shown.",
+        "museum",
+        "Show wrong gradients that real projects shipped or asked about, the checks that missed them,\n"
+        "and the report of gradcheck. Each check runs when it is shown.",
     )
     parser.add_argument(
         "exhibit", metavar="EXHIBIT", nargs="?", help="number or name of an exhibit (default: list them)"

@@ -6,8 +6,7 @@ import numpy as np
 
 from gradcheck.central_differences import scales_of
 from gradcheck.judgement import RIGHT, WRONG, Direction, beyond_uncertainty, is_sure, norm, unexamined
-from gradcheck.refine.estimates import along_direction, along_entry
-from gradcheck.refine.one_derivative import judge
+from gradcheck.refine.one_derivative import along_direction, along_entry, judge
 
 
 def refined(run, i, measurement, terms, rng):

@@ -4,15 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradcheck.adjoint_identity import sides
+from gradcheck.adjoint_identity import FACTOR, PLACES, SHORTENED, nudged, sides
 from gradcheck.central_differences import EPSILON
 from gradcheck.complex_step import NotComplexSafe
 from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG, Direction, norm
 from gradcheck.refine.by_central_differences import held_whole
 from gradcheck.refine.doubt import DIRECTIONS
-from gradcheck.refine.estimates import along_direction, along_entry
-from gradcheck.refine.one_derivative import judge
-from gradcheck.refine.rounding import FACTOR, PLACES, SHORTENED, nudged
+from gradcheck.refine.one_derivative import along_direction, along_entry, judge
 
 TINY = 1e-3 * EPSILON  # a saturated softmax changes its 1 by so little that backward, which uses the 1, ignores it
 LITTLE = 0.1  # of the largest entry: larger errors are not attributed to rounding

@@ -2,17 +2,26 @@
 
 They can if the error and their own uncertainty are both at most rtol of the norm of the gradient. If the entries are a
 sample, this must also hold along a random direction.
+
+Central differences also recognise a gradient that is zero because the output ignores its argument, such as the bias of
+the keys before a softmax. They determine it to about 1e-11 of the output, and cannot distinguish it from a small
+gradient that is not zero. A large perturbation can: if all entries change by their own size and no output changes by
+more than its rounding, the slope over that distance is bounded by rounding. In addition, backward's result must be
+zero, or a remainder of terms that cancel, which becomes another number when the arguments are perturbed
+(adjoint_identity.py).
 """
 
 from dataclasses import replace
 
 import numpy as np
 
-from gradcheck.central_differences import scales_of
+from gradcheck.adjoint_identity import FACTOR, nudged
+from gradcheck.central_differences import EPSILON, line_along, scales_of
 from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG, norm
-from gradcheck.refine.estimates import along_direction, along_entry
-from gradcheck.refine.one_derivative import judge
+from gradcheck.refine.one_derivative import along_direction, along_entry, judge
 
+MOVES = 4
+ROUNDED = 32 * EPSILON  # of an output plus the mean of all: rounding after a large perturbation (3 ε was observed)
 DIRECTIONS = 30  # enough to distinguish an error of 2e-6 of the norm from one of 1e-6
 
 
@@ -92,3 +101,27 @@ def _too_small(what, size, uncertainty):
         f"{what} is {size:.2g}, and central differences, the only oracle that applies, know it to ±{uncertainty:.1g}; "
         "its relative error may be large. Pass an atol to accept errors below it"
     )
+
+
+def zero_to(run, i):
+    """Return the bound to which gradient i is zero, or None if it may not be zero.
+
+    Both the true gradient and backward's are within the bound.
+    """
+    array, gradient = run.arguments[i].array, run.gradients[i]
+    scales, rng = scales_of(array), np.random.default_rng([i, MOVES])
+    rounded = ROUNDED * (np.abs(run.y) + np.mean(np.abs(run.y)))
+    for _ in range(MOVES):
+        with np.errstate(all="ignore"):
+            change = line_along(run.call, array, scales * rng.standard_normal(array.shape))(1.0) - run.y
+        if not np.all(np.abs(change) <= rounded):
+            return None
+    known_to = float(norm(run.dy * rounded) / np.min(scales))
+    largest = float(np.max(np.abs(gradient)))
+    if largest > known_to:
+        return None
+    if largest:
+        changes = [np.max(np.abs(gradients[i] - gradient)) for gradients, _ in nudged(run)]
+        if largest > FACTOR * max(changes):
+            return None
+    return known_to

@@ -15,8 +15,7 @@ import numpy as np
 
 from gradcheck.central_differences import line_along_entry, scales_of
 from gradcheck.judgement import KINK, WRONG
-from gradcheck.refine.estimates import along_direction
-from gradcheck.refine.one_derivative import judge
+from gradcheck.refine.one_derivative import along_direction, judge
 
 SHORT = 2.0**-20  # of an entry's scale: over this distance a smooth curvature has a millionth of the effect of a kink
 CLEAR = 1e-3  # of the largest kink of an entry: smaller second differences of an output are not kinks

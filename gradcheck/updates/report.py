@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gradcheck.explanation import told_apart
+from gradcheck.report import told_apart
 
 COLUMNS: tuple[tuple[str, str, Callable[["StepReport"], str]], ...] = (
     ("step", "right", lambda step: str(step.step)),

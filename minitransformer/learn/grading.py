@@ -37,9 +37,11 @@ NEEDED_LATER = (  # imported once, before the first request, so that no child ha
     "minitransformer.cases",
     "minitransformer.learn.naming",
     "gradcheck.refine",
-    "gradcheck.diagnosis",
-    "gradcheck.lines",
-    "gradcheck.refusals",
+    "gradcheck.causes",
+    "gradcheck.leftovers",
+    "gradcheck.shape_errors",
+    "gradcheck.shape_hints",
+    "gradcheck.adapters.hints",
 )
 
 

@@ -1,0 +1,85 @@
+"""An adapter for a layer that keeps its cache, its parameters and their gradients on `self`.
+
+    class Affine:
+        def __init__(self, w, b):
+            self.W, self.b = w, b
+            self.dW = self.db = None
+
+        def forward(self, x):
+            self.cache = x
+            return x @ self.W + self.b
+
+        def backward(self, dout):
+            self.dW, self.db = self.cache.T @ dout, dout.sum(axis=0)
+            return dout @ self.W.T
+
+    gradcheck.check_module(from_layer(Affine(w, b)), x)
+
+Parameters are found in the layer and in the layers within it by the usual conventions (layer_parameters.py). If your
+code follows another convention, name the parameters: `from_layer(block, {"first.W": "first.gradient_of_W"})`.
+
+Each forward pass runs on a copy of the layer, and each backward pass on a copy of that copy. The layer, including its
+random state, is therefore unchanged, and backward may consume the cache. As a consequence, mistakes that need two
+forward calls on the same layer before backward are not detected.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from gradcheck.adapters.layer_parameters import find, named, refuse_late
+from gradcheck.adapters.pairs import listed_as_tuple
+from gradcheck.call import Differentiable
+
+
+def from_layer(layer: Any, parameters: Mapping[str, str] | None = None) -> Differentiable:
+    """Return a module made from a layer with methods `forward` and `backward`.
+
+    `layer.forward(*inputs, **options)` returns y, and `layer.backward(dy)` returns the gradients of the inputs. Pass
+    the result to `gradcheck.check_module` or to a Call. `parameters` maps the names of parameters to those of their
+    gradients. Both are attributes of the layer or keys of its dictionaries, with dots for layers within the layer. By
+    default they are found by the conventions described above. Pass `parameters={}` for a layer without parameters.
+
+    Raises TypeError if the layer has no forward or no backward, and ValueError if an array that looks like a parameter
+    has no gradient, or if a named parameter is not a floating-point array. The result raises ValueError if forward
+    creates parameters that did not exist before.
+    """
+    for method in ("forward", "backward"):
+        if not callable(getattr(layer, method, None)):
+            raise TypeError(f"{type(layer).__name__} has no method {method}()")
+    return _Layer(layer, parameters)
+
+
+class _Layer:
+    """A stateful layer as a module: it has named parameters, and a call returns (y, backward)."""
+
+    def __init__(self, layer, parameters):
+        self.layer = layer
+        self.is_complete = parameters is not None  # if not, the first call tests whether forward creates others
+        self.forward = layer.forward  # for the names of the inputs
+        self.__name__ = type(layer).__name__
+        self.parameters = find(layer) if parameters is None else named(layer, parameters)
+
+    def named_parameters(self):
+        """Yield (name, parameter), under the names that the layer uses."""
+        yield from self.parameters.items()
+
+    def __call__(self, *inputs, **options):
+        if not self.is_complete:
+            refuse_late(self.layer, inputs, options)
+            self.is_complete = True
+        after = copy.deepcopy(self.layer)
+        y = after.forward(*inputs, **options)
+
+        def backward(dy):
+            layer = copy.deepcopy(after)
+            for parameter in self.parameters.values():
+                parameter.clear_in(layer)
+            dx = layer.backward(dy)
+            for parameter in self.parameters.values():
+                gradient = parameter.gradient_in(layer)
+                if gradient is not None:
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+            return listed_as_tuple(dx)
+
+        return y, backward

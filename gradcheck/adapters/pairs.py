@@ -1,0 +1,52 @@
+"""An adapter for a pair of functions with a cache, as in many courses.
+
+    def affine_forward(x, w, b):
+        return x @ w + b, (x, w)
+
+    def affine_backward(dout, cache):
+        x, w = cache
+        return dout @ w.T, x.T @ dout, dout.sum(axis=0)
+
+    gradcheck.check(from_pair(affine_forward, affine_backward), x, w, b)
+
+`backward(dy, cache)` returns one gradient for each floating-point input, in order. Several gradients form a tuple or a
+list.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from gradcheck.call import Differentiable, describe
+
+
+def from_pair(forward: Callable[..., tuple[Any, Any]], backward: Callable[..., Any]) -> Differentiable:
+    """Return a differentiable function made from `forward` and `backward`.
+
+    `forward(*inputs, **options)` returns (y, cache), and `backward(dy, cache)` returns the gradients. Pass the result
+    to `gradcheck.check` or to a Call. Raises TypeError if one of the two is not a function. The result raises TypeError
+    if forward does not return a pair.
+    """
+    for role, given, signature in (("forward", forward, "the inputs"), ("backward", backward, "(dy, cache)")):
+        if not callable(given):
+            raise TypeError(f"from_pair: {role} is {describe(given)}; it must be a function of {signature}")
+
+    @functools.wraps(forward)
+    def function(*inputs, **options):
+        returned = forward(*inputs, **options)
+        if not (isinstance(returned, tuple) and len(returned) == 2):
+            what = f"a tuple of {len(returned)}" if isinstance(returned, tuple) else describe(returned)
+            raise TypeError(f"{function.__name__} returned {what}; expected a pair (y, cache)")
+        y, cache = returned
+
+        def backward_of_cache(dy):
+            return listed_as_tuple(backward(dy, cache))
+
+        return y, backward_of_cache
+
+    return function
+
+
+def listed_as_tuple(returned):
+    """Return a list of gradients as a tuple, anything else unchanged."""
+    return tuple(returned) if isinstance(returned, list) else returned

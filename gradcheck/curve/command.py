@@ -1,0 +1,80 @@
+"""`python -m gradcheck curve`, and the lesson that it shows without arguments."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from gradcheck.call import Call
+from gradcheck.cases import Case, ends_nothing, error_in_words, selected_cases
+from gradcheck.command_line import OK, WRONG, Parser, Unusable, show, unusable
+from gradcheck.curve.drawing import draw
+from gradcheck.curve.measurement import measure
+from gradcheck.curve.picture import save
+from gradcheck.report import GradientError
+
+
+def softmax(x, *, wrong=False):
+    """Compute softmax over the last axis. If `wrong`, treat it as elementwise."""
+    e = np.exp(x - x.real.max(axis=-1, keepdims=True))
+    y = e / e.sum(axis=-1, keepdims=True)
+
+    def backward(dy):
+        if wrong:
+            return dy * y * (1 - y)
+        return y * (dy - (dy * y).sum(axis=-1, keepdims=True))
+
+    return y, backward
+
+
+LESSON = [
+    Case("softmax, right", lambda rng: Call(softmax, 2 * rng.normal(size=(3, 5)))),
+    Case("softmax without its sum, wrong", lambda rng: Call(softmax, 2 * rng.normal(size=(3, 5)), wrong=True)),
+]
+
+
+def curve_parser():
+    """Return the parser of `python -m gradcheck curve`."""
+    parser = Parser(
+        "curve",
+        "Plot the error of numerical derivatives against their step: truncation on one side, rounding\n"
+        "on the other, and the flat line of a wrong gradient.",
+        "Exit status: 0, or 1 if the curve of TARGET is the flat line of a wrong gradient, or 2 if there was\n"
+        "nothing to draw or the picture could not be written.",
+    )
+    parser.add_target(
+        "TARGET",
+        "MODULE:CASE, as for `python -m gradcheck`, or a MODULE with one case (default: softmax, right and wrong)",
+    )
+    parser.add_argument("--argument", metavar="NAME", help="perturb only this argument or parameter (default: all)")
+    parser.add_argument("--out", metavar="FILE", help="file of a picture to save, such as curve.png (needs matplotlib)")
+    parser.add_seed()
+    return parser
+
+
+def main(argv):
+    """Run `python -m gradcheck curve` and return its exit status."""
+    arguments = curve_parser().parse_args(argv)
+    with unusable(GradientError):
+        cases = LESSON if arguments.target is None else selected_cases(arguments.target)
+        if arguments.target is not None and len(cases) > 1:
+            example = f"'{arguments.target}:{cases[0].name}'"
+            raise Unusable(f"{arguments.target} has {len(cases)} cases; name one, as in {example}")
+        curves = [_measure(case, arguments.argument, arguments.seed) for case in cases]
+        if arguments.out is not None:
+            save(curves, arguments.out)
+    show("\n\n\n".join(draw(curve) for curve in curves))
+    if arguments.out is not None:
+        show(f"\n  The picture was saved to {arguments.out}.")
+    is_wrong = arguments.target is not None and curves[0].verdict == "wrong"
+    return WRONG if is_wrong else OK
+
+
+def _measure(case, argument, seed):
+    """Return the Curve of a case. Other exceptions become a ValueError that names it."""
+    try:
+        with ends_nothing():
+            return replace(measure(case.call(np.random.default_rng(seed)), argument, seed), name=case.name)
+    except (TypeError, ValueError, GradientError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{case.name} raises {error_in_words(error)}") from error
