@@ -17,11 +17,11 @@ from minitransformer.system.archive import Archive, ArchiveError, open_archive, 
 from minitransformer.system.values import dictionary
 from minitransformer.text import Tokenizer, sequential_blocks, tokenizer_from_dict
 from minitransformer.transformer import Transformer
-from minitransformer.unset import unset_model
 
 KIND = "language model"
 PARAMETERS = "parameters."  # the prefix of the names of their arrays
 MODEL_FILE = "model.npz"  # in a folder that training writes to
+MOST_MISSING = 10**7  # weights; a file that lacks no more is compared name by name
 
 
 class LanguageModel:
@@ -142,6 +142,42 @@ def described_model(archive: Archive) -> tuple[Config, Tokenizer]:
     except (TypeError, ValueError) as error:
         raise ArchiveError(f"{archive.path}: its description does not make a model ({error})") from None
     return config, tokenizer
+
+
+def unset_model(config: Config, shapes: list[tuple]) -> Transformer:
+    """Return a Transformer with read-only zeros for matrices, to be filled from a file with arrays of these shapes.
+
+    Raises ValueError if the configuration claims more blocks than there are arrays, or far more weights than there are
+    numbers. A file of a few bytes can claim a model that would exhaust the memory.
+    """
+    if config.n_layers > len(shapes):
+        raise ValueError(f"the configuration says {config.n_layers:,} blocks, and the file has {len(shapes):,} arrays")
+    stored = sum(map(math.prod, shapes))
+    if config.fewest_weights > stored + MOST_MISSING:
+        raise ValueError(
+            f"the configuration says {config.fewest_weights:,} weights or more, and the file has {stored:,} numbers"
+        )
+    return model_without_values(config)
+
+
+def model_without_values(config: Config) -> Transformer:
+    """Return a Transformer whose matrices are read-only zeros that take no memory.
+
+    A reader compares names and shapes with the file before it allocates anything, and then fills one Parameter after
+    the other. Drawing random weights first would take as long as reading them.
+    """
+    return Transformer(config, rng=Unset())  # type: ignore[arg-type]
+
+
+class Unset:
+    """A random generator whose draws, by normal(…).astype(dtype), are the same zero in memory for every entry."""
+
+    def normal(self, mean, std, shape):
+        self.shape = shape
+        return self
+
+    def astype(self, dtype):
+        return np.broadcast_to(np.zeros((), dtype), self.shape)
 
 
 def check_vocabulary(tokenizer: Tokenizer, config: Config) -> None:

@@ -21,9 +21,9 @@ from minitransformer.bench.products import Counted, Products, counted_in_model
 from minitransformer.bench.scaling import SERIES, doubling, verdict
 from minitransformer.bench.sizes import SIZES, Size
 from minitransformer.bench.worker import OURS
+from minitransformer.language_model import model_without_values
 from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.training import training_step
-from minitransformer.unset import model_without_values
 
 SIZES_OF_BOTH = {"context": 7, "d_model": 12, "n_layers": 2, "d_ff": 20}
 LLAMA_FIELDS = {"norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary", "bias": False}

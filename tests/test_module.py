@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from minitransformer import Config, Linear, Module, Parameter, apply, linear, module
+from minitransformer.language_model import model_without_values
 from minitransformer.module import Identity
-from minitransformer.unset import model_without_values
 
 
 def product(x, y, z=None):

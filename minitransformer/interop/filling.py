@@ -15,9 +15,9 @@ import numpy as np
 
 from minitransformer.config import Config
 from minitransformer.interop.architectures import Layout, StoredTensor, interleaved_rows, tensors
+from minitransformer.language_model import unset_model
 from minitransformer.system.archive import ArchiveError
 from minitransformer.transformer import Transformer
-from minitransformer.unset import unset_model
 
 NUMBERS_AT_ONCE = 1 << 18  # numbers to read and convert at a time: large enough to be fast, small compared with a model
 

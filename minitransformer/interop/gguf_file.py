@@ -112,7 +112,6 @@ class Metadata:
         self.unread = {name for name in reader.fields if name.startswith(f"{self.architecture}.")}
 
     def get(self, key, default=None):
-        """Return the value of any key."""
         field = self.reader.get_field(key)
         return default if field is None else field.contents()
 
@@ -161,7 +160,6 @@ class Metadata:
 
 
 def gpt2_fields(metadata: Metadata) -> dict:
-    """Return the fields of Config that are specific to GPT-2."""
     heads = metadata.take("attention.head_count")
     metadata.insist("attention.head_count_kv", heads)
     return {
@@ -174,7 +172,6 @@ def gpt2_fields(metadata: Metadata) -> dict:
 
 
 def llama_fields(metadata: Metadata) -> dict:
-    """Return the fields of Config that are specific to Llama."""
     metadata.insist("expert_count", 0)
     metadata.insist("expert_used_count", 0)
     metadata.insist("tensor_data_layout", "Meta AI original pth")  # interleaved
@@ -201,7 +198,6 @@ CONFIGS = {"gpt2": gpt2_fields, "llama": llama_fields}
 
 
 def linear_scaling(metadata: Metadata) -> dict | None:
-    """Return the linear scaling of the rotary frequencies, or None."""
     factor = metadata.take("rope.scale_linear", 1.0)
     kind = metadata.take("rope.scaling.type", "none" if factor == 1 else "linear")
     if kind == "none":
@@ -232,7 +228,6 @@ class GGUFTensors:
                 raise ArchiveError(f"{path}: the tensor {tensor.name} is damaged ({error})") from None
 
     def read(self, name, rows, columns):
-        """Return the numbers in some rows and columns of a tensor."""
         data, kind = self.tensors[name].data, self.tensors[name].tensor_type
         if data.ndim == 1:  # a single row of blocks
             return self.dequantize(data, kind)[rows]

@@ -17,10 +17,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 
 from minitransformer.interop.architectures import LAYOUTS
-from minitransformer.interop.configurations import CONFIG_FILE, read_config, read_json
+from minitransformer.interop.configurations import CONFIG_FILE, read_config
 from minitransformer.interop.filling import load_model
 from minitransformer.system.archive import ArchiveError
 from minitransformer.system.extras import require
+from minitransformer.text.tokenizer import read_json
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -69,7 +70,6 @@ class SafetensorsFolder:
                 self.shapes[name] = file.shape(stored)
 
     def read(self, name, rows, columns):
-        """Return some rows and columns of a tensor; only rows if it has one axis."""
         file, stored = self.tensors[name]
         return file.read(stored, (rows, columns)[: len(self.shapes[name])])
 
@@ -141,7 +141,6 @@ class SafetensorsFile:
         return tuple(tensor.get_shape())
 
     def read(self, name, index):
-        """Return the part of a tensor at a tuple of slices."""
         tensor = self.file.get_slice(name)
         return widened(self.bfloat16_bits[name][index]) if tensor.get_dtype() == "BF16" else tensor[index]
 

@@ -13,11 +13,10 @@ from minitransformer.interop.architectures import LAYOUTS, StoredTensor, tensors
 from minitransformer.interop.configurations import CONFIG_FILE, write_config
 from minitransformer.interop.huggingface import PREFIXES, WEIGHTS_FILE
 from minitransformer.interop.tokenizers import save_tokenizer
-from minitransformer.language_model import LanguageModel
+from minitransformer.language_model import LanguageModel, model_without_values
 from minitransformer.system.extras import require
 from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, status, take_after, write_atomically
 from minitransformer.system.folders import at_work_in
-from minitransformer.unset import model_without_values
 
 
 def save_pretrained(lm: LanguageModel, folder) -> None:

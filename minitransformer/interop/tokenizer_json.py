@@ -99,7 +99,6 @@ def bpe_tokenizer(content):
 
 
 def special_tokens(added):
-    """Return {text: id} of the added tokens."""
     for token in added or []:
         for option in ("single_word", "lstrip", "rstrip"):
             if token.get(option):

@@ -181,7 +181,6 @@ def tokenizer_from_gguf(reader):
 
 
 def contents(reader, name):
-    """Return the value of a field of a GGUF file's metadata, or None."""
     field = reader.get_field(name)
     return None if field is None else field.contents()
 

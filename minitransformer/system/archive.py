@@ -189,7 +189,6 @@ class Archive:
         return {name: self.array(name) for name in names}
 
     def array(self, name: str) -> np.ndarray:
-        """Return one array."""
         header = self.header(name)
         with self.damage(f"{name}, {header.dtype} {header.shape}"), self.zip.open(self.members[name]) as member:
             return np.lib.format.read_array(member, allow_pickle=False)

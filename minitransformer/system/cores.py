@@ -29,7 +29,6 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -47,7 +46,6 @@ def matrix_library():
 
 
 def pool() -> ThreadPoolExecutor:
-    """Return the worker threads of this process."""
     return pool_of(os.getpid())
 
 

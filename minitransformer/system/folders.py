@@ -115,7 +115,6 @@ def cannot_write(place: Path, error: OSError) -> OSError:
 
 
 def is_at(file, path: Path) -> bool:
-    """Return True if an open file is still the one at `path`."""
     now = status(path)
     return now is not None and os.path.samestat(os.fstat(file.fileno()), now)
 

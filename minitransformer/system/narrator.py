@@ -90,7 +90,6 @@ class PlainLine:
         self.width = len(text)
 
     def clear(self) -> None:
-        """Remove the line."""
         if self.width:
             print(f"\r{'':{self.width}}\r", end="", file=self.terminal, flush=True)
             self.width, self.shown = 0, -EVERY

@@ -73,7 +73,6 @@ def save_checkpoint(path, run, about: dict) -> None:
 
 
 def trained_parameters(run) -> list[str]:
-    """Return the names of the parameters that are not frozen."""
     return [name for name, parameter in run.lm.model.named_parameters() if parameter.requires_grad]
 
 

@@ -82,7 +82,6 @@ class Pretraining(Run):
 
     @property
     def tokens(self) -> int:
-        """Return the number of tokens trained on so far."""
         return self.step * self.settings.accumulate * self.settings.batch_size * self.lm.model.config.context
 
     def advance(self) -> dict:
@@ -135,11 +134,9 @@ class Pretraining(Run):
         return {"val_loss": val_loss}
 
     def first_ids(self):
-        """Return the ids at the beginning of samples without a prompt."""
         return self.corpus.train_ids[:1].astype(np.int64)
 
     def describe_data(self) -> dict:
-        """Return name, sizes and fingerprint of the text."""
         return {
             "name": self.corpus.name,
             "training_tokens": len(self.corpus.train_ids),

@@ -185,11 +185,9 @@ class ModelOnRanks:
         self.model, self.ranks = model, ranks
 
     def parameters(self):
-        """Return the model's Parameters."""
         return self.model.parameters()
 
     def named_parameters(self):
-        """Yield the names and Parameters of the model."""
         return self.model.named_parameters()
 
     def loss(self, ids, targets, *, rng=None):

@@ -57,7 +57,6 @@ class SharedMemory:
             self.bytes = multiprocessing.get_context("spawn").RawArray(ctypes.c_char, max(size, 1))
 
     def weights(self) -> list:
-        """Return the arrays of the weights."""
         return list(self.arrays(range(len(self.kinds)), 0))
 
     def gradients(self, replica: int, n: int) -> list:
@@ -176,7 +175,6 @@ class ReplicaProcess:
         return ReplicaLost(f"the process of a replica {how}")
 
     def stop(self) -> None:
-        """Kill the process."""
         atexit.unregister(self.process.kill)
         self.process.kill()
         self.process.join()

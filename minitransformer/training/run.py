@@ -78,7 +78,6 @@ class Run:
         self.best = {}  # the record with the lowest val_loss
 
     def prompt_ids(self):
-        """Return the ids of the sample prompt."""
         try:
             return self.lm.encode(self.settings.sample_prompt)
         except ValueError as error:
@@ -96,7 +95,6 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Return True after the last step."""
         return self.step == self.settings.steps
 
     def set_learning_rate(self) -> float:

@@ -60,12 +60,10 @@ class PreferenceRun(Run):
 
     @property
     def finished(self) -> bool:
-        """Return True after the last step, or if the run has diverged."""
         return super().finished or self.diverged is not None
 
     @property
     def tokens(self) -> int:
-        """Return the number of response tokens trained on so far."""
         return self.tokens_trained
 
     def advance(self) -> dict:
@@ -101,7 +99,6 @@ class PreferenceRun(Run):
         return self.loss(inputs, targets, rng=self.dropout_rng, **options)
 
     def evaluation(self) -> Evaluation:
-        """Return the current Evaluation without completions."""
         return evaluate(self.lm, self.data.held_out, self.data.general_ids, self.settings.batch_size)
 
     def evaluation_with_completions(self) -> Evaluation:
@@ -129,7 +126,6 @@ class PreferenceRun(Run):
         return self.lm.encode(self.data.prompts[0]) if self.data.prompts else self.data.held_out[0].prompt
 
     def describe_data(self) -> dict:
-        """Return name, sizes and fingerprint of the data."""
         digest = hashlib.sha256()
         for pairs in (self.data.pairs, self.data.held_out):
             digest.update(f"{len(pairs)} ".encode())
@@ -141,13 +137,11 @@ class PreferenceRun(Run):
         return {"name": self.data.name, **counts, "sha256": digest.hexdigest()}
 
     def own_state(self) -> tuple[dict, dict]:
-        """Return the measurements of the starting model and the progress of the run."""
         safe, unsafe = self.reference
         state = {"before": self.before.to_dict(), "diverged": self.diverged, "tokens": self.tokens_trained}
         return {"reference_safe": safe, "reference_unsafe": unsafe}, state
 
     def restore_own_state(self, arrays: dict, state: dict) -> None:
-        """Restore the result of own_state."""
         reference = arrays["reference_safe"], arrays["reference_unsafe"]
         for likelihoods in reference:
             if likelihoods.dtype != np.float64 or likelihoods.shape != (len(self.data.pairs),):
@@ -161,6 +155,5 @@ class PreferenceRun(Run):
         self.reference, self.before, self.diverged, self.tokens_trained = reference, before, diverged, tokens
 
     def draw_picture(self, records, path) -> None:
-        """Draw likelihoods, margin and perplexity over the steps."""
         title = f"fine-tuning on {self.data.name}, {self.settings.objective}"
         draw_fine_tuning(records, path, title, limit=self.settings.perplexity_limit)

@@ -55,7 +55,6 @@ def read_preferences(dataset) -> list[PreferenceRow]:
 
 
 def rows_of_file(path):
-    """Yield the rows of a file of JSON lines."""
     for number, line in enumerate(Path(path).read_bytes().splitlines(), start=1):
         where = f"{path}: line {number}"
         try:

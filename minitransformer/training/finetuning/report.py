@@ -79,7 +79,6 @@ class FineTuningReport:
 
 
 def verdict_of(diverged: str | None, before: Evaluation, after: Evaluation, limit: float) -> str:
-    """Return the result in words."""
     growth = after.perplexity / before.perplexity
     if diverged is not None:
         state = "the model is as it was before that step" if growth <= limit else "the model is wrecked"

@@ -89,7 +89,6 @@ def preference_data(lm, dataset, held_out, general_text, prompts, settings: Pref
 
 
 def general_ids(lm, text: str | None, settings: PreferenceSettings):
-    """Return the ids of the general text."""
     name = "the general text"
     if text is None:
         text = default_corpus()
@@ -105,7 +104,6 @@ def general_ids(lm, text: str | None, settings: PreferenceSettings):
 
 
 def report_of(run: PreferenceRun, names, records) -> FineTuningReport:
-    """Return the report of a finished run."""
     parameters = dict(run.lm.model.named_parameters())
     after = run.evaluation_with_completions()
     return FineTuningReport(

@@ -64,7 +64,6 @@ def checked(name: str, trainable) -> Trainable:
 
 
 def in_words(trainable: Trainable) -> str:
-    """Return a description of the trained parameters."""
     if isinstance(trainable, LowRank):
         return f"adapters of rank {trainable.rank} on {', '.join(trainable.targets)}"
     if isinstance(trainable, int):
@@ -100,7 +99,6 @@ def training_only(model: Module, trainable: Trainable, *, seed: int = 0, merge: 
 
 
 def chosen_names(model: Module, trainable: int | tuple[str, ...]) -> list[str]:
-    """Return the names of the selected parameters."""
     names = [name for name, _ in model.named_parameters()]
     if isinstance(trainable, int):
         blocks = len(model.blocks)
