@@ -84,7 +84,7 @@ def sound(tmp_path_factory):
 def pytest_addoption(parser):
     """Add the options of campaigns."""
     group = parser.getgroup(
-        "campaign", "random trials, of the slow tests in tests/test_campaign_*.py and of the mistakes in test_learn.py"
+        "campaign", "random trials, of the slow tests in tests/campaigns and of the mistakes in test_learn.py"
     )
     of_all = {"type": int, "metavar": "N"}
     group.addoption("--campaign", default=1, help="N times as many; 100: 10,000 damaged files", **of_all)

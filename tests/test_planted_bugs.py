@@ -746,7 +746,7 @@ def test_a_planted_bug_makes_pytest_fail_by_the_gradient_it_spoils(bug, runs):
 @pytest.mark.parametrize("what, file, old, new, message", CHECKER, ids=[what for what, *_ in CHECKER])
 def test_a_checker_that_is_wrong_makes_its_own_tests_fail(what, file, old, new, message, pristine, tmp_path):
     folder = plant(pristine, tmp_path / "copy", f"gradcheck/{file}", old, new)
-    status, output = run_pytest(folder, "tests/test_gradcheck_bugs.py", "-k", "right_gradient or planted")
+    status, output = run_pytest(folder, "tests/gradcheck/test_bugs.py", "-k", "right_gradient or planted")
     assert status == pytest.ExitCode.TESTS_FAILED, output
     assert message in output
 

@@ -247,7 +247,7 @@ if __name__ == "__main__":
 )
 def test_a_script_needs_no_guard_unless_the_model_has_classes_of_its_own(tmp_path, program, begins):
     (tmp_path / "script.py").write_text(SCRIPT + program, "utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "script.py"]
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr

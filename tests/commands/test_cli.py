@@ -17,6 +17,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from archives import load_archive
+from one_line import assert_one_line
 from small_runs import TEXT, At, assert_same_weights, small_lm, without_seconds
 
 from minitransformer import LanguageModel, commands
@@ -53,14 +54,6 @@ def begin(text, out, *more):
 def aloud(arguments):
     """Return the arguments of a run that reports its progress."""
     return [word for word in arguments if word != "--quiet"]
-
-
-def assert_one_line(capsys, status, expected, words):
-    """Assert on the exit status, and on a single line on standard error, which matches `words`."""
-    said = capsys.readouterr()
-    assert status == expected
-    assert said.out == ""
-    assert re.fullmatch(rf"minitransformer: [^\n]*{words}[^\n]*\n", said.err), said.err
 
 
 # Help.

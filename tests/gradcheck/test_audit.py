@@ -25,7 +25,7 @@ from gradcheck.audit.pytest_command import CannotServeError, pytest_arguments
 from gradcheck.audit.pytest_server import _order
 from gradcheck.audit.reporting import Progress, write_json
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 NORM = """
 import numpy as np

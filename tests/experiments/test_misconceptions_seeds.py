@@ -2,7 +2,7 @@
 
 All of them take some 15 minutes on two cores:
 
-    pytest -m slow tests/test_misconceptions_seeds.py
+    pytest -m slow tests/experiments/test_misconceptions_seeds.py
 """
 
 import pytest

@@ -5,9 +5,9 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from attention_calls import assert_same_passes, calls
 from hypothesis import given, strategies as st
 from strategies import rngs
-from test_attention import assert_same_passes, calls
 
 from minitransformer import Config, Transformer, attention, causal_mask, fast, plain
 from minitransformer.fast.blocked_attention import blocked_attention

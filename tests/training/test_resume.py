@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+import small_runs
 from archives import load_archive
 from small_runs import SETTINGS, At, assert_same_weights, small_corpus, small_lm, without_seconds
 
@@ -217,7 +218,7 @@ pretrain(small_lm(), small_corpus(), settings, out=out, resume=resume, observer=
 
 def start(folder, *, resume, place="nowhere", count=0, slow=0.0):
     """Start a process that trains in `folder`."""
-    here = os.path.dirname(__file__)
+    here = os.path.dirname(small_runs.__file__)
     arguments = [here, folder, "resume" if resume else "begin", place, count, slow]
     command = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

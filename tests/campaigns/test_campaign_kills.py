@@ -254,7 +254,7 @@ WORDS = {"minitransformer": ["--version"], "gradcheck": ["museum", "1"]}
 def scripts():
     """Yield (name, module, function) of each console script."""
     setup = configparser.ConfigParser()
-    setup.read(Path(__file__).parents[1] / "setup.cfg", encoding="utf-8")
+    setup.read(Path(__file__).parents[2] / "setup.cfg", encoding="utf-8")
     for line in setup["options.entry_points"]["console_scripts"].split("\n"):
         if line:
             name, _, target = line.partition(" = ")

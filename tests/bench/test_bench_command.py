@@ -13,7 +13,7 @@ import sys
 from dataclasses import asdict
 
 import pytest
-from test_cli import assert_one_line
+from one_line import assert_one_line
 
 from minitransformer import Config
 from minitransformer.bench import comparison, load, measurements, process, worker

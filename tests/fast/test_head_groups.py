@@ -4,8 +4,8 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from attention_calls import assert_same_passes, calls
 from hypothesis import given, strategies as st
-from test_attention import assert_same_passes, calls
 
 from minitransformer import attention as plain_attention, causal_mask
 from minitransformer.fast import attention, head_groups

@@ -199,7 +199,7 @@ def test_the_option_and_the_fixture_are_documented(run):
 
 def test_the_package_declares_the_plugin():
     config = configparser.ConfigParser()
-    config.read(Path(__file__).parents[1] / "setup.cfg")
+    config.read(Path(__file__).parents[2] / "setup.cfg")
     assert "gradcheck = gradcheck.plugin" in config["options.entry_points"].get("pytest11", "").split("\n")
 
 

@@ -13,7 +13,7 @@ from zipfile import ZipFile
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "gradcheck"
 PYPROJECT = tomllib.loads((FOLDER / "pyproject.toml").read_text("utf-8"))
 README = (FOLDER / "README.md").read_text("utf-8")

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import small_runs
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, without_seconds
 
 from minitransformer import cli
@@ -339,7 +340,7 @@ def test_the_lock_is_gone_with_its_process_however_that_ends_and_whoever_outlive
     pytest.importorskip("threadpoolctl")
     (tmp_path / "program.py").write_text(PROGRAM)
     out = tmp_path / "run"
-    command = [sys.executable, tmp_path / "program.py", Path(__file__).parent, out]
+    command = [sys.executable, tmp_path / "program.py", Path(small_runs.__file__).parent, out]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         forked = int(process.stdout.readline())
         try:

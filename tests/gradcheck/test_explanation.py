@@ -92,7 +92,7 @@ import sys, traceback
 import numpy as np
 import gradcheck
 sys.path.insert(0, {folder!r})
-from test_gradcheck_explanation import Counted
+from test_explanation import Counted
 
 counted = Counted()
 try:
@@ -157,7 +157,7 @@ def test_without_an_explanation_the_verdict_is_the_same_and_comes_at_once():
 TESTED = """
 import numpy as np
 from gradcheck import Call, Case
-from test_gradcheck_explanation import Counted
+from test_explanation import Counted
 
 CASES = [Case("counted", lambda rng: Call(Counted().function, rng.normal(size=(2, 3))))]
 

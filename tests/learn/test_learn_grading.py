@@ -564,7 +564,7 @@ def test_a_line_without_a_number_is_told_in_the_whole_sentence(graded):
 def test_what_readme_shows_is_what_is_said(graded, tmp_path):
     exercise = named_exercise("layer_norm")
     verdict = graded("layer_norm", text=solution(exercise, 0).replace(" - x_hat * scale", ""))
-    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
     assert f"$ .venv/bin/minitransformer learn check layer_norm\n{verdict}\n" in readme
     assert f"$ .venv/bin/minitransformer learn hint layer_norm\n{next_hint(tmp_path, exercise, verdict)}\n" in readme
 

@@ -5,11 +5,11 @@
         trial.judge(in_a_process(lambda: read(path)))
 
 The loop fails at its end with all that was found, the like of it counted together, and for each the command that tries
-one of them alone. The tests that use this are in test_campaign_*.py. They are slow tests, and short ones. At length,
+one of them alone. The tests that use this are in tests/campaigns. They are slow tests, and short ones. At length,
 which takes some hours:
 
-    pytest -m slow tests/test_campaign_*.py --campaign 100            10,000 files, 2,000 command lines, 500 kills
-    pytest -m slow tests/test_campaign_*.py --campaign 100 --campaign-seed 1                       as many others
+    pytest -m slow tests/campaigns --campaign 100            10,000 files, 2,000 command lines, 500 kills
+    pytest -m slow tests/campaigns --campaign 100 --campaign-seed 1                       as many others
 
 A process is forked, so that it begins with all imported, and what a test has patched is patched there too.
 """

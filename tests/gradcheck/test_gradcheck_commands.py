@@ -57,7 +57,7 @@ def write(tmp_path, monkeypatch):
 
 
 def start(*arguments):
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     environment.pop("PYTHONUNBUFFERED", None)
     command = [sys.executable, "-m", "gradcheck", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True)
@@ -345,7 +345,7 @@ def test_the_command_runs_as_a_module_on_the_current_folder(write):
 
 @pytest.mark.parametrize("folder", ["", "tests"])
 def test_without_a_target_this_projects_own_cases_are_checked(folder, monkeypatch):
-    monkeypatch.chdir(Path(__file__).parents[1] / folder)
+    monkeypatch.chdir(Path(__file__).parents[2] / folder)
     status, out, err = run("-k", "layer_norm")
     assert status == 0 and err == ""
     assert re.search(r"^layer_norm\s+gamma\s+\d+\s+\S+\s+right$", out, re.MULTILINE)
@@ -455,7 +455,7 @@ def test_rows_come_as_cases_finish_and_ctrl_c_is_one_line_and_status_130(write):
 
 
 def test_gradcheck_knows_nothing_of_this_project():
-    package = Path(__file__).parents[1] / "gradcheck"
+    package = Path(__file__).parents[2] / "gradcheck"
     mentions = [
         (path.name, line.strip())
         for path in sorted(package.rglob("*.py"))

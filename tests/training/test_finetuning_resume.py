@@ -8,6 +8,7 @@ import warnings
 from dataclasses import replace
 
 import pytest
+import small_runs
 from archives import load_archive
 from small_pairs import GENERAL, ROWS, trained_lm
 from small_runs import TEXT, At, assert_same_weights, small_lm, weights, without_seconds
@@ -107,9 +108,10 @@ def test_ctrl_c_finishes_the_step_and_saves(tmp_path, whole, tune, trainable):
     assert_ends_alike(tmp_path, whole, tune, trainable)
 
 
+FOLDERS = os.pathsep.join(os.path.dirname(file) for file in (__file__, small_runs.__file__))
 PROGRAM = """
 import os, signal, sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[1].split(os.pathsep)
 from small_runs import At
 from test_finetuning_resume import TRAINABLE, on_pairs, start_lm
 
@@ -129,7 +131,7 @@ on_pairs(start_lm(), TRAINABLE[1], out=sys.argv[2])
 
 @pytest.mark.parametrize("count, step", [(3, 2), (5, 6)])
 def test_a_process_killed_while_it_writes_a_checkpoint_resumes_to_the_same_end(tmp_path, count, step):
-    command = [sys.executable, "-c", PROGRAM, os.path.dirname(__file__), str(tmp_path), str(count)]
+    command = [sys.executable, "-c", PROGRAM, FOLDERS, str(tmp_path), str(count)]
     assert subprocess.run(command, capture_output=True, timeout=120).returncode == -signal.SIGKILL
     assert Checkpoint.read(tmp_path / "model.npz").training["step"] == step
     lm = start_lm()
