@@ -89,7 +89,7 @@ def command_list(summaries: dict) -> str:
     width = max(map(len, summaries))
     lines = []
     for title, names in commands.GROUPS.items():
-        lines += [f"{title}:", *(f"    {name:<{width}}  {summaries[name]}" for name in names), ""]
+        lines += [title, *(f"    {name:<{width}}  {summaries[name]}" for name in names), ""]
     return "\n".join(lines)
 
 

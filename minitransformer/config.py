@@ -48,7 +48,12 @@ class Config:
     d_model: int = setting(64, "width of the residual stream, in channels", size)
     n_heads: int = setting(4, "attention heads per block", size)
     n_layers: int = setting(2, "transformer blocks", size, most=MOST_LAYERS)
-    d_ff: int | None = setting(None, "hidden width of feed-forward layers", size, none="4 × width; swiglu: 8/3 × width")
+    d_ff: int | None = setting(
+        None,
+        "hidden width of feed-forward layers",
+        size,
+        none="4 × width; swiglu: 8/3 × width, rounded up to a multiple of 8",
+    )
     n_kv_heads: int | None = setting(None, "key-value heads, shared by groups of heads", size, none="as many as heads")
     d_head: int | None = setting(None, "channels per head", size, none="width / heads")
     norm: str = setting("layer_norm", "kind of normalization", one_of, known=tuple(NORMS))

@@ -67,10 +67,11 @@ there, or from the last checkpoint if the process was killed, and ends with the 
 uninterrupted run.
 
 All cores share each batch: --replicas of the model work on it, each in a process, and so do the ranks that
-mpirun starts. The numbers of replicas and ranks change the last bits of the result. Only the first rank reads
-the text, writes and prints. Open MPI's mpirun binds each of two processes to one core unless told otherwise.
-After Ctrl-C it leaves them a fraction of a second, enough for the step and the checkpoint of a small model.
---resume works with any number of ranks, and the same number gives the same bits.
+mpirun starts. The numbers of replicas and ranks change the last bits of the result; --resume works with any
+number of ranks. Only the first rank reads the text, writes and prints. Open MPI's mpirun binds each of two
+processes to one core unless told otherwise. After Ctrl-C, mpirun waits a fraction of a second, enough to finish
+a step of a small model and to save it. If mpirun receives SIGTERM or loses a rank, the steps since the last
+checkpoint may be lost.
 """
 
 DEFAULT_OUT = "runs/train"

@@ -39,7 +39,7 @@ def test_the_help_of_an_option_names_its_default(action):
         assert f"(default: {default})" in action.help
 
 
-@pytest.mark.parametrize("name", ["minitransformer", *(f"minitransformer {name}" for name in commands.NAMES)])
+@pytest.mark.parametrize("name", PARSERS)
 def test_a_help_begins_with_a_summary_in_one_line_and_examples(name):
     lines = PARSERS[name].description.splitlines()
     assert lines[0].endswith(".") and 10 < len(lines[0]) <= 120
@@ -50,6 +50,6 @@ def test_the_help_lists_every_command_once_in_its_group(capsys):
     assert main([]) == 0
     shown = capsys.readouterr().out
     for title, names in commands.GROUPS.items():
-        group = shown.partition(f"\n{title}:\n")[2].partition("\n\n")[0]
+        group = shown.partition(f"\n{title}\n")[2].partition("\n\n")[0]
         assert re.findall(r"^    (\w+)  +\w", group, re.MULTILINE) == list(names)
     assert len(set(commands.NAMES)) == len(commands.NAMES)
