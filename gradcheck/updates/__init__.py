@@ -12,7 +12,8 @@ step with the formula:
 
     gradcheck.check_update(adam, "adam")
 
-raises a GradientError whose message ends with `ε is inside the root: √(v + ε) in place of √v + ε`.
+raises a GradientError whose message ends with `ε is inside the root: …`, with the line of the formula and the
+line that gives these numbers.
 
 The built-in formulas (gradcheck/updates/formulas.py) are sgd, momentum, nesterov, adagrad, rmsprop, adam and adamw.
 They follow PyTorch's conventions. Any other formula is passed as a function of scalars, which is called once for each
@@ -63,14 +64,13 @@ gradcheck/updates/calling.py). If the code fixes the value of a setting, pass th
 value must be passed to the check. If the code receives the gradients of all parameters at once, `max_norm` bounds their
 common norm. Otherwise it bounds the norm of each gradient.
 
-**The mistake** is named if the formula with one or two of the usual mistakes (gradcheck/updates/mistakes.py) gives the
-same numbers, to nine digits of every step. The message also points out a parameter that never moves, steps that are
-all the same multiple of the correct ones, errors as small as those of float32, and the division by 1 − β⁰ = 0 (see
-gradcheck/updates/naming.py). In all other cases it gives no cause.
+**The mistake** is named if the formula with one or two mistakes of the table in gradcheck/mistakes, or a mistake in the
+code around it, gives the same numbers, to nine digits of every step of two courses (gradcheck/updates/mistakes.py).
 """
 
 import difflib
 import inspect
+import itertools
 import numbers
 from collections.abc import Callable
 from dataclasses import replace
@@ -81,24 +81,24 @@ import numpy as np
 from gradcheck.call import describe
 from gradcheck.report import GradientError
 from gradcheck.updates.calling import (
-    OfConfig,
+    Code,
     OfFunction,
-    OfObject,
-    OfOptimizer,
-    OfSteps,
-    new_parameter,
+    checked,
+    from_config,
+    from_object,
+    from_optimizer,
+    from_steps,
     options_of,
 )
-from gradcheck.updates.following import entry_by_entry, read_formula
+from gradcheck.updates.course import SHAPES, compare, draw_course, draw_settings, entry_by_entry, read_formula, walk
 from gradcheck.updates.formulas import FORMULAS
 from gradcheck.updates.report import UpdateReport
-from gradcheck.updates.trying import SHAPES, compare, draw_course, draw_settings, walk
 
 __all__ = ["check_update", "from_config", "from_object", "from_optimizer", "from_steps", "FORMULAS", "UpdateReport"]
 
 
 def check_update(
-    update: Callable[..., Any] | OfConfig | OfObject | OfOptimizer | OfSteps,
+    update: Callable[..., Any] | Code,
     formula: str | Callable[..., Any],
     /,
     *,
@@ -130,71 +130,31 @@ def check_update(
     names = [name for name in (*rule.settings, "max_norm") if name in arguments or name in settings]
     unheard = {name: default for name, default in rule.settings.items() if name not in names}
     rng = np.random.default_rng([seed, *b"update"])
-    for shapes in SHAPES:
+
+    def walked(shapes):
         values = draw_settings(names, settings, rng)
         course = draw_course(shapes, unheard | values, code.jointly, rng)
-        thetas, fault = walk(code, course, options_of(values, arguments))
-        how = f"by the formula of {rule.name}, with {_said(values, arguments)}"
-        if fault:
-            raise GradientError(UpdateReport(code.name, rule.name, problems=(fault,), notes=(how,)))
-        steps = compare(entry_by_entry(rule), course, thetas)
-        report = UpdateReport(code.name, rule.name, tuple(steps), notes=(how,))
+        fault = walk(code, course, options_of(values, arguments))
+        steps = () if fault else tuple(compare(entry_by_entry(rule), course))
+        notes = (f"by the formula of {rule.name}, with {_said(values, arguments)}",)
+        return course, UpdateReport(code.name, rule.name, steps, (fault,) if fault else (), notes=notes)
+
+    for shapes, others in itertools.permutations(SHAPES):
+        course, report = walked(shapes)
+        if report.problems or not (report.is_right or explain):
+            raise GradientError(report)
         if not report.is_right:
-            raise GradientError(_diagnosed(report, rule, course, thetas) if explain else report)
+            from gradcheck.updates.mistakes import name_the_mistake
+
+            try:
+                another = walked(others)[0]
+            except Exception:  # the code mixes up arrays of different shapes, such as the states of two parameters
+                another = walked(SHAPES[0])[0]
+            formula = rule if FORMULAS.get(rule.name) is rule.function else entry_by_entry(rule)
+            largest = max(step.relative for step in report.steps)
+            diagnosis, hints = name_the_mistake(formula, (course, another), largest)
+            raise GradientError(replace(report, diagnosis=diagnosis, hints=hints))
     return report
-
-
-def from_config(function: Callable[..., Any]) -> OfConfig:
-    """Adapt a function `function(w, dw, config) -> (w, config)` for check_update.
-
-    The function keeps its settings and its state in the dictionary `config`. To find the settings, the check calls it
-    with an empty dictionary: they are the keys that it looks up with `config[key]` or adds.
-    """
-    return OfConfig(_callable("from_config", function))
-
-
-def from_optimizer(
-    make: Callable[..., Any], parameter: Callable[..., Any] = new_parameter, gradient: Callable[..., Any] = np.asarray
-) -> OfOptimizer:
-    """Adapt a class or function that creates optimisers with a method `step()`, for check_update.
-
-    `make(parameters, **settings)` receives a list of parameters, each created by `parameter(array)`. A parameter has
-    the attributes `.grad`, which is set to `gradient(array)` before each step, and `.data`, which is read after each
-    step. By default a parameter has no other attributes, and the gradient is an array. For PyTorch:
-    `from_optimizer(torch.optim.AdamW, torch.tensor, torch.tensor)`.
-    """
-    return OfOptimizer(_callable("from_optimizer", make), parameter, gradient)
-
-
-def from_object(
-    make: Callable[..., Any], container: type[dict[Any, Any]] | type[list[Any]] | None = None, *, method: str = "update"
-) -> OfObject:
-    """Adapt a class or function that creates objects with a method `update(w, dw)`, for check_update.
-
-    `make(**settings)` creates one object for each parameter. Its `update` takes two arrays, and returns the new
-    parameter or changes it in place. With a `container` (dict or list), there is a single object, whose `update` takes
-    one container of all parameters and one of all gradients. `method` is the name of the method, "update" by default.
-
-    Raises ValueError if `container` is not dict, list or None.
-    """
-    if container not in (None, dict, list):
-        raise ValueError(f"from_object: container must be dict, list or None, not {container!r}")
-    return OfObject(_callable("from_object", make), method, container)
-
-
-def from_steps(function: Callable[..., Any]) -> OfSteps:
-    """Adapt a generator function, `function(parameters, gradients, **settings)`, for check_update.
-
-    `parameters` is a list of arrays, and `gradients` contains one such list for each step. After each step the
-    generator yields the list of parameters in the same order, or None if it changed `parameters` in place.
-    """
-    return OfSteps(_callable("from_steps", function))
-
-
-def _callable(adapter, function):
-    if not callable(function):
-        raise TypeError(f"{adapter}: {describe(function)} cannot be called")
-    return function
 
 
 def _formula(formula):
@@ -212,23 +172,23 @@ def _formula(formula):
 
 def _code(update):
     """Return an adapter for the code. Raises TypeError if the user must choose one, or if it cannot be called."""
-    if isinstance(update, (OfConfig, OfObject, OfOptimizer, OfSteps)):
+    if isinstance(update, Code):
         return update
     if inspect.isclass(update):
         raise TypeError(f"{update.__name__} is a class: see from_optimizer and from_object of gradcheck.updates")
     if hasattr(update, "step"):
         raise TypeError(
-            f"{describe(update)} has its parameters already; give what makes it of a list of parameters to "
-            "from_optimizer of gradcheck.updates"
+            f"{describe(update)} has its parameters already; pass its class, or a function that makes it from a list "
+            "of parameters, to from_optimizer of gradcheck.updates"
         )
-    return OfFunction(_callable("check_update", update))
+    return OfFunction(checked("check_update", update))
 
 
 def _refuse(settings, rule):
     """Raise TypeError for an unknown setting or a value that is not a number, ValueError if it is not finite."""
     for name, value in settings.items():
         if name not in (*rule.settings, "max_norm"):
-            raise TypeError(f"{name} is no setting of {rule.name}, which has {', '.join(rule.settings)}")
+            raise TypeError(f"{name} is not a setting of {rule.name}; its settings are {', '.join(rule.settings)}")
         if not isinstance(value, numbers.Real) or isinstance(value, bool):
             raise TypeError(f"{name} must be a number, not {value!r}")
         if not np.isfinite(value):
@@ -248,22 +208,20 @@ def _arguments(code, rule, settings):
                 arguments[name] = name
             elif name not in settings:
                 raise TypeError(
-                    f"{code.name} takes no {name}, which the formula of {rule.name} needs{code.understood(arguments)}; "
-                    f"if its value is fixed in the code, give it: check_update(..., {name}=...)"
+                    f"{code.name} takes no {name}, which the formula of {rule.name} needs"
+                    f"{_understood(code, arguments)}; if the code fixes its value, pass that value: "
+                    f"check_update(..., {name}=...)"
                 )
     return arguments
+
+
+def _understood(code, arguments):
+    """Describe the settings and the state that the code was found to take."""
+    state = f"; its state is taken to be {', '.join(code.state)}" if code.state else ""
+    return f" (it takes {', '.join(dict.fromkeys(arguments.values())) or 'no setting'}{state})"
 
 
 def _said(values, arguments):
     """Describe the values of the settings, with the code's names where they differ."""
     names = [f"{name} ({arguments[name]})" if arguments.get(name, name) != name else name for name in values]
     return ", ".join(f"{name} {value:.4g}" for name, value in zip(names, values.values(), strict=True))
-
-
-def _diagnosed(report, rule, course, thetas):
-    """Return the report with a sentence that names the mistake, if it is known."""
-    from gradcheck.updates.naming import name_the_mistake
-
-    formula = rule if FORMULAS.get(rule.name) is rule.function else entry_by_entry(rule)
-    largest = max(step.relative for step in report.steps)
-    return replace(report, diagnosis=name_the_mistake(formula, course, thetas, largest))

@@ -1,14 +1,10 @@
-"""Adapters that run code with one of five interfaces for a whole course of steps.
-
-An adapter has a `name`, for the report. `arguments(formula)` returns {setting: the code's name for it} for the settings
-of a Formula that the code takes. `takes_any` is True if the code takes settings of any name. `take(course, options)`
-yields the list of the parameters' values after each step. `jointly` is True if the code receives the gradients of all
-parameters at once, which it needs to clip them by their common norm.
-"""
+"""Adapters that run code with one of five interfaces for a whole course of steps."""
 
 import functools
 import inspect
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -48,66 +44,73 @@ def options_of(values, arguments):
     return options
 
 
-class OfFunction:
+class Code:
+    """Code that can be run for a course of steps.
+
+    `take(course, options)` yields the list of the parameters' values after each step. The settings are arguments after
+    `before` others, and `takes_any` is True if the code takes settings of any name. `jointly` is True if the code
+    receives the gradients of all parameters at once, which it needs to clip them by their common norm.
+    """
+
+    def __init__(self, function, take, before, jointly):
+        self.take, self.jointly, self.state = take, jointly, ()
+        parameters = list(inspect.signature(function).parameters.values())
+        self.takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        named = [p for p in parameters[before:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        self.after = {p.name: p.default for p in named}
+        self.name = name_of(function)
+
+    def arguments(self, formula):
+        """Return {setting: the code's name for it} for the settings of a Formula that the code takes."""
+        known = (*formula.settings, "max_norm")
+        found = spelled(known, self.after)
+        for name, default in self.after.items():
+            if default is inspect.Parameter.empty and name not in found.values():
+                settings = ", ".join(known)
+                raise TypeError(f"{self.name} requires {name}, but the settings of {formula.name} are {settings}")
+        return found
+
+
+class OfFunction(Code):
     """A function `update(theta, g, *state, **settings)` that returns θ′ and the new state, or changes them in place."""
 
-    jointly = False
-
     def __init__(self, function):
+        super().__init__(function, by_parameter(self._stepper), before=2, jointly=False)
         self.function = function
-        self.name = _name(function)
-        self.takes_any = _takes_any(function)
-        self.counter = None
-        self.state = ()
 
     def arguments(self, formula):
         """Find the settings, t and the state among the arguments after θ and g."""
-        after = _after(self.function, 2)
-        found = spelled((*formula.settings, "max_norm", "t"), after)
+        found = spelled((*formula.settings, "max_norm", "t"), self.after)
         self.counter = found.pop("t", None)
-        others = {name: p.default for name, p in after.items() if name not in (*found.values(), self.counter)}
+        others = {name: d for name, d in self.after.items() if name not in (*found.values(), self.counter)}
         required = [name for name, default in others.items() if default is inspect.Parameter.empty]
         optional = [name for name, default in others.items() if default is None]
         self.state = tuple(required or optional[: len(formula.state)])
         return found
 
-    def understood(self, found):
-        """Describe the arguments taken to be the state, for the message about a missing setting."""
-        return f" (its state is taken to be {', '.join(self.state)})" if self.state else ""
+    def _stepper(self, start, options):
+        state = {name: np.zeros(start.shape) for name in self.state}
 
-    def take(self, course, options):
-        """Call the function once for each parameter at each step."""
-        thetas = [start.copy() for start in course.starts]
-        states = [[np.zeros(start.shape) for _ in self.state] for start in course.starts]
-        for t, gradients in enumerate(course.gradients, start=1):
+        def step(theta, g, t):
             count = {} if self.counter is None else {self.counter: t}
-            for i, g in enumerate(gradients):
-                state = dict(zip(self.state, states[i], strict=True))
-                returned = self.function(thetas[i], g.copy(), **state, **options, **count)
-                thetas[i], states[i] = self._after_step(returned, thetas[i], states[i])
-            yield thetas
+            returned = self.function(theta, g, **state, **options, **count)
+            if not isinstance(returned, (tuple, list)):
+                return returned
+            if len(returned) != 1 + len(state):
+                expected = ", ".join(["θ′", *(f"the new {name}" for name in state)])
+                raise TypeError(f"{self.name} returned {len(returned)} values; expected {1 + len(state)}: {expected}")
+            state.update(zip(state, returned[1:], strict=True))
+            return returned[0]
 
-    def _after_step(self, returned, theta, state):
-        if returned is None:
-            return theta, state
-        if not isinstance(returned, (tuple, list)):
-            return returned, state
-        if len(returned) != 1 + len(state):
-            raise TypeError(
-                f"{self.name} returned {len(returned)} values; expected {1 + len(state)}: "
-                f"{', '.join(['θ′', *(f'the new {name}' for name in self.state)])}"
-            )
-        return returned[0], list(returned[1:])
+        return step
 
 
-class OfConfig:
+class OfConfig(Code):
     """A function `update(w, dw, config) -> (w, config)` that keeps its settings and state in a dictionary."""
 
-    jointly = takes_any = False
-
     def __init__(self, function):
-        self.function = function
-        self.name = _name(function)
+        super().__init__(function, by_parameter(self._stepper), before=2, jointly=False)
+        self.function, self.takes_any = function, False
 
     def arguments(self, formula):
         """Find the settings among the keys that the function looks up in an empty dictionary or adds to it."""
@@ -120,17 +123,15 @@ class OfConfig:
                     raise
                 config[error.args[0]] = 0.5
 
-    def understood(self, found):
-        """Describe the settings that were found in the dictionary."""
-        return f" (in its dictionary it has {', '.join(found.values()) or 'no setting'})"
+    def _stepper(self, start, options):
+        config = dict(options)
 
-    def take(self, course, options):
-        """Call the function once for each parameter at each step, with a separate dictionary for each parameter."""
-        thetas, configs = [start.copy() for start in course.starts], [dict(options) for _ in course.starts]
-        for gradients in course.gradients:
-            for i, g in enumerate(gradients):
-                thetas[i], configs[i] = self._call(thetas[i], g.copy(), configs[i])
-            yield thetas
+        def step(theta, g, t):
+            nonlocal config
+            theta, config = self._call(theta, g, config)
+            return theta
+
+        return step
 
     def _call(self, theta, g, config):
         returned = self.function(theta, g, config)
@@ -140,134 +141,132 @@ class OfConfig:
         raise TypeError(f"{self.name} returned {what}; expected a pair (θ′, config)")
 
 
-class _OfAll:
-    """Code that takes its settings after `before` other arguments, and all parameters at once if `jointly` is True."""
+def by_parameter(stepper):
+    """Return a function `take` for code that updates one parameter at a time.
 
-    jointly = True
-
-    def __init__(self, function, before):
-        self.function = function
-        self.before = before
-        self.name = _name(function)
-        self.takes_any = _takes_any(function)
-
-    def arguments(self, formula):
-        """Find the settings among the arguments."""
-        after = _after(self.function, self.before)
-        found = spelled((*formula.settings, "max_norm"), after)
-        for name, parameter in after.items():
-            if parameter.default is parameter.empty and name not in found.values():
-                known = ", ".join((*formula.settings, "max_norm"))
-                raise TypeError(f"{self.name} wants {name}, which is no setting of {formula.name}; these are {known}")
-        return found
-
-    def understood(self, found):
-        """Describe the settings that were found among the arguments."""
-        return f" (it takes {', '.join(dict.fromkeys(found.values())) or 'none'})"
-
-
-class OfOptimizer(_OfAll):
-    """A class or function that creates an object with step() from a list of parameters with .data and .grad."""
-
-    def __init__(self, make, parameter, gradient):
-        super().__init__(make, before=1)
-        self.parameter = parameter
-        self.gradient = gradient
-
-    def take(self, course, options):
-        """Set the gradient of each parameter and call step(), at each step."""
-        parameters = [self.parameter(start.copy()) for start in course.starts]
-        optimizer = self.function(parameters, **options)
-        if not callable(getattr(optimizer, "step", None)):
-            raise TypeError(f"{self.name} made {describe(optimizer)}, which has no method step()")
-        for gradients in course.gradients:
-            for parameter, g in zip(parameters, gradients, strict=True):
-                parameter.grad = self.gradient(g.copy())
-            optimizer.step()
-            yield [parameter.data for parameter in parameters]
-
-
-class OfObject(_OfAll):
-    """A class or function that takes only settings and creates an object whose method takes parameters and gradients.
-
-    Without a `container`, there is one object for each parameter, and its method takes two arrays. With a `container`
-    (`dict` or `list`), there is a single object, and its method takes two containers.
+    `stepper(start, options)` returns the function `step(theta, g, t)` of one parameter, which returns θ′, or None if it
+    changed θ in place.
     """
 
-    def __init__(self, make, method, container):
-        super().__init__(make, before=0)
-        self.method = method
-        self.container = container
-        self.jointly = container is not None
+    def take(course, options):
+        thetas = [start.copy() for start in course.starts]
+        steps = [stepper(start, options) for start in course.starts]
+        for t, gradients in enumerate(course.gradients, start=1):
+            for i, g in enumerate(gradients):
+                returned = steps[i](thetas[i], g.copy(), t)
+                thetas[i] = thetas[i] if returned is None else returned
+            yield thetas
 
-    def take(self, course, options):
-        """Call the method at each step. It returns the new parameters, or None if it changed them in place."""
-        if self.container is None:
-            methods = [self._made(options) for _ in course.starts]
-            thetas = [start.copy() for start in course.starts]
-            for gradients in course.gradients:
-                for i, (method, g) in enumerate(zip(methods, gradients, strict=True)):
-                    returned = method(thetas[i], g.copy())
-                    thetas[i] = thetas[i] if returned is None else returned
-                yield thetas
-        else:
-            method, thetas = self._made(options), self._held(course.starts)
-            for gradients in course.gradients:
-                returned = method(thetas, self._held(gradients))
-                thetas = thetas if returned is None else returned
-                yield [thetas[key] for key in self._keys(course.starts)]
-
-    def _made(self, options):
-        made = self.function(**options)
-        if not callable(getattr(made, self.method, None)):
-            raise TypeError(f"{self.name} made {describe(made)}, which has no method {self.method}()")
-        return getattr(made, self.method)
-
-    def _keys(self, arrays):
-        return [str(i) if self.container is dict else i for i in range(len(arrays))]
-
-    def _held(self, arrays):
-        copies = [array.copy() for array in arrays]
-        return copies if self.container is list else dict(zip(self._keys(arrays), copies, strict=True))
+    return take
 
 
-class OfSteps(_OfAll):
-    """A generator function `steps(parameters, gradients, **settings)` that yields the parameters after each step."""
+def from_config(function: Callable[..., Any]) -> Code:
+    """Adapt a function `function(w, dw, config) -> (w, config)` for check_update.
 
-    def __init__(self, function):
-        super().__init__(function, before=2)
+    The function keeps its settings and its state in the dictionary `config`. To find the settings, the check calls it
+    with an empty dictionary: they are the keys that it looks up with `config[key]` or adds.
+    """
+    return OfConfig(checked("from_config", function))
 
-    def take(self, course, options):
-        """Run the generator over the whole course."""
+
+def from_optimizer(
+    make: Callable[..., Any], parameter: Callable[..., Any] | None = None, gradient: Callable[..., Any] = np.asarray
+) -> Code:
+    """Adapt a class or function that creates optimisers with a method `step()`, for check_update.
+
+    `make(parameters, **settings)` receives a list of parameters, each created by `parameter(array)`. A parameter has
+    the attributes `.grad`, which is set to `gradient(array)` before each step, and `.data`, which is read after each
+    step. By default a parameter has no other attributes, and the gradient is an array. For PyTorch:
+    `from_optimizer(torch.optim.AdamW, torch.tensor, torch.tensor)`.
+    """
+    new = parameter or (lambda array: SimpleNamespace(data=array, grad=None))
+
+    def take(course, options):
+        parameters = [new(start.copy()) for start in course.starts]
+        step = method_of(make(parameters, **options), "step", make)
+        for gradients in course.gradients:
+            for held, g in zip(parameters, gradients, strict=True):
+                held.grad = gradient(g.copy())
+            step()
+            yield [held.data for held in parameters]
+
+    return Code(checked("from_optimizer", make), take, before=1, jointly=True)
+
+
+def from_object(
+    make: Callable[..., Any], container: type[dict[Any, Any]] | type[list[Any]] | None = None, *, method: str = "update"
+) -> Code:
+    """Adapt a class or function that creates objects with a method `update(w, dw)`, for check_update.
+
+    `make(**settings)` creates one object for each parameter. Its `update` takes two arrays, and returns the new
+    parameter or changes it in place. With a `container` (dict or list), there is a single object, whose `update` takes
+    one container of all parameters and one of all gradients. `method` is the name of the method, "update" by default.
+
+    Raises ValueError if `container` is not dict, list or None.
+    """
+    if container not in (None, dict, list):
+        raise ValueError(f"from_object: container must be dict, list or None, not {container!r}")
+
+    def stepper(_, options):
+        update = method_of(make(**options), method, make)
+        return lambda theta, g, t: update(theta, g)
+
+    def take(course, options):
+        update = method_of(make(**options), method, make)
+        keys = [str(i) if container is dict else i for i in range(len(course.starts))]
+
+        def held(arrays):
+            copies = [array.copy() for array in arrays]
+            return copies if container is list else dict(zip(keys, copies, strict=True))
+
+        thetas = held(course.starts)
+        for gradients in course.gradients:
+            returned = update(thetas, held(gradients))
+            thetas = thetas if returned is None else returned
+            yield [thetas[key] for key in keys]
+
+    jointly = container is not None
+    return Code(checked("from_object", make), take if jointly else by_parameter(stepper), before=0, jointly=jointly)
+
+
+def from_steps(function: Callable[..., Any]) -> Code:
+    """Adapt a generator function, `function(parameters, gradients, **settings)`, for check_update.
+
+    `parameters` is a list of arrays, and `gradients` contains one such list for each step. After each step the
+    generator yields the list of parameters in the same order, or None if it changed `parameters` in place.
+    """
+
+    def take(course, options):
         parameters, count = [start.copy() for start in course.starts], 0
-        for yielded in self.function(parameters, [[g.copy() for g in step] for step in course.gradients], **options):
+        for yielded in function(parameters, [[g.copy() for g in step] for step in course.gradients], **options):
             values = parameters if yielded is None else list(yielded)
             if len(values) != len(parameters):
-                raise TypeError(f"{self.name} yielded {len(values)} parameters; it was given {len(parameters)}")
+                raise TypeError(f"{name_of(function)} yielded {len(values)} parameters; expected {len(parameters)}")
             count += 1
             yield values
-        if count != len(course.gradients):
-            raise TypeError(
-                f"{self.name} yielded {count} times; expected once after each of {len(course.gradients)} steps"
-            )
+        expected = len(course.gradients)
+        if count != expected:
+            raise TypeError(f"{name_of(function)} yielded {count} times; expected once after each of {expected} steps")
+
+    return Code(checked("from_steps", function), take, before=2, jointly=True)
 
 
-def new_parameter(array):
-    """Return a parameter with only the attributes `.data` and `.grad`."""
-    return SimpleNamespace(data=array, grad=None)
+def checked(adapter, function):
+    """Return a function. Raises TypeError if it cannot be called."""
+    if not callable(function):
+        raise TypeError(f"{adapter}: {describe(function)} cannot be called")
+    return function
 
 
-def _name(function):
+def method_of(made, name, make):
+    """Return a method of an object that `make` made. Raises TypeError if there is none."""
+    if not callable(getattr(made, name, None)):
+        raise TypeError(f"{name_of(make)} made {describe(made)}, which has no method {name}()")
+    return getattr(made, name)
+
+
+def name_of(function):
+    """Return the name of a function or class, also within functools.partial."""
     while isinstance(function, functools.partial):
         function = function.func
     return getattr(function, "__name__", type(function).__name__)
-
-
-def _takes_any(function):
-    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
-
-
-def _after(function, count):
-    """Return {name: inspect.Parameter} of the named arguments after the first `count`, without *args and **kwargs."""
-    parameters = list(inspect.signature(function).parameters.values())[count:]
-    return {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}

@@ -1,255 +1,251 @@
-"""The usual mistakes in an update rule, as edits of a formula's text or as changes in the code around it.
+"""Name the mistake of a wrong update: the change of the formula, or of the code around it, that gives its numbers.
 
-A mistake of the first kind is a list of edits (correct text, wrong text). It applies to each formula that contains all
-the correct texts. A mistake of the second kind is outside a formula of scalars: the state is not kept, begins at 1 or
-is shared by all parameters, the steps are miscounted, or the gradients are clipped in the wrong way.
+A formula is changed by the table of gradcheck/mistakes and by the rows below, in the same notation, for mistakes that
+only optimisers have. A mistake is named if the changed formula gives the numbers of the update on two courses with
+other shapes and settings, to nine digits of every step. The plainest are tried first, two mistakes at once last.
 """
 
 import ast
 import functools
 import inspect
+import itertools
 import re
-from pathlib import Path
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from types import SimpleNamespace
 
-from gradcheck.mistakes import Student
+import numpy as np
+
+from gradcheck.mistakes import ROWS, Reader, Student, exchanged, mistake
 from gradcheck.mistakes.planting import planted
-from gradcheck.mistakes.repairing import exchanged
-from gradcheck.mistakes.sources import find_closures
 from gradcheck.mistakes.table import KINDS
-from gradcheck.updates import formulas
-from gradcheck.updates.following import (
-    Habits,
-    by_the_common_norm,
-    each_by_its_norm,
-    each_entry,
-    not_at_all,
-    read_formula,
-    small_ones_too,
-)
+from gradcheck.updates.course import EXACT, Habits, agrees, clip_factors, follow
+from gradcheck.updates.formulas import FORMULAS
 
-MEAN_M, MEAN_V, MEAN_RHO = "beta1 * m + (1 - beta1) * g", "beta2 * v + (1 - beta2) * g", "rho * v + (1 - rho) * g"
-M_HAT, V_HAT = "m_new / (1 - beta1**t)", "v_new / (1 - beta2**t)"
-L2, DECAY = "g = g + weight_decay * theta", "theta = theta - lr * weight_decay * theta"
-T1, T2 = "beta1**t", "beta2**t"
-VELOCITY, AHEAD = "momentum * velocity + g", "(g + momentum * velocity_new)"
+NOBODY, NONE = Student("", {}), Habits()
+SMALL = 1e-5  # relative error of a step: larger than rounding in float32, smaller than the effect of a mistake
+LARGEST = 12  # numerator or denominator of a printed fraction
+DECAY, L2 = "theta = theta - lr * weight_decay * theta", "g = g + weight_decay * theta"
+CLIPPING = "clipping"
 
-NOBODY = Student("", {})  # a reader to whom no code is quoted, because the checked code has other names
-T_FROM_0 = "the bias is corrected with t − 1 in place of t = 1, 2, …"
+OF_UPDATES = [
+    mistake("update", right, wrong, sentence)
+    for sentence, *pairs in (
+        ("the step has the wrong sign", ("theta - step", "theta + step")),
+        ("the weight decay is missing", (DECAY, "pass"), (L2, "pass")),
+        ("t + 1 stands where t belongs", ("A ** t", "A ** (t + 1)")),
+        ("t - 1 stands where t belongs", ("A ** t", "A ** (t - 1)")),
+        ("the power t is missing, or t stays 1", ("A ** t", "A")),
+        ("the power is always 2, not t", ("A ** t", "A ** 2")),
+        ("the root is divided, not v", ("sqrt(v_hat)", "sqrt(v_new) / (1 - beta2 ** t)")),
+        ("β and 1 − β are exchanged", ("A * B + (1 - A) * C", "(1 - A) * B + A * C")),
+        ("the absolute value stands where the square belongs", ("A ** 2", "abs(A)")),
+        ("the gradient is squared twice", ("A ** 2", "A ** 4")),
+        ("1 − β is squared together with the gradient", ("A * B ** 2", "(A * B) ** 2")),
+        ("the mean is squared together with the gradient", ("A + B * C ** 2", "(A + B * C) ** 2")),
+        ("ε is inside the root", ("A + eps", "sqrt(A ** 2 + eps)"), ("A + eps", "sqrt(A ** 2 + eps ** 2)")),
+        ("ε is added before the bias of v is corrected", ("A + eps", "A + eps / sqrt(1 - beta2 ** t)")),
+        ("parentheses around the root and ε are missing", ("A / (B + eps)", "A / B - eps")),
+        ("parentheses around the root and ε are missing", ("A / (B + eps)", "A / B + eps")),
+        ("ε is added to the quotient, not to the root", ("lr * A / (B + eps)", "lr * (A / B + eps)")),
+        ("the decay is coupled, as L2 regularisation", (DECAY, L2), (DECAY, L2.replace("+ ", "+ lr * "))),
+        ("the decay is of the gradient, not of θ", (DECAY, "theta = theta - weight_decay * g")),
+        ("the weight decay is decoupled, as in AdamW", (L2, DECAY), (L2, DECAY.replace("lr * ", ""))),
+        ("the decay is multiplied by lr", (L2, L2.replace("+ ", "+ lr * "))),
+        ("the decay is missing from v", ("A ** 2", "(A - weight_decay * theta) ** 2")),
+        ("the gradient is multiplied by 1 − momentum", ("A * B + g", "A * B + (1 - A) * g")),
+        ("the momentum multiplies the gradient, not the velocity", ("A * B + g", "B + A * g")),
+        ("the momentum multiplies the gradient too", ("A * B + g", "A * (B + g)")),
+        ("the momentum has the wrong sign", ("A * B + g", "g - A * B")),
+        ("the momentum is Nesterov's", ("lr * velocity_new", "lr * (g + momentum * velocity_new)")),
+        ("the momentum is plain, not Nesterov's", ("g + momentum * velocity_new", "velocity_new")),
+        ("it is added to the gradient in m", ("A * g", "A * (g + weight_decay * theta)")),
+        ("it is divided by the root", ("lr * m_hat", "lr * (m_hat + weight_decay * theta)")),
+        ("it is subtracted after the step", ("theta - step", "(theta - step) * (1 - lr * weight_decay)")),
+        ("it is subtracted after the step", ("theta - step", "(theta - step) * (1 - weight_decay)")),
+        ("v stands where m belongs", ("lr * m_hat", "lr * v_hat")),
+        ("m stands where v belongs", ("sqrt(v_hat)", "sqrt(m_hat)")),
+        ("m_hat and v_hat are kept for the next step", ("A, m_new, v_new", "A, m_hat, v_hat")),
+        ("lr multiplies twice", ("lr * A", "lr * lr * A")),
+        ("it is twice as large", ("A * B", "2 * A * B")),
+        ("it is half as large", ("A * B", "A * B / 2")),
+    )
+    for right, wrong in pairs
+]
+CLIPPED_LATER = [  # instead of the gradient; `scale` is the factor of the gradient
+    mistake(CLIPPING, right, wrong, sentence)
+    for sentence, right, wrong in (
+        ("m_hat is scaled, not the gradient", "lr * m_hat", "lr * scale * m_hat"),
+        ("m_hat is clipped, not the gradient", "m_hat = A", "m_hat = clipped(A, max_norm)"),
+        ("m is clipped, not the gradient", "m_new = A", "m_new = clipped(A, max_norm)"),
+        ("the step is clipped, not the gradient", "theta - step", "theta - clipped(step, max_norm)"),
+        ("the step is clipped before lr", "theta - step", "theta - lr * clipped(step / lr, max_norm)"),
+    )
+]
+USUAL = ("factor dropped", "term dropped", "sign flipped", "power changed")  # that come in twos
+TWINS = re.compile(r"\bm(?=_|\b)|\bv(?=_|\b)|(?<=beta)[12]| \*\* 2")  # what differs between m and v
+EXCHANGED = ("beta1", "beta2"), ("theta", "g")
 
-# Mistakes are tried in this order, and the first that gives the update's numbers is named.
-IN_A_FORMULA = (
-    # Bias
-    ("the bias of m and v is not corrected: m̂ and v̂ are missing", (M_HAT, "m_new"), (V_HAT, "v_new")),
-    ("the bias of m is not corrected: m̂ = m′ / (1 − β₁ᵗ) is missing", (M_HAT, "m_new")),
-    ("the bias of v is not corrected: v̂ = v′ / (1 − β₂ᵗ) is missing", (V_HAT, "v_new")),
-    ("the bias is corrected with t + 1 in place of t = 1, 2, …", (T1, "beta1**(t + 1)"), (T2, "beta2**(t + 1)")),
-    (T_FROM_0, (T1, "beta1**(t - 1)"), (T2, "beta2**(t - 1)")),
-    ("the bias of m is corrected with t + 1 in place of t", (T1, "beta1**(t + 1)")),
-    ("the bias of v is corrected with t + 1 in place of t", (T2, "beta2**(t + 1)")),
-    ("the bias is corrected with β in place of βᵗ: t is missing, or stays 1", (T1, "beta1"), (T2, "beta2")),
-    ("the bias is corrected with β² in place of βᵗ", (T1, "beta1**2"), (T2, "beta2**2")),
-    ("the bias of v is corrected with β₂² in place of β₂ᵗ", (T2, "beta2**2")),
-    ("the bias of m is corrected with β₁² in place of β₁ᵗ", (T1, "beta1**2")),
-    ("the bias of m is corrected with β₁ in place of β₁ᵗ", (T1, "beta1")),
-    ("the bias of v is corrected with β₂ in place of β₂ᵗ", (T2, "beta2")),
-    ("m′ and v′ are multiplied by 1 − βᵗ, not divided", ("m_new / ", "m_new * "), ("v_new / ", "v_new * ")),
-    ("m′ is multiplied by 1 − β₁ᵗ, not divided", ("m_new / ", "m_new * ")),
-    ("v′ is multiplied by 1 − β₂ᵗ, not divided", ("v_new / ", "v_new * ")),
-    ("the root of v is corrected by 1 − β₂ᵗ, not v", ("sqrt(v_hat)", "sqrt(v_new) / (1 - beta2**t)")),
-    ("m̂ and v̂ are kept in place of m′ and v′", ("m_new, v_new", "m_hat, v_hat")),
-    ("m̂ is kept in place of m′", ("m_new, v_new", "m_hat, v_new")),
-    ("v̂ is kept in place of v′", ("m_new, v_new", "m_new, v_hat")),
-    # β₁ and β₂
-    (
-        "β₁ and β₂ are exchanged",
-        (MEAN_M, "beta2 * m + (1 - beta2) * g"),
-        (MEAN_V, "beta1 * v + (1 - beta1) * g"),
-        (T1, "beta2**t"),
-        (T2, "beta1**t"),
-    ),
-    (
-        "β₁ and β₂ are exchanged in m′ and v′, though not where their bias is corrected",
-        (MEAN_M, "beta2 * m + (1 - beta2) * g"),
-        (MEAN_V, "beta1 * v + (1 - beta1) * g"),
-    ),
-    ("β₁ and β₂ are exchanged where the bias is corrected", (T1, "beta2**t"), (T2, "beta1**t")),
-    ("β₂ stands in place of β₁ in m′", (MEAN_M, "beta2 * m + (1 - beta2) * g")),
-    ("β₁ stands in place of β₂ in v′", (MEAN_V, "beta1 * v + (1 - beta1) * g")),
-    ("β₂ stands in place of β₁ where the bias of m is corrected", (T1, "beta2**t")),
-    ("β₁ stands in place of β₂ where the bias of v is corrected", (T2, "beta1**t")),
-    (
-        "β and 1 − β are exchanged in m′ and v′",
-        (MEAN_M, "(1 - beta1) * m + beta1 * g"),
-        (MEAN_V, "(1 - beta2) * v + beta2 * g"),
-    ),
-    ("β₁ and 1 − β₁ are exchanged in m′", (MEAN_M, "(1 - beta1) * m + beta1 * g")),
-    ("β₂ and 1 − β₂ are exchanged in v′", (MEAN_V, "(1 - beta2) * v + beta2 * g")),
-    ("ρ and 1 − ρ are exchanged", (MEAN_RHO, "(1 - rho) * v + rho * g")),
-    ("g and g² are not multiplied by 1 − β in m′ and v′", ("(1 - beta1) * g", "g"), ("(1 - beta2) * g", "g")),
-    ("g is not multiplied by 1 − β₁ in m′", ("(1 - beta1) * g", "g")),
-    ("g² is not multiplied by 1 − β₂ in v′", ("(1 - beta2) * g", "g")),
-    ("g² is not multiplied by 1 − ρ in v′", ("(1 - rho) * g", "g")),
-    # m and v
-    ("v′ is made of g in place of g²: it is not squared", ("g**2", "g")),
-    ("v′ is made of |g| in place of g²", ("g**2", "abs(g)")),
-    ("v′ is made of g⁴ in place of g²: it is squared twice", ("g**2", "g**4")),
-    ("1 − β₂ is squared together with g in v′", ("(1 - beta2) * g**2", "((1 - beta2) * g) ** 2")),
-    ("1 − ρ is squared together with g in v′", ("(1 - rho) * g**2", "((1 - rho) * g) ** 2")),
-    ("v is squared together with g in v′", (f"{MEAN_V}**2", f"({MEAN_V}) ** 2")),
-    ("v′ is made of m′ in place of g", ("(1 - beta2) * g**2", "(1 - beta2) * m_new**2")),
-    ("m and v are taken for each other: v̂ / (√m̂ + ε)", ("lr * m_hat", "lr * v_hat"), ("sqrt(v_hat)", "sqrt(m_hat)")),
-    ("m and v are exchanged for the next step", ("m_new, v_new", "v_new, m_new")),
-    ("g stands in place of m̂ in the step", ("lr * m_hat", "lr * g")),
-    (
-        "the step is made with m and v as they were before it",
-        (M_HAT, "m / (1 - beta1**t)"),
-        (V_HAT, "v / (1 - beta2**t)"),
-    ),
-    ("the step is made with m as it was before it", (M_HAT, "m / (1 - beta1**t)")),
-    ("the step is made with v as it was before it", (V_HAT, "v / (1 - beta2**t)")),
-    ("the step is made with v as it was before it", ("sqrt(v_new)", "sqrt(v)")),
-    # The quotient
-    ("ε is inside the root: √(v + ε) in place of √v + ε", ("(root + eps)", "sqrt(root**2 + eps)")),
-    ("ε² is inside the root: √(v + ε²) in place of √v + ε", ("(root + eps)", "sqrt(root**2 + eps**2)")),
-    (
-        "ε is added before the bias of v is corrected, as in section 2 of the paper",
-        ("m_hat / (root + eps)", "m_hat / (root + eps / sqrt(1 - beta2**t))"),
-    ),
-    ("ε is missing", ("(root + eps)", "root")),
-    ("ε is added to θ, not to √v: there are no parentheses", ("(root + eps)", "root - eps")),
-    ("ε is added to the step, not to √v: there are no parentheses", ("(root + eps)", "root + eps")),
-    ("ε is added to m̂ / √v̂, not to √v̂", ("lr * m_hat / (root + eps)", "lr * (m_hat / root + eps)")),
-    ("the root is missing: v + ε in place of √v + ε", ("(root + eps)", "(root**2 + eps)")),
-    # Decoupled weight decay
-    ("the decay is missing", (DECAY, "pass")),
-    ("the decay is coupled: λθ is added to the gradient, as L2 regularisation is", (DECAY, L2)),
-    ("the decay is coupled: lr · λθ is added to the gradient", (DECAY, "g = g + lr * weight_decay * theta")),
-    (
-        "the decay is coupled: λθ is added to g in m′",
-        (DECAY, "pass"),
-        ("(1 - beta1) * g", "(1 - beta1) * (g + weight_decay * theta)"),
-    ),
-    (
-        "the decay is coupled: λθ is added to m̂, and divided by √v̂ + ε",
-        (DECAY, "pass"),
-        ("lr * m_hat", "lr * (m_hat + weight_decay * theta)"),
-    ),
-    ("the decay is not multiplied by lr", (DECAY, "theta = theta - weight_decay * theta")),
-    ("the decay is multiplied by lr twice", (DECAY, "theta = theta - lr * lr * weight_decay * theta")),
-    ("the decay is of the gradient, not of θ", (DECAY, "theta = theta - lr * weight_decay * g")),
-    ("the decay is of the gradient, not of θ, and not multiplied by lr", (DECAY, "theta = theta - weight_decay * g")),
-    ("the decay is lr, not lr · λ", (DECAY, "theta = theta - lr * theta")),
-    ("the decay is twice what it should be", (DECAY, "theta = theta - 2 * lr * weight_decay * theta")),
-    ("the decay is half of what it should be", (DECAY, "theta = theta - lr * weight_decay * theta / 2")),
-    ("the decay has the wrong sign: it makes θ larger", (DECAY, "theta = theta + lr * weight_decay * theta")),
-    (
-        "the decay is taken of θ after the step",
-        (DECAY, "pass"),
-        ("theta - step", "(theta - step) * (1 - lr * weight_decay)"),
-    ),
-    (
-        "the decay is taken of θ after the step, and not multiplied by lr",
-        (DECAY, "pass"),
-        ("theta - step", "(theta - step) * (1 - weight_decay)"),
-    ),
-    # Weight decay as a part of the gradient
-    ("the weight decay is missing", (L2, "pass")),
-    ("the weight decay is decoupled, as AdamW's, and not a part of the gradient", (L2, DECAY)),
-    ("the weight decay is decoupled, and not multiplied by lr", (L2, "theta = theta - weight_decay * theta")),
-    ("the weight decay is lr · λθ in place of λθ", (L2, "g = g + lr * weight_decay * theta")),
-    ("the weight decay is 2 λθ in place of λθ", (L2, "g = g + 2 * weight_decay * theta")),
-    ("the weight decay is λθ / 2 in place of λθ", (L2, "g = g + weight_decay * theta / 2")),
-    ("the weight decay has the wrong sign: it makes θ larger", (L2, "g = g - weight_decay * theta")),
-    ("the weight decay is missing from v′", (L2, L2), ("g**2", "(g - weight_decay * theta) ** 2")),
-    # Momentum
-    ("the momentum is missing, or the new velocity is not kept", (VELOCITY, "g")),
-    ("g is multiplied by 1 − momentum", (VELOCITY, "momentum * velocity + (1 - momentum) * g")),
-    ("the momentum multiplies g in place of the velocity", (VELOCITY, "velocity + momentum * g")),
-    ("the momentum multiplies g as well as the velocity", (VELOCITY, "momentum * (velocity + g)")),
-    ("the momentum has the wrong sign", (VELOCITY, "g - momentum * velocity")),
-    ("the momentum is Nesterov's", ("lr * velocity_new", f"lr * {AHEAD}")),
-    ("the momentum is plain, not Nesterov's", (AHEAD, "velocity_new")),
-    ("the step is made with the velocity as it was before it", ("lr * velocity_new", "lr * velocity")),
-    ("the velocity is not multiplied by the momentum in the step", (AHEAD, "(g + velocity_new)")),
-    ("g is missing in the step: there is momentum · velocity alone", (AHEAD, "momentum * velocity_new")),
-    # The step as a whole
-    ("the step has the wrong sign: it goes uphill", ("theta - step", "theta + step")),
-    ("the step is not multiplied by lr", ("step = lr * ", "step = ")),
-    ("the step is multiplied by lr twice", ("step = lr * ", "step = lr * lr * ")),
-    ("the parameter and its gradient are taken for each other", ("(theta, g", "(g, theta")),
-)
 
-AROUND = "*, _scale, _max_norm, "  # additional arguments of a formula that does the clipping
-CLIPPED = (
-    (
-        "clipping comes after the moments: m and v are those of the gradient before it",
-        ("*, ", AROUND),
-        ("lr * m_hat", "lr * _scale * m_hat"),
-    ),
-    (
-        "clipping comes after the moments: it is m̂ that is clipped, not the gradient",
-        ("*, ", AROUND),
-        (M_HAT, f"clipped({M_HAT}, _max_norm)"),
-    ),
-    (
-        "clipping comes after the moments: it is m′ that is clipped, not the gradient",
-        ("*, ", AROUND),
-        (MEAN_M, f"clipped({MEAN_M}, _max_norm)"),
-    ),
-    (
-        "it is the step that is clipped, not the gradient",
-        ("*, ", AROUND),
-        ("theta - step", "theta - clipped(step, _max_norm)"),
-    ),
-    (
-        "it is the step before its product with lr that is clipped, not the gradient",
-        ("*, ", AROUND),
-        ("theta - step", "theta - lr * clipped(step / lr, _max_norm)"),
-    ),
-)
+@dataclass(frozen=True)
+class Change:
+    """A mistake in a formula: `lines` is {index of a statement: its wrong text}.
+
+    `hints` contains (name that the statement assigns, sentence that quotes no code) for each statement.
+    """
+
+    sentence: str
+    lines: dict
+    hints: tuple
+    row: object = None
+
+    def and_also(self, other):
+        """Return two Changes of different statements as one."""
+        sentences = dict.fromkeys(filter(None, (self.sentence, other.sentence)))
+        return Change("; and ".join(sentences), self.lines | other.lines, self.hints + other.hints, self.row)
+
+
+class Lines:
+    """One of FORMULAS as a list of statements, each of which may be exchanged for a wrong one."""
+
+    def __init__(self, formula):
+        self.formula = formula
+        self.node = ast.parse(inspect.getsource(formula.function)).body[0]
+        self.statements = self.node.body[1:]  # without the docstring
+        self.texts = [ast.unparse(statement) for statement in self.statements]
+        self.names = (
+            _names(ast.unparse(self.node)) | KNOWN.keys() | {*formula.settings, *formula.state, "theta", "g", "t"}
+        )
+        self.closure = SimpleNamespace(node=self.node, around=(), module=ast.parse("from numpy import sqrt"))
+
+    def changed(self, change):
+        """Return the Formula with a Change."""
+        codes = [_compiled(change.lines.get(i, text)) for i, text in enumerate(self.texts)]
+
+        def function(theta, g, *state, **settings):
+            names = {**KNOWN, "theta": theta, "g": g, **dict(zip(self.formula.state, state, strict=True)), **settings}
+            for code in codes:
+                exec(code, names)
+            return names["returned"]
+
+        return replace(self.formula, function=function, clips=change.row is not None and change.row.kind == CLIPPING)
+
+    def planted(self, rows):
+        """Return a list of the Changes that some rows make."""
+        by_place = {at: [row for row in rows if row.at == at] for at in ("expression", "value", "statement", "pair")}
+        found = {}
+        for edit, _ in planted(self.closure, rows=by_place):
+            i = next(k for k, s in enumerate(self.statements) if any(node is edit.old for node in ast.walk(s)))
+            text = ast.unparse(exchanged(self.statements[i], edit.old, edit.new))
+            if not _names(text) <= self.names:
+                continue  # a row for another formula
+            hint = edit.sentence(NOBODY) or KINDS[edit.row.kind]
+            change = Change(edit.sentence(Reader()), {i: text}, ((self._name(i), hint),), edit.row)
+            found.setdefault((i, text), change)
+        return list(found.values())
+
+    def renamed(self):
+        """Yield the Changes that take two names for each other everywhere, or one for the other in one statement."""
+        everywhere = range(len(self.texts))
+        for a, b in EXCHANGED:
+            yield from self._renaming({a: b, b: a}, everywhere, f"{a} and {b} are exchanged")
+            for i, (old, new) in itertools.product(everywhere, ((a, b), (b, a))):
+                yield from self._renaming({old: new}, [i], f"{new} stands where {old} belongs")
+
+    def _renaming(self, names, indices, sentence):
+        texts = {i: re.sub(r"\w+", lambda found: names.get(found[0], found[0]), self.texts[i]) for i in indices}
+        texts = {i: text for i, text in texts.items() if text != self.texts[i]}
+        if texts:
+            yield Change(sentence, texts, tuple((self._name(i), KINDS["name replaced"]) for i in texts))
+
+    def twins(self, changes):
+        """Yield the Changes that do to v and beta2 what another one does to m and beta1, together with that one."""
+        alike = defaultdict(list)
+        for change in changes:
+            texts = [(self.texts[i], new) for i, new in change.lines.items()]
+            alike[TWINS.sub("", str(texts))].append(change)
+        for group in alike.values():
+            yield from (a.and_also(b) for a, b in _pairs(group))
+
+    def told(self, change):
+        """Return the sentence of a Change with the lines that it changes, unless these are many."""
+        if len(change.lines) > 2:
+            return change.sentence
+        pairs = [(self.texts[i], text) for i, text in sorted(change.lines.items())]
+        quoted = [f"without `{old}`" if new == "pass" else f"`{new}` in place of `{old}`" for old, new in pairs]
+        return f"{change.sentence}: {' and '.join(quoted)}"
+
+    def _name(self, i):
+        statement = self.statements[i]
+        return statement.targets[0].id if isinstance(statement, ast.Assign) else "the result"
+
+
+@functools.cache
+def _compiled(text):
+    return compile(text.replace("return ", "returned = "), "<formula>", "exec")
+
+
+def _names(text):
+    return {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
 
 
 def clipped(array, max_norm):
     """Return the array, scaled down to the norm max_norm if its norm is larger."""
-    return by_the_common_norm([array], max_norm)[0] * array
+    return clip_factors([array], max_norm)[0] * array
 
 
-@functools.cache
-def mistakes_in(function):
-    """Return (sentence, edits, Formula with the mistake) for each mistake that fits one of FORMULAS."""
-    every = ((sentence, edits, mistaken(function, edits)) for sentence, *edits in (*IN_A_FORMULA, *CLIPPED))
-    return tuple(mistake for mistake in every if mistake[-1] is not None)
+KNOWN = {"__builtins__": {}, "abs": abs, "sqrt": np.sqrt, "clipped": clipped, "scale": 1.0, "max_norm": 1.0}
 
 
-def mistaken(function, edits):
-    """Apply the edits to the text of one of FORMULAS. Return the Formula, or None if they do not all apply."""
-    text = "|".join(re.escape(old) for old, _ in edits)
-    source, count = re.subn(text, lambda found: dict(edits)[found.group()], _source(function))
-    if count != len(edits):
-        return None
-    names = vars(formulas) | {"clipped": clipped}
-    exec(source, names)
-    return read_formula(names[function.__name__])
+def name_the_mistake(formula, courses, largest):
+    """Return (sentence, hints) on the mistake in a wrong update, both empty if it is not found.
 
-
-@functools.cache
-def planted_in(function):
-    """Plant the mistakes of gradcheck/mistakes/table.py in one of FORMULAS. Return a tuple of (sentence, Formula).
-
-    Only mistakes in an expression or a value are planted.
+    `formula` is a Formula of arrays, and `courses` are two Courses that the code has taken. `largest` is the largest
+    relative error of a step. The hints are (name that a line of the formula assigns, sentence that quotes no code).
     """
-    (closure,) = find_closures(Path(formulas.__file__), (function.__name__,))
-    found = []
-    for edit, place in planted(closure):
-        if edit.row.at not in ("expression", "value"):
-            continue
-        names = dict(vars(formulas))
-        exec(ast.unparse(exchanged(closure.node, edit.old, edit.new)), names)
-        line = next(s for s in closure.node.body if s.lineno <= place.lines[0] <= s.end_lineno)
-        name = ast.unparse(line.targets[0]) if isinstance(line, ast.Assign) else "the result"
-        what = edit.sentence(NOBODY, place.is_whole) or KINDS[edit.row.kind]
-        found.append((f"in {name}: {what}", read_formula(names[function.__name__])))
-    return tuple(found)
+    return next((found for found in _explanations(formula, courses, largest) if found[0]), ("", ()))
+
+
+def _explanations(formula, courses, largest):
+    """Yield (sentence, hints) of everything that explains the numbers, the plainest first. Sentences may be empty."""
+    yield _alone(_still(courses[0]))
+    habits = list(around(formula, courses[0]))
+    lines = Lines(formula) if FORMULAS.get(formula.name) is formula.function else None
+    own = [*lines.planted(OF_UPDATES), *lines.renamed()] if lines else []
+    singles = [*own, *lines.planted(ROWS)] if lines else []
+
+    def first(changes, habit=NONE, prefix=""):
+        change = next((c for c in changes if _fits(lines.changed(c), habit, courses)), None)
+        return (prefix + lines.told(change), change.hints) if change else ("", ())
+
+    around_it = next((sentence for sentence, habit in habits if _fits(formula, habit, courses)), "")
+    sentence, hints = first(singles)
+    yield "; or ".join(filter(None, (around_it, sentence))), hints or (("", around_it),)
+    yield first(lines.twins(singles)) if lines else ("", ())
+    if lines and courses[0].max_norm is not None:
+        yield first(lines.planted(CLIPPED_LATER))
+    yield _alone(_in_proportion(formula, courses))
+    yield _alone("errors this small may come from float32 or from a rounded constant" if largest < SMALL else "")
+    yield _nowhere_finite(formula, courses), ()
+    usual = own + [change for change in singles if change.row and change.row.kind in USUAL]
+    yield first(
+        (a.and_also(b) for a, b in _pairs(usual)),
+    )
+    for sentence, habit in habits:
+        yield first(usual, habit, prefix=f"{sentence}; and ")
+
+
+def _pairs(changes):
+    return ((a, b) for a, b in itertools.combinations(changes, 2) if not a.lines.keys() & b.lines.keys())
+
+
+def _alone(sentence):
+    return sentence, (("", sentence),)
+
+
+def _fits(formula, habit, courses):
+    return all(agrees(formula, habit, course) for course in courses)
 
 
 def around(formula, course):
@@ -263,18 +259,48 @@ def around(formula, course):
         yield f"the new {names} {'are' if len(lost) > 1 else 'is'} not kept for the next step", Habits(lost)
     for k, name in enumerate(formula.state):
         yield f"{name} begins at 1, not at 0", Habits(ones=(k,))
-    if len(course.starts) > 1:
-        if state:
-            yield f"all parameters share one {state}", Habits(shared=True)
-        if formula.counts:
-            yield "t counts parameters, not steps", Habits(count="parameters")
-            yield f"all parameters share one {state}, and t counts parameters", Habits(shared=True, count="parameters")
+    if state:
+        yield f"all parameters share one {state}", Habits(shared=True)
+    if formula.counts:
+        yield "t counts parameters, not steps", Habits(count="parameters")
+        yield f"all parameters share one {state}, and t counts parameters", Habits(shared=True, count="parameters")
     if course.max_norm is not None:
-        yield "the gradients are not clipped, or too late to matter", Habits(clip=not_at_all)
-        yield "each entry is clipped by itself, not the norm", Habits(clip=each_entry)
-        yield "gradients are scaled up too where their norm is below max_norm", Habits(clip=small_ones_too)
+        yield "the gradients are not clipped, or too late", Habits(clip=lambda g, _: [np.ones(a.shape) for a in g])
+        yield "each entry is clipped, not the norm", Habits(clip=lambda g, n: [np.minimum(1, n / np.abs(a)) for a in g])
+        yield "small gradients are scaled up to max_norm", Habits(clip=lambda g, n: clip_factors(g, n, np.inf))
         if course.jointly:
-            yield "each gradient is clipped by its own norm, not all by their common one", Habits(clip=each_by_its_norm)
+            by_own = Habits(clip=lambda g, n: [clip_factors([a], n)[0] for a in g])
+            yield "each gradient is clipped by its own norm, not all by their common norm", by_own
 
 
-_source = functools.cache(inspect.getsource)
+def _still(course):
+    """Return a sentence if a parameter has its initial value after every step, or an empty string."""
+    moved = [any(np.any(theta[i] != start) for theta in course.thetas) for i, start in enumerate(course.starts)]
+    if not any(moved):
+        return "no parameter ever moves: the new θ is neither returned nor stored in place"
+    return "" if all(moved) else f"parameter {moved.index(False)} never moves"
+
+
+def _in_proportion(formula, courses):
+    """Return a sentence if each step is the same multiple of the correct step, or an empty string."""
+    ratios = []
+    with np.errstate(all="ignore"):
+        for course in courses:
+            moves = zip(course.thetas, course.thetas[1:], follow(formula, course), strict=False)
+            given, right = (
+                np.concatenate([a - b for step in moves for a, b in zip(step[k], step[0], strict=True)], None)
+                for moves, k in zip(itertools.tee(moves), (1, 2), strict=True)
+            )
+            ratios.append(float(np.vdot(given, right) / np.vdot(right, right)))
+            if not np.all(np.abs(given - ratios[-1] * right) <= 100 * EXACT * np.abs(given)) or not ratios[-1]:
+                return ""
+    fraction = Fraction(ratios[0]).limit_denominator(LARGEST)
+    is_plain = abs(fraction.numerator) <= LARGEST and np.allclose(ratios, float(fraction), rtol=100 * EXACT, atol=0)
+    return f"each step is {fraction if is_plain else 'a constant'} times the correct step"
+
+
+def _nowhere_finite(formula, courses):
+    """Return a sentence if no entry is finite after the first step, or an empty string."""
+    if not formula.counts or np.isfinite(np.concatenate(courses[0].thetas[1], axis=None)).any():
+        return ""
+    return "no entry is finite after the first step, as if t began at 0, where 1 - beta1 ** t is 0"

@@ -18,7 +18,7 @@ class StepReport:
     """The difference between the parameters after one step and the formula's result: a row of the report.
 
     `disagree` of the `entries` are wrong. `relative` is the largest error, divided by the distance that the formula
-    moves the entry (plus a small multiple of the entry's size: see `_errors` in gradcheck/updates/trying.py). `worst`
+    moves the entry (plus a small multiple of the entry's size: see `_errors` in gradcheck/updates/course.py). `worst`
     describes that entry: (parameter, index, change by the update, change by the formula).
     """
 
@@ -39,8 +39,9 @@ class UpdateReport:
     """The report on the code called `name`, checked against the formula called `formula`. `str(report)` is a table.
 
     `steps` contains the StepReports. `problems` describes faults found before any comparison, such as a change of a
-    parameter's shape. `diagnosis` is a sentence on the mistake, or empty if it is not known. `notes` describes the
-    conditions of the check, not faults.
+    parameter's shape. `diagnosis` is a sentence on the mistake, or empty if it is not known; `hints` tell it to a
+    student: (name that a line of the formula assigns, or "", sentence without code). `notes` describes the conditions
+    of the check, not faults.
     """
 
     name: str
@@ -48,6 +49,7 @@ class UpdateReport:
     steps: tuple[StepReport, ...] = ()
     problems: tuple[str, ...] = ()
     diagnosis: str = ""
+    hints: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -64,8 +66,8 @@ class UpdateReport:
         parameter, index, given, expected = wrong.worst
         given, expected = told_apart(given, expected)
         found = (
-            f"step {wrong.step}: {wrong.disagree} of {wrong.entries} entries are not where they should be; worst at "
-            f"{list(index)} of parameter {parameter}, which it moves by {given}, and {self.formula} by {expected}"
+            f"step {wrong.step}: {wrong.disagree} of {wrong.entries} entries disagree; worst at {list(index)} of "
+            f"parameter {parameter}, which moves by {given}, and by {expected} with {self.formula}"
         )
         return f"{found}. {self.diagnosis}" if self.diagnosis else found
 

@@ -2,7 +2,6 @@
 
 import ast
 import inspect
-import re
 import sys
 
 import numpy as np
@@ -29,22 +28,14 @@ def graded_update(exercise, function, level, left, package) -> Verdict:
     except GradientError as error:
         report = error.report
         rows = rows_of_names(exercise, function, numbers) if level < 2 else []
-        known = "" if report.diagnosis.startswith("nothing is finite") else report.diagnosis
+        known = {NAMES.get(name, name): sentence for name, sentence in report.hints}
         for k, row in enumerate(rows):
             if row.verdict == "WRONG":
-                words = of_line(known, row.name) or row.sentence
+                words = known.get(row.name) or known.get("") or row.sentence
                 rows[k] = Row(row.equation, row.name, row.verdict, words)
                 return Verdict(exercise.name, WRONG, level, rows=tuple(rows))
-        return Verdict(exercise.name, WRONG, level, known or report.failures()[0])
+        return Verdict(exercise.name, WRONG, level, "; ".join(known.values()) or report.failures()[0])
     return Verdict(exercise.name, SOLVED, level)
-
-
-def of_line(sentence, name):
-    """Return a sentence of gradcheck's on a line of its formula without the place; nothing if that is another line."""
-    place = re.match("in ([\\w ]+): ", sentence)
-    if place is None:
-        return sentence
-    return sentence[place.end() :] if NAMES.get(place[1], place[1]) == name else ""
 
 
 def drawn() -> dict:

@@ -183,7 +183,7 @@ def test_an_update_is_not_diagnosed_where_no_explanation_is_asked_for():
         return theta + lr * g
 
     assert (
-        error_of(gradcheck.check_update, sgd, "sgd").report.diagnosis == "The step has the wrong sign: it goes uphill"
+        "wrong sign" in error_of(gradcheck.check_update, sgd, "sgd").report.diagnosis
     )
     assert error_of(gradcheck.check_update, sgd, "sgd", explain=False).report.diagnosis == ""
 

@@ -1,6 +1,7 @@
 """check_update: right updates pass in every style, the usual mistakes are caught and named, nothing else is said."""
 
-import itertools
+import ast
+import inspect
 import math
 import re
 from functools import partial
@@ -8,13 +9,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
 import minitransformer
 from gradcheck import GradientError, check_update
 from gradcheck.updates import FORMULAS, from_config, from_object, from_optimizer, from_steps
-from gradcheck.updates.following import Habits, follow, read_formula
-from gradcheck.updates.mistakes import CLIPPED, IN_A_FORMULA, around, mistakes_in
-from gradcheck.updates.trying import SHAPES, draw_course, draw_settings
 from minitransformer import AdamW, Parameter, clip_grad_norm, optim
 
 AS_A_FUNCTION = """
@@ -72,188 +71,81 @@ class Optimizer:
             p.data -= self.lr / (1 - self.beta1**self.t) * m / denominator
 """
 
-# What is said of a mistake, and (what the code says, what stands there instead) in each of the three, as a list.
-PLANTED = {
-    "bias forgotten": (
-        "The bias of m and v is not corrected",
-        [("m / (1 - beta1**t)", "m"), ("v / (1 - beta2**t)", "v")],
-        [("m / (1 - b1**t)", "m"), ("v / (1 - b2**t)", "v")],
-        [("v / (1 - self.beta2**self.t)", "v"), ("self.lr / (1 - self.beta1**self.t)", "self.lr")],
+# (words of the diagnosis, edits: what the code says and what stands there instead)
+PLANTED = [
+    ("division of m_new .* missing; and a division of v_new", ("m / (1 - beta1**t)", "m"), ("v / (1 - beta2**t)", "v")),
+    ("division of v_new by 1 - beta2 .* missing", ("v / (1 - beta2**t)", "v")),
+    ("t [+] 1 stands .*m_hat.*v_hat", ("beta1**t", "beta1**(t + 1)"), ("beta2**t", "beta2**(t + 1)")),
+    ("t stays 1", ("beta1**t", "beta1"), ("beta2**t", "beta2")),
+    ("ε is inside the root", ("(np.sqrt(v_hat) + eps)", "np.sqrt(v_hat + eps)")),
+    ("parentheses", ("(np.sqrt(v_hat) + eps)", "np.sqrt(v_hat) + eps")),
+    ("the decay is coupled", ("= w - lr * weight_decay * w", "= w\n    dw = dw + weight_decay * w")),
+    ("divided by the root", ("w - lr * weight_decay * w", "w"), ("lr * m_hat", "lr * (m_hat + weight_decay * w)")),
+    ("factor lr is missing from weight_decay", ("lr * weight_decay * w", "weight_decay * w")),
+    ("g stands where theta belongs", ("lr * weight_decay * w", "lr * weight_decay * dw")),
+    (
+        "subtracted after the step",
+        ("decayed = w - lr * weight_decay * w", "decayed = w"),
+        (
+            "decayed - lr * m_hat / (np.sqrt(v_hat) + eps)",
+            "(w - lr * m_hat / (np.sqrt(v_hat) + eps)) * (1 - lr * weight_decay)",
+        ),
     ),
-    "bias of v forgotten": (
-        "The bias of v is not corrected",
-        [("v / (1 - beta2**t)", "v")],
-        [("v / (1 - b2**t)", "v")],
-        [("v / (1 - self.beta2**self.t)", "v")],
+    ("v_new and m_new are in each other's place", (", m, v\n", ", v, m\n")),
+    ("beta1 and beta2 are exchanged", ("    decayed =", "    beta1, beta2 = beta2, beta1\n    decayed =")),
+    (
+        "beta2 stands where beta1 belongs; and beta1 stands where beta2",
+        ("beta1 * m + (1 - beta1)", "beta2 * m + (1 - beta2)"),
+        ("beta2 * v + (1 - beta2)", "beta1 * v + (1 - beta1)"),
     ),
-    "bias off by one": (
-        "The bias is corrected with t + 1 in place of t",
-        [("beta1**t", "beta1**(t + 1)"), ("beta2**t", "beta2**(t + 1)")],
-        [('setdefault("t", 0)', 'setdefault("t", 1)')],
-        [("self.t = 0", "self.t = 1")],
+    ("squared twice", ("dw**2", "(dw**2) ** 2")),
+    ("g is not squared", ("dw**2", "dw")),
+    ("the step has the wrong sign", ("decayed - lr", "decayed + lr")),
+    ("the new m is not kept", (", m, v\n", ", 0 * m, v\n")),
+    ("stands where [*] belongs.*m_new", ("(1 - beta1) * dw", "(1 - beta1) + dw")),
+    ("stands where [*] belongs.*m_new", ("beta1 * m", "beta1 + m")),
+    ("divides .*m_new", ("(1 - beta1) * dw", "(1 - beta1) / dw")),
+]
+IN_A_DICTIONARY = [
+    ("t [+] 1 stands", ('setdefault("t", 0)', 'setdefault("t", 1)')),
+    ("t stays 1", (', config["t"] = m, v, t', " = m, v")),
+    ("quotient", ("(np.sqrt(vt) + eps)", "np.sqrt(vt) + eps")),
+    ("the new m is not kept", ('config["m"], config["v"], config["t"] = m,', 'config["v"], config["t"] =')),
+]
+CHANGED_IN_PLACE = [
+    ("t [+] 1 stands", ("self.t = 0", "self.t = 1")),
+    ("t stays 1", ("self.t += 1", "self.t = 1")),
+    ("beta1 and beta2 are exchanged", ("self.beta1, self.beta2 = betas", "self.beta2, self.beta1 = betas")),
+    ("v_new and m_new", ("            p.data -=", "            self.m[i], self.v[i] = v, m\n            p.data -=")),
+    (
+        "g stands where theta",
+        ("p.data *= 1 - self.lr * self.weight_decay", "p.data -= self.lr * self.weight_decay * g"),
     ),
-    "t forgotten": (
-        "The bias is corrected with β in place of βᵗ: t is missing, or stays 1",
-        [("beta1**t", "beta1"), ("beta2**t", "beta2")],
-        [(', config["t"] = m, v, t', " = m, v")],
-        [("self.t += 1", "self.t = 1")],
+    ("the new m is not kept", ("m *= self.beta1", "m = m * self.beta1")),
+    ("all parameters share one m and v", ("self.m[i], self.v[i]", "self.m[0], self.v[0]")),
+    (
+        "t counts parameters",
+        ("        self.t += 1\n", ""),
+        ("            p.data *= 1", "            self.t += 1\n            p.data *= 1"),
     ),
-    "ε inside the root": (
-        "ε is inside the root",
-        [("(np.sqrt(v_hat) + eps)", "np.sqrt(v_hat + eps)")],
-        [("(np.sqrt(vt) + eps)", "np.sqrt(vt + eps)")],
-        [("self.beta2**self.t)) + self.eps", "self.beta2**self.t) + self.eps)")],
-    ),
-    "ε outside": (
-        "ε is added to ",
-        [("(np.sqrt(v_hat) + eps)", "np.sqrt(v_hat) + eps")],
-        [("(np.sqrt(vt) + eps)", "np.sqrt(vt) + eps")],
-        [("m / denominator", "(m / (denominator - self.eps)) - self.eps")],
-    ),
-    "decay coupled": (
-        "The decay is coupled: λθ is added to the gradient, as L2",
-        [("decayed = w - lr * weight_decay * w", "decayed, dw = w, dw + weight_decay * w")],
-        [(' + config["weight_decay"] * w', ""), ("    m = b1", '    dw = dw + config["weight_decay"] * w\n    m = b1')],
-        [
-            ("            p.data *= 1 - self.lr * self.weight_decay\n", ""),
-            ("p.grad,", "p.grad + self.weight_decay * p.data,"),
-        ],
-    ),
-    "decay divided": (
-        "The decay is coupled: λθ is added to m̂",
-        [("decayed = w - lr * weight_decay * w", "decayed = w"), ("lr * m_hat", "lr * (m_hat + weight_decay * w)")],
-        [("mt / (np.sqrt(vt) + eps) + config[", "(mt + config["), ('"] * w)\n', '"] * w) / (np.sqrt(vt) + eps))\n')],
-        None,
-    ),
-    "decay without lr": (
-        "The decay is not multiplied by lr",
-        [("lr * weight_decay * w", "weight_decay * w")],
-        [
-            (
-                'lr * (mt / (np.sqrt(vt) + eps) + config["weight_decay"] * w)',
-                'lr * mt / (np.sqrt(vt) + eps) - config["weight_decay"] * w',
-            )
-        ],
-        [("1 - self.lr * self.weight_decay", "1 - self.weight_decay")],
-    ),
-    "decay of the gradient": (
-        "The decay is of the gradient, not of θ",
-        [("lr * weight_decay * w", "lr * weight_decay * dw")],
-        [('config["weight_decay"] * w)', 'config["weight_decay"] * dw)')],
-        [("p.data *= 1 - self.lr * self.weight_decay", "p.data -= self.lr * self.weight_decay * g")],
-    ),
-    "decay after the step": (
-        "The decay is taken of θ after the step",
-        [
-            ("decayed = w - lr * weight_decay * w", "decayed = w"),
-            (
-                "return decayed - lr * m_hat / (np.sqrt(v_hat) + eps)",
-                "new = w - lr * m_hat / (np.sqrt(v_hat) + eps)\n    return new - lr * weight_decay * new",
-            ),
-        ],
-        [
-            (' + config["weight_decay"] * w', ""),
-            ("    return next_w", '    return next_w * (1 - lr * config["weight_decay"])'),
-        ],
-        [
-            ("            p.data *= 1 - self.lr * self.weight_decay\n", ""),
-            ("* m / denominator", "* m / denominator\n            p.data *= 1 - self.lr * self.weight_decay"),
-        ],
-    ),
-    "m and v exchanged": (
-        "m and v are exchanged for the next step",
-        [(", m, v\n", ", v, m\n")],
-        [('config["m"], config["v"], config["t"] = m', 'config["v"], config["m"], config["t"] = m')],
-        [("            p.data -=", "            self.m[i], self.v[i] = v, m\n            p.data -=")],
-    ),
-    "β exchanged": (
-        "β₁ and β₂ are exchanged",
-        [("    decayed", "    beta1, beta2 = beta2, beta1\n    decayed")],
-        [('config["beta1"], config["beta2"], config["e', 'config["beta2"], config["beta1"], config["e')],
-        [("self.beta1, self.beta2 = betas", "self.beta2, self.beta1 = betas")],
-    ),
-    "β exchanged in the moments": (
-        "β₁ and β₂ are exchanged in m′ and v′, though",
-        [
-            ("beta1 * m + (1 - beta1)", "beta2 * m + (1 - beta2)"),
-            ("beta2 * v + (1 - beta2)", "beta1 * v + (1 - beta1)"),
-        ],
-        [
-            ("b1 * config", "b2 * config"),
-            ("(1 - b1) * dw", "(1 - b2) * dw"),
-            ("b2 * config", "b1 * config"),
-            ("(1 - b2) * (dw", "(1 - b1) * (dw"),
-        ],
-        [
-            ("m *= self.beta1", "m *= self.beta2"),
-            ("(1 - self.beta1) * g", "(1 - self.beta2) * g"),
-            ("v *= self.beta2", "v *= self.beta1"),
-            ("(1 - self.beta2) * g * g", "(1 - self.beta1) * g * g"),
-        ],
-    ),
-    "squared twice": (
-        "v′ is made of g⁴ in place of g²: it is squared twice",
-        [("dw**2", "(dw**2) ** 2")],
-        [("(dw * dw)", "(dw * dw) ** 2")],
-        [("* g * g", "* g * g * g * g")],
-    ),
-    "not squared": (
-        "v′ is made of g in place of g²: it is not squared",
-        [("dw**2", "dw")],
-        [("(dw * dw)", "dw")],
-        [("* g * g", "* g")],
-    ),
-    "uphill": (
-        "The step has the wrong sign",
-        [("decayed - lr", "decayed + lr")],
-        [("w - lr * (mt / (np.sqrt(vt) + eps)", "w - lr * (-mt / (np.sqrt(vt) + eps)")],
-        [("p.data -= self.lr", "p.data += self.lr")],
-    ),
-    "state lost": (
-        "The new m is not kept for the next step",
-        [(", m, v\n", ", 0 * m, v\n")],
-        [('config["m"], config["v"], config["t"] = m,', 'config["v"], config["t"] =')],
-        [("m *= self.beta1", "m = m * self.beta1")],
-    ),
-    "state shared": (
-        "all parameters share one m and v",
-        [("    decayed", "    m, v = kept\n    decayed"), ("    return", "    kept[:] = m, v\n    return")],
-        None,
-        [("self.m[i], self.v[i]", "self.m[0], self.v[0]")],
-    ),
-    "t counts parameters": (
-        "t counts parameters, not steps",
-        [("    decayed", "    count[0] += 1\n    t = count[0]\n    decayed")],
-        None,
-        [
-            ("        self.t += 1\n", ""),
-            ("            p.data *= 1", "            self.t += 1\n            p.data *= 1"),
-        ],
-    ),
-}
+]
 
 
-def changed(source, edits):
-    """Return the code with each edit made in the one place that there is for it, all at once."""
+def built(source, *edits):
+    """Return the update that a source defines, with each edit made in the one place that there is for it."""
     assert all(source.count(old) == 1 for old, _ in edits)
-    return re.sub("|".join(re.escape(old) for old, _ in edits) or "$^", lambda m: dict(edits)[m.group()], source)
-
-
-def built(source, edits=()):
-    """Return the update that a source defines."""
-    names = {"np": np, "kept": [0.0, 0.0], "count": [0]}
-    exec(changed(source, edits), names)
+    names = {"np": np}
+    exec(re.sub("|".join(re.escape(old) for old, _ in edits) or "$^", lambda m: dict(edits)[m.group()], source), names)
     if "class" in source:
         return from_optimizer(names["Optimizer"])
     return from_config(names["adamw"]) if "config" in source else names["adamw"]
 
 
-SOURCES = {"a function": AS_A_FUNCTION, "a dictionary": WITH_A_DICTIONARY, "in place": IN_PLACE}
+SOURCES = [AS_A_FUNCTION, WITH_A_DICTIONARY, IN_PLACE]
 EVERY = [
-    (mistake, style, sentence, edit)
-    for mistake, (sentence, *edits) in PLANTED.items()
-    for style, edit in zip(SOURCES, edits, strict=True)
-    if edit is not None
+    (source, words, edits)
+    for source, planted in zip(SOURCES, (PLANTED, IN_A_DICTIONARY, CHANGED_IN_PLACE), strict=True)
+    for words, *edits in planted
 ]
 
 
@@ -265,27 +157,27 @@ def said_of(update, formula, **settings):
     return caught.value.report.diagnosis
 
 
-@pytest.mark.parametrize("style", SOURCES)
-def test_a_right_update_passes_in_every_style(style):
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    "settings", [{}, {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01}]
+)
+def test_a_right_update_passes_in_every_style(source, settings):
     for seed in range(3):
-        report = check_update(built(SOURCES[style]), "adamw", seed=seed)
+        report = check_update(built(source), "adamw", seed=seed, **settings)
         assert report.is_right and [step.verdict for step in report.steps] == ["right"] * 5
-        assert max(step.relative for step in report.steps) < 1e-11
+        assert max(step.relative for step in report.steps) < 1e-10
 
 
-@pytest.mark.parametrize("mistake, style, sentence, edit", EVERY)
-def test_a_usual_mistake_is_caught_and_named_in_every_style(mistake, style, sentence, edit):
-    assert said_of(built(SOURCES[style], edit), "adamw").startswith(sentence)
+@pytest.mark.parametrize("source, words, edits", EVERY)
+def test_a_usual_mistake_is_caught_and_named_in_every_style(source, words, edits):
+    assert re.search(words, said_of(built(source, *edits), "adamw"))
 
 
 @pytest.mark.slow
-def test_mistakes_are_named_and_right_updates_pass_whatever_is_drawn():
+def test_mistakes_are_named_whatever_is_drawn():
     for seed in range(100, 104):
-        for _, style, sentence, edit in EVERY:
-            assert said_of(built(SOURCES[style], edit), "adamw", seed=seed).startswith(sentence)
-    for seed, (source, usual) in itertools.product(range(100, 130), itertools.product(SOURCES.values(), (False, True))):
-        settings = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01} if usual else {}
-        assert check_update(built(source), "adamw", seed=seed, **settings).is_right
+        for source, words, edits in EVERY:
+            assert re.search(words, said_of(built(source, *edits), "adamw", seed=seed))
 
 
 # Other people's optimisers
@@ -323,15 +215,14 @@ def test_the_formulas_are_pytorchs(torch, formula, optimiser, options, settings)
 @pytest.mark.parametrize(
     "formula, optimiser, words",
     [
-        ("adam", "AdamW", "the weight decay is decoupled, as AdamW's"),
-        ("adamw", "Adam", "The decay is coupled: λθ is added to the gradient, as L2"),
-        ("nesterov", "SGD", "the momentum is plain, not Nesterov's"),
+        ("adam", "AdamW", "decoupled"),
+        ("adamw", "Adam", "coupled, as L2"),
+        ("nesterov", "SGD", "momentum is plain"),
     ],
 )
 def test_pytorchs_optimisers_are_told_apart(torch, formula, optimiser, words):
     make = getattr(torch.optim, optimiser)
-    said = said_of(from_optimizer(make, torch.tensor, torch.tensor), formula)
-    assert said.lower().startswith(words.lower())
+    assert words in said_of(from_optimizer(make, torch.tensor, torch.tensor), formula)
 
 
 def velocity_with_lr(w, dw, velocity, learning_rate, mu):
@@ -407,10 +298,7 @@ def as_in_section_2_of_the_paper(theta, g, m, v, *, t, lr, beta1, beta2):
 
 
 def test_a_generator_takes_its_steps_itself_and_a_formula_may_be_ones_own():
-    assert (
-        said_of(from_steps(with_dictionaries), "adam", eps=1e-7)
-        == "ε is added before the bias of v is corrected, as in section 2 of the paper"
-    )
+    assert "before the bias of v is corrected" in said_of(from_steps(with_dictionaries), "adam", eps=1e-7)
     report = check_update(from_steps(with_dictionaries), as_in_section_2_of_the_paper)
     assert report.is_right and report.notes[0].startswith("by the formula of as_in_section_2_of_the_paper, with lr 0.")
 
@@ -437,7 +325,7 @@ class RMSprop:
 def test_an_object_has_one_parameter_or_all_of_them_in_a_container(container):
     assert check_update(from_object(RMSprop, container), "rmsprop").name == "RMSprop"
     at_one = from_object(partial(RMSprop, first=1.0), container)
-    assert said_of(at_one, "rmsprop") == "v begins at 1, not at 0"
+    assert "v begins at 1" in said_of(at_one, "rmsprop")
 
 
 def test_an_object_for_all_that_keeps_one_state_is_named():
@@ -458,7 +346,7 @@ def test_a_formula_of_ones_own_is_asked_whether_state_and_steps_are_kept():
         return w - lr * np.sign(m) * np.sqrt(np.abs(m)), keep * m
 
     assert check_update(step, signed).is_right
-    assert said_of(partial(step, keep=0.0), signed, pace=0.7) == "The new m is not kept for the next step"
+    assert said_of(partial(step, keep=0.0), signed, pace=0.7) == "the new m is not kept for the next step"
 
 
 # Clipping
@@ -501,21 +389,21 @@ def test_clipping_before_the_moments_is_right():
 @pytest.mark.parametrize(
     "where, words",
     [
-        ("m", "clipping comes after the moments: it is m′ that is clipped"),
-        ("m_hat", "clipping comes after the moments: it is m̂ that is clipped"),
-        ("step", "it is the step before its product with lr that is clipped"),
-        ("lr step", "it is the step that is clipped"),
-        ("nowhere", "the gradients are not clipped, or too late to matter"),
+        ("m", "m is clipped"),
+        ("m_hat", "m_hat is clipped"),
+        ("step", "clipped before lr"),
+        ("lr step", "step is clipped, not the gradient"),
+        ("nowhere", "not clipped"),
     ],
 )
 def test_clipping_anything_else_is_named(where, words):
-    assert said_of(partial(clipping, where=where), "adam").lower().startswith(words)
+    assert words in said_of(partial(clipping, where=where), "adam")
 
 
 def test_clipping_too_late_or_one_by_one_is_named():
     late, alone = (from_optimizer(partial(Clipping, **{how: True}), Parameter) for how in ("late", "alone"))
-    assert said_of(late, "adamw") == "The gradients are not clipped, or too late to matter"
-    assert said_of(alone, "adamw") == "each gradient is clipped by its own norm, not all by their common one"
+    assert "too late" in said_of(late, "adamw")
+    assert "by its own norm" in said_of(alone, "adamw")
 
 
 def test_scaling_the_step_by_what_the_gradient_should_be_clipped_to_is_named():
@@ -524,7 +412,7 @@ def test_scaling_the_step_by_what_the_gradient_should_be_clipped_to_is_named():
         moved, m, v = clipping(0.0, dw, m, v, t, lr, beta1, beta2, eps, math.inf)
         return w + scale * moved, m, v
 
-    assert said_of(scaled, "adam").startswith("clipping comes after the moments: m and v are those of the gradient")
+    assert "m_hat is scaled" in said_of(scaled, "adam")
 
 
 # What else is said, and what is not
@@ -536,193 +424,131 @@ def adam(w, dw, m, v, t, lr, beta1, beta2, eps):
     return w - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps), m, v
 
 
-def test_two_mistakes_at_once_are_named():
-    def step(w, dw, m, v, t, lr, beta1, beta2, eps):
-        m, v = beta1 * m + (1 - beta1) * dw, beta2 * v + (1 - beta2) * dw**2
-        return w - lr * (m / (1 - beta1**t)) / np.sqrt(v + eps), m, v
-
-    said = said_of(step, "adam")
-    assert said.startswith("Two mistakes: the bias of v is not corrected") and "; and ε is inside the root" in said
+def in_single(w, dw, m, v, t, **settings):
+    return adam(w, dw.astype(np.float32).astype(float), m, v, t, **settings)
 
 
-def test_what_is_none_of_the_mistakes_is_caught_and_not_named():
-    assert said_of(lambda w, dw, lr: w - lr * dw + 0.01 * np.tanh(w), "sgd") == ""
+def from_zero(w, dw, m, v, t, lr, beta1, beta2, eps):
+    return adam(w, dw, m, v, t - 1, lr, beta1, beta2, eps)
+
+
+def uncorrected_inside(w, dw, m, v, t, lr, beta1, beta2, eps):
+    m, v = beta1 * m + (1 - beta1) * dw, beta2 * v + (1 - beta2) * dw**2
+    return w - lr * (m / (1 - beta1**t)) / np.sqrt(v + eps), m, v
+
+
+class First:
+    """It moves the first of its parameters alone."""
+
+    def __init__(self, parameters, lr):
+        self.parameters, self.lr = parameters, lr
+
+    def step(self):
+        self.parameters[0].data = self.parameters[0].data - self.lr * self.parameters[0].grad
 
 
 @pytest.mark.parametrize(
-    "factor, words", [(2.0, "each step is 2 × what it should be"), (-0.25, "each step is -0.25 × what")]
+    "update, formula, words",
+    [
+        (lambda w, dw, lr: w - lr * dw + 0.01 * np.tanh(w), "sgd", "^$"),
+        (lambda w, dw, lr: w - 1.5 * lr * dw, "sgd", "each step is 3/2 times the correct step"),
+        (lambda w, dw, lr: w + 0.25 * lr * dw, "sgd", "each step is -1/4 times the correct step"),
+        (lambda w, dw, lr: w - 1.37 * lr * dw, "sgd", "each step is a constant times the correct step"),
+        (lambda w, dw, lr: None, "sgd", "no parameter ever moves"),
+        (from_optimizer(First), "sgd", "parameter 1 never moves"),
+        (uncorrected_inside, "adam", "ε is inside the root; and a division of v_new"),
+        (
+            lambda w, dw, m, v, t, lr, beta1, beta2, eps: in_single(
+                w, dw, m, v, t, lr=lr, beta1=beta1, beta2=beta2, eps=eps
+            ),
+            "adam",
+            "float32",
+        ),
+        (from_zero, "adam", "no entry is finite .* t began at 0"),
+    ],
 )
-def test_steps_in_proportion_are_named(factor, words):
-    assert said_of(lambda w, dw, lr: w - factor * lr * dw, "sgd").startswith(words)
+def test_other_faults_are_named_or_left_without_a_name(update, formula, words):
+    assert re.search(words, said_of(update, formula))
 
 
-def test_what_float32_leaves_is_said_to_be_little():
-    def step(w, dw, m, v, t, lr, beta1, beta2, eps):
-        return adam(w, dw.astype(np.float32).astype(float), m, v, t, lr, beta1, beta2, eps)
+def test_of_two_explanations_that_no_course_separates_both_are_given():
+    def forgetful(w, dw, velocity, lr, momentum):
+        return w - lr * (momentum * velocity + dw), 0 * velocity
 
-    assert said_of(step, "adam") == "so little may come of float32 within, or of a constant that is rounded"
-
-
-def test_a_parameter_that_never_moves_is_named():
-    def forgotten(w, dw, lr):
-        w = w - lr * dw
-
-    assert said_of(forgotten, "sgd").startswith("no parameter ever moves: a new θ is neither returned nor put")
-
-    class First:
-        def __init__(self, parameters, lr):
-            self.parameters, self.lr = parameters, lr
-
-        def step(self):
-            for p in self.parameters:
-                p.data = p.data - self.lr * p.grad
-                return
-
-    assert said_of(from_optimizer(First), "sgd") == "parameter 1 never moves"
+    said = said_of(forgetful, "momentum")
+    assert "the new velocity is not kept" in said and "; or the term momentum * velocity is missing" in said
 
 
-def test_a_count_from_zero_is_recognised_by_what_it_leaves():
-    def step(w, dw, m, v, t, **settings):
-        return adam(w, dw, m, v, t - 1, **settings)
+@given(st.sampled_from(sorted(FORMULAS)), st.data())
+@settings(max_examples=25, deadline=None)
+def test_any_operator_that_is_exchanged_in_a_formula_is_caught_and_named(name, data):
+    tree = ast.parse(inspect.getsource(FORMULAS[name]))
+    operators = [
+        n for n in ast.walk(tree) if isinstance(n, ast.BinOp) and isinstance(n.op, (ast.Add, ast.Mult, ast.Div))
+    ]
+    node = data.draw(st.sampled_from(operators))
+    node.op = data.draw(
+        st.sampled_from([op() for op in (ast.Add, ast.Sub, ast.Mult, ast.Div) if op is not type(node.op)])
+    )
+    names = {"sqrt": np.sqrt}
+    exec(ast.unparse(tree), names)
+    assert said_of(names[name], name)
 
-    assert said_of(step, "adam").startswith("nothing is finite, as it would be if the bias were corrected with t − 1")
+
+def test_hints_name_the_line_of_the_formula_and_quote_no_code():
+    with pytest.raises(GradientError) as caught:
+        check_update(built(AS_A_FUNCTION, ("m / (1 - beta1**t)", "m")), "adamw")
+    ((name, sentence),) = caught.value.report.hints
+    assert name == "m_hat" and "division" in sentence and "beta" not in sentence
 
 
 def test_the_report_shows_the_first_step_that_is_wrong():
-    with pytest.raises(GradientError) as caught:
-        check_update(built(AS_A_FUNCTION, PLANTED["state lost"][1]), "adamw")
+    with pytest.raises(GradientError, match="step 2: 12 of 12 entries disagree; worst at ") as caught:
+        check_update(built(AS_A_FUNCTION, (", m, v\n", ", 0 * m, v\n")), "adamw")
     report = caught.value.report
     header, *rows = str(report).splitlines()[1:7]
     assert header.split() == ["step", "entries", "relative", "verdict"]
     assert [row.split()[-1] for row in rows] == ["right", *["WRONG"] * 4]
-    assert "step 2: 12 of 12 entries are not where they should be; worst at [" in str(caught.value)
     html = report._repr_html_()
-    assert html.count("WRONG") == 5 and "The new m is not kept" in html
+    assert html.count("WRONG") == 5 and "the new m is not kept" in html
 
 
 # What is asked of the code
 
 
-def test_no_two_mistakes_of_a_formula_give_the_same_numbers_but_those_that_are_one():
-    for function in FORMULAS.values():
-        formula, rng = read_formula(function), np.random.default_rng(0)
-        course = draw_course(SHAPES[0], draw_settings([*formula.settings, "max_norm"], {}, rng), True, rng)
-        thetas = [[rng.standard_normal(start.shape) for start in course.starts] for _ in course.gradients]
-        candidates = [("right", formula, Habits()), *((s, wrong, Habits()) for s, _, wrong in mistakes_in(function))]
-        candidates += [(sentence, formula, habits) for sentence, habits in around(formula, course)]
-        with np.errstate(all="ignore"):
-            followed = [follow(f, course, thetas, habits) for _, f, habits in candidates]
-            values = [np.concatenate([np.concatenate(step, None) for step in steps]) for steps in followed]
-        values = np.array(values)
-        alike = np.isclose(values[:, None], values, rtol=1e-7, atol=1e-10, equal_nan=True).all(axis=-1)
-        same = {(candidates[i][0], candidates[j][0]) for i, j in np.argwhere(np.triu(alike, 1))}
-        assert same <= SAME, function.__name__
-
-
-SAME = {
-    ("right", "the weight decay is decoupled, as AdamW's, and not a part of the gradient"),  # without any moments
-    ("the momentum is missing, or the new velocity is not kept", "the new velocity is not kept for the next step"),
-    ("the bias is corrected with β in place of βᵗ: t is missing, or stays 1", "t stays 1"),
-}
-
-
-def test_every_mistake_is_one_that_some_formula_can_have():
-    possible = {sentence for function in FORMULAS.values() for sentence, *_ in mistakes_in(function)}
-    assert possible == {sentence for sentence, *_ in (*IN_A_FORMULA, *CLIPPED)}
-
-
 @pytest.mark.parametrize(
     "error, words, call",
     [
-        (
-            ValueError,
-            "there is no formula 'adamm'; did you mean 'adam'? known are sgd, ",
-            lambda: check_update(adam, "adamm"),
-        ),
+        (ValueError, "'adamm'; did you mean 'adam'? known are sgd, ", lambda: check_update(adam, "adamm")),
         (ValueError, "there is no formula 'zzz'; known are sgd, ", lambda: check_update(adam, "zzz")),
-        (
-            TypeError,
-            "the formula is a float; it must be a name or a function of scalars",
-            lambda: check_update(adam, 1.0),
-        ),
-        (
-            TypeError,
-            "AdamW is a class: see from_optimizer and from_object of gradcheck.updates",
-            lambda: check_update(AdamW, "adamw"),
-        ),
-        (
-            TypeError,
-            "an AdamW has its parameters already",
-            lambda: check_update(AdamW([Parameter(np.ones(3))]), "adamw"),
-        ),
+        (TypeError, "the formula is a float", lambda: check_update(adam, 1.0)),
+        (TypeError, "AdamW is a class: see from_optimizer and from_object", lambda: check_update(AdamW, "adamw")),
+        (TypeError, "has its parameters already", lambda: check_update(AdamW([Parameter(np.ones(3))]), "adamw")),
         (TypeError, "check_update: a float cannot be called", lambda: check_update(1.0, "sgd")),
         (TypeError, "from_steps: a list cannot be called", lambda: from_steps([])),
-        (ValueError, "container must be dict, list or None, not <class 'tuple'>", lambda: from_object(RMSprop, tuple)),
-        (
-            TypeError,
-            "RMSprop made a RMSprop, which has no method step()",
-            lambda: check_update(from_object(RMSprop, method="step"), "rmsprop"),
-        ),
-        (
-            TypeError,
-            "mu is no setting of momentum, which has lr, momentum, weight_decay",
-            lambda: check_update(adam, "momentum", mu=1),
-        ),
+        (ValueError, "container must be dict, list or None", lambda: from_object(RMSprop, tuple)),
+        (TypeError, "has no method step()", lambda: check_update(from_object(RMSprop, method="step"), "rmsprop")),
+        (TypeError, "mu is not a setting of momentum", lambda: check_update(adam, "momentum", mu=1)),
         (TypeError, "eps must be a number, not '1e-8'", lambda: check_update(adam, "adam", eps="1e-8")),
         (ValueError, "eps must be finite, not inf", lambda: check_update(adam, "adam", eps=math.inf)),
+        (TypeError, "takes no weight_decay, which the formula of adamw needs", lambda: check_update(adam, "adamw")),
+        (TypeError, "its state is taken to be m, v", lambda: check_update(adam, "adamw")),
+        (TypeError, "<lambda> takes no lr", lambda: check_update(lambda w, dw: w - dw, "sgd")),
+        (TypeError, "2 values; expected 1: θ′", lambda: check_update(lambda w, dw, lr: (w, dw), "sgd")),
         (
             TypeError,
-            "takes no weight_decay, which the formula of adamw needs (its state is taken to be m, v); if its value is",
-            lambda: check_update(adam, "adamw"),
-        ),
-        (
-            TypeError,
-            "<lambda> takes no lr, which the formula of sgd needs",
-            lambda: check_update(lambda w, dw: w - dw, "sgd"),
-        ),
-        (
-            TypeError,
-            "<lambda> returned 2 values; expected 1: θ′",
-            lambda: check_update(lambda w, dw, lr: (w, dw), "sgd"),
-        ),
-        (
-            TypeError,
-            "<lambda> returned 2 values; expected 3: θ′, the new a, the new b",
+            "expected 3: θ′, the new a, the new b",
             lambda: check_update(lambda w, dw, a, b, lr: (w, dw), "sgd"),
         ),
+        (TypeError, "expected a pair (θ′, config)", lambda: check_update(from_config(lambda w, dw, c: w), "sgd")),
+        (TypeError, "it takes no setting", lambda: check_update(from_config(lambda w, dw, c: (w, c)), "sgd")),
+        (TypeError, "made None, which has no method", lambda: check_update(from_optimizer(lambda p, lr: None), "sgd")),
+        (TypeError, "requires decay", lambda: check_update(from_optimizer(lambda p, lr, decay: None), "sgd")),
+        (TypeError, "yielded 1 parameters", lambda: check_update(from_steps(lambda p, g, lr: [p[:1]]), "sgd")),
+        (TypeError, "yielded 1 times; expected", lambda: check_update(from_steps(lambda p, g, lr: [p]), "sgd")),
         (
             TypeError,
-            "<lambda> returned an array of float64; expected a pair (θ′, config)",
-            lambda: check_update(from_config(lambda w, dw, c: w), "sgd"),
-        ),
-        (
-            TypeError,
-            "takes no lr, which the formula of sgd needs (in its dictionary it has no setting)",
-            lambda: check_update(from_config(lambda w, dw, c: (w, c)), "sgd"),
-        ),
-        (
-            TypeError,
-            "<lambda> made None, which has no method step()",
-            lambda: check_update(from_optimizer(lambda p, lr: None), "sgd"),
-        ),
-        (
-            TypeError,
-            "<lambda> wants decay, which is no setting of sgd; these are lr, weight_decay, max_norm",
-            lambda: check_update(from_optimizer(lambda p, lr, decay: None), "sgd"),
-        ),
-        (
-            TypeError,
-            "<lambda> yielded 1 parameters; it was given 2",
-            lambda: check_update(from_steps(lambda p, g, lr: [p[:1]]), "sgd"),
-        ),
-        (
-            TypeError,
-            "<lambda> yielded 1 times; expected once after each of 5 steps",
-            lambda: check_update(from_steps(lambda p, g, lr: [p]), "sgd"),
-        ),
-        (
-            TypeError,
-            "<lambda> returned 1 values; expected 2: θ′, the new m",
+            "returned 1 values; expected 2: θ′, the new m",
             lambda: check_update(lambda w, dw, lr: w, lambda theta, g, m, *, lr: theta),
         ),
     ],
@@ -777,20 +603,3 @@ def test_the_state_is_left_to_the_update():
 
     check_update(step, "momentum")
     assert not calls[0].any() and calls[2].any() and calls[3].any()
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        lambda m, g, beta1: beta1 * m + (1 - beta1) + g,
-        lambda m, g, beta1: beta1 + m + (1 - beta1) * g,
-        lambda m, g, beta1: beta1 * m + (1 - beta1) / g,
-    ],
-)
-def test_an_edit_of_the_table_is_named_by_its_kind_and_place(wrong):
-    def step(w, dw, m, v, t, lr, beta1, beta2, eps):
-        m = wrong(m, dw, beta1)
-        v = beta2 * v + (1 - beta2) * dw**2
-        return w - lr * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps), m, v
-
-    assert said_of(step, "adam") == "in m_new: one of + − · / stands in the place of another"

@@ -1,0 +1,230 @@
+"""A random course of steps: run the code for it, and compute the correct θ′ of each step from the θ before it.
+
+The random inputs are chosen to distinguish the mistakes. The scales of the gradients' entries are spread geometrically
+from 0.003 (or from 30 ε if that is smaller) to 10, so that the position of ε in the formula has an effect. The code's
+settings are random unless the caller gives them, because the usual values hide mistakes: λ = 0 hides those in the
+decay, and ε = 1e-8 hides those in the use of ε. Several steps show whether the state is kept. Two parameters, at first
+of the same shape, show whether each has a separate state. If gradients are clipped, their norms are scaled to values
+around max_norm, so that some are clipped and some are not.
+
+The formula keeps a separate state, which is 0 before the first step and is updated with the gradients. A wrong step
+does not make the next one wrong, so the first wrong step can be identified.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from gradcheck.updates.report import StepReport
+
+SHAPES = ((2, 3), (2, 3)), ((4,), (3, 2))  # of the two parameters, in the first and in the second course
+STRENGTHS = (1.0, 0.3, 2.0, 0.02, 1.0)  # factor of the gradients at each step
+RANGES = {
+    "lr": (0.05, 0.3),
+    "momentum": (0.5, 0.9),
+    "rho": (0.6, 0.95),
+    "beta1": (0.6, 0.85),
+    "beta2": (0.86, 0.97),
+    "eps": (0.02, 0.1),
+    "weight_decay": (0.1, 0.4),
+    "max_norm": (0.05, 0.1),
+}
+ANOTHER = (0.1, 0.9)
+EXACT, ROUNDING = 1e-9, 1e-13  # largest error allowed, relative to the step and to θ
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A function of scalars, `formula(theta, g, *state, **settings)`, and the properties of its signature.
+
+    `state` contains the names of the positional arguments after θ and g. `settings` is {name: default, or inspect's
+    `empty`} of the keyword-only arguments, without t. `counts` is True if there is a keyword-only argument t. `clips`
+    is True for a formula with a mistake in its clipping: it receives the unclipped gradient and the arguments `scale`
+    and `max_norm`, and clips another quantity.
+    """
+
+    function: Callable
+    name: str
+    state: tuple
+    settings: dict
+    counts: bool
+    clips: bool = False
+
+
+def read_formula(function):
+    """Return the Formula of a function."""
+    parameters = inspect.signature(function).parameters.values()
+    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    settings = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    counts = settings.pop("t", None) is not None
+    return Formula(function, getattr(function, "__name__", "the formula"), tuple(positional[2:]), settings, counts)
+
+
+def entry_by_entry(formula):
+    """Return a Formula whose function takes arrays and calls the function of `formula` for each entry."""
+
+    def of_arrays(theta, *others, **settings):
+        entries = zip(theta.flat, *(array.flat for array in others), strict=True)
+        returned = [formula.function(*scalars, **settings) for scalars in entries]
+        rows = [row if isinstance(row, tuple) else (row,) for row in returned]
+        if any(len(row) != len(others) for row in rows):
+            expected = ", ".join(["θ′", *(f"the new {name}" for name in formula.state)])
+            raise TypeError(f"{formula.name} returned {len(rows[0])} values; expected {len(others)}: {expected}")
+        return tuple(np.array(column, float).reshape(theta.shape) for column in zip(*rows, strict=True))
+
+    return replace(formula, function=of_arrays)
+
+
+@dataclass(frozen=True)
+class Course:
+    """The inputs of a trial: the initial parameters, their gradients at each step, and the settings by name.
+
+    `max_norm` is the norm to which gradients are clipped, or None without clipping. `jointly` is True if they are
+    clipped by the common norm of all gradients. `thetas` contains the parameters before the first step and after each
+    step of the code.
+    """
+
+    starts: list
+    gradients: list
+    settings: dict
+    max_norm: float | None = None
+    jointly: bool = False
+    thetas: list = field(default_factory=list)
+
+
+def draw_settings(names, given, rng):
+    """Return {name: value} of the settings: the given value, or a random one if there is none."""
+    return {name: given[name] if name in given else rng.uniform(*RANGES.get(name, ANOTHER)) for name in names}
+
+
+def draw_course(shapes, settings, jointly, rng):
+    """Draw a random Course for parameters of these shapes."""
+    smallest = min(0.003, 30 * settings.get("eps", 1.0))
+    starts = [rng.standard_normal(shape) for shape in shapes]
+    sizes = [rng.permutation(np.geomspace(smallest, 10, start.size)).reshape(start.shape) for start in starts]
+    gradients = [[strength * size * rng.standard_normal(size.shape) for size in sizes] for strength in STRENGTHS]
+    settings = dict(settings)
+    max_norm = settings.pop("max_norm", None)
+    if max_norm is not None:
+        norms = [np.linalg.norm(np.concatenate(g, axis=None) if jointly else g[0]) for g in gradients]
+        scale = 2 * max_norm / np.median(norms)
+        gradients = [[scale * g for g in step] for step in gradients]
+    return Course(starts, gradients, settings, max_norm, jointly)
+
+
+def walk(code, course, options):
+    """Run the code for the course, and append the parameters to `course.thetas`.
+
+    Returns a description of a change of shape or dtype, which ends the run, or an empty string.
+    """
+    course.thetas.append(course.starts)
+    with np.errstate(all="ignore"):
+        for step, values in enumerate(code.take(course, options), start=1):
+            course.thetas.append([np.asarray(value).copy() for value in values])
+            for i, (start, value) in enumerate(zip(course.starts, course.thetas[-1], strict=True)):
+                if value.shape != start.shape:
+                    return f"step {step}: parameter {i} becomes {value.shape}, and was {start.shape}"
+                if value.dtype != np.float64:
+                    return f"step {step}: parameter {i} becomes {value.dtype}, and was float64"
+    return ""
+
+
+def clip_factors(gradients, max_norm, largest=1.0):
+    """Return an array of factors for each gradient that scale their common norm to max_norm, `largest` at most."""
+    norm = np.sqrt(sum(np.sum(g**2) for g in gradients))
+    return [np.full(g.shape, min(largest, max_norm / norm)) for g in gradients]
+
+
+@dataclass(frozen=True)
+class Habits:
+    """The treatment of state, step counter and clipping around a formula. Any value but the default is a mistake.
+
+    `lost` contains the positions in the state of the arrays that are not kept for the next step, `ones` the positions
+    of those that begin at 1. With `shared`, all parameters use one state, one after the other. `count` is "steps",
+    "parameters" (t increases with each parameter) or "nothing" (t stays 1). `clip(gradients, max_norm)` returns the
+    factors of gradients.
+    """
+
+    lost: tuple = ()
+    ones: tuple = ()
+    shared: bool = False
+    count: str = "steps"
+    clip: Callable = clip_factors
+
+
+def follow(formula, course, habits=Habits()):
+    """Yield for each step the list of θ′ that a Formula computes from the code's θ before that step."""
+    positions = range(len(formula.state))
+    first = [[np.full(start.shape, float(k in habits.ones)) for k in positions] for start in course.starts]
+    states, count, parameters = [list(state) for state in first], 0, len(course.starts)
+    for before, gradients in zip(course.thetas, course.gradients, strict=False):
+        scales = [np.ones(g.shape) for g in gradients]
+        if course.max_norm is not None:
+            together = [gradients] if course.jointly else [[g] for g in gradients]
+            scales = [scale for group in together for scale in habits.clip(group, course.max_norm)]
+        after = []
+        for i, (theta, g, scale) in enumerate(zip(before, gradients, scales, strict=True)):
+            count += 1
+            t = {"steps": -(-count // parameters), "parameters": count, "nothing": 1}[habits.count]
+            options = course.settings | ({"t": t} if formula.counts else {})
+            if formula.clips:
+                options |= {"scale": scale, "max_norm": course.max_norm}
+            keeper = 0 if habits.shared else i
+            returned = formula.function(theta, g if formula.clips else scale * g, *states[keeper], **options)
+            new, *state = returned if isinstance(returned, tuple) else (returned,)
+            after.append(new)
+            states[keeper] = [first[i][k] if k in habits.lost else kept for k, kept in enumerate(state)]
+        yield after
+
+
+def compare(formula, course):
+    """Compare the parameters after each step with a Formula. Returns a list of StepReports."""
+    with np.errstate(all="ignore"):
+        steps = zip(course.thetas, course.thetas[1:], follow(formula, course), strict=False)
+        return [_compared(number, *step) for number, step in enumerate(steps, start=1)]
+
+
+def agrees(formula, habits, course):
+    """Return True if a Formula with these habits gives the numbers of the code at every step.
+
+    An entry that was finite before the step must be finite after it in both, or in neither. At least four entries must
+    be finite, because entries that are not finite are little evidence.
+    """
+    finite = 0
+    with np.errstate(all="ignore"):
+        for before, after, expected in zip(
+            course.thetas, course.thetas[1:], follow(formula, course, habits), strict=False
+        ):
+            for theta, given, right in zip(before, after, expected, strict=True):
+                known, right = np.isfinite(theta), np.broadcast_to(right, theta.shape)
+                if not np.array_equal(np.isfinite(given)[known], np.isfinite(right)[known]):
+                    return False
+                known &= np.isfinite(given)
+                if np.any(_errors(theta, given, right)[known] > EXACT):
+                    return False
+                finite += np.sum(known)
+    return finite >= 4
+
+
+def _compared(step, before, after, expected):
+    errors = [_errors(*three) for three in zip(before, after, expected, strict=True)]
+    flat = np.concatenate(errors, axis=None)
+    worst = max(range(len(errors)), key=lambda i: np.max(errors[i]))
+    index = np.unravel_index(np.argmax(errors[worst]), errors[worst].shape)
+    moved, right = (float(array[worst][index] - before[worst][index]) for array in (after, expected))
+    place = (worst, tuple(map(int, index)), moved, right)
+    return StepReport(step, flat.size, int(np.sum(flat > EXACT)), float(np.max(flat)), place)
+
+
+def _errors(theta, given, right):
+    """Return the error of each entry, divided by |θ′ − θ| + 1e-4 max(|θ|, |θ′|) with the formula's θ′.
+
+    With the bound EXACT on this quotient, the second term allows a rounding error of ROUNDING relative to θ. An error
+    that is not finite counts as infinite if θ is finite, and as 0 if it is not.
+    """
+    size = np.maximum(np.abs(theta), np.abs(right))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        errors = np.abs(given - right) / (np.abs(right - theta) + ROUNDING / EXACT * size)
+    return np.where(np.isfinite(errors), errors, np.where(np.isfinite(theta), np.inf, 0.0))
