@@ -71,7 +71,7 @@ class Optimizer:
             p.data -= self.lr / (1 - self.beta1**self.t) * m / denominator
 """
 
-# (words of the diagnosis, edits: what the code says and what stands there instead)
+# (words of the diagnosis, *edits), an edit being (right text, wrong text)
 PLANTED = [
     ("division of m_new .* missing; and a division of v_new", ("m / (1 - beta1**t)", "m"), ("v / (1 - beta2**t)", "v")),
     ("division of v_new by 1 - beta2 .* missing", ("v / (1 - beta2**t)", "v")),
