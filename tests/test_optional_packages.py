@@ -12,8 +12,8 @@ from small_runs import TEXT, small_corpus, small_lm
 
 from minitransformer import cli
 from minitransformer.commands import bench
-from minitransformer.experiments.misconceptions import experiment
-from minitransformer.experiments.misconceptions.running import keep, path_of
+from minitransformer.experiments.misconceptions.running import Measurement
+from minitransformer.experiments.sweep import keep
 from minitransformer.system import cores
 from minitransformer.training import Settings, pretrain
 
@@ -30,11 +30,11 @@ def folder(tmp_path, monkeypatch):
     """The current folder, with a text, the run of a small model, and the measurements of an experiment."""
     (tmp_path / "text.txt").write_text(TEXT)
     pretrain(small_lm(), small_corpus(), Settings(steps=5), out=tmp_path / "run")
-    one = experiment("weight-decay")
     for seed in range(2):
         parts = {name: [float(seed)] * 10 for name in ("adamw_parts", "l2_parts")}
-        path_of(one, seed, tmp_path / "beliefs").parent.mkdir(parents=True, exist_ok=True)
-        keep(one, seed, tmp_path / "beliefs", parts | {"difference": -1 - 0.1 * seed, "l2": 0.0, "adamw": 1.0})
+        task, folder = Measurement("weight-decay", seed), tmp_path / "beliefs" / "measured"
+        folder.mkdir(parents=True, exist_ok=True)
+        keep(folder, task, task.key(), parts | {"difference": -1 - 0.1 * seed, "l2": 0.0, "adamw": 1.0})
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -11,16 +11,12 @@ not show that the head is idle, because another head may do the same; only the a
 
 from contextlib import contextmanager
 
-import numpy as np
-
-from minitransformer.analysis.hooks import record, replaced_by
+from minitransformer.analysis.hooks import record_in_each_block, replaced_by
 
 
 def mean_head_outputs(model, ids):
     """Return the mean output (L, H, D) of every head, before W_o, over ids (B, T)."""
-    names = [f"blocks.{block}.attention.heads" for block in range(model.config.n_layers)]
-    seen = record(model, ids, names)
-    return np.stack([seen[name].mean(axis=(0, 2)) for name in names])
+    return record_in_each_block(model, ids, "attention.heads").mean(axis=(1, 3))
 
 
 @contextmanager

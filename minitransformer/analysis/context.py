@@ -16,7 +16,7 @@ from typing import TextIO
 import numpy as np
 
 from minitransformer.analysis.contributions import position_contributions
-from minitransformer.analysis.data import fields_as_data
+from minitransformer.analysis.data import Data
 from minitransformer.analysis.flow import ABLATED, likeliest_next, preceding
 from minitransformer.analysis.shading import SHADES, painted, strengths, terminal_colours
 from minitransformer.analysis.tokens import shown, token_strings
@@ -29,7 +29,7 @@ NOT_SHOWN = "Attention shows where the position looks, not which information it 
 
 
 @dataclass(frozen=True)
-class ContextInfluence:
+class ContextInfluence(Data):
     """The influence of the tokens of a text on the prediction at one position.
 
     text               the text
@@ -57,10 +57,6 @@ class ContextInfluence:
     ablated_by: str
     pearson: float
     spearman: float
-
-    def to_dict(self) -> dict:
-        """Return the fields as a dictionary that JSON can represent; NaN becomes None."""
-        return fields_as_data(self)
 
     def __str__(self):
         return "\n".join([headline(self), *bars(self), *footnotes(self)])

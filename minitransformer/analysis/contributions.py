@@ -41,9 +41,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.analysis.data import as_data, fields_as_data
+from minitransformer.analysis.data import Data
 from minitransformer.analysis.heads import attention_weights
-from minitransformer.analysis.hooks import record, record_gradients, replaced_by
+from minitransformer.analysis.hooks import in_each_block, record_gradients, record_in_each_block, replaced_by
 from minitransformer.analysis.residual import head_output
 from minitransformer.analysis.rollout import attention_rollout
 from minitransformer.layers.softmax import log_softmax
@@ -55,7 +55,7 @@ TOKENS_AT_ONCE = 4096  # tokens in one forward pass, in which each row has anoth
 
 
 @dataclass(frozen=True)
-class PositionContributions:
+class PositionContributions(Data):
     """The contribution of each of n positions to the prediction after the last of them.
 
     target                 the id of the predicted token
@@ -77,14 +77,12 @@ class PositionContributions:
     ablation: np.ndarray
     ablated_by: str
 
+    derived = ("correlations",)
+
     @property
     def correlations(self) -> dict:
         """Return {measure: its Pearson and Spearman correlation with ablation}."""
         return {name: correlations(getattr(self, name), self.ablation) for name in MEASURES}
-
-    def to_dict(self) -> dict:
-        """Return the fields as a dictionary that JSON can represent; NaN becomes None."""
-        return fields_as_data(self) | {"correlations": as_data(self.correlations)}
 
 
 def position_contributions(model, ids, target: int, *, ablation: str = "hide") -> PositionContributions:
@@ -93,7 +91,8 @@ def position_contributions(model, ids, target: int, *, ablation: str = "hide") -
     `ablation` is one of ABLATIONS. Costs n forward passes over n tokens and a few more. Raises ValueError for an
     unknown ablation or a target outside the vocabulary, and the exceptions of `predict`.
     """
-    check_target(model, target)
+    if not 0 <= target < model.config.vocab_size:
+        raise ValueError(f"token {target} is out of range: the vocabulary has 0 … {model.config.vocab_size - 1}")
     ablated = ablated_log_probabilities(model, ids, target, ablation)
     log_probability = float(log_probabilities(model, ids[None])[0, target])
     weights = attention_weights(model, ids)
@@ -109,11 +108,6 @@ def position_contributions(model, ids, target: int, *, ablation: str = "hide") -
     )
 
 
-def check_target(model, target) -> None:
-    if not 0 <= target < model.config.vocab_size:
-        raise ValueError(f"token {target} is out of range: the vocabulary has 0 … {model.config.vocab_size - 1}")
-
-
 def log_probabilities(model, ids):
     """Return the log-probabilities (B, V) of the token after the last of ids (B, n)."""
     return log_softmax(model.predict(ids, last_only=True)[:, 0])[0]
@@ -124,12 +118,10 @@ def value_weighted_attention(model, ids, all_weights):
 
     ids is (n,), and all_weights (L, H, n, n) are its attention weights.
     """
-    seen = record(model, ids, [f"blocks.{i}.attention.v" for i in range(model.config.n_layers)])
+    all_values = record_in_each_block(model, ids, "attention.v")
     lengths = []
-    for i, block in enumerate(model.blocks):
-        weights, v = all_weights[i], seen[f"blocks.{i}.attention.v"]
-        group = len(weights) // len(v)
-        values = np.repeat(v, group, axis=0)  # (H, n, D): query head h reads key–value head h // group
+    for block, weights, v in zip(model.blocks, all_weights, all_values, strict=True):
+        values = np.repeat(v, len(weights) // len(v), axis=0)  # (H, n, D): H/K query heads read one key–value head
         moved = [head_output(block.attention, values, head) for head in range(len(weights))]
         lengths.append([alpha[-1] * np.linalg.norm(y, axis=-1) for alpha, y in zip(weights, moved, strict=True)])
     return np.array(lengths)
@@ -159,18 +151,12 @@ def ablated_log_probabilities(model, ids, target: int, ablation: str = "hide"):
     log_p = []
     for start in range(0, n, rows):
         positions = np.arange(start, min(start + rows, n))
-        hooks = {"embedding": blank(positions, mean)}
+        hooks = {"embedding": replaced_by(mean, (np.arange(len(positions)), positions))}
         if ablation == "hide":
-            names = [f"blocks.{i}.attention.weights" for i in range(model.config.n_layers)]
-            hooks |= dict.fromkeys(names, hide(positions))
+            hooks |= dict.fromkeys(in_each_block(model, "attention.weights"), hide(positions))
         with model.hooked(hooks):
             log_p.append(log_probabilities(model, np.tile(ids, (len(positions), 1)))[:, target])
     return np.concatenate(log_p)
-
-
-def blank(positions, value):
-    """Return a hook for `embedding` that sets positions[b] of row b to `value` (C,)."""
-    return replaced_by(value, (np.arange(len(positions)), positions))
 
 
 def hide(positions):

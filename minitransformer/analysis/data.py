@@ -6,9 +6,15 @@ from dataclasses import fields, is_dataclass
 import numpy as np
 
 
-def fields_as_data(instance) -> dict:
-    """Return the fields of a dataclass by name, converted by as_data."""
-    return {field.name: as_data(getattr(instance, field.name)) for field in fields(instance)}
+class Data:
+    """The base of dataclasses that hold results; `derived` names the properties to convert with the fields."""
+
+    derived: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict:
+        """Return the fields as a dictionary that JSON can represent; NaN becomes None."""
+        names = [field.name for field in fields(self)]  # type: ignore[arg-type]
+        return {name: as_data(getattr(self, name)) for name in (*names, *self.derived)}
 
 
 def as_data(value):
@@ -19,7 +25,7 @@ def as_data(value):
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if is_dataclass(value):
-        return fields_as_data(value)
+        return {field.name: as_data(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, dict):
         return {key: as_data(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

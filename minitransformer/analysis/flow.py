@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from minitransformer.analysis.contributions import MEASURES, PositionContributions, position_contributions
-from minitransformer.analysis.data import fields_as_data
+from minitransformer.analysis.data import Data
 from minitransformer.analysis.heads import attention_weights
 from minitransformer.analysis.lens import LogitLens, logit_lens
 from minitransformer.analysis.residual import DirectContributions, direct_contributions
@@ -46,7 +46,7 @@ ABLATED = {
 
 
 @dataclass(frozen=True)
-class InformationFlow:
+class InformationFlow(Data):
     """The flow of information from n tokens to the prediction of the next token, the target.
 
     text              the text
@@ -76,6 +76,8 @@ class InformationFlow:
     lens: LogitLens
     lens_tokens: list
 
+    derived = ("probability", "rank")
+
     @property
     def probability(self) -> float:
         """Return the probability of the target."""
@@ -88,7 +90,7 @@ class InformationFlow:
 
     def to_dict(self) -> dict:
         """Return the fields, probability and rank as a dictionary that JSON can represent."""
-        data = fields_as_data(self) | {"probability": self.probability, "rank": self.rank}
+        data = super().to_dict()
         data["lens"]["top_tokens"] = data.pop("lens_tokens")
         return data
 

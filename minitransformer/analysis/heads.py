@@ -23,8 +23,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.analysis.data import fields_as_data
-from minitransformer.analysis.hooks import record
+from minitransformer.analysis.data import Data
+from minitransformer.analysis.hooks import record_in_each_block
 from minitransformer.text import PATTERNS
 
 
@@ -34,22 +34,16 @@ def attention_weights(model, ids):
     weights[..., l, h, t, :] are the weights of query t on the keys 0 … t and sum to 1. They are recorded by hooks on
     `blocks.i.attention.weights`.
     """
-    names = [f"blocks.{block}.attention.weights" for block in range(model.config.n_layers)]
-    seen = record(model, ids, names)
-    return np.stack([seen[name] for name in names], axis=-4)
+    return record_in_each_block(model, ids, "attention.weights", axis=-4)
 
 
 @dataclass(frozen=True)
-class HeadScores:
+class HeadScores(Data):
     """Three scores of every head, each (L, H), from 0 to 1."""
 
     previous_token: np.ndarray
     duplicate_token: np.ndarray
     induction: np.ndarray
-
-    def to_dict(self) -> dict:
-        """Return the scores as nested lists that JSON can represent."""
-        return fields_as_data(self)
 
 
 def head_scores(model, batches) -> HeadScores:
@@ -57,14 +51,12 @@ def head_scores(model, batches) -> HeadScores:
 
     batches: arrays of ids (B, T), each with a different T. Raises ValueError if a row has no repeated token.
     """
-    previous, duplicate, induction = [], [], []
-    for ids in batches:
-        for weights, row in zip(attention_weights(model, ids), ids, strict=True):
-            previous.append(previous_token_score(weights))
-            duplicate.append(duplicate_token_score(weights, row))
-            induction.append(induction_score(weights, row))
-    means = (np.asarray(np.mean(scores, axis=0, dtype=np.float64)) for scores in (previous, duplicate, induction))
-    return HeadScores(*means)
+    scores = [
+        (previous_token_score(weights), duplicate_token_score(weights, row), induction_score(weights, row))
+        for ids in batches
+        for weights, row in zip(attention_weights(model, ids), ids, strict=True)
+    ]
+    return HeadScores(*np.asarray(np.mean(scores, axis=0, dtype=np.float64)))
 
 
 def random_sequences_twice(rng, longest: int, rows: int) -> list:

@@ -12,6 +12,8 @@ contributions.py and patching_maps.py).
 
 from contextlib import contextmanager
 
+import numpy as np
+
 
 def record(model, ids, names) -> dict:
     """Return {name: activation} of a forward pass on ids (..., T).
@@ -19,9 +21,29 @@ def record(model, ids, names) -> dict:
     See Module.hooked for the names. Raises KeyError for an unknown name, and the exceptions of `predict`.
     """
     seen = {}
-    with model.hooked({name: recorder(seen, name) for name in names}):
+
+    def recorder(name):
+        def record_value(y, backward):
+            seen[name] = y
+            return y, backward
+
+        return record_value
+
+    with model.hooked({name: recorder(name) for name in names}):
         model.predict(ids)
     return seen
+
+
+def in_each_block(model, part: str = "") -> list[str]:
+    """Return the names of the activation `part` of every block, or of the blocks' outputs without a part."""
+    return [f"blocks.{i}.{part}" if part else f"blocks.{i}" for i in range(model.config.n_layers)]
+
+
+def record_in_each_block(model, ids, part: str, axis: int = 0):
+    """Return the activation `part` of every block on ids (..., T), stacked along a new axis of length L."""
+    names = in_each_block(model, part)
+    seen = record(model, ids, names)
+    return np.stack([seen[name] for name in names], axis=axis)
 
 
 def record_gradients(model, ids, names, dlogits) -> tuple[dict, dict]:
@@ -36,16 +58,6 @@ def record_gradients(model, ids, names, dlogits) -> tuple[dict, dict]:
         logits, backward = model(ids)
         backward(dlogits(logits) if callable(dlogits) else dlogits)
     return seen, gradients
-
-
-def recorder(seen: dict, name: str):
-    """Return a hook that stores the activation in `seen` under `name`."""
-
-    def record_value(y, backward):
-        seen[name] = y
-        return y, backward
-
-    return record_value
 
 
 def gradient_recorder(seen: dict, gradients: dict, name: str):

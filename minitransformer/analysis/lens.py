@@ -13,15 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.analysis.data import fields_as_data
-from minitransformer.analysis.hooks import record
+from minitransformer.analysis.data import Data
+from minitransformer.analysis.hooks import in_each_block, record
 from minitransformer.layers.softmax import softmax
 from minitransformer.module import apply
 from minitransformer.system.values import whole
 
 
 @dataclass(frozen=True)
-class LogitLens:
+class LogitLens(Data):
     """The prediction after each of T tokens if the model stopped after each layer.
 
     layers                 L + 1 names: "embedding", "blocks.0", …; the last gives the model's own prediction
@@ -39,10 +39,6 @@ class LogitLens:
     answer_probabilities: np.ndarray
     answer_ranks: np.ndarray
 
-    def to_dict(self) -> dict:
-        """Return the fields as a dictionary that JSON can represent."""
-        return fields_as_data(self)
-
 
 def logit_lens(model, ids, answers=None, k: int = 5) -> LogitLens:
     """Apply the final norm and the unembedding to the stream after each layer.
@@ -59,17 +55,16 @@ def logit_lens(model, ids, answers=None, k: int = 5) -> LogitLens:
     if answers is None:
         answers = lens(model, stream[-1]).argmax(axis=-1)
     answers = np.asarray(answers)
-    columns = {"top_ids": [], "top_probabilities": [], "answer_probabilities": [], "answer_ranks": []}
-    for x in stream:
+    rows = []
+    for x in stream:  # one layer at a time, since the logits of all would be large
         logits = lens(model, x)
         probabilities = apply(softmax, logits)[0]
         top = likeliest(logits, k)
         own = np.take_along_axis(logits, answers[:, None], axis=-1)
-        columns["top_ids"].append(top)
-        columns["top_probabilities"].append(np.take_along_axis(probabilities, top, axis=-1))
-        columns["answer_probabilities"].append(np.take_along_axis(probabilities, answers[:, None], axis=-1)[:, 0])
-        columns["answer_ranks"].append(1 + (logits > own).sum(axis=-1))
-    return LogitLens(layers, answers=answers, **{name: np.stack(column) for name, column in columns.items()})
+        of_top, of_answers = (np.take_along_axis(probabilities, ids, axis=-1) for ids in (top, answers[:, None]))
+        rows.append((top, of_top, of_answers[:, 0], 1 + (logits > own).sum(axis=-1)))
+    top_ids, top_probabilities, answer_probabilities, ranks = map(np.stack, zip(*rows, strict=True))
+    return LogitLens(layers, top_ids, top_probabilities, answers, answer_probabilities, ranks)
 
 
 def lens(model, x):
@@ -87,7 +82,7 @@ def likeliest(logits, k: int):
 
 def residual_stream(model, ids):
     """Return the names of the L + 1 stages and the streams (L + 1, T, C) after them."""
-    blocks = [f"blocks.{i}" for i in range(model.config.n_layers)]
+    blocks = in_each_block(model)
     positional = [] if model.positional_embedding is None else ["positional_embedding"]
     seen = record(model, ids, ["embedding", *positional, *blocks])
     start = sum((seen[name] for name in positional), seen["embedding"])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minitransformer.analysis.contributions import pearson
-from minitransformer.analysis.data import as_data, fields_as_data
+from minitransformer.analysis.data import Data
 from minitransformer.analysis.flow import likeliest_next
 from minitransformer.analysis.patching import (
     attribution_effects,
@@ -31,7 +31,7 @@ SHOWN = 4  # entries of each map in a report
 
 
 @dataclass(frozen=True)
-class PatchingMaps:
+class PatchingMaps(Data):
     """Effects of patching each site for two prompts, and their estimates by attribution.
 
     clean_tokens, corrupted_tokens    T strings each
@@ -55,14 +55,12 @@ class PatchingMaps:
     effects: dict[str, np.ndarray]
     attributions: dict[str, np.ndarray]
 
+    derived = ("agreement",)
+
     @property
     def agreement(self) -> dict:
         """Return {map: Pearson's correlation of attribution with patching, or NaN}."""
         return {name: pearson(effect.ravel(), self.attributions[name].ravel()) for name, effect in self.effects.items()}
-
-    def to_dict(self) -> dict:
-        """Return the fields as a dictionary that JSON can represent; NaN becomes None."""
-        return fields_as_data(self) | {"agreement": as_data(self.agreement)}
 
     def tokens_at(self, position: int) -> str:
         """Return the token at a position, or both tokens where the prompts differ."""

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from minitransformer.analysis.hooks import frozen, record
+from minitransformer.analysis.hooks import frozen, in_each_block, record
 from minitransformer.layers.multi_head_attention import merge
 from minitransformer.system.tables import table
 
@@ -87,7 +87,7 @@ class DirectContributions:
     def lines(self, most: int | None = None) -> list[str]:
         """Return the largest components as lines of a table, and a line on its limits."""
         rows = table([(name, f"{value:+z.3f}") for name, value in self.largest(most)])
-        return [*rows, "Not shown: what a component does through later layers, which read it as well."]
+        return [*rows, "Not shown: the effects of a component through later layers, which read it as well."]
 
     def __str__(self):
         title = f"direct contributions to {self.explained}: {self.total:+.3f} in all, the largest first"
@@ -141,16 +141,14 @@ def residual_parts(model, ids, position: int = -1):
     The outputs sum to the input of the final norm, the activation `blocks.{L−1}`. Raises IndexError for a position
     outside ids.
     """
-    T, layers = len(ids), range(model.config.n_layers)
+    T = len(ids)
     if not -T <= position < T:
         raise IndexError(f"position {position} is out of range: ids has {T} tokens, {-T} … {T - 1}")
     positional = [] if model.positional_embedding is None else ["positional_embedding"]
-    per_block = [f"blocks.{i}.{name}" for i in layers for name in ("attention.heads", "feed_forward")]
-    seen = record(model, ids, ["embedding", *positional, *per_block])
-    components, parts = [Component("token")], [seen["embedding"][position]]
-    if positional:
-        components.append(Component("position"))
-        parts.append(seen["positional_embedding"][position])
+    outputs = in_each_block(model, "attention.heads") + in_each_block(model, "feed_forward")
+    seen = record(model, ids, ["embedding", *positional, *outputs])
+    components = [Component("token"), *(Component("position") for _ in positional)]
+    parts = [seen[name][position] for name in ("embedding", *positional)]
     for i, block in enumerate(model.blocks):
         heads = seen[f"blocks.{i}.attention.heads"][:, [position]]
         for head in range(len(heads)):

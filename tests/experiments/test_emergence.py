@@ -25,7 +25,7 @@ from minitransformer.experiments.emergence import (
 )
 from minitransformer.experiments.emergence.analysis import make_report
 from minitransformer.experiments.emergence.one_run import Plan, train_one, trained
-from minitransformer.experiments.emergence.sweep import runs_by_size
+from minitransformer.experiments.misconceptions.models import runs_by_size
 from minitransformer.text import IGNORE_INDEX
 
 names = st.sampled_from(list(CAPABILITIES))

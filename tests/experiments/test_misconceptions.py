@@ -1,10 +1,10 @@
 """The experiments on misconceptions: their form, running and keeping them, and the report."""
 
-import importlib
 import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +12,11 @@ from scipy import stats
 
 from minitransformer.cli import main
 from minitransformer.experiments import misconceptions
-from minitransformer.experiments.misconceptions import NAMES, experiment, experiments
+from minitransformer.experiments.misconceptions import NAMES, experiment, experiments, running
 from minitransformer.experiments.misconceptions.form import Experiment, Interval, Outcome, interval
 from minitransformer.experiments.misconceptions.report import Result, introduction, recorded
-from minitransformer.experiments.misconceptions.running import keep, kept, measure_all, path_of
+from minitransformer.experiments.misconceptions.running import Measurement, measure_all
+from minitransformer.experiments.sweep import keep, path_of
 
 EXPERIMENTS = experiments()
 
@@ -55,47 +56,51 @@ def test_an_interval_is_shown_with_as_many_decimals_as_its_largest_end_needs(end
     assert str(Interval(*ends)) == shown
 
 
-TEXT = """A belief: stated.
+PAGE = """# A belief: stated.
 
 A paragraph on
 the method.
 
 Another one.
 
-Predict: The number is
-    -inf: small
-        A.
-    0: middling
-        B: the second
-        line.
-    1: large
-        C.
+## Predict
 
-Numbers:
-    number: the deciding
-        number
-    other: the other: not deciding
+The number is …
 
-Not shown: Anything
+- above -inf, *small*: A.
+- above 0, *middling*: B: the second
+  line.
+- above 1, *large*: C.
+
+## Numbers
+
+- `number`: the deciding
+  number
+- `other`: the other: not deciding
+
+## Not shown
+
+Anything
 else.
 
-Sources:
-    Nobody (1900), A title,
-        arXiv:1
-    Nobody (1901)
+## Sources
+
+- Nobody (1900), A title,
+  arXiv:1
+- Nobody (1901)
 """
 
 
-def example(text=TEXT):
-    """An experiment of three outcomes."""
-    return Experiment(measure_nothing, None, text=text)
+def example(page=PAGE):
+    """Return an experiment of three outcomes."""
+    return Experiment(measure_nothing, None, page=page)
 
 
 def measure_nothing(seed):
     return {}
 
 
-def test_an_experiment_reads_all_its_parts_from_its_text():
+def test_an_experiment_reads_all_its_parts_from_its_page():
     one = example()
     assert (one.belief, one.method) == ("A belief: stated.", ["A paragraph on the method.", "Another one."])
     assert one.question == "The number is"
@@ -107,13 +112,6 @@ def test_an_experiment_reads_all_its_parts_from_its_text():
     assert one.numbers == {"number": "the deciding number", "other": "the other: not deciding"}
     assert one.does_not_show == "Anything else."
     assert one.sources == ("Nobody (1900), A title, arXiv:1", "Nobody (1901)")
-
-
-@pytest.mark.parametrize("section", ["Predict", "Numbers", "Not shown", "Sources"])
-def test_a_text_without_one_of_its_sections_is_refused(section):
-    without = "\n\n".join(part for part in TEXT.split("\n\n") if not part.startswith(section))
-    with pytest.raises(ValueError, match=f"test_misconceptions: .*{section}"):
-        example(without)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +135,7 @@ def test_an_outcome_came_out_where_the_whole_interval_lies_in_its_range(low, hig
 def test_the_first_number_decides():
     measured = [{"number": value, "other": 9.0} for value in (0.4, 0.5, 0.6)]
     assert example().outcome(measured).expected == "middling"
-    swapped = TEXT.replace("    number: the", "    other: the").replace("    other: the other", "    number: the other")
+    swapped = PAGE.replace("`number`: the d", "`other`: the d").replace("`other`: the other", "`number`: the other")
     assert example(swapped).outcome(measured).expected == "large"
 
 
@@ -212,29 +210,34 @@ def made_up(one, seed):
     return dict.fromkeys(one.numbers, seed + 0.5)
 
 
-def test_what_was_measured_is_kept_and_not_measured_again(tmp_path):
+def put(folder, name, seed, measured):
+    """Keep a measurement as a run does, and return its file."""
+    task = Measurement(name, seed)
+    (folder / "measured").mkdir(exist_ok=True)
+    keep(folder / "measured", task, task.key(), measured)
+    return path_of(folder / "measured", task, task.key())
+
+
+def test_a_measurement_in_the_folder_is_not_repeated(tmp_path):
     one = EXPERIMENTS[0]
-    seeds = {one.name: range(3)}
-    for seed in seeds[one.name]:
-        assert kept(one, seed, tmp_path) is None
-        path_of(one, seed, tmp_path).parent.mkdir(exist_ok=True)
-        keep(one, seed, tmp_path, made_up(one, seed))
-    assert measure_all([one], seeds, tmp_path) == {one.name: [made_up(one, seed) for seed in range(3)]}
+    for seed in range(3):
+        put(tmp_path, one.name, seed, made_up(one, seed))
+    told = []
+    measured = measure_all([one], {one.name: range(3)}, tmp_path, progress=lambda *done: told.append(done))
+    assert measured == {one.name: [made_up(one, seed) for seed in range(3)]}
+    assert told == [(done, 3, one.name) for done in (1, 2, 3)]
 
 
-def test_a_result_is_measured_again_after_a_change_of_the_code_and_not_of_the_text(tmp_path, monkeypatch):
+def test_a_measurement_is_repeated_after_a_change_of_its_code(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
-    code = "def measure(seed):\n    return {'number': seed, 'other': 0.0}\n"
-
-    def written(name, text, code):
-        (tmp_path / name).with_suffix(".py").write_text(f'"""{text}"""\n\n{code}')
-        one = Experiment(importlib.import_module(name).measure, None)
-        one.name = "example"  # of each version of the file
-        return path_of(one, 0, tmp_path)
-
-    kept_as = written("version_1", TEXT, code)
-    assert written("version_2", TEXT.replace("Another one.", "Another wording."), code) == kept_as
-    assert written("version_3", TEXT, code.replace("0.0", "1.0")) != kept_as
+    keys = []
+    for name, code in (("version_1", "x = 1"), ("version_2", "x = 1"), ("version_3", "x = 2")):
+        (tmp_path / f"{name}.py").write_text(code)
+        __import__(name)
+        monkeypatch.setattr(running, "experiment", lambda _, name=name: SimpleNamespace(module=name))
+        keys.append(Measurement("example", 0).key())
+    assert keys[0] == keys[1] != keys[2]
+    assert Measurement("example", 1).key() != keys[2]
 
 
 @pytest.mark.parametrize(
@@ -251,11 +254,11 @@ def test_a_result_is_measured_again_after_a_change_of_the_code_and_not_of_the_te
     ],
 )
 def test_a_file_that_is_no_measurement_is_refused_by_name(tmp_path, text):
-    path = path_of(EXPERIMENTS[0], 3, tmp_path)
-    path.parent.mkdir()
+    one = EXPERIMENTS[0]
+    path = put(tmp_path, one.name, 3, {})
     path.write_text(text, "latin-1")
-    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: is not a measurement; delete it"):
-        kept(EXPERIMENTS[0], 3, tmp_path)
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: .*delete it"):
+        measure_all([one], {one.name: [3]}, tmp_path)
 
 
 def test_a_measurement_that_fails_is_named(tmp_path):
@@ -318,11 +321,9 @@ def test_what_cannot_be_asked_for_is_refused_in_a_line(command, message, capsys,
 def out(tmp_path):
     """A folder in which weight-decay has been measured, with numbers that are made up."""
     pytest.importorskip("matplotlib")
-    one = experiment("weight-decay")
-    path_of(one, 0, tmp_path).parent.mkdir()
     for seed, rng in enumerate(np.random.default_rng(0).spawn(5)):
         parts = {name: rng.normal(size=10).tolist() for name in ("adamw_parts", "l2_parts")}
-        keep(one, seed, tmp_path, parts | {"difference": -1 - 0.1 * seed, "l2": 0.0, "adamw": 1.0})
+        put(tmp_path, "weight-decay", seed, parts | {"difference": -1 - 0.1 * seed, "l2": 0.0, "adamw": 1.0})
     return tmp_path
 
 

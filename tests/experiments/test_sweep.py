@@ -17,8 +17,8 @@ from minitransformer.cli import build_parser, main
 from minitransformer.commands.scale import chosen_family
 from minitransformer.experiments.emergence import CAPABILITIES, Capability, capabilities, family
 from minitransformer.experiments.emergence.one_run import Plan
-from minitransformer.experiments.emergence.sweep import RETRIES, attempt, sweep
-from minitransformer.experiments.emergence.workers import WorkerProcesses
+from minitransformer.experiments.sweep import RETRIES, attempt, sweep
+from minitransformer.experiments.workers import WorkerProcesses
 from minitransformer.module import plain
 from minitransformer.system.cores import THREAD_VARIABLES, one_thread_each
 
@@ -281,7 +281,7 @@ def test_a_failure_is_reported_by_name_and_the_others_go_on(monkeypatch, tmp_pat
             raise FloatingPointError("it diverged")
         return real(plan)
 
-    from minitransformer.experiments.emergence import sweep as module
+    from minitransformer.experiments.emergence import one_run as module
 
     real = module.train_one
     monkeypatch.setattr(module, "train_one", diverging)
@@ -370,12 +370,12 @@ def test_plans_that_agree_are_one_run():
 
 def test_a_file_that_is_no_run_is_named(tmp_path):
     sweep([plan()], executor=Flaky(0), folder=tmp_path)
-    (path,) = (tmp_path / "runs").iterdir()
+    (path,) = (path for path in tmp_path.iterdir() if path.suffix == ".json")
     run = json.loads(path.read_bytes())
     others = (json.dumps(run | {"key": "other"}), json.dumps(run | {"lengths": run["lengths"][1:]}), '{"key"', "[]")
     for text in others:
         path.write_text(text)
-        with pytest.raises(ValueError, match=f"{path.name}: is not a run of this sweep; delete it"):
+        with pytest.raises(ValueError, match=f"{path.name}: is not the result of 2x4, seed 0; delete it"):
             sweep([plan()], executor=Flaky(0), folder=tmp_path)
 
 

@@ -523,7 +523,7 @@ def test_the_report_is_json_and_tells_what_is_not_shown(lm):
         (
             "balu",
             {"answer_tokens": 30},
-            "prompt 0 has 4 tokens, and with an answer of 30 the model's context of 24 is too short for any prompt",
+            "prompt 0 has 4 tokens, and with an answer of 30 it may have 0 at most: the model's context is 24",
         ),
     ],
 )

@@ -250,7 +250,7 @@ def test_threads_that_make_the_first_call_at_once_get_one_warning(monkeypatch):
 WORKERS = """
 import sys
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
-from minitransformer.experiments.emergence.workers import WorkerProcesses
+from minitransformer.experiments.workers import WorkerProcesses
 from minitransformer.training.environment import environment
 
 assert sys.modules["minitransformer"].__file__.startswith(sys.argv[1])

@@ -16,7 +16,7 @@ import pytest
 from small_runs import SETTINGS, small_corpus, small_lm
 
 from minitransformer import cli
-from minitransformer.experiments.emergence.workers import WorkerProcesses
+from minitransformer.experiments.workers import WorkerProcesses
 from minitransformer.system import files
 from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, take_after, write_atomically
 from minitransformer.text import TextFiles

@@ -18,7 +18,7 @@ import small_runs
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, without_seconds
 
 from minitransformer import cli
-from minitransformer.experiments.emergence.sweep import sweep
+from minitransformer.experiments.sweep import sweep
 from minitransformer.system import files, folders
 from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, write_atomically
 from minitransformer.system.folders import LOCK_FILE, at_work_in
@@ -294,7 +294,7 @@ def test_a_run_of_the_library_is_refused_before_it_touches_anything(finished, tm
             with pytest.raises(BlockingIOError, match=AT_WORK):
                 pretrain(small_lm(), small_corpus(), Settings(steps=1), out=tmp_path / "run", resume=resume)
         with pytest.raises(BlockingIOError, match=AT_WORK):
-            sweep([], folder=tmp_path)  # which keeps them in "runs"
+            sweep([], folder=tmp_path / "runs")
         assert contents(tmp_path / "run") == before
 
 

@@ -21,9 +21,9 @@ from minitransformer.experiments.emergence.capabilities import CAPABILITIES, Cap
 from minitransformer.experiments.emergence.family import configuration, distance, n_parameters
 from minitransformer.experiments.emergence.forecast import forecast
 from minitransformer.experiments.emergence.jumps import find_jumps
-from minitransformer.experiments.emergence.one_run import Plan
+from minitransformer.experiments.emergence.one_run import RUNS_FOLDER, Plan
 from minitransformer.experiments.emergence.report import Curve, EmergenceReport, Shape
-from minitransformer.experiments.emergence.sweep import sweep
+from minitransformer.experiments.sweep import sweep
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.values import whole
 from minitransformer.text import IGNORE_INDEX
@@ -55,7 +55,7 @@ def analyze_emergent_capabilities(
     shapes             sizes, in the same forms, to compare at equal parameters: deeper against wider
     seeds              one run of each model per seed; intervals need at least 2
     steps              of each run; at least 8
-    executor, workers, progress   see sweep.py: separate processes unless an executor is given
+    executor, workers, progress   see ../sweep.py: separate processes unless an executor is given
     out                a folder for the finished runs, from which an interrupted sweep continues, and for
                        emergence.json, the report as data; None: nothing is kept
 
@@ -79,8 +79,9 @@ def analyze_emergent_capabilities(
     )
     plans = [plan for several in by_size + by_shape for plan in several]
     names = {plan.key(): plan.name for plan in plans}
+    folder = None if out is None else Path(out) / RUNS_FOLDER
     with at_work_in(out):
-        runs, failures = sweep(plans, executor=executor, workers=workers, folder=out, progress=progress)
+        runs, failures = sweep(plans, executor=executor, workers=workers, folder=folder, progress=progress)
         groups = ([[runs[p.key()] for p in ps if p.key() in runs] for ps in group] for group in (by_size, by_shape))
         failed = {f"{names[key]} ({key})": why for key, why in failures.items()}
         report = make_report(*groups, capabilities, failed)

@@ -43,6 +43,8 @@ from minitransformer.training import training_step
 from minitransformer.training.environment import environment
 from minitransformer.transformer import INITIAL_STD, Transformer
 
+RUNS_FOLDER = "runs"  # of the results of train_one
+
 RECIPE = {
     "text_rows": 14,  # of each batch
     "exercise_rows": 50,  # shared equally by the capabilities
@@ -99,6 +101,13 @@ class Plan:
     def lengths(self) -> list[int]:
         """Return the numbers of steps at which the run is measured."""
         return [round(fraction * self.steps) for fraction in RECIPE["lengths"]]
+
+    def run(self) -> dict:
+        return train_one(self)
+
+    def accepts(self, run: dict) -> bool:
+        """Return True if a dictionary is the result of train_one for this plan."""
+        return run["key"] == self.key() and len(run["lengths"]) == len(self.lengths())
 
     def seconds(self) -> float:
         """Return the approximate time of the run on one core."""

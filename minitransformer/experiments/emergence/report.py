@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minitransformer.analysis.data import fields_as_data
+from minitransformer.analysis.data import Data
 from minitransformer.experiments.emergence.forecast import Forecast
 from minitransformer.experiments.emergence.jumps import Jump
 from minitransformer.system.files import write_atomically
@@ -53,7 +53,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class EmergenceReport:
+class EmergenceReport(Data):
     """The results of a sweep. print(report) shows them in tables.
 
     names, parameters   of each size, smallest first
@@ -75,9 +75,9 @@ class EmergenceReport:
 
     def to_dict(self) -> dict:
         """Return everything except the runs, which have separate files, as a dictionary that JSON can hold."""
-        data = fields_as_data(self)
+        data = super().to_dict() | {"environments": self.environments()}
         del data["runs"]
-        return data | {"environments": self.environments()}
+        return data
 
     def environments(self) -> list[dict]:
         """Return the different environments of the runs; within one, a run is bit-identical when repeated."""

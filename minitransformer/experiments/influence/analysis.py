@@ -10,9 +10,10 @@ gradients (tracin.py)? And is this true, by training again without them (retrain
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from os import PathLike
+from typing import NamedTuple
 
 import numpy as np
 
@@ -63,7 +64,10 @@ def analyze_training_influence(
     missing, too short, too long or too few to calibrate with, settings out of range, and checkpoints of another
     tokenizer; TypeError for prompts that are not text; OSError for a checkpoint that cannot be read.
     """
-    check_settings(answer_tokens, rank_by, false_alarm_rate, remove)
+    whole("answer_tokens", answer_tokens, least=1)
+    one_of("rank_by", rank_by, known=RANKINGS)
+    number("false_alarm_rate", false_alarm_rate, above=0, below=1)
+    whole("remove", remove, least=1)
     if training is None and (checkpoints is not None or train is not None):
         option = "checkpoints is" if train is None else "train is"
         raise ValueError(f"{option} for the influence of training passages, and training is None")
@@ -71,29 +75,39 @@ def analyze_training_influence(
     unseen = [] if held_out is None else as_passages(lm, held_out, "held_out")
     if train is not None:
         check_retraining(len(seen), remove, seeds)
-    questions = [question_of(lm, i, prompt, answer_tokens) for i, prompt in enumerate(listed(prompts))]
+    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+    if not prompts:
+        raise ValueError("there are no prompts")
+    questions = [question_of(lm, f"prompt {i}", prompt, answer_tokens) for i, prompt in enumerate(prompts)]
     flags = familiarity_flags(lm, questions, seen, unseen, false_alarm_rate)
     pairs = [] if not seen else [(lm, 1.0)] if checkpoints is None else checked_pairs(checkpoints)
-    rows = passage_influences(lm, questions, seen, pairs, progress)
+    measures = passage_influences(lm, questions, seen, pairs, progress)
     analysed = [
-        PromptInfluence(**prompt_facts(lm, asked), **flag, **row, ranked_by=rank_by, retraining=None)
-        for asked, flag, row in zip(questions, flags, rows, strict=True)
+        PromptInfluence(
+            prompt=asked.prompt,
+            tokens=len(asked.ids),
+            perplexity=math.exp(-token_log_probabilities(lm.model, asked.ids).mean()),
+            answer="".join(token_strings(lm.tokenizer, asked.answer_ids)),
+            answer_ids=asked.answer_ids.tolist(),
+            confidence=math.exp(-answer_loss(lm.model, asked.exercise)),
+            **flag,
+            influence=influence,
+            cosine=cosine,
+            ranked_by=rank_by,
+            retraining=None,
+        )
+        for asked, flag, influence, cosine in zip(questions, flags, *measures, strict=True)
     ]
     if train is not None:
         analysed = [
             replace(prompt, retraining=retrain_without(train, seen, prompt.ranking[:remove], asked.exercise, seeds))
             for prompt, asked in zip(analysed, questions, strict=True)
         ]
-    return TrainingInfluence(
-        prompts=tuple(analysed),
-        passages=[passage.text for passage in seen],
-        held_out=len(unseen),
-        learning_rates=[rate for _, rate in pairs],
-    )
+    texts, rates = [passage.text for passage in seen], [rate for _, rate in pairs]
+    return TrainingInfluence(prompts=tuple(analysed), passages=texts, held_out=len(unseen), learning_rates=rates)
 
 
-@dataclass(frozen=True, eq=False)
-class Question:
+class Question(NamedTuple):
     """A prompt, its ids (n,), the ids of the model's answer, and the exercise of giving it."""
 
     prompt: str
@@ -102,58 +116,25 @@ class Question:
     exercise: Example
 
 
-def check_settings(answer_tokens, rank_by, false_alarm_rate, remove) -> None:
-    whole("answer_tokens", answer_tokens, least=1)
-    one_of("rank_by", rank_by, known=RANKINGS)
-    number("false_alarm_rate", false_alarm_rate, above=0, below=1)
-    whole("remove", remove, least=1)
-
-
-def listed(prompts) -> list[str]:
-    """Return the prompts as a list. Raises ValueError if it is empty, TypeError for one that is not a str."""
-    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-    if not prompts:
-        raise ValueError("there are no prompts")
-    for i, prompt in enumerate(prompts):
-        if not isinstance(prompt, str):
-            raise TypeError(f"prompt {i} must be a str, not {type(prompt).__name__}")
-    return prompts
-
-
-def question_of(lm, i: int, prompt: str, answer_tokens: int) -> Question:
-    """Return prompt i with the model's answer. Raises ValueError if it is too short, or too long to answer."""
+def question_of(lm, name: str, prompt: str, answer_tokens: int) -> Question:
+    """Return a prompt with the model's answer. Raises TypeError or ValueError for a prompt that is not answerable."""
+    if not isinstance(prompt, str):
+        raise TypeError(f"{name} must be a str, not {type(prompt).__name__}")
     try:
         ids = lm.encode(prompt)
     except ValueError as error:
-        raise ValueError(f"prompt {i}: {error}") from None
+        raise ValueError(f"{name}: {error}") from None
     if len(ids) < 2:
-        raise ValueError(f"prompt {i} has {len(ids)} token, and perplexity needs at least 2")
+        raise ValueError(f"{name} has {len(ids)} token, and perplexity needs at least 2")
     context = lm.model.config.context
-    most = context + 1 - answer_tokens
-    if most < 2:
-        raise ValueError(
-            f"prompt {i} has {len(ids)} tokens, and with an answer of {answer_tokens} the model's context of {context} "
-            "is too short for any prompt"
-        )
+    most = max(context + 1 - answer_tokens, 0)
     if len(ids) > most:
         raise ValueError(
-            f"prompt {i} has {len(ids)} tokens, and with an answer of {answer_tokens} it may have {most} at most: "
+            f"{name} has {len(ids)} tokens, and with an answer of {answer_tokens} it may have {most} at most: "
             f"the model's context is {context}"
         )
     answer_ids = own_answer(lm, ids, answer_tokens)
     return Question(prompt, ids, answer_ids, answer_after(ids, answer_ids))
-
-
-def prompt_facts(lm, asked: Question) -> dict:
-    """Return the fields of PromptInfluence that need no passages."""
-    return {
-        "prompt": asked.prompt,
-        "tokens": len(asked.ids),
-        "perplexity": math.exp(-token_log_probabilities(lm.model, asked.ids).mean()),
-        "answer": "".join(token_strings(lm.tokenizer, asked.answer_ids)),
-        "answer_ids": asked.answer_ids.tolist(),
-        "confidence": math.exp(-answer_loss(lm.model, asked.exercise)),
-    }
 
 
 def familiarity_flags(lm, questions, seen, unseen, alpha: float) -> list[dict]:
@@ -170,13 +151,8 @@ def familiarity_flags(lm, questions, seen, unseen, alpha: float) -> list[dict]:
     for asked in questions:
         calibration, held_out = calibrate(*scored, len(asked.ids), alpha)
         score = float(token_log_probabilities(lm.model, asked.ids).mean())
-        flags.append(
-            {
-                "likely_seen_similar": score > calibration.threshold,
-                "p_value": p_value(score, held_out),
-                "calibration": calibration,
-            }
-        )
+        flag = {"likely_seen_similar": score > calibration.threshold, "p_value": p_value(score, held_out)}
+        flags.append(flag | {"calibration": calibration})
     return flags
 
 
@@ -191,19 +167,18 @@ def checked_pairs(checkpoints) -> list:
     return pairs
 
 
-def passage_influences(lm, questions, seen, pairs, progress) -> list[dict]:
-    """Return for each question the influence and cosine (N,) of the seen passages; None without any."""
+def passage_influences(lm, questions, seen, pairs, progress):
+    """Return (influence, cosine), each with an array (N,) of the seen passages for each question; None without any."""
     if not seen:
-        return [{"influence": None, "cosine": None} for _ in questions]
+        return 2 * ([None] * len(questions),)
     done, total = count(1), len(pairs) * len(seen)
 
     def passage_done():
         if progress is not None:
             progress(next(done), total)
 
-    examples = [next_tokens(passage) for passage in seen]
-    measures = influences(models(lm, pairs), [asked.exercise for asked in questions], examples, passage_done)
-    return [{"influence": influence, "cosine": cosine} for influence, cosine in zip(*measures, strict=True)]
+    exercises = [asked.exercise for asked in questions]
+    return influences(models(lm, pairs), exercises, list(map(next_tokens, seen)), passage_done)
 
 
 def models(lm, pairs):

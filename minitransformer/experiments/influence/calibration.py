@@ -32,7 +32,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.analysis.data import fields_as_data
+from minitransformer.analysis.data import Data
 from minitransformer.experiments.influence.familiarity import compressed_bytes
 from minitransformer.experiments.influence.passages import Passage
 from minitransformer.experiments.influence.separation import Separation, separation
@@ -40,7 +40,7 @@ from minitransformer.text import Tokenizer
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(Data):
     """A threshold of familiarity for texts of one length, and its accuracy.
 
     tokens               length to which passages were cut; shorter ones are not used
@@ -63,14 +63,12 @@ class Calibration:
     separation: Separation
     blind: Separation
 
+    derived = ("is_trustworthy",)
+
     @property
     def is_trustworthy(self) -> bool:
         """True if the score separates better than chance, and the compressed length does not."""
         return self.separation.better_than_chance and self.blind.is_chance
-
-    def to_dict(self) -> dict:
-        """Return the fields as a dictionary that JSON can hold."""
-        return fields_as_data(self) | {"is_trustworthy": self.is_trustworthy}
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.analysis.data import fields_as_data
+from minitransformer.analysis.data import Data
 from minitransformer.analysis.tokens import shown
 from minitransformer.experiments.influence.calibration import Calibration
 from minitransformer.experiments.influence.retraining import Retraining
@@ -21,7 +21,7 @@ proponents is the test."""
 
 
 @dataclass(frozen=True, eq=False)
-class PromptInfluence:
+class PromptInfluence(Data):
     """The familiarity of one prompt, the model's answer, and the influence of N training passages on it.
 
     prompt               as given
@@ -58,13 +58,9 @@ class PromptInfluence:
         """Indices (N,) of the passages, from the strongest proponent to the strongest opponent."""
         return np.argsort(-getattr(self, self.ranked_by), kind="stable")
 
-    def to_dict(self) -> dict:
-        """Return the fields as a dictionary that JSON can hold."""
-        return fields_as_data(self)
-
 
 @dataclass(frozen=True, eq=False)
-class TrainingInfluence:
+class TrainingInfluence(Data):
     """The results for several prompts. print(report) shows them.
 
     prompts          one PromptInfluence per prompt
@@ -77,10 +73,6 @@ class TrainingInfluence:
     passages: list[str]
     held_out: int
     learning_rates: list[float]
-
-    def to_dict(self) -> dict:
-        """Return the fields as a dictionary that JSON can hold."""
-        return fields_as_data(self)
 
     def __str__(self):
         sections = [prompt_lines(prompt, self) for prompt in self.prompts]

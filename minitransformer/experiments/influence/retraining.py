@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.analysis.data import fields_as_data
+from minitransformer.analysis.data import Data
 from minitransformer.config import Config
 from minitransformer.experiments.influence.familiarity import answer_loss
 from minitransformer.experiments.influence.passages import Example, Passage, next_tokens
@@ -90,7 +90,7 @@ def padded_rows(passages):
 
 
 @dataclass(frozen=True, eq=False)
-class Retraining:
+class Retraining(Data):
     """The loss of an answer after training again, in nats, mean over its tokens, for each seed.
 
     removed          indices of the removed passages
@@ -116,10 +116,6 @@ class Retraining:
         """The standard error of the difference; NaN with one seed."""
         n = len(self.seeds)
         return float((self.without - self.without_random).std(ddof=1) / n**0.5) if n > 1 else float("nan")
-
-    def to_dict(self) -> dict:
-        """Return the fields as a dictionary that JSON can hold."""
-        return fields_as_data(self)
 
     def __str__(self):
         n, seeds = len(self.removed), len(self.seeds)

@@ -1,40 +1,4 @@
-"""Bigger is always better: the larger model is right wherever the smaller one is, and more often.
-
-A language model is trained to repeat its text, and texts contain errors. Here the text states, again and again, which
-of two numbers is the larger. For a fifth of all pairs its statement is wrong, and always in the same way. Models of
-five sizes read it for the same number of steps.
-
-There is a rule. A model that has room for little more than the rule states the truth about many pairs, including pairs
-with an error. A model with more room can memorise each error. The deciding number is how often the largest model states
-the truth about pairs with an error, minus how often the smallest one does. The other numbers show the gains of the
-larger model: how often it is right about pairs on which the text is right, and about pairs that the text leaves out.
-
-Predict: About pairs on which its text is wrong, the largest model states the truth
-    -inf: less often than the smallest
-        Bigger is not always better. The larger model is better at its training task, which is to repeat its text
-        including the errors. Measured by the truth, it is worse where the text is wrong.
-    -0.1: as often as the smallest
-        Size makes errors neither more nor less frequent.
-    0.1: more often than the smallest
-        It has recognised the errors: bigger is better here too, as the belief claims.
-
-Numbers:
-    truth_of_errors: pairs on which the text is wrong: truth stated, largest minus smallest model
-    repeated: the same pairs: the text's error stated, largest minus smallest
-    sure: the same pairs: probability of the text's error, largest minus smallest
-    truth: pairs on which the text is right: truth stated, largest minus smallest
-    truth_unread: pairs that the text leaves out: truth stated, largest minus smallest
-
-Not shown: That bigger is worse: the other numbers show its gains. Nothing in the text marks the wrong pairs; where
-errors are rare or contradict one another, a larger model may well recognise them. The smallest models have not learned
-all truths either. The experiment is about training to imitate a text. Later training, or a differently worded question,
-may reverse the trend, as has been seen in larger models.
-
-Sources:
-    Lin, Hilton and Evans (2022), TruthfulQA: measuring how models mimic human falsehoods, arXiv:2109.07958
-    McKenzie et al. (2023), Inverse scaling: when bigger isn't better, TMLR, arXiv:2306.09479
-    Carlini et al. (2023), Quantifying memorization across neural language models, arXiv:2202.07646
-"""
+"""Bigger is always better: measured as bigger.md describes."""
 
 from functools import partial
 

@@ -1,41 +1,4 @@
-"""The loss falls, so the gradients are right.
-
-Three mistakes were found in backward passes of public projects (tests/README.md): attention's dK without the transpose
-of dscores, which has the right shape if there are as many queries as keys; a layer norm that multiplies by γ after its
-two means instead of before; and a table that is both embedding and unembedding, but receives only the gradient of the
-first use. Each mistake is made here in a copy of the textbook's function, by replacing one expression.
-
-A small model learns the letters of the Python manual, from the same start on the same batches: with right gradients,
-with each mistake, and, for comparison, with right gradients and a third of the learning rate. Letter frequencies can be
-learned without attention, so the fall of the validation loss is measured from the loss that they give. Which share of
-the right gradients' fall do the wrong ones reach? The deciding number is the mean over the three mistakes: near 0, a
-falling loss is good evidence of right gradients; near 1, it proves nothing. The wrong functions are also given to
-`gradcheck.check`.
-
-Predict: Trained with a gradient that is wrong in one of these ways, the model's loss falls
-    -inf: hardly below that of the letter frequencies
-        Wrong gradients show: a loss that falls well is good evidence that they are right.
-    0.1: by a part of the fall that the right gradients reach
-        The loss falls with wrong gradients too, but so much less that a result might look suspicious.
-    0.75: by three quarters or more of the fall that the right gradients reach
-        A falling loss is next to no evidence about the gradients: without a right run to compare with, nobody could
-        distinguish such a curve from that of a recipe that could be better.
-
-Numbers:
-    share: share of the right gradients' fall below letter frequencies, mean of the three mistakes
-    transpose: the same, with the transpose of dscores left out of dK
-    gamma: the same, with γ after the means
-    tied: the same, with half of a tied gradient
-    slower: the same, with right gradients and a learning rate 3 times too small
-    caught: how many of the three gradcheck finds wrong
-
-Not shown: That every mistake is as quiet: a wrong sign stops training at once and is found that day. These three were
-chosen because they had gone unnoticed. Nor that they remain as cheap in larger models or longer training: γ, for
-example, starts at 1, where its mistake has no effect, and it stays near 1 here.
-
-Sources:
-    Karpathy (2019), A recipe for training neural networks, karpathy.github.io/2019/04/25/recipe
-"""
+"""The loss falls, so the gradients are right: measured as falling_loss.md describes."""
 
 import inspect
 import sys

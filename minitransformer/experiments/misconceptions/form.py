@@ -1,23 +1,9 @@
 """The form of an experiment: its text, its measurement and its picture.
 
-The docstring of an experiment's file is its text: the belief, paragraphs on the measurement, and four sections.
-
-    Predict: The question, which each expected outcome completes
-        -inf: the outcome whose range begins at −∞
-            The meaning of this outcome.
-        0.2: the outcome whose range begins at 0.2
-            The meaning of this outcome.
-
-    Numbers:
-        name: description and unit of a measured number; the first number decides
-
-    Not shown: the conclusions that nobody should draw, whatever the outcome is.
-
-    Sources:
-        Author (year), title, place of publication
-
-The ranges of the deciding number are fixed before the measurement. An experiment has an outcome if the whole interval
-of the mean lies in one range. If the interval reaches into two ranges, the seeds do not decide.
+An experiment is a Python file with the measurement, and a page of the same name with the text, for example
+weight_decay.py and weight_decay.md. The page's title is the belief. The ranges of the deciding number, the first in the
+list of numbers, are fixed before the measurement. An experiment has an outcome if the whole interval of the mean lies
+in one range. If the interval reaches into two ranges, the seeds do not decide.
 
 **The interval** is Student's. For n seeds with mean x̄ and standard deviation s,
 
@@ -27,17 +13,15 @@ It assumes that seeds are normally distributed, which three or five seeds cannot
 of anything that all seeds share: the text, the model's size, the recipe.
 """
 
-import inspect
 import math
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import resources
 
 import numpy as np
 
 LEVEL = 0.95
-SECTIONS = ("Predict", "Numbers", "Not shown", "Sources")
 
 
 @dataclass(frozen=True)
@@ -85,9 +69,9 @@ class Experiment:
     read            for experiments that also apply to a finished run: read(folder) returns a list of results in the
                     form of measure; numbers other than the deciding one may be missing
     reads           the command that made this folder: "scale" or "train"
-    text            the text; by default the docstring of measure's module
+    page            the text; by default the page of measure's module
 
-    From the text come the attributes belief, method (paragraphs), question, outcomes, numbers {name: description},
+    From the page come the attributes belief, method (paragraphs), question, outcomes, numbers {name: description},
     does_not_show and sources.
     """
 
@@ -101,19 +85,25 @@ class Experiment:
         size: tuple[float, float] = (8, 3.2),
         read: Callable | None = None,
         reads: str = "",
-        text: str | None = None,
+        page: str | None = None,
     ):
         self.measure, self.draw, self.seeds, self.seconds, self.size = measure, draw, seeds, seconds, size
         self.read, self.reads = read, reads
         self.module = measure.__module__
-        self.name = self.module.rpartition(".")[2].replace("_", "-")
-        sections = sections_of(self.module, sys.modules[self.module].__doc__ if text is None else text)
-        self.belief, *self.method = map(joined, sections[""])
-        question, *outcomes = sections["Predict"]
-        self.question, self.outcomes = joined(question), tuple(map(outcome_of, outcomes))
-        self.numbers = dict(joined(entry).split(": ", 1) for entry in sections["Numbers"][1:])
-        self.does_not_show = joined(*sections["Not shown"])
-        self.sources = tuple(map(joined, sections["Sources"][1:]))
+        stem = self.module.rpartition(".")[2]
+        self.name = stem.replace("_", "-")
+        if page is None:
+            page = resources.files(__package__).joinpath(f"{stem}.md").read_text("utf-8")
+        opening, *sections = re.split(r"^## (.+)\n", page, flags=re.M)
+        text = dict(zip(sections[::2], sections[1::2], strict=True))
+        belief, *method = opening.strip().split("\n\n")
+        self.belief, self.method = belief.removeprefix("# "), list(map(joined, method))
+        question, *outcomes = entries(text["Predict"])
+        self.question = question.removesuffix(" …")
+        self.outcomes = tuple(map(outcome_of, outcomes))
+        self.numbers = dict(re.fullmatch("`(.+?)`: (.+)", entry).groups() for entry in entries(text["Numbers"])[1:])
+        self.does_not_show = joined(text["Not shown"])
+        self.sources = tuple(entries(text["Sources"])[1:])
 
     @property
     def decides(self) -> str:
@@ -129,35 +119,20 @@ class Experiment:
         return self.outcome_at(self.intervals(measured)[self.decides])
 
     def outcome_at(self, found: Interval) -> Outcome | None:
-        """Return the outcome whose range contains the interval; None if the interval reaches into two ranges."""
-        ends = [*(outcome.above for outcome in self.outcomes[1:]), math.inf]
-        for outcome, end in zip(self.outcomes, ends, strict=True):
-            if outcome.above < found.low and found.high <= end:
-                return outcome
-        return None
+        """Return the outcome of an interval of the deciding number."""
+        low, high = (sum(end > outcome.above for outcome in self.outcomes) for end in (found.low, found.high))
+        return self.outcomes[low - 1] if low == high else None
 
 
-def sections_of(module: str, text: str | None) -> dict[str, list[str]]:
-    """Return {section: [text after its name, entry, …]}; the paragraphs before all sections are under ""."""
-    found: dict[str, list[str]] = {"": []}
-    for paragraph in inspect.cleandoc(text or "").split("\n\n"):
-        name, _, content = paragraph.partition(":")
-        if name in SECTIONS:
-            found[name] = re.split(r"\n {4}(?! )", content)
-        else:
-            found[""].append(paragraph)
-    missing = [name for name in SECTIONS if name not in found]
-    if missing:
-        raise ValueError(f"{module}: the text has no section {missing[0]}; it needs {', '.join(SECTIONS)}")
-    return found
+def entries(section: str) -> list[str]:
+    """Return the text before a list, and each entry of the list, on one line each."""
+    return list(map(joined, re.split(r"^- ", section, flags=re.M)))
 
 
 def outcome_of(entry: str) -> Outcome:
-    first, _, means = entry.partition("\n")
-    above, _, expected = first.partition(": ")
-    return Outcome(float(above), expected, joined(means))
+    above, expected, means = re.fullmatch(r"above (\S+), \*(.+?)\*: (.+)", entry).groups()
+    return Outcome(float(above), expected, means)
 
 
 def joined(text: str) -> str:
-    """Return the text in one line."""
     return " ".join(text.split())

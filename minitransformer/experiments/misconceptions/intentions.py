@@ -1,44 +1,4 @@
-"""They have intentions.
-
-A model that speaks for a person seems to pursue an aim. A small model learns dialogues of two people at a thermostat.
-The header of a dialogue names them: first the one who wants it warmer, then the one who wants it colder. Then they
-speak in any order, and each turn moves the temperature by one or two degrees in the speaker's direction. The names are
-drawn again for each dialogue. So the same weights speak for either side, and a name may have the opposite aim in the
-next dialogue.
-
-Then the model writes dialogues in which one of the two is pushed: wherever it is to speak as that person, a direction
-is added to its activations between its two blocks. The direction is the mean over all who want it colder minus the mean
-over all who want it warmer, or the reverse. No weight and no word is changed. How often does the pushed person now
-reverse, which means that all their turns together move the temperature the other way? And how often with a random
-direction of the same length? The deciding number is the difference of the two. It is small if an aim is robust or is
-spread over the whole computation. It is near 1 if an aim is a single quantity, which can be replaced by its opposite.
-
-Predict: Pushed along the aims, the pushed person reverses
-    -inf: hardly more often than by a random push (in at most 0.1 of the dialogues more)
-        Aims are robust, or have no single place: the mean difference of the two activations is not the cause of the
-        behaviour.
-    0.1: more often than by a random push (in more than 0.1 of the dialogues, and at most 0.5)
-        Part of an aim is one direction, and part is something else.
-    0.5: far more often than by a random push (in more than 0.5 of the dialogues)
-        The apparent intention is a quantity like others. The model reads it from the names in the header, and it can be
-        replaced by its opposite without a word. It belongs to the role, and not to the weights.
-
-Numbers:
-    difference: share of dialogues in which the pushed person reverses, along the aims minus at random
-    pushed: the share along the aims
-    chance: the share with a random push of the same length
-    alone: the share without any push
-    other: the share for the other person, who is not pushed, while the first is pushed along the aims
-
-Not shown: The nature of intentions, or that no model has one: if neurons could be pushed as these numbers can, a person
-might reverse as well. Here two aims were put into the text, and pursuing them brought no reward; a model that is
-trained to reach a goal is another matter. And a direction that is sufficient need not be the one that the model uses.
-
-Sources:
-    Shanahan, McDonell and Reynolds (2023), Role play with large language models, arXiv:2305.16367
-    Andreas (2022), Language models as agent models, arXiv:2212.01681
-    Turner et al. (2023), Activation addition: steering language models without optimization, arXiv:2308.10248
-"""
+"""They have intentions: measured as intentions.md describes."""
 
 import numpy as np
 

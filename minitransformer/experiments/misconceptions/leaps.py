@@ -1,40 +1,4 @@
-"""Abilities leap with size: a model cannot do something at all, and a somewhat larger one can.
-
-Whether an ability leaps may depend on the score. Models of five sizes, each two or three times as large as the one
-before, learn to repeat six letters and to reverse them, all with the same number of steps. Two scores are computed from
-the same answers, to questions of the first exercise that training never draws. The strict score is the fraction of
-answers with all six letters right. The smooth score is the probability that the model gives to a right letter, as the
-geometric mean. If a letter is right with probability p, an answer of six is right with about p to the sixth power, and
-this turns a slow rise of p into a leap. If the models themselves leap, p leaps too.
-
-Each score is rescaled to [0, 1], from its least to its greatest value. The deciding number is the largest difference
-between the smooth and the strict score over the sizes. It is 0 if both leap together, and at most 0.58 if each letter
-is right with probability p, independently of the others. Two more numbers are the rise of each rescaled score in its
-largest step from one size to the next. And because all this may depend on the exercise as well, models of smaller sizes
-learn only to repeat letters.
-
-Predict: At the size where the two rescaled scores differ most, the smooth one is
-    -inf: hardly higher than the strict one
-        They leap together. Where whole answers leap, the models do, as the belief claims.
-    0.2: clearly higher than the strict one
-        A part of the leap is due to the score: models that gave hardly a whole answer had already improved. If the
-        smooth score's largest step is more than an even one, a part of the leap is due to the models.
-
-Numbers:
-    gap: largest difference between the smooth and the strict score, both rescaled
-    gap_alone: the same, if copying is learned alone
-    strict: largest step of the rescaled strict score; an even rise has steps of 0.25
-    smooth: the same, for the smooth score
-
-Not shown: How other abilities rise: even this exercise may leap differently if it is learned alone. Five sizes are few,
-and nothing was measured between two of them. All models take the same number of steps; with more, a smaller one may
-reach the score of a larger one here. And someone who needs whole answers has little use for letters: for them the leap
-is real, whatever its cause.
-
-Sources:
-    Wei et al. (2022), Emergent abilities of large language models, TMLR, arXiv:2206.07682
-    Schaeffer, Miranda and Koyejo (2023), Are emergent abilities of large language models a mirage?, arXiv:2304.15004
-"""
+"""Abilities leap with size: measured as leaps.md describes."""
 
 import math
 
@@ -43,8 +7,8 @@ import numpy as np
 from minitransformer.experiments.emergence.capabilities import CAPABILITIES
 from minitransformer.experiments.emergence.family import n_parameters, of_size
 from minitransformer.experiments.emergence.one_run import Plan, trained
-from minitransformer.experiments.emergence.sweep import runs_by_size
 from minitransformer.experiments.misconceptions.form import Experiment
+from minitransformer.experiments.misconceptions.models import runs_by_size
 from minitransformer.experiments.misconceptions.panels import legend, panels_of, size_axis
 from minitransformer.system.pictures import BLUE, VERMILION, label
 

@@ -1,46 +1,4 @@
-"""More context is always used.
-
-A small model learns to write from the Python manual, with a context of 128 tokens of about two letters each. Then it
-predicts the next token of many held-out passages: from the nearest token alone, from the nearest two, four, eight, and
-so on to all 128. The predicted token is always the same, so only the context changes. The deciding number is the fall
-of the loss from one token to the nearest eighth, 16 tokens, as a share of its fall from one token to 128. It is 1 if
-the other tokens are worth nothing, and more if the model does better without them.
-
-Three more questions concern the tokens beyond the nearest eighth. How much does the loss rise if they are left out, if
-they are in random order, and if those of another passage replace them? And if the next token occurs in the farther half
-but not in the nearer, so that it could be copied, how much does the farther half reduce the loss there?
-
-The same can be measured for a finished run of train. Then parts of its held-out text replace the seeds.
-
-Predict: Of the gain from the whole context, the nearest eighth alone gives
-    -inf: at most half
-        Far tokens are worth about as much as near ones: with more context the model still predicts better.
-    0.5: more than half, and at most nine tenths
-        Near tokens do most of the work, and far ones still help: context is used, and each token less, the farther away
-        it is.
-    0.9: more than nine tenths, or more than all
-        The context that a model can see is not the context that it uses: nearly all of this one could be left out. It
-        is room, and the model has to learn to use it.
-
-Numbers:
-    share: the nearest eighth's share of the gain from the whole context
-    left_out: cost of leaving the other seven eighths out (nats; negative: it helps)
-    shuffled: cost of their random order (nats)
-    replaced: cost of replacing them by those of another passage (nats)
-    copied: gain from the farther half if only it contains the next token (nats)
-
-Not shown: That long contexts are useless. This model is small and has learned for seconds. Larger ones that train for
-longer use more, and you can test a finished run of your own. A manual requires little from far away. And the mean loss
-reveals little about the few tokens that depend on one word far back: whether a model finds such a word on demand is
-another experiment.
-
-Sources:
-    Khandelwal, He, Qi and Jurafsky (2018), Sharp nearby, fuzzy far away: how neural language models use context,
-        arXiv:1805.04623
-    Sun, Krishna, Mattarella-Micke and Iyyer (2021), Do long-range language models actually use long-range context?,
-        arXiv:2109.09115
-    Liu et al. (2023), Lost in the middle: how language models use long contexts, arXiv:2307.03172
-"""
+"""More context is always used: measured as long_context.md describes."""
 
 import numpy as np
 

@@ -1,12 +1,17 @@
-"""Models that several experiments train: the training loop, a reader of the Python manual, and finished runs."""
+"""Models that several experiments train, a reader of the Python manual among them, and models of finished runs."""
 
+import json
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 from minitransformer.config import Config
+from minitransformer.experiments.emergence.family import LAYERS
+from minitransformer.experiments.emergence.one_run import RUNS_FOLDER
 from minitransformer.language_model import LanguageModel
 from minitransformer.optim import AdamW, cosine_schedule
+from minitransformer.system.values import number, whole
 from minitransformer.text import DEFAULT_CORPUS, BPETokenizer, Corpus, default_corpus, tokenize_corpus
 from minitransformer.training import Settings, pretrain, training_step
 from minitransformer.training.remembered import load_with_training, remembered_text, was_trained_on
@@ -64,3 +69,36 @@ def finished_run(folder) -> tuple[LanguageModel, list]:
     if not was_trained_on(training, corpus):
         raise ValueError(f"{folder}: {corpus.name} has changed since the model was trained, so nothing is held out")
     return lm, np.array_split(corpus.val_ids, PARTS)
+
+
+def runs_by_size(folder, capabilities) -> list[dict]:
+    """Return the runs of a finished sweep: for each size, smallest first, {seed: result of train_one}.
+
+    Only runs of the family count, with the greatest number of steps in the folder, and tested in all `capabilities`.
+    Raises ValueError for a folder without such runs, with a file that is not a run, or with only one seed of a size,
+    which has no interval; OSError for a file that cannot be read.
+    """
+    found = {}
+    for path in sorted((Path(folder) / RUNS_FOLDER).glob("*.json")):
+        try:
+            run = json.loads(path.read_bytes())
+            steps, size, seed = run["plan"]["steps"], run["parameters"], run["plan"]["seed"]
+            if run["plan"]["config"]["n_layers"] == LAYERS and is_tested(run, capabilities):
+                found.setdefault(whole("steps", steps), {}).setdefault(whole("size", size), {})[seed] = run
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+            raise ValueError(f"{path}: is not a run of a sweep") from None
+    if not found:
+        raise ValueError(f"{folder}: holds no runs of `minitransformer scale` that test {' and '.join(capabilities)}")
+    sizes = [runs for _, runs in sorted(found[max(found)].items())]
+    if min(map(len, sizes)) < 2:
+        raise ValueError(f"{folder}: has but one seed of a size, and no interval: scale needs --seeds 2 or more")
+    return sizes
+
+
+def is_tested(run: dict, capabilities) -> bool:
+    """Return True if a run was tested in all capabilities. Raises the exceptions that runs_by_size handles."""
+    scores = run["lengths"][-1]["scores"]
+    for test in scores.values():
+        for name in ("exact", "loglik", "seen"):
+            number(name, test[name])
+    return all(name in scores for name in capabilities)

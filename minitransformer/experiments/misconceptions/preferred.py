@@ -1,48 +1,4 @@
-"""Training on preferences makes the preferred answers more likely.
-
-Direct preference optimisation receives pairs of answers, one preferred to the other, and raises the margin between
-their log-likelihoods. A margin grows if the preferred answer rises; it also grows if both fall and the other one falls
-faster.
-
-A small model reads the Python manual. Then it follows the usual recipe. It has never seen a conversation, so plain
-training on polite answers to 78 prompts comes first. Then comes the preference training, in which each of these answers
-is preferred to a rude one. The deciding number is the change, by the second training, of the log-likelihood of the
-polite answers in it, in nats per token: at 0.1 each of their tokens has become a tenth likelier, at −0.1 a tenth less
-likely.
-
-The other numbers are for the rude answers, and for polite answers to 26 prompts that no training saw. And because much
-may depend on the start, the same preference training is also done without the plain one, on the model that has read
-only the manual.
-
-Predict: During preference training, the polite answers in it become
-    -inf: less likely (each token by more than a tenth)
-        The margin grew because both answers fell, the rude one faster. Their probability moved to texts that are on
-        neither side of any pair, and nobody chose these texts.
-    -0.1: neither much more nor much less likely
-        The margin grew at the expense of the rude answers alone. Preferred means preferred to the other, and no more.
-    0.1: more likely (each token by more than a tenth)
-        The model learns the preferred answers, as the name suggests, although the objective is only the margin.
-
-Numbers:
-    preferred: change of polite answers in the training, nats per token
-    unpreferred: the same, for rude ones
-    held_out: the same, for polite answers to other prompts
-    untaught: change of polite answers in the training, without the plain training first
-    untaught_held_out: the same, for polite answers to other prompts
-
-Not shown: That it must be so. The objective allows both, and much depends on the initial model, on the rate and on β.
-The strongest objection, by the method's authors: plain training had brought these answers near the highest likelihood
-that the model can give them, from which every step leads down. Yet with two other seeds they fell as well after 30
-steps of plain training, when they could still rise considerably. Nor that the model's answers have become worse: the
-new ones were not read.
-
-Sources:
-    Rafailov et al. (2023), Direct preference optimization, arXiv:2305.18290
-    Pal et al. (2024), Smaug: fixing failure modes of preference optimisation with DPO-positive, arXiv:2402.13228
-    Razin et al. (2025), Unintentional unalignment: likelihood displacement in direct preference optimization,
-        arXiv:2410.08847
-    Mitchell (2023), github.com/eric-mitchell/direct-preference-optimization, issue 32
-"""
+"""Training on preferences makes the preferred answers more likely: measured as preferred.md describes."""
 
 import copy
 

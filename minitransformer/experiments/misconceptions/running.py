@@ -1,28 +1,53 @@
-"""Measure an experiment once per seed, in processes of one thread, and keep each result in a JSON file.
+"""Measure experiments once per seed, as a sweep (see ../sweep.py) whose results are kept in a folder.
 
-The file's name contains the experiment, the seed, and a hash of the version and of the experiment's code. An
-interrupted run therefore continues with the missing seeds. An experiment whose code has changed is measured again; one
-whose text has changed is not.
+The key of a result is a hash of the version and the experiment's code. An experiment whose code has changed is
+measured again; one whose text has changed is not.
 """
 
 import hashlib
 import inspect
-import json
 import math
 import sys
 from collections.abc import Callable
-from concurrent.futures import as_completed
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
-from minitransformer.experiments.emergence.workers import WorkerProcesses
+from minitransformer.experiments.misconceptions import experiment
 from minitransformer.experiments.misconceptions.form import Experiment
-from minitransformer.module import is_plain, plain
-from minitransformer.system.cores import available_cores
-from minitransformer.system.files import write_atomically
-from minitransformer.system.folders import at_work_in
+from minitransformer.experiments.sweep import sweep
 from minitransformer.system.version import __version__
 
 MEASURED_FOLDER = "measured"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measurement: a task of the sweep."""
+
+    experiment: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The measurement's name: "leaps, seed 0"."""
+        return f"{self.experiment}, seed {self.seed}"
+
+    def key(self) -> str:
+        """Return a hash of the version, the measurement's name, and the experiment's code."""
+        code = inspect.getsource(sys.modules[experiment(self.experiment).module])
+        return hashlib.sha256(f"{__version__} {self.name} {code}".encode()).hexdigest()[:12]
+
+    def seconds(self) -> float:
+        one = experiment(self.experiment)
+        return one.seconds / one.seeds
+
+    def run(self) -> dict:
+        return experiment(self.experiment).measure(self.seed)
+
+    def accepts(self, measured: dict) -> bool:
+        """Return True if a dictionary has a finite value of each number."""
+        return all(math.isfinite(measured[name]) for name in experiment(self.experiment).numbers)
 
 
 def measure_all(
@@ -34,64 +59,17 @@ def measure_all(
     workers    number of processes; None: one per core
     progress   called as progress(done, total, name) for each result
 
-    Raises ValueError for a file in the folder that is not a result; RuntimeError, naming experiment and seed, if a
-    measurement fails; BlockingIOError if another run uses the folder, and OSError.
+    Raises RuntimeError, naming experiment and seed, if a measurement fails, and the exceptions of `sweep`.
     """
-    wanted = [(experiment, seed) for experiment in experiments for seed in seeds[experiment.name]]
-    with at_work_in(Path(folder) / MEASURED_FOLDER):
-        found = {(experiment.name, seed): kept(experiment, seed, folder) for experiment, seed in wanted}
-        done = sum(one is not None for one in found.values())
-        with WorkerProcesses(workers or available_cores()) as pool:
-            tasks = {
-                pool.submit(measured_by, experiment.name, seed, is_plain()): (experiment, seed)
-                for experiment, seed in wanted
-                if found[experiment.name, seed] is None
-            }
-            for task in as_completed(tasks):
-                experiment, seed = tasks[task]
-                try:
-                    found[experiment.name, seed] = task.result()
-                except Exception as error:
-                    why = str(error) or type(error).__name__
-                    raise RuntimeError(f"{experiment.name}, seed {seed}: {why}") from error
-                keep(experiment, seed, folder, found[experiment.name, seed])
-                done += 1
-                if progress is not None:
-                    progress(done, len(wanted), experiment.name)
-    return {e.name: [found[e.name, seed] for seed in seeds[e.name]] for e in experiments}
+    tasks = [Measurement(one.name, seed) for one in experiments for seed in seeds[one.name]]
+    done = count(1)
 
+    def report(task, outcome):
+        if progress is not None and outcome != "retried":
+            progress(next(done), len(tasks), task.experiment)
 
-def measured_by(name: str, seed: int, without_engine: bool) -> dict:
-    """Measure in a worker process."""
-    from minitransformer.experiments.misconceptions import experiment
-
-    with plain(without_engine):
-        return experiment(name).measure(seed)
-
-
-def path_of(experiment: Experiment, seed: int, folder) -> Path:
-    """Return the path of a result."""
-    module = sys.modules[experiment.module]
-    code = inspect.getsource(module).replace(module.__doc__ or "", "", 1)
-    key = hashlib.sha256(f"{__version__} {code}".encode()).hexdigest()[:12]
-    return Path(folder) / MEASURED_FOLDER / f"{experiment.name}-seed{seed}-{key}.json"
-
-
-def keep(experiment: Experiment, seed: int, folder, measured: dict) -> None:
-    """Write a result."""
-    text = json.dumps(measured, indent=1) + "\n"
-    write_atomically(path_of(experiment, seed, folder), lambda file: file.write(text.encode()))
-
-
-def kept(experiment: Experiment, seed: int, folder) -> dict | None:
-    """Return a result, or None if there is none. Raises ValueError for a file with other contents."""
-    path = path_of(experiment, seed, folder)
-    try:
-        measured = json.loads(path.read_bytes())
-        if all(math.isfinite(measured[name]) for name in experiment.numbers):
-            return measured
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-        pass
-    raise ValueError(f"{path}: is not a measurement; delete it, and it is measured again")
+    found, failures = sweep(tasks, workers=workers, folder=Path(folder) / MEASURED_FOLDER, progress=report)
+    for task in tasks:
+        if task.key() in failures:
+            raise RuntimeError(f"{task.name}: {failures[task.key()]}")
+    return {one.name: [found[Measurement(one.name, seed).key()] for seed in seeds[one.name]] for one in experiments}

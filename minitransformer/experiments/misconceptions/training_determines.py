@@ -1,43 +1,4 @@
-"""The training data determine the behaviour of a model.
-
-A question shows six letters, one of them with a mark before it, and the answer is one of four: the first letter, the
-last, the largest in the alphabet, or the marked one. The question does not reveal which of these four rules applies.
-There are six sorts of questions, one for each pair of rules, each with its own sign. In training, both rules of the
-pair always give the same answer. So the examples of each sort have two explanations, and nothing favours one of them.
-
-Four models of the same size learn from the same examples in the same order. Only their initial weights differ. Then all
-of them answer new questions. In some, the two rules give the same answer, as in training. In others they differ, and
-there the examples are silent. The deciding number is how often two of the models answer differently where the examples
-are silent, minus how often they do so elsewhere. A third group of questions has letters that no example contained, and
-two rules with the same answer.
-
-Predict: Where the examples are silent, two models that learned from the same ones answer differently
-    -inf: hardly more often than elsewhere
-        The examples, with the way of training, decide even the answers that they leave open: the initial weights leave
-        no trace.
-    0.05: more often, but on fewer than half of the questions
-        The behaviour of a model depends partly on its training data, and partly on numbers drawn before training began.
-    0.5: on half of the questions or more
-        Where the examples are silent, the behaviour depends on the numbers drawn before training began.
-
-Numbers:
-    difference: share of questions that two models answer differently, rules that differ minus rules that agree
-    silent: the share if the rules differ
-    answered: the share if both rules give the same answer, as in training
-    unseen: the same, with letters that no example contained
-    right: share of right answers, as in training
-    loss_gap: largest loss of the models minus the smallest, as in training (nats)
-    sure: mean probability that a model gives to its own answer if the rules differ
-
-Not shown: How often real examples are silent: these were designed for it, and a few examples on which two rules differ
-might settle the matter. Nor that chance alone decides in the silent cases: architecture, optimiser and the order of the
-examples are the same for all models, and if all choose the same rule, one of these made the choice.
-
-Sources:
-    McCoy, Min and Linzen (2020), BERTs of a feather do not generalize together, arXiv:1911.02969
-    D'Amour et al. (2020), Underspecification presents challenges for credibility in modern machine learning,
-        arXiv:2011.03395
-"""
+"""The training data determine the behaviour of a model: measured as training_determines.md describes."""
 
 from itertools import combinations
 

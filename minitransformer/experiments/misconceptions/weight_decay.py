@@ -1,36 +1,4 @@
-"""Weight decay is L2 regularisation.
-
-For plain gradient descent it is: adding λθ to the gradient of θ is the same as shrinking θ by lr · λ at each step. Adam
-first divides each entry of the gradient by √v̂, its typical size. Are the two the same there?
-
-The matrices of a small model learn the letters of the Python manual three times, from the same start on the same
-batches: with AdamW and λ = 0.5, with Adam and λθ added to each gradient, λ = 0.001, and with neither. The entries of
-each matrix are then sorted by the size of their gradients, √v̂ of the run with neither. How much shorter has decay made
-the quarter with the largest gradients, as a vector, and how much shorter the quarter with the smallest? The deciding
-number is the logarithm of the ratio of the two shrinkages, with L2 minus with AdamW: 0 if they are one method.
-
-Predict: Compared with weights with small gradients, L2 shortens those with large gradients
-    -inf: less than with weight decay
-        They are two methods. Adam divides λθ, added to the gradient, by √v̂ too: where gradients are large, little of
-        the decay is left.
-    -0.1: just as with weight decay
-        At this scale nobody could distinguish them.
-    0.1: more than with weight decay
-        They are two methods, and they differ in a way that the formulas do not predict.
-
-Numbers:
-    difference: log shrinkage of the largest quarter minus that of the smallest, L2 minus AdamW
-    l2: the same, with L2
-    adamw: the same, with AdamW
-
-Not shown: Which of the two learns better: that requires the best λ and learning rate of each. That one rate of decay is
-right for all weights. Nor that the difference always has this size: with these λ, L2 takes more in total, and with some
-seeds a layer's queries and keys vanish. With λ = 0.0003 it takes about as much as AdamW: the difference was then
-between −0.02 and −0.29, with four other seeds.
-
-Sources:
-    Loshchilov and Hutter (2019), Decoupled weight decay regularization, arXiv:1711.05101
-"""
+"""Weight decay is L2 regularisation: measured as weight_decay.md describes."""
 
 import numpy as np
 

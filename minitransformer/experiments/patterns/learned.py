@@ -31,7 +31,7 @@ import numpy as np
 
 from minitransformer.analysis.ablation import mean_head_outputs, without_heads
 from minitransformer.analysis.circuits import Circuit, head_name, ov_circuit, pointer_circuit, qk_circuit
-from minitransformer.analysis.data import fields_as_data
+from minitransformer.analysis.data import Data
 from minitransformer.analysis.heads import HeadScores, head_scores, random_sequences_twice
 from minitransformer.system.tables import table
 from minitransformer.system.values import one_of, whole
@@ -67,7 +67,7 @@ class PatternAccuracy:
 
 
 @dataclass(frozen=True)
-class InductionCircuit:
+class InductionCircuit(Data):
     """The heads with which a model does induction, and the accuracy without them.
 
     head             (block, head) with the highest induction score
@@ -100,13 +100,9 @@ class InductionCircuit:
     qk: Circuit | None
     pointer: Circuit | None
 
-    def to_dict(self) -> dict:
-        """Return the fields as a dictionary that JSON can hold, with the scores of the circuits."""
-        return fields_as_data(self)
-
 
 @dataclass(frozen=True)
-class LearnedPatterns:
+class LearnedPatterns(Data):
     """The results of analyze_learned_patterns.
 
     accuracies    for each pattern, at the greatest trained length, and at a longer one if the pattern has any
@@ -121,10 +117,6 @@ class LearnedPatterns:
     ablations: dict[str, np.ndarray]
     whole: dict[str, float]
     induction: InductionCircuit | None
-
-    def to_dict(self) -> dict:
-        """Return the fields as a dictionary that JSON can hold."""
-        return fields_as_data(self)
 
     def __str__(self):
         return "\n".join([*self.accuracy_lines(), "", *self.head_lines(), "", *self.induction_lines()])

@@ -1,11 +1,11 @@
-"""Worker processes: each trains one model at a time, with one thread of the matrix library.
+"""Worker processes: each runs one task at a time, with one thread of the matrix library.
 
 A matrix product of these sizes gains little from a second thread, while two models fully use a second core. So each
 process has one thread, and there are as many processes as cores (see cores.py, also for the guard that a program with
 processes needs). With one thread, a result has the same bits for any number of cores, on the same processor with the
 same libraries: see training/environment.py.
 
-If the parent is killed, a worker would wait for ever for its next model. Therefore each worker watches its parent and
+If the parent is killed, a worker would wait for ever for its next task. Therefore each worker watches its parent and
 ends with it.
 """
 

@@ -1,0 +1,165 @@
+"""A sweep: many tasks on any executor, the result of each kept in a file when it finishes.
+
+Each result is one small JSON file, named after its task and a hash of everything that determines its numbers, and
+written atomically. A sweep loads the results in its folder and computes the others. So a sweep that was killed at any
+point continues with the missing results, and ends with the same numbers. There is no other state.
+
+The executor is any concurrent.futures.Executor: the sweep's own processes (see workers.py), Dask's
+Client.get_executor(), mpi4py's MPIPoolExecutor, or another. Failures are handled as follows:
+
+    a task fails         (a loss diverges, for example) The others continue. Its name is reported at the end, and the
+                         next sweep tries it again.
+    a worker is lost     (killed, out of memory) Its task is tried again after all others, at most RETRIES times.
+    the executor breaks  as a process pool does when it loses a worker, together with all its futures. The sweep
+                         replaces its processes, and runs the interrupted tasks one at a time, until the one that broke
+                         the pool is known. A caller's executor stays broken, and the remaining tasks fail.
+    Ctrl-C, or worse     The finished results are on disk.
+
+The longest tasks begin first: otherwise the last one would run alone while the other cores wait.
+"""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, as_completed
+from contextlib import closing, nullcontext
+from pathlib import Path
+
+from minitransformer.experiments.workers import WorkerProcesses
+from minitransformer.module import is_plain, plain
+from minitransformer.system.cores import available_cores
+from minitransformer.system.files import write_atomically
+from minitransformer.system.folders import at_work_in
+
+RETRIES = 2
+
+one_task_at_a_time = threading.Lock()  # within a process: a Dask worker may have several threads
+
+
+def sweep(
+    tasks: list,
+    *,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    folder=None,
+    progress: Callable | None = None,
+) -> tuple[dict, dict]:
+    """Compute the missing results. Return (results, failures) by key: dictionaries, and reasons.
+
+    tasks      importable, picklable objects; two with the same key are one:
+                   name        "2x64, seed 0", for messages and the file
+                   key()       a hash of everything that determines the result
+                   seconds()   approximate time on one core, which determines the order
+                   run()       compute the result, a dictionary that JSON can hold
+                   accepts()   True for a dictionary from a file if it is such a result
+    executor   any concurrent.futures.Executor, which is not shut down; None: `workers` processes, each with one thread
+               for its matrix products
+    workers    for executor None; None: one per core
+    folder     of the results' files, created if it does not exist; None: results are not kept
+    progress   called as progress(task, outcome) for each: "found", "trained", "failed" or "retried"
+
+    Raises ValueError for a file in the folder that is not a result, OSError if the folder cannot be written,
+    BlockingIOError if another sweep uses it, and any exception of `progress`. Ctrl-C ends the sweep's own processes.
+    """
+    progress = progress or (lambda task, outcome: None)
+    results, failures, todo = {}, {}, {}
+    with at_work_in(folder):
+        for key, task in {task.key(): task for task in tasks}.items():
+            result = kept(folder, task, key)
+            if result is None:
+                todo[key] = task
+            else:
+                results[key] = result
+                progress(task, "found")
+        with closing(outcomes(todo, executor, workers or available_cores())) as finished:
+            for key, outcome, result in finished:
+                if outcome == "trained":
+                    results[key] = keep(folder, todo[key], key, result)
+                elif outcome == "failed":
+                    failures[key] = result
+                progress(todo[key], outcome)
+    return results, failures
+
+
+def outcomes(tasks: dict, executor: Executor | None, workers: int) -> Iterator:
+    """Run the tasks, by key. Yield (key, "trained", result), (key, "failed", reason) or (key, "retried", reason)."""
+    rounds = [sorted(tasks, key=lambda key: -tasks[key].seconds())]
+    lost = Counter()
+    while any(rounds):
+        keys, errors = rounds.pop(0), {}
+        with WorkerProcesses(workers) if executor is None else nullcontext(executor) as pool:
+            for key, answer in answers(pool, {key: tasks[key] for key in keys}):
+                if isinstance(answer, BaseException):
+                    errors[key] = answer
+                else:
+                    yield key, *answer
+        left = [key for key in keys if key in errors]
+        broken = any(isinstance(error, BrokenExecutor) for error in errors.values())
+        if broken and executor is None and len(keys) > 1:  # one of the first `workers` tasks, which were running
+            rounds[:0] = filter(None, [*([key] for key in left[:workers]), left[workers:]])
+            continue
+        for key in left:
+            lost[key] += 1
+            why = str(errors[key]) or type(errors[key]).__name__
+            if broken and executor is not None:
+                yield key, "failed", f"the executor broke: {why}"
+            elif lost[key] > RETRIES:
+                yield key, "failed", f"its worker was lost {lost[key]} times ({why})"
+            else:
+                rounds.append([key])
+                yield key, "retried", why
+
+
+def answers(executor: Executor, tasks: dict) -> Iterator:
+    """Run the tasks, by key, on an executor. Yield (key, result of `attempt` or an exception) as they finish."""
+    futures = {}
+    try:
+        try:
+            for key, task in tasks.items():
+                futures[executor.submit(attempt, task, key, is_plain())] = key
+        except BrokenExecutor as error:
+            yield from ((key, error) for key in tasks.keys() - futures.values())
+        for future in as_completed(futures):
+            error = CancelledError("cancelled") if future.cancelled() else future.exception()
+            yield futures[future], error or future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def attempt(task, key: str, without_engine: bool) -> tuple:
+    """Run a task on a worker. Return ("trained", result) or ("failed", reason); not every exception can be pickled."""
+    try:
+        if task.key() != key:
+            return "failed", "the worker has another version of the program, or of the text"
+        with one_task_at_a_time, plain(without_engine):
+            return "trained", task.run()
+    except Exception as error:
+        return "failed", f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def path_of(folder, task, key: str) -> Path:
+    return Path(folder) / f"{task.name.replace(', seed ', '-seed')}-{key}.json"
+
+
+def kept(folder, task, key: str) -> dict | None:
+    """Return a result from the folder, or None if it has none. Raises ValueError for a file with other contents."""
+    if folder is None or not path_of(folder, task, key).exists():
+        return None
+    path = path_of(folder, task, key)
+    try:
+        result = json.loads(path.read_bytes())
+        if task.accepts(result):
+            return result
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        pass
+    raise ValueError(f"{path}: is not the result of {task.name}; delete it, and it is computed again")
+
+
+def keep(folder, task, key: str, result: dict) -> dict:
+    """Write a result to the folder. Return it in the form of `kept`."""
+    text = json.dumps(result, indent=1)
+    if folder is not None:
+        write_atomically(path_of(folder, task, key), lambda file: file.write(text.encode()))
+    return json.loads(text)
