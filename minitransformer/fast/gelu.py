@@ -81,42 +81,35 @@ def fast_normal(x):
 
 
 def gelu_tanh(x):
-    """Return x Φ by the hyperbolic tangent. Saved for backward: x (...).
+    """Return x Φ by the hyperbolic tangent. Saved for backward: its slope (...).
 
-    Φ is worked out again in backward, in blocks that are in the cache as they are: to keep it took an array as large as
-    x, and 1.1 times the time.
+    The slope is computed while x² and Φ are in the cache, which halves the passes over the array.
     """
 
-    def y(x):
-        return x * tanh_distribution(x)  # (13)
+    def y_and_slope(x):
+        a, c = 0.044715, math.sqrt(2 / math.pi)
+        with np.errstate(over="ignore"):
+            square = x * x
+            u = square * (a * c)
+            u += c
+            u *= x  # (11)
+        np.minimum(square, 1e30, out=square)  # so that a slope of 0 or 1 does not become 0 · ∞
+        Phi = np.tanh(u, out=u)
+        Phi *= 0.5
+        Phi += 0.5  # (12)
+        y = x * Phi  # (13)
+        slope = 1 - Phi
+        slope *= Phi
+        slope *= x
+        square *= 6 * a * c
+        square += 2 * c  # (14), twice
+        slope *= square
+        slope += Phi  # (15)
+        return y, slope
+
+    y, slope = elementwise(y_and_slope, x)
 
     def backward(dy):
-        def dx(dy, x):
-            Phi = tanh_distribution(x)
-            slope = x * x
-            slope *= 3 * 0.044715
-            slope += 1
-            slope *= 2 * math.sqrt(2 / math.pi)  # (14), twice
-            slope *= x
-            slope *= Phi
-            slope *= 1 - Phi
-            slope += Phi
-            slope *= dy  # (15)
-            return slope
+        return dy * slope  # (15)
 
-        return elementwise(dx, dy, x)
-
-    return elementwise(y, x), backward
-
-
-def tanh_distribution(x):
-    """Return GPT-2's approximation of Φ at x."""
-    u = x * x
-    u *= 0.044715
-    u += 1
-    u *= x
-    u *= math.sqrt(2 / math.pi)  # (11)
-    Phi = np.tanh(u, out=u)
-    Phi += 1
-    Phi *= 0.5  # (12)
-    return Phi
+    return y, backward

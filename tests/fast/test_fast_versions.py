@@ -215,6 +215,13 @@ def test_activations_in_blocks_are_those_of_the_whole(in_small_blocks, rng, func
     np.testing.assert_allclose(backward(dy), plain_dx, rtol=1e-5 if dtype == np.float32 else 1e-13)
 
 
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+@pytest.mark.parametrize("size", [1e3, 1e12, 1e19, 3e38])
+def test_far_from_zero_the_slope_of_gelu_is_exactly_one_or_zero(approximate, size):
+    _, backward = gelu(np.array([size, -size], np.float32), approximate=approximate)
+    assert backward(np.ones(2, np.float32)).tolist() == [1, 0]
+
+
 @given(rngs, array_shapes(min_dims=1, max_dims=4, max_side=6))
 def test_sums_as_products_are_the_sums(rng, shape):
     x = rng.normal(size=shape)
