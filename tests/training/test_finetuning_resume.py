@@ -176,8 +176,8 @@ def finished(tmp_path):
         ({"objective": "difference"}, "objective was dpo, and now is difference"),
         ({"trainable": 2}, "trainable was 1, and now is 2"),
         ({"trainable": LowRank(2)}, "trainable was 1, and now is {'rank': 2"),
-        ({"general_text": GENERAL[:-1]}, r"the text was the given rows \(24 \+ 6 rows\), and now is another"),
-        ({"rows": ROWS[:-1]}, r"now is another, the given rows \(23 \+ 6 rows\)"),
+        ({"general_text": GENERAL[:-1]}, r"the text was the given rows \(24 rows, 6 held out\), and now is another"),
+        ({"rows": ROWS[:-1]}, r"now is another, the given rows \(23 rows, 6 held out\)"),
         ({"rows": [*ROWS[:-1], ROWS[-1] | {"safe": " and mat"}]}, "now is another, the given rows"),
     ],
 )
@@ -191,8 +191,8 @@ def test_another_run_is_refused(finished, options, words):
 
 
 def test_a_run_of_another_kind_is_refused(finished):
-    kinds = "fine-tuning on pairs of responses, not fine-tuning on a text"
-    with pytest.raises(ValueError, match=f"model.npz: cannot resume: it holds a run of {kinds}"):
+    kinds = "fine-tuning on pairs of responses, and now is fine-tuning on a text"
+    with pytest.raises(ValueError, match=f"model.npz: cannot resume: the run was {kinds}"):
         on_text(start_lm(), 1, out=finished, resume=True)
 
 

@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +23,7 @@ from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.cli import main
 from minitransformer.experiments.patterns import PatternSettings
 from minitransformer.experiments.patterns.training import PatternRun
-from minitransformer.module import Module
 from minitransformer.system.archive import save_archive
-from minitransformer.system.cores import threads
 from minitransformer.training import (
     PreferenceSettings,
     pretrain,
@@ -35,8 +32,8 @@ from minitransformer.training import (
     training_step,
 )
 from minitransformer.training.checkpoints import Checkpoint
-from minitransformer.training.replica_process import ReplicaLost, ReplicaProcess, SharedMemory, replica
-from minitransformer.training.replicas import Replicas, replicas_that_pay, with_replicas
+from minitransformer.training.replica_process import ReplicaLost, ReplicaProcess
+from minitransformer.training.replicas import Replicas, replicas_that_pay
 
 pytest.importorskip("threadpoolctl")
 
@@ -96,18 +93,6 @@ def test_training_with_replicas_is_training_without(rng):
     assert losses[0][-1][0] < 0.6 * losses[0][0][0]
 
 
-def test_a_replica_shares_ties_and_freezing_but_no_array_and_no_module(model):
-    model.blocks[0].attention.w_q.weight.requires_grad = False
-    model.embedding.weight.grad = np.ones(1)
-    twin = replica(model)
-    pairs = list(zip(model.named_parameters(), twin.named_parameters(), strict=True))
-    assert all(name == twin_name and p is not q for (name, p), (twin_name, q) in pairs)
-    assert all(q.data is q.grad is None and p.requires_grad == q.requires_grad for (_, p), (_, q) in pairs)
-    assert twin.lm_head.weight is twin.embedding.weight
-    modules = [dict(m.named_modules()).values() for m in (model, twin)]
-    assert all(a is not b for a, b in zip(*modules, strict=True))
-
-
 def test_a_frozen_parameter_has_no_gradient_and_one_that_has_some_gets_more(model, rng):
     ids, targets = batch(rng)
     frozen, added = model.blocks[0].attention.w_q.weight, model.embedding.weight
@@ -143,27 +128,6 @@ def test_gradients_that_come_in_many_loads_are_those_that_come_in_one_to_the_bit
             np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals")
-def test_a_process_that_is_lost_between_two_loads_is_one_clear_error(monkeypatch, model, rng):
-    monkeypatch.setattr(replica_process, "LOAD", 1)
-    replicas, send = Replicas(model, 2), ReplicaProcess.send
-
-    def kill_before_the_third(process, request, *arguments):
-        if (request, *arguments) == ("hand_over", 2):
-            process.process.kill()
-            process.process.join()
-        send(process, request, *arguments)
-
-    _, backward = replicas.loss(*batch(rng))
-    with monkeypatch.context() as patch, pytest.raises(ReplicaLost, match="SIGKILL"):
-        patch.setattr(ReplicaProcess, "send", kill_before_the_third)
-        backward()
-    assert replicas.processes == []
-    for parameter in model.parameters():
-        parameter.grad = None
-    assert np.isfinite(gradients(model, replicas, *batch(rng))[0])
-
-
 def test_a_backward_after_another_loss_is_refused(model, rng):
     replicas = Replicas(model, 2)
     _, backward = replicas.loss(*batch(rng))
@@ -197,20 +161,6 @@ def test_what_a_process_raises_leaves_the_replicas_in_order(model, rng):
         with pytest.raises(ValueError, match="id -7"):
             replicas.loss(wrong, targets)
     assert float(replicas.loss(ids, targets)[0]) == pytest.approx(float(model.loss(ids, targets)[0]), rel=1e-5)
-
-
-class ThreadCount(Module):
-    """A module whose loss is how many threads it may compute with."""
-
-    def loss(self, ids, targets, *, rng=None):
-        return threads(), None
-
-
-def test_a_process_has_one_thread_even_if_it_was_born_with_more(monkeypatch):
-    monkeypatch.setattr(replica_process, "one_thread_each", nullcontext)  # as if the program's first lines undid it
-    process = ReplicaProcess(ThreadCount(), SharedMemory([], replicas=1), 0)
-    process.send("loss", None, None, None)
-    assert process.receive() == 1
 
 
 KILLED = "the process of a replica was ended by SIGKILL (for want of memory? fewer replicas need less)"
@@ -301,13 +251,6 @@ def test_the_processes_heed_the_error_state_of_this_one():
         replicas.loss(ids, ids)
 
 
-def test_what_is_wrong_with_a_batch_is_raised_as_the_model_raises_it(model, rng):
-    ids, targets = batch(rng)
-    ids[4, 2] = 11
-    with pytest.raises(ValueError, match="id 11 at position"):
-        Replicas(model, 2).loss(ids, targets)
-
-
 def test_a_batch_of_nothing_is_refused_as_the_model_refuses_it(model, rng):
     ids, targets = (array[:0] for array in batch(rng))
     with pytest.raises(ValueError) as expected:
@@ -329,11 +272,6 @@ def test_replicas_follow_a_model_that_gets_other_arrays(model, rng):
         parameter.data = parameter.data + rng.normal(size=parameter.data.shape).astype(np.float32)
     after = float(replicas.loss(ids, targets)[0])
     assert after == pytest.approx(float(model.loss(ids, targets)[0]), rel=1e-5) != before
-
-
-def test_one_replica_is_the_model_itself(model):
-    assert with_replicas(model, 1) is model
-    assert with_replicas(model, 3).model is model
 
 
 # In a run.
@@ -363,20 +301,6 @@ def test_a_run_with_replicas_that_was_interrupted_ends_alike_in_every_bit(tmp_pa
 
 
 @pytest.mark.slow
-def test_a_run_uses_as_many_replicas_as_it_is_told(monkeypatch):
-    counts = []
-
-    def counted(model, count):
-        counts.append(count)
-        return Replicas(model, count)
-
-    monkeypatch.setattr(replicas_module, "Replicas", counted)
-    records = {count: small_run(replace(SETTINGS, replicas=count))[1] for count in (1, 3)}
-    assert counts == [3]
-    assert records[1] != records[3]  # other random numbers for dropout
-
-
-@pytest.mark.slow
 def test_a_run_goes_on_with_as_many_replicas_as_it_began(tmp_path):
     small_run(replace(SETTINGS, replicas=2), out=tmp_path)
     with pytest.raises(ValueError, match="cannot resume: replicas was 2, and now is 1"):
@@ -396,12 +320,6 @@ def test_runs_that_do_not_share_their_batches_refuse_replicas():
     with pytest.raises(ValueError, match="replicas must be 1 for training on simple patterns, not 2"):
         PatternRun(model, PatternSettings(replicas=2))
     assert PreferenceSettings().replicas == 1
-
-
-@pytest.mark.parametrize("count, error", [(0, ValueError), (True, TypeError), (1.5, TypeError)])
-def test_numbers_of_replicas_that_cannot_be_are_refused(count, error):
-    with pytest.raises(error, match="Settings: replicas must be"):
-        replace(SETTINGS, replicas=count)
 
 
 def test_the_default_is_one_a_core_but_at_most_one_a_sequence_where_threadpoolctl_is(monkeypatch):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, weights, without_seconds
 
-from minitransformer import AdamW, cross_entropy, decay_groups
+from minitransformer import AdamW, decay_groups
 from minitransformer.system.extras import MissingExtra
 from minitransformer.text import Corpus, random_batch
 from minitransformer.training import (
@@ -24,7 +24,6 @@ from minitransformer.training import (
     read_metrics,
     training_step,
 )
-from minitransformer.training.loss_curve import draw_validation, running_mean
 
 # The step.
 
@@ -340,22 +339,14 @@ def test_a_validation_loss_that_is_not_finite_is_divergence_and_is_not_saved(tmp
     "fields, error, words",
     [
         ({"steps": 0}, ValueError, "steps must be at least 1, not 0"),
-        ({"steps": 2.5}, TypeError, "steps must be an integer, not 2.5"),
         ({"decay_embeddings": 1}, TypeError, "decay_embeddings must be True or False, not 1"),
-        ({"batch_size": -1}, ValueError, "batch_size must be at least 1, not -1"),
-        ({"accumulate": 0}, ValueError, "accumulate must be at least 1, not 0"),
         ({"batch_size": 3, "replicas": 4}, ValueError, r"replicas must be at most batch_size, 3, not 4"),
-        ({"eval_every": -1}, ValueError, "eval_every must be at least 0, not -1"),
-        ({"seed": True}, TypeError, "seed must be an integer, not True"),
-        ({"lr": 0.0}, ValueError, "lr must be positive and finite, not 0.0"),
         ({"lr": math.nan}, ValueError, "lr must be positive and finite, not nan"),
         ({"min_lr": 1.0}, ValueError, "min_lr must be between 0 and lr, 0.001, not 1.0"),
         ({"steps": 50, "warmup": 50}, ValueError, "warmup must be less than steps, 50, not 50"),
         ({"betas": (0.9, 1.0)}, ValueError, "betas must be at least 0 and less than 1, not 1.0"),
         ({"betas": 0.9}, TypeError, "betas must be two numbers"),
-        ({"weight_decay": -0.1}, ValueError, "weight_decay must be at least 0 and finite, not -0.1"),
         ({"clip": 0.0}, ValueError, "clip must be positive, or None for no limit, not 0.0"),
-        ({"clip": "1"}, TypeError, "clip must be a number, not '1'"),
     ],
 )
 def test_settings_out_of_range_are_refused(fields, error, words):
@@ -451,20 +442,6 @@ def test_any_title_can_be_drawn(tmp_path, title):
     draw_loss_curve([{"step": 0, "val_loss": 2.0}, {"step": 1, "loss": 2.0}], tmp_path / "loss.png", title)
 
 
-def test_the_lowest_validation_loss_is_written_at_its_place():
-    figure = pytest.importorskip("matplotlib.figure").Figure()
-    axes = figure.add_subplot()
-    draw_validation(axes, [(0, 3.0), (10, 2.125), (20, 2.5)])
-    (note,) = axes.texts
-    assert (note.get_text(), note.xy) == ("2.125", (10, 2.125))
-    assert axes.lines[0].get_xydata().tolist() == [[0, 3.0], [10, 2.125], [20, 2.5]]
-
-
-def test_the_running_mean_is_a_convolution(rng):
-    values = rng.normal(size=40).tolist()
-    np.testing.assert_allclose(running_mean(values, 7), np.convolve(values, np.ones(7) / 7, "valid"), atol=1e-13)
-
-
 def test_without_matplotlib_a_run_goes_to_its_end_and_warns_that_no_picture_is_drawn(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     words = r'no picture is drawn: matplotlib is not installed: install it with pip install "minitransformer\[app\]"'
@@ -492,13 +469,3 @@ def test_the_bar_shows_rate_loss_and_time_left_and_keeps_what_was_said(monkeypat
     assert re.search(r"loss 2\.\d{3}", shown)
     assert re.search(r"\d+/60 \[\d+:\d+, .* left, .*steps/s\]|\d+/60 \[\d+:\d+, .* left, .*\?", shown)
     assert "step    60: training loss" in shown and "step     6, a sample:" in shown
-
-
-def test_cross_entropy_is_what_training_minimises(rng):
-    """The loss of a record is cross_entropy's mean over the batch, dropout off."""
-    lm, corpus = small_lm(dropout=0.0), small_corpus()
-    inputs, targets = random_batch(
-        corpus.train_ids, 3, 8, np.random.default_rng(np.random.SeedSequence(SETTINGS.seed).spawn(2)[0])
-    )
-    expected, _ = cross_entropy(lm.model.predict(inputs), targets)
-    assert pretrain(lm, corpus, SETTINGS)[1]["loss"] == pytest.approx(float(expected), rel=1e-6)
