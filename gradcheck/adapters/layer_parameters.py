@@ -107,7 +107,9 @@ def named(layer, parameters):
             raise _refusal(layer, f"{name} is {describe(array)}, not a floating-point array")
         *before, (kind, _) = place
         there = (*((k, GRADIENTS.get(key, key)) for k, key in before), (kind, gradient))
-        found[name] = Parameter(layer, places_of[id(array)], [_resolved(layer, gradient) if "." in gradient else there])
+        found[name] = Parameter(
+            layer, places_of.get(id(array), [place]), [_resolved(layer, gradient) if "." in gradient else there]
+        )
     return found
 
 
