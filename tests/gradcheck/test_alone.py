@@ -59,7 +59,7 @@ EXAMPLES = "".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 
 
 def test_the_examples_of_the_readme_run_and_print_the_report_shown(capsys):
-    exec(compile(EXAMPLES, "README.md", "exec"), {})
+    exec(compile(EXAMPLES, "README.md", "exec"), {"__name__": "readme"})
     printed = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     shown = [line.split() for line in re.findall(r"^ {6}(\w.*(?:verdict|right))$", README, re.MULTILINE)]
     assert printed[0] == shown[0]
@@ -79,7 +79,7 @@ def test_the_examples_of_the_readme_run_and_print_the_report_shown(capsys):
 def test_each_example_of_the_readme_fails_if_its_gradient_is_wrong(right, wrong):
     assert right in EXAMPLES
     with pytest.raises(AssertionError, match="disagree"):
-        exec(compile(EXAMPLES.replace(right, wrong), "README.md", "exec"), {})
+        exec(compile(EXAMPLES.replace(right, wrong), "README.md", "exec"), {"__name__": "readme"})
 
 
 IMPORTS = """
