@@ -6,7 +6,7 @@ is read, and a probe is inserted after each assignment (instrument.py). The valu
 change of L = ⟨dy, y⟩ (truth.py) is compared with the value of `dscores` in backward (targets.py). A line is wrong if
 its value is wrong although all its operands have been replaced by their true values (blame.py); errors of later lines
 follow from it. Possible corrections of the line are tried, and one is reported only if it makes the gradient right on
-two draws (words.py).
+two draws (repairs.py).
 
     print(gradcheck.steps(attention, q, k, v))
 
@@ -28,7 +28,7 @@ How a line is judged:
    quantity makes a gradient right and none wrong, on both draws.
 3. A line is WRONG if its value is not the true one although all its operands have been replaced by their true values.
 4. If such a line reads locals that could not be followed, it is named together with up to three of them for which some
-   value makes the gradient right (solving.py). If there are more, the line is "not followed".
+   value makes the gradient right (bench.py). If there are more, the line is "not followed".
 """
 
 import functools
@@ -41,10 +41,10 @@ from gradcheck.call import Call, Differentiable, is_module, prepared, stream
 from gradcheck.examination import examine
 from gradcheck.judgement import Terms
 from gradcheck.lines.instrument import instrumented, planted
-from gradcheck.lines.look import look_at, looks_again
 from gradcheck.lines.probe import Probe
 from gradcheck.lines.report import StepRow, StepsReport
 from gradcheck.lines.rows import report_on
+from gradcheck.lines.scene import Scene, other_scenes
 from gradcheck.lines.source import source_of
 from gradcheck.report import GradientError
 
@@ -79,7 +79,7 @@ def steps_of_call(
     `others` are Calls of the same target, on which a correction must hold as well. Without any, it is tested on other
     sizes, signs and masks that are derived from this Call.
     """
-    return _look(call, seed, dy, randomize, lambda looked_at: _verdicts(looked_at, seed, dy), report_on, others=others)
+    return _examine(call, seed, dy, randomize, lambda given: _verdicts(given, seed, dy), report_on, others)
 
 
 def lines_beside(report, call, *, seed, dy, randomize):
@@ -88,36 +88,33 @@ def lines_beside(report, call, *, seed, dy, randomize):
     It adds nothing if backward binds no intermediate gradients and all wrong gradients already have a diagnosis.
     """
 
-    def report_if_more(look, again):
-        has_names = any(not target.is_final for target in look.targets)
+    def report_if_more(scene, again):
+        has_names = any(not target.is_final for target in scene.targets)
         if not has_names and all(a.diagnosis for a in report.arguments if a.verdict == "WRONG"):
             return None
-        found = report_on(look, again)
+        found = report_on(scene, again)
         return found if has_names or any(row.is_named for row in found.rows) else None
 
     verdicts = [argument.verdict for argument in report.arguments]
-    return _look(call, seed, dy, randomize, lambda _: verdicts, report_if_more)
+    return _examine(call, seed, dy, randomize, lambda _: verdicts, report_if_more)
 
 
-def _look(call, seed, dy, randomize, verdicts, answer, others=()):
-    """Return answer(look, again).
-
-    The arguments are a Look at the Call, and a function that returns Looks at other draws (look.py).
-    """
+def _examine(call, seed, dy, randomize, verdicts, answer, others=()):
+    """Return answer(scene, again): a Scene of the Call, and a function that returns Scenes of other draws."""
     call = call.copy()
     with prepared(call, seed if randomize else None):
         returned = call.evaluate()
         backward = returned[1] if isinstance(returned, tuple) and len(returned) == 2 else None
         source = source_of(backward, call.target, call.name)
-        tree, *instruments = instrumented(source)
+        tree, sites = instrumented(source)
         probe = Probe()
         with planted(source, call.target, tree, probe):
             try:
-                look = look_at(call, dy, source, instruments, probe, stream(seed, "dy"), lambda: verdicts(call))
+                scene = Scene(call, dy, source, sites, probe, stream(seed, "dy"), lambda: verdicts(call))
             except GradientError as error:
                 raise ValueError(f"{error}; correct this before the lines can be compared") from error
-            again = functools.cache(lambda: looks_again(look, instruments, stream(seed, "again"), others))
-            return answer(look, again)
+            again = functools.cache(lambda: other_scenes(scene, stream(seed, "again"), others))
+            return answer(scene, again)
 
 
 def _verdicts(call, seed, dy):

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Findings:
-    """The results for the Targets; the sets hold Targets.
+    """The results for the Targets of a Scene; the sets hold Targets.
 
     `wrong` are those whose value is not the truth. Among these, `at_fault` are those whose line is wrong, and `parts`
     hold a correct partial gradient. `unknown` are undecided; the `suspect` ones among them are meant to be the whole
     gradient, but read undecided values. `elsewhere` are wrong although all lines are right. `truths` is {Target: the
-    true gradient}, `held` is {key: value} of the values that replace those of backward, and `own` is the Passed with
-    these replacements.
+    true gradient}, and `held` is {key: value} of the values that replace those of backward.
     """
 
+    scene: object
     truths: dict
     wrong: set
     at_fault: set = field(default_factory=set)
@@ -31,47 +31,87 @@ class Findings:
     suspect: set = field(default_factory=set)
     elsewhere: set = field(default_factory=set)
     held: dict = field(default_factory=dict)
-    own: object = None
+
+    def is_true(self, target, passed):
+        """Return True if a Target's value in a Passed is the true one."""
+        value = passed.value(target)
+        return value is not None and self.scene.truth.same(value, self.truths[target], target.array)
+
+    def undecided(self):
+        """Return the keys of gradients that may differ from those their names suggest."""
+        return {t.key for t in self.parts | self.unknown if not t.is_final}
+
+    def with_locals(self, truths):
+        """Return the Findings extended by locals followed by value, {Target: true value}."""
+        keys = {target.key for target in truths}
+        kept = {t: truth for t, truth in self.truths.items() if t.is_final or t.key not in keys}
+        more = Findings(self.scene, kept | truths, {t for t in self.wrong if t in kept})
+        more.wrong |= {t for t in truths if not more.is_true(t, self.scene.plain)}
+        return more.settle()
+
+    def settle(self):
+        """Find the names that hold a partial gradient, and then the lines at fault.
+
+        Both are determined with true values in place of the computed ones. The search is repeated until no partial
+        gradient is found.
+        """
+        backward = self.scene.backward
+        while True:
+            in_use = [target for target in self.truths if target not in self.parts]
+            self.held = {t.key: self.truths[t] for t in in_use if t.key is not None}
+            own = backward(self.held)
+            right = {t for t in in_use if self.is_true(t, own)}
+            parts, self.at_fault, self.unknown = set(), set(), set()
+            for target in in_use:
+                if target in right or target.is_final:
+                    continue
+                without = backward({key: value for key, value in self.held.items() if key != target.key})
+                right_without = {t for t in in_use if t is not target and self.is_true(t, without)}
+                lost, gained = right_without - right, (right - right_without) - {target}
+                if lost and not gained:
+                    parts.add(target)
+                else:
+                    (self.at_fault if gained and not lost else self.unknown).add(target)
+            if not parts:
+                break
+            self.parts |= parts
+        self.at_fault |= {t for t in in_use if t.is_final and not t.outside and t not in right}
+        self.elsewhere = {t for t in in_use if t.outside and t not in right}
+        self._doubt()
+        return self
+
+    def _doubt(self):
+        """Mark as unknown the Targets at fault that read unknown values, or values modified under another name."""
+        last = {self.scene.name(event): event for event in self.scene.locals()}
+        doubtful = {t.key for t in self.unknown} | {e.key for e in last.values() if not e.is_untouched}
+        for target in list(self.at_fault):
+            if doubtful & {event.key for event in self.scene.reads.through(target.event, self.held)}:
+                self.at_fault.discard(target)
+                self.unknown.add(target)
+                self.suspect.add(target)
 
 
-def findings_on(scene, targets, reads, verdicts):
+def findings_on(scene):
     """Return the Findings on the Targets of a Scene.
 
-    `verdicts()` returns the verdict of a check on each argument of the run. It is called only if a gradient seems wrong
-    and may be at a kink.
+    Its verdicts are asked for only if a gradient seems wrong and may be at a kink.
     """
-    truths, wrong = {}, set()
-    for target in targets:
+    found = Findings(scene, {}, set())
+    for target in scene.targets:
         if target.is_followed:
             value = scene.plain.value(target)
             if scene.truth.is_gradient(value, target.at, target.array):
-                truths[target] = value
+                found.truths[target] = value
             else:
-                truths[target] = scene.truth.entries(target.at, target.array)
-                wrong.add(target)
-    found = Findings(truths, wrong)
-    if not all(scene.truth.is_plain(target.at, target.array) for target in wrong if target.is_final):
-        _confirm(scene, found, verdicts())
-    if any(target.is_final for target in wrong):
-        _settle(scene, found)
-        _blame(scene, found, reads)
-    else:
-        found.parts = wrong
+                found.truths[target] = scene.truth.entries(target.at, target.array)
+                found.wrong.add(target)
+    finals = [target for target in found.wrong if target.is_final]
+    if not all(scene.truth.is_plain(target.at, target.array) for target in finals):
+        _confirm(scene, found, scene.verdicts())
+    if any(target.is_final for target in found.wrong):
+        return found.settle()
+    found.parts = found.wrong
     return found
-
-
-def with_locals(scene, found, reads, truths):
-    """Return the Findings extended by locals followed by value.
-
-    `truths` is {Target: true value} of these locals.
-    """
-    keys = {target.key for target in truths}
-    kept = {target: truth for target, truth in found.truths.items() if target.is_final or target.key not in keys}
-    wrong = {t for t, truth in truths.items() if not scene.truth.same(scene.plain.value(t), truth, t.array)}
-    more = Findings(kept | truths, {t for t in found.wrong if t in kept} | wrong)
-    _settle(scene, more)
-    _blame(scene, more, reads)
-    return more
 
 
 def _confirm(scene, found, verdicts):
@@ -83,57 +123,3 @@ def _confirm(scene, found, verdicts):
             if verdicts[target.argument] == "CANNOT TELL":
                 target.reason = "a check cannot tell whether it is right"
                 del found.truths[target]
-
-
-def is_true(scene, found, target, passed):
-    """Return True if a Target's value in a Passed is the true one."""
-    value = passed.value(target)
-    return value is not None and scene.truth.same(value, found.truths[target], target.array)
-
-
-def _settle(scene, found):
-    """Find the names that hold a partial gradient, and then the lines at fault.
-
-    Both are determined with true values in place of the computed ones. The search is repeated until no partial gradient
-    is found.
-    """
-    while True:
-        in_use = [target for target in found.truths if target not in found.parts]
-        found.held = {t.key: found.truths[t] for t in in_use if t.key is not None}
-        found.own = scene.backward(found.held)
-        right = {t for t in in_use if is_true(scene, found, t, found.own)}
-        parts = set()
-        found.at_fault, found.unknown = set(), set()
-        for target in in_use:
-            if target in right or target.is_final:
-                continue
-            without = scene.backward({key: value for key, value in found.held.items() if key != target.key})
-            others = [t for t in in_use if t is not target]
-            gained = any(t in right and not is_true(scene, found, t, without) for t in others)
-            lost = any(t not in right and is_true(scene, found, t, without) for t in others)
-            if lost and not gained:
-                parts.add(target)
-            else:
-                (found.at_fault if gained and not lost else found.unknown).add(target)
-        if not parts:
-            break
-        found.parts |= parts
-    found.at_fault |= {t for t in in_use if t.is_final and not t.outside and t not in right}
-    found.elsewhere = {t for t in in_use if t.outside and t not in right}
-
-
-def _blame(scene, found, reads):
-    """Mark as unknown the Targets at fault that read unknown values."""
-    doubtful = {t.key for t in found.unknown} | _tainted(scene, reads)
-    for target in list(found.at_fault):
-        read = {event.key for event in reads.through(target.event, found.held)}
-        if read & doubtful:
-            found.at_fault.discard(target)
-            found.unknown.add(target)
-            found.suspect.add(target)
-
-
-def _tainted(scene, reads):
-    """Return the keys of Events whose value is modified later under another name."""
-    last = {scene.sites[e.site].name: e for e in scene.plain.events if scene.sites[e.site].kind == "backward"}
-    return {event.key for event in last.values() if not event.is_untouched}

@@ -14,15 +14,13 @@ blame.py then judges the lines of these locals in the same way as all others.
 """
 
 import ast
-import itertools
 import re
 
 import numpy as np
 
-from gradcheck.lines.blame import is_true, with_locals
 from gradcheck.lines.probe import close, is_real_array
-from gradcheck.lines.quantities import GRADIENT, LENGTH, SLOPE, VALUE, WHOLE, quantities_of
-from gradcheck.lines.source import PREFIXES, names_read
+from gradcheck.lines.quantities import GRADIENT, LENGTH, SLOPE, VALUE, WHOLE, quantities_of, without_ones
+from gradcheck.lines.source import PREFIXES, gradient_of, names_read
 from gradcheck.lines.targets import Target
 
 CHANGING = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare, ast.Lambda)  # other statements copy a value
@@ -31,42 +29,35 @@ MOST_MISTAKES = 3
 EQUAL = 1e-7  # relative
 
 
-def follow_by_value(look, others):
-    """Extend the Targets and Findings of a Look by locals that their values identify.
-
-    `others` are Looks at other draws; they are extended too.
-    """
-    by_name = {t.key for t in look.found.truths if t.key is not None} - _otherwise(look.found)
-    local = [e for e in look.scene.plain.events if look.scene.sites[e.site].kind == "backward"]
-    local = [e for e in local if e.key not in by_name and _is_numeric(e.value) and not _is_start(look, e)]
+def follow_by_value(scene, others):
+    """Extend the Targets and Findings of a Scene, and of the others, by locals that their values identify."""
+    by_name = {t.key for t in scene.found.truths if t.key is not None} - scene.found.undecided()
+    local = [e for e in scene.locals() if e.key not in by_name and _is_numeric(e.value) and not _is_start(scene, e)]
     if not local:
         return
-    names = {look.scene.sites[e.site].name for e in local}
-    names |= {of for name in names for of in _gradient_of(name)}
-    sides = [_Side(one, names, {e.key for e in local}) for one in (look, *others)]
-    search = _Search(look, sides, local)
+    names = {scene.name(event) for event in local}
+    names |= {of for name in names for of in gradient_of(name, (*PREFIXES, "D"))}
+    sides = [_Side(one, names, local) for one in (scene, *others)]
+    search = _Search(sides, local)
     for _ in range(MOST_MISTAKES):
         if not search.find_mistake():
             break
     vouched = search.vouched()
     for side in sides:
         side.extend(local, vouched)
-        events = side.look.scene.plain.events
-        side.look.settled = {e.key for e in events if _needs_no_look(look, e, search.lengths)}
-    look.in_use()
+        side.scene.settled = {e.key for e in side.scene.plain.events if _is_settled(side.scene, e, search.lengths)}
 
 
-def _needs_no_look(look, event, lengths):
+def _is_settled(scene, event, lengths):
     """Return True for the length of an axis, and for an object that is only copied."""
-    value, statement = event.value, look.scene.sites[event.site].statement
-    if isinstance(value, int) and not isinstance(value, bool) and value in lengths:
+    if isinstance(event.value, int) and not isinstance(event.value, bool) and event.value in lengths:
         return True
-    return not is_real_array(value) and not any(isinstance(n, CHANGING) for n in ast.walk(statement))
+    return not is_real_array(event.value) and not _changes(scene, event)
 
 
-def _otherwise(found):
-    """Return the keys of gradients that may differ from those their names suggest."""
-    return {t.key for t in found.parts | found.unknown if not t.is_final}
+def _changes(scene, event):
+    """Return True if the line of a local computes its value, instead of copying it."""
+    return any(isinstance(node, CHANGING) for node in ast.walk(scene.site(event).statement))
 
 
 def _is_numeric(value):
@@ -75,235 +66,184 @@ def _is_numeric(value):
     return is_array and np.asarray(value).dtype.kind in "fib"
 
 
-def _is_start(look, event):
+def _is_start(scene, event):
     """Return True for a loop counter, and for an array of zeros that is filled later."""
-    statement = look.scene.sites[event.site].statement
-    value = getattr(statement, "value", None)
-    made = getattr(value.func, "attr", "") if isinstance(value, ast.Call) else ""
+    statement = scene.site(event).statement
+    made = getattr(getattr(getattr(statement, "value", None), "func", None), "attr", "")
     return isinstance(statement, ast.For) or made.startswith(("zeros", "empty"))
 
 
 class _Side:
-    """One of the Looks with its quantities and the true values found so far.
+    """One of the Scenes with its quantities and the true values found so far, {key of an Event: value}."""
 
-    The true values are {key of an Event: value}.
-    """
-
-    def __init__(self, look, names, local):
-        self.look, self.events = look, {e.key: e for e in look.scene.plain.events}
-        shapes = [np.shape(event.value) for key, event in self.events.items() if key in local]
-        self.quantities = quantities_of(look.in_use().scene, look.parts, shapes, names)
-        otherwise = _otherwise(look.found)
-        self.held = {key: truth for key, truth in look.found.held.items() if key not in otherwise}
-        self.compared = [t for t in look.found.truths if t.key is None or t.key not in otherwise]
+    def __init__(self, scene, names, local):
+        self.scene, self.events = scene, {e.key: e for e in scene.plain.events}
+        shapes = [np.shape(self.events[e.key].value) for e in local if e.key in self.events]
+        self.quantities = quantities_of(scene, shapes, names)
+        self.undecided = scene.found.undecided()
+        self.held = {key: truth for key, truth in scene.found.held.items() if key not in self.undecided}
+        self.compared = [t for t in scene.found.truths if t.key is None or t.key not in self.undecided]
         self.truths = {}
 
     def backward(self, more=()):
         """Run backward with true values for the gradients followed by name, and `more`."""
-        return self.look.in_use().scene.backward({**self.held, **self.truths, **dict(more)})
+        return self.scene.backward({**self.held, **self.truths, **dict(more)})
 
     def right(self, passed, key):
         """Return the Targets that are right in a Passed, except the one with this key."""
-        return {t for t in self.compared if t.key != key and is_true(self.look.scene, self.look.found, t, passed)}
+        return {t for t in self.compared if t.key != key and self.scene.found.is_true(t, passed)}
+
+    def mends(self, passed, key, truth):
+        """Return True if a value at an Event makes a gradient right that is wrong in a Passed, and none wrong."""
+        return truth is not None and self.right(passed, key) < self.right(self.backward({key: truth}), key)
 
     def extend(self, local, vouched):
-        """Add to the Look the locals that are right, or whose true value is known."""
-        passed, look = self.backward(), self.look
-        values = {event.key: event.value for event in passed.events}
-        partial = _otherwise(look.found)
-        followed = {key: values[key] for key in vouched if key in values and key not in partial} | self.truths
+        """Add to the Scene the locals that are right, or whose true value is known."""
+        values, scene = self.backward().values, self.scene
+        followed = {key: values[key] for key in vouched if key in values and key not in self.undecided} | self.truths
         targets = []
         for event in local:
             if event.key in followed and event.key in self.events:
-                name, own = look.scene.sites[event.site].name, self.events[event.key]
-                targets.append(Target(name, own, array=np.asarray(own.value), key=event.key))
-        replaced = {target.key or target.event.key for target in targets}
-        look.targets = [t for t in look.targets if t.is_final or t.event.key not in replaced] + targets
-        truths = {target: followed[target.key] for target in targets}
-        look.found = with_locals(look.scene, look.found, look.reads, truths)
+                own = self.events[event.key]
+                targets.append(Target(scene.name(event), own, array=np.asarray(own.value), key=event.key))
+        replaced = {target.key for target in targets}
+        scene.targets = [t for t in scene.targets if t.is_final or t.event.key not in replaced] + targets
+        scene.found = scene.found.with_locals({target: followed[target.key] for target in targets})
 
 
 class _Search:
-    """The search for mistakes among the locals, each an Event of the first Look."""
+    """The search for mistakes among the locals, each an Event of the first of the Scenes."""
 
-    def __init__(self, look, sides, local):
-        self.look, self.sides, self.local = look, sides, local
-        self.known = set(look.scene.names)
-        self.lengths = {label[1] for label in sides[0].quantities if label[0] == LENGTH}
-        labels = set.intersection(*(set(side.quantities) for side in sides))
-        self.labels = [label for label in sides[0].quantities if label in labels]
-        self.otherwise = _otherwise(look.found)
-        names = {look.scene.sites[event.site].name for event in local}
-        self.allowed = {name: self._allowed(name, names) for name in names}
-        first = sides[0]
-        truths = [truth for t, truth in first.look.found.truths.items() if t in first.compared and not t.is_final]
-        truths.append(look.scene.run.dy)
-        self.claimed = {k for k in self.labels if any(_fits(first.quantities[k], truth) for truth in truths)}
+    def __init__(self, sides, local):
+        self.sides, self.local, self.scene = sides, local, sides[0].scene
+        self.quantities, self.undecided = sides[0].quantities, sides[0].undecided
+        self.known, self.names = self.scene.names.keys(), {self.scene.name(event) for event in local}
+        self.lengths = {label[1] for label in self.quantities if label[0] == LENGTH}
+        self.labels = [k for k in self.quantities if all(k in side.quantities for side in sides)]
+        self.allowed = {name: self._allowed(name) for name in self.names}
+        truths = [truth for t, truth in self.scene.found.truths.items() if t in sides[0].compared and not t.is_final]
+        truths.append(self.scene.run.dy)
+        self.claimed = {k for k in self.labels if any(_fits(self.quantities[k], truth) for truth in truths)}
 
     def vouched(self):
         """Return the keys of the locals that equal an allowed quantity on every side."""
-        held = [{e.key: e.value for e in side.backward().events} for side in self.sides]
-        return [e.key for e in self.local if self._equals(e, *(values.get(e.key) for values in held))]
+        held = [side.backward().values for side in self.sides]
+        return [e.key for e in self.local if self._equals(e, [values.get(e.key) for values in held])]
 
-    def _equals(self, event, *values):
+    def _equals(self, event, values):
         if not all(map(_is_numeric, values)):
             return False
-        if self._name(event) == self.look.source.parameter:
-            return all(
-                close(value, side.look.scene.run.dy, EQUAL) for side, value in zip(self.sides, values, strict=True)
-            )
-        return any(
-            all(_fits(side.quantities[label], value) for side, value in zip(self.sides, values, strict=True))
-            for label in self.allowed[self._name(event)]
-            if self._vouches(label, event)
-        )
+        pairs, name = list(zip(self.sides, values, strict=True)), self.scene.name(event)
+        if name == self.scene.source.parameter:
+            return all(close(value, side.scene.run.dy, EQUAL) for side, value in pairs)
+        labels = [label for label in self.allowed[name] if self._vouches(label, event)]
+        return any(all(_fits(side.quantities[label], value) for side, value in pairs) for label in labels)
 
     def _vouches(self, label, event):
         """Return True if equality with this quantity shows that a local is right.
 
         It does not if a typical mistake produces the same value. With a missing factor, a local often equals the
-        gradient of another name. A sum instead of a mean equals a total.
+        gradient of another name.
         """
-        quantity, name = self.sides[0].quantities[label], self._name(event)
+        quantity, name = self.quantities[label], self.scene.name(event)
         if quantity.kind == VALUE:
-            statement = self.look.scene.sites[event.site].statement
-            is_copied = name not in self.known and not any(isinstance(n, CHANGING) for n in ast.walk(statement))
-            return is_copied or label == (VALUE, name)
+            return label == (VALUE, name) or (name not in self.known and not _changes(self.scene, event))
         if quantity.kind == SLOPE:
             return bool(_pairs(name))
         if quantity.kind == LENGTH or "total" in label or self._is_scaled_next(event):
             return False
         of = self._known_gradient(name)
-        is_meant = of is None or of in quantity.of or event.key in self.otherwise
+        is_meant = of is None or of in quantity.of or event.key in self.undecided
         return quantity.kind == WHOLE or (is_meant and label not in self.claimed)
 
     def _is_scaled_next(self, event):
-        """Return True if the next line that binds the name scales its value.
-
-        A factor may then be missing in either line.
-        """
-        events = [e for e in self.look.scene.plain.events if self._name(e) == self._name(event)]
+        """Return True if the next line that binds the name scales its value: a factor may be missing in either line."""
+        events = [e for e in self.scene.locals() if self.scene.name(e) == self.scene.name(event)]
         later = [e for e in events[events.index(event) + 1 :] if e.site != event.site]
-        if not later or self._name(event) not in self.look.reads.names(later[0]):
+        if not later or self.scene.name(event) not in self.scene.reads.names(later[0]):
             return False
-        statement = self.look.scene.sites[later[0].site].statement
+        statement = self.scene.site(later[0]).statement
         if isinstance(statement, ast.AugAssign):
             return isinstance(statement.op, SCALING)
         products = [n for n in ast.walk(statement) if isinstance(n, ast.BinOp) and isinstance(n.op, SCALING)]
-        return any(self._name(event) in names_read(product) for product in products)
+        return any(self.scene.name(event) in names_read(product) for product in products)
 
     def find_mistake(self):
-        """Find the first wrong local, record its true value, and return True.
-
-        If there is none, return False.
-        """
+        """Find the first wrong local, record its true value, and return True; or return False."""
         passed = [side.backward() for side in self.sides]
         vouched = set(self.vouched())
         unknown = [e for e in self.local if e.key not in self.sides[0].truths]
         partial = [e for e in unknown if e.key in vouched and self._is_accumulated(e)]
         doubtful = [e for e in unknown if e.key not in vouched]
-        behind = [e for e in doubtful if {p.key for p in partial} & {r.key for r in self.look.reads.before[e.key]}]
-        order = [*(e for e in doubtful if e not in behind), *partial, *behind]
-        for event, truth in itertools.product(order, (self._truth, self._truth_of_another_shape)):
-            for label in self.allowed[self._name(event)]:
-                truths = [truth(side, side.events.get(event.key), label) for side in self.sides]
-                if all(map(self._mends, self.sides, passed, itertools.repeat(event), truths)):
-                    for side, value in zip(self.sides, truths, strict=True):
-                        side.truths[event.key] = value
-                    return True
+        before, partial_keys = self.scene.reads.before, {p.key for p in partial}
+        behind = [e for e in doubtful if partial_keys & {r.key for r in before[e.key]}]
+        for event in (*(e for e in doubtful if e not in behind), *partial, *behind):
+            for truth in (_truth, _truth_of_another_shape):
+                for label in self.allowed[self.scene.name(event)]:
+                    truths = [truth(side, event.key, label) for side in self.sides]
+                    if all(
+                        s.mends(p, event.key, value) for s, p, value in zip(self.sides, passed, truths, strict=True)
+                    ):
+                        for side, value in zip(self.sides, truths, strict=True):
+                            side.truths[event.key] = value
+                        return True
         return False
 
     def _is_accumulated(self, event):
-        """Return True if a name is computed at several lines.
+        """Return True if a name is computed at several lines, so that each value may be a partial gradient."""
+        is_computed = isinstance(self.scene.site(event).statement, ast.AugAssign) or _changes(self.scene, event)
+        return is_computed and len({e.site for e in self.local if self.scene.name(e) == self.scene.name(event)}) > 1
 
-        Each value may then be the gradient along some of the paths.
-        """
-        statement = self.look.scene.sites[event.site].statement
-        is_computed = any(isinstance(n, (*CHANGING, ast.AugAssign)) for n in ast.walk(statement))
-        return is_computed and len({e.site for e in self.local if self._name(e) == self._name(event)}) > 1
-
-    def _truth_of_another_shape(self, side, event, label):
-        array = side.quantities[label].array
-        return (
-            None
-            if event is None
-            else array
-            if label[0] != LENGTH and array.ndim and np.shape(event.value) != array.shape
-            else None
-        )
-
-    def _truth(self, side, event, label):
-        quantity = side.quantities[label]
-        if event is None:
-            return None
-        if quantity.kind == LENGTH and np.ndim(event.value) == 0 and (quantity.array > 1) != (event.value > 1):
-            return None
-        return quantity.array if quantity.kind == WHOLE else _as(quantity.array, event.value)
-
-    def _mends(self, side, passed, event, truth):
-        if truth is None:
-            return False
-        before = side.right(passed, event.key)
-        after = side.right(side.backward({event.key: truth}), event.key)
-        return before < after
-
-    def _name(self, event):
-        return self.look.scene.sites[event.site].name
-
-    def _allowed(self, name, names):
-        """Return the labels of the quantities that a name allows.
-
-        `names` are the names of all locals.
-        """
-        quantities = self.sides[0].quantities
-        rest = _gradient_of(name)
-        if not rest or (name[0] == "D" and self._known_gradient(name) is None):
+    def _allowed(self, name):
+        """Return the labels of the quantities that a name allows."""
+        rest, of = gradient_of(name, (*PREFIXES, "D")), self._known_gradient(name)
+        if not rest or (name[0] == "D" and of is None):
             return [label for label in self.labels if label[0] != WHOLE]
         pairs = _pairs(name)
-        of = self._known_gradient(name)
         if of is None and any(a in self.known or b in self.known for a, b in pairs):
-            return [label for label in self.labels if self._is_slope(quantities[label], pairs, names)]
-        exact = [k for k in self.labels if k[0] == GRADIENT and (of is None or of in quantities[k].of)]
-        near = [k for k in self.labels if k[0] == GRADIENT and of in quantities[k].within - quantities[k].of]
+            return [label for label in self.labels if self._is_slope(self.quantities[label], pairs)]
+        gradients = [(k, self.quantities[k]) for k in self.labels if k[0] == GRADIENT]
+        exact = [k for k, quantity in gradients if of is None or of in quantity.of]
+        near = [k for k, quantity in gradients if of in quantity.within - quantity.of]
         return [*exact, *(k for k in self.labels if k[0] == WHOLE and k[1] in rest), *near]
 
     def _known_gradient(self, name):
         """Return the forward name X if a name has the form dX or dX2, or None."""
-        rest = _gradient_of(name)
-        rest += [x.rstrip("_0123456789") for x in rest]
-        return next((x for x in rest if x in self.known), None)
+        rest = gradient_of(name, (*PREFIXES, "D"))
+        return next((x for x in (*rest, *(x.rstrip("_0123456789") for x in rest)) if x in self.known), None)
 
-    def _is_slope(self, quantity, pairs, names):
+    def _is_slope(self, quantity, pairs):
         """Return True if a quantity fits one of the pairs (A, B) of a name `dAdB`."""
         if quantity.kind == GRADIENT:
             return any(a not in self.known and b in quantity.of for a, b in pairs)
-        if quantity.kind == LENGTH:
-            return True
-        if quantity.kind in (VALUE, WHOLE):
-            return False
-        for a, b in pairs:
-            claimed = {y for name in names for x, y in _pairs(name) if x == a and y in self.known}
-            is_of_a = a not in self.known or a == quantity.by
+        for a, b in pairs if quantity.kind == SLOPE else ():
+            claimed = {y for name in self.names for x, y in _pairs(name) if x == a and y in self.known}
             is_by_b = b in quantity.of if b in self.known else not (quantity.of and quantity.of <= claimed)
-            if is_of_a and is_by_b:
+            if is_by_b and (a not in self.known or a == quantity.by):
                 return True
-        return False
-
-
-def _gradient_of(name):
-    """Return each X for which a name has the form dX or DX."""
-    prefixes = (*PREFIXES, "D")
-    return [name[len(prefix) :] for prefix in prefixes if name.startswith(prefix) and len(name) > len(prefix)]
+        return quantity.kind == LENGTH
 
 
 def _pairs(name):
     """Return each (A, B) for which a name has the form dAdB."""
-    found = []
-    for match in re.finditer("d", name):
-        a, b = name[1 : match.start()].strip("_"), name[match.end() :].strip("_")
-        if name[0] == "d" and a and b:
-            found.append((a, b))
-    return found
+    splits = [(name[1 : m.start()].strip("_"), name[m.end() :].strip("_")) for m in re.finditer("d", name)]
+    return [(a, b) for a, b in splits if name[0] == "d" and a and b]
+
+
+def _truth(side, key, label):
+    """Return a quantity as the value of a local, or None if it cannot be."""
+    quantity, event = side.quantities[label], side.events.get(key)
+    if event is None:
+        return None
+    if quantity.kind == LENGTH and np.ndim(event.value) == 0 and (quantity.array > 1) != (event.value > 1):
+        return None
+    return quantity.array if quantity.kind == WHOLE else _as(quantity.array, event.value)
+
+
+def _truth_of_another_shape(side, key, label):
+    quantity, event = side.quantities[label], side.events.get(key)
+    is_other = quantity.array.ndim and event is not None and np.shape(event.value) != quantity.array.shape
+    return quantity.array if is_other and quantity.kind != LENGTH else None
 
 
 def _fits(quantity, value):
@@ -312,15 +252,12 @@ def _fits(quantity, value):
 
 
 def _as(array, value):
-    """Return an array in the shape of a value, or None if the shapes differ.
-
-    Axes of length 1 are ignored in the comparison.
-    """
-    shape = np.shape(value)
-    if tuple(n for n in array.shape if n != 1) != tuple(n for n in shape if n != 1):
+    """Return an array in the shape of a value, or None if the shapes differ by more than axes of length 1."""
+    if without_ones(array.shape) != without_ones(np.shape(value)):
         return None
     if isinstance(value, np.ndarray):
-        return array.reshape(shape).astype(value.dtype) if value.dtype.kind in "ib" else array.reshape(shape)
+        array = array.reshape(value.shape)
+        return array.astype(value.dtype) if value.dtype.kind in "ib" else array
     number = array.item()
     if isinstance(value, (int, np.integer)):
         return int(number) if number.is_integer() else None

@@ -1,83 +1,58 @@
-"""Explain a wrong gradient as the gradient along only some of the paths, or of another quantity.
+"""Recognise a gradient that lacks a path, or that is the gradient of another quantity.
 
 x reaches y directly, and through other names computed from it. If one of these names is held constant while x is
 perturbed, the result is the gradient along all other paths. If the line computes that, it lacks the path through this
-name. Other explanations are that the line computes the gradient of another name that depends on x, or only the effect
-of each entry on the entry at the same index.
+name. Or the line may compute the gradient of another name that depends on x, or only the effect of each entry on the
+entry at the same index.
 """
 
 import itertools
 
 import numpy as np
 
-from gradcheck.complex_step import STEP, NotComplexSafe
+from gradcheck.complex_step import NotComplexSafe
 from gradcheck.lines.probe import is_real_array
-from gradcheck.lines.source import PREFIXES, names_read
-from gradcheck.lines.truth import finite
+from gradcheck.lines.source import gradient_of, names_read
 
 MOST_PAIRS = 30
 MOST_DIAGONAL = 400  # entries, each of which is perturbed separately
 
 
-def path_words(bench):
+def missing_path(bench):
     """Return a sentence on a path that a Target's value lacks, or ""."""
-    scene, target = bench.scene, bench.target
-    value = bench.base.value(target)
-    if target.at is None or value is None or not is_real_array(value) or not np.any(value):
+    if bench.target.at is None:
         return ""
-    of = moved_name(bench)
-    single = _bound_once(scene)
-    later = {n: e for n, e in single.items() if e.key != target.at and n != of and e.live is not scene.output}
+    of, single = _moved_name(bench), _bound_once(bench.scene)
+    later = {n: e for n, e in single.items() if n != of and e.live is not bench.scene.output}
     for name, event in later.items():
-        if _is_gradient(bench, value, {event.key: event.value}):
+        if _is_gradient(bench, bench.value, [event]):
             return f"the path from {of} to the output through {name} is missing"
-    for (name, event), (other, another) in list(itertools.combinations(later.items(), 2))[:MOST_PAIRS]:
-        if _is_gradient(bench, value, {event.key: event.value, another.key: another.value}):
+    for (name, event), (other, another) in itertools.islice(itertools.combinations(later.items(), 2), MOST_PAIRS):
+        if _is_gradient(bench, bench.value, [event, another]):
             return f"the paths from {of} to the output through {name} and {other} are missing"
-    covered = _covered(bench, later)
-    rest = bench.found.truths[target] - value
-    if covered and np.any(rest) and _is_gradient(bench, rest, {e.key: e.value for e in covered.values()}):
+    covered = {name: later[name] for name in _covered(bench, later)}
+    rest = bench.truth - bench.value
+    if covered and np.any(rest) and _is_gradient(bench, rest, covered.values()):
         return f"{of} reaches the output on another path than through {joined(covered)}, and that is missing"
     return ""
 
 
-def moved_name(bench):
-    """Return the name in the forward pass whose gradient a Target is."""
-    at = bench.target.at
-    if isinstance(at, int):
-        return bench.scene.run.arguments[at].name
-    return bench.scene.sites[at[0]].name
-
-
-def _is_gradient(bench, value, held):
-    return bench.scene.truth.is_gradient(value, bench.target.at, bench.target.array, held)
-
-
-def instead_words(bench):
-    """Return a sentence on the quantity that was computed instead, or "".
-
-    It is the gradient of another name, or the diagonal of a Jacobian.
-    """
-    scene, value = bench.scene, bench.base.value(bench.target)
-    if bench.target.at is None or scene.truth.step is None or not is_real_array(value):
+def instead(bench):
+    """Return a sentence on the quantity that was computed instead, or ""."""
+    scene, value = bench.scene, bench.value
+    if bench.target.at is None or scene.truth.step is None:
         return ""
-    of, single = moved_name(bench), _bound_once(scene)
-    for gradient, name, given in _starts(bench, single):
+    of, single = _moved_name(bench), _bound_once(scene)
+    for gradient, name, given in _gradients_read(bench, of, single):
         for other, event in single.items():
             is_alike = np.shape(event.value) == np.shape(given) and other not in (name, of)
-            if is_alike and _moves(bench, {event.key: given}, value):
+            if is_alike and _is_from(bench, event.key, given):
                 return f"it is what it would be if {gradient} were the gradient of {other}, not of {name}"
         if np.shape(value) == np.shape(given) and 1 < np.size(value) <= MOST_DIAGONAL:
             diagonal = _diagonal(bench, single[name].key)
             if diagonal is not None and scene.truth.same(given * diagonal, value, bench.target.array):
-                return (
-                    f"an entry of {of} reaches other entries of {name} too, and the line knows of its own place alone"
-                )
+                return f"an entry of {of} also reaches the other entries of {name}, and the line leaves these out"
     return ""
-
-
-def _bound_once(scene):
-    return {n: held[0] for n, held in scene.names.items() if len(held) == 1 and is_real_array(held[0].value)}
 
 
 def joined(words, last_word="and"):
@@ -86,79 +61,70 @@ def joined(words, last_word="and"):
     return f"{', '.join(first)} {last_word} {last}" if first else last
 
 
-def joined_or(words):
-    """Return `a`, `a or b` or `a, b or c`."""
-    return joined(words, "or")
+def _moved_name(bench):
+    """Return the name in the forward pass whose gradient a Target is."""
+    at = bench.target.at
+    return bench.scene.run.arguments[at].name if isinstance(at, int) else bench.scene.sites[at[0]].name
 
 
-def _starts(bench, single):
+def _bound_once(scene):
+    return {n: held[0] for n, held in scene.names.items() if len(held) == 1 and is_real_array(held[0].value)}
+
+
+def _is_gradient(bench, value, constant):
+    held = {event.key: event.value for event in constant}
+    return bench.scene.truth.is_gradient(value, bench.target.at, bench.target.array, held)
+
+
+def _covered(bench, names):
+    """Return the names whose gradient or backward pass the line uses."""
+    scene, event = bench.scene, bench.target.event
+    covered = [of for n in scene.reads.names(event) for of in gradient_of(n) if of in names]
+    for name in names_read(scene.site(event).statement):
+        made = [scene.site(e).statement for e in scene.names.get(name, ()) if callable(e.live)]
+        covered += [n for n, e in names.items() if any(scene.site(e).statement is statement for statement in made)]
+    return list(dict.fromkeys(covered))
+
+
+def _gradients_read(bench, of, single):
     """Yield (gradient that the line reads, name that it is the gradient of, value)."""
-    source, run = bench.look.source, bench.scene.run
-    names = bench.names(bench.target.event)
-    followed = {bench.scene.sites[key[0]].name for key in bench.held}
-    outputs = [n for n, e in single.items() if e.live is bench.scene.output or np.array_equal(e.value, run.y)]
-    for gradient in bench.look.reads.names(bench.target.event):
-        if gradient == source.parameter and outputs:
-            yield gradient, outputs[-1], run.dy
-        for prefix in PREFIXES if gradient != source.parameter else ():
-            of = gradient[len(prefix) :] if gradient.startswith(prefix) else ""
-            if of in single and of != moved_name(bench) and gradient in followed and gradient in names:
-                yield gradient, of, names[gradient]
+    scene = bench.scene
+    names, followed = bench.names(bench.target.event), {scene.sites[key[0]].name for key in bench.held}
+    outputs = [n for n, e in single.items() if e.live is scene.output or np.array_equal(e.value, scene.run.y)]
+    for gradient in scene.reads.names(bench.target.event):
+        if gradient == scene.source.parameter:
+            yield from [(gradient, name, scene.run.dy) for name in outputs[-1:]]
+        elif gradient in followed and gradient in names:
+            yield from [(gradient, x, names[gradient]) for x in gradient_of(gradient) if x in single and x != of]
 
 
-def _moves(bench, cotangents, value):
-    """Return True if a value is the gradient of Σ ⟨cotangent, forward value⟩.
-
-    `cotangents` is {key of a forward Event: cotangent}. The two are compared along a random direction.
-    """
-    v = bench.scene.truth.rng.standard_normal(np.shape(value))
-    slopes = _slopes(bench, v, cotangents)
-    if slopes is None:
+def _is_from(bench, key, cotangent):
+    """Return True if the value is the gradient of Σ ⟨cotangent, a value of forward⟩, along a random direction."""
+    v = bench.scene.truth.rng.standard_normal(np.shape(bench.value))
+    slopes = _slopes(bench, v)
+    if slopes is None or key not in slopes:
         return False
-    products = [np.asarray(c) * slopes[key] for key, c in cotangents.items()]
-    size = sum(float(np.sum(np.abs(p))) for p in products) + float(np.sum(np.abs(value * v)))
-    return bool(abs(sum(map(np.sum, products)) - np.sum(value * v)) <= bench.scene.truth.resolution * size)
+    wanted, given = np.asarray(cotangent) * slopes[key], bench.value * v
+    size = float(np.sum(np.abs(wanted)) + np.sum(np.abs(given)))
+    return bool(abs(np.sum(wanted) - np.sum(given)) <= bench.scene.truth.resolution * size)
 
 
 def _diagonal(bench, key):
-    """Return the diagonal of the Jacobian of a forward Event, or None.
-
-    The derivative is with respect to the value that is perturbed.
-    """
-    array = finite(bench.target.array)
-    diagonal = np.zeros(array.shape)
-    for index in np.ndindex(array.shape):
-        v = np.zeros(array.shape)
+    """Return the diagonal of the Jacobian of a value of forward with respect to the Target's array, or None."""
+    diagonal = np.zeros(np.shape(bench.target.array))
+    for index in np.ndindex(diagonal.shape):
+        v = np.zeros(diagonal.shape)
         v[index] = 1.0
-        slopes = _slopes(bench, v, [key])
-        if slopes is None:
+        slopes = _slopes(bench, v)
+        if slopes is None or key not in slopes:
             return None
         diagonal[index] = slopes[key][index]
     return diagonal
 
 
-def _slopes(bench, v, keys):
-    """Return {key: derivative of a forward Event} along v, or None."""
-    scene, at = bench.scene, bench.target.at
-    is_input = isinstance(at, int)
-    changes = {} if is_input else {at: lambda value: value + 1j * STEP * v}
+def _slopes(bench, v):
+    """Return {key: derivative of a value of forward} along v, or None."""
     try:
-        with scene.probe.recording(changes) as events:
-            scene.truth.step.along({at: v} if is_input else {})
+        return bench.scene.truth.slopes(bench.target.at, bench.target.array, v)[2]
     except NotComplexSafe:
         return None
-    return {e.key: np.imag(e.value) / STEP for e in events if e.key in keys}
-
-
-def _covered(bench, names):
-    """Return {name: Event} of the names whose gradient or backward pass the line uses."""
-    scene = bench.scene
-    site = scene.sites[bench.target.event.site]
-    read = bench.look.reads.names(bench.target.event)
-    covered = [n[len(p) :] for n in read for p in PREFIXES if n.startswith(p) and n[len(p) :] in names]
-    called = [n for n in names_read(site.statement) if n in scene.names and callable(scene.names[n][0].live)]
-    for name in called:
-        for event in scene.names[name]:
-            statement = scene.sites[event.site].statement
-            covered += [n for n, e in names.items() if scene.sites[e.site].statement is statement]
-    return {name: names[name] for name in dict.fromkeys(covered)}

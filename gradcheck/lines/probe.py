@@ -1,4 +1,4 @@
-"""The probe that is called after each assignment: it records the value of a name, and perturbs or replaces it."""
+"""The probe that is called at each Site: it records the value there, and perturbs or replaces it."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +10,7 @@ import numpy as np
 class Event:
     """One call of the probe of a Site, the `nth` from 0.
 
-    `value` is a copy of the value, and `live` the value itself. `left` is the result of the recording's witness at that
-    time.
+    `value` is a copy of the value, `live` the value itself, and `left` the result of the recording's witness then.
     """
 
     site: int
@@ -28,69 +27,42 @@ class Event:
     @property
     def is_untouched(self):
         """Return True if the value has not been modified since."""
-        return not isinstance(self.live, np.ndarray) or np.array_equal(self.live, self.value, equal_nan=True)
+        return not isinstance(self.live, np.ndarray) or np.array_equal(self.value, self.live, equal_nan=True)
 
 
 class Probe:
-    """A function probe(site, value) that returns the value, or its replacement.
-
-    `changes` is {(site, nth): function of the value}.
-    """
+    """A function probe(site, value) that returns the value, or its replacement within `running`."""
 
     def __init__(self):
-        self.changes = {}
-        self.events = None
-        self.counts = {}
-        self.witness = None
-        self.at_part = None
+        self.changes, self.events, self.counts, self.witness = {}, None, {}, None
+        self.moved = set()  # sites of the parts that are recorded; None for all
 
     def __call__(self, site, value):
         """Record a value, and return it or its replacement."""
         nth = self.counts[site] = self.counts.get(site, -1) + 1
         if self.events is not None:
             copy = value.copy() if isinstance(value, np.ndarray) else value
-            self.events.append(Event(site, nth, copy, value, self.witness()))
+            self.events.append(Event(site, nth, copy, value, self.witness and self.witness()))
         change = self.changes.get((site, nth))
         return value if change is None else change(value)
 
-    def part(self, number, value):
-        """Return the value of a part of the forward pass, or its replacement.
-
-        Replacements are active within `moving`.
-        """
-        return value if self.at_part is None else self.at_part(number, value)
+    def part(self, site, value):
+        """Do the same at a part of an expression, if `running` asks for it."""
+        return self(site, value) if self.moved is None or site in self.moved else value
 
     @contextmanager
-    def moving(self, at_part):
-        """Pass each part through at_part(number, value) within the `with` block."""
-        self.at_part = at_part
-        try:
-            yield
-        finally:
-            self.at_part = None
+    def running(self, changes, witness=None, with_parts=False):
+        """Apply changes, {key: function of the value}, within the `with` block, and yield a list of its Events.
 
-    @contextmanager
-    def recording(self, changes, witness=lambda: None):
-        """Yield a list that collects the Events of the `with` block.
-
-        The changes apply within the block.
+        Parts of expressions are recorded only if they are changed, or `with_parts`.
         """
-        before = self.changes, self.events, self.counts
+        before = vars(self).copy()
         self.changes, self.events, self.counts, self.witness = changes, [], {}, witness
+        self.moved = None if with_parts else {site for site, _ in changes}
         try:
             yield self.events
         finally:
-            self.changes, self.events, self.counts = before
-
-    @contextmanager
-    def changing(self, changes):
-        """Apply these changes within the `with` block."""
-        before = self.changes, self.events, self.counts
-        self.changes, self.events, self.counts = changes, None, {}
-        try:
-            yield
-        finally:
-            self.changes, self.events, self.counts = before
+            vars(self).update(before)
 
 
 def is_real_array(value):
@@ -99,10 +71,7 @@ def is_real_array(value):
 
 
 def close(a, b, resolution, floor=0.0):
-    """Return True if two real arrays are equal up to a tolerance.
-
-    The tolerance is `resolution` times the largest entry, plus `floor`.
-    """
+    """Return True if two real arrays are equal up to `resolution` times the largest entry, plus `floor`."""
     if np.iscomplexobj(a) or np.iscomplexobj(b):
         return False
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)

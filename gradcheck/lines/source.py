@@ -11,8 +11,8 @@ import linecache
 import types
 from dataclasses import dataclass
 
-FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
-OWN_SCOPE = (*FUNCTION, ast.Lambda, ast.ClassDef)
+from gradcheck.mistakes.sources import FUNCTION, first_line, within
+
 NOT_WITHIN = "no function `backward` is defined within its forward pass, so there are no lines to examine"
 ADAPTERS = "gradcheck.adapters."
 PREFIXES = ("d", "d_", "grad_")  # of names that hold a gradient
@@ -59,26 +59,23 @@ def source_of(backward, target, name):
     pair = _pair_within(target)
     if pair:
         return _source_of_pair(*pair, name)
-    reason, nameless = f"{name}: {NOT_WITHIN}", None
+    reason, candidates = f"{name}: {NOT_WITHIN}", []
     for function in closures(backward):
         if str(function.__module__).startswith(ADAPTERS):  # None in code that exec defines
             continue
-        file, lines = function.__code__.co_filename, _lines_of(function)
+        lines = _lines_of(function)
         if not lines:
-            reason = f"{name}: the source of its backward cannot be read: there is no file {file}"
+            reason = f"{name}: the source of its backward cannot be read: there is no file {_file(function)}"
             continue
         tree, outer, inner = _node_of(function, lines)
-        if outer is None:
-            continue
-        source = Source(file, tree, outer, inner, function, lines, function is backward)
-        if _computes(inner):
-            _refuse_stale(function, tree, name)
-            return source
-        nameless = nameless or (source if _reckons(inner, source.parameter) else None)
-    if nameless is None:
-        raise ValueError(reason)
-    _refuse_stale(nameless.function, nameless.tree, name)
-    return nameless
+        if outer is not None:
+            candidates.append(Source(_file(function), tree, outer, inner, function, lines, function is backward))
+    for is_it in (_names_a_gradient, _computes):
+        for source in candidates:
+            if is_it(source):
+                _refuse_stale(source.function, source.tree, name)
+                return source
+    raise ValueError(reason)
 
 
 def _pair_within(target):
@@ -91,46 +88,37 @@ def _pair_within(target):
 
 
 def _source_of_pair(forward, backward, name):
-    """Return the Source of two functions with a cache.
-
-    Raises ValueError if the source cannot be read.
-    """
-    file, lines = backward.__code__.co_filename, _lines_of(backward)
-    if not lines or forward.__code__.co_filename != file:
+    lines = _lines_of(backward)
+    if not lines or _file(forward) != _file(backward):
         raise ValueError(f"{name}: the source of its forward and backward cannot be read, or is not in one file")
     (tree, _, outer), (other, _, inner) = _node_of(forward, lines), _node_of(backward, lines)
-    if not isinstance(outer, ast.FunctionDef) or inner is None or not _computes(inner):
+    if not isinstance(outer, ast.FunctionDef) or inner is None:
         raise ValueError(f"{name}: {NOT_WITHIN}")
     if other.body[-1] is not tree.body[-1]:
         tree = ast.Module([*tree.body, other.body[-1]], [])
-    _refuse_stale(forward, tree, name)
-    _refuse_stale(backward, tree, name)
-    return Source(file, tree, outer, inner, backward, lines, True, forward)
+    source = Source(_file(backward), tree, outer, inner, backward, lines, True, forward)
+    if not (_names_a_gradient(source) or _computes(source)):
+        raise ValueError(f"{name}: {NOT_WITHIN}")
+    for function in (forward, backward):
+        _refuse_stale(function, tree, name)
+    return source
 
 
 def _node_of(function, lines):
-    """Return (tree, outer function or None, node) of a live function in its file.
-
-    If it is not found, return three times None.
-    """
+    """Return (tree, outer function or None, node) of a live function in its file, or three times None."""
     found = _functions_of("".join(lines)).get(_key(function.__code__), [])
     return found[0] if len(found) == 1 else (None, None, None)
 
 
 def _refuse_stale(function, tree, name):
     """Raise ValueError if a function's code differs from its source."""
-    code = function.__code__
-    if codes_of(tree, code.co_filename).get(_key(code)) != code:
-        raise ValueError(
-            f"{name}: {code.co_filename} was changed after it was loaded, so it is not the source of the code that runs"
-        )
+    file = _file(function)
+    if codes_of(tree, file).get(_key(function.__code__)) != function.__code__:
+        raise ValueError(f"{name}: {file} was changed after it was loaded, so it is not the source of the running code")
 
 
 def closures(function):
-    """Yield a function, and all functions in its closure, the nearest first.
-
-    Functions that it is bound to are included.
-    """
+    """Yield a function and all functions in its closure, the nearest first; bound functions are included."""
     pending, seen = [function], set()
     while pending:
         value = pending.pop(0)
@@ -170,8 +158,7 @@ def holders_of(source, target):
 
 def _by_name(function):
     """Return the object with the name of a function's outer function, or None."""
-    outer, _, _ = function.__qualname__.rpartition(".<locals>.")
-    first, *rest = outer.split(".")
+    first, *rest = function.__qualname__.rpartition(".<locals>.")[0].split(".")
     value = function.__globals__.get(first)
     for name in rest:
         value = getattr(value, name, None)
@@ -180,9 +167,8 @@ def _by_name(function):
 
 def _defining(function, things):
     """Return the functions among `things` whose constants include a function's code."""
-    code = function.__code__
-    functions = [thing for thing in things if type(thing) is types.FunctionType]
-    return list({id(f): f for f in functions if any(constant is code for constant in f.__code__.co_consts)}.values())
+    functions = {id(thing): thing for thing in things if type(thing) is types.FunctionType}
+    return [f for f in functions.values() if any(constant is function.__code__ for constant in f.__code__.co_consts)]
 
 
 def codes_of(tree, file):
@@ -196,13 +182,9 @@ def codes_of(tree, file):
     return codes
 
 
-def own_statements(body):
-    """Yield the statements of a function's body, also within `if`, `for` and so on."""
-    for statement in body:
-        yield statement
-        if not isinstance(statement, OWN_SCOPE):
-            for field in ("body", "orelse", "handlers", "finalbody"):
-                yield from own_statements(getattr(statement, field, []))
+def own_statements(function):
+    """Return the statements of a function, also within `if`, `for` and so on, but not those of inner functions."""
+    return [node for node in within(function) if isinstance(node, ast.stmt)]
 
 
 def names_read(node):
@@ -213,61 +195,52 @@ def names_read(node):
 
 def is_gradient(name):
     """Return True if a name has the form of a gradient: `dx`, `d_x`, `grad_x`."""
-    return any(name.startswith(prefix) and len(name) > len(prefix) for prefix in PREFIXES)
+    return bool(gradient_of(name))
 
 
-def first_line(function):
-    """Return the line at which a function's code begins: that of the first decorator."""
-    return min([function.lineno, *(decorator.lineno for decorator in getattr(function, "decorator_list", ()))])
+def gradient_of(name, prefixes=PREFIXES):
+    """Return each X for which a name has the form dX."""
+    return [name[len(prefix) :] for prefix in prefixes if name.startswith(prefix) and len(name) > len(prefix)]
 
 
-def _computes(inner):
-    """Return True if a backward pass has a line that can be examined.
-
-    Such a line binds the name of a gradient, or returns an expression that contains one.
-    """
-    if isinstance(inner, ast.Lambda):
-        return any(map(is_gradient, names_read(inner.body)))
-    for statement in own_statements(inner.body):
-        stored = [n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-        if any(map(is_gradient, stored)):
-            return True
-        if isinstance(statement, ast.Return) and statement.value and any(map(is_gradient, names_read(statement))):
-            return True
-    return False
+def _names_a_gradient(source):
+    """Return True if a backward pass binds a name like dx, or returns an expression that contains one."""
+    if isinstance(source.inner, ast.Lambda):
+        return any(map(is_gradient, names_read(source.inner.body)))
+    statements = own_statements(source.inner)
+    names = [n.id for s in statements for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    returned = [name for s in statements if isinstance(s, ast.Return) and s.value for name in names_read(s)]
+    return any(map(is_gradient, [*names, *returned]))
 
 
-def _reckons(inner, name):
-    """Return True if a function computes with a name, or passes it to a library.
-
-    An example is `return g @ w.T`, which names no gradient.
-    """
-    operations = [n for n in ast.walk(inner) if isinstance(n, (ast.BinOp, ast.UnaryOp, ast.Call))]
+def _computes(source):
+    """Return True if a backward pass computes with its argument, or passes it to a library: `return g @ w.T`."""
+    operations = [n for n in ast.walk(source.inner) if isinstance(n, (ast.BinOp, ast.UnaryOp, ast.Call))]
     operations = [n for n in operations if not isinstance(n, ast.Call) or isinstance(n.func, ast.Attribute)]
-    return any(name in names_read(operation) for operation in operations)
+    arguments = source.inner.args
+    given = source.parameter or (arguments.vararg.arg if arguments.vararg else "")
+    return any(given in names_read(operation) for operation in operations)
 
 
 def _key(code):
     return code.co_firstlineno, code.co_name
 
 
-def _name(node):
-    return "<lambda>" if isinstance(node, ast.Lambda) else node.name
+def _file(function):
+    return function.__code__.co_filename
 
 
 def _lines_of(function):
-    file = function.__code__.co_filename
-    linecache.checkcache(file)
-    return linecache.getlines(file)
+    linecache.checkcache(_file(function))
+    return linecache.getlines(_file(function))
 
 
 @functools.lru_cache(maxsize=32)
 def _functions_of(text):
-    """Return {(first line, name): [(tree, outer function or None, function)]}.
+    """Return {(first line, name): [(tree, outer function or None, function)]} of a source text.
 
-    The dictionary has each function of a source text, and is empty if the text cannot be parsed. The tree contains only
-    the imports and the top-level statement with the function. The imports are needed because calls of imported names
-    compile to other code.
+    The dictionary is empty if the text cannot be parsed. A tree contains only the imports and the top-level statement
+    with the function. The imports are needed because calls of imported names compile to other code.
     """
     try:
         module = ast.parse(text)
@@ -281,7 +254,7 @@ def _functions_of(text):
         while pending:
             outer, node = pending.pop()
             if isinstance(node, (*FUNCTION, ast.Lambda)):
-                found.setdefault((first_line(node), _name(node)), []).append((tree, outer, node))
+                found.setdefault((first_line(node), getattr(node, "name", "<lambda>")), []).append((tree, outer, node))
                 outer = node if isinstance(node, FUNCTION) else outer
             pending.extend((outer, child) for child in ast.iter_child_nodes(node))
     return found

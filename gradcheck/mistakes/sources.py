@@ -63,7 +63,7 @@ def find_closures(path, patterns):
 
 def first_line(function):
     """The line at which a function's code begins, as its code object has it: that of the first decorator."""
-    return min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
+    return min([function.lineno, *(decorator.lineno for decorator in getattr(function, "decorator_list", ()))])
 
 
 def within(node):
