@@ -2,7 +2,7 @@
 
 A round starts each engine in a process with the same weights and batches, and requires equal losses of the first steps.
 Then the engines take turns at training steps, decoding and, at some sizes, a long prompt. Last come the measurements
-that need no pairs: the peak of memory, the time of matrix products, and the limits of the machine.
+that need no pairs: the peak of memory, and the limits of the machine.
 
 Let the step of an engine take t seconds, a size need W FLOP in matrix products per step and R bytes of weights and
 cached keys and values per token, and the machine reach P FLOP/s and M bytes/s. Then
@@ -79,15 +79,13 @@ def measure_round(running: dict, size, number: int, seconds: float, progress) ->
     in_turns(running, "steps", seconds=seconds)
     progress("  decoding")
     in_turns(decoding, "decode", seconds=seconds * DECODING_SHARE)
-    for name, engine in decoding.items():
-        answers[name]["token"] = engine.ask("token")
     if size.prompt is not None:
         progress(f"  a prompt of {size.prompt} tokens")
         in_turns(decoding, "prompt")
-    progress("  memory, matrix products, limits of the machine")
+    progress("  memory, limits of the machine")
     for name, engine in running.items():
         time.sleep(SETTLE)
-        answers[name] |= {question: engine.ask(question) for question in ("memory", "products", "limits")}
+        answers[name] |= {question: engine.ask(question) for question in ("memory", "limits")}
     return answers
 
 
@@ -126,15 +124,12 @@ def engine_results(answers: list, facts: dict, limits: dict) -> dict:
 
     step = summarized("steps")
     loads = [turn["load"] for answer in answers for turn in answer["steps"]]
-    products = [answer["products"] or {"share": None, "flops": None} for answer in answers]
     result = {
         "step": step,
         "turns": turn_medians(answers, "steps"),
         "tokens_per_second": facts["batch"] * facts["length"] / step["median"],  # (1)
         "memory": known_median([answer["memory"] for answer in answers]),
         "cores": sum(load["cores"] * load["seconds"] for load in loads) / sum(load["seconds"] for load in loads),
-        "products": known_median([counted["share"] for counted in products]),
-        "product_flops": known_median([counted["flops"] for counted in products]),
         "of_peak": facts["flops"] / (step["median"] * limits["flops"]),  # (2)
     }
     if "decode" in answers[0]:
@@ -142,7 +137,6 @@ def engine_results(answers: list, facts: dict, limits: dict) -> dict:
         result["decode"] = token | {
             "tokens_per_second": 1 / token["median"],
             "of_bandwidth": facts["bytes_per_token"] / (token["median"] * limits["bandwidth"]),  # (3)
-            "products": known_median([answer["token"] for answer in answers]),
         }
     if "prompt" in answers[0]:
         result["prompt"] = summarized("prompt")

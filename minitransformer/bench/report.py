@@ -26,11 +26,11 @@ def comparison_lines(results: dict) -> list[str]:
             step, token, prompt = measured["step"], measured.get("decode"), measured.get("prompt")
             cells = [milliseconds(step["median"]), spread(step), f"{measured['tokens_per_second']:,.0f}"]
             cells += [mebibytes(measured["memory"]), f"{measured['cores']:.2f}"]
-            cells += [percent(measured["products"]), percent(measured["of_peak"])]
+            cells += [percent(measured["of_peak"])]
             training.append([*beginning, *cells, *ratio_cells(size, engine, "step")])
             if token:
                 cells = [f"{token['tokens_per_second']:,.0f}", milliseconds(token["median"]), spread(token)]
-                cells += [percent(token["of_bandwidth"]), percent(token["products"])]
+                cells += [percent(token["of_bandwidth"])]
                 decoding.append([*beginning, *cells, *ratio_cells(size, engine, "decode")])
             if prompt:
                 quartiles = f"{prompt['lower']:.3f} – {prompt['upper']:.3f}"
@@ -40,24 +40,22 @@ def comparison_lines(results: dict) -> list[str]:
     lines = [
         "Training: forward, loss, backward, clipping, AdamW",
         "",
-        *ruled("size|runs on|ms a step|quartiles|tokens/s|memory|cores|products|of peak|ratio|95 %", training),
+        *ruled("size|runs on|ms a step|quartiles|tokens/s|memory|cores|of peak|ratio|95 %", training),
         "",
         "  ms a step  median; the quartiles enclose the middle half of all steps",
         "  memory     peak of resident memory during a step, above the level before it",
         "  cores      average number of busy cores, including threads that wait actively",
-        "  products   share of the step spent in matrix products",
         "  of peak    FLOP of products per second of the step, as a share of the fastest product here:"
         f" {limits['flops']}FLOP/s",
         *ratio_lines(results),
         "",
         "Decoding: one sequence, with a key–value cache",
         "",
-        *ruled("size|runs on|tokens/s|ms a token|quartiles|of bandwidth|products alone|ratio|95 %", decoding),
+        *ruled("size|runs on|tokens/s|ms a token|quartiles|of bandwidth|ratio|95 %", decoding),
         "",
-        "  of bandwidth    bytes of weights and cached keys and values per second, as a share of the fastest read here:"
+        "  of bandwidth  bytes of weights and cached keys and values per second, as a share of the fastest read here:"
         f" {limits['bandwidth']}B/s",
-        "                  (above 100 %: the weights fit into the processor's caches, and memory does not limit)",
-        "  products alone  one row times each matrix of the model and nothing else, as a share of the time of a token",
+        "                (above 100 %: the weights fit into the processor's caches, and memory does not limit)",
     ]
     if prompts:
         header = "size|runs on|prompt|s to the first new token|quartiles|ratio|95 %"

@@ -5,22 +5,11 @@ torch-fused     eager, with AdamW(fused=True), which updates all parameters in o
 torch-compile   torch.compile for forward and backward, and the fused AdamW
 """
 
-import time
-
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from minitransformer.bench.numpy_engine import CLIP, LEARNING_RATE
-from minitransformer.bench.products import Products
 from minitransformer.bench.torch_model import TorchTransformer
 from minitransformer.transformer import Transformer
-
-aten = torch.ops.aten
-PRODUCTS = (aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default)
-ATTENTION = (
-    aten._scaled_dot_product_flash_attention_for_cpu.default,
-    aten._scaled_dot_product_flash_attention_for_cpu_backward.default,
-)
 
 
 class TorchEngine:
@@ -53,13 +42,6 @@ class TorchEngine:
             new = logits.argmax()[None, None]
             yield int(new)
 
-    def counting_products(self):
-        """Count the matrix products and attention kernels of a `with` block; None for a compiled model."""
-        return None if self.is_compiled else CountedProducts()
-
-    def share_of_products(self, ids):
-        """Return None: the share is measured for this package only."""
-
     def restart_replicas(self):
         """Do nothing, since PyTorch uses threads."""
 
@@ -71,22 +53,3 @@ class TorchEngine:
     def multiply(self, a, b, out):
         """Write a @ b into out."""
         torch.mm(a, b, out=out)
-
-
-class CountedProducts(TorchDispatchMode, Products):
-    """The Products of PyTorch in a `with` block: matrix products and attention kernels."""
-
-    def __init__(self):
-        TorchDispatchMode.__init__(self)
-        Products.__init__(self)
-
-    def __torch_dispatch__(self, function, types, arguments=(), options=None):
-        start = time.perf_counter()
-        result = function(*arguments, **options or {})
-        seconds = time.perf_counter() - start
-        if function in PRODUCTS:
-            left, right = [argument for argument in arguments if isinstance(argument, torch.Tensor)][-2:]
-            self.add(seconds, tuple(left.shape), tuple(right.shape), tuple(result.shape))
-        elif function in ATTENTION:
-            self.seconds += seconds
-        return result

@@ -63,10 +63,6 @@ class Worker:
                 times += token_times(self.engine.stream(ids, self.size.decoded))[1:]
         return {"times": times, "load": load}
 
-    def token(self) -> float | None:
-        """Return the share of a token's time that its matrix products need, or None if the engine has none."""
-        return self.engine.share_of_products(self._ids(SHORT_PROMPT))
-
     def prompt(self) -> dict:
         """Read the long prompt. Return the time to the first new token and the load."""
         ids = self._ids(self.size.prompt)
@@ -79,23 +75,6 @@ class Worker:
         batch = self._batch()
         self.engine.restart_replicas()
         return memory.peak_above(lambda: self.engine.training_step(*batch))
-
-    def products(self, steps: int = 3) -> dict | None:
-        """Return the share of a step that matrix products take and their FLOP; None if they cannot be counted.
-
-        Steps with and without the counter alternate, and the share is the median of the quotients.
-        """
-        shares = []
-        for _ in range(steps):
-            counting = self.engine.counting_products()
-            if counting is None:
-                return None
-            whole = seconds_of(self.engine.training_step, *self._batch())
-            batch = self._batch()
-            with counting as products:
-                self.engine.training_step(*batch)
-            shares.append(products.seconds / whole)
-        return {"share": median(shares), "flops": products.flops}
 
     def limits(self) -> dict:
         """Return the highest FLOP/s and bytes/s of the engine's library on this machine."""

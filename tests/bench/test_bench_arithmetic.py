@@ -4,20 +4,18 @@ import re
 import sys
 import time
 from dataclasses import asdict
-from importlib import import_module
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from strategies import rngs
 
-from minitransformer import Config, Transformer, module
+from minitransformer import Config
 from minitransformer.bench import comparison, load, memory, pictures, report, timing
 from minitransformer.bench.components import ComponentClock, by_component, total
 from minitransformer.bench.estimates import FEWEST, fit_exponent, paired_ratio, summary
 from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.bench.process import EngineError
-from minitransformer.bench.products import Counted, Products, counted_in_model
 from minitransformer.bench.scaling import SERIES, doubling, verdict
 from minitransformer.bench.sizes import SIZES, Size
 from minitransformer.bench.worker import OURS
@@ -90,15 +88,13 @@ def test_an_engine_with_another_loss_is_found_before_anything_is_timed():
 # From answers to results.
 
 
-def answers(*steps, memory=100, products=0.5, flops=1e9, bandwidth=1e9):
+def answers(*steps, memory=100, flops=1e9, bandwidth=1e9):
     """The answers of one engine in a round whose turns have these times."""
     turns = [{"times": turn, "load": {"seconds": 1.0, "cores": 1.5, "others": 0.0}} for turn in steps]
     return {
         "steps": turns,
         "decode": turns,
-        "token": 0.7,
         "memory": memory,
-        "products": products and {"share": products, "flops": 7},
         "limits": {"flops": flops, "bandwidth": bandwidth},
     }
 
@@ -118,11 +114,10 @@ def test_results_are_the_quotients_of_their_definitions():
     assert found["limits"] == {"flops": 2e9, "bandwidth": 1e9} and found["versions"] == {"NumPy": "2"}
     ours, theirs = (found["sizes"]["some"]["engines"][name] for name in (OURS, "torch"))
     assert (ours["step"]["median"], ours["step"]["count"], ours["turns"]) == (0.5, 6, [[0.5, 0.5], [0.5, 0.5]])
-    assert (ours["tokens_per_second"], ours["products"], ours["of_peak"]) == (40.0, 0.5, 0.3)
+    assert (ours["tokens_per_second"], ours["of_peak"]) == (40.0, 0.3)
     assert (ours["decode"]["tokens_per_second"], ours["decode"]["of_bandwidth"]) == (2.0, 0.4)
-    assert ours["decode"]["products"] == pytest.approx(0.7)
     assert (theirs["of_peak"], theirs["memory"]) == (0.15, 200)
-    assert (ours["cores"], ours["product_flops"]) == (1.5, 7)
+    assert ours["cores"] == 1.5
     ratios = found["sizes"]["some"]["ratios"]["torch"]
     assert ratios["step"]["ratio"] == pytest.approx(2.0) and ratios["decode"]["ratio"] == pytest.approx(2.0)
     assert ratios["memory"] == 2.0
@@ -142,18 +137,18 @@ def test_the_table_has_a_row_for_each_engine_with_its_ratio_and_interval():
     low, high = (found["sizes"]["some"]["ratios"]["textbook"]["step"][end] for end in ("low", "high"))
     lines = report.comparison_lines(found)
     rows = [re.split(" {2,}", line.strip()) for line in lines]
-    assert ["some", "engine", "1,500", "1,000 – 2,000", "13", "20 MiB", "1.50", "50 %", "20 %"] in rows
-    expected = ["textbook", "2,300", "1,575 – 3,050", "9", "25 MiB", "1.50", "50 %", "13 %"]
+    assert ["some", "engine", "1,500", "1,000 – 2,000", "13", "20 MiB", "1.50", "20 %"] in rows
+    expected = ["textbook", "2,300", "1,575 – 3,050", "9", "25 MiB", "1.50", "13 %"]
     assert [*expected, "1.55", f"{low:.2f} – {high:.2f}"] in rows
     assert "Memory of a step, textbook's / engine's: some 1.25" in lines
     assert ["torch", "0.50", "0.50 – 0.50"] in [[row[0], *row[-2:]] for row in rows]
 
 
 def test_a_missing_measurement_is_none_and_not_zero():
-    of_round = {OURS: answers([1.0], memory=None), "torch-compile": answers([1.0], products=None)}
+    of_round = {OURS: answers([1.0], memory=None), "torch-compile": answers([1.0])}
     del of_round["torch-compile"]["decode"]
     found = collected(of_round)["sizes"]["some"]
-    assert found["engines"][OURS]["memory"] is None and found["engines"]["torch-compile"]["products"] is None
+    assert found["engines"][OURS]["memory"] is None
     assert "decode" not in found["engines"]["torch-compile"]
     assert found["ratios"]["torch-compile"]["memory"] is None
     assert "decode" not in found["ratios"]["torch-compile"]
@@ -244,60 +239,7 @@ def test_a_picture_of_growth_has_a_panel_for_each_series_and_no_empty_one(monkey
     assert titles == [SERIES[name].title for name in series]
 
 
-# Products, FLOP and peaks.
-
-
-@each_family
-@pytest.mark.parametrize("is_plain", [False, True])
-def test_the_counted_flop_of_a_step_are_those_computed_by_hand(config, is_plain, rng):
-    model = Transformer(config)
-    ids, targets = rng.integers(0, config.vocab_size, (2, B, T))
-    with module.plain(is_plain), counted_in_model(model) as products:
-        model.loss(ids, targets)[1]()
-    C, F, V, L = config.d_model, config.hidden_width, config.vocab_size, config.n_layers
-    H, K, D = config.n_heads, config.kv_heads, config.head_width
-    maps = C * H * D + 2 * C * K * D + H * D * C + (3 if config.feed_forward == "swiglu" else 2) * C * F
-    by_hand = 3 * 2 * B * T * (L * (maps + 2 * H * D * T) + C * V)
-    assert products.flops == by_hand
-    assert model.flops_per_token(T) * B * T == by_hand
-    assert products.seconds > 0
-
-
-@each_family
-@pytest.mark.parametrize("shorter", [(), ("MEDIUM",), ("MEDIUM", "MANY"), ("MEDIUM", "VERY_LONG", "MANY")])
-def test_counting_products_changes_nothing_and_leaves_plain_arrays(monkeypatch, config, shorter, rng):
-    for name in shorter:
-        monkeypatch.setattr(import_module("minitransformer.fast.attention"), name, 1)
-    ids, targets = rng.integers(0, config.vocab_size, (2, B, T))
-    counted, plain = NumPyEngine(config), NumPyEngine(config)
-    for _ in range(2):
-        with counted.counting_products() as products:
-            loss = counted.training_step(ids, targets)
-        assert loss == plain.training_step(ids, targets)
-    assert products.flops > 0
-    for one, other in zip(counted.model.parameters(), plain.model.parameters(), strict=True):
-        assert type(one.data) is np.ndarray
-        assert one.data.tobytes() == other.data.tobytes()
-
-
-def test_products_are_counted_through_views_out_and_dot_and_vectors_are_not(rng):
-    a, b = rng.normal(size=(2, 3, 4)), rng.normal(size=(4, 5))
-    counted = a.view(Counted)
-    counted.products = products = Products()
-    np.testing.assert_array_equal((counted * 2)[:, :2] @ b, (a * 2)[:, :2] @ b)
-    out = np.empty((3, 5))
-    np.matmul(counted[0], b, out=out)
-    np.testing.assert_array_equal(out, a[0] @ b)
-    np.testing.assert_array_equal(np.dot(counted[1], b), a[1] @ b)
-    np.testing.assert_array_equal(b.T @ counted.swapaxes(-1, -2), b.T @ a.swapaxes(-1, -2))
-    np.testing.assert_array_equal(np.concatenate([counted[0], counted[1]]) @ b, a.reshape(6, 4) @ b)
-    matrices = 2 * 4 * 5 * (4 + 3 + 3 + 6 + 6)
-    assert products.flops == matrices
-    counted @ np.ones(4)
-    counted @ np.ones((4, 1))
-    np.ones((1, 3)) @ counted[0]
-    assert products.flops == matrices
-    assert type(np.asarray(counted.sum())) is np.ndarray
+# Limits and peaks.
 
 
 class ClockedEngine:

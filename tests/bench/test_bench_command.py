@@ -76,7 +76,7 @@ def test_bench_prints_tables_and_writes_their_numbers(here, capsys, tmp_path):
         *("versions", "limits", "load"),
     }
     assert set(found) == {
-        *("step", "turns", "tokens_per_second", "memory", "cores", "products", "product_flops", "of_peak"),
+        *("step", "turns", "tokens_per_second", "memory", "cores", "of_peak"),
         *("decode", "prompt"),
     }
     assert found["step"]["lower"] <= found["step"]["median"] <= found["step"]["upper"]
@@ -85,8 +85,7 @@ def test_bench_prints_tables_and_writes_their_numbers(here, capsys, tmp_path):
     assert found["prompt"]["count"] == 2 * comparison.TURNS
     assert found["decode"]["count"] >= 2 * comparison.TURNS * (SMALL.decoded - 1)
     assert found["decode"]["count"] % (SMALL.decoded - 1) == 0
-    assert 0 < found["decode"]["products"] < 1
-    assert re.search(r"^small +minitransformer +\d.* % +[\d.]+ %$", shown, re.MULTILINE)
+    assert re.search(r"^small +minitransformer +\d.* %$", shown, re.MULTILINE)
     assert re.search(r"^small +minitransformer +12 +\d", shown, re.MULTILINE)
 
 
@@ -351,5 +350,4 @@ def test_pytorch_answers_in_a_separate_process(torch):
         assert losses[0] == pytest.approx(losses[1], rel=1e-5)
         assert len(theirs.ask("decode", seconds=0.0)["times"]) == SMALL.decoded - 1
         assert len(theirs.ask("prompt")["times"]) == 1
-        assert theirs.ask("products", steps=1)["flops"] > 0
         assert theirs.ask("memory") is None or theirs.ask("memory") >= 0

@@ -112,26 +112,6 @@ def test_both_engines_decode_the_same_tokens(torch, family, rng):
     assert len(set(tokens)) > 1
 
 
-def test_pytorchs_products_are_counted_with_their_flop(torch, rng):
-    from minitransformer.bench.torch_engine import TorchEngine
-
-    config = family_config("Llama")
-    ids, targets = rng.integers(0, config.vocab_size, (2, B, T))
-    engine = TorchEngine(config)
-    with engine.counting_products() as products:
-        engine.training_step(ids, targets)
-    attention = config.n_layers * 2 * T * config.n_heads * config.head_width
-    assert products.flops == (Transformer(config).flops_per_token(T) - 6 * attention) * B * T
-    assert products.seconds > 0
-
-
-def test_a_compiled_model_hides_its_products(torch, monkeypatch):
-    from minitransformer.bench.torch_engine import TorchEngine
-
-    monkeypatch.setattr(torch, "compile", lambda model: model)
-    assert TorchEngine(family_config("GPT"), compiled=True).counting_products() is None
-
-
 @pytest.mark.parametrize("fields", [{"dropout": 0.1}, {"positions": "sinusoidal"}, {"feed_forward": "relu"}])
 def test_unsupported_models_are_refused(torch, fields):
     from minitransformer.bench.torch_model import TorchTransformer

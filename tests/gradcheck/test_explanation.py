@@ -182,9 +182,7 @@ def test_an_update_is_not_diagnosed_where_no_explanation_is_asked_for():
     def sgd(theta, g, lr):
         return theta + lr * g
 
-    assert (
-        "wrong sign" in error_of(gradcheck.check_update, sgd, "sgd").report.diagnosis
-    )
+    assert "wrong sign" in error_of(gradcheck.check_update, sgd, "sgd").report.diagnosis
     assert error_of(gradcheck.check_update, sgd, "sgd", explain=False).report.diagnosis == ""
 
 
