@@ -1,8 +1,8 @@
 """A test of the tests: twenty named bugs, each planted in a copy of the source, make pytest fail by the wrong gradient.
 
-The first eight were found in published projects, whose own tests passed. The others are mistakes that the audit does not
-make (in an engine's bookkeeping, in a module, over several lines), or that no single layer shows. The audit makes the
-others; a sample of it runs here.
+The first eight were found in published projects, whose own tests passed. The others are mistakes that the audit does
+not make (in an engine's bookkeeping, in a module, over several lines), or that no single layer shows. The audit makes
+the others; a sample of it runs here.
 """
 
 import os
