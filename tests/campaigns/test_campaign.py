@@ -1,24 +1,19 @@
 """The campaigns can fail: each mistake that is planted here makes one of them red."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
 import zipfile
-from functools import partial
 
 import campaign as campaigns
-import numpy as np
 import pytest
-import test_campaign_commands
-import test_campaign_crowds
 import test_campaign_files
 import test_campaign_kills
 from campaign import Campaign, Forked, Limits, complaints_about_end, complaints_about_line, in_a_process
 from small_runs import TEXT, small_lm
 
-from minitransformer import LanguageModel, cli
+from minitransformer import LanguageModel
 from minitransformer.system import archive
 
 slow = pytest.mark.slow
@@ -113,11 +108,6 @@ def test_a_process_that_takes_too_much_or_leaves_others_behind_is_complained_of(
 
 
 @slow
-def test_more_memory_than_there_is_is_refused():
-    assert "MemoryError" in in_a_process(lambda: np.ones(10**12)).err
-
-
-@slow
 @pytest.mark.parametrize(
     "status, err, words",
     [
@@ -133,22 +123,6 @@ def test_more_memory_than_there_is_is_refused():
 def test_a_command_that_ends_in_another_way_is_complained_of(status, err, words):
     ended = in_a_process(lambda: [sys.stderr.write(err)] and status)
     assert any(complaint.startswith(words) for complaint in complaints_about_end(ended))
-
-
-@slow
-def test_a_command_that_is_deaf_to_ctrl_c_is_complained_of(campaign, monkeypatch):
-    monkeypatch.setattr(test_campaign_commands, "A_MOMENT", 0.05)
-
-    def deaf():
-        signal.signal(signal.SIGINT, lambda number, frame: None)
-        endless()
-
-    with red("no answer to Ctrl-C") as failure:
-        for trial in campaign.trials(0.5):
-            process = Forked(deaf)
-            assert test_campaign_commands.interrupt(process, trial)
-            process.wait()
-    assert "still at work" in str(failure.value)
 
 
 # Mistakes of the program.
@@ -168,12 +142,6 @@ def test_a_checksum_that_is_not_verified_is_noticed(tmp_path, monkeypatch):
 
 
 @slow
-def test_an_exception_that_nobody_expects_is_noticed(tmp_path, monkeypatch):
-    monkeypatch.setattr(LanguageModel, "load", {}.__getitem__)
-    assert test_campaign_files.load(tmp_path) == [f"raises KeyError: {tmp_path!r}"]
-
-
-@slow
 def test_a_model_that_is_half_loaded_is_noticed(sound, monkeypatch):
     from minitransformer.interop import filling
 
@@ -181,17 +149,6 @@ def test_a_model_that_is_half_loaded_is_noticed(sound, monkeypatch):
     monkeypatch.setattr(filling, "fill", lambda tensor, parameters, source: None)
     (first, *_) = test_campaign_files.read_folder(sound / "gpt2" / "config.json")
     assert first == "half loaded: embedding.weight"
-
-
-@slow
-def test_a_traceback_is_noticed(tmp_path, monkeypatch):
-    def say_failure(error):
-        raise error
-
-    work = partial(cli.main, ["info", "missing"])
-    assert complaints_about_end(in_a_process(work, folder=tmp_path), ["missing"]) == []
-    monkeypatch.setattr(cli, "say_failure", say_failure)
-    assert complaints_about_end(in_a_process(work, folder=tmp_path))[0].startswith("Traceback: FileNotFoundError")
 
 
 @slow
@@ -206,17 +163,4 @@ def test_a_checkpoint_that_is_written_in_place_is_noticed(campaign, tmp_path_fac
     with red("half written: "):
         test_campaign_kills.test_a_run_that_is_ended_at_any_moments_and_resumed_ends_as_if_it_had_not_been(
             campaign, start, tmp_path_factory, "pretraining"
-        )
-
-
-@slow
-def test_a_file_that_is_saved_in_place_is_noticed_by_those_who_read_it(campaign, monkeypatch):
-    def write_in_place(path, write):
-        with open(path, "wb") as file:
-            write(file)
-
-    monkeypatch.setattr(archive, "write_atomically", write_in_place)
-    with red("cannot read: "):
-        test_campaign_crowds.test_whoever_saves_to_one_path_at_once_saves_and_whoever_reads_reads_one_of_them_whole(
-            campaign
         )

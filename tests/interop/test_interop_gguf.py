@@ -13,7 +13,7 @@ from gguf_models import CONFIGS, converted, random_model, write_gguf
 
 from minitransformer import LanguageModel, generate
 from minitransformer.cli import main
-from minitransformer.interop import gguf_file, load_pretrained
+from minitransformer.interop import load_pretrained
 from minitransformer.system.archive import ArchiveError
 from minitransformer.text.gpt2_files import spell
 
@@ -183,20 +183,6 @@ def test_a_list_that_claims_to_be_endless_is_not_read_to_its_end(path):
         refused(path, re.escape("a list of metadata has more than 2,097,152 items"))
     path.write_bytes(content[:place] + (2**20).to_bytes(8, "little") + content[place + 8 :])
     refused(path, "damaged or truncated")
-
-
-def test_damage_of_which_gguf_says_nothing_has_the_name_of_its_exception(path, monkeypatch):
-    def silent(path):
-        raise MemoryError
-
-    path.write_bytes(b"GGUF")
-    monkeypatch.setattr(gguf_file, "bounded_reader", lambda: silent)
-    refused(path, r"a damaged or truncated GGUF file \(MemoryError\)$")
-
-
-def test_a_missing_file_is_an_error_of_the_system(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nothing\.gguf"):
-        load_pretrained(tmp_path / "nothing.gguf")
 
 
 def test_the_commands_take_it_as_a_model(path, capsys):

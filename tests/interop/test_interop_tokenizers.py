@@ -5,7 +5,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
 from test_bpe import HARD_TEXTS, splitter_of_tokenizers, tricky_text, write_gpt2_files
 from transformers_models import import_transformers
 
@@ -179,11 +179,8 @@ TEMPLATES = [
     [
         (["normalizer"], {"type": "NFC"}, "the normalizer NFC is not supported"),
         (["model", "type"], "Unigram", "the model Unigram is not supported, only BPE"),
-        (["model", "type"], "WordPiece", "the model WordPiece is not supported, only BPE"),
         (["model", "type"], "WordLevel", "the model WordLevel is not supported, only BPE"),
         (["model", "dropout"], 0.1, r"the model's dropout 0\.1 is not supported"),
-        (["model", "byte_fallback"], True, "the model's byte_fallback True is not supported"),
-        (["model", "continuing_subword_prefix"], "##", "the model's continuing_subword_prefix '##' is not supported"),
         (["model", "end_of_word_suffix"], "</w>", "the model's end_of_word_suffix '</w>' is not supported"),
         (["pre_tokenizer"], None, "the pre_tokenizer none is not supported, only those of GPT-2"),
         (["pre_tokenizer"], METASPACE, r"the pre_tokenizer Metaspace\(replacement='▁', .*\) is not supported"),
@@ -198,13 +195,11 @@ TEMPLATES = [
         (["post_processor"], TEMPLATES[3], r"not a tokenizer\.json, or a damaged one \(KeyError: 'SpecialToken'\)"),
         (["added_tokens", 0, "lstrip"], True, r"the added token '<\|start\|>' has lstrip, which is not supported"),
         (["added_tokens", 0, "id"], 900, "expected the ids 0 to 803, each an integer and each once"),
-        (["added_tokens", 0, "id"], "800", "expected the ids 0 to 803, each an integer and each once"),
         (["model", "vocab", "a"], ..., "expected the ids 0 to 802, each an integer and each once"),
         (["model", "merges", 3], "a", "expected two tokens with one space between them, found 'a'"),
         (["model", "merges", 3], ["a b", "c"], "expected two tokens with one space between them, found 'a b c'"),
         (["model", "merges", 3], "q zzz", "the token 'zzz' has no id"),
         (["pre_tokenizer"], 3, r"a damaged one \(TypeError: pre_tokenizer must be a dictionary, not 3\)"),
-        (["model"], True, r"a damaged one \(TypeError: model must be a dictionary, not True\)"),
         (["model", "vocab"], 3, r"a damaged one \(TypeError: vocab must be a dictionary, not 3\)"),
         (["pre_tokenizer", "type"], ..., r"pre_tokenizer: not a tokenizer\.json, or a damaged one \(KeyError"),
         (["added_tokens"], [3], r"added_tokens: not a tokenizer\.json, or a damaged one \(AttributeError"),
@@ -376,6 +371,8 @@ def test_control_tokens_that_end_a_text_by_their_name_do(tmp_path):
         ("pre", None, "the pre-tokenizer None is not supported"),
         ("add_eos_token", True, r"tokenizer\.ggml\.add_eos_token is not supported"),
         ("token_type", [1, 3], r"tokenizer\.ggml\.token_type must have one known type for each token"),
+        ("token_type", [6] * 804, r"tokenizer\.ggml\.token_type must have one known type for each token"),
+        ("bos_token_id", None, r"tokenizer\.ggml\.bos_token_id is missing"),
         ("token_type", None, r"not a tokenizer, or damaged \(tokenizer\.ggml\.token_type is missing\)"),
         ("tokens", None, r"not a tokenizer, or damaged \(tokenizer\.ggml\.tokens is missing\)"),
         ("merges", None, r"not a tokenizer, or damaged \(tokenizer\.ggml\.merges is missing\)"),
@@ -387,17 +384,9 @@ def test_control_tokens_that_end_a_text_by_their_name_do(tmp_path):
     ],
 )
 def test_metadata_that_are_not_supported_are_refused_by_name(tokenizer, tmp_path, field, value, words):
+    fields = gguf_fields(tokenizer) | {"add_bos_token": True, field: value}
     with pytest.raises(ValueError, match=rf"t\.gguf: .*{words}"):
-        read_gguf(gguf_fields(tokenizer) | {field: value}, tmp_path / "t.gguf")
-
-
-def test_bytes_of_sentencepiece_and_a_first_token_without_an_id_are_refused(tokenizer, tmp_path):
-    fields = gguf_fields(tokenizer)
-    types = [6, *fields["token_type"][1:]]
-    with pytest.raises(ValueError, match="token_type must have one known type"):
-        read_gguf(fields | {"token_type": types}, tmp_path / "t.gguf")
-    with pytest.raises(ValueError, match=r"tokenizer\.ggml\.bos_token_id is missing"):
-        read_gguf(fields | {"add_bos_token": True, "bos_token_id": None}, tmp_path / "t.gguf")
+        read_gguf(fields, tmp_path / "t.gguf")
 
 
 @pytest.mark.parametrize("kind", [None, "none", "no_vocab"])
@@ -406,18 +395,6 @@ def test_a_gguf_file_without_a_tokenizer_has_none(tmp_path, kind):
 
 
 # --- other libraries ------------------------------------------------------------------------------------------------
-
-
-def test_what_is_saved_is_what_the_tokenizers_library_reads(tokenizer, tmp_path):
-    tokenizers = pytest.importorskip("tokenizers")
-    save_tokenizer(tokenizer, tmp_path)
-    other = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    assert other.get_vocab_size() == tokenizer.vocab_size
-    first = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-    for text in [*HARD_TEXTS, CHAT_TEXT]:
-        ids = tokenizer.encode(text, allow_special=True).tolist()
-        assert other.encode(text).ids == first + ids
-        assert other.decode(ids, skip_special_tokens=False) == tokenizer.decode(ids)
 
 
 @pytest.mark.parametrize("splitting", SPLITTINGS)
@@ -550,10 +527,3 @@ def test_smollm2s_tokenizer_comes_back_from_what_is_saved(smollm2_path, tmp_path
     write_json(tmp_path / "generation_config.json", {"eos_token_id": list(ours.end_ids)})
     assert tokenizer_from_folder(tmp_path).to_dict() == ours.to_dict()
     assert from_tokenizer_json(to_tokenizer_json(ours)).tokens == ours.tokens
-
-
-@given(data=st.binary(max_size=40))
-def test_any_bytes_go_there_and_back_through_tokenizer_json(data):
-    content = to_tokenizer_json(BPETokenizer([bytes([b]) for b in range(256)], []))
-    tokenizer = from_tokenizer_json(content)
-    assert tokenizer.decode_bytes(tokenizer.encode(data)) == data

@@ -323,30 +323,12 @@ def other_compression(members, random):
     return bytes(content), f"the {field} of a member is {value}"
 
 
-def bomb(members, random):
-    """A member of a few hundred kilobytes is 300 MB when it is inflated: one that nobody asked for, or any other."""
-    at = random.randrange(len(members))
-    name = random.choice((members[at][0], "unasked.npy", "parameters.unasked.npy", "description.npy"))
-    count = 300 << 20
-    head = npy(f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({count},), }}", b"")
-    file = io.BytesIO(zipped([member for member in members if member[0] != name]))
-    with (
-        zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-        archive.open(name, "w") as member,
-    ):
-        member.write(head)
-        for _ in range(count >> 20):
-            member.write(bytes(1 << 20))
-    return file.getvalue(), f"{name} inflates to {count:,} bytes"
-
-
 NPZ_CHANGES = (
     (other_description, 12),
     (other_header, 6),
     (other_array, 3),
     (other_names, 3),
     (other_compression, 3),
-    (bomb, 0.4),
 )
 
 
