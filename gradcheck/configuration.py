@@ -18,6 +18,7 @@ from pathlib import Path
 
 REPOSITORY = (".git", ".hg")  # one of them marks the root of a repository
 KEY = "modules"
+TITLES = {"pyproject.toml": "tool.gradcheck", "setup.cfg": "tool:gradcheck"}
 
 
 def configured_modules(start: str | os.PathLike[str] = ".") -> tuple[Path, list[str]] | None:
@@ -29,9 +30,9 @@ def configured_modules(start: str | os.PathLike[str] = ".") -> tuple[Path, list[
     """
     here = Path(start).absolute()
     for folder in (here, *here.parents):
-        for name, (title, read) in TABLES.items():
+        for name, title in TITLES.items():
             path = folder / name
-            table = read(path) if path.is_file() else None
+            table = _table(path) if path.is_file() else None
             if table is not None:
                 modules = _validated(table, f"{path}: [{title}]")
                 return folder, [str(folder / module) if module.endswith(".py") else module for module in modules]
@@ -40,26 +41,19 @@ def configured_modules(start: str | os.PathLike[str] = ".") -> tuple[Path, list[
     return None
 
 
-def _from_toml(path):
+def _table(path):
+    """Return gradcheck's table in a file, or None."""
     try:
-        tool = tomllib.loads(path.read_text("utf-8")).get("tool")
-    except ValueError as error:  # of TOML or of UTF-8
+        text = path.read_text("utf-8")
+        if path.suffix == ".toml":
+            tool = tomllib.loads(text).get("tool")
+            return tool.get("gradcheck") if isinstance(tool, dict) else None
+        parser = configparser.RawConfigParser()
+        parser.read_string(text, str(path))
+    except (configparser.Error, ValueError) as error:  # also of TOML and of UTF-8
         raise ValueError(f"{path}: {error}") from error
-    return tool.get("gradcheck") if isinstance(tool, dict) else None
-
-
-def _from_cfg(path):
-    parser = configparser.RawConfigParser()
-    try:
-        parser.read_string(path.read_text("utf-8"), str(path))
-    except (configparser.Error, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    if not parser.has_section("tool:gradcheck"):
-        return None
-    return {key: value.split() for key, value in parser.items("tool:gradcheck")}
-
-
-TABLES = {"pyproject.toml": ("tool.gradcheck", _from_toml), "setup.cfg": ("tool:gradcheck", _from_cfg)}
+    title = TITLES[path.name]
+    return {key: value.split() for key, value in parser.items(title)} if parser.has_section(title) else None
 
 
 def _validated(table, where):

@@ -13,7 +13,7 @@ import numpy as np
 from gradcheck.call import Call, describe
 from gradcheck.central_differences import EPSILON, line_along_entry, scales_of
 from gradcheck.complex_step import ComplexStep, NotComplexSafe
-from gradcheck.contract import arguments_of, require_finite
+from gradcheck.contract import NUMERIC, arguments_of, require_finite
 from gradcheck.refine.one_derivative import steps
 
 AGREEMENT = 1e-4  # of the largest entry: the accuracy of central differences near a kink or with strong curvature
@@ -61,12 +61,11 @@ def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> J
     """
     call = _ValueOnly(function, *inputs, **options).copy()
     arguments = arguments_of(call)
-    y = call.evaluate()[0]
-    if not isinstance(y, (np.ndarray, np.generic, float)):
-        raise TypeError(f"{call.name}: y is {describe(y)}; a Jacobian is of one float64 array or number")
-    y = np.array(y)
-    if y.dtype != np.float64:
-        raise TypeError(f"{call.name}: y is {y.dtype}; a Jacobian is of one float64 array or number")
+    returned = call.evaluate()[0]
+    y = np.array(returned) if isinstance(returned, NUMERIC) else None
+    if y is None or y.dtype != np.float64:
+        what = describe(returned) if y is None else y.dtype
+        raise TypeError(f"{call.name}: y is {what}; a Jacobian is of one float64 array or number")
     require_finite(call.name, "the output", y)
     step = ComplexStep(call, arguments, y)
     jacobians = tuple(_jacobian(call, step, arguments, i, y) for i in range(len(arguments)))
@@ -81,27 +80,25 @@ class _ValueOnly(Call):
 
 
 def _jacobian(call, step, arguments, i, y):
-    argument = arguments[i]
-    array, shape = argument.array, argument.array.shape
+    argument, array = arguments[i], arguments[i].array
     scales = scales_of(array)
+    columns = {index: _column(call, array, index, y, scales[index]) for index in np.ndindex(array.shape)}
+    oracle, reason = "central differences", ""
     try:
-        columns = [step.along_entry(i, index, scales[index]) for index in np.ndindex(shape)]
-        oracle, reason = "the complex step", ""
-        _verify(call, argument, columns, y, scales)
+        exact = {index: step.along_entry(i, index, scales[index]) for index in columns}
+        for index, numeric in columns.items():
+            gap = _largest(exact[index] - numeric)  # NaN, hence no contradiction, if numeric is unknown
+            if gap > AGREEMENT * max(_largest(numeric), _largest(exact[index]), 1e-8):
+                raise NotComplexSafe(f"in {argument.name} at {list(index)} central differences differ by {gap:.1g}")
+        columns, oracle = exact, "the complex step"
     except NotComplexSafe as error:
-        columns = [_column(call, array, index, y, scales[index]) for index in np.ndindex(shape)]
-        oracle, reason = "central differences", f"the forward pass is not complex-safe: {error}"
-    values = np.stack(columns, axis=-1) if columns else np.zeros((*y.shape, 0))
-    return Jacobian(values.reshape(y.shape + shape), argument.name, oracle, reason)
+        reason = f"the forward pass is not complex-safe: {error}"
+    values = np.stack([*columns.values()], axis=-1) if columns else np.zeros((*y.shape, 0))
+    return Jacobian(values.reshape(y.shape + array.shape), argument.name, oracle, reason)
 
 
-def _verify(call, argument, columns, y, scales):
-    """Raise NotComplexSafe if central differences contradict a column of the Jacobian."""
-    for index, exact in zip(np.ndindex(scales.shape), columns, strict=True):
-        numeric = _column(call, argument.array, index, y, scales[index])
-        gap = np.max(np.abs(exact - numeric), initial=0.0)  # NaN, hence no contradiction, if numeric is unknown
-        if gap > AGREEMENT * max(np.max(np.abs(numeric), initial=0.0), np.max(np.abs(exact), initial=0.0), 1e-8):
-            raise NotComplexSafe(f"in {argument.name} at {list(index)} central differences differ by {gap:.1g}")
+def _largest(values):
+    return np.max(np.abs(values), initial=0.0)
 
 
 def _column(call, array, index, y, scale):
@@ -116,7 +113,7 @@ def _column(call, array, index, y, scale):
     for h in steps(float(scale)):
         with np.errstate(all="ignore"):
             now = (8 * (line(h) - line(-h)) - (line(2 * h) - line(-2 * h))) / (12 * h)
-            allowed = 1e-6 * np.max(np.abs(now), initial=0.0) + 64 * EPSILON * np.abs(y) / h
+            allowed = 1e-6 * _largest(now) + 64 * EPSILON * np.abs(y) / h
             if np.all(np.abs(now - before) <= allowed):
                 return before
         before = now

@@ -92,26 +92,24 @@ def rows(report):
 def pytest_terminal_summary(terminalreporter, config):
     if not config.getoption("gradcheck_report"):
         return
+    from gradcheck.report import aligned
+
     noted = {}
     for reports in terminalreporter.stats.values():
         for report in reports:
             notes = [value for name, value in getattr(report, "user_properties", ()) if name == PROPERTY]
             if len(notes) > len(noted.get(report.nodeid, ())):  # those of a later phase include those of the earlier
                 noted[report.nodeid] = notes
-    table = [(nodeid, *row) for nodeid, notes in noted.items() for row in notes]
+    table = [(error, verdict, name, argument, node) for node in noted for name, argument, error, verdict in noted[node]]
     terminalreporter.section("gradients")
     if not table:
         terminalreporter.write_line("No gradient was compared through the fixture `gradcheck`.")
         return
-    table.sort(key=lambda row: -row[3] if not math.isnan(row[3]) else -math.inf)
-    cells = [("worst error", "verdict", "function", "argument", "test")]
-    cells += [(f"{error:.1e}", verdict, name, argument, nodeid) for nodeid, name, argument, error, verdict in table]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for error, *rest in cells:
-        line = [f"{error:>{widths[0]}}", *(f"{cell:<{width}}" for cell, width in zip(rest, widths[1:], strict=True))]
-        terminalreporter.write_line("  ".join(line).rstrip())
-    failures = sum(not row[4].startswith("right") for row in table)
+    table.sort(key=lambda row: -row[0] if not math.isnan(row[0]) else -math.inf)
+    cells = [(f"{error:.1e}", *rest) for error, *rest in table]
+    for line in aligned([("worst error", "verdict", "function", "argument", "test"), *cells], "><<<"):
+        terminalreporter.write_line(line)
+    failures = sum(not row[1].startswith("right") for row in table)
     tests = f"{len(noted)} test" if len(noted) == 1 else f"{len(noted)} tests"
-    terminalreporter.write_line(
-        f"{len(table)} compared in {tests}: {f'{failures} not right' if failures else 'all right'}"
-    )
+    verdict = f"{failures} not right" if failures else "all right"
+    terminalreporter.write_line(f"{len(table)} compared in {tests}: {verdict}")

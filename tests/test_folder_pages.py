@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+import gradcheck
 import minitransformer
 
 PACKAGE = Path(minitransformer.__file__).parent
-PAGES = sorted(PACKAGE.rglob("README.md"))
+FOLDERS = sorted(Path(gradcheck.__file__).parent.glob("*/README.md"))
+PAGES = [*sorted(PACKAGE.rglob("README.md")), *FOLDERS]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)

@@ -71,12 +71,11 @@ def from_derivative(function: Callable[..., Any], derivative: Callable[..., Any]
                 )
 
     def pulled_back(inputs, y, dy, derivative):
-        gradients = []
-        for name, x, d in _each(function, inputs, derivative, "derivative"):
+        each = _each(function, inputs, derivative, "derivative")
+        for name, x, d in each:
             if d.shape != x.shape:
                 raise _fault(function, f"the derivative for {name} has shape {d.shape}, but {name} has {x.shape}")
-            gradients.append(dy.astype(d.dtype) * d)
-        return _bare(gradients)
+        return _bare(dy.astype(d.dtype) * d for _, _, d in each)
 
     return _adapted(function, derivative, "derivative", require, pulled_back)
 
@@ -141,13 +140,12 @@ def _adapted(function, derivative, what, require, pulled_back):
 def _each(function, inputs, derivative, what):
     """Return (name, input, derivative as an array) for each input that has one."""
     arguments = _differentiable(function, inputs)
-    if len(arguments) != 1:
-        if not isinstance(derivative, (tuple, list)) or len(derivative) != len(arguments):
-            count = len(derivative) if isinstance(derivative, (tuple, list)) else 1
-            wanted = f"{len(arguments)} {what}s in a tuple, one for each of {', '.join(name for name, _ in arguments)}"
-            raise _fault(function, f"there must be {wanted}, not {count}; pass other arrays as keyword arguments")
-    elif not (isinstance(derivative, tuple) and len(derivative) == 1):
+    if len(arguments) == 1 and not (isinstance(derivative, tuple) and len(derivative) == 1):
         derivative = (derivative,)
+    count = len(derivative) if isinstance(derivative, (tuple, list)) else 1
+    if not isinstance(derivative, (tuple, list)) or count != len(arguments):
+        wanted = f"{len(arguments)} {what}s in a tuple, one for each of {', '.join(name for name, _ in arguments)}"
+        raise _fault(function, f"there must be {wanted}, not {count}; pass other arrays as keyword arguments")
     return [(name, x, _as_array(d)) for (name, x), d in zip(arguments, derivative, strict=True)]
 
 

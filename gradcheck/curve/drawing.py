@@ -33,10 +33,7 @@ def draw(curve):
     lines.append(" " * 7 + "".join(ticks).rstrip() + "  step h")
     lines.append("")
     lines += [f"  {SYMBOLS[method]} {method:<20} {describe(curve, method)}" for method in curve.derivatives]
-    notes = [curve.caption]
-    if curve.obstacle:
-        notes.insert(0, f"No complex step: the forward pass is not complex-safe ({curve.obstacle}).")
-    for note in notes:
+    for note in curve.notes:
         lines += ["", *textwrap.wrap(note, COLUMNS + 12, initial_indent="  ", subsequent_indent="  ")]
     return "\n".join(lines)
 

@@ -110,6 +110,12 @@ class Curve:
             )
         return f"Cannot tell: rounding errors hide both the valley and the flat line: {both}."
 
+    @property
+    def notes(self):
+        """Return the sentences below the picture: why there is no complex step, if so, and the caption."""
+        obstacle = f"No complex step: the forward pass is not complex-safe ({self.obstacle})."
+        return [obstacle, self.caption] if self.obstacle else [self.caption]
+
     def slope(self, method):
         """Return the exponent p of a truncation error hᵖ, or None if it is unclear.
 

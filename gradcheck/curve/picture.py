@@ -51,38 +51,26 @@ def _plot(axis, curve):
     axis.grid(color="#e4e4e4", lw=0.5)
     axis.set_axisbelow(True)
     axis.legend(loc="upper center", fontsize=9, ncols=len(curve.derivatives), columnspacing=1.0, handlelength=1.2)
-    notes = [curve.caption]
-    if curve.obstacle:
-        notes.append(f"No complex step: the forward pass is not complex-safe ({curve.obstacle}).")
-    text = "\n".join(line for note in notes for line in textwrap.wrap(note, 88))
+    text = "\n".join(line for note in curve.notes for line in textwrap.wrap(note, 88))
     axis.text(0.5, -0.13, text, transform=axis.transAxes, ha="center", va="top", fontsize=9)
 
 
 def _annotate_branches(axis, curve):
-    """Draw the theoretical slope next to each branch, with its order as text."""
-    for method, laws in (
-        (FORWARD, (("∝ h", 1, 1e-3, 1e-1), ("∝ 1/h", -1, 1e-13, 1e-10))),
-        (CENTRAL, (("∝ h²", 2, 1e-3, 1e-1),)),
+    """Write the order of each branch next to it."""
+    for method, law, power, h in (
+        (FORWARD, "∝ h", 1, 1e-2),
+        (FORWARD, "∝ 1/h", -1, 1e-11),
+        (CENTRAL, "∝ h²", 2, 1e-2),
     ):
         error = curve.error(method)
-        for law, power, low, high in laws:
-            if power > 0 and curve.slope(method) is None:
-                continue
-            branch = (low <= STEPS) & (high >= STEPS) & (error > 0)
-            height = np.exp(np.median(np.log(error[branch]) - power * np.log(STEPS[branch])))
-            above = 12 if power != 2 else 1 / 12
-            ends = np.array([low, high])
-            line = above * height * ends**power
-            axis.loglog(ends, line, "--", color=COLOURS[method], lw=0.9)
-            axis.annotate(
-                law,
-                (math.sqrt(low * high), math.sqrt(line[0] * line[1])),
-                xytext=(-4, 4) if power != 2 else (6, -10),
-                textcoords="offset points",
-                ha="right" if power == 1 else "left",
-                color=COLOURS[method],
-                fontsize=12,
-            )
+        branch = (h / 30 <= STEPS) & (h * 30 >= STEPS) & (error > 0)
+        if (power > 0 and curve.slope(method) is None) or not branch.any():
+            continue
+        height = np.exp(np.median(np.log(error[branch]) - power * np.log(STEPS[branch]))) * h**power
+        above = 1 if method == FORWARD else -1
+        offset = (-16 * above * math.copysign(1, power), 16 * above)
+        style = {"ha": "center", "va": "center", "color": COLOURS[method], "fontsize": 12}
+        axis.annotate(law, (h, height), xytext=offset, textcoords="offset points", **style)
     axis.text(1e-16, 100, "← rounding", color="#555555", ha="left", fontsize=10)
     axis.text(0.1, 100, "truncation →", color="#555555", ha="right", fontsize=10)
     if COMPLEX in curve.derivatives:
