@@ -20,10 +20,10 @@ from archives import load_archive
 from one_line import assert_one_line
 from small_runs import TEXT, At, assert_same_weights, small_lm, without_seconds
 
-from minitransformer import LanguageModel, commands
+from minitransformer import LanguageModel
 from minitransformer.cli import LESS_MEMORY, build_parser, describe, main
 from minitransformer.commands import train
-from minitransformer.training import Settings, read_metrics
+from minitransformer.training import Settings
 from minitransformer.training.checkpoints import Checkpoint
 
 SMALL = shlex.split(
@@ -57,13 +57,6 @@ def aloud(arguments):
 
 
 # Help.
-
-
-@pytest.mark.parametrize("name", commands.NAMES)
-def test_every_command_has_help_with_examples(capsys, name):
-    assert main([name, "--help"]) == 0
-    shown = capsys.readouterr().out
-    assert f"minitransformer {name}" in shown and "--traceback" in shown
 
 
 def test_the_version_is_printed(capsys):
@@ -134,14 +127,6 @@ def test_every_option_reaches_the_model_or_the_settings(text, out):
         decay_embeddings=True, clip=None, eval_every=4, eval_tokens=None, checkpoint_every=3, sample_every=0,
         sample_prompt="cat", seed=5,
     )  # fmt: skip
-
-
-@pytest.mark.slow
-def test_the_seed_decides_the_weights_that_training_begins_with(text, tmp_path):
-    for seed in ("0", "1"):
-        assert main(begin(text, tmp_path / seed, "--seed", seed)) == 0
-    first, second = (read_metrics(tmp_path / seed / "metrics.jsonl")[0]["val_loss"] for seed in ("0", "1"))
-    assert first != second
 
 
 def test_the_help_spells_out_nanogpts_recipe():
@@ -281,23 +266,16 @@ def test_a_text_that_cannot_be_trained_on_is_one_line(capsys, text, out, content
         ("--dropout 1.5", 1, "--dropout must be at least 0 and less than 1, not 1.5"),
         ("--norm batch_norm", 2, "argument --norm: invalid choice: 'batch_norm'"),
         ("--steps 0", 1, "--steps must be at least 1, not 0"),
-        ("--steps many", 2, "argument --steps: invalid int value: 'many'"),
-        ("--batch-size 0", 1, "--batch-size must be at least 1, not 0"),
         ("--warmup 12", 1, "--warmup must be less than steps, 12, not 12"),
         ("--lr nan", 1, "--lr must be positive and finite, not nan"),
         ("--vocab-size 300", 1, "--vocab-size is for --tokenizer bpe; that of char follows from the text"),
         ("--tokenizer bpe --vocab-size 100", 1, "vocab_size must be at least 256"),
-        ("--tokenizer bpe --vocab-size 0", 1, "vocab_size must be at least 256"),
         ("--batch-size 4 --replicas 5", 1, r"--replicas must be at most --batch-size, 4, not 5"),
-        (f"--accumulate {10**23}", 1, "--accumulate must be at most 1,000,000,000, not 10{23}"),
         (f"--steps {10**23}", 1, "--steps must be at most 1,000,000,000,000, not 10{23}"),
-        (f"--batch-size {10**10}", 1, "--batch-size must be at most 1,000,000,000, not 10{10}"),
         ("--batch-size 5000 --replicas 2000", 1, "--replicas must be at most 1,024, not 2000"),
         ("--layers 100000", 1, "--layers must be at most 10,000, not 100000"),
         (f"--width {10**9}", 1, "the weights of a model of these sizes are more than 10,000,000,000,000, and cannot"),
-        (f"--width {10**23}", 1, "--width must be at most 9,223,372,036,854,775,807, not 10{23}"),
         (f"--ff {10**4000}", 1, r"--ff must be at most 9,223,372,036,854,775,807, not 10{90,99}\.\.\.0{90,99}"),
-        (f"--head-width {10**15}", 1, "the weights of a model of these sizes are more than 10,000,000,000,000, and"),
         ("--prompt Q", 1, "the sample prompt: unknown character 'Q'"),
         ("--bogus", 2, r"unrecognized arguments: --bogus \(see minitransformer --help\)"),
         ("--resume --force", 2, "argument --force: not allowed with argument --resume"),

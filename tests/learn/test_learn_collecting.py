@@ -413,7 +413,8 @@ def test_a_journal_that_a_crash_cut_off_keeps_all_whole_lines(folder):
 
 
 @pytest.mark.parametrize(
-    "signum, status, how", [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+    "signum, status, how",
+    [(signal.SIGINT, 130, "interrupted"), pytest.param(signal.SIGTERM, 143, "terminated", marks=pytest.mark.slow)],
 )
 def test_ctrl_c_keeps_the_marks_and_the_same_command_grades_the_others(signum, status, how, folder, tmp_path):
     put(folder, "00/softmax.py", with_code(SLOW["sleep"], "top"))
