@@ -1,10 +1,10 @@
 """`minitransformer finetune`: fine-tuning of a trained model."""
 
-import dataclasses
 import math
 
 from minitransformer.commands.options import (
     add_fields,
+    flag_of,
     given_fields,
     in_terms_of_options,
     model_argument,
@@ -60,21 +60,14 @@ the model.
 
 DEFAULT_OUT = "runs/finetune"
 WRECKED = 1  # the exit status
-# The arguments, other than settings, that the checkpoint records, with the name of each option.
+# The arguments, other than settings, that the checkpoint records: {name: (option, how it is read)}
 REMEMBERED = {
-    "model": "MODEL",
-    "data": "--data",
-    "text": "--text",
-    "general": "--general",
-    "held_out": "--held-out",
-    "prompts": "--prompt",
-}
-READ = {
-    "data": remembered_file,
-    "text": remembered_files,
-    "general": remembered_files,
-    "held_out": remembered_file,
-    "prompts": remembered_texts,
+    "model": ("MODEL", None),
+    "data": ("--data", remembered_file),
+    "text": ("--text", remembered_files),
+    "general": ("--general", remembered_files),
+    "held_out": ("--held-out", remembered_file),
+    "prompts": ("--prompt", remembered_texts),
 }
 
 
@@ -125,7 +118,7 @@ def fine_tune_into_folder(arguments, narrator) -> int:
     about = given_about(arguments, checkpoint)
     settings = given_settings(arguments, about, checkpoint)
     lm = LanguageModel.load(about["model"] if checkpoint is None else arguments.out)
-    narrator.say(f"fine-tuning {about['model']} on {training_data(about)}, into {arguments.out}")
+    narrator.say(f"fine-tuning {about['model']} on {about['data'] or ', '.join(about['text'])}, into {arguments.out}")
     if checkpoint is not None:
         narrator.say(f"resuming after step {checkpoint.training['step']} of {settings.steps}")
     options = {
@@ -170,13 +163,13 @@ def given_about(arguments, checkpoint) -> dict:
     """
     given = {name: getattr(arguments, name) for name in REMEMBERED}
     if checkpoint is not None:
-        before = recorded_arguments(checkpoint, arguments, REMEMBERED)
+        before = recorded_arguments(checkpoint, arguments, {name: option for name, (option, _) in REMEMBERED.items()})
         if before.get("data") is None and before.get("text") is None:
             raise ValueError(
                 f"{checkpoint.path}: cannot resume: the run was not begun by this command, but by a program"
             )
-        for name, read in READ.items():
-            if given[name] is None:
+        for name, (_, read) in REMEMBERED.items():
+            if read is not None and given[name] is None:
                 read(checkpoint.path, checkpoint.training, name)
         return {name: before.get(name) for name in REMEMBERED}
     if given["data"] is None and given["text"] is None:
@@ -184,10 +177,10 @@ def given_about(arguments, checkpoint) -> dict:
             "on what? give --data, pairs of responses, or --text; --data politeness comes with the program"
         )
     if given["data"] is None:
-        only_pairs = {"objective", "beta", "perplexity_limit"} & set(vars(arguments))
-        only_pairs |= {name for name in ("held_out", "general", "prompts") if given[name] is not None}
-        for name in sorted(only_pairs):
-            raise ValueError(f"{REMEMBERED.get(name, '--' + name.replace('_', '-'))} is for --data, not for --text")
+        only_pairs = [flag_of(name) for name in ("beta", "objective", "perplexity_limit") if name in arguments]
+        only_pairs += [REMEMBERED[name][0] for name in ("general", "held_out", "prompts") if given[name] is not None]
+        if only_pairs:
+            raise ValueError(f"{only_pairs[0]} is for --data, not for --text")
     return given
 
 
@@ -213,12 +206,7 @@ def given_trainable(arguments):
     return LowRank(**{name: value for name, value in fields.items() if value is not None})
 
 
-def training_data(about: dict) -> str:
-    return about["data"] or ", ".join(about["text"])
-
-
 def on_pairs(lm, about, settings, options, narrator):
-    fields = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
     general = None if about["general"] is None else "".join(TextFiles(about["general"]))
     held_out = about["held_out"]
     if held_out is not None:
@@ -226,9 +214,8 @@ def on_pairs(lm, about, settings, options, narrator):
             held_out = float(held_out)
         except ValueError:  # a file
             narrator.say(f"evaluating on {held_out}")
-    return fine_tune_for_safety(
-        lm, about["data"], held_out=held_out, general_text=general, prompts=about["prompts"], **fields, **options
-    )
+    options |= vars(settings) | {"held_out": held_out, "general_text": general, "prompts": about["prompts"]}
+    return fine_tune_for_safety(lm, about["data"], **options)
 
 
 def on_text(lm, about, settings, options, narrator) -> str:

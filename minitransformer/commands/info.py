@@ -35,19 +35,10 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     if arguments.model is None:
-        facts = installation_facts()
-        lines = [json.dumps(facts)] if arguments.json else installation_lines(facts)
-        show("\n".join(lines))
-        return 0
-    if is_pretrained(arguments.model):
-        facts = facts_of(arguments.model, LanguageModel.load(arguments.model), None)
+        facts, described = installation_facts(), installation_lines
     else:
-        path = model_file(arguments.model)
-        with open_archive(path) as archive:
-            lm = LanguageModel.from_archive(archive)
-            checkpoint = Checkpoint.from_archive(archive) if "training" in archive.description else None
-        facts = facts_of(path, lm, checkpoint)
-    lines = [json.dumps(facts)] if arguments.json else fact_lines(facts)
+        facts, described = model_facts(arguments.model), fact_lines
+    lines = [json.dumps(facts)] if arguments.json else described(facts)
     show("\n".join(printable(line, keep="") for line in lines))
     return 0
 
@@ -67,7 +58,15 @@ def installation_lines(facts: dict):
     yield from table([("function of the textbook", "runs as"), *sorted(facts["twins"].items())], "<")
 
 
-def facts_of(path, lm: LanguageModel, checkpoint: Checkpoint | None) -> dict:
+def model_facts(path) -> dict:
+    """Return the facts about a model as JSON data."""
+    if is_pretrained(path):
+        lm, training = LanguageModel.load(path), None
+    else:
+        path = model_file(path)
+        with open_archive(path) as archive:
+            lm = LanguageModel.from_archive(archive)
+            training = training_facts(Checkpoint.from_archive(archive)) if "training" in archive.description else None
     model, tokenizer = lm.model, lm.tokenizer
     return {
         "file": str(path),
@@ -77,7 +76,7 @@ def facts_of(path, lm: LanguageModel, checkpoint: Checkpoint | None) -> dict:
         "flops_per_token": model.flops_per_token(),
         "components": components(model),
         "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size},
-        "training": None if checkpoint is None else training_facts(checkpoint),
+        "training": training,
     }
 
 
@@ -94,15 +93,8 @@ def components(model) -> list[dict]:
 
 def training_facts(checkpoint: Checkpoint) -> dict:
     state = checkpoint.training
-    return {
-        "step": state["step"],
-        "steps": checkpoint.settings.steps,
-        "seconds": state["seconds"],
-        "last": state["last"],
-        "best": state["best"],
-        "corpus": state["corpus"],
-        "settings": checkpoint.settings.to_dict(),
-    }
+    facts = {name: state[name] for name in ("step", "seconds", "last", "best", "corpus")}
+    return facts | {"steps": checkpoint.settings.steps, "settings": checkpoint.settings.to_dict()}
 
 
 def fact_lines(facts: dict):

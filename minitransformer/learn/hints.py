@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from minitransformer.book.statements import statements
@@ -39,6 +40,7 @@ class Line:
         return [*found, *([f"{where}: the equation is {self.equation}"] * bool(self.equation))]
 
 
+@cache
 def lines_of(exercise) -> list[Line]:
     source = exercise.given or exercise.source.read_text("utf-8")
     file, found = File(source), []
