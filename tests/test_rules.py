@@ -1,10 +1,10 @@
 """The rules of a differentiable function that can be read off its source.
 
-Each rule is a function from source to a list of faults. It is held against the whole of minitransformer, and is itself
-tested on snippets: some that it must flag, some that it must not.
+Each rule is a function from source to a list of faults. It is applied to the whole of minitransformer, and is itself
+tested on examples: some break it, and some do not.
 
-What may share memory with what is followed through names, views and the results of layers. What a called helper does
-to its arguments is not: that part is seen by the tests of behaviour, in test_function_rules.py.
+Shared memory is followed through names, views and the results of layers. It is not followed into called helpers: the
+tests of behaviour in test_function_rules.py see these.
 """
 
 import ast
@@ -80,7 +80,7 @@ def captured(backward):
 
 
 def root(expression):
-    """The name that an expression is a part or a view of: x for x[0].T.reshape(-1). None where it is something new."""
+    """Return the name of which an expression is a part or a view: x for x[0].T.reshape(-1). A new array has None."""
     match expression:
         case ast.Name(id=name):
             return name
@@ -99,7 +99,7 @@ def names_of(target):
 
 
 def rebound(node):
-    """The names that a node binds anew."""
+    """Return the names that a node binds."""
     match node:
         case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
             return [name]
@@ -121,7 +121,7 @@ def written(node):
 
 
 def outputs(call):
-    """What a call writes into: its out=, z of np.add(x, y, z), x of x.sort() and of np.copyto(x, y)."""
+    """Return the arrays that a call writes into: out=, z of np.add(x, y, z), x of x.sort() and of np.copyto(x, y)."""
     found = [keyword.value for keyword in call.keywords if keyword.arg == "out"]
     if isinstance(call.func, ast.Attribute):
         owner, name = call.func.value, call.func.attr
@@ -144,7 +144,7 @@ def mutated(node):
 
 
 def is_shared(value, protected):
-    """Whether an expression may share memory with a protected name, or with what a backward returned."""
+    """Return True if an expression may share memory with a protected name or with the result of a backward."""
     match value:
         case ast.IfExp(body=body, orelse=orelse):
             return is_shared(body, protected) or is_shared(orelse, protected)
@@ -154,7 +154,7 @@ def is_shared(value, protected):
 
 
 def follow(node, protected):
-    """Add to the protected names, or take from them, what an assignment makes of its targets."""
+    """Update the protected names with the targets of an assignment."""
     if not isinstance(node, ast.Assign):
         return
     for target in node.targets:
@@ -172,7 +172,7 @@ def follow(node, protected):
 
 
 def writes_into(function, protected, changes=written):
-    """Yield (line, name) of each write in a function's own scope into what is protected, by whatever name it goes."""
+    """Yield (line, name) of each write into protected memory in a function's scope, under any name."""
     protected = set(protected)
     for node in within(function):
         for name in changes(node):
@@ -197,7 +197,7 @@ def changes_after_backward(tree):
 
 
 def changes_in_backward(tree):
-    """backward changes nothing that it captures or is given, nor what another backward returned to it."""
+    """backward changes none of its captured names, its arguments and the results of other backwards."""
     for function_name, _, backward in differentiable(tree):
         own = captured(backward) | parameters(backward)
         for scope in ast.walk(backward):
@@ -210,7 +210,7 @@ def changes_in_backward(tree):
 
 
 def writes_into_arguments(tree):
-    """A differentiable function writes neither into its arguments nor into what a layer returned to it."""
+    """A differentiable function writes neither into its arguments nor into the results of layers."""
     for function_name, function, _ in differentiable(tree):
         for line, name in writes_into(function, parameters(function)):
             yield f"{function_name}, line {line}: writes into {name}"
@@ -263,29 +263,6 @@ def complex_unsafe(tree):
                     yield f"{name}, line {node.lineno}: linalg.norm"
 
 
-def numpy_scalars(tree):
-    """No NumPy function is applied to Python sizes, and no Boolean mask is averaged or summed into an expression.
-
-    Either gives a NumPy float64 or int64, which is not weak, as a Python number is: it turns float32 into float64.
-    """
-    for name, function in functions(tree):
-        arguments = [*function.args.args, *function.args.kwonlyargs]
-        sizes = {a.arg for a in arguments if a.annotation is not None and ast.unparse(a.annotation) in ("int", "float")}
-        for node in within(function):
-            match node:
-                case ast.Assign(targets=[target], value=value) if is_size(value, sizes):
-                    sizes.update(names_of(target))
-                case ast.Call(func=ast.Attribute(value=ast.Name(id="np"), attr=called), args=[*operands]) if (
-                    operands and (isinstance(getattr(np, called, None), np.ufunc) or called in ("prod", "float64"))
-                ):
-                    if all(is_size(operand, sizes) for operand in operands):
-                        yield f"{name}, line {node.lineno}: {ast.unparse(node)} is a NumPy scalar"
-                case ast.BinOp(left=left, right=right):
-                    for side in (left, right):
-                        if is_mask_total(side):
-                            yield f"{name}, line {node.lineno}: {ast.unparse(side)} is a NumPy scalar"
-
-
 SCATTERS = {"at", "put_along_axis"}  # np.add.at, np.put_along_axis
 
 
@@ -322,34 +299,6 @@ def forward_names(function):
     return parameters(function) | {name for node in within(function) for name in rebound(node)}
 
 
-def is_size(expression, sizes):
-    """Whether an expression is a Python number made of sizes and constants."""
-    match expression:
-        case ast.Constant(value=int() | float()):
-            return True
-        case ast.Name(id=name):
-            return name in sizes
-        case ast.Attribute(attr=attr):
-            return attr in ("size", "ndim", "shape", "d_head", "eps", "pi", "e", "inf")
-        case ast.Subscript(value=value):
-            return is_size(value, sizes)
-        case ast.BinOp(left=left, right=right):
-            return is_size(left, sizes) and is_size(right, sizes)
-        case ast.UnaryOp(operand=operand):
-            return is_size(operand, sizes)
-        case ast.Call(func=ast.Name(id="len" | "int" | "float")):
-            return True
-    return False
-
-
-def is_mask_total(expression):
-    """Whether an expression is the sum or mean of a mask over all its axes."""
-    match expression:
-        case ast.Call(func=ast.Attribute(value=ast.Name(id="mask" | "keep" | "kept"), attr="sum" | "mean"), args=[]):
-            return all(keyword.arg != "axis" for keyword in expression.keywords)
-    return False
-
-
 RULES = [
     changes_after_backward,
     changes_in_backward,
@@ -357,7 +306,6 @@ RULES = [
     backwards_without_def,
     positional_options,
     complex_unsafe,
-    numpy_scalars,
     not_plain,
 ]
 
@@ -368,12 +316,10 @@ EXCEPTIONS = {
     ("hooks.py", changes_in_backward): ["gradient_recorder.record_both: recording_backward writes into gradients"],
 }
 
-# What holds for forward passes has no business elsewhere: the optimiser and the sampler see real numbers only, and so
-# does the engine.
+# Rules of forward passes do not apply elsewhere: the optimiser, the sampler and the engine see real numbers only.
 TEXTBOOK = {"layers", "one_page.py", "losses.py", "optim.py", "transformer.py", "module.py", "objectives"}
 WHERE = {
     complex_unsafe: TEXTBOOK - {"optim.py"},
-    numpy_scalars: TEXTBOOK - {"optim.py"} | {"fast"},
     not_plain: TEXTBOOK - {"transformer.py", "module.py"},
 }
 
@@ -384,18 +330,18 @@ def parsed(source):
 
 
 def faults(source, rule):
-    """Return what a rule finds in a source text, in the order of its lines."""
+    """Return the faults that a rule finds in a source text, in the order of its lines."""
     return sorted(set(rule(parsed(source))))
 
 
 def without_line(fault):
     """A fault without the number of its line."""
-    place, _, what = fault.partition(":")
-    return f"{place.partition(',')[0]}:{what}"
+    place, _, rest = fault.partition(":")
+    return f"{place.partition(',')[0]}:{rest}"
 
 
 def breaches(rule, sources):
-    """Return what breaks a rule in sources {path: text}, where it holds, and which excuses are needed no more."""
+    """Return the faults in sources {path: text} to which a rule applies, and the exceptions that are not needed."""
     found = []
     for path, source in sources.items():
         if {path.name, path.parent.name} & WHERE.get(rule, {path.name}):
@@ -411,7 +357,7 @@ def test_the_source_keeps_the_rule(rule):
     assert breaches(rule, {path.relative_to(PACKAGE): path.read_text("utf-8") for path in FILES}) == []
 
 
-def test_a_breach_is_listed_with_its_file_and_so_is_an_excuse_that_is_not_needed():
+def test_a_breach_is_listed_with_its_file_and_so_is_an_exception_that_is_not_needed():
     bad = "def f(x):\n    def backward(dy):\n        return dy\n    x += 1\n    return x, backward\n"
     (breach,) = breaches(writes_into_arguments, {Path("layers/bad.py"): bad})
     assert breach.startswith("layers/bad.py: f, line 4: ")
@@ -422,7 +368,7 @@ def test_a_breach_is_listed_with_its_file_and_so_is_an_excuse_that_is_not_needed
 
 
 FUNCTION_OF_X = """
-    def f(x, w, *, option=1):
+    def f(self, x, w, *, option=1):
         saved = x * w
         total = 0
         names = []
@@ -433,54 +379,108 @@ FUNCTION_OF_X = """
 
         {after}
 """
+INDENTS = {"before": 8, "inside": 12, "after": 8}
+PARTS = {"before": "pass", "inside": "return dy * saved", "after": "return saved, backward"}
 
 
-def snippet(before="pass", inside="return dy * saved", after="return saved, backward"):
-    """A differentiable function, with one of its parts replaced. Parts of several lines are separated by `;`."""
+def snippet(part="before", text="pass"):
+    """Return a differentiable function in which one part is replaced. `; ` separates the lines of the part."""
+    parts = PARTS | {part: text.replace("; ", "\n" + " " * INDENTS[part])}
+    return FUNCTION_OF_X.format(**parts)
 
-    def lines(part, indent):
-        return f"\n{' ' * indent}".join(line for line in part.split("; "))
 
-    return FUNCTION_OF_X.format(before=lines(before, 8), inside=lines(inside, 12), after=lines(after, 8))
+# For each rule, and the part of the function that is replaced: texts that break the rule, and texts that keep it.
+BROKEN = {
+    (changes_after_backward, "after"): [
+        *("saved = saved + 1", "saved += 1", "saved[0] += 1", "saved.real[0] = 1", "saved.sort()"),
+        *("saved.reshape(-1).fill(0)", "np.exp(x, out=saved)", "np.exp(x, saved)", "np.add(x, x, saved[1:])"),
+        *("np.copyto(saved, x)", "np.add.at(saved, 0, 1)", "del saved", "saved, other = x, x", "[saved, *others] = x"),
+        *("for saved in x: pass", "with x as saved: pass", "y = (saved := x)", "saved.append(1)", "def saved(): pass"),
+    ],
+    (changes_in_backward, "inside"): [
+        *("saved[0] = 1", "saved.T[0] += dy", "np.multiply(dy, saved, out=saved)", "np.multiply(dy, saved, saved)"),
+        *("dx = dy * 2; np.divmod(dy, 2, out=(saved, dx))", "dx = saved; dx *= dy", "a, dx = dy, saved; dx -= 1"),
+        *("dx = saved.swapaxes(0, 1); dx[0] = 0", "dx = saved if option else w; dx += dy", "dy *= 2"),
+        *("dx = dy.reshape(-1); dx *= 2", "dx = inner_backward(dy); dx += 1", "dx = np.exp(saved, out=dy)"),
+        *("nonlocal saved; saved = dy", "names.append(dy)", "names.pop()", "np.add.at(saved, 0, dy)", "saved.sort()"),
+        *("self.cache = dy", "def fill(part): saved[part] = 0"),
+    ],
+    (writes_into_arguments, "before"): [
+        *("x += 1", "x[0] = 1", "rows = x.reshape(-1, 2); rows *= 2", "a, b = x[0], w[0]; b -= 1", "w.sort()"),
+        *("np.exp(x, out=x)", "x = np.exp(x, out=x)", "np.copyto(w, x)", "y, layer_backward = layer(x); y *= 2"),
+        "self.saved = x",
+    ],
+    (backwards_without_def, "after"): [
+        *("return saved, lambda dy: dy", "my_backward = lambda dy: dy; return saved, my_backward"),
+        "def gradient(dy): return dy; return saved, gradient",
+    ],
+    (complex_unsafe, "before"): [
+        *("y = abs(x)", "y = np.abs(x)", "y = x.conj()", "y = np.vecdot(x, w)", "y = np.linalg.norm(x)"),
+        *(
+            "y = x.var(axis=-1)",
+            "y = np.std(x)",
+            "y = expit(x)",
+            "y = scipy.special.expit(x)",
+            "y = np.logaddexp(x, w)",
+        ),
+        *("y = x.max(axis=-1)", "y = np.max(x)", "y = np.maximum(x, 0)", "y = map(np.abs, x)"),
+    ],
+    (not_plain, "before"): [
+        *("saved = saved + 1", "x = x.reshape(-1)", "saved *= 2", "saved[0] = 2", "np.exp(x, out=saved)"),
+    ],
+    (not_plain, "inside"): [
+        *("dx = dy * saved; dx *= 2", "dx = dy * saved; dx = dx + 1", "total = dy.sum()", "dz = dy * saved"),
+    ],
+}
+KEPT = {
+    (changes_after_backward, "after"): [
+        *("y = saved + 1", "total += 1", "y = saved; y = y + 1", "np.exp(saved, out=w)"),
+    ],
+    (changes_in_backward, "inside"): [
+        *("dx = dy * saved; dx *= 2", "dy = dy * 2; dy += saved", "dx = np.empty_like(dy); dx[0] = saved"),
+        *("dx = saved; dx = dx + 1; dx += 1", "dx = np.multiply(dy, saved); np.exp(dx, out=dx)", "w.accumulate(dy)"),
+        *("dx = (dy @ saved).reshape(x.shape); dx *= 2", "dx = dy.copy(); dx.fill(0)", "parts = []; parts.append(dy)"),
+    ],
+    (writes_into_arguments, "before"): [
+        *("saved += 1", "x = x * 1; x += 1", "rows = x.reshape(-1, 2) * 2; rows *= 2", "np.exp(x, out=saved)"),
+        *("y, layer_backward = layer(x); y = y + 1; y *= 2", "y, total = helper(x); y /= total"),
+    ],
+    (backwards_without_def, "after"): [
+        *("return saved, inner_backward", "key = lambda i: i; return saved, backward"),
+    ],
+    (complex_unsafe, "before"): ["y = x.real.max(axis=-1); z = max(1, 2)"],
+    (complex_unsafe, "inside"): ["return np.vecdot(dy, saved.max())"],
+    (not_plain, "inside"): [
+        *("dx = dy * saved", "dsaved = dy * 2; dx, dw = dsaved * w, dsaved * x"),
+        "dw = np.zeros(w.shape); np.add.at(dw, total, dy)",
+    ],
+    (not_plain, "before"): ["y, _ = layer(x); z, _ = layer(y)"],
+}
+
+
+def listed(table):
+    """Return (rule, part, text) for each text of a table."""
+    return [
+        pytest.param(rule, part, text, id=f"{rule.__name__}: {text}")
+        for (rule, part), texts in table.items()
+        for text in texts
+    ]
+
+
+@pytest.mark.parametrize("rule, part, text", listed(BROKEN))
+def test_a_broken_rule_is_found_once(rule, part, text):
+    found = faults(snippet(part, text), rule)
+    assert len(found) == 1 or (rule is not_plain and found)
+
+
+@pytest.mark.parametrize("rule, part, text", listed(KEPT))
+def test_a_kept_rule_has_no_faults(rule, part, text):
+    assert faults(snippet(part, text), rule) == []
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_a_function_that_keeps_the_rules_has_no_faults(rule):
+def test_the_function_of_the_examples_keeps_every_rule(rule):
     assert faults(snippet(), rule) == []
-
-
-@pytest.mark.parametrize(
-    "after",
-    [
-        "saved = saved + 1",
-        "saved += 1",
-        "saved[0] = 1",
-        "saved[0] += 1",
-        "saved.real[0] = 1",
-        "saved.sort()",
-        "saved.reshape(-1).fill(0)",
-        "np.exp(x, out=saved)",
-        "np.exp(x, saved)",
-        "np.add(x, x, saved[1:])",
-        "np.copyto(saved, x)",
-        "np.add.at(saved, 0, 1)",
-        "del saved",
-        "saved, other = x, x",
-        "[saved, *others] = x",
-        "for saved in x: pass",
-        "with x as saved: pass",
-        "y = (saved := x)",
-        "saved.append(1)",
-        "def saved(): pass",
-    ],
-)
-def test_a_change_after_backward_is_found(after):
-    assert len(faults(snippet(after=f"{after}; return x, backward"), changes_after_backward)) == 1
-
-
-@pytest.mark.parametrize("after", ["y = saved + 1", "total += 1", "y = saved; y = y + 1", "np.exp(saved, out=w)"])
-def test_a_use_after_backward_is_not(after):
-    assert faults(snippet(after=f"{after}; return y, backward"), changes_after_backward) == []
 
 
 def test_a_change_in_a_loop_around_backward_is_found():
@@ -499,198 +499,10 @@ def test_a_change_in_a_loop_around_backward_is_found():
     assert faults(source, changes_after_backward) == ["f, line 5: saved changes after backward captured it"]
 
 
-@pytest.mark.parametrize(
-    "inside",
-    [
-        "saved[0] = 1; return dy",
-        "saved.T[0] += dy; return dy",
-        "np.multiply(dy, saved, out=saved); return dy",
-        "np.multiply(dy, saved, saved); return dy",
-        "dx = dy * 2; np.divmod(dy, 2, out=(saved, dx)); return dx",
-        "dx = saved; dx *= dy; return dx",
-        "dx = saved.swapaxes(0, 1); dx[0] = 0; return dx",
-        "a, dx = dy, saved; dx -= 1; return dx",
-        "dx = saved if option else w; dx += dy; return dx",
-        "dy *= 2; return dy",
-        "dx = dy.reshape(-1); dx *= 2; return dx",
-        "dx = inner_backward(dy); dx += 1; return dx",
-        "dx = np.exp(saved, out=dy); return dx",
-        "nonlocal saved; saved = dy; return dy",
-        "names.append(dy); return dy",
-        "names.pop(); return dy",
-        "np.add.at(saved, 0, dy); return dy",
-        "saved.sort(); return dy",
-        "self.cache = dy; return dy",
-        "def fill(part): saved[part] = 0; return dy",
-    ],
-)
-def test_a_change_in_backward_is_found(inside):
-    assert len(faults(snippet(inside=inside), changes_in_backward)) == 1
-
-
-@pytest.mark.parametrize(
-    "inside",
-    [
-        "dx = dy * saved; dx *= 2; return dx",
-        "dy = dy * 2; dy += saved; return dy",
-        "dx = np.empty_like(dy); dx[0] = saved; return dx",
-        "dx = saved; dx = dx + 1; dx += 1; return dx",
-        "dx = np.multiply(dy, saved); np.exp(dx, out=dx); return dx",
-        "dx = (dy @ saved).reshape(x.shape); dx *= 2; return dx",
-        "dx = dy.copy(); dx.fill(0); return dx",
-        "parts = []; parts.append(dy); return dy",
-        "w.accumulate(dy); return dy",
-    ],
-)
-def test_a_change_of_what_backward_has_made_itself_is_not(inside):
-    assert faults(snippet(inside=inside), changes_in_backward) == []
-
-
-@pytest.mark.parametrize(
-    "before",
-    [
-        "x += 1",
-        "x[0] = 1",
-        "rows = x.reshape(-1, 2); rows *= 2",
-        "a, b = x[0], w[0]; b -= 1",
-        "np.exp(x, out=x)",
-        "x = np.exp(x, out=x)",
-        "np.copyto(w, x)",
-        "y, layer_backward = layer(x); y *= 2",
-        "self.saved = x",
-        "w.sort()",
-    ],
-)
-def test_a_write_into_an_argument_is_found(before):
-    source = snippet(before=before).replace("f(x, w", "f(self, x, w")
-    assert len(faults(source, writes_into_arguments)) == 1
-
-
-@pytest.mark.parametrize(
-    "before",
-    [
-        "saved += 1",
-        "x = x * 1; x += 1",
-        "rows = x.reshape(-1, 2) * 2; rows *= 2",
-        "np.exp(x, out=saved)",
-        "y, layer_backward = layer(x); y = y + 1; y *= 2",
-        "y, total = helper(x); y /= total",
-    ],
-)
-def test_a_write_into_what_the_function_allocated_is_not(before):
-    assert faults(snippet(before=before), writes_into_arguments) == []
-
-
-@pytest.mark.parametrize(
-    "after",
-    [
-        "return saved, lambda dy: dy",
-        "my_backward = lambda dy: dy; return saved, my_backward",
-        "def gradient(dy): return dy; return saved, gradient",
-    ],
-)
-def test_a_backward_without_a_def_is_found(after):
-    source = snippet(after=after).replace("return dy; ", "return dy\n        ")
-    assert len(faults(source, backwards_without_def)) == 1
-
-
-@pytest.mark.parametrize("after", ["return saved, inner_backward", "key = lambda i: i; return saved, backward"])
-def test_a_backward_that_is_passed_on_and_a_lambda_for_something_else_are_not(after):
-    assert faults(snippet(after=after), backwards_without_def) == []
-
-
 def test_a_positional_option_is_found_and_an_optional_array_is_not():
     assert len(faults(snippet().replace("*, option=1", "option=1"), positional_options)) == 1
     assert faults(snippet().replace("*, option=1", "bias=None, *, option=1"), positional_options) == []
 
 
-@pytest.mark.parametrize(
-    "before",
-    [
-        "y = abs(x)",
-        "y = np.abs(x)",
-        "y = x.conj()",
-        "y = np.vecdot(x, w)",
-        "y = np.linalg.norm(x)",
-        "y = x.var(axis=-1)",
-        "y = np.std(x)",
-        "y = expit(x)",
-        "y = scipy.special.expit(x)",
-        "y = np.logaddexp(x, w)",
-        "y = x.max(axis=-1)",
-        "y = np.max(x)",
-        "y = np.maximum(x, 0)",
-        "y = map(np.abs, x)",
-    ],
-)
-def test_a_forward_that_is_not_complex_safe_is_found(before):
-    assert len(faults(snippet(before=before), complex_unsafe)) == 1
-
-
-def test_what_is_complex_safe_and_what_stands_in_backward_or_in_a_check_is_not():
-    assert faults(snippet(before="y = x.real.max(axis=-1); z = max(1, 2)"), complex_unsafe) == []
-    assert faults(snippet(inside="return np.vecdot(dy, saved.max())"), complex_unsafe) == []
+def test_a_check_of_arguments_need_not_be_complex_safe():
     assert faults("def check_ids(ids):\n    return ids.max()", complex_unsafe) == []
-
-
-@pytest.mark.parametrize(
-    "before",
-    [
-        "scale = 1 / np.sqrt(x.shape[-1])",
-        "T, D = x.shape; scale = np.sqrt(D)",
-        "H, T, D = x.shape[-3:]; scale = 1 / np.sqrt(2.0 * D)",
-        "scale = np.sqrt(2 / np.pi)",
-        "n = x.size; scale = np.log(n)",
-        "n = np.prod(x.shape)",
-        "scale = np.float64(0.5)",
-        "mean = x.sum() / mask.sum()",
-        "y = x * keep.mean()",
-    ],
-)
-def test_a_numpy_scalar_is_found(before):
-    assert len(faults(snippet(before=before), numpy_scalars)) == 1
-
-
-@pytest.mark.parametrize(
-    "before",
-    [
-        "scale = 1 / math.sqrt(x.shape[-1])",
-        "r = 1 / np.sqrt(variance + eps)",
-        "D = x.shape[-1]; y = np.sqrt(x + D)",
-        "mean = x.sum() / float(mask.sum())",
-        "y = x * mask.sum(axis=-1)",
-    ],
-)
-def test_a_python_number_and_an_array_are_not(before):
-    assert faults(snippet(before=before), numpy_scalars) == []
-
-
-@pytest.mark.parametrize(
-    "parts",
-    [
-        {"before": "saved = saved + 1"},
-        {"before": "x = x.reshape(-1)"},
-        {"before": "saved *= 2"},
-        {"before": "saved[0] = 2"},
-        {"before": "np.exp(x, out=saved)"},
-        {"inside": "dx = dy * saved; dx *= 2; return dx"},
-        {"inside": "dx = dy * saved; dx = dx + 1; return dx"},
-        {"inside": "total = dy.sum(); return total"},
-        {"inside": "dz = dy * saved; return dz"},
-    ],
-)
-def test_what_is_not_plain_is_found(parts):
-    assert faults(snippet(**parts), not_plain)
-
-
-@pytest.mark.parametrize(
-    "parts",
-    [
-        {"inside": "dx = dy * saved; return dx"},
-        {"inside": "dsaved = dy * 2; dx, dw = dsaved * w, dsaved * x; return dx, dw"},
-        {"inside": "dw = np.zeros(w.shape); np.add.at(dw, total, dy); return dw"},
-        {"before": "y, _ = layer(x); z, _ = layer(y)"},
-    ],
-)
-def test_what_is_plain_is_not(parts):
-    assert faults(snippet(**parts), not_plain) == []
