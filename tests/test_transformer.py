@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from strategies import configs, random_ids, random_model, rngs
 
-from minitransformer import AdamW, Config, TinyTransformer, Transformer, clip_grad_norm, cross_entropy, softmax
+from minitransformer import AdamW, Config, TinyTransformer, Transformer, cross_entropy, softmax
 
 GPT2 = {"feed_forward": "gelu_tanh", "dropout": 0.2}
 LLAMA = {
@@ -31,23 +31,18 @@ def family_config(family, **fields):
 
 
 def gradients(model):
-    """The gradients so far by name, which are then forgotten."""
+    """Return {name: accumulated gradient}, and clear the gradients."""
     result = {name: parameter.grad for name, parameter in model.named_parameters()}
     for parameter in model.parameters():
         parameter.grad = None
     return result
 
 
-def nothing(y, backward):
-    """A hook that changes nothing."""
-    return y, backward
-
-
-# What it computes
+# The forward pass
 
 
 def by_pytorch(torch, config, values, ids):
-    """Logits of the model with these parameters, a dictionary of tensors, from PyTorch's own functions."""
+    """Return the logits of a model with these tensors as parameters, computed by PyTorch."""
     functional = torch.nn.functional
     H, K, D = config.n_heads, config.kv_heads, config.head_width
     T, pairs = ids.shape[-1], D // 2
@@ -132,15 +127,6 @@ def test_future_tokens_do_not_change_past_logits_and_past_tokens_do_change_futur
 
 
 @given(configs(), rngs)
-def test_the_logits_of_a_prefix_are_a_prefix_of_the_logits(config, rng):
-    model = random_model(config, rng)
-    ids = random_ids(config, rng, 1, config.context)
-    logits = model(ids)[0]
-    for T in range(1, config.context):
-        assert np.allclose(model(ids[:, :T])[0], logits[:, :T])
-
-
-@given(configs(), rngs)
 def test_predict_equals_forward(config, rng):
     model = random_model(config, rng)
     ids = random_ids(config, rng, 2, config.context)
@@ -214,20 +200,7 @@ def test_dropout_needs_a_generator_and_the_same_one_gives_the_same(family, rng):
     assert not np.allclose(first, other) and not np.allclose(first, off)
 
 
-# What its backward does
-
-
-@each_family
-def test_the_backward_of_the_logits_may_be_called_twice(family, rng):
-    model = random_model(family_config(family), rng)
-    logits, backward = model(rng.integers(0, 11, size=(2, 5)), rng=rng)
-    dlogits = rng.normal(size=logits.shape)
-    kept = dlogits.copy()
-    assert backward(dlogits) is None
-    first = gradients(model)
-    backward(dlogits)
-    assert all(np.array_equal(gradient, first[name]) for name, gradient in gradients(model).items())
-    assert np.array_equal(dlogits, kept)
+# The backward pass
 
 
 def test_the_backward_of_the_loss_runs_only_once_and_says_why(rng):
@@ -253,7 +226,7 @@ def test_frozen_parameters_collect_nothing_and_the_others_what_they_would(rng):
 
 
 def peak_of(run):
-    """The most memory, in bytes, that was held at once while it ran."""
+    """Return the peak memory of run(), in bytes."""
     tracemalloc.start()
     try:
         run()
@@ -285,28 +258,11 @@ def test_the_training_pass_frees_activations_while_gradients_arrive(rng):
     assert peak_of(train) < 0.75 * peak_of(keep_everything)
 
 
-def test_after_its_backward_the_training_pass_holds_no_activations(rng):
-    model = Transformer(Config(vocab_size=20, context=64, d_model=32, n_heads=4, n_layers=2))
-    ids, targets = rng.integers(0, 20, size=(2, 8, 64))
-    model.loss(ids, targets)[1]()
-    tracemalloc.start()
-    try:
-        _, backward = model.loss(ids, targets)
-        held = tracemalloc.get_traced_memory()[0]
-        gradients(model)
-        backward()
-        gradients(model)
-        left = tracemalloc.get_traced_memory()[0]
-    finally:
-        tracemalloc.stop()
-    assert held > 1e6 and left < 0.02 * held
-
-
 # Hooks
 
 
 def shapes_of_activations(config, B, T):
-    """The documented names, and the shape of each."""
+    """Return {documented name: shape}."""
     C, H, K, D = config.d_model, config.n_heads, config.kv_heads, config.head_width
     shapes = {"embedding": (B, T, C), "ln_final": (B, T, C), "lm_head": (B, T, config.vocab_size)}
     if config.positions != "rotary":
@@ -327,7 +283,7 @@ def shapes_of_activations(config, B, T):
 
 
 def record_all(model, names, run):
-    """Run with every name recorded: activations by name, and their gradients once the returned backward has run."""
+    """Return the result of run(), the activations, and a dictionary that backward fills with their gradients."""
     values, dvalues = {}, {}
 
     def recording(name):
@@ -384,26 +340,6 @@ def test_recorded_activations_are_related_as_the_equations_say(config, rng):
 
 
 @settings(max_examples=20)
-@given(configs(), rngs)
-def test_putting_a_recorded_value_back_changes_nothing(config, rng):
-    model = random_model(config, rng)
-    ids = random_ids(config, rng, 2, config.context)
-    names = shapes_of_activations(config, 2, config.context)
-    (logits, backward), values, _ = record_all(model, names, lambda: model(ids))
-    dlogits = rng.normal(size=logits.shape)
-    backward(dlogits)
-    plain_gradients = gradients(model)
-    for name, value in values.items():
-        with model.hooked({name: lambda y, backward, value=value: (value, backward)}):
-            patched, backward = model(ids)
-            assert np.allclose(model.predict(ids), logits)
-        assert np.allclose(patched, logits)
-        backward(dlogits)
-        for parameter, gradient in gradients(model).items():
-            assert np.allclose(gradient, plain_gradients[parameter], atol=1e-9), (name, parameter)
-
-
-@settings(max_examples=20)
 @given(configs().filter(lambda config: config.feed_forward != "relu"), rngs)  # a step may cross a kink
 def test_a_change_of_an_activation_changes_the_logits_as_its_gradient_says(config, rng):
     model, h = random_model(config, rng), 1e-5
@@ -443,25 +379,18 @@ def test_a_constant_activation_cuts_the_gradient_of_everything_before_it(rng):
 
 
 @pytest.mark.parametrize(
-    "name, nearest",
+    "family, name, nearest",
     [
-        ("blocks.0.attention.weight", "blocks.0.attention.weights"),
-        ("blocks.2.attention", "blocks.[01].attention"),
-        ("ln_f", "ln_final"),
-        ("blocks.0.mlp", "blocks.0"),
-        ("resid", "blocks"),
+        ("GPT-2-like", "blocks.0.attention.weight", "blocks.0.attention.weights"),
+        ("GPT-2-like", "blocks.2.attention", "blocks.[01].attention"),
+        ("GPT-2-like", "ln_f", "ln_final"),
+        ("GPT-2-like", "blocks.0.mlp", "blocks.0"),
+        ("Llama-like", "positional_embedding", "embedding"),
     ],
 )
-def test_an_unknown_name_raises_with_the_nearest(name, nearest):
-    model = Transformer(family_config("GPT-2-like"))
-    words = f"no activation is named '{name}'; the nearest is '.*{nearest}"
-    with pytest.raises(KeyError, match=words), model.hooked({name: nothing}):
-        pass
-
-
-def test_a_rotary_model_has_no_positional_embedding_to_hook():
-    hooked = Transformer(family_config("Llama-like")).hooked({"positional_embedding": nothing})
-    with pytest.raises(KeyError, match="no activation is named 'positional_embedding'"), hooked:
+def test_an_unknown_name_raises_with_the_nearest(family, name, nearest):
+    model = Transformer(family_config(family))
+    with pytest.raises(KeyError, match=f"'{name}'.*{nearest}"), model.hooked({name: lambda y, backward: (y, backward)}):
         pass
 
 
@@ -469,7 +398,7 @@ def test_a_rotary_model_has_no_positional_embedding_to_hook():
 
 
 def count_by_hand(config):
-    """The number of parameters, from the sizes alone."""
+    """Return the number of parameters, from the sizes alone."""
     V, C, F = config.vocab_size, config.d_model, config.hidden_width
     queries, keys = config.n_heads * config.head_width, config.kv_heads * config.head_width
     norm = 2 * C if config.norm == "layer_norm" else C
@@ -582,27 +511,6 @@ def test_one_small_batch_is_learned_by_heart(family, rng):
 
 
 @each_family
-def test_float32_stays_float32_through_the_whole_model_and_its_training(family, rng):
-    model = Transformer(family_config(family, dropout=0.1))
-    ids = rng.integers(0, 11, size=(2, 5))
-    optimizer = AdamW(model.parameters())
-    names = shapes_of_activations(model.config, 2, 5)
-    for options in ({}, {"label_smoothing": 0.1, "weight": np.ones(11), "ignore_index": 3}, {"reduction": "sum"}):
-        for call in (lambda: model(ids, rng=rng), lambda: model.loss(ids, ids, rng=rng, **options)):  # noqa: B023
-            (y, backward), values, dvalues = record_all(model, names, call)
-            backward(*([y] if y.ndim else []))
-            assert y.dtype == np.float32
-            for name in names:
-                assert values[name].dtype == dvalues[name].dtype == np.float32, name
-            clip_grad_norm(model.parameters(), 0.5)
-            for name, p in model.named_parameters():
-                assert p.grad.dtype == np.float32, name
-            optimizer.step()
-            assert all(p.data.dtype == np.float32 for p in model.parameters())
-    assert model.predict(ids).dtype == np.float32
-
-
-@each_family
 def test_large_weights_give_large_logits_and_no_overflow_in_float32(family, rng):
     model = Transformer(family_config(family))
     for p in model.parameters():
@@ -620,65 +528,61 @@ def test_large_weights_give_large_logits_and_no_overflow_in_float32(family, rng)
 @pytest.mark.parametrize(
     "ids, error, words",
     [
-        ([[0, 1]], TypeError, "ids must be an array of integers, not list"),
-        (np.zeros((1, 2)), TypeError, "ids must be an array of integers, not dtype float64"),
-        (np.array([[0, 11]]), ValueError, r"id 11 at position \(0, 1\) is out of range: the vocabulary has 0 … 10"),
-        (np.array([[0], [-1]]), ValueError, r"id -1 at position \(1, 0\) is out of range"),
-        (np.zeros((2, 8), int), ValueError, "a sequence of 8 tokens is past the context of 7"),
-        (np.zeros((2, 0), int), ValueError, r"with at least one of each, not \(2, 0\)"),
-        (np.array(3), ValueError, r"ids must be \(batch, positions\) with at least one of each, not \(\)"),
+        ([[0, 1]], TypeError, "ids .* not list"),
+        (np.zeros((1, 2)), TypeError, "ids .* not dtype float64"),
+        (np.array([[0, 11]]), ValueError, r"id 11 at position \(0, 1\) .* 0 … 10"),
+        (np.array([[0], [-1]]), ValueError, r"id -1 at position \(1, 0\)"),
+        (np.zeros((2, 8), int), ValueError, "8 tokens .* context of 7"),
+        (np.zeros((2, 0), int), ValueError, r"not \(2, 0\)"),
+        (np.array(3), ValueError, r"ids .* not \(\)"),
     ],
 )
 @pytest.mark.parametrize("method", ["__call__", "predict", "loss"])
-@each_family
-def test_bad_ids_are_named(family, method, ids, error, words):
-    model = Transformer(family_config(family))
-    arguments = (ids, ids) if method == "loss" else (ids,)
-    with pytest.raises(error, match=words):
-        getattr(model, method)(*arguments)
-
-
-def test_targets_that_do_not_fit_are_named():
+def test_bad_ids_are_named(method, ids, error, words):
     model = Transformer(family_config("GPT-2-like"))
+    with pytest.raises(error, match=words):
+        getattr(model, method)(*((ids, ids) if method == "loss" else (ids,)))
+
+
+@pytest.mark.parametrize("change, words", [(np.transpose, r"targets \(5, 2\)"), (lambda ids: ids + 11, "target 11")])
+def test_targets_that_do_not_fit_are_named(change, words):
     ids = np.zeros((2, 5), int)
-    with pytest.raises(ValueError, match=r"targets \(5, 2\) must be logits \(2, 5, 11\) without the last axis"):
-        model.loss(ids, ids.T)
-    with pytest.raises(ValueError, match=r"target 11 at position \(0, 0\) is out of range: the classes are 0 … 10"):
-        model.loss(ids, ids + 11)
+    with pytest.raises(ValueError, match=words):
+        Transformer(family_config("GPT-2-like")).loss(ids, change(ids))
+
+
+SIZES = ("vocab_size", "context", "d_model", "n_heads", "n_layers", "d_ff", "n_kv_heads", "d_head")
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("value, error", [(0, ValueError), (-4, ValueError), (8.0, TypeError), (True, TypeError)])
+def test_a_size_that_is_not_a_positive_integer_is_named(name, value, error):
+    with pytest.raises(error, match=f"Config: {name} must be .* {value}$"):
+        Config(**{"vocab_size": 11, "context": 7, "d_model": 8, "n_heads": 4} | {name: value})
 
 
 @pytest.mark.parametrize(
-    "fields, error, words",
+    "fields, words",
     [
-        *(
-            ({name: value}, error, f"Config: {name} must be {words} {value}$")
-            for name in ("vocab_size", "context", "d_model", "n_heads", "n_layers", "d_ff", "n_kv_heads", "d_head")
-            for value, error, words in [
-                (0, ValueError, "at least 1, not"),
-                (-4, ValueError, "at least 1, not"),
-                (8.0, TypeError, "an integer, not"),
-                (True, TypeError, "an integer, not"),
-            ]
-        ),
-        ({"n_heads": 3}, ValueError, "n_heads 3 does not divide d_model 8; give d_head as well"),
-        ({"n_kv_heads": 3}, ValueError, "n_kv_heads 3 does not divide n_heads 4"),
-        ({"n_kv_heads": 8}, ValueError, "n_kv_heads 8 does not divide n_heads 4"),
-        ({"norm": "batch_norm"}, ValueError, "unknown norm 'batch_norm'; known are layer_norm, rms_norm"),
-        ({"feed_forward": "silu"}, ValueError, "feed_forward 'silu'; known are gelu, gelu_tanh, relu, swiglu"),
-        ({"positions": "alibi"}, ValueError, "unknown positions 'alibi'; known are learned, sinusoidal, rotary"),
-        ({"dtype": "float16"}, ValueError, "unknown dtype 'float16'; known are float32, float64"),
-        ({"positions": "rotary", "d_head": 3}, ValueError, "rotary positions need an even number .*, not 3"),
-        ({"positions": "sinusoidal", "d_model": 9, "n_heads": 3}, ValueError, "need an even d_model, not 9"),
-        ({"dropout": 1.0}, ValueError, "dropout must be at least 0 and less than 1, not 1.0"),
-        ({"dropout": -0.1}, ValueError, "dropout must be at least 0 and less than 1, not -0.1"),
-        ({"eps": 0.0}, ValueError, "eps must be positive and finite, not 0.0"),
-        ({"rope_base": -1.0}, ValueError, "rope_base must be positive and finite, not -1.0"),
-        ({"rope_scaling": {"rope_type": "yarn"}}, ValueError, "rope_type 'yarn'; known are linear, llama3"),
-        ({"rope_scaling": {"rope_type": "linear"}}, ValueError, "rope_scaling of type 'linear' lacks 'factor'"),
+        ({"n_heads": 3}, "n_heads 3 does not divide d_model 8"),
+        ({"n_kv_heads": 3}, "n_kv_heads 3 does not divide n_heads 4"),
+        ({"n_kv_heads": 8}, "n_kv_heads 8 does not divide n_heads 4"),
+        ({"norm": "batch_norm"}, "norm 'batch_norm'.* layer_norm, rms_norm"),
+        ({"feed_forward": "silu"}, "feed_forward 'silu'.* gelu, gelu_tanh, relu, swiglu"),
+        ({"positions": "alibi"}, "positions 'alibi'.* learned, sinusoidal, rotary"),
+        ({"dtype": "float16"}, "dtype 'float16'.* float32, float64"),
+        ({"positions": "rotary", "d_head": 3}, "even .*, not 3"),
+        ({"positions": "sinusoidal", "d_model": 9, "n_heads": 3}, "even d_model, not 9"),
+        ({"dropout": 1.0}, "dropout .* not 1.0"),
+        ({"dropout": -0.1}, "dropout .* not -0.1"),
+        ({"eps": 0.0}, "eps .* not 0.0"),
+        ({"rope_base": -1.0}, "rope_base .* not -1.0"),
+        ({"rope_scaling": {"rope_type": "yarn"}}, "'yarn'.* linear, llama3"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "'linear' lacks 'factor'"),
     ],
 )
-def test_a_configuration_that_cannot_be_is_named(fields, error, words):
-    with pytest.raises(error, match=words):
+def test_an_invalid_configuration_is_named(fields, words):
+    with pytest.raises(ValueError, match=words):
         Config(**{"vocab_size": 11, "context": 7, "d_model": 8, "n_heads": 4} | fields)
 
 
