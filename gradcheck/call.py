@@ -12,7 +12,7 @@ import inspect
 import itertools
 import pickle
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Self
 
@@ -37,6 +37,7 @@ class Call:
     """
 
     is_careful = False
+    argnums: Any = None  # positions of the inputs that have gradients; None: of all floating-point arrays
     time_limit: Any = None  # see gradcheck/causes.py
     type_of_y: Any = np.ndarray  # set by the first evaluation
 
@@ -103,10 +104,38 @@ class Call:
         options = {name: _copy_array(value) for name, value in self.options.items()}
         return self.on(map(_copy_array, self.inputs), options)
 
-    def careful(self):
+    def only(self, argnums: int | Collection[int] | None) -> Self:
+        """Return this Call with the gradients of some inputs only, given by one position or several."""
+        other, count = copy.copy(self), len(self.inputs)
+        if argnums is None:
+            return other
+        given: Any = tuple(argnums) if isinstance(argnums, Collection) and not isinstance(argnums, str) else (argnums,)
+        for n in given:
+            if not isinstance(n, (int, np.integer)) or not -count <= n < count:
+                raise ValueError(f"{self.name}: argnums must be positions of the {count} inputs, not {n!r}")
+            if not _is_floating(self.inputs[n]):
+                raise TypeError(f"{self.name}: argnums: input {n} is {describe(self.inputs[n])}, not a float64 array")
+        if not given:
+            raise ValueError(f"{self.name}: argnums must be positions of the {count} inputs, not empty")
+        other.argnums = {int(n) % count for n in given}
+        return other
+
+    def differentiable(self) -> list[int]:
+        """Return the positions of the inputs that have gradients."""
+        floating = [i for i, value in enumerate(self.inputs) if _is_floating(value)]
+        return [i for i in floating if self.argnums is None or i in self.argnums]
+
+    def selected(self, gradients: Any) -> Any:
+        """Return the gradients of the differentiable inputs, if backward has returned those of all inputs."""
+        floating = [i for i, value in enumerate(self.inputs) if _is_floating(value)]
+        if self.argnums is None or not isinstance(gradients, tuple) or len(gradients) != len(floating):
+            return gradients
+        return tuple(gradient for i, gradient in zip(floating, gradients, strict=True) if i in self.argnums)
+
+    def careful(self) -> "Call":
         """Return this Call on the same arrays, protected from changes by the function."""
         other = copy.copy(self)
-        other.__class__ = _Careful
+        other.__class__ = _Careful  # type: ignore[assignment]
         return other
 
     def evaluate(self) -> Any:
@@ -319,7 +348,14 @@ def _fresh(value):
 
 
 def _copy_array(value):
-    return value.copy(order="K") if isinstance(value, np.ndarray) else value
+    if not isinstance(value, np.ndarray):
+        return value
+    native = value.dtype.newbyteorder("=") if value.dtype.kind in "fc" else value.dtype
+    return value.astype(native, order="K", copy=True)
+
+
+def _is_floating(value):
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fc"
 
 
 def describe(value):

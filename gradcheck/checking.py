@@ -33,7 +33,9 @@ def check(
     seed: int = 0,
     max_entries: int = MAX_ENTRIES,
     oracles: str | Collection[str] | None = None,
+    argnums: int | Collection[int] | None = None,
     explain: bool = True,
+    raises: bool = True,
     **options: Any,
 ) -> Report:
     """Check the gradients of a differentiable function.
@@ -45,6 +47,9 @@ def check(
     entry a of each gradient is compared with the derivative n of L = ⟨dy, y⟩ that an oracle computes, and is right if
     |a − n| ≤ atol + rtol |n|. If `atol` is not given, it is 1e-8, and the gradient as a whole must also be right to
     rtol of its norm.
+
+    `argnums` gives the positions of the inputs whose gradients are compared, by default of all floating-point arrays.
+    backward returns the gradients of these inputs, or of all. `raises=False` returns the Report even if it is wrong.
 
     `oracles` selects the oracles: `"central"` (central differences along each entry), `"adjoint"` (the complex step
     along one random direction through each argument), `"complex"` (the complex step along each entry, if the direction
@@ -70,7 +75,16 @@ def check(
     if is_module(function):
         raise TypeError(f"{call.name} has parameters, whose gradients check() does not compare: use check_module()")
     return check_call(
-        call, dy=dy, rtol=rtol, atol=atol, seed=seed, max_entries=max_entries, oracles=oracles, explain=explain
+        call,
+        dy=dy,
+        rtol=rtol,
+        atol=atol,
+        seed=seed,
+        max_entries=max_entries,
+        oracles=oracles,
+        argnums=argnums,
+        explain=explain,
+        raises=raises,
     )
 
 
@@ -84,7 +98,9 @@ def check_module(
     seed: int = 0,
     max_entries: int = MAX_ENTRIES,
     oracles: str | Collection[str] | None = None,
+    argnums: int | Collection[int] | None = None,
     explain: bool = True,
+    raises: bool = True,
     randomize: bool = True,
     **options: Any,
 ) -> Report:
@@ -111,7 +127,9 @@ def check_module(
         seed=seed,
         max_entries=max_entries,
         oracles=oracles,
+        argnums=argnums,
         explain=explain,
+        raises=raises,
         randomize=randomize,
     )
 
@@ -149,7 +167,9 @@ def check_call(
     seed: int = 0,
     max_entries: int = MAX_ENTRIES,
     oracles: str | Collection[str] | None = None,
+    argnums: int | Collection[int] | None = None,
     explain: bool = True,
+    raises: bool = True,
     randomize: bool = False,
     lines: bool = True,
 ) -> Report:
@@ -157,10 +177,18 @@ def check_call(
 
     `lines=False` leaves the lines of backward out of the explanation.
     """
-    began = time.monotonic()
     terms = Terms(rtol, atol, seed, max_entries, oracles)
-    call = call.copy()
-    with prepared(call, seed if randomize else None):
+    try:
+        return _checked(call.only(argnums).copy(), dy, terms, explain, randomize, lines)
+    except GradientError as error:
+        if raises:
+            raise
+        return error.report
+
+
+def _checked(call, dy, terms, explain, randomize, lines):
+    began = time.monotonic()
+    with prepared(call, terms.seed if randomize else None):
         examination = _examined(call, dy, terms)
         report, explanation = examination.report, None
         if explain and not report.is_right:
@@ -169,7 +197,7 @@ def check_call(
             explanation = Explanation(began)
             report = explanation.with_sentences(examination, terms)
     if not report.is_right:
-        found = explanation.lines(report, call, dy, seed, randomize) if explanation and lines else ()
+        found = explanation.lines(report, call, dy, terms.seed, randomize) if explanation and lines else ()
         raise GradientError(report, found)
     return report
 

@@ -97,11 +97,8 @@ def arguments_of(call):
 
     Raises TypeError or ValueError if they cannot be checked.
     """
-    arguments = [
-        Argument(name, f"d{name}", value)
-        for name, value in zip(call.input_names(), call.inputs, strict=True)
-        if isinstance(value, np.ndarray) and value.dtype.kind in "fc"
-    ]
+    names = call.input_names()
+    arguments = [Argument(names[i], f"d{names[i]}", call.inputs[i]) for i in call.differentiable()]
     for name, parameter in parameters_of(call.target).items():
         if parameter.data.dtype.kind in "fc":
             arguments.append(Argument(name, f"{name}.grad", parameter.data, parameter))
@@ -120,10 +117,10 @@ def arguments_of(call):
                 f"shape {array.shape}"
             )
         require_finite(call.name, name, array)
-    if not any(argument.array.size for argument in arguments):
+    if not arguments:
         kinds = [value.dtype.name if isinstance(value, np.ndarray) else type(value).__name__ for value in call.inputs]
         raise ValueError(
-            f"{call.name}: nothing to differentiate: no positional input is a floating-point array with entries "
+            f"{call.name}: nothing to differentiate: no positional input is a floating-point array "
             f"({', '.join(kinds) or 'there are none'}); pass float64 arrays, such as np.array(1.5)"
             f"{_adapters().for_nested(call.inputs)}"
         )
@@ -240,6 +237,7 @@ def run_backward(call, backward, dy, arguments):
         returned = ()
     elif returned is not None and not isinstance(returned, (tuple, list, dict)):
         returned = (returned,)
+    returned = call.selected(returned)
     if not isinstance(returned, tuple) or len(returned) != len(inputs):
         raise fault(call, _wrong_number(call, returned, inputs))
     supply = iter(returned)
@@ -292,9 +290,9 @@ def _valid(call, argument, gradient, others):
 
         shapes = f"{argument.label} has shape {array.shape}, but {argument.name} has {argument.array.shape}"
         raise fault(call, f"{shapes}{shape_hint(argument, array.shape, others)}")
-    if array.dtype != np.float64:
+    if array.dtype.newbyteorder("=") != np.float64:
         raise fault(call, f"{argument.label} is {array.dtype}, but {argument.name} is float64")
-    return array
+    return array.astype(np.float64, copy=False)
 
 
 def fault(call, problem):

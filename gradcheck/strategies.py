@@ -73,7 +73,7 @@ def well_conditioned(draw: st.DrawFn, shape: Shape, positive: bool = False) -> N
     exceeds the step of a finite difference up to about n = 500. `shape` is a tuple or a strategy for one. Use
     `positive` for logarithms, roots and scales.
     """
-    shape = _drawn(draw, shape)
+    shape = draw(shape) if isinstance(shape, st.SearchStrategy) else tuple(shape)
     rng = draw(rngs())
     n = int(np.prod(shape, dtype=int))
     if positive:
@@ -81,10 +81,6 @@ def well_conditioned(draw: st.DrawFn, shape: Shape, positive: bool = False) -> N
     n_negative = n // 2 if n > 1 else int(rng.integers(n + 1))
     entries = np.concatenate([-_spread(n_negative, rng), _spread(n - n_negative, rng)])
     return rng.permutation(entries).reshape(shape)
-
-
-def _drawn(draw, shape):
-    return draw(shape) if isinstance(shape, st.SearchStrategy) else tuple(shape)
 
 
 def _spread(n, rng):
@@ -104,7 +100,7 @@ def cotangents(draw: st.DrawFn, shape: Shape) -> NDArray[np.float64]:
     The entries are of order 1 and never 0 or 1. Several entries are not all equal and have both signs. With dy = ones
     the gradients of softmax and layer norm are zero, and a backward that ignores dy may look right.
     """
-    shape = _drawn(draw, shape)
+    shape = draw(shape) if isinstance(shape, st.SearchStrategy) else tuple(shape)
     dy = draw(well_conditioned(shape))
     if dy.size == 1 and abs(dy.item() - 1) < 0.05:
         return dy + 0.1
@@ -118,7 +114,7 @@ def masks(draw: st.DrawFn, shape: Shape, empty_rows: bool = False) -> NDArray[np
     Every row has a True. If `empty_rows`, rows without a True are drawn as well. If a row has more than one entry, at
     least one entry of the mask is False, since a mask of ones tests nothing.
     """
-    shape = _drawn(draw, shape)
+    shape = draw(shape) if isinstance(shape, st.SearchStrategy) else tuple(shape)
     rng = draw(rngs())
     mask = rng.random(shape) < draw(st.sampled_from([0.25, 0.5, 0.75]))
     if not mask.size:

@@ -102,7 +102,7 @@ class Scene:
             if not replaced:
                 raise
             return Passed(events, [], backward)
-        inputs = iter(returned if isinstance(returned, tuple) else (returned,))
+        inputs = iter(run.call.selected(returned if isinstance(returned, tuple) else (returned,)))
         given = [next(inputs, None) if a.parameter is None else a.parameter.grad for a in run.arguments]
         gradients = [
             np.zeros(a.array.shape) if g is None else np.array(g) for a, g in zip(run.arguments, given, strict=True)

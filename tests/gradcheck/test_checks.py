@@ -208,7 +208,8 @@ def test_the_message_names_argument_worst_entry_and_both_values():
 
 def test_values_that_differ_late_are_shown_with_the_digits_that_differ():
     with pytest.raises(GradientError, match=r"backward gives 1\.00001, central differences give 1(\.00000)?$"):
-        check(returning(lambda dy, x, w: (dy * w * (1 + 1e-5), dy * x)), np.ones(2), np.ones(2), dy=np.array([1.0, 0]))
+        function = returning(lambda dy, x, w: (dy * w * (1 + 1e-5), dy * x))
+        check(function, np.ones(2), np.ones(2), dy=np.array([1.0, 0]), explain=False)
 
 
 def test_the_report_is_an_aligned_table():
@@ -848,3 +849,99 @@ def test_options_that_share_a_name_with_the_checkers_own_go_through_a_partial_or
 
 def test_every_public_name_is_there():
     assert all(hasattr(gradcheck, name) for name in gradcheck.__all__)
+
+
+# Which inputs, which result
+
+
+def weighted(x, w, scale):
+    def backward(dy):
+        return dy * w * scale, dy * x * scale, (dy * x * w).sum()
+
+    return x * w * scale, backward
+
+
+@pytest.mark.parametrize("argnums, names", [(0, ["x"]), ((0, 2), ["x", "scale"]), ([-1], ["scale"])])
+def test_argnums_selects_the_inputs_whose_gradients_are_compared(argnums, names):
+    inputs = normal(4), normal(4, seed=1), np.array(1.5)
+    assert [a.name for a in check(weighted, *inputs, argnums=argnums).arguments] == names
+
+    def selected(x, w, scale):
+        y, backward = weighted(x, w, scale)
+        return y, lambda dy: tuple(dict(zip("xws", backward(dy), strict=True))[name[0]] for name in names)
+
+    assert check(selected, *inputs, argnums=argnums).is_right
+
+
+def test_a_wrong_gradient_that_argnums_leaves_out_does_not_count_and_others_do():
+    def wrong_in_w(x, w):
+        return x * w, lambda dy: (dy * w, 2 * dy * x)
+
+    inputs = normal(3), normal(3, seed=1)
+    assert check(wrong_in_w, *inputs, argnums=0).is_right
+    with pytest.raises(GradientError, match=r"dw: 3 of 3 entries disagree.*equals 2 × the truth"):
+        check(wrong_in_w, *inputs, argnums=1)
+
+
+@pytest.mark.parametrize(
+    "argnums, message",
+    [(2, "argnums .* not 2"), (1, "input 1 .* int"), ("x", "argnums .* 'x'"), ((), "argnums .*empty")],
+)
+def test_argnums_that_select_no_floating_point_input_are_refused(argnums, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        check(lambda x, n: (n * x, lambda dy: n * dy), normal(3), 2, argnums=argnums)
+
+
+def test_with_raises_false_the_report_is_returned_whatever_the_verdict():
+    def doubled(x):
+        return x * 1.0, lambda dy: 2 * dy
+
+    assert check(square, normal(3), raises=False).is_right
+    report = check(doubled, normal(3), raises=False)
+    assert not report.is_right and "equals 2 × the truth" in report["x"].diagnosis
+    short = check(lambda x: (x * 1.0, lambda dy: dy[:1]), normal(3), raises=False)
+    assert short.problems == ("dx has shape (1,), but x has (3,)",) and not short.is_right
+    with pytest.raises(TypeError, match="float32"):
+        check(square, normal(3).astype(np.float32), raises=False)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_arrays_of_any_byte_order_are_checked(order):
+    x = normal(3).astype(f"{order}f8")
+    assert check(square, x).is_right
+    assert check(lambda x: (x * x, lambda dy: (2 * x * dy).astype(f"{order}f8")), x).is_right
+
+
+def test_an_empty_input_alone_is_right_if_its_gradient_is_empty_too():
+    empty = np.zeros((0, 3))
+    assert check(square, empty)["x"].entries == 0
+    with pytest.raises(GradientError, match=r"shape \(3,\), but x has \(0, 3\)"):
+        check(lambda x: (x.sum(axis=1), lambda dy: np.zeros(3)), empty)
+
+
+def test_a_backward_may_divide_the_dy_of_a_number_in_place():
+    def mean(x):
+        def backward(dy):
+            dy /= x.size
+            return np.full(x.shape, dy)
+
+        return x.mean(), backward
+
+    assert check(mean, normal(4)).is_right
+
+
+def test_the_wrong_line_is_found_also_if_argnums_leaves_inputs_out():
+    def wrong(x, w):
+        h = x * w
+        y = h**2
+
+        def backward(dy):
+            dh = dy * h
+            dx = dh * w
+            dw = dh * x
+            return dx, dw
+
+        return y, backward
+
+    with pytest.raises(GradientError, match=r"dh +WRONG"):
+        check(wrong, normal(3), normal(3, seed=1), argnums=1)
