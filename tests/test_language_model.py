@@ -15,7 +15,6 @@ from minitransformer import (
     CharTokenizer,
     Config,
     LanguageModel,
-    TinyTransformer,
     Transformer,
     generate,
 )
@@ -172,7 +171,10 @@ def test_a_character_that_the_vocabulary_lacks_is_named():
 # The file
 
 
-@pytest.mark.parametrize("fields", [{}, LLAMA, {"positions": "sinusoidal", "feed_forward": "relu", "dropout": 0.25}])
+SCALED = {"positions": "rotary", "rope_scaling": {"rope_type": "linear", "factor": 2.0}}
+
+
+@pytest.mark.parametrize("fields", [{}, LLAMA, SCALED, {"positions": "sinusoidal", "feed_forward": "relu"}])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_save_and_load_give_back_every_bit(lm, fields, dtype, tmp_path):
     config = Config(lm.tokenizer.vocab_size, context=12, d_model=8, n_heads=2, dtype=dtype, **fields)
@@ -206,15 +208,6 @@ def test_a_loaded_model_is_tied_where_the_saved_one_was(tmp_path):
         language_model(ByteTokenizer(), tie_embeddings=tied).save(tmp_path / "model.npz")
         model = LanguageModel.load(tmp_path / "model.npz").model
         assert (model.lm_head.weight is model.embedding.weight) == tied
-
-
-def test_a_model_with_scaled_rotary_positions_survives_its_file(tmp_path):
-    scaling = {"rope_type": "linear", "factor": 2.0}
-    saved = language_model(ByteTokenizer(), positions="rotary", rope_scaling=scaling)
-    saved.save(tmp_path / "model.npz")
-    loaded = LanguageModel.load(tmp_path / "model.npz")
-    assert loaded.model.config.rope_scaling == scaling
-    assert np.array_equal(saved.logits("a b c"), loaded.logits("a b c"))
 
 
 def test_weights_that_are_views_of_other_arrays_are_saved_as_they_look(tmp_path):
@@ -252,10 +245,6 @@ def configure(**fields):
     return lambda arrays, description: description["config"].update(fields)
 
 
-def forget(name):
-    return lambda arrays, description: description.pop(name)
-
-
 W_Q = "parameters.blocks.0.attention.w_q.weight"
 
 
@@ -266,28 +255,22 @@ W_Q = "parameters.blocks.0.attention.w_q.weight"
         (put("parameters.blocks.7.extra", np.zeros(3)), "the file has an unknown parameter blocks.7.extra"),
         (put(W_Q, np.zeros((8, 7))), r"w_q.weight is float64 \(8, 7\), the configuration says float64 \(8, 8\)"),
         (put(W_Q, np.zeros((8, 8), np.float32)), r"w_q.weight is float32 \(8, 8\), the configuration says float64"),
-        (put(W_Q, np.zeros((8, 8), complex)), r"w_q.weight is complex128 \(8, 8\), the configuration says float64"),
-        (configure(d_model=10), r"is float64 .* the configuration says"),
         (configure(dtype="float32"), "is float64 .* the configuration says float32"),
         (configure(n_layers=3), "the file lacks parameter blocks.2"),
         (configure(tie_embeddings=False), "the file lacks parameter lm_head.weight"),
         (configure(n_heads=3), r"its description does not make a model \(.*n_heads 3 does not divide d_model 8"),
         (configure(norm="batch_norm"), "does not make a model .*unknown norm 'batch_norm'"),
         (configure(colour="red"), "its description does not make a model .*colour"),
-        (configure(vocab_size="many"), "does not make a model .*vocab_size must be an integer, not 'many'"),
         (configure(vocab_size=200), r"the tokenizer has 256 tokens and the model only 200|configuration says"),
         (describe(config=None), "its description does not make a model"),
-        (describe(config=[1, 2]), "its description does not make a model"),
         (describe(tokenizer=None), "its description does not make a model"),
         (describe(tokenizer={"kind": "word"}), "does not make a model .*unknown kind of tokenizer 'word'"),
         (describe(tokenizer={"kind": "char"}), "does not make a model .*'characters' is missing"),
         (configure(eps=10**400), r"does not make a model \(Config: eps must be at most 1.8e\+308 in size"),
-        (configure(eps=float("inf")), "does not make a model .*eps must be positive and finite, not inf"),
         (
             configure(context=10**400),
             "does not make a model .*context must be at most 9,223,372,036,854,775,807, not 10000",
         ),
-        (configure(rope_base=True), "does not make a model .*rope_base must be a number, not True"),
         (
             describe(config="x" * 10**6),
             r"does not make a model \(config must be a dictionary, not 'x{90,99}\.\.\.x{90,99}'\)",
@@ -295,7 +278,6 @@ W_Q = "parameters.blocks.0.attention.w_q.weight"
         (describe(tokenizer=["char"]), r"does not make a model \(tokenizer must be a dictionary, not \['char'\]\)"),
         (describe(tokenizer={"kind": ["char"]}), r"unknown kind of tokenizer \['char'\]"),
         (describe(tokenizer={"kind": "none", "vocab_size": -5}), "vocab_size must be at least 1, not -5"),
-        (describe(tokenizer={"kind": "none", "vocab_size": True}), "vocab_size must be an integer, not True"),
         (describe(tokenizer={"kind": "char", "characters": "a\ud800"}), "'.ud800' at position 1 is a lone surrogate"),
         (
             describe(tokenizer={"kind": "bpe", "tokens": ["a"], "merges": [], "token_names": {"a": 3}}),
@@ -306,9 +288,6 @@ W_Q = "parameters.blocks.0.attention.w_q.weight"
             "'.udfff' at position 0 is a lone surrogate",
         ),
         (describe(kind="picture"), "holds no language model"),
-        (forget("kind"), "holds no language model"),
-        (forget("config"), "its description does not make a model"),
-        (forget("tokenizer"), "its description does not make a model"),
     ],
 )
 def test_a_file_whose_contents_do_not_fit_together_is_refused_in_words(change, words, tmp_path):
@@ -367,18 +346,6 @@ def test_the_state_of_a_training_run_is_not_read_for_the_model(tmp_path):
         load_archive(path)
 
 
-def test_a_vocabulary_that_the_model_cannot_hold_names_the_file(tmp_path):
-    path = tmp_path / "model.npz"
-    tokenizer = CharTokenizer.train("abc")
-    language_model(tokenizer).save(path)
-    arrays, description = load_archive(path)
-    description["tokenizer"] = CharTokenizer.train("abcdef").to_dict()
-    save_archive(path, arrays, {k: v for k, v in description.items() if k not in ("format", "version")})
-    with pytest.raises(ArchiveError, match="the tokenizer has 6 tokens and the model only 3") as caught:
-        LanguageModel.load(path)
-    assert str(caught.value).startswith(f"{path}: ")
-
-
 # What a tokenizer of a real model knows besides
 
 
@@ -422,12 +389,3 @@ def test_all_that_the_tokenizer_knows_is_in_the_models_file(tmp_path):
     tokenizer = LanguageModel.load(tmp_path / "model.npz").tokenizer
     assert {name: getattr(tokenizer, name) for name in known} == known and tokenizer.splitting == "llama3"
     assert tokenizer.special_tokens == {"<s>": 280, "</s>": 281}
-
-
-def test_a_text_shorter_than_the_context_is_not_filled_up_to_it(monkeypatch):
-    model = TinyTransformer(vocab_size=256, context=100, d_model=8)
-    shapes = []
-    predict = model.predict
-    monkeypatch.setattr(model, "predict", lambda ids: shapes.append(ids.shape) or predict(ids))
-    LanguageModel(model, ByteTokenizer()).perplexity("a short text")
-    assert shapes == [(1, 11)]

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from minitransformer.system.archive import ArchiveError, read_bounded
 from minitransformer.system.files import write_atomically
-from minitransformer.system.values import brief
+from minitransformer.system.values import brief, dictionary, whole
 from minitransformer.text.chunks import chunks_of
 
 
@@ -115,6 +115,62 @@ class Tokenizer:
             problem = "negative" if array[at] < 0 else "out of range"
             raise ValueError(f"id {array[at]} at position {at} is {problem}: ids run from 0 to {self.vocab_size - 1}")
         return array
+
+
+class NoTokenizer(Tokenizer):
+    """The tokenizer of a model whose files contain none: `vocab_size` ids without text.
+
+    Only the empty text can be encoded; any other, and decoding, raise ValueError. Raises TypeError if vocab_size is not
+    an integer, ValueError if it is below 1.
+    """
+
+    kind = "none"
+
+    def __init__(self, vocab_size):
+        self.vocab_size = whole("NoTokenizer: vocab_size", vocab_size, least=1)
+
+    def _encode(self, text, start):
+        return self.decode(())
+
+    def decode(self, ids):
+        """Raise ValueError."""
+        raise ValueError(
+            "the model has no tokenizer, so it reads and writes only ids (lm.model); for text, add a tokenizer: "
+            "LanguageModel(lm.model, tokenizer)"
+        )
+
+    def to_dict(self):
+        """Return the kind and the number of ids."""
+        return {"kind": self.kind, "vocab_size": self.vocab_size}
+
+    @classmethod
+    def from_dict(cls, content):
+        """Return the NoTokenizer that `to_dict` described."""
+        return cls(stored(content, "vocab_size", int))
+
+
+def tokenizer_from_dict(content):
+    """Return the tokenizer that `to_dict` of any subclass described, or raise TypeError or ValueError."""
+    classes = [Tokenizer]
+    for cls in classes:  # the list grows during the iteration
+        classes += cls.__subclasses__()
+    kinds = {cls.kind: cls for cls in classes if cls.kind is not None}
+    kind = dictionary("tokenizer", content).get("kind")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ValueError(f"unknown kind of tokenizer {kind!r}: expected one of {', '.join(sorted(kinds))}")
+    return kinds[kind].from_dict(content)
+
+
+def load_tokenizer(path):
+    """Load a tokenizer of any kind from a file written by `save`.
+
+    Raises OSError for a file that cannot be read, ArchiveError for one that is damaged or not a tokenizer.
+    """
+    content = read_json(path)
+    try:
+        return tokenizer_from_dict(content)
+    except (TypeError, ValueError) as error:
+        raise ArchiveError(f"{path}: {error}") from None
 
 
 def concatenate(pieces):

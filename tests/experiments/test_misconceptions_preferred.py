@@ -18,7 +18,7 @@ SETTINGS = {"PLAIN_STEPS": 6, "PREFERENCE_STEPS": 4, "EVERY": 2}
 def quick(monkeypatch):
     for name, value in SETTINGS.items():
         monkeypatch.setattr(preferred, name, value)
-    monkeypatch.setattr("minitransformer.training.finetuning.safety.default_corpus", lambda: GENERAL)
+    monkeypatch.setattr("minitransformer.training.finetuning.preference_run.default_corpus", lambda: GENERAL)
 
 
 def pairs_of(lm):

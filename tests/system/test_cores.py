@@ -43,16 +43,6 @@ def test_jobs_run_at_the_same_time(three_threads):
     assert sorted(side_by_side(lambda job: together.wait(), range(3))) == [0, 1, 2]
 
 
-def test_an_exception_is_raised_here(three_threads):
-    def work(job):
-        if job == 5:
-            raise KeyError("the fifth")
-        return job
-
-    with pytest.raises(KeyError, match="the fifth"):
-        side_by_side(work, range(20))
-
-
 def test_an_exception_waits_until_all_threads_have_stopped(three_threads):
     begun, done = [], []
 

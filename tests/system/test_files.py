@@ -46,26 +46,6 @@ def umask(mask):
 # Names
 
 
-def temporary_names(folder):
-    """Write a file in the folder twice. Returns the names that it had before it was renamed."""
-    names = []
-
-    def write(file):
-        names.extend(os.listdir(folder))
-        file.write(b"new")
-
-    for name in ("one", "other"):
-        write_atomically(folder / name, write)
-        os.unlink(folder / name)
-    return names
-
-
-def test_a_temporary_name_is_another_each_time_and_says_who_left_it(tmp_path):
-    one, other = temporary_names(tmp_path)
-    assert one != other
-    assert all(name.startswith(TEMPORARY_START) and name.endswith(TEMPORARY_END) for name in (one, other))
-
-
 @pytest.mark.parametrize("plant", [os.symlink, os.link])
 def test_not_even_a_link_in_a_temporary_files_place_leads_a_write_astray(tmp_path, monkeypatch, plant):
     victim, path = tmp_path / "victim", tmp_path / "model.npz"

@@ -89,22 +89,9 @@ def test_a_folder_by_another_name_is_the_same(tmp_path):
         assert isinstance(try_to_work_in(tmp_path / "link"), BlockingIOError)
 
 
-def test_a_run_may_be_at_work_in_its_own_folder_again(tmp_path):
-    with at_work_in(tmp_path):
-        with at_work_in(tmp_path):
-            assert isinstance(try_to_work_in(tmp_path), BlockingIOError)
-        assert isinstance(try_to_work_in(tmp_path), BlockingIOError)
-    assert try_to_work_in(tmp_path) is None
-
-
 def test_folders_within_one_another_are_different(tmp_path):
     with at_work_in(tmp_path):
         assert try_to_work_in(tmp_path / "below") is None
-
-
-def test_without_a_folder_there_is_nothing_to_do():
-    with at_work_in(None):
-        pass
 
 
 def test_a_lock_file_that_was_left_lying_about_keeps_nobody_out(tmp_path):
@@ -141,12 +128,6 @@ def test_a_lock_file_that_took_the_place_of_ones_own_is_left_alone(tmp_path):
         other = folders.take(tmp_path)
     with other:
         assert isinstance(try_to_work_in(tmp_path), BlockingIOError)
-
-
-def test_a_process_that_was_forked_has_let_go_of_the_lock(tmp_path):
-    with at_work_in(tmp_path):
-        folders.let_go()  # as after a fork
-        assert try_to_work_in(tmp_path) is None
 
 
 # What is in a folder

@@ -23,7 +23,7 @@ from minitransformer.training import (
     pretrain,
 )
 from minitransformer.training.finetuning.evaluation import evaluate, log_likelihoods
-from minitransformer.training.finetuning.preference_run import PreferenceRun
+from minitransformer.training.finetuning.preference_run import PreferenceRun, preference_data
 from minitransformer.training.finetuning.preferences import (
     POLITENESS,
     batch_of,
@@ -31,7 +31,6 @@ from minitransformer.training.finetuning.preferences import (
     read_preferences,
     split_held_out,
 )
-from minitransformer.training.finetuning.safety import preference_data
 from minitransformer.training.finetuning.trainable import chosen_names, training_only
 
 # At these settings the objectives differ in being bounded alone.
@@ -107,8 +106,12 @@ def allowed(trainable):
 
 @pytest.mark.parametrize("trainable", SPECS_OF_A_PLAIN_RUN, ids=str)
 @pytest.mark.parametrize("how", ["pairs", "text"])
-def test_what_is_not_trained_stays_to_the_bit_and_what_is_trained_moves(trainable, how):
+def test_what_is_not_trained_stays_to_the_bit_and_all_are_frozen_or_not_as_before(trainable, how):
     lm = trained_lm()
+    parameters = dict(lm.model.named_parameters())
+    for name in ("embedding.weight", "blocks.1.attention.w_q.weight"):
+        parameters[name].requires_grad = False
+    found = {name: parameter.requires_grad for name, parameter in parameters.items()}
     before = weights(lm)
     if how == "pairs":
         tuned(lm, **(QUICK | {"trainable": trainable}))
@@ -118,22 +121,17 @@ def test_what_is_not_trained_stays_to_the_bit_and_what_is_trained_moves(trainabl
     may_move = {name for name in before if allowed(trainable)(name)}
     assert moved <= may_move
     assert all(name.endswith("w_k.bias") for name in may_move - moved)  # the softmax ignores it
-
-
-@pytest.mark.parametrize("trainable", SPECS_OF_A_PLAIN_RUN, ids=str)
-def test_afterwards_every_parameter_is_frozen_or_not_as_it_was_found(trainable):
-    lm = trained_lm()
-    parameters = dict(lm.model.named_parameters())
-    for name in ("embedding.weight", "blocks.1.attention.w_q.weight"):
-        parameters[name].requires_grad = False
-    found = {name: parameter.requires_grad for name, parameter in parameters.items()}
-    tuned(lm, **(QUICK | {"trainable": trainable}))
-    with pytest.raises(ZeroDivisionError), training_only(lm.model, trainable if isinstance(trainable, int) else ("*",)):
-        raise ZeroDivisionError
     now = dict(lm.model.named_parameters())
     assert {name: parameter.requires_grad for name, parameter in now.items()} == found
-    assert all(now[name] is parameter for name, parameter in parameters.items())
-    assert all(parameter.grad is None for parameter in now.values())
+    assert all(now[name] is parameter and parameter.grad is None for name, parameter in parameters.items())
+
+
+def test_a_failure_leaves_every_parameter_frozen_or_not_as_it_was():
+    model = small_lm(n_layers=2).model
+    model.embedding.weight.requires_grad = False
+    with pytest.raises(ZeroDivisionError), training_only(model, 1):
+        raise ZeroDivisionError
+    assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["embedding.weight"]
 
 
 @pytest.mark.slow
@@ -159,11 +157,9 @@ def test_adapters_may_be_kept_and_merged_later(rng):
     assert_same_weights(kept, merged)
 
 
-@pytest.mark.parametrize(
-    "trainable", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), ("ln_final.*",)]
-)
+@pytest.mark.parametrize("trainable", [1, 2, ("ln_final.*",)])
 def test_gradients_do_not_depend_on_whether_the_backward_below_is_left_out(rng, trainable):
-    lm = trained_lm(dtype="float64")
+    lm = small_lm(context=24, d_model=16, n_layers=2, dropout=0.0, dtype="float64")
     ids, targets = rng.integers(0, lm.model.config.vocab_size, (2, 3, 9))
     names = chosen_names(lm.model, trainable)
     lm.model.loss(ids, targets)[1]()
@@ -243,7 +239,7 @@ def test_the_report_is_json(tmp_path):
 
 def test_general_text_is_the_end_of_the_default_corpus_unless_given(monkeypatch):
     text = TEXT * 2
-    monkeypatch.setattr("minitransformer.training.finetuning.safety.default_corpus", lambda: text)
+    monkeypatch.setattr("minitransformer.training.finetuning.preference_run.default_corpus", lambda: text)
     _, report = tuned(general_text=None, **QUICK)
     assert report.before.perplexity == pytest.approx(trained_lm().perplexity(text[int(len(text) * 0.9) :]), rel=1e-6)
 
@@ -312,7 +308,7 @@ GOOD = '{"prompt": "a cat", "safe": " sat", "unsafe": " ate"}'
         ('{"prompt": "a cat", "safe": 7, "unsafe": " ate"}', TypeError, '"safe" must be a text, not 7'),
         (f'{{"prompt": {[0] * 9999}, "safe": "a", "unsafe": "b"}}', TypeError, '"prompt" must be a text, not [0, 0, '),
         ('{"prompt": "", "safe": " sat", "unsafe": " ate"}', ValueError, '"prompt" is empty'),
-        (GOOD[:-1] + ', "held_out": "yes"}', TypeError, "\"held_out\" must be true or false, not 'yes'"),
+        (GOOD[:-1] + ', "held_out": "yes"}', TypeError, "\"held_out\" must be True or False, not 'yes'"),
         ('{"prompt": "a cat", "safe": " Sat", "unsafe": " ate"}', ValueError, "\"safe\": unknown character 'S'"),
         (
             '{"prompt": "a cat sat on the", "safe": " mat and ate", "unsafe": " ate"}',

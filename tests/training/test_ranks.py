@@ -20,11 +20,11 @@ from hypothesis import given, strategies as st
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, without_seconds
 from strategies import configs, random_ids, random_model, rngs
 
-from minitransformer import AdamW, LanguageModel
+from minitransformer import LanguageModel
 from minitransformer.cli import main
 from minitransformer.language_model import mean_loss
 from minitransformer.system import folders
-from minitransformer.training import pretrain, ranks as ranks_module, read_metrics, training_step
+from minitransformer.training import pretrain, ranks as ranks_module, read_metrics
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.environment import environment
 from minitransformer.training.ranks import Alone, ModelOnRanks, RanksDiffer, Together, cores_of_a_rank, world
@@ -209,24 +209,6 @@ class Spy:
         return self.drawn, None
 
 
-def test_ranks_that_train_keep_equal_weights_in_every_bit_and_learn_what_one_process_learns(rng):
-    ids, targets = rng.integers(0, 14, (2, 5, 8))
-
-    def learn(communicator=None):
-        model = small_lm(dtype="float64").model
-        optimizer = AdamW(model.parameters(), lr=1e-2)
-        ranks = Alone() if communicator is None else Together(communicator)
-        trained = model if communicator is None else ModelOnRanks(model, ranks)
-        losses = [training_step(trained, optimizer, [(ids, targets)] * 2, clip=1.0) for _ in range(20)]
-        ranks.check_equal_weights(model)
-        return losses
-
-    alone = learn()
-    assert alone[-1][0] < 0.8 * alone[0][0]
-    for losses in together(3, learn):
-        np.testing.assert_allclose(losses, alone, rtol=1e-7)
-
-
 @pytest.mark.parametrize("tokens", [1, 7, 8, 9, 100])
 def test_an_evaluation_in_shares_is_the_whole(rng, tokens):
     model = small_lm(dtype="float64").model
@@ -288,27 +270,16 @@ def test_a_run_that_was_interrupted_ends_alike_on_as_many_ranks_and_nearly_so_on
         np.testing.assert_allclose(array.data, expected, rtol=1e-5, atol=1e-8, err_msg=name)
 
 
-def test_weights_that_differ_in_a_bit_are_noticed_by_all():
+def test_a_run_whose_ranks_differ_in_a_bit_is_stopped_before_its_first_checkpoint(tmp_path):
     def on_rank(communicator):
-        model, ranks = small_lm().model, Together(communicator)
-        ranks.check_equal_weights(model)
+        lm = small_lm()
         if communicator.rank == 2:
-            bias = model.blocks[0].attention.w_q.bias.data
+            bias = lm.model.blocks[0].attention.w_q.bias.data
             bias[3] = np.nextafter(bias[3], np.float32(1))
         with pytest.raises(RanksDiffer, match="the weights of rank 2 differ from those of rank 0"):
-            ranks.check_equal_weights(model)
+            pretrain(lm, small_corpus(), SETTINGS, out=tmp_path, communicator=communicator)
 
     together(3, on_rank)
-
-
-def test_a_run_whose_ranks_begin_with_different_weights_is_stopped_before_its_first_checkpoint(tmp_path):
-    def on_rank(communicator):
-        with pytest.raises(RanksDiffer, match="rank 1"):
-            pretrain(
-                small_lm(seed=communicator.rank), small_corpus(), SETTINGS, out=tmp_path, communicator=communicator
-            )
-
-    together(2, on_rank)
     assert not (tmp_path / "model.npz").exists()
 
 
@@ -321,19 +292,6 @@ def test_where_another_run_is_at_work_the_first_rank_says_so_and_the_others_leav
     assert isinstance(first, BlockingIOError) and "is at work here" in str(first)
     assert [repr(other) for other in others] == ["SystemExit(0)"] * 2
     assert os.listdir(tmp_path) == [folders.LOCK_FILE]
-
-
-def test_what_one_rank_is_asked_all_know():
-    assert together(3, lambda c: Together(c).any(c.rank == 1)) == [True] * 3
-    assert together(3, lambda c: Together(c).any(False)) == [False] * 3
-    assert Alone().any(True) and not Alone().any(False)
-
-
-def test_the_first_rank_makes_what_all_get_and_its_failure_ends_the_others_in_silence():
-    assert together(3, lambda c: Together(c).from_first(lambda: c.rank + 10)) == [10] * 3
-    first, *others = on_ranks(3, lambda c: Together(c).from_first(fail))
-    assert isinstance(first, ZeroDivisionError)
-    assert [type(other) for other in others] == [SystemExit] * 2
 
 
 def failing(communicator, who):

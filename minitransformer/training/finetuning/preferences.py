@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minitransformer.system.values import brief
+from minitransformer.system.values import brief, text, true_or_false
 from minitransformer.text import IGNORE_INDEX, Tokenizer
 
 POLITENESS = Path(__file__).with_name("politeness.jsonl")  # the dataset "politeness", part of the package
@@ -57,16 +57,14 @@ def read_preferences(dataset) -> list[PreferenceRow]:
 def rows_of_file(path):
     for number, line in enumerate(Path(path).read_bytes().splitlines(), start=1):
         where = f"{path}: line {number}"
-        try:
-            text = line.decode()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{where}: not UTF-8 text: byte 0x{line[error.start]:02x}") from None
-        if not text.strip():
+        if not line.strip():
             continue
         try:
-            row = json.loads(text)
+            row = json.loads(line.decode())
         except json.JSONDecodeError as error:
             raise ValueError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{where}: not UTF-8 text: byte 0x{line[error.start]:02x}") from None
         except (ValueError, RecursionError) as error:  # for very long numbers or deeply nested brackets
             raise ValueError(f"{where}: {error}") from None
         yield checked_row(row, where)
@@ -81,13 +79,11 @@ def checked_row(row, where: str) -> PreferenceRow:
     for key in TEXTS:
         if key not in row:
             raise ValueError(f'{where}: has no "{key}"')
-        if not isinstance(row[key], str):
-            raise TypeError(f'{where}: "{key}" must be a text, not {brief(row[key])}')
-        if not row[key]:
+        if not text(f'{where}: "{key}"', row[key]):
             raise ValueError(f'{where}: "{key}" is empty')
     held_out = row.get("held_out")
-    if not isinstance(held_out, (bool, type(None))):
-        raise TypeError(f'{where}: "held_out" must be true or false, not {brief(held_out)}')
+    if held_out is not None:
+        true_or_false(f'{where}: "held_out"', held_out)
     return PreferenceRow(*(row[key] for key in TEXTS), held_out, where)
 
 
