@@ -266,7 +266,7 @@ def test_files_that_hold_no_tokenizer_are_refused_in_one_line(load, tmp_path):
 
 
 def test_an_unknown_kind_is_answered_with_the_kinds_there_are():
-    with pytest.raises(ValueError, match="unknown kind of tokenizer 'word': expected one of byte, char, bpe"):
+    with pytest.raises(ValueError, match="unknown kind of tokenizer 'word': expected one of bpe, byte, char"):
         tokenizer_from_dict({"kind": "word"})
     with pytest.raises(ValueError, match="unknown kind of tokenizer None"):
         tokenizer_from_dict({})

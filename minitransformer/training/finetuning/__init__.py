@@ -1,4 +1,4 @@
-"""Fine-tuning: continue the training of a model, on a text or towards preferred responses. README.md lists the files."""
+"""Fine-tuning: continue the training of a model on a text, or towards preferred responses. README.md has the files."""
 
 from minitransformer.training.finetuning.evaluation import Evaluation
 from minitransformer.training.finetuning.picture import FINE_TUNING_FILE, draw_fine_tuning
