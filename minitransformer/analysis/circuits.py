@@ -127,11 +127,11 @@ def qk_circuit(model, head: tuple[int, int], previous: tuple[int, int], tokens, 
     """
     check_earlier(head, previous)
     x = embeddings(model, tokens)
-    query = queries(model, *head, x)  # (3)
+    query = projected(model, *head, "w_q", x)  # (3)
     rotary_positions = model.blocks[head[0]].attention.rotary
     if rotary_positions is not None:
         query = np.mean([turned(rotary_positions, query, distance) for distance in distances], axis=0)  # (5)
-    key = keys(model, *head, moved_by_head(model, *previous, x))  # (3)
+    key = projected(model, *head, "w_k", moved_by_head(model, *previous, x))  # (3)
     return Circuit(query @ key.T / np.sqrt(key.shape[1]))  # (4)
 
 
@@ -148,7 +148,8 @@ def pointer_circuit(model, head: tuple[int, int], duplicate: tuple[int, int], po
     if model.positional_embedding is None:
         raise ValueError("a pointer circuit needs positional embeddings in the stream; this model has rotary positions")
     P = model.positional_embedding(np.arange(positions))[0].astype(np.float64)
-    query, key = queries(model, *head, moved_by_head(model, *duplicate, P)), keys(model, *head, P)  # (6)
+    query = projected(model, *head, "w_q", moved_by_head(model, *duplicate, P))  # (6)
+    key = projected(model, *head, "w_k", P)  # (6)
     return Circuit(query[:-1] @ key[1:].T / np.sqrt(key.shape[1]))
 
 
@@ -159,25 +160,23 @@ def check_earlier(head, other) -> None:
         )
 
 
-def queries(model, block: int, head: int, x):
-    """Return a head's queries (S, D) for a stream x (S, C), before any rotation."""
-    attention = model.blocks[block].attention
-    return x @ folded_norm(model.blocks[block].norm1) @ columns(attention.w_q, attention.d_head, head)
+def projected(model, block: int, head: int, part: str, x):
+    """Return the queries, keys or values (S, D) of a head for a stream x (S, C), before any rotation.
 
-
-def keys(model, block: int, head: int, x):
-    """Return a head's keys (S, D) for a stream x (S, C), before any rotation."""
-    attention = model.blocks[block].attention
-    key_head = head // group_size(model)
-    return x @ folded_norm(model.blocks[block].norm1) @ columns(attention.w_k, attention.d_head, key_head)
+    part: "w_q", "w_k" or "w_v". Several query heads may share one head of keys and values.
+    """
+    attention, config = model.blocks[block].attention, model.config
+    index = head if part == "w_q" else head // (config.n_heads // config.kv_heads)
+    columns = slice(index * attention.d_head, (index + 1) * attention.d_head)
+    weight = getattr(attention, part).weight.data[:, columns].astype(np.float64)
+    return x @ folded_norm(model.blocks[block].norm1) @ weight
 
 
 def moved_by_head(model, block: int, head: int, x):
     """Return a head's output (S, C) when it attends to one position of x (S, C) alone."""
     attention = model.blocks[block].attention
-    W_v = columns(attention.w_v, attention.d_head, head // group_size(model))
     W_o = attention.w_o.weight.data[head * attention.d_head : (head + 1) * attention.d_head]
-    return x @ folded_norm(model.blocks[block].norm1) @ W_v @ W_o.astype(np.float64)
+    return projected(model, block, head, "w_v", x) @ W_o.astype(np.float64)
 
 
 def folded_norm(norm):
@@ -192,20 +191,10 @@ def embeddings(model, tokens):
     return model.embedding.weight.data[tokens].astype(np.float64)
 
 
-def columns(linear, d_head: int, head: int):
-    """Return one head's columns (C, D) of a Linear's weight, in float64."""
-    return linear.weight.data[:, head * d_head : (head + 1) * d_head].astype(np.float64)
-
-
 def turned(turn, x, distance: int):
     """Rotate each row of x (S, D) as a query `distance` positions after its key."""
     positions = np.full(len(x), distance)
     return apply(rotary, x, positions=positions, base=turn.base, layout=turn.layout, scaling=turn.scaling)[0]
-
-
-def group_size(model) -> int:
-    """Return the number of query heads that share a key–value head."""
-    return model.config.n_heads // model.config.kv_heads
 
 
 def head_name(head: tuple[int, int]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from minitransformer.analysis.contributions import position_contributions
 from minitransformer.analysis.data import Data
-from minitransformer.analysis.flow import ABLATED, likeliest_next, preceding
+from minitransformer.analysis.flow import ABLATED, prediction_at
 from minitransformer.analysis.shading import SHADES, painted, strengths, terminal_colours
 from minitransformer.analysis.tokens import shown, token_strings
 from minitransformer.language_model import LanguageModel
@@ -110,9 +110,7 @@ def context_influence(lm, text: str, position: int, *, ablation="hide") -> Conte
     """Compute a ContextInfluence without showing it; see visualize_context_influence."""
     ids = lm.encode(text)
     index = position_index(position, len(ids))
-    seen = preceding(lm, ids, index + 1)
-    in_text = index + 1 < len(ids)
-    target = int(ids[index + 1]) if in_text else likeliest_next(lm, seen)
+    seen, target, in_text = prediction_at(lm, ids, index + 1)
     contributions = position_contributions(lm.model, seen, target, ablation=ablation)
     return ContextInfluence(
         text=text,

@@ -133,9 +133,7 @@ def trace_information_flow(
     """
     ids = lm.encode(text)
     index = target_index(target_token_idx, len(ids))
-    before = preceding(lm, ids, index)
-    in_text = index < len(ids)
-    target = int(ids[index]) if in_text else likeliest_next(lm, before)
+    before, target, in_text = prediction_at(lm, ids, index)
     target_text = token_strings(lm.tokenizer, [target])[0]
     weights = attention_weights(lm.model, before)
     direct = direct_contributions(lm.model, before, target)
@@ -170,12 +168,16 @@ def target_index(index, n_tokens: int) -> int:
     return i
 
 
-def preceding(lm, ids, index: int):
-    """Return the ids before `index`. Raises ValueError if they exceed the context."""
+def prediction_at(lm, ids, index: int):
+    """Return the ids before `index`, the id at `index`, or the most likely one after the text, and whether it is in it.
+
+    Raises ValueError if the ids before it exceed the context.
+    """
     context = lm.model.config.context
     if index > context:
         raise ValueError(f"the prediction has {index} tokens before it; the model's context holds at most {context}")
-    return ids[:index]
+    in_text = index < len(ids)
+    return ids[:index], int(ids[index]) if in_text else likeliest_next(lm, ids), in_text
 
 
 def likeliest_next(lm, ids) -> int:

@@ -1,7 +1,6 @@
 """The page of `analyze`: what it holds, and that it needs nothing from outside."""
 
 import json
-import os
 import re
 import shlex
 
@@ -10,7 +9,7 @@ import pytest
 
 from minitransformer import CharTokenizer, Config, LanguageModel, Transformer
 from minitransformer.analysis import attention_weights, logit_lens, patch_prompts, trace_information_flow
-from minitransformer.analysis.page import page_findings, render_page, write_page
+from minitransformer.analysis.page import page_findings, render_page
 from minitransformer.cli import main
 from minitransformer.commands import analyze
 
@@ -70,23 +69,12 @@ def test_what_the_text_says_stays_text(lm):
     assert "".join(json.loads(data)["tokens"]) == TEXT.replace(" ", "·")
 
 
-def test_progress_counts_the_positions(lm):
-    seen = []
-    page_findings(lm, "abcab", last=3, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 3), (2, 3), (3, 3)]
-
-
 @pytest.mark.parametrize(
-    ("text", "options", "message"),
-    [
-        ("", {}, "the text is empty"),
-        ("a" * 21, {}, "the text has 21 tokens; the model's context holds at most 20"),
-        ("ab", {"last": 0}, "last must be at least 1, not 0"),
-        ("ab", {"ablation": "burn"}, "unknown ablation 'burn'; known are hide, blank"),
-    ],
+    ("text", "options", "words"),
+    [("", {}, "empty"), ("a" * 21, {}, "21 tokens; .* at most 20"), ("ab", {"last": 0}, "last must be at least 1")],
 )
-def test_what_cannot_be_shown_is_named(lm, text, options, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
+def test_a_text_that_cannot_be_explained_is_refused(lm, text, options, words):
+    with pytest.raises(ValueError, match=words):
         page_findings(lm, text, **options)
 
 
@@ -153,20 +141,3 @@ def test_the_command_says_before_the_work_that_it_cannot_write_there(model_file,
     monkeypatch.setattr(LanguageModel, "load", pytest.fail)
     assert main(["analyze", model_file, "--text", "ab", "--out", out]) == 1
     assert capsys.readouterr().err == f"minitransformer: error: {message}\n"
-
-
-def test_the_command_does_not_put_a_file_in_the_place_of_a_device(model_file, tmp_path, capsys):
-    pipe = tmp_path / "pipe"  # stands for /dev/null, which root would lose
-    os.mkfifo(pipe)
-    assert main(["analyze", model_file, "--text", "ab", "--out", str(pipe)]) == 1
-    error = f"{pipe}: is a device or a pipe, which a file would replace"
-    assert capsys.readouterr().err == f"minitransformer: error: {error}\n"
-    assert pipe.is_fifo()
-
-
-def test_a_page_that_cannot_be_written_leaves_the_old_one(lm, tmp_path):
-    path = tmp_path / "page.html"
-    path.write_text("old")
-    with pytest.raises(ValueError, match="empty"):
-        write_page(lm, "", path)
-    assert path.read_text() == "old"

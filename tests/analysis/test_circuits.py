@@ -6,8 +6,6 @@ from hypothesis import given
 from strategies import configs, random_model, rngs
 
 from minitransformer import Config
-from minitransformer.analysis import head_scores
-from minitransformer.analysis.ablation import mean_head_outputs, without_heads
 from minitransformer.analysis.circuits import Circuit, ov_circuit, pointer_circuit, qk_circuit
 from minitransformer.analysis.hooks import record, replaced_by
 
@@ -147,39 +145,3 @@ def test_the_scores_of_matrices_whose_scores_are_known(rng):
     half = np.diag([2.0] * 10 + [-1.0] * 10)
     assert np.isclose(circuit(half).eigenvalue_score, (20 - 10) / (20 + 10))
     assert np.isclose(circuit([[3.0, 1.0], [0.0, 5.0]]).contrast, 4 - 0.5)
-
-
-def test_rows_that_are_raised_alike_and_columns_that_are_scaled_change_the_two_scores_as_they_should(rng):
-    matrix = np.eye(6) + 0.1 * rng.normal(size=(6, 6))
-    scaled = matrix * rng.uniform(0.5, 2, size=(6, 1))
-    assert circuit(scaled).on_diagonal == circuit(matrix).on_diagonal == 1
-
-
-def letters_twice(rng, rows, length=10):
-    """Return rows of `length` different letters, twice."""
-    letters = rng.permuted(np.tile(np.arange(26), (rows, 1)), axis=1)[:, :length]
-    return np.concatenate([letters, letters], axis=1)
-
-
-@pytest.mark.slow
-def test_in_a_model_that_repeats_the_weights_alone_name_the_heads_that_looking_and_ablating_name(repeating_model, rng):
-    model, ids = repeating_model.model, letters_twice(rng, 16)
-    scores = head_scores(model, [ids])
-    induction, previous = int(scores.induction[1].argmax()), int(scores.previous_token[0].argmax())
-    assert scores.induction[1, induction] > 0.5 > scores.induction[0].max()
-    letters = np.arange(26)
-    assert ov_circuit(model, 1, induction, letters).on_diagonal > 0.9
-    assert ov_circuit(model, 1, induction, letters).eigenvalue_score > 0.8
-    through = [qk_circuit(model, (1, induction), (0, head), letters, range(1, 10)) for head in range(2)]
-    assert through[previous].on_diagonal > 0.9
-    assert through[previous].contrast > 1.5 * through[1 - previous].contrast
-
-    def right():
-        predicted = model.predict(ids).argmax(axis=-1)
-        return np.mean(predicted[:, 10:-1] == ids[:, 11:])
-
-    outputs = mean_head_outputs(model, ids)
-    assert right() > 0.9
-    for heads in ([(1, 0), (1, 1)], [(0, previous)]):  # both heads of the second block have become induction heads
-        with without_heads(model, heads, outputs):
-            assert right() < 0.5

@@ -48,6 +48,8 @@ def test_the_data_are_the_mean_attention_of_the_position_and_the_loss_by_ablatio
     assert (found.pearson, found.spearman) == tuple(expected.correlations["attention"].values())
     blanked = context_influence(lm, TEXT, 5, ablation="blank")
     assert not np.allclose(blanked.ablation, found.ablation) and "mean of all embeddings" in str(blanked)
+    alone = json.loads(json.dumps(context_influence(lm, "a", 0).to_dict(), allow_nan=False))
+    assert alone["pearson"] is None and alone["attention"] == [1.0]
 
 
 def test_after_the_last_token_comes_what_the_model_would_say(repeating_model):
@@ -107,14 +109,6 @@ def test_colours_are_for_terminals_that_have_them_and_people_who_want_them(lm, v
     assert terminal_colours(Terminal() if terminal else io.StringIO(), environment) == colours
 
 
-@pytest.mark.usefixtures("colourful")
-def test_no_color_is_respected(lm, monkeypatch):
-    monkeypatch.setenv("NO_COLOR", "1")
-    stream = Terminal()
-    found = visualize_context_influence(lm, TEXT, 5, stream=stream)
-    assert stream.getvalue() == f"{found}\n"
-
-
 def test_a_terminal_of_256_colours_gets_the_nearest_of_them():
     assert painted("x", (255, 0, 0), 1, 256) == "\x1b[48;5;196;38;5;16mx\x1b[0m"
     assert painted("x", (255, 0, 0), 0, 256) == "\x1b[48;5;231;38;5;16mx\x1b[0m"
@@ -142,29 +136,16 @@ def test_lines_of_the_text_are_lines_in_the_terminal_and_nothing_in_it_reaches_t
     assert re.search(r"^ +1 +\\n +0\.", plain, re.MULTILINE)
 
 
-def test_json_holds_all_of_it(lm):
-    found = context_influence(lm, TEXT, 5)
-    stored = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert stored["attention"] == found.attention.tolist() and stored["tokens"] == list("qwerty")
-    alone = json.loads(json.dumps(context_influence(lm, "a", 0).to_dict(), allow_nan=False))
-    assert alone["pearson"] is None and alone["attention"] == [1.0]
-
-
-def test_mistakes_are_told_in_one_line(lm):
-    for text, position, kind, message in [
-        ("", 0, ValueError, "the text is empty"),
-        (TEXT, 10, IndexError, "position 10 is out of range: the text has 10 tokens, 0 … 9"),
-        (TEXT, -11, IndexError, "position -11 is out of range"),
-        (TEXT, 1.5, TypeError, "position must be an integer, not 1.5"),
-        (
-            "a" * 13,
-            -1,
-            ValueError,
-            "13 tokens before it; the model's context holds at most 12",
-        ),
-    ]:
-        with pytest.raises(kind, match=message) as raised:
-            visualize_context_influence(lm, text, position)
-        assert "\n" not in str(raised.value)
-    with pytest.raises(ValueError, match="unknown ablation 'x'; known are hide, blank"):
-        visualize_context_influence(lm, TEXT, 3, ablation="x")
+@pytest.mark.parametrize(
+    "text, position, words",
+    [
+        ("", 0, "the text is empty"),
+        (TEXT, 10, "position 10 is out of range: the text has 10 tokens"),
+        (TEXT, -11, "position -11 is out of range"),
+        (TEXT, 1.5, "position must be an integer, not 1.5"),
+        ("a" * 13, -1, "13 tokens .* at most 12"),
+    ],
+)
+def test_a_position_without_a_prediction_is_refused(lm, text, position, words):
+    with pytest.raises((ValueError, IndexError, TypeError), match=words):
+        visualize_context_influence(lm, text, position)

@@ -51,13 +51,6 @@ def test_its_parts_are_those_of_the_functions_that_make_them(flow):
     assert flow.lens_tokens == [[[letters[i] for i in row] for row in layer] for layer in flow.lens.top_ids]
 
 
-@pytest.mark.parametrize("index, position", [(1, 1), (9, 9), (-1, 9), (-9, 1), (np.int64(3), 3)])
-def test_an_index_counts_from_either_end(index, position):
-    flow = trace_information_flow(untrained(), TEXT, index)
-    assert (flow.target_position, flow.target, flow.in_text) == (position, TEXT[position], True)
-    assert len(flow.tokens) == position
-
-
 def test_the_number_of_tokens_stands_for_what_the_model_would_say_next(repeating_model):
     flow = trace_information_flow(repeating_model, "qwertyqwe", 9)
     assert (flow.target, flow.in_text, flow.rank, len(flow.tokens)) == ("r", False, 1, 9)
@@ -71,13 +64,6 @@ def test_a_target_that_the_tokenizer_does_not_have_is_never_chosen_and_its_numbe
     flow = trace_information_flow(lm, TEXT, 10)
     assert flow.target in lm.tokenizer.characters
     assert any("<" in token for layer in flow.lens_tokens for row in layer for token in row)
-
-
-def test_ablation_can_be_chosen(flow):
-    blanked = trace_information_flow(untrained(), TEXT, 7, ablation="blank")
-    assert blanked.contributions.ablated_by == "blank"
-    assert not np.allclose(blanked.contributions.ablation, flow.contributions.ablation)
-    assert "mean of all embeddings" in str(blanked) and "no later position attends to it" in str(flow)
 
 
 @pytest.mark.parametrize(
@@ -135,28 +121,24 @@ def test_json_holds_all_of_it(flow):
     assert "nan" in str(shortest)
 
 
-def test_mistakes_are_told_in_one_line():
-    lm = untrained()
-    for text, index, kind, message in [
-        ("", 1, ValueError, "the text is empty"),
-        (TEXT, 0, ValueError, "the text's first token"),
-        (TEXT, -10, ValueError, "the text's first token"),
-        (TEXT, 11, IndexError, "11 is out of range: the text has 10 tokens, 0 … 9, and 10 selects"),
-        (TEXT, -11, IndexError, "-11 is out of range"),
-        (TEXT, 1.0, TypeError, "target_token_idx must be an integer, not 1.0"),
-        (TEXT, True, TypeError, "target_token_idx must be an integer, not True"),
-        (TEXT, "3", TypeError, "target_token_idx must be an integer, not '3'"),
-        (
-            "a" * 14,
-            13,
-            ValueError,
-            "13 tokens before it; the model's context holds at most 12",
-        ),
-        ("a?", 1, ValueError, "unknown character"),
-    ]:
-        with pytest.raises(kind, match=message) as raised:
-            trace_information_flow(lm, text, index)
-        assert "\n" not in str(raised.value)
-    assert len(trace_information_flow(lm, "a" * 14, 12).tokens) == 12
+@pytest.mark.parametrize(
+    "text, index, words",
+    [
+        ("", 1, "the text is empty"),
+        (TEXT, 0, "the text's first token"),
+        (TEXT, -10, "the text's first token"),
+        (TEXT, 11, "11 is out of range: the text has 10 tokens"),
+        (TEXT, -11, "-11 is out of range"),
+        (TEXT, True, "target_token_idx must be an integer, not True"),
+        ("a" * 14, 13, "13 tokens .* at most 12"),
+        ("a?", 1, "unknown character"),
+    ],
+)
+def test_a_target_without_a_prediction_is_refused(text, index, words):
+    with pytest.raises((ValueError, IndexError, TypeError), match=words):
+        trace_information_flow(untrained(), text, index)
+
+
+def test_an_unknown_ablation_is_refused():
     with pytest.raises(ValueError, match="unknown ablation 'drop'; known are hide, blank"):
-        trace_information_flow(lm, TEXT, 3, ablation="drop")
+        trace_information_flow(untrained(), TEXT, 3, ablation="drop")

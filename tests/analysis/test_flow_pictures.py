@@ -46,13 +46,6 @@ def test_a_flow_is_drawn_with_bars_of_both_signs(lm, tmp_path, text):
 
 
 @pytest.mark.slow
-def test_attention_is_drawn_too(lm, tmp_path):
-    pytest.importorskip("matplotlib")
-    trace_information_flow(lm, TEXT, 4).draw_attention(tmp_path / "attention.png")
-    assert pixels(tmp_path / "attention.png").size
-
-
-@pytest.mark.slow
 def test_patching_is_drawn_above_its_estimate(lm, tmp_path):
     pytest.importorskip("matplotlib")
     maps = patch_prompts(lm, "To be", "To go", answers=("a", "b"))
@@ -93,9 +86,3 @@ def test_without_matplotlib_it_is_said_how_to_get_it(lm, tmp_path, monkeypatch):
         visualize_context_influence(lm, TEXT, 3, out=tmp_path / "context.png")
     with pytest.raises(MissingExtra, match="matplotlib is not installed"):
         trace_information_flow(lm, TEXT, 3).draw(tmp_path / "flow.png")
-
-
-def test_a_picture_that_cannot_be_written_is_named(lm, tmp_path):
-    pytest.importorskip("matplotlib")
-    with pytest.raises(OSError, match="cannot write"):
-        visualize_context_influence(lm, TEXT, 3, out=tmp_path / "missing" / "context.png")

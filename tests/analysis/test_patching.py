@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 from strategies import configs, random_ids, random_model, rngs
 
-from minitransformer import ByteTokenizer, Config, LanguageModel, Transformer
+from minitransformer import Config, Transformer
 from minitransformer.analysis import patch_prompts
 from minitransformer.analysis.hooks import record, replaced_by
 from minitransformer.analysis.patching import (
@@ -92,29 +92,6 @@ def test_each_effect_is_what_one_hook_at_that_place_does(config, rng):
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-12 * (1 + abs(low) + abs(high)))
 
 
-@given(configs(vocab_size=9), rngs)
-def test_patches_together_are_not_patches_apart_and_are_as_hooks_together_say(config, rng):
-    model, clean, corrupted = two_prompts(config, rng)
-    values = record(model, clean, NAMES)
-    names = ["blocks.0.attention.heads", "blocks.0.feed_forward"]
-    patch = {names[0]: site(names[0], head=0), names[1]: site(names[1], -1)}
-    wheres = {names[0]: (0,), names[1]: (-1,)}
-    with model.hooked({name: replaced_by(values[name][where], where) for name, where in wheres.items()}):
-        expected = metric_of(model, corrupted)
-    found = patched_metric(model, corrupted, values, [{}, patch, {names[0]: ...}], METRIC)
-    assert found[1] == pytest.approx(expected, abs=1e-9)
-
-
-@given(configs(vocab_size=9), rngs)
-def test_attribution_is_exact_where_the_metric_is_linear(config, rng):
-    model, clean, corrupted = two_prompts(config, rng)
-    clean[-1] = (corrupted[-1] + 1) % 9
-    patches = [{"ln_final": ...}]
-    slope = attribution_effects(model, clean, corrupted, patches, METRIC)[0]
-    assert slope == pytest.approx(1, abs=1e-7)
-    assert slope == pytest.approx(patch_effects(model, clean, corrupted, patches, METRIC)[0], abs=1e-7)
-
-
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "ln_final"])
 def test_attribution_agrees_with_patching_to_first_order_as_the_patch_shrinks(name, rng):
     """Its error falls with the square of the patch: by 100 when the patch is a tenth."""
@@ -193,26 +170,19 @@ def test_the_maps_are_told_in_words_and_as_json(repeating_model, tmp_path):
     assert stored["stages"] == ["embedding", "blocks.0", "blocks.1"]
 
 
-def test_mistakes_with_prompts_are_told_in_one_line(repeating_model):
-    for clean, corrupted, answers, message in [
+@pytest.mark.parametrize(
+    "clean, corrupted, answers, words",
+    [
         ("abc", "abcd", None, "the clean prompt has 3, the corrupted prompt has 4"),
         ("", "", None, "the text is empty"),
-        ("abcdabc", "abcdabc", None, "the model answers both prompts with 'd'; give answers="),
-        ("abc", "abd", ("d", "ee"), "must be a single token, but 'ee' has 2"),
-        ("abc", "abd", ("d", "d"), "two different tokens; both are 'd'"),
-        ("abc", "abd", "de", "answers must be a pair of tokens, .* not 'de'"),
-        ("abc", "abd", ("d",), "answers must be a pair of tokens"),
+        ("abcdabc", "abcdabc", None, "answers both prompts with 'd'"),
+        ("abc", "abd", ("d", "ee"), "'ee' has 2"),
+        ("abc", "abd", ("d", "d"), "two different tokens"),
+        ("abc", "abd", "de", "a pair of tokens, .* not 'de'"),
         ("abc", "abc", ("d", "e"), "on both prompts"),
-        ("a" * 33, "b" * 33, ("d", "e"), "a sequence of 33 tokens is past the context of 32"),
-    ]:
-        with pytest.raises(ValueError, match=message) as raised:
-            patch_prompts(repeating_model, clean, corrupted, answers)
-        assert "\n" not in str(raised.value)
-
-
-def test_a_token_of_a_few_bytes_is_shown_as_such(rng):
-    config = Config(vocab_size=256, context=6, d_model=8, n_heads=2, dtype="float64")
-    lm = LanguageModel(random_model(config, rng), ByteTokenizer())
-    maps = patch_prompts(lm, "é a", "è a", answers=("x", "y"))
-    assert maps.clean_tokens == ["\\xc3", "\\xa9", " ", "a"]
-    assert r"\xc3 \xa9 · a" in str(maps)
+        ("a" * 33, "b" * 33, ("d", "e"), "33 tokens is past the context of 32"),
+    ],
+)
+def test_prompts_that_cannot_be_compared_are_refused(repeating_model, clean, corrupted, answers, words):
+    with pytest.raises(ValueError, match=words):
+        patch_prompts(repeating_model, clean, corrupted, answers)

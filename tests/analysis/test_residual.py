@@ -1,7 +1,5 @@
 """The residual stream taken apart: contributions that add up exactly."""
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -99,19 +97,6 @@ def test_float32_stays_float32_and_no_gradient_or_hook_stays(rng):
     assert found.values.sum() == pytest.approx(found.total, abs=1e-6)
     assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
     assert not any(module.is_hooked for _, module in model.named_modules())
-
-
-def test_contributions_are_told_in_words_and_as_json(rng):
-    model = random_model(Config(vocab_size=9, context=6, d_model=8, n_heads=2, n_layers=1, dtype="float64"), rng)
-    found = direct_contributions(model, np.array([1, 2, 3]), 4, against=5)
-    assert "the logit of token 4 minus that of token 5" in str(found) and "Not shown" in str(found)
-    largest = found.components[np.abs(found.values).argmax()].name
-    assert str(found).splitlines()[1].startswith(f"  {largest} ")
-    stored = json.loads(json.dumps(found.to_dict()))
-    assert [row["value"] for row in stored["components"]] == found.values.tolist()
-    assert stored["components"][2] == {"kind": "head", "layer": 0, "head": 0, "name": "head 0.0"} | {
-        "value": found.values[2]
-    }
 
 
 def test_a_position_or_token_that_is_not_there_is_refused(rng):

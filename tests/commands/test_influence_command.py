@@ -108,14 +108,6 @@ def test_a_device_or_a_pipe_is_not_read_because_a_file_remembers_it(run, tmp_pat
     assert capsys.readouterr().err.endswith(said)
 
 
-@pytest.mark.parametrize("text", [3, [1], {"a": "b"}, [None], True])
-def test_a_text_to_remember_that_is_no_path_is_refused(run, tmp_path, text, capsys):
-    assert main(["influence", str(remembering(tmp_path, run, text=text)), *ASK]) == FAILURE
-    said = capsys.readouterr().err
-    assert "model.npz: its training state is damaged (about: text must be a list of texts, not " in said
-    assert said.count("\n") == 1
-
-
 @pytest.mark.parametrize("text", [[], "", [""], ["book.txt", ""], "a\0b"])
 @pytest.mark.parametrize("command", [["influence", *ASK], ["train", "--resume", "--quiet", "--no-plot", "--out"]])
 def test_a_text_to_remember_that_names_no_file_is_refused(run, tmp_path, text, command, capsys):

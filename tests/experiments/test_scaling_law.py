@@ -108,18 +108,6 @@ def test_the_closed_form_is_the_numeric_minimum_along_the_budget(law, log_budget
     assert reducible.loss(N, D) <= numeric.fun * (1 + 1e-12)
 
 
-@given(law=laws, log_budget=st.floats(np.log(1e8), np.log(1e20)))
-def test_at_the_optimum_the_two_terms_stand_in_the_ratio_of_the_exponents(law, log_budget):
-    N, D = law.optimal(np.exp(log_budget))
-    assert law.alpha * law.A / N**law.alpha == pytest.approx(law.beta * law.B / D**law.beta)
-
-
-def test_a_budget_a_hundred_times_larger_is_shared_by_the_exponents():
-    (n1, d1), (n2, d2) = TRUTH.optimal(1e12), TRUTH.optimal(1e14)
-    assert n2 / n1 == pytest.approx(100 ** (TRUTH.beta / (TRUTH.alpha + TRUTH.beta)))
-    assert d2 / d1 == pytest.approx(100 ** (TRUTH.alpha / (TRUTH.alpha + TRUTH.beta)))
-
-
 @pytest.mark.parametrize(
     "change, words",
     [
@@ -174,9 +162,3 @@ def test_a_forecast_says_which_choices_lie_beyond_what_was_trained():
 def test_too_few_sizes_give_a_reason_instead_of_a_law():
     found, reason = f.forecast(runs_of(family(TRUTH)[:3]))
     assert found is None and "at least 4 sizes, and there are 3" in reason
-
-
-@pytest.mark.parametrize("measured, is_nearer", [(2.1, True), (2.4, False)])
-def test_a_prediction_is_nearer_if_its_error_is_smaller_than_that_of_the_size_before(measured, is_nearer):
-    prediction = f.Prediction(1, 1, predicted=2.0, ends=(1.9, 2.1), no_better=2.5, measured=measured)
-    assert prediction.is_nearer == is_nearer

@@ -1,9 +1,6 @@
 """Training on the simple patterns: the exercises, the measurements, the start and resuming."""
 
 import dataclasses
-import json
-import sys
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,9 +13,9 @@ from minitransformer.analysis import attention_weights, duplicate_token_score, i
 from minitransformer.cli import main
 from minitransformer.experiments.patterns import PatternSettings, training as simple_patterns
 from minitransformer.experiments.patterns.starting_attention import OWN_SCORE, START_BIAS, start_attention
-from minitransformer.experiments.patterns.training import PatternRun, is_untrained, progress_on_a_terminal, quiet_bar
-from minitransformer.text import PATTERNS, PatternTokenizer, accuracy, load_tokenizer
-from minitransformer.training import Observer, ProgressBar, TrainingDiverged
+from minitransformer.experiments.patterns.training import PatternRun, is_untrained
+from minitransformer.text import PATTERNS, PatternTokenizer, accuracy
+from minitransformer.training import TrainingDiverged
 
 SMALL = {"d_model": 8, "n_heads": 2, "context": 40}
 FEW = {"steps": 6, "batch_size": 1, "longest": 8, "eval_every": 2, "checkpoint_every": 2}
@@ -100,15 +97,6 @@ def test_the_records_hold_what_loops_over_rows_and_heads_find():
         assert np.allclose(last["heads"][name], score, atol=1e-6)
 
 
-def test_the_records_are_of_every_step_and_evaluations_of_those_asked_for():
-    records = train_on_simple_patterns(small_model(), **FEW)
-    assert [record["step"] for record in records] == list(range(7))
-    assert [record["step"] for record in records if "accuracy" in record] == [0, 2, 4, 6]
-    assert json.loads(json.dumps(records)) == records
-    tokens = [record["tokens"] for record in records]
-    assert tokens[0] == 0 and all(0 < after - before <= 6 * 18 for before, after in pairwise(tokens))
-
-
 @pytest.mark.slow
 def test_a_small_model_learns_to_count_and_says_when():
     model = small_model(d_model=32)
@@ -180,48 +168,6 @@ def test_a_run_that_diverges_says_at_which_step():
 # Who watches.
 
 
-class Terminal:
-    """The output for people."""
-
-    def __init__(self, is_terminal):
-        self.is_terminal = is_terminal
-
-    def isatty(self):
-        """Whether it is one."""
-        return self.is_terminal
-
-
-def test_without_a_terminal_it_is_silent(capsys):
-    train_on_simple_patterns(small_model(), **FEW)
-    said = capsys.readouterr()
-    assert said.out == "" and said.err == ""
-
-
-def test_there_is_a_bar_on_a_terminal(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", Terminal(True))
-    assert type(progress_on_a_terminal()) is ProgressBar
-    monkeypatch.setattr(sys, "stderr", Terminal(False))
-    assert type(progress_on_a_terminal()) is Observer
-
-
-def test_the_bar_shows_what_is_right_and_moves_by_steps(capsys):
-    shown = []
-    watcher = quiet_bar()
-    watcher.start(0, 3)
-    watcher.move = lambda done, total, description: shown.append((done, total, description))
-    watcher.record({"step": 1, "loss": 2.0})
-    watcher.record({"step": 2, "loss": 2.0, "val_loss": 3.0, "accuracy": {"copy": 0.251, "add": 1.0}})
-    watcher.record({"step": 3, "loss": 2.0})
-    assert shown == [(1, 3, "loss 2.000"), *((step, 3, "loss 2.000 right 63%") for step in (2, 3))]
-    assert capsys.readouterr().err == ""
-
-
-def test_a_run_that_goes_on_says_so_by_its_name(capsys):
-    quiet_bar("one-block").start(0, 6)
-    quiet_bar("two-blocks").start(3, 6)
-    assert capsys.readouterr().err == "two-blocks: resuming after step 3 of 6\n"
-
-
 # Refusals.
 
 
@@ -242,11 +188,6 @@ def test_a_run_that_goes_on_says_so_by_its_name(capsys):
 def test_settings_that_cannot_be_are_named(error, words, settings):
     with pytest.raises(error, match=words):
         train_on_simple_patterns(small_model(), **settings)
-
-
-def test_a_vocabulary_that_is_too_small_is_refused():
-    with pytest.raises(ValueError, match="the patterns need a vocabulary of at least 1000, not 999"):
-        train_on_simple_patterns(small_model(vocab_size=999))
 
 
 # Where attention begins.
@@ -318,15 +259,3 @@ def test_the_words_of_the_patterns_come_back_as_the_same_ids_wherever_the_text_i
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     assert np.concatenate(list(tokenizer.encode_chunks(pieces))).tolist() == ids.tolist()
     assert len({*tokenizer.words}) == tokenizer.vocab_size == 1000
-
-
-def test_words_that_no_pattern_has_are_named_with_their_place():
-    with pytest.raises(ValueError, match="unknown word 'cat' at position 5: the words are tasks such as COPY"):
-        PatternTokenizer().encode("COPY cat =")
-    with pytest.raises(ValueError, match="unknown word 'cat' at position 5"):
-        list(PatternTokenizer().encode_chunks(["COPY c", "at ="]))
-
-
-def test_the_tokenizer_is_kept_in_a_file(tmp_path):
-    PatternTokenizer().save(tmp_path / "words.json")
-    assert type(load_tokenizer(tmp_path / "words.json")) is PatternTokenizer

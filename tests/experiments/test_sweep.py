@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 
 from minitransformer import analyze_emergent_capabilities
-from minitransformer.cli import build_parser, main
-from minitransformer.commands.scale import chosen_family
+from minitransformer.cli import main
 from minitransformer.experiments.emergence import CAPABILITIES, Capability, capabilities, family
 from minitransformer.experiments.emergence.one_run import Plan
 from minitransformer.experiments.sweep import RETRIES, attempt, sweep
 from minitransformer.experiments.workers import WorkerProcesses
 from minitransformer.module import plain
-from minitransformer.system.cores import THREAD_VARIABLES, one_thread_each
+from minitransformer.system.cores import THREAD_VARIABLES
 
 pytestmark = pytest.mark.slow  # many processes, and models that they train
 
@@ -98,14 +97,6 @@ def test_a_dask_cluster_gives_the_same_numbers_also_when_a_worker_is_lost(serial
         address = ["--dask", cluster.scheduler_address, "--out", str(tmp_path / "command")]
         assert main(["scale", "--sizes", "900", "--seeds", "1", "--steps", "8", *address]) == 0
         assert len(list((tmp_path / "command" / "runs").iterdir())) == 1
-
-
-def test_a_worker_has_one_thread_for_its_products_and_the_parent_keeps_its_own(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    with one_thread_each():
-        assert all(os.environ[name] == "1" for name in THREAD_VARIABLES)
-    assert os.environ["OMP_NUM_THREADS"] == "7" and "MKL_NUM_THREADS" not in os.environ
 
 
 # Killed.
@@ -258,45 +249,11 @@ def test_a_model_that_kills_every_worker_is_given_up_and_no_other_is_blamed():
     assert {(1, "trained"), (2, "trained")} < set(outcomes)
 
 
-def test_what_had_not_begun_when_the_pool_broke_is_trained_all_the_same():
-    others = [plan(seed) for seed in range(3)]
-    outcomes = []
-    runs, failures = sweep(
-        [*others, plan(0, KILLED, size=3_000)], workers=1, progress=lambda plan, outcome: outcomes.append(outcome)
-    )
-    assert set(runs) == {plan.key() for plan in others} and len(failures) == 1
-    assert outcomes == ["retried", *["trained"] * 3, *["retried"] * (RETRIES - 1), "failed"]
-
-
 @pytest.mark.parametrize("workers", [1, None])
 def test_without_the_engine_so_are_the_workers(workers):
     with plain(), ThreadPoolExecutor(1) as executor:
         runs, _ = sweep([plan()], **({"executor": executor} if workers is None else {"workers": workers}))
     assert runs[plan().key()]["environment"]["engine"] == "off"
-
-
-def test_a_failure_is_reported_by_name_and_the_others_go_on(monkeypatch, tmp_path):
-    def diverging(plan):
-        if plan.seed == 1:
-            raise FloatingPointError("it diverged")
-        return real(plan)
-
-    from minitransformer.experiments.emergence import one_run as module
-
-    real = module.train_one
-    monkeypatch.setattr(module, "train_one", diverging)
-    with ThreadPoolExecutor(2) as executor:
-        options = {"seeds": [0, 1], "steps": 8, "executor": executor, "out": tmp_path}
-        report = analyze_emergent_capabilities([900], ["copy"], **options)
-        (name,) = report.failures
-        assert name.startswith("2x4, seed 1 (")
-        assert f"1 run failed\n  {name}: FloatingPointError: it diverged" in str(report)
-        assert len(report.runs) == 1 and len(list((tmp_path / "runs").iterdir())) == 1
-        monkeypatch.setattr(module, "train_one", real)
-        assert analyze_emergent_capabilities([900], ["copy"], **options).failures == {}
-        monkeypatch.setattr(module, "train_one", diverging)
-        with pytest.raises(ValueError, match=r"no model could be trained.*it diverged"):
-            analyze_emergent_capabilities([900], ["copy"], **options | {"seeds": [1], "out": None})
 
 
 class Broken:
@@ -338,13 +295,6 @@ class Flaky:
         return future
 
 
-def test_other_losses_are_bounded_too():
-    assert sweep([plan()], executor=Flaky(RETRIES))[1] == {}
-    assert sweep([plan()], executor=Flaky(RETRIES + 1))[1] == {
-        plan().key(): f"its worker was lost {RETRIES + 1} times (worker killed)"
-    }
-
-
 def test_a_worker_with_another_version_says_so_instead_of_training():
     why = "the worker has another version of the program, or of the text"
     assert attempt(plan(), "another key", False) == ("failed", why)
@@ -360,12 +310,6 @@ def test_the_largest_models_begin_first():
 
     sweep([plan(size=size) for size in (900, 20_000, 3_000)], executor=Watching(0))
     assert begun == sorted(begun, reverse=True) and len(set(begun)) == 3
-
-
-def test_plans_that_agree_are_one_run():
-    flaky = Flaky(0)
-    runs, _ = sweep([plan(), plan()], executor=flaky)
-    assert len(runs) == 1 and list(flaky.seen.values()) == [1]
 
 
 def test_a_file_that_is_no_run_is_named(tmp_path):
@@ -406,20 +350,6 @@ def test_options_that_cannot_be_are_one_line(capsys, tmp_path, options, words):
     assert main(["scale", "--out", str(tmp_path), *options]) == 1
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == 1
-
-
-def test_the_default_is_nine_sizes_and_four_shapes_of_which_one_is_among_the_sizes():
-    sizes, shapes, seeds, steps = chosen_family(build_parser().parse_args(["scale"]))
-    parameters = [family.n_parameters(config) for config in sizes]
-    assert len(sizes) == 9 and parameters == sorted(parameters)
-    assert parameters[0] < 1_000 and parameters[-1] > 1_900_000
-    assert [config.n_layers for config in shapes] == [1, 2, 4, 8] and shapes[1] in sizes
-    assert (seeds, steps) == (3, 600)
-
-
-def test_sizes_that_are_no_integers_are_wrong_usage(capsys):
-    assert main(["scale", "--sizes", "1000,big"]) == 2
-    assert "sizes are integers with commas between them, not '1000,big'" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -15,7 +15,6 @@ from strategies import random_ids, random_model
 
 from minitransformer import ByteTokenizer, CharTokenizer, Config, LanguageModel, analyze_training_influence
 from minitransformer.experiments.influence import (
-    analysis,
     answer_after,
     as_passages,
     retrain_without,
@@ -25,7 +24,6 @@ from minitransformer.experiments.influence.calibration import ScoredPassages, p_
 from minitransformer.experiments.influence.familiarity import own_answer, token_log_probabilities
 from minitransformer.experiments.influence.passages import Example, next_tokens
 from minitransformer.experiments.influence.retraining import padded_rows
-from minitransformer.experiments.influence.separation import variance
 from minitransformer.experiments.influence.tracin import influences, inner_product, loss_gradient
 from minitransformer.text import IGNORE_INDEX
 
@@ -79,26 +77,6 @@ def test_influence_and_cosine_are_products_of_the_flattened_gradients(small):
             h = flat_gradient(model, example)
             assert influence[a, z] == pytest.approx(0.3 * (g * h).sum(), rel=1e-12)
             assert cosine[a, z] == pytest.approx((g * h).sum() / np.sqrt((g * g).sum() * (h * h).sum()), rel=1e-12)
-
-
-def test_the_inner_product_is_the_derivative_of_one_loss_along_the_gradient_of_the_other(small):
-    model, (answer, example, _) = small
-    direction = loss_gradient(model, example)
-    product = inner_product(loss_gradient(model, answer), direction)
-    for parameter, d in zip(model.parameters(), direction, strict=True):
-        parameter.data = parameter.data + 1e-30j * d
-    assert loss_of(model, answer).imag / 1e-30 == pytest.approx(product, rel=1e-11)
-
-
-def test_a_passage_influences_itself_by_the_square_of_its_gradient(small):
-    model, examples = small
-    influence, cosine = influences([(model, 1.0)], examples, examples, lambda: None)
-    for i, example in enumerate(examples):
-        g = flat_gradient(model, example)
-        assert influence[i, i] == pytest.approx((g**2).sum(), rel=1e-12) and influence[i, i] > 0
-    np.testing.assert_allclose(np.diag(cosine), 1)
-    np.testing.assert_allclose(influence, influence.T, rtol=1e-10)
-    assert (np.abs(cosine) <= 1 + 1e-12).all()
 
 
 def test_a_step_on_a_passage_changes_the_answers_loss_by_its_influence_and_the_error_falls_quadratically(small):
@@ -226,35 +204,12 @@ def test_the_interval_excludes_half_exactly_where_mann_and_whitneys_test_rejects
     assert found.better_than_chance == (test.pvalue < 0.05 and found.area > 0.5)
 
 
-def test_the_variance_of_the_area_is_that_of_exponential_scores_and_by_chance_that_of_u(rng):
-    size, scale = 8, 4.0
-    first, second = rng.exponential(scale, (20000, size)), rng.exponential(1, (20000, size))
-    areas = (first[:, :, None] > second[:, None]).mean(axis=(1, 2))
-    assert areas.mean() == pytest.approx(scale / (1 + scale), abs=0.005)
-    assert variance(scale / (1 + scale), size, size) == pytest.approx(areas.var(), rel=0.04)
-    m, n = 6, 9
-    assert variance(0.5, m, n) == pytest.approx((m + n + 1) / (12 * m * n), rel=1e-12)
-
-
 @pytest.mark.parametrize("area", [0.5, 0.7, 0.9, 0.97])
 def test_the_interval_holds_the_true_area_about_95_times_in_100(rng, area):
     shift = NormalDist().inv_cdf(area) * 2**0.5
     found = [separation(rng.normal(shift, size=25), rng.normal(size=40)) for _ in range(1000)]
     covered = np.mean([s.low <= area <= s.high for s in found])
     assert 0.93 <= covered <= 0.99  # near 1 it is on the wide side
-
-
-def test_the_interval_is_like_delongs_in_the_middle_and_does_not_shrink_to_a_point_at_the_end(rng):
-    first, second = rng.normal(0.8, size=120), rng.normal(size=150)
-    in_order = (first[:, None] > second) * 1.0
-    variance = in_order.mean(axis=1).var(ddof=1) / 120 + in_order.mean(axis=0).var(ddof=1) / 150
-    delong = in_order.mean() + np.array([-1.96, 1.96]) * variance**0.5
-    found = separation(first, second)
-    np.testing.assert_allclose([found.low, found.high], delong, atol=0.015)
-    apart = separation(first + 100, second)
-    assert apart.area == apart.high == 1 and 0.95 < apart.low < 0.99
-    few = separation(np.array([1.0, 2.0]), np.array([0.0, 0.5]))
-    assert few.area == 1 and few.low < 0.5
 
 
 @pytest.mark.parametrize("alpha, n", [(0.05, 19), (0.05, 47), (0.1, 29), (0.25, 3)])
@@ -268,11 +223,6 @@ def test_a_text_that_was_not_seen_is_flagged_with_the_probability_asked_for(rng,
     expected = math.floor(alpha * (n + 1) + 1e-9) / (n + 1)
     assert expected <= alpha + 1e-12
     assert flagged / 4000 == pytest.approx(expected, abs=4 * (expected / 4000) ** 0.5)
-
-
-def test_equal_scores_are_no_reason_to_flag():
-    held_out = np.array([1.0] * 30)
-    assert threshold(held_out, 0.1) == 1.0 and p_value(1.0, held_out) == 1.0
 
 
 def test_a_model_that_knows_its_training_by_heart_tells_it_from_what_was_held_out(lm):
@@ -437,12 +387,6 @@ def test_a_text_is_cut_into_passages_that_the_model_can_be_asked_for_at_once():
     assert as_passages(lm, passages[:2], "training") == passages[:2]
 
 
-def test_passages_of_a_model_with_a_long_context_are_no_longer_than_people_can_use():
-    model = untrained_bytes(context=2000)
-    passages = as_passages(LanguageModel(model, ByteTokenizer()), "ab" * 300, "training")
-    assert [len(passage.ids) for passage in passages] == [257, 257, 86]
-
-
 def untrained_bytes(context=12):
     config = Config(vocab_size=256, context=context, d_model=8, n_heads=2, n_layers=1)
     return random_model(config, np.random.default_rng(0))
@@ -465,85 +409,43 @@ def test_the_report_is_json_and_tells_what_is_not_shown(lm):
 
 
 @pytest.mark.parametrize(
-    "prompts, options, message",
+    "prompts, options, words",
     [
-        ([], {}, "there are no prompts"),
+        ([], {}, "no prompts"),
         (["balu eats ", ""], {}, "prompt 1: the text is empty"),
-        ("b", {}, "prompt 0 has 1 token, and perplexity needs at least 2"),
-        (
-            "b" * 20,
-            {},
-            "prompt 0 has 20 tokens, and with an answer of 8 it may have 17 at most: the model's context is 24",
-        ),
+        ("b", {}, "prompt 0 has 1 token"),
+        ("b" * 20, {}, "prompt 0 has 20 tokens, .* 17 at most"),
+        ("balu", {"answer_tokens": 30}, "prompt 0 has 4 tokens, .* 0 at most"),
         ("BALU", {}, "prompt 0: unknown character 'B'"),
         ("balu", {"answer_tokens": 0}, "answer_tokens must be at least 1, not 0"),
         ("balu", {"remove": 0}, "remove must be at least 1, not 0"),
-        ("balu", {"rank_by": "size"}, "unknown rank_by 'size'; known are influence, cosine"),
-        ("balu", {"false_alarm_rate": 0}, "false_alarm_rate must be positive and less than 1, not 0"),
+        ("balu", {"rank_by": "size"}, "unknown rank_by 'size'"),
+        ("balu", {"false_alarm_rate": 0}, "false_alarm_rate must be .*, not 0"),
         ("balu", {"training": []}, "training: there are no passages"),
-        ("balu", {"held_out": ""}, "held_out: there are no passages"),
-        ("balu", {"training": ["ab", "a"]}, "training: passage 1 has 1 tokens, and at least 2 are needed"),
-        ("balu", {"training": ["ab", ""]}, "training: passage 1: the text is empty"),
-        (
-            "balu",
-            {"held_out": ["a" * 26]},
-            "held_out: passage 0 has 26 tokens, more than the 25 that the model's context allows",
-        ),
+        ("balu", {"training": ["ab", "a"]}, "training: passage 1 has 1 tokens"),
+        ("balu", {"held_out": ["a" * 26]}, "held_out: passage 0 has 26 tokens, more than the 25"),
         ("balu", {"training": ["AB"]}, "training: passage 0: unknown character 'A'"),
-        ("balu", {"checkpoints": []}, "checkpoints is for the influence of training passages, and training is None"),
-        ("balu", {"train": TRAINING}, "train is for the influence of training passages, and training is None"),
-        (
-            "balu",
-            {"training": SEEN, "checkpoints": []},
-            "checkpoints: the list is empty; None stands for the model alone",
-        ),
-        (
-            "balu",
-            {"training": SEEN, "checkpoints": [(untrained(), 0)]},
-            "the learning rate of checkpoint 0 must be positive and finite, not 0",
-        ),
-        (
-            "balu",
-            {"training": SEEN, "checkpoints": [(LanguageModel(untrained_bytes(), ByteTokenizer()), 1)]},
-            "checkpoints: the tokenizer of checkpoint 0 is not the model's",
-        ),
-        (
-            "balu",
-            {"training": SEEN, "held_out": HELD_OUT[:18]},
-            "to calibrate at a false-alarm rate of 0.05 takes at least 19 passages of either kind with 4 tokens or "
-            "more, and there are 63 in training and 18 in held_out",
-        ),
-        (
-            "balu",
-            {"training": SEEN[:4], "train": TRAINING},
-            "4 passages without 5 leave too few to remove as many others",
-        ),
+        ("balu", {"checkpoints": []}, "checkpoints is .*, and training is None"),
+        ("balu", {"train": TRAINING}, "train is .*, and training is None"),
+        ("balu", {"training": SEEN, "checkpoints": []}, "checkpoints: the list is empty"),
+        ("balu", {"training": SEEN, "checkpoints": [(untrained(), 0)]}, "learning rate of checkpoint 0 .*, not 0"),
+        ("balu", {"training": SEEN, "held_out": HELD_OUT[:18]}, "at least 19 .* 63 in training and 18 in held_out"),
         ("balu", {"training": SEEN[:4], "train": TRAINING, "remove": 2}, "4 passages without 2 leave too few"),
-        ("balu", {"training": SEEN, "train": TRAINING, "seeds": ()}, "there is no seed to train with"),
-        (
-            "balu",
-            {"answer_tokens": 30},
-            "prompt 0 has 4 tokens, and with an answer of 30 it may have 0 at most: the model's context is 24",
-        ),
-    ],
-)
-def test_a_mistake_is_told_in_one_line(prompts, options, message):
-    with pytest.raises(ValueError) as error:
-        analyze_training_influence(untrained(), prompts, **options)
-    assert message in str(error.value) and "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    "prompts, options, message",
-    [
+        ("balu", {"training": SEEN, "train": TRAINING, "seeds": ()}, "no seed"),
         ([3], {}, "prompt 0 must be a str, not int"),
         ("balu", {"training": ["ab", 3]}, "training: passage 1 must be a str, not int"),
-        ("balu", {"answer_tokens": 2.5}, "answer_tokens must be an integer, not 2.5"),
     ],
 )
-def test_what_is_of_the_wrong_type_is_told(prompts, options, message):
-    with pytest.raises(TypeError, match=message):
+def test_an_argument_that_cannot_be_used_is_named_in_one_line(prompts, options, words):
+    with pytest.raises((ValueError, TypeError), match=words) as error:
         analyze_training_influence(untrained(), prompts, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_with_another_tokenizer_is_refused():
+    other = LanguageModel(untrained_bytes(), ByteTokenizer())
+    with pytest.raises(ValueError, match="the tokenizer of checkpoint 0"):
+        analyze_training_influence(untrained(), "balu", training=SEEN, checkpoints=[(other, 1)])
 
 
 def test_a_checkpoint_that_sees_less_than_the_model_is_refused():
@@ -552,16 +454,3 @@ def test_a_checkpoint_that_sees_less_than_the_model_is_refused():
     short = LanguageModel(Transformer(replace(little_facts.CONFIG, context=12)), TOKENIZER)
     with pytest.raises(ValueError, match="the context of checkpoint 0 is 12, less than the model's, 24"):
         analyze_training_influence(untrained(), "balu", training=SEEN, checkpoints=[(short, 1.0)])
-
-
-def test_too_few_passages_to_calibrate_with_are_told_before_any_is_read(monkeypatch):
-    monkeypatch.setattr(analysis, "token_log_probabilities", pytest.fail)
-    with pytest.raises(ValueError, match="and there are 63 in training and 18 in held_out"):
-        analyze_training_influence(untrained(), "balu", training=SEEN, held_out=HELD_OUT[:18])
-
-
-@pytest.mark.parametrize("removed", [[], [1, 1], [10], [-1]])
-def test_what_cannot_be_removed_is_refused(lm, removed):
-    passages = as_passages(lm, SEEN[:10], "seen")
-    with pytest.raises(ValueError, match="removed must be different indices of the 10 passages"):
-        retrain_without(TRAINING, passages, removed, next_tokens(passages[0]))

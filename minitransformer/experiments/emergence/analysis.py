@@ -25,7 +25,7 @@ from minitransformer.experiments.emergence.one_run import RUNS_FOLDER, Plan
 from minitransformer.experiments.emergence.report import Curve, EmergenceReport, Shape
 from minitransformer.experiments.sweep import sweep
 from minitransformer.system.folders import at_work_in
-from minitransformer.system.values import whole
+from minitransformer.system.values import one_of, whole
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.training.settings import ENDLESS_STEPS
 
@@ -108,11 +108,11 @@ def checked_capabilities(capability_tests) -> tuple[Capability, ...]:
         raise TypeError(f"capability_tests must be a list, such as [{capability_tests!r}]")
     chosen = []
     for test in capability_tests:
-        if not isinstance(test, (str, Capability)):
+        if isinstance(test, str):
+            test = CAPABILITIES[one_of("capability_tests: test", test, known=CAPABILITIES)]
+        if not isinstance(test, Capability):
             raise TypeError(f"capability_tests: a test is a name or a Capability, not {test!r}")
-        if isinstance(test, str) and test not in CAPABILITIES:
-            raise ValueError(f"capability_tests: unknown test {test!r}; known are {', '.join(CAPABILITIES)}")
-        chosen.append(CAPABILITIES[test] if isinstance(test, str) else test)
+        chosen.append(test)
     names = [capability.name for capability in chosen]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"capability_tests: at least one test is needed, and each once, not {names}")

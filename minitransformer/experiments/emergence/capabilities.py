@@ -87,7 +87,7 @@ class Capability:
 
     def test(self):
         """Return (inputs, targets), each (n, CONTEXT), of TEST_QUESTIONS held-out questions, or all that exist."""
-        return test_of(self)
+        return fixed_exercises(self)[0]
 
     def draw(self, rng, n: int, *, held_out: bool):
         """Draw n test questions or n training questions. Raises ValueError if hardly any exist."""
@@ -104,17 +104,18 @@ class Capability:
 
     def fingerprint(self) -> str:
         """Return a hash of the test and of a training batch, which identifies the exercises."""
-        return fingerprint_of(self)
+        arrays = [array for exercises in fixed_exercises(self) for array in exercises]
+        return hashlib.sha256(np.concatenate(arrays).astype("<i8").tobytes()).hexdigest()[:16]
 
     def scores(self, model) -> dict:
         """Return the scores of a model: {"exact": …, "loglik": …, "seen": …}."""
-        inputs, targets = self.test()
+        (inputs, targets), (seen_inputs, seen_targets) = fixed_exercises(self)
         log_p = log_softmax(model.predict(inputs))[0]
         asked = targets != IGNORE_INDEX
         return {
             "exact": exact_match(log_p, targets),
             "loglik": float(log_p[asked, targets[asked]].mean(dtype=np.float64)),
-            "seen": exact_match(model.predict(seen_by(self)[0]), seen_by(self)[1]),
+            "seen": exact_match(model.predict(seen_inputs), seen_targets),
         }
 
 
@@ -124,23 +125,12 @@ def exact_match(logits, targets) -> float:
 
 
 @cache
-def test_of(capability: Capability):
-    """Return the fixed (inputs, targets) of a capability's test."""
+def fixed_exercises(capability: Capability):
+    """Return the (inputs, targets) of a capability's test, and those of training questions."""
     questions = capability.draw(np.random.default_rng(0), 20 * TEST_QUESTIONS, held_out=True)
     first = np.sort(np.unique(questions, axis=0, return_index=True)[1])[:TEST_QUESTIONS]
-    return as_exercise(*capability.rows(questions[first]))
-
-
-@cache
-def seen_by(capability: Capability):
-    """Return fixed (inputs, targets) of training questions."""
-    return capability.training_batch(np.random.default_rng(0), TEST_QUESTIONS)
-
-
-@cache
-def fingerprint_of(capability: Capability) -> str:
-    batches = *capability.test(), *seen_by(capability)
-    return hashlib.sha256(np.concatenate(batches).astype("<i8").tobytes()).hexdigest()[:16]
+    training = capability.training_batch(np.random.default_rng(0), TEST_QUESTIONS)
+    return as_exercise(*capability.rows(questions[first])), training
 
 
 def as_exercise(tokens, is_answer):

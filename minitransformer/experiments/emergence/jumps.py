@@ -20,6 +20,8 @@ between two trained sizes. A rise that takes more than a decade is not a jump he
 """
 
 from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,44 +62,35 @@ def find_jumps(parameters, exact, loglik, runs, chance: float = 0.0) -> tuple[Ju
     runs            (S,), number of runs of each size
     """
     floor = max(FLOOR, 2 * chance)
-    rising = Rise(parameters, *exact, floor)
-    smooth = Rise(parameters, *(np.exp(values) for values in loglik), floor)
+    rise = rises(parameters, *exact, floor)
+    smooth = rises(parameters, *(np.exp(values) for values in loglik), floor)
     several = np.asarray(runs) > 1
-    groups = []
-    for i in rising.sizes:
-        if several[: i + 1].all() and rising.jumps(i):
-            if groups and groups[-1][-1] == i - 1:
-                groups[-1].append(i)
-            else:
-                groups.append([i])
-    return tuple(jump_of(rising, smooth, group) for group in groups)
+    flagged = [i for i in rise if rise[i].jumps and several[: i + 1].all()]
+    jumps = []
+    for _, neighbours in groupby(enumerate(flagged), key=lambda pair: pair[1] - pair[0]):
+        group = [i for _, i in neighbours]
+        i = max(group, key=lambda i: rise[i].after - rise[i].before)
+        sizes = tuple(int(parameters[j]) for j in group)
+        jumps.append(Jump(int(parameters[i]), *rise[i][:3], sizes, *smooth[i]))
+    return tuple(jumps)
 
 
-class Rise:
-    """A score s by size, and its rise in the decade below each size that has one."""
+class Rise(NamedTuple):
+    """The scores s(N/10) and s(N), the interval of the excess (1), and whether it is a jump."""
 
-    def __init__(self, parameters, means, resamples, floor: float):
-        self.parameters, self.means = np.asarray(parameters), np.asarray(means)
-        log_n = np.log(self.parameters)
-        self.sizes = [i for i, n in enumerate(self.parameters) if n / DECADE >= self.parameters[0]]
-        self.before, self.excess, self.ends = {}, {}, {}
-        for i in self.sizes:
-            x = log_n[i] - np.log(DECADE)
-            self.before[i] = np.interp(x, log_n, self.means)
-            before = np.array([np.interp(x, log_n, sample) for sample in resamples])
-            self.excess[i] = self.means[i] - 2 * max(self.before[i], floor)  # (1)
-            self.ends[i] = interval(resamples[:, i] - 2 * np.maximum(before, floor))
-
-    def jumps(self, i: int) -> bool:
-        return bool(self.excess[i] > 0 and self.ends[i][0] > 0)
-
-    def described(self, i: int) -> tuple:
-        """Return s(N/10), s(N) and the interval of the excess at size i."""
-        return float(self.before[i]), float(self.means[i]), tuple(map(float, self.ends[i]))
+    before: float
+    after: float
+    excess: tuple[float, float]
+    jumps: bool
 
 
-def jump_of(rising: Rise, smooth: Rise, group) -> Jump:
-    """Return the jump of neighbouring sizes, described by the one with the largest rise."""
-    i = max(group, key=lambda i: rising.means[i] - rising.before[i])
-    flagged = tuple(int(rising.parameters[j]) for j in group)
-    return Jump(int(rising.parameters[i]), *rising.described(i), flagged, *smooth.described(i), smooth.jumps(i))
+def rises(parameters, means, resamples, floor: float) -> dict[int, Rise]:
+    """Return {index of a size: its Rise} for each size with a tenth of it within the family."""
+    log_n, found = np.log(parameters), {}
+    for i, n in enumerate(parameters):
+        if n / DECADE >= parameters[0]:
+            before = [np.interp(log_n[i] - np.log(DECADE), log_n, scores) for scores in (means, *resamples)]
+            excess = np.append(means[i], resamples[:, i]) - 2 * np.maximum(before, floor)  # (1)
+            low, high = map(float, interval(excess[1:]))
+            found[i] = Rise(float(before[0]), float(means[i]), (low, high), bool(excess[0] > 0 and low > 0))
+    return found

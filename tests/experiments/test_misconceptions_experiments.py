@@ -1,0 +1,588 @@
+"""The measurements of the misconceptions: their exercises and scores, against models with known answers."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+from small_runs import small_corpus, small_lm
+from strategies import random_model
+
+from minitransformer import ByteTokenizer, Config, LanguageModel
+from minitransformer.analysis.hooks import record
+from minitransformer.experiments.emergence.alphabet import ADD, ANSWER, LETTERS, NUMBERS
+from minitransformer.experiments.emergence.family import of_size
+from minitransformer.experiments.misconceptions import (
+    attention_explains,
+    bigger,
+    falling_loss,
+    intentions,
+    leaps,
+    long_context,
+    memorising,
+    passing_tests,
+    training_determines,
+    understanding,
+    weight_decay,
+)
+from minitransformer.layers.activations import gelu, relu
+from minitransformer.layers.attention import attention
+from minitransformer.layers.dropout import dropout
+from minitransformer.layers.layer_norm import layer_norm
+from minitransformer.layers.linear import linear
+from minitransformer.layers.softmax import log_softmax, softmax
+from minitransformer.module import TWINS, faster, load_engine, plain
+from minitransformer.text import IGNORE_INDEX
+from minitransformer.transformer import Transformer
+
+
+def small_model(rng, vocab_size, context, **fields):
+    """Return a float64 model in which every parameter matters."""
+    return random_model(Config(vocab_size, context, d_model=8, n_heads=2, dtype="float64", **fields), rng)
+
+
+class Answering:
+    """A model that gives the answer to a row of ids a probability of 0.8, at one position."""
+
+    def __init__(self, answer, vocab_size, position):
+        self.answer, self.V, self.position = answer, vocab_size, position
+
+    def predict(self, inputs):
+        logits = np.full((*inputs.shape, self.V), np.log(0.2 / (self.V - 1)))
+        for row, ids in zip(logits, inputs, strict=True):
+            row[self.position, self.answer(ids)] = np.log(0.8)
+        return logits
+
+
+# attention-explains
+
+
+def test_attention_is_compared_with_the_change_of_the_likeliest_answer_without_each_token(rng):
+    model, ids = small_model(rng, 256, 16, positions="rotary"), rng.integers(0, 256, 14)
+    names = [f"blocks.{block}.attention.weights" for block in range(2)]
+    weights = np.stack(list(record(model, ids, names).values()))
+    log_p = log_softmax(model.predict(ids)[-1])[0]
+    answer = log_p.argmax()
+
+    def without(position):
+        def hidden(weights, backward):
+            weights = weights.copy()
+            weights[..., position + 1 :, position] = 0
+            return weights / weights.sum(axis=-1, keepdims=True), backward
+
+        with model.hooked(dict.fromkeys(names, hidden)):
+            return log_softmax(model.predict(ids)[-1])[0][answer]
+
+    lost = np.array([log_p[answer] - without(position) for position in range(1, 13)])
+    mean, last = weights.mean(axis=(0, 1))[-1, 1:-1], weights[-1].mean(axis=0)[-1, 1:-1]
+    found = attention_explains.compare(LanguageModel(model, ByteTokenizer()), ids)
+    assert found["attention"] == pytest.approx(spearmanr(mean, abs(lost)).statistic)
+    assert found["which_way"] == pytest.approx(spearmanr(mean, lost).statistic)
+    assert found["last_layer"] == pytest.approx(spearmanr(last, abs(lost)).statistic)
+    assert found["nearness"] == pytest.approx(spearmanr(range(12), abs(lost)).statistic)
+    assert found["most"] == (mean.argmax() == abs(lost).argmax())
+    assert found["changed_by_attention"][-1] == pytest.approx(abs(lost)[mean.argmax()])
+
+
+# bigger
+
+
+@pytest.fixture
+def said():
+    return bigger.text_of(np.random.default_rng(7))
+
+
+def test_the_text_is_wrong_about_a_fifth_of_the_pairs_in_either_order(said):
+    assert np.array_equal(said, said.T)
+    wrong = [(x, y) for x in range(17) for y in range(x + 1) if said[x, y] != max(x, y)]
+    assert len(wrong) == 153 // 5 and all(said[x, y] in range(17) for x, y in wrong)
+
+
+def test_training_repeats_the_text_and_leaves_pairs_out(said):
+    task = bigger.task_of(said)
+    inputs, targets = task.training_batch(np.random.default_rng(1), 2000)
+    one, other = (inputs[:, 1:3] - NUMBERS[0]).T
+    assert (inputs[:, 0] == ADD).all() and (inputs[:, 3] == ANSWER).all()
+    assert (targets[:, 3] == NUMBERS[said[one, other]]).all()
+    assert (np.delete(targets, 3, axis=1) == IGNORE_INDEX).all()
+    read = set(zip(np.maximum(one, other).tolist(), np.minimum(one, other).tolist(), strict=True))
+    assert read == set(map(tuple, bigger.PAIRS[~task.is_held_out(bigger.PAIRS)].tolist()))
+
+
+@pytest.mark.parametrize("truthful", [True, False])
+def test_a_model_states_the_truth_or_repeats_the_error(said, truthful):
+    def answer(ids):
+        x, y = ids[1:3] - NUMBERS[0]
+        return NUMBERS[max(x, y) if truthful else said[x, y]]
+
+    found = bigger.answers(Answering(answer, 64, 3), bigger.task_of(said), said)
+    assert (found["truth_of_errors"], found["repeated"], found["truth"]) == (truthful, not truthful, 1)
+    assert found["sure"] == pytest.approx(0.2 / 63 if truthful else 0.8)
+    assert found["truth_unread"] == 1 or not truthful
+
+
+# falling-loss
+
+
+@pytest.mark.parametrize("name, wrong", [("transpose", [1]), ("gamma", [0]), ("tied", [1])])
+def test_a_mistake_changes_one_gradient_and_gradcheck_finds_it(name, wrong):
+    inputs, options = falling_loss.calls(np.random.default_rng(3))[name]
+    right, mistaken = falling_loss.MISTAKES[name][0], falling_loss.mistaken(*falling_loss.MISTAKES[name])
+    (y, backward), (same, wrong_backward) = (function(*inputs, **options) for function in (right, mistaken))
+    np.testing.assert_array_equal(same, y)
+    dy = np.random.default_rng(4).normal(size=y.shape)
+    pairs = zip(backward(dy), wrong_backward(dy), strict=True)
+    assert [i for i, (a, b) in enumerate(pairs) if not np.array_equal(a, b)] == wrong
+    assert falling_loss.is_caught(mistaken, inputs, options) and not falling_loss.is_caught(right, inputs, options)
+
+
+def test_the_wrong_gamma_has_no_effect_while_all_its_entries_are_equal(rng):
+    x, dy = rng.normal(size=(2, 2, 3, 5))
+    wrong = falling_loss.mistaken(*falling_loss.MISTAKES["gamma"])
+    for gamma, is_right in ((np.full(5, 1.7), True), (np.arange(1.0, 6.0), False)):
+        pair = [function(x, gamma, np.zeros(5))[1](dy)[0] for function in (wrong, layer_norm)]
+        assert np.allclose(*pair, rtol=1e-12, atol=1e-13) == is_right
+
+
+def test_an_expression_that_the_textbook_no_longer_has_is_refused():
+    with pytest.raises(ValueError, match="layer_norm must hold 'dx = dy' once, not 0 times"):
+        falling_loss.mistaken(layer_norm, "dx = dy", "dx = 0")
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_layers_use_the_other_function_within_the_block_alone(is_plain):
+    load_engine()
+    before = dict(TWINS)
+    with plain(is_plain):
+        found = faster(attention)
+        with pytest.raises(RuntimeError), falling_loss.in_place_of(attention, max):
+            assert faster(attention) is max
+            assert (faster(gelu) is gelu) == is_plain
+            raise RuntimeError
+        assert faster(attention) is found
+    assert before == TWINS
+
+
+# intentions
+
+
+@pytest.fixture
+def speaker(rng):
+    return small_model(rng, intentions.DEGREES + intentions.NAMES, intentions.CONTEXT)
+
+
+def test_in_a_dialogue_each_moves_the_temperature_towards_their_aim(rng):
+    moved = {0: set(), 1: set()}
+    for text in intentions.dialogues(rng, 200).tolist():
+        *names, temperature = text[:3]
+        assert names[0] != names[1]
+        for name, after in zip(text[3::2], text[4::2], strict=True):
+            if 2 <= temperature < intentions.DEGREES - 2:
+                moved[names.index(name)].add(after - temperature)
+            temperature = after
+    assert moved == {intentions.WARMER: {1, 2}, intentions.COLDER: {-1, -2}}
+
+
+def test_the_direction_is_the_difference_of_the_means_over_those_who_speak(speaker, rng):
+    texts = intentions.dialogues(rng, 15)
+    seen = {0: [], 1: []}
+    for text in texts:
+        activation = record(speaker, text, ["blocks.0"])["blocks.0"]
+        for t in range(3, intentions.CONTEXT, 2):
+            seen[text[:2].tolist().index(text[t])].append(activation[t])
+    expected = np.mean(seen[intentions.COLDER], axis=0) - np.mean(seen[intentions.WARMER], axis=0)
+    np.testing.assert_allclose(intentions.towards_colder(speaker, texts), expected, atol=1e-10)
+
+
+def test_a_random_push_has_the_same_length_and_another_direction_in_each_dialogue(rng):
+    pushes = rng.normal(size=(6, 40))
+    other = intentions.of_same_length(pushes, rng)
+    np.testing.assert_allclose(np.linalg.norm(other, axis=1), np.linalg.norm(pushes, axis=1))
+    assert np.abs(np.corrcoef(other, pushes) - np.eye(12)).max() < 0.8
+
+
+def test_only_the_pushed_person_is_pushed_and_only_in_their_turns(speaker, rng):
+    headers, speakers = intentions.beginnings(rng, 7)
+    who, pushes, seen = rng.integers(0, 2, 7), rng.normal(size=(7, 8)), []
+
+    def keep(y, backward):
+        seen.append(y)
+        return y, backward
+
+    with speaker.hooked({"blocks.1.attention.q": keep}):
+        texts = intentions.continued(speaker, headers, speakers, who, pushes, rng)
+    assert (texts[:, :3] == headers).all() and (texts[:, 4::2] < intentions.DEGREES).all()
+    assert (texts[:, 3::2] == headers[np.arange(7)[:, None], speakers]).all()
+    expected = record(speaker, texts[:, :-1], ["blocks.0"])["blocks.0"].copy()
+    expected[:, 3::2] += (speakers == who[:, None])[..., None] * pushes[:, None]
+    block = speaker.blocks[1]
+    q = block.attention.w_q(block.norm1(expected)[0])[0].reshape(*expected.shape[:2], 2, -1)
+    np.testing.assert_allclose(seen[-1], q.swapaxes(1, 2), atol=1e-9)
+
+
+def test_a_person_reverses_whose_own_turns_together_move_against_the_aim():
+    text = [30, 31, 10, 30, 12, 31, 11, 30, 11, 31, 13]  # the one: +2 and 0; the other: −1 and +2
+    texts, speakers = np.array([text, text]), np.array([[0, 1, 0, 1]] * 2)
+    for who, share in (([0, 0], 0), ([1, 1], 1), ([0, 1], 0.5)):
+        assert intentions.turned_round(texts, speakers, np.array(who)) == share
+
+
+# leaps and memorising, also of a finished family
+
+
+@pytest.mark.parametrize(
+    "strict, smooth, gap",
+    [
+        ([0.0, 0.0, 0.1, 1.0], [0.1, 0.3, 0.7, 1.1], 0.5),
+        ([0.0, 0.2, 0.5, 0.4], [0.3, 0.5, 0.8, 0.7], 0.0),
+        ([0.0, 0.0], [0.4, 0.4], 0.0),
+    ],
+)
+def test_the_gap_is_the_largest_lead_of_the_rescaled_smooth_score(strict, smooth, gap):
+    assert leaps.largest_gap({"strict": strict, "smooth": smooth}) == pytest.approx(gap)
+
+
+def scores_of(p):
+    """Return the scores of a model that says each of six letters with probability p, independently."""
+    return {"exact": p**6, "loglik": float(np.log(p)), "seen": 1.0}
+
+
+def test_independent_letters_make_a_gap_of_at_most_58_hundredths():
+    p = np.linspace(1e-9, 1, 1001)
+    gap = leaps.largest_gap(leaps.curves_of(list(p), list(map(scores_of, p))))
+    assert gap == pytest.approx(6 ** (-1 / 5) - 6 ** (-6 / 5), abs=1e-5) and round(gap, 2) == 0.58
+
+
+def put_runs(folder, scores):
+    """Write the runs of a sweep, {(parameters, seed): {capability: its scores}}."""
+    (folder / "runs").mkdir()
+    for (parameters, seed), last in scores.items():
+        plan = {"steps": 600, "seed": seed, "config": {"n_layers": 2}}
+        run = {"parameters": parameters, "plan": plan, "lengths": [{"scores": last}]}
+        (folder / "runs" / f"{parameters}-seed{seed}.json").write_text(json.dumps(run))
+
+
+def put_copying(folder, probabilities, missing=()):
+    runs = {(10 ** (3 + i), seed): p for i, p in enumerate(probabilities) for seed in (3, 4, 11)}
+    put_runs(folder, {run: {"copy": scores_of(p)} for run, p in runs.items() if run not in missing})
+
+
+def test_the_seeds_with_a_run_of_every_size_are_read(tmp_path):
+    put_copying(tmp_path, [0.2, 0.4, 0.6, 0.8, 1.0], missing=[(1000, 4)])
+    measured = leaps.read(tmp_path)
+    assert [one["smooth"] for one in measured] == pytest.approx([0.25, 0.25])
+    assert measured[0]["gap"] == pytest.approx(0.75 - (0.8**6 - 0.2**6) / (1 - 0.2**6))
+    assert measured[0]["both"]["parameters"] == [10**3, 10**4, 10**5, 10**6, 10**7]
+    assert list(leaps.EXPERIMENT.intervals(measured)) == ["gap", "strict", "smooth"]
+
+
+@pytest.mark.parametrize(
+    "probabilities, missing, words",
+    [
+        ([0.2, 0.85], (), "rise by 38% with size"),
+        ([0.2, 1.0], [(1000, 3), (10_000, 4)], "fewer than two seeds"),
+    ],
+)
+def test_a_family_without_a_leap_or_without_seeds_is_refused(tmp_path, probabilities, missing, words):
+    put_copying(tmp_path, probabilities, missing)
+    with pytest.raises(ValueError, match=words):
+        leaps.read(tmp_path)
+
+
+def test_new_letters_occur_in_no_sequence_of_the_training():
+    for task, letters in ((memorising.REPEATING, LETTERS[:18]), (memorising.NEW_LETTERS, LETTERS[18:])):
+        batches = *task.training_batch(np.random.default_rng(5), 500), *task.test()
+        assert set(np.concatenate(batches).ravel()) & set(LETTERS) == set(letters)
+
+
+def put_remembering(folder, scores):
+    """Write runs, {(parameters, seed): (exact, seen) of induction and of addition}."""
+    names = "induction", "addition"
+    named = {run: {name: {"exact": e, "seen": s, "loglik": -1.0} for name, (e, s) in zip(names, both, strict=True)}
+             for run, both in scores.items()}  # fmt: skip
+    put_runs(folder, named)
+
+
+def test_the_largest_models_of_a_family_are_read(tmp_path):
+    small, large = [(0, 0), (0, 0)], [[(0.6, 0.8), (0, 1)], [(1, 1), (0.5, 1)]]
+    put_remembering(tmp_path, {(900, 0): small, (900, 1): small, (50_000, 0): large[0], (50_000, 1): large[1]})
+    measured = memorising.read(tmp_path)
+    assert [one["repeating"] for one in measured] == pytest.approx([0.75, 1])
+    assert [one["addition"] for one in measured] == [0, 0.5]
+    assert measured[0]["repeating_right"] == [0.8, 0.6]
+
+
+def test_a_family_that_has_not_learned_its_training_is_refused(tmp_path):
+    put_remembering(tmp_path, {(900, 0): [(0.1, 0.5), (0, 1)], (900, 1): [(0.1, 0.3), (0, 1)]})
+    with pytest.raises(ValueError, match="continue 40% of the sequences"):
+        memorising.read(tmp_path)
+
+
+# long-context
+
+V, CONTEXT = 50, 16
+WRONG, RIGHT = np.log(V), np.log(1 + (V - 1) * np.exp(-9.0))  # the losses of a guess, and of 9 more for the right logit
+
+
+def knowing(place, least=1):
+    """Return a model that predicts one more than the token at a place if it sees so many, and guesses otherwise."""
+
+    def predict(seen, *, last_only):
+        logits = np.zeros((len(seen), 1, V))
+        if seen.shape[1] >= least:
+            logits[np.arange(len(seen)), 0, (seen[:, place] + 1) % V] = 9.0
+        return logits
+
+    return SimpleNamespace(config=SimpleNamespace(context=CONTEXT), predict=predict)
+
+
+def test_the_lengths_that_are_seen_double_up_to_the_whole_context():
+    assert long_context.nearest(48) == [1, 2, 4, 6, 8, 16, 24, 32, 48]
+
+
+def test_a_model_that_uses_near_tokens_alone_gets_everything_from_them():
+    ids = np.arange(300) // 2 % V  # the next token is one more than the second nearest
+    found = long_context.by_context(knowing(-2, least=2), ids, 1000, np.random.default_rng(0))
+    assert found["losses"] == pytest.approx([WRONG, *4 * [RIGHT]]) and found["share"] == 1
+    assert found["left_out"] == found["shuffled"] == found["replaced"] == found["copied"] == 0
+
+
+def test_a_model_that_uses_the_farthest_token_gets_nothing_from_near_ones():
+    ids = np.arange(3000) // CONTEXT % V  # the next token is one more than the token a context before
+    found = long_context.by_context(knowing(0, least=CONTEXT), ids, 1000, np.random.default_rng(0))
+    assert found["losses"] == pytest.approx([*4 * [WRONG], RIGHT]) and found["share"] == 0
+    assert found["left_out"] == pytest.approx(WRONG - RIGHT)
+    in_its_place = np.mean([min(CONTEXT - start, 14) / 14 for start in range(CONTEXT)])  # of 14, those like the first
+    assert found["shuffled"] == pytest.approx(9 * (1 - in_its_place), abs=0.5)
+    assert found["replaced"] == pytest.approx(9, abs=0.5)  # one of fifty is right by chance
+
+
+def test_the_loss_is_that_of_the_target_after_all_seen_tokens(rng):
+    model = small_lm().model
+    seen, target = (rng.integers(0, model.config.vocab_size, shape) for shape in ((205, 5), 205))
+    expected = -log_softmax(model.predict(seen)[:, -1])[0][np.arange(205), target]
+    np.testing.assert_allclose(long_context.losses_at_the_end(model, seen, target), expected, rtol=1e-5)
+
+
+def test_a_token_in_the_farther_half_alone_can_be_copied_from_there():
+    seen = np.array([[7, 1, 2, 3], [7, 1, 7, 3], [1, 2, 3, 7], [1, 2, 3, 4], [1, 7, 3, 4]])
+    assert long_context.can_be_copied(seen, np.full(5, 7)).tolist() == [True, False, False, False, True]
+
+
+@pytest.mark.parametrize("context, length, words", [(8, 100, "8 tokens; .* 16 or more"), (16, 16, "has 16 tokens")])
+def test_a_run_that_is_too_small_is_refused(monkeypatch, context, length, words):
+    parts = [np.zeros(length, np.uint8)]
+    monkeypatch.setattr(long_context, "finished_run", lambda folder: (small_lm(context=context), parts))
+    with pytest.raises(ValueError, match=words):
+        long_context.read("runs/words")
+
+
+def test_a_finished_run_is_measured_on_each_part_of_its_text(monkeypatch):
+    monkeypatch.setattr(long_context, "PASSAGES_OF_A_PART", 20)
+    lm, parts = small_lm(context=CONTEXT), np.array_split(small_corpus().val_ids, 3)
+    monkeypatch.setattr(long_context, "finished_run", lambda folder: (lm, parts))
+    found = long_context.read("runs/words")
+    expected = long_context.by_context(lm.model, parts[2], 20, np.random.default_rng(2))
+    assert len(found) == 3 and found[2] == expected != found[1]
+
+
+# passing-tests
+
+
+def by_differences(function, *habits):
+    return passing_tests.Comparison.by_differences(function, np.random.default_rng(1), habits)
+
+
+def dy_forgotten(x):
+    return relu(x)[0], lambda dy: np.where(x > 0, 1.0, 0.0)
+
+
+def gamma_forgotten(x, gamma, beta):
+    y, backward = layer_norm(x, gamma, beta)
+    return y, lambda dy: (layer_norm(x, np.ones_like(gamma), beta)[1](dy)[0], *backward(dy)[1:])
+
+
+def dropout_forgotten(x, *, keep, p):
+    return dropout(x, keep=keep, p=p)[0], lambda dy: dy
+
+
+def softmax_forgotten(q, k, v, **options):
+    y, backward = attention(q, k, v, **options)
+    return y, lambda dy: (0 * q, 0 * k, backward(dy)[2])
+
+
+@pytest.mark.parametrize(
+    "function, mistake, habit",
+    [
+        (relu, dy_forgotten, "ones"),
+        (layer_norm, gamma_forgotten, "start"),
+        (dropout, dropout_forgotten, "no_dropout"),
+        (attention, softmax_forgotten, "one_position"),
+    ],
+)
+def test_a_habit_lets_pass_the_mistake_that_it_hides_and_no_other_habit_does(function, mistake, habit):
+    tests = {name: by_differences(function, *habits) for name, habits in passing_tests.TESTS.items()}
+    passing = [name for name, test in tests.items() if test.passes(mistake)]
+    assert passing == [habit, "all"]
+
+
+def with_gradients(function, change):
+    """Return a function whose gradients (a tuple) go through `change`."""
+
+    def changed(*inputs, **options):
+        y, backward = function(*inputs, **options)
+        return y, lambda dy: change(passing_tests.as_tuple(backward(dy)))
+
+    return changed
+
+
+def test_the_right_gradients_pass_and_others_do_not():
+    test = by_differences(linear)
+    x, weight, _ = test.inputs
+    truth = np.einsum("btf,cf->btc", test.dy, weight), np.einsum("btc,btf->cf", x, test.dy), test.dy.sum(axis=(0, 1))
+    for found, expected in zip(test.expected, truth, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
+    assert test.passes(linear)
+    for change in (lambda g: (*g[:2], g[2] + np.zeros((1, 5))), lambda g: g[:2], lambda g: 1 / 0):
+        assert not test.passes(with_gradients(linear, change))
+
+
+def test_small_numbers_are_compared_absolutely_and_others_by_their_size():
+    def off(by):
+        return with_gradients(softmax, lambda gradients: (gradients[0] + by,))
+
+    assert by_differences(softmax, "small").passes(off(0.9 * passing_tests.ABSOLUTE))
+    assert not by_differences(softmax, "small").passes(off(1.1 * passing_tests.ABSOLUTE))
+    assert not by_differences(softmax).passes(off(1e-5))
+
+
+def test_every_function_has_mutants_which_are_planted_in_a_copy_alone():
+    mutants = passing_tests.mutants()
+    functions = {function for function, _ in mutants}
+    assert functions == set(passing_tests.CALLS) == {f for family in passing_tests.FAMILIES.values() for f in family}
+    assert len(mutants) > passing_tests.SAMPLE
+    function, mutant = next(pair for pair in mutants if pair[1].kind == "gradient replaced by zeros")
+    test = by_differences(function)
+    assert test.passes(function) and not test.passes(passing_tests.with_mistake(function, mutant))
+
+
+# training-determines
+
+
+@pytest.mark.parametrize("part", [False, True])
+@pytest.mark.parametrize("sort", training_determines.SORTS, ids="-".join)
+def test_the_two_rules_of_a_question_differ_if_they_are_to(sort, part):
+    t = training_determines
+    tokens, *given = t.questions(np.random.default_rng(0), sort, 50, part=part)
+    assert set(tokens[:, 0]) == {2 + t.SORTS.index(sort)} and set(tokens[:, -1]) == {ANSWER}
+    for row, first, second in zip(tokens[:, 1:-1].tolist(), *given, strict=True):
+        letters = [token for token in row if token != t.MARK]
+        marked = row[row.index(t.MARK) + 1]
+        answers = {"first": letters[0], "last": letters[-1], "largest": max(letters), "marked": marked}
+        assert len(letters) == t.LENGTH and set(letters) <= set(t.SEEN)
+        assert (first, second) == (answers[sort[0]], answers[sort[1]]) and (first != second) == part
+
+
+def test_answers_are_compared_with_each_other_and_with_the_first_rule():
+    inputs, first = np.arange(4)[:, None] + np.zeros((4, 3), int), np.array([1, 2, 3, 4])
+    given = [[1, 2, 3, 4], [1, 2, 3, 0], [1, 0, 0, 0]]
+    models = [Answering(lambda ids, answers=answers: answers[ids[0]], 5, -1) for answers in given]
+    found = training_determines.asked(models, inputs, first, np.zeros(4, int))
+    assert found["disagree"] == pytest.approx((1 / 4 + 3 / 4 + 2 / 4) / 3) and found["follow"] == [1, 0.75, 0.25]
+    assert found["losses"][:2] == pytest.approx([-np.log(0.8), -(3 * np.log(0.8) + np.log(0.05)) / 4])
+    assert found["sure"] == pytest.approx(0.8)
+
+
+def test_all_models_learn_from_the_same_examples_and_differ_in_their_initial_weights(monkeypatch):
+    batches, models = [], []
+
+    def train(model, draw_batch, **_):
+        models.append(model)
+        batches.append([draw_batch() for _ in range(3)])
+
+    monkeypatch.setattr(training_determines, "train", train)
+    for number in range(2):
+        training_determines.trained(5, number)
+    np.testing.assert_array_equal(*batches)
+    assert not np.array_equal(*(model.embedding.weight.data for model in models))
+    assert (batches[0][0][1][:, :-1] == IGNORE_INDEX).all()
+
+
+# understanding
+
+
+def test_random_order_keeps_the_words_of_each_passage(rng):
+    C = understanding.CONTEXT
+    ids = rng.integers(0, 50, 5 * C + 3)
+    before, after = ids[: 5 * C].reshape(5, C), understanding.in_random_order(ids, rng).reshape(5, C)
+    assert (after != before).any() and (np.sort(after) == np.sort(before)).all()
+
+
+@pytest.fixture
+def reader(rng):
+    return small_model(rng, understanding.WORDS, understanding.CONTEXT, n_layers=1, tie_embeddings=False)
+
+
+def test_losses_are_those_of_every_word_given_the_words_before_it_in_its_window(reader, rng):
+    C = understanding.CONTEXT
+    ids = rng.integers(0, understanding.WORDS, 2 * C + 1)
+    found, targets = understanding.losses(reader, ids)
+    np.testing.assert_array_equal(targets.ravel(), ids[1:])
+    log_p = log_softmax(reader.predict(ids[:-1].reshape(2, C)))[0]
+    np.testing.assert_allclose(found.ravel(), -log_p.reshape(2 * C, -1)[np.arange(2 * C), ids[1:]], rtol=1e-6)
+
+
+def test_renumbering_the_words_changes_no_loss_if_the_rows_of_the_tables_move_with_them(rng):
+    """The theorem: the two models are equally likely before training, and a step treats them alike."""
+    one, other = (small_model(np.random.default_rng(1), 512, 16, tie_embeddings=False) for _ in range(2))
+    renumbered = rng.permutation(512)
+    for name in ("embedding", "lm_head"):
+        getattr(other, name).weight.data[renumbered] = getattr(one, name).weight.data
+    ids, targets = rng.integers(0, 512, (2, 3, 16))
+    (loss, backward), (same, other_backward) = one.loss(ids, targets), other.loss(renumbered[ids], renumbered[targets])
+    backward()
+    other_backward()
+    assert same == pytest.approx(loss, rel=1e-12)
+    np.testing.assert_allclose(other.lm_head.weight.grad[renumbered], one.lm_head.weight.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_the_surprise_is_the_increase_of_the_loss_at_the_exchanged_words(reader, rng):
+    one, other = understanding.vocabulary()["and"], understanding.vocabulary()["or"]
+    ids = rng.integers(0, understanding.WORDS, 2 * understanding.CONTEXT + 1)
+    ids[[5, 9]] = one, other
+    swapped = ids.copy()
+    swapped[ids == one], swapped[ids == other] = other, one
+    differences = (understanding.losses(reader, swapped)[0] - understanding.losses(reader, ids)[0]).ravel()
+    expected = np.mean(differences[np.isin(ids[1:], [one, other])])
+    assert understanding.surprise(reader, ids, "and", "or") == pytest.approx(expected)
+
+
+# weight-decay
+
+
+def test_added_decay_goes_through_adam_and_decoupled_decay_does_not(monkeypatch):
+    monkeypatch.setattr(weight_decay, "PARAMETERS", 900)
+    monkeypatch.setattr(weight_decay, "STEPS", 1)
+    matrices = [p.data for p in Transformer(of_size(900), 5).parameters() if p.data.ndim == 2]
+
+    def joined(matrices):
+        return np.concatenate([matrix.ravel() for matrix in matrices])
+
+    def trained(**decay):
+        return joined(weight_decay.trained(5, **decay)[0])
+
+    initial, lr = joined(matrices), weight_decay.LR
+    added = initial - trained(added=1e6)  # so large that it decides the sign of each gradient
+    np.testing.assert_allclose(added, lr * np.sign(initial), rtol=1e-3)
+    np.testing.assert_allclose(trained() - trained(decoupled=0.5), 0.5 * lr * initial, atol=1e-7)
+
+
+def test_shrinkage_compares_the_lengths_of_the_parts_sorted_by_gradient(monkeypatch):
+    weights, sizes = [np.array([[3.0, 4.0], [1.0, 1.0]])], [np.array([[5.0, 6.0], [1.0, 2.0]])]
+    decayed = [np.array([[1.5, 2.0], [1.0, 1.0]])]
+    assert weight_decay.shrinkages(weights, decayed, sizes, 2) == pytest.approx([0, np.log(2)])
+    factors = {"plain": np.ones(40), "decoupled": np.repeat([0.5, 1], 20), "added": np.repeat([1, 0.25], 20)}
+    both = lambda seed, **decay: ([factors[next(iter(decay), "plain")]], [np.arange(40.0)])  # noqa: E731
+    monkeypatch.setattr(weight_decay, "trained", both)
+    assert weight_decay.measure(0)["difference"] == pytest.approx(np.log(4) + np.log(2))
