@@ -101,15 +101,6 @@ def test_with_progress_and_a_picture(capsys, folder):
     assert (folder / "out" / "loss.png").exists() and "validation loss" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_the_dataset_that_comes_with_the_program_needs_no_file(capsys, folder, monkeypatch):
-    monkeypatch.setattr("minitransformer.training.finetuning.preferences.POLITENESS", folder / "pairs.jsonl")
-    arguments = on_pairs(folder)
-    arguments[arguments.index("--data") + 1] = "politeness"
-    assert main(arguments) == 0
-    assert "on 24 pairs" in capsys.readouterr().out
-
-
 def test_every_option_reaches_the_settings(folder):
     options = """--objective unlikelihood --beta 0.3 --perplexity-limit 9 --lora 3 --alpha 2 --adapt *.w_o *.w_k
         --steps 5 --batch-size 2 --lr 0.01 --min-lr 0.002 --warmup 1 --weight-decay 0.1 --clip 0
@@ -158,16 +149,6 @@ def test_a_wrecked_model_is_said_in_words_and_by_the_exit_status(capsys, folder)
     assert json.loads((folder / "out" / "report.json").read_text())["diverged"] is True
 
 
-@pytest.mark.slow
-def test_info_and_generate_understand_the_folder(capsys, folder):
-    assert main(on_pairs(folder)) == 0
-    capsys.readouterr()
-    assert main(["info", str(folder / "out")]) == 0
-    assert "step 6 of 6" in capsys.readouterr().out
-    assert main(["generate", "--model", str(folder / "out"), "--prompt", "the cat"]) == 0
-    assert capsys.readouterr().out.startswith("the cat")
-
-
 # Existing runs, and resuming.
 
 
@@ -204,13 +185,6 @@ def test_ctrl_c_is_one_line_that_says_how_to_go_on(monkeypatch, capsys, folder, 
     assert capsys.readouterr().out == resumed
     assert_same_weights(LanguageModel.load(out), LanguageModel.load(folder / "whole"))
     assert without_seconds(out / "metrics.jsonl") == without_seconds(folder / "whole" / "metrics.jsonl")
-
-
-@pytest.mark.slow
-def test_the_whole_command_may_be_repeated_to_resume(monkeypatch, capsys, folder):
-    interrupt(monkeypatch, capsys, on_pairs(folder))
-    assert main(on_pairs(folder, "--resume")) == 0
-    assert Checkpoint.read(folder / "out" / "model.npz").training["step"] == 6
 
 
 OTHER_OPTIONS = [

@@ -323,27 +323,19 @@ def described(**fields):
 FOREIGN = {
     "empty": (b"", "not a model or checkpoint of minitransformer, or a truncated one"),
     "text": (b"Once upon a time\n" * 50, "not a model or checkpoint of minitransformer"),
-    "npy": (npy(np.zeros(3)), "not a model or checkpoint of minitransformer"),
     "pickle": (pickle.dumps({"weights": [1.0, 2.0]}), "not a model or checkpoint of minitransformer"),
     "torch": (
         zipped({"archive/data.pkl": pickle.dumps([1]), "archive/version": b"3"}),
         "an archive, but not one of minitransformer",
     ),
-    "zip": (zipped({"readme.txt": b"hello"}), "an archive, but not one of minitransformer"),
-    "empty zip": (zipped({}), "an archive, but not one of minitransformer"),
     "npz": (npz(x=np.zeros(3)), "an archive, but not one of minitransformer"),
     "description is text": (zipped({"description": b"{}"}), "an archive, but not one of minitransformer"),
     "description is no JSON": (npz(description=np.arange(7, dtype=np.uint8)), "damaged, or not an archive"),
-    "description is not text": (npz(description=np.array([255, 254], np.uint8)), "damaged, or not an archive"),
-    "description is floats": (npz(description=np.array([0.1, 0.2])), "damaged, or not an archive"),
-    "description is a list": (npz(description=np.frombuffer(b"[1, 2]", np.uint8)), "not one of minitransformer"),
     "other format": (npz(description=described(format="other", version=1)), "not one of minitransformer"),
-    "no format": (npz(description=described(version=1)), "not one of minitransformer"),
     "newer": (
         npz(description=described(format="minitransformer", version=2)),
         "written in version 2 of the format; this program reads version 1",
     ),
-    "no version": (npz(description=described(format="minitransformer")), "written in version None of the format"),
     "compressed junk": (
         zipped({"description.npy": npy(described())}, compression=zipfile.ZIP_DEFLATED)[:-90] + b"\0" * 90,
         "truncated|damaged",
@@ -379,23 +371,16 @@ def header(said, version=b"\x01\x00"):
 
 PLAIN = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }\n"
 WRONG_HEADERS = {
-    "no end": PLAIN[:-4] + b"\n",
-    "no bracket": PLAIN.replace(b"(3,)", b"(3,"),
     "a NUL": PLAIN.replace(b"}", b"\0}"),
-    "a list as a key": PLAIN.replace(b"'descr'", b"[]"),
     "nested": PLAIN.replace(b"3", b"(" * 4000 + b"3" + b")" * 4000),
     "a negative length": PLAIN.replace(b"3", b"-3"),
     "a length with an underscore": PLAIN.replace(b"3", b"0_3"),
-    "two numbers without a comma": PLAIN.replace(b"3", b"1 3"),
     "10¹⁵ entries": PLAIN.replace(b"3", b"1000000000000000"),
     "10²⁴ entries": PLAIN.replace(b"3", b"1000000000000000000000000"),
     "a number too long to read": PLAIN.replace(b"3", b"1" * 5000),
     "long": PLAIN[:-1].ljust(20_000) + b"\n",
     "objects": PLAIN.replace(b"<f4", b"|O"),
-    "fields": PLAIN.replace(b"'<f4'", b"[('a', '<f4')]"),
     "a dtype with too many parts": PLAIN.replace(b"'<f4'", b"('<f4', 3, 4, 5)"),
-    "a dtype that does not exist": PLAIN.replace(b"<f4", b"<f3"),
-    "times": PLAIN.replace(b"<f4", b"<M8[ns]"),
     "not ASCII": PLAIN.replace(b"<f4", b"\xff\xfe"),
     "an escape that Python warns of": PLAIN.replace(b"<f4", b"\\d"),
 }

@@ -17,13 +17,11 @@ from minitransformer.text import (
     BPETokenizer,
     ByteTokenizer,
     CharTokenizer,
-    Corpus,
     TextFiles,
     chunks as chunks_module,
     corpora as corpora_module,
     default_corpus,
     random_batch,
-    reported,
     sequential_blocks,
     tokenize_corpus,
 )
@@ -183,13 +181,6 @@ def test_progress_is_told_in_characters_up_to_the_last(write):
     assert len(seen) > 10
 
 
-def test_reported_passes_chunks_on_and_counts_them():
-    seen = []
-    assert list(reported(["ab", "c"], 3, 6, lambda *call: seen.append(call))) == ["ab", "c"]
-    assert seen == [(5, 6), (6, 6)]
-    assert list(reported(["ab"], 0, 2, None)) == ["ab"]
-
-
 def test_a_text_that_can_be_read_only_once_is_refused():
     with pytest.raises(TypeError, match="text is an iterator, which can be read only once; pass a str, a list of str"):
         tokenize_corpus(iter(["ab", "c"]), ByteTokenizer())
@@ -289,12 +280,3 @@ def test_sequential_blocks_ask_for_every_token_but_the_first_exactly_once(n, con
 def test_nothing_to_predict_is_refused(n):
     with pytest.raises(ValueError, match=f"ids has {n} tokens; at least 2 are needed"):
         list(sequential_blocks(np.zeros(n, np.uint8), 3, 2))
-
-
-def test_a_corpus_is_what_training_takes():
-    corpus = tokenize_corpus(default_corpus(), ByteTokenizer(), name=DEFAULT_CORPUS)
-    assert isinstance(corpus, Corpus)
-    inputs, targets = random_batch(corpus.train_ids, 4, 16, np.random.default_rng(0))
-    for x, t in zip(inputs, targets, strict=True):
-        text = ByteTokenizer().decode_bytes([*x, t[-1]])
-        assert text in default_corpus().encode()

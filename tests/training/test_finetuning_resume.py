@@ -2,9 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
-import warnings
 from dataclasses import replace
 
 import pytest
@@ -109,35 +106,6 @@ def test_ctrl_c_finishes_the_step_and_saves(tmp_path, whole, tune, trainable):
 
 
 FOLDERS = os.pathsep.join(os.path.dirname(file) for file in (__file__, small_runs.__file__))
-PROGRAM = """
-import os, signal, sys
-sys.path[:0] = sys.argv[1].split(os.pathsep)
-from small_runs import At
-from test_finetuning_resume import TRAINABLE, on_pairs, start_lm
-
-real, calls = os.replace, 0
-
-def deadly(*arguments):
-    global calls
-    calls += 1
-    if calls == int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(*arguments)
-
-os.replace = deadly
-on_pairs(start_lm(), TRAINABLE[1], out=sys.argv[2])
-"""
-
-
-@pytest.mark.parametrize("count, step", [(3, 2), (5, 6)])
-def test_a_process_killed_while_it_writes_a_checkpoint_resumes_to_the_same_end(tmp_path, count, step):
-    command = [sys.executable, "-c", PROGRAM, FOLDERS, str(tmp_path), str(count)]
-    assert subprocess.run(command, capture_output=True, timeout=120).returncode == -signal.SIGKILL
-    assert Checkpoint.read(tmp_path / "model.npz").training["step"] == step
-    lm = start_lm()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the two processes may differ in threads
-        assert_ends_alike(tmp_path, (lm, *on_pairs(lm, TRAINABLE[1])), on_pairs, TRAINABLE[1])
 
 
 def test_a_run_that_diverged_is_over_and_stays_so(tmp_path):

@@ -1,7 +1,6 @@
 """A run that was interrupted at any moment and resumed ends as one that was not, in every bit."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -170,126 +169,40 @@ def test_a_run_in_another_thread_leaves_signals_alone(whole):
     assert_same_weights(lm, whole[0])
 
 
-# Real processes and real signals. Each process runs SETTINGS with a checkpoint at every step, and can be told to kill
-# itself when it calls a function for the nth time: before, half way through, or after.
+# Real processes and real signals. tests/campaigns/ kill runs at any call, many times.
 
 PROGRAM = """
-import os, signal, sys, time
-from dataclasses import replace
+import signal, sys, time
 sys.path.insert(0, sys.argv[1])
 from small_runs import SETTINGS, small_corpus, small_lm
-from minitransformer.system import archive
 from minitransformer.training import Observer, pretrain
-
-out, resume, place = sys.argv[2], sys.argv[3] == "resume", sys.argv[4]
-count, slow = int(sys.argv[5]), float(sys.argv[6])
-calls = 0
-
-def deadly(function, when):
-    def replacement(*arguments, **options):
-        global calls
-        calls += 1
-        if calls == count and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if calls == count and when == "within":
-            arguments[0].write(b"PK and half of the arrays")
-            arguments[0].flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = function(*arguments, **options)
-        if calls == count and when == "after":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-    return replacement
-
-if place != "nowhere":
-    name, when = place.split(":")
-    module = archive if name == "write_members" else os
-    setattr(module, name, deadly(getattr(module, name), when))
 
 class Slow(Observer):
     def record(self, record):
-        time.sleep(slow)
+        time.sleep(0.05)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal, whoever started the tests
-settings = replace(SETTINGS, checkpoint_every=1)
-pretrain(small_lm(), small_corpus(), settings, out=out, resume=resume, observer=Slow())
+pretrain(small_lm(), small_corpus(), SETTINGS, out=sys.argv[2], observer=Slow())
 """
 
 
-def start(folder, *, resume, place="nowhere", count=0, slow=0.0):
-    """Start a process that trains in `folder`."""
-    here = os.path.dirname(small_runs.__file__)
-    arguments = [here, folder, "resume" if resume else "begin", place, count, slow]
-    command = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process):
-    """Wait for a process; return its exit status and what it said on standard error."""
-    _, stderr = process.communicate(timeout=60)
-    return process.returncode, stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("place, count", [("write_members:within", 6), ("fsync:before", 11), ("replace:before", 6)])
-def test_a_process_killed_while_it_writes_a_checkpoint_resumes_to_the_same_end(tmp_path, whole, place, count):
-    status, _ = finish(start(tmp_path, resume=False, place=place, count=count))
-    assert status == -signal.SIGKILL
-    assert Checkpoint.read(tmp_path / "model.npz").training["step"] in (4, 5)
-    assert_ends_alike_saving_often(tmp_path, whole)
-
-
-@pytest.mark.slow
-def test_a_process_killed_right_after_it_wrote_a_checkpoint_resumes_to_the_same_end(tmp_path, whole):
-    status, _ = finish(start(tmp_path, resume=False, place="replace:after", count=6))
-    assert status == -signal.SIGKILL
-    assert Checkpoint.read(tmp_path / "model.npz").training["step"] == 5
-    assert_ends_alike_saving_often(tmp_path, whole)
-
-
-def assert_ends_alike_saving_often(folder, whole):
-    """As assert_ends_alike, of a run with a checkpoint at every step; the folder is left without temporary files."""
-    lm = small_lm(seed=1)
-    pretrain(lm, small_corpus(), replace(SETTINGS, checkpoint_every=1), out=folder, resume=True)
-    assert_same_weights(lm, whole[0])
-    assert without_seconds(folder / "metrics.jsonl") == whole[1]
-    assert sorted(path.name for path in folder.iterdir()) == ["metrics.jsonl", "model.npz"]
-
-
-@pytest.mark.slow
-def test_a_process_killed_at_random_moments_resumes_to_the_same_end(tmp_path, whole):
-    moments = random.Random(time.time_ns())
-    metrics = tmp_path / "metrics.jsonl"
-    for attempt in range(3):
-        process = start(tmp_path, resume=attempt > 0, slow=0.02)
-        wait_for(
-            process, lambda target=2 + 3 * attempt: metrics.exists() and metrics.read_bytes().count(b"\n") > target
-        )
-        time.sleep(moments.uniform(0, 0.04))
-        process.kill()
-        assert finish(process)[0] == -signal.SIGKILL
-    assert_ends_alike_saving_often(tmp_path, whole)
-
-
-def test_a_process_that_gets_sigint_saves_and_resumes_to_the_same_end(tmp_path, whole):
-    process = start(tmp_path, resume=False, slow=0.05)
-    wait_for(process, lambda: (tmp_path / "model.npz").exists())
-    process.send_signal(signal.SIGINT)
-    stderr = finish(process)[1]
-    assert "TrainingInterrupted: interrupted after step" in stderr
-    step = Checkpoint.read(tmp_path / "model.npz").training["step"]
-    assert len(without_seconds(tmp_path / "metrics.jsonl")) == step + 1
-    assert_ends_alike_saving_often(tmp_path, whole)
-
-
-def wait_for(process, condition):
-    """Wait until a condition holds while a process runs, for at most a minute."""
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL], ids=lambda signum: signum.name)
+def test_a_process_that_gets_a_signal_resumes_to_the_same_end(tmp_path, whole, signum):
+    command = [sys.executable, "-c", PROGRAM, os.path.dirname(small_runs.__file__), str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for _ in range(6000):
-        if condition():
-            return
-        assert process.poll() is None, f"the process ended too early: {process.communicate()}"
+        if (tmp_path / "model.npz").exists():
+            break
+        assert process.poll() is None, process.communicate()
         time.sleep(0.01)
-    pytest.fail("nothing happened for a minute")
+    process.send_signal(signum)
+    _, stderr = process.communicate(timeout=60)
+    if signum == signal.SIGINT:
+        assert "TrainingInterrupted: interrupted after step" in stderr
+        step = Checkpoint.read(tmp_path / "model.npz").training["step"]
+        assert len(without_seconds(tmp_path / "metrics.jsonl")) == step + 1
+    assert_ends_alike(tmp_path, whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "model.npz"]
 
 
 def test_the_text_is_long_enough_to_make_runs_differ(whole):
