@@ -456,7 +456,7 @@ def test_what_cannot_be_adapted_is_refused_in_one_line(words, call):
         ("for a cache see from_pair", lambda: check(lambda x: (x, (x, x)), normal(4))),
         ("or concatenated, as from_nested of gradcheck.adapters does", lambda: check(cell, A, A, A)),
         (
-            "nothing to differentiate: no positional input is a floating-point array with entries (dict)",
+            "nothing to differentiate: no positional input is a floating-point array (dict)",
             lambda: check(network, PARAMS),
         ),
         ("for arrays in a dict see from_nested of gradcheck.adapters", lambda: check(network, PARAMS)),

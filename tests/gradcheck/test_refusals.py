@@ -1,0 +1,170 @@
+"""What check refuses, and faults of a backward pass: each message names the value found and the values allowed."""
+
+import numpy as np
+import pytest
+
+from gradcheck import GradientError, adjoint, check, check_module
+from gradcheck.adapters import from_pair
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def square(x):
+    return x * x, lambda dy: 2 * x * dy
+
+
+def twice(x, w):
+    return x + w, lambda dy: (dy, dy)
+
+
+class Scale:
+    def __init__(self):
+        self.gain = type("Parameter", (), {"data": np.ones(3), "grad": None})()
+
+    def named_parameters(self):
+        yield "gain", self.gain
+
+    def __call__(self, x):
+        return x, lambda dy: dy
+
+
+class Layer:
+    def forward(self, x):
+        return x
+
+    def backward(self, dy):
+        return dy
+
+
+X, NUMBER = normal(2, 3), np.array(1.5)
+RANDOM = np.random.default_rng(0)
+FUNCTIONS = {  # what a function returns for x: (what it is, key words)
+    "an array": (lambda x: x * x, "returned an array of float64; .* a pair .*from_derivative"),
+    "a number": (lambda x: 2.0, "returned a float; .* a pair .*from_value_and_gradient"),
+    "three": (lambda x: (x, x, x), "returned a tuple of 3; .* a pair .*from_pair"),
+    "a gradient": (lambda x: (x * x, 2 * x), r"\(y, ndarray\); the second must be a function of dy; .*from_derivative"),
+    "a cache": (lambda x: (x, (x,)), r"\(y, tuple\); .* for a cache see from_pair"),
+    "a list": (lambda x: ([1.0], lambda dy: dy), "y is a list; it must be one float64 array or number"),
+    "several": (lambda x: ((x, x), lambda dy: dy), "y is a tuple; .* one at a time, or concatenated, as from_nested"),
+    "booleans": (lambda x: (x > 0, lambda dy: dy), "y is bool, although every floating-point input is float64"),
+    "float32": (lambda x: (x.astype(np.float32), lambda dy: dy), "y is float32, although"),
+    "a wrong signature": (lambda x: (x, lambda dy, cache: dy), r"backward takes \(dy, cache\); .* from_pair"),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_that_returns_no_pair_is_refused_with_the_adapter_that_helps(name):
+    function, message = FUNCTIONS[name]
+    with pytest.raises(TypeError, match=message):
+        check(function, X)
+
+
+INPUTS = {
+    "float32": ((X.astype(np.float32),), TypeError, r"float64: in float32 rounding .*x\[0\] is float32, shape \(2, 3\)"),
+    "float16": ((X.astype(np.float16),), TypeError, "float64: in float16 rounding errors"),
+    "longdouble": ((X.astype(np.longdouble),), TypeError, "some NumPy functions compute with lower precision"),
+    "complex": ((X + 1j,), TypeError, "float64: in complex128 the derivative along the real"),
+    "integers": ((np.arange(3),), ValueError, r"nothing to differentiate: .*int64.*such as np\.array\(1\.5\)"),
+    "a number": ((1.5,), ValueError, "nothing to differentiate: .*float"),
+    "a list": (([1.0, 2.0],), ValueError, "nothing to differentiate: .*list"),
+    "nested": (({"W": X},), ValueError, "nothing to differentiate: .*dict.* see from_nested"),
+    "nothing": ((), ValueError, "nothing to differentiate: .*there are none"),
+    "NaN": ((np.array([[1.0, np.nan]]),), ValueError, r"is not finite: nan at \[0, 1\] \(1 of 2 entries\)"),
+    "a masked array": ((np.ma.MaskedArray(X),), TypeError, "is a MaskedArray; it must be a plain array"),
+    "a matrix": ((X.view(np.matrix),), TypeError, "is a matrix; it must be a plain array"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+@pytest.mark.parametrize("name", INPUTS)
+def test_inputs_that_cannot_be_checked_are_refused(name):
+    inputs, error, message = INPUTS[name]
+    with pytest.raises(error, match=message):
+        check(lambda *x: (np.sum(x[0]) if x else 1.0, lambda dy: ()), *inputs)
+
+
+SETTINGS = {
+    "rtol text": ({"rtol": "small"}, TypeError, "rtol must be a number, not 'small'"),
+    "atol list": ({"atol": [1e-8]}, TypeError, r"atol must be a number, not \[1e-08\]"),
+    "rtol negative": ({"rtol": -1.0}, ValueError, r"rtol and atol must not be negative, not -1\.0 and 1e-08"),
+    "atol NaN": ({"atol": np.nan}, ValueError, "must not be negative"),
+    "no entries": ({"max_entries": 0}, ValueError, "max_entries must be at least 1, not 0"),
+    "half an entry": ({"max_entries": 2.5}, TypeError, r"max_entries must be a whole number, not 2\.5"),
+    "seed -1": ({"seed": -1}, ValueError, "seed must be a whole number of at least 0, not -1"),
+    "seed 1.5": ({"seed": 1.5}, TypeError, r"seed must be a whole number of at least 0, not 1\.5"),
+    "no seed": ({"seed": None}, TypeError, "seed must be a whole number of at least 0, not None"),
+    "oracle": ({"oracles": "forward"}, ValueError, "oracles must be among central, complex, adjoint, not 'forward'"),
+    "no oracle": ({"oracles": ()}, ValueError, "oracles must be among .*, not empty"),
+    "oracle 3": ({"oracles": 3}, TypeError, "oracles must be a name or a list of names, such as 'central', not 3"),
+    "dy zeros": ({"dy": np.zeros((2, 3))}, ValueError, "dy is 0 everywhere.*softmax or a layer norm.*zeros would pass"),
+    "dy constant": ({"dy": np.full((2, 3), -2.5)}, ValueError, r"dy is -2\.5 everywhere"),
+    "dy shape": ({"dy": normal(3, 2)}, ValueError, r"dy has shape \(3, 2\), but y has \(2, 3\)"),
+    "dy complex": ({"dy": X * 1j}, TypeError, "dy is complex128; it must be an array of real numbers"),
+    "dy NaN": ({"dy": X * np.nan}, ValueError, r"dy is not finite: nan at \[0, 0\] \(6 of 6 entries\)"),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings_that_mean_nothing_are_refused_in_one_line(name):
+    options, error, message = SETTINGS[name]
+    with pytest.raises(error, match=f"{message}[^\n]*$"):
+        check(square, X, **options)
+
+
+@pytest.mark.parametrize("dy, reason", [(1, "ignores dy"), (0.0, "returns zeros")])
+def test_a_single_dy_of_one_or_zero_is_refused_with_the_reason(dy, reason):
+    with pytest.raises(ValueError, match=f"a backward that {reason} would pass"):
+        check(square, NUMBER, dy=dy)
+    assert check(square, NUMBER, dy=0.7, seed=np.int64(3), max_entries=np.int64(2)).is_right
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_an_output_that_is_not_finite_or_not_repeated_is_refused():
+    with pytest.raises(ValueError, match=r"the output is not finite: -inf at \[1\] \(1 of 2 entries\)"):
+        check(lambda x: (np.log(x), lambda dy: dy / x), np.array([1.0, 0.0]))
+    with pytest.raises(ValueError, match=r"is not deterministic: .* Pass the random generator as an input or option"):
+        check(lambda x: (x + RANDOM.standard_normal(x.shape), lambda dy: dy), X)
+
+
+def test_targets_that_are_not_what_is_checked_are_refused():
+    with pytest.raises(TypeError, match="an array of float64 cannot be called"):
+        check(X, X)
+    for wrong in (check, check_module, adjoint):
+        with pytest.raises(TypeError, match=r"a Layer cannot be called.*: for an object with forward\(\).* from_layer"):
+            wrong(Layer(), X)
+    with pytest.raises(TypeError, match=r"Scale has parameters, .*use check_module\(\)"):
+        check(Scale(), X)
+    with pytest.raises(TypeError, match=r"square has no named_parameters\(\), .*use check\(\)"):
+        check_module(square, X)
+    with pytest.raises(TypeError, match=r"from_pair: backward is None; it must be a function of \(dy, cache\)"):
+        from_pair(lambda x: (x, None), None)
+
+
+GRADIENTS = {  # of x + w, whose gradients are dy and dy
+    "one": (lambda dy: dy, "backward returned 1 gradient, expected 2: one for x, w"),
+    "three": (lambda dy: (dy, dy, dy), "backward returned 3 gradients, expected 2: one for x, w"),
+    "none": (lambda dy: None, "backward returned nothing, expected a tuple of 2: one for x, w"),
+    "a list": (lambda dy: [dy, dy], "backward returned a list, expected a tuple of 2"),
+    "a dictionary": (lambda dy: {"x": dy, "w": dy}, "backward returned a dict, expected a tuple of 2"),
+    "None for w": (lambda dy: (dy, None), r"dw is None, not an array \(2, 3\)"),
+    "a shape": (lambda dy: (dy, dy.sum(axis=0)), r"dw has shape \(3,\), but w has \(2, 3\)"),
+    "float32": (lambda dy: (dy, dy.astype(np.float32)), "dw is float32, but w is float64"),
+    "NaN": (lambda dy: (dy, dy * np.nan), "dw: 6 of 6 entries disagree.*: backward gives nan, central"),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_gradients_of_the_wrong_number_kind_shape_or_dtype_are_a_fault(name):
+    backward, message = GRADIENTS[name]
+    with pytest.raises(GradientError, match=message):
+        check(lambda x, w: (x + w, backward), X, X)
+
+
+def test_a_list_for_one_gradient_and_gradients_of_what_has_none_are_named():
+    with pytest.raises(GradientError, match="backward returned a list, expected an array: one for x"):
+        check(lambda x: (x, lambda dy: [dy]), X)
+    message = r"returned 2 gradients, expected 1: one for x, and none for s \(a float\), ids \(an array of int64\)"
+    with pytest.raises(GradientError, match=message):
+        check(lambda x, s, ids: (x * s, lambda dy: (dy * s, np.sum(dy * x))), X, 2.5, np.arange(3))
