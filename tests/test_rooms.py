@@ -12,7 +12,7 @@ import minitransformer
 
 PACKAGE = Path(minitransformer.__file__).parent
 LEVELS = [
-    ("system",),
+    ("system", "first_steps"),
     ("module",),
     ("layers",),
     ("config", "losses", "optim"),

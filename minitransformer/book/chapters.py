@@ -36,6 +36,12 @@ class Chapter:
 
 CHAPTERS = (
     Chapter(
+        "First steps",
+        "first_steps.py",
+        "Gradients by hand with numbers: a product, a neuron, two shares, and attention for one query in loops. A "
+        "gradient checker in fifteen lines finds a planted mistake.",
+    ),
+    Chapter(
         "Chapter zero: the chain rule",
         "module.py",
         "The definition of a gradient, why the contributions of paths are added, and why backward runs from the last "

@@ -65,7 +65,8 @@ def watched(path):
 
     def profiler(frame, event, returned):
         code = frame.f_code
-        if event == "return" and resolved(code.co_filename) == wanted:
+        is_comprehension = code.co_name in ("<genexpr>", "<listcomp>")  # its variables are not those of the function
+        if event == "return" and not is_comprehension and resolved(code.co_filename) == wanted:
             given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
             left = Frame(dict(frame.f_locals), given, returned, frame.f_lineno)
             seen.setdefault(code.co_qualname, []).append(left)

@@ -234,7 +234,7 @@ class Run:
             inputs[wanted[0]].flat[k] += STEP * 1j
             columns.append(np.imag(self.value_at(place, self.observe(inputs))) / STEP)
         whole = np.stack(columns, axis=-1)
-        return whole.reshape(*whole.shape[:-1], *x.shape)
+        return whole.reshape(whole.shape[:-1] + x.shape)
 
 
 def belongs(function, specimen):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minitransformer import optim
+from minitransformer import first_steps, optim
 from minitransformer.config import Config
 from minitransformer.generation import sample
 from minitransformer.layers.activations import gelu_exact, gelu_tanh, relu, silu
@@ -359,6 +359,12 @@ def specimens() -> dict[str, list[Specimen]]:
     width = {"C": lambda local: local["x"].shape[-1]}
     block = randomized(TransformerBlock(4, 2, 5))
     return {
+        "first_steps.py": [
+            on(first_steps.expression, (2.0, -3.0, 10.0), dy=1.0),
+            on(first_steps.neuron, (normal(3), normal(3, other=1), 0.5), "n=3"),
+            on(first_steps.shares, (np.array(0.5), np.array(-0.2))),
+            on(first_steps.attend, "D, T D, T D", "T=3 D=2"),
+        ],
         "module.py": [one_function(), two_paths()],
         "layers/linear.py": [
             on(linear, "P I, I O, O", "P=3 I=4 O=2", names={"W": "weight", "b": "bias"}),

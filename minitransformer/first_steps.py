@@ -1,0 +1,200 @@
+"""First steps: gradients derived by hand, from three numbers to attention for one query.
+
+You need the derivative of a square, the chain rule for functions of one number, and loops in Python.
+
+**The question.** A language model is a long formula with many numbers in it, its weights. The loss is one number that
+says how badly the formula predicts a text. Training needs one answer for every weight: if it grows a little, how much
+does the loss grow? This ratio is the *gradient* of the loss with respect to the weight. If it is −24, the loss falls by
+about 0.024 when the weight grows by 0.001, so the weight should grow.
+
+**Two answers.** One is to try it: change the weight a little, evaluate the formula again, and compare. This takes one
+evaluation for each weight, and GPT-2 has 124 million. The other is to walk back through the formula, and to derive at
+each step how much the loss depends on the step's inputs. This gives all gradients at about twice the cost of the
+formula, but a derivation is easily wrong. So this package derives each gradient in the second way and checks it in the
+first. So does this page: `python -m minitransformer.first_steps`.
+
+Each function returns its value and a function `backward`, which takes the gradient of the value and returns those of
+the inputs. A name that begins with d is a gradient: da belongs to a, and has its shape.
+"""
+
+import math
+
+import numpy as np
+
+
+def expression(a, b, c):
+    """Compute L = (a b + c)², one step on each line.
+
+        u = a · b       (1)
+        s = u + c       (2)
+        L = s²          (3)
+
+    For a = 2, b = −3 and c = 10, u is −6, s is 4 and L is 16.
+    """
+    u = a * b  # (1)
+    s = u + c  # (2)
+    L = s**2  # (3)
+
+    def backward(dL=1.0):
+        """Walk back from L. In this function L is the loss itself, and dL = 1.
+
+        If s grows by a small h, s² grows by 2 s h. If u or c grows by h, so does s. If a grows by h, u grows by b h:
+
+            ds = 2 s · dL                      (4)
+            du = ds    dc = ds                 (5)
+            da = b · du    db = a · du         (6)
+
+        With the numbers above, ds = du = dc = 8, da = −24 and db = 16. Try it: for a = 2.001, L is (−6.003 + 10)² =
+        15.976009. It fell by 24 · 0.001, up to the square of the step of u, (b h)² = 0.000009.
+        """
+        ds = 2 * s * dL  # (4) ← s² (3)
+        du = dc = ds  # (5) ← u + c (2)
+        da, db = b * du, a * du  # (6) ← a · b (1)
+        return da, db, dc
+
+    return L, backward
+
+
+def neuron(x, w, b):
+    """Compute a neuron: a weighted sum of the inputs x (n,), plus a bias b, bent by tanh to lie between −1 and 1.
+
+        z = Σ_i w_i x_i + b       (7)
+        y = tanh(z)               (8)
+
+    A network has many neurons, and the outputs of some are the inputs of others.
+    """
+    z = sum(w[i] * x[i] for i in range(len(x))) + b  # (7)
+    y = np.tanh(z)  # (8)
+
+    def backward(dy):
+        """Multiply by the slope of tanh, which is 1 − tanh², then by the other factor of each product.
+
+            dz = (1 − y²) · dy                                  (9)
+            dx_i = w_i dz    dw_i = x_i dz    db = dz           (10)
+
+        A weight whose input is 0 does not learn from this example. A neuron with y close to 1 or −1 hardly learns.
+        """
+        dz = (1 - y**2) * dy  # (9) ← tanh(z) (8)
+        dx, dw, db = w * dz, x * dz, dz  # (10) ← Σ_i w_i x_i + b (7)
+        return dx, dw, db
+
+    return y, backward
+
+
+def check(function, *inputs, h=1e-6):
+    """Return the largest error of a function's gradients, by moving each entry of each float64 array up and down by h.
+
+    The loss is L = Σ y · dy with random dy. In the difference of the two sides, the squares of the step cancel.
+    """
+    y, backward = function(*inputs)
+    dy = np.random.default_rng(0).normal(size=np.shape(y))
+    gradients, worst = backward(dy), 0.0
+    for x, dx in zip(inputs, gradients, strict=True):
+        for i in np.ndindex(x.shape):
+            kept, losses = x[i], []
+            for moved in (kept + h, kept - h):
+                x[i] = moved
+                losses.append(np.sum(function(*inputs)[0] * dy))
+            x[i] = kept
+            worst = max(worst, abs(np.asarray(dx)[i] - (losses[0] - losses[1]) / (2 * h)))
+    return worst
+
+
+def wrong_neuron(x, w, b):
+    """Compute a neuron with a mistake in (9): the sign is + and should be −.
+
+    Where y is close to 0 its gradients are nearly right, so a model may even learn. But `check` returns 0.2.
+    """
+    y, _ = neuron(x, w, b)
+
+    def backward(dy):
+        dz = (1 + y**2) * dy
+        return w * dz, x * dz, dz
+
+    return y, backward
+
+
+def shares(x1, x2):
+    """Turn two numbers into two positive shares that sum to 1: a softmax of two entries.
+
+        e1 = exp(x1)    e2 = exp(x2)                         (11)
+        y1 = e1/(e1 + e2)    y2 = e2/(e1 + e2)               (12)
+
+    If x1 = x2, both are ½.
+    """
+    e1, e2 = np.exp(x1), np.exp(x2)  # (11)
+    y1, y2 = e1 / (e1 + e2), e2 / (e1 + e2)  # (12)
+
+    def backward(dy):
+        """Add the effects of each input on both outputs.
+
+        Here every output depends on every input. By the quotient rule, and with 1 − y1 = y2, the four slopes are
+
+            ∂y1/∂x1 = y1 · y2     ∂y1/∂x2 = −y1 · y2          (13)
+            ∂y2/∂x1 = −y1 · y2    ∂y2/∂x2 = y1 · y2           (14)
+
+        They form a matrix J, the Jacobian, with a row for each output and a column for each input. If x1 grows by h, y1
+        grows by y1 y2 h and y2 falls by as much, because the sum stays 1. Both changes reach the loss, and they add:
+
+            dx1 = dy1 · ∂y1/∂x1 + dy2 · ∂y2/∂x1 = y1 · y2 · (dy1 − dy2)      (15)
+            dx2 = dy1 · ∂y1/∂x2 + dy2 · ∂y2/∂x2 = y1 · y2 · (dy2 − dy1)      (16)
+
+        Each line goes down one column of J, so dx = Jᵀ dy: chapter zero, in `module.py`, begins with this rule. For
+        dy1 = dy2 both are 0. A check with dy = 1 would accept a backward pass of zeros, so `check` draws dy at random.
+        """
+        dy1, dy2 = dy
+        J = [[y1 * y2, -y1 * y2], [-y1 * y2, y1 * y2]]  # (13) (14) ← y1 = e1/(e1 + e2) (12)
+        dx1 = J[0][0] * dy1 + J[1][0] * dy2  # (15) ← exp(x1) (11)
+        dx2 = J[0][1] * dy1 + J[1][1] * dy2  # (16) ← exp(x2) (11)
+        return dx1, dx2
+
+    return np.array([y1, y2]), backward
+
+
+def attend(q, k, v):
+    """Let one query q (D,) read T values v (T, D), each as much as its key in k (T, D) fits the query.
+
+    The score of a key is its product with the query, times s = 1/√D. A softmax of the scores gives the weights:
+
+        scores_t = s Σ_d q_d k_td                               (17)
+        weights_t = exp(scores_t) / Σ_j exp(scores_j)           (18)
+        y_d = Σ_t weights_t v_td                                (19)
+    """
+    (T, D), s = k.shape, 1 / math.sqrt(k.shape[1])
+    scores = np.array([s * sum(q[d] * k[t, d] for d in range(D)) for t in range(T)])  # (17)
+    weights = np.exp(scores) / sum(np.exp(scores[j]) for j in range(T))  # (18)
+    y = np.array([sum(weights[t] * v[t, d] for t in range(T)) for d in range(D)])  # (19)
+
+    def backward(dy):
+        """Reverse the three steps. From (19), where a value and its weight are factors of the same product,
+
+            dv_td = weights_t dy_d                                                (20)
+            dweights_t = Σ_d dy_d v_td                                            (21)
+
+        From (18), as in `shares` but with T entries: a score raises its own weight and lowers all others,
+
+            dscores_t = weights_t (dweights_t − Σ_j weights_j dweights_j)         (22)
+
+        From (17), where the query is a factor of every score, so that its gradients add, and a key of only one,
+
+            dq_d = s Σ_t dscores_t k_td                                           (23)
+            dk_td = s dscores_t q_d                                               (24)
+
+        For all queries of all heads at once, each loop becomes a product of matrices: layers/attention.py.
+        """
+        dv = np.array([[weights[t] * dy[d] for d in range(D)] for t in range(T)])  # (20) ← Σ_t weights_t v_td (19)
+        dweights = np.array([sum(dy[d] * v[t, d] for d in range(D)) for t in range(T)])  # (21) ← weights_t v_td (19)
+        total = sum(weights[j] * dweights[j] for j in range(T))
+        dscores = np.array([weights[t] * (dweights[t] - total) for t in range(T)])  # (22) ← exp(scores_t) (18)
+        dq = np.array([s * sum(dscores[t] * k[t, d] for t in range(T)) for d in range(D)])  # (23) ← q_d k_td (17)
+        dk = np.array([[s * dscores[t] * q[d] for d in range(D)] for t in range(T)])  # (24) ← q_d k_td (17)
+        return dq, dk, dv
+
+    return y, backward
+
+
+if __name__ == "__main__":
+    rng = np.random.default_rng(0)
+    inputs = [np.array(rng.normal(size=shape)) for shape in (3, 3, (), 4, (5, 4), (5, 4))]
+    for function, its_inputs in ((neuron, inputs[:3]), (wrong_neuron, inputs[:3]), (attend, inputs[3:])):
+        print(f"{function.__name__}: largest error {check(function, *its_inputs):.0e}")
