@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from verdicts import check, check_case, check_module
 
-from gradcheck import Call, Case, GradientError, check, check_case, check_module
+from gradcheck import Call, Case, GradientError
 from gradcheck.adapters import from_layer, from_pair
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from numpy.testing import assert_allclose
+from verdicts import check
 
 import gradcheck
 from gradcheck import GradientError
@@ -195,7 +196,7 @@ SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_right_gradient_passes(function, seed):
     inputs, options = draw(function, np.random.default_rng(seed))
-    report = gradcheck.check(function, *inputs, seed=seed, **options)
+    report = check(function, *inputs, seed=seed, **options)
     assert report.is_right
     assert max(argument.worst_relative for argument in report.arguments) < 1e-8
     assert [argument.entries for argument in report.arguments] == [array.size for array in inputs]
@@ -206,7 +207,7 @@ def test_the_right_gradient_passes(function, seed):
 def test_a_planted_bug_is_caught_in_the_arguments_it_affects_and_in_no_other(function, bug, wrong, seed):
     inputs, options = draw(function, np.random.default_rng(seed))
     with pytest.raises(GradientError) as caught:
-        gradcheck.check(function, *inputs, seed=seed, bug=bug, **options)
+        check(function, *inputs, seed=seed, bug=bug, **options)
     assert {argument.name for argument in caught.value.report.arguments if not argument.is_right} == wrong
 
 
@@ -214,7 +215,7 @@ def test_gamma_outside_the_means_cannot_be_seen_at_gamma_one():
     # The value that every layer norm starts from: this is why parameters are drawn at random.
     inputs, _ = draw(layer_norm, np.random.default_rng(0))
     at_one = (inputs[0], np.ones(5), np.zeros(5))
-    assert gradcheck.check(layer_norm, *at_one, bug="gamma outside the means").is_right
+    assert check(layer_norm, *at_one, bug="gamma outside the means").is_right
 
 
 def test_a_softmax_backward_of_zeros_under_a_nearly_constant_dy_is_beyond_central_differences_alone():
@@ -223,17 +224,17 @@ def test_a_softmax_backward_of_zeros_under_a_nearly_constant_dy_is_beyond_centra
     dy = np.ones((3, T))
     dy[0, 0] += 1e-12
     with pytest.raises(GradientError, match=r"disagree.*the complex step gives"):
-        gradcheck.check(softmax, x, dy=dy, bug="zeros")
+        check(softmax, x, dy=dy, bug="zeros")
     with pytest.raises(GradientError, match="cannot tell: the norm of the gradient is"):
-        gradcheck.check(softmax, x, dy=dy, bug="zeros", oracles="central")
-    assert gradcheck.check(softmax, x, dy=dy, bug="zeros", oracles="central", atol=1e-8).is_right
+        check(softmax, x, dy=dy, bug="zeros", oracles="central")
+    assert check(softmax, x, dy=dy, bug="zeros", oracles="central", atol=1e-8).is_right
 
 
 def test_a_checker_one_and_a_half_times_the_truth_calls_right_gradients_wrong(monkeypatch):
     inner = gradcheck.central_differences._inner
     monkeypatch.setattr(gradcheck.central_differences, "_inner", lambda a, b: 1.5 * inner(a, b))
     with pytest.raises(GradientError):
-        gradcheck.check(softmax, np.random.default_rng(0).standard_normal((3, T)))
+        check(softmax, np.random.default_rng(0).standard_normal((3, T)))
 
 
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 3))
@@ -261,7 +262,7 @@ def random_map(shape, rng):
 @given(shapes, seeds)
 def test_random_polynomial_maps_are_always_called_right(shape, seed):
     function, x = random_map(shape, np.random.default_rng(seed))
-    report = gradcheck.check(function, x, seed=seed)
+    report = check(function, x, seed=seed)
     assert report.arguments[0].verdict == "right"
     assert_allclose(report.arguments[0].analytic, report.arguments[0].numeric, rtol=1e-8, atol=1e-9)
 
@@ -270,6 +271,6 @@ def test_random_polynomial_maps_are_always_called_right(shape, seed):
 def test_random_polynomial_maps_with_one_entry_off_are_always_called_wrong_there(shape, seed, error, sign):
     function, x = random_map(shape, np.random.default_rng(seed))
     with pytest.raises(GradientError) as caught:
-        gradcheck.check(function, x, seed=seed, error=sign * error)
+        check(function, x, seed=seed, error=sign * error)
     argument = caught.value.report["x"]
     assert argument.disagree == 1 and argument.worst_index == (len(x) - 1,) and argument.at_kink == 0

@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from verdicts import check, check_call, check_module
 
 import gradcheck
-from gradcheck import Call, GradientError, check, check_module, jacobian
-from gradcheck.checking import check_call
+from gradcheck import Call, GradientError, jacobian
 from gradcheck.complex_step import ComplexStep, NotComplexSafe
 from gradcheck.contract import arguments_of
 from minitransformer import Config, Transformer
@@ -112,9 +112,7 @@ def test_an_unsafe_forward_pass_is_said_to_be_so_plainly(name):
 @pytest.mark.parametrize("name", UNSAFE)
 def test_a_wrong_gradient_of_an_unsafe_forward_pass_is_found_by_central_differences(name):
     function, _ = UNSAFE[name]
-    with pytest.raises(
-        GradientError, match=r"dx: 12 of 12 entries disagree; .* central differences give .* equals factor × "
-    ):
+    with pytest.raises(GradientError, match=r"dx: 12 of 12 entries disagree; .* central differences give"):
         check(function, normal(3, 4), factor=3.0)
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from verdicts import check, check_call, check_case
 
-from gradcheck import Call, GradientError, check, check_case
-from gradcheck.checking import check_call
+from gradcheck import Call, GradientError
 from minitransformer.cases import CASES
 
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from verdicts import check_module
 
-from gradcheck import GradientError, check_module
+from gradcheck import GradientError
 from gradcheck.adapters import from_layer
 
 

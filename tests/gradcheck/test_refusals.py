@@ -62,7 +62,11 @@ def test_a_function_that_returns_no_pair_is_refused_with_the_adapter_that_helps(
 
 
 INPUTS = {
-    "float32": ((X.astype(np.float32),), TypeError, r"float64: in float32 rounding .*x\[0\] is float32, shape \(2, 3\)"),
+    "float32": (
+        (X.astype(np.float32),),
+        TypeError,
+        r"in float32 rounding .*x\[0\] is float32, shape \(2, 3\)",
+    ),
     "float16": ((X.astype(np.float16),), TypeError, "float64: in float16 rounding errors"),
     "longdouble": ((X.astype(np.longdouble),), TypeError, "some NumPy functions compute with lower precision"),
     "complex": ((X + 1j,), TypeError, "float64: in complex128 the derivative along the real"),

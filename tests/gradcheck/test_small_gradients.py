@@ -5,11 +5,11 @@ import re
 
 import numpy as np
 import pytest
+from verdicts import check_call
 
 from gradcheck import Call, GradientError
 from gradcheck.adjoint_identity import _rounding_along as rounding_along
 from gradcheck.call import parameters_of
-from gradcheck.checking import check_call
 from gradcheck.complex_step import ComplexStep
 from gradcheck.contract import Run, arguments_of, gradients_of
 from minitransformer import attention, gelu, layer_norm, linear, log_softmax, rms_norm, silu, softmax, unembedding

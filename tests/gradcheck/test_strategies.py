@@ -6,9 +6,10 @@ import sys
 import numpy as np
 import pytest
 from hypothesis import find, given, settings, strategies as st
+from verdicts import check
 
 import gradcheck
-from gradcheck import GradientError, check, strategies
+from gradcheck import GradientError, strategies
 from minitransformer import attention, layer_norm, relu, softmax
 
 
