@@ -1,8 +1,8 @@
 """The gradient of a whole trained model, verified at its own weights: part by part, every parameter.
 
-The tests check each component on small random inputs. This checks one trained model, with its own sizes and weights:
-heads of 64 channels, gains far from 1, a token that is a thousand times as likely as the next. It takes a forward pass
-for each part of the model, however many parameters that has.
+The tests check each component on small random inputs. This module checks one trained model with its actual sizes and
+weights: heads of 64 channels, gains far from 1, a token that is a thousand times as likely as the next. It takes one
+forward pass for each part of the model, however many parameters the part has.
 
 Let L(θ) be the loss on a text, g_p the gradient that backward gives of each parameter tensor p of the part, and v a
 direction through them. If the gradient is right, these two are equal:
@@ -152,9 +152,9 @@ def parts_of(model) -> dict:
 
 
 def examine(name, moved: dict, part: dict, model, inputs, targets, rng) -> Part:
-    """Return what is found about the tensors {name: Parameter} that are moved, all of a part or one of them.
+    """Measure (1) and (2) for the tensors `moved`, {name: Parameter}: all of a part, or one of them.
 
-    All of the part becomes complex: where a bias alone is, it cannot be added in place.
+    The whole part becomes complex, because a complex bias cannot be added in place to a real product.
     """
     gradients = {n: np.zeros(()) if p.grad is None else p.grad for n, p in part.items()}
     norms = {n: float(np.linalg.norm(gradient)) for n, gradient in gradients.items()}

@@ -32,10 +32,7 @@ HEADER = re.compile(rb"\{'descr': '([<>|][biufc]\d+)', 'fortran_order': (?:True|
 
 
 class ArchiveError(ValueError):
-    """A file that is not an archive of this kind, or is damaged.
-
-    Its message is one line that can be printed, and not an endless one.
-    """
+    """A file that is not an archive of this kind, or is damaged. Its message is one printable line."""
 
     def __init__(self, message):
         super().__init__(one_line(message))
@@ -56,7 +53,7 @@ def save_archive(path, arrays: dict, description: dict) -> None:
 
 
 def write_members(file, members: dict) -> None:
-    """Write an npz file as np.savez does. Where that fails, or Ctrl-C comes, it is left as it is."""
+    """Write an npz file as np.savez does. After an exception, including Ctrl-C, the file stays incomplete."""
     archive = ZipWriter(file, "w")
     for name, array in members.items():
         with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -124,7 +121,7 @@ class Archive:
         self.description = self.read_description()
 
     def named_members(self) -> dict:
-        """Return {name: its entry in the zip file} of the arrays; none for an archive that is foreign."""
+        """Return {name of an array: its entry in the zip file}, or {} for a foreign archive."""
         entries = self.zip.infolist()
         members = {entry.filename.removesuffix(".npy"): entry for entry in entries}
         if "description.npy" not in self.zip.NameToInfo:
@@ -139,7 +136,7 @@ class Archive:
         return members
 
     def read_description(self) -> dict:
-        """Return the description, once it is one of this program."""
+        """Return the description. Raises ArchiveError unless this program wrote it."""
         description = None
         if self.members:
             size = self.members["description"].file_size
@@ -163,7 +160,7 @@ class Archive:
         return {name.removeprefix(prefix): name for name in self.members if name.startswith(prefix)}
 
     def header(self, name: str) -> Header:
-        """Return the Header of an array. Raises ArchiveError unless the member has just the length that it says."""
+        """Return the Header of an array. Raises ArchiveError unless it agrees with the length of the member."""
         entry = self.members[name]
         with self.damage(name), self.zip.open(entry) as member:
             start = member.read(len(MAGIC) + 2)
@@ -195,9 +192,9 @@ class Archive:
 
     @contextlib.contextmanager
     def damage(self, what: str):
-        """Within the block, turn any exception of reading `what` into an ArchiveError that names it and the file.
+        """Convert exceptions in a `with` block to an ArchiveError that names the file and the part `what`.
 
-        zipfile, zlib, NumPy and json raise many exceptions for a damaged file.
+        zipfile, zlib, NumPy and json raise many kinds of exceptions for a damaged file.
         """
         try:
             yield

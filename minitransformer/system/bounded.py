@@ -205,7 +205,7 @@ def send(pipe, word, kind, value=None):
 
 
 def read(line, word):
-    """Return [kind, value] of a line that begins with a word, or None if it does not or others wrote into it."""
+    """Return [kind, value] of a line that begins with a word, or None for any other or a damaged line."""
     if line.startswith(word.encode()):
         with contextlib.suppress(ValueError):
             return json.loads(line[len(word) :])
@@ -222,7 +222,7 @@ def answer_all(answers, asked, pipe):
 
 
 def in_a_child(answers, asked, requests, out):
-    """Answer a request in a child, and kill all that is left of it. Return why it ended too early, or None."""
+    """Answer a request in a child, then kill its processes. Return the reason of an early end, or None."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -256,7 +256,7 @@ def be_the_child(answers, asked, pipe):
 
 
 def relayed(pipe, child, word, requests, out):
-    """Pass a child's answers on until the last one. Return why that never came, or None."""
+    """Relay a child's answers until the last one. Return the reason if the last one never came, or None."""
     status, rest = None, b""
     while True:
         readable, _, _ = select.select([pipe, requests], [], [], LOOK)
@@ -318,7 +318,7 @@ def descendants() -> list[int]:
 
 
 def control(option, value):
-    """Set a property of this process that Linux alone knows."""
+    """Set a property of this process, on Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, int(value), 0, 0, 0)
 
@@ -343,7 +343,7 @@ def limit_forks(asked, pipe):
 
 
 def limit_memory(megabytes):
-    """Let this process have so much memory besides what it has, where the system keeps such a limit."""
+    """Limit the memory that this process may allocate in addition, if the system has such a limit."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         limit(resource.RLIMIT_AS, int(statm.read_text().split()[0]) * resource.getpagesize() + megabytes * 2**20)

@@ -113,7 +113,7 @@ def decoding(ids):
 
 @contextlib.contextmanager
 def one_thread_each():
-    """Within the block, a process that is born gets one thread of whichever matrix library NumPy was built with."""
+    """Give processes that start in a `with` block one thread of the matrix library."""
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:
@@ -127,7 +127,7 @@ def one_thread_each():
 
 
 def ending(status: int, advice: str) -> str:
-    """Describe the end of a process by its exit status; `advice` follows if it was killed, as for lack of memory."""
+    """Describe the end of a process from its exit status, with `advice` if it was killed, as for lack of memory."""
     if status >= 0:
         return f"ended with status {status}"
     name = signal.Signals(-status).name
@@ -142,6 +142,6 @@ def begin() -> None:
 
 
 def end_with_parent() -> None:
-    """Wait for the end of the process that this one was spawned by."""
+    """Wait for the end of the parent process, then exit."""
     multiprocessing.parent_process().join()
     os._exit(1)

@@ -13,7 +13,7 @@ class MissingExtra(ImportError):  # noqa: N818
 
 
 def require(package: str, *, otherwise: str = "", extra: str = "app") -> None:
-    """Import `package`, or raise MissingExtra. `otherwise` says what would do without it, such as an option."""
+    """Import `package`, or raise MissingExtra. `otherwise` names an alternative, such as an option."""
     try:
         importlib.import_module(package)
     except ImportError as error:

@@ -1,18 +1,19 @@
-"""Text from elsewhere, made safe to show: names in files, paths, words of other programs, what a model writes.
+"""Escape the control characters of untrusted text: names in files, paths, messages of other programs, generated text.
 
-A terminal obeys some characters instead of showing them. "\\x1b]0;…\\x07" sets the title of its window, others move the
-cursor or turn the direction of writing, so that a line says what nobody wrote. They are shown as Python writes them.
+A terminal obeys some characters instead of showing them. "\\x1b]0;…\\x07" sets the title of its window; others move the
+cursor or reverse the direction of writing, so that a line appears to have other contents. They are shown as Python's
+escapes.
 """
 
 import re
 
-# Control characters (C0, DEL, C1), separators of lines, what turns the direction of writing, halves of UTF-16 pairs.
+# Control characters (C0, DEL, C1), line separators, changes of the direction of writing, halves of UTF-16 pairs.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-LONGEST, BEGINNING = 900, 600  # characters of a message, which with the name of its program has a thousand at most
+LONGEST, BEGINNING = 900, 600  # characters of a message and of its kept beginning
 
 
 def printable(text, keep: str = "\n\t") -> str:
-    """Return a text with each character that cannot be printed, but for those to keep, as an escape such as \\x1b."""
+    """Return a text with unprintable characters escaped, such as \\x1b, except those in `keep`."""
 
     def escape(match):
         character = match[0]
@@ -22,15 +23,15 @@ def printable(text, keep: str = "\n\t") -> str:
 
 
 def one_line(message) -> str:
-    """Return the words of a message as one line that can be printed, without the middle of one that is very long.
+    """Return a message as one printable line of at most LONGEST characters.
 
-    What a message quotes from a file or a command can have a million characters, and the words that matter stand
-    before it and after it.
+    A quotation from a file can have a million characters. The middle of a long line is therefore left out: the reason
+    is at its beginning or its end.
     """
     line = printable(" ".join(str(message).split()))
     return line if len(line) <= LONGEST else f"{line[:BEGINNING]} … {line[BEGINNING + 3 - LONGEST :]}"
 
 
 def to_the_letter(text, stream) -> str:
-    """Return what a stream gets of a text of which every character counts: a file or a pipe all of it, as it is."""
+    """Return a text for a stream: escaped for a terminal, unchanged for a file or a pipe."""
     return printable(text) if stream.isatty() else str(text)

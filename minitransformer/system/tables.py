@@ -6,11 +6,10 @@ from minitransformer.system.printable import printable
 def table(rows, align: str = "<>", *, indent: int = 2, least=()) -> list[str]:
     """Return the lines of a table, each column as wide as its widest cell, two spaces between them.
 
-    rows     each of as many cells, text or whatever str makes text of, with what cannot be printed escaped; the names
-             of the columns are a row too
-    align    "<", left, or ">", right, of each column; the last is that of all columns to come
+    rows     rows of equally many cells, converted by str and escaped; column names are a row too
+    align    "<" (left) or ">" (right) for each column; the last one holds for all further columns
     indent   spaces before each line
-    least    the least width of each column, so that lines printed one at a time stand under one another
+    least    minimum width of each column, which aligns lines that are printed one at a time
 
     Raises ValueError for rows that differ in length.
     """

@@ -60,17 +60,17 @@ def written_out(answer, say_failure):
             try:
                 stream.flush()
             except (OSError, KeyboardInterrupt):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # drops what could not be written
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # drops the rest of the output
     return status
 
 
 def show(text="", end="\n"):
-    """Write lines to standard output at once, with control characters escaped."""
+    """Write lines to standard output and flush it, with control characters escaped."""
     print(printable(text), end=end, flush=True)
 
 
 def show_to_the_letter(text, end="\n"):
-    """Write a text that a program may read to standard output at once; it is escaped on a terminal only."""
+    """Write a text that a program may read to standard output and flush it; escape it only on a terminal."""
     print(to_the_letter(text, sys.stdout), end=end, flush=True)
 
 
@@ -99,7 +99,7 @@ def error_in_words(error):
 
 
 def make_streams_usable():
-    """Replace standard streams that are closed (`>&-`), which Python has as None, and let all write any character."""
+    """Replace closed standard streams (`>&-`), which are None in Python, and let all of them write any character."""
     codecs.register_error(QUESTION_MARK, question_mark)
     for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
         if getattr(sys, name) is None:

@@ -1,4 +1,4 @@
-"""Simple patterns: small languages with known answers, which show what tasks a tiny model can learn.
+"""Simple patterns: small languages with known answers, which show the tasks that a tiny model can learn.
 
 All patterns share one vocabulary of 1000 ids:
 

@@ -91,7 +91,7 @@ def endless():
         (
             endless,
             {"seconds": 1},
-            "too much time: 1 s of a core, the last of them in endless of tests/campaigns/test_campaign.py",
+            "too much time: 1 s of a core, the last of them in endless of campaigns/test_campaign.py",
         ),
         (os.abort, {}, "ended by SIGABRT"),
         (lambda: [subprocess.Popen(["sleep", "100"]).pid], {}, "a process left behind"),
