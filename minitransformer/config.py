@@ -25,7 +25,7 @@ POSITIONS = ("learned", "sinusoidal", "rotary")
 DTYPES = ("float32", "float64")
 size = partial(whole, least=1, most=2**63 - 1)  # the longest that an axis of an array can be
 MOST_LAYERS = 10_000  # the deepest transformers that were published have 1,000
-MOST_WEIGHTS = 10**13  # in float32 40 TB, more than any machine's memory
+MOST_WEIGHTS = 10**13  # in float32 40 TB
 
 
 def plain_scaling(name: str, scaling: dict) -> dict:

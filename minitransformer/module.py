@@ -11,7 +11,7 @@ where i runs over all entries of y, whatever its shape. With the Jacobian, the m
 
     dx = Jᵀ dy
 
-Every `backward(dy)` in this package returns this product, and nothing else.
+The `backward(dy)` of every differentiable function returns this product, and nothing else.
 
 **Nobody forms J.** One linear map of GPT-2 takes 1,024 positions of 768 channels to 1,024 of 3,072. Its J has
 3,145,728 × 786,432 entries, 9.9 TB in float32, nearly all of them zero, and the others repeat one small matrix W. But

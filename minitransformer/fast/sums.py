@@ -1,8 +1,7 @@
 """Sums and means as products with a vector of ones.
 
 NumPy sums short rows one at a time; the matrix library takes those of a sequence at once, and many thousands of them
-on every core. Over 768 rows of 128 numbers this makes layer normalization, forward and backward, 1.6 times as fast. The
-results differ in rounding only.
+on every core. The sums of 768 rows of 128 numbers take a quarter of the time. The results differ in rounding only.
 """
 
 import numpy as np
