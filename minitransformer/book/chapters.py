@@ -138,6 +138,11 @@ CHAPTERS = (
     ),
     Chapter("Recomputation", "layers/recomputation.py", "Less memory at the cost of a second forward pass."),
 )
+FILM = Leaf(
+    "One training step, line by line",
+    "film",
+    "The one page as a film: every line forward and backward, with its numbers, and thirteen mistakes to plant.",
+)
 EXAMPLE = Leaf(
     "One training step, every number",
     "worked_example",

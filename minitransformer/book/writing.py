@@ -1,4 +1,7 @@
-"""Write the book, or single pages of its kind, to a folder. The pages load nothing from the network."""
+"""Write the book, or single pages of its kind, to a folder. The pages load nothing from the network.
+
+Only the film has a script, which is part of its page.
+"""
 
 import difflib
 from dataclasses import dataclass, field
@@ -11,9 +14,10 @@ from gradcheck import load_cases
 from minitransformer.book import notation
 from minitransformer.book.appendix import appendix, cases_by_file, checked, checks
 from minitransformer.book.beliefs import beliefs, beliefs_page
-from minitransformer.book.chapters import BELIEFS, CHAPTERS, EXAMPLE, MUSEUM, NOTATION
+from minitransformer.book.chapters import BELIEFS, CHAPTERS, EXAMPLE, FILM, MUSEUM, NOTATION
 from minitransformer.book.derivations import read_derivations
 from minitransformer.book.exhibits import exhibits, museum
+from minitransformer.book.film import film_page
 from minitransformer.book.handout import handout, in_code
 from minitransformer.book.page import LEGEND, Words, docstring_page, navigation, whole_page
 from minitransformer.book.problems import TOPICS
@@ -57,9 +61,9 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
     `exercises` is {file of a chapter: names for `learn check`}. `say` is called with a line for each page. Raises
     OSError if a file cannot be written.
     """
-    leaves, every = [*CHAPTERS, EXAMPLE, MUSEUM, BELIEFS, NOTATION], specimens()
+    leaves, every = [*CHAPTERS, FILM, EXAMPLE, MUSEUM, BELIEFS, NOTATION], specimens()
     notes = partial(docstring_page, NOTATION.title, notation.__doc__)
-    bodies = {EXAMPLE: worked_page, MUSEUM: museum, BELIEFS: beliefs, NOTATION: notes}
+    bodies = {FILM: film_page, EXAMPLE: worked_page, MUSEUM: museum, BELIEFS: beliefs, NOTATION: notes}
     pages, found, counts = {"index": None}, [], []
     for before, leaf, after in zip([None, *leaves], leaves, [*leaves[1:], None], strict=False):
         said, numbers = f"{leaf.page}.html", ()
