@@ -1,10 +1,12 @@
 """Layers within layers: every parameter is found and checked, wherever it is kept, or refused by its name."""
 
+import copy
+
 import numpy as np
 import pytest
-from verdicts import check_module
+from verdicts import check_case, check_module
 
-from gradcheck import GradientError
+from gradcheck import Call, Case, GradientError
 from gradcheck.adapters import from_layer
 
 
@@ -171,6 +173,24 @@ KEPT = {  # as what: (the value, how the gradient is put, the attributes, the na
         into("layer", "dgain"),
         {"layer": {"gain": np.ones(3), "dgain": None}},
         "layer['gain']",
+    ),
+    "gradients that backward creates": (
+        lambda s: s.params["gain"],
+        into("grads", "dgain"),
+        {"params": {"gain": np.ones(3)}, "grads": {}},
+        "gain",
+    ),
+    "float32 gradients that add up": (
+        lambda s: s.parameters["gain"],
+        lambda s, g: s.gradients.__setitem__("gain", s.gradients["gain"] + g),
+        {"parameters": {"gain": np.ones(3, np.float32)}, "gradients": {"gain": np.full(3, 100, np.float32)}},
+        "gain",
+    ),
+    "arrays that backward writes into": (
+        lambda s: s.params[0],
+        lambda s, g: s.grads[0].__setitem__(..., g),
+        {"params": [np.ones(3)], "grads": [np.zeros(3)]},
+        "params[0]",
     ),
 }
 
@@ -367,3 +387,72 @@ def test_what_an_earlier_call_has_left_in_a_list_is_named():
         ValueError, match=r"Queue: queue\[0\] looks like a parameter.* or pass a layer that has not run"
     ):
         from_layer(layer)
+
+
+# What is left as it was, and what is refused
+
+
+def test_a_layer_and_its_gradients_are_left_as_they_were():
+    value, gradient, attributes, _ = KEPT["float32 gradients that add up"]
+    layer = Scale(value, gradient, **attributes)
+    gain, gradients = layer.parameters["gain"], layer.gradients
+    assert check_module(from_layer(layer), X).name == "Scale"
+    assert layer.parameters["gain"] is gain and gain.dtype == np.float32 and np.all(gain == 1)
+    assert layer.gradients is gradients and np.all(gradients["gain"] == 100) and not hasattr(layer, "x")
+
+
+def test_a_layer_without_parameters_is_checked_for_its_input_and_makes_a_case():
+    assert names(check_module(from_layer(Tanh()), normal(3))) == ["x"]
+    assert check_case(Case("map", lambda rng: Call(from_layer(Map(3, 2)), rng.normal(size=(4, 3))))).is_right
+    with pytest.raises(GradientError):
+        check_case(Case("map", lambda rng: Call(from_layer(Map(3, 2, wrong=True)), rng.normal(size=(4, 3)))))
+
+
+def test_a_layer_with_a_random_state_of_its_own_repeats_itself():
+    class Dropout:
+        def __init__(self):
+            self.rng = np.random.default_rng(0)
+
+        def forward(self, x):
+            self.mask = self.rng.random(x.shape) < 0.5
+            return x * self.mask * 2
+
+        def backward(self, dout):
+            return dout * self.mask * 2
+
+    assert check_module(from_layer(Dropout()), normal(3, 4)).is_right
+
+
+def unpaired(**attributes):
+    """A weight whose gradient appears in backward only, beside a buffer that has none."""
+    return Scale(lambda s: s.W, to("dW"), running_mean=np.zeros(3), W=np.ones(3), **attributes)
+
+
+def test_parameters_can_be_named_also_by_the_keys_of_a_dictionary():
+    with pytest.raises(ValueError, match="Scale: running_mean looks like a parameter, but has no gradient"):
+        from_layer(unpaired())
+    assert names(check_module(from_layer(unpaired(), {"W": "dW"}), X)) == ["x", "W"]
+    assert names(check_module(from_layer(unpaired(), {}), X)) == ["x"]
+    value, gradient, attributes, _ = copy.deepcopy(KEPT["float32 gradients that add up"])
+    attributes["parameters"]["running_mean"] = np.zeros(2)
+    layer = Scale(value, gradient, **attributes)
+    with pytest.raises(ValueError, match=r"parameters\['running_mean'\] looks like a parameter"):
+        from_layer(layer)
+    assert names(check_module(from_layer(layer, {"gain": "gain"}), X)) == ["x", "gain"]
+
+
+@pytest.mark.parametrize("value, what", [(None, "None"), (np.arange(3), "an array of int64"), (1.0, "a float")])
+def test_a_name_that_is_no_parameter_and_a_layer_that_is_not_initialized_are_refused(value, what):
+    with pytest.raises(ValueError, match=f"Scale: v is {what}, not a floating-point array"):
+        from_layer(unpaired(v=value), {"v": "dv"})
+    with pytest.raises(ValueError, match=rf"parameters\['W'\] is {what}, not a .*; if the layer creates"):
+        from_layer(Scale(None, None, parameters={"W": value}, gradients={}))
+
+
+def test_an_object_without_the_two_methods_is_refused():
+    class Half:
+        def forward(self, x):
+            return x
+
+    with pytest.raises(TypeError, match=r"Half has no method backward\(\)"):
+        from_layer(Half())

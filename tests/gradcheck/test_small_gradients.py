@@ -8,10 +8,7 @@ import pytest
 from verdicts import check_call
 
 from gradcheck import Call, GradientError
-from gradcheck.adjoint_identity import _rounding_along as rounding_along
 from gradcheck.call import parameters_of
-from gradcheck.complex_step import ComplexStep
-from gradcheck.contract import Run, arguments_of, gradients_of
 from minitransformer import attention, gelu, layer_norm, linear, log_softmax, rms_norm, silu, softmax, unembedding
 from minitransformer.cases import CASES
 
@@ -191,39 +188,6 @@ def test_a_tiny_gradient_that_is_wrong_or_meant_is_not_taken_for_that_zero(plant
         inputs = normal(B, T, C, seed=seed), normal(C, C, seed=seed), normal(C, seed=seed)
         *_, bias = verdicts(functools.partial(biased_attention, **{planted: size}), *inputs, seed=seed)
         assert bias in ("CANNOT TELL", "WRONG")
-
-
-def measured(function, *inputs):
-    """Return (the size of each gradient, the rounding error measured in it), for the adjoint identity."""
-    call = Call(function, *inputs)
-    arguments = arguments_of(call)
-    y, _ = call.evaluate()
-    dy = normal(*y.shape, seed=9)
-    gradients = gradients_of(call, arguments, dy)
-    run = Run(call, arguments, y, dy, gradients, [False] * len(arguments), 1.0)
-    step = ComplexStep(call, arguments, y)
-    found = []
-    for i, argument in enumerate(arguments):
-        v = normal(*argument.array.shape, seed=8)
-        exact = float(np.sum(dy * step.along({i: v})))
-        found.append((float(np.linalg.norm(gradients[i])), rounding_along(run, i, v, exact)))
-    return found
-
-
-def test_the_rounding_measured_of_a_small_gradient_is_small_and_of_a_zero_as_large_as_what_is_left_of_it():
-    for scale in (1.0, 1e-9):
-        ((size, rounding),) = measured(beside_a_constant(gelu, scale), normal(B, T, C))
-        assert rounding < 1e-11 * size
-    (_, (size, rounding)) = measured(shift_of_a_softmax, 10 * normal(T, C), normal(T, 1))
-    assert size < rounding < 1e-12
-
-
-def test_measuring_leaves_every_argument_as_it_was():
-    inputs = normal(B, C), normal(C), normal(C, seed=1)
-    before = [array.copy() for array in inputs]
-    measured(layer_norm, *inputs)
-    for array, copy in zip(inputs, before, strict=True):
-        np.testing.assert_array_equal(array, copy)
 
 
 # Whole models: every gradient of a random case right, and one of them with a planted error never
