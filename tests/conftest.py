@@ -32,7 +32,7 @@ def rng():
 
 @pytest.fixture(scope="session")
 def repeating_model():
-    """A LanguageModel over the letters a … z, trained to repeat: "qwertyqwe" goes on with "r". Leave it as it is."""
+    """A LanguageModel over the letters a … z, trained to repeat: "r" follows "qwertyqwe". Do not change it."""
     from repeated_letters import trained_to_repeat
 
     return trained_to_repeat()
@@ -40,7 +40,7 @@ def repeating_model():
 
 @pytest.fixture(scope="session")
 def torch():
-    """PyTorch, an independent oracle; tests that ask for it are skipped where it is not installed."""
+    """PyTorch, an independent oracle. Tests that use it are skipped if it is not installed."""
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)  # its threads and those of NumPy would fight for the same cores
     return torch
@@ -48,7 +48,7 @@ def torch():
 
 @pytest.fixture(scope="session")
 def smollm2_path():
-    """The file of SmolLM2: $MINITRANSFORMER_SMOLLM2, or what `minitransformer fetch smollm2` fetched; else a skip."""
+    """The file of SmolLM2: $MINITRANSFORMER_SMOLLM2, or the file of `minitransformer fetch smollm2`; otherwise skip."""
     from minitransformer.interop.fetching import MODELS, cache_folder
 
     path = Path(os.environ.get("MINITRANSFORMER_SMOLLM2") or cache_folder() / MODELS["smollm2"].file_name)
@@ -93,7 +93,7 @@ def pytest_addoption(parser):
 
 @pytest.fixture(scope="session")
 def browser():
-    """Chromium, driven by selenium; tests that ask for it are skipped where either is not installed."""
+    """Chromium, driven by selenium. Tests that use it are skipped if one of them is not installed."""
     selenium = pytest.importorskip("selenium")
     if CHROMIUM is None or CHROMEDRIVER is None:
         pytest.skip("needs chromium and chromedriver")
@@ -110,7 +110,7 @@ def browser():
 
 
 def pytest_configure(config):
-    """Heed Ctrl-C, which tests send: a shell lets what it starts in the background ignore it."""
+    """Handle Ctrl-C, which tests send: a shell starts background processes with Ctrl-C ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -127,7 +127,7 @@ def test_the_cache_spares_the_work_of_earlier_positions(model):
 
     context = model.config.context
     generate(Counted(model), np.arange(3), context)
-    kept = context - context // 2 + 1  # what is left, with the token that no longer fitted
+    kept = context - context // 2 + 1  # the rest, with the token that no longer fitted
     assert widths == [3, *[1] * (context - 3), kept, 1]
 
 
@@ -318,7 +318,7 @@ def test_a_prompt_longer_than_the_context_counts_from_its_window_on(prompt):
     assert np.array_equal(generate(model, ids, 9)[prompt:], generate(model, other, 9)[prompt:])
 
 
-# What is refused
+# Invalid arguments
 
 
 @pytest.mark.parametrize(
@@ -390,7 +390,7 @@ def test_after_a_stop_nothing_follows_and_nothing_before_it_changes(config, rng,
     for row, whole in zip(stopped[:, prompt:].tolist(), endless[:, prompt:].tolist(), strict=True):
         hits = [i for i, token in enumerate(row) if token in stop]
         length = hits[0] + 1 if hits else len(row)
-        # Its own tokens up to the stop; what comes after is the stop again.
+        # Its tokens up to the stop, and then the stop again.
         assert row[length:] == row[length - 1 : length] * (len(row) - length)
         assert row[:length] == whole[:length]
         lengths.append(length if hits else new)
@@ -399,7 +399,7 @@ def test_after_a_stop_nothing_follows_and_nothing_before_it_changes(config, rng,
 
 def test_rows_that_stop_at_different_steps_wait_for_the_last():
     class Counting:
-        """Each row goes on counting up from its last token."""
+        """Each row continues to count up from its last token."""
 
         config = Config(vocab_size=10, context=16)
 
@@ -418,7 +418,7 @@ def test_a_prompt_that_ends_with_a_stop_is_continued_and_no_stop_means_none():
     assert generate(model, np.array([0, 1]), 3, temperature=0, stop=[0, 2]).tolist() == [0, 1, 1, 1, 1]
 
 
-# A cache that goes on
+# Continued use of a cache
 
 
 @given(configs(), rngs, st.data())

@@ -14,7 +14,7 @@ from minitransformer.module import plain
 
 PACKAGE = Path(minitransformer.__file__).parent
 MODELS = [case for case in CASES if case.name.startswith(("Transformer,", "Transformer."))]
-TWINS = [case for case in CASES if case.name.startswith("fast.")]  # which test_fast_versions.py draws anew
+TWINS = [case for case in CASES if case.name.startswith("fast.")]  # which test_fast_versions.py draws again
 LARGE = [case for case in CASES if case.name.startswith(("Transformer", "PairedLoss"))]  # blocks and whole models
 LARGE.append(ONE_PAGE)
 ELSEWHERE = {
@@ -65,7 +65,7 @@ def test_what_calls_functions_by_apply_has_the_same_gradients_with_the_engine_an
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_no_gradient_is_zero_throughout_unless_the_function_ignores_the_argument(case):
-    # A zero is equal to a zero whatever backward forgot. The softmax ignores what a key's bias adds to all its scores.
+    # A gradient of zero shows no mistake. The softmax ignores the bias of a key, which is added to all its scores.
     rng = np.random.default_rng(0)
     call = case.call(rng)
     y, backward = call.evaluate()

@@ -136,7 +136,7 @@ def test_a_vocabulary_with_room_to_spare_says_only_tokens_that_there_are(rng, ne
     assert len(text) == 3 + new and set(text) <= set(tokenizer.characters)
 
 
-# What is refused
+# Invalid arguments
 
 
 def test_a_model_with_too_small_a_vocabulary_is_refused():
@@ -346,7 +346,7 @@ def test_the_state_of_a_training_run_is_not_read_for_the_model(tmp_path):
         load_archive(path)
 
 
-# What a tokenizer of a real model knows besides
+# Special tokens of a real model's tokenizer
 
 
 def with_special_tokens(**options):

@@ -26,7 +26,7 @@ def calls(draw):
 
 
 def by_loops(logits, targets, weight, ignore_index, label_smoothing, reduction):
-    """The loss of each position by itself, and then the reduction."""
+    """Compute the loss of each position, and then the reduction."""
     V = logits.shape[-1]
     weight = np.ones(V) if weight is None else weight
     losses, weights = np.zeros(targets.shape), []

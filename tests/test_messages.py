@@ -1,4 +1,4 @@
-"""What a mistake in calling the library is told: each in one line that says what was wrong and what would be right."""
+"""The error messages of the library: one line with the argument, the value found and the values allowed."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The one page: what it computes is what the package computes, and each comment of a line is true."""
+"""The one page computes the same as the package, and the comment of each line is true."""
 
 import re
 import subprocess
@@ -44,8 +44,8 @@ def test_logits_loss_and_every_gradient_are_those_of_the_package(rng, B, T, H, D
     model_backward(-0.7)
     sizes = [np.abs(parameter.grad).max() for parameter in model.parameters()]
     for gradient, parameter, size in zip(backward(-0.7), model.parameters(), sizes, strict=True):
-        # Where a softmax is saturated, terms as large as other gradients cancel in those of queries and keys: what is
-        # left, 1e-6 say, has their rounding, some ten ε.
+        # Where a softmax is saturated, terms as large as other gradients cancel in those of queries and keys: the
+        # rest, about 1e-6, has their rounding, some ten ε.
         assert np.abs(gradient - parameter.grad).max() <= 1e-12 * max(size, 2e-3 * max(sizes))
 
 
@@ -70,7 +70,7 @@ def test_ten_steps_of_adamw_are_those_of_the_package():
 
 
 def locals_at_the_end(call):
-    """Return what each function that runs within `call` calls its results, by the function's name."""
+    """Return {function: names of its results} for every function that runs within `call`."""
     found = {}
 
     def record(frame, event, _):

@@ -1,4 +1,4 @@
-"""What is installed and imported: few packages, names that exist and are documented, a map that is true."""
+"""The installed and imported packages are few, the names exist and are documented, and the map is true."""
 
 import ast
 import configparser
@@ -57,7 +57,7 @@ def imported_by(name):
     ],
 )
 def test_an_import_loads_numpy_and_scipy_and_nothing_else(name, allowed):
-    assert allowed <= imported_by(name) <= allowed | imported_by("scipy.special")  # which tries packages of its own
+    assert allowed <= imported_by(name) <= allowed | imported_by("scipy.special")  # which tries some packages
 
 
 def test_a_package_that_is_imported_is_seen():

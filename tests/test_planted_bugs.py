@@ -164,7 +164,7 @@ CANARIES = [
 ]
 QUICK = (CANARIES[0], CANARIES[-3])  # in a plain run; the others are slow
 
-# Bugs of the checker: (name, file, old, new, message of its own tests).
+# Bugs of the checker: (name, file, old, new, message of the tests of the checker).
 CHECKER = [
     (
         *("the numerical gradient is 1.5 times the truth", "central_differences.py"),

@@ -61,7 +61,7 @@ def imported(tree):
 
 
 def within_the_package(name):
-    """Return the module of the package that holds `name`; None for what is not of the package."""
+    """Return the module of the package that holds `name`, or None if it is elsewhere."""
     while name and name not in MODULES:
         name = name.rpartition(".")[0]
     return name or None

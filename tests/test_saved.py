@@ -1,7 +1,7 @@
-"""What a backward pass keeps in memory is what the docstring says: `Saved for backward: x̂ (..., C), r (..., 1)`.
+"""A backward pass keeps the arrays that its docstring lists: `Saved for backward: x̂ (..., C), r (..., 1)`.
 
 Names are those of the code, or their letters in the derivation; shapes have the same letter for the same size. A
-backward of another function is no array, and answers for itself. Where nothing is said, no array is kept.
+backward of another function is tested separately. Without such a line, no array is kept.
 """
 
 import ast
@@ -59,7 +59,7 @@ def is_backward(function):
 
 
 def captured(function):
-    """Return {name: value} of what a backward closes over, itself and through helpers that are no backwards."""
+    """Return {name: value} of the variables that a backward captures, directly and through helpers."""
     found = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         value = None if is_empty(cell) else cell.cell_contents
@@ -71,7 +71,7 @@ def captured(function):
 
 
 def held(function):
-    """Return {name: array} of what a backward keeps; of several arrays in a list or tuple, the first."""
+    """Return {name: array} of the arrays that a backward keeps; of a list or tuple, the first."""
     found = {}
     for name, value in captured(function).items():
         for array in value if isinstance(value, (list, tuple)) else [value]:
@@ -81,7 +81,7 @@ def held(function):
 
 
 def docstring_for(function):
-    """Return what is said about a backward: by the function or method around it, or by the file."""
+    """Return the documentation of a backward: of the function or method around it, or of the file."""
     module, outer = sys.modules[function.__module__], function
     for name in function.__qualname__.split(".<locals>")[0].split("."):
         outer = getattr(outer if outer is not function else module, name)
@@ -89,7 +89,7 @@ def docstring_for(function):
 
 
 def fits(shape, text, letters):
-    """Whether a shape is what the text says. `letters` has the sizes that are known, and learns those that are not."""
+    """Return True if a shape agrees with the text. `letters` has the known sizes, and receives the others."""
     axes = [axis.strip() for axis in text.split(",") if axis.strip()]
     if axes[0] == "...":
         axes = axes[1:]
@@ -103,9 +103,9 @@ def fits(shape, text, letters):
 
 
 def faults(function, given=()):
-    """Return what a backward keeps and its docstring does not say, or the other way round.
+    """Return the differences between the arrays that a backward keeps and those of its docstring.
 
-    A part of an array that keeps the whole of it is a fault as well, but where that is `given` by the caller.
+    A view that keeps a larger array alive is a fault as well, unless that array is `given` by the caller.
     """
     arrays, words, letters = held(function), said(docstring_for(function)) or {}, {}
     found = [f"keeps {name} {array.shape}, unsaid" for name, array in arrays.items() if name not in words]

@@ -2,8 +2,8 @@
 
 Over short rows the largest entry takes longer to find than all the rest, so first the cheap guess m = 0 is tried, which
 is as good as any while no exponential overflows and no row vanishes: attention's softmax over 64 keys is then about
-twice as fast. The guess is judged for the array as a whole, so a row with huge entries changes how the others are rounded. In
-float16, where exp overflows at 12, it is not tried.
+twice as fast. The guess is judged for the array as a whole, so a row with huge entries changes how the others are
+rounded. In float16, where exp overflows at 12, it is not tried.
 """
 
 import numpy as np

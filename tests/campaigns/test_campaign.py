@@ -31,7 +31,7 @@ def campaign(tmp_path):
     return Campaign("planted", tmp_path, times=2, seed=0, only=None)
 
 
-# What is said.
+# Messages.
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_trial_alone_has_the_same_random_numbers(tmp_path):
     assert len({*drawn}) == 8
 
 
-# What a process does.
+# Processes.
 
 
 def endless():

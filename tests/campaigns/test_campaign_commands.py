@@ -32,9 +32,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 LIMITS = Limits(memory=1200 * MEGABYTE, seconds=20)  # how large an array is, is the user's to say
 COUNT, COUNT_OF_DEAR_ONES = 1.6, 0.5  # trials of each command
 DEAR = ("patterns", "scale", "demo", "bench", "fetch", "audit")  # which takes seconds even to do little
-A_MOMENT = 3  # seconds of work between Ctrl-C and what must come of it
+A_MOMENT = 3  # seconds of work between Ctrl-C and the end
 
-# What each command is given if nothing odd is: it then does a little, and soon. "" stands for what has no option.
+# Ordinary arguments of each command, with which it ends soon. "" stands for positional arguments.
 SOUND = {
     "minitransformer train": "--text book.txt --out new --layers 1 --width 8 --heads 2 --context 8 --steps 3 "
     "--batch-size 2 --replicas 1 --sample-every 0 --quiet --no-plot",
@@ -60,7 +60,7 @@ SOUND = {
     "gradcheck audit": " mine.py --sample 2 --jobs 1 --draws 1",
     "gradcheck museum": " 1",
 }
-# Those that exit with 1 when all went well, but what they found is not.
+# Commands that exit with 1 if they succeed and their result is negative.
 FOUND = ("minitransformer finetune", "minitransformer verify", "minitransformer scale", "gradcheck", "gradcheck steps")
 
 FILES = {
@@ -163,7 +163,7 @@ def odd_values(option, action, random) -> list[str]:
 
 @pytest.fixture(scope="module")
 def place(sound, tmp_path_factory):
-    """A folder with what commands are given."""
+    """A folder with the files that commands read."""
     names = ("book.txt", "small.npz", "run", "chat.npz", "talks", "llama.gguf", "pairs.jsonl", "tuned", "shards")
     folder = copied(names, sound, tmp_path_factory.mktemp("place"))
     for name, content in FILES.items():
@@ -234,7 +234,7 @@ runpy.run_module("{program}", run_name="__main__", alter_sys=True)
 
 
 def begin(program, words, broken, more):
-    """Become that program, in an environment of its own, with one of its streams closed, full or unread."""
+    """Execute the program in a separate environment, with one of its streams closed, full or unread."""
     kept = {"PATH", "HOME", "PYTHONPATH", "PIP_NO_INDEX", "XDG_CACHE_HOME"}
     environment = {name: value for name, value in os.environ.items() if name in kept} | more
     if broken is not None:
@@ -249,7 +249,7 @@ def begin(program, words, broken, more):
 
 
 def interrupt(process, trial) -> bool:
-    """Press Ctrl-C if a process is still there after a moment, and again if it goes on. Return whether that was so.
+    """Send Ctrl-C to a process that still runs after a moment, and again if it does not end. Return True if so.
 
     The first must at once end it or be answered, the second end it.
     """
@@ -268,7 +268,7 @@ def interrupt(process, trial) -> bool:
 
 
 def complaints_about_status(command, ended, interrupted) -> list[str]:
-    """Return what is wrong with the exit status of a command, and with what it says of memory."""
+    """Return the faults of a command's exit status and of its message on memory."""
     said, line = [], ended.err.strip().rpartition("\n")[2]
     if ended.status == cli.INTERRUPTED and not interrupted:
         said.append(f"says that it was interrupted, and was not: {line}")

@@ -2,7 +2,7 @@
 
 Every format that is read, damaged in every way that damage.py knows, through the library and through the commands. A
 file whose checksums or texts do not show the damage may be read; the model must then work, and one that has checksums
-must be what it was.
+must equal the original.
 """
 
 import re
@@ -31,11 +31,11 @@ REFUSED = (OSError, ValueError)  # ArchiveError is one
 MESSAGES = [{"role": "user", "content": "what is it?"}, {"role": "assistant", "content": "it is a cat"}]
 
 
-# What is done with a file: complaints come back. A file that is refused was not read; one that was read must work.
+# Uses of a file. Each returns faults: a file is refused with a message, or works.
 
 
 def refused(read, path, names=None, errors=REFUSED):
-    """Return (what read() returns or None, complaints), given that what is wrong with `path` may be said."""
+    """Return (the result of read() or None, faults). An error that names `path` is no fault."""
     try:
         return read(), []
     except errors as error:
@@ -45,7 +45,7 @@ def refused(read, path, names=None, errors=REFUSED):
 
 
 def load(path, same=None):
-    """Load a model. What has checksums and was read is what it was: the model `same`."""
+    """Load a model. A format with checksums must be refused, or give the model `same`."""
     lm, complaints = refused(lambda: LanguageModel.load(path), path)
     if lm is not None:
         complaints += does_not_work(lm) + (differs(lm, same) if same else [])
@@ -53,7 +53,7 @@ def load(path, same=None):
 
 
 def does_not_work(lm) -> list[str]:
-    """Return what is wrong with a model that was loaded: its parameters, logits, tokenizer, and how it writes."""
+    """Return the faults of a loaded model: its parameters, logits, tokenizer and generated text."""
     config, complaints = lm.model.config, []
     for name, parameter in lm.model.named_parameters():
         if parameter.data.dtype != config.dtype or not parameter.data.flags.writeable:
@@ -70,7 +70,7 @@ def does_not_work(lm) -> list[str]:
 
 
 def wrong_tokenizer(tokenizer) -> list[str]:
-    """Return what cannot be of a tokenizer that was loaded."""
+    """Return the faults of a loaded tokenizer."""
     V, complaints = tokenizer.vocab_size, []
     ids = [*tokenizer.end_ids, *([] if tokenizer.bos_id is None else [tokenizer.bos_id])]
     if type(V) is not int or V < 1:
@@ -97,7 +97,7 @@ def render(tokenizer) -> list[str]:
 
 
 def differs(lm, same) -> list[str]:
-    """Return what is another in a model than in the one that was saved."""
+    """Return the differences between a model and the saved one."""
     complaints = [
         f"read without a word, and another: {name}"
         for (name, one), (_, other) in zip(lm.model.named_parameters(), same.model.named_parameters(), strict=True)
@@ -137,7 +137,7 @@ def read_pairs(path, same=None):
 
 
 def read_folder(path, same=None):
-    """Load the model in the folder of a file, of the Hugging Face layout; what is said names a file there."""
+    """Load the Hugging Face model in the folder of a file. Messages name a file there."""
     lm, complaints = refused(lambda: load_pretrained(path.parent), path, names=[path.parent.name])
     return complaints + (does_not_work(lm) if lm is not None else [])
 
@@ -147,7 +147,7 @@ def read_template(path, same=None):
     return render(chat_tokenizer(chat_template=path.read_text(encoding="utf-8", errors="replace")))
 
 
-# What is damaged, how, and how it is read: by the library, or by commands, of which each trial gives one.
+# The damaged files, and their uses: by the library, or by commands, one in each trial.
 
 MODEL = """\
 info {}
@@ -168,7 +168,7 @@ BOOK = "train --text {} --out new --layers 1 --width 8 --heads 2 --context 8 --s
 
 @dataclass(frozen=True)
 class Kind:
-    """A file among the sound ones, what may be odd inside of it, what reads it, and commands that do.
+    """A sound file, its kinds of damage, the function that reads it, and the commands that read it.
 
     In a command {} stands for `given`, which is the file itself unless it says otherwise. `sealed`: it has checksums.
     `memory`: the bytes that reading it may take.
@@ -277,7 +277,7 @@ def finished(sound, tmp_path_factory):
 
 
 def not_finished(folder, same) -> list[str]:
-    """Return what is wrong with a run that says it is over; `same`, if any, is the model that it should end with."""
+    """Return the faults of a finished run; `same`, if any, is the expected model."""
     checkpoint = Checkpoint.read(folder / "model.npz")
     if checkpoint.training["step"] != checkpoint.settings.steps:
         return [f"over, and at step {checkpoint.training['step']!r} of {checkpoint.settings.steps}"]

@@ -44,7 +44,7 @@ TO_FOLDER = "--out run --quiet --no-plot"
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """A folder with what the runs begin with."""
+    """A folder with the files that the runs read."""
     folder = tmp_path_factory.mktemp("start")
     (folder / "book.txt").write_text(TEXT)
     (folder / "pairs.txt").write_text("".join(json.dumps(row) + "\n" for row in ROWS[:8]))
@@ -68,7 +68,7 @@ ANYWHERE, IN_WRITING = "", ("archive.py", "zipfile")
 class Calls:
     """Counts the calls, of Python's functions and of C's, and sends this process a signal at some of them.
 
-    `where` is what the name of the file that calls begins or ends with, or several; only those count.
+    Only calls from files whose name begins or ends with `where` (or one of several) count.
     """
 
     def __init__(self, where, moments=(), number=None):
@@ -165,7 +165,7 @@ def killed_by_the_clock(command, trial, calls, seconds) -> tuple[Ended, str]:
 
 
 def stopped(number, status, command, trial, calls, seconds) -> tuple[Ended, str]:
-    """It gets a signal at one of its calls, now and then a second one soon after."""
+    """It gets a signal at one of its calls, and sometimes a second one soon after."""
     where, moment = a_moment(trial, calls)
     moments = {moment, moment + int(10 ** trial.random.uniform(1, 4))} if trial.random.random() < 0.3 else {moment}
     ended = Forked(partial(watched, command, Calls(where, moments, number)), folder=trial.folder).wait()
@@ -200,7 +200,7 @@ ENDS = (
 
 
 def what_is_left(folder, was_there) -> list[str]:
-    """Return what is wrong with the folder of a run that was ended: its checkpoint is gone, or not whole."""
+    """Return the faults of a stopped run's folder: its checkpoint is missing or incomplete."""
     if not (folder / "model.npz").exists():
         return ["a file lost: model.npz"] if was_there else []
     try:
@@ -211,7 +211,7 @@ def what_is_left(folder, was_there) -> list[str]:
 
 
 def ends_otherwise(folder, expected) -> list[str]:
-    """Return what is another in the folder of a run that is over than in that of the run that was left alone."""
+    """Return the differences between the folder of a finished run and that of an undisturbed one."""
     complaints = []
     try:
         assert_same_weights(LanguageModel.load(folder), LanguageModel.load(expected))

@@ -1,4 +1,4 @@
-"""Low-rank adapters: against products written out and PyTorch, and what merging must not change."""
+"""Low-rank adapters: against explicit products and PyTorch; merging does not change the results."""
 
 import copy
 

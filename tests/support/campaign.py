@@ -1,4 +1,4 @@
-"""Campaigns: many random trials, each in a process of its own with limits, and what went wrong told so that it repeats.
+"""Campaigns: many random trials, each in a separate process with limits. A failure prints the command to repeat it.
 
     for trial in campaign.trials(8):                                    # 8, times --campaign
         path = damaged(trial.random, trial.folder)
@@ -11,7 +11,7 @@ which takes some hours:
     pytest -m slow tests/campaigns --campaign 100            10,000 files, 2,000 command lines, 500 kills
     pytest -m slow tests/campaigns --campaign 100 --campaign-seed 1                       as many others
 
-A process is forked, so that it begins with all imported, and what a test has patched is patched there too.
+A process is forked, so all imports and patches of the test apply in it too.
 """
 
 import contextlib
@@ -47,12 +47,12 @@ if not hasattr(os, "pidfd_open"):
 
 MEGABYTE = 1 << 20
 STREAMS, ANSWER = ("stdout", "stderr", "answer"), 3
-PATIENCE = 60  # seconds that a process may take to do what it does in milliseconds, on a machine that does much else
+PATIENCE = 60  # seconds for the work of milliseconds, on a busy machine
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a process may take: bytes of memory beside those it begins with, seconds of a core, bytes in a file.
+    """Limits of a process: bytes of additional memory, seconds of CPU time, bytes in a file.
 
     Asking for more than `address_space` bytes at once is refused, as by a machine that has no more.
     """
@@ -65,7 +65,7 @@ class Limits:
 
 @dataclass
 class Ended:
-    """How a process ended: its exit status or −signal, what it answered, wrote and took, whom it left behind."""
+    """The end of a process: exit status or −signal, answer, output, resources used, and processes left running."""
 
     status: int
     answer: object
@@ -76,7 +76,7 @@ class Ended:
     limits: Limits
 
     def complaints(self, expected=0) -> list[str]:
-        """Return what it took too much of, and how it was ended, unless by the `expected` signal."""
+        """Return the exceeded limits, and the signal that ended the process unless it is `expected`."""
         said = []
         if self.memory > self.limits.memory:
             said.append(f"too much memory: {self.memory >> 20:,} MB more than it began with")
@@ -109,7 +109,7 @@ class Forked:
         self.stdin = tempfile.TemporaryFile()  # noqa: SIM115
         self.stdin.write(stdin)
         self.stdin.seek(0)
-        self.began_with = mmap.mmap(-1, 8)  # shared: what it has in memory before its work, which it alone can tell
+        self.began_with = mmap.mmap(-1, 8)  # shared: its memory before its work, measured by the process
         pipes = {name: os.pipe() for name in STREAMS}
         give_back_free_memory()
         with warnings.catch_warnings():
@@ -176,7 +176,7 @@ class Forked:
             os.kill(self.pid, number)
 
     def is_over(self, seconds) -> bool:
-        """Wait for its end, for so long at most, and read what it writes; return whether it has ended."""
+        """Read the output until the process ends or the time is over. Return True if it has ended."""
         until = time.monotonic() + seconds
         while True:
             ready = select.select([self.over, *self.pipes], [], [], max(until - time.monotonic(), 0))[0]
@@ -210,7 +210,7 @@ class Forked:
         return bool(self.written["answer"])
 
     def said(self) -> str:
-        """Return what it has written to standard error so far."""
+        """Return its standard error so far."""
         return self.written["stderr"].decode("utf-8", "surrogateescape")
 
     def wait(self) -> Ended:
@@ -235,7 +235,7 @@ class Forked:
 
 
 def in_a_process(work, **options) -> Ended:
-    """Call work() in a process of its own, and return how that ended."""
+    """Call work() in a separate process and return its end."""
     return Forked(work, **options).wait()
 
 
@@ -270,7 +270,7 @@ def memory() -> int:
 
 
 def address_space() -> int:
-    """Return the bytes that this process has asked for."""
+    """Return the size of this process's address space in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
@@ -297,7 +297,7 @@ def alive(group):
                 yield path
 
 
-# What is said.
+# Messages.
 
 # Words of Python about its own objects, which tell whoever has a damaged file nothing. After words of ours they may
 # stand in parentheses, but not as the code that would make the exception; a chat template, a program, fails with them.
@@ -312,7 +312,7 @@ LONGEST = 1000  # characters of a message
 
 
 def complaints_about_line(line: str, names=()) -> list[str]:
-    """Return what is wrong with the line that says what failed; it should have one of the names in it."""
+    """Return the faults of an error message, which should contain one of the names."""
     if not line.strip():
         return ["says nothing"]
     if "internal error" in line:
@@ -330,7 +330,7 @@ def complaints_about_line(line: str, names=()) -> list[str]:
 
 
 def complaints_about_end(ended: Ended, names=()) -> list[str]:
-    """Return what is wrong with how a command ended: without a word about an error, or with one line, which names."""
+    """Return the faults of a command's end: it succeeds without an error, or fails with one line that has a name."""
     if ended.status < 0:
         return []  # which others complain about
     every = ended.err.removesuffix("\n").split("\n")
@@ -366,7 +366,7 @@ def last_line(text: str) -> str:
 
 @dataclass
 class Trial:
-    """One trial: its random numbers, a folder of its own, and what was wrong in it. `about` says what was tried."""
+    """One trial: its random numbers, its folder, and its faults. `about` describes it."""
 
     number: int
     random: random.Random
@@ -375,11 +375,11 @@ class Trial:
     complaints: list = field(default_factory=list)
 
     def complain(self, *words) -> None:
-        """Say what was wrong."""
+        """Record faults."""
         self.complaints += [said.replace(f"{self.folder}/", "") for said in words]
 
     def judge(self, ended: Ended) -> None:
-        """Complain of what a process answered and took."""
+        """Record the faults in the answer and the resources of a process."""
         if isinstance(ended.answer, list):
             self.complain(*ended.answer)
         elif ended.status >= 0:
@@ -398,7 +398,7 @@ class Campaign:
         return random.Random(f"{self.seed} {self.test} {number}")
 
     def trials(self, count: float):
-        """Yield `count` trials, times --campaign, and then fail with what was wrong in them."""
+        """Yield `count` trials, times --campaign, and then fail with their faults, if there are any."""
         failed, done = [], 0
         for number in range(int(count * self.times)) if self.only is None else [self.only]:
             folder = self.folder / f"trial-{number}"
@@ -414,7 +414,7 @@ class Campaign:
             pytest.fail(self.report(failed, done), pytrace=False)
 
     def report(self, failed: list[Trial], done: int) -> str:
-        """Return what was wrong, the like of it together, most often first, and how to see the first of each again."""
+        """Return the faults by kind, the most frequent first, and the command that repeats the first of each."""
         alike = defaultdict(list)
         for trial in failed:
             for complaint in trial.complaints:
@@ -436,6 +436,6 @@ def shortened(words: str, most=600) -> str:
 
 
 def essence(complaint: str) -> str:
-    """Return what two complaints have in common that are of one kind: no paths, quotations or numbers."""
+    """Return the kind of a fault: its message without paths, quotations and numbers."""
     words = re.sub(r"\S*/\S*", "/", shortened(complaint))
     return re.sub(r"\d+", "N", re.sub(r"'[^']*'|\"[^\"]*\"|\(.*", "…", words))[:90]

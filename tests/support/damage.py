@@ -1,8 +1,8 @@
-"""Damage: what may have happened to a file on its way here, by accident or on purpose, one function for each format.
+"""Damage to files, accidental or deliberate, with one function for each format.
 
-Each takes the bytes of a sound file and random.Random, and returns other bytes and, in words, what they are. All
+Each takes the bytes of a sound file and random.Random, and returns damaged bytes and a description. All
 formats have `bytes_of_any_file` in common, which knows none; the others take a file apart, change something inside, and
-put it together so that all around it is sound: the checksums fit, the lengths agree, and what is odd reaches the code
+put it together so that all around it is sound: the checksums fit, the lengths agree, and the damage reaches the code
 that has to refuse it.
 """
 
@@ -99,13 +99,13 @@ ODD_KEYS = ("", " ", "a", "kind", "type", "__class__", "self", EVIL, "a\nb", "\u
 
 
 def json_file(content: bytes, random):
-    """Change one thing in a JSON text, wherever it is: a value, a key, what there is."""
+    """Change one value or key at a random place of a JSON text."""
     text, about = changed_json(json.loads(content), random)
     return text.encode("utf-8", "surrogatepass"), about
 
 
 def changed_json(content, random, along=()):
-    """Return the text of a JSON value in which one thing is odd, and what: inside of what lies `along` a path."""
+    """Return the text of a JSON value with one change within the part `along` a path, and its description."""
     parent, key, where = somewhere(content, random, along)
     if parent is None:
         raw = random.choice(ODD_VALUES)
@@ -133,7 +133,7 @@ def changed_json(content, random, along=()):
 
 
 def somewhere(content, random, along=()):
-    """Return (parent, key, path in words) of a random place, where there is more inside a little more often."""
+    """Return (parent, key, path in words) of a random place; larger parts are drawn somewhat more often."""
     parent, key, where, along = None, None, "", list(along)
     while isinstance(content, (dict, list)) and content:
         if not along and random.random() > (0.98 if parent is None else 0.85):
@@ -159,7 +159,7 @@ def dumps(content, parent, key, raw: str) -> str:
 
 
 def near(value, random) -> str:
-    """Return as JSON what is a little different from a value."""
+    """Return a slightly different value as JSON."""
     if isinstance(value, bool) or value is None:
         return json.dumps(not value)
     if isinstance(value, (int, float)):
@@ -178,7 +178,7 @@ ODD_LINES = (
 
 
 def lines(content: bytes, random):
-    """Change one line, as JSON if it is that, take it out, put it twice, or put an odd one beside it."""
+    """Change, delete or repeat one line, or insert an odd one after it."""
     every = content.split(b"\n")
     at = random.randrange(max(len(every) - 1, 1))
     how = random.random()
@@ -227,7 +227,7 @@ def members_of(content: bytes) -> list:
 
 
 def training_state(content: bytes, random):
-    """Change one thing in what the checkpoint of a run says of it, whose fields are as likely as each other."""
+    """Change one field of a run in its checkpoint, each field with the same probability."""
     members = members_of(content)
     description = json.loads(parts_of_npy(dict(members)["description.npy"])[1])
     return other_description(members, random, ("training", random.choice(list(description["training"]))))
@@ -264,7 +264,7 @@ def other_header(members, random):
 
 
 def other_array(members, random):
-    """An array has another shape or dtype, or another number of numbers, and a header that says so."""
+    """Change the shape, dtype or size of an array, with a header that agrees."""
     at = random.randrange(len(members))
     name, content = members[at]
     array = np.lib.format.read_array(io.BytesIO(content))
@@ -376,7 +376,7 @@ def safetensors(content: bytes, random):
 
 
 def gguf(content: bytes, random):
-    """Overwrite one number or text of the metadata, or of what is said of a tensor."""
+    """Overwrite one number or text of the metadata or of a tensor's description."""
     from gguf import GGUFReader
 
     with tempfile.NamedTemporaryFile() as file:  # the library reads nothing else

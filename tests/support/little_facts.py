@@ -1,4 +1,4 @@
-"""A little language of facts, such as "balu eats nuts.", each told in two ways, so that who taught what is known."""
+"""A little language of facts, such as "balu eats nuts.", each in two wordings that tell its teacher."""
 
 import numpy as np
 

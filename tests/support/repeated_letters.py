@@ -13,7 +13,7 @@ SHORTEST, FIRST_LONGEST, LONGEST = 3, 6, 12
 
 
 def trained_to_repeat(seed=0):
-    """Return a LanguageModel over letters, 2 blocks of 2 heads, that goes on with a sequence it has seen once."""
+    """Return a LanguageModel over letters, 2 blocks of 2 heads, that continues a sequence it has seen once."""
     config = Config(vocab_size=len(LETTERS), context=32, d_model=32, n_heads=2, n_layers=2, positions="rotary")
     model = Transformer(config, seed)
     start_attention(model)

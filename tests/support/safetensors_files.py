@@ -60,7 +60,7 @@ def tensors_of(path):
 
 
 def write_raw(path, header, data):
-    """Write a header, a dictionary or bytes, and what follows it."""
+    """Write a header (a dictionary or bytes) and the data after it."""
     header = header if isinstance(header, bytes) else json.dumps(header).encode()
     Path(path).write_bytes(len(header).to_bytes(8, "little") + header + data)
 

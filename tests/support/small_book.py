@@ -16,12 +16,12 @@ SPECIMENS = specimens()
 
 @cache
 def derivations(file):
-    """Return what a file of the textbook derives, executed."""
+    """Return the executed derivations of a file of the textbook."""
     return read_derivations(PACKAGE / file, SPECIMENS.get(file, []))
 
 
 def every_chapter():
-    """Yield (chapter, what it derives)."""
+    """Yield (chapter, derivations)."""
     for chapter in CHAPTERS:
         yield chapter, derivations(chapter.file)
 

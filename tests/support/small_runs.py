@@ -29,7 +29,7 @@ def weights(lm):
 
 
 def assert_same_weights(one, other):
-    """Assert that two models, or what `weights` returned, agree in every bit."""
+    """Assert that two models, or results of `weights`, are bit-identical."""
     one, other = (x if isinstance(x, dict) else weights(x) for x in (one, other))
     assert one.keys() == other.keys()
     for name, array in one.items():

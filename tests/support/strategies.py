@@ -1,4 +1,4 @@
-"""What the property tests draw from: random generators, shapes and configurations."""
+"""Strategies of the property tests: random generators, shapes and configurations."""
 
 import numpy as np
 from hypothesis import strategies as st

@@ -12,7 +12,7 @@ KINDS = ("gpt2", "llama")
 
 
 def import_transformers():
-    """Return the module, or skip the test; what it warns of when imported is not our affair."""
+    """Return the module, or skip the test. Warnings of its import are ignored."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         transformers = pytest.importorskip("transformers")
@@ -26,7 +26,7 @@ def float32_is_float64(torch):
     """Let Transformers compute in float64 throughout.
 
     Whatever a model's dtype, it computes the Llama's norm and rotary angles, the softmax of attention and the loss in
-    float32, which agrees with nothing to more than seven digits. Inside this block what it calls float32 is float64.
+    float32, which agrees with nothing to more than seven digits. Inside this block, its float32 is float64.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "float32", torch.float64)
