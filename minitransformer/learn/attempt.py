@@ -107,8 +107,9 @@ class Attempt:
         calls = [self.call(other, 2 if other.name == case.name else SEEDS[0]) for other in cases]
         return [*calls, *filter(None, [self.wider()])]
 
-    def call(self, case, seed):
-        """Return the learner's Call for a case, and {name: value} of its arguments."""
+    def call(self, case, seed, target=None):
+        """Return the Call of the learner's function, or of another, for a case, and {name: value} of its arguments."""
+        target = target or self.target
         call = case.draw(np.random.default_rng(seed))
         arguments = dict(zip(call.input_names(), call.inputs, strict=True)) | call.options
         if self.exercise.make is not None:
@@ -118,10 +119,10 @@ class Attempt:
             randomize_parameters(call.target, np.random.default_rng(seed + 100))
             for module in (call.target, *(module for _, module in call.target.named_modules())):
                 if type(module) is self.exercise.reference:
-                    module.__class__ = self.target
+                    module.__class__ = target
             arguments["self"] = call.target
         else:
-            call.target = as_promised(self.target) if self.blank or self.has_lists else self.target
+            call.target = as_promised(target) if self.blank or self.has_lists else target
         return call, arguments
 
     @property
@@ -192,16 +193,9 @@ class Attempt:
 
     def both(self, case, seed, change):
         """Return [the package's y, the learner's y] after applying `change` to the inputs."""
-        given = case.draw(np.random.default_rng(seed))
-        given = given if self.exercise.make is None else self.exercise.make(given)
-        if self.is_class:
-            to_float64(given.target)
-            randomize_parameters(given.target, np.random.default_rng(seed + 100))
-        call, _ = self.call(case, seed)
+        calls = [self.call(case, seed, target)[0] for target in (self.exercise.reference, self.target)]
         with np.errstate(all="ignore"):
-            return [
-                np.asarray(each.on(map(partial(changed, change), each.inputs)).evaluate()[0]) for each in (given, call)
-            ]
+            return [np.asarray(call.on(map(partial(changed, change), call.inputs)).evaluate()[0]) for call in calls]
 
     def remarks(self):
         """Yield a remark for each gradient that is not float32 although the inputs are."""

@@ -89,10 +89,10 @@ def parts(tree) -> dict:
     found = {}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
-            found[node.name] = forward_text(node)
+            found[node.name] = plain_text(node, without_backward=True)
         elif isinstance(node, ast.ClassDef):
-            methods = [inner for inner in node.body if isinstance(inner, ast.FunctionDef)]
-            found |= {f"{node.name}.{method.name}": forward_text(method) for method in methods}
+            for method in (inner for inner in node.body if isinstance(inner, ast.FunctionDef)):
+                found[f"{node.name}.{method.name}"] = plain_text(method, without_backward=True)
     return found
 
 
@@ -137,12 +137,12 @@ def is_of_self(node):
     )
 
 
-def forward_text(node) -> str:
-    """Return the source of a function without docstrings and the body of backward."""
+def plain_text(node, *, without_backward=False) -> str:
+    """Return the source of a statement without types and docstrings or, if asked, the body of backward."""
     node = ast.parse(untyped(ast.unparse(node))).body[0]
     for inner in ast.walk(node):
         if isinstance(inner, ast.FunctionDef):
-            if inner.name == "backward":
+            if inner.name == "backward" and without_backward:
                 inner.body = [ast.Pass()]
             elif docstring_of(inner):
                 inner.body = inner.body[1:] or [ast.Pass()]
@@ -151,15 +151,7 @@ def forward_text(node) -> str:
 
 def is_untouched(tree, given) -> bool:
     """Return True if only docstrings and comments differ from the original exercise."""
-    return [without_docstrings(node) for node in tree.body[1:]] == [without_docstrings(node) for node in given.body[1:]]
-
-
-def without_docstrings(node) -> str:
-    node = ast.parse(untyped(ast.unparse(node))).body[0]
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.FunctionDef) and docstring_of(inner):
-            inner.body = inner.body[1:]
-    return ast.unparse(node)
+    return [*map(plain_text, tree.body[1:])] == [*map(plain_text, given.body[1:])]
 
 
 def blanks(tree) -> list[tuple[int, str]]:

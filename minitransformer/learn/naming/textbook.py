@@ -154,42 +154,25 @@ def statements(function):
 @functools.cache
 def with_statement(function, name, wrong):
     """Return the code of a function in which a statement's value is another expression; V is the right one."""
-    statement = statements(function)[name]
-    new = _Filled(statement.value).visit(ast.parse(wrong, mode="eval").body)
-    tree = exchanged(tree_of(function), statement.value, new)
-    return compiled(ast.unparse(ast.fix_missing_locations(tree)))
+    value = ast.unparse(statements(function)[name].value)
+    return with_value(function, name, re.sub(r"\bV\b", lambda _: f"({value})", wrong))
 
 
 @functools.cache
 def renamed(function, name, names, wrong):
     """Return the code of a function in which some names of a statement are other expressions: {} is the name."""
-    statement = statements(function)[name]
-    read = {n.id for n in ast.walk(statement.value) if isinstance(n, ast.Name)} & set(names)
+    value = statements(function)[name].value
+    read = {n.id for n in ast.walk(value) if isinstance(n, ast.Name)} & set(names)
     if not read:
         raise DoesNotFitError(f"{name} reads none of {names}")
-    new = _Renamed(read, wrong).visit(copy.deepcopy(statement.value))
-    tree = exchanged(tree_of(function), statement.value, new)
+    pattern = rf"(?<![\w.])({'|'.join(read)})(?!\w)"
+    return with_value(function, name, re.sub(pattern, lambda m: f"({wrong.format(m[1])})", ast.unparse(value)))
+
+
+def with_value(function, name, code):
+    """Return the code of a function in which the value of a statement is given as text."""
+    tree = exchanged(tree_of(function), statements(function)[name].value, ast.parse(code, mode="eval").body)
     return compiled(ast.unparse(ast.fix_missing_locations(tree)))
-
-
-class _Filled(ast.NodeTransformer):
-    """Replaces V by an expression."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def visit_Name(self, node):
-        return self.value if node.id == "V" else node
-
-
-class _Renamed(ast.NodeTransformer):
-    """Replaces names by expressions."""
-
-    def __init__(self, names, wrong):
-        self.names, self.wrong = names, wrong
-
-    def visit_Name(self, node):
-        return ast.parse(self.wrong.format(node.id), mode="eval").body if node.id in self.names else node
 
 
 @functools.cache
