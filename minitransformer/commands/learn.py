@@ -57,13 +57,29 @@ this program have changed.
 """
 
 
+VERB_NOTES = {"check": LIMITS, "collect": COLLECT + LIMITS}
+VERB_EXAMPLES = (
+    "minitransformer learn start --set attention --level 0",
+    "minitransformer learn start --level 2 --out another",
+    "minitransformer learn check layer_norm",
+    "minitransformer learn check silu --plot slope.png",
+    "minitransformer learn hint layer_norm",
+    "minitransformer learn watch --in another",
+    "minitransformer learn progress --in another",
+    "minitransformer learn run --like llama --steps 300",
+    "minitransformer learn collect submissions --set first --csv marks.csv --summary",
+    "minitransformer learn collect submissions --gradescope results",
+    "minitransformer learn handout layer_norm",
+)
+
+
 def add_arguments(parser) -> None:
     folder_option(parser, None)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
-    for verb, (words, add_options, examples, notes) in VERBS.items():
-        lines = "".join(f"  minitransformer learn {verb} {example}\n" for example in examples)
-        description = f"{words[0].upper()}{words[1:]}.\n\nexamples:\n{lines}"
-        how = {"epilog": notes, "formatter_class": RawDescriptionHelpFormatter}
+    for verb, (words, add_options) in VERBS.items():
+        examples = "".join(f"  {line}\n" for line in VERB_EXAMPLES if line.startswith(f"minitransformer learn {verb} "))
+        description = f"{words[0].upper()}{words[1:]}.\n\nexamples:\n{examples}"
+        how = {"epilog": VERB_NOTES.get(verb), "formatter_class": RawDescriptionHelpFormatter}
         added = verbs.add_parser(verb, help=words, description=description, **how)
         add_options(added)
         switch(added, "--traceback", "show the traceback of an error", default=SUPPRESS)
@@ -124,31 +140,16 @@ def handout_options(parser) -> None:
     out_option(parser, "handouts", "directory of the handout")
 
 
-# {verb: (summary, its options, examples, notes)}
+# {verb: (summary, options)}
 VERBS = {
-    "start": (
-        *("write the exercises, and keep existing files", start_options),
-        *(("--set attention --level 0", "--level 2 --out another"), ""),
-    ),
-    "check": (
-        *("grade the exercises, and name the wrong lines", check_options),
-        *(("layer_norm", "silu --plot slope.png"), LIMITS),
-    ),
-    "hint": (
-        *("print a hint, each time a more detailed one, but never the answer", hint_options),
-        *(("layer_norm",), ""),
-    ),
-    "watch": ("grade each saved file, until Ctrl-C", folder_option, ("--in another",), ""),
-    "progress": ("print a table of all exercises", folder_option, ("--in another",), ""),
-    "run": (
-        *("train a small model with your functions, and print its text", run_options),
-        *(("--like llama --steps 300",), ""),
-    ),
-    "collect": (
-        *("grade the folders of a class", collect_options),
-        *(("submissions --set first --csv marks.csv --summary", "submissions --gradescope results"), COLLECT + LIMITS),
-    ),
-    "handout": ("write a chapter of the book without the answers", handout_options, ("layer_norm",), ""),
+    "start": ("write the exercises, and keep existing files", start_options),
+    "check": ("grade the exercises, and name the wrong lines", check_options),
+    "hint": ("print a hint, each time a more detailed one, but never the answer", hint_options),
+    "watch": ("grade each saved file, until Ctrl-C", folder_option),
+    "progress": ("print a table of all exercises", folder_option),
+    "run": ("train a small model with your functions, and print its text", run_options),
+    "collect": ("grade the folders of a class", collect_options),
+    "handout": ("write a chapter of the book without the answers", handout_options),
 }
 
 
