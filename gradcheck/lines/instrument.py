@@ -11,9 +11,9 @@ import copy
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from gradcheck.lines.source import codes_of, holders_of, own_statements
+from gradcheck.lines.source import codes_of, holders_of
 from gradcheck.mistakes.patterns import LIBRARIES
-from gradcheck.mistakes.sources import OWN_SCOPE, first_line
+from gradcheck.mistakes.sources import OWN_SCOPE, argument_names, bound_names, first_line
 
 PROBE = "__gradcheck_probe__"
 SCATTERS = ("at", "put", "put_along_axis", "copyto", "place", "putmask")  # they write into their first argument
@@ -57,15 +57,14 @@ def instrumented(source):
     if isinstance(inner, ast.Lambda):
         inner.body = probes.returned(inner.body, inner)
     else:
-        inner.body = probes.body(inner.body, "backward", _local(inner))
-    local = _local(outer)
+        inner.body = probes.body(inner.body, "backward", bound_names(inner))
     entry = [
         probes.assignment("forward", name, outer, outer.body[0])
-        for name in _arguments(outer)
+        for name in argument_names(outer)
         if name not in ("self", "cls")
     ]
     start = 1 if ast.get_docstring(outer, clean=False) is not None else 0
-    body = probes.body(outer.body, "forward", local)
+    body = probes.body(outer.body, "forward", bound_names(outer))
     outer.body = [*body[:start], *entry, *body[start:]]
     return ast.fix_missing_locations(tree), probes.sites
 
@@ -220,19 +219,3 @@ def _walrus(statement):
     """Return the nodes `name := value` of a statement without a body."""
     nodes = [] if hasattr(statement, "body") else ast.walk(statement)
     return [node for node in nodes if isinstance(node, ast.NamedExpr)]
-
-
-def _arguments(function):
-    arguments = function.args
-    return [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
-
-
-def _local(function):
-    """Return the local names of a function: its arguments and the names that it binds."""
-    local = set(_arguments(function))
-    for statement in own_statements(function):
-        names, is_written = _bound(statement)
-        local |= {node.target.id for node in _walrus(statement)}
-        if not is_written or isinstance(getattr(statement, "target", None), ast.Name):
-            local.update(names)
-    return local

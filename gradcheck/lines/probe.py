@@ -51,13 +51,13 @@ class Probe:
         return self(site, value) if self.moved is None or site in self.moved else value
 
     @contextmanager
-    def running(self, changes, witness=None, with_parts=False):
+    def running(self, changes, witness=None, with_parts=False, is_recorded=True):
         """Apply changes, {key: function of the value}, within the `with` block, and yield a list of its Events.
 
         Parts of expressions are recorded only if they are changed, or `with_parts`.
         """
         before = vars(self).copy()
-        self.changes, self.events, self.counts, self.witness = changes, [], {}, witness
+        self.changes, self.events, self.counts, self.witness = changes, [] if is_recorded else None, {}, witness
         self.moved = None if with_parts else {site for site, _ in changes}
         try:
             yield self.events

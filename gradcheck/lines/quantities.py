@@ -81,7 +81,7 @@ def quantities_of(scene, shapes, names):
                 add(label, array, key)
         for axis in range(len(shape)):
             if without_ones(shape[:axis] + shape[axis + 1 :]) in wanted:
-                add((GRADIENT, key, "total", axis), moved.total(key, axis), key)
+                add((GRADIENT, key, "total", axis), moved.each(key)[0].sum(axis=axis), key)
         for name, slope in moved.slopes(key, wanted).items():
             for label, array in _with_rows((SLOPE, name, key), slope):
                 add(label, array, key, name)
@@ -151,18 +151,6 @@ class _Moved:
         """Return ∂L/∂A of a name A, or None if it has too many entries."""
         event = self.names[name]
         return self.scene.truth.entries(event.key, event.value) if np.size(event.value) <= MOST_ENTRIES else None
-
-    def total(self, key, axis):
-        """Return ∂L/∂e, summed over an axis."""
-        if key in self.swept:
-            return self.swept[key][0].sum(axis=axis)
-        shape = self.values[key].shape
-        result = np.zeros(shape[:axis] + shape[axis + 1 :])
-        for index in np.ndindex(result.shape):
-            v = np.zeros(shape)
-            v[(*index[:axis], slice(None), *index[axis:])] = 1.0
-            result[index], _ = self._along(key, v)
-        return result
 
     def each(self, key):
         """Return (∂L/∂e, {name: gradient of the sum of its entries with respect to e})."""

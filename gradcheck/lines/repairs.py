@@ -14,18 +14,20 @@ from fractions import Fraction
 import numpy as np
 
 from gradcheck.lines.bench import SCATTER, Workbench
-from gradcheck.lines.paths import instead, joined, missing_path
 from gradcheck.lines.probe import Event, is_real_array
-from gradcheck.lines.source import is_gradient, names_read
+from gradcheck.lines.report import joined
+from gradcheck.lines.source import gradient_of, is_gradient, names_read
 from gradcheck.mistakes.patterns import same
 from gradcheck.mistakes.repairing import Names, exchanged, repairs
 from gradcheck.mistakes.row import Edit, Reader
 
 MOST_FITTING = 8  # edits that fit the first draw, of which one has to fit the second too
+MOST_PAIRS = 30  # of names that are held constant together
 MOST_RUNS = 2000  # runs of backward for all edits of helpers
 MORE_RUNS = 200  # of these, to find other lines that may hold the mistake
 MOST_TRIED, LEAST_TRIED = 2000, 150  # edits of the target's line, or of all helpers; at least for each of these
 MOST_SECONDS = 5.0  # of processor time, for all edits of one target of one rank
+EDITS_PER_LOOK = 32  # at the clock, because process_time is slow on some systems
 MOST_IN_A_FRACTION = 4  # a factor with a larger number in it is not shown
 ANOTHER, FACTOR, FUNCTION, TERM = 1, 2, 3, 4  # the ranks of repairs
 REPLACED = "name replaced"
@@ -72,24 +74,11 @@ def mistakes(scene, again, target):
         return [Mistake(event, f"it is not finite at {at}", is_sure=False)]
     if not np.any(bench.value):
         return [Mistake(event, "it is zero", is_sure=False)]
-    one_change, factors = _of_rank(ANOTHER), _of_rank(FACTOR)
-    more = _of_rank(FUNCTION, is_one_enough=True), _of_rank(TERM, is_one_enough=True)
-    recognised = functools.partial(_recognised, missing_path), functools.partial(_recognised, instead)
-    for search in (
-        _left_out,
-        one_change,
-        _of_another,
-        _scattered,
-        recognised[0],
-        factors,
-        _scaled,
-        *more,
-        recognised[1],
-    ):
+    for search in SEARCHES:
         found = _verified(bench, others, search, search(bench))
         if search is one_change and found and all(mistake.event.key != event.key for mistake in found):
-            more_factors = _verified(bench, others, factors, _fitting(bench, FACTOR, scene.runs + MORE_RUNS))
-            found += [m for m in more_factors if m.event.key not in {mistake.event.key for mistake in found}]
+            more = _verified(bench, others, one_factor, _fitting(FACTOR, bench, scene.runs + MORE_RUNS))
+            found += [m for m in more if m.event.key not in {mistake.event.key for mistake in found}]
         if found:
             return found
     return []
@@ -146,14 +135,10 @@ def _holes_that_differ(a, b):
 # The searches: each returns the Mistakes that explain the Target of a bench on its numbers
 
 
-def _of_rank(rank, **options):
-    return lambda bench: _fitting(bench, rank, **options)
-
-
-def _fitting(bench, rank, most_runs=MOST_RUNS, is_one_enough=False):
+def _fitting(rank, bench, most_runs=MOST_RUNS):
     """Return the edits of a rank that fit: those at the Target's line first, then those at its helpers.
 
-    For each line the simplest come first, up to a maximum. If `is_one_enough`, the search ends after the first line
+    For each line the simplest come first, up to a maximum. For the last ranks, the search ends after the first line
     that has one.
     """
     found, end, lines = [], time.process_time() + MOST_SECONDS, bench.lines()
@@ -164,23 +149,60 @@ def _fitting(bench, rank, most_runs=MOST_RUNS, is_one_enough=False):
             continue
         names = Names(bench.names(event), names_read(expression), helpers, is_gradient)
         most = MOST_TRIED if is_own else max(MOST_TRIED // len(lines), LEAST_TRIED)
-        for edit, repaired, is_whole in itertools.islice(repairs(expression, names, rank), most):
+        for number, (edit, repaired, is_whole) in enumerate(itertools.islice(repairs(expression, names, rank), most)):
             is_over = bench.scene.runs >= min(most_runs, MOST_RUNS) and not is_own
-            if is_over or time.process_time() > end or len(here) == MOST_FITTING:
+            is_late = number % EDITS_PER_LOOK == 0 and time.process_time() > end
+            if is_over or is_late or len(here) == MOST_FITTING:
                 break
             if bench.fits(event, repaired):
                 of_helper = edit.row.kind == REPLACED and getattr(edit.old, "id", "") in helpers
                 sentence = edit.sentence(Reader(), is_whole)
                 here.append(Mistake(event, sentence, repaired, edit, is_whole, of_helper))
         found += here
-        if here and is_one_enough:
+        if here and rank in (FUNCTION, TERM):
             break
     return found
 
 
-def _recognised(describe, bench):
-    sentence = describe(bench)
+def _missing_path(bench):
+    """Recognise a gradient that lacks a path.
+
+    x reaches y directly, and through other names computed from it. If such a name is held constant while x is
+    perturbed, the result is the gradient along all other paths. If the line computes that, it lacks the path through
+    this name.
+    """
+    scene, at = bench.scene, bench.target.at
+    of = scene.run.arguments[at].name if isinstance(at, int) else at and scene.sites[at[0]].name
+    single = {n: held[0] for n, held in scene.names.items() if len(held) == 1 and is_real_array(held[0].value)}
+    later = {n: e for n, e in single.items() if n != of and e.live is not scene.output}
+
+    def is_gradient_without(names, value):
+        held = {later[name].key: later[name].value for name in names}
+        return bool(held) and scene.truth.is_gradient(value, at, bench.target.array, held)
+
+    if at is None:
+        return []
+    sentence, covered, rest = "", _covered(bench, later), bench.truth - bench.value
+    pairs = itertools.islice(itertools.combinations(later, 2), MOST_PAIRS)
+    for names in (*((name,) for name in later), *pairs):
+        if is_gradient_without(names, bench.value):
+            path = "path" if len(names) == 1 else "paths"
+            verb = "is" if len(names) == 1 else "are"
+            sentence = f"the {path} from {of} to the output through {joined(names)} {verb} missing"
+            break
+    if not sentence and np.any(rest) and is_gradient_without(covered, rest):
+        sentence = f"{of} reaches the output on another path than through {joined(covered)}, and that is missing"
     return [Mistake(bench.target.event, sentence, is_sure=False)] if sentence else []
+
+
+def _covered(bench, names):
+    """Return the names whose gradient or backward pass the line uses."""
+    scene, event = bench.scene, bench.target.event
+    covered = [of for n in scene.reads.names(event) for of in gradient_of(n) if of in names]
+    for name in names_read(scene.site(event).statement):
+        made = [scene.site(e).statement for e in scene.names.get(name, ()) if callable(e.live)]
+        covered += [n for n, e in names.items() if any(scene.site(e).statement is statement for statement in made)]
+    return list(dict.fromkeys(covered))
 
 
 def _scaled(bench):
@@ -195,16 +217,6 @@ def _scaled(bench):
     is_simple = abs(fraction.numerator) <= MOST_IN_A_FRACTION and abs(1 / factor - fraction) <= 1e-9
     sentence = f"it is {fraction} × what it should be" if is_simple else "it is off by a constant factor"
     return [Mistake(bench.target.event, sentence, is_sure=False, factor=factor)]
-
-
-def _of_another(bench):
-    """Recognise the value of another gradient."""
-    for other, truth in bench.found.truths.items():
-        is_alike = np.shape(truth) == np.shape(bench.value) and np.any(truth)
-        is_another = is_alike and not bench.scene.truth.same(truth, bench.truth, bench.target.array)
-        if is_another and bench.scene.truth.same(bench.value, truth, other.array):
-            return [Mistake(bench.target.event, f"it is what {other.name} should be")]
-    return []
 
 
 def _left_out(bench):
@@ -238,6 +250,11 @@ def _scattered(bench):
     call = ast.Call(ast.Name(SCATTER, ast.Load()), [target.value, target.slice, statement.value], [])
     sentence = f"places of {target.value.id} that come twice get one of their gradients, not the sum"
     return [Mistake(event, sentence, call)] if bench.fits(event, call) else []
+
+
+one_change, one_factor = functools.partial(_fitting, ANOTHER), functools.partial(_fitting, FACTOR)
+one_function, one_term = functools.partial(_fitting, FUNCTION), functools.partial(_fitting, TERM)
+SEARCHES = (_left_out, one_change, _scattered, _missing_path, one_factor, _scaled, one_function, one_term)
 
 
 def repaired_statement(site, expression):

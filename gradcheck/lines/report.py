@@ -69,3 +69,9 @@ class StepsReport:
             where = f"{row.equation:<{equations}} " if equations else ""
             lines.append(f"   {where}{row.name:<{names}}  {what}".rstrip())
         return "\n".join([*lines, *(f"   {remark}" for remark in self.remarks)])
+
+
+def joined(words, last_word="and"):
+    """Return `a`, `a and b` or `a, b and c`."""
+    *first, last = words
+    return f"{', '.join(first)} {last_word} {last}" if first else last

@@ -9,10 +9,9 @@ import numpy as np
 
 from gradcheck.lines.bench import Workbench
 from gradcheck.lines.by_value import follow_by_value
-from gradcheck.lines.paths import joined
 from gradcheck.lines.probe import is_real_array
 from gradcheck.lines.repairs import mistakes, repaired_statement
-from gradcheck.lines.report import FOLLOWS, NOT_FOLLOWED, RIGHT, UNNAMED, WRONG, StepRow, StepsReport
+from gradcheck.lines.report import FOLLOWS, NOT_FOLLOWED, RIGHT, UNNAMED, WRONG, StepRow, StepsReport, joined
 from gradcheck.lines.source import is_gradient
 
 DRAWS = 2  # further draws on which a local is compared with quantities

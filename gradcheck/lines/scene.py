@@ -94,7 +94,7 @@ class Scene:
         clear_gradients(run.call.target)
         events, backward = [], None
         try:
-            with self.probe.running(changes):
+            with self.probe.running(changes, is_recorded=False):
                 _, backward = run.call.evaluate()
             with self.probe.running(changes, self._left) as events, np.errstate(all="ignore"):
                 returned = backward(run.call.as_y(run.dy.copy()))

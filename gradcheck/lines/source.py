@@ -56,25 +56,27 @@ def source_of(backward, target, name):
 
     Raises ValueError, with the reason, if there is none.
     """
-    pair = _pair_within(target)
-    if pair:
-        return _source_of_pair(*pair, name)
+    forward, *functions = _pair_within(target) or [None, *closures(backward)]
     reason, candidates = f"{name}: {NOT_WITHIN}", []
-    for function in closures(backward):
+    for function in functions:
         if str(function.__module__).startswith(ADAPTERS):  # None in code that exec defines
             continue
-        lines = _lines_of(function)
+        file, lines = _file(function), _lines_of(function)
         if not lines:
-            reason = f"{name}: the source of its backward cannot be read: there is no file {_file(function)}"
+            reason = f"{name}: the source of its backward cannot be read: there is no file {file}"
             continue
         tree, outer, inner = _node_of(function, lines)
-        if outer is not None:
-            candidates.append(Source(_file(function), tree, outer, inner, function, lines, function is backward))
+        if forward is not None and _file(forward) == file:
+            other, _, outer = _node_of(forward, lines)
+            tree = ast.Module([s for part in (tree, other) if part for s in part.body], [])
+        if inner is not None and isinstance(outer, FUNCTION):
+            is_whole = forward is not None or function is backward
+            candidates.append(Source(file, tree, outer, inner, function, lines, is_whole, forward))
     for is_it in (_names_a_gradient, _computes):
-        for source in candidates:
-            if is_it(source):
-                _refuse_stale(source.function, source.tree, name)
-                return source
+        for source in filter(is_it, candidates):
+            for function in filter(None, (source.function, forward)):
+                _refuse_stale(function, source.tree, name)
+            return source
     raise ValueError(reason)
 
 
@@ -85,23 +87,6 @@ def _pair_within(target):
     held = contents(target)
     pair = held.get("forward"), held.get("backward")
     return pair if all(isinstance(function, types.FunctionType) for function in pair) else ()
-
-
-def _source_of_pair(forward, backward, name):
-    lines = _lines_of(backward)
-    if not lines or _file(forward) != _file(backward):
-        raise ValueError(f"{name}: the source of its forward and backward cannot be read, or is not in one file")
-    (tree, _, outer), (other, _, inner) = _node_of(forward, lines), _node_of(backward, lines)
-    if not isinstance(outer, ast.FunctionDef) or inner is None:
-        raise ValueError(f"{name}: {NOT_WITHIN}")
-    if other.body[-1] is not tree.body[-1]:
-        tree = ast.Module([*tree.body, other.body[-1]], [])
-    source = Source(_file(backward), tree, outer, inner, backward, lines, True, forward)
-    if not (_names_a_gradient(source) or _computes(source)):
-        raise ValueError(f"{name}: {NOT_WITHIN}")
-    for function in (forward, backward):
-        _refuse_stale(function, tree, name)
-    return source
 
 
 def _node_of(function, lines):

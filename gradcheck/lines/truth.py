@@ -72,12 +72,12 @@ class Truth:
     def along(self, at, array, v, held=None):
         """Return (derivative of L along v at a place, its uncertainty)."""
         try:
-            return self.slopes(at, array, v, held)[:2]
+            return self.slopes(at, array, v, held, is_recorded=False)[:2]
         except NotComplexSafe:  # for example at log(0)
             self.step = None
             return self.slopes(at, array, v, held)[:2]
 
-    def slopes(self, at, array, v, held=None):
+    def slopes(self, at, array, v, held=None, is_recorded=True):
         """Return (derivative of L, its uncertainty, {key: derivative of a value of forward}) along v at a place.
 
         Raises NotComplexSafe.
@@ -89,9 +89,9 @@ class Truth:
             return here.value, 10 * here.uncertainty, slopes
         if not isinstance(at, int):
             changes[at] = lambda value: value + 1j * STEP * v
-        with self.probe.running(changes) as events:
+        with self.probe.running(changes, is_recorded=is_recorded) as events:
             y = self.step.along({at: v} if isinstance(at, int) else {})
-        slopes = {e.key: np.imag(e.value) / STEP for e in events if isinstance(e.value, NUMERIC)}
+        slopes = {e.key: np.imag(e.value) / STEP for e in events or () if isinstance(e.value, NUMERIC)}
         return float(np.sum(self.run.dy * y)), 0.0, slopes
 
     def is_plain(self, at, array):
