@@ -8,15 +8,6 @@ its value is wrong although all its operands have been replaced by their true va
 follow from it. Possible corrections of the line are tried, and one is reported only if it makes the gradient right on
 two draws (repairs.py).
 
-    print(gradcheck.steps(attention, q, k, v))
-
-    attention.backward: 1 of 3 gradients right
-       dv        right
-       dweights  right
-       dscores   WRONG: weights * sum(weights * dweights) over axis -1 is not subtracted
-       dq        follows from dscores
-       dk        follows from dscores
-
 `backward` must be defined within the forward pass, or the function must be the result of from_pair.
 
 How a line is judged:

@@ -14,6 +14,7 @@ blame.py then judges the lines of these locals in the same way as all others.
 """
 
 import ast
+import itertools
 import re
 
 import numpy as np
@@ -118,25 +119,40 @@ class _Search:
         self.sides, self.local, self.scene = sides, local, sides[0].scene
         self.quantities, self.undecided = sides[0].quantities, sides[0].undecided
         self.known, self.names = self.scene.names.keys(), {self.scene.name(event) for event in local}
-        self.lengths = {label[1] for label in self.quantities if label[0] == LENGTH}
-        self.labels = [k for k in self.quantities if all(k in side.quantities for side in sides)]
+        self.lengths = {int(q.array) for q in self.quantities.values() if q.kind == LENGTH and q.array > 1}
+        self.labels = list(self._distinct())
         self.allowed = {name: self._allowed(name) for name in self.names}
         truths = [truth for t, truth in self.scene.found.truths.items() if t in sides[0].compared and not t.is_final]
         truths.append(self.scene.run.dy)
         self.claimed = {k for k in self.labels if any(_fits(self.quantities[k], truth) for truth in truths)}
 
+    def _distinct(self):
+        """Yield the labels of the quantities on all sides; of the lengths, one label for each."""
+        seen = set()
+        for label, quantity in self.quantities.items():
+            if all(label in side.quantities for side in self.sides):
+                length = tuple(float(side.quantities[label].array) for side in self.sides if quantity.kind == LENGTH)
+                if length not in seen:
+                    yield label
+                seen |= {length} if length else set()
+
     def vouched(self):
         """Return the keys of the locals that equal an allowed quantity on every side."""
         held = [side.backward().values for side in self.sides]
-        return [e.key for e in self.local if self._equals(e, [values.get(e.key) for values in held])]
+        return [
+            e.key
+            for e in self.local
+            if self._equals(e, [values.get(e.key) for values in held], lambda label, e=e: self._vouches(label, e))
+        ]
 
-    def _equals(self, event, values):
+    def _equals(self, event, values, vouches):
+        """Return True if the values are those of a quantity that the name allows and that `vouches(label)`."""
         if not all(map(_is_numeric, values)):
             return False
         pairs, name = list(zip(self.sides, values, strict=True)), self.scene.name(event)
         if name == self.scene.source.parameter:
             return all(close(value, side.scene.run.dy, EQUAL) for side, value in pairs)
-        labels = [label for label in self.allowed[name] if self._vouches(label, event)]
+        labels = [label for label in self.allowed[name] if vouches(label)]
         return any(all(_fits(side.quantities[label], value) for side, value in pairs) for label in labels)
 
     def _vouches(self, label, event):
@@ -169,7 +185,24 @@ class _Search:
         return any(self.scene.name(event) in names_read(product) for product in products)
 
     def find_mistake(self):
-        """Find the first wrong local, record its true value, and return True; or return False."""
+        """Find the first wrong local, record its true value, and return True; or return False.
+
+        If its value is a quantity that its name allows, the local may be right, and the line of a later one wrong. The
+        first of these is then its rival.
+        """
+        found = self._mistakes()
+        event, truths = next(found, (None, ()))
+        if event is None:
+            return False
+        values = [side.backward().values.get(event.key) for side in self.sides]
+        if self._equals(event, values, lambda label: label[0] == SLOPE):
+            self.scene.rivals.update((event.key, other) for other, _ in itertools.islice(found, 1))
+        for side, value in zip(self.sides, truths, strict=True):
+            side.truths[event.key] = value
+        return True
+
+    def _mistakes(self):
+        """Yield each Event of a local that is not vouched for, with its true value on each side, if that mends it."""
         passed = [side.backward() for side in self.sides]
         vouched = set(self.vouched())
         unknown = [e for e in self.local if e.key not in self.sides[0].truths]
@@ -178,16 +211,12 @@ class _Search:
         before, partial_keys = self.scene.reads.before, {p.key for p in partial}
         behind = [e for e in doubtful if partial_keys & {r.key for r in before[e.key]}]
         for event in (*(e for e in doubtful if e not in behind), *partial, *behind):
-            for truth in (_truth, _truth_of_another_shape):
-                for label in self.allowed[self.scene.name(event)]:
-                    truths = [truth(side, event.key, label) for side in self.sides]
-                    if all(
-                        s.mends(p, event.key, value) for s, p, value in zip(self.sides, passed, truths, strict=True)
-                    ):
-                        for side, value in zip(self.sides, truths, strict=True):
-                            side.truths[event.key] = value
-                        return True
-        return False
+            labels = itertools.product((_truth, _truth_of_another_shape), self.allowed[self.scene.name(event)])
+            for truth, label in labels:
+                truths = [truth(side, event.key, label) for side in self.sides]
+                if all(s.mends(p, event.key, value) for s, p, value in zip(self.sides, passed, truths, strict=True)):
+                    yield event, truths
+                    break
 
     def _is_accumulated(self, event):
         """Return True if a name is computed at several lines, so that each value may be a partial gradient."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+OUTPUT = "<output>"  # the site of the output of forward, if no name is bound to it
+
 
 @dataclass(frozen=True)
 class Event:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradcheck.complex_step import NotComplexSafe
-from gradcheck.lines.probe import close, is_real_array
+from gradcheck.lines.probe import OUTPUT, Event, close, is_real_array
 from gradcheck.mistakes.patterns import LIBRARIES
 
 MOST_ENTRIES = 300  # of a part, because each is perturbed separately
@@ -62,9 +62,9 @@ def quantities_of(scene, shapes, names):
             of, within = (_names_of(site), _bound_by(site)) if site else (frozenset(), frozenset())
             found[label] = Quantity(label[0], of, array, by, within)
 
-    for length in moved.lengths:
-        add((LENGTH, length), length)
-        add((LENGTH, f"1/{length}"), 1 / length)
+    for place, length in moved.lengths.items():
+        add((LENGTH, place), length)
+        add((LENGTH, place, "reciprocal"), 1 / length)
     for name in scene.names.keys() & names:
         value = np.asarray(scene.names[name][-1].value)
         if value.dtype.kind in "fib":
@@ -105,15 +105,20 @@ class _Moved:
         self.scene = scene
         self.names = {name: held[0] for name, held in scene.names.items() if len(held) == 1}
         self.names = {name: event for name, event in self.names.items() if is_real_array(event.value)}
+        if not any(event.live is scene.output for event in self.names.values()):
+            self.names[OUTPUT] = Event(OUTPUT, 0, scene.run.y, scene.output)
         with scene.probe.running({}, with_parts=True) as events:
             scene.run.call.evaluate()
         parts = [event for event in events if scene.site(event).kind == "part"]
-        shapes = [np.shape(e.value) for e in parts if isinstance(e.value, np.ndarray)] + [np.shape(scene.run.dy)]
+        shapes = {e.key: np.shape(e.value) for e in parts if isinstance(e.value, np.ndarray)} | {
+            OUTPUT: scene.run.y.shape
+        }
+        sizes = {key: (*shape, math.prod(shape)) for key, shape in shapes.items()}
+        self.lengths = {(key, axis): n for key, size in sizes.items() for axis, n in enumerate(size) if n > 1}
         often = {event.site for event in parts if event.nth >= MOST_TIMES}
         parts = [e for e in parts if e.site not in often]
         self.values = {e.key: np.array(e.value) for e in parts if is_real_array(e.value)}
         self.values = {key: value for key, value in self.values.items() if value.size <= MOST_ENTRIES}
-        self.lengths = sorted({n for shape in shapes for n in (*shape, math.prod(shape)) if n > 1})
         self.rng = np.random.default_rng(len(parts))
         self.random, self.swept = {}, {}
 
@@ -150,6 +155,8 @@ class _Moved:
     def gradient_of(self, name):
         """Return ∂L/∂A of a name A, or None if it has too many entries."""
         event = self.names[name]
+        if name == OUTPUT:
+            return self.scene.run.dy
         return self.scene.truth.entries(event.key, event.value) if np.size(event.value) <= MOST_ENTRIES else None
 
     def each(self, key):

@@ -146,6 +146,7 @@ def _unsure(scene, target, sentence):
     masks = [e for e in read if not is_real_array(e.value) and e.key in reads.before]
     by_masks = {other.key for e in masks for other in reads.through(e, known)}
     others = [e for e in read if e.key in by_masks or bench.may_be_wrong(e)]
+    others += [scene.rivals[key] for key in {target.event.key} & scene.rivals.keys()]
     helpers = joined(list(dict.fromkeys(map(scene.name, others))), "or") if others else ""
     if sentence:
         sentence += f" (here, or in {helpers})" if helpers else ""

@@ -36,12 +36,13 @@ class Scene:
     `names` is {name: Events of forward}, `plain` the Passed without replacements, `targets` the gradients to compare,
     `reads` the operands of each line, and `found` the Findings (blame.py). `runs` counts the backward passes that tried
     a correction, and `settled` are the keys of the locals that need no examination, such as the length of an axis.
+    `rivals` is {key of a wrong local: Event of another one that may be the wrong one instead}.
     `verdicts()` returns the verdict of a check on each argument.
     """
 
     def __init__(self, call, dy, source, sites, probe, rng, verdicts):
         self.source, self.sites, self.probe = source, sites, probe
-        self.runs, self.settled, self.verdicts = 0, set(), verdicts
+        self.runs, self.settled, self.rivals, self.verdicts = 0, set(), {}, verdicts
         self.run = run_under_watch(call, dy, rng)
         with probe.running({}) as events:
             self.output, _ = self.run.call.evaluate()

@@ -15,7 +15,7 @@ from gradcheck.mistakes.sources import FUNCTION, first_line, within
 
 NOT_WITHIN = "no function `backward` is defined within its forward pass, so there are no lines to examine"
 ADAPTERS = "gradcheck.adapters."
-PREFIXES = ("d", "d_", "grad_")  # of names that hold a gradient
+PREFIXES, SUFFIXES = ("d", "d_", "grad_"), ("_grad", "_bar")  # of names that hold a gradient
 
 
 @dataclass(frozen=True)
@@ -179,13 +179,14 @@ def names_read(node):
 
 
 def is_gradient(name):
-    """Return True if a name has the form of a gradient: `dx`, `d_x`, `grad_x`."""
+    """Return True if a name has the form of a gradient: `dx`, `d_x`, `grad_x`, `x_grad`, `x_bar`."""
     return bool(gradient_of(name))
 
 
 def gradient_of(name, prefixes=PREFIXES):
-    """Return each X for which a name has the form dX."""
-    return [name[len(prefix) :] for prefix in prefixes if name.startswith(prefix) and len(name) > len(prefix)]
+    """Return each X for which a name has the form of a gradient of X."""
+    found = [name[len(prefix) :] for prefix in prefixes if name.startswith(prefix)]
+    return [x for x in (*found, *(name[: -len(suffix)] for suffix in SUFFIXES if name.endswith(suffix))) if x]
 
 
 def _names_a_gradient(source):
@@ -200,11 +201,17 @@ def _names_a_gradient(source):
 
 def _computes(source):
     """Return True if a backward pass computes with its argument, or passes it to a library: `return g @ w.T`."""
-    operations = [n for n in ast.walk(source.inner) if isinstance(n, (ast.BinOp, ast.UnaryOp, ast.Call))]
-    operations = [n for n in operations if not isinstance(n, ast.Call) or isinstance(n.func, ast.Attribute)]
     arguments = source.inner.args
-    given = source.parameter or (arguments.vararg.arg if arguments.vararg else "")
-    return any(given in names_read(operation) for operation in operations)
+    given = {source.parameter or (arguments.vararg.arg if arguments.vararg else "")}
+    for node in ast.walk(source.inner):
+        is_copy = isinstance(node, ast.Assign) and not any(isinstance(n, ast.Call) for n in ast.walk(node.value))
+        if is_copy and given & {*names_read(node.value)}:
+            given |= {n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+        is_operation = isinstance(node, (ast.BinOp, ast.UnaryOp))
+        is_operation |= isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        if is_operation and given & {*names_read(node)}:
+            return True
+    return False
 
 
 def _key(code):

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradcheck.central_differences import estimate, line_along, scales_of, step_of
 from gradcheck.complex_step import STEP, ComplexStep, NotComplexSafe
-from gradcheck.lines.probe import close, is_real_array
+from gradcheck.lines.probe import OUTPUT, close, is_real_array
 
 MOST = 3000  # entries, each of which is perturbed separately
 EXACT, APPROXIMATE = 1e-9, 2e-6  # relative errors of a gradient that counts as true
@@ -92,6 +92,7 @@ class Truth:
         with self.probe.running(changes, is_recorded=is_recorded) as events:
             y = self.step.along({at: v} if isinstance(at, int) else {})
         slopes = {e.key: np.imag(e.value) / STEP for e in events or () if isinstance(e.value, NUMERIC)}
+        slopes[OUTPUT, 0] = y
         return float(np.sum(self.run.dy * y)), 0.0, slopes
 
     def is_plain(self, at, array):
@@ -112,7 +113,7 @@ class Truth:
             moved = {} if isinstance(at, int) else {at: lambda value: value + t * v}
             with self.probe.running(changes | moved) as events:
                 y = output(t) if isinstance(at, int) else np.array(self.run.call.evaluate()[0], np.float64)
-            points[t] = {e.key: np.asarray(e.value) for e in events if is_real_array(e.value)}
+            points[t] = {e.key: np.asarray(e.value) for e in events if is_real_array(e.value)} | {(OUTPUT, 0): y}
             return y
 
         here = estimate(line, self.run.y, self.run.dy, h)

@@ -9,13 +9,6 @@ Left is the right pattern, then the wrong one; capital letters are holes. The au
 wrong one. A repair finds the wrong code and writes the right one, with the holes that only the right side has filled
 from the names in scope. The sentence serves two readers. The code in those holes is the answer: a student reads
 "a factor" in its place, or a noun phrase of a glossary.
-
-    patterns.py    matching code with a pattern, and building code from one
-    row.py         a row, an edit, and its sentence for each reader
-    table.py       the rows
-    planting.py    making mistakes: the places and the scope of right code
-    repairing.py   undoing them: the parts and the scope of a wrong line
-    draws.py       other inputs, on which a claim has to hold as well
 """
 
 from gradcheck.mistakes.repairing import exchanged

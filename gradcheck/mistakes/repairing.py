@@ -179,24 +179,12 @@ def repairs(expression, names, rank):
 
 def exchanged(tree, node, new):
     """Return a copy of a tree in which `new` replaces `node`, which is found by identity."""
-    return new if tree is node else _Exchange(node, new).visit(_shallow(tree))
-
-
-class _Exchange(ast.NodeTransformer):
-    """Exchanges one node; the others are copied on the way."""
-
-    def __init__(self, node, new):
-        self.node, self.new = node, new
-
-    def visit(self, node):
-        return self.new if node is self.node else super().generic_visit(_shallow(node))
-
-
-def _shallow(node):
-    twin = copy.copy(node)
-    for name, value in ast.iter_fields(node):
-        if isinstance(value, list):
-            setattr(twin, name, list(value))
+    if not isinstance(tree, ast.AST) or tree is node:
+        return new if tree is node else tree
+    twin = copy.copy(tree)
+    for name, value in ast.iter_fields(tree):
+        many = isinstance(value, list)
+        setattr(twin, name, [exchanged(v, node, new) for v in value] if many else exchanged(value, node, new))
     return twin
 
 

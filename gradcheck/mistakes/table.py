@@ -4,33 +4,6 @@ The audit makes a mistake by finding the right code and writing the wrong one; a
 code and writing the right one. The classes of holes are those of the scope that fills them: planting.py for the audit,
 repairing.py for a wrong line. A hole without a class, or with one that the scope does not list, is not filled, and the
 row is then used in the other direction alone. Code that two rows make is of the first row's kind.
-
-| kind | the right code → the wrong code |
-|---|---|
-| term dropped | `a + b` → `a`, `b`; `a - b` → `a`, `-b`; `a += b` → nothing |
-| factor dropped | `a * b` → `a`, `b`; `a / b` → `a`; `a @ b` → `a`, `b`; `a *= b` → nothing |
-| sign flipped | `-a` → `a`; `x = e` → `x = -e`; `return e` → `return -e`; `x += e` → `x -= e` |
-| operator exchanged | each of `+ - * /` for each other one, also in `x += e` |
-| operands exchanged | `a @ b` → `b @ a`; `a / b` → `b / a`; `np.dot(a, b)` → `np.dot(b, a)` |
-| sum and mean exchanged | `.sum()` ↔ `.mean()`, `feature_mean` ↔ `feature_sum`; divided or multiplied by a length |
-| axis changed | `axis=-1` → another, or none |
-| keepdims lost | `keepdims=True` removed |
-| transpose lost | `x.T`, `x.swapaxes(…)`, `np.transpose(x)` → `x` |
-| transpose added | on each factor of a product, and on the product; in einsum, two letters exchanged |
-| name replaced | a captured name by another of the scope that binds it, a local one by another local one |
-| constant changed | 2 → 3, 1; 0.5 → 1.0, 0.0; True → False |
-| gradient replaced by zeros | `return e` → `return 0 * e`; `x = e` → `x = 0 * e` |
-| gradient replaced by dy | `return e` → `return dy` |
-| dy ignored | `dy` → `0 * dy + 1` |
-| gradients exchanged | `return a, b` → `return b, a`; `a, b = e` → `b, a = e` |
-| mask forgotten | `np.where(c, a, b)` → `a`, `b`; `where=…` removed; `~m` → `m`; `a[i]` → `a` |
-| condition changed | `if c` → `if True`, `if False`; `a if c else b` → `a`, `b`; `<` → `<=`, `>` |
-| accumulation lost | `x += e` → `x = e`; `np.add.at(x, i, e)` → `x[i] += e` |
-| statement dropped | → `pass` |
-| backward call dropped | `norm_backward(dy)` → `dy` |
-| call dropped | `np.exp(x)` → `x`; `x.reshape(n)` → `x` |
-| order reversed | `reversed(x)` → `x` |
-| power changed | `a ** 2` → `a` |
 """
 
 import itertools
@@ -58,10 +31,17 @@ AXIS = "the {{{}}} runs over axis {{L}} where it should over {{K:another}}"
 TWICE = "places of {A:the array} that come twice get one of their gradients, not the sum"
 
 FACTOR = "{B:factor} is missing[ from {A}]"
+UNMASKED, MASK = "{A} should be 0 where ", {"rank": 2, "B": "masks"}
+OTHER_POWER = "{wrong} stands where the power {N:of another number} belongs"
+OTHER_FUNCTION = "{L} stands where {M:another function} belongs"
+BRANCHES = "the values where {C} holds and where not are exchanged"
 ORDER = "{B} and {A} are in the wrong order"
 MINUS_TOTAL, NO_TOTAL = "A - A.{}(axis=K, keepdims=True)", "{}({{A}}) over {{K:axis}} is not subtracted"
 MINUS_MULTIPLE = "A - B * A.{}(axis=K, keepdims=True)"
 NO_MULTIPLE = "{{B:an array}} * {}({{A}}) over {{K:axis}} is not subtracted"
+
+SUBTRACTED = {"rank": 4, "A": "summable", "B": "arrays", "K": "axes"}
+NO_SUM, OVER = "the {} over {{K:axis}} is missing", {"rank": 2, "K": "axes"}
 
 STATEMENTS = [
     mistake("term dropped", "A += B", "pass", "{B:a term} is not added to {A:the sum}"),
@@ -94,9 +74,7 @@ EXPRESSIONS = [
     mistake("term dropped", "A - B", "A", "{B:a term} is not subtracted[ from {A}]", rank=4, B="terms"),
     mistake("term dropped", "A - B", "-B", "{A:a term}, from which {B} is subtracted, is missing"),
     *(
-        mistake(
-            "term dropped", right.format(total), "A", sentence.format(total), rank=4, A="summable", B="arrays", K="axes"
-        )
+        mistake("term dropped", right.format(total), "A", sentence.format(total), **SUBTRACTED)
         for total in ("mean", "sum")
         for right, sentence in ((MINUS_TOTAL, NO_TOTAL), (MINUS_MULTIPLE, NO_MULTIPLE))
     ),
@@ -129,13 +107,7 @@ EXPRESSIONS = [
         if {op, other} not in ({"+", "-"}, {"*", "/"})
     ),
     mistake("power changed", "A", "A ** M", "{wrong} stands where {A} belongs"),
-    mistake(
-        "power changed",
-        "A ** N",
-        "A ** M",
-        "{wrong} stands where the power {N:of another number} belongs",
-        N="powers",
-    ),
+    mistake("power changed", "A ** N", "A ** M", OTHER_POWER, N="powers"),
     # Matrix products and transposes
     mistake("transpose lost", "A.T", "A", NOT_TURNED.format("A")),
     mistake("transpose lost", "A.mT", "A", NOT_TURNED.format("A")),
@@ -159,25 +131,11 @@ EXPRESSIONS = [
     mistake("mask forgotten", "A[I]", "A", "{A} is taken whole where a part of it belongs", A="entries"),
     mistake("mask forgotten", "np.where(C, A, B)", "A", "{A} is not limited to {C:a mask}"),
     mistake("mask forgotten", "np.where(C, A, B)", "B", "{B} is not limited to {C:a mask}"),
+    mistake("mask forgotten", "np.where(C, A, B)", "np.where(C, B, A)", BRANCHES),
+    mistake("mask forgotten", "np.where(B, A, 0.0)", "A", UNMASKED + "{B:a mask} is False", **MASK),
+    mistake("mask forgotten", "np.where(B, 0.0, A)", "A", UNMASKED + "{B:a mask} is True", **MASK),
     mistake(
-        "mask forgotten",
-        "np.where(C, A, B)",
-        "np.where(C, B, A)",
-        "the values where {C} holds and where not are exchanged",
-    ),
-    mistake(
-        "mask forgotten", "np.where(B, A, 0.0)", "A", "{A} should be 0 where {B:a mask} is False", rank=2, B="masks"
-    ),
-    mistake(
-        "mask forgotten", "np.where(B, 0.0, A)", "A", "{A} should be 0 where {B:a mask} is True", rank=2, B="masks"
-    ),
-    mistake(
-        "mask forgotten",
-        "np.where(B > 0, A, 0.0)",
-        "A",
-        "{A} should be 0 where {B:an array} is not positive",
-        rank=2,
-        B="arrays",
+        "mask forgotten", "np.where(B > 0, A, 0.0)", "A", UNMASKED + "{B:an array} is not positive", rank=2, B="arrays"
     ),
     mistake("mask forgotten", "F(*R, where=K)", "F(*R)", "`where` is missing"),
     mistake("constant changed", "N", "M", "{M} stands where {N:another number} belongs", N="numbers", M="numbers"),
@@ -215,15 +173,7 @@ EXPRESSIONS = [
         )
     ),
     *(
-        mistake(
-            "call dropped",
-            f"A.{total}(axis=K, keepdims=True)",
-            "A",
-            f"the {total} over {{K:axis}} is missing",
-            at="value",
-            rank=2,
-            K="axes",
-        )
+        mistake("call dropped", f"A.{total}(axis=K, keepdims=True)", "A", NO_SUM.format(total), at="value", **OVER)
         for total in ("sum", "mean")
     ),
     # Calls
@@ -253,14 +203,7 @@ EXPRESSIONS = [
     mistake("call dropped", "B", "A", "{A} stands where {B:a function of it} belongs", rank=2, A="array", B="forms"),
     mistake("call added", "A", "np.M(A)", "{M} is too much", A="unplanted"),
     mistake("call added", "A", "F(A)", "{F} is too much", A="unplanted"),
-    mistake(
-        "name replaced",
-        "np.M(A)",
-        "np.L(A)",
-        "{L} stands where {M:another function} belongs",
-        M="elementary",
-        L="elementary",
-    ),
+    mistake("name replaced", "np.M(A)", "np.L(A)", OTHER_FUNCTION, M="elementary", L="elementary"),
     # Names
     mistake("dy ignored", "A", "0 * A + 1", "{A} is taken for ones", A="dy"),
     mistake("name replaced", "A", "B", "{B} stands where {A:another name} belongs", A="names", B="names"),
