@@ -6,10 +6,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import example, given, strategies as st
+from hypothesis import given, strategies as st
 from strategies import configs, random_ids, random_model, rngs
 
-from minitransformer import Config, KeyValueCache, Transformer, generate
+from minitransformer import Config, KeyValueCache, generate
 from minitransformer.generation import LayerCache, sample, stream, window_start
 
 FAMILIES = {
@@ -153,13 +153,6 @@ def test_a_cache_that_is_full_says_so(model):
 # Choosing a token
 
 
-def test_greedy_takes_the_likeliest_token(model, rng):
-    ids = generate(model, random_ids(model.config, rng, 2, 3), 12, temperature=0)
-    for length in range(3, 15):
-        window = ids[:, windows(length, model.config.context) : length]
-        assert np.array_equal(ids[:, length], model(window)[0][:, -1].argmax(axis=-1))
-
-
 def expected_distribution(logits, temperature, top_k, top_p):
     """The probabilities of tokens with different logits in plain Python: sort, keep k, then the first that reach p."""
     ranked = sorted(range(len(logits)), key=lambda i: -logits[i])[:top_k]
@@ -172,24 +165,6 @@ def expected_distribution(logits, temperature, top_k, top_p):
         if top_p is not None and reached >= top_p:
             break
     return {i: p[i] / sum(p[j] for j in kept) for i in kept}
-
-
-@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
-@pytest.mark.parametrize("top_k", [None, 1, 3, 100])
-@pytest.mark.parametrize("top_p", [None, 0.05, 0.6, 0.97, 1.0])
-def test_frequencies_and_support_are_those_worked_out_by_hand(temperature, top_k, top_p):
-    logits = [0.3, -1.2, 2.0, 1.1, -0.4, 1.7, -3.0]
-    expected = expected_distribution(logits, temperature, top_k, top_p)
-    draws = 20000
-    rows = np.tile(logits, (draws, 1))
-    tokens = sample(rows, temperature=temperature, top_k=top_k, top_p=top_p, rng=np.random.default_rng(3))
-    counts = Counter(tokens.tolist())
-    assert set(counts) <= set(expected)
-    chi_squared = sum((counts[i] - draws * p) ** 2 / (draws * p) for i, p in expected.items())
-    freedom = len(expected) - 1
-    assert chi_squared <= freedom + 5 * math.sqrt(2 * freedom) + 1e-9
-    for i, p in expected.items():
-        assert counts[i] or draws * p < 20
 
 
 @given(rngs, st.integers(1, 12), st.floats(0.05, 20), st.integers(1, 14) | st.none(), st.floats(0.01, 1) | st.none())
@@ -213,14 +188,6 @@ def test_equal_logits_at_the_border_of_top_k_are_all_kept():
     rows = np.tile([1.0, 3.0, 2.0, 2.0, 0.0], (500, 1))
     tokens = sample(rows, temperature=1, top_k=2, top_p=None, rng=np.random.default_rng(0))
     assert set(tokens.tolist()) == {1, 2, 3}
-
-
-def test_top_p_is_applied_to_what_top_k_left():
-    logits = np.log([0.4, 0.3, 0.2, 0.1])
-    tokens = sample(np.tile(logits, (2000, 1)), temperature=1, top_k=2, top_p=0.55, rng=np.random.default_rng(0))
-    assert set(tokens.tolist()) == {0}  # of the two that are left, the first has 4/7
-    tokens = sample(np.tile(logits, (2000, 1)), temperature=1, top_k=2, top_p=0.6, rng=np.random.default_rng(0))
-    assert set(tokens.tolist()) == {0, 1}
 
 
 def test_top_k_of_one_and_a_vanishing_temperature_are_greedy(model, rng):
@@ -262,12 +229,6 @@ def test_the_same_seed_gives_the_same_tokens_and_another_seed_others(model):
     assert np.array_equal(generate(model, prompt, 40), generate(model, prompt, 40, rng=np.random.default_rng(0)))
 
 
-def test_more_tokens_begin_with_the_fewer(model):
-    prompt = np.array([3])
-    long = generate(model, prompt, 30, rng=np.random.default_rng(2))
-    assert np.array_equal(generate(model, prompt, 11, rng=np.random.default_rng(2)), long[:12])
-
-
 @given(configs(), rngs, st.integers(1, 8), st.integers(0, 8))
 def test_a_batch_equals_a_loop_when_greedy(config, rng, prompt, new):
     model = random_model(config, rng)
@@ -307,69 +268,44 @@ def test_ids_of_any_integer_dtype_come_back_as_int64_and_none_wraps_around(dtype
     assert np.array_equal(result, generate(model, [1, 2, 3], 20)) and result.max() > 255
 
 
-@example(prompt=40)
-@given(prompt=st.integers(9, 30))
-def test_a_prompt_longer_than_the_context_counts_from_its_window_on(prompt):
-    rng = np.random.default_rng(prompt)
-    model = random_model(FAMILIES["gpt2"], rng)
-    ids = random_ids(model.config, rng, prompt)
-    other = ids.copy()
-    other[: windows(prompt, 8)] = 0
-    assert np.array_equal(generate(model, ids, 9)[prompt:], generate(model, other, 9)[prompt:])
-
-
 # Invalid arguments
 
 
 @pytest.mark.parametrize(
-    "settings, words",
+    "name, value",
     [
-        ({"temperature": -0.1}, r"temperature must be at least 0 and finite, not -0\.1"),
-        ({"temperature": math.nan}, "temperature must be at least 0 and finite, not nan"),
-        ({"temperature": math.inf}, "temperature must be at least 0 and finite, not inf"),
-        ({"top_k": 0}, "top_k must be at least 1, not 0"),
-        ({"top_k": -3}, "top_k must be at least 1, not -3"),
-        ({"top_p": 0}, "top_p must be positive and at most 1, not 0"),
-        ({"top_p": 1.01}, r"top_p must be positive and at most 1, not 1\.01"),
-        ({"top_p": math.nan}, "top_p must be positive and at most 1, not nan"),
-        ({"max_new_tokens": -1}, "max_new_tokens must be at least 0, not -1"),
+        *(("temperature", value) for value in (-0.1, math.nan, math.inf)),
+        *(("top_k", value) for value in (0, -3)),
+        *(("top_p", value) for value in (0, 1.01, math.nan)),
+        ("max_new_tokens", -1),
     ],
 )
 @pytest.mark.parametrize("begin", [generate, stream])
-def test_settings_out_of_range_are_named_before_the_first_token(begin, settings, words):
-    with pytest.raises(ValueError, match=words):
-        begin(Fixed([0.0, 1.0]), np.array([0]), **settings)
+def test_settings_out_of_range_are_named_before_the_first_token(begin, name, value):
+    with pytest.raises(ValueError, match=f"{name} must be .*, not {value}"):
+        begin(Fixed([0.0, 1.0]), np.array([0]), **{name: value})
 
 
 @pytest.mark.parametrize(
     "ids, error, words",
     [
-        (np.array([0, 2]), ValueError, r"id 2 at position \(1,\) is out of range: the vocabulary has 0 … 1"),
-        (np.array([[0, 1], [-1, 1]]), ValueError, r"id -1 at position \(1, 0\) is out of range"),
-        (np.array([0.0, 1.0]), TypeError, "ids must be an array of integers, not dtype float64"),
-        (
-            np.array([], int),
-            ValueError,
-            r"the prompt must be ids \(T,\) or \(B, T\) with at least one token, not \(0,\)",
-        ),
-        (np.zeros((2, 0), int), ValueError, r"at least one token, not \(2, 0\)"),
-        (np.zeros((1, 1, 1), int), ValueError, r"the prompt must be ids \(T,\) or \(B, T\) .* not \(1, 1, 1\)"),
-        (np.array(1), ValueError, r"the prompt must be ids .* not \(\)"),
+        (np.array([0, 2]), ValueError, r"id 2 at position \(1,\) .* 0 … 1"),
+        (np.array([[0, 1], [-1, 1]]), ValueError, r"id -1 at position \(1, 0\)"),
+        (np.array([0.0, 1.0]), TypeError, "ids .* not dtype float64"),
+        (np.array([], int), ValueError, r"prompt .* not \(0,\)"),
+        (np.zeros((2, 0), int), ValueError, r"prompt .* not \(2, 0\)"),
+        (np.zeros((1, 1, 1), int), ValueError, r"prompt .* not \(1, 1, 1\)"),
+        (np.array(1), ValueError, r"prompt .* not \(\)"),
     ],
 )
 @pytest.mark.parametrize("begin", [generate, stream])
-def test_ids_that_are_wrong_are_named_before_the_first_token(begin, ids, error, words):
+def test_invalid_ids_are_named_before_the_first_token(begin, ids, error, words):
     with pytest.raises(error, match=words):
         begin(Fixed([0.0, 1.0]), ids)
 
 
 def test_a_list_of_ids_will_do():
     assert generate(Fixed([0.0, 1.0]), [0, 1], 2, temperature=0).tolist() == [0, 1, 1, 1]
-
-
-def test_float32_models_generate_too():
-    model = Transformer(Config(vocab_size=9, context=6, d_model=8, n_heads=2), seed=1)
-    assert np.array_equal(generate(model, [1, 2], 12), generate(model, [1, 2], 12, use_cache=False))
 
 
 # Where it stops
