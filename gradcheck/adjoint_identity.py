@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradcheck.central_differences import scales_of
+from gradcheck.central_differences import displaced, scales_of
 from gradcheck.complex_step import ComplexStep
 from gradcheck.contract import gradients_of
 
@@ -115,19 +115,14 @@ def nudged(run, *, mirrored=False):
 
     If `mirrored`, each perturbation is followed by the opposite one.
     """
-    before = [argument.array.copy() for argument in run.arguments]
+    arrays = [argument.array for argument in run.arguments]
     rng = np.random.default_rng(0)
     places = []
-    try:
-        for _ in range(PLACES):
-            nudges = [NUDGE * rng.choice((-1.0, 1.0), size=here.shape) for here in before]
-            for side in (1, -1) if mirrored else (1,):
-                for argument, here, nudge in zip(run.arguments, before, nudges, strict=True):
-                    argument.array[...] = here * (1 + side * nudge)
+    for _ in range(PLACES):
+        nudges = [NUDGE * rng.choice((-1.0, 1.0), size=array.shape) for array in arrays]
+        for side in (1, -1) if mirrored else (1,):
+            with displaced(arrays, [a * (1 + side * nudge) for a, nudge in zip(arrays, nudges, strict=True)]):
                 gradients = gradients_of(run.call, run.arguments, run.dy)
                 y = np.array(run.call.evaluate()[0])
                 places.append((gradients, ComplexStep(run.call, run.arguments, y)))
-    finally:
-        for argument, here in zip(run.arguments, before, strict=True):
-            argument.array[...] = here
     return places

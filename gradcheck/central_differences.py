@@ -56,6 +56,7 @@ most 1.74.
 """
 
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,6 +151,19 @@ def line_along(call, array, v, index=...):
             array[index] = here
 
     return line
+
+
+@contextmanager
+def displaced(arrays, values):
+    """Give arrays other values within the `with` block."""
+    before = [array.copy() for array in arrays]
+    try:
+        for array, value in zip(arrays, values, strict=True):
+            array[...] = value
+        yield
+    finally:
+        for array, here in zip(arrays, before, strict=True):
+            array[...] = here
 
 
 def _inner(a, b):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradcheck.call import prepared
+from gradcheck.central_differences import displaced
 from gradcheck.complex_step import ComplexStep, NotComplexSafe
 from gradcheck.contract import fault, run_under_watch
 
@@ -184,15 +185,9 @@ def _derivatives(run, direction):
 
 def _loss(run, direction, t):
     """Return L(t) = ⟨dy, y(x + t v)⟩."""
-    arrays = {i: run.arguments[i].array for i in direction}
-    here = {i: array.copy() for i, array in arrays.items()}
-    try:
-        for i, v in direction.items():
-            arrays[i] += t * v
+    arrays = [run.arguments[i].array for i in direction]
+    with displaced(arrays, [array + t * v for array, v in zip(arrays, direction.values(), strict=True)]):
         return float(np.sum(run.dy * run.call.evaluate()[0]))
-    finally:
-        for i, array in here.items():
-            arrays[i][...] = array
 
 
 def _settle(derivatives):

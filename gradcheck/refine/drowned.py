@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradcheck.central_differences import RELATIVE_STEP
+from gradcheck.central_differences import RELATIVE_STEP, displaced
 from gradcheck.judgement import CANNOT_TELL, WRONG
 
 STEPS = 2.0**-24
@@ -70,18 +70,12 @@ def moved(arrays, evaluate):
 
     The change is relative to the entry.
     """
-    before = [array.copy() for array in arrays]
     rng = np.random.default_rng([*b"single precision"])
     by = [rng.uniform(0.5, 1.0, array.shape) for array in arrays]
 
     def function(t):
-        try:
-            for array, here, factor in zip(arrays, before, by, strict=True):
-                array[...] = here * (1 + t * factor)
+        with displaced(arrays, [array * (1 + t * factor) for array, factor in zip(arrays, by, strict=True)]):
             return np.array(evaluate())
-        finally:
-            for array, here in zip(arrays, before, strict=True):
-                array[...] = here
 
     return function
 
