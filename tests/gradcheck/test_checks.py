@@ -218,12 +218,7 @@ def test_the_report_is_an_aligned_table():
     assert lines[1].split() == ["argument", "entries", "absolute", "relative", "oracle", "±", "verdict"]
     assert len({line.rindex(line.split()[-1]) for line in lines[1:]}) == 1
     assert lines[2].split()[0] == "x" and lines[3].split()[0] == "w"
-
-
-def test_a_failing_report_ends_with_what_is_wrong():
-    with pytest.raises(GradientError) as caught:
-        check(product, normal(2), normal(2, seed=1), wrong=True)
-    table = str(caught.value.report)
+    table = str(check(product, normal(2), normal(2, seed=1), wrong=True, raises=False))
     assert "WRONG" in table and table.splitlines()[-1].startswith("dw: 2 of 2 entries disagree; worst at [")
 
 
@@ -360,19 +355,19 @@ def test_a_sample_of_a_large_argument_needs_few_forward_passes():
 
 def test_one_wrong_entry_that_no_sample_meets_is_found_by_the_direction():
     with pytest.raises(GradientError) as caught:
-        check(big, normal(50, 60), max_entries=1, wrong_entries=1)
+        check(big, normal(50, 60), max_entries=1, wrong_entries=1, explain=False)
     argument = caught.value.report["x"]
     assert argument.disagree == 0 and argument.direction_disagrees
     assert re.fullmatch(
         r"big: dx: all 1 sampled entries agree, but a random direction through all 3000 does not: "
-        r"backward gives \S+, central differences give \S+\. dx is not linear in dy: for 2 dy it is not twice as large",
+        r"backward gives \S+, central differences give \S+",
         str(caught.value),
     )
 
 
 def test_a_wrong_large_gradient_says_that_it_was_sampled():
     with pytest.raises(GradientError, match=r"dx: 100 of 100 sampled entries disagree; worst at \[\d+, \d+\]"):
-        check(big, normal(50, 60), max_entries=100, factor=1.5)
+        check(big, normal(50, 60), max_entries=100, factor=1.5, explain=False)
 
 
 # Kinks
@@ -380,40 +375,17 @@ def test_a_wrong_large_gradient_says_that_it_was_sampled():
 
 def test_entries_at_a_kink_are_reported_and_excused():
     x = np.array([0.0, 1.0, -2.0, 0.0, 1e-6])
-    for at_zero in (0.0, 0.3, 1.0):
+    assert check(relu, np.zeros(4))["x"].verdict == "right, 4 at a kink"
+    for at_zero in (0.0, 0.3, 0.5, 1.0):  # 0.5 equals the central difference
         argument = check(relu, x, at_zero=at_zero)["x"]
         assert argument.at_kink == 2 and argument.verdict == "right, 2 at a kink"
         assert argument.worst_index not in [(0,), (3,)] and argument.worst_absolute < 1e-9
-
-
-def test_the_mean_of_both_slopes_is_at_a_kink_though_it_equals_the_central_difference():
-    assert check(relu, np.array([0.0, 1.0]), at_zero=0.5)["x"].verdict == "right, 1 at a kink"
 
 
 def test_a_wrong_gradient_at_a_kink_is_wrong():
     for at_zero in (-0.1, 1.1, 7.0):
         with pytest.raises(GradientError, match=r"dx: 1 of 3 entries disagree; worst at \[1\]"):
             check(relu, np.array([1.0, 0.0, -1.0]), at_zero=at_zero)
-
-
-def test_a_maximum_may_choose_among_equals():
-    def maximum(x, *, winner):
-        def backward(dy):
-            dx = np.zeros_like(x)
-            dx[winner] = dy
-            return dx
-
-        return x.max(), backward
-
-    x = np.array([2.0, 1.0, 2.0])
-    assert check(maximum, x, winner=0)["x"].at_kink == 2
-    assert check(maximum, x, winner=2)["x"].at_kink == 2
-    with pytest.raises(GradientError, match=r"1 of 3 entries disagree; worst at \[1\]"):
-        check(maximum, x, winner=1)
-
-
-def test_an_argument_of_kinks_only_is_right():
-    assert check(relu, np.zeros(4))["x"].verdict == "right, 4 at a kink"
 
 
 # Faults of the backward pass
@@ -427,15 +399,6 @@ def test_a_forward_pass_that_is_not_finite_beside_the_input_is_named_as_the_side
         check(brittle, np.full(2, 0.5))
 
 
-def test_an_input_changed_in_place_by_forward_is_a_fault():
-    def careless(x, w):
-        x += 1.0
-        return product(x, w)
-
-    with pytest.raises(GradientError, match="careless: forward changed x in place: 3 entries"):
-        check(careless, normal(3), normal(3))
-
-
 def test_an_option_changed_in_place_is_a_fault():
     def careless(x, *, mask):
         mask[0] = False
@@ -443,40 +406,6 @@ def test_an_option_changed_in_place_is_a_fault():
 
     with pytest.raises(GradientError, match="forward changed mask in place: 1 entries"):
         check(careless, normal(3), mask=np.ones(3, dtype=bool))
-
-
-@pytest.mark.parametrize("victim", ["dy", "x"])
-def test_dy_or_an_input_changed_in_place_by_backward_is_a_fault(victim):
-    def careless(x):
-        def backward(dy):
-            dx = 2 * x * dy
-            if victim == "dy":
-                dy *= 2
-            else:
-                x[0] = 9.0
-            return dx
-
-        return x * x, backward
-
-    with pytest.raises(GradientError, match=f"careless: backward changed {victim} in place"):
-        check(careless, normal(3))
-
-
-def test_a_second_backward_that_gives_something_else_is_a_fault():
-    def accumulating(x):
-        total = np.zeros_like(x)
-
-        def backward(dy):
-            nonlocal total
-            total = total + 2 * x * dy
-            return total
-
-        return x * x, backward
-
-    with pytest.raises(
-        GradientError, match=r"dx: a second backward\(dy\) returns another gradient, different by up to"
-    ):
-        check(accumulating, normal(3))
 
 
 def test_a_second_backward_that_adds_to_the_array_it_returned_is_a_fault():
@@ -541,9 +470,12 @@ def test_every_parameter_and_every_input_of_a_module_is_checked():
     assert [(a.name, a.entries) for a in report.arguments] == [("x", 12), ("gamma", 3), ("beta", 3)]
 
 
-def test_a_wrong_parameter_gradient_is_named_by_its_dotted_name():
+@pytest.mark.parametrize("is_trained", [True, False])
+def test_a_wrong_parameter_gradient_is_named_by_its_dotted_name_also_if_it_is_frozen(is_trained):
+    module = Scale(wrong=True)
+    module.gamma.requires_grad = is_trained
     with pytest.raises(GradientError, match=r"Scale: gamma\.grad: 3 of 3 entries disagree; worst at \[\d\]"):
-        check_module(Scale(wrong=True), normal(4, 3))
+        check_module(module, normal(4, 3))
 
 
 def test_parameters_are_float64_and_random_during_the_check_unless_asked_otherwise():
@@ -593,13 +525,6 @@ def test_data_gradients_and_flags_are_given_back_after_an_error_of_the_modules_o
     assert module.gamma.data is data and module.gamma.grad is None and module.gamma.requires_grad is False
 
 
-def test_a_frozen_parameter_is_checked():
-    module = Scale(wrong=True)
-    module.gamma.requires_grad = False
-    with pytest.raises(GradientError, match=r"gamma\.grad: 3 of 3"):
-        check_module(module, normal(4, 3))
-
-
 def test_a_module_that_adds_into_gradient_arrays_finds_them_zero():
     class InPlace(Scale):
         def __call__(self, x):
@@ -631,16 +556,6 @@ def test_a_parameter_without_a_gradient_counts_as_zeros_and_says_so():
 
     with pytest.raises(GradientError, match=r"beta\.grad: 3 of 3 entries disagree \(backward left no gradient, which"):
         check_module(Forgetful(), normal(4, 3))
-
-
-def test_a_parameter_changed_in_place_is_a_fault():
-    class Careless(Scale):
-        def __call__(self, x):
-            self.gamma.data *= 2
-            return self.forward(x)
-
-    with pytest.raises(GradientError, match="forward changed gamma in place: 3 entries"):
-        check_module(Careless(), normal(4, 3))
 
 
 def test_a_tied_parameter_is_one_entry():
