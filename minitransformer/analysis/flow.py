@@ -95,7 +95,9 @@ class InformationFlow(Data):
         return data
 
     def __str__(self):
-        sections = headline_lines(self), contribution_lines(self), direct_lines(self), lens_lines(self)
+        direct = f"contributions to {self.direct.explained}: {self.direct.total:+z.3f}, the sum of"
+        contributions = [direct, *self.direct.lines(MOST_COMPONENTS)]
+        sections = headline_lines(self), contribution_lines(self), contributions, lens_lines(self)
         return "\n\n".join("\n".join(section) for section in sections)
 
     def draw(self, path) -> None:
@@ -217,12 +219,6 @@ def contribution_lines(flow: InformationFlow):
     yield from table(rows)
     yield f"Ablation ({ABLATED[contributions.ablated_by]}): nats by which the log-probability decreases."
     yield "The others do not intervene: attention does not show what is read, and gradients vanish at high certainty."
-
-
-def direct_lines(flow: InformationFlow):
-    """Yield the components with the largest contributions to the logit."""
-    yield f"contributions to {flow.direct.explained}: {flow.direct.total:+z.3f}, the sum of"
-    yield from flow.direct.lines(MOST_COMPONENTS)
 
 
 def lens_lines(flow: InformationFlow):

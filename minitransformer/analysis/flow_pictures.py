@@ -48,7 +48,7 @@ def draw_flow(flow, path) -> None:
 def draw_contributions(figure, flow) -> None:
     """Draw one column of bars over the last positions for each measure."""
     contributions = flow.contributions
-    tokens = numbered(flow.tokens)[-MOST_TOKENS:]
+    tokens = [f"{t}  {shown(token)}" for t, token in enumerate(flow.tokens)][-MOST_TOKENS:]
     columns = figure.subplots(1, len(TITLES), sharey=True)
     for axes, (name, title) in zip(columns, TITLES.items(), strict=True):
         values = getattr(contributions, name)[-len(tokens) :]
@@ -195,7 +195,3 @@ def draw_shaded(axes, lines, strength, title, shades) -> None:
     axes.set_ylim(len(lines), 0)
     axes.set_axis_off()
     label(axes, title)
-
-
-def numbered(tokens) -> list[str]:
-    return [f"{t}  {shown(token)}" for t, token in enumerate(tokens)]

@@ -21,20 +21,14 @@ BUDGETS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # multiples of the largest run's
 
 @dataclass(frozen=True)
 class Prediction:
-    """The loss of the largest size, predicted without it.
+    """The loss of the largest size, predicted without it."""
 
-    parameters, characters   N and D
-    predicted, ends          by the law of the smaller sizes, with its interval
-    no_better                loss of the next smaller size
-    measured                 mean over the runs
-    """
-
-    parameters: int
-    characters: int
-    predicted: float
-    ends: tuple[float, float]
-    no_better: float
-    measured: float
+    parameters: int  # N
+    characters: int  # D
+    predicted: float  # by the law of the smaller sizes
+    ends: tuple[float, float]  # the interval of `predicted`
+    no_better: float  # loss of the next smaller size
+    measured: float  # mean over the runs
 
     @property
     def is_nearer(self) -> bool:
@@ -57,22 +51,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The scaling law of a family, a prediction by it, and its choices.
+    """The scaling law of a family, a prediction by it, and its choices."""
 
-    law          ScalingLaw, fitted to all sizes
-    ends         {name of E, A, B, alpha or beta: interval}
-    error        typical relative error of a loss in the fit
-    prediction   Prediction of the largest size
-    choices      one Choice per budget
-    points       (M, 3): N, D and loss of every length of every run
-    """
-
-    law: ScalingLaw
-    ends: dict
-    error: float
-    prediction: Prediction
-    choices: tuple[Choice, ...]
-    points: np.ndarray
+    law: ScalingLaw  # fitted to all sizes
+    ends: dict  # {name of E, A, B, alpha or beta: interval}
+    error: float  # typical relative error of a loss in the fit
+    prediction: Prediction  # of the largest size
+    choices: tuple[Choice, ...]  # one per budget
+    points: np.ndarray  # (M, 3): N, D and loss of every length of every run
 
 
 def forecast(by_size) -> tuple[Forecast | None, str]:

@@ -33,25 +33,17 @@ FLOOR = 0.05
 
 @dataclass(frozen=True)
 class Jump:
-    """One jump of the exact score.
+    """One jump of the exact score, and the same numbers for the smooth score, exp(loglik)."""
 
-    parameters              N, the size with the largest rise
-    before, after           s(N/10) and s(N)
-    excess                  (2,), the interval of (1)
-    flagged                 all sizes that belong to it, in order
-    smooth_before, smooth_after, smooth_excess   the same for exp(loglik)
-    smooth_jumps            True if the smooth score jumps too, by the same rule
-    """
-
-    parameters: int
-    before: float
-    after: float
-    excess: tuple[float, float]
-    flagged: tuple[int, ...]
+    parameters: int  # N, the size with the largest rise
+    before: float  # s(N/10)
+    after: float  # s(N)
+    excess: tuple[float, float]  # the interval of (1)
+    flagged: tuple[int, ...]  # all sizes that belong to the jump, in order
     smooth_before: float
     smooth_after: float
     smooth_excess: tuple[float, float]
-    smooth_jumps: bool
+    smooth_jumps: bool  # True if the smooth score jumps too, by the same rule
 
 
 def find_jumps(parameters, exact, loglik, runs, chance: float = 0.0) -> tuple[Jump, ...]:

@@ -64,18 +64,12 @@ SECONDS_PER_STEP, SECONDS_PER_LAYER, FLOPS_PER_SECOND = 2e-3, 1.5e-3, 50e9
 
 @dataclass(frozen=True)
 class Plan:
-    """Determines the numbers of a run, up to the last bits, which environment() determines.
-
-    config         the model's
-    seed           of its weights and its batches
-    steps          of the longest length; at least 8
-    capabilities   trained and tested
-    """
+    """Determines the numbers of a run, up to the last bits, which environment() determines."""
 
     config: Config
-    seed: int
-    steps: int
-    capabilities: tuple[Capability, ...]
+    seed: int  # of the weights and the batches
+    steps: int  # of the longest length; at least 8
+    capabilities: tuple[Capability, ...]  # trained and tested
 
     @property
     def name(self) -> str:

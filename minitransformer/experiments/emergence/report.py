@@ -24,19 +24,14 @@ Limits
 
 @dataclass(frozen=True)
 class Curve:
-    """The scores of one capability by size, means over the runs, after the last step.
-
-    exact, loglik, seen       (S,): see capabilities.py; `seen` is for questions of the training, the others held out
-    exact_ends, loglik_ends   (S, 2): bootstrap intervals over the seeds
-    jumps                     sizes at which exact more than doubles from a tenth of the size: see jumps.py
-    """
+    """The scores of one capability by size, means over the runs, after the last step (see capabilities.py)."""
 
     capability: str
-    exact: np.ndarray
-    loglik: np.ndarray
-    seen: np.ndarray
-    exact_ends: np.ndarray
-    loglik_ends: np.ndarray
+    exact: np.ndarray  # (S,) of held-out questions, like loglik
+    loglik: np.ndarray  # (S,)
+    seen: np.ndarray  # (S,) exact, of questions of the training
+    exact_ends: np.ndarray  # (S, 2) bootstrap intervals over the seeds
+    loglik_ends: np.ndarray  # (S, 2)
     jumps: tuple[Jump, ...]
 
 

@@ -16,17 +16,12 @@ OUTCOMES_FILE = "outcomes.json"
 
 @dataclass(frozen=True)
 class Result:
-    """The result of one experiment.
-
-    intervals    {name of a number: its Interval}
-    seeds        the seeds in words: "seeds 0 to 4"
-    predicted    index of the outcome that the reader expected; None without a prediction
-    """
+    """The result of one experiment."""
 
     experiment: Experiment
-    intervals: dict[str, Interval]
-    seeds: str
-    predicted: int | None = None
+    intervals: dict[str, Interval]  # {name of a number: its Interval}
+    seeds: str  # "seeds 0 to 4"
+    predicted: int | None = None  # index of the outcome that the reader expected; None without a prediction
 
     @property
     def outcome(self) -> Outcome | None:

@@ -33,6 +33,7 @@ from minitransformer.analysis.ablation import mean_head_outputs, without_heads
 from minitransformer.analysis.circuits import Circuit, head_name, ov_circuit, pointer_circuit, qk_circuit
 from minitransformer.analysis.data import Data
 from minitransformer.analysis.heads import HeadScores, head_scores, random_sequences_twice
+from minitransformer.experiments.patterns.training import greatest_length
 from minitransformer.system.tables import table
 from minitransformer.system.values import one_of, whole
 from minitransformer.text import PATTERNS, accuracy, right_rows
@@ -193,7 +194,8 @@ def analyze_learned_patterns(
     rng = np.random.default_rng([seed, *b"analysis"])
     accuracies = [measured(model, rng, name, length, longest, rows) for name, length in lengths(model, names, longest)]
     exercises = {
-        name: longest_exercises(rng, name, longest, ABLATION_ROWS) for name in dict.fromkeys((*names, "induction"))
+        name: PATTERNS[name].sample(rng, ABLATION_ROWS, greatest_length(name, longest))
+        for name in dict.fromkeys((*names, "induction"))
     }
     ablations = {name: without_each(model, *exercises[name]) for name in names}
     whole = {name: tokens_right(model, *exercises[name]) for name in names}
@@ -218,12 +220,6 @@ def check_analysable(model, names, longest, rows) -> None:
     whole("rows", rows, least=1)
 
 
-def greatest_length(name: str, longest: int) -> int:
-    """Return the greatest length of a pattern up to `longest`."""
-    limit = PATTERNS[name].longest
-    return longest if limit is None else min(longest, limit)
-
-
 def lengths(model, names, longest: int):
     """Yield (name, length): the greatest trained length, and 1.5 times as much if pattern and context allow."""
     for name in names:
@@ -232,10 +228,6 @@ def lengths(model, names, longest: int):
         yield name, trained
         if longer > trained:
             yield name, longer
-
-
-def longest_exercises(rng, name: str, longest: int, rows: int):
-    return PATTERNS[name].sample(rng, rows, greatest_length(name, longest))
 
 
 def measured(model, rng, name: str, length: int, longest: int, rows: int) -> PatternAccuracy:

@@ -89,9 +89,13 @@ class PatternSettings(Settings):
         return max(PATTERNS[name].width(self.greatest_length(name)) for name in self.patterns)
 
     def greatest_length(self, name: str) -> int:
-        """Return the greatest length at which a pattern is trained."""
-        limit = PATTERNS[name].longest
-        return self.longest if limit is None else min(self.longest, limit)
+        return greatest_length(name, self.longest)
+
+
+def greatest_length(name: str, longest: int) -> int:
+    """Return the greatest length of a pattern up to `longest`."""
+    limit = PATTERNS[name].longest
+    return longest if limit is None else min(longest, limit)
 
 
 def train_on_simple_patterns(
