@@ -1,0 +1,224 @@
+"""A real number, computed twice: to 60 digits, and in a finite field.
+
+The digits decide every comparison. The field value is that of a formula at a random point: inputs, and functions that
+are not rational (relations.py), are random elements. Two formulas with equal values are the same formula, except with a
+probability that grows with their size: the degree, or the logarithm to base 2 of the sum of the coefficients' absolute
+values. `n` bounds the size of the numerator; the denominator `m` is a product of powers of the numbers divided by.
+
+A number may have a tangent, its derivative along a direction. Every operation applies the chain rule to it.
+"""
+
+import decimal
+import numbers
+import operator
+from fractions import Fraction
+
+import numpy as np
+
+from gradcheck.certify import constants
+
+EQUAL = decimal.Decimal("1e-40")  # relative: numbers closer than this are not told apart by their digits
+LOST = "a number that is not zero is zero in the field"
+
+run = None  # the Run (relations.py) that computes, set by certificate.py
+
+
+class CannotTell(Exception):  # noqa: N818 (it is a verdict, not an error)
+    """The function cannot be followed; the message gives the reason."""
+
+
+def both_sides(rule):
+    """Return the methods for a ∘ b and for b ∘ a, where b may be any number."""
+
+    def forward(self, other):
+        return NotImplemented if isinstance(other, np.ndarray) else rule(self, lift(other))
+
+    return forward, lambda self, other: rule(lift(other), self)
+
+
+def comparison(*signs):
+    """Return the method for a comparison that holds if the order of a and b is one of the signs."""
+    return lambda self, other: order(self, lift(other)) in signs
+
+
+def _quotient(a, b):
+    y = divide(a, b)
+    slope = plus(a.tangent, minus(times(b.tangent, y)))
+    return y.moving(None if slope is None else divide(slope, b))
+
+
+def _power(a, b):
+    if not (b.op == "constant" and b.args):
+        return (b * a.log()).exp()
+    y = run.power(a, b.args[0])
+    return y if a.tangent is None else y.moving(multiply(multiply(b, run.power(a, b.args[0] - 1)), a.tangent))
+
+
+class Number:
+    """A real number: digits d, field value v, size n over a Denominator m, and the operation and operands it is from.
+
+    A `fixed` number is the same for all inputs.
+    """
+
+    __slots__ = ("d", "v", "n", "m", "op", "args", "fixed", "tangent")
+
+    def __init__(self, d, v, n, m, op, args, fixed):
+        self.d, self.v, self.n, self.m, self.op, self.args, self.fixed = d, v, n, m, op, args, fixed
+        self.tangent = None
+
+    def moving(self, tangent):
+        """Set the tangent, and return the number."""
+        self.tangent = tangent
+        return self
+
+    __add__, __radd__ = both_sides(lambda a, b: add(a, b).moving(plus(a.tangent, b.tangent)))
+    __sub__, __rsub__ = both_sides(lambda a, b: add(a, b, -1).moving(plus(a.tangent, minus(b.tangent))))
+    __mul__, __rmul__ = both_sides(
+        lambda a, b: multiply(a, b).moving(plus(times(a.tangent, b), times(b.tangent, a)))
+    )
+    __truediv__, __rtruediv__ = both_sides(_quotient)
+    __pow__, __rpow__ = both_sides(_power)
+    __lt__, __gt__, __le__, __ge__ = comparison(-1), comparison(1), comparison(-1, 0), comparison(1, 0)
+    __eq__, __ne__ = comparison(0), comparison(-1, 1, None)
+    __hash__ = object.__hash__
+
+    def __neg__(self):
+        return minus(self).moving(minus(self.tangent))
+
+    def __abs__(self):
+        return -self if self < 0 else self
+
+    def __bool__(self):
+        return self != 0
+
+    def __float__(self):
+        if not self.fixed:
+            raise CannotTell("it converts a value that depends on the inputs to a float")
+        return float(self.d)
+
+    def exp(self):
+        y = run.exp(self)
+        return y.moving(times(self.tangent, y))
+
+    def log(self):
+        return run.log(self).moving(None if self.tangent is None else divide(self.tangent, self))
+
+    def sqrt(self):
+        return self ** Fraction(1, 2)
+
+    def tanh(self):
+        e = (2 * self).exp()
+        return (e - 1) / (e + 1) if e.d.is_finite() else lift(1)
+
+    def erf(self):
+        density = multiply(lift(2 / np.sqrt(np.pi)), run.exp(minus(multiply(self, self))))
+        return run.erf(self).moving(times(self.tangent, density))
+
+    def sin(self):
+        cosine, sine = run.turn(self)
+        return sine.moving(times(self.tangent, cosine))
+
+    def cos(self):
+        cosine, sine = run.turn(self)
+        return cosine.moving(minus(times(self.tangent, sine)))
+
+    def conjugate(self):
+        return self
+
+
+# Tangents, where None stands for zero.
+
+
+def plus(s, t):
+    return t if s is None else s if t is None else add(s, t)
+
+
+def minus(t):
+    return None if t is None else multiply(lift(-1), t)
+
+
+def times(t, a):
+    return None if t is None else multiply(t, a)
+
+
+# Operations on values, without tangents. A rational constant is a constant again if both operands are.
+
+
+def add(a, b, sign=1):
+    if a.op == b.op == "constant" and a.args and b.args:
+        return lift(a.args[0] + sign * b.args[0])
+    d, v = (a.d + b.d if sign == 1 else a.d - b.d), (a.v + sign * b.v) % run.p
+    if not v and d and d.is_finite():
+        if abs(d) > EQUAL * abs(a.d):
+            raise CannotTell(LOST)
+        d = decimal.Decimal(0)
+    m = a.m if a.m is b.m else run.combined(a.m, b.m, max)
+    n = m.size + max(a.n - a.m.size, b.n - b.m.size) + 1
+    return make(d, v, n, m, "add" if sign == 1 else "subtract", (a, b), a.fixed and b.fixed)
+
+
+def multiply(a, b):
+    if a.op == b.op == "constant" and a.args and b.args:
+        return lift(a.args[0] * b.args[0])
+    m = run.combined(a.m, b.m, operator.add)
+    return make(a.d * b.d, a.v * b.v % run.p, a.n + b.n, m, "multiply", (a, b), a.fixed and b.fixed)
+
+
+def divide(a, b):
+    if not b.v and b.d and b.d.is_finite():
+        raise CannotTell(LOST)
+    v = a.v * pow(b.v, -1, run.p) % run.p if b.v else 0  # 0 stands for a division by zero or by infinity
+    m = run.combined(a.m, run.atom(b), operator.add)
+    return make(a.d / b.d, v, a.n + b.m.size, m, "divide", (a, b), a.fixed and b.fixed)
+
+
+def make(d, v, n, m, op, args, fixed):
+    """Return a new Number. The square of a known root is expressed by the root."""
+    run.created += 1
+    if v in run.squares:
+        v, n, m = run.squares[v], 2, run.unit
+    if n > run.largest:
+        run.largest = n
+    return Number(d, v, n, m, op, args, fixed)
+
+
+def lift(value):
+    """Return the Number of a constant; a Number is returned unchanged."""
+    if type(value) is Number:
+        return value
+    if isinstance(value, (np.generic, np.ndarray)) and not np.ndim(value):
+        return lift(value.item())
+    value = float("nan") if value is None else value  # an entry of np.empty
+    if not isinstance(value, numbers.Real):
+        raise CannotTell(f"it computes with a value of type {type(value).__name__}")
+    if value not in run.constants:
+        run.constants[value] = _constant(value)
+    return run.constants[value]
+
+
+def _constant(value):
+    if isinstance(value, float) and not np.isfinite(value):
+        return Number(decimal.Decimal(value), 0, 0, run.unit, "constant", (), True)
+    q, r, k, is_known = constants.read(value) if isinstance(value, float) else (Fraction(value), 1, 0, True)
+    run.rounded |= not is_known
+    v = constants.element(q, r, k, run.root_of_pi, run.p)
+    if q and not v:
+        raise CannotTell(LOST)
+    n, below = (q.numerator * r).bit_length() + max(k, 0), q.denominator.bit_length() + max(-k, 0)
+    m = run.unit if k == 0 and q.denominator == 1 else run.denominator({("constant", q.denominator, k, below): 1})
+    return Number(constants.decimal_of(q, r, k), v, n, m, "constant", (q,) if (r, k) == (1, 0) else (), True)
+
+
+def order(a, b):
+    """Return -1, 0 or 1 for a < b, a = b or a > b, and None if one is NaN. Raises CannotTell at a tie."""
+    if not (a.d.is_finite() and b.d.is_finite()):
+        return None if a.d.is_nan() or b.d.is_nan() else (a.d > b.d) - (a.d < b.d)
+    difference = a.d - b.d
+    is_small, is_fixed = abs(difference) <= EQUAL * max(abs(a.d), abs(b.d)), a.fixed and b.fixed
+    if a.v == b.v and not is_small:
+        raise CannotTell(LOST)
+    if a.v != b.v and not is_fixed:
+        if is_small:
+            raise CannotTell("two values that are compared are equal at these inputs, but not at all others: a tie")
+        run.decide(a.v - b.v)
+    return 0 if is_small else 1 if difference > 0 else -1
