@@ -21,6 +21,8 @@ them is wrong, `check` raises a GradientError, which is an AssertionError.
 - `check(f, *inputs)`, `check_module(module, *inputs)` (also every parameter), `adjoint(model, *inputs)` (all entries at
   once, with one forward pass), `jacobian(f, *inputs)` (the Jacobian matrix);
 - `steps(f, *inputs)`: the first wrong line of a backward pass;
+- `certify(f, *inputs)`: decides whether backward is right as an identity, for all inputs and without a tolerance;
+  `same(f, g, *inputs)`: whether two functions are identical (certify/README.md);
 - `from_pair`, `from_layer`, `from_value_and_gradient`, `from_derivative`, `from_jacobian`, `from_nested`: code with
   other interfaces (gradcheck/adapters);
 - `check_update(adam, "adam")`: the steps of an optimiser, compared with a formula in plain scalars;
@@ -56,6 +58,7 @@ if TYPE_CHECKING:  # these names are loaded on first use: see __getattr__
     from gradcheck.adapters.pairs import from_pair
     from gradcheck.call import Call, borrowed, clear_gradients, parameters_of, randomize_parameters, to_float64
     from gradcheck.cases import Case, check_case, load_cases
+    from gradcheck.certify import Certificate, certify, same
     from gradcheck.checking import adjoint, check, check_call, check_module
     from gradcheck.html import report_html
     from gradcheck.jacobian_matrix import Jacobian, jacobian
@@ -67,6 +70,9 @@ __all__ = [
     "check",
     "check_module",
     "adjoint",
+    "certify",
+    "same",
+    "Certificate",
     "check_update",
     "jacobian",
     "Jacobian",
@@ -101,6 +107,7 @@ _MODULES = {
     "adapters.pairs": ("from_pair",),
     "call": ("Call", "borrowed", "clear_gradients", "parameters_of", "randomize_parameters", "to_float64"),
     "cases": ("Case", "check_case", "load_cases"),
+    "certify": ("Certificate", "same"),  # and certify itself: the module can be called
     "checking": ("check", "check_call", "check_module", "adjoint"),
     "html": ("report_html",),
     "jacobian_matrix": ("jacobian", "Jacobian"),

@@ -14,6 +14,7 @@ from gradcheck.command_line import USAGE, Unusable, one_line, run, say
 COMMANDS = {
     "": ("commands", "check"),
     "steps": ("commands", "steps"),
+    "certify": ("commands", "certify"),
     "curve": ("curve", "main"),
     "audit": ("audit", "main"),
     "museum": ("museum", "main"),

@@ -49,6 +49,7 @@ Other commands, each of which has a --help:
 
 
   python -m gradcheck steps MODULE       find the wrong line of a backward pass
+  python -m gradcheck certify MODULE     decide whether gradients are right as identities
   python -m gradcheck curve              plot the error of a finite difference against its step
   python -m gradcheck audit MODULE       find mistakes that the checks would miss
   python -m gradcheck museum             show wrong gradients that real projects shipped
@@ -210,3 +211,52 @@ def steps(argv):
     if not reports:
         return USAGE
     return WRONG if wrong else OK
+
+
+CERTIFY_HELP = """\
+A check compares numbers with a tolerance. A certificate decides whether backward is the adjoint of the derivative of
+forward as an identity, for all inputs of the same shapes that take the same decisions (gradcheck/certify/README.md).
+
+  component  verdict    wrong with probability  decisions  seconds
+  softmax    certified                 < 1e-76         60      0.1
+
+  certified    the identity holds, and the probability that this is wrong is below the bound
+  refused      backward is wrong; the reason follows
+  cannot tell  neither has been shown; the reason follows
+
+Exit status: 0 if every case is certified, 1 if not, 2 if there is nothing to certify.
+"""
+
+
+def certify(argv):
+    """Run `python -m gradcheck certify` and return its exit status."""
+    from gradcheck.certify import certify_call
+
+    parser = Parser(
+        "certify", "Decide whether the gradients of a module's cases are right as identities.", CERTIFY_HELP
+    )
+    parser.add_target("MODULE", "MODULE or MODULE:NAME, the module by name or as a .py file", nargs=None)
+    parser.add_seed()
+    parser.add_argument("-k", metavar="SUBSTRING", help="only cases whose name contains SUBSTRING, ignoring case")
+    arguments = parser.parse_args(argv)
+    with unusable():
+        cases = _of_all([arguments.target], arguments.k)
+    width = max(len("component"), *(len(case.name) for case in cases))
+    show(f"{'component':<{width}}  verdict      wrong with probability  decisions  seconds")
+    certified = 0
+    for case in cases:
+        start = time.perf_counter()
+        try:
+            with ends_nothing():
+                certificate = certify_call(case.call(np.random.default_rng(arguments.seed)))
+        except Exception as error:
+            show(f"{case.name:<{width}}  cannot tell  {error_in_words(error)}")
+            continue
+        certified += bool(certificate)
+        bound, decisions = f"< 1e{certificate.exponent}", f"{certificate.decisions:,}"
+        rest = (
+            f"{bound:>22}  {decisions:>9}  {time.perf_counter() - start:>7.1f}" if certificate else certificate.reason
+        )
+        show(f"{case.name:<{width}}  {certificate.verdict:<11}  {rest}")
+    show(f"{certified} of {counted(len(cases), 'component')} certified")
+    return OK if certified == len(cases) else WRONG

@@ -16,6 +16,11 @@ A wrong gradient fails the test, and the failure shows the report. Both calls re
 prints, after the tests, one line for each gradient that was compared through the fixture, the largest error first. Read
 it occasionally even if all tests pass: the error of a right gradient is 1e-8 or below, so one of 1e-7 deserves a look.
 
+    pytest --oracle certificate
+
+also certifies every function that the fixture checks (gradcheck/certify), adds the verdicts to the list, and fails the
+test of a function that is refused.
+
 The fixture hides an imported module `gradcheck`. This does no harm, since all other names, such as `gradcheck.Call` or
 `gradcheck.GradientError`, are looked up in the package. The lines are stored in the reports of the tests, so that they
 also arrive from the workers of pytest-xdist. Disable the plugin with `-p no:gradcheck`.
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
     from gradcheck.report import Report
 
 PROPERTY = "gradcheck"
+OF_CHECK = {"dy", "rtol", "atol", "max_entries", "oracles", "explain"}  # options that `certify` does not have
 
 
 def pytest_addoption(parser):
@@ -44,13 +50,18 @@ def pytest_addoption(parser):
         action="store_true",
         help="list every gradient that was compared through the fixture `gradcheck`, the largest error first",
     )
+    group.addoption(
+        "--oracle",
+        choices=["certificate"],
+        help="also certify every function that the fixture checks: a refused one fails, and the list has the verdicts",
+    )
 
 
 class Checker:
     """The value of the fixture: `check` and `check_module`, with a record of each gradient."""
 
-    def __init__(self, note):
-        self._note = note
+    def __init__(self, note, certifies):
+        self._note, self._certifies = note, certifies
 
     def __call__(self, function: Differentiable, /, *inputs: Any, **options: Any) -> Report:
         """Check a differentiable function by `gradcheck.check`."""
@@ -69,7 +80,12 @@ class Checker:
         except gradcheck.GradientError as error:
             self._note(error.report)
             raise error.with_traceback(None) from None
-        self._note(report)
+        certificate = None
+        if self._certifies:
+            certificate = gradcheck.certify(target, *inputs, **{k: v for k, v in options.items() if k not in OF_CHECK})
+        self._note(report, certificate)
+        if certificate is not None and certificate.verdict == "refused":
+            raise AssertionError(f"{report.name}: {certificate}")
         return report
 
     def __getattr__(self, name: str) -> Any:
@@ -79,18 +95,27 @@ class Checker:
 @pytest.fixture(name="gradcheck")
 def gradcheck_fixture(request):
     """Return a Checker: `gradcheck(f, *inputs)`, `gradcheck.module(module, *inputs)`."""
-    notes = request.node.user_properties if request.config.getoption("gradcheck_report") else []
-    return Checker(lambda report: notes.extend((PROPERTY, row) for row in rows(report)))
+    notes = request.node.user_properties if lists_gradients(request.config) else []
+
+    def note(report, certificate=None):
+        notes.extend((PROPERTY, row) for row in rows(report, certificate))
+
+    return Checker(note, certifies=request.config.getoption("oracle") == "certificate")
 
 
-def rows(report):
+def lists_gradients(config):
+    return config.getoption("gradcheck_report") or config.getoption("oracle") is not None
+
+
+def rows(report, certificate=None):
     """Return (function, argument, worst relative error, verdict) for each gradient."""
-    compared = [[report.name, a.name, float(a.worst_relative), a.verdict] for a in report.arguments]
+    more = "" if certificate is None else f", {certificate.verdict}"
+    compared = [[report.name, a.name, float(a.worst_relative), a.verdict + more] for a in report.arguments]
     return compared or [[report.name, "", math.inf, "WRONG"]]
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    if not config.getoption("gradcheck_report"):
+    if not lists_gradients(config):
         return
     from gradcheck.report import aligned
 

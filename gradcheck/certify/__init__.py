@@ -1,5 +1,21 @@
-"""Certificates: decide whether a gradient is right as an identity, without a tolerance. See README.md."""
+"""Certificates: decide whether a gradient is right as an identity, without a tolerance. See README.md.
 
-from gradcheck.certify.certificate import Certificate, certify, same
+The module itself can be called, since `gradcheck.certify` is both its name and that of the function.
+"""
 
-__all__ = ["Certificate", "certify", "same"]
+import sys
+from functools import wraps
+from types import ModuleType
+
+from gradcheck.certify.certificate import Certificate, certify, certify_call, same
+
+__all__ = ["Certificate", "certify", "certify_call", "same"]
+
+
+class _Callable(ModuleType):
+    @wraps(certify)
+    def __call__(self, *inputs, **options):
+        return certify(*inputs, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

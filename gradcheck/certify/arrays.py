@@ -54,7 +54,10 @@ FUNCTIONS |= zip(("isnan", "isfinite", "isinf"), TESTS, strict=True)
 class Dtype:
     """The dtype that an Array reports: float64 to a function that asks, object to NumPy."""
 
-    dtype, type, kind, name, char, itemsize = np.dtype(object), np.float64, "f", "float64", "d", 8
+    dtype = np.dtype(object)
+
+    def __getattr__(self, name):
+        return getattr(np.dtype(np.float64), name)
 
     def __eq__(self, other):
         return other is self or np.dtype(np.float64) == other

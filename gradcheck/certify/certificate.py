@@ -5,18 +5,18 @@ forward pass on numbers with a tangent v, Jᵀ dy from backward. README.md has t
 """
 
 import contextlib
-import gc
 import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
+from decimal import Decimal
 from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from gradcheck.call import Call, Differentiable, prepared, state_kept
+from gradcheck.cases import error_in_words
 from gradcheck.certify import constants, scalar
 from gradcheck.certify.arrays import Array, entries, standing_in
 from gradcheck.certify.relations import Run
@@ -24,7 +24,6 @@ from gradcheck.certify.scalar import EQUAL, CannotTell, add, lift, make, multipl
 from gradcheck.contract import run_backward, run_under_watch, with_zeros
 from gradcheck.report import GradientError
 
-DIGITS = Context(prec=60, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
 ROUNDED = Decimal("1e-9")  # relative: a larger difference is not due to rounded constants
 CANCELLED = Decimal("1e-20")  # relative: a larger difference is not due to the digits that 60 digits lose
 LIKE_FLOATS = 1e-9  # relative to the largest entry: the agreement of the digits with the result in float64
@@ -122,25 +121,18 @@ def _is_array(value):
 
 def _decide(name, seed, identity):
     """Return the Certificate for an identity, an object with `pairs` and `culprit`."""
-    scalar.run = run = Run(random.Random(seed), constants.random_prime(seed))
-    collects = gc.isenabled()
-    gc.disable()  # it would visit every number again and again
+    run = Run(random.Random(seed), constants.random_prime(seed))
     try:
-        with localcontext(DIGITS):
+        with run.computing():
             for _ in range(PASSES):
                 known, pairs = run.known, identity.pairs(run)
                 if all(a.v == b.v for a, b, _ in pairs) or run.known == known:
                     break
             return _judge(name, run, pairs, identity)
-    except CannotTell as reason:
-        return Certificate(name, "cannot tell", str(reason))
+    except CannotTell as error:
+        return Certificate(name, "cannot tell", str(error))
     except Exception as error:
-        reason = " ".join(str(error).split()) or "without a message"
-        return Certificate(name, "cannot tell", f"it does not run on these numbers: {type(error).__name__}: {reason}")
-    finally:
-        scalar.run = None
-        if collects:
-            gc.enable()
+        return Certificate(name, "cannot tell", f"it does not run on these numbers: {error_in_words(error)}")
 
 
 def _judge(name, run, pairs, identity):
@@ -261,5 +253,7 @@ def variables(run, name, values):
     result = np.empty(values.shape, object)
     for i, x in enumerate(values.flat):
         v = run.element("variable", name, i).v
-        result.flat[i] = make(Decimal(float(x)), v, 1, run.unit, "variable", (), False)
+        result.flat[i] = make(
+            Decimal(float(x)), v, 1, run.unit, "variable", (), scalar.DY if name == "dy" else scalar.INPUTS
+        )
     return result.view(Array)

@@ -8,13 +8,17 @@ An argument is looked up by its field value. One that no relation connects to a 
 Every relation is true, so none makes a false identity look true. One that is missing can make a true one look false.
 """
 
+import contextlib
 import decimal
+import gc
 from fractions import Fraction
 from operator import add
 
+from gradcheck.certify import scalar
 from gradcheck.certify.constants import PI, element, root_of
-from gradcheck.certify.scalar import CannotTell, Number, lift, make, minus, multiply, plus
+from gradcheck.certify.scalar import CannotTell, Number, divide, lift, make, minus, multiply, plus
 
+DIGITS = decimal.Context(prec=60, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
 QUARTERS = (1, 2, 3, 4, 6, 8, 12, 16)  # exp(a) is E⁴ for a random E, so exp(a · k/4) is E^k
 
 
@@ -34,6 +38,19 @@ class Run:
         self.squares, self.elements, self.exps, self.denominators, self.combinations = {}, {}, {}, {}, {}
         self.unit = self.denominator({})
         self.multiples = {s * k * pow(4, -1, p) % p: s * k for k in QUARTERS for s in (1, -1)}
+
+    @contextlib.contextmanager
+    def computing(self):
+        """Compute in this Run within the `with` block."""
+        collects, scalar.run = gc.isenabled(), self
+        gc.disable()  # it would visit every number again and again
+        try:
+            with decimal.localcontext(DIGITS):
+                yield
+        finally:
+            scalar.run = None
+            if collects:
+                gc.enable()
 
     @property
     def known(self):
@@ -57,10 +74,10 @@ class Run:
         """Return the Denominator that is the k-th power of the numerator of b."""
         return self.denominator({(b.v, b.m, b.n): k})
 
-    def element(self, *key, d=None, fixed=False):
+    def element(self, *key, d=None, on=1):
         """Return the Number that is the random element of a key."""
         if key not in self.elements:
-            self.elements[key] = Number(d, self.rng.randrange(1, self.p), 1, self.unit, key[0], (), fixed)
+            self.elements[key] = Number(d, self.rng.randrange(1, self.p), 1, self.unit, key[0], (), on)
         return self.elements[key]
 
     def odd(self, name, a):
@@ -82,7 +99,7 @@ class Run:
                 above, n = above * pow(b.v, k, self.p) % self.p, n + k * b.n
                 more = self.denominator({atom: k * i for atom, i in b.m.powers.items()})
             m = self.combined(m, more, add)
-        return make(d, above * pow(below, -1, self.p) % self.p, n, m, op, args, args[0].fixed)
+        return make(d, above * pow(below, -1, self.p) % self.p, n, m, op, args, args[0].on)
 
     def exp(self, u):
         if not u.d.is_finite():
@@ -103,9 +120,9 @@ class Run:
             if key not in self.exps:
                 if a.op in ("add", "subtract"):
                     pending += [(x, c), (y, c if a.op == "add" else -c)]
-                elif a.op == "multiply" and (x.fixed or y.fixed):
-                    pending.append((y, c * x.v) if x.fixed else (x, c * y.v))
-                elif a.op == "divide" and y.fixed:
+                elif a.op == "multiply" and not (x.on and y.on):
+                    pending.append((y, c * x.v) if not x.on else (x, c * y.v))
+                elif a.op == "divide" and not y.on:
                     pending.append((x, c * pow(y.v, -1, self.p)))
                 elif a.op == "log" and c % self.p in self.multiples:
                     others += self.powers(x, Fraction(self.multiples[c % self.p], 4))
@@ -124,12 +141,16 @@ class Run:
             return lift(float(a.d.ln()))
         total = lift(0)
         for b, c in factors(a):
-            if b.op == "exp":
-                total = plus(total, multiply(lift(c), b.args[0]))
-            elif b.v not in (1, self.p - 1):
-                leaf = self.element("log", min(b.v, self.p - b.v), d=abs(b.d).ln(), fixed=b.fixed)
+            first = b
+            while first.op == "add":
+                first = first.args[0]
+            if first.op == "exp":  # log(exp u + …) = u + log(1 + …)
+                total = plus(total, multiply(lift(c), first.args[0]))
+                b = divide(b, first)
+            if b.v not in (1, self.p - 1):
+                leaf = self.element("log", min(b.v, self.p - b.v), d=abs(b.d).ln(), on=b.on)
                 total = plus(total, multiply(lift(c), leaf))
-        return make(a.d.ln(), total.v, total.n, total.m, "log", (a,), a.fixed)
+        return make(a.d.ln(), total.v, total.n, total.m, "log", (a,), a.on)
 
     def power(self, a, c):
         """Return a^c for a Fraction c."""
@@ -154,32 +175,32 @@ class Run:
 
     def powers_of_factor(self, b, c):
         """Return the powers of |b|^c. A root is a random element r, and from then on r² stands for its square."""
-        if not b.fixed and c % 2:
+        if b.on and c % 2:
             self.decide(b.v)
         b = b if b.d > 0 else minus(b)
         while c.denominator % 2 == 0:
             parts = root_of(b.args[0]) if b.op == "constant" and b.args else None
             if parts is None:
-                root = self.element("root", b.v, d=b.d.sqrt(), fixed=b.fixed)
+                root = self.element("root", b.v, d=b.d.sqrt(), on=b.on)
                 square = root.v**2 % self.p
                 self.squares[b.v], self.squares[self.p - b.v] = square, self.p - square
                 self.elements["root", square] = root
             else:
                 v = element(*parts, 0, 1, self.p)
-                root = Number(b.d.sqrt(), v, b.n, self.denominator({("root", b.m, b.m.size): 1}), "root", (), True)
+                root = Number(b.d.sqrt(), v, b.n, self.denominator({("root", b.m, b.m.size): 1}), "root", (), 0)
             b, c = root, 2 * c
         whole, rest = divmod(c, 1)
         return [(b, int(whole))] + ([(self.element("power", b.v, rest), 1)] if rest else [])
 
     def erf(self, a):
-        return make(error_function(a.d), self.odd("erf", a), 1, self.unit, "erf", (a,), a.fixed)
+        return make(error_function(a.d), self.odd("erf", a), 1, self.unit, "erf", (a,), a.on)
 
     def turn(self, a):
         """Return (cos a, sin a) = (1 − t², 2t) / (1 + t²) with t = tan(a/2)."""
         t = self.odd("tan", a)
         below, m = pow(1 + t * t, -1, self.p), self.denominator({("turn", t, 3): 1})
         pairs = zip(cosine_and_sine(a.d), (1 - t * t, 2 * t), strict=True)
-        return [make(d, v * below % self.p, 3, m, "turn", (a,), a.fixed) for d, v in pairs]
+        return [make(d, v * below % self.p, 3, m, "turn", (a,), a.on) for d, v in pairs]
 
 
 def factors(a):

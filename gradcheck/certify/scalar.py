@@ -20,6 +20,8 @@ from gradcheck.certify import constants
 EQUAL = decimal.Decimal("1e-40")  # relative: numbers closer than this are not told apart by their digits
 LOST = "a number that is not zero is zero in the field"
 
+INPUTS, DY = 1, 2
+
 run = None  # the Run (relations.py) that computes, set by certificate.py
 
 
@@ -57,13 +59,13 @@ def _power(a, b):
 class Number:
     """A real number: digits d, field value v, size n over a Denominator m, and the operation and operands it is from.
 
-    A `fixed` number is the same for all inputs.
+    `on` has a bit for each kind of variable that the number depends on: INPUTS, DY.
     """
 
-    __slots__ = ("d", "v", "n", "m", "op", "args", "fixed", "tangent")
+    __slots__ = ("args", "d", "m", "n", "on", "op", "tangent", "v")
 
-    def __init__(self, d, v, n, m, op, args, fixed):
-        self.d, self.v, self.n, self.m, self.op, self.args, self.fixed = d, v, n, m, op, args, fixed
+    def __init__(self, d, v, n, m, op, args, on):
+        self.d, self.v, self.n, self.m, self.op, self.args, self.on = d, v, n, m, op, args, on
         self.tangent = None
 
     def moving(self, tangent):
@@ -73,9 +75,7 @@ class Number:
 
     __add__, __radd__ = both_sides(lambda a, b: add(a, b).moving(plus(a.tangent, b.tangent)))
     __sub__, __rsub__ = both_sides(lambda a, b: add(a, b, -1).moving(plus(a.tangent, minus(b.tangent))))
-    __mul__, __rmul__ = both_sides(
-        lambda a, b: multiply(a, b).moving(plus(times(a.tangent, b), times(b.tangent, a)))
-    )
+    __mul__, __rmul__ = both_sides(lambda a, b: multiply(a, b).moving(plus(times(a.tangent, b), times(b.tangent, a))))
     __truediv__, __rtruediv__ = both_sides(_quotient)
     __pow__, __rpow__ = both_sides(_power)
     __lt__, __gt__, __le__, __ge__ = comparison(-1), comparison(1), comparison(-1, 0), comparison(1, 0)
@@ -92,7 +92,7 @@ class Number:
         return self != 0
 
     def __float__(self):
-        if not self.fixed:
+        if self.on:
             raise CannotTell("it converts a value that depends on the inputs to a float")
         return float(self.d)
 
@@ -154,14 +154,14 @@ def add(a, b, sign=1):
         d = decimal.Decimal(0)
     m = a.m if a.m is b.m else run.combined(a.m, b.m, max)
     n = m.size + max(a.n - a.m.size, b.n - b.m.size) + 1
-    return make(d, v, n, m, "add" if sign == 1 else "subtract", (a, b), a.fixed and b.fixed)
+    return make(d, v, n, m, "add" if sign == 1 else "subtract", (a, b), a.on | b.on)
 
 
 def multiply(a, b):
     if a.op == b.op == "constant" and a.args and b.args:
         return lift(a.args[0] * b.args[0])
     m = run.combined(a.m, b.m, operator.add)
-    return make(a.d * b.d, a.v * b.v % run.p, a.n + b.n, m, "multiply", (a, b), a.fixed and b.fixed)
+    return make(a.d * b.d, a.v * b.v % run.p, a.n + b.n, m, "multiply", (a, b), a.on | b.on)
 
 
 def divide(a, b):
@@ -169,17 +169,17 @@ def divide(a, b):
         raise CannotTell(LOST)
     v = a.v * pow(b.v, -1, run.p) % run.p if b.v else 0  # 0 stands for a division by zero or by infinity
     m = run.combined(a.m, run.atom(b), operator.add)
-    return make(a.d / b.d, v, a.n + b.m.size, m, "divide", (a, b), a.fixed and b.fixed)
+    return make(a.d / b.d, v, a.n + b.m.size, m, "divide", (a, b), a.on | b.on)
 
 
-def make(d, v, n, m, op, args, fixed):
+def make(d, v, n, m, op, args, on):
     """Return a new Number. The square of a known root is expressed by the root."""
     run.created += 1
     if v in run.squares:
         v, n, m = run.squares[v], 2, run.unit
-    if n > run.largest:
-        run.largest = n
-    return Number(d, v, n, m, op, args, fixed)
+    if n + m.size > run.largest:
+        run.largest = n + m.size
+    return Number(d, v, n, m, op, args, on)
 
 
 def lift(value):
@@ -198,7 +198,7 @@ def lift(value):
 
 def _constant(value):
     if isinstance(value, float) and not np.isfinite(value):
-        return Number(decimal.Decimal(value), 0, 0, run.unit, "constant", (), True)
+        return Number(decimal.Decimal(value), 0, 0, run.unit, "constant", (), 0)
     q, r, k, is_known = constants.read(value) if isinstance(value, float) else (Fraction(value), 1, 0, True)
     run.rounded |= not is_known
     v = constants.element(q, r, k, run.root_of_pi, run.p)
@@ -206,7 +206,7 @@ def _constant(value):
         raise CannotTell(LOST)
     n, below = (q.numerator * r).bit_length() + max(k, 0), q.denominator.bit_length() + max(-k, 0)
     m = run.unit if k == 0 and q.denominator == 1 else run.denominator({("constant", q.denominator, k, below): 1})
-    return Number(constants.decimal_of(q, r, k), v, n, m, "constant", (q,) if (r, k) == (1, 0) else (), True)
+    return Number(constants.decimal_of(q, r, k), v, n, m, "constant", (q,) if (r, k) == (1, 0) else (), 0)
 
 
 def order(a, b):
@@ -214,10 +214,12 @@ def order(a, b):
     if not (a.d.is_finite() and b.d.is_finite()):
         return None if a.d.is_nan() or b.d.is_nan() else (a.d > b.d) - (a.d < b.d)
     difference = a.d - b.d
-    is_small, is_fixed = abs(difference) <= EQUAL * max(abs(a.d), abs(b.d)), a.fixed and b.fixed
+    is_small, on = abs(difference) <= EQUAL * max(abs(a.d), abs(b.d)), a.on | b.on
     if a.v == b.v and not is_small:
         raise CannotTell(LOST)
-    if a.v != b.v and not is_fixed:
+    if a.v != b.v and on:
+        if on & DY:
+            raise CannotTell("backward compares values that depend on dy, of which it must be a linear function")
         if is_small:
             raise CannotTell("two values that are compared are equal at these inputs, but not at all others: a tie")
         run.decide(a.v - b.v)

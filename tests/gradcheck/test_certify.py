@@ -1,0 +1,242 @@
+"""Certificates: right gradients are certified, wrong ones never, however they are built."""
+
+import math
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import gradcheck
+from gradcheck.call import Call
+from gradcheck.certify import certify_call
+from gradcheck.certify.certificate import Sides
+from gradcheck.certify.relations import Run
+from gradcheck.certify.scalar import CannotTell
+from gradcheck.contract import run_under_watch
+from minitransformer import one_page, optim, plain
+from minitransformer.cases import FUNCTIONS, MODULES, ONE_PAGE
+from minitransformer.layers.layer_norm import layer_norm
+from minitransformer.layers.softmax import log_softmax, softmax
+from tests.support.other_styles import STYLES
+
+x = np.random.default_rng(0).normal(size=(2, 3))
+
+
+def certified(f, *inputs):
+    """Return the verdict on a function of `inputs`, or of x."""
+    return gradcheck.certify(f, *(inputs or (x,))).verdict
+
+
+def square(slope):
+    """Return x² with the gradient slope(x, dy)."""
+
+    def f(x):
+        return x * x, lambda dy: slope(x, dy)
+
+    return f
+
+
+@pytest.mark.parametrize("case", [*FUNCTIONS, *MODULES, ONE_PAGE], ids=lambda case: case.name)
+def test_every_gradient_of_the_textbook_is_an_identity(case):
+    with plain():
+        certificate = certify_call(case.call(np.random.default_rng(0)))
+    assert certificate, certificate
+    assert certificate.exponent <= -60
+
+
+@pytest.mark.parametrize(("f", "inputs"), STYLES, ids=lambda value: getattr(value, "__name__", ""))
+def test_right_functions_of_other_styles_are_not_refused(f, inputs):
+    gradcheck.check(f, *inputs)
+    expected = "cannot tell" if f.__name__ in ("solve", "powers") else "certified"
+    assert certified(f, *inputs) == expected
+
+
+def test_a_certificate_states_its_scope_and_the_constants_it_read():
+    certificate = gradcheck.certify(layer_norm, x, x[0], x[1])
+    assert certificate and certificate.constants == ((1e-05, "1/100000"),)
+    assert "for all inputs of these shapes that take the same 4 decisions" in str(certificate)
+    assert "1e-05 read as 1/100000" in str(certificate)
+
+
+def test_a_refusal_names_the_argument():
+    def product(x, w):
+        return x * w, lambda dy: (dy * w, 1.1 * dy * x)
+
+    assert "dw" in gradcheck.certify(product, x, x + 1).reason
+
+
+@pytest.mark.parametrize("error", [1e-9, 1e-10, 1e-11, 1e-12])
+@pytest.mark.parametrize("case", FUNCTIONS[::4], ids=lambda case: case.name)
+def test_a_small_relative_error_is_never_certified(case, error):
+    call = case.call(np.random.default_rng(0))
+
+    def off(*inputs, **options):
+        y, backward = call.target(*inputs, **options)
+
+        def perturbed(dy):
+            gradients = backward(dy)
+            first, *rest = gradients if isinstance(gradients, tuple) else (gradients,)
+            return (first * (1 + error), *rest)
+
+        return y, perturbed
+
+    with plain():
+        assert not gradcheck.certify(off, *call.inputs, **call.options)
+
+
+WRONG_CONSTANTS = {
+    "ε": lambda x: (1 / np.sqrt(x * x + 1e-5), lambda dy: -dy * x * (x * x + 1.00001e-5) ** -1.5),
+    "√(2/π)": lambda x: (x * math.sqrt(2 / math.pi), lambda dy: dy * 0.79788456),
+    "0.044715": lambda x: (x + 0.044715 * x**3, lambda dy: dy * (1 + 3 * 0.0447150001 * x**2)),
+    "half": lambda x: (np.sqrt(x * x + 1), lambda dy: dy * 0.5000000000005 * 2 * x / np.sqrt(x * x + 1)),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_CONSTANTS)
+def test_a_constant_that_is_slightly_wrong_is_not_certified(name):
+    assert certified(WRONG_CONSTANTS[name]) != "certified"
+
+
+def keeps_the_slope(kept={}):  # noqa: B006 (the mistake)
+    def f(x):
+        slope = kept.setdefault(x.shape, 2 * x)
+        return x * x, lambda dy: slope * dy
+
+    return f
+
+
+def changes_dy(x):
+    def backward(dy):
+        dy *= 2
+        return dy
+
+    return 2 * x, backward
+
+
+# Attempts to have a wrong gradient certified, with full knowledge of the method.
+ATTACKS = {
+    "the wrong sign of a root": lambda x: (np.sqrt(x * x), lambda dy: -dy * np.sign(x)),
+    "the wrong sign of a root that is not factored": lambda x: (
+        np.sqrt(x * x + 2 * x + 1),
+        lambda dy: -dy * np.sign(x + 1),
+    ),
+    "a difference below the digits": square(lambda x, dy: 2 * x * dy + 1e-60 * x * dy),
+    "wrong on floats only": square(lambda x, dy: 2 * x * dy * (1.1 if type(x) is np.ndarray else 1)),
+    "slightly wrong on floats only": square(lambda x, dy: 2 * x * dy * (1 + 1e-8 if type(x) is np.ndarray else 1)),
+    "a slope kept from other inputs": keeps_the_slope(),
+    "clipping that this dy does not reach": square(lambda x, dy: 2 * x * np.clip(dy, -50, 50)),
+    "clipping that no float dy reaches": square(lambda x, dy: 2 * x * np.clip(dy, -1e30, 1e30)),
+    "a constant slope": lambda x: (x * float(x[0, 0]), lambda dy: dy * float(x[0, 0])),
+    "an array that is not filled": square(lambda x, dy: 2 * x * dy + 0 * np.empty(x.shape)),
+    "a gradient that is not finite": square(lambda x, dy: dy * np.nan),
+    "a gradient of another shape": square(lambda x, dy: (2 * x * dy).sum(axis=0)),
+    "a modified dy": changes_dy,
+    "the inputs themselves": square(lambda x, dy: 2 * x * dy if np.array_equal(x, globals()["x"]) else dy),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_no_construction_has_a_wrong_gradient_certified(attack):
+    assert certified(ATTACKS[attack]) != "certified"
+
+
+@pytest.mark.parametrize("shares", [1, 2, 3])
+def test_a_multiple_of_the_prime_does_not_hide_an_error(shares):
+    """A function that knew the prime could add p · x · dy, in parts of which none is zero in the field."""
+    guess = 4 * math.prod([2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47]) * 3**200 - 1
+
+    def slope(x, dy):
+        gradient = 2 * x * dy
+        for _ in range(shares):
+            gradient = gradient + x * dy * 1e-200 * (guess // shares)
+        return gradient
+
+    assert certified(square(slope)) != "certified"
+
+
+TIES = {
+    "relu": (lambda x: (np.where(x > 0, x, 0), lambda dy: np.where(x > 0, dy, 0)), np.array([0.0, 1.0])),
+    "abs": (lambda x: (np.abs(x), lambda dy: np.sign(x) * dy), np.array([0.0, 1.0])),
+    "max": (lambda x: (x.max(keepdims=True), lambda dy: dy * (x == x.max())), np.array([2.0, 1.0, 2.0])),
+}
+
+
+@pytest.mark.parametrize("name", TIES)
+def test_a_tie_is_not_decided(name):
+    f, inputs = TIES[name]
+    certificate = gradcheck.certify(f, inputs)
+    assert certificate.verdict == "cannot tell" and "tie" in certificate.reason
+
+
+@pytest.mark.parametrize("prime", [43, 1031])
+def test_false_identities_hold_at_one_in_p_random_points(prime):
+    """The experiment of certify/README.md. Decimals are ignored: only the field decides."""
+
+    def wrong(x):
+        y, backward = softmax(x)
+        return y, lambda dy: backward(dy) + dy * y
+
+    call = Call(wrong, x[:1])
+    floats = run_under_watch(call, None, np.random.default_rng(0))
+    sides, equal, tried = Sides(call, floats, np.random.default_rng(1)), 0, 300
+    for seed in range(tried):
+        run = Run(random.Random(seed), prime)
+        try:
+            with run.computing():
+                [(left, right, _)] = sides.pairs(run)
+        except (CannotTell, ValueError):  # a number is zero in this small field
+            continue
+        equal += left.v == right.v
+    assert abs(equal - tried / prime) < 4 * math.sqrt(tried / prime) + 1
+    assert prime > 1000 or equal
+
+
+SAME = {
+    "softmax": (lambda a: softmax(a)[0], lambda a: np.exp(a) / np.exp(a).sum(axis=-1, keepdims=True)),
+    "log_softmax": (lambda a: log_softmax(a)[0], lambda a: a - np.log(np.exp(a).sum(axis=-1, keepdims=True))),
+    "(a + b)²": (lambda a: (a + 1) ** 2, lambda a: a * a + 2 * a + 1),
+    "cos² + sin²": (lambda a: np.cos(a) ** 2 + np.sin(a) ** 2, lambda a: 1 + 0 * a),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_two_forms_of_a_function_are_the_same(name):
+    assert gradcheck.same(*SAME[name], x)
+
+
+def test_functions_that_differ_slightly_are_not_the_same():
+    assert gradcheck.same(lambda a: a, lambda a: a + 1e-9, x).verdict == "refused"
+
+
+def test_adamw_is_the_same_on_one_page():
+    options = {"t": 3, "lr": 2e-3, "eps": 1e-8}
+
+    def textbook(theta, g, m, v):
+        return optim.adamw(theta, g, m, v * v, betas=(0.9, 0.99), weight_decay=0.1, **options)
+
+    def on_one_page(theta, g, m, v):
+        return one_page.adamw(theta, g, m, v * v, **options)
+
+    assert gradcheck.same(textbook, on_one_page, x, x + 1, x - 1, x + 2)
+
+
+def test_import_gradcheck_does_not_load_certificates():
+    code = "import gradcheck, sys; assert 'gradcheck.certify' not in sys.modules; assert callable(gradcheck.certify)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_command_prints_a_verdict_for_each_case(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(
+        "from gradcheck import Call, Case\n"
+        "def f(slope):\n    return lambda x: (x * x, lambda dy: slope * x * dy)\n"
+        "CASES = [Case('right', lambda rng: Call(f(2), rng.normal(size=3))),"
+        " Case('wrong', lambda rng: Call(f(3), rng.normal(size=3)))]\n"
+    )
+    from gradcheck.__main__ import main
+
+    assert main(["certify", str(tmp_path / "mine.py")]) == 1
+    printed = capsys.readouterr().out
+    assert "certified" in printed and "refused" in printed and "1 of 2 components certified" in printed
+    assert main(["certify", f"{tmp_path / 'mine.py'}:right"]) == 0
