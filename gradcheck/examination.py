@@ -82,7 +82,7 @@ def _by_central_differences(run, i, terms, rng):
 
 
 def _by_the_identity(run, step, i, measurement, terms, rng):
-    """Add both sides of the adjoint identity to a Measurement. Raises NotComplexSafe."""
+    """Add both sides of the adjoint identity to a Finding. Raises NotComplexSafe."""
     if "adjoint" not in terms.oracles or not measurement.gradient.size:
         return measurement
     both, along = sides(run, step, i, rng), None

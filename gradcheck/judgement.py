@@ -11,7 +11,7 @@ estimate. gradcheck/refine examines it further.
 
 import copy
 import numbers
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -68,33 +68,6 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """One gradient and the values of the oracles.
-
-    `entries` are sorted indices into the flat array. For each of them, `analytic` is backward's value, `numeric` and
-    `uncertainty` are the value of central differences and its estimated error, and `scales` are the scales of the
-    steps. `sides` are those of the adjoint identity, or None if it was not selected or does not apply. If the entries
-    are a sample, `along` is the Estimate of the same derivative by central differences.
-    """
-
-    argument: Argument
-    gradient: np.ndarray
-    missing: bool
-    entries: np.ndarray
-    analytic: np.ndarray
-    scales: np.ndarray
-    numeric: np.ndarray
-    uncertainty: np.ndarray
-    sides: Sides | None = None
-    along: Estimate | None = None
-
-    @property
-    def is_complete(self):
-        """Return True if every entry of the argument was compared."""
-        return len(self.entries) == self.argument.array.size
-
-
-@dataclass(frozen=True)
 class Direction:
     """The result along a random direction v through a whole argument.
 
@@ -110,21 +83,41 @@ class Direction:
 
 
 @dataclass(frozen=True)
-class Finding(Measurement):
-    """A Measurement with a verdict on each compared entry and on the whole gradient.
+class Finding:
+    """One gradient, the values of the oracles, and the verdicts.
 
-    `exact` holds the complex step's values for the entries, or None. `doubt` says why the gradient as a whole cannot be
-    called right although no entry is wrong, and is otherwise empty. `zero_to` is the bound of a gradient that is zero
-    up to rounding, or None. `together` is the pair (backward's, the true) derivative along the direction in which
-    entries at a kink move together, if only this one disagrees.
+    `entries` are sorted indices into the flat array. For each of them, `analytic` is backward's value, `numeric` and
+    `uncertainty` are the value of central differences and its estimated error, and `scales` are the scales of the
+    steps. `sides` are those of the adjoint identity, or None if it was not selected or does not apply. If the entries
+    are a sample, `along` is the Estimate of the same derivative by central differences.
+
+    `verdicts` judge the entries, and are None before the first look. `exact` holds the complex step's values, or None.
+    `doubt` says why the gradient as a whole cannot be called right although no entry is wrong, and is otherwise empty.
+    `zero_to` is the bound of a gradient that is zero up to rounding, or None. `together` is the pair (backward's, the
+    true) derivative along the direction in which entries at a kink move together, if only this one disagrees.
     """
 
+    argument: Argument
+    gradient: np.ndarray
+    missing: bool
+    entries: np.ndarray
+    analytic: np.ndarray
+    scales: np.ndarray
+    numeric: np.ndarray
+    uncertainty: np.ndarray
+    sides: Sides | None = None
+    along: Estimate | None = None
     verdicts: np.ndarray | None = None
     exact: np.ndarray | None = None
     direction: Direction | None = None
     doubt: str = ""
     zero_to: float | None = None
     together: tuple | None = None
+
+    @property
+    def is_complete(self):
+        """Return True if every entry of the argument was compared."""
+        return len(self.entries) == self.argument.array.size
 
     @property
     def truth(self):
@@ -143,7 +136,7 @@ class Finding(Measurement):
 
 
 def nothing_known(run, i, most, rng):
-    """Return a Measurement of argument i without values of the oracles.
+    """Return a Finding about argument i without values of the oracles.
 
     Its entries are all entries of the argument, or a sample if there are more than `most`.
     """
@@ -152,12 +145,12 @@ def nothing_known(run, i, most, rng):
     entries = np.arange(size) if size <= most else np.sort(rng.choice(size, min(most, SAMPLE), replace=False))
     analytic, scales = gradient.ravel()[entries], scales_of(array).ravel()[entries]
     numeric, uncertainty = np.full(len(entries), np.nan), np.full(len(entries), np.inf)
-    return Measurement(run.arguments[i], gradient, run.missing[i], entries, analytic, scales, numeric, uncertainty)
+    return Finding(run.arguments[i], gradient, run.missing[i], entries, analytic, scales, numeric, uncertainty)
 
 
-def first_look(measurement, run, terms):
+def first_look(finding, run, terms):
     """Return the Finding on a gradient, or None if the measurements do not confirm it."""
-    m, gap = measurement, np.abs(measurement.analytic - measurement.numeric)
+    m, gap = finding, np.abs(finding.analytic - finding.numeric)
     if not is_sure(m, terms).all():
         return None
     if terms.strict and norm(beyond_uncertainty(m, run)) > terms.rtol * norm(m.numeric):
@@ -170,20 +163,20 @@ def first_look(measurement, run, terms):
     return unexamined(m, None if m.is_complete else Direction(m.sides.analytic, m.sides.exact, "the complex step"))
 
 
-def is_sure(measurement, terms):
+def is_sure(finding, terms):
     """Return for each entry whether precise central differences confirm it."""
-    tolerance = terms.tolerance(measurement.numeric)
-    gap = np.abs(measurement.analytic - measurement.numeric)
-    return (gap <= tolerance) & (measurement.uncertainty <= tolerance)
+    tolerance = terms.tolerance(finding.numeric)
+    gap = np.abs(finding.analytic - finding.numeric)
+    return (gap <= tolerance) & (finding.uncertainty <= tolerance)
 
 
-def beyond_uncertainty(measurement, run):
+def beyond_uncertainty(finding, run):
     """Return the error of each entry that uncertainty and rounding do not explain.
 
     If the true gradient is zero, both the gradient and its central differences are noise.
     """
-    gap = np.abs(measurement.analytic - measurement.numeric)
-    return np.maximum(gap - 10 * measurement.uncertainty - run.rounding / measurement.scales, 0.0)
+    gap = np.abs(finding.analytic - finding.numeric)
+    return np.maximum(gap - 10 * finding.uncertainty - run.rounding / finding.scales, 0.0)
 
 
 def _is_known_as_a_whole(m, gap, terms):
@@ -195,10 +188,10 @@ def _is_known_as_a_whole(m, gap, terms):
     return max(norm(gap), norm(m.uncertainty)) <= terms.rtol * norm(m.numeric)
 
 
-def unexamined(measurement, direction=None):
+def unexamined(finding, direction=None):
     """Return the Finding that every entry is right."""
-    verdicts = np.full(len(measurement.entries), RIGHT, dtype=object)
-    return Finding(**vars(measurement), verdicts=verdicts, direction=direction)
+    verdicts = np.full(len(finding.entries), RIGHT, dtype=object)
+    return replace(finding, verdicts=verdicts, direction=direction)
 
 
 def norm(values):
