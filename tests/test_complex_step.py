@@ -3,7 +3,7 @@
 For an analytic f, f(x + ihv) = f(x) + ih · J v + O(h²). With h = 1e-30 the square is lost in rounding and nothing is
 subtracted, so Im f / h is J v to machine precision. Then ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ compares every entry of every input
 and parameter with backward's Jᵀ dy. It holds only for a forward pass that neither conjugates nor takes moduli, which is
-what keeps the forward passes of minitransformer complex-safe.
+the rule that the forward passes of minitransformer follow.
 """
 
 import numpy as np

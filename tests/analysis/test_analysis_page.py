@@ -1,4 +1,4 @@
-"""The page of `analyze`: what it holds, and that it needs nothing from outside."""
+"""The page of `analyze`: its contents, and that it loads nothing from elsewhere."""
 
 import json
 import re

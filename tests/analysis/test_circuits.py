@@ -1,4 +1,4 @@
-"""The QK and OV circuits are what the running model computes once its attention and its norms are frozen."""
+"""The QK and OV circuits equal the model's computation with frozen attention and norms."""
 
 import numpy as np
 import pytest
@@ -13,13 +13,13 @@ BIG = {"context": 6, "n_layers": 2, "dropout": 0.0}
 
 
 def frozen(norm, x):
-    """Return what a norm does to x but for its bias and the division by the deviation."""
+    """Apply a norm to x without its bias and its division by the deviation."""
     centred = x - x.mean(axis=-1, keepdims=True) if hasattr(norm, "beta") else x
     return centred * norm.gamma.data
 
 
 def head_writes(model, block, head, x):
-    """Run the model, each position attending to itself alone, and return what a head adds to the stream x (T, C)."""
+    """Return a head's contribution to the stream x (T, C) if each position attends only to itself."""
 
     def attention_output(normalized):
         seen = {}
@@ -37,7 +37,7 @@ def head_writes(model, block, head, x):
 
 
 def keep(seen):
-    """Return a hook that keeps what it sees."""
+    """Return a hook that records the activation."""
     return lambda y, backward: (seen.setdefault("y", y), backward)
 
 

@@ -1,4 +1,4 @@
-"""Context influence: attention beside ablation, in a terminal, in a file, as a picture and as data."""
+"""Context influence: attention and ablation, in a terminal, in a file, as a picture and as data."""
 
 import io
 import json

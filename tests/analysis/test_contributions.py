@@ -1,4 +1,4 @@
-"""What each position contributes: estimates against their definitions, ablation against a mask, and all against it."""
+"""Contributions of positions: estimates against their definitions, and against ablation by a mask."""
 
 import json
 
@@ -182,7 +182,7 @@ def repeated(rng, length=8, more=4):
 
 
 def test_on_a_trained_model_the_place_that_is_copied_from_matters_most(repeating_model, rng):
-    """In A B … A, what follows is copied from B, which was found by the A before it; hiding either destroys it."""
+    """In A B … A, the next token is copied from B, which the earlier A locates; hiding either prevents it."""
     lost = []
     for _ in range(20):
         ids, target = repeated(rng)

@@ -1,4 +1,4 @@
-"""The pictures of information flow, patching and context influence, by what can be read off their pixels."""
+"""The pictures of information flow, patching and context influence, tested by their pixels."""
 
 import sys
 
@@ -51,7 +51,7 @@ def test_patching_is_drawn_above_its_estimate(lm, tmp_path):
     maps = patch_prompts(lm, "To be", "To go", answers=("a", "b"))
     maps.draw(tmp_path / "patching.png")
     picture = pixels(tmp_path / "patching.png")
-    whole = picture[: len(picture) // 2]  # what stands at 1: the last position of the last layer, in the maps above
+    whole = picture[: len(picture) // 2]  # the value 1: the last position of the last layer, in the maps above
     from matplotlib import colormaps
 
     one = np.rint(np.array(colormaps["PuOr_r"](1.0)[:3]) * 255)

@@ -1,4 +1,4 @@
-"""Activation patching, and attribution patching beside it."""
+"""Activation patching and attribution patching."""
 
 import json
 
@@ -148,7 +148,7 @@ def test_what_cannot_be_patched_is_refused(rng):
 
 
 def test_on_a_trained_model_the_copied_place_is_found_by_its_layers(repeating_model):
-    """Only one letter differs, and it is copied: first it is at its own place, at the end where it is predicted."""
+    """Only one letter differs, and it is copied from its place to the position that predicts it."""
     maps = patch_prompts(repeating_model, "abcdefghabc", "abcxefghabc")
     assert (maps.answer, maps.other) == ("d", "x")
     assert maps.clean_metric > 2 and maps.corrupted_metric < -2

@@ -1,7 +1,7 @@
-"""The equations of the textbook are executed, and equal what the lines beside them compute.
+"""The equations of the textbook are executed, and equal the values of their lines of code.
 
 An equation that is neither executed nor listed, with its reason, in the book's NOT_EXECUTED is a fault; and so is one
-that differs from its line, so no edit of an equation that changes what it says goes unnoticed.
+that differs from its line, so an edit that changes the meaning of an equation is noticed.
 """
 
 import random
@@ -23,7 +23,7 @@ FILES = list(SPECIMENS)
 
 
 def not_equal(file, statements):
-    """Return the equations of a file that are neither equal to their lines nor listed, and what they are."""
+    """Return the equations of a file that differ from their lines and are not listed, with their verdicts."""
     return [
         f"({s.number}) {s.text}: {s.verdict}"
         for s in statements
@@ -77,7 +77,7 @@ INDEX = rf"_([{n.INDICES}]+)"
 
 
 def edits(equation):
-    """Yield what an equation becomes by a small mistake of each kind, wherever it can be made."""
+    """Yield the equation with each small mistake of each kind."""
 
     def replaced(match, new):
         return equation[: match.start()] + new + equation[match.end() :]

@@ -1,4 +1,4 @@
-"""The page of one's own functions: executed where cases say on what, with one line for whatever is wrong."""
+"""The page of a user's functions: executed on the inputs of their cases, with one line for each error."""
 
 import os
 import sys
@@ -43,7 +43,7 @@ IDENTITY = "from minitransformer.module import Identity\nfrom gradcheck"
 
 @pytest.fixture
 def written(tmp_path, monkeypatch, capsys):
-    """A function that writes a file, asks for its page, and returns the status, what was said, and the page."""
+    """A function that writes a file, makes its page, and returns the status, the output and the page."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
 

@@ -166,7 +166,7 @@ def test_a_derivative_by_two_indices_has_its_picture_beside_it(folder):
 
 
 def maps_of(folder, name):
-    """Return [(what is drawn, the numbers of its entries)] of the maps of colours on a page."""
+    """Return [(title, the numbers of its entries)] of the maps of colours on a page."""
     found = []
     for figure in (folder / f"{name}.html").read_text("utf-8").split("<figure>")[1:]:
         title, figure = re.search("<title>the Jacobian of (.*?)</title>(.*?)</svg>", figure).groups()
@@ -177,7 +177,7 @@ def maps_of(folder, name):
 
 
 def inputs_of(file, function, k=0):
-    """Return what a specimen was given, the k-th of a function's."""
+    """Return the inputs of the k-th specimen of a function."""
     return [run.specimen for run in derivations(file).runs if run.specimen.function == function][k].inputs
 
 
@@ -233,7 +233,7 @@ WITH_HANDOUT = [c for c, derived in every_chapter() if any(s.is_of_gradient for 
 
 
 def right_sides(statement):
-    """Return what an equation says its left side is, as markup."""
+    """Return the right side of an equation as markup."""
     return [mathml(type(statement.equation)((side,), ())) for side in statement.equation.sides[1:]]
 
 

@@ -1,6 +1,6 @@
-"""An equation that is typeset says what it said: it is read back from the MathML, and is the same tree.
+"""A typeset equation keeps its meaning: the MathML is parsed back to the same tree.
 
-What MathML groups by itself, a fraction, a root, a power, is read back in parentheses; every other one has to be there.
+The groups of MathML (fractions, roots, powers) are read as parentheses; all other parentheses must be visible.
 """
 
 import xml.etree.ElementTree as ElementTree
@@ -80,14 +80,14 @@ def read_back(element):
 
 
 def is_high(element):
-    """Whether a base is a fraction or has a power itself, so that one does not see what is raised."""
+    """Return True if a base is a fraction or a power, which needs parentheses."""
     while element.tag == "mrow" and len(element) == 1:
         element = element[0]
     return element.tag == "mfrac" or (element.tag == "msup" and read_back(element[1]) != "′")
 
 
 def normal(node):
-    """A tree without what typesetting does not show: how dots are nested, and that a half is one sign."""
+    """Return a tree without invisible differences: the nesting of products, and ½ as one sign."""
     if isinstance(node, tuple):
         return tuple(map(normal, node))
     if node == n.Number("½"):

@@ -60,7 +60,7 @@ def test_the_weights_have_one_decimal():
 
 
 def tables(page):
-    """Return {name: its numbers} of a page, and what stands in its lines without a name, by their code."""
+    """Return {name: its numbers} of a page, and the numbers of lines without a name, by their code."""
     named = re.findall(r"<var>([^<]*)</var>(<table.*?</table>)", page)
     lines = re.findall(r'<code>(\w+) = [^<]*</code><div class="board"><span class="given">(<table.*?</table>)', page)
     return {name: numbers(table) for name, table in named + lines}

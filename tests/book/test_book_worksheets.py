@@ -1,4 +1,4 @@
-"""Worksheets: every answer of a key is worked out again, from what the sheet gives alone, and each sheet is its own."""
+"""Worksheets: every answer of a key is computed again from the sheet alone, and no two sheets are equal."""
 
 import re
 from fractions import Fraction
@@ -116,7 +116,7 @@ ORACLES = {
 
 
 def answers_of(sheet):
-    """Return {name: value} of what a sheet asks for."""
+    """Return {name: value} of the blanks of a sheet."""
     return {texts_of(statement.equation.sides[0])[-1]: value for statement, value in sheet.asked}
 
 

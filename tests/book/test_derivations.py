@@ -1,4 +1,4 @@
-"""The derivation and the code beside it agree: each numbered equation has the line that computes it, and conversely.
+"""The derivation and the code agree: each numbered equation has a line that computes it, and conversely.
 
 An equation is an indented line of a docstring that ends in its number, `y = γ · x̂ + β      (5)`; the line of code that
 computes it ends in a comment that begins with that number, `y += beta  # (5)`, or with several. The equations of a file
@@ -80,7 +80,7 @@ def defines_a_backward(source):
 
 
 def faults(source, elsewhere=()):
-    """Return what is wrong with the numbers of a file, one line for each fault.
+    """Return the faults in the equation numbers of a file, one line for each.
 
     `elsewhere` are equations in another file, of a textbook function, that this one works out.
     """
@@ -97,7 +97,7 @@ def faults(source, elsewhere=()):
 
 
 def equations_of_the_textbook(path):
-    """Return the numbers of the equations that a file of the engine works out: those of what its twins are twins of."""
+    """Return the equation numbers that a file of the engine may use: those of its textbook functions."""
     plain = {inspect.getsourcefile(function) for function, twin in TWINS.items() if twin_file(twin) == path}
     return {number for file in plain for number in equations(Path(file).read_text("utf-8"))}
 
@@ -196,7 +196,7 @@ def backward_docstrings(source):
 
 
 def echo_faults(source):
-    """Return what is wrong with the echoes of a file: a part that is no equation's, or a backward equation without."""
+    """Return the faults in the echoes of a file: an unknown part, or a backward equation without an echo."""
     forward = {n: text for docstring in docstrings(source) for n, text in numbered(docstring).items()}
     backward = {n for docstring in backward_docstrings(source) for n in numbered(docstring)}
     found, echoed = [], set()
@@ -266,7 +266,7 @@ def table_of_notation(text):
 
 
 def notation_faults(table, used):
-    """Return what the table lacks, and what it says and no equation has. `used` is {name of a file: its letters}."""
+    """Return the letters missing from the table, and those that no equation uses. `used` is {file: letters}."""
     found = [
         f"{letter} of {name} is not in the table"
         for name, its_letters in used.items()

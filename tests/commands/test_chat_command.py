@@ -41,7 +41,7 @@ def chat(folder, monkeypatch, said, *options):
 
 
 def expected(lm, *said, system=None, max_new_tokens=512, seed=0, **settings):
-    """Return what it should write in a pipe."""
+    """Return the expected output in a pipe."""
     conversation = Conversation(lm, system, rng=np.random.default_rng(seed), **settings)
     answers = ["".join(conversation.answer(line, max_new_tokens)) for line in said]
     return "---\n".join(answer.removesuffix("\n") + "\n" for answer in answers)
@@ -95,7 +95,7 @@ def test_what_is_forgotten_is_said(tmp_path, capsys, monkeypatch):
 
 
 def program(folder, *options):
-    """The command line of a process of its own."""
+    """Return the command line of a separate process."""
     return [sys.executable, "-m", "minitransformer", "chat", "--model", str(folder), *options]
 
 
@@ -182,7 +182,7 @@ def test_on_a_terminal_what_cannot_be_answered_is_said_and_the_conversation_goes
     assert re.fullmatch(r"9 tokens in \d+\.\d s, [\d,]+ a second", rate)
 
 
-# What goes wrong
+# Errors
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The command line: what `train` and `info` do, and that whatever goes wrong is one line."""
+"""The command line: the commands `train` and `info`, and errors in one line."""
 
 import errno
 import io
@@ -237,7 +237,7 @@ def test_so_does_a_pipe_that_has_a_name(monkeypatch, tmp_path, text, out, capsys
     assert capsys.readouterr().err.endswith(f"go on with: {command}\n")
 
 
-# What goes wrong.
+# Errors.
 
 
 @pytest.mark.parametrize(
@@ -371,7 +371,7 @@ def test_a_warning_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == "minitransformer: warning: something is odd\n"
 
 
-# In a process of its own.
+# In a separate process.
 
 
 @contextmanager
@@ -405,7 +405,7 @@ def test_a_reader_that_stops_reading_is_no_error(tmp_path):
         assert process.stderr.read() == ""
 
 
-# What a model is.
+# Information about a model.
 
 
 def test_info_says_what_a_model_is(capsys, text, out):

@@ -1,4 +1,4 @@
-"""The command `finetune`: what it writes and prints, how it resumes, and that whatever goes wrong is one line."""
+"""The command `finetune`: its files, its output, resumption, and errors in one line."""
 
 import json
 import os
@@ -262,7 +262,7 @@ def test_a_run_that_a_program_began_is_not_resumed_by_the_command(capsys, folder
     assert_one_line(capsys, status, 1, "cannot resume: the run was not begun by this command, but by a program")
 
 
-# What goes wrong.
+# Errors.
 
 
 @pytest.mark.parametrize(

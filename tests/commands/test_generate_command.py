@@ -1,4 +1,4 @@
-"""The command `generate`: what it writes, how it pipes, and that whatever goes wrong is one line."""
+"""The command `generate`: its output, pipes, and errors in one line."""
 
 import io
 import re
@@ -41,7 +41,7 @@ def standard_input(monkeypatch, data):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
 
 
-# What it writes
+# Output
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_each_piece_is_flushed_as_it_comes(lm, folder, monkeypatch):
 
 
 def program(folder, *options):
-    """The command line of a process of its own."""
+    """Return the command line of a separate process."""
     return [sys.executable, "-m", "minitransformer", "generate", "--model", str(folder), "--prompt", PROMPT, *options]
 
 
@@ -155,7 +155,7 @@ def test_ctrl_c_ends_the_line_and_says_so(folder):
     assert err == b"minitransformer: interrupted\n"
 
 
-# What goes wrong
+# Errors
 
 
 @pytest.mark.parametrize(

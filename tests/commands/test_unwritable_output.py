@@ -1,7 +1,7 @@
 """Output that cannot be written: the reader has gone (`| head`), or the disk is full (`> /dev/full`).
 
 Each command that prints answers with its exit status and at most one line, whether it fails while it prints or in the
-very last flush. What the interpreter would add as it exits, a status of 120 and a traceback, comes from that flush.
+very last flush, after which the interpreter itself would exit with status 120 and a traceback.
 """
 
 import io
@@ -29,7 +29,7 @@ FULL = {
     "gradcheck": "the output: No space left on device\n",
 }
 FAILURE = {"minitransformer": cli.FAILURE, "gradcheck": USAGE}
-RUN, TEXT_FILE, CHAT, MINE_FILE = "run", "text.txt", "chat.npz", "mine.py"  # what `folder` holds
+RUN, TEXT_FILE, CHAT, MINE_FILE = "run", "text.txt", "chat.npz", "mine.py"  # the contents of `folder`
 SMALL = "--layers 1 --heads 2 --width 8 --context 8 --steps 2 --batch-size 3 --sample-every 0 --quiet --no-plot"
 PRINTING = {
     "demo": "--quick --out demo",
@@ -99,18 +99,18 @@ def unwritable(output):
 
 @pytest.fixture(params=["gone", "full"])
 def output(request):
-    """What is the matter with standard output."""
+    """The fault of standard output."""
     return request.param
 
 
 def run(main, arguments, output):
-    """Return what main(arguments) returns, where that is the matter with the standard output of this process."""
+    """Return the result of main(arguments) with this fault of the process's standard output."""
     with unwritable(output) as stream, redirect_stdout(stream):
         return main(arguments)
 
 
 def assert_ended(output, program, status, said):
-    """Assert on the exit status, and on all that is said: one line of a full disk, nothing of a reader who has gone."""
+    """Assert the exit status and the messages: one line for a full disk, none for a reader that has ended."""
     assert (status, said) == {"gone": (141, ""), "full": (FAILURE[program], f"{program}: {FULL[program]}")}[output]
 
 
@@ -188,7 +188,7 @@ def test_ctrl_c_while_the_last_of_it_is_written_is_one_line(program, line, monke
     assert capsys.readouterr().err == line
 
 
-# In a process of its own, which also writes what is left as it exits.
+# In a separate process, which also flushes its output as it exits.
 
 
 def ended(command, folder, unbuffered=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE):

@@ -1,4 +1,4 @@
-"""The seam between textbook and engine: what has a twin runs as its twin, and without the engine nothing of it runs."""
+"""Textbook and engine: a function with a twin runs as the twin, and without the engine no twin runs."""
 
 import os
 import shutil
@@ -132,7 +132,7 @@ def test_the_backward_of_a_loss_needs_no_argument_through_apply_either(rng):
         np.testing.assert_allclose(backward(2.0), 2 * backward(), rtol=1e-12)
 
 
-# What runs: by the functions that are entered.
+# The functions that run.
 
 
 def entered(call):

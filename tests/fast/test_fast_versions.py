@@ -1,4 +1,4 @@
-"""What the engine does in a clever way gives what the textbook's plain way gives."""
+"""The engine gives the results of the textbook."""
 
 import inspect
 import sys
@@ -59,7 +59,7 @@ def assert_same(one, other, dtype):
     one, other = np.asarray(one), np.asarray(other)
     assert one.dtype == other.dtype == dtype and one.shape == other.shape
     assert np.isfinite(one).all() == np.isfinite(other).all()
-    largest = max(float(np.abs(other).max(initial=0)), 0.1)  # what cancels leaves the rounding of what it was
+    largest = max(float(np.abs(other).max(initial=0)), 0.1)  # terms that cancel leave their rounding errors
     assert float(np.abs(one.astype(float) - other.astype(float)).max(initial=0)) <= PRECISION[dtype] * largest
 
 

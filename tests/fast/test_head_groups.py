@@ -1,4 +1,4 @@
-"""Heads that are computed in groups, side by side, give what all heads together give."""
+"""Heads computed in groups, in parallel, give the results of all heads together."""
 
 from importlib import import_module
 

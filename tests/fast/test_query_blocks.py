@@ -1,4 +1,4 @@
-"""Queries that are taken a few at a time, with the keys that they may see, give what all at once give."""
+"""Queries in blocks, with the keys that they may see, give the results of all queries together."""
 
 import weakref
 from importlib import import_module
@@ -96,7 +96,7 @@ def test_the_queries_of_grouped_heads_are_saved_once(rng):
     gone = weakref.ref(q)
     _, backward = attention(q, k, v, mask=causal_mask(200, 200))
     del q
-    assert gone() is None and backward is not None  # each block has a copy of its own
+    assert gone() is None and backward is not None  # each block has a copy
 
 
 def test_short_sequences_and_those_without_a_mask_are_attended_to_at_once(asked, rng):

@@ -214,7 +214,7 @@ def audit(capfd, *arguments):
 
 
 def results(tmp_path, *arguments):
-    """Run an audit. Returns the results that it writes as JSON, without what differs from run to run."""
+    """Run an audit. Return its JSON results without the parts that differ between runs."""
     file = tmp_path / "results.json"
     main([*arguments, "--json", str(file)])
     return json.loads(file.read_text("utf-8"))
@@ -387,7 +387,7 @@ def test_mutants_that_compute_the_same_are_equivalent_and_reported_apart(write, 
 
 @pytest.mark.slow
 def test_a_loose_check_is_found_out_by_a_survivor_that_differs_in_the_cases_own_draws(write, capfd):
-    # What is wrong by less than the tolerance is what the check cannot see.
+    # The check cannot see an error below the tolerance.
     write(NORM.replace("dx_hat / 2, dgamma", "dx_hat / 2 + 1e-10 * dy, dgamma") + GOOD)
     status, out, _ = audit(capfd, "mine", "-k", "constant changed")
     assert status == 1
@@ -515,7 +515,7 @@ def test_one_session_of_pytest_kills_what_the_command_kills_when_it_is_run_for_e
     status = [[result["status"] for result in found["results"]] for found in (in_one, anew)]
     assert status[0] == status[1]
     assert {"killed", "surviving"} <= set(status[0])
-    # Only what survives the session, and what is not equivalent, is given to the command itself.
+    # Only mutants that survive the session and are not equivalent are given to the command itself.
     assert len(asked[0]) == in_one["surviving"] and len(asked[1]) == in_one["surviving"] + in_one["killed"]
     killers = {result["case"] for result in in_one["results"] if result["status"] == "killed"}
     assert killers <= {f"tests/test_mine.py::test_{name}" for name in ("shapes", "gamma[1.0]", "gamma[2.0]")}

@@ -1,4 +1,4 @@
-"""gradcheck's interface: what check and check_module compare, report, refuse, and leave as it was."""
+"""gradcheck's interface: comparisons, reports and refusals of check and check_module, without side effects."""
 
 import functools
 import pickle
@@ -90,7 +90,7 @@ class Scale:
     __call__ = forward
 
 
-# What is compared and reported
+# Comparison and report
 
 
 def test_every_entry_of_every_floating_point_input_is_compared():

@@ -665,7 +665,7 @@ def in_chunks(q, *chunks):
 
 
 def two_branches(x, w):
-    """tanh x and x w beside each other; the gradient of the second is added twice."""
+    """tanh x and x w in parallel; the gradient of the second is added twice."""
     y = np.tanh(x)
 
     def backward(dy):

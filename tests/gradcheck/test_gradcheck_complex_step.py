@@ -1,4 +1,4 @@
-"""The complex step: as an oracle of its own, in the adjoint identity, in the Jacobian, and where it does not apply."""
+"""The complex step: as an oracle, in the adjoint identity, in the Jacobian, and if it does not apply."""
 
 import functools
 import re

@@ -1,4 +1,4 @@
-"""A report as HTML: what it shows, that it escapes, and that it is well formed and readable on any page."""
+"""A report as HTML: its contents, escaped, well formed and readable on any page."""
 
 import re
 import sys
@@ -95,7 +95,7 @@ def test_white_is_readable_on_every_colour(colour):
     channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     luminance = float(np.dot([0.2126, 0.7152, 0.0722], linear))
-    assert 1.05 / (luminance + 0.05) >= 4.5  # the contrast that the web's accessibility guidelines ask for
+    assert 1.05 / (luminance + 0.05) >= 4.5  # the contrast required by the web's accessibility guidelines
 
 
 def test_an_error_in_a_notebook_publishes_the_table_and_keeps_the_callers_lines(monkeypatch):
@@ -106,7 +106,7 @@ def test_an_error_in_a_notebook_publishes_the_table_and_keeps_the_callers_lines(
     x = np.random.default_rng(0).normal(size=(2, 3))
     with pytest.raises(GradientError) as caught:
         check(product, x, x + 1, wrong=True)
-    lines = caught.value._render_traceback_()  # which is what IPython asks an exception for
+    lines = caught.value._render_traceback_()  # which IPython calls to show an exception
     report = caught.value.report
     assert published == [{"text/plain": str(report), "text/html": report_html(report)}]
     assert "check(product, x, x + 1, wrong=True)" in lines[1]

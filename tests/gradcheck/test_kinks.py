@@ -1,4 +1,4 @@
-"""At a kink that several entries share, what backward gives them has to hold together: a maximum of equals, a pool."""
+"""At a kink that several entries share (a maximum of equals, a pool), their gradients must agree with each other."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def verdict(function, x, **options):
 
 
 def maximum(share, extreme=np.max, of=lambda x: x):
-    """The extreme of each row; `share(ties)` is what backward gives to each of the entries that are equal to it."""
+    """The extreme of each row; `share(ties)` is the gradient of each of the entries that are equal to it."""
 
     def function(x):
         y = extreme(of(x), axis=-1)

@@ -44,7 +44,7 @@ class Tanh:
 
 
 class Sequence:
-    """Layers one after the other, in whatever `kept` makes of their list."""
+    """Layers in sequence, kept in the container `kept(list)`."""
 
     def __init__(self, *layers, kept=list):
         self.layers = kept(layers)
@@ -106,7 +106,7 @@ def test_layers_are_found_in_lists_tuples_and_dictionaries_and_within_those_in_t
 
 
 class Own:
-    """A parameter as an object of its own."""
+    """A parameter as an object."""
 
     __slots__ = ("data", "grad")
 
@@ -333,7 +333,7 @@ class Lazy(Map):
         return self.h
 
     def backward(self, dy):
-        self.dh = dy  # what stands beside it is no parameter
+        self.dh = dy  # an attribute next to it is not a parameter
         return super().backward(self.dh)
 
 
@@ -366,7 +366,7 @@ def test_a_cache_that_backward_consumes_is_there_for_every_backward():
 
 def test_what_an_earlier_call_has_left_in_a_list_is_named():
     class Queue(Map):
-        """Reads the first in its queue, which is what an earlier call has left there."""
+        """Reads the first entry of its queue, which an earlier call left there."""
 
         def __init__(self):
             self.params, self.grads = {"W": normal(3, 2), "b": np.zeros(2)}, {}
@@ -389,7 +389,7 @@ def test_what_an_earlier_call_has_left_in_a_list_is_named():
         from_layer(layer)
 
 
-# What is left as it was, and what is refused
+# State and refusals
 
 
 def test_a_layer_and_its_gradients_are_left_as_they_were():
@@ -424,7 +424,7 @@ def test_a_layer_with_a_random_state_of_its_own_repeats_itself():
 
 
 def unpaired(**attributes):
-    """A weight whose gradient appears in backward only, beside a buffer that has none."""
+    """A weight whose gradient appears only in backward, and a buffer that has none."""
     return Scale(lambda s: s.W, to("dW"), running_mean=np.zeros(3), W=np.ones(3), **attributes)
 
 

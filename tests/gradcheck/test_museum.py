@@ -14,14 +14,14 @@ from gradcheck.museum.exhibit import Source, numeric_gradient
 
 every_exhibit = pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda exhibit: exhibit.name)
 
-# What is wrong with each of these shows before any gradient is compared.
+# The faults of these are found before gradients are compared.
 FAULTS = {
     "softmax-in-place": "backward changed dy in place",
     "backward-twice": "a second backward(dy) returns another gradient",
     "bias-broadcast": "dbias has shape (4, 2), but bias has (2,)",
 }
 
-# The arguments whose gradient is wrong, where it is not every one of them.
+# The arguments with a wrong gradient, if not all have one.
 WRONG = {
     "batch-norm-ones": {"x"},
     "batch-norm-first": {"x"},
@@ -34,7 +34,7 @@ WRONG = {
     "bias-past-tanh": {"bias"},
 }
 
-# What gradcheck says of some of them, beyond the numbers.
+# Diagnoses of some of them, beyond the numbers.
 DIAGNOSES = {
     "batch-norm-ones": "dx is zero everywhere",
     "dy-ignored": "does not depend on dy",
@@ -106,7 +106,7 @@ def test_gradcheck_passes_the_right_version(exhibit, seed):
 
 @every_exhibit
 def test_both_versions_have_the_same_forward_pass(exhibit):
-    # A mistake that changed the output as well would be another function, with a gradient of its own.
+    # A mistake that changed the output as well would make another function with another gradient.
     inputs, options = exhibit.draw(np.random.default_rng(5))
     wrong, right = (exhibit.version(wrong)(*inputs, **options)[0] for wrong in (True, False))
     np.testing.assert_array_equal(wrong, right)

@@ -1,4 +1,4 @@
-"""A sentence that is not the mistake is worse than none: where the diagnosis had been wrong, and what it says there."""
+"""A wrong sentence is worse than none: cases in which the diagnosis had been wrong."""
 
 import functools
 import re
@@ -16,7 +16,7 @@ def normal(*shape, seed=0):
 
 
 def said(function, *inputs, seed=0, **options):
-    """Return {name of a wrong gradient: what is said of it}."""
+    """Return {name of a wrong gradient: diagnosis}."""
     with pytest.raises(GradientError) as caught:
         check(function, *inputs, seed=seed, **options)
     return {a.name: a.diagnosis for a in caught.value.report.arguments if not a.is_right}
@@ -228,7 +228,7 @@ def test_a_number_by_chance_is_not_said_to_be_a_square_of_a_size():
 
 
 def rebinds(x, *, what):
-    """y = x² whose backward reads x or t; one of them, or neither of them rightly, is bound anew below it."""
+    """y = x² whose backward reads x or t, one or both of which are bound again after it."""
     t = 2 * x
 
     def backward(dy):
@@ -331,7 +331,7 @@ def test_a_right_gradient_of_a_forward_pass_in_float32_is_not_called_wrong(size,
             )
 
 
-# A small campaign: mistakes in the two functions that everyone derives, and all that may be said of them
+# A small campaign: mistakes in the two best-known functions, and the allowed diagnoses
 
 TERM = r"dx is off by a multiple of x − mean\(x\) along axis 2: a term x − mean\(x\) · Σ over it.*"
 NORM = {
@@ -423,7 +423,7 @@ def test_nothing_but_the_mistake_is_said_of_any_of_them():
 
 
 def values_for_dy(q, k, v):
-    """Attention, whose backward takes dv for dy where the weights come from: that asks for as many queries as keys."""
+    """Attention whose backward uses dv in place of dy for the weights, which requires as many queries as keys."""
     s = q.shape[-1] ** -0.5
     e = np.exp(s * q @ np.swapaxes(k, -1, -2))
     weights = e / e.sum(axis=-1, keepdims=True)

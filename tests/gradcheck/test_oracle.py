@@ -1,4 +1,4 @@
-"""The checker checked: its numerical derivative against closed forms, and its verdicts at kinks and beside them."""
+"""The checker checked: its numerical derivative against closed forms, and its verdicts at and near kinks."""
 
 from itertools import islice
 
@@ -254,7 +254,7 @@ def test_a_bend_that_is_sharp_but_smooth_is_not_a_kink(sharpness, share, sign):
 
 @given(st.floats(-1e3, 1e3), st.floats(-3, 3), st.floats(1e-4, 10), st.sampled_from([1.0, -1.0]))
 def test_rounding_noise_is_not_a_kink(offset, x, error, sign):
-    def noisy(t):  # the offset leaves rounding errors of its own size in each difference
+    def noisy(t):  # the offset causes rounding errors of its size in each difference
         return (offset + np.sin(t)) * 10.0
 
     assert verdict(noisy, x, 10 * np.cos(x) + sign * error) == WRONG
@@ -292,7 +292,7 @@ def test_the_right_slope_of_a_wave_of_any_period_is_never_wrong(name, line):
 def test_where_the_output_is_zero_and_so_is_its_rounding_error_a_wrong_slope_is_wrong():
     for slope in np.random.default_rng(0).standard_normal(100):
 
-        def line(x, slope=slope):  # whose outputs beside 0 are rounded all the same
+        def line(x, slope=slope):  # whose outputs near 0 are rounded as well
             return slope * x + 0.3 * slope * x - 0.1 * x
 
         assert verdict(line, 0.0, 1.3 * slope - 0.1) == RIGHT

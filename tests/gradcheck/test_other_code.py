@@ -135,7 +135,7 @@ def with_error(function, slope, error=lambda x: 0.0):
 
 PERIODIC = {
     "sine": (np.sin, np.cos),
-    "sawtooth": (lambda x: x - np.floor(x), np.ones_like),  # every whole step leaves it where it was
+    "sawtooth": (lambda x: x - np.floor(x), np.ones_like),  # a step of 1 does not change it
     "sine of a large multiple": (lambda x: np.sin(1e5 * x), lambda x: 1e5 * np.cos(1e5 * x)),
 }
 
@@ -159,7 +159,7 @@ def test_a_period_far_shorter_than_the_first_step_deceives_nobody(name, size):
 def test_where_only_a_sample_is_compared_it_deceives_nobody_either(name, size):
     function, slope = PERIODIC[name]
     x = size * (1 + 0.1 * np.abs(normal(3, 4)))
-    for error in (0.0, 1e-8):  # the adjoint identity holds to all its digits, or to what is allowed
+    for error in (0.0, 1e-8):  # the adjoint identity holds to all digits, or within the tolerance
         right = with_error(function, slope, lambda x, error=error: error * slope(x))
         assert check(right, x, rtol=1e-5, max_entries=5).is_right
     with pytest.raises(GradientError) as caught:
@@ -238,7 +238,7 @@ def test_where_one_entry_of_many_is_wrong_the_others_are_not_called_so_for_a_coa
         check(with_error(np.sin, np.cos, lambda x: 0.01 * (x == x[1, 2])), x, rtol=1e-5)
 
 
-# What is wrong
+# Wrong gradients
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_a_slope_outside_those_of_a_kink_is_wrong_and_no_evidence_of_anything_el
     assert caught.value.report["x"].disagree == 1 and caught.value.report["x"].diagnosis == ""
 
 
-# What backward does besides
+# Side effects of backward
 
 
 def test_an_output_overwritten_by_backward_is_a_fault():

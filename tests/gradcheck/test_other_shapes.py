@@ -23,7 +23,7 @@ def normal(*shape, seed=0):
 
 
 def said_of(function, *inputs, **options):
-    """Return what is said of a wrong gradient."""
+    """Return the diagnosis of a wrong gradient."""
     with pytest.raises(GradientError) as caught:
         check(function, *inputs, **options)
     return str(caught.value)
@@ -45,7 +45,7 @@ def gradient_of_rosenbrock(x, *, forgotten=False):
 
 
 def logistic_loss(w, *, X, y, mean=True):
-    """Of labels 0 and 1, beside its gradient; the gradient is that of the mean."""
+    """The loss for labels 0 and 1, and its gradient, which is that of the mean."""
     z = X @ w
     loss = np.log1p(np.exp(-z)) + (1 - y) * z
     return (loss.mean() if mean else loss.sum()), X.T @ (1 / (1 + np.exp(-z)) - y) / len(y)
@@ -407,7 +407,7 @@ def test_gradients_that_are_not_arranged_as_the_inputs_are_refused(backward, wor
     assert words in said_of(*from_nested(f, {"a": normal(3), "b": [normal(3), normal(3)]}))
 
 
-# What is refused, and where it is sent
+# Refusals, and the adapters that they recommend
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ RIGHT = {
     "adjoint_identity",
     "judgement",
     "report",
-}  # what a check of a right gradient runs
+}  # the modules that a check of a right gradient runs
 SPOKEN = "import numpy as np, gradcheck, sys; from minitransformer import LayerNorm, attention, layer_norm, softmax; "
 DRAWN = "normal = np.random.default_rng(0).standard_normal; "
 

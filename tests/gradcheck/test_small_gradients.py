@@ -1,4 +1,4 @@
-"""Gradients far smaller than what they are beside: judged as sharply as large ones, or said to be beyond reach."""
+"""Gradients far smaller than others of the same array: judged as strictly, or reported as not measurable."""
 
 import functools
 import re
@@ -142,7 +142,7 @@ def test_an_error_of_one_entry_that_no_sample_meets_is_not_taken_for_a_smaller_o
 
 
 def shift_of_a_softmax(x, shift):
-    """A gradient that is truly zero, beside one that is not: the softmax ignores a shift of its row."""
+    """A gradient that is exactly zero and one that is not: the softmax ignores a shift of its row."""
     y, softmax_backward = softmax(x + shift)
 
     def backward(dy):
@@ -248,12 +248,12 @@ def test_a_model_is_right_and_with_one_gradient_off_by_two_millionths_it_is_not(
     assert wrong == [name] if name is not None else len(wrong) == 1
 
 
-# What rounding leaves, of the function itself
+# Rounding errors of the function itself
 
 
 @pytest.mark.parametrize("size", [30.0, 50.0, 107.0, 400.0])
 def test_a_saturated_softmax_is_called_neither_wrong_nor_unsafe(size):
-    # The true gradient of the larger entry is 1e-22 and less, and what backward computes it from is 1 - 1.
+    # The true gradient of the larger entry is at most 1e-22, and backward computes it from 1 - 1.
     for x in (np.array([[0.0, size]]), np.array([[0.0, size, -3.0]])):
         try:
             report = check_call(Call(softmax, x))

@@ -1,4 +1,4 @@
-"""State: what a function keeps from call to call, and draws from, is after a check what it was before it."""
+"""State: a check restores the state and the random generators of a function."""
 
 import functools
 
@@ -157,7 +157,7 @@ def test_a_backward_that_draws_from_the_global_state_is_still_at_fault():
         check(lambda x: (x, lambda dy: dy * np.random.rand(*dy.shape)), normal(3))  # noqa: NPY002
 
 
-# A fault against the contract is said, and the numbers are compared all the same
+# A breach of the contract is reported, and the numbers are compared as well
 
 
 class Faulty:

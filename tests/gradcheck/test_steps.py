@@ -72,7 +72,7 @@ def test_nothing_right_is_called_wrong_and_nearly_all_of_it_is_followed(cases):
 
 
 def call_of(module, kind, rng):
-    """Return a Call of what a file of the textbook defines."""
+    """Return a Call of a function of the textbook."""
     drawn = rng.normal
     x = drawn(size=(2, 5, 6))
     calls = {
@@ -103,7 +103,7 @@ def call_of(module, kind, rng):
 
 
 NORM, ACTIVATIONS = "layers/layer_norm.py", "layers/activations.py"
-PLANTED = [  # kind, file, old, new, name of the row, what is said
+PLANTED = [  # kind, file, old, new, name of the row, diagnosis
     ("linear", "layers/linear.py", "dx = dy @ weight.T", "dx = dy @ weight", "dx", "weight is not transposed"),
     (
         *("linear", "layers/linear.py", "dbias = rows(dy).sum(axis=0)", "dbias = rows(dy).mean(axis=0)"),
@@ -255,7 +255,7 @@ def test_the_gradients_of_parameters_are_rows_too_and_follow(plant):
 
 
 def affine_forward(x, w, b):
-    """tanh(x w + b), with what backward needs."""
+    """tanh(x w + b), with the arrays that backward needs."""
     z = x @ w + b
     a = np.tanh(z)
     return a, (x, w, a)
@@ -340,7 +340,7 @@ def test_a_place_without_a_name_is_called_by_the_gradient_that_is_returned_there
 
 
 def in_two_parts(x, w, u, v, *, mistake=""):
-    """tanh(x w) u times tanh(x w) v; dh is what comes along one path, dz what comes along both."""
+    """tanh(x w) u times tanh(x w) v; dh is the gradient along one path, dz along both."""
     h = np.tanh(x @ w)
     a = h @ u
     b = h @ v
@@ -544,7 +544,7 @@ def test_what_a_check_cannot_tell_is_no_mistake():
     assert report.first_wrong is None
 
 
-# What else it leaves as it was
+# No other side effects
 
 
 def test_functions_arguments_and_parameters_are_afterwards_what_they_were():
@@ -661,7 +661,7 @@ def test_a_gradient_that_lacks_its_sum_is_found_and_what_follows_from_it():
     assert re.search(r"^   \(6\) dscores   WRONG: ", text, re.M)
 
 
-# What is said, where more than one line may be it
+# Diagnoses with more than one candidate line
 
 
 def plain_attention(q, k, v, local):

@@ -1,4 +1,4 @@
-"""The strategies: what they promise of every draw, and that gradients can be checked on them."""
+"""The strategies: the promises that every draw keeps, and checks of gradients on the draws."""
 
 import subprocess
 import sys

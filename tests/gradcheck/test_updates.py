@@ -1,4 +1,4 @@
-"""check_update: right updates pass in every style, the usual mistakes are caught and named, nothing else is said."""
+"""check_update: right updates pass in every style, and the usual mistakes are caught and named."""
 
 import ast
 import inspect
@@ -150,7 +150,7 @@ EVERY = [
 
 
 def said_of(update, formula, **settings):
-    """Return what is said of an update that is wrong."""
+    """Return the diagnosis of a wrong update."""
     with pytest.raises(GradientError) as caught:
         check_update(update, formula, **settings)
     assert len(str(caught.value).splitlines()) == 1
@@ -415,7 +415,7 @@ def test_scaling_the_step_by_what_the_gradient_should_be_clipped_to_is_named():
     assert "m_hat is scaled" in said_of(scaled, "adam")
 
 
-# What else is said, and what is not
+# Other messages
 
 
 def adam(w, dw, m, v, t, lr, beta1, beta2, eps):
@@ -515,7 +515,7 @@ def test_the_report_shows_the_first_step_that_is_wrong():
     assert html.count("WRONG") == 5 and "the new m is not kept" in html
 
 
-# What is asked of the code
+# Questions about the code
 
 
 @pytest.mark.parametrize(

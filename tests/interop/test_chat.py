@@ -53,7 +53,7 @@ def test_llama3s_template_writes_headers_after_its_first_token():
     )
 
 
-# What a template may ask for: control of loops, white space, JSON, the time, other names.
+# Features of templates: control of loops, white space, JSON, the time, other names.
 LANGUAGE = """\
 {%- for message in messages %}
     {% if message['role'] == 'system' %}
@@ -94,7 +94,7 @@ def test_transformers_writes_the_same_text_and_the_same_ids(kind, tmp_path):
 @each_kind
 @given(data=st.data())
 def test_special_tokens_in_a_message_are_text(kind, data):
-    """The ids are those of the conversation with messages that are encoded by themselves, as text."""
+    """The ids are those of the conversation, with each message encoded separately as text."""
     ours = TOKENIZERS[kind]
     piece = st.sampled_from([*SPECIAL[kind], "<|", "|>", "hello", "\U000f0000", "\U000f0001", "user", "x"])
     content = data.draw(st.lists(piece, min_size=1, max_size=8).map("".join))
@@ -256,7 +256,7 @@ class Watched:
 
 
 def fresh_answer(lm, messages, max_new_tokens, **settings):
-    """Return the answer without a conversation: everything read anew, nothing cached."""
+    """Return the answer without a conversation: everything is read again, nothing is cached."""
     prompt = encode_chat(lm.tokenizer, messages)
     ids = generate(lm.model, prompt, max_new_tokens, use_cache=False, stop=lm.tokenizer.end_ids, **settings)
     new = ids[len(prompt) :]
@@ -296,7 +296,7 @@ def test_an_answer_ends_with_the_turn_and_the_end_is_not_shown():
     endless = "".join(Conversation(lm, temperature=0).answer("Hi", 30))
     prompt = encode_chat(lm.tokenizer, says("Hi"))
     new = generate(lm.model, prompt, 30, temperature=0)[len(prompt) :]
-    end = int(new[7])  # let what is said there be the end of the turn
+    end = int(new[7])  # let this token be the end of the turn
     shorter = chat_lm(end_ids=[end])
     conversation = Conversation(shorter, temperature=0)
     answer = "".join(conversation.answer("Hi", 30))

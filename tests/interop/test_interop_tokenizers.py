@@ -92,7 +92,7 @@ def test_gpt2s_two_files_are_read_where_there_is_no_tokenizer_json(tokenizer, tm
         tokenizer_from_folder(tmp_path)
 
 
-# --- what the other files of a folder say ---------------------------------------------------------------------------
+# --- the other files of a folder ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_a_configuration_that_is_not_supported_is_named(folder, config, words):
         tokenizer_from_folder(folder)
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------------------------
 
 
 def changed(content, path, value):

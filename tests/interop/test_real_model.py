@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct, a real model: it answers, it is what Transformers says it is, and our tools work on it.
+"""SmolLM2-135M-Instruct, a real model: it answers, agrees with Transformers, and our tools work on it.
 
 Its file is the one that the environment variable MINITRANSFORMER_SMOLLM2 names, or the one that `minitransformer fetch
 smollm2` has put into the cache; where there is neither, these tests are skipped.

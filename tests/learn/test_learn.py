@@ -38,7 +38,7 @@ def grader():
 
 @pytest.fixture
 def graded(grader, tmp_path):
-    """Return a function that returns the Verdict on a text in the place of an exercise's file."""
+    """Return a function that grades a text as an exercise's file and returns the Verdict."""
 
     def verdict(exercise, text):
         (tmp_path / f"{exercise.name}.py").write_text(text, "utf-8")
@@ -63,7 +63,7 @@ def backwards(exercise):
 
 @cache
 def right_hand_sides(exercise):
-    """Return the code of each answer: what stands to the right of a name in the backward passes."""
+    """Return the code of each answer: the right-hand sides in the backward passes."""
     found = set()
     for function in backwards(exercise):
         for statement in statements_of(function):

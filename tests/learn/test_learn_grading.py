@@ -1,4 +1,4 @@
-"""Grading: what a learner's file may do, what is refused, and that nothing else is graded."""
+"""Grading: files that are accepted, files that are refused, and that only the file is graded."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def grader():
 
 @pytest.fixture
 def graded(grader, tmp_path):
-    """Return a function that returns the Verdict on a text in the place of an exercise's file."""
+    """Return a function that grades a text as an exercise's file and returns the Verdict."""
 
     def verdict(name, text):
         (tmp_path / f"{name}.py").write_text(text, "utf-8")
@@ -143,7 +143,7 @@ RIGHT_FILES = [
 ]
 # (exercise, text, status, pattern of its sentence)
 WRONG_FILES = [
-    # Code that does not return. What is graded is the file and never the package.
+    # Code that does not return. Only the file is graded, not the package.
     ("softmax", filled("raise RuntimeError('this is the file')\n" + RIGHT), "failed", "line 41: RuntimeError: this is"),
     ("softmax", filled("return np.zeros(10**13)"), "failed", "softmax.py, line 41: "),
     ("softmax", filled("import sys; sys.exit(3)"), "failed", "line 41: SystemExit: 3"),
@@ -152,7 +152,7 @@ WRONG_FILES = [
     ("softmax", filled("return backward(dy)"), "failed", "softmax.py, line 41: RecursionError: "),
     ("softmax", filled("raise ValueError('x' * 5_000_000)"), "failed", "(?s)^(?=.{,600}$).*line 41: ValueError: xxx"),
     ("softmax", filled("input()\n" + RIGHT), "failed", "line 41: EOFError: EOF when reading a line"),
-    # Files that are no Python.
+    # Files that are not Python.
     ("softmax", "def softmax(x:\n", "failed", r"line 1, column 12: not Python: '\(' was never closed"),
     ("softmax", "x = 1\0\n", "failed", "not Python"),
     ("softmax", "x = 1\nreturn x\n", "failed", "line 2, column 1: not Python: 'return' outside function"),
@@ -589,7 +589,7 @@ def test_what_is_saved_is_seen_once(folder):
     assert next(saved) == "relu"
     assert looks == ["", "x = ", "x = 1\n", None]
     assert next(saved) == "relu"
-    assert looks[4:] == [None, None, "", None, None, "x = 2\n", None]  # what is empty is not saved yet
+    assert looks[4:] == [None, None, "", None, None, "x = 2\n", None]  # an empty file is not saved yet
 
 
 def test_a_model_learns_with_the_learners_functions_in_it(tmp_path):

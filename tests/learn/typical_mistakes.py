@@ -1,4 +1,4 @@
-"""A hundred mistakes that people make, written without sight of what is said of them: (exercise, right, wrong).
+"""A hundred mistakes that people make, written without knowledge of the diagnoses: (exercise, right, wrong).
 
 A path forgotten, a factor, an axis, a transpose, a mean for a sum, a saved value for an input, a sign, an order.
 """

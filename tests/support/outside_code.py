@@ -1,4 +1,4 @@
-"""Backward passes in the style of public projects, written anew: names and shortcuts are like those of their authors.
+"""Backward passes in the style of public projects, rewritten with similar names and shortcuts.
 
 `bearing` and `mixture` were held out: gradcheck was not tuned on them.
 

@@ -54,7 +54,7 @@ def assert_equal(arrays, expected):
 
 
 def assert_refused(path, words="not a model|damaged"):
-    """Loading says what is wrong in one line that begins with the path."""
+    """Loading raises an error of one line that begins with the path."""
     with pytest.raises(ArchiveError, match=words) as caught:
         load_archive(path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
@@ -65,7 +65,7 @@ def written(path, content):
     return path
 
 
-# What was saved comes back
+# Saving and loading
 
 
 def test_arrays_and_description_come_back_to_the_bit(path):
@@ -107,7 +107,7 @@ def test_a_name_without_the_suffix_stays_as_it_is(tmp_path):
 
 
 class Crash(BaseException):
-    """What no `except Exception` catches, like Ctrl-C."""
+    """An exception that no `except Exception` catches, like Ctrl-C."""
 
 
 def failing(error, after):
@@ -265,7 +265,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(path):
         except ArchiveError:
             noticed += 1
         else:
-            # Names and their number are outside the checksums; whoever asks for an array by its name will miss it.
+            # Names and their number are outside the checksums; an array with a changed name is reported as missing.
             assert len(arrays) <= len(ARRAYS) and description["kind"] == "test"
             for name in arrays.keys() & ARRAYS.keys():
                 assert arrays[name].tobytes() == ARRAYS[name].tobytes()
@@ -361,7 +361,7 @@ def test_an_encrypted_archive_is_refused(path):
     assert_refused(written(path, content), "damaged, or not an archive")
 
 
-# What strangers write
+# Files of strangers
 
 
 def header(said, version=b"\x01\x00"):
@@ -502,7 +502,7 @@ def test_what_is_not_asked_for_is_not_read(path):
 
 
 class Bomb:
-    """Unpickled, it makes a file: what a pickle can do, and worse."""
+    """An object that writes a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path

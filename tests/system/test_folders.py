@@ -31,7 +31,7 @@ LEFTOVER = f"{TEMPORARY_START}0123456789abcdef{TEMPORARY_END}"
 
 
 def in_another_thread(function):
-    """Return what function() returns, or the exception that it raises, in a thread of its own."""
+    """Return the result of function(), or its exception, in a separate thread."""
     results = []
 
     def run():
@@ -64,7 +64,7 @@ def busy(tmp_path):
 
 
 def contents(folder):
-    """Return what is in a folder: of each file its bytes, and when it was written."""
+    """Return {name: (bytes, time of writing)} of the files in a folder."""
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir() if path.is_file()}
 
 
@@ -130,7 +130,7 @@ def test_a_lock_file_that_took_the_place_of_ones_own_is_left_alone(tmp_path):
         assert isinstance(try_to_work_in(tmp_path), BlockingIOError)
 
 
-# What is in a folder
+# Contents of a folder
 
 
 @pytest.mark.parametrize("plant", [os.symlink, os.link])
@@ -229,7 +229,7 @@ def test_where_the_file_system_has_no_locks_a_warning_says_so_and_nothing_is_swe
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A folder with a finished run, and a text beside it."""
+    """A folder with a finished run, and a text next to it."""
     folder = tmp_path_factory.mktemp("finished") / "run"
     pretrain(small_lm(), small_corpus(), Settings(steps=1), out=folder, about={"text": None})
     (folder.parent / "text.txt").write_text(TEXT)

@@ -1,4 +1,4 @@
-"""What is said on standard error while a program is at work: lines always, bars where somebody looks."""
+"""Progress on standard error: lines always, bars on a terminal."""
 
 import io
 import os
@@ -15,7 +15,7 @@ class Terminal(io.StringIO):
     """A stream that says it is a terminal."""
 
     def isatty(self):
-        """Say so."""
+        """Return True."""
         return True
 
 
@@ -27,7 +27,7 @@ def on_a_terminal(monkeypatch):
 
 
 def bars(terminal):
-    """Return what was drawn on a terminal or written to it, line by line, as it first stood there."""
+    """Return the lines drawn on a terminal, in their first form."""
     return [line.strip() for line in re.split(r"[\r\n]", terminal.getvalue()) if line.strip()]
 
 

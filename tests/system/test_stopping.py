@@ -1,4 +1,4 @@
-"""What ends a program from outside: at any moment one line and the signal's status, what can be saved saved."""
+"""Signals: at any moment a program ends with one line and the signal's status, after saving its results."""
 
 import contextlib
 import io
@@ -41,7 +41,7 @@ RUN = (
 
 @pytest.fixture(autouse=True)
 def default_handlers():
-    """Have the signals do what they do in a program that a shell begins, whoever began the tests."""
+    """Give the signals the handlers that they have in a program started by a shell."""
     before = {signum: signal.getsignal(signum) for signum in stopping.SIGNALS}
     for signum in before:
         signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
@@ -51,7 +51,7 @@ def default_handlers():
 
 
 def handlers():
-    """Return what each of the signals does now."""
+    """Return the current handler of each signal."""
     return [signal.getsignal(signum) for signum in stopping.SIGNALS]
 
 
@@ -92,7 +92,7 @@ def test_sigterm_is_heard_where_ctrl_c_is_ignored_as_in_the_background_of_a_scri
 
 
 def test_a_terminal_that_is_closed_is_said_twice_and_heard_once(monkeypatch):
-    """The shell passes on what it is sent itself."""
+    """The shell forwards the signals that it receives."""
 
     def work(arguments):
         try:
@@ -196,7 +196,7 @@ def test_a_line_that_cannot_be_said_does_not_end_the_step(tmp_path, monkeypatch)
         ProgressBar().stopping(tmp_path)
 
 
-# In a process of its own.
+# In a separate process.
 
 BEGUN = ["-m", "script"]
 
@@ -236,7 +236,7 @@ def test_an_import_handles_no_signal(name):
 
 @contextmanager
 def endless(tmp_path, *more, **options):
-    """Run `train` without an end, in a session of its own, until its folder holds some steps; yield the process."""
+    """Run an endless `train` in a new session until its folder holds some steps, and yield the process."""
     (tmp_path / "text.txt").write_text(TEXT)
     command = [sys.executable, "-m", "minitransformer", "train", *shlex.split(f"{RUN} 1000000"), *more]
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}

@@ -1,4 +1,4 @@
-"""Tables: what stands in a row of cells stands under one another in the lines."""
+"""Tables: the cells of a column are aligned."""
 
 import pytest
 from hypothesis import given, strategies as st

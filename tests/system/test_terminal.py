@@ -1,4 +1,4 @@
-"""What comes from a file, a path or a model does not command the terminal: it is shown, as an escape."""
+"""Control characters from files, paths and models are escaped on a terminal."""
 
 import ast
 import io
@@ -52,7 +52,7 @@ class Terminal(io.StringIO):
     """A stream that says it is a terminal."""
 
     def isatty(self):
-        """Say so."""
+        """Return True."""
         return True
 
 
@@ -253,7 +253,7 @@ def test_commands_print_through_what_escapes_alone(package):
     assert printing <= {"command_line.py"}
 
 
-# What a model writes
+# Output of a model
 
 
 def writes(lm, monkeypatch, text):

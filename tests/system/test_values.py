@@ -1,4 +1,4 @@
-"""What a value may be: each check by what it takes and says, and settings by what becomes of their statements."""
+"""Validation: the values that each check accepts, its messages, and the settings declared with them."""
 
 import argparse
 import math

@@ -1,4 +1,4 @@
-"""Every function and module, for any leading batch dimensions, does what a loop over its items does."""
+"""Every function and module equals a loop over its items, for any leading batch dimensions."""
 
 import numpy as np
 import pytest

@@ -63,7 +63,7 @@ def replaced(word, pair):
 
 
 def naive_train(text, vocab_size):
-    """Count every pair of every word anew for each merge."""
+    """Count every pair of every word again for each merge."""
     words = Counter(tuple(bytes([b]) for b in word.encode()) for word in split_words(text))
     tokens, merges = [bytes([b]) for b in range(256)], []
     while len(tokens) < vocab_size:
@@ -127,9 +127,9 @@ def tokenizer(training_text):
         ("a\tb", ["a", "\t", "b"]),
         ("a\t\tb", ["a", "\t", "\t", "b"]),
         ("a\xa0b", ["a", "\xa0", "b"]),
-        ("a \x1c b", ["a", " \x1c", " b"]),  # U+001C is no White_Space
+        ("a \x1c b", ["a", " \x1c", " b"]),  # U+001C does not have the property White_Space
         ("naïve 日本語", ["naïve", " 日本語"]),
-        ("e\u0301", ["e", "\u0301"]),  # a combining mark is no letter
+        ("e\u0301", ["e", "\u0301"]),  # a combining mark is not a letter
         ("x² Ⅷ½", ["x", "²", " Ⅷ½"]),
         ("<|endoftext|>", ["<|", "endoftext", "|>"]),
     ],

@@ -42,7 +42,7 @@ def check_count(inputs, targets):
 
 
 def check_what_followed_last_time(inputs, targets):
-    """A target is asked for just where the input has occurred before, and is what followed it then."""
+    """A target counts exactly if the input has occurred before, and it is the token that followed it then."""
     assert set(inputs[1:]) <= set(p.SYMBOLS)
     for t, (token, target) in enumerate(zip(inputs, targets, strict=True)):
         if token in inputs[:t]:
@@ -80,7 +80,7 @@ def test_the_answers_of_a_pattern_follow_its_rule(name, data, seed, batch_size):
         assert x[0] == task
         assert any(i != IGNORE_INDEX for i in t)
         check(x, t)
-        # A target that counts is the next input, so a model that reads on has read the answer it was asked for.
+        # A target that counts is the next input, so a model that reads further has read the answer.
         assert all(t[i] in (x[i + 1], IGNORE_INDEX) for i in range(len(x) - 1))
 
 

@@ -1,4 +1,4 @@
-"""What every tokenizer promises: text comes back whole, ids are checked, files are written whole and read with care."""
+"""The promises of every tokenizer: text is restored, ids are checked, files are complete and validated."""
 
 import json
 import os
@@ -106,7 +106,7 @@ def test_a_char_tokenizer_numbers_its_characters_by_code_point():
     assert tokenizer.encode("hole").tolist() == [1, 3, 2, 0]
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------------------------
 
 
 def test_an_unknown_character_is_named_with_its_position_and_what_is_known():

@@ -1,4 +1,4 @@
-"""Checkpoints: what they hold, what they refuse, and what a crash leaves of them."""
+"""Checkpoints: their contents, invalid ones, and crashes."""
 
 import copy
 import errno
@@ -35,7 +35,7 @@ def resume(folder, lm=None, corpus=None, settings=FINISHED):
     return pretrain(lm or small_lm(), corpus or small_corpus(), settings, out=folder, resume=True)
 
 
-# What a checkpoint holds.
+# Contents of a checkpoint.
 
 
 def test_a_frozen_parameter_has_no_averages_and_stays_frozen_in_time(tmp_path):
@@ -60,7 +60,7 @@ def test_a_finished_run_has_nothing_left_to_resume(finished):
     assert (finished / "model.npz").read_bytes() == before
 
 
-# What it refuses.
+# Invalid checkpoints.
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_checkpoint_whose_parts_do_not_fit_is_refused_and_changes_nothing(fini
 
 
 ODD = [None, True, -1, 0.5, math.nan, math.inf, 10**400, "", [], {}, [[]], {"a": 1}]
-# What a part may be of these.
+# Valid values of the parts.
 HARMLESS = {
     "seconds": [0.5, 10**300],
     "last": [{}],
@@ -191,7 +191,7 @@ HARMLESS = {
 
 @pytest.fixture(scope="module")
 def saved_training(tmp_path_factory):
-    """What a checkpoint says of a run of 5 steps."""
+    """The state in a checkpoint of a run of 5 steps."""
     folder = tmp_path_factory.mktemp("saved")
     pretrain(small_lm(), small_corpus(), FINISHED, out=folder)
     return Checkpoint.read(folder / "model.npz").training
@@ -268,7 +268,7 @@ def test_the_same_environment_is_not_warned_of(finished, change):
         resume(finished)
 
 
-# What a failure leaves.
+# Failures.
 
 
 def test_a_new_run_never_leaves_the_old_model_beside_its_own_metrics(finished):

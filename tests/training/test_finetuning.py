@@ -1,4 +1,4 @@
-"""Fine-tuning: what moves, what is measured, and that the unbounded objective is seen to wreck a model."""
+"""Fine-tuning: trainable parameters, measurements, and the damage by the unbounded objective."""
 
 import copy
 import json
@@ -44,7 +44,7 @@ def tuned(lm=None, rows=ROWS, **options):
     return lm, fine_tune_for_safety(lm, rows, **({"general_text": GENERAL} | options))
 
 
-# What it shows.
+# Reports.
 
 
 @pytest.mark.parametrize("objective", ["dpo", pytest.param("unlikelihood", marks=pytest.mark.slow)])
@@ -61,7 +61,7 @@ def test_with_the_plain_difference_the_model_is_wrecked_and_the_report_says_so()
     _, report = tuned(objective="difference", **SAME)
     assert report.diverged and report.steps < 150
     assert report.perplexity_growth > SAME["perplexity_limit"]
-    assert report.after.margin > report.before.margin + 10  # it does what it is asked to, and that is the trouble
+    assert report.after.margin > report.before.margin + 10  # the objective is reached, at the cost of the model
     assert f"DIVERGED: after step {report.steps} the perplexity on general text is" in str(report)
     assert "beyond the limit of 3 times" in report.verdict and "the model is wrecked" in report.verdict
 
@@ -85,7 +85,7 @@ def test_a_step_that_is_not_taken_is_said_to_leave_the_model_as_it_was(monkeypat
     assert_same_weights(lm, trained_lm())
 
 
-# What moves.
+# Trainable parameters.
 
 SPECS = [1, 2, "blocks.1.attention.*", ["ln_final.*", "*.w_o.bias"], LowRank(2), LowRank(3, 2.0, ("blocks.1.*",))]
 # One of a number of blocks, one of names and one of adapters; the others are slow.
@@ -182,7 +182,7 @@ def test_gradients_do_not_depend_on_whether_the_backward_below_is_left_out(rng, 
     assert bool(entered) == (trainable == 2)
 
 
-# What is measured.
+# Measurements.
 
 
 def test_log_likelihoods_are_those_of_each_response_by_itself_whatever_the_batch():
@@ -479,7 +479,7 @@ def test_the_picture_is_drawn(tmp_path):
     assert (tmp_path / "finetuning.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
-# What a checkpoint remembers of it.
+# Fine-tuning in a checkpoint.
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ def probabilities(logits, targets):
 
 
 def pairs(rng):
-    """Draw what every objective takes."""
+    """Draw the inputs that every objective takes."""
     return *batch(rng), *batch(rng)
 
 

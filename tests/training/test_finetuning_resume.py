@@ -49,7 +49,7 @@ def on_text(lm, trainable, **options):
 
 
 def fail():
-    """Raise what no run expects."""
+    """Raise an unexpected error."""
     raise ZeroDivisionError
 
 
@@ -127,7 +127,7 @@ def test_adapters_that_are_kept_resume_too(tmp_path):
     assert any(name.endswith(".a") for name in weights(resumed))
 
 
-# What is refused.
+# Errors.
 
 
 @pytest.fixture

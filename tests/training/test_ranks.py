@@ -1,4 +1,4 @@
-"""Ranks that share a batch, as threads or as real processes of MPI, do what one process does alone."""
+"""Ranks that share a batch, as threads or as processes of MPI, equal one process."""
 
 import atexit
 import copy
@@ -34,7 +34,7 @@ from minitransformer.training.replicas import Replicas
 
 
 class ThreadRank:
-    """What this package needs of an mpi4py communicator, for ranks that are threads.
+    """The part of an mpi4py communicator that this package uses, for ranks that are threads.
 
     notes: what each rank has said so far, a list of lists. All say as much; who waits for one that is lost is told.
     """
@@ -44,12 +44,12 @@ class ThreadRank:
         self.apart = None
 
     def say(self, note):
-        """Say something. Returns a request whose `said` then holds what all ranks said."""
+        """Send a value. Return a request whose `said` then holds the values of all ranks."""
         self.notes[self.rank].append(copy.deepcopy(note))
         return Request(self, len(self.notes[self.rank]) - 1)
 
     def bcast(self, note):
-        """Return what the first one says."""
+        """Return the value of the first rank."""
         request = self.say(note)
         while not request.Test():
             time.sleep(0)
@@ -72,14 +72,14 @@ class ThreadRank:
 
 
 class Request:
-    """Something that all ranks say, and what is done when they have."""
+    """A value from each rank, and the action after the last has sent it."""
 
     def __init__(self, communicator, number):
         self.communicator, self.number = communicator, number
         self.act = list
 
     def then(self, act):
-        """Call act(what they said) at the end."""
+        """Call act(values) at the end."""
         self.act = act
         return self
 
@@ -101,7 +101,7 @@ class RankLostError(Exception):
 
 
 def on_ranks(size, function):
-    """Return what function(communicator) returns, or the exception that it raises, on each of `size` ranks."""
+    """Return the result or the exception of function(communicator) on each of `size` ranks."""
     notes, apart = ([[] for _ in range(size)] for _ in range(2))
     results, lost = [None] * size, []
 
@@ -132,7 +132,7 @@ def together(size, function):
 
 
 def gradients(model, source, batches, **options):
-    """Return losses, and the gradients of `model` after the backward passes of `source`, it or what shares it."""
+    """Return losses, and the gradients of `model` after the backward passes of `source` (the model or its replicas)."""
     losses = []
     for ids, targets in batches:
         loss, backward = source.loss(ids, targets, **options)
@@ -222,7 +222,7 @@ def test_an_evaluation_in_shares_is_the_whole(rng, tokens):
 
 
 def run_on(size, out, *, resume=False, dropout=0.0, act=None, settings=SETTINGS, seed=0):
-    """Pretrain on `size` ranks. Each has a folder of its own in `out`; act is (step, what the first does there)."""
+    """Pretrain on `size` ranks, each with a folder in `out`; act is (step, action of the first rank there)."""
 
     def on_rank(communicator):
         lm = small_lm(dtype="float64", dropout=dropout, seed=seed)
@@ -235,7 +235,7 @@ def run_on(size, out, *, resume=False, dropout=0.0, act=None, settings=SETTINGS,
 
 
 def fail():
-    """Raise what no training run expects."""
+    """Raise an unexpected error."""
     raise ZeroDivisionError
 
 
@@ -320,7 +320,7 @@ def test_a_failure_that_the_others_do_not_share_ends_them(monkeypatch):
     assert [(abort.__name__, status) for abort, status in ended] == [("Abort", 1)]
 
 
-# What mpirun tells a process.
+# Variables that mpirun sets.
 
 
 def test_without_mpirun_a_process_is_alone(monkeypatch):

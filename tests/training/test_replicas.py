@@ -1,4 +1,4 @@
-"""Replicas of a model in processes give what the model alone gives."""
+"""Replicas of a model in processes give the results of the model alone."""
 
 import gc
 import os
@@ -292,7 +292,7 @@ def small_run(settings, **options):
 
 
 def fail():
-    """Raise what no training run expects."""
+    """Raise an unexpected error."""
     raise ZeroDivisionError
 
 

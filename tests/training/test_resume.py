@@ -28,7 +28,7 @@ def whole():
 
 
 def fail():
-    """Raise what no training run expects."""
+    """Raise an unexpected error."""
     raise ZeroDivisionError
 
 
