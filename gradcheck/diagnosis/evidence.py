@@ -88,6 +88,18 @@ class Evidence:
         size = max(np.max(np.abs(a)), np.max(np.abs(b)))
         return bool(gap <= self.resolution * size and gap <= 1e-2 * np.max(np.abs(self.error[mask])))
 
+    def ratio(self, b, a, least=1):
+        """Return c if b = c · a at the known entries and c is neither 0 nor 1, else None.
+
+        At least `least` entries of a must not be negligible.
+        """
+        known_a, known_b = np.broadcast_to(a, self.given.shape)[self.known], b[self.known]
+        square = float(np.dot(known_a, known_a))
+        c = float(np.dot(known_a, known_b)) / square if square else 0.0
+        enough = np.sum(np.abs(known_a) > 1e-6 * np.max(np.abs(known_a), initial=0.0)) >= least
+        is_one = abs(c - 1) <= 10 * self.resolution
+        return c if c and np.isfinite(c) and enough and not is_one and self.same(b, c * a) else None
+
     def wrong(self):
         """Return a mask of the entries that are known to be wrong, by more than 100 times the resolution."""
         size = np.max(np.abs(self.truth[self.known]), initial=0.0)
@@ -215,6 +227,14 @@ def _is_sharp(finding):
     return finding.uncertainty <= 1e-6 * size
 
 
+def spread(array, shape):
+    """Return an array broadcast to a shape, or None if this is impossible."""
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError:
+        return None
+
+
 def joined(words):
     """Return `a`, `a and b` or `a, b and c`."""
     words = list(words)
@@ -229,44 +249,6 @@ def listed(indices, n):
     if last - first + 1 == len(indices):
         return f"indices {first} to {last}"
     return f"indices {', '.join(map(str, indices))}"
-
-
-def profiles(evidence, axis):
-    """Yield (name, array) for the arrays of which an error may be a multiple.
-
-    These are y, exp(y), and each array of the call as it is and minus its mean along the axis.
-    """
-    shape = evidence.given.shape
-    if evidence.y.shape == shape:
-        yield "y", evidence.y
-        yield "exp(y)", np.exp(evidence.y)
-    for name, array in evidence.arrays():
-        try:
-            p = np.broadcast_to(array, shape)
-        except ValueError:
-            continue
-        yield name, p
-        yield f"{name} − mean({name})", p - p.mean(axis=axis, keepdims=True)
-
-
-def fits(evidence, array, columns, axis, *, all_needed=False):
-    """Return True if each line of an array along the axis is a linear combination of the columns.
-
-    The array has the gradient's shape. With `all_needed`, every column must contribute to at least one line.
-    """
-    lines = np.moveaxis(array, axis, -1)
-    basis = np.stack([np.moveaxis(np.broadcast_to(c, evidence.given.shape), axis, -1) for c in columns], axis=-1)
-    if not np.all(np.isfinite(basis)) or not basis.any():
-        return False
-    factors = np.linalg.pinv(basis) @ lines[..., None]
-    if all_needed and np.any(_largest(factors[..., 0] * _largest(basis, -2)) <= EXACT * np.max(np.abs(lines))):
-        return False
-    return evidence.same(np.moveaxis((basis @ factors)[..., 0], -1, axis), array)
-
-
-def _largest(array, axis=None):
-    """Return the largest absolute value along an axis, by default over all axes but the last."""
-    return np.max(np.abs(array), axis=axis if axis is not None else tuple(range(array.ndim - 1)))
 
 
 def axes_of(axes):

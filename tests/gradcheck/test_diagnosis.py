@@ -157,149 +157,98 @@ WRAPPED = {
         ("linear", 2, lambda g, dy, *_: -g, "dbias has its sign flipped"),
     ],
     "a size forgotten or applied twice": [
-        (
-            "mean_rows",
-            0,
-            lambda g, dy, x: g * x.shape[1],
-            r"dx equals 4 × the truth: 4 is the length of axis 1 of x.*sum where a mean",
-        ),
+        ("mean_rows", 0, lambda g, dy, x: g * x.shape[1], r"dx is x\.shape\[1\] times"),
         (
             "linear",
             2,
             lambda g, dy, *_: g / (dy.size // dy.shape[-1]),
-            "dbias equals 1/12 × the truth: 12 is the number of rows of .*mean where a sum",
+            r"dbias is 1 / \(x\.shape\[0\] \* x\.shape\[1\]\) times",
         ),
-        (
-            "layer_norm",
-            2,
-            lambda g, dy, *_: g / dy.shape[0],
-            "dbeta equals 1/3 × the truth: 3 is the length of axis 0 of .*mean where a sum",
-        ),
-        (
-            "attention",
-            0,
-            lambda g, dy, q, *_: g * q.shape[3] ** 0.5,
-            "dq equals √5 × the truth: 5 is the length of axis 3 of q",
-        ),
-        (
-            "attention",
-            1,
-            lambda g, dy, q, *_: g / q.shape[3] ** 0.5,
-            "dk equals 1/√5 × the truth: 5 is the length of axis 3 of",
-        ),
-        (
-            "unembedding",
-            1,
-            lambda g, dy, x, weight: g * len(weight),
-            "dweight equals 11 × the truth: 11 is the length of axis 0 of weight",
-        ),
+        ("layer_norm", 2, lambda g, dy, *_: g / dy.shape[0], r"dbeta is 1 / x\.shape\[0\] times"),
+        ("attention", 0, lambda g, dy, q, *_: g * q.shape[3] ** 0.5, r"dq is np.sqrt\([qk]\.shape\[3\]\) times"),
+        ("attention", 1, lambda g, dy, q, *_: g / q.shape[3] ** 0.5, r"dk is 1 / np.sqrt\([qk]\.shape\[3\]\) times"),
+        ("unembedding", 1, lambda g, dy, x, weight: g * len(weight), r"dweight is weight\.shape\[0\] times"),
         (
             "cross_entropy",
             0,
             lambda g, dy, logits, targets: g * np.sum(targets >= 0),
-            "dlogits equals 10 × the truth: 10 of the 12 entries of targets are not negative",
+            r"dlogits is \(targets >= 0\)\.sum\(\) times",
         ),
         (
             "cross_entropy",
             0,
             lambda g, dy, logits, targets: g * np.mean(targets >= 0),
-            "dlogits equals 10/12 × the truth: 10 of the 12 entries of targets are not",
+            r"dlogits is \(targets >= 0\)\.mean\(\) times",
         ),
         ("rms_norm", 0, lambda g, dy, *_: g * 1.37, "dx is off by a constant factor$"),
     ],
     "twice": [
-        ("gelu", 0, lambda g, dy, *_: g * 2, "dx equals 2 × the truth: added twice"),
-        ("embedding", 0, lambda g, dy, *_: g * 2, "dweight equals 2 × the truth: added twice"),
-        ("silu", 0, lambda g, dy, *_: g / 2, "dx equals 1/2 × the truth: a factor 2 is missing"),
+        ("gelu", 0, lambda g, dy, *_: g * 2, "dx is 2 times"),
+        ("embedding", 0, lambda g, dy, *_: g * 2, "dweight is 2 times"),
+        ("silu", 0, lambda g, dy, *_: g / 2, "dx is 1/2 times"),
     ],
     "transposed": [
-        ("linear, square", 1, lambda g, dy, *_: g.T, "dweight is transposed: the truth equals your value transposed"),
+        ("linear, square", 1, lambda g, dy, *_: g.T, "dweight is transposed"),
         ("linear", 1, lambda g, dy, *_: g.T.reshape(g.shape), "dweight is transposed"),
         ("unembedding", 1, lambda g, dy, *_: g.T.copy().reshape(g.shape), "dweight is transposed"),
         ("multiply_all", 0, lambda g, dy, *_: g.swapaxes(0, 1).reshape(g.shape), "dx is transposed: .*axes 0 and 1"),
         ("attention", 1, lambda g, dy, *_: g.swapaxes(-1, -2).reshape(g.shape), "dk is transposed: .*axes 2 and 3"),
         ("softmax", 0, lambda g, dy, *_: g[:, ::-1], "dx is reversed along axis 1"),
         ("relu", 0, lambda g, dy, *_: np.roll(g, 1, axis=1), "dx is shifted by 1 along axis 1"),
-        ("linear, square", 0, lambda g, dy, x, w, b: dy @ w, "dx uses weight where it should be transposed"),
+        ("linear, square", 0, lambda g, dy, x, w, b: dy @ w, "dx uses weight where"),
     ],
     "wrong on a slice": [
-        ("dropout", 0, lambda g, dy, *_: dy / 0.6, "dx differs only where keep is False, where the truth is zero"),
-        ("relu", 0, lambda g, dy, *_: dy, "dx differs only where x is negative, where the truth is zero"),
-        (
-            "softmax",
-            0,
-            at((slice(None), -1), 0.0),
-            r"dx differs only at index 3 \(the last\) of axis 1, where it is zero",
-        ),
-        (
-            "layer_norm",
-            0,
-            at((slice(None), 0), factor=3.0),
-            r"dx differs only at index 0 \(the first\) of axis 1, where it equals 3 × the truth",
-        ),
-        ("attention", 2, at((slice(None), 1), 0.0), r"dv differs only at index 1 \(the last\) of axis 1"),
+        ("dropout", 0, lambda g, dy, *_: dy / 0.6, "only where keep is False"),
+        ("relu", 0, lambda g, dy, *_: dy, "only where x is negative"),
+        ("softmax", 0, at((slice(None), -1), 0.0), "only at index 3 .* of axis 1, where it is zero"),
+        ("layer_norm", 0, at((slice(None), 0), factor=3.0), "only at index 0 .* of axis 1, where it is 3 times"),
+        ("attention", 2, at((slice(None), 1), 0.0), "only at index 1 .* of axis 1"),
         (
             "attention",
             0,
             at((slice(None), 0, slice(1, 3)), factor=-1),
-            r"dq differs only at index 0 \(the first\) of axis 1 and at indices 1 to 2 of axis 2",
+            "index 0 .* of axis 1 and at indices 1 to 2 of axis 2",
         ),
-        (
-            "embedding",
-            0,
-            at(4, factor=0.5),
-            "dweight differs only in row 4, that of the ids equal to 4, the only one that occurs more than once",
-        ),
-        ("embedding", 0, at(9, 0.0), "dweight differs only in row 9, that of the ids equal to 9"),
+        ("embedding", 0, at(4, factor=0.5), "only in row 4, .* the only one that occurs more"),
+        ("embedding", 0, at(9, 0.0), "only in row 9, "),
         (
             "cross_entropy",
             0,
             lambda g, dy, x, t: g + 0.1 * (t < 0)[..., None] * np.cos(x),
-            "dlogits differs only where targets is (negative|-100), where the truth is zero",
+            "only where targets is (negative|-100)",
         ),
         (
             "cross_entropy",
             0,
             lambda g, dy, x, t: g + (t[..., None] == np.arange(V)) * dy * 0.1,
-            "dlogits differs only at the entries that targets picks",
+            "only at the entries that targets picks",
         ),
     ],
     "a factor missing or too many": [
         ("multiply", 0, lambda g, dy, *_: dy, "dx equals dy"),
-        (
-            "layer_norm",
-            1,
-            lambda g, dy, x, gamma, beta: g * gamma,
-            "there is a factor gamma too many: dgamma equals the truth × gamma",
-        ),
-        ("rms_norm", 1, lambda g, dy, x, gamma: g * gamma, "there is a factor gamma too many"),
-        ("multiply", 1, lambda g, dy, x, gain: g / gain, "a factor gain is missing: the truth equals dgain × gain"),
-        ("multiply_all", 0, lambda g, dy, x, w: 2.5 * dy, "a factor w is missing: the truth equals dx × w × 0.4"),
-        ("linear", 2, lambda g, dy, x, w, b: g * b, "there is a factor bias too many"),
-        ("softmax", 0, lambda g, dy, *_: dy, "dx equals dy: the derivative of the function itself is skipped"),
-        ("gelu", 0, lambda g, dy, *_: dy, "dx equals dy: the derivative of the function itself is skipped"),
+        ("layer_norm", 1, lambda g, dy, x, gamma, beta: g * gamma, "factor gamma is too much"),
+        ("rms_norm", 1, lambda g, dy, x, gamma: g * gamma, "factor gamma is too much"),
+        ("multiply", 1, lambda g, dy, x, gain: g / gain, "factor gain is missing from dgain"),
+        ("linear", 2, lambda g, dy, x, w, b: g * b, "factor bias is too much"),
+        ("softmax", 0, lambda g, dy, *_: dy, "dx equals dy"),
+        ("gelu", 0, lambda g, dy, *_: dy, "dx equals dy"),
     ],
     "dy ignored": [
         ("linear", 0, lambda g, dy, x, w, b: np.ones_like(dy) @ w.T, "dx does not depend on dy"),
         ("cross_entropy", 0, lambda g, dy, *_: g / dy, "dlogits does not depend on dy"),
         ("multiply_all", 1, lambda g, dy, x, w: x.copy(), "dw does not depend on dy"),
         ("silu", 0, lambda g, dy, x: np.tanh(x), "dx does not depend on dy"),
-        ("relu", 0, lambda g, dy, *_: g * np.abs(dy), "dx is not linear in dy: for 2 dy it is not twice"),
+        ("relu", 0, lambda g, dy, *_: g * np.abs(dy), "dx is not linear in dy"),
         ("rms_norm", 1, lambda g, dy, *_: g**3, "dgamma is not linear in dy"),
     ],
     "the mean not removed": [
-        (
-            "layer_norm",
-            0,
-            lambda g, dy, x, *_: g + dy.mean(-1, keepdims=True),
-            "(mean over axis 2 is not removed|dx is off by a constant along axis 2)",
-        ),
+        ("layer_norm", 0, lambda g, dy, x, *_: g + dy.mean(-1, keepdims=True), r"mean\(dx\) over axis 2"),
         ("log_softmax", 0, lambda g, dy, x: dy, "dx equals dy"),
         (
             "cross_entropy",
             0,
             lambda g, dy, x, t: g + dy * (t >= 0)[..., None] * x[..., :1],
-            "mean over axis 2 is not removed",
+            r"mean\(d.*\) over axis 2 is not subtracted",
         ),
         ("gelu", 0, lambda g, dy, x: g + dy.sum(axis=1, keepdims=True), "dx is off by a constant along axis 1"),
     ],
@@ -787,122 +736,98 @@ INSIDE = [
     (
         "a formula at the wrong place",
         Call(elementwise, X, function=logistic, derivative=lambda x, y: x * (1 - x)),
-        r"dx equals dy · x \(1 − x\), and the truth dy · y \(1 − y\): the derivative is taken at the wrong place",
+        r"dy \* x \* \(1 - x\), .* dy \* y \* \(1 - y\)",
     ),
     (
         "a formula at the wrong place",
         Call(elementwise, X, function=np.tanh, derivative=lambda x, y: 1 - x * x),
-        r"dx equals dy · \(1 − x²\), and the truth dy · \(1 − y²\)",
+        r"dy \* \(1 - x \*\* 2\), .* dy \* \(1 - y \*\* 2\)",
     ),
     (
         "a formula at the wrong place",
         Call(elementwise, X[0], function=np.tanh, derivative=lambda x, y: 1 - np.tanh(y) ** 2),
-        r"dx equals dy · \(1 − tanh² y\), and the truth dy · \(1 − tanh² x\)",
+        r"tanh\(y\) .*tanh\(x\)",
     ),
     (
         "a formula at the wrong place",
         Call(elementwise, POSITIVE, function=np.log, derivative=lambda x, y: 1 / y),
-        r"dx equals dy · 1 / y, and the truth dy · 1 / x",
+        r"dy \* 1 / y, .* dy \* 1 / x",
     ),
     (
         "a formula at the wrong place",
         Call(elementwise, POSITIVE, function=np.sqrt, derivative=lambda x, y: 0.5 / x),
-        r"dx equals dy · 1 / 2x, and the truth dy · 1 / 2y",
+        r"dy \* 0.5 / x, .* dy \* 0.5 / y",
     ),
     (
         "wrong through a part of the output",
         Call(norm_and_stream, X),
-        r"dx is right for the dy at index 0 \(the first\) of axis 0 of y, and wrong for that at index 1 \(the last\)",
+        "right for the dy at index 0 .* wrong for that at index 1",
     ),
     (
         "wrong through a part of the output",
         Call(in_chunks, normal(2, C), normal(T, C), normal(T, C, seed=1)),
-        r"dq is right for the dy at indices 0 to 3 of axis 1 of y, and wrong for that at indices 4 to 7",
+        "right for the dy at indices 0 to 3 of axis 1 .* 4 to 7",
     ),
     (
         "wrong through a part of the output",
         Call(two_branches, normal(T, C), normal(C, C)),
-        r"dx is right for the dy at indices 0 to 4 of axis 1 of y, and wrong for that at indices 5 to 9",
+        "right for the dy at indices 0 to 4 of axis 1 .* 5 to 9",
     ),
     (
         "wrong through a part of the output",
         Call(weights_of_the_first, X, normal(C, F)),
-        r"dw is right for the dy at index 0 \(the first\) of axis 0 of y, and wrong for that at indices 1 to 2",
+        "right for the dy at index 0 .* of axis 0 .* 1 to 2",
     ),
     (
         "the leading axis mishandled",
         Call(partial(layer_norm_two_dimensions, wrong=True), X, normal(C)),
-        r"dx is right for x\[0\], of 2 dimensions, and wrong for 3: what becomes of the leading axis is wrong",
+        r"right for x\[0\], of 2 dimensions",
     ),
-    ("the leading axis mishandled", Call(rms_of_the_first_rows, X), r"dx is right for x\[0\], of 2 dimensions"),
-    ("the leading axis mishandled", Call(tanh_of_the_first_rows, X), r"dx is right for x\[0\], of 2 dimensions"),
+    ("the leading axis mishandled", Call(rms_of_the_first_rows, X), r"right for x\[0\], of 2 dimensions"),
+    ("the leading axis mishandled", Call(tanh_of_the_first_rows, X), r"right for x\[0\], of 2 dimensions"),
     (
         "added at the wrong index",
         Call(shared_heads, normal(6, T, C), normal(3, T, C)),
-        "The sum of dk over axis 0 is right: its parts are added at the wrong indices of it",
+        "sum of dk over axis 0 is right",
     ),
-    (
-        "added at the wrong index",
-        Call(looked_up, normal(V, C), ids=IDS.ravel()),
-        "The sum of dweight over axis 0 is right",
-    ),
-    ("added at the wrong index", Call(greatest, normal(F, C)), "The sum of dx over axis 0 is right"),
+    ("added at the wrong index", Call(looked_up, normal(V, C), ids=IDS.ravel()), "sum of dweight over axis 0 is right"),
+    ("added at the wrong index", Call(greatest, normal(F, C)), "sum of dx over axis 0 is right"),
     (
         "the wrong factors",
         Call(normalized_with_another_scale, normal(F, C), axis=0, centred=True, scale=np.sqrt),
-        "dx has the right terms along axis 0, dy, a constant and a multiple of y, but not the right factors before",
+        "right terms along axis 0, dy, a constant and a multiple of y",
     ),
     (
         "the wrong factors",
         Call(normalized_with_another_scale, normal(B, F), axis=-1, centred=True, scale=lambda r: r * r),
-        "dx has the right terms along axis 1, dy, a constant and a multiple of y, but not the right factors",
+        "right terms along axis 1, dy, a constant and a multiple of y",
     ),
     (
         "the wrong factors",
         Call(normalized_with_another_scale, X, axis=-1, centred=False, scale=lambda r: 0 * r + 1),
-        "dx has the right terms along axis 2, dy and a multiple of y, but not the right factors",
+        "right terms along axis 2, dy and a multiple of y",
     ),
-    (
-        "two paths into one entry",
-        Call(two_entries, X[0, 0], i=1, j=1, function=np.exp),
-        "dx is right once i and j diff",
-    ),
-    (
-        "a size forgotten or applied twice",
-        Call(unscaled_dropout, X, keep=KEEP, p=0.4),
-        r"dx equals \(1 − p\) × the truth: p is 0.4",
-    ),
+    ("two paths into one entry", Call(two_entries, X[0, 0], i=1, j=1, function=np.exp), "right once i and j differ"),
+    ("a size forgotten or applied twice", Call(unscaled_dropout, X, keep=KEEP, p=0.4), r"\(1 - p\) times"),
     ("two paths into one entry", Call(two_entries, X[0, 1], i=2, j=2, function=np.tanh), "right once i and j differ"),
     ("two paths into one entry", Call(two_entries, X[0, 2], i=0, j=0, function=np.square), "right once i and j differ"),
-    ("the diagonal alone", Call(entry_by_entry, X), "dx is dy times the diagonal of the Jacobian alone"),
-    ("the diagonal alone", Call(entry_by_entry, X[0], axis=0), "dx is dy times the diagonal of the Jacobian alone"),
-    ("the diagonal alone", Call(log_softmax_entry_by_entry, X), "dx is dy times the diagonal of the Jacobian alone"),
-    (
-        "a factor missing or too many",
-        Call(bypassing, X, normal(C)),
-        "dbias equals Σ dy over axes 0 and 1: the derivative",
-    ),
-    (
-        "the mean not removed",
-        Call(centred_normalization, X, forgotten="shift"),
-        "mean over axis 2 is not removed: the truth equals dx − mean",
-    ),
+    ("the diagonal alone", Call(entry_by_entry, X), "diagonal of the Jacobian"),
+    ("the diagonal alone", Call(entry_by_entry, X[0], axis=0), "diagonal of the Jacobian"),
+    ("the diagonal alone", Call(log_softmax_entry_by_entry, X), "diagonal of the Jacobian"),
+    ("a factor missing or too many", Call(bypassing, X, normal(C)), r"dy\.sum\(axis=\(0, 1\)\): the derivative"),
+    ("the mean not removed", Call(centred_normalization, X, forgotten="shift"), r"mean\(dx\) over axis 2"),
     (
         "the mean not removed",
         Call(centred_normalization, X, forgotten="shift", axis=1),
-        "mean over axis 1 is not removed",
+        r"mean\(dx\) over axis 1 is not subtracted",
     ),
     ("the mean not removed", Call(remove_mean, X, axis=0), "dx equals dy"),
-    ("the mean not removed", Call(scaled_remove_mean, X), "mean over axis 1 is not removed"),
-    (
-        "a term missing",
-        Call(centred_normalization, X, forgotten="scale"),
-        "dx is off by a multiple of (y|x − mean.x.) along axis 2",
-    ),
-    ("a term missing", Call(softmax_without_the_sum, X), "dx is off by a multiple of y along axis 2: a term y · Σ"),
-    ("a term missing", Call(softmax_without_the_sum, X, axis=1), "dx is off by a multiple of y along axis 1"),
-    ("a term missing", Call(softmax_without_the_sum, X, mean=True), "dx is off by a multiple of y along axis 2"),
-    ("a term missing", Call(rms_without_the_mean, X), "dx is off by a multiple of [xy] along axis 2"),
+    ("the mean not removed", Call(scaled_remove_mean, X), r"mean\(dx\) over axis 1 is not subtracted"),
+    ("a term missing", Call(centred_normalization, X, forgotten="scale"), "off by a multiple of .* along axis 2"),
+    ("a term missing", Call(softmax_without_the_sum, X), r"y \* sum\(dx\) over axis 2"),
+    ("a term missing", Call(softmax_without_the_sum, X, axis=1), r"y \* sum\(dx\) over axis 1"),
+    ("a term missing", Call(softmax_without_the_sum, X, mean=True), "multiple of y along axis 2|y .* over axis 2"),
+    ("a term missing", Call(rms_without_the_mean, X), "multiple of [xy] along axis 2"),
     (
         "a factor in the wrong place",
         Call(gamma_outside_the_means, X, normal(C)),
@@ -911,91 +836,47 @@ INSIDE = [
     (
         "a factor in the wrong place",
         Call(rms_gamma_outside_the_mean, X, normal(C)),
-        "dx is (right once gamma is 1 everywhere|off by a multiple)",
+        "right once gamma is 1 everywhere|off by a multiple",
     ),
     (
         "a factor in the wrong place",
         Call(masked_softmax_mask_ignored, X, keep=KEEP),
-        "dx is right once keep is True everywhere: keep is ignored",
+        "right once keep is True everywhere",
     ),
     (
         "a transpose lost inside",
         Call(plain_attention, normal(T, C), normal(T, C, seed=1), normal(T, 6)),
-        r"dk equals M @ q, and the truth Mᵀ @ q",
+        r"dk equals M @ q, .* M\.T @ q",
     ),
     (
         "a transpose lost inside",
         Call(plain_attention, normal(B, T, C), normal(B, T, C, seed=1), normal(B, T, 6)),
-        r"dk equals M @ q, and the truth Mᵀ",
+        r"dk equals M @ q, .* M\.T @ q",
     ),
-    ("a transpose lost inside", Call(mixing, normal(C, F), normal(C, C)), r"dx uses w where it should be transposed"),
-    (
-        "a transpose lost inside",
-        Call(gram, normal(C, F), normal(C, F, seed=1)),
-        r"dw equals M @ x, and the truth Mᵀ @ x",
-    ),
-    (
-        "summed over the wrong axis",
-        Call(column_bias, S, normal(C)),
-        "dbias sums dy over axis 1, and the truth over axis 0",
-    ),
-    (
-        "summed over the wrong axis",
-        Call(column_gain, S, normal(C)),
-        "dgain sums dy · x over axis 1, and the truth over axis 0",
-    ),
+    ("a transpose lost inside", Call(mixing, normal(C, F), normal(C, C)), "dx uses w where"),
+    ("a transpose lost inside", Call(gram, normal(C, F), normal(C, F, seed=1)), r"dw equals M @ x, .* M\.T @ x"),
+    ("summed over the wrong axis", Call(column_bias, S, normal(C)), r"dy\.sum\(axis=1\), .* dy\.sum\(axis=0\)"),
+    ("summed over the wrong axis", Call(column_gain, S, normal(C)), r"\(dy \* x\)\.sum\(axis=1\), .*axis=0"),
     (
         "summed over the wrong axis",
         Call(scaled_column_bias, normal(C, C, C), normal(C)),
-        "dbias sums dy over axes 1 and 2, and the truth over axes 0 and 1",
+        r"axis=\(1, 2\)\), .*axis=\(0, 1\)",
     ),
-    (
-        "a captured name rebound",
-        Call(rebound_input, X),
-        r"The name x, which backward captures, is bound anew after it, in line \d+",
-    ),
-    (
-        "a captured name rebound",
-        Call(rebound_weights, X, normal(B, T, C, seed=1)),
-        "The name h, which backward captures, is bound anew",
-    ),
-    ("a captured name rebound", Call(rebound_in_a_helper, X), "The name x, which backward captures, is bound anew"),
+    ("a captured name rebound", Call(rebound_input, X), r"The name x, .* is bound anew after it, in line \d+"),
+    ("a captured name rebound", Call(rebound_weights, X, normal(B, T, C, seed=1)), "The name h, .* is bound anew"),
+    ("a captured name rebound", Call(rebound_in_a_helper, X), "The name x, .* is bound anew"),
     ("changed in place", Call(dy_in_place, X), "backward changed dy in place"),
     ("changed in place", Call(input_in_place, X), "backward changed x in place"),
     ("changed in place", Call(weight_in_place, X, normal(B, T, C, seed=1)), "backward changed w in place"),
-    (
-        "a different answer at the second call",
-        Call(accumulating, X),
-        r"a second backward\(dy\) returns another gradient",
-    ),
-    ("a different answer at the second call", Call(consumed, X), r"a second backward\(dy\) returns another gradient"),
-    ("a different answer at the second call", Call(popped, X), r"a second backward\(dy\) returns another gradient"),
-    (
-        "another forward pass between",
-        Call(cached_globally, X),
-        r"another forward pass before backward\(dy\) changes it",
-    ),
-    ("another forward pass between", Call(CachedOnSelf(), X), r"another forward pass before backward\(dy\) changes it"),
-    (
-        "another forward pass between",
-        Call(cached_on_the_function, X, X + 1),
-        r"another forward pass before backward\(dy\) changes it",
-    ),
-    (
-        "accumulated twice",
-        Call(Accumulating(Linear(C, F), "weight", lambda g: g + g), X),
-        r"weight\.grad equals 2 × the truth: added or accumulated twice",
-    ),
-    (
-        "accumulated twice",
-        Call(Accumulating(LayerNorm(C), "beta", lambda g: g + g), X),
-        r"beta\.grad equals 2 × the truth: added or accumulated twice",
-    ),
-    (
-        "accumulated twice",
-        Call(Accumulating(RMSNorm(C), "gamma", lambda g: g + g), X),
-        r"gamma\.grad equals 2 × the truth: added or accumulated twice",
-    ),
+    ("a different answer at the second call", Call(accumulating, X), "a second backward"),
+    ("a different answer at the second call", Call(consumed, X), "a second backward"),
+    ("a different answer at the second call", Call(popped, X), "a second backward"),
+    ("another forward pass between", Call(cached_globally, X), "another forward pass"),
+    ("another forward pass between", Call(CachedOnSelf(), X), "another forward pass"),
+    ("another forward pass between", Call(cached_on_the_function, X, X + 1), "another forward pass"),
+    ("accumulated twice", Call(Accumulating(Linear(C, F), "weight", lambda g: g + g), X), "weight.grad is 2 times"),
+    ("accumulated twice", Call(Accumulating(LayerNorm(C), "beta", lambda g: g + g), X), "beta.grad is 2 times"),
+    ("accumulated twice", Call(Accumulating(RMSNorm(C), "gamma", lambda g: g + g), X), "gamma.grad is 2 times"),
 ]
 
 TABLE = [
@@ -1012,7 +893,7 @@ TABLE = [
 
 def diagnosis_of(call, seed=0):
     with pytest.raises(GradientError) as caught:
-        check_call(call, seed=seed, randomize=isinstance(call.target, Accumulating))
+        check_call(call, seed=seed, randomize=isinstance(call.target, Accumulating), lines=False)
     return caught.value.report
 
 
@@ -1093,9 +974,7 @@ def test_a_mistake_that_is_only_nearly_of_a_kind_is_not_named_so(name):
 
 
 def test_the_diagnosis_ends_the_message():
-    with pytest.raises(
-        GradientError, match=r"softmax: dx: 60 of 60 entries disagree; .*\. dx has its sign flipped: it is m"
-    ):
+    with pytest.raises(GradientError, match=r"60 of 60 entries disagree; .* dx has its sign flipped"):
         check_call(Call(Wrong(softmax, 0, lambda g, dy, x: -g), X))
 
 
@@ -1109,7 +988,7 @@ def test_a_factor_of_no_size_is_given_as_a_number_and_one_entry_alone_is_no_evid
 
 def test_a_length_that_is_the_factor_by_chance_is_not_named():
     third = diagnosis_of(Call(Wrong(gelu, 0, lambda g, dy, x: g / 3), X))["x"].diagnosis  # the first axis has 3
-    assert third == "dx equals 1/3 × the truth"
+    assert "1/3 times" in third and "shape" not in third
 
 
 def masked_scale(x, *, keep, p):
@@ -1117,7 +996,7 @@ def masked_scale(x, *, keep, p):
 
 
 def test_a_factor_that_is_an_option_by_chance_is_not_named():
-    assert "p is" not in diagnosis_of(Call(masked_scale, X, keep=KEEP, p=0.4))["x"].diagnosis
+    assert "p" not in diagnosis_of(Call(masked_scale, X, keep=KEEP, p=0.4))["x"].diagnosis
 
 
 @pytest.mark.parametrize("function", [np.abs, np.cbrt], ids=["unsafe", "raises"])
@@ -1131,7 +1010,7 @@ def test_mistakes_are_named_too_where_only_central_differences_apply(function):
         return function(x), backward
 
     report = diagnosis_of(Call(sums, X))
-    assert report["x"].diagnosis == "dx has its sign flipped: it is minus the truth"
+    assert report["x"].diagnosis == "dx has its sign flipped"
     assert "complex step does not apply" in report.notes[0]
 
 
@@ -1178,14 +1057,7 @@ def test_a_gradient_that_is_truly_zero_is_not_called_wrong_for_its_rounding_erro
         assert check_call(call, seed=seed, oracles=oracles, atol=1e-8).is_right
 
 
-@pytest.mark.parametrize(
-    "oracles, scale",
-    [
-        (None, 1e-5),
-        ("central", 1.0),
-        ("complex", 1e-5),
-    ],
-)
+@pytest.mark.parametrize("oracles, scale", [(None, 1e-5), ("central", 1.0), ("complex", 1e-5)])
 @pytest.mark.slow
 def test_a_gradient_wrong_by_more_than_a_millionth_of_its_norm_is_called_wrong(oracles, scale):
     rng = np.random.default_rng(0)
@@ -1213,4 +1085,4 @@ def test_where_only_the_direction_disagrees_nothing_is_said_to_be_a_multiple_of_
 
     with pytest.raises(GradientError) as failure:
         check(square, np.random.default_rng(0).normal(size=5000), max_entries=3)
-    assert "× the truth" not in str(failure.value)
+    assert "times" not in str(failure.value)

@@ -38,18 +38,18 @@ WRONG = {
 DIAGNOSES = {
     "batch-norm-ones": "dx is zero everywhere",
     "dy-ignored": "does not depend on dy",
-    "squared-error": "equals 1/2 × the truth",
+    "squared-error": "is 1/2 times",
     "relu-zero": "differs only where x is negative",
     "embedding-repeated": "the ids equal to 2",
-    "softmax-diagonal": "dx is dy times the diagonal of the Jacobian alone",
+    "softmax-diagonal": "diagonal of the Jacobian",
     "batch-norm-std": "dx has the right terms along axis 0, dy, a constant and a multiple of y, but not the right",
     "layer-norm-rank": "dx is right for x[0], of 2 dimensions, and wrong for 3",
     "pre-norm-residual": "dx is right for the dy at index 0 (the first) of axis 0 of y, and wrong for that at index 1",
     "attention-grouped": "The sum of dk over axis 0 is right: its parts are added at the wrong indices of it",
     "attention-ring": "dq is right for the dy at indices 0 to 2 of axis 1 of y, and wrong for that at indices 3 to 5",
     "used-twice": "dx is right once i and j differ",
-    "bugged-sigmoid": "dx equals dy · x (1 − x), and the truth dy · y (1 − y)",
-    "bias-past-tanh": "dbias equals Σ dy over axis 0",
+    "bugged-sigmoid": "dx equals dy * x * (1 - x), and the correct gradient is dy * y * (1 - y)",
+    "bias-past-tanh": "dbias equals dy.sum(axis=0)",
     "motion-commented": "dstate differs only at index 3 of axis 0, where the truth is zero",
 }
 

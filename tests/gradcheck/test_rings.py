@@ -77,7 +77,7 @@ def test_over_right_gradients_nothing_further_out_is_loaded():
 def test_a_wrong_gradient_loads_what_looks_closer_and_what_says_what_is_wrong():
     check = (
         "\ntry: gradcheck.check(lambda x: (x * x, lambda dy: x * dy), normal(4))\n"
-        "except gradcheck.GradientError as error: assert 'dx equals 1/2 ' in str(error)"
+        "except gradcheck.GradientError as error: assert 'dx is 1/2 times' in str(error)"
     )
     loaded = loaded_by(SPOKEN + DRAWN + check)
     assert {"gradcheck.refine", "gradcheck.diagnosis"} <= loaded

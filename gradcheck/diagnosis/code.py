@@ -1,0 +1,182 @@
+"""Code that gives a wrong gradient: the table of mistakes, read from numbers alone.
+
+The shortest code of a gradient is its name. Each repair of the table (gradcheck/mistakes) that changes a name, such as
+`A` → `A * B`, is tried on the given gradient, with the arrays of the call in the other holes. If the result is the true
+gradient, the row's sentence describes the mistake. A repair that changes the true gradient into the given one shows
+the opposite mistake. Some gradients are recognised as longer code, such as `dy * x * (1 - x)`, and compared with the
+code of the same form that gives the true gradient.
+
+All code must hold on two draws of the inputs with other values and, where the function allows it, other lengths. It
+contains names of the call, lengths and small numbers, but no number that was fitted.
+"""
+
+import ast
+import itertools
+import re
+from fractions import Fraction
+
+import numpy as np
+
+from gradcheck.mistakes import ROWS, Edit, Reader
+from gradcheck.mistakes.patterns import text_of
+from gradcheck.mistakes.repairing import FORMS, Names, repairs
+
+LARGEST = 4  # numerator or denominator of a fraction that is reported
+GRADIENT = "gradient_"  # the name of the given gradient in code
+RANKS = (1, 2, 3, 4)
+OF_A_SIZE = ("np.sqrt({})", "1 / np.sqrt({})", "{} ** 2", "1 / {} ** 2")
+OF_A_LENGTH = ("{0} / ({0} - 1)", "({0} - 1) / {0}")  # n − 1 for n
+OF_A_NUMBER = ("(1 - {})", "1 / (1 - {})")
+DERIVATIVES = ("{0}", "{0} * (1 - {0})", "2 * {0}", "0.5 / {0}", *FORMS)
+INVERSE = {(ast.dump(row.right), ast.dump(row.wrong)): row for row in ROWS if row.at == "expression"}
+
+
+class Scope(Names):
+    """The arrays and numbers of a call by name, for the holes of repairs."""
+
+    def __init__(self, evidence):
+        named = [*evidence.arrays("fbiu"), ("y", evidence.y), ("dy", evidence.dy), *evidence.numbers()]
+        self.spelling = {re.sub(r"\W+", "_", name): name for name, _ in named}
+        values = {re.sub(r"\W+", "_", evidence.name): evidence.array}  # its lengths are named first
+        for name, value in named:
+            values.setdefault(re.sub(r"\W+", "_", name), value)
+        super().__init__(values, (), (), lambda name: name == "dy")
+        self.known = {**values, "np": np}
+
+        self.all_axes = [ast.Constant(axis) for axis in (None, *range(evidence.given.ndim))]
+
+    def _list_axes(self, bound):
+        return self.all_axes
+
+    def _list_factors(self, bound):
+        return [ast.Name(name, ast.Load()) for name in self.arrays]  # `factor` tries the numbers
+
+    def value(self, code, **others):
+        """Return the value of code, or None if it raises."""
+        try:
+            expression = ast.parse(code, mode="eval") if isinstance(code, str) else ast.Expression(code)
+            with np.errstate(all="ignore"):
+                return eval(compile(ast.fix_missing_locations(expression), "<code>", "eval"), self.known | others)
+        except Exception:  # code that is tried at random may fail in any way
+            return None
+
+    def spelled(self, text):
+        """Return text with the names of the call."""
+        return re.sub(r"\w+", lambda found: self.spelling.get(found[0], found[0]), text)
+
+
+def is_code_of(evidence, scope, code, target, **others):
+    """Return True if code gives an array, in shape and numbers."""
+    value = scope.value(code, **others)
+    return isinstance(value, np.ndarray) and value.shape == target.shape and evidence.same(value, target)
+
+
+def factor(evidence, other):
+    """Detect given = c · truth, with c written as an expression of small numbers, lengths and options of the call."""
+    c, there = evidence.ratio(evidence.given, evidence.truth), other.ratio(other.given, other.truth)
+    if c is None or there is None:
+        return None
+    label = evidence.label
+    if close(c, -1.0, evidence) and close(there, -1.0, other):
+        return f"{label} has its sign flipped"
+    if evidence.dy.size == 1 and close(c, evidence.dy.item(), evidence) and close(there, other.dy.item(), other):
+        return f"{label} is dy times the correct gradient: it is multiplied by dy once too often"
+    truth = np.abs(evidence.truth[evidence.known])
+    is_constant = close(c, there, evidence) and np.sum(truth > 1e-6 * np.max(truth)) > 1
+    fraction = Fraction(c).limit_denominator(LARGEST)
+    is_small = abs(fraction.numerator) <= LARGEST and close(c, float(fraction), evidence)
+    here, elsewhere = Scope(evidence), Scope(other)
+    for k, texts in enumerate(_numbers(here, elsewhere, evidence.name)):
+        found = [str(fraction)] if k == 0 and is_constant and is_small else []
+        for text in texts:
+            values = here.value(text), elsewhere.value(text)
+            is_possible = None not in values and np.isfinite(values).all() and min(values) > 0 and values[0] != 1
+            if is_possible and close(c, values[0], evidence) and close(there, values[1], other):
+                found.append(here.spelled(text))
+        if found:
+            return f"{label} is {' or '.join(found[:2])} times the correct gradient"
+    return f"{label} is off by a constant factor" if is_constant else None
+
+
+def _numbers(here, elsewhere, name):
+    """Yield lists of expressions that may be a factor, the plainest first."""
+    arrays = [(key, array) for key, array in here.values.items() if isinstance(array, np.ndarray) and key != "dy"]
+    numbers = [key for key, value in here.values.items() if not isinstance(value, np.ndarray)]
+    products = {1: {}, 2: {}}  # {(product of the lengths here, elsewhere): (array, texts)}
+    for key, array in sorted(arrays, key=lambda named: named[0] == "y"):
+        for axes in (axes for n in range(1, array.ndim + 1) for axes in itertools.combinations(range(array.ndim), n)):
+            sizes = [int(np.prod(np.take(scope.values[key].shape, axes))) for scope in (here, elsewhere)]
+            text = " * ".join(f"{key}.shape[{axis}]" for axis in axes)
+            first, texts = products[min(len(axes), 2)].setdefault(tuple(sizes), (key, []))
+            texts += [text] if first == key and sizes[0] > 1 else []  # the same length of another array is no other
+    lengths, several = ([text for _, texts in found.values() for text in texts] for found in products.values())
+    conditions = [
+        key if array.dtype.kind == "b" else f"({key} >= 0)" for key, array in arrays if array.dtype.kind in "bi"
+    ]
+    conditions = [condition for condition in conditions if 0 < here.value(f"{condition}.mean()") < 1]
+    counts = [f"{condition}.{count}()" for condition in conditions for count in ("sum", "mean")]
+    quantities = [*lengths, *numbers, *counts, *(f"({text})" for text in several)]
+    own = re.sub(r"\W+", "_", name)
+    yield [form.format(text) for form in ("{}", "1 / {}") for text in quantities]
+    yield [form.format(f"(y.size / {own}.size)") for form in ("{}", "1 / {}") if own in here.values]
+    yield [
+        *(form.format(text) for form in OF_A_SIZE for text in quantities),
+        *(form.format(text) for form in OF_A_LENGTH for text in lengths),
+        *(form.format(text) for form in OF_A_NUMBER for text in numbers),
+        *(f"{a} / {b}" for a, b in itertools.permutations(lengths, 2)),
+    ]
+
+
+def edited(evidence, other):
+    """Detect given and truth that differ by one edit of the table, such as a missing factor or a missing mean."""
+    here, there = Scope(evidence), Scope(other)
+    directions = [("given", "truth")] + [("truth", "given")] * (evidence.is_complete and other.is_complete)
+
+    def fits(code, start, end):
+        return all(
+            is_code_of(e, scope, code, getattr(e, end), **{GRADIENT: getattr(e, start)})
+            for e, scope in ((evidence, here), (other, there))
+        )
+
+    for rank in RANKS:
+        found = {}
+        for edit, code, _ in repairs(ast.Name(GRADIENT, ast.Load()), here, rank):
+            for start, end in directions:
+                row = (
+                    edit.row if start == "given" else INVERSE.get((ast.dump(edit.row.wrong), ast.dump(edit.row.right)))
+                )
+                if row is not None and fits(code, start, end):
+                    sentence = Edit(row, edit.old, edit.new, edit.bound).sentence(Reader())
+                    place = "" if GRADIENT in sentence else f" in {evidence.label}"
+                    others = tuple(text_of(code) for hole, code in edit.bound.items() if hole != "A")
+                    found.setdefault(others, here.spelled(sentence.replace(GRADIENT, evidence.label)) + place)
+        if found:
+            return ", or ".join(list(found.values())[:2])
+    return None
+
+
+def recognised(evidence, other):
+    """Detect two gradients of the same form, such as dy · F(x) and dy · F(y), or sums over different axes."""
+    if evidence.known.sum() < 2:
+        return None
+    here, there = Scope(evidence), Scope(other)
+    alike = [name for name in (*here.arrays, "y") if here.values[name].shape == evidence.dy.shape and name != "dy"]
+    families = [[f"dy * {form.format(name)}" for name in dict.fromkeys(alike)] for form in DERIVATIVES]
+    axes = [axes for n in range(1, evidence.dy.ndim + 1) for axes in itertools.combinations(range(evidence.dy.ndim), n)]
+    axes = [a[0] if len(a) == 1 else a for a in axes]
+    for summand in ("dy", *(f"(dy * {name})" for name in dict.fromkeys(alike))):
+        families.append([f"{summand}.sum(axis={a})" for a in axes])
+    for family in families:
+        given = [code for code in family if is_code_of(evidence, here, code, evidence.given)]
+        right = [code for code in family if given and is_code_of(evidence, here, code, evidence.truth)]
+        for one, two in itertools.product(given, right):
+            if is_code_of(other, there, one, other.given) and is_code_of(other, there, two, other.truth):
+                return f"{evidence.label} equals {here.spelled(one)}, and the correct gradient is {here.spelled(two)}"
+        if given and given[0].startswith("dy.sum") and is_code_of(other, there, given[0], other.given):
+            return f"{evidence.label} equals {given[0]}: the derivative of the function itself is skipped"
+    return None
+
+
+def close(a, b, evidence):
+    """Return True if two numbers are equal up to the oracle's resolution."""
+    return abs(a - b) <= 10 * evidence.resolution * abs(b)

@@ -1,0 +1,227 @@
+"""Mistakes that the numbers of one run do not show: forward or backward is run again on something else.
+
+An operand is transposed, reversed or set to ones; the state that an earlier forward pass left is removed; and a name
+that was bound anew after backward was defined gets its former value. If the gradient is right then, this is the
+mistake.
+"""
+
+import itertools
+import sys
+import types
+from contextlib import contextmanager
+
+import numpy as np
+
+from gradcheck.contract import run_backward, with_zeros
+from gradcheck.diagnosis.evidence import EXACT, axes_of, equal, stream
+from gradcheck.leftovers import containers
+from gradcheck.mistakes.draws import is_a_mask
+
+
+def operand_turned(evidence):
+    """Detect that backward reads an operand transposed where it should not be, or the reverse; or reversed.
+
+    The operand is changed after the forward pass, and in a second attempt before it, because backward may read a copy
+    that forward saved. If the function reads W and its backward pass correctly reads Wᵀ, then the result of backward at
+    Wᵀ has no relation to the truth at W.
+    """
+    for name, array in evidence.arrays():
+        if name == evidence.name:
+            continue
+        for words, values in _turned(array):
+            for alone in (True, False):
+                again = evidence.again_with(array, values.copy(), in_backward_alone=alone)
+                if again is not None and evidence.same(again, evidence.truth):
+                    return f"{evidence.label} uses {name} {words}"
+    return None
+
+
+def _turned(array):
+    for i, j in itertools.combinations(range(array.ndim), 2):
+        if array.shape[i] == array.shape[j] > 1:
+            yield "where it should be transposed, or transposed where it should not", np.swapaxes(array, i, j)
+    long = [axis for axis, n in enumerate(array.shape) if n > 1]
+    for axes in [*itertools.combinations(long, 1), *itertools.combinations(long, 2)]:
+        along = axes_of(axes)
+        yield f"reversed along {along}, or should: the adjoint of a correlation is a convolution", np.flip(array, axes)
+
+
+def right_once_all_ones(evidence):
+    """Detect a factor in the wrong place: the gradient is right once another array of the call is 1 everywhere.
+
+    The usual test at initialisation, where a gain is 1, cannot detect this mistake. The array has to be a factor,
+    because an array of ones can also hide other mistakes: if all attention keys are 1, then all weights are equal, and
+    a forgotten transpose has no effect. A mask is a factor, and so is an array in whose entries y is affine. Another
+    array is accepted if backward itself reads it, unless equal slices along an axis, with values of the array, already
+    make the gradient right.
+    """
+    if evidence.step is None or evidence.small_share:
+        return None
+    for name, array in evidence.arrays("fb"):
+        if array is evidence.array or array.ndim == 0 or np.ptp(array.astype(np.float64)) == 0:
+            continue
+        is_factor = array.dtype.kind == "b" or is_a_mask(array) or _is_a_gain(evidence, array)
+        if not (array.flags.writeable and (is_factor or _is_read(evidence, array))):
+            continue
+        before = array.copy()
+        try:
+            array[...] = 1
+            right = evidence.is_right_for(evidence.run.call)
+            if right and (is_factor or not any(_is_right_for_equal_slices(evidence, array, before))):
+                one = "True" if array.dtype.kind == "b" else "1"
+                return (
+                    f"{evidence.label} is right once {name} is {one} everywhere: {name} is ignored, stands in the "
+                    "wrong place, or has its entries in the wrong order"
+                )
+        finally:
+            array[...] = before
+    return None
+
+
+def _is_right_for_equal_slices(evidence, array, values):
+    """Yield for each axis whether the gradient is right once all slices of the array along it are equal.
+
+    Every slice is replaced by the first. An array of a single dimension yields nothing.
+    """
+    for axis in range(array.ndim if array.ndim > 1 else 0):
+        if array.shape[axis] > 1:
+            array[...] = np.take(values, [0], axis)
+            yield evidence.is_right_for(evidence.run.call)
+
+
+def _is_read(evidence, array):
+    """Return True if backward itself reads an array, and not only forward."""
+    other = stream("other values").permutation(array.ravel()).reshape(array.shape)
+    again = evidence.again_with(array, other, in_backward_alone=True)
+    return again is not None and not equal(again, evidence.given)
+
+
+def _is_a_gain(evidence, array):
+    """Return True if an array acts on y as a gain.
+
+    Each entry of y is then an affine function of the one entry of the array that is broadcast to it.
+    """
+    factor = stream("factors").uniform(0.5, 2.0, array.shape)
+    without, other = (evidence.output_with(array, values) for values in (0 * array, factor * array))
+    try:
+        expected = without + np.broadcast_to(factor, evidence.y.shape) * (evidence.y - without)
+    except (TypeError, ValueError):  # there is no output, or the array is not broadcast to it
+        return False
+    return other is not None and bool(np.max(np.abs(other - expected)) <= EXACT * np.max(np.abs(expected)))
+
+
+def right_once_emptied(evidence):
+    """Detect that backward reads entries that an earlier forward pass left in a container.
+
+    Forward adds entries to a list, dictionary, set or deque, and the gradient is right if the container is empty before
+    the forward pass.
+    """
+    reached = containers(evidence.run.call.target)
+    lengths = {name: len(container) for name, container in reached.items()}
+    if not lengths or evidence.again() is None:
+        return None
+    for name, container in reached.items():
+        if len(container) <= lengths[name]:
+            continue
+        held = container.copy()
+        try:
+            container.clear()
+            again = evidence.again()
+        finally:
+            container.clear()
+            (container.update if hasattr(container, "update") else container.extend)(held)
+        if again is not None and evidence.same(again, evidence.truth):
+            return (
+                f"{evidence.label} is right once {name} is empty before forward: "
+                "backward reads what an earlier forward pass left there"
+            )
+    return None
+
+
+def captured_name_rebound(evidence):
+    """Detect a captured name that is bound anew after the closure, and report the name and the line.
+
+    A closure keeps the variable, not its value. If `x = norm(x)` follows `def backward`, backward reads the new value
+    when it runs later. Forward is run again under a trace that records the value of each captured name at the line that
+    defines the closure, and the line after which it changes. Backward then runs with the recorded value.
+    """
+    seen = {}
+    try:
+        with _traced(seen):
+            _, backward = evidence.run.call.evaluate()
+    except Exception:  # the user's function ran before, so an exception now does not explain the gradient
+        return None
+    for function in _closures(backward, set()):
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            value, line = seen.get((function.__code__, name), (None, None))
+            if line is None:  # never bound anew, or defined several times and so ambiguous
+                continue
+            now, cell.cell_contents = cell.cell_contents, value
+            again = _gradient(evidence, backward)
+            cell.cell_contents = now
+            if again is not None and evidence.same(again, evidence.truth):
+                return (
+                    f"the name {name}, which {function.__name__} captures, is bound anew after it, in line {line}: "
+                    f"{function.__name__} reads the later value"
+                )
+    return None
+
+
+@contextmanager
+def _traced(seen):
+    """Record in `seen` {(code of a closure, captured name): (value, line)}.
+
+    The value is that at the definition, and the line binds the name anew, or is None. A closure that is defined several
+    times is left out.
+    """
+
+    def trace_calls(frame, event, _):
+        inner = [c for c in frame.f_code.co_consts if isinstance(c, types.CodeType) and c.co_freevars]
+        defined, last = {}, frame.f_lineno
+
+        def trace_lines(frame, event, _):
+            nonlocal last
+            held = frame.f_locals
+            for key, value in defined.items():
+                if key in seen and held.get(key[1], value) is not value and seen[key][1] is None:
+                    seen[key] = value, last
+            for code in inner if event == "line" else ():
+                if code.co_firstlineno == frame.f_lineno:
+                    for key in [(code, name) for name in code.co_freevars if name in held]:
+                        if key in seen:
+                            seen.pop(key)
+                        elif key not in defined:
+                            defined[key] = held[key[1]]
+                            seen[key] = held[key[1]], None
+            last = frame.f_lineno
+            return trace_lines
+
+        return trace_lines if inner else None
+
+    before = sys.gettrace()
+    sys.settrace(trace_calls)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def _closures(function, seen):
+    """Yield a function and every function that it captures, directly or through other functions."""
+    if isinstance(function, types.FunctionType) and id(function) not in seen and len(seen) < 100:
+        seen.add(id(function))
+        yield function
+        for cell in function.__closure__ or ():
+            try:
+                yield from _closures(cell.cell_contents, seen)
+            except ValueError:  # an empty cell
+                continue
+
+
+def _gradient(evidence, backward):
+    run = evidence.run
+    try:
+        gradients = run_backward(run.call, backward, run.dy.copy(), run.arguments)
+        return with_zeros(gradients, run.arguments)[evidence.position]
+    except Exception:  # user code may fail with a value that it was not written for
+        return None

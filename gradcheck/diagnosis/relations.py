@@ -1,0 +1,262 @@
+"""Structural relations of a wrong gradient: to the truth along an axis, to dy, and to other gradients."""
+
+import itertools
+
+import numpy as np
+
+from gradcheck.complex_step import NotComplexSafe
+from gradcheck.diagnosis.evidence import EXACT, axes_of, equal, spread, stream
+from gradcheck.refine.drowned import is_in_steps, moved
+
+# Observations: true of the numbers of this draw
+
+
+def identically_zero(evidence):
+    """Detect a gradient that is zero everywhere.
+
+    It passes every check whose true gradient is zero, such as that of a softmax for dy = 1.
+    """
+    return None if evidence.given.any() else f"{evidence.label} is zero everywhere"
+
+
+def not_finite(evidence):
+    """Detect NaN and infinite entries.
+
+    NaN results from 0 · inf, inf − inf and 0 / 0: for example, in a row that is completely masked, or from a norm of
+    zero.
+    """
+    bad = ~np.isfinite(evidence.given)
+    kind = "NaN" if np.isnan(evidence.given).any() else "infinite"
+    return f"{evidence.label} is {kind} at {np.sum(bad)} of {bad.size} entries" if bad.any() else None
+
+
+def does_not_depend_on_dy(evidence):
+    """Detect a gradient that is the same for another dy, because backward never reads dy.
+
+    Such a backward pass treats the function as the last one of the program. Doubling dy would not be a sufficient test:
+    dy / ‖dy‖ does not change, although backward reads dy.
+    """
+    again = evidence.again(evidence.dy * stream("another dy").uniform(2.0, 3.0, size=evidence.dy.shape))
+    return f"{evidence.label} does not depend on dy" if again is not None and equal(again, evidence.given) else None
+
+
+def not_linear_in_dy(evidence):
+    """Detect a gradient that is not linear in dy.
+
+    Every vector–Jacobian product is linear, so backward(2 dy) = 2 backward(dy) must hold.
+    """
+    again = evidence.again(2 * evidence.dy)
+    if again is None or equal(again, 2 * evidence.given):
+        return None
+    return f"{evidence.label} is not linear in dy: for 2 dy it is not twice as large"
+
+
+def works_in_float32(evidence):
+    """Detect a backward pass that computes in float32.
+
+    Most entries of its gradient do not change when dy, or the arguments, change in the eleventh digit.
+    """
+    if not evidence.small_share:
+        return None
+    dy, arrays = evidence.dy.copy(), [argument.array for argument in evidence.run.arguments]
+    if not (is_in_steps(moved([dy], lambda: evidence.again(dy))) or is_in_steps(moved(arrays, evidence.again))):
+        return None
+    return (
+        f"{evidence.label} is off by {evidence.small_share:.1g} of its size and moves in steps of 6e-8 of it: "
+        "backward computes in float32 somewhere"
+    )
+
+
+def off_by_little(evidence):
+    """Detect a small error whose cause is not known."""
+    if not evidence.small_share:
+        return None
+    where = "" if evidence.is_complete else " where it was compared"
+    return (
+        f"{evidence.label} is off by no more than {evidence.small_share:.1g} of its size{where}: perhaps by a rounded "
+        "constant, an ε that the forward pass does not have, or a computation in float32"
+    )
+
+
+# Relations: reported if they hold on another draw as well
+
+
+def exchanged(evidence):
+    """Detect a gradient that equals the true gradient of another argument, for example because two are exchanged."""
+    for other in evidence.others:
+        if other is evidence or other.given.shape != evidence.given.shape or not other.is_complete:
+            continue
+        if evidence.same(evidence.given, other.truth):
+            if evidence.same(evidence.given, -evidence.truth):
+                return f"{evidence.label} has its sign flipped, or is that of {other.name}, which is minus the truth"
+            if other.same(other.given, evidence.truth):
+                return f"{evidence.label} and {other.label} are returned in each other's place"
+            return f"{evidence.label} equals the true {other.label}"
+    return None
+
+
+def equals_dy(evidence):
+    """Detect a gradient that equals dy, because the derivative of the function itself is skipped."""
+    if evidence.given.shape == evidence.dy.shape and np.array_equal(evidence.given, evidence.dy):
+        return f"{evidence.label} equals dy: the derivative of the function itself is skipped"
+    return None
+
+
+def rearranged(evidence):
+    """Detect the right entries in the wrong order: with axes exchanged, or reversed or shifted along one axis."""
+    for words, array in _rearrangements(evidence.given):
+        if array.shape == evidence.given.shape and evidence.same(array, evidence.truth):
+            return f"{evidence.label} is {words}"
+    return None
+
+
+def _rearrangements(array):
+    """Yield (words for an array with the wrong order, the array with the right one)."""
+    order, shape = tuple(range(array.ndim)), array.shape
+    for axes in itertools.permutations(order) if array.ndim <= 5 else ():
+        moved_axes = [axis for axis, source in enumerate(axes) if axis != source]
+        if moved_axes:
+            yield f"transposed: {axes_of(moved_axes)} are exchanged", array.transpose(axes)
+    for i, j in itertools.combinations(order, 2):
+        swapped = tuple(shape[{i: j, j: i}.get(axis, axis)] for axis in order)
+        for turned in (np.swapaxes(array, i, j).reshape(shape), np.swapaxes(array.reshape(swapped), i, j)):
+            yield f"transposed: its entries are in the order of exchanged axes {i} and {j}", turned
+    for axis, n in enumerate(shape):
+        if n > 1:
+            yield f"reversed along axis {axis}", np.flip(array, axis)
+        for shift in range(1, min(n, 64)):
+            yield f"shifted by {shift} along axis {axis}", np.roll(array, -shift, axis)
+
+
+def matrix_not_transposed(evidence):
+    """Detect given = M A where truth = Mᵀ A, such as `dscores @ q` instead of `dscores.T @ q`.
+
+    A is dy or an array of the call, and M is an intermediate matrix. M is computed from the given gradient and the
+    pseudoinverse of A, so A must have at least as many columns as rows. Mᵀ A cannot equal the truth by chance.
+    """
+    given = evidence.given
+    for name, a in [*evidence.arrays(), ("dy", evidence.dy)] if evidence.is_complete and given.ndim > 1 else ():
+        if a.shape != given.shape or not 1 < a.shape[-2] <= a.shape[-1] or name == evidence.name:
+            continue
+        m = given @ np.linalg.pinv(a)
+        if evidence.same(m @ a, given) and evidence.same(np.swapaxes(m, -1, -2) @ a, evidence.truth):
+            return f"{evidence.label} equals M @ {name}, and the correct gradient is M.T @ {name}, for some matrix M"
+    return None
+
+
+def only_the_diagonal(evidence):
+    """Detect dx_i = ∂y_i/∂x_i · dy_i, as if x_i affected only y_i: `y * (1 - y) * dy` for a softmax."""
+    if evidence.step is None or evidence.y.shape != evidence.given.shape or not 1 < evidence.given.size <= 256:
+        return None
+    try:
+        diagonal = [evidence.step.along_entry(evidence.position, i, 1.0)[i] for i in np.ndindex(evidence.given.shape)]
+    except NotComplexSafe:
+        return None
+    if evidence.same(evidence.given, np.reshape(diagonal, evidence.given.shape) * evidence.dy):
+        return (
+            f"{evidence.label} is dy times the diagonal of the Jacobian: each entry of {evidence.name} affects other "
+            "entries of y too"
+        )
+    return None
+
+
+def constant_along_axes(evidence):
+    """Detect an error that is constant along some axes, and a truth that is not: the path through a sum is missing."""
+    error, truth, shape = evidence.error, evidence.truth, evidence.given.shape
+    axes = [axis for axis in reversed(range(len(shape))) if shape[axis] > 1] if evidence.is_complete else []
+    for along in itertools.chain.from_iterable(itertools.combinations(axes, n) for n in range(1, len(axes) + 1)):
+        if evidence.same(error, error.mean(axis=along, keepdims=True)) and not evidence.same(
+            truth, truth.mean(axis=along, keepdims=True)
+        ):
+            return (
+                f"{evidence.label} is off by a constant along {axes_of(along)}: a sum or mean over it, or the path "
+                "through one, is missing or wrong"
+            )
+    return None
+
+
+def multiple_along_an_axis(evidence):
+    """Detect an error that is a multiple of an array along an axis, possibly plus a constant, and a truth that is not.
+
+    The array is y, exp(y) or an array of the call, centred or not. This is the form of a missing term.
+    """
+    given, label = evidence.given, evidence.label
+    for axis in reversed(range(given.ndim)) if evidence.is_complete else ():
+        for has_constant in (False, True):
+            for name, p in _profiles(evidence, axis) if given.shape[axis] > (3 if has_constant else 1) else ():
+                columns = [np.ones_like(p), p] if has_constant else [p]
+                if not _fits(evidence, evidence.error, columns, axis) or _fits(evidence, evidence.truth, columns, axis):
+                    continue
+                if has_constant:
+                    words = f"a constant and a multiple of {name} along axis {axis}: such terms are"
+                elif given.shape[axis] < given.size and evidence.ratio(evidence.error, p, least=3) is not None:
+                    words = f"the same multiple of {name} everywhere: a term with it is"
+                else:
+                    words = (
+                        f"a multiple of {name} along axis {axis}: a term {name} * sum(...) over it, or with another "
+                    )
+                    words += "factor that is constant along it, is"
+                return f"{label} is off by {words} missing or wrong"
+    return None
+
+
+def factors_wrong(evidence):
+    """Detect a wrong factor before the right terms of a gradient, such as 1/σ, a mean or a sum.
+
+    Along an axis, given and truth are linear combinations of the same terms with different factors. The terms are dy
+    (or dy times an array), an array of the call, and possibly a constant. So the derivation has the right terms, and
+    one of the factors before them is wrong. Every term must be present in both.
+    """
+    if not evidence.is_complete or evidence.dy.shape != evidence.given.shape:
+        return None
+    for axis, (text, d) in itertools.product(reversed(range(evidence.given.ndim)), _weighted(evidence)):
+        for name, p in _profiles(evidence, axis):
+            for columns, also in (([d, p], " and "), ([d, np.ones_like(p), p], ", a constant and ")):
+                enough = evidence.given.shape[axis] >= len(columns) + 2
+                both = evidence.truth, evidence.given
+                if enough and all(_fits(evidence, a, columns, axis, all_needed=True) for a in both):
+                    return (
+                        f"{evidence.label} has the right terms along axis {axis}, {text}{also}a multiple of {name}, "
+                        "but not the right factors before them, such as 1/σ, a mean or a sum"
+                    )
+    return None
+
+
+def _weighted(evidence):
+    """Yield (text, array) for dy, dy · y, and dy times each array of the call."""
+    yield "dy", evidence.dy
+    for name, array in [("y", evidence.y), *evidence.arrays()]:
+        p = spread(array, evidence.dy.shape)
+        if p is not None:
+            yield f"dy * {name}", evidence.dy * p
+
+
+def _profiles(evidence, axis):
+    """Yield (name, array) for the arrays of which an error may be a multiple.
+
+    These are y, exp(y), and each array of the call as it is and minus its mean along the axis.
+    """
+    if evidence.y.shape == evidence.given.shape:
+        yield "y", evidence.y
+        yield "exp(y)", np.exp(evidence.y)
+    for name, array in evidence.arrays():
+        p = spread(array, evidence.given.shape)
+        if p is not None:
+            yield name, p
+            yield f"({name} - mean({name}))", p - p.mean(axis=axis, keepdims=True)
+
+
+def _fits(evidence, array, columns, axis, *, all_needed=False):
+    """Return True if each line of an array along the axis is a linear combination of the columns.
+
+    The array has the gradient's shape. With `all_needed`, every column must contribute to at least one line.
+    """
+    lines = np.moveaxis(array, axis, -1)
+    basis = np.stack([np.moveaxis(np.broadcast_to(c, array.shape), axis, -1) for c in columns], axis=-1)
+    if not np.all(np.isfinite(basis)) or not basis.any():
+        return False
+    factors = np.linalg.pinv(basis) @ lines[..., None]
+    shares = np.max(np.abs(factors[..., 0] * np.max(np.abs(basis), axis=-2)), axis=tuple(range(array.ndim - 1)))
+    if all_needed and np.any(shares <= EXACT * np.max(np.abs(lines))):
+        return False
+    return evidence.same(np.moveaxis((basis @ factors)[..., 0], -1, axis), array)
