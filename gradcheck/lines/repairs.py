@@ -215,7 +215,7 @@ def _scaled(bench):
         return []
     fraction = Fraction(1 / factor).limit_denominator(MOST_IN_A_FRACTION)
     is_simple = abs(fraction.numerator) <= MOST_IN_A_FRACTION and abs(1 / factor - fraction) <= 1e-9
-    sentence = f"it is {fraction} × what it should be" if is_simple else "it is off by a constant factor"
+    sentence = f"it is {fraction} times the correct gradient" if is_simple else "it is off by a constant factor"
     return [Mistake(bench.target.event, sentence, is_sure=False, factor=factor)]
 
 

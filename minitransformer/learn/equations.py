@@ -10,7 +10,7 @@ from minitransformer.learn.verdict import Row
 
 NO_WORDS = re.compile(
     r"\d+ of \d+ entries are wrong$|its entries are wrong$|given the true gradients|the mistake is within|"
-    r"it is [\d.e-]+ × what it should be|$"
+    r"it is [\d/-]+ times the correct gradient|$"
 )
 
 
