@@ -2,7 +2,6 @@
 
 import copy
 import json
-import random
 
 import pytest
 from hypothesis import given
@@ -256,46 +255,6 @@ def test_what_tokenizer_json_cannot_express_is_refused():
         to_tokenizer_json(clash)
 
 
-def places(content, path=()):
-    """Yield the path of every value in a JSON content, of long lists and objects a few."""
-    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
-    for key, value in list(items)[:6]:
-        yield (*path, key)
-        yield from places(value, (*path, key))
-
-
-def error_of(call):
-    """Return the words of the ValueError that a call raises, or None."""
-    try:
-        call()
-    except ValueError as error:
-        return str(error)
-    return None
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_damaged_files_raise_an_error_that_names_the_file_or_give_a_tokenizer(tmp_path, seed):
-    """Any value replaced by any other: nothing but ValueError ever comes out."""
-    rng = random.Random(seed)
-    trained = BPETokenizer.train("low lower lowest", 260, splitting=SPLITTINGS[seed])
-    trained = BPETokenizer([*trained.tokens, b"<e>"], trained.merges, splitting=trained.splitting, bos_id=260)
-    save_tokenizer(trained, tmp_path)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        whole = json.loads((tmp_path / name).read_text())
-        for path in list(places(whole)):
-            for value in (None, ..., *rng.sample([0, -1, 1e99, "", "a", [], {}, [1], {"type": 3}, True, [[]]], 5)):
-                write_json(tmp_path / name, changed(whole, path, value))
-                error = error_of(lambda: tokenizer_from_folder(tmp_path).encode("lowest"))
-                assert error is None or error.startswith(str(tmp_path)) or "no token for the byte" in error
-        text = json.dumps(whole)
-        for _ in range(30):
-            cut = rng.randrange(len(text))
-            (tmp_path / name).write_text(text[:cut])
-            with pytest.raises(ArchiveError, match="not valid JSON, or truncated"):
-                tokenizer_from_folder(tmp_path)
-        write_json(tmp_path / name, whole)
-
-
 # --- GGUF -----------------------------------------------------------------------------------------------------------
 
 GGUF_NAMES = {"gpt2": "gpt-2", "smollm2": "smollm", "llama3": "llama-bpe"}
@@ -429,7 +388,7 @@ def test_what_the_tokenizers_library_trains_and_saves_is_read(splitting, tmp_pat
         assert other.encode(text).ids == first + ids
         assert other.decode(ids, skip_special_tokens=False) == ours.decode(ids)
 
-    for text in [*HARD_TEXTS, default_corpus(), "<|begin|>a<think>b</think><|end|>"]:
+    for text in [*HARD_TEXTS, TEXT, "<|begin|>a<think>b</think><|end|>"]:
         agree(text)
     given(text=tricky_text)(agree)()
 

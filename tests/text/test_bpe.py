@@ -611,7 +611,7 @@ def test_the_tokenizers_library_agrees_exactly(tmp_path, training_text, trained,
     other.add_special_tokens(["<|endoftext|>"])
     plain = tokenizers.Tokenizer(model)
     plain.pre_tokenizer = other.pre_tokenizer
-    for text in [*HARD_TEXTS, training_text, default_corpus()]:
+    for text in [*HARD_TEXTS, training_text, default_corpus()[-50_000:]]:
         assert ours.encode(text).tolist() == plain.encode(text).ids
         assert ours.encode(text, allow_special=True).tolist() == other.encode(text).ids
 
@@ -641,7 +641,7 @@ def test_tiktoken_agrees_exactly(training_text, trained):
     ours = BPETokenizer(tokens, merges, splitting=trained.splitting, special_tokens=special, ignore_merges=True)
     pattern = ORIGINALS[trained.splitting]
     other = tiktoken.Encoding("ours", pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)
-    for text in [*HARD_TEXTS, training_text, default_corpus()]:
+    for text in [*HARD_TEXTS, training_text, default_corpus()[-50_000:]]:
         assert ours.encode(text).tolist() == other.encode_ordinary(text)
         assert ours.encode(text, allow_special=True).tolist() == other.encode(text, allowed_special="all")
 
