@@ -8,6 +8,7 @@ from itertools import groupby
 import numpy as np
 
 from minitransformer.book import notation as n
+from minitransformer.book.graph import picture_of
 from minitransformer.book.listing import listing, marks_of
 from minitransformer.book.matrices import with_digits
 from minitransformer.book.observation import numbers_of_lines
@@ -33,7 +34,9 @@ def whole_page(title, body, numbers=(), navigation=""):
 
     Pointing at an equation with one of these `numbers` highlights it and its line of code.
     """
-    light = "".join(f"body:has(.e{k}:hover) .e{k}{{background:var(--light)}}" for k in sorted(numbers))
+    light = "".join(
+        f"body:has(.e{k}:hover) .e{k}{{background:var(--light);--box:var(--light)}}" for k in sorted(numbers)
+    )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -95,6 +98,7 @@ class Words:
     def passage(self, passage):
         """Format a docstring and its code side by side."""
         words = "".join(self.block(kind, content, passage.function) for kind, content in blocks(passage.docstring))
+        words += picture_of(passage.function, self.derivations)
         if passage.function.endswith(BACKWARD):
             words += self.jacobian(passage.function.removesuffix(BACKWARD))
         if not passage.lines or not passage.function:

@@ -1,0 +1,341 @@
+"""The picture of a derivation, drawn from its equations: how values reach the output, and gradients return.
+
+A box holds a value with its shape and, if it has one, its gradient with the number of its equation. A dependency is
+drawn twice: down from each value to those whose equations read it, and up for the gradients. Nothing is placed by hand:
+the layers are the longest paths, and the order within a layer follows the mean of the neighbours.
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html import escape
+from itertools import pairwise
+
+import numpy as np
+
+from minitransformer.book import notation as n
+from minitransformer.book.observation import functions
+from minitransformer.book.run import BACKWARD
+from minitransformer.book.symbols import symbol_of
+
+ROW, HEIGHT, GAP, LETTER = 74, 38, 26, 8.0  # in pixels
+SWEEPS = 12
+
+
+@dataclass
+class Value:
+    """A value of the forward pass.
+
+    number       of its equation, or None for an input
+    sources      names of the values that its equation reads
+    gradient     number of its gradient's equation, 0 if the gradient has none, None if there is no gradient
+    is_saved     whether the equation of a gradient reads it
+    is_derived   whether its gradient occurs in an equation
+    """
+
+    label: str
+    number: int | None = None
+    sources: list = field(default_factory=list)
+    gradient: int | None = None
+    is_saved: bool = False
+    is_derived: bool = False
+    shape: str = ""
+
+
+def values_of(function: str, derivations) -> dict[str, Value]:
+    """Return {name: Value} of a function in the order of its equations; {} if it has no gradient with an equation."""
+    runs = [run for run in derivations.runs if function in (run.specimen.function, *run.specimen.also)]
+    arrays = {
+        name: value for run in reversed(runs) for name, value in run.values.items() if isinstance(value, np.ndarray)
+    }
+    numbered = [s for s in derivations.statements if s.number is not None]
+    forward = [(s, *parts) for s in numbered if s.function == function for parts in assigned(s.equation, arrays)]
+    back = [
+        (s, *parts) for s in numbered if s.function == function + BACKWARD for parts in assigned(s.equation, arrays)
+    ]
+    gradients = {name[1:]: s for s, name, _ in back if name.startswith("d")}
+    if not forward or not gradients:
+        return {}
+    read_back = {read for _, _, reads in back for read in reads}
+    known = {name for _, name, _ in forward} | set(gradients) | {name for name in arrays if arrays[name].ndim}
+    found: dict[str, Value] = {}
+    for s, name, reads in forward:
+        value = found.setdefault(name, Value(label_of(s.equation, name)))
+        value.number = value.number or s.number
+        value.sources += [r for r in reads if r in known and r not in (*value.sources, name)]
+    for name in [source for value in found.values() for source in value.sources]:
+        found.setdefault(name, Value(name))
+    node = dict(functions(derivations.source))[function]
+    connect_by_code(node, found)
+    arguments = {symbol_of(argument.arg) for argument in node.args.args}
+    letters = {length: letter for run in reversed(runs) for length, letter in run.specimen.letters.items()}
+    for name, value in found.items():
+        value.is_saved = name in read_back
+        value.is_derived = name in gradients or f"d{name}" in read_back
+        if name in arrays:
+            value.shape = " × ".join(letters.get(length, str(length)) for length in arrays[name].shape)
+    order = ordered(found)
+    inputs = {name for name in arguments & found.keys() if name in arrays and arrays[name].dtype.kind == "f"}
+    from_input = inputs | {name for name in found if found[name].is_derived}
+    for name in order:
+        if from_input & set(found[name].sources):
+            from_input.add(name)
+    to_output = {name for name in found if found[name].is_derived}
+    for name in reversed(order):
+        if name in to_output:
+            to_output |= set(found[name].sources)
+    for name in from_input & to_output:
+        found[name].gradient = gradients[name].number if name in gradients else 0
+    return found
+
+
+def assigned(equation, arrays) -> Iterator[tuple]:
+    """Yield (name, names that its right sides read) of each name on the left of an equation."""
+    left, right = equation.sides[0], equation.sides[1:]
+    if isinstance(left, n.Several):
+        for i, node in enumerate(left.of):
+            parts = [side.of[i] if isinstance(side, n.Several) else side for side in right]
+            yield next(names_in([node], arrays)), unique(names_in(parts, arrays))
+    elif not isinstance(left, (n.Derivative, n.Sum, n.Call)):
+        for name in unique(names_in([left], arrays))[:1]:
+            yield name, unique(names_in(right, arrays))
+
+
+def unique(names) -> list:
+    return list(dict.fromkeys(names))
+
+
+def names_in(nodes, arrays) -> Iterator[str]:
+    """Yield the names that expressions read, without functions, derivatives, and indices: x for `x_i`, but `W_o`."""
+    for node in nodes:
+        if isinstance(node, n.Symbol):
+            yield node.base if node.subscript and node.text not in arrays else node.text
+        elif isinstance(node, n.Call):
+            yield from names_in(node.arguments, arrays)
+        elif not isinstance(node, n.Derivative):
+            yield from names_in(n.children(node), arrays)
+
+
+def label_of(equation, name: str) -> str:
+    """Return the label of a value: its name, with the square of `σ² = …`."""
+    return f"{name}²" if isinstance(equation.sides[0], n.Power) else name
+
+
+def connect_by_code(node, found: dict) -> None:
+    """Connect the values without an equation by the code: `used` is assigned from the weights."""
+    for statement in ast.walk(node):
+        if isinstance(statement, ast.Assign):
+            names = [name.id for target in statement.targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+            read = [symbol_of(part.id) for part in ast.walk(statement.value) if isinstance(part, ast.Name)]
+            value = found.get(symbol_of(names[0])) if names else None
+            if value is not None and value.number is None:
+                value.sources += [name for name in read if found.get(name) not in (None, value)]
+
+
+def ordered(values: dict) -> list:
+    """Return the names so that each follows its sources."""
+    done: list = []
+
+    def visit(name):
+        if name not in done:
+            for source in values[name].sources:
+                visit(source)
+            done.append(name)
+
+    for name in values:
+        visit(name)
+    return done
+
+
+def predicted(values: dict, name: str) -> set:
+    """Return the gradients that the equation of a gradient must read: those of the values that read `name`.
+
+    A value whose gradient occurs in no equation is replaced by the values that read it.
+    """
+    found = set()
+    for reader, value in values.items():
+        if name in value.sources:
+            found |= {reader} if value.is_derived else predicted(values, reader)
+    return found
+
+
+def layers_of(values: dict) -> dict:
+    """Return {name: layer}: the longest path from an input, and for an input the layer above its first reader."""
+    layer: dict = {}
+    for name in ordered(values):
+        layer[name] = 1 + max((layer[source] for source in values[name].sources), default=-1)
+    for name, value in values.items():
+        readers = [layer[reader] for reader, other in values.items() if name in other.sources]
+        if not value.sources and readers:
+            layer[name] = min(readers) - 1
+    return layer
+
+
+def drawn(values: dict) -> str:
+    """Return the picture of values as SVG, with a text alternative."""
+    layer = layers_of(values)
+    chains = {}  # {(source, reader): the source, a place in each layer between, the reader}
+    for reader, value in values.items():
+        for source in value.sources:
+            between = [(source, reader, k) for k in range(layer[source] + 1, layer[reader])]
+            chains[source, reader] = [source, *between, reader]
+    rows: list = [[] for _ in range(1 + max(layer.values()))]
+    for name in values:
+        rows[layer[name]].append(name)
+    for chain in chains.values():
+        for place in chain[1:-1]:
+            rows[place[2]].append(place)
+    centres = arranged(rows, list(chains.values()), values)
+    left = min(centres[name] - width_of(values, name) / 2 for row in rows for name in row) - 8
+    right = max(centres[name] + width_of(values, name) / 2 for row in rows for name in row) + 8
+    depth = {place: k for k, row in enumerate(rows) for place in row}
+    edges = "".join(edge(chain, centres, depth, values) for chain in chains.values())
+    boxes = "".join(box(name, values, centres[name], depth[name] * ROW + 4) for name in values)
+    height = (len(rows) - 1) * ROW + HEIGHT + 8
+    return (
+        f'<svg class="graph" viewBox="{left:.0f} 0 {right - left:.0f} {height}" width="{right - left:.0f}" role="img" '
+        f'aria-label="{escape(in_words(values))}">{edges}{boxes}</svg>'
+    )
+
+
+def arranged(rows: list, chains: list, values: dict) -> dict:
+    """Return {place: x of its centre}. Orders each row by the mean of the neighbours, then moves the places to it."""
+    neighbours: dict = {place: ([], []) for row in rows for place in row}
+    for chain in chains:
+        for above, below in pairwise(chain):
+            neighbours[below][0].append(above)
+            neighbours[above][1].append(below)
+    x = {place: float(i) for row in rows for i, place in enumerate(row)}
+    for sweep in range(SWEEPS):
+        side = sweep % 2
+        for row in rows if side == 0 else reversed(rows):
+            means = {p: np.mean([x[q] for q in neighbours[p][side]] or [x[p]]) for p in row}
+            row.sort(key=lambda p: (means[p], x[p]))
+            x |= {place: float(i) for i, place in enumerate(row)}
+    for row in rows:
+        at = 0.0
+        for place in row:
+            x[place] = at + width_of(values, place) / 2
+            at += width_of(values, place) + GAP
+    for sweep in range(4 * SWEEPS):
+        for row in rows if sweep % 2 == 0 else reversed(rows):
+            wanted = [np.mean([x[q] for q in (*neighbours[p][0], *neighbours[p][1])] or [x[p]]) for p in row]
+            x |= dict(zip(row, apart(wanted, [width_of(values, p) for p in row]), strict=True))
+    return x
+
+
+def apart(wanted: list, widths: list) -> list:
+    """Return the centres nearest to the wanted ones from left to right at which boxes do not overlap."""
+    offsets = np.cumsum([0.0, *((a + b) / 2 + GAP for a, b in pairwise(widths))])
+    groups: list = []  # [sum, count] of what remains of `wanted` without the offsets, which must not decrease
+    for value in np.subtract(wanted, offsets):
+        groups.append([value, 1])
+        while len(groups) > 1 and groups[-2][0] / groups[-2][1] > groups[-1][0] / groups[-1][1]:
+            total, count = groups.pop()
+            groups[-1] = [groups[-1][0] + total, groups[-1][1] + count]
+    levels = np.concatenate([[total / count] * count for total, count in groups])
+    return list(levels + offsets)
+
+
+def halves(values: dict, name) -> tuple[float, float]:
+    """Return the widths of the two parts of a box: of the value and of the gradient."""
+    value = values[name]
+    of_value = max(LETTER * len(value.label) + 16, 6.2 * len(value.shape) + 12, 38)
+    return of_value, 0.0 if value.gradient is None else max(LETTER * (len(value.label) + 1) + 14, 38)
+
+
+def width_of(values: dict, place) -> float:
+    return sum(halves(values, place)) if isinstance(place, str) else 10.0
+
+
+def edge(chain: list, centres: dict, depth: dict, values: dict) -> str:
+    """Return the curve of a dependency downwards, and that of its gradient upwards."""
+    source, reader = chain[0], chain[-1]
+    curves = []
+    for kind, part in (("forward", 0), ("back", 1)):
+        if kind == "back" and None in (values[source].gradient, values[reader].gradient):
+            continue
+        points = []
+        for place in chain:
+            x, y = centres[place], depth[place] * ROW + 4
+            if place in (source, reader):
+                first, second = halves(values, place)
+                x += first / 2 if part else -second / 2
+                x += shift(chain, centres, values, place)
+            else:
+                x += 4 if part else -4
+            ends = {source: [y + HEIGHT], reader: [y]}.get(place, [y + 6, y + HEIGHT - 6])
+            points += [(x, end) for end in ends]
+        points = points if part == 0 else points[::-1]
+        head = "m-3 5l3 -5l3 5" if part else "m-3 -5l3 5l3 -5"  # an arrowhead: every curve ends vertically
+        curves.append(f'<path class="{kind}" d="{curve(points)}{head}"/>')
+    return "".join(curves)
+
+
+def shift(chain, centres, values, place) -> float:
+    """Return how far an edge ends beside the middle of a box, towards its other end."""
+    other = chain[1] if place == chain[0] else chain[-2]
+    return max(-9.0, min(9.0, (centres[other] - centres[place]) / 8))
+
+
+def curve(points: list) -> str:
+    """Return a path through points that leaves and enters each vertically."""
+    path = "M{:.0f} {:.0f}".format(*points[0])
+    for (x0, y0), (x1, y1) in pairwise(points):
+        middle = (y0 + y1) / 2
+        path += f"L{x1:.0f} {y1:.0f}" if x0 == x1 else f"C{x0:.0f} {middle:.0f} {x1:.0f} {middle:.0f} {x1:.0f} {y1:.0f}"
+    return path
+
+
+def box(name: str, values: dict, centre: float, y: float) -> str:
+    """Return the box of a value and its gradient."""
+    value, (first, second) = values[name], halves(values, name)
+    x = centre - (first + second) / 2
+    parts = [part("forward" + " saved" * value.is_saved, value.label, value.shape, value.number, x, y, first)]
+    if second:
+        kind = "back" + " implied" * (not value.is_derived)
+        number = f"({value.gradient})" if value.gradient else ""
+        parts.append(part(kind, f"d{value.label}", number, value.gradient, x + first, y, second))
+        paths = sum(name in other.sources and other.gradient is not None for other in values.values())
+        if paths > 1:
+            at = f'cx="{x + first + second / 2:.0f}" cy="{y + HEIGHT + 8:.0f}"'
+            parts.append(f'<circle class="back" {at} r="6"/><text class="plus" x="{x + first + second / 2:.0f}" '
+                         f'y="{y + HEIGHT + 12:.0f}">+</text>')  # fmt: skip
+    return "".join(parts)
+
+
+def part(kind, label, below, number, x, y, width) -> str:
+    """Return one part of a box, which is highlighted with the equation of this number."""
+    tie = f" e{number}" if number else ""
+    base, _, subscript = label.partition("_")
+    name = escape(base) + (f'<tspan class="sub" dy="3">{escape(subscript)}</tspan>' if subscript else "")
+    top = y + (16 if below else 24)
+    small = f'<text class="small" x="{x + width / 2:.0f}" y="{y + 31}">{escape(below)}</text>' if below else ""
+    return (
+        f'<g class="{kind}{tie}"><rect x="{x:.0f}" y="{y}" width="{width:.0f}" height="{HEIGHT}"/>'
+        f'<text x="{x + width / 2:.0f}" y="{top}">{name}</text>{small}</g>'
+    )
+
+
+def in_words(values: dict) -> str:
+    """Return the text alternative: the sources of each value, and the gradients from which each gradient comes."""
+    forward = [f"{v.label} from {', '.join(v.sources)}" for v in values.values() if v.sources]
+    back = []
+    for name, value in values.items():
+        readers = [f"d{r}" for r, other in values.items() if name in other.sources and other.gradient is not None]
+        if value.gradient is not None and readers:
+            back.append(f"d{name} from {' + '.join(readers)}")
+    return f"Forward: {'; '.join(forward)}. Backward: {'; '.join(back)}."
+
+
+CAPTION = (
+    '<figcaption><span class="forward">Down</span>: each value, to the equations that read it. A filled box is read '
+    'again by the equation of a gradient, so it is saved for backward. <span class="back">Up</span>: the gradients, '
+    "each path in reverse, with + where paths meet. A dashed gradient has no equation of its own.</figcaption>"
+)
+
+
+def picture_of(function: str, derivations) -> str:
+    """Return the picture of a function's derivation with its caption, or "" if it has no gradient with an equation."""
+    values = values_of(function, derivations)
+    return f'<figure class="graph-figure"><div class="scroll">{drawn(values)}</div>{CAPTION}</figure>' if values else ""

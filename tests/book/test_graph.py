@@ -1,0 +1,75 @@
+"""The picture of a derivation: its paths are those of the equations, and nothing overlaps."""
+
+import re
+
+import pytest
+from small_book import every_chapter
+
+from minitransformer.book.graph import apart, assigned, drawn, picture_of, predicted, values_of
+from minitransformer.book.run import BACKWARD
+
+PICTURES = [
+    pytest.param(function, derivations, id=f"{chapter.page} {function}")
+    for chapter, derivations in every_chapter()
+    for function in dict.fromkeys(s.function for s in derivations.statements)
+    if values_of(function, derivations)
+]
+
+
+def derivations_of(page):
+    return next(derivations for chapter, derivations in every_chapter() if chapter.page == page)
+
+
+def test_every_function_whose_gradients_have_equations_has_a_picture():
+    assert len(PICTURES) >= 25
+    assert picture_of("adamw", derivations_of("optim")) == ""
+
+
+@pytest.mark.parametrize("function, derivations", PICTURES)
+def test_the_equation_of_a_gradient_reads_the_gradients_of_the_values_that_read_its_value(function, derivations):
+    values, checked = values_of(function, derivations), 0
+    arrays = {name for run in derivations.runs if run.specimen.function == function for name in run.values}
+    for statement in derivations.statements:
+        if statement.function == function + BACKWARD and statement.number is not None:
+            for name, reads in assigned(statement.equation, arrays):
+                if name[1:] in values:
+                    checked += 1
+                    assert {read[1:] for read in reads if read[1:] in values and read[0] == "d"} == predicted(
+                        values, name[1:]
+                    ), statement.text
+    assert checked
+
+
+def test_layer_norm_has_three_paths_into_dx():
+    values = values_of("layer_norm", derivations_of("layer_norm"))
+    assert {name for name, value in values.items() if "x" in value.sources} == {"μ", "σ", "x̂"}
+    assert {name for name, value in values.items() if value.is_saved} == {"x̂", "r", "γ"}
+    assert [values[name].gradient for name in ("x", "γ", "x̂", "r", "y")] == [7, 6, 6, 0, 0]
+    assert not values["r"].is_derived and values["y"].is_derived
+    assert values["x"].shape == "P × C" and values["σ"].label == "σ²"
+
+
+def test_what_is_not_on_a_path_to_the_output_has_no_gradient():
+    assert values_of("attention", derivations_of("attention"))["mask"].gradient is None
+    assert values_of("gelu_exact", derivations_of("activations"))["φ"].gradient is None
+
+
+@pytest.mark.parametrize("function, derivations", PICTURES)
+def test_no_two_boxes_overlap_and_all_are_within_the_picture(function, derivations):
+    picture = drawn(values_of(function, derivations))
+    left, top, width, height = map(float, re.search(r'viewBox="(\S+) (\S+) (\S+) (\S+)"', picture).groups())
+    boxes = [tuple(map(float, found)) for found in re.findall(
+        r'<rect x="(\S+)" y="(\S+)" width="(\S+)" height="(\S+)"', picture)]  # fmt: skip
+    for x, y, w, h in boxes:
+        assert left <= x and x + w <= left + width and top <= y and y + h <= height
+    for i, (x, y, w, _) in enumerate(boxes):
+        for x2, y2, w2, _ in boxes[:i]:
+            assert y != y2 or x + w <= x2 + 1 or x2 + w2 <= x + 1
+
+
+@pytest.mark.parametrize(
+    "wanted, expected",
+    [([0.0, 100.0], [0.0, 100.0]), ([50.0, 50.0], [32.0, 68.0]), ([80.0, 0.0, 0.0], [-9.33, 26.67, 62.67])],
+)
+def test_boxes_move_as_little_as_they_must(wanted, expected):
+    assert apart(wanted, [10.0] * len(wanted)) == pytest.approx(expected, abs=0.01)
