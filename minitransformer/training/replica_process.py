@@ -16,12 +16,12 @@ import pickle
 import sys
 import warnings
 from contextlib import contextmanager, nullcontext
-from copy import copy
+from copy import deepcopy
 from types import ModuleType
 
 import numpy as np
 
-from minitransformer.module import EditedTextbook, Module, Parameter, is_plain, plain
+from minitransformer.module import EditedTextbook, is_plain, plain
 from minitransformer.system.cores import begin, ending, matrix_library, one_thread_each
 from minitransformer.system.files import naming
 from minitransformer.system.stopping import SIGNALS, birth
@@ -80,23 +80,8 @@ def replica(model):
     hooked = [name for name, module in model.named_modules() if module.is_hooked]
     if hooked or model.is_hooked:
         raise ValueError(f"a model with hooks cannot have replicas; there is one on {(hooked or ['the model'])[0]}")
-    made = {}
-
-    def of(value):
-        if isinstance(value, Parameter):
-            if id(value) not in made:  # a tied Parameter stays tied
-                made[id(value)] = Parameter(None)
-                made[id(value)].requires_grad = value.requires_grad
-            return made[id(value)]
-        if isinstance(value, Module):
-            twin = copy(value)
-            vars(twin).update({name: of(child) for name, child in vars(value).items()})
-            return twin
-        if isinstance(value, list):
-            return [of(item) for item in value]
-        return value
-
-    return of(model)
+    arrays = {id(array): None for p in model.parameters() for array in (p.data, p.grad)}
+    return deepcopy(model, arrays)  # finds None as the copy of each array; a tied Parameter stays tied
 
 
 @contextmanager
