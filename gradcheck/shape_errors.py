@@ -6,6 +6,7 @@ missing sum over an axis is named only if backward, with the line corrected, ret
 
 import ast
 import copy
+import itertools
 import linecache
 import re
 
@@ -13,9 +14,12 @@ import numpy as np
 
 from gradcheck.examination import examine
 from gradcheck.judgement import Terms
+from gradcheck.mistakes import Reader, exchanged
+from gradcheck.mistakes.repairing import Names, repairs
 
 ABOUT_SHAPES = re.compile(r"broadcast|core dimension|not aligned|reshape|must match exactly|sum of .* size")
 PRODUCTS = ("dot", "matmul")
+KINDS = ("transpose lost", "transpose added", "operands exchanged", "call dropped")  # of mistakes that change shapes
 
 
 def shape_problem(call, backward, error):
@@ -30,7 +34,7 @@ def shape_problem(call, backward, error):
         return f"backward raises ValueError in line {line}, `{text}`: {error}"
     operands = {ast.unparse(operand): _evaluated(operand, frame) for operand in _operands(node)}
     shapes = ", ".join(f"{name} has shape {np.shape(value)}" for name, value in operands.items())
-    mistake = _verified(call, backward, node, [np.ndim(value) for value in operands.values()])
+    mistake = _verified(call, backward, node, frame)
     return f"backward raises ValueError in line {line}, `{text}`: {shapes}{f'; {mistake}' if mistake else ''}"
 
 
@@ -91,7 +95,7 @@ def _evaluated(node, frame):
         return None
 
 
-def _verified(call, backward, node, ndims):
+def _verified(call, backward, node, frame):
     """Return the mistake whose correction makes every gradient right, or ""."""
     from gradcheck.lines.instrument import planted
     from gradcheck.lines.source import source_of
@@ -100,8 +104,9 @@ def _verified(call, backward, node, ndims):
         source = source_of(backward, call.target, call.name)
     except ValueError:
         return ""
-    for sentence, mended in _mended(node, ndims):
-        tree = _With(node, mended).visit(copy.deepcopy(source.tree))
+    twin = next(n for n in ast.walk(source.tree) if type(n) is type(node) and _position(n) == _position(node))
+    for sentence, corrected in _corrected(twin, frame):
+        tree = copy.deepcopy(exchanged(source.tree, twin, ast.copy_location(corrected, twin)))
         with planted(source, call.target, ast.fix_missing_locations(tree), None):
             if _is_right(call):
                 return sentence
@@ -111,50 +116,28 @@ def _verified(call, backward, node, ndims):
 def _is_right(call):
     try:
         return examine(call.copy(), None, Terms()).report.is_right
-    except Exception:
+    except Exception:  # the corrected line may raise as well
         return False
 
 
-def _mended(node, ndims):
-    """Yield (name of a mistake, the operation without it)."""
-    left, right = _operands(node)
-    is_product = isinstance(node, ast.Call) or isinstance(getattr(node, "op", None), ast.MatMult)
-    if is_product:
-        for wrong, pair in (
-            (f"{ast.unparse(left)} is not transposed", (_turned(left), right)),
-            (f"{ast.unparse(right)} is not transposed", (left, _turned(right))),
-            ("the two factors are in the wrong order", (right, left)),
-        ):
-            yield wrong, ast.BinOp(pair[0], ast.MatMult(), pair[1])
-    for k, operand in enumerate((left, right)):
-        if isinstance(node, ast.AugAssign) and k == 0:
-            continue
-        for axis in range(ndims[k]):
-            summed = ast.Call(ast.Attribute(operand, "sum", ast.Load()), [], [ast.keyword("axis", ast.Constant(axis))])
-            pair = (summed, right) if k == 0 else (left, summed)
-            new = (
-                ast.AugAssign(node.target, node.op, summed)
-                if isinstance(node, ast.AugAssign)
-                else ast.BinOp(pair[0], getattr(node, "op", ast.MatMult()), pair[1])
-            )
-            yield f"the sum of {ast.unparse(operand)} over axis {axis} is missing", new
+def _corrected(node, frame):
+    """Yield (sentence, operation that does not raise) for each repair of the operation and of its operands."""
+    parts = [node.value] if isinstance(node, ast.AugAssign) else [node, *_operands(node)]
+    names = _NamesOfAxes(frame.f_locals, (), (), lambda name: False)
+    for rank, part in itertools.product((1, 2), parts):
+        for edit, code, _ in repairs(part, names, rank):
+            if edit.row.kind in KINDS:
+                corrected = exchanged(node, part, code)
+                if isinstance(node, ast.AugAssign) or _evaluated(corrected, frame) is not None:
+                    yield edit.sentence(Reader()), corrected
 
 
-def _turned(node):
-    """Return the transpose of an expression; x.T becomes x."""
-    if isinstance(node, ast.Attribute) and node.attr == "T":
-        return node.value
-    return ast.Attribute(node, "T", ast.Load())
+class _NamesOfAxes(Names):
+    """The names of a frame, with axes counted from the first."""
+
+    def _list_axes(self, bound):
+        return [ast.Constant(axis) for axis in range(4)]
 
 
-class _With(ast.NodeTransformer):
-    """Replaces one node, which is identified by its position in the source."""
-
-    def __init__(self, node, new):
-        self.node, self.new = node, new
-
-    def visit(self, node):
-        position = ("lineno", "col_offset", "end_lineno", "end_col_offset")
-        if type(node) is type(self.node) and all(getattr(node, p) == getattr(self.node, p) for p in position):
-            return ast.copy_location(copy.deepcopy(self.new), node)
-        return super().generic_visit(node)
+def _position(node):
+    return [getattr(node, name, None) for name in ("lineno", "col_offset", "end_lineno", "end_col_offset")]

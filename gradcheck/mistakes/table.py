@@ -173,8 +173,9 @@ EXPRESSIONS = [
         )
     ),
     *(
-        mistake("call dropped", f"A.{total}(axis=K, keepdims=True)", "A", NO_SUM.format(total), at="value", **OVER)
+        mistake("call dropped", f"A.{total}(axis=K{keeps})", "A", NO_SUM.format(total), at="value", **OVER)
         for total in ("sum", "mean")
+        for keeps in (", keepdims=True", "")
     ),
     # Calls
     mistake("transpose added", "F(S, *R)", "F(L, *R)", "two letters of {L} are exchanged", F="einsum", L="letters"),

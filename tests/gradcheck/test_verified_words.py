@@ -203,7 +203,7 @@ def without_either(dout, cache):
         (
             without_sum,
             "`db += dout`: db has shape (2,), dout has shape (4, 2)",
-            "; the sum of dout over axis 0 is missing",
+            "; the sum over axis 0 is missing",
         ),
         (without_either, "`dx = dout @ w`: dout has shape (4, 2), w has shape (3, 2)", ""),
     ],
