@@ -91,9 +91,11 @@ class Blanks(Words):
         remark = f'<span class="remark">{remarks}</span>' * bool(remarks)
         return f"<div {tied}><div>{left}{remark}{blank}</div><span>({statement.number})</span></div>"
 
-    def jacobian(self, function):
-        """Return "", because the Jacobian is part of the answer."""
+    def graph(self, function):
+        """Return "", because the paths are part of the answer, and so is the Jacobian."""
         return ""
+
+    jacobian = graph
 
 
 def rooms(asked, source):

@@ -98,7 +98,7 @@ class Words:
     def passage(self, passage):
         """Format a docstring and its code side by side."""
         words = "".join(self.block(kind, content, passage.function) for kind, content in blocks(passage.docstring))
-        words += picture_of(passage.function, self.derivations)
+        words += self.graph(passage.function)
         if passage.function.endswith(BACKWARD):
             words += self.jacobian(passage.function.removesuffix(BACKWARD))
         if not passage.lines or not passage.function:
@@ -164,6 +164,9 @@ class Words:
         self.pictured.add(run.specimen.function)
         both = ", ".join(f"<i>{letter}</i>" for letter in rows if letter in columns)
         return figure(matrix, left, f" for one {both}" if both else " at one position")
+
+    def graph(self, function):
+        return picture_of(function, self.derivations)
 
     def jacobian(self, function):
         """Return heat maps of the Jacobians of a function.
