@@ -48,7 +48,7 @@ def render(template: str, names: dict) -> str:
 def answers(request):
     """Answer a request {"template": …, "names": …} of bounded.py with {"text": …} or {"error": …}."""
     try:
-        text = compiled(request["template"]).render(request["names"])
+        text = environment().from_string(request["template"]).render(request["names"])
     except MemoryError:
         yield {"error": f"it takes more than {MEBIBYTES:,} MiB of memory"}
     except Exception as error:  # the template is foreign code and can raise anything
@@ -58,8 +58,9 @@ def answers(request):
         yield {"text": text} if fits else {"error": f"it writes more than {LENGTH_LIMIT:,} characters"}
 
 
-def compiled(template):
-    """Compile a chat template, with the functions that Transformers provides."""
+@functools.cache
+def environment():
+    """Return Jinja's sandbox, with the functions that Transformers provides to templates."""
     from jinja2 import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -69,16 +70,15 @@ def compiled(template):
     def tojson(value, ensure_ascii=False, **options):
         return json.dumps(value, ensure_ascii=ensure_ascii, **options)  # Jinja's own filter escapes < and > for HTML
 
-    environment = ImmutableSandboxedEnvironment(
+    sandbox = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
-    environment.filters["tojson"] = tojson
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
-    return environment.from_string(template)
+    sandbox.filters["tojson"] = tojson
+    sandbox.globals["raise_exception"] = raise_exception
+    sandbox.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+    return sandbox
 
 
 if __name__ == "__main__":
-    import jinja2.sandbox  # noqa: F401 — imported once, so that no child has to
-
+    environment()  # once, so that no child has to import Jinja
     serve(answers)

@@ -1,8 +1,8 @@
 """Learn: write the textbook's backward passes yourself, and have each line graded. README.md lists the files.
 
-    from minitransformer.learn import check, plot
-    check("layer_norm")
-    plot("silu")
+from minitransformer.learn import check, plot
+check("layer_norm")
+plot("silu")
 """
 
 from minitransformer.learn.checking import check, plot

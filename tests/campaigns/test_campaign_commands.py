@@ -1,8 +1,8 @@
 """Whatever is typed: a command does it, or says in one line why not, and Ctrl-C ends it.
 
-The options are those that the commands' own parsers list, with values that are right, odd or absurd. Most commands are
-called in a process that has all imported; some begin as a program does, with streams that are closed or full. What
-takes longer than a moment is interrupted.
+The options are those that the commands' own parsers list, with values that are right, odd or absurd. Commands are
+called in a process that has all imported. What takes longer than a moment is interrupted. (Streams that are closed or
+full are in tests/commands/test_unwritable_output.py.)
 """
 
 import argparse
@@ -10,11 +10,10 @@ import itertools
 import os
 import shutil
 import signal
-import sys
 from functools import partial
 
 import pytest
-from campaign import ANSWER, MAIN, MEGABYTE, PATIENCE, Forked, Limits, called, complaints_about_end, copied
+from campaign import MAIN, MEGABYTE, Forked, Limits, called, complaints_about_end, copied
 from damage import BOMBS, EVIL
 from small_chats import chat_tokenizer
 from test_campaign_files import render
@@ -25,7 +24,6 @@ from gradcheck.audit import command_line as audit
 from gradcheck.commands import check_parser, steps_parser
 from gradcheck.curve.command import curve_parser
 from minitransformer import cli, commands
-from minitransformer.system import stopping
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -189,9 +187,6 @@ def test_a_command_does_what_is_typed_or_says_in_one_line_why_not(campaign, plac
         program, *words = command.split()
         words += arguments(command, parser, trial.random)
         trial.about = f"{program} {' '.join(map(repr, words))}"
-        if trial.random.random() < 0.25:
-            try_as_program(command, words, folder, trial)
-            continue
         process = Forked(
             partial(called, words, program), folder=folder, stdin=trial.random.choice(STDIN), limits=LIMITS
         )
@@ -199,53 +194,6 @@ def test_a_command_does_what_is_typed_or_says_in_one_line_why_not(campaign, plac
         ended = process.wait()
         trial.complain(*ended.complaints(), *complaints_about_end(ended))
         trial.complain(*complaints_about_status(command, ended, interrupted))
-
-
-def try_as_program(command, words, folder, trial) -> None:
-    """Try the words with a program that begins, half the time with a broken stream, half the time with Ctrl-C."""
-    program = command.split()[0]
-    broken = trial.random.choice((*[None] * len(BROKEN), *BROKEN))
-    trial.about += f" as a program, {'no' if broken is None else ' '.join(map(str, broken))} broken stream"
-    work = partial(begin, program, words, broken, trial.random.choice(ENVIRONMENTS))
-    process = Forked(work, folder=folder, stdin=trial.random.choice(STDIN), limits=LIMITS)
-    process.has_answered()
-    if trial.random.random() < 0.5:
-        process.is_over(PATIENCE / 4)
-    interrupted = interrupt(process, trial)
-    ended = process.wait()
-    trial.complain(
-        *ended.complaints(signal.SIGINT if interrupted and "Traceback" not in ended.err else 0)
-    )  # at its end
-    if broken is None:
-        trial.complain(*complaints_about_end(ended), *complaints_about_status(command, ended, interrupted))
-    elif "internal" in ended.err or (ended.status > 2 and ended.status not in (cli.INTERRUPTED, cli.BROKEN_PIPE)):
-        trial.complain(f"ended with status {ended.status}: {ended.err.strip()}")
-
-
-BROKEN = [(name, number) for name in ("closed", "full", "unread") for number in (0, 1, 2)]
-ENVIRONMENTS = (*[{}] * 4, {"LANG": "C"}, {"COLUMNS": "1"}, {"COLUMNS": "x"}, {"MINITRANSFORMER_PLAIN": "x"})
-PROGRAM = """
-import os, runpy, sys
-runpy.run_path({stopping!r})["leave_when_stopped"]("{program}")
-os.write({ANSWER}, b'"begun"')
-os.close({ANSWER})
-runpy.run_module("{program}", run_name="__main__", alter_sys=True)
-"""
-
-
-def begin(program, words, broken, more):
-    """Execute the program in a separate environment, with one of its streams closed, full or unread."""
-    kept = {"PATH", "HOME", "PYTHONPATH", "PIP_NO_INDEX", "XDG_CACHE_HOME"}
-    environment = {name: value for name, value in os.environ.items() if name in kept} | more
-    if broken is not None:
-        how, stream = broken
-        reading, writing = os.pipe()
-        os.dup2(os.open("/dev/full", os.O_RDWR) if how == "full" else writing, stream)
-        for unused in (reading, writing, *([stream] if how == "closed" else [])):
-            os.close(unused)
-    words = [word.encode("utf-8", "surrogateescape") for word in words]  # whatever the locale
-    source = PROGRAM.format(ANSWER=ANSWER, program=program, stopping=stopping.__file__)
-    os.execve(sys.executable, [sys.executable, "-c", source, *words], environment)
 
 
 def interrupt(process, trial) -> bool:

@@ -99,10 +99,7 @@ def innermost(traceback_of_faulthandler: str) -> str:
 
 
 class Forked:
-    """A process that calls work() and ends. An int is its exit status; anything else that JSON can hold, its answer.
-
-    Where it becomes another program, which can answer on the file descriptor ANSWER, work() does not return.
-    """
+    """A process that calls work() and ends. An int is its exit status; anything else that JSON can hold, its answer."""
 
     def __init__(self, work, *, folder=None, stdin=b"", limits=Limits()):
         self.limits = limits
@@ -201,13 +198,6 @@ class Forked:
         """Return the seconds that a core has worked for it."""
         fields = Path(f"/proc/{self.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def has_answered(self, seconds=PATIENCE) -> bool:
-        """Wait for its answer, for so long at most; return whether it came."""
-        until = time.monotonic() + seconds
-        while not self.written["answer"] and not self.is_over(0.01) and time.monotonic() < until:
-            pass
-        return bool(self.written["answer"])
 
     def said(self) -> str:
         """Return its standard error so far."""
