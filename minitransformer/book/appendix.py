@@ -6,12 +6,14 @@ from html import escape
 import numpy as np
 
 from gradcheck import GradientError, check_case, report_html
+from gradcheck.certify import certify_call
 from minitransformer.book.matrices import board, matrix, with_digits
 from minitransformer.book.pictures import picture_of_shapes
 from minitransformer.book.run import BACKWARD, numbers_in, saved
 from minitransformer.book.symbols import bases_in
 from minitransformer.book.typesetting import name_set
 from minitransformer.cases import CASES
+from minitransformer.module import plain
 
 LARGEST = 60  # size of an array up to which all entries are shown
 
@@ -99,17 +101,28 @@ def row_of(*cells):
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
-def checks(reports: dict) -> list:
-    """Return a table of the gradient checks {case: Report}, with details per argument."""
+def checks(reports: dict, cases) -> list:
+    """Return a table of the gradient checks {case: Report}, with details per argument, and of certificates."""
     if not reports:
         return []
+    certificates = [(case.name, certified(case)) for case in cases]
     rows = "".join(row_of(*cells(name, report)) for name, report in reports.items())
     heading = "<tr><th>case</th><th>gradients</th><th>entries</th><th>worst error, relative</th><th></th></tr>"
     details = "".join(f'<p>{escape(name)}</p><div class="scroll">{report_html(r)}</div>' for name, r in reports.items())
     return [
         f'<section><h2>Checked by central differences</h2><div class="scroll"><table>{heading}{rows}</table></div>',
         f"<details><summary>each argument</summary>{details}</details></section>",
+        '<section><h2>Certified as an identity</h2><div class="scroll"><table>',
+        "<tr><th>case</th><th>the two sides of ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩, without a tolerance</th></tr>",
+        *(row_of(escape(name), escape(str(certificate))) for name, certificate in certificates),
+        "</table></div></section>",
     ]
+
+
+def certified(case):
+    """Return the Certificate of a case, on the textbook."""
+    with plain():
+        return certify_call(case.call(np.random.default_rng(0)))
 
 
 def cells(name, report):

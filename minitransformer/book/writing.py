@@ -71,8 +71,9 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
             body = bodies[leaf]()
         else:
             derivations = read_derivations(leaf.path, every.get(leaf.file, []))
-            reports = checked(cases_by_file().get(leaf.file, []))
-            body, numbers = chapter(leaf.title, leaf.file, derivations, reports, leaf.exhibits)
+            cases = cases_by_file().get(leaf.file, [])
+            reports = checked(cases)
+            body, numbers = chapter(leaf.title, leaf.file, derivations, reports, cases, leaf.exhibits)
             if names := exercises.get(leaf.file):
                 body.append(f"<p>To derive it yourself, {in_code(names)}.</p>")
             found += faults(leaf.file, unlisted(leaf.file, derivations), reports)
@@ -84,12 +85,12 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
     return write_pages(folder, pages, found)
 
 
-def chapter(title, file, derivations, reports, museum_names=()):
-    """Return (body, equation numbers) of a page. `reports` are its gradient checks."""
+def chapter(title, file, derivations, reports, cases, museum_names=()):
+    """Return (body, equation numbers) of a page. `reports` are the gradient checks of its cases."""
     words = Words(file, derivations)
     legend = f'<p class="legend">{LEGEND}</p>' if derivations.statements else ""
     body = [f"<h1>{escape(title)}</h1>{legend}", *words.passages(), *appendix(derivations.runs)]
-    return [*body, *checks(reports), *exhibits(museum_names)], words.known
+    return [*body, *checks(reports, cases), *exhibits(museum_names)], words.known
 
 
 def in_numbers(derivations):
@@ -175,7 +176,7 @@ def write_own(path, folder, say=lambda text: None) -> Written:
         derivations = read_derivations(path, specimens_of_cases(path, cases))
     except Exception as error:  # raised by the reader's functions
         raise ValueError(f"{path}: {error}") from error
-    body, numbers = chapter(path.stem, path.name, derivations, reports)
+    body, numbers = chapter(path.stem, path.name, derivations, reports, cases)
     different = [s for s in derivations.statements if s.verdict == DIFFERENT]
     written = write_pages(folder, {path.stem: (path.stem, body, numbers)}, faults(path, different, reports))
     say(f"{path}: {in_numbers(derivations)}")

@@ -77,6 +77,7 @@ def test_equations_are_executed_on_the_inputs_of_the_cases(written):
     assert_loads_only_its_own(read, page.parent)
     assert all(link.startswith("#") and link[1:] in read.ids() for link in read.links())
     assert "Checked by central differences" in read.text and "square" in read.text
+    assert "Certified as an identity" in read.text and "certified: for all inputs of these shapes" in read.text
 
 
 def test_the_arrays_of_a_function_of_ones_own_are_drawn_and_what_it_saves_is_counted(written):
