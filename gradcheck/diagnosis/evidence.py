@@ -121,52 +121,44 @@ class Evidence:
             if isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_)):
                 yield name, float(value)
 
-    def again(self, dy=None):
-        """Return this argument's gradient from a new forward and backward pass, or None if these raise."""
-        run = self.run
-        try:
-            return gradients_of(run.call, run.arguments, self.dy if dy is None else dy)[self.position]
-        except Exception:  # user code may fail under such a probe, and then there is no evidence
-            return None
+    def again(self, dy=None, *, array=None, values=None, in_backward_alone=False):
+        """Return this argument's gradient from a new forward and backward pass, or None if this is impossible.
 
-    def again_with(self, array, values, *, in_backward_alone=False):
-        """Return `again()` with other values in `array` (of an argument or an option), or None if this is impossible.
-
-        With `in_backward_alone` the forward pass still uses the original values, so a different result shows that
-        backward reads the array itself.
+        `values` are written into an `array` (of an argument or an option) for this time. With `in_backward_alone` the
+        forward pass still uses the original values, so a different result shows that backward reads the array itself.
         """
+        if array is None:
+            return self.gradient_by(None, dy)
         if self.run.call.is_careful or not array.flags.writeable or np.shape(values) != array.shape:
             return None
         before = array.copy()
         try:
-            if in_backward_alone:
-                return self._changed_in_between(array, values)
+            backward = self.run.call.evaluate()[1] if in_backward_alone else None
             array[...] = values
-            return self.again()
+            return self.gradient_by(backward, dy)
+        except Exception:  # as in `gradient_by`
+            return None
         finally:
             array[...] = before
 
+    def gradient_by(self, backward, dy=None):
+        """Return this argument's gradient by a backward pass, by a new one if it is None, or None if it raises."""
+        call, arguments = self.run.call, self.run.arguments
+        try:
+            backward = call.evaluate()[1] if backward is None else backward
+            gradients = run_backward(call, backward, (self.dy if dy is None else dy).copy(), arguments)
+            return with_zeros(gradients, arguments)[self.position]
+        except Exception:  # user code may fail under such a probe, and then there is no evidence
+            return None
+
     def output_with(self, array, values):
-        """Return y with other values in `array`, or None if this is impossible."""
+        """Return y with other values in a writable array."""
         before = array.copy()
         try:
             array[...] = values
             return np.array(self.run.call.evaluate()[0])
-        except Exception:  # as in `again`
-            return None
         finally:
-            if array.flags.writeable:
-                array[...] = before
-
-    def _changed_in_between(self, array, values):
-        run = self.run
-        try:
-            _, backward = run.call.evaluate()
-            array[...] = values
-            gradients = run_backward(run.call, backward, self.dy.copy(), run.arguments)
-            return with_zeros(gradients, run.arguments)[self.position]
-        except Exception:  # as in `again`
-            return None
+            array[...] = before
 
     def is_right_for(self, call, *, outputs=True, entries=True):
         """Return True if this argument's gradient is right on another Call of the function.

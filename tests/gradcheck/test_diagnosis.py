@@ -35,6 +35,12 @@ from minitransformer import (
 )
 from minitransformer.cases import CASES
 
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch):
+    monkeypatch.setattr("gradcheck.causes.LEAST", 300.0)  # seconds, for a busy machine
+
+
 B, T, C, F, V = 3, 4, 5, 7, 11
 KEEP = np.random.default_rng(1).random((B, T, C)) < 0.6
 MASK = np.tri(T, T, dtype=bool)

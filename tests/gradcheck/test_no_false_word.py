@@ -11,6 +11,11 @@ from gradcheck.report import _both
 from minitransformer import gelu, linear
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch):
+    monkeypatch.setattr("gradcheck.causes.LEAST", 300.0)  # seconds, for a busy machine
+
+
 def normal(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape)
 
