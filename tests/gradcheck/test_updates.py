@@ -214,11 +214,7 @@ def test_the_formulas_are_pytorchs(torch, formula, optimiser, options, settings)
 
 @pytest.mark.parametrize(
     "formula, optimiser, words",
-    [
-        ("adam", "AdamW", "decoupled"),
-        ("adamw", "Adam", "coupled, as L2"),
-        ("nesterov", "SGD", "momentum is plain"),
-    ],
+    [("adam", "AdamW", "decoupled"), ("adamw", "Adam", "coupled, as L2"), ("nesterov", "SGD", "momentum is plain")],
 )
 def test_pytorchs_optimisers_are_told_apart(torch, formula, optimiser, words):
     make = getattr(torch.optim, optimiser)

@@ -200,11 +200,7 @@ def without_either(dout, cache):
     "backward, place, mistake",
     [
         (without_transpose, "`dx = dout @ w`: dout has shape (4, 2), w has shape (3, 2)", "; w is not transposed"),
-        (
-            without_sum,
-            "`db += dout`: db has shape (2,), dout has shape (4, 2)",
-            "; the sum over axis 0 is missing",
-        ),
+        (without_sum, "`db += dout`: db has shape (2,), dout has shape (4, 2)", "; the sum over axis 0 is missing"),
         (without_either, "`dx = dout @ w`: dout has shape (4, 2), w has shape (3, 2)", ""),
     ],
 )
