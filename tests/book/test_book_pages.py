@@ -11,7 +11,7 @@ from small_book import derivations, every_chapter, write_unchecked
 
 from minitransformer.book.chapters import CHAPTERS, PACKAGE
 from minitransformer.book.handout import handout
-from minitransformer.book.page import Words, matrix_of
+from minitransformer.book.page import Words
 from minitransformer.book.passages import passages
 from minitransformer.book.statements import EQUAL
 from minitransformer.book.typesetting import mathml
@@ -220,11 +220,6 @@ def test_how_far_a_gate_is_open_is_drawn(folder):
     assert_drawn(
         maps_of(folder, "feed_forward"), p_by_g=np.diag(u * share * (1 + g * (1 - share))), p_by_u=np.diag(g * share)
     )
-
-
-def test_a_map_of_more_entries_than_one_can_read_is_not_drawn():
-    assert matrix_of(np.ones((13, 13)), "i", "j") is None and matrix_of(np.ones((12, 12)), "i", "j").shape == (12, 12)
-    assert matrix_of(np.ones((2, 3, 4)), "i", "j") is None and matrix_of(np.ones((2, 3, 4)), "pi", "p") is None
 
 
 # Handouts.
