@@ -86,6 +86,32 @@ def parsed(source: str):
         return ast.parse(source)
 
 
+def read_python(path, name=None) -> str:
+    """Return the text of a Python file, in the encoding that its first lines declare, or else in UTF-8.
+
+    Raises OSError if it cannot be read, and ValueError, with its name and the place, if it is not valid Python.
+    """
+    name = name or path
+    try:
+        with tokenize.open(path) as file:
+            source = file.read()
+    except SyntaxError:
+        raise ValueError(f"{name}: not UTF-8 text, and its first lines declare no other encoding") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(f"{name}, line {line}: not {error.encoding.upper()} text: {error.reason}") from None
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            compile(source, str(name), "exec", dont_inherit=True)  # finds errors that ast.parse does not
+        parsed(source)
+    except SyntaxError as error:
+        where = f", line {error.lineno}, column {error.offset}" if error.lineno else ""
+        raise ValueError(f"{name}{where}: not Python: {error.msg}") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{name}: not Python: {error}") from None
+    return source
+
+
 def functions(source: str):
     """Yield (qualified name, node) of a file and its classes and functions, in order."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minitransformer.book.observation import parsed
 from minitransformer.learn.answers import INSIDE, PackageCalls
 from minitransformer.learn.attempt import Attempt
 from minitransformer.learn.cutting import cut
@@ -22,7 +23,6 @@ from minitransformer.learn.refusing import (
     blanks,
     is_untouched,
     level_of,
-    parsed,
     read_while_blank,
     refuse_other_tasks,
     source_of,
@@ -54,7 +54,7 @@ def grade(path, name: str):
         return
     try:
         text = source_of(path)
-        tree = parsed(text, path.name)
+        tree = parsed(text)
     except Refusal as refusal:
         yield Verdict(name, FAILED, sentence=str(refusal))
         return

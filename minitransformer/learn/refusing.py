@@ -7,10 +7,9 @@ any imports.
 """
 
 import ast
-import importlib.util
 import re
-import warnings
 
+from minitransformer.book.observation import read_python
 from minitransformer.learn.cutting import docstring_of, is_main_block, names_bound, names_needed, statements_of
 from minitransformer.learn.untyped import untyped
 from minitransformer.system.terminal import error_in_words
@@ -30,27 +29,13 @@ class Refusal(ValueError):  # noqa: N818
 
 
 def source_of(path) -> str:
-    """Read a Python file in its declared encoding. Raises Refusal if this fails."""
+    """Read a Python file in its declared encoding. Raises Refusal if it cannot be read or is not valid Python."""
     try:
-        return importlib.util.decode_source(path.read_bytes())
+        return read_python(path, path.name)
     except OSError as error:
         raise Refusal(f"{path.name} cannot be read: {error_in_words(error)}") from None
-    except (SyntaxError, UnicodeDecodeError) as error:
-        raise Refusal(f"{path.name} cannot be decoded ({error}): save it as UTF-8") from None
-
-
-def parsed(text: str, name: str):
-    """Parse a file. Raises Refusal, with the position, if it is not valid Python."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            compile(text, name, "exec", dont_inherit=True)  # finds errors that ast.parse does not
-            return ast.parse(text)
-    except SyntaxError as error:
-        place = f", line {error.lineno}, column {error.offset}" if error.lineno else ""
-        raise Refusal(f"{name}{place}: not Python: {error.msg}") from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise Refusal(f"{name}: not Python: {error}") from None
+    except ValueError as error:
+        raise Refusal(str(error)) from None
 
 
 def level_of(tree) -> tuple[int | None, str]:

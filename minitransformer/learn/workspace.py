@@ -6,10 +6,11 @@ Existing files are never overwritten.
 import ast
 from pathlib import Path
 
+from minitransformer.book.observation import parsed
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import EXERCISES, LEVELS, Exercise, looked_up
 from minitransformer.learn.own import ENDING, OwnExercise, graded_by, own_exercises
-from minitransformer.learn.refusing import Refusal, is_untouched, level_of, parsed, source_of
+from minitransformer.learn.refusing import Refusal, is_untouched, level_of, source_of
 from minitransformer.system.files import write_atomically
 
 FOLDER = Path("learn")
@@ -133,7 +134,7 @@ def begun_in(folder) -> list[str]:
 def is_begun(folder, exercise) -> bool:
     """Return True if the file of an exercise was changed or is not valid Python."""
     try:
-        tree = parsed(source_of(Path(folder) / f"{exercise.name}.py"), exercise.name)
+        tree = parsed(source_of(Path(folder) / f"{exercise.name}.py"))
     except Refusal:
         return True
     level, _ = level_of(tree)

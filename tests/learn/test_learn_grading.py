@@ -345,8 +345,8 @@ def test_a_file_may_name_its_encoding_and_one_that_cannot_be_decoded_is_told(gra
     without = TEXT.replace("−", "-") + "# é\n"
     for content, words in (
         (cookie.encode("latin-1"), "^$"),
-        (b"\xff\xfe" + TEXT.encode("utf-16-le"), r"^softmax\.py cannot be decoded \("),
-        (without.encode("latin-1", "replace"), r"\): save it as UTF-8$"),
+        (b"\xff\xfe" + TEXT.encode("utf-16-le"), r"^softmax\.py: not UTF-8 text"),
+        (without.encode("latin-1", "replace"), r"^softmax\.py, line \d+: not UTF-8 text"),
     ):
         (tmp_path / "softmax.py").write_bytes(content)
         assert re.search(words, grader.verdict(tmp_path, "softmax").sentence)
