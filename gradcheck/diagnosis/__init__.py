@@ -5,12 +5,6 @@ the mistake: a sign, a second division by a size, the positions of a mask, a ter
 hypothesis makes an exact prediction (`dx is x.shape[1] times the correct gradient`). It is reported only if the
 prediction holds at every compared entry, to the precision of the oracle, and on a second draw of the inputs, with other
 values and lengths. If no hypothesis passes, no diagnosis is reported.
-
-    evidence.py   the given and the true gradient, the arrays of the call, and further runs
-    code.py       code that gives the gradient: the table of mistakes, read from numbers
-    relations.py  structural relations: to dy, to other gradients, along an axis
-    places.py     mistakes at some places only
-    probes.py     further runs on changed operands, state and captured names
 """
 
 import contextlib

@@ -86,44 +86,54 @@ def factor(evidence, other):
     fraction = Fraction(c).limit_denominator(LARGEST)
     is_small = abs(fraction.numerator) <= LARGEST and close(c, float(fraction), evidence)
     here, elsewhere = Scope(evidence), Scope(other)
-    for k, texts in enumerate(_numbers(here, elsewhere, evidence.name)):
-        found = [str(fraction)] if k == 0 and is_constant and is_small else []
-        for text in texts:
-            values = here.value(text), elsewhere.value(text)
+    for k, candidates in enumerate(_numbers(here, elsewhere, evidence.name)):
+        found = [(str(fraction), [""])] if k == 0 and is_constant and is_small else []
+        for form, names in candidates:
+            values = [scope.value(form.format(names[0])) for scope in (here, elsewhere)]
             is_possible = None not in values and np.isfinite(values).all() and min(values) > 0 and values[0] != 1
             if is_possible and close(c, values[0], evidence) and close(there, values[1], other):
-                found.append(here.spelled(text))
+                found.append((form, [here.spelled(name) for name in names]))
         if found:
-            return f"{label} is {' or '.join(found[:2])} times the correct gradient"
+            return f"{label} is {_factors_in_words(found[:2])}"
     return f"{label} is off by a constant factor" if is_constant else None
 
 
+def _factors_in_words(found):
+    """Describe one or two (form, names of a quantity that no draw separates)."""
+    shown = [form.format("n" if len(names) > 1 else names[0]) for form, names in found]
+    several = next((names for _, names in found if len(names) > 1), [])
+    which = f", with n = {' or '.join(several[:3])}" if several else ""
+    return f"{' or '.join(shown)} times the correct gradient{which}"
+
+
 def _numbers(here, elsewhere, name):
-    """Yield lists of expressions that may be a factor, the plainest first."""
+    """Yield lists of (form, names of a quantity) that may be a factor, the plainest first."""
     arrays = [(key, array) for key, array in here.values.items() if isinstance(array, np.ndarray) and key != "dy"]
-    numbers = [key for key, value in here.values.items() if not isinstance(value, np.ndarray)]
-    products = {1: {}, 2: {}}  # {(product of the lengths here, elsewhere): (array, texts)}
+    numbers = [[key] for key, value in here.values.items() if not isinstance(value, np.ndarray)]
+    products = {1: {}, 2: {}}  # {(product of the lengths here, elsewhere): names}
     for key, array in sorted(arrays, key=lambda named: named[0] == "y"):
         for axes in (axes for n in range(1, array.ndim + 1) for axes in itertools.combinations(range(array.ndim), n)):
-            sizes = [int(np.prod(np.take(scope.values[key].shape, axes))) for scope in (here, elsewhere)]
+            sizes = tuple(int(np.prod(np.take(scope.values[key].shape, axes))) for scope in (here, elsewhere))
             text = " * ".join(f"{key}.shape[{axis}]" for axis in axes)
-            first, texts = products[min(len(axes), 2)].setdefault(tuple(sizes), (key, []))
-            texts += [text] if first == key and sizes[0] > 1 else []  # the same length of another array is no other
-    lengths, several = ([text for _, texts in found.values() for text in texts] for found in products.values())
+            names = products[min(len(axes), 2)].setdefault(sizes, [])
+            if sizes[0] > 1 and not (names and key == "y"):
+                names.append(f"({text})" if len(axes) > 1 else text)
+    lengths, several = ([names for names in found.values() if names] for found in products.values())
+    several = [names[:1] for names in several]
     conditions = [
         key if array.dtype.kind == "b" else f"({key} >= 0)" for key, array in arrays if array.dtype.kind in "bi"
     ]
     conditions = [condition for condition in conditions if 0 < here.value(f"{condition}.mean()") < 1]
-    counts = [f"{condition}.{count}()" for condition in conditions for count in ("sum", "mean")]
-    quantities = [*lengths, *numbers, *counts, *(f"({text})" for text in several)]
+    counts = [[f"{condition}.{count}()"] for condition in conditions for count in ("sum", "mean")]
+    quantities = [*lengths, *numbers, *counts, *several]
     own = re.sub(r"\W+", "_", name)
-    yield [form.format(text) for form in ("{}", "1 / {}") for text in quantities]
-    yield [form.format(f"(y.size / {own}.size)") for form in ("{}", "1 / {}") if own in here.values]
+    yield itertools.product(("{}", "1 / {}"), quantities)
+    yield itertools.product(("{}", "1 / {}"), [[f"(y.size / {own}.size)"]] if own in here.values else [])
     yield [
-        *(form.format(text) for form in OF_A_SIZE for text in quantities),
-        *(form.format(text) for form in OF_A_LENGTH for text in lengths),
-        *(form.format(text) for form in OF_A_NUMBER for text in numbers),
-        *(f"{a} / {b}" for a, b in itertools.permutations(lengths, 2)),
+        *itertools.product(OF_A_SIZE, quantities),
+        *itertools.product(OF_A_LENGTH, lengths),
+        *itertools.product(OF_A_NUMBER, numbers),
+        *((f"{a[0]} / {{}}", b) for a, b in itertools.permutations(lengths, 2)),
     ]
 
 

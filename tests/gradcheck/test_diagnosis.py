@@ -164,8 +164,18 @@ WRAPPED = {
             r"dbias is 1 / \(x\.shape\[0\] \* x\.shape\[1\]\) times",
         ),
         ("layer_norm", 2, lambda g, dy, *_: g / dy.shape[0], r"dbeta is 1 / x\.shape\[0\] times"),
-        ("attention", 0, lambda g, dy, q, *_: g * q.shape[3] ** 0.5, r"dq is np.sqrt\([qk]\.shape\[3\]\) times"),
-        ("attention", 1, lambda g, dy, q, *_: g / q.shape[3] ** 0.5, r"dk is 1 / np.sqrt\([qk]\.shape\[3\]\) times"),
+        (
+            "attention",
+            0,
+            lambda g, dy, q, *_: g * q.shape[3] ** 0.5,
+            r"dq is np.sqrt\(n\) times .* n = q\.shape\[3\] or k",
+        ),
+        (
+            "attention",
+            1,
+            lambda g, dy, q, *_: g / q.shape[3] ** 0.5,
+            r"dk is 1 / np.sqrt\(n\) times .* n = k\.shape\[3\] or q",
+        ),
         ("unembedding", 1, lambda g, dy, x, weight: g * len(weight), r"dweight is weight\.shape\[0\] times"),
         (
             "cross_entropy",

@@ -220,7 +220,10 @@ def test_a_number_by_chance_is_not_said_to_be_a_square_of_a_size():
     assert "x.shape[0] / x.shape[1] times" in said(scaled(lambda x: x.shape[0] / x.shape[1]), normal(4, 7))["x"]
     assert "is 2 times" in said(scaled(lambda x: 2), normal(4, 7))["x"]
     assert "np.sqrt(x.shape[0]) times" in said(scaled(lambda x: x.shape[0] ** 0.5), normal(4, 7))["x"]
-    assert "x.shape[0] or x.shape[1] times" in said(scaled(lambda x: x.shape[0]), normal(5, 5))["x"]
+    assert (
+        "is n times the correct gradient, with n = x.shape[0] or x.shape[1]"
+        in said(scaled(lambda x: x.shape[0]), normal(5, 5))["x"]
+    )
     convolved = said(lambda x, b: (x + b[:, None], lambda dy: (dy, dy.mean(axis=(0, 2)))), normal(2, 4, 5), normal(4))
     assert "1 / (x.shape[0] * x.shape[2]) times" in convolved["b"] or "1 / (y.size / b.size) times" in convolved["b"]
 
@@ -363,7 +366,7 @@ ATTENTION = {
     "T(ds) @ k, T(ds) @ q, dv": r"dq equals M @ k, .* M.T @ k|^$",
     "ds @ k, T(ds) @ q, p @ dy": r"dv equals M @ dy, .* M.T @ dy|^$",
     "T(ds) @ q, ds @ k, dv": "in each other's place",
-    "ds @ k / c, T(ds) @ q / c, dv": r"d[qk] is np.sqrt\([qk].shape\[2\]\) times",
+    "ds @ k / c, T(ds) @ q / c, dv": r"d[qk] is np.sqrt\(n\) times .* n = [qk].shape\[2\] or [qk].shape\[2\]",
     "ds @ k, T(ds) @ k, dv": "^$",
     "(p * dp * c) @ k, T(p * dp * c) @ q, dv": "^$",
     "(dp * c) @ k, T(dp * c) @ q, dv": "^$",
