@@ -66,10 +66,7 @@ class ContextInfluence(Data):
         return "\n".join([headline(self), *shaded_lines(self, colours), *footnotes(self)])
 
     def draw(self, path) -> None:
-        """Draw both shaded texts as a PNG at `path`.
-
-        Raises MissingExtra without matplotlib.
-        """
+        """Draw both shaded texts as a PNG. Raises MissingExtra without matplotlib."""
         from minitransformer.analysis.flow_pictures import draw_context
 
         draw_context(self, path)

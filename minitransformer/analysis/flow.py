@@ -101,19 +101,13 @@ class InformationFlow(Data):
         return "\n\n".join("\n".join(section) for section in sections)
 
     def draw(self, path) -> None:
-        """Draw contributions, components and logit lens as a PNG at `path`.
-
-        Raises MissingExtra without matplotlib.
-        """
+        """Draw contributions, components and logit lens as a PNG. Raises MissingExtra without matplotlib."""
         from minitransformer.analysis.flow_pictures import draw_flow
 
         draw_flow(self, path)
 
     def draw_attention(self, path) -> None:
-        """Draw every head's attention as a PNG at `path`.
-
-        Raises MissingExtra without matplotlib.
-        """
+        """Draw every head's attention as a PNG. Raises MissingExtra without matplotlib."""
         from minitransformer.analysis.pictures import draw_attention
 
         title = f"Attention of each head before {shown(self.target)}. Weights do not show which information is read"
@@ -152,7 +146,7 @@ def trace_information_flow(
         contributions=position_contributions(lm.model, before, target, ablation=ablation),
         direct=replace(direct, explained=f"the logit of {shown(target_text)!r} above the mean of all"),
         lens=lens,
-        lens_tokens=[[known_strings(lm.tokenizer, row) for row in layer] for layer in lens.top_ids],
+        lens_tokens=[[token_strings(lm.tokenizer, row) for row in layer] for layer in lens.top_ids],
     )
 
 
@@ -185,12 +179,6 @@ def prediction_at(lm, ids, index: int):
 def likeliest_next(lm, ids) -> int:
     """Return the most likely token after ids (n,) among those of the tokenizer."""
     return int(lm.model.predict(ids[None], last_only=True)[0, 0, : lm.tokenizer.vocab_size].argmax())
-
-
-def known_strings(tokenizer, ids) -> list[str]:
-    """Return the strings of ids, or "<id>" for an id that the tokenizer does not have."""
-    known = tokenizer.vocab_size
-    return [token_strings(tokenizer, [i])[0] if i < known else f"<{i}>" for i in ids]
 
 
 def headline_lines(flow: InformationFlow):

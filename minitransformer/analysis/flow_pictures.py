@@ -24,10 +24,9 @@ CENTRED = {"ha": "center", "va": "center", "parse_math": False}
 
 
 def draw_flow(flow, path) -> None:
-    """Draw an InformationFlow as a PNG at `path`, written atomically.
+    """Draw an InformationFlow, of its last MOST_TOKENS positions, as a PNG at `path`, written atomically.
 
-    It shows contributions, components and the logit lens. Only the last MOST_TOKENS positions are drawn. Raises
-    MissingExtra without matplotlib, OSError if the file cannot be written.
+    Raises MissingExtra without matplotlib, OSError if the file cannot be written; so do the other pictures.
     """
     heights = [
         1.5 + max(0.22 * min(len(flow.tokens), MOST_TOKENS), 2.0),
@@ -106,11 +105,7 @@ def draw_lens(figure, flow) -> None:
 
 
 def draw_patching(maps, path) -> None:
-    """Draw PatchingMaps as a PNG at `path`, written atomically.
-
-    The upper row shows the effects, the lower one their estimates by attribution. Raises MissingExtra without
-    matplotlib, OSError if the file cannot be written.
-    """
+    """Draw PatchingMaps as a PNG: the effects in the upper row, their estimates by attribution in the lower one."""
     columns = [max(effects.shape[1], FEWEST_COLUMNS) for effects in maps.effects.values()]
     width = min(3.2 + 0.24 * sum(columns), WIDEST)
     figure = new_figure(width, 2 * max(0.28 * len(maps.stages), 1.6) + 3)
@@ -146,11 +141,7 @@ def draw_map(axes, maps, name, values, title):
 
 
 def draw_context(influence, path) -> None:
-    """Draw a ContextInfluence as a PNG at `path`, written atomically.
-
-    The text appears twice, shaded by attention and by ablation. Raises MissingExtra without matplotlib, OSError if the
-    file cannot be written.
-    """
+    """Draw a ContextInfluence as a PNG: the text twice, shaded by attention and by ablation."""
     lines = wrapped([shown(token) for token in influence.tokens])
     figure = new_figure(COLUMNS / 10, 0.6 * len(lines) + 1.8)
     upper, lower = figure.subplots(2, 1)

@@ -16,6 +16,7 @@ import numpy as np
 from minitransformer.analysis.contributions import pearson
 from minitransformer.analysis.data import Data
 from minitransformer.analysis.flow import likeliest_next
+from minitransformer.analysis.hooks import in_each_block
 from minitransformer.analysis.patching import (
     attribution_effects,
     check_lengths,
@@ -107,7 +108,7 @@ def patch_prompts(lm, clean: str, corrupted: str, answers: tuple[str, str] | Non
         other=token_strings(lm.tokenizer, [other])[0],
         clean_metric=high,
         corrupted_metric=low,
-        stages=("embedding", *(f"blocks.{i}" for i in range(lm.model.config.n_layers))),
+        stages=("embedding", *in_each_block(lm.model)),
         effects=mapped(patch_effects(lm.model, ids, other_ids, flat, metric)),
         attributions=mapped(attribution_effects(lm.model, ids, other_ids, flat, metric)),
     )
@@ -115,14 +116,13 @@ def patch_prompts(lm, clean: str, corrupted: str, answers: tuple[str, str] | Non
 
 def map_patches(model, T: int) -> dict:
     """Return the patches of each map of PatchingMaps, as rows of single patches."""
-    layers, heads = range(model.config.n_layers), range(model.config.n_heads)
     names = {
-        "residual": ["embedding", *(f"blocks.{i}" for i in layers)],
-        "attention": [f"blocks.{i}.attention" for i in layers],
-        "feed_forward": [f"blocks.{i}.feed_forward" for i in layers],
+        "residual": ["embedding", *in_each_block(model)],
+        "attention": in_each_block(model, "attention"),
+        "feed_forward": in_each_block(model, "feed_forward"),
     }
     patches = {kind: [[{name: site(name, t)} for t in range(T)] for name in rows] for kind, rows in names.items()}
-    outputs = [f"blocks.{i}.attention.heads" for i in layers]
+    outputs, heads = in_each_block(model, "attention.heads"), range(model.config.n_heads)
     return patches | {"heads": [[{name: site(name, head=head)} for head in heads] for name in outputs]}
 
 

@@ -2,11 +2,16 @@
 
 
 def token_strings(tokenizer, ids) -> list[str]:
-    """Return the text of each id; incomplete UTF-8 becomes escapes such as \\xe2."""
-    bytes_of = getattr(tokenizer, "decode_bytes", None)
-    if bytes_of is None:
-        return [tokenizer.decode([i]) for i in ids]
-    return [bytes_of([i]).decode("utf-8", "backslashreplace") for i in ids]
+    """Return the text of each id: escapes such as \\xe2 for incomplete UTF-8, "<id>" for an id without a token."""
+
+    def string_of(i):
+        if i >= tokenizer.vocab_size:
+            return f"<{i}>"
+        if hasattr(tokenizer, "decode_bytes"):
+            return tokenizer.decode_bytes([i]).decode("utf-8", "backslashreplace")
+        return tokenizer.decode([i])
+
+    return [string_of(i) for i in ids]
 
 
 def shown(token: str) -> str:

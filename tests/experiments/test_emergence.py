@@ -23,7 +23,6 @@ from minitransformer.experiments.emergence import (
 )
 from minitransformer.experiments.emergence.analysis import make_report
 from minitransformer.experiments.emergence.one_run import Plan, train_one, trained
-from minitransformer.experiments.misconceptions.models import runs_by_size
 from minitransformer.text import IGNORE_INDEX
 
 seeds = st.integers(0, 2**32 - 1)
@@ -459,56 +458,9 @@ def test_an_argument_that_cannot_be_used_is_refused_before_the_training(words, a
         analyze_emergent_capabilities(**({"model_sizes": [1_000]} | arguments))
 
 
-def test_rows_are_spelled_for_people():
-    assert a.spell(CAPABILITIES["addition"].test()[0][0]) == "ADD 1 0 ="
-    assert a.spell([a.BRACKETS, *a.OPENING, a.ANSWER, *a.CLOSING, a.PAD]) == "BRACKETS ( [ { = ) ] }"
-    assert len({a.spell([i]) for i in range(a.VOCAB_SIZE)}) == a.VOCAB_SIZE
-
-
 # Functions for other modules.
 
 
 def test_a_run_without_its_branches_ends_with_the_same_model():
     plan = Plan(family.of_size(900), 3, 16, (CAPABILITIES["copy"],))
     assert CAPABILITIES["copy"].scores(trained(plan)) == train_one(plan)["lengths"][-1]["scores"]["copy"]
-
-
-def kept_run(parameters, seed=0, steps=600, n_layers=2, scores=("copy", "addition")):
-    """The part of a run's file that is read here."""
-    score = {"exact": 0.5, "loglik": -1.0, "seen": 0.6}
-    return {
-        "parameters": parameters,
-        "plan": {"steps": steps, "seed": seed, "config": {"n_layers": n_layers}},
-        "lengths": [{"scores": {}}, {"scores": {name: dict(score) for name in scores}}],
-    }
-
-
-def put(folder, *runs):
-    """Write runs, as a sweep keeps them."""
-    (folder / "runs").mkdir(exist_ok=True)
-    for i, run in enumerate(runs):
-        (folder / "runs" / f"{i}.json").write_text(run if isinstance(run, str) else json.dumps(run))
-
-
-def test_the_runs_of_a_sweep_come_by_size_without_other_shapes_and_shorter_trainings(tmp_path):
-    family = [kept_run(size, seed) for size, seed in ((40_000, 0), (900, 7), (40_000, 11), (900, 0))]
-    others = kept_run(90_000, n_layers=8), kept_run(900, steps=24), kept_run(900, 3, scores=("reverse",))
-    put(tmp_path, *family, *others)
-    assert runs_by_size(tmp_path, ("copy",)) == [{7: family[1], 0: family[3]}, {0: family[0], 11: family[2]}]
-
-
-@pytest.mark.parametrize(
-    "run", ["", "[]", 100_000 * "[", kept_run("900"), kept_run(900, []), kept_run(900) | {"lengths": [{"scores": 1}]}]
-)
-def test_a_file_that_is_not_a_run_is_refused_by_name(tmp_path, run):
-    put(tmp_path, run)
-    with pytest.raises(ValueError, match=r"0\.json: is not a run of a sweep"):
-        runs_by_size(tmp_path, ("copy",))
-
-
-def test_a_folder_without_runs_or_with_one_seed_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="holds no runs of `minitransformer scale` that test copy and reverse"):
-        runs_by_size(tmp_path, ("copy", "reverse"))
-    put(tmp_path, kept_run(900), kept_run(900))
-    with pytest.raises(ValueError, match="--seeds 2 or more"):
-        runs_by_size(tmp_path, ("copy",))

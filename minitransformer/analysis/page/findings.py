@@ -8,12 +8,12 @@ them explain the token that follows in the text, or at its end the most likely n
 import numpy as np
 
 from minitransformer.analysis.contributions import MEASURES, position_contributions
-from minitransformer.analysis.flow import known_strings, likeliest_next
+from minitransformer.analysis.flow import likeliest_next
 from minitransformer.analysis.heads import attention_weights
 from minitransformer.analysis.lens import logit_lens
 from minitransformer.analysis.patching_maps import PatchingMaps
 from minitransformer.analysis.residual import direct_contributions
-from minitransformer.analysis.tokens import shown
+from minitransformer.analysis.tokens import shown, token_strings
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.values import whole
 
@@ -132,7 +132,7 @@ def with_probabilities(lm, ids, probabilities):
 
 def names(lm, ids) -> list[str]:
     """Return the readable form of each token."""
-    return [shown(token) for token in known_strings(lm.tokenizer, ids)]
+    return [shown(token) for token in token_strings(lm.tokenizer, ids)]
 
 
 def rounded(values):

@@ -21,11 +21,3 @@ NUMBERS = np.arange(38, 58)
 OPENING, CLOSING = np.arange(58, 61), np.arange(61, 64)
 VOCAB_SIZE = 64
 CONTEXT = 18  # positions of a text window; the longest task takes 17
-
-_NAMES = ["", "=", "COPY", "REVERSE", "INDUCTION", "ADD", "BRACKETS", *(f"TASK{i}" for i in range(7, 11))]
-_NAMES += ["_", *"abcdefghijklmnopqrstuvwxyz", *map(str, range(len(NUMBERS))), *"([{)]}"]
-
-
-def spell(ids) -> str:
-    """Return a row of ids as readable text: "REVERSE b a d = d a b"."""
-    return " ".join(_NAMES[int(i)] for i in ids if i != PAD)
