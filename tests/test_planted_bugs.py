@@ -37,8 +37,8 @@ CANARIES = [
     Bug(
         "dK is not transposed",
         *("layers/attention.py", "attention and square and not fast", "dk"),
-        "dk = s * together(dscores, K).swapaxes(-1, -2) @ together(q, K)",
-        "dk = s * together(dscores, K) @ together(q, K)",
+        "dk = s * group_heads(dscores, K).swapaxes(-1, -2) @ group_heads(q, K)",
+        "dk = s * group_heads(dscores, K) @ group_heads(q, K)",
     ),
     Bug(
         "γ stands outside the means",

@@ -19,7 +19,7 @@ from minitransformer.fast.head_groups import in_head_groups
 from minitransformer.fast.query_blocks import in_query_blocks
 from minitransformer.fast.softmax import softmax
 from minitransformer.layers import attention as textbook
-from minitransformer.layers.attention import apart, together
+from minitransformer.layers.attention import group_heads, ungroup_heads
 
 # Pairs of a query and a key from which on
 MEDIUM = 192 * 192  # it is faster to take a few queries at a time, if there is a mask, and
@@ -38,7 +38,7 @@ def causal_mask(Tq: int, Tk: int):
     return np.ndarray((Tq, Tk), bool, allowed_then_not, offset=max(Tq - 1, 0), strides=(-1, 1))
 
 
-@twin_of(textbook.attention, "0fabf0839480")
+@twin_of(textbook.attention, "66c989183f6f")
 def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     """Attend from q (..., H, Tq, D) to k (..., K, Tk, D) and v (..., K, Tk, Dv). Returns y (..., H, Tq, Dv).
 
@@ -67,25 +67,25 @@ def all_at_once(q, k, v, *, mask, scale, on_weights=None):
     v (..., K, Tk, Dv), weights_grouped (..., K, R, Tk), and the arrays that softmax and on_weights save.
     """
     H, K = q.shape[-3], k.shape[-3]
-    q_grouped = together(q, K)
-    scores = apart((q_grouped * scale) @ k.swapaxes(-1, -2), H)  # (1)
+    q_grouped = group_heads(q, K)
+    scores = ungroup_heads((q_grouped * scale) @ k.swapaxes(-1, -2), H)  # (1)
     if mask is not None:
         np.copyto(scores, -np.inf, where=~mask)  # (2)
     weights, softmax_backward = softmax(scores)  # (3)
     weights_backward = None
     if on_weights is not None:
         weights, weights_backward = on_weights(weights)
-    weights_grouped = together(weights, K)
-    y = apart(weights_grouped @ v, H)  # (4)
+    weights_grouped = group_heads(weights, K)
+    y = ungroup_heads(weights_grouped @ v, H)  # (4)
 
     def backward(dy):
-        dy_grouped = together(dy, K)
+        dy_grouped = group_heads(dy, K)
         dv = weights_grouped.swapaxes(-1, -2) @ dy_grouped  # (5)
-        dweights = apart(dy_grouped @ v.swapaxes(-1, -2), H)  # (5)
+        dweights = ungroup_heads(dy_grouped @ v.swapaxes(-1, -2), H)  # (5)
         if weights_backward is not None:
             dweights = weights_backward(dweights)
-        dscores = together(softmax_backward(dweights), K)  # (6)
-        dq = apart(dscores @ k, H)
+        dscores = group_heads(softmax_backward(dweights), K)  # (6)
+        dq = ungroup_heads(dscores @ k, H)
         dq *= scale  # (7)
         dk = dscores.swapaxes(-1, -2) @ q_grouped
         dk *= scale  # (7)

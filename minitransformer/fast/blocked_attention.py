@@ -43,7 +43,7 @@ query_blocks.py, which keeps all weights of the other half.
 import numpy as np
 
 from minitransformer.fast.sums import feature_sum
-from minitransformer.layers.attention import apart, together
+from minitransformer.layers.attention import group_heads, ungroup_heads
 
 QUERIES = KEYS = 256  # in a block
 
@@ -67,7 +67,7 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
 
     def rows_of(x, rows):
         """Return the rows of a block of x (..., H, Tq, n), those of heads in a group together: (..., K, G·rows, n)."""
-        return together(x[..., rows, :], K)
+        return group_heads(x[..., rows, :], K)
 
     def blocks_seen_by(q_rows, rows):
         """Yield (columns, scores (..., K, G·rows, columns)) for each block of keys of which the queries may see any."""
@@ -77,9 +77,9 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
                 continue
             scores = q_rows @ k[..., columns, :].swapaxes(-1, -2)  # (1)
             if seen is not None and not seen.all():
-                by_head = apart(scores, H)
+                by_head = ungroup_heads(scores, H)
                 np.copyto(by_head, -np.inf, where=~seen)  # (1)
-                scores = together(by_head, K)
+                scores = group_heads(by_head, K)
             yield columns, scores
 
     y = np.empty((*q.shape[:-1], v.shape[-1]), np.result_type(q, k, v))
@@ -100,8 +100,8 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
             o = c * o + e @ v[..., columns, :]  # (4)
             largest = newest
         total[total == 0] = 1
-        y[..., rows, :] = apart(o / total, H)  # (5)
-        lam[..., rows, :] = apart(base + np.log(total), H)  # (5)
+        y[..., rows, :] = ungroup_heads(o / total, H)  # (5)
+        lam[..., rows, :] = ungroup_heads(base + np.log(total), H)  # (5)
 
     def backward(dy):
         dq = np.empty_like(q)
@@ -120,7 +120,7 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
                 dscores *= weights  # (8)
                 dq_rows += dscores @ k[..., columns, :]  # (9)
                 dk[..., columns, :] += dscores.swapaxes(-1, -2) @ q_rows  # (9)
-            dq[..., rows, :] = apart(dq_rows * scale, H)  # (9)
+            dq[..., rows, :] = ungroup_heads(dq_rows * scale, H)  # (9)
         return dq, dk, dv
 
     return y, backward

@@ -65,11 +65,11 @@ def attention(
     check_arguments(q, k, v, mask)
     H, K = q.shape[-3], k.shape[-3]
     s = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
-    scores = apart(together(s * q, K) @ k.swapaxes(-1, -2), H)  # (1) (..., H, Tq, Tk)
+    scores = ungroup_heads(group_heads(s * q, K) @ k.swapaxes(-1, -2), H)  # (1) (..., H, Tq, Tk)
     masked = scores if mask is None else np.where(mask, scores, -np.inf)  # (2)
     weights, softmax_backward = softmax(masked)  # (3)
     used, on_weights_backward = (on_weights or identity)(weights)
-    y = apart(together(used, K) @ v, H)  # (4) (..., H, Tq, Dv)
+    y = ungroup_heads(group_heads(used, K) @ v, H)  # (4) (..., H, Tq, Dv)
 
     def backward(dy):
         """For query i, key j and channel d of a head, (4) is y_id = Σ_j used_ij v_jd, a product of two matrices.
@@ -93,25 +93,25 @@ def attention(
         without the transpose, and that mistake has been published (tests/README.md). By (6) Σ over keys of dscores is
         zero, so a bias added to every key has gradient zero.
         """
-        dv = together(used, K).swapaxes(-1, -2) @ together(dy, K)  # (5) ← used v (4)
-        dused = apart(together(dy, K) @ v.swapaxes(-1, -2), H)  # (5) ← used v (4)
+        dv = group_heads(used, K).swapaxes(-1, -2) @ group_heads(dy, K)  # (5) ← used v (4)
+        dused = ungroup_heads(group_heads(dy, K) @ v.swapaxes(-1, -2), H)  # (5) ← used v (4)
         dweights = on_weights_backward(dused)
         dscores = softmax_backward(dweights)  # (6) ← softmax(masked) (3)
-        dq = s * apart(together(dscores, K) @ k, H)  # (7) ← (s q) kᵀ (1)
-        dk = s * together(dscores, K).swapaxes(-1, -2) @ together(q, K)  # (7) ← (s q) kᵀ (1)
+        dq = s * ungroup_heads(group_heads(dscores, K) @ k, H)  # (7) ← (s q) kᵀ (1)
+        dk = s * group_heads(dscores, K).swapaxes(-1, -2) @ group_heads(q, K)  # (7) ← (s q) kᵀ (1)
         return dq, dk, dv
 
     return y, backward
 
 
-def together(x, K):
+def group_heads(x, K):
     """Return x (..., H, Tq, n) with the query heads of each group as one head: (..., K, G·Tq, n)."""
     *batch, H, Tq, n = x.shape
     return x.reshape(*batch, K, H // K * Tq, n)
 
 
-def apart(x, H):
-    """Return x (..., K, G·Tq, n) with H separate query heads: (..., H, Tq, n), the inverse of together."""
+def ungroup_heads(x, H):
+    """Return x (..., K, G·Tq, n) with H separate query heads: (..., H, Tq, n), the inverse of group_heads."""
     *batch, K, rows, n = x.shape
     return x.reshape(*batch, H, K * rows // H, n)
 

@@ -198,7 +198,7 @@ EDITS = [
     ("causal_mask", "layers/attention.py", "Tk - Tq, dtype", "Tk - Tq + 1, dtype"),
     ("keep_top_p", "generation.py", "before < top_p", "before < top_p / 9"),
     ("through_blocks", "layers/positions.py", "(rotary, x, positions=positions", "(rotary, x, positions=3 * positions"),
-    ("attention", "layers/attention.py", "\n\ndef together(", OWN_SOFTMAX + "\n\ndef together("),
+    ("attention", "layers/attention.py", "\n\ndef group_heads(", OWN_SOFTMAX + "\n\ndef group_heads("),
 ]
 
 

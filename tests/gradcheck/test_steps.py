@@ -175,7 +175,14 @@ PLANTED = [  # kind, file, old, new, name of the row, diagnosis
         *("attention", "layers/attention.py", "dscores = softmax_backward(dweights)", "dscores = weights * dweights"),
         *("dscores", r"weights or used \* sum\(weights \* dweights\) over axis -1 is not subtracted"),
     ),
-    ("attention", "layers/attention.py", "dq = s * apart", "dq = apart", "dq", "the factor s is missing"),
+    (
+        "attention",
+        "layers/attention.py",
+        "dq = s * ungroup_heads",
+        "dq = ungroup_heads",
+        "dq",
+        "the factor s is missing",
+    ),
     (
         "cross_entropy",
         "losses.py",

@@ -29,8 +29,8 @@ SLOWER = 3  # the factor by which the smaller learning rate is too small
 MISTAKES = {  # function, expression in its source, wrong expression
     "transpose": (
         attention,
-        "together(dscores, K).swapaxes(-1, -2) @ together(q, K)",
-        "together(dscores, K) @ together(q, K)",
+        "group_heads(dscores, K).swapaxes(-1, -2) @ group_heads(q, K)",
+        "group_heads(dscores, K) @ group_heads(q, K)",
     ),
     "gamma": (
         layer_norm,
