@@ -17,15 +17,17 @@ from gradcheck.judgement import Terms
 from gradcheck.mistakes import Reader, exchanged
 from gradcheck.mistakes.repairing import Names, repairs
 
-ABOUT_SHAPES = re.compile(r"broadcast|core dimension|not aligned|reshape|must match exactly|sum of .* size")
+ABOUT_SHAPES = re.compile(
+    r"broadcast|core dimension|not aligned|reshape|must match exactly|sum of .* size|enough dimensions"
+)
 PRODUCTS = ("dot", "matmul")
 KINDS = ("transpose lost", "transpose added", "operands exchanged", "call dropped")  # of mistakes that change shapes
 
 
-def shape_problem(call, backward, error):
-    """Describe the shapes that made backward raise an error, or return ""."""
-    frame, line = _place(error)
-    if not ABOUT_SHAPES.search(str(error)) or frame is None:
+def shape_problem(call, error):
+    """Describe the shapes that made backward raise an error, or return "" if the error has another cause."""
+    backward, (frame, line) = getattr(error, "backward", None), _place(error)
+    if backward is None or not ABOUT_SHAPES.search(str(error)) or frame is None:
         return ""
     text = linecache.getline(frame.f_code.co_filename, line).strip()
     statement = _statement(frame, line)
@@ -107,7 +109,7 @@ def _verified(call, backward, node, frame):
     twin = next(n for n in ast.walk(source.tree) if type(n) is type(node) and _position(n) == _position(node))
     for sentence, corrected in _corrected(twin, frame):
         tree = copy.deepcopy(exchanged(source.tree, twin, ast.copy_location(corrected, twin)))
-        with planted(source, call.target, ast.fix_missing_locations(tree), None):
+        with planted(source, ast.fix_missing_locations(tree), None):
             if _is_right(call):
                 return sentence
     return ""

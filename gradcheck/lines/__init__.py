@@ -1,23 +1,14 @@
 """A backward pass line by line: `steps` finds the first local gradient that is wrong.
 
-A check of the whole function shows that dq and dk are wrong, but not where the error begins. The intermediate results
-of backward have names, however: `dscores` is ∂L/∂scores, and scores is a name in the forward pass. Therefore the source
-is read, and a probe is inserted after each assignment (instrument.py). The value of scores is perturbed there, and the
-change of L = ⟨dy, y⟩ (truth.py) is compared with the value of `dscores` in backward (targets.py). A line is wrong if
-its value is wrong although all its operands have been replaced by their true values (blame.py); errors of later lines
-follow from it. Possible corrections of the line are tried, and one is reported only if it makes the gradient right on
-two draws (repairs.py).
-
-`backward` must be defined within the forward pass, or the function must be the result of from_pair.
-
-How a line is judged:
+The source is read, and a probe is inserted behind each assignment (instrument.py). A line is judged in this way:
 
 1. A name `dx` is followed by name: it is compared with ∂L/∂x if forward binds `x` once and the shapes agree. A name
    that holds the gradient along only some of the paths, to which others are added later, is recognised and ignored.
 2. If a returned gradient is wrong, every other local is followed by its value (by_value.py). A local that equals a
    quantity of the forward pass (quantities.py) on two draws is right. Otherwise it is wrong if replacing it by such a
    quantity makes a gradient right and none wrong, on both draws.
-3. A line is WRONG if its value is not the true one although all its operands have been replaced by their true values.
+3. A line is WRONG if its value is not the true one although all its operands have been replaced by their true values
+   (blame.py). Its mistake is named if a correction makes the gradient right on two draws (repairs.py).
 4. If such a line reads locals that could not be followed, it is named together with up to three of them for which some
    value makes the gradient right (bench.py). If there are more, the line is "not followed".
 """
@@ -99,7 +90,7 @@ def _examine(call, seed, dy, randomize, verdicts, answer, others=()):
         source = source_of(backward, call.target, call.name)
         tree, sites = instrumented(source)
         probe = Probe()
-        with planted(source, call.target, tree, probe):
+        with planted(source, tree, probe):
             try:
                 scene = Scene(call, dy, source, sites, probe, stream(seed, "dy"), lambda: verdicts(call))
             except GradientError as error:

@@ -70,13 +70,13 @@ def instrumented(source):
 
 
 @contextmanager
-def planted(source, target, tree, probe):
-    """Insert the probes into the live functions, to which `target` leads, within the `with` block.
+def planted(source, tree, probe):
+    """Insert the probes into the live functions within the `with` block.
 
     Raises ValueError if none is found.
     """
     codes = codes_of(tree, source.file)
-    before = [(function, function.__code__) for function in holders_of(source, target)]
+    before = [(function, function.__code__) for function in holders_of(source)]
     scopes = [function.__globals__ for function, _ in before]
     if not before:
         raise ValueError(f"{source.name}: the function around its backward is no longer there")
@@ -107,12 +107,15 @@ class _Probes(ast.NodeTransformer):
                 new.append(statement)
                 continue
             behind = self._behind(statement, kind, local)
+            walrus = [(n, n.value) for child in ast.iter_child_nodes(statement) for n in _walrus(child)]
             value = getattr(statement, "value", None)
             if kind == "forward" and value and not isinstance(statement, ast.Expr):
                 self.statement = statement
                 statement.value = self.visit(value)
             elif kind == "backward" and value and isinstance(statement, ast.Return):
                 statement.value = self.returned(value, statement)
+            for named, of in walrus:
+                named.value = self._probe(kind, named.target.id, statement, named.value, of)
             for field in ("body", "orelse", "finalbody"):
                 if getattr(statement, field, None):
                     setattr(statement, field, self.body(getattr(statement, field), kind, local))
@@ -129,10 +132,7 @@ class _Probes(ast.NodeTransformer):
         names, is_written = _bound(statement)
         value = getattr(statement, "value", None)
         many = isinstance(value, ast.Tuple) and len(value.elts) == len(names) > 1
-        probes = [
-            self.assignment(kind, n.target.id, statement, statement, n.target.id in local, n.value)
-            for n in _walrus(statement)
-        ]
+        probes = []
         for position, name in enumerate(names):
             part, count = (value.elts[position], 1) if many else (value, len(names))
             place = part, position, count, is_written
@@ -215,7 +215,7 @@ def _names(target, is_written=False):
     return [name for element in getattr(target, "elts", []) for name in _names(element, is_written)]
 
 
-def _walrus(statement):
-    """Return the nodes `name := value` of a statement without a body."""
-    nodes = [] if hasattr(statement, "body") else ast.walk(statement)
-    return [node for node in nodes if isinstance(node, ast.NamedExpr)]
+def _walrus(node):
+    """Return the nodes `name := value` of an expression."""
+    nodes = ast.walk(node) if isinstance(node, ast.expr) else ()
+    return [n for n in nodes if isinstance(n, ast.NamedExpr)]

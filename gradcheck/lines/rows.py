@@ -18,6 +18,7 @@ DRAWS = 2  # further draws on which a local is compared with quantities
 MOST_NAMED = 3  # lines that are named together with a line because any of them may be the wrong one
 EQUATION = re.compile(r"#\s*(\(\d+[a-z′']?\))")
 PARTIAL = "it is not all of that name's gradient, "
+UNDECIDED = f"{PARTIAL}and whether it is meant to be cannot be told"
 
 
 def report_on(scene, again):
@@ -114,8 +115,9 @@ def _verdict(scene, target, pinned):
     if target in found.at_fault | found.suspect or (target in found.unknown and target.is_final):
         return _unsure(scene, target, mistake.sentence if mistake else "")
     if target in found.unknown:
-        return NOT_FOLLOWED, f"{PARTIAL}and whether it is meant to be cannot be told"
-    return FOLLOWS, f"from {_origin(scene, target)}"
+        return NOT_FOLLOWED, UNDECIDED
+    origin = _origin(scene, target)
+    return (FOLLOWS, f"from {origin}") if origin else (NOT_FOLLOWED, UNDECIDED)
 
 
 def _of_a_parameter(scene, target):
@@ -167,11 +169,11 @@ def _is_of_the_line(scene, event, own):
 
 
 def _origin(scene, target):
-    """Return the names of the nearest wrong gradients from which a Target is computed."""
+    """Return the names of the nearest wrong gradients from which a Target is computed, or ""."""
     wrong = scene.found.wrong - scene.found.parts - {target}
     wrong = {t.key: t.name for t in wrong if t.key is not None}
     names = {wrong[e.key] for e in scene.reads.through(target.event, wrong) if e.key in wrong}
-    return " and ".join(sorted(names)) or "the one above"
+    return " and ".join(sorted(names))
 
 
 def _row(scene, event, name, verdict, sentence, mistake=None):

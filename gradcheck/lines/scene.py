@@ -99,16 +99,18 @@ class Scene:
                 _, backward = run.call.evaluate()
             with self.probe.running(changes, self._left) as events, np.errstate(all="ignore"):
                 returned = backward(run.call.as_y(run.dy.copy()))
+            return Passed(events, self._gradients(returned), backward)
         except Exception:  # the user's code may not accept these values
             if not replaced:
                 raise
             return Passed(events, [], backward)
-        inputs = iter(run.call.selected(returned if isinstance(returned, tuple) else (returned,)))
-        given = [next(inputs, None) if a.parameter is None else a.parameter.grad for a in run.arguments]
-        gradients = [
-            np.zeros(a.array.shape) if g is None else np.array(g) for a, g in zip(run.arguments, given, strict=True)
-        ]
-        return Passed(events, gradients, backward)
+
+    def _gradients(self, returned):
+        """Return a gradient for each argument of the run, from the result of backward or from the parameter."""
+        returned = returned if isinstance(returned, tuple) else (returned,)
+        inputs, arguments = iter(self.run.call.selected(returned)), self.run.arguments
+        given = [next(inputs, None) if a.parameter is None else a.parameter.grad for a in arguments]
+        return [np.zeros(a.array.shape) if g is None else np.array(g) for a, g in zip(arguments, given, strict=True)]
 
     def _left(self):
         """Return the size of the gradient in each parameter, to detect when it arrives."""

@@ -127,33 +127,13 @@ def contents(function):
     return held
 
 
-def holders_of(source, target):
-    """Return the live functions whose code contains that of a Source.
-
-    Those that the target leads to are tried first. Otherwise all objects in memory are searched, which is slower.
-    """
-    function = source.function
+def holders_of(source):
+    """Return the live functions whose code contains that of a Source: all objects in memory are searched."""
     if source.forward is not None:
-        return [source.forward, function]
-    owner = getattr(target, "__self__", target)
-    near = [target, getattr(owner, "forward", None), getattr(type(owner), "forward", None), _by_name(function)]
-    known = [f for value in near for f in closures(value)]
-    return _defining(function, known) or _defining(function, gc.get_objects())
-
-
-def _by_name(function):
-    """Return the object with the name of a function's outer function, or None."""
-    first, *rest = function.__qualname__.rpartition(".<locals>.")[0].split(".")
-    value = function.__globals__.get(first)
-    for name in rest:
-        value = getattr(value, name, None)
-    return value
-
-
-def _defining(function, things):
-    """Return the functions among `things` whose constants include a function's code."""
-    functions = {id(thing): thing for thing in things if type(thing) is types.FunctionType}
-    return [f for f in functions.values() if any(constant is function.__code__ for constant in f.__code__.co_consts)]
+        return [source.forward, source.function]
+    functions = [thing for thing in gc.get_objects() if type(thing) is types.FunctionType]
+    code = source.function.__code__
+    return [f for f in functions if any(constant is code for constant in f.__code__.co_consts)]
 
 
 def codes_of(tree, file):
@@ -174,8 +154,10 @@ def own_statements(function):
 
 def names_read(node):
     """Return the names that an expression or statement reads, in order."""
-    names = [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
-    return list(dict.fromkeys(names))
+    names = [n.target if isinstance(n, ast.NamedExpr) else n for n in ast.walk(node)]
+    stored = [n.target for n in ast.walk(node) if isinstance(n, ast.NamedExpr)]
+    names = [n for n in names if isinstance(n, ast.Name) and (isinstance(n.ctx, ast.Load) or n in stored)]
+    return list(dict.fromkeys(n.id for n in names))
 
 
 def is_gradient(name):

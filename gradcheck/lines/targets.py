@@ -103,7 +103,7 @@ def _returned(scene, last):
         event = at_return[-1]
         site = scene.site(event)
         target = Target(f"d{name}", event, at, array, i, event.key, is_final=True)
-        if site.count == 0 and isinstance(event.value, tuple):
+        if site.count == 0 and isinstance(event.value, (tuple, list)):
             target.key = None
             if i is None:
                 continue
@@ -143,7 +143,10 @@ def is_array(value):
 
 
 def _is_read(scene, name):
-    return any(name in names_read(scene.site(event).statement) for event in scene.locals())
+    """Return True if a line of backward computes with a name, the expressions that it returns included."""
+    sites = [scene.site(event) for event in scene.plain.events]
+    used = [site.value if site.kind == "return" else site.statement for site in sites]
+    return any(name in names_read(node) for node in used if not isinstance(node, ast.Name))
 
 
 def _is_of_forward(scene, name):

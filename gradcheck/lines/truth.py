@@ -47,7 +47,7 @@ class Truth:
 
     def is_gradient(self, value, at, array, held=None):
         """Return True if a value is the true gradient, along random directions, with {key: value} `held`."""
-        if np.shape(value) != np.shape(array) or not np.all(np.isfinite(value)):
+        if not is_real_array(value) or np.shape(value) != np.shape(array) or not np.all(np.isfinite(value)):
             return False
         for _ in range(DIRECTIONS):
             v = np.where(np.isfinite(array), self.rng.standard_normal(np.shape(array)), 0.0)

@@ -30,6 +30,8 @@ def varied(run, rng, is_larger, is_signed):
     def vary(value):
         if isinstance(value, float):
             return value * rng.uniform(0.7, 0.95)
+        if isinstance(value, int) and not isinstance(value, bool) and is_signed:
+            return value + 1
         if not isinstance(value, np.ndarray):
             return value
         if is_larger:

@@ -60,6 +60,8 @@ class Scope:
     def _is_unplanted(self, code, place):
         return False
 
+    _is_positive = _is_unplanted
+
     def _is_reduction(self, code, place):
         return isinstance(code, (str, ast.Name))
 

@@ -67,6 +67,8 @@ class Names:
     def _is_array(self, code):
         return isinstance(code, ast.Name) and code.id in self.arrays
 
+    _is_positive = _is_array
+
     def _is_gradient(self, code):
         is_name = isinstance(code, ast.Name) and code.id in self.arrays and self.is_gradient(code.id)
         return is_name or getattr(getattr(code, "func", None), "id", "") in self.backwards

@@ -32,7 +32,7 @@ TWICE = "places of {A:the array} that come twice get one of their gradients, not
 
 FACTOR = "{B:factor} is missing[ from {A}]"
 UNMASKED, MASK = "{A} should be 0 where ", {"rank": 2, "B": "masks"}
-OTHER_POWER = "{wrong} stands where the power {N:of another number} belongs"
+OTHER_POWER = "the power in {wrong} should be {N:another number}"
 OTHER_FUNCTION = "{L} stands where {M:another function} belongs"
 BRANCHES = "the values where {C} holds and where not are exchanged"
 ORDER = "{B} and {A} are in the wrong order"
@@ -137,6 +137,7 @@ EXPRESSIONS = [
     mistake(
         "mask forgotten", "np.where(B > 0, A, 0.0)", "A", UNMASKED + "{B:an array} is not positive", rank=2, B="arrays"
     ),
+    mistake("mask forgotten", "A > 0", "A", "{A} stands where the mask {A} > 0 belongs", A="positive"),
     mistake("mask forgotten", "F(*R, where=K)", "F(*R)", "`where` is missing"),
     mistake("constant changed", "N", "M", "{M} stands where {N:another number} belongs", N="numbers", M="numbers"),
     mistake("constant changed", "A", "N", "{N} stands where {A:a length} belongs", rank=2, A="lengths", N="number"),
