@@ -137,7 +137,7 @@ def other_scenes(scene, rng, others):
     """
     scenes = []
     for sizes in ((False,),) if others else ((False,), (True,)):
-        for call in other_draws(scene.run, rng, sizes):
+        for call in other_draws(scene.run, rng, sizes, with_integers=True):
             other = _other_scene(scene, call, rng)
             if other is not None and all(np.all(np.isfinite(truth)) for truth in other.found.truths.values()):
                 scenes.append(other)

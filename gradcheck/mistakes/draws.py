@@ -5,19 +5,20 @@ import itertools
 import numpy as np
 
 
-def other_draws(run, rng, sizes=(True, False)):
+def other_draws(run, rng, sizes=(True, False), with_integers=False):
     """Yield Calls like that of a Run on other arrays and numbers, the most different first.
 
+    Whole numbers are varied only `with_integers`, since they may also be indices or sizes.
     `sizes` says whether they are larger. Of a module the parameters are changed in place; the Run's arguments hold the
     original ones.
     """
     for is_larger, is_signed in itertools.product(sizes, (True, False)):
-        call = varied(run, rng, is_larger, is_signed)
+        call = varied(run, rng, is_larger, is_signed, with_integers)
         if call is not None:
             yield call
 
 
-def varied(run, rng, is_larger, is_signed):
+def varied(run, rng, is_larger, is_signed, with_integers=False):
     """Return the Call of a Run with other arrays and numbers; None if a module's sizes would have to change.
 
     Each length of an axis grows by 1, and keeps all of its indices. Entries are scaled, and get another sign if the
@@ -30,8 +31,8 @@ def varied(run, rng, is_larger, is_signed):
     def vary(value):
         if isinstance(value, float):
             return value * rng.uniform(0.7, 0.95)
-        if isinstance(value, int) and not isinstance(value, bool) and is_signed:
-            return value + 1
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value + (with_integers and is_signed)
         if not isinstance(value, np.ndarray):
             return value
         if is_larger:
