@@ -33,7 +33,7 @@ def look_closer(run, step, i, measurement, terms, rng):
     `step` is the ComplexStep, or None if only central differences apply. Raises NotComplexSafe.
     """
     if "central" in terms.oracles:
-        finding = drowned(run, refined(run, i, measurement, terms, rng), measurement)
+        finding = drowned(run, step, refined(run, i, measurement, terms, rng), measurement)
     else:
         finding = unexamined(nothing_known(run, i, terms.max_entries if "complex" in terms.oracles else 0, rng))
     if step is not None:

@@ -1,10 +1,11 @@
 """Detect disagreements that rounding errors within the forward pass explain.
 
 Central differences account for errors in the last digit of the output. The errors within the forward pass may be
-larger: (10⁵ w)² − 10¹⁰ w² loses ten digits, and a computation in float32 between float64 inputs and outputs changes in
-steps of 2⁻²⁴ ≈ 6e-8 of its value. An estimate with a short step may then be precise and wrong.
+larger: (10⁵ w)² − 10¹⁰ w² loses ten digits, a computation in float32 between float64 inputs and outputs changes in
+steps of 2⁻²⁴ ≈ 6e-8 of its value, and np.round(y, 2) in steps of 0.01. An estimate with a short step may then be
+precise and wrong.
 
-Steps are detected by changing an argument by a thousandth of a step: most outputs stay equal. Other errors are measured
+Steps are detected by changing the arguments by 2⁻³⁴ of their values: most outputs stay equal. Other errors are measured
 by changing it by 2⁻⁴⁶, 2 · 2⁻⁴⁶, … of its value: over so short a distance the function is linear, so deviations from a
 line are rounding errors.
 """
@@ -14,33 +15,42 @@ from dataclasses import replace
 import numpy as np
 
 from gradcheck.central_differences import RELATIVE_STEP, displaced
+from gradcheck.complex_step import NotComplexSafe
 from gradcheck.judgement import CANNOT_TELL, WRONG
 
 STEPS = 2.0**-24
 FAR, NEAR = 16 * STEPS, STEPS / 1024
+LADDER = 16  # from NEAR, each change four times as large, to 1/16
 SHORT, PLACES = 2.0**-46, 5
 
 
-def drowned(run, finding, measurement):
+def drowned(run, step, finding, measurement):
     """Return the finding without the wrong verdicts that rounding may explain.
 
+    Raises NotComplexSafe if the output changes in steps, whose complex derivative is meaningless.
+
     An error e of the output causes an error of Σ|dy e| / h in a difference, so the first estimates, with the longest
-    steps, decide. For a forward pass in float32, the finer estimates are discarded.
+    steps, decide. If the output changes in steps, the finer estimates are discarded.
     """
     if not finding.is_wrong:
         return finding
     forward = moved([argument.array for argument in run.arguments], lambda: run.call.evaluate()[0])
-    in_steps = is_in_steps(forward)
-    if in_steps:
-        error = STEPS * float(np.sum(np.abs(run.dy * run.y)))
-        doubt = "part of the forward pass computes in float32, so its output changes in steps of 6e-8 of its value"
+    steps = _steps(forward)
+    if steps is not None:
+        error = float(np.sum(np.abs(run.dy) * steps))
+        size = np.max(steps / np.maximum(np.abs(run.y), np.finfo(float).tiny))
+        doubt = f"the output changes in steps of {np.max(steps):.1g}"
+        if STEPS / 8 < size < 8 * STEPS:
+            doubt = "the output changes in steps of 6e-8 of its value, as if part of it were computed in float32"
+        if step is not None:
+            raise NotComplexSafe(doubt)
     else:
         error = float(np.sum(np.abs(run.dy) * _jitter(forward)))
         doubt = f"rounding errors within the forward pass are as large as {error:.1g} in the loss"
     uncertainty = 4 * error / (RELATIVE_STEP * finding.scales)
-    judged = np.ones(len(finding.entries), bool) if in_steps else finding.verdicts == WRONG
+    judged = finding.verdicts == WRONG if steps is None else np.ones(len(finding.entries), bool)
     is_open = judged & (np.abs(finding.analytic - measurement.numeric) <= uncertainty)
-    if not is_open.any() and not in_steps:
+    if steps is None and not is_open.any():
         return finding
     return replace(
         finding,
@@ -49,6 +59,26 @@ def drowned(run, finding, measurement):
         uncertainty=np.where(judged, uncertainty, finding.uncertainty),
         doubt=doubt,
     )
+
+
+def _steps(forward):
+    """Return the size of the step of each output, or None if most outputs do not change in steps.
+
+    It is the first change as the arguments change more and more. A smooth output changes at once, and by a last digit.
+    """
+    with np.errstate(all="ignore"):
+        here = forward(0.0)
+        first = np.zeros(here.shape)
+        for k in range(LADDER):
+            change = np.abs(forward(NEAR * 4.0**k) - here)
+            first = np.where((first == 0) & np.isfinite(change), change, first)
+            if k == 0:
+                moved_at_once = first > 0
+    live = first > 0
+    is_coarse = first >= 2.0**-30 * np.abs(here)
+    if not live.any() or np.mean((~moved_at_once & is_coarse)[live]) <= 0.5:
+        return None
+    return first
 
 
 def is_in_steps(evaluate):
