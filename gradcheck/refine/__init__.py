@@ -24,7 +24,7 @@ from gradcheck.refine.by_central_differences import refined
 from gradcheck.refine.by_complex_step import by_complex_step
 from gradcheck.refine.doubt import doubt, surest, zero_to
 from gradcheck.refine.drowned import drowned
-from gradcheck.refine.kinks import held_together
+from gradcheck.refine.kinks import at_ties, held_together
 
 
 def look_closer(run, step, i, measurement, terms, rng):
@@ -33,7 +33,8 @@ def look_closer(run, step, i, measurement, terms, rng):
     `step` is the ComplexStep, or None if only central differences apply. Raises NotComplexSafe.
     """
     if "central" in terms.oracles:
-        finding = drowned(run, step, refined(run, i, measurement, terms, rng), measurement)
+        finding = at_ties(run, step, i, refined(run, i, measurement, terms, rng))
+        finding = drowned(run, step, finding, measurement)
     else:
         finding = unexamined(nothing_known(run, i, terms.max_entries if "complex" in terms.oracles else 0, rng))
     if step is not None:

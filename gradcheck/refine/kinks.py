@@ -13,11 +13,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradcheck.central_differences import line_along_entry, scales_of
-from gradcheck.judgement import KINK, WRONG
+from gradcheck.central_differences import displaced, line_along, line_along_entry, scales_of
+from gradcheck.complex_step import NotComplexSafe
+from gradcheck.judgement import CANNOT_TELL, KINK, WRONG
 from gradcheck.refine.one_derivative import along_direction, judge
 
 SHORT = 2.0**-20  # of an entry's scale: over this distance a smooth curvature has a millionth of the effect of a kink
+BESIDE = 2.0**-28  # of an entry's scale: the distance at which ties are told apart
+PAIRS = 6  # of directions, since two of them may tell the same entries apart in the same order
+NEARBY, MANY = 16, 50  # points near ties, and the most entries that are compared there
+SLACK = 1e-4  # of the derivatives nearby, which are rounded and change between the points
 CLEAR = 1e-3  # of the largest kink of an entry: smaller second differences of an output are not kinks
 
 
@@ -46,6 +51,55 @@ def held_together(run, i, finding, terms):
                 verdicts[np.isin(finding.entries, kinks[group])] = WRONG
                 together = analytic, found.numeric / scale
     return replace(finding, verdicts=verdicts, together=together)
+
+
+def at_ties(run, step, i, finding):
+    """Return the finding without wrong verdicts on entries for which backward's derivative occurs nearby.
+
+    Of three equal entries, a sort assigns the middle rank to one, whose one-sided derivatives belong to the other two
+    ranks, and a median of equal entries changes with none of them alone. An entry with a kink is then at a kink, any
+    other undecided. Raises NotComplexSafe in the latter case, since the complex step takes one of the ranks.
+    """
+    array, wrong = run.arguments[i].array, np.flatnonzero(finding.verdicts == WRONG)
+    scales, rng = scales_of(array), np.random.default_rng([i, NEARBY])
+    if not 0 < len(wrong) <= MANY:
+        return finding
+    pairs = scales * rng.uniform(-1.0, 1.0, (PAIRS, 2, *array.shape))
+    if not any(all(_is_bent(run, array, d * pair) for d in (BESIDE, BESIDE / 64, BESIDE / 4096)) for pair in pairs):
+        return finding  # the bend of a smooth function vanishes with the distance d
+    near = np.empty((NEARBY, 2, len(wrong)))
+    for m in range(NEARBY):
+        with displaced([array], [array + BESIDE * scales * rng.uniform(-1.0, 1.0, array.shape)]):
+            near[m] = [[_slope(run, array, int(e), factor) for e in finding.entries[wrong]] for factor in (1.0, 0.7)]
+    analytic, slack = finding.analytic[wrong], SLACK * np.max(np.abs(near), axis=(0, 1))
+    is_resolved = np.abs(near[:, 0] - near[:, 1]) <= slack  # neither rounding nor another tie within the step
+    low = np.min(near[:, 0], axis=0, initial=np.inf, where=is_resolved)
+    high = np.max(near[:, 0], axis=0, initial=-np.inf, where=is_resolved)
+    occurs = (np.mean(is_resolved, axis=0) > 0.5) & (low - slack <= analytic) & (analytic <= high + slack)
+    verdicts = finding.verdicts.copy()
+    for k in wrong[occurs]:
+        outputs, _ = _kinked_outputs(run, array, int(finding.entries[k]))
+        verdicts[k] = KINK if len(outputs) else CANNOT_TELL
+    if CANNOT_TELL not in verdicts[wrong]:
+        return replace(finding, verdicts=verdicts)
+    doubt = "the derivative jumps at this input, and backward's value occurs at inputs beside it"
+    if step is not None:
+        raise NotComplexSafe(f"in {finding.argument.name} {doubt}")
+    return replace(finding, verdicts=verdicts, doubt=doubt)
+
+
+def _is_bent(run, array, moves):
+    """Return True if some output does not change by the sum of its changes along two directions."""
+    both, *single = (line_along(run.call, array, v)(1.0) - run.y for v in (moves[0] + moves[1], *moves))
+    largest = max(np.max(np.abs(change), initial=0.0) for change in (both, *single))
+    return bool(np.any(np.abs(both - sum(single)) > CLEAR * largest))
+
+
+def _slope(run, array, entry, factor):
+    """Return the derivative of the loss with respect to one entry, over a distance shorter than BESIDE."""
+    h = factor * BESIDE / 64 * float(scales_of(array).flat[entry])
+    line = line_along_entry(run.call, array, np.unravel_index(entry, array.shape))
+    return float(np.sum(run.dy * (line(h) - line(-h)))) / (2 * h)
 
 
 def _kinked_outputs(run, array, entry):

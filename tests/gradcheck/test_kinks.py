@@ -160,3 +160,43 @@ def test_the_relus_of_the_catalogue_are_right_at_zeros_too(case):
     call = case.call(np.random.default_rng(0))
     zeros = Call(call.target, *(np.zeros_like(value) for value in call.inputs), **call.options)
     assert check_call(zeros).is_right
+
+
+def sorted_values(x, *, order=None, factor=1.0):
+    """y = sort(x), whose backward assigns ranks by `order`; among equals any order is right."""
+    ranks = np.argsort(x, kind="stable") if order is None else np.array(order)
+
+    def backward(dy):
+        dx = np.zeros_like(x)
+        dx[ranks] = factor * dy
+        return dx
+
+    return np.sort(x), backward
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (2, 0, 1, 3), (1, 2, 0, 3)])
+def test_a_sort_of_three_equals_may_rank_them_in_any_order_but_not_with_others(order):
+    x = np.array([1.0, 1.0, 1.0, 2.0])
+    for seed in range(5):
+        assert verdict(sorted_values, x, seed=seed, order=order) == "right, 3 at a kink"
+        assert verdict(sorted_values, x, seed=seed, order=order, factor=1.5) == "WRONG"
+        assert verdict(sorted_values, x, seed=seed, order=(order[0], order[1], 3, order[2])) == "WRONG"
+
+
+def test_a_median_of_equals_is_one_of_them_and_cannot_be_told():
+    def median(x, *, whose=1, factor=1.0):
+        return np.sort(x)[len(x) // 2], lambda dy: factor * dy * (np.arange(len(x)) == whose)
+
+    for n in (3, 5):
+        for whose in range(n):
+            assert verdict(median, np.full(n, 0.7), whose=whose) == "CANNOT TELL"
+        assert verdict(median, np.full(n, 0.7), factor=1.01) == "WRONG"
+        assert verdict(median, np.full(n, 0.7), factor=0.5) == "CANNOT TELL"
+
+
+@pytest.mark.parametrize("large", [1.0, 1e3, 1e6, 1e9, 1e11])
+def test_rounding_errors_of_a_large_constant_are_no_ties(large):
+    def beside(x):
+        return large + np.sin(x), lambda dy: 1.5 * np.cos(x) * dy
+
+    assert verdict(beside, np.array([0.3, 0.3, -1.0])) == "WRONG"
