@@ -11,7 +11,10 @@ import venv
 from pathlib import Path
 from zipfile import ZipFile
 
+import numpy as np
 import pytest
+
+import gradcheck
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "gradcheck"
@@ -64,6 +67,16 @@ def test_the_examples_of_the_readme_run_and_print_the_report_shown(capsys):
     shown = [line.split() for line in re.findall(r"^ {6}(\w.*(?:verdict|right))$", README, re.MULTILINE)]
     assert printed[0] == shown[0]
     assert [(row[0], row[1], row[-1]) for row in printed[1:]] == [(row[0], row[1], row[-1]) for row in shown[1:]]
+
+
+def test_the_readme_shows_the_present_report_of_a_wrong_gradient():
+    def softmax(x):
+        e = np.exp(x - x.max(axis=-1, keepdims=True))
+        y = e / e.sum(axis=-1, keepdims=True)
+        return y, lambda dy: y * dy
+
+    report = gradcheck.check(softmax, np.random.default_rng(0).normal(size=(2, 5)), raises=False)
+    assert f"softmax: {report.failures()[0]}" in " ".join(README.split())
 
 
 @pytest.mark.parametrize(

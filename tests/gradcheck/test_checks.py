@@ -664,7 +664,7 @@ def test_a_wrong_gradient_that_argnums_leaves_out_does_not_count_and_others_do()
 
     inputs = normal(3), normal(3, seed=1)
     assert check(wrong_in_w, *inputs, argnums=0).is_right
-    with pytest.raises(GradientError, match=r"dw: 3 of 3 entries disagree.*equals 2 × the truth"):
+    with pytest.raises(GradientError, match=r"dw: 3 of 3 entries disagree.*dw is 2 times"):
         check(wrong_in_w, *inputs, argnums=1)
 
 
@@ -683,7 +683,7 @@ def test_with_raises_false_the_report_is_returned_whatever_the_verdict():
 
     assert check(square, normal(3), raises=False).is_right
     report = check(doubled, normal(3), raises=False)
-    assert not report.is_right and "equals 2 × the truth" in report["x"].diagnosis
+    assert not report.is_right and "dx is 2 times" in report["x"].diagnosis
     short = check(lambda x: (x * 1.0, lambda dy: dy[:1]), normal(3), raises=False)
     assert short.problems == ("dx has shape (1,), but x has (3,)",) and not short.is_right
     with pytest.raises(TypeError, match="float32"):

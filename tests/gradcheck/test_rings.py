@@ -86,11 +86,11 @@ def test_a_wrong_gradient_loads_what_looks_closer_and_what_says_what_is_wrong():
 
 def test_every_public_name_is_found_where_the_package_says_it_is():
     named = {name for names in gradcheck._MODULES.values() for name in names}
-    assert named == set(gradcheck.__all__)
-    assert named == {alias.name for node in typed() for alias in node.names}
+    public = {alias.name for node in typed() for alias in node.names}
+    assert public == set(gradcheck.__all__) == named | {"certify"}  # a module that can be called
     for module, names in gradcheck._MODULES.items():
         for name in names:
-            assert getattr(gradcheck, name).__module__ == f"gradcheck.{module}"
+            assert f"{getattr(gradcheck, name).__module__}.".startswith(f"gradcheck.{module}.")
 
 
 def typed():
