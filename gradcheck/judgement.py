@@ -91,7 +91,7 @@ class Finding:
     steps. `sides` are those of the adjoint identity, or None if it was not selected or does not apply. If the entries
     are a sample, `along` is the Estimate of the same derivative by central differences.
 
-    `verdicts` judge the entries, and are None before the first look. `exact` holds the complex step's values, or None.
+    `verdicts` judge the entries (None before the first look). `exact` holds the complex step's values, or None.
     `doubt` says why the gradient as a whole cannot be called right although no entry is wrong, and is otherwise empty.
     `zero_to` is the bound of a gradient that is zero up to rounding, or None. `together` is the pair (backward's, the
     true) derivative along the direction in which entries at a kink move together, if only this one disagrees.

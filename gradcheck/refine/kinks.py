@@ -96,7 +96,7 @@ def _is_bent(run, array, moves):
 
 
 def _slope(run, array, entry, factor):
-    """Return the derivative of the loss with respect to one entry, over a distance shorter than BESIDE."""
+    """Return the derivative of the loss with respect to one entry, with a step of BESIDE / 64."""
     h = factor * BESIDE / 64 * float(scales_of(array).flat[entry])
     line = line_along_entry(run.call, array, np.unravel_index(entry, array.shape))
     return float(np.sum(run.dy * (line(h) - line(-h)))) / (2 * h)

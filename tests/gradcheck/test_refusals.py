@@ -1,4 +1,4 @@
-"""What check refuses, and faults of a backward pass: each message names the value found and the values allowed."""
+"""Refused arguments, and faults of a backward pass: each message names the value found and the values allowed."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ class Layer:
 
 X, NUMBER = normal(2, 3), np.array(1.5)
 RANDOM = np.random.default_rng(0)
-FUNCTIONS = {  # what a function returns for x: (what it is, key words)
+FUNCTIONS = {  # kind of result: (the function, key words of the message)
     "an array": (lambda x: x * x, "returned an array of float64; .* a pair .*from_derivative"),
     "a number": (lambda x: 2.0, "returned a float; .* a pair .*from_value_and_gradient"),
     "three": (lambda x: (x, x, x), "returned a tuple of 3; .* a pair .*from_pair"),
