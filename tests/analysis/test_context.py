@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 from strategies import random_model
+from terminals import Terminal
 
 from minitransformer import CharTokenizer, Config, LanguageModel, visualize_context_influence
 from minitransformer.analysis import attention_weights, context_influence, position_contributions
@@ -15,13 +16,6 @@ from minitransformer.analysis.shading import painted, readable_on, terminal_colo
 
 TEXT = "qwertyqwer"
 PAINTED = re.compile(r"\x1b\[48;(2;\d+;\d+;\d+|5;\d+);38;(2;\d+;\d+;\d+|5;\d+)m(.*?)\x1b\[0m")
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self):
-        return True
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from small_chats import chat_lm
 from small_runs import small_lm
+from terminals import Terminal
 
 from minitransformer import cli
 from minitransformer.cli import main
@@ -152,13 +153,6 @@ def test_on_a_terminal_it_asks_ctrl_c_stops_an_answer_and_ctrl_d_ends_the_conver
         process.wait()
         os.close(ours)
     assert b"Traceback" not in seen and b"interrupted" not in seen
-
-
-class Terminal(io.StringIO):
-    """A standard input or error that is a terminal."""
-
-    def isatty(self):
-        return True
 
 
 @pytest.mark.filterwarnings("always:not answered")

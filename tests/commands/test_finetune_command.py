@@ -9,6 +9,7 @@ import signal
 import numpy as np
 import pytest
 from archives import load_archive
+from one_line import assert_one_line
 from small_pairs import GENERAL, ROWS, trained_lm
 from small_runs import TEXT, At, assert_same_weights, weights, without_seconds
 
@@ -54,14 +55,6 @@ def without(arguments, *options):
         at = kept.index(option)
         del kept[at : at + 2]
     return kept
-
-
-def assert_one_line(capsys, status, expected, words):
-    """Assert on the exit status, and on a single line on standard error, which matches `words`."""
-    said = capsys.readouterr()
-    assert status == expected
-    assert said.out == ""
-    assert re.fullmatch(rf"minitransformer: [^\n]*({words})[^\n]*\n", said.err), said.err
 
 
 def test_on_pairs_it_does_what_the_library_does_and_prints_the_report(capsys, folder):

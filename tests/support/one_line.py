@@ -8,4 +8,4 @@ def assert_one_line(capsys, status, expected, words):
     said = capsys.readouterr()
     assert status == expected
     assert said.out == ""
-    assert re.fullmatch(rf"minitransformer: [^\n]*{words}[^\n]*\n", said.err), said.err
+    assert re.fullmatch(rf"minitransformer: [^\n]*({words})[^\n]*\n", said.err), said.err

@@ -52,3 +52,8 @@ class At(Observer):
         """Act, if it is time."""
         if record["step"] == self.step:
             self.act()
+
+
+def fail():
+    """Raise an error that no run expects: the action of an At that stops a run."""
+    raise ZeroDivisionError

@@ -1,22 +1,14 @@
 """Progress on standard error: lines always, bars on a terminal."""
 
-import io
 import os
 import re
 import shutil
 import sys
 
 import pytest
+from terminals import Terminal
 
 from minitransformer.system.narrator import Narrator
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self):
-        """Return True."""
-        return True
 
 
 def on_a_terminal(monkeypatch):

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from small_chats import chat_lm
 from small_runs import TEXT, At
+from terminals import Terminal
 
 import gradcheck.__main__
 import gradcheck.commands
@@ -118,10 +119,6 @@ def test_sigterm_ends_a_conversation_where_ctrl_c_only_stops_the_answer(tmp_path
     chat_lm().save(tmp_path / MODEL_FILE)
     turns = iter([signal.SIGINT, signal.SIGTERM])
     said = []
-
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
 
     def answer(conversation, line, most):
         signal.raise_signal(next(turns))

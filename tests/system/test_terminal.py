@@ -14,6 +14,7 @@ from archives import load_archive
 from small_chats import chat_lm
 from small_pairs import ROWS
 from small_runs import TEXT, small_lm
+from terminals import Terminal
 
 import gradcheck.__main__
 import minitransformer.commands
@@ -46,14 +47,6 @@ def assert_harmless(text, shown=SHOWN):
     """Assert that a text shows the name, and does nothing else to a terminal."""
     assert shown in text
     assert not any(map(commands_a_terminal, text)), ascii(text)
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self):
-        """Return True."""
-        return True
 
 
 def test_what_is_escaped_is_what_unicode_calls_a_command_and_nothing_else():

@@ -8,7 +8,7 @@ import pytest
 import small_runs
 from archives import load_archive
 from small_pairs import GENERAL, ROWS, trained_lm
-from small_runs import TEXT, At, assert_same_weights, small_lm, weights, without_seconds
+from small_runs import TEXT, At, assert_same_weights, fail, small_lm, weights, without_seconds
 
 from minitransformer import LanguageModel
 from minitransformer.system.archive import ArchiveError, save_archive
@@ -46,11 +46,6 @@ def on_text(lm, trainable, **options):
     """Fine-tune on a text; return the metrics' records and None."""
     settings = FineTuningSettings(**OPTIONS, trainable=trainable)
     return fine_tune(lm, TEXT, settings, **options), None
-
-
-def fail():
-    """Raise an unexpected error."""
-    raise ZeroDivisionError
 
 
 @pytest.fixture(scope="module", params=[on_pairs, on_text], ids=["pairs", "text"])

@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, without_seconds
+from small_runs import SETTINGS, TEXT, At, assert_same_weights, fail, small_corpus, small_lm, without_seconds
 from strategies import configs, random_ids, random_model, rngs
 
 from minitransformer import LanguageModel
@@ -232,11 +232,6 @@ def run_on(size, out, *, resume=False, dropout=0.0, act=None, settings=SETTINGS,
         return lm, without_seconds(pretrain(lm, small_corpus(), settings, **options))
 
     return together(size, on_rank)
-
-
-def fail():
-    """Raise an unexpected error."""
-    raise ZeroDivisionError
 
 
 @pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from archives import load_archive
 from hypothesis import given, settings, strategies as st
-from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, without_seconds
+from small_runs import SETTINGS, TEXT, At, assert_same_weights, fail, small_corpus, small_lm, without_seconds
 from strategies import configs, random_ids, random_model, rngs
 
 from minitransformer import AdamW, Config, Transformer
@@ -289,11 +289,6 @@ def small_run(settings, **options):
     """Return (model, metrics) of a run with dropout."""
     lm = small_lm(dropout=0.2, seed=options.pop("seed", 0))
     return lm, without_seconds(pretrain(lm, small_corpus(), settings, **options))
-
-
-def fail():
-    """Raise an unexpected error."""
-    raise ZeroDivisionError
 
 
 @pytest.mark.slow

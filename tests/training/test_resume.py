@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 import small_runs
 from archives import load_archive
-from small_runs import SETTINGS, At, assert_same_weights, small_corpus, small_lm, without_seconds
+from small_runs import SETTINGS, At, assert_same_weights, fail, small_corpus, small_lm, without_seconds
 
 from minitransformer import LanguageModel
 from minitransformer.system.archive import save_archive
@@ -25,11 +25,6 @@ def whole():
     """(model, metrics without seconds) of the run of SETTINGS that was not interrupted."""
     lm = small_lm()
     return lm, without_seconds(pretrain(lm, small_corpus(), SETTINGS))
-
-
-def fail():
-    """Raise an unexpected error."""
-    raise ZeroDivisionError
 
 
 def assert_ends_alike(folder, whole):

@@ -1,6 +1,5 @@
 """Training: the step, the run, its settings, metrics and picture."""
 
-import io
 import math
 import re
 import struct
@@ -10,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, weights, without_seconds
+from terminals import Terminal
 
 from minitransformer import AdamW, decay_groups
 from minitransformer.system.extras import MissingExtra
@@ -451,14 +451,6 @@ def test_without_matplotlib_a_run_goes_to_its_end_and_warns_that_no_picture_is_d
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "model.npz"]
     with pytest.raises(MissingExtra, match="matplotlib is not installed"):
         draw_loss_curve(records, tmp_path / "loss.png")
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self):
-        """Return True."""
-        return True
 
 
 def test_the_bar_shows_rate_loss_and_time_left_and_keeps_what_was_said(monkeypatch):
