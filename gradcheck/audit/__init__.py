@@ -35,9 +35,10 @@ runs the code.
 **Equivalent mutants** compute the same as the original: x * 1 for x, or `x >= 0` for `x > 0` if no input is 0. No check
 can kill them. None is excused by hand: a mutant counts as equivalent if, in every case that runs it and for several
 random draws of each, two calls of backward return the same gradients (to 1e-12 of the largest entry) and have the same
-effect on dy, the arguments and the parameters. This is evidence, not proof, and it depends on the cases: if no case has
-a mask that broadcasts, a mutant that breaks broadcasting is "equivalent". The mutants of a statement that no case runs
-count as surviving. `--equivalent` lists the equivalent mutants; read the list once.
+effect on dy, the arguments and the parameters. Its certificate (gradcheck/certify) then shows that it is right for all
+inputs of the same shapes and decisions, or refuses it. This still depends on the cases: if no case
+has a mask that broadcasts, a mutant that breaks broadcasting is "equivalent". The mutants of a statement that no case
+runs count as surviving. `--equivalent` lists the equivalent mutants; read the list once.
 
 **How it runs.** Every mutant runs in a separate process, in which the code of the mutated function is replaced, so that
 it cannot affect anything else if it crashes or hangs. It is tried on the cases that run the mutated statement, the
@@ -46,11 +47,8 @@ The time limit for a mutant is 20 times the duration of the original plus five s
 killed. The limit is CPU time if the system can measure it, since the machine may be busy.
 
 The command of `--command` first runs twice, once without a mutant and once with the files broken. The mutants are then
-compared with the original in the module's cases, if it has any, and equivalent ones are excluded. If the command is
-pytest, it is started once more, up to its first test. Every mutant runs in a copy of that process, in which the tests
-that call its function run until one fails. This takes a fraction of a second, instead of many seconds for the command
-(gradcheck/audit/pytest_server.py). Mutants that survive there, and all mutants if the command is not pytest, are
-written into a copy of the project, in which the command itself runs.
+compared with the original in the module's cases, if it has any, and equivalent ones are excluded. All others are
+written into a copy of the project, one at a time, in which the command runs.
 """
 
 from gradcheck.audit.command_line import main

@@ -20,7 +20,6 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from gradcheck.audit.outcome import BY_COMMAND, BY_TIME, KILLED, SURVIVING, Outcome
-from gradcheck.audit.pytest_command import pytest_arguments
 from gradcheck.mistakes.sources import read_source
 
 SHORTEST_LIMIT = 60.0  # seconds; the limit is at least PATIENCE times the duration without a mutant
@@ -46,10 +45,10 @@ class TestCommand:
         self.arguments = shlex.split(command)
         if not self.arguments:
             raise CommandError("the command is empty")
-        start, rest = pytest_arguments(self.arguments)
-        self.is_pytest = start is not None
-        # One failed test is enough.
-        self.until_it_fails = [*start, "-x", *rest] if self.is_pytest else self.arguments
+        for words in (1, 3):  # `pytest` or `python -m pytest`, of which one failed test is enough
+            if Path(self.arguments[0] if words == 1 else self.arguments[:3][-1]).name in ("pytest", "py.test"):
+                self.arguments.insert(words, "-x")
+                break
         self.root = Path(root)
         self.files = files
         self.jobs = jobs
@@ -174,41 +173,31 @@ class TestCommand:
 
         The exit status None means that the time limit was exceeded.
         """
-        process = self.started(
-            self.until_it_fails, copy, self.environment(copy), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
         try:
+            process = subprocess.Popen(
+                self.arguments,
+                cwd=copy,
+                env=self._environment(copy),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise CommandError(f"cannot run {self.arguments[0]!r}: {error.strerror}") from error
+        self.running.add(process)
+        try:
+            if self.stopped:
+                _end(process)
             output, _ = process.communicate(timeout=self.limit)
         except subprocess.TimeoutExpired:
             return None, ""
         finally:
-            self.end(process)
+            _end(process)
+            self.running.discard(process)
         return process.returncode, output.decode("utf-8", "replace")
 
-    def started(self, arguments, copy, environment, **options):
-        """Start a process in a copy. It ends by `end`, or if the audit is interrupted."""
-        try:
-            process = subprocess.Popen(
-                arguments,
-                cwd=copy,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                **options,
-            )
-        except OSError as error:
-            raise CommandError(f"cannot run {arguments[0]!r}: {error.strerror}") from error
-        self.running.add(process)
-        if self.stopped:
-            _end(process)
-        return process
-
-    def end(self, process):
-        """Kill a started process, if it still runs, and all processes that it started."""
-        _end(process)
-        self.running.discard(process)
-
-    def environment(self, copy):
+    def _environment(self, copy):
         """Return environment variables with which a process imports a copy of the project."""
         folders = [copy]
         for entry in sys.path:
@@ -229,6 +218,7 @@ class TestCommand:
 
 
 def _end(process):
+    """Kill a process, if it still runs, and all processes that it started."""
     if process.poll() is not None:
         return
     with contextlib.suppress(ProcessLookupError):  # it has just ended

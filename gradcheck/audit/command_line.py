@@ -9,7 +9,7 @@ from collections import Counter
 from gradcheck.audit.command import CommandError, TestCommand
 from gradcheck.audit.course import Audit, AuditError, Original
 from gradcheck.audit.mutations import mutate
-from gradcheck.audit.outcome import EQUIVALENT, KILLED, SURVIVING
+from gradcheck.audit.outcome import BY_CERTIFICATE, EQUIVALENT, KILLED, SURVIVING
 from gradcheck.audit.projects import files_in_memory, package_files
 from gradcheck.audit.reporting import Progress, describe, score, summary, write_json
 from gradcheck.cases import load_cases
@@ -163,11 +163,13 @@ def _meant(files):
 
 def _report(options, mutants, outcomes, seconds):
     count = Counter(outcome.status for outcome in outcomes)
+    certified = sum(outcome.by == BY_CERTIFICATE for outcome in outcomes)
     judge = shlex.quote(options.command) if options.command else f"the cases of {options.target}"
     functions = len({(mutant.path, mutant.function, mutant.codes) for mutant in mutants})
     footer = (
         f"{counted(len(mutants), 'mutant')} of {counted(functions, 'function')}, judged by {judge}: "
-        f"{count[KILLED]:,} killed, {count[EQUIVALENT]:,} equivalent, {count[SURVIVING]:,} surviving; "
+        f"{count[KILLED]:,} killed, {count[EQUIVALENT]:,} equivalent ({certified:,} certified), "
+        f"{count[SURVIVING]:,} surviving; "
         f"score {score(count)}, in {seconds:.0f} s ({_cpu_seconds():.0f} s of CPU)"
     )
     if options.equivalent:

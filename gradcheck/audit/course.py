@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-from gradcheck.audit.outcome import EQUIVALENT, KILLED, SURVIVING, UNPLANTABLE, Outcome
+from gradcheck.audit.outcome import EQUIVALENT, KILLED, SURVIVING, UNPLANTABLE
 from gradcheck.audit.planting import live_functions
 from gradcheck.audit.pool import FORKS, Pool
-from gradcheck.audit.pytest_command import CannotServeError, tried_in_one_session
 from gradcheck.audit.trials import Trial, originals, run_afresh, run_here
 
 LEAST = 5.0  # seconds of CPU that a mutant is always allowed, before the time limit kills it
@@ -78,43 +77,19 @@ class Audit:
     def by_command(self, command):
         """Return the Outcome of every mutant, tried on a TestCommand.
 
-        Mutants that are equivalent in the cases are excluded, since no test can distinguish them from the original. If
-        the command is pytest, the others are tried in one session of it. Those that survive are tried with the command
-        itself.
+        Mutants that are equivalent in the cases are excluded, since no test can distinguish them from the original.
         """
         self.progress.say("running the command without a mutant")
         command.verify()
         self.to_check = self.to_look  # no check is run
         everything = range(len(self.mutants))
-        compared = self._try("comparing with the original", [i for i in everything if self.runs_in[i]], ask=False)
-        left = [i for i in everything if i not in compared or compared[i].status != EQUIVALENT]
-        killed = self._killed_in_one_session(command, left) if command.is_pytest and left else {}
-        left = [i for i in left if i not in killed]
-        killed |= self._killed("running the command", left, command.run(self._chosen(left)))
-        outcomes = {i: Outcome(SURVIVING) for i in left}
-        for i, seen in compared.items():
-            outcomes[i] = seen if seen.status == EQUIVALENT else replace(seen, status=SURVIVING)
-        outcomes |= killed
+        outcomes = self._try("comparing with the original", [i for i in everything if self.runs_in[i]], ask=False)
+        left = [i for i in everything if i not in outcomes or outcomes[i].status != EQUIVALENT]
+        results = command.run([self.mutants[i] for i in left])
+        for j, outcome in self.progress.follow("running the command", results, len(left)):
+            seen = replace(outcomes.get(left[j], outcome), status=SURVIVING)
+            outcomes[left[j]] = outcome if outcome.status == KILLED else seen
         return [self._explained(outcomes[i], i, "the command passes") for i in everything]
-
-    def _killed_in_one_session(self, command, indices):
-        """Return {index: Outcome} of the mutants that a test of one pytest session kills."""
-        try:
-            return self._killed("trying mutants", indices, tried_in_one_session(command, self._chosen(indices)))
-        except CannotServeError as reason:
-            self.progress.note(f"the command is started again for each mutant, which takes longer: {reason}")
-            return {}
-
-    def _killed(self, what, indices, results):
-        """Return {index: Outcome} of the killed mutants among `results`.
-
-        The results are numbered by their position in `indices`.
-        """
-        outcomes = self.progress.follow(what, results, len(indices))
-        return {indices[j]: outcome for j, outcome in outcomes if outcome.status == KILLED}
-
-    def _chosen(self, indices):
-        return [self.mutants[i] for i in indices]
 
     def _verify(self, draws):
         """Run checks without a mutant. Raises AuditError if one of them fails."""

@@ -8,7 +8,8 @@ same shapes. A mutant is
 
 - **killed** if a check raises that passes without the mutant;
 - **surviving** if its gradients differ, if only for varied inputs, and every check passes; or if no case runs it;
-- **equivalent** if its gradients are the same for every case and seed, as drawn and varied.
+- **equivalent** if its gradients are the same for every case and seed, as drawn and varied, and if its certificate
+  (gradcheck/certify) is not refused. A certificate settles the question for all inputs of these shapes.
 
 The comparison covers everything that a check could observe: the gradients of a first and a second call of backward (to
 1e-12 of the largest entry), their shapes and dtypes, and the effects on dy, the arguments and the parameters (exactly).
@@ -27,6 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradcheck.audit.outcome import (
+    BY_CERTIFICATE,
     BY_EXCEPTION,
     BY_GRADIENT,
     EQUIVALENT,
@@ -39,6 +41,7 @@ from gradcheck.audit.planting import PlantingError, plant_at_import, planted
 from gradcheck.audit.pool import answer
 from gradcheck.call import Call, clear_gradients, parameters_of
 from gradcheck.cases import check_case, ends_nothing, error_in_words, load_cases
+from gradcheck.certify import certify_call
 from gradcheck.checking import check_call
 from gradcheck.report import GradientError
 from gradcheck.stopping import hear
@@ -46,6 +49,7 @@ from gradcheck.stopping import hear
 SAME = 1e-12
 FEW, FEW_ATOL = 2, 1e-8
 VARIATIONS = ("scaled", "shifted")
+CERTIFIED, FOR_A_CERTIFICATE = 3, 60.0  # cases of a mutant that are certified; seconds of CPU for each
 
 
 @dataclass(frozen=True)
@@ -220,9 +224,21 @@ def try_mutant(trial, cases, functions, alive):
                     alive(to_look[name])
                     if variation is not None and _differs(by_name[name], seed, variation, expected):
                         return Outcome(SURVIVING, differs_in=(name,), only_varied=True)
+                return second_judgement([by_name[name] for name in to_look], alive)
     except PlantingError as error:
         return Outcome(UNPLANTABLE, message=str(error))
     return Outcome(SURVIVING if differs_in or trial.expected is None else EQUIVALENT, differs_in=tuple(differs_in))
+
+
+def second_judgement(cases, alive):
+    """Return the Outcome of a mutant whose gradients are those of the original, by certificates of its first cases."""
+    certificates = []
+    for case in cases[:CERTIFIED]:
+        alive(FOR_A_CERTIFICATE)
+        certificates.append(certify_call(case.call(np.random.default_rng(0))))
+        if certificates[-1].verdict == "refused":
+            return Outcome(SURVIVING, differs_in=(case.name,), message=f"{case.name}: {certificates[-1]}")
+    return Outcome(EQUIVALENT, BY_CERTIFICATE if all(certificates) else "")
 
 
 def _differs(case, seed, variation, expected):
