@@ -112,6 +112,15 @@ def test_the_version_of_the_package_is_that_of_its_metadata(setup_cfg):
     assert setup_cfg["metadata"]["version"] == minitransformer.__version__
 
 
+def test_the_changelog_and_the_citation_name_the_version_and_its_date(setup_cfg):
+    version = setup_cfg["metadata"]["version"]
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    (date,) = re.findall(r"^date-released: (.*)$", citation, re.MULTILINE)
+    assert headings[:2] == ["[Unreleased]", f"[{version}] - {date}"]
+    assert f"\nversion: {version}\n" in citation
+
+
 def test_the_console_scripts_call_functions_that_exist(setup_cfg):
     scripts = re.findall(r"^(\S+) = (\S+):(\S+)$", setup_cfg["options.entry_points"]["console_scripts"], re.MULTILINE)
     assert {name for name, *_ in scripts} == {"minitransformer", "gradcheck"}
