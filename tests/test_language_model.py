@@ -381,11 +381,3 @@ def test_a_text_ends_where_the_model_ends_it_and_the_end_is_not_written():
     assert lm.generate("the cat sat", 12, **settings) == "the cat sat" + lm.tokenizer.decode(expected)
     settings["rng"] = np.random.default_rng(1)
     assert "".join(endless.stream("the cat sat", 12, **settings)) == endless.tokenizer.decode(new)
-
-
-def test_all_that_the_tokenizer_knows_is_in_the_models_file(tmp_path):
-    known = {"bos_id": 280, "end_ids": (281,), "chat_template": "{{ messages }}", "token_names": {"eos_token": "</s>"}}
-    language_model(with_special_tokens(**known, splitting="llama3")).save(tmp_path / "model.npz")
-    tokenizer = LanguageModel.load(tmp_path / "model.npz").tokenizer
-    assert {name: getattr(tokenizer, name) for name in known} == known and tokenizer.splitting == "llama3"
-    assert tokenizer.special_tokens == {"<s>": 280, "</s>": 281}

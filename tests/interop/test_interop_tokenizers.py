@@ -477,12 +477,3 @@ def test_smollm2_splits_and_merges_as_the_tokenizers_library(smollm2_path):
     given(text=tricky_text)(agree)()
     with pytest.raises(ValueError, match="no token for the byte 0x04"):
         ours.encode("end of transmission \x04")
-
-
-def test_smollm2s_tokenizer_comes_back_from_what_is_saved(smollm2_path, tmp_path):
-    gguf = pytest.importorskip("gguf")
-    ours = tokenizer_from_gguf(gguf.GGUFReader(smollm2_path))
-    save_tokenizer(ours, tmp_path)
-    write_json(tmp_path / "generation_config.json", {"eos_token_id": list(ours.end_ids)})
-    assert tokenizer_from_folder(tmp_path).to_dict() == ours.to_dict()
-    assert from_tokenizer_json(to_tokenizer_json(ours)).tokens == ours.tokens

@@ -8,7 +8,6 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
 
 from minitransformer.system import cores
 from minitransformer.system.cores import side_by_side, threads
@@ -111,11 +110,6 @@ def test_without_threadpoolctl_there_is_one(monkeypatch):
     assert threads() == 1
     monkeypatch.undo()
     cores.matrix_library.cache_clear()
-
-
-@given(st.lists(st.integers(), max_size=20))
-def test_any_jobs_give_what_a_loop_gives(jobs):
-    assert side_by_side(lambda job: job * 2, jobs) == [job * 2 for job in jobs]
 
 
 ELSEWHERE = """

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import small_runs
-from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, without_seconds
+from small_runs import SETTINGS, TEXT, assert_same_weights, small_corpus, small_lm
 
 from minitransformer import cli
 from minitransformer.experiments.sweep import sweep
@@ -87,11 +87,6 @@ def test_a_folder_by_another_name_is_the_same(tmp_path):
         with at_work_in(tmp_path / "link"):
             pass
         assert isinstance(try_to_work_in(tmp_path / "link"), BlockingIOError)
-
-
-def test_folders_within_one_another_are_different(tmp_path):
-    with at_work_in(tmp_path):
-        assert try_to_work_in(tmp_path / "below") is None
 
 
 def test_a_lock_file_that_was_left_lying_about_keeps_nobody_out(tmp_path):
@@ -277,22 +272,6 @@ def test_a_run_of_the_library_is_refused_before_it_touches_anything(finished, tm
         with pytest.raises(BlockingIOError, match=AT_WORK):
             sweep([], folder=tmp_path / "runs")
         assert contents(tmp_path / "run") == before
-
-
-@pytest.mark.parametrize("resume", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_of_two_runs_at_once_one_is_refused_and_the_other_is_undisturbed(tmp_path, resume):
-    """The first is half way when the second begins, in the same process."""
-    alone = pretrain(small_lm(), small_corpus(), SETTINGS)
-    refused = []
-
-    def begin_another():
-        another = {"out": tmp_path, "resume": resume}
-        refused.append(in_another_thread(lambda: pretrain(small_lm(), small_corpus(), SETTINGS, **another)))
-
-    records = pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, observer=At(7, begin_another))
-    assert isinstance(refused[0], BlockingIOError)
-    assert without_seconds(records) == without_seconds(alone) == without_seconds(tmp_path / "metrics.jsonl")
-    assert sorted(os.listdir(tmp_path)) == ["metrics.jsonl", "model.npz"]
 
 
 # A run with all that may outlive it for a moment: replicas, and a process that was forked.

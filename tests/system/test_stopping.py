@@ -283,33 +283,3 @@ def test_a_run_whose_terminal_is_closed_is_saved(tmp_path):
         os.close(ours)
         assert process.wait(60) == 129
     assert Checkpoint.read(tmp_path / "run" / MODEL_FILE).training["step"] > 20
-
-
-GONE = """
-import os, stopping
-input()
-try:
-    os.write(1, b"nobody")
-except OSError:
-    stopping.forget_terminal()
-    os.write(1, b"nowhere")
-    os.write(2, b"somebody")
-"""
-
-
-@pytest.mark.slow
-def test_what_is_written_to_a_terminal_that_is_gone_goes_nowhere():
-    import pty
-
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", GONE],
-        cwd=Path(stopping.__file__).parent,
-        stdin=subprocess.PIPE,
-        stdout=theirs,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    os.close(theirs)
-    os.close(ours)
-    assert process.communicate(b"\n") == (None, b"somebody") and process.returncode == 0

@@ -263,28 +263,8 @@ def test_what_a_model_writes_is_shown_on_a_terminal_and_goes_elsewhere_as_it_is(
     assert sys.stdout.getvalue() == f"cat{shown}.\n"
 
 
-@pytest.mark.parametrize("stream, shown", [(io.StringIO, f"{NAME}\n\t"), (Terminal, f"{SHOWN}\n\t")], ids=KINDS)
-def test_so_is_what_it_answers(stream, shown, monkeypatch, tmp_path):
-    pytest.importorskip("jinja2")
-    chat_lm().save(tmp_path / MODEL_FILE)
-    writes(chat_lm(), monkeypatch, f"{NAME}\n\t.")
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Hi\n")))
-    monkeypatch.setattr(sys, "stdout", stream())
-    assert cli.main(["chat", "--model", str(tmp_path)]) == 0
-    assert sys.stdout.getvalue() == f"{shown}.\n"
-
-
 @pytest.mark.parametrize("stream, shown", [(io.StringIO, TITLE), (Terminal, r"\x1b]0;owned\x07")], ids=KINDS)
 def test_so_is_what_it_writes_in_between(stream, shown, monkeypatch):
     monkeypatch.setattr(sys, "stderr", stream())
     ProgressBar().sample(5, f"a {TITLE}")
     assert sys.stderr.getvalue() == f"step     5, a sample:\n    a {shown}\n"
-
-
-@pytest.mark.parametrize("stream, shown", [(io.StringIO, NAME), (Terminal, SHOWN)], ids=KINDS)
-def test_a_path_is_for_scripts_as_it_is(stream, shown, monkeypatch):
-    from minitransformer.system.terminal import show_to_the_letter
-
-    monkeypatch.setattr(sys, "stdout", stream())
-    show_to_the_letter(NAME)
-    assert sys.stdout.getvalue() == f"{shown}\n"

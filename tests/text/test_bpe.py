@@ -13,7 +13,6 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from minitransformer.text import BPETokenizer, bpe, bpe_training, default_corpus
-from minitransformer.text.bpe_training import learn_merges
 from minitransformer.text.gpt2_files import BYTE_TO_CHARACTER, spell
 from minitransformer.text.merging import WordCache, apply_merges
 from minitransformer.text.splitting import EXPRESSIONS, split_words, whole_words
@@ -216,14 +215,6 @@ def test_chunks_are_passed_on_as_soon_as_a_cut_is_safe():
 
 
 # --- training -------------------------------------------------------------------------------------------------------
-
-
-def test_the_worked_example_of_the_page():
-    words = [(b"low", 5), (b"lower", 2), (b"newest", 6), (b"widest", 3)]
-    tokens, merges = learn_merges(words, 260)
-    assert merges == [(b"e", b"s"), (b"es", b"t"), (b"l", b"o"), (b"lo", b"w")]
-    tokenizer = BPETokenizer(tokens, merges)
-    assert [tokenizer.decode([i]) for i in tokenizer.encode("lowest")] == ["low", "est"]
 
 
 @given(text=st.text(alphabet="aab '1\n", max_size=60), extra=st.integers(0, 40))

@@ -12,7 +12,6 @@ from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, sm
 from terminals import Terminal
 
 from minitransformer import AdamW, decay_groups
-from minitransformer.system.extras import MissingExtra
 from minitransformer.text import Corpus, random_batch
 from minitransformer.training import (
     Observer,
@@ -440,17 +439,6 @@ def test_the_loss_curve_is_a_picture(tmp_path):
 def test_any_title_can_be_drawn(tmp_path, title):
     pytest.importorskip("matplotlib")
     draw_loss_curve([{"step": 0, "val_loss": 2.0}, {"step": 1, "loss": 2.0}], tmp_path / "loss.png", title)
-
-
-def test_without_matplotlib_a_run_goes_to_its_end_and_warns_that_no_picture_is_drawn(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    words = r'no picture is drawn: matplotlib is not installed: install it with pip install "minitransformer\[app\]"'
-    with pytest.warns(UserWarning, match=words):
-        records = pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, plot=True)
-    assert records[-1]["step"] == SETTINGS.steps
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "model.npz"]
-    with pytest.raises(MissingExtra, match="matplotlib is not installed"):
-        draw_loss_curve(records, tmp_path / "loss.png")
 
 
 def test_the_bar_shows_rate_loss_and_time_left_and_keeps_what_was_said(monkeypatch):
