@@ -77,7 +77,7 @@ def shapes_of(run):
     rows = {"forward": run.arrays(function), "backward": run.arrays(function + BACKWARD)}
     if not any(rows.values()):
         return ""
-    return f'<div class="scroll">{function_name(run)}{picture_of_shapes(rows, run.specimen.letters)}</div>'
+    return f'<div class="scroll" tabindex="0">{function_name(run)}{picture_of_shapes(rows, run.specimen.letters)}</div>'
 
 
 def saved_by(run):
@@ -86,7 +86,7 @@ def saved_by(run):
     if not rows:
         return ""
     heading = f"<tr><th>{escape(run.specimen.function)}</th><th>shape</th><th>numbers</th></tr>"
-    return f'<div class="scroll"><table>{heading}{rows}</table></div>'
+    return f'<div class="scroll" tabindex="0"><table>{heading}{rows}</table></div>'
 
 
 def row_of_saved(name, kept):
@@ -107,10 +107,13 @@ def checks(reports: dict, cases) -> list:
         return []
     certificates = [(case.name, certified(case)) for case in cases]
     rows = "".join(row_of(*cells(name, report)) for name, report in reports.items())
-    heading = "<tr><th>case</th><th>gradients</th><th>entries</th><th>worst error, relative</th><th></th></tr>"
-    details = "".join(f'<p>{escape(name)}</p><div class="scroll">{report_html(r)}</div>' for name, r in reports.items())
+    heading = "<tr><th>case</th><th>gradients</th><th>entries</th><th>worst error, relative</th><th>verdict</th></tr>"
+    details = "".join(
+        f'<p>{escape(name)}</p><div class="scroll" tabindex="0">{report_html(r)}</div>' for name, r in reports.items()
+    )
     return [
-        f'<section><h2>Checked by central differences</h2><div class="scroll"><table>{heading}{rows}</table></div>',
+        "<section><h2>Checked by central differences</h2>",
+        f'<div class="scroll" tabindex="0"><table>{heading}{rows}</table></div>',
         f"<details><summary>each argument</summary>{details}</details></section>",
         '<section><h2>Certified as an identity</h2><div class="scroll"><table>',
         "<tr><th>case</th><th>the two sides of ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩, without a tolerance</th></tr>",

@@ -33,7 +33,7 @@ def beliefs_page(results: list[Result], pictures: dict):
     heading = "<tr><th>belief</th><th>result</th><th>measured</th></tr>"
     return [
         f'<h1>{BELIEFS.title}</h1><p class="legend">{OPENING}</p>',
-        f'<div class="scroll"><table>{heading}{rows}</table></div>',
+        f'<div class="scroll" tabindex="0"><table>{heading}{rows}</table></div>',
         *(section(result, pictures.get(result.experiment.name)) for result in results),
     ]
 

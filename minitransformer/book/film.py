@@ -301,6 +301,7 @@ def film_page() -> list:
     static = files("minitransformer.book").joinpath("static")
     style, script = (static.joinpath(f"film.{kind}").read_text("utf-8") for kind in ("css", "js"))
     data = json.dumps(shown, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    lines = "".join(map(line, range(len(shown["lines"])), shown["lines"]))
     options = "".join(f'<option value="{i}">{escape(m.title)}</option>' for i, m in enumerate(MISTAKES))
     return [
         f"<style>{style}</style>",
@@ -318,8 +319,7 @@ def film_page() -> list:
         f'<input id="at" type="range" min="0" max="{len(shown["lines"]) - 1}" value="0" aria-label="line">'
         f'<label>Plant a mistake <select id="mistake"><option value="">none</option>{options}</select></label></div>',
         '<div id="consequence" hidden></div>',
-        f'<div class="film"><ol class="lines">{"".join(map(line, range(len(shown["lines"])), shown["lines"]))}</ol>'
-        '<div id="now" aria-live="polite"></div></div>',
+        f'<div class="film"><ol class="lines" tabindex="0">{lines}</ol><div id="now" aria-live="polite"></div></div>',
         f'<script type="application/json" id="data">{data}</script><script>{script}</script>',
     ]
 

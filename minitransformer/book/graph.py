@@ -338,4 +338,8 @@ CAPTION = (
 def picture_of(function: str, derivations) -> str:
     """Return the picture of a function's derivation with its caption, or "" if it has no gradient with an equation."""
     values = values_of(function, derivations)
-    return f'<figure class="graph-figure"><div class="scroll">{drawn(values)}</div>{CAPTION}</figure>' if values else ""
+    return (
+        f'<figure class="graph-figure"><div class="scroll" tabindex="0">{drawn(values)}</div>{CAPTION}</figure>'
+        if values
+        else ""
+    )

@@ -37,11 +37,12 @@ def whole_page(title, body, numbers=(), navigation=""):
     light = "".join(
         f"body:has(.e{k}:hover) .e{k}{{background:var(--light);--box:var(--light)}}" for k in sorted(numbers)
     )
+    below = navigation.replace("<nav", '<nav aria-label="pages, repeated"')
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<title>{escape(title)}</title>\n<link rel="stylesheet" href="book.css">\n<style>{light}</style>\n</head>\n'
-        f"<body>\n{navigation}\n{''.join(body)}\n{navigation}\n</body>\n</html>\n"
+        f"<body>\n{navigation}\n<main>\n{''.join(body)}\n</main>\n{below}\n</body>\n</html>\n"
     )
 
 
@@ -62,7 +63,7 @@ def docstring_page(title, text):
 
 def drawing(lines):
     """Return lines as preformatted text."""
-    return f'<pre class="drawing">{escape(textwrap.dedent(chr(10).join(lines)))}</pre>'
+    return f'<pre class="drawing" tabindex="0">{escape(textwrap.dedent(chr(10).join(lines)))}</pre>'
 
 
 def is_shown(passage):

@@ -18,6 +18,7 @@ from minitransformer.book.chapters import BELIEFS, CHAPTERS, EXAMPLE, FILM, MUSE
 from minitransformer.book.derivations import read_derivations
 from minitransformer.book.exhibits import exhibits, museum
 from minitransformer.book.film import film_page
+from minitransformer.book.front import front_page
 from minitransformer.book.handout import handout, in_code
 from minitransformer.book.page import LEGEND, Words, docstring_page, navigation, whole_page
 from minitransformer.book.problems import TOPICS
@@ -81,7 +82,7 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
             said += f": {in_numbers(derivations)}"
         pages[leaf.page] = (leaf.title, body, numbers, navigation(before, after))
         say(said)
-    pages["index"] = ("minitransformer, the book", contents(leaves, counts))
+    pages["index"] = ("minitransformer, the book", front_page(leaves, *map(sum, zip(*counts, strict=True))))
     return write_pages(folder, pages, found)
 
 
@@ -193,20 +194,3 @@ def own_cases(path):
         if str(error).startswith(f"{path} lists no cases"):
             return []
         raise ValueError(str(error)) from error
-
-
-def contents(leaves, counts):
-    equations, equal = (sum(column) for column in zip(*counts, strict=True))
-    items = "".join(
-        f'<li><a href="{leaf.page}.html">{escape(leaf.title)}</a><br>{escape(leaf.about)}</li>' for leaf in leaves
-    )
-    return [
-        "<h1>minitransformer: how a language model works, and why its gradients are right</h1>",
-        "<p>Each chapter shows a file of the program, with the derivation on one side and the code on the other. "
-        "The pages are generated from the source files, so the equations and the code are those of the program.</p>",
-        f"<p>{equal} of the {equations} equations are executed on small arrays, which are shown with them, and equal "
-        "the values that their lines of code compute. For each of the others, the page gives the reason.</p>",
-        "<p>To derive a chapter yourself, on paper: <code>minitransformer book --handout layer_norm</code>; "
-        f"{in_code()}.</p>",
-        f'<ol class="contents">{items}</ol>',
-    ]

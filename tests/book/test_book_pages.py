@@ -146,7 +146,7 @@ def test_a_chapter_that_has_exercises_ends_in_their_commands_and_so_do_its_hando
     for chapter in CHAPTERS:
         names = [exercise.name for exercise in EXERCISES if exercise.source == chapter.path]
         page = (folder / f"{chapter.page}.html").read_text("utf-8")
-        last = page[page.rindex("<p>") : page.rindex("<nav>")]
+        last = page[page.rindex("<p>") : page.rindex("<nav")]
         assert [start in last, page.count(start)] == [bool(names)] * 2
         assert re.findall("<code>minitransformer learn check (.*?)</code>", page) == names
         asked.update(names)

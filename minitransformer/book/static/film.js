@@ -47,7 +47,7 @@ function tables(name, data, small) {
     const table = make("table");
     if (columns) {
       const head = table.insertRow();
-      head.append(make("th"), ...[...columns].map((letter) => make("th", "", letter)));
+      head.append(make("td", "corner"), ...[...columns].map((letter) => make("th", "", letter)));
     }
     for (let row = 0; row < height; row++) {
       const line = table.insertRow();
