@@ -8,8 +8,9 @@ NumPy computes with the objects through their operators. Ufuncs that objects lac
 import sys
 from contextlib import contextmanager
 from fractions import Fraction
-from functools import wraps
-from types import ModuleType
+from functools import partial, wraps
+from inspect import getclosurevars
+from types import FunctionType, MethodType, ModuleType
 
 import numpy as np
 from numpy import array, asarray, empty_like  # `standing_in` replaces np
@@ -165,14 +166,37 @@ numpy_of_arrays = StandIn("numpy")
 vars(numpy_of_arrays).update((name, creator(getattr(np, name))) for name in CREATORS)
 
 
+def globals_of(target):
+    """Return the global names of the functions of a target: itself, those in closures, and methods of layers."""
+    found, pending, seen = [], [target], set()
+    while pending:
+        thing = pending.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, FunctionType):
+            found.append(thing.__globals__)
+            pending += getclosurevars(thing).nonlocals.values()
+        elif isinstance(thing, partial):
+            pending.append(thing.func)
+        elif isinstance(thing, MethodType):
+            pending += [thing.__func__, thing.__self__]
+        elif isinstance(thing, list):
+            pending += thing
+        elif hasattr(thing, "forward") or hasattr(thing, "named_parameters"):
+            pending += [method for kind in type(thing).__mro__[:-1] for method in vars(kind).values()]
+            pending += getattr(thing, "__dict__", {}).values()
+    return found
+
+
 @contextmanager
-def standing_in(function):
-    """Let Python modules, and the globals of a function, see `numpy_of_arrays` in place of NumPy in the `with` block.
+def standing_in(target):
+    """Let Python modules, and the functions of a target, see `numpy_of_arrays` in place of NumPy in the `with` block.
 
     Compiled modules still see NumPy: they write floats into the memory of a new array.
     """
     others = [module for name, module in sys.modules.items() if not f"{name}.".startswith(KEPT)]
-    spaces = [getattr(module, "__dict__", {}) for module in others] + [getattr(function, "__globals__", {})]
+    spaces = [getattr(module, "__dict__", {}) for module in others] + globals_of(target)
     replaced = [(space, name) for space in spaces for name in ("np", "numpy") if space.get(name) is np]
     try:
         for space, name in replaced:

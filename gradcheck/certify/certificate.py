@@ -67,7 +67,8 @@ def certify(
 
     `target`, `inputs`, `randomize` and `options` are those of `check` or of `check_module`. The inputs select the
     shapes, and the region within which every comparison has the same result. Random numbers come from the operating
-    system, unless a `seed` makes them repeatable. Raises TypeError or ValueError for a function that cannot be checked,
+    system, unless a `seed` makes them repeatable. While it runs, Python modules see another `np`, so other threads must
+    not use them. Raises TypeError or ValueError for a function that cannot be checked,
     as `check` does.
     """
     return certify_call(Call(target, *inputs, **options), seed, randomize)

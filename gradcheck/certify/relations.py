@@ -59,14 +59,17 @@ class Run:
 
     def denominator(self, powers):
         """Return the Denominator of {atom: exponent}, the same object each time."""
-        return self.denominators.setdefault(frozenset(powers.items()), Denominator(powers))
+        key = frozenset(powers.items())
+        if key not in self.denominators:
+            self.denominators[key] = Denominator(powers)
+        return self.denominators[key]
 
     def combined(self, a, b, how):
         """Return the product of two Denominators, where `how` is operator.add, or their common multiple, for max."""
         if b is self.unit or a is self.unit:
             return a if b is self.unit else b
         if (a, b, how) not in self.combinations:
-            powers = {atom: how(a.powers.get(atom, 0), b.powers.get(atom, 0)) for atom in a.powers | b.powers}
+            powers = a.powers | {atom: how(a.powers.get(atom, 0), k) for atom, k in b.powers.items()}
             self.combinations[a, b, how] = self.denominator(powers)
         return self.combinations[a, b, how]
 
@@ -193,6 +196,8 @@ class Run:
         return [(b, int(whole))] + ([(self.element("power", b.v, rest), 1)] if rest else [])
 
     def erf(self, a):
+        if not a.d.is_finite():
+            return lift(float(error_function(a.d)))
         return make(error_function(a.d), self.odd("erf", a), 1, self.unit, "erf", (a,), a.on)
 
     def turn(self, a):

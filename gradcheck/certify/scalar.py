@@ -167,7 +167,8 @@ def multiply(a, b):
 def divide(a, b):
     if not b.v and b.d and b.d.is_finite():
         raise CannotTell(LOST)
-    v = a.v * pow(b.v, -1, run.p) % run.p if b.v else 0  # 0 stands for a division by zero or by infinity
+    is_regular = b.v and b.d.is_finite()  # neither a division by zero nor by infinity, for which 0 stands
+    v = a.v * pow(b.v, -1, run.p) % run.p if is_regular else 0
     m = run.combined(a.m, run.atom(b), operator.add)
     return make(a.d / b.d, v, a.n + b.m.size, m, "divide", (a, b), a.on | b.on)
 

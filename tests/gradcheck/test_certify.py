@@ -1,5 +1,6 @@
 """Certificates: right gradients are certified, wrong ones never, however they are built."""
 
+import functools
 import math
 import random
 import subprocess
@@ -154,6 +155,51 @@ def test_a_multiple_of_the_prime_does_not_hide_an_error(shares):
         return gradient
 
     assert certified(square(slope)) != "certified"
+
+
+OF_NO_MODULE = """
+import numpy as np
+def total(x):
+    y = np.zeros(x.shape[0])
+    for i in range(len(x)):
+        y[i] = x[i].sum()
+    def backward(dy):
+        dx = np.zeros(x.shape)
+        for i in range(len(x)):
+            dx[i] += dy[i]
+        return dx
+    return y, backward
+class Layer:
+    def named_parameters(self):
+        return iter(())
+    def forward(self, x):
+        return total(x)
+    def __call__(self, x):
+        return self.forward(x)
+"""
+
+
+def test_functions_and_layers_of_no_module_may_fill_arrays_of_zeros():
+    names = {}
+    exec(OF_NO_MODULE, names)
+    total = names["total"]
+    for target in (total, functools.partial(total), lambda x: total(x), names["Layer"](), names["Layer"]().forward):
+        assert certified(target) == "certified"
+
+
+def test_infinite_values_that_vanish_are_followed():
+    def masked(x):
+        mask = np.array([True, False, True])
+        e = np.exp(np.where(mask, x, -np.inf))
+        y = e / e.sum(axis=-1, keepdims=True) + 1 / np.where(mask, 1, np.inf) * x
+
+        def backward(dy):
+            p = e / e.sum(axis=-1, keepdims=True)
+            return p * (dy - (dy * p).sum(axis=-1, keepdims=True)) + dy * mask
+
+        return y, backward
+
+    assert certified(masked) == "certified"
 
 
 TIES = {
