@@ -120,40 +120,38 @@ class _Search:
         self.quantities, self.undecided = sides[0].quantities, sides[0].undecided
         self.known, self.names = self.scene.names.keys(), {self.scene.name(event) for event in local}
         self.lengths = {int(q.array) for q in self.quantities.values() if q.kind == LENGTH and q.array > 1}
-        self.labels = list(self._distinct())
+        self.labels = self._common()
         self.allowed = {name: self._allowed(name) for name in self.names}
         truths = [truth for t, truth in self.scene.found.truths.items() if t in sides[0].compared and not t.is_final]
         truths.append(self.scene.run.dy)
         self.claimed = {k for k in self.labels if any(_fits(self.quantities[k], truth) for truth in truths)}
 
-    def _distinct(self):
-        """Yield the labels of the quantities on all sides; of the lengths, one label for each."""
-        seen = set()
+    def _common(self):
+        """Return the labels of the quantities on all sides; of the lengths, one label for each."""
+        labels = {}
         for label, quantity in self.quantities.items():
             if all(label in side.quantities for side in self.sides):
-                length = tuple(float(side.quantities[label].array) for side in self.sides if quantity.kind == LENGTH)
-                if length not in seen:
-                    yield label
-                seen |= {length} if length else set()
+                lengths = tuple(float(side.quantities[label].array) for side in self.sides if quantity.kind == LENGTH)
+                labels.setdefault(lengths or label, label)
+        return list(labels.values())
 
     def vouched(self):
         """Return the keys of the locals that equal an allowed quantity on every side."""
         held = [side.backward().values for side in self.sides]
-        return [
-            e.key
-            for e in self.local
-            if self._equals(e, [values.get(e.key) for values in held], lambda label, e=e: self._vouches(label, e))
-        ]
+        return [e.key for e in self.local if self._is_vouched(e, [values.get(e.key) for values in held])]
 
-    def _equals(self, event, values, vouches):
-        """Return True if the values are those of a quantity that the name allows and that `vouches(label)`."""
-        if not all(map(_is_numeric, values)):
-            return False
-        pairs, name = list(zip(self.sides, values, strict=True)), self.scene.name(event)
-        if name == self.scene.source.parameter:
-            return all(close(value, side.scene.run.dy, EQUAL) for side, value in pairs)
-        labels = [label for label in self.allowed[name] if vouches(label)]
-        return any(all(_fits(side.quantities[label], value) for side, value in pairs) for label in labels)
+    def _is_vouched(self, event, values):
+        if self.scene.name(event) == self.scene.source.parameter:
+            upstream = [side.scene.run.dy for side in self.sides]
+            return all(_is_numeric(v) and close(v, dy, EQUAL) for v, dy in zip(values, upstream, strict=True))
+        return any(self._vouches(label, event) for label in self._equal(event, values))
+
+    def _equal(self, event, values):
+        """Yield the labels of the allowed quantities that a local equals; `values` has its value on each side."""
+        pairs = list(zip(self.sides, values, strict=True)) if all(map(_is_numeric, values)) else []
+        for label in self.allowed[self.scene.name(event)] if pairs else ():
+            if all(_fits(side.quantities[label], value) for side, value in pairs):
+                yield label
 
     def _vouches(self, label, event):
         """Return True if equality with this quantity shows that a local is right.
@@ -195,7 +193,7 @@ class _Search:
         if event is None:
             return False
         values = [side.backward().values.get(event.key) for side in self.sides]
-        if self._equals(event, values, lambda label: label[0] == SLOPE):
+        if any(label[0] == SLOPE for label in self._equal(event, values)):
             self.scene.rivals.update((event.key, other) for other, _ in itertools.islice(found, 1))
         for side, value in zip(self.sides, truths, strict=True):
             side.truths[event.key] = value

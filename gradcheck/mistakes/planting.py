@@ -67,9 +67,6 @@ class Scope:
 
     _is_named = _is_reduction
 
-    def _is_array(self, code, place):
-        return isinstance(code, ast.Name)
-
     def _is_numbers(self, code, place):
         return is_number(code)
 
@@ -130,6 +127,8 @@ class Scope:
 
     def _is_names(self, code, place):
         return isinstance(code, ast.Name)
+
+    _is_array = _is_names
 
     def _is_rebound(self, target, place):
         """Return True if a name is bound before its assignment, so that the program may run without that."""
