@@ -270,9 +270,6 @@ def test_two_functions_with_a_cache_between_them_are_looked_at_too():
     )
 
 
-# Gradients that are returned without a name
-
-
 # Names that hold a part of a gradient
 
 
@@ -511,41 +508,6 @@ CASES = [
     capsys.readouterr()
     assert main(["steps", "mine_by_line.py", "--only", "wronk"]) == 2
     assert capsys.readouterr().err == "gradcheck steps: mine_by_line.py has no case 'wronk'; the nearest is 'wrong'\n"
-
-
-def test_a_gradient_that_lacks_its_sum_is_found_and_what_follows_from_it():
-    def attention(q, k, v):
-        scores = q @ k.swapaxes(-1, -2)
-        e = np.exp(scores - scores.real.max(axis=-1, keepdims=True))
-        weights = e / e.sum(axis=-1, keepdims=True)
-        y = weights @ v
-
-        def backward(dy):
-            dv = weights.swapaxes(-1, -2) @ dy  # (5)
-            dweights = dy @ v.swapaxes(-1, -2)  # (5)
-            dscores = weights * dweights  # (6)
-            dq = dscores @ k  # (7)
-            dk = dscores.swapaxes(-1, -2) @ q  # (7)
-            return dq, dk, dv
-
-        return y, backward
-
-    report = gradcheck.steps(attention, normal(2, 3, 4), normal(2, 5, 4, seed=1), normal(2, 5, 6, seed=2))
-    assert not report.passed
-    assert [(row.name, row.equation, row.verdict) for row in report.rows] == [
-        ("dv", "(5)", "right"),
-        ("dweights", "(5)", "right"),
-        ("dscores", "(6)", "WRONG"),
-        ("dq", "(7)", "follows"),
-        ("dk", "(7)", "follows"),
-    ]
-    assert report.first_wrong is report.rows[2]
-    text = str(report)
-    assert text.startswith("attention.backward: 1 of 3 gradients right\n   (5) dv        right\n")
-    assert "   (7) dq        follows from dscores\n" in text
-    here = Path(__file__).read_text("utf-8").splitlines()
-    assert here[report.first_wrong.line - 1].strip() == "dscores = weights * dweights  # (6)"
-    assert re.search(r"^   \(6\) dscores   WRONG: ", text, re.M)
 
 
 # Diagnoses with more than one candidate line
